@@ -1,0 +1,319 @@
+//! What kbagent says over HTTP: paths, types and ports. Data only: no transport, no clock, no Kubernetes.
+//!
+//! Identifiers of etcd (member, cluster) are `u64` in etcd and lower-case hexadecimal text here, as etcd logs them,
+//! because JSON readers lose bits of large integers.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Port kbagent listens on in every pod.
+pub const PORT: u16 = 5001;
+/// Port the metrics exporter listens on in every pod.
+pub const EXPORTER_PORT: u16 = 9187;
+
+/// `GET`: the role of this pod's member as a [`RoleAnswer`]; 503 with an [`ErrorAnswer`] when etcd does not answer.
+pub const PATH_GETROLE: &str = "/v1.0/getrole";
+/// `GET`: the newest [`MemberView`]; always 200 while the agent lives, whatever etcd does.
+pub const PATH_MEMBER: &str = "/v1.0/member";
+/// `GET`: a stream of [`MemberView`], one JSON document a line: the newest at once, then every change, and the newest
+/// again every second as a sign of life.
+pub const PATH_WATCH: &str = "/v1.0/watch";
+/// `GET`: the member list as a [`MemberList`], read through the leader (linearizable); 503 with an [`ErrorAnswer`]
+/// when no quorum answers in time. An error is never an empty list (M5).
+pub const PATH_MEMBERS: &str = "/v1.0/members";
+/// `POST`, bearer token: runs an [`ActionRequest`], answers 200 with an [`ActionAnswer`] as KubeBlocks does.
+pub const PATH_ACTION: &str = "/v1.0/action";
+/// `GET`: answers when a hand-over of leadership that the pod's termination asked for has ended, or when none is due.
+pub const PATH_DRAINED: &str = "/v1.0/drained";
+/// `GET`: 200 while the agent's own loop is alive (liveness probe of the agent).
+pub const PATH_HEALTHZ: &str = "/healthz";
+
+/// An identifier that etcd gives to a member or to a cluster.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id(pub u64);
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
+impl FromStr for Id {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        u64::from_str_radix(text, 16).map(Id)
+    }
+}
+
+impl Serialize for Id {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The role of a member, as the label `kubeblocks.io/role` spells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// The member that the highest known term elected.
+    Leader,
+    /// A voter that is not the leader.
+    Follower,
+    /// A member without a vote.
+    Learner,
+}
+
+impl Role {
+    /// The label's value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Role::Leader => "leader",
+            Role::Follower => "follower",
+            Role::Learner => "learner",
+        }
+    }
+}
+
+/// Answer of [`PATH_GETROLE`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleAnswer {
+    /// Always `getRole`.
+    pub operation: String,
+    /// The role.
+    pub role: Role,
+    /// The raft term in which the member holds it.
+    pub term: u64,
+}
+
+/// Answer of any path that failed (status 4xx or 5xx).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorAnswer {
+    /// A fixed word, e.g. `ERR_OPERATION_FAILED`.
+    pub error_code: String,
+    /// What happened and what to do next.
+    pub message: String,
+}
+
+/// What state the etcd process of this pod is in, as far as the agent can tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "camelCase")]
+pub enum EtcdState {
+    /// etcd answered the last status call.
+    Running,
+    /// etcd has not answered yet since the agent came up (booting, waiting for peers, catching up).
+    Starting {
+        /// The last error.
+        reason: String,
+    },
+    /// etcd answered before and does not now.
+    Unreachable {
+        /// `refused` (no process listens) or `timeout` (it hangs), then the error.
+        reason: String,
+        /// True when the connection was refused: no etcd process listens on the client port.
+        refused: bool,
+    },
+    /// The launcher refuses to start etcd: the data directory is gone or foreign, and the member must be replaced
+    /// by rule (M10, M11, B2, B4).
+    Refused {
+        /// A fixed word: `DataLost`, `ForeignData`, `RemovedMember`, `NotAMember`.
+        code: String,
+        /// What was found.
+        message: String,
+    },
+}
+
+/// One agent's newest knowledge of its own member and of the cluster through it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberView {
+    /// Name of the pod, which is the member's name.
+    pub instance: String,
+    /// Kubernetes' UID of the pod that the agent runs in.
+    pub pod_uid: String,
+    /// Random number of this agent process: a new one means that the agent was restarted.
+    pub agent_incarnation: u64,
+    /// Grows with every change of the view within one incarnation.
+    pub sequence: u64,
+    /// The state of the etcd process.
+    pub etcd: EtcdState,
+    /// What the last successful status call said. `None` until there was one. Stale when `etcd` is not `Running`.
+    pub status: Option<MemberStatus>,
+    /// Milliseconds since that call, at the moment of sending.
+    pub status_age_ms: Option<u64>,
+}
+
+/// What etcd's `Maintenance.Status` said of its own member, with names for its identifiers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberStatus {
+    /// Identifier of the member.
+    pub member_id: Id,
+    /// Identifier of the cluster.
+    pub cluster_id: Id,
+    /// Identifier of the leader this member follows; `None` when it knows none.
+    pub leader_id: Option<Id>,
+    /// Name of that leader (its pod), when the member list tells it.
+    pub leader: Option<String>,
+    /// Raft term.
+    pub term: u64,
+    /// Raft index committed, as etcd reports it.
+    pub raft_index: u64,
+    /// Raft index applied.
+    pub applied_index: u64,
+    /// True for a member without a vote.
+    pub is_learner: bool,
+    /// Version of the running server, e.g. `3.6.5`.
+    pub version: String,
+    /// Bytes of the backend file.
+    pub db_size_bytes: u64,
+    /// Bytes of it in use.
+    pub db_size_in_use_bytes: u64,
+    /// Quota of the backend in bytes; `None` where the version does not report it (before 3.6).
+    pub db_quota_bytes: Option<u64>,
+    /// Alarms and errors this member reports, e.g. `NOSPACE`, `CORRUPT`, `etcdserver: no leader`.
+    pub alarms: Vec<String>,
+}
+
+impl MemberStatus {
+    /// The role this status gives its member: a leader only when the member leads in its own eyes.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        if self.is_learner {
+            Role::Learner
+        } else if self.leader_id == Some(self.member_id) {
+            Role::Leader
+        } else {
+            Role::Follower
+        }
+    }
+}
+
+/// The members of the cluster, read linearizably. Answer of [`PATH_MEMBERS`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberList {
+    /// Identifier of the cluster.
+    pub cluster_id: Id,
+    /// Raft term of the answer.
+    pub term: u64,
+    /// The members, in order of their identifiers.
+    pub members: Vec<Member>,
+}
+
+/// One entry of the member list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Member {
+    /// Identifier.
+    pub id: Id,
+    /// Name; empty while the member has never started.
+    pub name: String,
+    /// Peer URLs.
+    pub peer_urls: Vec<String>,
+    /// Client URLs; empty while the member has never started.
+    pub client_urls: Vec<String>,
+    /// True for a member without a vote.
+    pub is_learner: bool,
+}
+
+/// Body of [`PATH_ACTION`], in KubeBlocks' shape.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ActionRequest {
+    /// One of [`action`].
+    pub action: String,
+    /// Parameters, keyed by one of [`parameter`].
+    #[serde(default)]
+    pub parameters: BTreeMap<String, String>,
+    /// Seconds after which the action is given up; 0 or absent means the agent's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<u32>,
+}
+
+/// Answer of [`PATH_ACTION`], in KubeBlocks' shape: always status 200 for a known caller.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionAnswer {
+    /// One of KubeBlocks' words: `notDefined`, `notImplemented`, `preconditionFailed`, `badRequest`, `inProgress`,
+    /// `busy`, `timedOut`, `failed`, `internalError`, `unknown`. Absent on success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Output in base64: plain text for `roleProbe`, a JSON document for the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+}
+
+/// Names of the actions.
+pub mod action {
+    /// The role as plain text.
+    pub const ROLE_PROBE: &str = "roleProbe";
+    /// Moves leadership away from `KB_SWITCHOVER_CURRENT_NAME` to `KB_SWITCHOVER_CANDIDATE_NAME`, or to the most
+    /// caught-up voter; output: JSON of the new leader and term. Succeeds only when the new leader was seen.
+    pub const SWITCHOVER: &str = "switchover";
+    /// Adds the pod as a learner by its peer URL, or finds it there; output: JSON of its [`super::Member`].
+    pub const MEMBER_JOIN: &str = "memberJoin";
+    /// Promotes the learner `KB_MEMBER_ID`; output: JSON of its [`super::Member`].
+    pub const MEMBER_PROMOTE: &str = "udf-memberPromote";
+    /// Removes the member `KB_MEMBER_ID`, whose peer URL must be that of the named pod (M4); output: JSON
+    /// [`super::MemberList`] that no longer holds it.
+    pub const MEMBER_LEAVE: &str = "memberLeave";
+}
+
+/// Names of the parameters of actions.
+pub mod parameter {
+    /// Pod that shall lead.
+    pub const SWITCHOVER_CANDIDATE_NAME: &str = "KB_SWITCHOVER_CANDIDATE_NAME";
+    /// Pod that shall no longer lead.
+    pub const SWITCHOVER_CURRENT_NAME: &str = "KB_SWITCHOVER_CURRENT_NAME";
+    /// Pod that joins.
+    pub const JOIN_MEMBER_POD_NAME: &str = "KB_JOIN_MEMBER_POD_NAME";
+    /// Its full DNS name.
+    pub const JOIN_MEMBER_POD_FQDN: &str = "KB_JOIN_MEMBER_POD_FQDN";
+    /// Pod that leaves.
+    pub const LEAVE_MEMBER_POD_NAME: &str = "KB_LEAVE_MEMBER_POD_NAME";
+    /// Its full DNS name.
+    pub const LEAVE_MEMBER_POD_FQDN: &str = "KB_LEAVE_MEMBER_POD_FQDN";
+    /// Identifier of the member the action is about, hexadecimal.
+    pub const MEMBER_ID: &str = "KB_MEMBER_ID";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_keep_all_bits_through_json() {
+        let id = Id(0xffff_ffff_ffff_fffe);
+        let text = serde_json::to_string(&id).expect("serialize");
+        assert_eq!(text, "\"fffffffffffffffe\"");
+        assert_eq!(serde_json::from_str::<Id>(&text).expect("parse"), id);
+    }
+
+    #[test]
+    fn role_answer_has_the_documented_shape() {
+        let answer = RoleAnswer { operation: "getRole".into(), role: Role::Leader, term: 7 };
+        let text = serde_json::to_string(&answer).expect("serialize");
+        assert_eq!(text, r#"{"operation":"getRole","role":"leader","term":7}"#);
+    }
+}
