@@ -1,0 +1,49 @@
+# Common uses:
+#   make e2e        everything: cluster, operator, every scenario, a verdict (does all of its own set-up)
+#   make test       everything that needs no cluster
+#   make e2e-smoke  four scenarios in four minutes
+#   make up / down  the kind cluster with the operator, to play with; `cargo run -p harness -- --help` for the rest
+
+SHELL := /bin/bash
+CARGO ?= cargo
+HARNESS := $(CARGO) run --quiet --locked -p harness --
+SMOKE := smoke::
+
+.PHONY: help
+help: ## what can be made
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: test
+test: ## unit, property, model and drift tests: no cluster, no Docker
+	$(CARGO) test --workspace --locked
+
+.PHONY: e2e
+e2e: up ## every scenario on a real kind cluster
+	E2E_REQUIRED=1 $(CARGO) test --locked -p e2e --test e2e -- --nocapture $(FILTER)
+
+.PHONY: e2e-smoke
+e2e-smoke: up ## the smoke subset
+	E2E_REQUIRED=1 $(CARGO) test --locked -p e2e --test e2e -- --nocapture $(SMOKE)
+
+.PHONY: up
+up: ## the cluster, the images and the operator; nothing is done twice
+	images/docker.sh
+	$(HARNESS) up
+
+.PHONY: down
+down: ## deletes the cluster
+	$(HARNESS) down
+
+.PHONY: doctor
+doctor: ## what this machine can do
+	$(HARNESS) doctor
+
+.PHONY: lint
+lint: ## formatting, clippy, licences and bans of dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	hack/deny
+
+.PHONY: crds
+crds: ## regenerates deploy/crds from the types
+	$(CARGO) run --quiet --locked -p operator -- crd --dir deploy/crds
