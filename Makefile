@@ -15,7 +15,8 @@ help: ## what can be made
 
 .PHONY: test
 test: ## unit, property, model and drift tests: no cluster, no Docker
-	$(CARGO) test --workspace --locked
+	$(CARGO) test --workspace --exclude e2e --locked
+	$(CARGO) test --locked -p e2e --test tidy
 
 .PHONY: e2e
 e2e: up ## every scenario on a real kind cluster
