@@ -1,1 +1,19 @@
-fn main() {}
+//! Entry point of the `harness` binary: arguments in, exit code out. All else is in [`harness::commands`].
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use harness::commands::{Cli, Exit};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap would leave with 2, which here means "inconclusive".
+            let usage = error.use_stderr();
+            let _ = error.print();
+            return if usage { Exit::Environment.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    harness::commands::start(cli).into()
+}

@@ -1,0 +1,88 @@
+//! `junit.xml`: the verdicts for continuous-integration systems. A violation is a failure, an inconclusive check an
+//! error: neither is green.
+
+use std::fmt::Write as _;
+
+use super::judgement::{Finding, Judgement, Severity};
+use super::run_dir::RunHeader;
+
+/// The whole document.
+#[must_use]
+pub fn document(header: &RunHeader, judgements: &[Judgement]) -> String {
+    let count = |severity| judgements.iter().filter(|j| j.severity() == severity).count();
+    let suite = escape(&format!("{}-{}", header.scenario, header.seed));
+    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        xml,
+        "<testsuite name=\"{suite}\" tests=\"{}\" failures=\"{}\" errors=\"{}\">",
+        judgements.len(),
+        count(Severity::Violation),
+        count(Severity::Inconclusive)
+    );
+    for judgement in judgements {
+        case(&mut xml, &header.scenario, judgement);
+    }
+    xml.push_str("</testsuite>\n");
+    xml
+}
+
+fn case(xml: &mut String, scenario: &str, judgement: &Judgement) {
+    let _ = write!(
+        xml,
+        "  <testcase classname=\"{}\" name=\"{}\"",
+        escape(scenario),
+        escape(&judgement.check)
+    );
+    let (tag, text) = match &judgement.outcome {
+        Finding::Pass => {
+            xml.push_str("/>\n");
+            return;
+        }
+        Finding::Inconclusive { reason } => ("error", reason),
+        Finding::Violation { explanation, .. } => ("failure", explanation),
+    };
+    let first = text.lines().next().unwrap_or_default();
+    let _ = writeln!(
+        xml,
+        ">\n    <{tag} message=\"{}\">{}</{tag}>\n  </testcase>",
+        escape(first),
+        escape(text)
+    );
+}
+
+/// Text for XML; characters that XML 1.0 cannot hold become U+FFFD.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\n' | '\t' => escaped.push(c),
+            '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
+            _ => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_a_violation_nor_a_doubt_is_green() {
+        let explanation = "key \"a<b\"\u{0} & more".to_owned();
+        let judgements = [
+            Judgement::new("one", Finding::Pass),
+            Judgement::new("two", Finding::Violation { explanation, ops: vec![] }),
+            Judgement::new("three", Finding::Inconclusive { reason: "no traffic".to_owned() }),
+        ];
+        let xml = document(&RunHeader::default(), &judgements);
+        assert!(xml.contains("tests=\"3\" failures=\"1\" errors=\"1\""), "{xml}");
+        assert!(xml.contains("key &quot;a&lt;b&quot;\u{fffd} &amp; more"), "{xml}");
+        assert_eq!(xml.matches("<testcase ").count(), 3);
+    }
+}

@@ -1,0 +1,112 @@
+//! `verdict.txt`: the verdicts as prose. Its first line is the cause.
+
+use std::fmt::Write as _;
+
+use super::judgement::{Judgement, Severity, figure, worst};
+use super::run_dir::RunHeader;
+
+/// Columns of a terminal that text is wrapped to.
+const WIDTH: usize = 100;
+
+/// The whole text.
+#[must_use]
+pub fn verdict(header: &RunHeader, judgements: &[Judgement]) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{}", headline(judgements));
+    let _ = writeln!(text);
+    let members = if header.members == 0 {
+        String::new()
+    } else {
+        format!(" with {} members", header.members)
+    };
+    let _ = writeln!(text, "Scenario {}{members}, seed {}.", header.scenario, header.seed);
+    if !header.description.is_empty() {
+        wrap(&mut text, "", &header.description);
+    }
+    if !header.started.is_empty() {
+        let _ = writeln!(text, "Started {}.", header.started);
+    }
+    let _ = writeln!(text, "Again: {}", header.replay());
+    for severity in [Severity::Violation, Severity::Inconclusive, Severity::Pass] {
+        for judgement in judgements.iter().filter(|j| j.severity() == severity) {
+            section(&mut text, judgement);
+        }
+    }
+    text
+}
+
+/// One line: how the run ended and why.
+#[must_use]
+pub fn headline(judgements: &[Judgement]) -> String {
+    let (severity, cause) = worst(judgements);
+    match (severity, cause) {
+        (_, Some(cause)) => {
+            let word = severity.word().to_uppercase();
+            let explanation = one_line(cause.explanation());
+            format!("{word}: {}: {explanation}", cause.check)
+        }
+        (Severity::Pass, None) => format!("PASS: all {} checks hold.", judgements.len()),
+        (_, None) => "INCONCLUSIVE: nothing was checked.".to_owned(),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn section(text: &mut String, judgement: &Judgement) {
+    let _ = writeln!(text);
+    let _ = writeln!(text, "[{}] {}", judgement.severity().word(), judgement.check);
+    for paragraph in judgement.explanation().lines() {
+        wrap(text, "  ", paragraph);
+    }
+    for (name, value) in &judgement.figures {
+        let _ = writeln!(text, "  {name} = {}", figure(value));
+    }
+}
+
+/// Appends words in lines no wider than [`WIDTH`] unless a single word is.
+fn wrap(text: &mut String, indent: &str, paragraph: &str) {
+    let mut column = 0;
+    for word in paragraph.split_whitespace() {
+        let width = word.chars().count();
+        if column > 0 && column + 1 + width > WIDTH {
+            text.push('\n');
+            column = 0;
+        }
+        if column == 0 {
+            text.push_str(indent);
+            column = indent.len();
+        } else {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += width;
+    }
+    text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Finding;
+
+    #[test]
+    fn the_cause_comes_first_and_the_passes_last() {
+        let header =
+            RunHeader { scenario: "failover/kill".to_owned(), seed: 9, ..RunHeader::default() };
+        let explanation = format!("a read went back\nto revision 3 {}", "word ".repeat(60));
+        let mut pass = Judgement::new("roles", Finding::Pass);
+        pass.figures.insert("labels".to_owned(), 4.into());
+        let bad = Judgement::new("linearizable", Finding::Violation { explanation, ops: vec![1] });
+        let text = verdict(&header, &[pass, bad]);
+        let first = text.lines().next().unwrap();
+        assert!(first.starts_with("VIOLATION: linearizable: a read went back to revision 3"));
+        assert!(text.find("[violation]").unwrap() < text.find("[pass]").unwrap());
+        assert!(text.contains("labels = 4"));
+        assert!(text.contains("harness run failover/kill --seed 9"));
+        assert!(text.lines().skip(1).all(|line| line.len() <= WIDTH), "{text}");
+    }
+}

@@ -1,0 +1,40 @@
+//! The table of durations: every limit of the harness by name, with the reason for its size.
+
+use std::time::Duration;
+
+/// Spacing of questions while waiting.
+pub const POLL: Duration = Duration::from_millis(100);
+/// Spacing of questions about things that take tens of seconds (nodes, image loads), to spare two cores.
+pub const POLL_SLOW: Duration = Duration::from_secs(1);
+/// Least time a single question gets, whatever is left of the limit.
+pub const POLL_CALL_MIN: Duration = Duration::from_millis(50);
+/// One request to the API server that must not hang (a paused API server answers nothing, for ever).
+pub const API_CALL: Duration = Duration::from_secs(10);
+/// One command in a node.
+pub const NODE_COMMAND: Duration = Duration::from_secs(30);
+/// A node that was stopped or restarted is Ready again: systemd, containerd and kubelet of six nodes on two cores.
+pub const NODE_READY: Duration = Duration::from_secs(180);
+/// A node that hangs is seen NotReady: 40 s grace of the node controller and its own period on top.
+pub const NODE_NOT_READY: Duration = Duration::from_secs(75);
+/// The API server answers after its node or its process came back.
+pub const API_SERVER_BACK: Duration = Duration::from_secs(120);
+/// The operator's Deployment is available, its image loaded.
+pub const OPERATOR_AVAILABLE: Duration = Duration::from_secs(120);
+/// CRDs are served after being applied.
+pub const CRD_ESTABLISHED: Duration = Duration::from_secs(30);
+/// A new etcd cluster is Running (aim: 6 s for three members, 9 s for five, with images present).
+pub const CLUSTER_RUNNING: Duration = Duration::from_secs(120);
+/// A namespace with its pods and volumes is gone.
+pub const NAMESPACE_GONE: Duration = Duration::from_secs(120);
+/// The effect of a fault that acts at once (a signal, a packet rule under heartbeats) is seen.
+pub const EFFECT: Duration = Duration::from_secs(10);
+/// The effect of a fault that Kubernetes must first notice (pod replaced, static pod gone) is seen.
+pub const EFFECT_SLOW: Duration = Duration::from_secs(60);
+/// What a fault did is undone.
+pub const HEAL: Duration = Duration::from_secs(60);
+/// How long a fault lives at most when nobody heals it: the dead-man's default.
+pub const DEAD_MAN: Duration = Duration::from_secs(180);
+/// Another process holds the cluster's lock: how long `up` waits for it.
+pub const LOCK: Duration = Duration::from_secs(900);
+/// One script below `images/` (the longest builds a node image from source on two cores).
+pub const IMAGE_SCRIPT: Duration = Duration::from_secs(45 * 60);

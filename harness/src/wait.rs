@@ -1,0 +1,136 @@
+//! The only place of the harness that sleeps: waiting for a condition, with a deadline and the last thing seen.
+//!
+//! Timeouts are always wrong, some too short and some too long: prefer a watch that tells of the change, and use this
+//! where there is none. A timeout says what was waited for, how long, and what was seen last.
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use crate::timeouts;
+
+/// What a condition says of itself when it is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Poll<T, E> {
+    /// It holds.
+    Ready(T),
+    /// Not yet; the text is the status that a timeout reports.
+    NotYet(String),
+    /// It can never hold any more.
+    Failed(E),
+}
+
+/// Why a wait ended without its condition.
+#[derive(Debug, thiserror::Error)]
+pub enum WaitError<E: Display> {
+    /// The deadline passed.
+    #[error("{what}: not after {:.1} s; last seen: {last}", elapsed.as_secs_f64())]
+    TimedOut {
+        /// What was waited for.
+        what: String,
+        /// How long.
+        elapsed: Duration,
+        /// The last status.
+        last: String,
+    },
+    /// The condition failed for good.
+    #[error("{what}: {source}")]
+    Failed {
+        /// What was waited for.
+        what: String,
+        /// Why.
+        source: E,
+    },
+}
+
+/// Asks `condition` every [`timeouts::POLL`] until it is ready, has failed or `limit` has passed. It is asked at least
+/// once, and a call that hangs is cut off at the limit.
+///
+/// # Errors
+/// [`WaitError::TimedOut`] with the last status, or [`WaitError::Failed`] with the condition's own error.
+pub async fn wait_until<T, E: Display>(
+    what: impl Into<String>,
+    limit: Duration,
+    condition: impl AsyncFnMut() -> Poll<T, E>,
+) -> Result<T, WaitError<E>> {
+    wait_every(timeouts::POLL, what, limit, condition).await
+}
+
+/// As [`wait_until`], asking every `interval`.
+///
+/// # Errors
+/// As [`wait_until`].
+pub async fn wait_every<T, E: Display>(
+    interval: Duration,
+    what: impl Into<String>,
+    limit: Duration,
+    mut condition: impl AsyncFnMut() -> Poll<T, E>,
+) -> Result<T, WaitError<E>> {
+    let what = what.into();
+    let start = Instant::now();
+    let mut last = "nothing".to_owned();
+    loop {
+        // At least one poll interval for the question itself, so that a limit of zero still asks once.
+        let left = limit.saturating_sub(start.elapsed()).max(timeouts::POLL_CALL_MIN);
+        match tokio::time::timeout(left, condition()).await {
+            Ok(Poll::Ready(value)) => return Ok(value),
+            Ok(Poll::Failed(source)) => return Err(WaitError::Failed { what, source }),
+            Ok(Poll::NotYet(status)) => last = status,
+            Err(_) => last = format!("no answer to the last question ({last} before it)"),
+        }
+        if start.elapsed() + interval > limit {
+            return Err(WaitError::TimedOut { what, elapsed: start.elapsed(), last });
+        }
+        pause(interval).await;
+    }
+}
+
+/// Lets `duration` pass. For the spacing of a plan (a fault that is to last so long), never for "it should be done by
+/// then": that is [`wait_until`].
+pub async fn pause(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_condition_that_comes_true_is_waited_for() {
+        let mut asked = 0;
+        let got = wait_every(Duration::from_millis(1), "the third time", Duration::from_secs(5), async || {
+            asked += 1;
+            if asked == 3 { Poll::Ready(asked) } else { Poll::NotYet::<_, String>(asked.to_string()) }
+        })
+        .await;
+        assert_eq!(got.expect("ready"), 3);
+    }
+
+    #[tokio::test]
+    async fn a_timeout_tells_the_last_status() {
+        let got = wait_until("a miracle", Duration::from_millis(1), async || {
+            Poll::NotYet::<(), String>("2 of 3 pods".into())
+        })
+        .await;
+        let text = got.expect_err("times out").to_string();
+        assert!(text.starts_with("a miracle: not after"), "{text}");
+        assert!(text.ends_with("last seen: 2 of 3 pods"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_question_that_hangs_is_cut_off() {
+        let got = wait_until("an answer", Duration::from_millis(20), async || {
+            std::future::pending::<Poll<(), String>>().await
+        })
+        .await;
+        assert!(matches!(got, Err(WaitError::TimedOut { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_failure_ends_the_wait_at_once() {
+        let got = wait_until("a pod", Duration::from_secs(60), async || {
+            Poll::Failed::<(), _>("pod is gone".to_owned())
+        })
+        .await;
+        assert_eq!(got.expect_err("fails").to_string(), "a pod: pod is gone");
+    }
+}
