@@ -1,1 +1,40 @@
-//! placeholder
+//! KubeBlocks' custom resources as this operator serves them: types, names, labels, admission rules.
+//!
+//! Data only: no client, no clock, no decision. Field names and values follow KubeBlocks' `v1` so that
+//! its manifests apply unchanged; a field whose effect is not built yet is declared and refused by a
+//! rule that names it, never ignored.
+
+pub mod cluster;
+pub mod component;
+pub mod component_definition;
+pub mod component_version;
+pub mod condition;
+pub mod instance_set;
+pub mod labels;
+pub mod lifecycle;
+pub mod names;
+pub mod opaque;
+pub mod quantity;
+pub mod rules;
+pub mod scheduling;
+pub mod service;
+pub mod update;
+pub mod volume;
+
+pub use cluster::{
+    Cluster, ClusterComponentSpec, ClusterPhase, ClusterSpec, ClusterStatus, TerminationPolicy,
+};
+pub use component::{Component, ComponentPhase, ComponentSpec, ComponentStatus};
+pub use component_definition::{
+    ComponentDefinition, ComponentDefinitionSpec, ComponentDefinitionStatus, ReplicaRole,
+};
+pub use component_version::{ComponentVersion, ComponentVersionSpec, ComponentVersionStatus};
+pub use instance_set::{InstanceSet, InstanceSetSpec, InstanceSetStatus, MemberStatus};
+pub use opaque::Opaque;
+
+/// Group of Cluster, Component, ComponentDefinition and ComponentVersion.
+pub const APPS_GROUP: &str = "apps.kubeblocks.io";
+/// Group of InstanceSet.
+pub const WORKLOADS_GROUP: &str = "workloads.kubeblocks.io";
+/// Name under which the operator owns fields in server-side apply. One for all rooms.
+pub const FIELD_MANAGER: &str = "etcd-operator";

@@ -1,0 +1,155 @@
+//! Component: one part of a Cluster, made by the operator from its spec. Data and admission rules only.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::EnvVar;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::TerminationPolicy;
+use crate::quantity::Resources;
+use crate::rules;
+use crate::scheduling::SchedulingPolicy;
+use crate::service::ComponentServiceOverride;
+use crate::update::{InstanceUpdateStrategy, PodUpdatePolicy};
+use crate::volume::{RetentionPolicy, VolumeClaimTemplate};
+
+/// What a component shall be. Written by the Cluster controller.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "apps.kubeblocks.io",
+    version = "v1",
+    kind = "Component",
+    namespaced,
+    status = "ComponentStatus",
+    derive = "PartialEq",
+    derive = "Default",
+    shortname = "cmp",
+    category = "kubeblocks",
+    doc = "One component of a Cluster, made by the operator.",
+    printcolumn(name = "DEFINITION", type_ = "string", json_path = ".spec.compDef"),
+    printcolumn(
+        name = "SERVICE-VERSION",
+        type_ = "string",
+        json_path = ".spec.serviceVersion"
+    ),
+    printcolumn(name = "STATUS", type_ = "string", json_path = ".status.phase"),
+    printcolumn(
+        name = "AGE",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::odd_replicas("has(self.stop) && self.stop"),
+]))]
+pub struct ComponentSpec {
+    /// What deleting the Component does.
+    #[serde(default)]
+    pub termination_policy: TerminationPolicy,
+    /// Name of the ComponentDefinition.
+    #[schemars(length(min = 1, max = 64))]
+    pub comp_def: String,
+    /// Version of etcd.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub service_version: Option<String>,
+    /// Labels of the pods.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the pods.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Environment of all containers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<EnvVar>,
+    /// Number of members: 1, 3, 5 or 7; 0 only when stopped.
+    #[schemars(range(min = -2147483648_i64, max = 2147483647))]
+    pub replicas: i32,
+    /// Scheduling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduling_policy: Option<SchedulingPolicy>,
+    /// RuntimeClass of the pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub runtime_class_name: Option<String>,
+    /// Resources of the etcd container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+    /// Claims of each pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 8),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub volume_claim_templates: Vec<VolumeClaimTemplate>,
+    /// How long claims live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistent_volume_claim_retention_policy: Option<RetentionPolicy>,
+    /// Wishes about services that the definition declares.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub services: Vec<ComponentServiceOverride>,
+    /// ServiceAccount of the pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub service_account_name: Option<String>,
+    /// Whether a change recreates pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_update_policy: Option<PodUpdatePolicy>,
+    /// How pods are updated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_update_strategy: Option<InstanceUpdateStrategy>,
+    /// Names of pods that shall not exist.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub offline_instances: Vec<String>,
+    /// True leaves the scraping annotations off the headless service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disable_exporter: Option<bool>,
+    /// True stops all members and keeps their claims.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<bool>,
+}
+
+/// What is known of a component.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentStatus {
+    /// Generation of the spec that the rest describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Conditions, see [`crate::condition`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// The state in one word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<ComponentPhase>,
+    /// What is wrong, by object (`Kind/name`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub message: BTreeMap<String, String>,
+}
+
+/// State of a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ComponentPhase {
+    /// Members are made for the first time.
+    Creating,
+    /// The Component is being deleted.
+    Deleting,
+    /// Members are being changed.
+    Updating,
+    /// Members are being stopped.
+    Stopping,
+    /// Stopped members are coming back.
+    Starting,
+    /// All members are ready, up to date and have a role.
+    Running,
+    /// All members are stopped.
+    Stopped,
+    /// Something needs attention.
+    Failed,
+}

@@ -1,0 +1,276 @@
+//! Condition types and reasons, as enums, and the one place where they become text.
+//!
+//! Types and reasons of KubeBlocks keep its words. Times are given by the caller: this room has no clock.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// Type of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConditionType {
+    /// The spec was read and resolved (Cluster, Component).
+    ProvisioningStarted,
+    /// All children were written (Cluster, Component).
+    ApplyResources,
+    /// All components are ready (Cluster).
+    Ready,
+    /// The service answers (Cluster, Component).
+    Available,
+    /// Deletion is held back or going on (Cluster).
+    Terminating,
+    /// All members are ready (InstanceSet).
+    InstanceReady,
+    /// All members are available (InstanceSet).
+    InstanceAvailable,
+    /// A pod failed (InstanceSet).
+    InstanceFailure,
+    /// An update is held back (InstanceSet).
+    InstanceUpdateRestricted,
+    /// The last reconcile succeeded (InstanceSet; C7).
+    Reconciled,
+    /// A voting majority answers (InstanceSet).
+    Quorate,
+    /// Members report one cluster identifier (InstanceSet; B5 when false).
+    ClusterIdConsistent,
+}
+
+impl ConditionType {
+    /// The text of the type.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ConditionType::ProvisioningStarted => "ProvisioningStarted",
+            ConditionType::ApplyResources => "ApplyResources",
+            ConditionType::Ready => "Ready",
+            ConditionType::Available => "Available",
+            ConditionType::Terminating => "Terminating",
+            ConditionType::InstanceReady => "InstanceReady",
+            ConditionType::InstanceAvailable => "InstanceAvailable",
+            ConditionType::InstanceFailure => "InstanceFailure",
+            ConditionType::InstanceUpdateRestricted => "InstanceUpdateRestricted",
+            ConditionType::Reconciled => "Reconciled",
+            ConditionType::Quorate => "Quorate",
+            ConditionType::ClusterIdConsistent => "ClusterIDConsistent",
+        }
+    }
+}
+
+/// Reason of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The spec is sound.
+    PreCheckSucceed,
+    /// The spec is not sound; the message names the field.
+    PreCheckFailed,
+    /// All children were written.
+    ApplyResourcesSucceed,
+    /// A child could not be written.
+    ApplyResourcesFailed,
+    /// A field that cannot change was changed; the running members keep the old value.
+    ImmutableFieldChanged,
+    /// The Cluster is ready.
+    ClusterReady,
+    /// Some components are not ready.
+    ComponentsNotReady,
+    /// The service answers.
+    Available,
+    /// The service does not answer.
+    Unavailable,
+    /// `terminationPolicy: DoNotTerminate` holds deletion back.
+    TerminationRefused,
+    /// Children are being deleted.
+    DeletingChildren,
+    /// All are ready.
+    Ready,
+    /// Some are not ready.
+    NotReady,
+    /// A pod failed.
+    InstanceFailure,
+    /// The last reconcile succeeded.
+    ReconcileSucceeded,
+    /// The last reconcile failed; the message says at what.
+    ReconcileFailed,
+    /// A majority of voters answers.
+    QuorumPresent,
+    /// No majority of voters answers.
+    QuorumLost,
+    /// Not known.
+    Unknown,
+    /// Members report different cluster identifiers.
+    ClusterIdMismatch,
+    /// Members report the latched cluster identifier.
+    ClusterIdMatches,
+    /// The update is held back by its strategy.
+    UpdateRestricted,
+    /// The cluster was never bootstrapped.
+    NotBootstrapped,
+    /// Data of a majority is gone; only a restore helps (B6).
+    DataLost,
+}
+
+impl Reason {
+    /// The text of the reason.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Reason::PreCheckSucceed => "PreCheckSucceed",
+            Reason::PreCheckFailed => "PreCheckFailed",
+            Reason::ApplyResourcesSucceed => "ApplyResourcesSucceed",
+            Reason::ApplyResourcesFailed => "ApplyResourcesFailed",
+            Reason::ImmutableFieldChanged => "ImmutableFieldChanged",
+            Reason::ClusterReady => "ClusterReady",
+            Reason::ComponentsNotReady => "ComponentsNotReady",
+            Reason::Available => "Available",
+            Reason::Unavailable => "Unavailable",
+            Reason::TerminationRefused => "TerminationRefused",
+            Reason::DeletingChildren => "DeletingChildren",
+            Reason::Ready => "Ready",
+            Reason::NotReady => "NotReady",
+            Reason::InstanceFailure => "InstanceFailure",
+            Reason::ReconcileSucceeded => "ReconcileSucceeded",
+            Reason::ReconcileFailed => "ReconcileFailed",
+            Reason::QuorumPresent => "QuorumPresent",
+            Reason::QuorumLost => "QuorumLost",
+            Reason::Unknown => "Unknown",
+            Reason::ClusterIdMismatch => "ClusterIDMismatch",
+            Reason::ClusterIdMatches => "ClusterIDMatches",
+            Reason::UpdateRestricted => "UpdateRestricted",
+            Reason::NotBootstrapped => "NotBootstrapped",
+            Reason::DataLost => "DataLost",
+        }
+    }
+}
+
+/// Status of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// It is not known whether it holds.
+    Unknown,
+}
+
+impl Truth {
+    /// The text of the status.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Truth::True => "True",
+            Truth::False => "False",
+            Truth::Unknown => "Unknown",
+        }
+    }
+}
+
+impl From<bool> for Truth {
+    fn from(holds: bool) -> Self {
+        if holds { Truth::True } else { Truth::False }
+    }
+}
+
+/// A condition that does not yet know since when it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observation {
+    /// What is told.
+    pub kind: ConditionType,
+    /// Whether it holds.
+    pub status: Truth,
+    /// Why, in one word.
+    pub reason: Reason,
+    /// Why, in a sentence.
+    pub message: String,
+}
+
+impl Observation {
+    /// An observation.
+    #[must_use]
+    pub fn new(
+        kind: ConditionType,
+        status: impl Into<Truth>,
+        reason: Reason,
+        message: impl Into<String>,
+    ) -> Self {
+        Observation {
+            kind,
+            status: status.into(),
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+/// Writes observations into a list of conditions: the transition time changes with the status only, an
+/// unchanged condition stays byte for byte (no write in a steady state, C6).
+pub fn record(
+    conditions: &mut Vec<Condition>,
+    observations: &[Observation],
+    generation: Option<i64>,
+    now: &Time,
+) {
+    for seen in observations {
+        let new = Condition {
+            type_: seen.kind.as_str().to_owned(),
+            status: seen.status.as_str().to_owned(),
+            reason: seen.reason.as_str().to_owned(),
+            message: seen.message.clone(),
+            observed_generation: generation,
+            last_transition_time: now.clone(),
+        };
+        match conditions.iter_mut().find(|known| known.type_ == new.type_) {
+            Some(known) if known.status == new.status => {
+                let since = known.last_transition_time.clone();
+                *known = Condition {
+                    last_transition_time: since,
+                    ..new
+                };
+            }
+            Some(known) => *known = new,
+            None => conditions.push(new),
+        }
+    }
+}
+
+/// The condition of a type.
+#[must_use]
+pub fn find(conditions: &[Condition], kind: ConditionType) -> Option<&Condition> {
+    conditions.iter().find(|known| known.type_ == kind.as_str())
+}
+
+/// Whether the condition of a type is there and holds.
+#[must_use]
+pub fn holds(conditions: &[Condition], kind: ConditionType) -> bool {
+    find(conditions, kind).is_some_and(|known| known.status == Truth::True.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+
+    fn at(second: i64) -> Time {
+        Time(Timestamp::from_second(second).expect("in range"))
+    }
+
+    #[test]
+    fn transition_time_moves_with_the_status_only() {
+        let mut conditions = Vec::new();
+        let ready = |holds, text: &str| {
+            [Observation::new(
+                ConditionType::Ready,
+                holds,
+                Reason::ClusterReady,
+                text,
+            )]
+        };
+        record(&mut conditions, &ready(true, "one"), Some(1), &at(10));
+        record(&mut conditions, &ready(true, "two"), Some(2), &at(20));
+        assert_eq!(conditions[0].last_transition_time, at(10));
+        assert_eq!(conditions[0].message, "two");
+        record(&mut conditions, &ready(false, "two"), Some(2), &at(30));
+        assert_eq!(conditions[0].last_transition_time, at(30));
+        assert_eq!(conditions.len(), 1);
+        assert!(!holds(&conditions, ConditionType::Ready));
+    }
+}

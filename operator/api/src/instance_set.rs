@@ -1,0 +1,230 @@
+//! InstanceSet: members with stable identities, their pods and claims. Data and admission rules only.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::component_definition::ReplicaRole;
+use crate::lifecycle::{Action, LifecycleActions};
+use crate::opaque::Opaque;
+use crate::rules;
+use crate::update::{
+    InstanceUpdateStrategy, MemberUpdateStrategy, PodManagementPolicy, PodUpdatePolicy,
+};
+use crate::volume::{RetentionPolicy, VolumeClaimTemplate};
+
+/// What an InstanceSet shall be. Written by the Component controller.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "workloads.kubeblocks.io",
+    version = "v1",
+    kind = "InstanceSet",
+    namespaced,
+    status = "InstanceSetStatus",
+    derive = "PartialEq",
+    derive = "Default",
+    shortname = "its",
+    category = "kubeblocks",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas"
+    ),
+    doc = "Members of a component: pods with stable names and their own claims.",
+    printcolumn(name = "READY", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "DESIRED", type_ = "integer", json_path = ".spec.replicas"),
+    printcolumn(
+        name = "UP-TO-DATE",
+        type_ = "integer",
+        json_path = ".status.updatedReplicas"
+    ),
+    printcolumn(
+        name = "AVAILABLE",
+        type_ = "integer",
+        json_path = ".status.availableReplicas"
+    ),
+    printcolumn(
+        name = "AGE",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::odd_replicas("has(self.stop) && self.stop"),
+    rules::unsupported_entries("instances"),
+]))]
+pub struct InstanceSetSpec {
+    /// Number of members: 1, 3, 5 or 7; 0 only when stopped.
+    #[schemars(range(min = -2147483648_i64, max = 2147483647))]
+    pub replicas: i32,
+    /// True when the members are stopped: pods go, claims and membership stay, whatever `replicas` says.
+    #[serde(default)]
+    pub stop: bool,
+    /// Seconds that a pod must be ready to count as available.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 3600))]
+    pub min_ready_seconds: i32,
+    /// Labels that all pods have.
+    pub selector: LabelSelector,
+    /// A `PodTemplateSpec` of Kubernetes.
+    pub template: Opaque,
+    /// Claims of each pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 8),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub volume_claim_templates: Vec<VolumeClaimTemplate>,
+    /// How long claims live.
+    #[serde(default)]
+    pub persistent_volume_claim_retention_policy: RetentionPolicy,
+    /// In what order pods are made.
+    #[serde(default)]
+    pub pod_management_policy: PodManagementPolicy,
+    /// Whether a change recreates pods.
+    #[serde(default)]
+    pub pod_update_policy: PodUpdatePolicy,
+    /// How pods are updated.
+    #[serde(default)]
+    pub instance_update_strategy: InstanceUpdateStrategy,
+    /// How many members may be updated at a time.
+    #[serde(default)]
+    pub member_update_strategy: MemberUpdateStrategy,
+    /// The roles that members may have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub roles: Vec<ReplicaRole>,
+    /// How leadership is moved before a leader's pod is stopped (KubeBlocks' place for it).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub membership_reconfiguration: Option<MembershipReconfiguration>,
+    /// Actions of the component's definition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycle_actions: Option<LifecycleActions>,
+    /// Environment of all containers that is not part of the pods' revision.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub template_vars: BTreeMap<String, String>,
+    /// Annotations of the headless service.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headless_service_annotations: BTreeMap<String, String>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub instances: Vec<Opaque>,
+    /// Names of pods that shall not exist.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub offline_instances: Vec<String>,
+    /// True makes the operator leave pods, claims and members alone.
+    #[serde(default)]
+    pub paused: bool,
+}
+
+/// How membership changes are carried out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MembershipReconfiguration {
+    /// How leadership is moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switchover: Option<Action>,
+}
+
+/// What is known of an InstanceSet.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceSetStatus {
+    /// Generation of the spec that the rest describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Pods that exist.
+    #[serde(default)]
+    pub replicas: i32,
+    /// Pods that are ready.
+    #[serde(default)]
+    pub ready_replicas: i32,
+    /// Pods that have been ready for `minReadySeconds`.
+    #[serde(default)]
+    pub available_replicas: i32,
+    /// Pods of `currentRevision`.
+    #[serde(default)]
+    pub current_replicas: i32,
+    /// Pods of `updateRevision`.
+    #[serde(default)]
+    pub updated_replicas: i32,
+    /// Members at bootstrap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_replicas: Option<i32>,
+    /// Members at bootstrap that have been ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_init_replicas: Option<i32>,
+    /// Revision that all pods had last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_revision: Option<String>,
+    /// Revision that all pods shall have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_revision: Option<String>,
+    /// Revisions that pods have, by pod.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub current_revisions: BTreeMap<String, String>,
+    /// Revisions that pods shall have, by pod.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub update_revisions: BTreeMap<String, String>,
+    /// Conditions, see [`crate::condition`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// Ready pods with a declared role, leader first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members_status: Vec<MemberStatus>,
+    /// Identifier of the etcd cluster (hexadecimal), set once when bootstrap has succeeded and never changed
+    /// (rules B1, B2): from then on no member is ever bootstrapped again.
+    #[serde(default, rename = "clusterID", skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
+    /// Pods that bootstrap the cluster, frozen before the first of them is made (rule B1).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bootstrap_members: Vec<String>,
+    /// Member identifiers (hexadecimal) last seen, by pod. Rule M11: a pod without its data is not this member.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<KnownMember>,
+    /// What is being waited for; empty when nothing is to do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting_on: Vec<WaitingOn>,
+    /// The first thing that is being waited for, or what is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// A ready pod and its role.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberStatus {
+    /// The pod.
+    pub pod_name: String,
+    /// Its role.
+    pub role: ReplicaRole,
+}
+
+/// A pod and the member that lives in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KnownMember {
+    /// The pod.
+    pub pod_name: String,
+    /// The member's identifier, hexadecimal.
+    #[serde(rename = "memberID")]
+    pub member_id: String,
+    /// True while the member has no vote.
+    #[serde(default)]
+    pub is_learner: bool,
+}
+
+/// A step that is not taken, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WaitingOn {
+    /// A fixed word.
+    pub reason: String,
+    /// What exactly is being waited for.
+    pub message: String,
+}

@@ -1,0 +1,56 @@
+//! Labels, annotations, finalizers and the values that KubeBlocks gives them. Constants only.
+
+/// Label of every child: [`MANAGED_BY_VALUE`].
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Value of [`MANAGED_BY`].
+pub const MANAGED_BY_VALUE: &str = "kubeblocks";
+/// Label: name of the Cluster.
+pub const INSTANCE: &str = "app.kubernetes.io/instance";
+/// Label: name of the component within its Cluster.
+pub const COMPONENT_NAME: &str = "apps.kubeblocks.io/component-name";
+/// Label: name of the ComponentDefinition (Component, pods, claims).
+pub const COMPONENT: &str = "app.kubernetes.io/component";
+/// Label of a Component: name of the ComponentDefinition.
+pub const COMPONENT_DEFINITION: &str = "componentdefinition.kubeblocks.io/name";
+/// Label of pods and claims, annotation of the InstanceSet: the resolved service version.
+pub const SERVICE_VERSION: &str = "apps.kubeblocks.io/service-version";
+/// Label of pods and claims: [`RELEASE_PHASE_STABLE`]; part of every service's selector.
+pub const RELEASE_PHASE: &str = "apps.kubeblocks.io/release-phase";
+/// Value of [`RELEASE_PHASE`].
+pub const RELEASE_PHASE_STABLE: &str = "stable";
+/// Label of pods and claims: name of the pod.
+pub const POD_NAME: &str = "apps.kubeblocks.io/pod-name";
+/// Label of claims: name of the claim template.
+pub const VOLUME_CLAIM_TEMPLATE: &str = "apps.kubeblocks.io/vct-name";
+/// Label of pods, claims and the headless service: [`WORKLOAD_MANAGED_BY_VALUE`].
+pub const WORKLOAD_MANAGED_BY: &str = "workloads.kubeblocks.io/managed-by";
+/// Value of [`WORKLOAD_MANAGED_BY`].
+pub const WORKLOAD_MANAGED_BY_VALUE: &str = "InstanceSet";
+/// Label of pods, claims and the headless service: name of the InstanceSet.
+pub const WORKLOAD_INSTANCE: &str = "workloads.kubeblocks.io/instance";
+/// Label of pods: revision of the template that made them.
+pub const REVISION: &str = "controller-revision-hash";
+/// Label of pods: `leader`, `follower` or `learner`.
+pub const ROLE: &str = "kubeblocks.io/role";
+
+/// Annotation of pods: raft term (decimal) of the last role written (design: the role path).
+pub const ROLE_TERM: &str = "apps.kubeblocks.io/last-role-snapshot-version";
+/// Annotation of a Component (its Cluster's) and an InstanceSet (its Component's): the generation it was built from.
+pub const GENERATION: &str = "kubeblocks.io/generation";
+/// Annotation: API version that the object was built for.
+pub const CRD_API_VERSION: &str = "kubeblocks.io/crd-api-version";
+/// Annotation of a Component: UID of its Cluster.
+pub const CLUSTER_UID: &str = "apps.kubeblocks.io/cluster-uid";
+/// Annotation of component specs, copied to the pod template: a new value restarts the pods one by one.
+pub const RESTART: &str = "kubeblocks.io/restart";
+/// Prefix of the annotations of the headless service that tell Prometheus what to scrape.
+pub const MONITOR_PREFIX: &str = "monitor.kubeblocks.io/";
+/// Annotation of a ComponentDefinition: edits of fields that are fixed for its users are let through.
+pub const SKIP_IMMUTABLE_CHECK: &str = "apps.kubeblocks.io/skip-immutable-check";
+
+/// Finalizer of a Cluster.
+pub const CLUSTER_FINALIZER: &str = "cluster.kubeblocks.io/finalizer";
+/// Finalizer of a Component.
+pub const COMPONENT_FINALIZER: &str = "component.kubeblocks.io/finalizer";
+/// Finalizer of an InstanceSet.
+pub const INSTANCE_SET_FINALIZER: &str = "instanceset.workloads.kubeblocks.io/finalizer";

@@ -1,0 +1,85 @@
+//! How changes reach running pods. Data only.
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+/// Order and number of pods that are made at a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PodManagementPolicy {
+    /// The next pod only once the one before is available.
+    #[default]
+    OrderedReady,
+    /// All at once. etcd needs it: no member is ready before a quorum runs.
+    Parallel,
+}
+
+/// How many members may be updated at a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum MemberUpdateStrategy {
+    /// One by one, leader last.
+    #[default]
+    Serial,
+    /// As many at a time as the quorum can miss, leader last.
+    BestEffortParallel,
+    /// All at once.
+    Parallel,
+}
+
+/// Whether a change that could be made in a running pod recreates it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PodUpdatePolicy {
+    /// In place where possible, else by a new pod.
+    #[default]
+    PreferInPlace,
+    /// In place or not at all.
+    StrictInPlace,
+    /// By a new pod.
+    ReCreate,
+}
+
+/// Who starts an update.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum InstanceUpdateStrategyType {
+    /// The operator.
+    #[default]
+    RollingUpdate,
+    /// The user, by deleting pods.
+    OnDelete,
+}
+
+/// How pods are updated.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceUpdateStrategy {
+    /// Who starts an update.
+    #[serde(default, rename = "type")]
+    pub kind: InstanceUpdateStrategyType,
+    /// Bounds of a rolling update.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolling_update: Option<RollingUpdate>,
+}
+
+/// Bounds of a rolling update. Quorum is kept whatever they say.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RollingUpdate {
+    /// How many pods are updated; the rest keep their revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "int_or_percent")]
+    pub replicas: Option<IntOrString>,
+    /// How many pods may be unavailable at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "int_or_percent")]
+    pub max_unavailable: Option<IntOrString>,
+}
+
+/// Schema of a number of pods or a share of them.
+pub fn int_or_percent(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "anyOf": [{ "type": "integer" }, { "type": "string" }],
+        "pattern": "^[0-9]{1,3}%?$",
+        "maxLength": 4,
+        "x-kubernetes-int-or-string": true,
+    })
+}

@@ -1,0 +1,1 @@
+//! InstanceSet -> pods, claims, membership.

@@ -1,0 +1,75 @@
+//! What the role path knows of a pod: a few words out of its metadata. Data only.
+
+use k8s_openapi::api::core::v1::Pod;
+use kbagent_protocol::Role;
+use kube::ResourceExt;
+
+use etcd_operator_api::labels;
+
+/// Name of a pod in its namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PodKey {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+/// One version of one pod, as far as roles are concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodFacts {
+    /// Name, which is the member's name.
+    pub name: String,
+    /// Identity of this incarnation of the name.
+    pub uid: String,
+    /// The version, the guard of every write.
+    pub resource_version: String,
+    /// The role label's value, whoever wrote it.
+    pub role: Option<String>,
+    /// The raft term of the last role written; `None` when there is none or it is no number.
+    pub term: Option<u64>,
+}
+
+impl PodFacts {
+    /// Reads them from any object that has a pod's metadata.
+    pub fn of(pod: &impl ResourceExt) -> Self {
+        Self {
+            name: pod.name_any(),
+            uid: pod.uid().unwrap_or_default(),
+            resource_version: pod.resource_version().unwrap_or_default(),
+            role: pod.labels().get(labels::ROLE).cloned(),
+            term: pod.annotations().get(labels::ROLE_TERM).and_then(|term| term.parse().ok()),
+        }
+    }
+
+    /// True when the label says leader.
+    #[must_use]
+    pub fn is_labelled_leader(&self) -> bool {
+        self.role.as_deref() == Some(Role::Leader.as_str())
+    }
+
+    /// True when `self` is a later version of the same pod. Versions are numbers that grow (Kubernetes 1.35
+    /// promises it, every earlier release did it).
+    #[must_use]
+    pub fn is_newer_than(&self, other: &Self) -> bool {
+        let number = |facts: &Self| facts.resource_version.parse::<u64>().unwrap_or(0);
+        self.uid == other.uid && number(self) > number(other)
+    }
+}
+
+/// What the pod watch tells of a pod beyond [`PodFacts`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// Name of the InstanceSet.
+    pub instance_set: String,
+    /// Address, once it has one.
+    pub ip: Option<String>,
+}
+
+/// Reads where a pod belongs and lives; `None` for a pod of no InstanceSet.
+#[must_use]
+pub fn whereabouts(pod: &Pod) -> Option<Whereabouts> {
+    let instance_set = pod.labels().get(labels::WORKLOAD_INSTANCE)?.clone();
+    let ip = pod.status.as_ref().and_then(|status| status.pod_ip.clone());
+    Some(Whereabouts { instance_set, ip: ip.filter(|ip| !ip.is_empty()) })
+}

@@ -1,0 +1,150 @@
+//! What agents said about leadership, folded over time. Pure: no clock, no transport.
+//!
+//! Two kinds of fact come out. "Member M leads term T" stays true for ever, whoever says it and however old
+//! it is, because raft elects one leader a term. "M no longer leads T" is only taken from M's own agent, and
+//! only after that agent had said that it leads.
+
+use std::collections::BTreeMap;
+
+use kbagent_protocol::{EtcdState, Id, MemberView};
+
+/// The newest view of one pod's agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// The view.
+    pub view: MemberView,
+    /// True when the agent has not been heard for longer than its sign of life takes. Says nothing about etcd.
+    pub silent: bool,
+}
+
+impl Heard {
+    /// True when the agent itself said that etcd does not run.
+    #[must_use]
+    pub fn etcd_is_gone(&self) -> bool {
+        matches!(
+            self.view.etcd,
+            EtcdState::Refused { .. } | EtcdState::Unreachable { refused: true, .. }
+        )
+    }
+
+    /// The term and role facts of a member that answers now.
+    #[must_use]
+    pub fn running(&self) -> Option<&kbagent_protocol::MemberStatus> {
+        match self.view.etcd {
+            EtcdState::Running => self.view.status.as_ref(),
+            _ => None,
+        }
+    }
+
+    fn leads(&self) -> Option<u64> {
+        self.running().filter(|status| status.leader_id == Some(status.member_id)).map(|s| s.term)
+    }
+}
+
+/// Who leads, in the highest term anybody has spoken of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// The term.
+    pub term: u64,
+    /// The pod.
+    pub name: String,
+}
+
+/// Everything heard from the agents of one InstanceSet.
+#[derive(Clone, Debug, Default)]
+pub struct Knowledge {
+    heard: BTreeMap<String, Heard>,
+    /// By pod UID: the highest term whose leadership the pod is known to have had and lost.
+    lost: BTreeMap<String, u64>,
+}
+
+impl Knowledge {
+    /// Takes in a view. Returns false for one that is older than what is known.
+    pub fn hear(&mut self, view: MemberView) -> bool {
+        let before = self.heard.get(&view.instance);
+        if let Some(before) = before
+            && before.view.pod_uid == view.pod_uid
+            && before.view.agent_incarnation == view.agent_incarnation
+            && before.view.sequence > view.sequence
+        {
+            return false;
+        }
+        let now = Heard { view, silent: false };
+        if let Some(before) = before
+            && before.view.pod_uid == now.view.pod_uid
+            && let Some(term) = before.leads()
+            && now.leads() != Some(term)
+            && (now.running().is_some() || now.etcd_is_gone())
+        {
+            let lost = self.lost.entry(now.view.pod_uid.clone()).or_default();
+            *lost = term.max(*lost);
+        }
+        self.heard.insert(now.view.instance.clone(), now);
+        true
+    }
+
+    /// Notes that the agent of the pod is not heard any more.
+    pub fn silence(&mut self, pod: &str, uid: &str) {
+        if let Some(heard) = self.heard.get_mut(pod)
+            && heard.view.pod_uid == uid
+        {
+            heard.silent = true;
+        }
+    }
+
+    /// Forgets a pod that is gone. What it said of terms and leaders is said by the others too.
+    pub fn forget(&mut self, pod: &str, uid: &str) {
+        self.heard.retain(|name, heard| name != pod || heard.view.pod_uid != uid);
+        self.lost.remove(uid);
+    }
+
+    /// What the agent in this incarnation of the pod said last.
+    #[must_use]
+    pub fn of(&self, pod: &str, uid: &str) -> Option<&Heard> {
+        self.heard.get(pod).filter(|heard| heard.view.pod_uid == uid)
+    }
+
+    /// True when the pod is known to have led `term` and to lead it no longer.
+    #[must_use]
+    pub fn has_lost(&self, uid: &str, term: u64) -> bool {
+        self.lost.get(uid).is_some_and(|lost| *lost >= term)
+    }
+
+    /// The leader of the highest term for which anybody named one.
+    #[must_use]
+    pub fn leader(&self) -> Option<Leader> {
+        let cluster = self.cluster()?;
+        self.heard
+            .values()
+            .filter_map(|heard| heard.view.status.as_ref())
+            .filter(|status| status.cluster_id == cluster)
+            .filter_map(|status| {
+                let name = match (&status.leader, status.leader_id?) {
+                    (Some(name), _) if !name.is_empty() => name.clone(),
+                    (_, id) => self.name_of(id)?,
+                };
+                Some(Leader { term: status.term, name })
+            })
+            .max_by_key(|leader| leader.term)
+    }
+
+    /// The cluster that most members report; none when two share the lead, so that a stray member with a
+    /// high term of its own never takes the service (B5).
+    fn cluster(&self) -> Option<Id> {
+        let mut votes: BTreeMap<Id, usize> = BTreeMap::new();
+        for status in self.heard.values().filter_map(|heard| heard.view.status.as_ref()) {
+            *votes.entry(status.cluster_id).or_default() += 1;
+        }
+        let most = votes.values().max().copied()?;
+        let mut best = votes.iter().filter(|(_, count)| **count == most);
+        let (id, _) = best.next()?;
+        best.next().is_none().then_some(*id)
+    }
+
+    fn name_of(&self, member: Id) -> Option<String> {
+        let named = |heard: &&Heard| {
+            heard.view.status.as_ref().is_some_and(|status| status.member_id == member)
+        };
+        self.heard.values().find(named).map(|heard| heard.view.instance.clone())
+    }
+}

@@ -1,0 +1,1 @@
+//! The role path: which pod carries which role label.
