@@ -77,7 +77,11 @@ impl Judgement {
     /// A verdict without figures.
     #[must_use]
     pub fn new(check: &str, outcome: Finding) -> Self {
-        Self { check: check.to_owned(), outcome, figures: BTreeMap::new() }
+        Self {
+            check: check.to_owned(),
+            outcome,
+            figures: BTreeMap::new(),
+        }
     }
 
     /// How bad it is.
@@ -105,8 +109,11 @@ impl Judgement {
 /// inconclusive.
 #[must_use]
 pub fn worst(judgements: &[Judgement]) -> (Severity, Option<&Judgement>) {
-    let severity =
-        judgements.iter().map(Judgement::severity).max().unwrap_or(Severity::Inconclusive);
+    let severity = judgements
+        .iter()
+        .map(Judgement::severity)
+        .max()
+        .unwrap_or(Severity::Inconclusive);
     let cause = judgements
         .iter()
         .find(|judgement| judgement.severity() == severity)
@@ -121,7 +128,11 @@ pub fn figure(value: &serde_json::Value) -> String {
         serde_json::Value::String(text) => text.clone(),
         serde_json::Value::Number(number) if number.is_f64() => {
             let number = number.as_f64().unwrap_or_default();
-            if number.fract() == 0.0 { format!("{number:.0}") } else { format!("{number:.3}") }
+            if number.fract() == 0.0 {
+                format!("{number:.0}")
+            } else {
+                format!("{number:.3}")
+            }
         }
         other => other.to_string(),
     }
@@ -134,15 +145,28 @@ mod tests {
     #[test]
     fn the_first_of_the_worst_is_the_cause() {
         let pass = Judgement::new("a", Finding::Pass);
-        let unsure =
-            Judgement::new("b", Finding::Inconclusive { reason: "no traffic".to_owned() });
+        let unsure = Judgement::new(
+            "b",
+            Finding::Inconclusive {
+                reason: "no traffic".to_owned(),
+            },
+        );
         let bad = |name| {
             let explanation = "lost".to_owned();
-            Judgement::new(name, Finding::Violation { explanation, ops: vec![] })
+            Judgement::new(
+                name,
+                Finding::Violation {
+                    explanation,
+                    ops: vec![],
+                },
+            )
         };
         let all = [pass.clone(), unsure.clone(), bad("c"), bad("d")];
         let (severity, cause) = worst(&all);
-        assert_eq!((severity.exit_code(), cause.unwrap().check.as_str()), (1, "c"));
+        assert_eq!(
+            (severity.exit_code(), cause.unwrap().check.as_str()),
+            (1, "c")
+        );
         assert_eq!(worst(&[pass.clone(), unsure]).0.exit_code(), 2);
         assert_eq!(worst(&[pass]), (Severity::Pass, None));
         assert_eq!(worst(&[]), (Severity::Inconclusive, None));

@@ -9,7 +9,12 @@ use super::run_dir::RunHeader;
 /// The whole document.
 #[must_use]
 pub fn document(header: &RunHeader, judgements: &[Judgement]) -> String {
-    let count = |severity| judgements.iter().filter(|j| j.severity() == severity).count();
+    let count = |severity| {
+        judgements
+            .iter()
+            .filter(|j| j.severity() == severity)
+            .count()
+    };
     let suite = escape(&format!("{}-{}", header.scenario, header.seed));
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     // Writing to a string cannot fail.
@@ -77,12 +82,29 @@ mod tests {
         let explanation = "key \"a<b\"\u{0} & more".to_owned();
         let judgements = [
             Judgement::new("one", Finding::Pass),
-            Judgement::new("two", Finding::Violation { explanation, ops: vec![] }),
-            Judgement::new("three", Finding::Inconclusive { reason: "no traffic".to_owned() }),
+            Judgement::new(
+                "two",
+                Finding::Violation {
+                    explanation,
+                    ops: vec![],
+                },
+            ),
+            Judgement::new(
+                "three",
+                Finding::Inconclusive {
+                    reason: "no traffic".to_owned(),
+                },
+            ),
         ];
         let xml = document(&RunHeader::default(), &judgements);
-        assert!(xml.contains("tests=\"3\" failures=\"1\" errors=\"1\""), "{xml}");
-        assert!(xml.contains("key &quot;a&lt;b&quot;\u{fffd} &amp; more"), "{xml}");
+        assert!(
+            xml.contains("tests=\"3\" failures=\"1\" errors=\"1\""),
+            "{xml}"
+        );
+        assert!(
+            xml.contains("key &quot;a&lt;b&quot;\u{fffd} &amp; more"),
+            "{xml}"
+        );
         assert_eq!(xml.matches("<testcase ").count(), 3);
     }
 }

@@ -4,6 +4,7 @@
 //! [`run_dir`] is the directory, [`judgement`] a verdict as it is stored, [`prose`] and [`junit`] are verdicts for people
 //! and for machines, [`timeline`] is the history as columns and [`page`] the HTML page around it.
 
+pub mod continuity;
 pub mod judgement;
 pub mod junit;
 pub mod page;

@@ -20,7 +20,11 @@ pub fn verdict(header: &RunHeader, judgements: &[Judgement]) -> String {
     } else {
         format!(" with {} members", header.members)
     };
-    let _ = writeln!(text, "Scenario {}{members}, seed {}.", header.scenario, header.seed);
+    let _ = writeln!(
+        text,
+        "Scenario {}{members}, seed {}.",
+        header.scenario, header.seed
+    );
     if !header.description.is_empty() {
         wrap(&mut text, "", &header.description);
     }
@@ -57,7 +61,12 @@ fn one_line(text: &str) -> String {
 
 fn section(text: &mut String, judgement: &Judgement) {
     let _ = writeln!(text);
-    let _ = writeln!(text, "[{}] {}", judgement.severity().word(), judgement.check);
+    let _ = writeln!(
+        text,
+        "[{}] {}",
+        judgement.severity().word(),
+        judgement.check
+    );
     for paragraph in judgement.explanation().lines() {
         wrap(text, "  ", paragraph);
     }
@@ -95,18 +104,30 @@ mod tests {
 
     #[test]
     fn the_cause_comes_first_and_the_passes_last() {
-        let header =
-            RunHeader { scenario: "failover/kill".to_owned(), seed: 9, ..RunHeader::default() };
+        let header = RunHeader {
+            scenario: "failover/kill".to_owned(),
+            seed: 9,
+            ..RunHeader::default()
+        };
         let explanation = format!("a read went back\nto revision 3 {}", "word ".repeat(60));
         let mut pass = Judgement::new("roles", Finding::Pass);
         pass.figures.insert("labels".to_owned(), 4.into());
-        let bad = Judgement::new("linearizable", Finding::Violation { explanation, ops: vec![1] });
+        let bad = Judgement::new(
+            "linearizable",
+            Finding::Violation {
+                explanation,
+                ops: vec![1],
+            },
+        );
         let text = verdict(&header, &[pass, bad]);
         let first = text.lines().next().unwrap();
         assert!(first.starts_with("VIOLATION: linearizable: a read went back to revision 3"));
         assert!(text.find("[violation]").unwrap() < text.find("[pass]").unwrap());
         assert!(text.contains("labels = 4"));
         assert!(text.contains("harness run failover/kill --seed 9"));
-        assert!(text.lines().skip(1).all(|line| line.len() <= WIDTH), "{text}");
+        assert!(
+            text.lines().skip(1).all(|line| line.len() <= WIDTH),
+            "{text}"
+        );
     }
 }

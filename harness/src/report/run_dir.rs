@@ -131,11 +131,18 @@ impl RunDir {
         scenario: &str,
         seed: u64,
     ) -> Result<Self, RunDirError> {
-        let name =
-            format!("{}-{}-{seed}", started.strftime("%Y%m%dT%H%M%SZ"), file_name(scenario));
+        let name = format!(
+            "{}-{}-{seed}",
+            started.strftime("%Y%m%dT%H%M%SZ"),
+            file_name(scenario)
+        );
         fs::create_dir_all(parent).map_err(|source| RunDirError::write(parent, source))?;
         for attempt in 0_u32.. {
-            let name = if attempt == 0 { name.clone() } else { format!("{name}.{attempt}") };
+            let name = if attempt == 0 {
+                name.clone()
+            } else {
+                format!("{name}.{attempt}")
+            };
             let path = parent.join(name);
             match fs::create_dir(&path) {
                 Ok(()) => {
@@ -158,11 +165,16 @@ impl RunDir {
     /// # Errors
     /// There is no such directory.
     pub fn open(path: &Path) -> Result<Self, RunDirError> {
-        let read = |source| RunDirError::Read { path: path.to_path_buf(), source };
+        let read = |source| RunDirError::Read {
+            path: path.to_path_buf(),
+            source,
+        };
         if !fs::metadata(path).map_err(read)?.is_dir() {
             return Err(read(io::Error::from(io::ErrorKind::NotADirectory)));
         }
-        Ok(Self { path: path.to_path_buf() })
+        Ok(Self {
+            path: path.to_path_buf(),
+        })
     }
 
     /// Where it is.
@@ -227,8 +239,10 @@ impl RunDir {
     /// There is none or a line of it is broken.
     pub fn history(&self) -> Result<History, RunDirError> {
         let path = self.history_path();
-        let file =
-            File::open(&path).map_err(|source| RunDirError::Read { path: path.clone(), source })?;
+        let file = File::open(&path).map_err(|source| RunDirError::Read {
+            path: path.clone(),
+            source,
+        })?;
         History::read(BufReader::new(file)).map_err(|source| RunDirError::History { path, source })
     }
 
@@ -272,16 +286,17 @@ impl RunDir {
         self.write(PROSE, |file| file.write_all(text.as_bytes()))?;
         let xml = junit::document(&header, judgements);
         self.write(JUNIT, |file| file.write_all(xml.as_bytes()))?;
-        let run = page::Run { header: &header, plan: &self.plan()?, history, judgements };
+        let run = page::Run {
+            header: &header,
+            plan: &self.plan()?,
+            history,
+            judgements,
+        };
         let html = page::render(&run);
         self.write(PAGE, |file| file.write_all(html.as_bytes()))
     }
 
-    fn write_json(
-        &self,
-        name: &str,
-        value: &(impl Serialize + ?Sized),
-    ) -> Result<(), RunDirError> {
+    fn write_json(&self, name: &str, value: &(impl Serialize + ?Sized)) -> Result<(), RunDirError> {
         self.write(name, |file| {
             serde_json::to_writer_pretty(&mut *file, value)?;
             file.write_all(b"\n")
@@ -323,7 +338,9 @@ fn replace(
     let written = (|| {
         let mut file = BufWriter::new(File::create(&partial)?);
         fill(&mut file)?;
-        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        file.into_inner()
+            .map_err(io::IntoInnerError::into_error)?
+            .sync_all()?;
         fs::rename(&partial, path)
     })();
     if written.is_err() {
@@ -338,7 +355,9 @@ fn in_room(room: &str, name: &str) -> Result<String, RunDirError> {
     if plain {
         Ok(format!("{room}/{name}"))
     } else {
-        Err(RunDirError::Name { name: name.to_owned() })
+        Err(RunDirError::Name {
+            name: name.to_owned(),
+        })
     }
 }
 
@@ -346,7 +365,13 @@ fn in_room(room: &str, name: &str) -> Result<String, RunDirError> {
 fn file_name(scenario: &str) -> String {
     scenario
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.') { c } else { '-' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || matches!(c, '_' | '.') {
+                c
+            } else {
+                '-'
+            }
+        })
         .collect()
 }
 
@@ -366,16 +391,26 @@ mod tests {
     fn a_run_can_be_read_back() {
         let parent = tempfile::tempdir().unwrap();
         let run = RunDir::create(parent.path(), start(), "failover/leader killed", 7).unwrap();
-        assert!(run.path().ends_with("20260921T131320Z-failover-leader-killed-7"));
+        assert!(
+            run.path()
+                .ends_with("20260921T131320Z-failover-leader-killed-7")
+        );
         let plan = json!({"scenario": "failover/leader killed", "seed": 7, "members": 3});
         run.write_plan(&plan).unwrap();
-        let history =
-            History { records: vec![Record::Phase { t: 5, name: "warm_up".to_owned() }] };
+        let history = History {
+            records: vec![Record::Phase {
+                t: 5,
+                name: "warm_up".to_owned(),
+            }],
+        };
         run.write_history(&history).unwrap();
         run.write_log("etcd-0.log", b"hello").unwrap();
         let judgements = vec![Judgement::new(
             "linearizable",
-            Finding::Violation { explanation: "a read went back".to_owned(), ops: vec![3] },
+            Finding::Violation {
+                explanation: "a read went back".to_owned(),
+                ops: vec![3],
+            },
         )];
         run.write_reports(&history, &judgements).unwrap();
 
@@ -385,13 +420,18 @@ mod tests {
         assert_eq!(again.header().unwrap().members, 3);
         assert_eq!(again.plan().unwrap(), plan);
         let text = fs::read_to_string(run.path().join(PROSE)).unwrap();
-        assert!(text.lines().next().unwrap().contains("a read went back"), "{text}");
+        assert!(
+            text.lines().next().unwrap().contains("a read went back"),
+            "{text}"
+        );
         let mut names: Vec<_> = fs::read_dir(run.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort();
-        let all = [HISTORY, JUNIT, "logs", "objects", PLAN, PAGE, PROSE, VERDICTS];
+        let all = [
+            HISTORY, JUNIT, "logs", "objects", PLAN, PAGE, PROSE, VERDICTS,
+        ];
         assert_eq!(names, all);
     }
 
@@ -424,7 +464,10 @@ mod tests {
         let run = RunDir::create(parent.path(), start(), "../../x", 1).unwrap();
         assert_eq!(run.path().parent(), Some(parent.path()));
         for name in ["../x", "", ".."] {
-            assert!(matches!(run.write_log(name, b""), Err(RunDirError::Name { .. })), "{name}");
+            assert!(
+                matches!(run.write_log(name, b""), Err(RunDirError::Name { .. })),
+                "{name}"
+            );
         }
     }
 }
