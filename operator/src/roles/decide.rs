@@ -59,9 +59,8 @@ pub fn decide(pods: &[PodFacts], knowledge: &Knowledge) -> Decision {
     let stamped = pods.iter().filter_map(|pod| pod.term).max().unwrap_or(0);
     match knowledge.leader() {
         // Somebody else knew of a higher term: silence is right until it is known here too.
-        Some(leader) if leader.term < stamped => Decision::default(),
-        Some(leader) => with_leader(pods, knowledge, &leader),
-        None => Decision { first: strips(pods, knowledge), then: None },
+        Some(leader) if leader.term >= stamped => with_leader(pods, knowledge, &leader),
+        Some(_) | None => Decision { first: strips(pods, knowledge), then: None },
     }
 }
 

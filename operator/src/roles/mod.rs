@@ -1,1 +1,25 @@
-//! The role path: which pod carries which role label.
+//! The role path: which pod is labelled leader. Runs in every replica of the operator, with no lease.
+//!
+//! A data path: the leader's service follows the label. Each pod's agent streams its view (`streams`), views are
+//! folded into facts (`knowledge`), facts and labels into ordered writes (`decide`, pure), and those are carried
+//! out under guards (`write`). Must not reconcile anything else, and must never ask the old leader's pod.
+
+pub mod decide;
+pub mod facts;
+mod group;
+pub mod knowledge;
+mod metrics;
+mod path;
+pub mod store;
+mod streams;
+mod timing;
+mod write;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use metrics::RoleMetrics;
+pub use path::{Context, run};
+pub use store::MemberStore;

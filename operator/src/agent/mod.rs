@@ -1,0 +1,10 @@
+//! Client of kbagent's HTTP API: the only road from the operator to etcd.
+//!
+//! Speaks to a pod's address, never through a service. Knows no Kubernetes and takes no decision: it
+//! returns what the agent said or why nothing was heard, and never turns a failure into "nothing" (M5).
+
+mod client;
+mod watch;
+
+pub use client::{AgentClient, Error};
+pub use watch::Watch;

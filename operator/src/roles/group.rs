@@ -1,0 +1,122 @@
+//! The labels of one InstanceSet's pods: takes in views and pod versions, decides, has it written.
+//!
+//! One task for each InstanceSet, so that a cluster that hangs holds up no other.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use kbagent_protocol::MemberView;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use super::decide::decide;
+use super::facts::PodFacts;
+use super::knowledge::Knowledge;
+use super::metrics::RoleMetrics;
+use super::timing;
+use super::write::{Error, Labeller};
+
+/// What a group is told.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// A version of a pod.
+    Pod(PodFacts),
+    /// A pod is gone.
+    Gone { pod: String, uid: String },
+    /// An agent's view.
+    Said(Box<MemberView>),
+    /// An agent is not heard any more.
+    Silent { pod: String, uid: String },
+}
+
+/// The state of one group.
+pub(super) struct Group {
+    pub(super) labeller: Labeller,
+    pub(super) metrics: RoleMetrics,
+    pods: BTreeMap<String, PodFacts>,
+    /// Versions written here that the watch has not told of yet.
+    written: BTreeMap<String, PodFacts>,
+    knowledge: Knowledge,
+}
+
+impl Group {
+    pub(super) fn new(labeller: Labeller, metrics: RoleMetrics) -> Self {
+        Self {
+            labeller,
+            metrics,
+            pods: BTreeMap::new(),
+            written: BTreeMap::new(),
+            knowledge: Knowledge::default(),
+        }
+    }
+
+    /// Runs until every sender is gone.
+    pub(super) async fn run(mut self, mut inputs: UnboundedReceiver<Input>) {
+        let mut pause = timing::PAUSE_FIRST;
+        while let Some(input) = inputs.recv().await {
+            self.take(input);
+            loop {
+                while let Ok(input) = inputs.try_recv() {
+                    self.take(input);
+                }
+                match self.settle().await {
+                    Ok(()) => {
+                        pause = timing::PAUSE_FIRST;
+                        break;
+                    }
+                    Err(error) => {
+                        warn!(%error, "roles are not written, will try again");
+                        sleep(pause).await;
+                        pause = (pause * 2).min(timing::PAUSE_LONGEST);
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Pod(facts) => {
+                if self.written.get(&facts.name).is_some_and(|own| !own.is_newer_than(&facts)) {
+                    self.written.remove(&facts.name);
+                }
+                self.pods.insert(facts.name.clone(), facts);
+            }
+            Input::Gone { pod, uid } => {
+                self.pods.retain(|name, facts| *name != pod || facts.uid != uid);
+                self.written.retain(|name, facts| *name != pod || facts.uid != uid);
+                self.knowledge.forget(&pod, &uid);
+            }
+            Input::Said(view) => {
+                self.knowledge.hear(*view);
+            }
+            Input::Silent { pod, uid } => self.knowledge.silence(&pod, &uid),
+        }
+    }
+
+    async fn settle(&mut self) -> Result<(), Error> {
+        let cached: Vec<PodFacts> = self
+            .pods
+            .values()
+            .map(|facts| match self.written.get(&facts.name) {
+                Some(own) if own.is_newer_than(facts) => own.clone(),
+                Some(_) | None => facts.clone(),
+            })
+            .collect();
+        if decide(&cached, &self.knowledge).is_empty() {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let written = self.labeller.settle(&cached, &self.knowledge).await?;
+        for facts in written {
+            if facts.is_labelled_leader() {
+                let took = began.elapsed();
+                self.metrics.leader_labelled(took);
+                info!(pod = %facts.name, term = facts.term, took_ms = took.as_millis() as u64, "leader labelled");
+            }
+            self.written.insert(facts.name.clone(), facts);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,175 @@
+//! Watches all pods of InstanceSets and keeps a group and streams for them.
+//!
+//! Wiring only: which pod belongs to which group, which stream is due.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::WatchStreamExt;
+use kube::{Api, Client, ResourceExt};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use etcd_operator_api::labels;
+
+use super::facts::{PodFacts, PodKey, whereabouts};
+use super::group::{Group, Input};
+use super::metrics::RoleMetrics;
+use super::store::MemberStore;
+use super::streams::{Stream, Target};
+use super::write::Labeller;
+
+/// What the role path works with.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// Where views are put for the reconciler.
+    pub store: Arc<MemberStore>,
+    /// Figures.
+    pub metrics: RoleMetrics,
+    /// The one namespace to serve; all when `None`.
+    pub namespace: Option<String>,
+}
+
+/// Follows pods and their agents for ever.
+///
+/// # Errors
+/// When the watch of pods ends, which it only does with the process.
+pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
+    let pods: Api<Pod> = match &context.namespace {
+        Some(namespace) => Api::namespaced(context.client.clone(), namespace),
+        None => Api::all(context.client.clone()),
+    };
+    let selector = format!("{}={}", labels::WORKLOAD_MANAGED_BY, labels::WORKLOAD_MANAGED_BY_VALUE);
+    let config = watcher::Config::default().labels(&selector);
+    let mut events = std::pin::pin!(watcher::watcher(pods, config).default_backoff());
+    let mut path = Path { context, groups: HashMap::new(), pods: HashMap::new(), listed: None };
+    loop {
+        match events.try_next().await {
+            Ok(Some(event)) => path.take(event),
+            Ok(None) => anyhow::bail!("failed to keep watching pods: the stream ended"),
+            Err(error) => tracing::warn!(%error, "the watch of pods broke off and starts again"),
+        }
+    }
+}
+
+struct Member {
+    uid: String,
+    group: (String, String),
+    stream: Option<Stream>,
+}
+
+struct Running {
+    inputs: mpsc::UnboundedSender<Input>,
+    task: JoinHandle<()>,
+    pods: usize,
+}
+
+struct Path {
+    context: Arc<Context>,
+    groups: HashMap<(String, String), Running>,
+    pods: HashMap<PodKey, Member>,
+    /// Pods seen since the watch started anew; the others are gone.
+    listed: Option<Vec<PodKey>>,
+}
+
+impl Path {
+    fn take(&mut self, event: Event<Pod>) {
+        match event {
+            Event::Init => self.listed = Some(Vec::new()),
+            Event::InitApply(pod) => {
+                let key = key(&pod);
+                if let Some(listed) = &mut self.listed {
+                    listed.push(key);
+                }
+                self.seen(&pod);
+            }
+            Event::InitDone => {
+                let listed = self.listed.take().unwrap_or_default();
+                let gone: Vec<PodKey> =
+                    self.pods.keys().filter(|key| !listed.contains(key)).cloned().collect();
+                for key in gone {
+                    self.gone(&key);
+                }
+            }
+            Event::Apply(pod) => self.seen(&pod),
+            Event::Delete(pod) => {
+                let key = key(&pod);
+                if self.pods.get(&key).is_some_and(|known| Some(&known.uid) == pod.uid().as_ref()) {
+                    self.gone(&key);
+                }
+            }
+        }
+    }
+
+    fn seen(&mut self, pod: &Pod) {
+        let key = key(pod);
+        let Some(place) = whereabouts(pod) else {
+            return;
+        };
+        let facts = PodFacts::of(pod);
+        if self.pods.get(&key).is_some_and(|known| known.uid != facts.uid) {
+            self.gone(&key);
+        }
+        let group = (key.namespace.clone(), place.instance_set.clone());
+        let inputs = self.group(&group);
+        if !self.pods.contains_key(&key) {
+            let member = Member { uid: facts.uid.clone(), group: group.clone(), stream: None };
+            self.pods.insert(key.clone(), member);
+            if let Some(running) = self.groups.get_mut(&group) {
+                running.pods += 1;
+            }
+        }
+        let ip = place.ip.and_then(|ip| ip.parse().ok());
+        if let Some(member) = self.pods.get_mut(&key) {
+            let due = match (ip, &member.stream) {
+                (Some(ip), Some(stream)) if stream.ip == ip && stream.uid == facts.uid => None,
+                (ip, _) => ip,
+            };
+            if let Some(ip) = due {
+                let (uid, instance_set) = (facts.uid.clone(), place.instance_set);
+                let target = Target { pod: key, uid, instance_set, ip };
+                let store = Arc::clone(&self.context.store);
+                member.stream = Some(Stream::start(target, store, inputs.clone()));
+            }
+        }
+        let _ended = inputs.send(Input::Pod(facts));
+    }
+
+    fn gone(&mut self, key: &PodKey) {
+        let Some(member) = self.pods.remove(key) else {
+            return;
+        };
+        self.context.store.forget(key);
+        let Some(running) = self.groups.get_mut(&member.group) else {
+            return;
+        };
+        let _ended = running.inputs.send(Input::Gone { pod: key.name.clone(), uid: member.uid });
+        running.pods -= 1;
+        if running.pods == 0
+            && let Some(running) = self.groups.remove(&member.group)
+        {
+            // With no pod there is nothing to label, and nothing that it may be in the middle of.
+            running.task.abort();
+        }
+    }
+
+    fn group(&mut self, name: &(String, String)) -> mpsc::UnboundedSender<Input> {
+        let context = &self.context;
+        let running = self.groups.entry(name.clone()).or_insert_with(|| {
+            let (inputs, receiver) = mpsc::unbounded_channel();
+            let pods = Api::namespaced(context.client.clone(), &name.0);
+            let labeller = Labeller::new(pods, name.1.clone());
+            let group = Group::new(labeller, context.metrics.clone());
+            Running { inputs, task: tokio::spawn(group.run(receiver)), pods: 0 }
+        });
+        running.inputs.clone()
+    }
+}
+
+fn key(pod: &Pod) -> PodKey {
+    PodKey { namespace: pod.namespace().unwrap_or_default(), name: pod.name_any() }
+}

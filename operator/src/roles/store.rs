@@ -1,0 +1,161 @@
+//! The newest view of every agent, shared with the reconciler and /metrics.
+//!
+//! The one place that is written by the streams and read by others. Holds no decision; a view's age is kept
+//! beside it, so that a reader can tell fresh from stale.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use kbagent_protocol::{EtcdState, MemberView};
+use tokio::sync::mpsc;
+
+use super::facts::PodKey;
+
+/// An InstanceSet whose members' state has changed in a way that its reconciler cares for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Namespace.
+    pub namespace: String,
+    /// Name of the InstanceSet.
+    pub instance_set: String,
+}
+
+/// A view and when it came.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The view.
+    pub view: MemberView,
+    /// When the operator got it.
+    pub at: Instant,
+    /// True when the agent is not heard any more.
+    pub silent: bool,
+}
+
+impl Seen {
+    /// Time since the agent was heard.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.at.elapsed()
+    }
+}
+
+/// All views by pod.
+#[derive(Debug)]
+pub struct MemberStore {
+    seen: Mutex<HashMap<PodKey, Seen>>,
+    changed: mpsc::UnboundedSender<Changed>,
+}
+
+impl MemberStore {
+    /// An empty store, and the stream of changes for the one reconciler.
+    #[must_use]
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<Changed>) {
+        let (changed, receiver) = mpsc::unbounded_channel();
+        (Self { seen: Mutex::default(), changed }, receiver)
+    }
+
+    /// The newest view of the pod with this UID.
+    #[must_use]
+    pub fn of(&self, pod: &PodKey, uid: &str) -> Option<Seen> {
+        self.lock().get(pod).filter(|seen| seen.view.pod_uid == uid).cloned()
+    }
+
+    /// How many agents are heard and how many are silent.
+    #[must_use]
+    pub fn count(&self) -> (usize, usize) {
+        let seen = self.lock();
+        let silent = seen.values().filter(|seen| seen.silent).count();
+        (seen.len() - silent, silent)
+    }
+
+    pub(super) fn put(&self, pod: &PodKey, instance_set: &str, view: &MemberView) {
+        let seen = Seen { view: view.clone(), at: Instant::now(), silent: false };
+        let before = self.lock().insert(pod.clone(), seen);
+        let matters = before.is_none_or(|before| before.silent || differs(&before.view, view));
+        if matters {
+            self.notify(pod, instance_set);
+        }
+    }
+
+    pub(super) fn silence(&self, pod: &PodKey, instance_set: &str) {
+        let newly = match self.lock().get_mut(pod) {
+            Some(seen) if !seen.silent => {
+                seen.silent = true;
+                true
+            }
+            Some(_) | None => false,
+        };
+        if newly {
+            self.notify(pod, instance_set);
+        }
+    }
+
+    pub(super) fn forget(&self, pod: &PodKey) {
+        self.lock().remove(pod);
+    }
+
+    fn notify(&self, pod: &PodKey, instance_set: &str) {
+        let (namespace, instance_set) = (pod.namespace.clone(), instance_set.to_owned());
+        // Without a reconciler (a replica that is not elected drains it, a test may not) nobody needs to know.
+        let _unheard = self.changed.send(Changed { namespace, instance_set });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PodKey, Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a reconciler would decide otherwise. Indexes and sizes move with every write of a client: who waits
+/// for them looks again by itself.
+fn differs(before: &MemberView, now: &MemberView) -> bool {
+    let word = |view: &MemberView| match &view.etcd {
+        EtcdState::Running => String::from("running"),
+        EtcdState::Starting { .. } => String::from("starting"),
+        EtcdState::Unreachable { refused, .. } => format!("unreachable {refused}"),
+        EtcdState::Refused { code, .. } => format!("refused {code}"),
+    };
+    let identity = |view: &MemberView| {
+        view.status.as_ref().map(|status| {
+            let roles = (status.leader_id, status.term, status.is_learner);
+            (status.member_id, status.cluster_id, roles, status.version.clone(), status.alarms.clone())
+        })
+    };
+    before.pod_uid != now.pod_uid || word(before) != word(now) || identity(before) != identity(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::running;
+    use super::*;
+
+    fn key() -> PodKey {
+        PodKey { namespace: "demo".into(), name: "a-0".into() }
+    }
+
+    #[test]
+    fn an_index_that_moves_wakes_nobody_and_a_new_term_does() {
+        let (store, mut changes) = MemberStore::new();
+        let mut view = running("a-0", "u0", 1, Some("a-0"), 3);
+        store.put(&key(), "a", &view);
+        assert!(changes.try_recv().is_ok(), "a first view is news");
+        if let Some(status) = view.status.as_mut() {
+            status.raft_index += 100;
+        }
+        store.put(&key(), "a", &view);
+        assert!(changes.try_recv().is_err(), "an index is no news");
+        if let Some(status) = view.status.as_mut() {
+            status.term += 1;
+        }
+        store.put(&key(), "a", &view);
+        assert!(changes.try_recv().is_ok(), "a term is news");
+    }
+
+    #[test]
+    fn a_view_of_another_incarnation_is_not_given_out() {
+        let (store, _changes) = MemberStore::new();
+        store.put(&key(), "a", &running("a-0", "u0", 1, Some("a-0"), 3));
+        assert!(store.of(&key(), "u0").is_some());
+        assert!(store.of(&key(), "u1").is_none());
+    }
+}

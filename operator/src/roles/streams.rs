@@ -1,0 +1,168 @@
+//! One stream of views for every pod: connect, listen, notice silence, connect again.
+//!
+//! Tells what was heard and when nothing is; draws no conclusion. Ends when its handle is dropped.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kbagent_protocol::{EtcdState, MemberStatus, MemberView, PORT, Role};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::debug;
+
+use super::facts::PodKey;
+use super::group::Input;
+use super::store::MemberStore;
+use crate::agent::{AgentClient, Watch};
+
+/// An agent repeats its view every second; after this long without one it counts as silent.
+const SILENCE: Duration = Duration::from_millis(2500);
+/// Pause before the first new connection.
+const PAUSE_FIRST: Duration = Duration::from_millis(20);
+/// Longest pause between connections: a member that starts is noticed this soon.
+const PAUSE_LONGEST: Duration = Duration::from_millis(250);
+/// How often a silent agent is asked for its role by a plain request, when the definition's `roleProbe` gives no
+/// period: the safety net under the stream.
+pub(super) const PROBE_PERIOD: Duration = Duration::from_secs(5);
+
+/// Where a stream leads.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) pod: PodKey,
+    pub(super) uid: String,
+    pub(super) instance_set: String,
+    pub(super) ip: IpAddr,
+}
+
+/// A running stream; dropping it ends it.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) uid: String,
+    pub(super) ip: IpAddr,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Stream {
+    /// Starts listening to the agent at `target`.
+    pub(super) fn start(
+        target: Target,
+        store: Arc<MemberStore>,
+        group: mpsc::UnboundedSender<Input>,
+    ) -> Self {
+        let (uid, ip) = (target.uid.clone(), target.ip);
+        let listener = Listener { target, store, group, heard: Instant::now(), silent: false };
+        Self { uid, ip, task: tokio::spawn(listener.listen()) }
+    }
+}
+
+struct Listener {
+    target: Target,
+    store: Arc<MemberStore>,
+    group: mpsc::UnboundedSender<Input>,
+    heard: Instant,
+    silent: bool,
+}
+
+impl Listener {
+    async fn listen(mut self) {
+        let address = SocketAddr::new(self.target.ip, PORT);
+        let mut pause = PAUSE_FIRST;
+        let mut probe = Instant::now() + PROBE_PERIOD;
+        loop {
+            match Watch::open(address).await {
+                Ok(mut watch) => {
+                    if self.follow(&mut watch).await {
+                        pause = PAUSE_FIRST;
+                    }
+                }
+                Err(error) => debug!(pod = %self.target.pod.name, %error, "no stream of the agent"),
+            }
+            self.note_silence();
+            if Instant::now() >= probe {
+                probe = Instant::now() + PROBE_PERIOD;
+                self.probe(address).await;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_LONGEST);
+        }
+    }
+
+    /// Takes views until the stream ends or stalls. True when at least one came.
+    async fn follow(&mut self, watch: &mut Watch) -> bool {
+        let mut any = false;
+        loop {
+            match timeout(SILENCE, watch.next()).await {
+                Ok(Ok(view)) => {
+                    any = true;
+                    self.take(view);
+                }
+                Ok(Err(error)) => {
+                    debug!(pod = %self.target.pod.name, %error, "the stream of the agent ended");
+                    return any;
+                }
+                Err(_) => return any,
+            }
+        }
+    }
+
+    fn take(&mut self, view: MemberView) {
+        if view.pod_uid != self.target.uid || view.instance != self.target.pod.name {
+            // An address that was given to another pod: its view belongs to another stream.
+            return;
+        }
+        self.heard = Instant::now();
+        self.silent = false;
+        self.store.put(&self.target.pod, &self.target.instance_set, &view);
+        self.send(Input::Said(Box::new(view)));
+    }
+
+    fn note_silence(&mut self) {
+        if !self.silent && self.heard.elapsed() > SILENCE {
+            self.silent = true;
+            self.store.silence(&self.target.pod, &self.target.instance_set);
+            let (pod, uid) = (self.target.pod.name.clone(), self.target.uid.clone());
+            self.send(Input::Silent { pod, uid });
+        }
+    }
+
+    /// The safety net: the role by a plain request, laid over the last view, whose identifiers it lacks.
+    async fn probe(&mut self, address: SocketAddr) {
+        let Some(seen) = self.store.of(&self.target.pod, &self.target.uid) else {
+            return;
+        };
+        if let Ok(answer) = AgentClient.role(address).await
+            && let Some(status) = seen.view.status.clone()
+        {
+            self.take(MemberView {
+                etcd: EtcdState::Running,
+                status: Some(with_role(status, answer.role, answer.term)),
+                ..seen.view
+            });
+        }
+    }
+
+    fn send(&self, input: Input) {
+        // A group that has ended has no pods left, so nobody misses the message.
+        let _ended = self.group.send(input);
+    }
+}
+
+fn with_role(before: MemberStatus, role: Role, term: u64) -> MemberStatus {
+    let (leader_id, leader) = match role {
+        Role::Leader => (Some(before.member_id), None),
+        // A plain answer does not say whom the member follows, and an old term's leader must not be taken for it.
+        Role::Follower | Role::Learner if before.term == term && before.role() != Role::Leader => {
+            (before.leader_id, before.leader.clone())
+        }
+        Role::Follower | Role::Learner => (None, None),
+    };
+    MemberStatus { leader_id, leader, term, is_learner: role == Role::Learner, ..before }
+}

@@ -1,0 +1,41 @@
+//! Hand-made views for tests.
+
+use kbagent_protocol::{EtcdState, Id, MemberStatus, MemberView};
+
+/// Member identifier of the pod `a-{n}`.
+pub(crate) fn member(pod: &str) -> Id {
+    Id(pod.bytes().fold(7, |id, byte| id * 31 + u64::from(byte)))
+}
+
+/// A view of a member that runs.
+pub(crate) fn running(
+    pod: &str,
+    uid: &str,
+    sequence: u64,
+    leader: Option<&str>,
+    term: u64,
+) -> MemberView {
+    MemberView {
+        instance: pod.to_owned(),
+        pod_uid: uid.to_owned(),
+        agent_incarnation: 1,
+        sequence,
+        etcd: EtcdState::Running,
+        status: Some(MemberStatus {
+            member_id: member(pod),
+            cluster_id: Id(99),
+            leader_id: leader.map(member),
+            leader: leader.map(str::to_owned),
+            term,
+            raft_index: 10,
+            applied_index: 10,
+            is_learner: false,
+            version: "3.6.5".to_owned(),
+            db_size_bytes: 0,
+            db_size_in_use_bytes: 0,
+            db_quota_bytes: None,
+            alarms: Vec::new(),
+        }),
+        status_age_ms: Some(0),
+    }
+}
