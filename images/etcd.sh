@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# etcd.sh [VERSION...]: makes etcd-harness/etcd:VERSION available in Docker's store for
+# each version (default: those that the end-to-end tests use). Pulled where a registry
+# can be reached, else built from etcd's Go modules; the name is the same on both roads.
+# etcd.sh --binaries VERSION: only builds, and prints the folder of the three binaries.
+# Never touches a running container, and never pulls a moving tag.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+# One command of etcd from its Go module: $1 of server, etcdctl, etcdutl, $2 version.
+build_command() {
+    local module=go.etcd.io/etcd/$1/v3 version=$2
+    rm -rf "$WORK/module"
+    mkdir -p "$WORK/module"
+    cd "$WORK/module"
+    go mod init build
+    go mod edit -require "$module@$version"
+    CGO_ENABLED=0 GOOS=linux GOARCH=$(arch) go build -mod=mod -p 2 -trimpath \
+        -ldflags "-s -w -X go.etcd.io/etcd/api/v3/version.GitSHA=module" \
+        -o "$WORK/out/${1/server/etcd}" "$module"
+}
+
+# The version itself, or where the module proxy cannot vouch for that one (etcdutl
+# v3.6.1), the next of the same minor release: only for a tool that works on files.
+nearest() {
+    local module=go.etcd.io/etcd/$1/v3 version=$2 other
+    if (cd / && go mod download "$module@$version") >&2; then echo "$version"; return; fi
+    for other in $(cd / && go list -m -versions "$module"); do
+        if [ "${other%.*}" = "${version%.*}" ] && [[ $other != *-* ]] && [ "${other##*.}" -gt "${version##*.}" ]; then
+            echo "$module $version cannot be verified: $other instead" >&2
+            echo "$other"
+            return
+        fi
+    done
+    echo "$module has no version from $version on" >&2
+    return 1
+}
+
+build_binaries() {
+    local version=$1 out=$2 utility
+    export GOWORK=off
+    rm -rf "$WORK/out"
+    mkdir -p "$WORK/out"
+    build_command server "$version"
+    build_command etcdctl "$version"
+    utility=$(nearest etcdutl "$version")
+    build_command etcdutl "$utility"
+    rm -rf "$out"
+    mv "$WORK/out" "$out"
+}
+
+binaries() {
+    local version=$1 dir
+    dir="$STATE_DIR/cache/etcd-$version-$(arch)-$(key "$(declare -f build_binaries build_command nearest)")"
+    if [ ! -d "$dir" ]; then
+        need go "etcd $version can be neither pulled nor, without Go, built"
+        stage "build etcd $version" build_binaries "$version" "$dir"
+    fi
+    echo "$dir"
+}
+
+import_image() {
+    local version=$1 dir=$2 root="$WORK/root"
+    rm -rf "$root"
+    mkdir -p "$root/usr/local/bin" "$root/tmp" "$root/var/lib/etcd"
+    chmod 1777 "$root/tmp"
+    cp "$dir"/* "$root/usr/local/bin/"
+    tar -C "$root" -cf - . | docker import --platform "linux/$(arch)" \
+        --change 'ENV PATH=/usr/local/bin:/usr/bin:/bin' --change 'CMD ["/usr/local/bin/etcd"]' \
+        --change 'EXPOSE 2379 2380' \
+        --change "LABEL etcd-harness.built=modules" - "etcd-harness/etcd:$version"
+}
+
+lock etcd
+workdir etcd
+if [ "${1:-}" = --binaries ]; then
+    binaries "${2:?etcd.sh --binaries VERSION}"
+    exit
+fi
+# shellcheck disable=SC2086  # a list of words
+[ $# -gt 0 ] || set -- $ETCD_E2E_VERSIONS
+for version in "$@"; do
+    [[ $version =~ ^v3\.[0-9]+\.[0-9]+$ ]] || die "$version: not an etcd version like $ETCD_DEFAULT_VERSION"
+    image=etcd-harness/etcd:$version
+    if have_image "$image"; then
+        say "$image is there"
+    elif [ -z "${no_registry:-}" ] && try_pull "$ETCD_IMAGE_SOURCE:$version" 120; then
+        docker tag "$ETCD_IMAGE_SOURCE:$version" "$image"
+        say "$image pulled"
+    else
+        # What fails once is not asked again for the next version.
+        no_registry=1
+        dir=$(binaries "$version")
+        stage "image $image" import_image "$version" "$dir"
+    fi
+done

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Finds or makes the command line tools that a cluster needs: kind at exactly the
+# release of versions.env, and kubectl. What the PATH has is used when it fits, the
+# rest goes to the state folder's bin; nothing is installed anywhere else.
+# The last line of stdout is the path of kind.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+# kind's node image and its flags go together with its release: no other will do.
+fits() { [ -x "$1" ] && [ "$("$1" version 2>/dev/null | cut -d' ' -f1,2)" = "kind $KIND_VERSION" ]; }
+
+find_kind() {
+    local path
+    for path in "$(command -v kind || true)" "$STATE_DIR/bin/kind"; do
+        if fits "$path"; then echo "$path"; return; fi
+    done
+    return 1
+}
+
+# To a folder of its own first: an interrupted build leaves no half tool in bin.
+install_go_tool() {
+    local module=$1 name=$2
+    GOBIN="$WORK" GOFLAGS=-trimpath CGO_ENABLED=0 go install -ldflags '-s -w' "$module"
+    mv "$WORK/$name" "$STATE_DIR/bin/$name"
+}
+
+if ! find_kind >/dev/null; then
+    need go "either kind $KIND_VERSION on the PATH (https://kind.sigs.k8s.io), or Go to build it with"
+    lock tools
+    workdir tools
+    find_kind >/dev/null || stage "build kind $KIND_VERSION" install_go_tool "sigs.k8s.io/kind@$KIND_VERSION" kind
+fi
+# A kubectl of any recent version will do: a link to the one from the node image's
+# parts is made by node.sh where there is none at all.
+command -v kubectl >/dev/null 2>&1 || [ -x "$STATE_DIR/bin/kubectl" ] ||
+    say "no kubectl on the PATH: 'docker exec NODE kubectl' works in every node, or install it"
+find_kind
