@@ -5,10 +5,20 @@
 //! - [`component`]: Component -> InstanceSet, services, secret, budget.
 //! - [`instanceset`]: InstanceSet -> pods, claims, membership.
 //! - [`roles`]: which pod carries which role label; a data path, runs in every replica without the lease.
-//! - [`controller`]: what the reconcilers share: context, errors to backoff, events, apply.
-//! - [`lease`], [`metrics`], [`telemetry`], [`crd`]: the frame around them.
+//! - [`definition`]: ComponentDefinitions and ComponentVersions: matching, resolution, their status.
+//! - [`agent`]: client of kbagent, the only road to etcd.
+//! - [`controller`]: what the reconcilers share: context, backoff, events, apply.
+//! - [`lease`], [`server`], [`metrics`], [`telemetry`], [`crd`]: the frame around them.
 //!
-//! Rule of dependency: `plan` modules see no client and no clock; nothing depends on the controllers.
+//! Rule of dependency: `plan` modules see no client and no clock; nothing depends on the reconcilers.
 
+pub mod agent;
+pub mod controller;
+pub mod crd;
+pub mod definition;
 pub mod instanceset;
+pub mod lease;
+pub mod metrics;
 pub mod roles;
+pub mod server;
+pub mod telemetry;

@@ -1,0 +1,218 @@
+//! IO out: the one way objects are written: server-side apply under one field manager, only when different.
+//!
+//! Knows no policy. Forces ownership: fields the operator wants are the operator's (design: owned objects
+//! edited by hand are put right), fields it never sets stay with whoever set them.
+
+use std::fmt::Debug;
+
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+use kube::core::NamespaceResourceScope;
+use kube::{Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::difference::{holds, with_fingerprint};
+use etcd_operator_api::FIELD_MANAGER;
+
+/// A write or read of an object failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The object is not valid JSON; a bug.
+    #[error("failed to serialize {kind} {name:?}")]
+    Serialize {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The live object could not be read.
+    #[error("failed to read {kind} {name:?}: {source}")]
+    Read {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// Why.
+        source: kube::Error,
+    },
+    /// The object could not be written.
+    #[error("failed to apply {kind} {name:?}: {source}")]
+    Write {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// Why.
+        source: kube::Error,
+    },
+    /// The object could not be deleted.
+    #[error("failed to delete {kind} {name:?}: {source}")]
+    Delete {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// Why.
+        source: kube::Error,
+    },
+    /// An object of that name belongs to someone else and is left alone.
+    #[error(
+        "{kind} {name:?} exists and belongs to another owner: rename the Cluster or delete that object"
+    )]
+    Foreign {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Makes `child` owned by `owner`: deleted with it, and its changes wake its reconciler.
+pub fn own<K, O>(child: &mut K, owner: &O)
+where
+    K: Resource<DynamicType = ()>,
+    O: Resource<DynamicType = ()>,
+{
+    child
+        .owner_references_mut()
+        .extend(owner.controller_owner_ref(&()));
+}
+
+/// Writes the object unless the API server already has it so. Returns whether it was written.
+///
+/// # Errors
+/// When reading or writing fails, or another owner controls an object of that name.
+pub async fn apply_if_different<K>(client: &Client, wanted: &K) -> Result<bool, ApplyError>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Serialize,
+{
+    let namespace = wanted.namespace().unwrap_or_default();
+    let (kind, name) = (K::kind(&()).into_owned(), wanted.name_any());
+    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
+    let body = document(wanted)?;
+    let read = |source| ApplyError::Read {
+        kind: kind.clone(),
+        name: name.clone(),
+        source,
+    };
+    if let Some(live) = api.get_opt(&name).await.map_err(read)? {
+        refuse_foreign(wanted, &live)?;
+        let live = serde_json::to_value(&live).map_err(|source| ApplyError::Serialize {
+            kind: kind.clone(),
+            name: name.clone(),
+            source,
+        })?;
+        if holds(&body, &live) {
+            return Ok(false);
+        }
+    }
+    write(&api, &name, &body).await?;
+    tracing::info!(kind, namespace, name, "applied");
+    Ok(true)
+}
+
+/// Writes the object without looking first.
+///
+/// # Errors
+/// When writing fails.
+pub async fn apply<K>(client: &Client, wanted: &K) -> Result<(), ApplyError>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Serialize,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), &wanted.namespace().unwrap_or_default());
+    write(&api, &wanted.name_any(), &document(wanted)?).await
+}
+
+async fn write<K>(api: &Api<K>, name: &str, body: &Value) -> Result<(), ApplyError>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let parameters = PatchParams::apply(FIELD_MANAGER).force();
+    api.patch(name, &parameters, &Patch::Apply(body))
+        .await
+        .map_err(|source| ApplyError::Write {
+            kind: K::kind(&()).into_owned(),
+            name: name.to_owned(),
+            source,
+        })?;
+    Ok(())
+}
+
+/// The object as it is sent: with its type, its fingerprint, and without a status.
+fn document<K>(wanted: &K) -> Result<Value, ApplyError>
+where
+    K: Resource<DynamicType = ()> + Serialize,
+{
+    let (kind, name) = (
+        K::kind(&()).into_owned(),
+        wanted.meta().name.clone().unwrap_or_default(),
+    );
+    let mut body = serde_json::to_value(wanted).map_err(|source| ApplyError::Serialize {
+        kind: kind.clone(),
+        name,
+        source,
+    })?;
+    body["apiVersion"] = Value::String(K::api_version(&()).into_owned());
+    body["kind"] = Value::String(kind);
+    if let Some(fields) = body.as_object_mut() {
+        fields.remove("status");
+    }
+    Ok(with_fingerprint(body))
+}
+
+/// An object that another controller owns is never taken over.
+fn refuse_foreign<K: Resource<DynamicType = ()>>(wanted: &K, live: &K) -> Result<(), ApplyError> {
+    let controller = |object: &K| {
+        let owners = object.owner_references().iter();
+        owners
+            .filter(|owner| owner.controller == Some(true))
+            .map(|o| o.uid.clone())
+            .next()
+    };
+    match (controller(wanted), controller(live)) {
+        (Some(ours), Some(theirs)) if ours != theirs => Err(ApplyError::Foreign {
+            kind: K::kind(&()).into_owned(),
+            name: live.meta().name.clone().unwrap_or_default(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Deletes exactly this object, not a later one of the same name (C2). Gone is success.
+///
+/// # Errors
+/// When the API server refuses.
+pub async fn delete<K>(client: &Client, object: &K) -> Result<(), ApplyError>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    let name = object.name_any();
+    let parameters = DeleteParams::background().preconditions(Preconditions {
+        uid: object.uid(),
+        resource_version: None,
+    });
+    match api.delete(&name, &parameters).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(source) => Err(ApplyError::Delete {
+            kind: K::kind(&()).into_owned(),
+            name,
+            source,
+        }),
+    }
+}

@@ -1,0 +1,62 @@
+//! From failures to waiting times, for each object on its own (C3, C6): a broken one neither spins nor
+//! holds up the others.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::runtime::controller::Action;
+
+/// First wait after a failure.
+const FIRST: Duration = Duration::from_millis(200);
+/// Longest wait. A spec mended by the user wakes the reconciler at once, so this bounds only outside causes.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Counts failures in a row by object.
+#[derive(Debug, Default)]
+pub struct Backoff(Mutex<HashMap<String, u32>>);
+
+impl Backoff {
+    /// The object failed: when to try again.
+    pub fn failed(&self, object: &str) -> Action {
+        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failures.entry(object.to_owned()).or_insert(0);
+        *count = count.saturating_add(1);
+        Action::requeue(wait_after(*count))
+    }
+
+    /// The object succeeded, or is gone.
+    pub fn succeeded(&self, object: &str) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(object);
+    }
+}
+
+fn wait_after(failures: u32) -> Duration {
+    let doubled = 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
+    FIRST.saturating_mul(doubled).min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_longest() {
+        assert_eq!(wait_after(1), FIRST);
+        assert_eq!(wait_after(3), FIRST * 4);
+        assert_eq!(wait_after(1000), LONGEST);
+    }
+
+    #[test]
+    fn objects_fail_on_their_own() {
+        let backoff = Backoff::default();
+        let first = format!("{:?}", backoff.failed("a"));
+        backoff.failed("a");
+        assert_eq!(format!("{:?}", backoff.failed("b")), first);
+        backoff.succeeded("a");
+        assert_eq!(format!("{:?}", backoff.failed("a")), first);
+    }
+}

@@ -1,0 +1,66 @@
+//! What every reconciler is given: a client, immutable settings, figures, the event recorder.
+
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Client, Resource};
+
+use crate::metrics::Metrics;
+
+/// Settings of this process; never change while it runs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// DNS domain of the Kubernetes cluster, e.g. `cluster.local`.
+    pub cluster_domain: String,
+    /// Namespace the operator runs in.
+    pub namespace: String,
+    /// Name of this replica (its pod).
+    pub identity: String,
+}
+
+/// Shared by all reconcilers; cheap to clone inside an `Arc`.
+#[derive(Clone)]
+pub struct Context {
+    /// Speaks to the API server.
+    pub client: Client,
+    /// Settings.
+    pub config: Config,
+    /// Figures for /metrics.
+    pub metrics: Metrics,
+    /// Publishes events, repeated ones as one series.
+    pub recorder: Recorder,
+}
+
+impl Context {
+    /// A context over a client.
+    #[must_use]
+    pub fn new(client: Client, config: Config, metrics: Metrics) -> Self {
+        let reporter = Reporter {
+            controller: "etcd-operator".into(),
+            instance: Some(config.identity.clone()),
+        };
+        let recorder = Recorder::new(client.clone(), reporter);
+        Context {
+            client,
+            config,
+            metrics,
+            recorder,
+        }
+    }
+
+    /// Publishes an event about an object. An event that cannot be written is logged, never an error: events
+    /// inform, they must not stop the work.
+    pub async fn event<K>(&self, about: &K, kind: EventType, reason: &str, note: String)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let event = Event {
+            type_: kind,
+            reason: reason.to_owned(),
+            note: Some(note),
+            action: reason.to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &about.object_ref(&())).await {
+            tracing::warn!(%error, reason, "failed to publish an event");
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! What the reconcilers share: their context, the one way to write objects, events, errors to backoff.
+//!
+//! Nothing depends on this room but the reconcilers and the frame; it takes no decision about a cluster.
+
+mod apply;
+mod backoff;
+mod context;
+mod difference;
+mod status;
+
+pub use apply::{ApplyError, apply, apply_if_different, delete, own};
+pub use backoff::Backoff;
+pub use context::{Config, Context};
+pub use difference::{APPLIED, holds, with_fingerprint};
+pub use status::write_status;

@@ -1,0 +1,52 @@
+//! IO out: writes a status, whole, only when it changed, and only over the object it was computed from.
+
+use std::fmt::Debug;
+
+use kube::api::{Api, PostParams};
+use kube::core::NamespaceResourceScope;
+use kube::core::object::HasStatus;
+use kube::{Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::ApplyError;
+
+/// Replaces the status of `object` by `status`. A conflict is an error: the caller computes anew from what is
+/// there then. Returns whether it was written.
+///
+/// # Errors
+/// When the API server refuses, also because `object` is no longer the newest.
+pub async fn write_status<K>(
+    client: &Client,
+    object: &K,
+    status: K::Status,
+) -> Result<bool, ApplyError>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + HasStatus
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Serialize,
+    K::Status: PartialEq,
+{
+    if object.status() == Some(&status) {
+        return Ok(false);
+    }
+    let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    let name = object.name_any();
+    let mut next = object.clone();
+    *next.status_mut() = Some(status);
+    match api
+        .replace_status(&name, &PostParams::default(), &next)
+        .await
+    {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
+        Err(source) => Err(ApplyError::Write {
+            kind: format!("status of {}", K::kind(&())),
+            name,
+            source,
+        }),
+    }
+}

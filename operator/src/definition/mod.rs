@@ -1,0 +1,1 @@
+//! ComponentDefinitions and ComponentVersions.

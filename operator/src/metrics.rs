@@ -1,0 +1,106 @@
+//! Figures of the operator and their text for /metrics.
+//!
+//! Labels are fixed words only (kind, result): never names of objects, whose number has no bound.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// Bounds in seconds of a reconcile's time.
+const BOUNDS: [f64; 8] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
+
+/// Labels of a reconcile.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reconcile {
+    kind: &'static str,
+    result: &'static str,
+}
+
+/// Handles of all figures; a clone shares them.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Arc<Mutex<Registry>>,
+    reconciles: Family<Reconcile, Counter>,
+    seconds: Histogram,
+    lease: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let reconciles = Family::<Reconcile, Counter>::default();
+        let seconds = Histogram::new(BOUNDS);
+        let lease = Gauge::default();
+        registry.register("etcd_operator_reconciles", "Reconciles", reconciles.clone());
+        registry.register(
+            "etcd_operator_reconcile_seconds",
+            "Time of a reconcile",
+            seconds.clone(),
+        );
+        registry.register(
+            "etcd_operator_lease_held",
+            "1 while this replica holds the lease of the reconcilers",
+            lease.clone(),
+        );
+        Metrics {
+            registry: Arc::new(Mutex::new(registry)),
+            reconciles,
+            seconds,
+            lease,
+        }
+    }
+}
+
+impl Metrics {
+    /// Lets another room register its figures.
+    pub fn register(&self, register: impl FnOnce(&mut Registry)) {
+        register(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Counts a reconcile of a kind.
+    pub fn reconciled(&self, kind: &'static str, ok: bool, took: Duration) {
+        let result = if ok { "ok" } else { "error" };
+        self.reconciles
+            .get_or_create(&Reconcile { kind, result })
+            .inc();
+        self.seconds.observe(took.as_secs_f64());
+    }
+
+    /// Tells whether this replica holds the lease.
+    pub fn lease_held(&self, held: bool) {
+        self.lease.set(i64::from(held));
+    }
+
+    /// The text for /metrics.
+    ///
+    /// # Errors
+    /// Never in practice: only when a figure cannot be written into a string.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        prometheus_client::encoding::text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reconcile_is_counted_by_kind_and_result() {
+        let metrics = Metrics::default();
+        metrics.reconciled("Cluster", false, Duration::from_millis(3));
+        let text = metrics.text().expect("text");
+        assert!(
+            text.contains(r#"etcd_operator_reconciles_total{kind="Cluster",result="error"} 1"#),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,68 @@
+//! /metrics, /healthz and /readyz on one port.
+//!
+//! Healthy while the process answers at all; ready once it has reached the API server. Neither depends on the
+//! lease: a replica without it still serves the role path.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+
+use crate::metrics::Metrics;
+
+/// What the pages show.
+#[derive(Clone, Default)]
+pub struct Pages {
+    /// Figures.
+    pub metrics: Metrics,
+    /// Set once the API server has answered.
+    pub ready: Arc<AtomicBool>,
+}
+
+/// Serves the pages until `stop` is ready.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub async fn run(
+    listen: SocketAddr,
+    pages: Pages,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    let router = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(ready))
+        .with_state(pages);
+    let listener = tokio::net::TcpListener::bind(listen).await?;
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stop)
+        .await?;
+    Ok(())
+}
+
+async fn metrics(State(pages): State<Pages>) -> impl IntoResponse {
+    let kind = [(
+        header::CONTENT_TYPE,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    )];
+    match pages.metrics.text() {
+        Ok(text) => (StatusCode::OK, kind, text),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, kind, error.to_string()),
+    }
+}
+
+async fn ready(State(pages): State<Pages>) -> impl IntoResponse {
+    if pages.ready.load(Ordering::Relaxed) {
+        (StatusCode::OK, "ok")
+    } else {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the API server has not answered yet",
+        )
+    }
+}
