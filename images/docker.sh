@@ -3,6 +3,7 @@
 # and never reconfigured. Only as root on Debian does it install and start one; it
 # leaves apt's configuration and every other daemon alone. Exit 3: nothing it may do.
 set -euo pipefail
+# shellcheck source=images/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 answers() { docker info >/dev/null 2>&1; }
@@ -27,6 +28,7 @@ may_raise_limits() {
 # own, from the mirror that this machine's apt already uses.
 fetch_newer() {
     local dir=$1 mirror keyring
+    # shellcheck disable=SC2016  # apt's own placeholders
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' 'Component: main' | head -n1)
     keyring=/usr/share/keyrings/debian-archive-keyring.gpg
     [ -n "$mirror" ] && [ -r "$keyring" ] || return 1

@@ -5,6 +5,7 @@
 # etcd.sh --binaries VERSION: only builds, and prints the folder of the three binaries.
 # Never touches a running container, and never pulls a moving tag.
 set -euo pipefail
+# shellcheck source=images/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 # One command of etcd from its Go module: $1 of server, etcdctl, etcdutl, $2 version.

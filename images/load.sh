@@ -3,6 +3,7 @@
 # cluster, only where they are missing or differ: one archive, all nodes at once.
 # Removes nothing from a node, and pulls nothing.
 set -euo pipefail
+# shellcheck source=images/lib.sh
 . "$(dirname "$0")/lib.sh"
 [ $# -ge 2 ] || die "usage: load.sh CLUSTER IMAGE..." 2
 cluster=$1
@@ -32,7 +33,7 @@ done
 
 lacks() { # NODE: whether it lacks any of them
     local have entry
-    have=$(docker exec "$1" ctr -n k8s.io images list) || return 0
+    have=$(docker exec "$1" ctr -n k8s.io images list 2>/dev/null) || return 0
     for entry in "${wanted[@]}"; do
         awk -v name="${entry% *}" '$1 == name' <<<"$have" | grep -q "${entry#* }" || return 0
     done
@@ -40,14 +41,15 @@ lacks() { # NODE: whether it lacks any of them
 }
 
 load() { # NODE: the whole archive; layers that are there are not stored twice
+    set -e
     local entry flags=(--snapshotter overlayfs)
     if docker exec "$1" ctr images import --help | grep -q discard-unpacked-layers; then
         flags=(--local --discard-unpacked-layers "${flags[@]}")
     fi
-    docker exec -i "$1" ctr -n k8s.io images import "${flags[@]}" - <"$WORK/images.tar" >/dev/null
+    docker exec -i "$1" ctr -n k8s.io images import "${flags[@]}" - <"$WORK/images.tar"
     for entry in "${wanted[@]}"; do
         # shellcheck disable=SC2086  # name and label are two words
-        docker exec "$1" ctr -n k8s.io images label $entry >/dev/null
+        docker exec "$1" ctr -n k8s.io images label $entry
     done
 }
 
@@ -62,10 +64,12 @@ start=$SECONDS
 docker save -o "$WORK/images.tar" "$@"
 pids=()
 for node in "${lacking[@]}"; do
-    load "$node" &
+    # ctr warns at every call on cgroup v1: shown only when something fails.
+    load "$node" >"$WORK/$node.log" 2>&1 &
     pids+=($!)
 done
 failed=0
 for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
+[ $failed = 0 ] || tail -n 5 "$WORK"/*.log >&2
 [ $failed = 0 ] || die "not every node of $cluster could load $*"
 say "loaded into ${#lacking[@]} nodes in $((SECONDS - start)) s: $*"

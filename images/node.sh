@@ -5,6 +5,7 @@
 # cores, 4 GB of disk), under a tag that is a hash of everything it is made from.
 # The tag is set last, so an interrupted build leaves no image, only parts to resume with.
 set -euo pipefail
+# shellcheck source=images/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 built=etcd-harness/node:$KUBERNETES_VERSION-$(key "$IMAGES_DIR/versions.env" "$IMAGES_DIR/node" "$IMAGES_DIR/node.sh")
@@ -90,6 +91,7 @@ build_local-path() {
 }
 
 # The mirror is whichever this machine's apt uses.
+# shellcheck disable=SC2016  # placeholders of apt and mmdebstrap
 build_rootfs() {
     local mirror
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' 'Component: main' | grep -v security | head -n1)
@@ -133,6 +135,7 @@ lay_out() {
     cp "$IMAGES_DIR/node/cni.conflist.template" "$tree/kind/"
     cp "$IMAGES_DIR/node/default-cni.yaml" "$tree/kind/manifests/"
     # The manifest is a Go string joined with the two names.
+    # shellcheck disable=SC2016
     sed -n '/^const defaultStorageManifest = `/,/^`/p' "$storage" |
         sed -e '1d;$d' -e "s#\` + storageProvisionerImage + \`#$provisioner#" -e "s#\` + storageHelperImage + \`#$helper#" \
             >"$tree/kind/manifests/default-storage.yaml"

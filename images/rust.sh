@@ -4,6 +4,7 @@
 # Also tagged by content: what did not change keeps its image ID, so it is not loaded
 # into nodes again. Builds in a target folder of its own, and never changes the lock file.
 set -euo pipefail
+# shellcheck source=images/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 repo=$(dirname "$IMAGES_DIR")

@@ -4,6 +4,7 @@
 # rest goes to the state folder's bin; nothing is installed anywhere else.
 # The last line of stdout is the path of kind.
 set -euo pipefail
+# shellcheck source=images/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 # kind's node image and its flags go together with its release: no other will do.

@@ -34,7 +34,9 @@ const (
 type node struct {
 	Metadata struct{ Name, ResourceVersion string }
 	Spec     struct{ PodCIDR string }
-	Status   struct{ Addresses []struct{ Type, Address string } }
+	Status   struct {
+		Addresses []struct{ Type, Address string }
+	}
 }
 
 type nodeList struct {
