@@ -1,1 +1,20 @@
-//! placeholder
+//! kbagent: what stands beside etcd in every pod. It watches its own member, says its role, launches etcd by rule,
+//! carries out membership changes and moves of leadership, fences a deposed leader and exports metrics.
+//!
+//! Rooms: [`etcd`] speaks to members; [`watch`] knows the own member; [`fence`] cuts clients of a deposed leader;
+//! [`actions`] changes membership and leadership; [`handoff`] moves leadership before the pod stops; [`server`] is the
+//! HTTP face; [`launch`] starts etcd; [`exporter`] is the other binary. Nothing here speaks to Kubernetes, and nothing
+//! here decides that a membership change is wanted: that is the operator's.
+
+pub mod actions;
+pub mod config;
+pub mod etcd;
+pub mod exporter;
+pub mod fence;
+pub mod handoff;
+pub mod http;
+pub mod install;
+pub mod launch;
+pub mod server;
+pub mod telemetry;
+pub mod watch;

@@ -28,6 +28,11 @@ pub const PATH_MEMBERS: &str = "/v1.0/members";
 pub const PATH_ACTION: &str = "/v1.0/action";
 /// `GET`: answers when a hand-over of leadership that the pod's termination asked for has ended, or when none is due.
 pub const PATH_DRAINED: &str = "/v1.0/drained";
+/// `POST`, bearer token: moves leadership away because the pod is about to stop, and answers a [`HandoffAnswer`] when the
+/// leader service points to the new leader. Repeatable: a call while one is under way joins it.
+pub const PATH_HANDOFF: &str = "/v1.0/handoff";
+/// `GET`: what the agent says of itself, as an [`AgentReport`].
+pub const PATH_AGENT: &str = "/v1.0/agent";
 /// `GET`: 200 while the agent's own loop is alive (liveness probe of the agent).
 pub const PATH_HEALTHZ: &str = "/healthz";
 
@@ -264,6 +269,60 @@ pub struct ActionAnswer {
     pub output: Option<String>,
 }
 
+/// Output of [`action::SWITCHOVER`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SwitchoverOutput {
+    /// Name of the member that leads now.
+    pub leader: String,
+    /// Its identifier.
+    pub leader_id: Id,
+    /// The raft term it leads in.
+    pub term: u64,
+    /// False when leadership already was where it should be and nothing was done.
+    pub moved: bool,
+}
+
+/// Answer of [`PATH_HANDOFF`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HandoffAnswer {
+    /// True when leadership was moved.
+    pub moved: bool,
+    /// Name of the new leader when it was.
+    pub leader: Option<String>,
+    /// True when the leader service was seen to answer as the new leader.
+    pub service_follows: bool,
+    /// What happened, or why nothing was done.
+    pub message: String,
+}
+
+/// What an agent says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentReport {
+    /// Version of the agent.
+    pub version: String,
+    /// Random number of this agent process.
+    pub agent_incarnation: u64,
+    /// Whether the agent can cut clients of a deposed leader, and what it did.
+    pub fencing: FencingReport,
+}
+
+/// Fencing of the own member (design: a deposed leader is fenced).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FencingReport {
+    /// True when the agent could cut a connection of its own as a trial.
+    pub supported: bool,
+    /// Why not, when it could not.
+    pub unsupported_reason: Option<String>,
+    /// True while clients are being cut.
+    pub active: bool,
+    /// Connections cut since the agent came up.
+    pub connections_cut: u64,
+}
+
 /// Names of the actions.
 pub mod action {
     /// The role as plain text.
@@ -312,7 +371,11 @@ mod tests {
 
     #[test]
     fn role_answer_has_the_documented_shape() {
-        let answer = RoleAnswer { operation: "getRole".into(), role: Role::Leader, term: 7 };
+        let answer = RoleAnswer {
+            operation: "getRole".into(),
+            role: Role::Leader,
+            term: 7,
+        };
         let text = serde_json::to_string(&answer).expect("serialize");
         assert_eq!(text, r#"{"operation":"getRole","role":"leader","term":7}"#);
     }

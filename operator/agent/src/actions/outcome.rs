@@ -1,0 +1,90 @@
+//! How actions fail, in KubeBlocks' words.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use kbagent_protocol::ActionAnswer;
+use serde::Serialize;
+
+use crate::etcd::EtcdError;
+
+/// An action that did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// No such action, or not one of etcd's.
+    #[error("{0}")]
+    NotDefined(String),
+    /// The request lacks something or contradicts the cluster.
+    #[error("{0}")]
+    BadRequest(String),
+    /// It would be unsafe or etcd is not ready for it: nothing was done.
+    #[error("{0}")]
+    Precondition(String),
+    /// Another action is under way.
+    #[error("{0}")]
+    Busy(String),
+    /// It was tried and did not succeed, as far as can be seen.
+    #[error("{0}")]
+    Failed(String),
+    /// The deadline passed; it may have happened.
+    #[error("{0}")]
+    TimedOut(String),
+}
+
+impl Failure {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::NotDefined(_) => "notDefined",
+            Self::BadRequest(_) => "badRequest",
+            Self::Precondition(_) => "preconditionFailed",
+            Self::Busy(_) => "busy",
+            Self::Failed(_) => "failed",
+            Self::TimedOut(_) => "timedOut",
+        }
+    }
+}
+
+impl From<EtcdError> for Failure {
+    fn from(error: EtcdError) -> Self {
+        if error.is_timeout() {
+            Self::TimedOut(error.to_string())
+        } else {
+            Self::Failed(error.to_string())
+        }
+    }
+}
+
+/// What an action brought.
+pub(super) struct Success {
+    message: String,
+    output: String,
+}
+
+impl Success {
+    pub(super) fn text(output: &str) -> Self {
+        Self {
+            message: String::new(),
+            output: output.to_owned(),
+        }
+    }
+
+    pub(super) fn json(message: String, output: &impl Serialize) -> Result<Self, Failure> {
+        let output = serde_json::to_string(output)
+            .map_err(|error| Failure::Failed(format!("failed to write the output: {error}")))?;
+        Ok(Self { message, output })
+    }
+}
+
+pub(super) fn answer(result: Result<Success, Failure>) -> ActionAnswer {
+    match result {
+        Ok(Success { message, output }) => ActionAnswer {
+            error: None,
+            message: (!message.is_empty()).then_some(message),
+            output: Some(STANDARD.encode(output)),
+        },
+        Err(failure) => ActionAnswer {
+            error: Some(failure.word().to_owned()),
+            message: Some(failure.to_string()),
+            output: None,
+        },
+    }
+}

@@ -1,0 +1,120 @@
+//! Moves leadership, and says so only when the new leader was seen to lead.
+
+use std::time::{Duration, Instant};
+
+use kbagent_protocol::{Id, SwitchoverOutput};
+
+use super::candidate::{NoCandidate, choose};
+use super::cluster::{Cluster, STATUS};
+use super::outcome::{Failure, Success};
+use crate::etcd::{Client, Member};
+
+/// Deadline of the move itself. etcd gives up after an election timeout of its own.
+const MOVE: Duration = Duration::from_secs(3);
+/// How long the new leader may take to be seen.
+const SEEN: Duration = Duration::from_secs(2);
+/// Pause between two looks for it.
+const SEEN_EVERY: Duration = Duration::from_millis(10);
+
+/// A move that was seen.
+#[derive(Debug, Clone)]
+pub struct Moved {
+    /// The member that leads now.
+    pub leader: Member,
+    /// The term it leads in.
+    pub term: u64,
+}
+
+/// Moves leadership to the member named `candidate`, or to the most caught-up voter.
+///
+/// # Errors
+/// When nobody fit is there, or the new leader was not seen.
+pub async fn move_away(cluster: &Cluster, candidate: Option<&str>) -> Result<Moved, Failure> {
+    let mark = cluster.mark().await?;
+    let standings = cluster.standings().await;
+    let chosen = choose(&mark, &standings, candidate).map_err(|error| match error {
+        NoCandidate::Unknown(_) => Failure::BadRequest(error.to_string()),
+        NoCandidate::Unfit { .. } | NoCandidate::None(_) => {
+            Failure::Precondition(error.to_string())
+        }
+    })?;
+    let target = &chosen.member;
+    let leader = cluster.client_of(cluster.leader()?)?;
+    let outcome = leader.move_leader(target.id, MOVE).await;
+    // Whatever the call said, only what is seen counts (M6).
+    match wait_for(&cluster.client_of(target)?, target.id, mark.term).await {
+        Some(term) => Ok(Moved {
+            leader: target.clone(),
+            term,
+        }),
+        None => Err(match outcome {
+            Err(error) => error.into(),
+            Ok(()) => Failure::TimedOut(format!("{} was not seen to lead in time", target.name)),
+        }),
+    }
+}
+
+/// Waits until the member leads in its own eyes, in a term after `term`.
+async fn wait_for(client: &Client, id: u64, term: u64) -> Option<u64> {
+    let until = Instant::now() + SEEN;
+    while Instant::now() < until {
+        if let Ok(status) = client.status(STATUS).await
+            && status.leader == id
+            && status.raft_term > term
+        {
+            return Some(status.raft_term);
+        }
+        tokio::time::sleep(SEEN_EVERY).await;
+    }
+    None
+}
+
+/// The action: moves leadership away from `current`.
+pub(super) async fn switchover(
+    own: &Client,
+    current: Option<&str>,
+    candidate: Option<&str>,
+) -> Result<Success, Failure> {
+    let cluster = Cluster::look(own).await?;
+    let leader = cluster.leader()?;
+    if current.is_some() && current == candidate {
+        let message = format!("{} cannot take over from itself", leader.name);
+        return Err(Failure::BadRequest(message));
+    }
+    let reason = match (current, candidate) {
+        (_, Some(candidate)) if candidate == leader.name => {
+            Some(format!("{candidate} leads already"))
+        }
+        (Some(current), _) if current != leader.name => Some(format!(
+            "{current} is not the leader ({} is): nothing was moved",
+            leader.name
+        )),
+        _ => None,
+    };
+    if let Some(message) = reason {
+        let term = cluster.mark().await?.term;
+        return told(message, leader, (term, false));
+    }
+    let moved = move_away(&cluster, candidate).await?;
+    let message = format!(
+        "leadership moved from {} to {}",
+        leader.name, moved.leader.name
+    );
+    tracing::info!(
+        from = leader.name,
+        to = moved.leader.name,
+        term = moved.term,
+        "leadership moved"
+    );
+    told(message, &moved.leader, (moved.term, true))
+}
+
+fn told(message: String, leader: &Member, (term, moved): (u64, bool)) -> Result<Success, Failure> {
+    let output = SwitchoverOutput {
+        leader: leader.name.clone(),
+        leader_id: Id(leader.id),
+        term,
+        moved,
+    };
+    Success::json(message, &output)
+}

@@ -1,0 +1,272 @@
+//! What the pod's environment tells kbagent. Read once at the start, from a function, so that tests need no process
+//! environment. docs: every variable is named here and nowhere else.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kbagent_protocol::Id;
+
+/// A variable that is missing or cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Needed and absent.
+    #[error("failed to read the environment: {0} is not set")]
+    Missing(&'static str),
+    /// Present and unreadable.
+    #[error("failed to read the environment: {name} is {value:?}, which is no {wanted}")]
+    Unreadable {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it should be.
+        wanted: &'static str,
+    },
+}
+
+/// A peer: the name of its pod and the host it is reached at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Name of the pod, which is the member's name.
+    pub name: String,
+    /// DNS name or address.
+    pub host: String,
+}
+
+/// The settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `POD_NAME`: the member's name.
+    pub pod_name: String,
+    /// `POD_UID`.
+    pub pod_uid: String,
+    /// `POD_IP`: what the own DNS name must resolve to.
+    pub pod_ip: Option<String>,
+    /// `KB_CLUSTER_UID`: in the cluster token and in the identity file (B4).
+    pub cluster_uid: String,
+    /// `KB_HEADLESS_DOMAIN`: members are `{pod}.{this}`.
+    pub headless_domain: String,
+    /// `KB_LEADER_SERVICE`: DNS name of the service that leads to the leader.
+    pub leader_service: Option<String>,
+    /// `KB_PEERS`: the pods of the component, the own one perhaps among them.
+    pub peers: Vec<Peer>,
+    /// `KB_BOOTSTRAP_MEMBERS`: the frozen set of the first start (B1); absent once the cluster ID is latched.
+    pub bootstrap: Option<Vec<Peer>>,
+    /// `KB_JOIN_MEMBER_ID`: the learner this pod was made for.
+    pub join_member_id: Option<Id>,
+    /// `KB_DATA_DIR`: etcd's data directory; the identity file lies beside it.
+    pub data_dir: PathBuf,
+    /// `KB_RUN_DIR`: what etcd's and kbagent's containers tell each other, gone with the pod.
+    pub run_dir: PathBuf,
+    /// `KB_TOKEN_FILE`: the bearer token of actions.
+    pub token_file: PathBuf,
+    /// `KB_CLIENT_PORT` of every member.
+    pub client_port: u16,
+    /// `KB_PEER_PORT` of every member.
+    pub peer_port: u16,
+    /// `KB_ETCD_ENDPOINT`: the own member.
+    pub etcd_endpoint: String,
+    /// `KB_LISTEN`: where kbagent listens.
+    pub listen: SocketAddr,
+    /// `KB_ELECTION_TIMEOUT_MS`: etcd's election timeout; an etcd that hangs longer is fenced.
+    pub election_timeout: Duration,
+    /// `KB_FENCE_LOOPBACK`: also cut clients on loopback; for tests only.
+    pub fence_loopback: bool,
+}
+
+impl Config {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// When a needed variable is missing or unreadable.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_lookup(&|name| std::env::var(name).ok())
+    }
+
+    /// Reads from `lookup`.
+    ///
+    /// # Errors
+    /// When a needed variable is missing or unreadable.
+    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let env = Env(lookup);
+        let headless_domain = env.needed("KB_HEADLESS_DOMAIN")?;
+        let peers = |text: String| parse_peers(&text, &headless_domain);
+        let client_port = env.parsed("KB_CLIENT_PORT", "port", 2379)?;
+        Ok(Self {
+            pod_name: env.needed("POD_NAME")?,
+            pod_uid: env.needed("POD_UID")?,
+            pod_ip: env.given("POD_IP"),
+            cluster_uid: env.needed("KB_CLUSTER_UID")?,
+            leader_service: env.given("KB_LEADER_SERVICE"),
+            peers: env.given("KB_PEERS").map(peers).unwrap_or_default(),
+            bootstrap: env.given("KB_BOOTSTRAP_MEMBERS").map(peers),
+            join_member_id: match env.given("KB_JOIN_MEMBER_ID") {
+                None => None,
+                Some(text) => Some(text.parse().map_err(|_| ConfigError::Unreadable {
+                    name: "KB_JOIN_MEMBER_ID",
+                    value: text,
+                    wanted: "hexadecimal member identifier",
+                })?),
+            },
+            data_dir: env.path("KB_DATA_DIR", "/var/lib/etcd/data/etcd"),
+            run_dir: env.path("KB_RUN_DIR", "/run/kbagent"),
+            token_file: env.path("KB_TOKEN_FILE", "/etc/kbagent/token"),
+            client_port,
+            peer_port: env.parsed("KB_PEER_PORT", "port", 2380)?,
+            etcd_endpoint: env
+                .given("KB_ETCD_ENDPOINT")
+                .unwrap_or_else(|| format!("http://127.0.0.1:{client_port}")),
+            listen: env.parsed(
+                "KB_LISTEN",
+                "address with port",
+                SocketAddr::from(([0, 0, 0, 0], kbagent_protocol::PORT)),
+            )?,
+            election_timeout: Duration::from_millis(env.parsed(
+                "KB_ELECTION_TIMEOUT_MS",
+                "number of milliseconds",
+                1000,
+            )?),
+            fence_loopback: env
+                .given("KB_FENCE_LOOPBACK")
+                .is_some_and(|value| value == "1"),
+            headless_domain,
+        })
+    }
+
+    /// The host of a pod of this component.
+    #[must_use]
+    pub fn host_of(&self, pod: &str) -> String {
+        let known = self.peers.iter().chain(self.bootstrap.iter().flatten());
+        match known.into_iter().find(|peer| peer.name == pod) {
+            Some(peer) => peer.host.clone(),
+            None => format!("{pod}.{}", self.headless_domain),
+        }
+    }
+
+    /// The peer URL of a host.
+    #[must_use]
+    pub fn peer_url(&self, host: &str) -> String {
+        format!("http://{host}:{}", self.peer_port)
+    }
+
+    /// The client URL of a host.
+    #[must_use]
+    pub fn client_url(&self, host: &str) -> String {
+        format!("http://{host}:{}", self.client_port)
+    }
+
+    /// The own peer URL, by which the member is known (M4).
+    #[must_use]
+    pub fn own_peer_url(&self) -> String {
+        self.peer_url(&self.host_of(&self.pod_name))
+    }
+
+    /// Client URLs of the other pods.
+    #[must_use]
+    pub fn other_client_urls(&self) -> Vec<String> {
+        let others = self.peers.iter().filter(|peer| peer.name != self.pod_name);
+        others.map(|peer| self.client_url(&peer.host)).collect()
+    }
+}
+
+struct Env<'a>(&'a dyn Fn(&str) -> Option<String>);
+
+impl Env<'_> {
+    /// A variable that is set and not empty (an empty one is what a template without a value leaves).
+    fn given(&self, name: &str) -> Option<String> {
+        (self.0)(name)
+            .map(|value| value.trim().to_owned())
+            .filter(|value| !value.is_empty())
+    }
+
+    fn needed(&self, name: &'static str) -> Result<String, ConfigError> {
+        self.given(name).ok_or(ConfigError::Missing(name))
+    }
+
+    fn path(&self, name: &str, default: &str) -> PathBuf {
+        PathBuf::from(self.given(name).unwrap_or_else(|| default.to_owned()))
+    }
+
+    fn parsed<T: std::str::FromStr>(
+        &self,
+        name: &'static str,
+        wanted: &'static str,
+        default: T,
+    ) -> Result<T, ConfigError> {
+        match self.given(name) {
+            None => Ok(default),
+            Some(value) => value.parse().map_err(|_| ConfigError::Unreadable {
+                name,
+                value,
+                wanted,
+            }),
+        }
+    }
+}
+
+/// `a,b=host`: a pod's name, and where it differs from `{name}.{domain}`, its host.
+fn parse_peers(text: &str, domain: &str) -> Vec<Peer> {
+    let entries = text
+        .split(',')
+        .map(str::trim)
+        .filter(|entry| !entry.is_empty());
+    let peer = |entry: &str| match entry.split_once('=') {
+        Some((name, host)) => Peer {
+            name: name.to_owned(),
+            host: host.to_owned(),
+        },
+        None => Peer {
+            name: entry.to_owned(),
+            host: format!("{entry}.{domain}"),
+        },
+    };
+    entries.map(peer).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lookup(name: &str) -> Option<String> {
+        let value = match name {
+            "POD_NAME" => "c-etcd-1",
+            "POD_UID" => "u",
+            "KB_CLUSTER_UID" => "cu",
+            "KB_HEADLESS_DOMAIN" => "c-etcd-headless.ns.svc.cluster.local",
+            "KB_PEERS" => "c-etcd-0, c-etcd-1,c-etcd-2=10.0.0.9,",
+            "KB_JOIN_MEMBER_ID" => "8e9e05c52164694d",
+            "KB_BOOTSTRAP_MEMBERS" => "",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    }
+
+    #[test]
+    fn addresses_follow_from_names() {
+        let config = Config::from_lookup(&lookup).expect("config");
+        assert_eq!(
+            config.own_peer_url(),
+            "http://c-etcd-1.c-etcd-headless.ns.svc.cluster.local:2380"
+        );
+        assert_eq!(
+            config.other_client_urls(),
+            [
+                "http://c-etcd-0.c-etcd-headless.ns.svc.cluster.local:2379",
+                "http://10.0.0.9:2379"
+            ]
+        );
+        assert_eq!(config.bootstrap, None, "an empty value is no value");
+        assert_eq!(config.join_member_id, Some(Id(0x8e9e_05c5_2164_694d)));
+    }
+
+    #[test]
+    fn a_missing_variable_is_named() {
+        let none = |_: &str| None;
+        let error = Config::from_lookup(&none).expect_err("nothing is set");
+        assert_eq!(
+            error.to_string(),
+            "failed to read the environment: KB_HEADLESS_DOMAIN is not set"
+        );
+    }
+}

@@ -1,0 +1,194 @@
+//! One lazily connected channel to one member. Cloning shares the connection.
+
+use std::time::Duration;
+
+use hyper::http::uri::PathAndQuery;
+use tonic::client::Grpc;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{IntoRequest, Status as GrpcStatus};
+use tonic_prost::ProstCodec;
+
+use super::error::EtcdError;
+use super::messages::{
+    Empty, IdRequest, Member, MemberAddRequest, MemberAddResponse, MemberList, MemberListRequest,
+    Status,
+};
+
+/// Longest time to wait for a TCP connection.
+const CONNECT: Duration = Duration::from_secs(1);
+
+/// A client of one member.
+#[derive(Clone, Debug)]
+pub struct Client {
+    channel: Channel,
+    endpoint: String,
+}
+
+struct Call {
+    name: &'static str,
+    path: &'static str,
+    deadline: Duration,
+}
+
+impl Client {
+    /// A client of the member at `endpoint` (`http://host:port`); connects at the first call and again after a loss.
+    ///
+    /// # Errors
+    /// When the address is no URL.
+    pub fn new(endpoint: &str) -> Result<Self, EtcdError> {
+        let built =
+            Endpoint::from_shared(endpoint.to_owned()).map_err(|error| EtcdError::Transport {
+                endpoint: endpoint.to_owned(),
+                message: error.to_string(),
+            })?;
+        // Small windows: answers are a few hundred bytes, and kbagent's memory counts in every pod.
+        let channel = built
+            .connect_timeout(CONNECT)
+            .tcp_nodelay(true)
+            .initial_stream_window_size(64 * 1024)
+            .initial_connection_window_size(64 * 1024)
+            .buffer_size(16usize)
+            .connect_lazy();
+        Ok(Self {
+            channel,
+            endpoint: endpoint.to_owned(),
+        })
+    }
+
+    /// The address.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// `Maintenance.Status`: answered from memory by the member itself, even without a leader.
+    ///
+    /// # Errors
+    /// See [`EtcdError`].
+    pub async fn status(&self, deadline: Duration) -> Result<Status, EtcdError> {
+        let path = "/etcdserverpb.Maintenance/Status";
+        self.unary(
+            Call {
+                name: "read the status",
+                path,
+                deadline,
+            },
+            Empty {},
+        )
+        .await
+    }
+
+    /// The member list; linearizable: agreed by a quorum just now (3.5 and newer; 3.4 ignores the wish).
+    ///
+    /// # Errors
+    /// See [`EtcdError`]. An error is not an empty list (M5).
+    pub async fn members(
+        &self,
+        linearizable: bool,
+        deadline: Duration,
+    ) -> Result<MemberList, EtcdError> {
+        let path = "/etcdserverpb.Cluster/MemberList";
+        let call = Call {
+            name: "list the members",
+            path,
+            deadline,
+        };
+        self.unary(call, MemberListRequest { linearizable }).await
+    }
+
+    /// Adds a learner (M2: never a voter).
+    ///
+    /// # Errors
+    /// See [`EtcdError`]; it may have been added all the same (M6).
+    pub async fn add_learner(
+        &self,
+        peer_url: &str,
+        deadline: Duration,
+    ) -> Result<Option<Member>, EtcdError> {
+        let path = "/etcdserverpb.Cluster/MemberAdd";
+        let request = MemberAddRequest {
+            peer_urls: vec![peer_url.to_owned()],
+            is_learner: true,
+        };
+        let call = Call {
+            name: "add the learner",
+            path,
+            deadline,
+        };
+        let answer: MemberAddResponse = self.unary(call, request).await?;
+        Ok(answer.member)
+    }
+
+    /// Gives a learner its vote.
+    ///
+    /// # Errors
+    /// See [`EtcdError`]; it may have been promoted all the same (M6).
+    pub async fn promote(&self, id: u64, deadline: Duration) -> Result<MemberList, EtcdError> {
+        let path = "/etcdserverpb.Cluster/MemberPromote";
+        self.unary(
+            Call {
+                name: "promote the learner",
+                path,
+                deadline,
+            },
+            IdRequest { id },
+        )
+        .await
+    }
+
+    /// Removes a member by its identifier (M4).
+    ///
+    /// # Errors
+    /// See [`EtcdError`]; it may have been removed all the same (M6).
+    pub async fn remove(&self, id: u64, deadline: Duration) -> Result<MemberList, EtcdError> {
+        let path = "/etcdserverpb.Cluster/MemberRemove";
+        self.unary(
+            Call {
+                name: "remove the member",
+                path,
+                deadline,
+            },
+            IdRequest { id },
+        )
+        .await
+    }
+
+    /// Moves leadership to `target`; only the leader obeys.
+    ///
+    /// # Errors
+    /// See [`EtcdError`]; leadership may have moved all the same (M6).
+    pub async fn move_leader(&self, target: u64, deadline: Duration) -> Result<(), EtcdError> {
+        let path = "/etcdserverpb.Maintenance/MoveLeader";
+        let call = Call {
+            name: "move leadership",
+            path,
+            deadline,
+        };
+        let _: MemberList = self.unary(call, IdRequest { id: target }).await?;
+        Ok(())
+    }
+
+    async fn unary<Q, A>(&self, call: Call, request: Q) -> Result<A, EtcdError>
+    where
+        Q: prost::Message + Default + 'static,
+        A: prost::Message + Default + 'static,
+    {
+        let mut grpc = Grpc::new(self.channel.clone());
+        let exchange = async {
+            grpc.ready()
+                .await
+                .map_err(|error| GrpcStatus::from_error(Box::new(error)))?;
+            let path = PathAndQuery::from_static(call.path);
+            let codec = ProstCodec::<Q, A>::default();
+            grpc.unary(request.into_request(), path, codec).await
+        };
+        match tokio::time::timeout(call.deadline, exchange).await {
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Err(status)) => Err(EtcdError::from_status(&status, call.name, &self.endpoint)),
+            Err(_) => Err(EtcdError::TimedOut {
+                endpoint: self.endpoint.clone(),
+                deadline_ms: call.deadline.as_millis(),
+            }),
+        }
+    }
+}

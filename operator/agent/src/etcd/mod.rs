@@ -1,0 +1,12 @@
+//! A client of one etcd member: the few calls kbagent needs, with errors that tell "nobody listens" from "it hangs".
+//!
+//! Messages are written by hand (no protoc, and unlike common clients a member list that is really linearizable). Must
+//! not hold policy: who is asked, and what an answer means, is decided elsewhere.
+
+mod client;
+mod error;
+mod messages;
+
+pub use client::Client;
+pub use error::EtcdError;
+pub use messages::{Member, MemberList, ResponseHeader, Status};

@@ -1,0 +1,171 @@
+//! Pure: when are the clients of this member cut?
+
+use std::time::{Duration, Instant};
+
+/// Grace of a member that led: its clients came through the leader service, and the new leader is elsewhere. Longer
+/// than a planned move leaves it without a leader (tens of ms).
+const GRACE_LED: Duration = Duration::from_millis(200);
+
+/// What the member is seen to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It leads.
+    Leads,
+    /// It follows a leader, to which it forwards.
+    Follows,
+    /// It has no vote: it serves no clients, and nothing is to be gained.
+    Learns,
+    /// It answers and knows no leader.
+    Leaderless,
+    /// The process is there and has not answered since.
+    Hangs {
+        /// The last answer.
+        since: Instant,
+    },
+    /// No process: the kernel has closed its connections.
+    Gone,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Clients are served, or there are none.
+    Leave,
+    /// Not yet.
+    Wait,
+    /// Cut them.
+    Cut,
+}
+
+/// Memory of one member's trouble.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    election_timeout: Duration,
+    led: bool,
+    trouble_since: Option<Instant>,
+}
+
+impl Condition {
+    /// No trouble yet. `election_timeout` is etcd's.
+    #[must_use]
+    pub fn new(election_timeout: Duration) -> Self {
+        Self {
+            election_timeout,
+            led: false,
+            trouble_since: None,
+        }
+    }
+
+    /// Takes in what is seen at `now`.
+    pub fn observe(&mut self, seen: Seen, now: Instant) -> Verdict {
+        let (began, grace) = match seen {
+            Seen::Leads | Seen::Follows | Seen::Learns | Seen::Gone => {
+                self.led = seen == Seen::Leads;
+                self.trouble_since = None;
+                return Verdict::Leave;
+            }
+            Seen::Leaderless => (
+                now,
+                if self.led {
+                    GRACE_LED
+                } else {
+                    self.election_timeout
+                },
+            ),
+            Seen::Hangs { since } => (since, self.election_timeout),
+        };
+        let since = *self.trouble_since.get_or_insert(began);
+        let lasted = now.saturating_duration_since(since);
+        if lasted >= grace {
+            Verdict::Cut
+        } else {
+            Verdict::Wait
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ELECTION: Duration = Duration::from_millis(1000);
+
+    /// Milliseconds after the start, what is seen then, what follows.
+    type Step = (u64, fn(Instant) -> Seen, Verdict);
+
+    fn run(name: &str, steps: &[Step]) {
+        let start = Instant::now();
+        let mut condition = Condition::new(ELECTION);
+        for (at, seen, expected) in steps {
+            let now = start + Duration::from_millis(*at);
+            assert_eq!(
+                condition.observe(seen(start), now),
+                *expected,
+                "{name} at {at} ms"
+            );
+        }
+    }
+
+    #[test]
+    fn a_deposed_leader_is_cut_after_a_short_grace_until_it_follows() {
+        run(
+            "deposed",
+            &[
+                (0, |_| Seen::Leads, Verdict::Leave),
+                (10, |_| Seen::Leaderless, Verdict::Wait),
+                (209, |_| Seen::Leaderless, Verdict::Wait),
+                (210, |_| Seen::Leaderless, Verdict::Cut),
+                (900, |_| Seen::Leaderless, Verdict::Cut),
+                (950, |_| Seen::Follows, Verdict::Leave),
+                (960, |_| Seen::Leaderless, Verdict::Wait),
+                (1200, |_| Seen::Leaderless, Verdict::Wait),
+            ],
+        );
+    }
+
+    #[test]
+    fn an_ordinary_election_cuts_nobody_at_the_followers() {
+        run(
+            "election",
+            &[
+                (0, |_| Seen::Follows, Verdict::Leave),
+                (10, |_| Seen::Leaderless, Verdict::Wait),
+                (900, |_| Seen::Leaderless, Verdict::Wait),
+                (950, |_| Seen::Leads, Verdict::Leave),
+            ],
+        );
+        run(
+            "no quorum for long",
+            &[
+                (0, |_| Seen::Follows, Verdict::Leave),
+                (10, |_| Seen::Leaderless, Verdict::Wait),
+                (1010, |_| Seen::Leaderless, Verdict::Cut),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_hanging_process_is_cut_an_election_timeout_after_its_last_answer() {
+        run(
+            "hangs",
+            &[
+                (0, |_| Seen::Leads, Verdict::Leave),
+                (310, |start| Seen::Hangs { since: start }, Verdict::Wait),
+                (999, |start| Seen::Hangs { since: start }, Verdict::Wait),
+                (1000, |start| Seen::Hangs { since: start }, Verdict::Cut),
+                (1010, |_| Seen::Gone, Verdict::Leave),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_learner_and_a_dead_process_have_nobody_to_cut() {
+        let quiet: [fn(Instant) -> Seen; 2] = [|_| Seen::Learns, |_| Seen::Gone];
+        for seen in quiet {
+            run(
+                "quiet",
+                &[(0, seen, Verdict::Leave), (9000, seen, Verdict::Leave)],
+            );
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Applies the condition to what the watcher knows, and cuts.
+
+use std::time::{Duration, Instant};
+
+use kbagent_protocol::{EtcdState, FencingReport, Role};
+use tokio::sync::watch;
+
+use super::condition::{Condition, Seen, Verdict};
+use super::sockets::Cutter;
+use crate::config::Config;
+use crate::watch::Knowledge;
+
+/// Pause between two looks while something is wrong; new clients that still land here are cut as often.
+const EVERY: Duration = Duration::from_millis(50);
+
+/// Starts fencing; the receiver holds what it does.
+#[must_use]
+pub fn start(
+    config: &Config,
+    knowledge: watch::Receiver<Knowledge>,
+) -> watch::Receiver<FencingReport> {
+    let first = match Cutter::trial() {
+        Ok(()) => FencingReport {
+            supported: true,
+            ..FencingReport::default()
+        },
+        Err(error) => {
+            tracing::warn!(
+                %error,
+                "clients of a deposed leader cannot be cut: those that hold a connection to it wait until \
+                 they time out by themselves"
+            );
+            let unsupported_reason = Some(error.to_string());
+            FencingReport {
+                unsupported_reason,
+                ..FencingReport::default()
+            }
+        }
+    };
+    let supported = first.supported;
+    let (report, reports) = watch::channel(first);
+    if supported {
+        let fence = Fence {
+            condition: Condition::new(config.election_timeout),
+            cutter: Cutter::new(config.client_port, !config.fence_loopback),
+            report,
+        };
+        tokio::spawn(fence.run(knowledge));
+    }
+    reports
+}
+
+struct Fence {
+    condition: Condition,
+    cutter: Cutter,
+    report: watch::Sender<FencingReport>,
+}
+
+impl Fence {
+    async fn run(mut self, mut knowledge: watch::Receiver<Knowledge>) {
+        loop {
+            let now = Instant::now();
+            let seen = seen(&knowledge.borrow_and_update());
+            let verdict = self.condition.observe(seen, now);
+            self.set_active(verdict == Verdict::Cut, seen);
+            match verdict {
+                // Every change that could matter wakes: without one nothing has to be looked at.
+                Verdict::Leave => {
+                    if knowledge.changed().await.is_err() {
+                        return;
+                    }
+                }
+                Verdict::Wait => tokio::time::sleep(EVERY).await,
+                Verdict::Cut => {
+                    self.cut();
+                    tokio::time::sleep(EVERY).await;
+                }
+            }
+        }
+    }
+
+    fn set_active(&self, active: bool, seen: Seen) {
+        self.report.send_if_modified(|report| {
+            let changed = report.active != active;
+            if changed {
+                let cut = report.connections_cut;
+                tracing::info!(
+                    active,
+                    ?seen,
+                    connections_cut = cut,
+                    "fencing of clients changed"
+                );
+            }
+            report.active = active;
+            changed
+        });
+    }
+
+    fn cut(&self) {
+        match self.cutter.cut() {
+            Ok(0) => {}
+            Ok(cut) => {
+                tracing::info!(cut, "cut clients of a member that cannot serve them");
+                let cut = u64::try_from(cut).unwrap_or(0);
+                self.report
+                    .send_modify(|report| report.connections_cut += cut);
+            }
+            Err(error) => tracing::warn!(%error, "failed to cut clients"),
+        }
+    }
+}
+
+fn seen(knowledge: &Knowledge) -> Seen {
+    let status = knowledge.status();
+    match (knowledge.etcd(), status, knowledge.answered_at()) {
+        (_, Some(status), _) if status.is_learner => Seen::Learns,
+        (EtcdState::Running, Some(status), _) if status.leader_id.is_none() => Seen::Leaderless,
+        (EtcdState::Running, Some(status), _) if status.role() == Role::Leader => Seen::Leads,
+        (EtcdState::Running, _, _) => Seen::Follows,
+        (EtcdState::Unreachable { refused: false, .. }, _, Some(since)) => Seen::Hangs { since },
+        _ => Seen::Gone,
+    }
+}

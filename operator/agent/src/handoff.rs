@@ -1,0 +1,173 @@
+//! The hand-over before the pod stops: leadership moves, the leader service is seen to follow, other nodes' proxies get
+//! a moment; only then may etcd be told to stop. Planned moves cost nothing.
+//!
+//! Bounded in every step: a pod must stop in the end. Repeatable: a second caller joins the first.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kbagent_protocol::HandoffAnswer;
+use tokio::sync::watch;
+
+use crate::actions::{Cluster, move_away};
+use crate::config::Config;
+use crate::etcd::Client;
+
+/// Longest time for the whole hand-over of leadership itself.
+const MOVE: Duration = Duration::from_secs(8);
+/// Longest wait for the leader service to follow.
+const SERVICE: Duration = Duration::from_secs(5);
+/// Deadline of one probe of the service, on a fresh connection each time.
+const PROBE: Duration = Duration::from_millis(300);
+/// Pause between two probes.
+const PROBE_EVERY: Duration = Duration::from_millis(20);
+/// What the proxies of other nodes may be behind the one of this node.
+const OTHER_NODES: Duration = Duration::from_millis(250);
+/// How long a stopping etcd waits for a hand-over to begin: both containers are told to stop at once.
+const BEGIN: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Debug)]
+enum Phase {
+    None,
+    Running,
+    Done(HandoffAnswer),
+}
+
+/// Hands over.
+pub struct Handoff {
+    config: Arc<Config>,
+    own: Client,
+    phase: watch::Sender<Phase>,
+}
+
+impl Handoff {
+    /// Through the own member.
+    #[must_use]
+    pub fn new(config: Arc<Config>, own: Client) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            own,
+            phase: watch::Sender::new(Phase::None),
+        })
+    }
+
+    /// Hands over, or joins a hand-over that is under way. Goes on when the caller goes away.
+    pub async fn hand_over(self: &Arc<Self>) -> HandoffAnswer {
+        let mut phase = self.phase.subscribe();
+        let begun = self.phase.send_if_modified(|phase| {
+            let idle = !matches!(phase, Phase::Running);
+            if idle {
+                *phase = Phase::Running;
+            }
+            idle
+        });
+        if begun {
+            let this = Arc::clone(self);
+            tokio::spawn(async move {
+                let answer = this.work().await;
+                tracing::info!(?answer, "the hand-over ended");
+                this.phase.send_replace(Phase::Done(answer));
+            });
+        }
+        match phase
+            .wait_for(|phase| matches!(phase, Phase::Done(_)))
+            .await
+        {
+            Ok(done) => match &*done {
+                Phase::Done(answer) => answer.clone(),
+                Phase::None | Phase::Running => stayed("the hand-over has not ended"),
+            },
+            Err(_) => stayed("the agent is stopping"),
+        }
+    }
+
+    /// Waits until a hand-over has ended, or shortly for one to begin.
+    pub async fn drained(&self) {
+        let mut phase = self.phase.subscribe();
+        let begun = phase.wait_for(|phase| !matches!(phase, Phase::None));
+        if tokio::time::timeout(BEGIN, begun).await.is_ok() {
+            // An error means that the agent stops: there is nothing to wait for.
+            let _ = phase
+                .wait_for(|phase| matches!(phase, Phase::Done(_)))
+                .await;
+        }
+    }
+
+    async fn work(&self) -> HandoffAnswer {
+        match tokio::time::timeout(MOVE, self.give_leadership_away()).await {
+            Err(_) => stayed("leadership did not move in time"),
+            Ok(Err(why)) => stayed(&why),
+            Ok(Ok((leader, id))) => {
+                let follows = self.service_follows(id).await;
+                tokio::time::sleep(OTHER_NODES).await;
+                let message = if follows {
+                    "leadership moved and the leader service follows"
+                } else {
+                    "leadership moved; the leader service was not seen to follow in time"
+                };
+                HandoffAnswer {
+                    moved: true,
+                    leader: Some(leader),
+                    service_follows: follows,
+                    message: message.into(),
+                }
+            }
+        }
+    }
+
+    async fn give_leadership_away(&self) -> Result<(String, u64), String> {
+        let cluster = Cluster::look(&self.own)
+            .await
+            .map_err(|error| error.to_string())?;
+        let leader = cluster.leader().map_err(|failure| failure.to_string())?;
+        if leader.id != cluster.own_id() {
+            return Err(format!("{} leads, this member does not", leader.name));
+        }
+        let moved = move_away(&cluster, None)
+            .await
+            .map_err(|failure| failure.to_string())?;
+        Ok((moved.leader.name, moved.leader.id))
+    }
+
+    /// True as soon as the service answers as the member `id`.
+    async fn service_follows(&self, id: u64) -> bool {
+        let Some(service) = &self.config.leader_service else {
+            return false;
+        };
+        let until = Instant::now() + SERVICE;
+        let mut address: Option<SocketAddr> = None;
+        while Instant::now() < until {
+            if address.is_none() {
+                let found =
+                    tokio::net::lookup_host((service.as_str(), self.config.client_port)).await;
+                address = found.ok().and_then(|mut addresses| addresses.next());
+            }
+            if let Some(address) = address
+                && answers_as(address, id).await
+            {
+                return true;
+            }
+            tokio::time::sleep(PROBE_EVERY).await;
+        }
+        false
+    }
+}
+
+/// A new client each time: a held connection would stay with the old leader.
+async fn answers_as(address: SocketAddr, id: u64) -> bool {
+    let Ok(client) = Client::new(&format!("http://{address}")) else {
+        return false;
+    };
+    let status = client.status(PROBE).await;
+    status.is_ok_and(|status| status.header.is_some_and(|header| header.member_id == id))
+}
+
+fn stayed(why: &str) -> HandoffAnswer {
+    HandoffAnswer {
+        moved: false,
+        leader: None,
+        service_follows: false,
+        message: why.to_owned(),
+    }
+}

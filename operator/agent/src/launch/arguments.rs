@@ -1,0 +1,170 @@
+//! Pure: etcd's command line. Flags that decide identity and membership are the launcher's and come last, where they
+//! win; listen addresses are added only when the user's flags name none.
+
+use crate::config::{Config, Peer};
+use crate::etcd::Member;
+
+use super::decide::Decision;
+
+/// The arguments for `decision` after the user's own.
+pub(super) fn arguments(config: &Config, decision: &Decision, user: &[String]) -> Vec<String> {
+    let mut all = user.to_vec();
+    let client_port = config.client_port;
+    let listens = [
+        (
+            "listen-client-urls",
+            format!("http://0.0.0.0:{client_port}"),
+        ),
+        (
+            "listen-peer-urls",
+            format!("http://0.0.0.0:{}", config.peer_port),
+        ),
+        ("listen-metrics-urls", "http://0.0.0.0:2381".to_owned()),
+    ];
+    for (flag, value) in listens {
+        if !names(user, flag) {
+            all.push(format!("--{flag}={value}"));
+        }
+    }
+    let own_host = config.host_of(&config.pod_name);
+    let own_peer_url = config.peer_url(&own_host);
+    let (state, initial) = match decision {
+        Decision::Bootstrap => ("new", frozen(config)),
+        Decision::Join(members) => ("existing", live(members, &config.pod_name, &own_peer_url)),
+        // With a log present etcd reads the member set from it; these only have to agree with the name.
+        Decision::Start | Decision::Ask | Decision::Refuse(_) => {
+            ("existing", format!("{}={own_peer_url}", config.pod_name))
+        }
+    };
+    let owned = [
+        ("name", config.pod_name.clone()),
+        ("data-dir", config.data_dir.display().to_string()),
+        ("initial-advertise-peer-urls", own_peer_url),
+        ("advertise-client-urls", config.client_url(&own_host)),
+        (
+            "initial-cluster-token",
+            format!("etcd-{}", config.cluster_uid),
+        ),
+        ("initial-cluster-state", state.to_owned()),
+        ("initial-cluster", initial),
+    ];
+    all.extend(
+        owned
+            .into_iter()
+            .map(|(flag, value)| format!("--{flag}={value}")),
+    );
+    all
+}
+
+fn names(user: &[String], flag: &str) -> bool {
+    user.iter().any(|argument| {
+        let name = argument
+            .trim_start_matches('-')
+            .split('=')
+            .next()
+            .unwrap_or_default();
+        argument.starts_with('-') && name == flag
+    })
+}
+
+/// The set of the first start, the same on every member (B1).
+fn frozen(config: &Config) -> String {
+    let peers = config.bootstrap.as_deref().unwrap_or_default();
+    let entry = |peer: &Peer| format!("{}={}", peer.name, config.peer_url(&peer.host));
+    peers.iter().map(entry).collect::<Vec<_>>().join(",")
+}
+
+/// The live list (M9), in which the own entry has no name yet.
+fn live(members: &[Member], own_name: &str, own_peer_url: &str) -> String {
+    let mut entries = Vec::new();
+    for member in members {
+        let own = member.peer_urls.iter().any(|url| url == own_peer_url);
+        let name = match (own, member.name.is_empty()) {
+            (true, _) => own_name.to_owned(),
+            (false, true) => format!("{:x}", member.id),
+            (false, false) => member.name.clone(),
+        };
+        entries.extend(member.peer_urls.iter().map(|url| format!("{name}={url}")));
+    }
+    entries.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        Config::from_lookup(&|name| {
+            let value = match name {
+                "POD_NAME" => "p1",
+                "POD_UID" | "KB_CLUSTER_UID" => "u",
+                "KB_HEADLESS_DOMAIN" => "h",
+                "KB_BOOTSTRAP_MEMBERS" => "p0,p1,p2",
+                _ => return None,
+            };
+            Some(value.to_owned())
+        })
+        .expect("config")
+    }
+
+    #[test]
+    fn the_first_start_names_the_frozen_set() {
+        let flags = arguments(&config(), &Decision::Bootstrap, &[]);
+        let wanted =
+            "--initial-cluster=p0=http://p0.h:2380,p1=http://p1.h:2380,p2=http://p2.h:2380";
+        assert!(flags.iter().any(|flag| flag == wanted), "{flags:?}");
+        assert!(
+            flags
+                .iter()
+                .any(|flag| flag == "--initial-cluster-state=new")
+        );
+        assert!(
+            flags
+                .iter()
+                .any(|flag| flag == "--initial-cluster-token=etcd-u")
+        );
+    }
+
+    #[test]
+    fn a_learner_starts_with_the_live_list_and_its_own_name() {
+        let member = |id, name: &str, url: &str| Member {
+            id,
+            name: name.into(),
+            peer_urls: vec![url.into()],
+            ..Member::default()
+        };
+        let list = vec![
+            member(1, "p0", "http://p0.h:2380"),
+            member(2, "", "http://p1.h:2380"),
+        ];
+        let flags = arguments(&config(), &Decision::Join(list), &[]);
+        let wanted = "--initial-cluster=p0=http://p0.h:2380,p1=http://p1.h:2380";
+        assert!(flags.iter().any(|flag| flag == wanted), "{flags:?}");
+        assert!(
+            flags
+                .iter()
+                .any(|flag| flag == "--initial-cluster-state=existing")
+        );
+    }
+
+    #[test]
+    fn the_users_listen_flags_stay_and_identity_flags_come_last() {
+        let user = [
+            "--listen-client-urls=http://10.0.0.1:2379",
+            "--name=mine",
+            "--quota=1",
+        ];
+        let user: Vec<String> = user.iter().map(ToString::to_string).collect();
+        let flags = arguments(&config(), &Decision::Start, &user);
+        let listens = flags
+            .iter()
+            .filter(|flag| flag.starts_with("--listen-client-urls"))
+            .count();
+        assert_eq!(listens, 1);
+        let last = flags
+            .iter()
+            .rfind(|flag| flag.starts_with("--name"))
+            .expect("a name");
+        assert_eq!(last, "--name=p1");
+    }
+}

@@ -1,0 +1,361 @@
+//! Pure: may etcd start on this data, and as what? (M9-M11, B1-B6)
+
+use kbagent_protocol::Id;
+use serde::{Deserialize, Serialize};
+
+use crate::etcd::Member;
+use crate::watch::Refusal;
+
+/// Whose data a volume holds (B4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    /// UID of the Cluster object.
+    pub cluster_uid: String,
+    /// The pod, which is the member's name.
+    pub pod_name: String,
+}
+
+/// What the identity file said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IdentityFile {
+    /// There is none.
+    Absent,
+    /// It cannot be understood.
+    Unreadable(String),
+    /// It was read.
+    Present(Identity),
+}
+
+/// How far etcd came in this pod before, by the marks in the run directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trace {
+    /// Never started.
+    None,
+    /// Started, but never seen to answer.
+    Begun,
+    /// It answered: it may have voted and acknowledged.
+    Answered,
+}
+
+/// All that the decision rests on.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    /// The data directory holds a write-ahead log.
+    pub wal: bool,
+    /// The identity file.
+    pub identity: IdentityFile,
+    /// What it has to say.
+    pub expected: Identity,
+    /// Marks in the run directory.
+    pub trace: Trace,
+    /// The pod belongs to the frozen set of the first start.
+    pub bootstrap: bool,
+    /// The learner that the pod was made for.
+    pub join_member_id: Option<Id>,
+    /// The own peer URL.
+    pub own_peer_url: String,
+    /// The member list that a quorum agreed on just now; `None` when nobody told one.
+    pub members: Option<Vec<Member>>,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The data is ours: start on it.
+    Start,
+    /// First start of the frozen set.
+    Bootstrap,
+    /// First start of a learner that the live list holds.
+    Join(Vec<Member>),
+    /// The member list is needed and not known: ask again, start nothing.
+    Ask,
+    /// Do not start.
+    Refuse(Refusal),
+}
+
+/// Decides.
+#[must_use]
+pub fn decide(evidence: &Evidence) -> Decision {
+    if let Some(refusal) = foreign(evidence) {
+        return Decision::Refuse(refusal);
+    }
+    if evidence.wal {
+        return Decision::Start;
+    }
+    if evidence.trace == Trace::Answered {
+        return lost("etcd has answered in this pod, and now its data directory holds no log");
+    }
+    match (
+        evidence.bootstrap && evidence.join_member_id.is_none(),
+        evidence.trace,
+    ) {
+        // Identity is written before the mark: without it the volume is not the one that etcd was begun on.
+        (true, Trace::Begun) if evidence.identity == IdentityFile::Absent => {
+            lost("etcd was begun in this pod, and now its volume is empty")
+        }
+        (true, _) => Decision::Bootstrap,
+        (false, _) => join(evidence),
+    }
+}
+
+fn foreign(evidence: &Evidence) -> Option<Refusal> {
+    let message = match &evidence.identity {
+        IdentityFile::Present(found) if *found == evidence.expected => return None,
+        IdentityFile::Absent if !evidence.wal => return None,
+        IdentityFile::Present(found) => format!(
+            "the volume belongs to pod {} of cluster {}, this is pod {} of cluster {}: \
+             delete the volume or restore it elsewhere",
+            found.pod_name,
+            found.cluster_uid,
+            evidence.expected.pod_name,
+            evidence.expected.cluster_uid
+        ),
+        IdentityFile::Absent => "the volume holds etcd data but not whose it is: \
+             delete the volume, or restore it the way backups are restored"
+            .into(),
+        IdentityFile::Unreadable(why) => {
+            format!("the volume's identity file cannot be read ({why}): delete the volume")
+        }
+    };
+    Some(Refusal {
+        code: "ForeignData".into(),
+        message,
+    })
+}
+
+fn lost(what: &str) -> Decision {
+    let message = format!(
+        "{what}: starting again under the same member would forget votes and acknowledged writes (M11); \
+         remove the member by its ID and let a new one join"
+    );
+    Decision::Refuse(Refusal {
+        code: "DataLost".into(),
+        message,
+    })
+}
+
+fn join(evidence: &Evidence) -> Decision {
+    let Some(members) = &evidence.members else {
+        return Decision::Ask;
+    };
+    let url = &evidence.own_peer_url;
+    let Some(own) = members.iter().find(|member| member.peer_urls.contains(url)) else {
+        let message = format!("the member list does not hold {url}: add it as a learner first");
+        return Decision::Refuse(Refusal {
+            code: "NotAMember".into(),
+            message,
+        });
+    };
+    let id = Id(own.id);
+    if !own.name.is_empty() {
+        return lost(&format!(
+            "member {id} has been started before, and its data is not here"
+        ));
+    }
+    if evidence.join_member_id != Some(id) {
+        let made_for = evidence
+            .join_member_id
+            .map_or("none".to_owned(), |id| id.to_string());
+        return lost(&format!(
+            "the list holds member {id} here, this pod was made for {made_for}"
+        ));
+    }
+    Decision::Join(members.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URL: &str = "http://p1:2380";
+
+    fn identity(cluster: &str, pod: &str) -> Identity {
+        Identity {
+            cluster_uid: cluster.into(),
+            pod_name: pod.into(),
+        }
+    }
+
+    fn evidence() -> Evidence {
+        Evidence {
+            wal: false,
+            identity: IdentityFile::Absent,
+            expected: identity("c", "p1"),
+            trace: Trace::None,
+            bootstrap: false,
+            join_member_id: None,
+            own_peer_url: URL.into(),
+            members: None,
+        }
+    }
+
+    fn member(id: u64, name: &str, url: &str) -> Member {
+        Member {
+            id,
+            name: name.into(),
+            peer_urls: vec![url.into()],
+            ..Member::default()
+        }
+    }
+
+    fn word(decision: &Decision) -> &str {
+        match decision {
+            Decision::Start => "start",
+            Decision::Bootstrap => "bootstrap",
+            Decision::Join(_) => "join",
+            Decision::Ask => "ask",
+            Decision::Refuse(refusal) => &refusal.code,
+        }
+    }
+
+    #[test]
+    fn a_volume_with_a_log_starts_only_when_it_is_ours() {
+        let own = IdentityFile::Present(identity("c", "p1"));
+        let cases = [
+            ("ours", true, own.clone(), "start"),
+            (
+                "other cluster",
+                true,
+                IdentityFile::Present(identity("old", "p1")),
+                "ForeignData",
+            ),
+            (
+                "other pod",
+                true,
+                IdentityFile::Present(identity("c", "p2")),
+                "ForeignData",
+            ),
+            ("nobody's", true, IdentityFile::Absent, "ForeignData"),
+            (
+                "garbled",
+                true,
+                IdentityFile::Unreadable("x".into()),
+                "ForeignData",
+            ),
+            (
+                "empty, other cluster",
+                false,
+                IdentityFile::Present(identity("old", "p1")),
+                "ForeignData",
+            ),
+            ("empty, ours", false, own, "ask"),
+        ];
+        for (name, wal, identity, expected) in cases {
+            let decision = decide(&Evidence {
+                wal,
+                identity,
+                ..evidence()
+            });
+            assert_eq!(word(&decision), expected, "{name}");
+        }
+        let bare = decide(&Evidence {
+            wal: true,
+            identity: IdentityFile::Present(identity("c", "p1")),
+            bootstrap: true,
+            trace: Trace::Answered,
+            ..evidence()
+        });
+        assert_eq!(
+            bare,
+            Decision::Start,
+            "with a log, flags of the first start mean nothing (B3)"
+        );
+    }
+
+    #[test]
+    fn the_first_start_happens_once_and_never_on_a_wiped_volume() {
+        let own = IdentityFile::Present(identity("c", "p1"));
+        let cases = [
+            ("fresh", Trace::None, IdentityFile::Absent, "bootstrap"),
+            (
+                "stopped before the mark",
+                Trace::None,
+                own.clone(),
+                "bootstrap",
+            ),
+            (
+                "etcd died before its log",
+                Trace::Begun,
+                own.clone(),
+                "bootstrap",
+            ),
+            (
+                "volume wiped after the start",
+                Trace::Begun,
+                IdentityFile::Absent,
+                "DataLost",
+            ),
+            (
+                "wiped after it answered",
+                Trace::Answered,
+                IdentityFile::Absent,
+                "DataLost",
+            ),
+            (
+                "log wiped after it answered",
+                Trace::Answered,
+                own,
+                "DataLost",
+            ),
+        ];
+        for (name, trace, identity, expected) in cases {
+            let decision = decide(&Evidence {
+                bootstrap: true,
+                trace,
+                identity,
+                ..evidence()
+            });
+            assert_eq!(word(&decision), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_empty_volume_joins_only_as_the_learner_it_was_made_for() {
+        let other = member(1, "p0", "http://p0:2380");
+        let with = |own: Option<Member>| {
+            Some(
+                std::iter::once(other.clone())
+                    .chain(own)
+                    .collect::<Vec<_>>(),
+            )
+        };
+        let cases = [
+            ("nobody answers", None, Some(Id(2)), "ask"),
+            (
+                "unstarted and ours",
+                with(Some(member(2, "", URL))),
+                Some(Id(2)),
+                "join",
+            ),
+            (
+                "started before",
+                with(Some(member(2, "p1", URL))),
+                Some(Id(2)),
+                "DataLost",
+            ),
+            (
+                "another learner",
+                with(Some(member(3, "", URL))),
+                Some(Id(2)),
+                "DataLost",
+            ),
+            (
+                "made for none",
+                with(Some(member(3, "", URL))),
+                None,
+                "DataLost",
+            ),
+            ("not there", with(None), Some(Id(2)), "NotAMember"),
+            ("all empty (B6)", None, None, "ask"),
+        ];
+        for (name, members, join_member_id, expected) in cases {
+            let decision = decide(&Evidence {
+                members,
+                join_member_id,
+                ..evidence()
+            });
+            assert_eq!(word(&decision), expected, "{name}");
+        }
+    }
+}

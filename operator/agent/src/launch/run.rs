@@ -1,0 +1,188 @@
+//! Does what was decided: waits, refuses out loud, or becomes etcd.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::arguments::arguments;
+use super::decide::{Decision, decide};
+use super::evidence::{self, expected, identity_path};
+use super::{BEGUN_FILE, REFUSED_FILE};
+use crate::config::Config;
+use crate::watch::Refusal;
+
+/// Pause between two looks while nobody tells the member list.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+/// Pause between two looks while etcd must not start.
+const REFUSED_EVERY: Duration = Duration::from_secs(3);
+/// Longest wait for the own DNS name (N1); older etcd resolves it once at start and gives up.
+const OWN_NAME: Duration = Duration::from_secs(10);
+/// Pause between two looks at the own DNS name.
+const OWN_NAME_EVERY: Duration = Duration::from_millis(100);
+
+/// Why the launcher ended instead of becoming etcd.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// No program was given.
+    #[error("failed to launch: no program after \"--\"")]
+    NoProgram,
+    /// The marks of the start could not be written.
+    #[error("failed to write {path}")]
+    Mark {
+        /// The file.
+        path: String,
+        /// The error.
+        source: io::Error,
+    },
+    /// The program could not be executed.
+    #[error("failed to execute {program}")]
+    Execute {
+        /// The program.
+        program: String,
+        /// The error.
+        source: io::Error,
+    },
+}
+
+/// Waits until etcd may start, then replaces this process by it: returns only on failure.
+///
+/// # Errors
+/// When etcd may start but cannot be started.
+pub async fn run(
+    config: &Config,
+    command: &[String],
+) -> Result<std::convert::Infallible, LaunchError> {
+    let (program, user) = command.split_first().ok_or(LaunchError::NoProgram)?;
+    let decision = settle(config).await;
+    own_name(config).await;
+    prepare(config)?;
+    let flags = arguments(config, &decision, user);
+    tracing::info!(?flags, "etcd starts");
+    let source = Command::new(program).args(&flags).exec();
+    Err(LaunchError::Execute {
+        program: program.clone(),
+        source,
+    })
+}
+
+/// Looks again and again until etcd may start.
+async fn settle(config: &Config) -> Decision {
+    let mut told: Option<Decision> = None;
+    loop {
+        let decision = look(config).await;
+        if told.as_ref() != Some(&decision) {
+            tell(config, &decision);
+            told = Some(decision.clone());
+        }
+        match decision {
+            Decision::Start | Decision::Bootstrap | Decision::Join(_) => return decision,
+            Decision::Ask => tokio::time::sleep(ASK_EVERY).await,
+            Decision::Refuse(_) => tokio::time::sleep(REFUSED_EVERY).await,
+        }
+    }
+}
+
+async fn look(config: &Config) -> Decision {
+    let mut evidence = match evidence::local(config) {
+        Ok(evidence) => evidence,
+        Err(error) => {
+            tracing::warn!(%error, "failed to read the volume or the run directory");
+            return Decision::Ask;
+        }
+    };
+    let decision = decide(&evidence);
+    if decision != Decision::Ask {
+        return decision;
+    }
+    evidence.members = evidence::members(config).await;
+    decide(&evidence)
+}
+
+fn tell(config: &Config, decision: &Decision) {
+    let path = config.run_dir.join(REFUSED_FILE);
+    let outcome = match decision {
+        Decision::Refuse(refusal) => {
+            tracing::error!(
+                code = refusal.code,
+                message = refusal.message,
+                "etcd must not start"
+            );
+            publish(&path, refusal)
+        }
+        other => {
+            tracing::info!(decision = ?other, "looked at the volume and the members");
+            retract(&path)
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::warn!(%error, path = %path.display(), "failed to tell kbagent");
+    }
+}
+
+fn publish(path: &Path, refusal: &Refusal) -> io::Result<()> {
+    let partial = path.with_extension("partial");
+    fs::write(&partial, serde_json::to_vec(refusal)?)?;
+    fs::rename(&partial, path)
+}
+
+fn retract(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Waits, within bounds, until the own name leads to this pod.
+async fn own_name(config: &Config) {
+    let host = config.host_of(&config.pod_name);
+    let until = Instant::now() + OWN_NAME;
+    loop {
+        if let Ok(addresses) = tokio::net::lookup_host((host.as_str(), config.peer_port)).await {
+            let found: Vec<_> = addresses.map(|address| address.ip().to_string()).collect();
+            let ours = |ip: &String| found.contains(ip);
+            if config.pod_ip.as_ref().map_or(!found.is_empty(), ours) {
+                return;
+            }
+        }
+        if Instant::now() >= until {
+            tracing::warn!(
+                host,
+                "the own name does not lead here yet: starting all the same"
+            );
+            return;
+        }
+        tokio::time::sleep(OWN_NAME_EVERY).await;
+    }
+}
+
+/// Writes whose volume this is, then that etcd was begun: in this order, see [`decide`].
+fn prepare(config: &Config) -> Result<(), LaunchError> {
+    let identity = identity_path(config);
+    write_identity(config, &identity).map_err(|source| LaunchError::Mark {
+        path: identity.display().to_string(),
+        source,
+    })?;
+    let begun = config.run_dir.join(BEGUN_FILE);
+    fs::write(&begun, "").map_err(|source| LaunchError::Mark {
+        path: begun.display().to_string(),
+        source,
+    })
+}
+
+fn write_identity(config: &Config, path: &Path) -> io::Result<()> {
+    if path.try_exists()? {
+        return Ok(());
+    }
+    let partial = path.with_extension("partial");
+    let mut file = fs::File::create(&partial)?;
+    file.write_all(&serde_json::to_vec(&expected(config))?)?;
+    file.sync_all()?;
+    fs::rename(&partial, path)?;
+    if let Some(directory) = path.parent() {
+        fs::File::open(directory)?.sync_all()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! The answers of each path.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use kbagent_protocol::{
+    ActionRequest, AgentReport, ErrorAnswer, FencingReport, HandoffAnswer, MemberList, MemberView,
+    RoleAnswer,
+};
+use tokio::sync::{Semaphore, watch};
+
+use super::stream;
+use crate::actions::{Actions, Token, TokenError};
+use crate::etcd::Client;
+use crate::handoff::Handoff;
+use crate::watch::Knowledge;
+
+/// Deadline of the member list.
+const LIST: std::time::Duration = std::time::Duration::from_secs(2);
+/// How old a status may be to answer for the role.
+const ROLE_AGE: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// What the paths share.
+pub(super) struct App {
+    pub(super) own: Client,
+    pub(super) knowledge: watch::Receiver<Knowledge>,
+    pub(super) fencing: watch::Receiver<FencingReport>,
+    pub(super) actions: Actions,
+    pub(super) handoff: Arc<Handoff>,
+    pub(super) token: Token,
+    pub(super) incarnation: u64,
+    pub(super) watchers: Arc<Semaphore>,
+    pub(super) requests: Arc<Semaphore>,
+}
+
+pub(super) type Shared = State<Arc<App>>;
+
+fn failure(status: StatusCode, code: &str, message: String) -> Response {
+    (
+        status,
+        Json(ErrorAnswer {
+            error_code: code.to_owned(),
+            message,
+        }),
+    )
+        .into_response()
+}
+
+fn busy(what: &str) -> Response {
+    let message = format!("too many {what} at once: try again");
+    failure(StatusCode::SERVICE_UNAVAILABLE, "ERR_BUSY", message)
+}
+
+pub(super) async fn getrole(State(app): Shared) -> Response {
+    let knowledge = app.knowledge.borrow();
+    match knowledge.fresh(ROLE_AGE, Instant::now()) {
+        Some(status) => Json(RoleAnswer {
+            operation: "getRole".into(),
+            role: status.role(),
+            term: status.term,
+        })
+        .into_response(),
+        None => {
+            let state = serde_json::to_string(knowledge.etcd()).unwrap_or_default();
+            failure(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ERR_OPERATION_FAILED",
+                format!("operation exec failed: etcd does not answer now: {state}"),
+            )
+        }
+    }
+}
+
+pub(super) async fn member(State(app): Shared) -> Json<MemberView> {
+    Json(app.knowledge.borrow().at(Instant::now()))
+}
+
+pub(super) async fn watch(State(app): Shared) -> Response {
+    match Arc::clone(&app.watchers).try_acquire_owned() {
+        Ok(place) => {
+            let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+            (kind, stream::body(app.knowledge.clone(), place)).into_response()
+        }
+        Err(_) => busy("watchers"),
+    }
+}
+
+pub(super) async fn members(State(app): Shared) -> Response {
+    let Ok(_place) = app.requests.try_acquire() else {
+        return busy("requests");
+    };
+    match app.own.members(true, LIST).await {
+        Ok(list) => Json(MemberList::from(&list)).into_response(),
+        Err(error) => failure(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ERR_OPERATION_FAILED",
+            error.to_string(),
+        ),
+    }
+}
+
+pub(super) async fn agent(State(app): Shared) -> Json<AgentReport> {
+    Json(AgentReport {
+        version: env!("CARGO_PKG_VERSION").into(),
+        agent_incarnation: app.incarnation,
+        fencing: app.fencing.borrow().clone(),
+    })
+}
+
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+pub(super) async fn drained(State(app): Shared) -> &'static str {
+    app.handoff.drained().await;
+    "drained\n"
+}
+
+pub(super) async fn handoff(
+    State(app): Shared,
+    headers: HeaderMap,
+) -> Result<Json<HandoffAnswer>, Response> {
+    authorize(&app, &headers)?;
+    Ok(Json(app.handoff.hand_over().await))
+}
+
+pub(super) async fn action(State(app): Shared, headers: HeaderMap, body: String) -> Response {
+    if let Err(answer) = authorize(&app, &headers) {
+        return answer;
+    }
+    let Ok(_place) = app.requests.try_acquire() else {
+        return busy("requests");
+    };
+    match serde_json::from_str::<ActionRequest>(&body) {
+        Ok(request) => Json(app.actions.run(&request).await).into_response(),
+        Err(error) => failure(
+            StatusCode::BAD_REQUEST,
+            "ERR_BAD_REQUEST",
+            format!("the body is no action request: {error}"),
+        ),
+    }
+}
+
+fn authorize(app: &App, headers: &HeaderMap) -> Result<(), Response> {
+    let shown = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    app.token.check(shown).map_err(|error| {
+        let status = match error {
+            TokenError::Absent => StatusCode::UNAUTHORIZED,
+            TokenError::Wrong | TokenError::Unknown => StatusCode::FORBIDDEN,
+        };
+        failure(status, "ERR_UNAUTHORIZED", error.to_string())
+    })
+}

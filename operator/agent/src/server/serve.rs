@@ -1,0 +1,81 @@
+//! Wiring: starts the watcher and the fence, then serves until the process is told to stop.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use kbagent_protocol::{
+    PATH_ACTION, PATH_AGENT, PATH_DRAINED, PATH_GETROLE, PATH_HANDOFF, PATH_HEALTHZ, PATH_MEMBER,
+    PATH_MEMBERS, PATH_WATCH,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+
+use super::paths::{self, App};
+use super::{listen, stream};
+use crate::actions::{Actions, Token};
+use crate::config::Config;
+use crate::etcd::{Client, EtcdError};
+use crate::handoff::Handoff;
+use crate::{fence, watch};
+
+/// Largest body of a request: an action is a few hundred bytes.
+const BODY: usize = 16 * 1024;
+/// Requests that may ask etcd at the same time.
+const REQUESTS: usize = 8;
+
+/// Why the agent does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The own member's address is no URL.
+    #[error("failed to make a client of the own member")]
+    Client(#[from] EtcdError),
+    /// The port is taken, or signals cannot be heard.
+    #[error("failed to listen")]
+    Listen(#[from] io::Error),
+}
+
+/// Serves until SIGTERM. A hand-over is not begun by the signal: the pod's preStop asks for it.
+///
+/// # Errors
+/// When the agent cannot begin.
+pub async fn serve(config: Config) -> Result<(), ServeError> {
+    let config = Arc::new(config);
+    let own = Client::new(&config.etcd_endpoint)?;
+    let incarnation = rand::random();
+    let listener = listen::bind(config.listen).await?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let knowledge = watch::start(&config, &own, incarnation);
+    let fencing = fence::start(&config, knowledge.clone());
+    let app = Arc::new(App {
+        actions: Actions::new(Arc::clone(&config), own.clone(), knowledge.clone()),
+        handoff: Handoff::new(Arc::clone(&config), own.clone()),
+        token: Token::new(config.token_file.clone()),
+        watchers: stream::places(),
+        requests: Arc::new(Semaphore::new(REQUESTS)),
+        own,
+        knowledge,
+        fencing,
+        incarnation,
+    });
+    let router = Router::new()
+        .route(PATH_GETROLE, get(paths::getrole))
+        .route(PATH_MEMBER, get(paths::member))
+        .route(PATH_WATCH, get(paths::watch))
+        .route(PATH_MEMBERS, get(paths::members))
+        .route(PATH_AGENT, get(paths::agent))
+        .route(PATH_DRAINED, get(paths::drained))
+        .route(PATH_HEALTHZ, get(paths::healthz))
+        .route(PATH_HANDOFF, post(paths::handoff))
+        .route(PATH_ACTION, post(paths::action))
+        .layer(DefaultBodyLimit::max(BODY))
+        .with_state(app);
+    tracing::info!(listen = %config.listen, pod = config.pod_name, "the agent serves");
+    tokio::select! {
+        served = axum::serve(listener, router) => served?,
+        _ = terminate.recv() => tracing::info!("the agent stops"),
+    }
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! Knows the own member: polls it closely, names its leader, publishes what changed.
+//!
+//! [`view`] is pure and decides what a poll means and whether it matters; the other files do the asking. Must not act
+//! on what it sees.
+
+mod names;
+mod removed;
+mod view;
+mod watcher;
+
+pub use names::Names;
+pub use view::{Knowledge, Refusal};
+pub use watcher::{Watcher, start};

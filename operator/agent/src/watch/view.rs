@@ -1,0 +1,223 @@
+//! Pure: from one view and one poll to the next view, and whether the difference matters to anyone.
+
+use std::time::{Duration, Instant};
+
+use kbagent_protocol::{EtcdState, Id, MemberStatus, MemberView};
+use serde::{Deserialize, Serialize};
+
+use super::names::Names;
+use crate::etcd::{EtcdError, Status};
+
+/// Pace of polls while all is well: finds a change of leader in 25 ms on average for under 1 % of a core.
+const CALM: Duration = Duration::from_millis(50);
+/// Pace while the member has no leader, does not answer or has just changed.
+const ALERT: Duration = Duration::from_millis(10);
+/// How long after a change the alert pace holds; then a lasting fault is polled calmly.
+const ALERT_FOR: Duration = Duration::from_secs(5);
+/// How long a healthy member is watched closely after a change.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// Why etcd of this pod must not run (M10, M11, B2, B4). The launcher leaves it as JSON in the run directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// A fixed word, see [`EtcdState::Refused`].
+    pub code: String,
+    /// What was found.
+    pub message: String,
+}
+
+/// The newest view and when its status was read.
+#[derive(Clone, Debug)]
+pub struct Knowledge {
+    view: MemberView,
+    answered_at: Option<Instant>,
+    changed_at: Instant,
+}
+
+impl Knowledge {
+    /// Before the first poll.
+    #[must_use]
+    pub fn new(instance: String, pod_uid: String, agent_incarnation: u64, now: Instant) -> Self {
+        let etcd = EtcdState::Starting {
+            reason: "not asked yet".into(),
+        };
+        let view = MemberView {
+            instance,
+            pod_uid,
+            agent_incarnation,
+            sequence: 0,
+            etcd,
+            status: None,
+            status_age_ms: None,
+        };
+        Self {
+            view,
+            answered_at: None,
+            changed_at: now,
+        }
+    }
+
+    /// The view as it is sent at `now`.
+    #[must_use]
+    pub fn at(&self, now: Instant) -> MemberView {
+        let age = self
+            .answered_at
+            .map(|then| now.saturating_duration_since(then));
+        let status_age_ms = age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        MemberView {
+            status_age_ms,
+            ..self.view.clone()
+        }
+    }
+
+    /// The status, if etcd gave it no longer than `age` ago and still answers.
+    #[must_use]
+    pub fn fresh(&self, age: Duration, now: Instant) -> Option<&MemberStatus> {
+        let recent = now.saturating_duration_since(self.answered_at?) <= age;
+        let status = self.view.status.as_ref()?;
+        (recent && self.view.etcd == EtcdState::Running).then_some(status)
+    }
+
+    /// The state of the etcd process.
+    #[must_use]
+    pub fn etcd(&self) -> &EtcdState {
+        &self.view.etcd
+    }
+
+    /// The last status, however old.
+    #[must_use]
+    pub fn status(&self) -> Option<&MemberStatus> {
+        self.view.status.as_ref()
+    }
+
+    /// When etcd last answered.
+    #[must_use]
+    pub fn answered_at(&self) -> Option<Instant> {
+        self.answered_at
+    }
+
+    /// Takes in one poll. True when the change matters: then the sequence has grown.
+    pub fn fold(
+        &mut self,
+        poll: Result<Status, EtcdError>,
+        hints: &Hints<'_>,
+        now: Instant,
+    ) -> bool {
+        let mut next = self.view.clone();
+        match poll {
+            Ok(status) => {
+                next.status = Some(named(&status, hints.names, &next.instance));
+                next.etcd = EtcdState::Running;
+                self.answered_at = Some(now);
+            }
+            Err(error) => next.etcd = silent(&error, hints.refusal, self.answered_at.is_some()),
+        }
+        let matters = matters(&self.view, &next);
+        if matters {
+            next.sequence += 1;
+            self.changed_at = now;
+        }
+        self.view = next;
+        matters
+    }
+
+    /// How long to wait before the next poll.
+    #[must_use]
+    pub fn pace(&self, now: Instant) -> Duration {
+        let since = now.saturating_duration_since(self.changed_at);
+        let led = self
+            .view
+            .status
+            .as_ref()
+            .is_some_and(|status| status.leader_id.is_some());
+        let well = led && self.view.etcd == EtcdState::Running;
+        let alert_for = if well { SETTLE } else { ALERT_FOR };
+        if since < alert_for { ALERT } else { CALM }
+    }
+}
+
+/// What is known besides the poll.
+pub struct Hints<'a> {
+    /// Names of members.
+    pub names: &'a Names,
+    /// A reason why etcd must not run.
+    pub refusal: Option<&'a Refusal>,
+}
+
+fn named(status: &Status, names: &Names, own_name: &str) -> MemberStatus {
+    let header = status.header.unwrap_or_default();
+    let leader_id = (status.leader != 0).then_some(status.leader);
+    let leader = leader_id.and_then(|id| {
+        let own = (id == header.member_id).then(|| own_name.to_owned());
+        own.or_else(|| names.get(&id).filter(|name| !name.is_empty()).cloned())
+    });
+    MemberStatus {
+        member_id: Id(header.member_id),
+        cluster_id: Id(header.cluster_id),
+        leader_id: leader_id.map(Id),
+        leader,
+        term: status.raft_term,
+        raft_index: status.raft_index,
+        applied_index: status.raft_applied_index,
+        is_learner: status.is_learner,
+        version: status.version.clone(),
+        db_size_bytes: u64::try_from(status.db_size).unwrap_or(0),
+        db_size_in_use_bytes: u64::try_from(status.db_size_in_use).unwrap_or(0),
+        db_quota_bytes: u64::try_from(status.db_size_quota)
+            .ok()
+            .filter(|quota| *quota > 0),
+        alarms: status.errors.clone(),
+    }
+}
+
+fn silent(error: &EtcdError, refusal: Option<&Refusal>, answered_before: bool) -> EtcdState {
+    let refused = error.is_refused();
+    if let (Some(refusal), true) = (refusal, refused) {
+        let Refusal { code, message } = refusal.clone();
+        return EtcdState::Refused { code, message };
+    }
+    let kind = if refused {
+        "refused"
+    } else if error.is_timeout() {
+        "timeout"
+    } else {
+        "error"
+    };
+    let reason = format!("{kind}: {error}");
+    if answered_before {
+        EtcdState::Unreachable { reason, refused }
+    } else {
+        EtcdState::Starting { reason }
+    }
+}
+
+/// Indexes and sizes move all the time and ride on the next line that is sent anyway.
+fn matters(old: &MemberView, new: &MemberView) -> bool {
+    !same_state(&old.etcd, &new.etcd) || essence(old) != essence(new)
+}
+
+fn same_state(old: &EtcdState, new: &EtcdState) -> bool {
+    match (old, new) {
+        (EtcdState::Starting { .. }, EtcdState::Starting { .. }) => true,
+        (
+            EtcdState::Unreachable { refused: old, .. },
+            EtcdState::Unreachable { refused: new, .. },
+        ) => old == new,
+        _ => old == new,
+    }
+}
+
+fn essence(view: &MemberView) -> Option<MemberStatus> {
+    let status = view.status.clone()?;
+    Some(MemberStatus {
+        raft_index: 0,
+        applied_index: 0,
+        db_size_bytes: 0,
+        db_size_in_use_bytes: 0,
+        ..status
+    })
+}
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;

@@ -1,0 +1,134 @@
+//! The poll loop: one request in flight, dense while something happens, calm otherwise.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kbagent_protocol::MemberView;
+use tokio::sync::{Notify, watch};
+
+use super::names::{self, Names};
+use super::removed;
+use super::view::{Hints, Knowledge, Refusal};
+use crate::config::Config;
+use crate::etcd::Client;
+use crate::launch::{ANSWERED_FILE, REFUSED_FILE};
+
+/// Deadline of one poll. A status is answered from memory, so a member that needs longer hangs or starves.
+const DEADLINE: Duration = Duration::from_millis(300);
+
+/// The poll loop's parts.
+pub struct Watcher {
+    client: Client,
+    run_dir: PathBuf,
+    names: watch::Receiver<Names>,
+    names_wanted: Arc<Notify>,
+    removed: watch::Receiver<Option<Refusal>>,
+    knowledge: watch::Sender<Knowledge>,
+    marked: bool,
+}
+
+/// Starts watching the own member; the receiver always holds the newest knowledge, and wakes on changes that matter.
+#[must_use]
+pub fn start(
+    config: &Arc<Config>,
+    client: &Client,
+    incarnation: u64,
+) -> watch::Receiver<Knowledge> {
+    let first = Knowledge::new(
+        config.pod_name.clone(),
+        config.pod_uid.clone(),
+        incarnation,
+        Instant::now(),
+    );
+    let (knowledge, seen) = watch::channel(first);
+    let (names_to, names) = watch::channel(Names::new());
+    let (removed_to, removed) = watch::channel(None);
+    let names_wanted = Arc::new(Notify::new());
+    tokio::spawn(names::keep(
+        client.clone(),
+        Arc::clone(&names_wanted),
+        names_to,
+    ));
+    tokio::spawn(removed::look(Arc::clone(config), seen.clone(), removed_to));
+    let watcher = Watcher {
+        client: client.clone(),
+        run_dir: config.run_dir.clone(),
+        names,
+        names_wanted,
+        removed,
+        knowledge,
+        marked: false,
+    };
+    tokio::spawn(watcher.run());
+    seen
+}
+
+impl Watcher {
+    async fn run(mut self) {
+        loop {
+            self.poll().await;
+            let pace = self.knowledge.borrow().pace(Instant::now());
+            // A name that was missing ends the pause: the leader is named at once.
+            let _ = tokio::time::timeout(pace, self.names.changed()).await;
+        }
+    }
+
+    async fn poll(&mut self) {
+        let poll = self.client.status(DEADLINE).await;
+        let refusal = match &poll {
+            Err(error) if error.is_refused() => self.refusal(),
+            _ => None,
+        };
+        let answered = poll.is_ok();
+        let names = self.names.borrow_and_update().clone();
+        let hints = Hints {
+            names: &names,
+            refusal: refusal.as_ref(),
+        };
+        let now = Instant::now();
+        let changed = self
+            .knowledge
+            .send_if_modified(|known| known.fold(poll, &hints, now));
+        let view = self.knowledge.borrow().at(now);
+        if changed {
+            tell(&view);
+        }
+        if view
+            .status
+            .is_some_and(|status| status.leader_id.is_some() && status.leader.is_none())
+        {
+            self.names_wanted.notify_one();
+        }
+        if answered && !self.marked {
+            self.mark();
+        }
+    }
+
+    /// Leaves the mark that etcd has run in this pod: from now on an empty data directory is a lost one (M11).
+    fn mark(&mut self) {
+        match fs::write(self.run_dir.join(ANSWERED_FILE), "") {
+            Ok(()) => self.marked = true,
+            Err(error) => tracing::debug!(%error, "failed to leave the mark that etcd answered"),
+        }
+    }
+
+    fn refusal(&self) -> Option<Refusal> {
+        let launcher = fs::read(self.run_dir.join(REFUSED_FILE)).ok();
+        let read = launcher.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        read.or_else(|| self.removed.borrow().clone())
+    }
+}
+
+fn tell(view: &MemberView) {
+    let status = view.status.as_ref();
+    tracing::info!(
+        etcd = ?view.etcd,
+        role = status.map(|status| status.role().as_str()),
+        term = status.map(|status| status.term),
+        leader = status.and_then(|status| status.leader.as_deref()),
+        sequence = view.sequence,
+        "the member changed"
+    );
+}
