@@ -1,1 +1,152 @@
-fn main() {}
+//! The recording client: runs in a pod of the cluster under test, travels the users' road and writes down what it saw.
+//!
+//! One process for all clients, so that there is one clock. It judges nothing: what it writes is checked elsewhere, by
+//! code that sees only the history. It never retries a request that may have left.
+
+mod classify;
+mod clients;
+mod clock;
+mod config;
+mod connection;
+mod dial_all;
+mod execute;
+mod finish;
+mod mix;
+mod names;
+mod progress;
+mod recorder;
+mod roads;
+mod run;
+mod samples;
+mod schedule;
+mod watchers;
+mod writers;
+
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use clap::{Parser, Subcommand};
+
+use crate::{clock::Clock, config::Config};
+
+/// The recording client of the harness.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Sends and records until the stop file appears, then goes on watching.
+    Run {
+        /// The configuration, one JSON document.
+        #[arg(long, env = "WORKLOAD_CONFIG")]
+        config: String,
+    },
+    /// Ends the traffic and waits until no operation is open.
+    Stop {
+        #[command(flatten)]
+        place: Place,
+        /// Longest wait in seconds.
+        #[arg(long, default_value_t = 15)]
+        seconds: u64,
+    },
+    /// Writes the tombstone and reads what every member has; prints what it found as JSON.
+    Final {
+        #[command(flatten)]
+        place: Place,
+        /// Longest time in seconds.
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+    },
+    /// Prints the history.
+    Dump {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Prints the nanoseconds of the clock that new records would carry.
+    Clock,
+}
+
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// Folder of the history.
+    #[arg(long, env = "WORKLOAD_DIR", default_value = "/history")]
+    dir: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match start(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("workload: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(command: Command) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?;
+    match command {
+        Command::Run { config } => runtime.block_on(async {
+            tokio::select! {
+                end = run::run(Config::parse(&config)?) => end,
+                end = terminated() => end,
+            }
+        }),
+        Command::Stop { place, seconds } => {
+            runtime.block_on(stop(&place, Duration::from_secs(seconds)))
+        }
+        Command::Final { place, seconds } => {
+            let limit = Duration::from_secs(seconds);
+            let summary = runtime.block_on(finish::run(&place.dir, limit))?;
+            println!("{}", serde_json::to_string(&summary)?);
+            Ok(())
+        }
+        Command::Dump { place } => dump(&place),
+        Command::Clock => {
+            println!("{}", Clock::anchored().now());
+            Ok(())
+        }
+    }
+}
+
+/// A process that is PID 1 of its container has no default for SIGTERM.
+async fn terminated() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut signal = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    signal.recv().await;
+    Ok(())
+}
+
+async fn stop(place: &Place, limit: Duration) -> anyhow::Result<()> {
+    std::fs::write(run::stop_file(&place.dir), b"").context("failed to write the stop file")?;
+    let begin = Instant::now();
+    while !run::stopped_file(&place.dir).exists() {
+        if begin.elapsed() > limit {
+            bail!("failed to see the traffic end within {} s", limit.as_secs());
+        }
+        schedule::pause(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+fn dump(place: &Place) -> anyhow::Result<()> {
+    let path = place.dir.join("history.jsonl");
+    let mut file =
+        std::fs::File::open(&path).with_context(|| format!("failed to open {}", path.display()))?;
+    let mut out = io::stdout().lock();
+    io::copy(&mut file, &mut out).context("failed to print the history")?;
+    out.flush().context("failed to print the history")
+}

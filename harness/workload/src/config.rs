@@ -1,0 +1,202 @@
+//! What the recording client is told: where the members are, how much traffic, which seed.
+//!
+//! Given as one JSON document. Every number has a default that two cores carry beside six kind nodes; an unknown field
+//! is an error, so that a knob is never silently without effect.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Seed of every random choice.
+    pub(crate) seed: u64,
+    /// `host:port` of the leader service.
+    pub(crate) service: String,
+    /// The members, by pod name.
+    pub(crate) members: Vec<Member>,
+    /// First characters of every key of the run.
+    #[serde(default = "default_prefix")]
+    pub(crate) prefix: String,
+    /// Folder of the history and of the stop file.
+    #[serde(default = "default_dir")]
+    pub(crate) dir: PathBuf,
+    /// Longest time for one operation, its dial included, in milliseconds.
+    #[serde(default = "default_deadline_ms")]
+    pub(crate) deadline_ms: u64,
+    /// Traffic.
+    #[serde(default)]
+    pub(crate) rates: Rates,
+    /// True when a held connection is also given up when an operation on it runs into its deadline. False leaves only
+    /// what the connection itself says, as etcd's own client does: that is what fencing (design: a deposed leader is
+    /// fenced) must rescue.
+    #[serde(default = "default_true")]
+    pub(crate) held_redials_on_deadline: bool,
+}
+
+/// One member of etcd.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Member {
+    /// Its pod's name.
+    pub(crate) pod: String,
+    /// `host:port` of its client address.
+    pub(crate) address: String,
+}
+
+/// How much traffic of each kind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Rates {
+    /// Open-loop writes a second, each on a connection of its own through the service.
+    pub(crate) fresh: f64,
+    /// Open-loop writes a second on one held connection through the service.
+    pub(crate) held: f64,
+    /// Open-loop writes a second of the client that dials all members.
+    pub(crate) dial_all: f64,
+    /// After this many milliseconds without an answer the dial-all client asks all other members too.
+    pub(crate) hedge_ms: u64,
+    /// Closed-loop clients with mixed operations.
+    pub(crate) clients: u32,
+    /// Operations a second of each of them at most.
+    pub(crate) client_rate: f64,
+    /// Keys of each kind that the closed-loop clients share; few keys mean contention.
+    pub(crate) keys: u32,
+    /// Milliseconds between two status questions to a member.
+    pub(crate) status_ms: u64,
+    /// Watches on every member and through the service.
+    pub(crate) watch: bool,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self {
+            fresh: 25.0,
+            held: 25.0,
+            dial_all: 25.0,
+            hedge_ms: 20,
+            clients: 4,
+            client_rate: 20.0,
+            keys: 5,
+            status_ms: 100,
+            watch: true,
+        }
+    }
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("failed to parse the configuration: {0}")]
+    Parse(#[source] serde_json::Error),
+    #[error("failed to accept the configuration: {0}")]
+    Reject(&'static str),
+}
+
+impl Config {
+    /// Parses and checks a document.
+    pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
+        let config: Self = serde_json::from_str(text).map_err(ConfigError::Parse)?;
+        let positive = |rate: f64| rate.is_finite() && (0.0..=10_000.0).contains(&rate);
+        let rates = &config.rates;
+        if config.members.is_empty() {
+            return Err(ConfigError::Reject("members is empty"));
+        }
+        if config.prefix.is_empty() {
+            return Err(ConfigError::Reject(
+                "prefix is empty: keys of others would be recorded",
+            ));
+        }
+        if config.deadline_ms == 0 || rates.status_ms == 0 || rates.keys == 0 {
+            return Err(ConfigError::Reject(
+                "deadline_ms, status_ms and keys must be above 0",
+            ));
+        }
+        if ![rates.fresh, rates.held, rates.dial_all, rates.client_rate]
+            .into_iter()
+            .all(positive)
+        {
+            return Err(ConfigError::Reject(
+                "a rate must be between 0 and 10000 a second",
+            ));
+        }
+        Ok(config)
+    }
+
+    /// Longest time for one operation.
+    pub(crate) fn deadline(&self) -> Duration {
+        Duration::from_millis(self.deadline_ms)
+    }
+
+    /// End of the key range of the run, exclusive.
+    pub(crate) fn range_end(&self) -> String {
+        range_end(&self.prefix)
+    }
+
+    /// The history file.
+    pub(crate) fn history(&self) -> PathBuf {
+        self.dir.join("history.jsonl")
+    }
+}
+
+/// End of the range of keys that begin with an ASCII prefix.
+pub(crate) fn range_end(prefix: &str) -> String {
+    // '~' is above every character that keys here are made of, and keeps keys readable text.
+    format!("{prefix}~")
+}
+
+fn default_prefix() -> String {
+    "run/".to_owned()
+}
+
+fn default_dir() -> PathBuf {
+    PathBuf::from("/history")
+}
+
+fn default_deadline_ms() -> u64 {
+    1000
+}
+
+fn default_true() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALLEST: &str =
+        r#"{"seed":7,"service":"a-etcd:2379","members":[{"pod":"a-etcd-0","address":"a-0:2379"}]}"#;
+
+    #[test]
+    fn smallest_document_takes_the_defaults() {
+        let config = Config::parse(SMALLEST).unwrap();
+        assert_eq!(config.deadline(), Duration::from_secs(1));
+        assert_eq!(config.rates, Rates::default());
+        assert_eq!(config.range_end(), "run/~");
+    }
+
+    #[test]
+    fn rates_are_overridden_one_by_one() {
+        let text = SMALLEST.replace("\"seed\":7", r#""seed":7,"rates":{"fresh":50}"#);
+        let config = Config::parse(&text).unwrap();
+        assert!((config.rates.fresh - 50.0).abs() < f64::EPSILON);
+        assert_eq!(config.rates.clients, Rates::default().clients);
+    }
+
+    #[test]
+    fn unknown_and_absurd_values_are_refused() {
+        for (bad, word) in [
+            (r#""seed":7,"sede":1"#, "sede"),
+            (r#""seed":7,"deadline_ms":0"#, "deadline_ms"),
+            (r#""seed":7,"prefix":"""#, "prefix"),
+            (r#""seed":7,"rates":{"held":-1}"#, "rate"),
+        ] {
+            let text = SMALLEST.replace("\"seed\":7", bad);
+            let error = Config::parse(&text).unwrap_err().to_string();
+            assert!(error.contains(word), "{error} names {word}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! One TCP connection to etcd: connected first, sent on afterwards, never silently replaced.
+//!
+//! A gRPC channel reconnects on its own; here it must not, because then nobody could say whether a request had left.
+//! The channel is given one stream, and a second demand for one is an error by which an unsent request is recognised.
+
+use std::{
+    future::{Ready, ready},
+    sync::Arc,
+    time::Duration,
+};
+
+use etcd_client::{Channel, Client, ConnectOptions};
+use etcd_history::Outcome;
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpStream, sync::Mutex, time::Instant};
+use tonic::{
+    codegen::{Context, Poll, Service, http::Uri},
+    transport::Endpoint,
+};
+
+use crate::{classify::BeforeSend, names::Names};
+
+/// A connection that went quiet is found dead after these two together. etcd's server takes pings of a
+/// connection with traffic as often as wanted, and of an idle one every 5 s.
+const PING_EVERY: Duration = Duration::from_secs(6);
+const PING_ANSWER: Duration = Duration::from_secs(2);
+/// A dial for a held connection is given up after this, since the service may have moved in between.
+const DIAL: Duration = Duration::from_millis(300);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct DialError {
+    kind: BeforeSend,
+    message: String,
+}
+
+impl DialError {
+    fn new(kind: BeforeSend, error: &impl ToString) -> Self {
+        Self {
+            kind,
+            message: error.to_string(),
+        }
+    }
+
+    /// As the outcome of an operation that wanted the connection.
+    pub(crate) fn outcome(self) -> Outcome {
+        self.kind.meaning().outcome(self.message)
+    }
+}
+
+/// The request met a connection that was closed: it was not sent.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the connection was closed before the request was sent")]
+pub(crate) struct Closed;
+
+/// Opens a connection of its own.
+pub(crate) async fn dial(names: &Names, name: &str, until: Instant) -> Result<Client, DialError> {
+    match tokio::time::timeout_at(until, connect(names, name)).await {
+        Ok(result) => result,
+        Err(elapsed) => Err(DialError::new(BeforeSend::Timeout, &elapsed)),
+    }
+}
+
+async fn connect(names: &Names, name: &str) -> Result<Client, DialError> {
+    let address = names
+        .address(name)
+        .await
+        .map_err(|e| DialError::new(BeforeSend::Name, &e))?;
+    let stream = TcpStream::connect(address)
+        .await
+        .map_err(|error| DialError::new(BeforeSend::of_io(&error), &error))?;
+    stream
+        .set_nodelay(true)
+        .map_err(|e| DialError::new(BeforeSend::Other, &e))?;
+    let handshake = |error: &dyn std::error::Error| {
+        DialError::new(
+            BeforeSend::Handshake,
+            &format!("{error}: {:?}", error.source()),
+        )
+    };
+    let channel = Endpoint::from_shared(format!("http://{}", name.replace(".:", ":")))
+        .map_err(|error| handshake(&error))?
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_ANSWER)
+        .keep_alive_while_idle(true)
+        .connect_with_connector(OneStream(Some(TokioIo::new(stream))))
+        .await
+        .map_err(|error| handshake(&error))?;
+    Client::from_channel(Channel::Tonic(channel), Some(ConnectOptions::new()))
+        .await
+        .map_err(|error| handshake(&error))
+}
+
+/// A connector with one connection to give.
+struct OneStream(Option<TokioIo<TcpStream>>);
+
+impl Service<Uri> for OneStream {
+    type Response = TokioIo<TcpStream>;
+    type Error = Closed;
+    type Future = Ready<Result<Self::Response, Closed>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        ready(self.0.take().ok_or(Closed))
+    }
+}
+
+/// A connection that is kept and shared, and dialled again only when it has been given up.
+
+pub(crate) struct Held {
+    names: Arc<Names>,
+    name: String,
+    /// True when an operation that runs into its deadline condemns the connection.
+    pub(crate) redials_on_deadline: bool,
+    current: Mutex<(u64, Option<Client>)>,
+}
+
+impl Held {
+    /// A connection to `host:port` that is not yet dialled.
+    pub(crate) fn new(names: Arc<Names>, name: &str) -> Self {
+        let name = name.to_owned();
+        Self {
+            names,
+            name,
+            redials_on_deadline: true,
+            current: Mutex::new((0, None)),
+        }
+    }
+
+    /// The connection, dialled when there is none; the number is for [`Held::give_up`].
+    pub(crate) async fn get(&self, deadline: Instant) -> Result<(u64, Client), DialError> {
+        let locked = tokio::time::timeout_at(deadline, self.current.lock()).await;
+        let mut current =
+            locked.map_err(|elapsed| DialError::new(BeforeSend::Timeout, &elapsed))?;
+        if let (number, Some(client)) = &*current {
+            return Ok((*number, client.clone()));
+        }
+        let client = dial(&self.names, &self.name, deadline.min(Instant::now() + DIAL)).await?;
+        current.0 += 1;
+        current.1 = Some(client.clone());
+        Ok((current.0, client))
+    }
+
+    /// Drops a connection, unless it has been replaced already.
+    pub(crate) async fn give_up(&self, number: u64) {
+        let mut current = self.current.lock().await;
+        if current.0 == number {
+            current.1 = None;
+        }
+    }
+}

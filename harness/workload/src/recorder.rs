@@ -1,0 +1,239 @@
+//! The history file: one line a record, in the kernel before the request leaves.
+//!
+//! A line is one `write(2)`, so that what a killed process had recorded is in the file. A restarted process goes on in the same
+//! file: a line that was cut off is removed, a new start is recorded, and numbers of operations and clients
+//! go on in a range of their own, because calls that the dead process left open may still happen.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    path::Path,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use etcd_history::{
+    History, Outcome, Record, Request,
+    record::{Call, Nanos, OpId, Return, Road},
+};
+
+use crate::{clock::Clock, progress::Progress};
+
+/// Operation numbers that one process has for itself.
+const OPERATIONS: OpId = 1_000_000_000;
+/// Where the numbers of a process that joins another one begin.
+const JOINED: OpId = 900_000_000;
+/// Client numbers that one process has for itself.
+const CLIENTS: u32 = 10_000;
+
+/// Writes records; shared by all clients of the process.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    file: Mutex<File>,
+    /// The one clock.
+    pub(crate) clock: Clock,
+    /// Counters for the progress line.
+    pub(crate) progress: Progress,
+    next: AtomicU64,
+    generation: u32,
+}
+
+/// An operation that is about to be attempted.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    /// Its number.
+    pub(crate) op: OpId,
+    /// The client.
+    pub(crate) client: u32,
+    /// The road.
+    pub(crate) road: Road,
+    /// When the schedule wanted it; `None` for closed-loop clients.
+    pub(crate) scheduled: Option<Nanos>,
+    /// What is asked.
+    pub(crate) request: Request,
+}
+
+impl Recorder {
+    /// Opens the file, mends its end and counts the processes that wrote to it before.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let file = append(path)?;
+        let text = std::fs::read(path)?;
+        let whole = text
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |end| end + 1);
+        file.set_len(whole as u64)?;
+        let generation = starts(&History::read(&text[..whole]).map_err(io::Error::other)?);
+        let next = OpId::from(generation) * OPERATIONS + 1;
+        Ok(Self::new(file, generation, next))
+    }
+
+    /// Opens the file beside the process that writes to it: it is appended to and never mended.
+    pub(crate) fn join(path: &Path) -> io::Result<Self> {
+        let file = append(path)?;
+        let text = std::fs::read(path)?;
+        let before = History::read(text.as_slice()).map_err(io::Error::other)?;
+        let generation = starts(&before).saturating_sub(1);
+        let first = OpId::from(generation) * OPERATIONS + JOINED;
+        let used = before.records.iter().filter_map(|record| match record {
+            Record::Call(call) => Some(call.op + 1),
+            _ => None,
+        });
+        Ok(Self::new(
+            file,
+            generation,
+            used.max().unwrap_or(0).max(first),
+        ))
+    }
+
+    fn new(file: File, generation: u32, next: OpId) -> Self {
+        Self {
+            file: Mutex::new(file),
+            clock: Clock::anchored(),
+            progress: Progress::default(),
+            next: AtomicU64::new(next),
+            generation,
+        }
+    }
+
+    /// A number for a new operation.
+    pub(crate) fn op(&self) -> OpId {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The number of a client of this process.
+    pub(crate) fn client(&self, local: u32) -> u32 {
+        self.generation
+            .saturating_mul(CLIENTS)
+            .saturating_add(local)
+    }
+
+    /// Writes one record.
+    ///
+    /// Ends the process when the file cannot be written: a request that is not recorded must not leave.
+    pub(crate) fn record(&self, record: &Record) {
+        let mut line = match serde_json::to_vec(record) {
+            Ok(line) => line,
+            Err(error) => die(&error),
+        };
+        line.push(b'\n');
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = file.write_all(&line) {
+            die(&error);
+        }
+    }
+
+    /// Records that an operation is about to leave; gives the time recorded.
+    pub(crate) fn call(&self, attempt: &Attempt) -> Nanos {
+        let t = self.clock.now();
+        self.record(&Record::Call(Call {
+            t,
+            op: attempt.op,
+            client: attempt.client,
+            road: attempt.road,
+            scheduled: attempt.scheduled.unwrap_or(t),
+            request: attempt.request.clone(),
+        }));
+        t
+    }
+
+    /// Records how it ended.
+    pub(crate) fn returned(&self, attempt: &Attempt, outcome: &Outcome) {
+        let t = self.clock.now();
+        self.record(&Record::Return(Return {
+            t,
+            op: attempt.op,
+            outcome: outcome.clone(),
+        }));
+        self.progress.count(attempt.road, outcome);
+    }
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+/// Processes that have written to the file as the main one.
+fn starts(history: &History) -> u32 {
+    let starts = history
+        .records
+        .iter()
+        .filter(|r| matches!(r, Record::Start { .. }))
+        .count();
+    u32::try_from(starts).unwrap_or(u32::MAX)
+}
+
+fn die(error: &dyn std::error::Error) -> ! {
+    eprintln!("failed to write the history: {error}");
+    std::process::exit(70)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(recorder: &Recorder) -> Attempt {
+        Attempt {
+            op: recorder.op(),
+            client: recorder.client(3),
+            road: Road::ServiceHeld,
+            scheduled: None,
+            request: Request::LeaseRevoke { id: 9 },
+        }
+    }
+
+    #[test]
+    fn a_restart_mends_the_file_and_takes_new_numbers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("history.jsonl");
+        let first = Recorder::open(&path).unwrap();
+        first.record(&Record::Start {
+            t: 1,
+            incarnation: 1,
+            config: serde_json::Value::Null,
+        });
+        let one = attempt(&first);
+        first.call(&one);
+        let mut torn = OpenOptions::new().append(true).open(&path).unwrap();
+        torn.write_all(b"{\"type\":\"ret").unwrap();
+
+        let second = Recorder::open(&path).unwrap();
+        let two = attempt(&second);
+        second.call(&two);
+        second.returned(
+            &two,
+            &Outcome::Unknown {
+                class: "deadline".into(),
+                message: "".into(),
+            },
+        );
+
+        let text = std::fs::read(&path).unwrap();
+        let history = History::read(text.as_slice()).unwrap();
+        assert_eq!(
+            history.records.len(),
+            4,
+            "the torn line is gone, the rest is there"
+        );
+        assert_eq!(second.generation, 1);
+        assert!(
+            two.op > OPERATIONS && one.op < OPERATIONS,
+            "operation numbers never meet"
+        );
+        assert_ne!(
+            one.client, two.client,
+            "a dead client's open call is not the new client's"
+        );
+
+        let third = Recorder::join(&path).unwrap();
+        let three = attempt(&third);
+        third.call(&three);
+        assert!(three.op > two.op, "a joined process has numbers of its own");
+        assert!(
+            Recorder::join(&path).unwrap().op() > three.op,
+            "and so has the next one"
+        );
+    }
+}

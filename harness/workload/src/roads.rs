@@ -1,0 +1,178 @@
+//! One recorded attempt of one operation on one of the roads.
+//!
+//! Exactly one attempt an operation: a request that may have left is never sent again. A request that certainly has
+//! not left - the held connection was closed when it came to it - may go out on a new connection within its deadline.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use etcd_client::Client;
+use etcd_history::{Outcome, Request};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    classify::{BeforeSend, Meaning},
+    config::Config,
+    connection::{Held, dial},
+    execute,
+    names::Names,
+    recorder::{Attempt, Recorder},
+};
+
+/// What all clients of the process share.
+pub(crate) struct Shared {
+    /// The configuration.
+    pub(crate) config: Config,
+    /// The history.
+    pub(crate) recorder: Recorder,
+    /// The addresses.
+    pub(crate) names: Arc<Names>,
+    /// True once the traffic shall end.
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+impl Shared {
+    /// True once the traffic shall end.
+    pub(crate) fn stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// A connection through the leader service, held as the configuration says.
+    pub(crate) fn held_service(&self) -> Held {
+        let mut held = Held::new(Arc::clone(&self.names), &self.config.service);
+        held.redials_on_deadline = self.config.held_redials_on_deadline;
+        held
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.config.deadline()
+    }
+}
+
+/// Sends on a connection of its own.
+pub(crate) async fn fresh(shared: &Shared, name: &str, attempt: &Attempt) -> Outcome {
+    shared.recorder.call(attempt);
+    let deadline = shared.deadline();
+    let outcome = match dial(&shared.names, name, deadline).await {
+        Ok(mut client) => sent(&mut client, &attempt.request, deadline).await,
+        Err(error) => error.outcome(),
+    };
+    shared.recorder.returned(attempt, &outcome);
+    outcome
+}
+
+/// Sends on a held connection, and gives that connection up when the outcome says that it is of no use.
+pub(crate) async fn held(shared: &Shared, held: &Held, attempt: &Attempt) -> Outcome {
+    shared.recorder.call(attempt);
+    let deadline = shared.deadline();
+    let outcome = loop {
+        let (number, mut client) = match held.get(deadline).await {
+            Ok(connection) => connection,
+            Err(error) => break error.outcome(),
+        };
+        let outcome = sent(&mut client, &attempt.request, deadline).await;
+        let unsent = unsent(&outcome);
+        if unsent || useless(&outcome, held.redials_on_deadline) {
+            held.give_up(number).await;
+        }
+        if !unsent || Instant::now() >= deadline {
+            break outcome;
+        }
+    };
+    shared.recorder.returned(attempt, &outcome);
+    outcome
+}
+
+async fn sent(client: &mut Client, request: &Request, deadline: Instant) -> Outcome {
+    match timeout_at(deadline, execute::send(client, request)).await {
+        Ok(outcome) => outcome,
+        Err(elapsed) => Meaning::Unknown("deadline").outcome(elapsed.to_string()),
+    }
+}
+
+fn unsent(outcome: &Outcome) -> bool {
+    let Meaning::Definite(closed) = BeforeSend::Closed.meaning() else {
+        return false;
+    };
+    matches!(outcome, Outcome::Failed { class, .. } if class == closed)
+}
+
+/// True when the connection and not etcd has failed.
+fn useless(outcome: &Outcome, on_deadline: bool) -> bool {
+    let Outcome::Unknown { class, .. } = outcome else {
+        return false;
+    };
+    match class.as_str() {
+        "deadline" => on_deadline,
+        "connection_lost" | "unavailable" | "cancelled" | "unclassified" => true,
+        _ => false,
+    }
+}
+
+/// Client numbers for operations that overlap: a number has one operation open at a time.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    base: u32,
+    busy: Mutex<BTreeSet<u32>>,
+}
+
+impl Pool {
+    /// Numbers from `base` on.
+    pub(crate) fn from(base: u32) -> Self {
+        Self {
+            base,
+            busy: Mutex::new(BTreeSet::new()),
+        }
+    }
+
+    /// Takes the lowest free number.
+    pub(crate) fn take(&self) -> u32 {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = (self.base..)
+            .find(|number| !busy.contains(number))
+            .unwrap_or(self.base);
+        busy.insert(free);
+        free
+    }
+
+    /// Gives a number back.
+    pub(crate) fn give(&self, number: u32) {
+        self.busy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_not_taken_twice_at_once() {
+        let pool = Pool::from(100);
+        let (a, b) = (pool.take(), pool.take());
+        assert_eq!((a, b), (100, 101));
+        pool.give(a);
+        assert_eq!(pool.take(), 100);
+    }
+
+    #[test]
+    fn etcds_own_refusals_keep_the_connection() {
+        let outcome = |class: &str| Outcome::Unknown {
+            class: class.into(),
+            message: String::new(),
+        };
+        assert!(useless(&outcome("connection_lost"), false));
+        assert!(useless(&outcome("deadline"), true));
+        assert!(!useless(&outcome("deadline"), false));
+        assert!(!useless(&outcome("etcd_timeout"), true));
+        assert!(unsent(&BeforeSend::Closed.meaning().outcome("")));
+        assert!(!unsent(&BeforeSend::Refused.meaning().outcome("")));
+    }
+}

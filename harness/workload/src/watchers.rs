@@ -1,0 +1,182 @@
+//! Watches of the run's keys on every member and through the service, from revision 1 to the end.
+//!
+//! What they see is the log against which everything else is judged, so they go on after the traffic has stopped. A
+//! stream that ends, or says nothing although it was asked for its progress, is followed by a new one from the
+//! revision after the last event.
+
+use std::{sync::Arc, time::Duration};
+
+use etcd_client::{Client, EventType, WatchOptions, WatchResponse, WatchStream};
+use etcd_history::{
+    Record,
+    record::{KeyEvent, WatchEvent, WatchRecord},
+};
+use tokio::time::{Instant, timeout};
+
+use crate::{
+    connection::dial,
+    execute::{ANSWER_LIMIT, key_value},
+    roads::Shared,
+    schedule::pause,
+};
+
+/// A stream is asked for its progress when it was quiet for this long.
+const ASK: Duration = Duration::from_secs(1);
+/// Questions without an answer after which a stream counts as dead.
+const PATIENCE: u32 = 3;
+/// Pause before a new stream.
+const REDIAL: Duration = Duration::from_millis(200);
+
+/// One watcher.
+#[derive(Clone, Debug)]
+pub(crate) struct Watcher {
+    /// Its number.
+    pub(crate) number: u32,
+    /// A pod's name, or `service`.
+    pub(crate) target: String,
+    /// `host:port`.
+    pub(crate) address: String,
+}
+
+struct Streams<'a> {
+    shared: &'a Shared,
+    watcher: &'a Watcher,
+    stream: u32,
+    next: i64,
+}
+
+impl Watcher {
+    /// Watches for ever.
+    pub(crate) async fn run(self, shared: Arc<Shared>) {
+        let mut streams = Streams {
+            shared: &shared,
+            watcher: &self,
+            stream: 0,
+            next: 1,
+        };
+        loop {
+            let until = Instant::now() + shared.config.deadline();
+            if let Ok(client) = dial(&shared.names, &self.address, until).await {
+                let reason = streams.watch(client).await;
+                streams.record(WatchEvent::Broken { message: reason });
+                streams.stream += 1;
+            }
+            pause(REDIAL).await;
+        }
+    }
+}
+
+impl Streams<'_> {
+    /// One stream to its end; says why it ended.
+    async fn watch(&mut self, client: Client) -> String {
+        let config = &self.shared.config;
+        let (key, range_end) = (config.prefix.clone(), config.range_end());
+        let options = WatchOptions::new()
+            .with_range(range_end.as_str())
+            .with_start_revision(self.next)
+            .with_prev_key()
+            .with_progress_notify();
+        let start_revision = self.next;
+        self.record(WatchEvent::Opened {
+            key: key.clone(),
+            range_end,
+            start_revision,
+        });
+        let mut watches = client
+            .watch_client()
+            .max_decoding_message_size(ANSWER_LIMIT);
+        match timeout(config.deadline(), watches.watch(key, Some(options))).await {
+            Ok(Ok(stream)) => self.follow(stream).await,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer to the watch request".to_owned(),
+        }
+    }
+
+    async fn follow(&mut self, mut stream: WatchStream) -> String {
+        let mut asked = 0;
+        loop {
+            match timeout(ASK, stream.message()).await {
+                Ok(Ok(Some(response))) => {
+                    asked = 0;
+                    if self.said(&response) {
+                        return "cancelled".to_owned();
+                    }
+                }
+                Ok(Ok(None)) => return "the stream ended".to_owned(),
+                Ok(Err(error)) => return error.to_string(),
+                Err(_) if asked == PATIENCE => {
+                    return format!("silent for {} s", (asked + 1) * ASK.as_secs() as u32);
+                }
+                Err(_) => {
+                    asked += 1;
+                    if let Err(error) = stream.request_progress().await {
+                        return error.to_string();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Records a response; true when it ends the watch.
+    fn said(&mut self, response: &WatchResponse) -> bool {
+        if response.canceled() {
+            let compact_revision = response.compact_revision();
+            let reason = response.cancel_reason().to_owned();
+            self.next = self.next.max(compact_revision);
+            self.record(WatchEvent::Cancelled {
+                compact_revision,
+                reason,
+            });
+            return true;
+        }
+        let revision = response
+            .header()
+            .map_or(0, etcd_client::ResponseHeader::revision);
+        let events: Vec<KeyEvent> = response.events().iter().filter_map(key_event).collect();
+        if let Some(last) = events.iter().map(mod_revision).max() {
+            self.next = last + 1;
+            self.record(WatchEvent::Events {
+                revision,
+                events,
+                fragment: false,
+            });
+        } else if !response.created() {
+            self.record(WatchEvent::Progress { revision });
+        }
+        false
+    }
+
+    fn record(&self, event: WatchEvent) {
+        let recorder = &self.shared.recorder;
+        recorder.record(&Record::Watch(WatchRecord {
+            t: recorder.clock.now(),
+            watcher: recorder.client(self.watcher.number),
+            stream: self.stream,
+            target: self.watcher.target.clone(),
+            event,
+        }));
+    }
+}
+
+fn key_event(event: &etcd_client::Event) -> Option<KeyEvent> {
+    let kv = event.kv()?;
+    let prev = event.prev_kv().map(key_value);
+    Some(match event.event_type() {
+        EventType::Put => KeyEvent::Put {
+            kv: key_value(kv),
+            prev,
+        },
+        EventType::Delete => KeyEvent::Delete {
+            key: String::from_utf8_lossy(kv.key()).into_owned(),
+            mod_revision: kv.mod_revision(),
+            prev,
+        },
+    })
+}
+
+fn mod_revision(event: &KeyEvent) -> i64 {
+    match event {
+        KeyEvent::Put { kv, .. } => kv.mod_revision,
+        KeyEvent::Delete { mod_revision, .. } => *mod_revision,
+    }
+}

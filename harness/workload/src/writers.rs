@@ -1,0 +1,88 @@
+//! The open-loop writers through the leader service: what they miss is the gap.
+//!
+//! Each write has a key of its own, so that the end of the run shows every one that was acknowledged.
+
+use std::{sync::Arc, time::Instant};
+
+use etcd_history::{
+    Request,
+    record::{Nanos, Road},
+};
+use tokio::task::JoinSet;
+
+use crate::{
+    recorder::Attempt,
+    roads::{self, Pool, Shared},
+    schedule::{Schedule, until},
+};
+
+/// One open-loop writer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Writer {
+    /// The road it takes.
+    pub(crate) road: Road,
+    /// Writes a second.
+    pub(crate) rate: f64,
+    /// First of its client numbers.
+    pub(crate) first_client: u32,
+}
+
+impl Writer {
+    /// Writes through the service until the traffic ends; every write that left is waited for.
+    pub(crate) async fn run(self, shared: Arc<Shared>) {
+        let held = Arc::new(shared.held_service());
+        let pool = Arc::new(Pool::from(shared.recorder.client(self.first_client)));
+        let Some(schedule) = Schedule::new(Instant::now(), self.rate) else {
+            return;
+        };
+        let mut open = JoinSet::new();
+        for n in 0.. {
+            let at = schedule.at(n);
+            until(at).await;
+            if shared.stopping() {
+                break;
+            }
+            let scheduled = shared.recorder.clock.at(at);
+            let (shared, held, pool) = (Arc::clone(&shared), Arc::clone(&held), Arc::clone(&pool));
+            open.spawn(async move {
+                let attempt = unique_put(&shared, self.road, pool.take(), Some(scheduled));
+                if self.road == Road::ServiceFresh {
+                    roads::fresh(&shared, &shared.config.service, &attempt).await;
+                } else {
+                    roads::held(&shared, &held, &attempt).await;
+                }
+                pool.give(attempt.client);
+            });
+            while open.try_join_next().is_some() {}
+        }
+        while open.join_next().await.is_some() {}
+    }
+}
+
+/// A put of a key that is written once in the run.
+pub(crate) fn unique_put(
+    shared: &Shared,
+    road: Road,
+    client: u32,
+    scheduled: Option<Nanos>,
+) -> Attempt {
+    let op = shared.recorder.op();
+    let word = match road {
+        Road::ServiceHeld => "held",
+        Road::ServiceFresh => "fresh",
+        Road::DialAll => "all",
+        Road::Member => "member",
+    };
+    let request = Request::Put {
+        key: format!("{}w/{word}/{op:012}", shared.config.prefix),
+        value: format!("c{client}-{op}"),
+        lease: 0,
+    };
+    Attempt {
+        op,
+        client,
+        road,
+        scheduled,
+        request,
+    }
+}
