@@ -1,0 +1,162 @@
+//! Is the history fit to be judged? What is not makes the run inconclusive: it is the harness that failed, not etcd.
+//!
+//! One operation open per client, unique values, calls before returns, enough traffic around every fault, every fault
+//! effective and healed, every kind of operation that the plan asked for successful at least once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, BuildHasherDefault};
+
+use super::Case;
+use super::expectations::OperationKind;
+use super::verdict::{Findings, Verdict};
+use super::witness;
+use crate::hash::{FastHasher, FastMap};
+use crate::index::{FaultWindow, Index, Op};
+use crate::record::{FaultStep, Nanos, WatchEvent};
+
+/// Name of the check.
+const CHECK: &str = "assumptions";
+
+/// Judges the history itself.
+pub(super) fn check(case: &Case<'_>) -> Verdict {
+    let mut findings = Findings::default();
+    for defect in &case.index.defects {
+        findings.doubt(defect.clone());
+    }
+    starts(case.index, &mut findings);
+    clients(case.index, &mut findings);
+    values(case.index, &mut findings);
+    kinds(case, &mut findings);
+    faults(case, &mut findings);
+    traffic(case, &mut findings);
+    outcomes(case.index, &mut findings);
+    findings.verdict(CHECK)
+}
+
+fn starts(index: &Index<'_>, findings: &mut Findings) {
+    let incarnations: BTreeSet<_> = index.starts.iter().map(|(_, incarnation)| incarnation).collect();
+    findings.count("starts", index.starts.len());
+    if index.starts.is_empty() {
+        findings.doubt("no recording client started".to_owned());
+    } else if incarnations.len() < index.starts.len() {
+        findings.doubt("one incarnation of the recording client started twice".to_owned());
+    }
+}
+
+/// A client has one operation open at a time; a restart of the recording client leaves all open ones behind.
+fn clients(index: &Index<'_>, findings: &mut Findings) {
+    let mut free: FastMap<u32, (Nanos, Nanos)> = FastMap::default();
+    for op in &index.ops {
+        let until = op.end.map_or(Nanos::MAX, |end| end.t);
+        let Some((called, busy)) = free.insert(op.call.client, (op.call.t, until)) else { continue };
+        let restarted = index.starts.iter().any(|(t, _)| *t > called && *t <= op.call.t);
+        if op.call.t < busy && !restarted {
+            findings.doubt(format!("client {} calls operation {} while another is open", op.call.client, op.id()));
+        }
+    }
+    findings.count("clients", free.len());
+}
+
+/// By hash, 8 bytes a value: in a run of ten million values two different ones are taken for equal once in 10^5 runs.
+fn values(index: &Index<'_>, findings: &mut Findings) {
+    let hasher = BuildHasherDefault::<FastHasher>::default();
+    let mut hashes: Vec<u64> = Vec::with_capacity(index.ops.len());
+    for op in &index.ops {
+        // Both branches of a transaction may write the same value: only one of them runs.
+        let first = hashes.len();
+        hashes.extend(witness::values_of(&op.call.request).map(|value| hasher.hash_one(value)));
+        hashes[first..].sort_unstable();
+        let mut last = None;
+        let mut kept = first;
+        for position in first..hashes.len() {
+            if last != Some(hashes[position]) {
+                last = Some(hashes[position]);
+                hashes[kept] = hashes[position];
+                kept += 1;
+            }
+        }
+        hashes.truncate(kept);
+    }
+    hashes.sort_unstable();
+    let twice = hashes.windows(2).filter(|pair| pair[0] == pair[1]).count();
+    if twice > 0 {
+        findings.doubt(format!("{twice} values are written by two operations"));
+    }
+}
+
+fn kinds(case: &Case<'_>, findings: &mut Findings) {
+    let mut succeeded: BTreeMap<OperationKind, usize> = BTreeMap::new();
+    for op in case.index.ops.iter().filter(|op| op.acked().is_some()) {
+        *succeeded.entry(OperationKind::of(&op.call.request)).or_default() += 1;
+    }
+    let delivered = case.index.watch.iter().filter(|record| matches!(record.event, WatchEvent::Events { .. })).count();
+    succeeded.insert(OperationKind::Watch, delivered);
+    for kind in &case.expectations.operations {
+        if succeeded.get(kind).is_none_or(|count| *count == 0) {
+            findings.doubt(format!("no {kind:?} succeeded"));
+        }
+    }
+}
+
+fn faults(case: &Case<'_>, findings: &mut Findings) {
+    let mut effective = 0;
+    for fault in &case.index.faults {
+        let told = format!("fault {} ({} on {})", fault.fault, fault.name, fault.target);
+        if fault.has(FaultStep::Ineffective) || !fault.has(FaultStep::Effective) {
+            findings.doubt(format!("{told} had no effect"));
+        } else {
+            effective += 1;
+        }
+        if fault.has(FaultStep::Residue) {
+            findings.doubt(format!("{told} left something behind"));
+        } else if fault.healed.is_none() {
+            findings.doubt(format!("{told} was never healed"));
+        }
+    }
+    findings.count("faults_effective", effective);
+    if effective < case.expectations.faults as usize {
+        findings.doubt(format!("{effective} of {} faults took effect", case.expectations.faults));
+    }
+}
+
+fn traffic(case: &Case<'_>, findings: &mut Findings) {
+    let wanted = case.expectations.traffic;
+    let faults = &case.index.faults;
+    for (position, fault) in faults.iter().enumerate() {
+        let healed = fault.healed.unwrap_or(case.index.end);
+        let earlier = faults[..position].iter().filter_map(|f| f.healed).filter(|t| *t <= fault.from).max();
+        let next = faults.iter().map(|f| f.from).filter(|t| *t > healed).min();
+        let acked = |op: &&Op<'_>| op.acked().is_some();
+        let spans = [
+            ("before", wanted.before, earlier.unwrap_or(case.index.start), fault.from),
+            ("after", wanted.after, healed, next.unwrap_or(case.index.end)),
+        ];
+        for (when, least, from, to) in spans {
+            let count = calls(case.index, from, to).filter(acked).take(least as usize).count();
+            if count < least as usize {
+                findings.doubt(few(fault, when, count, least));
+            }
+        }
+        let count = calls(case.index, fault.from, healed).take(wanted.during as usize).count();
+        if count < wanted.during as usize {
+            findings.doubt(few(fault, "during", count, wanted.during));
+        }
+    }
+}
+
+/// Operations called in a time; calls are in order.
+fn calls<'i, 'a>(index: &'i Index<'a>, from: Nanos, to: Nanos) -> impl Iterator<Item = &'i Op<'a>> {
+    let first = index.ops.partition_point(|op| op.call.t < from);
+    index.ops[first..].iter().take_while(move |op| op.call.t <= to)
+}
+
+fn few(fault: &FaultWindow<'_>, when: &str, count: usize, least: u32) -> String {
+    format!("only {count} of {least} operations {when} fault {} ({})", fault.fault, fault.name)
+}
+
+fn outcomes(index: &Index<'_>, findings: &mut Findings) {
+    findings.count("operations", index.ops.len());
+    findings.count("acknowledged", index.ops.iter().filter(|op| op.acked().is_some()).count());
+    findings.count("failed", index.ops.iter().filter(|op| op.failed()).count());
+    findings.count("unknown", index.ops.iter().filter(|op| op.unknown()).count());
+}

@@ -1,0 +1,126 @@
+//! The arithmetic of gaps: when a road had no successful write, in which window.
+//!
+//! A success counts at the time at which its answer was there, and the schedule is looked at beside it, so that neither
+//! a client that waits nor one that is blocked hides an outage: the gap is the longer of the two.
+
+use std::collections::BTreeMap;
+
+use crate::index::Index;
+use crate::record::{Nanos, Road};
+
+/// Writes of one road, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Track {
+    /// When each success was there.
+    pub(crate) answered: Vec<Nanos>,
+    /// When the schedule wanted each success.
+    scheduled: Vec<Nanos>,
+    /// When the schedule wanted each write, whatever came of it, and how long it took (until its failure or deadline).
+    wanted: Vec<(Nanos, Nanos)>,
+    /// When the schedule wanted writes that had no success.
+    failed: Vec<Nanos>,
+}
+
+/// A time of interest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) from: Nanos,
+    pub(crate) to: Nanos,
+}
+
+/// What one road was like in one window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Measured {
+    pub(crate) gap_ms: f64,
+    pub(crate) writes: usize,
+    pub(crate) failed: usize,
+    /// The slowest write; a failed one counts until its failure, which is its deadline.
+    pub(crate) slowest_ms: f64,
+}
+
+/// Collects the writes of every road.
+pub(crate) fn tracks(index: &Index<'_>) -> BTreeMap<Road, Track> {
+    let mut tracks: BTreeMap<Road, Track> = BTreeMap::new();
+    for op in index.ops.iter().filter(|op| op.writes()) {
+        let track = tracks.entry(op.call.road).or_default();
+        let scheduled = op.call.scheduled;
+        let until = op.end.map_or(index.end, |end| end.t);
+        track.wanted.push((scheduled, until.saturating_sub(scheduled)));
+        if op.acked().is_some() {
+            track.answered.push(until);
+            track.scheduled.push(scheduled);
+        } else {
+            track.failed.push(scheduled);
+        }
+    }
+    for track in tracks.values_mut() {
+        track.answered.sort_unstable();
+        track.scheduled.sort_unstable();
+        track.wanted.sort_unstable();
+        track.failed.sort_unstable();
+    }
+    tracks
+}
+
+impl Track {
+    /// Measures a window; absent when no write was wanted in it.
+    pub(crate) fn measure(&self, window: Window) -> Option<Measured> {
+        let writes = between(&self.wanted, |(t, _)| *t, window);
+        if writes.is_empty() {
+            return None;
+        }
+        let end = self.end();
+        let gap = longest(&self.answered, window, end).max(longest(&self.scheduled, window, end));
+        Some(Measured {
+            gap_ms: milliseconds(gap),
+            writes: writes.len(),
+            failed: between(&self.failed, |t| *t, window).len(),
+            slowest_ms: milliseconds(writes.iter().map(|(_, took)| *took).max().unwrap_or(0)),
+        })
+    }
+
+    /// Measures what lies outside all windows: a gap counts there when it touches none of them.
+    pub(crate) fn outside(&self, windows: &[Window]) -> Option<f64> {
+        let touches = |from: Nanos, to: Nanos| windows.iter().any(|w| w.from <= to && w.to >= from);
+        let pairs = self.answered.windows(2).chain(self.scheduled.windows(2));
+        let gaps = pairs.filter(|pair| !touches(pair[0], pair[1])).map(|pair| pair[1] - pair[0]);
+        gaps.max().map(milliseconds)
+    }
+
+    /// First success answered after a time.
+    pub(crate) fn success_after(&self, t: Nanos) -> Option<Nanos> {
+        self.answered.get(self.answered.partition_point(|answered| *answered <= t)).copied()
+    }
+
+    /// When the last write wanted was over: later nobody asked.
+    fn end(&self) -> Nanos {
+        self.wanted.last().map_or(0, |(t, took)| t.saturating_add(*took))
+    }
+}
+
+/// Longest time between two successes that touches the window, whole. The beginning of the window stands for a success
+/// when there was none before, the end of the traffic when there was none after.
+fn longest(successes: &[Nanos], window: Window, end: Nanos) -> Nanos {
+    let first = successes.partition_point(|t| *t < window.from);
+    let mut last = if first > 0 { successes[first - 1] } else { window.from };
+    let mut most = 0;
+    for t in successes[first..].iter().copied().chain([end]) {
+        most = most.max(t - last);
+        last = t;
+        if t > window.to {
+            break;
+        }
+    }
+    most
+}
+
+fn between<T>(sorted: &[T], time: impl Fn(&T) -> Nanos, window: Window) -> &[T] {
+    let from = sorted.partition_point(|item| time(item) < window.from);
+    let to = sorted.partition_point(|item| time(item) <= window.to);
+    &sorted[from..to.max(from)]
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a run lasts minutes: microseconds are exact")]
+pub(crate) fn milliseconds(nanos: Nanos) -> f64 {
+    nanos as f64 / 1e6
+}

@@ -1,0 +1,40 @@
+//! Strict serializability of the key-value store: one order of all operations, in agreement with real time.
+//!
+//! The witness decides; the bounded search is asked only when a revision is unexplained.
+
+use super::Case;
+use super::search::{self, Found};
+use super::verdict::{Findings, Verdict};
+use super::witness::Stop;
+
+/// Name of the check.
+const CHECK: &str = "linearizable";
+
+/// Judges linearizability.
+pub(super) fn check(case: &Case<'_>) -> Verdict {
+    let mut findings = Findings::default();
+    findings.count("operations", case.index.ops.len());
+    let tally = &case.replayed.tally;
+    findings.count("operations_placed", tally.placed);
+    findings.count("unknown_writes_found", tally.found);
+    findings.count("leases_ended", tally.ended.len());
+    findings.count("revisions", usize::try_from(tally.last).unwrap_or(0));
+    if tally.placed == 0 {
+        findings.doubt("no operation was acknowledged".to_owned());
+    }
+    match case.replayed.stop.clone() {
+        None => {}
+        Some(Stop::Violation { explanation, ops }) => findings.violation(explanation, ops),
+        Some(Stop::Hole { revision }) => {
+            findings.count("searched_from_revision", usize::try_from(revision).unwrap_or(0));
+            match search::search(case, search::STEPS_MAX) {
+                Found::Order => {}
+                Found::None { explanation, ops } => findings.violation(explanation, ops),
+                Found::Exhausted { reason } => {
+                    findings.doubt(format!("nothing tells what made revision {revision}, and {reason}"));
+                }
+            }
+        }
+    }
+    findings.verdict(CHECK)
+}

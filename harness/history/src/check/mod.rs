@@ -1,0 +1,86 @@
+//! The checks, one file per property, each pure over the joined history.
+//!
+//! A check gives a pass only when there was something to see: too little traffic, a fault without effect or a missing
+//! sample is inconclusive, never green. The first violation in witness order is told, naming at most six operations.
+//!
+//! Rooms: [`assumptions`] is the history fit to be judged at all; [`linearizable`] with its parts `store` (what etcd
+//! must answer), `log` (revision by revision from the watches), `witness` (order by revision) and `search` (for what has
+//! no revision); [`reads`], [`leases`], [`durability`], [`watch`] for the clients; [`agreement`], [`raft`] for the
+//! members; [`labels`], [`quorum`], [`continuity`] for the operator.
+
+mod agreement;
+mod assumptions;
+mod continuity;
+mod durability;
+mod expectations;
+mod gaps;
+mod keyspace;
+mod labels;
+mod leases;
+mod linearizable;
+mod log;
+mod quorum;
+mod raft;
+mod reads;
+mod search;
+mod store;
+mod verdict;
+mod watch;
+mod witness;
+mod words;
+
+#[cfg(test)]
+mod mutate;
+#[cfg(test)]
+mod test_support;
+#[cfg(test)]
+mod tests;
+
+pub use expectations::{Expectations, GapBudget, GapWindow, OperationKind, Traffic};
+pub use verdict::{Judgement, Verdict};
+
+use crate::history::History;
+use crate::index::Index;
+use log::Log;
+use witness::Replayed;
+
+/// Everything that a check may look at.
+pub(crate) struct Case<'a> {
+    pub(crate) index: &'a Index<'a>,
+    pub(crate) log: &'a Log<'a>,
+    pub(crate) replayed: &'a Replayed,
+    pub(crate) expectations: &'a Expectations,
+}
+
+/// Judges a history. Assumptions come first: when they do not hold, read the rest with care.
+pub fn all(history: &History, expectations: &Expectations) -> Vec<Verdict> {
+    let index = Index::new(history);
+    let log = Log::assemble(&index);
+    let replayed = witness::replay(&index, &log);
+    let case = Case { index: &index, log: &log, replayed: &replayed, expectations };
+    let mut verdicts = vec![
+        assumptions::check(&case),
+        linearizable::check(&case),
+        reads::check(&case),
+        durability::check(&case),
+        watch::check(&case),
+        leases::check(&case),
+        agreement::check(&case),
+        raft::check(&case),
+        continuity::check(&case),
+    ];
+    if expectations.kubernetes {
+        verdicts.push(labels::check(&case));
+        verdicts.push(quorum::check(&case));
+    }
+    verdicts
+}
+
+/// Judges linearizability alone, for measuring it.
+pub fn linearizable(history: &History) -> Verdict {
+    let index = Index::new(history);
+    let log = Log::assemble(&index);
+    let replayed = witness::replay(&index, &log);
+    let expectations = &Expectations::default();
+    linearizable::check(&Case { index: &index, log: &log, replayed: &replayed, expectations })
+}

@@ -1,0 +1,238 @@
+//! The bounded search, for histories in which a revision is explained by no answer and no watch.
+//!
+//! Just-in-time linearization: calls and returns in the order of time, a set of configurations (store, and which open
+//! operations have already happened in it); at a return every configuration is driven until the operation has happened.
+//! Header revisions leave one way wherever they are known, so that it branches at holes only. There is no clock here:
+//! the deadline is a budget of steps, and a budget that is used up is inconclusive, never a pass.
+
+use std::collections::BTreeSet;
+
+use super::Case;
+use super::store::{Change, Store};
+use super::witness::{self, Part};
+use super::words;
+use crate::index::Op;
+use crate::record::{Nanos, OpId, Request};
+
+/// Most steps (an operation tried in a configuration) before the search gives up.
+pub(crate) const STEPS_MAX: u64 = 20_000_000;
+/// Most configurations at one time: bounds memory.
+const CONFIGURATIONS_MAX: usize = 4_096;
+
+/// How a search ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// There is an order.
+    Order,
+    /// There is none; this operation cannot be placed.
+    None {
+        /// Why, in words.
+        explanation: String,
+        /// The operation.
+        ops: Vec<OpId>,
+    },
+    /// The budget is used up.
+    Exhausted {
+        /// Which.
+        reason: String,
+    },
+}
+
+/// One way in which it may have gone so far.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Configuration<'a> {
+    store: Store<'a>,
+    /// Open operations that have happened: acknowledged ones until they return, others for ever.
+    happened: BTreeSet<u32>,
+}
+
+/// One call or return.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    t: Nanos,
+    /// Returns come after calls of the same time: they overlap.
+    returns: bool,
+    op: u32,
+}
+
+/// Searches for an order.
+pub(crate) fn search(case: &Case<'_>, steps_max: u64) -> Found {
+    let mut search = Search { case, open: Vec::new(), doubtful: Vec::new(), steps: 0, steps_max, scratch: Vec::new() };
+    let mut configurations = BTreeSet::from([Configuration { store: witness::base(case.index), happened: BTreeSet::new() }]);
+    for moment in moments(case) {
+        if !moment.returns {
+            search.call(moment.op);
+            continue;
+        }
+        let mut after = BTreeSet::new();
+        for configuration in configurations {
+            search.drive(configuration, moment.op, &mut after);
+            if search.steps > steps_max || after.len() > CONFIGURATIONS_MAX {
+                return Found::Exhausted {
+                    reason: format!("the search gave up after {} steps with {} configurations", search.steps, after.len()),
+                };
+            }
+        }
+        search.open.retain(|open| *open != moment.op);
+        if after.is_empty() {
+            let op = search.op(moment.op);
+            return Found::None {
+                explanation: format!("no order of the operations explains {}", words::op(case.index, &op)),
+                ops: vec![op.id()],
+            };
+        }
+        configurations = after;
+    }
+    Found::Order
+}
+
+fn moments(case: &Case<'_>) -> Vec<Moment> {
+    let mut moments = Vec::new();
+    for (position, op) in case.index.ops.iter().enumerate() {
+        let number = u32::try_from(position).unwrap_or(u32::MAX);
+        let call = Moment { t: op.call.t, returns: false, op: number };
+        match op.acked() {
+            Some(acked) if witness::part(&op.call.request, acked.response).is_some() => {
+                moments.push(call);
+                moments.push(Moment { t: op.certain_by(), returns: true, op: number });
+            }
+            Some(_) => {}
+            None if op.unknown() && (op.writes() || matches!(op.call.request, Request::LeaseRevoke { .. })) => moments.push(call),
+            None => {}
+        }
+    }
+    moments.sort_by_key(|m| (m.t, m.returns));
+    moments
+}
+
+struct Search<'c, 'a> {
+    case: &'c Case<'a>,
+    /// Acknowledged operations that have not returned.
+    open: Vec<u32>,
+    /// Writes of unknown outcome called so far.
+    doubtful: Vec<u32>,
+    steps: u64,
+    steps_max: u64,
+    scratch: Vec<Change<'a>>,
+}
+
+impl<'a> Search<'_, 'a> {
+    fn call(&mut self, op: u32) {
+        if self.op(op).unknown() {
+            self.doubtful.push(op);
+        } else {
+            self.open.push(op);
+        }
+    }
+
+    /// Drives a configuration in every possible way until the operation has happened.
+    fn drive(&mut self, from: Configuration<'a>, op: u32, after: &mut BTreeSet<Configuration<'a>>) {
+        let mut ways = vec![from];
+        while let Some(mut way) = ways.pop() {
+            if self.steps > self.steps_max || ways.len() > CONFIGURATIONS_MAX {
+                self.steps = self.steps_max + 1;
+                return;
+            }
+            if way.happened.remove(&op) {
+                after.insert(way);
+                continue;
+            }
+            // A read harms nobody: it happens as soon as the store is at its revision.
+            if !self.read_all(&mut way) {
+                continue;
+            }
+            if way.happened.remove(&op) {
+                after.insert(way);
+                continue;
+            }
+            self.advance(way, &mut ways);
+        }
+    }
+
+    /// Lets every open reader of this revision happen; false when one of them contradicts the store.
+    fn read_all(&mut self, way: &mut Configuration<'a>) -> bool {
+        for position in 0..self.open.len() {
+            let number = self.open[position];
+            let op = self.op(number);
+            let Some(acked) = op.acked() else { continue };
+            let request = &op.call.request;
+            let reads = match witness::part(request, acked.response) {
+                Some(Part::Reads) => true,
+                Some(Part::Revokes) => !matches!(request, Request::LeaseRevoke { id } if way.store.has_leased(*id)),
+                _ => false,
+            };
+            if !reads || acked.revision != way.store.revision || way.happened.contains(&number) {
+                continue;
+            }
+            self.steps += 1;
+            let before = way.store.revision;
+            let compared = way.store.execute(request, Some(acked.response), &mut self.scratch);
+            if compared.is_err() || way.store.revision != before {
+                return false;
+            }
+            way.happened.insert(number);
+        }
+        true
+    }
+
+    /// Makes the next revision: the one acknowledged write that claims it, else whatever may have made it unseen.
+    fn advance(&mut self, way: Configuration<'a>, ways: &mut Vec<Configuration<'a>>) {
+        let revision = way.store.revision + 1;
+        let claims: Vec<u32> = self.open.iter().copied().filter(|op| self.claims(*op, revision, &way)).collect();
+        for op in &claims {
+            self.try_op(&way, *op, ways);
+        }
+        if !claims.is_empty() {
+            return;
+        }
+        for position in 0..self.doubtful.len() {
+            let op = self.doubtful[position];
+            if !way.happened.contains(&op) {
+                self.try_op(&way, op, ways);
+            }
+        }
+        for lease in way.store.leases().collect::<Vec<_>>() {
+            self.steps += 1;
+            let mut next = way.clone();
+            next.store.drop_lease(lease, &mut self.scratch);
+            self.keep(next, revision, ways);
+        }
+    }
+
+    fn claims(&self, number: u32, revision: i64, way: &Configuration<'a>) -> bool {
+        let op = self.op(number);
+        let Some(acked) = op.acked().filter(|acked| acked.revision == revision) else { return false };
+        match witness::part(&op.call.request, acked.response) {
+            Some(Part::Changes) => !way.happened.contains(&number),
+            Some(Part::Revokes) => matches!(op.call.request, Request::LeaseRevoke { id } if way.store.has_leased(id)),
+            _ => false,
+        }
+    }
+
+    fn try_op(&mut self, way: &Configuration<'a>, number: u32, ways: &mut Vec<Configuration<'a>>) {
+        self.steps += 1;
+        let op = self.op(number);
+        let mut next = way.clone();
+        let answer = op.acked().map(|acked| acked.response);
+        let revision = way.store.revision + 1;
+        if next.store.execute(&op.call.request, answer, &mut self.scratch).is_ok() {
+            next.happened.insert(number);
+            self.keep(next, revision, ways);
+        }
+    }
+
+    /// Keeps a configuration that made the revision as the watches saw it, where they did.
+    fn keep(&self, next: Configuration<'a>, revision: i64, ways: &mut Vec<Configuration<'a>>) {
+        let seen = self.case.log.entry(revision);
+        let agrees = seen.is_none_or(|entry| {
+            witness::agree(&self.scratch, entry, revision, self.case.log.scope.is_some()).is_ok()
+        });
+        if next.store.revision == revision && agrees {
+            ways.push(next);
+        }
+    }
+
+    fn op(&self, op: u32) -> Op<'a> {
+        self.case.index.ops[op as usize]
+    }
+}

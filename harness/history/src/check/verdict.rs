@@ -1,0 +1,101 @@
+//! What a check says in the end.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::record::OpId;
+
+/// Most operations that one explanation names.
+const NAMED_OPS_MAX: usize = 6;
+/// Most doubts that one reason tells.
+const DOUBTS_MAX: usize = 3;
+
+/// The word of one check.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verdict {
+    /// The check.
+    pub check: &'static str,
+    /// Its outcome.
+    pub outcome: Judgement,
+    /// What it measured and counted; units are at the end of each name.
+    pub figures: BTreeMap<String, f64>,
+}
+
+/// Outcomes of a check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Judgement {
+    /// The property held, and there was enough to see it on.
+    Pass,
+    /// The property was broken.
+    Violation {
+        /// How, in words.
+        explanation: String,
+        /// The operations named, at most six.
+        ops: Vec<OpId>,
+    },
+    /// The history proves neither.
+    Inconclusive {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Verdict {
+    /// True only for a pass.
+    pub fn passed(&self) -> bool {
+        self.outcome == Judgement::Pass
+    }
+}
+
+/// Collects what a check finds on its way. The first violation is told whole, since it is next to the cause.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    first: Option<(String, Vec<OpId>)>,
+    violations: usize,
+    doubts: Vec<String>,
+    figures: BTreeMap<String, f64>,
+}
+
+impl Findings {
+    pub(crate) fn violation(&mut self, explanation: String, mut ops: Vec<OpId>) {
+        ops.truncate(NAMED_OPS_MAX);
+        self.violations += 1;
+        self.first.get_or_insert((explanation, ops));
+    }
+
+    pub(crate) fn doubt(&mut self, reason: String) {
+        self.doubts.push(reason);
+    }
+
+    pub(crate) fn figure(&mut self, name: impl Into<String>, value: f64) {
+        self.figures.insert(name.into(), value);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^52")]
+    pub(crate) fn count(&mut self, name: impl Into<String>, value: usize) {
+        self.figure(name, value as f64);
+    }
+
+    /// A violation outweighs a doubt: what was seen was seen.
+    pub(crate) fn verdict(self, check: &'static str) -> Verdict {
+        let outcome = match self.first {
+            Some((explanation, ops)) if self.violations > 1 => Judgement::Violation {
+                explanation: format!("{explanation} (and {} more)", self.violations - 1),
+                ops,
+            },
+            Some((explanation, ops)) => Judgement::Violation { explanation, ops },
+            None if self.doubts.is_empty() => Judgement::Pass,
+            None => {
+                let more = self.doubts.len().saturating_sub(DOUBTS_MAX);
+                let mut reason = self.doubts[..self.doubts.len() - more].join("; ");
+                if more > 0 {
+                    reason = format!("{reason}; and {more} more");
+                }
+                Judgement::Inconclusive { reason }
+            }
+        };
+        Verdict { check, outcome, figures: self.figures }
+    }
+}

@@ -1,0 +1,294 @@
+//! What etcd promises of a watch: ordered, unique, atomic, reliable, resumable, bookmarkable, never going back, with the
+//! right previous key and nothing that was not asked for.
+//!
+//! Each stream is held against the log of all watchers and the acknowledged writes. A stream that simply stops is late,
+//! not wrong; that it went on in the end is the business of the last look at the log.
+
+use super::Case;
+use super::keyspace::Keys;
+use super::log::{self, Run};
+use super::verdict::{Findings, Verdict};
+use super::witness::{self, Part};
+use crate::hash::FastMap;
+use crate::index::Index;
+use crate::record::{KeyEvent, KeyValue, Nanos, Request, Response, WatchEvent, WatchRecord};
+
+/// Name of the check.
+const CHECK: &str = "watch";
+
+/// Judges all watch streams.
+pub(super) fn check(case: &Case<'_>) -> Verdict {
+    let mut findings = Findings::default();
+    for conflict in &case.log.conflicts {
+        findings.violation(conflict.clone(), Vec::new());
+    }
+    let claims = claims(case.index);
+    let mut streams: FastMap<(u32, u32), Stream<'_>> = FastMap::default();
+    let mut delivered = 0;
+    for record in &case.index.watch {
+        let stream = streams.entry((record.watcher, record.stream)).or_insert_with(|| Stream::new(record));
+        let mut room = Room { case, claims: &claims, findings: &mut findings };
+        delivered += stream.hear(record, &mut room);
+    }
+    previous(case, &mut findings);
+    findings.count("streams", streams.len());
+    findings.count("events", delivered);
+    if delivered == 0 {
+        findings.doubt("no watcher delivered anything".to_owned());
+    }
+    findings.verdict(CHECK)
+}
+
+/// Acknowledged writes by revision: what a stream may not pass over even where no watcher saw it.
+fn claims<'a>(index: &Index<'a>) -> Vec<(i64, &'a Request, &'a Response)> {
+    let mut claims: Vec<_> = index
+        .ops
+        .iter()
+        .filter_map(|op| {
+            let acked = op.acked()?;
+            let changes = witness::part(&op.call.request, acked.response) == Some(Part::Changes);
+            changes.then_some((acked.revision, &op.call.request, acked.response))
+        })
+        .collect();
+    claims.sort_by_key(|(revision, ..)| *revision);
+    claims
+}
+
+/// What a stream needs to be judged.
+struct Room<'r, 'a> {
+    case: &'r Case<'a>,
+    claims: &'r [(i64, &'a Request, &'a Response)],
+    findings: &'r mut Findings,
+}
+
+/// One stream so far.
+struct Stream<'a> {
+    name: String,
+    keys: Option<Keys<'a>>,
+    start: i64,
+    /// Last revision delivered whole or in part; 0 before the first.
+    last: i64,
+    /// Keys delivered of the last revision.
+    last_keys: Vec<&'a str>,
+    /// True while etcd has said that the response goes on.
+    fragmented: bool,
+    progress: i64,
+    run: Run<'a>,
+}
+
+impl<'a> Stream<'a> {
+    fn new(record: &'a WatchRecord) -> Self {
+        Self {
+            name: format!("watcher {} on {} (stream {})", record.watcher, record.target, record.stream),
+            keys: None,
+            start: 0,
+            last: 0,
+            last_keys: Vec::new(),
+            fragmented: false,
+            progress: 0,
+            run: Run::default(),
+        }
+    }
+
+    /// Takes one record in and gives the number of events in it.
+    fn hear(&mut self, record: &'a WatchRecord, room: &mut Room<'_, 'a>) -> usize {
+        match &record.event {
+            WatchEvent::Opened { key, range_end, start_revision } => {
+                self.keys = Some(Keys::new(key, Some(range_end)));
+                self.start = *start_revision;
+                0
+            }
+            WatchEvent::Events { revision, events, fragment } => {
+                self.events(record.t, events, room);
+                if *revision < self.last {
+                    self.blame(record.t, room, format!("its header says revision {revision} after events of {}", self.last));
+                }
+                if !fragment {
+                    self.finish(room);
+                }
+                self.fragmented = *fragment;
+                events.len()
+            }
+            WatchEvent::Progress { revision } => {
+                self.progress(record.t, *revision, room);
+                0
+            }
+            WatchEvent::Cancelled { compact_revision, .. } => {
+                if *compact_revision > 0 && self.start >= *compact_revision {
+                    let why = format!("cancelled as compacted to {compact_revision}, yet it began at {}", self.start);
+                    self.blame(record.t, room, why);
+                }
+                0
+            }
+            WatchEvent::Broken { .. } => 0,
+        }
+    }
+
+    fn events(&mut self, t: Nanos, events: &'a [KeyEvent], room: &mut Room<'_, 'a>) {
+        for (position, event) in events.iter().enumerate() {
+            let (key, revision) = (log::key(event), log::revision(event));
+            if self.keys.is_some_and(|keys| !keys.hold(key)) {
+                self.blame(t, room, format!("{key} at revision {revision} was not asked for"));
+            }
+            if revision < self.start {
+                self.blame(t, room, format!("revision {revision} is before {}, where it was to begin", self.start));
+            }
+            if revision <= self.progress {
+                self.blame(t, room, format!("revision {revision} came after the promise that all up to {} had come", self.progress));
+            }
+            if revision < self.last {
+                self.blame(t, room, format!("went back from revision {} to {revision} ({key})", self.last));
+                continue;
+            }
+            if revision == self.last && self.last_keys.contains(&key) {
+                self.blame(t, room, format!("{key} at revision {revision} came twice"));
+                continue;
+            }
+            if revision == self.last && position == 0 && !self.fragmented {
+                self.blame(t, room, format!("revision {revision} is split over two responses"));
+            }
+            if revision > self.last {
+                self.finish(room);
+                self.gap(t, revision, room);
+                self.last = revision;
+                self.last_keys.clear();
+                self.run = Run { revision, t, events: std::mem::take(&mut self.run.events) };
+            }
+            self.last_keys.push(key);
+            self.run.events.push(event);
+        }
+    }
+
+    /// The last revision is over: everything of it that this stream asked for must have come.
+    fn finish(&mut self, room: &mut Room<'_, 'a>) {
+        let run = std::mem::take(&mut self.run);
+        if run.events.is_empty() {
+            return;
+        }
+        if let Some(entry) = room.case.log.entry(run.revision) {
+            let wanted = entry.events.iter().filter(|event| self.asks(log::key(event))).count();
+            if wanted > run.events.len() {
+                let why = format!("revision {} has {wanted} events, {} of them came", run.revision, run.events.len());
+                self.blame(run.t, room, why);
+            }
+        }
+    }
+
+    /// Nothing that was asked for may lie between the last revision and this one.
+    fn gap(&self, t: Nanos, revision: i64, room: &mut Room<'_, 'a>) {
+        let from = match (self.last, self.start) {
+            (0, 0) => return,
+            (0, start) => start,
+            (last, _) => last + 1,
+        };
+        if let Some((missing, key)) = self.missing(from, revision, room) {
+            self.blame(t, room, format!("{key} at revision {missing} is missing before revision {revision}"));
+        }
+    }
+
+    fn missing(&self, from: i64, to: i64, room: &Room<'_, 'a>) -> Option<(i64, String)> {
+        // A stream may start far below what this run knows.
+        let first_known = room.claims.first().map_or(i64::MAX, |(revision, ..)| *revision);
+        let first_seen = room.case.log.entries().next().map_or(i64::MAX, |(revision, _)| revision);
+        (from.max(first_known.min(first_seen))..to).find_map(|revision| {
+            if let Some(entry) = room.case.log.entry(revision) {
+                let event = entry.events.iter().find(|event| self.asks(log::key(event)))?;
+                return Some((revision, log::key(event).to_owned()));
+            }
+            let claim = room.claims.binary_search_by_key(&revision, |(revision, ..)| *revision).ok()?;
+            let (_, request, response) = room.claims[claim];
+            Some((revision, changed(request, response).find(|key| self.asks(key))?.to_owned()))
+        })
+    }
+
+    fn progress(&mut self, t: Nanos, revision: i64, room: &mut Room<'_, 'a>) {
+        if revision < self.last.max(self.progress) {
+            let why = format!("promised revision {revision} after {}", self.last.max(self.progress));
+            self.blame(t, room, why);
+        }
+        self.finish(room);
+        // A promise is only about what was asked for: nothing before the start, and something must have been asked for.
+        let from = if self.last > 0 { self.last + 1 } else { self.start };
+        if from > 0
+            && let Some((missing, key)) = self.missing(from.max(self.progress + 1), revision + 1, room)
+        {
+            self.blame(t, room, format!("promised that all up to {revision} had come, {key} at revision {missing} had not"));
+        }
+        self.progress = self.progress.max(revision);
+    }
+
+    fn asks(&self, key: &str) -> bool {
+        self.keys.is_none_or(|keys| keys.hold(key))
+    }
+
+    fn blame(&self, t: Nanos, room: &mut Room<'_, 'a>, why: String) {
+        let at = room.case.index.seconds(t);
+        room.findings.violation(format!("{}: {why}, at {at:.6} s", self.name), Vec::new());
+    }
+}
+
+/// Keys that an acknowledged write certainly changed. A deleted range is left out: nobody knows its keys here.
+fn changed<'a>(request: &'a Request, response: &'a Response) -> Box<dyn Iterator<Item = &'a str> + 'a> {
+    match (request, response) {
+        (Request::Put { key, .. }, _) => Box::new(std::iter::once(key.as_str())),
+        (Request::Delete { key, range_end: None }, Response::Delete { deleted: 1.. }) => Box::new(std::iter::once(key.as_str())),
+        (Request::Txn { then, otherwise, .. }, Response::Txn { succeeded, responses }) => {
+            let branch = if *succeeded { then } else { otherwise };
+            Box::new(branch.iter().zip(responses).flat_map(|(request, response)| changed(request, response)))
+        }
+        _ => Box::new(std::iter::empty()),
+    }
+}
+
+/// Walks the log: the previous key is the one before, a first version is a creation. A hole in the log ends what is known.
+fn previous(case: &Case<'_>, findings: &mut Findings) {
+    let mut known: FastMap<&str, Option<&KeyValue>> = FastMap::default();
+    let mut last = 0;
+    for (revision, entry) in case.log.entries() {
+        if revision != last + 1 {
+            known.clear();
+        }
+        last = revision;
+        for event in entry.events {
+            let key = log::key(event);
+            let before = known.get(key).copied();
+            let told = log::previous(event);
+            if let Some(why) = wrong_previous(event, before, told) {
+                findings.violation(format!("a watcher was told of {key} at revision {revision} that {why}"), Vec::new());
+            }
+            let after = match event {
+                KeyEvent::Put { kv, .. } => Some(kv),
+                KeyEvent::Delete { .. } => None,
+            };
+            known.insert(key, after);
+        }
+    }
+}
+
+/// What is wrong with the previous key that was told; `before` is what the log knows of it.
+fn wrong_previous(event: &KeyEvent, before: Option<Option<&KeyValue>>, told: Option<&KeyValue>) -> Option<String> {
+    if let Some(told) = told {
+        if told.mod_revision >= log::revision(event) {
+            return Some(format!("its previous revision was {}", told.mod_revision));
+        }
+        match before {
+            Some(Some(before)) if before != told => {
+                return Some(format!("its previous revision was {}, it was {}", told.mod_revision, before.mod_revision));
+            }
+            Some(None) => return Some("it was there before, it was not".to_owned()),
+            _ => {}
+        }
+    }
+    let KeyEvent::Put { kv, .. } = event else { return None };
+    let created = kv.create_revision == kv.mod_revision;
+    if created != (kv.version == 1) {
+        return Some(format!("its version is {} and its creation revision {}", kv.version, kv.create_revision));
+    }
+    match before {
+        Some(Some(before)) if kv.version != before.version + 1 || kv.create_revision != before.create_revision => {
+            Some(format!("its version is {} after {}", kv.version, before.version))
+        }
+        Some(None) if !created => Some("it was not created, it was not there before".to_owned()),
+        _ => None,
+    }
+}
