@@ -132,7 +132,8 @@ lay_out() {
     cp "$coredns/coredns" "$local_path/local-path-provisioner" "$podroutes/podroutes" "$etcd/etcd" "$tree/parts/"
     cp "$IMAGES_DIR/node/iptables-wrapper" "$tree/parts/"
     chmod 755 "$tree/parts/iptables-wrapper"
-    cp "$IMAGES_DIR/node/cni.conflist.template" "$tree/kind/"
+    cp "$IMAGES_DIR/node/cni.conflist.template" "$IMAGES_DIR/node/service-guard.nft" "$tree/kind/"
+    cp "$IMAGES_DIR/node/service-guard.service" "$tree/etc/systemd/system/"
     cp "$IMAGES_DIR/node/default-cni.yaml" "$tree/kind/manifests/"
     # The manifest is a Go string joined with the two names.
     # shellcheck disable=SC2016

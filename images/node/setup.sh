@@ -17,7 +17,7 @@ rm -f /lib/systemd/system/sysinit.target.wants/systemd-tmpfiles-setup.service \
     /lib/systemd/system/sockets.target.wants/*initctl* /lib/systemd/system/basic.target.wants/*
 echo "ReadKMsg=no" >>/etc/systemd/journald.conf
 ln -sf /usr/lib/systemd/systemd /sbin/init
-systemctl enable kubelet.service containerd.service undo-mount-hacks.service
+systemctl enable kubelet.service containerd.service undo-mount-hacks.service service-guard.service
 systemctl mask systemd-binfmt.service
 mkdir -p /etc/kubernetes/manifests /var/lib/containerd
 
