@@ -43,9 +43,22 @@ impl Failure {
     }
 }
 
+/// etcd's words for "not now": its own check of a change of membership says no until all is well again. It also says
+/// so for the first seconds after a start.
+const NOT_NOW: [&str; 3] = [
+    "unhealthy cluster",
+    "not enough started members",
+    "too many learner",
+];
+
 impl From<EtcdError> for Failure {
     fn from(error: EtcdError) -> Self {
-        if error.is_timeout() {
+        if NOT_NOW
+            .iter()
+            .any(|words| error.rejection().contains(words))
+        {
+            Self::Precondition(error.to_string())
+        } else if error.is_timeout() {
             Self::TimedOut(error.to_string())
         } else {
             Self::Failed(error.to_string())

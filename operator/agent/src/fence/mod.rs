@@ -8,5 +8,5 @@ mod sockets;
 mod task;
 
 pub use condition::{Condition, Seen, Verdict};
-pub use sockets::{Cutter, FenceError};
+pub use sockets::{Cutter, FenceError, Scope};
 pub use task::start;

@@ -2,7 +2,7 @@
 //! reset, and the process, hanging or not, an error. Needs `CAP_NET_ADMIN`.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
@@ -44,22 +44,27 @@ impl From<io::Error> for FenceError {
     }
 }
 
+/// Whose connections are cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All but those whose peer is a loopback address: kbagent's own, the exporter's and a person's in the container.
+    SpareLoopback,
+    /// Those to this local address, whoever the peer is: for several members in one network namespace (tests).
+    To(IpAddr),
+}
+
 /// Cuts established connections to one local port.
 #[derive(Clone, Copy, Debug)]
 pub struct Cutter {
     port: u16,
-    spare_loopback: bool,
+    scope: Scope,
 }
 
 impl Cutter {
-    /// For connections to local `port`; those whose peer is a loopback address are spared when asked for: they are
-    /// kbagent's own, the exporter's and a person's in the container.
+    /// For connections to local `port`.
     #[must_use]
-    pub fn new(port: u16, spare_loopback: bool) -> Self {
-        Self {
-            port,
-            spare_loopback,
-        }
+    pub fn new(port: u16, scope: Scope) -> Self {
+        Self { port, scope }
     }
 
     /// Takes the capability into effect if the executable was permitted it. To be called before other threads start.
@@ -84,7 +89,7 @@ impl Cutter {
         let port = listener.local_addr()?.port();
         let _client = TcpStream::connect(("127.0.0.1", port))?;
         let _server = listener.accept()?;
-        let cut = Self::new(port, false).cut()?;
+        let cut = Self::new(port, Scope::To(Ipv4Addr::LOCALHOST.into())).cut()?;
         if cut == 0 {
             return Err(FenceError::Answer(
                 "the trial connection was not found".into(),
@@ -154,15 +159,12 @@ impl Cutter {
     }
 
     fn is_clients(&self, id: &SocketId) -> bool {
-        id.source_port == self.port && !(self.spare_loopback && is_loopback(id.destination_address))
+        let in_scope = match self.scope {
+            Scope::SpareLoopback => !id.destination_address.to_canonical().is_loopback(),
+            Scope::To(address) => id.source_address.to_canonical() == address,
+        };
+        id.source_port == self.port && in_scope
     }
-}
-
-fn is_loopback(address: IpAddr) -> bool {
-    SocketAddr::new(address, 0)
-        .ip()
-        .to_canonical()
-        .is_loopback()
 }
 
 fn request(family: u8, socket_id: SocketId, states: StateFlags) -> InetRequest {

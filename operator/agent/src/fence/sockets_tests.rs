@@ -1,7 +1,7 @@
 //! Real sockets and the real kernel: `ignored` by reason where the capability is missing.
 
 use std::io::{ErrorKind, Read};
-use std::net::{Ipv6Addr, SocketAddrV6};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use super::*;
@@ -35,7 +35,7 @@ fn an_established_connection_is_reset_and_the_listener_lives() {
     let listener = TcpListener::bind(("127.0.0.2", 0)).expect("bind");
     let address = listener.local_addr().expect("address");
     let (mut client, mut server) = pair(&listener, address);
-    let cutter = Cutter::new(address.port(), false);
+    let cutter = Cutter::new(address.port(), Scope::To(address.ip()));
     assert_eq!(cutter.cut().expect("cut"), 1);
     let mut byte = [0];
     assert_eq!(
@@ -60,7 +60,9 @@ fn loopback_peers_are_spared_and_other_ports_untouched() {
     let address = listener.local_addr().expect("address");
     let _pair = pair(&listener, address);
     assert_eq!(
-        Cutter::new(address.port(), true).cut().expect("cut"),
+        Cutter::new(address.port(), Scope::SpareLoopback)
+            .cut()
+            .expect("cut"),
         0,
         "loopback is spared"
     );
@@ -86,11 +88,14 @@ fn both_families_are_cut_also_ipv4_on_a_socket_of_ipv6() {
     let (mut mapped, _server) = pair(&listener, ([127, 0, 0, 1], port).into());
     let (mut six, _other) = pair(&listener, (Ipv6Addr::LOCALHOST, port).into());
     assert_eq!(
-        Cutter::new(port, true).cut().expect("cut"),
+        Cutter::new(port, Scope::SpareLoopback).cut().expect("cut"),
         0,
         "a mapped loopback is loopback"
     );
-    assert_eq!(Cutter::new(port, false).cut().expect("cut"), 2);
+    let four = Cutter::new(port, Scope::To(Ipv4Addr::LOCALHOST.into()));
+    assert_eq!(four.cut().expect("cut"), 1);
+    let six_only = Cutter::new(port, Scope::To(Ipv6Addr::LOCALHOST.into()));
+    assert_eq!(six_only.cut().expect("cut"), 1);
     let mut byte = [0];
     assert_eq!(
         mapped.read(&mut byte).expect_err("reset").kind(),

@@ -6,7 +6,7 @@ use kbagent_protocol::{EtcdState, FencingReport, Role};
 use tokio::sync::watch;
 
 use super::condition::{Condition, Seen, Verdict};
-use super::sockets::Cutter;
+use super::sockets::{Cutter, Scope};
 use crate::config::Config;
 use crate::watch::Knowledge;
 
@@ -42,7 +42,12 @@ pub fn start(
     if supported {
         let fence = Fence {
             condition: Condition::new(config.election_timeout),
-            cutter: Cutter::new(config.client_port, !config.fence_loopback),
+            cutter: Cutter::new(
+                config.client_port,
+                config
+                    .fence_local_address
+                    .map_or(Scope::SpareLoopback, Scope::To),
+            ),
             report,
         };
         tokio::spawn(fence.run(knowledge));

@@ -1,0 +1,284 @@
+//! A bench of real members on loopback addresses, each with the launcher and an agent, as a pod has them.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a bench that breaks has to stop the test"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hyper::{Method, StatusCode};
+use kbagent::http::Call;
+use kbagent_protocol::{
+    ActionAnswer, ActionRequest, MemberView, PATH_ACTION, PATH_GETROLE, PATH_MEMBER, PATH_WATCH,
+    Role, RoleAnswer,
+};
+use serde::de::DeserializeOwned;
+
+pub const CLIENT_PORT: u16 = 22379;
+pub const TOKEN: &str = "bench-token";
+
+/// One pod: its directories, its etcd and its agent.
+pub struct Pod {
+    pub name: String,
+    pub host: String,
+    dir: tempfile::TempDir,
+    env: BTreeMap<String, String>,
+    pub etcd: Option<Child>,
+    pub agent: Option<Child>,
+}
+
+impl Pod {
+    /// Pod number `n` on the loopback network `net`.
+    pub fn new(net: u8, n: u8, peers: &[u8]) -> Self {
+        let host = format!("127.77.{net}.{}", n + 1);
+        let entry = |n: &u8| format!("p{n}=127.77.{net}.{}", n + 1);
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path).display().to_string();
+        fs::create_dir_all(at("run")).unwrap();
+        fs::create_dir_all(at("data")).unwrap();
+        fs::write(at("token"), TOKEN).unwrap();
+        let env = [
+            ("POD_NAME", format!("p{n}")),
+            ("POD_UID", format!("uid-{n}")),
+            ("KB_CLUSTER_UID", format!("bench-{net}")),
+            ("KB_HEADLESS_DOMAIN", "invalid".to_owned()),
+            (
+                "KB_PEERS",
+                peers.iter().map(entry).collect::<Vec<_>>().join(","),
+            ),
+            ("KB_DATA_DIR", at("data/etcd")),
+            ("KB_RUN_DIR", at("run")),
+            ("KB_TOKEN_FILE", at("token")),
+            ("KB_CLIENT_PORT", CLIENT_PORT.to_string()),
+            ("KB_PEER_PORT", "22380".to_owned()),
+            ("KB_ETCD_ENDPOINT", format!("http://{host}:{CLIENT_PORT}")),
+            ("KB_LISTEN", format!("{host}:5001")),
+        ];
+        let env = env
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        Self {
+            name: format!("p{n}"),
+            host,
+            dir,
+            env,
+            etcd: None,
+            agent: None,
+        }
+    }
+
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.env.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// The frozen set of the first start is the set of peers.
+    pub fn bootstraps(mut self) -> Self {
+        let peers = self.env["KB_PEERS"].clone();
+        self.set("KB_BOOTSTRAP_MEMBERS", &peers);
+        self
+    }
+
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    fn command(&self, log: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kbagent"));
+        let file = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path(log))
+            .unwrap();
+        command
+            .envs(&self.env)
+            .stdin(Stdio::null())
+            .stderr(file.try_clone().unwrap())
+            .stdout(file);
+        command
+    }
+
+    pub fn start_etcd(&mut self) {
+        let mut command = self.command("etcd.log");
+        command
+            .args(["launch", "--"])
+            .arg(std::env::var_os("ETCD_BIN").unwrap());
+        for (flag, port) in [("client", CLIENT_PORT), ("peer", 22380), ("metrics", 22381)] {
+            command.arg(format!("--listen-{flag}-urls=http://{}:{port}", self.host));
+        }
+        self.etcd = Some(command.spawn().unwrap());
+    }
+
+    pub fn start_agent(&mut self) {
+        self.agent = Some(self.command("agent.log").arg("serve").spawn().unwrap());
+    }
+
+    pub fn start(mut self) -> Self {
+        self.start_etcd();
+        self.start_agent();
+        self
+    }
+
+    pub fn kill_etcd(&mut self) {
+        if let Some(mut child) = self.etcd.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Sends a signal to etcd, by its name.
+    pub fn signal(&self, name: &str) {
+        let pid = self.etcd.as_ref().unwrap().id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-s", name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Runs `kbagent handoff` as the pod's preStop does.
+    pub fn handoff(&self) -> Child {
+        self.command("handoff.log").arg("handoff").spawn().unwrap()
+    }
+
+    pub fn agent_address(&self) -> String {
+        format!("{}:5001", self.host)
+    }
+
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Option<T> {
+        let address = self.agent_address();
+        let call = Call {
+            deadline: Duration::from_secs(4),
+            ..Call::get(&address, path)
+        };
+        let (status, body) = call.send(String::new()).await.ok()?;
+        (status == StatusCode::OK).then(|| serde_json::from_slice(&body).unwrap())
+    }
+
+    pub async fn role(&self) -> Option<(Role, u64)> {
+        let answer: RoleAnswer = self.get(PATH_GETROLE).await?;
+        Some((answer.role, answer.term))
+    }
+
+    pub async fn view(&self) -> MemberView {
+        until("a view, which is always there", 5, async || {
+            self.get(PATH_MEMBER).await
+        })
+        .await
+    }
+
+    /// Runs an action with the token.
+    pub async fn action(&self, action: &str, parameters: &[(&str, &str)]) -> ActionAnswer {
+        let parameters = parameters
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()))
+            .collect();
+        let request = ActionRequest {
+            action: action.into(),
+            parameters,
+            timeout_seconds: None,
+        };
+        let address = self.agent_address();
+        let call = Call {
+            method: Method::POST,
+            token: Some(TOKEN),
+            deadline: Duration::from_secs(20),
+            ..Call::get(&address, PATH_ACTION)
+        };
+        let (status, body) = call
+            .send(serde_json::to_string(&request).unwrap())
+            .await
+            .unwrap();
+        assert_eq!(status, StatusCode::OK, "{body:?}");
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    /// Reads the stream of views on a thread; each with the moment it came.
+    pub fn stream(&self) -> Receiver<(Instant, MemberView)> {
+        let (sender, receiver) = channel();
+        let mut stream = TcpStream::connect(self.agent_address()).unwrap();
+        write!(stream, "GET {PATH_WATCH} HTTP/1.1\r\nHost: bench\r\n\r\n").unwrap();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                // Chunk sizes and headers are no JSON documents.
+                if let Ok(view) = serde_json::from_str(&line)
+                    && sender.send((Instant::now(), view)).is_err()
+                {
+                    return;
+                }
+            }
+        });
+        receiver
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        for child in [&mut self.etcd, &mut self.agent].into_iter().flatten() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            for log in ["agent.log", "etcd.log"] {
+                let text = fs::read_to_string(self.path(log)).unwrap_or_default();
+                let lines: Vec<_> = text.lines().collect();
+                let last = lines.len().saturating_sub(12);
+                eprintln!("--- {} {log}\n{}", self.name, lines[last..].join("\n"));
+            }
+        }
+    }
+}
+
+/// Waits until `look` brings something, for at most `seconds`.
+pub async fn until<T>(what: &str, seconds: u64, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < end, "{what}: not within {seconds} s");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Number of the pod that leads, when all pods agree on one leader and one term.
+pub async fn settled_leader(pods: &[Pod]) -> usize {
+    until("one leader that all agree on", 20, async || {
+        let mut roles = Vec::new();
+        for pod in pods {
+            roles.push(pod.role().await?);
+        }
+        let leaders: Vec<_> = (0..roles.len())
+            .filter(|n| roles[*n].0 == Role::Leader)
+            .collect();
+        let same_term = roles.iter().all(|(_, term)| *term == roles[0].1);
+        (leaders.len() == 1 && same_term).then(|| leaders[0])
+    })
+    .await
+}
+
+/// The output of an action that has to succeed.
+pub fn output<T: DeserializeOwned>(answer: &ActionAnswer) -> T {
+    assert_eq!(answer.error, None, "{:?}", answer.message);
+    let bytes = STANDARD.decode(answer.output.as_ref().unwrap()).unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+/// Three members, started for the first time.
+pub fn three(net: u8) -> Vec<Pod> {
+    (0..3)
+        .map(|n| Pod::new(net, n, &[0, 1, 2]).bootstraps().start())
+        .collect()
+}

@@ -1,0 +1,382 @@
+//! kbagent with real members: roles, loss of the leader, moves, changes of membership, lost data, hand-over.
+//! Needs the path of an `etcd` in `ETCD_BIN`; run with `--run-ignored all` (nextest) or `-- --ignored`.
+
+mod bench;
+
+use std::fs;
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bench::{CLIENT_PORT, Pod, output, settled_leader, three, until};
+use kbagent::etcd::Client;
+use kbagent_protocol::{
+    EtcdState, FencingReport, Member, MemberList, PATH_AGENT, PATH_MEMBERS, Role, SwitchoverOutput,
+    action, parameter,
+};
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn roles_are_right_and_a_killed_leader_is_followed_at_once() {
+    let mut pods = three(1);
+    let leader = settled_leader(&pods).await;
+    let list: MemberList = pods[0].get(PATH_MEMBERS).await.expect("a list");
+    assert_eq!(list.members.len(), 3);
+    let survivor = (leader + 1) % 3;
+    let old = pods[leader].name.clone();
+    let lines = pods[survivor].stream();
+    let client =
+        Client::new(&format!("http://{}:{CLIENT_PORT}", pods[survivor].host)).expect("url");
+    let before = client.status(Duration::from_secs(1)).await.expect("status");
+    let killed = Instant::now();
+    pods[leader].kill_etcd();
+    // The member itself, asked as densely as it goes: when could the agent know at the earliest?
+    let known = loop {
+        let status = client.status(Duration::from_secs(1)).await.expect("status");
+        if status.leader != 0 && status.raft_term > before.raft_term {
+            break Instant::now();
+        }
+        assert!(killed.elapsed() < Duration::from_secs(10), "no new leader");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    let told = loop {
+        let (at, view) = lines.recv_timeout(Duration::from_secs(5)).expect("a line");
+        let status = view.status.expect("a status");
+        if status.term > before.raft_term && status.leader.is_some_and(|name| name != old) {
+            break at;
+        }
+    };
+    let late = told.saturating_duration_since(known);
+    println!("elected after {:?}, told {late:?} later", known - killed);
+    assert!(
+        late < Duration::from_millis(100),
+        "told {late:?} after the member knew"
+    );
+    let view = pods[leader].view().await;
+    assert!(
+        matches!(view.etcd, EtcdState::Unreachable { refused: true, .. }),
+        "{:?}",
+        view.etcd
+    );
+    assert_eq!(pods[leader].role().await, None, "no etcd, no role");
+    pods[leader].start_etcd();
+    settled_leader(&pods).await;
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn leadership_moves_where_it_is_asked_to() {
+    let pods = three(2);
+    let leader = settled_leader(&pods).await;
+    let (asked, target) = ((leader + 1) % 3, (leader + 2) % 3);
+    let named = |current: usize, candidate: usize| {
+        let current = (
+            parameter::SWITCHOVER_CURRENT_NAME,
+            pods[current].name.as_str(),
+        );
+        let candidate = (
+            parameter::SWITCHOVER_CANDIDATE_NAME,
+            pods[candidate].name.as_str(),
+        );
+        [current, candidate]
+    };
+    let started = Instant::now();
+    let answer = pods[asked]
+        .action(action::SWITCHOVER, &named(leader, target))
+        .await;
+    println!(
+        "switchover asked of a follower took {:?}",
+        started.elapsed()
+    );
+    let moved: SwitchoverOutput = output(&answer);
+    assert_eq!(
+        (moved.leader.as_str(), moved.moved),
+        (pods[target].name.as_str(), true)
+    );
+    assert_eq!(settled_leader(&pods).await, target);
+    let answer = pods[asked]
+        .action(action::SWITCHOVER, &named(leader, asked))
+        .await;
+    assert!(
+        answer
+            .message
+            .as_ref()
+            .is_some_and(|text| text.contains("is not the leader"))
+    );
+    let still: SwitchoverOutput = output(&answer);
+    assert_eq!(
+        (still.leader.as_str(), still.moved),
+        (pods[target].name.as_str(), false)
+    );
+    let answer = pods[target].action(action::SWITCHOVER, &[]).await;
+    assert!(output::<SwitchoverOutput>(&answer).moved);
+    assert_ne!(settled_leader(&pods).await, target);
+    let answer = pods[0].action("dataDump", &[]).await;
+    assert_eq!(answer.error.as_deref(), Some("notDefined"));
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn a_member_joins_is_promoted_and_leaves() {
+    let mut pods = three(3);
+    settled_leader(&pods).await;
+    let mut fourth = Pod::new(3, 3, &[0, 1, 2, 3]);
+    let host = fourth.host.clone();
+    let by = [
+        (parameter::JOIN_MEMBER_POD_NAME, "p3"),
+        (parameter::JOIN_MEMBER_POD_FQDN, &host),
+    ];
+    let joined: Member = until("etcd takes changes, 5 s after its start", 15, async || {
+        let answer = pods[1].action(action::MEMBER_JOIN, &by).await;
+        (answer.error.as_deref() != Some("preconditionFailed")).then(|| output(&answer))
+    })
+    .await;
+    assert!(joined.is_learner && joined.name.is_empty(), "{joined:?}");
+    let again: Member = output(&pods[2].action(action::MEMBER_JOIN, &by).await);
+    assert_eq!(again.id, joined.id, "asked again it is found");
+    let other = [(parameter::JOIN_MEMBER_POD_FQDN, "127.77.3.9")];
+    let refused = pods[0].action(action::MEMBER_JOIN, &other).await;
+    assert_eq!(
+        refused.error.as_deref(),
+        Some("preconditionFailed"),
+        "one at a time (M1)"
+    );
+    let id = joined.id.to_string();
+    let promote = [(parameter::MEMBER_ID, id.as_str())];
+    let early = pods[0].action(action::MEMBER_PROMOTE, &promote).await;
+    assert_eq!(
+        early.error.as_deref(),
+        Some("preconditionFailed"),
+        "{early:?}"
+    );
+    fourth.set("KB_JOIN_MEMBER_ID", &id);
+    fourth = fourth.start();
+    pods.push(fourth);
+    let role = until("the learner runs", 15, async || pods[3].role().await).await;
+    assert_eq!(role.0, Role::Learner);
+    until("the learner is in sync", 15, async || {
+        let answer = pods[0].action(action::MEMBER_PROMOTE, &promote).await;
+        (answer.error.as_deref() != Some("preconditionFailed")).then(|| output::<Member>(&answer))
+    })
+    .await;
+    settled_leader(&pods).await;
+    let wrong = [
+        (parameter::MEMBER_ID, id.as_str()),
+        (parameter::LEAVE_MEMBER_POD_FQDN, "127.77.3.1"),
+    ];
+    let refused = pods[0].action(action::MEMBER_LEAVE, &wrong).await;
+    assert_eq!(
+        refused.error.as_deref(),
+        Some("badRequest"),
+        "another pod's (M4)"
+    );
+    let right = [
+        (parameter::MEMBER_ID, id.as_str()),
+        (parameter::LEAVE_MEMBER_POD_FQDN, &host),
+    ];
+    for _ in 0..2 {
+        let list: MemberList = output(&pods[0].action(action::MEMBER_LEAVE, &right).await);
+        assert_eq!(
+            list.members.len(),
+            3,
+            "removed, and still removed when asked again"
+        );
+    }
+    until("the removed member is told apart", 20, async || {
+        let state = pods[3].view().await.etcd;
+        matches!(state, EtcdState::Refused { ref code, .. } if code == "RemovedMember")
+            .then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn a_wiped_member_never_starts_again() {
+    let mut pods = three(4);
+    let leader = settled_leader(&pods).await;
+    let victim = (leader + 1) % 3;
+    pods[victim].kill_etcd();
+    fs::remove_dir_all(pods[victim].path("data/etcd")).expect("wipe");
+    pods[victim].start_etcd();
+    until("the refusal", 10, async || {
+        let state = pods[victim].view().await.etcd;
+        matches!(state, EtcdState::Refused { ref code, .. } if code == "DataLost").then_some(())
+    })
+    .await;
+    // The same in a new pod: nothing is left but the list of the others.
+    pods[victim] = Pod::new(4, u8::try_from(victim).expect("small"), &[0, 1, 2]).start();
+    until("the refusal in a new pod", 10, async || {
+        let state = pods[victim].view().await.etcd;
+        matches!(state, EtcdState::Refused { ref code, .. } if code == "DataLost").then_some(())
+    })
+    .await;
+    assert_eq!(
+        pods[leader].role().await.expect("a role").0,
+        Role::Leader,
+        "the others go on"
+    );
+}
+
+/// A leader service: forwards new connections to a member that can be changed.
+fn service(host: &str, target: &Arc<Mutex<String>>) {
+    let listener = TcpListener::bind((host, CLIENT_PORT)).expect("bind");
+    let target = Arc::clone(target);
+    std::thread::spawn(move || {
+        for inbound in listener.incoming().flatten() {
+            let host = target.lock().expect("lock").clone();
+            let Ok(outbound) = TcpStream::connect((host, CLIENT_PORT)) else {
+                continue;
+            };
+            for (mut from, mut to) in [
+                (
+                    inbound.try_clone().expect("clone"),
+                    outbound.try_clone().expect("clone"),
+                ),
+                (outbound, inbound),
+            ] {
+                std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            }
+        }
+    });
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn before_a_pod_stops_its_leadership_and_the_service_have_moved() {
+    let mut pods: Vec<_> = (0..3)
+        .map(|n| Pod::new(5, n, &[0, 1, 2]).bootstraps())
+        .collect();
+    for pod in &mut pods {
+        pod.set("KB_LEADER_SERVICE", "127.77.5.100");
+        pod.start_etcd();
+        pod.start_agent();
+    }
+    let leader = settled_leader(&pods).await;
+    let target = Arc::new(Mutex::new(pods[leader].host.clone()));
+    service("127.77.5.100", &target);
+    let lines = pods[(leader + 1) % 3].stream();
+    let hosts: Vec<_> = pods
+        .iter()
+        .map(|pod| (pod.name.clone(), pod.host.clone()))
+        .collect();
+    let old = pods[leader].name.clone();
+    let labelled = std::thread::spawn(move || {
+        for (_, view) in lines {
+            let leader = view.status.and_then(|status| status.leader);
+            if let Some((_, host)) = hosts
+                .iter()
+                .find(|(name, _)| Some(name) == leader.as_ref() && *name != old)
+            {
+                // What the label, the endpoints and the proxies take.
+                std::thread::sleep(Duration::from_millis(300));
+                host.clone_into(&mut target.lock().expect("lock"));
+                return Instant::now();
+            }
+        }
+        panic!("the stream ended");
+    });
+    let begun = Instant::now();
+    let mut handoff = pods[leader].handoff();
+    let address = pods[leader].agent_address();
+    let drained = kbagent::http::Call {
+        deadline: Duration::from_secs(10),
+        ..kbagent::http::Call::get(&address, kbagent_protocol::PATH_DRAINED)
+    };
+    drained.send(String::new()).await.expect("drained");
+    let took = begun.elapsed();
+    let switched = labelled.join().expect("the label moved");
+    assert!(handoff.wait().expect("handoff").success());
+    assert!(
+        begun + took > switched + Duration::from_millis(200),
+        "drained before the service moved"
+    );
+    println!("handed over in {took:?}");
+    let text = fs::read_to_string(pods[leader].path("handoff.log")).expect("log");
+    assert!(text.contains("\"serviceFollows\":true"), "{text}");
+    assert_ne!(settled_leader(&pods).await, leader);
+    let again = pods[leader].handoff().wait().expect("handoff");
+    assert!(
+        again.success(),
+        "a pod that does not lead has nothing to hand over"
+    );
+}
+
+/// A client that holds a connection to the member; the error that ends it, and when.
+fn held(pod: &Pod) -> std::thread::JoinHandle<(Instant, std::io::Result<usize>)> {
+    let mut stream = TcpStream::connect((pod.host.as_str(), CLIENT_PORT)).expect("connect");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(15)))
+        .expect("timeout");
+    std::thread::spawn(move || {
+        // etcd greets with the settings of HTTP/2; what follows is silence until the end.
+        let mut greeting = [0; 512];
+        loop {
+            match stream.read(&mut greeting) {
+                Ok(read) if read > 0 => {}
+                end => return (Instant::now(), end),
+            }
+        }
+    })
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn clients_of_a_deposed_leader_are_cut() {
+    let mut pods: Vec<_> = (0..3)
+        .map(|n| Pod::new(6, n, &[0, 1, 2]).bootstraps())
+        .collect();
+    for pod in &mut pods {
+        let host = pod.host.clone();
+        pod.set("KB_FENCE_LOCAL_ADDRESS", &host);
+        pod.start_etcd();
+        pod.start_agent();
+    }
+    let leader = settled_leader(&pods).await;
+    let report: kbagent_protocol::AgentReport = pods[leader].get(PATH_AGENT).await.expect("report");
+    let FencingReport {
+        supported,
+        unsupported_reason,
+        ..
+    } = report.fencing;
+    if !supported {
+        eprintln!("ignored: {}", unsupported_reason.unwrap_or_default());
+        return;
+    }
+    let client = held(&pods[leader]);
+    let others = [(leader + 1) % 3, (leader + 2) % 3];
+    let bystander = held(&pods[others[0]]);
+    let cut_off = Instant::now();
+    pods[leader].signal("STOP");
+    let (at, end) = client.join().expect("the reader");
+    println!(
+        "a frozen leader's client was cut after {:?}: {end:?}",
+        at - cut_off
+    );
+    assert_eq!(
+        end.expect_err("a reset").kind(),
+        std::io::ErrorKind::ConnectionReset
+    );
+    assert!(at - cut_off < Duration::from_millis(1800));
+    pods[leader].signal("CONT");
+    let leader = settled_leader(&pods).await;
+    assert!(
+        !bystander.is_finished(),
+        "clients of a follower are left alone"
+    );
+    let client = held(&pods[leader]);
+    let cut_off = Instant::now();
+    for other in (0..3).filter(|other| *other != leader) {
+        pods[other].signal("STOP");
+    }
+    let (at, end) = client.join().expect("the reader");
+    println!(
+        "a lonely leader's client was cut after {:?}: {end:?}",
+        at - cut_off
+    );
+    assert_eq!(
+        end.expect_err("a reset").kind(),
+        std::io::ErrorKind::ConnectionReset
+    );
+}
