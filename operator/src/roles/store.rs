@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use kbagent_protocol::{EtcdState, MemberView};
-use tokio::sync::mpsc;
+use tokio::sync::broadcast;
 
 use super::facts::PodKey;
 
@@ -44,15 +44,29 @@ impl Seen {
 #[derive(Debug)]
 pub struct MemberStore {
     seen: Mutex<HashMap<PodKey, Seen>>,
-    changed: mpsc::UnboundedSender<Changed>,
+    changed: broadcast::Sender<Changed>,
+}
+
+/// Changes that a reconciler may be behind. One that is further behind looks at everything again by itself.
+const BACKLOG: usize = 4096;
+
+impl Default for MemberStore {
+    fn default() -> Self {
+        Self { seen: Mutex::default(), changed: broadcast::Sender::new(BACKLOG) }
+    }
 }
 
 impl MemberStore {
-    /// An empty store, and the stream of changes for the one reconciler.
+    /// An empty store.
     #[must_use]
-    pub fn new() -> (Self, mpsc::UnboundedReceiver<Changed>) {
-        let (changed, receiver) = mpsc::unbounded_channel();
-        (Self { seen: Mutex::default(), changed }, receiver)
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The changes from now on.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<Changed> {
+        self.changed.subscribe()
     }
 
     /// The newest view of the pod with this UID.
@@ -97,7 +111,7 @@ impl MemberStore {
 
     fn notify(&self, pod: &PodKey, instance_set: &str) {
         let (namespace, instance_set) = (pod.namespace.clone(), instance_set.to_owned());
-        // Without a reconciler (a replica that is not elected drains it, a test may not) nobody needs to know.
+        // A replica without the lease has no reconciler: nobody needs to know.
         let _unheard = self.changed.send(Changed { namespace, instance_set });
     }
 
@@ -135,7 +149,8 @@ mod tests {
 
     #[test]
     fn an_index_that_moves_wakes_nobody_and_a_new_term_does() {
-        let (store, mut changes) = MemberStore::new();
+        let store = MemberStore::new();
+        let mut changes = store.changes();
         let mut view = running("a-0", "u0", 1, Some("a-0"), 3);
         store.put(&key(), "a", &view);
         assert!(changes.try_recv().is_ok(), "a first view is news");
@@ -153,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_view_of_another_incarnation_is_not_given_out() {
-        let (store, _changes) = MemberStore::new();
+        let store = MemberStore::new();
         store.put(&key(), "a", &running("a-0", "u0", 1, Some("a-0"), 3));
         assert!(store.of(&key(), "u0").is_some());
         assert!(store.of(&key(), "u1").is_none());

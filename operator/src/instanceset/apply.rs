@@ -1,0 +1,212 @@
+//! IO out: carries out a plan's steps in their order. Knows no policy and decides nothing.
+//!
+//! One field manager; deletes name the incarnation (C2); a failed step ends the round, and the next round
+//! starts from what is there then (M6).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use etcd_operator_api::names::TOKEN_KEY;
+use etcd_operator_api::{FIELD_MANAGER, InstanceSet, labels};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
+use kbagent_protocol::{ActionRequest, PORT, action, parameter};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+
+use super::desired::Desired;
+use super::error::Error;
+use super::names as keys;
+use super::plan::{Step, Via};
+use crate::agent::AgentClient;
+
+/// Carries out steps for one InstanceSet.
+pub struct Applier<'a> {
+    client: &'a Client,
+    desired: &'a Desired,
+}
+
+impl<'a> Applier<'a> {
+    /// An applier for the children of `desired`.
+    #[must_use]
+    pub fn new(client: &'a Client, desired: &'a Desired) -> Self {
+        Self { client, desired }
+    }
+
+    /// Carries out one step.
+    ///
+    /// # Errors
+    /// When the step failed, or when it is not known whether it happened.
+    pub async fn take(&self, step: &Step) -> Result<(), Error> {
+        match step {
+            Step::AddFinalizer => self.finalizers(true).await,
+            Step::RemoveFinalizer => self.finalizers(false).await,
+            Step::ApplyService(service) => self.service(service).await,
+            Step::CreateClaim(claim) => {
+                let claims: Api<PersistentVolumeClaim> = self.api();
+                let what = || format!("create claim {}", claim.name_any());
+                let made = claims.create(&post(), claim).await;
+                made.map(drop).map_err(|source| Error::write(what(), source))
+            }
+            Step::DeleteClaim { name, uid } => {
+                let claims: Api<PersistentVolumeClaim> = self.api();
+                let gone = claims.delete(name, &incarnation(uid)).await.map(drop);
+                tolerate_absent(gone, || format!("delete claim {name}"))
+            }
+            Step::RetireClaim { name, uid } => {
+                let mark = json!({ "annotations": { keys::RETIRED: "true" } });
+                self.edit_claim(name, uid, mark).await
+            }
+            Step::ReleaseClaim { name, uid } => {
+                self.edit_claim(name, uid, json!({ "ownerReferences": null })).await
+            }
+            Step::CreatePod(pod) => {
+                let pods: Api<Pod> = self.api();
+                let what = || format!("create pod {}", pod.name_any());
+                let made = pods.create(&post(), pod).await;
+                made.map(drop).map_err(|source| Error::write(what(), source))
+            }
+            Step::LabelPod { pod } => {
+                let (pods, name): (Api<Pod>, _) = (self.api(), pod.name_any());
+                let patch = Patch::Apply(json!({
+                    "apiVersion": "v1", "kind": "Pod", "metadata": pod.metadata,
+                }));
+                let patched = pods.patch_metadata(&name, &apply(), &patch).await.map(drop);
+                tolerate_absent(patched, || format!("label pod {name}"))
+            }
+            Step::DeletePod { name, uid, force, why: _ } => {
+                let pods: Api<Pod> = self.api();
+                let params = incarnation(uid);
+                let params = if *force { params.grace_period(0) } else { params };
+                let gone = pods.delete(name, &params).await.map(drop);
+                tolerate_absent(gone, || format!("delete pod {name}"))
+            }
+            Step::Switchover { via, from, to } => {
+                let parameters = [
+                    (parameter::SWITCHOVER_CURRENT_NAME, from.clone()),
+                    (parameter::SWITCHOVER_CANDIDATE_NAME, to.clone()),
+                ];
+                self.act(via, action::SWITCHOVER, parameters.into()).await
+            }
+            Step::AddLearner { via, pod, host } => {
+                let parameters = [
+                    (parameter::JOIN_MEMBER_POD_NAME, pod.clone()),
+                    (parameter::JOIN_MEMBER_POD_FQDN, host.clone()),
+                ];
+                self.act(via, action::MEMBER_JOIN, parameters.into()).await
+            }
+            Step::Promote { via, pod: _, member } => {
+                let parameters = [(parameter::MEMBER_ID, member.to_string())];
+                self.act(via, action::MEMBER_PROMOTE, parameters.into()).await
+            }
+            Step::RemoveMember { via, pod, host, member, why: _ } => {
+                let parameters = [
+                    (parameter::LEAVE_MEMBER_POD_NAME, pod.clone()),
+                    (parameter::LEAVE_MEMBER_POD_FQDN, host.clone()),
+                    (parameter::MEMBER_ID, member.to_string()),
+                ];
+                self.act(via, action::MEMBER_LEAVE, parameters.into()).await
+            }
+        }
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client.clone(), &self.desired.namespace)
+    }
+
+    /// Adds or takes away the one finalizer, guarded by the list that was read.
+    async fn finalizers(&self, there: bool) -> Result<(), Error> {
+        let sets: Api<InstanceSet> = self.api();
+        let name = self.desired.name.as_str();
+        let what = "write the finalizer of the InstanceSet";
+        let set = sets.get_opt(name).await.map_err(|source| Error::read("the InstanceSet", source))?;
+        let Some(set) = set else {
+            return Ok(());
+        };
+        let mut all = set.finalizers().to_vec();
+        all.retain(|finalizer| finalizer != labels::INSTANCE_SET_FINALIZER);
+        if there {
+            all.push(labels::INSTANCE_SET_FINALIZER.to_owned());
+        }
+        let patch = Patch::Merge(json!({ "metadata": {
+            "resourceVersion": set.resource_version(), "finalizers": all,
+        }}));
+        let patched = sets.patch_metadata(name, &PatchParams::default(), &patch).await.map(drop);
+        tolerate_absent(patched, || what.to_owned())
+    }
+
+    async fn service(&self, service: &Service) -> Result<(), Error> {
+        let services: Api<Service> = self.api();
+        let mut body = serde_json::to_value(service).unwrap_or_default();
+        body["apiVersion"] = "v1".into();
+        body["kind"] = "Service".into();
+        let name = service.name_any();
+        let applied = services.patch(&name, &apply(), &Patch::Apply(body)).await;
+        applied.map(drop).map_err(|source| Error::write(format!("apply service {name}"), source))
+    }
+
+    async fn edit_claim(&self, name: &str, uid: &str, metadata: Value) -> Result<(), Error> {
+        let claims: Api<PersistentVolumeClaim> = self.api();
+        let mut metadata = metadata;
+        metadata["uid"] = uid.into();
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        let patched = claims.patch_metadata(name, &PatchParams::default(), &patch).await.map(drop);
+        tolerate_absent(patched, || format!("edit claim {name}"))
+    }
+
+    async fn act(
+        &self,
+        via: &Via,
+        action: &str,
+        parameters: BTreeMap<&str, String>,
+    ) -> Result<(), Error> {
+        let token = self.token().await?;
+        let request = ActionRequest {
+            action: action.to_owned(),
+            parameters: parameters.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            timeout_seconds: None,
+        };
+        let address = SocketAddr::new(via.ip, PORT);
+        let answer = AgentClient.act(address, &token, &request).await;
+        answer.map(drop).map_err(|source| Error::Act {
+            what: format!("carry out {action} through {}", via.pod),
+            source,
+        })
+    }
+
+    async fn token(&self) -> Result<String, Error> {
+        let secrets: Api<Secret> = self.api();
+        let name = self.desired.name.agent_secret();
+        let secret = secrets.get(&name).await.map_err(|source| Error::read("the token", source))?;
+        let token = secret.data.and_then(|data| data.get(TOKEN_KEY).map(|token| token.0.clone()));
+        let token = token.and_then(|token| String::from_utf8(token).ok());
+        token.map(|token| token.trim().to_owned()).ok_or(Error::Token { secret: name })
+    }
+}
+
+fn post() -> PostParams {
+    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
+}
+
+fn apply() -> PatchParams {
+    PatchParams::apply(FIELD_MANAGER).force()
+}
+
+fn incarnation(uid: &str) -> DeleteParams {
+    let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+    DeleteParams::background().preconditions(preconditions)
+}
+
+fn tolerate_absent(
+    result: kube::Result<()>,
+    what: impl FnOnce() -> String,
+) -> Result<(), Error> {
+    match result {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => other.map_err(|source| Error::write(what(), source)),
+    }
+}

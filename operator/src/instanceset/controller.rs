@@ -1,0 +1,224 @@
+//! One reconcile: read, observe, plan, apply, record. And what wakes it. No policy and no waiting here (C3).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_operator_api::InstanceSet;
+use etcd_operator_api::condition::{self, ConditionType, Observation, Reason};
+use etcd_operator_api::instance_set::InstanceSetStatus;
+use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::controller::Action;
+use kube::runtime::events::Recorder;
+use kube::runtime::reflector::Store;
+use kube::{Client, Resource, ResourceExt};
+use serde_json::json;
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+
+use etcd_operator_api::FIELD_MANAGER;
+
+use super::apply::Applier;
+use super::desired::Desired;
+use super::error::Error;
+use super::events;
+use super::observe::Sources;
+use super::plan::steps::status_draft::Draft;
+use super::plan::{Plan, Step, Waiting, plan};
+use crate::roles::MemberStore;
+
+/// Longest a reconcile may take: the sum of its calls' limits in the worst case that still makes progress.
+const LIMIT: Duration = Duration::from_secs(30);
+/// Look again although nothing has told to: a net under the watches, too rare to be a load.
+const BACKSTOP: Duration = Duration::from_secs(60);
+/// Look again at what moves without an object changing: a learner's log, a member's first start.
+const MOVING: Duration = Duration::from_millis(200);
+/// Look again after a step in etcd, which no watch of Kubernetes tells of.
+const STEPPED: Duration = Duration::from_millis(20);
+/// Look again at what etcd or an agent holds up.
+const HELD_UP: Duration = Duration::from_secs(1);
+/// Look again after a failure.
+const FAILED: Duration = Duration::from_secs(2);
+/// Look again after somebody else wrote first.
+const CONFLICT: Duration = Duration::from_millis(50);
+
+/// What a reconcile works with.
+pub(super) struct Reconciler {
+    pub(super) client: Client,
+    pub(super) views: Arc<MemberStore>,
+    pub(super) nodes: Store<Node>,
+    pub(super) recorder: Recorder,
+    pub(super) cluster_domain: String,
+}
+
+/// Brings one InstanceSet nearer to its spec.
+pub(super) async fn reconcile(
+    set: Arc<InstanceSet>,
+    reconciler: Arc<Reconciler>,
+) -> Result<Action, Error> {
+    let whole = reconciler.reconcile(&set);
+    timeout(LIMIT, Box::pin(whole)).await.map_err(|_| Error::Late(LIMIT.as_secs()))?
+}
+
+/// When to try again after an error. It was recorded where it happened.
+#[expect(clippy::needless_pass_by_value, reason = "the signature is the controller's")]
+pub(super) fn on_error(set: Arc<InstanceSet>, error: &Error, _: Arc<Reconciler>) -> Action {
+    if error.is_conflict() {
+        return Action::requeue(CONFLICT);
+    }
+    warn!(instance_set = %set.name_any(), %error, "reconcile failed");
+    match error {
+        Error::Spec(_) => Action::await_change(),
+        _ => Action::requeue(FAILED),
+    }
+}
+
+impl Reconciler {
+    async fn reconcile(&self, cached: &InstanceSet) -> Result<Action, Error> {
+        let sets = self.sets(cached);
+        // Latches decide whether a disk may be new: they are read from the API server, not from a cache (C2).
+        let set = sets.get_opt(&cached.name_any()).await;
+        let Some(set) = set.map_err(|source| Error::read("the InstanceSet", source))? else {
+            return Ok(Action::await_change());
+        };
+        let desired = match Desired::read(&set, &self.cluster_domain) {
+            Ok(desired) => desired,
+            Err(error) => {
+                let error = Error::Spec(error);
+                self.record_failure(&set, &error).await?;
+                return Err(error);
+            }
+        };
+        let result = self.advance(&set, &desired).await;
+        if let Err(error) = &result
+            && !error.is_conflict()
+        {
+            events::failed(&self.recorder, &set, error).await;
+        }
+        result
+    }
+
+    async fn advance(&self, set: &InstanceSet, desired: &Desired) -> Result<Action, Error> {
+        let sources = Sources { client: &self.client, views: &self.views, nodes: &self.nodes };
+        let seen = match sources.observe(desired).await {
+            Ok(seen) => seen,
+            Err(error) => {
+                self.record_failure(set, &error).await?;
+                return Err(error);
+            }
+        };
+        let plan = plan(desired, &seen);
+        debug!(instance_set = %desired.name, steps = plan.steps.len(), waiting = ?plan.waiting, "planned");
+        let mut version = set.resource_version();
+        let mut recorded = set.status.clone().unwrap_or_default();
+        if let Some(draft) = plan.status.as_ref().filter(|draft| draft.first) {
+            let status = finished(draft, desired, None);
+            version = self.record(set, &status, &recorded, version).await?;
+            recorded = status;
+        }
+        let applied = self.apply(set, desired, &plan).await;
+        if plan.steps.contains(&Step::AddFinalizer) || plan.steps.contains(&Step::RemoveFinalizer) {
+            // The object has moved on by our own write; its new version triggers the next round.
+            applied?;
+            return Ok(Action::requeue(CONFLICT));
+        }
+        if let Some(draft) = &plan.status {
+            let status = finished(draft, desired, Some(applied.as_ref().err()));
+            self.record(set, &status, &recorded, version).await?;
+        }
+        applied?;
+        Ok(next(&plan))
+    }
+
+    async fn apply(&self, set: &InstanceSet, desired: &Desired, plan: &Plan) -> Result<(), Error> {
+        let applier = Applier::new(&self.client, desired);
+        for step in &plan.steps {
+            info!(instance_set = %desired.name, step = %events::summary(step), "step");
+            applier.take(step).await?;
+            events::taken(&self.recorder, set, step).await;
+        }
+        Ok(())
+    }
+
+    /// Writes the status if it differs from what is recorded; returns the object's newest version.
+    async fn record(
+        &self,
+        set: &InstanceSet,
+        status: &InstanceSetStatus,
+        recorded: &InstanceSetStatus,
+        version: Option<String>,
+    ) -> Result<Option<String>, Error> {
+        if status == recorded {
+            return Ok(version);
+        }
+        let body = json!({
+            "apiVersion": InstanceSet::api_version(&()),
+            "kind": InstanceSet::kind(&()),
+            "metadata": { "name": set.name_any(), "resourceVersion": version },
+            "status": status,
+        });
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let written =
+            self.sets(set).patch_status(&set.name_any(), &params, &Patch::Apply(body)).await;
+        let written = written.map_err(|source| Error::write("record the status", source))?;
+        Ok(written.resource_version())
+    }
+
+    /// Makes an error visible in the status (C7), leaving the rest of it as it is.
+    async fn record_failure(&self, set: &InstanceSet, error: &Error) -> Result<(), Error> {
+        let recorded = set.status.clone().unwrap_or_default();
+        let mut status = recorded.clone();
+        let now = Time(Timestamp::now());
+        let seen = [reconciled(Some(error))];
+        condition::record(&mut status.conditions, &seen, set.metadata.generation, &now);
+        status.message = Some(error.to_string());
+        self.record(set, &status, &recorded, set.resource_version()).await.map(drop)
+    }
+
+    fn sets(&self, set: &InstanceSet) -> Api<InstanceSet> {
+        Api::namespaced(self.client.clone(), &set.namespace().unwrap_or_default())
+    }
+}
+
+/// The draft with times, and with the outcome of the steps when they have been taken.
+fn finished(draft: &Draft, desired: &Desired, outcome: Option<Option<&Error>>) -> InstanceSetStatus {
+    let mut status = draft.status.clone();
+    let now = Time(Timestamp::now());
+    let mut seen = draft.observations.clone();
+    if let Some(error) = outcome {
+        seen.push(reconciled(error));
+        if let Some(error) = error {
+            status.message = Some(error.to_string());
+        }
+    }
+    condition::record(&mut status.conditions, &seen, desired.generation, &now);
+    status
+}
+
+fn reconciled(error: Option<&Error>) -> Observation {
+    let kind = ConditionType::Reconciled;
+    match error {
+        None => Observation::new(kind, true, Reason::ReconcileSucceeded, ""),
+        Some(error) => Observation::new(kind, false, Reason::ReconcileFailed, error.to_string()),
+    }
+}
+
+/// When to look again, if nothing wakes us before.
+fn next(plan: &Plan) -> Action {
+    let in_etcd = |step: &Step| step.changes_membership() || matches!(step, Step::Switchover { .. });
+    if plan.steps.iter().any(in_etcd) {
+        return Action::requeue(STEPPED);
+    }
+    if plan.waiting.iter().any(Waiting::moves_by_itself) {
+        return Action::requeue(MOVING);
+    }
+    let available = plan.status.as_ref().is_none_or(|draft| {
+        draft.status.available_replicas == draft.status.ready_replicas
+    });
+    if !available || !plan.steps.is_empty() || plan.waiting.iter().any(|w| *w != Waiting::Paused) {
+        return Action::requeue(HELD_UP);
+    }
+    Action::requeue(BACKSTOP)
+}

@@ -1,0 +1,65 @@
+//! What can fail between the API server, the agents and an InstanceSet.
+
+use etcd_operator_api::opaque::NotOfType;
+
+/// A failed action.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The spec cannot be read; only a new one helps.
+    #[error(transparent)]
+    Spec(#[from] NotOfType),
+    /// The API server did not give what was asked for.
+    #[error("failed to read {what}: {source}")]
+    Read {
+        /// What.
+        what: &'static str,
+        /// Why.
+        source: Box<kube::Error>,
+    },
+    /// The API server did not take a write.
+    #[error("failed to {what}: {source}")]
+    Write {
+        /// What.
+        what: String,
+        /// Why.
+        source: Box<kube::Error>,
+    },
+    /// The agents' token is not there.
+    #[error("failed to read the agents' token: secret {secret} has no key token")]
+    Token {
+        /// The secret.
+        secret: String,
+    },
+    /// An agent did not carry out a change; it may have happened (M6).
+    #[error("failed to {what}: {source}")]
+    Act {
+        /// What.
+        what: String,
+        /// Why.
+        source: crate::agent::Error,
+    },
+    /// The reconcile took too long.
+    #[error("failed to finish in {0} s")]
+    Late(u64),
+}
+
+impl Error {
+    pub(super) fn read(what: &'static str, source: kube::Error) -> Self {
+        Error::Read { what, source: Box::new(source) }
+    }
+
+    pub(super) fn write(what: impl Into<String>, source: kube::Error) -> Self {
+        Error::Write { what: what.into(), source: Box::new(source) }
+    }
+
+    /// True when somebody else wrote in between: looking again at once is right.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        match self {
+            Error::Write { source, .. } => {
+                matches!(source.as_ref(), kube::Error::Api(status) if status.code == 409)
+            }
+            _ => false,
+        }
+    }
+}

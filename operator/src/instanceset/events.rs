@@ -1,0 +1,75 @@
+//! Steps and failures as events of the InstanceSet, in words for a user. Never fails a reconcile.
+
+use etcd_operator_api::InstanceSet;
+use kube::Resource;
+use kube::runtime::events::{Event, EventType, Recorder};
+use tracing::debug;
+
+use super::error::Error;
+use super::plan::Step;
+
+/// One line about a step, for logs and events.
+#[must_use]
+pub fn summary(step: &Step) -> String {
+    let name = |meta: &kube::api::ObjectMeta| meta.name.clone().unwrap_or_default();
+    match step {
+        Step::AddFinalizer => "add the finalizer".to_owned(),
+        Step::RemoveFinalizer => "remove the finalizer".to_owned(),
+        Step::ApplyService(service) => format!("apply service {}", name(&service.metadata)),
+        Step::CreateClaim(claim) => format!("create claim {}", name(&claim.metadata)),
+        Step::DeleteClaim { name, .. } => format!("delete claim {name}"),
+        Step::RetireClaim { name, .. } => format!("keep claim {name} of a member that has left"),
+        Step::ReleaseClaim { name, .. } => format!("leave claim {name} behind"),
+        Step::CreatePod(pod) => format!("create pod {}", name(&pod.metadata)),
+        Step::LabelPod { pod } => format!("label pod {}", name(&pod.metadata)),
+        Step::DeletePod { name, force, why, .. } => {
+            let how = if *force { "force pod away" } else { "delete pod" };
+            format!("{how} {name}: {why}")
+        }
+        Step::Switchover { from, to, .. } => format!("move leadership from {from} to {to}"),
+        Step::AddLearner { pod, .. } => format!("add {pod} as a learner"),
+        Step::Promote { pod, member, .. } => format!("give {pod} (member {member}) its vote"),
+        Step::RemoveMember { pod, member, why, .. } => {
+            format!("remove {pod} (member {member}): {why}")
+        }
+    }
+}
+
+/// Tells that a step was taken.
+pub(super) async fn taken(recorder: &Recorder, set: &InstanceSet, step: &Step) {
+    let action = match step {
+        Step::AddFinalizer | Step::RemoveFinalizer | Step::LabelPod { .. } => return,
+        Step::ApplyService(_) => "ApplyService",
+        Step::CreateClaim(_) => "CreateClaim",
+        Step::DeleteClaim { .. } => "DeleteClaim",
+        Step::RetireClaim { .. } | Step::ReleaseClaim { .. } => "KeepClaim",
+        Step::CreatePod(_) => "CreatePod",
+        Step::DeletePod { .. } => "DeletePod",
+        Step::Switchover { .. } => "Switchover",
+        Step::AddLearner { .. } => "AddLearner",
+        Step::Promote { .. } => "Promote",
+        Step::RemoveMember { .. } => "RemoveMember",
+    };
+    publish(recorder, set, EventType::Normal, action, summary(step)).await;
+}
+
+/// Tells that a reconcile failed.
+pub(super) async fn failed(recorder: &Recorder, set: &InstanceSet, error: &Error) {
+    publish(recorder, set, EventType::Warning, "ReconcileFailed", error.to_string()).await;
+}
+
+async fn publish(
+    recorder: &Recorder,
+    set: &InstanceSet,
+    type_: EventType,
+    reason: &str,
+    note: String,
+) {
+    let action = reason.to_owned();
+    // The API server takes 1024 characters.
+    let note: String = note.chars().take(1000).collect();
+    let event = Event { type_, reason: action.clone(), note: Some(note), action, secondary: None };
+    if let Err(error) = recorder.publish(&event, &set.object_ref(&())).await {
+        debug!(%error, "an event is lost");
+    }
+}

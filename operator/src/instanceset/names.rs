@@ -1,0 +1,26 @@
+//! Keys that this room writes on its children, and the environment it gives to containers. Constants only.
+
+/// Annotation of claims: identifier (hexadecimal) of the member that the claim was made for by a join.
+pub const JOIN: &str = "workloads.kubeblocks.io/join-member-id";
+/// Annotation of claims that were kept when their member left; never used again by a member as it is (M10).
+pub const RETIRED: &str = "workloads.kubeblocks.io/retired";
+/// Annotation of pods: the raft index (decimal) that its member must have applied to count as caught up (P9).
+pub const CATCH_UP: &str = "workloads.kubeblocks.io/catch-up-index";
+
+/// Name of the container that runs etcd.
+pub const ETCD_CONTAINER: &str = "etcd";
+/// Name of the container that runs the agent.
+pub const AGENT_CONTAINER: &str = "kbagent";
+
+/// UID of the Cluster.
+pub const ENV_CLUSTER_UID: &str = "KB_CLUSTER_UID";
+/// Domain of the pods' host names.
+pub const ENV_HEADLESS_DOMAIN: &str = "KB_HEADLESS_DOMAIN";
+/// DNS name of the leader's service.
+pub const ENV_LEADER_SERVICE: &str = "KB_LEADER_SERVICE";
+/// Pods that bootstrap the cluster.
+pub const ENV_BOOTSTRAP: &str = "KB_BOOTSTRAP_MEMBERS";
+/// Identifier of the learner that the pod was made for.
+pub const ENV_JOIN: &str = "KB_JOIN_MEMBER_ID";
+/// Pods to ask for the member list.
+pub const ENV_PEERS: &str = "KB_PEERS";

@@ -1,0 +1,165 @@
+//! What was seen of an InstanceSet's world, as plain data. No client, no clock: ages are numbers.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Service;
+use kbagent_protocol::{EtcdState, Id, Member, MemberList, MemberStatus, MemberView};
+
+/// Something read, or the reason why it is not known. Unknown is never absent (M5).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reading<T> {
+    /// Read just now.
+    Known(T),
+    /// Not read, and why.
+    Unknown(String),
+}
+
+impl<T> Reading<T> {
+    /// The value, if it is known.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Reading::Known(value) => Some(value),
+            Reading::Unknown(_) => None,
+        }
+    }
+}
+
+/// All that a plan is made of, beside the wish.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observed {
+    /// Pods by name.
+    pub pods: BTreeMap<String, PodSeen>,
+    /// Claims by name.
+    pub claims: BTreeMap<String, ClaimSeen>,
+    /// The headless service.
+    pub service: Option<Service>,
+    /// The member list, read linearizably.
+    pub members: Reading<MemberList>,
+}
+
+/// State of the node that a pod was given to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeSeen {
+    /// No node yet.
+    Unassigned,
+    /// The node is ready.
+    Ready,
+    /// The node's kubelet is not heard; its pods may still run (P5).
+    NotReady,
+    /// An administrator has declared that nothing runs on the node any more.
+    OutOfService,
+    /// There is no such node.
+    Gone,
+}
+
+impl NodeSeen {
+    /// True when no process of the pod can still run.
+    #[must_use]
+    pub fn is_dead(self) -> bool {
+        matches!(self, NodeSeen::OutOfService | NodeSeen::Gone)
+    }
+}
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodSeen {
+    /// Identity of this incarnation.
+    pub uid: String,
+    /// Revision of the template it was made of.
+    pub revision: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// True when it runs in the service's eyes.
+    pub ready: bool,
+    /// Seconds since it became ready.
+    pub ready_seconds: i64,
+    /// Seconds since it was made.
+    pub age_seconds: i64,
+    /// True when it is being deleted.
+    pub terminating: bool,
+    /// True when all its containers have ended for good (evicted, node shut down).
+    pub ended: bool,
+    /// Why its containers cannot run (image, crash loop, no node), if so.
+    pub broken: Option<String>,
+    /// Its node.
+    pub node: NodeSeen,
+    /// Its address.
+    pub ip: Option<String>,
+    /// True when this InstanceSet controls it.
+    pub owned: bool,
+    /// The member it was made for, when it joins as a learner.
+    pub join: Option<Id>,
+    /// What its agent said last.
+    pub view: Option<MemberView>,
+    /// True when the agent is heard now.
+    pub heard: bool,
+}
+
+impl PodSeen {
+    /// What etcd says, if it answers now.
+    #[must_use]
+    pub fn status(&self) -> Option<&MemberStatus> {
+        let view = self.view.as_ref().filter(|_| self.heard)?;
+        match view.etcd {
+            EtcdState::Running => view.status.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Why the agent does not let etcd start, if so.
+    #[must_use]
+    pub fn refused(&self) -> Option<(&str, &str)> {
+        match &self.view.as_ref().filter(|_| self.heard)?.etcd {
+            EtcdState::Refused { code, message } => Some((code, message)),
+            _ => None,
+        }
+    }
+
+    /// True when the member takes part: it answers and follows, or is, a leader.
+    #[must_use]
+    pub fn takes_part(&self) -> bool {
+        !self.terminating && self.status().is_some_and(|status| status.leader_id.is_some())
+    }
+}
+
+/// A claim.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClaimSeen {
+    /// Identity of this incarnation.
+    pub uid: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// True when it is being deleted: its data goes with the pod that still uses it.
+    pub terminating: bool,
+    /// Why its data can never be reached again, if so (its only node is gone).
+    pub lost: Option<String>,
+    /// True when this InstanceSet controls it.
+    pub owned: bool,
+}
+
+impl ClaimSeen {
+    /// The member that the claim was made for, when it was made for a learner.
+    #[must_use]
+    pub fn join(&self) -> Option<Id> {
+        self.annotations.get(super::names::JOIN)?.parse().ok()
+    }
+
+    /// True for a claim that was kept when its member left.
+    #[must_use]
+    pub fn retired(&self) -> bool {
+        self.annotations.contains_key(super::names::RETIRED)
+    }
+}
+
+/// The pod name in a member's peer URL, `http://{pod}.{domain}:2380` (M4).
+#[must_use]
+pub fn pod_of<'a>(member: &'a Member, domain: &str) -> Option<&'a str> {
+    member.peer_urls.iter().find_map(|url| {
+        let host = url.split_once("://")?.1.split(':').next()?;
+        host.strip_suffix(domain)?.strip_suffix('.')
+    })
+}

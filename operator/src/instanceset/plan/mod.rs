@@ -1,0 +1,73 @@
+//! PURE: what an InstanceSet shall be and what was seen of it -> what to do next, in order, and why not more.
+//!
+//! No client, no clock, no randomness, no environment. A plan leaves nothing to decide to `apply`; whatever is
+//! not done carries a reason. Every rule of docs/hazards.md that concerns members has its home here.
+
+pub mod bootstrap;
+pub mod check;
+pub mod membership;
+pub mod pods;
+pub mod rollout;
+pub mod safety;
+pub mod services;
+pub mod slots;
+pub mod status;
+pub mod steps;
+pub mod teardown;
+pub mod volumes;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod world;
+
+pub use steps::{Plan, Step, Via, Waiting};
+
+use super::desired::Desired;
+use super::observed::Observed;
+
+/// Decides.
+#[must_use]
+pub fn plan(desired: &Desired, seen: &Observed) -> Plan {
+    let mut plan = Plan::default();
+    if desired.deleting {
+        teardown::plan(desired, seen, &mut plan);
+        return plan;
+    }
+    let latch = bootstrap::latch(desired, seen);
+    decide(desired, seen, &latch, &mut plan);
+    plan.status = Some(status::status(desired, seen, &latch, &plan));
+    debug_assert!(
+        check::lint(desired, seen, &plan).is_empty(),
+        "the plan breaks a rule: {:?}",
+        check::lint(desired, seen, &plan)
+    );
+    plan
+}
+
+fn decide(desired: &Desired, seen: &Observed, latch: &bootstrap::Latch, plan: &mut Plan) {
+    if desired.paused {
+        plan.waiting.push(Waiting::Paused);
+        return;
+    }
+    if !desired.has_finalizer {
+        plan.steps.push(Step::AddFinalizer);
+    }
+    services::plan(desired, seen, plan);
+    if let Some(mismatch) = latch.mismatch() {
+        plan.waiting.push(mismatch);
+        return;
+    }
+    if desired.stop {
+        teardown::stop(desired, seen, plan);
+        return;
+    }
+    if !latch.bootstrapped() {
+        bootstrap::plan(desired, seen, latch, plan);
+        return;
+    }
+    let facts = slots::plan(desired, seen, latch, plan);
+    let safety = safety::Safety::of(desired, seen, &facts);
+    let quiet = membership::plan(desired, seen, &facts, &safety, plan);
+    rollout::plan(desired, seen, &safety, quiet, plan);
+}

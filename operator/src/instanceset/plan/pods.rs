@@ -1,0 +1,150 @@
+//! The pod of a member. Builder only; the template is the component definition's.
+
+use std::collections::BTreeMap;
+
+use etcd_operator_api::{labels, names};
+use k8s_openapi::api::core::v1::{
+    Container, EnvVar, PersistentVolumeClaimVolumeSource, Pod, PodSpec, Volume,
+};
+use kbagent_protocol::Id;
+use kube::api::ObjectMeta;
+use sha2::{Digest, Sha256};
+
+use crate::instanceset::desired::Desired;
+use crate::instanceset::names as keys;
+use crate::instanceset::observed::Observed;
+
+/// What a pod is made for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Purpose<'a> {
+    /// The set it bootstraps with; only before the cluster's identifier is latched (B2).
+    pub bootstrap: Option<&'a [String]>,
+    /// The learner it starts as; only for a claim made for that learner (M11).
+    pub join: Option<Id>,
+    /// Raft index that its member must have applied to count as caught up (P9).
+    pub catch_up: u64,
+}
+
+/// Name of the template's state: pods of another one are outdated.
+#[must_use]
+pub fn revision(desired: &Desired) -> String {
+    let restart = desired
+        .template
+        .metadata
+        .as_ref()
+        .and_then(|meta| meta.annotations.as_ref()?.get(labels::RESTART));
+    let state = serde_json::json!([desired.template.spec, restart]);
+    let digest = Sha256::digest(state.to_string().as_bytes());
+    digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Labels of all children that belong to a pod.
+#[must_use]
+pub fn labels(desired: &Desired, pod: &str) -> BTreeMap<String, String> {
+    let meta = desired.template.metadata.as_ref();
+    let mut all = meta.and_then(|meta| meta.labels.clone()).unwrap_or_default();
+    all.extend(desired.labels.clone());
+    let own = [
+        (labels::POD_NAME, pod),
+        (labels::WORKLOAD_MANAGED_BY, labels::WORKLOAD_MANAGED_BY_VALUE),
+        (labels::WORKLOAD_INSTANCE, desired.name.as_str()),
+        (labels::RELEASE_PHASE, labels::RELEASE_PHASE_STABLE),
+    ];
+    all.extend(own.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    // The role is the role path's to write.
+    all.remove(labels::ROLE);
+    all
+}
+
+/// The pod of the member `name`.
+#[must_use]
+pub fn build(desired: &Desired, name: &str, purpose: &Purpose<'_>) -> Pod {
+    let mut own = labels(desired, name);
+    own.insert(labels::REVISION.to_owned(), revision(desired));
+    let meta = desired.template.metadata.as_ref();
+    let mut annotations = meta.and_then(|meta| meta.annotations.clone()).unwrap_or_default();
+    annotations.insert(keys::CATCH_UP.to_owned(), purpose.catch_up.to_string());
+    let mut spec = desired.template.spec.clone().unwrap_or_default();
+    spec.hostname = Some(name.to_owned());
+    spec.subdomain = Some(desired.name.headless());
+    mount_claims(desired, name, &mut spec);
+    let variables = environment(desired, purpose);
+    for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+        give(container, &variables);
+    }
+    Pod {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(desired.namespace.clone()),
+            labels: Some(own),
+            annotations: Some(annotations),
+            owner_references: Some(vec![desired.owner.clone()]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(spec),
+        status: None,
+    }
+}
+
+/// The metadata that `pod` lacks, when its template's labels or annotations were changed or its own were edited.
+#[must_use]
+pub fn relabel(desired: &Desired, name: &str, seen: &Observed) -> Option<Pod> {
+    let pod = seen.pods.get(name)?;
+    let labels = labels(desired, name);
+    let meta = desired.template.metadata.as_ref();
+    let mut annotations = meta.and_then(|meta| meta.annotations.clone()).unwrap_or_default();
+    // A new value of it is a wish for a restart, and must stay visible as one until the pod is new.
+    annotations.remove(labels::RESTART);
+    let lacks = |live: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>| {
+        wanted.iter().any(|(key, value)| live.get(key) != Some(value))
+    };
+    if !lacks(&pod.labels, &labels) && !lacks(&pod.annotations, &annotations) {
+        return None;
+    }
+    Some(Pod {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(desired.namespace.clone()),
+            uid: Some(pod.uid.clone()),
+            labels: Some(labels),
+            annotations: Some(annotations),
+            ..ObjectMeta::default()
+        },
+        ..Pod::default()
+    })
+}
+
+fn mount_claims(desired: &Desired, pod: &str, spec: &mut PodSpec) {
+    let volumes = spec.volumes.get_or_insert_default();
+    for template in &desired.claims {
+        volumes.retain(|volume| volume.name != template.name);
+        volumes.push(Volume {
+            name: template.name.clone(),
+            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                claim_name: names::claim(&template.name, pod),
+                read_only: None,
+            }),
+            ..Volume::default()
+        });
+    }
+}
+
+fn environment(desired: &Desired, purpose: &Purpose<'_>) -> Vec<(String, String)> {
+    let mut all: Vec<(String, String)> =
+        desired.vars.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    if let Some(members) = purpose.bootstrap {
+        all.push((keys::ENV_BOOTSTRAP.to_owned(), members.join(",")));
+    }
+    if let Some(member) = purpose.join {
+        all.push((keys::ENV_JOIN.to_owned(), member.to_string()));
+    }
+    all
+}
+
+fn give(container: &mut Container, variables: &[(String, String)]) {
+    let env = container.env.get_or_insert_default();
+    for (name, value) in variables {
+        env.retain(|known| known.name != *name);
+        env.push(EnvVar { name: name.clone(), value: Some(value.clone()), value_from: None });
+    }
+}

@@ -1,0 +1,87 @@
+//! The headless service that gives pods their host names. The only headless one over these pods (N2).
+
+use std::collections::BTreeMap;
+
+use etcd_operator_api::labels;
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::api::ObjectMeta;
+use serde_json::Value;
+
+use super::{Plan, Step};
+use crate::instanceset::desired::Desired;
+use crate::instanceset::observed::Observed;
+
+/// Applies the service where it lacks or was edited.
+pub fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
+    let wanted = build(desired);
+    let live = seen.service.as_ref();
+    if !live.is_some_and(|live| covers(live, &wanted)) {
+        plan.steps.push(Step::ApplyService(Box::new(wanted)));
+    }
+}
+
+/// The service.
+#[must_use]
+pub fn build(desired: &Desired) -> Service {
+    let mut own = BTreeMap::from([
+        (labels::WORKLOAD_MANAGED_BY.to_owned(), labels::WORKLOAD_MANAGED_BY_VALUE.to_owned()),
+        (labels::WORKLOAD_INSTANCE.to_owned(), desired.name.to_string()),
+    ]);
+    own.extend(desired.labels.clone());
+    let containers = desired.template.spec.iter().flat_map(|spec| &spec.containers);
+    let ports = containers.flat_map(|container| container.ports.iter().flatten()).map(|port| {
+        let number = port.container_port;
+        ServicePort {
+            name: Some(port.name.clone().unwrap_or_else(|| format!("port-{number}"))),
+            port: number,
+            protocol: Some(port.protocol.clone().unwrap_or_else(|| "TCP".to_owned())),
+            target_port: Some(IntOrString::Int(number)),
+            ..ServicePort::default()
+        }
+    });
+    let mut selector = desired.labels.clone();
+    selector
+        .insert(labels::RELEASE_PHASE.to_owned(), labels::RELEASE_PHASE_STABLE.to_owned());
+    let annotations = desired.service_annotations.clone();
+    Service {
+        metadata: ObjectMeta {
+            name: Some(desired.name.headless()),
+            namespace: Some(desired.namespace.clone()),
+            labels: Some(own),
+            annotations: (!annotations.is_empty()).then_some(annotations),
+            owner_references: Some(vec![desired.owner.clone()]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(ServiceSpec {
+            cluster_ip: Some("None".to_owned()),
+            ports: Some(ports.collect()),
+            selector: Some(selector),
+            // Peers must find each other before any of them is ready (N1).
+            publish_not_ready_addresses: Some(true),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// True when `live` has all that `wanted` says; what it has beyond is the API server's or the user's business.
+fn covers(live: &Service, wanted: &Service) -> bool {
+    match (serde_json::to_value(live), serde_json::to_value(wanted)) {
+        (Ok(live), Ok(wanted)) => contains(&live, &wanted),
+        _ => false,
+    }
+}
+
+fn contains(live: &Value, wanted: &Value) -> bool {
+    match (live, wanted) {
+        (Value::Object(live), Value::Object(wanted)) => wanted
+            .iter()
+            .all(|(key, value)| live.get(key).is_some_and(|live| contains(live, value))),
+        (Value::Array(live), Value::Array(wanted)) => {
+            live.len() == wanted.len()
+                && live.iter().zip(wanted).all(|(live, wanted)| contains(live, wanted))
+        }
+        (live, wanted) => live == wanted,
+    }
+}

@@ -1,0 +1,352 @@
+//! Each pod name with its claims, after bootstrap: what is made again, what goes, and whose data is lost.
+//!
+//! A member that has its data is simply brought back, in parallel with all others and without asking etcd. One
+//! that has not is named as lost; `membership` replaces it: remove by identifier -> pod gone -> claim gone ->
+//! learner added -> claim and pod for that learner -> vote (M3, M10, M11, M19). Each stage is read off the
+//! world anew, so a crash between any two loses nothing.
+
+use std::collections::BTreeSet;
+
+use etcd_operator_api::{labels, names};
+use kbagent_protocol::{Id, Member};
+
+use super::bootstrap::Latch;
+use super::pods::{self, Purpose};
+use super::{Plan, Step, Waiting, volumes};
+use crate::instanceset::desired::Desired;
+use crate::instanceset::observed::{ClaimSeen, Observed, PodSeen, Reading, pod_of};
+
+/// What the slots tell the other rooms.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facts {
+    /// Members with their pods' names; `None` for one that is nobody's here.
+    pub members: Reading<Vec<(Option<String>, Member)>>,
+    /// Members whose data is gone, and why.
+    pub lost: Vec<(String, Member, String)>,
+    /// Wanted pods without member, pod and claim.
+    pub missing: Vec<String>,
+}
+
+/// Whose turn it is with a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodTurn {
+    /// There is none.
+    Absent,
+    /// It is there to stay.
+    Lives,
+    /// It is going, or a step is planned that makes it go.
+    Busy,
+}
+
+/// A slot's data.
+enum Data<'a> {
+    /// All claims are there.
+    Whole(Vec<(String, &'a ClaimSeen)>),
+    /// No claim is there.
+    Absent,
+    /// A claim is going, missing beside others, or can never be reached again; with the claims that can be deleted.
+    Broken { why: String, left: Vec<(String, &'a ClaimSeen)>, going: Option<String> },
+}
+
+/// What the member list says of a slot.
+enum Place<'a> {
+    Unknown(&'a str),
+    Absent,
+    Member(&'a Member),
+}
+
+/// Plans pods and claims of all slots.
+pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) -> Facts {
+    let mut facts = Facts {
+        members: members(desired, seen, latch),
+        lost: Vec::new(),
+        missing: Vec::new(),
+    };
+    let list = facts.members.clone();
+    let mut rest = Plan::default();
+    for pod in names_of(desired, seen, &list) {
+        let place = match &list {
+            Reading::Unknown(why) => Place::Unknown(why),
+            Reading::Known(list) => list
+                .iter()
+                .find(|(name, _)| name.as_deref() == Some(pod.as_str()))
+                .map_or(Place::Absent, |(_, member)| Place::Member(member)),
+        };
+        let mut slot = Slot { desired, seen, pod: &pod, place, facts: &mut facts };
+        slot.plan(&mut rest);
+    }
+    // Claims before pods: a pod without its claim would wait, a claim without its pod does no harm.
+    let (first, later): (Vec<Step>, Vec<Step>) =
+        rest.steps.drain(..).partition(|step| matches!(step, Step::CreateClaim(_)));
+    plan.steps.extend(first);
+    plan.steps.extend(later);
+    plan.waiting.append(&mut rest.waiting);
+    facts
+}
+
+/// The list, with pods matched by peer URL (M4). A list of another cluster is no list (B5).
+fn members(
+    desired: &Desired,
+    seen: &Observed,
+    latch: &Latch,
+) -> Reading<Vec<(Option<String>, Member)>> {
+    let list = match &seen.members {
+        Reading::Unknown(why) => return Reading::Unknown(why.clone()),
+        Reading::Known(list) => list,
+    };
+    if latch.cluster.is_some_and(|cluster| cluster != list.cluster_id) {
+        return Reading::Unknown(format!("the answer is of cluster {}", list.cluster_id));
+    }
+    let domain = desired.domain();
+    let named = list.members.iter().map(|member| {
+        let pod = pod_of(member, &domain).filter(|pod| desired.name.ordinal(pod).is_some());
+        (pod.map(str::to_owned), member.clone())
+    });
+    Reading::Known(named.collect())
+}
+
+/// All names that anything exists for, lowest ordinal first.
+fn names_of(
+    desired: &Desired,
+    seen: &Observed,
+    list: &Reading<Vec<(Option<String>, Member)>>,
+) -> Vec<String> {
+    let claimed = seen.claims.values().filter_map(|claim| claim.labels.get(labels::POD_NAME));
+    let listed = list.known().into_iter().flatten().filter_map(|(pod, _)| pod.as_ref());
+    let all: BTreeSet<(u32, &String)> = desired
+        .members
+        .iter()
+        .chain(seen.pods.keys())
+        .chain(claimed)
+        .chain(listed)
+        .filter_map(|pod| Some((desired.name.ordinal(pod)?, pod)))
+        .collect();
+    all.into_iter().map(|(_, pod)| pod.clone()).collect()
+}
+
+/// Deals with a pod that has ended or whose node is dead, and tells whose turn it is.
+pub fn pod_turn(seen: &Observed, name: &str, plan: &mut Plan) -> PodTurn {
+    let Some(pod) = seen.pods.get(name) else {
+        return PodTurn::Absent;
+    };
+    if !pod.owned {
+        plan.waiting.push(Waiting::NotOurs { kind: "pod", name: name.to_owned() });
+        return PodTurn::Busy;
+    }
+    let mut delete = |force: bool, why: &str| {
+        plan.steps.push(delete_pod(name, pod, force, why));
+        PodTurn::Busy
+    };
+    if pod.node.is_dead() {
+        return delete(true, "its node is gone");
+    }
+    if pod.terminating {
+        plan.waiting.push(match pod.node {
+            crate::instanceset::observed::NodeSeen::NotReady => {
+                Waiting::NodeNotReady(name.to_owned())
+            }
+            _ => Waiting::PodTerminating(name.to_owned()),
+        });
+        return PodTurn::Busy;
+    }
+    if pod.ended {
+        return delete(false, "its containers have ended for good");
+    }
+    PodTurn::Lives
+}
+
+/// The step that deletes this incarnation of a pod.
+#[must_use]
+pub fn delete_pod(name: &str, pod: &PodSeen, force: bool, why: &str) -> Step {
+    Step::DeletePod { name: name.to_owned(), uid: pod.uid.clone(), force, why: why.to_owned() }
+}
+
+struct Slot<'a> {
+    desired: &'a Desired,
+    seen: &'a Observed,
+    pod: &'a str,
+    place: Place<'a>,
+    facts: &'a mut Facts,
+}
+
+impl Slot<'_> {
+    fn plan(&mut self, plan: &mut Plan) {
+        match pod_turn(self.seen, self.pod, plan) {
+            PodTurn::Busy => self.mind_data(),
+            PodTurn::Lives => self.living(plan),
+            PodTurn::Absent => self.absent(plan),
+        }
+    }
+
+    /// A pod that is going: its member is lost already when its data is.
+    fn mind_data(&mut self) {
+        if let Some(why) = self.broken() {
+            self.lose(&why);
+        }
+    }
+
+    fn living(&mut self, plan: &mut Plan) {
+        let Some(pod) = self.seen.pods.get(self.pod) else {
+            return;
+        };
+        if let Some(("ForeignData", message)) = pod.refused() {
+            let (pod, message) = (self.pod.to_owned(), message.to_owned());
+            plan.waiting.push(Waiting::ForeignData { pod, message });
+            return;
+        }
+        match self.place {
+            Place::Unknown(_) => {
+                if let Some((code, message)) = pod.refused() {
+                    let (code, message) = (code.to_owned(), message.to_owned());
+                    plan.waiting.push(Waiting::Refused { pod: self.pod.to_owned(), code, message });
+                }
+            }
+            // Removed, by us or by hand: its data must not be used again (M10).
+            Place::Absent => {
+                let why = "it is no member of the cluster";
+                plan.steps.push(delete_pod(self.pod, pod, false, why));
+            }
+            Place::Member(member) => {
+                let expected = member.name.is_empty() && pod.join == Some(member.id);
+                if let Some((code, message)) = pod.refused().filter(|_| !expected) {
+                    self.lose(&format!("{code}: {message}"));
+                } else if let Some(why) = self.broken() {
+                    self.lose(&why);
+                }
+            }
+        }
+    }
+
+    fn absent(&mut self, plan: &mut Plan) {
+        let wanted = self.desired.wants(self.pod);
+        match (self.data(), &self.place) {
+            (Data::Whole(claims), Place::Member(member)) => {
+                let made_for = claims.iter().find_map(|(_, claim)| claim.join());
+                let fresh = member.name.is_empty();
+                if fresh && made_for.is_some_and(|id| id != member.id) {
+                    // Data of an earlier member of this name: the new one must not find it (M10).
+                    self.delete_claims(&claims, plan);
+                } else {
+                    self.create(made_for.filter(|id| *id == member.id), plan);
+                }
+            }
+            (Data::Whole(claims), Place::Unknown(_)) => {
+                // Its data is there: it comes back as the member it was, without asking anybody.
+                if claims.iter().all(|(_, claim)| !claim.retired()) {
+                    self.create(claims.iter().find_map(|(_, claim)| claim.join()), plan);
+                }
+            }
+            (Data::Whole(claims), Place::Absent) => {
+                if wanted || !self.desired.keep_when_scaled {
+                    self.delete_claims(&claims, plan);
+                } else {
+                    self.retire(&claims, plan);
+                }
+            }
+            (Data::Absent, Place::Member(member)) => self.no_data(member, plan),
+            (Data::Absent, Place::Absent) if wanted => self.facts.missing.push(self.pod.to_owned()),
+            (Data::Absent, Place::Absent) => {}
+            (Data::Absent, Place::Unknown(why)) => {
+                plan.waiting.push(Waiting::MembersUnknown((*why).to_owned()));
+            }
+            (Data::Broken { why, left, going }, place) => {
+                if let Some(claim) = going {
+                    plan.waiting.push(Waiting::ClaimTerminating(claim));
+                }
+                match place {
+                    Place::Member(_) => self.lose(&why),
+                    Place::Absent => self.delete_claims(&left, plan),
+                    Place::Unknown(why) => {
+                        plan.waiting.push(Waiting::MembersUnknown((*why).to_owned()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// A member without pod and claim: a learner that was just added, or one that lost its data.
+    fn no_data(&mut self, member: &Member, plan: &mut Plan) {
+        if !(member.is_learner && member.name.is_empty()) {
+            self.lose("its claim is gone");
+            return;
+        }
+        if !self.desired.wants(self.pod) {
+            return;
+        }
+        for template in &self.desired.claims {
+            let claim = volumes::build(self.desired, template, self.pod, Some(member.id));
+            plan.steps.push(Step::CreateClaim(Box::new(claim)));
+        }
+        self.create(Some(member.id), plan);
+    }
+
+    fn create(&self, join: Option<Id>, plan: &mut Plan) {
+        let indexes = self.seen.pods.values().filter_map(|pod| Some(pod.status()?.raft_index));
+        let purpose =
+            Purpose { bootstrap: None, join, catch_up: indexes.max().unwrap_or_default() };
+        let pod = pods::build(self.desired, self.pod, &purpose);
+        plan.steps.push(Step::CreatePod(Box::new(pod)));
+    }
+
+    fn lose(&mut self, why: &str) {
+        if let Place::Member(member) = self.place {
+            self.facts.lost.push((self.pod.to_owned(), member.clone(), why.to_owned()));
+        }
+    }
+
+    fn delete_claims(&self, claims: &[(String, &ClaimSeen)], plan: &mut Plan) {
+        for (name, claim) in claims {
+            if claim.owned {
+                let (name, uid) = (name.clone(), claim.uid.clone());
+                plan.steps.push(Step::DeleteClaim { name, uid });
+            } else {
+                plan.waiting.push(Waiting::NotOurs { kind: "claim", name: name.clone() });
+            }
+        }
+    }
+
+    fn retire(&self, claims: &[(String, &ClaimSeen)], plan: &mut Plan) {
+        for (name, claim) in claims.iter().filter(|(_, claim)| !claim.retired()) {
+            let (name, uid) = (name.clone(), claim.uid.clone());
+            plan.steps.push(Step::RetireClaim { name, uid });
+        }
+    }
+
+}
+
+impl<'a> Slot<'a> {
+    /// Why the data of a pod that is there will not outlive it.
+    fn broken(&self) -> Option<String> {
+        match self.data() {
+            Data::Whole(_) => None,
+            Data::Absent => Some("its claim is gone".to_owned()),
+            Data::Broken { why, .. } => Some(why),
+        }
+    }
+
+    fn data(&self) -> Data<'a> {
+        let (seen, mut why, mut going) = (self.seen, None, None);
+        let mut left = Vec::new();
+        for template in &self.desired.claims {
+            let name = names::claim(&template.name, self.pod);
+            let Some(claim) = seen.claims.get(&name) else {
+                why = why.or_else(|| Some(format!("claim {name} is gone")));
+                continue;
+            };
+            if claim.terminating {
+                why = Some(format!("claim {name} is being deleted"));
+                going = Some(name);
+                continue;
+            }
+            if let Some(lost) = &claim.lost {
+                why = Some(lost.clone());
+            }
+            left.push((name, claim));
+        }
+        match why {
+            None => Data::Whole(left),
+            Some(_) if left.is_empty() && going.is_none() => Data::Absent,
+            Some(why) => Data::Broken { why, left, going },
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What is recorded of an InstanceSet: counts, latches, members, what is waited for. No times: `apply` adds them.
+
+use std::collections::BTreeMap;
+
+use etcd_operator_api::component_definition::ReplicaRole;
+use etcd_operator_api::condition::{ConditionType, Observation, Reason, Truth};
+use etcd_operator_api::instance_set::{
+    InstanceSetStatus, KnownMember, MemberStatus, WaitingOn,
+};
+use etcd_operator_api::{labels, names};
+
+use super::bootstrap::Latch;
+use super::pods;
+use super::safety::quorum;
+use super::steps::status_draft::Draft;
+use super::{Plan, Waiting};
+use crate::instanceset::desired::Desired;
+use crate::instanceset::observed::{Observed, PodSeen, pod_of};
+
+/// Most reasons that are recorded; the rest is more of the same.
+const MOST_REASONS: usize = 16;
+/// Seconds that a container may be unable to run before it counts as a failure: images are pulled meanwhile.
+const FAILURE_AFTER: i64 = 60;
+
+/// The status.
+#[must_use]
+pub fn status(desired: &Desired, seen: &Observed, latch: &Latch, plan: &Plan) -> Draft {
+    let before = &desired.recorded;
+    let revision = pods::revision(desired);
+    let owned = || seen.pods.values().filter(|pod| pod.owned);
+    let count = |test: &dyn Fn(&PodSeen) -> bool| {
+        i32::try_from(owned().filter(|pod| !pod.terminating && test(pod)).count()).unwrap_or(0)
+    };
+    let available = |pod: &PodSeen| pod.ready && pod.ready_seconds >= desired.min_ready_seconds;
+    let updated = count(&|pod| pod.revision == revision);
+    let all_updated = usize::try_from(updated).is_ok_and(|updated| updated == owned().count());
+    let current = match &before.current_revision {
+        Some(current) if !all_updated => current.clone(),
+        _ => revision.clone(),
+    };
+    let bootstrap = if latch.bootstrapped() || desired.stop {
+        before.bootstrap_members.clone()
+    } else {
+        latch.frozen.clone()
+    };
+    let waiting_on = reasons(&plan.waiting);
+    let status = InstanceSetStatus {
+        observed_generation: desired.generation,
+        replicas: i32::try_from(owned().count()).unwrap_or(0),
+        ready_replicas: count(&|pod| pod.ready),
+        available_replicas: count(&available),
+        current_replicas: count(&|pod| pod.revision == current),
+        updated_replicas: updated,
+        init_replicas: i32::try_from(bootstrap.len()).ok().filter(|members| *members > 0),
+        ready_init_replicas: before.ready_init_replicas,
+        current_revision: Some(current),
+        update_revision: Some(revision.clone()),
+        current_revisions: seen
+            .pods
+            .iter()
+            .map(|(name, pod)| (name.clone(), pod.revision.clone()))
+            .collect(),
+        update_revisions: desired
+            .members
+            .iter()
+            .map(|name| (name.clone(), revision.clone()))
+            .collect::<BTreeMap<_, _>>(),
+        conditions: before.conditions.clone(),
+        members_status: roles(desired, seen),
+        cluster_id: cluster_id(desired, latch),
+        bootstrap_members: bootstrap,
+        members: members(desired, seen, latch),
+        message: waiting_on.first().map(|first| first.message.clone()),
+        waiting_on,
+    };
+    let first = status.cluster_id != before.cluster_id
+        || status.bootstrap_members != before.bootstrap_members;
+    Draft { observations: observations(desired, seen, latch, plan), status, first }
+}
+
+/// A text that cannot be read is put right once members have told the truth; a sound one never changes.
+fn cluster_id(desired: &Desired, latch: &Latch) -> Option<String> {
+    latch.cluster.map(|id| id.to_string()).or_else(|| desired.recorded.cluster_id.clone())
+}
+
+fn reasons(waiting: &[Waiting]) -> Vec<WaitingOn> {
+    let mut all: Vec<WaitingOn> = Vec::new();
+    for reason in waiting.iter().take(MOST_REASONS) {
+        let new = WaitingOn { reason: reason.reason().to_owned(), message: message(reason) };
+        if !all.contains(&new) {
+            all.push(new);
+        }
+    }
+    all
+}
+
+/// The text without figures that move by themselves: a status is not a progress bar (C6).
+fn message(reason: &Waiting) -> String {
+    match reason {
+        Waiting::CatchingUp { pod, .. } => format!("learner {pod} is catching up"),
+        other => other.to_string(),
+    }
+}
+
+/// Ready pods with a declared role, leader first.
+fn roles(desired: &Desired, seen: &Observed) -> Vec<MemberStatus> {
+    let mut all: Vec<MemberStatus> = seen
+        .pods
+        .iter()
+        .filter(|(_, pod)| pod.ready && !pod.terminating && pod.owned)
+        .filter_map(|(name, pod)| {
+            let role = pod.labels.get(labels::ROLE)?;
+            let role: &ReplicaRole = desired.roles.iter().find(|known| known.name == *role)?;
+            Some(MemberStatus { pod_name: name.clone(), role: role.clone() })
+        })
+        .collect();
+    all.sort_by_key(|member| {
+        let ordinal = desired.name.ordinal(&member.pod_name);
+        (std::cmp::Reverse(member.role.update_priority), ordinal)
+    });
+    all
+}
+
+/// Members with their identifiers. Kept as they were while the list is not known.
+fn members(desired: &Desired, seen: &Observed, latch: &Latch) -> Vec<KnownMember> {
+    let Some(list) = seen.members.known().filter(|list| Some(list.cluster_id) == latch.cluster)
+    else {
+        return desired.recorded.members.clone();
+    };
+    let domain = desired.domain();
+    let mut all: Vec<KnownMember> = list
+        .members
+        .iter()
+        .map(|member| KnownMember {
+            pod_name: pod_of(member, &domain).unwrap_or_default().to_owned(),
+            member_id: member.id.to_string(),
+            is_learner: member.is_learner,
+        })
+        .collect();
+    all.sort_by_key(|member| desired.name.ordinal(&member.pod_name));
+    all
+}
+
+fn observations(
+    desired: &Desired,
+    seen: &Observed,
+    latch: &Latch,
+    plan: &Plan,
+) -> Vec<Observation> {
+    let lacking = |test: &dyn Fn(&PodSeen) -> bool| -> Vec<&str> {
+        let good = |name: &String| seen.pods.get(name).is_some_and(|pod| !pod.terminating && test(pod));
+        desired.members.iter().filter(|name| !good(name)).map(String::as_str).collect()
+    };
+    let told = |kind, lacking: Vec<&str>, good: Reason| {
+        let reason = if lacking.is_empty() { good } else { Reason::NotReady };
+        let names = serde_json::to_string(&lacking).unwrap_or_default();
+        let message = if lacking.is_empty() { String::new() } else { names };
+        Observation::new(kind, lacking.is_empty(), reason, message)
+    };
+    let available = |pod: &PodSeen| pod.ready && pod.ready_seconds >= desired.min_ready_seconds;
+    vec![
+        told(ConditionType::InstanceReady, lacking(&|pod| pod.ready), Reason::Ready),
+        told(ConditionType::InstanceAvailable, lacking(&available), Reason::Available),
+        failure(seen, plan),
+        quorate(desired, seen, latch, plan),
+        consistent(latch),
+    ]
+}
+
+fn failure(seen: &Observed, plan: &Plan) -> Observation {
+    let mut all: Vec<String> = seen
+        .pods
+        .iter()
+        .filter(|(_, pod)| pod.age_seconds > FAILURE_AFTER && !pod.ready)
+        .filter_map(|(name, pod)| Some(format!("pod {name}: {}", pod.broken.as_ref()?)))
+        .collect();
+    let grave = plan.waiting.iter().filter(|reason| {
+        matches!(
+            reason,
+            Waiting::ForeignData { .. } | Waiting::DataLost(_) | Waiting::NotOurs { .. }
+        )
+    });
+    all.extend(grave.map(ToString::to_string));
+    let reason = if all.is_empty() { Reason::Ready } else { Reason::InstanceFailure };
+    Observation::new(ConditionType::InstanceFailure, !all.is_empty(), reason, all.join("; "))
+}
+
+fn quorate(desired: &Desired, seen: &Observed, latch: &Latch, plan: &Plan) -> Observation {
+    let told = |truth: Truth, reason, text: &str| {
+        Observation::new(ConditionType::Quorate, truth, reason, text)
+    };
+    if let Some(lost) = plan.waiting.iter().find(|reason| matches!(reason, Waiting::DataLost(_))) {
+        return told(Truth::False, Reason::DataLost, &lost.to_string());
+    }
+    if !latch.bootstrapped() {
+        return told(Truth::False, Reason::NotBootstrapped, "the cluster has not formed yet");
+    }
+    if seen.members.known().is_some() {
+        return told(Truth::True, Reason::QuorumPresent, "");
+    }
+    let voters = || desired.recorded.members.iter().filter(|member| !member.is_learner);
+    let known = voters().count();
+    let gone = voters().filter(|member| is_dataless(desired, seen, &member.pod_name)).count();
+    if gone > 0 && known - gone < quorum(known) {
+        let text = format!("the data of {gone} of {known} voters is gone: restore a backup");
+        return told(Truth::False, Reason::DataLost, &text);
+    }
+    let taking_part = seen.pods.values().filter(|pod| pod.takes_part()).count();
+    if known > 0 && taking_part < quorum(known) {
+        let text = format!("fewer than {} of {known} voters have a leader", quorum(known));
+        return told(Truth::False, Reason::QuorumLost, &text);
+    }
+    told(Truth::Unknown, Reason::Unknown, "the member list was not read")
+}
+
+/// True when the data of a recorded voter is known to be gone (B6).
+fn is_dataless(desired: &Desired, seen: &Observed, pod: &str) -> bool {
+    let claims = desired.claims.iter().map(|template| names::claim(&template.name, pod));
+    let gone = |claim: &String| seen.claims.get(claim).is_none_or(|claim| claim.lost.is_some());
+    let refused = seen.pods.get(pod).and_then(PodSeen::refused);
+    claims.into_iter().any(|claim| gone(&claim)) || refused.is_some_and(|(code, _)| code == "DataLost")
+}
+
+fn consistent(latch: &Latch) -> Observation {
+    let kind = ConditionType::ClusterIdConsistent;
+    match latch.mismatch() {
+        Some(mismatch) => {
+            Observation::new(kind, false, Reason::ClusterIdMismatch, mismatch.to_string())
+        }
+        None => Observation::new(kind, true, Reason::ClusterIdMatches, ""),
+    }
+}

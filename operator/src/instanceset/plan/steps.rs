@@ -1,0 +1,301 @@
+//! The words of a plan: steps, the road an etcd change takes, and reasons for steps that are not taken.
+
+use std::net::IpAddr;
+
+use etcd_operator_api::instance_set::InstanceSetStatus;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use kbagent_protocol::Id;
+
+/// What to do, in order, and what is being waited for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// The status as it shall be recorded, without conditions' times.
+    pub status: Option<status_draft::Draft>,
+    /// Steps, to be taken in order; a failed one ends the round.
+    pub steps: Vec<Step>,
+    /// Steps that are not taken, and why.
+    pub waiting: Vec<Waiting>,
+}
+
+/// The draft of a status; its own module to keep the names short.
+pub mod status_draft {
+    use super::InstanceSetStatus;
+    use etcd_operator_api::condition::Observation;
+
+    /// A status whose conditions have no times yet.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct Draft {
+        /// All but the conditions, which are those of the recorded status.
+        pub status: InstanceSetStatus,
+        /// The conditions.
+        pub observations: Vec<Observation>,
+        /// True when the status holds something that must be on record before any step is taken (B1).
+        pub first: bool,
+    }
+}
+
+/// The agent that carries out a change of membership: a healthy voter, the leader when there is one (M7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Via {
+    /// Its pod.
+    pub pod: String,
+    /// Its address.
+    pub ip: IpAddr,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Puts the finalizer on the InstanceSet.
+    AddFinalizer,
+    /// Takes it off.
+    RemoveFinalizer,
+    /// Applies the headless service.
+    ApplyService(Box<Service>),
+    /// Creates a claim.
+    CreateClaim(Box<PersistentVolumeClaim>),
+    /// Deletes this incarnation of a claim.
+    DeleteClaim {
+        /// Name.
+        name: String,
+        /// Incarnation.
+        uid: String,
+    },
+    /// Marks a claim as left behind by its member (M10).
+    RetireClaim {
+        /// Name.
+        name: String,
+        /// Incarnation.
+        uid: String,
+    },
+    /// Makes a claim outlive the InstanceSet.
+    ReleaseClaim {
+        /// Name.
+        name: String,
+        /// Incarnation.
+        uid: String,
+    },
+    /// Creates a pod.
+    CreatePod(Box<Pod>),
+    /// Brings labels and annotations of a pod in line with its template.
+    LabelPod {
+        /// The pod, with metadata only.
+        pod: Box<Pod>,
+    },
+    /// Deletes this incarnation of a pod.
+    DeletePod {
+        /// Name.
+        name: String,
+        /// Incarnation.
+        uid: String,
+        /// True when no process of it can still run, so that nobody needs to confirm its end.
+        force: bool,
+        /// Why, for the event.
+        why: String,
+    },
+    /// Moves leadership.
+    Switchover {
+        /// The leader's agent.
+        via: Via,
+        /// The pod that leads.
+        from: String,
+        /// The pod that shall lead.
+        to: String,
+    },
+    /// Adds a pod as a learner.
+    AddLearner {
+        /// Who carries it out.
+        via: Via,
+        /// The pod.
+        pod: String,
+        /// Its full DNS name.
+        host: String,
+    },
+    /// Gives a learner its vote.
+    Promote {
+        /// Who carries it out.
+        via: Via,
+        /// The pod.
+        pod: String,
+        /// The member.
+        member: Id,
+    },
+    /// Removes a member.
+    RemoveMember {
+        /// Who carries it out.
+        via: Via,
+        /// The pod it lived in.
+        pod: String,
+        /// Its full DNS name: the member's peer URL must hold it (M4).
+        host: String,
+        /// The member.
+        member: Id,
+        /// Why, for the event.
+        why: String,
+    },
+}
+
+impl Step {
+    /// True for a step that changes etcd's membership.
+    #[must_use]
+    pub fn changes_membership(&self) -> bool {
+        matches!(
+            self,
+            Step::AddLearner { .. } | Step::Promote { .. } | Step::RemoveMember { .. }
+        )
+    }
+}
+
+/// Why a step is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Waiting {
+    /// The user paused the InstanceSet.
+    #[error("the InstanceSet is paused (spec.paused)")]
+    Paused,
+    /// The cluster has not formed yet.
+    #[error("members {0} are bootstrapping the cluster")]
+    Bootstrap(String),
+    /// A claim was lost before the cluster had formed.
+    #[error("claim {0} was lost before the cluster had formed; it is replaced once the others have formed it")]
+    ClaimLostEarly(String),
+    /// The member list is not known.
+    #[error("the member list is not known: {0}")]
+    MembersUnknown(String),
+    /// Members report different clusters.
+    #[error("members report cluster {found}, the cluster is {latched}: {pod} holds foreign data")]
+    ClusterIdMismatch {
+        /// The recorded cluster.
+        latched: String,
+        /// The reported one.
+        found: String,
+        /// By whom.
+        pod: String,
+    },
+    /// A pod is going.
+    #[error("pod {0} is terminating")]
+    PodTerminating(String),
+    /// A pod is on a node that is not heard.
+    #[error("pod {0} is on a node that is not ready: it may still run, so it is not replaced")]
+    NodeNotReady(String),
+    /// A claim is going.
+    #[error("claim {0} is terminating")]
+    ClaimTerminating(String),
+    /// An object of the name exists and belongs to somebody else.
+    #[error("{kind} {name} exists and belongs to somebody else")]
+    NotOurs {
+        /// Kind.
+        kind: &'static str,
+        /// Name.
+        name: String,
+    },
+    /// The agent found data of another cluster or member.
+    #[error("pod {pod} holds data that is not its own ({message}): clear or remove its claim")]
+    ForeignData {
+        /// The pod.
+        pod: String,
+        /// What the agent says.
+        message: String,
+    },
+    /// The agent does not let etcd start.
+    #[error("pod {pod} does not start etcd ({code}: {message}); its member is replaced once the member list is known")]
+    Refused {
+        /// The pod.
+        pod: String,
+        /// The agent's word.
+        code: String,
+        /// What it found.
+        message: String,
+    },
+    /// Too few voters are healthy for the change.
+    #[error("{what} waits for a quorum: {healthy} healthy voters would be left, {needed} are needed")]
+    Quorum {
+        /// The change.
+        what: String,
+        /// Voters that would be left.
+        healthy: usize,
+        /// Voters that are needed.
+        needed: usize,
+    },
+    /// The only member's data is gone.
+    #[error("the data of {0} is gone and no member is left that has it: restore a backup")]
+    DataLost(String),
+    /// A member has not started yet.
+    #[error("member of pod {0} has not started yet")]
+    MemberStarting(String),
+    /// A learner copies data.
+    #[error("learner {pod} has applied index {applied} of {leader}")]
+    CatchingUp {
+        /// The pod.
+        pod: String,
+        /// Index it has applied.
+        applied: u64,
+        /// Index the leader has.
+        leader: u64,
+    },
+    /// A change of membership is going on.
+    #[error("{what} waits until the change of member {pod} has ended")]
+    ChangeGoingOn {
+        /// What waits.
+        what: String,
+        /// The pod whose member is being changed.
+        pod: String,
+    },
+    /// No agent of a healthy voter can be asked.
+    #[error("{what} waits for a healthy voter whose agent answers")]
+    NoVoter {
+        /// What waits.
+        what: String,
+    },
+    /// Somebody else's member is in the list.
+    #[error("member {0} is in the cluster and belongs to no pod of this InstanceSet")]
+    Stranger(String),
+    /// A pod is not back yet.
+    #[error("the update waits for pod {pod}: {why}")]
+    Update {
+        /// The pod.
+        pod: String,
+        /// What it lacks.
+        why: String,
+    },
+    /// The strategy leaves the update to the user.
+    #[error("{0} pods have an old revision and are updated when the user deletes them")]
+    OnDelete(usize),
+}
+
+impl Waiting {
+    /// The reason in one word.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Waiting::Paused => "Paused",
+            Waiting::Bootstrap(_) => "Bootstrap",
+            Waiting::ClaimLostEarly(_) => "ClaimLostEarly",
+            Waiting::MembersUnknown(_) => "MembersUnknown",
+            Waiting::ClusterIdMismatch { .. } => "ClusterIDMismatch",
+            Waiting::PodTerminating(_) => "PodTerminating",
+            Waiting::NodeNotReady(_) => "NodeNotReady",
+            Waiting::ClaimTerminating(_) => "ClaimTerminating",
+            Waiting::NotOurs { .. } => "NotOurs",
+            Waiting::ForeignData { .. } => "ForeignData",
+            Waiting::Refused { .. } => "Refused",
+            Waiting::Quorum { .. } => "Quorum",
+            Waiting::DataLost(_) => "DataLost",
+            Waiting::MemberStarting(_) => "MemberStarting",
+            Waiting::CatchingUp { .. } => "CatchingUp",
+            Waiting::ChangeGoingOn { .. } => "ChangeGoingOn",
+            Waiting::NoVoter { .. } => "NoVoter",
+            Waiting::Stranger(_) => "Stranger",
+            Waiting::Update { .. } => "Update",
+            Waiting::OnDelete(_) => "OnDelete",
+        }
+    }
+
+    /// True when something moves without any object changing, so that looking again soon pays.
+    #[must_use]
+    pub fn moves_by_itself(&self) -> bool {
+        matches!(
+            self,
+            Waiting::CatchingUp { .. } | Waiting::MemberStarting(_) | Waiting::Update { .. }
+        )
+    }
+}

@@ -1,0 +1,48 @@
+//! Taking members down: all for good with the InstanceSet, or all for a while. Never touches membership (C4, M15).
+
+use super::slots::{PodTurn, delete_pod, pod_turn};
+use super::{Plan, Step, Waiting};
+use crate::instanceset::desired::Desired;
+use crate::instanceset::observed::Observed;
+
+/// The InstanceSet is being deleted: pods, then claims by policy, then the finalizer.
+pub fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
+    if !desired.has_finalizer {
+        return;
+    }
+    if stop_pods(seen, "the InstanceSet is being deleted", plan) {
+        return;
+    }
+    let mut left = false;
+    for (name, claim) in seen.claims.iter().filter(|(_, claim)| claim.owned) {
+        let (name, uid) = (name.clone(), claim.uid.clone());
+        if desired.keep_when_deleted {
+            plan.steps.push(Step::ReleaseClaim { name, uid });
+        } else {
+            left = true;
+            if claim.terminating {
+                plan.waiting.push(Waiting::ClaimTerminating(name));
+            } else {
+                plan.steps.push(Step::DeleteClaim { name, uid });
+            }
+        }
+    }
+    if !left {
+        plan.steps.push(Step::RemoveFinalizer);
+    }
+}
+
+/// The members shall rest: pods go, claims and membership stay (B3).
+pub fn stop(_desired: &Desired, seen: &Observed, plan: &mut Plan) {
+    stop_pods(seen, "the component is stopped", plan);
+}
+
+/// True while any pod is there.
+fn stop_pods(seen: &Observed, why: &str, plan: &mut Plan) -> bool {
+    for (name, pod) in seen.pods.iter().filter(|(_, pod)| pod.owned) {
+        if pod_turn(seen, name, plan) == PodTurn::Lives {
+            plan.steps.push(delete_pod(name, pod, false, why));
+        }
+    }
+    seen.pods.values().any(|pod| pod.owned)
+}
