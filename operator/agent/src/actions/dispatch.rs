@@ -17,7 +17,7 @@ const DEFAULT: Duration = Duration::from_secs(30);
 /// Longest deadline that is granted (KubeBlocks' cap).
 const LONGEST: Duration = Duration::from_secs(60);
 /// How old a status may be to answer for the role.
-pub(crate) const ROLE_AGE: Duration = Duration::from_secs(1);
+pub const ROLE_AGE: Duration = Duration::from_secs(1);
 
 /// Runs actions.
 pub struct Actions {

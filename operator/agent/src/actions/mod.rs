@@ -13,7 +13,7 @@ mod token;
 
 pub use candidate::{LeaderMark, NoCandidate, Standing, choose};
 pub use cluster::Cluster;
-pub use dispatch::Actions;
+pub use dispatch::{Actions, ROLE_AGE};
 pub use outcome::Failure;
 pub use switchover::{Moved, move_away};
 pub use token::{Token, TokenError};

@@ -69,7 +69,9 @@ fn loopback_peers_are_spared_and_other_ports_untouched() {
     let other = TcpListener::bind(("127.0.0.2", 0)).expect("bind");
     let port = other.local_addr().expect("address").port();
     assert_eq!(
-        Cutter::new(port, false).cut().expect("cut"),
+        Cutter::new(port, Scope::To(address.ip()))
+            .cut()
+            .expect("cut"),
         0,
         "nobody is connected there"
     );

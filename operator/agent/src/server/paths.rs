@@ -1,7 +1,7 @@
 //! The answers of each path.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
@@ -14,15 +14,13 @@ use kbagent_protocol::{
 use tokio::sync::{Semaphore, watch};
 
 use super::stream;
-use crate::actions::{Actions, Token, TokenError};
+use crate::actions::{Actions, ROLE_AGE, Token, TokenError};
 use crate::etcd::Client;
 use crate::handoff::Handoff;
 use crate::watch::Knowledge;
 
 /// Deadline of the member list.
-const LIST: std::time::Duration = std::time::Duration::from_secs(2);
-/// How old a status may be to answer for the role.
-const ROLE_AGE: std::time::Duration = std::time::Duration::from_secs(1);
+const LIST: Duration = Duration::from_secs(2);
 
 /// What the paths share.
 pub(super) struct App {
@@ -120,17 +118,16 @@ pub(super) async fn drained(State(app): Shared) -> &'static str {
     "drained\n"
 }
 
-pub(super) async fn handoff(
-    State(app): Shared,
-    headers: HeaderMap,
-) -> Result<Json<HandoffAnswer>, Response> {
-    authorize(&app, &headers)?;
-    Ok(Json(app.handoff.hand_over().await))
+pub(super) async fn handoff(State(app): Shared, headers: HeaderMap) -> Response {
+    match authorize(&app, &headers) {
+        Ok(()) => Json(app.handoff.hand_over().await).into_response(),
+        Err(error) => turned_away(error),
+    }
 }
 
 pub(super) async fn action(State(app): Shared, headers: HeaderMap, body: String) -> Response {
-    if let Err(answer) = authorize(&app, &headers) {
-        return answer;
+    if let Err(error) = authorize(&app, &headers) {
+        return turned_away(error);
     }
     let Ok(_place) = app.requests.try_acquire() else {
         return busy("requests");
@@ -145,15 +142,15 @@ pub(super) async fn action(State(app): Shared, headers: HeaderMap, body: String)
     }
 }
 
-fn authorize(app: &App, headers: &HeaderMap) -> Result<(), Response> {
-    let shown = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    app.token.check(shown).map_err(|error| {
-        let status = match error {
-            TokenError::Absent => StatusCode::UNAUTHORIZED,
-            TokenError::Wrong | TokenError::Unknown => StatusCode::FORBIDDEN,
-        };
-        failure(status, "ERR_UNAUTHORIZED", error.to_string())
-    })
+fn authorize(app: &App, headers: &HeaderMap) -> Result<(), TokenError> {
+    let shown = headers.get(header::AUTHORIZATION);
+    app.token.check(shown.and_then(|value| value.to_str().ok()))
+}
+
+fn turned_away(error: TokenError) -> Response {
+    let status = match error {
+        TokenError::Absent => StatusCode::UNAUTHORIZED,
+        TokenError::Wrong | TokenError::Unknown => StatusCode::FORBIDDEN,
+    };
+    failure(status, "ERR_UNAUTHORIZED", error.to_string())
 }

@@ -24,22 +24,22 @@ use kbagent_protocol::{
 };
 use serde::de::DeserializeOwned;
 
-pub const CLIENT_PORT: u16 = 22379;
-pub const TOKEN: &str = "bench-token";
+pub(crate) const CLIENT_PORT: u16 = 22379;
+pub(crate) const TOKEN: &str = "bench-token";
 
 /// One pod: its directories, its etcd and its agent.
-pub struct Pod {
-    pub name: String,
-    pub host: String,
+pub(crate) struct Pod {
+    pub(crate) name: String,
+    pub(crate) host: String,
     dir: tempfile::TempDir,
     env: BTreeMap<String, String>,
-    pub etcd: Option<Child>,
-    pub agent: Option<Child>,
+    pub(crate) etcd: Option<Child>,
+    pub(crate) agent: Option<Child>,
 }
 
 impl Pod {
     /// Pod number `n` on the loopback network `net`.
-    pub fn new(net: u8, n: u8, peers: &[u8]) -> Self {
+    pub(crate) fn new(net: u8, n: u8, peers: &[u8]) -> Self {
         let host = format!("127.77.{net}.{}", n + 1);
         let entry = |n: &u8| format!("p{n}=127.77.{net}.{}", n + 1);
         let dir = tempfile::tempdir().unwrap();
@@ -78,18 +78,18 @@ impl Pod {
         }
     }
 
-    pub fn set(&mut self, name: &str, value: &str) {
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.env.insert(name.to_owned(), value.to_owned());
     }
 
     /// The frozen set of the first start is the set of peers.
-    pub fn bootstraps(mut self) -> Self {
+    pub(crate) fn bootstraps(mut self) -> Self {
         let peers = self.env["KB_PEERS"].clone();
         self.set("KB_BOOTSTRAP_MEMBERS", &peers);
         self
     }
 
-    pub fn path(&self, path: &str) -> PathBuf {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.dir.path().join(path)
     }
 
@@ -108,7 +108,7 @@ impl Pod {
         command
     }
 
-    pub fn start_etcd(&mut self) {
+    pub(crate) fn start_etcd(&mut self) {
         let mut command = self.command("etcd.log");
         command
             .args(["launch", "--"])
@@ -119,17 +119,17 @@ impl Pod {
         self.etcd = Some(command.spawn().unwrap());
     }
 
-    pub fn start_agent(&mut self) {
+    pub(crate) fn start_agent(&mut self) {
         self.agent = Some(self.command("agent.log").arg("serve").spawn().unwrap());
     }
 
-    pub fn start(mut self) -> Self {
+    pub(crate) fn start(mut self) -> Self {
         self.start_etcd();
         self.start_agent();
         self
     }
 
-    pub fn kill_etcd(&mut self) {
+    pub(crate) fn kill_etcd(&mut self) {
         if let Some(mut child) = self.etcd.take() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -137,7 +137,7 @@ impl Pod {
     }
 
     /// Sends a signal to etcd, by its name.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.etcd.as_ref().unwrap().id().to_string();
         assert!(
             Command::new("kill")
@@ -149,15 +149,15 @@ impl Pod {
     }
 
     /// Runs `kbagent handoff` as the pod's preStop does.
-    pub fn handoff(&self) -> Child {
+    pub(crate) fn handoff(&self) -> Child {
         self.command("handoff.log").arg("handoff").spawn().unwrap()
     }
 
-    pub fn agent_address(&self) -> String {
+    pub(crate) fn agent_address(&self) -> String {
         format!("{}:5001", self.host)
     }
 
-    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Option<T> {
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Option<T> {
         let address = self.agent_address();
         let call = Call {
             deadline: Duration::from_secs(4),
@@ -167,12 +167,12 @@ impl Pod {
         (status == StatusCode::OK).then(|| serde_json::from_slice(&body).unwrap())
     }
 
-    pub async fn role(&self) -> Option<(Role, u64)> {
+    pub(crate) async fn role(&self) -> Option<(Role, u64)> {
         let answer: RoleAnswer = self.get(PATH_GETROLE).await?;
         Some((answer.role, answer.term))
     }
 
-    pub async fn view(&self) -> MemberView {
+    pub(crate) async fn view(&self) -> MemberView {
         until("a view, which is always there", 5, async || {
             self.get(PATH_MEMBER).await
         })
@@ -180,7 +180,7 @@ impl Pod {
     }
 
     /// Runs an action with the token.
-    pub async fn action(&self, action: &str, parameters: &[(&str, &str)]) -> ActionAnswer {
+    pub(crate) async fn action(&self, action: &str, parameters: &[(&str, &str)]) -> ActionAnswer {
         let parameters = parameters
             .iter()
             .map(|(name, value)| ((*name).into(), (*value).into()))
@@ -206,7 +206,7 @@ impl Pod {
     }
 
     /// Reads the stream of views on a thread; each with the moment it came.
-    pub fn stream(&self) -> Receiver<(Instant, MemberView)> {
+    pub(crate) fn stream(&self) -> Receiver<(Instant, MemberView)> {
         let (sender, receiver) = channel();
         let mut stream = TcpStream::connect(self.agent_address()).unwrap();
         write!(stream, "GET {PATH_WATCH} HTTP/1.1\r\nHost: bench\r\n\r\n").unwrap();
@@ -242,7 +242,11 @@ impl Drop for Pod {
 }
 
 /// Waits until `look` brings something, for at most `seconds`.
-pub async fn until<T>(what: &str, seconds: u64, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(
+    what: &str,
+    seconds: u64,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> T {
     let end = Instant::now() + Duration::from_secs(seconds);
     loop {
         if let Some(found) = look().await {
@@ -254,7 +258,7 @@ pub async fn until<T>(what: &str, seconds: u64, mut look: impl AsyncFnMut() -> O
 }
 
 /// Number of the pod that leads, when all pods agree on one leader and one term.
-pub async fn settled_leader(pods: &[Pod]) -> usize {
+pub(crate) async fn settled_leader(pods: &[Pod]) -> usize {
     until("one leader that all agree on", 20, async || {
         let mut roles = Vec::new();
         for pod in pods {
@@ -270,14 +274,14 @@ pub async fn settled_leader(pods: &[Pod]) -> usize {
 }
 
 /// The output of an action that has to succeed.
-pub fn output<T: DeserializeOwned>(answer: &ActionAnswer) -> T {
+pub(crate) fn output<T: DeserializeOwned>(answer: &ActionAnswer) -> T {
     assert_eq!(answer.error, None, "{:?}", answer.message);
     let bytes = STANDARD.decode(answer.output.as_ref().unwrap()).unwrap();
     serde_json::from_slice(&bytes).unwrap()
 }
 
 /// Three members, started for the first time.
-pub fn three(net: u8) -> Vec<Pod> {
+pub(crate) fn three(net: u8) -> Vec<Pod> {
     (0..3)
         .map(|n| Pod::new(net, n, &[0, 1, 2]).bootstraps().start())
         .collect()
