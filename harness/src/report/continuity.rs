@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use etcd_history::History;
-use etcd_history::record::{FaultStep, Nanos, OpId, Outcome, Record, Request, Road};
+use etcd_history::record::{FaultRecord, FaultStep, Nanos, OpId, Outcome, Record, Request, Road};
 use serde::Serialize;
 
 /// A stretch of time without an acknowledged write on one road.
@@ -130,7 +130,7 @@ pub enum Stage {
 /// Where the time of one gap went. Stages follow each other; one that did not happen is absent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Decomposition {
-    /// Number of the fault it belongs to, when one began before its end.
+    /// Number of the fault that was there during it; the latest of several.
     pub fault: Option<u32>,
     /// Pod of the member that was elected, when one was.
     pub elected: Option<String>,
@@ -144,7 +144,8 @@ pub struct Signs<'a> {
     leaders: Vec<(Nanos, u64, &'a str)>,
     labels: Vec<(Nanos, &'a str)>,
     endpoints: Vec<(Nanos, &'a [String])>,
-    faults: Vec<(Nanos, u32)>,
+    /// Number, begin and end: healed, or never.
+    faults: Vec<(u32, Nanos, Nanos)>,
 }
 
 impl<'a> Signs<'a> {
@@ -165,28 +166,31 @@ impl<'a> Signs<'a> {
                     signs.labels.push((pod.t, &pod.pod));
                 }
                 Record::Endpoints(slice) => signs.endpoints.push((slice.t, &slice.serving)),
-                Record::Fault(fault) if fault.step == FaultStep::Injecting => {
-                    signs.faults.push((fault.t, fault.fault));
-                }
+                Record::Fault(fault) => signs.fault(fault),
                 _ => {}
             }
         }
         signs.leaders.sort_by_key(|sign| sign.0);
         signs.labels.sort_by_key(|sign| sign.0);
         signs.endpoints.sort_by_key(|sign| sign.0);
-        signs.faults.sort_unstable();
+        signs.faults.sort_by_key(|fault| fault.1);
         signs
+    }
+
+    fn fault(&mut self, record: &FaultRecord) {
+        let known = self.faults.iter_mut().find(|fault| fault.0 == record.fault);
+        match (known, record.step) {
+            (None, _) => self.faults.push((record.fault, record.t, Nanos::MAX)),
+            (Some(known), FaultStep::Healed) => known.2 = record.t,
+            (Some(_), _) => {}
+        }
     }
 
     /// Where the time of a gap went. The roads past the service have neither label nor endpoints to wait for.
     #[must_use]
     pub fn decompose(&self, gap: Gap, road: Road) -> Decomposition {
-        let fault = self
-            .faults
-            .iter()
-            .rev()
-            .find(|(t, _)| *t <= gap.to)
-            .map(|(_, fault)| *fault);
+        let overlaps = |(_, from, to): &&(u32, Nanos, Nanos)| *from <= gap.to && *to >= gap.from;
+        let fault = self.faults.iter().rev().find(overlaps).map(|fault| fault.0);
         let within = |t: Nanos| t > gap.from && t <= gap.to;
         let known = self
             .leaders
@@ -234,7 +238,7 @@ impl<'a> Signs<'a> {
 #[cfg(test)]
 mod tests {
     use etcd_history::record::{
-        Call, EndpointsRecord, FaultRecord, MemberSample, PodRecord, RaftStatus, Response, Return,
+        Call, EndpointsRecord, MemberSample, PodRecord, RaftStatus, Response, Return,
     };
 
     use super::*;

@@ -3,43 +3,38 @@
 
 use std::fmt::Write as _;
 
-use super::judgement::{Finding, Judgement, Severity};
 use super::run_dir::RunHeader;
+use super::saved_verdict::{Finding, SavedVerdict, Severity};
 
 /// The whole document.
 #[must_use]
-pub fn document(header: &RunHeader, judgements: &[Judgement]) -> String {
-    let count = |severity| {
-        judgements
-            .iter()
-            .filter(|j| j.severity() == severity)
-            .count()
-    };
+pub fn document(header: &RunHeader, verdicts: &[SavedVerdict]) -> String {
+    let count = |severity| verdicts.iter().filter(|j| j.severity() == severity).count();
     let suite = escape(&format!("{}-{}", header.scenario, header.seed));
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     // Writing to a string cannot fail.
     let _ = writeln!(
         xml,
         "<testsuite name=\"{suite}\" tests=\"{}\" failures=\"{}\" errors=\"{}\">",
-        judgements.len(),
+        verdicts.len(),
         count(Severity::Violation),
         count(Severity::Inconclusive)
     );
-    for judgement in judgements {
-        case(&mut xml, &header.scenario, judgement);
+    for verdict in verdicts {
+        case(&mut xml, &header.scenario, verdict);
     }
     xml.push_str("</testsuite>\n");
     xml
 }
 
-fn case(xml: &mut String, scenario: &str, judgement: &Judgement) {
+fn case(xml: &mut String, scenario: &str, verdict: &SavedVerdict) {
     let _ = write!(
         xml,
         "  <testcase classname=\"{}\" name=\"{}\"",
         escape(scenario),
-        escape(&judgement.check)
+        escape(&verdict.check)
     );
-    let (tag, text) = match &judgement.outcome {
+    let (tag, text) = match &verdict.outcome {
         Finding::Pass => {
             xml.push_str("/>\n");
             return;
@@ -80,23 +75,23 @@ mod tests {
     #[test]
     fn neither_a_violation_nor_a_doubt_is_green() {
         let explanation = "key \"a<b\"\u{0} & more".to_owned();
-        let judgements = [
-            Judgement::new("one", Finding::Pass),
-            Judgement::new(
+        let verdicts = [
+            SavedVerdict::new("one", Finding::Pass),
+            SavedVerdict::new(
                 "two",
                 Finding::Violation {
                     explanation,
                     ops: vec![],
                 },
             ),
-            Judgement::new(
+            SavedVerdict::new(
                 "three",
                 Finding::Inconclusive {
                     reason: "no traffic".to_owned(),
                 },
             ),
         ];
-        let xml = document(&RunHeader::default(), &judgements);
+        let xml = document(&RunHeader::default(), &verdicts);
         assert!(
             xml.contains("tests=\"3\" failures=\"1\" errors=\"1\""),
             "{xml}"

@@ -12,8 +12,8 @@ use etcd_history::History;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::judgement::{Finding, Judgement, figure, worst};
 use super::run_dir::RunHeader;
+use super::saved_verdict::{Finding, SavedVerdict, figure, worst};
 use super::{prose, timeline};
 
 const TEMPLATE: &str = include_str!("page/page.html");
@@ -24,8 +24,8 @@ const SCRIPTS: [&str; 6] = [
     include_str!("page/axis.js"),
     include_str!("page/lanes.js"),
     include_str!("page/details.js"),
-    include_str!("page/page.js"),
     include_str!("page/selftest.js"),
+    include_str!("page/page.js"),
 ];
 
 /// What a page shows.
@@ -38,14 +38,14 @@ pub struct Run<'a> {
     /// What happened.
     pub history: &'a History,
     /// What the checks say of it.
-    pub judgements: &'a [Judgement],
+    pub verdicts: &'a [SavedVerdict],
 }
 
 /// The page.
 #[must_use]
 pub fn render(run: &Run<'_>) -> String {
-    let data = pack(&timeline::build(run.history, run.judgements));
-    let (severity, _) = worst(run.judgements);
+    let data = pack(&timeline::build(run.history, run.verdicts));
+    let (severity, _) = worst(run.verdicts);
     let header = run.header;
     let plan = serde_json::to_string_pretty(run.plan).unwrap_or_default();
     let slots = [
@@ -60,9 +60,9 @@ pub fn render(run: &Run<'_>) -> String {
         ),
         ("style", STYLE.to_owned()),
         ("severity", severity.word().to_owned()),
-        ("headline", escape(&prose::headline(run.judgements))),
+        ("headline", escape(&prose::headline(run.verdicts))),
         ("facts", facts(header)),
-        ("verdicts", verdicts(run.judgements)),
+        ("verdicts", verdicts(run.verdicts)),
         ("plan", escape(&plan)),
         ("data", data),
         ("script", SCRIPTS.concat()),
@@ -111,12 +111,12 @@ fn facts(header: &RunHeader) -> String {
     html
 }
 
-fn verdicts(judgements: &[Judgement]) -> String {
-    let mut order: Vec<&Judgement> = judgements.iter().collect();
-    order.sort_by_key(|judgement| std::cmp::Reverse(judgement.severity()));
+fn verdicts(verdicts: &[SavedVerdict]) -> String {
+    let mut order: Vec<&SavedVerdict> = verdicts.iter().collect();
+    order.sort_by_key(|verdict| std::cmp::Reverse(verdict.severity()));
     let mut html = String::new();
-    for judgement in order {
-        let figures: Vec<String> = judgement
+    for verdict in order {
+        let figures: Vec<String> = verdict
             .figures
             .iter()
             .map(|(name, value)| {
@@ -127,14 +127,14 @@ fn verdicts(judgements: &[Judgement]) -> String {
                 )
             })
             .collect();
-        let word = judgement.severity().word();
+        let word = verdict.severity().word();
         let _ = write!(
             html,
             "<tr class=\"{word}\"><td><span class=\"badge {word}\">{word}</span></td><th \
              scope=\"row\">{}</th><td>{}{}<div class=\"figures\">{}</div></td></tr>",
-            escape(&judgement.check),
-            escape(judgement.explanation()),
-            evidence(judgement),
+            escape(&verdict.check),
+            escape(verdict.explanation()),
+            evidence(verdict),
             figures.join(" ")
         );
     }
@@ -142,10 +142,10 @@ fn verdicts(judgements: &[Judgement]) -> String {
 }
 
 /// Buttons that lead to the operations a violation names.
-fn evidence(judgement: &Judgement) -> String {
+fn evidence(verdict: &SavedVerdict) -> String {
     /// A violation may name thousands; the page marks all and lists some.
     const LISTED: usize = 12;
-    let Finding::Violation { ops, .. } = &judgement.outcome else {
+    let Finding::Violation { ops, .. } = &verdict.outcome else {
         return String::new();
     };
     let mut html = String::new();
@@ -219,21 +219,21 @@ mod tests {
         let history = History {
             records: vec![Record::Call(call)],
         };
-        let mut judgement = Judgement::new(
+        let mut verdict = SavedVerdict::new(
             EVIL,
             Finding::Violation {
                 explanation: EVIL.into(),
                 ops: (70..90).collect(),
             },
         );
-        judgement.figures.insert(EVIL.into(), EVIL.into());
+        verdict.figures.insert(EVIL.into(), EVIL.into());
         let plan = serde_json::json!({ "scenario": EVIL });
-        let judgements = [judgement];
+        let verdicts = [verdict];
         render(&Run {
             header: &header,
             plan: &plan,
             history: &history,
-            judgements: &judgements,
+            verdicts: &verdicts,
         })
     }
 

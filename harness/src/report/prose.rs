@@ -2,18 +2,18 @@
 
 use std::fmt::Write as _;
 
-use super::judgement::{Judgement, Severity, figure, worst};
 use super::run_dir::RunHeader;
+use super::saved_verdict::{SavedVerdict, Severity, figure, worst};
 
 /// Columns of a terminal that text is wrapped to.
 const WIDTH: usize = 100;
 
 /// The whole text.
 #[must_use]
-pub fn verdict(header: &RunHeader, judgements: &[Judgement]) -> String {
+pub fn verdict(header: &RunHeader, verdicts: &[SavedVerdict]) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
-    let _ = writeln!(text, "{}", headline(judgements));
+    let _ = writeln!(text, "{}", headline(verdicts));
     let _ = writeln!(text);
     let members = if header.members == 0 {
         String::new()
@@ -33,8 +33,8 @@ pub fn verdict(header: &RunHeader, judgements: &[Judgement]) -> String {
     }
     let _ = writeln!(text, "Again: {}", header.replay());
     for severity in [Severity::Violation, Severity::Inconclusive, Severity::Pass] {
-        for judgement in judgements.iter().filter(|j| j.severity() == severity) {
-            section(&mut text, judgement);
+        for verdict in verdicts.iter().filter(|j| j.severity() == severity) {
+            section(&mut text, verdict);
         }
     }
     text
@@ -42,15 +42,15 @@ pub fn verdict(header: &RunHeader, judgements: &[Judgement]) -> String {
 
 /// One line: how the run ended and why.
 #[must_use]
-pub fn headline(judgements: &[Judgement]) -> String {
-    let (severity, cause) = worst(judgements);
+pub fn headline(verdicts: &[SavedVerdict]) -> String {
+    let (severity, cause) = worst(verdicts);
     match (severity, cause) {
         (_, Some(cause)) => {
             let word = severity.word().to_uppercase();
             let explanation = one_line(cause.explanation());
             format!("{word}: {}: {explanation}", cause.check)
         }
-        (Severity::Pass, None) => format!("PASS: all {} checks hold.", judgements.len()),
+        (Severity::Pass, None) => format!("PASS: all {} checks hold.", verdicts.len()),
         (_, None) => "INCONCLUSIVE: nothing was checked.".to_owned(),
     }
 }
@@ -59,18 +59,13 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn section(text: &mut String, judgement: &Judgement) {
+fn section(text: &mut String, verdict: &SavedVerdict) {
     let _ = writeln!(text);
-    let _ = writeln!(
-        text,
-        "[{}] {}",
-        judgement.severity().word(),
-        judgement.check
-    );
-    for paragraph in judgement.explanation().lines() {
+    let _ = writeln!(text, "[{}] {}", verdict.severity().word(), verdict.check);
+    for paragraph in verdict.explanation().lines() {
         wrap(text, "  ", paragraph);
     }
-    for (name, value) in &judgement.figures {
+    for (name, value) in &verdict.figures {
         let _ = writeln!(text, "  {name} = {}", figure(value));
     }
 }
@@ -110,9 +105,9 @@ mod tests {
             ..RunHeader::default()
         };
         let explanation = format!("a read went back\nto revision 3 {}", "word ".repeat(60));
-        let mut pass = Judgement::new("roles", Finding::Pass);
+        let mut pass = SavedVerdict::new("roles", Finding::Pass);
         pass.figures.insert("labels".to_owned(), 4.into());
-        let bad = Judgement::new(
+        let bad = SavedVerdict::new(
             "linearizable",
             Finding::Violation {
                 explanation,

@@ -12,7 +12,7 @@ use etcd_history::history::ReadError;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::judgement::Judgement;
+use super::saved_verdict::SavedVerdict;
 use super::{junit, page, prose};
 
 const PLAN: &str = "plan.json";
@@ -250,7 +250,7 @@ impl RunDir {
     ///
     /// # Errors
     /// The file is there and cannot be read.
-    pub fn judgements(&self) -> Result<Vec<Judgement>, RunDirError> {
+    pub fn verdicts(&self) -> Result<Vec<SavedVerdict>, RunDirError> {
         Ok(self.read_json(VERDICTS)?.unwrap_or_default())
     }
 
@@ -278,19 +278,19 @@ impl RunDir {
     pub fn write_reports(
         &self,
         history: &History,
-        judgements: &[Judgement],
+        verdicts: &[SavedVerdict],
     ) -> Result<(), RunDirError> {
         let header = self.header()?;
-        self.write_json(VERDICTS, judgements)?;
-        let text = prose::verdict(&header, judgements);
+        self.write_json(VERDICTS, verdicts)?;
+        let text = prose::verdict(&header, verdicts);
         self.write(PROSE, |file| file.write_all(text.as_bytes()))?;
-        let xml = junit::document(&header, judgements);
+        let xml = junit::document(&header, verdicts);
         self.write(JUNIT, |file| file.write_all(xml.as_bytes()))?;
         let run = page::Run {
             header: &header,
             plan: &self.plan()?,
             history,
-            judgements,
+            verdicts,
         };
         let html = page::render(&run);
         self.write(PAGE, |file| file.write_all(html.as_bytes()))
@@ -393,7 +393,7 @@ mod tests {
         let run = RunDir::create(parent.path(), start(), "failover/leader killed", 7).unwrap();
         assert!(
             run.path()
-                .ends_with("20260921T131320Z-failover-leader-killed-7")
+                .ends_with("20260921T141320Z-failover-leader-killed-7")
         );
         let plan = json!({"scenario": "failover/leader killed", "seed": 7, "members": 3});
         run.write_plan(&plan).unwrap();
@@ -405,18 +405,18 @@ mod tests {
         };
         run.write_history(&history).unwrap();
         run.write_log("etcd-0.log", b"hello").unwrap();
-        let judgements = vec![Judgement::new(
+        let verdicts = vec![SavedVerdict::new(
             "linearizable",
             Finding::Violation {
                 explanation: "a read went back".to_owned(),
                 ops: vec![3],
             },
         )];
-        run.write_reports(&history, &judgements).unwrap();
+        run.write_reports(&history, &verdicts).unwrap();
 
         let again = RunDir::open(run.path()).unwrap();
         assert_eq!(again.history().unwrap(), history);
-        assert_eq!(again.judgements().unwrap(), judgements);
+        assert_eq!(again.verdicts().unwrap(), verdicts);
         assert_eq!(again.header().unwrap().members, 3);
         assert_eq!(again.plan().unwrap(), plan);
         let text = fs::read_to_string(run.path().join(PROSE)).unwrap();

@@ -12,7 +12,7 @@ use etcd_history::record::{Nanos, Record, Road};
 use serde::Serialize;
 
 use super::continuity::{Acknowledgements, Decomposition, Gap, Signs};
-use super::judgement::{Finding, Judgement};
+use super::saved_verdict::{Finding, SavedVerdict};
 
 /// The roads whose continuity is compared.
 pub const ROADS: [Road; 3] = [Road::ServiceHeld, Road::ServiceFresh, Road::DialAll];
@@ -107,7 +107,7 @@ const GAP_MIN: Nanos = 50_000_000;
 
 /// Makes the timeline of a history.
 #[must_use]
-pub fn build(history: &History, judgements: &[Judgement]) -> Timeline {
+pub fn build(history: &History, verdicts: &[SavedVerdict]) -> Timeline {
     let span = span(history);
     let signs = Signs::of(history);
     let roads = ROADS
@@ -123,10 +123,10 @@ pub fn build(history: &History, judgements: &[Judgement]) -> Timeline {
             _ => {}
         }
     }
-    let anomalies = judgements
+    let anomalies = verdicts
         .iter()
         .enumerate()
-        .flat_map(|(check, judgement)| match &judgement.outcome {
+        .flat_map(|(check, verdict)| match &verdict.outcome {
             Finding::Violation { ops, .. } => ops.iter().map(|op| (*op, check)).collect(),
             _ => Vec::new(),
         })
@@ -144,9 +144,9 @@ pub fn build(history: &History, judgements: &[Judgement]) -> Timeline {
         hashes: lanes::hashes(history, span),
         roads,
         anomalies,
-        checks: judgements
+        checks: verdicts
             .iter()
-            .map(|judgement| judgement.check.clone())
+            .map(|verdict| verdict.check.clone())
             .collect(),
         ops: operations::build(history, span),
     }

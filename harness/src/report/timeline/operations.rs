@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn operations_are_in_the_order_of_their_calls_and_open_ones_are_unknown() {
-        let call = |t, op, client| {
+        let call = |t, op: OpId, client| {
             let request = Request::Put {
                 key: "k".into(),
                 value: op.to_string(),

@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 
 use etcd_history::record::OpId;
+use etcd_history::{Judgement, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// What one check said.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Judgement {
+pub struct SavedVerdict {
     /// Name of the check.
     pub check: String,
     /// What it found.
@@ -21,7 +22,7 @@ pub struct Judgement {
 
 /// What a check found. From best to worst in order of declaration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(tag = "is", rename_all = "snake_case")]
 pub enum Finding {
     /// Nothing wrong, with enough evidence.
     Pass,
@@ -73,7 +74,7 @@ impl Severity {
     }
 }
 
-impl Judgement {
+impl SavedVerdict {
     /// A verdict without figures.
     #[must_use]
     pub fn new(check: &str, outcome: Finding) -> Self {
@@ -105,18 +106,42 @@ impl Judgement {
     }
 }
 
+impl From<&Verdict> for SavedVerdict {
+    fn from(verdict: &Verdict) -> Self {
+        let outcome = match &verdict.outcome {
+            Judgement::Pass => Finding::Pass,
+            Judgement::Inconclusive { reason } => Finding::Inconclusive {
+                reason: reason.clone(),
+            },
+            Judgement::Violation { explanation, ops } => Finding::Violation {
+                explanation: explanation.clone(),
+                ops: ops.clone(),
+            },
+        };
+        let figures = verdict
+            .figures
+            .iter()
+            .map(|(name, value)| (name.clone(), (*value).into()));
+        Self {
+            check: verdict.check.to_owned(),
+            outcome,
+            figures: figures.collect(),
+        }
+    }
+}
+
 /// The whole run's severity and the verdict that is the cause: the first of the worst. A run nobody judged is
 /// inconclusive.
 #[must_use]
-pub fn worst(judgements: &[Judgement]) -> (Severity, Option<&Judgement>) {
-    let severity = judgements
+pub fn worst(verdicts: &[SavedVerdict]) -> (Severity, Option<&SavedVerdict>) {
+    let severity = verdicts
         .iter()
-        .map(Judgement::severity)
+        .map(SavedVerdict::severity)
         .max()
         .unwrap_or(Severity::Inconclusive);
-    let cause = judgements
+    let cause = verdicts
         .iter()
-        .find(|judgement| judgement.severity() == severity)
+        .find(|verdict| verdict.severity() == severity)
         .filter(|_| severity != Severity::Pass);
     (severity, cause)
 }
@@ -144,8 +169,8 @@ mod tests {
 
     #[test]
     fn the_first_of_the_worst_is_the_cause() {
-        let pass = Judgement::new("a", Finding::Pass);
-        let unsure = Judgement::new(
+        let pass = SavedVerdict::new("a", Finding::Pass);
+        let unsure = SavedVerdict::new(
             "b",
             Finding::Inconclusive {
                 reason: "no traffic".to_owned(),
@@ -153,7 +178,7 @@ mod tests {
         );
         let bad = |name| {
             let explanation = "lost".to_owned();
-            Judgement::new(
+            SavedVerdict::new(
                 name,
                 Finding::Violation {
                     explanation,
@@ -170,6 +195,23 @@ mod tests {
         assert_eq!(worst(&[pass.clone(), unsure]).0.exit_code(), 2);
         assert_eq!(worst(&[pass]), (Severity::Pass, None));
         assert_eq!(worst(&[]), (Severity::Inconclusive, None));
+    }
+
+    #[test]
+    fn a_verdict_is_stored_as_the_check_writes_it() {
+        let verdict = Verdict {
+            check: "a",
+            outcome: Judgement::Violation {
+                explanation: "lost".into(),
+                ops: vec![4],
+            },
+            figures: [("gap_ms".to_owned(), 1.5)].into(),
+        };
+        let text = serde_json::to_string(&verdict).unwrap();
+        assert_eq!(
+            serde_json::from_str::<SavedVerdict>(&text).unwrap(),
+            (&verdict).into()
+        );
     }
 
     #[test]

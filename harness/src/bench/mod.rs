@@ -1,0 +1,1 @@
+//! Repeated failovers as a distribution.

@@ -1,0 +1,170 @@
+//! The page in a real browser: a run of 100,000 operations is drawn, zoomed and panned without a screen.
+//!
+//! Ignored, saying so, where no Chromium is installed: the page is part of the product, a browser is not.
+//! `REPORT_PAGE_DIR` keeps the pages and pictures there instead of in a temporary directory.
+
+mod sample;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use harness::report::{Finding, RunDir, SavedVerdict};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+const OPERATIONS: usize = 100_000;
+/// Largest page of a run of that size.
+const PAGE_BYTES_MAX: u64 = 12 * 1024 * 1024;
+/// Slowest drawing of 95 frames in 100, drawn without a graphics card. Above it, movement is seen to stutter.
+const FRAME_P95_MS_MAX: f64 = 33.0;
+/// The same where other work runs on the machine: only a page that is wrong by an order of magnitude fails.
+const FRAME_SLACK: f64 = 4.0;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let browser = ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .find(|name| {
+            Command::new(name)
+                .arg("--version")
+                .output()
+                .is_ok_and(|output| output.status.success())
+        });
+    if browser.is_none() {
+        eprintln!("page/* are ignored: no Chromium on this machine (chromium, google-chrome)");
+    }
+    let trials = vec![
+        Trial::test("page/stays_small", stays_small),
+        Trial::test("page/is_fluid_in_a_browser", move || {
+            is_fluid(browser.ok_or("no Chromium on this machine")?)
+        })
+        .with_kind(if browser.is_some() {
+            "browser"
+        } else {
+            "no browser here"
+        })
+        .with_ignored_flag(browser.is_none()),
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Writes the made run and gives its directory.
+fn write_run(parent: &Path) -> Result<RunDir, Failed> {
+    let history = sample::history(7, OPERATIONS);
+    let started = "2026-09-21T13:13:20Z".parse()?;
+    let run = RunDir::create(parent, started, "failover/sample", 7)?;
+    run.write_plan(&serde_json::json!({
+        "scenario": "failover/sample", "seed": 7, "members": 3, "started": "2026-09-21T13:13:20Z",
+        "description": "The leader is killed, cut off from its peers, and its pod deleted, under load.",
+        "faults": [{"at": "25s", "kill_process": "leader"}, {"at": "58s", "isolate_from_peers": "leader"}],
+    }))?;
+    run.write_history(&history)?;
+    run.write_reports(&history, &verdicts())?;
+    Ok(run)
+}
+
+fn verdicts() -> Vec<SavedVerdict> {
+    let explanation = "get reg/3 by client 9 returned revision 24170, but the put of revision 24172 was acknowledged \
+        2.1 ms before it was called </script>";
+    let violation = Finding::Violation {
+        explanation: explanation.into(),
+        ops: vec![40_321, 40_335],
+    };
+    let mut gap = SavedVerdict::new("leader_service_gap", Finding::Pass);
+    gap.figures
+        .insert("longest_gap_fresh_ms".into(), 1287.4.into());
+    gap.figures
+        .insert("longest_gap_dial_all_ms".into(), 1191.0.into());
+    let reason = "only 2 of 3 members answered with a hash at revision 61233".to_owned();
+    vec![
+        SavedVerdict::new("durability", Finding::Pass),
+        gap,
+        SavedVerdict::new("hash_agreement", Finding::Inconclusive { reason }),
+        SavedVerdict::new("linearizable", violation),
+        SavedVerdict::new("watch_order", Finding::Pass),
+    ]
+}
+
+fn place() -> Result<(Option<tempfile::TempDir>, PathBuf), Failed> {
+    if let Some(kept) = std::env::var_os("REPORT_PAGE_DIR") {
+        return Ok((None, kept.into()));
+    }
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().to_path_buf();
+    Ok((Some(dir), path))
+}
+
+fn stays_small() -> Result<(), Failed> {
+    let (_keep, parent) = place()?;
+    let run = write_run(&parent)?;
+    let bytes = std::fs::metadata(run.page_path())?.len();
+    println!(
+        "page of {OPERATIONS} operations: {:.2} MB",
+        bytes as f64 / 1e6
+    );
+    if bytes > PAGE_BYTES_MAX {
+        return Err(format!("{bytes} bytes, at most {PAGE_BYTES_MAX}").into());
+    }
+    Ok(())
+}
+
+fn is_fluid(browser: &str) -> Result<(), Failed> {
+    let (_keep, parent) = place()?;
+    let run = write_run(&parent)?;
+    let profile = tempfile::tempdir()?;
+    let output = Command::new(browser)
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+        ])
+        .args([
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ])
+        .args(["--enable-logging=stderr", "--window-size=1600,1000"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg("--dump-dom")
+        .arg(format!(
+            "file://{}#selftest",
+            run.page_path().canonicalize()?.display()
+        ))
+        .output()?;
+    let dom = String::from_utf8_lossy(&output.stdout);
+    let console = String::from_utf8_lossy(&output.stderr);
+    let complaints: Vec<_> = console
+        .lines()
+        .filter(|line| line.contains("CONSOLE"))
+        .collect();
+    if !complaints.is_empty() {
+        return Err(format!("the page complains: {complaints:?}").into());
+    }
+    let figures = figures(&dom)?;
+    println!("{figures:#}");
+    for movement in ["zoom", "pan", "jump"] {
+        let slowest = figures[movement]["p95_ms"]
+            .as_f64()
+            .ok_or("a movement was not measured")?;
+        if slowest > FRAME_P95_MS_MAX * FRAME_SLACK {
+            return Err(format!("{movement}: 95 of 100 frames within {slowest} ms").into());
+        }
+    }
+    let seen = figures["chosen"].as_array().map(Vec::len);
+    if figures["ops"].as_u64().is_none_or(|ops| ops < 90_000) || seen != Some(3) {
+        return Err(format!("not all of the run can be reached: {figures}").into());
+    }
+    Ok(())
+}
+
+/// The figures that the page's own test wrote into the document.
+fn figures(dom: &str) -> Result<serde_json::Value, Failed> {
+    let head = dom.get(..2000.min(dom.len())).unwrap_or(dom);
+    let text = head
+        .split("data-selftest=\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .ok_or_else(|| format!("the page's test did not end: {head}"))?;
+    Ok(serde_json::from_str(&text.replace("&quot;", "\""))?)
+}
