@@ -63,22 +63,27 @@ fi
 if systemd_runs; then
     systemctl start docker
 else
-    # A daemon that was killed leaves its pid files; a number that now belongs to
-    # another program would keep the next daemon from starting.
-    for file in /var/run/docker.pid /run/docker/containerd/containerd.pid; do
-        [ -e "$file" ] || continue
-        name=$(cat "/proc/$(cat "$file")/comm" 2>/dev/null || true)
-        case $name in dockerd | containerd) ;; *) rm -f "$file" ;; esac
-    done
+    # A daemon that was killed leaves its pid files; a number that belongs to another
+    # program by now, or to the dead daemon where nobody reaps it, would keep the next
+    # one from starting. (A zombie's command line is empty.)
+    running() { { tr '\0' ' ' <"/proc/$(cat "$1")/cmdline"; } 2>/dev/null | grep -q "$2"; }
+    if [ -e /var/run/docker.pid ] && ! running /var/run/docker.pid dockerd; then
+        rm -f /var/run/docker.pid
+    fi
+    file=/var/run/docker/containerd/containerd.pid
+    if [ -e "$file" ] && ! running "$file" /var/run/docker/containerd; then
+        rm -f "$file"
+    fi
     # Its own session and no terminal: it outlives the make that started it.
     setsid --fork dockerd </dev/null >>"$STATE_DIR/log/dockerd.log" 2>&1 9>&-
 fi
 
-for _ in $(seq 60); do
+# A daemon that was killed first ends the containers that it had: 15 s for six nodes.
+for _ in $(seq 120); do
     if answers; then break; fi
     sleep 0.5
 done
-answers || die "dockerd does not answer after 30 s; its log: $STATE_DIR/log/dockerd.log"
+answers || die "dockerd does not answer after 60 s; its log: $STATE_DIR/log/dockerd.log"
 
 # Nodes of kind clusters that went down with a killed daemon.
 for node in $(docker ps -aq --filter label=io.x-k8s.kind.cluster --filter status=exited); do
