@@ -8,11 +8,13 @@
 //! - [`definition`]: ComponentDefinitions and ComponentVersions: matching, resolution, their status.
 //! - [`agent`]: client of kbagent, the only road to etcd.
 //! - [`controller`]: what the reconcilers share: context, backoff, events, apply.
-//! - [`lease`], [`server`], [`metrics`], [`telemetry`], [`crd`]: the frame around them.
+//! - [`run`], [`lease`], [`server`], [`metrics`], [`telemetry`], [`crd`]: the frame around them.
 //!
 //! Rule of dependency: `plan` modules see no client and no clock; nothing depends on the reconcilers.
 
 pub mod agent;
+pub mod cluster;
+pub mod component;
 pub mod controller;
 pub mod crd;
 pub mod definition;
@@ -20,5 +22,6 @@ pub mod instanceset;
 pub mod lease;
 pub mod metrics;
 pub mod roles;
+pub mod run;
 pub mod server;
 pub mod telemetry;

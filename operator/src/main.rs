@@ -1,1 +1,133 @@
-fn main() {}
+//! The operator's command line: `run` it, or print its CustomResourceDefinitions. Wiring only.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use operator::controller::{Config, Context};
+use operator::metrics::Metrics;
+use operator::{crd, run, server, telemetry};
+use tokio::sync::watch;
+
+/// Runs etcd clusters on Kubernetes.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Reconcile clusters until SIGTERM.
+    Run(RunArgs),
+    /// Print the CustomResourceDefinitions as one YAML stream, or write them as files.
+    Crd {
+        /// Directory to write one file for each definition into.
+        #[arg(long)]
+        directory: Option<PathBuf>,
+    },
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// Address of /metrics, /healthz and /readyz.
+    #[arg(long, env = "OPERATOR_LISTEN", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// DNS domain of the Kubernetes cluster.
+    #[arg(long, env = "CLUSTER_DOMAIN", default_value = "cluster.local")]
+    cluster_domain: String,
+    /// Namespace the operator runs in; its lease lives there.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "kb-system")]
+    namespace: String,
+    /// Name of this replica.
+    #[arg(long, env = "POD_NAME", default_value = "local")]
+    identity: String,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Crd { directory: None } => {
+            print!("{}", crd::stream()?);
+            Ok(())
+        }
+        Command::Crd { directory: Some(directory) } => write_crds(&directory),
+        Command::Run(args) => {
+            telemetry::start();
+            // Two threads: the machine's cores would each cost stacks and caches that nothing here needs.
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .context("failed to start the runtime")?;
+            runtime.block_on(run_operator(args))
+        }
+    }
+}
+
+fn write_crds(directory: &std::path::Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(directory).context("failed to make the directory")?;
+    for (name, content) in crd::files()? {
+        let path = directory.join(name);
+        std::fs::write(&path, content).with_context(|| format!("failed to write {path:?}"))?;
+    }
+    Ok(())
+}
+
+async fn run_operator(args: RunArgs) -> anyhow::Result<()> {
+    // The only TLS provider of the process; a second one would make rustls ask which.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        anyhow::bail!("failed to install the TLS provider: there is one already");
+    }
+    let client = kube::Client::try_default().await.context("failed to find the API server")?;
+    let config = Config {
+        cluster_domain: args.cluster_domain,
+        namespace: args.namespace,
+        identity: args.identity,
+    };
+    let pages = server::Pages { metrics: Metrics::default(), ..server::Pages::default() };
+    let context = Arc::new(Context::new(client, config, pages.metrics.clone()));
+    let (stop, stopped) = watch::channel(false);
+    let pages_end = ended(stopped.clone());
+    let mut pages_task = tokio::spawn(server::run(args.listen, pages.clone(), pages_end));
+    let work = run::run(Arc::clone(&context), Arc::clone(&pages.ready), ended(stopped));
+    tokio::pin!(work);
+    tokio::select! {
+        result = &mut work => result?,
+        result = &mut pages_task => result.context("failed to serve pages")??,
+        () = terminated() => {
+            tracing::info!("stopping");
+            pages.ready.store(false, Ordering::Relaxed);
+            let _ = stop.send(true);
+            // Ends when the lease is released; bounded there.
+            work.await?;
+        }
+    }
+    Ok(())
+}
+
+/// Ready when a stop is asked for.
+async fn ended(mut stopped: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a stop too.
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+/// Ready on SIGTERM or SIGINT.
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+        }
+        Err(error) => {
+            tracing::error!(%error, "cannot listen for SIGTERM");
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}

@@ -51,6 +51,10 @@ use crate::update::{MemberUpdateStrategy, PodManagementPolicy, PodUpdatePolicy};
     rules::unsupported_field("tls"),
     rules::unsupported_field("available"),
     rules::unsupported_entries("sidecars"),
+    rules::rule(
+        "!has(self.podManagementPolicy) || self.podManagementPolicy == 'Parallel'",
+        "podManagementPolicy must be Parallel: no member is ready before a quorum runs, OrderedReady would wait for ever",
+    ),
 ]))]
 pub struct ComponentDefinitionSpec {
     /// Who provides it.

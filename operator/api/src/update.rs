@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 /// Order and number of pods that are made at a time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum PodManagementPolicy {
-    /// The next pod only once the one before is available.
-    #[default]
+    /// The next pod only once the one before is available. Refused: no member is ready before a quorum runs.
     OrderedReady,
-    /// All at once. etcd needs it: no member is ready before a quorum runs.
+    /// All at once.
+    #[default]
     Parallel,
 }
 

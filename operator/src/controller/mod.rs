@@ -7,9 +7,11 @@ mod backoff;
 mod context;
 mod difference;
 mod status;
+mod touched;
 
 pub use apply::{ApplyError, apply, apply_if_different, delete, own};
 pub use backoff::Backoff;
 pub use context::{Config, Context};
 pub use difference::{APPLIED, holds, with_fingerprint};
 pub use status::write_status;
+pub use touched::touched;

@@ -1,1 +1,14 @@
-//! ComponentDefinitions and ComponentVersions.
+//! ComponentDefinitions and ComponentVersions: which one a component means, and whether they are sound.
+//!
+//! `matching` and `release` are pure; `checks` says what is wrong with a definition; `reconcile` writes that
+//! into the objects' status. Nothing here touches a cluster.
+
+mod checks;
+mod matching;
+mod reconcile;
+mod release;
+
+pub use checks::{check_definition, check_version};
+pub use matching::{Unresolved, Wanted, matches, resolve};
+pub use reconcile::run;
+pub use release::{Release, newest_first, offered, release_for};

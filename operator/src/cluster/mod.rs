@@ -1,0 +1,16 @@
+//! Cluster -> Components and the Cluster's own services.
+//!
+//! `observe` reads, `plan` (pure, with its builders in `build`) decides, `reconcile` writes in a visible order,
+//! `status` and `phase` (pure) tell the user. Pods, claims and members are none of this room's business.
+
+mod build;
+mod observe;
+mod phase;
+mod plan;
+mod reconcile;
+mod status;
+
+#[cfg(test)]
+mod tests;
+
+pub use reconcile::run;

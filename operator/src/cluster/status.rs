@@ -1,0 +1,237 @@
+//! PURE: what a Cluster tells its user, from its components and the outcome of the reconcile.
+
+use std::collections::BTreeMap;
+
+use etcd_operator_api::cluster::ClusterComponentStatus;
+use etcd_operator_api::condition::{self, ConditionType, Observation, Reason, Truth};
+use etcd_operator_api::{
+    Cluster, ClusterPhase, ClusterStatus, Component, ComponentPhase, TerminationPolicy, labels,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+
+use super::phase::compose;
+
+/// How the reconcile went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// All children are as they shall be.
+    Applied,
+    /// The spec cannot be carried out.
+    Refused(String),
+    /// A child could not be read or written.
+    Failed(String),
+}
+
+/// The status that follows.
+pub(super) fn status(
+    cluster: &Cluster,
+    components: &[Component],
+    outcome: &Outcome,
+    now: &Time,
+) -> ClusterStatus {
+    let deleting = cluster.metadata.deletion_timestamp.is_some();
+    let held_back = cluster.spec.termination_policy == TerminationPolicy::DoNotTerminate;
+    let old = cluster.status.clone().unwrap_or_default();
+    let phases: Vec<_> = components.iter().map(phase_of).collect();
+    let phase = if deleting && !held_back {
+        Some(ClusterPhase::Deleting)
+    } else if components.is_empty() && *outcome != Outcome::Applied {
+        // Nothing was ever made: the spec or the API server stands in the way.
+        Some(ClusterPhase::Failed)
+    } else {
+        compose(&phases).or(old.phase)
+    };
+    let mut observations = outcome_conditions(cluster, outcome);
+    observations.extend(component_conditions(cluster, components));
+    if deleting {
+        observations.push(terminating(held_back));
+    }
+    let mut conditions = old.conditions;
+    condition::record(
+        &mut conditions,
+        &observations,
+        cluster.metadata.generation,
+        now,
+    );
+    conditions.retain(|known| observations.iter().any(|o| o.kind.as_str() == known.type_));
+    ClusterStatus {
+        observed_generation: cluster.metadata.generation,
+        phase,
+        message: message(components, outcome),
+        components: components
+            .iter()
+            .map(|c| component_status(cluster, c))
+            .collect(),
+        conditions,
+    }
+}
+
+/// The phase of a component; one that has not seen its newest spec yet is not running by it.
+fn phase_of(component: &Component) -> Option<ComponentPhase> {
+    let status = component.status.as_ref()?;
+    let current = status.observed_generation == component.metadata.generation;
+    match status.phase {
+        Some(ComponentPhase::Running) if !current => Some(ComponentPhase::Updating),
+        phase => phase,
+    }
+}
+
+fn component_status(cluster: &Cluster, component: &Component) -> (String, ClusterComponentStatus) {
+    let generation: Option<i64> = component
+        .annotations()
+        .get(labels::GENERATION)
+        .and_then(|text| text.parse().ok());
+    let status = component.status.clone().unwrap_or_default();
+    let seen = status.observed_generation == component.metadata.generation;
+    let observed_generation = generation.filter(|_| seen);
+    let summary = ClusterComponentStatus {
+        phase: phase_of(component),
+        message: status.message,
+        observed_generation,
+        up_to_date: observed_generation.is_some()
+            && observed_generation == cluster.metadata.generation,
+    };
+    (component_name(component), summary)
+}
+
+fn component_name(component: &Component) -> String {
+    component
+        .labels()
+        .get(labels::COMPONENT_NAME)
+        .cloned()
+        .unwrap_or_else(|| component.name_any())
+}
+
+fn outcome_conditions(cluster: &Cluster, outcome: &Outcome) -> Vec<Observation> {
+    let name = cluster.name_any();
+    let started = |text: String| {
+        Observation::new(
+            ConditionType::ProvisioningStarted,
+            true,
+            Reason::PreCheckSucceed,
+            text,
+        )
+    };
+    let applied = |status: Truth, reason, text: String| {
+        Observation::new(ConditionType::ApplyResources, status, reason, text)
+    };
+    let began = format!("the operator provisions cluster {name}");
+    match outcome {
+        Outcome::Applied => vec![
+            started(began),
+            applied(
+                Truth::True,
+                Reason::ApplyResourcesSucceed,
+                "all objects are applied".into(),
+            ),
+        ],
+        Outcome::Failed(text) => vec![
+            started(began),
+            applied(Truth::False, Reason::ApplyResourcesFailed, text.clone()),
+        ],
+        Outcome::Refused(text) => vec![
+            Observation::new(
+                ConditionType::ProvisioningStarted,
+                false,
+                Reason::PreCheckFailed,
+                text,
+            ),
+            applied(
+                Truth::False,
+                Reason::ApplyResourcesFailed,
+                "the spec cannot be carried out, nothing was changed".into(),
+            ),
+        ],
+    }
+}
+
+fn component_conditions(cluster: &Cluster, components: &[Component]) -> Vec<Observation> {
+    let name = cluster.name_any();
+    let not_ready: Vec<String> = components
+        .iter()
+        .filter(|component| phase_of(component) != Some(ComponentPhase::Running))
+        .map(component_name)
+        .collect();
+    let ready = if components.is_empty() {
+        let text = format!("cluster {name} is NOT ready, it has no components yet");
+        Observation::new(
+            ConditionType::Ready,
+            false,
+            Reason::ComponentsNotReady,
+            text,
+        )
+    } else if not_ready.is_empty() {
+        let text = format!("cluster {name} is ready");
+        Observation::new(ConditionType::Ready, true, Reason::ClusterReady, text)
+    } else {
+        let names = not_ready.join(",");
+        let text = format!("cluster {name} is NOT ready, unavailable components: {names}");
+        Observation::new(
+            ConditionType::Ready,
+            false,
+            Reason::ComponentsNotReady,
+            text,
+        )
+    };
+    let away: Vec<String> = components
+        .iter()
+        .filter(|component| {
+            let status = component.status.as_ref();
+            !status.is_some_and(|s| condition::holds(&s.conditions, ConditionType::Available))
+        })
+        .map(component_name)
+        .collect();
+    let available = if !components.is_empty() && away.is_empty() {
+        let text = format!("cluster {name} is available");
+        Observation::new(ConditionType::Available, true, Reason::Available, text)
+    } else {
+        let text = format!(
+            "cluster {name} is NOT available, components: {}",
+            away.join(",")
+        );
+        Observation::new(ConditionType::Available, false, Reason::Unavailable, text)
+    };
+    vec![ready, available]
+}
+
+fn terminating(held_back: bool) -> Observation {
+    if held_back {
+        let text = "spec.terminationPolicy DoNotTerminate holds deletion back: set it to Delete or WipeOut to let the cluster go";
+        Observation::new(
+            ConditionType::Terminating,
+            false,
+            Reason::TerminationRefused,
+            text,
+        )
+    } else {
+        let text = "components are being deleted";
+        Observation::new(
+            ConditionType::Terminating,
+            true,
+            Reason::DeletingChildren,
+            text,
+        )
+    }
+}
+
+fn message(components: &[Component], outcome: &Outcome) -> Option<String> {
+    if let Outcome::Refused(text) | Outcome::Failed(text) = outcome {
+        return Some(text.clone());
+    }
+    let parts: Vec<String> = components
+        .iter()
+        .flat_map(|component| {
+            let name = component_name(component);
+            let messages: BTreeMap<_, _> = component
+                .status
+                .as_ref()
+                .map(|s| s.message.clone())
+                .unwrap_or_default();
+            messages
+                .into_iter()
+                .map(move |(object, text)| format!("{name}: {object}: {text}"))
+        })
+        .collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}

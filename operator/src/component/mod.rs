@@ -1,0 +1,18 @@
+//! Component -> InstanceSet, services, agents' secret, environment, service account, disruption budget.
+//!
+//! `observe` reads, `validate` and `plan` (pure, with the builders in `build`) decide, `reconcile` writes in a
+//! visible order, `status` and `phase` (pure) tell. Pods and members belong to the InstanceSet's room.
+
+mod build;
+mod ensure;
+mod observe;
+mod phase;
+mod plan;
+mod reconcile;
+mod status;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+pub use reconcile::run;

@@ -1,0 +1,70 @@
+//! IO in: everything the plan of a Component depends on, read from the API server (C2: not from a cache).
+
+use etcd_operator_api::{Component, ComponentDefinition, ComponentVersion, InstanceSet, labels};
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt};
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Observed {
+    /// The definition that the Component names, when it is there.
+    pub(super) definition: Option<ComponentDefinition>,
+    /// All versions.
+    pub(super) versions: Vec<ComponentVersion>,
+    /// The Component's InstanceSet.
+    pub(super) instance_set: Option<InstanceSet>,
+    /// The Component's services, without the headless one.
+    pub(super) services: Vec<Service>,
+    /// All storage classes.
+    pub(super) storage_classes: Vec<StorageClass>,
+}
+
+/// Something could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to read {what}: {source}")]
+pub(super) struct ObserveError {
+    what: &'static str,
+    source: kube::Error,
+}
+
+pub(super) async fn observe(
+    client: &Client,
+    component: &Component,
+) -> Result<Observed, ObserveError> {
+    let namespace = component.namespace().unwrap_or_default();
+    let all = ListParams::default();
+    let mine = ListParams::default().labels(&selector(component));
+    let definitions: Api<ComponentDefinition> = Api::all(client.clone());
+    let versions: Api<ComponentVersion> = Api::all(client.clone());
+    let instance_sets: Api<InstanceSet> = Api::namespaced(client.clone(), &namespace);
+    let services: Api<Service> = Api::namespaced(client.clone(), &namespace);
+    let storage_classes: Api<StorageClass> = Api::all(client.clone());
+    let name = component.name_any();
+    let failed = |what| move |source| ObserveError { what, source };
+    let (definition, versions, instance_set, services, storage_classes) = futures::join!(
+        definitions.get_opt(&component.spec.comp_def),
+        versions.list(&all),
+        instance_sets.get_opt(&name),
+        services.list(&mine),
+        storage_classes.list(&all),
+    );
+    let uid = component.uid().unwrap_or_default();
+    let ours = |service: &Service| service.owner_references().iter().any(|o| o.uid == uid);
+    let services = services.map_err(failed("Services"))?.items;
+    Ok(Observed {
+        definition: definition.map_err(failed("ComponentDefinition"))?,
+        versions: versions.map_err(failed("ComponentVersions"))?.items,
+        instance_set: instance_set.map_err(failed("InstanceSet"))?,
+        services: services.into_iter().filter(ours).collect(),
+        storage_classes: storage_classes.map_err(failed("StorageClasses"))?.items,
+    })
+}
+
+fn selector(component: &Component) -> String {
+    let own = component.labels();
+    let pairs = [labels::MANAGED_BY, labels::INSTANCE, labels::COMPONENT_NAME]
+        .map(|label| format!("{label}={}", own.get(label).map_or("", String::as_str)));
+    pairs.join(",")
+}

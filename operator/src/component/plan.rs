@@ -1,0 +1,54 @@
+//! PURE: a valid Component -> every object that shall be, and the services that shall go.
+
+use etcd_operator_api::{Component, InstanceSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::ResourceExt;
+
+use super::build;
+use super::observe::Observed;
+use super::validate::{SpecError, validate};
+
+/// What shall be.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// Name of the service account to make; `None` when the user named one of his own.
+    pub(super) service_account: Option<String>,
+    /// Environment of the containers.
+    pub(super) environment: ConfigMap,
+    /// Services.
+    pub(super) services: Vec<Service>,
+    /// Services that shall go.
+    pub(super) obsolete_services: Vec<Service>,
+    /// Disruption budget.
+    pub(super) disruption_budget: PodDisruptionBudget,
+    /// The members.
+    pub(super) instance_set: InstanceSet,
+}
+
+/// Plans a Component; `cluster_domain` is the DNS domain of the Kubernetes cluster.
+pub(super) fn plan(
+    component: &Component,
+    observed: &Observed,
+    cluster_domain: &str,
+) -> Result<Plan, SpecError> {
+    let valid = validate(component, observed)?;
+    let services = build::services(&valid)?;
+    let kept =
+        |name: &str| services.iter().any(|s| s.name_any() == name) || name == valid.name.headless();
+    let obsolete_services = observed
+        .services
+        .iter()
+        .filter(|s| !kept(&s.name_any()))
+        .cloned()
+        .collect();
+    let own_account = component.spec.service_account_name.is_none();
+    Ok(Plan {
+        service_account: own_account.then(|| build::service_account_name(&valid)),
+        environment: build::environment(&valid, cluster_domain),
+        obsolete_services,
+        disruption_budget: build::disruption_budget(&valid, observed.instance_set.as_ref()),
+        instance_set: build::instance_set(&valid)?,
+        services,
+    })
+}

@@ -1,0 +1,305 @@
+//! The driver of Components: observe, plan, apply in a visible order, status. Decides nothing itself.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use etcd_operator_api::condition::{self, ConditionType, Truth};
+use etcd_operator_api::{
+    Component, ComponentDefinition, ComponentStatus, ComponentVersion, InstanceSet,
+    TerminationPolicy, labels,
+};
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::controller::Action;
+use kube::runtime::events::EventType;
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates, watcher};
+use serde_json::json;
+
+use super::ensure;
+use super::observe::{ObserveError, Observed, observe};
+use super::phase::{ROLE_TIMEOUT, roles_missing_for};
+use super::plan::{Plan, plan};
+use super::status::{Outcome, status};
+use crate::controller::{
+    ApplyError, Backoff, Context, apply_if_different, delete, touched, write_status,
+};
+
+/// Objects that are not watched (Secret, ServiceAccount, StorageClass) are looked at again after so long.
+const LOOK_AGAIN: Duration = Duration::from_secs(300);
+
+/// A step of the reconcile failed.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    #[error("failed to release the Component: {0}")]
+    Release(kube::Error),
+}
+
+struct Driver {
+    context: Arc<Context>,
+    backoff: Backoff,
+}
+
+/// Reconciles all Components.
+///
+/// # Errors
+/// Never: it runs until it is dropped.
+pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
+    let client = &context.client;
+    let ours = watcher::Config::default().labels(&format!(
+        "{}={}",
+        labels::MANAGED_BY,
+        labels::MANAGED_BY_VALUE
+    ));
+    let controller = Controller::new(Api::<Component>::all(client.clone()), ours.clone());
+    let (by_definition, by_version) = (controller.store(), controller.store());
+    let definitions = touched::<ComponentDefinition>(client, watcher::Config::default())
+        .predicate_filter(predicates::generation, PredicateConfig::default());
+    let versions = touched::<ComponentVersion>(client, watcher::Config::default())
+        .predicate_filter(predicates::generation, PredicateConfig::default());
+    let driver = Arc::new(Driver {
+        context: Arc::clone(&context),
+        backoff: Backoff::default(),
+    });
+    controller
+        .owns(Api::<InstanceSet>::all(client.clone()), ours.clone())
+        .owns_stream(touched::<Service>(client, ours.clone()))
+        .owns_stream(touched::<ConfigMap>(client, ours.clone()))
+        .owns_stream(touched::<PodDisruptionBudget>(client, ours))
+        .watches_stream(definitions, move |definition| {
+            let name = definition.name_any();
+            let uses = |component: &Component| component.spec.comp_def == name;
+            by_definition
+                .state()
+                .iter()
+                .filter(|c| uses(c))
+                .map(|c| reference(c))
+                .collect::<Vec<_>>()
+        })
+        .watches_stream(versions, move |_| {
+            by_version
+                .state()
+                .iter()
+                .map(|c| reference(c))
+                .collect::<Vec<_>>()
+        })
+        .run(reconcile, error_policy, driver)
+        .for_each(|_| futures::future::ready(()))
+        .await;
+    Ok(())
+}
+
+fn reference(component: &Component) -> ObjectRef<Component> {
+    ObjectRef::from_obj(component)
+}
+
+fn error_policy(component: Arc<Component>, error: &Error, driver: Arc<Driver>) -> Action {
+    tracing::warn!(component = key(&component), %error, "reconcile failed");
+    driver.backoff.failed(&key(&component))
+}
+
+fn key(component: &Component) -> String {
+    format!(
+        "{}/{}",
+        component.namespace().unwrap_or_default(),
+        component.name_any()
+    )
+}
+
+async fn reconcile(component: Arc<Component>, driver: Arc<Driver>) -> Result<Action, Error> {
+    let began = Instant::now();
+    let result = Box::pin(reconcile_component(&component, &driver.context)).await;
+    driver
+        .context
+        .metrics
+        .reconciled("Component", result.is_ok(), began.elapsed());
+    if result.is_ok() {
+        driver.backoff.succeeded(&key(&component));
+    }
+    result
+}
+
+async fn reconcile_component(component: &Component, context: &Context) -> Result<Action, Error> {
+    let observed = observe(&context.client, component).await?;
+    if component.metadata.deletion_timestamp.is_some() {
+        return tear_down(component, &observed, context).await;
+    }
+    let planned = plan(component, &observed, &context.config.cluster_domain);
+    let (outcome, failure) = match planned {
+        Err(refused) => (Outcome::Refused(refused.to_string()), None),
+        Ok(plan) => match carry_out(component, plan, context).await {
+            Ok(()) => (Outcome::Applied, None),
+            Err(error) => (Outcome::Failed(error.to_string()), Some(error)),
+        },
+    };
+    tell(component, observed.instance_set.as_ref(), &outcome, context).await?;
+    match failure {
+        Some(error) => Err(error.into()),
+        None => Ok(next_look(&observed)),
+    }
+}
+
+/// Missing roles turn into a failure by the passing of time alone, so that moment is looked at.
+fn next_look(observed: &Observed) -> Action {
+    let now = Time(Timestamp::now());
+    let missing = observed
+        .instance_set
+        .as_ref()
+        .and_then(|its| roles_missing_for(its, &now));
+    let left = missing.and_then(|since| ROLE_TIMEOUT.checked_sub(since));
+    Action::requeue(left.map_or(LOOK_AGAIN, |left| left + Duration::from_secs(1)))
+}
+
+/// Writes what is planned. Pods refer to account, secret and environment, so these come first; the leader service
+/// must exist before a member asks for its name; the InstanceSet, which makes pods, is last.
+async fn carry_out(component: &Component, plan: Plan, context: &Context) -> Result<(), ApplyError> {
+    let client = &context.client;
+    let Plan {
+        service_account,
+        environment,
+        services,
+        obsolete_services,
+        disruption_budget,
+        instance_set,
+    } = plan;
+    let account = async {
+        match &service_account {
+            Some(name) => ensure::account(client, component, name).await,
+            None => Ok(()),
+        }
+    };
+    let service_objects = async {
+        for service in &services {
+            apply_if_different(client, service).await?;
+        }
+        Ok(())
+    };
+    futures::future::try_join5(
+        account,
+        ensure::secret(client, component),
+        apply_if_different(client, &environment),
+        apply_if_different(client, &disruption_budget),
+        service_objects,
+    )
+    .await?;
+    apply_if_different(client, &instance_set).await?;
+    for service in &obsolete_services {
+        delete(client, service).await?;
+    }
+    Ok(())
+}
+
+/// Deletion: the InstanceSet (it takes members and claims along), then the Component; the rest, being owned, follows.
+async fn tear_down(
+    component: &Component,
+    observed: &Observed,
+    context: &Context,
+) -> Result<Action, Error> {
+    if !component
+        .finalizers()
+        .iter()
+        .any(|f| f == labels::COMPONENT_FINALIZER)
+    {
+        return Ok(Action::await_change());
+    }
+    if component.spec.termination_policy == TerminationPolicy::DoNotTerminate {
+        let text = "terminationPolicy DoNotTerminate holds deletion back".to_owned();
+        let outcome = Outcome::Refused(text);
+        tell(component, observed.instance_set.as_ref(), &outcome, context).await?;
+        return Ok(Action::await_change());
+    }
+    let uid = component.uid().unwrap_or_default();
+    let ours = |its: &&InstanceSet| its.owner_references().iter().any(|o| o.uid == uid);
+    if let Some(its) = observed.instance_set.as_ref().filter(ours) {
+        if its.metadata.deletion_timestamp.is_none() {
+            delete(&context.client, its).await?;
+        }
+        tell(component, Some(its), &Outcome::Applied, context).await?;
+        return Ok(Action::await_change());
+    }
+    let rest: Vec<_> = component
+        .finalizers()
+        .iter()
+        .filter(|f| *f != labels::COMPONENT_FINALIZER)
+        .collect();
+    let body = json!({
+        "metadata": { "finalizers": rest, "resourceVersion": component.resource_version() },
+    });
+    let api: Api<Component> = Api::namespaced(
+        context.client.clone(),
+        &component.namespace().unwrap_or_default(),
+    );
+    let released = api
+        .patch(
+            &component.name_any(),
+            &PatchParams::default(),
+            &Patch::Merge(&body),
+        )
+        .await;
+    match released {
+        Ok(_) => Ok(Action::await_change()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Action::await_change()),
+        Err(error) => Err(Error::Release(error)),
+    }
+}
+
+/// Writes the status when it changed, and events for what changed in it.
+async fn tell(
+    component: &Component,
+    instance_set: Option<&InstanceSet>,
+    outcome: &Outcome,
+    context: &Context,
+) -> Result<(), ApplyError> {
+    let next = status(component, instance_set, outcome, &Time(Timestamp::now()));
+    let before = component.status.clone().unwrap_or_default();
+    if write_status(&context.client, component, next.clone()).await? {
+        announce(component, &before, &next, context).await;
+    }
+    Ok(())
+}
+
+async fn announce(
+    component: &Component,
+    before: &ComponentStatus,
+    next: &ComponentStatus,
+    context: &Context,
+) {
+    if let (true, Some(phase)) = (before.phase != next.phase, next.phase) {
+        let from = before
+            .phase
+            .map_or("nothing".to_owned(), |phase| format!("{phase:?}"));
+        let note = format!("phase went from {from} to {phase:?}");
+        context
+            .event(component, EventType::Normal, &format!("{phase:?}"), note)
+            .await;
+    }
+    for kind in [
+        ConditionType::ProvisioningStarted,
+        ConditionType::ApplyResources,
+    ] {
+        let Some(now) = condition::find(&next.conditions, kind) else {
+            continue;
+        };
+        let same = condition::find(&before.conditions, kind)
+            .is_some_and(|old| old.status == now.status && old.message == now.message);
+        if now.status == Truth::False.as_str() && !same {
+            context
+                .event(
+                    component,
+                    EventType::Warning,
+                    &now.reason,
+                    now.message.clone(),
+                )
+                .await;
+        }
+    }
+}

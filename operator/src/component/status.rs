@@ -1,0 +1,149 @@
+//! PURE: what a Component tells, from its InstanceSet and the outcome of the reconcile.
+
+use std::collections::BTreeMap;
+
+use etcd_operator_api::condition::{self, ConditionType, Observation, Reason, Truth};
+use etcd_operator_api::{Component, ComponentPhase, ComponentStatus, InstanceSet};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+
+use super::phase::{Facts, is_available, phase, roles_missing_for};
+
+/// How the reconcile went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// All children are as they shall be.
+    Applied,
+    /// The spec cannot be carried out.
+    Refused(String),
+    /// A child could not be read or written.
+    Failed(String),
+}
+
+/// The status that follows.
+pub(super) fn status(
+    component: &Component,
+    instance_set: Option<&InstanceSet>,
+    outcome: &Outcome,
+    now: &Time,
+) -> ComponentStatus {
+    let facts = Facts {
+        component,
+        instance_set,
+        now,
+    };
+    let phase = match (outcome, instance_set) {
+        // Nothing runs and nothing can be made: only a new spec helps.
+        (Outcome::Refused(_), None) if component.metadata.deletion_timestamp.is_none() => {
+            ComponentPhase::Failed
+        }
+        _ => phase(&facts),
+    };
+    let mut observations = outcome_conditions(component, outcome);
+    observations.push(available(component, instance_set));
+    let mut conditions = component
+        .status
+        .as_ref()
+        .map(|s| s.conditions.clone())
+        .unwrap_or_default();
+    condition::record(
+        &mut conditions,
+        &observations,
+        component.metadata.generation,
+        now,
+    );
+    conditions.retain(|known| observations.iter().any(|o| o.kind.as_str() == known.type_));
+    ComponentStatus {
+        observed_generation: component.metadata.generation,
+        conditions,
+        phase: Some(phase),
+        message: messages(&facts, outcome),
+    }
+}
+
+fn outcome_conditions(component: &Component, outcome: &Outcome) -> Vec<Observation> {
+    let name = component.name_any();
+    let (started, applied) = (
+        ConditionType::ProvisioningStarted,
+        ConditionType::ApplyResources,
+    );
+    let began = format!("the operator provisions component {name}");
+    let fine = Observation::new(started, true, Reason::PreCheckSucceed, began);
+    match outcome {
+        Outcome::Applied => {
+            let text = "all objects are applied";
+            vec![
+                fine,
+                Observation::new(applied, true, Reason::ApplyResourcesSucceed, text),
+            ]
+        }
+        Outcome::Failed(text) => {
+            vec![
+                fine,
+                Observation::new(applied, false, Reason::ApplyResourcesFailed, text),
+            ]
+        }
+        Outcome::Refused(text) => {
+            let nothing = "the spec cannot be carried out, running members were not touched";
+            vec![
+                Observation::new(started, false, Reason::PreCheckFailed, text),
+                Observation::new(applied, false, Reason::ApplyResourcesFailed, nothing),
+            ]
+        }
+    }
+}
+
+fn available(component: &Component, instance_set: Option<&InstanceSet>) -> Observation {
+    let name = component.name_any();
+    let kind = ConditionType::Available;
+    if instance_set.is_some_and(is_available) {
+        let text = format!("component {name} has a leader and a quorum of ready voters");
+        Observation::new(kind, true, Reason::Available, text)
+    } else {
+        let text = format!("component {name} has no leader or no quorum of ready voters");
+        Observation::new(kind, false, Reason::Unavailable, text)
+    }
+}
+
+fn messages(facts: &Facts<'_>, outcome: &Outcome) -> BTreeMap<String, String> {
+    let mut messages = BTreeMap::new();
+    if let Outcome::Refused(text) | Outcome::Failed(text) = outcome {
+        messages.insert(
+            format!("Component/{}", facts.component.name_any()),
+            text.clone(),
+        );
+    }
+    let Some(its) = facts.instance_set else {
+        return messages;
+    };
+    if let Some(text) = instance_set_message(its, facts.now) {
+        messages.insert(format!("InstanceSet/{}", its.name_any()), text);
+    }
+    messages
+}
+
+/// The gravest thing the InstanceSet says: a failed condition, missing roles, what is being waited for.
+fn instance_set_message(its: &InstanceSet, now: &Time) -> Option<String> {
+    let status = its.status.as_ref()?;
+    let grave = [
+        (ConditionType::InstanceFailure, Truth::True),
+        (ConditionType::Reconciled, Truth::False),
+        (ConditionType::ClusterIdConsistent, Truth::False),
+        (ConditionType::Quorate, Truth::False),
+    ];
+    let wrong = grave.iter().find_map(|(kind, bad)| {
+        let found = condition::find(&status.conditions, *kind)?;
+        (found.status == bad.as_str()).then(|| format!("{}: {}", found.reason, found.message))
+    });
+    if wrong.is_some() {
+        return wrong;
+    }
+    if roles_missing_for(its, now).is_some_and(|t| t >= super::phase::ROLE_TIMEOUT) {
+        return Some("Role probe timeout, check whether the application is available".to_owned());
+    }
+    let waiting = status
+        .waiting_on
+        .first()
+        .map(|w| format!("{}: {}", w.reason, w.message));
+    waiting.or_else(|| status.message.clone())
+}

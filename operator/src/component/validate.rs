@@ -1,0 +1,379 @@
+//! PURE: a Component's raw spec and its definition -> [`Valid`], or one error that names the field.
+//!
+//! The sole reader of the raw spec's rules. An error stops everything before a first write, so running members
+//! are never touched by a spec that cannot be carried out.
+
+use etcd_operator_api::names::ComponentName;
+use etcd_operator_api::quantity::amount;
+use etcd_operator_api::volume::VolumeClaimTemplate;
+use etcd_operator_api::{Component, ComponentDefinition, labels};
+use k8s_openapi::api::core::v1::PodSpec;
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::ResourceExt;
+
+use super::observe::Observed;
+use crate::definition::{Release, Unresolved, check_definition, release_for};
+
+/// Annotation that marks the default storage class.
+const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
+
+/// The spec cannot be carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SpecError {
+    #[error("metadata.labels lacks {label}: Components are made from Clusters only")]
+    NoLabel { label: &'static str },
+    #[error("compDef {name:?} is not there: install that ComponentDefinition or name another")]
+    NoDefinition { name: String },
+    #[error("compDef {name:?} is not available: {reason}")]
+    DefinitionUnavailable { name: String, reason: String },
+    #[error(transparent)]
+    Version(#[from] Unresolved),
+    #[error("replicas {replicas} is outside the {min} to {max} that compDef {definition:?} allows")]
+    ReplicasLimit {
+        replicas: i32,
+        min: i32,
+        max: i32,
+        definition: String,
+    },
+    #[error(
+        "replicas cannot go from {from} to {to}: compDef {definition:?} declares no lifecycleActions.{action}"
+    )]
+    NoAction {
+        from: i32,
+        to: i32,
+        definition: String,
+        action: &'static str,
+    },
+    #[error("volumeClaimTemplates lacks {name:?}, which compDef {definition:?} needs")]
+    VolumeMissing { name: String, definition: String },
+    #[error("volumeClaimTemplates[{name}] is mounted by no container of compDef {definition:?}")]
+    VolumeUnused { name: String, definition: String },
+    #[error(
+        "volumeClaimTemplates[{name}].spec.resources.requests.storage {value:?} is not a positive quantity"
+    )]
+    StorageSize { name: String, value: String },
+    #[error(
+        "volumeClaimTemplates[{name}].spec.storageClassName {class:?} is not there, there are: {known}"
+    )]
+    StorageClass {
+        name: String,
+        class: String,
+        known: String,
+    },
+    #[error(
+        "volumeClaimTemplates[{name}].spec.storageClassName is empty and there is no default storage class, there are: {known}"
+    )]
+    NoDefaultClass { name: String, known: String },
+    #[error(
+        "volumeClaimTemplates[{name}].spec.{field} cannot change from {from:?} to {to:?}: claims keep it for life"
+    )]
+    ClaimChanged {
+        name: String,
+        field: &'static str,
+        from: String,
+        to: String,
+    },
+    #[error("volumeClaimTemplates cannot gain or lose {name:?}: running members keep their claims")]
+    ClaimsChanged { name: String },
+    #[error("resources.{field}: request {request} of {resource} is above limit {limit}")]
+    RequestAboveLimit {
+        field: &'static str,
+        resource: String,
+        request: String,
+        limit: String,
+    },
+    #[error("services[{name}] is not a service of compDef {definition:?}")]
+    UnknownService { name: String, definition: String },
+    #[error("{0}")]
+    NotOfType(String),
+}
+
+/// A spec that can be carried out, with everything it refers to.
+#[derive(Clone, Debug)]
+pub(super) struct Valid<'a> {
+    pub(super) component: &'a Component,
+    pub(super) definition: &'a ComponentDefinition,
+    pub(super) name: ComponentName,
+    pub(super) cluster: String,
+    pub(super) component_name: String,
+    pub(super) cluster_uid: String,
+    pub(super) release: Release,
+    pub(super) runtime: PodSpec,
+}
+
+pub(super) fn validate<'a>(
+    component: &'a Component,
+    observed: &'a Observed,
+) -> Result<Valid<'a>, SpecError> {
+    let label = |label: &'static str| {
+        component
+            .labels()
+            .get(label)
+            .cloned()
+            .ok_or(SpecError::NoLabel { label })
+    };
+    let (cluster, component_name) = (label(labels::INSTANCE)?, label(labels::COMPONENT_NAME)?);
+    let definition = definition(component, observed)?;
+    let version = component
+        .spec
+        .service_version
+        .as_deref()
+        .filter(|v| !v.is_empty());
+    let release = release_for(definition, version, &observed.versions)?;
+    let runtime = definition.spec.runtime.parse("spec.runtime");
+    let runtime: PodSpec = runtime.map_err(|error| SpecError::NotOfType(error.to_string()))?;
+    check_replicas(component, definition, observed)?;
+    check_resources(component)?;
+    check_volumes(component, definition, &runtime)?;
+    check_services(component, definition)?;
+    for template in &component.spec.volume_claim_templates {
+        check_storage(template, &observed.storage_classes)?;
+    }
+    check_unchanged(component, observed)?;
+    let cluster_uid = component.annotations().get(labels::CLUSTER_UID).cloned();
+    Ok(Valid {
+        component,
+        definition,
+        name: ComponentName::existing(&component.name_any()),
+        cluster,
+        component_name,
+        cluster_uid: cluster_uid.unwrap_or_default(),
+        release,
+        runtime,
+    })
+}
+
+fn definition<'a>(
+    component: &Component,
+    observed: &'a Observed,
+) -> Result<&'a ComponentDefinition, SpecError> {
+    let name = component.spec.comp_def.clone();
+    let Some(definition) = &observed.definition else {
+        return Err(SpecError::NoDefinition { name });
+    };
+    match check_definition(definition).message {
+        Some(reason) => Err(SpecError::DefinitionUnavailable { name, reason }),
+        None => Ok(definition),
+    }
+}
+
+fn check_replicas(
+    component: &Component,
+    definition: &ComponentDefinition,
+    observed: &Observed,
+) -> Result<(), SpecError> {
+    let (to, definition_name) = (component.spec.replicas, definition.name_any());
+    if let Some(limit) = definition.spec.replicas_limit
+        && !(limit.min_replicas..=limit.max_replicas).contains(&to)
+    {
+        let (min, max) = (limit.min_replicas, limit.max_replicas);
+        let definition = definition_name;
+        return Err(SpecError::ReplicasLimit {
+            replicas: to,
+            min,
+            max,
+            definition,
+        });
+    }
+    let Some(from) = observed.instance_set.as_ref().map(|its| its.spec.replicas) else {
+        return Ok(());
+    };
+    let actions = definition
+        .spec
+        .lifecycle_actions
+        .clone()
+        .unwrap_or_default();
+    let action = match to.cmp(&from) {
+        std::cmp::Ordering::Greater if actions.member_join.is_none() => "memberJoin",
+        std::cmp::Ordering::Less if actions.member_leave.is_none() => "memberLeave",
+        _ => return Ok(()),
+    };
+    Err(SpecError::NoAction {
+        from,
+        to,
+        definition: definition_name,
+        action,
+    })
+}
+
+fn check_resources(component: &Component) -> Result<(), SpecError> {
+    let Some(resources) = &component.spec.resources else {
+        return Ok(());
+    };
+    for (resource, request) in &resources.requests {
+        let Some(limit) = resources.limits.get(resource) else {
+            continue;
+        };
+        if amount(request) > amount(limit) {
+            return Err(SpecError::RequestAboveLimit {
+                field: "requests",
+                resource: resource.clone(),
+                request: request.0.clone(),
+                limit: limit.0.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn check_volumes(
+    component: &Component,
+    definition: &ComponentDefinition,
+    runtime: &PodSpec,
+) -> Result<(), SpecError> {
+    let claimed = &component.spec.volume_claim_templates;
+    let definition_name = definition.name_any();
+    let declared = definition.spec.volumes.iter();
+    if let Some(missing) = declared
+        .map(|v| &v.name)
+        .find(|n| !claimed.iter().any(|c| c.name == **n))
+    {
+        let (name, definition) = (missing.clone(), definition_name);
+        return Err(SpecError::VolumeMissing { name, definition });
+    }
+    let mounted = |name: &str| {
+        let mounts = runtime
+            .containers
+            .iter()
+            .flat_map(|c| c.volume_mounts.iter().flatten());
+        mounts.into_iter().any(|mount| mount.name == name)
+    };
+    match claimed.iter().find(|claim| !mounted(&claim.name)) {
+        Some(unused) => Err(SpecError::VolumeUnused {
+            name: unused.name.clone(),
+            definition: definition_name,
+        }),
+        None => Ok(()),
+    }
+}
+
+fn check_services(
+    component: &Component,
+    definition: &ComponentDefinition,
+) -> Result<(), SpecError> {
+    let known = |name: &str| definition.spec.services.iter().any(|s| s.name == name);
+    match component
+        .spec
+        .services
+        .iter()
+        .find(|service| !known(&service.name))
+    {
+        Some(unknown) => Err(SpecError::UnknownService {
+            name: unknown.name.clone(),
+            definition: definition.name_any(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn check_storage(
+    template: &VolumeClaimTemplate,
+    classes: &[StorageClass],
+) -> Result<(), SpecError> {
+    let name = template.name.clone();
+    let size = template.spec.resources.requests.get("storage");
+    if size.and_then(amount).is_none_or(|bytes| bytes <= 0.0) {
+        let value = size.map(|size| size.0.clone()).unwrap_or_default();
+        return Err(SpecError::StorageSize { name, value });
+    }
+    let known = || {
+        let names: Vec<_> = classes.iter().map(ResourceExt::name_any).collect();
+        if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        }
+    };
+    let is_default = |class: &StorageClass| {
+        class
+            .annotations()
+            .get(DEFAULT_CLASS)
+            .is_some_and(|value| value == "true")
+    };
+    match template
+        .spec
+        .storage_class_name
+        .as_deref()
+        .filter(|class| !class.is_empty())
+    {
+        Some(class) if !classes.iter().any(|c| c.name_any() == class) => {
+            Err(SpecError::StorageClass {
+                name,
+                class: class.to_owned(),
+                known: known(),
+            })
+        }
+        None if !classes.iter().any(is_default) => Err(SpecError::NoDefaultClass {
+            name,
+            known: known(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Claims of running members keep what they were made with.
+fn check_unchanged(component: &Component, observed: &Observed) -> Result<(), SpecError> {
+    let Some(its) = &observed.instance_set else {
+        return Ok(());
+    };
+    let (old, new) = (
+        &its.spec.volume_claim_templates,
+        &component.spec.volume_claim_templates,
+    );
+    let lacks = |list: &[VolumeClaimTemplate], name: &str| !list.iter().any(|t| t.name == name);
+    let gone = old.iter().find(|t| lacks(new, &t.name));
+    if let Some(changed) = gone.or_else(|| new.iter().find(|t| lacks(old, &t.name))) {
+        return Err(SpecError::ClaimsChanged {
+            name: changed.name.clone(),
+        });
+    }
+    for (old, new) in old
+        .iter()
+        .flat_map(|o| new.iter().filter(|n| n.name == o.name).map(move |n| (o, n)))
+    {
+        let class = |t: &VolumeClaimTemplate| t.spec.storage_class_name.clone().unwrap_or_default();
+        let size = |t: &VolumeClaimTemplate| {
+            t.spec
+                .resources
+                .requests
+                .get("storage")
+                .map(|s| s.0.clone())
+                .unwrap_or_default()
+        };
+        let modes = |t: &VolumeClaimTemplate| match t.spec.access_modes.join(",") {
+            modes if modes.is_empty() => "ReadWriteOnce".to_owned(),
+            modes => modes,
+        };
+        let same_size = old.spec.resources.requests.get("storage").and_then(amount)
+            == new.spec.resources.requests.get("storage").and_then(amount);
+        let changes = [
+            (
+                "storageClassName",
+                class(old),
+                class(new),
+                class(old) == class(new),
+            ),
+            (
+                "resources.requests.storage",
+                size(old),
+                size(new),
+                same_size,
+            ),
+            (
+                "accessModes",
+                modes(old),
+                modes(new),
+                modes(old) == modes(new),
+            ),
+        ];
+        if let Some((field, from, to, _)) = changes.into_iter().find(|(_, _, _, same)| !same) {
+            return Err(SpecError::ClaimChanged {
+                name: new.name.clone(),
+                field,
+                from,
+                to,
+            });
+        }
+    }
+    Ok(())
+}

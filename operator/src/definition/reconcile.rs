@@ -1,0 +1,94 @@
+//! IO: writes into definitions and versions whether clusters may use them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_operator_api::{ComponentDefinition, ComponentVersion, FIELD_MANAGER};
+use futures::StreamExt;
+use kube::ResourceExt;
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::controller::Action;
+use kube::runtime::{Controller, watcher};
+use serde_json::json;
+
+use super::checks::{check_definition, check_version};
+use crate::controller::Context;
+
+/// Time to the next try after a failure; these writes are rare and cheap.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// The status of a definition could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to write the status of {name:?}: {source}")]
+struct NotWritten {
+    name: String,
+    source: kube::Error,
+}
+
+/// Keeps the status of all definitions and versions.
+///
+/// # Errors
+/// Never: it runs until it is dropped.
+pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
+    let definitions = Controller::new(
+        Api::<ComponentDefinition>::all(context.client.clone()),
+        watcher::Config::default(),
+    )
+    .run(definition, |_, error, _| retry(error), Arc::clone(&context));
+    let versions = Controller::new(
+        Api::<ComponentVersion>::all(context.client.clone()),
+        watcher::Config::default(),
+    )
+    .run(version, |_, error, _| retry(error), context);
+    futures::future::join(
+        definitions.for_each(|_| futures::future::ready(())),
+        versions.for_each(|_| futures::future::ready(())),
+    )
+    .await;
+    Ok(())
+}
+
+fn retry(error: &NotWritten) -> Action {
+    tracing::warn!(%error, "reconcile failed");
+    Action::requeue(RETRY)
+}
+
+async fn definition(
+    definition: Arc<ComponentDefinition>,
+    context: Arc<Context>,
+) -> Result<Action, NotWritten> {
+    let status = check_definition(&definition);
+    if definition.status.as_ref() != Some(&status) {
+        let api: Api<ComponentDefinition> = Api::all(context.client.clone());
+        let name = definition.name_any();
+        let body = json!({
+            "apiVersion": "apps.kubeblocks.io/v1", "kind": "ComponentDefinition", "status": status,
+        });
+        let parameters = PatchParams::apply(FIELD_MANAGER).force();
+        let written = api
+            .patch_status(&name, &parameters, &Patch::Apply(&body))
+            .await;
+        written.map_err(|source| NotWritten { name, source })?;
+    }
+    Ok(Action::await_change())
+}
+
+async fn version(
+    version: Arc<ComponentVersion>,
+    context: Arc<Context>,
+) -> Result<Action, NotWritten> {
+    let status = check_version(&version);
+    if version.status.as_ref() != Some(&status) {
+        let api: Api<ComponentVersion> = Api::all(context.client.clone());
+        let name = version.name_any();
+        let body = json!({
+            "apiVersion": "apps.kubeblocks.io/v1", "kind": "ComponentVersion", "status": status,
+        });
+        let parameters = PatchParams::apply(FIELD_MANAGER).force();
+        let written = api
+            .patch_status(&name, &parameters, &Patch::Apply(&body))
+            .await;
+        written.map_err(|source| NotWritten { name, source })?;
+    }
+    Ok(Action::await_change())
+}

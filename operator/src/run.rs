@@ -1,0 +1,105 @@
+//! Everything that runs at once: the role path in every replica, the reconcilers where the lease is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use etcd_operator_api::Cluster;
+use kube::api::{Api, ListParams};
+use tokio::time::interval;
+
+use crate::controller::Context;
+use crate::lease::Candidate;
+use crate::roles::{self, MemberStore, RoleMetrics};
+use crate::{cluster, component, definition, instanceset};
+
+/// How often the API server is asked until it answers for the first time.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Runs the operator until `stop` is ready.
+///
+/// # Errors
+/// When the role path ends, which it only does with the process.
+pub async fn run(
+    context: Arc<Context>,
+    ready: Arc<AtomicBool>,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    tokio::pin!(stop);
+    tokio::select! {
+        () = &mut stop => return Ok(()),
+        () = established(&context) => ready.store(true, Ordering::Relaxed),
+    }
+    let store = Arc::new(MemberStore::default());
+    let role_metrics = RoleMetrics::default();
+    context
+        .metrics
+        .register(|registry| role_metrics.register(registry));
+    let role_path = roles::run(Arc::new(roles::Context {
+        client: context.client.clone(),
+        store: Arc::clone(&store),
+        metrics: role_metrics,
+        namespace: None,
+    }));
+    let mut candidate = Candidate::new(context.client.clone(), &context.config);
+    let led = candidate.hold(stop, || {
+        let held = Held::new(Arc::clone(&context));
+        let (context, store) = (Arc::clone(&context), Arc::clone(&store));
+        async move {
+            let _held = held;
+            reconcilers(context, store).await;
+        }
+    });
+    tokio::select! {
+        result = Box::pin(role_path) => result,
+        () = led => Ok(()),
+    }
+}
+
+/// All that only one replica may do.
+async fn reconcilers(context: Arc<Context>, store: Arc<MemberStore>) {
+    let instance_sets = Arc::new(instanceset::Context {
+        client: context.client.clone(),
+        store,
+        cluster_domain: context.config.cluster_domain.clone(),
+        namespace: None,
+        reporter_instance: Some(context.config.identity.clone()),
+    });
+    let (one, two, three) = (Arc::clone(&context), Arc::clone(&context), context);
+    let ended = tokio::select! {
+        result = Box::pin(cluster::run(one)) => result,
+        result = Box::pin(component::run(two)) => result,
+        result = Box::pin(definition::run(three)) => result,
+        result = Box::pin(instanceset::run(instance_sets)) => result,
+    };
+    tracing::error!(?ended, "a reconciler ended");
+}
+
+/// Waits until the CustomResourceDefinitions are there and the API server answers.
+async fn established(context: &Context) {
+    let clusters: Api<Cluster> = Api::all(context.client.clone());
+    let mut ticks = interval(ASK_AGAIN);
+    loop {
+        ticks.tick().await;
+        match clusters.list(&ListParams::default().limit(1)).await {
+            Ok(_) => return,
+            Err(error) => tracing::warn!(%error, "waiting for the API server and the definitions"),
+        }
+    }
+}
+
+/// Shows in the figures that the lease is held, for as long as it lives.
+struct Held(Arc<Context>);
+
+impl Held {
+    fn new(context: Arc<Context>) -> Self {
+        context.metrics.lease_held(true);
+        Held(context)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.metrics.lease_held(false);
+    }
+}
