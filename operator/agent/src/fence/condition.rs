@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 /// than a planned move leaves it without a leader (tens of ms).
 const GRACE_LED: Duration = Duration::from_millis(200);
 
+/// Grace of a member that was told to be deposed: healthy ones learn it themselves within a heartbeat.
+const GRACE_DEPOSED: Duration = Duration::from_millis(200);
+
 /// What the member is seen to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
@@ -17,6 +20,8 @@ pub enum Seen {
     Learns,
     /// It answers and knows no leader.
     Leaderless,
+    /// It says that it leads, and another leads in a higher term.
+    Deposed,
     /// The process is there and has not answered since.
     Hangs {
         /// The last answer.
@@ -64,6 +69,7 @@ impl Condition {
                 self.trouble_since = None;
                 return Verdict::Leave;
             }
+            Seen::Deposed => (now, GRACE_DEPOSED),
             Seen::Leaderless => (
                 now,
                 if self.led {
@@ -154,6 +160,19 @@ mod tests {
                 (999, |start| Seen::Hangs { since: start }, Verdict::Wait),
                 (1000, |start| Seen::Hangs { since: start }, Verdict::Cut),
                 (1010, |_| Seen::Gone, Verdict::Leave),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_leader_that_does_not_know_that_it_was_deposed_is_cut() {
+        run(
+            "deposed by the others",
+            &[
+                (0, |_| Seen::Leads, Verdict::Leave),
+                (10, |_| Seen::Deposed, Verdict::Wait),
+                (210, |_| Seen::Deposed, Verdict::Cut),
+                (220, |_| Seen::Follows, Verdict::Leave),
             ],
         );
     }

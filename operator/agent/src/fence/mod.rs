@@ -4,6 +4,7 @@
 //! [`condition`] is pure; `sockets` speaks netlink. Must never cut while etcd follows a leader: it forwards well then.
 
 mod condition;
+mod deposed;
 mod sockets;
 mod task;
 

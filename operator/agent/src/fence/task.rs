@@ -1,11 +1,13 @@
 //! Applies the condition to what the watcher knows, and cuts.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kbagent_protocol::{EtcdState, FencingReport, Role};
 use tokio::sync::watch;
 
 use super::condition::{Condition, Seen, Verdict};
+use super::deposed;
 use super::sockets::{Cutter, Scope};
 use crate::config::Config;
 use crate::watch::Knowledge;
@@ -16,7 +18,7 @@ const EVERY: Duration = Duration::from_millis(50);
 /// Starts fencing; the receiver holds what it does.
 #[must_use]
 pub fn start(
-    config: &Config,
+    config: &Arc<Config>,
     knowledge: watch::Receiver<Knowledge>,
 ) -> watch::Receiver<FencingReport> {
     let first = match Cutter::trial() {
@@ -40,6 +42,7 @@ pub fn start(
     let supported = first.supported;
     let (report, reports) = watch::channel(first);
     if supported {
+        let (newest, newest_term) = watch::channel(0);
         let fence = Fence {
             condition: Condition::new(config.election_timeout),
             cutter: Cutter::new(
@@ -49,7 +52,9 @@ pub fn start(
                     .map_or(Scope::SpareLoopback, Scope::To),
             ),
             report,
+            newest_term,
         };
+        tokio::spawn(deposed::look(Arc::clone(config), knowledge.clone(), newest));
         tokio::spawn(fence.run(knowledge));
     }
     reports
@@ -59,19 +64,27 @@ struct Fence {
     condition: Condition,
     cutter: Cutter,
     report: watch::Sender<FencingReport>,
+    /// Newest term in which another member was seen to lead.
+    newest_term: watch::Receiver<u64>,
 }
 
 impl Fence {
     async fn run(mut self, mut knowledge: watch::Receiver<Knowledge>) {
         loop {
             let now = Instant::now();
-            let seen = seen(&knowledge.borrow_and_update());
+            let newest_term = *self.newest_term.borrow_and_update();
+            let seen = seen(&knowledge.borrow_and_update(), newest_term);
             let verdict = self.condition.observe(seen, now);
             self.set_active(verdict == Verdict::Cut, seen);
             match verdict {
                 // Every change that could matter wakes: without one nothing has to be looked at.
                 Verdict::Leave => {
-                    if knowledge.changed().await.is_err() {
+                    let over = tokio::select! {
+                        known = knowledge.changed() => known.is_err(),
+                        // Without others to ask there is only the own knowledge.
+                        Ok(()) = self.newest_term.changed() => false,
+                    };
+                    if over {
                         return;
                     }
                 }
@@ -115,12 +128,18 @@ impl Fence {
     }
 }
 
-fn seen(knowledge: &Knowledge) -> Seen {
+fn seen(knowledge: &Knowledge, newest_term: u64) -> Seen {
     let status = knowledge.status();
     match (knowledge.etcd(), status, knowledge.answered_at()) {
         (_, Some(status), _) if status.is_learner => Seen::Learns,
         (EtcdState::Running, Some(status), _) if status.leader_id.is_none() => Seen::Leaderless,
-        (EtcdState::Running, Some(status), _) if status.role() == Role::Leader => Seen::Leads,
+        (EtcdState::Running, Some(status), _) if status.role() == Role::Leader => {
+            if newest_term > status.term {
+                Seen::Deposed
+            } else {
+                Seen::Leads
+            }
+        }
         (EtcdState::Running, _, _) => Seen::Follows,
         (EtcdState::Unreachable { refused: false, .. }, _, Some(since)) => Seen::Hangs { since },
         _ => Seen::Gone,

@@ -16,11 +16,9 @@ use crate::etcd::{Client, Member};
 /// Deadline of a linearizable list.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// True when etcd's data directory holds a write-ahead log, which is etcd's own test for "has run before".
-///
-/// # Errors
-/// When the directory exists but cannot be read: unknown is not absent.
-pub fn has_wal(data_dir: &Path) -> io::Result<bool> {
+/// True when etcd's data directory holds a write-ahead log, which is etcd's own test for "has run before". An error
+/// when the directory exists but cannot be read: unknown is not absent.
+fn has_wal(data_dir: &Path) -> io::Result<bool> {
     let entries = match fs::read_dir(data_dir.join("member").join("wal")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         other => other?,

@@ -9,7 +9,6 @@ mod evidence;
 mod run;
 
 pub use decide::{Decision, Evidence, Identity, IdentityFile, Trace, decide};
-pub use evidence::has_wal;
 pub use run::{LaunchError, run};
 
 /// In the run directory: etcd was started in this pod.

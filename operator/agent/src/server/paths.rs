@@ -8,8 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use kbagent_protocol::{
-    ActionRequest, AgentReport, ErrorAnswer, FencingReport, HandoffAnswer, MemberList, MemberView,
-    RoleAnswer,
+    ActionRequest, AgentReport, ErrorAnswer, FencingReport, MemberList, MemberView, RoleAnswer,
 };
 use tokio::sync::{Semaphore, watch};
 

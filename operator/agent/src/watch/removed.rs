@@ -1,5 +1,6 @@
 //! Finds out that the own member was removed while its data is still here (M10): etcd then exits at every start and
-//! can tell nobody. The other members can.
+//! can tell nobody. The other members can. That there is data is known from the launcher's mark, so that kbagent needs
+//! no access to etcd's files.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use tokio::sync::watch;
 use super::view::{Knowledge, Refusal};
 use crate::config::Config;
 use crate::etcd::{Client, Member};
-use crate::launch::has_wal;
+use crate::launch::BEGUN_FILE;
 
 /// How often the others are asked while etcd is away.
 const EVERY: Duration = Duration::from_secs(2);
@@ -41,7 +42,7 @@ pub(super) async fn look(
             continue;
         }
         let since = *away_since.get_or_insert_with(Instant::now);
-        if since.elapsed() < AWAY || !has_wal(&config.data_dir).unwrap_or(false) {
+        if since.elapsed() < AWAY || !config.run_dir.join(BEGUN_FILE).exists() {
             continue;
         }
         if let Some(members) = ask_others(&config).await {
