@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::run_dir::RunHeader;
+use super::run_header::RunHeader;
 use super::saved_verdict::{Finding, SavedVerdict, Severity};
 
 /// The whole document.

@@ -12,7 +12,7 @@ use etcd_history::History;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::run_dir::RunHeader;
+use super::run_header::RunHeader;
 use super::saved_verdict::{Finding, SavedVerdict, figure, worst};
 use super::{prose, timeline};
 
@@ -100,8 +100,8 @@ fn facts(header: &RunHeader) -> String {
     if !header.started.is_empty() {
         facts.push(("started", header.started.clone()));
     }
-    if !header.description.is_empty() {
-        facts.push(("story", header.description.clone()));
+    if !header.story.is_empty() {
+        facts.push(("story", header.story.clone()));
     }
     let mut html = String::new();
     for (name, value) in facts {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::run_dir::RunHeader;
+use super::run_header::RunHeader;
 use super::saved_verdict::{SavedVerdict, Severity, figure, worst};
 
 /// Columns of a terminal that text is wrapped to.
@@ -25,8 +25,8 @@ pub fn verdict(header: &RunHeader, verdicts: &[SavedVerdict]) -> String {
         "Scenario {}{members}, seed {}.",
         header.scenario, header.seed
     );
-    if !header.description.is_empty() {
-        wrap(&mut text, "", &header.description);
+    if !header.story.is_empty() {
+        wrap(&mut text, "", &header.story);
     }
     if !header.started.is_empty() {
         let _ = writeln!(text, "Started {}.", header.started);

@@ -7,15 +7,17 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use etcd_history::History;
 use etcd_history::history::ReadError;
+use etcd_history::{Expectations, History};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use super::run_header::RunHeader;
 use super::saved_verdict::SavedVerdict;
 use super::{junit, page, prose};
 
 const PLAN: &str = "plan.json";
+const EXPECTATIONS: &str = "expectations.json";
 const HISTORY: &str = "history.jsonl";
 const VERDICTS: &str = "verdicts.json";
 const PROSE: &str = "verdict.txt";
@@ -80,36 +82,6 @@ impl RunDirError {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { path },
             _ => Self::Write { path, source },
-        }
-    }
-}
-
-/// The part of `plan.json` that reports read. The rest of the plan belongs to the scenario.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct RunHeader {
-    /// Name of the scenario.
-    pub scenario: String,
-    /// Seed.
-    pub seed: u64,
-    /// Members of the cluster under test.
-    pub members: u32,
-    /// The scenario in a sentence.
-    pub description: String,
-    /// When the run began, RFC 3339.
-    pub started: String,
-    /// The command that repeats the run; derived from scenario and seed when empty.
-    pub replay: String,
-}
-
-impl RunHeader {
-    /// The command that repeats the run.
-    #[must_use]
-    pub fn replay(&self) -> String {
-        if self.replay.is_empty() {
-            format!("harness run {} --seed {}", self.scenario, self.seed)
-        } else {
-            self.replay.clone()
         }
     }
 }
@@ -195,7 +167,7 @@ impl RunDir {
         self.path.join(HISTORY)
     }
 
-    /// Saves the plan. The fields of [`RunHeader`] are expected at its top level.
+    /// Saves the plan.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -214,9 +186,37 @@ impl RunDir {
     /// What reports read of the plan. A directory without a plan has an empty header.
     ///
     /// # Errors
-    /// The file is there and is not a plan.
+    /// The plan is there and cannot be read.
     pub fn header(&self) -> Result<RunHeader, RunDirError> {
-        Ok(self.read_json(PLAN)?.unwrap_or_default())
+        let mut header = RunHeader::of(&self.plan()?);
+        if header.started.is_empty() {
+            let name = self
+                .path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
+            name.split('-')
+                .next()
+                .unwrap_or_default()
+                .clone_into(&mut header.started);
+        }
+        Ok(header)
+    }
+
+    /// Saves what the scenario promises and allows, so that the run can be judged again.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_expectations(&self, expectations: &Expectations) -> Result<(), RunDirError> {
+        self.write_json(EXPECTATIONS, expectations)
+    }
+
+    /// What the scenario promises and allows, as it was saved.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read.
+    pub fn expectations(&self) -> Result<Option<Expectations>, RunDirError> {
+        self.read_json(EXPECTATIONS)
     }
 
     /// Saves the history, a record a line.
@@ -405,6 +405,13 @@ mod tests {
         };
         run.write_history(&history).unwrap();
         run.write_log("etcd-0.log", b"hello").unwrap();
+        let expectations = Expectations {
+            members: 5,
+            ..Expectations::default()
+        };
+        assert_eq!(run.expectations().unwrap(), None);
+        run.write_expectations(&expectations).unwrap();
+        assert_eq!(run.expectations().unwrap(), Some(expectations));
         let verdicts = vec![SavedVerdict::new(
             "linearizable",
             Finding::Violation {
@@ -418,6 +425,7 @@ mod tests {
         assert_eq!(again.history().unwrap(), history);
         assert_eq!(again.verdicts().unwrap(), verdicts);
         assert_eq!(again.header().unwrap().members, 3);
+        assert_eq!(again.header().unwrap().started, "20260921T141320Z");
         assert_eq!(again.plan().unwrap(), plan);
         let text = fs::read_to_string(run.path().join(PROSE)).unwrap();
         assert!(
@@ -430,7 +438,15 @@ mod tests {
             .collect();
         names.sort();
         let all = [
-            HISTORY, JUNIT, "logs", "objects", PLAN, PAGE, PROSE, VERDICTS,
+            EXPECTATIONS,
+            HISTORY,
+            JUNIT,
+            "logs",
+            "objects",
+            PLAN,
+            PAGE,
+            PROSE,
+            VERDICTS,
         ];
         assert_eq!(names, all);
     }

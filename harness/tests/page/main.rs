@@ -54,7 +54,7 @@ fn write_run(parent: &Path) -> Result<RunDir, Failed> {
     let run = RunDir::create(parent, started, "failover/sample", 7)?;
     run.write_plan(&serde_json::json!({
         "scenario": "failover/sample", "seed": 7, "members": 3, "started": "2026-09-21T13:13:20Z",
-        "description": "The leader is killed, cut off from its peers, and its pod deleted, under load.",
+        "story": "The leader is killed, cut off from its peers, and its pod deleted, under load.",
         "faults": [{"at": "25s", "kill_process": "leader"}, {"at": "58s", "isolate_from_peers": "leader"}],
     }))?;
     run.write_history(&history)?;

@@ -20,6 +20,7 @@ function readColors() {
 }
 
 function box(ctx, from, to, y, height, fill, text) {
+  if (to < view.from || from > view.to) return;
   const left = Math.max(x(from), GUTTER);
   const right = Math.min(Math.max(x(to), left + 1), view.width);
   if (right <= GUTTER || left >= view.width) return;
@@ -324,10 +325,23 @@ function hitRow(row, t) {
   return best < 0 ? null : { type: "op", index: best };
 }
 
+// The revisions that the watchers together have in the window: one scale, so that who is behind is seen.
+function revisionRange() {
+  let low = Infinity;
+  let high = 0;
+  for (const { t, revision } of model.watchers) {
+    if (!t.length) continue;
+    low = Math.min(low, revision[Math.max(lower(t, view.from) - 1, 0)]);
+    high = Math.max(high, revision[Math.min(lower(t, view.to), t.length - 1)]);
+  }
+  return [low, Math.max(high - low, 1)];
+}
+
 const watcherLane = (watcher, index) => ({
   name: `watcher ${watcher.watcher}`, height: 40, group: "Watchers (revision)",
   draw(ctx, y) {
-    const scale = (revision) => y + 37 - revision / model.revisionMax * 34;
+    const [low, range] = revisionRange();
+    const scale = (revision) => y + 37 - Math.min(Math.max((revision - low) / range, 0), 1) * 34;
     const from = Math.max(lower(watcher.t, view.from) - 1, 0);
     const to = Math.min(lower(watcher.t, view.to) + 1, watcher.t.length);
     ctx.strokeStyle = color.step;

@@ -106,13 +106,10 @@ function makeModel(raw) {
   }));
   const names = new Map();
   for (const m of members) for (const s of m.segments) if (s.member) names.set(s.member, m.pod);
-  let revisionMax = 1;
-  for (const w of watchers) for (const r of w.revision) revisionMax = Math.max(revisionMax, r);
-  for (let i = 0; i < ops.n; i++) revisionMax = Math.max(revisionMax, ops.revision[i]);
   return {
     base: Number(BigInt(raw.base) / 1000n), span: raw.span, phases: raw.phases, starts: raw.starts,
     faults: raw.faults, pods: raw.pods, services: raw.services, hashes: raw.hashes, members, watchers, roads, rows, ops,
-    names, revisionMax, anomalies,
+    names, anomalies,
   };
 }
 
