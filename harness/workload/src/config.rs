@@ -29,6 +29,9 @@ pub(crate) struct Config {
     /// Traffic.
     #[serde(default)]
     pub(crate) rates: Rates,
+    /// True when nothing is sent before the start file is there.
+    #[serde(default)]
+    pub(crate) gated: bool,
     /// True when a held connection is also given up when an operation on it runs into its deadline. False leaves only
     /// what the connection itself says, as etcd's own client does: that is what fencing (design: a deposed leader is
     /// fenced) must rescue.

@@ -50,6 +50,11 @@ enum Command {
         #[arg(long, env = "WORKLOAD_CONFIG")]
         config: String,
     },
+    /// Lets a gated `run` begin; prints the nanoseconds of its clock.
+    Start {
+        #[command(flatten)]
+        place: Place,
+    },
     /// Ends the traffic and waits until no operation is open.
     Stop {
         #[command(flatten)]
@@ -71,8 +76,6 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
-    /// Prints the nanoseconds of the clock that new records would carry.
-    Clock,
 }
 
 #[derive(Debug, clap::Args)]
@@ -105,6 +108,12 @@ fn start(command: Command) -> anyhow::Result<()> {
                 end = terminated() => end,
             }
         }),
+        Command::Start { place } => {
+            std::fs::write(run::start_file(&place.dir), b"")
+                .context("failed to write the start file")?;
+            println!("{}", Clock::anchored().now());
+            Ok(())
+        }
         Command::Stop { place, seconds } => {
             runtime.block_on(stop(&place, Duration::from_secs(seconds)))
         }
@@ -115,10 +124,6 @@ fn start(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Dump { place } => dump(&place),
-        Command::Clock => {
-            println!("{}", Clock::anchored().now());
-            Ok(())
-        }
     }
 }
 

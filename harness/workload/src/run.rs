@@ -30,6 +30,11 @@ use crate::{
 /// Spacing of looks for the stop file.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// The file that starts everything where the configuration says so.
+pub(crate) fn start_file(dir: &Path) -> PathBuf {
+    dir.join("start")
+}
+
 /// The file that ends the traffic, and the one that says that it has ended.
 pub(crate) fn stop_file(dir: &Path) -> PathBuf {
     dir.join("stop")
@@ -57,6 +62,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         incarnation: rand::random(),
         config: serde_json::to_value(&config)?,
     });
+    while config.gated && !start_file(&dir).exists() {
+        pause(LOOK).await;
+    }
     let (stop, stopping) = watch::channel(stop_file(&dir).exists());
     let shared = Arc::new(Shared {
         config,
