@@ -5,6 +5,8 @@
 
 IMAGES_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 STATE_DIR=${ETCD_HARNESS_STATE:-${XDG_CACHE_HOME:-$HOME/.cache}/etcd-harness}
+# Modes go into images, whatever the caller's own habit.
+umask 022
 mkdir -p "$STATE_DIR/bin" "$STATE_DIR/cache" "$STATE_DIR/work" "$STATE_DIR/log"
 
 # shellcheck source=images/versions.env

@@ -168,5 +168,15 @@ clean() {
 }
 trap clean EXIT
 stage "assemble $built" assemble
+
+# What this build has replaced: parts under other keys, and images that no node runs.
+for path in "$kube" "$containerd" "$cni" "$coredns" "$local_path" "$podroutes" "$rootfs"; do
+    for other in "${path%-*}"-*; do
+        [ "$other" = "$path" ] || rm -rf "$other"
+    done
+done
+for other in $(docker images --format '{{.Repository}}:{{.Tag}}' etcd-harness/node); do
+    [ "$other" = "$built" ] || docker rmi "$other" >/dev/null 2>&1 || true
+done
 say "  $built: $(docker image inspect --format '{{.Size}}' "$built" | awk '{printf "%d MB", $1 / 1000000}')"
 echo "$built"
