@@ -1,1 +1,11 @@
-//! Repeated failovers as a distribution.
+//! Measurements that are repeated until they are a distribution: failover, creation, idleness.
+//!
+//! [`statistics`] and [`failover`] are arithmetic over histories, [`table`] words it; nothing here touches a cluster.
+//! The commands make the runs and hand their histories over.
+
+pub mod failover;
+pub mod statistics;
+pub mod table;
+
+pub use failover::{Failover, FailoverReport};
+pub use statistics::Summary;

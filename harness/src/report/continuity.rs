@@ -106,6 +106,19 @@ impl Acknowledgements {
         longest
     }
 
+    /// The longest stretch that lies in `[from, to]` for its larger part: one that straddles the begin of the next fault
+    /// is the cost of one of the two, not of both.
+    #[must_use]
+    pub fn longest_mostly_within(&self, from: Nanos, to: Nanos) -> Option<Gap> {
+        let mostly = |gap: &Gap| {
+            let inside = gap.to.min(to).saturating_sub(gap.from.max(from));
+            inside >= gap.length() - inside
+        };
+        self.gaps()
+            .filter(mostly)
+            .reduce(|a, b| if b.length() > a.length() { b } else { a })
+    }
+
     /// The longest stretch of the run.
     #[must_use]
     pub fn longest(&self) -> Option<Gap> {

@@ -3,12 +3,12 @@
 
 use std::fmt::Write as _;
 
+use super::judgement::{Finding, Judgement, Severity};
 use super::run_header::RunHeader;
-use super::saved_verdict::{Finding, SavedVerdict, Severity};
 
 /// The whole document.
 #[must_use]
-pub fn document(header: &RunHeader, verdicts: &[SavedVerdict]) -> String {
+pub fn document(header: &RunHeader, verdicts: &[Judgement]) -> String {
     let count = |severity| verdicts.iter().filter(|j| j.severity() == severity).count();
     let suite = escape(&format!("{}-{}", header.scenario, header.seed));
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
@@ -27,7 +27,7 @@ pub fn document(header: &RunHeader, verdicts: &[SavedVerdict]) -> String {
     xml
 }
 
-fn case(xml: &mut String, scenario: &str, verdict: &SavedVerdict) {
+fn case(xml: &mut String, scenario: &str, verdict: &Judgement) {
     let _ = write!(
         xml,
         "  <testcase classname=\"{}\" name=\"{}\"",
@@ -76,15 +76,15 @@ mod tests {
     fn neither_a_violation_nor_a_doubt_is_green() {
         let explanation = "key \"a<b\"\u{0} & more".to_owned();
         let verdicts = [
-            SavedVerdict::new("one", Finding::Pass),
-            SavedVerdict::new(
+            Judgement::new("one", Finding::Pass),
+            Judgement::new(
                 "two",
                 Finding::Violation {
                     explanation,
                     ops: vec![],
                 },
             ),
-            SavedVerdict::new(
+            Judgement::new(
                 "three",
                 Finding::Inconclusive {
                     reason: "no traffic".to_owned(),

@@ -1,19 +1,19 @@
 //! What a run leaves behind: one directory with the plan, the history, the verdicts and a page that shows them.
 //!
 //! Reads the history and the verdicts, draws and words them; judges nothing itself and touches no cluster.
-//! [`run_dir`] is the directory, [`run_header`] what it says of the plan, [`saved_verdict`] a verdict as it is stored,
+//! [`run_dir`] is the directory, [`run_header`] what it says of the plan, [`judgement`] a verdict as it is stored,
 //! [`prose`] and [`junit`] are verdicts for people and for machines, [`continuity`] is how long a road stood still,
 //! [`timeline`] the history as columns and [`page`] the HTML page around it.
 
 pub mod continuity;
+pub mod judgement;
 pub mod junit;
 pub mod page;
 pub mod prose;
 pub mod run_dir;
 pub mod run_header;
-pub mod saved_verdict;
 pub mod timeline;
 
+pub use judgement::{Finding, Judgement, worst};
 pub use run_dir::{RunDir, RunDirError};
 pub use run_header::RunHeader;
-pub use saved_verdict::{Finding, SavedVerdict, worst};

@@ -12,8 +12,8 @@ use etcd_history::History;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::judgement::{Finding, Judgement, figure, worst};
 use super::run_header::RunHeader;
-use super::saved_verdict::{Finding, SavedVerdict, figure, worst};
 use super::{prose, timeline};
 
 const TEMPLATE: &str = include_str!("page/page.html");
@@ -38,7 +38,7 @@ pub struct Run<'a> {
     /// What happened.
     pub history: &'a History,
     /// What the checks say of it.
-    pub verdicts: &'a [SavedVerdict],
+    pub verdicts: &'a [Judgement],
 }
 
 /// The page.
@@ -111,8 +111,8 @@ fn facts(header: &RunHeader) -> String {
     html
 }
 
-fn verdicts(verdicts: &[SavedVerdict]) -> String {
-    let mut order: Vec<&SavedVerdict> = verdicts.iter().collect();
+fn verdicts(verdicts: &[Judgement]) -> String {
+    let mut order: Vec<&Judgement> = verdicts.iter().collect();
     order.sort_by_key(|verdict| std::cmp::Reverse(verdict.severity()));
     let mut html = String::new();
     for verdict in order {
@@ -142,7 +142,7 @@ fn verdicts(verdicts: &[SavedVerdict]) -> String {
 }
 
 /// Buttons that lead to the operations a violation names.
-fn evidence(verdict: &SavedVerdict) -> String {
+fn evidence(verdict: &Judgement) -> String {
     /// A violation may name thousands; the page marks all and lists some.
     const LISTED: usize = 12;
     let Finding::Violation { ops, .. } = &verdict.outcome else {
@@ -219,7 +219,7 @@ mod tests {
         let history = History {
             records: vec![Record::Call(call)],
         };
-        let mut verdict = SavedVerdict::new(
+        let mut verdict = Judgement::new(
             EVIL,
             Finding::Violation {
                 explanation: EVIL.into(),

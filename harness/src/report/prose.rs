@@ -2,15 +2,15 @@
 
 use std::fmt::Write as _;
 
+use super::judgement::{Judgement, Severity, figure, worst};
 use super::run_header::RunHeader;
-use super::saved_verdict::{SavedVerdict, Severity, figure, worst};
 
 /// Columns of a terminal that text is wrapped to.
 const WIDTH: usize = 100;
 
 /// The whole text.
 #[must_use]
-pub fn verdict(header: &RunHeader, verdicts: &[SavedVerdict]) -> String {
+pub fn verdict(header: &RunHeader, verdicts: &[Judgement]) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{}", headline(verdicts));
@@ -42,7 +42,7 @@ pub fn verdict(header: &RunHeader, verdicts: &[SavedVerdict]) -> String {
 
 /// One line: how the run ended and why.
 #[must_use]
-pub fn headline(verdicts: &[SavedVerdict]) -> String {
+pub fn headline(verdicts: &[Judgement]) -> String {
     let (severity, cause) = worst(verdicts);
     match (severity, cause) {
         (_, Some(cause)) => {
@@ -59,7 +59,7 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn section(text: &mut String, verdict: &SavedVerdict) {
+fn section(text: &mut String, verdict: &Judgement) {
     let _ = writeln!(text);
     let _ = writeln!(text, "[{}] {}", verdict.severity().word(), verdict.check);
     for paragraph in verdict.explanation().lines() {
@@ -105,9 +105,9 @@ mod tests {
             ..RunHeader::default()
         };
         let explanation = format!("a read went back\nto revision 3 {}", "word ".repeat(60));
-        let mut pass = SavedVerdict::new("roles", Finding::Pass);
+        let mut pass = Judgement::new("roles", Finding::Pass);
         pass.figures.insert("labels".to_owned(), 4.into());
-        let bad = SavedVerdict::new(
+        let bad = Judgement::new(
             "linearizable",
             Finding::Violation {
                 explanation,

@@ -12,12 +12,11 @@ use etcd_history::{Expectations, History};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::judgement::Judgement;
 use super::run_header::RunHeader;
-use super::saved_verdict::SavedVerdict;
 use super::{junit, page, prose};
 
 const PLAN: &str = "plan.json";
-const EXPECTATIONS: &str = "expectations.json";
 const HISTORY: &str = "history.jsonl";
 const VERDICTS: &str = "verdicts.json";
 const PROSE: &str = "verdict.txt";
@@ -203,20 +202,20 @@ impl RunDir {
         Ok(header)
     }
 
-    /// Saves what the scenario promises and allows, so that the run can be judged again.
+    /// What the scenario promises and allows, `expectations` in its plan; absent for a run without load.
     ///
     /// # Errors
-    /// The file cannot be written.
-    pub fn write_expectations(&self, expectations: &Expectations) -> Result<(), RunDirError> {
-        self.write_json(EXPECTATIONS, expectations)
-    }
-
-    /// What the scenario promises and allows, as it was saved.
-    ///
-    /// # Errors
-    /// The file is there and cannot be read.
+    /// The plan is there and cannot be read, or expects what this harness does not know.
     pub fn expectations(&self) -> Result<Option<Expectations>, RunDirError> {
-        self.read_json(EXPECTATIONS)
+        let expectations = self
+            .plan()?
+            .get("expectations")
+            .cloned()
+            .unwrap_or_default();
+        serde_json::from_value(expectations).map_err(|source| RunDirError::Parse {
+            path: self.path.join(PLAN),
+            source,
+        })
     }
 
     /// Saves the history, a record a line.
@@ -250,7 +249,7 @@ impl RunDir {
     ///
     /// # Errors
     /// The file is there and cannot be read.
-    pub fn verdicts(&self) -> Result<Vec<SavedVerdict>, RunDirError> {
+    pub fn judgements(&self) -> Result<Vec<Judgement>, RunDirError> {
         Ok(self.read_json(VERDICTS)?.unwrap_or_default())
     }
 
@@ -278,7 +277,7 @@ impl RunDir {
     pub fn write_reports(
         &self,
         history: &History,
-        verdicts: &[SavedVerdict],
+        verdicts: &[Judgement],
     ) -> Result<(), RunDirError> {
         let header = self.header()?;
         self.write_json(VERDICTS, verdicts)?;
@@ -395,7 +394,8 @@ mod tests {
             run.path()
                 .ends_with("20260921T141320Z-failover-leader-killed-7")
         );
-        let plan = json!({"scenario": "failover/leader killed", "seed": 7, "members": 3});
+        let plan = json!({"scenario": "failover/leader killed", "seed": 7, "members": 3,
+            "expectations": {"members": 5}});
         run.write_plan(&plan).unwrap();
         let history = History {
             records: vec![Record::Phase {
@@ -405,14 +405,7 @@ mod tests {
         };
         run.write_history(&history).unwrap();
         run.write_log("etcd-0.log", b"hello").unwrap();
-        let expectations = Expectations {
-            members: 5,
-            ..Expectations::default()
-        };
-        assert_eq!(run.expectations().unwrap(), None);
-        run.write_expectations(&expectations).unwrap();
-        assert_eq!(run.expectations().unwrap(), Some(expectations));
-        let verdicts = vec![SavedVerdict::new(
+        let verdicts = vec![Judgement::new(
             "linearizable",
             Finding::Violation {
                 explanation: "a read went back".to_owned(),
@@ -422,8 +415,9 @@ mod tests {
         run.write_reports(&history, &verdicts).unwrap();
 
         let again = RunDir::open(run.path()).unwrap();
+        assert_eq!(again.expectations().unwrap().unwrap().members, 5);
         assert_eq!(again.history().unwrap(), history);
-        assert_eq!(again.verdicts().unwrap(), verdicts);
+        assert_eq!(again.judgements().unwrap(), verdicts);
         assert_eq!(again.header().unwrap().members, 3);
         assert_eq!(again.header().unwrap().started, "20260921T141320Z");
         assert_eq!(again.plan().unwrap(), plan);
@@ -438,15 +432,7 @@ mod tests {
             .collect();
         names.sort();
         let all = [
-            EXPECTATIONS,
-            HISTORY,
-            JUNIT,
-            "logs",
-            "objects",
-            PLAN,
-            PAGE,
-            PROSE,
-            VERDICTS,
+            HISTORY, JUNIT, "logs", "objects", PLAN, PAGE, PROSE, VERDICTS,
         ];
         assert_eq!(names, all);
     }

@@ -15,10 +15,12 @@ pub struct RunHeader {
     pub story: String,
     /// When the run began.
     pub started: String,
+    /// The command that repeats it, when the plan has one.
+    pub replay: String,
 }
 
 impl RunHeader {
-    /// Reads a plan: `scenario` is a name or an object with `name` and `story`. What is not there stays empty, because a
+    /// Reads a plan: `scenario` is a name, or an object with `name` and `story`. What is not there stays empty, because a
     /// page of an old run is better than none.
     #[must_use]
     pub fn of(plan: &Value) -> Self {
@@ -26,7 +28,7 @@ impl RunHeader {
         let scenario = &plan["scenario"];
         let (name, story) = match scenario {
             Value::Object(_) => (&scenario["name"], &scenario["story"]),
-            _ => (scenario, &plan["story"]),
+            _ => (scenario, &plan["description"]),
         };
         let members = plan["members"]
             .as_u64()
@@ -37,12 +39,16 @@ impl RunHeader {
             members: members.unwrap_or_default(),
             story: text(story),
             started: text(&plan["started"]),
+            replay: text(&plan["replay"]),
         }
     }
 
     /// The command that repeats the run.
     #[must_use]
     pub fn replay(&self) -> String {
+        if !self.replay.is_empty() {
+            return self.replay.clone();
+        }
         let members = if self.members > 0 {
             format!(" --members {}", self.members)
         } else {
@@ -69,6 +75,8 @@ mod tests {
         assert_eq!(header.replay(), "harness run a::b --members 5 --seed 4");
         let short = RunHeader::of(&json!({"scenario": "a::b", "seed": 4}));
         assert_eq!(short.replay(), "harness run a::b --seed 4");
+        let said = RunHeader::of(&json!({"scenario": "a", "replay": "harness run b"}));
+        assert_eq!(said.replay(), "harness run b");
         assert_eq!(RunHeader::of(&Value::Null), RunHeader::default());
     }
 }

@@ -8,7 +8,7 @@ mod sample;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use harness::report::{Finding, RunDir, SavedVerdict};
+use harness::report::{Finding, RunDir, Judgement};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 const OPERATIONS: usize = 100_000;
@@ -54,7 +54,7 @@ fn write_run(parent: &Path) -> Result<RunDir, Failed> {
     let run = RunDir::create(parent, started, "failover/sample", 7)?;
     run.write_plan(&serde_json::json!({
         "scenario": "failover/sample", "seed": 7, "members": 3, "started": "2026-09-21T13:13:20Z",
-        "story": "The leader is killed, cut off from its peers, and its pod deleted, under load.",
+        "description": "The leader is killed, cut off from its peers, and its pod deleted, under load.",
         "faults": [{"at": "25s", "kill_process": "leader"}, {"at": "58s", "isolate_from_peers": "leader"}],
     }))?;
     run.write_history(&history)?;
@@ -62,25 +62,25 @@ fn write_run(parent: &Path) -> Result<RunDir, Failed> {
     Ok(run)
 }
 
-fn verdicts() -> Vec<SavedVerdict> {
+fn verdicts() -> Vec<Judgement> {
     let explanation = "get reg/3 by client 9 returned revision 24170, but the put of revision 24172 was acknowledged \
         2.1 ms before it was called </script>";
     let violation = Finding::Violation {
         explanation: explanation.into(),
         ops: vec![40_321, 40_335],
     };
-    let mut gap = SavedVerdict::new("leader_service_gap", Finding::Pass);
+    let mut gap = Judgement::new("leader_service_gap", Finding::Pass);
     gap.figures
         .insert("longest_gap_fresh_ms".into(), 1287.4.into());
     gap.figures
         .insert("longest_gap_dial_all_ms".into(), 1191.0.into());
     let reason = "only 2 of 3 members answered with a hash at revision 61233".to_owned();
     vec![
-        SavedVerdict::new("durability", Finding::Pass),
+        Judgement::new("durability", Finding::Pass),
         gap,
-        SavedVerdict::new("hash_agreement", Finding::Inconclusive { reason }),
-        SavedVerdict::new("linearizable", violation),
-        SavedVerdict::new("watch_order", Finding::Pass),
+        Judgement::new("hash_agreement", Finding::Inconclusive { reason }),
+        Judgement::new("linearizable", violation),
+        Judgement::new("watch_order", Finding::Pass),
     ]
 }
 

@@ -12,7 +12,7 @@ use etcd_history::record::{Nanos, Record, Road};
 use serde::Serialize;
 
 use super::continuity::{Acknowledgements, Decomposition, Gap, Signs};
-use super::saved_verdict::{Finding, SavedVerdict};
+use super::judgement::{Finding, Judgement};
 
 /// The roads whose continuity is compared.
 pub const ROADS: [Road; 3] = [Road::ServiceHeld, Road::ServiceFresh, Road::DialAll];
@@ -107,7 +107,7 @@ const GAP_MIN: Nanos = 50_000_000;
 
 /// Makes the timeline of a history.
 #[must_use]
-pub fn build(history: &History, verdicts: &[SavedVerdict]) -> Timeline {
+pub fn build(history: &History, verdicts: &[Judgement]) -> Timeline {
     let span = span(history);
     let signs = Signs::of(history);
     let roads = ROADS

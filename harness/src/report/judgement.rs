@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 
+use etcd_history::check::{self, Verdict};
 use etcd_history::record::OpId;
-use etcd_history::{Judgement, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// What one check said.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SavedVerdict {
+pub struct Judgement {
     /// Name of the check.
     pub check: String,
     /// What it found.
@@ -74,7 +74,7 @@ impl Severity {
     }
 }
 
-impl SavedVerdict {
+impl Judgement {
     /// A verdict without figures.
     #[must_use]
     pub fn new(check: &str, outcome: Finding) -> Self {
@@ -106,14 +106,14 @@ impl SavedVerdict {
     }
 }
 
-impl From<&Verdict> for SavedVerdict {
+impl From<&Verdict> for Judgement {
     fn from(verdict: &Verdict) -> Self {
         let outcome = match &verdict.outcome {
-            Judgement::Pass => Finding::Pass,
-            Judgement::Inconclusive { reason } => Finding::Inconclusive {
+            check::Judgement::Pass => Finding::Pass,
+            check::Judgement::Inconclusive { reason } => Finding::Inconclusive {
                 reason: reason.clone(),
             },
-            Judgement::Violation { explanation, ops } => Finding::Violation {
+            check::Judgement::Violation { explanation, ops } => Finding::Violation {
                 explanation: explanation.clone(),
                 ops: ops.clone(),
             },
@@ -133,10 +133,10 @@ impl From<&Verdict> for SavedVerdict {
 /// The whole run's severity and the verdict that is the cause: the first of the worst. A run nobody judged is
 /// inconclusive.
 #[must_use]
-pub fn worst(verdicts: &[SavedVerdict]) -> (Severity, Option<&SavedVerdict>) {
+pub fn worst(verdicts: &[Judgement]) -> (Severity, Option<&Judgement>) {
     let severity = verdicts
         .iter()
-        .map(SavedVerdict::severity)
+        .map(Judgement::severity)
         .max()
         .unwrap_or(Severity::Inconclusive);
     let cause = verdicts
@@ -169,8 +169,8 @@ mod tests {
 
     #[test]
     fn the_first_of_the_worst_is_the_cause() {
-        let pass = SavedVerdict::new("a", Finding::Pass);
-        let unsure = SavedVerdict::new(
+        let pass = Judgement::new("a", Finding::Pass);
+        let unsure = Judgement::new(
             "b",
             Finding::Inconclusive {
                 reason: "no traffic".to_owned(),
@@ -178,7 +178,7 @@ mod tests {
         );
         let bad = |name| {
             let explanation = "lost".to_owned();
-            SavedVerdict::new(
+            Judgement::new(
                 name,
                 Finding::Violation {
                     explanation,
@@ -201,7 +201,7 @@ mod tests {
     fn a_verdict_is_stored_as_the_check_writes_it() {
         let verdict = Verdict {
             check: "a",
-            outcome: Judgement::Violation {
+            outcome: check::Judgement::Violation {
                 explanation: "lost".into(),
                 ops: vec![4],
             },
@@ -209,7 +209,7 @@ mod tests {
         };
         let text = serde_json::to_string(&verdict).unwrap();
         assert_eq!(
-            serde_json::from_str::<SavedVerdict>(&text).unwrap(),
+            serde_json::from_str::<Judgement>(&text).unwrap(),
             (&verdict).into()
         );
     }

@@ -1,0 +1,318 @@
+//! Failovers measured from histories: for each fault the longest time without an acknowledged write on every road, in
+//! the same moment, and where that time went.
+
+use std::collections::BTreeMap;
+
+use etcd_history::History;
+use etcd_history::record::{FaultStep, Nanos, Record, Road};
+use serde::Serialize;
+
+use super::statistics::{Summary, above_all_seen};
+use crate::report::continuity::{Acknowledgements, Signs, Stage};
+
+/// The roads that are compared; the last one is the yardstick.
+pub const ROADS: [Road; 3] = [Road::ServiceFresh, Road::ServiceHeld, Road::DialAll];
+
+/// One fault and what it cost.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Failover {
+    /// Where it was measured: the run's directory or number.
+    pub run: String,
+    /// Name of the fault.
+    pub fault: String,
+    /// What it hit.
+    pub target: String,
+    /// False when its effect was looked for and not seen: such a failover is no sample.
+    pub effective: bool,
+    /// What each road lost.
+    pub roads: BTreeMap<Road, Cost>,
+}
+
+/// What a road lost in one failover.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Cost {
+    /// Longest time without an acknowledged write, in milliseconds.
+    pub gap_ms: f64,
+    /// False when no acknowledgement ended it: the real gap is longer.
+    pub closed: bool,
+    /// Where the time went, in milliseconds. Stages that did not happen are absent.
+    pub stages_ms: BTreeMap<Stage, f64>,
+}
+
+/// All failovers of a measurement and their distribution.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FailoverReport {
+    /// What was done to the leader.
+    pub kind: String,
+    /// Members.
+    pub members: u32,
+    /// Each failover.
+    pub failovers: Vec<Failover>,
+    /// Gap of each road, in milliseconds.
+    pub gap_ms: BTreeMap<Road, Summary>,
+    /// Gap through the service minus the gap of the dial-all client in the same failover, in milliseconds.
+    pub over_dial_all_ms: BTreeMap<Road, Summary>,
+    /// Each stage on each road, in milliseconds.
+    pub stages_ms: BTreeMap<Road, BTreeMap<Stage, Summary>>,
+    /// Failovers that are no samples: no effect, no writes, or a gap that never ended.
+    pub unusable: usize,
+    /// With how much probability at most the next one is worse than all of these, with 95 % confidence.
+    pub above_all_seen: f64,
+}
+
+/// Measures every fault of a history. A fault's window ends where the next one begins.
+#[must_use]
+pub fn measure(run: &str, history: &History) -> Vec<Failover> {
+    let signs = Signs::of(history);
+    let roads = ROADS.map(|road| (road, Acknowledgements::of(history, road)));
+    let faults = faults(history);
+    let mut failovers = Vec::new();
+    for (at, fault) in faults.iter().enumerate() {
+        let until = faults.get(at + 1).map_or(Nanos::MAX, |next| next.from);
+        let mut costs = BTreeMap::new();
+        for (road, acknowledgements) in &roads {
+            let Some(gap) = acknowledgements.longest_mostly_within(fault.from, until) else {
+                continue;
+            };
+            let stages = signs.decompose(gap, *road).stages;
+            let stages_ms = stages
+                .into_iter()
+                .map(|(stage, from, to)| (stage, milliseconds(to - from)));
+            let (gap_ms, closed) = (milliseconds(gap.length()), gap.closed);
+            costs.insert(
+                *road,
+                Cost {
+                    gap_ms,
+                    closed,
+                    stages_ms: stages_ms.collect(),
+                },
+            );
+        }
+        failovers.push(Failover {
+            run: run.to_owned(),
+            fault: fault.name.clone(),
+            target: fault.target.clone(),
+            effective: fault.effective,
+            roads: costs,
+        });
+    }
+    failovers
+}
+
+struct Injected {
+    number: u32,
+    name: String,
+    target: String,
+    from: Nanos,
+    effective: bool,
+}
+
+fn faults(history: &History) -> Vec<Injected> {
+    let mut faults: Vec<Injected> = Vec::new();
+    for record in &history.records {
+        let Record::Fault(step) = record else {
+            continue;
+        };
+        if let Some(known) = faults.iter_mut().find(|fault| fault.number == step.fault) {
+            known.effective |= step.step == FaultStep::Effective;
+            if !step.target.is_empty() {
+                known.target.clone_from(&step.target);
+            }
+        } else {
+            faults.push(Injected {
+                number: step.fault,
+                name: step.name.clone(),
+                target: step.target.clone(),
+                from: step.t,
+                effective: step.step == FaultStep::Effective,
+            });
+        }
+    }
+    faults.sort_by_key(|fault| fault.from);
+    faults
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a run lasts minutes: microseconds are exact"
+)]
+fn milliseconds(nanos: Nanos) -> f64 {
+    nanos as f64 / 1e6
+}
+
+impl Failover {
+    /// True when it says something: it took effect, and every road had writes and came back.
+    #[must_use]
+    pub fn usable(&self) -> bool {
+        self.effective
+            && ROADS
+                .iter()
+                .all(|road| self.roads.get(road).is_some_and(|c| c.closed))
+    }
+
+    /// Gap of a road minus the gap of the dial-all client, in milliseconds.
+    #[must_use]
+    pub fn over_dial_all(&self, road: Road) -> Option<f64> {
+        let yardstick = self.roads.get(&Road::DialAll)?;
+        Some(self.roads.get(&road)?.gap_ms - yardstick.gap_ms)
+    }
+}
+
+impl FailoverReport {
+    /// Of all failovers of a measurement. Those that are no samples are kept and counted, and are in no distribution.
+    #[must_use]
+    pub fn of(kind: &str, members: u32, failovers: Vec<Failover>) -> Self {
+        let usable = || failovers.iter().filter(|failover| failover.usable());
+        let mut gap_ms = BTreeMap::new();
+        let mut over_dial_all_ms = BTreeMap::new();
+        let mut stages_ms = BTreeMap::new();
+        for road in ROADS {
+            let costs = || usable().filter_map(|failover| failover.roads.get(&road));
+            if let Some(summary) = Summary::of(costs().map(|cost| cost.gap_ms)) {
+                gap_ms.insert(road, summary);
+            }
+            if road != Road::DialAll
+                && let Some(summary) = Summary::of(usable().filter_map(|f| f.over_dial_all(road)))
+            {
+                over_dial_all_ms.insert(road, summary);
+            }
+            let stages = [
+                Stage::Election,
+                Stage::Label,
+                Stage::Endpoints,
+                Stage::Client,
+            ];
+            let of_stage = |stage| {
+                Summary::of(costs().filter_map(|cost| cost.stages_ms.get(&stage).copied()))
+                    .map(|summary| (stage, summary))
+            };
+            stages_ms.insert(road, stages.into_iter().filter_map(of_stage).collect());
+        }
+        let count = usable().count();
+        let unusable = failovers.len() - count;
+        Self {
+            kind: kind.to_owned(),
+            members,
+            gap_ms,
+            over_dial_all_ms,
+            stages_ms,
+            unusable,
+            above_all_seen: above_all_seen(count),
+            failovers,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use etcd_history::record::{Call, FaultRecord, Outcome, Request, Response, Return};
+
+    use super::*;
+
+    const MS: Nanos = 1_000_000;
+
+    fn write(op: u64, road: Road, t: Nanos) -> [Record; 2] {
+        let request = Request::Put {
+            key: "k".into(),
+            value: op.to_string(),
+            lease: 0,
+        };
+        let response = Response::Put {};
+        let outcome = Outcome::Ok {
+            revision: 1,
+            term: 1,
+            member: "a".into(),
+            response,
+        };
+        [
+            Record::Call(Call {
+                t: t - MS,
+                op,
+                client: 1,
+                road,
+                scheduled: t - MS,
+                request,
+            }),
+            Record::Return(Return { t, op, outcome }),
+        ]
+    }
+
+    fn fault(t: Nanos, fault: u32, step: FaultStep) -> Record {
+        let (name, target) = ("kill_process".into(), "e-0".into());
+        Record::Fault(FaultRecord {
+            t,
+            fault,
+            name,
+            target,
+            step,
+            evidence: [].into(),
+        })
+    }
+
+    /// Writes every 10 ms but for `lost` ms after each fault, which come a second apart.
+    fn history(lost: &[(Road, [Nanos; 2])], step: FaultStep) -> History {
+        let mut records = Vec::new();
+        let mut op = 0;
+        for (road, lost) in lost {
+            for t in 0..300 {
+                let t = t * 10;
+                let since = t % 1000;
+                let hit = usize::try_from(t / 1000).unwrap().checked_sub(1);
+                if hit.is_some_and(|hit| since > 0 && since < lost[hit]) {
+                    continue;
+                }
+                op += 1;
+                records.extend(write(op, *road, t * MS + MS));
+            }
+        }
+        for number in 1..=2 {
+            records.push(fault(
+                (Nanos::from(number) * 1000 + 2) * MS,
+                number,
+                FaultStep::Injecting,
+            ));
+            records.push(fault((Nanos::from(number) * 1000 + 3) * MS, number, step));
+        }
+        History { records }
+    }
+
+    fn sample(step: FaultStep) -> Vec<Failover> {
+        let lost = [
+            (Road::ServiceFresh, [300, 500]),
+            (Road::ServiceHeld, [400, 800]),
+            (Road::DialAll, [250, 480]),
+        ];
+        measure("run", &history(&lost, step))
+    }
+
+    #[test]
+    fn each_fault_has_its_own_gap_beside_the_yardstick() {
+        let failovers = sample(FaultStep::Effective);
+        let gaps: Vec<_> = failovers
+            .iter()
+            .map(|f| f.roads[&Road::ServiceFresh].gap_ms.round())
+            .collect();
+        assert_eq!(gaps, [300.0, 500.0]);
+        assert_eq!(failovers[1].over_dial_all(Road::ServiceHeld), Some(320.0));
+        let report = FailoverReport::of("sigkill", 3, failovers);
+        assert_eq!(report.unusable, 0);
+        assert_eq!(report.gap_ms[&Road::ServiceFresh].median, 400.0);
+        assert_eq!(report.over_dial_all_ms[&Road::ServiceFresh].max, 50.0);
+    }
+
+    #[test]
+    fn a_fault_without_effect_is_no_sample() {
+        let report = FailoverReport::of("sigkill", 3, sample(FaultStep::Ineffective));
+        assert_eq!(report.unusable, 2);
+        assert!(report.gap_ms.is_empty());
+    }
+
+    #[test]
+    fn a_gap_that_never_ended_is_no_sample() {
+        let mut failovers = sample(FaultStep::Effective);
+        if let Some(cost) = failovers[0].roads.get_mut(&Road::ServiceFresh) {
+            cost.closed = false;
+        }
+        assert_eq!(FailoverReport::of("sigkill", 3, failovers).unusable, 1);
+    }
+}

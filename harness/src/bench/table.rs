@@ -1,0 +1,201 @@
+//! The tables of `harness bench`, for a terminal of a hundred columns.
+
+use std::fmt::Write as _;
+
+use etcd_history::record::Road;
+
+use super::failover::{Failover, FailoverReport, ROADS};
+use super::statistics::Summary;
+use crate::report::continuity::Stage;
+
+/// Rows of cells under a head, padded to the widest of each column; the first column to the left, the rest to the right.
+#[must_use]
+pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    let mut line = |cells: &mut dyn Iterator<Item = &str>| {
+        for (at, (cell, width)) in cells.zip(&widths).enumerate() {
+            // Writing to a string cannot fail.
+            let _ = match at {
+                0 => write!(text, "{cell:<width$}"),
+                _ => write!(text, "  {cell:>width$}"),
+            };
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    };
+    line(&mut head.iter().copied());
+    for row in rows {
+        line(&mut row.iter().map(String::as_str));
+    }
+    text
+}
+
+/// The name of a road.
+#[must_use]
+pub fn road(road: Road) -> &'static str {
+    match road {
+        Road::ServiceFresh => "service, new connections",
+        Road::ServiceHeld => "service, held connections",
+        Road::DialAll => "dial-all client",
+        Road::Member => "one member",
+    }
+}
+
+/// The word for a stage.
+fn stage(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Election => "election",
+        Stage::Label => "label",
+        Stage::Endpoints => "endpoints",
+        Stage::Client => "client",
+    }
+}
+
+fn cells(name: String, summary: &Summary) -> Vec<String> {
+    let number = |value: f64| format!("{value:.0}");
+    vec![
+        name,
+        number(summary.median),
+        number(summary.p95),
+        number(summary.max),
+    ]
+}
+
+/// The whole report of `harness bench failover`.
+#[must_use]
+pub fn failover(report: &FailoverReport) -> String {
+    let FailoverReport {
+        kind,
+        members,
+        failovers,
+        ..
+    } = report;
+    let mut text = format!(
+        "Leader {kind}, {members} members, {} failovers. Longest time without an acknowledged write, ms:\n\n",
+        failovers.len()
+    );
+    let head = ["", "median", "p95", "max"];
+    let mut rows: Vec<_> = ROADS
+        .iter()
+        .filter_map(|r| Some(cells(road(*r).to_owned(), report.gap_ms.get(r)?)))
+        .collect();
+    for (r, summary) in &report.over_dial_all_ms {
+        rows.push(cells(format!("{} over dial-all", road(*r)), summary));
+    }
+    text.push_str(&table(&head, &rows));
+    text.push_str("\nWhere it went, ms:\n\n");
+    let mut rows = Vec::new();
+    for r in ROADS {
+        for (s, summary) in report.stages_ms.get(&r).into_iter().flatten() {
+            rows.push(cells(format!("{}: {}", road(r), stage(*s)), summary));
+        }
+    }
+    text.push_str(&table(&head, &rows));
+    text.push_str("\nEach:\n\n");
+    text.push_str(&each(failovers));
+    if report.unusable > 0 {
+        let _ = writeln!(
+            text,
+            "\n{} of {} are no samples (no effect, a road without writes, or a gap that never ended): the measurement \
+             is inconclusive.",
+            report.unusable,
+            failovers.len()
+        );
+    }
+    let _ = writeln!(
+        text,
+        "\nThe next failover is worse than all of these with a probability of at most {:.0} % (95 % confidence).",
+        report.above_all_seen * 100.0
+    );
+    text
+}
+
+fn each(failovers: &[Failover]) -> String {
+    let row = |failover: &Failover| {
+        let gap = |road| match failover.roads.get(&road) {
+            Some(cost) if cost.closed => format!("{:.0}", cost.gap_ms),
+            Some(cost) => format!("> {:.0}", cost.gap_ms),
+            None => "none".to_owned(),
+        };
+        let mut row = vec![failover.target.clone()];
+        row.extend(ROADS.map(gap));
+        row.push(failover.run.clone());
+        row
+    };
+    table(
+        &["hit", "new", "held", "dial-all", "run"],
+        &failovers.iter().map(row).collect::<Vec<_>>(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::bench::failover::Cost;
+
+    fn failover_of(fresh: f64, dial_all: f64) -> Failover {
+        let cost = |gap_ms, stages: &[(Stage, f64)]| {
+            let stages_ms = stages.iter().copied().collect();
+            Cost {
+                gap_ms,
+                closed: true,
+                stages_ms,
+            }
+        };
+        let stages = [
+            (Stage::Election, dial_all),
+            (Stage::Client, fresh - dial_all),
+        ];
+        Failover {
+            run: "1".into(),
+            fault: "kill_process".into(),
+            target: "e-0".into(),
+            effective: true,
+            roads: BTreeMap::from([
+                (Road::ServiceFresh, cost(fresh, &stages)),
+                (Road::ServiceHeld, cost(fresh, &stages)),
+                (Road::DialAll, cost(dial_all, &stages[..1])),
+            ]),
+        }
+    }
+
+    #[test]
+    fn the_table_shows_the_service_beside_the_yardstick() {
+        let failovers = vec![failover_of(900.0, 800.0), failover_of(1000.0, 850.0)];
+        let text = failover(&FailoverReport::of("sigkill", 3, failovers));
+        let line = |name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+            line[name.len()..]
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(line("dial-all client"), "825 850 850");
+        assert_eq!(
+            line("service, new connections over dial-all"),
+            "125 150 150"
+        );
+        assert_eq!(line("service, new connections: election"), "825 850 850");
+        assert!(!text.contains("inconclusive"), "{text}");
+        assert!(text.contains("at most 78 %"), "{text}");
+    }
+
+    #[test]
+    fn an_open_gap_is_shown_as_a_lower_bound_and_spoils_the_measurement() {
+        let mut bad = failover_of(900.0, 800.0);
+        if let Some(cost) = bad.roads.get_mut(&Road::ServiceHeld) {
+            cost.closed = false;
+        }
+        let text = failover(&FailoverReport::of("freeze", 3, vec![bad]));
+        assert!(text.contains("> 900"), "{text}");
+        assert!(text.contains("1 of 1 are no samples"), "{text}");
+    }
+}
