@@ -11,8 +11,10 @@ use crate::etcd::{Client, Member};
 
 /// Deadline of the move itself. etcd gives up after an election timeout of its own.
 const MOVE: Duration = Duration::from_secs(3);
-/// How long the new leader may take to be seen.
-const SEEN: Duration = Duration::from_secs(2);
+/// How long the new leader may take to be seen, from the call on.
+const SEEN: Duration = Duration::from_secs(5);
+/// How long after an error of the call.
+const AFTER_ERROR: Duration = Duration::from_millis(500);
 /// Pause between two looks for it.
 const SEEN_EVERY: Duration = Duration::from_millis(10);
 
@@ -40,22 +42,31 @@ pub async fn move_away(cluster: &Cluster, candidate: Option<&str>) -> Result<Mov
     })?;
     let target = &chosen.member;
     let leader = cluster.client_of(cluster.leader()?)?;
-    let outcome = leader.move_leader(target.id, MOVE).await;
-    // Whatever the call said, only what is seen counts (M6).
-    match wait_for(&cluster.client_of(target)?, target.id, mark.term).await {
-        Some(term) => Ok(Moved {
+    let seen = wait_for(cluster.client_of(target)?, target.id, mark.term);
+    tokio::pin!(seen);
+    // Whatever the call says, only what is seen counts (M6). etcd answers a heartbeat later than it has moved.
+    let (term, error) = tokio::select! {
+        term = &mut seen => (term, None),
+        outcome = leader.move_leader(target.id, MOVE) => match outcome {
+            Ok(()) => (seen.await, None),
+            Err(error) => (tokio::time::timeout(AFTER_ERROR, seen).await.ok().flatten(), Some(error)),
+        },
+    };
+    match (term, error) {
+        (Some(term), _) => Ok(Moved {
             leader: target.clone(),
             term,
         }),
-        None => Err(match outcome {
-            Err(error) => error.into(),
-            Ok(()) => Failure::TimedOut(format!("{} was not seen to lead in time", target.name)),
-        }),
+        (None, Some(error)) => Err(error.into()),
+        (None, None) => Err(Failure::TimedOut(format!(
+            "{} was not seen to lead in time",
+            target.name
+        ))),
     }
 }
 
 /// Waits until the member leads in its own eyes, in a term after `term`.
-async fn wait_for(client: &Client, id: u64, term: u64) -> Option<u64> {
+async fn wait_for(client: Client, id: u64, term: u64) -> Option<u64> {
     let until = Instant::now() + SEEN;
     while Instant::now() < until {
         if let Ok(status) = client.status(STATUS).await

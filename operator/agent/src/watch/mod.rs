@@ -3,6 +3,7 @@
 //! [`view`] is pure and decides what a poll means and whether it matters; the other files do the asking. Must not act
 //! on what it sees.
 
+mod hint;
 mod names;
 mod removed;
 mod view;

@@ -14,6 +14,8 @@ const CALM: Duration = Duration::from_millis(50);
 const ALERT: Duration = Duration::from_millis(10);
 /// How long after a change the alert pace holds; then a lasting fault is polled calmly.
 const ALERT_FOR: Duration = Duration::from_secs(5);
+/// How long a hint holds: two election timeouts, after which the change has come or will not.
+const HINT_FOR: Duration = Duration::from_secs(3);
 /// How long a healthy member is watched closely after a change.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -32,6 +34,7 @@ pub struct Knowledge {
     view: MemberView,
     answered_at: Option<Instant>,
     changed_at: Instant,
+    hinted_at: Option<Instant>,
 }
 
 impl Knowledge {
@@ -54,6 +57,7 @@ impl Knowledge {
             view,
             answered_at: None,
             changed_at: now,
+            hinted_at: None,
         }
     }
 
@@ -121,6 +125,11 @@ impl Knowledge {
         matters
     }
 
+    /// Looks densely for a while: somebody said that something is about to change.
+    pub fn alert(&mut self, now: Instant) {
+        self.hinted_at = Some(now);
+    }
+
     /// How long to wait before the next poll.
     #[must_use]
     pub fn pace(&self, now: Instant) -> Duration {
@@ -132,7 +141,14 @@ impl Knowledge {
             .is_some_and(|status| status.leader_id.is_some());
         let well = led && self.view.etcd == EtcdState::Running;
         let alert_for = if well { SETTLE } else { ALERT_FOR };
-        if since < alert_for { ALERT } else { CALM }
+        let hinted = self
+            .hinted_at
+            .is_some_and(|then| now.saturating_duration_since(then) < HINT_FOR);
+        if since < alert_for || hinted {
+            ALERT
+        } else {
+            CALM
+        }
     }
 }
 

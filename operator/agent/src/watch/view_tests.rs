@@ -180,4 +180,14 @@ fn polls_are_dense_only_while_something_happens() {
         CALM,
         "no leader for long"
     );
+    bench.fold(answer(|_| {}));
+    let calm = bench.now + ALERT_FOR;
+    assert_eq!(bench.knowledge.pace(calm), CALM);
+    bench.knowledge.alert(calm);
+    assert_eq!(bench.knowledge.pace(calm), ALERT, "a hint");
+    assert_eq!(
+        bench.knowledge.pace(calm + HINT_FOR),
+        CALM,
+        "nothing came of it"
+    );
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use kbagent_protocol::MemberView;
 use tokio::sync::{Notify, watch};
 
+use super::hint;
 use super::names::{self, Names};
 use super::removed;
 use super::view::{Hints, Knowledge, Refusal};
@@ -25,6 +26,7 @@ pub struct Watcher {
     names: watch::Receiver<Names>,
     names_wanted: Arc<Notify>,
     removed: watch::Receiver<Option<Refusal>>,
+    alarm: Arc<Notify>,
     knowledge: watch::Sender<Knowledge>,
     marked: bool,
 }
@@ -52,12 +54,19 @@ pub fn start(
         names_to,
     ));
     tokio::spawn(removed::look(Arc::clone(config), seen.clone(), removed_to));
+    let alarm = Arc::new(Notify::new());
+    tokio::spawn(hint::listen(
+        Arc::clone(config),
+        seen.clone(),
+        Arc::clone(&alarm),
+    ));
     let watcher = Watcher {
         client: client.clone(),
         run_dir: config.run_dir.clone(),
         names,
         names_wanted,
         removed,
+        alarm,
         knowledge,
         marked: false,
     };
@@ -70,8 +79,17 @@ impl Watcher {
         loop {
             self.poll().await;
             let pace = self.knowledge.borrow().pace(Instant::now());
-            // A name that was missing ends the pause: the leader is named at once.
-            let _ = tokio::time::timeout(pace, self.names.changed()).await;
+            tokio::select! {
+                () = tokio::time::sleep(pace) => {}
+                // A name that was missing: the leader is named at once.
+                _ = self.names.changed() => {}
+                () = self.alarm.notified() => {
+                    self.knowledge.send_if_modified(|known| {
+                        known.alert(Instant::now());
+                        false
+                    });
+                }
+            }
         }
     }
 

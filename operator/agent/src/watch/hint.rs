@@ -1,0 +1,111 @@
+//! Listens to the leader's own agent. A follower learns that its leader died only after an election timeout, and would
+//! look calmly until then; the agent beside the leader knows at once. Its word, or its silence, only makes the own
+//! member be polled densely: nothing is concluded from it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::HOST;
+use hyper_util::rt::TokioIo;
+use kbagent_protocol::{EtcdState, MemberView, PATH_WATCH, Role};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, watch};
+
+use super::view::Knowledge;
+use crate::config::Config;
+
+/// A stream that says nothing for so long is dead: it has a sign of life each second.
+const SILENT: Duration = Duration::from_millis(1500);
+/// Pause before the next attempt.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Longest line that is read: a view is about a kilobyte.
+const LINE: usize = 64 * 1024;
+
+/// Notifies `alarm` when the leader seems to be in trouble.
+pub(super) async fn listen(
+    config: Arc<Config>,
+    mut knowledge: watch::Receiver<Knowledge>,
+    alarm: Arc<Notify>,
+) {
+    loop {
+        let leader = other_leader(&knowledge.borrow_and_update(), &config.pod_name);
+        let Some(leader) = leader else {
+            if knowledge.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        let address = format!("{}:{}", config.host_of(&leader), config.listen.port());
+        tokio::select! {
+            heard = follow(&address) => {
+                if heard {
+                    alarm.notify_one();
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+            () = another(&mut knowledge, &config.pod_name, &leader) => {}
+        }
+    }
+}
+
+fn other_leader(knowledge: &Knowledge, own: &str) -> Option<String> {
+    let leader = knowledge.status()?.leader.clone()?;
+    (leader != own).then_some(leader)
+}
+
+/// Waits until somebody else than `leader` leads, or nobody.
+async fn another(knowledge: &mut watch::Receiver<Knowledge>, own: &str, leader: &str) {
+    // An error means that the watcher ended, and the process with it.
+    let _ = knowledge
+        .wait_for(|known| other_leader(known, own).as_deref() != Some(leader))
+        .await;
+}
+
+/// Reads the leader's stream until it tells trouble or breaks; false when it could not be read at all.
+async fn follow(address: &str) -> bool {
+    let Ok(Ok(mut body)) = tokio::time::timeout(SILENT, open(address)).await else {
+        return false;
+    };
+    let mut line = Vec::new();
+    while let Ok(Some(Ok(frame))) = tokio::time::timeout(SILENT, body.frame()).await {
+        line.extend_from_slice(frame.data_ref().map_or(&[][..], AsRef::as_ref));
+        while let Some(end) = line.iter().position(|byte| *byte == b'\n') {
+            let rest = line.split_off(end + 1);
+            let view = serde_json::from_slice::<MemberView>(&line);
+            line = rest;
+            if view.is_ok_and(|view| in_trouble(&view)) {
+                return true;
+            }
+        }
+        if line.len() > LINE {
+            return false;
+        }
+    }
+    true
+}
+
+fn in_trouble(view: &MemberView) -> bool {
+    let leads = view
+        .status
+        .as_ref()
+        .is_some_and(|status| status.role() == Role::Leader);
+    view.etcd != EtcdState::Running || !leads
+}
+
+async fn open(address: &str) -> Result<Incoming, Box<dyn std::error::Error + Send + Sync>> {
+    let stream = TcpStream::connect(address).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = Request::get(PATH_WATCH)
+        .header(HOST, address)
+        .body(Empty::<Bytes>::new())?;
+    let answer = sender.send_request(request).await?;
+    if !answer.status().is_success() {
+        return Err("the leader's agent has no place for another reader".into());
+    }
+    Ok(answer.into_body())
+}
