@@ -149,7 +149,8 @@ assemble() {
     lay_out "$WORK/tree"
     base=$(docker import "$rootfs/rootfs.tar")
     echo "$base" >"$WORK/base"
-    container=$(docker run -d --privileged --network none -v /store --entrypoint sleep "$base" infinity)
+    # A volume by --mount: one by -v would be declared in the image that is committed.
+    container=$(docker run -d --privileged --network none --mount type=volume,target=/store --entrypoint sleep "$base" infinity)
     echo "$container" >"$WORK/container"
     tar -C "$WORK/tree" --owner=0 --group=0 --numeric-owner -cf - . |
         docker exec -i "$container" tar --no-overwrite-dir --keep-directory-symlink -C / -xf -
