@@ -8,11 +8,13 @@
 //! - [`observe`] `-> cluster`: what the API server shows, as records of a history.
 //! - [`scenario`] `-> all of the above`: a run, told as data.
 //! - [`report`] `-> etcd_history only`: a run directory and its page; draws what was recorded, asks no cluster.
+//! - [`bench`] `-> report`: repeated failovers as a distribution; arithmetic over histories.
 //! - [`commands`]: the command line, one file a command; nothing here is used by another room.
 //!
 //! Nothing here knows the operator's insides: it reads and writes Kubernetes objects as any user does. The one place
 //! that sleeps is [`wait`]; the one place with durations is [`timeouts`].
 
+pub mod bench;
 pub mod cluster;
 pub mod commands;
 pub mod deploy;

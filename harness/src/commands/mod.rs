@@ -2,10 +2,13 @@
 //!
 //! Exit codes: 0 pass, 1 violation, 2 inconclusive, 3 usage or environment.
 
+mod bench;
+mod check;
 mod doctor;
 mod down;
 mod fault;
 mod logs;
+mod report;
 mod status;
 mod up;
 
@@ -91,6 +94,12 @@ pub enum Command {
     Logs(logs::Args),
     /// Injects one fault by hand, shows its effect, heals it, shows that nothing is left.
     Fault(fault::Args),
+    /// Judges saved runs again with today's checks.
+    Check(check::Args),
+    /// Writes the reports of saved runs again: page, text, JUnit.
+    Report(report::Args),
+    /// Measures failovers as a distribution.
+    Bench(bench::Args),
 }
 
 /// Runs a command to its end and gives its exit.
@@ -123,6 +132,9 @@ async fn run(cli: Cli) -> CommandResult {
         Command::Status(args) => Box::pin(status::run(args, &target)).await,
         Command::Logs(args) => Box::pin(logs::run(args, &target)).await,
         Command::Fault(args) => Box::pin(fault::run(args, &target)).await,
+        Command::Check(args) => Box::pin(check::run(args, &target)).await,
+        Command::Report(args) => Box::pin(report::run(args, &target)).await,
+        Command::Bench(args) => Box::pin(bench::run(args, &target)).await,
     }
 }
 

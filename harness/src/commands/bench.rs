@@ -1,0 +1,153 @@
+//! `harness bench`: failovers again and again, as a distribution beside a client that dials all members.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::Subcommand;
+
+use super::{CommandResult, Exit, TargetArgs};
+use crate::bench::{Failover, FailoverReport, Kind, failover, table};
+use crate::report::RunDir;
+use crate::report::judgement::Severity;
+use crate::scenario::{Lab, Live, Plan, run as run_plan};
+
+/// Arguments of `harness bench`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+/// What is measured.
+#[derive(Debug, Subcommand)]
+enum What {
+    /// The leader is hit N times under open-loop writers, each time in a cluster of its own.
+    Failover(FailoverArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct FailoverArgs {
+    /// How often.
+    #[arg(long, default_value_t = 20)]
+    kills: u32,
+    /// Members of the etcd cluster.
+    #[arg(long, default_value_t = 3)]
+    members: u32,
+    /// What is done to the leader.
+    #[arg(long, value_enum, default_value = "sigkill")]
+    kind: Kind,
+    /// Seed of the first run; the others count on from it.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where the JSON goes; beside the runs unless said otherwise.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Measures these saved runs and makes none.
+    #[arg(long, value_name = "DIR", num_args = 1..)]
+    from: Vec<PathBuf>,
+}
+
+pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
+    match args.what {
+        What::Failover(args) => bench_failover(args, target).await,
+    }
+}
+
+async fn bench_failover(args: FailoverArgs, target: &TargetArgs) -> CommandResult {
+    let (dirs, broken, runs) = if args.from.is_empty() {
+        make_runs(&args, target).await?
+    } else {
+        (args.from.clone(), Vec::new(), None)
+    };
+    let (failovers, members) = measure(&dirs)?;
+    let report = FailoverReport::of(args.kind.word(), members.unwrap_or(args.members), failovers);
+    print!("{}", table::failover(&report));
+    let budgets = args.kind.judge(&report);
+    println!();
+    for (_, line) in &budgets {
+        println!("{line}");
+    }
+    for line in &broken {
+        println!("{line}");
+    }
+    if let Some(path) = args.json.or(runs) {
+        write_json(&path, &report)?;
+        println!("{}", path.display());
+    }
+    Ok(
+        if !broken.is_empty() || budgets.iter().any(|(kept, _)| !kept) {
+            Exit::Violation
+        } else if report.unusable > 0 || budgets.is_empty() {
+            Exit::Inconclusive
+        } else {
+            Exit::Pass
+        },
+    )
+}
+
+/// Directories of the runs, a line for each run that broke a promise other than the gap, and where the JSON goes.
+type Runs = (Vec<PathBuf>, Vec<String>, Option<PathBuf>);
+
+async fn make_runs(args: &FailoverArgs, target: &TargetArgs) -> anyhow::Result<Runs> {
+    let lab = Lab::attach(&target.choice(), Live::loud()).await?;
+    let mut dirs = Vec::new();
+    let mut broken = Vec::new();
+    for turn in 0..args.kills {
+        let seed = args.seed.wrapping_add(u64::from(turn));
+        let plan = Plan::named(args.kind.scenario(), Some(args.members), seed)?;
+        eprintln!("failover {} of {}", turn + 1, args.kills);
+        let ended = Box::pin(run_plan(&lab, &plan)).await?;
+        // The gap of a single run is judged by the distribution.
+        if ended.severity == Severity::Violation && !only_the_gap(&ended.dir)? {
+            broken.push(format!("{}: {}", ended.dir.display(), ended.cause));
+        }
+        dirs.push(ended.dir);
+    }
+    let name = format!(
+        "bench-failover-{}-{}-{}.json",
+        args.kind.word(),
+        args.members,
+        args.seed
+    );
+    let json = lab.runs.join(name);
+    Ok((dirs, broken, Some(json)))
+}
+
+/// True when continuity is all that a run violated.
+fn only_the_gap(dir: &Path) -> anyhow::Result<bool> {
+    let violated: BTreeSet<String> = RunDir::open(dir)?
+        .judgements()?
+        .into_iter()
+        .filter(|judgement| judgement.severity() == Severity::Violation)
+        .map(|judgement| judgement.check)
+        .collect();
+    Ok(violated.iter().all(|check| check == CONTINUITY))
+}
+
+/// Name of the check that holds single gaps against budgets.
+const CONTINUITY: &str = "continuity";
+
+/// The failovers of saved runs, and their member count when all have the same.
+fn measure(dirs: &[PathBuf]) -> anyhow::Result<(Vec<Failover>, Option<u32>)> {
+    let mut failovers = Vec::new();
+    let mut members = BTreeSet::new();
+    for dir in dirs {
+        let run = RunDir::open(dir)?;
+        members.insert(run.header()?.members);
+        let name = dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy();
+        failovers.extend(failover::measure(&name, &run.history()?));
+    }
+    if members.len() > 1 {
+        bail!("failed to put runs with {members:?} members in one table: give those of one count");
+    }
+    Ok((
+        failovers,
+        members.pop_first().filter(|members| *members > 0),
+    ))
+}
+
+fn write_json(path: &Path, report: &FailoverReport) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(report)?;
+    std::fs::write(path, text + "\n").with_context(|| format!("failed to write {}", path.display()))
+}

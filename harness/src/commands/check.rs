@@ -1,0 +1,146 @@
+//! `harness check DIR...`: judges saved histories with today's checks.
+//!
+//! What a run found by itself, not from its history (a cluster that did not come up, say), is kept as it was saved.
+
+use std::path::{Path, PathBuf};
+
+use etcd_history::check;
+
+use super::{CommandResult, Exit, TargetArgs};
+use crate::report::judgement::Severity;
+use crate::report::{Judgement, RunDir, RunDirError, prose, worst};
+
+/// Arguments of `harness check`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Run directories.
+    #[arg(required = true, value_name = "DIR")]
+    dirs: Vec<PathBuf>,
+    /// Replaces the saved verdicts and reports by the new ones.
+    #[arg(long)]
+    save: bool,
+    /// Prints every verdict, not only the cause.
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+pub(super) async fn run(args: Args, _target: &TargetArgs) -> CommandResult {
+    let mut worst_seen = Severity::Pass;
+    let mut unreadable = false;
+    for dir in &args.dirs {
+        match check_one(dir, &args) {
+            Ok(severity) => worst_seen = worst_seen.max(severity),
+            Err(error) => {
+                eprintln!("{}: {error}", dir.display());
+                unreadable = true;
+            }
+        }
+    }
+    Ok(if unreadable {
+        Exit::Environment
+    } else {
+        exit(worst_seen)
+    })
+}
+
+/// The exit that a severity asks for.
+pub(super) fn exit(severity: Severity) -> Exit {
+    match severity {
+        Severity::Pass => Exit::Pass,
+        Severity::Inconclusive => Exit::Inconclusive,
+        Severity::Violation => Exit::Violation,
+    }
+}
+
+fn check_one(dir: &Path, args: &Args) -> Result<Severity, RunDirError> {
+    let run = RunDir::open(dir)?;
+    let history = run.history()?;
+    let saved = run.judgements()?;
+    let judgements = match run.expectations()? {
+        Some(expectations) => {
+            let verdicts = check::all(&history, &expectations);
+            again(&saved, verdicts.iter().map(Judgement::from).collect())
+        }
+        // A run without load has no history to judge: what it found is all there is.
+        None => saved.clone(),
+    };
+    let (severity, _) = worst(&judgements);
+    println!("{}: {}", dir.display(), prose::headline(&judgements));
+    for change in changes(&saved, &judgements) {
+        println!("  {change}");
+    }
+    if args.verbose {
+        print!("{}", prose::verdict(&run.header()?, &judgements));
+    }
+    if args.save {
+        run.write_reports(&history, &judgements)?;
+    }
+    Ok(severity)
+}
+
+/// The new verdicts, and of the saved ones those that no check of today gives.
+fn again(saved: &[Judgement], new: Vec<Judgement>) -> Vec<Judgement> {
+    let own = saved
+        .iter()
+        .filter(|old| new.iter().all(|judgement| judgement.check != old.check));
+    let mut all: Vec<Judgement> = own.cloned().collect();
+    all.extend(new);
+    all
+}
+
+/// What is judged otherwise than when it was saved.
+fn changes(saved: &[Judgement], new: &[Judgement]) -> Vec<String> {
+    let mut changes = Vec::new();
+    for judgement in new {
+        let (now, name) = (judgement.severity(), &judgement.check);
+        match saved
+            .iter()
+            .find(|old| old.check == *name)
+            .map(Judgement::severity)
+        {
+            Some(before) if before == now => {}
+            Some(before) => {
+                changes.push(format!("{name}: was {}, is {}", before.word(), now.word()));
+            }
+            None => changes.push(format!("{name}: new, {}", now.word())),
+        }
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Finding;
+
+    fn doubt(check: &str) -> Judgement {
+        Judgement::new(
+            check,
+            Finding::Inconclusive {
+                reason: "no traffic".to_owned(),
+            },
+        )
+    }
+
+    #[test]
+    fn what_the_run_found_by_itself_is_kept() {
+        let saved = [doubt("whole_again"), doubt("linearizable")];
+        let all = again(&saved, vec![Judgement::new("linearizable", Finding::Pass)]);
+        assert_eq!(
+            worst(&all).1.map(|cause| cause.check.as_str()),
+            Some("whole_again")
+        );
+        assert_eq!(
+            changes(&saved, &all),
+            ["linearizable: was inconclusive, is pass"]
+        );
+    }
+
+    #[test]
+    fn a_check_that_is_new_is_said_to_be() {
+        assert_eq!(
+            changes(&[], &[doubt("leases")]),
+            ["leases: new, inconclusive"]
+        );
+    }
+}
