@@ -38,3 +38,9 @@ pub const DEAD_MAN: Duration = Duration::from_secs(180);
 pub const LOCK: Duration = Duration::from_secs(900);
 /// One script below `images/` (the longest builds a node image from source on two cores).
 pub const IMAGE_SCRIPT: Duration = Duration::from_secs(45 * 60);
+/// One request to the API server where there is something to go on with if it does not answer.
+pub const API_CALL_FAST: Duration = Duration::from_secs(2);
+/// Spacing of questions that cost a command in every node.
+pub const POLL_NODES: Duration = Duration::from_millis(300);
+/// A disruption budget that refuses an eviction lets it through at last, as a drain waits for it.
+pub const EVICTION: Duration = Duration::from_secs(60);

@@ -47,10 +47,10 @@ pub enum WaitError<E: Display> {
 ///
 /// # Errors
 /// [`WaitError::TimedOut`] with the last status, or [`WaitError::Failed`] with the condition's own error.
-pub async fn wait_until<T, E: Display>(
+pub async fn wait_until<T, E: Display, F: Future<Output = Poll<T, E>>>(
     what: impl Into<String>,
     limit: Duration,
-    condition: impl AsyncFnMut() -> Poll<T, E>,
+    condition: impl FnMut() -> F,
 ) -> Result<T, WaitError<E>> {
     wait_every(timeouts::POLL, what, limit, condition).await
 }
@@ -59,11 +59,11 @@ pub async fn wait_until<T, E: Display>(
 ///
 /// # Errors
 /// As [`wait_until`].
-pub async fn wait_every<T, E: Display>(
+pub async fn wait_every<T, E: Display, F: Future<Output = Poll<T, E>>>(
     interval: Duration,
     what: impl Into<String>,
     limit: Duration,
-    mut condition: impl AsyncFnMut() -> Poll<T, E>,
+    mut condition: impl FnMut() -> F,
 ) -> Result<T, WaitError<E>> {
     let what = what.into();
     let start = Instant::now();
@@ -96,10 +96,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_condition_that_comes_true_is_waited_for() {
-        let mut asked = 0;
+        let asked = std::cell::Cell::new(0);
         let got = wait_every(Duration::from_millis(1), "the third time", Duration::from_secs(5), async || {
-            asked += 1;
-            if asked == 3 { Poll::Ready(asked) } else { Poll::NotYet::<_, String>(asked.to_string()) }
+            asked.set(asked.get() + 1);
+            match asked.get() {
+                3 => Poll::Ready(3),
+                other => Poll::NotYet::<_, String>(other.to_string()),
+            }
         })
         .await;
         assert_eq!(got.expect("ready"), 3);

@@ -1,14 +1,25 @@
-//! A cluster that is there, and shells in its nodes. Being written.
+//! A cluster that is there, and shells in its nodes. Knows nothing of etcd, the operator or faults.
+//!
+//! A kind cluster of our own is made by [`kind`] with the scripts below `images/`; any other is attached to by its
+//! kubeconfig. Docker is reached through its API only, so it may run in a virtual machine; a cluster whose nodes are
+//! no containers of that Docker simply has no node shells.
 
-use std::path::PathBuf;
+mod attach;
+mod docker;
+mod error;
+pub mod kind;
+mod lock;
+mod progress;
+mod repository;
+mod shell;
+mod state;
 
-/// Which cluster is meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Choice {
-    /// Name of the kind cluster.
-    pub name: String,
-    /// Kubeconfig of an existing cluster.
-    pub kubeconfig: Option<PathBuf>,
-    /// Context of an existing cluster.
-    pub context: Option<String>,
-}
+pub use attach::{Choice, Cluster, Node, NodeRole};
+pub use docker::{connect as connect_docker, kind_nodes};
+pub use error::ClusterError;
+pub(crate) use lock::state_dir;
+pub use lock::{ClusterLock, LockError};
+pub use progress::Progress;
+pub use repository::{Repository, RepositoryError};
+pub use shell::{NodeShell, ShellError, ShellOutput};
+pub use state::{NodeState, node_states, wait_nodes_ready};

@@ -1,12 +1,51 @@
-//! `harness doctor`. Being written.
+//! `harness doctor`: what this machine can do; `--residue`: what faults left behind.
 
 use super::{CommandResult, Exit, TargetArgs};
+use crate::cluster::Cluster;
+use crate::doctor::examine;
+use crate::faults::residue;
 
 /// Arguments of `harness doctor`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Look for what faults left behind instead; ends with 1 when there is something.
+    #[arg(long)]
+    residue: bool,
+    /// With --residue: remove it.
+    #[arg(long, requires = "residue")]
+    fix: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
 
-#[expect(clippy::needless_pass_by_value, reason = "being written")]
-pub(super) async fn run(_args: Args, _target: &TargetArgs) -> CommandResult {
-    Ok(Exit::Environment)
+pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
+    if args.residue {
+        return look_for_residue(&args, target).await;
+    }
+    let checkup = examine(&target.choice()).await;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&checkup)?);
+    } else {
+        print!("{checkup}");
+    }
+    Ok(if checkup.is_sound() { Exit::Pass } else { Exit::Environment })
+}
+
+async fn look_for_residue(args: &Args, target: &TargetArgs) -> CommandResult {
+    let cluster = Cluster::attach(&target.choice()).await?;
+    if args.fix {
+        for line in residue::remove(&cluster).await.map_err(anyhow::Error::msg)? {
+            println!("{line}");
+        }
+    }
+    let left = residue::find(&cluster).await.map_err(anyhow::Error::msg)?;
+    for leftover in &left {
+        println!("{}: {}", leftover.place, leftover.what);
+    }
+    if left.is_empty() {
+        println!("nothing is left of any fault in {} nodes", cluster.nodes.len());
+        return Ok(Exit::Pass);
+    }
+    Ok(Exit::Violation)
 }

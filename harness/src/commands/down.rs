@@ -1,12 +1,13 @@
-//! `harness down`. Being written.
+//! `harness down`: deletes the cluster that `up` made.
 
 use super::{CommandResult, Exit, TargetArgs};
+use crate::cluster::{Progress, kind};
 
 /// Arguments of `harness down`.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-#[expect(clippy::needless_pass_by_value, reason = "being written")]
-pub(super) async fn run(_args: Args, _target: &TargetArgs) -> CommandResult {
-    Ok(Exit::Environment)
+pub(super) async fn run(_: Args, target: &TargetArgs) -> CommandResult {
+    kind::down(&target.choice(), &mut Progress::new()).await?;
+    Ok(Exit::Pass)
 }

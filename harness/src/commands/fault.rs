@@ -1,12 +1,321 @@
-//! `harness fault`. Being written.
+//! `harness fault`: one fault by hand, from injection to the proof that nothing is left.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Subcommand;
 
 use super::{CommandResult, Exit, TargetArgs};
+use crate::cluster::{Cluster, ClusterLock};
+use crate::faults::{
+    Absence, Container, ControlPlanePart, DataLoss, Deletion, Direction, Fault, FaultContext, FaultError, NodeSelector,
+    OperatorFault, Replicas, Selector, Traffic, inject,
+};
+use crate::wait::pause;
 
 /// Arguments of `harness fault`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Namespace of the etcd cluster.
+    #[arg(long, short = 'n', default_value = "default", global = true)]
+    namespace: String,
+    /// Name of the etcd cluster.
+    #[arg(long, default_value = "etcd-cluster", global = true)]
+    etcd: String,
+    /// How long it lasts before it is healed, in seconds.
+    #[arg(long = "for", default_value = "5", value_parser = seconds, global = true)]
+    lasts: Duration,
+    /// After how long it ends by itself when this process dies; 60 s more than it lasts by default.
+    #[arg(long, value_parser = seconds, global = true)]
+    dead_man: Option<Duration>,
+    /// Seed of random choices.
+    #[arg(long, default_value_t = 0, global = true)]
+    seed: u64,
+    /// Which.
+    #[command(subcommand)]
+    what: What,
+}
 
-#[expect(clippy::needless_pass_by_value, reason = "being written")]
-pub(super) async fn run(_args: Args, _target: &TargetArgs) -> CommandResult {
-    Ok(Exit::Environment)
+/// The faults. Members: leader, follower, follower/N, minority, minority-with-leader, majority, all, learner, an ordinal
+/// or a pod's name. Nodes: the same (their nodes), control-plane, every-node or node/NAME.
+#[derive(Debug, Subcommand)]
+enum What {
+    /// SIGKILL to etcd.
+    KillEtcd { of: Selector },
+    /// SIGKILL to etcd whenever it is back.
+    KeepEtcdDead { of: Selector },
+    /// SIGSTOP to etcd.
+    FreezeEtcd { of: Selector },
+    /// SIGKILL to the agent.
+    KillAgent { of: Selector },
+    /// SIGKILL to the agent whenever it is back.
+    KeepAgentDead { of: Selector },
+    /// SIGSTOP to the agent.
+    FreezeAgent { of: Selector },
+    /// SIGKILL to the metrics exporter.
+    KillExporter { of: Selector },
+    /// SIGSTOP to the metrics exporter.
+    FreezeExporter { of: Selector },
+    /// Deletes the pod.
+    DeletePod {
+        of: Selector,
+        /// Without grace.
+        #[arg(long, conflicts_with = "evict")]
+        force: bool,
+        /// Through the Eviction API.
+        #[arg(long)]
+        evict: bool,
+    },
+    /// Cuts members off from everybody.
+    Isolate {
+        of: Selector,
+        /// all, peer, client or agent.
+        #[arg(long, default_value = "all", value_parser = traffic)]
+        traffic: Traffic,
+        /// both, outgoing or incoming.
+        #[arg(long, default_value = "both", value_parser = direction)]
+        direction: Direction,
+    },
+    /// Cuts members off from the other members.
+    Split {
+        side: Selector,
+        /// both, outgoing or incoming.
+        #[arg(long, default_value = "both", value_parser = direction)]
+        direction: Direction,
+    },
+    /// Cuts two halves apart; one member reaches both.
+    Bridge { through: Selector },
+    /// Loses packets at random.
+    LosePackets {
+        of: Selector,
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u8).range(1..=99))]
+        percent: u8,
+        /// all, peer, client or agent.
+        #[arg(long, default_value = "all", value_parser = traffic)]
+        traffic: Traffic,
+    },
+    /// Freezes a node.
+    PauseNode {
+        #[arg(value_parser = node)]
+        of: NodeSelector,
+    },
+    /// Restarts a node.
+    RestartNode {
+        #[arg(value_parser = node)]
+        of: NodeSelector,
+    },
+    /// Switches a node off.
+    KillNode {
+        #[arg(value_parser = node)]
+        of: NodeSelector,
+        /// Deletes its Node object too.
+        #[arg(long)]
+        for_good: bool,
+    },
+    /// Stops a kubelet.
+    StopKubelet {
+        #[arg(value_parser = node)]
+        of: NodeSelector,
+    },
+    /// Kills the operator.
+    KillOperator {
+        /// Only the replica that holds the lease.
+        #[arg(long)]
+        active: bool,
+    },
+    /// Freezes the operator.
+    FreezeOperator {
+        /// Only the replica that holds the lease.
+        #[arg(long)]
+        active: bool,
+    },
+    /// Cuts the operator off from the API server.
+    CutOperator {
+        /// Only the replica that holds the lease.
+        #[arg(long)]
+        active: bool,
+    },
+    /// Stops a part of the control plane: api-server, controller-manager or scheduler.
+    Stop {
+        #[arg(value_parser = part)]
+        part: ControlPlanePart,
+    },
+    /// Freezes a part of the control plane.
+    Freeze {
+        #[arg(value_parser = part)]
+        part: ControlPlanePart,
+    },
+    /// Drops members' name lookups.
+    DropDns { of: Selector },
+    /// Freezes the DNS servers.
+    FreezeDns,
+    /// Deletes a member's files and kills its etcd.
+    WipeData { of: Selector },
+    /// Deletes a member's claim and pod.
+    DeleteClaim { of: Selector },
+    /// Fills a member's small volume.
+    FillDisk { of: Selector },
+}
+
+impl What {
+    fn fault(self) -> Fault {
+        let kill = |container, of| Fault::KillProcess { container, of };
+        let freeze = |container, of| Fault::FreezeProcess { container, of };
+        let keep = |container, of| Fault::KeepKilling { container, of };
+        let replicas = |active| if active { Replicas::LeaseHolder } else { Replicas::All };
+        match self {
+            What::KillEtcd { of } => kill(Container::Etcd, of),
+            What::KillAgent { of } => kill(Container::Kbagent, of),
+            What::KillExporter { of } => kill(Container::Exporter, of),
+            What::KeepEtcdDead { of } => keep(Container::Etcd, of),
+            What::KeepAgentDead { of } => keep(Container::Kbagent, of),
+            What::FreezeEtcd { of } => freeze(Container::Etcd, of),
+            What::FreezeAgent { of } => freeze(Container::Kbagent, of),
+            What::FreezeExporter { of } => freeze(Container::Exporter, of),
+            What::DeletePod { of, force, evict } => {
+                let how = match (force, evict) {
+                    (true, _) => Deletion::Forced,
+                    (_, true) => Deletion::Evicted,
+                    _ => Deletion::Graceful,
+                };
+                Fault::DeletePod { of, how }
+            }
+            What::Isolate { of, traffic, direction } => Fault::Isolate { of, traffic, direction },
+            What::Split { side, direction } => Fault::Split { side, direction },
+            What::Bridge { through } => Fault::Bridge { through },
+            What::LosePackets { of, percent, traffic } => Fault::LosePackets { of, traffic, percent },
+            What::PauseNode { of } => Fault::PauseNode { of },
+            What::RestartNode { of } => Fault::RestartNode { of },
+            What::KillNode { of, for_good } => Fault::KillNode { of, for_good },
+            What::StopKubelet { of } => Fault::StopKubelet { of },
+            What::KillOperator { active } => Fault::Operator { how: OperatorFault::Killed, replicas: replicas(active) },
+            What::FreezeOperator { active } => Fault::Operator { how: OperatorFault::Paused, replicas: replicas(active) },
+            What::CutOperator { active } => Fault::Operator { how: OperatorFault::CutOff, replicas: replicas(active) },
+            What::Stop { part } => Fault::ControlPlane { part, how: Absence::Stopped },
+            What::Freeze { part } => Fault::ControlPlane { part, how: Absence::Frozen },
+            What::DropDns { of } => Fault::DropDns { of },
+            What::FreezeDns => Fault::FreezeDns,
+            What::WipeData { of } => Fault::LoseData { of, how: DataLoss::Wiped },
+            What::DeleteClaim { of } => Fault::LoseData { of, how: DataLoss::ClaimDeleted },
+            What::FillDisk { of } => Fault::FillDisk { of },
+        }
+    }
+}
+
+pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
+    let choice = target.choice();
+    let _in_use = ClusterLock::using(&choice.name)?;
+    let cluster = Cluster::attach(&choice).await?;
+    let dead_man = args.dead_man.unwrap_or(args.lasts + Duration::from_secs(60));
+    let context = FaultContext::new(&cluster, &args.namespace, &args.etcd)
+        .await
+        .with_seed(args.seed)
+        .with_dead_man(dead_man);
+    let fault = args.what.fault();
+    println!("{fault}");
+    let mut active = inject(&context, &fault).await?;
+    let took = active.injected.duration_since(active.begun);
+    println!("injected in {:.0} ms: {}", took.as_secs_f64() * 1e3, active.targets.join(", "));
+    println!("  {}", active.evidence);
+    let effect = active.effect().await;
+    match &effect {
+        Ok(evidence) => println!("effect: {evidence}"),
+        Err(error) => println!("no effect: {error}"),
+    }
+    // Interrupted is healed too: who explores by hand presses Ctrl-C.
+    tokio::select! {
+        () = pause(args.lasts) => {}
+        _ = tokio::signal::ctrl_c() => println!("interrupted"),
+    }
+    let healed = active.heal().await.context("the fault is still on until its dead man's switch ends it")?;
+    println!("healed: {healed}");
+    if let Some(left) = active.residue().await? {
+        bail!("something is left: {left}; `harness doctor --residue --fix` removes it");
+    }
+    println!("nothing is left");
+    match effect {
+        Ok(_) => Ok(Exit::Pass),
+        Err(FaultError::NoEffect { .. }) => Ok(Exit::Inconclusive),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.trim_end_matches('s');
+    let value: f64 = number.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
+    Duration::try_from_secs_f64(value).map_err(|error| error.to_string())
+}
+
+fn traffic(text: &str) -> Result<Traffic, String> {
+    Ok(match text {
+        "all" => Traffic::All,
+        "peer" => Traffic::Peer,
+        "client" => Traffic::Client,
+        "agent" => Traffic::Agent,
+        _ => return Err("one of: all, peer, client, agent".into()),
+    })
+}
+
+fn direction(text: &str) -> Result<Direction, String> {
+    Ok(match text {
+        "both" => Direction::Both,
+        "outgoing" => Direction::Outgoing,
+        "incoming" => Direction::Incoming,
+        _ => return Err("one of: both, outgoing, incoming".into()),
+    })
+}
+
+fn part(text: &str) -> Result<ControlPlanePart, String> {
+    Ok(match text {
+        "api-server" => ControlPlanePart::ApiServer,
+        "controller-manager" => ControlPlanePart::ControllerManager,
+        "scheduler" => ControlPlanePart::Scheduler,
+        _ => return Err("one of: api-server, controller-manager, scheduler".into()),
+    })
+}
+
+fn node(text: &str) -> Result<NodeSelector, String> {
+    Ok(match text {
+        "control-plane" => NodeSelector::ControlPlane,
+        "every-node" => NodeSelector::All,
+        _ => match text.strip_prefix("node/") {
+            Some(name) => NodeSelector::Named(name.to_owned()),
+            None => NodeSelector::Of(text.parse()?),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn fault(line: &str) -> Fault {
+        let words = std::iter::once("fault").chain(line.split_whitespace());
+        Line::try_parse_from(words).expect("a fault").args.what.fault()
+    }
+
+    #[test]
+    fn a_line_names_a_fault() {
+        assert_eq!(fault("kill-etcd leader --for 5s").to_string(), "kill etcd of the leader");
+        assert_eq!(
+            fault("isolate follower/1 --traffic peer --direction outgoing").to_string(),
+            "cut follower 1 off from its peers (what it sends)"
+        );
+        assert_eq!(fault("pause-node control-plane").to_string(), "pause the control plane's node");
+        assert_eq!(fault("delete-pod 2 --evict").to_string(), "evict the pod of member 2");
+        assert_eq!(fault("freeze api-server").to_string(), "freeze kube-apiserver");
+    }
+
+    #[test]
+    fn times_are_seconds() {
+        assert_eq!(seconds("2.5s"), Ok(Duration::from_millis(2500)));
+        assert!(seconds("soon").is_err() && seconds("-1").is_err());
+    }
 }

@@ -1,12 +1,29 @@
-//! `harness up`. Being written.
+//! `harness up`: the cluster, its images, CRDs and the operator; only what is missing.
 
 use super::{CommandResult, Exit, TargetArgs};
+use crate::cluster::{ClusterLock, Progress, Repository, kind};
+use crate::deploy::operator;
 
 /// Arguments of `harness up`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Leave the operator out.
+    #[arg(long)]
+    no_operator: bool,
+}
 
-#[expect(clippy::needless_pass_by_value, reason = "being written")]
-pub(super) async fn run(_args: Args, _target: &TargetArgs) -> CommandResult {
-    Ok(Exit::Environment)
+pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
+    let choice = target.choice();
+    let _in_use = ClusterLock::using(&choice.name)?;
+    let mut progress = Progress::new();
+    let cluster = kind::up(&choice, &mut progress).await?;
+    if !args.no_operator {
+        let repository = Repository::find()?;
+        let install = operator::install(&cluster.kube, &repository);
+        let objects = progress.phase("apply deploy/", install).await?;
+        progress.say(&format!("{objects} objects applied"));
+        progress.phase("operator available", operator::wait_available(&cluster.kube)).await?;
+    }
+    progress.say(&format!("cluster is up: {} nodes, context {}", cluster.nodes.len(), cluster.context));
+    Ok(Exit::Pass)
 }

@@ -1,1 +1,50 @@
-//! Being written.
+//! What this machine can do, tried and not assumed: Docker, kind, images, each primitive that a fault rests on. Every
+//! line says `available`, `fallback` or `unavailable`, and in the last two cases what to do. Changes nothing: whatever
+//! is tried is undone, nothing is installed or built.
+
+mod docker;
+mod host;
+pub mod kernel;
+mod report;
+
+pub use report::{Checkup, Finding, Standing};
+
+use crate::cluster::{Choice, Cluster, connect_docker};
+
+/// Looks at everything.
+pub async fn examine(choice: &Choice) -> Checkup {
+    let mut findings = host::findings();
+    match connect_docker().await {
+        Err(error) => findings.push(Finding::required("docker", Standing::Unavailable, &error.to_string())),
+        Ok(engine) => {
+            findings.extend(docker::findings(&engine).await);
+            findings.extend(docker::kernel_findings(&engine, choice).await);
+        }
+    }
+    findings.push(cluster_finding(choice).await);
+    Checkup { findings }
+}
+
+async fn cluster_finding(choice: &Choice) -> Finding {
+    match Cluster::attach(choice).await {
+        Ok(cluster) => {
+            let text = format!("context {}, {} nodes", cluster.context, cluster.nodes.len());
+            let finding = Finding::new("cluster", Standing::Available, &text);
+            if cluster.has_node_shells() {
+                return finding;
+            }
+            Finding {
+                standing: Standing::Fallback,
+                remedy: "faults of nodes, network and processes need nodes that are containers here; `harness up` makes such a cluster".into(),
+                ..finding
+            }
+        }
+        Err(error) if choice.is_own() => {
+            let reason = error.to_string();
+            let reason = reason.split(';').next().unwrap_or_default();
+            let finding = Finding::new("cluster", Standing::Fallback, &format!("{:?} is not up ({reason})", choice.name));
+            Finding { remedy: "`harness up` makes it".into(), ..finding }
+        }
+        Err(error) => Finding::required("cluster", Standing::Unavailable, &error.to_string()),
+    }
+}

@@ -1,0 +1,166 @@
+//! The harness's own kind cluster: made, started again after a stop, filled with images, deleted. Every step does only
+//! what is missing, so `up` may be called at any time.
+
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use crate::cluster::{
+    Choice, Cluster, ClusterError, ClusterLock, Progress, Repository, docker, wait_nodes_ready,
+};
+use crate::timeouts;
+use crate::wait::{Poll, wait_every};
+
+/// Makes the cluster if it is not there, starts nodes that are stopped, loads images that are missing or different.
+/// For an existing cluster (`--kubeconfig`, `--context`) it only attaches.
+///
+/// # Errors
+/// Says which step failed and what to do.
+pub async fn up(choice: &Choice, progress: &mut Progress) -> Result<Cluster, ClusterError> {
+    if !choice.is_own() {
+        return Cluster::attach(choice).await;
+    }
+    let repository = Repository::find()?;
+    let _lock = ClusterLock::changing(&choice.name).await?;
+    progress.phase("docker", repository.script("docker.sh", &[])).await?;
+    let kind = progress.phase("kind", repository.script("tools.sh", &[])).await?;
+    let kind = kind.last().cloned().unwrap_or_else(|| "kind".to_owned());
+    let docker = docker::connect().await?;
+    if docker::kind_nodes(&docker, &choice.name).await?.is_empty() {
+        let image = progress.phase("node image", repository.script("node.sh", &[])).await?;
+        let image = image.last().cloned().unwrap_or_default();
+        let create = create(&kind, &repository, &choice.name, &image);
+        progress.phase("create cluster", create).await?;
+    } else {
+        progress.phase("nodes", start(&docker, &choice.name)).await?;
+        export_kubeconfig(&kind, &choice.name).await?;
+    }
+    let cluster = attach_patiently(choice).await?;
+    let names: Vec<String> = cluster.nodes.iter().map(|node| node.name.clone()).collect();
+    let ready = wait_nodes_ready(&cluster.kube, &names, timeouts::NODE_READY);
+    progress.phase("nodes ready", ready).await?;
+    progress.phase("etcd images", repository.script("etcd.sh", &[])).await?;
+    progress.phase("our images", repository.script("rust.sh", &[])).await?;
+    let images = images(&repository.read("images/versions.env")?);
+    let args: Vec<&str> =
+        std::iter::once(choice.name.as_str()).chain(images.iter().map(String::as_str)).collect();
+    progress.phase("load images", repository.script("load.sh", &args)).await?;
+    Ok(cluster)
+}
+
+/// The images that a node must have: our own, and etcd in the versions that are tested (from `images/versions.env`).
+fn images(versions: &str) -> Vec<String> {
+    let own = ["operator", "kbagent", "metrics-exporter", "workload"];
+    let own = own.into_iter().map(|name| format!("etcd-harness/{name}:dev"));
+    let line = versions.lines().find_map(|line| line.strip_prefix("ETCD_E2E_VERSIONS="));
+    let line = line.unwrap_or_default().trim_matches('"');
+    let etcd = line.split_whitespace().map(|version| format!("etcd-harness/etcd:{version}"));
+    own.chain(etcd).collect()
+}
+
+/// Deletes the cluster. Nothing is left of it but images and caches.
+///
+/// # Errors
+/// [`ClusterError::Lock`] while another process uses it, [`ClusterError::NotOurs`] for an existing cluster.
+pub async fn down(choice: &Choice, progress: &mut Progress) -> Result<(), ClusterError> {
+    if !choice.is_own() {
+        let context = choice.context_name().unwrap_or_else(|| "the current one".into());
+        return Err(ClusterError::NotOurs { action: "delete a cluster", context, done: "deletes" });
+    }
+    let _nobody_uses_it = ClusterLock::deleting(&choice.name)?;
+    let _nobody_makes_it = ClusterLock::changing(&choice.name).await?;
+    let repository = Repository::find()?;
+    // Without Docker there is no cluster, and `down` is no reason to install one.
+    let Ok(docker) = docker::connect().await else {
+        progress.say("no Docker answers: nothing to delete");
+        return Ok(());
+    };
+    if docker::kind_nodes(&docker, &choice.name).await?.is_empty() {
+        progress.say(&format!("cluster {:?} is not there", choice.name));
+        return Ok(());
+    }
+    let kind = repository.script("tools.sh", &[]).await?;
+    let kind = kind.last().cloned().unwrap_or_else(|| "kind".to_owned());
+    let args = ["delete", "cluster", "--name", &choice.name];
+    progress.phase("delete cluster", run_kind(&kind, &args)).await
+}
+
+/// Makes it. A creation that fails midway is taken back by kind itself; one that was interrupted leaves containers that
+/// the API server does not answer for, which is why the next `up` says so instead of going on.
+async fn create(
+    kind: &str,
+    repository: &Repository,
+    name: &str,
+    image: &str,
+) -> Result<(), ClusterError> {
+    let config = repository.path("kind-config.yaml").display().to_string();
+    let args = ["create", "cluster", "--name", name, "--config", &config, "--image", image];
+    run_kind(kind, &args).await
+}
+
+async fn export_kubeconfig(kind: &str, name: &str) -> Result<(), ClusterError> {
+    run_kind(kind, &["export", "kubeconfig", "--name", name]).await
+}
+
+/// Runs kind with its talk on our stderr.
+async fn run_kind(kind: &str, args: &[&str]) -> Result<(), ClusterError> {
+    let script = std::path::PathBuf::from(kind);
+    let fail = |status: String| {
+        ClusterError::Repository(crate::cluster::RepositoryError::Script {
+            script: script.join(args.join(" ")),
+            status,
+        })
+    };
+    let status = Command::new(kind)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .await
+        .map_err(|error| fail(error.to_string()))?;
+    if status.success() { Ok(()) } else { Err(fail(status.to_string())) }
+}
+
+/// Starts nodes that are stopped and thaws those that are paused (a daemon that was killed, a harness that was).
+async fn start(docker: &bollard::Docker, name: &str) -> Result<(), ClusterError> {
+    for node in docker::kind_nodes(docker, name).await? {
+        let action = format!("start node {:?}", node.name);
+        let call = |source| ClusterError::CallDocker { action, source };
+        match node.state.as_str() {
+            "running" => {}
+            "paused" => docker.unpause_container(&node.name).await.map_err(call)?,
+            _ => docker
+                .start_container(&node.name, None::<bollard::query_parameters::StartContainerOptions>)
+                .await
+                .map_err(call)?,
+        }
+    }
+    Ok(())
+}
+
+/// The API server of a cluster that has just been started takes a while to answer.
+async fn attach_patiently(choice: &Choice) -> Result<Cluster, ClusterError> {
+    let what = "the API server answers";
+    wait_every(timeouts::POLL_SLOW, what, timeouts::API_SERVER_BACK, async || {
+        match Cluster::attach(choice).await {
+            Ok(cluster) => Poll::Ready(cluster),
+            Err(error @ ClusterError::CallApi { .. }) => Poll::NotYet(error.to_string()),
+            Err(error) => Poll::Failed(error),
+        }
+    })
+    .await
+    .map_err(|error| ClusterError::AwaitNodes { message: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_get_our_images_and_etcd_in_the_tested_versions() {
+        let images = images("A=1\nETCD_E2E_VERSIONS=\"v3.6.16 v3.6.1\"\n");
+        assert_eq!(images.len(), 6);
+        assert!(images.contains(&"etcd-harness/etcd:v3.6.1".to_owned()));
+        assert!(images.contains(&"etcd-harness/operator:dev".to_owned()));
+    }
+}

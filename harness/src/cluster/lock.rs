@@ -1,0 +1,196 @@
+//! Who may do what to a cluster while others use it: two file locks per cluster name, so that two harness processes
+//! neither make the same cluster at once nor delete it from under each other. The system drops them with the process.
+//!
+//! `use`: shared by everyone who works with the cluster; exclusive for who deletes it.
+//! `change`: exclusive for who creates, starts or loads something into it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::timeouts;
+use crate::wait::{Poll, wait_every};
+
+/// A lock that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// The lock file cannot be opened.
+    #[error("failed to open lock file {path:?}: {source}")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// Somebody else has it.
+    #[error("failed to {action} cluster {cluster:?}: another harness process uses it{}; let it end, or end it, and try again", pids(holders))]
+    Held {
+        /// What was wanted.
+        action: &'static str,
+        /// The cluster.
+        cluster: String,
+        /// Process numbers of the holders, where the system tells them.
+        holders: Vec<u32>,
+    },
+}
+
+fn pids(holders: &[u32]) -> String {
+    if holders.is_empty() {
+        return String::new();
+    }
+    let list: Vec<String> = holders.iter().map(ToString::to_string).collect();
+    format!(" (process {})", list.join(", "))
+}
+
+/// A lock that is held until this is dropped.
+#[derive(Debug)]
+pub struct ClusterLock {
+    _file: File,
+}
+
+impl ClusterLock {
+    /// For the time that somebody works with the cluster. Shared; refused only while it is being deleted.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] when the cluster is being deleted.
+    pub fn using(cluster: &str) -> Result<Self, LockError> {
+        let (file, path) = open(cluster, "use")?;
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(error) => Err(held("use", cluster, &path, error)),
+        }
+    }
+
+    /// For deleting the cluster: nobody else may be using it.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] when somebody does.
+    pub fn deleting(cluster: &str) -> Result<Self, LockError> {
+        let (file, path) = open(cluster, "use")?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(error) => Err(held("delete", cluster, &path, error)),
+        }
+    }
+
+    /// For making or changing the cluster; waits for whoever is at it, for what they make is what we want.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] when they are still at it after [`timeouts::LOCK`].
+    pub async fn changing(cluster: &str) -> Result<Self, LockError> {
+        Self::changing_within(cluster, timeouts::LOCK).await
+    }
+
+    async fn changing_within(cluster: &str, limit: Duration) -> Result<Self, LockError> {
+        let (file, path) = open(cluster, "change")?;
+        let waited = wait_every(timeouts::POLL, "the lock", limit, async || match file.try_lock() {
+            Ok(()) => Poll::Ready(()),
+            Err(TryLockError::WouldBlock) => Poll::NotYet("held".to_owned()),
+            Err(TryLockError::Error(error)) => Poll::Failed(error),
+        })
+        .await;
+        match waited {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(_) => Err(held("change", cluster, &path, TryLockError::WouldBlock)),
+        }
+    }
+}
+
+fn held(action: &'static str, cluster: &str, path: &Path, error: TryLockError) -> LockError {
+    match error {
+        TryLockError::WouldBlock => {
+            let inode = std::fs::metadata(path).map(|meta| meta.ino()).unwrap_or_default();
+            let table = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+            LockError::Held { action, cluster: cluster.to_owned(), holders: holders(&table, inode) }
+        }
+        TryLockError::Error(source) => LockError::Open { path: path.to_owned(), source },
+    }
+}
+
+/// Process numbers that hold a lock on `inode`, from the text of `/proc/locks` (Linux only; elsewhere it is empty):
+/// `1: FLOCK  ADVISORY  WRITE 4711 fe:00:131 0 EOF`.
+fn holders(table: &str, inode: u64) -> Vec<u32> {
+    let inode = inode.to_string();
+    let mut pids: Vec<u32> = table
+        .lines()
+        .filter(|line| !line.contains("->"))
+        .filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let file = words.get(5)?;
+            (file.rsplit(':').next()? == inode).then(|| words.get(4)?.parse().ok())?
+        })
+        .collect();
+    pids.sort_unstable();
+    pids.dedup();
+    pids
+}
+
+fn open(cluster: &str, kind: &str) -> Result<(File, PathBuf), LockError> {
+    let dir = state_dir();
+    let path = dir.join(format!("cluster-{cluster}.{kind}.lock"));
+    let fail = |source| LockError::Open { path: path.clone(), source };
+    std::fs::create_dir_all(&dir).map_err(fail)?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|source| LockError::Open { path: path.clone(), source })?;
+    Ok((file, path))
+}
+
+/// The folder of state on this machine; the scripts below `images/` use the same.
+pub(crate) fn state_dir() -> PathBuf {
+    let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    from("ETCD_HARNESS_STATE").unwrap_or_else(|| {
+        from("XDG_CACHE_HOME")
+            .or_else(|| from("HOME").map(|home| home.join(".cache")))
+            .unwrap_or_else(std::env::temp_dir)
+            .join("etcd-harness")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name() -> String {
+        format!("unit-test-{}-{:x}", std::process::id(), rand::random::<u32>())
+    }
+
+    #[test]
+    fn users_share_and_a_deleter_is_refused_while_they_do() {
+        let name = name();
+        let first = ClusterLock::using(&name).expect("first");
+        let second = ClusterLock::using(&name).expect("second");
+        let error = ClusterLock::deleting(&name).expect_err("in use").to_string();
+        assert!(error.contains(&name) && error.contains("another harness process"), "{error}");
+        drop((first, second));
+        let deleter = ClusterLock::deleting(&name).expect("free");
+        assert!(ClusterLock::using(&name).is_err());
+        drop(deleter);
+        let (_, path) = open(&name, "use").expect("path");
+        std::fs::remove_file(path).expect("clean up");
+    }
+
+    #[tokio::test]
+    async fn changers_wait_for_each_other() {
+        let name = name();
+        let first = ClusterLock::changing(&name).await.expect("first");
+        let soon = Duration::from_millis(1);
+        assert!(ClusterLock::changing_within(&name, soon).await.is_err());
+        drop(first);
+        assert!(ClusterLock::changing_within(&name, soon).await.is_ok());
+        let (_, path) = open(&name, "change").expect("path");
+        std::fs::remove_file(path).expect("clean up");
+    }
+
+    #[test]
+    fn holders_are_found_by_inode_and_waiters_are_not_holders() {
+        let table = "1: FLOCK  ADVISORY  WRITE 4711 fe:00:131 0 EOF\n\
+                     1: -> FLOCK  ADVISORY  WRITE 4712 fe:00:131 0 EOF\n\
+                     2: POSIX  ADVISORY  WRITE 9 fe:00:99131 0 EOF\n";
+        assert_eq!(holders(table, 131), [4711]);
+    }
+}

@@ -1,0 +1,188 @@
+//! Commands in a node, through Docker's exec API: works wherever Docker runs and needs no root on the host.
+
+use bollard::Docker;
+use bollard::container::LogOutput;
+use bollard::exec::StartExecResults;
+use bollard::models::ExecConfig;
+use futures::StreamExt;
+
+use crate::timeouts;
+
+/// What a command in a node left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShellOutput {
+    /// Exit status.
+    pub status: i64,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl ShellOutput {
+    /// True for status 0.
+    #[must_use]
+    pub fn success(&self) -> bool {
+        self.status == 0
+    }
+}
+
+/// A command in a node that could not be run or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ShellError {
+    /// Docker refused.
+    #[error("failed to run a command in node {node:?}: {source}")]
+    Exec {
+        /// The node.
+        node: String,
+        /// Cause.
+        source: bollard::errors::Error,
+    },
+    /// It did not end in time.
+    #[error("failed to run a command in node {node:?}: no end after {seconds} s: {script}")]
+    TimedOut {
+        /// The node.
+        node: String,
+        /// Limit.
+        seconds: u64,
+        /// The command's first line.
+        script: String,
+    },
+    /// It ended with another status than 0.
+    #[error("failed to {action} in node {node:?}: status {status}: {stderr}")]
+    Failed {
+        /// What it was for.
+        action: String,
+        /// The node.
+        node: String,
+        /// Exit status.
+        status: i64,
+        /// What it said.
+        stderr: String,
+    },
+}
+
+/// Runs POSIX shell scripts in one node.
+#[derive(Clone)]
+pub struct NodeShell {
+    docker: Docker,
+    container: String,
+}
+
+impl std::fmt::Debug for NodeShell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NodeShell({})", self.container)
+    }
+}
+
+impl NodeShell {
+    /// A shell in a container.
+    #[must_use]
+    pub fn new(docker: Docker, container: String) -> Self {
+        Self { docker, container }
+    }
+
+    /// The container.
+    #[must_use]
+    pub fn container(&self) -> &str {
+        &self.container
+    }
+
+    /// The Docker it is in.
+    #[must_use]
+    pub fn docker(&self) -> &Docker {
+        &self.docker
+    }
+
+    /// Runs a script to its end; any status is an answer.
+    ///
+    /// # Errors
+    /// When Docker does not run it, or it does not end in [`timeouts::NODE_COMMAND`].
+    pub async fn run(&self, script: &str) -> Result<ShellOutput, ShellError> {
+        match tokio::time::timeout(timeouts::NODE_COMMAND, self.exec(script)).await {
+            Ok(result) => result.map_err(|source| self.refused(source)),
+            Err(_) => Err(ShellError::TimedOut {
+                node: self.container.clone(),
+                seconds: timeouts::NODE_COMMAND.as_secs(),
+                script: script.lines().next().unwrap_or_default().to_owned(),
+            }),
+        }
+    }
+
+    /// Runs a script that must end with status 0 and gives its standard output.
+    ///
+    /// # Errors
+    /// As [`Self::run`], and [`ShellError::Failed`] with what it said.
+    pub async fn check(&self, action: &str, script: &str) -> Result<String, ShellError> {
+        let output = self.run(script).await?;
+        if output.success() {
+            return Ok(output.stdout);
+        }
+        Err(ShellError::Failed {
+            action: action.to_owned(),
+            node: self.container.clone(),
+            status: output.status,
+            stderr: last_lines(&output.stderr, 5),
+        })
+    }
+
+    /// Starts a script that goes on by itself.
+    ///
+    /// # Errors
+    /// When Docker does not start it.
+    pub async fn detach(&self, script: &str) -> Result<(), ShellError> {
+        // `setsid` and closed streams: it outlives the exec session and whoever asked for it.
+        let quoted = script.replace('\'', r"'\''");
+        self.check(
+            "start a detached command",
+            &format!("setsid -f sh -c '{quoted}' </dev/null >/dev/null 2>&1"),
+        )
+        .await
+        .map(drop)
+    }
+
+    fn refused(&self, source: bollard::errors::Error) -> ShellError {
+        ShellError::Exec { node: self.container.clone(), source }
+    }
+
+    async fn exec(&self, script: &str) -> Result<ShellOutput, bollard::errors::Error> {
+        let config = ExecConfig {
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            cmd: Some(vec!["sh".into(), "-c".into(), script.into()]),
+            ..Default::default()
+        };
+        let exec = self.docker.create_exec(&self.container, config).await?;
+        let mut stdout = Vec::new();
+        let mut stderr = Vec::new();
+        if let StartExecResults::Attached { mut output, .. } =
+            self.docker.start_exec(&exec.id, None).await?
+        {
+            while let Some(chunk) = output.next().await {
+                match chunk? {
+                    LogOutput::StdErr { message } => stderr.extend_from_slice(&message),
+                    other => stdout.extend_from_slice(&other.into_bytes()),
+                }
+            }
+        }
+        let status = self.docker.inspect_exec(&exec.id).await?.exit_code.unwrap_or(-1);
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ok(ShellOutput { status, stdout: text(stdout), stderr: text(stderr) })
+    }
+}
+
+fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(count)..].join(" | ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_shows_the_end_of_what_was_said() {
+        assert_eq!(last_lines("a\n\nb\nc\n", 2), "b | c");
+        assert_eq!(last_lines("", 2), "");
+    }
+}

@@ -1,0 +1,121 @@
+//! A namespace for one test: a random name, labelled, deleted after success and kept after failure, for then there is
+//! something to look at.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams};
+use kube::{Api, Client, ResourceExt};
+
+use crate::deploy::DeployError;
+use crate::timeouts;
+use crate::wait::{Poll, wait_until};
+
+/// Label of these namespaces; its value is the test's name.
+const LABEL: &str = "etcd-harness/test";
+
+/// A namespace that is there.
+#[derive(Clone)]
+pub struct TempNamespace {
+    /// Its name.
+    pub name: String,
+    kube: Client,
+}
+
+impl std::fmt::Debug for TempNamespace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TempNamespace({})", self.name)
+    }
+}
+
+impl TempNamespace {
+    /// Creates one for the test `test`.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn create(kube: &Client, test: &str) -> Result<Self, DeployError> {
+        let word = label_value(test);
+        let name = format!("{}-{:05x}", &word[..word.len().min(40)], rand::random::<u32>() & 0xf_ffff);
+        let namespace = Namespace {
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                labels: Some(BTreeMap::from([(LABEL.to_owned(), word)])),
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        let api: Api<Namespace> = Api::all(kube.clone());
+        let created = api.create(&PostParams::default(), &namespace).await;
+        created.map_err(|error| DeployError::call("create", format!("namespace {name}"), error))?;
+        Ok(Self { name, kube: kube.clone() })
+    }
+
+    /// Deletes it and everything in it, without waiting.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn delete(&self) -> Result<(), DeployError> {
+        let api: Api<Namespace> = Api::all(self.kube.clone());
+        match api.delete(&self.name, &DeleteParams::background()).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(DeployError::call("delete", format!("namespace {}", self.name), error)),
+        }
+    }
+
+    /// Waits until it is gone.
+    ///
+    /// # Errors
+    /// When something in it does not go.
+    pub async fn wait_gone(&self) -> Result<(), DeployError> {
+        let api: Api<Namespace> = Api::all(self.kube.clone());
+        let what = format!("namespace {} gone", self.name);
+        let gone = wait_until(what.clone(), timeouts::NAMESPACE_GONE, async || match api.get_opt(&self.name).await {
+            Ok(None) => Poll::Ready(()),
+            Ok(Some(left)) => {
+                let conditions = left.status.and_then(|status| status.conditions).unwrap_or_default();
+                let words = conditions.into_iter().filter(|c| c.status == "True").filter_map(|c| c.message);
+                Poll::NotYet::<(), String>(words.collect::<Vec<_>>().join("; "))
+            }
+            Err(error) => Poll::NotYet(error.to_string()),
+        })
+        .await;
+        gone.map_err(|error| DeployError::Await { what, seen: error.to_string() })
+    }
+}
+
+/// Names of all namespaces of tests that are still there.
+///
+/// # Errors
+/// When the API server refuses.
+pub async fn left(kube: &Client) -> Result<Vec<String>, DeployError> {
+    let api: Api<Namespace> = Api::all(kube.clone());
+    let listed = api.list(&ListParams::default().labels(LABEL)).await;
+    let listed = listed.map_err(|error| DeployError::call("list", "namespaces of tests", error))?;
+    Ok(listed.items.iter().map(ResourceExt::name_any).collect())
+}
+
+/// A test's name as a label's value and the beginning of a namespace's name.
+fn label_value(test: &str) -> String {
+    let word: String = test
+        .to_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect();
+    let word = word.trim_matches('-');
+    let word = &word[..word.len().min(63)];
+    let word = word.trim_end_matches('-');
+    if word.starts_with(|c: char| c.is_ascii_lowercase()) { word.to_owned() } else { format!("t-{word}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_test_name_makes_a_valid_label() {
+        assert_eq!(label_value("failover/leader_killed (3)"), "failover-leader-killed--3");
+        assert_eq!(label_value("3 of 5"), "t-3-of-5");
+        assert!(label_value(&"x/".repeat(80)).len() <= 63);
+    }
+}

@@ -1,0 +1,89 @@
+//! The machine and its tools, as far as they matter.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::cluster::Repository;
+use crate::doctor::{Finding, Standing};
+
+/// Bytes of memory below which six nodes do not fit: 1.5 GiB when idle, and what is tested on top.
+const MEMORY_NEEDED_GIB: u64 = 4;
+
+/// Looks at cores, memory, the repository and the tools.
+pub(crate) fn findings() -> Vec<Finding> {
+    vec![cores(), memory(), repository(), kind(), kubectl(), go()]
+}
+
+fn cores() -> Finding {
+    let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let text = format!("{count} (on {})", std::env::consts::OS);
+    if count >= 2 {
+        return Finding::new("cores", Standing::Available, &text);
+    }
+    Finding::new("cores", Standing::Fallback, &text).remedy("two or more keep the time limits honest")
+}
+
+fn memory() -> Finding {
+    let Ok(text) = std::fs::read_to_string("/proc/meminfo") else {
+        return Finding::new("memory", Standing::Available, "not looked at on this system");
+    };
+    let gib = |name: &str| -> u64 {
+        let line = text.lines().find(|line| line.starts_with(name));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        kib.unwrap_or(0) >> 20
+    };
+    let (free, all) = (gib("MemAvailable:"), gib("MemTotal:"));
+    let words = format!("{free} of {all} GiB free");
+    if free >= MEMORY_NEEDED_GIB || all >= 2 * MEMORY_NEEDED_GIB {
+        return Finding::new("memory", Standing::Available, &words);
+    }
+    Finding::new("memory", Standing::Fallback, &words)
+        .remedy(&format!("one control plane and five workers want {MEMORY_NEEDED_GIB} GiB: free some"))
+}
+
+fn repository() -> Finding {
+    match Repository::find() {
+        Ok(repository) => {
+            Finding::new("repository", Standing::Available, &repository.path("").display().to_string())
+        }
+        Err(error) => Finding::required("repository", Standing::Unavailable, &error.to_string()),
+    }
+}
+
+/// The first of the places where a tool answers, with what it says of its version.
+fn tool(name: &str, version: &[&str]) -> Option<(PathBuf, String)> {
+    let own = crate::cluster::state_dir().join("bin").join(name);
+    [PathBuf::from(name), own].into_iter().find_map(|path| {
+        let output = Command::new(&path).args(version).output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).lines().next()?.trim().to_owned();
+        output.status.success().then_some((path, text))
+    })
+}
+
+fn kind() -> Finding {
+    match tool("kind", &["version"]) {
+        Some((path, version)) => {
+            Finding::new("kind", Standing::Available, &format!("{version} ({})", path.display()))
+        }
+        None => Finding::new("kind", Standing::Fallback, "not found")
+            .remedy("`harness up` builds it with Go; or install it: https://kind.sigs.k8s.io"),
+    }
+}
+
+fn kubectl() -> Finding {
+    match tool("kubectl", &["version", "--client"]) {
+        Some((path, version)) => {
+            Finding::new("kubectl", Standing::Available, &format!("{version} ({})", path.display()))
+        }
+        None => Finding::new("kubectl", Standing::Fallback, "not found")
+            .remedy("not needed by the harness; `docker exec NODE kubectl` works in every node"),
+    }
+}
+
+fn go() -> Finding {
+    match tool("go", &["version"]) {
+        Some((_, version)) => Finding::new("go", Standing::Available, &version),
+        None => Finding::new("go", Standing::Fallback, "not found")
+            .remedy("needed only where images cannot be pulled from a registry"),
+    }
+}

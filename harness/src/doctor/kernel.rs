@@ -1,0 +1,106 @@
+//! What the kernel under the nodes can do: every primitive is tried, in a network and mount namespace of its own, and
+//! undone with it. Names of features prove nothing; a packet that was dropped does. Pure: a script and its output.
+
+use std::collections::BTreeMap;
+
+/// nft drops, counts, and lets addresses expire.
+pub const NFT: &str = "nft drop and expiry";
+/// nft has random numbers.
+pub const NFT_RANDOM: &str = "nft random loss";
+/// iptables drops and counts.
+pub const IPTABLES: &str = "iptables drop";
+/// iptables has chance.
+pub const IPTABLES_RANDOM: &str = "iptables random loss";
+/// Delay and reordering by the traffic control layer.
+pub const NETEM: &str = "netem";
+/// Packets can be handed to a process.
+pub const NFQUEUE: &str = "NFQUEUE";
+/// A file can be mounted as ext4.
+pub const LOOP_MOUNT: &str = "loop mount";
+/// A process can be stopped by a signal.
+pub const SIGSTOP: &str = "SIGSTOP";
+/// Which version of cgroups the nodes see.
+pub const CGROUP: &str = "cgroup";
+
+/// What each trial gave: nothing for success, else the complaint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trial(BTreeMap<String, Result<String, String>>);
+
+impl Trial {
+    /// True when it was tried and worked.
+    #[must_use]
+    pub fn works(&self, name: &str) -> bool {
+        matches!(self.0.get(name), Some(Ok(_)))
+    }
+
+    /// What a trial gave; `None` when it was not made.
+    #[must_use]
+    pub fn result(&self, name: &str) -> Option<&Result<String, String>> {
+        self.0.get(name)
+    }
+}
+
+/// The trials. Root in a container with all capabilities runs it; it prints one line each.
+#[must_use]
+pub fn script() -> String {
+    let body = TRIALS.replace('\'', r"'\''");
+    format!("unshare -n -m sh -c '{body}'")
+}
+
+const TRIALS: &str = r#"
+try() { # NAME COMMAND: the last line of its complaint on failure
+  if out=$(sh -c "$2" 2>&1); then echo "ok|$1|$out"; else echo "no|$1|$(echo "$out" | tail -n 1)"; fi
+}
+ip link set lo up 2>/dev/null
+hit='curl -s -m 0.2 http://127.0.0.1:9/ >/dev/null 2>&1;'
+try "nft drop and expiry" "printf 'table inet t {\n set s { type ipv4_addr; flags timeout; }\n set p { type ipv4_addr . ipv4_addr; flags timeout; }\n counter c { }\n chain o { type filter hook output priority -250; ip daddr @s counter name c drop; }\n}\nadd element inet t s { 127.0.0.1 timeout 9s }\n' | nft -f - && { $hit nft list counters table inet t | grep -q 'packets [1-9]' || { echo 'nothing was dropped'; exit 1; }; }"
+nft flush ruleset 2>/dev/null
+try "nft random loss" "printf 'table inet t {\n chain o { type filter hook output priority 0; numgen random mod 100 < 50 counter drop; }\n}\n' | nft -f -"
+nft flush ruleset 2>/dev/null
+try "iptables drop" "iptables -w -A OUTPUT -d 127.0.0.1 -j DROP && { $hit iptables -w -nvxL OUTPUT | grep -q '^ *[1-9].*DROP' || { echo 'nothing was dropped'; exit 1; }; }"
+try "iptables random loss" "iptables -w -A OUTPUT -d 127.0.0.2 -m statistic --mode random --probability 0.5 -j DROP"
+try "NFQUEUE" "iptables -w -A OUTPUT -d 127.0.0.3 -j NFQUEUE --queue-num 7 --queue-bypass"
+try "netem" "tc qdisc add dev lo root netem delay 1ms"
+try "loop mount" "d=\$(mktemp -d /var/tmp/etcd-harness-trial.XXXXXX) && cd \$d && truncate -s 8M i && mkfs.ext4 -q -m 0 -F i && mkdir m && l=\$(losetup -f) && { [ -e \$l ] || mknod \$l b 7 \${l#/dev/loop}; } && mount -o loop i m; r=\$?; umount m 2>/dev/null; cd /; rm -rf \$d; exit \$r"
+try "SIGSTOP" "sleep 5 & p=\$!; kill -STOP \$p; sleep 0.1; grep -q '^State:.T' /proc/\$p/status; r=\$?; kill -KILL \$p; exit \$r"
+try "cgroup" "if [ -e /sys/fs/cgroup/cgroup.controllers ]; then echo v2; else echo v1; fi"
+"#;
+
+/// The trials in the script's output.
+#[must_use]
+pub fn parse(text: &str) -> Trial {
+    let line = |line: &str| {
+        let mut parts = line.splitn(3, '|');
+        let (verdict, name) = (parts.next()?, parts.next()?);
+        let words = parts.next().unwrap_or_default().trim().to_owned();
+        let result = match verdict {
+            "ok" => Ok(words),
+            "no" => Err(words),
+            _ => return None,
+        };
+        Some((name.to_owned(), result))
+    };
+    Trial(text.lines().filter_map(line).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_script_is_valid_shell_and_tries_every_primitive() {
+        let status = std::process::Command::new("sh").args(["-n", "-c", TRIALS]).status();
+        assert!(status.expect("a shell").success());
+        for name in [NFT, NFT_RANDOM, IPTABLES, IPTABLES_RANDOM, NETEM, NFQUEUE, LOOP_MOUNT, SIGSTOP, CGROUP] {
+            assert!(TRIALS.contains(&format!("try \"{name}\"")), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_trial_that_was_not_made_does_not_work() {
+        let trial = parse("ok|netem|\nno|NFQUEUE|No chain/target/match by that name.\nnoise\n");
+        assert!(trial.works(NETEM) && !trial.works(NFQUEUE) && !trial.works(NFT));
+        assert_eq!(trial.result(NFT), None);
+        assert!(matches!(trial.result(NFQUEUE), Some(Err(words)) if words.starts_with("No chain")));
+    }
+}

@@ -1,0 +1,126 @@
+//! A fault that is on: what every kind of fault can do, and the one place that knows which kind is which.
+
+use std::time::Instant;
+
+use futures::future::BoxFuture;
+
+use crate::faults::{
+    Availability, Evidence, Fault, FaultContext, FaultError, availability, control_plane, disk, dns, network, nodes,
+    operator, plan, pods, process, storage,
+};
+
+/// What a kind of fault does once it is injected.
+pub(crate) trait Running: Send + Sync {
+    /// Looks until its effect is seen, or gives [`FaultError::NoEffect`].
+    fn effect(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>>;
+    /// Takes it back and waits until that has happened.
+    fn heal(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>>;
+    /// What is left of it.
+    fn residue(&self) -> BoxFuture<'_, Result<Option<String>, FaultError>>;
+}
+
+/// An injection that returned: whom it hit, and what goes on.
+pub(crate) struct Injected {
+    /// Whom it hit, in words, e.g. `pod/etcd-0 (node worker2)`.
+    pub targets: Vec<String>,
+    /// What was known when the targets were chosen, and what was done to them.
+    pub evidence: Evidence,
+    /// What goes on.
+    pub running: Box<dyn Running>,
+}
+
+/// A fault that is on.
+pub struct Active {
+    /// The fault.
+    pub fault: Fault,
+    /// Whom it hit, in words.
+    pub targets: Vec<String>,
+    /// How they were chosen and what was done to them.
+    pub evidence: Evidence,
+    /// When its injection began.
+    pub begun: Instant,
+    /// When its injection had returned.
+    pub injected: Instant,
+    healed: bool,
+    running: Box<dyn Running>,
+}
+
+impl std::fmt::Debug for Active {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Active({} on {})", self.fault, self.targets.join(", "))
+    }
+}
+
+/// Injects a fault: chooses its targets now, arms its dead man's switch, does it.
+///
+/// # Errors
+/// [`FaultError::Unavailable`] where it is not possible, else the step that failed; what was half done is taken back
+/// by the switch.
+pub async fn inject(context: &FaultContext, fault: &Fault) -> Result<Active, FaultError> {
+    if let Availability::Unavailable(reason) = availability(fault, &context.capabilities) {
+        return Err(FaultError::Unavailable { fault: fault.to_string(), reason });
+    }
+    let begun = Instant::now();
+    let injected = match fault {
+        Fault::KillProcess { .. } | Fault::KeepKilling { .. } | Fault::FreezeProcess { .. } => {
+            process::inject(context, fault).await
+        }
+        Fault::DeletePod { of, how } => pods::inject(context, fault, of, *how).await,
+        Fault::Isolate { .. }
+        | Fault::Split { .. }
+        | Fault::Bridge { .. }
+        | Fault::LosePackets { .. }
+        | Fault::DropDns { .. } => network::inject(context, fault, plan::of(fault)).await,
+        Fault::PauseNode { .. }
+        | Fault::RestartNode { .. }
+        | Fault::KillNode { .. }
+        | Fault::StopKubelet { .. } => nodes::inject(context, fault).await,
+        Fault::Operator { how, replicas } => operator::inject(context, fault, *how, *replicas).await,
+        Fault::ControlPlane { part, how } => control_plane::inject(context, fault, *part, *how).await,
+        Fault::FreezeDns => dns::inject(context, fault).await,
+        Fault::LoseData { of, how } => storage::inject(context, fault, of, *how).await,
+        Fault::FillDisk { of } => disk::inject(context, fault, of).await,
+    }?;
+    tracing::info!(targets = injected.targets.join(", "), evidence = %injected.evidence, "injected: {fault}");
+    Ok(Active {
+        fault: fault.clone(),
+        targets: injected.targets,
+        evidence: injected.evidence,
+        begun,
+        injected: Instant::now(),
+        healed: false,
+        running: injected.running,
+    })
+}
+
+impl Active {
+    /// Looks until the effect is seen.
+    ///
+    /// # Errors
+    /// [`FaultError::NoEffect`] when it is not: then the run proves nothing.
+    pub async fn effect(&mut self) -> Result<Evidence, FaultError> {
+        self.running.effect().await
+    }
+
+    /// Takes the fault back and waits until that has happened. Doing it twice does it once.
+    ///
+    /// # Errors
+    /// [`FaultError::Heal`] or the step that failed.
+    pub async fn heal(&mut self) -> Result<Evidence, FaultError> {
+        if self.healed {
+            return Ok(Evidence::new());
+        }
+        let evidence = self.running.heal().await?;
+        self.healed = true;
+        tracing::info!(%evidence, "healed: {}", self.fault);
+        Ok(evidence)
+    }
+
+    /// What is left of it after healing: `None` is as it should be.
+    ///
+    /// # Errors
+    /// When it cannot be found out.
+    pub async fn residue(&self) -> Result<Option<String>, FaultError> {
+        self.running.residue().await
+    }
+}

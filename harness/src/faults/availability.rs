@@ -1,0 +1,154 @@
+//! What is possible here: tried, not assumed, and asked before a fault is injected.
+
+use crate::cluster::Cluster;
+use crate::doctor::kernel;
+use crate::faults::Fault;
+
+/// Whether a fault is possible.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Availability {
+    /// It is.
+    Available,
+    /// It is not; why.
+    Unavailable(String),
+}
+
+/// What a fault needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// The API server only.
+    Api,
+    /// Shells in the nodes.
+    NodeShells,
+    /// Packet rules in the nodes.
+    PacketRules,
+    /// Packet rules with chance.
+    RandomLoss,
+    /// Pausing and starting of nodes, with a switch that undoes it.
+    NodePower,
+    /// File systems in a file.
+    LoopMount,
+}
+
+/// What nodes of a cluster can do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Nodes are containers we can run commands in; else why not.
+    pub node_shells: Option<String>,
+    /// nft can drop, count and let elements expire.
+    pub nft: bool,
+    /// iptables can drop and count.
+    pub iptables: bool,
+    /// nft has random numbers.
+    pub nft_random: bool,
+    /// iptables has chance.
+    pub iptables_random: bool,
+    /// A file can be mounted as ext4.
+    pub loop_mount: bool,
+}
+
+impl Capabilities {
+    /// Tries them in one node, in namespaces of their own.
+    pub async fn of(cluster: &Cluster) -> Self {
+        if !cluster.has_node_shells() {
+            let reason = if cluster.docker.is_none() { "no Docker answers here" } else { "the nodes are no containers of this Docker" };
+            return Self { node_shells: Some(reason.to_owned()), ..Self::default() };
+        }
+        let node = cluster.workers().into_iter().next().or_else(|| cluster.control_planes().into_iter().next());
+        let Some(Ok(shell)) = node.map(|node| cluster.shell(node)) else {
+            return Self { node_shells: Some("the cluster has no node".to_owned()), ..Self::default() };
+        };
+        match shell.run(&kernel::script()).await {
+            Ok(output) => Self::read(&kernel::parse(&output.stdout)),
+            Err(error) => Self { node_shells: Some(error.to_string()), ..Self::default() },
+        }
+    }
+
+    /// From the results of the kernel's trial.
+    #[must_use]
+    pub fn read(trial: &kernel::Trial) -> Self {
+        let works = |name| trial.works(name);
+        Self {
+            node_shells: None,
+            nft: works(kernel::NFT),
+            iptables: works(kernel::IPTABLES),
+            nft_random: works(kernel::NFT_RANDOM),
+            iptables_random: works(kernel::IPTABLES_RANDOM),
+            loop_mount: works(kernel::LOOP_MOUNT),
+        }
+    }
+
+    fn lacks(&self, need: Need) -> Option<String> {
+        if need == Need::Api {
+            return None;
+        }
+        if let Some(reason) = &self.node_shells {
+            return Some(reason.clone());
+        }
+        let random = if self.nft { self.nft_random } else { self.iptables_random };
+        match need {
+            Need::PacketRules if !self.nft && !self.iptables => {
+                Some("neither nft nor iptables can drop packets in the nodes".to_owned())
+            }
+            Need::RandomLoss if !random => {
+                Some("neither nft's numgen nor iptables' statistic works in the nodes".to_owned())
+            }
+            Need::LoopMount if !self.loop_mount => {
+                Some("the nodes cannot mount a file as a file system of its own".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What a fault needs.
+#[must_use]
+pub fn need(fault: &Fault) -> Need {
+    match fault {
+        Fault::DeletePod { .. } => Need::Api,
+        Fault::LoseData { how: crate::faults::DataLoss::ClaimDeleted, .. } => Need::Api,
+        Fault::KillProcess { .. }
+        | Fault::KeepKilling { .. }
+        | Fault::FreezeProcess { .. }
+        | Fault::StopKubelet { .. }
+        | Fault::ControlPlane { .. }
+        | Fault::FreezeDns
+        | Fault::LoseData { .. } => Need::NodeShells,
+        Fault::Operator { how: crate::faults::OperatorFault::CutOff, .. } => Need::PacketRules,
+        Fault::Operator { .. } => Need::NodeShells,
+        Fault::Isolate { .. } | Fault::Split { .. } | Fault::Bridge { .. } | Fault::DropDns { .. } => Need::PacketRules,
+        Fault::LosePackets { .. } => Need::RandomLoss,
+        Fault::PauseNode { .. } | Fault::RestartNode { .. } | Fault::KillNode { .. } => Need::NodePower,
+        Fault::FillDisk { .. } => Need::LoopMount,
+    }
+}
+
+/// Whether a fault is possible on a cluster with these capabilities.
+#[must_use]
+pub fn availability(fault: &Fault, capabilities: &Capabilities) -> Availability {
+    capabilities.lacks(need(fault)).map_or(Availability::Available, Availability::Unavailable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::{Deletion, Selector};
+
+    #[test]
+    fn pod_faults_work_on_any_cluster_and_node_faults_say_why_not() {
+        let anywhere = Capabilities { node_shells: Some("no Docker answers here".into()), ..Default::default() };
+        let delete = Fault::DeletePod { of: Selector::Leader, how: Deletion::Forced };
+        assert_eq!(availability(&delete, &anywhere), Availability::Available);
+        let split = Fault::Split { side: Selector::Minority, direction: crate::faults::Direction::Both };
+        assert_eq!(availability(&split, &anywhere), Availability::Unavailable("no Docker answers here".into()));
+    }
+
+    #[test]
+    fn iptables_stands_in_for_nft() {
+        let old = Capabilities { iptables: true, ..Default::default() };
+        let loss = Fault::LosePackets { of: Selector::Leader, traffic: crate::faults::Traffic::All, percent: 5 };
+        let cut = Fault::DropDns { of: Selector::All };
+        assert_eq!(availability(&cut, &old), Availability::Available);
+        assert!(matches!(availability(&loss, &old), Availability::Unavailable(_)));
+    }
+}

@@ -1,0 +1,85 @@
+//! What can go wrong with a fault: the failed action, where, and what it means for the run.
+
+use crate::cluster::{ClusterError, ShellError};
+use crate::faults::SelectError;
+
+/// A failed action of a fault.
+#[derive(Debug, thiserror::Error)]
+pub enum FaultError {
+    /// This cluster or this kernel cannot do it.
+    #[error("failed to inject {fault}: not possible here: {reason}")]
+    Unavailable {
+        /// The fault.
+        fault: String,
+        /// Why.
+        reason: String,
+    },
+    /// Nobody is meant.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// It was injected and nothing happened: the run proves nothing.
+    #[error("failed to see an effect of {fault} in {waited_s:.1} s: {seen}")]
+    NoEffect {
+        /// The fault.
+        fault: String,
+        /// Seconds waited.
+        waited_s: f64,
+        /// What was seen instead.
+        seen: String,
+    },
+    /// The cluster refused or does not answer.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// A command in a node failed.
+    #[error(transparent)]
+    Shell(#[from] ShellError),
+    /// The API server refused.
+    #[error("failed to {action}: {message}")]
+    CallApi {
+        /// What was asked.
+        action: String,
+        /// Cause.
+        message: String,
+    },
+    /// Docker refused.
+    #[error("failed to {action}: {message}")]
+    CallDocker {
+        /// What was asked.
+        action: String,
+        /// Cause.
+        message: String,
+    },
+    /// Something that the fault acts on is not there.
+    #[error("failed to find {what}: {reason}")]
+    Find {
+        /// What.
+        what: String,
+        /// Why.
+        reason: String,
+    },
+    /// It could not be taken back.
+    #[error("failed to heal {fault}: {reason}; `harness doctor --residue` shows what is left, `--fix` removes it")]
+    Heal {
+        /// The fault.
+        fault: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl FaultError {
+    /// An API call that failed.
+    pub(crate) fn api(action: impl Into<String>, message: impl ToString) -> Self {
+        FaultError::CallApi { action: action.into(), message: message.to_string() }
+    }
+
+    /// A Docker call that failed.
+    pub(crate) fn docker(action: impl Into<String>, message: impl ToString) -> Self {
+        FaultError::CallDocker { action: action.into(), message: message.to_string() }
+    }
+
+    /// Something that is not there.
+    pub(crate) fn find(what: impl Into<String>, reason: impl ToString) -> Self {
+        FaultError::Find { what: what.into(), reason: reason.to_string() }
+    }
+}

@@ -1,0 +1,61 @@
+//! Evidence: what was measured, by name, as it goes into the history.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Figures and facts, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evidence(BTreeMap<String, String>);
+
+impl Evidence {
+    /// None yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With one more fact.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, value: impl ToString) -> Self {
+        self.add(name, value);
+        self
+    }
+
+    /// Adds a fact; a later one of the same name replaces it.
+    pub fn add(&mut self, name: impl Into<String>, value: impl ToString) {
+        self.0.insert(name.into(), value.to_string());
+    }
+
+    /// Adds all facts of another.
+    pub fn extend(&mut self, other: Evidence) {
+        self.0.extend(other.0);
+    }
+
+    /// One fact.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// True when there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All facts, as a fault record of the history wants them.
+    #[must_use]
+    pub fn into_map(self) -> BTreeMap<String, String> {
+        self.0
+    }
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (name, value)) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{name}: {value}")?;
+        }
+        Ok(())
+    }
+}

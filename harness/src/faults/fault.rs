@@ -1,0 +1,417 @@
+//! The faults as data: what a plan holds, what a person types, what a report shows. No behaviour but words.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::faults::Selector;
+
+/// One fault, before its targets are known. Selectors are resolved when it is injected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "fault", rename_all = "snake_case")]
+pub enum Fault {
+    /// SIGKILL to the main process of a container, once. The kubelet starts it again.
+    KillProcess {
+        /// Which container.
+        container: Container,
+        /// Whose.
+        of: Selector,
+    },
+    /// SIGKILL again and again, as soon as the process is back: dead for as long as the fault lasts.
+    KeepKilling {
+        /// Which container.
+        container: Container,
+        /// Whose.
+        of: Selector,
+    },
+    /// SIGSTOP to all processes of a container: connections stay open, nobody answers.
+    FreezeProcess {
+        /// Which container.
+        container: Container,
+        /// Whose.
+        of: Selector,
+    },
+    /// The pod is deleted through the API.
+    DeletePod {
+        /// Whose.
+        of: Selector,
+        /// How.
+        how: Deletion,
+    },
+    /// Members are cut off from everybody (peers, clients, operator), but for the kubelet's own probes.
+    Isolate {
+        /// Who.
+        of: Selector,
+        /// What kind of traffic.
+        traffic: Traffic,
+        /// Which way.
+        direction: Direction,
+    },
+    /// One side of the members is cut off from the other; clients reach both.
+    Split {
+        /// One side.
+        side: Selector,
+        /// Which way, seen from that side.
+        direction: Direction,
+    },
+    /// Non-transitive: two halves cannot reach each other, both reach the bridge.
+    Bridge {
+        /// The bridge: one member.
+        through: Selector,
+    },
+    /// Packets from and to members are lost at random.
+    LosePackets {
+        /// Who.
+        of: Selector,
+        /// What kind of traffic.
+        traffic: Traffic,
+        /// Packets lost in a hundred, 1 to 99.
+        percent: u8,
+    },
+    /// The whole node is frozen: nothing in it runs, its kernel still acknowledges packets.
+    PauseNode {
+        /// Which.
+        of: NodeSelector,
+    },
+    /// The node loses power and comes back at once.
+    RestartNode {
+        /// Which.
+        of: NodeSelector,
+    },
+    /// The node loses power and stays down until the fault is healed.
+    KillNode {
+        /// Which.
+        of: NodeSelector,
+        /// True when its Node object is deleted too, as an administrator does who knows that it never comes back.
+        for_good: bool,
+    },
+    /// The kubelet is stopped; containers go on.
+    StopKubelet {
+        /// Where.
+        of: NodeSelector,
+    },
+    /// Something happens to the operator.
+    Operator {
+        /// What.
+        how: OperatorFault,
+        /// To which replicas.
+        replicas: Replicas,
+    },
+    /// A part of the control plane is away.
+    ControlPlane {
+        /// Which part.
+        part: ControlPlanePart,
+        /// How.
+        how: Absence,
+    },
+    /// Members cannot resolve names: their packets to port 53 are dropped.
+    DropDns {
+        /// Who.
+        of: Selector,
+    },
+    /// All of the cluster's DNS servers are frozen.
+    FreezeDns,
+    /// A member's data is lost.
+    LoseData {
+        /// Whose.
+        of: Selector,
+        /// How.
+        how: DataLoss,
+    },
+    /// A member's volume, a small file system of its own, is filled to the last block.
+    FillDisk {
+        /// Whose.
+        of: Selector,
+    },
+}
+
+/// A container of a member's pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Container {
+    /// etcd itself.
+    Etcd,
+    /// The agent beside it.
+    Kbagent,
+    /// The metrics exporter.
+    Exporter,
+}
+
+impl Container {
+    /// Its name in the pod.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Container::Etcd => "etcd",
+            Container::Kbagent => "kbagent",
+            Container::Exporter => "metrics-exporter",
+        }
+    }
+}
+
+/// How a pod is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deletion {
+    /// `kubectl delete pod`.
+    Graceful,
+    /// `kubectl delete pod --force --grace-period=0`.
+    Forced,
+    /// Through the Eviction API, as a drain does; a disruption budget may refuse it.
+    Evicted,
+}
+
+/// What kind of a member's traffic is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Traffic {
+    /// Everything.
+    All,
+    /// Between members: port 2380, either end.
+    Peer,
+    /// With clients: the member's own port 2379.
+    Client,
+    /// With its agent: the member's own port 5001.
+    Agent,
+}
+
+/// Which way packets are dropped, seen from the selected members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Both ways.
+    Both,
+    /// What they send.
+    Outgoing,
+    /// What they would receive.
+    Incoming,
+}
+
+/// Which nodes are meant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeSelector {
+    /// Those that the members run on.
+    Of(Selector),
+    /// One, by name.
+    Named(String),
+    /// The control plane.
+    ControlPlane,
+    /// All, the control plane too.
+    All,
+}
+
+/// What happens to the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperatorFault {
+    /// SIGKILL, once.
+    Killed,
+    /// SIGSTOP.
+    Paused,
+    /// Cut off from the API server.
+    CutOff,
+}
+
+/// Which replicas of the operator are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Replicas {
+    /// All.
+    All,
+    /// The one that holds the lease.
+    LeaseHolder,
+}
+
+/// A part of the control plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ControlPlanePart {
+    /// kube-apiserver.
+    ApiServer,
+    /// kube-controller-manager: without it endpoints do not follow labels.
+    ControllerManager,
+    /// kube-scheduler.
+    Scheduler,
+}
+
+impl ControlPlanePart {
+    /// Name of its process and of its static pod.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            ControlPlanePart::ApiServer => "kube-apiserver",
+            ControlPlanePart::ControllerManager => "kube-controller-manager",
+            ControlPlanePart::Scheduler => "kube-scheduler",
+        }
+    }
+}
+
+/// How something is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Absence {
+    /// Its process is gone: connections are refused.
+    Stopped,
+    /// Its process is stopped by a signal: connections hang.
+    Frozen,
+}
+
+/// How data is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataLoss {
+    /// The volume's files are deleted and etcd is killed at the same moment; pod and claim stay.
+    Wiped,
+    /// The claim and the pod are deleted.
+    ClaimDeleted,
+}
+
+impl Fault {
+    /// A fixed word for it, the same as in its JSON.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Fault::KillProcess { .. } => "kill_process",
+            Fault::KeepKilling { .. } => "keep_killing",
+            Fault::FreezeProcess { .. } => "freeze_process",
+            Fault::DeletePod { .. } => "delete_pod",
+            Fault::Isolate { .. } => "isolate",
+            Fault::Split { .. } => "split",
+            Fault::Bridge { .. } => "bridge",
+            Fault::LosePackets { .. } => "lose_packets",
+            Fault::PauseNode { .. } => "pause_node",
+            Fault::RestartNode { .. } => "restart_node",
+            Fault::KillNode { .. } => "kill_node",
+            Fault::StopKubelet { .. } => "stop_kubelet",
+            Fault::Operator { .. } => "operator",
+            Fault::ControlPlane { .. } => "control_plane",
+            Fault::DropDns { .. } => "drop_dns",
+            Fault::FreezeDns => "freeze_dns",
+            Fault::LoseData { .. } => "lose_data",
+            Fault::FillDisk { .. } => "fill_disk",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::KillProcess { container, of } => write!(f, "kill {} of {of}", container.name()),
+            Fault::KeepKilling { container, of } => {
+                write!(f, "keep {} of {of} dead", container.name())
+            }
+            Fault::FreezeProcess { container, of } => {
+                write!(f, "freeze {} of {of}", container.name())
+            }
+            Fault::DeletePod { of, how: Deletion::Graceful } => write!(f, "delete the pod of {of}"),
+            Fault::DeletePod { of, how: Deletion::Forced } => {
+                write!(f, "delete the pod of {of} by force")
+            }
+            Fault::DeletePod { of, how: Deletion::Evicted } => write!(f, "evict the pod of {of}"),
+            Fault::Isolate { of, traffic, direction } => {
+                write!(f, "cut {of} off from {}{direction}", traffic.others())
+            }
+            Fault::Split { side, direction } => {
+                write!(f, "cut {side} off from the other members{direction}")
+            }
+            Fault::Bridge { through } => write!(f, "leave {through} the only bridge between two halves"),
+            Fault::LosePackets { of, traffic, percent } => {
+                write!(f, "lose {percent} % of the packets between {of} and {}", traffic.others())
+            }
+            Fault::PauseNode { of } => write!(f, "pause {of}"),
+            Fault::RestartNode { of } => write!(f, "restart {of}"),
+            Fault::KillNode { of, for_good: false } => write!(f, "switch off {of}"),
+            Fault::KillNode { of, for_good: true } => write!(f, "switch off {of} for good"),
+            Fault::StopKubelet { of } => write!(f, "stop the kubelet of {of}"),
+            Fault::Operator { how, replicas } => write!(f, "{how} {replicas}"),
+            Fault::ControlPlane { part, how: Absence::Stopped } => write!(f, "stop {}", part.name()),
+            Fault::ControlPlane { part, how: Absence::Frozen } => write!(f, "freeze {}", part.name()),
+            Fault::DropDns { of } => write!(f, "drop the name lookups of {of}"),
+            Fault::FreezeDns => write!(f, "freeze the cluster's DNS servers"),
+            Fault::LoseData { of, how: DataLoss::Wiped } => write!(f, "wipe the data of {of}"),
+            Fault::LoseData { of, how: DataLoss::ClaimDeleted } => {
+                write!(f, "delete the volume claim and the pod of {of}")
+            }
+            Fault::FillDisk { of } => write!(f, "fill the disk of {of}"),
+        }
+    }
+}
+
+impl Traffic {
+    const fn others(self) -> &'static str {
+        match self {
+            Traffic::All => "everybody",
+            Traffic::Peer => "its peers",
+            Traffic::Client => "its clients",
+            Traffic::Agent => "those who ask its agent",
+        }
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Direction::Both => "",
+            Direction::Outgoing => " (what it sends)",
+            Direction::Incoming => " (what is sent to it)",
+        })
+    }
+}
+
+impl fmt::Display for NodeSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NodeSelector::Of(selector) => write!(f, "the node of {selector}"),
+            NodeSelector::Named(name) => write!(f, "node {name}"),
+            NodeSelector::ControlPlane => write!(f, "the control plane's node"),
+            NodeSelector::All => write!(f, "every node"),
+        }
+    }
+}
+
+impl fmt::Display for OperatorFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            OperatorFault::Killed => "kill",
+            OperatorFault::Paused => "freeze",
+            OperatorFault::CutOff => "cut off from the API server",
+        })
+    }
+}
+
+impl fmt::Display for Replicas {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Replicas::All => "every replica of the operator",
+            Replicas::LeaseHolder => "the operator's active replica",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_reads_as_a_sentence() {
+        let killed = Fault::KillProcess { container: Container::Etcd, of: Selector::Leader };
+        assert_eq!(killed.to_string(), "kill etcd of the leader");
+        let cut = Fault::Isolate {
+            of: Selector::Leader,
+            traffic: Traffic::Peer,
+            direction: Direction::Outgoing,
+        };
+        assert_eq!(cut.to_string(), "cut the leader off from its peers (what it sends)");
+        let node = Fault::PauseNode { of: NodeSelector::Of(Selector::Ordinal(2)) };
+        assert_eq!(node.to_string(), "pause the node of member 2");
+    }
+
+    #[test]
+    fn its_name_is_the_tag_of_its_json() {
+        let fault = Fault::LoseData { of: Selector::AnyFollower, how: DataLoss::ClaimDeleted };
+        let json = serde_json::to_value(&fault).expect("serialize");
+        assert_eq!(json["fault"], fault.name());
+        assert_eq!(serde_json::from_value::<Fault>(json).expect("parse"), fault);
+    }
+}

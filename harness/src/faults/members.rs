@@ -1,0 +1,236 @@
+//! The members as they are now: pods from the API server, who leads from the agents themselves.
+//!
+//! Labels lag behind and must be testable, so they are asked only when no agent answers. While the API server is away
+//! the members seen last stand in for it; agents are then still asked, from inside a node.
+
+use std::collections::BTreeMap;
+
+use etcd_operator_api::labels;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+
+use crate::faults::{FaultContext, FaultError};
+use crate::timeouts;
+
+/// A member: its pod, where it runs and what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Name of the pod, which is the member's name.
+    pub pod: String,
+    /// Number at the end of that name.
+    pub ordinal: Option<u32>,
+    /// UID of the pod.
+    pub uid: String,
+    /// Its address, once it has one.
+    pub ip: Option<String>,
+    /// Its node, once it has one.
+    pub node: Option<String>,
+    /// `leader`, `follower` or `learner`, as far as anyone knows.
+    pub role: Option<String>,
+}
+
+impl Member {
+    /// The pod, as a member.
+    #[must_use]
+    pub fn of(pod: &Pod) -> Self {
+        let name = pod.name_any();
+        let status = pod.status.clone().unwrap_or_default();
+        Self {
+            ordinal: name.rsplit('-').next().and_then(|digits| digits.parse().ok()),
+            uid: pod.uid().unwrap_or_default(),
+            ip: status.pod_ip.filter(|ip| !ip.is_empty()),
+            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+            role: pod.labels().get(labels::ROLE).cloned(),
+            pod: name,
+        }
+    }
+
+    /// Its node.
+    ///
+    /// # Errors
+    /// When it is not scheduled.
+    pub fn node(&self) -> Result<&str, FaultError> {
+        self.node.as_deref().ok_or_else(|| FaultError::find(format!("the node of pod {}", self.pod), "it is not scheduled"))
+    }
+
+    /// Its address.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn ip(&self) -> Result<&str, FaultError> {
+        self.ip.as_deref().ok_or_else(|| FaultError::find(format!("the address of pod {}", self.pod), "it has none yet"))
+    }
+}
+
+/// The labels that all pods of a component have.
+#[must_use]
+pub(crate) fn pod_labels(cluster: &str, component: &str) -> String {
+    format!("{}={cluster},{}={component}", labels::INSTANCE, labels::COMPONENT_NAME)
+}
+
+/// The members and where the knowledge of them comes from.
+#[derive(Clone, Debug)]
+pub(crate) struct Roster {
+    /// The members, by ordinal.
+    pub members: Vec<Member>,
+    /// `API server` or `last seen`.
+    pub pods_from: &'static str,
+    /// `agents` or `labels`.
+    pub roles_from: &'static str,
+}
+
+/// Who is there and who leads, now.
+pub(crate) async fn roster(context: &FaultContext) -> Result<Roster, FaultError> {
+    let (mut members, pods_from) = match list(context).await {
+        Ok(members) => {
+            context.remember(&members);
+            (members, "API server")
+        }
+        Err(error) => match context.remembered() {
+            members if members.is_empty() => return Err(error),
+            members => (members, "last seen"),
+        },
+    };
+    let views = ask_agents(context, &members).await;
+    let roles_from = if apply_views(&mut members, &views) { "agents" } else { "labels" };
+    Ok(Roster { members, pods_from, roles_from })
+}
+
+async fn list(context: &FaultContext) -> Result<Vec<Member>, FaultError> {
+    let api: Api<Pod> = Api::namespaced(context.cluster.kube.clone(), &context.namespace);
+    let params = ListParams::default().labels(&pod_labels(&context.etcd, &context.component));
+    let action = || format!("list the pods of etcd cluster {}/{}", context.namespace, context.etcd);
+    let listed = tokio::time::timeout(timeouts::API_CALL_FAST, api.list(&params))
+        .await
+        .map_err(|_| FaultError::api(action(), "no answer in time"))?
+        .map_err(|error| FaultError::api(action(), error))?;
+    let mut members: Vec<Member> = listed.items.iter().map(Member::of).collect();
+    members.sort_by_key(|member| (member.ordinal, member.pod.clone()));
+    Ok(members)
+}
+
+/// What one agent says of its own member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct View {
+    term: u64,
+    leader: Option<String>,
+    learner: bool,
+}
+
+/// Asks all agents at once from inside a node: no API server in the way, and a silent agent costs half a second.
+async fn ask_agents(context: &FaultContext, members: &[Member]) -> BTreeMap<String, View> {
+    let asked: Vec<(&str, &str)> =
+        members.iter().filter_map(|m| Some((m.pod.as_str(), m.ip.as_deref()?))).collect();
+    let node = members.iter().filter_map(|m| m.node.as_deref()).chain(context.cluster.workers()).next();
+    let Some(shell) = node.and_then(|node| context.cluster.shell(node).ok()) else {
+        return BTreeMap::new();
+    };
+    match shell.run(&ask_script(&asked)).await {
+        Ok(output) => parse_views(&output.stdout),
+        Err(error) => {
+            tracing::debug!(%error, "agents not asked");
+            BTreeMap::new()
+        }
+    }
+}
+
+/// One line a member: its pod, a tab, the agent's JSON.
+fn ask_script(members: &[(&str, &str)]) -> String {
+    let calls: Vec<String> = members
+        .iter()
+        .map(|(pod, ip)| {
+            format!("(v=$(curl -s -m 0.5 http://{ip}:5001/v1.0/member) && printf '%s\\t%s\\n' {pod} \"$v\") &\n")
+        })
+        .collect();
+    format!("{}wait", calls.concat())
+}
+
+fn parse_views(text: &str) -> BTreeMap<String, View> {
+    text.lines()
+        .filter_map(|line| {
+            let (pod, json) = line.split_once('\t')?;
+            let view: serde_json::Value = serde_json::from_str(json).ok()?;
+            // What an agent knew before its etcd went away is no evidence of now.
+            (view["etcd"]["state"] == "running").then_some(())?;
+            let status = view.get("status")?;
+            Some((
+                pod.to_owned(),
+                View {
+                    term: status["term"].as_u64()?,
+                    leader: status["leader"].as_str().map(str::to_owned),
+                    learner: status["isLearner"].as_bool().unwrap_or(false),
+                },
+            ))
+        })
+        .collect()
+}
+
+/// Sets the roles that the agents tell: the leader is whom the highest term names. False when none tells.
+fn apply_views(members: &mut [Member], views: &BTreeMap<String, View>) -> bool {
+    let newest = views.values().filter(|view| view.leader.is_some()).max_by_key(|view| view.term);
+    let Some(leader) = newest.and_then(|view| view.leader.clone()) else { return false };
+    for member in members {
+        let role = if member.pod == leader {
+            "leader"
+        } else if views.get(&member.pod).is_some_and(|view| view.learner) {
+            "learner"
+        } else if member.role.as_deref() == Some("learner") && !views.contains_key(&member.pod) {
+            "learner"
+        } else {
+            "follower"
+        };
+        member.role = Some(role.to_owned());
+    }
+    true
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// `count` members `m-0`, `m-1`, ... of which one leads.
+    pub(crate) fn members(count: u32, leader: u32) -> Vec<Member> {
+        (0..count)
+            .map(|ordinal| Member {
+                pod: format!("m-{ordinal}"),
+                ordinal: Some(ordinal),
+                uid: format!("uid-{ordinal}"),
+                ip: Some(format!("10.244.{ordinal}.5")),
+                node: Some(format!("worker-{ordinal}")),
+                role: Some(if ordinal == leader { "leader" } else { "follower" }.to_owned()),
+            })
+            .collect()
+    }
+
+    fn answer(pod: &str, term: u64, leader: &str, state: &str) -> String {
+        let leader = if leader.is_empty() { "null".into() } else { format!("{leader:?}") };
+        format!(
+            r#"{pod}	{{"instance":"{pod}","etcd":{{"state":"{state}"}},"status":{{"term":{term},"leader":{leader},"isLearner":false}}}}"#
+        )
+    }
+
+    #[test]
+    fn the_highest_term_names_the_leader_whatever_labels_and_the_old_leader_say() {
+        let mut all = members(3, 0);
+        let text = [answer("m-0", 4, "m-0", "running"), answer("m-1", 5, "m-2", "running")].join("\n");
+        assert!(apply_views(&mut all, &parse_views(&text)));
+        let roles: Vec<&str> = all.iter().map(|member| member.role.as_deref().expect("a role")).collect();
+        assert_eq!(roles, ["follower", "follower", "leader"]);
+    }
+
+    #[test]
+    fn without_an_agent_that_knows_a_leader_labels_stand() {
+        let mut all = members(3, 0);
+        let text = [answer("m-0", 4, "", "running"), answer("m-1", 9, "m-1", "unreachable"), "garbage".into()].join("\n");
+        assert!(!apply_views(&mut all, &parse_views(&text)));
+        assert_eq!(all[0].role.as_deref(), Some("leader"));
+    }
+
+    #[test]
+    fn every_member_is_asked_at_once() {
+        let script = ask_script(&[("m-0", "10.0.0.1"), ("m-1", "10.0.0.2")]);
+        assert_eq!(script.matches("&\n").count(), 2);
+        assert!(script.contains("http://10.0.0.2:5001/v1.0/member") && script.ends_with("wait"));
+    }
+}

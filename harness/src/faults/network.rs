@@ -1,0 +1,315 @@
+//! Faults of the network: packet rules in the nodes of the near party, pointed at addresses that follow their pods.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::{BoxFuture, try_join_all};
+
+use super::active::{Injected, Running};
+use super::deadman::{self, Deed, Healed};
+use super::members::{pod_labels, roster};
+use super::plan::{self, Cut, Parties, Plan};
+use super::repoint::{Repoint, Subject};
+use super::rules::{Address, Addresses, Count, Port, RuleSet};
+use super::{iptables, rules};
+use crate::cluster::{Cluster, NodeShell};
+use crate::faults::{Direction, Evidence, Fault, FaultContext, FaultError, Member};
+use crate::timeouts;
+use crate::wait::{Poll, WaitError, wait_every};
+
+/// Which program holds the rules in a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// nft.
+    Nft,
+    /// iptables, where nft cannot.
+    Iptables,
+}
+
+/// Rules of one fault, in whichever nodes hold them now.
+pub(crate) struct Rules {
+    pub(crate) fault: String,
+    cluster: Cluster,
+    trace: String,
+    program: Program,
+    set: RuleSet,
+    parties: Parties,
+    direction: Direction,
+    deadline: Instant,
+    installed: tokio::sync::Mutex<Installed>,
+}
+
+#[derive(Default)]
+struct Installed {
+    nodes: BTreeMap<String, NodeShell>,
+    addresses: Addresses,
+}
+
+/// Injects a network fault of members.
+pub(crate) async fn inject(
+    context: &FaultContext,
+    fault: &Fault,
+    plan: Option<Plan>,
+) -> Result<Injected, FaultError> {
+    let plan = plan.ok_or_else(|| FaultError::Unavailable {
+        fault: fault.to_string(),
+        reason: "it is no fault of the network".into(),
+    })?;
+    let roster = roster(context).await?;
+    let (Cut::Members(selector) | Cut::Side(selector) | Cut::Around(selector)) = &plan.cut;
+    let chosen = selector.select(&roster.members, context.seed)?;
+    let parties = plan::parties(&plan.cut, &chosen, &roster.members);
+    if !matches!(plan.cut, Cut::Members(_)) && (parties.near.is_empty() || parties.far.is_empty()) {
+        let reason = format!("with {} members there are no two sides", roster.members.len());
+        return Err(FaultError::Unavailable { fault: fault.to_string(), reason });
+    }
+    let subject = Subject {
+        namespace: context.namespace.clone(),
+        labels: pod_labels(&context.etcd, &context.component),
+    };
+    let targets = words(&parties);
+    let cutting = Cutting { set: plan.rules, parties, direction: plan.direction, subject };
+    let mut injected = cut(context, fault, cutting, &roster.members).await?;
+    injected.targets = targets;
+    injected.evidence.add("pods from", roster.pods_from);
+    injected.evidence.add("roles from", roster.roles_from);
+    Ok(injected)
+}
+
+fn words(parties: &Parties) -> Vec<String> {
+    let near = parties.near.iter().map(|pod| format!("pod/{pod}"));
+    if parties.far.is_empty() {
+        return near.collect();
+    }
+    vec![format!("{} from {}", parties.near.join("+"), parties.far.join("+"))]
+}
+
+/// Everything that decides which packets are dropped.
+pub(crate) struct Cutting {
+    /// Which packets.
+    pub set: RuleSet,
+    /// Whose.
+    pub parties: Parties,
+    /// Which way.
+    pub direction: Direction,
+    /// Which pods to follow.
+    pub subject: Subject,
+}
+
+/// Puts the rules in place and begins to follow the pods.
+pub(crate) async fn cut(
+    context: &FaultContext,
+    fault: &Fault,
+    cutting: Cutting,
+    pods: &[Member],
+) -> Result<Injected, FaultError> {
+    let program = if context.capabilities.nft { Program::Nft } else { Program::Iptables };
+    let rules = Arc::new(Rules {
+        fault: fault.to_string(),
+        cluster: context.cluster.clone(),
+        trace: context.trace(),
+        program,
+        set: cutting.set,
+        parties: cutting.parties,
+        direction: cutting.direction,
+        deadline: Instant::now() + context.dead_man,
+        installed: tokio::sync::Mutex::default(),
+    });
+    rules.point(pods).await?;
+    let nodes: Vec<String> = rules.installed.lock().await.nodes.keys().cloned().collect();
+    if nodes.is_empty() {
+        return Err(FaultError::find(format!("a node to {fault} in"), "none of the pods is scheduled"));
+    }
+    let follow = Repoint::start(rules.clone(), cutting.subject, context.cluster.kube.clone());
+    let evidence = Evidence::new().with("rules in", nodes.join(" ")).with("program", format!("{program:?}"));
+    Ok(Injected { targets: Vec::new(), evidence, running: Box::new(Cutoff { rules, follow }) })
+}
+
+impl Rules {
+    /// Points the rules at where the pods are now. Gives true when anything changed.
+    pub(crate) async fn point(&self, pods: &[Member]) -> Result<bool, FaultError> {
+        let ips: BTreeMap<String, Ipv4Addr> = pods
+            .iter()
+            .filter_map(|pod| Some((pod.pod.clone(), pod.ip.as_deref()?.parse().ok()?)))
+            .collect();
+        let new = plan::addresses(&self.parties, self.direction, &ips);
+        let near = pods.iter().filter(|pod| self.parties.near.contains(&pod.pod));
+        let mut installed = self.installed.lock().await;
+        let mut fresh = BTreeMap::new();
+        for node in near.filter_map(|pod| pod.node.as_deref()) {
+            if !installed.nodes.contains_key(node) {
+                fresh.insert(node.to_owned(), self.cluster.shell(node)?);
+            }
+        }
+        if fresh.is_empty() && new == installed.addresses {
+            return Ok(false);
+        }
+        let old = installed.addresses.clone();
+        if old != new {
+            try_join_all(installed.nodes.values().map(|shell| self.update(shell, &old, &new))).await?;
+        }
+        try_join_all(fresh.values().map(|shell| self.install(shell, &new))).await?;
+        installed.nodes.extend(fresh);
+        installed.addresses = new;
+        Ok(true)
+    }
+
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    async fn install(&self, shell: &NodeShell, addresses: &Addresses) -> Result<(), FaultError> {
+        let (heal, inject) = match self.program {
+            Program::Nft => {
+                (rules::remove(&self.trace), rules::install(&self.trace, &self.set, addresses, self.left()))
+            }
+            Program::Iptables => {
+                (iptables::remove(&self.trace), iptables::install(&self.trace, &self.set, addresses))
+            }
+        };
+        let deed = Deed { trace: &self.trace, limit: self.left(), heal: &heal, inject: &inject };
+        deadman::run(shell, &deed).await?;
+        Ok(())
+    }
+
+    async fn update(&self, shell: &NodeShell, old: &Addresses, new: &Addresses) -> Result<(), FaultError> {
+        let script = match self.program {
+            Program::Nft => rules::update(&self.trace, old, new, self.left()),
+            Program::Iptables => iptables::update(&self.trace, &self.set, new),
+        };
+        shell.check("point packet rules at new addresses", &script).await?;
+        Ok(())
+    }
+
+    async fn count(&self, shell: &NodeShell) -> Result<Option<Count>, FaultError> {
+        Ok(match self.program {
+            Program::Nft => rules::parse_count(&shell.run(&rules::count(&self.trace)).await?.stdout),
+            Program::Iptables => iptables::parse_count(&shell.run(&iptables::count(&self.trace)).await?.stdout),
+        })
+    }
+
+    async fn counts(&self) -> Result<BTreeMap<String, Option<Count>>, FaultError> {
+        let nodes = self.installed.lock().await.nodes.clone();
+        let counts = nodes.iter().map(async |(node, shell)| Ok::<_, FaultError>((node.clone(), self.count(shell).await?)));
+        Ok(try_join_all(counts).await?.into_iter().collect())
+    }
+
+    /// Sends a few packets that the rules must meet, for a fault may come at a quiet moment.
+    async fn nudge(&self) {
+        let installed = self.installed.lock().await;
+        let targets: Vec<String> = installed.addresses.single.iter().map(ToString::to_string).collect();
+        let nodes = installed.nodes.clone();
+        drop(installed);
+        let outside = self.cluster.nodes.iter().find(|node| !nodes.contains_key(&node.name));
+        let ports = self.set.rules.iter().map(|(address, port)| match (address, port) {
+            (Address::To, Port::To("tcp", port)) | (Address::From, Port::From("tcp", port)) => *port,
+            _ => 2379,
+        });
+        let calls: Vec<String> = ports
+            .flat_map(|port| targets.iter().map(move |ip| format!("curl -s -m 0.4 -o /dev/null http://{ip}:{port}/health &")))
+            .collect();
+        if let Some(Ok(shell)) = outside.map(|node| self.cluster.shell(&node.name)) {
+            // Their failure is the point.
+            let _ = shell.run(&format!("{} wait", calls.join(" "))).await;
+        }
+    }
+}
+
+/// Packet rules that are in place.
+struct Cutoff {
+    rules: Arc<Rules>,
+    follow: Repoint,
+}
+
+/// How long the traffic that is there anyway gets to meet the rules before packets are sent on purpose.
+const QUIET: Duration = Duration::from_millis(1500);
+
+impl Cutoff {
+    async fn look(&self) -> Result<Evidence, FaultError> {
+        let start = Instant::now();
+        let limit = timeouts::EFFECT;
+        let seen = wait_every(timeouts::POLL_NODES, "packets dropped", limit, async || {
+            let counts = match self.rules.counts().await {
+                Ok(counts) => counts,
+                Err(error) => return Poll::Failed(error),
+            };
+            let words = describe(&counts);
+            if counts.values().all(|count| count.is_some_and(|count| count.dropped > 0)) {
+                return Poll::Ready(words);
+            }
+            if start.elapsed() > QUIET {
+                self.rules.nudge().await;
+            }
+            Poll::NotYet(words.to_string())
+        })
+        .await;
+        match seen {
+            Ok(evidence) => Ok(evidence),
+            Err(WaitError::Failed { source, .. }) => Err(source),
+            Err(WaitError::TimedOut { elapsed, last, .. }) => Err(FaultError::NoEffect {
+                fault: self.rules.fault.clone(),
+                waited_s: elapsed.as_secs_f64(),
+                seen: last,
+            }),
+        }
+    }
+
+    async fn undo(&mut self) -> Result<Evidence, FaultError> {
+        self.follow.stop();
+        let mut evidence = describe(&self.rules.counts().await?);
+        if self.follow.times() > 0 {
+            evidence.add("pointed at new addresses", format!("{} times", self.follow.times()));
+        }
+        let nodes = self.rules.installed.lock().await.nodes.clone();
+        let healed = nodes.iter().map(async |(node, shell)| {
+            Ok::<_, FaultError>((node.clone(), deadman::heal(shell, &self.rules.trace).await?))
+        });
+        for (node, healed) in try_join_all(healed).await? {
+            if healed == Healed::ByTimer {
+                evidence.add(format!("healed early in {node}"), "by the dead man's switch or the node's restart");
+            }
+        }
+        Ok(evidence)
+    }
+
+    async fn left(&self) -> Result<Option<String>, FaultError> {
+        for (node, shell) in &self.rules.installed.lock().await.nodes {
+            if self.rules.count(shell).await?.is_some() {
+                return Ok(Some(format!("packet rules {} in node {node}", self.rules.trace)));
+            }
+            if let Some(left) = deadman::residue(shell, &self.rules.trace).await? {
+                return Ok(Some(left));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn describe(counts: &BTreeMap<String, Option<Count>>) -> Evidence {
+    let mut evidence = Evidence::new();
+    for (node, count) in counts {
+        let text = match count {
+            None => "no rules".to_owned(),
+            Some(count) if count.seen == count.dropped => format!("{} packets dropped", count.dropped),
+            Some(count) => format!("{} of {} packets dropped", count.dropped, count.seen),
+        };
+        evidence.add(node.clone(), text);
+    }
+    evidence
+}
+
+impl Running for Cutoff {
+    fn effect(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
+        Box::pin(self.look())
+    }
+
+    fn heal(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
+        Box::pin(self.undo())
+    }
+
+    fn residue(&self) -> BoxFuture<'_, Result<Option<String>, FaultError>> {
+        Box::pin(self.left())
+    }
+}

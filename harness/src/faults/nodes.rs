@@ -1,0 +1,327 @@
+//! Faults of a node as a whole: paused, restarted, switched off (for good), its kubelet stopped.
+
+use std::collections::BTreeMap;
+
+use bollard::Docker;
+use bollard::query_parameters::{KillContainerOptionsBuilder, StartContainerOptions};
+use futures::future::{BoxFuture, try_join_all};
+use k8s_openapi::api::core::v1::Node as KubeNode;
+use kube::Api;
+use kube::api::DeleteParams;
+
+use super::active::{Injected, Running};
+use super::deadman::{self, Deed};
+use super::members::roster;
+use super::thaw::{Order, Thaw};
+use crate::cluster::{Cluster, NodeShell, node_states, wait_nodes_ready};
+use crate::faults::{Evidence, Fault, FaultContext, FaultError, NodeSelector};
+use crate::timeouts;
+use crate::wait::{Poll, wait_every, wait_until};
+
+/// What is done to nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Harm {
+    Pause,
+    Restart,
+    Kill { for_good: bool },
+    StopKubelet,
+}
+
+/// Injects a fault of nodes.
+pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Injected, FaultError> {
+    let (of, harm) = match fault {
+        Fault::PauseNode { of } => (of, Harm::Pause),
+        Fault::RestartNode { of } => (of, Harm::Restart),
+        Fault::KillNode { of, for_good } => (of, Harm::Kill { for_good: *for_good }),
+        Fault::StopKubelet { of } => (of, Harm::StopKubelet),
+        other => return Err(FaultError::Unavailable { fault: other.to_string(), reason: "it is no fault of a node".into() }),
+    };
+    let (names, mut evidence) = resolve(context, of).await?;
+    let uids = uids(&context.cluster).await;
+    let (docker, _) = context.cluster.container(&names[0])?;
+    let trace = context.trace();
+    let mut harmed = Harmed {
+        fault: fault.to_string(),
+        harm,
+        cluster: context.cluster.clone(),
+        docker,
+        trace: trace.clone(),
+        thaw: None,
+        started: BTreeMap::new(),
+        uids,
+        names,
+    };
+    if harm != Harm::StopKubelet {
+        let limit = context.dead_man;
+        let order = Order { cluster: &context.cluster.name, trace: &trace, nodes: &harmed.names, limit };
+        harmed.thaw = Some(Thaw::arm(&harmed.docker, &order).await?);
+    }
+    if let Err(error) = harmed.act(context).await {
+        if let Err(second) = harmed.undo().await {
+            tracing::warn!(%second, "a failed injection was not healed at once; its timer will");
+        }
+        return Err(error);
+    }
+    evidence.add("dead man's switch", if harmed.thaw.is_some() { "container" } else { "timer in the node" });
+    let targets = harmed.names.iter().map(|name| format!("node {name}")).collect();
+    Ok(Injected { targets, evidence, running: Box::new(harmed) })
+}
+
+/// The nodes that are meant, now.
+async fn resolve(context: &FaultContext, of: &NodeSelector) -> Result<(Vec<String>, Evidence), FaultError> {
+    let mut evidence = Evidence::new();
+    let mut names: Vec<String> = match of {
+        NodeSelector::Named(name) => vec![name.clone()],
+        NodeSelector::ControlPlane => context.cluster.control_planes().into_iter().map(str::to_owned).collect(),
+        NodeSelector::All => context.cluster.nodes.iter().map(|node| node.name.clone()).collect(),
+        NodeSelector::Of(selector) => {
+            let roster = roster(context).await?;
+            evidence.add("roles from", roster.roles_from);
+            let chosen = selector.select(&roster.members, context.seed)?;
+            let pods: Vec<&str> = chosen.iter().map(|member| member.pod.as_str()).collect();
+            evidence.add("members", pods.join(" "));
+            let nodes: Result<Vec<String>, FaultError> =
+                chosen.iter().map(|member| member.node().map(str::to_owned)).collect();
+            nodes?
+        }
+    };
+    names.sort();
+    names.dedup();
+    if names.is_empty() {
+        return Err(FaultError::find(of.to_string(), "the cluster has none"));
+    }
+    Ok((names, evidence))
+}
+
+async fn uids(cluster: &Cluster) -> BTreeMap<String, String> {
+    let states = node_states(&cluster.kube).await.unwrap_or_default();
+    states.into_iter().map(|state| (state.name, state.uid)).collect()
+}
+
+/// Nodes that were harmed.
+struct Harmed {
+    fault: String,
+    harm: Harm,
+    cluster: Cluster,
+    docker: Docker,
+    trace: String,
+    thaw: Option<Thaw>,
+    /// When each container had been started, before.
+    started: BTreeMap<String, String>,
+    /// UIDs of the Node objects, before.
+    uids: BTreeMap<String, String>,
+    names: Vec<String>,
+}
+
+impl Harmed {
+    async fn act(&mut self, context: &FaultContext) -> Result<(), FaultError> {
+        for name in &self.names {
+            self.started.insert(name.clone(), self.state(name).await?.1);
+        }
+        match self.harm {
+            Harm::Pause => {
+                try_join_all(self.names.iter().map(async |name| {
+                    let paused = self.docker.pause_container(name).await;
+                    paused.map_err(|error| FaultError::docker(format!("pause node {name}"), error))
+                }))
+                .await?;
+            }
+            Harm::StopKubelet => {
+                try_join_all(self.names.iter().map(|name| self.stop_kubelet(context, name))).await?;
+            }
+            Harm::Kill { .. } => self.kill().await?,
+            Harm::Restart => {
+                let order = self.by_address().await?;
+                self.kill().await?;
+                self.start(&order).await?;
+            }
+        }
+        if let Harm::Kill { for_good: true } = self.harm {
+            let api: Api<KubeNode> = Api::all(self.cluster.kube.clone());
+            for name in &self.names {
+                let deleted = api.delete(name, &DeleteParams::default()).await;
+                deleted.map_err(|error| FaultError::api(format!("delete node object {name}"), error))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn stop_kubelet(&self, context: &FaultContext, name: &str) -> Result<(), FaultError> {
+        let shell = self.cluster.shell(name)?;
+        let deed = Deed {
+            trace: &self.trace,
+            limit: context.dead_man,
+            heal: "systemctl start kubelet",
+            inject: "systemctl stop kubelet",
+        };
+        deadman::run(&shell, &deed).await?;
+        Ok(())
+    }
+
+    async fn kill(&self) -> Result<(), FaultError> {
+        let options = KillContainerOptionsBuilder::default().signal("SIGKILL").build();
+        try_join_all(self.names.iter().map(async |name| {
+            let killed = self.docker.kill_container(name, Some(options.clone())).await;
+            killed.map_err(|error| FaultError::docker(format!("kill node {name}"), error))
+        }))
+        .await?;
+        Ok(())
+    }
+
+    /// Docker gives addresses in the order in which containers are started: in this order each gets its own again.
+    async fn by_address(&self) -> Result<Vec<String>, FaultError> {
+        let mut nodes = Vec::new();
+        for name in &self.names {
+            let found = self.docker.inspect_container(name, None).await;
+            let found = found.map_err(|error| FaultError::docker(format!("inspect node {name}"), error))?;
+            let networks = found.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+            let address = networks.into_values().find_map(|network| network.ip_address);
+            let address = address.and_then(|address| address.parse::<std::net::Ipv4Addr>().ok());
+            nodes.push((address, name.clone()));
+        }
+        nodes.sort();
+        Ok(nodes.into_iter().map(|(_, name)| name).collect())
+    }
+
+    async fn start(&self, order: &[String]) -> Result<(), FaultError> {
+        for name in order {
+            let started = self.docker.start_container(name, None::<StartContainerOptions>).await;
+            started.map_err(|error| FaultError::docker(format!("start node {name}"), error))?;
+        }
+        Ok(())
+    }
+
+    /// Docker's word for the container's state, and when it was started.
+    async fn state(&self, name: &str) -> Result<(String, String), FaultError> {
+        let found = self.docker.inspect_container(name, None).await;
+        let found = found.map_err(|error| FaultError::docker(format!("inspect node {name}"), error))?;
+        let state = found.state.unwrap_or_default();
+        let word = state.status.map(|status| status.to_string()).unwrap_or_default();
+        Ok((word, state.started_at.map(|at| at.to_string()).unwrap_or_default()))
+    }
+
+    async fn seen(&self, name: &str) -> Result<Result<String, String>, FaultError> {
+        let (state, started) = self.state(name).await?;
+        Ok(match self.harm {
+            Harm::Pause if state == "paused" => Ok("paused".into()),
+            Harm::Kill { .. } if state == "exited" => Ok("off".into()),
+            Harm::Restart if state == "running" && self.started.get(name) != Some(&started) => {
+                Ok(format!("started anew at {started}"))
+            }
+            Harm::StopKubelet => {
+                let shell = self.cluster.shell(name)?;
+                let answers = shell.run(KUBELET_ANSWERS).await?.success();
+                if answers { Err("the kubelet still answers".into()) } else { Ok("the kubelet does not answer".into()) }
+            }
+            _ => Err(format!("its container is {state}")),
+        })
+    }
+
+    async fn look(&self) -> Result<Evidence, FaultError> {
+        let mut evidence = Evidence::new();
+        for name in &self.names {
+            let seen = wait_until(name.clone(), timeouts::EFFECT, async || match self.seen(name).await {
+                Ok(Ok(text)) => Poll::Ready(text),
+                Ok(Err(text)) => Poll::NotYet(text),
+                Err(error) => Poll::NotYet::<_, FaultError>(error.to_string()),
+            })
+            .await;
+            match seen {
+                Ok(text) => evidence.add(format!("node {name}"), text),
+                Err(error) => {
+                    let waited_s = timeouts::EFFECT.as_secs_f64();
+                    return Err(FaultError::NoEffect { fault: self.fault.clone(), waited_s, seen: error.to_string() });
+                }
+            }
+        }
+        if let Harm::Kill { for_good: true } = self.harm {
+            evidence.add("node objects deleted", self.names.len());
+        }
+        Ok(evidence)
+    }
+
+    async fn undo(&mut self) -> Result<Evidence, FaultError> {
+        let mut evidence = Evidence::new();
+        for name in &self.names {
+            if self.harm == Harm::StopKubelet {
+                deadman::heal(&self.cluster.shell(name)?, &self.trace).await?;
+                continue;
+            }
+            match self.state(name).await?.0.as_str() {
+                "paused" => {
+                    let thawed = self.docker.unpause_container(name).await;
+                    thawed.map_err(|error| FaultError::docker(format!("unpause node {name}"), error))?;
+                }
+                "running" => {
+                    if self.harm != Harm::Restart {
+                        evidence.add(format!("node {name} healed early"), "by the dead man's switch");
+                    }
+                }
+                _ => self.start(std::slice::from_ref(name)).await?,
+            }
+        }
+        if let Some(thaw) = &self.thaw {
+            thaw.disarm().await;
+        }
+        let began = std::time::Instant::now();
+        self.wait_back().await?;
+        evidence.add("all nodes ready after", format!("{:.1} s", began.elapsed().as_secs_f64()));
+        Ok(evidence)
+    }
+
+    /// Its kubelet answers, it is registered (anew, where its object was deleted) and Ready.
+    async fn wait_back(&self) -> Result<(), FaultError> {
+        let heal = |reason: String| FaultError::Heal { fault: self.fault.clone(), reason };
+        for name in &self.names {
+            let shell: NodeShell = self.cluster.shell(name)?;
+            let what = format!("the kubelet of {name} answers");
+            wait_every(timeouts::POLL_NODES, what, timeouts::NODE_READY, async || match shell.run(KUBELET_ANSWERS).await {
+                Ok(output) if output.success() => Poll::Ready(()),
+                Ok(_) => Poll::NotYet("it does not".into()),
+                Err(error) => Poll::NotYet::<_, String>(error.to_string()),
+            })
+            .await
+            .map_err(|error| heal(error.to_string()))?;
+        }
+        wait_nodes_ready(&self.cluster.kube, &self.names, timeouts::NODE_READY)
+            .await
+            .map_err(|error| heal(error.to_string()))
+    }
+
+    async fn left(&self) -> Result<Option<String>, FaultError> {
+        for name in &self.names {
+            let (state, _) = self.state(name).await?;
+            if state != "running" {
+                return Ok(Some(format!("node {name} is {state}")));
+            }
+            if let Some(left) = deadman::residue(&self.cluster.shell(name)?, &self.trace).await? {
+                return Ok(Some(left));
+            }
+        }
+        if let Some(thaw) = &self.thaw
+            && thaw.is_left().await
+        {
+            return Ok(Some("the container that holds the dead man's switch".into()));
+        }
+        let states = node_states(&self.cluster.kube).await.map_err(|e| FaultError::api("list nodes", e))?;
+        let missing = self.uids.keys().find(|name| !states.iter().any(|state| &state.name == *name));
+        Ok(missing.map(|name| format!("node {name} is not registered")))
+    }
+}
+
+/// True in a node whose kubelet is alive.
+const KUBELET_ANSWERS: &str = "curl -s -f -m 1 -o /dev/null http://127.0.0.1:10248/healthz";
+
+impl Running for Harmed {
+    fn effect(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
+        Box::pin(self.look())
+    }
+
+    fn heal(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
+        Box::pin(self.undo())
+    }
+
+    fn residue(&self) -> BoxFuture<'_, Result<Option<String>, FaultError>> {
+        Box::pin(self.left())
+    }
+}

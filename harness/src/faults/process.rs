@@ -1,0 +1,257 @@
+//! Faults of one process: killed, kept dead, frozen.
+
+use futures::future::{BoxFuture, try_join_all};
+
+use super::active::{Injected, Running};
+use super::deadman::{self, Deed, Healed};
+use super::members::roster;
+use super::processes::{self, Process, Which};
+use crate::cluster::NodeShell;
+use crate::faults::{Evidence, Fault, FaultContext, FaultError, Member};
+use crate::timeouts;
+use crate::wait::{Poll, WaitError, wait_until};
+
+/// What is done to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Harm {
+    /// SIGKILL once.
+    Kill,
+    /// SIGKILL whenever it is there.
+    KeepKilling,
+    /// SIGSTOP.
+    Freeze,
+}
+
+/// One container that is harmed.
+#[derive(Clone, Debug)]
+pub(crate) struct Victim {
+    /// Its pod, for words.
+    pub pod: String,
+    /// UID of the pod; empty for any pod of the node.
+    pub uid: String,
+    /// Node.
+    pub node: String,
+    /// Name of the container.
+    pub container: String,
+}
+
+impl Victim {
+    fn which(&self) -> Which<'_> {
+        Which { uid: &self.uid, container: &self.container }
+    }
+}
+
+/// Injects a fault of a member's process.
+pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Injected, FaultError> {
+    let (container, of, harm) = match fault {
+        Fault::KillProcess { container, of } => (container, of, Harm::Kill),
+        Fault::KeepKilling { container, of } => (container, of, Harm::KeepKilling),
+        Fault::FreezeProcess { container, of } => (container, of, Harm::Freeze),
+        other => return Err(FaultError::Unavailable { fault: other.to_string(), reason: "it is no fault of a process".into() }),
+    };
+    let roster = roster(context).await?;
+    let chosen = of.select(&roster.members, context.seed)?;
+    let victims: Result<Vec<Victim>, FaultError> = chosen
+        .iter()
+        .map(|member: &Member| {
+            Ok(Victim {
+                pod: member.pod.clone(),
+                uid: member.uid.clone(),
+                node: member.node()?.to_owned(),
+                container: container.name().to_owned(),
+            })
+        })
+        .collect();
+    let evidence = Evidence::new().with("pods from", roster.pods_from).with("roles from", roster.roles_from);
+    let mut injected = harm_all(context, fault, victims?, harm).await?;
+    injected.evidence.extend(evidence);
+    Ok(injected)
+}
+
+/// Harms containers wherever they are: members', the operator's, the control plane's.
+pub(crate) async fn harm_all(
+    context: &FaultContext,
+    fault: &Fault,
+    victims: Vec<Victim>,
+    harm: Harm,
+) -> Result<Injected, FaultError> {
+    let hits = try_join_all(victims.into_iter().map(|victim| hit(context, victim, harm))).await?;
+    let mut evidence = Evidence::new();
+    for hit in &hits {
+        let pids: Vec<String> = hit.before.iter().map(|p| p.pid.to_string()).collect();
+        evidence.add(format!("{} pid", hit.name()), pids.join(" "));
+    }
+    let targets = hits.iter().map(|hit| format!("{} on node {}", hit.name(), hit.victim.node)).collect();
+    Ok(Injected { targets, evidence, running: Box::new(Harmed { fault: fault.to_string(), harm, hits }) })
+}
+
+async fn hit(context: &FaultContext, victim: Victim, harm: Harm) -> Result<Hit, FaultError> {
+    let shell = context.cluster.shell(&victim.node)?;
+    let trace = context.trace();
+    let (heal, script) = match harm {
+        Harm::Kill => {
+            let output = shell.check("kill a process", &processes::kill(victim.which())).await?;
+            return Ok(Hit { before: processes::parse(&output), victim, shell, trace });
+        }
+        Harm::Freeze => (processes::go_on(victim.which()), processes::stop(victim.which())),
+        Harm::KeepKilling => (
+            processes::stop_killing(deadman::DIR, &trace),
+            processes::list(victim.which()) + "\n" + &processes::keep_killing(victim.which(), deadman::DIR, &trace),
+        ),
+    };
+    let deed = Deed { trace: &trace, limit: context.dead_man, heal: &heal, inject: &script };
+    let output = deadman::run(&shell, &deed).await?;
+    Ok(Hit { before: processes::parse(&output), victim, shell, trace })
+}
+
+/// One container that was hit.
+struct Hit {
+    victim: Victim,
+    shell: NodeShell,
+    trace: String,
+    /// Its processes when it was hit.
+    before: Vec<Process>,
+}
+
+impl Hit {
+    fn name(&self) -> String {
+        format!("pod/{} container {}", self.victim.pod, self.victim.container)
+    }
+
+    async fn now(&self) -> Result<Vec<Process>, FaultError> {
+        let output = self.shell.check("list processes", &processes::list(self.victim.which())).await?;
+        Ok(processes::parse(&output))
+    }
+
+    async fn kills(&self) -> Result<usize, FaultError> {
+        let script = format!("cat {}/{}.kills 2>/dev/null || :", deadman::DIR, self.trace);
+        let output = self.shell.check("count kills", &script).await?;
+        Ok(processes::parse(&output).len())
+    }
+}
+
+/// Those that were hit before: same number, same start.
+fn still_there(before: &[Process], now: &[Process]) -> usize {
+    now.iter().filter(|p| before.iter().any(|b| b.pid == p.pid && b.started == p.started)).count()
+}
+
+struct Harmed {
+    fault: String,
+    harm: Harm,
+    hits: Vec<Hit>,
+}
+
+impl Harmed {
+    /// One hit's effect: the evidence, or what is seen instead.
+    async fn seen(&self, hit: &Hit) -> Result<Result<String, String>, FaultError> {
+        Ok(match self.harm {
+            Harm::Kill => {
+                let now = hit.now().await?;
+                let left = still_there(&hit.before, &now);
+                let word = now.first().map_or("none in its place yet".to_owned(), |p| format!("now pid {}", p.pid));
+                if left == 0 { Ok(format!("gone, {word}")) } else { Err(format!("{left} killed processes are still there")) }
+            }
+            Harm::KeepKilling => match hit.kills().await? {
+                0 => Err("no kill yet".to_owned()),
+                kills => Ok(format!("{kills} kills")),
+            },
+            Harm::Freeze => {
+                let now = hit.now().await?;
+                let stopped = now.iter().filter(|p| p.state == 'T').count();
+                let text = format!("{stopped} of {} processes in state T", now.len());
+                if stopped > 0 && stopped == now.len() { Ok(text) } else { Err(text) }
+            }
+        })
+    }
+
+    async fn look(&self) -> Result<Evidence, FaultError> {
+        let mut evidence = Evidence::new();
+        for hit in &self.hits {
+            let seen = wait_until(hit.name(), timeouts::EFFECT, async || match self.seen(hit).await {
+                Ok(Ok(text)) => Poll::Ready(text),
+                Ok(Err(text)) => Poll::NotYet(text),
+                Err(error) => Poll::Failed(error),
+            })
+            .await;
+            match seen {
+                Ok(text) => evidence.add(hit.name(), text),
+                Err(WaitError::Failed { source, .. }) => return Err(source),
+                Err(WaitError::TimedOut { elapsed, last, .. }) => {
+                    let seen = format!("{}: {last}", hit.name());
+                    return Err(FaultError::NoEffect { fault: self.fault.clone(), waited_s: elapsed.as_secs_f64(), seen });
+                }
+            }
+        }
+        Ok(evidence)
+    }
+
+    async fn undo(&self) -> Result<Evidence, FaultError> {
+        let mut evidence = Evidence::new();
+        if self.harm == Harm::Kill {
+            return Ok(evidence);
+        }
+        let healed = try_join_all(self.hits.iter().map(async |hit| {
+            let last = match self.harm {
+                Harm::KeepKilling => format!("{} kills in all", hit.kills().await?),
+                _ => {
+                    let now = hit.now().await?;
+                    let same = still_there(&hit.before, &now);
+                    format!("{same} of {} frozen processes lived to go on", hit.before.len())
+                }
+            };
+            let healed = deadman::heal(&hit.shell, &hit.trace).await?;
+            Ok::<_, FaultError>((hit.name(), last, healed))
+        }))
+        .await?;
+        for (name, last, healed) in healed {
+            if healed == Healed::ByTimer {
+                evidence.add(format!("{name} healed early"), "by the dead man's switch");
+            }
+            evidence.add(name, last);
+        }
+        Ok(evidence)
+    }
+
+    async fn left(&self) -> Result<Option<String>, FaultError> {
+        for hit in &self.hits {
+            let stopped = hit.now().await?.iter().filter(|p| p.state == 'T').count();
+            if self.harm == Harm::Freeze && stopped > 0 {
+                return Ok(Some(format!("{}: {stopped} processes are still stopped", hit.name())));
+            }
+            if let Some(left) = deadman::residue(&hit.shell, &hit.trace).await? {
+                return Ok(Some(left));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Running for Harmed {
+    fn effect(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
+        Box::pin(self.look())
+    }
+
+    fn heal(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
+        Box::pin(self.undo())
+    }
+
+    fn residue(&self) -> BoxFuture<'_, Result<Option<String>, FaultError>> {
+        Box::pin(self.left())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(pid: u32, started: u64) -> Process {
+        Process { container_id: "c".into(), pid, started, state: 'S', command: "etcd".into() }
+    }
+
+    #[test]
+    fn a_new_process_with_an_old_number_is_not_the_killed_one() {
+        let before = [process(7, 100)];
+        assert_eq!(still_there(&before, &[process(7, 100), process(8, 1)]), 1);
+        assert_eq!(still_there(&before, &[process(7, 200)]), 0);
+    }
+}

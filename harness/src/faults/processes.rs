@@ -1,0 +1,160 @@
+//! Processes of a container, found inside the node: by containerd's bundles, which tell the pod's UID and the container's
+//! name without asking the API server, and by cgroup, which tells every process of it. Pure: scripts and their output.
+//!
+//! A signal from the node's process namespace reaches a container's first process too, SIGKILL and SIGSTOP included.
+
+/// Shell functions that the scripts below begin with.
+const FUNCTIONS: &str = r#"
+B=/run/containerd/io.containerd.runtime.v2.task/k8s.io
+# ids UID NAME: containers NAME of pod UID (of any pod when UID is empty) that have a process
+ids() {
+  for f in $(grep -lsF "\"io.kubernetes.cri.container-name\":\"$2\"" $B/*/config.json); do
+    [ -z "$1" ] || grep -qF "\"io.kubernetes.cri.sandbox-uid\":\"$1\"" $f || continue
+    d=${f%/config.json}
+    [ -s $d/init.pid ] && [ -d /proc/$(cat $d/init.pid) ] && echo ${d##*/}
+  done
+}
+pids() { grep -lsF "$1" /proc/[0-9]*/cgroup | cut -d/ -f3; }
+main() { cat $B/$1/init.pid; }
+# show ID PID: one line about a process
+show() {
+  [ -r /proc/$2/status ] || return 0
+  echo "process $1 $2 $(cut -d' ' -f22 /proc/$2/stat) $(awk '/^Name:/{n=$2} /^State:/{s=$2} END{print s, n}' /proc/$2/status)"
+}
+"#;
+
+/// A process as the node shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Process {
+    /// Identifier of its container.
+    pub container_id: String,
+    /// Its number in the node.
+    pub pid: u32,
+    /// When it started, in ticks since boot: with the number it names the process for good.
+    pub started: u64,
+    /// The kernel's letter for its state; `T` is stopped.
+    pub state: char,
+    /// Its command.
+    pub command: String,
+}
+
+/// Which containers: all of this name, of one pod or of any.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Which<'a> {
+    /// UID of the pod; empty for any.
+    pub uid: &'a str,
+    /// Name of the container.
+    pub container: &'a str,
+}
+
+impl Which<'_> {
+    fn ids(&self) -> String {
+        format!("$(ids '{}' '{}')", self.uid, self.container)
+    }
+}
+
+/// Lists every process of the containers.
+pub(crate) fn list(which: Which<'_>) -> String {
+    format!("{FUNCTIONS}for i in {}; do for p in $(pids $i); do show $i $p; done; done", which.ids())
+}
+
+/// Kills the first process of each container and lists it as it was.
+pub(crate) fn kill(which: Which<'_>) -> String {
+    format!(
+        "{FUNCTIONS}n=0\nfor i in {}; do p=$(main $i); show $i $p; kill -KILL $p && n=$((n+1)); done\n\
+         [ $n -gt 0 ] || {{ echo 'no process of container {} runs in the pod' >&2; exit 1; }}",
+        which.ids(),
+        which.container,
+    )
+}
+
+/// Stops every process of the containers. Twice, for one may have forked in between.
+pub(crate) fn stop(which: Which<'_>) -> String {
+    format!(
+        "{FUNCTIONS}n=0\nfor i in {}; do for r in 1 2; do for p in $(pids $i); do kill -STOP $p && n=$((n+1)); done; done; done\n\
+         [ $n -gt 0 ] || {{ echo 'no process of container {} runs in the pod' >&2; exit 1; }}\n\
+         for i in {0}; do for p in $(pids $i); do show $i $p; done; done",
+        which.ids(),
+        which.container,
+    )
+}
+
+/// Lets every process of the containers go on.
+pub(crate) fn go_on(which: Which<'_>) -> String {
+    format!("{FUNCTIONS}for i in {}; do for p in $(pids $i); do kill -CONT $p; done; done; true", which.ids())
+}
+
+/// Kills the first process of the containers whenever there is one, until `stop_killing`; one line a kill goes to a file.
+pub(crate) fn keep_killing(which: Which<'_>, dir: &str, trace: &str) -> String {
+    format!(
+        "cat >{dir}/{trace}.loop <<'END-OF-LOOP'\n{FUNCTIONS}while [ -e {dir}/{trace}.loop ]; do\n\
+         for i in {}; do p=$(main $i); kill -KILL $p && show $i $p >>{dir}/{trace}.kills; done\nsleep 0.1\ndone\nEND-OF-LOOP\n\
+         : >{dir}/{trace}.kills\nsetsid -f sh {dir}/{trace}.loop </dev/null >/dev/null 2>&1",
+        which.ids(),
+    )
+}
+
+/// Ends [`keep_killing`].
+pub(crate) fn stop_killing(dir: &str, trace: &str) -> String {
+    format!("rm -f {dir}/{trace}.loop {dir}/{trace}.kills")
+}
+
+/// Runs in the network namespace of a container's first process.
+pub(crate) fn in_network_of(which: Which<'_>, script: &str) -> String {
+    let quoted = script.replace('\'', r"'\''");
+    format!("{FUNCTIONS}for i in {}; do nsenter -t $(main $i) -n bash -c '{quoted}'; done; true", which.ids())
+}
+
+/// The processes in a script's output.
+pub(crate) fn parse(text: &str) -> Vec<Process> {
+    text.lines()
+        .filter_map(|line| {
+            let mut words = line.strip_prefix("process ")?.split_whitespace();
+            Some(Process {
+                container_id: words.next()?.to_owned(),
+                pid: words.next()?.parse().ok()?,
+                started: words.next()?.parse().ok()?,
+                state: words.next()?.chars().next()?,
+                command: words.next()?.to_owned(),
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_are_read_and_other_lines_are_not() {
+        let text = "noise\nprocess 0a1b 568 1234 T etcd\nprocess 0a1b x 1 S etcd\n";
+        let found = parse(text);
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].pid, found[0].state, found[0].command.as_str()), (568, 'T', "etcd"));
+    }
+
+    #[test]
+    fn a_script_names_pod_and_container() {
+        let which = Which { uid: "u-1", container: "etcd" };
+        for script in [list(which), kill(which), stop(which), go_on(which)] {
+            assert!(script.contains("$(ids 'u-1' 'etcd')"), "{script}");
+        }
+    }
+
+    #[test]
+    fn every_script_is_valid_shell() {
+        let which = Which { uid: "", container: "etcd" };
+        let all = [
+            list(which),
+            kill(which),
+            stop(which),
+            go_on(which),
+            keep_killing(which, "/run/x", "f1"),
+            in_network_of(which, "echo 'x'"),
+        ];
+        for script in all {
+            let status = std::process::Command::new("sh").args(["-n", "-c", &script]).status();
+            assert!(status.expect("a shell").success(), "{script}");
+        }
+    }
+}
