@@ -138,7 +138,8 @@ impl Lint<'_> {
         let voters: Vec<&Member> = members.iter().filter(|member| !member.is_learner).collect();
         let rest = voters.len() - 1;
         let healthy = voters.iter().filter(|m| m.id != id && self.takes_part(m)).count();
-        if rest == 0 || healthy < rest / 2 + 1 || healthy < voters.len() / 2 + 1 {
+        let deciding = healthy + usize::from(self.takes_part(victim));
+        if rest == 0 || healthy < rest / 2 + 1 || deciding < voters.len() / 2 + 1 {
             found.push(format!("M13: {id} is removed and {healthy} of {rest} others are healthy"));
         }
     }

@@ -122,11 +122,14 @@ impl Change<'_> {
             if self.safety.voters <= 1 {
                 return plan.waiting.push(Waiting::DataLost(pod.to_owned()));
             }
-            let healthy = self.safety.healthy_without(pod);
-            // The removal itself is decided by the old set, life after it by the new one.
-            let needed = quorum(self.safety.voters).max(quorum(self.safety.voters - 1));
-            if healthy < needed {
-                return plan.waiting.push(Waiting::Quorum { what, healthy, needed });
+            // The old set decides the removal, the victim's own vote included; the new one must live after it.
+            let (all, left) = (self.safety.healthy.len(), self.safety.healthy_without(pod));
+            for (healthy, needed) in
+                [(all, quorum(self.safety.voters)), (left, quorum(self.safety.voters - 1))]
+            {
+                if healthy < needed {
+                    return plan.waiting.push(Waiting::Quorum { what, healthy, needed });
+                }
             }
             if self.safety.leader.as_deref() == Some(pod) {
                 return self.step_down(pod, &what, plan);
@@ -178,8 +181,8 @@ impl Change<'_> {
             .safety
             .healthy
             .iter()
-            .filter(|(pod, voter)| *pod != from && voter.ready && self.desired.wants(pod))
-            .max_by_key(|(_, voter)| voter.applied)
+            .filter(|(pod, voter)| *pod != from && voter.ready)
+            .max_by_key(|(pod, voter)| (self.desired.wants(pod), voter.applied))
             .map(|(pod, _)| pod.clone());
         let via = self.safety.healthy.get(from).and_then(|voter| voter.ip);
         match (successor, via) {

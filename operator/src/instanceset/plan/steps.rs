@@ -207,11 +207,11 @@ pub enum Waiting {
         message: String,
     },
     /// Too few voters are healthy for the change.
-    #[error("{what} waits for a quorum: {healthy} healthy voters would be left, {needed} are needed")]
+    #[error("{what} waits for a quorum: {healthy} healthy voters, {needed} are needed")]
     Quorum {
         /// The change.
         what: String,
-        /// Voters that would be left.
+        /// Voters that take part in it.
         healthy: usize,
         /// Voters that are needed.
         needed: usize,

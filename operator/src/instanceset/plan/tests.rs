@@ -1,1 +1,357 @@
-//! Tables of plans.
+//! Plans over a model world: stories, fixpoint, and convergence from random histories.
+
+use proptest::prelude::*;
+
+use super::world::World;
+use super::{Step, check, plan};
+use crate::instanceset::events::summary;
+
+/// Plans and acts until nothing more happens; the steps taken, in words.
+fn settle(world: &mut World) -> Vec<String> {
+    let mut told = Vec::new();
+    let mut quiet = 0;
+    for _ in 0..120 {
+        let seen = world.observe();
+        let next = plan(&world.desired, &seen);
+        assert_eq!(check::lint(&world.desired, &seen, &next), Vec::<String>::new());
+        told.extend(next.steps.iter().map(summary));
+        quiet = if next.steps.is_empty() { quiet + 1 } else { 0 };
+        world.take(&next, usize::MAX);
+        world.tick();
+        if quiet > 3 {
+            return told;
+        }
+    }
+    panic!("no end: {told:?}");
+}
+
+/// True when the members are those that are wanted, all vote and all run the newest template.
+fn is_whole(world: &World) -> Result<(), String> {
+    let seen = world.observe();
+    let next = plan(&world.desired, &seen);
+    if !next.steps.is_empty() || !next.waiting.is_empty() {
+        return Err(format!("{:?} {:?}", next.steps, next.waiting));
+    }
+    let mut names: Vec<&str> = world.members.iter().map(|m| m.name.as_str()).collect();
+    names.sort_unstable();
+    if names != world.desired.members || world.members.iter().any(|m| m.is_learner) {
+        return Err(format!("members {:?}", world.members));
+    }
+    if world.pod_names() != world.desired.members {
+        return Err(format!("pods {:?}", world.pod_names()));
+    }
+    let draft = next.status.ok_or("no status")?;
+    let replicas = i32::try_from(world.desired.members.len()).map_err(|e| e.to_string())?;
+    if (draft.status.ready_replicas, draft.status.updated_replicas) != (replicas, replicas) {
+        return Err(format!("{:?}", draft.status));
+    }
+    Ok(())
+}
+
+fn grown(replicas: u32) -> World {
+    let mut world = World::new(replicas);
+    settle(&mut world);
+    assert_eq!(is_whole(&world), Ok(()));
+    world
+}
+
+#[test]
+fn three_members_bootstrap_at_once_and_the_cluster_is_latched() {
+    let mut world = World::new(3);
+    let told = settle(&mut world);
+    assert_eq!(
+        told,
+        [
+            "create claim data-a-0",
+            "create claim data-a-1",
+            "create claim data-a-2",
+            "create pod a-0",
+            "create pod a-1",
+            "create pod a-2"
+        ]
+    );
+    assert_eq!(world.desired.recorded.cluster_id.as_deref(), Some("7"));
+    assert_eq!(is_whole(&world), Ok(()));
+}
+
+#[test]
+fn the_bootstrap_set_is_frozen_before_anything_is_made() {
+    let mut world = World::new(3);
+    let first = plan(&world.desired, &world.observe());
+    assert!(first.status.as_ref().is_some_and(|draft| draft.first));
+    world.take(&first, 2);
+    world.scale(5);
+    let told = settle(&mut world);
+    assert!(told.contains(&"add a-3 as a learner".to_owned()), "{told:?}");
+    assert_eq!(world.desired.recorded.bootstrap_members.len(), 3);
+    assert_eq!(is_whole(&world), Ok(()));
+}
+
+#[test]
+fn all_pods_deleted_come_back_in_one_plan_with_their_data() {
+    let mut world = grown(3);
+    let disks: Vec<_> = world.pod_names().iter().map(|pod| world.disk_of(pod)).collect();
+    for pod in world.pod_names() {
+        world.delete_pod(&pod);
+    }
+    world.tick();
+    let next = plan(&world.desired, &world.observe());
+    let made = next.steps.iter().filter(|step| matches!(step, Step::CreatePod(_))).count();
+    assert_eq!(made, 3, "{:?}", next.steps);
+    settle(&mut world);
+    assert_eq!(is_whole(&world), Ok(()));
+    let after: Vec<_> = world.pod_names().iter().map(|pod| world.disk_of(pod)).collect();
+    assert_eq!(disks, after);
+}
+
+#[test]
+fn a_lost_claim_is_replaced_by_rule() {
+    let mut world = grown(3);
+    let before = world.disk_of("a-1");
+    world.delete_claim("a-1");
+    world.delete_pod("a-1");
+    world.tick();
+    let told = settle(&mut world);
+    let order = ["remove a-1", "add a-1 as a learner", "create claim data-a-1", "create pod a-1", "give a-1"];
+    let at: Vec<_> = order
+        .iter()
+        .map(|start| told.iter().position(|line| line.starts_with(start)))
+        .collect();
+    assert!(at.iter().all(Option::is_some) && at.is_sorted(), "{told:?}");
+    assert_ne!(world.disk_of("a-1"), before);
+    assert_eq!(is_whole(&world), Ok(()));
+}
+
+#[test]
+fn a_leader_whose_node_is_gone_for_good_is_replaced() {
+    let mut world = grown(3);
+    world.lose_node("a-0");
+    let told = settle(&mut world);
+    assert!(told.iter().any(|line| line.starts_with("force pod away a-0")), "{told:?}");
+    assert_eq!(is_whole(&world), Ok(()));
+}
+
+#[test]
+fn a_majority_without_data_is_never_bootstrapped_again() {
+    let mut world = grown(3);
+    for pod in ["a-0", "a-1"] {
+        world.delete_claim(pod);
+        world.delete_pod(pod);
+    }
+    world.tick();
+    let told = settle(&mut world);
+    assert!(!told.iter().any(|line| line.starts_with("create claim")), "{told:?}");
+    let next = plan(&world.desired, &world.observe());
+    assert!(!next.waiting.is_empty());
+    let status = next.status.expect("a status");
+    let lost = status.observations.iter().any(|seen| {
+        seen.reason == etcd_operator_api::condition::Reason::DataLost
+    });
+    assert!(lost, "{:?}", status.observations);
+}
+
+#[test]
+fn growing_and_shrinking_goes_one_by_one_with_the_leader_moved_first() {
+    let mut world = grown(1);
+    world.scale(3);
+    settle(&mut world);
+    world.scale(5);
+    settle(&mut world);
+    assert_eq!(is_whole(&world), Ok(()));
+    world.set_leader("a-4");
+    world.scale(3);
+    let told = settle(&mut world);
+    let moved = told.iter().position(|line| line.starts_with("move leadership from a-4"));
+    let removed = told.iter().position(|line| line.starts_with("remove a-4"));
+    assert!(moved.is_some() && moved < removed, "{told:?}");
+    assert_eq!(is_whole(&world), Ok(()));
+    assert_eq!(world.disk_of("a-4"), None);
+}
+
+fn settle_until_whole(world: &mut World) {
+    settle(world);
+    assert_eq!(is_whole(world), Ok(()));
+}
+
+#[test]
+fn a_kept_claim_is_never_a_member_s_again() {
+    let mut world = grown(3);
+    world.desired.keep_when_scaled = true;
+    world.scale(1);
+    settle_until_whole(&mut world);
+    let kept = world.disk_of("a-2").expect("it is kept");
+    world.scale(3);
+    settle_until_whole(&mut world);
+    assert_ne!(world.disk_of("a-2"), Some(kept));
+}
+
+#[test]
+fn an_update_takes_followers_first_and_the_leader_after_it_has_handed_over() {
+    let mut world = grown(3);
+    world.change_template("etcd:2");
+    let told = settle(&mut world);
+    let told: Vec<&str> = told.iter().map(String::as_str).collect();
+    assert_eq!(
+        told,
+        [
+            "delete pod a-2: it is updated",
+            "create pod a-2",
+            "delete pod a-1: it is updated",
+            "create pod a-1",
+            "move leadership from a-0 to a-2",
+            "delete pod a-0: it is updated",
+            "create pod a-0",
+        ]
+    );
+    assert_eq!(is_whole(&world), Ok(()));
+}
+
+#[test]
+fn an_update_waits_while_a_member_is_silent() {
+    let mut world = grown(3);
+    world.change_template("etcd:2");
+    world.silent = Some("a-1".to_owned());
+    let next = plan(&world.desired, &world.observe());
+    assert!(next.steps.is_empty(), "{:?}", next.steps);
+    assert!(!next.waiting.is_empty());
+}
+
+#[test]
+fn stopped_members_keep_claims_and_come_back_as_they_were_before_they_are_scaled() {
+    let mut world = grown(3);
+    world.scale(0);
+    settle(&mut world);
+    assert!(world.pod_names().is_empty());
+    let disks: Vec<_> = ["a-0", "a-1", "a-2"].map(|pod| world.disk_of(pod)).into();
+    assert!(disks.iter().all(Option::is_some));
+    world.scale(5);
+    let told = settle(&mut world);
+    assert_eq!(&told[..3], ["create pod a-0", "create pod a-1", "create pod a-2"]);
+    assert_eq!(is_whole(&world), Ok(()));
+    assert_eq!(disks, ["a-0", "a-1", "a-2"].map(|pod| world.disk_of(pod)));
+}
+
+#[test]
+fn two_clusters_stop_everything() {
+    let mut world = grown(3);
+    let mut seen = world.observe();
+    if let Some(status) = seen
+        .pods
+        .get_mut("a-2")
+        .and_then(|pod| pod.view.as_mut())
+        .and_then(|view| view.status.as_mut())
+    {
+        status.cluster_id = kbagent_protocol::Id(8);
+    }
+    world.change_template("etcd:2");
+    let next = plan(&world.desired, &seen);
+    assert!(next.steps.is_empty(), "{:?}", next.steps);
+    assert!(next.waiting.iter().any(|reason| reason.reason() == "ClusterIDMismatch"));
+}
+
+/// What may happen to a cluster between two looks.
+#[derive(Clone, Debug)]
+enum Event {
+    DeletePod(usize),
+    DeleteClaim(usize),
+    LoseNode(usize),
+    Scale(u32),
+    Template(u8),
+    Blind,
+    Silence(usize),
+    Crash(usize),
+    Round,
+    Tick,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        2 => (0usize..7).prop_map(Event::DeletePod),
+        1 => (0usize..7).prop_map(Event::DeleteClaim),
+        1 => (0usize..7).prop_map(Event::LoseNode),
+        1 => prop::sample::select(vec![0u32, 1, 3, 5]).prop_map(Event::Scale),
+        1 => (0u8..3).prop_map(Event::Template),
+        1 => Just(Event::Blind),
+        1 => (0usize..7).prop_map(Event::Silence),
+        3 => (0usize..4).prop_map(Event::Crash),
+        8 => Just(Event::Round),
+        6 => Just(Event::Tick),
+    ]
+}
+
+/// True when enough voters have their data, or will have it when they run.
+fn can_recover(world: &World) -> bool {
+    let voters = world.members.iter().filter(|member| !member.is_learner);
+    let keeps = |member: &&kbagent_protocol::Member| {
+        let pod = member.peer_urls[0].trim_start_matches("http://").split('.').next();
+        let seen = world.observe();
+        let claim = pod.map(|pod| format!("data-{pod}"));
+        let usable = claim.and_then(|claim| seen.claims.get(&claim).cloned());
+        let usable = usable.is_some_and(|claim| !claim.terminating && claim.lost.is_none());
+        let holds = pod.and_then(|pod| world.disk_of(pod)).is_some_and(|(_, disk)| disk == Some(member.id));
+        usable && holds
+    };
+    let total = voters.clone().count();
+    total > 0 && voters.filter(keeps).count() > total / 2
+}
+
+fn happen(world: &mut World, event: &Event) {
+    let name = |ordinal: usize| format!("a-{ordinal}");
+    match event {
+        Event::DeletePod(pod) => world.delete_pod(&name(*pod)),
+        Event::DeleteClaim(pod) => world.delete_claim(&name(*pod)),
+        Event::LoseNode(pod) => world.lose_node(&name(*pod)),
+        Event::Scale(replicas) => world.scale(*replicas),
+        Event::Template(version) => world.change_template(&format!("etcd:{version}")),
+        Event::Blind => world.blind = !world.blind,
+        Event::Silence(pod) => world.silent = Some(name(*pod)),
+        Event::Crash(_) | Event::Round => {
+            let seen = world.observe();
+            let next = plan(&world.desired, &seen);
+            let broken = check::lint(&world.desired, &seen, &next);
+            assert!(broken.is_empty(), "{broken:?}");
+            let upto = if let Event::Crash(upto) = event { *upto } else { usize::MAX };
+            world.take(&next, upto);
+        }
+        Event::Tick => world.tick(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn any_history_converges_or_waits_with_a_reason(
+        size in prop::sample::select(vec![1u32, 3, 5]),
+        events in prop::collection::vec(event(), 0..80),
+        last in prop::sample::select(vec![1u32, 3, 5]),
+    ) {
+        let mut world = grown(size);
+        for event in &events {
+            happen(&mut world, event);
+        }
+        world.blind = false;
+        world.silent = None;
+        world.scale(last);
+        let recoverable = can_recover(&world);
+        settle(&mut world);
+        let whole = is_whole(&world);
+        if recoverable {
+            prop_assert_eq!(whole, Ok(()));
+        } else if whole.is_err() {
+            let next = plan(&world.desired, &world.observe());
+            prop_assert!(!next.waiting.is_empty(), "stuck without a reason");
+        }
+    }
+
+    #[test]
+    fn a_second_plan_on_the_same_world_is_the_same(
+        events in prop::collection::vec(event(), 0..60),
+    ) {
+        let mut world = grown(3);
+        for event in &events {
+            happen(&mut world, event);
+        }
+        let seen = world.observe();
+        prop_assert_eq!(plan(&world.desired, &seen), plan(&world.desired, &seen));
+    }
+}

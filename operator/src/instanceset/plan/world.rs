@@ -1,1 +1,436 @@
-//! A model world.
+//! A model world for tests of plans: Kubernetes, disks and etcd in as few words as the rules need.
+//!
+//! Takes steps, lets time pass, and shows itself as an observation. It panics when a disk forgets what its
+//! member had promised, or when a second cluster is born: what no plan may bring about.
+
+use std::collections::BTreeMap;
+
+use etcd_operator_api::{labels, names};
+use kbagent_protocol::{EtcdState, Id, Member, MemberList, MemberStatus, MemberView};
+
+use super::super::desired::{Desired, Update};
+use super::super::names as keys;
+use super::super::observed::{ClaimSeen, NodeSeen, Observed, PodSeen, Reading};
+use super::{Plan, Step};
+
+pub(super) const DOMAIN: &str = "a-headless.demo.svc.cluster.local";
+
+#[derive(Clone, Debug)]
+struct Disk {
+    uid: u64,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    terminating: bool,
+    lost: bool,
+    /// The member whose log it holds.
+    member: Option<Id>,
+}
+
+#[derive(Clone, Debug)]
+struct Machine {
+    uid: u64,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    bootstrap: bool,
+    join: Option<Id>,
+    terminating: bool,
+    node_gone: bool,
+    refused: Option<&'static str>,
+    running: Option<Id>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct World {
+    pub(super) desired: Desired,
+    pods: BTreeMap<String, Machine>,
+    disks: BTreeMap<String, Disk>,
+    pub(super) members: Vec<Member>,
+    formed: u32,
+    next: u64,
+    leader: Option<String>,
+    /// What an observer cannot see just now.
+    pub(super) blind: bool,
+    pub(super) silent: Option<String>,
+}
+
+pub(super) fn desired(replicas: u32) -> Desired {
+    let name = names::ComponentName::existing("a");
+    let template = serde_json::json!({
+        "metadata": { "labels": { "app": "a" } },
+        "spec": { "containers": [{ "name": "etcd", "image": "etcd:1" }] },
+    });
+    Desired {
+        namespace: "demo".to_owned(),
+        generation: Some(1),
+        owner: Default::default(),
+        cluster_uid: "c".to_owned(),
+        cluster_domain: "cluster.local".to_owned(),
+        labels: BTreeMap::new(),
+        members: name.pods(replicas, &[]),
+        stop: replicas == 0,
+        paused: false,
+        deleting: false,
+        has_finalizer: true,
+        template: serde_json::from_value(template).expect("a template"),
+        claims: vec![etcd_operator_api::volume::VolumeClaimTemplate {
+            name: "data".to_owned(),
+            ..Default::default()
+        }],
+        keep_when_scaled: false,
+        keep_when_deleted: false,
+        min_ready_seconds: 0,
+        update: Update { rolling: true, replicas: replicas as usize, at_a_time: 1 },
+        vars: BTreeMap::new(),
+        service_annotations: BTreeMap::new(),
+        roles: Vec::new(),
+        recorded: Default::default(),
+        name,
+    }
+}
+
+impl World {
+    pub(super) fn new(replicas: u32) -> Self {
+        Self {
+            desired: desired(replicas),
+            pods: BTreeMap::new(),
+            disks: BTreeMap::new(),
+            members: Vec::new(),
+            formed: 0,
+            next: 100,
+            leader: None,
+            blind: false,
+            silent: None,
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    pub(super) fn scale(&mut self, replicas: u32) {
+        self.desired.members = self.desired.name.pods(replicas, &[]);
+        self.desired.stop = replicas == 0;
+        self.desired.update.replicas = replicas as usize;
+    }
+
+    pub(super) fn change_template(&mut self, image: &str) {
+        if let Some(spec) = self.desired.template.spec.as_mut() {
+            spec.containers[0].image = Some(image.to_owned());
+        }
+    }
+
+    /// Voters that run and have their data.
+    fn running_voters(&self) -> usize {
+        let runs = |member: &&Member| self.pods.values().any(|pod| pod.running == Some(member.id));
+        self.members.iter().filter(|m| !m.is_learner).filter(runs).count()
+    }
+
+    pub(super) fn quorate(&self) -> bool {
+        let voters = self.members.iter().filter(|member| !member.is_learner).count();
+        voters > 0 && self.running_voters() > voters / 2
+    }
+
+    pub(super) fn pod_names(&self) -> Vec<String> {
+        self.pods.keys().cloned().collect()
+    }
+
+    pub(super) fn disk_of(&self, pod: &str) -> Option<(u64, Option<Id>)> {
+        self.disks.get(&names::claim("data", pod)).map(|disk| (disk.uid, disk.member))
+    }
+
+    pub(super) fn set_leader(&mut self, pod: &str) {
+        self.leader = Some(pod.to_owned());
+    }
+
+    pub(super) fn delete_pod(&mut self, pod: &str) {
+        if let Some(pod) = self.pods.get_mut(pod) {
+            pod.terminating = true;
+            pod.running = None;
+        }
+        self.lead();
+    }
+
+    pub(super) fn delete_claim(&mut self, pod: &str) {
+        if let Some(disk) = self.disks.get_mut(&names::claim("data", pod)) {
+            disk.terminating = true;
+        }
+    }
+
+    pub(super) fn lose_node(&mut self, pod: &str) {
+        if let Some(disk) = self.disks.get_mut(&names::claim("data", pod)) {
+            disk.lost = true;
+        }
+        if let Some(pod) = self.pods.get_mut(pod) {
+            pod.node_gone = true;
+            pod.running = None;
+        }
+        self.lead();
+    }
+
+    fn lead(&mut self) {
+        let runs = |pod: &String| {
+            let voter = |id| self.members.iter().any(|m| m.id == id && !m.is_learner);
+            self.pods.get(pod).and_then(|pod| pod.running).is_some_and(voter)
+        };
+        if !self.quorate() {
+            self.leader = None;
+        } else if !self.leader.as_ref().is_some_and(runs) {
+            self.leader = self.pods.keys().find(|pod| runs(pod)).cloned();
+        }
+    }
+
+    /// Time passes: what is going goes, what can start starts.
+    pub(super) fn tick(&mut self) {
+        self.pods.retain(|_, pod| !pod.terminating || pod.node_gone);
+        let pods = &self.pods;
+        self.disks.retain(|name, disk| {
+            let used = name.strip_prefix("data-").is_some_and(|pod| pods.contains_key(pod));
+            !disk.terminating || used
+        });
+        for name in self.pod_names() {
+            self.start(&name);
+        }
+        self.form();
+        self.lead();
+    }
+
+    /// What the launcher does in a pod.
+    fn start(&mut self, name: &str) {
+        let Some(pod) = self.pods.get(name).cloned() else {
+            return;
+        };
+        let claim = names::claim("data", name);
+        let disk = self.disks.get(&claim).cloned();
+        let (Some(disk), false) = (disk, pod.terminating || pod.node_gone) else {
+            return;
+        };
+        let member = self.members.iter().position(|m| m.peer_urls[0] == url(name));
+        let quorate = self.quorate();
+        let verdict: Result<Id, Option<&'static str>> = match (disk.member, member) {
+            _ if disk.lost => Err(None),
+            (Some(id), Some(at)) if self.members[at].id == id => Ok(id),
+            (Some(_), _) if self.formed > 0 => Err(Some("RemovedMember")),
+            (Some(id), _) => Ok(id),
+            (None, None) if self.formed == 0 && pod.bootstrap => Ok(Id(name.len() as u64 * 1000 + u64::from(name.as_bytes()[name.len() - 1]))),
+            (None, Some(at)) if pod.bootstrap && self.members[at].name.is_empty() && !self.members[at].is_learner => Ok(self.members[at].id),
+            (None, _) if !quorate => Err(None),
+            (None, None) => Err(Some("NotAMember")),
+            (None, Some(at)) if self.members[at].name.is_empty() && pod.join == Some(self.members[at].id) => Ok(self.members[at].id),
+            (None, Some(_)) => Err(Some("DataLost")),
+        };
+        let started = member.is_some_and(|at| !self.members[at].name.is_empty());
+        if let Ok(id) = verdict {
+            assert!(disk.member == Some(id) || !started, "{name} forgets what it promised as {id}");
+            if let Some(disk) = self.disks.get_mut(&claim) {
+                disk.member = Some(id);
+            }
+            if let Some(at) = member {
+                self.members[at].name = name.to_owned();
+            }
+        }
+        if let Some(pod) = self.pods.get_mut(name) {
+            pod.running = verdict.ok();
+            pod.refused = verdict.err().flatten();
+        }
+    }
+
+    /// A quorum of the bootstrap set makes the cluster.
+    fn form(&mut self) {
+        let set = self.desired.recorded.bootstrap_members.clone();
+        if self.formed > 0 || set.is_empty() {
+            return;
+        }
+        let there = |pod: &String| self.pods.get(pod).and_then(|pod| pod.running);
+        if set.iter().filter_map(there).count() <= set.len() / 2 {
+            return;
+        }
+        self.formed += 1;
+        self.members = set
+            .iter()
+            .map(|pod| Member {
+                id: Id(pod.len() as u64 * 1000 + u64::from(pod.as_bytes()[pod.len() - 1])),
+                name: there(pod).map_or(String::new(), |_| pod.clone()),
+                peer_urls: vec![url(pod)],
+                client_urls: Vec::new(),
+                is_learner: false,
+            })
+            .collect();
+    }
+
+    pub(super) fn observe(&self) -> Observed {
+        let members = if self.quorate() && !self.blind {
+            Reading::Known(MemberList { cluster_id: Id(7), term: 3, members: self.members.clone() })
+        } else {
+            Reading::Unknown("no quorum".to_owned())
+        };
+        let pods = self.pods.iter().map(|(name, pod)| (name.clone(), self.pod_seen(name, pod)));
+        let claims = self.disks.iter().map(|(name, disk)| {
+            let seen = ClaimSeen {
+                uid: disk.uid.to_string(),
+                labels: disk.labels.clone(),
+                annotations: disk.annotations.clone(),
+                terminating: disk.terminating,
+                lost: disk.lost.then(|| "its node is gone".to_owned()),
+                owned: true,
+            };
+            (name.clone(), seen)
+        });
+        let service = Some(super::services::build(&self.desired));
+        Observed { pods: pods.collect(), claims: claims.collect(), service, members }
+    }
+
+    fn pod_seen(&self, name: &str, pod: &Machine) -> PodSeen {
+        let leader = self.leader.as_ref().and_then(|leader| self.pods.get(leader)?.running);
+        let learner = |id| self.members.iter().any(|m| m.id == id && m.is_learner);
+        let status = pod.running.map(|id| MemberStatus {
+            member_id: id,
+            cluster_id: Id(7),
+            leader_id: leader,
+            leader: self.leader.clone(),
+            term: 3,
+            raft_index: 50,
+            applied_index: 50,
+            is_learner: learner(id),
+            version: String::new(),
+            db_size_bytes: 0,
+            db_size_in_use_bytes: 0,
+            db_quota_bytes: None,
+            alarms: Vec::new(),
+        });
+        let etcd = match (pod.refused, &status) {
+            (Some(code), _) => {
+                EtcdState::Refused { code: code.to_owned(), message: String::new() }
+            }
+            (None, Some(_)) => EtcdState::Running,
+            (None, None) => EtcdState::Starting { reason: String::new() },
+        };
+        let ready = leader.is_some() && pod.running.is_some_and(|id| !learner(id));
+        PodSeen {
+            uid: pod.uid.to_string(),
+            revision: pod.labels.get(labels::REVISION).cloned().unwrap_or_default(),
+            labels: pod.labels.clone(),
+            annotations: pod.annotations.clone(),
+            ready: ready && !pod.terminating,
+            ready_seconds: 100,
+            age_seconds: 1,
+            terminating: pod.terminating,
+            ended: false,
+            broken: None,
+            node: if pod.node_gone { NodeSeen::Gone } else { NodeSeen::Ready },
+            ip: Some("10.0.0.1".to_owned()),
+            owned: true,
+            join: pod.join,
+            view: Some(MemberView {
+                instance: name.to_owned(),
+                pod_uid: pod.uid.to_string(),
+                agent_incarnation: 1,
+                sequence: 1,
+                etcd,
+                status,
+                status_age_ms: Some(0),
+            }),
+            heard: self.silent.as_deref() != Some(name) && !pod.node_gone,
+        }
+    }
+
+    /// Records the status and takes up to `upto` steps: a crash may come between any two.
+    pub(super) fn take(&mut self, plan: &Plan, upto: usize) {
+        if let Some(draft) = &plan.status {
+            self.desired.recorded = draft.status.clone();
+        }
+        for step in plan.steps.iter().take(upto) {
+            self.step(step);
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::CreateClaim(claim) => {
+                let meta = claim.metadata.clone();
+                let uid = self.number();
+                let disk = Disk {
+                    uid,
+                    labels: meta.labels.unwrap_or_default(),
+                    annotations: meta.annotations.unwrap_or_default(),
+                    terminating: false,
+                    lost: false,
+                    member: None,
+                };
+                let old = self.disks.insert(meta.name.unwrap_or_default(), disk);
+                assert!(old.is_none(), "a claim of the name exists");
+            }
+            Step::DeleteClaim { name, .. } => {
+                if let Some(disk) = self.disks.get_mut(name) {
+                    disk.terminating = true;
+                }
+            }
+            Step::CreatePod(pod) => {
+                let env: BTreeMap<String, String> = pod.spec.iter()
+                    .flat_map(|spec| spec.containers[0].env.iter().flatten())
+                    .map(|variable| (variable.name.clone(), variable.value.clone().unwrap_or_default()))
+                    .collect();
+                let meta = pod.metadata.clone();
+                let uid = self.number();
+                let machine = Machine {
+                    uid,
+                    labels: meta.labels.unwrap_or_default(),
+                    annotations: meta.annotations.unwrap_or_default(),
+                    bootstrap: env.contains_key(keys::ENV_BOOTSTRAP),
+                    join: env.get(keys::ENV_JOIN).and_then(|id| id.parse().ok()),
+                    terminating: false,
+                    node_gone: false,
+                    refused: None,
+                    running: None,
+                };
+                let old = self.pods.insert(meta.name.unwrap_or_default(), machine);
+                assert!(old.is_none(), "a pod of the name exists");
+            }
+            Step::DeletePod { name, force, .. } => {
+                self.delete_pod(name);
+                if *force {
+                    self.pods.remove(name);
+                }
+            }
+            Step::AddLearner { pod, .. } => {
+                assert!(!self.members.iter().any(|m| m.is_learner), "etcd takes one learner");
+                let id = Id(self.number());
+                self.members.push(Member {
+                    id,
+                    name: String::new(),
+                    peer_urls: vec![url(pod)],
+                    client_urls: Vec::new(),
+                    is_learner: true,
+                });
+            }
+            Step::Promote { member, .. } => {
+                for known in self.members.iter_mut().filter(|known| known.id == *member) {
+                    known.is_learner = false;
+                }
+            }
+            Step::RemoveMember { member, .. } => {
+                assert!(self.quorate(), "etcd decides with a quorum");
+                self.members.retain(|known| known.id != *member);
+                for pod in self.pods.values_mut().filter(|pod| pod.running == Some(*member)) {
+                    pod.running = None;
+                }
+                self.lead();
+            }
+            Step::Switchover { to, .. } => self.leader = Some(to.clone()),
+            Step::RetireClaim { name, .. } => {
+                if let Some(disk) = self.disks.get_mut(name) {
+                    disk.annotations.insert(keys::RETIRED.to_owned(), "true".to_owned());
+                }
+            }
+            Step::AddFinalizer
+            | Step::RemoveFinalizer
+            | Step::ApplyService(_)
+            | Step::ReleaseClaim { .. }
+            | Step::LabelPod { .. } => {}
+        }
+    }
+}
+
+fn url(pod: &str) -> String {
+    format!("http://{pod}.{DOMAIN}:2380")
+}
