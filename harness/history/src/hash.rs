@@ -8,13 +8,18 @@ use std::hash::{BuildHasherDefault, Hasher};
 /// A table with the quick hash.
 pub(crate) type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<FastHasher>>;
 
-/// Multiplies and rotates word by word.
+/// Multiplies each word to 128 bits and folds the halves: numbers in text differ in few high bits, which a plain
+/// multiplication would lose.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct FastHasher(u64);
 
 impl FastHasher {
     fn add(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+        let mixed = u128::from(self.0.rotate_left(23) ^ word ^ 0x2437_1305_a308_d313);
+        let product = mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        #[expect(clippy::cast_possible_truncation, reason = "the two halves are folded")]
+        let folded = (product >> 64) as u64 ^ product as u64;
+        self.0 = folded;
     }
 }
 
@@ -36,7 +41,6 @@ impl Hasher for FastHasher {
     }
 
     fn finish(&self) -> u64 {
-        // The table takes its bucket from the low bits, which a multiplication mixes least.
-        self.0.rotate_left(26)
+        self.0
     }
 }

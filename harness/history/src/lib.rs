@@ -7,14 +7,12 @@
 //! one file per property, [`simulate`] a correct etcd that writes histories from a seed: what the checks are tested with
 //! and measured on.
 
-
-mod hash;
 pub mod check;
+mod hash;
 pub mod history;
 pub mod index;
 pub mod record;
-
-
+pub mod simulate;
 
 pub use check::{Expectations, Judgement, Verdict};
 pub use history::History;

@@ -21,6 +21,15 @@ pub(crate) struct Track {
     failed: Vec<Nanos>,
 }
 
+/// Attempts at one scheduled write.
+#[derive(Debug, Default)]
+struct Attempts {
+    /// End of the first that succeeded.
+    success: Option<Nanos>,
+    /// End of the last that did not.
+    failure: Option<Nanos>,
+}
+
 /// A time of interest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
@@ -41,12 +50,21 @@ pub(crate) struct Measured {
 /// Collects the writes of every road.
 pub(crate) fn tracks(index: &Index<'_>) -> BTreeMap<Road, Track> {
     let mut tracks: BTreeMap<Road, Track> = BTreeMap::new();
+    let mut attempts: BTreeMap<(Road, u32, Nanos), Attempts> = BTreeMap::new();
     for op in index.ops.iter().filter(|op| op.writes()) {
-        let track = tracks.entry(op.call.road).or_default();
-        let scheduled = op.call.scheduled;
+        // The yardstick asks several members for one tick of its schedule and needs one of them to answer.
+        let client = if op.call.road == Road::DialAll { 0 } else { op.call.client };
         let until = op.end.map_or(index.end, |end| end.t);
+        let tick = attempts.entry((op.call.road, client, op.call.scheduled)).or_default();
+        let ends = if op.acked().is_some() { &mut tick.success } else { &mut tick.failure };
+        let better = if op.acked().is_some() { Nanos::min } else { Nanos::max };
+        *ends = Some(ends.map_or(until, |end| better(end, until)));
+    }
+    for ((road, _, scheduled), tick) in attempts {
+        let track = tracks.entry(road).or_default();
+        let until = tick.success.or(tick.failure).unwrap_or(scheduled);
         track.wanted.push((scheduled, until.saturating_sub(scheduled)));
-        if op.acked().is_some() {
+        if tick.success.is_some() {
             track.answered.push(until);
             track.scheduled.push(scheduled);
         } else {

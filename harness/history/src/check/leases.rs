@@ -29,8 +29,6 @@ struct Lease<'a> {
     doubtful_refresh: Nanos,
     /// First call of a revoke that may have happened.
     revoke: Option<Op<'a>>,
-    /// First time a keep-alive was told that the lease is gone.
-    told_gone: Option<Nanos>,
     /// When its keys were seen to go by themselves.
     ended: Vec<Nanos>,
     /// Key attached last, while it is there.
@@ -101,9 +99,8 @@ impl<'a> Lease<'a> {
                 self.refreshes.push(*op);
             }
             Some(Response::LeaseKeepAlive { ttl: 1.. }) => self.refreshes.push(*op),
-            Some(_) => {
-                self.told_gone.get_or_insert(op.certain_by());
-            }
+            // An older etcd may say so of a lease that its new leader has not applied yet: it proves nothing.
+            Some(_) => {}
             None => {
                 let until = op.end.map_or(op.call.t, |end| end.t);
                 self.doubtful_refresh = self.doubtful_refresh.max(until);
@@ -137,7 +134,7 @@ fn early(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {
 /// A keep-alive that succeeds proves that the lease was there.
 fn revived(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {
     let revoked = lease.revoke.filter(|op| op.acked().is_some()).map(|op| op.certain_by());
-    let Some(gone) = lease.ended.iter().copied().chain(revoked).chain(lease.told_gone).min() else { return };
+    let Some(gone) = lease.ended.iter().copied().chain(revoked).min() else { return };
     if let Some(op) = lease.refreshes.iter().find(|op| op.call.t > gone) {
         findings.violation(
             format!("lease {id:x} was gone at {:.6} s, yet {} refreshed it", case.index.seconds(gone), words::op(case.index, op)),

@@ -58,7 +58,7 @@ struct Moment {
 /// Searches for an order.
 pub(crate) fn search(case: &Case<'_>, steps_max: u64) -> Found {
     let mut search = Search { case, open: Vec::new(), doubtful: Vec::new(), steps: 0, steps_max, scratch: Vec::new() };
-    let mut configurations = BTreeSet::from([Configuration { store: witness::base(case.index), happened: BTreeSet::new() }]);
+    let mut configurations = BTreeSet::from([Configuration { store: witness::base(case.index, case.log), happened: BTreeSet::new() }]);
     for moment in moments(case) {
         if !moment.returns {
             search.call(moment.op);
@@ -182,7 +182,9 @@ impl<'a> Search<'_, 'a> {
         for op in &claims {
             self.try_op(&way, *op, ways);
         }
-        if !claims.is_empty() {
+        // A revoke that saw the revision may also have found nothing to delete.
+        let sure = |op: &u32| !matches!(self.op(*op).call.request, Request::LeaseRevoke { .. });
+        if claims.iter().any(sure) {
             return;
         }
         for position in 0..self.doubtful.len() {

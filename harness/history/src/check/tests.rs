@@ -1,0 +1,8 @@
+//! Every check against small histories written by hand, good ones and bad ones, and all checks against clean simulated
+//! histories.
+
+mod clean;
+mod cluster;
+mod operator;
+mod store;
+mod witnessing;

@@ -116,20 +116,29 @@ fn wrote(response: &Response) -> bool {
     }
 }
 
-/// Where the replay starts: an etcd that was used before shows itself in the first read of a range.
-pub(crate) fn base<'a>(index: &Index<'a>) -> Store<'a> {
+/// Where the replay starts. An etcd that was used before shows itself in a read of a range before the first write; else
+/// the store is taken to be empty, in front of the lowest revision that anybody saw (the watches begin at revision 1).
+pub(crate) fn base<'a>(index: &Index<'a>, log: &Log<'a>) -> Store<'a> {
     let first_write = index.ops.iter().find(|op| op.writes() && !op.failed());
     let until = first_write.map_or(Nanos::MAX, |op| op.call.t);
-    let read = index.ops.iter().find_map(|op| match (&op.call.request, op.acked()?) {
-        (Request::Range { range_end: Some(_), limit: 0, revision: 0, .. }, acked) if op.certain_by() <= until => {
-            match acked.response {
-                Response::Range { kvs, .. } => Some(Store::at(acked.revision, kvs)),
-                _ => None,
-            }
-        }
+    let early = index.ops.iter().take_while(|op| op.call.t <= until);
+    let read = early.filter(|op| op.certain_by() <= until).find_map(|op| match (&op.call.request, op.acked()?) {
+        (Request::Range { range_end: Some(_), limit: 0, revision: 0, serializable: false, .. }, acked) => match acked.response {
+            Response::Range { kvs, .. } => Some(Store::at(acked.revision, kvs)),
+            _ => None,
+        },
         _ => None,
     });
-    read.unwrap_or_else(|| Store::at(1, &[]))
+    let lowest = || {
+        let placed = index.ops.iter().filter_map(|op| {
+            let acked = op.acked()?;
+            let part = part(&op.call.request, acked.response)?;
+            Some(acked.revision - i64::from(part == Part::Changes))
+        });
+        let seen = log.entries().next().map(|(revision, _)| revision - 1)?;
+        Some(placed.chain([seen]).min().unwrap_or(seen).max(1))
+    };
+    read.unwrap_or_else(|| Store::at(lowest().unwrap_or(1), &[]))
 }
 
 /// An acknowledged operation at its place.
@@ -153,11 +162,11 @@ struct Past<'a> {
 
 /// Replays a case.
 pub(crate) fn replay(index: &Index<'_>, log: &Log<'_>) -> Replayed {
-    let (placed, past) = place(index);
+    let (mut placed, past) = place(index);
     let mut replay = Replay {
         index,
         log,
-        store: base(index),
+        store: base(index, log),
         changes: Vec::new(),
         doubtful: doubtful(index),
         used: FastMap::default(),
@@ -166,7 +175,7 @@ pub(crate) fn replay(index: &Index<'_>, log: &Log<'_>) -> Replayed {
         past,
         past_next: 0,
     };
-    let stop = replay.run(&placed).err();
+    let stop = replay.run(&mut placed).err();
     replay.tally.last = replay.store.revision;
     Replayed { tally: replay.tally, stop }
 }
@@ -192,7 +201,7 @@ fn place<'a>(index: &Index<'a>) -> (Vec<Placed>, Vec<Past<'a>>) {
             placed.push(Placed { revision: acked.revision, part, call: op.call.t, op: op_number });
         }
     }
-    placed.sort_by_key(|p| (p.revision, p.part, p.call));
+    placed.sort_by_key(|p| (p.revision, p.part != Part::Changes, p.call));
     past.sort_by_key(|p| p.revision);
     (placed, past)
 }
@@ -256,7 +265,7 @@ struct Replay<'c, 'a> {
 }
 
 impl<'a> Replay<'_, 'a> {
-    fn run(&mut self, placed: &[Placed]) -> Result<(), Stop> {
+    fn run(&mut self, placed: &mut [Placed]) -> Result<(), Stop> {
         if let Some(early) = placed.first().filter(|p| p.revision < self.store.revision) {
             return Err(self.violation(early.op, format!("its revision is below {}, where the run began", self.store.revision)));
         }
@@ -277,7 +286,7 @@ impl<'a> Replay<'_, 'a> {
     }
 
     /// Makes the next revision from whatever is known to have made it.
-    fn change(&mut self, revision: i64, placed: &[Placed], next: &mut usize) -> Result<(), Stop> {
+    fn change(&mut self, revision: i64, placed: &mut [Placed], next: &mut usize) -> Result<(), Stop> {
         match placed.get(*next).copied().filter(|p| p.revision == revision) {
             Some(owner) if owner.part == Part::Changes => {
                 *next += 1;
@@ -286,16 +295,27 @@ impl<'a> Replay<'_, 'a> {
                 }
                 self.acknowledged(owner)
             }
-            Some(owner) if owner.part == Part::Revokes && self.revokes(owner) => {
+            Some(_) => {
+                // Of the revokes that saw this revision one may have made it: it comes in front of all that saw it.
+                let here = placed[*next..].iter().take_while(|p| p.revision == revision);
+                let Some(offset) = here.copied().position(|p| self.revoked(p)) else {
+                    return self.unclaimed(revision);
+                };
+                placed[*next..=*next + offset].rotate_right(1);
                 *next += 1;
-                self.acknowledged(owner)
+                self.acknowledged(placed[*next - 1])
             }
-            _ => self.unclaimed(revision),
+            None => self.unclaimed(revision),
         }
     }
 
-    fn revokes(&self, owner: Placed) -> bool {
-        matches!(self.op(owner.op).call.request, Request::LeaseRevoke { id } if self.store.has_leased(id))
+    /// True when this revoke is what made its revision: the lease has keys, and the watches saw nothing else go.
+    fn revoked(&self, revoke: Placed) -> bool {
+        let Request::LeaseRevoke { id } = self.op(revoke.op).call.request else { return false };
+        let of_lease = |event: &&KeyEvent| {
+            matches!(event, KeyEvent::Delete { .. }) && self.store.get(log::key(event)).is_some_and(|item| item.lease == id)
+        };
+        self.store.has_leased(id) && self.log.entry(revoke.revision).is_none_or(|entry| entry.events.iter().all(of_lease))
     }
 
     fn acknowledged(&mut self, owner: Placed) -> Result<(), Stop> {

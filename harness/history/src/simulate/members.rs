@@ -1,0 +1,164 @@
+//! Simulated members and pods: who leads, what the members say of it, where the label and the endpoints are.
+
+use std::collections::BTreeMap;
+
+use crate::record::{
+    EndpointsRecord, FaultRecord, FaultStep, MemberSample, Nanos, PodRecord, RaftStatus, Record,
+};
+
+/// The members of one cluster.
+#[derive(Debug)]
+pub(crate) struct Members {
+    count: u32,
+    term: u64,
+    /// Who leads; absent while nobody does.
+    pub(crate) leader: Option<u32>,
+    /// Members that do not answer.
+    silent: Vec<bool>,
+    labelled: Option<u32>,
+    incarnations: Vec<u32>,
+    resource_version: u64,
+}
+
+impl Members {
+    pub(crate) fn new(count: u32) -> Self {
+        let len = count as usize;
+        Self {
+            count,
+            term: 2,
+            leader: Some(0),
+            silent: vec![false; len],
+            labelled: None,
+            incarnations: vec![0; len],
+            resource_version: 1_000,
+        }
+    }
+
+    /// Name of a member's pod.
+    pub(crate) fn pod(member: u32) -> String {
+        format!("demo-etcd-{member}")
+    }
+
+    /// Identifier of a member.
+    pub(crate) fn id(member: u32) -> String {
+        format!("{:x}", 0x8e9e_05c5_2164_694d_u64 + u64::from(member))
+    }
+
+    pub(crate) fn term(&self) -> u64 {
+        self.term
+    }
+
+    /// A member that answers.
+    pub(crate) fn alive(&self, wish: u32) -> u32 {
+        (0..self.count).map(|offset| (wish + offset) % self.count).find(|m| !self.silent[*m as usize]).unwrap_or(0)
+    }
+
+    pub(crate) fn silence(&mut self, member: u32, silent: bool) {
+        self.silent[member as usize] = silent;
+    }
+
+    /// Another member wins the next term.
+    pub(crate) fn elect(&mut self) -> u32 {
+        let old = self.leader.or(self.labelled).unwrap_or(0);
+        self.term += 1;
+        let leader = self.alive((old + 1) % self.count);
+        self.leader = Some(leader);
+        leader
+    }
+
+    /// What every member says of itself.
+    pub(crate) fn samples(&self, t: Nanos, revision: i64) -> Vec<Record> {
+        let index = 10 + revision.unsigned_abs();
+        let status = |member: u32| RaftStatus {
+            cluster: "cdf818194e3a8c32".to_owned(),
+            member: Self::id(member),
+            leader: self.leader.map(Self::id),
+            term: self.term,
+            raft_index: index,
+            applied_index: index,
+            revision,
+            learner: false,
+        };
+        let sample = |member: u32| {
+            let status = (!self.silent[member as usize]).then(|| status(member));
+            Record::Member(MemberSample { t, pod: Self::pod(member), status })
+        };
+        (0..self.count).map(sample).collect()
+    }
+
+    /// All pods as they are first seen.
+    pub(crate) fn pods(&mut self, t: Nanos) -> Vec<Record> {
+        self.labelled = self.leader;
+        (0..self.count).map(|member| self.show(t, member, |_| {})).collect()
+    }
+
+    /// The label moves: off the old leader first, then onto the new one.
+    pub(crate) fn label(&mut self, t: Nanos) -> Vec<Record> {
+        let old = self.labelled.take();
+        let mut records: Vec<_> = old.map(|old| self.show(t, old, |_| {})).into_iter().collect();
+        self.labelled = self.leader;
+        records.extend(self.leader.map(|leader| self.show(t + 3_000_000, leader, |_| {})));
+        records
+    }
+
+    /// The endpoints of the leader service as they should be now.
+    pub(crate) fn endpoints(&mut self, t: Nanos) -> Record {
+        self.resource_version += 1;
+        let serving: Vec<String> = self.labelled.map(Self::pod).into_iter().collect();
+        Record::Endpoints(EndpointsRecord {
+            t,
+            service: "demo-etcd".to_owned(),
+            resource_version: self.resource_version,
+            ready: serving.clone(),
+            serving,
+        })
+    }
+
+    /// The operator takes a pod down.
+    pub(crate) fn take_down(&mut self, t: Nanos, member: u32) -> Vec<Record> {
+        self.silence(member, true);
+        let going = self.show(t, member, |pod| pod.deleting = true);
+        let gone = self.show(t + 50_000_000, member, |pod| {
+            (pod.deleting, pod.deleted, pod.ready) = (true, true, false);
+        });
+        vec![going, gone]
+    }
+
+    /// Its successor comes up.
+    pub(crate) fn bring_back(&mut self, t: Nanos, member: u32) -> Vec<Record> {
+        self.silence(member, false);
+        self.incarnations[member as usize] += 1;
+        vec![self.show(t, member, |pod| pod.ready = false), self.show(t + 20_000_000, member, |_| {})]
+    }
+
+    fn show(&mut self, t: Nanos, member: u32, change: impl Fn(&mut PodRecord)) -> Record {
+        self.resource_version += 1;
+        let role = if self.labelled == Some(member) { "leader" } else { "follower" };
+        let mut pod = PodRecord {
+            t,
+            pod: Self::pod(member),
+            uid: format!("uid-{member}-{}", self.incarnations[member as usize]),
+            resource_version: self.resource_version,
+            node: Some(format!("worker-{member}")),
+            role: Some(role.to_owned()),
+            phase: "Running".to_owned(),
+            ready: true,
+            deleting: false,
+            deleted: false,
+        };
+        change(&mut pod);
+        Record::Pod(pod)
+    }
+
+    /// A step of the one fault.
+    pub(crate) fn fault(t: Nanos, member: u32, step: FaultStep) -> Record {
+        Record::Fault(FaultRecord {
+            t,
+            fault: 0,
+            name: "kill_process".to_owned(),
+            target: format!("etcd in {}", Self::pod(member)),
+            step,
+            evidence: BTreeMap::new(),
+        })
+    }
+}

@@ -1,0 +1,498 @@
+//! The loop of simulated events: calls leave, requests are applied one after the other, answers come back.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use super::Plan;
+use super::members::Members;
+use super::mix::{self, PREFIX, PREFIX_END, Seen};
+use super::random::Random;
+use super::store::VersionedStore;
+use super::watchers::{Feed, Watcher};
+use crate::hash::FastMap;
+use crate::history::History;
+use crate::record::{
+    Call, FaultStep, FinalState, HashSample, KeyEvent, Nanos, OpId, Outcome, Record, Request,
+    Response, Return, Road,
+};
+
+const MICROSECOND: Nanos = 1_000;
+const MILLISECOND: Nanos = 1_000 * MICROSECOND;
+const SECOND: Nanos = 1_000 * MILLISECOND;
+/// A client gives up after this.
+const DEADLINE: Nanos = SECOND;
+/// When a simulated run begins.
+const BEGIN: Nanos = 1_700_000_000 * SECOND;
+/// Roads of the open-loop writers.
+const ROADS: [Road; 3] = [Road::ServiceHeld, Road::ServiceFresh, Road::DialAll];
+
+/// What happens next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Client(u32),
+    Writer(usize),
+    Apply(OpId),
+    Return(OpId),
+    Deliver(usize),
+    Sample,
+    Leases,
+    Kill,
+    Effective,
+    Elect,
+    Label,
+    Endpoints,
+    Revive,
+    Healed,
+    TakeDown,
+    BringBack,
+}
+
+/// An operation on its way.
+struct Flight {
+    client: u32,
+    request: Request,
+    at_member: bool,
+    /// False for an open-loop write: nobody goes on after it.
+    closed_loop: bool,
+    /// Its outcome is already settled as unknown; it may still be applied.
+    given_up: bool,
+}
+
+/// A lease that is alive.
+struct Lease {
+    ttl: Nanos,
+    due: Nanos,
+}
+
+/// Everything simulated.
+pub(crate) struct World {
+    plan: Plan,
+    random: Random,
+    now: Nanos,
+    queue: BinaryHeap<Reverse<(Nanos, u64, Event)>>,
+    queued: u64,
+    records: Vec<Record>,
+    store: VersionedStore,
+    feed: Feed,
+    watchers: Vec<Watcher>,
+    members: Members,
+    /// Revision that each member has applied, for its local reads.
+    applied: Vec<i64>,
+    leases: BTreeMap<i64, Lease>,
+    lease_of: FastMap<u32, i64>,
+    flights: FastMap<OpId, Flight>,
+    outcomes: FastMap<OpId, Outcome>,
+    next_op: OpId,
+    left: u64,
+    free_writers: Vec<u32>,
+    killed: u32,
+    last_mod: i64,
+}
+
+impl World {
+    pub(crate) fn new(plan: Plan) -> Self {
+        Self {
+            random: Random::new(plan.seed),
+            now: BEGIN,
+            queue: BinaryHeap::new(),
+            queued: 0,
+            records: Vec::new(),
+            store: VersionedStore::new(),
+            feed: Feed::new(),
+            watchers: Vec::new(),
+            members: Members::new(plan.members),
+            applied: vec![1; plan.members as usize],
+            leases: BTreeMap::new(),
+            lease_of: FastMap::default(),
+            flights: FastMap::default(),
+            outcomes: FastMap::default(),
+            next_op: 1,
+            left: plan.operations,
+            free_writers: (1_000..1_600).rev().collect(),
+            killed: 0,
+            last_mod: 0,
+            plan,
+        }
+    }
+
+    pub(crate) fn run(mut self) -> History {
+        self.begin();
+        while let Some(Reverse((t, _, event))) = self.queue.pop() {
+            self.now = t;
+            self.happen(event);
+        }
+        self.finish();
+        self.records.sort_by_key(time);
+        History { records: self.records }
+    }
+
+    fn begin(&mut self) {
+        let t = self.now;
+        self.records.push(Record::Start { t, incarnation: self.plan.seed, config: serde_json::Value::Null });
+        self.records.push(Record::Phase { t, name: "warm_up".to_owned() });
+        let pods = self.members.pods(t);
+        self.records.extend(pods);
+        let endpoints = self.members.endpoints(t);
+        self.records.push(endpoints);
+        let narrow = u32::from(self.plan.narrow_watcher);
+        for number in 0..self.plan.watchers + narrow {
+            let watcher = Watcher::new(number, Members::pod(number % self.plan.members), number == self.plan.watchers);
+            self.records.push(watcher.open(t));
+            self.watchers.push(watcher);
+            self.after(MILLISECOND, Event::Deliver(number as usize));
+        }
+        for client in 0..self.plan.clients {
+            self.soon(2_000, Event::Client(client));
+        }
+        if self.plan.writer_period_ms > 0 {
+            (0..ROADS.len()).for_each(|writer| self.soon(5_000, Event::Writer(writer)));
+        }
+        self.after(0, Event::Sample);
+        self.after(100 * MILLISECOND, Event::Leases);
+        if self.plan.kill_leader {
+            self.after(800 * MILLISECOND, Event::Kill);
+        }
+        if self.plan.restart_follower {
+            self.after(5 * SECOND, Event::TakeDown);
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Client(client) => self.closed_loop(client),
+            Event::Writer(writer) => self.open_loop(writer),
+            Event::Apply(op) => self.apply(op),
+            Event::Return(op) => self.answer(op),
+            Event::Deliver(watcher) => {
+                let records = self.watchers[watcher].deliver(self.now, &self.feed, &mut self.random);
+                self.records.extend(records);
+                self.again(1_000, 20_000, event);
+            }
+            Event::Sample => {
+                self.records.extend(self.members.samples(self.now, self.store.revision));
+                self.again(20_000, 40_000, event);
+            }
+            Event::Leases => {
+                self.expire();
+                self.again(50_000, 100_000, event);
+            }
+            _ => self.disturb(event),
+        }
+    }
+
+    /// Steps of the fault and of the operator's restart.
+    fn disturb(&mut self, event: Event) {
+        let t = self.now;
+        match event {
+            Event::Kill => {
+                self.killed = self.members.leader.take().unwrap_or(0);
+                self.members.silence(self.killed, true);
+                self.records.push(Record::Phase { t, name: "fault".to_owned() });
+                self.records.push(Members::fault(t, self.killed, FaultStep::Injecting));
+                self.records.push(Members::fault(t, self.killed, FaultStep::Injected));
+                self.after(5 * MILLISECOND, Event::Effective);
+                self.soon(600_000, Event::Elect);
+            }
+            Event::Effective => self.records.push(Members::fault(t, self.killed, FaultStep::Effective)),
+            Event::Elect => {
+                self.members.elect();
+                for lease in self.leases.values_mut() {
+                    lease.due = t + lease.ttl;
+                }
+                self.records.extend(self.members.samples(t, self.store.revision));
+                self.after(20 * MILLISECOND, Event::Label);
+            }
+            Event::Label => {
+                let records = self.members.label(t);
+                self.records.extend(records);
+                self.after(30 * MILLISECOND, Event::Endpoints);
+            }
+            Event::Endpoints => {
+                let record = self.members.endpoints(t);
+                self.records.push(record);
+                self.after(300 * MILLISECOND, Event::Revive);
+            }
+            Event::Revive => {
+                self.members.silence(self.killed, false);
+                self.records.push(Members::fault(t, self.killed, FaultStep::Healing));
+                self.after(10 * MILLISECOND, Event::Healed);
+            }
+            Event::Healed => self.records.push(Members::fault(t, self.killed, FaultStep::Healed)),
+            Event::TakeDown => {
+                let follower = self.follower();
+                let records = self.members.take_down(t, follower);
+                self.records.extend(records);
+                self.after(400 * MILLISECOND, Event::BringBack);
+            }
+            Event::BringBack => {
+                let follower = self.follower();
+                let records = self.members.bring_back(t, follower);
+                self.records.extend(records);
+            }
+            _ => {}
+        }
+    }
+
+    fn follower(&self) -> u32 {
+        (self.members.leader.unwrap_or(0) + 1) % self.plan.members
+    }
+
+    fn closed_loop(&mut self, client: u32) {
+        if self.left == 0 {
+            return;
+        }
+        self.left -= 1;
+        let seen = Seen {
+            keys: self.plan.keys,
+            revision: self.store.revision,
+            compacted: self.store.compacted,
+            lease: self.lease_of.get(&client).copied().unwrap_or(0),
+            last_mod: self.last_mod,
+        };
+        let op = self.next_op;
+        let (request, at_member) = mix::next(&mut self.random, (client, op), &seen);
+        self.send((client, Road::ServiceHeld), request, (at_member, true));
+    }
+
+    fn open_loop(&mut self, writer: usize) {
+        if self.left == 0 && !self.busy() {
+            return;
+        }
+        self.after(self.plan.writer_period_ms * MILLISECOND, Event::Writer(writer));
+        let Some(client) = self.free_writers.pop() else { return };
+        let op = self.next_op;
+        let key = format!("{PREFIX}w/{op}");
+        self.send((client, ROADS[writer]), Request::Put { key, value: format!("w{client}-{op}"), lease: 0 }, (false, false));
+    }
+
+    /// True while the closed loop or the fault still goes on.
+    fn busy(&self) -> bool {
+        let end = if self.plan.restart_follower { 6 * SECOND } else { 3 * SECOND };
+        self.left > 0 || (self.plan.kill_leader && self.now < BEGIN + end)
+    }
+
+    fn send(&mut self, (client, road): (u32, Road), request: Request, (at_member, closed_loop): (bool, bool)) {
+        let op = self.next_op;
+        self.next_op += 1;
+        let t = self.now;
+        self.records.push(Record::Call(Call { t, op, client, road, scheduled: t, request: request.clone() }));
+        // A delete that stands alone could not be recognised later: its outcome is always known here.
+        let recognised = !matches!(request, Request::Delete { .. });
+        let mut flight = Flight { client, request, at_member, closed_loop, given_up: false };
+        if self.random.chance(1) {
+            self.settle(op, Outcome::Failed { class: "connection_refused_before_send".to_owned(), message: String::new() }, 500);
+        } else if recognised && self.random.chance(self.plan.unknown_percent) {
+            flight.given_up = true;
+            self.settle(op, Outcome::Unknown { class: "deadline".to_owned(), message: String::new() }, 20_000);
+            if self.random.chance(60) {
+                self.soon(60_000, Event::Apply(op));
+            }
+        } else {
+            self.soon(2_500, Event::Apply(op));
+        }
+        self.flights.insert(op, flight);
+    }
+
+    /// A request reaches the store; while nobody leads it waits, and its client may not.
+    fn apply(&mut self, op: OpId) {
+        let Some(flight) = self.flights.get_mut(&op) else { return };
+        if self.members.leader.is_none() && !flight.at_member {
+            let alone = matches!(flight.request, Request::Delete { .. });
+            if !flight.given_up && !alone && self.random.chance(5) {
+                flight.given_up = true;
+                self.settle(op, Outcome::Unknown { class: "leader_changed".to_owned(), message: String::new() }, 2_000);
+            }
+            self.again(1_000, 20_000, Event::Apply(op));
+            return;
+        }
+        let (request, at_member, given_up) = (flight.request.clone(), flight.at_member, flight.given_up);
+        let outcome = if at_member { self.local(&request) } else { self.execute(&request) };
+        // A flight that was given up stays known until its client has heard so.
+        if !given_up {
+            self.settle(op, outcome, 2_500);
+        } else if !self.outcomes.contains_key(&op) {
+            self.flights.remove(&op);
+        }
+    }
+
+    fn local(&mut self, request: &Request) -> Outcome {
+        let wish = u32::try_from(self.random.below(u64::from(self.plan.members))).unwrap_or(0);
+        let member = self.members.alive(wish);
+        let applied = &mut self.applied[member as usize];
+        *applied = self.random.between((*applied).max(self.store.compacted), self.store.revision);
+        let revision = *applied;
+        let response = self.store.answer_range(request, revision);
+        Outcome::Ok { revision, term: self.members.term(), member: Members::id(member), response }
+    }
+
+    fn execute(&mut self, request: &Request) -> Outcome {
+        let refuse = |class: &str| Outcome::Failed { class: class.to_owned(), message: String::new() };
+        match request {
+            Request::Range { revision, .. } if *revision > 0 && *revision < self.store.compacted => return refuse("compacted"),
+            Request::Compact { revision } if *revision <= self.store.compacted => return refuse("compacted"),
+            Request::Put { lease, .. } if *lease != 0 && !self.leases.contains_key(lease) => return refuse("lease_not_found"),
+            Request::LeaseRevoke { id } if !self.leases.contains_key(id) => return refuse("lease_not_found"),
+            _ => {}
+        }
+        let (mut response, mut events) = self.store.execute(request);
+        match request {
+            Request::LeaseGrant { id, ttl } => {
+                let ttl = ttl * SECOND;
+                self.leases.insert(*id, Lease { ttl, due: self.now + ttl });
+            }
+            Request::LeaseKeepAlive { id } => response = self.keep_alive(*id),
+            Request::LeaseRevoke { id } => {
+                self.leases.remove(id);
+                let keys = self.store.leased(*id);
+                events = self.store.delete_keys(&keys);
+            }
+            _ => {}
+        }
+        self.publish(events);
+        let leader = self.members.leader.unwrap_or(0);
+        Outcome::Ok { revision: self.store.revision, term: self.members.term(), member: Members::id(leader), response }
+    }
+
+    fn keep_alive(&mut self, id: i64) -> Response {
+        let now = self.now;
+        let ttl = self.leases.get_mut(&id).map_or(0, |lease| {
+            lease.due = now + lease.ttl;
+            lease.ttl / SECOND
+        });
+        Response::LeaseKeepAlive { ttl }
+    }
+
+    fn expire(&mut self) {
+        if self.members.leader.is_none() {
+            return;
+        }
+        let due: Vec<i64> = self.leases.iter().filter(|(_, lease)| lease.due <= self.now).map(|(id, _)| *id).collect();
+        for id in due {
+            self.leases.remove(&id);
+            let keys = self.store.leased(id);
+            let events = self.store.delete_keys(&keys);
+            self.publish(events);
+        }
+    }
+
+    fn publish(&mut self, events: Vec<KeyEvent>) {
+        if let Some(KeyEvent::Put { kv, .. }) = events.first() {
+            self.last_mod = kv.mod_revision;
+        }
+        if !events.is_empty() {
+            self.feed.push((self.store.revision, events));
+        }
+    }
+
+    fn settle(&mut self, op: OpId, outcome: Outcome, within_us: i64) {
+        self.outcomes.insert(op, outcome);
+        self.soon(within_us, Event::Return(op));
+    }
+
+    fn answer(&mut self, op: OpId) {
+        let (Some(flight), Some(outcome)) = (self.flights.get(&op), self.outcomes.remove(&op)) else { return };
+        let (client, closed_loop) = (flight.client, flight.closed_loop);
+        match (&flight.request, &outcome) {
+            (Request::LeaseGrant { id, .. }, Outcome::Ok { .. }) => {
+                self.lease_of.insert(client, *id);
+            }
+            (Request::LeaseRevoke { .. }, _) | (_, Outcome::Ok { response: Response::LeaseKeepAlive { ttl: 0 }, .. }) => {
+                self.lease_of.remove(&client);
+            }
+            (Request::Put { lease: 1.., .. }, Outcome::Failed { .. }) => {
+                self.lease_of.remove(&client);
+            }
+            _ => {}
+        }
+        let keep = flight.given_up;
+        self.conclude(op, (client, closed_loop), outcome);
+        if !keep {
+            self.flights.remove(&op);
+        }
+    }
+
+    fn conclude(&mut self, op: OpId, (client, closed_loop): (u32, bool), outcome: Outcome) {
+        self.records.push(Record::Return(Return { t: self.now, op, outcome }));
+        if closed_loop {
+            let within_us = self.think_us();
+            self.soon(within_us, Event::Client(client));
+        } else {
+            self.free_writers.push(client);
+        }
+    }
+
+    /// With a fault the operations are spread over the run, else clients are as quick as they can be.
+    fn think_us(&self) -> i64 {
+        if !self.plan.kill_leader {
+            return 4_000;
+        }
+        let spread = 8_000_000 * u64::from(self.plan.clients) / self.plan.operations.max(1);
+        i64::try_from(spread).unwrap_or(4_000)
+    }
+
+    fn finish(&mut self) {
+        self.now += DEADLINE;
+        let t = self.now;
+        for watcher in &mut self.watchers {
+            let records = watcher.deliver(t, &self.feed, &mut self.random);
+            self.records.extend(records);
+        }
+        self.records.push(Record::Phase { t, name: "final".to_owned() });
+        let request = Request::Range {
+            key: PREFIX.to_owned(),
+            range_end: Some(PREFIX_END.to_owned()),
+            limit: 0,
+            serializable: false,
+            revision: 0,
+        };
+        let (op, client, road) = (self.next_op, 9_000, Road::ServiceHeld);
+        let revision = self.store.revision;
+        let response = self.store.answer_range(&request, revision);
+        let outcome = Outcome::Ok { revision, term: self.members.term(), member: Members::id(0), response };
+        self.records.push(Record::Call(Call { t: t + 1, op, client, road, scheduled: t + 1, request }));
+        self.records.push(Record::Return(Return { t: t + MILLISECOND, op, outcome }));
+        for member in 0..self.plan.members {
+            let (t, pod) = (t + 2 * MILLISECOND, Members::pod(member));
+            let kvs = self.store.range_at(PREFIX, Some(PREFIX_END), revision);
+            self.records.push(Record::FinalState(FinalState { t, pod: pod.clone(), revision, kvs }));
+            let (hash, compact_revision) = (0xfeed_beef, self.store.compacted);
+            self.records.push(Record::Hash(HashSample { t, pod, revision, hash, compact_revision }));
+        }
+        self.records.extend(self.members.samples(t + 3 * MILLISECOND, revision));
+    }
+
+    fn after(&mut self, delay: Nanos, event: Event) {
+        self.queued += 1;
+        self.queue.push(Reverse((self.now + delay, self.queued, event)));
+    }
+
+    /// Within so many microseconds.
+    fn soon(&mut self, within_us: i64, event: Event) {
+        let delay = self.random.between(50, within_us.max(51)) * MICROSECOND;
+        self.after(delay, event);
+    }
+
+    /// Repeats an event as long as operations are on their way or the disturbance is not over.
+    fn again(&mut self, from_us: i64, to_us: i64, event: Event) {
+        let waiting = matches!(event, Event::Apply(_));
+        if waiting || self.busy() || !self.outcomes.is_empty() {
+            let delay = self.random.between(from_us, to_us) * MICROSECOND;
+            self.after(delay, event);
+        }
+    }
+}
+
+fn time(record: &Record) -> Nanos {
+    match record {
+        Record::Start { t, .. } | Record::Phase { t, .. } => *t,
+        Record::Call(call) => call.t,
+        Record::Return(end) => end.t,
+        Record::Watch(watch) => watch.t,
+        Record::Member(sample) => sample.t,
+        Record::Hash(sample) => sample.t,
+        Record::FinalState(state) => state.t,
+        Record::Fault(fault) => fault.t,
+        Record::Pod(pod) => pod.t,
+        Record::Endpoints(endpoints) => endpoints.t,
+    }
+}
