@@ -7,8 +7,10 @@ mod check;
 mod doctor;
 mod down;
 mod fault;
+mod list;
 mod logs;
 mod report;
+mod run;
 mod status;
 mod up;
 
@@ -92,6 +94,10 @@ pub enum Command {
     Status(status::Args),
     /// Collects everything for a bug report into a directory.
     Logs(logs::Args),
+    /// Runs one scenario against the cluster that is up, with live progress.
+    Run(run::Args),
+    /// Lists all scenarios.
+    List(list::Args),
     /// Injects one fault by hand, shows its effect, heals it, shows that nothing is left.
     Fault(fault::Args),
     /// Judges saved runs again with today's checks.
@@ -131,6 +137,8 @@ async fn run(cli: Cli) -> CommandResult {
         Command::Down(args) => Box::pin(down::run(args, &target)).await,
         Command::Status(args) => Box::pin(status::run(args, &target)).await,
         Command::Logs(args) => Box::pin(logs::run(args, &target)).await,
+        Command::Run(args) => Box::pin(run::run(args, &target)).await,
+        Command::List(args) => Box::pin(list::run(args, &target)).await,
         Command::Fault(args) => Box::pin(fault::run(args, &target)).await,
         Command::Check(args) => Box::pin(check::run(args, &target)).await,
         Command::Report(args) => Box::pin(report::run(args, &target)).await,

@@ -1,1 +1,27 @@
-//! Placeholder: written by its own room.
+//! A run, told as data: which cluster, which load, which faults, what is promised.
+//!
+//! [`Scenario`] is the data, [`catalog`] holds all of them, [`Plan`] is one scenario with members and seed, [`run`] is
+//! the story of one run: everything is saved before it is judged. Scenarios know nothing of the operator's insides:
+//! they write a Cluster object, as a user does, and look at what comes of it.
+
+pub mod catalog;
+mod client;
+mod conformance;
+mod error;
+mod lab;
+mod live;
+mod merge;
+mod plan;
+mod promise;
+mod runner;
+mod scenario;
+mod subject;
+mod trial;
+
+pub use error::RunError;
+pub use lab::Lab;
+pub use live::Live;
+pub use plan::Plan;
+pub use promise::Promise;
+pub use runner::{Ended, run};
+pub use scenario::{Act, Load, Scenario, Trial};

@@ -71,6 +71,11 @@ enum Command {
         #[arg(long, default_value_t = 30)]
         seconds: u64,
     },
+    /// Asks for the addresses of `host:port` and prints them.
+    Lookup {
+        /// What to ask for.
+        address: String,
+    },
     /// Prints the history.
     Dump {
         #[command(flatten)]
@@ -123,6 +128,12 @@ fn start(command: Command) -> anyhow::Result<()> {
             println!("{}", serde_json::to_string(&summary)?);
             Ok(())
         }
+        Command::Lookup { address } => runtime.block_on(async {
+            for found in tokio::net::lookup_host(&address).await.context("failed to resolve it")? {
+                println!("{found}");
+            }
+            Ok(())
+        }),
         Command::Dump { place } => dump(&place),
     }
 }

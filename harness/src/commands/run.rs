@@ -1,0 +1,41 @@
+//! `harness run`: one scenario, by hand, against the cluster that is up.
+
+use std::path::PathBuf;
+
+use super::{CommandResult, Exit, TargetArgs};
+use crate::report::judgement::Severity;
+use crate::scenario::{Lab, Live, Plan, run as run_plan};
+
+/// Arguments of `harness run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Name of the scenario, as `harness list` prints it.
+    scenario: String,
+    /// Seed of all random choices; random itself when not given.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Members of the etcd cluster; the scenario's first count when not given.
+    #[arg(long)]
+    members: Option<u32>,
+    /// Keep the namespace even when everything is well.
+    #[arg(long)]
+    keep: bool,
+    /// Folder of the run directories.
+    #[arg(long, default_value = "runs")]
+    runs: PathBuf,
+}
+
+pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
+    let seed = args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    let plan = Plan::named(&args.scenario, args.members, seed)?;
+    let lab = Lab::attach(&target.choice(), Live::loud()).await?;
+    let lab = Lab { keep: args.keep, runs: args.runs, ..lab };
+    let ended = Box::pin(run_plan(&lab, &plan)).await?;
+    println!("{} {}", ended.severity.word(), ended.dir.display());
+    println!("again: {}", plan.replay());
+    Ok(match ended.severity {
+        Severity::Pass => Exit::Pass,
+        Severity::Violation => Exit::Violation,
+        Severity::Inconclusive => Exit::Inconclusive,
+    })
+}

@@ -1,0 +1,436 @@
+//! All scenarios. Each is a few lines: what happens, to whom, how long, and what must come of it.
+//!
+//! Three members show what one failure does, five what two do; a scenario is run with both where that differs. What
+//! every run promises besides - linearizable, nothing acknowledged lost, one leader a term, never two leader labels, no
+//! quorum broken by the operator - is checked for all of them and said nowhere here.
+
+use crate::faults::{
+    Absence, Container, ControlPlanePart, DataLoss, Deletion, Direction, Fault, NodeSelector, OperatorFault,
+    Replicas, Selector, Traffic,
+};
+use crate::scenario::promise::Continuity::{LeaderSilent, LeaderStays, Planned, ProcessKilled, Within};
+use crate::scenario::{Act, Promise, Scenario};
+
+const THREE_AND_FIVE: [u32; 2] = [3, 5];
+
+/// All scenarios, in the order in which they are run: what everything else rests on first, what shakes the whole
+/// cluster last.
+#[must_use]
+pub fn all() -> Vec<Scenario> {
+    [provision(), failover(), partition(), quorum(), agent(), operator(), storage(), control_plane(), node(), restart()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn provision() -> Vec<Scenario> {
+    vec![
+        Scenario::new(
+            "provision::conform",
+            "A new cluster has every object, name, port and label of the design; every agent tells its member's role; \
+             metrics are served; names resolve.",
+            Act::Conform,
+        )
+        .members(THREE_AND_FIVE)
+        .smoke(),
+        Scenario::new(
+            "provision::admission",
+            "Odd counts are taken, even ones and bad specs are refused or named in a condition, and a running cluster is \
+             never touched by a bad change.",
+            Act::Admission,
+        ),
+        Scenario::new(
+            "provision::kubeblocks_manifests",
+            "KubeBlocks' own manifests are applied unchanged and bring a cluster up.",
+            Act::Manifests,
+        ),
+    ]
+}
+
+fn failover() -> Vec<Scenario> {
+    let delete_leader = |how| Fault::DeletePod { of: Selector::Leader, how };
+    let kill = |of| Fault::KillProcess { container: Container::Etcd, of };
+    vec![
+        Scenario::faults(
+            "failover::leader_etcd_killed",
+            "The leader's etcd is killed: the service follows the election.",
+            [kill(Selector::Leader)],
+        )
+        .members(THREE_AND_FIVE)
+        .promise(Promise::continuity(ProcessKilled))
+        .smoke(),
+        Scenario::faults(
+            "failover::leader_pod_deleted",
+            "The leader's pod is deleted as anybody may: leadership and service have moved before it stops.",
+            [delete_leader(Deletion::Graceful)],
+        )
+        .members(THREE_AND_FIVE)
+        .promise(Promise::continuity(Planned).no_failed_write())
+        .smoke(),
+        Scenario::faults(
+            "failover::leader_pod_deleted_by_force",
+            "The leader's pod is deleted without grace.",
+            [delete_leader(Deletion::Forced)],
+        )
+        .members(THREE_AND_FIVE)
+        .promise(Promise::continuity(LeaderSilent)),
+        Scenario::faults(
+            "failover::leader_pod_evicted",
+            "The leader's pod is evicted, as a drain does: a planned move.",
+            [delete_leader(Deletion::Evicted)],
+        )
+        .members(THREE_AND_FIVE)
+        .promise(Promise::continuity(Planned).no_failed_write()),
+        Scenario::faults(
+            "failover::follower_etcd_killed",
+            "A follower's etcd is killed: nobody through the service notices.",
+            [kill(Selector::AnyFollower)],
+        )
+        .members(THREE_AND_FIVE)
+        .promise(Promise::continuity(LeaderStays)),
+        Scenario::faults(
+            "failover::leader_frozen",
+            "The leader's etcd stops running and keeps its connections: clients must not hang on it.",
+            [Fault::FreezeProcess { container: Container::Etcd, of: Selector::Leader }],
+        )
+        .members(THREE_AND_FIVE)
+        .lasts(5)
+        .promise(Promise::continuity(LeaderSilent)),
+    ]
+}
+
+fn partition() -> Vec<Scenario> {
+    let isolate = |traffic, direction| Fault::Isolate { of: Selector::Leader, traffic, direction };
+    let lossy = Fault::LosePackets { of: Selector::All, traffic: Traffic::Peer, percent: 5 };
+    vec![
+        Scenario::faults(
+            "partition::leader_cut_off_from_peers",
+            "The leader loses its peers and keeps its clients: it must let them go, for they will not.",
+            [isolate(Traffic::Peer, Direction::Both)],
+        )
+        .members(THREE_AND_FIVE)
+        .lasts(6)
+        .patient_connections()
+        .promise(Promise::continuity(LeaderSilent))
+        .smoke(),
+        Scenario::faults(
+            "partition::leader_cut_off_from_clients",
+            "The leader loses its clients and keeps its peers: it stays leader, and all is well after the cut.",
+            [isolate(Traffic::Client, Direction::Both)],
+        )
+        .members(THREE_AND_FIVE),
+        Scenario::faults(
+            "partition::leader_cut_off_from_everybody",
+            "The leader loses everybody: the others go on without it.",
+            [isolate(Traffic::All, Direction::Both)],
+        )
+        .lasts(6)
+        .promise(Promise::continuity(LeaderSilent)),
+        Scenario::faults(
+            "partition::leader_in_the_minority",
+            "The leader and one more are cut off from the other three: those elect, the service follows.",
+            [Fault::Split { side: Selector::MinorityWithLeader, direction: Direction::Both }],
+        )
+        .members([5])
+        .lasts(6)
+        .patient_connections()
+        .promise(Promise::continuity(LeaderSilent)),
+        Scenario::faults(
+            "partition::leader_cannot_send",
+            "Nothing that the leader sends reaches its peers.",
+            [isolate(Traffic::Peer, Direction::Outgoing)],
+        )
+        .lasts(6)
+        .promise(Promise::continuity(LeaderSilent)),
+        Scenario::faults(
+            "partition::leader_cannot_hear",
+            "Nothing that its peers send reaches the leader.",
+            [isolate(Traffic::Peer, Direction::Incoming)],
+        )
+        .lasts(6)
+        .promise(Promise::continuity(LeaderSilent)),
+        Scenario::faults(
+            "partition::bridge",
+            "Two halves cannot reach each other, one member reaches both: there is one leader, and writes go on.",
+            [Fault::Bridge { through: Selector::AnyFollower }],
+        )
+        .members(THREE_AND_FIVE)
+        .lasts(5)
+        .promise(Promise::continuity(LeaderSilent)),
+        Scenario::faults(
+            "partition::packets_lost",
+            "One packet in twenty between members is lost: slower, never wrong.",
+            [lossy],
+        )
+        .lasts(5)
+        .promise(Promise::continuity(LeaderSilent)),
+        Scenario::faults(
+            "partition::names_do_not_resolve",
+            "The leader dies while no name resolves: members, agents and operator know their addresses.",
+            [Fault::FreezeDns, Fault::KillProcess { container: Container::Etcd, of: Selector::Leader }],
+        )
+        .promise(Promise::continuity(ProcessKilled)),
+        Scenario::faults(
+            "partition::members_lookups_lost",
+            "The members' own lookups go nowhere while the leader dies.",
+            [
+                Fault::DropDns { of: Selector::All },
+                Fault::KillProcess { container: Container::Etcd, of: Selector::Leader },
+            ],
+        )
+        .promise(Promise::continuity(ProcessKilled)),
+    ]
+}
+
+fn quorum() -> Vec<Scenario> {
+    let keep_killing = |of| Fault::KeepKilling { container: Container::Etcd, of };
+    vec![
+        Scenario::faults(
+            "quorum::two_of_five_down",
+            "Two followers of five stay down: the other three serve.",
+            [keep_killing(Selector::Minority)],
+        )
+        .members([5])
+        .lasts(5)
+        .promise(Promise::continuity(LeaderStays)),
+        Scenario::faults(
+            "quorum::lost_and_regained",
+            "A majority stays down: nothing is acknowledged, nothing is lost, nobody bootstraps a second cluster, and all \
+             is well when it is back.",
+            [keep_killing(Selector::Majority)],
+        )
+        .members(THREE_AND_FIVE)
+        .lasts(6)
+        .promise(Promise::default().loses_quorum()),
+    ]
+}
+
+fn agent() -> Vec<Scenario> {
+    let leader_dies = || Fault::KillProcess { container: Container::Etcd, of: Selector::Leader };
+    vec![
+        Scenario::faults(
+            "agent::dead_during_failover",
+            "The leader's agent is dead when its etcd dies: the word of a follower's agent is enough.",
+            [Fault::KeepKilling { container: Container::Kbagent, of: Selector::Leader }, leader_dies()],
+        )
+        .promise(Promise::continuity(ProcessKilled)),
+        Scenario::faults(
+            "agent::hung_during_failover",
+            "The leader's agent hangs when its etcd dies.",
+            [Fault::FreezeProcess { container: Container::Kbagent, of: Selector::Leader }, leader_dies()],
+        )
+        .promise(Promise::continuity(ProcessKilled)),
+        Scenario::faults(
+            "agent::cut_off_during_failover",
+            "Nobody reaches the leader's agent when its etcd dies.",
+            [
+                Fault::Isolate {
+                    of: Selector::Leader,
+                    traffic: Traffic::Agent,
+                    direction: Direction::Both,
+                },
+                leader_dies(),
+            ],
+        )
+        .promise(Promise::continuity(ProcessKilled)),
+        Scenario::faults(
+            "agent::exporter_killed",
+            "The leader's metrics exporter dies: nobody notices.",
+            [Fault::KillProcess { container: Container::Exporter, of: Selector::Leader }],
+        )
+        .promise(Promise::continuity(LeaderStays)),
+    ]
+}
+
+fn operator() -> Vec<Scenario> {
+    let leader_dies = || Fault::KillProcess { container: Container::Etcd, of: Selector::Leader };
+    let operator = |how, replicas| Fault::Operator { how, replicas };
+    vec![
+        Scenario::faults(
+            "operator::killed_during_failover",
+            "The active replica of the operator dies with the leader: the other one delays nothing.",
+            [operator(OperatorFault::Killed, Replicas::LeaseHolder), leader_dies()],
+        )
+        .members(THREE_AND_FIVE)
+        .promise(Promise::continuity(ProcessKilled)),
+        Scenario::faults(
+            "operator::all_killed_during_failover",
+            "Every replica of the operator dies with the leader: the first that is back moves the service.",
+            [operator(OperatorFault::Killed, Replicas::All), leader_dies()],
+        )
+        .promise(Promise::continuity(Within(5000))),
+        Scenario::faults(
+            "operator::frozen_during_failover",
+            "The active replica of the operator hangs when the leader dies.",
+            [operator(OperatorFault::Paused, Replicas::LeaseHolder), leader_dies()],
+        )
+        .promise(Promise::continuity(ProcessKilled)),
+        Scenario::faults(
+            "operator::cut_off_during_failover",
+            "The active replica of the operator cannot reach the API server when the leader dies.",
+            [operator(OperatorFault::CutOff, Replicas::LeaseHolder), leader_dies()],
+        )
+        .promise(Promise::continuity(ProcessKilled)),
+    ]
+}
+
+fn storage() -> Vec<Scenario> {
+    let lose = |of, how| Fault::LoseData { of, how };
+    vec![
+        Scenario::faults(
+            "storage::claim_lost",
+            "A follower's claim and pod are deleted: it is replaced by a member that learns first.",
+            [lose(Selector::AnyFollower, DataLoss::ClaimDeleted)],
+        )
+        .members(THREE_AND_FIVE)
+        .promise(Promise::continuity(LeaderStays).replaces_member().whole_again_within(45)),
+        Scenario::faults(
+            "storage::leaders_data_wiped",
+            "The leader's data vanishes under it: it never comes back as the member that it was.",
+            [lose(Selector::Leader, DataLoss::Wiped)],
+        )
+        .promise(Promise::continuity(ProcessKilled).replaces_member().whole_again_within(60)),
+        Scenario::faults(
+            "storage::disk_full",
+            "A follower's disk is full to the last block: the others go on, and it recovers when there is room.",
+            [Fault::FillDisk { of: Selector::AnyFollower }],
+        )
+        .small_volumes()
+        .lasts(5)
+        .promise(Promise::continuity(LeaderStays).whole_again_within(90)),
+    ]
+}
+
+fn control_plane() -> Vec<Scenario> {
+    let leader_dies = || Fault::KillProcess { container: Container::Etcd, of: Selector::Leader };
+    let away = |part, how| Fault::ControlPlane { part, how };
+    vec![
+        Scenario::faults(
+            "control_plane::api_server_away_during_failover",
+            "The API server is away when the leader dies: etcd elects, and the service follows as soon as labels can be \
+             written again.",
+            [away(ControlPlanePart::ApiServer, Absence::Frozen), leader_dies()],
+        )
+        .lasts(5),
+        Scenario::faults(
+            "control_plane::controller_manager_away_during_failover",
+            "Endpoints do not follow labels when the leader dies: the service follows as soon as they do again.",
+            [away(ControlPlanePart::ControllerManager, Absence::Frozen), leader_dies()],
+        )
+        .lasts(5),
+    ]
+}
+
+fn node() -> Vec<Scenario> {
+    let of_leader = || NodeSelector::Of(Selector::Leader);
+    vec![
+        Scenario::faults(
+            "node::leader_node_paused",
+            "The leader's whole node stops running: elected elsewhere, served elsewhere.",
+            [Fault::PauseNode { of: of_leader() }],
+        )
+        .members(THREE_AND_FIVE)
+        .lasts(6)
+        .promise(Promise::continuity(LeaderSilent)),
+        Scenario::faults(
+            "node::leader_node_restarted",
+            "The leader's node loses power and comes back: the same member with its data.",
+            [Fault::RestartNode { of: of_leader() }],
+        )
+        .promise(Promise::continuity(LeaderSilent).whole_again_within(120)),
+        Scenario::faults(
+            "node::leader_node_killed_for_good",
+            "The leader's node is gone for good: its member is replaced elsewhere.",
+            [Fault::KillNode { of: of_leader(), for_good: true }],
+        )
+        .recovers_under_fault()
+        .promise(Promise::continuity(LeaderSilent).replaces_member().whole_again_within(120)),
+        Scenario::faults(
+            "node::kubelet_stopped_during_failover",
+            "The kubelet of the leader's node is stopped when its etcd dies, which nobody restarts.",
+            [
+                Fault::StopKubelet { of: of_leader() },
+                Fault::KillProcess { container: Container::Etcd, of: Selector::Leader },
+            ],
+        )
+        .promise(Promise::continuity(ProcessKilled)),
+    ]
+}
+
+fn restart() -> Vec<Scenario> {
+    vec![
+        Scenario::faults(
+            "restart::all_pods_deleted",
+            "All pods are deleted at once: they come back as the same members with all data.",
+            [Fault::DeletePod { of: Selector::All, how: Deletion::Graceful }],
+        )
+        .members(THREE_AND_FIVE)
+        .promise(Promise::default().loses_quorum().whole_again_within(90)),
+        Scenario::faults(
+            "restart::every_node",
+            "Every node loses power, the control plane too: all comes back with all data.",
+            [Fault::RestartNode { of: NodeSelector::All }],
+        )
+        .outlives_node()
+        .promise(Promise::default().loses_quorum().whole_again_within(240)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_have_a_room() {
+        let mut names = BTreeSet::new();
+        for scenario in all() {
+            assert!(names.insert(scenario.name), "{} stands twice", scenario.name);
+            let (room, what) = scenario.name.split_once("::").expect("room::what");
+            let plain = |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+            assert!(plain(room) && plain(what), "{}", scenario.name);
+        }
+    }
+
+    #[test]
+    fn every_kind_of_fault_is_used() {
+        let used: BTreeSet<&str> =
+            all().iter().flat_map(|s| s.all_faults().to_vec()).map(|fault| fault.name()).collect();
+        let wanted = [
+            "kill_process", "keep_killing", "freeze_process", "delete_pod", "isolate", "split", "bridge",
+            "lose_packets", "pause_node", "restart_node", "kill_node", "stop_kubelet", "operator",
+            "control_plane", "drop_dns", "freeze_dns", "lose_data", "fill_disk",
+        ];
+        assert_eq!(used, BTreeSet::from(wanted));
+    }
+
+    #[test]
+    fn every_scenario_can_be_judged() {
+        for scenario in all() {
+            assert!(scenario.story.len() > 20, "{} tells nothing", scenario.name);
+            assert!(scenario.members.iter().all(|count| count % 2 == 1), "{}", scenario.name);
+            let Act::Faults(trial) = &scenario.act else { continue };
+            assert!(!trial.faults.is_empty(), "{} has no fault", scenario.name);
+            let expected = scenario.promise.expectations(scenario.members[0], trial.faults.len());
+            assert_eq!(expected.faults as usize, trial.faults.len(), "{}", scenario.name);
+            assert!(!expected.operations.is_empty(), "{} would be green without load", scenario.name);
+            let judged = !expected.gaps.is_empty();
+            let excused = scenario.promise.loses_quorum
+                || matches!(trial.faults[0], Fault::ControlPlane { .. } | Fault::Isolate { traffic: Traffic::Client, .. });
+            assert!(judged || excused, "{} promises no continuity and has no excuse", scenario.name);
+        }
+    }
+
+    #[test]
+    fn the_smoke_subset_is_small_and_covers_the_promise() {
+        let smoke: Vec<_> = all().into_iter().filter(|s| s.smoke).map(|s| s.name).collect();
+        let wanted = [
+            "provision::conform",
+            "failover::leader_etcd_killed",
+            "failover::leader_pod_deleted",
+            "partition::leader_cut_off_from_peers",
+        ];
+        assert_eq!(smoke, wanted);
+    }
+}

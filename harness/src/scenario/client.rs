@@ -1,0 +1,228 @@
+//! The recording client's pod: made beside the etcd cluster, started when that is ready, asked for its history at the end.
+
+use std::time::{Duration, Instant};
+
+use etcd_history::History;
+use etcd_history::record::Nanos;
+use futures::{AsyncBufReadExt, TryStreamExt};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, AttachParams, LogParams, PostParams};
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+
+use crate::observe;
+use crate::scenario::scenario::Load;
+use crate::scenario::subject::Subject;
+use crate::scenario::{Live, RunError};
+use crate::timeouts;
+use crate::wait::{Poll, wait_until};
+
+const POD: &str = "workload";
+/// Longest time for stopping the traffic: the deadline of an operation and an exec on a busy machine.
+const STOP: Duration = Duration::from_secs(40);
+/// Longest time for the final phase.
+const FINAL: Duration = Duration::from_secs(60);
+
+/// The recording client's pod.
+#[derive(Clone)]
+pub(super) struct RecordingClient {
+    pods: Api<Pod>,
+}
+
+impl RecordingClient {
+    /// Makes the pod; it waits for [`Self::start`].
+    pub(super) async fn create(subject: &Subject, plan: &ClientPlan<'_>) -> Result<Self, RunError> {
+        let pods: Api<Pod> = Api::namespaced(subject.kube.clone(), &subject.namespace);
+        let object = serde_json::from_value(pod(subject, plan))
+            .map_err(|error| RunError::api("word the client's pod", &error))?;
+        // The namespace's service account is made by a controller and may come a moment later.
+        wait_until("the client's pod to be accepted", timeouts::API_CALL, async || {
+            match pods.create(&PostParams::default(), &object).await {
+                Ok(_) => Poll::Ready(()),
+                Err(kube::Error::Api(status)) if status.code == 409 => Poll::Ready(()),
+                Err(error) => Poll::NotYet::<(), String>(error.to_string()),
+            }
+        })
+        .await
+        .map_err(|error| RunError::Wait(error.to_string()))?;
+        Ok(Self { pods })
+    }
+
+    /// Waits until its process runs.
+    pub(super) async fn wait_running(&self, limit: Duration) -> Result<(), RunError> {
+        wait_until("the recording client to run", limit, async || match self.pods.get(POD).await {
+            Ok(pod) => match running(&pod) {
+                Ok(()) => Poll::Ready(()),
+                Err(status) => Poll::NotYet::<(), String>(status),
+            },
+            Err(error) => Poll::NotYet(error.to_string()),
+        })
+        .await
+        .map_err(|error| RunError::Wait(error.to_string()))
+    }
+
+    /// Starts the traffic; gives what must be added to this host's wall clock to get the client's.
+    pub(super) async fn start(&self) -> Result<Nanos, RunError> {
+        let before = observe::now(0);
+        let printed = self.exec(&["start"], timeouts::NODE_COMMAND).await?;
+        let after = observe::now(0);
+        let clock = String::from_utf8_lossy(&printed).trim().parse().unwrap_or(before);
+        // Nodes that are containers have this host's clock: then the reading lies between and there is nothing to add.
+        Ok(if (before..=after).contains(&clock) { 0 } else { clock - before.midpoint(after) })
+    }
+
+    /// Ends the traffic.
+    pub(super) async fn stop(&self) -> Result<(), RunError> {
+        self.exec(&["stop"], STOP).await.map(drop)
+    }
+
+    /// The final phase; gives its summary.
+    pub(super) async fn finish(&self) -> Result<Value, RunError> {
+        let text = self.exec(&["final", "--seconds", "30"], FINAL).await?;
+        serde_json::from_slice(&text).map_err(|error| RunError::Client {
+            command: "final".to_owned(),
+            message: format!("{error}: {}", String::from_utf8_lossy(&text)),
+        })
+    }
+
+    /// Asks the cluster's DNS for `host:port`, as a client there does.
+    pub(super) async fn lookup(&self, address: &str) -> Result<String, RunError> {
+        let text = self.exec(&["lookup", address], timeouts::NODE_COMMAND).await?;
+        Ok(String::from_utf8_lossy(&text).trim().to_owned())
+    }
+
+    /// The history so far.
+    pub(super) async fn history(&self) -> Result<History, RunError> {
+        let text = self.exec(&["dump"], FINAL).await?;
+        Ok(History::read(text.as_slice())?)
+    }
+
+    /// Says the client's lines until the task is dropped.
+    pub(super) async fn tell(self, live: Live) {
+        let params = LogParams { follow: true, tail_lines: Some(0), ..LogParams::default() };
+        let Ok(stream) = self.pods.log_stream(POD, &params).await else { return };
+        let mut lines = stream.lines();
+        while let Ok(Some(line)) = lines.try_next().await {
+            live.say(format!("   {line}"));
+        }
+    }
+
+    /// Runs a command in the pod until it has succeeded or the limit has passed: an exec that could not even begin
+    /// (the node is just coming back) is tried again, one that ran and failed is not.
+    async fn exec(&self, arguments: &[&str], limit: Duration) -> Result<Vec<u8>, RunError> {
+        let command = arguments.join(" ");
+        let begin = Instant::now();
+        loop {
+            let left = limit.saturating_sub(begin.elapsed()).max(timeouts::POLL_CALL_MIN);
+            let failed = |message: String| RunError::Client { command: command.clone(), message };
+            let message = match tokio::time::timeout(left, self.attempt(arguments)).await {
+                Ok(Ok(text)) => return Ok(text),
+                Ok(Err(Attempted::Ran(message))) => return Err(failed(message)),
+                Ok(Err(Attempted::NotBegun(message))) => message,
+                Err(_) => "no end in time".to_owned(),
+            };
+            if begin.elapsed() + timeouts::POLL_SLOW > limit {
+                return Err(failed(message));
+            }
+            crate::wait::pause(timeouts::POLL).await;
+        }
+    }
+
+    async fn attempt(&self, arguments: &[&str]) -> Result<Vec<u8>, Attempted> {
+        let command: Vec<&str> = std::iter::once("/workload").chain(arguments.iter().copied()).collect();
+        let params = AttachParams::default().stdin(false).stdout(true).stderr(true);
+        let mut process =
+            self.pods.exec(POD, command, &params).await.map_err(|error| Attempted::NotBegun(error.to_string()))?;
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let (stdout, stderr) = (process.stdout(), process.stderr());
+        let status = process.take_status();
+        let read_out = async {
+            if let Some(mut stream) = stdout {
+                let _ = stream.read_to_end(&mut out).await;
+            }
+        };
+        let read_err = async {
+            if let Some(mut stream) = stderr {
+                let _ = stream.read_to_end(&mut err).await;
+            }
+        };
+        tokio::join!(read_out, read_err);
+        let status = match status {
+            Some(status) => status.await,
+            None => None,
+        };
+        match status.and_then(|status| status.status).as_deref() {
+            Some("Success") => Ok(out),
+            Some(_) => Err(Attempted::Ran(String::from_utf8_lossy(&err).trim().to_owned())),
+            None => Err(Attempted::NotBegun("the connection broke".to_owned())),
+        }
+    }
+}
+
+enum Attempted {
+    NotBegun(String),
+    Ran(String),
+}
+
+/// What the client is told.
+pub(super) struct ClientPlan<'a> {
+    pub(super) image: &'a str,
+    pub(super) seed: u64,
+    pub(super) load: Load,
+    /// True when there are control-plane nodes that it can run on, where no fault hits it.
+    pub(super) on_control_plane: bool,
+}
+
+fn config(subject: &Subject, plan: &ClientPlan<'_>) -> Value {
+    let member = |pod: &String| json!({"pod": pod, "address": subject.member_address(pod)});
+    let members: Vec<Value> = subject.pod_names().iter().map(member).collect();
+    json!({
+        "seed": plan.seed,
+        "service": subject.service_address(),
+        "members": members,
+        "gated": true,
+        "held_redials_on_deadline": plan.load.held_redials_on_deadline,
+    })
+}
+
+fn pod(subject: &Subject, plan: &ClientPlan<'_>) -> Value {
+    // In memory, so that a disk that is busy for etcd never delays a record; on disk where it must outlive the node.
+    let volume = if plan.load.outlives_node { json!({}) } else { json!({"medium": "Memory", "sizeLimit": "512Mi"}) };
+    let node = if plan.on_control_plane { json!({"node-role.kubernetes.io/control-plane": ""}) } else { json!({}) };
+    json!({
+        "metadata": {"name": POD, "namespace": subject.namespace, "labels": {"etcd-harness/part": "workload"}},
+        "spec": {
+            "nodeSelector": node,
+            "tolerations": [{"operator": "Exists"}],
+            "terminationGracePeriodSeconds": 1,
+            "automountServiceAccountToken": false,
+            "enableServiceLinks": false,
+            "restartPolicy": "Always",
+            "containers": [{
+                "name": POD,
+                "image": plan.image,
+                "imagePullPolicy": "IfNotPresent",
+                "command": ["/workload", "run"],
+                "env": [
+                    {"name": "WORKLOAD_CONFIG", "value": config(subject, plan).to_string()},
+                    {"name": "WORKLOAD_DIR", "value": "/history"},
+                ],
+                "volumeMounts": [{"name": "history", "mountPath": "/history"}],
+                "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
+            }],
+            "volumes": [{"name": "history", "emptyDir": volume}],
+        },
+    })
+}
+
+fn running(pod: &Pod) -> Result<(), String> {
+    let status = pod.status.as_ref();
+    let container = status.and_then(|s| s.container_statuses.as_deref()).and_then(|all| all.first());
+    let Some(container) = container else { return Err("no container yet".to_owned()) };
+    let state = container.state.as_ref();
+    if state.is_some_and(|state| state.running.is_some()) {
+        return Ok(());
+    }
+    let waiting = state.and_then(|state| state.waiting.as_ref()).and_then(|waiting| waiting.reason.clone());
+    Err(waiting.unwrap_or_else(|| "not running".to_owned()))
+}

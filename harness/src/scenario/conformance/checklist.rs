@@ -1,0 +1,98 @@
+//! A list of things to look at: all of them are, and all that are wrong are told.
+
+use std::fmt::Debug;
+
+use crate::report::{Finding, Judgement};
+use crate::scenario::Live;
+
+/// Most wrong things that one explanation tells.
+const TOLD: usize = 12;
+
+/// What was looked at and what was wrong.
+pub(super) struct Checklist {
+    name: &'static str,
+    live: Live,
+    looked_at: u32,
+    wrong: Vec<String>,
+    figures: Vec<(&'static str, f64)>,
+}
+
+impl Checklist {
+    pub(super) fn new(name: &'static str, live: Live) -> Self {
+        Self { name, live, looked_at: 0, wrong: Vec::new(), figures: Vec::new() }
+    }
+
+    /// Something that must hold.
+    pub(super) fn holds(&mut self, what: impl AsRef<str>, held: bool) {
+        self.looked_at += 1;
+        if !held {
+            self.wrong(what.as_ref().to_owned());
+        }
+    }
+
+    /// Something that must have a value.
+    pub(super) fn equals<T: PartialEq + Debug>(&mut self, what: impl AsRef<str>, is: &T, wanted: &T) {
+        self.looked_at += 1;
+        if is != wanted {
+            self.wrong(format!("{} is {is:?}, wanted {wanted:?}", what.as_ref()));
+        }
+    }
+
+    /// Something that must have come about.
+    pub(super) fn came_about<T>(&mut self, what: impl AsRef<str>, result: Result<T, String>) -> Option<T> {
+        self.looked_at += 1;
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.wrong(format!("{}: {error}", what.as_ref()));
+                None
+            }
+        }
+    }
+
+    /// Something is wrong.
+    pub(super) fn wrong(&mut self, what: String) {
+        self.live.say(format!("  wrong: {what}"));
+        self.wrong.push(what);
+    }
+
+    pub(super) fn figure(&mut self, name: &'static str, value: f64) {
+        self.figures.push((name, value));
+    }
+
+    pub(super) fn judgement(self) -> Judgement {
+        let outcome = match self.wrong.len() {
+            0 if self.looked_at == 0 => Finding::Inconclusive { reason: "nothing was looked at".to_owned() },
+            0 => Finding::Pass,
+            count => {
+                let more = if count > TOLD { format!("; and {} more", count - TOLD) } else { String::new() };
+                let told = self.wrong[..count.min(TOLD)].join("; ");
+                Finding::Violation { explanation: format!("{told}{more}"), ops: Vec::new() }
+            }
+        };
+        let mut judgement = Judgement::new(self.name, outcome);
+        judgement.figures.insert("looked_at".to_owned(), serde_json::json!(self.looked_at));
+        for (name, value) in self.figures {
+            judgement.figures.insert(name.to_owned(), serde_json::json!(value));
+        }
+        judgement
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_wrong_is_told_and_nothing_looked_at_is_no_pass() {
+        let mut list = Checklist::new("x", Live::quiet());
+        list.equals("the port", &1, &2);
+        list.holds("the label is there", false);
+        list.holds("this one is well", true);
+        let judgement = list.judgement();
+        assert!(judgement.explanation().contains("the port is 1, wanted 2; the label is there"));
+        assert_eq!(judgement.figures["looked_at"], 3);
+        let empty = Checklist::new("x", Live::quiet()).judgement();
+        assert!(matches!(empty.outcome, Finding::Inconclusive { .. }));
+    }
+}

@@ -1,0 +1,43 @@
+//! Where runs happen: the cluster, the folder of the runs, what is kept.
+
+use std::path::PathBuf;
+
+use crate::cluster::{Choice, Cluster, ClusterError};
+use crate::scenario::Live;
+
+/// Where runs happen.
+#[derive(Clone, Debug)]
+pub struct Lab {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Folder of the run directories.
+    pub runs: PathBuf,
+    /// True when the namespace stays after a run that passed, too.
+    pub keep: bool,
+    /// Who hears what is going on.
+    pub live: Live,
+    /// Image of the recording client.
+    pub client_image: String,
+    /// Folder with KubeBlocks' own manifests, if there is one.
+    pub manifests: Option<PathBuf>,
+}
+
+impl Lab {
+    /// A lab in the chosen cluster, with the choices that the environment makes: `ETCD_HARNESS_RUNS`,
+    /// `ETCD_HARNESS_KUBEBLOCKS_EXAMPLES`, `ETCD_HARNESS_WORKLOAD_IMAGE`.
+    ///
+    /// # Errors
+    /// When the cluster cannot be attached to.
+    pub async fn attach(choice: &Choice, live: Live) -> Result<Self, ClusterError> {
+        let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Ok(Self {
+            cluster: Cluster::attach(choice).await?,
+            runs: var("ETCD_HARNESS_RUNS").map_or_else(|| PathBuf::from("runs"), PathBuf::from),
+            keep: false,
+            live,
+            client_image: var("ETCD_HARNESS_WORKLOAD_IMAGE")
+                .unwrap_or_else(|| "etcd-harness/workload:dev".to_owned()),
+            manifests: var("ETCD_HARNESS_KUBEBLOCKS_EXAMPLES").map(PathBuf::from),
+        })
+    }
+}

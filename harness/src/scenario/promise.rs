@@ -1,0 +1,231 @@
+//! What a scenario promises, and its translation into what the checks expect.
+//!
+//! The figures to reach are those of the design. A promise that judges is looser by [`SLACK_MS`]: one sample
+//! on a shared machine of two cores is a proof of brokenness only when it is far out, and `bench failover` judges the
+//! distribution. Wherever possible the limit is on top of what a client that dials all members saw in the same moment.
+
+use std::collections::BTreeMap;
+
+use etcd_history::check::{Expectations, GapBudget, GapWindow, OperationKind};
+use etcd_history::record::{Call, OpId, Road};
+use etcd_history::{History, Outcome, Record, Request};
+use serde::Serialize;
+
+use crate::report::{Finding, Judgement};
+
+/// What a busy machine may add to one sample: a scheduling quantum of each of six processes between a raft leader and a
+/// client's connection, on two cores that also run six kubelets.
+const SLACK_MS: f64 = 250.0;
+
+/// Most proposals that a hand-over may drop: what arrives in the two or three milliseconds of a transfer at the
+/// rates of the recording client, and as much again.
+const DROPPED_MAX: u32 = 4;
+
+/// What a scenario promises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Promise {
+    /// Longest time without an acknowledged write.
+    pub continuity: Continuity,
+    /// True when no write may fail or stay unknown while a fault is on.
+    pub no_failed_write: bool,
+    /// True when the fault takes a member's data: it may come back as another member.
+    pub replaces_member: bool,
+    /// True when so many members are hit that there is no quorum for a while.
+    pub loses_quorum: bool,
+    /// Seconds until every member is ready and labelled again, after healing; 0 for the default.
+    pub whole_again_s: u64,
+}
+
+/// Longest time without an acknowledged write through the leader service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Continuity {
+    /// Only reported: what is broken is the service's own road.
+    #[default]
+    Reported,
+    /// As close to the dial-all client as after the kill of a process: 150 ms.
+    ProcessKilled,
+    /// A planned move: 100 ms.
+    Planned,
+    /// The leader does not answer and does not go away: 300 ms for new connections, 1 s for held ones.
+    LeaderSilent,
+    /// The leader stays: nothing is elected and nothing moves.
+    LeaderStays,
+    /// Elected and labelled, but something on the road needs so many milliseconds more.
+    Within(u32),
+}
+
+impl Promise {
+    /// With this continuity and nothing else.
+    #[must_use]
+    pub fn continuity(continuity: Continuity) -> Self {
+        Self { continuity, ..Self::default() }
+    }
+
+    /// No write may fail.
+    #[must_use]
+    pub fn no_failed_write(mut self) -> Self {
+        self.no_failed_write = true;
+        self
+    }
+
+    /// A member may come back as another one.
+    #[must_use]
+    pub fn replaces_member(mut self) -> Self {
+        self.replaces_member = true;
+        self
+    }
+
+    /// There is no quorum for a while.
+    #[must_use]
+    pub fn loses_quorum(mut self) -> Self {
+        self.loses_quorum = true;
+        self
+    }
+
+    /// Seconds until everything is whole again.
+    #[must_use]
+    pub fn whole_again_within(mut self, seconds: u64) -> Self {
+        self.whole_again_s = seconds;
+        self
+    }
+
+    /// What the checks expect of a run with this promise.
+    #[must_use]
+    pub fn expectations(&self, members: u32, faults: usize) -> Expectations {
+        Expectations {
+            members,
+            faults: u32::try_from(faults).unwrap_or(u32::MAX),
+            gaps: self.budgets(),
+            operations: [
+                OperationKind::Put,
+                OperationKind::Range,
+                OperationKind::SerializableRange,
+                OperationKind::Txn,
+                OperationKind::LeaseGrant,
+                OperationKind::Watch,
+            ]
+            .into(),
+            ..Expectations::default()
+        }
+    }
+
+    fn budgets(&self) -> Vec<GapBudget> {
+        let budget = |road, limit_ms: f64| GapBudget {
+            road,
+            window: GapWindow::EveryFault,
+            limit_ms: limit_ms + SLACK_MS,
+            over_dial_all: true,
+        };
+        let (fresh, held) = match self.continuity {
+            Continuity::Reported => return Vec::new(),
+            Continuity::ProcessKilled => (150.0, 150.0),
+            Continuity::Planned | Continuity::LeaderStays => (100.0, 100.0),
+            Continuity::LeaderSilent => (300.0, 1000.0),
+            Continuity::Within(ms) => (f64::from(ms), f64::from(ms)),
+        };
+        vec![budget(Road::ServiceFresh, fresh), budget(Road::ServiceHeld, held)]
+    }
+}
+
+/// Judges that no write through the leader service failed or stayed unknown between the first fault's begin and the
+/// settling.
+///
+/// A proposal that a leader drops while it hands over is counted apart: etcd refuses it definitely and at once, a client
+/// that may retry loses nothing but a round trip, and no operator can keep raft from doing so. More than
+/// [`DROPPED_MAX`] of them are a hand-over that takes too long.
+pub(super) fn no_failed_write(history: &History) -> Judgement {
+    let mut calls: BTreeMap<OpId, &Call> = BTreeMap::new();
+    let (mut begun, mut over) = (false, false);
+    let (mut judged, mut dropped, mut failed) = (0_u32, 0_u32, Vec::new());
+    for record in &history.records {
+        match record {
+            Record::Phase { name, .. } => {
+                begun |= name == "fault";
+                over |= name == "settle";
+            }
+            Record::Call(call) if begun && !over && through_service(call) => {
+                calls.insert(call.op, call);
+            }
+            Record::Return(end) => {
+                let Some(call) = calls.remove(&end.op) else { continue };
+                judged += 1;
+                match &end.outcome {
+                    Outcome::Ok { .. } => {}
+                    Outcome::Failed { class, .. } if class == "proposal_dropped" => dropped += 1,
+                    Outcome::Failed { class, message } | Outcome::Unknown { class, message } => {
+                        failed.push((call.op, format!("{:?}: {class}: {message}", call.road)));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let outcome = match failed.first() {
+        Some((_, first)) => Finding::Violation {
+            explanation: format!("{} of {judged} writes failed in a planned move; the first: {first}", failed.len()),
+            ops: failed.iter().map(|(op, _)| *op).take(6).collect(),
+        },
+        None if dropped > DROPPED_MAX => Finding::Violation {
+            explanation: format!("{dropped} of {judged} writes were dropped by a leader that handed over"),
+            ops: Vec::new(),
+        },
+        None if judged == 0 => Finding::Inconclusive { reason: "no write was sent".to_owned() },
+        None => Finding::Pass,
+    };
+    let mut judgement = Judgement::new("no_failed_write", outcome);
+    for (name, value) in [("writes", judged), ("dropped_proposals", dropped)] {
+        judgement.figures.insert(name.to_owned(), serde_json::json!(value));
+    }
+    judgement
+}
+
+fn through_service(call: &Call) -> bool {
+    matches!(call.road, Road::ServiceFresh | Road::ServiceHeld) && matches!(call.request, Request::Put { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use etcd_history::record::Return;
+
+    use super::*;
+
+    fn write(op: OpId, outcome: Outcome) -> [Record; 2] {
+        let request = Request::Put { key: "k".into(), value: format!("v{op}"), lease: 0 };
+        let road = Road::ServiceHeld;
+        let call = Call { t: 1, op, client: 1, road, scheduled: 1, request };
+        [Record::Call(call), Record::Return(Return { t: 2, op, outcome })]
+    }
+
+    fn moved(outcome: Outcome) -> Judgement {
+        let phase = |name: &str| Record::Phase { t: 0, name: name.to_owned() };
+        let mut records = vec![phase("fault")];
+        records.extend(write(1, outcome.clone()));
+        records.push(phase("settle"));
+        records.extend(write(2, outcome));
+        no_failed_write(&History { records })
+    }
+
+    #[test]
+    fn a_write_that_fails_in_a_planned_move_is_named() {
+        let unknown = Outcome::Unknown { class: "deadline".into(), message: String::new() };
+        let Finding::Violation { ops, .. } = moved(unknown).outcome else { panic!("it failed") };
+        assert_eq!(ops, [1], "the one after the move is not counted");
+        let dropped = Outcome::Failed { class: "proposal_dropped".into(), message: String::new() };
+        assert_eq!(moved(dropped).outcome, Finding::Pass);
+        let empty = no_failed_write(&History::default());
+        assert!(matches!(empty.outcome, Finding::Inconclusive { .. }));
+    }
+
+    #[test]
+    fn a_budget_is_the_figure_of_the_design_with_the_slack_on_top() {
+        let promise = Promise::continuity(Continuity::LeaderSilent);
+        let expected = promise.expectations(5, 1);
+        assert_eq!((expected.members, expected.faults), (5, 1));
+        let limit = |road| expected.gaps.iter().find(|gap| gap.road == road).map(|gap| gap.limit_ms);
+        assert_eq!(limit(Road::ServiceFresh), Some(300.0 + SLACK_MS));
+        assert_eq!(limit(Road::ServiceHeld), Some(1000.0 + SLACK_MS));
+        assert!(expected.gaps.iter().all(|gap| gap.over_dial_all));
+        assert!(Promise::default().expectations(3, 1).gaps.is_empty());
+    }
+}

@@ -1,0 +1,186 @@
+//! The story of one run: make the cluster, load it, hurt it, heal it, look at what is left, save, judge, report.
+//!
+//! Everything is saved before it is judged, and whatever fails on the way is itself a judgement, so that a run that
+//! broke in the middle still shows how far it came.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use etcd_history::History;
+use etcd_history::check::{self, Expectations};
+use etcd_history::record::Road;
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::deploy::collect_namespace;
+use crate::report::continuity::Acknowledgements;
+use crate::report::judgement::Severity;
+use crate::report::{Finding, Judgement, RunDir, worst};
+use crate::scenario::subject::Subject;
+use crate::scenario::trial::Story;
+use crate::scenario::{Act, Lab, Plan, RunError, conformance, promise};
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Name of the trial.
+    pub trial: String,
+    /// Members of the cluster.
+    pub members: u32,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The first of the worst verdicts, in words; empty for a pass.
+    pub cause: String,
+    /// Longest time in milliseconds without an acknowledged write: through the service on new connections, on held ones,
+    /// and for the client that dials all members.
+    pub gaps_ms: Option<[f64; 3]>,
+    /// Operations that were judged.
+    pub operations: usize,
+    /// Seconds from begin to verdict.
+    pub seconds: f64,
+    /// The run directory.
+    pub dir: PathBuf,
+}
+
+/// What a run has found.
+pub(super) struct Found {
+    pub(super) history: History,
+    pub(super) expectations: Option<Expectations>,
+    pub(super) judgements: Vec<Judgement>,
+}
+
+/// Runs a plan.
+///
+/// # Errors
+/// [`RunError`] when nothing could be run or saved. Everything else is in the verdict.
+pub async fn run(lab: &Lab, plan: &Plan) -> Result<Ended, RunError> {
+    let lab = Lab { live: lab.live.anew(), ..lab.clone() };
+    let started = Timestamp::now();
+    let dir = RunDir::create(&lab.runs, started, &plan.trial(), plan.seed)?;
+    lab.live.say(format!("{}: {}", plan.trial(), plan.scenario.story));
+    save_plan(&dir, plan, started, None)?;
+
+    let subject = Subject::create(&lab.cluster, &plan.trial(), plan.members).await?;
+    lab.live.say(format!("namespace {}", subject.namespace));
+    let mut found = act(&lab, plan, &subject).await;
+
+    lab.live.say("saving");
+    dir.write_history(&found.history)?;
+    save_plan(&dir, plan, started, found.expectations.as_ref())?;
+    if let Err(error) = collect_namespace(&lab.cluster, &subject.namespace, dir.path()).await {
+        lab.live.say(format!("objects and logs are not saved: {error}"));
+    }
+    dir.write_log("harness.log", lab.live.text().as_bytes())?;
+
+    judge(plan, &mut found);
+    dir.write_reports(&found.history, &found.judgements)?;
+    let ended = ended(&lab, plan, &found, &dir);
+    clean_up(&lab, &subject, ended.severity).await;
+    tell(&lab, &ended);
+    Ok(ended)
+}
+
+async fn act(lab: &Lab, plan: &Plan, subject: &Subject) -> Found {
+    match &plan.scenario.act {
+        Act::Faults(trial) => Box::pin(Story::new(lab, plan, subject, trial).tell()).await,
+        Act::Conform => conformance::conform(lab, subject).await,
+        Act::Admission => conformance::admission(lab, subject).await,
+        Act::Manifests => conformance::manifests(lab, subject).await,
+    }
+}
+
+/// Adds what the checks say to what the run itself found.
+fn judge(plan: &Plan, found: &mut Found) {
+    let Some(expectations) = &found.expectations else { return };
+    let verdicts = check::all(&found.history, expectations);
+    found.judgements.extend(verdicts.iter().map(judgement));
+    if plan.scenario.promise.no_failed_write {
+        found.judgements.push(promise::no_failed_write(&found.history));
+    }
+}
+
+/// A check's verdict as it is stored.
+fn judgement(verdict: &check::Verdict) -> Judgement {
+    let outcome = match &verdict.outcome {
+        check::Judgement::Pass => Finding::Pass,
+        check::Judgement::Violation { explanation, ops } => {
+            Finding::Violation { explanation: explanation.clone(), ops: ops.clone() }
+        }
+        check::Judgement::Inconclusive { reason } => Finding::Inconclusive { reason: reason.clone() },
+    };
+    let figures = verdict.figures.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    Judgement { check: verdict.check.to_owned(), outcome, figures }
+}
+
+fn save_plan(
+    dir: &RunDir,
+    plan: &Plan,
+    started: Timestamp,
+    expectations: Option<&Expectations>,
+) -> Result<(), RunError> {
+    let document = json!({
+        "scenario": plan.trial(),
+        "seed": plan.seed,
+        "members": plan.members,
+        "description": plan.scenario.story,
+        "started": started.to_string(),
+        "replay": plan.replay(),
+        "plan": plan.scenario,
+        "expectations": expectations,
+    });
+    Ok(dir.write_plan(&document)?)
+}
+
+fn ended(lab: &Lab, plan: &Plan, found: &Found, dir: &RunDir) -> Ended {
+    let (severity, cause) = worst(&found.judgements);
+    let cause = cause.map(|judgement| format!("{}: {}", judgement.check, judgement.explanation()));
+    let operations =
+        found.history.records.iter().filter(|record| matches!(record, etcd_history::Record::Call(_))).count();
+    let gap = |road| {
+        let longest = Acknowledgements::of(&found.history, road).longest()?;
+        Some(milliseconds(Duration::from_nanos(longest.length().unsigned_abs())))
+    };
+    let gaps_ms = match (gap(Road::ServiceFresh), gap(Road::ServiceHeld), gap(Road::DialAll)) {
+        (Some(fresh), Some(held), Some(all)) => Some([fresh, held, all]),
+        _ => None,
+    };
+    Ended {
+        trial: plan.trial(),
+        members: plan.members,
+        severity,
+        cause: cause.unwrap_or_default(),
+        gaps_ms,
+        operations,
+        seconds: lab.live.seconds(),
+        dir: dir.path().to_owned(),
+    }
+}
+
+async fn clean_up(lab: &Lab, subject: &Subject, severity: Severity) {
+    if lab.keep || severity != Severity::Pass {
+        lab.live.say(format!("namespace {} is kept", subject.namespace));
+        return;
+    }
+    if let Err(error) = subject.delete().await {
+        lab.live.say(format!("namespace {} stays: {error}", subject.namespace));
+    }
+}
+
+fn tell(lab: &Lab, ended: &Ended) {
+    let gaps = ended.gaps_ms.map_or_else(String::new, |[fresh, held, all]| {
+        format!(", longest gap {fresh:.0} ms new, {held:.0} ms held, {all:.0} ms dial-all")
+    });
+    lab.live.say(format!(
+        "{}: {} operations{gaps} - {}",
+        ended.severity.word(),
+        ended.operations,
+        ended.dir.join("report.html").display()
+    ));
+    if !ended.cause.is_empty() {
+        lab.live.say(&ended.cause);
+    }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}

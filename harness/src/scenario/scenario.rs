@@ -1,0 +1,169 @@
+//! A scenario as data: a few lines that read as prose.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::faults::Fault;
+use crate::scenario::Promise;
+
+/// One scenario, before members and seed are chosen.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Scenario {
+    /// Its name, `room::what_happens`.
+    pub name: &'static str,
+    /// What happens and what must come of it, in a sentence or two.
+    pub story: &'static str,
+    /// Member counts that it is run with.
+    pub members: Vec<u32>,
+    /// What is done.
+    pub act: Act,
+    /// What must come of it.
+    pub promise: Promise,
+    /// True when it belongs to the short subset.
+    pub smoke: bool,
+}
+
+/// What is done.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// Faults under load.
+    Faults(Trial),
+    /// Every object, name, port and label that the design names is looked at.
+    Conform,
+    /// Good and bad specs are sent to the API server.
+    Admission,
+    /// KubeBlocks' own manifests are applied unchanged.
+    Manifests,
+}
+
+/// Faults under load.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Trial {
+    /// The load.
+    pub load: Load,
+    /// Quiet time under load before the first fault.
+    pub warm_up: Duration,
+    /// The faults, each injected when the one before has shown its effect; all of them are on until they are healed.
+    pub faults: Vec<Fault>,
+    /// How long the last one is on.
+    pub lasts: Duration,
+    /// True when the cluster must be whole again while the faults are still on.
+    pub recovers_under_fault: bool,
+    /// Time under load after everything is whole again.
+    pub settle: Duration,
+    /// True when every member's data is on a small file system of its own.
+    pub small_volumes: bool,
+}
+
+/// What the recording client does differently from its defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Load {
+    /// True when a held connection is also given up after a deadline. False leaves it to whoever cuts it.
+    pub held_redials_on_deadline: bool,
+    /// True when the history is on disk, so that it outlives the restart of the client's node.
+    pub outlives_node: bool,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self { held_redials_on_deadline: true, outlives_node: false }
+    }
+}
+
+impl Scenario {
+    /// Faults under load, on three members unless said otherwise.
+    #[must_use]
+    pub fn faults(name: &'static str, story: &'static str, faults: impl Into<Vec<Fault>>) -> Self {
+        let trial = Trial {
+            load: Load::default(),
+            warm_up: Duration::from_secs(3),
+            faults: faults.into(),
+            lasts: Duration::from_secs(3),
+            recovers_under_fault: false,
+            settle: Duration::from_secs(3),
+            small_volumes: false,
+        };
+        Self::new(name, story, Act::Faults(trial))
+    }
+
+    /// Something else than faults.
+    #[must_use]
+    pub fn new(name: &'static str, story: &'static str, act: Act) -> Self {
+        Self { name, story, members: vec![3], act, promise: Promise::default(), smoke: false }
+    }
+
+    /// With these member counts.
+    #[must_use]
+    pub fn members(mut self, members: impl Into<Vec<u32>>) -> Self {
+        self.members = members.into();
+        self
+    }
+
+    /// The last fault is on for so many seconds.
+    #[must_use]
+    pub fn lasts(self, seconds: u64) -> Self {
+        self.with(|trial| trial.lasts = Duration::from_secs(seconds))
+    }
+
+    /// The cluster must be whole again while the faults are on.
+    #[must_use]
+    pub fn recovers_under_fault(self) -> Self {
+        self.with(|trial| trial.recovers_under_fault = true)
+    }
+
+    /// A held connection is given up only when it breaks: a deposed leader must cut it.
+    #[must_use]
+    pub fn patient_connections(self) -> Self {
+        self.with(|trial| trial.load.held_redials_on_deadline = false)
+    }
+
+    /// The history outlives the restart of the recording client's node.
+    #[must_use]
+    pub fn outlives_node(self) -> Self {
+        self.with(|trial| trial.load.outlives_node = true)
+    }
+
+    /// Every member's data is on a small file system of its own.
+    #[must_use]
+    pub fn small_volumes(self) -> Self {
+        self.with(|trial| trial.small_volumes = true)
+    }
+
+    /// With this promise.
+    #[must_use]
+    pub fn promise(mut self, promise: Promise) -> Self {
+        self.promise = promise;
+        self
+    }
+
+    /// Part of the short subset.
+    #[must_use]
+    pub fn smoke(mut self) -> Self {
+        self.smoke = true;
+        self
+    }
+
+    /// The room it belongs to: what is before `::`.
+    #[must_use]
+    pub fn room(&self) -> &'static str {
+        self.name.split_once("::").map_or(self.name, |(room, _)| room)
+    }
+
+    /// The faults; none for scenarios without load.
+    #[must_use]
+    pub fn all_faults(&self) -> &[Fault] {
+        match &self.act {
+            Act::Faults(trial) => &trial.faults,
+            _ => &[],
+        }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Trial)) -> Self {
+        if let Act::Faults(trial) = &mut self.act {
+            change(trial);
+        }
+        self
+    }
+}

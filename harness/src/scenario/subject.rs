@@ -1,0 +1,202 @@
+//! The etcd cluster of a run: a namespace of its own and one Cluster object in it, written as a user writes it.
+
+use std::time::Duration;
+
+use etcd_operator_api::labels;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DynamicObject, ListParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Client, ResourceExt};
+
+use crate::cluster::Cluster;
+use crate::deploy::{EtcdCluster, TempNamespace};
+use crate::scenario::RunError;
+use crate::timeouts;
+use crate::wait::{Poll, wait_until};
+
+/// Name of the Cluster object; not the product's, so that nobody takes one for the other.
+pub(super) const CLUSTER: &str = "quartz";
+/// Name of its component.
+pub(super) const COMPONENT: &str = "etcd";
+/// Who applies the harness's objects.
+pub(super) const MANAGER: &str = "etcd-harness";
+
+/// The etcd cluster of a run.
+#[derive(Clone)]
+pub(super) struct Subject {
+    pub(super) kube: Client,
+    pub(super) namespace: String,
+    pub(super) members: u32,
+    temporary: TempNamespace,
+}
+
+/// A member's pod, as far as a run cares.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Seat {
+    pub(super) pod: String,
+    pub(super) uid: String,
+    pub(super) node: String,
+}
+
+impl Subject {
+    /// Makes the namespace.
+    pub(super) async fn create(cluster: &Cluster, trial: &str, members: u32) -> Result<Self, RunError> {
+        let words = trial.split("::").skip(1).collect::<Vec<_>>().join("-");
+        let temporary = TempNamespace::create(&cluster.kube, &words).await?;
+        Ok(Self { kube: cluster.kube.clone(), namespace: temporary.name.clone(), members, temporary })
+    }
+
+    /// The Cluster as the run writes it; `small` names a storage class of small volumes.
+    pub(super) fn etcd(&self, small: Option<&str>) -> EtcdCluster {
+        let etcd = EtcdCluster::new(&self.namespace, CLUSTER, self.members);
+        match small {
+            Some(class) => etcd.storage(class, "48Mi"),
+            None => etcd,
+        }
+    }
+
+    /// The Cluster objects of the namespace.
+    pub(super) fn clusters(&self) -> Api<DynamicObject> {
+        Api::namespaced_with(self.kube.clone(), &self.namespace, &cluster_resource())
+    }
+
+    /// Applies the Cluster object.
+    pub(super) async fn apply(&self, small: Option<&str>) -> Result<(), RunError> {
+        Ok(self.etcd(small).apply(&self.kube).await?)
+    }
+
+    /// Pods of the members.
+    pub(super) async fn pods(&self) -> Result<Vec<Pod>, String> {
+        let api: Api<Pod> = Api::namespaced(self.kube.clone(), &self.namespace);
+        let params = ListParams::default().labels(&pod_selector());
+        match tokio::time::timeout(timeouts::API_CALL, api.list(&params)).await {
+            Ok(Ok(listed)) => Ok(listed.items),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the API server does not answer".to_owned()),
+        }
+    }
+
+    /// Where every member sits now.
+    pub(super) async fn seats(&self) -> Vec<Seat> {
+        let pods = self.pods().await.unwrap_or_default();
+        let seat = |pod: &Pod| Seat {
+            pod: pod.name_any(),
+            uid: pod.uid().unwrap_or_default(),
+            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
+        };
+        pods.iter().map(seat).collect()
+    }
+
+    /// Waits until all members are ready and labelled, one of them as leader, and the Cluster says that it runs.
+    pub(super) async fn wait_whole(&self, limit: Duration) -> Result<(), RunError> {
+        let what = format!("{} members ready, one leader, Cluster Running", self.members);
+        wait_until(what, limit, async || {
+            let pods = match self.pods().await {
+                Ok(pods) => pods,
+                Err(error) => return Poll::NotYet::<(), String>(error),
+            };
+            if let Err(status) = whole(&pods, self.members) {
+                return Poll::NotYet(status);
+            }
+            match self.clusters().get(CLUSTER).await {
+                Ok(cluster) => match cluster.data["status"]["phase"].as_str() {
+                    Some("Running") => Poll::Ready(()),
+                    phase => Poll::NotYet(format!("all pods are well, the Cluster's phase is {phase:?}")),
+                },
+                Err(error) => Poll::NotYet(error.to_string()),
+            }
+        })
+        .await
+        .map_err(|error| RunError::Wait(error.to_string()))
+    }
+
+    /// Deletes the namespace and does not wait: the next run has a namespace of its own.
+    pub(super) async fn delete(&self) -> Result<(), RunError> {
+        // The Cluster first: its finalizer is the operator's business and the namespace's end must not race it.
+        self.etcd(None).delete(&self.kube).await?;
+        Ok(self.temporary.delete().await?)
+    }
+
+    /// Names of the members' pods.
+    pub(super) fn pod_names(&self) -> Vec<String> {
+        (0..self.members).map(|ordinal| format!("{CLUSTER}-{COMPONENT}-{ordinal}")).collect()
+    }
+
+    /// Name of the leader service.
+    pub(super) fn leader_service() -> String {
+        format!("{CLUSTER}-{COMPONENT}")
+    }
+
+    /// `host:port` of the leader service, with the root's dot: no search list, one question a lookup.
+    pub(super) fn service_address(&self) -> String {
+        format!("{}.{}.svc.cluster.local.:2379", Self::leader_service(), self.namespace)
+    }
+
+    /// `host:port` of a member.
+    pub(super) fn member_address(&self, pod: &str) -> String {
+        format!("{pod}.{CLUSTER}-{COMPONENT}-headless.{}.svc.cluster.local.:2379", self.namespace)
+    }
+}
+
+/// Label selector of the members' pods.
+pub(super) fn pod_selector() -> String {
+    format!("{}={CLUSTER},{}={COMPONENT}", labels::INSTANCE, labels::COMPONENT_NAME)
+}
+
+/// The Cluster kind, as any user's client sees it.
+pub(super) fn cluster_resource() -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk("apps.kubeblocks.io", "v1", "Cluster"))
+}
+
+/// Says what is missing until all members are ready and labelled.
+fn whole(pods: &[Pod], members: u32) -> Result<(), String> {
+    let role = |pod: &Pod| pod.labels().get(labels::ROLE).cloned();
+    let ready = |pod: &&Pod| {
+        let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+        pod.metadata.deletion_timestamp.is_none()
+            && conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
+    };
+    let count = pods.iter().filter(ready).count();
+    let with = |name: &str| pods.iter().filter(|pod| role(pod).as_deref() == Some(name)).count();
+    let (leaders, followers) = (with("leader"), with("follower"));
+    let wanted = members as usize;
+    if (pods.len(), count, leaders, followers) == (wanted, wanted, 1, wanted - 1) {
+        return Ok(());
+    }
+    let without: Vec<String> = pods.iter().filter(|pod| !ready(pod)).map(ResourceExt::name_any).collect();
+    Err(format!(
+        "{} of {wanted} pods, {count} ready, {leaders} leader, {followers} follower; not ready: [{}]",
+        pods.len(),
+        without.join(", ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(name: &str, role: Option<&str>, ready: bool) -> Pod {
+        let mut object = json!({
+            "metadata": {"name": name, "labels": {}},
+            "status": {"conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}]},
+        });
+        if let Some(role) = role {
+            object["metadata"]["labels"][labels::ROLE] = json!(role);
+        }
+        serde_json::from_value(object).expect("a pod")
+    }
+
+    #[test]
+    fn whole_is_all_ready_and_one_leader() {
+        let mut pods =
+            vec![pod("a", Some("leader"), true), pod("b", Some("follower"), true), pod("c", Some("follower"), true)];
+        assert_eq!(whole(&pods, 3), Ok(()));
+        assert!(whole(&pods, 5).is_err());
+        pods[1] = pod("b", Some("leader"), true);
+        assert!(whole(&pods, 3).expect_err("two leaders").contains("2 leader"));
+        pods[1] = pod("b", Some("follower"), false);
+        assert!(whole(&pods, 3).expect_err("not ready").contains("[b]"));
+    }
+}

@@ -1,0 +1,341 @@
+//! Faults under load, phase by phase: warm up, fault, heal, settle, final.
+//!
+//! Whatever fails becomes a judgement and the story goes on to its end as far as it can: faults are healed and the
+//! history is fetched in any case.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use etcd_history::check::Expectations;
+use etcd_history::record::{FaultRecord, FaultStep, Nanos};
+use etcd_history::{History, Record};
+
+use crate::faults::{Active, Evidence, Fault, FaultContext, FaultError, inject};
+use crate::observe::{self, Observer};
+use crate::report::{Finding, Judgement};
+use crate::scenario::client::{ClientPlan, RecordingClient};
+use crate::scenario::merge::merge;
+use crate::scenario::runner::Found;
+use crate::scenario::scenario::Trial;
+use crate::scenario::subject::{self, Seat, Subject};
+use crate::scenario::{Lab, Plan, RunError};
+use crate::timeouts;
+use crate::wait::pause;
+
+/// Seconds until everything is whole again where the scenario says nothing.
+const WHOLE_AGAIN_S: u64 = 60;
+
+/// One run of a trial.
+pub(super) struct Story<'a> {
+    lab: &'a Lab,
+    plan: &'a Plan,
+    subject: &'a Subject,
+    trial: &'a Trial,
+    offset: Nanos,
+    told: Vec<Record>,
+    judgements: Vec<Judgement>,
+    expectations: Expectations,
+}
+
+/// What runs beside the story.
+struct Stage {
+    client: RecordingClient,
+    observer: Observer,
+    lines: tokio::task::JoinHandle<()>,
+}
+
+impl<'a> Story<'a> {
+    pub(super) fn new(lab: &'a Lab, plan: &'a Plan, subject: &'a Subject, trial: &'a Trial) -> Self {
+        let expectations = plan.scenario.promise.expectations(plan.members, trial.faults.len());
+        Self {
+            lab,
+            plan,
+            subject,
+            trial,
+            offset: 0,
+            told: Vec::new(),
+            judgements: Vec::new(),
+            expectations,
+        }
+    }
+
+    /// The whole story.
+    pub(super) async fn tell(mut self) -> Found {
+        let stage = match self.set_up().await {
+            Ok(stage) => stage,
+            Err(error) => {
+                self.judge("set_up", Err(&error));
+                return self.found(History::default());
+            }
+        };
+        self.phase("warm_up");
+        pause(self.trial.warm_up).await;
+        let context = FaultContext::new(&self.lab.cluster, &self.subject.namespace, subject::CLUSTER)
+            .await
+            .with_seed(self.plan.seed);
+        context.look().await;
+        self.phase("fault");
+        let active = self.hurt(&context).await;
+        self.phase("heal");
+        self.heal(active).await;
+        self.recover().await;
+        self.phase("settle");
+        pause(self.trial.settle).await;
+        self.phase("final");
+        let history = self.finish(stage).await;
+        self.found(history)
+    }
+
+    /// Cluster and client come up side by side.
+    async fn set_up(&mut self) -> Result<Stage, RunError> {
+        let (lab, subject) = (self.lab, self.subject);
+        let client_plan = ClientPlan {
+            image: &lab.client_image,
+            seed: self.plan.seed,
+            load: self.trial.load,
+            on_control_plane: !lab.cluster.control_planes().is_empty(),
+        };
+        let storage = if self.trial.small_volumes { Some(self.small_volumes().await?) } else { None };
+        let watched = observe::Subject {
+            namespace: subject.namespace.clone(),
+            pods: subject::pod_selector(),
+            service: Subject::leader_service(),
+        };
+        let observer = Observer::start(&lab.cluster.kube, &watched, self.offset);
+        let begin = lab.live.seconds();
+        let client = async {
+            let client = RecordingClient::create(subject, &client_plan).await?;
+            client.wait_running(timeouts::CLUSTER_RUNNING).await?;
+            Ok::<_, RunError>(client)
+        };
+        let cluster = async {
+            subject.apply(storage.as_deref()).await?;
+            subject.wait_whole(timeouts::CLUSTER_RUNNING).await
+        };
+        let (client, cluster) = tokio::join!(client, cluster);
+        cluster?;
+        let client = client?;
+        let took = lab.live.seconds() - begin;
+        lab.live.say(format!("{} members ready after {took:.1} s", self.plan.members));
+        self.judgements.push(figure("created", "ready_s", took));
+        self.offset = client.start().await?;
+        let lines = tokio::spawn(client.clone().tell(lab.live.clone()));
+        Ok(Stage { client, observer, lines })
+    }
+
+    /// A storage class whose volumes are small file systems of their own.
+    async fn small_volumes(&self) -> Result<String, RunError> {
+        crate::faults::small_volume::prepare(&self.lab.cluster)
+            .await
+            .map_err(|error| RunError::api("prepare small volumes", &error))
+    }
+
+    /// Injects one fault after the other; gives those that are on.
+    async fn hurt(&mut self, context: &FaultContext) -> Vec<(u32, Active)> {
+        let mut on = Vec::new();
+        for (number, fault) in (0..).zip(&self.trial.faults) {
+            match self.hurt_once(context, number, fault).await {
+                Ok(active) => on.push((number, active)),
+                Err(error) => {
+                    let reason = error.to_string();
+                    self.lab.live.say(&reason);
+                    self.judgements.push(Judgement::new("faults", Finding::Inconclusive { reason }));
+                    break;
+                }
+            }
+        }
+        pause(self.trial.lasts).await;
+        if self.trial.recovers_under_fault {
+            let limit = Duration::from_secs(self.plan.scenario.promise.whole_again_s);
+            let whole = self.subject.wait_whole(limit).await;
+            self.judge("recovery_under_fault", whole.as_ref().map(|()| ()));
+        }
+        on
+    }
+
+    async fn hurt_once(&mut self, context: &FaultContext, number: u32, fault: &Fault) -> Result<Active, FaultError> {
+        self.lab.live.say(format!("fault {number}: {fault}"));
+        let seats = self.subject.seats();
+        let seats = if matches!(fault, Fault::ControlPlane { .. }) { Vec::new() } else { seats.await };
+        let begun = self.now();
+        let active = inject(context, fault).await;
+        let injected = self.now();
+        let targets = active.as_ref().map(|active| active.targets.join(", ")).unwrap_or_default();
+        let note = |t, step, evidence| fault_record((t, number), fault, &targets, step, evidence);
+        self.told.push(note(begun, FaultStep::Injecting, Evidence::new()));
+        let mut active = active?;
+        self.excuse(fault, &active.targets, &seats);
+        self.told.push(note(injected, FaultStep::Injected, active.evidence.clone()));
+        match active.effect().await {
+            Ok(evidence) => {
+                self.lab.live.say(format!("  on {targets}: {evidence}"));
+                self.told.push(note(self.now(), FaultStep::Effective, evidence));
+            }
+            Err(error) => {
+                let evidence = Evidence::new().with("error", &error);
+                self.told.push(note(self.now(), FaultStep::Ineffective, evidence));
+                let reason = error.to_string();
+                self.lab.live.say(&reason);
+                self.judgements.push(Judgement::new("faults", Finding::Inconclusive { reason }));
+            }
+        }
+        Ok(active)
+    }
+
+    /// Heals in reverse order and looks for what is left.
+    async fn heal(&mut self, active: Vec<(u32, Active)>) {
+        for (number, mut active) in active.into_iter().rev() {
+            let fault = active.fault.clone();
+            let targets = active.targets.join(", ");
+            let note = |t, step, evidence| fault_record((t, number), &fault, &targets, step, evidence);
+            self.told.push(note(self.now(), FaultStep::Healing, Evidence::new()));
+            let healed = active.heal().await;
+            let at = self.now();
+            let left = match &healed {
+                Ok(_) => active.residue().await,
+                Err(error) => Ok(Some(error.to_string())),
+            };
+            match left {
+                Ok(None) => self.told.push(note(at, FaultStep::Healed, healed.unwrap_or_default())),
+                Ok(Some(left)) => {
+                    self.told.push(note(at, FaultStep::Residue, Evidence::new().with("left", &left)));
+                    let reason = format!("something of `{fault}` is left: {left}");
+                    self.judgements.push(Judgement::new("faults", Finding::Inconclusive { reason }));
+                }
+                Err(error) => {
+                    let reason = format!("it is not known what is left of `{fault}`: {error}");
+                    self.told.push(note(at, FaultStep::Residue, Evidence::new().with("error", &error)));
+                    self.judgements.push(Judgement::new("faults", Finding::Inconclusive { reason }));
+                }
+            }
+        }
+        self.lab.live.say("healed");
+    }
+
+    /// All members ready and labelled again.
+    async fn recover(&mut self) {
+        let seconds = match self.plan.scenario.promise.whole_again_s {
+            0 => WHOLE_AGAIN_S,
+            seconds => seconds,
+        };
+        let begin = self.lab.live.seconds();
+        let whole = self.subject.wait_whole(Duration::from_secs(seconds)).await;
+        let took = self.lab.live.seconds() - begin;
+        self.lab.live.say(format!("whole again after {took:.1} s"));
+        self.judge("recovery", whole.as_ref().map(|()| ()));
+        self.judgements.push(figure("recovery_time", "whole_again_s", took));
+    }
+
+    /// Stops the traffic, lets the client read what is left, fetches the history.
+    async fn finish(&mut self, stage: Stage) -> History {
+        let stopped = stage.client.stop().await;
+        self.judge("stop", stopped.as_ref().map(|()| ()));
+        let summary = stage.client.finish().await;
+        if let Ok(summary) = &summary {
+            self.lab.live.say(format!("final: {summary}"));
+            if summary["unread"].as_array().is_some_and(|unread| !unread.is_empty()) {
+                let explanation = format!("not every member could be read at the end: {}", summary["unread"]);
+                self.judgements.push(Judgement::new("final", Finding::Violation { explanation, ops: vec![] }));
+            }
+        }
+        self.judge("final", summary.as_ref().map(|_| ()));
+        stage.lines.abort();
+        let client = stage.client.history().await;
+        self.judge("history", client.as_ref().map(|_| ()));
+        let seen = stage.observer.finish().await;
+        merge(client.unwrap_or_default(), seen, std::mem::take(&mut self.told))
+    }
+
+    /// What a fault itself has done is not the operator's doing.
+    fn excuse(&mut self, fault: &Fault, targets: &[String], seats: &[Seat]) {
+        let hit = hit(targets, seats);
+        if matches!(
+            fault,
+            Fault::DeletePod { .. } | Fault::LoseData { .. } | Fault::KillNode { .. } | Fault::RestartNode { .. }
+        ) {
+            self.expectations.deleted_by_faults.extend(hit.iter().map(|seat| seat.uid.clone()));
+        }
+        if self.plan.scenario.promise.replaces_member {
+            self.expectations.replaced_members.extend(hit.iter().map(|seat| seat.pod.clone()));
+        }
+    }
+
+    fn judge(&mut self, check: &str, result: Result<(), &RunError>) {
+        if let Err(error) = result {
+            self.lab.live.say(format!("{check}: {error}"));
+            let explanation = error.to_string();
+            self.judgements.push(Judgement::new(check, Finding::Violation { explanation, ops: vec![] }));
+        }
+    }
+
+    fn phase(&mut self, name: &str) {
+        self.lab.live.say(format!("phase {name}"));
+        self.told.push(Record::Phase { t: self.now(), name: name.to_owned() });
+    }
+
+    fn now(&self) -> Nanos {
+        observe::now(self.offset)
+    }
+
+    fn found(self, history: History) -> Found {
+        let judged = !history.records.is_empty();
+        let expectations = judged.then_some(self.expectations);
+        Found { history, expectations, judgements: self.judgements }
+    }
+}
+
+/// Members that are named by a fault's targets, or sit on a node that is.
+fn hit(targets: &[String], seats: &[Seat]) -> BTreeSet<Seat> {
+    let names = |target: &String, name: &str| {
+        target.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))).any(|word| word == name)
+    };
+    let meant = |seat: &&Seat| {
+        targets.iter().any(|target| match target.starts_with("pod") {
+            true => names(target, &seat.pod),
+            false => names(target, &seat.node),
+        })
+    };
+    seats.iter().filter(meant).cloned().collect()
+}
+
+fn fault_record(
+    (t, number): (Nanos, u32),
+    fault: &Fault,
+    target: &str,
+    step: FaultStep,
+    evidence: Evidence,
+) -> Record {
+    Record::Fault(FaultRecord {
+        t,
+        fault: number,
+        name: fault.name().to_owned(),
+        target: target.to_owned(),
+        step,
+        evidence: evidence.into_map(),
+    })
+}
+
+/// A judgement that is only a figure.
+fn figure(check: &str, name: &str, value: f64) -> Judgement {
+    let mut judgement = Judgement::new(check, Finding::Pass);
+    judgement.figures.insert(name.to_owned(), serde_json::json!(value));
+    judgement
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_is_hit_hits_the_members_on_it() {
+        let seat = |pod: &str, node: &str| Seat { pod: pod.into(), uid: format!("uid-{pod}"), node: node.into() };
+        let seats = [seat("q-etcd-0", "n-worker"), seat("q-etcd-1", "n-worker2"), seat("q-etcd-10", "n-worker3")];
+        let pods = |targets: &[&str]| -> Vec<String> {
+            let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
+            hit(&targets, &seats).into_iter().map(|seat| seat.pod).collect()
+        };
+        assert_eq!(pods(&["pod/q-etcd-1 (node n-worker2)"]), ["q-etcd-1"]);
+        assert_eq!(pods(&["node/n-worker"]), ["q-etcd-0"]);
+        assert_eq!(pods(&["node/n-worker", "node/n-worker3"]), ["q-etcd-0", "q-etcd-10"]);
+    }
+}
