@@ -88,9 +88,9 @@ mod tests {
     #[test]
     fn only_clusters_are_taken_from_a_file() {
         let text = "apiVersion: v1\nkind: ConfigMap\n---\napiVersion: apps.kubeblocks.io/v1\nkind: Cluster\n\
-                    metadata:\n  name: c\n  namespace: n\n";
+                    metadata:\n  name: c\n  namespace: demo\n";
         let clusters = parse(text).expect("documents");
         assert_eq!(clusters.len(), 1);
-        assert_eq!(clusters[0]["metadata"]["namespace"], "n");
+        assert_eq!(clusters[0]["metadata"]["namespace"], "demo");
     }
 }
