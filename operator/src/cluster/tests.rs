@@ -1,1 +1,239 @@
-//! Tests.
+//! From a user's manifest to objects, with the definitions that deploy/ ships.
+
+use etcd_operator_api::condition::{self, ConditionType};
+use etcd_operator_api::{
+    Cluster, ClusterPhase, Component, ComponentDefinition, ComponentVersion, TerminationPolicy,
+    labels,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::observe::Observed;
+use super::plan::{Plan, plan};
+use super::status::{Outcome, status};
+
+const DEFINITION: &str = include_str!("../../../deploy/40-componentdefinition.yaml");
+const VERSION: &str = include_str!("../../../deploy/41-componentversion.yaml");
+
+/// As KubeBlocks' users write it: a prefix as definition, an empty storage class, fields that are off.
+const MANIFEST: &str = r#"
+apiVersion: apps.kubeblocks.io/v1
+kind: Cluster
+metadata: {name: ledger, namespace: books, uid: u-1, generation: 4}
+spec:
+  terminationPolicy: Delete
+  componentSpecs:
+  - name: store
+    componentDef: etcd
+    serviceVersion: 3.6.1
+    disableExporter: false
+    replicas: 3
+    tls: false
+    systemAccounts: []
+    resources:
+      limits: {cpu: "0.5", memory: 0.5Gi}
+    volumeClaimTemplates:
+    - name: data
+      spec:
+        storageClassName: ""
+        accessModes: [ReadWriteOnce]
+        resources: {requests: {storage: 20Gi}}
+  services:
+  - name: outside
+    roleSelector: leader
+    componentSelector: store
+    spec: {type: NodePort, ports: [{port: 2379}]}
+"#;
+
+fn manifest() -> Cluster {
+    serde_saphyr::from_str(MANIFEST).expect("manifest")
+}
+
+fn shipped() -> Observed {
+    let definition: ComponentDefinition = serde_saphyr::from_str(DEFINITION).expect("definition");
+    let version: ComponentVersion = serde_saphyr::from_str(VERSION).expect("version");
+    Observed {
+        definitions: vec![definition],
+        versions: vec![version],
+        ..Observed::default()
+    }
+}
+
+fn planned(cluster: &Cluster) -> Plan {
+    plan(cluster, &shipped()).expect("plan")
+}
+
+fn refused(cluster: &Cluster) -> String {
+    plan(cluster, &shipped())
+        .expect_err("must be refused")
+        .to_string()
+}
+
+fn now() -> Time {
+    Time(Timestamp::from_second(1_000).expect("in range"))
+}
+
+#[test]
+fn a_manifest_becomes_a_component_with_what_was_resolved() {
+    let plan = planned(&manifest());
+    let component = &plan.components[0];
+    assert_eq!(component.name_any(), "ledger-store");
+    assert_eq!(component.spec.comp_def, "etcd-3-0.1.0");
+    assert_eq!(component.spec.service_version.as_deref(), Some("3.6.1"));
+    assert_eq!(component.labels()[labels::COMPONENT_NAME], "store");
+    assert_eq!(component.labels()[labels::COMPONENT], "etcd-3-0.1.0");
+    assert_eq!(component.annotations()[labels::GENERATION], "4");
+    assert_eq!(component.annotations()[labels::CLUSTER_UID], "u-1");
+    assert_eq!(component.owner_references()[0].uid, "u-1");
+    assert_eq!(component.finalizers(), [labels::COMPONENT_FINALIZER]);
+    assert_eq!(plan.resolutions[0].component_def, "etcd-3-0.1.0");
+}
+
+#[test]
+fn a_cluster_service_selects_the_role_in_the_component() {
+    let plan = planned(&manifest());
+    let service = &plan.services[0];
+    assert_eq!(service.name_any(), "ledger-outside");
+    let spec = service.spec.as_ref().expect("spec");
+    assert_eq!(spec.type_.as_deref(), Some("NodePort"));
+    let selector = spec.selector.as_ref().expect("selector");
+    assert_eq!(selector[labels::ROLE], "leader");
+    assert_eq!(selector[labels::COMPONENT_NAME], "store");
+    assert_eq!(selector[labels::INSTANCE], "ledger");
+}
+
+#[test]
+fn what_cannot_be_carried_out_names_its_field() {
+    let mut unknown = manifest();
+    unknown.spec.component_specs[0].component_def = Some("mysql".into());
+    assert!(refused(&unknown).starts_with("spec.componentSpecs[store].componentDef \"mysql\""));
+    let mut version = manifest();
+    version.spec.component_specs[0].service_version = Some("2.0.0".into());
+    assert!(refused(&version).contains("serviceVersion \"2.0.0\" is not offered"));
+    assert!(refused(&version).contains("3.6.16"));
+    let mut long = manifest();
+    long.metadata.name = Some("l".repeat(55));
+    assert!(refused(&long).contains("metadata.name"));
+    let mut none = manifest();
+    none.spec.component_specs[0].component_def = None;
+    assert!(refused(&none).contains("componentDef is empty"));
+    let mut selector = manifest();
+    selector.spec.services[0].component_selector = Some("other".into());
+    assert!(refused(&selector).contains("spec.services[outside].componentSelector"));
+    let mut twice = manifest();
+    twice.spec.services[0].service_name = Some("store".into());
+    assert!(refused(&twice).contains("would be named \"ledger-store\""));
+}
+
+#[test]
+fn without_a_version_the_definitions_own_is_taken() {
+    let mut cluster = manifest();
+    cluster.spec.component_specs[0].service_version = None;
+    assert_eq!(planned(&cluster).resolutions[0].service_version, "3.6.16");
+}
+
+#[test]
+fn planning_again_from_what_was_recorded_changes_nothing() {
+    let mut cluster = manifest();
+    let first = planned(&cluster);
+    cluster.spec.component_specs[0].component_def =
+        Some(first.resolutions[0].component_def.clone());
+    let observed = Observed {
+        components: first.components.clone(),
+        services: first.services.clone(),
+        ..shipped()
+    };
+    let second = plan(&cluster, &observed).expect("plan");
+    assert_eq!(second.components, first.components);
+    assert_eq!(second.services, first.services);
+    assert!(second.obsolete_components.is_empty() && second.obsolete_services.is_empty());
+}
+
+#[test]
+fn what_is_no_longer_wanted_goes() {
+    let mut cluster = manifest();
+    let first = planned(&cluster);
+    let observed = Observed {
+        services: first.services,
+        ..shipped()
+    };
+    cluster.spec.services.clear();
+    let second = plan(&cluster, &observed).expect("plan");
+    assert_eq!(second.obsolete_services[0].name_any(), "ledger-outside");
+}
+
+/// The planned component, as if it ran.
+fn running() -> Component {
+    let mut component = planned(&manifest()).components.remove(0);
+    component.metadata.generation = Some(1);
+    component.status = Some(
+        serde_saphyr::from_str(
+            r#"
+observedGeneration: 1
+phase: Running
+conditions:
+- {type: Available, status: "True", reason: Available, message: "", lastTransitionTime: "2026-01-01T00:00:00Z"}
+"#,
+        )
+        .expect("status"),
+    );
+    component
+}
+
+#[test]
+fn a_running_component_makes_a_ready_cluster_and_its_status_is_a_fixpoint() {
+    let mut cluster = manifest();
+    let first = status(&cluster, &[running()], &Outcome::Applied, &now());
+    assert_eq!(first.phase, Some(ClusterPhase::Running));
+    assert!(condition::holds(&first.conditions, ConditionType::Ready));
+    assert!(condition::holds(
+        &first.conditions,
+        ConditionType::Available
+    ));
+    assert!(first.components["store"].up_to_date);
+    cluster.status = Some(first.clone());
+    let later = Time(Timestamp::from_second(2_000).expect("in range"));
+    assert_eq!(
+        status(&cluster, &[running()], &Outcome::Applied, &later),
+        first
+    );
+}
+
+#[test]
+fn a_refused_spec_shows_in_conditions_and_leaves_running_members_running() {
+    let outcome = Outcome::Refused("spec.x is wrong".into());
+    let seen = status(&manifest(), &[running()], &outcome, &now());
+    assert_eq!(seen.phase, Some(ClusterPhase::Running));
+    let started =
+        condition::find(&seen.conditions, ConditionType::ProvisioningStarted).expect("condition");
+    assert_eq!(
+        (started.status.as_str(), started.reason.as_str()),
+        ("False", "PreCheckFailed")
+    );
+    assert_eq!(seen.message.as_deref(), Some("spec.x is wrong"));
+    let nothing = status(&manifest(), &[], &outcome, &now());
+    assert_eq!(nothing.phase, Some(ClusterPhase::Failed));
+}
+
+#[test]
+fn a_component_that_has_not_seen_its_spec_is_not_running_by_it() {
+    let mut component = running();
+    component.metadata.generation = Some(2);
+    let seen = status(&manifest(), &[component], &Outcome::Applied, &now());
+    assert_eq!(seen.phase, Some(ClusterPhase::Updating));
+    assert!(!condition::holds(&seen.conditions, ConditionType::Ready));
+}
+
+#[test]
+fn deletion_is_told_and_held_back_only_by_its_policy() {
+    let mut cluster = manifest();
+    cluster.metadata.deletion_timestamp = Some(now());
+    let going = status(&cluster, &[running()], &Outcome::Applied, &now());
+    assert_eq!(going.phase, Some(ClusterPhase::Deleting));
+    cluster.spec.termination_policy = TerminationPolicy::DoNotTerminate;
+    let held = status(&cluster, &[running()], &Outcome::Applied, &now());
+    assert_eq!(held.phase, Some(ClusterPhase::Running));
+    let told = condition::find(&held.conditions, ConditionType::Terminating).expect("condition");
+    assert_eq!(told.reason, "TerminationRefused");
+}

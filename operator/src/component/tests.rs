@@ -1,1 +1,456 @@
-//! Tests.
+//! From a Component to its children, with the definitions that deploy/ ships, and its phase by a table.
+
+use etcd_operator_api::condition::{self, ConditionType};
+use etcd_operator_api::volume::Retention;
+use etcd_operator_api::{
+    Component, ComponentDefinition, ComponentPhase, ComponentVersion, InstanceSet, labels,
+};
+use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec};
+use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::observe::Observed;
+use super::plan::{Plan, plan};
+use super::status::{Outcome, status};
+
+const DEFINITION: &str = include_str!("../../../deploy/40-componentdefinition.yaml");
+const VERSION: &str = include_str!("../../../deploy/41-componentversion.yaml");
+
+const COMPONENT: &str = r#"
+metadata:
+  name: ledger-store
+  namespace: books
+  uid: u-2
+  generation: 7
+  labels:
+    app.kubernetes.io/managed-by: kubeblocks
+    app.kubernetes.io/instance: ledger
+    apps.kubeblocks.io/component-name: store
+  annotations: {apps.kubeblocks.io/cluster-uid: u-1}
+spec:
+  compDef: etcd-3-0.1.0
+  serviceVersion: 3.6.1
+  replicas: 3
+  env: [{name: GOMAXPROCS, value: "2"}]
+  annotations: {kubeblocks.io/restart: now}
+  resources: {limits: {cpu: "0.5", memory: 0.5Gi}}
+  volumeClaimTemplates:
+  - name: data
+    spec: {storageClassName: "", resources: {requests: {storage: 20Gi}}}
+"#;
+
+fn component() -> Component {
+    serde_saphyr::from_str(COMPONENT).expect("component")
+}
+
+fn shipped() -> Observed {
+    let definition: ComponentDefinition = serde_saphyr::from_str(DEFINITION).expect("definition");
+    let version: ComponentVersion = serde_saphyr::from_str(VERSION).expect("version");
+    let class: StorageClass = serde_saphyr::from_str(
+        r#"
+metadata: {name: local, annotations: {storageclass.kubernetes.io/is-default-class: "true"}}
+provisioner: p
+"#,
+    )
+    .expect("storage class");
+    Observed {
+        definition: Some(definition),
+        versions: vec![version],
+        storage_classes: vec![class],
+        ..Observed::default()
+    }
+}
+
+fn planned(component: &Component) -> Plan {
+    plan(component, &shipped(), "cluster.local").expect("plan")
+}
+
+fn refused(component: &Component, observed: &Observed) -> String {
+    plan(component, observed, "cluster.local")
+        .expect_err("must be refused")
+        .to_string()
+}
+
+fn pod(plan: &Plan) -> (PodTemplateSpec, PodSpec) {
+    let template: PodTemplateSpec = plan
+        .instance_set
+        .spec
+        .template
+        .parse("template")
+        .expect("template");
+    let spec = template.spec.clone().expect("pod spec");
+    (template, spec)
+}
+
+fn container<'a>(spec: &'a PodSpec, name: &str) -> &'a Container {
+    spec.containers
+        .iter()
+        .find(|c| c.name == name)
+        .expect("container")
+}
+
+#[test]
+fn pods_have_the_three_containers_with_their_images_and_ports() {
+    let plan = planned(&component());
+    let (_, spec) = pod(&plan);
+    let names: Vec<_> = spec.containers.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(names, ["etcd", "kbagent", "metrics-exporter"]);
+    let etcd = container(&spec, "etcd");
+    assert_eq!(etcd.image.as_deref(), Some("etcd-harness/etcd:v3.6.1"));
+    let ports = |c: &Container| -> Vec<i32> {
+        c.ports
+            .iter()
+            .flatten()
+            .map(|port| port.container_port)
+            .collect()
+    };
+    assert_eq!(ports(etcd), [2379, 2380, 2381]);
+    assert_eq!(ports(container(&spec, "kbagent")), [5001]);
+    assert_eq!(ports(container(&spec, "metrics-exporter")), [9187]);
+    let limits = etcd
+        .resources
+        .as_ref()
+        .and_then(|r| r.limits.as_ref())
+        .expect("limits");
+    assert_eq!(limits["memory"].0, "0.5Gi");
+}
+
+#[test]
+fn every_container_has_the_components_environment_and_the_users() {
+    let (_, spec) = pod(&planned(&component()));
+    for container in &spec.containers {
+        let from = container.env_from.as_ref().expect("env from");
+        let map = from[0].config_map_ref.as_ref().expect("config map");
+        assert_eq!(
+            (map.name.as_str(), map.optional),
+            ("ledger-store-env", Some(false))
+        );
+        let env = container.env.as_ref().expect("env");
+        assert!(
+            env.iter().any(|v| v.name == "GOMAXPROCS"),
+            "{}",
+            container.name
+        );
+    }
+    let secret = spec
+        .volumes
+        .iter()
+        .flatten()
+        .find_map(|v| v.secret.as_ref())
+        .expect("secret");
+    assert_eq!(secret.secret_name.as_deref(), Some("ledger-store-kbagent"));
+    assert_eq!(
+        spec.service_account_name.as_deref(),
+        Some("kb-etcd-3-0.1.0")
+    );
+}
+
+#[test]
+fn pods_carry_the_labels_that_services_and_users_select_by() {
+    let plan = planned(&component());
+    let (template, spec) = pod(&plan);
+    let metadata = template.metadata.expect("metadata");
+    let pod_labels = metadata.labels.expect("labels");
+    assert_eq!(pod_labels[labels::RELEASE_PHASE], "stable");
+    assert_eq!(pod_labels[labels::SERVICE_VERSION], "3.6.1");
+    assert_eq!(pod_labels[labels::COMPONENT], "etcd-3-0.1.0");
+    assert_eq!(
+        metadata.annotations.expect("annotations")[labels::RESTART],
+        "now"
+    );
+    let service = &plan.services[0];
+    assert_eq!(service.name_any(), "ledger-store");
+    let wanted = service
+        .spec
+        .as_ref()
+        .and_then(|s| s.selector.clone())
+        .expect("selector");
+    assert_eq!(wanted[labels::ROLE], "leader");
+    for (label, value) in wanted.iter().filter(|(label, _)| *label != labels::ROLE) {
+        assert_eq!(pod_labels.get(label), Some(value));
+    }
+    let spread = spec
+        .affinity
+        .and_then(|a| a.pod_anti_affinity)
+        .expect("anti-affinity");
+    assert!(
+        spread
+            .preferred_during_scheduling_ignored_during_execution
+            .is_some()
+    );
+}
+
+#[test]
+fn the_environment_names_peers_and_leader() {
+    let data = planned(&component()).environment.data.expect("data");
+    assert_eq!(
+        data["KB_PEERS"],
+        "ledger-store-0,ledger-store-1,ledger-store-2"
+    );
+    assert_eq!(
+        data["KB_HEADLESS_DOMAIN"],
+        "ledger-store-headless.books.svc.cluster.local"
+    );
+    assert_eq!(
+        data["KB_LEADER_SERVICE"],
+        "ledger-store.books.svc.cluster.local"
+    );
+    assert_eq!(data["KB_CLUSTER_UID"], "u-1");
+}
+
+#[test]
+fn a_change_of_the_member_count_does_not_change_the_template() {
+    let three = planned(&component());
+    let mut five = component();
+    five.spec.replicas = 5;
+    let five = planned(&five);
+    assert_eq!(
+        three.instance_set.spec.template,
+        five.instance_set.spec.template
+    );
+    assert_eq!(five.instance_set.spec.replicas, 5);
+}
+
+#[test]
+fn the_budget_keeps_the_larger_quorum_and_counts_voters_only() {
+    let least = |component: &Component, observed: &Observed| {
+        let plan = plan(component, observed, "cluster.local").expect("plan");
+        let spec = plan.disruption_budget.spec.expect("spec");
+        let expressions = spec
+            .selector
+            .and_then(|s| s.match_expressions)
+            .expect("expressions");
+        assert_eq!(
+            expressions[0].values.as_deref(),
+            Some(&["leader".into(), "follower".into()][..])
+        );
+        spec.min_available.expect("integer")
+    };
+    assert_eq!(least(&component(), &shipped()), IntOrString::Int(2));
+    let mut live = planned(&component()).instance_set;
+    live.spec.replicas = 5;
+    let members: String = (0..5)
+        .map(|n| format!("- {{podName: ledger-store-{n}, memberID: \"{n}\"}}\n"))
+        .collect();
+    live.status = Some(serde_saphyr::from_str(&format!("members:\n{members}")).expect("status"));
+    let observed = Observed {
+        instance_set: Some(live),
+        ..shipped()
+    };
+    assert_eq!(least(&component(), &observed), IntOrString::Int(3));
+    let mut stopped = component();
+    stopped.spec.stop = Some(true);
+    assert_eq!(least(&stopped, &shipped()), IntOrString::Int(0));
+}
+
+#[test]
+fn the_exporter_is_scraped_unless_disabled() {
+    let on = planned(&component())
+        .instance_set
+        .spec
+        .headless_service_annotations;
+    assert_eq!(on["monitor.kubeblocks.io/port"], "9187");
+    assert_eq!(on["monitor.kubeblocks.io/scrape"], "true");
+    let mut off = component();
+    off.spec.disable_exporter = Some(true);
+    assert!(
+        planned(&off)
+            .instance_set
+            .spec
+            .headless_service_annotations
+            .is_empty()
+    );
+}
+
+#[test]
+fn an_empty_storage_class_is_the_default_one() {
+    let its = planned(&component()).instance_set;
+    let claim = &its.spec.volume_claim_templates[0].spec;
+    assert_eq!(claim.storage_class_name, None);
+    assert_eq!(claim.access_modes, ["ReadWriteOnce"]);
+    let policy = its.spec.persistent_volume_claim_retention_policy;
+    assert_eq!(policy.when_deleted, Some(Retention::Delete));
+}
+
+#[test]
+fn what_cannot_be_carried_out_names_its_field() {
+    let mut class = component();
+    class.spec.volume_claim_templates[0].spec.storage_class_name = Some("fast".into());
+    assert!(refused(&class, &shipped()).contains("storageClassName \"fast\" is not there"));
+    let no_class = Observed {
+        storage_classes: vec![],
+        ..shipped()
+    };
+    assert!(refused(&component(), &no_class).contains("no default storage class"));
+    let no_definition = Observed {
+        definition: None,
+        ..shipped()
+    };
+    assert!(refused(&component(), &no_definition).contains("compDef \"etcd-3-0.1.0\""));
+    let mut version = component();
+    version.spec.service_version = Some("9.9.9".into());
+    assert!(refused(&version, &shipped()).contains("serviceVersion \"9.9.9\""));
+    let mut volumes = component();
+    volumes.spec.volume_claim_templates.clear();
+    assert!(refused(&volumes, &shipped()).contains("volumeClaimTemplates lacks \"data\""));
+    let mut size = component();
+    let requests = &mut size.spec.volume_claim_templates[0].spec.resources.requests;
+    requests.insert(
+        "storage".into(),
+        serde_json::from_str("\"ten\"").expect("quantity"),
+    );
+    assert!(refused(&size, &shipped()).contains("\"ten\" is not a positive quantity"));
+}
+
+#[test]
+fn claims_of_running_members_keep_what_they_were_made_with() {
+    let its = planned(&component()).instance_set;
+    let observed = Observed {
+        instance_set: Some(its),
+        ..shipped()
+    };
+    assert!(plan(&component(), &observed, "cluster.local").is_ok());
+    let mut smaller = component();
+    let requests = &mut smaller.spec.volume_claim_templates[0]
+        .spec
+        .resources
+        .requests;
+    requests.insert(
+        "storage".into(),
+        serde_json::from_str("\"1Gi\"").expect("quantity"),
+    );
+    let text = refused(&smaller, &observed);
+    assert!(text.contains("resources.requests.storage cannot change from \"20Gi\" to \"1Gi\""));
+    let mut same = component();
+    let requests = &mut same.spec.volume_claim_templates[0].spec.resources.requests;
+    requests.insert(
+        "storage".into(),
+        serde_json::from_str("\"20480Mi\"").expect("quantity"),
+    );
+    assert!(plan(&same, &observed, "cluster.local").is_ok());
+}
+
+#[test]
+fn a_definition_without_member_join_cannot_grow() {
+    let its = planned(&component()).instance_set;
+    let mut observed = Observed {
+        instance_set: Some(its),
+        ..shipped()
+    };
+    let definition = observed.definition.as_mut().expect("definition");
+    definition
+        .spec
+        .lifecycle_actions
+        .as_mut()
+        .expect("actions")
+        .member_join = None;
+    let mut five = component();
+    five.spec.replicas = 5;
+    assert!(refused(&five, &observed).contains("lifecycleActions.memberJoin"));
+}
+
+fn at(second: i64) -> Time {
+    Time(Timestamp::from_second(second).expect("in range"))
+}
+
+/// The planned InstanceSet with three members in a state.
+fn instance_set(ready: i32, roles: usize, extra: &str) -> InstanceSet {
+    let mut its = planned(&component()).instance_set;
+    its.metadata.generation = Some(1);
+    let members: String = (0..roles)
+        .map(|n| {
+            let (name, exclusive) = if n == 0 { ("leader", true) } else { ("follower", false) };
+            format!(
+                "- {{podName: ledger-store-{n}, role: {{name: {name}, participatesInQuorum: true, isExclusive: {exclusive}}}}}\n"
+            )
+        })
+        .collect();
+    let members = if roles == 0 {
+        String::new()
+    } else {
+        format!("membersStatus:\n{members}")
+    };
+    let text = format!(
+        "observedGeneration: 1\nreplicas: 3\nreadyReplicas: {ready}\nupdatedReplicas: 3\n{members}{extra}"
+    );
+    its.status = Some(serde_saphyr::from_str(&text).expect("status"));
+    its
+}
+
+fn phase_after(before: Option<ComponentPhase>, its: &InstanceSet, second: i64) -> ComponentPhase {
+    let mut component = component();
+    component.status = before.map(|phase| etcd_operator_api::ComponentStatus {
+        phase: Some(phase),
+        ..Default::default()
+    });
+    status(&component, Some(its), &Outcome::Applied, &at(second))
+        .phase
+        .expect("phase")
+}
+
+#[test]
+fn phases_follow_the_instance_set() {
+    use ComponentPhase::{Creating, Failed, Running, Starting, Stopped, Updating};
+    let latched = "clusterID: abc\n";
+    let failure = "conditions: [{type: InstanceFailure, status: \"True\", reason: InstanceFailure, message: m, lastTransitionTime: \"1970-01-01T00:00:00Z\"}]\n";
+    let ready_since = "clusterID: abc\nconditions: [{type: InstanceReady, status: \"True\", reason: Ready, message: m, lastTransitionTime: \"1970-01-01T00:00:10Z\"}]\n";
+    let table = [
+        (None, instance_set(1, 0, ""), 20, Creating),
+        (Some(Creating), instance_set(3, 3, latched), 20, Running),
+        (Some(Running), instance_set(2, 2, latched), 20, Updating),
+        (Some(Updating), instance_set(3, 2, latched), 20, Updating),
+        (Some(Stopped), instance_set(0, 0, latched), 20, Starting),
+        (Some(Running), instance_set(2, 2, failure), 20, Failed),
+        (Some(Running), instance_set(3, 2, ready_since), 69, Updating),
+        (Some(Running), instance_set(3, 2, ready_since), 71, Failed),
+    ];
+    for (before, its, second, expected) in table {
+        assert_eq!(
+            phase_after(before, &its, second),
+            expected,
+            "{before:?} {second}"
+        );
+    }
+}
+
+#[test]
+fn an_instance_set_of_an_older_spec_is_not_running() {
+    let mut its = instance_set(3, 3, "clusterID: abc\n");
+    its.annotations_mut()
+        .insert(labels::GENERATION.into(), "6".into());
+    assert_eq!(
+        phase_after(Some(ComponentPhase::Running), &its, 20),
+        ComponentPhase::Updating
+    );
+}
+
+#[test]
+fn availability_needs_a_leader_and_a_quorum() {
+    let available = |its: &InstanceSet| {
+        let seen = status(&component(), Some(its), &Outcome::Applied, &at(20));
+        condition::holds(&seen.conditions, ConditionType::Available)
+    };
+    assert!(available(&instance_set(2, 2, "")));
+    assert!(!available(&instance_set(1, 1, "")));
+    let mut headless = instance_set(3, 3, "");
+    let members = &mut headless.status.as_mut().expect("status").members_status;
+    members[0].role.is_exclusive = false;
+    assert!(!available(&headless));
+}
+
+#[test]
+fn planning_again_changes_nothing() {
+    let first = planned(&component());
+    let observed = Observed {
+        instance_set: Some(first.instance_set.clone()),
+        services: first.services.clone(),
+        ..shipped()
+    };
+    let second = plan(&component(), &observed, "cluster.local").expect("plan");
+    assert_eq!(second.instance_set, first.instance_set);
+    assert_eq!(second.services, first.services);
+    assert!(second.obsolete_services.is_empty());
+}
