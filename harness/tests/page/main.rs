@@ -8,7 +8,7 @@ mod sample;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use harness::report::{Finding, RunDir, Judgement};
+use harness::report::{Finding, Judgement, RunDir};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 const OPERATIONS: usize = 100_000;
@@ -150,6 +150,9 @@ fn is_fluid(browser: &str) -> Result<(), Failed> {
         if slowest > FRAME_P95_MS_MAX * FRAME_SLACK {
             return Err(format!("{movement}: 95 of 100 frames within {slowest} ms").into());
         }
+    }
+    if figures["deaf"] != serde_json::json!([]) || !figures["error"].is_null() {
+        return Err(format!("inputs without effect or an error: {figures}").into());
     }
     let seen = figures["chosen"].as_array().map(Vec::len);
     if figures["ops"].as_u64().is_none_or(|ops| ops < 90_000) || seen != Some(3) {

@@ -112,7 +112,7 @@ fn leader(t: Nanos, road: Road) -> (usize, u64, bool) {
 }
 
 /// A history with about `operations` operations.
-pub fn history(seed: u64, operations: usize) -> History {
+pub(crate) fn history(seed: u64, operations: usize) -> History {
     let mut dice = Dice(seed);
     let config = serde_json::json!({ "seed": seed });
     let mut records = vec![Record::Start {

@@ -189,7 +189,7 @@ function listenLanes() {
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
     drag = { x: event.clientX, y: event.clientY, from: view.from, to: view.to, scroll: scroller.scrollTop, moved: false };
-    canvas.setPointerCapture(event.pointerId);
+    if (event.isTrusted) canvas.setPointerCapture(event.pointerId);
     tip.hidden = true;
   });
   canvas.addEventListener("pointermove", (event) => {
@@ -238,7 +238,7 @@ function listenMap() {
     const t = time(event);
     const whole = view.to - view.from > model.span * 0.95;
     drag = { t, from: view.from, to: view.to, inside: !whole && t > view.from && t < view.to, moved: false };
-    map.setPointerCapture(event.pointerId);
+    if (event.isTrusted) map.setPointerCapture(event.pointerId);
   });
   map.addEventListener("pointermove", (event) => {
     if (!drag) return;
