@@ -124,7 +124,6 @@ pub struct ClusterBackup {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    rules::odd_replicas("false"),
     rules::unsupported_entries("serviceRefs"),
     rules::unsupported_entries("systemAccounts"),
     rules::unsupported_entries("configs"),
@@ -162,7 +161,10 @@ pub struct ClusterComponentSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<EnvVar>,
     /// Number of members: 1, 3, 5 or 7.
-    #[schemars(range(min = -2147483648_i64, max = 2147483647))]
+    #[schemars(
+        range(min = -2147483648_i64, max = 2147483647),
+        extend("x-kubernetes-validations" = rules::odd_replicas_not_zero())
+    )]
     pub replicas: i32,
     /// Scheduling; instead of the Cluster's.
     #[serde(default, skip_serializing_if = "Option::is_none")]

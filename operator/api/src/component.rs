@@ -44,7 +44,7 @@ use crate::volume::{RetentionPolicy, VolumeClaimTemplate};
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    rules::odd_replicas("has(self.stop) && self.stop"),
+    rules::zero_when_stopped(),
 ]))]
 pub struct ComponentSpec {
     /// What deleting the Component does.
@@ -67,7 +67,10 @@ pub struct ComponentSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<EnvVar>,
     /// Number of members: 1, 3, 5 or 7; 0 only when stopped.
-    #[schemars(range(min = -2147483648_i64, max = 2147483647))]
+    #[schemars(
+        range(min = -2147483648_i64, max = 2147483647),
+        extend("x-kubernetes-validations" = rules::odd_replicas())
+    )]
     pub replicas: i32,
     /// Scheduling.
     #[serde(default, skip_serializing_if = "Option::is_none")]

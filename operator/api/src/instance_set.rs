@@ -53,12 +53,15 @@ use crate::volume::{RetentionPolicy, VolumeClaimTemplate};
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    rules::odd_replicas("has(self.stop) && self.stop"),
+    rules::zero_when_stopped(),
     rules::unsupported_entries("instances"),
 ]))]
 pub struct InstanceSetSpec {
     /// Number of members: 1, 3, 5 or 7; 0 only when stopped.
-    #[schemars(range(min = -2147483648_i64, max = 2147483647))]
+    #[schemars(
+        range(min = -2147483648_i64, max = 2147483647),
+        extend("x-kubernetes-validations" = rules::odd_replicas())
+    )]
     pub replicas: i32,
     /// True when the members are stopped: pods go, claims and membership stay, whatever `replicas` says.
     #[serde(default)]

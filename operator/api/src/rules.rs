@@ -7,24 +7,43 @@ use serde_json::{Value, json};
 /// Largest member count. etcd's own advice is seven at most: each further voter slows every write.
 pub const MAX_REPLICAS: i32 = 7;
 
-/// Member counts are odd: 1, 3, 5 or 7. `zero_when` is a CEL condition under which 0 is let through.
+/// Rules of a field `replicas`: odd, 1 to [`MAX_REPLICAS`], or 0 where [`zero_when_stopped`] allows it.
 ///
-/// The message names the two odd neighbours of an even count.
+/// One rule for each even count, so that its message names the two odd neighbours: a message that is computed
+/// costs more than the API server grants.
 #[must_use]
-pub fn odd_replicas(zero_when: &str) -> Value {
-    let rule = format!("self.replicas in [1, 3, 5, 7] || (self.replicas == 0 && ({zero_when}))");
-    let message = "self.replicas in [2, 4, 6] \
-         ? 'replicas must be odd: ' + string(self.replicas - 1) + ' or ' + string(self.replicas + 1) + ', not ' + string(self.replicas) \
-         : (self.replicas == 0 \
-         ? 'replicas must be odd: 1, 3, 5 or 7, not 0 (to stop the component set stop: true)' \
-         : 'replicas must be odd: 1, 3, 5 or 7, not ' + string(self.replicas))";
-    json!({
-        "rule": rule,
-        "message": "replicas must be odd: 1, 3, 5 or 7",
-        "messageExpression": message,
-        "fieldPath": ".replicas",
-        "reason": "FieldValueInvalid",
-    })
+pub fn odd_replicas() -> Value {
+    json!([
+        rule("self != 2", "replicas must be odd: 1 or 3, not 2"),
+        rule("self != 4", "replicas must be odd: 3 or 5, not 4"),
+        rule("self != 6", "replicas must be odd: 5 or 7, not 6"),
+        rule(
+            "self >= 0 && self <= 7",
+            "replicas must be odd and at most 7: 1, 3, 5 or 7"
+        ),
+    ])
+}
+
+/// As [`odd_replicas`], and 0 is refused.
+#[must_use]
+pub fn odd_replicas_not_zero() -> Value {
+    let mut rules = odd_replicas();
+    if let Value::Array(rules) = &mut rules {
+        rules.push(rule(
+            "self != 0",
+            "replicas must be odd: 1, 3, 5 or 7, not 0; to stop the component set stop: true",
+        ));
+    }
+    rules
+}
+
+/// No members only while stopped.
+#[must_use]
+pub fn zero_when_stopped() -> Value {
+    rule(
+        "self.replicas != 0 || (has(self.stop) && self.stop)",
+        "replicas must be odd: 1, 3, 5 or 7; 0 is for what is stopped",
+    )
 }
 
 /// Refuses a list or map that has entries.
