@@ -30,12 +30,13 @@ fi
 workdir rust
 
 # Writes to stdout the tar header that gives the file after it the capability NET_ADMIN,
-# permitted and effective: kbagent cuts a deposed leader's connections without being
+# permitted only, since the agent raises it itself: an effective one would keep it from
+# starting where it is not granted. kbagent cuts a deposed leader's connections without being
 # root. Written by hand since setcap would need root here, and Linux.
 net_admin_header() {
     local record=$WORK/record header=$WORK/header sum octet
-    # struct vfs_cap_data: revision 2 with the effective bit, permitted 1 << 12
-    printf '57 SCHILY.xattr.security.capability=\001\000\000\002\000\020\000\000\000\000\000\000\000\000\000\000\000\000\000\000\n' >"$record"
+    # struct vfs_cap_data: revision 2, no effective bit, permitted 1 << 12
+    printf '57 SCHILY.xattr.security.capability=\000\000\000\002\000\020\000\000\000\000\000\000\000\000\000\000\000\000\000\000\n' >"$record"
     pad() { printf '%s' "$1"; head -c $(($2 - ${#1})) /dev/zero; }
     fields() { # name mode uid gid size mtime, CHECKSUM, type link magic
         pad ./PaxHeaders/kbagent 100
