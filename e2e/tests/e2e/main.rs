@@ -26,10 +26,18 @@ fn main() -> ExitCode {
     // Faults hit nodes that trials share. Whoever asks for more threads gets them.
     arguments.test_threads.get_or_insert(1);
     let absent = if arguments.list { None } else { absence() };
-    let suite = Arc::new(Suite { table: Table::default(), left: AtomicUsize::new(0) });
-    let trials: Vec<Trial> = plans().into_iter().map(|plan| trial(plan, absent.as_ref(), &suite)).collect();
+    let suite = Arc::new(Suite {
+        table: Table::default(),
+        left: AtomicUsize::new(0),
+    });
+    let trials: Vec<Trial> = plans()
+        .into_iter()
+        .map(|plan| trial(plan, absent.as_ref(), &suite))
+        .collect();
     let runs = |trial: &&Trial| !arguments.is_filtered_out(trial) && !arguments.is_ignored(trial);
-    suite.left.store(trials.iter().filter(runs).count(), Ordering::SeqCst);
+    suite
+        .left
+        .store(trials.iter().filter(runs).count(), Ordering::SeqCst);
     if let Some(reason) = &absent {
         eprintln!("no cluster to test: {reason}");
     }
@@ -44,21 +52,44 @@ struct Suite {
 
 /// All plans of the suite, or of its short subset.
 fn plans() -> Vec<Plan> {
-    let seed = std::env::var("E2E_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(SEED);
+    let seed = std::env::var("E2E_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(SEED);
     let short = flag("E2E_SMOKE");
-    let scenarios = catalog::all().into_iter().filter(|scenario| scenario.smoke || !short);
-    scenarios.flat_map(|scenario| counts(&scenario, short).into_iter().map(move |count| (scenario.clone(), count)))
-        .map(|(scenario, members)| Plan { scenario, members, seed })
+    let scenarios = catalog::all()
+        .into_iter()
+        .filter(|scenario| scenario.smoke || !short);
+    scenarios
+        .flat_map(|scenario| {
+            counts(&scenario, short)
+                .into_iter()
+                .map(move |count| (scenario.clone(), count))
+        })
+        .map(|(scenario, members)| Plan {
+            scenario,
+            members,
+            seed,
+        })
         .collect()
 }
 
 /// The short subset is about three members only.
 fn counts(scenario: &Scenario, short: bool) -> Vec<u32> {
-    scenario.members.iter().copied().filter(|count| !short || *count == 3).collect()
+    scenario
+        .members
+        .iter()
+        .copied()
+        .filter(|count| !short || *count == 3)
+        .collect()
 }
 
 fn trial(plan: Plan, absent: Option<&String>, suite: &Arc<Suite>) -> Trial {
-    let kind = if plan.scenario.smoke && plan.members == 3 { "smoke" } else { plan.scenario.room() };
+    let kind = if plan.scenario.smoke && plan.members == 3 {
+        "smoke"
+    } else {
+        plan.scenario.room()
+    };
     let name = plan.trial();
     let reason = absent.cloned().or_else(|| lacks(&plan));
     let suite = Arc::clone(suite);
@@ -69,12 +100,15 @@ fn trial(plan: Plan, absent: Option<&String>, suite: &Arc<Suite>) -> Trial {
         Some(reason) => Err(Failed::from(reason)),
         None => suite.run(&plan),
     };
-    Trial::test(name, run).with_kind(kind).with_ignored_flag(ignored)
+    Trial::test(name, run)
+        .with_kind(kind)
+        .with_ignored_flag(ignored)
 }
 
 /// What a plan needs and this environment does not give.
 fn lacks(plan: &Plan) -> Option<String> {
-    let given = std::env::var_os("ETCD_HARNESS_KUBEBLOCKS_EXAMPLES").is_some_and(|folder| !folder.is_empty());
+    let given = std::env::var_os("ETCD_HARNESS_KUBEBLOCKS_EXAMPLES")
+        .is_some_and(|folder| !folder.is_empty());
     match plan.scenario.act {
         Act::Manifests if !given => {
             let reason = "no folder of KubeBlocks' manifests: ETCD_HARNESS_KUBEBLOCKS_EXAMPLES";
@@ -91,12 +125,21 @@ fn absence() -> Option<String> {
         Ok(runtime) => runtime,
         Err(error) => return Some(error.to_string()),
     };
-    runtime.block_on(async { Cluster::attach(&Choice::from_env()).await.err().map(|error| error.to_string()) })
+    runtime.block_on(async {
+        Cluster::attach(&Choice::from_env())
+            .await
+            .err()
+            .map(|error| error.to_string())
+    })
 }
 
 impl Suite {
     fn run(&self, plan: &Plan) -> Result<(), Failed> {
-        let live = if flag("E2E_QUIET") { Live::quiet() } else { Live::loud() };
+        let live = if flag("E2E_QUIET") {
+            Live::quiet()
+        } else {
+            Live::loud()
+        };
         let ended = attempt(plan, live);
         let result = match &ended {
             Ok(ended) => verdict(ended),
@@ -123,13 +166,20 @@ fn verdict(ended: &Ended) -> Result<(), Failed> {
         Severity::Pass => Ok(()),
         Severity::Violation | Severity::Inconclusive => {
             let word = ended.severity.word();
-            Err(Failed::from(format!("{word}: {}\n{}", ended.cause, ended.dir.join("report.html").display())))
+            Err(Failed::from(format!(
+                "{word}: {}\n{}",
+                ended.cause,
+                ended.dir.join("report.html").display()
+            )))
         }
     }
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
 }
 
 fn flag(name: &str) -> bool {

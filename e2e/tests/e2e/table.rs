@@ -10,7 +10,14 @@ pub(crate) struct Table {
     rows: Mutex<Vec<[String; 6]>>,
 }
 
-const HEAD: [&str; 6] = ["scenario", "members", "verdict", "gap ms new/held/dial-all", "operations", "seconds"];
+const HEAD: [&str; 6] = [
+    "scenario",
+    "members",
+    "verdict",
+    "gap ms new/held/dial-all",
+    "operations",
+    "seconds",
+];
 
 impl Table {
     /// Adds a trial; one that could not be run at all has no end.
@@ -23,12 +30,17 @@ impl Table {
         let row = [
             plan.scenario.name.to_owned(),
             plan.members.to_string(),
-            ended.map_or("error", |ended| ended.severity.word()).to_owned(),
+            ended
+                .map_or("error", |ended| ended.severity.word())
+                .to_owned(),
             gaps,
             ended.map_or_else(|| "-".to_owned(), |ended| ended.operations.to_string()),
             ended.map_or_else(|| "-".to_owned(), |ended| format!("{:.1}", ended.seconds)),
         ];
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner).push(row);
+        self.rows
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(row);
     }
 
     /// Prints all lines.
@@ -40,8 +52,11 @@ impl Table {
         };
         let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
         let line = |cells: [&str; 6]| {
-            let padded: Vec<String> =
-                cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            let padded: Vec<String> = cells
+                .iter()
+                .zip(&widths)
+                .map(|(cell, width)| format!("{cell:<width$}"))
+                .collect();
             padded.join("  ").trim_end().to_owned()
         };
         println!("\n\n{}", line(HEAD));

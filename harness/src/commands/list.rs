@@ -14,12 +14,24 @@ pub struct Args {
     verbose: bool,
 }
 
-#[expect(clippy::unused_async, clippy::needless_pass_by_value, reason = "every command has one form")]
+#[expect(
+    clippy::unused_async,
+    clippy::needless_pass_by_value,
+    reason = "every command has one form"
+)]
 pub(super) async fn run(args: Args, _target: &TargetArgs) -> CommandResult {
-    for scenario in catalog::all().iter().filter(|scenario| scenario.smoke || !args.smoke) {
+    for scenario in catalog::all()
+        .iter()
+        .filter(|scenario| scenario.smoke || !args.smoke)
+    {
         let counts: Vec<String> = scenario.members.iter().map(u32::to_string).collect();
         let mark = if scenario.smoke { "smoke" } else { "" };
-        println!("{:<56} {:<4} {mark:<6} {}", scenario.name, counts.join(","), scenario.story);
+        println!(
+            "{:<56} {:<4} {mark:<6} {}",
+            scenario.name,
+            counts.join(","),
+            scenario.story
+        );
         if args.verbose {
             for fault in scenario.all_faults() {
                 println!("{:<68} - {fault}", "");

@@ -26,10 +26,16 @@ pub struct Args {
 }
 
 pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
-    let seed = args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    let seed = args
+        .seed
+        .unwrap_or_else(|| u64::from(rand::random::<u32>()));
     let plan = Plan::named(&args.scenario, args.members, seed)?;
     let lab = Lab::attach(&target.choice(), Live::loud()).await?;
-    let lab = Lab { keep: args.keep, runs: args.runs, ..lab };
+    let lab = Lab {
+        keep: args.keep,
+        runs: args.runs,
+        ..lab
+    };
     let ended = Box::pin(run_plan(&lab, &plan)).await?;
     println!("{} {}", ended.severity.word(), ended.dir.display());
     println!("again: {}", plan.replay());

@@ -9,7 +9,9 @@ use kube::ResourceExt;
 /// A pod as it was delivered; `gone` when the delivery said that it is deleted.
 pub(super) fn pod(t: Nanos, pod: &Pod, gone: bool) -> PodRecord {
     let status = pod.status.as_ref();
-    let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let conditions = status
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
     PodRecord {
         t,
         pod: pod.name_any(),
@@ -17,19 +19,34 @@ pub(super) fn pod(t: Nanos, pod: &Pod, gone: bool) -> PodRecord {
         resource_version: version(pod),
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
         role: pod.labels().get(labels::ROLE).cloned(),
-        phase: status.and_then(|status| status.phase.clone()).unwrap_or_default(),
-        ready: conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"),
+        phase: status
+            .and_then(|status| status.phase.clone())
+            .unwrap_or_default(),
+        ready: conditions
+            .iter()
+            .any(|c| c.type_ == "Ready" && c.status == "True"),
         deleting: pod.metadata.deletion_timestamp.is_some(),
         deleted: gone,
     }
 }
 
 /// An endpoint slice as it was delivered; a deleted one has no endpoints.
-pub(super) fn endpoints(t: Nanos, slice: &EndpointSlice, service: &str, gone: bool) -> EndpointsRecord {
+pub(super) fn endpoints(
+    t: Nanos,
+    slice: &EndpointSlice,
+    service: &str,
+    gone: bool,
+) -> EndpointsRecord {
     let mut serving = Vec::new();
     let mut ready = Vec::new();
     for endpoint in slice.endpoints.iter().filter(|_| !gone) {
-        let Some(pod) = endpoint.target_ref.as_ref().and_then(|target| target.name.clone()) else { continue };
+        let Some(pod) = endpoint
+            .target_ref
+            .as_ref()
+            .and_then(|target| target.name.clone())
+        else {
+            continue;
+        };
         let conditions = endpoint.conditions.as_ref();
         // An absent condition means true (discovery/v1).
         if conditions.and_then(|c| c.ready).unwrap_or(true) {
@@ -39,12 +56,21 @@ pub(super) fn endpoints(t: Nanos, slice: &EndpointSlice, service: &str, gone: bo
             serving.push(pod);
         }
     }
-    EndpointsRecord { t, service: service.to_owned(), resource_version: version(slice), serving, ready }
+    EndpointsRecord {
+        t,
+        service: service.to_owned(),
+        resource_version: version(slice),
+        serving,
+        ready,
+    }
 }
 
 /// `metadata.resourceVersion` as a number; 0 for one that is none.
 fn version(object: &impl ResourceExt) -> u64 {
-    object.resource_version().and_then(|text| text.parse().ok()).unwrap_or(0)
+    object
+        .resource_version()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -60,7 +86,14 @@ mod tests {
         }))
         .expect("a pod");
         let record = pod(5, &object, false);
-        assert_eq!((record.role.as_deref(), record.ready, record.resource_version), (Some("leader"), true, 77));
+        assert_eq!(
+            (
+                record.role.as_deref(),
+                record.ready,
+                record.resource_version
+            ),
+            (Some("leader"), true, 77)
+        );
         assert!(!record.deleting && !record.deleted);
     }
 

@@ -47,15 +47,23 @@ impl Observer {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = JoinSet::new();
         let pods: Api<Pod> = Api::namespaced(client.clone(), &subject.namespace);
-        tasks.spawn(follow(pods, subject.pods.clone(), Arc::clone(&seen), move |pod, gone| {
-            Record::Pod(objects::pod(now(offset), pod, gone))
-        }));
+        tasks.spawn(follow(
+            pods,
+            subject.pods.clone(),
+            Arc::clone(&seen),
+            move |pod, gone| Record::Pod(objects::pod(now(offset), pod, gone)),
+        ));
         let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), &subject.namespace);
         let service = subject.service.clone();
         let selector = format!("kubernetes.io/service-name={service}");
-        tasks.spawn(follow(slices, selector, Arc::clone(&seen), move |slice, gone| {
-            Record::Endpoints(objects::endpoints(now(offset), slice, &service, gone))
-        }));
+        tasks.spawn(follow(
+            slices,
+            selector,
+            Arc::clone(&seen),
+            move |slice, gone| {
+                Record::Endpoints(objects::endpoints(now(offset), slice, &service, gone))
+            },
+        ));
         Self { seen, tasks }
     }
 
@@ -69,7 +77,9 @@ impl Observer {
 /// Nanoseconds since the Unix epoch on the recording client's clock.
 #[must_use]
 pub fn now(offset: Nanos) -> Nanos {
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let wall = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Nanos::try_from(wall.as_nanos()).unwrap_or(Nanos::MAX) + offset
 }
 
@@ -87,7 +97,13 @@ where
     K: Resource + Clone + Debug + DeserializeOwned,
     F: Fn(&K, bool) -> Record,
 {
-    let mut follower = Follower { api, selector, record, seen, known: BTreeMap::new() };
+    let mut follower = Follower {
+        api,
+        selector,
+        record,
+        seen,
+        known: BTreeMap::new(),
+    };
     loop {
         if let Err(error) = follower.watch().await {
             tracing::debug!(%error, "a watch of the run broke");
@@ -103,14 +119,20 @@ where
 {
     async fn watch(&mut self) -> Result<(), kube::Error> {
         let params = ListParams::default().labels(&self.selector);
-        let Ok(listed) = tokio::time::timeout(timeouts::API_CALL_FAST, self.api.list(&params)).await else {
+        let Ok(listed) =
+            tokio::time::timeout(timeouts::API_CALL_FAST, self.api.list(&params)).await
+        else {
             return Ok(());
         };
         let listed = listed?;
         let version = listed.metadata.resource_version.clone().unwrap_or_default();
         let gone: Vec<K> = {
             let still = |name: &str| listed.items.iter().any(|object| object.name_any() == name);
-            self.known.iter().filter(|(name, _)| !still(name)).map(|(_, object)| object.clone()).collect()
+            self.known
+                .iter()
+                .filter(|(name, _)| !still(name))
+                .map(|(_, object)| object.clone())
+                .collect()
         };
         for object in &gone {
             self.deliver(object, true);
@@ -147,6 +169,9 @@ where
             self.known.insert(object.name_any(), object.clone());
         }
         let record = (self.record)(object, gone);
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(record);
     }
 }

@@ -5,10 +5,12 @@
 //! quorum broken by the operator - is checked for all of them and said nowhere here.
 
 use crate::faults::{
-    Absence, Container, ControlPlanePart, DataLoss, Deletion, Direction, Fault, NodeSelector, OperatorFault,
-    Replicas, Selector, Traffic,
+    Absence, Container, ControlPlanePart, DataLoss, Deletion, Direction, Fault, NodeSelector,
+    OperatorFault, Replicas, Selector, Traffic,
 };
-use crate::scenario::promise::Continuity::{LeaderSilent, LeaderStays, Planned, ProcessKilled, Within};
+use crate::scenario::promise::Continuity::{
+    LeaderSilent, LeaderStays, Planned, ProcessKilled, Within,
+};
 use crate::scenario::{Act, Promise, Scenario};
 
 const THREE_AND_FIVE: [u32; 2] = [3, 5];
@@ -17,10 +19,21 @@ const THREE_AND_FIVE: [u32; 2] = [3, 5];
 /// cluster last.
 #[must_use]
 pub fn all() -> Vec<Scenario> {
-    [provision(), failover(), partition(), quorum(), agent(), operator(), storage(), control_plane(), node(), restart()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        provision(),
+        failover(),
+        partition(),
+        quorum(),
+        agent(),
+        operator(),
+        storage(),
+        control_plane(),
+        node(),
+        restart(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn provision() -> Vec<Scenario> {
@@ -48,8 +61,14 @@ fn provision() -> Vec<Scenario> {
 }
 
 fn failover() -> Vec<Scenario> {
-    let delete_leader = |how| Fault::DeletePod { of: Selector::Leader, how };
-    let kill = |of| Fault::KillProcess { container: Container::Etcd, of };
+    let delete_leader = |how| Fault::DeletePod {
+        of: Selector::Leader,
+        how,
+    };
+    let kill = |of| Fault::KillProcess {
+        container: Container::Etcd,
+        of,
+    };
     vec![
         Scenario::faults(
             "failover::leader_etcd_killed",
@@ -100,8 +119,16 @@ fn failover() -> Vec<Scenario> {
 }
 
 fn partition() -> Vec<Scenario> {
-    let isolate = |traffic, direction| Fault::Isolate { of: Selector::Leader, traffic, direction };
-    let lossy = Fault::LosePackets { of: Selector::All, traffic: Traffic::Peer, percent: 5 };
+    let isolate = |traffic, direction| Fault::Isolate {
+        of: Selector::Leader,
+        traffic,
+        direction,
+    };
+    let lossy = Fault::LosePackets {
+        of: Selector::All,
+        traffic: Traffic::Peer,
+        percent: 5,
+    };
     vec![
         Scenario::faults(
             "partition::leader_cut_off_from_peers",
@@ -183,7 +210,10 @@ fn partition() -> Vec<Scenario> {
 }
 
 fn quorum() -> Vec<Scenario> {
-    let keep_killing = |of| Fault::KeepKilling { container: Container::Etcd, of };
+    let keep_killing = |of| Fault::KeepKilling {
+        container: Container::Etcd,
+        of,
+    };
     vec![
         Scenario::faults(
             "quorum::two_of_five_down",
@@ -206,7 +236,10 @@ fn quorum() -> Vec<Scenario> {
 }
 
 fn agent() -> Vec<Scenario> {
-    let leader_dies = || Fault::KillProcess { container: Container::Etcd, of: Selector::Leader };
+    let leader_dies = || Fault::KillProcess {
+        container: Container::Etcd,
+        of: Selector::Leader,
+    };
     vec![
         Scenario::faults(
             "agent::dead_during_failover",
@@ -243,7 +276,10 @@ fn agent() -> Vec<Scenario> {
 }
 
 fn operator() -> Vec<Scenario> {
-    let leader_dies = || Fault::KillProcess { container: Container::Etcd, of: Selector::Leader };
+    let leader_dies = || Fault::KillProcess {
+        container: Container::Etcd,
+        of: Selector::Leader,
+    };
     let operator = |how, replicas| Fault::Operator { how, replicas };
     vec![
         Scenario::faults(
@@ -302,7 +338,10 @@ fn storage() -> Vec<Scenario> {
 }
 
 fn control_plane() -> Vec<Scenario> {
-    let leader_dies = || Fault::KillProcess { container: Container::Etcd, of: Selector::Leader };
+    let leader_dies = || Fault::KillProcess {
+        container: Container::Etcd,
+        of: Selector::Leader,
+    };
     let away = |part, how| Fault::ControlPlane { part, how };
     vec![
         Scenario::faults(
@@ -362,14 +401,19 @@ fn restart() -> Vec<Scenario> {
         Scenario::faults(
             "restart::all_pods_deleted",
             "All pods are deleted at once: they come back as the same members with all data.",
-            [Fault::DeletePod { of: Selector::All, how: Deletion::Graceful }],
+            [Fault::DeletePod {
+                of: Selector::All,
+                how: Deletion::Graceful,
+            }],
         )
         .members(THREE_AND_FIVE)
         .promise(Promise::default().loses_quorum().whole_again_within(90)),
         Scenario::faults(
             "restart::every_node",
             "Every node loses power, the control plane too: all comes back with all data.",
-            [Fault::RestartNode { of: NodeSelector::All }],
+            [Fault::RestartNode {
+                of: NodeSelector::All,
+            }],
         )
         .outlives_node()
         .promise(Promise::default().loses_quorum().whole_again_within(240)),
@@ -386,21 +430,46 @@ mod tests {
     fn names_are_unique_and_have_a_room() {
         let mut names = BTreeSet::new();
         for scenario in all() {
-            assert!(names.insert(scenario.name), "{} stands twice", scenario.name);
+            assert!(
+                names.insert(scenario.name),
+                "{} stands twice",
+                scenario.name
+            );
             let (room, what) = scenario.name.split_once("::").expect("room::what");
-            let plain = |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+            let plain = |text: &str| {
+                text.chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+            };
             assert!(plain(room) && plain(what), "{}", scenario.name);
         }
     }
 
     #[test]
     fn every_kind_of_fault_is_used() {
-        let used: BTreeSet<&str> =
-            all().iter().flat_map(|s| s.all_faults().to_vec()).map(|fault| fault.name()).collect();
+        let used: BTreeSet<&str> = all()
+            .iter()
+            .flat_map(|s| s.all_faults().to_vec())
+            .map(|fault| fault.name())
+            .collect();
         let wanted = [
-            "kill_process", "keep_killing", "freeze_process", "delete_pod", "isolate", "split", "bridge",
-            "lose_packets", "pause_node", "restart_node", "kill_node", "stop_kubelet", "operator",
-            "control_plane", "drop_dns", "freeze_dns", "lose_data", "fill_disk",
+            "kill_process",
+            "keep_killing",
+            "freeze_process",
+            "delete_pod",
+            "isolate",
+            "split",
+            "bridge",
+            "lose_packets",
+            "pause_node",
+            "restart_node",
+            "kill_node",
+            "stop_kubelet",
+            "operator",
+            "control_plane",
+            "drop_dns",
+            "freeze_dns",
+            "lose_data",
+            "fill_disk",
         ];
         assert_eq!(used, BTreeSet::from(wanted));
     }
@@ -409,22 +478,54 @@ mod tests {
     fn every_scenario_can_be_judged() {
         for scenario in all() {
             assert!(scenario.story.len() > 20, "{} tells nothing", scenario.name);
-            assert!(scenario.members.iter().all(|count| count % 2 == 1), "{}", scenario.name);
-            let Act::Faults(trial) = &scenario.act else { continue };
+            assert!(
+                scenario.members.iter().all(|count| count % 2 == 1),
+                "{}",
+                scenario.name
+            );
+            let Act::Faults(trial) = &scenario.act else {
+                continue;
+            };
             assert!(!trial.faults.is_empty(), "{} has no fault", scenario.name);
-            let expected = scenario.promise.expectations(scenario.members[0], trial.faults.len());
-            assert_eq!(expected.faults as usize, trial.faults.len(), "{}", scenario.name);
-            assert!(!expected.operations.is_empty(), "{} would be green without load", scenario.name);
+            let expected = scenario
+                .promise
+                .expectations(scenario.members[0], trial.faults.len());
+            assert_eq!(
+                expected.faults as usize,
+                trial.faults.len(),
+                "{}",
+                scenario.name
+            );
+            assert!(
+                !expected.operations.is_empty(),
+                "{} would be green without load",
+                scenario.name
+            );
             let judged = !expected.gaps.is_empty();
             let excused = scenario.promise.loses_quorum
-                || matches!(trial.faults[0], Fault::ControlPlane { .. } | Fault::Isolate { traffic: Traffic::Client, .. });
-            assert!(judged || excused, "{} promises no continuity and has no excuse", scenario.name);
+                || matches!(
+                    trial.faults[0],
+                    Fault::ControlPlane { .. }
+                        | Fault::Isolate {
+                            traffic: Traffic::Client,
+                            ..
+                        }
+                );
+            assert!(
+                judged || excused,
+                "{} promises no continuity and has no excuse",
+                scenario.name
+            );
         }
     }
 
     #[test]
     fn the_smoke_subset_is_small_and_covers_the_promise() {
-        let smoke: Vec<_> = all().into_iter().filter(|s| s.smoke).map(|s| s.name).collect();
+        let smoke: Vec<_> = all()
+            .into_iter()
+            .filter(|s| s.smoke)
+            .map(|s| s.name)
+            .collect();
         let wanted = [
             "provision::conform",
             "failover::leader_etcd_killed",

@@ -36,13 +36,15 @@ impl RecordingClient {
         let object = serde_json::from_value(pod(subject, plan))
             .map_err(|error| RunError::api("word the client's pod", &error))?;
         // The namespace's service account is made by a controller and may come a moment later.
-        wait_until("the client's pod to be accepted", timeouts::API_CALL, async || {
-            match pods.create(&PostParams::default(), &object).await {
+        wait_until(
+            "the client's pod to be accepted",
+            timeouts::API_CALL,
+            async || match pods.create(&PostParams::default(), &object).await {
                 Ok(_) => Poll::Ready(()),
                 Err(kube::Error::Api(status)) if status.code == 409 => Poll::Ready(()),
                 Err(error) => Poll::NotYet::<(), String>(error.to_string()),
-            }
-        })
+            },
+        )
         .await
         .map_err(|error| RunError::Wait(error.to_string()))?;
         Ok(Self { pods })
@@ -50,12 +52,14 @@ impl RecordingClient {
 
     /// Waits until its process runs.
     pub(super) async fn wait_running(&self, limit: Duration) -> Result<(), RunError> {
-        wait_until("the recording client to run", limit, async || match self.pods.get(POD).await {
-            Ok(pod) => match running(&pod) {
-                Ok(()) => Poll::Ready(()),
-                Err(status) => Poll::NotYet::<(), String>(status),
-            },
-            Err(error) => Poll::NotYet(error.to_string()),
+        wait_until("the recording client to run", limit, async || {
+            match self.pods.get(POD).await {
+                Ok(pod) => match running(&pod) {
+                    Ok(()) => Poll::Ready(()),
+                    Err(status) => Poll::NotYet::<(), String>(status),
+                },
+                Err(error) => Poll::NotYet(error.to_string()),
+            }
         })
         .await
         .map_err(|error| RunError::Wait(error.to_string()))
@@ -66,9 +70,16 @@ impl RecordingClient {
         let before = observe::now(0);
         let printed = self.exec(&["start"], timeouts::NODE_COMMAND).await?;
         let after = observe::now(0);
-        let clock = String::from_utf8_lossy(&printed).trim().parse().unwrap_or(before);
+        let clock = String::from_utf8_lossy(&printed)
+            .trim()
+            .parse()
+            .unwrap_or(before);
         // Nodes that are containers have this host's clock: then the reading lies between and there is nothing to add.
-        Ok(if (before..=after).contains(&clock) { 0 } else { clock - before.midpoint(after) })
+        Ok(if (before..=after).contains(&clock) {
+            0
+        } else {
+            clock - before.midpoint(after)
+        })
     }
 
     /// Ends the traffic.
@@ -87,7 +98,9 @@ impl RecordingClient {
 
     /// Asks the cluster's DNS for `host:port`, as a client there does.
     pub(super) async fn lookup(&self, address: &str) -> Result<String, RunError> {
-        let text = self.exec(&["lookup", address], timeouts::NODE_COMMAND).await?;
+        let text = self
+            .exec(&["lookup", address], timeouts::NODE_COMMAND)
+            .await?;
         Ok(String::from_utf8_lossy(&text).trim().to_owned())
     }
 
@@ -99,8 +112,14 @@ impl RecordingClient {
 
     /// Says the client's lines until the task is dropped.
     pub(super) async fn tell(self, live: Live) {
-        let params = LogParams { follow: true, tail_lines: Some(0), ..LogParams::default() };
-        let Ok(stream) = self.pods.log_stream(POD, &params).await else { return };
+        let params = LogParams {
+            follow: true,
+            tail_lines: Some(0),
+            ..LogParams::default()
+        };
+        let Ok(stream) = self.pods.log_stream(POD, &params).await else {
+            return;
+        };
         let mut lines = stream.lines();
         while let Ok(Some(line)) = lines.try_next().await {
             live.say(format!("   {line}"));
@@ -113,8 +132,13 @@ impl RecordingClient {
         let command = arguments.join(" ");
         let begin = Instant::now();
         loop {
-            let left = limit.saturating_sub(begin.elapsed()).max(timeouts::POLL_CALL_MIN);
-            let failed = |message: String| RunError::Client { command: command.clone(), message };
+            let left = limit
+                .saturating_sub(begin.elapsed())
+                .max(timeouts::POLL_CALL_MIN);
+            let failed = |message: String| RunError::Client {
+                command: command.clone(),
+                message,
+            };
             let message = match tokio::time::timeout(left, self.attempt(arguments)).await {
                 Ok(Ok(text)) => return Ok(text),
                 Ok(Err(Attempted::Ran(message))) => return Err(failed(message)),
@@ -129,10 +153,18 @@ impl RecordingClient {
     }
 
     async fn attempt(&self, arguments: &[&str]) -> Result<Vec<u8>, Attempted> {
-        let command: Vec<&str> = std::iter::once("/workload").chain(arguments.iter().copied()).collect();
-        let params = AttachParams::default().stdin(false).stdout(true).stderr(true);
-        let mut process =
-            self.pods.exec(POD, command, &params).await.map_err(|error| Attempted::NotBegun(error.to_string()))?;
+        let command: Vec<&str> = std::iter::once("/workload")
+            .chain(arguments.iter().copied())
+            .collect();
+        let params = AttachParams::default()
+            .stdin(false)
+            .stdout(true)
+            .stderr(true);
+        let mut process = self
+            .pods
+            .exec(POD, command, &params)
+            .await
+            .map_err(|error| Attempted::NotBegun(error.to_string()))?;
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let (stdout, stderr) = (process.stdout(), process.stderr());
         let status = process.take_status();
@@ -153,7 +185,9 @@ impl RecordingClient {
         };
         match status.and_then(|status| status.status).as_deref() {
             Some("Success") => Ok(out),
-            Some(_) => Err(Attempted::Ran(String::from_utf8_lossy(&err).trim().to_owned())),
+            Some(_) => Err(Attempted::Ran(
+                String::from_utf8_lossy(&err).trim().to_owned(),
+            )),
             None => Err(Attempted::NotBegun("the connection broke".to_owned())),
         }
     }
@@ -187,8 +221,16 @@ fn config(subject: &Subject, plan: &ClientPlan<'_>) -> Value {
 
 fn pod(subject: &Subject, plan: &ClientPlan<'_>) -> Value {
     // In memory, so that a disk that is busy for etcd never delays a record; on disk where it must outlive the node.
-    let volume = if plan.load.outlives_node { json!({}) } else { json!({"medium": "Memory", "sizeLimit": "512Mi"}) };
-    let node = if plan.on_control_plane { json!({"node-role.kubernetes.io/control-plane": ""}) } else { json!({}) };
+    let volume = if plan.load.outlives_node {
+        json!({})
+    } else {
+        json!({"medium": "Memory", "sizeLimit": "512Mi"})
+    };
+    let node = if plan.on_control_plane {
+        json!({"node-role.kubernetes.io/control-plane": ""})
+    } else {
+        json!({})
+    };
     json!({
         "metadata": {"name": POD, "namespace": subject.namespace, "labels": {"etcd-harness/part": "workload"}},
         "spec": {
@@ -217,12 +259,18 @@ fn pod(subject: &Subject, plan: &ClientPlan<'_>) -> Value {
 
 fn running(pod: &Pod) -> Result<(), String> {
     let status = pod.status.as_ref();
-    let container = status.and_then(|s| s.container_statuses.as_deref()).and_then(|all| all.first());
-    let Some(container) = container else { return Err("no container yet".to_owned()) };
+    let container = status
+        .and_then(|s| s.container_statuses.as_deref())
+        .and_then(|all| all.first());
+    let Some(container) = container else {
+        return Err("no container yet".to_owned());
+    };
     let state = container.state.as_ref();
     if state.is_some_and(|state| state.running.is_some()) {
         return Ok(());
     }
-    let waiting = state.and_then(|state| state.waiting.as_ref()).and_then(|waiting| waiting.reason.clone());
+    let waiting = state
+        .and_then(|state| state.waiting.as_ref())
+        .and_then(|waiting| waiting.reason.clone());
     Err(waiting.unwrap_or_else(|| "not running".to_owned()))
 }

@@ -43,6 +43,9 @@ pub enum RunError {
 impl RunError {
     /// An API call that failed.
     pub(super) fn api(action: impl Into<String>, error: &impl ToString) -> Self {
-        Self::CallApi { action: action.into(), message: error.to_string() }
+        Self::CallApi {
+            action: action.into(),
+            message: error.to_string(),
+        }
     }
 }

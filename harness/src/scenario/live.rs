@@ -15,19 +15,29 @@ impl Live {
     /// Lines go to standard error at once.
     #[must_use]
     pub fn loud() -> Self {
-        Self { begin: Instant::now(), loud: true, kept: Arc::default() }
+        Self {
+            begin: Instant::now(),
+            loud: true,
+            kept: Arc::default(),
+        }
     }
 
     /// Lines are only kept, for the run directory and for a failure's message.
     #[must_use]
     pub fn quiet() -> Self {
-        Self { loud: false, ..Self::loud() }
+        Self {
+            loud: false,
+            ..Self::loud()
+        }
     }
 
     /// The same voice for a new run: its clock begins now and nothing is kept yet.
     #[must_use]
     pub fn anew(&self) -> Self {
-        Self { loud: self.loud, ..Self::loud() }
+        Self {
+            loud: self.loud,
+            ..Self::loud()
+        }
     }
 
     /// Says a line.
@@ -36,7 +46,10 @@ impl Live {
         if self.loud {
             eprintln!("{line}");
         }
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(line);
     }
 
     /// Seconds since the run began.
@@ -48,7 +61,10 @@ impl Live {
     /// Everything that was said.
     #[must_use]
     pub fn text(&self) -> String {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .join("\n")
     }
 }
 

@@ -1,7 +1,7 @@
 //! Several records of one run, put in the order of one clock. Pure.
 
-use etcd_history::{History, Record};
 use etcd_history::record::Nanos;
+use etcd_history::{History, Record};
 
 /// The client's history and what the harness saw, in the order of their times. Records of one time keep the order in
 /// which they were written.
@@ -34,12 +34,17 @@ mod tests {
     use super::*;
 
     fn phase(t: Nanos, name: &str) -> Record {
-        Record::Phase { t, name: name.to_owned() }
+        Record::Phase {
+            t,
+            name: name.to_owned(),
+        }
     }
 
     #[test]
     fn records_of_one_time_keep_their_order() {
-        let client = History { records: vec![phase(1, "a"), phase(5, "b"), phase(5, "c")] };
+        let client = History {
+            records: vec![phase(1, "a"), phase(5, "b"), phase(5, "c")],
+        };
         let merged = merge(client, vec![phase(3, "d")], vec![phase(5, "e")]);
         let names: Vec<&str> = merged
             .records

@@ -50,15 +50,33 @@ impl Plan {
         let Some(scenario) = all.iter().find(|scenario| scenario.name == name) else {
             let word = name.rsplit("::").next().unwrap_or(name);
             let has_word = |scenario: &&Scenario| scenario.name.contains(word);
-            let near = all.iter().filter(has_word).map(|scenario| scenario.name).collect();
-            return Err(PlanError::Find { name: name.to_owned(), near });
+            let near = all
+                .iter()
+                .filter(has_word)
+                .map(|scenario| scenario.name)
+                .collect();
+            return Err(PlanError::Find {
+                name: name.to_owned(),
+                near,
+            });
         };
-        let members = members.or(of_name).or(scenario.members.first().copied()).unwrap_or(3);
+        let members = members
+            .or(of_name)
+            .or(scenario.members.first().copied())
+            .unwrap_or(3);
         if !scenario.members.contains(&members) {
             let wanted = scenario.members.clone();
-            return Err(PlanError::Members { name: scenario.name, members, wanted });
+            return Err(PlanError::Members {
+                name: scenario.name,
+                members,
+                wanted,
+            });
         }
-        Ok(Self { scenario: scenario.clone(), members, seed })
+        Ok(Self {
+            scenario: scenario.clone(),
+            members,
+            seed,
+        })
     }
 
     /// The name of its trial, `failover::leader_etcd_killed::members_3`.
@@ -70,7 +88,10 @@ impl Plan {
     /// The command that repeats it.
     #[must_use]
     pub fn replay(&self) -> String {
-        format!("harness run {} --members {} --seed {}", self.scenario.name, self.members, self.seed)
+        format!(
+            "harness run {} --members {} --seed {}",
+            self.scenario.name, self.members, self.seed
+        )
     }
 }
 
@@ -86,11 +107,19 @@ fn split_members(name: &str) -> (&str, Option<u32>) {
 }
 
 fn alike(names: &[&str]) -> String {
-    if names.is_empty() { String::new() } else { format!("; near: {}", names.join(", ")) }
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!("; near: {}", names.join(", "))
+    }
 }
 
 fn counts(counts: &[u32]) -> String {
-    counts.iter().map(u32::to_string).collect::<Vec<_>>().join(" or ")
+    counts
+        .iter()
+        .map(u32::to_string)
+        .collect::<Vec<_>>()
+        .join(" or ")
 }
 
 #[cfg(test)]
@@ -99,7 +128,11 @@ mod tests {
 
     #[test]
     fn a_seed_gives_the_same_plan_again() {
-        let plan = |seed| serde_json::to_string(&Plan::named("failover::leader_etcd_killed", None, seed).expect("a plan"));
+        let plan = |seed| {
+            serde_json::to_string(
+                &Plan::named("failover::leader_etcd_killed", None, seed).expect("a plan"),
+            )
+        };
         assert_eq!(plan(4).expect("json"), plan(4).expect("json"));
         assert_ne!(plan(4).expect("json"), plan(5).expect("json"));
     }
@@ -113,9 +146,16 @@ mod tests {
 
     #[test]
     fn a_wrong_name_or_count_says_what_there_is() {
-        let error = Plan::named("leader_etcd_killed", None, 1).expect_err("no room").to_string();
-        assert!(error.contains("near: failover::leader_etcd_killed"), "{error}");
-        let error = Plan::named("quorum::two_of_five_down", Some(3), 1).expect_err("not three").to_string();
+        let error = Plan::named("leader_etcd_killed", None, 1)
+            .expect_err("no room")
+            .to_string();
+        assert!(
+            error.contains("near: failover::leader_etcd_killed"),
+            "{error}"
+        );
+        let error = Plan::named("quorum::two_of_five_down", Some(3), 1)
+            .expect_err("not three")
+            .to_string();
         assert!(error.contains("run with 5"), "{error}");
     }
 }

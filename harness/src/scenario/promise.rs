@@ -59,7 +59,10 @@ impl Promise {
     /// With this continuity and nothing else.
     #[must_use]
     pub fn continuity(continuity: Continuity) -> Self {
-        Self { continuity, ..Self::default() }
+        Self {
+            continuity,
+            ..Self::default()
+        }
     }
 
     /// No write may fail.
@@ -124,7 +127,10 @@ impl Promise {
             Continuity::LeaderSilent => (300.0, 1000.0),
             Continuity::Within(ms) => (f64::from(ms), f64::from(ms)),
         };
-        vec![budget(Road::ServiceFresh, fresh), budget(Road::ServiceHeld, held)]
+        vec![
+            budget(Road::ServiceFresh, fresh),
+            budget(Road::ServiceHeld, held),
+        ]
     }
 }
 
@@ -148,7 +154,9 @@ pub(super) fn no_failed_write(history: &History) -> Judgement {
                 calls.insert(call.op, call);
             }
             Record::Return(end) => {
-                let Some(call) = calls.remove(&end.op) else { continue };
+                let Some(call) = calls.remove(&end.op) else {
+                    continue;
+                };
                 judged += 1;
                 match &end.outcome {
                     Outcome::Ok { .. } => {}
@@ -163,25 +171,35 @@ pub(super) fn no_failed_write(history: &History) -> Judgement {
     }
     let outcome = match failed.first() {
         Some((_, first)) => Finding::Violation {
-            explanation: format!("{} of {judged} writes failed in a planned move; the first: {first}", failed.len()),
+            explanation: format!(
+                "{} of {judged} writes failed in a planned move; the first: {first}",
+                failed.len()
+            ),
             ops: failed.iter().map(|(op, _)| *op).take(6).collect(),
         },
         None if dropped > DROPPED_MAX => Finding::Violation {
-            explanation: format!("{dropped} of {judged} writes were dropped by a leader that handed over"),
+            explanation: format!(
+                "{dropped} of {judged} writes were dropped by a leader that handed over"
+            ),
             ops: Vec::new(),
         },
-        None if judged == 0 => Finding::Inconclusive { reason: "no write was sent".to_owned() },
+        None if judged == 0 => Finding::Inconclusive {
+            reason: "no write was sent".to_owned(),
+        },
         None => Finding::Pass,
     };
     let mut judgement = Judgement::new("no_failed_write", outcome);
     for (name, value) in [("writes", judged), ("dropped_proposals", dropped)] {
-        judgement.figures.insert(name.to_owned(), serde_json::json!(value));
+        judgement
+            .figures
+            .insert(name.to_owned(), serde_json::json!(value));
     }
     judgement
 }
 
 fn through_service(call: &Call) -> bool {
-    matches!(call.road, Road::ServiceFresh | Road::ServiceHeld) && matches!(call.request, Request::Put { .. })
+    matches!(call.road, Road::ServiceFresh | Road::ServiceHeld)
+        && matches!(call.request, Request::Put { .. })
 }
 
 #[cfg(test)]
@@ -191,14 +209,31 @@ mod tests {
     use super::*;
 
     fn write(op: OpId, outcome: Outcome) -> [Record; 2] {
-        let request = Request::Put { key: "k".into(), value: format!("v{op}"), lease: 0 };
+        let request = Request::Put {
+            key: "k".into(),
+            value: format!("v{op}"),
+            lease: 0,
+        };
         let road = Road::ServiceHeld;
-        let call = Call { t: 1, op, client: 1, road, scheduled: 1, request };
-        [Record::Call(call), Record::Return(Return { t: 2, op, outcome })]
+        let call = Call {
+            t: 1,
+            op,
+            client: 1,
+            road,
+            scheduled: 1,
+            request,
+        };
+        [
+            Record::Call(call),
+            Record::Return(Return { t: 2, op, outcome }),
+        ]
     }
 
     fn moved(outcome: Outcome) -> Judgement {
-        let phase = |name: &str| Record::Phase { t: 0, name: name.to_owned() };
+        let phase = |name: &str| Record::Phase {
+            t: 0,
+            name: name.to_owned(),
+        };
         let mut records = vec![phase("fault")];
         records.extend(write(1, outcome.clone()));
         records.push(phase("settle"));
@@ -208,10 +243,18 @@ mod tests {
 
     #[test]
     fn a_write_that_fails_in_a_planned_move_is_named() {
-        let unknown = Outcome::Unknown { class: "deadline".into(), message: String::new() };
-        let Finding::Violation { ops, .. } = moved(unknown).outcome else { panic!("it failed") };
+        let unknown = Outcome::Unknown {
+            class: "deadline".into(),
+            message: String::new(),
+        };
+        let Finding::Violation { ops, .. } = moved(unknown).outcome else {
+            panic!("it failed")
+        };
         assert_eq!(ops, [1], "the one after the move is not counted");
-        let dropped = Outcome::Failed { class: "proposal_dropped".into(), message: String::new() };
+        let dropped = Outcome::Failed {
+            class: "proposal_dropped".into(),
+            message: String::new(),
+        };
         assert_eq!(moved(dropped).outcome, Finding::Pass);
         let empty = no_failed_write(&History::default());
         assert!(matches!(empty.outcome, Finding::Inconclusive { .. }));
@@ -222,7 +265,13 @@ mod tests {
         let promise = Promise::continuity(Continuity::LeaderSilent);
         let expected = promise.expectations(5, 1);
         assert_eq!((expected.members, expected.faults), (5, 1));
-        let limit = |road| expected.gaps.iter().find(|gap| gap.road == road).map(|gap| gap.limit_ms);
+        let limit = |road| {
+            expected
+                .gaps
+                .iter()
+                .find(|gap| gap.road == road)
+                .map(|gap| gap.limit_ms)
+        };
         assert_eq!(limit(Road::ServiceFresh), Some(300.0 + SLACK_MS));
         assert_eq!(limit(Road::ServiceHeld), Some(1000.0 + SLACK_MS));
         assert!(expected.gaps.iter().all(|gap| gap.over_dial_all));

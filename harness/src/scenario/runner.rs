@@ -54,10 +54,14 @@ pub(super) struct Found {
 /// # Errors
 /// [`RunError`] when nothing could be run or saved. Everything else is in the verdict.
 pub async fn run(lab: &Lab, plan: &Plan) -> Result<Ended, RunError> {
-    let lab = Lab { live: lab.live.anew(), ..lab.clone() };
+    let lab = Lab {
+        live: lab.live.anew(),
+        ..lab.clone()
+    };
     let started = Timestamp::now();
     let dir = RunDir::create(&lab.runs, started, &plan.trial(), plan.seed)?;
-    lab.live.say(format!("{}: {}", plan.trial(), plan.scenario.story));
+    lab.live
+        .say(format!("{}: {}", plan.trial(), plan.scenario.story));
     save_plan(&dir, plan, started, None)?;
 
     let subject = Subject::create(&lab.cluster, &plan.trial(), plan.members).await?;
@@ -68,7 +72,8 @@ pub async fn run(lab: &Lab, plan: &Plan) -> Result<Ended, RunError> {
     dir.write_history(&found.history)?;
     save_plan(&dir, plan, started, found.expectations.as_ref())?;
     if let Err(error) = collect_namespace(&lab.cluster, &subject.namespace, dir.path()).await {
-        lab.live.say(format!("objects and logs are not saved: {error}"));
+        lab.live
+            .say(format!("objects and logs are not saved: {error}"));
     }
     dir.write_log("harness.log", lab.live.text().as_bytes())?;
 
@@ -91,11 +96,15 @@ async fn act(lab: &Lab, plan: &Plan, subject: &Subject) -> Found {
 
 /// Adds what the checks say to what the run itself found.
 fn judge(plan: &Plan, found: &mut Found) {
-    let Some(expectations) = &found.expectations else { return };
+    let Some(expectations) = &found.expectations else {
+        return;
+    };
     let verdicts = check::all(&found.history, expectations);
     found.judgements.extend(verdicts.iter().map(judgement));
     if plan.scenario.promise.no_failed_write {
-        found.judgements.push(promise::no_failed_write(&found.history));
+        found
+            .judgements
+            .push(promise::no_failed_write(&found.history));
     }
 }
 
@@ -103,13 +112,24 @@ fn judge(plan: &Plan, found: &mut Found) {
 fn judgement(verdict: &check::Verdict) -> Judgement {
     let outcome = match &verdict.outcome {
         check::Judgement::Pass => Finding::Pass,
-        check::Judgement::Violation { explanation, ops } => {
-            Finding::Violation { explanation: explanation.clone(), ops: ops.clone() }
-        }
-        check::Judgement::Inconclusive { reason } => Finding::Inconclusive { reason: reason.clone() },
+        check::Judgement::Violation { explanation, ops } => Finding::Violation {
+            explanation: explanation.clone(),
+            ops: ops.clone(),
+        },
+        check::Judgement::Inconclusive { reason } => Finding::Inconclusive {
+            reason: reason.clone(),
+        },
     };
-    let figures = verdict.figures.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-    Judgement { check: verdict.check.to_owned(), outcome, figures }
+    let figures = verdict
+        .figures
+        .iter()
+        .map(|(name, value)| (name.clone(), json!(value)))
+        .collect();
+    Judgement {
+        check: verdict.check.to_owned(),
+        outcome,
+        figures,
+    }
 }
 
 fn save_plan(
@@ -134,13 +154,23 @@ fn save_plan(
 fn ended(lab: &Lab, plan: &Plan, found: &Found, dir: &RunDir) -> Ended {
     let (severity, cause) = worst(&found.judgements);
     let cause = cause.map(|judgement| format!("{}: {}", judgement.check, judgement.explanation()));
-    let operations =
-        found.history.records.iter().filter(|record| matches!(record, etcd_history::Record::Call(_))).count();
+    let operations = found
+        .history
+        .records
+        .iter()
+        .filter(|record| matches!(record, etcd_history::Record::Call(_)))
+        .count();
     let gap = |road| {
         let longest = Acknowledgements::of(&found.history, road).longest()?;
-        Some(milliseconds(Duration::from_nanos(longest.length().unsigned_abs())))
+        Some(milliseconds(Duration::from_nanos(
+            longest.length().unsigned_abs(),
+        )))
     };
-    let gaps_ms = match (gap(Road::ServiceFresh), gap(Road::ServiceHeld), gap(Road::DialAll)) {
+    let gaps_ms = match (
+        gap(Road::ServiceFresh),
+        gap(Road::ServiceHeld),
+        gap(Road::DialAll),
+    ) {
         (Some(fresh), Some(held), Some(all)) => Some([fresh, held, all]),
         _ => None,
     };
@@ -158,18 +188,22 @@ fn ended(lab: &Lab, plan: &Plan, found: &Found, dir: &RunDir) -> Ended {
 
 async fn clean_up(lab: &Lab, subject: &Subject, severity: Severity) {
     if lab.keep || severity != Severity::Pass {
-        lab.live.say(format!("namespace {} is kept", subject.namespace));
+        lab.live
+            .say(format!("namespace {} is kept", subject.namespace));
         return;
     }
     if let Err(error) = subject.delete().await {
-        lab.live.say(format!("namespace {} stays: {error}", subject.namespace));
+        lab.live
+            .say(format!("namespace {} stays: {error}", subject.namespace));
     }
 }
 
 fn tell(lab: &Lab, ended: &Ended) {
-    let gaps = ended.gaps_ms.map_or_else(String::new, |[fresh, held, all]| {
-        format!(", longest gap {fresh:.0} ms new, {held:.0} ms held, {all:.0} ms dial-all")
-    });
+    let gaps = ended
+        .gaps_ms
+        .map_or_else(String::new, |[fresh, held, all]| {
+            format!(", longest gap {fresh:.0} ms new, {held:.0} ms held, {all:.0} ms dial-all")
+        });
     lab.live.say(format!(
         "{}: {} operations{gaps} - {}",
         ended.severity.word(),

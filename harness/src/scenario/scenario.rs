@@ -68,7 +68,10 @@ pub struct Load {
 
 impl Default for Load {
     fn default() -> Self {
-        Self { held_redials_on_deadline: true, outlives_node: false }
+        Self {
+            held_redials_on_deadline: true,
+            outlives_node: false,
+        }
     }
 }
 
@@ -91,7 +94,14 @@ impl Scenario {
     /// Something else than faults.
     #[must_use]
     pub fn new(name: &'static str, story: &'static str, act: Act) -> Self {
-        Self { name, story, members: vec![3], act, promise: Promise::default(), smoke: false }
+        Self {
+            name,
+            story,
+            members: vec![3],
+            act,
+            promise: Promise::default(),
+            smoke: false,
+        }
     }
 
     /// With these member counts.
@@ -148,7 +158,9 @@ impl Scenario {
     /// The room it belongs to: what is before `::`.
     #[must_use]
     pub fn room(&self) -> &'static str {
-        self.name.split_once("::").map_or(self.name, |(room, _)| room)
+        self.name
+            .split_once("::")
+            .map_or(self.name, |(room, _)| room)
     }
 
     /// The faults; none for scenarios without load.

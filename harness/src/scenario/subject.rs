@@ -40,10 +40,19 @@ pub(super) struct Seat {
 
 impl Subject {
     /// Makes the namespace.
-    pub(super) async fn create(cluster: &Cluster, trial: &str, members: u32) -> Result<Self, RunError> {
+    pub(super) async fn create(
+        cluster: &Cluster,
+        trial: &str,
+        members: u32,
+    ) -> Result<Self, RunError> {
         let words = trial.split("::").skip(1).collect::<Vec<_>>().join("-");
         let temporary = TempNamespace::create(&cluster.kube, &words).await?;
-        Ok(Self { kube: cluster.kube.clone(), namespace: temporary.name.clone(), members, temporary })
+        Ok(Self {
+            kube: cluster.kube.clone(),
+            namespace: temporary.name.clone(),
+            members,
+            temporary,
+        })
     }
 
     /// The Cluster as the run writes it; `small` names a storage class of small volumes.
@@ -82,14 +91,21 @@ impl Subject {
         let seat = |pod: &Pod| Seat {
             pod: pod.name_any(),
             uid: pod.uid().unwrap_or_default(),
-            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
+            node: pod
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.node_name.clone())
+                .unwrap_or_default(),
         };
         pods.iter().map(seat).collect()
     }
 
     /// Waits until all members are ready and labelled, one of them as leader, and the Cluster says that it runs.
     pub(super) async fn wait_whole(&self, limit: Duration) -> Result<(), RunError> {
-        let what = format!("{} members ready, one leader, Cluster Running", self.members);
+        let what = format!(
+            "{} members ready, one leader, Cluster Running",
+            self.members
+        );
         wait_until(what, limit, async || {
             let pods = match self.pods().await {
                 Ok(pods) => pods,
@@ -101,7 +117,9 @@ impl Subject {
             match self.clusters().get(CLUSTER).await {
                 Ok(cluster) => match cluster.data["status"]["phase"].as_str() {
                     Some("Running") => Poll::Ready(()),
-                    phase => Poll::NotYet(format!("all pods are well, the Cluster's phase is {phase:?}")),
+                    phase => Poll::NotYet(format!(
+                        "all pods are well, the Cluster's phase is {phase:?}"
+                    )),
                 },
                 Err(error) => Poll::NotYet(error.to_string()),
             }
@@ -119,7 +137,9 @@ impl Subject {
 
     /// Names of the members' pods.
     pub(super) fn pod_names(&self) -> Vec<String> {
-        (0..self.members).map(|ordinal| format!("{CLUSTER}-{COMPONENT}-{ordinal}")).collect()
+        (0..self.members)
+            .map(|ordinal| format!("{CLUSTER}-{COMPONENT}-{ordinal}"))
+            .collect()
     }
 
     /// Name of the leader service.
@@ -129,41 +149,70 @@ impl Subject {
 
     /// `host:port` of the leader service, with the root's dot: no search list, one question a lookup.
     pub(super) fn service_address(&self) -> String {
-        format!("{}.{}.svc.cluster.local.:2379", Self::leader_service(), self.namespace)
+        format!(
+            "{}.{}.svc.cluster.local.:2379",
+            Self::leader_service(),
+            self.namespace
+        )
     }
 
     /// `host:port` of a member.
     pub(super) fn member_address(&self, pod: &str) -> String {
-        format!("{pod}.{CLUSTER}-{COMPONENT}-headless.{}.svc.cluster.local.:2379", self.namespace)
+        format!(
+            "{pod}.{CLUSTER}-{COMPONENT}-headless.{}.svc.cluster.local.:2379",
+            self.namespace
+        )
     }
 }
 
 /// Label selector of the members' pods.
 pub(super) fn pod_selector() -> String {
-    format!("{}={CLUSTER},{}={COMPONENT}", labels::INSTANCE, labels::COMPONENT_NAME)
+    format!(
+        "{}={CLUSTER},{}={COMPONENT}",
+        labels::INSTANCE,
+        labels::COMPONENT_NAME
+    )
 }
 
 /// The Cluster kind, as any user's client sees it.
 pub(super) fn cluster_resource() -> ApiResource {
-    ApiResource::from_gvk(&GroupVersionKind::gvk("apps.kubeblocks.io", "v1", "Cluster"))
+    ApiResource::from_gvk(&GroupVersionKind::gvk(
+        "apps.kubeblocks.io",
+        "v1",
+        "Cluster",
+    ))
 }
 
 /// Says what is missing until all members are ready and labelled.
 fn whole(pods: &[Pod], members: u32) -> Result<(), String> {
     let role = |pod: &Pod| pod.labels().get(labels::ROLE).cloned();
     let ready = |pod: &&Pod| {
-        let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+        let conditions = pod
+            .status
+            .as_ref()
+            .and_then(|s| s.conditions.as_deref())
+            .unwrap_or_default();
         pod.metadata.deletion_timestamp.is_none()
-            && conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
+            && conditions
+                .iter()
+                .any(|c| c.type_ == "Ready" && c.status == "True")
     };
     let count = pods.iter().filter(ready).count();
-    let with = |name: &str| pods.iter().filter(|pod| role(pod).as_deref() == Some(name)).count();
+    let with = |name: &str| {
+        pods.iter()
+            .filter(|pod| role(pod).as_deref() == Some(name))
+            .count()
+    };
     let (leaders, followers) = (with("leader"), with("follower"));
     let wanted = members as usize;
     if (pods.len(), count, leaders, followers) == (wanted, wanted, 1, wanted - 1) {
         return Ok(());
     }
-    let without: Vec<String> = pods.iter().filter(|pod| !ready(pod)).map(ResourceExt::name_any).collect();
+    let without: Vec<String> = pods
+        .iter()
+        .filter(|pod| !ready(pod))
+        .map(ResourceExt::name_any)
+        .collect();
     Err(format!(
         "{} of {wanted} pods, {count} ready, {leaders} leader, {followers} follower; not ready: [{}]",
         pods.len(),
@@ -190,12 +239,19 @@ mod tests {
 
     #[test]
     fn whole_is_all_ready_and_one_leader() {
-        let mut pods =
-            vec![pod("a", Some("leader"), true), pod("b", Some("follower"), true), pod("c", Some("follower"), true)];
+        let mut pods = vec![
+            pod("a", Some("leader"), true),
+            pod("b", Some("follower"), true),
+            pod("c", Some("follower"), true),
+        ];
         assert_eq!(whole(&pods, 3), Ok(()));
         assert!(whole(&pods, 5).is_err());
         pods[1] = pod("b", Some("leader"), true);
-        assert!(whole(&pods, 3).expect_err("two leaders").contains("2 leader"));
+        assert!(
+            whole(&pods, 3)
+                .expect_err("two leaders")
+                .contains("2 leader")
+        );
         pods[1] = pod("b", Some("follower"), false);
         assert!(whole(&pods, 3).expect_err("not ready").contains("[b]"));
     }

@@ -45,8 +45,16 @@ struct Stage {
 }
 
 impl<'a> Story<'a> {
-    pub(super) fn new(lab: &'a Lab, plan: &'a Plan, subject: &'a Subject, trial: &'a Trial) -> Self {
-        let expectations = plan.scenario.promise.expectations(plan.members, trial.faults.len());
+    pub(super) fn new(
+        lab: &'a Lab,
+        plan: &'a Plan,
+        subject: &'a Subject,
+        trial: &'a Trial,
+    ) -> Self {
+        let expectations = plan
+            .scenario
+            .promise
+            .expectations(plan.members, trial.faults.len());
         Self {
             lab,
             plan,
@@ -70,9 +78,10 @@ impl<'a> Story<'a> {
         };
         self.phase("warm_up");
         pause(self.trial.warm_up).await;
-        let context = FaultContext::new(&self.lab.cluster, &self.subject.namespace, subject::CLUSTER)
-            .await
-            .with_seed(self.plan.seed);
+        let context =
+            FaultContext::new(&self.lab.cluster, &self.subject.namespace, subject::CLUSTER)
+                .await
+                .with_seed(self.plan.seed);
         context.look().await;
         self.phase("fault");
         let active = self.hurt(&context).await;
@@ -95,7 +104,11 @@ impl<'a> Story<'a> {
             load: self.trial.load,
             on_control_plane: !lab.cluster.control_planes().is_empty(),
         };
-        let storage = if self.trial.small_volumes { Some(self.small_volumes().await?) } else { None };
+        let storage = if self.trial.small_volumes {
+            Some(self.small_volumes().await?)
+        } else {
+            None
+        };
         let watched = observe::Subject {
             namespace: subject.namespace.clone(),
             pods: subject::pod_selector(),
@@ -116,11 +129,18 @@ impl<'a> Story<'a> {
         cluster?;
         let client = client?;
         let took = lab.live.seconds() - begin;
-        lab.live.say(format!("{} members ready after {took:.1} s", self.plan.members));
+        lab.live.say(format!(
+            "{} members ready after {took:.1} s",
+            self.plan.members
+        ));
         self.judgements.push(figure("created", "ready_s", took));
         self.offset = client.start().await?;
         let lines = tokio::spawn(client.clone().tell(lab.live.clone()));
-        Ok(Stage { client, observer, lines })
+        Ok(Stage {
+            client,
+            observer,
+            lines,
+        })
     }
 
     /// A storage class whose volumes are small file systems of their own.
@@ -139,7 +159,8 @@ impl<'a> Story<'a> {
                 Err(error) => {
                     let reason = error.to_string();
                     self.lab.live.say(&reason);
-                    self.judgements.push(Judgement::new("faults", Finding::Inconclusive { reason }));
+                    self.judgements
+                        .push(Judgement::new("faults", Finding::Inconclusive { reason }));
                     break;
                 }
             }
@@ -153,30 +174,47 @@ impl<'a> Story<'a> {
         on
     }
 
-    async fn hurt_once(&mut self, context: &FaultContext, number: u32, fault: &Fault) -> Result<Active, FaultError> {
+    async fn hurt_once(
+        &mut self,
+        context: &FaultContext,
+        number: u32,
+        fault: &Fault,
+    ) -> Result<Active, FaultError> {
         self.lab.live.say(format!("fault {number}: {fault}"));
         let seats = self.subject.seats();
-        let seats = if matches!(fault, Fault::ControlPlane { .. }) { Vec::new() } else { seats.await };
+        let seats = if matches!(fault, Fault::ControlPlane { .. }) {
+            Vec::new()
+        } else {
+            seats.await
+        };
         let begun = self.now();
         let active = inject(context, fault).await;
         let injected = self.now();
-        let targets = active.as_ref().map(|active| active.targets.join(", ")).unwrap_or_default();
+        let targets = active
+            .as_ref()
+            .map(|active| active.targets.join(", "))
+            .unwrap_or_default();
         let note = |t, step, evidence| fault_record((t, number), fault, &targets, step, evidence);
-        self.told.push(note(begun, FaultStep::Injecting, Evidence::new()));
+        self.told
+            .push(note(begun, FaultStep::Injecting, Evidence::new()));
         let mut active = active?;
         self.excuse(fault, &active.targets, &seats);
-        self.told.push(note(injected, FaultStep::Injected, active.evidence.clone()));
+        self.told
+            .push(note(injected, FaultStep::Injected, active.evidence.clone()));
         match active.effect().await {
             Ok(evidence) => {
                 self.lab.live.say(format!("  on {targets}: {evidence}"));
-                self.told.push(note(self.now(), FaultStep::Effective, evidence));
+                self.told
+                    .push(note(self.now(), FaultStep::Effective, evidence));
             }
             Err(error) => {
                 let evidence = Evidence::new().with("error", &error);
-                self.told.push(note(self.now(), FaultStep::Ineffective, evidence));
+                self.told
+                    .push(note(self.now(), FaultStep::Ineffective, evidence));
                 let reason = error.to_string();
                 self.lab.live.say(&reason);
-                self.judgements.push(Judgement::new("faults", Finding::Inconclusive { reason }));
+                self.judgements
+                    .push(Judgement::new("faults", Finding::Inconclusive { reason }));
             }
         }
         Ok(active)
@@ -187,8 +225,10 @@ impl<'a> Story<'a> {
         for (number, mut active) in active.into_iter().rev() {
             let fault = active.fault.clone();
             let targets = active.targets.join(", ");
-            let note = |t, step, evidence| fault_record((t, number), &fault, &targets, step, evidence);
-            self.told.push(note(self.now(), FaultStep::Healing, Evidence::new()));
+            let note =
+                |t, step, evidence| fault_record((t, number), &fault, &targets, step, evidence);
+            self.told
+                .push(note(self.now(), FaultStep::Healing, Evidence::new()));
             let healed = active.heal().await;
             let at = self.now();
             let left = match &healed {
@@ -196,16 +236,28 @@ impl<'a> Story<'a> {
                 Err(error) => Ok(Some(error.to_string())),
             };
             match left {
-                Ok(None) => self.told.push(note(at, FaultStep::Healed, healed.unwrap_or_default())),
+                Ok(None) => self
+                    .told
+                    .push(note(at, FaultStep::Healed, healed.unwrap_or_default())),
                 Ok(Some(left)) => {
-                    self.told.push(note(at, FaultStep::Residue, Evidence::new().with("left", &left)));
+                    self.told.push(note(
+                        at,
+                        FaultStep::Residue,
+                        Evidence::new().with("left", &left),
+                    ));
                     let reason = format!("something of `{fault}` is left: {left}");
-                    self.judgements.push(Judgement::new("faults", Finding::Inconclusive { reason }));
+                    self.judgements
+                        .push(Judgement::new("faults", Finding::Inconclusive { reason }));
                 }
                 Err(error) => {
                     let reason = format!("it is not known what is left of `{fault}`: {error}");
-                    self.told.push(note(at, FaultStep::Residue, Evidence::new().with("error", &error)));
-                    self.judgements.push(Judgement::new("faults", Finding::Inconclusive { reason }));
+                    self.told.push(note(
+                        at,
+                        FaultStep::Residue,
+                        Evidence::new().with("error", &error),
+                    ));
+                    self.judgements
+                        .push(Judgement::new("faults", Finding::Inconclusive { reason }));
                 }
             }
         }
@@ -223,7 +275,8 @@ impl<'a> Story<'a> {
         let took = self.lab.live.seconds() - begin;
         self.lab.live.say(format!("whole again after {took:.1} s"));
         self.judge("recovery", whole.as_ref().map(|()| ()));
-        self.judgements.push(figure("recovery_time", "whole_again_s", took));
+        self.judgements
+            .push(figure("recovery_time", "whole_again_s", took));
     }
 
     /// Stops the traffic, lets the client read what is left, fetches the history.
@@ -233,9 +286,21 @@ impl<'a> Story<'a> {
         let summary = stage.client.finish().await;
         if let Ok(summary) = &summary {
             self.lab.live.say(format!("final: {summary}"));
-            if summary["unread"].as_array().is_some_and(|unread| !unread.is_empty()) {
-                let explanation = format!("not every member could be read at the end: {}", summary["unread"]);
-                self.judgements.push(Judgement::new("final", Finding::Violation { explanation, ops: vec![] }));
+            if summary["unread"]
+                .as_array()
+                .is_some_and(|unread| !unread.is_empty())
+            {
+                let explanation = format!(
+                    "not every member could be read at the end: {}",
+                    summary["unread"]
+                );
+                self.judgements.push(Judgement::new(
+                    "final",
+                    Finding::Violation {
+                        explanation,
+                        ops: vec![],
+                    },
+                ));
             }
         }
         self.judge("final", summary.as_ref().map(|_| ()));
@@ -243,7 +308,11 @@ impl<'a> Story<'a> {
         let client = stage.client.history().await;
         self.judge("history", client.as_ref().map(|_| ()));
         let seen = stage.observer.finish().await;
-        merge(client.unwrap_or_default(), seen, std::mem::take(&mut self.told))
+        merge(
+            client.unwrap_or_default(),
+            seen,
+            std::mem::take(&mut self.told),
+        )
     }
 
     /// What a fault itself has done is not the operator's doing.
@@ -251,12 +320,19 @@ impl<'a> Story<'a> {
         let hit = hit(targets, seats);
         if matches!(
             fault,
-            Fault::DeletePod { .. } | Fault::LoseData { .. } | Fault::KillNode { .. } | Fault::RestartNode { .. }
+            Fault::DeletePod { .. }
+                | Fault::LoseData { .. }
+                | Fault::KillNode { .. }
+                | Fault::RestartNode { .. }
         ) {
-            self.expectations.deleted_by_faults.extend(hit.iter().map(|seat| seat.uid.clone()));
+            self.expectations
+                .deleted_by_faults
+                .extend(hit.iter().map(|seat| seat.uid.clone()));
         }
         if self.plan.scenario.promise.replaces_member {
-            self.expectations.replaced_members.extend(hit.iter().map(|seat| seat.pod.clone()));
+            self.expectations
+                .replaced_members
+                .extend(hit.iter().map(|seat| seat.pod.clone()));
         }
     }
 
@@ -264,13 +340,22 @@ impl<'a> Story<'a> {
         if let Err(error) = result {
             self.lab.live.say(format!("{check}: {error}"));
             let explanation = error.to_string();
-            self.judgements.push(Judgement::new(check, Finding::Violation { explanation, ops: vec![] }));
+            self.judgements.push(Judgement::new(
+                check,
+                Finding::Violation {
+                    explanation,
+                    ops: vec![],
+                },
+            ));
         }
     }
 
     fn phase(&mut self, name: &str) {
         self.lab.live.say(format!("phase {name}"));
-        self.told.push(Record::Phase { t: self.now(), name: name.to_owned() });
+        self.told.push(Record::Phase {
+            t: self.now(),
+            name: name.to_owned(),
+        });
     }
 
     fn now(&self) -> Nanos {
@@ -280,20 +365,28 @@ impl<'a> Story<'a> {
     fn found(self, history: History) -> Found {
         let judged = !history.records.is_empty();
         let expectations = judged.then_some(self.expectations);
-        Found { history, expectations, judgements: self.judgements }
+        Found {
+            history,
+            expectations,
+            judgements: self.judgements,
+        }
     }
 }
 
 /// Members that are named by a fault's targets, or sit on a node that is.
 fn hit(targets: &[String], seats: &[Seat]) -> BTreeSet<Seat> {
     let names = |target: &String, name: &str| {
-        target.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))).any(|word| word == name)
+        target
+            .split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '.')))
+            .any(|word| word == name)
     };
     let meant = |seat: &&Seat| {
-        targets.iter().any(|target| match target.starts_with("pod") {
-            true => names(target, &seat.pod),
-            false => names(target, &seat.node),
-        })
+        targets
+            .iter()
+            .any(|target| match target.starts_with("pod") {
+                true => names(target, &seat.pod),
+                false => names(target, &seat.node),
+            })
     };
     seats.iter().filter(meant).cloned().collect()
 }
@@ -318,7 +411,9 @@ fn fault_record(
 /// A judgement that is only a figure.
 fn figure(check: &str, name: &str, value: f64) -> Judgement {
     let mut judgement = Judgement::new(check, Finding::Pass);
-    judgement.figures.insert(name.to_owned(), serde_json::json!(value));
+    judgement
+        .figures
+        .insert(name.to_owned(), serde_json::json!(value));
     judgement
 }
 
@@ -328,14 +423,28 @@ mod tests {
 
     #[test]
     fn a_node_that_is_hit_hits_the_members_on_it() {
-        let seat = |pod: &str, node: &str| Seat { pod: pod.into(), uid: format!("uid-{pod}"), node: node.into() };
-        let seats = [seat("q-etcd-0", "n-worker"), seat("q-etcd-1", "n-worker2"), seat("q-etcd-10", "n-worker3")];
+        let seat = |pod: &str, node: &str| Seat {
+            pod: pod.into(),
+            uid: format!("uid-{pod}"),
+            node: node.into(),
+        };
+        let seats = [
+            seat("q-etcd-0", "n-worker"),
+            seat("q-etcd-1", "n-worker2"),
+            seat("q-etcd-10", "n-worker3"),
+        ];
         let pods = |targets: &[&str]| -> Vec<String> {
             let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
-            hit(&targets, &seats).into_iter().map(|seat| seat.pod).collect()
+            hit(&targets, &seats)
+                .into_iter()
+                .map(|seat| seat.pod)
+                .collect()
         };
         assert_eq!(pods(&["pod/q-etcd-1 (node n-worker2)"]), ["q-etcd-1"]);
         assert_eq!(pods(&["node/n-worker"]), ["q-etcd-0"]);
-        assert_eq!(pods(&["node/n-worker", "node/n-worker3"]), ["q-etcd-0", "q-etcd-10"]);
+        assert_eq!(
+            pods(&["node/n-worker", "node/n-worker3"]),
+            ["q-etcd-0", "q-etcd-10"]
+        );
     }
 }

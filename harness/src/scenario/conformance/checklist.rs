@@ -19,7 +19,13 @@ pub(super) struct Checklist {
 
 impl Checklist {
     pub(super) fn new(name: &'static str, live: Live) -> Self {
-        Self { name, live, looked_at: 0, wrong: Vec::new(), figures: Vec::new() }
+        Self {
+            name,
+            live,
+            looked_at: 0,
+            wrong: Vec::new(),
+            figures: Vec::new(),
+        }
     }
 
     /// Something that must hold.
@@ -31,7 +37,12 @@ impl Checklist {
     }
 
     /// Something that must have a value.
-    pub(super) fn equals<T: PartialEq + Debug>(&mut self, what: impl AsRef<str>, is: &T, wanted: &T) {
+    pub(super) fn equals<T: PartialEq + Debug>(
+        &mut self,
+        what: impl AsRef<str>,
+        is: &T,
+        wanted: &T,
+    ) {
         self.looked_at += 1;
         if is != wanted {
             self.wrong(format!("{} is {is:?}, wanted {wanted:?}", what.as_ref()));
@@ -39,7 +50,11 @@ impl Checklist {
     }
 
     /// Something that must have come about.
-    pub(super) fn came_about<T>(&mut self, what: impl AsRef<str>, result: Result<T, String>) -> Option<T> {
+    pub(super) fn came_about<T>(
+        &mut self,
+        what: impl AsRef<str>,
+        result: Result<T, String>,
+    ) -> Option<T> {
         self.looked_at += 1;
         match result {
             Ok(value) => Some(value),
@@ -62,18 +77,31 @@ impl Checklist {
 
     pub(super) fn judgement(self) -> Judgement {
         let outcome = match self.wrong.len() {
-            0 if self.looked_at == 0 => Finding::Inconclusive { reason: "nothing was looked at".to_owned() },
+            0 if self.looked_at == 0 => Finding::Inconclusive {
+                reason: "nothing was looked at".to_owned(),
+            },
             0 => Finding::Pass,
             count => {
-                let more = if count > TOLD { format!("; and {} more", count - TOLD) } else { String::new() };
+                let more = if count > TOLD {
+                    format!("; and {} more", count - TOLD)
+                } else {
+                    String::new()
+                };
                 let told = self.wrong[..count.min(TOLD)].join("; ");
-                Finding::Violation { explanation: format!("{told}{more}"), ops: Vec::new() }
+                Finding::Violation {
+                    explanation: format!("{told}{more}"),
+                    ops: Vec::new(),
+                }
             }
         };
         let mut judgement = Judgement::new(self.name, outcome);
-        judgement.figures.insert("looked_at".to_owned(), serde_json::json!(self.looked_at));
+        judgement
+            .figures
+            .insert("looked_at".to_owned(), serde_json::json!(self.looked_at));
         for (name, value) in self.figures {
-            judgement.figures.insert(name.to_owned(), serde_json::json!(value));
+            judgement
+                .figures
+                .insert(name.to_owned(), serde_json::json!(value));
         }
         judgement
     }
@@ -90,7 +118,11 @@ mod tests {
         list.holds("the label is there", false);
         list.holds("this one is well", true);
         let judgement = list.judgement();
-        assert!(judgement.explanation().contains("the port is 1, wanted 2; the label is there"));
+        assert!(
+            judgement
+                .explanation()
+                .contains("the port is 1, wanted 2; the label is there")
+        );
         assert_eq!(judgement.figures["looked_at"], 3);
         let empty = Checklist::new("x", Live::quiet()).judgement();
         assert!(matches!(empty.outcome, Finding::Inconclusive { .. }));

@@ -21,7 +21,10 @@ const FILE: &str = "cluster.yaml";
 
 pub(crate) async fn manifests(lab: &Lab, subject: &Subject) -> Found {
     let Some(folder) = &lab.manifests else {
-        return not_there("manifests", "no folder of manifests was given: ETCD_HARNESS_KUBEBLOCKS_EXAMPLES");
+        return not_there(
+            "manifests",
+            "no folder of manifests was given: ETCD_HARNESS_KUBEBLOCKS_EXAMPLES",
+        );
     };
     let clusters = match read(&folder.join(FILE)) {
         Ok(clusters) if !clusters.is_empty() => clusters,
@@ -31,42 +34,66 @@ pub(crate) async fn manifests(lab: &Lab, subject: &Subject) -> Found {
     let mut list = Checklist::new("manifests", lab.live.clone());
     for cluster in clusters {
         let outcome = apply(subject, &cluster).await;
-        list.came_about(format!("Cluster {} comes up", cluster["metadata"]["name"]), outcome);
+        list.came_about(
+            format!("Cluster {} comes up", cluster["metadata"]["name"]),
+            outcome,
+        );
     }
     found(list)
 }
 
 /// The Clusters of a file with several documents.
 fn read(path: &Path) -> Result<Vec<Value>, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     parse(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn parse(text: &str) -> Result<Vec<Value>, String> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| error.to_string())?;
-    Ok(documents.into_iter().filter(|document| document["kind"] == "Cluster").collect())
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(text).map_err(|error| error.to_string())?;
+    Ok(documents
+        .into_iter()
+        .filter(|document| document["kind"] == "Cluster")
+        .collect())
 }
 
 /// Applies one in the namespace that it names (made if need be), waits for it, deletes it again.
 async fn apply(subject: &Subject, cluster: &Value) -> Result<(), String> {
-    let name = cluster["metadata"]["name"].as_str().ok_or("a Cluster without a name")?;
-    let namespace = cluster["metadata"]["namespace"].as_str().unwrap_or(&subject.namespace);
+    let name = cluster["metadata"]["name"]
+        .as_str()
+        .ok_or("a Cluster without a name")?;
+    let namespace = cluster["metadata"]["namespace"]
+        .as_str()
+        .unwrap_or(&subject.namespace);
     if namespace != subject.namespace {
         make_namespace(subject, namespace).await?;
     }
-    let api: Api<DynamicObject> = Api::namespaced_with(subject.kube.clone(), namespace, &cluster_resource());
-    api.patch(name, &PatchParams::apply(MANAGER), &Patch::Apply(cluster)).await.map_err(|error| error.to_string())?;
-    let up = wait_until(format!("Cluster {name} to run"), UP, async || match api.get(name).await {
-        Ok(object) => match object.data["status"]["phase"].as_str() {
-            Some("Running") => Poll::Ready(()),
-            phase => Poll::NotYet::<(), String>(format!("phase {phase:?}: {}", object.data["status"]["conditions"])),
-        },
-        Err(error) => Poll::NotYet(error.to_string()),
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(subject.kube.clone(), namespace, &cluster_resource());
+    api.patch(name, &PatchParams::apply(MANAGER), &Patch::Apply(cluster))
+        .await
+        .map_err(|error| error.to_string())?;
+    let up = wait_until(format!("Cluster {name} to run"), UP, async || {
+        match api.get(name).await {
+            Ok(object) => match object.data["status"]["phase"].as_str() {
+                Some("Running") => Poll::Ready(()),
+                phase => Poll::NotYet::<(), String>(format!(
+                    "phase {phase:?}: {}",
+                    object.data["status"]["conditions"]
+                )),
+            },
+            Err(error) => Poll::NotYet(error.to_string()),
+        }
     })
     .await
     .map_err(|error| error.to_string());
     // Its own finding is worth more than that of the cleaning up.
-    let deleted = api.delete(name, &DeleteParams::default()).await.map(drop).map_err(|error| error.to_string());
+    let deleted = api
+        .delete(name, &DeleteParams::default())
+        .await
+        .map(drop)
+        .map_err(|error| error.to_string());
     up.and(deleted)
 }
 

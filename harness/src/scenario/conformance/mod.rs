@@ -37,20 +37,42 @@ pub(super) async fn conform(lab: &Lab, subject: &Subject) -> Found {
 
 async fn bring_up(lab: &Lab, subject: &Subject, list: &mut Checklist) -> Result<(), String> {
     let begin = lab.live.seconds();
-    subject.apply(None).await.map_err(|error| error.to_string())?;
-    subject.wait_whole(timeouts::CLUSTER_RUNNING).await.map_err(|error| error.to_string())?;
+    subject
+        .apply(None)
+        .await
+        .map_err(|error| error.to_string())?;
+    subject
+        .wait_whole(timeouts::CLUSTER_RUNNING)
+        .await
+        .map_err(|error| error.to_string())?;
     let took = lab.live.seconds() - begin;
-    lab.live.say(format!("{} members ready after {took:.1} s", subject.members));
+    lab.live.say(format!(
+        "{} members ready after {took:.1} s",
+        subject.members
+    ));
     list.figure("ready_s", took);
     Ok(())
 }
 
 fn found(list: Checklist) -> Found {
-    Found { history: History::default(), expectations: None, judgements: vec![list.judgement()] }
+    Found {
+        history: History::default(),
+        expectations: None,
+        judgements: vec![list.judgement()],
+    }
 }
 
 /// A judgement of something that was not there to be looked at.
 fn not_there(check: &str, reason: &str) -> Found {
-    let judgement = Judgement::new(check, Finding::Inconclusive { reason: reason.to_owned() });
-    Found { history: History::default(), expectations: None, judgements: vec![judgement] }
+    let judgement = Judgement::new(
+        check,
+        Finding::Inconclusive {
+            reason: reason.to_owned(),
+        },
+    );
+    Found {
+        history: History::default(),
+        expectations: None,
+        judgements: vec![judgement],
+    }
 }

@@ -12,25 +12,43 @@ use crate::timeouts;
 use etcd_operator_api::labels;
 
 /// Metrics that must be served: port and a name that must be among them.
-const METRICS: [(u16, &str); 3] =
-    [(9187, "etcd_server_has_leader"), (2381, "etcd_server_has_leader"), (2379, "etcd_server_has_leader")];
+const METRICS: [(u16, &str); 3] = [
+    (9187, "etcd_server_has_leader"),
+    (2381, "etcd_server_has_leader"),
+    (2379, "etcd_server_has_leader"),
+];
 
 pub(super) async fn check(lab: &Lab, subject: &Subject, list: &mut Checklist) {
     let pods = subject.pods().await;
-    let Some(pods) = list.came_about("the pods are listed", pods) else { return };
+    let Some(pods) = list.came_about("the pods are listed", pods) else {
+        return;
+    };
     for pod in &pods {
         let name = pod.name_any();
         let answer = ask(subject, &name, 5001, "v1.0/getrole").await;
         if let Some(text) = list.came_about(format!("getrole of {name} answers"), answer) {
             let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-            list.equals(format!("operation in getrole of {name}"), &value["operation"].as_str(), &Some("getRole"));
+            list.equals(
+                format!("operation in getrole of {name}"),
+                &value["operation"].as_str(),
+                &Some("getRole"),
+            );
             let label = pod.labels().get(labels::ROLE).map(String::as_str);
-            list.equals(format!("role in getrole of {name}"), &value["role"].as_str(), &label);
+            list.equals(
+                format!("role in getrole of {name}"),
+                &value["role"].as_str(),
+                &label,
+            );
         }
         for (port, metric) in METRICS {
             let answer = ask(subject, &name, port, "metrics").await;
-            if let Some(text) = list.came_about(format!("metrics of {name} on {port} answer"), answer) {
-                list.holds(format!("{metric} is among the metrics of {name} on {port}"), text.contains(metric));
+            if let Some(text) =
+                list.came_about(format!("metrics of {name} on {port} answer"), answer)
+            {
+                list.holds(
+                    format!("{metric} is among the metrics of {name} on {port}"),
+                    text.contains(metric),
+                );
             }
         }
     }
@@ -46,15 +64,28 @@ async fn names(lab: &Lab, subject: &Subject, list: &mut Checklist) {
         on_control_plane: !lab.cluster.control_planes().is_empty(),
     };
     let client = match RecordingClient::create(subject, &plan).await {
-        Ok(client) => client.wait_running(timeouts::CLUSTER_RUNNING).await.map(|()| client),
+        Ok(client) => client
+            .wait_running(timeouts::CLUSTER_RUNNING)
+            .await
+            .map(|()| client),
         Err(error) => Err(error),
     };
     let client = client.map_err(|error| error.to_string());
-    let Some(client) = list.came_about("a client's pod runs", client) else { return };
+    let Some(client) = list.came_about("a client's pod runs", client) else {
+        return;
+    };
     let mut addresses = vec![subject.service_address()];
-    addresses.extend(subject.pod_names().iter().map(|pod| subject.member_address(pod)));
+    addresses.extend(
+        subject
+            .pod_names()
+            .iter()
+            .map(|pod| subject.member_address(pod)),
+    );
     for address in addresses {
-        let found = client.lookup(&address).await.map_err(|error| error.to_string());
+        let found = client
+            .lookup(&address)
+            .await
+            .map_err(|error| error.to_string());
         list.came_about(format!("{address} resolves"), found);
     }
 }
