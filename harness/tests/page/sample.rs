@@ -30,7 +30,8 @@ impl Dice {
     }
 
     fn below(&mut self, end: i64) -> i64 {
-        i64::try_from(self.next() % u64::try_from(end.max(1)).unwrap()).unwrap()
+        i64::try_from(self.next() % u64::try_from(end.max(1)).expect("a small number"))
+            .expect("a small number")
     }
 }
 
@@ -151,7 +152,7 @@ fn clients(dice: &mut Dice, operations: usize, records: &mut Vec<Record>) -> Vec
         Road::Member,
     ];
     let count = 24;
-    let per_client = i64::try_from(operations / count).unwrap();
+    let per_client = i64::try_from(operations / count).expect("a small number");
     let period = LENGTH / per_client.max(1);
     let mut ops = Vec::new();
     for client in 0..count {
@@ -175,6 +176,13 @@ fn clients(dice: &mut Dice, operations: usize, records: &mut Vec<Record>) -> Vec
         }
     }
     ops.sort_by_key(|op| op.2);
+    answers(dice, ops, records)
+}
+
+/// A request before it is worded: call, wanted, end, client, road, and whether the road leads anywhere.
+type Sent = (Nanos, Nanos, Nanos, usize, Road, bool);
+
+fn answers(dice: &mut Dice, ops: Vec<Sent>, records: &mut Vec<Record>) -> Vec<Write> {
     let mut writes = Vec::new();
     for (op, (t, scheduled, end, client, road, up)) in ops.into_iter().enumerate() {
         let key = format!("reg/{}", dice.below(12));
@@ -198,7 +206,7 @@ fn clients(dice: &mut Dice, operations: usize, records: &mut Vec<Record>) -> Vec
                 revision,
             }
         };
-        let client = u32::try_from(client).unwrap();
+        let client = u32::try_from(client).expect("a small number");
         records.push(Record::Call(Call {
             t,
             op,
@@ -249,7 +257,7 @@ fn outcome(
             message: "leader changed".into(),
         };
     }
-    let revision = i64::try_from(writes.len()).unwrap() + 1;
+    let revision = i64::try_from(writes.len()).expect("a small number") + 1;
     let response = if write {
         Response::Put {}
     } else {
@@ -258,7 +266,7 @@ fn outcome(
             .map(|write| key_value(write, revision))
             .into_iter()
             .collect();
-        let count = i64::try_from(kvs.len()).unwrap();
+        let count = i64::try_from(kvs.len()).expect("a small number");
         Response::Range {
             kvs,
             count,
@@ -309,7 +317,7 @@ fn members(dice: &mut Dice, writes: &[Write], records: &mut Vec<Record>) {
                 term: if electing || cut { term - 1 } else { term },
                 raft_index: index,
                 applied_index: index,
-                revision: i64::try_from(done).unwrap() + 1,
+                revision: i64::try_from(done).expect("a small number") + 1,
                 learner: false,
             };
             let status = (!dead).then_some(status);
@@ -324,7 +332,7 @@ fn members(dice: &mut Dice, writes: &[Write], records: &mut Vec<Record>) {
         records.push(Record::Hash(HashSample {
             t: BASE + LENGTH - SECOND,
             pod: pod(number),
-            revision: i64::try_from(writes.len()).unwrap(),
+            revision: i64::try_from(writes.len()).expect("a small number"),
             hash: 0xdead_beef,
             compact_revision: 0,
         }));
@@ -374,7 +382,7 @@ fn objects(records: &mut Vec<Record>) {
         for (serving, at) in [gone, (vec![pod(f.new)], f.at + f.endpoints)] {
             let (t, ready) = (BASE + at * MS, serving.clone());
             let service = "demo-etcd".to_owned();
-            let resource_version = u64::try_from(at).unwrap();
+            let resource_version = u64::try_from(at).expect("a small number");
             records.push(Record::Endpoints(EndpointsRecord {
                 t,
                 service,
@@ -415,7 +423,7 @@ fn faults(records: &mut Vec<Record>) {
                 .collect();
             records.push(Record::Fault(FaultRecord {
                 t: BASE + (f.at + at) * MS,
-                fault: u32::try_from(number).unwrap(),
+                fault: u32::try_from(number).expect("a small number"),
                 name: f.name.to_owned(),
                 target: format!("{} on etcd-harness-worker{}", pod(f.old), f.old + 1),
                 step,
@@ -451,7 +459,7 @@ fn watchers(dice: &mut Dice, writes: &[Write], records: &mut Vec<Record>) {
         push(BASE, stream, opened(1));
         let mut silent_until = 0;
         for (at, write) in writes.iter().enumerate() {
-            let revision = i64::try_from(at).unwrap() + 2;
+            let revision = i64::try_from(at).expect("a small number") + 2;
             if write.0 < silent_until {
                 continue;
             }
