@@ -54,12 +54,32 @@ fn endpoint() -> Option<String> {
     {
         return Some(host);
     }
+    if !names_a_context(&client_config()) {
+        return None;
+    }
     let output = Command::new("docker")
         .args(["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"])
         .output()
         .ok()?;
     let host = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     (output.status.success() && host.contains("://")).then_some(host)
+}
+
+/// The text of the docker client's configuration; empty when there is none.
+fn client_config() -> String {
+    let own = std::env::var_os("DOCKER_CONFIG").map(std::path::PathBuf::from);
+    let home = std::env::var_os("HOME").map(|home| std::path::PathBuf::from(home).join(".docker"));
+    let file = own.or(home).map(|dir| dir.join("config.json"));
+    file.and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default()
+}
+
+/// True when it names a context other than the default one, or the environment does.
+fn names_a_context(config: &str) -> bool {
+    let named = std::env::var("DOCKER_CONTEXT").ok().or_else(|| {
+        let config: serde_json::Value = serde_json::from_str(config).ok()?;
+        config["currentContext"].as_str().map(str::to_owned)
+    });
+    named.is_some_and(|name| !name.is_empty() && name != "default")
 }
 
 /// The containers of the kind cluster `name`, running or not, control plane first.
@@ -83,4 +103,16 @@ pub async fn kind_nodes(docker: &Docker, name: &str) -> Result<Vec<NodeContainer
         .collect();
     nodes.sort_by_key(|node| (node.role != "control-plane", node.name.clone()));
     Ok(nodes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_another_context_than_the_default_is_asked_for() {
+        assert!(!names_a_context(""));
+        assert!(!names_a_context(r#"{"currentContext": "default"}"#));
+        assert!(names_a_context(r#"{"auths": {}, "currentContext": "desktop-linux"}"#));
+    }
 }

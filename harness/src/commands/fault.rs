@@ -1,5 +1,6 @@
 //! `harness fault`: one fault by hand, from injection to the proof that nothing is left.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -8,7 +9,7 @@ use clap::Subcommand;
 use super::{CommandResult, Exit, TargetArgs};
 use crate::cluster::{Cluster, ClusterLock};
 use crate::faults::{
-    Absence, Container, ControlPlanePart, DataLoss, Deletion, Direction, Fault, FaultContext, FaultError, NodeSelector,
+    Absence, Capabilities, Container, ControlPlanePart, DataLoss, Deletion, Direction, Fault, FaultContext, FaultError, NodeSelector,
     OperatorFault, Replicas, Selector, Traffic, inject,
 };
 use crate::wait::pause;
@@ -31,6 +32,9 @@ pub struct Args {
     /// Seed of random choices.
     #[arg(long, default_value_t = 0, global = true)]
     seed: u64,
+    /// Do as if the nodes had no nft.
+    #[arg(long, global = true)]
+    no_nft: bool,
     /// Which.
     #[command(subcommand)]
     what: What,
@@ -207,10 +211,14 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
     let _in_use = ClusterLock::using(&choice.name)?;
     let cluster = Cluster::attach(&choice).await?;
     let dead_man = args.dead_man.unwrap_or(args.lasts + Duration::from_secs(60));
-    let context = FaultContext::new(&cluster, &args.namespace, &args.etcd)
+    let mut context = FaultContext::new(&cluster, &args.namespace, &args.etcd)
         .await
         .with_seed(args.seed)
         .with_dead_man(dead_man);
+    if args.no_nft {
+        let without = Capabilities { nft: false, ..Capabilities::clone(&context.capabilities) };
+        context.capabilities = Arc::new(without);
+    }
     let fault = args.what.fault();
     println!("{fault}");
     let mut active = inject(&context, &fault).await?;

@@ -149,7 +149,7 @@ async fn run(cli: Cli) -> CommandResult {
 fn init_tracing() {
     use tracing_subscriber::EnvFilter;
     let filter =
-        EnvFilter::try_from_env("HARNESS_LOG").unwrap_or_else(|_| EnvFilter::new("warn,harness=info"));
+        EnvFilter::try_from_env("HARNESS_LOG").unwrap_or_else(|_| EnvFilter::new("warn,harness=info,kube_client=off"));
     // A second call (tests) leaves the first subscriber in place.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -3,6 +3,7 @@
 use super::{CommandResult, Exit, TargetArgs};
 use crate::cluster::{ClusterLock, Progress, Repository, kind};
 use crate::deploy::operator;
+use crate::faults::small_volume;
 
 /// Arguments of `harness up`.
 #[derive(Debug, clap::Args)]
@@ -10,6 +11,9 @@ pub struct Args {
     /// Leave the operator out.
     #[arg(long)]
     no_operator: bool,
+    /// Make small volumes too, of the storage class that it names: those may be filled.
+    #[arg(long)]
+    small_volumes: bool,
 }
 
 pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
@@ -23,6 +27,10 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
         let objects = progress.phase("apply deploy/", install).await?;
         progress.say(&format!("{objects} objects applied"));
         progress.phase("operator available", operator::wait_available(&cluster.kube)).await?;
+    }
+    if args.small_volumes {
+        let class = progress.phase("small volumes", small_volume::prepare(&cluster)).await?;
+        progress.say(&format!("storage class {class}"));
     }
     progress.say(&format!("cluster is up: {} nodes, context {}", cluster.nodes.len(), cluster.context));
     Ok(Exit::Pass)

@@ -11,6 +11,11 @@ use bollard::query_parameters::{
 use crate::cluster::{Choice, NodeShell, kind_nodes};
 use crate::doctor::kernel::{self, Trial};
 use crate::doctor::{Finding, Standing};
+use crate::faults::thaw::{Order, Thaw};
+use crate::timeouts;
+
+/// Gibibytes that six nodes, their images and a few runs need.
+const DISK_NEEDED_GIB: u64 = 6;
 
 /// What the primitives are for, and what stands in for each.
 const PRIMITIVES: [(&str, &str); 8] = [
@@ -89,6 +94,8 @@ pub(crate) async fn kernel_findings(docker: &Docker, choice: &Choice) -> Vec<Fin
     }
     if let Ok(scratch) = &scratch {
         findings.push(scratch.pause().await);
+        findings.push(scratch.switch().await);
+        findings.push(scratch.disk().await);
         scratch.remove().await;
     }
     findings
@@ -106,6 +113,7 @@ fn primitive(trial: &Trial, name: &str, instead: &str) -> Finding {
 struct Scratch {
     docker: Docker,
     name: String,
+    image: String,
 }
 
 impl Scratch {
@@ -113,7 +121,7 @@ impl Scratch {
         let image = Self::image(docker, choice).await.ok_or("there is no node image yet")?;
         let name = format!("etcd-harness-doctor-{:08x}", rand::random::<u32>());
         let body = ContainerCreateBody {
-            image: Some(image),
+            image: Some(image.clone()),
             entrypoint: Some(vec!["sleep".into(), "120".into()]),
             cmd: Some(Vec::new()),
             labels: Some(HashMap::from([("etcd-harness.doctor".to_owned(), "1".to_owned())])),
@@ -127,7 +135,7 @@ impl Scratch {
         };
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
         docker.create_container(Some(options), body).await.map_err(|error| error.to_string())?;
-        let scratch = Self { docker: docker.clone(), name };
+        let scratch = Self { docker: docker.clone(), name, image };
         let started = docker.start_container(&scratch.name, None::<StartContainerOptions>).await;
         if let Err(error) = started {
             scratch.remove().await;
@@ -166,6 +174,39 @@ impl Scratch {
             Err(error) => Finding::new("docker pause", Standing::Unavailable, &error.to_string())
                 .remedy("scenarios that freeze a whole node are skipped"),
         }
+    }
+
+    /// A container with Docker's socket, which undoes what is done to nodes as a whole.
+    async fn switch(&self) -> Finding {
+        let order = Order {
+            cluster: "doctor",
+            trace: &format!("doctor-{:08x}", rand::random::<u32>()),
+            image: &self.image,
+            nodes: &[],
+            limit: timeouts::NODE_COMMAND,
+        };
+        match Thaw::arm(&self.docker, &order).await {
+            Ok(thaw) => {
+                thaw.disarm().await;
+                Finding::new("switch for nodes", Standing::Available, "tried")
+            }
+            Err(error) => Finding::new("switch for nodes", Standing::Unavailable, &error.to_string())
+                .remedy("scenarios that pause or kill nodes are skipped, for nothing would undo it"),
+        }
+    }
+
+    async fn disk(&self) -> Finding {
+        let free = self.shell().run("df -Pk / | awk 'END {print int($4 / 1048576)}'; sysctl -n fs.inotify.max_user_instances").await;
+        let text = free.map(|output| output.stdout).unwrap_or_default();
+        let mut numbers = text.lines().filter_map(|line| line.trim().parse::<u64>().ok());
+        let gib = numbers.next().unwrap_or_default();
+        let watches = numbers.next().unwrap_or_default();
+        let words = format!("{gib} GiB free where Docker keeps containers, {watches} file watchers");
+        if gib >= DISK_NEEDED_GIB {
+            return Finding::new("disk", Standing::Available, &words);
+        }
+        Finding::required("disk", Standing::Unavailable, &words)
+            .remedy(&format!("six nodes and their images want {DISK_NEEDED_GIB} GiB: free some"))
     }
 
     async fn remove(&self) {

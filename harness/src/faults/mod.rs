@@ -38,7 +38,7 @@ mod rules;
 mod selector;
 pub mod small_volume;
 mod storage;
-mod thaw;
+pub(crate) mod thaw;
 
 pub use active::{Active, inject};
 pub use availability::{Availability, Capabilities, Need, availability};

@@ -13,9 +13,10 @@ use super::members::{pod_labels, roster};
 use super::plan::{self, Cut, Parties, Plan};
 use super::repoint::{Repoint, Subject};
 use super::rules::{Address, Addresses, Count, Port, RuleSet};
+use super::processes::{self, Which};
 use super::{iptables, rules};
 use crate::cluster::{Cluster, NodeShell};
-use crate::faults::{Direction, Evidence, Fault, FaultContext, FaultError, Member};
+use crate::faults::{Container, Direction, Evidence, Fault, FaultContext, FaultError, Member};
 use crate::timeouts;
 use crate::wait::{Poll, WaitError, wait_every};
 
@@ -45,6 +46,7 @@ pub(crate) struct Rules {
 struct Installed {
     nodes: BTreeMap<String, NodeShell>,
     addresses: Addresses,
+    pods: Vec<Member>,
 }
 
 /// Injects a network fault of members.
@@ -153,6 +155,7 @@ impl Rules {
         try_join_all(fresh.values().map(|shell| self.install(shell, &new))).await?;
         installed.nodes.extend(fresh);
         installed.addresses = new;
+        installed.pods = pods.to_vec();
         Ok(true)
     }
 
@@ -200,8 +203,17 @@ impl Rules {
     async fn nudge(&self) {
         let installed = self.installed.lock().await;
         let targets: Vec<String> = installed.addresses.single.iter().map(ToString::to_string).collect();
-        let nodes = installed.nodes.clone();
+        let (nodes, pods) = (installed.nodes.clone(), installed.pods.clone());
         drop(installed);
+        if self.set.rules.iter().any(|(_, port)| matches!(port, Port::To("udp", _))) {
+            for pod in pods.iter().filter(|pod| self.parties.near.contains(&pod.pod)) {
+                if let Some(shell) = pod.node.as_ref().and_then(|node| nodes.get(node)) {
+                    let which = Which { uid: &pod.uid, container: Container::Etcd.name() };
+                    let _ = shell.run(&processes::ask_dns(which)).await;
+                }
+            }
+            return;
+        }
         let outside = self.cluster.nodes.iter().find(|node| !nodes.contains_key(&node.name));
         let ports = self.set.rules.iter().map(|(address, port)| match (address, port) {
             (Address::To, Port::To("tcp", port)) | (Address::From, Port::From("tcp", port)) => *port,

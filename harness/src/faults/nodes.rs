@@ -12,7 +12,7 @@ use kube::api::DeleteParams;
 use super::active::{Injected, Running};
 use super::deadman::{self, Deed};
 use super::members::roster;
-use super::thaw::{Order, Thaw};
+use super::thaw::{Order, Thaw, image_of};
 use crate::cluster::{Cluster, NodeShell, node_states, wait_nodes_ready};
 use crate::faults::{Evidence, Fault, FaultContext, FaultError, NodeSelector};
 use crate::timeouts;
@@ -53,7 +53,9 @@ pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Inje
     };
     if harm != Harm::StopKubelet {
         let limit = context.dead_man;
-        let order = Order { cluster: &context.cluster.name, trace: &trace, nodes: &harmed.names, limit };
+        let image = image_of(&harmed.docker, &harmed.names[0]).await?;
+        let cluster = &context.cluster.name;
+        let order = Order { cluster, trace: &trace, image: &image, nodes: &harmed.names, limit };
         harmed.thaw = Some(Thaw::arm(&harmed.docker, &order).await?);
     }
     if let Err(error) = harmed.act(context).await {

@@ -32,6 +32,8 @@ pub(crate) struct Order<'a> {
     pub cluster: &'a str,
     /// Name of the fault's traces.
     pub trace: &'a str,
+    /// Image with a shell and curl: the nodes' own.
+    pub image: &'a str,
     /// Containers of the nodes.
     pub nodes: &'a [String],
     /// After how long.
@@ -41,12 +43,10 @@ pub(crate) struct Order<'a> {
 impl Thaw {
     /// Starts the timer and waits until it says that it can reach Docker.
     pub(crate) async fn arm(docker: &Docker, order: &Order<'_>) -> Result<Self, FaultError> {
-        let first = order.nodes.first().map_or("", String::as_str);
-        let image = image_of(docker, first).await?;
         let name = format!("etcd-harness-thaw-{}", order.trace);
         let mut last = String::new();
         for socket in sockets() {
-            match start(docker, order, &image, &name, &socket).await {
+            match start(docker, order, &name, &socket).await {
                 Ok(()) => return Ok(Self { docker: docker.clone(), name }),
                 Err(error) => last = format!("{socket}: {error}"),
             }
@@ -98,7 +98,7 @@ fn sockets() -> Vec<String> {
     places
 }
 
-async fn image_of(docker: &Docker, container: &str) -> Result<String, FaultError> {
+pub(crate) async fn image_of(docker: &Docker, container: &str) -> Result<String, FaultError> {
     let found = docker
         .inspect_container(container, None)
         .await
@@ -109,7 +109,6 @@ async fn image_of(docker: &Docker, container: &str) -> Result<String, FaultError
 async fn start(
     docker: &Docker,
     order: &Order<'_>,
-    image: &str,
     name: &str,
     socket: &str,
 ) -> Result<(), String> {
@@ -120,7 +119,7 @@ async fn start(
         ..Default::default()
     };
     let body = ContainerCreateBody {
-        image: Some(image.to_owned()),
+        image: Some(order.image.to_owned()),
         entrypoint: Some(vec!["sh".into(), "-c".into(), script(order.nodes, order.limit)]),
         cmd: Some(Vec::new()),
         labels: Some(HashMap::from([(LABEL.to_owned(), order.cluster.to_owned())])),
