@@ -7,7 +7,6 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 HARNESS := $(CARGO) run --quiet --locked -p harness --
-SMOKE := smoke::
 
 .PHONY: help
 help: ## what can be made
@@ -24,7 +23,7 @@ e2e: up ## every scenario on a real kind cluster
 
 .PHONY: e2e-smoke
 e2e-smoke: up ## the smoke subset
-	E2E_REQUIRED=1 $(CARGO) test --locked -p e2e --test e2e -- --nocapture $(SMOKE)
+	E2E_REQUIRED=1 E2E_SMOKE=1 $(CARGO) test --locked -p e2e --test e2e -- --nocapture
 
 .PHONY: up
 up: ## the cluster, the images and the operator; nothing is done twice
