@@ -9,6 +9,10 @@ const GRACE_LED: Duration = Duration::from_millis(200);
 /// Grace of a member that was told to be deposed: healthy ones learn it themselves within a heartbeat.
 const GRACE_DEPOSED: Duration = Duration::from_millis(200);
 
+/// Election timeouts without an answer after which a hanging member is cut on that alone. A leader that is only slow,
+/// on a machine without a free core, must keep its clients; one that was replaced is told so by the others much earlier.
+const HANGING_ELECTIONS: u32 = 4;
+
 /// What the member is seen to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
@@ -20,7 +24,7 @@ pub enum Seen {
     Learns,
     /// It answers and knows no leader.
     Leaderless,
-    /// It says that it leads, and another leads in a higher term.
+    /// It led at its last answer, and another leads in a higher term.
     Deposed,
     /// The process is there and has not answered since.
     Hangs {
@@ -47,6 +51,8 @@ pub enum Verdict {
 pub struct Condition {
     election_timeout: Duration,
     led: bool,
+    /// The process was seen to be gone, and none has answered since.
+    gone: bool,
     trouble_since: Option<Instant>,
 }
 
@@ -57,6 +63,7 @@ impl Condition {
         Self {
             election_timeout,
             led: false,
+            gone: false,
             trouble_since: None,
         }
     }
@@ -66,9 +73,12 @@ impl Condition {
         let (began, grace) = match seen {
             Seen::Leads | Seen::Follows | Seen::Learns | Seen::Gone => {
                 self.led = seen == Seen::Leads;
+                self.gone = seen == Seen::Gone;
                 self.trouble_since = None;
                 return Verdict::Leave;
             }
+            // A new process that listens and does not serve yet: who waits in its backlog is served elsewhere sooner.
+            Seen::Hangs { .. } if self.gone => return Verdict::Cut,
             Seen::Deposed => (now, GRACE_DEPOSED),
             Seen::Leaderless => (
                 now,
@@ -78,8 +88,9 @@ impl Condition {
                     self.election_timeout
                 },
             ),
-            Seen::Hangs { since } => (since, self.election_timeout),
+            Seen::Hangs { since } => (since, self.election_timeout * HANGING_ELECTIONS),
         };
+        self.gone = false;
         let since = *self.trouble_since.get_or_insert(began);
         let lasted = now.saturating_duration_since(since);
         if lasted >= grace {
@@ -151,15 +162,29 @@ mod tests {
     }
 
     #[test]
-    fn a_hanging_process_is_cut_an_election_timeout_after_its_last_answer() {
+    fn a_slow_leader_keeps_its_clients_and_a_hanging_one_does_not() {
         run(
             "hangs",
             &[
                 (0, |_| Seen::Leads, Verdict::Leave),
                 (310, |start| Seen::Hangs { since: start }, Verdict::Wait),
-                (999, |start| Seen::Hangs { since: start }, Verdict::Wait),
-                (1000, |start| Seen::Hangs { since: start }, Verdict::Cut),
-                (1010, |_| Seen::Gone, Verdict::Leave),
+                (3999, |start| Seen::Hangs { since: start }, Verdict::Wait),
+                (4000, |start| Seen::Hangs { since: start }, Verdict::Cut),
+                (4010, |_| Seen::Gone, Verdict::Leave),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_new_process_that_does_not_serve_yet_holds_no_clients() {
+        run(
+            "restarted",
+            &[
+                (0, |_| Seen::Leads, Verdict::Leave),
+                (10, |_| Seen::Gone, Verdict::Leave),
+                (500, |start| Seen::Hangs { since: start }, Verdict::Cut),
+                (600, |_| Seen::Leaderless, Verdict::Wait),
+                (650, |_| Seen::Follows, Verdict::Leave),
             ],
         );
     }

@@ -1,9 +1,10 @@
 //! Finds out that the own member was deposed without knowing it: a leader whose disk hangs keeps saying that it leads,
-//! because its own news pass through the hanging disk, while the others have elected another. They are asked.
+//! because its own news pass through the hanging disk, and one that is frozen says nothing, while the others have
+//! elected another. They are asked.
 
 use std::time::Duration;
 
-use kbagent_protocol::{MemberStatus, Role};
+use kbagent_protocol::{EtcdState, MemberStatus, Role};
 use tokio::sync::watch;
 
 use crate::config::Config;
@@ -12,6 +13,8 @@ use crate::watch::Knowledge;
 
 /// Pause between two questions, each to the next of the others: cheap beside the polls of the own member.
 const EVERY: Duration = Duration::from_millis(500);
+/// The same while the own member does not answer.
+const EVERY_IN_TROUBLE: Duration = Duration::from_millis(50);
 /// Deadline of a question.
 const DEADLINE: Duration = Duration::from_millis(400);
 
@@ -30,7 +33,7 @@ pub(super) async fn look(
         return;
     }
     for client in clients.iter().cycle() {
-        tokio::time::sleep(EVERY).await;
+        pause(knowledge.clone()).await;
         let own = knowledge
             .borrow()
             .status()
@@ -46,6 +49,22 @@ pub(super) async fn look(
                 news
             });
         }
+    }
+}
+
+/// Waits for the next question's turn, which comes early when the own member falls silent.
+async fn pause(mut knowledge: watch::Receiver<Knowledge>) {
+    let silent =
+        |known: &Knowledge| matches!(known.etcd(), EtcdState::Unreachable { refused: false, .. });
+    let trouble = async {
+        if knowledge.wait_for(silent).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(EVERY_IN_TROUBLE).await;
+    };
+    tokio::select! {
+        () = tokio::time::sleep(EVERY) => {}
+        () = trouble => {}
     }
 }
 

@@ -141,6 +141,11 @@ fn seen(knowledge: &Knowledge, newest_term: u64) -> Seen {
             }
         }
         (EtcdState::Running, _, _) => Seen::Follows,
+        (EtcdState::Unreachable { refused: false, .. }, Some(status), _)
+            if status.role() == Role::Leader && newest_term > status.term =>
+        {
+            Seen::Deposed
+        }
         (EtcdState::Unreachable { refused: false, .. }, _, Some(since)) => Seen::Hangs { since },
         _ => Seen::Gone,
     }
