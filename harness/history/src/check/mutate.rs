@@ -1,6 +1,138 @@
-//! soon
+//! Every known way to spoil a good history, each with the check that must see it.
+//!
+//! A check that cannot fail proves nothing: here a clean simulated history is spoiled in one place and the named check
+//! must no longer pass. Whatever else fires is welcome.
+
+mod cluster;
+mod history;
+mod operator;
+mod store;
+mod watch;
+
 use super::expectations::{Expectations, GapBudget, GapWindow, OperationKind, Traffic};
-use crate::record::Road;
+use crate::History;
+use crate::check;
+use crate::record::{Nanos, Outcome, Record, Response, Road};
+use crate::simulate::{Plan, Random, simulate};
+
+/// Histories that each mutation is tried on.
+const SEEDS: u64 = 6;
+/// Fewest of them in which it must find something to spoil.
+const APPLIED_MIN: u64 = 2;
+
+/// A way to spoil a history.
+pub(crate) struct Mutation {
+    pub(crate) name: &'static str,
+    /// The check that must see it.
+    pub(crate) check: &'static str,
+    /// Spoils the history; false when it has nothing to spoil.
+    pub(crate) apply: fn(&mut Spoiler) -> bool,
+}
+
+/// A history that is being spoiled.
+pub(crate) struct Spoiler {
+    pub(crate) history: History,
+    pub(crate) random: Random,
+}
+
+#[test]
+fn every_mutation_is_caught() {
+    let mut told = String::new();
+    for mutation in all() {
+        let (mut applied, mut caught) = (0, 0);
+        for seed in 0..SEEDS {
+            let plan = Plan { seed: 1_000 + seed, ..Plan::default() };
+            let mut spoiler = Spoiler { history: simulate(&plan), random: Random::new(seed) };
+            if !(mutation.apply)(&mut spoiler) {
+                continue;
+            }
+            applied += 1;
+            spoiler.history.records.sort_by_key(time);
+            let verdict = check::test_support::one(check::all(&spoiler.history, &expectations(plan.members)), mutation.check);
+            caught += u64::from(!verdict.passed());
+            if verdict.passed() {
+                told += &format!("\n{} (seed {seed}) is not seen by {}", mutation.name, mutation.check);
+            }
+        }
+        if applied < APPLIED_MIN {
+            told += &format!("\n{} found something to spoil in {applied} histories only", mutation.name);
+        }
+        println!("{:<13} {:<45} {caught} of {applied}", mutation.check, mutation.name);
+    }
+    assert!(told.is_empty(), "{told}");
+}
+
+#[test]
+fn every_check_has_a_mutation() {
+    let checks = check::all(&History::default(), &Expectations::default());
+    for verdict in checks {
+        let count = all().filter(|mutation| mutation.check == verdict.check).count();
+        assert!(count >= 2, "{} has {count} mutations", verdict.check);
+    }
+}
+
+fn all() -> impl Iterator<Item = &'static Mutation> {
+    [store::MUTATIONS, watch::MUTATIONS, cluster::MUTATIONS, operator::MUTATIONS, history::MUTATIONS].into_iter().flatten()
+}
+
+impl Spoiler {
+    /// Positions of the records that are wanted.
+    pub(crate) fn positions(&self, wanted: impl Fn(&Record) -> bool) -> Vec<usize> {
+        self.history.records.iter().enumerate().filter(|(_, record)| wanted(record)).map(|(position, _)| position).collect()
+    }
+
+    /// One of them.
+    pub(crate) fn pick(&mut self, wanted: impl Fn(&Record) -> bool) -> Option<usize> {
+        let positions = self.positions(wanted);
+        (!positions.is_empty()).then(|| positions[self.random.position(positions.len())])
+    }
+
+    /// Changes an answer picked among those that `change` can do something with.
+    pub(crate) fn spoil_answer(&mut self, change: impl Fn(&mut i64, &mut Response) -> bool) -> bool {
+        let mut positions = self.positions(|record| matches!(record, Record::Return(end) if matches!(end.outcome, Outcome::Ok { .. })));
+        while !positions.is_empty() {
+            let position = positions.swap_remove(self.random.position(positions.len()));
+            if let Record::Return(end) = &mut self.history.records[position]
+                && let Outcome::Ok { revision, response, .. } = &mut end.outcome
+                && change(revision, response)
+            {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Position of the call of an operation.
+    pub(crate) fn call(&self, op: u64) -> Option<usize> {
+        self.history.records.iter().position(|record| matches!(record, Record::Call(call) if call.op == op))
+    }
+
+    /// Position of the return of an operation.
+    pub(crate) fn end(&self, op: u64) -> Option<usize> {
+        self.history.records.iter().position(|record| matches!(record, Record::Return(end) if end.op == op))
+    }
+
+    /// Adds a record at the end of the file.
+    pub(crate) fn add(&mut self, record: Record) {
+        self.history.records.push(record);
+    }
+}
+
+/// Time of a record.
+pub(crate) fn time(record: &Record) -> Nanos {
+    match record {
+        Record::Start { t, .. } | Record::Phase { t, .. } => *t,
+        Record::Call(call) => call.t,
+        Record::Return(end) => end.t,
+        Record::Watch(watch) => watch.t,
+        Record::Member(sample) => sample.t,
+        Record::Hash(sample) => sample.t,
+        Record::FinalState(state) => state.t,
+        Record::Fault(fault) => fault.t,
+        Record::Pod(pod) => pod.t,
+        Record::Endpoints(endpoints) => endpoints.t,
+    }
+}
 
 /// What a simulated run lives up to.
 pub(crate) fn expectations(members: u32) -> Expectations {

@@ -2,8 +2,9 @@
 //!
 //! Just-in-time linearization: calls and returns in the order of time, a set of configurations (store, and which open
 //! operations have already happened in it); at a return every configuration is driven until the operation has happened.
-//! Header revisions leave one way wherever they are known, so that it branches at holes only. There is no clock here:
-//! the deadline is a budget of steps, and a budget that is used up is inconclusive, never a pass.
+//! Header revisions leave one way wherever they are known, so that it branches at holes only; a hole is filled by a
+//! write of unknown outcome that no watcher saw elsewhere, or by the end of a lease. There is no clock here: the
+//! deadline is a budget of steps, and a budget that is used up is inconclusive, never a pass.
 
 use std::collections::BTreeSet;
 
@@ -11,13 +12,15 @@ use super::Case;
 use super::store::{Change, Store};
 use super::witness::{self, Part};
 use super::words;
+use crate::hash::FastMap;
 use crate::index::Op;
-use crate::record::{Nanos, OpId, Request};
+use crate::record::{KeyEvent, Nanos, OpId, Request};
 
-/// Most steps (an operation tried in a configuration) before the search gives up.
-pub(crate) const STEPS_MAX: u64 = 20_000_000;
-/// Most configurations at one time: bounds memory.
+/// Most steps before the search gives up; one is a key copied into a new configuration, some ten nanoseconds.
+pub(crate) const STEPS_MAX: u64 = 10_000_000;
+/// Most configurations at one time, and most keys in all of them: some hundred bytes each.
 const CONFIGURATIONS_MAX: usize = 4_096;
+const CONFIGURATION_KEYS_MAX: u64 = 1_000_000;
 
 /// How a search ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +49,13 @@ struct Configuration<'a> {
     happened: BTreeSet<u32>,
 }
 
+impl Configuration<'_> {
+    /// What a copy of it costs.
+    fn weight(&self) -> u64 {
+        1 + self.store.len() as u64 + self.happened.len() as u64
+    }
+}
+
 /// One call or return.
 #[derive(Clone, Copy, Debug)]
 struct Moment {
@@ -57,7 +67,7 @@ struct Moment {
 
 /// Searches for an order.
 pub(crate) fn search(case: &Case<'_>, steps_max: u64) -> Found {
-    let mut search = Search { case, open: Vec::new(), doubtful: Vec::new(), steps: 0, steps_max, scratch: Vec::new() };
+    let mut search = Search::new(case, steps_max);
     let mut configurations = BTreeSet::from([Configuration { store: witness::base(case.index, case.log), happened: BTreeSet::new() }]);
     for moment in moments(case) {
         if !moment.returns {
@@ -67,7 +77,8 @@ pub(crate) fn search(case: &Case<'_>, steps_max: u64) -> Found {
         let mut after = BTreeSet::new();
         for configuration in configurations {
             search.drive(configuration, moment.op, &mut after);
-            if search.steps > steps_max || after.len() > CONFIGURATIONS_MAX {
+            let keys: u64 = after.first().map_or(0, Configuration::weight).saturating_mul(after.len() as u64);
+            if search.steps > steps_max || after.len() > CONFIGURATIONS_MAX || keys > CONFIGURATION_KEYS_MAX {
                 return Found::Exhausted {
                     reason: format!("the search gave up after {} steps with {} configurations", search.steps, after.len()),
                 };
@@ -114,9 +125,53 @@ struct Search<'c, 'a> {
     steps: u64,
     steps_max: u64,
     scratch: Vec<Change<'a>>,
+    /// Revision at which a watcher saw a write of unknown outcome.
+    sighted: FastMap<u32, i64>,
+    /// Revisions that an answer or a watch explains, in order.
+    explained: Vec<i64>,
+    /// Most revisions that may have been made unseen.
+    unseen_max: i64,
 }
 
-impl<'a> Search<'_, 'a> {
+impl<'c, 'a> Search<'c, 'a> {
+    fn new(case: &'c Case<'a>, steps_max: u64) -> Self {
+        let mut sighted = FastMap::default();
+        let mut explained: Vec<i64> = Vec::new();
+        let values = witness::doubtful(case.index);
+        for (revision, entry) in case.log.entries() {
+            explained.push(revision);
+            for event in entry.events {
+                if let KeyEvent::Put { kv, .. } = event
+                    && let Some(op) = values.get(kv.value.as_str())
+                {
+                    sighted.insert(*op, revision);
+                }
+            }
+        }
+        let mut unseen_max = 0;
+        for op in &case.index.ops {
+            if let Some(acked) = op.acked()
+                && witness::part(&op.call.request, acked.response).is_some_and(|part| part != Part::Reads)
+            {
+                explained.push(acked.revision);
+            }
+            let leased = matches!(op.call.request, Request::Put { lease, .. } if lease != 0);
+            unseen_max += i64::from(op.unknown()) + i64::from(leased);
+        }
+        explained.sort_unstable();
+        explained.dedup();
+        let (open, doubtful, scratch) = (Vec::new(), Vec::new(), Vec::new());
+        Self { case, open, doubtful, steps: 0, steps_max, scratch, sighted, explained, unseen_max }
+    }
+
+    /// True when more revisions up to this one are unexplained than anything unseen can have made.
+    fn hopeless(&self, way: &Configuration<'a>, target: i64) -> bool {
+        let from = self.explained.partition_point(|revision| *revision <= way.store.revision);
+        let to = self.explained.partition_point(|revision| *revision <= target);
+        let explained = i64::try_from(to.saturating_sub(from)).unwrap_or(i64::MAX);
+        target.saturating_sub(way.store.revision).saturating_sub(explained) > self.unseen_max
+    }
+
     fn call(&mut self, op: u32) {
         if self.op(op).unknown() {
             self.doubtful.push(op);
@@ -127,6 +182,10 @@ impl<'a> Search<'_, 'a> {
 
     /// Drives a configuration in every possible way until the operation has happened.
     fn drive(&mut self, from: Configuration<'a>, op: u32, after: &mut BTreeSet<Configuration<'a>>) {
+        let target = self.op(op).acked().map_or(0, |acked| acked.revision);
+        if self.hopeless(&from, target) {
+            return;
+        }
         let mut ways = vec![from];
         while let Some(mut way) = ways.pop() {
             if self.steps > self.steps_max || ways.len() > CONFIGURATIONS_MAX {
@@ -134,7 +193,10 @@ impl<'a> Search<'_, 'a> {
                 return;
             }
             if way.happened.remove(&op) {
-                after.insert(way);
+                self.arrive(way, after);
+                continue;
+            }
+            if way.store.revision > target {
                 continue;
             }
             // A read harms nobody: it happens as soon as the store is at its revision.
@@ -142,11 +204,17 @@ impl<'a> Search<'_, 'a> {
                 continue;
             }
             if way.happened.remove(&op) {
-                after.insert(way);
+                self.arrive(way, after);
                 continue;
             }
             self.advance(way, &mut ways);
         }
+    }
+
+    fn arrive(&mut self, way: Configuration<'a>, after: &mut BTreeSet<Configuration<'a>>) {
+        // One way alone is not compared with any other.
+        self.steps += if after.is_empty() { 1 } else { way.weight() };
+        after.insert(way);
     }
 
     /// Lets every open reader of this revision happen; false when one of them contradicts the store.
@@ -187,14 +255,20 @@ impl<'a> Search<'_, 'a> {
         if claims.iter().any(sure) {
             return;
         }
+        let logged = self.case.log.entry(revision).is_some();
         for position in 0..self.doubtful.len() {
             let op = self.doubtful[position];
-            if !way.happened.contains(&op) {
+            // What a watcher saw happened there and nowhere else; what has a value would have been seen with it.
+            let here = match self.sighted.get(&op) {
+                Some(seen) => *seen == revision,
+                None => !logged || witness::values_of(&self.op(op).call.request).next().is_none(),
+            };
+            if here && !way.happened.contains(&op) {
                 self.try_op(&way, op, ways);
             }
         }
         for lease in way.store.leases().collect::<Vec<_>>() {
-            self.steps += 1;
+            self.steps += way.weight();
             let mut next = way.clone();
             next.store.drop_lease(lease, &mut self.scratch);
             self.keep(next, revision, ways);
@@ -212,7 +286,7 @@ impl<'a> Search<'_, 'a> {
     }
 
     fn try_op(&mut self, way: &Configuration<'a>, number: u32, ways: &mut Vec<Configuration<'a>>) {
-        self.steps += 1;
+        self.steps += way.weight();
         let op = self.op(number);
         let mut next = way.clone();
         let answer = op.acked().map(|acked| acked.response);

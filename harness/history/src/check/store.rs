@@ -76,6 +76,16 @@ impl<'a> Store<'a> {
         self.items.get(key)
     }
 
+    /// True when these and no others are the keys of the set that are there.
+    pub(crate) fn holds_exactly<'k>(&self, keys: Keys<'_>, mut wanted: impl Iterator<Item = &'k str>, count: usize) -> bool {
+        self.scan(keys).count() == count && wanted.all(|key| keys.hold(key) && self.items.contains_key(key))
+    }
+
+    /// Number of keys.
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
     /// True when keys are attached to the lease.
     pub(crate) fn has_leased(&self, lease: i64) -> bool {
         self.leased.contains_key(&lease)

@@ -6,6 +6,7 @@
 //! unknown outcome are found in the log by their unique values. A revision that neither an answer nor a watch explains
 //! is a hole: then the bounded search takes over.
 
+use super::keyspace::Keys;
 use super::log::{self, Entry, Log};
 use super::store::{Change, Item, Mismatch, Store};
 use super::words;
@@ -169,6 +170,7 @@ pub(crate) fn replay(index: &Index<'_>, log: &Log<'_>) -> Replayed {
         store: base(index, log),
         changes: Vec::new(),
         doubtful: doubtful(index),
+        loose: loose(index),
         used: FastMap::default(),
         latest: (Nanos::MIN, None),
         tally: Tally { placed: placed.len(), ..Tally::default() },
@@ -222,7 +224,7 @@ fn collect_past<'a>(request: &'a Request, response: &'a Response, op: u32, past:
 }
 
 /// Writes without an acknowledgement, by the unique values they would leave behind.
-fn doubtful<'a>(index: &Index<'a>) -> FastMap<&'a str, u32> {
+pub(crate) fn doubtful<'a>(index: &Index<'a>) -> FastMap<&'a str, u32> {
     let mut values = FastMap::default();
     for (position, op) in index.ops.iter().enumerate() {
         if op.acked().is_some() {
@@ -234,6 +236,12 @@ fn doubtful<'a>(index: &Index<'a>) -> FastMap<&'a str, u32> {
         }
     }
     values
+}
+
+fn loose(index: &Index<'_>) -> Vec<u32> {
+    let lone = |op: &Op<'_>| op.unknown() && matches!(op.call.request, Request::Delete { .. });
+    let positions = index.ops.iter().enumerate().filter(|(_, op)| lone(op));
+    positions.filter_map(|(position, _)| u32::try_from(position).ok()).collect()
 }
 
 /// Values that a request would write.
@@ -255,6 +263,8 @@ struct Replay<'c, 'a> {
     store: Store<'a>,
     changes: Vec<Change<'a>>,
     doubtful: FastMap<&'a str, u32>,
+    /// Deletes of unknown outcome without a mark, in the order of their calls.
+    loose: Vec<u32>,
     /// Revision at which a write without an acknowledgement was found.
     used: FastMap<u32, i64>,
     /// The latest call so far in witness order, and whose it is.
@@ -370,7 +380,7 @@ impl<'a> Replay<'_, 'a> {
     fn ended_lease(&mut self, revision: i64, entry: Entry<'_, 'a>) -> Result<(), Stop> {
         let lease = self.store.get(log::key(entry.events[0])).map_or(0, |item| item.lease);
         if lease == 0 {
-            return Err(Stop::Hole { revision });
+            return self.loose_delete(revision, entry);
         }
         self.store.drop_lease(lease, &mut self.changes);
         let explained = agree(&self.changes, entry, revision, self.log.scope.is_some());
@@ -379,6 +389,25 @@ impl<'a> Replay<'_, 'a> {
         }
         self.tally.ended.push(Ended { lease, seen: entry.seen });
         Ok(())
+    }
+
+    /// A delete of unknown outcome that stands alone leaves no mark: the earliest called that deletes just this is taken,
+    /// since it leaves most to the others.
+    fn loose_delete(&mut self, revision: i64, entry: Entry<'_, 'a>) -> Result<(), Stop> {
+        let fits = |op: &u32| match &self.op(*op).call.request {
+            Request::Delete { key, range_end } if !self.used.contains_key(op) => {
+                let keys = Keys::new(key, range_end.as_deref());
+                self.store.holds_exactly(keys, entry.events.iter().map(|event| log::key(event)), entry.events.len())
+            }
+            _ => false,
+        };
+        let Some(owner) = self.loose.iter().copied().find(fits) else {
+            return Err(Stop::Hole { revision });
+        };
+        self.used.insert(owner, revision);
+        self.execute(owner)?;
+        self.tally.found += 1;
+        self.sweep(owner, entry.seen).map_err(|_| Stop::Hole { revision })
     }
 
     /// Places what saw the store as it is now.

@@ -41,8 +41,8 @@ pub(crate) fn next(random: &mut Random, (client, op): (u32, OpId), seen: &Seen) 
         // Now and then a lease is left to itself and expires.
         _ => match (seen.lease, random.below(10)) {
             (0, _) | (_, 9) => Request::LeaseGrant { id: (i64::from(client) + 1) << 40 | op.cast_signed(), ttl: 1 },
-            (lease, 0..2) => Request::LeaseKeepAlive { id: lease },
-            (lease, 2..8) => put(&format!("{PREFIX}l/{client}/{}", random.below(3)), lease),
+            (lease, 0..=1) => Request::LeaseKeepAlive { id: lease },
+            (lease, 2..=7) => put(&format!("{PREFIX}l/{client}/{}", random.below(3)), lease),
             (lease, _) => Request::LeaseRevoke { id: lease },
         },
     };
