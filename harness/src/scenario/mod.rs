@@ -11,6 +11,7 @@ mod error;
 mod lab;
 mod live;
 mod merge;
+mod pace;
 mod plan;
 mod promise;
 mod runner;

@@ -18,7 +18,7 @@ use crate::report::judgement::Severity;
 use crate::report::{Finding, Judgement, RunDir, worst};
 use crate::scenario::subject::Subject;
 use crate::scenario::trial::Story;
-use crate::scenario::{Act, Lab, Plan, RunError, conformance, promise};
+use crate::scenario::{Act, Lab, Plan, RunError, conformance, pace, promise};
 
 /// How a run ended.
 #[derive(Clone, Debug)]
