@@ -96,8 +96,10 @@ impl AgentClient {
         token: &str,
         action: &ActionRequest,
     ) -> Result<ActionAnswer, Error> {
-        let body = serde_json::to_vec(action)
-            .map_err(|error| Error::Answer { address, reason: error.to_string() })?;
+        let body = serde_json::to_vec(action).map_err(|error| Error::Answer {
+            address,
+            reason: error.to_string(),
+        })?;
         let request = request(address, Method::POST, PATH_ACTION)
             .header("content-type", "application/json")
             .header("authorization", format!("Bearer {token}"))
@@ -105,14 +107,21 @@ impl AgentClient {
         let answer: ActionAnswer = exchange(address, ACT, request).await?;
         match answer.error {
             None => Ok(answer),
-            Some(code) => {
-                Err(Error::Refused { address, code, message: answer.message.unwrap_or_default() })
-            }
+            Some(code) => Err(Error::Refused {
+                address,
+                code,
+                message: answer.message.unwrap_or_default(),
+            }),
         }
     }
 
     async fn read<T: DeserializeOwned>(&self, address: SocketAddr, path: &str) -> Result<T, Error> {
-        exchange(address, READ, request(address, Method::GET, path).body(Full::default())).await
+        exchange(
+            address,
+            READ,
+            request(address, Method::GET, path).body(Full::default()),
+        )
+        .await
     }
 }
 
@@ -122,7 +131,10 @@ pub(super) fn request(
     method: Method,
     path: &str,
 ) -> hyper::http::request::Builder {
-    Request::builder().method(method).uri(path).header("host", address.to_string())
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", address.to_string())
 }
 
 /// Opens a connection and sends the request; the connection lives until the body is read.
@@ -137,7 +149,9 @@ pub(super) async fn open(
         .await
         .map_err(|_| connect(format!("no answer in {} ms", CONNECT.as_millis())))?
         .map_err(|error| connect(error.to_string()))?;
-    socket.set_nodelay(true).map_err(|error| connect(error.to_string()))?;
+    socket
+        .set_nodelay(true)
+        .map_err(|error| connect(error.to_string()))?;
     // The smallest buffer that hyper allows: there is one such connection for every pod.
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(8 * 1024)
@@ -148,7 +162,10 @@ pub(super) async fn open(
         // An error of the connection also ends the body, where it is reported.
         let _ended = connection.await;
     });
-    sender.send_request(request).await.map_err(|error| failed(error.to_string()))
+    sender
+        .send_request(request)
+        .await
+        .map_err(|error| failed(error.to_string()))
 }
 
 async fn exchange<T: DeserializeOwned>(
@@ -179,15 +196,23 @@ fn decode<T: DeserializeOwned>(
     body: &[u8],
 ) -> Result<T, Error> {
     if status.is_success() {
-        return serde_json::from_slice(body)
-            .map_err(|error| Error::Answer { address, reason: error.to_string() });
-    }
-    let ErrorAnswer { error_code, message } =
-        serde_json::from_slice(body).unwrap_or_else(|_| ErrorAnswer {
-            error_code: status.as_str().to_owned(),
-            message: String::from_utf8_lossy(body).chars().take(200).collect(),
+        return serde_json::from_slice(body).map_err(|error| Error::Answer {
+            address,
+            reason: error.to_string(),
         });
-    Err(Error::Refused { address, code: error_code, message })
+    }
+    let ErrorAnswer {
+        error_code,
+        message,
+    } = serde_json::from_slice(body).unwrap_or_else(|_| ErrorAnswer {
+        error_code: status.as_str().to_owned(),
+        message: String::from_utf8_lossy(body).chars().take(200).collect(),
+    });
+    Err(Error::Refused {
+        address,
+        code: error_code,
+        message,
+    })
 }
 
 #[cfg(test)]
@@ -203,8 +228,11 @@ mod tests {
         let body = br#"{"errorCode":"ERR_OPERATION_FAILED","message":"no quorum"}"#;
         let error = decode::<MemberList>(address(), StatusCode::SERVICE_UNAVAILABLE, body)
             .expect_err("503 is no list");
-        assert!(matches!(&error, Error::Refused { code, message, .. }
-            if code == "ERR_OPERATION_FAILED" && message == "no quorum"), "{error}");
+        assert!(
+            matches!(&error, Error::Refused { code, message, .. }
+            if code == "ERR_OPERATION_FAILED" && message == "no quorum"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -32,9 +32,17 @@ impl Watch {
         let response = open(address, request).await?;
         if !response.status().is_success() {
             let code = response.status().as_str().to_owned();
-            return Err(Error::Refused { address, code, message: "no stream".to_owned() });
+            return Err(Error::Refused {
+                address,
+                code,
+                message: "no stream".to_owned(),
+            });
         }
-        Ok(Self { address, body: response.into_body(), pending: Vec::new() })
+        Ok(Self {
+            address,
+            body: response.into_body(),
+            pending: Vec::new(),
+        })
     }
 
     /// The next view. May be dropped and called again without losing one.
@@ -66,10 +74,16 @@ impl Watch {
     }
 
     fn unreadable(&self, reason: &impl ToString) -> Error {
-        Error::Answer { address: self.address, reason: reason.to_string() }
+        Error::Answer {
+            address: self.address,
+            reason: reason.to_string(),
+        }
     }
 
     fn ended(&self, reason: String) -> Error {
-        Error::Exchange { address: self.address, reason }
+        Error::Exchange {
+            address: self.address,
+            reason,
+        }
     }
 }

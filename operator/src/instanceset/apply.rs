@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::desired::Desired;
 use super::error::Error;
 use super::names as keys;
-use super::plan::{Step, Via};
+use super::plan::{Grace, Step, Via};
 use crate::agent::AgentClient;
 
 /// Carries out steps for one InstanceSet.
@@ -46,7 +46,8 @@ impl<'a> Applier<'a> {
                 let claims: Api<PersistentVolumeClaim> = self.api();
                 let what = || format!("create claim {}", claim.name_any());
                 let made = claims.create(&post(), claim).await;
-                made.map(drop).map_err(|source| Error::write(what(), source))
+                made.map(drop)
+                    .map_err(|source| Error::write(what(), source))
             }
             Step::DeleteClaim { name, uid } => {
                 let claims: Api<PersistentVolumeClaim> = self.api();
@@ -58,13 +59,15 @@ impl<'a> Applier<'a> {
                 self.edit_claim(name, uid, mark).await
             }
             Step::ReleaseClaim { name, uid } => {
-                self.edit_claim(name, uid, json!({ "ownerReferences": null })).await
+                self.edit_claim(name, uid, json!({ "ownerReferences": null }))
+                    .await
             }
             Step::CreatePod(pod) => {
                 let pods: Api<Pod> = self.api();
                 let what = || format!("create pod {}", pod.name_any());
                 let made = pods.create(&post(), pod).await;
-                made.map(drop).map_err(|source| Error::write(what(), source))
+                made.map(drop)
+                    .map_err(|source| Error::write(what(), source))
             }
             Step::LabelPod { pod } => {
                 let (pods, name): (Api<Pod>, _) = (self.api(), pod.name_any());
@@ -74,10 +77,19 @@ impl<'a> Applier<'a> {
                 let patched = pods.patch_metadata(&name, &apply(), &patch).await.map(drop);
                 tolerate_absent(patched, || format!("label pod {name}"))
             }
-            Step::DeletePod { name, uid, force, why: _ } => {
+            Step::DeletePod {
+                name,
+                uid,
+                grace,
+                why: _,
+            } => {
                 let pods: Api<Pod> = self.api();
                 let params = incarnation(uid);
-                let params = if *force { params.grace_period(0) } else { params };
+                let params = match grace {
+                    Grace::Template => params,
+                    Grace::Moment => params.grace_period(1),
+                    Grace::Dead => params.grace_period(0),
+                };
                 let gone = pods.delete(name, &params).await.map(drop);
                 tolerate_absent(gone, || format!("delete pod {name}"))
             }
@@ -95,11 +107,22 @@ impl<'a> Applier<'a> {
                 ];
                 self.act(via, action::MEMBER_JOIN, parameters.into()).await
             }
-            Step::Promote { via, pod: _, member } => {
+            Step::Promote {
+                via,
+                pod: _,
+                member,
+            } => {
                 let parameters = [(parameter::MEMBER_ID, member.to_string())];
-                self.act(via, action::MEMBER_PROMOTE, parameters.into()).await
+                self.act(via, action::MEMBER_PROMOTE, parameters.into())
+                    .await
             }
-            Step::RemoveMember { via, pod, host, member, why: _ } => {
+            Step::RemoveMember {
+                via,
+                pod,
+                host,
+                member,
+                why: _,
+            } => {
                 let parameters = [
                     (parameter::LEAVE_MEMBER_POD_NAME, pod.clone()),
                     (parameter::LEAVE_MEMBER_POD_FQDN, host.clone()),
@@ -123,7 +146,10 @@ impl<'a> Applier<'a> {
         let sets: Api<InstanceSet> = self.api();
         let name = self.desired.name.as_str();
         let what = "write the finalizer of the InstanceSet";
-        let set = sets.get_opt(name).await.map_err(|source| Error::read("the InstanceSet", source))?;
+        let set = sets
+            .get_opt(name)
+            .await
+            .map_err(|source| Error::read("the InstanceSet", source))?;
         let Some(set) = set else {
             return Ok(());
         };
@@ -135,7 +161,10 @@ impl<'a> Applier<'a> {
         let patch = Patch::Merge(json!({ "metadata": {
             "resourceVersion": set.resource_version(), "finalizers": all,
         }}));
-        let patched = sets.patch_metadata(name, &PatchParams::default(), &patch).await.map(drop);
+        let patched = sets
+            .patch_metadata(name, &PatchParams::default(), &patch)
+            .await
+            .map(drop);
         tolerate_absent(patched, || what.to_owned())
     }
 
@@ -146,7 +175,9 @@ impl<'a> Applier<'a> {
         body["kind"] = "Service".into();
         let name = service.name_any();
         let applied = services.patch(&name, &apply(), &Patch::Apply(body)).await;
-        applied.map(drop).map_err(|source| Error::write(format!("apply service {name}"), source))
+        applied
+            .map(drop)
+            .map_err(|source| Error::write(format!("apply service {name}"), source))
     }
 
     async fn edit_claim(&self, name: &str, uid: &str, metadata: Value) -> Result<(), Error> {
@@ -154,7 +185,10 @@ impl<'a> Applier<'a> {
         let mut metadata = metadata;
         metadata["uid"] = uid.into();
         let patch = Patch::Merge(json!({ "metadata": metadata }));
-        let patched = claims.patch_metadata(name, &PatchParams::default(), &patch).await.map(drop);
+        let patched = claims
+            .patch_metadata(name, &PatchParams::default(), &patch)
+            .await
+            .map(drop);
         tolerate_absent(patched, || format!("edit claim {name}"))
     }
 
@@ -167,7 +201,10 @@ impl<'a> Applier<'a> {
         let token = self.token().await?;
         let request = ActionRequest {
             action: action.to_owned(),
-            parameters: parameters.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            parameters: parameters
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect(),
             timeout_seconds: None,
         };
         let address = SocketAddr::new(via.ip, PORT);
@@ -181,15 +218,25 @@ impl<'a> Applier<'a> {
     async fn token(&self) -> Result<String, Error> {
         let secrets: Api<Secret> = self.api();
         let name = self.desired.name.agent_secret();
-        let secret = secrets.get(&name).await.map_err(|source| Error::read("the token", source))?;
-        let token = secret.data.and_then(|data| data.get(TOKEN_KEY).map(|token| token.0.clone()));
+        let secret = secrets
+            .get(&name)
+            .await
+            .map_err(|source| Error::read("the token", source))?;
+        let token = secret
+            .data
+            .and_then(|data| data.get(TOKEN_KEY).map(|token| token.0.clone()));
         let token = token.and_then(|token| String::from_utf8(token).ok());
-        token.map(|token| token.trim().to_owned()).ok_or(Error::Token { secret: name })
+        token
+            .map(|token| token.trim().to_owned())
+            .ok_or(Error::Token { secret: name })
     }
 }
 
 fn post() -> PostParams {
-    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
+    PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    }
 }
 
 fn apply() -> PatchParams {
@@ -197,14 +244,14 @@ fn apply() -> PatchParams {
 }
 
 fn incarnation(uid: &str) -> DeleteParams {
-    let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+    let preconditions = Preconditions {
+        uid: Some(uid.to_owned()),
+        resource_version: None,
+    };
     DeleteParams::background().preconditions(preconditions)
 }
 
-fn tolerate_absent(
-    result: kube::Result<()>,
-    what: impl FnOnce() -> String,
-) -> Result<(), Error> {
+fn tolerate_absent(result: kube::Result<()>, what: impl FnOnce() -> String) -> Result<(), Error> {
     match result {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         other => other.map_err(|source| Error::write(what(), source)),

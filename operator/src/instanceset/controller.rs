@@ -59,11 +59,16 @@ pub(super) async fn reconcile(
     reconciler: Arc<Reconciler>,
 ) -> Result<Action, Error> {
     let whole = reconciler.reconcile(&set);
-    timeout(LIMIT, Box::pin(whole)).await.map_err(|_| Error::Late(LIMIT.as_secs()))?
+    timeout(LIMIT, Box::pin(whole))
+        .await
+        .map_err(|_| Error::Late(LIMIT.as_secs()))?
 }
 
 /// When to try again after an error. It was recorded where it happened.
-#[expect(clippy::needless_pass_by_value, reason = "the signature is the controller's")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature is the controller's"
+)]
 pub(super) fn on_error(set: Arc<InstanceSet>, error: &Error, _: Arc<Reconciler>) -> Action {
     if error.is_conflict() {
         return Action::requeue(CONFLICT);
@@ -101,7 +106,11 @@ impl Reconciler {
     }
 
     async fn advance(&self, set: &InstanceSet, desired: &Desired) -> Result<Action, Error> {
-        let sources = Sources { client: &self.client, views: &self.views, nodes: &self.nodes };
+        let sources = Sources {
+            client: &self.client,
+            views: &self.views,
+            nodes: &self.nodes,
+        };
         let seen = match sources.observe(desired).await {
             Ok(seen) => seen,
             Err(error) => {
@@ -160,8 +169,10 @@ impl Reconciler {
             "status": status,
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let written =
-            self.sets(set).patch_status(&set.name_any(), &params, &Patch::Apply(body)).await;
+        let written = self
+            .sets(set)
+            .patch_status(&set.name_any(), &params, &Patch::Apply(body))
+            .await;
         let written = written.map_err(|source| Error::write("record the status", source))?;
         Ok(written.resource_version())
     }
@@ -174,7 +185,9 @@ impl Reconciler {
         let seen = [reconciled(Some(error))];
         condition::record(&mut status.conditions, &seen, set.metadata.generation, &now);
         status.message = Some(error.to_string());
-        self.record(set, &status, &recorded, set.resource_version()).await.map(drop)
+        self.record(set, &status, &recorded, set.resource_version())
+            .await
+            .map(drop)
     }
 
     fn sets(&self, set: &InstanceSet) -> Api<InstanceSet> {
@@ -183,7 +196,11 @@ impl Reconciler {
 }
 
 /// The draft with times, and with the outcome of the steps when they have been taken.
-fn finished(draft: &Draft, desired: &Desired, outcome: Option<Option<&Error>>) -> InstanceSetStatus {
+fn finished(
+    draft: &Draft,
+    desired: &Desired,
+    outcome: Option<Option<&Error>>,
+) -> InstanceSetStatus {
     let mut status = draft.status.clone();
     let now = Time(Timestamp::now());
     let mut seen = draft.observations.clone();
@@ -207,16 +224,18 @@ fn reconciled(error: Option<&Error>) -> Observation {
 
 /// When to look again, if nothing wakes us before.
 fn next(plan: &Plan) -> Action {
-    let in_etcd = |step: &Step| step.changes_membership() || matches!(step, Step::Switchover { .. });
+    let in_etcd =
+        |step: &Step| step.changes_membership() || matches!(step, Step::Switchover { .. });
     if plan.steps.iter().any(in_etcd) {
         return Action::requeue(STEPPED);
     }
     if plan.waiting.iter().any(Waiting::moves_by_itself) {
         return Action::requeue(MOVING);
     }
-    let available = plan.status.as_ref().is_none_or(|draft| {
-        draft.status.available_replicas == draft.status.ready_replicas
-    });
+    let available = plan
+        .status
+        .as_ref()
+        .is_none_or(|draft| draft.status.available_replicas == draft.status.ready_replicas);
     if !available || !plan.steps.is_empty() || plan.waiting.iter().any(|w| *w != Waiting::Paused) {
         return Action::requeue(HELD_UP);
     }

@@ -83,11 +83,18 @@ impl Desired {
     pub fn read(its: &InstanceSet, cluster_domain: &str) -> Result<Self, NotOfType> {
         let spec = &its.spec;
         let name = ComponentName::existing(&its.name_any());
-        let replicas = if spec.stop { 0 } else { spec.replicas.clamp(0, 7) } as u32;
+        let replicas = if spec.stop {
+            0
+        } else {
+            spec.replicas.clamp(0, 7)
+        } as u32;
         let template: PodTemplateSpec = spec.template.parse("spec.template")?;
         if template.spec.is_none() {
             let reason = "it has no spec".to_owned();
-            return Err(NotOfType { field: "spec.template".to_owned(), reason });
+            return Err(NotOfType {
+                field: "spec.template".to_owned(),
+                reason,
+            });
         }
         let retention = &spec.persistent_volume_claim_retention_policy;
         let keeps = |policy: Option<Retention>| policy == Some(Retention::Retain);
@@ -96,14 +103,21 @@ impl Desired {
             namespace: its.namespace().unwrap_or_default(),
             generation: its.metadata.generation,
             owner: its.controller_owner_ref(&()).unwrap_or_default(),
-            cluster_uid: its.annotations().get(labels::CLUSTER_UID).cloned().unwrap_or(uid),
+            cluster_uid: its
+                .annotations()
+                .get(labels::CLUSTER_UID)
+                .cloned()
+                .unwrap_or(uid),
             cluster_domain: cluster_domain.to_owned(),
             labels: spec.selector.match_labels.clone().unwrap_or_default(),
             members: name.pods(replicas, &spec.offline_instances),
             stop: replicas == 0,
             paused: spec.paused,
             deleting: its.metadata.deletion_timestamp.is_some(),
-            has_finalizer: its.finalizers().iter().any(|f| f == labels::INSTANCE_SET_FINALIZER),
+            has_finalizer: its
+                .finalizers()
+                .iter()
+                .any(|f| f == labels::INSTANCE_SET_FINALIZER),
             claims: spec.volume_claim_templates.clone(),
             keep_when_scaled: keeps(retention.when_scaled),
             keep_when_deleted: keeps(retention.when_deleted),

@@ -45,11 +45,17 @@ pub enum Error {
 
 impl Error {
     pub(super) fn read(what: &'static str, source: kube::Error) -> Self {
-        Error::Read { what, source: Box::new(source) }
+        Error::Read {
+            what,
+            source: Box::new(source),
+        }
     }
 
     pub(super) fn write(what: impl Into<String>, source: kube::Error) -> Self {
-        Error::Write { what: what.into(), source: Box::new(source) }
+        Error::Write {
+            what: what.into(),
+            source: Box::new(source),
+        }
     }
 
     /// True when somebody else wrote in between: looking again at once is right.

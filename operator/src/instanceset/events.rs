@@ -6,7 +6,7 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use tracing::debug;
 
 use super::error::Error;
-use super::plan::Step;
+use super::plan::{Grace, Step};
 
 /// One line about a step, for logs and events.
 #[must_use]
@@ -22,14 +22,22 @@ pub fn summary(step: &Step) -> String {
         Step::ReleaseClaim { name, .. } => format!("leave claim {name} behind"),
         Step::CreatePod(pod) => format!("create pod {}", name(&pod.metadata)),
         Step::LabelPod { pod } => format!("label pod {}", name(&pod.metadata)),
-        Step::DeletePod { name, force, why, .. } => {
-            let how = if *force { "force pod away" } else { "delete pod" };
+        Step::DeletePod {
+            name, grace, why, ..
+        } => {
+            let how = if *grace == Grace::Dead {
+                "force pod away"
+            } else {
+                "delete pod"
+            };
             format!("{how} {name}: {why}")
         }
         Step::Switchover { from, to, .. } => format!("move leadership from {from} to {to}"),
         Step::AddLearner { pod, .. } => format!("add {pod} as a learner"),
         Step::Promote { pod, member, .. } => format!("give {pod} (member {member}) its vote"),
-        Step::RemoveMember { pod, member, why, .. } => {
+        Step::RemoveMember {
+            pod, member, why, ..
+        } => {
             format!("remove {pod} (member {member}): {why}")
         }
     }
@@ -55,7 +63,14 @@ pub(super) async fn taken(recorder: &Recorder, set: &InstanceSet, step: &Step) {
 
 /// Tells that a reconcile failed.
 pub(super) async fn failed(recorder: &Recorder, set: &InstanceSet, error: &Error) {
-    publish(recorder, set, EventType::Warning, "ReconcileFailed", error.to_string()).await;
+    publish(
+        recorder,
+        set,
+        EventType::Warning,
+        "ReconcileFailed",
+        error.to_string(),
+    )
+    .await;
 }
 
 async fn publish(
@@ -68,7 +83,13 @@ async fn publish(
     let action = reason.to_owned();
     // The API server takes 1024 characters.
     let note: String = note.chars().take(1000).collect();
-    let event = Event { type_, reason: action.clone(), note: Some(note), action, secondary: None };
+    let event = Event {
+        type_,
+        reason: action.clone(),
+        note: Some(note),
+        action,
+        secondary: None,
+    };
     if let Err(error) = recorder.publish(&event, &set.object_ref(&())).await {
         debug!(%error, "an event is lost");
     }

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_operator_api::labels;
-use k8s_openapi::api::core::v1::{
-    Node, PersistentVolume, PersistentVolumeClaim, Pod, Service,
-};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kbagent_protocol::{MemberList, PORT};
@@ -77,29 +75,45 @@ impl Sources<'_> {
             pods.insert(pod.name_any(), self.pod(desired, pod, now).await?);
         }
         let mut seen = BTreeMap::new();
-        for claim in &claims.map_err(|source| Error::read("claims", source))?.items {
+        for claim in &claims
+            .map_err(|source| Error::read("claims", source))?
+            .items
+        {
             seen.insert(claim.name_any(), self.claim(desired, claim).await?);
         }
         let service = service.map_err(|source| Error::read("the headless service", source))?;
         let members = members(&pods).await;
-        Ok(Observed { pods, claims: seen, service, members })
+        Ok(Observed {
+            pods,
+            claims: seen,
+            service,
+            members,
+        })
     }
 
     async fn pod(&self, desired: &Desired, pod: &Pod, now: Timestamp) -> Result<PodSeen, Error> {
         let status = pod.status.as_ref();
         let uid = pod.uid().unwrap_or_default();
-        let key = PodKey { namespace: desired.namespace.clone(), name: pod.name_any() };
+        let key = PodKey {
+            namespace: desired.namespace.clone(),
+            name: pod.name_any(),
+        };
         let seen = self.views.of(&key, &uid);
         let ready = status.and_then(|status| {
             let all = status.conditions.iter().flatten();
             all.clone().find(|condition| condition.type_ == "Ready")
         });
-        let since = |time: Option<&Time>| time.map_or(0, |time| now.as_second() - time.0.as_second());
+        let since =
+            |time: Option<&Time>| time.map_or(0, |time| now.as_second() - time.0.as_second());
         let is_ready = ready.is_some_and(|condition| condition.status == "True");
         let transition = ready.and_then(|condition| condition.last_transition_time.as_ref());
         let phase = status.and_then(|status| status.phase.as_deref());
         Ok(PodSeen {
-            revision: pod.labels().get(labels::REVISION).cloned().unwrap_or_default(),
+            revision: pod
+                .labels()
+                .get(labels::REVISION)
+                .cloned()
+                .unwrap_or_default(),
             labels: pod.labels().clone(),
             annotations: pod.annotations().clone(),
             ready: is_ready,
@@ -109,10 +123,14 @@ impl Sources<'_> {
             ended: matches!(phase, Some("Failed" | "Succeeded")),
             broken: broken(pod),
             node: self.node(pod).await?,
-            ip: status.and_then(|status| status.pod_ip.clone()).filter(|ip| !ip.is_empty()),
+            ip: status
+                .and_then(|status| status.pod_ip.clone())
+                .filter(|ip| !ip.is_empty()),
             owned: controls(desired, pod),
             join: variable(pod, keys::ENV_JOIN).and_then(|id| id.parse().ok()),
-            heard: seen.as_ref().is_some_and(|seen| !seen.silent && seen.age() < FRESH),
+            heard: seen
+                .as_ref()
+                .is_some_and(|seen| !seen.silent && seen.age() < FRESH),
             view: seen.map(|seen| seen.view),
             uid,
         })
@@ -126,13 +144,23 @@ impl Sources<'_> {
             return Ok(NodeSeen::Gone);
         };
         let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
-        if taints.into_iter().flatten().any(|taint| taint.key == OUT_OF_SERVICE) {
+        if taints
+            .into_iter()
+            .flatten()
+            .any(|taint| taint.key == OUT_OF_SERVICE)
+        {
             return Ok(NodeSeen::OutOfService);
         }
         let status = node.status.as_ref();
-        let mut conditions = status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let mut conditions = status
+            .iter()
+            .flat_map(|status| status.conditions.iter().flatten());
         let ready = conditions.any(|c| c.type_ == "Ready" && c.status == "True");
-        Ok(if ready { NodeSeen::Ready } else { NodeSeen::NotReady })
+        Ok(if ready {
+            NodeSeen::Ready
+        } else {
+            NodeSeen::NotReady
+        })
     }
 
     /// The node of a name. One that the watch does not know is asked for: the watch may be behind, and a pod is
@@ -142,7 +170,10 @@ impl Sources<'_> {
             return Ok(Some(node));
         }
         let nodes: Api<Node> = Api::all(self.client.clone());
-        let node = nodes.get_opt(name).await.map_err(|source| Error::read("a node", source))?;
+        let node = nodes
+            .get_opt(name)
+            .await
+            .map_err(|source| Error::read("a node", source))?;
         Ok(node.map(Arc::new))
     }
 
@@ -164,12 +195,23 @@ impl Sources<'_> {
     /// Why the volume of a claim can never be mounted again: it lives on nodes that are all gone. Its volume is
     /// only looked up when the node it was made on is gone, so that the steady state costs no call.
     async fn lost(&self, claim: &PersistentVolumeClaim) -> Result<Option<String>, Error> {
-        let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
+        let phase = claim
+            .status
+            .as_ref()
+            .and_then(|status| status.phase.as_deref());
         if phase == Some("Lost") {
-            return Ok(Some(format!("the volume of claim {} is gone", claim.name_any())));
+            return Ok(Some(format!(
+                "the volume of claim {} is gone",
+                claim.name_any()
+            )));
         }
-        let node = claim.annotations().get("volume.kubernetes.io/selected-node");
-        let volume = claim.spec.as_ref().and_then(|spec| spec.volume_name.as_deref());
+        let node = claim
+            .annotations()
+            .get("volume.kubernetes.io/selected-node");
+        let volume = claim
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.volume_name.as_deref());
         let (Some(node), Some(volume)) = (node, volume.filter(|volume| !volume.is_empty())) else {
             return Ok(None);
         };
@@ -185,17 +227,27 @@ impl Sources<'_> {
             reachable = reachable || self.find_node(host).await?.is_some();
         }
         Ok((!reachable).then(|| {
-            format!("the volume of claim {} is on node {node}, which is gone", claim.name_any())
+            format!(
+                "the volume of claim {} is on node {node}, which is gone",
+                claim.name_any()
+            )
         }))
     }
 }
 
 /// Host names that a volume can be mounted on; empty when it may be any.
 fn hosts(volume: &PersistentVolume) -> Vec<String> {
-    let affinity = volume.spec.as_ref().and_then(|spec| spec.node_affinity.as_ref());
+    let affinity = volume
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.node_affinity.as_ref());
     let terms = affinity.and_then(|affinity| affinity.required.as_ref());
-    let terms = terms.map(|required| required.node_selector_terms.as_slice()).unwrap_or_default();
-    let named = terms.iter().flat_map(|term| term.match_expressions.iter().flatten());
+    let terms = terms
+        .map(|required| required.node_selector_terms.as_slice())
+        .unwrap_or_default();
+    let named = terms
+        .iter()
+        .flat_map(|term| term.match_expressions.iter().flatten());
     named
         .filter(|term| term.key == "kubernetes.io/hostname" && term.operator == "In")
         .flat_map(|term| term.values.clone().unwrap_or_default())
@@ -230,25 +282,45 @@ fn broken(pod: &Pod) -> Option<String> {
     let containers = status.container_statuses.iter().flatten();
     let all = containers.chain(status.init_container_statuses.iter().flatten());
     let mut waiting = all.filter_map(|container| {
-        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let state = container.state.as_ref()?;
+        // Between two crashes a container is "terminated": the same failure, seen at another moment.
+        if let Some(ended) = state
+            .terminated
+            .as_ref()
+            .filter(|ended| ended.exit_code != 0)
+            && container.restart_count > 0
+        {
+            let (name, code) = (&container.name, ended.exit_code);
+            return Some(format!(
+                "container {name}: ended with code {code} again and again"
+            ));
+        }
+        let waiting = state.waiting.as_ref()?;
         let reason = waiting.reason.as_deref()?;
-        BROKEN.contains(&reason).then(|| {
-            let message = waiting.message.as_deref().unwrap_or_default();
-            format!("container {}: {reason} {message}", container.name)
-        })
+        BROKEN
+            .contains(&reason)
+            .then(|| format!("container {}: {reason}", container.name))
     });
     let unschedulable = || {
         let mut conditions = status.conditions.iter().flatten();
         conditions
             .find(|c| c.type_ == "PodScheduled" && c.reason.as_deref() == Some("Unschedulable"))
-            .map(|c| format!("no node takes it: {}", c.message.as_deref().unwrap_or_default()))
+            .map(|c| {
+                format!(
+                    "no node takes it: {}",
+                    c.message.as_deref().unwrap_or_default()
+                )
+            })
     };
     waiting.next().or_else(unschedulable)
 }
 
 /// True when nobody else controls the object.
 fn controls(desired: &Desired, object: &impl ResourceExt) -> bool {
-    let mut owners = object.owner_references().iter().filter(|owner| owner.controller == Some(true));
+    let mut owners = object
+        .owner_references()
+        .iter()
+        .filter(|owner| owner.controller == Some(true));
     owners.all(|owner| owner.uid == desired.owner.uid)
 }
 

@@ -120,7 +120,10 @@ impl PodSeen {
     /// True when the member takes part: it answers and follows, or is, a leader.
     #[must_use]
     pub fn takes_part(&self) -> bool {
-        !self.terminating && self.status().is_some_and(|status| status.leader_id.is_some())
+        !self.terminating
+            && self
+                .status()
+                .is_some_and(|status| status.leader_id.is_some())
     }
 }
 

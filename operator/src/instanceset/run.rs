@@ -44,8 +44,10 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let (changed, changes) = mpsc::unbounded_channel();
     let client = context.client.clone();
     let watch_nodes = watch_nodes(client.clone(), writer, changed);
-    let reporter =
-        Reporter { controller: "etcd-operator".into(), instance: context.reporter_instance.clone() };
+    let reporter = Reporter {
+        controller: "etcd-operator".into(),
+        instance: context.reporter_instance.clone(),
+    };
     let reconciler = Arc::new(Reconciler {
         client: client.clone(),
         views: Arc::clone(&context.store),
@@ -72,11 +74,12 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     }
 }
 
-fn controller(
-    context: &Context,
-    nodes: mpsc::UnboundedReceiver<()>,
-) -> Controller<InstanceSet> {
-    let selector = format!("{}={}", labels::WORKLOAD_MANAGED_BY, labels::WORKLOAD_MANAGED_BY_VALUE);
+fn controller(context: &Context, nodes: mpsc::UnboundedReceiver<()>) -> Controller<InstanceSet> {
+    let selector = format!(
+        "{}={}",
+        labels::WORKLOAD_MANAGED_BY,
+        labels::WORKLOAD_MANAGED_BY_VALUE
+    );
     let children = || watcher::Config::default().labels(&selector);
     let api = |client: Client| -> Api<Pod> {
         match &context.namespace {
@@ -92,14 +95,22 @@ fn controller(
                 Api::namespaced(client.clone(), namespace),
                 Api::namespaced(client.clone(), namespace),
             ),
-            None => (Api::all(client.clone()), Api::all(client.clone()), Api::all(client.clone())),
+            None => (
+                Api::all(client.clone()),
+                Api::all(client.clone()),
+                Api::all(client.clone()),
+            ),
         };
-    let nodes = stream::unfold(nodes, |mut nodes| async { nodes.recv().await.map(|()| ((), nodes)) });
+    let nodes = stream::unfold(nodes, |mut nodes| async {
+        nodes.recv().await.map(|()| ((), nodes))
+    });
     Controller::new(sets, watcher::Config::default())
         .with_config(Config::default().concurrency(CONCURRENCY))
         .owns(api(client.clone()), children())
         // A claim that outlives its InstanceSet has no owner, but it has the label.
-        .watches(claims, children(), |claim: PersistentVolumeClaim| parent(&claim))
+        .watches(claims, children(), |claim: PersistentVolumeClaim| {
+            parent(&claim)
+        })
         .owns(services, children())
         .reconcile_all_on(nodes)
         .reconcile_on(views(context.store.changes()))
@@ -170,8 +181,15 @@ async fn watch_nodes(
 /// What a node's pods care for: readiness and taints.
 fn state(node: &Node) -> (Option<String>, Vec<String>) {
     let status = node.status.as_ref();
-    let mut conditions = status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let ready = conditions.find(|condition| condition.type_ == "Ready").map(|c| c.status.clone());
-    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    let mut conditions = status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    let ready = conditions
+        .find(|condition| condition.type_ == "Ready")
+        .map(|c| c.status.clone());
+    let taints = node
+        .spec
+        .iter()
+        .flat_map(|spec| spec.taints.iter().flatten());
     (ready, taints.map(|taint| taint.key.clone()).collect())
 }

@@ -60,7 +60,10 @@ pub fn decide(pods: &[PodFacts], knowledge: &Knowledge) -> Decision {
     match knowledge.leader() {
         // Somebody else knew of a higher term: silence is right until it is known here too.
         Some(leader) if leader.term >= stamped => with_leader(pods, knowledge, &leader),
-        Some(_) | None => Decision { first: strips(pods, knowledge), then: None },
+        Some(_) | None => Decision {
+            first: strips(pods, knowledge),
+            then: None,
+        },
     }
 }
 
@@ -89,18 +92,29 @@ fn with_leader(pods: &[PodFacts], knowledge: &Knowledge, leader: &Leader) -> Dec
             } else {
                 pod.term
             };
-            Write { pod: pod.clone(), role: role_of(pod, knowledge), term }
+            Write {
+                pod: pod.clone(),
+                role: role_of(pod, knowledge),
+                term,
+            }
         })
         .filter(|write| !write.is_done())
         .collect();
-    Decision { first, then: grant.filter(|grant| !grant.is_done()) }
+    Decision {
+        first,
+        then: grant.filter(|grant| !grant.is_done()),
+    }
 }
 
 /// With no leader known, only labels that are known to be wrong go.
 fn strips(pods: &[PodFacts], knowledge: &Knowledge) -> Vec<Write> {
     pods.iter()
         .filter(|pod| has_lost_label(pod, knowledge))
-        .map(|pod| Write { pod: pod.clone(), role: role_of(pod, knowledge), term: pod.term })
+        .map(|pod| Write {
+            pod: pod.clone(),
+            role: role_of(pod, knowledge),
+            term: pod.term,
+        })
         .collect()
 }
 

@@ -38,7 +38,10 @@ impl PodFacts {
             uid: pod.uid().unwrap_or_default(),
             resource_version: pod.resource_version().unwrap_or_default(),
             role: pod.labels().get(labels::ROLE).cloned(),
-            term: pod.annotations().get(labels::ROLE_TERM).and_then(|term| term.parse().ok()),
+            term: pod
+                .annotations()
+                .get(labels::ROLE_TERM)
+                .and_then(|term| term.parse().ok()),
         }
     }
 
@@ -71,5 +74,8 @@ pub struct Whereabouts {
 pub fn whereabouts(pod: &Pod) -> Option<Whereabouts> {
     let instance_set = pod.labels().get(labels::WORKLOAD_INSTANCE)?.clone();
     let ip = pod.status.as_ref().and_then(|status| status.pod_ip.clone());
-    Some(Whereabouts { instance_set, ip: ip.filter(|ip| !ip.is_empty()) })
+    Some(Whereabouts {
+        instance_set,
+        ip: ip.filter(|ip| !ip.is_empty()),
+    })
 }

@@ -78,14 +78,20 @@ impl Group {
     fn take(&mut self, input: Input) {
         match input {
             Input::Pod(facts) => {
-                if self.written.get(&facts.name).is_some_and(|own| !own.is_newer_than(&facts)) {
+                if self
+                    .written
+                    .get(&facts.name)
+                    .is_some_and(|own| !own.is_newer_than(&facts))
+                {
                     self.written.remove(&facts.name);
                 }
                 self.pods.insert(facts.name.clone(), facts);
             }
             Input::Gone { pod, uid } => {
-                self.pods.retain(|name, facts| *name != pod || facts.uid != uid);
-                self.written.retain(|name, facts| *name != pod || facts.uid != uid);
+                self.pods
+                    .retain(|name, facts| *name != pod || facts.uid != uid);
+                self.written
+                    .retain(|name, facts| *name != pod || facts.uid != uid);
                 self.knowledge.forget(&pod, &uid);
             }
             Input::Said(view) => {

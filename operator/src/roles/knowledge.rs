@@ -37,7 +37,9 @@ impl Heard {
     }
 
     fn leads(&self) -> Option<u64> {
-        self.running().filter(|status| status.leader_id == Some(status.member_id)).map(|s| s.term)
+        self.running()
+            .filter(|status| status.leader_id == Some(status.member_id))
+            .map(|s| s.term)
     }
 }
 
@@ -69,7 +71,10 @@ impl Knowledge {
         {
             return false;
         }
-        let now = Heard { view, silent: false };
+        let now = Heard {
+            view,
+            silent: false,
+        };
         if let Some(before) = before
             && before.view.pod_uid == now.view.pod_uid
             && let Some(term) = before.leads()
@@ -94,14 +99,17 @@ impl Knowledge {
 
     /// Forgets a pod that is gone. What it said of terms and leaders is said by the others too.
     pub fn forget(&mut self, pod: &str, uid: &str) {
-        self.heard.retain(|name, heard| name != pod || heard.view.pod_uid != uid);
+        self.heard
+            .retain(|name, heard| name != pod || heard.view.pod_uid != uid);
         self.lost.remove(uid);
     }
 
     /// What the agent in this incarnation of the pod said last.
     #[must_use]
     pub fn of(&self, pod: &str, uid: &str) -> Option<&Heard> {
-        self.heard.get(pod).filter(|heard| heard.view.pod_uid == uid)
+        self.heard
+            .get(pod)
+            .filter(|heard| heard.view.pod_uid == uid)
     }
 
     /// True when the pod is known to have led `term` and to lead it no longer.
@@ -123,7 +131,10 @@ impl Knowledge {
                     (Some(name), _) if !name.is_empty() => name.clone(),
                     (_, id) => self.name_of(id)?,
                 };
-                Some(Leader { term: status.term, name })
+                Some(Leader {
+                    term: status.term,
+                    name,
+                })
             })
             .max_by_key(|leader| leader.term)
     }
@@ -132,7 +143,11 @@ impl Knowledge {
     /// high term of its own never takes the service (B5).
     fn cluster(&self) -> Option<Id> {
         let mut votes: BTreeMap<Id, usize> = BTreeMap::new();
-        for status in self.heard.values().filter_map(|heard| heard.view.status.as_ref()) {
+        for status in self
+            .heard
+            .values()
+            .filter_map(|heard| heard.view.status.as_ref())
+        {
             *votes.entry(status.cluster_id).or_default() += 1;
         }
         let most = votes.values().max().copied()?;
@@ -143,8 +158,15 @@ impl Knowledge {
 
     fn name_of(&self, member: Id) -> Option<String> {
         let named = |heard: &&Heard| {
-            heard.view.status.as_ref().is_some_and(|status| status.member_id == member)
+            heard
+                .view
+                .status
+                .as_ref()
+                .is_some_and(|status| status.member_id == member)
         };
-        self.heard.values().find(named).map(|heard| heard.view.instance.clone())
+        self.heard
+            .values()
+            .find(named)
+            .map(|heard| heard.view.instance.clone())
     }
 }

@@ -22,7 +22,10 @@ struct Figures {
 
 impl Default for RoleMetrics {
     fn default() -> Self {
-        Self(Arc::new(Figures { labelled: Histogram::new(BOUNDS), changes: Counter::default() }))
+        Self(Arc::new(Figures {
+            labelled: Histogram::new(BOUNDS),
+            changes: Counter::default(),
+        }))
     }
 }
 

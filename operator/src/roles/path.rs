@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Pod;
-use kube::runtime::watcher::{self, Event};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -43,10 +43,19 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         Some(namespace) => Api::namespaced(context.client.clone(), namespace),
         None => Api::all(context.client.clone()),
     };
-    let selector = format!("{}={}", labels::WORKLOAD_MANAGED_BY, labels::WORKLOAD_MANAGED_BY_VALUE);
+    let selector = format!(
+        "{}={}",
+        labels::WORKLOAD_MANAGED_BY,
+        labels::WORKLOAD_MANAGED_BY_VALUE
+    );
     let config = watcher::Config::default().labels(&selector);
     let mut events = std::pin::pin!(watcher::watcher(pods, config).default_backoff());
-    let mut path = Path { context, groups: HashMap::new(), pods: HashMap::new(), listed: None };
+    let mut path = Path {
+        context,
+        groups: HashMap::new(),
+        pods: HashMap::new(),
+        listed: None,
+    };
     loop {
         match events.try_next().await {
             Ok(Some(event)) => path.take(event),
@@ -89,8 +98,12 @@ impl Path {
             }
             Event::InitDone => {
                 let listed = self.listed.take().unwrap_or_default();
-                let gone: Vec<PodKey> =
-                    self.pods.keys().filter(|key| !listed.contains(key)).cloned().collect();
+                let gone: Vec<PodKey> = self
+                    .pods
+                    .keys()
+                    .filter(|key| !listed.contains(key))
+                    .cloned()
+                    .collect();
                 for key in gone {
                     self.gone(&key);
                 }
@@ -98,7 +111,11 @@ impl Path {
             Event::Apply(pod) => self.seen(&pod),
             Event::Delete(pod) => {
                 let key = key(&pod);
-                if self.pods.get(&key).is_some_and(|known| Some(&known.uid) == pod.uid().as_ref()) {
+                if self
+                    .pods
+                    .get(&key)
+                    .is_some_and(|known| Some(&known.uid) == pod.uid().as_ref())
+                {
                     self.gone(&key);
                 }
             }
@@ -111,13 +128,21 @@ impl Path {
             return;
         };
         let facts = PodFacts::of(pod);
-        if self.pods.get(&key).is_some_and(|known| known.uid != facts.uid) {
+        if self
+            .pods
+            .get(&key)
+            .is_some_and(|known| known.uid != facts.uid)
+        {
             self.gone(&key);
         }
         let group = (key.namespace.clone(), place.instance_set.clone());
         let inputs = self.group(&group);
         if !self.pods.contains_key(&key) {
-            let member = Member { uid: facts.uid.clone(), group: group.clone(), stream: None };
+            let member = Member {
+                uid: facts.uid.clone(),
+                group: group.clone(),
+                stream: None,
+            };
             self.pods.insert(key.clone(), member);
             if let Some(running) = self.groups.get_mut(&group) {
                 running.pods += 1;
@@ -131,7 +156,12 @@ impl Path {
             };
             if let Some(ip) = due {
                 let (uid, instance_set) = (facts.uid.clone(), place.instance_set);
-                let target = Target { pod: key, uid, instance_set, ip };
+                let target = Target {
+                    pod: key,
+                    uid,
+                    instance_set,
+                    ip,
+                };
                 let store = Arc::clone(&self.context.store);
                 member.stream = Some(Stream::start(target, store, inputs.clone()));
             }
@@ -147,7 +177,10 @@ impl Path {
         let Some(running) = self.groups.get_mut(&member.group) else {
             return;
         };
-        let _ended = running.inputs.send(Input::Gone { pod: key.name.clone(), uid: member.uid });
+        let _ended = running.inputs.send(Input::Gone {
+            pod: key.name.clone(),
+            uid: member.uid,
+        });
         running.pods -= 1;
         if running.pods == 0
             && let Some(running) = self.groups.remove(&member.group)
@@ -164,12 +197,19 @@ impl Path {
             let pods = Api::namespaced(context.client.clone(), &name.0);
             let labeller = Labeller::new(pods, name.1.clone());
             let group = Group::new(labeller, context.metrics.clone());
-            Running { inputs, task: tokio::spawn(group.run(receiver)), pods: 0 }
+            Running {
+                inputs,
+                task: tokio::spawn(group.run(receiver)),
+                pods: 0,
+            }
         });
         running.inputs.clone()
     }
 }
 
 fn key(pod: &Pod) -> PodKey {
-    PodKey { namespace: pod.namespace().unwrap_or_default(), name: pod.name_any() }
+    PodKey {
+        namespace: pod.namespace().unwrap_or_default(),
+        name: pod.name_any(),
+    }
 }

@@ -52,7 +52,10 @@ const BACKLOG: usize = 4096;
 
 impl Default for MemberStore {
     fn default() -> Self {
-        Self { seen: Mutex::default(), changed: broadcast::Sender::new(BACKLOG) }
+        Self {
+            seen: Mutex::default(),
+            changed: broadcast::Sender::new(BACKLOG),
+        }
     }
 }
 
@@ -72,7 +75,10 @@ impl MemberStore {
     /// The newest view of the pod with this UID.
     #[must_use]
     pub fn of(&self, pod: &PodKey, uid: &str) -> Option<Seen> {
-        self.lock().get(pod).filter(|seen| seen.view.pod_uid == uid).cloned()
+        self.lock()
+            .get(pod)
+            .filter(|seen| seen.view.pod_uid == uid)
+            .cloned()
     }
 
     /// How many agents are heard and how many are silent.
@@ -84,7 +90,11 @@ impl MemberStore {
     }
 
     pub(super) fn put(&self, pod: &PodKey, instance_set: &str, view: &MemberView) {
-        let seen = Seen { view: view.clone(), at: Instant::now(), silent: false };
+        let seen = Seen {
+            view: view.clone(),
+            at: Instant::now(),
+            silent: false,
+        };
         let before = self.lock().insert(pod.clone(), seen);
         let matters = before.is_none_or(|before| before.silent || differs(&before.view, view));
         if matters {
@@ -112,7 +122,10 @@ impl MemberStore {
     fn notify(&self, pod: &PodKey, instance_set: &str) {
         let (namespace, instance_set) = (pod.namespace.clone(), instance_set.to_owned());
         // A replica without the lease has no reconciler: nobody needs to know.
-        let _unheard = self.changed.send(Changed { namespace, instance_set });
+        let _unheard = self.changed.send(Changed {
+            namespace,
+            instance_set,
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<PodKey, Seen>> {
@@ -132,7 +145,13 @@ fn differs(before: &MemberView, now: &MemberView) -> bool {
     let identity = |view: &MemberView| {
         view.status.as_ref().map(|status| {
             let roles = (status.leader_id, status.term, status.is_learner);
-            (status.member_id, status.cluster_id, roles, status.version.clone(), status.alarms.clone())
+            (
+                status.member_id,
+                status.cluster_id,
+                roles,
+                status.version.clone(),
+                status.alarms.clone(),
+            )
         })
     };
     before.pod_uid != now.pod_uid || word(before) != word(now) || identity(before) != identity(now)
@@ -144,7 +163,10 @@ mod tests {
     use super::*;
 
     fn key() -> PodKey {
-        PodKey { namespace: "demo".into(), name: "a-0".into() }
+        PodKey {
+            namespace: "demo".into(),
+            name: "a-0".into(),
+        }
     }
 
     #[test]

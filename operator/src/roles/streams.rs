@@ -58,8 +58,18 @@ impl Stream {
         group: mpsc::UnboundedSender<Input>,
     ) -> Self {
         let (uid, ip) = (target.uid.clone(), target.ip);
-        let listener = Listener { target, store, group, heard: Instant::now(), silent: false };
-        Self { uid, ip, task: tokio::spawn(listener.listen()) }
+        let listener = Listener {
+            target,
+            store,
+            group,
+            heard: Instant::now(),
+            silent: false,
+        };
+        Self {
+            uid,
+            ip,
+            task: tokio::spawn(listener.listen()),
+        }
     }
 }
 
@@ -120,14 +130,16 @@ impl Listener {
         }
         self.heard = Instant::now();
         self.silent = false;
-        self.store.put(&self.target.pod, &self.target.instance_set, &view);
+        self.store
+            .put(&self.target.pod, &self.target.instance_set, &view);
         self.send(Input::Said(Box::new(view)));
     }
 
     fn note_silence(&mut self) {
         if !self.silent && self.heard.elapsed() > SILENCE {
             self.silent = true;
-            self.store.silence(&self.target.pod, &self.target.instance_set);
+            self.store
+                .silence(&self.target.pod, &self.target.instance_set);
             let (pod, uid) = (self.target.pod.name.clone(), self.target.uid.clone());
             self.send(Input::Silent { pod, uid });
         }
@@ -164,5 +176,11 @@ fn with_role(before: MemberStatus, role: Role, term: u64) -> MemberStatus {
         }
         Role::Follower | Role::Learner => (None, None),
     };
-    MemberStatus { leader_id, leader, term, is_learner: role == Role::Learner, ..before }
+    MemberStatus {
+        leader_id,
+        leader,
+        term,
+        is_learner: role == Role::Learner,
+        ..before
+    }
 }

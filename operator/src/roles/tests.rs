@@ -66,9 +66,16 @@ fn a_higher_term_takes_the_label_from_a_leader_that_still_claims_it() {
 
 #[test]
 fn a_follower_s_word_is_enough_when_the_leader_s_agent_was_never_heard() {
-    let pods = [pod("a-0", L, Some(2)), pod("a-1", F, Some(2)), pod("a-2", F, Some(2))];
+    let pods = [
+        pod("a-0", L, Some(2)),
+        pod("a-1", F, Some(2)),
+        pod("a-2", F, Some(2)),
+    ];
     let knowledge = knowing(&[("a-2", Some("a-1"), 3)]);
-    assert_eq!(told(&pods, &knowledge), "a-0:follower@3 a-2:follower@3 | a-1:leader@3");
+    assert_eq!(
+        told(&pods, &knowledge),
+        "a-0:follower@3 a-2:follower@3 | a-1:leader@3"
+    );
 }
 
 #[test]
@@ -108,7 +115,10 @@ fn a_leader_whose_etcd_is_gone_loses_the_label_and_hangs_do_not_take_it() {
     for (refused, expected) in [(true, "a-0:-@2 | "), (false, " | ")] {
         let mut knowledge = knowing(&[("a-0", Some("a-0"), 2), ("a-1", Some("a-0"), 2)]);
         let mut view = running("a-0", "uid-a-0", 9, Some("a-0"), 2);
-        view.etcd = EtcdState::Unreachable { reason: "x".to_owned(), refused };
+        view.etcd = EtcdState::Unreachable {
+            reason: "x".to_owned(),
+            refused,
+        };
         assert!(knowledge.hear(view));
         assert_eq!(told(&pods, &knowledge), expected, "refused {refused}");
     }
@@ -132,7 +142,11 @@ fn a_promoted_learner_becomes_a_follower_without_a_new_term() {
 
 #[test]
 fn a_stray_member_of_another_cluster_gets_no_label() {
-    let pods = [pod("a-0", L, Some(2)), pod("a-1", F, Some(2)), pod("a-2", None, None)];
+    let pods = [
+        pod("a-0", L, Some(2)),
+        pod("a-1", F, Some(2)),
+        pod("a-2", None, None),
+    ];
     let mut knowledge = knowing(&[("a-0", Some("a-0"), 2), ("a-1", Some("a-0"), 2)]);
     let mut stray = running("a-2", "uid-a-2", 1, Some("a-2"), 40);
     if let Some(status) = stray.status.as_mut() {
@@ -237,7 +251,13 @@ mod exploration {
                 self.sequence += 1;
                 let uid = self.pods[&name(pod)].uid.clone();
                 let leader = self.leader.map(name);
-                let view = running(&name(pod), &uid, self.sequence, leader.as_deref(), self.term);
+                let view = running(
+                    &name(pod),
+                    &uid,
+                    self.sequence,
+                    leader.as_deref(),
+                    self.term,
+                );
                 for operator in &mut self.operators {
                     operator.mail[pod].push_back(Mail::View(view.clone()));
                 }
@@ -256,7 +276,10 @@ mod exploration {
             for operator in &mut self.operators {
                 // Its own stream ends with it; what it had not said is never heard.
                 operator.mail[pod].clear();
-                operator.mail[pod].push_back(Mail::Gone { pod: name(pod), uid: old.clone() });
+                operator.mail[pod].push_back(Mail::Gone {
+                    pod: name(pod),
+                    uid: old.clone(),
+                });
             }
             if self.leader == Some(pod) {
                 self.leader = None;
@@ -269,7 +292,10 @@ mod exploration {
             if live.uid != write.pod.uid || live.resource_version != write.pod.resource_version {
                 return None;
             }
-            assert!(write.term >= live.term, "a stamp goes back: {live:?} -> {write:?}");
+            assert!(
+                write.term >= live.term,
+                "a stamp goes back: {live:?} -> {write:?}"
+            );
             self.version += 1;
             live.resource_version = self.version.to_string();
             live.role.clone_from(&write.role);
@@ -277,11 +303,22 @@ mod exploration {
             let now = live.clone();
             if now.is_labelled_leader() {
                 let term = now.term.unwrap_or(0);
-                assert!(term >= self.highest_grant, "an older leader is labelled: {now:?}");
+                assert!(
+                    term >= self.highest_grant,
+                    "an older leader is labelled: {now:?}"
+                );
                 self.highest_grant = term;
             }
-            let leaders: Vec<_> = self.pods.values().filter(|p| p.is_labelled_leader()).collect();
-            assert!(leaders.len() <= 1, "two leaders at version {}: {leaders:?}", self.version);
+            let leaders: Vec<_> = self
+                .pods
+                .values()
+                .filter(|p| p.is_labelled_leader())
+                .collect();
+            assert!(
+                leaders.len() <= 1,
+                "two leaders at version {}: {leaders:?}",
+                self.version
+            );
             Some(now)
         }
 

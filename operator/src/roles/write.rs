@@ -110,7 +110,9 @@ impl Labeller {
         let params = ListParams::default().labels(&selector);
         let listed = timeout(timing::API_CALL, self.pods.list_metadata(&params))
             .await
-            .map_err(|_| Error::Silent { what: format!("the pods of {}", self.instance_set) })?
+            .map_err(|_| Error::Silent {
+                what: format!("the pods of {}", self.instance_set),
+            })?
             .map_err(|source| Error::List {
                 instance_set: self.instance_set.clone(),
                 source: Box::new(source),
@@ -137,16 +139,24 @@ impl Labeller {
             "labels": { labels::ROLE: write.role },
             "annotations": { labels::ROLE_TERM: write.term.map(|term| term.to_string()) },
         }});
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
         let patch = Patch::Merge(body);
         let call = self.pods.patch_metadata(name, &params, &patch);
         match timeout(timing::API_CALL, call).await {
-            Err(_) => Err(Error::Silent { what: format!("the role of pod {name}") }),
+            Err(_) => Err(Error::Silent {
+                what: format!("the role of pod {name}"),
+            }),
             Ok(Ok(pod)) => Ok(Outcome::Written(PodFacts::of(&pod))),
             Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409 | 422) => {
                 Ok(Outcome::Outdated)
             }
-            Ok(Err(source)) => Err(Error::Patch { pod: name.clone(), source: Box::new(source) }),
+            Ok(Err(source)) => Err(Error::Patch {
+                pod: name.clone(),
+                source: Box::new(source),
+            }),
         }
     }
 }

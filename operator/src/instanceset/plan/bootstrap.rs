@@ -36,15 +36,27 @@ impl Latch {
     pub fn mismatch(&self) -> Option<Waiting> {
         let (pod, found) = self.stray.clone()?;
         let latched = self.cluster.map_or_else(String::new, |id| id.to_string());
-        Some(Waiting::ClusterIdMismatch { latched, found: found.to_string(), pod })
+        Some(Waiting::ClusterIdMismatch {
+            latched,
+            found: found.to_string(),
+            pod,
+        })
     }
 }
 
 /// Reads the latch, and sets it on the first sight of a member that has a leader: a quorum has formed then.
 #[must_use]
 pub fn latch(desired: &Desired, seen: &Observed) -> Latch {
-    let recorded = desired.recorded.cluster_id.as_deref().filter(|text| !text.is_empty());
-    let reported = || seen.pods.iter().filter_map(|(name, pod)| Some((name, pod.status()?)));
+    let recorded = desired
+        .recorded
+        .cluster_id
+        .as_deref()
+        .filter(|text| !text.is_empty());
+    let reported = || {
+        seen.pods
+            .iter()
+            .filter_map(|(name, pod)| Some((name, pod.status()?)))
+    };
     let formed = || reported().find(|(_, status)| status.leader_id.is_some());
     let cluster = recorded
         .and_then(|text| text.parse().ok())
@@ -54,13 +66,20 @@ pub fn latch(desired: &Desired, seen: &Observed) -> Latch {
             .find(|(_, status)| status.cluster_id != cluster)
             .map(|(name, status)| (name.clone(), status.cluster_id))
     });
-    Latch { cluster, recorded: recorded.is_some(), frozen: frozen(desired, seen), stray }
+    Latch {
+        cluster,
+        recorded: recorded.is_some(),
+        frozen: frozen(desired, seen),
+        stray,
+    }
 }
 
 /// The set on record; before anything of it exists, the set that is wanted now.
 fn frozen(desired: &Desired, seen: &Observed) -> Vec<String> {
     let recorded = &desired.recorded.bootstrap_members;
-    let sound = recorded.iter().all(|name| desired.name.ordinal(name).is_some());
+    let sound = recorded
+        .iter()
+        .all(|name| desired.name.ordinal(name).is_some());
     let nothing_made = seen.pods.is_empty() && seen.claims.is_empty();
     let latched = desired.recorded.cluster_id.is_some();
     if recorded.is_empty() || !sound || (nothing_made && !latched) {
@@ -72,7 +91,8 @@ fn frozen(desired: &Desired, seen: &Observed) -> Vec<String> {
 
 /// Makes the claims and pods of the frozen set.
 pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) {
-    plan.waiting.push(Waiting::Bootstrap(latch.frozen.join(", ")));
+    plan.waiting
+        .push(Waiting::Bootstrap(latch.frozen.join(", ")));
     // Claims come before pods, so a claim that lacks while a pod is there was lost: a new disk under the old
     // identity would forget its vote (M11). The others form the cluster, then the member is replaced by rule.
     let begun = latch.frozen.iter().any(|name| seen.pods.contains_key(name));
@@ -85,8 +105,13 @@ pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) 
     for pod in whole {
         match slots::pod_turn(seen, pod, plan) {
             PodTurn::Absent => {
-                let purpose = Purpose { bootstrap: Some(&latch.frozen), ..Purpose::default() };
-                plan.steps.push(Step::CreatePod(Box::new(pods::build(desired, pod, &purpose))));
+                let purpose = Purpose {
+                    bootstrap: Some(&latch.frozen),
+                    ..Purpose::default()
+                };
+                plan.steps.push(Step::CreatePod(Box::new(pods::build(
+                    desired, pod, &purpose,
+                ))));
             }
             PodTurn::Lives | PodTurn::Busy => {}
         }

@@ -9,7 +9,7 @@ use etcd_operator_api::{labels, names};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kbagent_protocol::{Id, Member};
 
-use super::{Plan, Step};
+use super::{Grace, Plan, Step};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
 use crate::instanceset::observed::{Observed, PodSeen, Reading};
@@ -20,7 +20,11 @@ pub type Violation = String;
 /// Finds broken rules.
 #[must_use]
 pub fn lint(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Violation> {
-    let lint = Lint { desired, seen, plan };
+    let lint = Lint {
+        desired,
+        seen,
+        plan,
+    };
     let mut found = Vec::new();
     lint.one_change(&mut found);
     for step in &plan.steps {
@@ -38,7 +42,12 @@ struct Lint<'a> {
 
 impl Lint<'_> {
     fn one_change(&self, found: &mut Vec<Violation>) {
-        let changes = self.plan.steps.iter().filter(|step| step.changes_membership()).count();
+        let changes = self
+            .plan
+            .steps
+            .iter()
+            .filter(|step| step.changes_membership())
+            .count();
         if changes > 1 {
             found.push(format!("M1: {changes} changes of membership in one plan"));
         }
@@ -52,16 +61,18 @@ impl Lint<'_> {
             Step::CreatePod(pod) => self.create_pod(pod, found),
             Step::CreateClaim(claim) => self.create_claim(claim, found),
             Step::DeleteClaim { name, uid } => self.delete_claim(name, uid, found),
-            Step::DeletePod { name, uid, force, .. } => {
-                match self.seen.pods.get(name) {
-                    Some(pod) if pod.uid == *uid => {
-                        if *force && !pod.node.is_dead() {
-                            found.push(format!("P5: {name} is forced away from a node that may live"));
-                        }
+            Step::DeletePod {
+                name, uid, grace, ..
+            } => match self.seen.pods.get(name) {
+                Some(pod) if pod.uid == *uid => {
+                    if *grace == Grace::Dead && !pod.node.is_dead() {
+                        found.push(format!(
+                            "P5: {name} is forced away from a node that may live"
+                        ));
                     }
-                    _ => found.push(format!("C2: {name} is deleted in an incarnation not seen")),
                 }
-            }
+                _ => found.push(format!("C2: {name} is deleted in an incarnation not seen")),
+            },
             Step::RemoveFinalizer => {
                 if !self.desired.deleting {
                     found.push("C4: the finalizer goes from an object that stays".to_owned());
@@ -86,7 +97,9 @@ impl Lint<'_> {
     /// The member whose peer URL names the pod.
     fn member_of(&self, pod: &str) -> Option<&Member> {
         let host = format!("//{pod}.");
-        self.members()?.iter().find(|m| m.peer_urls.iter().any(|url| url.contains(&host)))
+        self.members()?
+            .iter()
+            .find(|m| m.peer_urls.iter().any(|url| url.contains(&host)))
     }
 
     fn add(&self, pod: &str, found: &mut Vec<Violation>) {
@@ -94,8 +107,13 @@ impl Lint<'_> {
             found.push(format!("M5: {pod} is added while the list is unknown"));
             return;
         };
-        if members.iter().any(|member| member.is_learner || member.name.is_empty()) {
-            found.push(format!("M1: {pod} is added while another change is going on"));
+        if members
+            .iter()
+            .any(|member| member.is_learner || member.name.is_empty())
+        {
+            found.push(format!(
+                "M1: {pod} is added while another change is going on"
+            ));
         }
         if self.member_of(pod).is_some() {
             found.push(format!("M4: {pod} is added and is a member already"));
@@ -107,16 +125,26 @@ impl Lint<'_> {
             found.push(format!("M10: {pod} is added while its old pod is there"));
         }
         for template in &self.desired.claims {
-            if self.seen.claims.contains_key(&names::claim(&template.name, pod)) {
+            if self
+                .seen
+                .claims
+                .contains_key(&names::claim(&template.name, pod))
+            {
                 found.push(format!("M10: {pod} is added while its old claim is there"));
             }
         }
     }
 
     fn promote(&self, id: Id, found: &mut Vec<Violation>) {
-        let learner = self.members().into_iter().flatten().find(|member| member.id == id);
+        let learner = self
+            .members()
+            .into_iter()
+            .flatten()
+            .find(|member| member.id == id);
         if !learner.is_some_and(|member| member.is_learner && !member.name.is_empty()) {
-            found.push(format!("M2: {id} gets a vote and is no learner that has started"));
+            found.push(format!(
+                "M2: {id} gets a vote and is no learner that has started"
+            ));
         }
     }
 
@@ -137,16 +165,24 @@ impl Lint<'_> {
         }
         let voters: Vec<&Member> = members.iter().filter(|member| !member.is_learner).collect();
         let rest = voters.len() - 1;
-        let healthy = voters.iter().filter(|m| m.id != id && self.takes_part(m)).count();
+        let healthy = voters
+            .iter()
+            .filter(|m| m.id != id && self.takes_part(m))
+            .count();
         let deciding = healthy + usize::from(self.takes_part(victim));
         if rest == 0 || healthy < rest / 2 + 1 || deciding < voters.len() / 2 + 1 {
-            found.push(format!("M13: {id} is removed and {healthy} of {rest} others are healthy"));
+            found.push(format!(
+                "M13: {id} is removed and {healthy} of {rest} others are healthy"
+            ));
         }
     }
 
     fn takes_part(&self, member: &Member) -> bool {
         self.seen.pods.values().any(|pod| {
-            pod.takes_part() && pod.status().is_some_and(|status| status.member_id == member.id)
+            pod.takes_part()
+                && pod
+                    .status()
+                    .is_some_and(|status| status.member_id == member.id)
         })
     }
 
@@ -172,12 +208,18 @@ impl Lint<'_> {
             }
             let first = self.plan.status.as_ref().is_none_or(|draft| draft.first);
             if set != frozen.join(",") && !first && !self.seen.pods.is_empty() {
-                found.push(format!("B1: {name} bootstraps with another set than the frozen one"));
+                found.push(format!(
+                    "B1: {name} bootstraps with another set than the frozen one"
+                ));
             }
         }
         for template in &self.desired.claims {
             let claim = names::claim(&template.name, &name);
-            let there = self.seen.claims.get(&claim).is_some_and(|claim| !claim.terminating);
+            let there = self
+                .seen
+                .claims
+                .get(&claim)
+                .is_some_and(|claim| !claim.terminating);
             let made = self.plan.steps.iter().any(|step| {
                 matches!(step, Step::CreateClaim(new) if new.metadata.name.as_ref() == Some(&claim))
             });
@@ -190,43 +232,67 @@ impl Lint<'_> {
     fn create_claim(&self, claim: &PersistentVolumeClaim, found: &mut Vec<Violation>) {
         let name = claim.metadata.name.clone().unwrap_or_default();
         if self.seen.claims.contains_key(&name) {
-            found.push(format!("M19: claim {name} is made while its old one is there"));
+            found.push(format!(
+                "M19: claim {name} is made while its old one is there"
+            ));
         }
         if !self.bootstrapped() {
             return;
         }
         let annotations = claim.metadata.annotations.iter().flatten();
-        let join = annotations.clone().find(|(key, _)| *key == keys::JOIN).map(|(_, id)| id);
+        let join = annotations
+            .clone()
+            .find(|(key, _)| *key == keys::JOIN)
+            .map(|(_, id)| id);
         let join = join.and_then(|id| id.parse::<Id>().ok());
         let pod = claim.metadata.labels.iter().flatten();
-        let pod = pod.clone().find(|(key, _)| *key == labels::POD_NAME).map(|(_, pod)| pod);
+        let pod = pod
+            .clone()
+            .find(|(key, _)| *key == labels::POD_NAME)
+            .map(|(_, pod)| pod);
         let member = pod.and_then(|pod| self.member_of(pod));
         let fresh = member.is_some_and(|member| {
             Some(member.id) == join && member.is_learner && member.name.is_empty()
         });
         if !fresh {
-            found.push(format!("M11: claim {name} is a new disk under an old identity"));
+            found.push(format!(
+                "M11: claim {name} is a new disk under an old identity"
+            ));
         }
     }
 
     fn delete_claim(&self, name: &str, uid: &str, found: &mut Vec<Violation>) {
-        if self.seen.claims.get(name).is_none_or(|claim| claim.uid != uid) {
-            found.push(format!("C2: claim {name} is deleted in an incarnation not seen"));
+        if self
+            .seen
+            .claims
+            .get(name)
+            .is_none_or(|claim| claim.uid != uid)
+        {
+            found.push(format!(
+                "C2: claim {name} is deleted in an incarnation not seen"
+            ));
         }
         let claim = self.seen.claims.get(name);
         let Some(pod) = claim.and_then(|claim| claim.labels.get(labels::POD_NAME)) else {
             return;
         };
         if self.seen.pods.contains_key(pod) {
-            found.push(format!("M19: claim {name} is deleted before its pod is gone"));
+            found.push(format!(
+                "M19: claim {name} is deleted before its pod is gone"
+            ));
         }
         if self.desired.deleting {
             return;
         }
         if self.members().is_none() {
-            found.push(format!("M5: claim {name} is deleted while the list is unknown"));
+            found.push(format!(
+                "M5: claim {name} is deleted while the list is unknown"
+            ));
         }
-        if self.member_of(pod).is_some_and(|member| !member.name.is_empty()) {
+        if self
+            .member_of(pod)
+            .is_some_and(|member| !member.name.is_empty())
+        {
             found.push(format!("M10: claim {name} of a member is deleted"));
         }
     }
@@ -238,9 +304,11 @@ impl Lint<'_> {
         }
         let Some(members) = self.members() else {
             let stopped = self.plan.steps.iter().find_map(|step| match step {
-                Step::DeletePod { name, .. } => {
-                    self.seen.pods.get(name).filter(|pod| pod.takes_part() && !pod.node.is_dead())
-                }
+                Step::DeletePod { name, .. } => self
+                    .seen
+                    .pods
+                    .get(name)
+                    .filter(|pod| pod.takes_part() && !pod.node.is_dead()),
                 _ => None,
             });
             if stopped.is_some() && self.bootstrapped() {
@@ -263,13 +331,23 @@ impl Lint<'_> {
             let status = status.and_then(PodSeen::status);
             status.is_some_and(|status| voters.iter().any(|m| m.id == status.member_id))
         };
-        let healthy = voters.iter().filter(|member| self.takes_part(member)).count();
+        let healthy = voters
+            .iter()
+            .filter(|member| self.takes_part(member))
+            .count();
         let ending = stopped.iter().filter(|pod| {
-            votes(pod) && self.seen.pods.get(**pod).is_some_and(|p| !p.node.is_dead() && !p.ended)
+            votes(pod)
+                && self
+                    .seen
+                    .pods
+                    .get(**pod)
+                    .is_some_and(|p| !p.node.is_dead() && !p.ended)
         });
         let ending = ending.count();
         if ending > 0 && voters.len() > 1 && healthy - ending < voters.len() / 2 + 1 {
-            found.push(format!("P9: {ending} of {healthy} healthy voters are stopped at once"));
+            found.push(format!(
+                "P9: {ending} of {healthy} healthy voters are stopped at once"
+            ));
         }
     }
 }

@@ -32,7 +32,13 @@ pub fn plan(
             return false;
         }
     };
-    let change = Change { desired, seen, facts, safety, list };
+    let change = Change {
+        desired,
+        seen,
+        facts,
+        safety,
+        list,
+    };
     change.plan(plan)
 }
 
@@ -82,7 +88,11 @@ impl Change<'_> {
             // A stranger's: reported above, and only its owner can tell what it is for.
             return;
         };
-        let lost = self.facts.lost.iter().find(|(_, lost, _)| lost.id == member.id);
+        let lost = self
+            .facts
+            .lost
+            .iter()
+            .find(|(_, lost, _)| lost.id == member.id);
         if let Some((_, _, why)) = lost {
             return self.remove(pod, member, why, plan);
         }
@@ -98,16 +108,26 @@ impl Change<'_> {
             }
             return plan.waiting.push(Waiting::MemberStarting(pod.to_owned()));
         };
-        let indexes = self.seen.pods.values().filter_map(|pod| Some(pod.status()?.raft_index));
+        let indexes = self
+            .seen
+            .pods
+            .values()
+            .filter_map(|pod| Some(pod.status()?.raft_index));
         let leader = indexes.max().unwrap_or_default();
         let applied = status.applied_index;
         let in_sync = applied.saturating_mul(100) >= leader.saturating_mul(IN_SYNC_PERCENT);
         if member.name.is_empty() || status.leader_id.is_none() || !in_sync {
             let pod = pod.to_owned();
-            return plan.waiting.push(Waiting::CatchingUp { pod, applied, leader });
+            return plan.waiting.push(Waiting::CatchingUp {
+                pod,
+                applied,
+                leader,
+            });
         }
         match self.safety.via(Some(pod)) {
-            None => plan.waiting.push(Waiting::NoVoter { what: format!("the vote of {pod}") }),
+            None => plan.waiting.push(Waiting::NoVoter {
+                what: format!("the vote of {pod}"),
+            }),
             Some(via) => {
                 let (pod, member) = (pod.to_owned(), member.id);
                 plan.steps.push(Step::Promote { via, pod, member });
@@ -124,11 +144,16 @@ impl Change<'_> {
             }
             // The old set decides the removal, the victim's own vote included; the new one must live after it.
             let (all, left) = (self.safety.healthy.len(), self.safety.healthy_without(pod));
-            for (healthy, needed) in
-                [(all, quorum(self.safety.voters)), (left, quorum(self.safety.voters - 1))]
-            {
+            for (healthy, needed) in [
+                (all, quorum(self.safety.voters)),
+                (left, quorum(self.safety.voters - 1)),
+            ] {
                 if healthy < needed {
-                    return plan.waiting.push(Waiting::Quorum { what, healthy, needed });
+                    return plan.waiting.push(Waiting::Quorum {
+                        what,
+                        healthy,
+                        needed,
+                    });
                 }
             }
             if self.safety.leader.as_deref() == Some(pod) {
@@ -151,7 +176,11 @@ impl Change<'_> {
         let what = format!("joining of {pod}");
         let (healthy, needed) = (self.safety.healthy.len(), quorum(self.safety.voters));
         if healthy < needed {
-            return plan.waiting.push(Waiting::Quorum { what, healthy, needed });
+            return plan.waiting.push(Waiting::Quorum {
+                what,
+                healthy,
+                needed,
+            });
         }
         match self.safety.via(None) {
             None => plan.waiting.push(Waiting::NoVoter { what }),
@@ -187,10 +216,19 @@ impl Change<'_> {
         let via = self.safety.healthy.get(from).and_then(|voter| voter.ip);
         match (successor, via) {
             (Some(to), Some(ip)) => {
-                let via = super::Via { pod: from.to_owned(), ip };
-                plan.steps.push(Step::Switchover { via, from: from.to_owned(), to });
+                let via = super::Via {
+                    pod: from.to_owned(),
+                    ip,
+                };
+                plan.steps.push(Step::Switchover {
+                    via,
+                    from: from.to_owned(),
+                    to,
+                });
             }
-            _ => plan.waiting.push(Waiting::NoVoter { what: what.to_owned() }),
+            _ => plan.waiting.push(Waiting::NoVoter {
+                what: what.to_owned(),
+            }),
         }
     }
 }

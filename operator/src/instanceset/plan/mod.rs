@@ -21,7 +21,7 @@ mod tests;
 #[cfg(test)]
 mod world;
 
-pub use steps::{Plan, Step, Via, Waiting};
+pub use steps::{Grace, Plan, Step, Via, Waiting};
 
 use super::desired::Desired;
 use super::observed::Observed;

@@ -35,18 +35,27 @@ pub fn revision(desired: &Desired) -> String {
         .and_then(|meta| meta.annotations.as_ref()?.get(labels::RESTART));
     let state = serde_json::json!([desired.template.spec, restart]);
     let digest = Sha256::digest(state.to_string().as_bytes());
-    digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect()
+    digest
+        .iter()
+        .take(5)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Labels of all children that belong to a pod.
 #[must_use]
 pub fn labels(desired: &Desired, pod: &str) -> BTreeMap<String, String> {
     let meta = desired.template.metadata.as_ref();
-    let mut all = meta.and_then(|meta| meta.labels.clone()).unwrap_or_default();
+    let mut all = meta
+        .and_then(|meta| meta.labels.clone())
+        .unwrap_or_default();
     all.extend(desired.labels.clone());
     let own = [
         (labels::POD_NAME, pod),
-        (labels::WORKLOAD_MANAGED_BY, labels::WORKLOAD_MANAGED_BY_VALUE),
+        (
+            labels::WORKLOAD_MANAGED_BY,
+            labels::WORKLOAD_MANAGED_BY_VALUE,
+        ),
         (labels::WORKLOAD_INSTANCE, desired.name.as_str()),
         (labels::RELEASE_PHASE, labels::RELEASE_PHASE_STABLE),
     ];
@@ -62,14 +71,20 @@ pub fn build(desired: &Desired, name: &str, purpose: &Purpose<'_>) -> Pod {
     let mut own = labels(desired, name);
     own.insert(labels::REVISION.to_owned(), revision(desired));
     let meta = desired.template.metadata.as_ref();
-    let mut annotations = meta.and_then(|meta| meta.annotations.clone()).unwrap_or_default();
+    let mut annotations = meta
+        .and_then(|meta| meta.annotations.clone())
+        .unwrap_or_default();
     annotations.insert(keys::CATCH_UP.to_owned(), purpose.catch_up.to_string());
     let mut spec = desired.template.spec.clone().unwrap_or_default();
     spec.hostname = Some(name.to_owned());
     spec.subdomain = Some(desired.name.headless());
     mount_claims(desired, name, &mut spec);
     let variables = environment(desired, purpose);
-    for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+    for container in spec
+        .containers
+        .iter_mut()
+        .chain(spec.init_containers.iter_mut().flatten())
+    {
         give(container, &variables);
     }
     Pod {
@@ -92,11 +107,15 @@ pub fn relabel(desired: &Desired, name: &str, seen: &Observed) -> Option<Pod> {
     let pod = seen.pods.get(name)?;
     let labels = labels(desired, name);
     let meta = desired.template.metadata.as_ref();
-    let mut annotations = meta.and_then(|meta| meta.annotations.clone()).unwrap_or_default();
+    let mut annotations = meta
+        .and_then(|meta| meta.annotations.clone())
+        .unwrap_or_default();
     // A new value of it is a wish for a restart, and must stay visible as one until the pod is new.
     annotations.remove(labels::RESTART);
     let lacks = |live: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>| {
-        wanted.iter().any(|(key, value)| live.get(key) != Some(value))
+        wanted
+            .iter()
+            .any(|(key, value)| live.get(key) != Some(value))
     };
     if !lacks(&pod.labels, &labels) && !lacks(&pod.annotations, &annotations) {
         return None;
@@ -130,8 +149,11 @@ fn mount_claims(desired: &Desired, pod: &str, spec: &mut PodSpec) {
 }
 
 fn environment(desired: &Desired, purpose: &Purpose<'_>) -> Vec<(String, String)> {
-    let mut all: Vec<(String, String)> =
-        desired.vars.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let mut all: Vec<(String, String)> = desired
+        .vars
+        .iter()
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
     if let Some(members) = purpose.bootstrap {
         all.push((keys::ENV_BOOTSTRAP.to_owned(), members.join(",")));
     }
@@ -145,6 +167,10 @@ fn give(container: &mut Container, variables: &[(String, String)]) {
     let env = container.env.get_or_insert_default();
     for (name, value) in variables {
         env.retain(|known| known.name != *name);
-        env.push(EnvVar { name: name.clone(), value: Some(value.clone()), value_from: None });
+        env.push(EnvVar {
+            name: name.clone(),
+            value: Some(value.clone()),
+            value_from: None,
+        });
     }
 }

@@ -4,7 +4,7 @@
 
 use super::safety::{Safety, Unsafe};
 use super::slots::delete_pod;
-use super::{Plan, Step, Via, Waiting, pods};
+use super::{Grace, Plan, Step, Via, Waiting, pods};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names::CATCH_UP;
 use crate::instanceset::observed::{Observed, PodSeen};
@@ -12,7 +12,12 @@ use crate::instanceset::observed::{Observed, PodSeen};
 /// Plans the next part of an update; `quiet` is true when no change of membership is due.
 pub fn plan(desired: &Desired, seen: &Observed, safety: &Safety, quiet: bool, plan: &mut Plan) {
     let revision = pods::revision(desired);
-    let members = || desired.members.iter().filter_map(|pod| Some((pod, seen.pods.get(pod)?)));
+    let members = || {
+        desired
+            .members
+            .iter()
+            .filter_map(|pod| Some((pod, seen.pods.get(pod)?)))
+    };
     let mut outdated: Vec<(&String, &PodSeen)> = members()
         .filter(|(_, pod)| pod.revision != revision && !pod.terminating && pod.owned)
         .collect();
@@ -26,7 +31,9 @@ pub fn plan(desired: &Desired, seen: &Observed, safety: &Safety, quiet: bool, pl
     if replace_broken(&outdated, plan) || !quiet {
         return;
     }
-    let updated = members().filter(|(_, pod)| pod.revision == revision).count();
+    let updated = members()
+        .filter(|(_, pod)| pod.revision == revision)
+        .count();
     let open = desired.update.replicas.saturating_sub(updated);
     let absent = lacking(desired, seen, plan);
     let room = desired.update.at_a_time.saturating_sub(absent).min(open);
@@ -46,7 +53,11 @@ pub fn plan(desired: &Desired, seen: &Observed, safety: &Safety, quiet: bool, pl
             }
             Some(Unsafe::Quorum { left, needed }) => {
                 let what = format!("the update of {name}");
-                plan.waiting.push(Waiting::Quorum { what, healthy: *left, needed: *needed });
+                plan.waiting.push(Waiting::Quorum {
+                    what,
+                    healthy: *left,
+                    needed: *needed,
+                });
                 return;
             }
             Some(Unsafe::MembersUnknown(why)) => {
@@ -60,7 +71,8 @@ pub fn plan(desired: &Desired, seen: &Observed, safety: &Safety, quiet: bool, pl
                     }
                     spare -= 1;
                 }
-                plan.steps.push(delete_pod(name, pod, false, "it is updated"));
+                plan.steps
+                    .push(delete_pod(name, pod, Grace::Template, "it is updated"));
             }
         }
     }
@@ -76,7 +88,12 @@ fn replace_broken(outdated: &[(&String, &PodSeen)], plan: &mut Plan) -> bool {
             && !pod.node.is_dead()
         {
             any = true;
-            plan.steps.push(delete_pod(name, pod, false, &format!("it cannot run: {why}")));
+            plan.steps.push(delete_pod(
+                name,
+                pod,
+                Grace::Template,
+                &format!("it cannot run: {why}"),
+            ));
         }
     }
     any
@@ -95,21 +112,32 @@ fn lacking(desired: &Desired, seen: &Observed, plan: &mut Plan) -> usize {
             Some(_) => continue,
         };
         lacking += 1;
-        plan.waiting.push(Waiting::Update { pod: name.clone(), why: why.to_owned() });
+        plan.waiting.push(Waiting::Update {
+            pod: name.clone(),
+            why: why.to_owned(),
+        });
     }
     lacking
 }
 
 fn caught_up(pod: &PodSeen) -> bool {
-    let due: u64 = pod.annotations.get(CATCH_UP).and_then(|due| due.parse().ok()).unwrap_or(0);
-    pod.status().is_some_and(|status| status.applied_index >= due)
+    let due: u64 = pod
+        .annotations
+        .get(CATCH_UP)
+        .and_then(|due| due.parse().ok())
+        .unwrap_or(0);
+    pod.status()
+        .is_some_and(|status| status.applied_index >= due)
 }
 
 fn hand_over(from: &str, safety: &Safety, plan: &mut Plan) {
     let ip = safety.healthy.get(from).and_then(|voter| voter.ip);
     match (safety.successor(from), ip) {
         (Some(to), Some(ip)) => {
-            let via = Via { pod: from.to_owned(), ip };
+            let via = Via {
+                pod: from.to_owned(),
+                ip,
+            };
             let (from, to) = (from.to_owned(), to.to_owned());
             plan.steps.push(Step::Switchover { via, from, to });
         }

@@ -62,7 +62,10 @@ impl Safety {
     pub fn of(desired: &Desired, seen: &Observed, facts: &Facts) -> Self {
         let revision = super::pods::revision(desired);
         let listed = facts.members.known();
-        let voters = listed.into_iter().flatten().filter(|(_, member)| !member.is_learner);
+        let voters = listed
+            .into_iter()
+            .flatten()
+            .filter(|(_, member)| !member.is_learner);
         let healthy: BTreeMap<String, Voter> = voters
             .clone()
             .filter_map(|(pod, member)| {
@@ -110,7 +113,10 @@ impl Safety {
             .filter(|(pod, _)| Some(pod.as_str()) != except)
             .filter_map(|(pod, voter)| Some((pod, voter.ip?, voter.applied)))
             .max_by_key(|(pod, _, applied)| (Some(*pod) == self.leader.as_ref(), *applied))
-            .map(|(pod, ip, _)| Via { pod: pod.clone(), ip })
+            .map(|(pod, ip, _)| Via {
+                pod: pod.clone(),
+                ip,
+            })
     }
 
     /// The voter that shall lead instead of `from`: ready, of the newest revision if possible, furthest.

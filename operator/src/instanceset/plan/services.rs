@@ -25,24 +25,42 @@ pub fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
 #[must_use]
 pub fn build(desired: &Desired) -> Service {
     let mut own = BTreeMap::from([
-        (labels::WORKLOAD_MANAGED_BY.to_owned(), labels::WORKLOAD_MANAGED_BY_VALUE.to_owned()),
-        (labels::WORKLOAD_INSTANCE.to_owned(), desired.name.to_string()),
+        (
+            labels::WORKLOAD_MANAGED_BY.to_owned(),
+            labels::WORKLOAD_MANAGED_BY_VALUE.to_owned(),
+        ),
+        (
+            labels::WORKLOAD_INSTANCE.to_owned(),
+            desired.name.to_string(),
+        ),
     ]);
     own.extend(desired.labels.clone());
-    let containers = desired.template.spec.iter().flat_map(|spec| &spec.containers);
-    let ports = containers.flat_map(|container| container.ports.iter().flatten()).map(|port| {
-        let number = port.container_port;
-        ServicePort {
-            name: Some(port.name.clone().unwrap_or_else(|| format!("port-{number}"))),
-            port: number,
-            protocol: Some(port.protocol.clone().unwrap_or_else(|| "TCP".to_owned())),
-            target_port: Some(IntOrString::Int(number)),
-            ..ServicePort::default()
-        }
-    });
+    let containers = desired
+        .template
+        .spec
+        .iter()
+        .flat_map(|spec| &spec.containers);
+    let ports = containers
+        .flat_map(|container| container.ports.iter().flatten())
+        .map(|port| {
+            let number = port.container_port;
+            ServicePort {
+                name: Some(
+                    port.name
+                        .clone()
+                        .unwrap_or_else(|| format!("port-{number}")),
+                ),
+                port: number,
+                protocol: Some(port.protocol.clone().unwrap_or_else(|| "TCP".to_owned())),
+                target_port: Some(IntOrString::Int(number)),
+                ..ServicePort::default()
+            }
+        });
     let mut selector = desired.labels.clone();
-    selector
-        .insert(labels::RELEASE_PHASE.to_owned(), labels::RELEASE_PHASE_STABLE.to_owned());
+    selector.insert(
+        labels::RELEASE_PHASE.to_owned(),
+        labels::RELEASE_PHASE_STABLE.to_owned(),
+    );
     let annotations = desired.service_annotations.clone();
     Service {
         metadata: ObjectMeta {
@@ -80,7 +98,10 @@ fn contains(live: &Value, wanted: &Value) -> bool {
             .all(|(key, value)| live.get(key).is_some_and(|live| contains(live, value))),
         (Value::Array(live), Value::Array(wanted)) => {
             live.len() == wanted.len()
-                && live.iter().zip(wanted).all(|(live, wanted)| contains(live, wanted))
+                && live
+                    .iter()
+                    .zip(wanted)
+                    .all(|(live, wanted)| contains(live, wanted))
         }
         (live, wanted) => live == wanted,
     }

@@ -12,7 +12,7 @@ use kbagent_protocol::{Id, Member};
 
 use super::bootstrap::Latch;
 use super::pods::{self, Purpose};
-use super::{Plan, Step, Waiting, volumes};
+use super::{Grace, Plan, Step, Waiting, volumes};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{ClaimSeen, Observed, PodSeen, Reading, pod_of};
 
@@ -45,7 +45,11 @@ enum Data<'a> {
     /// No claim is there.
     Absent,
     /// A claim is going, missing beside others, or can never be reached again; with the claims that can be deleted.
-    Broken { why: String, left: Vec<(String, &'a ClaimSeen)>, going: Option<String> },
+    Broken {
+        why: String,
+        left: Vec<(String, &'a ClaimSeen)>,
+        going: Option<String>,
+    },
 }
 
 /// What the member list says of a slot.
@@ -72,12 +76,20 @@ pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) 
                 .find(|(name, _)| name.as_deref() == Some(pod.as_str()))
                 .map_or(Place::Absent, |(_, member)| Place::Member(member)),
         };
-        let mut slot = Slot { desired, seen, pod: &pod, place, facts: &mut facts };
+        let mut slot = Slot {
+            desired,
+            seen,
+            pod: &pod,
+            place,
+            facts: &mut facts,
+        };
         slot.plan(&mut rest);
     }
     // Claims before pods: a pod without its claim would wait, a claim without its pod does no harm.
-    let (first, later): (Vec<Step>, Vec<Step>) =
-        rest.steps.drain(..).partition(|step| matches!(step, Step::CreateClaim(_)));
+    let (first, later): (Vec<Step>, Vec<Step>) = rest
+        .steps
+        .drain(..)
+        .partition(|step| matches!(step, Step::CreateClaim(_)));
     plan.steps.extend(first);
     plan.steps.extend(later);
     plan.waiting.append(&mut rest.waiting);
@@ -94,7 +106,10 @@ fn members(
         Reading::Unknown(why) => return Reading::Unknown(why.clone()),
         Reading::Known(list) => list,
     };
-    if latch.cluster.is_some_and(|cluster| cluster != list.cluster_id) {
+    if latch
+        .cluster
+        .is_some_and(|cluster| cluster != list.cluster_id)
+    {
         return Reading::Unknown(format!("the answer is of cluster {}", list.cluster_id));
     }
     let domain = desired.domain();
@@ -111,8 +126,15 @@ fn names_of(
     seen: &Observed,
     list: &Reading<Vec<(Option<String>, Member)>>,
 ) -> Vec<String> {
-    let claimed = seen.claims.values().filter_map(|claim| claim.labels.get(labels::POD_NAME));
-    let listed = list.known().into_iter().flatten().filter_map(|(pod, _)| pod.as_ref());
+    let claimed = seen
+        .claims
+        .values()
+        .filter_map(|claim| claim.labels.get(labels::POD_NAME));
+    let listed = list
+        .known()
+        .into_iter()
+        .flatten()
+        .filter_map(|(pod, _)| pod.as_ref());
     let all: BTreeSet<(u32, &String)> = desired
         .members
         .iter()
@@ -130,15 +152,18 @@ pub fn pod_turn(seen: &Observed, name: &str, plan: &mut Plan) -> PodTurn {
         return PodTurn::Absent;
     };
     if !pod.owned {
-        plan.waiting.push(Waiting::NotOurs { kind: "pod", name: name.to_owned() });
+        plan.waiting.push(Waiting::NotOurs {
+            kind: "pod",
+            name: name.to_owned(),
+        });
         return PodTurn::Busy;
     }
-    let mut delete = |force: bool, why: &str| {
-        plan.steps.push(delete_pod(name, pod, force, why));
+    let mut delete = |grace: Grace, why: &str| {
+        plan.steps.push(delete_pod(name, pod, grace, why));
         PodTurn::Busy
     };
     if pod.node.is_dead() {
-        return delete(true, "its node is gone");
+        return delete(Grace::Dead, "its node is gone");
     }
     if pod.terminating {
         plan.waiting.push(match pod.node {
@@ -150,15 +175,20 @@ pub fn pod_turn(seen: &Observed, name: &str, plan: &mut Plan) -> PodTurn {
         return PodTurn::Busy;
     }
     if pod.ended {
-        return delete(false, "its containers have ended for good");
+        return delete(Grace::Template, "its containers have ended for good");
     }
     PodTurn::Lives
 }
 
 /// The step that deletes this incarnation of a pod.
 #[must_use]
-pub fn delete_pod(name: &str, pod: &PodSeen, force: bool, why: &str) -> Step {
-    Step::DeletePod { name: name.to_owned(), uid: pod.uid.clone(), force, why: why.to_owned() }
+pub fn delete_pod(name: &str, pod: &PodSeen, grace: Grace, why: &str) -> Step {
+    Step::DeletePod {
+        name: name.to_owned(),
+        uid: pod.uid.clone(),
+        grace,
+        why: why.to_owned(),
+    }
 }
 
 struct Slot<'a> {
@@ -198,13 +228,18 @@ impl Slot<'_> {
             Place::Unknown(_) => {
                 if let Some((code, message)) = pod.refused() {
                     let (code, message) = (code.to_owned(), message.to_owned());
-                    plan.waiting.push(Waiting::Refused { pod: self.pod.to_owned(), code, message });
+                    plan.waiting.push(Waiting::Refused {
+                        pod: self.pod.to_owned(),
+                        code,
+                        message,
+                    });
                 }
             }
             // Removed, by us or by hand: its data must not be used again (M10).
             Place::Absent => {
                 let why = "it is no member of the cluster";
-                plan.steps.push(delete_pod(self.pod, pod, false, why));
+                plan.steps
+                    .push(delete_pod(self.pod, pod, Grace::Moment, why));
             }
             Place::Member(member) => {
                 let expected = member.name.is_empty() && pod.join == Some(member.id);
@@ -247,7 +282,8 @@ impl Slot<'_> {
             (Data::Absent, Place::Absent) if wanted => self.facts.missing.push(self.pod.to_owned()),
             (Data::Absent, Place::Absent) => {}
             (Data::Absent, Place::Unknown(why)) => {
-                plan.waiting.push(Waiting::MembersUnknown((*why).to_owned()));
+                plan.waiting
+                    .push(Waiting::MembersUnknown((*why).to_owned()));
             }
             (Data::Broken { why, left, going }, place) => {
                 if let Some(claim) = going {
@@ -257,7 +293,8 @@ impl Slot<'_> {
                     Place::Member(_) => self.lose(&why),
                     Place::Absent => self.delete_claims(&left, plan),
                     Place::Unknown(why) => {
-                        plan.waiting.push(Waiting::MembersUnknown((*why).to_owned()));
+                        plan.waiting
+                            .push(Waiting::MembersUnknown((*why).to_owned()));
                     }
                 }
             }
@@ -281,16 +318,25 @@ impl Slot<'_> {
     }
 
     fn create(&self, join: Option<Id>, plan: &mut Plan) {
-        let indexes = self.seen.pods.values().filter_map(|pod| Some(pod.status()?.raft_index));
-        let purpose =
-            Purpose { bootstrap: None, join, catch_up: indexes.max().unwrap_or_default() };
+        let indexes = self
+            .seen
+            .pods
+            .values()
+            .filter_map(|pod| Some(pod.status()?.raft_index));
+        let purpose = Purpose {
+            bootstrap: None,
+            join,
+            catch_up: indexes.max().unwrap_or_default(),
+        };
         let pod = pods::build(self.desired, self.pod, &purpose);
         plan.steps.push(Step::CreatePod(Box::new(pod)));
     }
 
     fn lose(&mut self, why: &str) {
         if let Place::Member(member) = self.place {
-            self.facts.lost.push((self.pod.to_owned(), member.clone(), why.to_owned()));
+            self.facts
+                .lost
+                .push((self.pod.to_owned(), member.clone(), why.to_owned()));
         }
     }
 
@@ -300,7 +346,10 @@ impl Slot<'_> {
                 let (name, uid) = (name.clone(), claim.uid.clone());
                 plan.steps.push(Step::DeleteClaim { name, uid });
             } else {
-                plan.waiting.push(Waiting::NotOurs { kind: "claim", name: name.clone() });
+                plan.waiting.push(Waiting::NotOurs {
+                    kind: "claim",
+                    name: name.clone(),
+                });
             }
         }
     }
@@ -311,7 +360,6 @@ impl Slot<'_> {
             plan.steps.push(Step::RetireClaim { name, uid });
         }
     }
-
 }
 
 impl<'a> Slot<'a> {

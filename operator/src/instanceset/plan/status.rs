@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use etcd_operator_api::component_definition::ReplicaRole;
 use etcd_operator_api::condition::{ConditionType, Observation, Reason, Truth};
-use etcd_operator_api::instance_set::{
-    InstanceSetStatus, KnownMember, MemberStatus, WaitingOn,
-};
+use etcd_operator_api::instance_set::{InstanceSetStatus, KnownMember, MemberStatus, WaitingOn};
 use etcd_operator_api::{labels, names};
 
 use super::bootstrap::Latch;
@@ -51,7 +49,9 @@ pub fn status(desired: &Desired, seen: &Observed, latch: &Latch, plan: &Plan) ->
         available_replicas: count(&available),
         current_replicas: count(&|pod| pod.revision == current),
         updated_replicas: updated,
-        init_replicas: i32::try_from(bootstrap.len()).ok().filter(|members| *members > 0),
+        init_replicas: i32::try_from(bootstrap.len())
+            .ok()
+            .filter(|members| *members > 0),
         ready_init_replicas: before.ready_init_replicas,
         current_revision: Some(current),
         update_revision: Some(revision.clone()),
@@ -75,18 +75,28 @@ pub fn status(desired: &Desired, seen: &Observed, latch: &Latch, plan: &Plan) ->
     };
     let first = status.cluster_id != before.cluster_id
         || status.bootstrap_members != before.bootstrap_members;
-    Draft { observations: observations(desired, seen, latch, plan), status, first }
+    Draft {
+        observations: observations(desired, seen, latch, plan),
+        status,
+        first,
+    }
 }
 
 /// A text that cannot be read is put right once members have told the truth; a sound one never changes.
 fn cluster_id(desired: &Desired, latch: &Latch) -> Option<String> {
-    latch.cluster.map(|id| id.to_string()).or_else(|| desired.recorded.cluster_id.clone())
+    latch
+        .cluster
+        .map(|id| id.to_string())
+        .or_else(|| desired.recorded.cluster_id.clone())
 }
 
 fn reasons(waiting: &[Waiting]) -> Vec<WaitingOn> {
     let mut all: Vec<WaitingOn> = Vec::new();
     for reason in waiting.iter().take(MOST_REASONS) {
-        let new = WaitingOn { reason: reason.reason().to_owned(), message: message(reason) };
+        let new = WaitingOn {
+            reason: reason.reason().to_owned(),
+            message: message(reason),
+        };
         if !all.contains(&new) {
             all.push(new);
         }
@@ -111,7 +121,10 @@ fn roles(desired: &Desired, seen: &Observed) -> Vec<MemberStatus> {
         .filter_map(|(name, pod)| {
             let role = pod.labels.get(labels::ROLE)?;
             let role: &ReplicaRole = desired.roles.iter().find(|known| known.name == *role)?;
-            Some(MemberStatus { pod_name: name.clone(), role: role.clone() })
+            Some(MemberStatus {
+                pod_name: name.clone(),
+                role: role.clone(),
+            })
         })
         .collect();
     all.sort_by_key(|member| {
@@ -123,7 +136,10 @@ fn roles(desired: &Desired, seen: &Observed) -> Vec<MemberStatus> {
 
 /// Members with their identifiers. Kept as they were while the list is not known.
 fn members(desired: &Desired, seen: &Observed, latch: &Latch) -> Vec<KnownMember> {
-    let Some(list) = seen.members.known().filter(|list| Some(list.cluster_id) == latch.cluster)
+    let Some(list) = seen
+        .members
+        .known()
+        .filter(|list| Some(list.cluster_id) == latch.cluster)
     else {
         return desired.recorded.members.clone();
     };
@@ -148,19 +164,44 @@ fn observations(
     plan: &Plan,
 ) -> Vec<Observation> {
     let lacking = |test: &dyn Fn(&PodSeen) -> bool| -> Vec<&str> {
-        let good = |name: &String| seen.pods.get(name).is_some_and(|pod| !pod.terminating && test(pod));
-        desired.members.iter().filter(|name| !good(name)).map(String::as_str).collect()
+        let good = |name: &String| {
+            seen.pods
+                .get(name)
+                .is_some_and(|pod| !pod.terminating && test(pod))
+        };
+        desired
+            .members
+            .iter()
+            .filter(|name| !good(name))
+            .map(String::as_str)
+            .collect()
     };
     let told = |kind, lacking: Vec<&str>, good: Reason| {
-        let reason = if lacking.is_empty() { good } else { Reason::NotReady };
+        let reason = if lacking.is_empty() {
+            good
+        } else {
+            Reason::NotReady
+        };
         let names = serde_json::to_string(&lacking).unwrap_or_default();
-        let message = if lacking.is_empty() { String::new() } else { names };
+        let message = if lacking.is_empty() {
+            String::new()
+        } else {
+            names
+        };
         Observation::new(kind, lacking.is_empty(), reason, message)
     };
     let available = |pod: &PodSeen| pod.ready && pod.ready_seconds >= desired.min_ready_seconds;
     vec![
-        told(ConditionType::InstanceReady, lacking(&|pod| pod.ready), Reason::Ready),
-        told(ConditionType::InstanceAvailable, lacking(&available), Reason::Available),
+        told(
+            ConditionType::InstanceReady,
+            lacking(&|pod| pod.ready),
+            Reason::Ready,
+        ),
+        told(
+            ConditionType::InstanceAvailable,
+            lacking(&available),
+            Reason::Available,
+        ),
         failure(seen, plan),
         quorate(desired, seen, latch, plan),
         consistent(latch),
@@ -181,44 +222,84 @@ fn failure(seen: &Observed, plan: &Plan) -> Observation {
         )
     });
     all.extend(grave.map(ToString::to_string));
-    let reason = if all.is_empty() { Reason::Ready } else { Reason::InstanceFailure };
-    Observation::new(ConditionType::InstanceFailure, !all.is_empty(), reason, all.join("; "))
+    let reason = if all.is_empty() {
+        Reason::Ready
+    } else {
+        Reason::InstanceFailure
+    };
+    Observation::new(
+        ConditionType::InstanceFailure,
+        !all.is_empty(),
+        reason,
+        all.join("; "),
+    )
 }
 
 fn quorate(desired: &Desired, seen: &Observed, latch: &Latch, plan: &Plan) -> Observation {
     let told = |truth: Truth, reason, text: &str| {
         Observation::new(ConditionType::Quorate, truth, reason, text)
     };
-    if let Some(lost) = plan.waiting.iter().find(|reason| matches!(reason, Waiting::DataLost(_))) {
+    if let Some(lost) = plan
+        .waiting
+        .iter()
+        .find(|reason| matches!(reason, Waiting::DataLost(_)))
+    {
         return told(Truth::False, Reason::DataLost, &lost.to_string());
     }
     if !latch.bootstrapped() {
-        return told(Truth::False, Reason::NotBootstrapped, "the cluster has not formed yet");
+        return told(
+            Truth::False,
+            Reason::NotBootstrapped,
+            "the cluster has not formed yet",
+        );
     }
     if seen.members.known().is_some() {
         return told(Truth::True, Reason::QuorumPresent, "");
     }
-    let voters = || desired.recorded.members.iter().filter(|member| !member.is_learner);
+    let voters = || {
+        desired
+            .recorded
+            .members
+            .iter()
+            .filter(|member| !member.is_learner)
+    };
     let known = voters().count();
-    let gone = voters().filter(|member| is_dataless(desired, seen, &member.pod_name)).count();
+    let gone = voters()
+        .filter(|member| is_dataless(desired, seen, &member.pod_name))
+        .count();
     if gone > 0 && known - gone < quorum(known) {
         let text = format!("the data of {gone} of {known} voters is gone: restore a backup");
         return told(Truth::False, Reason::DataLost, &text);
     }
     let taking_part = seen.pods.values().filter(|pod| pod.takes_part()).count();
     if known > 0 && taking_part < quorum(known) {
-        let text = format!("fewer than {} of {known} voters have a leader", quorum(known));
+        let text = format!(
+            "fewer than {} of {known} voters have a leader",
+            quorum(known)
+        );
         return told(Truth::False, Reason::QuorumLost, &text);
     }
-    told(Truth::Unknown, Reason::Unknown, "the member list was not read")
+    told(
+        Truth::Unknown,
+        Reason::Unknown,
+        "the member list was not read",
+    )
 }
 
 /// True when the data of a recorded voter is known to be gone (B6).
 fn is_dataless(desired: &Desired, seen: &Observed, pod: &str) -> bool {
-    let claims = desired.claims.iter().map(|template| names::claim(&template.name, pod));
-    let gone = |claim: &String| seen.claims.get(claim).is_none_or(|claim| claim.lost.is_some());
+    let claims = desired
+        .claims
+        .iter()
+        .map(|template| names::claim(&template.name, pod));
+    let gone = |claim: &String| {
+        seen.claims
+            .get(claim)
+            .is_none_or(|claim| claim.lost.is_some())
+    };
     let refused = seen.pods.get(pod).and_then(PodSeen::refused);
-    claims.into_iter().any(|claim| gone(&claim)) || refused.is_some_and(|(code, _)| code == "DataLost")
+    claims.into_iter().any(|claim| gone(&claim))
+        || refused.is_some_and(|(code, _)| code == "DataLost")
 }
 
 fn consistent(latch: &Latch) -> Observation {

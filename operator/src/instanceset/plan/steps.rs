@@ -43,6 +43,17 @@ pub struct Via {
     pub ip: IpAddr,
 }
 
+/// How long a pod's containers may take to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grace {
+    /// As long as its template says: leadership is handed over meanwhile.
+    Template,
+    /// A moment: it is no member, so it has nothing to hand over and its data is not used again.
+    Moment,
+    /// None, and nobody needs to confirm its end: no process of it can still run (P5).
+    Dead,
+}
+
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
@@ -88,8 +99,8 @@ pub enum Step {
         name: String,
         /// Incarnation.
         uid: String,
-        /// True when no process of it can still run, so that nobody needs to confirm its end.
-        force: bool,
+        /// How long its containers may take to end.
+        grace: Grace,
         /// Why, for the event.
         why: String,
     },
@@ -156,7 +167,9 @@ pub enum Waiting {
     #[error("members {0} are bootstrapping the cluster")]
     Bootstrap(String),
     /// A claim was lost before the cluster had formed.
-    #[error("claim {0} was lost before the cluster had formed; it is replaced once the others have formed it")]
+    #[error(
+        "claim {0} was lost before the cluster had formed; it is replaced once the others have formed it"
+    )]
     ClaimLostEarly(String),
     /// The member list is not known.
     #[error("the member list is not known: {0}")]
@@ -197,7 +210,9 @@ pub enum Waiting {
         message: String,
     },
     /// The agent does not let etcd start.
-    #[error("pod {pod} does not start etcd ({code}: {message}); its member is replaced once the member list is known")]
+    #[error(
+        "pod {pod} does not start etcd ({code}: {message}); its member is replaced once the member list is known"
+    )]
     Refused {
         /// The pod.
         pod: String,

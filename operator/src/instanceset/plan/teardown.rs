@@ -1,7 +1,7 @@
 //! Taking members down: all for good with the InstanceSet, or all for a while. Never touches membership (C4, M15).
 
 use super::slots::{PodTurn, delete_pod, pod_turn};
-use super::{Plan, Step, Waiting};
+use super::{Grace, Plan, Step, Waiting};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::Observed;
 
@@ -41,7 +41,7 @@ pub fn stop(_desired: &Desired, seen: &Observed, plan: &mut Plan) {
 fn stop_pods(seen: &Observed, why: &str, plan: &mut Plan) -> bool {
     for (name, pod) in seen.pods.iter().filter(|(_, pod)| pod.owned) {
         if pod_turn(seen, name, plan) == PodTurn::Lives {
-            plan.steps.push(delete_pod(name, pod, false, why));
+            plan.steps.push(delete_pod(name, pod, Grace::Template, why));
         }
     }
     seen.pods.values().any(|pod| pod.owned)

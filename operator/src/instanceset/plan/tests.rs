@@ -13,7 +13,10 @@ fn settle(world: &mut World) -> Vec<String> {
     for _ in 0..120 {
         let seen = world.observe();
         let next = plan(&world.desired, &seen);
-        assert_eq!(check::lint(&world.desired, &seen, &next), Vec::<String>::new());
+        assert_eq!(
+            check::lint(&world.desired, &seen, &next),
+            Vec::<String>::new()
+        );
         told.extend(next.steps.iter().map(summary));
         quiet = if next.steps.is_empty() { quiet + 1 } else { 0 };
         world.take(&next, usize::MAX);
@@ -82,7 +85,10 @@ fn the_bootstrap_set_is_frozen_before_anything_is_made() {
     world.take(&first, 2);
     world.scale(5);
     let told = settle(&mut world);
-    assert!(told.contains(&"add a-3 as a learner".to_owned()), "{told:?}");
+    assert!(
+        told.contains(&"add a-3 as a learner".to_owned()),
+        "{told:?}"
+    );
     assert_eq!(world.desired.recorded.bootstrap_members.len(), 3);
     assert_eq!(is_whole(&world), Ok(()));
 }
@@ -90,17 +96,29 @@ fn the_bootstrap_set_is_frozen_before_anything_is_made() {
 #[test]
 fn all_pods_deleted_come_back_in_one_plan_with_their_data() {
     let mut world = grown(3);
-    let disks: Vec<_> = world.pod_names().iter().map(|pod| world.disk_of(pod)).collect();
+    let disks: Vec<_> = world
+        .pod_names()
+        .iter()
+        .map(|pod| world.disk_of(pod))
+        .collect();
     for pod in world.pod_names() {
         world.delete_pod(&pod);
     }
     world.tick();
     let next = plan(&world.desired, &world.observe());
-    let made = next.steps.iter().filter(|step| matches!(step, Step::CreatePod(_))).count();
+    let made = next
+        .steps
+        .iter()
+        .filter(|step| matches!(step, Step::CreatePod(_)))
+        .count();
     assert_eq!(made, 3, "{:?}", next.steps);
     settle(&mut world);
     assert_eq!(is_whole(&world), Ok(()));
-    let after: Vec<_> = world.pod_names().iter().map(|pod| world.disk_of(pod)).collect();
+    let after: Vec<_> = world
+        .pod_names()
+        .iter()
+        .map(|pod| world.disk_of(pod))
+        .collect();
     assert_eq!(disks, after);
 }
 
@@ -112,7 +130,13 @@ fn a_lost_claim_is_replaced_by_rule() {
     world.delete_pod("a-1");
     world.tick();
     let told = settle(&mut world);
-    let order = ["remove a-1", "add a-1 as a learner", "create claim data-a-1", "create pod a-1", "give a-1"];
+    let order = [
+        "remove a-1",
+        "add a-1 as a learner",
+        "create claim data-a-1",
+        "create pod a-1",
+        "give a-1",
+    ];
     let at: Vec<_> = order
         .iter()
         .map(|start| told.iter().position(|line| line.starts_with(start)))
@@ -127,7 +151,11 @@ fn a_leader_whose_node_is_gone_for_good_is_replaced() {
     let mut world = grown(3);
     world.lose_node("a-0");
     let told = settle(&mut world);
-    assert!(told.iter().any(|line| line.starts_with("force pod away a-0")), "{told:?}");
+    assert!(
+        told.iter()
+            .any(|line| line.starts_with("force pod away a-0")),
+        "{told:?}"
+    );
     assert_eq!(is_whole(&world), Ok(()));
 }
 
@@ -140,13 +168,17 @@ fn a_majority_without_data_is_never_bootstrapped_again() {
     }
     world.tick();
     let told = settle(&mut world);
-    assert!(!told.iter().any(|line| line.starts_with("create claim")), "{told:?}");
+    assert!(
+        !told.iter().any(|line| line.starts_with("create claim")),
+        "{told:?}"
+    );
     let next = plan(&world.desired, &world.observe());
     assert!(!next.waiting.is_empty());
     let status = next.status.expect("a status");
-    let lost = status.observations.iter().any(|seen| {
-        seen.reason == etcd_operator_api::condition::Reason::DataLost
-    });
+    let lost = status
+        .observations
+        .iter()
+        .any(|seen| seen.reason == etcd_operator_api::condition::Reason::DataLost);
     assert!(lost, "{:?}", status.observations);
 }
 
@@ -161,7 +193,9 @@ fn growing_and_shrinking_goes_one_by_one_with_the_leader_moved_first() {
     world.set_leader("a-4");
     world.scale(3);
     let told = settle(&mut world);
-    let moved = told.iter().position(|line| line.starts_with("move leadership from a-4"));
+    let moved = told
+        .iter()
+        .position(|line| line.starts_with("move leadership from a-4"));
     let removed = told.iter().position(|line| line.starts_with("remove a-4"));
     assert!(moved.is_some() && moved < removed, "{told:?}");
     assert_eq!(is_whole(&world), Ok(()));
@@ -226,7 +260,10 @@ fn stopped_members_keep_claims_and_come_back_as_they_were_before_they_are_scaled
     assert!(disks.iter().all(Option::is_some));
     world.scale(5);
     let told = settle(&mut world);
-    assert_eq!(&told[..3], ["create pod a-0", "create pod a-1", "create pod a-2"]);
+    assert_eq!(
+        &told[..3],
+        ["create pod a-0", "create pod a-1", "create pod a-2"]
+    );
     assert_eq!(is_whole(&world), Ok(()));
     assert_eq!(disks, ["a-0", "a-1", "a-2"].map(|pod| world.disk_of(pod)));
 }
@@ -246,7 +283,11 @@ fn two_clusters_stop_everything() {
     world.change_template("etcd:2");
     let next = plan(&world.desired, &seen);
     assert!(next.steps.is_empty(), "{:?}", next.steps);
-    assert!(next.waiting.iter().any(|reason| reason.reason() == "ClusterIDMismatch"));
+    assert!(
+        next.waiting
+            .iter()
+            .any(|reason| reason.reason() == "ClusterIDMismatch")
+    );
 }
 
 /// What may happen to a cluster between two looks.
@@ -283,12 +324,17 @@ fn event() -> impl Strategy<Value = Event> {
 fn can_recover(world: &World) -> bool {
     let voters = world.members.iter().filter(|member| !member.is_learner);
     let keeps = |member: &&kbagent_protocol::Member| {
-        let pod = member.peer_urls[0].trim_start_matches("http://").split('.').next();
+        let pod = member.peer_urls[0]
+            .trim_start_matches("http://")
+            .split('.')
+            .next();
         let seen = world.observe();
         let claim = pod.map(|pod| format!("data-{pod}"));
         let usable = claim.and_then(|claim| seen.claims.get(&claim).cloned());
         let usable = usable.is_some_and(|claim| !claim.terminating && claim.lost.is_none());
-        let holds = pod.and_then(|pod| world.disk_of(pod)).is_some_and(|(_, disk)| disk == Some(member.id));
+        let holds = pod
+            .and_then(|pod| world.disk_of(pod))
+            .is_some_and(|(_, disk)| disk == Some(member.id));
         usable && holds
     };
     let total = voters.clone().count();
@@ -310,7 +356,11 @@ fn happen(world: &mut World, event: &Event) {
             let next = plan(&world.desired, &seen);
             let broken = check::lint(&world.desired, &seen, &next);
             assert!(broken.is_empty(), "{broken:?}");
-            let upto = if let Event::Crash(upto) = event { *upto } else { usize::MAX };
+            let upto = if let Event::Crash(upto) = event {
+                *upto
+            } else {
+                usize::MAX
+            };
             world.take(&next, upto);
         }
         Event::Tick => world.tick(),

@@ -22,7 +22,10 @@ pub fn build(
 ) -> PersistentVolumeClaim {
     let mut labels = pods::labels(desired, pod);
     labels.extend(template.labels.clone());
-    labels.insert(labels::VOLUME_CLAIM_TEMPLATE.to_owned(), template.name.clone());
+    labels.insert(
+        labels::VOLUME_CLAIM_TEMPLATE.to_owned(),
+        template.name.clone(),
+    );
     let mut annotations = template.annotations.clone();
     if let Some(member) = join {
         annotations.insert(keys::JOIN.to_owned(), member.to_string());

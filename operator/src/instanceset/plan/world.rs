@@ -11,7 +11,7 @@ use kbagent_protocol::{EtcdState, Id, Member, MemberList, MemberStatus, MemberVi
 use super::super::desired::{Desired, Update};
 use super::super::names as keys;
 use super::super::observed::{ClaimSeen, NodeSeen, Observed, PodSeen, Reading};
-use super::{Plan, Step};
+use super::{Grace, Plan, Step};
 
 pub(super) const DOMAIN: &str = "a-headless.demo.svc.cluster.local";
 
@@ -79,7 +79,11 @@ pub(super) fn desired(replicas: u32) -> Desired {
         keep_when_scaled: false,
         keep_when_deleted: false,
         min_ready_seconds: 0,
-        update: Update { rolling: true, replicas: replicas as usize, at_a_time: 1 },
+        update: Update {
+            rolling: true,
+            replicas: replicas as usize,
+            at_a_time: 1,
+        },
         vars: BTreeMap::new(),
         service_annotations: BTreeMap::new(),
         roles: Vec::new(),
@@ -123,11 +127,19 @@ impl World {
     /// Voters that run and have their data.
     fn running_voters(&self) -> usize {
         let runs = |member: &&Member| self.pods.values().any(|pod| pod.running == Some(member.id));
-        self.members.iter().filter(|m| !m.is_learner).filter(runs).count()
+        self.members
+            .iter()
+            .filter(|m| !m.is_learner)
+            .filter(runs)
+            .count()
     }
 
     pub(super) fn quorate(&self) -> bool {
-        let voters = self.members.iter().filter(|member| !member.is_learner).count();
+        let voters = self
+            .members
+            .iter()
+            .filter(|member| !member.is_learner)
+            .count();
         voters > 0 && self.running_voters() > voters / 2
     }
 
@@ -136,7 +148,9 @@ impl World {
     }
 
     pub(super) fn disk_of(&self, pod: &str) -> Option<(u64, Option<Id>)> {
-        self.disks.get(&names::claim("data", pod)).map(|disk| (disk.uid, disk.member))
+        self.disks
+            .get(&names::claim("data", pod))
+            .map(|disk| (disk.uid, disk.member))
     }
 
     pub(super) fn set_leader(&mut self, pod: &str) {
@@ -171,7 +185,10 @@ impl World {
     fn lead(&mut self) {
         let runs = |pod: &String| {
             let voter = |id| self.members.iter().any(|m| m.id == id && !m.is_learner);
-            self.pods.get(pod).and_then(|pod| pod.running).is_some_and(voter)
+            self.pods
+                .get(pod)
+                .and_then(|pod| pod.running)
+                .is_some_and(voter)
         };
         if !self.quorate() {
             self.leader = None;
@@ -185,7 +202,9 @@ impl World {
         self.pods.retain(|_, pod| !pod.terminating || pod.node_gone);
         let pods = &self.pods;
         self.disks.retain(|name, disk| {
-            let used = name.strip_prefix("data-").is_some_and(|pod| pods.contains_key(pod));
+            let used = name
+                .strip_prefix("data-")
+                .is_some_and(|pod| pods.contains_key(pod));
             !disk.terminating || used
         });
         for name in self.pod_names() {
@@ -205,23 +224,41 @@ impl World {
         let (Some(disk), false) = (disk, pod.terminating || pod.node_gone) else {
             return;
         };
-        let member = self.members.iter().position(|m| m.peer_urls[0] == url(name));
+        let member = self
+            .members
+            .iter()
+            .position(|m| m.peer_urls[0] == url(name));
         let quorate = self.quorate();
         let verdict: Result<Id, Option<&'static str>> = match (disk.member, member) {
             _ if disk.lost => Err(None),
             (Some(id), Some(at)) if self.members[at].id == id => Ok(id),
             (Some(_), _) if self.formed > 0 => Err(Some("RemovedMember")),
             (Some(id), _) => Ok(id),
-            (None, None) if self.formed == 0 && pod.bootstrap => Ok(Id(name.len() as u64 * 1000 + u64::from(name.as_bytes()[name.len() - 1]))),
-            (None, Some(at)) if pod.bootstrap && self.members[at].name.is_empty() && !self.members[at].is_learner => Ok(self.members[at].id),
+            (None, None) if self.formed == 0 && pod.bootstrap => Ok(Id(
+                name.len() as u64 * 1000 + u64::from(name.as_bytes()[name.len() - 1])
+            )),
+            (None, Some(at))
+                if pod.bootstrap
+                    && self.members[at].name.is_empty()
+                    && !self.members[at].is_learner =>
+            {
+                Ok(self.members[at].id)
+            }
             (None, _) if !quorate => Err(None),
             (None, None) => Err(Some("NotAMember")),
-            (None, Some(at)) if self.members[at].name.is_empty() && pod.join == Some(self.members[at].id) => Ok(self.members[at].id),
+            (None, Some(at))
+                if self.members[at].name.is_empty() && pod.join == Some(self.members[at].id) =>
+            {
+                Ok(self.members[at].id)
+            }
             (None, Some(_)) => Err(Some("DataLost")),
         };
         let started = member.is_some_and(|at| !self.members[at].name.is_empty());
         if let Ok(id) = verdict {
-            assert!(disk.member == Some(id) || !started, "{name} forgets what it promised as {id}");
+            assert!(
+                disk.member == Some(id) || !started,
+                "{name} forgets what it promised as {id}"
+            );
             if let Some(disk) = self.disks.get_mut(&claim) {
                 disk.member = Some(id);
             }
@@ -260,11 +297,18 @@ impl World {
 
     pub(super) fn observe(&self) -> Observed {
         let members = if self.quorate() && !self.blind {
-            Reading::Known(MemberList { cluster_id: Id(7), term: 3, members: self.members.clone() })
+            Reading::Known(MemberList {
+                cluster_id: Id(7),
+                term: 3,
+                members: self.members.clone(),
+            })
         } else {
             Reading::Unknown("no quorum".to_owned())
         };
-        let pods = self.pods.iter().map(|(name, pod)| (name.clone(), self.pod_seen(name, pod)));
+        let pods = self
+            .pods
+            .iter()
+            .map(|(name, pod)| (name.clone(), self.pod_seen(name, pod)));
         let claims = self.disks.iter().map(|(name, disk)| {
             let seen = ClaimSeen {
                 uid: disk.uid.to_string(),
@@ -277,11 +321,19 @@ impl World {
             (name.clone(), seen)
         });
         let service = Some(super::services::build(&self.desired));
-        Observed { pods: pods.collect(), claims: claims.collect(), service, members }
+        Observed {
+            pods: pods.collect(),
+            claims: claims.collect(),
+            service,
+            members,
+        }
     }
 
     fn pod_seen(&self, name: &str, pod: &Machine) -> PodSeen {
-        let leader = self.leader.as_ref().and_then(|leader| self.pods.get(leader)?.running);
+        let leader = self
+            .leader
+            .as_ref()
+            .and_then(|leader| self.pods.get(leader)?.running);
         let learner = |id| self.members.iter().any(|m| m.id == id && m.is_learner);
         let status = pod.running.map(|id| MemberStatus {
             member_id: id,
@@ -299,16 +351,23 @@ impl World {
             alarms: Vec::new(),
         });
         let etcd = match (pod.refused, &status) {
-            (Some(code), _) => {
-                EtcdState::Refused { code: code.to_owned(), message: String::new() }
-            }
+            (Some(code), _) => EtcdState::Refused {
+                code: code.to_owned(),
+                message: String::new(),
+            },
             (None, Some(_)) => EtcdState::Running,
-            (None, None) => EtcdState::Starting { reason: String::new() },
+            (None, None) => EtcdState::Starting {
+                reason: String::new(),
+            },
         };
         let ready = leader.is_some() && pod.running.is_some_and(|id| !learner(id));
         PodSeen {
             uid: pod.uid.to_string(),
-            revision: pod.labels.get(labels::REVISION).cloned().unwrap_or_default(),
+            revision: pod
+                .labels
+                .get(labels::REVISION)
+                .cloned()
+                .unwrap_or_default(),
             labels: pod.labels.clone(),
             annotations: pod.annotations.clone(),
             ready: ready && !pod.terminating,
@@ -317,7 +376,11 @@ impl World {
             terminating: pod.terminating,
             ended: false,
             broken: None,
-            node: if pod.node_gone { NodeSeen::Gone } else { NodeSeen::Ready },
+            node: if pod.node_gone {
+                NodeSeen::Gone
+            } else {
+                NodeSeen::Ready
+            },
             ip: Some("10.0.0.1".to_owned()),
             owned: true,
             join: pod.join,
@@ -366,9 +429,16 @@ impl World {
                 }
             }
             Step::CreatePod(pod) => {
-                let env: BTreeMap<String, String> = pod.spec.iter()
+                let env: BTreeMap<String, String> = pod
+                    .spec
+                    .iter()
                     .flat_map(|spec| spec.containers[0].env.iter().flatten())
-                    .map(|variable| (variable.name.clone(), variable.value.clone().unwrap_or_default()))
+                    .map(|variable| {
+                        (
+                            variable.name.clone(),
+                            variable.value.clone().unwrap_or_default(),
+                        )
+                    })
                     .collect();
                 let meta = pod.metadata.clone();
                 let uid = self.number();
@@ -386,14 +456,17 @@ impl World {
                 let old = self.pods.insert(meta.name.unwrap_or_default(), machine);
                 assert!(old.is_none(), "a pod of the name exists");
             }
-            Step::DeletePod { name, force, .. } => {
+            Step::DeletePod { name, grace, .. } => {
                 self.delete_pod(name);
-                if *force {
+                if *grace == Grace::Dead {
                     self.pods.remove(name);
                 }
             }
             Step::AddLearner { pod, .. } => {
-                assert!(!self.members.iter().any(|m| m.is_learner), "etcd takes one learner");
+                assert!(
+                    !self.members.iter().any(|m| m.is_learner),
+                    "etcd takes one learner"
+                );
                 let id = Id(self.number());
                 self.members.push(Member {
                     id,
@@ -411,7 +484,11 @@ impl World {
             Step::RemoveMember { member, .. } => {
                 assert!(self.quorate(), "etcd decides with a quorum");
                 self.members.retain(|known| known.id != *member);
-                for pod in self.pods.values_mut().filter(|pod| pod.running == Some(*member)) {
+                for pod in self
+                    .pods
+                    .values_mut()
+                    .filter(|pod| pod.running == Some(*member))
+                {
                     pod.running = None;
                 }
                 self.lead();
@@ -419,7 +496,8 @@ impl World {
             Step::Switchover { to, .. } => self.leader = Some(to.clone()),
             Step::RetireClaim { name, .. } => {
                 if let Some(disk) = self.disks.get_mut(name) {
-                    disk.annotations.insert(keys::RETIRED.to_owned(), "true".to_owned());
+                    disk.annotations
+                        .insert(keys::RETIRED.to_owned(), "true".to_owned());
                 }
             }
             Step::AddFinalizer
