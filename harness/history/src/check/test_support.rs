@@ -193,10 +193,6 @@ impl Story {
         self
     }
 
-    pub(crate) fn history(self) -> History {
-        self.history
-    }
-
     /// The verdict of one check.
     #[track_caller]
     pub(crate) fn verdict(self, check: &str, expectations: &Expectations) -> Verdict {
