@@ -32,6 +32,8 @@ pub struct Refusal {
 #[derive(Clone, Debug)]
 pub struct Knowledge {
     view: MemberView,
+    /// The leader this member named in the newest term it knew one in.
+    elected: Option<(u64, Id)>,
     answered_at: Option<Instant>,
     changed_at: Instant,
     hinted_at: Option<Instant>,
@@ -55,6 +57,7 @@ impl Knowledge {
         };
         Self {
             view,
+            elected: None,
             answered_at: None,
             changed_at: now,
             hinted_at: None,
@@ -110,7 +113,9 @@ impl Knowledge {
         let mut next = self.view.clone();
         match poll {
             Ok(status) => {
-                next.status = Some(named(&status, hints.names, &next.instance));
+                let mut status = named(&status, hints.names, &next.instance);
+                self.distrust(&mut status);
+                next.status = Some(status);
                 next.etcd = EtcdState::Running;
                 self.answered_at = Some(now);
             }
@@ -123,6 +128,22 @@ impl Knowledge {
         }
         self.view = next;
         matters
+    }
+
+    /// Takes the leader out of a status that names a second one for a term. etcd reads the two apart: the leader
+    /// from raft's newest state, the term from the newest entry applied, so for a moment after an election a new
+    /// leader comes with the old term. The next poll has both.
+    fn distrust(&mut self, status: &mut MemberStatus) {
+        let Some(leader) = status.leader_id else {
+            return;
+        };
+        match self.elected {
+            Some((term, elected)) if term == status.term && elected != leader => {
+                status.leader_id = None;
+                status.leader = None;
+            }
+            _ => self.elected = Some((status.term, leader)),
+        }
     }
 
     /// Looks densely for a while: somebody said that something is about to change.

@@ -143,7 +143,10 @@ fn the_leader_has_a_name_as_soon_as_the_list_tells_it() {
     assert!(bench.fold(answer(|s| s.leader = 12)), "a name is news");
     let name = bench.knowledge.status().expect("status").leader.clone();
     assert_eq!(name.as_deref(), Some("p2"));
-    bench.fold(answer(|s| s.leader = 10));
+    bench.fold(answer(|s| {
+        s.leader = 10;
+        s.raft_term = 4;
+    }));
     let status = bench.knowledge.status().expect("status");
     assert_eq!(
         (status.leader.as_deref(), status.role().as_str()),
@@ -190,4 +193,23 @@ fn polls_are_dense_only_while_something_happens() {
         CALM,
         "nothing came of it"
     );
+}
+
+#[test]
+fn a_second_leader_of_one_term_is_not_believed() {
+    let mut bench = Bench::new();
+    bench.fold(answer(|_| {}));
+    let seen = |bench: &Bench| {
+        let status = bench.knowledge.status().expect("answered");
+        (status.term, status.leader_id, status.leader.clone())
+    };
+    assert_eq!(seen(&bench), (3, Some(Id(11)), Some("p1".into())));
+    // The new leader is there before its term is.
+    bench.fold(answer(|status| status.leader = 10));
+    assert_eq!(seen(&bench), (3, None, None));
+    bench.fold(answer(|status| {
+        status.leader = 10;
+        status.raft_term = 4;
+    }));
+    assert_eq!(seen(&bench), (4, Some(Id(10)), Some("p0".into())));
 }
