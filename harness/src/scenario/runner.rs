@@ -106,6 +106,7 @@ fn judge(plan: &Plan, found: &mut Found) {
             .judgements
             .push(promise::no_failed_write(&found.history));
     }
+    pace::judge(&found.history, &mut found.judgements);
 }
 
 /// A check's verdict as it is stored.

@@ -110,7 +110,6 @@ impl Service<Uri> for OneStream {
 }
 
 /// A connection that is kept and shared, and dialled again only when it has been given up.
-
 pub(crate) struct Held {
     names: Arc<Names>,
     name: String,

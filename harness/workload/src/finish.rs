@@ -64,11 +64,11 @@ pub(crate) async fn run(dir: &Path, limit: Duration) -> anyhow::Result<Summary> 
     };
     let service = Held::new(Arc::clone(&shared.names), &shared.config.service);
 
-    end_leases(&shared, &service, until).await?;
-    let (tombstone, revision) = tombstone(&shared, &service, until).await?;
+    Box::pin(end_leases(&shared, &service, until)).await?;
+    let (tombstone, revision) = Box::pin(tombstone(&shared, &service, until)).await?;
     let (mut read, mut unread) = (Vec::new(), Vec::new());
     for member in &shared.config.members {
-        match read_member(&shared, member, revision, until).await {
+        match Box::pin(read_member(&shared, member, revision, until)).await {
             Ok(()) => read.push(member.pod.clone()),
             Err(error) => unread.push(format!("{}: {error:#}", member.pod)),
         }

@@ -129,7 +129,10 @@ fn start(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Lookup { address } => runtime.block_on(async {
-            for found in tokio::net::lookup_host(&address).await.context("failed to resolve it")? {
+            for found in tokio::net::lookup_host(&address)
+                .await
+                .context("failed to resolve it")?
+            {
                 println!("{found}");
             }
             Ok(())

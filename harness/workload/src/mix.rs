@@ -86,7 +86,7 @@ impl Mix {
                 };
             }
             58..72 => self.compare_and_swap(key, op),
-            72..83 => self.several(key, op),
+            72..83 => self.several(&key, op),
             83..90 => self.delete(key, op),
             _ => self.lease(op),
         };
@@ -163,9 +163,9 @@ impl Mix {
     }
 
     /// Writes two keys and reads a third in one transaction.
-    fn several(&mut self, key: String, op: OpId) -> Request {
+    fn several(&mut self, key: &str, op: OpId) -> Request {
         let (second, third) = (self.key(), self.key());
-        let mut then = vec![self.put(key.clone(), op, 0)];
+        let mut then = vec![self.put(key.to_owned(), op, 0)];
         if second != key {
             then.push(self.put(second, op, 0));
         }

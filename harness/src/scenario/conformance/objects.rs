@@ -163,7 +163,7 @@ async fn headless_service(subject: &Subject, root: &str, list: &mut Checklist) {
     ports.sort_unstable();
     list.holds(
         format!("the headless service has ports 2379 and 2380 (it has {ports:?})"),
-        { ports.contains(&2379) && ports.contains(&2380) },
+        ports.contains(&2379) && ports.contains(&2380),
     );
 }
 
