@@ -70,7 +70,9 @@ pub async fn wait_every<T, E: Display, F: Future<Output = Poll<T, E>>>(
     let mut last = "nothing".to_owned();
     loop {
         // At least one poll interval for the question itself, so that a limit of zero still asks once.
-        let left = limit.saturating_sub(start.elapsed()).max(timeouts::POLL_CALL_MIN);
+        let left = limit
+            .saturating_sub(start.elapsed())
+            .max(timeouts::POLL_CALL_MIN);
         match tokio::time::timeout(left, condition()).await {
             Ok(Poll::Ready(value)) => return Ok(value),
             Ok(Poll::Failed(source)) => return Err(WaitError::Failed { what, source }),
@@ -78,7 +80,11 @@ pub async fn wait_every<T, E: Display, F: Future<Output = Poll<T, E>>>(
             Err(_) => last = format!("no answer to the last question ({last} before it)"),
         }
         if start.elapsed() + interval > limit {
-            return Err(WaitError::TimedOut { what, elapsed: start.elapsed(), last });
+            return Err(WaitError::TimedOut {
+                what,
+                elapsed: start.elapsed(),
+                last,
+            });
         }
         pause(interval).await;
     }
@@ -97,13 +103,18 @@ mod tests {
     #[tokio::test]
     async fn a_condition_that_comes_true_is_waited_for() {
         let asked = std::cell::Cell::new(0);
-        let got = wait_every(Duration::from_millis(1), "the third time", Duration::from_secs(5), async || {
-            asked.set(asked.get() + 1);
-            match asked.get() {
-                3 => Poll::Ready(3),
-                other => Poll::NotYet::<_, String>(other.to_string()),
-            }
-        })
+        let got = wait_every(
+            Duration::from_millis(1),
+            "the third time",
+            Duration::from_secs(5),
+            async || {
+                asked.set(asked.get() + 1);
+                match asked.get() {
+                    3 => Poll::Ready(3),
+                    other => Poll::NotYet::<_, String>(other.to_string()),
+                }
+            },
+        )
         .await;
         assert_eq!(got.expect("ready"), 3);
     }

@@ -25,7 +25,11 @@ impl Choice {
     /// The kind cluster of this name.
     #[must_use]
     pub fn kind(name: &str) -> Self {
-        Self { name: name.to_owned(), kubeconfig: None, context: None }
+        Self {
+            name: name.to_owned(),
+            kubeconfig: None,
+            context: None,
+        }
     }
 
     /// The choice that the environment makes, for callers without a command line (the end-to-end tests):
@@ -33,7 +37,11 @@ impl Choice {
     #[must_use]
     pub fn from_env() -> Self {
         let name = std::env::var("ETCD_HARNESS_CLUSTER").unwrap_or_else(|_| "etcd-harness".into());
-        Self { name, kubeconfig: None, context: std::env::var("ETCD_HARNESS_CONTEXT").ok() }
+        Self {
+            name,
+            kubeconfig: None,
+            context: std::env::var("ETCD_HARNESS_CONTEXT").ok(),
+        }
     }
 
     /// True for a cluster that the harness makes and deletes itself.
@@ -45,7 +53,11 @@ impl Choice {
     /// The context, or `None` for the kubeconfig's current one.
     #[must_use]
     pub fn context_name(&self) -> Option<String> {
-        if self.is_own() { Some(format!("kind-{}", self.name)) } else { self.context.clone() }
+        if self.is_own() {
+            Some(format!("kind-{}", self.name))
+        } else {
+            self.context.clone()
+        }
     }
 }
 
@@ -88,7 +100,10 @@ pub struct Cluster {
 
 impl std::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cluster").field("context", &self.context).field("nodes", &self.nodes).finish()
+        f.debug_struct("Cluster")
+            .field("context", &self.context)
+            .field("nodes", &self.nodes)
+            .finish()
     }
 }
 
@@ -138,8 +153,15 @@ impl Cluster {
                 } else {
                     NodeRole::Worker
                 };
-                let container = containers.iter().find(|c| c.name == name).map(|c| c.name.clone());
-                Node { name, role, container }
+                let container = containers
+                    .iter()
+                    .find(|c| c.name == name)
+                    .map(|c| c.name.clone());
+                Node {
+                    name,
+                    role,
+                    container,
+                }
             })
             .collect();
         nodes.sort_by_key(|node| (node.role != NodeRole::ControlPlane, node.name.clone()));
@@ -147,7 +169,11 @@ impl Cluster {
     }
 
     fn call_failed(&self, action: &'static str, message: &str) -> ClusterError {
-        ClusterError::CallApi { action, context: self.context.clone(), message: message.to_owned() }
+        ClusterError::CallApi {
+            action,
+            context: self.context.clone(),
+            message: message.to_owned(),
+        }
     }
 
     /// A shell in the named node.
@@ -159,9 +185,13 @@ impl Cluster {
             node: node.to_owned(),
             reason: reason.to_owned(),
         };
-        let docker = self.docker.clone().ok_or_else(|| refuse("no Docker answers here"))?;
+        let docker = self
+            .docker
+            .clone()
+            .ok_or_else(|| refuse("no Docker answers here"))?;
         let found = self.nodes.iter().find(|n| n.name == node);
-        let found = found.ok_or_else(|| refuse("the cluster had no such node when it was attached to"))?;
+        let found =
+            found.ok_or_else(|| refuse("the cluster had no such node when it was attached to"))?;
         let container = found
             .container
             .clone()
@@ -181,14 +211,20 @@ impl Cluster {
     /// Names of the worker nodes.
     #[must_use]
     pub fn workers(&self) -> Vec<&str> {
-        let workers = self.nodes.iter().filter(|node| node.role == NodeRole::Worker);
+        let workers = self
+            .nodes
+            .iter()
+            .filter(|node| node.role == NodeRole::Worker);
         workers.map(|node| node.name.as_str()).collect()
     }
 
     /// Names of the control-plane nodes.
     #[must_use]
     pub fn control_planes(&self) -> Vec<&str> {
-        let planes = self.nodes.iter().filter(|node| node.role == NodeRole::ControlPlane);
+        let planes = self
+            .nodes
+            .iter()
+            .filter(|node| node.role == NodeRole::ControlPlane);
         planes.map(|node| node.name.as_str()).collect()
     }
 
@@ -200,7 +236,10 @@ impl Cluster {
 }
 
 async fn load_config(choice: &Choice) -> Result<(Config, String), ClusterError> {
-    let path = choice.kubeconfig.as_ref().map(|path| path.display().to_string());
+    let path = choice
+        .kubeconfig
+        .as_ref()
+        .map(|path| path.display().to_string());
     let kubeconfig = match &choice.kubeconfig {
         Some(path) => Kubeconfig::read_from(path),
         None => Kubeconfig::read(),
@@ -210,10 +249,16 @@ async fn load_config(choice: &Choice) -> Result<(Config, String), ClusterError> 
         .context_name()
         .or_else(|| kubeconfig.current_context.clone())
         .unwrap_or_default();
-    let options = KubeConfigOptions { context: Some(context.clone()), ..Default::default() };
+    let options = KubeConfigOptions {
+        context: Some(context.clone()),
+        ..Default::default()
+    };
     let config = Config::from_custom_kubeconfig(kubeconfig, &options)
         .await
-        .map_err(|source| ClusterError::FindContext { context: context.clone(), source })?;
+        .map_err(|source| ClusterError::FindContext {
+            context: context.clone(),
+            source,
+        })?;
     Ok((config, context))
 }
 
@@ -236,9 +281,15 @@ mod tests {
         let own = Choice::kind("x");
         assert!(own.is_own());
         assert_eq!(own.context_name().as_deref(), Some("kind-x"));
-        let theirs = Choice { context: Some("kind-x".into()), ..own.clone() };
+        let theirs = Choice {
+            context: Some("kind-x".into()),
+            ..own.clone()
+        };
         assert!(!theirs.is_own());
-        let file = Choice { kubeconfig: Some("/k".into()), ..own };
+        let file = Choice {
+            kubeconfig: Some("/k".into()),
+            ..own
+        };
         assert_eq!(file.context_name(), None);
     }
 }

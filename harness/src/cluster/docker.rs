@@ -33,7 +33,9 @@ pub async fn connect() -> Result<Docker, ClusterError> {
     let reach = |message: String| ClusterError::ReachDocker { message };
     let docker = match endpoint() {
         Some(host) if host.starts_with("ssh://") => {
-            return Err(reach(format!("{host}: ssh is not supported, forward its socket instead")));
+            return Err(reach(format!(
+                "{host}: ssh is not supported, forward its socket instead"
+            )));
         }
         Some(host) => Docker::connect_with_host(&host),
         None => Docker::connect_with_defaults(),
@@ -58,7 +60,12 @@ fn endpoint() -> Option<String> {
         return None;
     }
     let output = Command::new("docker")
-        .args(["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"])
+        .args([
+            "context",
+            "inspect",
+            "--format",
+            "{{.Endpoints.docker.Host}}",
+        ])
         .output()
         .ok()?;
     let host = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -70,7 +77,8 @@ fn client_config() -> String {
     let own = std::env::var_os("DOCKER_CONFIG").map(std::path::PathBuf::from);
     let home = std::env::var_os("HOME").map(|home| std::path::PathBuf::from(home).join(".docker"));
     let file = own.or(home).map(|dir| dir.join("config.json"));
-    file.and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default()
+    file.and_then(|file| std::fs::read_to_string(file).ok())
+        .unwrap_or_default()
 }
 
 /// True when it names a context other than the default one, or the environment does.
@@ -88,16 +96,30 @@ fn names_a_context(config: &str) -> bool {
 /// When Docker does not answer.
 pub async fn kind_nodes(docker: &Docker, name: &str) -> Result<Vec<NodeContainer>, ClusterError> {
     let filters = HashMap::from([("label".to_owned(), vec![format!("{LABEL_CLUSTER}={name}")])]);
-    let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-    let listed = docker.list_containers(Some(options)).await.map_err(|source| {
-        ClusterError::CallDocker { action: format!("list the nodes of kind cluster {name:?}"), source }
-    })?;
+    let options = ListContainersOptionsBuilder::default()
+        .all(true)
+        .filters(&filters)
+        .build();
+    let listed = docker
+        .list_containers(Some(options))
+        .await
+        .map_err(|source| ClusterError::CallDocker {
+            action: format!("list the nodes of kind cluster {name:?}"),
+            source,
+        })?;
     let mut nodes: Vec<NodeContainer> = listed
         .into_iter()
         .filter_map(|container| {
             let name = container.names?.first()?.trim_start_matches('/').to_owned();
-            let role = container.labels?.get(LABEL_ROLE).cloned().unwrap_or_default();
-            let state = container.state.map(|state| state.to_string()).unwrap_or_default();
+            let role = container
+                .labels?
+                .get(LABEL_ROLE)
+                .cloned()
+                .unwrap_or_default();
+            let state = container
+                .state
+                .map(|state| state.to_string())
+                .unwrap_or_default();
             Some(NodeContainer { name, role, state })
         })
         .collect();
@@ -113,6 +135,8 @@ mod tests {
     fn only_another_context_than_the_default_is_asked_for() {
         assert!(!names_a_context(""));
         assert!(!names_a_context(r#"{"currentContext": "default"}"#));
-        assert!(names_a_context(r#"{"auths": {}, "currentContext": "desktop-linux"}"#));
+        assert!(names_a_context(
+            r#"{"auths": {}, "currentContext": "desktop-linux"}"#
+        ));
     }
 }

@@ -22,7 +22,9 @@ pub enum ClusterError {
         source: kube::config::KubeconfigError,
     },
     /// The API server cannot be reached or refuses.
-    #[error("failed to {action} through context {context:?}: {message}; `harness status` and `harness doctor` say more")]
+    #[error(
+        "failed to {action} through context {context:?}: {message}; `harness status` and `harness doctor` say more"
+    )]
     CallApi {
         /// What was asked.
         action: &'static str,
@@ -69,7 +71,9 @@ pub enum ClusterError {
         message: String,
     },
     /// The cluster was not made by us.
-    #[error("failed to {action}: context {context:?} is an existing cluster, which the harness never {done}")]
+    #[error(
+        "failed to {action}: context {context:?} is an existing cluster, which the harness never {done}"
+    )]
     NotOurs {
         /// What was asked.
         action: &'static str,
@@ -81,5 +85,7 @@ pub enum ClusterError {
 }
 
 fn of(path: &Option<String>) -> String {
-    path.as_ref().map(|path| format!(" {path:?}")).unwrap_or_default()
+    path.as_ref()
+        .map(|path| format!(" {path:?}"))
+        .unwrap_or_default()
 }

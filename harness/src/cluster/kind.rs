@@ -22,17 +22,25 @@ pub async fn up(choice: &Choice, progress: &mut Progress) -> Result<Cluster, Clu
     }
     let repository = Repository::find()?;
     let _lock = ClusterLock::changing(&choice.name).await?;
-    progress.phase("docker", repository.script("docker.sh", &[])).await?;
-    let kind = progress.phase("kind", repository.script("tools.sh", &[])).await?;
+    progress
+        .phase("docker", repository.script("docker.sh", &[]))
+        .await?;
+    let kind = progress
+        .phase("kind", repository.script("tools.sh", &[]))
+        .await?;
     let kind = kind.last().cloned().unwrap_or_else(|| "kind".to_owned());
     let docker = docker::connect().await?;
     if docker::kind_nodes(&docker, &choice.name).await?.is_empty() {
-        let image = progress.phase("node image", repository.script("node.sh", &[])).await?;
+        let image = progress
+            .phase("node image", repository.script("node.sh", &[]))
+            .await?;
         let image = image.last().cloned().unwrap_or_default();
         let create = create(&kind, &repository, &choice.name, &image);
         progress.phase("create cluster", create).await?;
     } else {
-        progress.phase("nodes", start(&docker, &choice.name)).await?;
+        progress
+            .phase("nodes", start(&docker, &choice.name))
+            .await?;
         export_kubeconfig(&kind, &choice.name).await?;
     }
     let cluster = attach_patiently(choice).await?;
@@ -40,12 +48,19 @@ pub async fn up(choice: &Choice, progress: &mut Progress) -> Result<Cluster, Clu
     let names: Vec<String> = cluster.nodes.iter().map(|node| node.name.clone()).collect();
     let ready = wait_nodes_ready(&cluster.kube, &names, timeouts::NODE_READY);
     progress.phase("nodes ready", ready).await?;
-    progress.phase("etcd images", repository.script("etcd.sh", &[])).await?;
-    progress.phase("our images", repository.script("rust.sh", &[])).await?;
+    progress
+        .phase("etcd images", repository.script("etcd.sh", &[]))
+        .await?;
+    progress
+        .phase("our images", repository.script("rust.sh", &[]))
+        .await?;
     let images = images(&repository.read("images/versions.env")?);
-    let args: Vec<&str> =
-        std::iter::once(choice.name.as_str()).chain(images.iter().map(String::as_str)).collect();
-    progress.phase("load images", repository.script("load.sh", &args)).await?;
+    let args: Vec<&str> = std::iter::once(choice.name.as_str())
+        .chain(images.iter().map(String::as_str))
+        .collect();
+    progress
+        .phase("load images", repository.script("load.sh", &args))
+        .await?;
     Ok(cluster)
 }
 
@@ -55,17 +70,25 @@ pub(crate) const WATCH_LIMIT: u32 = 1024;
 
 /// Raises that limit from inside a node, which works wherever Docker runs; never lowers it.
 async fn raise_watch_limit(cluster: &Cluster, progress: &Progress) -> Result<(), ClusterError> {
-    let Some(node) = cluster.nodes.first() else { return Ok(()) };
+    let Some(node) = cluster.nodes.first() else {
+        return Ok(());
+    };
     let key = "fs.inotify.max_user_instances";
     let script = format!(
         "n=$(sysctl -n {key}); [ \"$n\" -ge {WATCH_LIMIT} ] || {{ sysctl -qw {key}={WATCH_LIMIT} && echo \"$n\"; }}"
     );
     match cluster.shell(&node.name)?.run(&script).await {
         Ok(output) if output.success() && !output.stdout.trim().is_empty() => {
-            progress.say(&format!("{key} raised from {} to {WATCH_LIMIT}: nodes need it", output.stdout.trim()));
+            progress.say(&format!(
+                "{key} raised from {} to {WATCH_LIMIT}: nodes need it",
+                output.stdout.trim()
+            ));
         }
         Ok(output) if output.success() => {}
-        Ok(output) => progress.say(&format!("{key} is below {WATCH_LIMIT} and stays there: {}", output.stderr.trim())),
+        Ok(output) => progress.say(&format!(
+            "{key} is below {WATCH_LIMIT} and stays there: {}",
+            output.stderr.trim()
+        )),
         Err(error) => return Err(error.into()),
     }
     Ok(())
@@ -74,10 +97,16 @@ async fn raise_watch_limit(cluster: &Cluster, progress: &Progress) -> Result<(),
 /// The images that a node must have: our own, and etcd in the versions that are tested (from `images/versions.env`).
 fn images(versions: &str) -> Vec<String> {
     let own = ["operator", "kbagent", "metrics-exporter", "workload"];
-    let own = own.into_iter().map(|name| format!("etcd-harness/{name}:dev"));
-    let line = versions.lines().find_map(|line| line.strip_prefix("ETCD_E2E_VERSIONS="));
+    let own = own
+        .into_iter()
+        .map(|name| format!("etcd-harness/{name}:dev"));
+    let line = versions
+        .lines()
+        .find_map(|line| line.strip_prefix("ETCD_E2E_VERSIONS="));
     let line = line.unwrap_or_default().trim_matches('"');
-    let etcd = line.split_whitespace().map(|version| format!("etcd-harness/etcd:{version}"));
+    let etcd = line
+        .split_whitespace()
+        .map(|version| format!("etcd-harness/etcd:{version}"));
     own.chain(etcd).collect()
 }
 
@@ -87,8 +116,14 @@ fn images(versions: &str) -> Vec<String> {
 /// [`ClusterError::Lock`] while another process uses it, [`ClusterError::NotOurs`] for an existing cluster.
 pub async fn down(choice: &Choice, progress: &mut Progress) -> Result<(), ClusterError> {
     if !choice.is_own() {
-        let context = choice.context_name().unwrap_or_else(|| "the current one".into());
-        return Err(ClusterError::NotOurs { action: "delete a cluster", context, done: "deletes" });
+        let context = choice
+            .context_name()
+            .unwrap_or_else(|| "the current one".into());
+        return Err(ClusterError::NotOurs {
+            action: "delete a cluster",
+            context,
+            done: "deletes",
+        });
     }
     let _nobody_uses_it = ClusterLock::deleting(&choice.name)?;
     let _nobody_makes_it = ClusterLock::changing(&choice.name).await?;
@@ -105,7 +140,9 @@ pub async fn down(choice: &Choice, progress: &mut Progress) -> Result<(), Cluste
     let kind = repository.script("tools.sh", &[]).await?;
     let kind = kind.last().cloned().unwrap_or_else(|| "kind".to_owned());
     let args = ["delete", "cluster", "--name", &choice.name];
-    progress.phase("delete cluster", run_kind(&kind, &args)).await
+    progress
+        .phase("delete cluster", run_kind(&kind, &args))
+        .await
 }
 
 /// Makes it. A creation that fails midway is taken back by kind itself; one that was interrupted leaves containers that
@@ -117,7 +154,9 @@ async fn create(
     image: &str,
 ) -> Result<(), ClusterError> {
     let config = repository.path("kind-config.yaml").display().to_string();
-    let args = ["create", "cluster", "--name", name, "--config", &config, "--image", image];
+    let args = [
+        "create", "cluster", "--name", name, "--config", &config, "--image", image,
+    ];
     run_kind(kind, &args).await
 }
 
@@ -141,7 +180,11 @@ async fn run_kind(kind: &str, args: &[&str]) -> Result<(), ClusterError> {
         .status()
         .await
         .map_err(|error| fail(error.to_string()))?;
-    if status.success() { Ok(()) } else { Err(fail(status.to_string())) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(fail(status.to_string()))
+    }
 }
 
 /// Starts nodes that are stopped and thaws those that are paused (a daemon that was killed, a harness that was).
@@ -153,7 +196,10 @@ async fn start(docker: &bollard::Docker, name: &str) -> Result<(), ClusterError>
             "running" => {}
             "paused" => docker.unpause_container(&node.name).await.map_err(call)?,
             _ => docker
-                .start_container(&node.name, None::<bollard::query_parameters::StartContainerOptions>)
+                .start_container(
+                    &node.name,
+                    None::<bollard::query_parameters::StartContainerOptions>,
+                )
                 .await
                 .map_err(call)?,
         }
@@ -164,15 +210,20 @@ async fn start(docker: &bollard::Docker, name: &str) -> Result<(), ClusterError>
 /// The API server of a cluster that has just been started takes a while to answer.
 async fn attach_patiently(choice: &Choice) -> Result<Cluster, ClusterError> {
     let what = "the API server answers";
-    wait_every(timeouts::POLL_SLOW, what, timeouts::API_SERVER_BACK, async || {
-        match Cluster::attach(choice).await {
+    wait_every(
+        timeouts::POLL_SLOW,
+        what,
+        timeouts::API_SERVER_BACK,
+        async || match Cluster::attach(choice).await {
             Ok(cluster) => Poll::Ready(cluster),
             Err(error @ ClusterError::CallApi { .. }) => Poll::NotYet(error.to_string()),
             Err(error) => Poll::Failed(error),
-        }
-    })
+        },
+    )
     .await
-    .map_err(|error| ClusterError::AwaitNodes { message: error.to_string() })
+    .map_err(|error| ClusterError::AwaitNodes {
+        message: error.to_string(),
+    })
 }
 
 #[cfg(test)]

@@ -24,7 +24,10 @@ pub enum LockError {
         source: std::io::Error,
     },
     /// Somebody else has it.
-    #[error("failed to {action} cluster {cluster:?}: another harness process uses it{}; let it end, or end it, and try again", pids(holders))]
+    #[error(
+        "failed to {action} cluster {cluster:?}: another harness process uses it{}; let it end, or end it, and try again",
+        pids(holders)
+    )]
     Held {
         /// What was wanted.
         action: &'static str,
@@ -84,10 +87,12 @@ impl ClusterLock {
 
     async fn changing_within(cluster: &str, limit: Duration) -> Result<Self, LockError> {
         let (file, path) = open(cluster, "change")?;
-        let waited = wait_every(timeouts::POLL, "the lock", limit, async || match file.try_lock() {
-            Ok(()) => Poll::Ready(()),
-            Err(TryLockError::WouldBlock) => Poll::NotYet("held".to_owned()),
-            Err(TryLockError::Error(error)) => Poll::Failed(error),
+        let waited = wait_every(timeouts::POLL, "the lock", limit, async || {
+            match file.try_lock() {
+                Ok(()) => Poll::Ready(()),
+                Err(TryLockError::WouldBlock) => Poll::NotYet("held".to_owned()),
+                Err(TryLockError::Error(error)) => Poll::Failed(error),
+            }
         })
         .await;
         match waited {
@@ -100,11 +105,20 @@ impl ClusterLock {
 fn held(action: &'static str, cluster: &str, path: &Path, error: TryLockError) -> LockError {
     match error {
         TryLockError::WouldBlock => {
-            let inode = std::fs::metadata(path).map(|meta| meta.ino()).unwrap_or_default();
+            let inode = std::fs::metadata(path)
+                .map(|meta| meta.ino())
+                .unwrap_or_default();
             let table = std::fs::read_to_string("/proc/locks").unwrap_or_default();
-            LockError::Held { action, cluster: cluster.to_owned(), holders: holders(&table, inode) }
+            LockError::Held {
+                action,
+                cluster: cluster.to_owned(),
+                holders: holders(&table, inode),
+            }
         }
-        TryLockError::Error(source) => LockError::Open { path: path.to_owned(), source },
+        TryLockError::Error(source) => LockError::Open {
+            path: path.to_owned(),
+            source,
+        },
     }
 }
 
@@ -129,20 +143,30 @@ fn holders(table: &str, inode: u64) -> Vec<u32> {
 fn open(cluster: &str, kind: &str) -> Result<(File, PathBuf), LockError> {
     let dir = state_dir();
     let path = dir.join(format!("cluster-{cluster}.{kind}.lock"));
-    let fail = |source| LockError::Open { path: path.clone(), source };
+    let fail = |source| LockError::Open {
+        path: path.clone(),
+        source,
+    };
     std::fs::create_dir_all(&dir).map_err(fail)?;
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
         .open(&path)
-        .map_err(|source| LockError::Open { path: path.clone(), source })?;
+        .map_err(|source| LockError::Open {
+            path: path.clone(),
+            source,
+        })?;
     Ok((file, path))
 }
 
 /// The folder of state on this machine; the scripts below `images/` use the same.
 pub(crate) fn state_dir() -> PathBuf {
-    let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let from = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     from("ETCD_HARNESS_STATE").unwrap_or_else(|| {
         from("XDG_CACHE_HOME")
             .or_else(|| from("HOME").map(|home| home.join(".cache")))
@@ -156,7 +180,11 @@ mod tests {
     use super::*;
 
     fn name() -> String {
-        format!("unit-test-{}-{:x}", std::process::id(), rand::random::<u32>())
+        format!(
+            "unit-test-{}-{:x}",
+            std::process::id(),
+            rand::random::<u32>()
+        )
     }
 
     #[test]
@@ -164,8 +192,13 @@ mod tests {
         let name = name();
         let first = ClusterLock::using(&name).expect("first");
         let second = ClusterLock::using(&name).expect("second");
-        let error = ClusterLock::deleting(&name).expect_err("in use").to_string();
-        assert!(error.contains(&name) && error.contains("another harness process"), "{error}");
+        let error = ClusterLock::deleting(&name)
+            .expect_err("in use")
+            .to_string();
+        assert!(
+            error.contains(&name) && error.contains("another harness process"),
+            "{error}"
+        );
         drop((first, second));
         let deleter = ClusterLock::deleting(&name).expect("free");
         assert!(ClusterLock::using(&name).is_err());

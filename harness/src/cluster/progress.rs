@@ -20,13 +20,20 @@ impl Progress {
     /// Talks on stderr.
     #[must_use]
     pub fn new() -> Self {
-        Self { start: Instant::now(), quiet: false, phases: Vec::new() }
+        Self {
+            start: Instant::now(),
+            quiet: false,
+            phases: Vec::new(),
+        }
     }
 
     /// Says nothing (a runner that has its own display).
     #[must_use]
     pub fn quiet() -> Self {
-        Self { quiet: true, ..Self::new() }
+        Self {
+            quiet: true,
+            ..Self::new()
+        }
     }
 
     /// Says something within a phase.

@@ -57,10 +57,16 @@ impl Repository {
     pub fn find() -> Result<Self, RepositoryError> {
         let named = std::env::var_os("ETCD_HARNESS_ROOT").map(PathBuf::from);
         if let Some(root) = named {
-            return if is_root(&root) { Ok(Self { root }) } else { Err(RepositoryError::Find) };
+            return if is_root(&root) {
+                Ok(Self { root })
+            } else {
+                Err(RepositoryError::Find)
+            };
         }
         let working = std::env::current_dir().unwrap_or_default();
-        let compiled = Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf);
+        let compiled = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .map(Path::to_path_buf);
         let parents = working.ancestors().map(Path::to_path_buf);
         parents
             .chain(compiled)
@@ -96,8 +102,14 @@ impl Repository {
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .map_err(|source| RepositoryError::Start { script: script.clone(), source })?;
-        let failed = |status: String| RepositoryError::Script { script: script.clone(), status };
+            .map_err(|source| RepositoryError::Start {
+                script: script.clone(),
+                source,
+            })?;
+        let failed = |status: String| RepositoryError::Script {
+            script: script.clone(),
+            status,
+        };
         let mut lines = Vec::new();
         let work = async {
             if let Some(stdout) = child.stdout.take() {

@@ -142,7 +142,10 @@ impl NodeShell {
     }
 
     fn refused(&self, source: bollard::errors::Error) -> ShellError {
-        ShellError::Exec { node: self.container.clone(), source }
+        ShellError::Exec {
+            node: self.container.clone(),
+            source,
+        }
     }
 
     async fn exec(&self, script: &str) -> Result<ShellOutput, bollard::errors::Error> {
@@ -165,14 +168,26 @@ impl NodeShell {
                 }
             }
         }
-        let status = self.docker.inspect_exec(&exec.id).await?.exit_code.unwrap_or(-1);
+        let status = self
+            .docker
+            .inspect_exec(&exec.id)
+            .await?
+            .exit_code
+            .unwrap_or(-1);
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Ok(ShellOutput { status, stdout: text(stdout), stderr: text(stderr) })
+        Ok(ShellOutput {
+            status,
+            stdout: text(stdout),
+            stderr: text(stderr),
+        })
     }
 }
 
 fn last_lines(text: &str, count: usize) -> String {
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     lines[lines.len().saturating_sub(count)..].join(" | ")
 }
 

@@ -42,14 +42,25 @@ pub async fn node_states(kube: &kube::Client) -> Result<Vec<NodeState>, String> 
 
 fn state_of(node: &KubeNode) -> NodeState {
     let status = node.status.clone().unwrap_or_default();
-    let ready = status.conditions.unwrap_or_default().into_iter().find(|c| c.type_ == "Ready");
+    let ready = status
+        .conditions
+        .unwrap_or_default()
+        .into_iter()
+        .find(|c| c.type_ == "Ready");
     let info = status.node_info;
     NodeState {
         name: node.metadata.name.clone().unwrap_or_default(),
         uid: node.metadata.uid.clone().unwrap_or_default(),
         ready: ready.map_or_else(|| "Unknown".to_owned(), |condition| condition.status),
-        cordoned: node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false),
-        version: info.as_ref().map(|info| info.kubelet_version.clone()).unwrap_or_default(),
+        cordoned: node
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.unschedulable)
+            .unwrap_or(false),
+        version: info
+            .as_ref()
+            .map(|info| info.kubelet_version.clone())
+            .unwrap_or_default(),
         boot_id: info.map(|info| info.boot_id).unwrap_or_default(),
     }
 }
@@ -63,20 +74,35 @@ pub async fn wait_nodes_ready(
     names: &[String],
     limit: Duration,
 ) -> Result<(), ClusterError> {
-    wait_every(timeouts::POLL_SLOW, "nodes ready", limit, async || match node_states(kube).await {
-        Err(error) => Poll::NotYet::<(), String>(error),
-        Ok(states) => {
-            let missing: Vec<String> = names
-                .iter()
-                .filter_map(|name| match states.iter().find(|state| &state.name == name) {
-                    None => Some(format!("{name} not registered")),
-                    Some(state) if state.ready != "True" => Some(format!("{name} Ready={}", state.ready)),
-                    Some(_) => None,
-                })
-                .collect();
-            if missing.is_empty() { Poll::Ready(()) } else { Poll::NotYet(missing.join(", ")) }
-        }
-    })
+    wait_every(
+        timeouts::POLL_SLOW,
+        "nodes ready",
+        limit,
+        async || match node_states(kube).await {
+            Err(error) => Poll::NotYet::<(), String>(error),
+            Ok(states) => {
+                let missing: Vec<String> = names
+                    .iter()
+                    .filter_map(
+                        |name| match states.iter().find(|state| &state.name == name) {
+                            None => Some(format!("{name} not registered")),
+                            Some(state) if state.ready != "True" => {
+                                Some(format!("{name} Ready={}", state.ready))
+                            }
+                            Some(_) => None,
+                        },
+                    )
+                    .collect();
+                if missing.is_empty() {
+                    Poll::Ready(())
+                } else {
+                    Poll::NotYet(missing.join(", "))
+                }
+            }
+        },
+    )
     .await
-    .map_err(|error| ClusterError::AwaitNodes { message: error.to_string() })
+    .map_err(|error| ClusterError::AwaitNodes {
+        message: error.to_string(),
+    })
 }

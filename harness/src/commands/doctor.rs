@@ -29,13 +29,20 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
     } else {
         print!("{checkup}");
     }
-    Ok(if checkup.is_sound() { Exit::Pass } else { Exit::Environment })
+    Ok(if checkup.is_sound() {
+        Exit::Pass
+    } else {
+        Exit::Environment
+    })
 }
 
 async fn look_for_residue(args: &Args, target: &TargetArgs) -> CommandResult {
     let cluster = Cluster::attach(&target.choice()).await?;
     if args.fix {
-        for line in residue::remove(&cluster).await.map_err(anyhow::Error::msg)? {
+        for line in residue::remove(&cluster)
+            .await
+            .map_err(anyhow::Error::msg)?
+        {
             println!("{line}");
         }
     }
@@ -44,7 +51,10 @@ async fn look_for_residue(args: &Args, target: &TargetArgs) -> CommandResult {
         println!("{}: {}", leftover.place, leftover.what);
     }
     if left.is_empty() {
-        println!("nothing is left of any fault in {} nodes", cluster.nodes.len());
+        println!(
+            "nothing is left of any fault in {} nodes",
+            cluster.nodes.len()
+        );
         return Ok(Exit::Pass);
     }
     Ok(Exit::Violation)

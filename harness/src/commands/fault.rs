@@ -9,8 +9,8 @@ use clap::Subcommand;
 use super::{CommandResult, Exit, TargetArgs};
 use crate::cluster::{Cluster, ClusterLock};
 use crate::faults::{
-    Absence, Capabilities, Container, ControlPlanePart, DataLoss, Deletion, Direction, Fault, FaultContext, FaultError, NodeSelector,
-    OperatorFault, Replicas, Selector, Traffic, inject,
+    Absence, Capabilities, Container, ControlPlanePart, DataLoss, Deletion, Direction, Fault,
+    FaultContext, FaultError, NodeSelector, OperatorFault, Replicas, Selector, Traffic, inject,
 };
 use crate::wait::pause;
 
@@ -166,7 +166,13 @@ impl What {
         let kill = |container, of| Fault::KillProcess { container, of };
         let freeze = |container, of| Fault::FreezeProcess { container, of };
         let keep = |container, of| Fault::KeepKilling { container, of };
-        let replicas = |active| if active { Replicas::LeaseHolder } else { Replicas::All };
+        let replicas = |active| {
+            if active {
+                Replicas::LeaseHolder
+            } else {
+                Replicas::All
+            }
+        };
         match self {
             What::KillEtcd { of } => kill(Container::Etcd, of),
             What::KillAgent { of } => kill(Container::Kbagent, of),
@@ -184,23 +190,60 @@ impl What {
                 };
                 Fault::DeletePod { of, how }
             }
-            What::Isolate { of, traffic, direction } => Fault::Isolate { of, traffic, direction },
+            What::Isolate {
+                of,
+                traffic,
+                direction,
+            } => Fault::Isolate {
+                of,
+                traffic,
+                direction,
+            },
             What::Split { side, direction } => Fault::Split { side, direction },
             What::Bridge { through } => Fault::Bridge { through },
-            What::LosePackets { of, percent, traffic } => Fault::LosePackets { of, traffic, percent },
+            What::LosePackets {
+                of,
+                percent,
+                traffic,
+            } => Fault::LosePackets {
+                of,
+                traffic,
+                percent,
+            },
             What::PauseNode { of } => Fault::PauseNode { of },
             What::RestartNode { of } => Fault::RestartNode { of },
             What::KillNode { of, for_good } => Fault::KillNode { of, for_good },
             What::StopKubelet { of } => Fault::StopKubelet { of },
-            What::KillOperator { active } => Fault::Operator { how: OperatorFault::Killed, replicas: replicas(active) },
-            What::FreezeOperator { active } => Fault::Operator { how: OperatorFault::Paused, replicas: replicas(active) },
-            What::CutOperator { active } => Fault::Operator { how: OperatorFault::CutOff, replicas: replicas(active) },
-            What::Stop { part } => Fault::ControlPlane { part, how: Absence::Stopped },
-            What::Freeze { part } => Fault::ControlPlane { part, how: Absence::Frozen },
+            What::KillOperator { active } => Fault::Operator {
+                how: OperatorFault::Killed,
+                replicas: replicas(active),
+            },
+            What::FreezeOperator { active } => Fault::Operator {
+                how: OperatorFault::Paused,
+                replicas: replicas(active),
+            },
+            What::CutOperator { active } => Fault::Operator {
+                how: OperatorFault::CutOff,
+                replicas: replicas(active),
+            },
+            What::Stop { part } => Fault::ControlPlane {
+                part,
+                how: Absence::Stopped,
+            },
+            What::Freeze { part } => Fault::ControlPlane {
+                part,
+                how: Absence::Frozen,
+            },
             What::DropDns { of } => Fault::DropDns { of },
             What::FreezeDns => Fault::FreezeDns,
-            What::WipeData { of } => Fault::LoseData { of, how: DataLoss::Wiped },
-            What::DeleteClaim { of } => Fault::LoseData { of, how: DataLoss::ClaimDeleted },
+            What::WipeData { of } => Fault::LoseData {
+                of,
+                how: DataLoss::Wiped,
+            },
+            What::DeleteClaim { of } => Fault::LoseData {
+                of,
+                how: DataLoss::ClaimDeleted,
+            },
             What::FillDisk { of } => Fault::FillDisk { of },
         }
     }
@@ -210,20 +253,29 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
     let choice = target.choice();
     let _in_use = ClusterLock::using(&choice.name)?;
     let cluster = Cluster::attach(&choice).await?;
-    let dead_man = args.dead_man.unwrap_or(args.lasts + Duration::from_secs(60));
+    let dead_man = args
+        .dead_man
+        .unwrap_or(args.lasts + Duration::from_secs(60));
     let mut context = FaultContext::new(&cluster, &args.namespace, &args.etcd)
         .await
         .with_seed(args.seed)
         .with_dead_man(dead_man);
     if args.no_nft {
-        let without = Capabilities { nft: false, ..Capabilities::clone(&context.capabilities) };
+        let without = Capabilities {
+            nft: false,
+            ..Capabilities::clone(&context.capabilities)
+        };
         context.capabilities = Arc::new(without);
     }
     let fault = args.what.fault();
     println!("{fault}");
     let mut active = inject(&context, &fault).await?;
     let took = active.injected.duration_since(active.begun);
-    println!("injected in {:.0} ms: {}", took.as_secs_f64() * 1e3, active.targets.join(", "));
+    println!(
+        "injected in {:.0} ms: {}",
+        took.as_secs_f64() * 1e3,
+        active.targets.join(", ")
+    );
     println!("  {}", active.evidence);
     let effect = active.effect().await;
     match &effect {
@@ -235,7 +287,10 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
         () = pause(args.lasts) => {}
         _ = tokio::signal::ctrl_c() => println!("interrupted"),
     }
-    let healed = active.heal().await.context("the fault is still on until its dead man's switch ends it")?;
+    let healed = active
+        .heal()
+        .await
+        .context("the fault is still on until its dead man's switch ends it")?;
     println!("healed: {healed}");
     if let Some(left) = active.residue().await? {
         bail!("something is left: {left}; `harness doctor --residue --fix` removes it");
@@ -250,7 +305,9 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let number = text.trim_end_matches('s');
-    let value: f64 = number.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
+    let value: f64 = number
+        .parse()
+        .map_err(|_| format!("{text:?} is no number of seconds"))?;
     Duration::try_from_secs_f64(value).map_err(|error| error.to_string())
 }
 
@@ -306,19 +363,35 @@ mod tests {
 
     fn fault(line: &str) -> Fault {
         let words = std::iter::once("fault").chain(line.split_whitespace());
-        Line::try_parse_from(words).expect("a fault").args.what.fault()
+        Line::try_parse_from(words)
+            .expect("a fault")
+            .args
+            .what
+            .fault()
     }
 
     #[test]
     fn a_line_names_a_fault() {
-        assert_eq!(fault("kill-etcd leader --for 5s").to_string(), "kill etcd of the leader");
+        assert_eq!(
+            fault("kill-etcd leader --for 5s").to_string(),
+            "kill etcd of the leader"
+        );
         assert_eq!(
             fault("isolate follower/1 --traffic peer --direction outgoing").to_string(),
             "cut follower 1 off from its peers (what it sends)"
         );
-        assert_eq!(fault("pause-node control-plane").to_string(), "pause the control plane's node");
-        assert_eq!(fault("delete-pod 2 --evict").to_string(), "evict the pod of member 2");
-        assert_eq!(fault("freeze api-server").to_string(), "freeze kube-apiserver");
+        assert_eq!(
+            fault("pause-node control-plane").to_string(),
+            "pause the control plane's node"
+        );
+        assert_eq!(
+            fault("delete-pod 2 --evict").to_string(),
+            "evict the pod of member 2"
+        );
+        assert_eq!(
+            fault("freeze api-server").to_string(),
+            "freeze kube-apiserver"
+        );
     }
 
     #[test]

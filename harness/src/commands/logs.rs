@@ -17,13 +17,22 @@ pub struct Args {
 
 pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
     let choice = target.choice();
-    let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-    let dir = args.dir.unwrap_or_else(|| PathBuf::from(format!("runs/{now}-logs")));
+    let now = jiff::Timestamp::now()
+        .strftime("%Y%m%dT%H%M%SZ")
+        .to_string();
+    let dir = args
+        .dir
+        .unwrap_or_else(|| PathBuf::from(format!("runs/{now}-logs")));
     std::fs::create_dir_all(&dir)?;
     std::fs::write(dir.join("doctor.txt"), examine(&choice).await.to_string())?;
     let cluster = Cluster::attach(&choice).await?;
     let mut progress = Progress::new();
-    progress.phase("collect objects and logs", collect_cluster(&cluster, &dir)).await?;
+    progress
+        .phase(
+            "collect objects and logs",
+            Box::pin(collect_cluster(&cluster, &dir)),
+        )
+        .await?;
     println!("{}", dir.display());
     Ok(Exit::Pass)
 }

@@ -26,12 +26,23 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
         let install = operator::install(&cluster.kube, &repository);
         let objects = progress.phase("apply deploy/", install).await?;
         progress.say(&format!("{objects} objects applied"));
-        progress.phase("operator available", operator::wait_available(&cluster.kube)).await?;
+        progress
+            .phase(
+                "operator available",
+                operator::wait_available(&cluster.kube),
+            )
+            .await?;
     }
     if args.small_volumes {
-        let class = progress.phase("small volumes", small_volume::prepare(&cluster)).await?;
+        let class = progress
+            .phase("small volumes", small_volume::prepare(&cluster))
+            .await?;
         progress.say(&format!("storage class {class}"));
     }
-    progress.say(&format!("cluster is up: {} nodes, context {}", cluster.nodes.len(), cluster.context));
+    progress.say(&format!(
+        "cluster is up: {} nodes, context {}",
+        cluster.nodes.len(),
+        cluster.context
+    ));
     Ok(Exit::Pass)
 }

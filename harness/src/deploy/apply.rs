@@ -17,12 +17,16 @@ const FIELD_MANAGER: &str = "etcd-harness";
 /// # Errors
 /// Names `file` when it is not YAML or holds something that is no object.
 pub fn parse(file: &str, text: &str) -> Result<Vec<DynamicObject>, DeployError> {
-    let fail = |message: String| DeployError::Parse { file: file.to_owned(), message };
+    let fail = |message: String| DeployError::Parse {
+        file: file.to_owned(),
+        message,
+    };
     let documents: Vec<serde_json::Value> =
         serde_saphyr::from_multiple(text).map_err(|error| fail(error.to_string()))?;
     let mut objects = Vec::new();
     for document in documents.into_iter().filter(|document| !document.is_null()) {
-        let object: DynamicObject = serde_json::from_value(document).map_err(|error| fail(error.to_string()))?;
+        let object: DynamicObject =
+            serde_json::from_value(document).map_err(|error| fail(error.to_string()))?;
         if object.types.is_none() || object.metadata.name.is_none() {
             return Err(fail("a document has no apiVersion, kind or name".into()));
         }
@@ -47,7 +51,9 @@ pub async fn apply(
         let (resource, capabilities) = resolve(kube, object).await?;
         let api = api_for(kube, namespace, object, &resource, &capabilities);
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let done = api.patch(&object.name_any(), &params, &Patch::Apply(object)).await;
+        let done = api
+            .patch(&object.name_any(), &params, &Patch::Apply(object))
+            .await;
         applied.push(done.map_err(|error| DeployError::call("apply", name, error))?);
     }
     Ok(applied)
@@ -69,24 +75,40 @@ fn api_for(
 
 /// `Kind namespace/name`, for messages.
 pub(crate) fn describe(object: &DynamicObject) -> String {
-    let kind = object.types.as_ref().map_or("object", |types| types.kind.as_str());
-    let namespace = object.namespace().map(|namespace| namespace + "/").unwrap_or_default();
+    let kind = object
+        .types
+        .as_ref()
+        .map_or("object", |types| types.kind.as_str());
+    let namespace = object
+        .namespace()
+        .map(|namespace| namespace + "/")
+        .unwrap_or_default();
     format!("{kind} {namespace}{}", object.name_any())
 }
 
-async fn resolve(kube: &Client, object: &DynamicObject) -> Result<(ApiResource, ApiCapabilities), DeployError> {
+async fn resolve(
+    kube: &Client,
+    object: &DynamicObject,
+) -> Result<(ApiResource, ApiCapabilities), DeployError> {
     let name = describe(object);
     let types = object.types.clone().unwrap_or_default();
-    let gvk = GroupVersionKind::try_from(&types).map_err(|error| DeployError::call("apply", name.clone(), error))?;
-    let found = wait_until("its kind", timeouts::CRD_ESTABLISHED, async || match pinned_kind(kube, &gvk).await {
-        Ok(found) => Poll::Ready(found),
-        // Not served (yet): discovery answers 404, or a list without the kind.
-        Err(kube::Error::Api(status)) if status.code != 404 => Poll::Failed(status.to_string()),
-        Err(error) => Poll::NotYet(error.to_string()),
-    })
+    let gvk = GroupVersionKind::try_from(&types)
+        .map_err(|error| DeployError::call("apply", name.clone(), error))?;
+    let found = wait_until(
+        "its kind",
+        timeouts::CRD_ESTABLISHED,
+        async || match pinned_kind(kube, &gvk).await {
+            Ok(found) => Poll::Ready(found),
+            // Not served (yet): discovery answers 404, or a list without the kind.
+            Err(kube::Error::Api(status)) if status.code != 404 => Poll::Failed(status.to_string()),
+            Err(error) => Poll::NotYet(error.to_string()),
+        },
+    )
     .await;
     found.map_err(|error| match error {
-        WaitError::TimedOut { last, .. } => DeployError::call("apply", name, format!("its kind is not served: {last}")),
+        WaitError::TimedOut { last, .. } => {
+            DeployError::call("apply", name, format!("its kind is not served: {last}"))
+        }
         WaitError::Failed { source, .. } => DeployError::call("apply", name, source),
     })
 }
@@ -105,7 +127,9 @@ mod tests {
 
     #[test]
     fn a_document_that_is_no_object_is_refused_with_its_file() {
-        let error = parse("x.yaml", "a: 1\n").expect_err("no object").to_string();
+        let error = parse("x.yaml", "a: 1\n")
+            .expect_err("no object")
+            .to_string();
         assert!(error.contains("x.yaml"), "{error}");
     }
 }

@@ -25,11 +25,17 @@ struct Collection {
 impl Collection {
     fn write(&mut self, relative: &str, text: &str) -> Result<(), DeployError> {
         let path = self.dir.join(relative);
-        let fail = |source| DeployError::Write { path: path.clone(), source };
+        let fail = |source| DeployError::Write {
+            path: path.clone(),
+            source,
+        };
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(fail)?;
         }
-        std::fs::write(&path, text).map_err(|source| DeployError::Write { path: path.clone(), source })
+        std::fs::write(&path, text).map_err(|source| DeployError::Write {
+            path: path.clone(),
+            source,
+        })
     }
 
     fn lacks(&mut self, what: &str, error: impl std::fmt::Display) {
@@ -49,8 +55,15 @@ impl Collection {
 ///
 /// # Errors
 /// Only when nothing can be written.
-pub async fn collect_namespace(cluster: &Cluster, namespace: &str, dir: &Path) -> Result<(), DeployError> {
-    let mut collection = Collection { dir: dir.to_owned(), missing: Vec::new() };
+pub async fn collect_namespace(
+    cluster: &Cluster,
+    namespace: &str,
+    dir: &Path,
+) -> Result<(), DeployError> {
+    let mut collection = Collection {
+        dir: dir.to_owned(),
+        missing: Vec::new(),
+    };
     objects(&cluster.kube, Some(namespace), &mut collection).await?;
     logs(&cluster.kube, namespace, &mut collection).await?;
     if namespace != operator::NAMESPACE {
@@ -64,7 +77,10 @@ pub async fn collect_namespace(cluster: &Cluster, namespace: &str, dir: &Path) -
 /// # Errors
 /// Only when nothing can be written.
 pub async fn collect_cluster(cluster: &Cluster, dir: &Path) -> Result<(), DeployError> {
-    let mut collection = Collection { dir: dir.to_owned(), missing: Vec::new() };
+    let mut collection = Collection {
+        dir: dir.to_owned(),
+        missing: Vec::new(),
+    };
     objects(&cluster.kube, None, &mut collection).await?;
     let namespaces: Api<Namespace> = Api::all(cluster.kube.clone());
     match namespaces.list(&ListParams::default()).await {
@@ -80,7 +96,11 @@ pub async fn collect_cluster(cluster: &Cluster, dir: &Path) -> Result<(), Deploy
 }
 
 /// Every kind that can be listed but secrets, one file a kind and namespace.
-async fn objects(kube: &Client, namespace: Option<&str>, collection: &mut Collection) -> Result<(), DeployError> {
+async fn objects(
+    kube: &Client,
+    namespace: Option<&str>,
+    collection: &mut Collection,
+) -> Result<(), DeployError> {
     let discovery = match Discovery::new(kube.clone()).run().await {
         Ok(discovery) => discovery,
         Err(error) => {
@@ -96,7 +116,13 @@ async fn objects(kube: &Client, namespace: Option<&str>, collection: &mut Collec
                 && !(resource.kind == "Event" && resource.group.is_empty())
                 && (namespaced || namespace.is_none() || resource.kind == "PersistentVolume");
             if wanted {
-                list(kube, namespace.filter(|_| namespaced), &resource, collection).await?;
+                list(
+                    kube,
+                    namespace.filter(|_| namespaced),
+                    &resource,
+                    collection,
+                )
+                .await?;
             }
         }
     }
@@ -113,7 +139,15 @@ async fn list(
         Some(namespace) => Api::namespaced_with(kube.clone(), namespace, resource),
         None => Api::all_with(kube.clone(), resource),
     };
-    let file = format!("objects/{}.{}.yaml", resource.plural, if resource.group.is_empty() { "core" } else { &resource.group });
+    let file = format!(
+        "objects/{}.{}.yaml",
+        resource.plural,
+        if resource.group.is_empty() {
+            "core"
+        } else {
+            &resource.group
+        }
+    );
     match api.list(&ListParams::default()).await {
         Err(error) => collection.lacks(&file, error),
         Ok(listed) if listed.items.is_empty() => {}
@@ -131,7 +165,11 @@ async fn list(
 }
 
 /// Logs of every container of every pod of a namespace.
-async fn logs(kube: &Client, namespace: &str, collection: &mut Collection) -> Result<(), DeployError> {
+async fn logs(
+    kube: &Client,
+    namespace: &str,
+    collection: &mut Collection,
+) -> Result<(), DeployError> {
     let api: Api<Pod> = Api::namespaced(kube.clone(), namespace);
     let pods = match api.list(&ListParams::default()).await {
         Ok(listed) => listed.items,
@@ -143,7 +181,10 @@ async fn logs(kube: &Client, namespace: &str, collection: &mut Collection) -> Re
     for pod in pods {
         let name = pod.name_any();
         let status = pod.status.unwrap_or_default();
-        let containers = status.init_container_statuses.unwrap_or_default().into_iter();
+        let containers = status
+            .init_container_statuses
+            .unwrap_or_default()
+            .into_iter();
         for container in containers.chain(status.container_statuses.unwrap_or_default()) {
             let file = format!("logs/{namespace}/{name}.{}", container.name);
             for previous in [false, true] {
@@ -157,7 +198,11 @@ async fn logs(kube: &Client, namespace: &str, collection: &mut Collection) -> Re
                     limit_bytes: Some(LOG_BYTES),
                     ..Default::default()
                 };
-                let file = if previous { format!("{file}.previous.log") } else { format!("{file}.log") };
+                let file = if previous {
+                    format!("{file}.previous.log")
+                } else {
+                    format!("{file}.log")
+                };
                 match api.logs(&name, &params).await {
                     Ok(text) => collection.write(&file, &text)?,
                     Err(error) => collection.lacks(&file, error),
@@ -171,9 +216,18 @@ async fn logs(kube: &Client, namespace: &str, collection: &mut Collection) -> Re
 /// What nodes say of themselves.
 async fn nodes(cluster: &Cluster, collection: &mut Collection) -> Result<(), DeployError> {
     let asked = [
-        ("kubelet.log", "journalctl --no-pager -u kubelet | tail -n 20000"),
-        ("containerd.log", "journalctl --no-pager -u containerd | tail -n 20000"),
-        ("state.txt", "uptime; df -h; ps -eo pid,stat,rss,args --sort=-rss | head -n 60; ip -br addr; ip route; nft list ruleset; iptables-save; ss -tnp | head -n 200; dmesg 2>/dev/null | tail -n 200"),
+        (
+            "kubelet.log",
+            "journalctl --no-pager -u kubelet | tail -n 20000",
+        ),
+        (
+            "containerd.log",
+            "journalctl --no-pager -u containerd | tail -n 20000",
+        ),
+        (
+            "state.txt",
+            "uptime; df -h; ps -eo pid,stat,rss,args --sort=-rss | head -n 60; ip -br addr; ip route; nft list ruleset; iptables-save; ss -tnp | head -n 200; dmesg 2>/dev/null | tail -n 200",
+        ),
     ];
     for node in &cluster.nodes {
         let shell = match cluster.shell(&node.name) {

@@ -27,7 +27,9 @@ pub enum DeployError {
         message: String,
     },
     /// It did not come true in time.
-    #[error("failed to see {what} in time: {seen}; `harness logs` collects what the operator and the pods say")]
+    #[error(
+        "failed to see {what} in time: {seen}; `harness logs` collects what the operator and the pods say"
+    )]
     Await {
         /// What was waited for.
         what: String,
@@ -45,7 +47,19 @@ pub enum DeployError {
 }
 
 impl DeployError {
-    pub(crate) fn call(action: &'static str, object: impl Into<String>, message: impl ToString) -> Self {
-        DeployError::Call { action, object: object.into(), message: message.to_string() }
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers are done with what they hand over"
+    )]
+    pub(crate) fn call(
+        action: &'static str,
+        object: impl Into<String>,
+        message: impl ToString,
+    ) -> Self {
+        DeployError::Call {
+            action,
+            object: object.into(),
+            message: message.to_string(),
+        }
     }
 }

@@ -132,7 +132,11 @@ impl EtcdCluster {
         match api.delete(&self.name, &DeleteParams::background()).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(error) => Err(DeployError::call("delete", format!("Cluster {}/{}", self.namespace, self.name), error)),
+            Err(error) => Err(DeployError::call(
+                "delete",
+                format!("Cluster {}/{}", self.namespace, self.name),
+                error,
+            )),
         }
     }
 
@@ -145,11 +149,22 @@ impl EtcdCluster {
         let found = clusters(kube, &self.namespace).get(&self.name).await;
         let found = found.map_err(|error| DeployError::call("read", name.clone(), error))?;
         let slices: Api<EndpointSlice> = Api::namespaced(kube.clone(), &self.namespace);
-        let params = ListParams::default().labels(&format!("kubernetes.io/service-name={}", self.leader_service()));
-        let slices = slices.list(&params).await.map_err(|error| DeployError::call("read the endpoints of", name, error))?;
+        let params = ListParams::default().labels(&format!(
+            "kubernetes.io/service-name={}",
+            self.leader_service()
+        ));
+        let slices = slices
+            .list(&params)
+            .await
+            .map_err(|error| DeployError::call("read the endpoints of", name, error))?;
         let endpoints = slices.items.into_iter().flat_map(|slice| slice.endpoints);
-        let ready = endpoints.filter(|e| e.conditions.as_ref().and_then(|c| c.ready).unwrap_or(false)).count();
-        Ok(EtcdState { leader_endpoints: ready, ..state_of(&found) })
+        let ready = endpoints
+            .filter(|e| e.conditions.as_ref().and_then(|c| c.ready).unwrap_or(false))
+            .count();
+        Ok(EtcdState {
+            leader_endpoints: ready,
+            ..state_of(&found)
+        })
     }
 
     /// Waits until its phase is Running and its leader service has an endpoint.
@@ -158,20 +173,34 @@ impl EtcdCluster {
     /// [`DeployError::Await`] with phase and conditions.
     pub async fn wait_running(&self, kube: &Client) -> Result<(), DeployError> {
         let what = format!("etcd cluster {}/{} running", self.namespace, self.name);
-        let running = wait_until(what.clone(), timeouts::CLUSTER_RUNNING, async || match self.state(kube).await {
+        let running = wait_until(what.clone(), timeouts::CLUSTER_RUNNING, async || match self
+            .state(kube)
+            .await
+        {
             Ok(state) if state.phase == "Running" && state.leader_endpoints > 0 => Poll::Ready(()),
             Ok(state) => Poll::NotYet::<(), String>(state.to_string()),
             Err(error) => Poll::NotYet(error.to_string()),
         })
         .await;
-        running.map_err(|error| DeployError::Await { what, seen: error.to_string() })
+        running.map_err(|error| DeployError::Await {
+            what,
+            seen: error.to_string(),
+        })
     }
 }
 
 impl std::fmt::Display for EtcdState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let phase = if self.phase.is_empty() { "none" } else { &self.phase };
-        write!(f, "phase {phase}, {} leader endpoints", self.leader_endpoints)?;
+        let phase = if self.phase.is_empty() {
+            "none"
+        } else {
+            &self.phase
+        };
+        write!(
+            f,
+            "phase {phase}, {} leader endpoints",
+            self.leader_endpoints
+        )?;
         for waiting in &self.waiting {
             write!(f, "; {waiting}")?;
         }
@@ -185,9 +214,19 @@ fn state_of(object: &DynamicObject) -> EtcdState {
     let waiting = conditions
         .iter()
         .filter(|condition| condition["status"] != "True")
-        .map(|c| format!("{}: {}", c["type"].as_str().unwrap_or(""), c["message"].as_str().unwrap_or("")))
+        .map(|c| {
+            format!(
+                "{}: {}",
+                c["type"].as_str().unwrap_or(""),
+                c["message"].as_str().unwrap_or("")
+            )
+        })
         .collect();
-    EtcdState { phase: status["phase"].as_str().unwrap_or_default().to_owned(), waiting, leader_endpoints: 0 }
+    EtcdState {
+        phase: status["phase"].as_str().unwrap_or_default().to_owned(),
+        waiting,
+        leader_endpoints: 0,
+    }
 }
 
 /// The API of Clusters in a namespace.
@@ -198,7 +237,10 @@ fn clusters(kube: &Client, namespace: &str) -> Api<DynamicObject> {
 /// The kind of an etcd cluster.
 #[must_use]
 pub fn cluster_resource() -> ApiResource {
-    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("apps.kubeblocks.io", "v1", "Cluster"), "clusters")
+    ApiResource::from_gvk_with_plural(
+        &GroupVersionKind::gvk("apps.kubeblocks.io", "v1", "Cluster"),
+        "clusters",
+    )
 }
 
 #[cfg(test)]
@@ -207,12 +249,17 @@ mod tests {
 
     #[test]
     fn a_manifest_is_what_a_user_would_write() {
-        let cluster = EtcdCluster::new("ns", "db", 5).version("3.6.1").storage("small", "48Mi");
+        let cluster = EtcdCluster::new("ns", "db", 5)
+            .version("3.6.1")
+            .storage("small", "48Mi");
         let manifest = cluster.manifest();
         let component = &manifest["spec"]["componentSpecs"][0];
         assert_eq!(component["replicas"], 5);
         assert_eq!(component["serviceVersion"], "3.6.1");
-        assert_eq!(component["volumeClaimTemplates"][0]["spec"]["storageClassName"], "small");
+        assert_eq!(
+            component["volumeClaimTemplates"][0]["spec"]["storageClassName"],
+            "small"
+        );
         assert_eq!(cluster.leader_service(), "db-etcd");
     }
 
@@ -223,6 +270,9 @@ mod tests {
             "status": {"phase": "Creating", "conditions": [{"type": "Ready", "status": "False", "message": "2 of 3 members"}]}
         }))
         .expect("an object");
-        assert_eq!(state_of(&object).to_string(), "phase Creating, 0 leader endpoints; Ready: 2 of 3 members");
+        assert_eq!(
+            state_of(&object).to_string(),
+            "phase Creating, 0 leader endpoints; Ready: 2 of 3 members"
+        );
     }
 }

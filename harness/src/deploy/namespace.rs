@@ -35,7 +35,11 @@ impl TempNamespace {
     /// When the API server refuses.
     pub async fn create(kube: &Client, test: &str) -> Result<Self, DeployError> {
         let word = label_value(test);
-        let name = format!("{}-{:05x}", &word[..word.len().min(40)], rand::random::<u32>() & 0xf_ffff);
+        let name = format!(
+            "{}-{:05x}",
+            &word[..word.len().min(40)],
+            rand::random::<u32>() & 0xf_ffff
+        );
         let namespace = Namespace {
             metadata: ObjectMeta {
                 name: Some(name.clone()),
@@ -47,7 +51,10 @@ impl TempNamespace {
         let api: Api<Namespace> = Api::all(kube.clone());
         let created = api.create(&PostParams::default(), &namespace).await;
         created.map_err(|error| DeployError::call("create", format!("namespace {name}"), error))?;
-        Ok(Self { name, kube: kube.clone() })
+        Ok(Self {
+            name,
+            kube: kube.clone(),
+        })
     }
 
     /// Deletes it and everything in it, without waiting.
@@ -59,7 +66,11 @@ impl TempNamespace {
         match api.delete(&self.name, &DeleteParams::background()).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(error) => Err(DeployError::call("delete", format!("namespace {}", self.name), error)),
+            Err(error) => Err(DeployError::call(
+                "delete",
+                format!("namespace {}", self.name),
+                error,
+            )),
         }
     }
 
@@ -70,17 +81,28 @@ impl TempNamespace {
     pub async fn wait_gone(&self) -> Result<(), DeployError> {
         let api: Api<Namespace> = Api::all(self.kube.clone());
         let what = format!("namespace {} gone", self.name);
-        let gone = wait_until(what.clone(), timeouts::NAMESPACE_GONE, async || match api.get_opt(&self.name).await {
-            Ok(None) => Poll::Ready(()),
-            Ok(Some(left)) => {
-                let conditions = left.status.and_then(|status| status.conditions).unwrap_or_default();
-                let words = conditions.into_iter().filter(|c| c.status == "True").filter_map(|c| c.message);
-                Poll::NotYet::<(), String>(words.collect::<Vec<_>>().join("; "))
+        let gone = wait_until(what.clone(), timeouts::NAMESPACE_GONE, async || {
+            match api.get_opt(&self.name).await {
+                Ok(None) => Poll::Ready(()),
+                Ok(Some(left)) => {
+                    let conditions = left
+                        .status
+                        .and_then(|status| status.conditions)
+                        .unwrap_or_default();
+                    let words = conditions
+                        .into_iter()
+                        .filter(|c| c.status == "True")
+                        .filter_map(|c| c.message);
+                    Poll::NotYet::<(), String>(words.collect::<Vec<_>>().join("; "))
+                }
+                Err(error) => Poll::NotYet(error.to_string()),
             }
-            Err(error) => Poll::NotYet(error.to_string()),
         })
         .await;
-        gone.map_err(|error| DeployError::Await { what, seen: error.to_string() })
+        gone.map_err(|error| DeployError::Await {
+            what,
+            seen: error.to_string(),
+        })
     }
 }
 
@@ -105,7 +127,11 @@ fn label_value(test: &str) -> String {
     let word = word.trim_matches('-');
     let word = &word[..word.len().min(63)];
     let word = word.trim_end_matches('-');
-    if word.starts_with(|c: char| c.is_ascii_lowercase()) { word.to_owned() } else { format!("t-{word}") }
+    if word.starts_with(|c: char| c.is_ascii_lowercase()) {
+        word.to_owned()
+    } else {
+        format!("t-{word}")
+    }
 }
 
 #[cfg(test)]
@@ -114,7 +140,10 @@ mod tests {
 
     #[test]
     fn any_test_name_makes_a_valid_label() {
-        assert_eq!(label_value("failover/leader_killed (3)"), "failover-leader-killed--3");
+        assert_eq!(
+            label_value("failover/leader_killed (3)"),
+            "failover-leader-killed--3"
+        );
         assert_eq!(label_value("3 of 5"), "t-3-of-5");
         assert!(label_value(&"x/".repeat(80)).len() <= 63);
     }

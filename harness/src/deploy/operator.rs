@@ -12,7 +12,7 @@ use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
 /// Namespace of the operator.
-pub const NAMESPACE: &str = "etcd-operator-system";
+pub const NAMESPACE: &str = "kb-system";
 /// Labels of the operator's pods and of its Deployment.
 pub const POD_LABELS: &str = "app.kubernetes.io/name=etcd-operator";
 /// Folders below `deploy/` that are not part of an installation.
@@ -34,7 +34,11 @@ pub async fn install(kube: &Client, repository: &Repository) -> Result<usize, De
 
 /// What must be there before what refers to it. The sort is stable: within a rank the files' order stands.
 fn rank(object: &DynamicObject) -> u8 {
-    match object.types.as_ref().map_or("", |types| types.kind.as_str()) {
+    match object
+        .types
+        .as_ref()
+        .map_or("", |types| types.kind.as_str())
+    {
         "Namespace" => 0,
         "CustomResourceDefinition" => 1,
         _ => 2,
@@ -47,16 +51,28 @@ fn manifests(root: &Path) -> Result<Vec<String>, RepositoryError> {
     let mut folders = vec![String::new()];
     while let Some(folder) = folders.pop() {
         let path = root.join(&folder);
-        let read = |source| RepositoryError::Read { path: path.clone(), source };
+        let read = |source| RepositoryError::Read {
+            path: path.clone(),
+            source,
+        };
         for entry in std::fs::read_dir(&path).map_err(read)? {
-            let entry = entry.map_err(|source| RepositoryError::Read { path: path.clone(), source })?;
+            let entry = entry.map_err(|source| RepositoryError::Read {
+                path: path.clone(),
+                source,
+            })?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            let relative = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
+            let relative = if folder.is_empty() {
+                name.clone()
+            } else {
+                format!("{folder}/{name}")
+            };
             if entry.path().is_dir() {
                 if !NOT_INSTALLED.contains(&name.as_str()) {
                     folders.push(relative);
                 }
-            } else if Path::new(&name).extension().is_some_and(|ext| ext == "yaml" || ext == "yml")
+            } else if Path::new(&name)
+                .extension()
+                .is_some_and(|ext| ext == "yaml" || ext == "yml")
                 && !name.starts_with("kustomization")
             {
                 found.push(relative);
@@ -74,26 +90,50 @@ fn manifests(root: &Path) -> Result<Vec<String>, RepositoryError> {
 pub async fn wait_available(kube: &Client) -> Result<(), DeployError> {
     let api: Api<Deployment> = Api::namespaced(kube.clone(), NAMESPACE);
     let what = "the operator available";
-    wait_until(what, timeouts::OPERATOR_AVAILABLE, async || match api.list(&ListParams::default()).await {
-        Err(error) => Poll::NotYet::<(), String>(error.to_string()),
-        Ok(listed) if listed.items.is_empty() => Poll::NotYet(format!("no deployment in namespace {NAMESPACE}")),
-        Ok(listed) => {
-            let missing: Vec<String> = listed.items.iter().filter_map(missing).collect();
-            if missing.is_empty() { Poll::Ready(()) } else { Poll::NotYet(missing.join(", ")) }
+    wait_until(what, timeouts::OPERATOR_AVAILABLE, async || {
+        match api.list(&ListParams::default()).await {
+            Err(error) => Poll::NotYet::<(), String>(error.to_string()),
+            Ok(listed) if listed.items.is_empty() => {
+                Poll::NotYet(format!("no deployment in namespace {NAMESPACE}"))
+            }
+            Ok(listed) => {
+                let missing: Vec<String> = listed.items.iter().filter_map(missing).collect();
+                if missing.is_empty() {
+                    Poll::Ready(())
+                } else {
+                    Poll::NotYet(missing.join(", "))
+                }
+            }
         }
     })
     .await
-    .map_err(|error| DeployError::Await { what: what.into(), seen: error.to_string() })
+    .map_err(|error| DeployError::Await {
+        what: what.into(),
+        seen: error.to_string(),
+    })
 }
 
 /// What a Deployment still lacks; `None` when nothing.
 fn missing(deployment: &Deployment) -> Option<String> {
-    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let wanted = deployment
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.replicas)
+        .unwrap_or(1);
     let status = deployment.status.clone().unwrap_or_default();
-    let (available, updated) = (status.available_replicas.unwrap_or(0), status.updated_replicas.unwrap_or(0));
+    let (available, updated) = (
+        status.available_replicas.unwrap_or(0),
+        status.updated_replicas.unwrap_or(0),
+    );
     let seen = status.observed_generation >= deployment.metadata.generation;
-    let settled = seen && available >= wanted && updated >= wanted && status.replicas.unwrap_or(0) == wanted;
-    (!settled).then(|| format!("{}: {available} of {wanted} available, {updated} updated", deployment.name_any()))
+    let settled =
+        seen && available >= wanted && updated >= wanted && status.replicas.unwrap_or(0) == wanted;
+    (!settled).then(|| {
+        format!(
+            "{}: {available} of {wanted} available, {updated} updated",
+            deployment.name_any()
+        )
+    })
 }
 
 #[cfg(test)]
@@ -106,11 +146,21 @@ mod tests {
         for folder in ["crds", "samples"] {
             std::fs::create_dir(dir.path().join(folder)).expect("create");
         }
-        for file in ["rbac.yaml", "crds/b.yaml", "crds/a.yaml", "samples/c.yaml", "README.md", "operator.yaml"] {
+        for file in [
+            "rbac.yaml",
+            "crds/b.yaml",
+            "crds/a.yaml",
+            "samples/c.yaml",
+            "README.md",
+            "operator.yaml",
+        ] {
             std::fs::write(dir.path().join(file), "").expect("write");
         }
         let found = manifests(dir.path()).expect("list");
-        assert_eq!(found, ["crds/a.yaml", "crds/b.yaml", "operator.yaml", "rbac.yaml"]);
+        assert_eq!(
+            found,
+            ["crds/a.yaml", "crds/b.yaml", "operator.yaml", "rbac.yaml"]
+        );
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use bollard::Docker;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, ListImagesOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
+    CreateContainerOptionsBuilder, ListImagesOptionsBuilder, RemoveContainerOptionsBuilder,
+    StartContainerOptions,
 };
 
 use crate::cluster::{Choice, NodeShell, kind_nodes};
@@ -20,12 +21,18 @@ const DISK_NEEDED_GIB: u64 = 6;
 /// What the primitives are for, and what stands in for each.
 const PRIMITIVES: [(&str, &str); 8] = [
     (kernel::NFT, "iptables stands in for partitions"),
-    (kernel::NFT_RANDOM, "iptables' statistic stands in for packet loss"),
+    (
+        kernel::NFT_RANDOM,
+        "iptables' statistic stands in for packet loss",
+    ),
     (kernel::IPTABLES, "not needed where nft works"),
     (kernel::IPTABLES_RANDOM, "not needed where nft works"),
     (kernel::LOOP_MOUNT, "disk-full scenarios are skipped"),
     (kernel::SIGSTOP, "freezing of processes is skipped"),
-    (kernel::NETEM, "no fault needs it yet: latency would (module sch_netem)"),
+    (
+        kernel::NETEM,
+        "no fault needs it yet: latency would (module sch_netem)",
+    ),
     (kernel::NFQUEUE, "no fault needs it yet"),
 ];
 
@@ -34,7 +41,10 @@ pub(crate) async fn findings(docker: &Docker) -> Vec<Finding> {
     let mut findings = Vec::new();
     match docker.info().await {
         Ok(info) => {
-            let cgroup = info.cgroup_version.map(|version| version.to_string()).unwrap_or_default();
+            let cgroup = info
+                .cgroup_version
+                .map(|version| version.to_string())
+                .unwrap_or_default();
             let text = format!(
                 "{} on {} ({}), cgroup v{cgroup}",
                 info.server_version.unwrap_or_default(),
@@ -43,18 +53,45 @@ pub(crate) async fn findings(docker: &Docker) -> Vec<Finding> {
             );
             findings.push(Finding::required("docker", Standing::Available, &text));
         }
-        Err(error) => findings.push(Finding::required("docker", Standing::Unavailable, &error.to_string())),
+        Err(error) => findings.push(Finding::required(
+            "docker",
+            Standing::Unavailable,
+            &error.to_string(),
+        )),
     }
     let images = images(docker).await;
     for (subject, prefix, remedy) in [
-        ("image: node", &["kindest/node", "etcd-harness/node"][..], "`harness up` pulls or builds it"),
-        ("image: etcd", &["etcd-harness/etcd"][..], "`harness up` pulls or builds it"),
-        ("image: operator", &["etcd-harness/operator"][..], "`harness up` builds it"),
-        ("image: kbagent", &["etcd-harness/kbagent"][..], "`harness up` builds it"),
-        ("image: workload", &["etcd-harness/workload"][..], "`harness up` builds it"),
+        (
+            "image: node",
+            &["kindest/node", "etcd-harness/node"][..],
+            "`harness up` pulls or builds it",
+        ),
+        (
+            "image: etcd",
+            &["etcd-harness/etcd"][..],
+            "`harness up` pulls or builds it",
+        ),
+        (
+            "image: operator",
+            &["etcd-harness/operator"][..],
+            "`harness up` builds it",
+        ),
+        (
+            "image: kbagent",
+            &["etcd-harness/kbagent"][..],
+            "`harness up` builds it",
+        ),
+        (
+            "image: workload",
+            &["etcd-harness/workload"][..],
+            "`harness up` builds it",
+        ),
     ] {
-        let found: Vec<&str> =
-            images.iter().map(String::as_str).filter(|image| prefix.iter().any(|p| image.starts_with(p))).collect();
+        let found: Vec<&str> = images
+            .iter()
+            .map(String::as_str)
+            .filter(|image| prefix.iter().any(|p| image.starts_with(p)))
+            .collect();
         findings.push(if found.is_empty() {
             Finding::new(subject, Standing::Fallback, "not there yet").remedy(remedy)
         } else {
@@ -67,7 +104,10 @@ pub(crate) async fn findings(docker: &Docker) -> Vec<Finding> {
 async fn images(docker: &Docker) -> Vec<String> {
     let options = ListImagesOptionsBuilder::default().build();
     let listed = docker.list_images(Some(options)).await.unwrap_or_default();
-    let mut names: Vec<String> = listed.into_iter().flat_map(|image| image.repo_tags).collect();
+    let mut names: Vec<String> = listed
+        .into_iter()
+        .flat_map(|image| image.repo_tags)
+        .collect();
     names.sort();
     names
 }
@@ -82,13 +122,25 @@ pub(crate) async fn kernel_findings(docker: &Docker, choice: &Choice) -> Vec<Fin
     };
     match trial {
         Err(reason) => findings.push(
-            Finding::new("kernel", Standing::Fallback, &format!("not tried: {reason}"))
-                .remedy("`harness up` brings the node image it is tried with"),
+            Finding::new(
+                "kernel",
+                Standing::Fallback,
+                &format!("not tried: {reason}"),
+            )
+            .remedy("`harness up` brings the node image it is tried with"),
         ),
         Ok(trial) => {
-            findings.extend(PRIMITIVES.iter().map(|(name, instead)| primitive(&trial, name, instead)));
+            findings.extend(
+                PRIMITIVES
+                    .iter()
+                    .map(|(name, instead)| primitive(&trial, name, instead)),
+            );
             if let Some(Ok(version)) = trial.result(kernel::CGROUP) {
-                findings.push(Finding::new("cgroup in nodes", Standing::Available, version));
+                findings.push(Finding::new(
+                    "cgroup in nodes",
+                    Standing::Available,
+                    version,
+                ));
             }
         }
     }
@@ -104,8 +156,12 @@ pub(crate) async fn kernel_findings(docker: &Docker, choice: &Choice) -> Vec<Fin
 fn primitive(trial: &Trial, name: &str, instead: &str) -> Finding {
     match trial.result(name) {
         Some(Ok(_)) => Finding::new(name, Standing::Available, "tried"),
-        Some(Err(complaint)) => Finding::new(name, Standing::Unavailable, complaint).remedy(instead),
-        None => Finding::new(name, Standing::Unavailable, "the trial did not get there").remedy(instead),
+        Some(Err(complaint)) => {
+            Finding::new(name, Standing::Unavailable, complaint).remedy(instead)
+        }
+        None => {
+            Finding::new(name, Standing::Unavailable, "the trial did not get there").remedy(instead)
+        }
     }
 }
 
@@ -118,13 +174,18 @@ struct Scratch {
 
 impl Scratch {
     async fn start(docker: &Docker, choice: &Choice) -> Result<Self, String> {
-        let image = Self::image(docker, choice).await.ok_or("there is no node image yet")?;
+        let image = Self::image(docker, choice)
+            .await
+            .ok_or("there is no node image yet")?;
         let name = format!("etcd-harness-doctor-{:08x}", rand::random::<u32>());
         let body = ContainerCreateBody {
             image: Some(image.clone()),
             entrypoint: Some(vec!["sleep".into(), "120".into()]),
             cmd: Some(Vec::new()),
-            labels: Some(HashMap::from([("etcd-harness.doctor".to_owned(), "1".to_owned())])),
+            labels: Some(HashMap::from([(
+                "etcd-harness.doctor".to_owned(),
+                "1".to_owned(),
+            )])),
             host_config: Some(HostConfig {
                 privileged: Some(true),
                 auto_remove: Some(true),
@@ -134,9 +195,18 @@ impl Scratch {
             ..Default::default()
         };
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
-        docker.create_container(Some(options), body).await.map_err(|error| error.to_string())?;
-        let scratch = Self { docker: docker.clone(), name, image };
-        let started = docker.start_container(&scratch.name, None::<StartContainerOptions>).await;
+        docker
+            .create_container(Some(options), body)
+            .await
+            .map_err(|error| error.to_string())?;
+        let scratch = Self {
+            docker: docker.clone(),
+            name,
+            image,
+        };
+        let started = docker
+            .start_container(&scratch.name, None::<StartContainerOptions>)
+            .await;
         if let Err(error) = started {
             scratch.remove().await;
             return Err(format!("a privileged container does not start: {error}"));
@@ -154,7 +224,9 @@ impl Scratch {
             return found.image;
         }
         let images = images(docker).await;
-        images.into_iter().find(|image| image.starts_with("kindest/node") || image.starts_with("etcd-harness/node"))
+        images.into_iter().find(|image| {
+            image.starts_with("kindest/node") || image.starts_with("etcd-harness/node")
+        })
     }
 
     fn shell(&self) -> NodeShell {
@@ -162,7 +234,11 @@ impl Scratch {
     }
 
     async fn trial(&self) -> Result<Trial, String> {
-        let output = self.shell().run(&kernel::script()).await.map_err(|error| error.to_string())?;
+        let output = self
+            .shell()
+            .run(&kernel::script())
+            .await
+            .map_err(|error| error.to_string())?;
         Ok(kernel::parse(&output.stdout))
     }
 
@@ -190,28 +266,43 @@ impl Scratch {
                 thaw.disarm().await;
                 Finding::new("switch for nodes", Standing::Available, "tried")
             }
-            Err(error) => Finding::new("switch for nodes", Standing::Unavailable, &error.to_string())
-                .remedy("scenarios that pause or kill nodes are skipped, for nothing would undo it"),
+            Err(error) => Finding::new(
+                "switch for nodes",
+                Standing::Unavailable,
+                &error.to_string(),
+            )
+            .remedy("scenarios that pause or kill nodes are skipped, for nothing would undo it"),
         }
     }
 
     async fn disk(&self) -> Finding {
         let free = self.shell().run("df -Pk / | awk 'END {print int($4 / 1048576)}'; sysctl -n fs.inotify.max_user_instances").await;
         let text = free.map(|output| output.stdout).unwrap_or_default();
-        let mut numbers = text.lines().filter_map(|line| line.trim().parse::<u64>().ok());
+        let mut numbers = text
+            .lines()
+            .filter_map(|line| line.trim().parse::<u64>().ok());
         let gib = numbers.next().unwrap_or_default();
         let watches = numbers.next().unwrap_or_default();
-        let words = format!("{gib} GiB free where Docker keeps containers, {watches} file watchers");
+        let words =
+            format!("{gib} GiB free where Docker keeps containers, {watches} file watchers");
         if gib >= DISK_NEEDED_GIB {
             return Finding::new("disk", Standing::Available, &words);
         }
-        Finding::required("disk", Standing::Unavailable, &words)
-            .remedy(&format!("six nodes and their images want {DISK_NEEDED_GIB} GiB: free some"))
+        Finding::required("disk", Standing::Unavailable, &words).remedy(&format!(
+            "six nodes and their images want {DISK_NEEDED_GIB} GiB: free some"
+        ))
     }
 
     async fn remove(&self) {
-        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        if let Err(error) = self.docker.remove_container(&self.name, Some(options)).await {
+        let options = RemoveContainerOptionsBuilder::default()
+            .force(true)
+            .v(true)
+            .build();
+        if let Err(error) = self
+            .docker
+            .remove_container(&self.name, Some(options))
+            .await
+        {
             tracing::debug!(%error, "scratch container not removed");
         }
     }

@@ -20,12 +20,17 @@ fn cores() -> Finding {
     if count >= 2 {
         return Finding::new("cores", Standing::Available, &text);
     }
-    Finding::new("cores", Standing::Fallback, &text).remedy("two or more keep the time limits honest")
+    Finding::new("cores", Standing::Fallback, &text)
+        .remedy("two or more keep the time limits honest")
 }
 
 fn memory() -> Finding {
     let Ok(text) = std::fs::read_to_string("/proc/meminfo") else {
-        return Finding::new("memory", Standing::Available, "not looked at on this system");
+        return Finding::new(
+            "memory",
+            Standing::Available,
+            "not looked at on this system",
+        );
     };
     let gib = |name: &str| -> u64 {
         let line = text.lines().find(|line| line.starts_with(name));
@@ -37,15 +42,18 @@ fn memory() -> Finding {
     if free >= MEMORY_NEEDED_GIB || all >= 2 * MEMORY_NEEDED_GIB {
         return Finding::new("memory", Standing::Available, &words);
     }
-    Finding::new("memory", Standing::Fallback, &words)
-        .remedy(&format!("one control plane and five workers want {MEMORY_NEEDED_GIB} GiB: free some"))
+    Finding::new("memory", Standing::Fallback, &words).remedy(&format!(
+        "one control plane and five workers want {MEMORY_NEEDED_GIB} GiB: free some"
+    ))
 }
 
 fn repository() -> Finding {
     match Repository::find() {
-        Ok(repository) => {
-            Finding::new("repository", Standing::Available, &repository.path("").display().to_string())
-        }
+        Ok(repository) => Finding::new(
+            "repository",
+            Standing::Available,
+            &repository.path("").display().to_string(),
+        ),
         Err(error) => Finding::required("repository", Standing::Unavailable, &error.to_string()),
     }
 }
@@ -55,16 +63,22 @@ fn tool(name: &str, version: &[&str]) -> Option<(PathBuf, String)> {
     let own = crate::cluster::state_dir().join("bin").join(name);
     [PathBuf::from(name), own].into_iter().find_map(|path| {
         let output = Command::new(&path).args(version).output().ok()?;
-        let text = String::from_utf8_lossy(&output.stdout).lines().next()?.trim().to_owned();
+        let text = String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .next()?
+            .trim()
+            .to_owned();
         output.status.success().then_some((path, text))
     })
 }
 
 fn kind() -> Finding {
     match tool("kind", &["version"]) {
-        Some((path, version)) => {
-            Finding::new("kind", Standing::Available, &format!("{version} ({})", path.display()))
-        }
+        Some((path, version)) => Finding::new(
+            "kind",
+            Standing::Available,
+            &format!("{version} ({})", path.display()),
+        ),
         None => Finding::new("kind", Standing::Fallback, "not found")
             .remedy("`harness up` builds it with Go; or install it: https://kind.sigs.k8s.io"),
     }
@@ -72,9 +86,11 @@ fn kind() -> Finding {
 
 fn kubectl() -> Finding {
     match tool("kubectl", &["version", "--client"]) {
-        Some((path, version)) => {
-            Finding::new("kubectl", Standing::Available, &format!("{version} ({})", path.display()))
-        }
+        Some((path, version)) => Finding::new(
+            "kubectl",
+            Standing::Available,
+            &format!("{version} ({})", path.display()),
+        ),
         None => Finding::new("kubectl", Standing::Fallback, "not found")
             .remedy("not needed by the harness; `docker exec NODE kubectl` works in every node"),
     }

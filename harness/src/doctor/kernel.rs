@@ -89,9 +89,21 @@ mod tests {
 
     #[test]
     fn the_script_is_valid_shell_and_tries_every_primitive() {
-        let status = std::process::Command::new("sh").args(["-n", "-c", TRIALS]).status();
+        let status = std::process::Command::new("sh")
+            .args(["-n", "-c", TRIALS])
+            .status();
         assert!(status.expect("a shell").success());
-        for name in [NFT, NFT_RANDOM, IPTABLES, IPTABLES_RANDOM, NETEM, NFQUEUE, LOOP_MOUNT, SIGSTOP, CGROUP] {
+        for name in [
+            NFT,
+            NFT_RANDOM,
+            IPTABLES,
+            IPTABLES_RANDOM,
+            NETEM,
+            NFQUEUE,
+            LOOP_MOUNT,
+            SIGSTOP,
+            CGROUP,
+        ] {
             assert!(TRIALS.contains(&format!("try \"{name}\"")), "{name}");
         }
     }

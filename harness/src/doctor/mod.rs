@@ -15,7 +15,11 @@ use crate::cluster::{Choice, Cluster, connect_docker};
 pub async fn examine(choice: &Choice) -> Checkup {
     let mut findings = host::findings();
     match connect_docker().await {
-        Err(error) => findings.push(Finding::required("docker", Standing::Unavailable, &error.to_string())),
+        Err(error) => findings.push(Finding::required(
+            "docker",
+            Standing::Unavailable,
+            &error.to_string(),
+        )),
         Ok(engine) => {
             findings.extend(docker::findings(&engine).await);
             findings.extend(docker::kernel_findings(&engine, choice).await);
@@ -42,8 +46,15 @@ async fn cluster_finding(choice: &Choice) -> Finding {
         Err(error) if choice.is_own() => {
             let reason = error.to_string();
             let reason = reason.split(';').next().unwrap_or_default();
-            let finding = Finding::new("cluster", Standing::Fallback, &format!("{:?} is not up ({reason})", choice.name));
-            Finding { remedy: "`harness up` makes it".into(), ..finding }
+            let finding = Finding::new(
+                "cluster",
+                Standing::Fallback,
+                &format!("{:?} is not up ({reason})", choice.name),
+            );
+            Finding {
+                remedy: "`harness up` makes it".into(),
+                ..finding
+            }
         }
         Err(error) => Finding::required("cluster", Standing::Unavailable, &error.to_string()),
     }

@@ -57,7 +57,10 @@ impl Finding {
     /// A finding that all else rests on.
     #[must_use]
     pub fn required(subject: &str, standing: Standing, detail: &str) -> Self {
-        Self { required: true, ..Self::new(subject, standing, detail) }
+        Self {
+            required: true,
+            ..Self::new(subject, standing, detail)
+        }
     }
 
     /// With what to do about it.
@@ -70,7 +73,11 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:11}  {:22} {}", self.standing, self.subject, self.detail)?;
+        write!(
+            f,
+            "{:11}  {:22} {}",
+            self.standing, self.subject, self.detail
+        )?;
         if !self.remedy.is_empty() {
             write!(f, " -> {}", self.remedy)?;
         }
@@ -89,7 +96,10 @@ impl Checkup {
     /// True when nothing that all else rests on is missing.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        !self.findings.iter().any(|finding| finding.required && finding.standing == Standing::Unavailable)
+        !self
+            .findings
+            .iter()
+            .any(|finding| finding.required && finding.standing == Standing::Unavailable)
     }
 }
 
@@ -108,15 +118,25 @@ mod tests {
 
     #[test]
     fn only_what_all_else_rests_on_makes_a_machine_unfit() {
-        let mut checkup = Checkup { findings: vec![Finding::new("netem", Standing::Unavailable, "no module")] };
+        let mut checkup = Checkup {
+            findings: vec![Finding::new("netem", Standing::Unavailable, "no module")],
+        };
         assert!(checkup.is_sound());
-        checkup.findings.push(Finding::required("docker", Standing::Unavailable, "not running"));
+        checkup.findings.push(Finding::required(
+            "docker",
+            Standing::Unavailable,
+            "not running",
+        ));
         assert!(!checkup.is_sound());
     }
 
     #[test]
     fn a_line_shows_standing_subject_detail_and_remedy() {
-        let finding = Finding::new("kind", Standing::Fallback, "not on the PATH").remedy("`harness up` builds it");
-        assert_eq!(finding.to_string(), "fallback     kind                   not on the PATH -> `harness up` builds it");
+        let finding = Finding::new("kind", Standing::Fallback, "not on the PATH")
+            .remedy("`harness up` builds it");
+        assert_eq!(
+            finding.to_string(),
+            "fallback     kind                   not on the PATH -> `harness up` builds it"
+        );
     }
 }

@@ -5,8 +5,8 @@ use std::time::Instant;
 use futures::future::BoxFuture;
 
 use crate::faults::{
-    Availability, Evidence, Fault, FaultContext, FaultError, availability, control_plane, disk, dns, network, nodes,
-    operator, plan, pods, process, storage,
+    Availability, Evidence, Fault, FaultContext, FaultError, availability, control_plane, disk,
+    dns, network, nodes, operator, plan, pods, process, storage,
 };
 
 /// What a kind of fault does once it is injected.
@@ -58,7 +58,10 @@ impl std::fmt::Debug for Active {
 /// by the switch.
 pub async fn inject(context: &FaultContext, fault: &Fault) -> Result<Active, FaultError> {
     if let Availability::Unavailable(reason) = availability(fault, &context.capabilities) {
-        return Err(FaultError::Unavailable { fault: fault.to_string(), reason });
+        return Err(FaultError::Unavailable {
+            fault: fault.to_string(),
+            reason,
+        });
     }
     let begun = Instant::now();
     let injected = match fault {
@@ -75,8 +78,12 @@ pub async fn inject(context: &FaultContext, fault: &Fault) -> Result<Active, Fau
         | Fault::RestartNode { .. }
         | Fault::KillNode { .. }
         | Fault::StopKubelet { .. } => nodes::inject(context, fault).await,
-        Fault::Operator { how, replicas } => operator::inject(context, fault, *how, *replicas).await,
-        Fault::ControlPlane { part, how } => control_plane::inject(context, fault, *part, *how).await,
+        Fault::Operator { how, replicas } => {
+            operator::inject(context, fault, *how, *replicas).await
+        }
+        Fault::ControlPlane { part, how } => {
+            control_plane::inject(context, fault, *part, *how).await
+        }
         Fault::FreezeDns => dns::inject(context, fault).await,
         Fault::LoseData { of, how } => storage::inject(context, fault, of, *how).await,
         Fault::FillDisk { of } => disk::inject(context, fault, of).await,

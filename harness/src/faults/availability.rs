@@ -51,16 +51,33 @@ impl Capabilities {
     /// Tries them in one node, in namespaces of their own.
     pub async fn of(cluster: &Cluster) -> Self {
         if !cluster.has_node_shells() {
-            let reason = if cluster.docker.is_none() { "no Docker answers here" } else { "the nodes are no containers of this Docker" };
-            return Self { node_shells: Some(reason.to_owned()), ..Self::default() };
+            let reason = if cluster.docker.is_none() {
+                "no Docker answers here"
+            } else {
+                "the nodes are no containers of this Docker"
+            };
+            return Self {
+                node_shells: Some(reason.to_owned()),
+                ..Self::default()
+            };
         }
-        let node = cluster.workers().into_iter().next().or_else(|| cluster.control_planes().into_iter().next());
+        let node = cluster
+            .workers()
+            .into_iter()
+            .next()
+            .or_else(|| cluster.control_planes().into_iter().next());
         let Some(Ok(shell)) = node.map(|node| cluster.shell(node)) else {
-            return Self { node_shells: Some("the cluster has no node".to_owned()), ..Self::default() };
+            return Self {
+                node_shells: Some("the cluster has no node".to_owned()),
+                ..Self::default()
+            };
         };
         match shell.run(&kernel::script()).await {
             Ok(output) => Self::read(&kernel::parse(&output.stdout)),
-            Err(error) => Self { node_shells: Some(error.to_string()), ..Self::default() },
+            Err(error) => Self {
+                node_shells: Some(error.to_string()),
+                ..Self::default()
+            },
         }
     }
 
@@ -85,7 +102,11 @@ impl Capabilities {
         if let Some(reason) = &self.node_shells {
             return Some(reason.clone());
         }
-        let random = if self.nft { self.nft_random } else { self.iptables_random };
+        let random = if self.nft {
+            self.nft_random
+        } else {
+            self.iptables_random
+        };
         match need {
             Need::PacketRules if !self.nft && !self.iptables => {
                 Some("neither nft nor iptables can drop packets in the nodes".to_owned())
@@ -103,10 +124,13 @@ impl Capabilities {
 
 /// What a fault needs.
 #[must_use]
-pub fn need(fault: &Fault) -> Need {
+pub(super) fn need(fault: &Fault) -> Need {
     match fault {
         Fault::DeletePod { .. } => Need::Api,
-        Fault::LoseData { how: crate::faults::DataLoss::ClaimDeleted, .. } => Need::Api,
+        Fault::LoseData {
+            how: crate::faults::DataLoss::ClaimDeleted,
+            ..
+        } => Need::Api,
         Fault::KillProcess { .. }
         | Fault::KeepKilling { .. }
         | Fault::FreezeProcess { .. }
@@ -114,11 +138,19 @@ pub fn need(fault: &Fault) -> Need {
         | Fault::ControlPlane { .. }
         | Fault::FreezeDns
         | Fault::LoseData { .. } => Need::NodeShells,
-        Fault::Operator { how: crate::faults::OperatorFault::CutOff, .. } => Need::PacketRules,
+        Fault::Operator {
+            how: crate::faults::OperatorFault::CutOff,
+            ..
+        } => Need::PacketRules,
         Fault::Operator { .. } => Need::NodeShells,
-        Fault::Isolate { .. } | Fault::Split { .. } | Fault::Bridge { .. } | Fault::DropDns { .. } => Need::PacketRules,
+        Fault::Isolate { .. }
+        | Fault::Split { .. }
+        | Fault::Bridge { .. }
+        | Fault::DropDns { .. } => Need::PacketRules,
         Fault::LosePackets { .. } => Need::RandomLoss,
-        Fault::PauseNode { .. } | Fault::RestartNode { .. } | Fault::KillNode { .. } => Need::NodePower,
+        Fault::PauseNode { .. } | Fault::RestartNode { .. } | Fault::KillNode { .. } => {
+            Need::NodePower
+        }
         Fault::FillDisk { .. } => Need::LoopMount,
     }
 }
@@ -126,7 +158,9 @@ pub fn need(fault: &Fault) -> Need {
 /// Whether a fault is possible on a cluster with these capabilities.
 #[must_use]
 pub fn availability(fault: &Fault, capabilities: &Capabilities) -> Availability {
-    capabilities.lacks(need(fault)).map_or(Availability::Available, Availability::Unavailable)
+    capabilities
+        .lacks(need(fault))
+        .map_or(Availability::Available, Availability::Unavailable)
 }
 
 #[cfg(test)]
@@ -136,19 +170,41 @@ mod tests {
 
     #[test]
     fn pod_faults_work_on_any_cluster_and_node_faults_say_why_not() {
-        let anywhere = Capabilities { node_shells: Some("no Docker answers here".into()), ..Default::default() };
-        let delete = Fault::DeletePod { of: Selector::Leader, how: Deletion::Forced };
+        let anywhere = Capabilities {
+            node_shells: Some("no Docker answers here".into()),
+            ..Default::default()
+        };
+        let delete = Fault::DeletePod {
+            of: Selector::Leader,
+            how: Deletion::Forced,
+        };
         assert_eq!(availability(&delete, &anywhere), Availability::Available);
-        let split = Fault::Split { side: Selector::Minority, direction: crate::faults::Direction::Both };
-        assert_eq!(availability(&split, &anywhere), Availability::Unavailable("no Docker answers here".into()));
+        let split = Fault::Split {
+            side: Selector::Minority,
+            direction: crate::faults::Direction::Both,
+        };
+        assert_eq!(
+            availability(&split, &anywhere),
+            Availability::Unavailable("no Docker answers here".into())
+        );
     }
 
     #[test]
     fn iptables_stands_in_for_nft() {
-        let old = Capabilities { iptables: true, ..Default::default() };
-        let loss = Fault::LosePackets { of: Selector::Leader, traffic: crate::faults::Traffic::All, percent: 5 };
+        let old = Capabilities {
+            iptables: true,
+            ..Default::default()
+        };
+        let loss = Fault::LosePackets {
+            of: Selector::Leader,
+            traffic: crate::faults::Traffic::All,
+            percent: 5,
+        };
         let cut = Fault::DropDns { of: Selector::All };
         assert_eq!(availability(&cut, &old), Availability::Available);
-        assert!(matches!(availability(&loss, &old), Availability::Unavailable(_)));
+        assert!(matches!(
+            availability(&loss, &old),
+            Availability::Unavailable(_)
+        ));
     }
 }

@@ -69,7 +69,10 @@ impl FaultContext {
     }
 
     pub(crate) fn remembered(&self) -> Vec<Member> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// A name for the traces of one fault: short, unique, valid everywhere (nft, iptables, file names).

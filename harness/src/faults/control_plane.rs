@@ -26,15 +26,32 @@ pub(crate) async fn inject(
 ) -> Result<Injected, FaultError> {
     // Members are seen now, for nobody can be asked later.
     context.look().await;
-    let nodes: Vec<String> = context.cluster.control_planes().into_iter().map(str::to_owned).collect();
+    let nodes: Vec<String> = context
+        .cluster
+        .control_planes()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
     if how == Absence::Frozen {
         let victims = nodes
             .into_iter()
-            .map(|node| Victim { pod: part.name().into(), uid: String::new(), node, container: part.name().into() })
+            .map(|node| Victim {
+                pod: part.name().into(),
+                uid: String::new(),
+                node,
+                container: part.name().into(),
+            })
             .collect();
         let injected = harm_all(context, fault, victims, Harm::Freeze).await?;
-        let running = Box::new(Frozen { part, cluster: context.cluster.clone(), inner: injected.running });
-        return Ok(Injected { running, ..injected });
+        let running = Box::new(Frozen {
+            part,
+            cluster: context.cluster.clone(),
+            inner: injected.running,
+        });
+        return Ok(Injected {
+            running,
+            ..injected
+        });
     }
     let trace = context.trace();
     let mut shells = Vec::new();
@@ -43,19 +60,40 @@ pub(crate) async fn inject(
     }
     let (heal, inject) = (move_back(part), move_aside(part));
     try_join_all(shells.iter().map(async |shell| {
-        let deed = Deed { trace: &trace, limit: context.dead_man, heal: &heal, inject: &inject };
+        let deed = Deed {
+            trace: &trace,
+            limit: context.dead_man,
+            heal: &heal,
+            inject: &inject,
+        };
         deadman::run(shell, &deed).await
     }))
     .await?;
-    let targets = nodes.iter().map(|node| format!("{} on node {node}", part.name())).collect();
-    let stopped = Stopped { fault: fault.to_string(), part, cluster: context.cluster.clone(), trace, shells };
-    Ok(Injected { targets, evidence: Evidence::new(), running: Box::new(stopped) })
+    let targets = nodes
+        .iter()
+        .map(|node| format!("{} on node {node}", part.name()))
+        .collect();
+    let stopped = Stopped {
+        fault: fault.to_string(),
+        part,
+        cluster: context.cluster.clone(),
+        trace,
+        shells,
+    };
+    Ok(Injected {
+        targets,
+        evidence: Evidence::new(),
+        running: Box::new(stopped),
+    })
 }
 
 /// Moves the manifest aside and kills the process until the kubelet has understood.
 fn move_aside(part: ControlPlanePart) -> String {
     let name = part.name();
-    let which = Which { uid: "", container: name };
+    let which = Which {
+        uid: "",
+        container: name,
+    };
     format!(
         "mkdir -p {ASIDE}\n[ -e {MANIFESTS}/{name}.yaml ] || {{ echo 'there is no {name}.yaml in {MANIFESTS}' >&2; exit 1; }}\n\
          mv {MANIFESTS}/{name}.yaml {ASIDE}/{name}.yaml || exit 1\n({}) 2>/dev/null\ntrue",
@@ -82,18 +120,31 @@ struct Stopped {
 impl Stopped {
     /// Processes of the part on all control-plane nodes.
     async fn processes(&self) -> Result<usize, FaultError> {
-        let script = processes::list(Which { uid: "", container: self.part.name() });
-        let lists = try_join_all(self.shells.iter().map(|shell| shell.check("list processes", &script))).await?;
+        let script = processes::list(Which {
+            uid: "",
+            container: self.part.name(),
+        });
+        let lists = try_join_all(
+            self.shells
+                .iter()
+                .map(|shell| shell.check("list processes", &script)),
+        )
+        .await?;
         Ok(lists.iter().map(|text| processes::parse(text).len()).sum())
     }
 
     async fn look(&self) -> Result<Evidence, FaultError> {
         let name = self.part.name();
-        wait_every(timeouts::POLL_NODES, name, timeouts::EFFECT_SLOW, async || match self.processes().await {
-            Ok(0) => Poll::Ready(()),
-            Ok(count) => Poll::NotYet(format!("{count} processes of {name} run")),
-            Err(error) => Poll::NotYet::<_, FaultError>(error.to_string()),
-        })
+        wait_every(
+            timeouts::POLL_NODES,
+            name,
+            timeouts::EFFECT_SLOW,
+            async || match self.processes().await {
+                Ok(0) => Poll::Ready(()),
+                Ok(count) => Poll::NotYet(format!("{count} processes of {name} run")),
+                Err(error) => Poll::NotYet::<_, FaultError>(error.to_string()),
+            },
+        )
         .await
         .map_err(|error| FaultError::NoEffect {
             fault: self.fault.clone(),
@@ -104,25 +155,47 @@ impl Stopped {
     }
 
     async fn undo(&self) -> Result<Evidence, FaultError> {
-        try_join_all(self.shells.iter().map(|shell| deadman::heal(shell, &self.trace))).await?;
+        try_join_all(
+            self.shells
+                .iter()
+                .map(|shell| deadman::heal(shell, &self.trace)),
+        )
+        .await?;
         let began = std::time::Instant::now();
         let name = self.part.name();
-        wait_every(timeouts::POLL_NODES, name, timeouts::API_SERVER_BACK, async || match self.processes().await {
-            Ok(0) => Poll::NotYet("no process of it runs".to_owned()),
-            Ok(_) => Poll::Ready(()),
-            Err(error) => Poll::NotYet::<_, String>(error.to_string()),
-        })
+        wait_every(
+            timeouts::POLL_NODES,
+            name,
+            timeouts::API_SERVER_BACK,
+            async || match self.processes().await {
+                Ok(0) => Poll::NotYet("no process of it runs".to_owned()),
+                Ok(_) => Poll::Ready(()),
+                Err(error) => Poll::NotYet::<_, String>(error.to_string()),
+            },
+        )
         .await
-        .map_err(|error| FaultError::Heal { fault: self.fault.clone(), reason: error.to_string() })?;
+        .map_err(|error| FaultError::Heal {
+            fault: self.fault.clone(),
+            reason: error.to_string(),
+        })?;
         wait_api(&self.cluster, self.part).await?;
-        Ok(Evidence::new().with(format!("{name} back after"), format!("{:.1} s", began.elapsed().as_secs_f64())))
+        Ok(Evidence::new().with(
+            format!("{name} back after"),
+            format!("{:.1} s", began.elapsed().as_secs_f64()),
+        ))
     }
 
     async fn left(&self) -> Result<Option<String>, FaultError> {
         for shell in &self.shells {
-            let aside = shell.check("look for residue", &format!("ls {ASIDE} 2>/dev/null || :")).await?;
+            let aside = shell
+                .check("look for residue", &format!("ls {ASIDE} 2>/dev/null || :"))
+                .await?;
             if !aside.trim().is_empty() {
-                return Ok(Some(format!("{} in {ASIDE} of node {}", aside.trim(), shell.container())));
+                return Ok(Some(format!(
+                    "{} in {ASIDE} of node {}",
+                    aside.trim(),
+                    shell.container()
+                )));
             }
             if let Some(left) = deadman::residue(shell, &self.trace).await? {
                 return Ok(Some(left));
@@ -137,14 +210,20 @@ async fn wait_api(cluster: &Cluster, part: ControlPlanePart) -> Result<(), Fault
     if part != ControlPlanePart::ApiServer {
         return Ok(());
     }
-    let answered = wait_until("the API server answers", timeouts::API_SERVER_BACK, async || {
-        let call = tokio::time::timeout(timeouts::API_CALL_FAST, cluster.kube.apiserver_version()).await;
-        match call {
-            Ok(Ok(_)) => Poll::Ready(()),
-            Ok(Err(error)) => Poll::NotYet::<_, String>(error.to_string()),
-            Err(_) => Poll::NotYet("no answer in time".into()),
-        }
-    })
+    let answered = wait_until(
+        "the API server answers",
+        timeouts::API_SERVER_BACK,
+        async || {
+            let call =
+                tokio::time::timeout(timeouts::API_CALL_FAST, cluster.kube.apiserver_version())
+                    .await;
+            match call {
+                Ok(Ok(_)) => Poll::Ready(()),
+                Ok(Err(error)) => Poll::NotYet::<_, String>(error.to_string()),
+                Err(_) => Poll::NotYet("no answer in time".into()),
+            }
+        },
+    )
     .await;
     answered.map_err(|error| FaultError::api("reach the API server again", error))
 }

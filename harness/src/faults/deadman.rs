@@ -27,7 +27,11 @@ pub(crate) struct Deed<'a> {
 /// Puts the healing script into the node and starts its timer, then injects; what that prints is given back.
 /// A failed injection is healed at once.
 pub(crate) async fn run(shell: &NodeShell, deed: &Deed<'_>) -> Result<String, ShellError> {
-    let script = format!("{}{}", arm_script(deed.trace, deed.limit, deed.heal), deed.inject);
+    let script = format!(
+        "{}{}",
+        arm_script(deed.trace, deed.limit, deed.heal),
+        deed.inject
+    );
     match shell.check("inject a fault", &script).await {
         Ok(output) => Ok(output),
         Err(error) => {
@@ -42,12 +46,21 @@ pub(crate) async fn run(shell: &NodeShell, deed: &Deed<'_>) -> Result<String, Sh
 /// Runs the healing script now and takes the timer away. Also right when the timer was faster.
 pub(crate) async fn heal(shell: &NodeShell, trace: &str) -> Result<Healed, ShellError> {
     let output = shell.check("heal", &heal_script(trace)).await?;
-    Ok(if output.contains("by-timer") { Healed::ByTimer } else { Healed::Now })
+    Ok(if output.contains("by-timer") {
+        Healed::ByTimer
+    } else {
+        Healed::Now
+    })
 }
 
 /// What is left of the switch itself.
 pub(crate) async fn residue(shell: &NodeShell, trace: &str) -> Result<Option<String>, ShellError> {
-    let output = shell.check("look for residue", &format!("ls {DIR} 2>/dev/null | grep -F {trace} || :")).await?;
+    let output = shell
+        .check(
+            "look for residue",
+            &format!("ls {DIR} 2>/dev/null | grep -F {trace} || :"),
+        )
+        .await?;
     let left = output.split_whitespace().collect::<Vec<_>>().join(" ");
     Ok((!left.is_empty()).then(|| format!("{DIR}/{left} in node {}", shell.container())))
 }
@@ -99,8 +112,14 @@ mod tests {
 
     fn sh(script: &str, dir: &std::path::Path) -> (bool, String) {
         let script = script.replace(DIR, &dir.display().to_string());
-        let output = Command::new("sh").args(["-c", &script]).output().expect("a shell");
-        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+        let output = Command::new("sh")
+            .args(["-c", &script])
+            .output()
+            .expect("a shell");
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
     }
 
     #[test]
@@ -110,7 +129,10 @@ mod tests {
         let heal = format!("touch \"{}\"", mark.display());
         assert!(sh(&arm_script("t1", Duration::from_secs(1), &heal), dir.path()).0);
         assert!(!mark.exists());
-        let (_, out) = sh("sleep 1.6; ls -A DIR".replace("DIR", DIR).as_str(), dir.path());
+        let (_, out) = sh(
+            "sleep 1.6; ls -A DIR".replace("DIR", DIR).as_str(),
+            dir.path(),
+        );
         assert!(mark.exists());
         assert!(!out.contains("t1."), "{out}");
         assert_eq!(sh(&heal_script("t1"), dir.path()).1.trim(), "by-timer");
@@ -131,7 +153,13 @@ mod tests {
     fn all_that_is_left_is_healed() {
         let dir = tempfile::tempdir().expect("a scratch folder");
         for trace in ["a", "b"] {
-            assert!(sh(&arm_script(trace, Duration::from_secs(60), "true"), dir.path()).0);
+            assert!(
+                sh(
+                    &arm_script(trace, Duration::from_secs(60), "true"),
+                    dir.path()
+                )
+                .0
+            );
         }
         let (_, out) = sh(&heal_all_script(), dir.path());
         assert_eq!(out, "healed a\nhealed b\n");

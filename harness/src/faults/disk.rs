@@ -16,47 +16,91 @@ const FILLER: &str = ".etcd-harness-fill";
 const MAX_BYTES: u64 = 2 << 30;
 
 /// Fills the volumes of the members that are meant.
-pub(crate) async fn inject(context: &FaultContext, fault: &Fault, of: &Selector) -> Result<Injected, FaultError> {
+pub(crate) async fn inject(
+    context: &FaultContext,
+    fault: &Fault,
+    of: &Selector,
+) -> Result<Injected, FaultError> {
     let roster = roster(context).await?;
     let victims = of.select(&roster.members, context.seed)?;
     let mut disks = Vec::new();
     for victim in victims {
         let volume = data_volume(&context.cluster, &context.namespace, &victim).await?;
         let shell = context.cluster.shell(victim.node()?)?;
-        let about = shell.check("look at a volume", &about(&volume.path)).await?;
+        let about = shell
+            .check("look at a volume", &about(&volume.path))
+            .await?;
         let small = small_file_system(&about).map_err(|reason| FaultError::Unavailable {
             fault: fault.to_string(),
-            reason: format!("the volume of pod {} {reason}; deploy on small volumes", victim.pod),
+            reason: format!(
+                "the volume of pod {} {reason}; deploy on small volumes",
+                victim.pod
+            ),
         })?;
-        disks.push(Disk { pod: victim.pod, path: volume.path, shell, trace: context.trace(), bytes: small });
+        disks.push(Disk {
+            pod: victim.pod,
+            path: volume.path,
+            shell,
+            trace: context.trace(),
+            bytes: small,
+        });
     }
     try_join_all(disks.iter().map(async |disk| {
         let heal = format!("rm -f '{}/{FILLER}'; sync -f '{}'", disk.path, disk.path);
         let inject = fill(&disk.path);
-        let deed = Deed { trace: &disk.trace, limit: context.dead_man, heal: &heal, inject: &inject };
+        let deed = Deed {
+            trace: &disk.trace,
+            limit: context.dead_man,
+            heal: &heal,
+            inject: &inject,
+        };
         deadman::run(&disk.shell, &deed).await
     }))
     .await?;
-    let targets = disks.iter().map(|disk| format!("volume of pod/{} ({} MiB)", disk.pod, disk.bytes >> 20)).collect();
+    let targets = disks
+        .iter()
+        .map(|disk| format!("volume of pod/{} ({} MiB)", disk.pod, disk.bytes >> 20))
+        .collect();
     let evidence = Evidence::new().with("roles from", roster.roles_from);
-    Ok(Injected { targets, evidence, running: Box::new(Full { fault: fault.to_string(), disks }) })
+    Ok(Injected {
+        targets,
+        evidence,
+        running: Box::new(Full {
+            fault: fault.to_string(),
+            disks,
+        }),
+    })
 }
 
 fn about(path: &str) -> String {
-    format!("findmnt -nb -o TARGET,SOURCE,SIZE -T '{path}'; findmnt -nb -o TARGET,SOURCE,SIZE -T /var")
+    format!(
+        "findmnt -nb -o TARGET,SOURCE,SIZE -T '{path}'; findmnt -nb -o TARGET,SOURCE,SIZE -T /var"
+    )
 }
 
 /// Bytes of the file system, when it is one of its own and small; else why it is not.
 fn small_file_system(about: &str) -> Result<u64, String> {
-    let mut lines = about.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let (own, var) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
-    let [_, source, size] = own[..] else { return Err("cannot be found among the mounts".into()) };
+    let mut lines = about
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let (own, var) = (
+        lines.next().unwrap_or_default(),
+        lines.next().unwrap_or_default(),
+    );
+    let [_, source, size] = own[..] else {
+        return Err("cannot be found among the mounts".into());
+    };
     let size: u64 = size.parse().map_err(|_| format!("has no size ({size})"))?;
     if var.get(1) == Some(&source) || !source.starts_with("/dev/") {
-        return Err(format!("is not a file system of its own but part of {source}"));
+        return Err(format!(
+            "is not a file system of its own but part of {source}"
+        ));
     }
     if size > MAX_BYTES {
-        return Err(format!("is a file system of {} MiB, too large to fill", size >> 20));
+        return Err(format!(
+            "is a file system of {} MiB, too large to fill",
+            size >> 20
+        ));
     }
     Ok(size)
 }
@@ -94,10 +138,20 @@ impl Full {
             let output = disk.shell.check("look for a full disk", &probe).await?;
             let words = output.split_whitespace().collect::<Vec<_>>().join(" ");
             if !output.contains("No space left") {
-                let seen = format!("a write to the volume of pod {} still succeeds ({words} bytes left)", disk.pod);
-                return Err(FaultError::NoEffect { fault: self.fault.clone(), waited_s: 0.0, seen });
+                let seen = format!(
+                    "a write to the volume of pod {} still succeeds ({words} bytes left)",
+                    disk.pod
+                );
+                return Err(FaultError::NoEffect {
+                    fault: self.fault.clone(),
+                    waited_s: 0.0,
+                    seen,
+                });
             }
-            evidence.add(format!("pod/{}", disk.pod), format!("bytes left and a write's answer: {words}"));
+            evidence.add(
+                format!("pod/{}", disk.pod),
+                format!("bytes left and a write's answer: {words}"),
+            );
         }
         Ok(evidence)
     }
@@ -106,10 +160,16 @@ impl Full {
         let mut evidence = Evidence::new();
         for disk in &self.disks {
             if deadman::heal(&disk.shell, &disk.trace).await? == Healed::ByTimer {
-                evidence.add(format!("pod/{} healed early", disk.pod), "by the dead man's switch");
+                evidence.add(
+                    format!("pod/{} healed early", disk.pod),
+                    "by the dead man's switch",
+                );
             }
             let free = format!("df -B1 --output=avail '{}' | tail -n1", disk.path);
-            evidence.add(format!("pod/{} bytes free", disk.pod), disk.shell.check("read free space", &free).await?.trim());
+            evidence.add(
+                format!("pod/{} bytes free", disk.pod),
+                disk.shell.check("read free space", &free).await?.trim(),
+            );
         }
         Ok(evidence)
     }
@@ -119,7 +179,11 @@ impl Full {
             let look = format!("ls -d '{}/{FILLER}' 2>/dev/null || :", disk.path);
             let found = disk.shell.check("look for residue", &look).await?;
             if !found.trim().is_empty() {
-                return Ok(Some(format!("{} in node {}", found.trim(), disk.shell.container())));
+                return Ok(Some(format!(
+                    "{} in node {}",
+                    found.trim(),
+                    disk.shell.container()
+                )));
             }
             if let Some(left) = deadman::residue(&disk.shell, &disk.trace).await? {
                 return Ok(Some(left));
@@ -150,7 +214,10 @@ mod tests {
     #[test]
     fn only_a_small_file_system_of_its_own_is_filled() {
         let var = "/var /dev/vda[/docker/volumes/x] 270582939648\n";
-        assert_eq!(small_file_system(&format!("/var/x /dev/loop0 62914560\n{var}")), Ok(62_914_560));
+        assert_eq!(
+            small_file_system(&format!("/var/x /dev/loop0 62914560\n{var}")),
+            Ok(62_914_560)
+        );
         assert!(small_file_system(&format!("{var}{var}")).is_err());
         assert!(small_file_system(&format!("/x /dev/sdb 999999999999\n{var}")).is_err());
         assert!(small_file_system("").is_err());

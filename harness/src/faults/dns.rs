@@ -19,7 +19,10 @@ pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Inje
     let mut victims = Vec::new();
     for pod in listed.items {
         let member = Member::of(&pod);
-        let container = pod.spec.and_then(|spec| spec.containers.into_iter().next()).map(|c| c.name);
+        let container = pod
+            .spec
+            .and_then(|spec| spec.containers.into_iter().next())
+            .map(|c| c.name);
         victims.push(Victim {
             node: member.node()?.to_owned(),
             pod: member.pod,
@@ -28,7 +31,10 @@ pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Inje
         });
     }
     if victims.is_empty() {
-        return Err(FaultError::find("the cluster's DNS servers", format!("no pod in kube-system has the label {DNS_LABEL}")));
+        return Err(FaultError::find(
+            "the cluster's DNS servers",
+            format!("no pod in kube-system has the label {DNS_LABEL}"),
+        ));
     }
     harm_all(context, fault, victims, Harm::Freeze).await
 }

@@ -58,7 +58,9 @@ pub enum FaultError {
         reason: String,
     },
     /// It could not be taken back.
-    #[error("failed to heal {fault}: {reason}; `harness doctor --residue` shows what is left, `--fix` removes it")]
+    #[error(
+        "failed to heal {fault}: {reason}; `harness doctor --residue` shows what is left, `--fix` removes it"
+    )]
     Heal {
         /// The fault.
         fault: String,
@@ -69,17 +71,38 @@ pub enum FaultError {
 
 impl FaultError {
     /// An API call that failed.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers are done with what they hand over"
+    )]
     pub(crate) fn api(action: impl Into<String>, message: impl ToString) -> Self {
-        FaultError::CallApi { action: action.into(), message: message.to_string() }
+        FaultError::CallApi {
+            action: action.into(),
+            message: message.to_string(),
+        }
     }
 
     /// A Docker call that failed.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers are done with what they hand over"
+    )]
     pub(crate) fn docker(action: impl Into<String>, message: impl ToString) -> Self {
-        FaultError::CallDocker { action: action.into(), message: message.to_string() }
+        FaultError::CallDocker {
+            action: action.into(),
+            message: message.to_string(),
+        }
     }
 
     /// Something that is not there.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers are done with what they hand over"
+    )]
     pub(crate) fn find(what: impl Into<String>, reason: impl ToString) -> Self {
-        FaultError::Find { what: what.into(), reason: reason.to_string() }
+        FaultError::Find {
+            what: what.into(),
+            reason: reason.to_string(),
+        }
     }
 }

@@ -1,7 +1,5 @@
 //! The faults as data: what a plan holds, what a person types, what a report shows. No behaviour but words.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::faults::Selector;
@@ -294,122 +292,16 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Fault::KillProcess { container, of } => write!(f, "kill {} of {of}", container.name()),
-            Fault::KeepKilling { container, of } => {
-                write!(f, "keep {} of {of} dead", container.name())
-            }
-            Fault::FreezeProcess { container, of } => {
-                write!(f, "freeze {} of {of}", container.name())
-            }
-            Fault::DeletePod { of, how: Deletion::Graceful } => write!(f, "delete the pod of {of}"),
-            Fault::DeletePod { of, how: Deletion::Forced } => {
-                write!(f, "delete the pod of {of} by force")
-            }
-            Fault::DeletePod { of, how: Deletion::Evicted } => write!(f, "evict the pod of {of}"),
-            Fault::Isolate { of, traffic, direction } => {
-                write!(f, "cut {of} off from {}{direction}", traffic.others())
-            }
-            Fault::Split { side, direction } => {
-                write!(f, "cut {side} off from the other members{direction}")
-            }
-            Fault::Bridge { through } => write!(f, "leave {through} the only bridge between two halves"),
-            Fault::LosePackets { of, traffic, percent } => {
-                write!(f, "lose {percent} % of the packets between {of} and {}", traffic.others())
-            }
-            Fault::PauseNode { of } => write!(f, "pause {of}"),
-            Fault::RestartNode { of } => write!(f, "restart {of}"),
-            Fault::KillNode { of, for_good: false } => write!(f, "switch off {of}"),
-            Fault::KillNode { of, for_good: true } => write!(f, "switch off {of} for good"),
-            Fault::StopKubelet { of } => write!(f, "stop the kubelet of {of}"),
-            Fault::Operator { how, replicas } => write!(f, "{how} {replicas}"),
-            Fault::ControlPlane { part, how: Absence::Stopped } => write!(f, "stop {}", part.name()),
-            Fault::ControlPlane { part, how: Absence::Frozen } => write!(f, "freeze {}", part.name()),
-            Fault::DropDns { of } => write!(f, "drop the name lookups of {of}"),
-            Fault::FreezeDns => write!(f, "freeze the cluster's DNS servers"),
-            Fault::LoseData { of, how: DataLoss::Wiped } => write!(f, "wipe the data of {of}"),
-            Fault::LoseData { of, how: DataLoss::ClaimDeleted } => {
-                write!(f, "delete the volume claim and the pod of {of}")
-            }
-            Fault::FillDisk { of } => write!(f, "fill the disk of {of}"),
-        }
-    }
-}
-
-impl Traffic {
-    const fn others(self) -> &'static str {
-        match self {
-            Traffic::All => "everybody",
-            Traffic::Peer => "its peers",
-            Traffic::Client => "its clients",
-            Traffic::Agent => "those who ask its agent",
-        }
-    }
-}
-
-impl fmt::Display for Direction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Direction::Both => "",
-            Direction::Outgoing => " (what it sends)",
-            Direction::Incoming => " (what is sent to it)",
-        })
-    }
-}
-
-impl fmt::Display for NodeSelector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            NodeSelector::Of(selector) => write!(f, "the node of {selector}"),
-            NodeSelector::Named(name) => write!(f, "node {name}"),
-            NodeSelector::ControlPlane => write!(f, "the control plane's node"),
-            NodeSelector::All => write!(f, "every node"),
-        }
-    }
-}
-
-impl fmt::Display for OperatorFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            OperatorFault::Killed => "kill",
-            OperatorFault::Paused => "freeze",
-            OperatorFault::CutOff => "cut off from the API server",
-        })
-    }
-}
-
-impl fmt::Display for Replicas {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Replicas::All => "every replica of the operator",
-            Replicas::LeaseHolder => "the operator's active replica",
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_reads_as_a_sentence() {
-        let killed = Fault::KillProcess { container: Container::Etcd, of: Selector::Leader };
-        assert_eq!(killed.to_string(), "kill etcd of the leader");
-        let cut = Fault::Isolate {
-            of: Selector::Leader,
-            traffic: Traffic::Peer,
-            direction: Direction::Outgoing,
-        };
-        assert_eq!(cut.to_string(), "cut the leader off from its peers (what it sends)");
-        let node = Fault::PauseNode { of: NodeSelector::Of(Selector::Ordinal(2)) };
-        assert_eq!(node.to_string(), "pause the node of member 2");
-    }
-
-    #[test]
     fn its_name_is_the_tag_of_its_json() {
-        let fault = Fault::LoseData { of: Selector::AnyFollower, how: DataLoss::ClaimDeleted };
+        let fault = Fault::LoseData {
+            of: Selector::AnyFollower,
+            how: DataLoss::ClaimDeleted,
+        };
         let json = serde_json::to_value(&fault).expect("serialize");
         assert_eq!(json["fault"], fault.name());
         assert_eq!(serde_json::from_value::<Fault>(json).expect("parse"), fault);

@@ -15,13 +15,20 @@ pub(crate) fn install(trace: &str, rules: &RuleSet, addresses: &Addresses) -> St
         .iter()
         .map(|hook| format!("iptables -w -I {} 1 -j {chain}\n", hook.to_uppercase()))
         .collect();
-    format!("set -e\niptables -w -N {chain}\n{}{}", fill(&chain, rules, addresses), hooks.concat())
+    format!(
+        "set -e\niptables -w -N {chain}\n{}{}",
+        fill(&chain, rules, addresses),
+        hooks.concat()
+    )
 }
 
 /// Points the rules at other addresses. The chain's counters start anew.
 pub(crate) fn update(trace: &str, rules: &RuleSet, addresses: &Addresses) -> String {
     let chain = format!("{CHAIN_PREFIX}{trace}");
-    format!("set -e\niptables -w -F {chain}\n{}", fill(&chain, rules, addresses))
+    format!(
+        "set -e\niptables -w -F {chain}\n{}",
+        fill(&chain, rules, addresses)
+    )
 }
 
 /// Removes the chain; right also when it is gone.
@@ -46,16 +53,31 @@ pub(crate) fn parse_count(text: &str) -> Option<Count> {
         .filter(|line| line.contains("DROP"))
         .filter_map(|line| line.split_whitespace().next()?.parse::<u64>().ok())
         .sum();
-    Some(Count { seen: dropped, dropped })
+    Some(Count {
+        seen: dropped,
+        dropped,
+    })
 }
 
 fn fill(chain: &str, rules: &RuleSet, addresses: &Addresses) -> String {
     let mut text = String::new();
     for (address, port) in &rules.rules {
         let ends: Vec<String> = match address {
-            Address::From => addresses.single.iter().map(|ip| format!("-s {ip}")).collect(),
-            Address::To => addresses.single.iter().map(|ip| format!("-d {ip}")).collect(),
-            Address::Pair => addresses.pairs.iter().map(|(a, b)| format!("-s {a} -d {b}")).collect(),
+            Address::From => addresses
+                .single
+                .iter()
+                .map(|ip| format!("-s {ip}"))
+                .collect(),
+            Address::To => addresses
+                .single
+                .iter()
+                .map(|ip| format!("-d {ip}"))
+                .collect(),
+            Address::Pair => addresses
+                .pairs
+                .iter()
+                .map(|(a, b)| format!("-s {a} -d {b}"))
+                .collect(),
         };
         let port = match port {
             Port::Any => String::new(),
@@ -81,7 +103,10 @@ mod tests {
 
     fn some_rules() -> RuleSet {
         RuleSet {
-            rules: vec![(Address::To, Port::To("tcp", 2379)), (Address::Pair, Port::Any)],
+            rules: vec![
+                (Address::To, Port::To("tcp", 2379)),
+                (Address::Pair, Port::Any),
+            ],
             loss_percent: Some(5),
             local: true,
         }
@@ -89,7 +114,10 @@ mod tests {
 
     #[test]
     fn every_rule_carries_our_name() {
-        let addresses = Addresses { single: [ip(2)].into(), pairs: [(ip(2), ip(3))].into() };
+        let addresses = Addresses {
+            single: [ip(2)].into(),
+            pairs: [(ip(2), ip(3))].into(),
+        };
         let text = install("f1", &some_rules(), &addresses);
         assert!(text.contains(
             "-A ETCDH-f1 -d 10.244.1.2 -p tcp --dport 2379 -m statistic --mode random --probability 0.05 -m comment --comment etcd-harness -j DROP"
@@ -103,7 +131,16 @@ mod tests {
     #[test]
     fn counters_are_summed() {
         let text = "Chain ETCDH-f1 (1 references)\n    pkts      bytes target     prot\n      12      720 DROP  tcp\n       3      180 DROP  all\n";
-        assert_eq!(parse_count(text), Some(Count { seen: 15, dropped: 15 }));
-        assert_eq!(parse_count("iptables: No chain/target/match by that name."), None);
+        assert_eq!(
+            parse_count(text),
+            Some(Count {
+                seen: 15,
+                dropped: 15
+            })
+        );
+        assert_eq!(
+            parse_count("iptables: No chain/target/match by that name."),
+            None
+        );
     }
 }

@@ -37,7 +37,10 @@ impl Member {
         let name = pod.name_any();
         let status = pod.status.clone().unwrap_or_default();
         Self {
-            ordinal: name.rsplit('-').next().and_then(|digits| digits.parse().ok()),
+            ordinal: name
+                .rsplit('-')
+                .next()
+                .and_then(|digits| digits.parse().ok()),
             uid: pod.uid().unwrap_or_default(),
             ip: status.pod_ip.filter(|ip| !ip.is_empty()),
             node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
@@ -51,7 +54,12 @@ impl Member {
     /// # Errors
     /// When it is not scheduled.
     pub fn node(&self) -> Result<&str, FaultError> {
-        self.node.as_deref().ok_or_else(|| FaultError::find(format!("the node of pod {}", self.pod), "it is not scheduled"))
+        self.node.as_deref().ok_or_else(|| {
+            FaultError::find(
+                format!("the node of pod {}", self.pod),
+                "it is not scheduled",
+            )
+        })
     }
 
     /// Its address.
@@ -59,14 +67,23 @@ impl Member {
     /// # Errors
     /// When it has none.
     pub fn ip(&self) -> Result<&str, FaultError> {
-        self.ip.as_deref().ok_or_else(|| FaultError::find(format!("the address of pod {}", self.pod), "it has none yet"))
+        self.ip.as_deref().ok_or_else(|| {
+            FaultError::find(
+                format!("the address of pod {}", self.pod),
+                "it has none yet",
+            )
+        })
     }
 }
 
 /// The labels that all pods of a component have.
 #[must_use]
 pub(crate) fn pod_labels(cluster: &str, component: &str) -> String {
-    format!("{}={cluster},{}={component}", labels::INSTANCE, labels::COMPONENT_NAME)
+    format!(
+        "{}={cluster},{}={component}",
+        labels::INSTANCE,
+        labels::COMPONENT_NAME
+    )
 }
 
 /// The members and where the knowledge of them comes from.
@@ -93,14 +110,27 @@ pub(crate) async fn roster(context: &FaultContext) -> Result<Roster, FaultError>
         },
     };
     let views = ask_agents(context, &members).await;
-    let roles_from = if apply_views(&mut members, &views) { "agents" } else { "labels" };
-    Ok(Roster { members, pods_from, roles_from })
+    let roles_from = if apply_views(&mut members, &views) {
+        "agents"
+    } else {
+        "labels"
+    };
+    Ok(Roster {
+        members,
+        pods_from,
+        roles_from,
+    })
 }
 
 async fn list(context: &FaultContext) -> Result<Vec<Member>, FaultError> {
     let api: Api<Pod> = Api::namespaced(context.cluster.kube.clone(), &context.namespace);
     let params = ListParams::default().labels(&pod_labels(&context.etcd, &context.component));
-    let action = || format!("list the pods of etcd cluster {}/{}", context.namespace, context.etcd);
+    let action = || {
+        format!(
+            "list the pods of etcd cluster {}/{}",
+            context.namespace, context.etcd
+        )
+    };
     let listed = tokio::time::timeout(timeouts::API_CALL_FAST, api.list(&params))
         .await
         .map_err(|_| FaultError::api(action(), "no answer in time"))?
@@ -120,9 +150,15 @@ struct View {
 
 /// Asks all agents at once from inside a node: no API server in the way, and a silent agent costs half a second.
 async fn ask_agents(context: &FaultContext, members: &[Member]) -> BTreeMap<String, View> {
-    let asked: Vec<(&str, &str)> =
-        members.iter().filter_map(|m| Some((m.pod.as_str(), m.ip.as_deref()?))).collect();
-    let node = members.iter().filter_map(|m| m.node.as_deref()).chain(context.cluster.workers()).next();
+    let asked: Vec<(&str, &str)> = members
+        .iter()
+        .filter_map(|m| Some((m.pod.as_str(), m.ip.as_deref()?)))
+        .collect();
+    let node = members
+        .iter()
+        .filter_map(|m| m.node.as_deref())
+        .chain(context.cluster.workers())
+        .next();
     let Some(shell) = node.and_then(|node| context.cluster.shell(node).ok()) else {
         return BTreeMap::new();
     };
@@ -168,14 +204,22 @@ fn parse_views(text: &str) -> BTreeMap<String, View> {
 
 /// Sets the roles that the agents tell: the leader is whom the highest term names. False when none tells.
 fn apply_views(members: &mut [Member], views: &BTreeMap<String, View>) -> bool {
-    let newest = views.values().filter(|view| view.leader.is_some()).max_by_key(|view| view.term);
-    let Some(leader) = newest.and_then(|view| view.leader.clone()) else { return false };
+    let newest = views
+        .values()
+        .filter(|view| view.leader.is_some())
+        .max_by_key(|view| view.term);
+    let Some(leader) = newest.and_then(|view| view.leader.clone()) else {
+        return false;
+    };
     for member in members {
+        let learner = match views.get(&member.pod) {
+            Some(view) => view.learner,
+            // Its agent is silent: a learner by its label is one still.
+            None => member.role.as_deref() == Some("learner"),
+        };
         let role = if member.pod == leader {
             "leader"
-        } else if views.get(&member.pod).is_some_and(|view| view.learner) {
-            "learner"
-        } else if member.role.as_deref() == Some("learner") && !views.contains_key(&member.pod) {
+        } else if learner {
             "learner"
         } else {
             "follower"
@@ -198,13 +242,24 @@ pub(crate) mod tests {
                 uid: format!("uid-{ordinal}"),
                 ip: Some(format!("10.244.{ordinal}.5")),
                 node: Some(format!("worker-{ordinal}")),
-                role: Some(if ordinal == leader { "leader" } else { "follower" }.to_owned()),
+                role: Some(
+                    if ordinal == leader {
+                        "leader"
+                    } else {
+                        "follower"
+                    }
+                    .to_owned(),
+                ),
             })
             .collect()
     }
 
     fn answer(pod: &str, term: u64, leader: &str, state: &str) -> String {
-        let leader = if leader.is_empty() { "null".into() } else { format!("{leader:?}") };
+        let leader = if leader.is_empty() {
+            "null".into()
+        } else {
+            format!("{leader:?}")
+        };
         format!(
             r#"{pod}	{{"instance":"{pod}","etcd":{{"state":"{state}"}},"status":{{"term":{term},"leader":{leader},"isLearner":false}}}}"#
         )
@@ -213,16 +268,28 @@ pub(crate) mod tests {
     #[test]
     fn the_highest_term_names_the_leader_whatever_labels_and_the_old_leader_say() {
         let mut all = members(3, 0);
-        let text = [answer("m-0", 4, "m-0", "running"), answer("m-1", 5, "m-2", "running")].join("\n");
+        let text = [
+            answer("m-0", 4, "m-0", "running"),
+            answer("m-1", 5, "m-2", "running"),
+        ]
+        .join("\n");
         assert!(apply_views(&mut all, &parse_views(&text)));
-        let roles: Vec<&str> = all.iter().map(|member| member.role.as_deref().expect("a role")).collect();
+        let roles: Vec<&str> = all
+            .iter()
+            .map(|member| member.role.as_deref().expect("a role"))
+            .collect();
         assert_eq!(roles, ["follower", "follower", "leader"]);
     }
 
     #[test]
     fn without_an_agent_that_knows_a_leader_labels_stand() {
         let mut all = members(3, 0);
-        let text = [answer("m-0", 4, "", "running"), answer("m-1", 9, "m-1", "unreachable"), "garbage".into()].join("\n");
+        let text = [
+            answer("m-0", 4, "", "running"),
+            answer("m-1", 9, "m-1", "unreachable"),
+            "garbage".into(),
+        ]
+        .join("\n");
         assert!(!apply_views(&mut all, &parse_views(&text)));
         assert_eq!(all[0].role.as_deref(), Some("leader"));
     }

@@ -17,6 +17,7 @@ mod active;
 mod availability;
 mod context;
 mod control_plane;
+mod cutoff;
 mod deadman;
 mod disk;
 mod dns;
@@ -39,6 +40,7 @@ mod selector;
 pub mod small_volume;
 mod storage;
 pub(crate) mod thaw;
+mod words;
 
 pub use active::{Active, inject};
 pub use availability::{Availability, Capabilities, Need, availability};

@@ -5,20 +5,19 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::future::{BoxFuture, try_join_all};
+use futures::future::try_join_all;
 
-use super::active::{Injected, Running};
-use super::deadman::{self, Deed, Healed};
+use super::active::Injected;
+use super::cutoff::Cutoff;
+use super::deadman::{self, Deed};
 use super::members::{pod_labels, roster};
 use super::plan::{self, Cut, Parties, Plan};
+use super::processes::{self, Which};
 use super::repoint::{Repoint, Subject};
 use super::rules::{Address, Addresses, Count, Port, RuleSet};
-use super::processes::{self, Which};
 use super::{iptables, rules};
 use crate::cluster::{Cluster, NodeShell};
 use crate::faults::{Container, Direction, Evidence, Fault, FaultContext, FaultError, Member};
-use crate::timeouts;
-use crate::wait::{Poll, WaitError, wait_every};
 
 /// Which program holds the rules in a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,18 +32,18 @@ pub(crate) enum Program {
 pub(crate) struct Rules {
     pub(crate) fault: String,
     cluster: Cluster,
-    trace: String,
+    pub(crate) trace: String,
     program: Program,
     set: RuleSet,
     parties: Parties,
     direction: Direction,
     deadline: Instant,
-    installed: tokio::sync::Mutex<Installed>,
+    pub(crate) installed: tokio::sync::Mutex<Installed>,
 }
 
 #[derive(Default)]
-struct Installed {
-    nodes: BTreeMap<String, NodeShell>,
+pub(crate) struct Installed {
+    pub(crate) nodes: BTreeMap<String, NodeShell>,
     addresses: Addresses,
     pods: Vec<Member>,
 }
@@ -64,15 +63,26 @@ pub(crate) async fn inject(
     let chosen = selector.select(&roster.members, context.seed)?;
     let parties = plan::parties(&plan.cut, &chosen, &roster.members);
     if !matches!(plan.cut, Cut::Members(_)) && (parties.near.is_empty() || parties.far.is_empty()) {
-        let reason = format!("with {} members there are no two sides", roster.members.len());
-        return Err(FaultError::Unavailable { fault: fault.to_string(), reason });
+        let reason = format!(
+            "with {} members there are no two sides",
+            roster.members.len()
+        );
+        return Err(FaultError::Unavailable {
+            fault: fault.to_string(),
+            reason,
+        });
     }
     let subject = Subject {
         namespace: context.namespace.clone(),
         labels: pod_labels(&context.etcd, &context.component),
     };
     let targets = words(&parties);
-    let cutting = Cutting { set: plan.rules, parties, direction: plan.direction, subject };
+    let cutting = Cutting {
+        set: plan.rules,
+        parties,
+        direction: plan.direction,
+        subject,
+    };
     let mut injected = cut(context, fault, cutting, &roster.members).await?;
     injected.targets = targets;
     injected.evidence.add("pods from", roster.pods_from);
@@ -85,7 +95,11 @@ fn words(parties: &Parties) -> Vec<String> {
     if parties.far.is_empty() {
         return near.collect();
     }
-    vec![format!("{} from {}", parties.near.join("+"), parties.far.join("+"))]
+    vec![format!(
+        "{} from {}",
+        parties.near.join("+"),
+        parties.far.join("+")
+    )]
 }
 
 /// Everything that decides which packets are dropped.
@@ -107,7 +121,11 @@ pub(crate) async fn cut(
     cutting: Cutting,
     pods: &[Member],
 ) -> Result<Injected, FaultError> {
-    let program = if context.capabilities.nft { Program::Nft } else { Program::Iptables };
+    let program = if context.capabilities.nft {
+        Program::Nft
+    } else {
+        Program::Iptables
+    };
     let rules = Arc::new(Rules {
         fault: fault.to_string(),
         cluster: context.cluster.clone(),
@@ -122,11 +140,20 @@ pub(crate) async fn cut(
     rules.point(pods).await?;
     let nodes: Vec<String> = rules.installed.lock().await.nodes.keys().cloned().collect();
     if nodes.is_empty() {
-        return Err(FaultError::find(format!("a node to {fault} in"), "none of the pods is scheduled"));
+        return Err(FaultError::find(
+            format!("a node to {fault} in"),
+            "none of the pods is scheduled",
+        ));
     }
     let follow = Repoint::start(rules.clone(), cutting.subject, context.cluster.kube.clone());
-    let evidence = Evidence::new().with("rules in", nodes.join(" ")).with("program", format!("{program:?}"));
-    Ok(Injected { targets: Vec::new(), evidence, running: Box::new(Cutoff { rules, follow }) })
+    let evidence = Evidence::new()
+        .with("rules in", nodes.join(" "))
+        .with("program", format!("{program:?}"));
+    Ok(Injected {
+        targets: Vec::new(),
+        evidence,
+        running: Box::new(Cutoff::new(rules, follow)),
+    })
 }
 
 impl Rules {
@@ -137,7 +164,9 @@ impl Rules {
             .filter_map(|pod| Some((pod.pod.clone(), pod.ip.as_deref()?.parse().ok()?)))
             .collect();
         let new = plan::addresses(&self.parties, self.direction, &ips);
-        let near = pods.iter().filter(|pod| self.parties.near.contains(&pod.pod));
+        let near = pods
+            .iter()
+            .filter(|pod| self.parties.near.contains(&pod.pod));
         let mut installed = self.installed.lock().await;
         let mut fresh = BTreeMap::new();
         for node in near.filter_map(|pod| pod.node.as_deref()) {
@@ -150,7 +179,13 @@ impl Rules {
         }
         let old = installed.addresses.clone();
         if old != new {
-            try_join_all(installed.nodes.values().map(|shell| self.update(shell, &old, &new))).await?;
+            try_join_all(
+                installed
+                    .nodes
+                    .values()
+                    .map(|shell| self.update(shell, &old, &new)),
+            )
+            .await?;
         }
         try_join_all(fresh.values().map(|shell| self.install(shell, &new))).await?;
         installed.nodes.extend(fresh);
@@ -165,163 +200,115 @@ impl Rules {
 
     async fn install(&self, shell: &NodeShell, addresses: &Addresses) -> Result<(), FaultError> {
         let (heal, inject) = match self.program {
-            Program::Nft => {
-                (rules::remove(&self.trace), rules::install(&self.trace, &self.set, addresses, self.left()))
-            }
-            Program::Iptables => {
-                (iptables::remove(&self.trace), iptables::install(&self.trace, &self.set, addresses))
-            }
+            Program::Nft => (
+                rules::remove(&self.trace),
+                rules::install(&self.trace, &self.set, addresses, self.left()),
+            ),
+            Program::Iptables => (
+                iptables::remove(&self.trace),
+                iptables::install(&self.trace, &self.set, addresses),
+            ),
         };
-        let deed = Deed { trace: &self.trace, limit: self.left(), heal: &heal, inject: &inject };
+        let deed = Deed {
+            trace: &self.trace,
+            limit: self.left(),
+            heal: &heal,
+            inject: &inject,
+        };
         deadman::run(shell, &deed).await?;
         Ok(())
     }
 
-    async fn update(&self, shell: &NodeShell, old: &Addresses, new: &Addresses) -> Result<(), FaultError> {
+    async fn update(
+        &self,
+        shell: &NodeShell,
+        old: &Addresses,
+        new: &Addresses,
+    ) -> Result<(), FaultError> {
         let script = match self.program {
             Program::Nft => rules::update(&self.trace, old, new, self.left()),
             Program::Iptables => iptables::update(&self.trace, &self.set, new),
         };
-        shell.check("point packet rules at new addresses", &script).await?;
+        shell
+            .check("point packet rules at new addresses", &script)
+            .await?;
         Ok(())
     }
 
-    async fn count(&self, shell: &NodeShell) -> Result<Option<Count>, FaultError> {
+    pub(crate) async fn count(&self, shell: &NodeShell) -> Result<Option<Count>, FaultError> {
         Ok(match self.program {
-            Program::Nft => rules::parse_count(&shell.run(&rules::count(&self.trace)).await?.stdout),
-            Program::Iptables => iptables::parse_count(&shell.run(&iptables::count(&self.trace)).await?.stdout),
+            Program::Nft => {
+                rules::parse_count(&shell.run(&rules::count(&self.trace)).await?.stdout)
+            }
+            Program::Iptables => {
+                iptables::parse_count(&shell.run(&iptables::count(&self.trace)).await?.stdout)
+            }
         })
     }
 
-    async fn counts(&self) -> Result<BTreeMap<String, Option<Count>>, FaultError> {
+    pub(crate) async fn counts(&self) -> Result<BTreeMap<String, Option<Count>>, FaultError> {
         let nodes = self.installed.lock().await.nodes.clone();
-        let counts = nodes.iter().map(async |(node, shell)| Ok::<_, FaultError>((node.clone(), self.count(shell).await?)));
+        let counts = nodes.iter().map(async |(node, shell)| {
+            Ok::<_, FaultError>((node.clone(), self.count(shell).await?))
+        });
         Ok(try_join_all(counts).await?.into_iter().collect())
     }
 
     /// Sends a few packets that the rules must meet, for a fault may come at a quiet moment.
-    async fn nudge(&self) {
+    pub(crate) async fn nudge(&self) {
         let installed = self.installed.lock().await;
-        let targets: Vec<String> = installed.addresses.single.iter().map(ToString::to_string).collect();
+        let targets: Vec<String> = installed
+            .addresses
+            .single
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         let (nodes, pods) = (installed.nodes.clone(), installed.pods.clone());
         drop(installed);
-        if self.set.rules.iter().any(|(_, port)| matches!(port, Port::To("udp", _))) {
-            for pod in pods.iter().filter(|pod| self.parties.near.contains(&pod.pod)) {
+        if self
+            .set
+            .rules
+            .iter()
+            .any(|(_, port)| matches!(port, Port::To("udp", _)))
+        {
+            for pod in pods
+                .iter()
+                .filter(|pod| self.parties.near.contains(&pod.pod))
+            {
                 if let Some(shell) = pod.node.as_ref().and_then(|node| nodes.get(node)) {
-                    let which = Which { uid: &pod.uid, container: Container::Etcd.name() };
+                    let which = Which {
+                        uid: &pod.uid,
+                        container: Container::Etcd.name(),
+                    };
                     let _ = shell.run(&processes::ask_dns(which)).await;
                 }
             }
             return;
         }
-        let outside = self.cluster.nodes.iter().find(|node| !nodes.contains_key(&node.name));
-        let ports = self.set.rules.iter().map(|(address, port)| match (address, port) {
-            (Address::To, Port::To("tcp", port)) | (Address::From, Port::From("tcp", port)) => *port,
-            _ => 2379,
-        });
+        let outside = self
+            .cluster
+            .nodes
+            .iter()
+            .find(|node| !nodes.contains_key(&node.name));
+        let ports =
+            self.set
+                .rules
+                .iter()
+                .map(|(address, port)| match (address, port) {
+                    (Address::To, Port::To("tcp", port))
+                    | (Address::From, Port::From("tcp", port)) => *port,
+                    _ => 2379,
+                });
         let calls: Vec<String> = ports
-            .flat_map(|port| targets.iter().map(move |ip| format!("curl -s -m 0.4 -o /dev/null http://{ip}:{port}/health &")))
+            .flat_map(|port| {
+                targets.iter().map(move |ip| {
+                    format!("curl -s -m 0.4 -o /dev/null http://{ip}:{port}/health &")
+                })
+            })
             .collect();
         if let Some(Ok(shell)) = outside.map(|node| self.cluster.shell(&node.name)) {
             // Their failure is the point.
             let _ = shell.run(&format!("{} wait", calls.join(" "))).await;
         }
-    }
-}
-
-/// Packet rules that are in place.
-struct Cutoff {
-    rules: Arc<Rules>,
-    follow: Repoint,
-}
-
-/// How long the traffic that is there anyway gets to meet the rules before packets are sent on purpose.
-const QUIET: Duration = Duration::from_millis(1500);
-
-impl Cutoff {
-    async fn look(&self) -> Result<Evidence, FaultError> {
-        let start = Instant::now();
-        let limit = timeouts::EFFECT;
-        let seen = wait_every(timeouts::POLL_NODES, "packets dropped", limit, async || {
-            let counts = match self.rules.counts().await {
-                Ok(counts) => counts,
-                Err(error) => return Poll::Failed(error),
-            };
-            let words = describe(&counts);
-            if counts.values().all(|count| count.is_some_and(|count| count.dropped > 0)) {
-                return Poll::Ready(words);
-            }
-            if start.elapsed() > QUIET {
-                self.rules.nudge().await;
-            }
-            Poll::NotYet(words.to_string())
-        })
-        .await;
-        match seen {
-            Ok(evidence) => Ok(evidence),
-            Err(WaitError::Failed { source, .. }) => Err(source),
-            Err(WaitError::TimedOut { elapsed, last, .. }) => Err(FaultError::NoEffect {
-                fault: self.rules.fault.clone(),
-                waited_s: elapsed.as_secs_f64(),
-                seen: last,
-            }),
-        }
-    }
-
-    async fn undo(&mut self) -> Result<Evidence, FaultError> {
-        self.follow.stop();
-        let mut evidence = describe(&self.rules.counts().await?);
-        if self.follow.times() > 0 {
-            evidence.add("pointed at new addresses", format!("{} times", self.follow.times()));
-        }
-        let nodes = self.rules.installed.lock().await.nodes.clone();
-        let healed = nodes.iter().map(async |(node, shell)| {
-            Ok::<_, FaultError>((node.clone(), deadman::heal(shell, &self.rules.trace).await?))
-        });
-        for (node, healed) in try_join_all(healed).await? {
-            if healed == Healed::ByTimer {
-                evidence.add(format!("healed early in {node}"), "by the dead man's switch or the node's restart");
-            }
-        }
-        Ok(evidence)
-    }
-
-    async fn left(&self) -> Result<Option<String>, FaultError> {
-        for (node, shell) in &self.rules.installed.lock().await.nodes {
-            if self.rules.count(shell).await?.is_some() {
-                return Ok(Some(format!("packet rules {} in node {node}", self.rules.trace)));
-            }
-            if let Some(left) = deadman::residue(shell, &self.rules.trace).await? {
-                return Ok(Some(left));
-            }
-        }
-        Ok(None)
-    }
-}
-
-fn describe(counts: &BTreeMap<String, Option<Count>>) -> Evidence {
-    let mut evidence = Evidence::new();
-    for (node, count) in counts {
-        let text = match count {
-            None => "no rules".to_owned(),
-            Some(count) if count.seen == count.dropped => format!("{} packets dropped", count.dropped),
-            Some(count) => format!("{} of {} packets dropped", count.dropped, count.seen),
-        };
-        evidence.add(node.clone(), text);
-    }
-    evidence
-}
-
-impl Running for Cutoff {
-    fn effect(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
-        Box::pin(self.look())
-    }
-
-    fn heal(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
-        Box::pin(self.undo())
-    }
-
-    fn residue(&self) -> BoxFuture<'_, Result<Option<String>, FaultError>> {
-        Box::pin(self.left())
     }
 }

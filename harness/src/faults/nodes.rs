@@ -32,9 +32,19 @@ pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Inje
     let (of, harm) = match fault {
         Fault::PauseNode { of } => (of, Harm::Pause),
         Fault::RestartNode { of } => (of, Harm::Restart),
-        Fault::KillNode { of, for_good } => (of, Harm::Kill { for_good: *for_good }),
+        Fault::KillNode { of, for_good } => (
+            of,
+            Harm::Kill {
+                for_good: *for_good,
+            },
+        ),
         Fault::StopKubelet { of } => (of, Harm::StopKubelet),
-        other => return Err(FaultError::Unavailable { fault: other.to_string(), reason: "it is no fault of a node".into() }),
+        other => {
+            return Err(FaultError::Unavailable {
+                fault: other.to_string(),
+                reason: "it is no fault of a node".into(),
+            });
+        }
     };
     let (names, mut evidence) = resolve(context, of).await?;
     let uids = uids(&context.cluster).await;
@@ -55,7 +65,13 @@ pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Inje
         let limit = context.dead_man;
         let image = image_of(&harmed.docker, &harmed.names[0]).await?;
         let cluster = &context.cluster.name;
-        let order = Order { cluster, trace: &trace, image: &image, nodes: &harmed.names, limit };
+        let order = Order {
+            cluster,
+            trace: &trace,
+            image: &image,
+            nodes: &harmed.names,
+            limit,
+        };
         harmed.thaw = Some(Thaw::arm(&harmed.docker, &order).await?);
     }
     if let Err(error) = harmed.act(context).await {
@@ -64,26 +80,56 @@ pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Inje
         }
         return Err(error);
     }
-    evidence.add("dead man's switch", if harmed.thaw.is_some() { "container" } else { "timer in the node" });
-    let targets = harmed.names.iter().map(|name| format!("node {name}")).collect();
-    Ok(Injected { targets, evidence, running: Box::new(harmed) })
+    evidence.add(
+        "dead man's switch",
+        if harmed.thaw.is_some() {
+            "container"
+        } else {
+            "timer in the node"
+        },
+    );
+    let targets = harmed
+        .names
+        .iter()
+        .map(|name| format!("node {name}"))
+        .collect();
+    Ok(Injected {
+        targets,
+        evidence,
+        running: Box::new(harmed),
+    })
 }
 
 /// The nodes that are meant, now.
-async fn resolve(context: &FaultContext, of: &NodeSelector) -> Result<(Vec<String>, Evidence), FaultError> {
+async fn resolve(
+    context: &FaultContext,
+    of: &NodeSelector,
+) -> Result<(Vec<String>, Evidence), FaultError> {
     let mut evidence = Evidence::new();
     let mut names: Vec<String> = match of {
         NodeSelector::Named(name) => vec![name.clone()],
-        NodeSelector::ControlPlane => context.cluster.control_planes().into_iter().map(str::to_owned).collect(),
-        NodeSelector::All => context.cluster.nodes.iter().map(|node| node.name.clone()).collect(),
+        NodeSelector::ControlPlane => context
+            .cluster
+            .control_planes()
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
+        NodeSelector::All => context
+            .cluster
+            .nodes
+            .iter()
+            .map(|node| node.name.clone())
+            .collect(),
         NodeSelector::Of(selector) => {
             let roster = roster(context).await?;
             evidence.add("roles from", roster.roles_from);
             let chosen = selector.select(&roster.members, context.seed)?;
             let pods: Vec<&str> = chosen.iter().map(|member| member.pod.as_str()).collect();
             evidence.add("members", pods.join(" "));
-            let nodes: Result<Vec<String>, FaultError> =
-                chosen.iter().map(|member| member.node().map(str::to_owned)).collect();
+            let nodes: Result<Vec<String>, FaultError> = chosen
+                .iter()
+                .map(|member| member.node().map(str::to_owned))
+                .collect();
             nodes?
         }
     };
@@ -97,7 +143,10 @@ async fn resolve(context: &FaultContext, of: &NodeSelector) -> Result<(Vec<Strin
 
 async fn uids(cluster: &Cluster) -> BTreeMap<String, String> {
     let states = node_states(&cluster.kube).await.unwrap_or_default();
-    states.into_iter().map(|state| (state.name, state.uid)).collect()
+    states
+        .into_iter()
+        .map(|state| (state.name, state.uid))
+        .collect()
 }
 
 /// Nodes that were harmed.
@@ -129,7 +178,12 @@ impl Harmed {
                 .await?;
             }
             Harm::StopKubelet => {
-                try_join_all(self.names.iter().map(|name| self.stop_kubelet(context, name))).await?;
+                try_join_all(
+                    self.names
+                        .iter()
+                        .map(|name| self.stop_kubelet(context, name)),
+                )
+                .await?;
             }
             Harm::Kill { .. } => self.kill().await?,
             Harm::Restart => {
@@ -142,7 +196,9 @@ impl Harmed {
             let api: Api<KubeNode> = Api::all(self.cluster.kube.clone());
             for name in &self.names {
                 let deleted = api.delete(name, &DeleteParams::default()).await;
-                deleted.map_err(|error| FaultError::api(format!("delete node object {name}"), error))?;
+                deleted.map_err(|error| {
+                    FaultError::api(format!("delete node object {name}"), error)
+                })?;
             }
         }
         Ok(())
@@ -161,9 +217,14 @@ impl Harmed {
     }
 
     async fn kill(&self) -> Result<(), FaultError> {
-        let options = KillContainerOptionsBuilder::default().signal("SIGKILL").build();
+        let options = KillContainerOptionsBuilder::default()
+            .signal("SIGKILL")
+            .build();
         try_join_all(self.names.iter().map(async |name| {
-            let killed = self.docker.kill_container(name, Some(options.clone())).await;
+            let killed = self
+                .docker
+                .kill_container(name, Some(options.clone()))
+                .await;
             killed.map_err(|error| FaultError::docker(format!("kill node {name}"), error))
         }))
         .await?;
@@ -175,9 +236,15 @@ impl Harmed {
         let mut nodes = Vec::new();
         for name in &self.names {
             let found = self.docker.inspect_container(name, None).await;
-            let found = found.map_err(|error| FaultError::docker(format!("inspect node {name}"), error))?;
-            let networks = found.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
-            let address = networks.into_values().find_map(|network| network.ip_address);
+            let found =
+                found.map_err(|error| FaultError::docker(format!("inspect node {name}"), error))?;
+            let networks = found
+                .network_settings
+                .and_then(|settings| settings.networks)
+                .unwrap_or_default();
+            let address = networks
+                .into_values()
+                .find_map(|network| network.ip_address);
             let address = address.and_then(|address| address.parse::<std::net::Ipv4Addr>().ok());
             nodes.push((address, name.clone()));
         }
@@ -187,7 +254,10 @@ impl Harmed {
 
     async fn start(&self, order: &[String]) -> Result<(), FaultError> {
         for name in order {
-            let started = self.docker.start_container(name, None::<StartContainerOptions>).await;
+            let started = self
+                .docker
+                .start_container(name, None::<StartContainerOptions>)
+                .await;
             started.map_err(|error| FaultError::docker(format!("start node {name}"), error))?;
         }
         Ok(())
@@ -196,10 +266,20 @@ impl Harmed {
     /// Docker's word for the container's state, and when it was started.
     async fn state(&self, name: &str) -> Result<(String, String), FaultError> {
         let found = self.docker.inspect_container(name, None).await;
-        let found = found.map_err(|error| FaultError::docker(format!("inspect node {name}"), error))?;
+        let found =
+            found.map_err(|error| FaultError::docker(format!("inspect node {name}"), error))?;
         let state = found.state.unwrap_or_default();
-        let word = state.status.map(|status| status.to_string()).unwrap_or_default();
-        Ok((word, state.started_at.map(|at| at.to_string()).unwrap_or_default()))
+        let word = state
+            .status
+            .map(|status| status.to_string())
+            .unwrap_or_default();
+        Ok((
+            word,
+            state
+                .started_at
+                .map(|at| at.to_string())
+                .unwrap_or_default(),
+        ))
     }
 
     async fn seen(&self, name: &str) -> Result<Result<String, String>, FaultError> {
@@ -213,7 +293,11 @@ impl Harmed {
             Harm::StopKubelet => {
                 let shell = self.cluster.shell(name)?;
                 let answers = shell.run(KUBELET_ANSWERS).await?.success();
-                if answers { Err("the kubelet still answers".into()) } else { Ok("the kubelet does not answer".into()) }
+                if answers {
+                    Err("the kubelet still answers".into())
+                } else {
+                    Ok("the kubelet does not answer".into())
+                }
             }
             _ => Err(format!("its container is {state}")),
         })
@@ -222,17 +306,23 @@ impl Harmed {
     async fn look(&self) -> Result<Evidence, FaultError> {
         let mut evidence = Evidence::new();
         for name in &self.names {
-            let seen = wait_until(name.clone(), timeouts::EFFECT, async || match self.seen(name).await {
-                Ok(Ok(text)) => Poll::Ready(text),
-                Ok(Err(text)) => Poll::NotYet(text),
-                Err(error) => Poll::NotYet::<_, FaultError>(error.to_string()),
+            let seen = wait_until(name.clone(), timeouts::EFFECT, async || {
+                match self.seen(name).await {
+                    Ok(Ok(text)) => Poll::Ready(text),
+                    Ok(Err(text)) => Poll::NotYet(text),
+                    Err(error) => Poll::NotYet::<_, FaultError>(error.to_string()),
+                }
             })
             .await;
             match seen {
                 Ok(text) => evidence.add(format!("node {name}"), text),
                 Err(error) => {
                     let waited_s = timeouts::EFFECT.as_secs_f64();
-                    return Err(FaultError::NoEffect { fault: self.fault.clone(), waited_s, seen: error.to_string() });
+                    return Err(FaultError::NoEffect {
+                        fault: self.fault.clone(),
+                        waited_s,
+                        seen: error.to_string(),
+                    });
                 }
             }
         }
@@ -252,11 +342,16 @@ impl Harmed {
             match self.state(name).await?.0.as_str() {
                 "paused" => {
                     let thawed = self.docker.unpause_container(name).await;
-                    thawed.map_err(|error| FaultError::docker(format!("unpause node {name}"), error))?;
+                    thawed.map_err(|error| {
+                        FaultError::docker(format!("unpause node {name}"), error)
+                    })?;
                 }
                 "running" => {
                     if self.harm != Harm::Restart {
-                        evidence.add(format!("node {name} healed early"), "by the dead man's switch");
+                        evidence.add(
+                            format!("node {name} healed early"),
+                            "by the dead man's switch",
+                        );
                     }
                 }
                 _ => self.start(std::slice::from_ref(name)).await?,
@@ -267,21 +362,32 @@ impl Harmed {
         }
         let began = std::time::Instant::now();
         self.wait_back().await?;
-        evidence.add("all nodes ready after", format!("{:.1} s", began.elapsed().as_secs_f64()));
+        evidence.add(
+            "all nodes ready after",
+            format!("{:.1} s", began.elapsed().as_secs_f64()),
+        );
         Ok(evidence)
     }
 
     /// Its kubelet answers, it is registered (anew, where its object was deleted) and Ready.
     async fn wait_back(&self) -> Result<(), FaultError> {
-        let heal = |reason: String| FaultError::Heal { fault: self.fault.clone(), reason };
+        let heal = |reason: String| FaultError::Heal {
+            fault: self.fault.clone(),
+            reason,
+        };
         for name in &self.names {
             let shell: NodeShell = self.cluster.shell(name)?;
             let what = format!("the kubelet of {name} answers");
-            wait_every(timeouts::POLL_NODES, what, timeouts::NODE_READY, async || match shell.run(KUBELET_ANSWERS).await {
-                Ok(output) if output.success() => Poll::Ready(()),
-                Ok(_) => Poll::NotYet("it does not".into()),
-                Err(error) => Poll::NotYet::<_, String>(error.to_string()),
-            })
+            wait_every(
+                timeouts::POLL_NODES,
+                what,
+                timeouts::NODE_READY,
+                async || match shell.run(KUBELET_ANSWERS).await {
+                    Ok(output) if output.success() => Poll::Ready(()),
+                    Ok(_) => Poll::NotYet("it does not".into()),
+                    Err(error) => Poll::NotYet::<_, String>(error.to_string()),
+                },
+            )
             .await
             .map_err(|error| heal(error.to_string()))?;
         }
@@ -303,10 +409,17 @@ impl Harmed {
         if let Some(thaw) = &self.thaw
             && thaw.is_left().await
         {
-            return Ok(Some("the container that holds the dead man's switch".into()));
+            return Ok(Some(
+                "the container that holds the dead man's switch".into(),
+            ));
         }
-        let states = node_states(&self.cluster.kube).await.map_err(|e| FaultError::api("list nodes", e))?;
-        let missing = self.uids.keys().find(|name| !states.iter().any(|state| &state.name == *name));
+        let states = node_states(&self.cluster.kube)
+            .await
+            .map_err(|e| FaultError::api("list nodes", e))?;
+        let missing = self
+            .uids
+            .keys()
+            .find(|name| !states.iter().any(|state| &state.name == *name));
         Ok(missing.map(|name| format!("node {name} is not registered")))
     }
 }

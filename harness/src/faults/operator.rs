@@ -41,16 +41,25 @@ pub(crate) async fn inject(
 }
 
 /// The replicas that are meant, each with the name of its container.
-async fn pods(context: &FaultContext, replicas: Replicas) -> Result<Vec<(Member, String)>, FaultError> {
+async fn pods(
+    context: &FaultContext,
+    replicas: Replicas,
+) -> Result<Vec<(Member, String)>, FaultError> {
     let api: Api<Pod> = Api::namespaced(context.cluster.kube.clone(), operator::NAMESPACE);
-    let listed = api.list(&ListParams::default().labels(operator::POD_LABELS)).await;
+    let listed = api
+        .list(&ListParams::default().labels(operator::POD_LABELS))
+        .await;
     let listed = listed.map_err(|error| FaultError::api("list the operator's pods", error))?;
     let mut found: Vec<(Member, String)> = listed
         .items
         .into_iter()
         .filter(|pod| pod.metadata.deletion_timestamp.is_none())
         .map(|pod| {
-            let container = pod.spec.as_ref().and_then(|spec| spec.containers.first()).map(|c| c.name.clone());
+            let container = pod
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.containers.first())
+                .map(|c| c.name.clone());
             (Member::of(&pod), container.unwrap_or_default())
         })
         .collect();
@@ -59,7 +68,11 @@ async fn pods(context: &FaultContext, replicas: Replicas) -> Result<Vec<(Member,
         found.retain(|(member, _)| holder.starts_with(&member.pod));
     }
     if found.is_empty() {
-        let reason = format!("no such pod with {} in namespace {}", operator::POD_LABELS, operator::NAMESPACE);
+        let reason = format!(
+            "no such pod with {} in namespace {}",
+            operator::POD_LABELS,
+            operator::NAMESPACE
+        );
         return Err(FaultError::find(replicas.to_string(), reason));
     }
     Ok(found)
@@ -86,17 +99,32 @@ async fn cut_off(
     let members: Vec<Member> = pods.into_iter().map(|(member, _)| member).collect();
     let cutting = Cutting {
         set: RuleSet {
-            rules: vec![(Address::From, Port::To("tcp", port)), (Address::To, Port::From("tcp", port))],
+            rules: vec![
+                (Address::From, Port::To("tcp", port)),
+                (Address::To, Port::From("tcp", port)),
+            ],
             loss_percent: None,
             local: true,
         },
-        parties: Parties { near: members.iter().map(|m| m.pod.clone()).collect(), far: Vec::new() },
+        parties: Parties {
+            near: members.iter().map(|m| m.pod.clone()).collect(),
+            far: Vec::new(),
+        },
         direction: Direction::Both,
-        subject: Subject { namespace: operator::NAMESPACE.into(), labels: operator::POD_LABELS.into() },
+        subject: Subject {
+            namespace: operator::NAMESPACE.into(),
+            labels: operator::POD_LABELS.into(),
+        },
     };
-    let targets = members.iter().map(|m| format!("pod/{} from port {port} of the API server", m.pod)).collect();
+    let targets = members
+        .iter()
+        .map(|m| format!("pod/{} from port {port} of the API server", m.pod))
+        .collect();
     let injected = cut(context, fault, cutting, &members).await?;
-    Ok(Injected { targets, ..injected })
+    Ok(Injected {
+        targets,
+        ..injected
+    })
 }
 
 /// The API server's own port, behind its service.
@@ -104,7 +132,11 @@ async fn api_port(context: &FaultContext) -> Result<u16, FaultError> {
     let api: Api<EndpointSlice> = Api::namespaced(context.cluster.kube.clone(), "default");
     let slice = api.get("kubernetes").await;
     let slice = slice.map_err(|error| FaultError::api("read the API server's endpoints", error))?;
-    let port = slice.ports.unwrap_or_default().into_iter().find_map(|port| port.port);
+    let port = slice
+        .ports
+        .unwrap_or_default()
+        .into_iter()
+        .find_map(|port| port.port);
     port.and_then(|port| u16::try_from(port).ok())
         .ok_or_else(|| FaultError::find("the API server's port", "its endpoints name none"))
 }

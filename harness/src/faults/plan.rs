@@ -49,15 +49,26 @@ pub(crate) struct Parties {
 /// The plan of a network fault; `None` for any other.
 pub(crate) fn of(fault: &Fault) -> Option<Plan> {
     Some(match fault {
-        Fault::Isolate { of, traffic, direction } => Plan {
+        Fault::Isolate {
+            of,
+            traffic,
+            direction,
+        } => Plan {
             cut: Cut::Members(of.clone()),
             direction: *direction,
             rules: rules(toward(*traffic, *direction), None),
         },
-        Fault::LosePackets { of, traffic, percent } => Plan {
+        Fault::LosePackets {
+            of,
+            traffic,
+            percent,
+        } => Plan {
             cut: Cut::Members(of.clone()),
             direction: Direction::Both,
-            rules: rules(toward(*traffic, Direction::Both), Some((*percent).clamp(1, 99))),
+            rules: rules(
+                toward(*traffic, Direction::Both),
+                Some((*percent).clamp(1, 99)),
+            ),
         },
         Fault::Split { side, direction } => Plan {
             cut: Cut::Side(side.clone()),
@@ -85,7 +96,11 @@ pub(crate) fn of(fault: &Fault) -> Option<Plan> {
 }
 
 fn rules(rules: Vec<(Address, Port)>, loss_percent: Option<u8>) -> RuleSet {
-    RuleSet { rules, loss_percent, local: false }
+    RuleSet {
+        rules,
+        loss_percent,
+        local: false,
+    }
 }
 
 /// The packets of one kind of traffic of the single addresses, one way or both.
@@ -101,7 +116,10 @@ fn toward(traffic: Traffic, direction: Direction) -> Vec<(Address, Port)> {
         Traffic::Client => vec![(Address::From, Port::From("tcp", CLIENT_PORT))],
         Traffic::Agent => vec![(Address::From, Port::From("tcp", AGENT_PORT))],
     };
-    let incoming: Vec<_> = outgoing.iter().map(|(_, port)| (Address::To, mirrored(*port))).collect();
+    let incoming: Vec<_> = outgoing
+        .iter()
+        .map(|(_, port)| (Address::To, mirrored(*port)))
+        .collect();
     match direction {
         Direction::Outgoing => outgoing,
         Direction::Incoming => incoming,
@@ -119,14 +137,28 @@ fn mirrored(port: Port) -> Port {
 
 /// Who is on which side, given the members chosen and all members. The smaller side is near: fewer nodes hold rules.
 pub(crate) fn parties(cut: &Cut, chosen: &[Member], all: &[Member]) -> Parties {
-    let names = |members: &[Member]| -> Vec<String> { members.iter().map(|m| m.pod.clone()).collect() };
-    let others: Vec<Member> = all.iter().filter(|m| !chosen.contains(m)).cloned().collect();
+    let names =
+        |members: &[Member]| -> Vec<String> { members.iter().map(|m| m.pod.clone()).collect() };
+    let others: Vec<Member> = all
+        .iter()
+        .filter(|m| !chosen.contains(m))
+        .cloned()
+        .collect();
     match cut {
-        Cut::Members(_) => Parties { near: names(chosen), far: Vec::new() },
-        Cut::Side(_) => Parties { near: names(chosen), far: names(&others) },
+        Cut::Members(_) => Parties {
+            near: names(chosen),
+            far: Vec::new(),
+        },
+        Cut::Side(_) => Parties {
+            near: names(chosen),
+            far: names(&others),
+        },
         Cut::Around(_) => {
             let (near, far) = others.split_at(others.len() / 2);
-            Parties { near: names(near), far: names(far) }
+            Parties {
+                near: names(near),
+                far: names(far),
+            }
         }
     }
 }
@@ -137,10 +169,15 @@ pub(crate) fn addresses(
     direction: Direction,
     ips: &BTreeMap<String, Ipv4Addr>,
 ) -> Addresses {
-    let of = |names: &[String]| -> Vec<Ipv4Addr> { names.iter().filter_map(|n| ips.get(n).copied()).collect() };
+    let of = |names: &[String]| -> Vec<Ipv4Addr> {
+        names.iter().filter_map(|n| ips.get(n).copied()).collect()
+    };
     let (near, far) = (of(&parties.near), of(&parties.far));
     if parties.far.is_empty() {
-        return Addresses { single: near.into_iter().collect(), ..Default::default() };
+        return Addresses {
+            single: near.into_iter().collect(),
+            ..Default::default()
+        };
     }
     let mut pairs = std::collections::BTreeSet::new();
     for a in &near {
@@ -153,7 +190,10 @@ pub(crate) fn addresses(
             }
         }
     }
-    Addresses { pairs, ..Default::default() }
+    Addresses {
+        pairs,
+        ..Default::default()
+    }
 }
 
 #[cfg(test)]
@@ -162,14 +202,26 @@ mod tests {
     use crate::faults::members::tests::members;
 
     fn ips(members: &[Member]) -> BTreeMap<String, Ipv4Addr> {
-        members.iter().map(|m| (m.pod.clone(), m.ip.as_deref().expect("ip").parse().expect("v4"))).collect()
+        members
+            .iter()
+            .map(|m| {
+                (
+                    m.pod.clone(),
+                    m.ip.as_deref().expect("ip").parse().expect("v4"),
+                )
+            })
+            .collect()
     }
 
     fn pairs(cut: &Cut, chosen: &[u32], direction: Direction, count: u32) -> Vec<(u8, u8)> {
         let all = members(count, 0);
         let chosen: Vec<Member> = chosen.iter().map(|i| all[*i as usize].clone()).collect();
         let found = addresses(&parties(cut, &chosen, &all), direction, &ips(&all));
-        found.pairs.into_iter().map(|(a, b)| (a.octets()[2], b.octets()[2])).collect()
+        found
+            .pairs
+            .into_iter()
+            .map(|(a, b)| (a.octets()[2], b.octets()[2]))
+            .collect()
     }
 
     #[test]
@@ -193,19 +245,33 @@ mod tests {
 
     #[test]
     fn client_traffic_is_the_members_own_server_both_ways() {
-        let fault = Fault::Isolate { of: Selector::Leader, traffic: Traffic::Client, direction: Direction::Both };
+        let fault = Fault::Isolate {
+            of: Selector::Leader,
+            traffic: Traffic::Client,
+            direction: Direction::Both,
+        };
         assert_eq!(
             of(&fault).expect("a network fault").rules.rules,
-            [(Address::From, Port::From("tcp", 2379)), (Address::To, Port::To("tcp", 2379))]
+            [
+                (Address::From, Port::From("tcp", 2379)),
+                (Address::To, Port::To("tcp", 2379))
+            ]
         );
     }
 
     #[test]
     fn one_way_peer_traffic_covers_connections_dialled_by_either_end() {
-        let fault = Fault::Isolate { of: Selector::Leader, traffic: Traffic::Peer, direction: Direction::Incoming };
+        let fault = Fault::Isolate {
+            of: Selector::Leader,
+            traffic: Traffic::Peer,
+            direction: Direction::Incoming,
+        };
         assert_eq!(
             of(&fault).expect("a network fault").rules.rules,
-            [(Address::To, Port::From("tcp", 2380)), (Address::To, Port::To("tcp", 2380))]
+            [
+                (Address::To, Port::From("tcp", 2380)),
+                (Address::To, Port::To("tcp", 2380))
+            ]
         );
     }
 }

@@ -37,7 +37,10 @@ pub(crate) struct Victim {
 
 impl Victim {
     fn which(&self) -> Which<'_> {
-        Which { uid: &self.uid, container: &self.container }
+        Which {
+            uid: &self.uid,
+            container: &self.container,
+        }
     }
 }
 
@@ -47,7 +50,12 @@ pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Inje
         Fault::KillProcess { container, of } => (container, of, Harm::Kill),
         Fault::KeepKilling { container, of } => (container, of, Harm::KeepKilling),
         Fault::FreezeProcess { container, of } => (container, of, Harm::Freeze),
-        other => return Err(FaultError::Unavailable { fault: other.to_string(), reason: "it is no fault of a process".into() }),
+        other => {
+            return Err(FaultError::Unavailable {
+                fault: other.to_string(),
+                reason: "it is no fault of a process".into(),
+            });
+        }
     };
     let roster = roster(context).await?;
     let chosen = of.select(&roster.members, context.seed)?;
@@ -62,7 +70,9 @@ pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Inje
             })
         })
         .collect();
-    let evidence = Evidence::new().with("pods from", roster.pods_from).with("roles from", roster.roles_from);
+    let evidence = Evidence::new()
+        .with("pods from", roster.pods_from)
+        .with("roles from", roster.roles_from);
     let mut injected = harm_all(context, fault, victims?, harm).await?;
     injected.evidence.extend(evidence);
     Ok(injected)
@@ -81,8 +91,19 @@ pub(crate) async fn harm_all(
         let pids: Vec<String> = hit.before.iter().map(|p| p.pid.to_string()).collect();
         evidence.add(format!("{} pid", hit.name()), pids.join(" "));
     }
-    let targets = hits.iter().map(|hit| format!("{} on node {}", hit.name(), hit.victim.node)).collect();
-    Ok(Injected { targets, evidence, running: Box::new(Harmed { fault: fault.to_string(), harm, hits }) })
+    let targets = hits
+        .iter()
+        .map(|hit| format!("{} on node {}", hit.name(), hit.victim.node))
+        .collect();
+    Ok(Injected {
+        targets,
+        evidence,
+        running: Box::new(Harmed {
+            fault: fault.to_string(),
+            harm,
+            hits,
+        }),
+    })
 }
 
 async fn hit(context: &FaultContext, victim: Victim, harm: Harm) -> Result<Hit, FaultError> {
@@ -90,18 +111,40 @@ async fn hit(context: &FaultContext, victim: Victim, harm: Harm) -> Result<Hit, 
     let trace = context.trace();
     let (heal, script) = match harm {
         Harm::Kill => {
-            let output = shell.check("kill a process", &processes::kill(victim.which())).await?;
-            return Ok(Hit { before: processes::parse(&output), victim, shell, trace });
+            let output = shell
+                .check("kill a process", &processes::kill(victim.which()))
+                .await?;
+            return Ok(Hit {
+                before: processes::parse(&output),
+                victim,
+                shell,
+                trace,
+            });
         }
-        Harm::Freeze => (processes::go_on(victim.which()), processes::stop(victim.which())),
+        Harm::Freeze => (
+            processes::go_on(victim.which()),
+            processes::stop(victim.which()),
+        ),
         Harm::KeepKilling => (
             processes::stop_killing(deadman::DIR, &trace),
-            processes::list(victim.which()) + "\n" + &processes::keep_killing(victim.which(), deadman::DIR, &trace),
+            processes::list(victim.which())
+                + "\n"
+                + &processes::keep_killing(victim.which(), deadman::DIR, &trace),
         ),
     };
-    let deed = Deed { trace: &trace, limit: context.dead_man, heal: &heal, inject: &script };
+    let deed = Deed {
+        trace: &trace,
+        limit: context.dead_man,
+        heal: &heal,
+        inject: &script,
+    };
     let output = deadman::run(&shell, &deed).await?;
-    Ok(Hit { before: processes::parse(&output), victim, shell, trace })
+    Ok(Hit {
+        before: processes::parse(&output),
+        victim,
+        shell,
+        trace,
+    })
 }
 
 /// One container that was hit.
@@ -115,11 +158,17 @@ struct Hit {
 
 impl Hit {
     fn name(&self) -> String {
-        format!("pod/{} container {}", self.victim.pod, self.victim.container)
+        format!(
+            "pod/{} container {}",
+            self.victim.pod, self.victim.container
+        )
     }
 
     async fn now(&self) -> Result<Vec<Process>, FaultError> {
-        let output = self.shell.check("list processes", &processes::list(self.victim.which())).await?;
+        let output = self
+            .shell
+            .check("list processes", &processes::list(self.victim.which()))
+            .await?;
         Ok(processes::parse(&output))
     }
 
@@ -132,7 +181,13 @@ impl Hit {
 
 /// Those that were hit before: same number, same start.
 fn still_there(before: &[Process], now: &[Process]) -> usize {
-    now.iter().filter(|p| before.iter().any(|b| b.pid == p.pid && b.started == p.started)).count()
+    now.iter()
+        .filter(|p| {
+            before
+                .iter()
+                .any(|b| b.pid == p.pid && b.started == p.started)
+        })
+        .count()
 }
 
 struct Harmed {
@@ -148,8 +203,14 @@ impl Harmed {
             Harm::Kill => {
                 let now = hit.now().await?;
                 let left = still_there(&hit.before, &now);
-                let word = now.first().map_or("none in its place yet".to_owned(), |p| format!("now pid {}", p.pid));
-                if left == 0 { Ok(format!("gone, {word}")) } else { Err(format!("{left} killed processes are still there")) }
+                let word = now.first().map_or("none in its place yet".to_owned(), |p| {
+                    format!("now pid {}", p.pid)
+                });
+                if left == 0 {
+                    Ok(format!("gone, {word}"))
+                } else {
+                    Err(format!("{left} killed processes are still there"))
+                }
             }
             Harm::KeepKilling => match hit.kills().await? {
                 0 => Err("no kill yet".to_owned()),
@@ -159,7 +220,11 @@ impl Harmed {
                 let now = hit.now().await?;
                 let stopped = now.iter().filter(|p| p.state == 'T').count();
                 let text = format!("{stopped} of {} processes in state T", now.len());
-                if stopped > 0 && stopped == now.len() { Ok(text) } else { Err(text) }
+                if stopped > 0 && stopped == now.len() {
+                    Ok(text)
+                } else {
+                    Err(text)
+                }
             }
         })
     }
@@ -167,10 +232,12 @@ impl Harmed {
     async fn look(&self) -> Result<Evidence, FaultError> {
         let mut evidence = Evidence::new();
         for hit in &self.hits {
-            let seen = wait_until(hit.name(), timeouts::EFFECT, async || match self.seen(hit).await {
-                Ok(Ok(text)) => Poll::Ready(text),
-                Ok(Err(text)) => Poll::NotYet(text),
-                Err(error) => Poll::Failed(error),
+            let seen = wait_until(hit.name(), timeouts::EFFECT, async || {
+                match self.seen(hit).await {
+                    Ok(Ok(text)) => Poll::Ready(text),
+                    Ok(Err(text)) => Poll::NotYet(text),
+                    Err(error) => Poll::Failed(error),
+                }
             })
             .await;
             match seen {
@@ -178,7 +245,11 @@ impl Harmed {
                 Err(WaitError::Failed { source, .. }) => return Err(source),
                 Err(WaitError::TimedOut { elapsed, last, .. }) => {
                     let seen = format!("{}: {last}", hit.name());
-                    return Err(FaultError::NoEffect { fault: self.fault.clone(), waited_s: elapsed.as_secs_f64(), seen });
+                    return Err(FaultError::NoEffect {
+                        fault: self.fault.clone(),
+                        waited_s: elapsed.as_secs_f64(),
+                        seen,
+                    });
                 }
             }
         }
@@ -196,7 +267,10 @@ impl Harmed {
                 _ => {
                     let now = hit.now().await?;
                     let same = still_there(&hit.before, &now);
-                    format!("{same} of {} frozen processes lived to go on", hit.before.len())
+                    format!(
+                        "{same} of {} frozen processes lived to go on",
+                        hit.before.len()
+                    )
                 }
             };
             let healed = deadman::heal(&hit.shell, &hit.trace).await?;
@@ -216,7 +290,10 @@ impl Harmed {
         for hit in &self.hits {
             let stopped = hit.now().await?.iter().filter(|p| p.state == 'T').count();
             if self.harm == Harm::Freeze && stopped > 0 {
-                return Ok(Some(format!("{}: {stopped} processes are still stopped", hit.name())));
+                return Ok(Some(format!(
+                    "{}: {stopped} processes are still stopped",
+                    hit.name()
+                )));
             }
             if let Some(left) = deadman::residue(&hit.shell, &hit.trace).await? {
                 return Ok(Some(left));
@@ -245,7 +322,13 @@ mod tests {
     use super::*;
 
     fn process(pid: u32, started: u64) -> Process {
-        Process { container_id: "c".into(), pid, started, state: 'S', command: "etcd".into() }
+        Process {
+            container_id: "c".into(),
+            pid,
+            started,
+            state: 'S',
+            command: "etcd".into(),
+        }
     }
 
     #[test]

@@ -55,7 +55,10 @@ impl Which<'_> {
 
 /// Lists every process of the containers.
 pub(crate) fn list(which: Which<'_>) -> String {
-    format!("{FUNCTIONS}for i in {}; do for p in $(pids $i); do show $i $p; done; done", which.ids())
+    format!(
+        "{FUNCTIONS}for i in {}; do for p in $(pids $i); do show $i $p; done; done",
+        which.ids()
+    )
 }
 
 /// Kills the first process of each container and lists it as it was.
@@ -81,7 +84,10 @@ pub(crate) fn stop(which: Which<'_>) -> String {
 
 /// Lets every process of the containers go on.
 pub(crate) fn go_on(which: Which<'_>) -> String {
-    format!("{FUNCTIONS}for i in {}; do for p in $(pids $i); do kill -CONT $p; done; done; true", which.ids())
+    format!(
+        "{FUNCTIONS}for i in {}; do for p in $(pids $i); do kill -CONT $p; done; done; true",
+        which.ids()
+    )
 }
 
 /// Kills the first process of the containers whenever there is one, until `stop_killing`; one line a kill goes to a file.
@@ -133,12 +139,18 @@ mod tests {
         let text = "noise\nprocess 0a1b 568 1234 T etcd\nprocess 0a1b x 1 S etcd\n";
         let found = parse(text);
         assert_eq!(found.len(), 1);
-        assert_eq!((found[0].pid, found[0].state, found[0].command.as_str()), (568, 'T', "etcd"));
+        assert_eq!(
+            (found[0].pid, found[0].state, found[0].command.as_str()),
+            (568, 'T', "etcd")
+        );
     }
 
     #[test]
     fn a_script_names_pod_and_container() {
-        let which = Which { uid: "u-1", container: "etcd" };
+        let which = Which {
+            uid: "u-1",
+            container: "etcd",
+        };
         for script in [list(which), kill(which), stop(which), go_on(which)] {
             assert!(script.contains("$(ids 'u-1' 'etcd')"), "{script}");
         }
@@ -146,7 +158,10 @@ mod tests {
 
     #[test]
     fn every_script_is_valid_shell() {
-        let which = Which { uid: "", container: "etcd" };
+        let which = Which {
+            uid: "",
+            container: "etcd",
+        };
         let all = [
             list(which),
             kill(which),
@@ -156,7 +171,9 @@ mod tests {
             ask_dns(which),
         ];
         for script in all {
-            let status = std::process::Command::new("sh").args(["-n", "-c", &script]).status();
+            let status = std::process::Command::new("sh")
+                .args(["-n", "-c", &script])
+                .status();
             assert!(status.expect("a shell").success(), "{script}");
         }
     }

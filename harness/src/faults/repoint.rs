@@ -83,7 +83,9 @@ async fn follow(rules: Arc<Rules>, subject: Subject, kube: Client, times: Arc<At
                 times.fetch_add(1, Ordering::Relaxed);
             }
             Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "failed to point the rules of {:?} at new addresses", rules.fault),
+            Err(error) => {
+                tracing::warn!(%error, "failed to point the rules of {:?} at new addresses", rules.fault)
+            }
         }
     }
 }

@@ -25,30 +25,57 @@ pub async fn find(cluster: &Cluster) -> Result<Vec<Leftover>, String> {
     let mut left = Vec::new();
     if let Some(docker) = &cluster.docker {
         let name = &cluster.name;
-        for node in kind_nodes(docker, name).await.map_err(|error| error.to_string())? {
+        for node in kind_nodes(docker, name)
+            .await
+            .map_err(|error| error.to_string())?
+        {
             if node.state != "running" {
-                left.push(Leftover { place: node.name, what: format!("node container is {}", node.state) });
+                left.push(Leftover {
+                    place: node.name,
+                    what: format!("node container is {}", node.state),
+                });
             }
         }
-        for timer in thaw::left(docker, name).await.map_err(|error| error.to_string())? {
-            left.push(Leftover { place: "Docker".into(), what: format!("container {timer}") });
+        for timer in thaw::left(docker, name)
+            .await
+            .map_err(|error| error.to_string())?
+        {
+            left.push(Leftover {
+                place: "Docker".into(),
+                what: format!("container {timer}"),
+            });
         }
     }
-    for found in join_all(cluster.nodes.iter().map(|node| in_node(cluster, &node.name))).await {
+    for found in join_all(
+        cluster
+            .nodes
+            .iter()
+            .map(|node| in_node(cluster, &node.name)),
+    )
+    .await
+    {
         left.extend(found?);
     }
     for state in node_states(&cluster.kube).await? {
         if state.cordoned {
-            left.push(Leftover { place: state.name, what: "node is cordoned".into() });
+            left.push(Leftover {
+                place: state.name,
+                what: "node is cordoned".into(),
+            });
         } else if state.ready != "True" {
-            left.push(Leftover { place: state.name, what: format!("node is not ready (Ready={})", state.ready) });
+            left.push(Leftover {
+                place: state.name,
+                what: format!("node is not ready (Ready={})", state.ready),
+            });
         }
     }
     Ok(left)
 }
 
 async fn in_node(cluster: &Cluster, node: &str) -> Result<Vec<Leftover>, String> {
-    let Ok(shell) = cluster.shell(node) else { return Ok(Vec::new()) };
+    let Ok(shell) = cluster.shell(node) else {
+        return Ok(Vec::new());
+    };
     match shell.run(&look_script()).await {
         Ok(output) => Ok(parse(node, &output.stdout)),
         // A node that is paused or off is reported by its state.
@@ -76,7 +103,12 @@ fn look_script() -> String {
 
 fn parse(node: &str, text: &str) -> Vec<Leftover> {
     let lines = text.lines().filter(|line| line.contains(": "));
-    lines.map(|line| Leftover { place: node.to_owned(), what: line.trim().to_owned() }).collect()
+    lines
+        .map(|line| Leftover {
+            place: node.to_owned(),
+            what: line.trim().to_owned(),
+        })
+        .collect()
 }
 
 /// Removes everything that [`find`] can see, but cordons and small volumes (somebody may want them).
@@ -86,32 +118,62 @@ fn parse(node: &str, text: &str) -> Vec<Leftover> {
 pub async fn remove(cluster: &Cluster) -> Result<Vec<String>, String> {
     let mut done = Vec::new();
     if let Some(docker) = &cluster.docker {
-        for node in kind_nodes(docker, &cluster.name).await.map_err(|error| error.to_string())? {
+        for node in kind_nodes(docker, &cluster.name)
+            .await
+            .map_err(|error| error.to_string())?
+        {
             let result = match node.state.as_str() {
                 "running" => continue,
                 "paused" => docker.unpause_container(&node.name).await,
-                _ => docker.start_container(&node.name, None::<bollard::query_parameters::StartContainerOptions>).await,
+                _ => {
+                    docker
+                        .start_container(
+                            &node.name,
+                            None::<bollard::query_parameters::StartContainerOptions>,
+                        )
+                        .await
+                }
             };
             result.map_err(|error| format!("{}: {error}", node.name))?;
             done.push(format!("{}: thawed or started", node.name));
         }
-        for timer in thaw::left(docker, &cluster.name).await.map_err(|error| error.to_string())? {
+        for timer in thaw::left(docker, &cluster.name)
+            .await
+            .map_err(|error| error.to_string())?
+        {
             if thaw::remove(docker, &timer).await {
                 done.push(format!("container {timer} removed"));
             }
         }
     }
     for node in &cluster.nodes {
-        let Ok(shell) = cluster.shell(&node.name) else { continue };
-        let output = shell.run(&remove_script()).await.map_err(|error| error.to_string())?;
-        done.extend(output.stdout.lines().map(|line| format!("{}: {line}", node.name)));
+        let Ok(shell) = cluster.shell(&node.name) else {
+            continue;
+        };
+        let output = shell
+            .run(&remove_script())
+            .await
+            .map_err(|error| error.to_string())?;
+        done.extend(
+            output
+                .stdout
+                .lines()
+                .map(|line| format!("{}: {line}", node.name)),
+        );
     }
     Ok(done)
 }
 
 fn remove_script() -> String {
-    let parts = [ControlPlanePart::ApiServer, ControlPlanePart::ControllerManager, ControlPlanePart::Scheduler];
-    let back: Vec<String> = parts.into_iter().map(|part| format!("({})\n", move_back(part))).collect();
+    let parts = [
+        ControlPlanePart::ApiServer,
+        ControlPlanePart::ControllerManager,
+        ControlPlanePart::Scheduler,
+    ];
+    let back: Vec<String> = parts
+        .into_iter()
+        .map(|part| format!("({})\n", move_back(part)))
+        .collect();
     format!(
         "{}\n\
          nft list tables 2>/dev/null | grep -F {} | while read -r w f t; do nft delete table $f $t && echo \"table $t deleted\"; done\n\
@@ -133,14 +195,19 @@ mod tests {
     #[test]
     fn both_scripts_are_valid_shell() {
         for script in [look_script(), remove_script()] {
-            let status = std::process::Command::new("sh").args(["-n", "-c", &script]).status();
+            let status = std::process::Command::new("sh")
+                .args(["-n", "-c", &script])
+                .status();
             assert!(status.expect("a shell").success(), "{script}");
         }
     }
 
     #[test]
     fn each_line_is_one_leftover() {
-        let found = parse("worker", "packet rules: table inet etcd_harness_f1\nnoise\nstopped process: etcd 77\n");
+        let found = parse(
+            "worker",
+            "packet rules: table inet etcd_harness_f1\nnoise\nstopped process: etcd 77\n",
+        );
         assert_eq!(found.len(), 2);
         assert_eq!(found[1].what, "stopped process: etcd 77");
     }

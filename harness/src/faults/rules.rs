@@ -65,19 +65,31 @@ pub(crate) struct Count {
 
 impl RuleSet {
     pub(crate) fn hooks(&self) -> &'static [&'static str] {
-        if self.local { &["forward", "input", "output"] } else { &["forward"] }
+        if self.local {
+            &["forward", "input", "output"]
+        } else {
+            &["forward"]
+        }
     }
 }
 
 /// Makes the table, with all addresses in it, in one transaction.
-pub(crate) fn install(trace: &str, rules: &RuleSet, addresses: &Addresses, limit: Duration) -> String {
+pub(crate) fn install(
+    trace: &str,
+    rules: &RuleSet,
+    addresses: &Addresses,
+    limit: Duration,
+) -> String {
     let table = format!("inet {TABLE_PREFIX}{trace}");
     let verdict = match rules.loss_percent {
         Some(percent) => format!("numgen random mod 100 < {percent} counter name dropped drop"),
         None => "counter name dropped drop".to_owned(),
     };
-    let matches: Vec<String> =
-        rules.rules.iter().map(|rule| format!("    {} jump hit\n", expression(*rule))).collect();
+    let matches: Vec<String> = rules
+        .rules
+        .iter()
+        .map(|rule| format!("    {} jump hit\n", expression(*rule)))
+        .collect();
     let hooks: Vec<String> = rules
         .hooks()
         .iter()
@@ -115,7 +127,9 @@ pub(crate) fn update(trace: &str, old: &Addresses, new: &Addresses, limit: Durat
 
 /// Removes the table; right also when it is gone.
 pub(crate) fn remove(trace: &str) -> String {
-    format!("nft list table inet {TABLE_PREFIX}{trace} >/dev/null 2>&1 || exit 0; nft delete table inet {TABLE_PREFIX}{trace}")
+    format!(
+        "nft list table inet {TABLE_PREFIX}{trace} >/dev/null 2>&1 || exit 0; nft delete table inet {TABLE_PREFIX}{trace}"
+    )
 }
 
 /// Reads the counters.
@@ -127,9 +141,16 @@ pub(crate) fn count(trace: &str) -> String {
 pub(crate) fn parse_count(text: &str) -> Option<Count> {
     let packets = |name: &str| -> Option<u64> {
         let (_, rest) = text.split_once(&format!("counter {name} {{"))?;
-        rest.split_whitespace().skip_while(|word| *word != "packets").nth(1)?.parse().ok()
+        rest.split_whitespace()
+            .skip_while(|word| *word != "packets")
+            .nth(1)?
+            .parse()
+            .ok()
     };
-    Some(Count { seen: packets("seen")?, dropped: packets("dropped")? })
+    Some(Count {
+        seen: packets("seen")?,
+        dropped: packets("dropped")?,
+    })
 }
 
 fn expression((address, port): (Address, Port)) -> String {
@@ -146,15 +167,25 @@ fn expression((address, port): (Address, Port)) -> String {
 }
 
 fn elements(verb: &str, table: &str, addresses: &Addresses, limit: Option<Duration>) -> String {
-    let timeout = limit.map(|limit| format!(" timeout {}s", limit.as_secs().max(1))).unwrap_or_default();
+    let timeout = limit
+        .map(|limit| format!(" timeout {}s", limit.as_secs().max(1)))
+        .unwrap_or_default();
     let line = |set: &str, items: Vec<String>| {
         if items.is_empty() {
             return String::new();
         }
         format!("{verb} element {table} {set} {{ {} }}\n", items.join(", "))
     };
-    let single = addresses.single.iter().map(|ip| format!("{ip}{timeout}")).collect();
-    let pairs = addresses.pairs.iter().map(|(a, b)| format!("{a} . {b}{timeout}")).collect();
+    let single = addresses
+        .single
+        .iter()
+        .map(|ip| format!("{ip}{timeout}"))
+        .collect();
+    let pairs = addresses
+        .pairs
+        .iter()
+        .map(|(a, b)| format!("{a} . {b}{timeout}"))
+        .collect();
     line("single", single) + &line("pairs", pairs)
 }
 
@@ -169,11 +200,17 @@ pub(crate) mod tests {
     #[test]
     fn a_table_holds_sets_counters_and_one_chain_a_hook() {
         let rules = RuleSet {
-            rules: vec![(Address::To, Port::To("tcp", 2380)), (Address::Pair, Port::Any)],
+            rules: vec![
+                (Address::To, Port::To("tcp", 2380)),
+                (Address::Pair, Port::Any),
+            ],
             loss_percent: None,
             local: false,
         };
-        let addresses = Addresses { single: [ip(2)].into(), pairs: [(ip(2), ip(3))].into() };
+        let addresses = Addresses {
+            single: [ip(2)].into(),
+            pairs: [(ip(2), ip(3))].into(),
+        };
         let text = install("f1", &rules, &addresses, Duration::from_secs(90));
         for part in [
             "table inet etcd_harness_f1 {",
@@ -191,7 +228,11 @@ pub(crate) mod tests {
 
     #[test]
     fn loss_drops_a_share_and_local_hooks_all_three() {
-        let rules = RuleSet { rules: vec![(Address::From, Port::Any)], loss_percent: Some(30), local: true };
+        let rules = RuleSet {
+            rules: vec![(Address::From, Port::Any)],
+            loss_percent: Some(30),
+            local: true,
+        };
         let text = install("f1", &rules, &Addresses::default(), Duration::from_secs(1));
         assert!(text.contains("numgen random mod 100 < 30 counter name dropped drop"));
         assert!(text.contains("hook input") && text.contains("hook output"));
@@ -200,18 +241,36 @@ pub(crate) mod tests {
 
     #[test]
     fn a_new_address_replaces_the_old_one() {
-        let old = Addresses { single: [ip(2), ip(3)].into(), ..Default::default() };
-        let new = Addresses { single: [ip(3), ip(9)].into(), ..Default::default() };
+        let old = Addresses {
+            single: [ip(2), ip(3)].into(),
+            ..Default::default()
+        };
+        let new = Addresses {
+            single: [ip(3), ip(9)].into(),
+            ..Default::default()
+        };
         let text = update("f1", &old, &new, Duration::from_secs(5));
-        assert!(text.contains("delete element inet etcd_harness_f1 single { 10.244.1.2 }"), "{text}");
-        assert!(text.contains("add element inet etcd_harness_f1 single { 10.244.1.9 timeout 5s }"), "{text}");
+        assert!(
+            text.contains("delete element inet etcd_harness_f1 single { 10.244.1.2 }"),
+            "{text}"
+        );
+        assert!(
+            text.contains("add element inet etcd_harness_f1 single { 10.244.1.9 timeout 5s }"),
+            "{text}"
+        );
         assert!(!text.contains("10.244.1.3"), "{text}");
     }
 
     #[test]
     fn counters_are_read_and_a_missing_table_has_none() {
         let text = "table inet etcd_harness_f1 {\n\tcounter seen {\n\t\tpackets 41 bytes 2460\n\t}\n\tcounter dropped {\n\t\tpackets 7 bytes 420\n\t}\n}\n";
-        assert_eq!(parse_count(text), Some(Count { seen: 41, dropped: 7 }));
+        assert_eq!(
+            parse_count(text),
+            Some(Count {
+                seen: 41,
+                dropped: 7
+            })
+        );
         assert_eq!(parse_count("Error: No such file or directory"), None);
     }
 }

@@ -56,8 +56,15 @@ impl Selector {
     pub fn select(&self, members: &[Member], seed: u64) -> Result<Vec<Member>, SelectError> {
         let chosen = match self {
             Selector::Leader => leader(members),
-            Selector::Follower(index) => followers(members).into_iter().nth(*index as usize).into_iter().collect(),
-            Selector::AnyFollower => shuffled(followers(members), seed).into_iter().take(1).collect(),
+            Selector::Follower(index) => followers(members)
+                .into_iter()
+                .nth(*index as usize)
+                .into_iter()
+                .collect(),
+            Selector::AnyFollower => shuffled(followers(members), seed)
+                .into_iter()
+                .take(1)
+                .collect(),
             Selector::Learner => with_role(members, "learner").into_iter().take(1).collect(),
             Selector::Minority => take(shuffled(followers(members), seed), minority(members)),
             Selector::MinorityWithLeader => with_leader(members, seed, minority(members)),
@@ -66,27 +73,51 @@ impl Selector {
             Selector::Ordinal(ordinal) => find(members, |member| member.ordinal == Some(*ordinal)),
             Selector::Pod(name) => find(members, |member| &member.pod == name),
         };
-        if chosen.is_empty() { Err(self.nobody(members)) } else { Ok(chosen) }
+        if chosen.is_empty() {
+            Err(self.nobody(members))
+        } else {
+            Ok(chosen)
+        }
     }
 
     fn nobody(&self, members: &[Member]) -> SelectError {
         let seen: Vec<String> = members
             .iter()
-            .map(|member| format!("{} {}", member.pod, member.role.as_deref().unwrap_or("without a role")))
+            .map(|member| {
+                format!(
+                    "{} {}",
+                    member.pod,
+                    member.role.as_deref().unwrap_or("without a role")
+                )
+            })
             .collect();
-        let reason = if seen.is_empty() { "there are no members".into() } else { format!("there are {}", seen.join(", ")) };
-        SelectError { selector: self.clone(), reason }
+        let reason = if seen.is_empty() {
+            "there are no members".into()
+        } else {
+            format!("there are {}", seen.join(", "))
+        };
+        SelectError {
+            selector: self.clone(),
+            reason,
+        }
     }
 }
 
 /// Members that may fail with a quorum left.
 fn minority(members: &[Member]) -> usize {
-    let voters = members.iter().filter(|member| member.role.as_deref() != Some("learner")).count();
+    let voters = members
+        .iter()
+        .filter(|member| member.role.as_deref() != Some("learner"))
+        .count();
     voters.saturating_sub(1) / 2
 }
 
 fn with_role(members: &[Member], role: &str) -> Vec<Member> {
-    members.iter().filter(|member| member.role.as_deref() == Some(role)).cloned().collect()
+    members
+        .iter()
+        .filter(|member| member.role.as_deref() == Some(role))
+        .cloned()
+        .collect()
 }
 
 fn leader(members: &[Member]) -> Vec<Member> {
@@ -123,7 +154,11 @@ fn sorted(mut members: Vec<Member>) -> Vec<Member> {
 }
 
 fn find(members: &[Member], is_meant: impl Fn(&Member) -> bool) -> Vec<Member> {
-    members.iter().filter(|member| is_meant(member)).cloned().collect()
+    members
+        .iter()
+        .filter(|member| is_meant(member))
+        .cloned()
+        .collect()
 }
 
 impl fmt::Display for Selector {
@@ -150,7 +185,9 @@ impl FromStr for Selector {
     /// `majority`, `all`, `learner`, a number, or a pod's name.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Some(index) = text.strip_prefix("follower/") {
-            let index = index.parse().map_err(|_| format!("{index:?} is no number of a follower"))?;
+            let index = index
+                .parse()
+                .map_err(|_| format!("{index:?} is no number of a follower"))?;
             return Ok(Selector::Follower(index));
         }
         if let Ok(ordinal) = text.parse() {
@@ -198,7 +235,9 @@ mod tests {
                 assert_eq!(left(Selector::MinorityWithLeader), quorum);
                 assert_eq!(left(Selector::Majority), quorum - 1);
                 assert!(!pods(&Selector::Minority, count, seed).contains(&"m-1".to_owned()));
-                assert!(pods(&Selector::MinorityWithLeader, count, seed).contains(&"m-1".to_owned()));
+                assert!(
+                    pods(&Selector::MinorityWithLeader, count, seed).contains(&"m-1".to_owned())
+                );
             }
         }
     }
@@ -217,8 +256,14 @@ mod tests {
     fn nobody_is_an_error_that_says_who_is_there() {
         let mut all = members(3, 1);
         all[1].role = None;
-        let error = Selector::Leader.select(&all, 0).expect_err("no leader").to_string();
-        assert!(error.contains("failed to select the leader") && error.contains("m-1 without a role"), "{error}");
+        let error = Selector::Leader
+            .select(&all, 0)
+            .expect_err("no leader")
+            .to_string();
+        assert!(
+            error.contains("failed to select the leader") && error.contains("m-1 without a role"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -47,12 +47,20 @@ impl Thaw {
         let mut last = String::new();
         for socket in sockets() {
             match start(docker, order, &name, &socket).await {
-                Ok(()) => return Ok(Self { docker: docker.clone(), name }),
+                Ok(()) => {
+                    return Ok(Self {
+                        docker: docker.clone(),
+                        name,
+                    });
+                }
                 Err(error) => last = format!("{socket}: {error}"),
             }
             remove(docker, &name).await;
         }
-        Err(FaultError::docker("arm the dead man's switch of a node (a container with Docker's socket)", last))
+        Err(FaultError::docker(
+            "arm the dead man's switch of a node (a container with Docker's socket)",
+            last,
+        ))
     }
 
     /// Takes the timer away. False when it had gone off before.
@@ -62,14 +70,23 @@ impl Thaw {
 
     /// True while the timer is there.
     pub(crate) async fn is_left(&self) -> bool {
-        self.docker.inspect_container(&self.name, None).await.is_ok()
+        self.docker
+            .inspect_container(&self.name, None)
+            .await
+            .is_ok()
     }
 }
 
 /// All timers of a cluster, whoever left them.
-pub(crate) async fn left(docker: &Docker, cluster: &str) -> Result<Vec<String>, bollard::errors::Error> {
+pub(crate) async fn left(
+    docker: &Docker,
+    cluster: &str,
+) -> Result<Vec<String>, bollard::errors::Error> {
     let filters = HashMap::from([("label".to_owned(), vec![format!("{LABEL}={cluster}")])]);
-    let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+    let options = ListContainersOptionsBuilder::default()
+        .all(true)
+        .filters(&filters)
+        .build();
     let listed = docker.list_containers(Some(options)).await?;
     Ok(listed
         .into_iter()
@@ -103,15 +120,15 @@ pub(crate) async fn image_of(docker: &Docker, container: &str) -> Result<String,
         .inspect_container(container, None)
         .await
         .map_err(|error| FaultError::docker(format!("inspect node {container}"), error))?;
-    found.image.ok_or_else(|| FaultError::find(format!("the image of node {container}"), "Docker names none"))
+    found.image.ok_or_else(|| {
+        FaultError::find(
+            format!("the image of node {container}"),
+            "Docker names none",
+        )
+    })
 }
 
-async fn start(
-    docker: &Docker,
-    order: &Order<'_>,
-    name: &str,
-    socket: &str,
-) -> Result<(), String> {
+async fn start(docker: &Docker, order: &Order<'_>, name: &str, socket: &str) -> Result<(), String> {
     let mount = Mount {
         typ: Some(MountType::BIND),
         source: Some(socket.to_owned()),
@@ -120,9 +137,16 @@ async fn start(
     };
     let body = ContainerCreateBody {
         image: Some(order.image.to_owned()),
-        entrypoint: Some(vec!["sh".into(), "-c".into(), script(order.nodes, order.limit)]),
+        entrypoint: Some(vec![
+            "sh".into(),
+            "-c".into(),
+            script(order.nodes, order.limit),
+        ]),
         cmd: Some(Vec::new()),
-        labels: Some(HashMap::from([(LABEL.to_owned(), order.cluster.to_owned())])),
+        labels: Some(HashMap::from([(
+            LABEL.to_owned(),
+            order.cluster.to_owned(),
+        )])),
         host_config: Some(HostConfig {
             auto_remove: Some(true),
             network_mode: Some("none".into()),
@@ -132,21 +156,31 @@ async fn start(
         ..Default::default()
     };
     let options = CreateContainerOptionsBuilder::default().name(name).build();
-    docker.create_container(Some(options), body).await.map_err(|error| error.to_string())?;
+    docker
+        .create_container(Some(options), body)
+        .await
+        .map_err(|error| error.to_string())?;
     docker
         .start_container(name, None::<StartContainerOptions>)
         .await
         .map_err(|error| error.to_string())?;
-    let armed = "for i in 1 2 3 4 5 6 7 8 9 10; do [ -e /armed ] && exit 0; sleep 0.2; done; exit 1";
+    let armed =
+        "for i in 1 2 3 4 5 6 7 8 9 10; do [ -e /armed ] && exit 0; sleep 0.2; done; exit 1";
     let shell = NodeShell::new(docker.clone(), name.to_owned());
     let output = shell.run(armed).await.map_err(|error| error.to_string())?;
-    if output.success() { Ok(()) } else { Err("Docker does not answer there".to_owned()) }
+    if output.success() {
+        Ok(())
+    } else {
+        Err("Docker does not answer there".to_owned())
+    }
 }
 
 fn script(nodes: &[String], limit: Duration) -> String {
     let calls: Vec<String> = nodes
         .iter()
-        .map(|node| format!("ask POST /containers/{node}/unpause; ask POST /containers/{node}/start; "))
+        .map(|node| {
+            format!("ask POST /containers/{node}/unpause; ask POST /containers/{node}/start; ")
+        })
         .collect();
     format!(
         "ask() {{ curl -s -m 30 -o /dev/null -f --unix-socket /docker.sock -X $1 http://docker$2; }}\n\
@@ -165,7 +199,11 @@ mod tests {
         let text = script(&["w1".into(), "w2".into()], Duration::from_secs(90));
         let (before, after) = text.split_once("sleep 90").expect("a limit");
         assert!(before.contains("_ping") && before.contains("/armed"));
-        for call in ["/containers/w1/unpause", "/containers/w1/start", "/containers/w2/start"] {
+        for call in [
+            "/containers/w1/unpause",
+            "/containers/w1/start",
+            "/containers/w2/start",
+        ] {
             assert!(after.contains(call), "{call}");
         }
     }
