@@ -89,7 +89,7 @@ impl Candidate {
         let mut ticks = interval(EVERY);
         loop {
             ticks.tick().await;
-            match timeout(EVERY, self.try_acquire()).await {
+            match timeout(GIVE_UP, self.try_acquire()).await {
                 Ok(Ok(true)) => return,
                 Ok(Ok(false)) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "cannot acquire the lease"),

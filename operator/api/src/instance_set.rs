@@ -120,8 +120,8 @@ pub struct InstanceSetSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub offline_instances: Vec<String>,
-    /// True makes the operator leave pods, claims and members alone.
-    #[serde(default)]
+    /// True makes the operator leave pods, claims and members alone. Set by hand: the Component never writes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
 }
 

@@ -38,6 +38,17 @@ enum Error {
     Claim(kube::Error),
 }
 
+impl Error {
+    /// What happens in the normal course of things: the namespace is being deleted, or the object has changed since
+    /// it was read.
+    fn is_expected(&self) -> bool {
+        match self {
+            Error::Apply(error) => error.namespace_ends() || error.is_conflict(),
+            _ => false,
+        }
+    }
+}
+
 struct Driver {
     context: Arc<Context>,
     backoff: Backoff,
@@ -87,7 +98,11 @@ fn all(clusters: &[Arc<Cluster>]) -> Vec<ObjectRef<Cluster>> {
 }
 
 fn error_policy(cluster: Arc<Cluster>, error: &Error, driver: Arc<Driver>) -> Action {
-    tracing::warn!(cluster = key(&cluster), %error, "reconcile failed");
+    if error.is_expected() {
+        tracing::debug!(cluster = key(&cluster), %error, "reconcile is tried again");
+    } else {
+        tracing::warn!(cluster = key(&cluster), %error, "reconcile failed");
+    }
     driver.backoff.failed(&key(&cluster))
 }
 

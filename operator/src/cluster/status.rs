@@ -42,7 +42,10 @@ pub(super) fn status(
     } else {
         compose(&phases).or(old.phase)
     };
-    let mut observations = outcome_conditions(cluster, outcome);
+    let mut observations = match (outcome, refused_component(components)) {
+        (Outcome::Applied, Some(text)) => outcome_conditions(cluster, &Outcome::Refused(text)),
+        _ => outcome_conditions(cluster, outcome),
+    };
     observations.extend(component_conditions(cluster, components));
     if deleting {
         observations.push(terminating(held_back));
@@ -103,6 +106,17 @@ fn component_name(component: &Component) -> String {
         .unwrap_or_else(|| component.name_any())
 }
 
+/// What a component says that cannot be carried out: it is the Cluster's spec that must be mended.
+fn refused_component(components: &[Component]) -> Option<String> {
+    components.iter().find_map(|component| {
+        let conditions = &component.status.as_ref()?.conditions;
+        let started = condition::find(conditions, ConditionType::ProvisioningStarted)?;
+        let refused = started.status == Truth::False.as_str();
+        let name = component_name(component);
+        refused.then(|| format!("spec.componentSpecs[{name}].{}", started.message))
+    })
+}
+
 fn outcome_conditions(cluster: &Cluster, outcome: &Outcome) -> Vec<Observation> {
     let name = cluster.name_any();
     let started = |text: String| {
@@ -140,7 +154,7 @@ fn outcome_conditions(cluster: &Cluster, outcome: &Outcome) -> Vec<Observation> 
             applied(
                 Truth::False,
                 Reason::ApplyResourcesFailed,
-                "the spec cannot be carried out, nothing was changed".into(),
+                "the spec cannot be carried out, running members were not touched".into(),
             ),
         ],
     }

@@ -237,3 +237,20 @@ fn deletion_is_told_and_held_back_only_by_its_policy() {
     let told = condition::find(&held.conditions, ConditionType::Terminating).expect("condition");
     assert_eq!(told.reason, "TerminationRefused");
 }
+
+#[test]
+fn a_component_that_cannot_be_carried_out_shows_in_the_clusters_condition() {
+    let mut component = running();
+    let conditions = &mut component.status.as_mut().expect("status").conditions;
+    conditions[0].type_ = "ProvisioningStarted".into();
+    conditions[0].status = "False".into();
+    conditions[0].message = "volumeClaimTemplates[data] is wrong".into();
+    let seen = status(&manifest(), &[component], &Outcome::Applied, &now());
+    let started =
+        condition::find(&seen.conditions, ConditionType::ProvisioningStarted).expect("condition");
+    assert_eq!(started.reason, "PreCheckFailed");
+    assert_eq!(
+        started.message,
+        "spec.componentSpecs[store].volumeClaimTemplates[data] is wrong"
+    );
+}

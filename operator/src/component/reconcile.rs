@@ -44,6 +44,17 @@ enum Error {
     Release(kube::Error),
 }
 
+impl Error {
+    /// What happens in the normal course of things: the namespace is being deleted, or the object has changed since
+    /// it was read.
+    fn is_expected(&self) -> bool {
+        match self {
+            Error::Apply(error) => error.namespace_ends() || error.is_conflict(),
+            _ => false,
+        }
+    }
+}
+
 struct Driver {
     context: Arc<Context>,
     backoff: Backoff,
@@ -103,7 +114,11 @@ fn reference(component: &Component) -> ObjectRef<Component> {
 }
 
 fn error_policy(component: Arc<Component>, error: &Error, driver: Arc<Driver>) -> Action {
-    tracing::warn!(component = key(&component), %error, "reconcile failed");
+    if error.is_expected() {
+        tracing::debug!(component = key(&component), %error, "reconcile is tried again");
+    } else {
+        tracing::warn!(component = key(&component), %error, "reconcile failed");
+    }
     driver.backoff.failed(&key(&component))
 }
 

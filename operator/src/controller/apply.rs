@@ -70,6 +70,38 @@ pub enum ApplyError {
     },
 }
 
+impl ApplyError {
+    /// Whether the object's namespace is being deleted: nothing can be made there, and nothing needs to.
+    #[must_use]
+    pub fn namespace_ends(&self) -> bool {
+        match self {
+            ApplyError::Write { source, .. } => namespace_ends(source),
+            ApplyError::Serialize { .. }
+            | ApplyError::Read { .. }
+            | ApplyError::Delete { .. }
+            | ApplyError::Foreign { .. } => false,
+        }
+    }
+
+    /// Whether the object has changed since it was read.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        let conflict = |source: &kube::Error| matches!(source, kube::Error::Api(status) if status.is_conflict());
+        matches!(self, ApplyError::Write { source, .. } if conflict(source))
+    }
+}
+
+/// Whether the API server refused because the namespace is being deleted.
+pub(super) fn namespace_ends(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes
+        .into_iter()
+        .any(|cause| cause.reason == "NamespaceTerminating")
+}
+
 /// Makes `child` owned by `owner`: deleted with it, and its changes wake its reconciler.
 pub fn own<K, O>(child: &mut K, owner: &O)
 where

@@ -3,6 +3,7 @@
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
 
+use super::apply::namespace_ends;
 use crate::metrics::Metrics;
 
 /// Settings of this process; never change while it runs.
@@ -59,7 +60,9 @@ impl Context {
             action: reason.to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, &about.object_ref(&())).await {
+        if let Err(error) = self.recorder.publish(&event, &about.object_ref(&())).await
+            && !namespace_ends(&error)
+        {
             tracing::warn!(%error, reason, "failed to publish an event");
         }
     }
