@@ -178,7 +178,7 @@ mod exploration {
     /// A message on its way to one operator.
     #[derive(Clone)]
     enum Mail {
-        View(MemberView),
+        View(Box<MemberView>),
         Gone { pod: String, uid: String },
     }
 
@@ -259,7 +259,7 @@ mod exploration {
                     self.term,
                 );
                 for operator in &mut self.operators {
-                    operator.mail[pod].push_back(Mail::View(view.clone()));
+                    operator.mail[pod].push_back(Mail::View(Box::new(view.clone())));
                 }
             }
         }
@@ -330,7 +330,7 @@ mod exploration {
             }
             match operator.mail[pod].pop_front() {
                 Some(Mail::View(view)) => {
-                    operator.knowledge.hear(view);
+                    operator.knowledge.hear(*view);
                 }
                 Some(Mail::Gone { pod, uid }) => operator.knowledge.forget(&pod, &uid),
                 None => {}

@@ -428,40 +428,63 @@ impl World {
                     disk.terminating = true;
                 }
             }
-            Step::CreatePod(pod) => {
-                let env: BTreeMap<String, String> = pod
-                    .spec
-                    .iter()
-                    .flat_map(|spec| spec.containers[0].env.iter().flatten())
-                    .map(|variable| {
-                        (
-                            variable.name.clone(),
-                            variable.value.clone().unwrap_or_default(),
-                        )
-                    })
-                    .collect();
-                let meta = pod.metadata.clone();
-                let uid = self.number();
-                let machine = Machine {
-                    uid,
-                    labels: meta.labels.unwrap_or_default(),
-                    annotations: meta.annotations.unwrap_or_default(),
-                    bootstrap: env.contains_key(keys::ENV_BOOTSTRAP),
-                    join: env.get(keys::ENV_JOIN).and_then(|id| id.parse().ok()),
-                    terminating: false,
-                    node_gone: false,
-                    refused: None,
-                    running: None,
-                };
-                let old = self.pods.insert(meta.name.unwrap_or_default(), machine);
-                assert!(old.is_none(), "a pod of the name exists");
-            }
+            Step::CreatePod(pod) => self.create_pod(pod),
             Step::DeletePod { name, grace, .. } => {
                 self.delete_pod(name);
                 if *grace == Grace::Dead {
                     self.pods.remove(name);
                 }
             }
+            Step::AddLearner { .. } | Step::Promote { .. } | Step::RemoveMember { .. } => {
+                self.change(step);
+            }
+            Step::Switchover { to, .. } => self.leader = Some(to.clone()),
+            Step::RetireClaim { name, .. } => {
+                if let Some(disk) = self.disks.get_mut(name) {
+                    disk.annotations
+                        .insert(keys::RETIRED.to_owned(), "true".to_owned());
+                }
+            }
+            Step::AddFinalizer
+            | Step::RemoveFinalizer
+            | Step::ApplyService(_)
+            | Step::ReleaseClaim { .. }
+            | Step::LabelPod { .. } => {}
+        }
+    }
+
+    fn create_pod(&mut self, pod: &k8s_openapi::api::core::v1::Pod) {
+        let env: BTreeMap<String, String> = pod
+            .spec
+            .iter()
+            .flat_map(|spec| spec.containers[0].env.iter().flatten())
+            .map(|variable| {
+                (
+                    variable.name.clone(),
+                    variable.value.clone().unwrap_or_default(),
+                )
+            })
+            .collect();
+        let meta = pod.metadata.clone();
+        let uid = self.number();
+        let machine = Machine {
+            uid,
+            labels: meta.labels.unwrap_or_default(),
+            annotations: meta.annotations.unwrap_or_default(),
+            bootstrap: env.contains_key(keys::ENV_BOOTSTRAP),
+            join: env.get(keys::ENV_JOIN).and_then(|id| id.parse().ok()),
+            terminating: false,
+            node_gone: false,
+            refused: None,
+            running: None,
+        };
+        let old = self.pods.insert(meta.name.unwrap_or_default(), machine);
+        assert!(old.is_none(), "a pod of the name exists");
+    }
+
+    /// What etcd does with a change of membership.
+    fn change(&mut self, step: &Step) {
+        match step {
             Step::AddLearner { pod, .. } => {
                 assert!(
                     !self.members.iter().any(|m| m.is_learner),
@@ -493,18 +516,7 @@ impl World {
                 }
                 self.lead();
             }
-            Step::Switchover { to, .. } => self.leader = Some(to.clone()),
-            Step::RetireClaim { name, .. } => {
-                if let Some(disk) = self.disks.get_mut(name) {
-                    disk.annotations
-                        .insert(keys::RETIRED.to_owned(), "true".to_owned());
-                }
-            }
-            Step::AddFinalizer
-            | Step::RemoveFinalizer
-            | Step::ApplyService(_)
-            | Step::ReleaseClaim { .. }
-            | Step::LabelPod { .. } => {}
+            _ => {}
         }
     }
 }
