@@ -17,7 +17,6 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation { name: "no fault at all", check: "assumptions", apply: |s| { s.history.records.retain(|r| !matches!(r, Record::Fault(_))); true } },
     Mutation { name: "no traffic after the fault", check: "assumptions", apply: quiet_after },
     Mutation { name: "no transaction succeeded", check: "assumptions", apply: no_txn },
-    Mutation { name: "nobody watched", check: "assumptions", apply: |s| { s.history.records.retain(|r| !matches!(r, Record::Watch(_))); true } },
 ];
 
 fn each(spoiler: &mut Spoiler, change: impl Fn(&mut Record) -> bool) -> bool {

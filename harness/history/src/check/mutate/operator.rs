@@ -96,7 +96,7 @@ fn stretched(spoiler: &mut Spoiler, road: Road, inside: bool) -> bool {
         }
     }
     let taken: Vec<u64> = spoiler.history.records.iter().filter_map(|record| match record {
-        Record::Call(call) if call.road == road && call.client >= 1_000 && call.t >= from && call.t < from + 3_000_000_000 => Some(call.op),
+        Record::Call(call) if call.road == road && call.t >= from && call.t < from + 3_000_000_000 => Some(call.op),
         _ => None,
     }).collect();
     for record in &mut spoiler.history.records {
