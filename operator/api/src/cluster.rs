@@ -30,22 +30,10 @@ use crate::volume::{RetentionPolicy, VolumeClaimTemplate};
     category = "kubeblocks",
     category = "all",
     doc = "An etcd cluster as its user wants it.",
-    printcolumn(
-        name = "CLUSTER-DEFINITION",
-        type_ = "string",
-        json_path = ".spec.clusterDef"
-    ),
-    printcolumn(
-        name = "TERMINATION-POLICY",
-        type_ = "string",
-        json_path = ".spec.terminationPolicy"
-    ),
-    printcolumn(name = "STATUS", type_ = "string", json_path = ".status.phase"),
-    printcolumn(
-        name = "AGE",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn = r#"{"name":"CLUSTER-DEFINITION","type":"string","jsonPath":".spec.clusterDef"}"#,
+    printcolumn = r#"{"name":"TERMINATION-POLICY","type":"string","jsonPath":".spec.terminationPolicy"}"#,
+    printcolumn = r#"{"name":"STATUS","type":"string","jsonPath":".status.phase"}"#,
+    printcolumn = r#"{"name":"AGE","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [

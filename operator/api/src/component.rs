@@ -29,18 +29,10 @@ use crate::volume::{RetentionPolicy, VolumeClaimTemplate};
     shortname = "cmp",
     category = "kubeblocks",
     doc = "One component of a Cluster, made by the operator.",
-    printcolumn(name = "DEFINITION", type_ = "string", json_path = ".spec.compDef"),
-    printcolumn(
-        name = "SERVICE-VERSION",
-        type_ = "string",
-        json_path = ".spec.serviceVersion"
-    ),
-    printcolumn(name = "STATUS", type_ = "string", json_path = ".status.phase"),
-    printcolumn(
-        name = "AGE",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn = r#"{"name":"DEFINITION","type":"string","jsonPath":".spec.compDef"}"#,
+    printcolumn = r#"{"name":"SERVICE-VERSION","type":"string","jsonPath":".spec.serviceVersion"}"#,
+    printcolumn = r#"{"name":"STATUS","type":"string","jsonPath":".status.phase"}"#,
+    printcolumn = r#"{"name":"AGE","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [

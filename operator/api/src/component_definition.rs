@@ -25,18 +25,10 @@ use crate::update::{MemberUpdateStrategy, PodManagementPolicy, PodUpdatePolicy};
     shortname = "cmpd",
     category = "kubeblocks",
     doc = "How a component of one kind is run: containers, actions, roles and services.",
-    printcolumn(name = "SERVICE", type_ = "string", json_path = ".spec.serviceKind"),
-    printcolumn(
-        name = "SERVICE-VERSION",
-        type_ = "string",
-        json_path = ".spec.serviceVersion"
-    ),
-    printcolumn(name = "STATUS", type_ = "string", json_path = ".status.phase"),
-    printcolumn(
-        name = "AGE",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn = r#"{"name":"SERVICE","type":"string","jsonPath":".spec.serviceKind"}"#,
+    printcolumn = r#"{"name":"SERVICE-VERSION","type":"string","jsonPath":".spec.serviceVersion"}"#,
+    printcolumn = r#"{"name":"STATUS","type":"string","jsonPath":".status.phase"}"#,
+    printcolumn = r#"{"name":"AGE","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [

@@ -20,17 +20,9 @@ use crate::component_definition::DefinitionPhase;
     shortname = "cmpv",
     category = "kubeblocks",
     doc = "Releases of a service and the ComponentDefinitions that can run them.",
-    printcolumn(
-        name = "Versions",
-        type_ = "string",
-        json_path = ".status.serviceVersions"
-    ),
-    printcolumn(name = "Status", type_ = "string", json_path = ".status.phase"),
-    printcolumn(
-        name = "AGE",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn = r#"{"name":"Versions","type":"string","jsonPath":".status.serviceVersions"}"#,
+    printcolumn = r#"{"name":"Status","type":"string","jsonPath":".status.phase"}"#,
+    printcolumn = r#"{"name":"AGE","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ComponentVersionSpec {

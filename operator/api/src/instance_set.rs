@@ -33,23 +33,11 @@ use crate::volume::{RetentionPolicy, VolumeClaimTemplate};
         status_replicas_path = ".status.replicas"
     ),
     doc = "Members of a component: pods with stable names and their own claims.",
-    printcolumn(name = "READY", type_ = "integer", json_path = ".status.readyReplicas"),
-    printcolumn(name = "DESIRED", type_ = "integer", json_path = ".spec.replicas"),
-    printcolumn(
-        name = "UP-TO-DATE",
-        type_ = "integer",
-        json_path = ".status.updatedReplicas"
-    ),
-    printcolumn(
-        name = "AVAILABLE",
-        type_ = "integer",
-        json_path = ".status.availableReplicas"
-    ),
-    printcolumn(
-        name = "AGE",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn = r#"{"name":"READY","type":"integer","jsonPath":".status.readyReplicas"}"#,
+    printcolumn = r#"{"name":"DESIRED","type":"integer","jsonPath":".spec.replicas"}"#,
+    printcolumn = r#"{"name":"UP-TO-DATE","type":"integer","jsonPath":".status.updatedReplicas"}"#,
+    printcolumn = r#"{"name":"AVAILABLE","type":"integer","jsonPath":".status.availableReplicas"}"#,
+    printcolumn = r#"{"name":"AGE","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [

@@ -84,7 +84,11 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         .owns_stream(touched::<Service>(client, ours))
         .watches_stream(definitions, move |_| all(&by_definition.state()))
         .watches_stream(versions, move |_| all(&by_version.state()))
-        .run(reconcile, error_policy, driver)
+        .run(
+            reconcile,
+            |cluster, error, driver| error_policy(&cluster, error, &driver),
+            driver,
+        )
         .for_each(|_| futures::future::ready(()))
         .await;
     Ok(())
@@ -97,13 +101,13 @@ fn all(clusters: &[Arc<Cluster>]) -> Vec<ObjectRef<Cluster>> {
         .collect()
 }
 
-fn error_policy(cluster: Arc<Cluster>, error: &Error, driver: Arc<Driver>) -> Action {
+fn error_policy(cluster: &Cluster, error: &Error, driver: &Driver) -> Action {
     if error.is_expected() {
-        tracing::debug!(cluster = key(&cluster), %error, "reconcile is tried again");
+        tracing::debug!(cluster = key(cluster), %error, "reconcile is tried again");
     } else {
-        tracing::warn!(cluster = key(&cluster), %error, "reconcile failed");
+        tracing::warn!(cluster = key(cluster), %error, "reconcile failed");
     }
-    driver.backoff.failed(&key(&cluster))
+    driver.backoff.failed(&key(cluster))
 }
 
 fn key(cluster: &Cluster) -> String {

@@ -103,7 +103,11 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
                 .map(|c| reference(c))
                 .collect::<Vec<_>>()
         })
-        .run(reconcile, error_policy, driver)
+        .run(
+            reconcile,
+            |component, error, driver| error_policy(&component, error, &driver),
+            driver,
+        )
         .for_each(|_| futures::future::ready(()))
         .await;
     Ok(())
@@ -113,13 +117,13 @@ fn reference(component: &Component) -> ObjectRef<Component> {
     ObjectRef::from_obj(component)
 }
 
-fn error_policy(component: Arc<Component>, error: &Error, driver: Arc<Driver>) -> Action {
+fn error_policy(component: &Component, error: &Error, driver: &Driver) -> Action {
     if error.is_expected() {
-        tracing::debug!(component = key(&component), %error, "reconcile is tried again");
+        tracing::debug!(component = key(component), %error, "reconcile is tried again");
     } else {
-        tracing::warn!(component = key(&component), %error, "reconcile failed");
+        tracing::warn!(component = key(component), %error, "reconcile failed");
     }
-    driver.backoff.failed(&key(&component))
+    driver.backoff.failed(&key(component))
 }
 
 fn key(component: &Component) -> String {
@@ -151,7 +155,7 @@ async fn reconcile_component(component: &Component, context: &Context) -> Result
     let planned = plan(component, &observed, &context.config.cluster_domain);
     let (outcome, failure) = match planned {
         Err(refused) => (Outcome::Refused(refused.to_string()), None),
-        Ok(plan) => match carry_out(component, plan, context).await {
+        Ok(plan) => match Box::pin(carry_out(component, plan, context)).await {
             Ok(()) => (Outcome::Applied, None),
             Err(error) => (Outcome::Failed(error.to_string()), Some(error)),
         },
