@@ -255,6 +255,7 @@ async fn tear_down(
     context: &Context,
 ) -> Result<Action, Error> {
     for component in &observed.components {
+        hand_down_policy(cluster, component, context).await?;
         if component.metadata.deletion_timestamp.is_none() {
             delete(&context.client, component).await?;
         }
@@ -282,6 +283,35 @@ async fn tear_down(
         Ok(_) => Ok(Action::await_change()),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Action::await_change()),
         Err(error) => Err(Error::Claim(error)),
+    }
+}
+
+/// A Component that still carries an earlier `DoNotTerminate` would hold its own deletion back.
+async fn hand_down_policy(
+    cluster: &Cluster,
+    component: &Component,
+    context: &Context,
+) -> Result<(), Error> {
+    let policy = cluster.spec.termination_policy;
+    if component.spec.termination_policy == policy {
+        return Ok(());
+    }
+    let namespace = component.namespace().unwrap_or_default();
+    let components: Api<Component> = Api::namespaced(context.client.clone(), &namespace);
+    let body = json!({ "spec": { "terminationPolicy": policy } });
+    let name = component.name_any();
+    match components
+        .patch(&name, &PatchParams::default(), &Patch::Merge(&body))
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(source) => Err(ApplyError::Write {
+            kind: Component::kind(&()).into_owned(),
+            name,
+            source,
+        }
+        .into()),
     }
 }
 
