@@ -19,11 +19,11 @@ test: ## unit, property, model and drift tests: no cluster, no Docker
 
 .PHONY: e2e
 e2e: up ## every scenario on a real kind cluster
-	E2E_REQUIRED=1 $(CARGO) test --locked -p e2e --test e2e -- --nocapture $(FILTER)
+	ETCD_HARNESS_RUNS=$(CURDIR)/runs E2E_REQUIRED=1 $(CARGO) test --locked -p e2e --test e2e -- --nocapture $(FILTER)
 
 .PHONY: e2e-smoke
 e2e-smoke: up ## the smoke subset
-	E2E_REQUIRED=1 E2E_SMOKE=1 $(CARGO) test --locked -p e2e --test e2e -- --nocapture
+	ETCD_HARNESS_RUNS=$(CURDIR)/runs E2E_REQUIRED=1 E2E_SMOKE=1 $(CARGO) test --locked -p e2e --test e2e -- --nocapture
 
 .PHONY: up
 up: ## the cluster, the images and the operator; nothing is done twice

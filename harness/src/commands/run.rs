@@ -17,7 +17,7 @@ pub struct Args {
     /// Members of the etcd cluster; the scenario's first count when not given.
     #[arg(long)]
     members: Option<u32>,
-    /// Keep the namespace even when everything is well.
+    /// Keep the namespace and its members when the run is over.
     #[arg(long)]
     keep: bool,
     /// Folder of the run directories.

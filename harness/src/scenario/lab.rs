@@ -12,7 +12,7 @@ pub struct Lab {
     pub cluster: Cluster,
     /// Folder of the run directories.
     pub runs: PathBuf,
-    /// True when the namespace stays after a run that passed, too.
+    /// True when the namespace stays when the run is over.
     pub keep: bool,
     /// Who hears what is going on.
     pub live: Live,

@@ -80,7 +80,7 @@ pub async fn run(lab: &Lab, plan: &Plan) -> Result<Ended, RunError> {
     judge(plan, &mut found);
     dir.write_reports(&found.history, &found.judgements)?;
     let ended = ended(&lab, plan, &found, &dir);
-    clean_up(&lab, &subject, ended.severity).await;
+    clean_up(&lab, &subject).await;
     tell(&lab, &ended);
     Ok(ended)
 }
@@ -187,8 +187,9 @@ fn ended(lab: &Lab, plan: &Plan, found: &Found, dir: &RunDir) -> Ended {
     }
 }
 
-async fn clean_up(lab: &Lab, subject: &Subject, severity: Severity) {
-    if lab.keep || severity != Severity::Pass {
+/// The run directory holds what a post-mortem needs; members that go on running would take the next run's processor.
+async fn clean_up(lab: &Lab, subject: &Subject) {
+    if lab.keep {
         lab.live
             .say(format!("namespace {} is kept", subject.namespace));
         return;
