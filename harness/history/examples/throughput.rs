@@ -11,7 +11,10 @@ use etcd_history::check::{self, Expectations};
 use etcd_history::simulate::{Plan, simulate};
 
 fn main() {
-    let operations = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
+    let operations = std::env::args()
+        .nth(1)
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1_000_000);
     let plan = Plan {
         operations,
         clients: 32,
@@ -24,14 +27,29 @@ fn main() {
     };
     let begin = spent();
     let history = simulate(&plan);
-    println!("simulated {operations} operations, {} records in {:.2} s", history.records.len(), (spent() - begin).as_secs_f64());
+    println!(
+        "simulated {operations} operations, {} records in {:.2} s",
+        history.records.len(),
+        (spent() - begin).as_secs_f64()
+    );
     let before = peak_mib();
     let begin = spent();
     let verdict = check::linearizable(&history);
     report("linearizable, from records to verdict", operations, begin);
-    println!("  {:?}, peak memory {} MiB before, {} MiB after", verdict.outcome, before, peak_mib());
+    println!(
+        "  {:?}, peak memory {} MiB before, {} MiB after",
+        verdict.outcome,
+        before,
+        peak_mib()
+    );
     let begin = spent();
-    let verdicts = check::all(&history, &Expectations { kubernetes: false, ..Expectations::default() });
+    let verdicts = check::all(
+        &history,
+        &Expectations {
+            kubernetes: false,
+            ..Expectations::default()
+        },
+    );
     report("all checks", operations, begin);
     for verdict in verdicts {
         println!("  {:<13} {:?}", verdict.check, verdict.outcome);
@@ -41,21 +59,34 @@ fn main() {
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
 fn report(what: &str, operations: u64, begin: Duration) {
     let seconds = (spent() - begin).as_secs_f64();
-    println!("{what}: {seconds:.2} s, {:.0} operations a second", operations as f64 / seconds);
+    println!(
+        "{what}: {seconds:.2} s, {:.0} operations a second",
+        operations as f64 / seconds
+    );
 }
 
 /// Processor time of this process, else the time since its start. `schedstat` is in nanoseconds.
 fn spent() -> Duration {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
-    let told = text.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
-    told.filter(|nanos| *nanos > 0).map_or_else(|| START.elapsed(), Duration::from_nanos)
+    let told = text
+        .split_whitespace()
+        .next()
+        .and_then(|nanos| nanos.parse().ok());
+    told.filter(|nanos| *nanos > 0)
+        .map_or_else(|| START.elapsed(), Duration::from_nanos)
 }
 
 /// Peak resident memory of this process, where the kernel tells it.
 fn peak_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    let kib = line.and_then(|line| {
+        line.trim()
+            .trim_end_matches("kB")
+            .trim()
+            .parse::<u64>()
+            .ok()
+    });
     kib.unwrap_or(0) / 1024
 }

@@ -42,8 +42,9 @@ impl History {
         let mut text = String::new();
         for line in 1.. {
             text.clear();
-            let read =
-                reader.read_line(&mut text).map_err(|source| ReadError::Read { line, source })?;
+            let read = reader
+                .read_line(&mut text)
+                .map_err(|source| ReadError::Read { line, source })?;
             if read == 0 {
                 break;
             }

@@ -38,27 +38,51 @@ impl<'a> Op<'a> {
     /// The answer, when etcd gave one.
     pub fn acked(&self) -> Option<Acked<'a>> {
         match &self.end?.outcome {
-            Outcome::Ok { revision, term, member, response } => {
-                Some(Acked { revision: *revision, term: *term, member, response })
-            }
+            Outcome::Ok {
+                revision,
+                term,
+                member,
+                response,
+            } => Some(Acked {
+                revision: *revision,
+                term: *term,
+                member,
+                response,
+            }),
             Outcome::Failed { .. } | Outcome::Unknown { .. } => None,
         }
     }
 
     /// True when it certainly did not happen.
     pub fn failed(&self) -> bool {
-        matches!(self.end, Some(Return { outcome: Outcome::Failed { .. }, .. }))
+        matches!(
+            self.end,
+            Some(Return {
+                outcome: Outcome::Failed { .. },
+                ..
+            })
+        )
     }
 
     /// True when nobody knows whether it happened.
     pub fn unknown(&self) -> bool {
-        matches!(self.end, None | Some(Return { outcome: Outcome::Unknown { .. }, .. }))
+        matches!(
+            self.end,
+            None | Some(Return {
+                outcome: Outcome::Unknown { .. },
+                ..
+            })
+        )
     }
 
     /// When it had certainly happened: its return when it was acknowledged, else the end of time.
     pub fn certain_by(&self) -> Nanos {
         match self.end {
-            Some(Return { t, outcome: Outcome::Ok { .. }, .. }) => *t,
+            Some(Return {
+                t,
+                outcome: Outcome::Ok { .. },
+                ..
+            }) => *t,
             _ => Nanos::MAX,
         }
     }
@@ -72,7 +96,9 @@ impl<'a> Op<'a> {
     pub fn writes(&self) -> bool {
         match &self.call.request {
             Request::Put { .. } | Request::Delete { .. } => true,
-            Request::Txn { then, otherwise, .. } => then
+            Request::Txn {
+                then, otherwise, ..
+            } => then
                 .iter()
                 .chain(otherwise)
                 .any(|r| matches!(r, Request::Put { .. } | Request::Delete { .. })),
@@ -169,7 +195,8 @@ impl<'a> Index<'a> {
             Record::Call(call) => {
                 let position = u32::try_from(self.ops.len()).unwrap_or(u32::MAX);
                 if open.insert(call.op, position).is_some() {
-                    self.defects.push(format!("operation {} is called twice", call.op));
+                    self.defects
+                        .push(format!("operation {} is called twice", call.op));
                 }
                 self.ops.push(Op { call, end: None });
                 call.t
@@ -215,31 +242,42 @@ impl<'a> Index<'a> {
 
     fn close(&mut self, end: &'a Return, open: &mut FastMap<OpId, u32>) {
         let Some(position) = open.remove(&end.op) else {
-            self.defects.push(format!("operation {} returns without an open call", end.op));
+            self.defects
+                .push(format!("operation {} returns without an open call", end.op));
             return;
         };
         let op = &mut self.ops[position as usize];
         if end.t < op.call.t {
-            self.defects.push(format!("operation {} returns before its call", end.op));
+            self.defects
+                .push(format!("operation {} returns before its call", end.op));
         }
         op.end = Some(end);
     }
 
     /// Seconds since the earliest record.
-    #[expect(clippy::cast_precision_loss, reason = "a run lasts minutes: milliseconds are exact")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a run lasts minutes: milliseconds are exact"
+    )]
     pub fn seconds(&self, t: Nanos) -> f64 {
         t.saturating_sub(self.start) as f64 / 1e9
     }
 
     /// When a phase of this name began first.
     pub fn phase(&self, name: &str) -> Option<Nanos> {
-        self.phases.iter().find(|(_, n)| *n == name).map(|(t, _)| *t)
+        self.phases
+            .iter()
+            .find(|(_, n)| *n == name)
+            .map(|(t, _)| *t)
     }
 
     /// True when a fault was on at some time in `[from, to]`, counting `tail` nanoseconds after its end.
     pub fn disturbed(&self, from: Nanos, to: Nanos, tail: Nanos) -> bool {
         self.faults.iter().any(|fault| {
-            fault.from <= to && fault.healed.is_none_or(|end| end.saturating_add(tail) >= from)
+            fault.from <= to
+                && fault
+                    .healed
+                    .is_none_or(|end| end.saturating_add(tail) >= from)
         })
     }
 
@@ -247,7 +285,9 @@ impl<'a> Index<'a> {
     pub fn pods_by_member(&self) -> BTreeMap<&'a str, &'a str> {
         self.members
             .iter()
-            .filter_map(|sample| Some((sample.status.as_ref()?.member.as_str(), sample.pod.as_str())))
+            .filter_map(|sample| {
+                Some((sample.status.as_ref()?.member.as_str(), sample.pod.as_str()))
+            })
             .collect()
     }
 }

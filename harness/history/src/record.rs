@@ -512,7 +512,10 @@ pub struct EndpointsRecord {
     pub ready: Vec<String>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
 fn is_zero(value: &i64) -> bool {
     *value == 0
 }

@@ -27,15 +27,24 @@ fn clusters(case: &Case<'_>, findings: &mut Findings) {
         }
     }
     if clusters.len() > 1 {
-        let told: Vec<_> = clusters.iter().map(|(id, pod)| format!("{id} ({pod})")).collect();
-        findings.violation(format!("members are of different clusters: {}", told.join(", ")), Vec::new());
+        let told: Vec<_> = clusters
+            .iter()
+            .map(|(id, pod)| format!("{id} ({pod})"))
+            .collect();
+        findings.violation(
+            format!("members are of different clusters: {}", told.join(", ")),
+            Vec::new(),
+        );
     }
 }
 
 fn hashes(case: &Case<'_>, findings: &mut Findings) {
     let mut groups: BTreeMap<(i64, i64), Vec<&HashSample>> = BTreeMap::new();
     for sample in &case.index.hashes {
-        groups.entry((sample.revision, sample.compact_revision)).or_default().push(sample);
+        groups
+            .entry((sample.revision, sample.compact_revision))
+            .or_default()
+            .push(sample);
     }
     let mut most = 0;
     for ((revision, _), samples) in &groups {
@@ -53,7 +62,10 @@ fn hashes(case: &Case<'_>, findings: &mut Findings) {
     }
     findings.count("members_hashed_together", most);
     if case.expectations.ends_healthy && most < case.expectations.members as usize {
-        findings.doubt(format!("{most} of {} members have a hash at one revision", case.expectations.members));
+        findings.doubt(format!(
+            "{most} of {} members have a hash at one revision",
+            case.expectations.members
+        ));
     }
 }
 
@@ -61,9 +73,20 @@ fn dumps(case: &Case<'_>, findings: &mut Findings) {
     let finals = &case.index.finals;
     for (position, state) in finals.iter().enumerate() {
         // The first dump at the same revision is the one to agree with.
-        let Some(first) = finals[..position].iter().find(|other| other.revision == state.revision) else { continue };
+        let Some(first) = finals[..position]
+            .iter()
+            .find(|other| other.revision == state.revision)
+        else {
+            continue;
+        };
         if let Some(why) = difference(first, state) {
-            findings.violation(format!("{} and {} differ at revision {}: {why}", first.pod, state.pod, state.revision), Vec::new());
+            findings.violation(
+                format!(
+                    "{} and {} differ at revision {}: {why}",
+                    first.pod, state.pod, state.revision
+                ),
+                Vec::new(),
+            );
         }
     }
     let mut newest: BTreeMap<&str, i64> = BTreeMap::new();
@@ -73,7 +96,9 @@ fn dumps(case: &Case<'_>, findings: &mut Findings) {
     }
     let revisions: BTreeSet<_> = newest.values().collect();
     if case.expectations.ends_healthy && revisions.len() > 1 {
-        findings.doubt(format!("the last dumps are not of one revision: {newest:?}"));
+        findings.doubt(format!(
+            "the last dumps are not of one revision: {newest:?}"
+        ));
     }
 }
 
@@ -100,5 +125,7 @@ fn difference(a: &FinalState, b: &FinalState) -> Option<String> {
     }
     let of_a: BTreeSet<_> = a.kvs.iter().map(|kv| kv.key.as_str()).collect();
     let only = b.kvs.iter().find(|kv| !of_a.contains(kv.key.as_str()));
-    Some(only.map_or("the order of the keys".to_owned(), |kv| format!("{} is only on {}", kv.key, b.pod)))
+    Some(only.map_or("the order of the keys".to_owned(), |kv| {
+        format!("{} is only on {}", kv.key, b.pod)
+    }))
 }

@@ -8,8 +8,8 @@ use std::hash::{BuildHasher, BuildHasherDefault};
 
 use super::Case;
 use super::expectations::OperationKind;
+use super::placement;
 use super::verdict::{Findings, Verdict};
-use super::witness;
 use crate::hash::{FastHasher, FastMap};
 use crate::index::{FaultWindow, Index, Op};
 use crate::record::{FaultStep, Nanos, WatchEvent};
@@ -34,7 +34,11 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
 }
 
 fn starts(index: &Index<'_>, findings: &mut Findings) {
-    let incarnations: BTreeSet<_> = index.starts.iter().map(|(_, incarnation)| incarnation).collect();
+    let incarnations: BTreeSet<_> = index
+        .starts
+        .iter()
+        .map(|(_, incarnation)| incarnation)
+        .collect();
     findings.count("starts", index.starts.len());
     if index.starts.is_empty() {
         findings.doubt("no recording client started".to_owned());
@@ -48,10 +52,19 @@ fn clients(index: &Index<'_>, findings: &mut Findings) {
     let mut free: FastMap<u32, (Nanos, Nanos)> = FastMap::default();
     for op in &index.ops {
         let until = op.end.map_or(Nanos::MAX, |end| end.t);
-        let Some((called, busy)) = free.insert(op.call.client, (op.call.t, until)) else { continue };
-        let restarted = index.starts.iter().any(|(t, _)| *t > called && *t <= op.call.t);
+        let Some((called, busy)) = free.insert(op.call.client, (op.call.t, until)) else {
+            continue;
+        };
+        let restarted = index
+            .starts
+            .iter()
+            .any(|(t, _)| *t > called && *t <= op.call.t);
         if op.call.t < busy && !restarted {
-            findings.doubt(format!("client {} calls operation {} while another is open", op.call.client, op.id()));
+            findings.doubt(format!(
+                "client {} calls operation {} while another is open",
+                op.call.client,
+                op.id()
+            ));
         }
     }
     findings.count("clients", free.len());
@@ -64,7 +77,7 @@ fn values(index: &Index<'_>, findings: &mut Findings) {
     for op in &index.ops {
         // Both branches of a transaction may write the same value: only one of them runs.
         let first = hashes.len();
-        hashes.extend(witness::values_of(&op.call.request).map(|value| hasher.hash_one(value)));
+        hashes.extend(placement::values_of(&op.call.request).map(|value| hasher.hash_one(value)));
         hashes[first..].sort_unstable();
         let mut last = None;
         let mut kept = first;
@@ -87,9 +100,16 @@ fn values(index: &Index<'_>, findings: &mut Findings) {
 fn kinds(case: &Case<'_>, findings: &mut Findings) {
     let mut succeeded: BTreeMap<OperationKind, usize> = BTreeMap::new();
     for op in case.index.ops.iter().filter(|op| op.acked().is_some()) {
-        *succeeded.entry(OperationKind::of(&op.call.request)).or_default() += 1;
+        *succeeded
+            .entry(OperationKind::of(&op.call.request))
+            .or_default() += 1;
     }
-    let delivered = case.index.watch.iter().filter(|record| matches!(record.event, WatchEvent::Events { .. })).count();
+    let delivered = case
+        .index
+        .watch
+        .iter()
+        .filter(|record| matches!(record.event, WatchEvent::Events { .. }))
+        .count();
     succeeded.insert(OperationKind::Watch, delivered);
     for kind in &case.expectations.operations {
         if succeeded.get(kind).is_none_or(|count| *count == 0) {
@@ -115,7 +135,10 @@ fn faults(case: &Case<'_>, findings: &mut Findings) {
     }
     findings.count("faults_effective", effective);
     if effective < case.expectations.faults as usize {
-        findings.doubt(format!("{effective} of {} faults took effect", case.expectations.faults));
+        findings.doubt(format!(
+            "{effective} of {} faults took effect",
+            case.expectations.faults
+        ));
     }
 }
 
@@ -124,20 +147,39 @@ fn traffic(case: &Case<'_>, findings: &mut Findings) {
     let faults = &case.index.faults;
     for (position, fault) in faults.iter().enumerate() {
         let healed = fault.healed.unwrap_or(case.index.end);
-        let earlier = faults[..position].iter().filter_map(|f| f.healed).filter(|t| *t <= fault.from).max();
+        let earlier = faults[..position]
+            .iter()
+            .filter_map(|f| f.healed)
+            .filter(|t| *t <= fault.from)
+            .max();
         let next = faults.iter().map(|f| f.from).filter(|t| *t > healed).min();
         let acked = |op: &&Op<'_>| op.acked().is_some();
         let spans = [
-            ("before", wanted.before, earlier.unwrap_or(case.index.start), fault.from),
-            ("after", wanted.after, healed, next.unwrap_or(case.index.end)),
+            (
+                "before",
+                wanted.before,
+                earlier.unwrap_or(case.index.start),
+                fault.from,
+            ),
+            (
+                "after",
+                wanted.after,
+                healed,
+                next.unwrap_or(case.index.end),
+            ),
         ];
         for (when, least, from, to) in spans {
-            let count = calls(case.index, from, to).filter(acked).take(least as usize).count();
+            let count = calls(case.index, from, to)
+                .filter(acked)
+                .take(least as usize)
+                .count();
             if count < least as usize {
                 findings.doubt(few(fault, when, count, least));
             }
         }
-        let count = calls(case.index, fault.from, healed).take(wanted.during as usize).count();
+        let count = calls(case.index, fault.from, healed)
+            .take(wanted.during as usize)
+            .count();
         if count < wanted.during as usize {
             findings.doubt(few(fault, "during", count, wanted.during));
         }
@@ -147,16 +189,27 @@ fn traffic(case: &Case<'_>, findings: &mut Findings) {
 /// Operations called in a time; calls are in order.
 fn calls<'i, 'a>(index: &'i Index<'a>, from: Nanos, to: Nanos) -> impl Iterator<Item = &'i Op<'a>> {
     let first = index.ops.partition_point(|op| op.call.t < from);
-    index.ops[first..].iter().take_while(move |op| op.call.t <= to)
+    index.ops[first..]
+        .iter()
+        .take_while(move |op| op.call.t <= to)
 }
 
 fn few(fault: &FaultWindow<'_>, when: &str, count: usize, least: u32) -> String {
-    format!("only {count} of {least} operations {when} fault {} ({})", fault.fault, fault.name)
+    format!(
+        "only {count} of {least} operations {when} fault {} ({})",
+        fault.fault, fault.name
+    )
 }
 
 fn outcomes(index: &Index<'_>, findings: &mut Findings) {
     findings.count("operations", index.ops.len());
-    findings.count("acknowledged", index.ops.iter().filter(|op| op.acked().is_some()).count());
+    findings.count(
+        "acknowledged",
+        index.ops.iter().filter(|op| op.acked().is_some()).count(),
+    );
     findings.count("failed", index.ops.iter().filter(|op| op.failed()).count());
-    findings.count("unknown", index.ops.iter().filter(|op| op.unknown()).count());
+    findings.count(
+        "unknown",
+        index.ops.iter().filter(|op| op.unknown()).count(),
+    );
 }

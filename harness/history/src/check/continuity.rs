@@ -28,16 +28,25 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     let windows = windows(case);
     let mut seen = Vec::new();
     for (fault, window) in &windows {
-        let roads: BTreeMap<Road, Measured> =
-            tracks.iter().filter_map(|(road, track)| Some((*road, track.measure(*window)?))).collect();
+        let roads: BTreeMap<Road, Measured> = tracks
+            .iter()
+            .filter_map(|(road, track)| Some((*road, track.measure(*window)?)))
+            .collect();
         for (road, measured) in &roads {
-            tell(&format!("fault_{fault}.{}", name(*road)), measured, &mut findings);
+            tell(
+                &format!("fault_{fault}.{}", name(*road)),
+                measured,
+                &mut findings,
+            );
         }
         parts(case, &tracks, (*fault, *window), &mut findings);
         if roads.is_empty() {
             findings.doubt(format!("no write was wanted while fault {fault} was on"));
         }
-        seen.push(Seen { fault: *fault, roads });
+        seen.push(Seen {
+            fault: *fault,
+            roads,
+        });
     }
     let plain: Vec<_> = windows.iter().map(|(_, window)| *window).collect();
     for (road, track) in &tracks {
@@ -61,9 +70,21 @@ fn windows(case: &Case<'_>) -> Vec<(u32, Window)> {
     let window = |position: usize| {
         let fault = &faults[position];
         let healed = fault.healed.unwrap_or(case.index.end);
-        let next = faults.iter().map(|other| other.from).filter(|from| *from > healed).min();
-        let to = healed.saturating_add(settle).min(next.unwrap_or(case.index.end));
-        (fault.fault, Window { from: fault.from, to })
+        let next = faults
+            .iter()
+            .map(|other| other.from)
+            .filter(|from| *from > healed)
+            .min();
+        let to = healed
+            .saturating_add(settle)
+            .min(next.unwrap_or(case.index.end));
+        (
+            fault.fault,
+            Window {
+                from: fault.from,
+                to,
+            },
+        )
     };
     (0..faults.len()).map(window).collect()
 }
@@ -76,10 +97,20 @@ fn tell(prefix: &str, measured: &Measured, findings: &mut Findings) {
 }
 
 /// The parts of a gap, each from the fault on: raft elects, the label moves, the endpoints move, a write succeeds.
-fn parts(case: &Case<'_>, tracks: &BTreeMap<Road, Track>, (fault, window): (u32, Window), findings: &mut Findings) {
-    let Some((pod, elected)) = elected(case, window) else { return };
+fn parts(
+    case: &Case<'_>,
+    tracks: &BTreeMap<Road, Track>,
+    (fault, window): (u32, Window),
+    findings: &mut Findings,
+) {
+    let Some((pod, elected)) = elected(case, window) else {
+        return;
+    };
     let mut part = |what: &str, t: Nanos| {
-        findings.figure(format!("fault_{fault}.{what}_ms"), milliseconds(t.saturating_sub(window.from)));
+        findings.figure(
+            format!("fault_{fault}.{what}_ms"),
+            milliseconds(t.saturating_sub(window.from)),
+        );
     };
     part("elected", elected);
     let leads = |role: &Option<String>| role.as_deref() == Some("leader");
@@ -89,7 +120,11 @@ fn parts(case: &Case<'_>, tracks: &BTreeMap<Road, Track>, (fault, window): (u32,
     if let Some(record) = labelled {
         part("labelled", record.t);
     }
-    let moved = case.index.endpoints.iter().find(|slice| slice.t >= window.from && slice.serving == [pod]);
+    let moved = case
+        .index
+        .endpoints
+        .iter()
+        .find(|slice| slice.t >= window.from && slice.serving == [pod]);
     if let Some(slice) = moved {
         part("endpoints", slice.t);
     }
@@ -104,9 +139,19 @@ fn parts(case: &Case<'_>, tracks: &BTreeMap<Road, Track>, (fault, window): (u32,
 /// The first leader of a term that is higher than all before the window, and when it was seen first.
 fn elected<'a>(case: &Case<'a>, window: Window) -> Option<(&'a str, Nanos)> {
     let pods = case.index.pods_by_member();
-    let before = case.index.members.iter().filter(|sample| sample.t < window.from);
-    let term = before.filter_map(|sample| Some(sample.status.as_ref()?.term)).max()?;
-    let mut inside = case.index.members.iter().filter(|sample| sample.t >= window.from && sample.t <= window.to);
+    let before = case
+        .index
+        .members
+        .iter()
+        .filter(|sample| sample.t < window.from);
+    let term = before
+        .filter_map(|sample| Some(sample.status.as_ref()?.term))
+        .max()?;
+    let mut inside = case
+        .index
+        .members
+        .iter()
+        .filter(|sample| sample.t >= window.from && sample.t <= window.to);
     inside.find_map(|sample| {
         let status = sample.status.as_ref().filter(|status| status.term > term)?;
         Some((*pods.get(status.leader.as_deref()?)?, sample.t))
@@ -114,15 +159,28 @@ fn elected<'a>(case: &Case<'a>, window: Window) -> Option<(&'a str, Nanos)> {
 }
 
 /// Holds the gaps against one budget.
-fn hold(budget: &GapBudget, seen: &[Seen], (tracks, windows): (&BTreeMap<Road, Track>, &[Window]), findings: &mut Findings) {
+fn hold(
+    budget: &GapBudget,
+    seen: &[Seen],
+    (tracks, windows): (&BTreeMap<Road, Track>, &[Window]),
+    findings: &mut Findings,
+) {
     if budget.window == GapWindow::Outside {
-        match tracks.get(&budget.road).and_then(|track| track.outside(windows)) {
+        match tracks
+            .get(&budget.road)
+            .and_then(|track| track.outside(windows))
+        {
             Some(gap) => compare(budget, gap, None, "outside all faults", findings),
-            None => findings.doubt(format!("no write on {} outside all faults", name(budget.road))),
+            None => findings.doubt(format!(
+                "no write on {} outside all faults",
+                name(budget.road)
+            )),
         }
         return;
     }
-    let wanted = seen.iter().filter(|seen| budget.window == GapWindow::EveryFault || budget.window == GapWindow::Fault(seen.fault));
+    let wanted = seen.iter().filter(|seen| {
+        budget.window == GapWindow::EveryFault || budget.window == GapWindow::Fault(seen.fault)
+    });
     let mut judged = 0;
     for seen in wanted {
         judged += 1;
@@ -131,15 +189,27 @@ fn hold(budget: &GapBudget, seen: &[Seen], (tracks, windows): (&BTreeMap<Road, T
             findings.doubt(format!("no write on {} {place}", name(budget.road)));
             continue;
         };
-        let yardstick = seen.roads.get(&Road::DialAll).map(|measured| measured.gap_ms);
+        let yardstick = seen
+            .roads
+            .get(&Road::DialAll)
+            .map(|measured| measured.gap_ms);
         compare(budget, measured.gap_ms, yardstick, &place, findings);
     }
     if judged == 0 {
-        findings.doubt(format!("there was no fault that the budget of {} is for", name(budget.road)));
+        findings.doubt(format!(
+            "there was no fault that the budget of {} is for",
+            name(budget.road)
+        ));
     }
 }
 
-fn compare(budget: &GapBudget, gap: f64, yardstick: Option<f64>, place: &str, findings: &mut Findings) {
+fn compare(
+    budget: &GapBudget,
+    gap: f64,
+    yardstick: Option<f64>,
+    place: &str,
+    findings: &mut Findings,
+) {
     let base = match (budget.over_dial_all, yardstick) {
         (false, _) => 0.0,
         (true, Some(gap)) => gap,
@@ -151,7 +221,10 @@ fn compare(budget: &GapBudget, gap: f64, yardstick: Option<f64>, place: &str, fi
     let limit = base + budget.limit_ms;
     if gap > limit {
         findings.violation(
-            format!("{} had no successful write for {gap:.0} ms {place}, {limit:.0} ms are allowed", name(budget.road)),
+            format!(
+                "{} had no successful write for {gap:.0} ms {place}, {limit:.0} ms are allowed",
+                name(budget.road)
+            ),
             Vec::new(),
         );
     }

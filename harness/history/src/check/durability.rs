@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Case;
 use super::keyspace::Keys;
 
+use super::placement;
 use super::verdict::{Findings, Verdict};
-use super::witness;
 use super::words;
 use crate::index::Op;
 use crate::record::{KeyEvent, KeyValue, Nanos, Request, Response};
@@ -54,11 +54,23 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     let ledger = Ledger::keep(case);
     findings.count("acknowledged_writes", ledger.acked_values);
     findings.count("keys", ledger.last.len());
-    let dumps: BTreeSet<_> = case.index.finals.iter().map(|state| state.pod.as_str()).collect();
+    let dumps: BTreeSet<_> = case
+        .index
+        .finals
+        .iter()
+        .map(|state| state.pod.as_str())
+        .collect();
     findings.count("members_dumped", dumps.len());
-    let wanted = if case.expectations.ends_healthy { case.expectations.members as usize } else { 1 };
+    let wanted = if case.expectations.ends_healthy {
+        case.expectations.members as usize
+    } else {
+        1
+    };
     if dumps.len() < wanted {
-        findings.doubt(format!("{} of {wanted} members were dumped at the end", dumps.len()));
+        findings.doubt(format!(
+            "{} of {wanted} members were dumped at the end",
+            dumps.len()
+        ));
     }
     if ledger.acked_values == 0 {
         findings.doubt("no write was acknowledged".to_owned());
@@ -80,40 +92,67 @@ fn looks<'a>(case: &Case<'a>) -> Vec<Look<'a>> {
         kvs: &state.kvs,
     });
     let last_phase = case.index.phase("final").unwrap_or(Nanos::MAX);
-    let reads = case.index.ops.iter().filter(|op| op.call.t >= last_phase).filter_map(|op| {
-        let acked = op.acked()?;
-        match (&op.call.request, acked.response) {
-            (
-                Request::Range { key, range_end, limit: 0, serializable: false, revision: 0 },
-                Response::Range { kvs, .. },
-            ) => Some(Look {
-                who: format!("final read {}", op.id()),
-                t: op.call.t,
-                revision: acked.revision,
-                keys: Some(Keys::new(key, range_end.as_deref())),
-                kvs,
-            }),
-            _ => None,
-        }
-    });
+    let reads = case
+        .index
+        .ops
+        .iter()
+        .filter(|op| op.call.t >= last_phase)
+        .filter_map(|op| {
+            let acked = op.acked()?;
+            match (&op.call.request, acked.response) {
+                (
+                    Request::Range {
+                        key,
+                        range_end,
+                        limit: 0,
+                        serializable: false,
+                        revision: 0,
+                    },
+                    Response::Range { kvs, .. },
+                ) => Some(Look {
+                    who: format!("final read {}", op.id()),
+                    t: op.call.t,
+                    revision: acked.revision,
+                    keys: Some(Keys::new(key, range_end.as_deref())),
+                    kvs,
+                }),
+                _ => None,
+            }
+        });
     dumps.chain(reads).collect()
 }
 
 /// A member that is behind is only late, unless nobody has what was acknowledged.
 fn lag(ledger: &Ledger<'_>, looks: &[Look<'_>], findings: &mut Findings) {
-    let Some(newest) = ledger.last.values().max_by_key(|last| last.revision) else { return };
-    let behind: Vec<_> = looks.iter().filter(|l| l.revision < newest.revision && newest.op.certain_by() < l.t).collect();
+    let Some(newest) = ledger.last.values().max_by_key(|last| last.revision) else {
+        return;
+    };
+    let behind: Vec<_> = looks
+        .iter()
+        .filter(|l| l.revision < newest.revision && newest.op.certain_by() < l.t)
+        .collect();
     if looks.is_empty() || behind.is_empty() {
         return;
     }
     if behind.len() == looks.len() {
         findings.violation(
-            format!("every look at the end is below revision {}, which was acknowledged (op {})", newest.revision, newest.op.id()),
+            format!(
+                "every look at the end is below revision {}, which was acknowledged (op {})",
+                newest.revision,
+                newest.op.id()
+            ),
             vec![newest.op.id()],
         );
     } else {
-        let who: Vec<_> = behind.iter().map(|l| format!("{} at {}", l.who, l.revision)).collect();
-        findings.doubt(format!("not yet at revision {}: {}", newest.revision, who.join(", ")));
+        let who: Vec<_> = behind
+            .iter()
+            .map(|l| format!("{} at {}", l.who, l.revision))
+            .collect();
+        findings.doubt(format!(
+            "not yet at revision {}: {}",
+            newest.revision,
+            who.join(", ")
+        ));
     }
 }
 
@@ -122,7 +161,9 @@ impl<'a> Ledger<'a> {
         let mut ledger = Self::default();
         for op in &case.index.ops {
             match op.acked() {
-                Some(acked) => ledger.acknowledged(op, &op.call.request, (acked.revision, acked.response)),
+                Some(acked) => {
+                    ledger.acknowledged(op, &op.call.request, (acked.revision, acked.response))
+                }
                 None if op.unknown() => ledger.doubtful(&op.call.request),
                 None => {}
             }
@@ -137,11 +178,24 @@ impl<'a> Ledger<'a> {
         ledger
     }
 
-    fn acknowledged(&mut self, op: &Op<'a>, request: &'a Request, (revision, response): (i64, &'a Response)) {
+    fn acknowledged(
+        &mut self,
+        op: &Op<'a>,
+        request: &'a Request,
+        (revision, response): (i64, &'a Response),
+    ) {
         match (request, response) {
             (Request::Put { key, value, lease }, Response::Put {}) => {
                 self.acked_values += 1;
-                self.remember(key, Last { revision, value: Some(value), lease: *lease, op: *op });
+                self.remember(
+                    key,
+                    Last {
+                        revision,
+                        value: Some(value),
+                        lease: *lease,
+                        op: *op,
+                    },
+                );
             }
             (Request::Delete { key, range_end }, Response::Delete { deleted: 1.. }) => {
                 let keys = Keys::new(key, range_end.as_deref());
@@ -151,11 +205,30 @@ impl<'a> Ledger<'a> {
                         *last = (revision, Some(*op));
                     }
                 } else {
-                    self.remember(key, Last { revision, value: None, lease: 0, op: *op });
+                    self.remember(
+                        key,
+                        Last {
+                            revision,
+                            value: None,
+                            lease: 0,
+                            op: *op,
+                        },
+                    );
                 }
             }
-            (Request::Txn { then, otherwise, .. }, Response::Txn { succeeded, responses }) => {
-                for (request, response) in (if *succeeded { then } else { otherwise }).iter().zip(responses) {
+            (
+                Request::Txn {
+                    then, otherwise, ..
+                },
+                Response::Txn {
+                    succeeded,
+                    responses,
+                },
+            ) => {
+                for (request, response) in (if *succeeded { then } else { otherwise })
+                    .iter()
+                    .zip(responses)
+                {
                     self.acknowledged(op, request, (revision, response));
                 }
             }
@@ -171,25 +244,31 @@ impl<'a> Ledger<'a> {
     }
 
     fn doubtful(&mut self, request: &'a Request) {
-        self.unknown_values.extend(witness::values_of(request));
+        self.unknown_values.extend(placement::values_of(request));
         let (own, then, otherwise): (_, &[Request], &[Request]) = match request {
-            Request::Txn { then, otherwise, .. } => (None, then, otherwise),
+            Request::Txn {
+                then, otherwise, ..
+            } => (None, then, otherwise),
             request => (Some(request), &[], &[]),
         };
         for request in own.into_iter().chain(then).chain(otherwise) {
             match request {
                 Request::Delete { key, range_end } => {
-                    self.unknown_deletes.push(Keys::new(key, range_end.as_deref()));
+                    self.unknown_deletes
+                        .push(Keys::new(key, range_end.as_deref()));
                 }
                 // It may have moved the key to a lease, which then took it along.
-                Request::Put { key, lease, .. } if *lease != 0 => self.unknown_deletes.push(Keys::new(key, None)),
+                Request::Put { key, lease, .. } if *lease != 0 => {
+                    self.unknown_deletes.push(Keys::new(key, None))
+                }
                 _ => {}
             }
         }
     }
 
     fn compare(&self, case: &Case<'a>, look: &Look<'a>, findings: &mut Findings) {
-        let there: BTreeMap<&str, &KeyValue> = look.kvs.iter().map(|kv| (kv.key.as_str(), kv)).collect();
+        let there: BTreeMap<&str, &KeyValue> =
+            look.kvs.iter().map(|kv| (kv.key.as_str(), kv)).collect();
         for (key, last) in &self.last {
             if look.keys.is_some_and(|keys| !keys.hold(key)) || last.op.certain_by() >= look.t {
                 continue;
@@ -222,12 +301,21 @@ impl<'a> Ledger<'a> {
             .filter_map(|(_, (revision, op))| Some((*revision, (*op)?)))
             .filter(|(revision, op)| *revision > last.revision && op.certain_by() < before)
             .max_by_key(|(revision, _)| *revision);
-        delete.map_or(last, |(revision, op)| Last { revision, value: None, lease: 0, op })
+        delete.map_or(last, |(revision, op)| Last {
+            revision,
+            value: None,
+            lease: 0,
+            op,
+        })
     }
 
     /// What is wrong with a key that is there.
     fn wrong(&self, last: &Last<'_>, kv: &KeyValue) -> Option<String> {
-        let has = format!("it is {} of revision {}", words::shown(&kv.value), kv.mod_revision);
+        let has = format!(
+            "it is {} of revision {}",
+            words::shown(&kv.value),
+            kv.mod_revision
+        );
         if kv.mod_revision < last.revision {
             return Some(has);
         }
@@ -235,14 +323,20 @@ impl<'a> Ledger<'a> {
             return (last.value != Some(kv.value.as_str())).then_some(has);
         }
         // Later than everything acknowledged: only a write of unknown outcome, or one that ended after this look.
-        (!self.unknown_values.contains(kv.value.as_str())).then(|| format!("{has}, which nobody may have written"))
+        (!self.unknown_values.contains(kv.value.as_str()))
+            .then(|| format!("{has}, which nobody may have written"))
     }
 
     fn may_be_deleted(&self, key: &str, last: &Last<'_>) -> bool {
         last.lease != 0
             || self.unknown_deletes.iter().any(|keys| keys.hold(key))
-            || self.seen_deletes.get(key).is_some_and(|revision| *revision > last.revision)
-            || self.range_deletes.iter().any(|(keys, (revision, _))| keys.hold(key) && *revision > last.revision)
+            || self
+                .seen_deletes
+                .get(key)
+                .is_some_and(|revision| *revision > last.revision)
+            || self
+                .range_deletes
+                .iter()
+                .any(|(keys, (revision, _))| keys.hold(key) && *revision > last.revision)
     }
 }
-

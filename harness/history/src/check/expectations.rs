@@ -107,7 +107,10 @@ impl OperationKind {
     pub fn of(request: &Request) -> Self {
         match request {
             Request::Put { .. } => Self::Put,
-            Request::Range { serializable: false, .. } => Self::Range,
+            Request::Range {
+                serializable: false,
+                ..
+            } => Self::Range,
             Request::Range { .. } => Self::SerializableRange,
             Request::Delete { .. } => Self::Delete,
             Request::Txn { .. } => Self::Txn,
@@ -141,6 +144,10 @@ impl Default for Expectations {
 
 impl Default for Traffic {
     fn default() -> Self {
-        Self { before: 10, during: 10, after: 10 }
+        Self {
+            before: 10,
+            during: 10,
+            after: 10,
+        }
     }
 }

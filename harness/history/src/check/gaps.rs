@@ -53,17 +53,33 @@ pub(crate) fn tracks(index: &Index<'_>) -> BTreeMap<Road, Track> {
     let mut attempts: BTreeMap<(Road, u32, Nanos), Attempts> = BTreeMap::new();
     for op in index.ops.iter().filter(|op| op.writes()) {
         // The yardstick asks several members for one tick of its schedule and needs one of them to answer.
-        let client = if op.call.road == Road::DialAll { 0 } else { op.call.client };
+        let client = if op.call.road == Road::DialAll {
+            0
+        } else {
+            op.call.client
+        };
         let until = op.end.map_or(index.end, |end| end.t);
-        let tick = attempts.entry((op.call.road, client, op.call.scheduled)).or_default();
-        let ends = if op.acked().is_some() { &mut tick.success } else { &mut tick.failure };
-        let better = if op.acked().is_some() { Nanos::min } else { Nanos::max };
+        let tick = attempts
+            .entry((op.call.road, client, op.call.scheduled))
+            .or_default();
+        let ends = if op.acked().is_some() {
+            &mut tick.success
+        } else {
+            &mut tick.failure
+        };
+        let better = if op.acked().is_some() {
+            Nanos::min
+        } else {
+            Nanos::max
+        };
         *ends = Some(ends.map_or(until, |end| better(end, until)));
     }
     for ((road, _, scheduled), tick) in attempts {
         let track = tracks.entry(road).or_default();
         let until = tick.success.or(tick.failure).unwrap_or(scheduled);
-        track.wanted.push((scheduled, until.saturating_sub(scheduled)));
+        track
+            .wanted
+            .push((scheduled, until.saturating_sub(scheduled)));
         if tick.success.is_some() {
             track.answered.push(until);
             track.scheduled.push(scheduled);
@@ -101,18 +117,24 @@ impl Track {
     pub(crate) fn outside(&self, windows: &[Window]) -> Option<f64> {
         let touches = |from: Nanos, to: Nanos| windows.iter().any(|w| w.from <= to && w.to >= from);
         let pairs = self.answered.windows(2).chain(self.scheduled.windows(2));
-        let gaps = pairs.filter(|pair| !touches(pair[0], pair[1])).map(|pair| pair[1] - pair[0]);
+        let gaps = pairs
+            .filter(|pair| !touches(pair[0], pair[1]))
+            .map(|pair| pair[1] - pair[0]);
         gaps.max().map(milliseconds)
     }
 
     /// First success answered after a time.
     pub(crate) fn success_after(&self, t: Nanos) -> Option<Nanos> {
-        self.answered.get(self.answered.partition_point(|answered| *answered <= t)).copied()
+        self.answered
+            .get(self.answered.partition_point(|answered| *answered <= t))
+            .copied()
     }
 
     /// When the last write wanted was over: later nobody asked.
     fn end(&self) -> Nanos {
-        self.wanted.last().map_or(0, |(t, took)| t.saturating_add(*took))
+        self.wanted
+            .last()
+            .map_or(0, |(t, took)| t.saturating_add(*took))
     }
 }
 
@@ -120,7 +142,11 @@ impl Track {
 /// when there was none before, the end of the traffic when there was none after.
 fn longest(successes: &[Nanos], window: Window, end: Nanos) -> Nanos {
     let first = successes.partition_point(|t| *t < window.from);
-    let mut last = if first > 0 { successes[first - 1] } else { window.from };
+    let mut last = if first > 0 {
+        successes[first - 1]
+    } else {
+        window.from
+    };
     let mut most = 0;
     for t in successes[first..].iter().copied().chain([end]) {
         most = most.max(t - last);
@@ -138,7 +164,10 @@ fn between<T>(sorted: &[T], time: impl Fn(&T) -> Nanos, window: Window) -> &[T] 
     &sorted[from..to.max(from)]
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a run lasts minutes: microseconds are exact")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a run lasts minutes: microseconds are exact"
+)]
 pub(crate) fn milliseconds(nanos: Nanos) -> f64 {
     nanos as f64 / 1e6
 }

@@ -10,7 +10,10 @@ pub(crate) struct Keys<'a> {
 impl<'a> Keys<'a> {
     /// The keys that etcd means by a key and a range end. A range end of one zero byte means all from `key` on.
     pub(crate) fn new(key: &'a str, range_end: Option<&'a str>) -> Self {
-        Self { key, end: range_end.filter(|end| !end.is_empty()) }
+        Self {
+            key,
+            end: range_end.filter(|end| !end.is_empty()),
+        }
     }
 
     /// True when there is a range end.

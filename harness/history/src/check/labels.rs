@@ -44,7 +44,12 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     lag(case, &labelled(&ordered), &reigns, &mut findings);
     endpoints(case, &ordered, &mut findings);
     if case.expectations.ends_healthy {
-        settled(case, &ordered, reigns.last().map(|reign| reign.pod), &mut findings);
+        settled(
+            case,
+            &ordered,
+            reigns.last().map(|reign| reign.pod),
+            &mut findings,
+        );
     }
     findings.verdict(CHECK)
 }
@@ -106,7 +111,9 @@ fn reigns<'a>(case: &Case<'a>) -> Vec<Reign<'a>> {
     let mut reigns: Vec<Reign<'a>> = Vec::new();
     let mut term = 0;
     for sample in &case.index.members {
-        let Some(status) = &sample.status else { continue };
+        let Some(status) = &sample.status else {
+            continue;
+        };
         if status.term > term {
             term = status.term;
             if let Some(last) = reigns.last_mut() {
@@ -116,11 +123,20 @@ fn reigns<'a>(case: &Case<'a>) -> Vec<Reign<'a>> {
         let leader = status.leader.as_deref().and_then(|leader| pods.get(leader));
         let known = reigns.last().is_some_and(|reign| reign.term >= status.term);
         if let Some(pod) = leader.filter(|_| !known) {
-            reigns.push(Reign { pod, term: status.term, from: sample.t, to: Nanos::MAX });
+            reigns.push(Reign {
+                pod,
+                term: status.term,
+                from: sample.t,
+                to: Nanos::MAX,
+            });
         }
     }
     // The last word of the members is the end of what is known.
-    let last_sample = case.index.members.last().map_or(Nanos::MIN, |sample| sample.t);
+    let last_sample = case
+        .index
+        .members
+        .last()
+        .map_or(Nanos::MIN, |sample| sample.t);
     for reign in &mut reigns {
         reign.to = reign.to.min(last_sample);
     }
@@ -138,7 +154,9 @@ fn lag(case: &Case<'_>, states: &[Labelled<'_>], reigns: &[Reign<'_>], findings:
             }
         }
     }
-    let Some((milliseconds, reign, from)) = worst else { return };
+    let Some((milliseconds, reign, from)) = worst else {
+        return;
+    };
     findings.figure("label_lag_ms", milliseconds);
     #[expect(clippy::cast_precision_loss, reason = "a budget is far below 2^52 ms")]
     let budget = case.expectations.label_lag_ms.map(|budget| budget as f64);
@@ -161,7 +179,12 @@ fn wrong_times(states: &[Labelled<'_>], reign: &Reign<'_>) -> Vec<(Nanos, Nanos)
     let ends = states.iter().skip(1).map(|(t, _)| *t).chain([Nanos::MAX]);
     let first = states.first().map_or(Nanos::MAX, |(t, _)| *t);
     let none = BTreeSet::new();
-    let spans = std::iter::once((Nanos::MIN, first, &none)).chain(states.iter().zip(ends).map(|((t, pods), end)| (*t, end, pods)));
+    let spans = std::iter::once((Nanos::MIN, first, &none)).chain(
+        states
+            .iter()
+            .zip(ends)
+            .map(|((t, pods), end)| (*t, end, pods)),
+    );
     for (from, to, pods) in spans {
         let (from, to) = (from.max(reign.from), to.min(reign.to));
         if from >= to || (pods.len() == 1 && pods.contains(reign.pod)) {
@@ -178,12 +201,20 @@ fn wrong_times(states: &[Labelled<'_>], reign: &Reign<'_>) -> Vec<(Nanos, Nanos)
 /// Whoever the service sends clients to had the label before, by resource version.
 fn endpoints(case: &Case<'_>, ordered: &[&PodRecord], findings: &mut Findings) {
     let mut first_label: BTreeMap<&str, u64> = BTreeMap::new();
-    for record in ordered.iter().filter(|record| record.role.as_deref() == Some(LEADER)) {
-        first_label.entry(&record.pod).or_insert(record.resource_version);
+    for record in ordered
+        .iter()
+        .filter(|record| record.role.as_deref() == Some(LEADER))
+    {
+        first_label
+            .entry(&record.pod)
+            .or_insert(record.resource_version);
     }
     for slice in &case.index.endpoints {
         for pod in &slice.serving {
-            if first_label.get(pod.as_str()).is_none_or(|version| *version > slice.resource_version) {
+            if first_label
+                .get(pod.as_str())
+                .is_none_or(|version| *version > slice.resource_version)
+            {
                 findings.violation(
                     format!("{} sends clients to {pod} at {:.6} s, which was never labelled leader before", slice.service, case.index.seconds(slice.t)),
                     Vec::new(),
@@ -201,7 +232,10 @@ fn settled(case: &Case<'_>, ordered: &[&PodRecord], leader: Option<&str>, findin
     let names: Vec<_> = leaders.iter().map(|(pod, _)| *pod).collect();
     if names.len() != 1 || leader.is_some_and(|leader| leader != names[0]) {
         findings.violation(
-            format!("in the end {names:?} are labelled leader, raft's leader is {}", leader.unwrap_or("unknown")),
+            format!(
+                "in the end {names:?} are labelled leader, raft's leader is {}",
+                leader.unwrap_or("unknown")
+            ),
             Vec::new(),
         );
     }

@@ -69,7 +69,11 @@ fn collect<'a>(case: &Case<'a>) -> BTreeMap<i64, Lease<'a>> {
         }
     }
     for ended in &case.replayed.tally.ended {
-        leases.entry(ended.lease).or_default().ended.push(ended.seen);
+        leases
+            .entry(ended.lease)
+            .or_default()
+            .ended
+            .push(ended.seen);
     }
     let mut holder: BTreeMap<&str, i64> = BTreeMap::new();
     for (_, entry) in case.log.entries() {
@@ -114,8 +118,15 @@ impl<'a> Lease<'a> {
 }
 
 fn early(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {
-    for seen in lease.ended.iter().copied().filter(|seen| !lease.revoked_before(*seen)) {
-        let Some(refresh) = lease.refreshes.iter().rev().find(|op| op.call.t < seen) else { continue };
+    for seen in lease
+        .ended
+        .iter()
+        .copied()
+        .filter(|seen| !lease.revoked_before(*seen))
+    {
+        let Some(refresh) = lease.refreshes.iter().rev().find(|op| op.call.t < seen) else {
+            continue;
+        };
         let due = refresh.call.t.saturating_add(lease.ttl_ns);
         if lease.ttl_ns > 0 && seen < due - EARLY_SLACK_NS {
             findings.violation(
@@ -133,18 +144,29 @@ fn early(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {
 
 /// A keep-alive that succeeds proves that the lease was there.
 fn revived(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {
-    let revoked = lease.revoke.filter(|op| op.acked().is_some()).map(|op| op.certain_by());
-    let Some(gone) = lease.ended.iter().copied().chain(revoked).min() else { return };
+    let revoked = lease
+        .revoke
+        .filter(|op| op.acked().is_some())
+        .map(|op| op.certain_by());
+    let Some(gone) = lease.ended.iter().copied().chain(revoked).min() else {
+        return;
+    };
     if let Some(op) = lease.refreshes.iter().find(|op| op.call.t > gone) {
         findings.violation(
-            format!("lease {id:x} was gone at {:.6} s, yet {} refreshed it", case.index.seconds(gone), words::op(case.index, op)),
+            format!(
+                "lease {id:x} was gone at {:.6} s, yet {} refreshed it",
+                case.index.seconds(gone),
+                words::op(case.index, op)
+            ),
             vec![op.id()],
         );
     }
 }
 
 fn late(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {
-    let Some(refresh) = lease.refreshes.last().filter(|_| lease.ttl_ns > 0) else { return };
+    let Some(refresh) = lease.refreshes.last().filter(|_| lease.ttl_ns > 0) else {
+        return;
+    };
     let milliseconds = case.expectations.election_ms + case.expectations.lease_slack_ms;
     let slack = Nanos::try_from(milliseconds).unwrap_or(0) * MILLISECOND_NS;
     let last = refresh.certain_by().max(lease.doubtful_refresh);
@@ -172,13 +194,24 @@ fn late(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {
 
 /// Times up to which a lease may have started anew or nobody could end it: faults, and terms seen first.
 fn excuses(case: &Case<'_>, until: Nanos) -> impl Iterator<Item = Nanos> {
-    let faults = case.index.faults.iter().filter(move |fault| fault.from <= until);
+    let faults = case
+        .index
+        .faults
+        .iter()
+        .filter(move |fault| fault.from <= until);
     let mut term = 0;
-    let elections = case.index.members.iter().filter(move |sample| sample.t <= until).filter_map(move |sample| {
-        let seen = sample.status.as_ref()?.term;
-        let newer = seen > term;
-        term = term.max(seen);
-        newer.then_some(sample.t)
-    });
-    faults.map(move |fault| fault.healed.unwrap_or(until)).chain(elections)
+    let elections = case
+        .index
+        .members
+        .iter()
+        .filter(move |sample| sample.t <= until)
+        .filter_map(move |sample| {
+            let seen = sample.status.as_ref()?.term;
+            let newer = seen > term;
+            term = term.max(seen);
+            newer.then_some(sample.t)
+        });
+    faults
+        .map(move |fault| fault.healed.unwrap_or(until))
+        .chain(elections)
 }

@@ -26,12 +26,17 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         None => {}
         Some(Stop::Violation { explanation, ops }) => findings.violation(explanation, ops),
         Some(Stop::Hole { revision }) => {
-            findings.count("searched_from_revision", usize::try_from(revision).unwrap_or(0));
+            findings.count(
+                "searched_from_revision",
+                usize::try_from(revision).unwrap_or(0),
+            );
             match search::search(case, search::STEPS_MAX) {
                 Found::Order => {}
                 Found::None { explanation, ops } => findings.violation(explanation, ops),
                 Found::Exhausted { reason } => {
-                    findings.doubt(format!("nothing tells what made revision {revision}, and {reason}"));
+                    findings.doubt(format!(
+                        "nothing tells what made revision {revision}, and {reason}"
+                    ));
                 }
             }
         }

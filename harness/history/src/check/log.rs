@@ -56,8 +56,12 @@ impl<'a> Log<'a> {
         for record in &index.watch {
             let record: &'a WatchRecord = record;
             match &record.event {
-                WatchEvent::Opened { key, range_end, .. } => scopes.push(Keys::new(key, Some(range_end))),
-                WatchEvent::Events { events, fragment, .. } => {
+                WatchEvent::Opened { key, range_end, .. } => {
+                    scopes.push(Keys::new(key, Some(range_end)))
+                }
+                WatchEvent::Events {
+                    events, fragment, ..
+                } => {
                     let run = runs.entry((record.watcher, record.stream)).or_default();
                     collect(run, record.t, events, |run| log.merge(run));
                     if !fragment {
@@ -89,9 +93,14 @@ impl<'a> Log<'a> {
         let ops = i64::try_from(index.ops.len()).unwrap_or(i64::MAX);
         let most = events_seen.saturating_add(ops).saturating_add(SPAN_SLACK);
         let span = last.saturating_sub(first).saturating_add(1);
-        let mut log = Self { first, ..Self::default() };
+        let mut log = Self {
+            first,
+            ..Self::default()
+        };
         if span > most {
-            log.conflicts.push(format!("the watches saw revisions {first} to {last}, far more than there were operations"));
+            log.conflicts.push(format!(
+                "the watches saw revisions {first} to {last}, far more than there were operations"
+            ));
         }
         let slots = usize::try_from(span.min(most)).unwrap_or(0);
         log.slots = vec![Slot::default(); slots];
@@ -102,15 +111,25 @@ impl<'a> Log<'a> {
     /// Adds a run to its revision and empties it.
     fn merge(&mut self, run: &mut Run<'a>) {
         let events = std::mem::take(&mut run.events);
-        let (Some(position), false) = (self.position(run.revision), events.is_empty()) else { return };
+        let (Some(position), false) = (self.position(run.revision), events.is_empty()) else {
+            return;
+        };
         let slot = self.slots[position];
         let arena_end = u32::try_from(self.arena.len()).unwrap_or(u32::MAX);
         if slot.len == 0 {
-            self.slots[position] = Slot { start: arena_end, len: length(events.len()), seen: run.t };
+            self.slots[position] = Slot {
+                start: arena_end,
+                len: length(events.len()),
+                seen: run.t,
+            };
             self.arena.extend(&events);
         } else {
             self.slots[position].seen = slot.seen.min(run.t);
-            let fresh: Vec<_> = events.iter().copied().filter(|event| !self.known(slot, event, run.revision)).collect();
+            let fresh: Vec<_> = events
+                .iter()
+                .copied()
+                .filter(|event| !self.known(slot, event, run.revision))
+                .collect();
             if !fresh.is_empty() {
                 // A wider watcher saw more of this revision: its events move to the end of the arena.
                 let old = slot.start as usize..(slot.start + slot.len) as usize;
@@ -127,9 +146,17 @@ impl<'a> Log<'a> {
     /// True when the event's key is in the slot already; a different story about it is a conflict.
     fn known(&mut self, slot: Slot, event: &'a KeyEvent, revision: i64) -> bool {
         let range = slot.start as usize..(slot.start + slot.len) as usize;
-        let Some(known) = self.arena[range].iter_mut().find(|known| key(known) == key(event)) else { return false };
+        let Some(known) = self.arena[range]
+            .iter_mut()
+            .find(|known| key(known) == key(event))
+        else {
+            return false;
+        };
         if !same(known, event) {
-            self.conflicts.push(format!("watchers saw different events of key {} at revision {revision}", key(event)));
+            self.conflicts.push(format!(
+                "watchers saw different events of key {} at revision {revision}",
+                key(event)
+            ));
         } else if previous(known).is_none() {
             *known = event;
         }
@@ -137,25 +164,33 @@ impl<'a> Log<'a> {
     }
 
     fn position(&self, revision: i64) -> Option<usize> {
-        usize::try_from(revision.checked_sub(self.first)?).ok().filter(|position| *position < self.slots.len())
+        usize::try_from(revision.checked_sub(self.first)?)
+            .ok()
+            .filter(|position| *position < self.slots.len())
     }
 
     /// What the watches saw of a revision.
     pub(crate) fn entry(&self, revision: i64) -> Option<Entry<'_, 'a>> {
         let slot = self.slots[self.position(revision)?];
         let range = slot.start as usize..(slot.start + slot.len) as usize;
-        (slot.len > 0).then(|| Entry { seen: slot.seen, events: &self.arena[range] })
+        (slot.len > 0).then(|| Entry {
+            seen: slot.seen,
+            events: &self.arena[range],
+        })
     }
 
     /// The last revision seen, 0 when there is none.
     pub(crate) fn last(&self) -> i64 {
         let seen = self.slots.iter().rposition(|slot| slot.len > 0);
-        seen.and_then(|position| i64::try_from(position).ok()).map_or(0, |position| self.first + position)
+        seen.and_then(|position| i64::try_from(position).ok())
+            .map_or(0, |position| self.first + position)
     }
 
     /// Every revision seen, in order.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (i64, Entry<'_, 'a>)> {
-        (self.first..).take(self.slots.len()).filter_map(|revision| Some((revision, self.entry(revision)?)))
+        (self.first..)
+            .take(self.slots.len())
+            .filter_map(|revision| Some((revision, self.entry(revision)?)))
     }
 }
 

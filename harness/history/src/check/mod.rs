@@ -4,7 +4,8 @@
 //! sample is inconclusive, never green. The first violation in witness order is told, naming at most six operations.
 //!
 //! Rooms: [`assumptions`] is the history fit to be judged at all; [`linearizable`] with its parts `store` (what etcd
-//! must answer), `log` (revision by revision from the watches), `witness` (order by revision) and `search` (for what has
+//! must answer), `log` (revision by revision from the watches), `placement` (where each operation
+//! belongs), `witness` (order by revision) and `search` (for what has
 //! no revision); [`reads`], [`leases`], [`durability`], [`watch`] for the clients; [`agreement`], [`raft`] for the
 //! members; [`labels`], [`quorum`], [`continuity`] for the operator.
 
@@ -19,6 +20,7 @@ mod labels;
 mod leases;
 mod linearizable;
 mod log;
+mod placement;
 mod quorum;
 mod raft;
 mod reads;
@@ -57,7 +59,12 @@ pub fn all(history: &History, expectations: &Expectations) -> Vec<Verdict> {
     let index = Index::new(history);
     let log = Log::assemble(&index);
     let replayed = witness::replay(&index, &log);
-    let case = Case { index: &index, log: &log, replayed: &replayed, expectations };
+    let case = Case {
+        index: &index,
+        log: &log,
+        replayed: &replayed,
+        expectations,
+    };
     let mut verdicts = vec![
         assumptions::check(&case),
         linearizable::check(&case),
@@ -82,5 +89,10 @@ pub fn linearizable(history: &History) -> Verdict {
     let log = Log::assemble(&index);
     let replayed = witness::replay(&index, &log);
     let expectations = &Expectations::default();
-    linearizable::check(&Case { index: &index, log: &log, replayed: &replayed, expectations })
+    linearizable::check(&Case {
+        index: &index,
+        log: &log,
+        replayed: &replayed,
+        expectations,
+    })
 }

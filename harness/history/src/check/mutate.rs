@@ -36,28 +36,70 @@ pub(crate) struct Spoiler {
 }
 
 #[test]
-fn every_mutation_is_caught() {
+fn every_spoiled_answer_is_caught() {
+    catch(store::MUTATIONS);
+}
+
+#[test]
+fn every_spoiled_watch_is_caught() {
+    catch(watch::MUTATIONS);
+}
+
+#[test]
+fn every_spoiled_member_is_caught() {
+    catch(cluster::MUTATIONS);
+}
+
+#[test]
+fn every_spoiled_doing_of_the_operator_is_caught() {
+    catch(operator::MUTATIONS);
+}
+
+#[test]
+fn every_spoiled_history_is_caught() {
+    catch(history::MUTATIONS);
+}
+
+fn catch(mutations: &[Mutation]) {
     let mut told = String::new();
-    for mutation in all() {
+    for mutation in mutations {
         let (mut applied, mut caught) = (0, 0);
         for seed in 0..SEEDS {
-            let plan = Plan { seed: 1_000 + seed, ..Plan::default() };
-            let mut spoiler = Spoiler { history: simulate(&plan), random: Random::new(seed) };
+            let plan = Plan {
+                seed: 1_000 + seed,
+                ..Plan::default()
+            };
+            let mut spoiler = Spoiler {
+                history: simulate(&plan),
+                random: Random::new(seed),
+            };
             if !(mutation.apply)(&mut spoiler) {
                 continue;
             }
             applied += 1;
             spoiler.history.records.sort_by_key(time);
-            let verdict = check::test_support::one(check::all(&spoiler.history, &expectations(plan.members)), mutation.check);
+            let verdict = check::test_support::one(
+                check::all(&spoiler.history, &expectations(plan.members)),
+                mutation.check,
+            );
             caught += u64::from(!verdict.passed());
             if verdict.passed() {
-                told += &format!("\n{} (seed {seed}) is not seen by {}", mutation.name, mutation.check);
+                told += &format!(
+                    "\n{} (seed {seed}) is not seen by {}",
+                    mutation.name, mutation.check
+                );
             }
         }
         if applied < APPLIED_MIN {
-            told += &format!("\n{} found something to spoil in {applied} histories only", mutation.name);
+            told += &format!(
+                "\n{} found something to spoil in {applied} histories only",
+                mutation.name
+            );
         }
-        println!("{:<13} {:<45} {caught} of {applied}", mutation.check, mutation.name);
+        println!(
+            "{:<13} {:<45} {caught} of {applied}",
+            mutation.check, mutation.name
+        );
     }
     assert!(told.is_empty(), "{told}");
 }
@@ -66,19 +108,35 @@ fn every_mutation_is_caught() {
 fn every_check_has_a_mutation() {
     let checks = check::all(&History::default(), &Expectations::default());
     for verdict in checks {
-        let count = all().filter(|mutation| mutation.check == verdict.check).count();
+        let count = all()
+            .filter(|mutation| mutation.check == verdict.check)
+            .count();
         assert!(count >= 2, "{} has {count} mutations", verdict.check);
     }
 }
 
 fn all() -> impl Iterator<Item = &'static Mutation> {
-    [store::MUTATIONS, watch::MUTATIONS, cluster::MUTATIONS, operator::MUTATIONS, history::MUTATIONS].into_iter().flatten()
+    [
+        store::MUTATIONS,
+        watch::MUTATIONS,
+        cluster::MUTATIONS,
+        operator::MUTATIONS,
+        history::MUTATIONS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 impl Spoiler {
     /// Positions of the records that are wanted.
     pub(crate) fn positions(&self, wanted: impl Fn(&Record) -> bool) -> Vec<usize> {
-        self.history.records.iter().enumerate().filter(|(_, record)| wanted(record)).map(|(position, _)| position).collect()
+        self.history
+            .records
+            .iter()
+            .enumerate()
+            .filter(|(_, record)| wanted(record))
+            .map(|(position, _)| position)
+            .collect()
     }
 
     /// One of them.
@@ -88,12 +146,17 @@ impl Spoiler {
     }
 
     /// Changes an answer picked among those that `change` can do something with.
-    pub(crate) fn spoil_answer(&mut self, change: impl Fn(&mut i64, &mut Response) -> bool) -> bool {
+    pub(crate) fn spoil_answer(
+        &mut self,
+        change: impl Fn(&mut i64, &mut Response) -> bool,
+    ) -> bool {
         let mut positions = self.positions(|record| matches!(record, Record::Return(end) if matches!(end.outcome, Outcome::Ok { .. })));
         while !positions.is_empty() {
             let position = positions.swap_remove(self.random.position(positions.len()));
             if let Record::Return(end) = &mut self.history.records[position]
-                && let Outcome::Ok { revision, response, .. } = &mut end.outcome
+                && let Outcome::Ok {
+                    revision, response, ..
+                } = &mut end.outcome
                 && change(revision, response)
             {
                 return true;
@@ -104,12 +167,18 @@ impl Spoiler {
 
     /// Position of the call of an operation.
     pub(crate) fn call(&self, op: u64) -> Option<usize> {
-        self.history.records.iter().position(|record| matches!(record, Record::Call(call) if call.op == op))
+        self.history
+            .records
+            .iter()
+            .position(|record| matches!(record, Record::Call(call) if call.op == op))
     }
 
     /// Position of the return of an operation.
     pub(crate) fn end(&self, op: u64) -> Option<usize> {
-        self.history.records.iter().position(|record| matches!(record, Record::Return(end) if end.op == op))
+        self.history
+            .records
+            .iter()
+            .position(|record| matches!(record, Record::Return(end) if end.op == op))
     }
 
     /// Adds a record at the end of the file.
@@ -137,7 +206,12 @@ pub(crate) fn time(record: &Record) -> Nanos {
 /// What a simulated run lives up to.
 pub(crate) fn expectations(members: u32) -> Expectations {
     use OperationKind as Kind;
-    let budget = |road, window, limit_ms| GapBudget { road, window, limit_ms, over_dial_all: false };
+    let budget = |road, window, limit_ms| GapBudget {
+        road,
+        window,
+        limit_ms,
+        over_dial_all: false,
+    };
     Expectations {
         members,
         faults: 1,
@@ -156,7 +230,10 @@ pub(crate) fn expectations(members: u32) -> Expectations {
             budget(Road::ServiceFresh, GapWindow::EveryFault, 1_500.0),
             budget(Road::ServiceHeld, GapWindow::Fault(0), 1_500.0),
             budget(Road::ServiceFresh, GapWindow::Outside, 1_000.0),
-            GapBudget { over_dial_all: true, ..budget(Road::ServiceFresh, GapWindow::EveryFault, 500.0) },
+            GapBudget {
+                over_dial_all: true,
+                ..budget(Road::ServiceFresh, GapWindow::EveryFault, 500.0)
+            },
         ],
         label_lag_ms: Some(500),
         ..Expectations::default()

@@ -32,9 +32,12 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     let mut disruptions = 0;
     for record in case.index.pods.iter().filter(|record| record.t < end) {
         let record: &PodRecord = record;
-        let faulted = [&record.pod, &record.uid].into_iter().any(|name| case.expectations.deleted_by_faults.contains(name));
+        let faulted = [&record.pod, &record.uid]
+            .into_iter()
+            .any(|name| case.expectations.deleted_by_faults.contains(name));
         let leaves = record.deleting || record.deleted;
-        let fresh = leaves && members.entry(&record.pod).or_default().going != Some(record.uid.as_str());
+        let fresh =
+            leaves && members.entry(&record.pod).or_default().going != Some(record.uid.as_str());
         if fresh && !faulted {
             disruptions += 1;
             judge(case, record, &members, &mut findings);
@@ -42,7 +45,9 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         let member = members.entry(&record.pod).or_default();
         if fresh {
             member.going = Some(&record.uid);
-            member.taken = (!faulted).then_some((record.uid.as_str(), record.t)).or(member.taken);
+            member.taken = (!faulted)
+                .then_some((record.uid.as_str(), record.t))
+                .or(member.taken);
         }
         member.ready = record.ready && !leaves;
         if member.ready && member.taken.is_some_and(|(uid, _)| uid != record.uid) {
@@ -56,7 +61,12 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     findings.verdict(CHECK)
 }
 
-fn judge(case: &Case<'_>, record: &PodRecord, members: &BTreeMap<&str, Member<'_>>, findings: &mut Findings) {
+fn judge(
+    case: &Case<'_>,
+    record: &PodRecord,
+    members: &BTreeMap<&str, Member<'_>>,
+    findings: &mut Findings,
+) {
     let at = case.index.seconds(record.t);
     let others = || members.iter().filter(|(pod, _)| **pod != record.pod);
     if let Some((other, since)) = others().find_map(|(pod, member)| Some((*pod, member.taken?.1))) {
@@ -70,12 +80,17 @@ fn judge(case: &Case<'_>, record: &PodRecord, members: &BTreeMap<&str, Member<'_
         );
         return;
     }
-    let was_ready = members.get(record.pod.as_str()).is_some_and(|member| member.ready);
+    let was_ready = members
+        .get(record.pod.as_str())
+        .is_some_and(|member| member.ready);
     let left = others().filter(|(_, member)| member.ready).count();
     let quorum = case.expectations.members as usize / 2 + 1;
     if was_ready && left < quorum && case.expectations.members > 1 {
         findings.violation(
-            format!("{} is taken down at {at:.6} s, which leaves {left} ready members of {}", record.pod, case.expectations.members),
+            format!(
+                "{} is taken down at {at:.6} s, which leaves {left} ready members of {}",
+                record.pod, case.expectations.members
+            ),
             Vec::new(),
         );
     }

@@ -10,11 +10,23 @@ use crate::record::{MemberSample, RaftStatus};
 /// Name of the check.
 const CHECK: &str = "raft";
 
+/// Samples in a row that must name the same leader, with entries applied meanwhile, before it is believed.
+const CONFIRMED_SAMPLES: u32 = 3;
+
 /// The last sample of a member.
 struct Last<'a> {
     status: &'a RaftStatus,
     /// Its applied index was above its committed one, which one sample alone may show: the two are read in turn.
     ahead: bool,
+}
+
+/// Whom a member names as the leader of a term.
+struct Naming<'a> {
+    term: u64,
+    leader: &'a str,
+    applied: u64,
+    /// Samples in a row; 0 for one that is not believed whatever follows.
+    samples: u32,
 }
 
 /// Judges the members' samples.
@@ -23,7 +35,12 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     leaders(case, &mut findings);
     progress(case, &mut findings);
     identities(case, &mut findings);
-    let answered = case.index.members.iter().filter(|sample| sample.status.is_some()).count();
+    let answered = case
+        .index
+        .members
+        .iter()
+        .filter(|sample| sample.status.is_some())
+        .count();
     findings.count("samples", answered);
     if answered == 0 {
         findings.doubt("no member was ever sampled".to_owned());
@@ -31,22 +48,53 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     findings.verdict(CHECK)
 }
 
-fn samples<'c, 'a>(case: &'c Case<'a>) -> impl Iterator<Item = (&'a MemberSample, &'a RaftStatus)> + 'c {
+fn samples<'c, 'a>(
+    case: &'c Case<'a>,
+) -> impl Iterator<Item = (&'a MemberSample, &'a RaftStatus)> + 'c {
     case.index.members.iter().filter_map(|sample| {
         let sample: &'a MemberSample = sample;
         Some((sample, sample.status.as_ref()?))
     })
 }
 
-/// A member that names a second leader for a term is not believed: etcd answers a status with raft's newest leader and
-/// the term of the newest entry applied, so right after an election the new leader comes with the old term. Two
-/// leaders of one term show as two members that each name their own.
+/// etcd answers a status with raft's newest leader beside the term of the newest entry applied. Right after an election,
+/// and while a restarted member catches up, a new leader thus comes with an old term. So a naming counts only when its
+/// member had applied all that anybody was known to have applied, kept to it, and applied more under the same term.
 fn leaders(case: &Case<'_>, findings: &mut Findings) {
     let mut leaders: BTreeMap<u64, (&str, &MemberSample)> = BTreeMap::new();
-    let mut named: BTreeMap<(&str, u64), &str> = BTreeMap::new();
+    let mut named: BTreeMap<&str, Naming<'_>> = BTreeMap::new();
+    let mut newest = 0;
     for (sample, status) in samples(case) {
-        let Some(leader) = status.leader.as_deref() else { continue };
-        if *named.entry((&status.member, status.term)).or_insert(leader) != leader {
+        let caught_up = status.applied_index >= newest;
+        newest = newest.max(status.applied_index);
+        let Some(leader) = status.leader.as_deref() else {
+            continue;
+        };
+        let naming = named.entry(&status.member).or_insert(Naming {
+            term: 0,
+            leader,
+            applied: 0,
+            samples: 0,
+        });
+        if naming.term != status.term {
+            let samples = u32::from(caught_up);
+            *naming = Naming {
+                term: status.term,
+                leader,
+                applied: status.applied_index,
+                samples,
+            };
+        } else if naming.leader != leader {
+            // The second leader that it names for a term is the one of the next term.
+            *naming = Naming {
+                leader,
+                samples: 0,
+                ..*naming
+            };
+        } else if naming.samples > 0 {
+            naming.samples += 1;
+        }
+        if naming.samples < CONFIRMED_SAMPLES || status.applied_index <= naming.applied {
             continue;
         }
         let (first, by) = *leaders.entry(status.term).or_insert((leader, sample));
@@ -74,17 +122,27 @@ fn progress(case: &Case<'_>, findings: &mut Findings) {
         let at = case.index.seconds(sample.t);
         let ahead = status.applied_index > status.raft_index;
         if let Some(before) = last.get(status.member.as_str()) {
-            if status.term < before.status.term {
+            // The term of the newest entry applied: it falls with the index when a member starts anew, never alone.
+            if status.term < before.status.term
+                && status.applied_index >= before.status.applied_index
+            {
                 findings.violation(
-                    format!("{} went back from term {} to {} at {at:.6} s", sample.pod, before.status.term, status.term),
+                    format!(
+                        "{} went back from term {} to {} at {at:.6} s",
+                        sample.pod, before.status.term, status.term
+                    ),
                     Vec::new(),
                 );
             }
             // A commit index that fell is a restart: both begin anew.
             let same_life = status.raft_index >= before.status.raft_index;
-            if same_life && before.ahead && ahead && status.raft_index < before.status.applied_index {
+            if same_life && before.ahead && ahead && status.raft_index < before.status.applied_index
+            {
                 findings.violation(
-                    format!("{} has applied index {} and committed {} at {at:.6} s", sample.pod, status.applied_index, status.raft_index),
+                    format!(
+                        "{} has applied index {} and committed {} at {at:.6} s",
+                        sample.pod, status.applied_index, status.raft_index
+                    ),
                     Vec::new(),
                 );
             }
@@ -99,13 +157,27 @@ fn identities(case: &Case<'_>, findings: &mut Findings) {
     for (sample, status) in samples(case) {
         let at = case.index.seconds(sample.t);
         let before = of_pod.insert(&sample.pod, &status.member);
-        if before.is_some_and(|before| before != status.member) && !case.expectations.replaced_members.contains(&sample.pod) {
+        if before.is_some_and(|before| before != status.member)
+            && !case.expectations.replaced_members.contains(&sample.pod)
+        {
             let before = before.unwrap_or_default();
-            findings.violation(format!("{} became member {} at {at:.6} s, it was {before}", sample.pod, status.member), Vec::new());
+            findings.violation(
+                format!(
+                    "{} became member {} at {at:.6} s, it was {before}",
+                    sample.pod, status.member
+                ),
+                Vec::new(),
+            );
         }
         let other = *of_member.entry(&status.member).or_insert(&sample.pod);
         if other != sample.pod {
-            findings.violation(format!("{} and {other} are both member {} at {at:.6} s", sample.pod, status.member), Vec::new());
+            findings.violation(
+                format!(
+                    "{} and {other} are both member {} at {at:.6} s",
+                    sample.pod, status.member
+                ),
+                Vec::new(),
+            );
         }
     }
     findings.count("members_seen", of_pod.len());

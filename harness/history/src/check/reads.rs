@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::Case;
+use super::placement;
 use super::verdict::{Findings, Verdict};
-use super::witness;
 use super::words;
 use crate::index::Op;
 use crate::record::{Nanos, Outcome, Request};
@@ -22,7 +22,10 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         findings.violation(explanation.clone(), vec![*op]);
     }
     if case.replayed.stop.is_some() {
-        findings.doubt(format!("the replay ended at revision {}, later reads were not compared", tally.last));
+        findings.doubt(format!(
+            "the replay ended at revision {}, later reads were not compared",
+            tally.last
+        ));
     }
     monotone(case, &mut findings);
     compaction(case, &mut findings);
@@ -31,11 +34,20 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
 
 /// A member that restarts may answer from an older store until it has caught up, so that only undisturbed pairs count.
 fn monotone(case: &Case<'_>, findings: &mut Findings) {
-    let settle = Nanos::try_from(case.expectations.settle_ms).unwrap_or(0).saturating_mul(1_000_000);
+    let settle = Nanos::try_from(case.expectations.settle_ms)
+        .unwrap_or(0)
+        .saturating_mul(1_000_000);
     let mut newest: BTreeMap<(u32, &str), (i64, Op<'_>)> = BTreeMap::new();
     for op in &case.index.ops {
-        let Some(acked) = op.acked().filter(|_| witness::serializable(&op.call.request)) else { continue };
-        let last = newest.entry((op.call.client, acked.member)).or_insert((acked.revision, *op));
+        let Some(acked) = op
+            .acked()
+            .filter(|_| placement::serializable(&op.call.request))
+        else {
+            continue;
+        };
+        let last = newest
+            .entry((op.call.client, acked.member))
+            .or_insert((acked.revision, *op));
         let undisturbed = !case.index.disturbed(last.1.call.t, op.certain_by(), settle);
         if acked.revision < last.0 && last.1.certain_by() <= op.call.t && undisturbed {
             findings.violation(
@@ -69,21 +81,44 @@ fn compaction(case: &Case<'_>, findings: &mut Findings) {
     }
     certain.sort_unstable();
     for op in &case.index.ops {
-        let Request::Range { revision: at @ 1.., serializable: false, .. } = op.call.request else { continue };
-        let before = certain.iter().filter(|(t, _)| *t < op.call.t).map(|(_, revision)| *revision).max();
+        let Request::Range {
+            revision: at @ 1..,
+            serializable: false,
+            ..
+        } = op.call.request
+        else {
+            continue;
+        };
+        let before = certain
+            .iter()
+            .filter(|(t, _)| *t < op.call.t)
+            .map(|(_, revision)| *revision)
+            .max();
         match op.end.map(|end| &end.outcome) {
             Some(Outcome::Ok { revision, .. }) if at > *revision => findings.violation(
-                format!("{} read a revision of the future", words::op(case.index, op)),
+                format!(
+                    "{} read a revision of the future",
+                    words::op(case.index, op)
+                ),
                 vec![op.id()],
             ),
-            Some(Outcome::Ok { .. }) if before.is_some_and(|compacted| at < compacted) => findings.violation(
-                format!("{} read a revision that was compacted (to {})", words::op(case.index, op), before.unwrap_or(0)),
-                vec![op.id()],
-            ),
-            Some(Outcome::Failed { class, .. }) if class == "compacted" && at >= asked => findings.violation(
-                format!("{} was refused as compacted, nobody compacted further than {asked}", words::op(case.index, op)),
-                vec![op.id()],
-            ),
+            Some(Outcome::Ok { .. }) if before.is_some_and(|compacted| at < compacted) => findings
+                .violation(
+                    format!(
+                        "{} read a revision that was compacted (to {})",
+                        words::op(case.index, op),
+                        before.unwrap_or(0)
+                    ),
+                    vec![op.id()],
+                ),
+            Some(Outcome::Failed { class, .. }) if class == "compacted" && at >= asked => findings
+                .violation(
+                    format!(
+                        "{} was refused as compacted, nobody compacted further than {asked}",
+                        words::op(case.index, op)
+                    ),
+                    vec![op.id()],
+                ),
             _ => {}
         }
     }

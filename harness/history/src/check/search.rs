@@ -9,8 +9,9 @@
 use std::collections::BTreeSet;
 
 use super::Case;
+use super::placement::{self, Part};
 use super::store::{Change, Store};
-use super::witness::{self, Part};
+use super::witness;
 use super::words;
 use crate::hash::FastMap;
 use crate::index::Op;
@@ -68,7 +69,10 @@ struct Moment {
 /// Searches for an order.
 pub(crate) fn search(case: &Case<'_>, steps_max: u64) -> Found {
     let mut search = Search::new(case, steps_max);
-    let mut configurations = BTreeSet::from([Configuration { store: witness::base(case.index, case.log), happened: BTreeSet::new() }]);
+    let mut configurations = BTreeSet::from([Configuration {
+        store: placement::base(case.index, case.log),
+        happened: BTreeSet::new(),
+    }]);
     for moment in moments(case) {
         if !moment.returns {
             search.call(moment.op);
@@ -77,10 +81,20 @@ pub(crate) fn search(case: &Case<'_>, steps_max: u64) -> Found {
         let mut after = BTreeSet::new();
         for configuration in configurations {
             search.drive(configuration, moment.op, &mut after);
-            let keys: u64 = after.first().map_or(0, Configuration::weight).saturating_mul(after.len() as u64);
-            if search.steps > steps_max || after.len() > CONFIGURATIONS_MAX || keys > CONFIGURATION_KEYS_MAX {
+            let keys: u64 = after
+                .first()
+                .map_or(0, Configuration::weight)
+                .saturating_mul(after.len() as u64);
+            if search.steps > steps_max
+                || after.len() > CONFIGURATIONS_MAX
+                || keys > CONFIGURATION_KEYS_MAX
+            {
                 return Found::Exhausted {
-                    reason: format!("the search gave up after {} steps with {} configurations", search.steps, after.len()),
+                    reason: format!(
+                        "the search gave up after {} steps with {} configurations",
+                        search.steps,
+                        after.len()
+                    ),
                 };
             }
         }
@@ -88,7 +102,10 @@ pub(crate) fn search(case: &Case<'_>, steps_max: u64) -> Found {
         if after.is_empty() {
             let op = search.op(moment.op);
             return Found::None {
-                explanation: format!("no order of the operations explains {}", words::op(case.index, &op)),
+                explanation: format!(
+                    "no order of the operations explains {}",
+                    words::op(case.index, &op)
+                ),
                 ops: vec![op.id()],
             };
         }
@@ -101,14 +118,26 @@ fn moments(case: &Case<'_>) -> Vec<Moment> {
     let mut moments = Vec::new();
     for (position, op) in case.index.ops.iter().enumerate() {
         let number = u32::try_from(position).unwrap_or(u32::MAX);
-        let call = Moment { t: op.call.t, returns: false, op: number };
+        let call = Moment {
+            t: op.call.t,
+            returns: false,
+            op: number,
+        };
         match op.acked() {
-            Some(acked) if witness::part(&op.call.request, acked.response).is_some() => {
+            Some(acked) if placement::part(&op.call.request, acked.response).is_some() => {
                 moments.push(call);
-                moments.push(Moment { t: op.certain_by(), returns: true, op: number });
+                moments.push(Moment {
+                    t: op.certain_by(),
+                    returns: true,
+                    op: number,
+                });
             }
             Some(_) => {}
-            None if op.unknown() && (op.writes() || matches!(op.call.request, Request::LeaseRevoke { .. })) => moments.push(call),
+            None if op.unknown()
+                && (op.writes() || matches!(op.call.request, Request::LeaseRevoke { .. })) =>
+            {
+                moments.push(call)
+            }
             None => {}
         }
     }
@@ -137,7 +166,7 @@ impl<'c, 'a> Search<'c, 'a> {
     fn new(case: &'c Case<'a>, steps_max: u64) -> Self {
         let mut sighted = FastMap::default();
         let mut explained: Vec<i64> = Vec::new();
-        let values = witness::doubtful(case.index);
+        let values = placement::doubtful(case.index);
         for (revision, entry) in case.log.entries() {
             explained.push(revision);
             for event in entry.events {
@@ -151,7 +180,8 @@ impl<'c, 'a> Search<'c, 'a> {
         let mut unseen_max = 0;
         for op in &case.index.ops {
             if let Some(acked) = op.acked()
-                && witness::part(&op.call.request, acked.response).is_some_and(|part| part != Part::Reads)
+                && placement::part(&op.call.request, acked.response)
+                    .is_some_and(|part| part != Part::Reads)
             {
                 explained.push(acked.revision);
             }
@@ -161,15 +191,32 @@ impl<'c, 'a> Search<'c, 'a> {
         explained.sort_unstable();
         explained.dedup();
         let (open, doubtful, scratch) = (Vec::new(), Vec::new(), Vec::new());
-        Self { case, open, doubtful, steps: 0, steps_max, scratch, sighted, explained, unseen_max }
+        Self {
+            case,
+            open,
+            doubtful,
+            steps: 0,
+            steps_max,
+            scratch,
+            sighted,
+            explained,
+            unseen_max,
+        }
     }
 
     /// True when more revisions up to this one are unexplained than anything unseen can have made.
     fn hopeless(&self, way: &Configuration<'a>, target: i64) -> bool {
-        let from = self.explained.partition_point(|revision| *revision <= way.store.revision);
-        let to = self.explained.partition_point(|revision| *revision <= target);
+        let from = self
+            .explained
+            .partition_point(|revision| *revision <= way.store.revision);
+        let to = self
+            .explained
+            .partition_point(|revision| *revision <= target);
         let explained = i64::try_from(to.saturating_sub(from)).unwrap_or(i64::MAX);
-        target.saturating_sub(way.store.revision).saturating_sub(explained) > self.unseen_max
+        target
+            .saturating_sub(way.store.revision)
+            .saturating_sub(explained)
+            > self.unseen_max
     }
 
     fn call(&mut self, op: u32) {
@@ -207,7 +254,7 @@ impl<'c, 'a> Search<'c, 'a> {
                 self.arrive(way, after);
                 continue;
             }
-            self.advance(way, &mut ways);
+            self.advance(&way, &mut ways);
         }
     }
 
@@ -224,9 +271,11 @@ impl<'c, 'a> Search<'c, 'a> {
             let op = self.op(number);
             let Some(acked) = op.acked() else { continue };
             let request = &op.call.request;
-            let reads = match witness::part(request, acked.response) {
+            let reads = match placement::part(request, acked.response) {
                 Some(Part::Reads) => true,
-                Some(Part::Revokes) => !matches!(request, Request::LeaseRevoke { id } if way.store.has_leased(*id)),
+                Some(Part::Revokes) => {
+                    !matches!(request, Request::LeaseRevoke { id } if way.store.has_leased(*id))
+                }
                 _ => false,
             };
             if !reads || acked.revision != way.store.revision || way.happened.contains(&number) {
@@ -234,7 +283,9 @@ impl<'c, 'a> Search<'c, 'a> {
             }
             self.steps += 1;
             let before = way.store.revision;
-            let compared = way.store.execute(request, Some(acked.response), &mut self.scratch);
+            let compared = way
+                .store
+                .execute(request, Some(acked.response), &mut self.scratch);
             if compared.is_err() || way.store.revision != before {
                 return false;
             }
@@ -244,11 +295,16 @@ impl<'c, 'a> Search<'c, 'a> {
     }
 
     /// Makes the next revision: the one acknowledged write that claims it, else whatever may have made it unseen.
-    fn advance(&mut self, way: Configuration<'a>, ways: &mut Vec<Configuration<'a>>) {
+    fn advance(&mut self, way: &Configuration<'a>, ways: &mut Vec<Configuration<'a>>) {
         let revision = way.store.revision + 1;
-        let claims: Vec<u32> = self.open.iter().copied().filter(|op| self.claims(*op, revision, &way)).collect();
+        let claims: Vec<u32> = self
+            .open
+            .iter()
+            .copied()
+            .filter(|op| self.claims(*op, revision, way))
+            .collect();
         for op in &claims {
-            self.try_op(&way, *op, ways);
+            self.try_op(way, *op, ways);
         }
         // A revoke that saw the revision may also have found nothing to delete.
         let sure = |op: &u32| !matches!(self.op(*op).call.request, Request::LeaseRevoke { .. });
@@ -261,10 +317,15 @@ impl<'c, 'a> Search<'c, 'a> {
             // What a watcher saw happened there and nowhere else; what has a value would have been seen with it.
             let here = match self.sighted.get(&op) {
                 Some(seen) => *seen == revision,
-                None => !logged || witness::values_of(&self.op(op).call.request).next().is_none(),
+                None => {
+                    !logged
+                        || placement::values_of(&self.op(op).call.request)
+                            .next()
+                            .is_none()
+                }
             };
             if here && !way.happened.contains(&op) {
-                self.try_op(&way, op, ways);
+                self.try_op(way, op, ways);
             }
         }
         for lease in way.store.leases().collect::<Vec<_>>() {
@@ -277,10 +338,14 @@ impl<'c, 'a> Search<'c, 'a> {
 
     fn claims(&self, number: u32, revision: i64, way: &Configuration<'a>) -> bool {
         let op = self.op(number);
-        let Some(acked) = op.acked().filter(|acked| acked.revision == revision) else { return false };
-        match witness::part(&op.call.request, acked.response) {
+        let Some(acked) = op.acked().filter(|acked| acked.revision == revision) else {
+            return false;
+        };
+        match placement::part(&op.call.request, acked.response) {
             Some(Part::Changes) => !way.happened.contains(&number),
-            Some(Part::Revokes) => matches!(op.call.request, Request::LeaseRevoke { id } if way.store.has_leased(id)),
+            Some(Part::Revokes) => {
+                matches!(op.call.request, Request::LeaseRevoke { id } if way.store.has_leased(id))
+            }
             _ => false,
         }
     }
@@ -291,7 +356,11 @@ impl<'c, 'a> Search<'c, 'a> {
         let mut next = way.clone();
         let answer = op.acked().map(|acked| acked.response);
         let revision = way.store.revision + 1;
-        if next.store.execute(&op.call.request, answer, &mut self.scratch).is_ok() {
+        if next
+            .store
+            .execute(&op.call.request, answer, &mut self.scratch)
+            .is_ok()
+        {
             next.happened.insert(number);
             self.keep(next, revision, ways);
         }
@@ -301,7 +370,13 @@ impl<'c, 'a> Search<'c, 'a> {
     fn keep(&self, next: Configuration<'a>, revision: i64, ways: &mut Vec<Configuration<'a>>) {
         let seen = self.case.log.entry(revision);
         let agrees = seen.is_none_or(|entry| {
-            witness::agree(&self.scratch, entry, revision, self.case.log.scope.is_some()).is_ok()
+            witness::agree(
+                &self.scratch,
+                entry,
+                revision,
+                self.case.log.scope.is_some(),
+            )
+            .is_ok()
         });
         if next.store.revision == revision && agrees {
             ways.push(next);

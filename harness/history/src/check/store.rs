@@ -65,7 +65,10 @@ pub(crate) struct Store<'a> {
 impl<'a> Store<'a> {
     /// A store that holds these keys at this revision.
     pub(crate) fn at(revision: i64, kvs: &'a [KeyValue]) -> Self {
-        let mut store = Self { revision, ..Self::default() };
+        let mut store = Self {
+            revision,
+            ..Self::default()
+        };
         for kv in kvs {
             store.set(&kv.key, Some(Item::of(kv)));
         }
@@ -77,8 +80,14 @@ impl<'a> Store<'a> {
     }
 
     /// True when these and no others are the keys of the set that are there.
-    pub(crate) fn holds_exactly<'k>(&self, keys: Keys<'_>, mut wanted: impl Iterator<Item = &'k str>, count: usize) -> bool {
-        self.scan(keys).count() == count && wanted.all(|key| keys.hold(key) && self.items.contains_key(key))
+    pub(crate) fn holds_exactly<'k>(
+        &self,
+        keys: Keys<'_>,
+        mut wanted: impl Iterator<Item = &'k str>,
+        count: usize,
+    ) -> bool {
+        self.scan(keys).count() == count
+            && wanted.all(|key| keys.hold(key) && self.items.contains_key(key))
     }
 
     /// Number of keys.
@@ -154,11 +163,30 @@ impl<'a> Store<'a> {
             }
             (Request::Range { .. }, None) => Ok(()),
             // A read of an older revision is compared when the replay is at that revision.
-            (Request::Range { revision, .. }, Some(Response::Range { .. })) if *revision > 0 => Ok(()),
-            (Request::Range { .. }, Some(answer @ Response::Range { .. })) => self.compare_range(request, answer),
-            (Request::Txn { compare, then, otherwise }, answer) => {
+            (Request::Range { revision, .. }, Some(Response::Range { .. })) if *revision > 0 => {
+                Ok(())
+            }
+            (Request::Range { .. }, Some(answer @ Response::Range { .. })) => {
+                self.compare_range(request, answer)
+            }
+            (
+                Request::Txn {
+                    compare,
+                    then,
+                    otherwise,
+                },
+                answer,
+            ) => {
                 let holds = compare.iter().all(|c| self.holds(c));
-                self.txn(if holds { (true, then) } else { (false, otherwise) }, answer, changes)
+                self.txn(
+                    if holds {
+                        (true, then)
+                    } else {
+                        (false, otherwise)
+                    },
+                    answer,
+                    changes,
+                )
             }
             (Request::LeaseGrant { .. }, None | Some(Response::LeaseGrant { .. }))
             | (Request::Compact { .. }, None | Some(Response::Compact {})) => Ok(()),
@@ -174,17 +202,33 @@ impl<'a> Store<'a> {
     ) -> Result<(), Mismatch> {
         let responses = match answer {
             None => None,
-            Some(Response::Txn { succeeded, responses }) if *succeeded == holds => Some(responses),
+            Some(Response::Txn {
+                succeeded,
+                responses,
+            }) if *succeeded == holds => Some(responses),
             Some(Response::Txn { succeeded, .. }) => {
-                let (held, said) = (if holds { "hold" } else { "do not hold" }, if *succeeded { "they do" } else { "they do not" });
-                return Err(Mismatch(format!("the compares {held} there, the answer says {said}")));
+                let (held, said) = (
+                    if holds { "hold" } else { "do not hold" },
+                    if *succeeded { "they do" } else { "they do not" },
+                );
+                return Err(Mismatch(format!(
+                    "the compares {held} there, the answer says {said}"
+                )));
             }
-            Some(_) => return Err(Mismatch("the answer is of another kind than the transaction".to_owned())),
+            Some(_) => {
+                return Err(Mismatch(
+                    "the answer is of another kind than the transaction".to_owned(),
+                ));
+            }
         };
         if let Some(responses) = responses
             && responses.len() != branch.len()
         {
-            return Err(Mismatch(format!("the branch has {} operations, the answer {}", branch.len(), responses.len())));
+            return Err(Mismatch(format!(
+                "the branch has {} operations, the answer {}",
+                branch.len(),
+                responses.len()
+            )));
         }
         for (position, request) in branch.iter().enumerate() {
             self.step(request, responses.map(|r| &r[position]), changes)?;
@@ -193,13 +237,28 @@ impl<'a> Store<'a> {
     }
 
     /// Compares the answer to a range with the keys that the store has now.
-    pub(crate) fn compare_range(&self, request: &Request, answer: &Response) -> Result<(), Mismatch> {
-        let (Request::Range { key, range_end, limit, .. }, Response::Range { kvs, count, more }) = (request, answer)
+    pub(crate) fn compare_range(
+        &self,
+        request: &Request,
+        answer: &Response,
+    ) -> Result<(), Mismatch> {
+        let (
+            Request::Range {
+                key,
+                range_end,
+                limit,
+                ..
+            },
+            Response::Range { kvs, count, more },
+        ) = (request, answer)
         else {
             return Err(kind_mismatch(request));
         };
         let keys = Keys::new(key, range_end.as_deref());
-        let limit = usize::try_from(*limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+        let limit = usize::try_from(*limit)
+            .ok()
+            .filter(|limit| *limit > 0)
+            .unwrap_or(usize::MAX);
         let mut total = 0;
         for (key, item) in self.scan(keys) {
             if total < limit {
@@ -213,16 +272,27 @@ impl<'a> Store<'a> {
                             Item::of(kv).words()
                         )));
                     }
-                    None => return Err(Mismatch(format!("the store has {key} = {} there, the answer does not", item.words()))),
+                    None => {
+                        return Err(Mismatch(format!(
+                            "the store has {key} = {} there, the answer does not",
+                            item.words()
+                        )));
+                    }
                 }
             }
             total += 1;
         }
         if let Some(kv) = kvs.get(total.min(limit)) {
-            return Err(Mismatch(format!("the answer has {} = {}, the store has no such key there", kv.key, Item::of(kv).words())));
+            return Err(Mismatch(format!(
+                "the answer has {} = {}, the store has no such key there",
+                kv.key,
+                Item::of(kv).words()
+            )));
         }
         if usize::try_from(*count) != Ok(total) || *more != (total > limit) {
-            return Err(Mismatch(format!("{total} keys are in the range there, the answer says count {count}, more {more}")));
+            return Err(Mismatch(format!(
+                "{total} keys are in the range there, the answer says count {count}, more {more}"
+            )));
         }
         Ok(())
     }
@@ -245,7 +315,10 @@ impl<'a> Store<'a> {
             lease,
         };
         self.set(key, Some(after));
-        changes.push(Change { key, after: Some(after) });
+        changes.push(Change {
+            key,
+            after: Some(after),
+        });
     }
 
     fn delete(&mut self, keys: Keys<'_>, changes: &mut Vec<Change<'a>>) -> i64 {
@@ -262,7 +335,10 @@ impl<'a> Store<'a> {
             Some(item) => self.items.insert(key, item),
             None => self.items.remove(key),
         };
-        let (old, new) = (before.map_or(0, |item| item.lease), after.map_or(0, |item| item.lease));
+        let (old, new) = (
+            before.map_or(0, |item| item.lease),
+            after.map_or(0, |item| item.lease),
+        );
         if old == new {
             return;
         }
@@ -285,11 +361,16 @@ impl<'a> Store<'a> {
                 self.get(key).map_or(0, |item| item.modified) == *revision
             }
             Compare::Value { key, value } => self.get(key).is_some_and(|item| item.value == value),
-            Compare::Version { key, version } => self.get(key).map_or(0, |item| item.version) == *version,
+            Compare::Version { key, version } => {
+                self.get(key).map_or(0, |item| item.version) == *version
+            }
         }
     }
 }
 
 fn kind_mismatch(request: &Request) -> Mismatch {
-    Mismatch(format!("the answer is of another kind than {}", words::request(request)))
+    Mismatch(format!(
+        "the answer is of another kind than {}",
+        words::request(request)
+    ))
 }

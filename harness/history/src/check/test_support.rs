@@ -3,8 +3,9 @@
 use crate::History;
 use crate::check::{self, Expectations, Judgement, Traffic, Verdict};
 use crate::record::{
-    Call, EndpointsRecord, FaultRecord, FaultStep, FinalState, HashSample, KeyEvent, KeyValue, MemberSample, Nanos,
-    Outcome, PodRecord, RaftStatus, Record, Request, Response, Return, Road, WatchEvent, WatchRecord,
+    Call, EndpointsRecord, FaultRecord, FaultStep, FinalState, HashSample, KeyEvent, KeyValue,
+    MemberSample, Nanos, Outcome, PodRecord, RaftStatus, Record, Request, Response, Return, Road,
+    WatchEvent, WatchRecord,
 };
 
 /// A history that is being told.
@@ -24,27 +25,56 @@ pub(crate) fn put(key: &str, value: &str) -> Request {
 }
 
 pub(crate) fn leased(key: &str, value: &str, lease: i64) -> Request {
-    Request::Put { key: key.into(), value: value.into(), lease }
+    Request::Put {
+        key: key.into(),
+        value: value.into(),
+        lease,
+    }
 }
 
 pub(crate) fn get(key: &str) -> Request {
-    Request::Range { key: key.into(), range_end: None, limit: 0, serializable: false, revision: 0 }
+    Request::Range {
+        key: key.into(),
+        range_end: None,
+        limit: 0,
+        serializable: false,
+        revision: 0,
+    }
 }
 
 pub(crate) fn local_get(key: &str) -> Request {
-    Request::Range { key: key.into(), range_end: None, limit: 0, serializable: true, revision: 0 }
+    Request::Range {
+        key: key.into(),
+        range_end: None,
+        limit: 0,
+        serializable: true,
+        revision: 0,
+    }
 }
 
 pub(crate) fn get_at(key: &str, revision: i64) -> Request {
-    Request::Range { key: key.into(), range_end: None, limit: 0, serializable: false, revision }
+    Request::Range {
+        key: key.into(),
+        range_end: None,
+        limit: 0,
+        serializable: false,
+        revision,
+    }
 }
 
 pub(crate) fn delete(key: &str) -> Request {
-    Request::Delete { key: key.into(), range_end: None }
+    Request::Delete {
+        key: key.into(),
+        range_end: None,
+    }
 }
 
 pub(crate) fn found(kvs: &[KeyValue]) -> Response {
-    Response::Range { kvs: kvs.to_vec(), count: kvs.len() as i64, more: false }
+    Response::Range {
+        kvs: kvs.to_vec(),
+        count: kvs.len() as i64,
+        more: false,
+    }
 }
 
 /// A key that was written once.
@@ -52,8 +82,19 @@ pub(crate) fn kv(key: &str, value: &str, revision: i64) -> KeyValue {
     version(key, value, (revision, revision, 1))
 }
 
-pub(crate) fn version(key: &str, value: &str, (create_revision, mod_revision, version): (i64, i64, i64)) -> KeyValue {
-    KeyValue { key: key.into(), value: value.into(), create_revision, mod_revision, version, lease: 0 }
+pub(crate) fn version(
+    key: &str,
+    value: &str,
+    (create_revision, mod_revision, version): (i64, i64, i64),
+) -> KeyValue {
+    KeyValue {
+        key: key.into(),
+        value: value.into(),
+        create_revision,
+        mod_revision,
+        version,
+        lease: 0,
+    }
 }
 
 pub(crate) fn seen(kv: KeyValue) -> KeyEvent {
@@ -61,13 +102,24 @@ pub(crate) fn seen(kv: KeyValue) -> KeyEvent {
 }
 
 pub(crate) fn gone(key: &str, mod_revision: i64) -> KeyEvent {
-    KeyEvent::Delete { key: key.into(), mod_revision, prev: None }
+    KeyEvent::Delete {
+        key: key.into(),
+        mod_revision,
+        prev: None,
+    }
 }
 
 impl Story {
     pub(crate) fn new() -> Self {
-        let mut story = Self { next_op: 1, ..Self::default() };
-        story.add(Record::Start { t: 0, incarnation: 1, config: serde_json::Value::Null });
+        let mut story = Self {
+            next_op: 1,
+            ..Self::default()
+        };
+        story.add(Record::Start {
+            t: 0,
+            incarnation: 1,
+            config: serde_json::Value::Null,
+        });
         story
     }
 
@@ -81,43 +133,120 @@ impl Story {
     }
 
     /// An operation from one millisecond to another; operations get numbers from 1 on.
-    pub(crate) fn op(mut self, client: u32, (from, to): (i64, i64), request: Request, outcome: Outcome) -> Self {
+    pub(crate) fn op(
+        mut self,
+        client: u32,
+        (from, to): (i64, i64),
+        request: Request,
+        outcome: Outcome,
+    ) -> Self {
         let op = self.next_op;
         self.next_op += 1;
         let road = self.road.unwrap_or(Road::ServiceHeld);
-        self.add(Record::Call(Call { t: ms(from), op, client, road, scheduled: ms(from), request }));
-        self.add(Record::Return(Return { t: ms(to), op, outcome }));
+        self.add(Record::Call(Call {
+            t: ms(from),
+            op,
+            client,
+            road,
+            scheduled: ms(from),
+            request,
+        }));
+        self.add(Record::Return(Return {
+            t: ms(to),
+            op,
+            outcome,
+        }));
         self
     }
 
-    pub(crate) fn ok(self, client: u32, times: (i64, i64), request: Request, (revision, response): (i64, Response)) -> Self {
-        self.op(client, times, request, Outcome::Ok { revision, term: 2, member: "a".into(), response })
+    pub(crate) fn ok(
+        self,
+        client: u32,
+        times: (i64, i64),
+        request: Request,
+        (revision, response): (i64, Response),
+    ) -> Self {
+        self.op(
+            client,
+            times,
+            request,
+            Outcome::Ok {
+                revision,
+                term: 2,
+                member: "a".into(),
+                response,
+            },
+        )
     }
 
     /// A put that was acknowledged.
-    pub(crate) fn put(self, client: u32, times: (i64, i64), (key, value): (&str, &str), revision: i64) -> Self {
+    pub(crate) fn put(
+        self,
+        client: u32,
+        times: (i64, i64),
+        (key, value): (&str, &str),
+        revision: i64,
+    ) -> Self {
         self.ok(client, times, put(key, value), (revision, Response::Put {}))
     }
 
     pub(crate) fn unknown(self, client: u32, times: (i64, i64), request: Request) -> Self {
-        self.op(client, times, request, Outcome::Unknown { class: "deadline".into(), message: String::new() })
+        self.op(
+            client,
+            times,
+            request,
+            Outcome::Unknown {
+                class: "deadline".into(),
+                message: String::new(),
+            },
+        )
     }
 
     pub(crate) fn failed(self, client: u32, times: (i64, i64), request: Request) -> Self {
-        self.op(client, times, request, Outcome::Failed { class: "compacted".into(), message: String::new() })
+        self.op(
+            client,
+            times,
+            request,
+            Outcome::Failed {
+                class: "compacted".into(),
+                message: String::new(),
+            },
+        )
     }
 
     pub(crate) fn watch(mut self, watcher: u32, t: i64, event: WatchEvent) -> Self {
-        self.add(Record::Watch(WatchRecord { t: ms(t), watcher, stream: 0, target: "etcd-0".into(), event }));
+        self.add(Record::Watch(WatchRecord {
+            t: ms(t),
+            watcher,
+            stream: 0,
+            target: "etcd-0".into(),
+            event,
+        }));
         self
     }
 
     pub(crate) fn opened(self, watcher: u32, start_revision: i64) -> Self {
-        self.watch(watcher, 0, WatchEvent::Opened { key: "a".into(), range_end: "z".into(), start_revision })
+        self.watch(
+            watcher,
+            0,
+            WatchEvent::Opened {
+                key: "a".into(),
+                range_end: "z".into(),
+                start_revision,
+            },
+        )
     }
 
     pub(crate) fn events(self, watcher: u32, t: i64, revision: i64, events: &[KeyEvent]) -> Self {
-        self.watch(watcher, t, WatchEvent::Events { revision, events: events.to_vec(), fragment: false })
+        self.watch(
+            watcher,
+            t,
+            WatchEvent::Events {
+                revision,
+                events: events.to_vec(),
+                fragment: false,
+            },
+        )
     }
 
     pub(crate) fn progress(self, watcher: u32, t: i64, revision: i64) -> Self {
@@ -125,36 +254,65 @@ impl Story {
     }
 
     pub(crate) fn dump(mut self, t: i64, pod: &str, (revision, kvs): (i64, &[KeyValue])) -> Self {
-        self.add(Record::FinalState(FinalState { t: ms(t), pod: pod.into(), revision, kvs: kvs.to_vec() }));
+        self.add(Record::FinalState(FinalState {
+            t: ms(t),
+            pod: pod.into(),
+            revision,
+            kvs: kvs.to_vec(),
+        }));
         self
     }
 
     pub(crate) fn hash(mut self, pod: &str, revision: i64, hash: u32) -> Self {
-        self.add(Record::Hash(HashSample { t: ms(1), pod: pod.into(), revision, hash, compact_revision: 0 }));
+        self.add(Record::Hash(HashSample {
+            t: ms(1),
+            pod: pod.into(),
+            revision,
+            hash,
+            compact_revision: 0,
+        }));
         self
     }
 
-    /// A sample of member `member` in pod `pod`, which follows `leader`.
-    pub(crate) fn sample(mut self, t: i64, (pod, member): (&str, &str), leader: Option<&str>, term: u64) -> Self {
+    /// A sample of member `member` in pod `pod`, which follows `leader`; its index is the time.
+    pub(crate) fn sample(
+        mut self,
+        t: i64,
+        (pod, member): (&str, &str),
+        leader: Option<&str>,
+        term: u64,
+    ) -> Self {
         let status = RaftStatus {
             cluster: "c".into(),
             member: member.into(),
             leader: leader.map(Into::into),
             term,
-            raft_index: 10,
-            applied_index: 10,
+            raft_index: t.unsigned_abs(),
+            applied_index: t.unsigned_abs(),
             revision: 1,
             learner: false,
         };
-        self.add(Record::Member(MemberSample { t: ms(t), pod: pod.into(), status: Some(status) }));
+        self.add(Record::Member(MemberSample {
+            t: ms(t),
+            pod: pod.into(),
+            status: Some(status),
+        }));
         self
     }
 
     pub(crate) fn pod(self, t: i64, pod: &str, resource_version: u64, role: &str) -> Self {
-        self.pod_with(t, (pod, "uid"), resource_version, |record| record.role = Some(role.into()))
+        self.pod_with(t, (pod, "uid"), resource_version, |record| {
+            record.role = Some(role.into())
+        })
     }
 
-    pub(crate) fn pod_with(mut self, t: i64, (pod, uid): (&str, &str), resource_version: u64, change: impl Fn(&mut PodRecord)) -> Self {
+    pub(crate) fn pod_with(
+        mut self,
+        t: i64,
+        (pod, uid): (&str, &str),
+        resource_version: u64,
+        change: impl Fn(&mut PodRecord),
+    ) -> Self {
         let mut record = PodRecord {
             t: ms(t),
             pod: pod.into(),
@@ -175,13 +333,23 @@ impl Story {
     pub(crate) fn endpoints(mut self, t: i64, resource_version: u64, serving: &[&str]) -> Self {
         let serving: Vec<String> = serving.iter().map(|pod| (*pod).to_owned()).collect();
         let service = "etcd".to_owned();
-        self.add(Record::Endpoints(EndpointsRecord { t: ms(t), service, resource_version, ready: serving.clone(), serving }));
+        self.add(Record::Endpoints(EndpointsRecord {
+            t: ms(t),
+            service,
+            resource_version,
+            ready: serving.clone(),
+            serving,
+        }));
         self
     }
 
     /// A fault that worked and was healed.
     pub(crate) fn fault(mut self, from: i64, to: i64) -> Self {
-        for (t, step) in [(from, FaultStep::Injecting), (from, FaultStep::Effective), (to, FaultStep::Healed)] {
+        for (t, step) in [
+            (from, FaultStep::Injecting),
+            (from, FaultStep::Effective),
+            (to, FaultStep::Healed),
+        ] {
             self = self.fault_step(t, step);
         }
         self
@@ -189,7 +357,14 @@ impl Story {
 
     pub(crate) fn fault_step(mut self, t: i64, step: FaultStep) -> Self {
         let (name, target) = ("kill".to_owned(), "etcd-0".to_owned());
-        self.add(Record::Fault(FaultRecord { t: ms(t), fault: 0, name, target, step, evidence: Default::default() }));
+        self.add(Record::Fault(FaultRecord {
+            t: ms(t),
+            fault: 0,
+            name,
+            target,
+            step,
+            evidence: Default::default(),
+        }));
         self
     }
 
@@ -212,7 +387,7 @@ impl Story {
     }
 
     #[track_caller]
-    pub(crate) fn is_inconclusive(self, check: &str, words: &str) {
+    pub(crate) fn proves_nothing(self, check: &str, words: &str) {
         inconclusive(&self.verdict(check, &small()), words);
     }
 }
@@ -221,31 +396,49 @@ impl Story {
 pub(crate) fn violates(verdict: &Verdict, words: &str) {
     match &verdict.outcome {
         Judgement::Violation { explanation, ops } => {
-            assert!(explanation.contains(words), "{explanation:?} does not say {words:?}");
+            assert!(
+                explanation.contains(words),
+                "{explanation:?} does not say {words:?}"
+            );
             assert!(ops.len() <= 6);
         }
-        other => panic!("{} gave {other:?}, a violation about {words:?} must be seen", verdict.check),
+        other => panic!(
+            "{} gave {other:?}, a violation about {words:?} must be seen",
+            verdict.check
+        ),
     }
 }
 
 #[track_caller]
 pub(crate) fn inconclusive(verdict: &Verdict, words: &str) {
     match &verdict.outcome {
-        Judgement::Inconclusive { reason } => assert!(reason.contains(words), "{reason:?} does not say {words:?}"),
-        other => panic!("{} gave {other:?}, it must be inconclusive about {words:?}", verdict.check),
+        Judgement::Inconclusive { reason } => {
+            assert!(reason.contains(words), "{reason:?} does not say {words:?}")
+        }
+        other => panic!(
+            "{} gave {other:?}, it must be inconclusive about {words:?}",
+            verdict.check
+        ),
     }
 }
 
 #[track_caller]
 pub(crate) fn one(verdicts: Vec<Verdict>, check: &str) -> Verdict {
-    verdicts.into_iter().find(|verdict| verdict.check == check).expect("the check must be one of all")
+    verdicts
+        .into_iter()
+        .find(|verdict| verdict.check == check)
+        .expect("the check must be one of all")
 }
 
 /// What a tiny history can live up to.
 pub(crate) fn small() -> Expectations {
     Expectations {
         members: 1,
-        traffic: Traffic { before: 0, during: 0, after: 0 },
+        traffic: Traffic {
+            before: 0,
+            during: 0,
+            after: 0,
+        },
         operations: Default::default(),
         ends_healthy: false,
         ..Expectations::default()

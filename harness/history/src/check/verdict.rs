@@ -73,7 +73,10 @@ impl Findings {
         self.figures.insert(name.into(), value);
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^52")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts of a run are far below 2^52"
+    )]
     pub(crate) fn count(&mut self, name: impl Into<String>, value: usize) {
         self.figure(name, value as f64);
     }
@@ -96,6 +99,10 @@ impl Findings {
                 Judgement::Inconclusive { reason }
             }
         };
-        Verdict { check, outcome, figures: self.figures }
+        Verdict {
+            check,
+            outcome,
+            figures: self.figures,
+        }
     }
 }

@@ -7,8 +7,8 @@
 use super::Case;
 use super::keyspace::Keys;
 use super::log::{self, Run};
+use super::placement::{self, Part};
 use super::verdict::{Findings, Verdict};
-use super::witness::{self, Part};
 use crate::hash::FastMap;
 use crate::index::Index;
 use crate::record::{KeyEvent, KeyValue, Nanos, Request, Response, WatchEvent, WatchRecord};
@@ -26,8 +26,14 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     let mut streams: FastMap<(u32, u32), Stream<'_>> = FastMap::default();
     let mut delivered = 0;
     for record in &case.index.watch {
-        let stream = streams.entry((record.watcher, record.stream)).or_insert_with(|| Stream::new(record));
-        let mut room = Room { case, claims: &claims, findings: &mut findings };
+        let stream = streams
+            .entry((record.watcher, record.stream))
+            .or_insert_with(|| Stream::new(record));
+        let mut room = Room {
+            case,
+            claims: &claims,
+            findings: &mut findings,
+        };
         delivered += stream.hear(record, &mut room);
     }
     previous(case, &mut findings);
@@ -46,7 +52,7 @@ fn claims<'a>(index: &Index<'a>) -> Vec<(i64, &'a Request, &'a Response)> {
         .iter()
         .filter_map(|op| {
             let acked = op.acked()?;
-            let changes = witness::part(&op.call.request, acked.response) == Some(Part::Changes);
+            let changes = placement::part(&op.call.request, acked.response) == Some(Part::Changes);
             changes.then_some((acked.revision, &op.call.request, acked.response))
         })
         .collect();
@@ -79,7 +85,10 @@ struct Stream<'a> {
 impl<'a> Stream<'a> {
     fn new(record: &'a WatchRecord) -> Self {
         Self {
-            name: format!("watcher {} on {} (stream {})", record.watcher, record.target, record.stream),
+            name: format!(
+                "watcher {} on {} (stream {})",
+                record.watcher, record.target, record.stream
+            ),
             keys: None,
             start: 0,
             last: 0,
@@ -93,15 +102,30 @@ impl<'a> Stream<'a> {
     /// Takes one record in and gives the number of events in it.
     fn hear(&mut self, record: &'a WatchRecord, room: &mut Room<'_, 'a>) -> usize {
         match &record.event {
-            WatchEvent::Opened { key, range_end, start_revision } => {
+            WatchEvent::Opened {
+                key,
+                range_end,
+                start_revision,
+            } => {
                 self.keys = Some(Keys::new(key, Some(range_end)));
                 self.start = *start_revision;
                 0
             }
-            WatchEvent::Events { revision, events, fragment } => {
+            WatchEvent::Events {
+                revision,
+                events,
+                fragment,
+            } => {
                 self.events(record.t, events, room);
                 if *revision < self.last {
-                    self.blame(record.t, room, format!("its header says revision {revision} after events of {}", self.last));
+                    self.blame(
+                        record.t,
+                        room,
+                        &format!(
+                            "its header says revision {revision} after events of {}",
+                            self.last
+                        ),
+                    );
                 }
                 if !fragment {
                     self.finish(room);
@@ -113,10 +137,15 @@ impl<'a> Stream<'a> {
                 self.progress(record.t, *revision, room);
                 0
             }
-            WatchEvent::Cancelled { compact_revision, .. } => {
+            WatchEvent::Cancelled {
+                compact_revision, ..
+            } => {
                 if *compact_revision > 0 && self.start >= *compact_revision {
-                    let why = format!("cancelled as compacted to {compact_revision}, yet it began at {}", self.start);
-                    self.blame(record.t, room, why);
+                    let why = format!(
+                        "cancelled as compacted to {compact_revision}, yet it began at {}",
+                        self.start
+                    );
+                    self.blame(record.t, room, &why);
                 }
                 0
             }
@@ -128,31 +157,64 @@ impl<'a> Stream<'a> {
         for (position, event) in events.iter().enumerate() {
             let (key, revision) = (log::key(event), log::revision(event));
             if self.keys.is_some_and(|keys| !keys.hold(key)) {
-                self.blame(t, room, format!("{key} at revision {revision} was not asked for"));
+                self.blame(
+                    t,
+                    room,
+                    &format!("{key} at revision {revision} was not asked for"),
+                );
             }
             if revision < self.start {
-                self.blame(t, room, format!("revision {revision} is before {}, where it was to begin", self.start));
+                self.blame(
+                    t,
+                    room,
+                    &format!(
+                        "revision {revision} is before {}, where it was to begin",
+                        self.start
+                    ),
+                );
             }
             if revision <= self.progress {
-                self.blame(t, room, format!("revision {revision} came after the promise that all up to {} had come", self.progress));
+                self.blame(
+                    t,
+                    room,
+                    &format!(
+                        "revision {revision} came after the promise that all up to {} had come",
+                        self.progress
+                    ),
+                );
             }
             if revision < self.last {
-                self.blame(t, room, format!("went back from revision {} to {revision} ({key})", self.last));
+                self.blame(
+                    t,
+                    room,
+                    &format!(
+                        "went back from revision {} to {revision} ({key})",
+                        self.last
+                    ),
+                );
                 continue;
             }
             if revision == self.last && self.last_keys.contains(&key) {
-                self.blame(t, room, format!("{key} at revision {revision} came twice"));
+                self.blame(t, room, &format!("{key} at revision {revision} came twice"));
                 continue;
             }
             if revision == self.last && position == 0 && !self.fragmented {
-                self.blame(t, room, format!("revision {revision} is split over two responses"));
+                self.blame(
+                    t,
+                    room,
+                    &format!("revision {revision} is split over two responses"),
+                );
             }
             if revision > self.last {
                 self.finish(room);
                 self.gap(t, revision, room);
                 self.last = revision;
                 self.last_keys.clear();
-                self.run = Run { revision, t, events: std::mem::take(&mut self.run.events) };
+                self.run = Run {
+                    revision,
+                    t,
+                    events: std::mem::take(&mut self.run.events),
+                };
             }
             self.last_keys.push(key);
             self.run.events.push(event);
@@ -166,10 +228,18 @@ impl<'a> Stream<'a> {
             return;
         }
         if let Some(entry) = room.case.log.entry(run.revision) {
-            let wanted = entry.events.iter().filter(|event| self.asks(log::key(event))).count();
+            let wanted = entry
+                .events
+                .iter()
+                .filter(|event| self.asks(log::key(event)))
+                .count();
             if wanted > run.events.len() {
-                let why = format!("revision {} has {wanted} events, {} of them came", run.revision, run.events.len());
-                self.blame(run.t, room, why);
+                let why = format!(
+                    "revision {} has {wanted} events, {} of them came",
+                    run.revision,
+                    run.events.len()
+                );
+                self.blame(run.t, room, &why);
             }
         }
     }
@@ -182,37 +252,68 @@ impl<'a> Stream<'a> {
             (last, _) => last + 1,
         };
         if let Some((missing, key)) = self.missing(from, revision, room) {
-            self.blame(t, room, format!("{key} at revision {missing} is missing before revision {revision}"));
+            self.blame(
+                t,
+                room,
+                &format!("{key} at revision {missing} is missing before revision {revision}"),
+            );
         }
     }
 
     fn missing(&self, from: i64, to: i64, room: &Room<'_, 'a>) -> Option<(i64, String)> {
         // A stream may start far below what this run knows.
-        let first_known = room.claims.first().map_or(i64::MAX, |(revision, ..)| *revision);
-        let first_seen = room.case.log.entries().next().map_or(i64::MAX, |(revision, _)| revision);
+        let first_known = room
+            .claims
+            .first()
+            .map_or(i64::MAX, |(revision, ..)| *revision);
+        let first_seen = room
+            .case
+            .log
+            .entries()
+            .next()
+            .map_or(i64::MAX, |(revision, _)| revision);
         (from.max(first_known.min(first_seen))..to).find_map(|revision| {
             if let Some(entry) = room.case.log.entry(revision) {
-                let event = entry.events.iter().find(|event| self.asks(log::key(event)))?;
+                let event = entry
+                    .events
+                    .iter()
+                    .find(|event| self.asks(log::key(event)))?;
                 return Some((revision, log::key(event).to_owned()));
             }
-            let claim = room.claims.binary_search_by_key(&revision, |(revision, ..)| *revision).ok()?;
+            let claim = room
+                .claims
+                .binary_search_by_key(&revision, |(revision, ..)| *revision)
+                .ok()?;
             let (_, request, response) = room.claims[claim];
-            Some((revision, changed(request, response).find(|key| self.asks(key))?.to_owned()))
+            Some((
+                revision,
+                changed(request, response)
+                    .find(|key| self.asks(key))?
+                    .to_owned(),
+            ))
         })
     }
 
     fn progress(&mut self, t: Nanos, revision: i64, room: &mut Room<'_, 'a>) {
         if revision < self.last.max(self.progress) {
-            let why = format!("promised revision {revision} after {}", self.last.max(self.progress));
-            self.blame(t, room, why);
+            let why = format!(
+                "promised revision {revision} after {}",
+                self.last.max(self.progress)
+            );
+            self.blame(t, room, &why);
         }
         self.finish(room);
         // A promise is only about what was asked for: nothing before the start, and something must have been asked for.
-        let from = if self.last > 0 { self.last + 1 } else { self.start };
+        let from = if self.last > 0 {
+            self.last + 1
+        } else {
+            self.start
+        };
         if from > 0
-            && let Some((missing, key)) = self.missing(from.max(self.progress + 1), revision + 1, room)
+            && let Some((missing, key)) =
+                self.missing(from.max(self.progress + 1), revision + 1, room)
         {
-            self.blame(t, room, format!("promised that all up to {revision} had come, {key} at revision {missing} had not"));
+            self.blame(t, room, &format!("promised that all up to {revision} had come, {key} at revision {missing} had not"));
         }
         self.progress = self.progress.max(revision);
     }
@@ -221,20 +322,43 @@ impl<'a> Stream<'a> {
         self.keys.is_none_or(|keys| keys.hold(key))
     }
 
-    fn blame(&self, t: Nanos, room: &mut Room<'_, 'a>, why: String) {
+    fn blame(&self, t: Nanos, room: &mut Room<'_, 'a>, why: &str) {
         let at = room.case.index.seconds(t);
-        room.findings.violation(format!("{}: {why}, at {at:.6} s", self.name), Vec::new());
+        room.findings
+            .violation(format!("{}: {why}, at {at:.6} s", self.name), Vec::new());
     }
 }
 
 /// Keys that an acknowledged write certainly changed. A deleted range is left out: nobody knows its keys here.
-fn changed<'a>(request: &'a Request, response: &'a Response) -> Box<dyn Iterator<Item = &'a str> + 'a> {
+fn changed<'a>(
+    request: &'a Request,
+    response: &'a Response,
+) -> Box<dyn Iterator<Item = &'a str> + 'a> {
     match (request, response) {
         (Request::Put { key, .. }, _) => Box::new(std::iter::once(key.as_str())),
-        (Request::Delete { key, range_end: None }, Response::Delete { deleted: 1.. }) => Box::new(std::iter::once(key.as_str())),
-        (Request::Txn { then, otherwise, .. }, Response::Txn { succeeded, responses }) => {
+        (
+            Request::Delete {
+                key,
+                range_end: None,
+            },
+            Response::Delete { deleted: 1.. },
+        ) => Box::new(std::iter::once(key.as_str())),
+        (
+            Request::Txn {
+                then, otherwise, ..
+            },
+            Response::Txn {
+                succeeded,
+                responses,
+            },
+        ) => {
             let branch = if *succeeded { then } else { otherwise };
-            Box::new(branch.iter().zip(responses).flat_map(|(request, response)| changed(request, response)))
+            Box::new(
+                branch
+                    .iter()
+                    .zip(responses)
+                    .flat_map(|(request, response)| changed(request, response)),
+            )
         }
         _ => Box::new(std::iter::empty()),
     }
@@ -254,7 +378,10 @@ fn previous(case: &Case<'_>, findings: &mut Findings) {
             let before = known.get(key).copied();
             let told = log::previous(event);
             if let Some(why) = wrong_previous(event, before, told) {
-                findings.violation(format!("a watcher was told of {key} at revision {revision} that {why}"), Vec::new());
+                findings.violation(
+                    format!("a watcher was told of {key} at revision {revision} that {why}"),
+                    Vec::new(),
+                );
             }
             let after = match event {
                 KeyEvent::Put { kv, .. } => Some(kv),
@@ -266,27 +393,44 @@ fn previous(case: &Case<'_>, findings: &mut Findings) {
 }
 
 /// What is wrong with the previous key that was told; `before` is what the log knows of it.
-fn wrong_previous(event: &KeyEvent, before: Option<Option<&KeyValue>>, told: Option<&KeyValue>) -> Option<String> {
+fn wrong_previous(
+    event: &KeyEvent,
+    before: Option<Option<&KeyValue>>,
+    told: Option<&KeyValue>,
+) -> Option<String> {
     if let Some(told) = told {
         if told.mod_revision >= log::revision(event) {
             return Some(format!("its previous revision was {}", told.mod_revision));
         }
         match before {
             Some(Some(before)) if before != told => {
-                return Some(format!("its previous revision was {}, it was {}", told.mod_revision, before.mod_revision));
+                return Some(format!(
+                    "its previous revision was {}, it was {}",
+                    told.mod_revision, before.mod_revision
+                ));
             }
             Some(None) => return Some("it was there before, it was not".to_owned()),
             _ => {}
         }
     }
-    let KeyEvent::Put { kv, .. } = event else { return None };
+    let KeyEvent::Put { kv, .. } = event else {
+        return None;
+    };
     let created = kv.create_revision == kv.mod_revision;
     if created != (kv.version == 1) {
-        return Some(format!("its version is {} and its creation revision {}", kv.version, kv.create_revision));
+        return Some(format!(
+            "its version is {} and its creation revision {}",
+            kv.version, kv.create_revision
+        ));
     }
     match before {
-        Some(Some(before)) if kv.version != before.version + 1 || kv.create_revision != before.create_revision => {
-            Some(format!("its version is {} after {}", kv.version, before.version))
+        Some(Some(before))
+            if kv.version != before.version + 1 || kv.create_revision != before.create_revision =>
+        {
+            Some(format!(
+                "its version is {} after {}",
+                kv.version, before.version
+            ))
         }
         Some(None) if !created => Some("it was not created, it was not there before".to_owned()),
         _ => None,

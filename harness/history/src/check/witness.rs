@@ -8,11 +8,12 @@
 
 use super::keyspace::Keys;
 use super::log::{self, Entry, Log};
+use super::placement::{self, Part, Past, Placed};
 use super::store::{Change, Item, Mismatch, Store};
 use super::words;
 use crate::hash::FastMap;
 use crate::index::{Index, Op};
-use crate::record::{KeyEvent, Nanos, OpId, Request, Response};
+use crate::record::{KeyEvent, Nanos, OpId, Request};
 
 /// What the replay found, as far as it came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,195 +67,31 @@ pub(crate) enum Stop {
     },
 }
 
-/// How an acknowledged operation takes part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Part {
-    /// It made its revision.
-    Changes,
-    /// It made its revision if there was something to delete.
-    Revokes,
-    /// It saw its revision.
-    Reads,
-}
-
-/// How an acknowledged operation takes part; absent when its revision says nothing about its place.
-pub(crate) fn part(request: &Request, response: &Response) -> Option<Part> {
-    match (request, response) {
-        (Request::Put { .. }, _) => Some(Part::Changes),
-        (Request::Delete { .. }, Response::Delete { deleted }) if *deleted > 0 => Some(Part::Changes),
-        (Request::Delete { .. }, _) => Some(Part::Reads),
-        (Request::Range { serializable, .. }, _) => (!serializable).then_some(Part::Reads),
-        (Request::Txn { .. }, Response::Txn { responses, .. }) if responses.iter().any(wrote) => Some(Part::Changes),
-        (Request::Txn { .. }, _) => (!local(request)).then_some(Part::Reads),
-        (Request::LeaseGrant { .. } | Request::Compact { .. }, _) => Some(Part::Reads),
-        (Request::LeaseRevoke { .. }, _) => Some(Part::Revokes),
-        // The header of a keep-alive is filled before the lease is touched, by a member that may be behind.
-        (Request::LeaseKeepAlive { .. }, _) => None,
-    }
-}
-
-/// True for a request that the member it reaches answers from its own store, however old that is.
-fn local(request: &Request) -> bool {
-    match request {
-        Request::Range { serializable, .. } => *serializable,
-        Request::Txn { then, otherwise, .. } => {
-            then.iter().chain(otherwise).all(|r| matches!(r, Request::Range { serializable: true, .. }))
-        }
-        _ => false,
-    }
-}
-
-/// True for a local read of whatever revision the member has.
-pub(crate) fn serializable(request: &Request) -> bool {
-    local(request) && !matches!(request, Request::Range { revision: 1.., .. })
-}
-
-fn wrote(response: &Response) -> bool {
-    match response {
-        Response::Put {} => true,
-        Response::Delete { deleted } => *deleted > 0,
-        _ => false,
-    }
-}
-
-/// Where the replay starts. An etcd that was used before shows itself in a read of a range before the first write; else
-/// the store is taken to be empty, in front of the lowest revision that anybody saw (the watches begin at revision 1).
-pub(crate) fn base<'a>(index: &Index<'a>, log: &Log<'a>) -> Store<'a> {
-    let first_write = index.ops.iter().find(|op| op.writes() && !op.failed());
-    let until = first_write.map_or(Nanos::MAX, |op| op.call.t);
-    let early = index.ops.iter().take_while(|op| op.call.t <= until);
-    let read = early.filter(|op| op.certain_by() <= until).find_map(|op| match (&op.call.request, op.acked()?) {
-        (Request::Range { range_end: Some(_), limit: 0, revision: 0, serializable: false, .. }, acked) => match acked.response {
-            Response::Range { kvs, .. } => Some(Store::at(acked.revision, kvs)),
-            _ => None,
-        },
-        _ => None,
-    });
-    let lowest = || {
-        let placed = index.ops.iter().filter_map(|op| {
-            let acked = op.acked()?;
-            let part = part(&op.call.request, acked.response)?;
-            Some(acked.revision - i64::from(part == Part::Changes))
-        });
-        let seen = log.entries().next().map(|(revision, _)| revision - 1)?;
-        Some(placed.chain([seen]).min().unwrap_or(seen).max(1))
-    };
-    read.unwrap_or_else(|| Store::at(lowest().unwrap_or(1), &[]))
-}
-
-/// An acknowledged operation at its place.
-#[derive(Clone, Copy, Debug)]
-struct Placed {
-    revision: i64,
-    part: Part,
-    call: Nanos,
-    op: u32,
-}
-
-/// A read whose place in time says nothing of its revision, to be compared when the replay is there.
-#[derive(Clone, Copy, Debug)]
-struct Past<'a> {
-    revision: i64,
-    serializable: bool,
-    request: &'a Request,
-    response: &'a Response,
-    op: u32,
-}
-
 /// Replays a case.
 pub(crate) fn replay(index: &Index<'_>, log: &Log<'_>) -> Replayed {
-    let (mut placed, past) = place(index);
+    let (mut placed, past) = placement::place(index);
     let mut replay = Replay {
         index,
         log,
-        store: base(index, log),
+        store: placement::base(index, log),
         changes: Vec::new(),
-        doubtful: doubtful(index),
-        loose: loose(index),
+        doubtful: placement::doubtful(index),
+        loose: placement::loose(index),
         used: FastMap::default(),
         latest: (Nanos::MIN, None),
-        tally: Tally { placed: placed.len(), ..Tally::default() },
+        tally: Tally {
+            placed: placed.len(),
+            ..Tally::default()
+        },
         past,
         past_next: 0,
     };
     let stop = replay.run(&mut placed).err();
     replay.tally.last = replay.store.revision;
-    Replayed { tally: replay.tally, stop }
-}
-
-fn place<'a>(index: &Index<'a>) -> (Vec<Placed>, Vec<Past<'a>>) {
-    let mut placed = Vec::with_capacity(index.ops.len());
-    let mut past = Vec::new();
-    for (position, op) in index.ops.iter().enumerate() {
-        let Some(acked) = op.acked() else { continue };
-        let op_number = u32::try_from(position).unwrap_or(u32::MAX);
-        let request = &op.call.request;
-        collect_past(request, acked.response, op_number, &mut past);
-        if serializable(request) {
-            past.push(Past {
-                revision: acked.revision,
-                serializable: true,
-                request,
-                response: acked.response,
-                op: op_number,
-            });
-        }
-        if let Some(part) = part(request, acked.response) {
-            placed.push(Placed { revision: acked.revision, part, call: op.call.t, op: op_number });
-        }
+    Replayed {
+        tally: replay.tally,
+        stop,
     }
-    placed.sort_by_key(|p| (p.revision, p.part != Part::Changes, p.call));
-    past.sort_by_key(|p| p.revision);
-    (placed, past)
-}
-
-fn collect_past<'a>(request: &'a Request, response: &'a Response, op: u32, past: &mut Vec<Past<'a>>) {
-    match (request, response) {
-        (Request::Range { revision, serializable, .. }, Response::Range { .. }) if *revision > 0 => {
-            past.push(Past { revision: *revision, serializable: *serializable, request, response, op });
-        }
-        (Request::Txn { then, otherwise, .. }, Response::Txn { succeeded, responses }) => {
-            let branch = if *succeeded { then } else { otherwise };
-            for (request, response) in branch.iter().zip(responses) {
-                collect_past(request, response, op, past);
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Writes without an acknowledgement, by the unique values they would leave behind.
-pub(crate) fn doubtful<'a>(index: &Index<'a>) -> FastMap<&'a str, u32> {
-    let mut values = FastMap::default();
-    for (position, op) in index.ops.iter().enumerate() {
-        if op.acked().is_some() {
-            continue;
-        }
-        let number = u32::try_from(position).unwrap_or(u32::MAX);
-        for value in values_of(&op.call.request) {
-            values.insert(value, number);
-        }
-    }
-    values
-}
-
-fn loose(index: &Index<'_>) -> Vec<u32> {
-    let lone = |op: &Op<'_>| op.unknown() && matches!(op.call.request, Request::Delete { .. });
-    let positions = index.ops.iter().enumerate().filter(|(_, op)| lone(op));
-    positions.filter_map(|(position, _)| u32::try_from(position).ok()).collect()
-}
-
-/// Values that a request would write.
-pub(crate) fn values_of(request: &Request) -> impl Iterator<Item = &str> {
-    let (own, then, otherwise): (_, &[Request], &[Request]) = match request {
-        Request::Put { value, .. } => (Some(value.as_str()), &[], &[]),
-        Request::Txn { then, otherwise, .. } => (None, then, otherwise),
-        _ => (None, &[], &[]),
-    };
-    own.into_iter().chain(then.iter().chain(otherwise).filter_map(|r| match r {
-        Request::Put { value, .. } => Some(value.as_str()),
-        _ => None,
-    }))
 }
 
 struct Replay<'c, 'a> {
@@ -277,7 +114,13 @@ struct Replay<'c, 'a> {
 impl<'a> Replay<'_, 'a> {
     fn run(&mut self, placed: &mut [Placed]) -> Result<(), Stop> {
         if let Some(early) = placed.first().filter(|p| p.revision < self.store.revision) {
-            return Err(self.violation(early.op, format!("its revision is below {}, where the run began", self.store.revision)));
+            return Err(self.violation(
+                early.op,
+                &format!(
+                    "its revision is below {}, where the run began",
+                    self.store.revision
+                ),
+            ));
         }
         let base = self.store.revision;
         // Reads of what was before the run cannot be compared.
@@ -290,24 +133,41 @@ impl<'a> Replay<'_, 'a> {
             self.observe(placed, &mut next)?;
         }
         if let Some(future) = self.past.get(self.past_next).copied() {
-            return Err(self.violation(future.op, format!("it read revision {}, which never was", future.revision)));
+            return Err(self.violation(
+                future.op,
+                &format!("it read revision {}, which never was", future.revision),
+            ));
         }
         Ok(())
     }
 
     /// Makes the next revision from whatever is known to have made it.
-    fn change(&mut self, revision: i64, placed: &mut [Placed], next: &mut usize) -> Result<(), Stop> {
-        match placed.get(*next).copied().filter(|p| p.revision == revision) {
+    fn change(
+        &mut self,
+        revision: i64,
+        placed: &mut [Placed],
+        next: &mut usize,
+    ) -> Result<(), Stop> {
+        match placed
+            .get(*next)
+            .copied()
+            .filter(|p| p.revision == revision)
+        {
             Some(owner) if owner.part == Part::Changes => {
                 *next += 1;
-                if let Some(rival) = placed.get(*next).filter(|p| p.revision == revision && p.part == Part::Changes) {
+                if let Some(rival) = placed
+                    .get(*next)
+                    .filter(|p| p.revision == revision && p.part == Part::Changes)
+                {
                     return Err(self.pair(rival.op, owner.op, "both made the same revision"));
                 }
                 self.acknowledged(owner)
             }
             Some(_) => {
                 // Of the revokes that saw this revision one may have made it: it comes in front of all that saw it.
-                let here = placed[*next..].iter().take_while(|p| p.revision == revision);
+                let here = placed[*next..]
+                    .iter()
+                    .take_while(|p| p.revision == revision);
                 let Some(offset) = here.copied().position(|p| self.revoked(p)) else {
                     return self.unclaimed(revision);
                 };
@@ -321,18 +181,31 @@ impl<'a> Replay<'_, 'a> {
 
     /// True when this revoke is what made its revision: the lease has keys, and the watches saw nothing else go.
     fn revoked(&self, revoke: Placed) -> bool {
-        let Request::LeaseRevoke { id } = self.op(revoke.op).call.request else { return false };
-        let of_lease = |event: &&KeyEvent| {
-            matches!(event, KeyEvent::Delete { .. }) && self.store.get(log::key(event)).is_some_and(|item| item.lease == id)
+        let Request::LeaseRevoke { id } = self.op(revoke.op).call.request else {
+            return false;
         };
-        self.store.has_leased(id) && self.log.entry(revoke.revision).is_none_or(|entry| entry.events.iter().all(of_lease))
+        let of_lease = |event: &&KeyEvent| {
+            matches!(event, KeyEvent::Delete { .. })
+                && self
+                    .store
+                    .get(log::key(event))
+                    .is_some_and(|item| item.lease == id)
+        };
+        self.store.has_leased(id)
+            && self
+                .log
+                .entry(revoke.revision)
+                .is_none_or(|entry| entry.events.iter().all(of_lease))
     }
 
     fn acknowledged(&mut self, owner: Placed) -> Result<(), Stop> {
         let op = self.op(owner.op);
         self.execute(owner.op)?;
         if self.store.revision != owner.revision {
-            return Err(self.violation(owner.op, "it changed nothing there, yet its revision is a new one".to_owned()));
+            return Err(self.violation(
+                owner.op,
+                "it changed nothing there, yet its revision is a new one",
+            ));
         }
         let mut certain = op.certain_by();
         if let Some(entry) = self.log.entry(owner.revision) {
@@ -365,10 +238,13 @@ impl<'a> Replay<'_, 'a> {
             });
         };
         if self.op(owner).failed() {
-            return Err(self.violation(owner, format!("it failed for certain, yet a watcher saw it at revision {revision} at {seconds:.6} s")));
+            return Err(self.violation(owner, &format!("it failed for certain, yet a watcher saw it at revision {revision} at {seconds:.6} s")));
         }
         if let Some(earlier) = self.used.insert(owner, revision) {
-            return Err(self.violation(owner, format!("it happened twice, at revisions {earlier} and {revision}")));
+            return Err(self.violation(
+                owner,
+                &format!("it happened twice, at revisions {earlier} and {revision}"),
+            ));
         }
         self.execute(owner)?;
         self.compare_log(owner, entry)?;
@@ -378,7 +254,10 @@ impl<'a> Replay<'_, 'a> {
 
     /// Only deletes: the keys of a lease went together, or a delete of unknown outcome that cannot be recognised.
     fn ended_lease(&mut self, revision: i64, entry: Entry<'_, 'a>) -> Result<(), Stop> {
-        let lease = self.store.get(log::key(entry.events[0])).map_or(0, |item| item.lease);
+        let lease = self
+            .store
+            .get(log::key(entry.events[0]))
+            .map_or(0, |item| item.lease);
         if lease == 0 {
             return self.loose_delete(revision, entry);
         }
@@ -387,7 +266,10 @@ impl<'a> Replay<'_, 'a> {
         if explained.is_err() {
             return Err(Stop::Hole { revision });
         }
-        self.tally.ended.push(Ended { lease, seen: entry.seen });
+        self.tally.ended.push(Ended {
+            lease,
+            seen: entry.seen,
+        });
         Ok(())
     }
 
@@ -397,7 +279,11 @@ impl<'a> Replay<'_, 'a> {
         let fits = |op: &u32| match &self.op(*op).call.request {
             Request::Delete { key, range_end } if !self.used.contains_key(op) => {
                 let keys = Keys::new(key, range_end.as_deref());
-                self.store.holds_exactly(keys, entry.events.iter().map(|event| log::key(event)), entry.events.len())
+                self.store.holds_exactly(
+                    keys,
+                    entry.events.iter().map(|event| log::key(event)),
+                    entry.events.len(),
+                )
             }
             _ => false,
         };
@@ -407,7 +293,8 @@ impl<'a> Replay<'_, 'a> {
         self.used.insert(owner, revision);
         self.execute(owner)?;
         self.tally.found += 1;
-        self.sweep(owner, entry.seen).map_err(|_| Stop::Hole { revision })
+        self.sweep(owner, entry.seen)
+            .map_err(|_| Stop::Hole { revision })
     }
 
     /// Places what saw the store as it is now.
@@ -416,15 +303,26 @@ impl<'a> Replay<'_, 'a> {
         while let Some(reader) = placed.get(*next).filter(|p| p.revision == revision) {
             *next += 1;
             if reader.part == Part::Changes {
-                return Err(self.violation(reader.op, format!("its revision {revision} was made before it")));
+                return Err(self.violation(
+                    reader.op,
+                    &format!("its revision {revision} was made before it"),
+                ));
             }
             self.execute(reader.op)?;
             if self.store.revision != revision {
-                return Err(self.violation(reader.op, "it should have changed something there, yet its revision is not a new one".to_owned()));
+                return Err(self.violation(
+                    reader.op,
+                    "it should have changed something there, yet its revision is not a new one",
+                ));
             }
             self.sweep(reader.op, self.op(reader.op).certain_by())?;
         }
-        while let Some(past) = self.past.get(self.past_next).copied().filter(|p| p.revision == revision) {
+        while let Some(past) = self
+            .past
+            .get(self.past_next)
+            .copied()
+            .filter(|p| p.revision == revision)
+        {
             self.past_next += 1;
             self.look_back(past)?;
         }
@@ -434,17 +332,23 @@ impl<'a> Replay<'_, 'a> {
     fn look_back(&mut self, past: Past<'a>) -> Result<(), Stop> {
         let compared = match past.request {
             Request::Range { .. } => self.store.compare_range(past.request, past.response),
-            request => self.store.execute(request, Some(past.response), &mut self.changes),
+            request => self
+                .store
+                .execute(request, Some(past.response), &mut self.changes),
         };
         self.tally.serializable += usize::from(past.serializable);
         match compared {
             Err(Mismatch(why)) if past.serializable => {
                 let op = self.op(past.op);
-                let explanation = format!("{}: at revision {}: {why}", words::op(self.index, &op), past.revision);
+                let explanation = format!(
+                    "{}: at revision {}: {why}",
+                    words::op(self.index, &op),
+                    past.revision
+                );
                 self.tally.untrue.push((explanation, op.id()));
                 Ok(())
             }
-            compared => compared.map_err(|m| self.mismatch(past.op, m)),
+            compared => compared.map_err(|m| self.mismatch(past.op, &m)),
         }
     }
 
@@ -452,12 +356,19 @@ impl<'a> Replay<'_, 'a> {
         let joined = self.op(op);
         let answer = joined.acked().map(|acked| acked.response);
         let request = &joined.call.request;
-        self.store.execute(request, answer, &mut self.changes).map_err(|m| self.mismatch(op, m))
+        self.store
+            .execute(request, answer, &mut self.changes)
+            .map_err(|m| self.mismatch(op, &m))
     }
 
     fn compare_log(&self, op: u32, entry: Entry<'_, 'a>) -> Result<(), Stop> {
-        agree(&self.changes, entry, self.store.revision, self.log.scope.is_some())
-            .map_err(|why| self.violation(op, format!("the watches disagree: {why}")))
+        agree(
+            &self.changes,
+            entry,
+            self.store.revision,
+            self.log.scope.is_some(),
+        )
+        .map_err(|why| self.violation(op, &format!("the watches disagree: {why}")))
     }
 
     /// Nothing may have ended before something that stands in front of it had begun.
@@ -468,7 +379,10 @@ impl<'a> Replay<'_, 'a> {
         }
         match self.latest {
             (begun, Some(front)) if certain < begun => {
-                let why = format!("the second had happened by {:.6} s, before the first was called, yet its place is behind", self.index.seconds(certain));
+                let why = format!(
+                    "the second had happened by {:.6} s, before the first was called, yet its place is behind",
+                    self.index.seconds(certain)
+                );
                 Err(self.pair(front, op, &why))
             }
             _ => Ok(()),
@@ -480,27 +394,44 @@ impl<'a> Replay<'_, 'a> {
     }
 
     fn writer(&self, value: &str) -> (String, Vec<OpId>) {
-        let writer = self.index.ops.iter().find(|op| values_of(&op.call.request).any(|v| v == value));
+        let writer = self
+            .index
+            .ops
+            .iter()
+            .find(|op| placement::values_of(&op.call.request).any(|v| v == value));
         match writer {
-            Some(op) => (format!("does not belong there: {}", words::op(self.index, op)), vec![op.id()]),
+            Some(op) => (
+                format!("does not belong there: {}", words::op(self.index, op)),
+                vec![op.id()],
+            ),
             None => ("nobody wrote".to_owned(), Vec::new()),
         }
     }
 
-    fn mismatch(&self, op: u32, mismatch: Mismatch) -> Stop {
-        self.violation(op, format!("at revision {}: {}", self.store.revision, mismatch.0))
+    fn mismatch(&self, op: u32, mismatch: &Mismatch) -> Stop {
+        self.violation(
+            op,
+            &format!("at revision {}: {}", self.store.revision, mismatch.0),
+        )
     }
 
-    fn violation(&self, op: u32, why: String) -> Stop {
+    fn violation(&self, op: u32, why: &str) -> Stop {
         let op = self.op(op);
-        Stop::Violation { explanation: format!("{}: {why}", words::op(self.index, &op)), ops: vec![op.id()] }
+        Stop::Violation {
+            explanation: format!("{}: {why}", words::op(self.index, &op)),
+            ops: vec![op.id()],
+        }
     }
 
     fn pair(&self, front: u32, back: u32, why: &str) -> Stop {
         let (front, back) = (self.op(front), self.op(back));
         let index = self.index;
         Stop::Violation {
-            explanation: format!("{} and {}: {why}", words::op(index, &front), words::op(index, &back)),
+            explanation: format!(
+                "{} and {}: {why}",
+                words::op(index, &front),
+                words::op(index, &back)
+            ),
             ops: vec![front.id(), back.id()],
         }
     }
@@ -508,7 +439,12 @@ impl<'a> Replay<'_, 'a> {
 
 /// Compares what the model changed with what the watches saw. `whole`: every watcher was asked for the same keys, so
 /// that nothing of a revision may be missing.
-pub(crate) fn agree(changes: &[Change<'_>], entry: Entry<'_, '_>, revision: i64, whole: bool) -> Result<(), String> {
+pub(crate) fn agree(
+    changes: &[Change<'_>],
+    entry: Entry<'_, '_>,
+    revision: i64,
+    whole: bool,
+) -> Result<(), String> {
     for event in entry.events {
         let key = log::key(event);
         let Some(change) = changes.iter().find(|change| change.key == key) else {
@@ -524,7 +460,11 @@ pub(crate) fn agree(changes: &[Change<'_>], entry: Entry<'_, '_>, revision: i64,
         }
     }
     if whole && entry.events.len() != changes.len() {
-        return Err(format!("revision {revision} changed {} keys, they saw {}", changes.len(), entry.events.len()));
+        return Err(format!(
+            "revision {revision} changed {} keys, they saw {}",
+            changes.len(),
+            entry.events.len()
+        ));
     }
     Ok(())
 }

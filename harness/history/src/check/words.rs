@@ -14,28 +14,68 @@ pub(crate) fn op(index: &Index<'_>, op: &Op<'_>) -> String {
         Some(end) => {
             let at = index.seconds(end.t);
             match &end.outcome {
-                Outcome::Ok { revision, .. } => format!("acknowledged at revision {revision} at {at:.6} s"),
+                Outcome::Ok { revision, .. } => {
+                    format!("acknowledged at revision {revision} at {at:.6} s")
+                }
                 Outcome::Failed { class, .. } => format!("failed ({class}) at {at:.6} s"),
                 Outcome::Unknown { class, .. } => format!("unknown ({class}) at {at:.6} s"),
             }
         }
     };
     let Op { call, .. } = op;
-    format!("op {} ({} by client {}, called at {from:.6} s, {end})", call.op, request(&call.request), call.client)
+    format!(
+        "op {} ({} by client {}, called at {from:.6} s, {end})",
+        call.op,
+        request(&call.request),
+        call.client
+    )
 }
 
 /// A request in a few words.
 pub(crate) fn request(request: &Request) -> String {
     match request {
         Request::Put { key, value, .. } => format!("put {key} = {}", shown(value)),
-        Request::Range { key, range_end: None, revision: 0, .. } => format!("get {key}"),
-        Request::Range { key, range_end: None, revision, .. } => format!("get {key} at revision {revision}"),
-        Request::Range { key, range_end: Some(end), .. } => format!("range [{key}, {})", shown(end)),
-        Request::Delete { key, range_end: None } => format!("delete {key}"),
-        Request::Delete { key, range_end: Some(end) } => format!("delete [{key}, {})", shown(end)),
-        Request::Txn { compare, then, otherwise } => {
-            let first = then.first().or(otherwise.first()).map(self::request).unwrap_or_default();
-            format!("txn of {} compares and {} + {} operations, first: {first}", compare.len(), then.len(), otherwise.len())
+        Request::Range {
+            key,
+            range_end: None,
+            revision: 0,
+            ..
+        } => format!("get {key}"),
+        Request::Range {
+            key,
+            range_end: None,
+            revision,
+            ..
+        } => format!("get {key} at revision {revision}"),
+        Request::Range {
+            key,
+            range_end: Some(end),
+            ..
+        } => format!("range [{key}, {})", shown(end)),
+        Request::Delete {
+            key,
+            range_end: None,
+        } => format!("delete {key}"),
+        Request::Delete {
+            key,
+            range_end: Some(end),
+        } => format!("delete [{key}, {})", shown(end)),
+        Request::Txn {
+            compare,
+            then,
+            otherwise,
+        } => {
+            let first = then
+                .first()
+                .or(otherwise.first())
+                .map(self::request)
+                .unwrap_or_default();
+            format!(
+                "txn of {} compares and {} + {} operations, first: {first}",
+                compare.len(),
+                then.len(),
+                otherwise.len()
+            )
         }
         Request::LeaseGrant { id, ttl } => format!("grant lease {id:x} for {ttl} s"),
         Request::LeaseKeepAlive { id } => format!("keep lease {id:x} alive"),

@@ -50,7 +50,10 @@ impl Members {
 
     /// A member that answers.
     pub(crate) fn alive(&self, wish: u32) -> u32 {
-        (0..self.count).map(|offset| (wish + offset) % self.count).find(|m| !self.silent[*m as usize]).unwrap_or(0)
+        (0..self.count)
+            .map(|offset| (wish + offset) % self.count)
+            .find(|m| !self.silent[*m as usize])
+            .unwrap_or(0)
     }
 
     pub(crate) fn silence(&mut self, member: u32, silent: bool) {
@@ -81,7 +84,11 @@ impl Members {
         };
         let sample = |member: u32| {
             let status = (!self.silent[member as usize]).then(|| status(member));
-            Record::Member(MemberSample { t, pod: Self::pod(member), status })
+            Record::Member(MemberSample {
+                t,
+                pod: Self::pod(member),
+                status,
+            })
         };
         (0..self.count).map(sample).collect()
     }
@@ -89,15 +96,23 @@ impl Members {
     /// All pods as they are first seen.
     pub(crate) fn pods(&mut self, t: Nanos) -> Vec<Record> {
         self.labelled = self.leader;
-        (0..self.count).map(|member| self.show(t, member, |_| {})).collect()
+        (0..self.count)
+            .map(|member| self.show(t, member, |_| {}))
+            .collect()
     }
 
     /// The label moves: off the old leader first, then onto the new one.
     pub(crate) fn label(&mut self, t: Nanos) -> Vec<Record> {
         let old = self.labelled.take();
-        let mut records: Vec<_> = old.map(|old| self.show(t, old, |_| {})).into_iter().collect();
+        let mut records: Vec<_> = old
+            .map(|old| self.show(t, old, |_| {}))
+            .into_iter()
+            .collect();
         self.labelled = self.leader;
-        records.extend(self.leader.map(|leader| self.show(t + 3_000_000, leader, |_| {})));
+        records.extend(
+            self.leader
+                .map(|leader| self.show(t + 3_000_000, leader, |_| {})),
+        );
         records
     }
 
@@ -128,12 +143,19 @@ impl Members {
     pub(crate) fn bring_back(&mut self, t: Nanos, member: u32) -> Vec<Record> {
         self.silence(member, false);
         self.incarnations[member as usize] += 1;
-        vec![self.show(t, member, |pod| pod.ready = false), self.show(t + 20_000_000, member, |_| {})]
+        vec![
+            self.show(t, member, |pod| pod.ready = false),
+            self.show(t + 20_000_000, member, |_| {}),
+        ]
     }
 
     fn show(&mut self, t: Nanos, member: u32, change: impl Fn(&mut PodRecord)) -> Record {
         self.resource_version += 1;
-        let role = if self.labelled == Some(member) { "leader" } else { "follower" };
+        let role = if self.labelled == Some(member) {
+            "leader"
+        } else {
+            "follower"
+        };
         let mut pod = PodRecord {
             t,
             pod: Self::pod(member),

@@ -21,14 +21,22 @@ pub(crate) struct Seen {
 /// The next request of a client, and whether it goes to one member.
 pub(crate) fn next(random: &mut Random, (client, op): (u32, OpId), seen: &Seen) -> (Request, bool) {
     let key = key(random, seen.keys);
-    let put = |key: &str, lease| Request::Put { key: key.to_owned(), value: format!("c{client}-{op}"), lease };
+    let put = |key: &str, lease| Request::Put {
+        key: key.to_owned(),
+        value: format!("c{client}-{op}"),
+        lease,
+    };
     let request = match random.below(100) {
         0..22 => put(&key, 0),
         22..40 => get(&key, false, 0),
         40..44 => list(random, false),
         44..48 => return (list(random, true), true),
         48..52 => return (get(&key, true, 0), true),
-        52..56 => get(&key, false, random.between(seen.compacted.max(1), seen.revision)),
+        52..56 => get(
+            &key,
+            false,
+            random.between(seen.compacted.max(1), seen.revision),
+        ),
         56..70 => Request::Txn {
             compare: vec![compare(random, &key, seen.last_mod)],
             then: vec![put(&key, 0)],
@@ -36,11 +44,19 @@ pub(crate) fn next(random: &mut Random, (client, op): (u32, OpId), seen: &Seen) 
         },
         70..80 => several(random, &put, &key, seen.keys),
         80..86 => marked_delete(random, &put, (client, &key)),
-        86..88 => Request::Delete { key, range_end: None },
-        88 if seen.revision > seen.compacted + 50 => Request::Compact { revision: seen.revision - 20 },
+        86..88 => Request::Delete {
+            key,
+            range_end: None,
+        },
+        88 if seen.revision > seen.compacted + 50 => Request::Compact {
+            revision: seen.revision - 20,
+        },
         // Now and then a lease is left to itself and expires.
         _ => match (seen.lease, random.below(10)) {
-            (0, _) | (_, 9) => Request::LeaseGrant { id: (i64::from(client) + 1) << 40 | op.cast_signed(), ttl: 1 },
+            (0, _) | (_, 9) => Request::LeaseGrant {
+                id: (i64::from(client) + 1) << 40 | op.cast_signed(),
+                ttl: 1,
+            },
             (lease, 0..=1) => Request::LeaseKeepAlive { id: lease },
             (lease, 2..=7) => put(&format!("{PREFIX}l/{client}/{}", random.below(3)), lease),
             (lease, _) => Request::LeaseRevoke { id: lease },
@@ -54,35 +70,76 @@ fn key(random: &mut Random, keys: u64) -> String {
 }
 
 fn get(key: &str, serializable: bool, revision: i64) -> Request {
-    Request::Range { key: key.to_owned(), range_end: None, limit: 0, serializable, revision }
+    Request::Range {
+        key: key.to_owned(),
+        range_end: None,
+        limit: 0,
+        serializable,
+        revision,
+    }
 }
 
 fn list(random: &mut Random, serializable: bool) -> Request {
     let limit = if random.chance(30) { 3 } else { 0 };
-    Request::Range { key: format!("{PREFIX}k/"), range_end: Some(format!("{PREFIX}k0")), limit, serializable, revision: 0 }
+    Request::Range {
+        key: format!("{PREFIX}k/"),
+        range_end: Some(format!("{PREFIX}k0")),
+        limit,
+        serializable,
+        revision: 0,
+    }
 }
 
 fn compare(random: &mut Random, key: &str, last_mod: i64) -> Compare {
     match random.below(3) {
-        0 => Compare::ModRevision { key: key.to_owned(), revision: last_mod },
-        1 => Compare::Version { key: key.to_owned(), version: random.between(0, 3) },
-        _ => Compare::Value { key: key.to_owned(), value: "c0-1".to_owned() },
+        0 => Compare::ModRevision {
+            key: key.to_owned(),
+            revision: last_mod,
+        },
+        1 => Compare::Version {
+            key: key.to_owned(),
+            version: random.between(0, 3),
+        },
+        _ => Compare::Value {
+            key: key.to_owned(),
+            value: "c0-1".to_owned(),
+        },
     }
 }
 
-fn several(random: &mut Random, put: &impl Fn(&str, i64) -> Request, first: &str, keys: u64) -> Request {
+fn several(
+    random: &mut Random,
+    put: &impl Fn(&str, i64) -> Request,
+    first: &str,
+    keys: u64,
+) -> Request {
     let (second, third) = (key(random, keys), key(random, keys));
     let mut then = vec![put(first, 0)];
     if second != first {
         then.push(put(&second, 0));
     }
     then.push(get(&third, false, 0));
-    Request::Txn { compare: Vec::new(), then, otherwise: Vec::new() }
+    Request::Txn {
+        compare: Vec::new(),
+        then,
+        otherwise: Vec::new(),
+    }
 }
 
-fn marked_delete(random: &mut Random, put: &impl Fn(&str, i64) -> Request, (client, key): (u32, &str)) -> Request {
+fn marked_delete(
+    random: &mut Random,
+    put: &impl Fn(&str, i64) -> Request,
+    (client, key): (u32, &str),
+) -> Request {
     let range_end = random.chance(20).then(|| format!("{key}~"));
-    let delete = Request::Delete { key: key.to_owned(), range_end };
+    let delete = Request::Delete {
+        key: key.to_owned(),
+        range_end,
+    };
     let then = vec![delete, put(&format!("{PREFIX}op/{client}"), 0)];
-    Request::Txn { compare: Vec::new(), then, otherwise: Vec::new() }
+    Request::Txn {
+        compare: Vec::new(),
+        then,
+        otherwise: Vec::new(),
+    }
 }

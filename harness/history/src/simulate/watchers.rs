@@ -26,12 +26,26 @@ impl Watcher {
         } else {
             (PREFIX.to_owned(), PREFIX_END.to_owned())
         };
-        Self { number, target, keys, stream: 0, position: 0, last: 0 }
+        Self {
+            number,
+            target,
+            keys,
+            stream: 0,
+            position: 0,
+            last: 0,
+        }
     }
 
     pub(crate) fn open(&self, t: Nanos) -> Record {
         let (key, range_end) = self.keys.clone();
-        self.record(t, WatchEvent::Opened { key, range_end, start_revision: self.last + 1 })
+        self.record(
+            t,
+            WatchEvent::Opened {
+                key,
+                range_end,
+                start_revision: self.last + 1,
+            },
+        )
     }
 
     /// Delivers what is new, mostly.
@@ -52,23 +66,53 @@ impl Watcher {
             }
         }
         if random.chance(5) && !feed.is_empty() {
-            records.push(self.record(t, WatchEvent::Progress { revision: feed[feed.len() - 1].0 }));
+            records.push(self.record(
+                t,
+                WatchEvent::Progress {
+                    revision: feed[feed.len() - 1].0,
+                },
+            ));
         }
         if random.chance(2) {
-            records.push(self.record(t, WatchEvent::Broken { message: "connection reset".to_owned() }));
+            records.push(self.record(
+                t,
+                WatchEvent::Broken {
+                    message: "connection reset".to_owned(),
+                },
+            ));
             self.stream += 1;
             records.push(self.open(t));
         }
         records
     }
 
-    fn say(&self, t: Nanos, (revision, mut events): (i64, Vec<KeyEvent>), random: &mut Random, records: &mut Vec<Record>) {
+    fn say(
+        &self,
+        t: Nanos,
+        (revision, mut events): (i64, Vec<KeyEvent>),
+        random: &mut Random,
+        records: &mut Vec<Record>,
+    ) {
         if events.len() > 1 && random.chance(20) {
             let rest = events.split_off(1);
-            records.push(self.record(t, WatchEvent::Events { revision, events, fragment: true }));
+            records.push(self.record(
+                t,
+                WatchEvent::Events {
+                    revision,
+                    events,
+                    fragment: true,
+                },
+            ));
             events = rest;
         }
-        records.push(self.record(t, WatchEvent::Events { revision, events, fragment: false }));
+        records.push(self.record(
+            t,
+            WatchEvent::Events {
+                revision,
+                events,
+                fragment: false,
+            },
+        ));
     }
 
     fn asks(&self, event: &KeyEvent) -> bool {
@@ -81,7 +125,13 @@ impl Watcher {
 
     fn record(&self, t: Nanos, event: WatchEvent) -> Record {
         let (watcher, stream, target) = (self.number, self.stream, self.target.clone());
-        Record::Watch(WatchRecord { t, watcher, stream, target, event })
+        Record::Watch(WatchRecord {
+            t,
+            watcher,
+            stream,
+            target,
+            event,
+        })
     }
 }
 

@@ -1,20 +1,20 @@
 //! The loop of simulated events: calls leave, requests are applied one after the other, answers come back.
 
+mod server;
+mod story;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use super::Plan;
 use super::members::Members;
-use super::mix::{self, PREFIX, PREFIX_END, Seen};
+use super::mix::{self, PREFIX, Seen};
 use super::random::Random;
 use super::store::VersionedStore;
 use super::watchers::{Feed, Watcher};
 use crate::hash::FastMap;
 use crate::history::History;
-use crate::record::{
-    Call, FaultStep, FinalState, HashSample, KeyEvent, Nanos, OpId, Outcome, Record, Request,
-    Response, Return, Road,
-};
+use crate::record::{Call, Nanos, OpId, Outcome, Record, Request, Response, Return, Road};
 
 const MICROSECOND: Nanos = 1_000;
 const MILLISECOND: Nanos = 1_000 * MICROSECOND;
@@ -123,20 +123,33 @@ impl World {
         }
         self.finish();
         self.records.sort_by_key(time);
-        History { records: self.records }
+        History {
+            records: self.records,
+        }
     }
 
     fn begin(&mut self) {
         let t = self.now;
-        self.records.push(Record::Start { t, incarnation: self.plan.seed, config: serde_json::Value::Null });
-        self.records.push(Record::Phase { t, name: "warm_up".to_owned() });
+        self.records.push(Record::Start {
+            t,
+            incarnation: self.plan.seed,
+            config: serde_json::Value::Null,
+        });
+        self.records.push(Record::Phase {
+            t,
+            name: "warm_up".to_owned(),
+        });
         let pods = self.members.pods(t);
         self.records.extend(pods);
         let endpoints = self.members.endpoints(t);
         self.records.push(endpoints);
         let narrow = u32::from(self.plan.narrow_watcher);
         for number in 0..self.plan.watchers + narrow {
-            let watcher = Watcher::new(number, Members::pod(number % self.plan.members), number == self.plan.watchers);
+            let watcher = Watcher::new(
+                number,
+                Members::pod(number % self.plan.members),
+                number == self.plan.watchers,
+            );
             self.records.push(watcher.open(t));
             self.watchers.push(watcher);
             self.after(MILLISECOND, Event::Deliver(number as usize));
@@ -164,12 +177,14 @@ impl World {
             Event::Apply(op) => self.apply(op),
             Event::Return(op) => self.answer(op),
             Event::Deliver(watcher) => {
-                let records = self.watchers[watcher].deliver(self.now, &self.feed, &mut self.random);
+                let records =
+                    self.watchers[watcher].deliver(self.now, &self.feed, &mut self.random);
                 self.records.extend(records);
                 self.again(1_000, 20_000, event);
             }
             Event::Sample => {
-                self.records.extend(self.members.samples(self.now, self.store.revision));
+                self.records
+                    .extend(self.members.samples(self.now, self.store.revision));
                 self.again(20_000, 40_000, event);
             }
             Event::Leases => {
@@ -178,63 +193,6 @@ impl World {
             }
             _ => self.disturb(event),
         }
-    }
-
-    /// Steps of the fault and of the operator's restart.
-    fn disturb(&mut self, event: Event) {
-        let t = self.now;
-        match event {
-            Event::Kill => {
-                self.killed = self.members.leader.take().unwrap_or(0);
-                self.members.silence(self.killed, true);
-                self.records.push(Record::Phase { t, name: "fault".to_owned() });
-                self.records.push(Members::fault(t, self.killed, FaultStep::Injecting));
-                self.records.push(Members::fault(t, self.killed, FaultStep::Injected));
-                self.after(5 * MILLISECOND, Event::Effective);
-                self.soon(600_000, Event::Elect);
-            }
-            Event::Effective => self.records.push(Members::fault(t, self.killed, FaultStep::Effective)),
-            Event::Elect => {
-                self.members.elect();
-                for lease in self.leases.values_mut() {
-                    lease.due = t + lease.ttl;
-                }
-                self.records.extend(self.members.samples(t, self.store.revision));
-                self.after(20 * MILLISECOND, Event::Label);
-            }
-            Event::Label => {
-                let records = self.members.label(t);
-                self.records.extend(records);
-                self.after(30 * MILLISECOND, Event::Endpoints);
-            }
-            Event::Endpoints => {
-                let record = self.members.endpoints(t);
-                self.records.push(record);
-                self.after(300 * MILLISECOND, Event::Revive);
-            }
-            Event::Revive => {
-                self.members.silence(self.killed, false);
-                self.records.push(Members::fault(t, self.killed, FaultStep::Healing));
-                self.after(10 * MILLISECOND, Event::Healed);
-            }
-            Event::Healed => self.records.push(Members::fault(t, self.killed, FaultStep::Healed)),
-            Event::TakeDown => {
-                let follower = self.follower();
-                let records = self.members.take_down(t, follower);
-                self.records.extend(records);
-                self.after(400 * MILLISECOND, Event::BringBack);
-            }
-            Event::BringBack => {
-                let follower = self.follower();
-                let records = self.members.bring_back(t, follower);
-                self.records.extend(records);
-            }
-            _ => {}
-        }
-    }
-
-    fn follower(&self) -> u32 {
-        (self.members.leader.unwrap_or(0) + 1) % self.plan.members
     }
 
     fn closed_loop(&mut self, client: u32) {
@@ -258,32 +216,81 @@ impl World {
         if self.left == 0 && !self.busy() {
             return;
         }
-        self.after(self.plan.writer_period_ms * MILLISECOND, Event::Writer(writer));
-        let Some(client) = self.free_writers.pop() else { return };
+        self.after(
+            self.plan.writer_period_ms * MILLISECOND,
+            Event::Writer(writer),
+        );
+        let Some(client) = self.free_writers.pop() else {
+            return;
+        };
         let op = self.next_op;
         let key = format!("{PREFIX}w/{op}");
-        self.send((client, ROADS[writer]), Request::Put { key, value: format!("w{client}-{op}"), lease: 0 }, (false, false));
+        self.send(
+            (client, ROADS[writer]),
+            Request::Put {
+                key,
+                value: format!("w{client}-{op}"),
+                lease: 0,
+            },
+            (false, false),
+        );
     }
 
     /// True while the closed loop or the fault still goes on.
     fn busy(&self) -> bool {
-        let end = if self.plan.restart_follower { 6 * SECOND } else { 3 * SECOND };
+        let end = if self.plan.restart_follower {
+            6 * SECOND
+        } else {
+            3 * SECOND
+        };
         self.left > 0 || (self.plan.kill_leader && self.now < BEGIN + end)
     }
 
-    fn send(&mut self, (client, road): (u32, Road), request: Request, (at_member, closed_loop): (bool, bool)) {
+    fn send(
+        &mut self,
+        (client, road): (u32, Road),
+        request: Request,
+        (at_member, closed_loop): (bool, bool),
+    ) {
         let op = self.next_op;
         self.next_op += 1;
         let t = self.now;
-        self.records.push(Record::Call(Call { t, op, client, road, scheduled: t, request: request.clone() }));
+        self.records.push(Record::Call(Call {
+            t,
+            op,
+            client,
+            road,
+            scheduled: t,
+            request: request.clone(),
+        }));
         // A delete that stands alone could not be recognised later: its outcome is always known here.
         let recognised = !matches!(request, Request::Delete { .. });
-        let mut flight = Flight { client, request, at_member, closed_loop, given_up: false };
+        let mut flight = Flight {
+            client,
+            request,
+            at_member,
+            closed_loop,
+            given_up: false,
+        };
         if self.random.chance(1) {
-            self.settle(op, Outcome::Failed { class: "connection_refused_before_send".to_owned(), message: String::new() }, 500);
+            self.settle(
+                op,
+                Outcome::Failed {
+                    class: "connection_refused_before_send".to_owned(),
+                    message: String::new(),
+                },
+                500,
+            );
         } else if recognised && self.random.chance(self.plan.unknown_percent) {
             flight.given_up = true;
-            self.settle(op, Outcome::Unknown { class: "deadline".to_owned(), message: String::new() }, 20_000);
+            self.settle(
+                op,
+                Outcome::Unknown {
+                    class: "deadline".to_owned(),
+                    message: String::new(),
+                },
+                20_000,
+            );
             if self.random.chance(60) {
                 self.soon(60_000, Event::Apply(op));
             }
@@ -293,110 +300,29 @@ impl World {
         self.flights.insert(op, flight);
     }
 
-    /// A request reaches the store; while nobody leads it waits, and its client may not.
-    fn apply(&mut self, op: OpId) {
-        let Some(flight) = self.flights.get_mut(&op) else { return };
-        if self.members.leader.is_none() && !flight.at_member {
-            let alone = matches!(flight.request, Request::Delete { .. });
-            if !flight.given_up && !alone && self.random.chance(5) {
-                flight.given_up = true;
-                self.settle(op, Outcome::Unknown { class: "leader_changed".to_owned(), message: String::new() }, 2_000);
-            }
-            self.again(1_000, 20_000, Event::Apply(op));
-            return;
-        }
-        let (request, at_member, given_up) = (flight.request.clone(), flight.at_member, flight.given_up);
-        let outcome = if at_member { self.local(&request) } else { self.execute(&request) };
-        // A flight that was given up stays known until its client has heard so.
-        if !given_up {
-            self.settle(op, outcome, 2_500);
-        } else if !self.outcomes.contains_key(&op) {
-            self.flights.remove(&op);
-        }
-    }
-
-    fn local(&mut self, request: &Request) -> Outcome {
-        let wish = u32::try_from(self.random.below(u64::from(self.plan.members))).unwrap_or(0);
-        let member = self.members.alive(wish);
-        let applied = &mut self.applied[member as usize];
-        *applied = self.random.between((*applied).max(self.store.compacted), self.store.revision);
-        let revision = *applied;
-        let response = self.store.answer_range(request, revision);
-        Outcome::Ok { revision, term: self.members.term(), member: Members::id(member), response }
-    }
-
-    fn execute(&mut self, request: &Request) -> Outcome {
-        let refuse = |class: &str| Outcome::Failed { class: class.to_owned(), message: String::new() };
-        match request {
-            Request::Range { revision, .. } if *revision > 0 && *revision < self.store.compacted => return refuse("compacted"),
-            Request::Compact { revision } if *revision <= self.store.compacted => return refuse("compacted"),
-            Request::Put { lease, .. } if *lease != 0 && !self.leases.contains_key(lease) => return refuse("lease_not_found"),
-            Request::LeaseRevoke { id } if !self.leases.contains_key(id) => return refuse("lease_not_found"),
-            _ => {}
-        }
-        let (mut response, mut events) = self.store.execute(request);
-        match request {
-            Request::LeaseGrant { id, ttl } => {
-                let ttl = ttl * SECOND;
-                self.leases.insert(*id, Lease { ttl, due: self.now + ttl });
-            }
-            Request::LeaseKeepAlive { id } => response = self.keep_alive(*id),
-            Request::LeaseRevoke { id } => {
-                self.leases.remove(id);
-                let keys = self.store.leased(*id);
-                events = self.store.delete_keys(&keys);
-            }
-            _ => {}
-        }
-        self.publish(events);
-        let leader = self.members.leader.unwrap_or(0);
-        Outcome::Ok { revision: self.store.revision, term: self.members.term(), member: Members::id(leader), response }
-    }
-
-    fn keep_alive(&mut self, id: i64) -> Response {
-        let now = self.now;
-        let ttl = self.leases.get_mut(&id).map_or(0, |lease| {
-            lease.due = now + lease.ttl;
-            lease.ttl / SECOND
-        });
-        Response::LeaseKeepAlive { ttl }
-    }
-
-    fn expire(&mut self) {
-        if self.members.leader.is_none() {
-            return;
-        }
-        let due: Vec<i64> = self.leases.iter().filter(|(_, lease)| lease.due <= self.now).map(|(id, _)| *id).collect();
-        for id in due {
-            self.leases.remove(&id);
-            let keys = self.store.leased(id);
-            let events = self.store.delete_keys(&keys);
-            self.publish(events);
-        }
-    }
-
-    fn publish(&mut self, events: Vec<KeyEvent>) {
-        if let Some(KeyEvent::Put { kv, .. }) = events.first() {
-            self.last_mod = kv.mod_revision;
-        }
-        if !events.is_empty() {
-            self.feed.push((self.store.revision, events));
-        }
-    }
-
     fn settle(&mut self, op: OpId, outcome: Outcome, within_us: i64) {
         self.outcomes.insert(op, outcome);
         self.soon(within_us, Event::Return(op));
     }
 
     fn answer(&mut self, op: OpId) {
-        let (Some(flight), Some(outcome)) = (self.flights.get(&op), self.outcomes.remove(&op)) else { return };
+        let (Some(flight), Some(outcome)) = (self.flights.get(&op), self.outcomes.remove(&op))
+        else {
+            return;
+        };
         let (client, closed_loop) = (flight.client, flight.closed_loop);
         match (&flight.request, &outcome) {
             (Request::LeaseGrant { id, .. }, Outcome::Ok { .. }) => {
                 self.lease_of.insert(client, *id);
             }
-            (Request::LeaseRevoke { .. }, _) | (_, Outcome::Ok { response: Response::LeaseKeepAlive { ttl: 0 }, .. }) => {
+            (Request::LeaseRevoke { .. }, _)
+            | (
+                _,
+                Outcome::Ok {
+                    response: Response::LeaseKeepAlive { ttl: 0 },
+                    ..
+                },
+            ) => {
                 self.lease_of.remove(&client);
             }
             (Request::Put { lease: 1.., .. }, Outcome::Failed { .. }) => {
@@ -412,7 +338,11 @@ impl World {
     }
 
     fn conclude(&mut self, op: OpId, (client, closed_loop): (u32, bool), outcome: Outcome) {
-        self.records.push(Record::Return(Return { t: self.now, op, outcome }));
+        self.records.push(Record::Return(Return {
+            t: self.now,
+            op,
+            outcome,
+        }));
         if closed_loop {
             let within_us = self.think_us();
             self.soon(within_us, Event::Client(client));
@@ -430,40 +360,10 @@ impl World {
         i64::try_from(spread).unwrap_or(4_000)
     }
 
-    fn finish(&mut self) {
-        self.now += DEADLINE;
-        let t = self.now;
-        for watcher in &mut self.watchers {
-            let records = watcher.deliver(t, &self.feed, &mut self.random);
-            self.records.extend(records);
-        }
-        self.records.push(Record::Phase { t, name: "final".to_owned() });
-        let request = Request::Range {
-            key: PREFIX.to_owned(),
-            range_end: Some(PREFIX_END.to_owned()),
-            limit: 0,
-            serializable: false,
-            revision: 0,
-        };
-        let (op, client, road) = (self.next_op, 9_000, Road::ServiceHeld);
-        let revision = self.store.revision;
-        let response = self.store.answer_range(&request, revision);
-        let outcome = Outcome::Ok { revision, term: self.members.term(), member: Members::id(0), response };
-        self.records.push(Record::Call(Call { t: t + 1, op, client, road, scheduled: t + 1, request }));
-        self.records.push(Record::Return(Return { t: t + MILLISECOND, op, outcome }));
-        for member in 0..self.plan.members {
-            let (t, pod) = (t + 2 * MILLISECOND, Members::pod(member));
-            let kvs = self.store.range_at(PREFIX, Some(PREFIX_END), revision);
-            self.records.push(Record::FinalState(FinalState { t, pod: pod.clone(), revision, kvs }));
-            let (hash, compact_revision) = (0xfeed_beef, self.store.compacted);
-            self.records.push(Record::Hash(HashSample { t, pod, revision, hash, compact_revision }));
-        }
-        self.records.extend(self.members.samples(t + 3 * MILLISECOND, revision));
-    }
-
     fn after(&mut self, delay: Nanos, event: Event) {
         self.queued += 1;
-        self.queue.push(Reverse((self.now + delay, self.queued, event)));
+        self.queue
+            .push(Reverse((self.now + delay, self.queued, event)));
     }
 
     /// Within so many microseconds.

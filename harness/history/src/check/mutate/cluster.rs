@@ -4,18 +4,115 @@ use super::{Mutation, Spoiler};
 use crate::record::{MemberSample, RaftStatus, Record};
 
 pub(super) const MUTATIONS: &[Mutation] = &[
-    Mutation { name: "flipped hash", check: "agreement", apply: |s| one(s, |r| { if let Record::Hash(h) = r { h.hash ^= 1; true } else { false } }) },
-    Mutation { name: "hash missing", check: "agreement", apply: |s| { let at = s.pick(|r| matches!(r, Record::Hash(_))); at.is_some_and(|at| { s.history.records.remove(at); true }) } },
-    Mutation { name: "dumps differ", check: "agreement", apply: |s| one(s, |r| { if let Record::FinalState(state) = r { state.kvs[0].value += "x"; true } else { false } }) },
-    Mutation { name: "dump has one more key", check: "agreement", apply: |s| one(s, |r| { if let Record::FinalState(state) = r { let mut kv = state.kvs[0].clone(); kv.key = "t/zz".to_owned(); state.kvs.push(kv); true } else { false } }) },
-    Mutation { name: "dump behind", check: "agreement", apply: |s| one(s, |r| { if let Record::FinalState(state) = r { state.revision -= 1; true } else { false } }) },
-    Mutation { name: "second cluster", check: "agreement", apply: |s| status(s, |status| status.cluster += "f") },
-    Mutation { name: "two leaders in one term", check: "raft", apply: two_leaders },
-    Mutation { name: "term goes back", check: "raft", apply: term_back },
-    Mutation { name: "applied ahead of committed", check: "raft", apply: applied_ahead },
-    Mutation { name: "member with a new identity", check: "raft", apply: |s| status(s, |status| status.member = "beef".to_owned()) },
-    Mutation { name: "two pods of one member", check: "raft", apply: two_pods },
-    Mutation { name: "no samples", check: "raft", apply: |s| { s.history.records.retain(|r| !matches!(r, Record::Member(_))); true } },
+    Mutation {
+        name: "flipped hash",
+        check: "agreement",
+        apply: |s| {
+            one(s, |r| {
+                if let Record::Hash(h) = r {
+                    h.hash ^= 1;
+                    true
+                } else {
+                    false
+                }
+            })
+        },
+    },
+    Mutation {
+        name: "hash missing",
+        check: "agreement",
+        apply: |s| {
+            let at = s.pick(|r| matches!(r, Record::Hash(_)));
+            at.is_some_and(|at| {
+                s.history.records.remove(at);
+                true
+            })
+        },
+    },
+    Mutation {
+        name: "dumps differ",
+        check: "agreement",
+        apply: |s| {
+            one(s, |r| {
+                if let Record::FinalState(state) = r {
+                    state.kvs[0].value += "x";
+                    true
+                } else {
+                    false
+                }
+            })
+        },
+    },
+    Mutation {
+        name: "dump has one more key",
+        check: "agreement",
+        apply: |s| {
+            one(s, |r| {
+                if let Record::FinalState(state) = r {
+                    let mut kv = state.kvs[0].clone();
+                    kv.key = "t/zz".to_owned();
+                    state.kvs.push(kv);
+                    true
+                } else {
+                    false
+                }
+            })
+        },
+    },
+    Mutation {
+        name: "dump behind",
+        check: "agreement",
+        apply: |s| {
+            one(s, |r| {
+                if let Record::FinalState(state) = r {
+                    state.revision -= 1;
+                    true
+                } else {
+                    false
+                }
+            })
+        },
+    },
+    Mutation {
+        name: "second cluster",
+        check: "agreement",
+        apply: |s| status(s, |status| status.cluster += "f"),
+    },
+    Mutation {
+        name: "two leaders in one term",
+        check: "raft",
+        apply: two_leaders,
+    },
+    Mutation {
+        name: "term goes back",
+        check: "raft",
+        apply: term_back,
+    },
+    Mutation {
+        name: "applied ahead of committed",
+        check: "raft",
+        apply: applied_ahead,
+    },
+    Mutation {
+        name: "member with a new identity",
+        check: "raft",
+        apply: |s| status(s, |status| status.member = "beef".to_owned()),
+    },
+    Mutation {
+        name: "two pods of one member",
+        check: "raft",
+        apply: two_pods,
+    },
+    Mutation {
+        name: "no samples",
+        check: "raft",
+        apply: |s| {
+            s.history
+                .records
+                .retain(|r| !matches!(r, Record::Member(_)));
+            true
+        },
+    },
 ];
 
 /// Changes one record that `change` can do something with.
@@ -27,7 +124,10 @@ fn one(spoiler: &mut Spoiler, change: impl Fn(&mut Record) -> bool) -> bool {
 /// Changes one member's answer in the first half of the samples, while somebody leads.
 fn status(spoiler: &mut Spoiler, change: impl Fn(&mut RaftStatus)) -> bool {
     one(spoiler, |record| match record {
-        Record::Member(MemberSample { status: Some(status), .. }) if status.leader.is_some() => {
+        Record::Member(MemberSample {
+            status: Some(status),
+            ..
+        }) if status.leader.is_some() => {
             change(status);
             true
         }
@@ -38,7 +138,11 @@ fn status(spoiler: &mut Spoiler, change: impl Fn(&mut RaftStatus)) -> bool {
 /// One member follows a leader of its own, all the time: a single odd answer is how etcd answers after an election.
 fn two_leaders(spoiler: &mut Spoiler) -> bool {
     for record in &mut spoiler.history.records {
-        if let Record::Member(MemberSample { pod, status: Some(status), .. }) = record
+        if let Record::Member(MemberSample {
+            pod,
+            status: Some(status),
+            ..
+        }) = record
             && pod.ends_with("-1")
             && status.leader.is_some()
         {
@@ -50,7 +154,10 @@ fn two_leaders(spoiler: &mut Spoiler) -> bool {
 
 fn term_back(spoiler: &mut Spoiler) -> bool {
     one(spoiler, |record| match record {
-        Record::Member(MemberSample { status: Some(status), .. }) if status.term > 2 && status.revision > 100 => {
+        Record::Member(MemberSample {
+            status: Some(status),
+            ..
+        }) if status.term > 2 && status.revision > 100 => {
             status.term = 1;
             status.leader = None;
             true
@@ -62,7 +169,11 @@ fn term_back(spoiler: &mut Spoiler) -> bool {
 /// From some time on one member applies what nobody has committed.
 fn applied_ahead(spoiler: &mut Spoiler) -> bool {
     for record in &mut spoiler.history.records {
-        if let Record::Member(MemberSample { pod, status: Some(status), .. }) = record
+        if let Record::Member(MemberSample {
+            pod,
+            status: Some(status),
+            ..
+        }) = record
             && pod.ends_with("-1")
         {
             status.applied_index += 100_000;

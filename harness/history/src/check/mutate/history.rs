@@ -4,19 +4,93 @@ use super::{Mutation, Spoiler};
 use crate::record::{FaultStep, Outcome, Record, Request};
 
 pub(super) const MUTATIONS: &[Mutation] = &[
-    Mutation { name: "value written twice", check: "assumptions", apply: value_twice },
-    Mutation { name: "two operations open at one client", check: "assumptions", apply: overlap },
-    Mutation { name: "return without a call", check: "assumptions", apply: |s| { let at = s.pick(|r| matches!(r, Record::Call(_))); at.is_some_and(|at| { s.history.records.remove(at); true }) } },
-    Mutation { name: "return before its call", check: "assumptions", apply: |s| each(s, |r| { if let Record::Return(end) = r { end.t -= 3_600_000_000_000; true } else { false } }) },
-    Mutation { name: "operation number used twice", check: "assumptions", apply: number_twice },
-    Mutation { name: "incarnation started twice", check: "assumptions", apply: |s| { let first = s.history.records[0].clone(); s.add(first); true } },
-    Mutation { name: "fault without effect", check: "assumptions", apply: |s| step(s, FaultStep::Effective, Some(FaultStep::Ineffective)) },
-    Mutation { name: "fault whose effect nobody looked for", check: "assumptions", apply: |s| step(s, FaultStep::Effective, None) },
-    Mutation { name: "fault that left something behind", check: "assumptions", apply: |s| step(s, FaultStep::Healed, Some(FaultStep::Residue)) },
-    Mutation { name: "fault never healed", check: "assumptions", apply: |s| step(s, FaultStep::Healed, None) },
-    Mutation { name: "no fault at all", check: "assumptions", apply: |s| { s.history.records.retain(|r| !matches!(r, Record::Fault(_))); true } },
-    Mutation { name: "no traffic after the fault", check: "assumptions", apply: quiet_after },
-    Mutation { name: "no transaction succeeded", check: "assumptions", apply: no_txn },
+    Mutation {
+        name: "value written twice",
+        check: "assumptions",
+        apply: value_twice,
+    },
+    Mutation {
+        name: "two operations open at one client",
+        check: "assumptions",
+        apply: overlap,
+    },
+    Mutation {
+        name: "return without a call",
+        check: "assumptions",
+        apply: |s| {
+            let at = s.pick(|r| matches!(r, Record::Call(_)));
+            at.is_some_and(|at| {
+                s.history.records.remove(at);
+                true
+            })
+        },
+    },
+    Mutation {
+        name: "return before its call",
+        check: "assumptions",
+        apply: |s| {
+            each(s, |r| {
+                if let Record::Return(end) = r {
+                    end.t -= 3_600_000_000_000;
+                    true
+                } else {
+                    false
+                }
+            })
+        },
+    },
+    Mutation {
+        name: "operation number used twice",
+        check: "assumptions",
+        apply: number_twice,
+    },
+    Mutation {
+        name: "incarnation started twice",
+        check: "assumptions",
+        apply: |s| {
+            let first = s.history.records[0].clone();
+            s.add(first);
+            true
+        },
+    },
+    Mutation {
+        name: "fault without effect",
+        check: "assumptions",
+        apply: |s| step(s, FaultStep::Effective, Some(FaultStep::Ineffective)),
+    },
+    Mutation {
+        name: "fault whose effect nobody looked for",
+        check: "assumptions",
+        apply: |s| step(s, FaultStep::Effective, None),
+    },
+    Mutation {
+        name: "fault that left something behind",
+        check: "assumptions",
+        apply: |s| step(s, FaultStep::Healed, Some(FaultStep::Residue)),
+    },
+    Mutation {
+        name: "fault never healed",
+        check: "assumptions",
+        apply: |s| step(s, FaultStep::Healed, None),
+    },
+    Mutation {
+        name: "no fault at all",
+        check: "assumptions",
+        apply: |s| {
+            s.history.records.retain(|r| !matches!(r, Record::Fault(_)));
+            true
+        },
+    },
+    Mutation {
+        name: "no traffic after the fault",
+        check: "assumptions",
+        apply: quiet_after,
+    },
+    Mutation {
+        name: "no transaction succeeded",
+        check: "assumptions",
+        apply: no_txn,
+    },
 ];
 
 fn each(spoiler: &mut Spoiler, change: impl Fn(&mut Record) -> bool) -> bool {
@@ -28,7 +102,9 @@ fn value_twice(spoiler: &mut Spoiler) -> bool {
     let mut last: Option<String> = None;
     for record in &mut spoiler.history.records {
         let Record::Call(call) = record else { continue };
-        let Request::Put { value, .. } = &mut call.request else { continue };
+        let Request::Put { value, .. } = &mut call.request else {
+            continue;
+        };
         match last.take() {
             Some(other) => {
                 *value = other;
@@ -41,8 +117,13 @@ fn value_twice(spoiler: &mut Spoiler) -> bool {
 }
 
 fn overlap(spoiler: &mut Spoiler) -> bool {
-    let Some(at) = spoiler.pick(|record| matches!(record, Record::Call(call) if call.client == 0)) else { return false };
-    let Record::Call(call) = &spoiler.history.records[at] else { return false };
+    let Some(at) = spoiler.pick(|record| matches!(record, Record::Call(call) if call.client == 0))
+    else {
+        return false;
+    };
+    let Record::Call(call) = &spoiler.history.records[at] else {
+        return false;
+    };
     let mut second = call.clone();
     second.op = 900_000;
     second.request = Request::Compact { revision: 1 };
@@ -51,14 +132,20 @@ fn overlap(spoiler: &mut Spoiler) -> bool {
 }
 
 fn number_twice(spoiler: &mut Spoiler) -> bool {
-    let Some(at) = spoiler.pick(|record| matches!(record, Record::Call(_))) else { return false };
+    let Some(at) = spoiler.pick(|record| matches!(record, Record::Call(_))) else {
+        return false;
+    };
     let copy = spoiler.history.records[at].clone();
     spoiler.history.records.insert(at, copy);
     true
 }
 
 fn step(spoiler: &mut Spoiler, from: FaultStep, to: Option<FaultStep>) -> bool {
-    let Some(at) = spoiler.pick(|record| matches!(record, Record::Fault(fault) if fault.step == from)) else { return false };
+    let Some(at) =
+        spoiler.pick(|record| matches!(record, Record::Fault(fault) if fault.step == from))
+    else {
+        return false;
+    };
     match (&mut spoiler.history.records[at], to) {
         (Record::Fault(fault), Some(to)) => fault.step = to,
         _ => {
@@ -69,10 +156,14 @@ fn step(spoiler: &mut Spoiler, from: FaultStep, to: Option<FaultStep>) -> bool {
 }
 
 fn quiet_after(spoiler: &mut Spoiler) -> bool {
-    let healed = spoiler.history.records.iter().find_map(|record| match record {
-        Record::Fault(fault) if fault.step == FaultStep::Healed => Some(fault.t),
-        _ => None,
-    });
+    let healed = spoiler
+        .history
+        .records
+        .iter()
+        .find_map(|record| match record {
+            Record::Fault(fault) if fault.step == FaultStep::Healed => Some(fault.t),
+            _ => None,
+        });
     let Some(healed) = healed else { return false };
     spoiler.history.records.retain(|record| match record {
         Record::Call(call) => call.t < healed,
@@ -85,9 +176,18 @@ fn quiet_after(spoiler: &mut Spoiler) -> bool {
 fn no_txn(spoiler: &mut Spoiler) -> bool {
     for record in &mut spoiler.history.records {
         if let Record::Return(end) = record
-            && matches!(end.outcome, Outcome::Ok { response: crate::Response::Txn { .. }, .. })
+            && matches!(
+                end.outcome,
+                Outcome::Ok {
+                    response: crate::Response::Txn { .. },
+                    ..
+                }
+            )
         {
-            end.outcome = Outcome::Unknown { class: "deadline".to_owned(), message: String::new() };
+            end.outcome = Outcome::Unknown {
+                class: "deadline".to_owned(),
+                message: String::new(),
+            };
         }
     }
     true

@@ -4,37 +4,121 @@ use super::{Mutation, Spoiler, time};
 use crate::record::{EndpointsRecord, Outcome, PodRecord, Record, Road};
 
 pub(super) const MUTATIONS: &[Mutation] = &[
-    Mutation { name: "forged leader label", check: "labels", apply: |s| forged(s, true) },
-    Mutation { name: "label kept on the old leader", check: "labels", apply: kept },
-    Mutation { name: "label never moved", check: "labels", apply: |s| { s.history.records.retain(|r| !matches!(r, Record::Pod(pod) if pod.resource_version > 1_004)); true } },
-    Mutation { name: "label late", check: "labels", apply: late },
-    Mutation { name: "label gone in the end", check: "labels", apply: |s| forged(s, false) },
-    Mutation { name: "endpoint that never led", check: "labels", apply: |s| endpoint(s, "demo-etcd-2") },
-    Mutation { name: "endpoint of the old leader in the end", check: "labels", apply: |s| endpoint(s, "demo-etcd-0") },
-    Mutation { name: "no endpoints in the end", check: "labels", apply: |s| endpoint(s, "") },
-    Mutation { name: "no pods seen", check: "labels", apply: |s| { s.history.records.retain(|r| !matches!(r, Record::Pod(_))); true } },
-    Mutation { name: "two pods taken down at once", check: "quorum", apply: two_down },
-    Mutation { name: "quorum taken while a member is not ready", check: "quorum", apply: quorum_taken },
-    Mutation { name: "gap stretched for new connections", check: "continuity", apply: |s| stretched(s, Road::ServiceFresh, true) },
-    Mutation { name: "gap stretched for held connections", check: "continuity", apply: |s| stretched(s, Road::ServiceHeld, true) },
-    Mutation { name: "gap outside of all faults", check: "continuity", apply: |s| stretched(s, Road::ServiceFresh, false) },
-    Mutation { name: "no writes on a road with a budget", check: "continuity", apply: |s| road_gone(s, Road::ServiceFresh) },
-    Mutation { name: "no yardstick", check: "continuity", apply: |s| road_gone(s, Road::DialAll) },
+    Mutation {
+        name: "forged leader label",
+        check: "labels",
+        apply: |s| forged(s, true),
+    },
+    Mutation {
+        name: "label kept on the old leader",
+        check: "labels",
+        apply: kept,
+    },
+    Mutation {
+        name: "label never moved",
+        check: "labels",
+        apply: |s| {
+            s.history
+                .records
+                .retain(|r| !matches!(r, Record::Pod(pod) if pod.resource_version > 1_004));
+            true
+        },
+    },
+    Mutation {
+        name: "label late",
+        check: "labels",
+        apply: late,
+    },
+    Mutation {
+        name: "label gone in the end",
+        check: "labels",
+        apply: |s| forged(s, false),
+    },
+    Mutation {
+        name: "endpoint that never led",
+        check: "labels",
+        apply: |s| endpoint(s, "demo-etcd-2"),
+    },
+    Mutation {
+        name: "endpoint of the old leader in the end",
+        check: "labels",
+        apply: |s| endpoint(s, "demo-etcd-0"),
+    },
+    Mutation {
+        name: "no endpoints in the end",
+        check: "labels",
+        apply: |s| endpoint(s, ""),
+    },
+    Mutation {
+        name: "no pods seen",
+        check: "labels",
+        apply: |s| {
+            s.history.records.retain(|r| !matches!(r, Record::Pod(_)));
+            true
+        },
+    },
+    Mutation {
+        name: "two pods taken down at once",
+        check: "quorum",
+        apply: two_down,
+    },
+    Mutation {
+        name: "quorum taken while a member is not ready",
+        check: "quorum",
+        apply: quorum_taken,
+    },
+    Mutation {
+        name: "gap stretched for new connections",
+        check: "continuity",
+        apply: |s| stretched(s, Road::ServiceFresh, true),
+    },
+    Mutation {
+        name: "gap stretched for held connections",
+        check: "continuity",
+        apply: |s| stretched(s, Road::ServiceHeld, true),
+    },
+    Mutation {
+        name: "gap outside of all faults",
+        check: "continuity",
+        apply: |s| stretched(s, Road::ServiceFresh, false),
+    },
+    Mutation {
+        name: "no writes on a road with a budget",
+        check: "continuity",
+        apply: |s| road_gone(s, Road::ServiceFresh),
+    },
+    Mutation {
+        name: "no yardstick",
+        check: "continuity",
+        apply: |s| road_gone(s, Road::DialAll),
+    },
 ];
 
 fn last_pod(spoiler: &Spoiler, wanted: impl Fn(&PodRecord) -> bool) -> Option<PodRecord> {
-    spoiler.history.records.iter().rev().find_map(|record| match record {
-        Record::Pod(pod) if wanted(pod) => Some(pod.clone()),
-        _ => None,
-    })
+    spoiler
+        .history
+        .records
+        .iter()
+        .rev()
+        .find_map(|record| match record {
+            Record::Pod(pod) if wanted(pod) => Some(pod.clone()),
+            _ => None,
+        })
 }
 
 /// A last write of a label: a second leader, or none.
 fn forged(spoiler: &mut Spoiler, second: bool) -> bool {
     let leads = |pod: &PodRecord| pod.role.as_deref() == Some("leader");
-    let Some(pod) = last_pod(spoiler, |pod| leads(pod) != second) else { return false };
+    let Some(pod) = last_pod(spoiler, |pod| leads(pod) != second) else {
+        return false;
+    };
     let role = Some(if second { "leader" } else { "follower" }.to_owned());
-    spoiler.add(Record::Pod(PodRecord { t: pod.t + 1_000_000, resource_version: 5_000, role, ..pod }));
+    spoiler.add(Record::Pod(PodRecord {
+        t: pod.t + 1_000_000,
+        resource_version: 5_000,
+        role,
+        ..pod
+    }));
     true
 }
 
@@ -63,29 +147,59 @@ fn late(spoiler: &mut Spoiler) -> bool {
 
 fn endpoint(spoiler: &mut Spoiler, pod: &str) -> bool {
     let last = spoiler.history.records.iter().map(time).max().unwrap_or(0);
-    let serving: Vec<String> = [pod].into_iter().filter(|pod| !pod.is_empty()).map(str::to_owned).collect();
+    let serving: Vec<String> = [pod]
+        .into_iter()
+        .filter(|pod| !pod.is_empty())
+        .map(str::to_owned)
+        .collect();
     let service = "demo-etcd".to_owned();
-    spoiler.add(Record::Endpoints(EndpointsRecord { t: last, service, resource_version: 9_000, ready: serving.clone(), serving }));
+    spoiler.add(Record::Endpoints(EndpointsRecord {
+        t: last,
+        service,
+        resource_version: 9_000,
+        ready: serving.clone(),
+        serving,
+    }));
     true
 }
 
 fn two_down(spoiler: &mut Spoiler) -> bool {
-    let Some(going) = last_pod(spoiler, |pod| pod.deleting && !pod.deleted) else { return false };
-    let Some(other) = last_pod(spoiler, |pod| pod.pod != going.pod) else { return false };
-    spoiler.add(Record::Pod(PodRecord { t: going.t + 1_000_000, resource_version: 5_000, deleting: true, ..other }));
+    let Some(going) = last_pod(spoiler, |pod| pod.deleting && !pod.deleted) else {
+        return false;
+    };
+    let Some(other) = last_pod(spoiler, |pod| pod.pod != going.pod) else {
+        return false;
+    };
+    spoiler.add(Record::Pod(PodRecord {
+        t: going.t + 1_000_000,
+        resource_version: 5_000,
+        deleting: true,
+        ..other
+    }));
     true
 }
 
 fn quorum_taken(spoiler: &mut Spoiler) -> bool {
-    let Some(going) = last_pod(spoiler, |pod| pod.deleting && !pod.deleted) else { return false };
-    let Some(other) = last_pod(spoiler, |pod| pod.pod != going.pod) else { return false };
-    spoiler.add(Record::Pod(PodRecord { t: going.t - 1_000_000, resource_version: 5_000, ready: false, ..other }));
+    let Some(going) = last_pod(spoiler, |pod| pod.deleting && !pod.deleted) else {
+        return false;
+    };
+    let Some(other) = last_pod(spoiler, |pod| pod.pod != going.pod) else {
+        return false;
+    };
+    spoiler.add(Record::Pod(PodRecord {
+        t: going.t - 1_000_000,
+        resource_version: 5_000,
+        ready: false,
+        ..other
+    }));
     true
 }
 
 /// Writes of three seconds have no success; in the window of the fault, or far behind it.
 fn stretched(spoiler: &mut Spoiler, road: Road, inside: bool) -> bool {
-    let Some(at) = spoiler.pick(|record| matches!(record, Record::Fault(_))) else { return false };
+    let Some(at) = spoiler.pick(|record| matches!(record, Record::Fault(_))) else {
+        return false;
+    };
     let from = time(&spoiler.history.records[at]) + if inside { 100_000_000 } else { 0 };
     if !inside {
         // As if the fault had been long before.
@@ -95,15 +209,27 @@ fn stretched(spoiler: &mut Spoiler, road: Road, inside: bool) -> bool {
             }
         }
     }
-    let taken: Vec<u64> = spoiler.history.records.iter().filter_map(|record| match record {
-        Record::Call(call) if call.road == road && call.t >= from && call.t < from + 3_000_000_000 => Some(call.op),
-        _ => None,
-    }).collect();
+    let taken: Vec<u64> = spoiler
+        .history
+        .records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Call(call)
+                if call.road == road && call.t >= from && call.t < from + 3_000_000_000 =>
+            {
+                Some(call.op)
+            }
+            _ => None,
+        })
+        .collect();
     for record in &mut spoiler.history.records {
         if let Record::Return(end) = record
             && taken.contains(&end.op)
         {
-            end.outcome = Outcome::Unknown { class: "deadline".to_owned(), message: String::new() };
+            end.outcome = Outcome::Unknown {
+                class: "deadline".to_owned(),
+                message: String::new(),
+            };
         }
     }
     true

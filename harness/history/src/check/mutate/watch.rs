@@ -4,33 +4,125 @@ use super::{Mutation, Spoiler};
 use crate::record::{KeyEvent, Record, WatchEvent, WatchRecord};
 
 pub(super) const MUTATIONS: &[Mutation] = &[
-    Mutation { name: "dropped response", check: "watch", apply: dropped },
-    Mutation { name: "revision dropped for every watcher", check: "watch", apply: dropped_everywhere },
-    Mutation { name: "duplicate response", check: "watch", apply: duplicated },
-    Mutation { name: "swapped responses", check: "watch", apply: swapped },
-    Mutation { name: "split revision", check: "watch", apply: split },
-    Mutation { name: "event dropped out of a revision", check: "watch", apply: |s| of_many(s, |events| { events.pop(); }) },
-    Mutation { name: "event twice in a response", check: "watch", apply: |s| of_any(s, |events| events.push(events[events.len() - 1].clone())) },
-    Mutation { name: "key that was not asked for", check: "watch", apply: |s| of_any(s, |events| rename(&mut events[0])) },
-    Mutation { name: "other value for one watcher", check: "watch", apply: |s| of_puts(s, |event| if let KeyEvent::Put { kv, .. } = event { kv.value += "x"; }) },
-    Mutation { name: "wrong version", check: "watch", apply: |s| of_puts(s, |event| if let KeyEvent::Put { kv, .. } = event { kv.version += 1; }) },
-    Mutation { name: "wrong previous key", check: "watch", apply: wrong_previous },
-    Mutation { name: "progress too early", check: "watch", apply: early_progress },
-    Mutation { name: "progress back", check: "watch", apply: progress_back },
-    Mutation { name: "event before the start", check: "watch", apply: before_start },
-    Mutation { name: "events below the header revision", check: "watch", apply: low_header },
-    Mutation { name: "cancelled as compacted without reason", check: "watch", apply: cancelled },
+    Mutation {
+        name: "dropped response",
+        check: "watch",
+        apply: dropped,
+    },
+    Mutation {
+        name: "revision dropped for every watcher",
+        check: "watch",
+        apply: dropped_everywhere,
+    },
+    Mutation {
+        name: "duplicate response",
+        check: "watch",
+        apply: duplicated,
+    },
+    Mutation {
+        name: "swapped responses",
+        check: "watch",
+        apply: swapped,
+    },
+    Mutation {
+        name: "split revision",
+        check: "watch",
+        apply: split,
+    },
+    Mutation {
+        name: "event dropped out of a revision",
+        check: "watch",
+        apply: |s| {
+            of_many(s, |events| {
+                events.pop();
+            })
+        },
+    },
+    Mutation {
+        name: "event twice in a response",
+        check: "watch",
+        apply: |s| of_any(s, |events| events.push(events[events.len() - 1].clone())),
+    },
+    Mutation {
+        name: "key that was not asked for",
+        check: "watch",
+        apply: |s| of_any(s, |events| rename(&mut events[0])),
+    },
+    Mutation {
+        name: "other value for one watcher",
+        check: "watch",
+        apply: |s| {
+            of_puts(s, |event| {
+                if let KeyEvent::Put { kv, .. } = event {
+                    kv.value += "x";
+                }
+            })
+        },
+    },
+    Mutation {
+        name: "wrong version",
+        check: "watch",
+        apply: |s| {
+            of_puts(s, |event| {
+                if let KeyEvent::Put { kv, .. } = event {
+                    kv.version += 1;
+                }
+            })
+        },
+    },
+    Mutation {
+        name: "wrong previous key",
+        check: "watch",
+        apply: wrong_previous,
+    },
+    Mutation {
+        name: "progress too early",
+        check: "watch",
+        apply: early_progress,
+    },
+    Mutation {
+        name: "progress back",
+        check: "watch",
+        apply: progress_back,
+    },
+    Mutation {
+        name: "event before the start",
+        check: "watch",
+        apply: before_start,
+    },
+    Mutation {
+        name: "events below the header revision",
+        check: "watch",
+        apply: low_header,
+    },
+    Mutation {
+        name: "cancelled as compacted without reason",
+        check: "watch",
+        apply: cancelled,
+    },
 ];
 
 fn events_of(record: &mut Record) -> Option<&mut Vec<KeyEvent>> {
     match record {
-        Record::Watch(WatchRecord { event: WatchEvent::Events { events, .. }, .. }) => Some(events),
+        Record::Watch(WatchRecord {
+            event: WatchEvent::Events { events, .. },
+            ..
+        }) => Some(events),
         _ => None,
     }
 }
 
 fn whole(record: &Record) -> bool {
-    matches!(record, Record::Watch(WatchRecord { event: WatchEvent::Events { fragment: false, .. }, .. }))
+    matches!(
+        record,
+        Record::Watch(WatchRecord {
+            event: WatchEvent::Events {
+                fragment: false,
+                ..
+            },
+            ..
+        })
+    )
 }
 
 fn stream(record: &Record) -> Option<(u32, u32)> {
@@ -48,9 +140,15 @@ fn followed(spoiler: &mut Spoiler) -> Option<(usize, usize)> {
         .iter()
         .enumerate()
         .filter_map(|(n, at)| {
-            let next = positions[n + 1..].iter().find(|next| stream(&records[**next]) == stream(&records[*at]))?;
-            let before = positions[..n].iter().rev().find(|before| stream(&records[**before]) == stream(&records[*at]))?;
-            (whole(&records[*at]) && whole(&records[*next]) && whole(&records[*before])).then_some((*at, *next))
+            let next = positions[n + 1..]
+                .iter()
+                .find(|next| stream(&records[**next]) == stream(&records[*at]))?;
+            let before = positions[..n]
+                .iter()
+                .rev()
+                .find(|before| stream(&records[**before]) == stream(&records[*at]))?;
+            (whole(&records[*at]) && whole(&records[*next]) && whole(&records[*before]))
+                .then_some((*at, *next))
         })
         .collect();
     (!pairs.is_empty()).then(|| pairs[spoiler.random.position(pairs.len())])
@@ -72,13 +170,22 @@ fn revision(event: &KeyEvent) -> i64 {
 
 /// No watcher sees an acknowledged write, although all see what comes after it.
 fn dropped_everywhere(spoiler: &mut Spoiler) -> bool {
-    let acknowledged: Vec<i64> = spoiler.history.records.iter().filter_map(|record| match record {
-        Record::Return(end) => match &end.outcome {
-            crate::Outcome::Ok { revision, response: crate::Response::Put {}, .. } => Some(*revision),
+    let acknowledged: Vec<i64> = spoiler
+        .history
+        .records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Return(end) => match &end.outcome {
+                crate::Outcome::Ok {
+                    revision,
+                    response: crate::Response::Put {},
+                    ..
+                } => Some(*revision),
+                _ => None,
+            },
             _ => None,
-        },
-        _ => None,
-    }).collect();
+        })
+        .collect();
     let lost = acknowledged[acknowledged.len() / 2];
     for record in &mut spoiler.history.records {
         if let Some(events) = events_of(record) {
@@ -90,7 +197,9 @@ fn dropped_everywhere(spoiler: &mut Spoiler) -> bool {
 }
 
 fn duplicated(spoiler: &mut Spoiler) -> bool {
-    let Some(at) = spoiler.pick(whole) else { return false };
+    let Some(at) = spoiler.pick(whole) else {
+        return false;
+    };
     let copy = spoiler.history.records[at].clone();
     spoiler.history.records.insert(at + 1, copy);
     true
@@ -98,8 +207,13 @@ fn duplicated(spoiler: &mut Spoiler) -> bool {
 
 fn swapped(spoiler: &mut Spoiler) -> bool {
     followed(spoiler).is_some_and(|(at, next)| {
-        let (a, b) = (spoiler.history.records[at].clone(), spoiler.history.records[next].clone());
-        let (Record::Watch(mut a), Record::Watch(mut b)) = (a, b) else { return false };
+        let (a, b) = (
+            spoiler.history.records[at].clone(),
+            spoiler.history.records[next].clone(),
+        );
+        let (Record::Watch(mut a), Record::Watch(mut b)) = (a, b) else {
+            return false;
+        };
         std::mem::swap(&mut a.event, &mut b.event);
         spoiler.history.records[at] = Record::Watch(a);
         spoiler.history.records[next] = Record::Watch(b);
@@ -109,15 +223,37 @@ fn swapped(spoiler: &mut Spoiler) -> bool {
 
 /// Responses with more than one event of their last revision.
 fn crowded(record: &Record) -> bool {
-    let Record::Watch(WatchRecord { event: WatchEvent::Events { events, fragment: false, .. }, .. }) = record else { return false };
+    let Record::Watch(WatchRecord {
+        event:
+            WatchEvent::Events {
+                events,
+                fragment: false,
+                ..
+            },
+        ..
+    }) = record
+    else {
+        return false;
+    };
     let last = events.last().map(revision);
-    events.iter().filter(|event| Some(revision(event)) == last).count() > 1
+    events
+        .iter()
+        .filter(|event| Some(revision(event)) == last)
+        .count()
+        > 1
 }
 
 fn split(spoiler: &mut Spoiler) -> bool {
-    let Some(at) = spoiler.pick(crowded) else { return false };
+    let Some(at) = spoiler.pick(crowded) else {
+        return false;
+    };
     let mut rest = spoiler.history.records[at].clone();
-    let (Some(head), Some(tail)) = (events_of(&mut spoiler.history.records[at]), events_of(&mut rest)) else { return false };
+    let (Some(head), Some(tail)) = (
+        events_of(&mut spoiler.history.records[at]),
+        events_of(&mut rest),
+    ) else {
+        return false;
+    };
     let last = head.pop();
     *tail = last.into_iter().collect();
     spoiler.history.records.insert(at + 1, rest);
@@ -126,18 +262,24 @@ fn split(spoiler: &mut Spoiler) -> bool {
 
 fn of_many(spoiler: &mut Spoiler, change: impl Fn(&mut Vec<KeyEvent>)) -> bool {
     let at = spoiler.pick(crowded);
-    at.and_then(|at| events_of(&mut spoiler.history.records[at])).map(change).is_some()
+    at.and_then(|at| events_of(&mut spoiler.history.records[at]))
+        .map(change)
+        .is_some()
 }
 
 fn of_any(spoiler: &mut Spoiler, change: impl Fn(&mut Vec<KeyEvent>)) -> bool {
     let at = spoiler.pick(whole);
-    at.and_then(|at| events_of(&mut spoiler.history.records[at])).map(change).is_some()
+    at.and_then(|at| events_of(&mut spoiler.history.records[at]))
+        .map(change)
+        .is_some()
 }
 
 fn of_puts(spoiler: &mut Spoiler, change: impl Fn(&mut KeyEvent)) -> bool {
     let put = |record: &Record| matches!(record, Record::Watch(WatchRecord { event: WatchEvent::Events { events, .. }, .. }) if matches!(events[0], KeyEvent::Put { .. }));
     let at = spoiler.pick(put);
-    at.and_then(|at| events_of(&mut spoiler.history.records[at])).map(|events| change(&mut events[0])).is_some()
+    at.and_then(|at| events_of(&mut spoiler.history.records[at]))
+        .map(|events| change(&mut events[0]))
+        .is_some()
 }
 
 fn rename(event: &mut KeyEvent) {
@@ -150,50 +292,104 @@ fn rename(event: &mut KeyEvent) {
 fn wrong_previous(spoiler: &mut Spoiler) -> bool {
     let told = |record: &Record| matches!(record, Record::Watch(WatchRecord { event: WatchEvent::Events { events, .. }, .. }) if matches!(&events[0], KeyEvent::Put { prev: Some(_), .. }));
     let at = spoiler.pick(told);
-    let event = at.and_then(|at| events_of(&mut spoiler.history.records[at])).map(|events| &mut events[0]);
-    let Some(KeyEvent::Put { prev: Some(prev), .. }) = event else { return false };
+    let event = at
+        .and_then(|at| events_of(&mut spoiler.history.records[at]))
+        .map(|events| &mut events[0]);
+    let Some(KeyEvent::Put {
+        prev: Some(prev), ..
+    }) = event
+    else {
+        return false;
+    };
     prev.value += "x";
     true
 }
 
 fn early_progress(spoiler: &mut Spoiler) -> bool {
-    let Some((at, next)) = followed(spoiler) else { return false };
-    let promised = events_of(&mut spoiler.history.records[next]).and_then(|events| events.first().map(revision));
-    let (Record::Watch(watch), Some(revision)) = (spoiler.history.records[at].clone(), promised) else { return false };
+    let Some((at, next)) = followed(spoiler) else {
+        return false;
+    };
+    let promised = events_of(&mut spoiler.history.records[next])
+        .and_then(|events| events.first().map(revision));
+    let (Record::Watch(watch), Some(revision)) = (spoiler.history.records[at].clone(), promised)
+    else {
+        return false;
+    };
     let event = WatchEvent::Progress { revision };
-    spoiler.history.records.insert(at + 1, Record::Watch(WatchRecord { event, ..watch }));
+    spoiler
+        .history
+        .records
+        .insert(at + 1, Record::Watch(WatchRecord { event, ..watch }));
     true
 }
 
 fn progress_back(spoiler: &mut Spoiler) -> bool {
-    let Some((at, _)) = followed(spoiler) else { return false };
-    let Record::Watch(watch) = spoiler.history.records[at].clone() else { return false };
+    let Some((at, _)) = followed(spoiler) else {
+        return false;
+    };
+    let Record::Watch(watch) = spoiler.history.records[at].clone() else {
+        return false;
+    };
     let event = WatchEvent::Progress { revision: 1 };
-    spoiler.history.records.insert(at + 1, Record::Watch(WatchRecord { event, ..watch }));
+    spoiler
+        .history
+        .records
+        .insert(at + 1, Record::Watch(WatchRecord { event, ..watch }));
     true
 }
 
 fn before_start(spoiler: &mut Spoiler) -> bool {
-    let opened = |record: &Record| matches!(record, Record::Watch(WatchRecord { stream: 0, event: WatchEvent::Opened { .. }, .. }));
-    let Some(at) = spoiler.pick(opened) else { return false };
-    if let Record::Watch(WatchRecord { event: WatchEvent::Opened { start_revision, .. }, .. }) = &mut spoiler.history.records[at] {
+    let opened = |record: &Record| {
+        matches!(
+            record,
+            Record::Watch(WatchRecord {
+                stream: 0,
+                event: WatchEvent::Opened { .. },
+                ..
+            })
+        )
+    };
+    let Some(at) = spoiler.pick(opened) else {
+        return false;
+    };
+    if let Record::Watch(WatchRecord {
+        event: WatchEvent::Opened { start_revision, .. },
+        ..
+    }) = &mut spoiler.history.records[at]
+    {
         *start_revision += 10_000;
     }
     true
 }
 
 fn low_header(spoiler: &mut Spoiler) -> bool {
-    let Some(at) = spoiler.pick(whole) else { return false };
-    if let Record::Watch(WatchRecord { event: WatchEvent::Events { revision, .. }, .. }) = &mut spoiler.history.records[at] {
+    let Some(at) = spoiler.pick(whole) else {
+        return false;
+    };
+    if let Record::Watch(WatchRecord {
+        event: WatchEvent::Events { revision, .. },
+        ..
+    }) = &mut spoiler.history.records[at]
+    {
         *revision = 1;
     }
     true
 }
 
 fn cancelled(spoiler: &mut Spoiler) -> bool {
-    let Some((at, _)) = followed(spoiler) else { return false };
-    let Record::Watch(watch) = spoiler.history.records[at].clone() else { return false };
-    let event = WatchEvent::Cancelled { compact_revision: 1, reason: String::new() };
-    spoiler.history.records.insert(at + 1, Record::Watch(WatchRecord { event, ..watch }));
+    let Some((at, _)) = followed(spoiler) else {
+        return false;
+    };
+    let Record::Watch(watch) = spoiler.history.records[at].clone() else {
+        return false;
+    };
+    let event = WatchEvent::Cancelled {
+        compact_revision: 1,
+        reason: String::new(),
+    };
+    spoiler
+        .history
+        .records
+        .insert(at + 1, Record::Watch(WatchRecord { event, ..watch }));
     true
 }

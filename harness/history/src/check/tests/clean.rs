@@ -28,10 +28,16 @@ fn clean_histories_pass_every_check() {
 
 #[test]
 fn clean_histories_hold_what_the_checks_are_about() {
-    let plan = Plan { operations: 3_000, ..Plan::default() };
+    let plan = Plan {
+        operations: 3_000,
+        ..Plan::default()
+    };
     let verdicts = check::all(&simulate(&plan), &expectations(plan.members));
     let figure = |check: &str, name: &str| {
-        let verdict = verdicts.iter().find(|verdict| verdict.check == check).expect("the check is there");
+        let verdict = verdicts
+            .iter()
+            .find(|verdict| verdict.check == check)
+            .expect("the check is there");
         verdict.figures.get(name).copied().unwrap_or_default()
     };
     assert!(figure("linearizable", "unknown_writes_found") > 20.0);
@@ -47,7 +53,10 @@ fn clean_histories_hold_what_the_checks_are_about() {
 
 #[test]
 fn the_same_seed_gives_the_same_history() {
-    let plan = Plan { seed: 7, ..Plan::default() };
+    let plan = Plan {
+        seed: 7,
+        ..Plan::default()
+    };
     assert_eq!(simulate(&plan), simulate(&plan));
     assert_ne!(simulate(&plan), simulate(&Plan { seed: 8, ..plan }));
 }
@@ -55,5 +64,8 @@ fn the_same_seed_gives_the_same_history() {
 #[test]
 fn every_kind_of_operation_has_a_name() {
     let kinds = expectations(3).operations;
-    assert!(kinds.contains(&OperationKind::Watch) && kinds.len() == 7, "{kinds:?}");
+    assert!(
+        kinds.contains(&OperationKind::Watch) && kinds.len() == 7,
+        "{kinds:?}"
+    );
 }

@@ -19,22 +19,34 @@ fn failover() -> Story {
 }
 
 fn healthy() -> Expectations {
-    Expectations { ends_healthy: true, label_lag_ms: Some(50), ..small() }
+    Expectations {
+        ends_healthy: true,
+        label_lag_ms: Some(50),
+        ..small()
+    }
 }
 
 #[test]
 fn the_label_moves_off_the_old_leader_first() {
-    failover().pod(120, "etcd-0", 4, "follower").pod(121, "etcd-1", 5, "leader").passes("labels");
+    failover()
+        .pod(120, "etcd-0", 4, "follower")
+        .pod(121, "etcd-1", 5, "leader")
+        .passes("labels");
     failover()
         .pod(120, "etcd-1", 4, "leader")
         .pod(121, "etcd-0", 5, "follower")
-        .violates("labels", "etcd-0 and etcd-1 are labelled leader at resource version 4");
+        .violates(
+            "labels",
+            "etcd-0 and etcd-1 are labelled leader at resource version 4",
+        );
 }
 
 #[test]
 fn a_pod_that_is_gone_has_no_label() {
     failover()
-        .pod_with(110, ("etcd-0", "uid"), 4, |pod| (pod.deleted, pod.role) = (true, Some("leader".into())))
+        .pod_with(110, ("etcd-0", "uid"), 4, |pod| {
+            (pod.deleted, pod.role) = (true, Some("leader".into()))
+        })
         .pod(121, "etcd-1", 5, "leader")
         .passes("labels");
 }
@@ -62,13 +74,28 @@ fn in_the_end_label_and_endpoints_are_on_the_leader() {
             .pod(121, "etcd-1", 5, "leader")
             .pod(130, "etcd-1", 6, role)
             .endpoints(140, 7, serving)
-            .verdict("labels", &Expectations { label_lag_ms: None, ..healthy() })
+            .verdict(
+                "labels",
+                &Expectations {
+                    label_lag_ms: None,
+                    ..healthy()
+                },
+            )
     };
     assert!(story("leader", &["etcd-1"]).passed());
-    violates(&story("follower", &["etcd-1"]), "in the end [] are labelled leader");
-    violates(&story("leader", &["etcd-0"]), "sends clients to [\"etcd-0\"]");
-    violates(&story("leader", &["etcd-2"]), "which was never labelled leader before");
-    Story::new().is_inconclusive("labels", "no pod was seen");
+    violates(
+        &story("follower", &["etcd-1"]),
+        "in the end [] are labelled leader",
+    );
+    violates(
+        &story("leader", &["etcd-0"]),
+        "sends clients to [\"etcd-0\"]",
+    );
+    violates(
+        &story("leader", &["etcd-2"]),
+        "which was never labelled leader before",
+    );
+    Story::new().proves_nothing("labels", "no pod was seen");
 }
 
 /// One write every 10 ms from 0 to 1000 ms, but for those that the gap swallows.
@@ -84,27 +111,43 @@ fn writes(story: Story, road: Road, gap: std::ops::Range<i64>) -> Story {
 }
 
 fn budget(window: GapWindow, limit_ms: f64, over_dial_all: bool) -> Expectations {
-    let gaps = vec![GapBudget { road: Road::ServiceFresh, window, limit_ms, over_dial_all }];
-    Expectations { gaps, settle_ms: 100, ..small() }
+    let gaps = vec![GapBudget {
+        road: Road::ServiceFresh,
+        window,
+        limit_ms,
+        over_dial_all,
+    }];
+    Expectations {
+        gaps,
+        settle_ms: 100,
+        ..small()
+    }
 }
 
 #[test]
 fn a_gap_is_measured_and_held_against_its_budget() {
-    let judge = |limit| writes(Story::new().fault(300, 500), Road::ServiceFresh, 300..450).verdict("continuity", &budget(GapWindow::EveryFault, limit, false));
+    let judge = |limit| {
+        writes(Story::new().fault(300, 500), Road::ServiceFresh, 300..450)
+            .verdict("continuity", &budget(GapWindow::EveryFault, limit, false))
+    };
     let verdict = judge(200.0);
     assert!(verdict.passed(), "{verdict:?}");
     // From the success at 291 ms to the one at 451 ms.
     assert_eq!(verdict.figures["fault_0.service_fresh.gap_ms"], 160.0);
     assert_eq!(verdict.figures["fault_0.service_fresh.failed"], 15.0);
     assert_eq!(verdict.figures["outside.service_fresh.gap_ms"], 10.0);
-    violates(&judge(150.0), "no successful write for 160 ms in the window of fault 0, 150 ms are allowed");
+    violates(
+        &judge(150.0),
+        "no successful write for 160 ms in the window of fault 0, 150 ms are allowed",
+    );
 }
 
 #[test]
 fn a_gap_is_held_against_the_yardstick() {
     let both = |limit| {
         let story = writes(Story::new().fault(300, 500), Road::ServiceFresh, 300..450);
-        writes(story, Road::DialAll, 300..400).verdict("continuity", &budget(GapWindow::Fault(0), limit, true))
+        writes(story, Road::DialAll, 300..400)
+            .verdict("continuity", &budget(GapWindow::Fault(0), limit, true))
     };
     assert!(both(50.0).passed());
     violates(&both(49.0), "159 ms are allowed");
@@ -113,35 +156,69 @@ fn a_gap_is_held_against_the_yardstick() {
 #[test]
 fn a_window_without_writes_proves_nothing() {
     let story = || writes(Story::new().fault(2_000, 2_100), Road::ServiceFresh, 0..0);
-    inconclusive(&story().verdict("continuity", &budget(GapWindow::EveryFault, 9e9, false)), "no write was wanted while fault 0 was on");
-    let none = writes(Story::new(), Road::ServiceFresh, 0..0).verdict("continuity", &budget(GapWindow::EveryFault, 9e9, false));
-    inconclusive(&none, "there was no fault that the budget of service_fresh is for");
+    inconclusive(
+        &story().verdict("continuity", &budget(GapWindow::EveryFault, 9e9, false)),
+        "no write was wanted while fault 0 was on",
+    );
+    let none = writes(Story::new(), Road::ServiceFresh, 0..0)
+        .verdict("continuity", &budget(GapWindow::EveryFault, 9e9, false));
+    inconclusive(
+        &none,
+        "there was no fault that the budget of service_fresh is for",
+    );
 }
 
 #[test]
 fn gaps_outside_of_faults_have_their_own_budget() {
-    let verdict = writes(Story::new().fault(900, 901), Road::ServiceFresh, 300..450).verdict("continuity", &budget(GapWindow::Outside, 100.0, false));
+    let verdict = writes(Story::new().fault(900, 901), Road::ServiceFresh, 300..450)
+        .verdict("continuity", &budget(GapWindow::Outside, 100.0, false));
     violates(&verdict, "outside all faults");
 }
 
 fn three(operator_takes: &[(i64, &str)]) -> Story {
     let names = ["etcd-0", "etcd-1", "etcd-2"];
-    let story = names.iter().fold(Story::new(), |story, pod| story.pod_with(0, (pod, "old"), 1, |_| {}));
-    operator_takes.iter().fold(story, |story, (t, pod)| story.pod_with(*t, (pod, "old"), 2, |record| record.deleting = true))
+    let story = names.iter().fold(Story::new(), |story, pod| {
+        story.pod_with(0, (pod, "old"), 1, |_| {})
+    });
+    operator_takes.iter().fold(story, |story, (t, pod)| {
+        story.pod_with(*t, (pod, "old"), 2, |record| record.deleting = true)
+    })
 }
 
 #[test]
 fn the_operator_takes_one_member_at_a_time() {
-    let expectations = Expectations { members: 3, ..small() };
+    let expectations = Expectations {
+        members: 3,
+        ..small()
+    };
     let back = |story: Story, t| story.pod_with(t, ("etcd-0", "new"), 9, |_| {});
-    assert!(back(three(&[(10, "etcd-0")]), 20).pod_with(30, ("etcd-1", "old"), 10, |p| p.deleting = true).verdict("quorum", &expectations).passed());
-    violates(&three(&[(10, "etcd-0"), (15, "etcd-1")]).verdict("quorum", &expectations), "etcd-1 is taken down at 0.015000 s while etcd-0");
+    assert!(
+        back(three(&[(10, "etcd-0")]), 20)
+            .pod_with(30, ("etcd-1", "old"), 10, |p| p.deleting = true)
+            .verdict("quorum", &expectations)
+            .passed()
+    );
+    violates(
+        &three(&[(10, "etcd-0"), (15, "etcd-1")]).verdict("quorum", &expectations),
+        "etcd-1 is taken down at 0.015000 s while etcd-0",
+    );
 }
 
 #[test]
 fn what_a_fault_deleted_is_not_the_operators_doing() {
     let deleted_by_faults = ["etcd-0".to_owned(), "etcd-1".to_owned()].into();
-    let expectations = Expectations { members: 3, deleted_by_faults, ..small() };
-    assert!(three(&[(10, "etcd-0"), (15, "etcd-1")]).verdict("quorum", &expectations).passed());
-    violates(&three(&[(10, "etcd-0"), (15, "etcd-2")]).verdict("quorum", &expectations), "leaves 1 ready members of 3");
+    let expectations = Expectations {
+        members: 3,
+        deleted_by_faults,
+        ..small()
+    };
+    assert!(
+        three(&[(10, "etcd-0"), (15, "etcd-1")])
+            .verdict("quorum", &expectations)
+            .passed()
+    );
+    violates(
+        &three(&[(10, "etcd-0"), (15, "etcd-2")]).verdict("quorum", &expectations),
+        "leaves 1 ready members of 3",
+    );
 }

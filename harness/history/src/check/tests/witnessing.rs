@@ -1,6 +1,7 @@
 //! The witness, the bounded search and a brute force that knows neither must say the same of small histories.
 
 use crate::check::log::Log;
+use crate::check::placement;
 use crate::check::search::{self, Found, STEPS_MAX};
 use crate::check::store::Store;
 use crate::check::witness::{self, Stop};
@@ -24,7 +25,7 @@ fn tiny(seed: u64) -> History {
         unknown_percent: seed % 25,
         kill_leader: false,
         restart_follower: false,
-        watchers: u32::from(seed % 2 == 0),
+        watchers: u32::from(seed.is_multiple_of(2)),
         ..Plan::default()
     };
     let mut history = simulate(&plan);
@@ -36,12 +37,16 @@ fn tiny(seed: u64) -> History {
 
 /// Spoils a time, a revision or nothing.
 fn spoil(history: &mut History, random: &mut Random) {
-    let ends: Vec<usize> = (0..history.records.len()).filter(|at| matches!(history.records[*at], Record::Return(_))).collect();
+    let ends: Vec<usize> = (0..history.records.len())
+        .filter(|at| matches!(history.records[*at], Record::Return(_)))
+        .collect();
     if ends.is_empty() || random.chance(30) {
         return;
     }
     let at = ends[random.position(ends.len())];
-    let Record::Return(end) = &mut history.records[at] else { return };
+    let Record::Return(end) = &mut history.records[at] else {
+        return;
+    };
     if let Outcome::Ok { revision, .. } = &mut end.outcome
         && random.chance(50)
     {
@@ -70,15 +75,21 @@ fn some_order<'a>(store: &Store<'a>, left: &[Op<'a>]) -> bool {
         return true;
     }
     let first_end = left.iter().map(Op::certain_by).min().unwrap_or(Nanos::MAX);
-    (0..left.len()).filter(|at| left[*at].call.t <= first_end).any(|at| {
-        let (mut next, mut changes) = (store.clone(), Vec::new());
-        let acked = left[at].acked();
-        let executed = next.execute(&left[at].call.request, acked.map(|acked| acked.response), &mut changes);
-        let agrees = acked.is_none_or(|acked| acked.revision == next.revision);
-        let mut rest = left.to_vec();
-        rest.remove(at);
-        executed.is_ok() && agrees && some_order(&next, &rest)
-    })
+    (0..left.len())
+        .filter(|at| left[*at].call.t <= first_end)
+        .any(|at| {
+            let (mut next, mut changes) = (store.clone(), Vec::new());
+            let acked = left[at].acked();
+            let executed = next.execute(
+                &left[at].call.request,
+                acked.map(|acked| acked.response),
+                &mut changes,
+            );
+            let agrees = acked.is_none_or(|acked| acked.revision == next.revision);
+            let mut rest = left.to_vec();
+            rest.remove(at);
+            executed.is_ok() && agrees && some_order(&next, &rest)
+        })
 }
 
 #[test]
@@ -91,26 +102,42 @@ fn witness_search_and_brute_force_agree() {
         // The same without watches: brute force knows nothing of them.
         let blind = Log::default();
         let replayed = witness::replay(&index, &blind);
-        let case = Case { index: &index, log: &blind, replayed: &replayed, expectations: &Expectations::default() };
+        let case = Case {
+            index: &index,
+            log: &blind,
+            replayed: &replayed,
+            expectations: &Expectations::default(),
+        };
         let found = search::search(&case, STEPS_MAX);
         let ops: Vec<Op<'_>> = index.ops.iter().copied().filter(takes_part).collect();
-        let possible = some_order(&witness::base(&index, &blind), &ops);
-        assert_eq!(found == Found::Order, possible, "seed {seed}: search says {found:?}");
+        let possible = some_order(&placement::base(&index, &blind), &ops);
+        assert_eq!(
+            found == Found::Order,
+            possible,
+            "seed {seed}: search says {found:?}"
+        );
         match &replayed.stop {
             None => assert!(possible, "seed {seed}: the witness passes"),
-            Some(Stop::Violation { explanation, .. }) => assert!(!possible, "seed {seed}: {explanation}"),
+            Some(Stop::Violation { explanation, .. }) => {
+                assert!(!possible, "seed {seed}: {explanation}")
+            }
             Some(Stop::Hole { .. }) => holes += 1,
         }
         *(if possible { &mut yes } else { &mut no }) += 1;
     }
-    assert!(yes > 50 && no > 50 && holes > 5, "{yes} possible, {no} impossible, {holes} with a hole");
+    assert!(
+        yes > 50 && no > 50 && holes > 5,
+        "{yes} possible, {no} impossible, {holes} with a hole"
+    );
 }
 
 /// What the revision order is about.
 fn takes_part(op: &Op<'_>) -> bool {
     match op.acked() {
-        Some(acked) => witness::part(&op.call.request, acked.response).is_some(),
-        None => op.unknown() && (op.writes() || matches!(op.call.request, Request::LeaseRevoke { .. })),
+        Some(acked) => placement::part(&op.call.request, acked.response).is_some(),
+        None => {
+            op.unknown() && (op.writes() || matches!(op.call.request, Request::LeaseRevoke { .. }))
+        }
     }
 }
 
@@ -122,20 +149,37 @@ fn witness_and_search_agree_with_the_watches_beside_them() {
         let index = Index::new(&history);
         let log = Log::assemble(&index);
         let replayed = witness::replay(&index, &log);
-        let case = Case { index: &index, log: &log, replayed: &replayed, expectations: &Expectations::default() };
+        let case = Case {
+            index: &index,
+            log: &log,
+            replayed: &replayed,
+            expectations: &Expectations::default(),
+        };
         // The search knows nothing of when a watcher saw something: it may pass where the witness does not.
         if replayed.stop.is_none() {
-            assert_eq!(search::search(&case, STEPS_MAX), Found::Order, "seed {seed}");
+            assert_eq!(
+                search::search(&case, STEPS_MAX),
+                Found::Order,
+                "seed {seed}"
+            );
         }
     }
 }
 
 #[test]
 fn a_search_without_budget_is_inconclusive() {
-    let history = simulate(&Plan { watchers: 0, ..Plan::default() });
+    let history = simulate(&Plan {
+        watchers: 0,
+        ..Plan::default()
+    });
     let index = Index::new(&history);
     let log = Log::assemble(&index);
     let replayed = witness::replay(&index, &log);
-    let case = Case { index: &index, log: &log, replayed: &replayed, expectations: &Expectations::default() };
+    let case = Case {
+        index: &index,
+        log: &log,
+        replayed: &replayed,
+        expectations: &Expectations::default(),
+    };
     assert!(matches!(search::search(&case, 10), Found::Exhausted { .. }));
 }

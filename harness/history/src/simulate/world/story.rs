@@ -1,0 +1,141 @@
+//! What happens to the simulated cluster: the leader is killed, a follower is restarted, and the final phase.
+
+use super::super::members::Members;
+use super::super::mix::{PREFIX, PREFIX_END};
+use super::{DEADLINE, Event, MILLISECOND, World};
+use crate::record::{
+    Call, FaultStep, FinalState, HashSample, Outcome, Record, Request, Return, Road,
+};
+
+impl World {
+    /// Steps of the fault and of the operator's restart.
+    pub(super) fn disturb(&mut self, event: Event) {
+        let t = self.now;
+        match event {
+            Event::Kill => {
+                self.killed = self.members.leader.take().unwrap_or(0);
+                self.members.silence(self.killed, true);
+                self.records.push(Record::Phase {
+                    t,
+                    name: "fault".to_owned(),
+                });
+                self.records
+                    .push(Members::fault(t, self.killed, FaultStep::Injecting));
+                self.records
+                    .push(Members::fault(t, self.killed, FaultStep::Injected));
+                self.after(5 * MILLISECOND, Event::Effective);
+                self.soon(600_000, Event::Elect);
+            }
+            Event::Effective => {
+                self.records
+                    .push(Members::fault(t, self.killed, FaultStep::Effective))
+            }
+            Event::Elect => {
+                self.members.elect();
+                for lease in self.leases.values_mut() {
+                    lease.due = t + lease.ttl;
+                }
+                self.records
+                    .extend(self.members.samples(t, self.store.revision));
+                self.after(20 * MILLISECOND, Event::Label);
+            }
+            Event::Label => {
+                let records = self.members.label(t);
+                self.records.extend(records);
+                self.after(30 * MILLISECOND, Event::Endpoints);
+            }
+            Event::Endpoints => {
+                let record = self.members.endpoints(t);
+                self.records.push(record);
+                self.after(300 * MILLISECOND, Event::Revive);
+            }
+            Event::Revive => {
+                self.members.silence(self.killed, false);
+                self.records
+                    .push(Members::fault(t, self.killed, FaultStep::Healing));
+                self.after(10 * MILLISECOND, Event::Healed);
+            }
+            Event::Healed => self
+                .records
+                .push(Members::fault(t, self.killed, FaultStep::Healed)),
+            Event::TakeDown => {
+                let follower = self.follower();
+                let records = self.members.take_down(t, follower);
+                self.records.extend(records);
+                self.after(400 * MILLISECOND, Event::BringBack);
+            }
+            Event::BringBack => {
+                let follower = self.follower();
+                let records = self.members.bring_back(t, follower);
+                self.records.extend(records);
+            }
+            _ => {}
+        }
+    }
+
+    fn follower(&self) -> u32 {
+        (self.members.leader.unwrap_or(0) + 1) % self.plan.members
+    }
+
+    pub(super) fn finish(&mut self) {
+        self.now += DEADLINE;
+        let t = self.now;
+        for watcher in &mut self.watchers {
+            let records = watcher.deliver(t, &self.feed, &mut self.random);
+            self.records.extend(records);
+        }
+        self.records.push(Record::Phase {
+            t,
+            name: "final".to_owned(),
+        });
+        let request = Request::Range {
+            key: PREFIX.to_owned(),
+            range_end: Some(PREFIX_END.to_owned()),
+            limit: 0,
+            serializable: false,
+            revision: 0,
+        };
+        let (op, client, road) = (self.next_op, 9_000, Road::ServiceHeld);
+        let revision = self.store.revision;
+        let response = self.store.answer_range(&request, revision);
+        let outcome = Outcome::Ok {
+            revision,
+            term: self.members.term(),
+            member: Members::id(0),
+            response,
+        };
+        self.records.push(Record::Call(Call {
+            t: t + 1,
+            op,
+            client,
+            road,
+            scheduled: t + 1,
+            request,
+        }));
+        self.records.push(Record::Return(Return {
+            t: t + MILLISECOND,
+            op,
+            outcome,
+        }));
+        for member in 0..self.plan.members {
+            let (t, pod) = (t + 2 * MILLISECOND, Members::pod(member));
+            let kvs = self.store.range_at(PREFIX, Some(PREFIX_END), revision);
+            self.records.push(Record::FinalState(FinalState {
+                t,
+                pod: pod.clone(),
+                revision,
+                kvs,
+            }));
+            let (hash, compact_revision) = (0xfeed_beef, self.store.compacted);
+            self.records.push(Record::Hash(HashSample {
+                t,
+                pod,
+                revision,
+                hash,
+                compact_revision,
+            }));
+        }
+        self.records
+            .extend(self.members.samples(t + 3 * MILLISECOND, revision));
+    }
+}
