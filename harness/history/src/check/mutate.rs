@@ -16,7 +16,7 @@ use crate::record::{Nanos, Outcome, Record, Response, Road};
 use crate::simulate::{Plan, Random, simulate};
 
 /// Histories that each mutation is tried on.
-const SEEDS: u64 = 4;
+const SEEDS: u64 = 3;
 /// Fewest of them in which it must find something to spoil.
 const APPLIED_MIN: u64 = 2;
 
