@@ -44,3 +44,5 @@ pub const API_CALL_FAST: Duration = Duration::from_secs(2);
 pub const POLL_NODES: Duration = Duration::from_millis(300);
 /// A disruption budget that refuses an eviction lets it through at last, as a drain waits for it.
 pub const EVICTION: Duration = Duration::from_secs(60);
+/// A container that does not freeze at once (many processes on few cores) freezes at last.
+pub const FREEZE: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 use crate::cluster::{
-    Choice, Cluster, ClusterError, ClusterLock, Progress, Repository, docker, wait_nodes_ready,
+    Choice, Cluster, ClusterError, ClusterLock, Progress, Repository, docker, wait_nodes_back,
 };
 use crate::timeouts;
 use crate::wait::{Poll, wait_every};
@@ -46,7 +46,7 @@ pub async fn up(choice: &Choice, progress: &mut Progress) -> Result<Cluster, Clu
     let cluster = attach_patiently(choice).await?;
     raise_watch_limit(&cluster, progress).await?;
     let names: Vec<String> = cluster.nodes.iter().map(|node| node.name.clone()).collect();
-    let ready = wait_nodes_ready(&cluster.kube, &names, timeouts::NODE_READY);
+    let ready = wait_nodes_back(&cluster, &names, timeouts::NODE_READY);
     progress.phase("nodes ready", ready).await?;
     progress
         .phase("etcd images", repository.script("etcd.sh", &[]))

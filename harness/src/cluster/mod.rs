@@ -22,4 +22,5 @@ pub use lock::{ClusterLock, LockError};
 pub use progress::Progress;
 pub use repository::{Repository, RepositoryError};
 pub use shell::{NodeShell, ShellError, ShellOutput};
-pub use state::{NodeState, node_states, wait_nodes_ready};
+pub(crate) use state::KUBELET_ANSWERS;
+pub use state::{NodeState, node_states, wait_nodes_back, wait_nodes_ready};

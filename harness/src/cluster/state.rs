@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Node as KubeNode;
 use kube::Api;
 
-use crate::cluster::ClusterError;
+use crate::cluster::{Cluster, ClusterError};
 use crate::timeouts;
 use crate::wait::{Poll, wait_every};
 
@@ -105,4 +105,36 @@ pub async fn wait_nodes_ready(
     .map_err(|error| ClusterError::AwaitNodes {
         message: error.to_string(),
     })
+}
+
+/// True in a node whose kubelet is alive.
+pub(crate) const KUBELET_ANSWERS: &str =
+    "curl -s -f -m 1 -o /dev/null http://127.0.0.1:10248/healthz";
+
+/// Waits until the kubelets of `names` answer in their nodes and the nodes are Ready. The API server alone would say so of
+/// a node that was restarted a moment ago, for it has not missed anything yet.
+///
+/// # Errors
+/// [`ClusterError::AwaitNodes`] with the node that does not come back.
+pub async fn wait_nodes_back(
+    cluster: &Cluster,
+    names: &[String],
+    limit: Duration,
+) -> Result<(), ClusterError> {
+    for name in names {
+        let shell = cluster.shell(name)?;
+        let what = format!("the kubelet of {name} answers");
+        wait_every(timeouts::POLL_NODES, what, limit, async || {
+            match shell.run(KUBELET_ANSWERS).await {
+                Ok(output) if output.success() => Poll::Ready(()),
+                Ok(_) => Poll::NotYet("it does not".into()),
+                Err(error) => Poll::NotYet::<_, String>(error.to_string()),
+            }
+        })
+        .await
+        .map_err(|error| ClusterError::AwaitNodes {
+            message: error.to_string(),
+        })?;
+    }
+    wait_nodes_ready(&cluster.kube, names, limit).await
 }

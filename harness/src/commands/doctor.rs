@@ -1,9 +1,9 @@
 //! `harness doctor`: what this machine can do; `--residue`: what faults left behind.
 
 use super::{CommandResult, Exit, TargetArgs};
-use crate::cluster::Cluster;
 use crate::doctor::examine;
-use crate::faults::residue;
+use crate::faults::mend;
+use crate::faults::residue::{self, Site};
 
 /// Arguments of `harness doctor`.
 #[derive(Debug, clap::Args)]
@@ -37,24 +37,18 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
 }
 
 async fn look_for_residue(args: &Args, target: &TargetArgs) -> CommandResult {
-    let cluster = Cluster::attach(&target.choice()).await?;
+    let site = Site::of(&target.choice()).await;
     if args.fix {
-        for line in residue::remove(&cluster)
-            .await
-            .map_err(anyhow::Error::msg)?
-        {
+        for line in mend::remove(&site).await.map_err(anyhow::Error::msg)? {
             println!("{line}");
         }
     }
-    let left = residue::find(&cluster).await.map_err(anyhow::Error::msg)?;
+    let left = residue::find(&site).await.map_err(anyhow::Error::msg)?;
     for leftover in &left {
         println!("{}: {}", leftover.place, leftover.what);
     }
     if left.is_empty() {
-        println!(
-            "nothing is left of any fault in {} nodes",
-            cluster.nodes.len()
-        );
+        println!("nothing is left of any fault");
         return Ok(Exit::Pass);
     }
     Ok(Exit::Violation)

@@ -11,7 +11,7 @@ use crate::cluster::NodeShell;
 use crate::faults::{Evidence, Fault, FaultContext, FaultError, Selector};
 
 /// Name of the file that fills.
-const FILLER: &str = ".etcd-harness-fill";
+pub(crate) const FILLER: &str = ".etcd-harness-fill";
 /// Largest file system that is filled.
 const MAX_BYTES: u64 = 2 << 30;
 

@@ -26,6 +26,7 @@ mod evidence;
 mod fault;
 mod iptables;
 mod members;
+pub mod mend;
 mod network;
 mod nodes;
 mod operator;

@@ -7,16 +7,17 @@ use bollard::query_parameters::{KillContainerOptionsBuilder, StartContainerOptio
 use futures::future::{BoxFuture, try_join_all};
 use k8s_openapi::api::core::v1::Node as KubeNode;
 use kube::Api;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, PostParams};
 
 use super::active::{Injected, Running};
 use super::deadman::{self, Deed};
 use super::members::roster;
+use super::mend::successor;
 use super::thaw::{Order, Thaw, image_of};
-use crate::cluster::{Cluster, NodeShell, node_states, wait_nodes_ready};
+use crate::cluster::{Cluster, KUBELET_ANSWERS, node_states, wait_nodes_back};
 use crate::faults::{Evidence, Fault, FaultContext, FaultError, NodeSelector};
 use crate::timeouts;
-use crate::wait::{Poll, wait_every, wait_until};
+use crate::wait::{Poll, wait_until};
 
 /// What is done to nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,7 @@ pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Inje
         trace: trace.clone(),
         thaw: None,
         started: BTreeMap::new(),
+        objects: Vec::new(),
         uids,
         names,
     };
@@ -159,6 +161,8 @@ struct Harmed {
     thaw: Option<Thaw>,
     /// When each container had been started, before.
     started: BTreeMap<String, String>,
+    /// Node objects that were deleted.
+    objects: Vec<KubeNode>,
     /// UIDs of the Node objects, before.
     uids: BTreeMap<String, String>,
     names: Vec<String>,
@@ -171,10 +175,11 @@ impl Harmed {
         }
         match self.harm {
             Harm::Pause => {
-                try_join_all(self.names.iter().map(async |name| {
-                    let paused = self.docker.pause_container(name).await;
-                    paused.map_err(|error| FaultError::docker(format!("pause node {name}"), error))
-                }))
+                try_join_all(
+                    self.names
+                        .iter()
+                        .map(async |name| pause(&self.docker, name).await),
+                )
                 .await?;
             }
             Harm::StopKubelet => {
@@ -195,6 +200,10 @@ impl Harmed {
         if let Harm::Kill { for_good: true } = self.harm {
             let api: Api<KubeNode> = Api::all(self.cluster.kube.clone());
             for name in &self.names {
+                let found = api.get(name).await;
+                let found = found
+                    .map_err(|error| FaultError::api(format!("read node object {name}"), error))?;
+                self.objects.push(found);
                 let deleted = api.delete(name, &DeleteParams::default()).await;
                 deleted.map_err(|error| {
                     FaultError::api(format!("delete node object {name}"), error)
@@ -263,6 +272,29 @@ impl Harmed {
         Ok(())
     }
 
+    /// Puts new Node objects in the place of deleted ones, with their old pod networks: a kubelet that registers itself is
+    /// given the next free one, while its container runtime still holds the old, and its pods are cut off.
+    async fn register_again(&mut self) -> Result<(), FaultError> {
+        let api: Api<KubeNode> = Api::all(self.cluster.kube.clone());
+        for object in self.objects.drain(..) {
+            let fresh = successor(object, None);
+            let name = fresh.metadata.name.clone().unwrap_or_default();
+            match api.create(&PostParams::default(), &fresh).await {
+                Ok(_) => {}
+                // The dead man's switch was faster, and the kubelet after it.
+                Err(kube::Error::Api(status)) if status.code == 409 => {
+                    tracing::warn!(
+                        "node {name} registered itself: its pod network may have changed"
+                    );
+                }
+                Err(error) => {
+                    return Err(FaultError::api(format!("create node object {name}"), error));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Docker's word for the container's state, and when it was started.
     async fn state(&self, name: &str) -> Result<(String, String), FaultError> {
         let found = self.docker.inspect_container(name, None).await;
@@ -273,13 +305,7 @@ impl Harmed {
             .status
             .map(|status| status.to_string())
             .unwrap_or_default();
-        Ok((
-            word,
-            state
-                .started_at
-                .map(|at| at.to_string())
-                .unwrap_or_default(),
-        ))
+        Ok((word, state.started_at.unwrap_or_default()))
     }
 
     async fn seen(&self, name: &str) -> Result<Result<String, String>, FaultError> {
@@ -334,6 +360,7 @@ impl Harmed {
 
     async fn undo(&mut self) -> Result<Evidence, FaultError> {
         let mut evidence = Evidence::new();
+        self.register_again().await?;
         for name in &self.names {
             if self.harm == Harm::StopKubelet {
                 deadman::heal(&self.cluster.shell(name)?, &self.trace).await?;
@@ -361,39 +388,17 @@ impl Harmed {
             thaw.disarm().await;
         }
         let began = std::time::Instant::now();
-        self.wait_back().await?;
+        wait_nodes_back(&self.cluster, &self.names, timeouts::NODE_READY)
+            .await
+            .map_err(|error| FaultError::Heal {
+                fault: self.fault.clone(),
+                reason: error.to_string(),
+            })?;
         evidence.add(
             "all nodes ready after",
             format!("{:.1} s", began.elapsed().as_secs_f64()),
         );
         Ok(evidence)
-    }
-
-    /// Its kubelet answers, it is registered (anew, where its object was deleted) and Ready.
-    async fn wait_back(&self) -> Result<(), FaultError> {
-        let heal = |reason: String| FaultError::Heal {
-            fault: self.fault.clone(),
-            reason,
-        };
-        for name in &self.names {
-            let shell: NodeShell = self.cluster.shell(name)?;
-            let what = format!("the kubelet of {name} answers");
-            wait_every(
-                timeouts::POLL_NODES,
-                what,
-                timeouts::NODE_READY,
-                async || match shell.run(KUBELET_ANSWERS).await {
-                    Ok(output) if output.success() => Poll::Ready(()),
-                    Ok(_) => Poll::NotYet("it does not".into()),
-                    Err(error) => Poll::NotYet::<_, String>(error.to_string()),
-                },
-            )
-            .await
-            .map_err(|error| heal(error.to_string()))?;
-        }
-        wait_nodes_ready(&self.cluster.kube, &self.names, timeouts::NODE_READY)
-            .await
-            .map_err(|error| heal(error.to_string()))
     }
 
     async fn left(&self) -> Result<Option<String>, FaultError> {
@@ -424,8 +429,21 @@ impl Harmed {
     }
 }
 
-/// True in a node whose kubelet is alive.
-const KUBELET_ANSWERS: &str = "curl -s -f -m 1 -o /dev/null http://127.0.0.1:10248/healthz";
+/// Freezes a container. A busy one does not always freeze at the first attempt on cgroup v1.
+async fn pause(docker: &Docker, name: &str) -> Result<(), FaultError> {
+    let action = format!("pause node {name}");
+    let paused = wait_until(action.clone(), timeouts::FREEZE, async || {
+        match docker.pause_container(name).await {
+            Ok(()) => Poll::Ready(()),
+            Err(error) if error.to_string().contains("unable to freeze") => {
+                Poll::NotYet(error.to_string())
+            }
+            Err(error) => Poll::Failed(error),
+        }
+    })
+    .await;
+    paused.map_err(|error| FaultError::docker(action, error))
+}
 
 impl Running for Harmed {
     fn effect(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {

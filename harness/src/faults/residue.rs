@@ -1,12 +1,21 @@
 //! Proof that no fault left anything behind, on the whole cluster, whoever injected it: packet rules, stopped processes,
-//! nodes that are paused or off, timers, manifests aside, full or mounted volumes. And the removal of all of it.
+//! nodes that are paused, off or not registered, timers, manifests aside, small volumes. Looks through Docker first, for
+//! the API server may be what a fault took away.
 
+use std::collections::BTreeMap;
+
+use bollard::Docker;
 use futures::future::join_all;
+use k8s_openapi::api::core::v1::Node as KubeNode;
+use kube::{Api, Client, ResourceExt};
 
-use super::control_plane::{ASIDE, move_back};
+use super::control_plane::ASIDE;
+use super::disk::FILLER;
 use super::{deadman, iptables, rules, small_volume, thaw};
-use crate::cluster::{Cluster, kind_nodes, node_states};
-use crate::faults::ControlPlanePart;
+use crate::cluster::{
+    Choice, Cluster, NodeShell, ShellError, connect_docker, kind_nodes, node_states,
+};
+use crate::timeouts;
 
 /// One thing that was left.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,81 +26,180 @@ pub struct Leftover {
     pub what: String,
 }
 
+impl Leftover {
+    pub(crate) fn new(place: &str, what: impl Into<String>) -> Self {
+        Self {
+            place: place.to_owned(),
+            what: what.into(),
+        }
+    }
+}
+
+/// Where to look: whatever of a cluster can still be reached.
+pub struct Site {
+    /// Name of the kind cluster.
+    pub(crate) name: String,
+    pub(crate) docker: Option<Docker>,
+    pub(crate) kube: Result<Client, String>,
+}
+
+impl Site {
+    /// The site of a cluster, whether it answers or not.
+    pub async fn of(choice: &Choice) -> Self {
+        let attached = Cluster::attach(choice).await;
+        let context = choice.context_name().unwrap_or_default();
+        let named = context.strip_prefix("kind-").unwrap_or(&context).to_owned();
+        let name = attached
+            .as_ref()
+            .map_or(named, |cluster| cluster.name.clone());
+        let kube = attached
+            .map(|cluster| cluster.kube)
+            .map_err(|error| error.to_string());
+        Self {
+            name,
+            docker: connect_docker().await.ok(),
+            kube,
+        }
+    }
+
+    /// Shells in the nodes that run.
+    pub(crate) async fn shells(&self) -> Result<Vec<NodeShell>, String> {
+        let Some(docker) = &self.docker else {
+            return Ok(Vec::new());
+        };
+        let nodes = kind_nodes(docker, &self.name)
+            .await
+            .map_err(|error| error.to_string())?;
+        let running = nodes.into_iter().filter(|node| node.state == "running");
+        Ok(running
+            .map(|node| NodeShell::new(docker.clone(), node.name))
+            .collect())
+    }
+}
+
 /// Everything that is left of faults.
 ///
 /// # Errors
 /// When a place cannot be looked at, in words.
-pub async fn find(cluster: &Cluster) -> Result<Vec<Leftover>, String> {
-    let mut left = Vec::new();
-    if let Some(docker) = &cluster.docker {
-        let name = &cluster.name;
-        for node in kind_nodes(docker, name)
-            .await
-            .map_err(|error| error.to_string())?
-        {
-            if node.state != "running" {
-                left.push(Leftover {
-                    place: node.name,
-                    what: format!("node container is {}", node.state),
-                });
-            }
-        }
-        for timer in thaw::left(docker, name)
-            .await
-            .map_err(|error| error.to_string())?
-        {
-            left.push(Leftover {
-                place: "Docker".into(),
-                what: format!("container {timer}"),
-            });
-        }
-    }
-    for found in join_all(
-        cluster
-            .nodes
-            .iter()
-            .map(|node| in_node(cluster, &node.name)),
-    )
-    .await
-    {
+pub async fn find(site: &Site) -> Result<Vec<Leftover>, String> {
+    let mut left = in_docker(site).await?;
+    for found in join_all(site.shells().await?.iter().map(in_node)).await {
         left.extend(found?);
     }
-    for state in node_states(&cluster.kube).await? {
-        if state.cordoned {
-            left.push(Leftover {
-                place: state.name,
-                what: "node is cordoned".into(),
-            });
-        } else if state.ready != "True" {
-            left.push(Leftover {
-                place: state.name,
-                what: format!("node is not ready (Ready={})", state.ready),
-            });
+    match &site.kube {
+        Ok(kube) => {
+            if small_volume::offered(kube).await {
+                // They are there on purpose, for whoever deploys next.
+                left.retain(|leftover| !leftover.what.starts_with(SMALL_VOLUME));
+            }
+            left.extend(in_api(site, kube).await?);
         }
+        Err(error) => left.push(Leftover::new("API server", error.as_str())),
     }
     Ok(left)
 }
 
-async fn in_node(cluster: &Cluster, node: &str) -> Result<Vec<Leftover>, String> {
-    let Ok(shell) = cluster.shell(node) else {
+async fn in_docker(site: &Site) -> Result<Vec<Leftover>, String> {
+    let Some(docker) = &site.docker else {
         return Ok(Vec::new());
     };
+    let text = |error: bollard::errors::Error| error.to_string();
+    let nodes = kind_nodes(docker, &site.name)
+        .await
+        .map_err(|error| error.to_string())?;
+    let still = nodes.into_iter().filter(|node| node.state != "running");
+    let mut left: Vec<Leftover> = still
+        .map(|node| Leftover::new(&node.name, format!("node container is {}", node.state)))
+        .collect();
+    let timers = thaw::left(docker, &site.name).await.map_err(text)?;
+    left.extend(
+        timers
+            .into_iter()
+            .map(|timer| Leftover::new("Docker", format!("container {timer}"))),
+    );
+    Ok(left)
+}
+
+async fn in_node(shell: &NodeShell) -> Result<Vec<Leftover>, String> {
     match shell.run(&look_script()).await {
-        Ok(output) => Ok(parse(node, &output.stdout)),
-        // A node that is paused or off is reported by its state.
-        Err(crate::cluster::ShellError::Exec { .. }) => Ok(Vec::new()),
+        Ok(output) => Ok(parse(shell.container(), &output.stdout)),
+        // A node that was paused or stopped a moment ago is reported by its state.
+        Err(ShellError::Exec { .. }) => Ok(Vec::new()),
         Err(error) => Err(error.to_string()),
     }
 }
 
+async fn in_api(site: &Site, kube: &Client) -> Result<Vec<Leftover>, String> {
+    let mut left = Vec::new();
+    let states = node_states(kube).await?;
+    for state in &states {
+        if state.cordoned {
+            left.push(Leftover::new(&state.name, "node is cordoned"));
+        } else if state.ready != "True" {
+            left.push(Leftover::new(
+                &state.name,
+                format!("node is not ready (Ready={})", state.ready),
+            ));
+        }
+    }
+    for shell in site.shells().await? {
+        if !states.iter().any(|state| state.name == shell.container()) {
+            left.push(Leftover::new(shell.container(), "node is not registered"));
+        }
+    }
+    for (node, (runtime, registered)) in strayed(site, kube).await? {
+        let what =
+            format!("its container runtime gives out {runtime}, it is registered for {registered}");
+        left.push(Leftover::new(&node, what));
+    }
+    Ok(left)
+}
+
+/// Nodes that registered themselves anew after their object was deleted: they were given another pod network than their
+/// runtime's configuration still says, and their pods are cut off. Gives that configuration's network and the other.
+pub(crate) async fn strayed(
+    site: &Site,
+    kube: &Client,
+) -> Result<BTreeMap<String, (String, String)>, String> {
+    let api: Api<KubeNode> = Api::all(kube.clone());
+    let mut found = BTreeMap::new();
+    for shell in site.shells().await? {
+        let Ok(output) = shell.run(RUNTIME_NETWORK).await else {
+            continue;
+        };
+        let runtime = output.stdout.trim().to_owned();
+        let node = tokio::time::timeout(timeouts::API_CALL, api.get_opt(shell.container())).await;
+        let node = node.map_err(|_| "the API server gives no answer in time".to_owned())?;
+        let node = node.map_err(|error| error.to_string())?;
+        let registered = node
+            .as_ref()
+            .and_then(|node| node.spec.as_ref()?.pod_cidr.clone());
+        if let (Some(node), Some(registered)) = (node, registered)
+            && !runtime.is_empty()
+            && runtime != registered
+        {
+            found.insert(node.name_any(), (runtime, registered));
+        }
+    }
+    Ok(found)
+}
+
+/// The first pod network in the configuration that a node's runtime rendered for itself; nothing where a network plugin
+/// writes its own.
+const RUNTIME_NETWORK: &str = r#"sed -n 's/.*"subnet": *"\([^"]*\)".*/\1/p' /etc/cni/net.d/10-containerd-net.conflist 2>/dev/null | head -n 1"#;
+
+/// Kind of a leftover that is none while the storage class of small volumes is there.
+const SMALL_VOLUME: &str = "small volume";
+
 /// One line a thing: what kind, then its name.
 fn look_script() -> String {
     format!(
-        "nft list tables 2>/dev/null | grep -F {} | sed 's/^/packet rules: /'\n\
-         iptables -w -S 2>/dev/null | grep -e '-N {}' | sed 's/^-N /packet rules: iptables chain /'\n\
-         ls {} 2>/dev/null | sed 's/^/switch of a fault: /'\n\
+        "nft list tables 2>/dev/null | grep -F {0} | sed 's/^/packet rules: /'\n\
+         iptables -w -S 2>/dev/null | grep -e '-N {1}' | sed 's/^-N /packet rules: iptables chain /'\n\
+         ls {2} 2>/dev/null | sed 's/^/switch of a fault: /'\n\
          ls {ASIDE} 2>/dev/null | sed 's/^/static pod moved aside: /'\n\
-         findmnt -rn -o TARGET 2>/dev/null | grep -F {}/ | sed 's/^/small volume: /'\n\
+         findmnt -rn -o TARGET 2>/dev/null | grep -F {3}/ | sed 's/^/{SMALL_VOLUME}: /'\n\
+         ls {3}/*/volume/{FILLER} 2>/dev/null | sed 's/^/full volume: /'\n\
          for s in /proc/[0-9]*/status; do awk -v p=\"${{s%/status}}\" '/^Name:/{{n=$2}} /^State:\\tT/{{print \"stopped process: \" n \" \" substr(p,7)}}' $s 2>/dev/null; done\n\
          systemctl is-active -q kubelet 2>/dev/null || echo 'kubelet: not running'\ntrue",
         rules::TABLE_PREFIX,
@@ -111,95 +219,17 @@ fn parse(node: &str, text: &str) -> Vec<Leftover> {
         .collect()
 }
 
-/// Removes everything that [`find`] can see, but cordons and small volumes (somebody may want them).
-///
-/// # Errors
-/// When a place cannot be reached, in words.
-pub async fn remove(cluster: &Cluster) -> Result<Vec<String>, String> {
-    let mut done = Vec::new();
-    if let Some(docker) = &cluster.docker {
-        for node in kind_nodes(docker, &cluster.name)
-            .await
-            .map_err(|error| error.to_string())?
-        {
-            let result = match node.state.as_str() {
-                "running" => continue,
-                "paused" => docker.unpause_container(&node.name).await,
-                _ => {
-                    docker
-                        .start_container(
-                            &node.name,
-                            None::<bollard::query_parameters::StartContainerOptions>,
-                        )
-                        .await
-                }
-            };
-            result.map_err(|error| format!("{}: {error}", node.name))?;
-            done.push(format!("{}: thawed or started", node.name));
-        }
-        for timer in thaw::left(docker, &cluster.name)
-            .await
-            .map_err(|error| error.to_string())?
-        {
-            if thaw::remove(docker, &timer).await {
-                done.push(format!("container {timer} removed"));
-            }
-        }
-    }
-    for node in &cluster.nodes {
-        let Ok(shell) = cluster.shell(&node.name) else {
-            continue;
-        };
-        let output = shell
-            .run(&remove_script())
-            .await
-            .map_err(|error| error.to_string())?;
-        done.extend(
-            output
-                .stdout
-                .lines()
-                .map(|line| format!("{}: {line}", node.name)),
-        );
-    }
-    Ok(done)
-}
-
-fn remove_script() -> String {
-    let parts = [
-        ControlPlanePart::ApiServer,
-        ControlPlanePart::ControllerManager,
-        ControlPlanePart::Scheduler,
-    ];
-    let back: Vec<String> = parts
-        .into_iter()
-        .map(|part| format!("({})\n", move_back(part)))
-        .collect();
-    format!(
-        "{}\n\
-         nft list tables 2>/dev/null | grep -F {} | while read -r w f t; do nft delete table $f $t && echo \"table $t deleted\"; done\n\
-         iptables -w -S 2>/dev/null | sed -n 's/^-N {}//p' | while read -r t; do ({}) && echo \"chain $t deleted\"; done\n\
-         for s in /proc/[0-9]*/status; do if grep -qs '^State:.T ' $s; then p=${{s%/status}}; kill -CONT ${{p#/proc/}} && echo \"process ${{p#/proc/}} goes on\"; fi; done\n\
-         {}systemctl is-active -q kubelet || {{ systemctl start kubelet; echo 'kubelet started'; }}\ntrue",
-        deadman::heal_all_script(),
-        rules::TABLE_PREFIX,
-        iptables::CHAIN_PREFIX,
-        iptables::remove("$t"),
-        back.concat(),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn both_scripts_are_valid_shell() {
-        for script in [look_script(), remove_script()] {
-            let status = std::process::Command::new("sh")
-                .args(["-n", "-c", &script])
-                .status();
-            assert!(status.expect("a shell").success(), "{script}");
-        }
+    fn the_script_is_valid_shell() {
+        let script = look_script();
+        let status = std::process::Command::new("sh")
+            .args(["-n", "-c", &script])
+            .status();
+        assert!(status.expect("a shell").success(), "{script}");
     }
 
     #[test]
@@ -210,5 +240,16 @@ mod tests {
         );
         assert_eq!(found.len(), 2);
         assert_eq!(found[1].what, "stopped process: etcd 77");
+    }
+
+    #[test]
+    fn the_networks_of_a_rendered_configuration_are_read() {
+        let line = r#""ranges": [[{"subnet": "10.244.7.0/24"}]],"#;
+        let script =
+            RUNTIME_NETWORK.replace("/etc/cni/net.d/10-containerd-net.conflist 2>/dev/null", "");
+        let output = std::process::Command::new("sh")
+            .args(["-c", &format!("echo '{line}' | {script}")])
+            .output();
+        assert_eq!(output.expect("a shell").stdout, b"10.244.7.0/24\n");
     }
 }

@@ -99,6 +99,12 @@ async fn offer(
         .map_err(fail)
 }
 
+/// True while the storage class is there.
+pub(crate) async fn offered(kube: &kube::Client) -> bool {
+    let classes: Api<StorageClass> = Api::all(kube.clone());
+    matches!(classes.get_opt(STORAGE_CLASS).await, Ok(Some(_)))
+}
+
 /// Removes volumes, class, mounts and files. The claims must be gone.
 ///
 /// # Errors
