@@ -46,4 +46,4 @@ lint: ## formatting, clippy, licences and bans of dependencies
 
 .PHONY: crds
 crds: ## regenerates deploy/crds from the types
-	$(CARGO) run --quiet --locked -p operator -- crd --dir deploy/crds
+	$(CARGO) run --quiet --locked -p operator -- crd --directory deploy/crds

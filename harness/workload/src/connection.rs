@@ -18,14 +18,12 @@ use tonic::{
     transport::Endpoint,
 };
 
-use crate::{classify::BeforeSend, names::Names};
+use crate::{classify::BeforeSend, names::Names, roads::DIAL};
 
 /// A connection that went quiet is found dead after these two together. etcd's server takes pings of a
 /// connection with traffic as often as wanted, and of an idle one every 5 s.
 const PING_EVERY: Duration = Duration::from_secs(6);
 const PING_ANSWER: Duration = Duration::from_secs(2);
-/// A dial for a held connection is given up after this, since the service may have moved in between.
-const DIAL: Duration = Duration::from_millis(300);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]

@@ -11,6 +11,8 @@ use etcd_history::{
     record::{Compare, KeyValue},
 };
 
+use tonic::Code;
+
 use crate::{
     classify::{BeforeSend, Meaning, classify},
     connection::Closed,
@@ -33,6 +35,10 @@ pub(crate) async fn send(client: &mut Client, request: &Request) -> Outcome {
     }
 }
 
+/// hyper's words for a request that no connection has taken out of its queue (`Error::is_canceled`: "a pending item was
+/// dropped before ever being processed").
+const NEVER_TAKEN: &str = "operation was canceled: connection closed";
+
 /// What an error of the client library means.
 pub(crate) fn failure(error: &Error) -> Outcome {
     match error {
@@ -44,7 +50,11 @@ pub(crate) fn failure(error: &Error) -> Outcome {
                 }
                 source = cause.source();
             }
-            classify(status.code(), status.message()).outcome(describe(status))
+            let told = describe(status);
+            if status.code() == Code::Cancelled && told.ends_with(NEVER_TAKEN) {
+                return BeforeSend::Closed.meaning().outcome(told);
+            }
+            classify(status.code(), status.message()).outcome(told)
         }
         // The library's word for a keep-alive that was answered with a time to live of 0.
         Error::LeaseKeepAliveError(message) if message == "lease not found" => {

@@ -12,7 +12,7 @@ use etcd_client::Client;
 use etcd_history::{Outcome, Request};
 use tokio::{
     sync::watch,
-    time::{Instant, timeout_at},
+    time::{Duration, Instant, sleep_until, timeout_at},
 };
 
 use crate::{
@@ -23,6 +23,11 @@ use crate::{
     names::Names,
     recorder::{Attempt, Recorder},
 };
+
+/// A dial is given up after this, since the service may have moved in between.
+pub(crate) const DIAL: Duration = Duration::from_millis(300);
+/// Least time from one dial to the next.
+const DIAL_PAUSE: Duration = Duration::from_millis(10);
 
 /// What all clients of the process share.
 pub(crate) struct Shared {
@@ -54,13 +59,24 @@ impl Shared {
     }
 }
 
-/// Sends on a connection of its own.
+/// Sends on a connection of its own, which is dialled until the deadline as etcd's own client does: nothing is sent
+/// before there is one, so dialling again repeats nothing.
 pub(crate) async fn fresh(shared: &Shared, name: &str, attempt: &Attempt) -> Outcome {
     shared.recorder.call(attempt);
     let deadline = shared.deadline();
-    let outcome = match dial(&shared.names, name, deadline).await {
-        Ok(mut client) => sent(&mut client, &attempt.request, deadline).await,
-        Err(error) => error.outcome(),
+    let outcome = loop {
+        let started = Instant::now();
+        match dial(&shared.names, name, deadline.min(started + DIAL)).await {
+            Ok(mut client) => {
+                let outcome = sent(&mut client, &attempt.request, deadline).await;
+                if !unsent(&outcome) {
+                    break outcome;
+                }
+            }
+            Err(error) if Instant::now() >= deadline => break error.outcome(),
+            Err(_) => {}
+        }
+        sleep_until(deadline.min(started + DIAL_PAUSE)).await;
     };
     shared.recorder.returned(attempt, &outcome);
     outcome
@@ -73,7 +89,11 @@ pub(crate) async fn held(shared: &Shared, held: &Held, attempt: &Attempt) -> Out
     let outcome = loop {
         let (number, mut client) = match held.get(deadline).await {
             Ok(connection) => connection,
-            Err(error) => break error.outcome(),
+            Err(error) if Instant::now() >= deadline => break error.outcome(),
+            Err(_) => {
+                sleep_until(deadline.min(Instant::now() + DIAL_PAUSE)).await;
+                continue;
+            }
         };
         let outcome = sent(&mut client, &attempt.request, deadline).await;
         let unsent = unsent(&outcome);

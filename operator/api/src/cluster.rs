@@ -42,6 +42,10 @@ use crate::volume::{RetentionPolicy, VolumeClaimTemplate};
     rules::unsupported_entries("shardings"),
     rules::unsupported_field("restore"),
     rules::unsupported("backup", "!has(self.backup) || !has(self.backup.enabled) || !self.backup.enabled"),
+    rules::rule(
+        "oldSelf.componentSpecs.all(o, self.componentSpecs.exists(n, n.name == o.name))",
+        "componentSpecs: a component cannot be renamed or removed, its members would go with it; delete the Cluster instead"
+    ),
 ]))]
 pub struct ClusterSpec {
     /// Not supported yet.
