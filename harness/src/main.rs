@@ -12,7 +12,11 @@ fn main() -> ExitCode {
             // clap would leave with 2, which here means "inconclusive".
             let usage = error.use_stderr();
             let _ = error.print();
-            return if usage { Exit::Environment.into() } else { ExitCode::SUCCESS };
+            return if usage {
+                Exit::Environment.into()
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     harness::commands::start(cli).into()

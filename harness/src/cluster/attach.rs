@@ -1,13 +1,14 @@
 //! Which cluster is meant, and the handle to it: a Kubernetes client, Docker where there is one, and the nodes.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bollard::Docker;
 use k8s_openapi::api::core::v1::Node as KubeNode;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 
-use crate::cluster::{ClusterError, NodeShell, docker};
+use crate::cluster::{ClusterError, ClusterLock, LockError, NodeShell, docker};
 use crate::timeouts;
 
 /// Which cluster is meant.
@@ -96,6 +97,8 @@ pub struct Cluster {
     pub docker: Option<Docker>,
     /// The nodes, control plane first.
     pub nodes: Vec<Node>,
+    /// Whoever holds a handle uses the cluster: nobody deletes it meanwhile.
+    _in_use: Option<Arc<ClusterLock>>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -111,13 +114,15 @@ impl Cluster {
     /// Attaches to a cluster that is there.
     ///
     /// # Errors
-    /// When the kubeconfig, the context or the API server is not to be had.
+    /// When the kubeconfig, the context or the API server is not to be had, or it is being deleted.
     pub async fn attach(choice: &Choice) -> Result<Self, ClusterError> {
         let (config, context) = load_config(choice).await?;
         let kube = client(config, &context)?;
         let docker = docker::connect().await.ok();
+        let name = context.strip_prefix("kind-").unwrap_or(&context);
         let mut cluster = Self {
-            name: context.strip_prefix("kind-").unwrap_or(&context).to_owned(),
+            _in_use: in_use(name)?,
+            name: name.to_owned(),
             context,
             own: choice.is_own(),
             kube,
@@ -232,6 +237,18 @@ impl Cluster {
     #[must_use]
     pub fn has_node_shells(&self) -> bool {
         self.docker.is_some() && self.nodes.iter().all(|node| node.container.is_some())
+    }
+}
+
+/// The lock of somebody who uses the cluster; none where this machine has no place for lock files.
+fn in_use(name: &str) -> Result<Option<Arc<ClusterLock>>, ClusterError> {
+    match ClusterLock::using(name) {
+        Ok(lock) => Ok(Some(Arc::new(lock))),
+        Err(error @ LockError::Held { .. }) => Err(error.into()),
+        Err(error @ LockError::Open { .. }) => {
+            tracing::debug!(%error, "the cluster is used without a lock");
+            Ok(None)
+        }
     }
 }
 

@@ -142,7 +142,18 @@ fn holders(table: &str, inode: u64) -> Vec<u32> {
 
 fn open(cluster: &str, kind: &str) -> Result<(File, PathBuf), LockError> {
     let dir = state_dir();
-    let path = dir.join(format!("cluster-{cluster}.{kind}.lock"));
+    // The name of a context may hold anything.
+    let word: String = cluster
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '.' {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    let path = dir.join(format!("cluster-{word}.{kind}.lock"));
     let fail = |source| LockError::Open {
         path: path.clone(),
         source,

@@ -32,6 +32,7 @@ mod nodes;
 mod operator;
 mod plan;
 mod pods;
+mod power;
 mod process;
 mod processes;
 mod repoint;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use bollard::Docker;
-use bollard::query_parameters::{KillContainerOptionsBuilder, StartContainerOptions};
 use futures::future::{BoxFuture, try_join_all};
 use k8s_openapi::api::core::v1::Node as KubeNode;
 use kube::Api;
@@ -13,6 +12,7 @@ use super::active::{Injected, Running};
 use super::deadman::{self, Deed};
 use super::members::roster;
 use super::mend::successor;
+use super::power;
 use super::thaw::{Order, Thaw, image_of};
 use crate::cluster::{Cluster, KUBELET_ANSWERS, node_states, wait_nodes_back};
 use crate::faults::{Evidence, Fault, FaultContext, FaultError, NodeSelector};
@@ -50,6 +50,7 @@ pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Inje
     let (names, mut evidence) = resolve(context, of).await?;
     let uids = uids(&context.cluster).await;
     let (docker, _) = context.cluster.container(&names[0])?;
+    let names = power::by_address(&docker, names).await?;
     let trace = context.trace();
     let mut harmed = Harmed {
         fault: fault.to_string(),
@@ -165,20 +166,22 @@ struct Harmed {
     objects: Vec<KubeNode>,
     /// UIDs of the Node objects, before.
     uids: BTreeMap<String, String>,
+    /// In the order in which they are started.
     names: Vec<String>,
 }
 
 impl Harmed {
     async fn act(&mut self, context: &FaultContext) -> Result<(), FaultError> {
         for name in &self.names {
-            self.started.insert(name.clone(), self.state(name).await?.1);
+            self.started
+                .insert(name.clone(), power::state(&self.docker, name).await?.1);
         }
         match self.harm {
             Harm::Pause => {
                 try_join_all(
                     self.names
                         .iter()
-                        .map(async |name| pause(&self.docker, name).await),
+                        .map(|name| power::pause(&self.docker, name)),
                 )
                 .await?;
             }
@@ -190,11 +193,10 @@ impl Harmed {
                 )
                 .await?;
             }
-            Harm::Kill { .. } => self.kill().await?,
+            Harm::Kill { .. } => power::kill(&self.docker, &self.names).await?,
             Harm::Restart => {
-                let order = self.by_address().await?;
-                self.kill().await?;
-                self.start(&order).await?;
+                power::kill(&self.docker, &self.names).await?;
+                power::start(&self.docker, &self.names).await?;
             }
         }
         if let Harm::Kill { for_good: true } = self.harm {
@@ -225,53 +227,6 @@ impl Harmed {
         Ok(())
     }
 
-    async fn kill(&self) -> Result<(), FaultError> {
-        let options = KillContainerOptionsBuilder::default()
-            .signal("SIGKILL")
-            .build();
-        try_join_all(self.names.iter().map(async |name| {
-            let killed = self
-                .docker
-                .kill_container(name, Some(options.clone()))
-                .await;
-            killed.map_err(|error| FaultError::docker(format!("kill node {name}"), error))
-        }))
-        .await?;
-        Ok(())
-    }
-
-    /// Docker gives addresses in the order in which containers are started: in this order each gets its own again.
-    async fn by_address(&self) -> Result<Vec<String>, FaultError> {
-        let mut nodes = Vec::new();
-        for name in &self.names {
-            let found = self.docker.inspect_container(name, None).await;
-            let found =
-                found.map_err(|error| FaultError::docker(format!("inspect node {name}"), error))?;
-            let networks = found
-                .network_settings
-                .and_then(|settings| settings.networks)
-                .unwrap_or_default();
-            let address = networks
-                .into_values()
-                .find_map(|network| network.ip_address);
-            let address = address.and_then(|address| address.parse::<std::net::Ipv4Addr>().ok());
-            nodes.push((address, name.clone()));
-        }
-        nodes.sort();
-        Ok(nodes.into_iter().map(|(_, name)| name).collect())
-    }
-
-    async fn start(&self, order: &[String]) -> Result<(), FaultError> {
-        for name in order {
-            let started = self
-                .docker
-                .start_container(name, None::<StartContainerOptions>)
-                .await;
-            started.map_err(|error| FaultError::docker(format!("start node {name}"), error))?;
-        }
-        Ok(())
-    }
-
     /// Puts new Node objects in the place of deleted ones, with their old pod networks: a kubelet that registers itself is
     /// given the next free one, while its container runtime still holds the old, and its pods are cut off.
     async fn register_again(&mut self) -> Result<(), FaultError> {
@@ -295,21 +250,8 @@ impl Harmed {
         Ok(())
     }
 
-    /// Docker's word for the container's state, and when it was started.
-    async fn state(&self, name: &str) -> Result<(String, String), FaultError> {
-        let found = self.docker.inspect_container(name, None).await;
-        let found =
-            found.map_err(|error| FaultError::docker(format!("inspect node {name}"), error))?;
-        let state = found.state.unwrap_or_default();
-        let word = state
-            .status
-            .map(|status| status.to_string())
-            .unwrap_or_default();
-        Ok((word, state.started_at.unwrap_or_default()))
-    }
-
     async fn seen(&self, name: &str) -> Result<Result<String, String>, FaultError> {
-        let (state, started) = self.state(name).await?;
+        let (state, started) = power::state(&self.docker, name).await?;
         Ok(match self.harm {
             Harm::Pause if state == "paused" => Ok("paused".into()),
             Harm::Kill { .. } if state == "exited" => Ok("off".into()),
@@ -366,13 +308,8 @@ impl Harmed {
                 deadman::heal(&self.cluster.shell(name)?, &self.trace).await?;
                 continue;
             }
-            match self.state(name).await?.0.as_str() {
-                "paused" => {
-                    let thawed = self.docker.unpause_container(name).await;
-                    thawed.map_err(|error| {
-                        FaultError::docker(format!("unpause node {name}"), error)
-                    })?;
-                }
+            match power::state(&self.docker, name).await?.0.as_str() {
+                "paused" => power::unpause(&self.docker, name).await?,
                 "running" => {
                     if self.harm != Harm::Restart {
                         evidence.add(
@@ -381,7 +318,7 @@ impl Harmed {
                         );
                     }
                 }
-                _ => self.start(std::slice::from_ref(name)).await?,
+                _ => power::start(&self.docker, std::slice::from_ref(name)).await?,
             }
         }
         if let Some(thaw) = &self.thaw {
@@ -403,7 +340,7 @@ impl Harmed {
 
     async fn left(&self) -> Result<Option<String>, FaultError> {
         for name in &self.names {
-            let (state, _) = self.state(name).await?;
+            let (state, _) = power::state(&self.docker, name).await?;
             if state != "running" {
                 return Ok(Some(format!("node {name} is {state}")));
             }
@@ -427,22 +364,6 @@ impl Harmed {
             .find(|name| !states.iter().any(|state| &state.name == *name));
         Ok(missing.map(|name| format!("node {name} is not registered")))
     }
-}
-
-/// Freezes a container. A busy one does not always freeze at the first attempt on cgroup v1.
-async fn pause(docker: &Docker, name: &str) -> Result<(), FaultError> {
-    let action = format!("pause node {name}");
-    let paused = wait_until(action.clone(), timeouts::FREEZE, async || {
-        match docker.pause_container(name).await {
-            Ok(()) => Poll::Ready(()),
-            Err(error) if error.to_string().contains("unable to freeze") => {
-                Poll::NotYet(error.to_string())
-            }
-            Err(error) => Poll::Failed(error),
-        }
-    })
-    .await;
-    paused.map_err(|error| FaultError::docker(action, error))
 }
 
 impl Running for Harmed {
