@@ -59,7 +59,12 @@ pub struct Cli {
 #[derive(Clone, Debug, clap::Args)]
 pub struct TargetArgs {
     /// Name of the kind cluster; its context is `kind-NAME`.
-    #[arg(long, global = true, default_value = "etcd-harness", env = "ETCD_HARNESS_CLUSTER")]
+    #[arg(
+        long,
+        global = true,
+        default_value = "etcd-harness",
+        env = "ETCD_HARNESS_CLUSTER"
+    )]
     pub name: String,
     /// Use an existing cluster of this kubeconfig; it is never created, stopped or deleted.
     #[arg(long, global = true)]
@@ -112,7 +117,10 @@ pub enum Command {
 #[must_use]
 pub fn start(cli: Cli) -> Exit {
     init_tracing();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("harness: failed to start the runtime: {error}");
@@ -148,8 +156,8 @@ async fn run(cli: Cli) -> CommandResult {
 
 fn init_tracing() {
     use tracing_subscriber::EnvFilter;
-    let filter =
-        EnvFilter::try_from_env("HARNESS_LOG").unwrap_or_else(|_| EnvFilter::new("warn,harness=info,kube_client=off"));
+    let filter = EnvFilter::try_from_env("HARNESS_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("warn,harness=info,kube_client=off"));
     // A second call (tests) leaves the first subscriber in place.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
