@@ -54,7 +54,9 @@ fn main() -> anyhow::Result<()> {
             print!("{}", crd::stream()?);
             Ok(())
         }
-        Command::Crd { directory: Some(directory) } => write_crds(&directory),
+        Command::Crd {
+            directory: Some(directory),
+        } => write_crds(&directory),
         Command::Run(args) => {
             telemetry::start();
             // Two threads: the machine's cores would each cost stacks and caches that nothing here needs.
@@ -79,21 +81,33 @@ fn write_crds(directory: &std::path::Path) -> anyhow::Result<()> {
 
 async fn run_operator(args: RunArgs) -> anyhow::Result<()> {
     // The only TLS provider of the process; a second one would make rustls ask which.
-    if rustls::crypto::ring::default_provider().install_default().is_err() {
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
         anyhow::bail!("failed to install the TLS provider: there is one already");
     }
-    let client = kube::Client::try_default().await.context("failed to find the API server")?;
+    let client = kube::Client::try_default()
+        .await
+        .context("failed to find the API server")?;
     let config = Config {
         cluster_domain: args.cluster_domain,
         namespace: args.namespace,
         identity: args.identity,
     };
-    let pages = server::Pages { metrics: Metrics::default(), ..server::Pages::default() };
+    let pages = server::Pages {
+        metrics: Metrics::default(),
+        ..server::Pages::default()
+    };
     let context = Arc::new(Context::new(client, config, pages.metrics.clone()));
     let (stop, stopped) = watch::channel(false);
     let pages_end = ended(stopped.clone());
     let mut pages_task = tokio::spawn(server::run(args.listen, pages.clone(), pages_end));
-    let work = run::run(Arc::clone(&context), Arc::clone(&pages.ready), ended(stopped));
+    let work = run::run(
+        Arc::clone(&context),
+        Arc::clone(&pages.ready),
+        ended(stopped),
+    );
     tokio::pin!(work);
     tokio::select! {
         result = &mut work => result?,

@@ -14,11 +14,7 @@ pub struct Args {
     verbose: bool,
 }
 
-#[expect(
-    clippy::unused_async,
-    clippy::needless_pass_by_value,
-    reason = "every command has one form"
-)]
+#[expect(clippy::unused_async, reason = "every command has one form")]
 pub(super) async fn run(args: Args, _target: &TargetArgs) -> CommandResult {
     for scenario in catalog::all()
         .iter()

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 
 use crate::observe;
-use crate::scenario::scenario::Load;
+use crate::scenario::description::Load;
 use crate::scenario::subject::Subject;
 use crate::scenario::{Live, RunError};
 use crate::timeouts;
@@ -35,10 +35,10 @@ impl RecordingClient {
         let pods: Api<Pod> = Api::namespaced(subject.kube.clone(), &subject.namespace);
         let object = serde_json::from_value(pod(subject, plan))
             .map_err(|error| RunError::api("word the client's pod", &error))?;
-        // The namespace's service account is made by a controller and may come a moment later.
+        // The namespace's service account is made by a controller, which may itself be coming back from a run before.
         wait_until(
             "the client's pod to be accepted",
-            timeouts::API_CALL,
+            timeouts::API_SERVER_BACK,
             async || match pods.create(&PostParams::default(), &object).await {
                 Ok(_) => Poll::Ready(()),
                 Err(kube::Error::Api(status)) if status.code == 409 => Poll::Ready(()),

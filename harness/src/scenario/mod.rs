@@ -7,6 +7,7 @@
 pub mod catalog;
 mod client;
 mod conformance;
+mod description;
 mod error;
 mod lab;
 mod live;
@@ -15,14 +16,13 @@ mod pace;
 mod plan;
 mod promise;
 mod runner;
-mod scenario;
 mod subject;
 mod trial;
 
+pub use description::{Act, Load, Scenario, Trial};
 pub use error::RunError;
 pub use lab::Lab;
 pub use live::Live;
 pub use plan::Plan;
 pub use promise::Promise;
 pub use runner::{Ended, run};
-pub use scenario::{Act, Load, Scenario, Trial};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use etcd_operator_api::labels;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
@@ -100,7 +101,8 @@ impl Subject {
         pods.iter().map(seat).collect()
     }
 
-    /// Waits until all members are ready and labelled, one of them as leader, and the Cluster says that it runs.
+    /// Waits until all members are ready and labelled, one of them as leader, the service leads to that one, and the
+    /// Cluster says that it runs.
     pub(super) async fn wait_whole(&self, limit: Duration) -> Result<(), RunError> {
         let what = format!(
             "{} members ready, one leader, Cluster Running",
@@ -114,6 +116,15 @@ impl Subject {
             if let Err(status) = whole(&pods, self.members) {
                 return Poll::NotYet(status);
             }
+            let endpoints = match self.endpoints().await {
+                Ok(endpoints) => endpoints,
+                Err(error) => return Poll::NotYet(error),
+            };
+            if endpoints != leaders(&pods) {
+                return Poll::NotYet(format!(
+                    "all pods are well, the leader service leads to {endpoints:?}"
+                ));
+            }
             match self.clusters().get(CLUSTER).await {
                 Ok(cluster) => match cluster.data["status"]["phase"].as_str() {
                     Some("Running") => Poll::Ready(()),
@@ -126,6 +137,18 @@ impl Subject {
         })
         .await
         .map_err(|error| RunError::Wait(error.to_string()))
+    }
+
+    /// Names of the pods that the leader service leads to.
+    async fn endpoints(&self) -> Result<Vec<String>, String> {
+        let slices: Api<EndpointSlice> = Api::namespaced(self.kube.clone(), &self.namespace);
+        let selector = format!("kubernetes.io/service-name={}", Self::leader_service());
+        let params = ListParams::default().labels(&selector);
+        let listed = slices.list(&params).await.map_err(|e| e.to_string())?;
+        let endpoints = listed.items.into_iter().flat_map(|slice| slice.endpoints);
+        Ok(endpoints
+            .filter_map(|endpoint| endpoint.target_ref?.name)
+            .collect())
     }
 
     /// Deletes the namespace and does not wait: the next run has a namespace of its own.
@@ -181,6 +204,18 @@ pub(super) fn cluster_resource() -> ApiResource {
         "v1",
         "Cluster",
     ))
+}
+
+/// Names of the pods labelled leader.
+fn leaders(pods: &[Pod]) -> Vec<String> {
+    pods.iter()
+        .filter(|pod| {
+            pod.labels()
+                .get(labels::ROLE)
+                .is_some_and(|role| role == "leader")
+        })
+        .map(ResourceExt::name_any)
+        .collect()
 }
 
 /// Says what is missing until all members are ready and labelled.

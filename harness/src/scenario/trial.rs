@@ -14,9 +14,9 @@ use crate::faults::{Active, Evidence, Fault, FaultContext, FaultError, inject};
 use crate::observe::{self, Observer};
 use crate::report::{Finding, Judgement};
 use crate::scenario::client::{ClientPlan, RecordingClient};
+use crate::scenario::description::Trial;
 use crate::scenario::merge::merge;
 use crate::scenario::runner::Found;
-use crate::scenario::scenario::Trial;
 use crate::scenario::subject::{self, Seat, Subject};
 use crate::scenario::{Lab, Plan, RunError};
 use crate::timeouts;
@@ -169,7 +169,7 @@ impl<'a> Story<'a> {
         if self.trial.recovers_under_fault {
             let limit = Duration::from_secs(self.plan.scenario.promise.whole_again_s);
             let whole = self.subject.wait_whole(limit).await;
-            self.judge("recovery_under_fault", whole.as_ref().map(|()| ()));
+            self.judge("recovery_under_fault", whole.as_ref());
         }
         on
     }
@@ -274,7 +274,7 @@ impl<'a> Story<'a> {
         let whole = self.subject.wait_whole(Duration::from_secs(seconds)).await;
         let took = self.lab.live.seconds() - begin;
         self.lab.live.say(format!("whole again after {took:.1} s"));
-        self.judge("recovery", whole.as_ref().map(|()| ()));
+        self.judge("recovery", whole.as_ref());
         self.judgements
             .push(figure("recovery_time", "whole_again_s", took));
     }
@@ -282,7 +282,7 @@ impl<'a> Story<'a> {
     /// Stops the traffic, lets the client read what is left, fetches the history.
     async fn finish(&mut self, stage: Stage) -> History {
         let stopped = stage.client.stop().await;
-        self.judge("stop", stopped.as_ref().map(|()| ()));
+        self.judge("stop", stopped.as_ref());
         let summary = stage.client.finish().await;
         if let Ok(summary) = &summary {
             self.lab.live.say(format!("final: {summary}"));
@@ -336,7 +336,7 @@ impl<'a> Story<'a> {
         }
     }
 
-    fn judge(&mut self, check: &str, result: Result<(), &RunError>) {
+    fn judge<T>(&mut self, check: &str, result: Result<T, &RunError>) {
         if let Err(error) = result {
             self.lab.live.say(format!("{check}: {error}"));
             let explanation = error.to_string();

@@ -76,12 +76,13 @@ pub(crate) struct Rates {
 impl Default for Rates {
     fn default() -> Self {
         Self {
-            fresh: 25.0,
-            held: 25.0,
-            dial_all: 25.0,
-            hedge_ms: 20,
+            fresh: 20.0,
+            held: 20.0,
+            dial_all: 20.0,
+            // Above the time of an ordinary write on a busy machine, or every write is sent to every member.
+            hedge_ms: 50,
             clients: 4,
-            client_rate: 20.0,
+            client_rate: 12.0,
             keys: 5,
             status_ms: 100,
             watch: true,

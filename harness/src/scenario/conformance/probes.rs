@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use super::checklist::Checklist;
 use crate::scenario::Lab;
 use crate::scenario::client::{ClientPlan, RecordingClient};
-use crate::scenario::scenario::Load;
+use crate::scenario::description::Load;
 use crate::scenario::subject::Subject;
 use crate::timeouts;
 use etcd_operator_api::labels;
