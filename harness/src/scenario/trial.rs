@@ -72,7 +72,7 @@ impl<'a> Story<'a> {
         let stage = match self.set_up().await {
             Ok(stage) => stage,
             Err(error) => {
-                self.judge("set_up", Err(&error));
+                self.judge("set_up", Err::<(), _>(&error));
                 return self.found(History::default());
             }
         };
