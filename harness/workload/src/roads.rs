@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// A dial is given up after this, since the service may have moved in between.
-pub(crate) const DIAL: Duration = Duration::from_millis(300);
+pub(crate) const DIAL: Duration = Duration::from_millis(150);
 /// Least time from one dial to the next.
 const DIAL_PAUSE: Duration = Duration::from_millis(10);
 
