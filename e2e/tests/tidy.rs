@@ -11,6 +11,15 @@ const FILE_LINES_MAX: usize = 600;
 /// Longest function, in lines.
 const FUNCTION_LINES_MAX: usize = 70;
 
+/// Files that are tables: one entry after the other and no branch between them, which length does not make harder.
+const TABLES: &[&str] = &[
+    "harness/history/src/check/mutate/store.rs",
+    "harness/src/commands/fault.rs",
+    "harness/src/faults/words.rs",
+    "harness/src/scenario/catalog.rs",
+    "harness/src/scenario/conformance/objects.rs",
+];
+
 /// Rooms that may not use certain words, and why.
 const PURE: &[(&str, &[&str], &str)] = &[
     (
@@ -33,7 +42,7 @@ const PURE: &[(&str, &[&str], &str)] = &[
         "harness/history/src",
         &[
             "tokio",
-            "kube",
+            "kube::",
             "async fn",
             ".await",
             "SystemTime",
@@ -148,7 +157,7 @@ fn files_fit_in_a_head() {
         .iter()
         .filter_map(|(name, text)| {
             let lines = text.lines().count();
-            (lines > FILE_LINES_MAX)
+            (!TABLES.contains(&name.as_str()) && lines > FILE_LINES_MAX)
                 .then(|| format!("{name}: {lines} lines, at most {FILE_LINES_MAX}: split it"))
         })
         .collect();
@@ -185,6 +194,7 @@ fn long_functions(text: &str) -> Vec<(usize, usize)> {
 fn functions_fit_on_a_screen() {
     let findings: Vec<String> = files(Some("rs"))
         .iter()
+        .filter(|(name, _)| !TABLES.contains(&name.as_str()))
         .flat_map(|(name, text)| {
             long_functions(text).into_iter().map(move |(line, length)| {
                 format!("{name}:{line}: {length} lines, at most {FUNCTION_LINES_MAX}")
@@ -293,7 +303,8 @@ fn words_that_must_not_appear() {
         }
     }
     for (name, text) in files(None) {
-        if name.ends_with("tidy.rs") || name == "Cargo.lock" {
+        // What lies in images/node runs in the image, whose paths are its own.
+        if name.ends_with("tidy.rs") || name == "Cargo.lock" || name.starts_with("images/node/") {
             continue;
         }
         for (number, line) in text.lines().enumerate() {
@@ -305,7 +316,7 @@ fn words_that_must_not_appear() {
                 "proxy.golang.org",
                 "static.crates.io",
             ] {
-                if line.contains(word) && !line.contains("WORKDIR") {
+                if names(line, word) {
                     findings.push(format!(
                         "{name}:{}: `{word}`: no machine paths, no registry hosts",
                         number + 1
@@ -315,6 +326,20 @@ fn words_that_must_not_appear() {
         }
     }
     report("words that must not appear", &findings);
+}
+
+/// Whether a line names a path or host from its beginning, and not as the tail of a longer one such as `$dir/root/`.
+fn names(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || "_}*.".contains(c))
+    })
+}
+
+#[test]
+fn paths_are_told_from_tails() {
+    assert!(names("cp /root/x .", "/root/"));
+    assert!(!names("rm -rf $WORK/root/x", "/root/"));
 }
 
 #[test]

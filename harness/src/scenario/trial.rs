@@ -336,6 +336,10 @@ impl<'a> Story<'a> {
         }
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers hand over what `as_ref` gives them"
+    )]
     fn judge<T>(&mut self, check: &str, result: Result<T, &RunError>) {
         if let Err(error) = result {
             self.lab.live.say(format!("{check}: {error}"));
