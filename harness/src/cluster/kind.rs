@@ -6,7 +6,8 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 use crate::cluster::{
-    Choice, Cluster, ClusterError, ClusterLock, Progress, Repository, docker, wait_nodes_back,
+    Choice, Cluster, ClusterError, ClusterLock, Progress, Repository, docker, tuning,
+    wait_nodes_back,
 };
 use crate::timeouts;
 use crate::wait::{Poll, wait_every};
@@ -44,7 +45,8 @@ pub async fn up(choice: &Choice, progress: &mut Progress) -> Result<Cluster, Clu
         export_kubeconfig(&kind, &choice.name).await?;
     }
     let cluster = attach_patiently(choice).await?;
-    raise_watch_limit(&cluster, progress).await?;
+    tuning::raise_watch_limit(&cluster, progress).await?;
+    tuning::give_proxies_a_share(&cluster).await?;
     let names: Vec<String> = cluster.nodes.iter().map(|node| node.name.clone()).collect();
     let ready = wait_nodes_back(&cluster, &names, timeouts::NODE_READY);
     progress.phase("nodes ready", ready).await?;
@@ -61,37 +63,8 @@ pub async fn up(choice: &Choice, progress: &mut Progress) -> Result<Cluster, Clu
     progress
         .phase("load images", repository.script("load.sh", &args))
         .await?;
+    tuning::wait_proxies(&cluster.kube).await?;
     Ok(cluster)
-}
-
-/// Watches of files that one user may have. Every kubelet and containerd wants a few, all nodes share one kernel and one
-/// user, and where they run out a restarted node never comes back ("too many open files"); the usual default is 128.
-pub(crate) const WATCH_LIMIT: u32 = 1024;
-
-/// Raises that limit from inside a node, which works wherever Docker runs; never lowers it.
-async fn raise_watch_limit(cluster: &Cluster, progress: &Progress) -> Result<(), ClusterError> {
-    let Some(node) = cluster.nodes.first() else {
-        return Ok(());
-    };
-    let key = "fs.inotify.max_user_instances";
-    let script = format!(
-        "n=$(sysctl -n {key}); [ \"$n\" -ge {WATCH_LIMIT} ] || {{ sysctl -qw {key}={WATCH_LIMIT} && echo \"$n\"; }}"
-    );
-    match cluster.shell(&node.name)?.run(&script).await {
-        Ok(output) if output.success() && !output.stdout.trim().is_empty() => {
-            progress.say(&format!(
-                "{key} raised from {} to {WATCH_LIMIT}: nodes need it",
-                output.stdout.trim()
-            ));
-        }
-        Ok(output) if output.success() => {}
-        Ok(output) => progress.say(&format!(
-            "{key} is below {WATCH_LIMIT} and stays there: {}",
-            output.stderr.trim()
-        )),
-        Err(error) => return Err(error.into()),
-    }
-    Ok(())
 }
 
 /// The images that a node must have: our own, and etcd in the versions that are tested (from `images/versions.env`).

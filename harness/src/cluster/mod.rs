@@ -13,6 +13,7 @@ mod progress;
 mod repository;
 mod shell;
 mod state;
+mod tuning;
 
 pub use attach::{Choice, Cluster, Node, NodeRole};
 pub use docker::{connect as connect_docker, kind_nodes};

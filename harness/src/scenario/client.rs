@@ -250,7 +250,7 @@ fn pod(subject: &Subject, plan: &ClientPlan<'_>) -> Value {
                     {"name": "WORKLOAD_DIR", "value": "/history"},
                 ],
                 "volumeMounts": [{"name": "history", "mountPath": "/history"}],
-                "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
+                "resources": {"requests": {"cpu": "200m", "memory": "64Mi"}},
             }],
             "volumes": [{"name": "history", "emptyDir": volume}],
         },

@@ -35,6 +35,9 @@ pub const ROLE: &str = "kubeblocks.io/role";
 
 /// Annotation of pods: raft term (decimal) of the last role written (design: the role path).
 pub const ROLE_TERM: &str = "apps.kubeblocks.io/last-role-snapshot-version";
+/// Annotation of a pod: no leader of a lower raft term may be labelled any more, because the leader of the term before
+/// is known to have lost it. Written ahead of an election, so that the label of its winner needs one write.
+pub const ROLE_FENCE: &str = "apps.kubeblocks.io/role-fence-term";
 /// Annotation of a Component (its Cluster's) and an InstanceSet (its Component's): the generation it was built from.
 pub const GENERATION: &str = "kubeblocks.io/generation";
 /// Annotation: API version that the object was built for.

@@ -8,6 +8,9 @@
 //! 3. Then the leader's pod is labelled, guarded by its version in the snapshot.
 //! 4. Stamps never go back, and a snapshot with a higher stamp than the known term makes a decision void.
 //! 5. A pod that was never stamped is labelled leader on its own agent's word only.
+//! 6. When the labelled leader of term T is known to have lost it, every pod is fenced at T + 1 together with the
+//!    strip, while the election runs. The leader of T + 1 is then labelled by one write on any snapshot: there is no
+//!    term between the two, whoever was labelled up to T is fenced off or was stamped at T, and T + 1 has one leader.
 //!
 //! Two operators that want different leaders must each write the other's pod before their own, so one of the
 //! guards fails. A pod that is not in a snapshot was made after it; by (5) its claim can only be to a term
@@ -27,12 +30,14 @@ pub struct Write {
     pub role: Option<String>,
     /// The annotation; `None` leaves a pod that was never stamped as it is.
     pub term: Option<u64>,
+    /// The other annotation; `None` leaves a pod that was never fenced as it is.
+    pub fence: Option<u64>,
 }
 
 impl Write {
     /// True when the pod already has it.
     fn is_done(&self) -> bool {
-        self.role == self.pod.role && self.term == self.pod.term
+        self.role == self.pod.role && self.term == self.pod.term && self.fence == self.pod.fence
     }
 }
 
@@ -43,6 +48,8 @@ pub struct Decision {
     pub first: Vec<Write>,
     /// The one write that makes a leader; void unless all of `first` have succeeded.
     pub then: Option<Write>,
+    /// True when `then` is all there is to do and needs no younger snapshot (6).
+    pub at_once: bool,
 }
 
 impl Decision {
@@ -56,13 +63,17 @@ impl Decision {
 /// Compares what is labelled with what is known.
 #[must_use]
 pub fn decide(pods: &[PodFacts], knowledge: &Knowledge) -> Decision {
-    let stamped = pods.iter().filter_map(|pod| pod.term).max().unwrap_or(0);
+    let lost = pods.iter().filter(|pod| has_lost_label(pod, knowledge));
+    let over = lost.filter_map(|pod| pod.term).max();
+    let fences = pods.iter().filter_map(|pod| pod.fence);
+    let fence = fences.chain(over.map(|term| term + 1)).max();
+    let floor = pods.iter().map(PodFacts::floor).max().max(fence);
     match knowledge.leader() {
         // Somebody else knew of a higher term: silence is right until it is known here too.
-        Some(leader) if leader.term >= stamped => with_leader(pods, knowledge, &leader),
+        Some(leader) if Some(leader.term) >= floor => with_leader(pods, knowledge, &leader),
         Some(_) | None => Decision {
-            first: strips(pods, knowledge),
-            then: None,
+            first: strips(pods, knowledge, fence),
+            ..Decision::default()
         },
     }
 }
@@ -76,17 +87,18 @@ fn with_leader(pods: &[PodFacts], knowledge: &Knowledge, leader: &Leader) -> Dec
             pod: pod.clone(),
             role: Some(Role::Leader.as_str().to_owned()),
             term: Some(leader.term),
+            fence: pod.fence,
         });
     let keeps = |pod: &PodFacts| {
         // The leader's own pod is left alone unless it is known to have lost what its label says.
         pod.name == leader.name && !has_lost_label(pod, knowledge)
     };
     let pending = grant.as_ref().is_some_and(|grant| !grant.is_done());
-    let first = pods
+    let first: Vec<Write> = pods
         .iter()
         .filter(|pod| !keeps(pod))
         .map(|pod| {
-            let owed = pending || pod.is_labelled_leader();
+            let owed = (pending && pod.floor() < leader.term) || pod.is_labelled_leader();
             let term = if owed || pod.role.as_deref() != role_of(pod, knowledge).as_deref() {
                 Some(pod.term.unwrap_or(0).max(leader.term))
             } else {
@@ -96,25 +108,38 @@ fn with_leader(pods: &[PodFacts], knowledge: &Knowledge, leader: &Leader) -> Dec
                 pod: pod.clone(),
                 role: role_of(pod, knowledge),
                 term,
+                fence: pod.fence,
             }
         })
         .filter(|write| !write.is_done())
         .collect();
+    let then = grant.filter(|grant| !grant.is_done());
+    let fenced = |grant: &Write| grant.pod.fence == Some(leader.term);
     Decision {
+        at_once: first.is_empty() && then.as_ref().is_some_and(fenced),
         first,
-        then: grant.filter(|grant| !grant.is_done()),
+        then,
     }
 }
 
-/// With no leader known, only labels that are known to be wrong go.
-fn strips(pods: &[PodFacts], knowledge: &Knowledge) -> Vec<Write> {
+/// With no leader known, only labels that are known to be wrong go, and what is over is fenced off.
+fn strips(pods: &[PodFacts], knowledge: &Knowledge, fence: Option<u64>) -> Vec<Write> {
     pods.iter()
-        .filter(|pod| has_lost_label(pod, knowledge))
         .map(|pod| Write {
             pod: pod.clone(),
-            role: role_of(pod, knowledge),
+            role: if has_lost_label(pod, knowledge) {
+                role_of(pod, knowledge)
+            } else {
+                pod.role.clone()
+            },
             term: pod.term,
+            fence: if Some(pod.floor()) < fence {
+                fence
+            } else {
+                pod.fence
+            },
         })
+        .filter(|write| !write.is_done())
         .collect()
 }
 

@@ -28,20 +28,24 @@ pub struct PodFacts {
     pub role: Option<String>,
     /// The raft term of the last role written; `None` when there is none or it is no number.
     pub term: Option<u64>,
+    /// The lowest raft term whose leader may still be labelled; `None` when nothing was fenced off.
+    pub fence: Option<u64>,
 }
 
 impl PodFacts {
     /// Reads them from any object that has a pod's metadata.
     pub fn of(pod: &impl ResourceExt) -> Self {
+        let number = |key: &str| {
+            let written = pod.annotations().get(key);
+            written.and_then(|term| term.parse().ok())
+        };
         Self {
             name: pod.name_any(),
             uid: pod.uid().unwrap_or_default(),
             resource_version: pod.resource_version().unwrap_or_default(),
             role: pod.labels().get(labels::ROLE).cloned(),
-            term: pod
-                .annotations()
-                .get(labels::ROLE_TERM)
-                .and_then(|term| term.parse().ok()),
+            term: number(labels::ROLE_TERM),
+            fence: number(labels::ROLE_FENCE),
         }
     }
 
@@ -49,6 +53,12 @@ impl PodFacts {
     #[must_use]
     pub fn is_labelled_leader(&self) -> bool {
         self.role.as_deref() == Some(Role::Leader.as_str())
+    }
+
+    /// No leader of a lower term than this may be labelled, whichever pod it is.
+    #[must_use]
+    pub fn floor(&self) -> u64 {
+        self.term.max(self.fence).unwrap_or(0)
     }
 
     /// True when `self` is a later version of the same pod. Versions are numbers that grow (Kubernetes 1.35

@@ -14,6 +14,14 @@ fn pod(name: &str, role: Option<&str>, term: Option<u64>) -> PodFacts {
         resource_version: "1".to_owned(),
         role: role.map(str::to_owned),
         term,
+        fence: None,
+    }
+}
+
+fn fenced(fence: u64, pod: PodFacts) -> PodFacts {
+    PodFacts {
+        fence: Some(fence),
+        ..pod
     }
 }
 
@@ -33,11 +41,15 @@ fn told(pods: &[PodFacts], knowledge: &Knowledge) -> String {
     let one = |write: &super::decide::Write| {
         let role = write.role.as_deref().unwrap_or("-");
         let term = write.term.map_or("-".to_owned(), |term| term.to_string());
-        format!("{}:{role}@{term}", write.pod.name)
+        let fence = write
+            .fence
+            .map_or(String::new(), |fence| format!(">={fence}"));
+        format!("{}:{role}@{term}{fence}", write.pod.name)
     };
     let first: Vec<String> = decision.first.iter().map(one).collect();
     let then: Vec<String> = decision.then.iter().map(one).collect();
-    format!("{} | {}", first.join(" "), then.join(""))
+    let at_once = if decision.at_once { " at once" } else { "" };
+    format!("{} | {}{at_once}", first.join(" "), then.join(""))
 }
 
 const L: Option<&str> = Some("leader");
@@ -106,13 +118,51 @@ fn a_leader_that_says_it_leads_no_more_loses_the_label_before_a_new_one_is_known
     let pods = [pod("a-0", L, Some(2)), pod("a-1", F, Some(2))];
     let mut knowledge = knowing(&[("a-0", Some("a-0"), 2), ("a-1", None, 2)]);
     assert!(knowledge.hear(running("a-0", "uid-a-0", 9, None, 2)));
-    assert_eq!(told(&pods, &knowledge), "a-0:follower@2 | ");
+    assert_eq!(
+        told(&pods, &knowledge),
+        "a-0:follower@2>=3 a-1:follower@2>=3 | "
+    );
+}
+
+#[test]
+fn the_next_term_s_leader_is_labelled_by_one_write_once_all_are_fenced() {
+    let knowledge = knowing(&[("a-1", Some("a-1"), 3), ("a-2", Some("a-1"), 3)]);
+    let lost = fenced(3, pod("a-0", None, Some(2)));
+    let winner = fenced(3, pod("a-1", F, Some(2)));
+    let all = [
+        lost.clone(),
+        winner.clone(),
+        fenced(3, pod("a-2", F, Some(2))),
+    ];
+    assert_eq!(told(&all, &knowledge), " | a-1:leader@3>=3 at once");
+    let one_open = [lost, winner, pod("a-2", F, Some(2))];
+    assert_eq!(
+        told(&one_open, &knowledge),
+        "a-2:follower@3 | a-1:leader@3>=3"
+    );
+}
+
+#[test]
+fn a_fence_for_another_term_than_the_winner_s_saves_nothing() {
+    let knowledge = knowing(&[("a-1", Some("a-1"), 4)]);
+    let pods = [
+        fenced(3, pod("a-0", None, Some(2))),
+        fenced(3, pod("a-1", F, Some(2))),
+    ];
+    assert_eq!(told(&pods, &knowledge), "a-0:-@4>=3 | a-1:leader@4>=3");
+}
+
+#[test]
+fn a_fence_that_met_a_conflict_is_finished_by_whoever_sees_it() {
+    let knowledge = knowing(&[("a-1", Some("a-0"), 2)]);
+    let pods = [fenced(3, pod("a-0", None, Some(2))), pod("a-1", F, Some(2))];
+    assert_eq!(told(&pods, &knowledge), "a-1:follower@2>=3 | ");
 }
 
 #[test]
 fn a_leader_whose_etcd_is_gone_loses_the_label_and_hangs_do_not_take_it() {
     let pods = [pod("a-0", L, Some(2)), pod("a-1", F, Some(2))];
-    for (refused, expected) in [(true, "a-0:-@2 | "), (false, " | ")] {
+    for (refused, expected) in [(true, "a-0:-@2>=3 a-1:follower@2>=3 | "), (false, " | ")] {
         let mut knowledge = knowing(&[("a-0", Some("a-0"), 2), ("a-1", Some("a-0"), 2)]);
         let mut view = running("a-0", "uid-a-0", 9, Some("a-0"), 2);
         view.etcd = EtcdState::Unreachable {
@@ -241,6 +291,7 @@ mod exploration {
                 resource_version: self.version.to_string(),
                 role: None,
                 term: None,
+                fence: None,
             };
             self.pods.insert(name(pod), facts);
         }
@@ -267,6 +318,12 @@ mod exploration {
         fn elect(&mut self, pod: usize) {
             self.term += 1;
             self.leader = Some(pod);
+            self.tell();
+        }
+
+        /// The leader finds out that it leads no more; nobody else does.
+        fn depose(&mut self) {
+            self.leader = None;
             self.tell();
         }
 
@@ -300,6 +357,11 @@ mod exploration {
             live.resource_version = self.version.to_string();
             live.role.clone_from(&write.role);
             live.term = write.term;
+            assert!(
+                write.fence >= live.fence,
+                "a fence falls: {live:?} -> {write:?}"
+            );
+            live.fence = write.fence;
             let now = live.clone();
             if now.is_labelled_leader() {
                 let term = now.term.unwrap_or(0);
@@ -347,6 +409,12 @@ mod exploration {
             if !operator.busy {
                 let decision = decide(&operator.cached, &operator.knowledge);
                 if decision.is_empty() {
+                    return;
+                }
+                if decision.at_once
+                    && let Some(grant) = &decision.then
+                {
+                    self.patch(grant);
                     return;
                 }
                 operator.busy = true;
@@ -399,6 +467,7 @@ mod exploration {
                 1 => self.remake(one % PODS),
                 2..=8 => self.deliver(one % 2, two % PODS),
                 9..=10 => self.watch(one % 2),
+                11 => self.depose(),
                 _ => self.call(one % 2, two % 2 == 0),
             }
         }
@@ -422,7 +491,7 @@ mod exploration {
         #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn two_operators_never_label_two_leaders_and_end_with_the_right_one(
-            actions in proptest::collection::vec((0u8..24, 0usize..6, 0usize..6), 0..200),
+            actions in proptest::collection::vec((0u8..26, 0usize..6, 0usize..6), 0..200),
             last in 0usize..PODS,
         ) {
             let mut world = World::new();

@@ -71,6 +71,12 @@ impl Labeller {
     ) -> Result<Vec<PodFacts>, Error> {
         let mut written = Vec::new();
         let mut early = decide(cached, knowledge);
+        if early.at_once
+            && let Some(grant) = early.then.take()
+            && let Outcome::Written(facts) = self.patch(&grant).await?
+        {
+            return Ok(vec![facts]);
+        }
         for _ in 0..timing::ROUNDS {
             // Stripping is safe on any version, so it starts on the watch's. The list is asked for in the same
             // moment, so it is younger than the knowledge; the strips' own events make the API server's cache
@@ -81,7 +87,7 @@ impl Labeller {
                 overlay(&mut pods, &facts);
                 written.push(facts);
             }
-            let Decision { first, then } = decide(&pods, knowledge);
+            let Decision { first, then, .. } = decide(&pods, knowledge);
             if first.is_empty() && then.is_none() {
                 return Ok(written);
             }
@@ -137,7 +143,10 @@ impl Labeller {
             "uid": write.pod.uid,
             "resourceVersion": write.pod.resource_version,
             "labels": { labels::ROLE: write.role },
-            "annotations": { labels::ROLE_TERM: write.term.map(|term| term.to_string()) },
+            "annotations": {
+                labels::ROLE_TERM: write.term.map(|term| term.to_string()),
+                labels::ROLE_FENCE: write.fence.map(|term| term.to_string()),
+            },
         }});
         let params = PatchParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
