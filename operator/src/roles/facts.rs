@@ -75,6 +75,8 @@ impl PodFacts {
 pub struct Whereabouts {
     /// Name of the InstanceSet.
     pub instance_set: String,
+    /// Name of the Cluster.
+    pub cluster: String,
     /// Address, once it has one.
     pub ip: Option<String>,
 }
@@ -84,8 +86,10 @@ pub struct Whereabouts {
 pub fn whereabouts(pod: &Pod) -> Option<Whereabouts> {
     let instance_set = pod.labels().get(labels::WORKLOAD_INSTANCE)?.clone();
     let ip = pod.status.as_ref().and_then(|status| status.pod_ip.clone());
+    let cluster = pod.labels().get(labels::INSTANCE).cloned();
     Some(Whereabouts {
         instance_set,
+        cluster: cluster.unwrap_or_default(),
         ip: ip.filter(|ip| !ip.is_empty()),
     })
 }

@@ -5,6 +5,7 @@
 //! out under guards (`write`). Must not reconcile anything else, and must never ask the old leader's pod.
 
 pub mod decide;
+mod endpoints;
 pub mod facts;
 mod group;
 pub mod knowledge;

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use etcd_operator_api::labels;
 
+use super::endpoints::Endpoints;
 use super::facts::{PodFacts, PodKey, whereabouts};
 use super::group::{Group, Input};
 use super::metrics::RoleMetrics;
@@ -136,7 +137,7 @@ impl Path {
             self.gone(&key);
         }
         let group = (key.namespace.clone(), place.instance_set.clone());
-        let inputs = self.group(&group);
+        let inputs = self.group(&group, &place.cluster);
         if !self.pods.contains_key(&key) {
             let member = Member {
                 uid: facts.uid.clone(),
@@ -190,12 +191,17 @@ impl Path {
         }
     }
 
-    fn group(&mut self, name: &(String, String)) -> mpsc::UnboundedSender<Input> {
+    fn group(&mut self, name: &(String, String), cluster: &str) -> mpsc::UnboundedSender<Input> {
         let context = &self.context;
         let running = self.groups.entry(name.clone()).or_insert_with(|| {
             let (inputs, receiver) = mpsc::unbounded_channel();
             let pods = Api::namespaced(context.client.clone(), &name.0);
-            let labeller = Labeller::new(pods, name.1.clone());
+            let endpoints = Endpoints {
+                slices: Api::namespaced(context.client.clone(), &name.0),
+                cluster: cluster.to_owned(),
+                instance_set: name.1.clone(),
+            };
+            let labeller = Labeller::new(pods, endpoints);
             let group = Group::new(labeller, context.metrics.clone());
             Running {
                 inputs,

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use etcd_operator_api::{FIELD_MANAGER, labels};
 
 use super::decide::{Decision, Write, decide};
+use super::endpoints::Endpoints;
 use super::facts::PodFacts;
 use super::knowledge::Knowledge;
 use super::timing;
@@ -54,12 +55,18 @@ enum Outcome {
 #[derive(Clone)]
 pub(super) struct Labeller {
     pods: Api<Pod>,
+    endpoints: Endpoints,
     instance_set: String,
 }
 
 impl Labeller {
-    pub(super) fn new(pods: Api<Pod>, instance_set: String) -> Self {
-        Self { pods, instance_set }
+    pub(super) fn new(pods: Api<Pod>, endpoints: Endpoints) -> Self {
+        let instance_set = endpoints.instance_set.clone();
+        Self {
+            pods,
+            endpoints,
+            instance_set,
+        }
     }
 
     /// Brings the labels in line with `knowledge`, starting from what the watch has told. Returns the versions
@@ -99,6 +106,7 @@ impl Labeller {
                 match then {
                     None => return Ok(written),
                     Some(grant) => {
+                        self.endpoints.let_go(&grant.pod.name).await;
                         if let Outcome::Written(facts) = self.patch(&grant).await? {
                             written.push(facts);
                             return Ok(written);
