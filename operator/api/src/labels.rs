@@ -35,9 +35,19 @@ pub const ROLE: &str = "kubeblocks.io/role";
 
 /// Annotation of pods: raft term (decimal) of the last role written (design: the role path).
 pub const ROLE_TERM: &str = "apps.kubeblocks.io/last-role-snapshot-version";
+/// Annotation of a pod: how often its role is asked for, in seconds, as the definition's `roleProbe` says;
+/// [`ROLE_PROBE_OFF`] where it has none.
+pub const ROLE_PROBE: &str = "apps.kubeblocks.io/role-probe-seconds";
+/// Value of [`ROLE_PROBE`]: the pod gets no role label.
+pub const ROLE_PROBE_OFF: &str = "off";
+/// Period of a `roleProbe` that gives none.
+pub const ROLE_PROBE_DEFAULT_SECONDS: u32 = 5;
 /// Annotation of a pod: no leader of a lower raft term may be labelled any more, because the leader of the term before
 /// is known to have lost it. Written ahead of an election, so that the label of its winner needs one write.
 pub const ROLE_FENCE: &str = "apps.kubeblocks.io/role-fence-term";
+/// Annotation of a service: raft term of the last leader whose endpoint was late. It is written to have the endpoints
+/// looked at again, and read by nobody.
+pub const LATE_TERM: &str = "apps.kubeblocks.io/late-leader-term";
 /// Annotation of a Component (its Cluster's) and an InstanceSet (its Component's): the generation it was built from.
 pub const GENERATION: &str = "kubeblocks.io/generation";
 /// Annotation: API version that the object was built for.

@@ -1,6 +1,7 @@
 //! From a Component to its children, with the definitions that deploy/ ships, and its phase by a table.
 
 use etcd_operator_api::condition::{self, ConditionType};
+use etcd_operator_api::lifecycle::LifecycleActions;
 use etcd_operator_api::volume::Retention;
 use etcd_operator_api::{
     Component, ComponentDefinition, ComponentPhase, ComponentVersion, InstanceSet, labels,
@@ -350,6 +351,29 @@ fn a_definition_without_member_join_cannot_grow() {
     let mut five = component();
     five.spec.replicas = 5;
     assert!(refused(&five, &observed).contains("lifecycleActions.memberJoin"));
+}
+
+#[test]
+fn the_role_path_is_told_of_the_probe() {
+    let asked = |change: &dyn Fn(&mut LifecycleActions)| {
+        let mut observed = shipped();
+        let definition = observed.definition.as_mut().expect("definition");
+        change(definition.spec.lifecycle_actions.as_mut().expect("actions"));
+        let plan = plan(&component(), &observed, "cluster.local").expect("plan");
+        let metadata = pod(&plan).0.metadata.expect("metadata");
+        metadata.annotations.expect("annotations")[labels::ROLE_PROBE].clone()
+    };
+    let every = |seconds| {
+        asked(&|actions| {
+            actions.role_probe.as_mut().expect("probe").period_seconds = seconds;
+        })
+    };
+    assert_eq!(every(30), "30");
+    assert_eq!(every(0), "5", "0 is the default");
+    assert_eq!(
+        asked(&|actions| actions.role_probe = None),
+        labels::ROLE_PROBE_OFF
+    );
 }
 
 fn at(second: i64) -> Time {

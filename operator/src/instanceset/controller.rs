@@ -27,6 +27,7 @@ use super::events;
 use super::observe::Sources;
 use super::plan::steps::status_draft::Draft;
 use super::plan::{Plan, Step, Waiting, plan};
+use crate::controller::Backoff;
 use crate::roles::MemberStore;
 
 /// Longest a reconcile may take: the sum of its calls' limits in the worst case that still makes progress.
@@ -39,8 +40,6 @@ const MOVING: Duration = Duration::from_millis(200);
 const STEPPED: Duration = Duration::from_millis(20);
 /// Look again at what etcd or an agent holds up.
 const HELD_UP: Duration = Duration::from_secs(1);
-/// Look again after a failure.
-const FAILED: Duration = Duration::from_secs(2);
 /// Look again after somebody else wrote first.
 const CONFLICT: Duration = Duration::from_millis(50);
 
@@ -51,6 +50,7 @@ pub(super) struct Reconciler {
     pub(super) nodes: Store<Node>,
     pub(super) recorder: Recorder,
     pub(super) cluster_domain: String,
+    pub(super) backoff: Backoff,
 }
 
 /// Brings one InstanceSet nearer to its spec.
@@ -59,9 +59,17 @@ pub(super) async fn reconcile(
     reconciler: Arc<Reconciler>,
 ) -> Result<Action, Error> {
     let whole = reconciler.reconcile(&set);
-    timeout(LIMIT, Box::pin(whole))
+    let result = timeout(LIMIT, Box::pin(whole))
         .await
-        .map_err(|_| Error::Late(LIMIT.as_secs()))?
+        .map_err(|_| Error::Late(LIMIT.as_secs()))?;
+    if result.is_ok() {
+        reconciler.backoff.succeeded(&key(&set));
+    }
+    result
+}
+
+fn key(set: &InstanceSet) -> String {
+    format!("{}/{}", set.namespace().unwrap_or_default(), set.name_any())
 }
 
 /// When to try again after an error. It was recorded where it happened.
@@ -69,14 +77,18 @@ pub(super) async fn reconcile(
     clippy::needless_pass_by_value,
     reason = "the signature is the controller's"
 )]
-pub(super) fn on_error(set: Arc<InstanceSet>, error: &Error, _: Arc<Reconciler>) -> Action {
+pub(super) fn on_error(
+    set: Arc<InstanceSet>,
+    error: &Error,
+    reconciler: Arc<Reconciler>,
+) -> Action {
     if error.is_conflict() {
         return Action::requeue(CONFLICT);
     }
     warn!(instance_set = %set.name_any(), %error, "reconcile failed");
     match error {
         Error::Spec(_) => Action::await_change(),
-        _ => Action::requeue(FAILED),
+        _ => reconciler.backoff.failed(&key(&set)),
     }
 }
 

@@ -16,6 +16,7 @@ use tracing::debug;
 use etcd_operator_api::labels;
 
 use super::controller::{Reconciler, on_error, reconcile};
+use crate::controller::Backoff;
 use crate::roles::MemberStore;
 
 /// InstanceSets that are reconciled at a time: one that hangs must not starve the others (C3).
@@ -54,6 +55,7 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         nodes: nodes.clone(),
         recorder: Recorder::new(client, reporter),
         cluster_domain: context.cluster_domain.clone(),
+        backoff: Backoff::default(),
     });
     let controller = async {
         // A node that is not known yet would look like one that is gone (P5).

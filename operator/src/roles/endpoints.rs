@@ -1,28 +1,40 @@
-//! Waits until the services have let go of a leader that lost its label. Reads only, bounded, and no part of what
-//! keeps two pods from being labelled.
+//! Helps the endpoints of services to follow the label. No part of what keeps two pods from being labelled.
 //!
 //! Kubernetes' EndpointSlice controller refuses to work on a slice that it has just written and not yet read back,
 //! and then waits a whole second ("informer cache is out of date"). A leader that is labelled within that moment,
-//! some tens of milliseconds after the old one was stripped, would get its endpoint a second late.
+//! some tens of milliseconds after the old one was stripped, would get its endpoint a second late. So the services
+//! must have let go of the old leader first; and one that is late all the same is touched, which the controller
+//! takes up at once.
 
 use std::time::Duration;
 
 use etcd_operator_api::labels;
 use etcd_operator_api::names::ComponentName;
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{Api, ListParams};
+use kube::ResourceExt;
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use serde_json::json;
 use tokio::time::{Instant, sleep};
+use tracing::{debug, info};
 
 /// Longest wait. A strip reaches the slice in a few tens of milliseconds; when it takes longer, a leader with a late
 /// endpoint is better than none.
 const LET_GO: Duration = Duration::from_millis(200);
 /// Pause between two looks, each answered from the API server's cache.
 const AGAIN: Duration = Duration::from_millis(10);
+/// What the controller needs to read back what it wrote, most of the time.
+const READ_BACK: Duration = Duration::from_millis(20);
+/// An endpoint that has not followed its label after so long is late: usual are 10 to 40 ms.
+const LATE: Duration = Duration::from_millis(80);
+/// Label of a slice: name of its service.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// The endpoints of one cluster's services.
 #[derive(Clone)]
 pub(super) struct Endpoints {
     pub(super) slices: Api<EndpointSlice>,
+    pub(super) services: Api<Service>,
     pub(super) cluster: String,
     pub(super) instance_set: String,
 }
@@ -31,23 +43,58 @@ impl Endpoints {
     /// Returns when no service leads to a single pod of the InstanceSet other than `winner`, at the latest after
     /// [`LET_GO`]. An API server that does not tell is no reason to wait.
     pub(super) async fn let_go(&self, winner: &str) {
-        let selector = format!("{}={}", labels::INSTANCE, self.cluster);
-        let cached = ListParams::default().labels(&selector).match_any();
         let deadline = Instant::now() + LET_GO;
+        let mut held = false;
         while Instant::now() < deadline {
-            let Ok(slices) = self.slices.list(&cached).await else {
+            let Ok(slices) = self.cached().await else {
                 return;
             };
-            let holds = |slice| leads_to_another(slice, &self.instance_set, winner);
-            if !slices.items.iter().any(holds) {
+            if !slices
+                .iter()
+                .any(|slice| leads_elsewhere(slice, &self.instance_set, winner))
+            {
+                if held {
+                    sleep(READ_BACK).await;
+                }
                 return;
             }
+            held = true;
             sleep(AGAIN).await;
         }
     }
+
+    /// Touches the services that do not lead to `winner` of `term` in time.
+    pub(super) async fn hurry(self, winner: String, term: u64) {
+        sleep(LATE).await;
+        let slices = self.cached().await.unwrap_or_default();
+        for slice in slices {
+            let late =
+                slice.endpoints.is_empty() || leads_elsewhere(&slice, &self.instance_set, &winner);
+            let Some(service) = slice.labels().get(SERVICE_NAME).filter(|_| late) else {
+                continue;
+            };
+            let body =
+                json!({ "metadata": { "annotations": { labels::LATE_TERM: term.to_string() } } });
+            let patch = Patch::Merge(body);
+            match self
+                .services
+                .patch_metadata(service, &PatchParams::default(), &patch)
+                .await
+            {
+                Ok(_) => info!(service, term, "endpoints are late: touched the service"),
+                Err(error) => debug!(service, %error, "endpoints are late"),
+            }
+        }
+    }
+
+    async fn cached(&self) -> Result<Vec<EndpointSlice>, kube::Error> {
+        let selector = format!("{}={}", labels::INSTANCE, self.cluster);
+        let params = ListParams::default().labels(&selector).match_any();
+        Ok(self.slices.list(&params).await?.items)
+    }
 }
 
-fn leads_to_another(slice: &EndpointSlice, instance_set: &str, winner: &str) -> bool {
+fn leads_elsewhere(slice: &EndpointSlice, instance_set: &str, winner: &str) -> bool {
     let targets = slice.endpoints.iter();
     let mut pods = targets.filter_map(|endpoint| endpoint.target_ref.as_ref()?.name.as_deref());
     let (Some(pod), None) = (pods.next(), pods.next()) else {
@@ -87,7 +134,7 @@ mod tests {
         ];
         for (pods, waits) in cases {
             assert_eq!(
-                leads_to_another(&slice(pods), "a-etcd", "a-etcd-1"),
+                leads_elsewhere(&slice(pods), "a-etcd", "a-etcd-1"),
                 waits,
                 "{pods:?}"
             );

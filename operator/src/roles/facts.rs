@@ -1,5 +1,7 @@
 //! What the role path knows of a pod: a few words out of its metadata. Data only.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Pod;
 use kbagent_protocol::Role;
 use kube::ResourceExt;
@@ -79,17 +81,30 @@ pub struct Whereabouts {
     pub cluster: String,
     /// Address, once it has one.
     pub ip: Option<String>,
+    /// Period of the safety net under the stream.
+    pub probe: Duration,
 }
 
-/// Reads where a pod belongs and lives; `None` for a pod of no InstanceSet.
+/// Reads where a pod belongs and lives; `None` for a pod of no InstanceSet, and for one whose definition has no
+/// `roleProbe`.
 #[must_use]
 pub fn whereabouts(pod: &Pod) -> Option<Whereabouts> {
     let instance_set = pod.labels().get(labels::WORKLOAD_INSTANCE)?.clone();
+    let asked = pod
+        .annotations()
+        .get(labels::ROLE_PROBE)
+        .map(String::as_str);
+    if asked == Some(labels::ROLE_PROBE_OFF) {
+        return None;
+    }
+    let seconds = asked.and_then(|seconds| seconds.parse().ok());
+    let seconds = seconds.unwrap_or(labels::ROLE_PROBE_DEFAULT_SECONDS).max(1);
     let ip = pod.status.as_ref().and_then(|status| status.pod_ip.clone());
     let cluster = pod.labels().get(labels::INSTANCE).cloned();
     Some(Whereabouts {
         instance_set,
         cluster: cluster.unwrap_or_default(),
         ip: ip.filter(|ip| !ip.is_empty()),
+        probe: Duration::from_secs(u64::from(seconds)),
     })
 }

@@ -162,6 +162,7 @@ impl Path {
                     uid,
                     instance_set,
                     ip,
+                    probe: place.probe,
                 };
                 let store = Arc::clone(&self.context.store);
                 member.stream = Some(Stream::start(target, store, inputs.clone()));
@@ -198,6 +199,7 @@ impl Path {
             let pods = Api::namespaced(context.client.clone(), &name.0);
             let endpoints = Endpoints {
                 slices: Api::namespaced(context.client.clone(), &name.0),
+                services: Api::namespaced(context.client.clone(), &name.0),
                 cluster: cluster.to_owned(),
                 instance_set: name.1.clone(),
             };

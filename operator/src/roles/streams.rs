@@ -23,10 +23,6 @@ const SILENCE: Duration = Duration::from_millis(2500);
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 /// Longest pause between connections: a member that starts is noticed this soon.
 const PAUSE_LONGEST: Duration = Duration::from_millis(250);
-/// How often a silent agent is asked for its role by a plain request, when the definition's `roleProbe` gives no
-/// period: the safety net under the stream.
-pub(super) const PROBE_PERIOD: Duration = Duration::from_secs(5);
-
 /// Where a stream leads.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
@@ -34,6 +30,8 @@ pub(super) struct Target {
     pub(super) uid: String,
     pub(super) instance_set: String,
     pub(super) ip: IpAddr,
+    /// How often an agent without a stream is asked for its role by a plain request: the safety net.
+    pub(super) probe: Duration,
 }
 
 /// A running stream; dropping it ends it.
@@ -85,7 +83,7 @@ impl Listener {
     async fn listen(mut self) {
         let address = SocketAddr::new(self.target.ip, PORT);
         let mut pause = PAUSE_FIRST;
-        let mut probe = Instant::now() + PROBE_PERIOD;
+        let mut probe = Instant::now() + self.target.probe;
         loop {
             match Watch::open(address).await {
                 Ok(mut watch) => {
@@ -97,7 +95,7 @@ impl Listener {
             }
             self.note_silence();
             if Instant::now() >= probe {
-                probe = Instant::now() + PROBE_PERIOD;
+                probe = Instant::now() + self.target.probe;
                 self.probe(address).await;
             }
             sleep(pause).await;

@@ -80,7 +80,7 @@ impl Labeller {
         let mut early = decide(cached, knowledge);
         if early.at_once
             && let Some(grant) = early.then.take()
-            && let Outcome::Written(facts) = self.patch(&grant).await?
+            && let Outcome::Written(facts) = self.label(&grant).await?
         {
             return Ok(vec![facts]);
         }
@@ -106,8 +106,7 @@ impl Labeller {
                 match then {
                     None => return Ok(written),
                     Some(grant) => {
-                        self.endpoints.let_go(&grant.pod.name).await;
-                        if let Outcome::Written(facts) = self.patch(&grant).await? {
+                        if let Outcome::Written(facts) = self.label(&grant).await? {
                             written.push(facts);
                             return Ok(written);
                         }
@@ -143,6 +142,17 @@ impl Labeller {
             }
         }
         Ok(written)
+    }
+
+    /// The one write that makes a leader, so that endpoints follow it at once.
+    async fn label(&self, grant: &Write) -> Result<Outcome, Error> {
+        self.endpoints.let_go(&grant.pod.name).await;
+        let outcome = self.patch(grant).await?;
+        if let Outcome::Written(facts) = &outcome {
+            let (winner, term) = (facts.name.clone(), facts.term.unwrap_or(0));
+            tokio::spawn(self.endpoints.clone().hurry(winner, term));
+        }
+        Ok(outcome)
     }
 
     async fn patch(&self, write: &Write) -> Result<Outcome, Error> {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use etcd_operator_api::component_definition::ComponentDefinitionSpec;
 use etcd_operator_api::scheduling::SchedulingPolicy;
 use etcd_operator_api::{Opaque, labels};
 use k8s_openapi::api::core::v1::{
@@ -74,10 +75,23 @@ fn metadata(valid: &Valid<'_>) -> ObjectMeta {
     );
     let mut annotations: BTreeMap<String, String> = definition.annotations.clone();
     annotations.extend(wish.annotations.clone());
+    annotations.insert(labels::ROLE_PROBE.to_owned(), role_probe(definition));
     ObjectMeta {
         labels: Some(pod_labels),
-        annotations: (!annotations.is_empty()).then_some(annotations),
+        annotations: Some(annotations),
         ..ObjectMeta::default()
+    }
+}
+
+/// What the role path must know of the definition's probe. A pod's annotations are changed in place.
+fn role_probe(definition: &ComponentDefinitionSpec) -> String {
+    let actions = definition.lifecycle_actions.as_ref();
+    match actions.and_then(|actions| actions.role_probe.as_ref()) {
+        None => labels::ROLE_PROBE_OFF.to_owned(),
+        Some(probe) => match u32::try_from(probe.period_seconds) {
+            Err(_) | Ok(0) => labels::ROLE_PROBE_DEFAULT_SECONDS.to_string(),
+            Ok(seconds) => seconds.to_string(),
+        },
     }
 }
 

@@ -212,7 +212,7 @@ fn failure(seen: &Observed, plan: &Plan) -> Observation {
     let mut all: Vec<String> = seen
         .pods
         .iter()
-        .filter(|(_, pod)| pod.age_seconds > FAILURE_AFTER && !pod.ready)
+        .filter(|(_, pod)| pod.age_seconds > FAILURE_AFTER && !pod.ready && !pod.terminating)
         .filter_map(|(name, pod)| Some(format!("pod {name}: {}", pod.broken.as_ref()?)))
         .collect();
     let grave = plan.waiting.iter().filter(|reason| {
