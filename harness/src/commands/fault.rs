@@ -166,12 +166,15 @@ impl What {
         let kill = |container, of| Fault::KillProcess { container, of };
         let freeze = |container, of| Fault::FreezeProcess { container, of };
         let keep = |container, of| Fault::KeepKilling { container, of };
-        let replicas = |active| {
-            if active {
+        let lose = |of, how| Fault::LoseData { of, how };
+        let part = |part, how| Fault::ControlPlane { part, how };
+        let operator = |how, active: bool| Fault::Operator {
+            how,
+            replicas: if active {
                 Replicas::LeaseHolder
             } else {
                 Replicas::All
-            }
+            },
         };
         match self {
             What::KillEtcd { of } => kill(Container::Etcd, of),
@@ -182,14 +185,10 @@ impl What {
             What::FreezeEtcd { of } => freeze(Container::Etcd, of),
             What::FreezeAgent { of } => freeze(Container::Kbagent, of),
             What::FreezeExporter { of } => freeze(Container::Exporter, of),
-            What::DeletePod { of, force, evict } => {
-                let how = match (force, evict) {
-                    (true, _) => Deletion::Forced,
-                    (_, true) => Deletion::Evicted,
-                    _ => Deletion::Graceful,
-                };
-                Fault::DeletePod { of, how }
-            }
+            What::DeletePod { of, force, evict } => Fault::DeletePod {
+                of,
+                how: deletion(force, evict),
+            },
             What::Isolate {
                 of,
                 traffic,
@@ -214,38 +213,25 @@ impl What {
             What::RestartNode { of } => Fault::RestartNode { of },
             What::KillNode { of, for_good } => Fault::KillNode { of, for_good },
             What::StopKubelet { of } => Fault::StopKubelet { of },
-            What::KillOperator { active } => Fault::Operator {
-                how: OperatorFault::Killed,
-                replicas: replicas(active),
-            },
-            What::FreezeOperator { active } => Fault::Operator {
-                how: OperatorFault::Paused,
-                replicas: replicas(active),
-            },
-            What::CutOperator { active } => Fault::Operator {
-                how: OperatorFault::CutOff,
-                replicas: replicas(active),
-            },
-            What::Stop { part } => Fault::ControlPlane {
-                part,
-                how: Absence::Stopped,
-            },
-            What::Freeze { part } => Fault::ControlPlane {
-                part,
-                how: Absence::Frozen,
-            },
+            What::KillOperator { active } => operator(OperatorFault::Killed, active),
+            What::FreezeOperator { active } => operator(OperatorFault::Paused, active),
+            What::CutOperator { active } => operator(OperatorFault::CutOff, active),
+            What::Stop { part: of } => part(of, Absence::Stopped),
+            What::Freeze { part: of } => part(of, Absence::Frozen),
             What::DropDns { of } => Fault::DropDns { of },
             What::FreezeDns => Fault::FreezeDns,
-            What::WipeData { of } => Fault::LoseData {
-                of,
-                how: DataLoss::Wiped,
-            },
-            What::DeleteClaim { of } => Fault::LoseData {
-                of,
-                how: DataLoss::ClaimDeleted,
-            },
+            What::WipeData { of } => lose(of, DataLoss::Wiped),
+            What::DeleteClaim { of } => lose(of, DataLoss::ClaimDeleted),
             What::FillDisk { of } => Fault::FillDisk { of },
         }
+    }
+}
+
+const fn deletion(force: bool, evict: bool) -> Deletion {
+    match (force, evict) {
+        (true, _) => Deletion::Forced,
+        (false, true) => Deletion::Evicted,
+        (false, false) => Deletion::Graceful,
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
     let cluster = kind::up(&choice, &mut progress).await?;
     if !args.no_operator {
         let repository = Repository::find()?;
-        let install = operator::install(&cluster.kube, &repository);
+        let install = operator::install(&cluster, &repository);
         let objects = progress.phase("apply deploy/", install).await?;
         progress.say(&format!("{objects} objects applied"));
         progress

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use bollard::Docker;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{DynamicObject, ListParams};
 use kube::{Api, Client, ResourceExt};
 
-use crate::cluster::{Repository, RepositoryError};
+use crate::cluster::{Cluster, Repository, RepositoryError};
 use crate::deploy::{DeployError, apply, parse};
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};
@@ -22,14 +23,41 @@ const NOT_INSTALLED: [&str; 1] = ["samples"];
 ///
 /// # Errors
 /// Names the manifest that is missing or refused.
-pub async fn install(kube: &Client, repository: &Repository) -> Result<usize, DeployError> {
+pub async fn install(cluster: &Cluster, repository: &Repository) -> Result<usize, DeployError> {
     let mut objects = Vec::new();
     for file in manifests(&repository.path("deploy"))? {
         objects.extend(parse(&file, &repository.read(&format!("deploy/{file}"))?)?);
     }
     objects.sort_by_key(rank);
-    apply(kube, NAMESPACE, &objects).await?;
+    if let Some(docker) = cluster.docker.as_ref().filter(|_| cluster.own) {
+        for object in &mut objects {
+            name_build(object, docker).await;
+        }
+    }
+    apply(&cluster.kube, NAMESPACE, &objects).await?;
     Ok(objects.len())
+}
+
+/// Annotation of the operator's pods: identifier of the image that was loaded into the nodes.
+const BUILD: &str = "etcd-harness/image-id";
+
+/// Writes into a Deployment's template which build of its image is meant. The tag stays the same from build to build,
+/// so without it a new build would be loaded and never started.
+async fn name_build(object: &mut DynamicObject, docker: &Docker) {
+    let Some(image) = object
+        .data
+        .pointer("/spec/template/spec/containers/0/image")
+    else {
+        return;
+    };
+    let image = image.as_str().unwrap_or_default().to_owned();
+    // An image that Docker does not have was not built here: its tag says all.
+    let Ok(found) = docker.inspect_image(&image).await else {
+        return;
+    };
+    if let (Some(template), Some(id)) = (object.data.pointer_mut("/spec/template"), found.id) {
+        template["metadata"]["annotations"][BUILD] = id.into();
+    }
 }
 
 /// What must be there before what refers to it. The sort is stable: within a rank the files' order stands.

@@ -16,20 +16,10 @@ impl fmt::Display for Fault {
             Fault::FreezeProcess { container, of } => {
                 write!(f, "freeze {} of {of}", container.name())
             }
-            Fault::DeletePod {
-                of,
-                how: Deletion::Graceful,
-            } => write!(f, "delete the pod of {of}"),
-            Fault::DeletePod {
-                of,
-                how: Deletion::Forced,
-            } => {
-                write!(f, "delete the pod of {of} by force")
+            Fault::DeletePod { of, how } => {
+                let (verb, manner) = how.words();
+                write!(f, "{verb} the pod of {of}{manner}")
             }
-            Fault::DeletePod {
-                of,
-                how: Deletion::Evicted,
-            } => write!(f, "evict the pod of {of}"),
             Fault::Isolate {
                 of,
                 traffic,
@@ -73,17 +63,27 @@ impl fmt::Display for Fault {
             } => write!(f, "freeze {}", part.name()),
             Fault::DropDns { of } => write!(f, "drop the name lookups of {of}"),
             Fault::FreezeDns => write!(f, "freeze the cluster's DNS servers"),
-            Fault::LoseData {
-                of,
-                how: DataLoss::Wiped,
-            } => write!(f, "wipe the data of {of}"),
-            Fault::LoseData {
-                of,
-                how: DataLoss::ClaimDeleted,
-            } => {
-                write!(f, "delete the volume claim and the pod of {of}")
-            }
+            Fault::LoseData { of, how } => write!(f, "{} of {of}", how.words()),
             Fault::FillDisk { of } => write!(f, "fill the disk of {of}"),
+        }
+    }
+}
+
+impl Deletion {
+    const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Deletion::Graceful => ("delete", ""),
+            Deletion::Forced => ("delete", " by force"),
+            Deletion::Evicted => ("evict", ""),
+        }
+    }
+}
+
+impl DataLoss {
+    const fn words(self) -> &'static str {
+        match self {
+            DataLoss::Wiped => "wipe the data",
+            DataLoss::ClaimDeleted => "delete the volume claim and the pod",
         }
     }
 }

@@ -23,6 +23,7 @@ pub fn all() -> Vec<Scenario> {
         provision(),
         failover(),
         partition(),
+        lossy(),
         quorum(),
         agent(),
         operator(),
@@ -124,11 +125,6 @@ fn partition() -> Vec<Scenario> {
         traffic,
         direction,
     };
-    let lossy = Fault::LosePackets {
-        of: Selector::All,
-        traffic: Traffic::Peer,
-        percent: 5,
-    };
     vec![
         Scenario::faults(
             "partition::leader_cut_off_from_peers",
@@ -184,6 +180,17 @@ fn partition() -> Vec<Scenario> {
         .members(THREE_AND_FIVE)
         .lasts(5)
         .promise(Promise::continuity(LeaderSilent)),
+    ]
+}
+
+/// Packets and names that are lost, with nobody cut off.
+fn lossy() -> Vec<Scenario> {
+    let lossy = Fault::LosePackets {
+        of: Selector::All,
+        traffic: Traffic::Peer,
+        percent: 5,
+    };
+    vec![
         Scenario::faults(
             "partition::packets_lost",
             "One packet in twenty between members is lost: slower, never wrong.",

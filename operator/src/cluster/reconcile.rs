@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
-use kube::runtime::controller::Action;
+use kube::runtime::controller::{Action, Config};
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates, watcher};
@@ -24,7 +24,7 @@ use super::observe::{ObserveError, Observed, observe};
 use super::plan::{Plan, Resolution, plan};
 use super::status::{Outcome, status};
 use crate::controller::{
-    ApplyError, Backoff, Context, apply_if_different, delete, touched, write_status,
+    ApplyError, Backoff, Context, STORM, apply_if_different, delete, touched, write_status,
 };
 
 /// A step of the reconcile failed.
@@ -80,6 +80,7 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         backoff: Backoff::default(),
     });
     controller
+        .with_config(Config::default().debounce(STORM))
         .owns(Api::<Component>::all(client.clone()), ours.clone())
         .owns_stream(touched::<Service>(client, ours))
         .watches_stream(definitions, move |_| all(&by_definition.state()))

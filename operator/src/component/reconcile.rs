@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
-use kube::runtime::controller::Action;
+use kube::runtime::controller::{Action, Config};
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates, watcher};
@@ -27,7 +27,7 @@ use super::phase::{ROLE_TIMEOUT, roles_missing_for};
 use super::plan::{Plan, plan};
 use super::status::{Outcome, status};
 use crate::controller::{
-    ApplyError, Backoff, Context, apply_if_different, delete, touched, write_status,
+    ApplyError, Backoff, Context, STORM, apply_if_different, delete, touched, write_status,
 };
 
 /// Objects that are not watched (Secret, ServiceAccount, StorageClass) are looked at again after so long.
@@ -82,6 +82,7 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         backoff: Backoff::default(),
     });
     controller
+        .with_config(Config::default().debounce(STORM))
         .owns(Api::<InstanceSet>::all(client.clone()), ours.clone())
         .owns_stream(touched::<Service>(client, ours.clone()))
         .owns_stream(touched::<ConfigMap>(client, ours.clone()))

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use kube::runtime::controller::Action;
 
+/// Events of one object that follow each other within this time lead to one reconcile. A failover makes a dozen of them
+/// in a second, when the role path needs the API server more than a status does.
+pub const STORM: Duration = Duration::from_millis(40);
 /// First wait after a failure.
 const FIRST: Duration = Duration::from_millis(200);
 /// Longest wait. A spec mended by the user wakes the reconciler at once, so this bounds only outside causes.

@@ -10,7 +10,7 @@ mod status;
 mod touched;
 
 pub use apply::{ApplyError, apply, apply_if_different, delete, own};
-pub use backoff::Backoff;
+pub use backoff::{Backoff, STORM};
 pub use context::{Config, Context};
 pub use difference::{APPLIED, holds, with_fingerprint};
 pub use status::write_status;

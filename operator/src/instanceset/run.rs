@@ -16,7 +16,7 @@ use tracing::debug;
 use etcd_operator_api::labels;
 
 use super::controller::{Reconciler, on_error, reconcile};
-use crate::controller::Backoff;
+use crate::controller::{Backoff, STORM};
 use crate::roles::MemberStore;
 
 /// InstanceSets that are reconciled at a time: one that hangs must not starve the others (C3).
@@ -107,7 +107,7 @@ fn controller(context: &Context, nodes: mpsc::UnboundedReceiver<()>) -> Controll
         nodes.recv().await.map(|()| ((), nodes))
     });
     Controller::new(sets, watcher::Config::default())
-        .with_config(Config::default().concurrency(CONCURRENCY))
+        .with_config(Config::default().concurrency(CONCURRENCY).debounce(STORM))
         .owns(api(client.clone()), children())
         // A claim that outlives its InstanceSet has no owner, but it has the label.
         .watches(claims, children(), |claim: PersistentVolumeClaim| {

@@ -4,8 +4,10 @@
 //! must no longer pass. Whatever else fires is welcome.
 
 mod cluster;
+mod ends;
 mod history;
 mod operator;
+mod reads;
 mod store;
 mod watch;
 
@@ -38,6 +40,16 @@ pub(crate) struct Spoiler {
 #[test]
 fn every_spoiled_answer_is_caught() {
     catch(store::MUTATIONS);
+}
+
+#[test]
+fn every_spoiled_read_is_caught() {
+    catch(reads::MUTATIONS);
+}
+
+#[test]
+fn every_spoiled_end_is_caught() {
+    catch(ends::MUTATIONS);
 }
 
 #[test]
@@ -118,6 +130,8 @@ fn every_check_has_a_mutation() {
 fn all() -> impl Iterator<Item = &'static Mutation> {
     [
         store::MUTATIONS,
+        reads::MUTATIONS,
+        ends::MUTATIONS,
         watch::MUTATIONS,
         cluster::MUTATIONS,
         operator::MUTATIONS,

@@ -1,7 +1,7 @@
 //! Every object of the design, by name: pods with their containers and ports, claims, services, budget, labels.
 
 use etcd_operator_api::labels;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodSpec, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
@@ -169,12 +169,19 @@ async fn headless_service(subject: &Subject, root: &str, list: &mut Checklist) {
 
 fn pod(pod: &Pod, list: &mut Checklist) {
     let name = pod.name_any();
+    let spec = pod.spec.clone().unwrap_or_default();
+    pod_metadata(pod, &name, list);
+    containers(&spec, &name, list);
+    etcd(&spec, &name, list);
+}
+
+fn pod_metadata(pod: &Pod, name: &str, list: &mut Checklist) {
     let has = pod.labels();
     for (label, wanted) in [
         (labels::MANAGED_BY, labels::MANAGED_BY_VALUE),
         (labels::INSTANCE, CLUSTER),
         (labels::COMPONENT_NAME, COMPONENT),
-        (labels::POD_NAME, name.as_str()),
+        (labels::POD_NAME, name),
     ] {
         list.equals(
             format!("label {label} of {name}"),
@@ -195,7 +202,9 @@ fn pod(pod: &Pod, list: &mut Checklist) {
         format!("{name} says in which raft term it was labelled"),
         term.is_some(),
     );
-    let spec = pod.spec.clone().unwrap_or_default();
+}
+
+fn containers(spec: &PodSpec, name: &str, list: &mut Checklist) {
     let names: Vec<&str> = spec
         .containers
         .iter()
@@ -222,6 +231,9 @@ fn pod(pod: &Pod, list: &mut Checklist) {
             all,
         );
     }
+}
+
+fn etcd(spec: &PodSpec, name: &str, list: &mut Checklist) {
     let etcd = spec
         .containers
         .iter()

@@ -1,0 +1,153 @@
+//! Spoiled reads of one member, and of a revision that is over.
+
+use super::store::{calls, pick_end};
+use super::{Mutation, Spoiler};
+use crate::record::{Call, Outcome, Record, Request, Response, Return, Road};
+
+pub(super) const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        name: "untrue serializable read",
+        check: "reads",
+        apply: untrue_local_read,
+    },
+    Mutation {
+        name: "serializable read of a wrong revision",
+        check: "reads",
+        apply: local_read_back,
+    },
+    Mutation {
+        name: "compacted revision served",
+        check: "reads",
+        apply: compacted_read,
+    },
+    Mutation {
+        name: "refused as compacted without reason",
+        check: "reads",
+        apply: refused_read,
+    },
+];
+
+fn local_reads(spoiler: &Spoiler) -> Vec<u64> {
+    calls(spoiler, |call| {
+        matches!(
+            call.request,
+            Request::Range {
+                serializable: true,
+                ..
+            }
+        )
+    })
+}
+
+fn untrue_local_read(spoiler: &mut Spoiler) -> bool {
+    let reads = local_reads(spoiler);
+    pick_end(spoiler, reads, |end| match &mut end.outcome {
+        Outcome::Ok {
+            response: Response::Range { kvs, .. },
+            ..
+        } if !kvs.is_empty() => {
+            kvs[0].value += "x";
+            true
+        }
+        _ => false,
+    })
+}
+
+fn local_read_back(spoiler: &mut Spoiler) -> bool {
+    let reads = local_reads(spoiler);
+    pick_end(spoiler, reads, |end| match &mut end.outcome {
+        Outcome::Ok {
+            revision,
+            response: Response::Range { kvs, .. },
+            ..
+        } if *revision > 100 && !kvs.is_empty() => {
+            *revision = kvs[0].mod_revision - 1;
+            true
+        }
+        _ => false,
+    })
+}
+
+fn old_read(spoiler: &Spoiler) -> Option<(Call, i64)> {
+    let reads = calls(spoiler, |call| {
+        matches!(
+            call.request,
+            Request::Range {
+                serializable: false,
+                revision: 100..,
+                ..
+            }
+        )
+    });
+    reads.into_iter().find_map(|op| {
+        let (call, end) = (
+            &spoiler.history.records[spoiler.call(op)?],
+            &spoiler.history.records[spoiler.end(op)?],
+        );
+        match (call, end) {
+            (
+                Record::Call(call),
+                Record::Return(Return {
+                    outcome: Outcome::Ok { revision, .. },
+                    ..
+                }),
+            ) => Some((call.clone(), *revision)),
+            _ => None,
+        }
+    })
+}
+
+/// A compaction was acknowledged before a read of an older revision was called.
+fn compacted_read(spoiler: &mut Spoiler) -> bool {
+    let Some((read, header)) = old_read(spoiler) else {
+        return false;
+    };
+    let Request::Range { revision, .. } = read.request else {
+        return false;
+    };
+    let (op, t) = (900_000, read.t - 2_000);
+    let request = Request::Compact {
+        revision: revision + 1,
+    };
+    spoiler.add(Record::Call(Call {
+        t,
+        op,
+        client: 8_000,
+        road: Road::Member,
+        scheduled: t,
+        request,
+    }));
+    let outcome = Outcome::Ok {
+        revision: header,
+        term: 2,
+        member: "a".to_owned(),
+        response: Response::Compact {},
+    };
+    spoiler.add(Record::Return(Return {
+        t: t + 1_000,
+        op,
+        outcome,
+    }));
+    true
+}
+
+fn refused_read(spoiler: &mut Spoiler) -> bool {
+    let Some((read, _)) = old_read(spoiler) else {
+        return false;
+    };
+    let asked = |request: &Request| matches!(request, Request::Compact { .. });
+    spoiler
+        .history
+        .records
+        .retain(|record| !matches!(record, Record::Call(call) if asked(&call.request)));
+    let Some(end) = spoiler.end(read.op) else {
+        return false;
+    };
+    if let Record::Return(end) = &mut spoiler.history.records[end] {
+        end.outcome = Outcome::Failed {
+            class: "compacted".to_owned(),
+            message: String::new(),
+        };
+    }
+    true
+}
