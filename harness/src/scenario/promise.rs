@@ -1,8 +1,9 @@
 //! What a scenario promises, and its translation into what the checks expect.
 //!
 //! The figures to reach are those of the design. A promise that judges is looser by [`slack_ms`]: one sample
-//! on a shared machine of two cores is a proof of brokenness only when it is far out, and `bench failover` judges the
-//! distribution. Wherever possible the limit is on top of what a client that dials all members saw in the same moment.
+//! on a shared machine of two cores is a proof of brokenness only when it is far out: later than the figure with its
+//! slack, and later than twice the gap of the client that dials all members. `bench failover` judges the distribution.
+//! Wherever possible the limit is on top of what a client that dials all members saw in the same moment.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! Spoiled ends: of the run, as its members were dumped, and of leases.
 
-use super::store::{calls, phantom};
+use super::store::{acknowledged_puts, calls, phantom, pick_end};
 use super::{Mutation, Spoiler};
 use crate::record::{Call, FinalState, KeyValue, Outcome, Record, Request, Response, Return, Road};
 

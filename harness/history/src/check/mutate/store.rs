@@ -1,7 +1,7 @@
 //! Spoiled answers of the store.
 
 use super::{Mutation, Spoiler};
-use crate::record::{Call, KeyValue, Outcome, Record, Request, Response, Return, Road};
+use crate::record::{Call, KeyValue, Outcome, Record, Request, Response, Return};
 
 pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
@@ -259,7 +259,7 @@ fn linear_late(spoiler: &mut Spoiler, change: impl Fn(&mut i64)) -> bool {
     })
 }
 
-fn acknowledged_puts(spoiler: &Spoiler) -> Vec<u64> {
+pub(super) fn acknowledged_puts(spoiler: &Spoiler) -> Vec<u64> {
     calls(spoiler, |call| matches!(&call.request, Request::Put { key, lease: 0, .. } if key.starts_with("t/w/")))
         .into_iter()
         .filter(|op| {
