@@ -1,7 +1,7 @@
 //! Helps the endpoints of services to follow the label. No part of what keeps two pods from being labelled.
 //!
 //! Kubernetes' EndpointSlice controller refuses to work on a slice that it has just written and not yet read back,
-//! and then waits a whole second ("informer cache is out of date"). A leader that is labelled within that moment,
+//! and then waits a whole second ("informer cache is out of date", C8). A leader that is labelled within that moment,
 //! some tens of milliseconds after the old one was stripped, would get its endpoint a second late. So the services
 //! must have let go of the old leader first; and one that is late all the same is touched, which the controller
 //! takes up at once.
