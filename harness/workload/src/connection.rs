@@ -5,6 +5,8 @@
 
 use std::{
     future::{Ready, ready},
+    io,
+    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
@@ -12,7 +14,12 @@ use std::{
 use etcd_client::{Channel, Client, ConnectOptions};
 use etcd_history::Outcome;
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, sync::Mutex, time::Instant};
+use tokio::{
+    net::TcpStream,
+    sync::Mutex,
+    task::JoinSet,
+    time::{Instant, interval},
+};
 use tonic::{
     codegen::{Context, Poll, Service, http::Uri},
     transport::Endpoint,
@@ -24,6 +31,10 @@ use crate::{classify::BeforeSend, names::Names, roads::DIAL};
 /// connection with traffic as often as wanted, and of an idle one every 5 s.
 const PING_EVERY: Duration = Duration::from_secs(6);
 const PING_ANSWER: Duration = Duration::from_secs(2);
+
+/// A SYN to a service without endpoints often gets no answer, since the kernel sends few refusals a second, and its own
+/// next one comes a second later.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -60,12 +71,26 @@ pub(crate) async fn dial(names: &Names, name: &str, until: Instant) -> Result<Cl
     }
 }
 
+/// Connects with a fresh SYN every [`AGAIN`]; whatever is answered first counts.
+async fn stream(address: SocketAddr) -> io::Result<TcpStream> {
+    let mut attempts = JoinSet::new();
+    let mut again = interval(AGAIN);
+    loop {
+        tokio::select! {
+            _ = again.tick() => {
+                attempts.spawn(TcpStream::connect(address));
+            }
+            Some(ended) = attempts.join_next() => return ended.unwrap_or_else(|error| Err(io::Error::other(error))),
+        }
+    }
+}
+
 async fn connect(names: &Names, name: &str) -> Result<Client, DialError> {
     let address = names
         .address(name)
         .await
         .map_err(|e| DialError::new(BeforeSend::Name, &e))?;
-    let stream = TcpStream::connect(address)
+    let stream = stream(address)
         .await
         .map_err(|error| DialError::new(BeforeSend::of_io(&error), &error))?;
     stream

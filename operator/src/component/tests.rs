@@ -335,6 +335,14 @@ fn claims_of_running_members_keep_what_they_were_made_with() {
 }
 
 #[test]
+fn an_even_count_is_refused_where_admission_let_it_through() {
+    let mut even = component();
+    even.spec.replicas = 4;
+    let told = refused(&even, &shipped());
+    assert_eq!(told, "replicas must be odd: 3 or 5, not 4");
+}
+
+#[test]
 fn a_definition_without_member_join_cannot_grow() {
     let its = planned(&component()).instance_set;
     let mut observed = Observed {

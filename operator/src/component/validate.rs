@@ -28,6 +28,8 @@ pub(super) enum SpecError {
     DefinitionUnavailable { name: String, reason: String },
     #[error(transparent)]
     Version(#[from] Unresolved),
+    #[error("replicas must be odd: {} or {}, not {replicas}", replicas - 1, replicas + 1)]
+    EvenReplicas { replicas: i32 },
     #[error("replicas {replicas} is outside the {min} to {max} that compDef {definition:?} allows")]
     ReplicasLimit {
         replicas: i32,
@@ -163,6 +165,10 @@ fn check_replicas(
     observed: &Observed,
 ) -> Result<(), SpecError> {
     let (to, definition_name) = (component.spec.replicas, definition.name_any());
+    // Admission says so first, where its rules are installed.
+    if to != 0 && to % 2 == 0 {
+        return Err(SpecError::EvenReplicas { replicas: to });
+    }
     if let Some(limit) = definition.spec.replicas_limit
         && !(limit.min_replicas..=limit.max_replicas).contains(&to)
     {

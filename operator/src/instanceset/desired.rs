@@ -88,6 +88,10 @@ impl Desired {
         } else {
             spec.replicas.clamp(0, 7)
         } as u32;
+        // Members may always go, whatever their number.
+        if !spec.stop && its.metadata.deletion_timestamp.is_none() {
+            odd(spec.replicas)?;
+        }
         let template: PodTemplateSpec = spec.template.parse("spec.template")?;
         if template.spec.is_none() {
             let reason = "it has no spec".to_owned();
@@ -144,6 +148,18 @@ impl Desired {
     pub fn wants(&self, pod: &str) -> bool {
         self.members.iter().any(|name| name == pod)
     }
+}
+
+/// Admission refuses an even count first, where its rules are installed.
+fn odd(replicas: i32) -> Result<(), NotOfType> {
+    if replicas == 0 || replicas % 2 == 1 {
+        return Ok(());
+    }
+    let (below, above) = (replicas - 1, replicas + 1);
+    Err(NotOfType {
+        field: "spec.replicas".to_owned(),
+        reason: format!("it is {replicas} and must be odd: {below} or {above}"),
+    })
 }
 
 fn update(its: &InstanceSet, replicas: usize) -> Update {
