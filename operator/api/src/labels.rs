@@ -33,7 +33,7 @@ pub const REVISION: &str = "controller-revision-hash";
 /// Label of pods: `leader`, `follower` or `learner`.
 pub const ROLE: &str = "kubeblocks.io/role";
 
-/// Annotation of pods: raft term (decimal) of the last role written (design: the role path).
+/// Annotation of pods: raft term (decimal) of the last role written.
 pub const ROLE_TERM: &str = "apps.kubeblocks.io/last-role-snapshot-version";
 /// Annotation of a pod: how often its role is asked for, in seconds, as the definition's `roleProbe` says;
 /// [`ROLE_PROBE_OFF`] where it has none.

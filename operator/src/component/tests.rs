@@ -16,6 +16,7 @@ use kube::ResourceExt;
 use super::observe::Observed;
 use super::plan::{Plan, plan};
 use super::status::{Outcome, status};
+use crate::instanceset::desired::Desired;
 
 const DEFINITION: &str = include_str!("../../../deploy/40-componentdefinition.yaml");
 const VERSION: &str = include_str!("../../../deploy/41-componentversion.yaml");
@@ -340,6 +341,15 @@ fn an_even_count_is_refused_where_admission_let_it_through() {
     even.spec.replicas = 4;
     let told = refused(&even, &shipped());
     assert_eq!(told, "replicas must be odd: 3 or 5, not 4");
+    let mut its = planned(&component()).instance_set;
+    its.spec.replicas = 4;
+    let told = Desired::read(&its, "cluster.local").expect_err("must be refused");
+    assert!(told.to_string().contains("3 or 5"), "{told}");
+    its.metadata.deletion_timestamp = Some(at(1));
+    assert!(
+        Desired::read(&its, "cluster.local").is_ok(),
+        "it may always go"
+    );
 }
 
 #[test]

@@ -23,6 +23,7 @@ const SILENCE: Duration = Duration::from_millis(2500);
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 /// Longest pause between connections: a member that starts is noticed this soon.
 const PAUSE_LONGEST: Duration = Duration::from_millis(250);
+
 /// Where a stream leads.
 #[derive(Clone, Debug)]
 pub(super) struct Target {

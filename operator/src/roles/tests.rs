@@ -1,9 +1,10 @@
 //! The decision: a table of cases, and an exploration of two operators that write at the same time.
 
+use etcd_operator_api::labels;
 use kbagent_protocol::EtcdState;
 
 use super::decide::decide;
-use super::facts::PodFacts;
+use super::facts::{PodFacts, whereabouts};
 use super::knowledge::Knowledge;
 use super::testing::running;
 
@@ -54,6 +55,26 @@ fn told(pods: &[PodFacts], knowledge: &Knowledge) -> String {
 
 const L: Option<&str> = Some("leader");
 const F: Option<&str> = Some("follower");
+
+#[test]
+fn a_pod_whose_definition_has_no_role_probe_belongs_to_no_group() {
+    let pod = |probe: &str| {
+        let mut pod = k8s_openapi::api::core::v1::Pod::default();
+        let labels = [(labels::WORKLOAD_INSTANCE.to_owned(), "a".to_owned())];
+        pod.metadata.labels = Some(labels.into());
+        let annotations = [(labels::ROLE_PROBE.to_owned(), probe.to_owned())];
+        pod.metadata.annotations = Some(annotations.into());
+        whereabouts(&pod)
+    };
+    assert_eq!(pod(labels::ROLE_PROBE_OFF), None);
+    let seconds = |probe| pod(probe).map(|place| place.probe.as_secs());
+    assert_eq!(seconds("30"), Some(30));
+    assert_eq!(
+        seconds("nonsense"),
+        Some(5),
+        "what cannot be read is the default"
+    );
+}
 
 #[test]
 fn the_first_leader_is_labelled_after_the_others() {

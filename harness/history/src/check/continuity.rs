@@ -218,9 +218,7 @@ fn compare(
             return;
         }
     };
-    // What makes an election slow on a machine makes the road behind it slow too: a service that needs no longer than
-    // the client beside it needed in all is not what is broken.
-    let limit = base + budget.limit_ms.max(base);
+    let limit = base + budget.limit_ms;
     if gap > limit {
         findings.violation(
             format!(

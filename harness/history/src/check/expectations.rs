@@ -59,8 +59,7 @@ pub struct GapBudget {
     pub window: GapWindow,
     /// Most milliseconds.
     pub limit_ms: f64,
-    /// True when the limit, or as much again where that is longer, comes on top of the gap of [`Road::DialAll`] in the
-    /// same window.
+    /// True when the limit comes on top of the gap of [`Road::DialAll`] in the same window.
     #[serde(default)]
     pub over_dial_all: bool,
 }
