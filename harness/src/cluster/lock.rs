@@ -3,6 +3,7 @@
 //!
 //! `use`: shared by everyone who works with the cluster; exclusive for who deletes it.
 //! `change`: exclusive for who creates, starts or loads something into it.
+//! `volumes`: exclusive for who offers its volumes anew.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::MetadataExt;
@@ -82,11 +83,23 @@ impl ClusterLock {
     /// # Errors
     /// [`LockError::Held`] when they are still at it after [`timeouts::LOCK`].
     pub async fn changing(cluster: &str) -> Result<Self, LockError> {
-        Self::changing_within(cluster, timeouts::LOCK).await
+        Self::waiting(cluster, "change", timeouts::LOCK).await
     }
 
-    async fn changing_within(cluster: &str, limit: Duration) -> Result<Self, LockError> {
-        let (file, path) = open(cluster, "change")?;
+    /// For offering volumes anew; waits for whoever is at it.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] when they are still at it after [`timeouts::HEAL`].
+    pub async fn volumes(cluster: &str) -> Result<Self, LockError> {
+        Self::waiting(cluster, "volumes", timeouts::HEAL).await
+    }
+
+    async fn waiting(
+        cluster: &str,
+        kind: &'static str,
+        limit: Duration,
+    ) -> Result<Self, LockError> {
+        let (file, path) = open(cluster, kind)?;
         let waited = wait_every(timeouts::POLL, "the lock", limit, async || {
             match file.try_lock() {
                 Ok(()) => Poll::Ready(()),
@@ -223,9 +236,9 @@ mod tests {
         let name = name();
         let first = ClusterLock::changing(&name).await.expect("first");
         let soon = Duration::from_millis(1);
-        assert!(ClusterLock::changing_within(&name, soon).await.is_err());
+        assert!(ClusterLock::waiting(&name, "change", soon).await.is_err());
         drop(first);
-        assert!(ClusterLock::changing_within(&name, soon).await.is_ok());
+        assert!(ClusterLock::waiting(&name, "change", soon).await.is_ok());
         let (_, path) = open(&name, "change").expect("path");
         std::fs::remove_file(path).expect("clean up");
     }

@@ -14,6 +14,7 @@ mod repository;
 mod shell;
 mod state;
 mod tuning;
+pub mod volumes;
 
 pub use attach::{Choice, Cluster, Node, NodeRole};
 pub use docker::{connect as connect_docker, kind_nodes};

@@ -1,9 +1,8 @@
 //! `harness up`: the cluster, its images, CRDs and the operator; only what is missing.
 
 use super::{CommandResult, Exit, TargetArgs};
-use crate::cluster::{ClusterLock, Progress, Repository, kind};
+use crate::cluster::{ClusterLock, Progress, Repository, kind, volumes};
 use crate::deploy::operator;
-use crate::faults::small_volume;
 
 /// Arguments of `harness up`.
 #[derive(Debug, clap::Args)]
@@ -34,10 +33,9 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
             .await?;
     }
     if args.small_volumes {
-        let class = progress
-            .phase("small volumes", small_volume::prepare(&cluster))
-            .await?;
-        progress.say(&format!("storage class {class}"));
+        let small = volumes::prepare(&cluster, &volumes::SMALL);
+        progress.phase("small volumes", small).await?;
+        progress.say(&format!("storage class {}", volumes::SMALL.class));
     }
     progress.say(&format!(
         "cluster is up: {} nodes, context {}",

@@ -7,8 +7,8 @@ use kube::{Api, Client};
 use super::control_plane::move_back;
 use super::disk::FILLER;
 use super::residue::{Site, strayed};
-use super::{deadman, iptables, rules, small_volume, thaw};
-use crate::cluster::kind_nodes;
+use super::{deadman, iptables, rules, thaw};
+use crate::cluster::{kind_nodes, volumes};
 use crate::faults::ControlPlanePart;
 
 /// Removes it; gives a line for each thing done.
@@ -111,12 +111,12 @@ fn remove_script() -> String {
          nft list tables 2>/dev/null | grep -F {} | while read -r w f t; do nft delete table $f $t && echo \"table $t deleted\"; done\n\
          iptables -w -S 2>/dev/null | sed -n 's/^-N {}//p' | while read -r t; do ({}) && echo \"chain $t deleted\"; done\n\
          for s in /proc/[0-9]*/status; do if grep -qs '^State:.T ' $s; then p=${{s%/status}}; kill -CONT ${{p#/proc/}} && echo \"process ${{p#/proc/}} goes on\"; fi; done\n\
-         rm -f {}/*/volume/{FILLER}\n{}systemctl is-active -q kubelet || {{ systemctl start kubelet; echo 'kubelet started'; }}\ntrue",
+         rm -f {}/*/*/volume/{FILLER}\n{}systemctl is-active -q kubelet || {{ systemctl start kubelet; echo 'kubelet started'; }}\ntrue",
         deadman::heal_all_script(),
         rules::TABLE_PREFIX,
         iptables::CHAIN_PREFIX,
         iptables::remove("$t"),
-        small_volume::DIR,
+        volumes::DIR,
         back.concat(),
     )
 }

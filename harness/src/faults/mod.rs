@@ -39,7 +39,6 @@ mod repoint;
 pub mod residue;
 mod rules;
 mod selector;
-pub mod small_volume;
 mod storage;
 pub(crate) mod thaw;
 mod words;

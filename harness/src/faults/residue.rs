@@ -11,9 +11,9 @@ use kube::{Api, Client, ResourceExt};
 
 use super::control_plane::ASIDE;
 use super::disk::FILLER;
-use super::{deadman, iptables, rules, small_volume, thaw};
+use super::{deadman, iptables, rules, thaw};
 use crate::cluster::{
-    Choice, Cluster, NodeShell, ShellError, connect_docker, kind_nodes, node_states,
+    Choice, Cluster, NodeShell, ShellError, connect_docker, kind_nodes, node_states, volumes,
 };
 use crate::timeouts;
 
@@ -88,7 +88,7 @@ pub async fn find(site: &Site) -> Result<Vec<Leftover>, String> {
     }
     match &site.kube {
         Ok(kube) => {
-            if small_volume::offered(kube).await {
+            if volumes::offered(kube, &volumes::SMALL).await {
                 // They are there on purpose, for whoever deploys next.
                 left.retain(|leftover| !leftover.what.starts_with(SMALL_VOLUME));
             }
@@ -199,13 +199,13 @@ fn look_script() -> String {
          ls {2} 2>/dev/null | sed 's/^/switch of a fault: /'\n\
          ls {ASIDE} 2>/dev/null | sed 's/^/static pod moved aside: /'\n\
          findmnt -rn -o TARGET 2>/dev/null | grep -F {3}/ | sed 's/^/{SMALL_VOLUME}: /'\n\
-         ls {3}/*/volume/{FILLER} 2>/dev/null | sed 's/^/full volume: /'\n\
+         ls {3}/*/*/volume/{FILLER} 2>/dev/null | sed 's/^/full volume: /'\n\
          for s in /proc/[0-9]*/status; do awk -v p=\"${{s%/status}}\" '/^Name:/{{n=$2}} /^State:\\tT/{{print \"stopped process: \" n \" \" substr(p,7)}}' $s 2>/dev/null; done\n\
          systemctl is-active -q kubelet 2>/dev/null || echo 'kubelet: not running'\ntrue",
         rules::TABLE_PREFIX,
         iptables::CHAIN_PREFIX,
         deadman::DIR,
-        small_volume::DIR,
+        volumes::DIR,
     )
 }
 

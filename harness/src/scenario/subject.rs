@@ -10,6 +10,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
 
 use crate::cluster::Cluster;
+use crate::cluster::volumes::Pool;
 use crate::deploy::{EtcdCluster, TempNamespace};
 use crate::scenario::RunError;
 use crate::timeouts;
@@ -56,11 +57,11 @@ impl Subject {
         })
     }
 
-    /// The Cluster as the run writes it; `small` names a storage class of small volumes.
-    pub(super) fn etcd(&self, small: Option<&str>) -> EtcdCluster {
+    /// The Cluster as the run writes it, on volumes of this pool or of the cluster's default class.
+    pub(super) fn etcd(&self, pool: Option<&Pool>) -> EtcdCluster {
         let etcd = EtcdCluster::new(&self.namespace, CLUSTER, self.members);
-        match small {
-            Some(class) => etcd.storage(class, "48Mi"),
+        match pool {
+            Some(pool) => etcd.storage(pool.class, &pool.size()),
             None => etcd,
         }
     }
@@ -71,8 +72,8 @@ impl Subject {
     }
 
     /// Applies the Cluster object.
-    pub(super) async fn apply(&self, small: Option<&str>) -> Result<(), RunError> {
-        Ok(self.etcd(small).apply(&self.kube).await?)
+    pub(super) async fn apply(&self, pool: Option<&Pool>) -> Result<(), RunError> {
+        Ok(self.etcd(pool).apply(&self.kube).await?)
     }
 
     /// Pods of the members.

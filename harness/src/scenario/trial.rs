@@ -10,6 +10,7 @@ use etcd_history::check::Expectations;
 use etcd_history::record::{FaultRecord, FaultStep, Nanos};
 use etcd_history::{History, Record};
 
+use crate::cluster::volumes::{self, Pool};
 use crate::faults::{Active, Evidence, Fault, FaultContext, FaultError, inject};
 use crate::observe::{self, Observer};
 use crate::report::{Finding, Judgement};
@@ -104,11 +105,10 @@ impl<'a> Story<'a> {
             load: self.trial.load,
             on_control_plane: !lab.cluster.control_planes().is_empty(),
         };
-        let storage = if self.trial.small_volumes {
-            Some(self.small_volumes().await?)
-        } else {
-            None
-        };
+        let pool = self.pool();
+        if let Some(pool) = &pool {
+            volumes::prepare(&lab.cluster, pool).await?;
+        }
         let watched = observe::Subject {
             namespace: subject.namespace.clone(),
             pods: subject::pod_selector(),
@@ -122,7 +122,7 @@ impl<'a> Story<'a> {
             Ok::<_, RunError>(client)
         };
         let cluster = async {
-            subject.apply(storage.as_deref()).await?;
+            subject.apply(pool.as_ref()).await?;
             subject.wait_whole(timeouts::CLUSTER_RUNNING).await
         };
         let (client, cluster) = tokio::join!(client, cluster);
@@ -143,11 +143,16 @@ impl<'a> Story<'a> {
         })
     }
 
-    /// A storage class whose volumes are small file systems of their own.
-    async fn small_volumes(&self) -> Result<String, RunError> {
-        crate::faults::small_volume::prepare(&self.lab.cluster)
-            .await
-            .map_err(|error| RunError::api("prepare small volumes", &error))
+    /// Volumes of the nodes' own in a cluster of our own; the default class of anybody else's.
+    fn pool(&self) -> Option<Pool> {
+        let fits = if self.trial.small_volumes {
+            volumes::SMALL
+        } else {
+            volumes::LOCAL
+        };
+        let needed = self.trial.small_volumes
+            || (self.lab.cluster.own && self.lab.cluster.has_node_shells());
+        needed.then_some(fits)
     }
 
     /// Injects one fault after the other; gives those that are on.
