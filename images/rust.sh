@@ -18,6 +18,9 @@ names=("$@")
 flags=(--release --locked --target "$target" --target-dir target/images)
 for name in "${names[@]}"; do flags+=(--bin "$name"); done
 
+# `cargo run` tells its program about the package it is of; build scripts (ring's) would take that for a change.
+unset "${!CARGO_PKG_@}" "${!CARGO_MANIFEST_@}"
+
 say "building ${names[*]}"
 if [ "$(uname -s)" = Linux ] && command -v cargo >/dev/null 2>&1; then
     (cd "$repo" && RUSTFLAGS='-C target-feature=+crt-static' cargo build "${flags[@]}" >&2)

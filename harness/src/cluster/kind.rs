@@ -46,6 +46,7 @@ pub async fn up(choice: &Choice, progress: &mut Progress) -> Result<Cluster, Clu
     }
     let cluster = attach_patiently(choice).await?;
     tuning::raise_watch_limit(&cluster, progress).await?;
+    tuning::favour_control_plane(&cluster).await?;
     tuning::give_proxies_a_share(&cluster).await?;
     let names: Vec<String> = cluster.nodes.iter().map(|node| node.name.clone()).collect();
     let ready = wait_nodes_back(&cluster, &names, timeouts::NODE_READY);

@@ -1,6 +1,7 @@
 //! What nodes need that share one kernel and its processors. Only for clusters of our own; each step does only what is
 //! missing.
 
+use bollard::models::ContainerUpdateBody;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -39,6 +40,28 @@ pub(super) async fn raise_watch_limit(
             output.stderr.trim()
         )),
         Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+/// Weight of a control plane's container beside its workers', which have Docker's 1024 each.
+const CONTROL_PLANE_SHARES: i64 = 4096;
+
+/// Gives the control plane more processor time than a worker where they compete. Elsewhere it has machines of its own;
+/// here the API server, its etcd and the controllers would get a sixth of what all nodes share, and every write of the
+/// operator would wait for whatever pods start meanwhile.
+pub(super) async fn favour_control_plane(cluster: &Cluster) -> Result<(), ClusterError> {
+    for node in cluster.control_planes() {
+        let (docker, container) = cluster.container(node)?;
+        let shares = ContainerUpdateBody {
+            cpu_shares: Some(CONTROL_PLANE_SHARES),
+            ..ContainerUpdateBody::default()
+        };
+        let updated = docker.update_container(&container, shares).await;
+        updated.map_err(|source| ClusterError::CallDocker {
+            action: format!("give node {container:?} processor time"),
+            source,
+        })?;
     }
     Ok(())
 }

@@ -14,4 +14,4 @@ pub use apply::{apply, parse};
 pub use collect::{collect_cluster, collect_namespace};
 pub use error::DeployError;
 pub use etcd::{EtcdCluster, EtcdState, cluster_resource};
-pub use namespace::{TempNamespace, left as namespaces_left};
+pub use namespace::{TempNamespace, left as namespaces_left, wait_quiet};

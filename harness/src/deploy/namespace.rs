@@ -112,6 +112,39 @@ impl TempNamespace {
     }
 }
 
+/// Waits until no namespace of a test is being deleted: what goes on in one takes processor time from all others.
+///
+/// # Errors
+/// [`DeployError::Await`] with their names when they do not go.
+pub async fn wait_quiet(kube: &Client) -> Result<(), DeployError> {
+    let api: Api<Namespace> = Api::all(kube.clone());
+    let tests = ListParams::default().labels(LABEL);
+    let what = "no namespace of another test is being deleted";
+    let quiet = wait_until(what, timeouts::NAMESPACE_GONE, async || {
+        match api.list(&tests).await {
+            Ok(listed) => {
+                let going = listed
+                    .items
+                    .iter()
+                    .filter(|namespace| namespace.metadata.deletion_timestamp.is_some());
+                match going
+                    .map(ResourceExt::name_any)
+                    .reduce(|a, b| a + ", " + &b)
+                {
+                    None => Poll::Ready(()),
+                    Some(names) => Poll::NotYet::<(), String>(names),
+                }
+            }
+            Err(error) => Poll::NotYet(error.to_string()),
+        }
+    })
+    .await;
+    quiet.map_err(|error| DeployError::Await {
+        what: what.to_owned(),
+        seen: error.to_string(),
+    })
+}
+
 /// Names of all namespaces of tests that are still there.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use etcd_history::record::{FaultRecord, FaultStep, Nanos};
 use etcd_history::{History, Record};
 
 use crate::cluster::volumes::{self, Pool};
+use crate::deploy::wait_quiet;
 use crate::faults::{Active, Evidence, Fault, FaultContext, FaultError, inject};
 use crate::observe::{self, Observer};
 use crate::report::{Finding, Judgement};
@@ -134,6 +135,9 @@ impl<'a> Story<'a> {
             self.plan.members
         ));
         self.judgements.push(figure("created", "ready_s", took));
+        if let Err(error) = wait_quiet(&lab.cluster.kube).await {
+            lab.live.say(error.to_string());
+        }
         self.offset = client.start().await?;
         let lines = tokio::spawn(client.clone().tell(lab.live.clone()));
         Ok(Stage {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::Value;
 
@@ -11,6 +12,7 @@ use super::{found, not_there};
 use crate::scenario::Lab;
 use crate::scenario::runner::Found;
 use crate::scenario::subject::{MANAGER, Subject, cluster_resource};
+use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
 /// A Cluster that asks for half a core a member is up.
@@ -66,9 +68,7 @@ async fn apply(subject: &Subject, cluster: &Value) -> Result<(), String> {
     let namespace = cluster["metadata"]["namespace"]
         .as_str()
         .unwrap_or(&subject.namespace);
-    if namespace != subject.namespace {
-        make_namespace(subject, namespace).await?;
-    }
+    let made = namespace != subject.namespace && make_namespace(subject, namespace).await?;
     let api: Api<DynamicObject> =
         Api::namespaced_with(subject.kube.clone(), namespace, &cluster_resource());
     api.patch(name, &PatchParams::apply(MANAGER), &Patch::Apply(cluster))
@@ -94,18 +94,41 @@ async fn apply(subject: &Subject, cluster: &Value) -> Result<(), String> {
         .await
         .map(drop)
         .map_err(|error| error.to_string());
-    up.and(deleted)
+    let cleared = if made {
+        clear(subject, namespace).await
+    } else {
+        Ok(())
+    };
+    up.and(deleted).and(cleared)
 }
 
-async fn make_namespace(subject: &Subject, name: &str) -> Result<(), String> {
-    let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(subject.kube.clone());
-    let mut object = k8s_openapi::api::core::v1::Namespace::default();
+/// True when it was not there before.
+async fn make_namespace(subject: &Subject, name: &str) -> Result<bool, String> {
+    let api: Api<Namespace> = Api::all(subject.kube.clone());
+    let mut object = Namespace::default();
     object.metadata.name = Some(name.to_owned());
     match api.create(&PostParams::default(), &object).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// Deletes a namespace that was made here, and waits until it is gone: its volumes go with it.
+async fn clear(subject: &Subject, name: &str) -> Result<(), String> {
+    let api: Api<Namespace> = Api::all(subject.kube.clone());
+    let deleted = api.delete(name, &DeleteParams::default()).await;
+    deleted.map_err(|error| error.to_string())?;
+    let what = format!("namespace {name} gone");
+    wait_until(what, timeouts::NAMESPACE_GONE, async || {
+        match api.get_opt(name).await {
+            Ok(None) => Poll::Ready(()),
+            Ok(Some(_)) => Poll::NotYet("it is still there".to_owned()),
+            Err(error) => Poll::NotYet::<_, String>(error.to_string()),
+        }
+    })
+    .await
+    .map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
