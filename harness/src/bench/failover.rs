@@ -33,6 +33,8 @@ pub struct Failover {
 pub struct Cost {
     /// Longest time without an acknowledged write, in milliseconds.
     pub gap_ms: f64,
+    /// How much of it the dial-all client could not write either, in milliseconds.
+    pub out_ms: f64,
     /// False when no acknowledgement ended it: the real gap is longer.
     pub closed: bool,
     /// Where the time went, in milliseconds. Stages that did not happen are absent.
@@ -50,7 +52,8 @@ pub struct FailoverReport {
     pub failovers: Vec<Failover>,
     /// Gap of each road, in milliseconds.
     pub gap_ms: BTreeMap<Road, Summary>,
-    /// Gap through the service minus the gap of the dial-all client in the same failover, in milliseconds.
+    /// Gap through the service without the outages of the dial-all client in it ([`Failover::over_dial_all`]), in
+    /// milliseconds.
     pub over_dial_all_ms: BTreeMap<Road, Summary>,
     /// Each stage on each road, in milliseconds.
     pub stages_ms: BTreeMap<Road, BTreeMap<Stage, Summary>>,
@@ -65,6 +68,7 @@ pub struct FailoverReport {
 pub fn measure(run: &str, history: &History) -> Vec<Failover> {
     let signs = Signs::of(history);
     let roads = ROADS.map(|road| (road, Acknowledgements::of(history, road)));
+    let yardstick = Acknowledgements::of(history, Road::DialAll);
     let faults = faults(history);
     let mut failovers = Vec::new();
     for (at, fault) in faults.iter().enumerate() {
@@ -83,6 +87,7 @@ pub fn measure(run: &str, history: &History) -> Vec<Failover> {
                 *road,
                 Cost {
                     gap_ms,
+                    out_ms: milliseconds(yardstick.out_in(gap)),
                     closed,
                     stages_ms: stages_ms.collect(),
                 },
@@ -150,11 +155,12 @@ impl Failover {
                 .all(|road| self.roads.get(road).is_some_and(|c| c.closed))
     }
 
-    /// Gap of a road minus the gap of the dial-all client, in milliseconds.
+    /// How much of a road's gap the dial-all client could write, in milliseconds: what the way through the service
+    /// cost.
     #[must_use]
     pub fn over_dial_all(&self, road: Road) -> Option<f64> {
-        let yardstick = self.roads.get(&Road::DialAll)?;
-        Some(self.roads.get(&road)?.gap_ms - yardstick.gap_ms)
+        let cost = self.roads.get(&road)?;
+        Some(cost.gap_ms - cost.out_ms)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The promise of the leader service: writes go on. The longest interval without a successful write, per road and fault,
-//! beside the yardstick of a client that dials all members, with its parts.
+//! beside the yardstick of a client that dials all members, with its parts. A budget over that yardstick is for the part
+//! of the gap in which that client could write.
 //!
 //! A gap without a budget is only reported; a window without a write proves nothing and is inconclusive.
 
@@ -192,7 +193,8 @@ fn hold(
         let yardstick = seen
             .roads
             .get(&Road::DialAll)
-            .map(|measured| measured.gap_ms);
+            .and_then(|_| tracks.get(&Road::DialAll))
+            .map(|track| track.out_in(measured.gap));
         compare(budget, measured.gap_ms, yardstick, &place, findings);
     }
     if judged == 0 {

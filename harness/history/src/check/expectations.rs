@@ -59,7 +59,8 @@ pub struct GapBudget {
     pub window: GapWindow,
     /// Most milliseconds.
     pub limit_ms: f64,
-    /// True when the limit comes on top of the gap of [`Road::DialAll`] in the same window.
+    /// True when the limit comes on top of what of the gap was an outage of [`Road::DialAll`] too
+    /// ([`outage`](super::outage)).
     #[serde(default)]
     pub over_dial_all: bool,
 }

@@ -8,6 +8,33 @@ use std::collections::BTreeMap;
 use crate::index::Index;
 use crate::record::{Nanos, Road};
 
+/// A stretch without a success that the yardstick's schedule does not explain: it asks every 50 ms, so that four writes
+/// in a row were lost or late.
+pub const OUTAGE: Nanos = 200_000_000;
+
+/// For how much of the time from `from` to `to` there was an outage: a stretch of at least [`OUTAGE`] between two of
+/// these times of success, which are sorted. Nanoseconds.
+///
+/// What a service is charged with is a gap without this part of it: in an outage of etcd nobody can write on any road.
+/// The longest outage alone would not do, since a member that has just been elected may stall again after its first
+/// commits, and the one write in between would charge the service with the rest.
+#[must_use]
+pub fn outage(successes: &[Nanos], from: Nanos, to: Nanos) -> Nanos {
+    let after = successes.partition_point(|t| *t <= from);
+    let mut last = successes[..after].last().copied().unwrap_or(from);
+    let mut out = 0;
+    for t in successes[after..].iter().copied().chain([to]) {
+        if t - last >= OUTAGE {
+            out += t.min(to) - last.max(from);
+        }
+        last = t;
+        if t >= to {
+            break;
+        }
+    }
+    out
+}
+
 /// Writes of one road, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Track {
@@ -37,10 +64,18 @@ pub(crate) struct Window {
     pub(crate) to: Nanos,
 }
 
+impl Window {
+    fn length(self) -> Nanos {
+        self.to - self.from
+    }
+}
+
 /// What one road was like in one window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Measured {
     pub(crate) gap_ms: f64,
+    /// The two successes at its ends.
+    pub(crate) gap: Window,
     pub(crate) writes: usize,
     pub(crate) failed: usize,
     /// The slowest write; a failed one counts until its failure, which is its deadline.
@@ -104,9 +139,16 @@ impl Track {
             return None;
         }
         let end = self.end();
-        let gap = longest(&self.answered, window, end).max(longest(&self.scheduled, window, end));
+        let answered = longest(&self.answered, window, end);
+        let scheduled = longest(&self.scheduled, window, end);
+        let gap = if scheduled.length() > answered.length() {
+            scheduled
+        } else {
+            answered
+        };
         Some(Measured {
-            gap_ms: milliseconds(gap),
+            gap_ms: milliseconds(gap.length()),
+            gap,
             writes: writes.len(),
             failed: between(&self.failed, |t| *t, window).len(),
             slowest_ms: milliseconds(writes.iter().map(|(_, took)| *took).max().unwrap_or(0)),
@@ -121,6 +163,12 @@ impl Track {
             .filter(|pair| !touches(pair[0], pair[1]))
             .map(|pair| pair[1] - pair[0]);
         gaps.max().map(milliseconds)
+    }
+
+    /// Milliseconds of a gap in which this road was out ([`outage`]).
+    pub(crate) fn out_in(&self, gap: Window) -> f64 {
+        let of = |successes| outage(successes, gap.from, gap.to);
+        milliseconds(of(&self.answered).max(of(&self.scheduled)))
     }
 
     /// First success answered after a time.
@@ -140,16 +188,22 @@ impl Track {
 
 /// Longest time between two successes that touches the window, whole. The beginning of the window stands for a success
 /// when there was none before, the end of the traffic when there was none after.
-fn longest(successes: &[Nanos], window: Window, end: Nanos) -> Nanos {
+fn longest(successes: &[Nanos], window: Window, end: Nanos) -> Window {
     let first = successes.partition_point(|t| *t < window.from);
     let mut last = if first > 0 {
         successes[first - 1]
     } else {
         window.from
     };
-    let mut most = 0;
+    let mut most = Window {
+        from: last,
+        to: last,
+    };
     for t in successes[first..].iter().copied().chain([end]) {
-        most = most.max(t - last);
+        let gap = Window { from: last, to: t };
+        if gap.length() > most.length() {
+            most = gap;
+        }
         last = t;
         if t > window.to {
             break;
@@ -170,4 +224,27 @@ fn between<T>(sorted: &[T], time: impl Fn(&T) -> Nanos, window: Window) -> &[T] 
 )]
 pub(crate) fn milliseconds(nanos: Nanos) -> f64 {
     nanos as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Nanos = 1_000_000;
+
+    #[test]
+    fn an_outage_is_a_long_stretch_cut_to_the_gap() {
+        let at = |times: &[Nanos]| times.iter().map(|t| t * MS).collect::<Vec<_>>();
+        let out = |times: &[Nanos], from, to| outage(&at(times), from * MS, to * MS) / MS;
+        // Two outages with a write in between; the ends lie outside of the gap.
+        assert_eq!(out(&[90, 400, 410, 700], 100, 650), 300 + 240);
+        // Stretches that are shorter are none.
+        assert_eq!(out(&[90, 280, 470, 660], 100, 650), 0);
+        // A client that never came back, or never had been there.
+        assert_eq!(out(&[50], 100, 650), 550);
+        assert_eq!(out(&[], 100, 650), 550);
+        assert_eq!(out(&[900], 100, 650), 550);
+        // Over before, or begun after.
+        assert_eq!(out(&[0, 100, 150, 200], 150, 200), 0);
+    }
 }

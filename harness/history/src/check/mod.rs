@@ -39,6 +39,7 @@ mod test_support;
 mod tests;
 
 pub use expectations::{Expectations, GapBudget, GapWindow, OperationKind, Traffic};
+pub use gaps::{OUTAGE, outage};
 pub use verdict::{Judgement, Verdict};
 
 use crate::history::History;
