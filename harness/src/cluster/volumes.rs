@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams};
 use kube::{Api, ResourceExt};
 
 use crate::cluster::{Cluster, ClusterError, ClusterLock};
@@ -81,7 +81,7 @@ pub async fn prepare(cluster: &Cluster, pool: &Pool) -> Result<(), ClusterError>
     // Between a look and an emptying nobody else may offer.
     let _lock = ClusterLock::volumes(&cluster.name).await?;
     let api = Offers::of(cluster);
-    api.apply_class(pool).await?;
+    api.create_class(pool).await?;
     let found = api.phases(pool).await?;
     let workers = cluster.workers();
     let offered = workers.iter().map(|node| offer(&api, pool, node, &found));
@@ -152,14 +152,17 @@ impl<'a> Offers<'a> {
         }
     }
 
-    async fn apply_class(&self, pool: &Pool) -> Result<(), ClusterError> {
+    /// Makes the class unless it is there: most of it could not be changed anyway.
+    async fn create_class(&self, pool: &Pool) -> Result<(), ClusterError> {
         let classes: Api<StorageClass> = Api::all(self.cluster.kube.clone());
-        let params = PatchParams::apply("etcd-harness");
-        let patch = Patch::Apply(storage_class(pool));
-        let applied = classes.patch(pool.class, &params, &patch).await;
-        applied
-            .map(drop)
-            .map_err(|error| self.failed("apply a storage class", &error))
+        let created = classes
+            .create(&PostParams::default(), &storage_class(pool))
+            .await;
+        match created {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+            Err(error) => Err(self.failed("create a storage class", &error)),
+        }
     }
 
     /// Phase of each volume by name.

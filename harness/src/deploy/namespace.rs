@@ -1,5 +1,4 @@
-//! A namespace for one test: a random name, labelled, deleted after success and kept after failure, for then there is
-//! something to look at.
+//! A namespace for one test: a random name, labelled, deleted when everything worth looking at has been collected.
 
 use std::collections::BTreeMap;
 

@@ -75,12 +75,12 @@ pub async fn run(lab: &Lab, plan: &Plan) -> Result<Ended, RunError> {
         lab.live
             .say(format!("objects and logs are not saved: {error}"));
     }
+    clean_up(&lab, &subject).await;
     dir.write_log("harness.log", lab.live.text().as_bytes())?;
 
     judge(plan, &mut found);
     dir.write_reports(&found.history, &found.judgements)?;
     let ended = ended(&lab, plan, &found, &dir);
-    clean_up(&lab, &subject).await;
     tell(&lab, &ended);
     Ok(ended)
 }
@@ -187,7 +187,7 @@ fn ended(lab: &Lab, plan: &Plan, found: &Found, dir: &RunDir) -> Ended {
     }
 }
 
-/// The run directory holds what a post-mortem needs; members that go on running would take the next run's processor.
+/// Before judging, which takes a second or two. The run directory holds what a post-mortem needs; members that go on running would take the next run's processor.
 async fn clean_up(lab: &Lab, subject: &Subject) {
     if lab.keep {
         lab.live

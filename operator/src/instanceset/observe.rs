@@ -2,7 +2,7 @@
 //!
 //! Pods and claims are listed from the API server each time: steps that delete are decided on them (C2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +37,10 @@ const BROKEN: [&str; 8] = [
     "InvalidImageName",
     "RunContainerError",
 ];
+/// Annotation of a claim whose volume was provisioned for a node.
+const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+/// Label of a node that volumes name it by; not always the node's name.
+const HOSTNAME: &str = "kubernetes.io/hostname";
 /// Taint by which an administrator declares a node dead.
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
@@ -71,15 +75,22 @@ impl Sources<'_> {
         let now = Timestamp::now();
         let listed = pods.map_err(|source| Error::read("pods", source))?.items;
         let mut pods = BTreeMap::new();
+        let mut in_use = BTreeSet::new();
         for pod in &listed {
-            pods.insert(pod.name_any(), self.pod(desired, pod, now).await?);
+            let seen = self.pod(desired, pod, now).await?;
+            if !matches!(seen.node, NodeSeen::Unassigned | NodeSeen::Gone) {
+                in_use.extend(claim_names(pod));
+            }
+            pods.insert(pod.name_any(), seen);
         }
         let mut seen = BTreeMap::new();
         for claim in &claims
             .map_err(|source| Error::read("claims", source))?
             .items
         {
-            seen.insert(claim.name_any(), self.claim(desired, claim).await?);
+            let name = claim.name_any();
+            let lost = self.lost(claim, in_use.contains(name.as_str())).await?;
+            seen.insert(name, claim_seen(desired, claim, lost));
         }
         let service = service.map_err(|source| Error::read("the headless service", source))?;
         let members = members(&pods).await;
@@ -177,24 +188,14 @@ impl Sources<'_> {
         Ok(node.map(Arc::new))
     }
 
-    async fn claim(
-        &self,
-        desired: &Desired,
-        claim: &PersistentVolumeClaim,
-    ) -> Result<ClaimSeen, Error> {
-        Ok(ClaimSeen {
-            uid: claim.uid().unwrap_or_default(),
-            labels: claim.labels().clone(),
-            annotations: claim.annotations().clone(),
-            terminating: claim.metadata.deletion_timestamp.is_some(),
-            lost: self.lost(claim).await?,
-            owned: controls(desired, claim),
-        })
-    }
-
     /// Why the volume of a claim can never be mounted again: it lives on nodes that are all gone. Its volume is
-    /// only looked up when the node it was made on is gone, so that the steady state costs no call.
-    async fn lost(&self, claim: &PersistentVolumeClaim) -> Result<Option<String>, Error> {
+    /// only looked up when no pod has it on a node that is there, so that the steady state costs no call. A volume
+    /// that was made beforehand leaves no trace of its node in the claim, one that was provisioned does.
+    async fn lost(
+        &self,
+        claim: &PersistentVolumeClaim,
+        in_use: bool,
+    ) -> Result<Option<String>, Error> {
         let phase = claim
             .status
             .as_ref()
@@ -205,53 +206,86 @@ impl Sources<'_> {
                 claim.name_any()
             )));
         }
-        let node = claim
-            .annotations()
-            .get("volume.kubernetes.io/selected-node");
         let volume = claim
             .spec
             .as_ref()
             .and_then(|spec| spec.volume_name.as_deref());
-        let (Some(node), Some(volume)) = (node, volume.filter(|volume| !volume.is_empty())) else {
+        let Some(volume) = volume.filter(|volume| !in_use && !volume.is_empty()) else {
             return Ok(None);
         };
-        if self.find_node(node).await?.is_some() {
+        if let Some(node) = claim.annotations().get(SELECTED_NODE)
+            && self.find_node(node).await?.is_some()
+        {
             return Ok(None);
         }
         let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
         let volume = volumes.get_opt(volume).await;
         let volume = volume.map_err(|source| Error::read("a volume", source))?;
-        let hosts = volume.as_ref().map(hosts).unwrap_or_default();
-        let mut reachable = hosts.is_empty();
+        let Some(hosts) = volume.as_ref().and_then(hosts) else {
+            return Ok(None);
+        };
         for host in &hosts {
-            reachable = reachable || self.find_node(host).await?.is_some();
+            if self.is_host(host).await? {
+                return Ok(None);
+            }
         }
-        Ok((!reachable).then(|| {
-            format!(
-                "the volume of claim {} is on node {node}, which is gone",
-                claim.name_any()
-            )
-        }))
+        Ok(Some(format!(
+            "the volume of claim {} is on node {}, which is gone",
+            claim.name_any(),
+            hosts.join(" or ")
+        )))
+    }
+
+    /// Whether a node has this host name. As with [`Self::find_node`], the API server has the last word (P5).
+    async fn is_host(&self, host: &str) -> Result<bool, Error> {
+        let named =
+            |node: &Arc<Node>| node.labels().get(HOSTNAME).map(String::as_str) == Some(host);
+        if self.nodes.state().iter().any(named) {
+            return Ok(true);
+        }
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let params = ListParams::default().labels(&format!("{HOSTNAME}={host}"));
+        let found = nodes.list_metadata(&params).await;
+        let found = found.map_err(|source| Error::read("nodes", source))?;
+        Ok(!found.items.is_empty())
     }
 }
 
-/// Host names that a volume can be mounted on; empty when it may be any.
-fn hosts(volume: &PersistentVolume) -> Vec<String> {
+/// Names of the claims that a pod mounts.
+fn claim_names(pod: &Pod) -> impl Iterator<Item = &str> {
+    let volumes = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.filter_map(|volume| Some(volume.persistent_volume_claim.as_ref()?.claim_name.as_str()))
+}
+
+fn claim_seen(desired: &Desired, claim: &PersistentVolumeClaim, lost: Option<String>) -> ClaimSeen {
+    ClaimSeen {
+        uid: claim.uid().unwrap_or_default(),
+        labels: claim.labels().clone(),
+        annotations: claim.annotations().clone(),
+        terminating: claim.metadata.deletion_timestamp.is_some(),
+        lost,
+        owned: controls(desired, claim),
+    }
+}
+
+/// Host names that a volume is bound to; `None` when it can be mounted elsewhere too. Terms are alternatives: one that
+/// names no host may be met anywhere.
+fn hosts(volume: &PersistentVolume) -> Option<Vec<String>> {
     let affinity = volume
         .spec
         .as_ref()
         .and_then(|spec| spec.node_affinity.as_ref());
-    let terms = affinity.and_then(|affinity| affinity.required.as_ref());
-    let terms = terms
-        .map(|required| required.node_selector_terms.as_slice())
-        .unwrap_or_default();
-    let named = terms
-        .iter()
-        .flat_map(|term| term.match_expressions.iter().flatten());
-    named
-        .filter(|term| term.key == "kubernetes.io/hostname" && term.operator == "In")
-        .flat_map(|term| term.values.clone().unwrap_or_default())
-        .collect()
+    let terms = affinity.and_then(|affinity| affinity.required.as_ref())?;
+    let mut hosts = Vec::new();
+    for term in &terms.node_selector_terms {
+        let mut expressions = term.match_expressions.iter().flatten();
+        let named = expressions.find(|term| term.key == HOSTNAME && term.operator == "In")?;
+        hosts.extend(named.values.clone().unwrap_or_default());
+    }
+    Some(hosts).filter(|hosts| !hosts.is_empty())
 }
 
 /// Asks the agents of members that take part, leader first, for the list (M5, B7).
@@ -328,4 +362,44 @@ fn variable(pod: &Pod, name: &str) -> Option<String> {
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
     let mut all = containers.flat_map(|container| container.env.iter().flatten());
     all.find(|variable| variable.name == name)?.value.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn volume(terms: &serde_json::Value) -> PersistentVolume {
+        let affinity = json!({ "required": { "nodeSelectorTerms": terms } });
+        let volume = json!({ "metadata": {}, "spec": { "nodeAffinity": affinity } });
+        serde_json::from_value(volume).expect("a volume")
+    }
+
+    #[test]
+    fn a_volume_is_bound_to_hosts_only_when_no_term_is_met_elsewhere() {
+        let host = |name: &str| json!({ "key": "kubernetes.io/hostname", "operator": "In", "values": [name] });
+        let zone =
+            json!({ "key": "topology.kubernetes.io/zone", "operator": "In", "values": ["z"] });
+        let of = |terms: serde_json::Value| hosts(&volume(&terms));
+        let local = of(json!([{ "matchExpressions": [host("a")] }]));
+        assert_eq!(local, Some(vec!["a".to_owned()]));
+        let both = of(
+            json!([{ "matchExpressions": [host("a")] }, { "matchExpressions": [zone, host("b")] }]),
+        );
+        assert_eq!(both, Some(vec!["a".to_owned(), "b".to_owned()]));
+        let either =
+            of(json!([{ "matchExpressions": [host("a")] }, { "matchExpressions": [zone] }]));
+        assert_eq!(either, None);
+        assert_eq!(hosts(&PersistentVolume::default()), None);
+    }
+
+    #[test]
+    fn a_pod_names_the_claims_that_it_mounts() {
+        let volumes = json!([{ "name": "x", "emptyDir": {} },
+            { "name": "data", "persistentVolumeClaim": { "claimName": "data-a-0" } }]);
+        let pod = json!({ "metadata": {}, "spec": { "containers": [], "volumes": volumes } });
+        let pod: Pod = serde_json::from_value(pod).expect("a pod");
+        assert_eq!(claim_names(&pod).collect::<Vec<_>>(), ["data-a-0"]);
+    }
 }

@@ -105,26 +105,70 @@ fn leads_elsewhere(slice: &EndpointSlice, instance_set: &str, winner: &str) -> b
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http::{Method, Request, Response};
     use k8s_openapi::api::core::v1::ObjectReference;
     use k8s_openapi::api::discovery::v1::Endpoint;
+    use kube::Client;
+    use kube::client::Body;
 
     use super::*;
 
+    /// A slice of the leader service that leads to these pods.
+    fn slice(pods: &[&str]) -> EndpointSlice {
+        let endpoint = |pod: &&str| Endpoint {
+            target_ref: Some(ObjectReference {
+                name: Some((*pod).to_owned()),
+                ..ObjectReference::default()
+            }),
+            ..Endpoint::default()
+        };
+        let mut slice = EndpointSlice {
+            endpoints: pods.iter().map(endpoint).collect(),
+            ..EndpointSlice::default()
+        };
+        let service = (SERVICE_NAME.to_owned(), "a-etcd".to_owned());
+        slice.labels_mut().extend([service]);
+        slice
+    }
+
+    /// An API server that shows one list of pods after the other, the last one for ever, and notes what is written.
+    fn served(shown: &'static [&'static [&'static str]]) -> (Endpoints, Arc<Mutex<Seen>>) {
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let notes = Arc::clone(&seen);
+        let answer = move |request: Request<Body>| {
+            let mut notes = notes.lock().unwrap();
+            let body = if request.method() == Method::GET {
+                let pods = shown[notes.looks.min(shown.len() - 1)];
+                notes.looks += 1;
+                json!({ "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList", "metadata": {},
+                    "items": [slice(pods)] })
+            } else {
+                notes.written.push(request.uri().path().to_owned());
+                json!({ "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": {} })
+            };
+            let response = Response::new(Body::from(body.to_string().into_bytes()));
+            futures::future::ready(Ok::<_, std::convert::Infallible>(response))
+        };
+        let client = Client::new(tower::service_fn(answer), "n");
+        let endpoints = Endpoints {
+            slices: Api::namespaced(client.clone(), "n"),
+            services: Api::namespaced(client, "n"),
+            cluster: "a".to_owned(),
+            instance_set: "a-etcd".to_owned(),
+        };
+        (endpoints, seen)
+    }
+
+    #[derive(Default)]
+    struct Seen {
+        looks: usize,
+        written: Vec<String>,
+    }
+
     #[test]
     fn only_a_service_with_one_other_pod_is_waited_for() {
-        let slice = |pods: &[&str]| {
-            let endpoint = |pod: &&str| Endpoint {
-                target_ref: Some(ObjectReference {
-                    name: Some((*pod).to_owned()),
-                    ..ObjectReference::default()
-                }),
-                ..Endpoint::default()
-            };
-            EndpointSlice {
-                endpoints: pods.iter().map(endpoint).collect(),
-                ..EndpointSlice::default()
-            }
-        };
         let cases: [(&[&str], bool); 5] = [
             (&["a-etcd-0"], true),
             (&["a-etcd-1"], false),
@@ -138,6 +182,44 @@ mod tests {
                 waits,
                 "{pods:?}"
             );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_old_leader_is_waited_for_as_long_as_it_is_served() {
+        let begun = Instant::now();
+        let (endpoints, seen) = served(&[&["a-etcd-0"], &["a-etcd-0"], &[]]);
+        endpoints.let_go("a-etcd-1").await;
+        assert_eq!(seen.lock().unwrap().looks, 3);
+        assert_eq!(begun.elapsed(), 2 * AGAIN + READ_BACK);
+        // Nobody to wait for: no pause at all.
+        let begun = Instant::now();
+        served(&[&[]]).0.let_go("a-etcd-1").await;
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_never_lets_go_is_waited_for_no_longer() {
+        let begun = Instant::now();
+        served(&[&["a-etcd-0"]]).0.let_go("a-etcd-1").await;
+        assert_eq!(begun.elapsed(), LET_GO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_service_that_is_late_is_touched() {
+        for (pods, late) in [
+            (&[&["a-etcd-1"] as &[&str]] as &[&[&str]], false),
+            (&[&["a-etcd-0"]], true),
+            (&[&[]], true),
+        ] {
+            let (endpoints, seen) = served(pods);
+            endpoints.hurry("a-etcd-1".to_owned(), 7).await;
+            let wanted: &[&str] = if late {
+                &["/api/v1/namespaces/n/services/a-etcd"]
+            } else {
+                &[]
+            };
+            assert_eq!(seen.lock().unwrap().written, wanted, "{pods:?}");
         }
     }
 }

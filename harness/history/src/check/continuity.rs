@@ -212,15 +212,15 @@ fn compare(
     place: &str,
     findings: &mut Findings,
 ) {
-    let base = match (budget.over_dial_all, yardstick) {
+    let out = match (budget.over_dial_all, yardstick) {
         (false, _) => 0.0,
-        (true, Some(gap)) => gap,
+        (true, Some(out)) => out,
         (true, None) => {
             findings.doubt(format!("no write on dial_all {place} to compare with"));
             return;
         }
     };
-    let limit = base + budget.limit_ms;
+    let limit = (out + budget.limit_ms).max(out * budget.times_dial_all);
     if gap > limit {
         findings.violation(
             format!(
