@@ -39,6 +39,7 @@ pub struct Handoff {
     config: Arc<Config>,
     own: Client,
     phase: watch::Sender<Phase>,
+    moving: watch::Sender<bool>,
 }
 
 impl Handoff {
@@ -49,7 +50,13 @@ impl Handoff {
             config,
             own,
             phase: watch::Sender::new(Phase::None),
+            moving: watch::Sender::new(false),
         })
+    }
+
+    /// True from the begin of a hand-over on, unless leadership stays.
+    pub fn moving(&self) -> watch::Receiver<bool> {
+        self.moving.subscribe()
     }
 
     /// Hands over, or joins a hand-over that is under way. Goes on when the caller goes away.
@@ -64,8 +71,10 @@ impl Handoff {
         });
         if begun {
             let this = Arc::clone(self);
+            this.moving.send_replace(true);
             tokio::spawn(async move {
                 let answer = this.work().await;
+                this.moving.send_replace(answer.moved);
                 tracing::info!(?answer, "the hand-over ended");
                 this.phase.send_replace(Phase::Done(answer));
             });

@@ -190,7 +190,7 @@ impl Sources<'_> {
 
     /// Why the volume of a claim can never be mounted again: it lives on nodes that are all gone. Its volume is
     /// only looked up when no pod has it on a node that is there, so that the steady state costs no call. A volume
-    /// that was made beforehand leaves no trace of its node in the claim, one that was provisioned does.
+    /// that was made beforehand leaves no trace of its node in the claim, one that was provisioned does (D14).
     async fn lost(
         &self,
         claim: &PersistentVolumeClaim,

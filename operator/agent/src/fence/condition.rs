@@ -13,6 +13,10 @@ const GRACE_DEPOSED: Duration = Duration::from_millis(200);
 /// on a machine without a free core, must keep its clients; one that was replaced is told so by the others much earlier.
 const HANGING_ELECTIONS: u32 = 4;
 
+/// Election timeouts without a leader after which a member that hands over is cut. Its clients are forwarded as soon as it
+/// hears of the leader that it chose itself; one on a busy machine may be silent for longer than [`GRACE_LED`].
+const PLANNED_ELECTIONS: u32 = 4;
+
 /// What the member is seen to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
@@ -68,8 +72,9 @@ impl Condition {
         }
     }
 
-    /// Takes in what is seen at `now`.
-    pub fn observe(&mut self, seen: Seen, now: Instant) -> Verdict {
+    /// Takes in what is seen at `now`; `planned` while the member hands over, of its own accord.
+    pub fn observe(&mut self, seen: Seen, now: Instant, planned: bool) -> Verdict {
+        let move_grace = self.election_timeout * PLANNED_ELECTIONS;
         let (began, grace) = match seen {
             Seen::Leads | Seen::Follows | Seen::Learns | Seen::Gone => {
                 self.led = seen == Seen::Leads;
@@ -79,15 +84,10 @@ impl Condition {
             }
             // A new process that listens and does not serve yet: who waits in its backlog is served elsewhere sooner.
             Seen::Hangs { .. } if self.gone => return Verdict::Cut,
+            Seen::Deposed | Seen::Leaderless if planned => (now, move_grace),
             Seen::Deposed => (now, GRACE_DEPOSED),
-            Seen::Leaderless => (
-                now,
-                if self.led {
-                    GRACE_LED
-                } else {
-                    self.election_timeout
-                },
-            ),
+            Seen::Leaderless if self.led => (now, GRACE_LED),
+            Seen::Leaderless => (now, self.election_timeout),
             Seen::Hangs { since } => (since, self.election_timeout * HANGING_ELECTIONS),
         };
         self.gone = false;
@@ -111,12 +111,16 @@ mod tests {
     type Step = (u64, fn(Instant) -> Seen, Verdict);
 
     fn run(name: &str, steps: &[Step]) {
+        run_as(name, steps, false);
+    }
+
+    fn run_as(name: &str, steps: &[Step], planned: bool) {
         let start = Instant::now();
         let mut condition = Condition::new(ELECTION);
         for (at, seen, expected) in steps {
             let now = start + Duration::from_millis(*at);
             assert_eq!(
-                condition.observe(seen(start), now),
+                condition.observe(seen(start), now, planned),
                 *expected,
                 "{name} at {at} ms"
             );
@@ -138,6 +142,18 @@ mod tests {
                 (1200, |_| Seen::Leaderless, Verdict::Wait),
             ],
         );
+    }
+
+    #[test]
+    fn who_hands_over_keeps_its_clients_until_it_hears_of_the_next_leader() {
+        let steps: [Step; 5] = [
+            (0, |_| Seen::Leads, Verdict::Leave),
+            (10, |_| Seen::Leaderless, Verdict::Wait),
+            (900, |_| Seen::Deposed, Verdict::Wait),
+            (4009, |_| Seen::Leaderless, Verdict::Wait),
+            (4010, |_| Seen::Leaderless, Verdict::Cut),
+        ];
+        run_as("a move without an end", &steps, true);
     }
 
     #[test]

@@ -20,6 +20,7 @@ const EVERY: Duration = Duration::from_millis(50);
 pub fn start(
     config: &Arc<Config>,
     knowledge: watch::Receiver<Knowledge>,
+    handing_over: watch::Receiver<bool>,
 ) -> watch::Receiver<FencingReport> {
     let first = match Cutter::trial() {
         Ok(()) => FencingReport {
@@ -53,6 +54,7 @@ pub fn start(
             ),
             report,
             newest_term,
+            handing_over,
         };
         tokio::spawn(deposed::look(Arc::clone(config), knowledge.clone(), newest));
         tokio::spawn(fence.run(knowledge));
@@ -66,6 +68,8 @@ struct Fence {
     report: watch::Sender<FencingReport>,
     /// Newest term in which another member was seen to lead.
     newest_term: watch::Receiver<u64>,
+    /// True while the member hands over.
+    handing_over: watch::Receiver<bool>,
 }
 
 impl Fence {
@@ -74,7 +78,9 @@ impl Fence {
             let now = Instant::now();
             let newest_term = *self.newest_term.borrow_and_update();
             let seen = seen(&knowledge.borrow_and_update(), newest_term);
-            let verdict = self.condition.observe(seen, now);
+            let verdict = self
+                .condition
+                .observe(seen, now, *self.handing_over.borrow());
             self.set_active(verdict == Verdict::Cut, seen);
             match verdict {
                 // Every change that could matter wakes: without one nothing has to be looked at.

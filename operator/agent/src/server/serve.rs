@@ -48,10 +48,11 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let listener = listen::bind(config.listen).await?;
     let mut terminate = signal(SignalKind::terminate())?;
     let knowledge = watch::start(&config, &own, incarnation);
-    let fencing = fence::start(&config, knowledge.clone());
+    let handoff = Handoff::new(Arc::clone(&config), own.clone());
+    let fencing = fence::start(&config, knowledge.clone(), handoff.moving());
     let app = Arc::new(App {
         actions: Actions::new(Arc::clone(&config), own.clone(), knowledge.clone()),
-        handoff: Handoff::new(Arc::clone(&config), own.clone()),
+        handoff,
         token: Token::new(config.token_file.clone()),
         watchers: stream::places(),
         requests: Arc::new(Semaphore::new(REQUESTS)),
