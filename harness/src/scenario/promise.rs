@@ -2,7 +2,7 @@
 //!
 //! The figures to reach are those of the design, and `bench failover` holds its distribution against them. One sample
 //! on a shared machine of two cores is a proof of brokenness only when it is far out: its limit is looser by
-//! [`SLACK_MS`], or [`TIMES`] what a client that dials all members lost in the same moment, whichever is more.
+//! [`SLACK_MS`], on top of what a client that dials all members lost of the same gap.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,6 @@ use crate::report::{Finding, Judgement};
 /// What a busy machine may add to one sample: a scheduling quantum of each of six processes between a raft leader and a
 /// client's connection, on two cores that also run six kubelets.
 const SLACK_MS: f64 = 250.0;
-/// How many times what the dial-all client lost the service may lose in any case: where etcd needs a second to elect, the
-/// three or four steps after it are as slow, and no fixed slack fits both. A road that Kubernetes or the operator holds
-/// up is further out: the pauses that were found so far are of one second and more.
-const TIMES: f64 = 2.0;
 
 /// Most proposals that a hand-over may drop: what arrives in the two or three milliseconds of a transfer at the
 /// rates of the recording client, and as much again.
@@ -123,7 +119,6 @@ impl Promise {
             window: GapWindow::EveryFault,
             limit_ms: limit_ms + SLACK_MS,
             over_dial_all: true,
-            times_dial_all: TIMES,
         };
         let (fresh, held) = match self.continuity {
             Continuity::Reported => return Vec::new(),

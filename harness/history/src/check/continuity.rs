@@ -220,7 +220,7 @@ fn compare(
             return;
         }
     };
-    let limit = (out + budget.limit_ms).max(out * budget.times_dial_all);
+    let limit = out + budget.limit_ms;
     if gap > limit {
         findings.violation(
             format!(

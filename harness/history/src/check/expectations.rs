@@ -63,14 +63,6 @@ pub struct GapBudget {
     /// ([`outage`](super::outage)).
     #[serde(default)]
     pub over_dial_all: bool,
-    /// With [`Self::over_dial_all`]: this many times that outage are allowed in any case. On a machine that is so slow
-    /// that etcd needs long, everything after it does too. 1 where nothing is said.
-    #[serde(default = "once")]
-    pub times_dial_all: f64,
-}
-
-fn once() -> f64 {
-    1.0
 }
 
 /// Where a budget holds.

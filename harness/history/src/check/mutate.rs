@@ -225,7 +225,6 @@ pub(crate) fn expectations(members: u32) -> Expectations {
         window,
         limit_ms,
         over_dial_all: false,
-        times_dial_all: 1.0,
     };
     Expectations {
         members,
