@@ -7,6 +7,7 @@
 //! - [`roles`]: which pod carries which role label; a data path, runs in every replica without the lease.
 //! - [`definition`]: ComponentDefinitions and ComponentVersions: matching, resolution, their status.
 //! - [`agent`]: client of kbagent, the only road to etcd.
+//! - [`token`]: what opens an agent for changes.
 //! - [`controller`]: what the reconcilers share: context, backoff, events, apply.
 //! - [`run`], [`lease`], [`server`], [`metrics`], [`telemetry`], [`crd`]: the frame around them.
 //!
@@ -25,3 +26,4 @@ pub mod roles;
 pub mod run;
 pub mod server;
 pub mod telemetry;
+pub mod token;

@@ -9,8 +9,8 @@ use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use kbagent_protocol::{
-    ActionAnswer, ActionRequest, ErrorAnswer, MemberList, PATH_ACTION, PATH_GETROLE, PATH_MEMBERS,
-    RoleAnswer,
+    ActionAnswer, ActionRequest, ErrorAnswer, HandoffAnswer, MemberList, PATH_ACTION, PATH_GETROLE,
+    PATH_HANDOFF, PATH_MEMBERS, RoleAnswer,
 };
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
@@ -102,7 +102,7 @@ impl AgentClient {
         })?;
         let request = request(address, Method::POST, PATH_ACTION)
             .header("content-type", "application/json")
-            .header("authorization", format!("Bearer {token}"))
+            .header("authorization", bearer(token))
             .body(Full::new(Bytes::from(body)));
         let answer: ActionAnswer = exchange(address, ACT, request).await?;
         match answer.error {
@@ -115,6 +115,21 @@ impl AgentClient {
         }
     }
 
+    /// Asks the agent to hand leadership over, with the bearer `token`. It goes on when nobody listens any more.
+    ///
+    /// # Errors
+    /// When the agent cannot be asked, or does not tell in time what came of it.
+    pub async fn hand_over(
+        &self,
+        address: SocketAddr,
+        token: &str,
+    ) -> Result<HandoffAnswer, Error> {
+        let request = request(address, Method::POST, PATH_HANDOFF)
+            .header("authorization", bearer(token))
+            .body(Full::default());
+        exchange(address, ACT, request).await
+    }
+
     async fn read<T: DeserializeOwned>(&self, address: SocketAddr, path: &str) -> Result<T, Error> {
         exchange(
             address,
@@ -123,6 +138,10 @@ impl AgentClient {
         )
         .await
     }
+}
+
+fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
 }
 
 /// Begins a request to `path` of the agent at `address`.

@@ -6,9 +6,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use etcd_operator_api::names::TOKEN_KEY;
 use etcd_operator_api::{FIELD_MANAGER, InstanceSet, labels};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use kbagent_protocol::{ActionRequest, PORT, action, parameter};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Client, ResourceExt};
@@ -19,6 +18,7 @@ use super::error::Error;
 use super::names as keys;
 use super::plan::{Grace, Step, Via};
 use crate::agent::AgentClient;
+use crate::token;
 
 /// Carries out steps for one InstanceSet.
 pub struct Applier<'a> {
@@ -210,7 +210,7 @@ impl<'a> Applier<'a> {
         action: &str,
         parameters: BTreeMap<&str, String>,
     ) -> Result<(), Error> {
-        let token = self.token().await?;
+        let token = token::read(self.client, &self.desired.namespace, &self.desired.name).await?;
         let request = ActionRequest {
             action: action.to_owned(),
             parameters: parameters
@@ -225,22 +225,6 @@ impl<'a> Applier<'a> {
             what: format!("carry out {action} through {}", via.pod),
             source,
         })
-    }
-
-    async fn token(&self) -> Result<String, Error> {
-        let secrets: Api<Secret> = self.api();
-        let name = self.desired.name.agent_secret();
-        let secret = secrets
-            .get(&name)
-            .await
-            .map_err(|source| Error::read("the token", source))?;
-        let token = secret
-            .data
-            .and_then(|data| data.get(TOKEN_KEY).map(|token| token.0.clone()));
-        let token = token.and_then(|token| String::from_utf8(token).ok());
-        token
-            .map(|token| token.trim().to_owned())
-            .ok_or(Error::Token { secret: name })
     }
 }
 

@@ -25,11 +25,8 @@ pub enum Error {
         source: Box<kube::Error>,
     },
     /// The agents' token is not there.
-    #[error("failed to read the agents' token: secret {secret} has no key token")]
-    Token {
-        /// The secret.
-        secret: String,
-    },
+    #[error(transparent)]
+    Token(#[from] crate::token::TokenError),
     /// An agent did not carry out a change; it may have happened (M6).
     #[error("failed to {what}: {source}")]
     Act {

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use etcd_operator_api::labels;
 
+use super::departed;
 use super::endpoints::Endpoints;
 use super::facts::{PodFacts, PodKey, whereabouts};
 use super::group::{Group, Input};
@@ -117,6 +118,7 @@ impl Path {
                     .get(&key)
                     .is_some_and(|known| Some(&known.uid) == pod.uid().as_ref())
                 {
+                    self.departed(&key);
                     self.gone(&key);
                 }
             }
@@ -169,6 +171,32 @@ impl Path {
             }
         }
         let _ended = inputs.send(Input::Pod(facts));
+    }
+
+    /// The pod's object is gone. Its etcd may not be.
+    fn departed(&self, key: &PodKey) {
+        let Some(Member {
+            uid,
+            group,
+            stream: Some(stream),
+        }) = self.pods.get(key)
+        else {
+            return;
+        };
+        if self
+            .context
+            .store
+            .of(key, uid)
+            .is_some_and(|last| departed::led(&last))
+        {
+            let client = self.context.client.clone();
+            tokio::spawn(departed::ask_to_hand_over(
+                client,
+                key.clone(),
+                group.1.clone(),
+                stream.ip,
+            ));
+        }
     }
 
     fn gone(&mut self, key: &PodKey) {
