@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Service;
+use etcd_operator_api::labels;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Error, ResourceExt};
 use serde_json::{Value, json};
@@ -25,6 +26,7 @@ pub(crate) async fn admission(lab: &Lab, subject: &Subject) -> Found {
             let before = seats(subject).await;
             bad_specs(subject, &mut list).await;
             bad_changes(subject, &mut list).await;
+            roles_by_hand(subject, &mut list).await;
             hand_edits(subject, &mut list).await;
             let whole = subject
                 .wait_whole(REPORTED)
@@ -156,6 +158,39 @@ async fn bad_changes(subject: &Subject, list: &mut Checklist) {
     );
 }
 
+/// Roles and terms are written by the operator alone; other labels are anybody's.
+async fn roles_by_hand(subject: &Subject, list: &mut Checklist) {
+    let pods: Api<Pod> = Api::namespaced(subject.kube.clone(), &subject.namespace);
+    let name = format!("{}-0", Subject::leader_service());
+    let merge = PatchParams::default();
+    let edits = [
+        ("a role", json!({"labels": {labels::ROLE: "nobody"}})),
+        (
+            "a role that is taken away",
+            json!({"labels": {labels::ROLE: null}}),
+        ),
+        (
+            "a term",
+            json!({"annotations": {labels::ROLE_TERM: "999999"}}),
+        ),
+        (
+            "a fence",
+            json!({"annotations": {labels::ROLE_FENCE: "999999"}}),
+        ),
+    ];
+    for (what, metadata) in edits {
+        let edit = Patch::Merge(json!({ "metadata": metadata }));
+        let edited = pods.patch(&name, &merge, &edit).await;
+        list.holds(format!("{what} by hand is refused"), edited.is_err());
+    }
+    let edit = Patch::Merge(json!({"metadata": {"labels": {"team": "a"}}}));
+    let edited = pods.patch(&name, &merge, &edit).await;
+    list.came_about(
+        "a label of a user's own is taken",
+        edited.map(drop).map_err(|error| error.to_string()),
+    );
+}
+
 /// What is edited by hand in owned objects and in the status is put right again.
 async fn hand_edits(subject: &Subject, list: &mut Checklist) {
     let services: Api<Service> = Api::namespaced(subject.kube.clone(), &subject.namespace);
@@ -164,7 +199,7 @@ async fn hand_edits(subject: &Subject, list: &mut Checklist) {
         field_manager: Some("a-user".to_owned()),
         ..PatchParams::default()
     };
-    let edit = json!({"spec": {"selector": {etcd_operator_api::labels::ROLE: "follower"}}});
+    let edit = json!({"spec": {"selector": {labels::ROLE: "follower"}}});
     let edited = services.patch(&name, &merge, &Patch::Merge(edit)).await;
     list.came_about(
         "the leader service can be edited by hand",
@@ -177,7 +212,7 @@ async fn hand_edits(subject: &Subject, list: &mut Checklist) {
             let role = match services.get(&name).await {
                 Ok(service) => service
                     .spec
-                    .and_then(|spec| spec.selector?.get(etcd_operator_api::labels::ROLE).cloned()),
+                    .and_then(|spec| spec.selector?.get(labels::ROLE).cloned()),
                 Err(error) => return Poll::NotYet::<(), String>(error.to_string()),
             };
             if role.as_deref() == Some("leader") {
