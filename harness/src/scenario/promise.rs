@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use etcd_history::check::{Expectations, GapBudget, GapWindow, OperationKind};
-use etcd_history::record::{Call, OpId, Road};
+use etcd_history::record::{Call, Nanos, OpId, Road};
 use etcd_history::{History, Outcome, Record, Request};
 use serde::Serialize;
 
@@ -17,9 +17,8 @@ use crate::report::{Finding, Judgement};
 /// client's connection, on two cores that also run six kubelets.
 const SLACK_MS: f64 = 250.0;
 
-/// Most proposals that a hand-over may drop: what arrives in the two or three milliseconds of a transfer at the
-/// rates of the recording client, and as much again.
-const DROPPED_MAX: u32 = 4;
+/// A planned move, in milliseconds.
+const PLANNED_MS: f64 = 100.0;
 
 /// What a scenario promises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -45,7 +44,7 @@ pub enum Continuity {
     Reported,
     /// As close to the dial-all client as after the kill of a process: 150 ms.
     ProcessKilled,
-    /// A planned move: 100 ms.
+    /// A planned move: [`PLANNED_MS`].
     Planned,
     /// The leader does not answer and does not go away: 300 ms for new connections, 1 s for held ones.
     LeaderSilent,
@@ -123,7 +122,7 @@ impl Promise {
         let (fresh, held) = match self.continuity {
             Continuity::Reported => return Vec::new(),
             Continuity::ProcessKilled => (150.0, 150.0),
-            Continuity::Planned | Continuity::LeaderStays => (100.0, 100.0),
+            Continuity::Planned | Continuity::LeaderStays => (PLANNED_MS, PLANNED_MS),
             Continuity::LeaderSilent => (300.0, 1000.0),
             Continuity::Within(ms) => (f64::from(ms), f64::from(ms)),
         };
@@ -138,12 +137,13 @@ impl Promise {
 /// settling.
 ///
 /// A proposal that a leader drops while it hands over is counted apart: etcd refuses it definitely and at once, a client
-/// that may retry loses nothing but a round trip, and no operator can keep raft from doing so. More than
-/// [`DROPPED_MAX`] of them are a hand-over that takes too long.
+/// that may retry loses nothing but a round trip, and no operator can keep raft from doing so. How many there are is up to
+/// the clients; how long it goes on is the hand-over's doing, and is judged as a planned move.
 pub(super) fn no_failed_write(history: &History) -> Judgement {
     let mut calls: BTreeMap<OpId, &Call> = BTreeMap::new();
     let (mut begun, mut over) = (false, false);
-    let (mut judged, mut dropped, mut failed) = (0_u32, 0_u32, Vec::new());
+    let (mut judged, mut failed) = (0_u32, Vec::new());
+    let mut dropped: Vec<(Nanos, Nanos)> = Vec::new();
     for record in &history.records {
         match record {
             Record::Phase { name, .. } => {
@@ -160,7 +160,9 @@ pub(super) fn no_failed_write(history: &History) -> Judgement {
                 judged += 1;
                 match &end.outcome {
                     Outcome::Ok { .. } => {}
-                    Outcome::Failed { class, .. } if class == "proposal_dropped" => dropped += 1,
+                    Outcome::Failed { class, .. } if class == "proposal_dropped" => {
+                        dropped.push((call.t, end.t));
+                    }
                     Outcome::Failed { class, message } | Outcome::Unknown { class, message } => {
                         failed.push((call.op, format!("{:?}: {class}: {message}", call.road)));
                     }
@@ -169,6 +171,7 @@ pub(super) fn no_failed_write(history: &History) -> Judgement {
             _ => {}
         }
     }
+    let dropping_ms = span_ms(&dropped);
     let outcome = match failed.first() {
         Some((_, first)) => Finding::Violation {
             explanation: format!(
@@ -177,9 +180,11 @@ pub(super) fn no_failed_write(history: &History) -> Judgement {
             ),
             ops: failed.iter().map(|(op, _)| *op).take(6).collect(),
         },
-        None if dropped > DROPPED_MAX => Finding::Violation {
+        None if dropping_ms > PLANNED_MS => Finding::Violation {
             explanation: format!(
-                "{dropped} of {judged} writes were dropped by a leader that handed over"
+                "a leader that handed over dropped {} of {judged} writes in the course of {dropping_ms:.0} ms, \
+                 {PLANNED_MS} ms are allowed",
+                dropped.len()
             ),
             ops: Vec::new(),
         },
@@ -189,12 +194,24 @@ pub(super) fn no_failed_write(history: &History) -> Judgement {
         None => Finding::Pass,
     };
     let mut judgement = Judgement::new("no_failed_write", outcome);
-    for (name, value) in [("writes", judged), ("dropped_proposals", dropped)] {
-        judgement
-            .figures
-            .insert(name.to_owned(), serde_json::json!(value));
+    for (name, value) in [
+        ("writes", serde_json::json!(judged)),
+        ("dropped_proposals", serde_json::json!(dropped.len())),
+        ("dropping_ms", serde_json::json!(dropping_ms)),
+    ] {
+        judgement.figures.insert(name.to_owned(), value);
     }
     judgement
+}
+
+/// Milliseconds from the first call to the last return.
+#[expect(clippy::cast_precision_loss, reason = "nanoseconds of a run")]
+fn span_ms(dropped: &[(Nanos, Nanos)]) -> f64 {
+    let first = dropped.iter().map(|(call, _)| *call).min();
+    let last = dropped.iter().map(|(_, end)| *end).max();
+    first
+        .zip(last)
+        .map_or(0.0, |(first, last)| (last - first) as f64 / 1e6)
 }
 
 fn through_service(call: &Call) -> bool {
@@ -229,11 +246,14 @@ mod tests {
         ]
     }
 
-    fn moved(outcome: Outcome) -> Judgement {
-        let phase = |name: &str| Record::Phase {
+    fn phase(name: &str) -> Record {
+        Record::Phase {
             t: 0,
             name: name.to_owned(),
-        };
+        }
+    }
+
+    fn moved(outcome: Outcome) -> Judgement {
         let mut records = vec![phase("fault")];
         records.extend(write(1, outcome.clone()));
         records.push(phase("settle"));
@@ -255,7 +275,21 @@ mod tests {
             class: "proposal_dropped".into(),
             message: String::new(),
         };
-        assert_eq!(moved(dropped).outcome, Finding::Pass);
+        assert_eq!(moved(dropped.clone()).outcome, Finding::Pass);
+        let mut long = vec![phase("fault")];
+        long.extend(write(1, dropped.clone()));
+        let [Record::Call(mut call), Record::Return(mut end)] = write(2, dropped) else {
+            panic!("a call and its return")
+        };
+        (call.t, end.t) = (90_000_000, 102_000_000);
+        long.extend([Record::Call(call), Record::Return(end)]);
+        let judged = no_failed_write(&History { records: long });
+        assert!(
+            judged
+                .explanation()
+                .contains("2 of 2 writes in the course of 102 ms"),
+            "{judged:?}"
+        );
         let empty = no_failed_write(&History::default());
         assert!(matches!(empty.outcome, Finding::Inconclusive { .. }));
     }
