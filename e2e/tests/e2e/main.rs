@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use harness::cluster::{Choice, Cluster};
 use harness::report::judgement::Severity;
+use harness::scenario::attempts::{Attempt, verdict};
 use harness::scenario::{Act, Ended, Lab, Live, Plan, Scenario, catalog, run};
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -20,9 +21,6 @@ use table::Table;
 
 /// Seed of a run that was given none: fixed, so that two runs of the suite differ only in what the cluster does.
 const SEED: u64 = 1;
-/// How often a run that proves nothing (a machine too busy, a fault without effect) is made at most. Each has its line in
-/// the table; the last one decides. A violation is never repeated.
-const ATTEMPTS: u32 = 3;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -137,24 +135,26 @@ fn absence() -> Option<String> {
 }
 
 impl Suite {
+    /// Makes runs until a verdict is reached. Each has its line in the table.
     fn run(&self, plan: &Plan) -> Result<(), Failed> {
-        let mut result = Ok(());
-        for _ in 0..ATTEMPTS {
+        let mut attempts = Vec::new();
+        let result = loop {
             let live = if flag("E2E_QUIET") {
                 Live::quiet()
             } else {
                 Live::loud()
             };
             let ended = attempt(plan, live);
-            result = match &ended {
-                Ok(ended) => verdict(ended),
-                Err(error) => Err(Failed::from(format!("{error:#}"))),
-            };
             self.table.add(plan, ended.as_ref().ok());
-            if !matches!(&ended, Ok(ended) if ended.severity == Severity::Inconclusive) {
-                break;
+            let ended = match ended {
+                Ok(ended) => ended,
+                Err(error) => break Err(Failed::from(format!("{error:#}"))),
+            };
+            attempts.push(Attempt::of(ended.severity, ended.only_the_gap));
+            if let Some(severity) = verdict(&attempts) {
+                break told(severity, &ended, attempts.len());
             }
-        }
+        };
         if self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.table.print();
         }
@@ -170,17 +170,15 @@ fn attempt(plan: &Plan, live: Live) -> anyhow::Result<Ended> {
 }
 
 /// Red when it is red, and when it is not known.
-fn verdict(ended: &Ended) -> Result<(), Failed> {
-    match ended.severity {
+fn told(severity: Severity, last: &Ended, runs: usize) -> Result<(), Failed> {
+    match severity {
         Severity::Pass => Ok(()),
-        Severity::Violation | Severity::Inconclusive => {
-            let word = ended.severity.word();
-            Err(Failed::from(format!(
-                "{word}: {}\n{}",
-                ended.cause,
-                ended.dir.join("report.html").display()
-            )))
-        }
+        Severity::Violation | Severity::Inconclusive => Err(Failed::from(format!(
+            "{} after {runs} runs: {}\n{}",
+            severity.word(),
+            last.cause,
+            last.dir.join("report.html").display()
+        ))),
     }
 }
 

@@ -99,7 +99,7 @@ async fn make_runs(args: &FailoverArgs, target: &TargetArgs) -> anyhow::Result<R
         eprintln!("failover {} of {}", turn + 1, args.kills);
         let ended = Box::pin(run_plan(&lab, &plan)).await?;
         // The gap of a single run is judged by the distribution.
-        if ended.severity == Severity::Violation && !only_the_gap(&ended.dir)? {
+        if ended.severity == Severity::Violation && !ended.only_the_gap {
             broken.push(format!("{}: {}", ended.dir.display(), ended.cause));
         }
         dirs.push(ended.dir);
@@ -113,20 +113,6 @@ async fn make_runs(args: &FailoverArgs, target: &TargetArgs) -> anyhow::Result<R
     let json = lab.runs.join(name);
     Ok((dirs, broken, Some(json)))
 }
-
-/// True when continuity is all that a run violated.
-fn only_the_gap(dir: &Path) -> anyhow::Result<bool> {
-    let violated: BTreeSet<String> = RunDir::open(dir)?
-        .judgements()?
-        .into_iter()
-        .filter(|judgement| judgement.severity() == Severity::Violation)
-        .map(|judgement| judgement.check)
-        .collect();
-    Ok(violated.iter().all(|check| check == CONTINUITY))
-}
-
-/// Name of the check that holds single gaps against budgets.
-const CONTINUITY: &str = "continuity";
 
 /// The failovers of saved runs, and their member count when all have the same.
 fn measure(dirs: &[PathBuf]) -> anyhow::Result<(Vec<Failover>, Option<u32>)> {

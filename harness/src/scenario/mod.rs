@@ -4,6 +4,7 @@
 //! the story of one run: everything is saved before it is judged. Scenarios know nothing of the operator's insides:
 //! they write a Cluster object, as a user does, and look at what comes of it.
 
+pub mod attempts;
 pub mod catalog;
 mod client;
 mod conformance;

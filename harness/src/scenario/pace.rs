@@ -3,6 +3,7 @@
 //! An open-loop client that sends late measures its own starvation. Then a gap says nothing of etcd, and a verdict
 //! about time becomes "not known", which is as red as a violation but sends nobody on a hunt.
 
+use etcd_history::check::CONTINUITY;
 use etcd_history::{History, Record};
 
 use crate::report::{Finding, Judgement};
@@ -12,7 +13,7 @@ use crate::report::{Finding, Judgement};
 const LATE_MS: f64 = 100.0;
 
 /// Checks whose verdict is about time.
-const TIMED: [&str; 2] = ["continuity", "no_failed_write"];
+const TIMED: [&str; 2] = [CONTINUITY, "no_failed_write"];
 
 /// Adds the judgement of the pace, and takes back what was judged about time when the pace was lost.
 pub(super) fn judge(history: &History, judgements: &mut Vec<Judgement>) {

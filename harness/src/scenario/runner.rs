@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::deploy::collect_namespace;
 use crate::report::continuity::Acknowledgements;
 use crate::report::judgement::Severity;
-use crate::report::{Finding, Judgement, RunDir, worst};
+use crate::report::{Judgement, RunDir, worst};
 use crate::scenario::subject::Subject;
 use crate::scenario::trial::Story;
 use crate::scenario::{Act, Lab, Plan, RunError, conformance, pace, promise};
@@ -29,6 +29,8 @@ pub struct Ended {
     pub members: u32,
     /// How bad it is.
     pub severity: Severity,
+    /// True when a gap over its limit is all that is wrong.
+    pub only_the_gap: bool,
     /// The first of the worst verdicts, in words; empty for a pass.
     pub cause: String,
     /// Longest time in milliseconds without an acknowledged write: through the service on new connections, on held ones,
@@ -100,37 +102,15 @@ fn judge(plan: &Plan, found: &mut Found) {
         return;
     };
     let verdicts = check::all(&found.history, expectations);
-    found.judgements.extend(verdicts.iter().map(judgement));
+    found
+        .judgements
+        .extend(verdicts.iter().map(Judgement::from));
     if plan.scenario.promise.no_failed_write {
         found
             .judgements
             .push(promise::no_failed_write(&found.history));
     }
     pace::judge(&found.history, &mut found.judgements);
-}
-
-/// A check's verdict as it is stored.
-fn judgement(verdict: &check::Verdict) -> Judgement {
-    let outcome = match &verdict.outcome {
-        check::Judgement::Pass => Finding::Pass,
-        check::Judgement::Violation { explanation, ops } => Finding::Violation {
-            explanation: explanation.clone(),
-            ops: ops.clone(),
-        },
-        check::Judgement::Inconclusive { reason } => Finding::Inconclusive {
-            reason: reason.clone(),
-        },
-    };
-    let figures = verdict
-        .figures
-        .iter()
-        .map(|(name, value)| (name.clone(), json!(value)))
-        .collect();
-    Judgement {
-        check: verdict.check.to_owned(),
-        outcome,
-        figures,
-    }
 }
 
 fn save_plan(
@@ -179,12 +159,22 @@ fn ended(lab: &Lab, plan: &Plan, found: &Found, dir: &RunDir) -> Ended {
         trial: plan.trial(),
         members: plan.members,
         severity,
+        only_the_gap: only_the_gap(&found.judgements),
         cause: cause.unwrap_or_default(),
         gaps_ms,
         operations,
         seconds: lab.live.seconds(),
         dir: dir.path().to_owned(),
     }
+}
+
+/// True when continuity is violated and nothing else is.
+fn only_the_gap(judgements: &[Judgement]) -> bool {
+    let mut violated = judgements
+        .iter()
+        .filter(|judgement| judgement.severity() == Severity::Violation)
+        .peekable();
+    violated.peek().is_some() && violated.all(|judgement| judgement.check == check::CONTINUITY)
 }
 
 /// Before judging, which takes a second or two. The run directory holds what a post-mortem needs; members that go on running would take the next run's processor.

@@ -12,8 +12,8 @@ use super::gaps::{self, Measured, Track, Window, milliseconds};
 use super::verdict::{Findings, Verdict};
 use crate::record::{Nanos, Road};
 
-/// Name of the check.
-const CHECK: &str = "continuity";
+/// Name of the check of gaps.
+pub const CHECK: &str = "continuity";
 const MILLISECOND_NS: Nanos = 1_000_000;
 
 /// Gaps of every road in the window of one fault.

@@ -38,6 +38,7 @@ mod test_support;
 #[cfg(test)]
 mod tests;
 
+pub use continuity::CHECK as CONTINUITY;
 pub use expectations::{Expectations, GapBudget, GapWindow, OperationKind, Traffic};
 pub use gaps::{OUTAGE, outage};
 pub use verdict::{Judgement, Verdict};
