@@ -7,11 +7,6 @@ pub const RETIRED: &str = "workloads.kubeblocks.io/retired";
 /// Annotation of pods: the raft index (decimal) that its member must have applied to count as caught up (P9).
 pub const CATCH_UP: &str = "workloads.kubeblocks.io/catch-up-index";
 
-/// Name of the container that runs etcd.
-pub const ETCD_CONTAINER: &str = "etcd";
-/// Name of the container that runs the agent.
-pub const AGENT_CONTAINER: &str = "kbagent";
-
 /// UID of the Cluster.
 pub const ENV_CLUSTER_UID: &str = "KB_CLUSTER_UID";
 /// Domain of the pods' host names.

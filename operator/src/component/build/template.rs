@@ -20,8 +20,12 @@ use super::super::validate::{SpecError, Valid};
 use super::metadata::{child_labels, pod_selector};
 use super::service_account::service_account_name;
 
+/// Name of the container that runs the agent.
+const AGENT_CONTAINER: &str = "kbagent";
 /// Volume with the agents' token; the definition's containers mount it by this name.
 const TOKEN_VOLUME: &str = "kbagent-token";
+/// Whom `kubectl logs` and `kubectl exec` mean when no container is named.
+const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 /// Members spread over nodes first, over zones second.
 const SPREAD: [(&str, i32); 2] = [
     ("kubernetes.io/hostname", 100),
@@ -48,6 +52,7 @@ pub(super) fn template(valid: &Valid<'_>) -> Result<PodTemplateSpec, SpecError> 
             ..ResourceRequirements::default()
         });
     }
+    agent_first(&mut pod);
     pod.volumes
         .get_or_insert_default()
         .push(token_volume(valid));
@@ -60,6 +65,13 @@ pub(super) fn template(valid: &Valid<'_>) -> Result<PodTemplateSpec, SpecError> 
         metadata: Some(metadata(valid)),
         spec: Some(pod),
     })
+}
+
+/// The kubelet starts containers in their order, each when the `postStart` of the one before has ended; the agent's
+/// brings etcd's launcher. Were it ever otherwise, etcd's container would fail to start and be started again.
+fn agent_first(pod: &mut PodSpec) {
+    pod.containers
+        .sort_by_key(|container| container.name != AGENT_CONTAINER);
 }
 
 fn metadata(valid: &Valid<'_>) -> ObjectMeta {
@@ -76,6 +88,12 @@ fn metadata(valid: &Valid<'_>) -> ObjectMeta {
     let mut annotations: BTreeMap<String, String> = definition.annotations.clone();
     annotations.extend(wish.annotations.clone());
     annotations.insert(labels::ROLE_PROBE.to_owned(), role_probe(definition));
+    if let Some(first) = valid.runtime.containers.first() {
+        // Whom `kubectl logs` and `exec` mean: the first of the definition, which is not the first of the pod.
+        annotations
+            .entry(DEFAULT_CONTAINER.to_owned())
+            .or_insert_with(|| first.name.clone());
+    }
     ObjectMeta {
         labels: Some(pod_labels),
         annotations: Some(annotations),
