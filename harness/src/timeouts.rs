@@ -30,6 +30,8 @@ pub const NAMESPACE_GONE: Duration = Duration::from_secs(120);
 pub const EFFECT: Duration = Duration::from_secs(10);
 /// The effect of a fault that Kubernetes must first notice (pod replaced, static pod gone) is seen.
 pub const EFFECT_SLOW: Duration = Duration::from_secs(60);
+/// An operation on an etcd cluster has ended, with a fault in its middle (aim: 12 s for two more members).
+pub const OPERATION: Duration = Duration::from_secs(180);
 /// What a fault did is undone.
 pub const HEAL: Duration = Duration::from_secs(60);
 /// How long a fault lives at most when nobody heals it: the dead-man's default.

@@ -1,6 +1,8 @@
 //! The CustomResourceDefinitions as files: what `operator crd` prints and deploy/crds holds.
 
-use etcd_operator_api::{Cluster, Component, ComponentDefinition, ComponentVersion, InstanceSet};
+use etcd_operator_api::{
+    Cluster, Component, ComponentDefinition, ComponentVersion, InstanceSet, OpsRequest,
+};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{CustomResourceExt, ResourceExt};
 
@@ -25,6 +27,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         ComponentDefinition::crd(),
         ComponentVersion::crd(),
         InstanceSet::crd(),
+        OpsRequest::crd(),
     ]
 }
 

@@ -4,6 +4,7 @@
 //! - [`cluster`]: Cluster -> Components and its own services.
 //! - [`component`]: Component -> InstanceSet, services, secret, budget.
 //! - [`instanceset`]: InstanceSet -> pods, claims, membership.
+//! - [`operations`]: OpsRequest -> an edit of its Cluster, and what came of it.
 //! - [`roles`]: which pod carries which role label; a data path, runs in every replica without the lease.
 //! - [`definition`]: ComponentDefinitions and ComponentVersions: matching, resolution, their status.
 //! - [`agent`]: client of kbagent, the only road to etcd.
@@ -22,6 +23,7 @@ pub mod definition;
 pub mod instanceset;
 pub mod lease;
 pub mod metrics;
+pub mod operations;
 pub mod roles;
 pub mod run;
 pub mod server;

@@ -11,7 +11,7 @@ use tokio::time::interval;
 use crate::controller::Context;
 use crate::lease::Candidate;
 use crate::roles::{self, MemberStore, RoleMetrics};
-use crate::{cluster, component, definition, instanceset};
+use crate::{cluster, component, definition, instanceset, operations};
 
 /// How often the API server is asked until it answers for the first time.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -65,11 +65,12 @@ async fn reconcilers(context: Arc<Context>, store: Arc<MemberStore>) {
         namespace: None,
         reporter_instance: Some(context.config.identity.clone()),
     });
-    let (one, two, three) = (Arc::clone(&context), Arc::clone(&context), context);
+    let [one, two, three, four] = std::array::from_fn(|_| Arc::clone(&context));
     let ended = tokio::select! {
         result = Box::pin(cluster::run(one)) => result,
         result = Box::pin(component::run(two)) => result,
         result = Box::pin(definition::run(three)) => result,
+        result = Box::pin(operations::run(four)) => result,
         result = Box::pin(instanceset::run(instance_sets)) => result,
     };
     tracing::error!(?ended, "a reconciler ended");

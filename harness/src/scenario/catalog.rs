@@ -11,7 +11,7 @@ use crate::faults::{
 use crate::scenario::promise::Continuity::{
     LeaderSilent, LeaderStays, Planned, ProcessKilled, Within,
 };
-use crate::scenario::{Act, Promise, Scenario};
+use crate::scenario::{Act, Operation, Promise, Scenario};
 
 const THREE_AND_FIVE: [u32; 2] = [3, 5];
 
@@ -30,6 +30,7 @@ pub fn all() -> Vec<Scenario> {
         storage(),
         control_plane(),
         node(),
+        operation(),
         restart(),
     ]
     .into_iter()
@@ -401,6 +402,57 @@ fn node() -> Vec<Scenario> {
             ],
         )
         .promise(Promise::continuity(ProcessKilled)),
+    ]
+}
+
+fn operation() -> Vec<Scenario> {
+    let planned = || Promise::continuity(Planned).no_failed_write();
+    vec![
+        Scenario::operations(
+            "operation::scale_out_and_in",
+            "Three members become five and three again: each comes as a learner, nobody through the service notices.",
+            [Operation::Scale(5), Operation::Scale(3)],
+        )
+        .promise(planned()),
+        Scenario::operations(
+            "operation::rolling_restart",
+            "Every pod is made anew, followers first, the leader last and after it has handed over.",
+            [Operation::Restart],
+        )
+        .members(THREE_AND_FIVE)
+        .promise(planned()),
+        Scenario::operations(
+            "operation::switchover_and_resize",
+            "Leadership is moved by request, then every member gets more processor time.",
+            [Operation::Switchover, Operation::Resize],
+        )
+        .promise(planned()),
+        Scenario::operations(
+            "operation::stop_and_start",
+            "All members are stopped and started again: the same members, with their data.",
+            [Operation::Stop, Operation::Start],
+        )
+        .promise(Promise::default().loses_quorum()),
+        Scenario::operations(
+            "operation::scale_out_leader_killed",
+            "The leader's etcd is killed while two members join: they join all the same.",
+            [Operation::Scale(5)],
+        )
+        .and_meanwhile([Fault::KillProcess {
+            container: Container::Etcd,
+            of: Selector::Leader,
+        }])
+        .promise(Promise::continuity(ProcessKilled)),
+        Scenario::operations(
+            "operation::restart_operator_killed",
+            "Both operators are killed in the middle of a rolling restart: it goes on when one is back.",
+            [Operation::Restart],
+        )
+        .and_meanwhile([Fault::Operator {
+            how: OperatorFault::Killed,
+            replicas: Replicas::All,
+        }])
+        .promise(planned()),
     ]
 }
 

@@ -87,9 +87,13 @@ impl RecordingClient {
         self.exec(&["stop"], STOP).await.map(drop)
     }
 
-    /// The final phase; gives its summary.
-    pub(super) async fn finish(&self) -> Result<Value, RunError> {
-        let text = self.exec(&["final", "--seconds", "30"], FINAL).await?;
+    /// The final phase, with the members that the cluster has now; gives its summary.
+    pub(super) async fn finish(&self, subject: &Subject) -> Result<Value, RunError> {
+        let member = |pod: &String| format!("--member={pod}={}", subject.member_address(pod));
+        let members: Vec<String> = subject.pod_names().iter().map(member).collect();
+        let mut arguments = vec!["final", "--seconds", "30"];
+        arguments.extend(members.iter().map(String::as_str));
+        let text = self.exec(&arguments, FINAL).await?;
         serde_json::from_slice(&text).map_err(|error| RunError::Client {
             command: "final".to_owned(),
             message: format!("{error}: {}", String::from_utf8_lossy(&text)),

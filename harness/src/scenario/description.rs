@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::faults::Fault;
-use crate::scenario::Promise;
+use crate::scenario::{Operation, Promise};
 
 /// One scenario, before members and seed are chosen.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -28,7 +28,7 @@ pub struct Scenario {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Act {
-    /// Faults under load.
+    /// Operations and faults under load.
     Faults(Trial),
     /// Every object, name, port and label that the design names is looked at.
     Conform,
@@ -38,13 +38,15 @@ pub enum Act {
     Manifests,
 }
 
-/// Faults under load.
+/// Operations and faults under load.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Trial {
     /// The load.
     pub load: Load,
     /// Quiet time under load before the first fault.
     pub warm_up: Duration,
+    /// What is asked of the cluster, one after the other. The faults come while the first is under way.
+    pub operations: Vec<Operation>,
     /// The faults, each injected when the one before has shown its effect; all of them are on until they are healed.
     pub faults: Vec<Fault>,
     /// How long the last one is on.
@@ -82,6 +84,7 @@ impl Scenario {
         let trial = Trial {
             load: Load::default(),
             warm_up: Duration::from_secs(3),
+            operations: Vec::new(),
             faults: faults.into(),
             lasts: Duration::from_secs(3),
             recovers_under_fault: false,
@@ -89,6 +92,22 @@ impl Scenario {
             small_volumes: false,
         };
         Self::new(name, story, Act::Faults(trial))
+    }
+
+    /// Operations under load, on three members unless said otherwise.
+    #[must_use]
+    pub fn operations(
+        name: &'static str,
+        story: &'static str,
+        operations: impl Into<Vec<Operation>>,
+    ) -> Self {
+        Self::faults(name, story, []).with(|trial| trial.operations = operations.into())
+    }
+
+    /// And these faults in the middle of the first operation.
+    #[must_use]
+    pub fn and_meanwhile(self, faults: impl Into<Vec<Fault>>) -> Self {
+        self.with(|trial| trial.faults = faults.into())
     }
 
     /// Something else than faults.

@@ -76,6 +76,22 @@ impl Subject {
         Ok(self.etcd(pool).apply(&self.kube).await?)
     }
 
+    /// The same cluster after it was made larger or smaller.
+    pub(super) fn with_members(&self, members: u32) -> Self {
+        Self {
+            members,
+            ..self.clone()
+        }
+    }
+
+    /// The pod that is labelled leader.
+    pub(super) async fn leader(&self) -> Result<String, String> {
+        let pods = self.pods().await?;
+        leaders(&pods)
+            .pop()
+            .ok_or_else(|| "no pod is labelled leader".to_owned())
+    }
+
     /// Pods of the members.
     pub(super) async fn pods(&self) -> Result<Vec<Pod>, String> {
         let api: Api<Pod> = Api::namespaced(self.kube.clone(), &self.namespace);

@@ -1,4 +1,4 @@
-//! Faults under load, phase by phase: warm up, fault, heal, settle, final.
+//! Operations and faults under load, phase by phase: warm up, fault, heal, settle, final.
 //!
 //! Whatever fails becomes a judgement and the story goes on to its end as far as it can: faults are healed and the
 //! history is fetched in any case.
@@ -18,6 +18,7 @@ use crate::report::{Finding, Judgement};
 use crate::scenario::client::{ClientPlan, RecordingClient};
 use crate::scenario::description::Trial;
 use crate::scenario::merge::merge;
+use crate::scenario::operation::{self, Asked, Operation};
 use crate::scenario::runner::Found;
 use crate::scenario::subject::{self, Seat, Subject};
 use crate::scenario::{Lab, Plan, RunError};
@@ -31,7 +32,7 @@ const WHOLE_AGAIN_S: u64 = 60;
 pub(super) struct Story<'a> {
     lab: &'a Lab,
     plan: &'a Plan,
-    subject: &'a Subject,
+    subject: Subject,
     trial: &'a Trial,
     offset: Nanos,
     told: Vec<Record>,
@@ -53,14 +54,18 @@ impl<'a> Story<'a> {
         subject: &'a Subject,
         trial: &'a Trial,
     ) -> Self {
-        let expectations = plan
+        let sizes = sizes(plan.members, &trial.operations);
+        // What every size has is asked of the whole run; members that came are read one by one at the end.
+        let least = sizes.into_iter().min().unwrap_or(plan.members);
+        let mut expectations = plan
             .scenario
             .promise
-            .expectations(plan.members, trial.faults.len());
+            .expectations(least, trial.faults.len() + trial.operations.len());
+        expectations.leaving = leaving(subject, &trial.operations);
         Self {
             lab,
             plan,
-            subject,
+            subject: subject.clone(),
             trial,
             offset: 0,
             told: Vec::new(),
@@ -86,9 +91,13 @@ impl<'a> Story<'a> {
                 .with_seed(self.plan.seed);
         context.look().await;
         self.phase("fault");
-        let active = self.hurt(&context).await;
-        self.phase("heal");
-        self.heal(active).await;
+        if self.trial.operations.is_empty() {
+            let active = self.hurt(&context).await;
+            self.phase("heal");
+            self.heal(active).await;
+        } else {
+            self.operate(&context).await;
+        }
         self.recover().await;
         self.phase("settle");
         pause(self.trial.settle).await;
@@ -99,7 +108,8 @@ impl<'a> Story<'a> {
 
     /// Cluster and client come up side by side.
     async fn set_up(&mut self) -> Result<Stage, RunError> {
-        let (lab, subject) = (self.lab, self.subject);
+        let (lab, subject) = (self.lab, self.subject.clone());
+        let subject = &subject;
         let client_plan = ClientPlan {
             image: &lab.client_image,
             seed: self.plan.seed,
@@ -159,6 +169,88 @@ impl<'a> Story<'a> {
         needed.then_some(fits)
     }
 
+    /// One operation after the other; the faults come while the first is under way.
+    async fn operate(&mut self, context: &FaultContext) {
+        let trial = self.trial;
+        let first = u32::try_from(trial.faults.len()).unwrap_or_default();
+        for (number, operation) in (first..).zip(trial.operations.iter().copied()) {
+            let begun = self.lab.live.seconds();
+            let asked = self.ask(operation, number).await;
+            if number == first && !trial.faults.is_empty() {
+                let active = self.hurt(context).await;
+                self.heal(active).await;
+            }
+            let done = match asked {
+                Ok(asked) => self.see_through(operation, number, &asked).await,
+                Err(error) => Err(error),
+            };
+            self.judge("operation", done.as_ref());
+            if done.is_err() {
+                return;
+            }
+            let took = self.lab.live.seconds() - begun;
+            let word = operation.word();
+            self.lab.live.say(format!("{word} done after {took:.1} s"));
+            let name = format!("{}_s", word.replace('-', "_"));
+            self.judgements.push(figure("operation_time", &name, took));
+            let after = operation.members_after(self.subject.members);
+            self.subject = self.subject.with_members(after);
+            // Traffic between two operations shows that the first one has left nothing behind.
+            if number + 1 < first + u32::try_from(trial.operations.len()).unwrap_or_default() {
+                pause(trial.settle).await;
+            }
+        }
+    }
+
+    /// Makes the request and waits until it has begun.
+    async fn ask(&mut self, operation: Operation, number: u32) -> Result<Asked, RunError> {
+        let word = operation.word();
+        self.lab.live.say(format!("operation {number}: {word}"));
+        if operation == Operation::Stop {
+            let seats = self.subject.seats().await.into_iter();
+            let uids = seats.map(|seat| seat.uid);
+            self.expectations.deleted_by_faults.extend(uids);
+        }
+        self.note(operation, number, FaultStep::Injecting, "");
+        let asked = operation::ask(&self.subject, operation, number).await?;
+        self.note(operation, number, FaultStep::Injected, "");
+        let told = asked.begun().await?;
+        self.note(operation, number, FaultStep::Effective, &told.text);
+        Ok(asked)
+    }
+
+    /// Waits for its end, which must be success.
+    async fn see_through(
+        &mut self,
+        operation: Operation,
+        number: u32,
+        asked: &Asked,
+    ) -> Result<(), RunError> {
+        let told = asked.ended(timeouts::OPERATION).await?;
+        self.note(operation, number, FaultStep::Healing, &told.text);
+        if !told.succeeded() {
+            let what = format!("{} ended {}: {}", operation.word(), told.phase, told.text);
+            return Err(RunError::Wait(what));
+        }
+        self.note(operation, number, FaultStep::Healed, &told.text);
+        Ok(())
+    }
+
+    fn note(&mut self, operation: Operation, number: u32, step: FaultStep, text: &str) {
+        let evidence = match text {
+            "" => Evidence::new(),
+            text => Evidence::new().with("told", text),
+        };
+        self.told.push(Record::Fault(FaultRecord {
+            t: self.now(),
+            fault: number,
+            name: operation.word(),
+            target: subject::CLUSTER.to_owned(),
+            step,
+            evidence: evidence.into_map(),
+        }));
+    }
+
     /// Injects one fault after the other; gives those that are on.
     async fn hurt(&mut self, context: &FaultContext) -> Vec<(u32, Active)> {
         let mut on = Vec::new();
@@ -190,7 +282,8 @@ impl<'a> Story<'a> {
         fault: &Fault,
     ) -> Result<Active, FaultError> {
         self.lab.live.say(format!("fault {number}: {fault}"));
-        let seats = self.subject.seats();
+        let subject = self.subject.clone();
+        let seats = subject.seats();
         let seats = if matches!(fault, Fault::ControlPlane { .. }) {
             Vec::new()
         } else {
@@ -292,7 +385,7 @@ impl<'a> Story<'a> {
     async fn finish(&mut self, stage: Stage) -> History {
         let stopped = stage.client.stop().await;
         self.judge("stop", stopped.as_ref());
-        let summary = stage.client.finish().await;
+        let summary = stage.client.finish(&self.subject).await;
         if let Ok(summary) = &summary {
             self.lab.live.say(format!("final: {summary}"));
             if summary["unread"]
@@ -384,6 +477,27 @@ impl<'a> Story<'a> {
             judgements: self.judgements,
         }
     }
+}
+
+/// Every size that the cluster has in the course of the operations.
+fn sizes(members: u32, operations: &[Operation]) -> Vec<u32> {
+    let mut sizes = vec![members];
+    for operation in operations {
+        let last = sizes.last().copied().unwrap_or(members);
+        sizes.push(operation.members_after(last));
+    }
+    sizes
+}
+
+/// Pods of the members that a scaling takes away.
+fn leaving(subject: &Subject, operations: &[Operation]) -> BTreeSet<String> {
+    let sizes = sizes(subject.members, operations);
+    let steps = sizes.windows(2).filter(|step| step[1] < step[0]);
+    let pods = steps.flat_map(|step| {
+        let all = subject.with_members(step[0]).pod_names();
+        all.into_iter().skip(step[1] as usize)
+    });
+    pods.collect()
 }
 
 /// Members that are named by a fault's targets, or sit on a node that is.

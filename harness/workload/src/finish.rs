@@ -47,8 +47,12 @@ pub(crate) struct Summary {
     pub(crate) watchers: (usize, usize),
 }
 
-/// Runs it, within `limit`.
-pub(crate) async fn run(dir: &Path, limit: Duration) -> anyhow::Result<Summary> {
+/// Runs it, within `limit`, with these members; with those of the beginning when there are none.
+pub(crate) async fn run(
+    dir: &Path,
+    members: Vec<Member>,
+    limit: Duration,
+) -> anyhow::Result<Summary> {
     let until = Instant::now() + limit;
     let text = std::fs::read_to_string(config_file(dir))
         .context("failed to read the configuration of the run: is `workload run` up?")?;
@@ -67,14 +71,21 @@ pub(crate) async fn run(dir: &Path, limit: Duration) -> anyhow::Result<Summary> 
     Box::pin(end_leases(&shared, &service, until)).await?;
     let (tombstone, revision) = Box::pin(tombstone(&shared, &service, until)).await?;
     let (mut read, mut unread) = (Vec::new(), Vec::new());
-    for member in &shared.config.members {
+    let now = if members.is_empty() {
+        &shared.config.members
+    } else {
+        &members
+    };
+    for member in now {
         match Box::pin(read_member(&shared, member, revision, until)).await {
             Ok(()) => read.push(member.pod.clone()),
             Err(error) => unread.push(format!("{}: {error:#}", member.pod)),
         }
     }
     let of = if shared.config.rates.watch {
-        shared.config.members.len() + 1
+        // Who watched a member that has left saw its end, and no more.
+        let watched = shared.config.members.iter();
+        watched.filter(|member| now.contains(member)).count() + 1
     } else {
         0
     };

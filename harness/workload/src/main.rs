@@ -70,6 +70,9 @@ enum Command {
         /// Longest time in seconds.
         #[arg(long, default_value_t = 30)]
         seconds: u64,
+        /// A member that is read, as `POD=HOST:PORT`; those of the beginning when none is given.
+        #[arg(long = "member", value_parser = member)]
+        members: Vec<config::Member>,
     },
     /// Asks for the addresses of `host:port` and prints them.
     Lookup {
@@ -122,9 +125,13 @@ fn start(command: Command) -> anyhow::Result<()> {
         Command::Stop { place, seconds } => {
             runtime.block_on(stop(&place, Duration::from_secs(seconds)))
         }
-        Command::Final { place, seconds } => {
+        Command::Final {
+            place,
+            seconds,
+            members,
+        } => {
             let limit = Duration::from_secs(seconds);
-            let summary = runtime.block_on(finish::run(&place.dir, limit))?;
+            let summary = runtime.block_on(finish::run(&place.dir, members, limit))?;
             println!("{}", serde_json::to_string(&summary)?);
             Ok(())
         }
@@ -139,6 +146,16 @@ fn start(command: Command) -> anyhow::Result<()> {
         }),
         Command::Dump { place } => dump(&place),
     }
+}
+
+fn member(text: &str) -> Result<config::Member, String> {
+    let (pod, address) = text
+        .split_once('=')
+        .ok_or_else(|| format!("{text:?} is not POD=HOST:PORT"))?;
+    Ok(config::Member {
+        pod: pod.to_owned(),
+        address: address.to_owned(),
+    })
 }
 
 /// A process that is PID 1 of its container has no default for SIGTERM.

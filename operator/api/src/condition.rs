@@ -31,6 +31,32 @@ pub enum ConditionType {
     Quorate,
     /// Members report one cluster identifier (InstanceSet; B5 when false).
     ClusterIdConsistent,
+    /// It waits for its turn or for the Cluster (OpsRequest).
+    WaitForProgressing,
+    /// It can be carried out (OpsRequest).
+    Validated,
+    /// Pods are made anew (OpsRequest).
+    Restarting,
+    /// Members are stopped (OpsRequest).
+    Stopping,
+    /// Members are started (OpsRequest).
+    Starting,
+    /// Members come or go (OpsRequest).
+    HorizontalScaling,
+    /// Members get other resources (OpsRequest).
+    VerticalScaling,
+    /// Leadership is moved (OpsRequest).
+    Switchover,
+    /// Members get another version (OpsRequest).
+    VersionUpgrading,
+    /// The effect was seen (OpsRequest).
+    Succeed,
+    /// It was refused or has failed (OpsRequest).
+    Failed,
+    /// It was given up (OpsRequest).
+    Aborted,
+    /// It was undone (OpsRequest).
+    Cancelled,
 }
 
 impl ConditionType {
@@ -50,6 +76,19 @@ impl ConditionType {
             ConditionType::Reconciled => "Reconciled",
             ConditionType::Quorate => "Quorate",
             ConditionType::ClusterIdConsistent => "ClusterIDConsistent",
+            ConditionType::WaitForProgressing => "WaitForProgressing",
+            ConditionType::Validated => "Validated",
+            ConditionType::Restarting => "Restarting",
+            ConditionType::Stopping => "Stopping",
+            ConditionType::Starting => "Starting",
+            ConditionType::HorizontalScaling => "HorizontalScaling",
+            ConditionType::VerticalScaling => "VerticalScaling",
+            ConditionType::Switchover => "Switchover",
+            ConditionType::VersionUpgrading => "VersionUpgrading",
+            ConditionType::Succeed => "Succeed",
+            ConditionType::Failed => "Failed",
+            ConditionType::Aborted => "Aborted",
+            ConditionType::Cancelled => "Cancelled",
         }
     }
 }
@@ -105,6 +144,42 @@ pub enum Reason {
     NotBootstrapped,
     /// Data of a majority is gone; only a restore helps (B6).
     DataLost,
+    /// It has not begun (OpsRequest).
+    WaitForProgressing,
+    /// It can be carried out.
+    ValidateOpsRequestPassed,
+    /// It cannot be carried out; the message says why.
+    ValidateFailed,
+    /// The Cluster is in a phase in which it may not begin.
+    ClusterPhaseMismatch,
+    /// There is no such Cluster.
+    ClusterNotFound,
+    /// Pods are made anew.
+    RestartStarted,
+    /// Members are stopped.
+    StopStarted,
+    /// Members are started.
+    StartCluster,
+    /// Members come or go.
+    HorizontalScalingStarted,
+    /// Members get other resources.
+    VerticalScalingStarted,
+    /// Leadership is moved.
+    SwitchoverStarted,
+    /// Members get another version.
+    VersionUpgradeStarted,
+    /// The effect was seen.
+    OpsRequestProcessedSuccessfully,
+    /// It has failed.
+    OpsRequestFailed,
+    /// It was given up.
+    OpsRequestAborted,
+    /// It took longer than its timeoutSeconds.
+    OpsRequestTimeout,
+    /// It is being undone.
+    CancelStarted,
+    /// It was undone.
+    CancelSucceed,
 }
 
 impl Reason {
@@ -136,6 +211,24 @@ impl Reason {
             Reason::UpdateRestricted => "UpdateRestricted",
             Reason::NotBootstrapped => "NotBootstrapped",
             Reason::DataLost => "DataLost",
+            Reason::WaitForProgressing => "WaitForProgressing",
+            Reason::ValidateOpsRequestPassed => "ValidateOpsRequestPassed",
+            Reason::ValidateFailed => "ValidateFailed",
+            Reason::ClusterPhaseMismatch => "ClusterPhaseMismatch",
+            Reason::ClusterNotFound => "ClusterNotFound",
+            Reason::RestartStarted => "RestartStarted",
+            Reason::StopStarted => "StopStarted",
+            Reason::StartCluster => "StartCluster",
+            Reason::HorizontalScalingStarted => "HorizontalScalingStarted",
+            Reason::VerticalScalingStarted => "VerticalScalingStarted",
+            Reason::SwitchoverStarted => "SwitchoverStarted",
+            Reason::VersionUpgradeStarted => "VersionUpgradeStarted",
+            Reason::OpsRequestProcessedSuccessfully => "OpsRequestProcessedSuccessfully",
+            Reason::OpsRequestFailed => "OpsRequestFailed",
+            Reason::OpsRequestAborted => "OpsRequestAborted",
+            Reason::OpsRequestTimeout => "OpsRequestTimeout",
+            Reason::CancelStarted => "CancelStarted",
+            Reason::CancelSucceed => "CancelSucceed",
         }
     }
 }

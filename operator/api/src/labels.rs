@@ -28,6 +28,8 @@ pub const WORKLOAD_MANAGED_BY: &str = "workloads.kubeblocks.io/managed-by";
 pub const WORKLOAD_MANAGED_BY_VALUE: &str = "InstanceSet";
 /// Label of pods, claims and the headless service: name of the InstanceSet.
 pub const WORKLOAD_INSTANCE: &str = "workloads.kubeblocks.io/instance";
+/// Label of an OpsRequest: its type.
+pub const OPS_TYPE: &str = "operations.kubeblocks.io/ops-type";
 /// Label of pods: revision of the template that made them.
 pub const REVISION: &str = "controller-revision-hash";
 /// Label of pods: `leader`, `follower` or `learner`.

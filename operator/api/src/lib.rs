@@ -14,6 +14,7 @@ pub mod labels;
 pub mod lifecycle;
 pub mod names;
 pub mod opaque;
+pub mod ops_request;
 pub mod quantity;
 pub mod rules;
 pub mod scheduling;
@@ -31,6 +32,7 @@ pub use component_definition::{
 pub use component_version::{ComponentVersion, ComponentVersionSpec, ComponentVersionStatus};
 pub use instance_set::{InstanceSet, InstanceSetSpec, InstanceSetStatus, MemberStatus};
 pub use opaque::Opaque;
+pub use ops_request::{OpsPhase, OpsRequest, OpsRequestSpec, OpsRequestStatus, OpsType};
 
 /// Group of Cluster, Component, ComponentDefinition and ComponentVersion.
 pub const APPS_GROUP: &str = "apps.kubeblocks.io";

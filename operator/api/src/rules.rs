@@ -88,3 +88,23 @@ pub fn unsupported(field: &str, rule: &str) -> Value {
 pub fn rule(rule: &str, message: &str) -> Value {
     json!({ "rule": rule, "message": message })
 }
+
+/// Refuses a change of `field`.
+#[must_use]
+pub fn fixed(field: &str) -> Value {
+    rule(
+        &format!(
+            "has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
+        ),
+        &format!("{field} cannot be changed: make another OpsRequest"),
+    )
+}
+
+/// Demands `field` with operations of this type, and refuses it with others.
+#[must_use]
+pub fn goes_with(kind: &str, field: &str) -> Value {
+    rule(
+        &format!("(self.type == '{kind}') == has(self.{field})"),
+        &format!("{field} goes with type {kind}, and with no other"),
+    )
+}

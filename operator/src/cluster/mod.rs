@@ -8,9 +8,11 @@ mod observe;
 mod phase;
 mod plan;
 mod reconcile;
+mod rehearse;
 mod status;
 
 #[cfg(test)]
 mod tests;
 
 pub use reconcile::run;
+pub use rehearse::rehearse;

@@ -9,6 +9,7 @@ mod observe;
 mod phase;
 mod plan;
 mod reconcile;
+mod rehearse;
 mod status;
 mod validate;
 
@@ -16,3 +17,4 @@ mod validate;
 mod tests;
 
 pub use reconcile::run;
+pub use rehearse::{RehearseError, rehearse};

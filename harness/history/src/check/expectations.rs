@@ -10,7 +10,7 @@ use crate::record::{Request, Road};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Expectations {
-    /// Members of the cluster at the end.
+    /// Members of the cluster at the end; the fewest of the run where it is scaled.
     pub members: u32,
     /// Fewest faults that must have taken effect.
     pub faults: u32,
@@ -24,6 +24,8 @@ pub struct Expectations {
     pub settle_ms: u64,
     /// Pods that faults deleted, by name or by UID: their going is not the operator's doing.
     pub deleted_by_faults: BTreeSet<String>,
+    /// Pods that the operator takes away for good, because the cluster is made smaller, by name.
+    pub leaving: BTreeSet<String>,
     /// Pods whose member may come back with another identity (its disk was taken).
     pub replaced_members: BTreeSet<String>,
     /// How long the leader label may differ from raft's truth, in milliseconds; absent: only reported.
@@ -133,6 +135,7 @@ impl Default for Expectations {
             gaps: Vec::new(),
             settle_ms: 3_000,
             deleted_by_faults: BTreeSet::new(),
+            leaving: BTreeSet::new(),
             replaced_members: BTreeSet::new(),
             label_lag_ms: None,
             ends_healthy: true,

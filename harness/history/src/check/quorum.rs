@@ -45,7 +45,9 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         let member = members.entry(&record.pod).or_default();
         if fresh {
             member.going = Some(&record.uid);
-            member.taken = (!faulted)
+            // One that leaves for good is not waited for; what is left without it must be a quorum all the same.
+            let comes_back = !faulted && !case.expectations.leaving.contains(&record.pod);
+            member.taken = comes_back
                 .then_some((record.uid.as_str(), record.t))
                 .or(member.taken);
         }

@@ -19,7 +19,7 @@ use crate::actions::{Actions, Token};
 use crate::config::Config;
 use crate::etcd::{Client, EtcdError};
 use crate::handoff::Handoff;
-use crate::{fence, watch};
+use crate::{farewell, fence, watch};
 
 /// Largest body of a request: an action is a few hundred bytes.
 const BODY: usize = 16 * 1024;
@@ -58,7 +58,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         requests: Arc::new(Semaphore::new(REQUESTS)),
         own,
         knowledge,
-        fencing,
+        fencing: fencing.clone(),
         incarnation,
     });
     let router = Router::new()
@@ -76,7 +76,12 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     tracing::info!(listen = %config.listen, pod = config.pod_name, "the agent serves");
     tokio::select! {
         served = axum::serve(listener, router) => served?,
-        _ = terminate.recv() => tracing::info!("the agent stops"),
+        () = async {
+            terminate.recv().await;
+            tracing::info!("the agent stops");
+            let can_cut = fencing.borrow().supported;
+            farewell::farewell(&config, can_cut).await;
+        } => {}
     }
     Ok(())
 }

@@ -146,6 +146,20 @@ impl Lint<'_> {
                 "M2: {id} gets a vote and is no learner that has started"
             ));
         }
+        let says = |pod: &PodSeen| pod.status().is_some_and(|status| status.member_id == id);
+        let shows = |name: &str, pod: &PodSeen| {
+            pod.ready && self.member_of(name).is_some_and(|member| member.id == id)
+        };
+        let alive = self
+            .seen
+            .pods
+            .iter()
+            .any(|(name, pod)| says(pod) || shows(name, pod));
+        if !alive {
+            found.push(format!(
+                "M2: {id} gets a vote, and nothing says that it has caught up"
+            ));
+        }
     }
 
     fn remove(&self, pod: &str, id: Id, found: &mut Vec<Violation>) {

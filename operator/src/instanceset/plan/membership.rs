@@ -102,6 +102,13 @@ impl Change<'_> {
         let there = self.seen.pods.get(pod);
         let started = there.and_then(|there| there.status());
         let Some(status) = started.filter(|status| status.member_id == member.id) else {
+            // A learner whose first publication came back to it in a snapshot does not serve clients for another request
+            // timeout of etcd (6 s). It is ready long before: a linearizable read has passed through it, for which it
+            // had applied all there was. Whether it is in sync is the leader's to say in any case.
+            let ready = there.is_some_and(|there| there.ready && !there.terminating);
+            if ready && !member.name.is_empty() {
+                return self.vote(pod, member, plan);
+            }
             let late = there.is_some_and(|there| there.age_seconds > LEARNER_DEADLINE);
             if late && member.name.is_empty() {
                 return self.remove(pod, member, "it did not start in time", plan);
@@ -124,6 +131,10 @@ impl Change<'_> {
                 leader,
             });
         }
+        self.vote(pod, member, plan);
+    }
+
+    fn vote(&self, pod: &str, member: &Member, plan: &mut Plan) {
         match self.safety.via(Some(pod)) {
             None => plan.waiting.push(Waiting::NoVoter {
                 what: format!("the vote of {pod}"),

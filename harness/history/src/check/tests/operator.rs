@@ -1,5 +1,7 @@
 //! The checks of the operator's promises, on histories written by hand.
 
+use std::collections::BTreeSet;
+
 use crate::check::test_support::*;
 use crate::check::{Expectations, GapBudget, GapWindow};
 use crate::record::Road;
@@ -249,6 +251,22 @@ fn what_a_fault_deleted_is_not_the_operators_doing() {
     );
     violates(
         &three(&[(10, "etcd-0"), (15, "etcd-2")]).verdict("quorum", &expectations),
+        "leaves 1 ready members of 3",
+    );
+}
+
+#[test]
+fn who_leaves_for_good_is_not_waited_for_and_a_quorum_must_be_left_without_it() {
+    let leaving = ["etcd-1".to_owned(), "etcd-2".to_owned()].into();
+    let expectations = |members| Expectations {
+        members,
+        leaving: BTreeSet::clone(&leaving),
+        ..small()
+    };
+    let story = three(&[(10, "etcd-2"), (15, "etcd-1")]);
+    assert!(story.verdict("quorum", &expectations(1)).passed());
+    violates(
+        &story.verdict("quorum", &expectations(3)),
         "leaves 1 ready members of 3",
     );
 }

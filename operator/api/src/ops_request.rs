@@ -1,0 +1,504 @@
+//! OpsRequest: one operation on a running Cluster, asked for by an object. Data and admission rules only.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::opaque::Opaque;
+use crate::quantity::Resources;
+use crate::rules;
+
+/// What is to be done, once. Everything but `cancel` is fixed when it is made.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "operations.kubeblocks.io",
+    version = "v1alpha1",
+    kind = "OpsRequest",
+    namespaced,
+    status = "OpsRequestStatus",
+    derive = "PartialEq",
+    derive = "Default",
+    shortname = "ops",
+    category = "kubeblocks",
+    category = "all",
+    doc = "One operation on a Cluster.",
+    printcolumn = r#"{"name":"TYPE","type":"string","jsonPath":".spec.type"}"#,
+    printcolumn = r#"{"name":"CLUSTER","type":"string","jsonPath":".spec.clusterName"}"#,
+    printcolumn = r#"{"name":"STATUS","type":"string","jsonPath":".status.phase"}"#,
+    printcolumn = r#"{"name":"PROGRESS","type":"string","jsonPath":".status.progress"}"#,
+    printcolumn = r#"{"name":"AGE","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::fixed("clusterName"),
+    rules::fixed("type"),
+    rules::fixed("force"),
+    rules::fixed("enqueueOnForce"),
+    rules::fixed("restart"),
+    rules::fixed("stop"),
+    rules::fixed("start"),
+    rules::fixed("horizontalScaling"),
+    rules::fixed("verticalScaling"),
+    rules::fixed("switchover"),
+    rules::fixed("upgrade"),
+    rules::rule(
+        "!has(self.cancel) || !self.cancel || self.type in ['HorizontalScaling', 'VerticalScaling']",
+        "cancel: only HorizontalScaling and VerticalScaling can be cancelled"
+    ),
+    rules::rule(
+        "!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)",
+        "cancel cannot be taken back"
+    ),
+    rules::rule("!has(self.stop) || self.type == 'Stop'", "stop goes with type Stop, and with no other"),
+    rules::rule("!has(self.start) || self.type == 'Start'", "start goes with type Start, and with no other"),
+    rules::goes_with("Restart", "restart"),
+    rules::goes_with("HorizontalScaling", "horizontalScaling"),
+    rules::goes_with("VerticalScaling", "verticalScaling"),
+    rules::goes_with("Switchover", "switchover"),
+    rules::goes_with("Upgrade", "upgrade"),
+    rules::unsupported_entries("volumeExpansion"),
+    rules::unsupported_entries("reconfigures"),
+    rules::unsupported_entries("expose"),
+    rules::unsupported_entries("rebuildFrom"),
+    rules::unsupported_field("backup"),
+    rules::unsupported_field("restore"),
+    rules::unsupported_field("custom"),
+]))]
+pub struct OpsRequestSpec {
+    /// The Cluster, in the same namespace.
+    #[schemars(length(min = 1, max = 63))]
+    pub cluster_name: String,
+    /// What is to be done; its own field below says to what.
+    #[serde(rename = "type")]
+    pub kind: OpsType,
+    /// True undoes a scaling that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<bool>,
+    /// True does it whatever phase the Cluster is in, and without waiting for earlier requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force: Option<bool>,
+    /// True waits for earlier requests although `force` is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enqueue_on_force: Option<bool>,
+    /// Seconds after success until the object is deleted; 0 or absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2147483647))]
+    pub ttl_seconds_after_succeed: Option<i32>,
+    /// Seconds after any other end until the object is deleted; 0 or absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2147483647))]
+    pub ttl_seconds_after_unsuccessful_completion: Option<i32>,
+    /// Seconds that the Cluster may take to reach a phase in which the operation may begin; 0 or absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2147483647))]
+    pub pre_condition_deadline_seconds: Option<i32>,
+    /// Seconds that the operation may run before it is given up; 0 or absent: as long as it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2147483647))]
+    pub timeout_seconds: Option<i32>,
+    /// Components whose pods are made anew one by one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub restart: Vec<ComponentOps>,
+    /// Components to stop; none means all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub stop: Vec<ComponentOps>,
+    /// Components to start; none means all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub start: Vec<ComponentOps>,
+    /// Components that get more or fewer members.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub horizontal_scaling: Vec<HorizontalScaling>,
+    /// Components that get other resources.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub vertical_scaling: Vec<VerticalScaling>,
+    /// Components whose leadership is moved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub switchover: Vec<Switchover>,
+    /// Components that get another version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<Upgrade>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub volume_expansion: Vec<Opaque>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub reconfigures: Vec<Opaque>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub expose: Vec<Opaque>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub rebuild_from: Vec<Opaque>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<Opaque>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<Opaque>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom: Option<Opaque>,
+}
+
+/// Kind of an operation. KubeBlocks' others are refused at admission.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub enum OpsType {
+    /// Pods are made anew one by one.
+    #[default]
+    Restart,
+    /// Members are stopped; their data stays.
+    Stop,
+    /// Members are started again.
+    Start,
+    /// More or fewer members.
+    HorizontalScaling,
+    /// Other resources.
+    VerticalScaling,
+    /// Leadership is moved.
+    Switchover,
+    /// Another version.
+    Upgrade,
+}
+
+/// A component of the Cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentOps {
+    /// Its name within the Cluster.
+    #[schemars(length(min = 1, max = 63))]
+    pub component_name: String,
+}
+
+/// How many members a component gets or loses.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::unsupported_field("shards"),
+    rules::rule(
+        "has(self.scaleOut) != has(self.scaleIn)",
+        "horizontalScaling: say either scaleOut or scaleIn"
+    ),
+]))]
+pub struct HorizontalScaling {
+    /// The component's name within the Cluster.
+    #[schemars(length(min = 1, max = 63))]
+    pub component_name: String,
+    /// Not supported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shards: Option<i32>,
+    /// More members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_out: Option<ScaleOut>,
+    /// Fewer members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_in: Option<ScaleIn>,
+}
+
+/// More members.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::unsupported_entries("instances"),
+    rules::unsupported_entries("newInstances"),
+    rules::unsupported_field("fromBackup"),
+    rules::rule(
+        "has(self.replicaChanges) || (has(self.offlineInstancesToOnline) && size(self.offlineInstancesToOnline) > 0)",
+        "scaleOut: say replicaChanges or offlineInstancesToOnline"
+    ),
+]))]
+pub struct ScaleOut {
+    /// How many members more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 7))]
+    pub replica_changes: Option<i32>,
+    /// Names of pods in `offlineInstances` that shall exist again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub offline_instances_to_online: Vec<String>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub instances: Vec<Opaque>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub new_instances: Vec<Opaque>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_backup: Option<Opaque>,
+}
+
+/// Fewer members.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::unsupported_entries("instances"),
+    rules::rule(
+        "has(self.replicaChanges) || (has(self.onlineInstancesToOffline) && size(self.onlineInstancesToOffline) > 0)",
+        "scaleIn: say replicaChanges or onlineInstancesToOffline"
+    ),
+]))]
+pub struct ScaleIn {
+    /// How many members fewer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 7))]
+    pub replica_changes: Option<i32>,
+    /// Names of pods that shall go and stay away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub online_instances_to_offline: Vec<String>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub instances: Vec<Opaque>,
+}
+
+/// Other resources.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::unsupported_entries("instances"),
+    rules::rule(
+        "(has(self.requests) && size(self.requests) > 0) || (has(self.limits) && size(self.limits) > 0)",
+        "verticalScaling: say requests or limits"
+    ),
+]))]
+pub struct VerticalScaling {
+    /// The component's name within the Cluster.
+    #[schemars(length(min = 1, max = 63))]
+    pub component_name: String,
+    /// Upper bounds by resource name. What is not named stays.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::quantity::quantities")]
+    pub limits: BTreeMap<String, Quantity>,
+    /// Reserved amounts by resource name. What is not named stays.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::quantity::quantities")]
+    pub requests: BTreeMap<String, Quantity>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub instances: Vec<Opaque>,
+}
+
+/// Whose leadership is moved, and to whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::unsupported_text("componentObjectName"),
+    rules::rule("has(self.componentName) && self.componentName != ''", "switchover: componentName is needed"),
+]))]
+pub struct Switchover {
+    /// The component's name within the Cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub component_name: Option<String>,
+    /// Not supported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub component_object_name: Option<String>,
+    /// The pod that shall lead no longer.
+    #[schemars(length(min = 1, max = 253))]
+    pub instance_name: String,
+    /// The pod that shall lead; the follower that is furthest when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub candidate_name: Option<String>,
+}
+
+/// Another version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Upgrade {
+    /// The components.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 128))]
+    pub components: Vec<UpgradeComponent>,
+}
+
+/// Another version of a component.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::rule(
+        "has(self.serviceVersion) || has(self.componentDefinitionName)",
+        "upgrade: say serviceVersion or componentDefinitionName"
+    ),
+]))]
+pub struct UpgradeComponent {
+    /// The component's name within the Cluster.
+    #[schemars(length(min = 1, max = 63))]
+    pub component_name: String,
+    /// Name, prefix or regular expression of the ComponentDefinition's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub component_definition_name: Option<String>,
+    /// The version of etcd.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub service_version: Option<String>,
+}
+
+/// What became of an operation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OpsRequestStatus {
+    /// Where it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<OpsPhase>,
+    /// Instances that are done, of those that the operation is about: `1/3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^(\d+|\-)/(\d+|\-)$"))]
+    pub progress: Option<String>,
+    /// Generation of the Cluster that holds the operation's edit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_generation: Option<i64>,
+    /// What the edit has changed, as it was before.
+    #[serde(default, skip_serializing_if = "LastConfiguration::is_empty")]
+    pub last_configuration: LastConfiguration,
+    /// Progress by component.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub components: BTreeMap<String, OpsComponentStatus>,
+    /// When it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_timestamp: Option<Time>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_timestamp: Option<Time>,
+    /// Conditions with KubeBlocks' types and reasons.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// State of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OpsPhase {
+    /// It waits for earlier ones, or for the Cluster.
+    Pending,
+    /// It is about to begin.
+    Creating,
+    /// It goes on.
+    Running,
+    /// It is being undone.
+    Cancelling,
+    /// It was undone.
+    Cancelled,
+    /// It was given up.
+    Aborted,
+    /// It was refused, or has failed.
+    Failed,
+    /// Its effect was seen.
+    Succeed,
+}
+
+impl OpsPhase {
+    /// Whether nothing more will come of it.
+    #[must_use]
+    pub const fn is_ended(self) -> bool {
+        matches!(
+            self,
+            OpsPhase::Cancelled | OpsPhase::Aborted | OpsPhase::Failed | OpsPhase::Succeed
+        )
+    }
+}
+
+/// What an operation has changed, as it was before.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastConfiguration {
+    /// By component.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub components: BTreeMap<String, LastComponentConfiguration>,
+}
+
+impl LastConfiguration {
+    /// Whether nothing is recorded.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.components.is_empty()
+    }
+}
+
+/// What an operation has changed of a component, as it was before.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastComponentConfiguration {
+    /// Number of members.
+    pub replicas: i32,
+    /// Pods that held a member.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instances: Vec<String>,
+    /// Pods that shall not exist.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub offline_instances: Vec<String>,
+    /// Resources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+    /// Version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_version: Option<String>,
+    /// Definition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component_definition_name: Option<String>,
+}
+
+/// Progress of a component.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OpsComponentStatus {
+    /// The component's own phase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<crate::component::ComponentPhase>,
+    /// Progress by object.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub progress_details: Vec<ProgressDetail>,
+    /// What is being waited for, in one word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What is being waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// Progress of an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProgressDetail {
+    /// The object, as `Kind/name`.
+    pub object_key: String,
+    /// Where it stands.
+    pub status: ProgressStatus,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// Where an object stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ProgressStatus {
+    /// Not begun.
+    #[default]
+    Pending,
+    /// Under way.
+    Processing,
+    /// Failed.
+    Failed,
+    /// Done.
+    Succeed,
+}

@@ -1,0 +1,457 @@
+//! PURE: a request and what was seen of its Cluster -> the status that it shall have, and one thing to do.
+//!
+//! The order of things: a decision is on record before it is acted on (`Creating` holds what was there before), and
+//! an end is told only of what was seen.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use etcd_operator_api::condition::{self, ConditionType, Observation, Reason};
+use etcd_operator_api::ops_request::OpsRequestStatus;
+use etcd_operator_api::{Cluster, ClusterPhase, InstanceSet, OpsPhase, OpsRequest, OpsType};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+
+use super::edit::{self, Change, Refused};
+use super::progress::{Progress, progress};
+use super::queue;
+
+/// How long leadership is asked to move when the request gives no time.
+const SWITCHOVER: Duration = Duration::from_secs(60);
+/// Look again at what no watch tells of.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What was seen.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    /// The Cluster, if it is there.
+    pub(super) cluster: Option<Cluster>,
+    /// Its components' InstanceSets, by component.
+    pub(super) sets: BTreeMap<String, InstanceSet>,
+    /// All requests of the namespace.
+    pub(super) requests: Vec<OpsRequest>,
+    /// Why the Cluster could not be carried out with the edit in it; only asked before it is made.
+    pub(super) rehearsal: Option<String>,
+    /// What came of the switchovers, when they were asked for.
+    pub(super) moved: Option<Result<String, NotMoved>>,
+}
+
+/// Leadership was not moved.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NotMoved {
+    /// It cannot be: the agent says why.
+    #[error("{0}")]
+    Refused(String),
+    /// It is not known, or nobody could be asked: try again.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Act {
+    /// Nothing but recording the status.
+    Record,
+    /// Record the status, which makes the next round.
+    Proceed,
+    /// Edit the Cluster, then record the status with the generation that came of it.
+    Edit(Vec<Change>),
+    /// Ask agents to move leadership, then decide again.
+    Switchover,
+    /// Delete the request: its time is over.
+    Delete,
+}
+
+/// A decision.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Decision {
+    pub(super) status: OpsRequestStatus,
+    pub(super) act: Act,
+    /// When to look again at the latest.
+    pub(super) again: Option<Duration>,
+}
+
+/// Decides about a request.
+pub(super) fn decide(request: &OpsRequest, seen: &Seen, now: &Time) -> Decision {
+    let mut story = Story {
+        request,
+        seen,
+        now,
+        status: request.status.clone().unwrap_or_default(),
+    };
+    let (act, again) = match story.status.phase {
+        None | Some(OpsPhase::Pending) => story.admit(),
+        Some(OpsPhase::Creating) => story.begin(),
+        Some(OpsPhase::Running) => story.follow(),
+        Some(OpsPhase::Cancelling) => story.follow_cancel(),
+        Some(_) => story.expire(),
+    };
+    Decision {
+        status: story.status,
+        act,
+        again,
+    }
+}
+
+type Next = (Act, Option<Duration>);
+
+struct Story<'a> {
+    request: &'a OpsRequest,
+    seen: &'a Seen,
+    now: &'a Time,
+    status: OpsRequestStatus,
+}
+
+impl Story<'_> {
+    /// Whether it may begin.
+    fn admit(&mut self) -> Next {
+        let spec = &self.request.spec;
+        let forced = spec.force == Some(true);
+        let cluster = self.seen.cluster.as_ref();
+        let Some(cluster) = cluster.filter(|c| c.metadata.deletion_timestamp.is_none()) else {
+            let text = format!(
+                "there is no cluster {} in this namespace",
+                spec.cluster_name
+            );
+            return self.refuse(Reason::ClusterNotFound, text);
+        };
+        if spec.cancel == Some(true) {
+            self.tell(
+                ConditionType::Cancelled,
+                Reason::CancelSucceed,
+                "it had not begun",
+            );
+            return self.end(OpsPhase::Cancelled);
+        }
+        if let Some(first) = queue::before(self.request, &self.seen.requests) {
+            let text = format!("waits for OpsRequest {}", first.name_any());
+            return self.wait(text);
+        }
+        let phase = cluster.status.as_ref().and_then(|status| status.phase);
+        if !forced && !may_begin(spec.kind, phase) {
+            let is = phase.map_or("not known".to_owned(), |phase| format!("{phase:?}"));
+            let text = format!(
+                "{:?} may not begin while cluster {} is {is}",
+                spec.kind, spec.cluster_name
+            );
+            let deadline = seconds(spec.pre_condition_deadline_seconds);
+            return if deadline.is_some_and(|deadline| self.age() < deadline) {
+                self.wait(text)
+            } else {
+                self.refuse(Reason::ClusterPhaseMismatch, text)
+            };
+        }
+        if let Err(refused) = self.prepare(cluster) {
+            return self.refuse(Reason::ValidateFailed, refused.to_string());
+        }
+        if let Some(refused) = &self.seen.rehearsal {
+            return self.refuse(Reason::ValidateFailed, refused.clone());
+        }
+        self.status.phase = Some(OpsPhase::Creating);
+        self.status.cluster_generation = cluster.metadata.generation;
+        self.status.start_timestamp = Some(self.now.clone());
+        self.status.progress = Some("-/-".to_owned());
+        self.tell(
+            ConditionType::WaitForProgressing,
+            Reason::WaitForProgressing,
+            "it begins",
+        );
+        self.tell(
+            ConditionType::Validated,
+            Reason::ValidateOpsRequestPassed,
+            "it can be carried out",
+        );
+        (Act::Proceed, None)
+    }
+
+    /// Records what there was before, when the request can be carried out.
+    fn prepare(&mut self, cluster: &Cluster) -> Result<(), Refused> {
+        let planned = planned(self.request, cluster, &self.seen.sets, self.now)?;
+        self.status.last_configuration = planned.before;
+        Ok(())
+    }
+
+    /// The edit, or the first call.
+    fn begin(&mut self) -> Next {
+        let cluster = self.seen.cluster.as_ref();
+        let generation = cluster.and_then(|cluster| cluster.metadata.generation);
+        if generation != self.status.cluster_generation && !self.is_edited() {
+            // What was recorded is no longer what is there.
+            self.status.start_timestamp = None;
+            return self.wait("the cluster has changed meanwhile and is read anew".to_owned());
+        }
+        let (kind, reason) = started(self.request.spec.kind);
+        self.status.phase = Some(OpsPhase::Running);
+        self.tell(kind, reason, "it goes on");
+        if self.request.spec.kind == OpsType::Switchover {
+            return (Act::Proceed, None);
+        }
+        match self.changes() {
+            Err(refused) => self.fail(refused.to_string()),
+            Ok(changes) => (Act::Edit(changes), Some(LOOK_AGAIN)),
+        }
+    }
+
+    /// How far it is.
+    fn follow(&mut self) -> Next {
+        let Some(cluster) = &self.seen.cluster else {
+            return self.abort(Reason::OpsRequestAborted, "the cluster was deleted");
+        };
+        if self.request.spec.kind == OpsType::Switchover {
+            return self.follow_switchover();
+        }
+        let changes = match self.changes() {
+            Ok(changes) => changes,
+            Err(refused) => return self.fail(refused.to_string()),
+        };
+        if self.request.spec.cancel == Some(true) {
+            self.status.phase = Some(OpsPhase::Cancelling);
+            self.tell(
+                ConditionType::Cancelled,
+                Reason::CancelStarted,
+                "it is being undone",
+            );
+            let undoing = edit::undoing(self.request, &self.status.last_configuration);
+            return (Act::Edit(undoing), Some(LOOK_AGAIN));
+        }
+        if let Some(other) = edit::missing(cluster, &changes).first() {
+            let found = edit::component(cluster, &other.component);
+            let wanted = found.map(|spec| other.field.told(spec)).unwrap_or_default();
+            let text = format!(
+                "somebody else has changed spec.componentSpecs[{}] since: it has no longer {wanted}",
+                other.component
+            );
+            return self.abort(Reason::OpsRequestAborted, &text);
+        }
+        let progress = self.look(cluster, false);
+        if progress.complete {
+            let text = format!("{:?} is done: {}", self.request.spec.kind, progress.text());
+            return self.succeed(&text);
+        }
+        if self.is_late() {
+            let text = format!("it was not done in time: {}", progress.text());
+            return self.abort(Reason::OpsRequestTimeout, &text);
+        }
+        (Act::Record, Some(LOOK_AGAIN))
+    }
+
+    fn follow_switchover(&mut self) -> Next {
+        match &self.seen.moved {
+            Some(Ok(text)) => {
+                self.status.progress = Some("1/1".to_owned());
+                self.succeed(text)
+            }
+            Some(Err(NotMoved::Refused(text))) => self.fail(text.clone()),
+            Some(Err(NotMoved::Unknown(text))) if self.is_late() => {
+                self.abort(Reason::OpsRequestTimeout, text)
+            }
+            Some(Err(NotMoved::Unknown(text))) => {
+                self.tell(ConditionType::Switchover, Reason::SwitchoverStarted, text);
+                (Act::Record, Some(LOOK_AGAIN))
+            }
+            None => (Act::Switchover, None),
+        }
+    }
+
+    fn follow_cancel(&mut self) -> Next {
+        let Some(cluster) = &self.seen.cluster else {
+            return self.abort(Reason::OpsRequestAborted, "the cluster was deleted");
+        };
+        let undoing = edit::undoing(self.request, &self.status.last_configuration);
+        if !edit::missing(cluster, &undoing).is_empty() {
+            return (Act::Edit(undoing), Some(LOOK_AGAIN));
+        }
+        let progress = self.look(cluster, true);
+        if !progress.complete {
+            return (Act::Record, Some(LOOK_AGAIN));
+        }
+        self.tell(
+            ConditionType::Cancelled,
+            Reason::CancelSucceed,
+            "it was undone",
+        );
+        self.end(OpsPhase::Cancelled)
+    }
+
+    /// An ended request goes when its time has come.
+    fn expire(&mut self) -> Next {
+        let spec = &self.request.spec;
+        let lives = match self.status.phase {
+            Some(OpsPhase::Succeed) => spec.ttl_seconds_after_succeed,
+            _ => spec.ttl_seconds_after_unsuccessful_completion,
+        };
+        let (Some(lives), Some(ended)) = (seconds(lives), &self.status.completion_timestamp) else {
+            return (Act::Record, None);
+        };
+        match lives.checked_sub(since(ended, self.now)) {
+            None | Some(Duration::ZERO) => (Act::Delete, None),
+            Some(left) => (Act::Record, Some(left)),
+        }
+    }
+
+    fn changes(&self) -> Result<Vec<Change>, Refused> {
+        let began = self.status.start_timestamp.as_ref().unwrap_or(self.now);
+        let began = began.0.to_string();
+        edit::changes(self.request, &self.status.last_configuration, &began)
+    }
+
+    /// Whether the edit was made, and only its record is missing.
+    fn is_edited(&self) -> bool {
+        let changes = self.changes().unwrap_or_default();
+        let cluster = self.seen.cluster.as_ref();
+        !changes.is_empty()
+            && cluster.is_some_and(|cluster| edit::missing(cluster, &changes).is_empty())
+    }
+
+    fn look(&mut self, cluster: &Cluster, undone: bool) -> Progress {
+        let mut request = self.request.clone();
+        request.status = Some(self.status.clone());
+        let generation = self.status.cluster_generation;
+        let progress = progress(&request, cluster, &self.seen.sets, generation, undone);
+        self.status.progress = Some(progress.text());
+        self.status.components.clone_from(&progress.components);
+        progress
+    }
+
+    fn is_late(&self) -> bool {
+        let limit = seconds(self.request.spec.timeout_seconds)
+            .or_else(|| (self.request.spec.kind == OpsType::Switchover).then_some(SWITCHOVER));
+        let began = self.status.start_timestamp.as_ref();
+        limit
+            .zip(began)
+            .is_some_and(|(limit, began)| since(began, self.now) >= limit)
+    }
+
+    fn age(&self) -> Duration {
+        let made = self.request.metadata.creation_timestamp.as_ref();
+        made.map_or(Duration::ZERO, |made| since(made, self.now))
+    }
+
+    fn wait(&mut self, text: String) -> Next {
+        self.status.phase = Some(OpsPhase::Pending);
+        self.observe(Observation::new(
+            ConditionType::WaitForProgressing,
+            false,
+            Reason::WaitForProgressing,
+            text,
+        ));
+        (Act::Record, Some(LOOK_AGAIN))
+    }
+
+    fn refuse(&mut self, reason: Reason, text: String) -> Next {
+        self.observe(Observation::new(
+            ConditionType::Validated,
+            false,
+            reason,
+            text,
+        ));
+        self.end(OpsPhase::Failed)
+    }
+
+    fn fail(&mut self, text: String) -> Next {
+        self.tell(ConditionType::Failed, Reason::OpsRequestFailed, &text);
+        self.end(OpsPhase::Failed)
+    }
+
+    fn abort(&mut self, reason: Reason, text: &str) -> Next {
+        self.tell(ConditionType::Aborted, reason, text);
+        self.end(OpsPhase::Aborted)
+    }
+
+    fn succeed(&mut self, text: &str) -> Next {
+        self.tell(
+            ConditionType::Succeed,
+            Reason::OpsRequestProcessedSuccessfully,
+            text,
+        );
+        self.end(OpsPhase::Succeed)
+    }
+
+    fn end(&mut self, phase: OpsPhase) -> Next {
+        self.status.phase = Some(phase);
+        self.status.completion_timestamp = Some(self.now.clone());
+        (Act::Proceed, None)
+    }
+
+    fn tell(&mut self, kind: ConditionType, reason: Reason, text: &str) {
+        self.observe(Observation::new(kind, true, reason, text));
+    }
+
+    fn observe(&mut self, seen: Observation) {
+        let generation = self.request.metadata.generation;
+        condition::record(&mut self.status.conditions, &[seen], generation, self.now);
+    }
+}
+
+/// A request that was read against its Cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Planned {
+    pub(super) before: etcd_operator_api::ops_request::LastConfiguration,
+    pub(super) changes: Vec<Change>,
+}
+
+/// What the request would change now.
+pub(super) fn planned(
+    request: &OpsRequest,
+    cluster: &Cluster,
+    sets: &BTreeMap<String, InstanceSet>,
+    now: &Time,
+) -> Result<Planned, Refused> {
+    let components = edit::components(request, cluster)?;
+    let before = edit::before(cluster, sets, &components);
+    edit::check_switchover(request, &before)?;
+    let changes = edit::changes(request, &before, &now.0.to_string())?;
+    Ok(Planned { before, changes })
+}
+
+/// KubeBlocks' table of phases in which an operation may begin.
+fn may_begin(kind: OpsType, phase: Option<ClusterPhase>) -> bool {
+    use ClusterPhase::{Abnormal, Failed, Running, Stopped, Stopping, Updating};
+    let Some(phase) = phase else {
+        return false;
+    };
+    match kind {
+        OpsType::Start => matches!(
+            phase,
+            Running | Failed | Abnormal | Updating | Stopped | Stopping
+        ),
+        OpsType::Stop => matches!(phase, Running | Failed | Abnormal | Updating),
+        OpsType::Restart
+        | OpsType::HorizontalScaling
+        | OpsType::VerticalScaling
+        | OpsType::Switchover
+        | OpsType::Upgrade => matches!(phase, Running | Failed | Abnormal),
+    }
+}
+
+/// KubeBlocks' condition of an operation that goes on.
+const fn started(kind: OpsType) -> (ConditionType, Reason) {
+    match kind {
+        OpsType::Restart => (ConditionType::Restarting, Reason::RestartStarted),
+        OpsType::Stop => (ConditionType::Stopping, Reason::StopStarted),
+        OpsType::Start => (ConditionType::Starting, Reason::StartCluster),
+        OpsType::HorizontalScaling => (
+            ConditionType::HorizontalScaling,
+            Reason::HorizontalScalingStarted,
+        ),
+        OpsType::VerticalScaling => (
+            ConditionType::VerticalScaling,
+            Reason::VerticalScalingStarted,
+        ),
+        OpsType::Switchover => (ConditionType::Switchover, Reason::SwitchoverStarted),
+        OpsType::Upgrade => (
+            ConditionType::VersionUpgrading,
+            Reason::VersionUpgradeStarted,
+        ),
+    }
+}
+
+/// A limit in seconds; zero and absent mean none.
+fn seconds(limit: Option<i32>) -> Option<Duration> {
+    let limit = u64::try_from(limit?).ok().filter(|limit| *limit > 0)?;
+    Some(Duration::from_secs(limit))
+}
+
+fn since(then: &Time, now: &Time) -> Duration {
+    Duration::try_from(now.0.duration_since(then.0)).unwrap_or(Duration::ZERO)
+}

@@ -1,0 +1,19 @@
+//! OpsRequest -> an edit of its Cluster, or a call of an agent, and the truth about what came of it.
+//!
+//! `edit`, `queue`, `progress` and `decide` are pure; `observe` reads and rehearses; `switchover` asks
+//! agents; `reconcile` writes. An operation
+//! changes nothing but the Cluster's spec (and, for a switchover, who leads): pods and members stay the business of the
+//! rooms below, with all their care.
+
+mod decide;
+mod edit;
+mod observe;
+mod progress;
+mod queue;
+mod reconcile;
+mod switchover;
+
+#[cfg(test)]
+mod tests;
+
+pub use reconcile::run;

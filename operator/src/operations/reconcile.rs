@@ -1,0 +1,315 @@
+//! The driver of OpsRequests: observe, decide, act, record. Decides nothing itself.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use etcd_operator_api::condition::{self, ConditionType, Observation, Reason};
+use etcd_operator_api::ops_request::OpsRequestStatus;
+use etcd_operator_api::{Cluster, InstanceSet, OpsPhase, OpsRequest, labels};
+use futures::StreamExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::controller::{Action, Config};
+use kube::runtime::events::EventType;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::{Controller, watcher};
+use kube::{Resource, ResourceExt};
+use serde_json::json;
+
+use super::decide::{Act, Decision, decide};
+use super::edit::{self, Change};
+use super::observe::{ObserveError, observe};
+use super::switchover;
+use crate::controller::{ApplyError, Backoff, Context, STORM, delete, touched, write_status};
+
+/// Who edits Clusters for a user: the fields are the user's, not the operator's own.
+const FIELD_MANAGER: &str = "etcd-operator-operations";
+/// Look again after somebody else wrote first.
+const CONFLICT: Duration = Duration::from_millis(50);
+/// Look again although nothing has told to.
+const BACKSTOP: Duration = Duration::from_secs(300);
+
+/// A step of the reconcile failed.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    #[error("failed to label the OpsRequest: {0}")]
+    Label(kube::Error),
+    #[error("failed to edit the Cluster: {0}")]
+    Edit(kube::Error),
+}
+
+impl Error {
+    fn is_conflict(&self) -> bool {
+        match self {
+            Error::Apply(error) => error.is_conflict(),
+            Error::Edit(kube::Error::Api(status)) => status.is_conflict(),
+            _ => false,
+        }
+    }
+}
+
+struct Driver {
+    context: Arc<Context>,
+    backoff: Backoff,
+}
+
+/// Reconciles all OpsRequests.
+///
+/// # Errors
+/// Never: it runs until it is dropped.
+pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
+    let client = &context.client;
+    let all = watcher::Config::default;
+    let ours = all().labels(&format!(
+        "{}={}",
+        labels::MANAGED_BY,
+        labels::MANAGED_BY_VALUE
+    ));
+    let controller = Controller::new(Api::<OpsRequest>::all(client.clone()), all());
+    let (by_cluster, by_set) = (controller.store(), controller.store());
+    let driver = Arc::new(Driver {
+        context: Arc::clone(&context),
+        backoff: Backoff::default(),
+    });
+    controller
+        .with_config(Config::default().debounce(STORM))
+        .watches_stream(touched::<Cluster>(client, all()), move |cluster| {
+            going_on(&by_cluster, cluster.namespace(), &cluster.name_any())
+        })
+        .watches_stream(touched::<InstanceSet>(client, ours), move |set| {
+            let cluster = set.labels().get(labels::INSTANCE).cloned();
+            going_on(&by_set, set.namespace(), &cluster.unwrap_or_default())
+        })
+        .run(
+            reconcile,
+            |request, error, driver| error_policy(&request, error, &driver),
+            driver,
+        )
+        .for_each(|_| futures::future::ready(()))
+        .await;
+    Ok(())
+}
+
+/// Requests of a cluster that have not ended.
+fn going_on(
+    store: &Store<OpsRequest>,
+    namespace: Option<String>,
+    cluster: &str,
+) -> Vec<ObjectRef<OpsRequest>> {
+    let meant = |request: &&Arc<OpsRequest>| {
+        let phase = request.status.as_ref().and_then(|status| status.phase);
+        request.spec.cluster_name == cluster
+            && request.namespace() == namespace
+            && !phase.is_some_and(OpsPhase::is_ended)
+    };
+    let requests = store.state();
+    let found = requests.iter().filter(meant);
+    found
+        .map(|request| ObjectRef::from_obj(&**request))
+        .collect()
+}
+
+fn key(request: &OpsRequest) -> String {
+    format!(
+        "{}/{}",
+        request.namespace().unwrap_or_default(),
+        request.name_any()
+    )
+}
+
+fn error_policy(request: &OpsRequest, error: &Error, driver: &Driver) -> Action {
+    if error.is_conflict() {
+        return Action::requeue(CONFLICT);
+    }
+    tracing::warn!(request = key(request), %error, "reconcile failed");
+    driver.backoff.failed(&key(request))
+}
+
+async fn reconcile(request: Arc<OpsRequest>, driver: Arc<Driver>) -> Result<Action, Error> {
+    let began = Instant::now();
+    let result = Box::pin(reconcile_request(&request, &driver.context)).await;
+    let metrics = &driver.context.metrics;
+    metrics.reconciled("OpsRequest", result.is_ok(), began.elapsed());
+    if result.is_ok() {
+        driver.backoff.succeeded(&key(&request));
+    }
+    result
+}
+
+async fn reconcile_request(cached: &OpsRequest, context: &Context) -> Result<Action, Error> {
+    if cached.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let now = Time(Timestamp::now());
+    // What has begun is told by the status: it is read from the API server, not from a cache (C2).
+    let live = api(cached, context).get_opt(&cached.name_any()).await;
+    let live = live.map_err(|source| ObserveError::Read {
+        what: "the OpsRequest",
+        source,
+    })?;
+    let Some(request) = live else {
+        return Ok(Action::await_change());
+    };
+    let mut seen = observe(context, &request, &now).await?;
+    if let Some(cluster) = &seen.cluster
+        && belong(&request, cluster, context).await?
+    {
+        // The object has moved on by our own write; its new version is the next round's.
+        return Ok(Action::requeue(CONFLICT));
+    }
+    let mut decision = decide(&request, &seen, &now);
+    if decision.act == Act::Switchover {
+        seen.moved = Some(switchover::carry_out(context, &request).await);
+        decision = decide(&request, &seen, &Time(Timestamp::now()));
+    }
+    carry_out(&request, seen.cluster.as_ref(), decision, context).await
+}
+
+async fn carry_out(
+    request: &OpsRequest,
+    cluster: Option<&Cluster>,
+    decision: Decision,
+    context: &Context,
+) -> Result<Action, Error> {
+    let Decision {
+        mut status,
+        act,
+        again,
+    } = decision;
+    match (act, cluster) {
+        (Act::Delete, _) => {
+            delete(&context.client, request).await?;
+            return Ok(Action::await_change());
+        }
+        (Act::Edit(changes), Some(cluster)) => match edit(cluster, &changes, context).await {
+            Ok(generation) => status.cluster_generation = generation,
+            Err(Error::Edit(kube::Error::Api(refused))) if refused.code == 422 => {
+                refuse(request, &mut status, refused.message.clone());
+            }
+            Err(error) => return Err(error),
+        },
+        (Act::Record | Act::Proceed | Act::Switchover | Act::Edit(_), _) => {}
+    }
+    record(request, status, context).await?;
+    Ok(Action::requeue(again.unwrap_or(BACKSTOP)))
+}
+
+/// The API server does not take the edit: nothing was touched.
+fn refuse(request: &OpsRequest, status: &mut OpsRequestStatus, text: String) {
+    let now = Time(Timestamp::now());
+    status.phase = Some(OpsPhase::Failed);
+    status.completion_timestamp = Some(now.clone());
+    let seen = Observation::new(
+        ConditionType::Failed,
+        true,
+        Reason::OpsRequestFailed,
+        format!("the edit of the Cluster was refused: {text}"),
+    );
+    condition::record(
+        &mut status.conditions,
+        &[seen],
+        request.metadata.generation,
+        &now,
+    );
+}
+
+/// Edits the Cluster where it lacks a change; gives the generation that has them all.
+async fn edit(
+    cluster: &Cluster,
+    changes: &[Change],
+    context: &Context,
+) -> Result<Option<i64>, Error> {
+    let missing = edit::missing(cluster, changes);
+    if missing.is_empty() {
+        return Ok(cluster.metadata.generation);
+    }
+    let patch = serde_json::from_value(edit::patch(cluster, &missing))
+        .map_err(|error| Error::Edit(kube::Error::SerdeError(error)))?;
+    let namespace = cluster.namespace().unwrap_or_default();
+    let clusters: Api<Cluster> = Api::namespaced(context.client.clone(), &namespace);
+    let params = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let edited = clusters
+        .patch(&cluster.name_any(), &params, &Patch::<()>::Json(patch))
+        .await
+        .map_err(Error::Edit)?;
+    Ok(edited.metadata.generation)
+}
+
+async fn record(
+    request: &OpsRequest,
+    status: OpsRequestStatus,
+    context: &Context,
+) -> Result<(), Error> {
+    let before = request.status.as_ref().and_then(|status| status.phase);
+    let (phase, last) = (status.phase, status.conditions.clone());
+    if write_status(&context.client, request, status).await?
+        && let (Some(phase), true) = (phase, before != phase)
+    {
+        let kind = match phase {
+            OpsPhase::Failed | OpsPhase::Aborted => EventType::Warning,
+            _ => EventType::Normal,
+        };
+        let newest = last.iter().max_by_key(|c| c.last_transition_time.0);
+        let note = newest.map(|c| c.message.clone()).unwrap_or_default();
+        let note = format!("{:?}: {note}", request.spec.kind);
+        tracing::info!(request = key(request), ?phase, note, "operation");
+        context
+            .event(request, kind, &format!("{phase:?}"), note)
+            .await;
+    }
+    Ok(())
+}
+
+/// KubeBlocks' labels, and the Cluster as an owner: a request goes with it. Returns whether they were written.
+async fn belong(request: &OpsRequest, cluster: &Cluster, context: &Context) -> Result<bool, Error> {
+    let wanted = [
+        (labels::INSTANCE, request.spec.cluster_name.clone()),
+        (labels::OPS_TYPE, format!("{:?}", request.spec.kind)),
+    ];
+    let uid = cluster.uid().unwrap_or_default();
+    let owned = request.owner_references().iter().any(|o| o.uid == uid);
+    let labelled = wanted
+        .iter()
+        .all(|(label, value)| request.labels().get(*label) == Some(value));
+    let ended = request.status.as_ref().and_then(|s| s.phase);
+    if (owned && labelled) || ended.is_some_and(OpsPhase::is_ended) {
+        return Ok(false);
+    }
+    let owner = OwnerReference {
+        api_version: Cluster::api_version(&()).into_owned(),
+        kind: Cluster::kind(&()).into_owned(),
+        name: cluster.name_any(),
+        uid,
+        controller: None,
+        block_owner_deletion: None,
+    };
+    let body = json!({
+        "apiVersion": OpsRequest::api_version(&()),
+        "kind": OpsRequest::kind(&()),
+        "metadata": {
+            "labels": wanted.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+            "ownerReferences": [owner],
+        },
+    });
+    let params = PatchParams::apply(etcd_operator_api::FIELD_MANAGER).force();
+    api(request, context)
+        .patch_metadata(&request.name_any(), &params, &Patch::Apply(body))
+        .await
+        .map(|_| true)
+        .map_err(Error::Label)
+}
+
+fn api(request: &OpsRequest, context: &Context) -> Api<OpsRequest> {
+    Api::namespaced(
+        context.client.clone(),
+        &request.namespace().unwrap_or_default(),
+    )
+}

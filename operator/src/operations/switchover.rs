@@ -1,0 +1,115 @@
+//! Asks an agent to move leadership. The agent chooses who is fit, moves, and answers when it has seen the new leader.
+
+use std::net::{IpAddr, SocketAddr};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use etcd_operator_api::OpsRequest;
+use etcd_operator_api::labels;
+use etcd_operator_api::names::ComponentName;
+use etcd_operator_api::ops_request::Switchover;
+use k8s_openapi::api::core::v1::Pod;
+use kbagent_protocol::{ActionRequest, PORT, SwitchoverOutput, action, parameter};
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+
+use super::decide::NotMoved;
+use crate::agent::{AgentClient, Error};
+use crate::controller::Context;
+use crate::token;
+
+/// Words of an agent that asking again would not change.
+const FINAL: [&str; 4] = [
+    "badRequest",
+    "preconditionFailed",
+    "notDefined",
+    "notImplemented",
+];
+
+/// Carries out all switchovers of a request; tells what was seen.
+pub(super) async fn carry_out(context: &Context, request: &OpsRequest) -> Result<String, NotMoved> {
+    let mut told = Vec::new();
+    for wish in &request.spec.switchover {
+        told.push(one(context, request, wish).await?);
+    }
+    Ok(told.join("; "))
+}
+
+async fn one(
+    context: &Context,
+    request: &OpsRequest,
+    wish: &Switchover,
+) -> Result<String, NotMoved> {
+    let namespace = request.namespace().unwrap_or_default();
+    let component = wish.component_name.clone().unwrap_or_default();
+    let unknown = |why: String| NotMoved::Unknown(why);
+    let name = ComponentName::new(&request.spec.cluster_name, &component);
+    let name = name.map_err(|error| NotMoved::Refused(error.to_string()))?;
+    let token = token::read(&context.client, &namespace, &name).await;
+    let token = token.map_err(|error| unknown(error.to_string()))?;
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
+    let selector = format!("{}={}", labels::WORKLOAD_INSTANCE, name.as_str());
+    let pods = pods.list(&ListParams::default().labels(&selector)).await;
+    let pods = pods.map_err(|error| unknown(error.to_string()))?;
+    // The leader's own agent first: it need not ask its way.
+    let leads = |pod: &Pod| {
+        pod.labels()
+            .get(labels::ROLE)
+            .is_some_and(|role| role == "leader")
+    };
+    let leader = pods.items.iter().find(|pod| leads(pod));
+    let via = leader.or_else(|| pods.items.iter().find(|pod| address(pod).is_some()));
+    let Some(address) = via.and_then(address) else {
+        return Err(unknown(format!(
+            "no agent of {} has an address",
+            name.as_str()
+        )));
+    };
+    let candidate = wish.candidate_name.clone().filter(|name| !name.is_empty());
+    let mut parameters = vec![(
+        parameter::SWITCHOVER_CURRENT_NAME.to_owned(),
+        wish.instance_name.clone(),
+    )];
+    if let Some(candidate) = &candidate {
+        parameters.push((
+            parameter::SWITCHOVER_CANDIDATE_NAME.to_owned(),
+            candidate.clone(),
+        ));
+    }
+    let action = ActionRequest {
+        action: action::SWITCHOVER.to_owned(),
+        parameters: parameters.into_iter().collect(),
+        timeout_seconds: None,
+    };
+    let answer = AgentClient.act(address, &token, &action).await;
+    let answer = answer.map_err(|error| match error {
+        Error::Refused { code, message, .. } if FINAL.contains(&code.as_str()) => {
+            NotMoved::Refused(message)
+        }
+        other => unknown(other.to_string()),
+    })?;
+    let text = answer.message.clone().unwrap_or_default();
+    let output: Option<SwitchoverOutput> = answer
+        .output
+        .as_ref()
+        .and_then(|output| STANDARD.decode(output).ok())
+        .and_then(|output| serde_json::from_slice(&output).ok());
+    match (output, candidate) {
+        (None, _) => Err(unknown(format!(
+            "the agent's answer holds no leader: {text}"
+        ))),
+        (Some(output), Some(candidate)) if output.leader != candidate => Err(NotMoved::Refused(
+            format!("{text}, and {candidate} does not lead"),
+        )),
+        (Some(output), _) => Ok(format!("{text} (term {})", output.term)),
+    }
+}
+
+fn address(pod: &Pod) -> Option<SocketAddr> {
+    let ip = pod.status.as_ref()?.pod_ip.as_ref()?;
+    let ip: IpAddr = ip.parse().ok()?;
+    pod.metadata
+        .deletion_timestamp
+        .is_none()
+        .then(|| SocketAddr::new(ip, PORT))
+}
