@@ -428,9 +428,18 @@ fn operation() -> Vec<Scenario> {
         )
         .promise(planned()),
         Scenario::operations(
+            "operation::upgrade",
+            "Every member gets a newer patch of etcd, one at a time, the leader last.",
+            [Operation::Upgrade {
+                from: "3.6.1",
+                to: "3.6.16",
+            }],
+        )
+        .promise(planned()),
+        Scenario::operations(
             "operation::stop_and_start",
             "All members are stopped and started again: the same members, with their data.",
-            [Operation::Stop, Operation::Start],
+            [Operation::StopAndStart],
         )
         .promise(Promise::default().loses_quorum()),
         Scenario::operations(
@@ -546,16 +555,10 @@ mod tests {
             let Act::Faults(trial) = &scenario.act else {
                 continue;
             };
-            assert!(!trial.faults.is_empty(), "{} has no fault", scenario.name);
-            let expected = scenario
-                .promise
-                .expectations(scenario.members[0], trial.faults.len());
-            assert_eq!(
-                expected.faults as usize,
-                trial.faults.len(),
-                "{}",
-                scenario.name
-            );
+            let events = trial.faults.len() + trial.operations.len();
+            assert!(events > 0, "nothing happens in {}", scenario.name);
+            let expected = scenario.promise.expectations(scenario.members[0], events);
+            assert_eq!(expected.faults as usize, events, "{}", scenario.name);
             assert!(
                 !expected.operations.is_empty(),
                 "{} would be green without load",

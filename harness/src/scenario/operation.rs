@@ -24,10 +24,15 @@ pub enum Operation {
     Resize,
     /// Leadership leaves the pod that has it.
     Switchover,
-    /// All members are stopped.
-    Stop,
-    /// They are started again.
-    Start,
+    /// All members are stopped, then started again.
+    StopAndStart,
+    /// From one version to another; the cluster begins with the first.
+    Upgrade {
+        /// The first.
+        from: &'static str,
+        /// The other.
+        to: &'static str,
+    },
 }
 
 impl Operation {
@@ -39,29 +44,43 @@ impl Operation {
         }
     }
 
-    /// The request's spec, for a cluster of `members` whose leader is in the pod `leader`.
-    fn spec(self, members: u32, leader: &str) -> Value {
+    /// The version that the cluster must begin with.
+    pub(super) const fn begins_with(self) -> Option<&'static str> {
+        match self {
+            Operation::Upgrade { from, .. } => Some(from),
+            _ => None,
+        }
+    }
+
+    /// The requests' specs in their order, for a cluster of `members` whose leader is in the pod `leader`.
+    fn specs(self, members: u32, leader: &str) -> Vec<Value> {
         let component = json!([{ "componentName": COMPONENT }]);
-        let mut spec = match self {
+        let mut specs = match self {
             Operation::Scale(to) => {
                 let (word, changes) = if to >= members {
                     ("scaleOut", to - members)
                 } else {
                     ("scaleIn", members - to)
                 };
-                json!({ "type": "HorizontalScaling",
-                    "horizontalScaling": [{ "componentName": COMPONENT, word: { "replicaChanges": changes } }] })
+                vec![json!({ "type": "HorizontalScaling",
+                    "horizontalScaling": [{ "componentName": COMPONENT, word: { "replicaChanges": changes } }] })]
             }
-            Operation::Restart => json!({ "type": "Restart", "restart": component }),
-            Operation::Resize => json!({ "type": "VerticalScaling",
-                "verticalScaling": [{ "componentName": COMPONENT, "limits": { "cpu": "1500m" } }] }),
-            Operation::Switchover => json!({ "type": "Switchover",
-                "switchover": [{ "componentName": COMPONENT, "instanceName": leader }] }),
-            Operation::Stop => json!({ "type": "Stop", "stop": component }),
-            Operation::Start => json!({ "type": "Start", "start": component }),
+            Operation::Restart => vec![json!({ "type": "Restart", "restart": component })],
+            Operation::Resize => vec![json!({ "type": "VerticalScaling",
+                "verticalScaling": [{ "componentName": COMPONENT, "limits": { "cpu": "1500m" } }] })],
+            Operation::Switchover => vec![json!({ "type": "Switchover",
+                "switchover": [{ "componentName": COMPONENT, "instanceName": leader }] })],
+            Operation::Upgrade { to, .. } => vec![json!({ "type": "Upgrade",
+                "upgrade": { "components": [{ "componentName": COMPONENT, "serviceVersion": to }] } })],
+            Operation::StopAndStart => vec![
+                json!({ "type": "Stop", "stop": component }),
+                json!({ "type": "Start", "start": component }),
+            ],
         };
-        spec["clusterName"] = json!(CLUSTER);
-        spec
+        for spec in &mut specs {
+            spec["clusterName"] = json!(CLUSTER);
+        }
+        specs
     }
 
     /// A word for it that is valid in names.
@@ -71,16 +90,19 @@ impl Operation {
             Operation::Restart => "restart".to_owned(),
             Operation::Resize => "resize".to_owned(),
             Operation::Switchover => "switchover".to_owned(),
-            Operation::Stop => "stop".to_owned(),
-            Operation::Start => "start".to_owned(),
+            Operation::StopAndStart => "stop-and-start".to_owned(),
+            Operation::Upgrade { .. } => "upgrade".to_owned(),
         }
     }
 }
 
-/// A request that was made.
+/// Requests that are made one after the other; the first of them was.
 pub(super) struct Asked {
     api: Api<DynamicObject>,
+    namespace: String,
     name: String,
+    /// What is still to be asked, last first.
+    rest: Vec<Value>,
 }
 
 /// What a request says of itself.
@@ -114,37 +136,60 @@ impl Told {
     }
 }
 
-/// Makes the request, the `number`th of its run.
+/// Makes the first request of an operation, the `number`th of its run.
 pub(super) async fn ask(
     subject: &Subject,
     operation: Operation,
     number: u32,
 ) -> Result<Asked, RunError> {
-    let api = Api::namespaced_with(subject.kube.clone(), &subject.namespace, &resource());
-    let name = format!("{}-{number}", operation.word());
     let leader = subject.leader().await.unwrap_or_default();
-    let object: DynamicObject = serde_json::from_value(json!({
-        "apiVersion": "operations.kubeblocks.io/v1alpha1",
-        "kind": "OpsRequest",
-        "metadata": { "name": name, "namespace": subject.namespace },
-        "spec": operation.spec(subject.members, &leader),
-    }))
-    .map_err(|error| RunError::Wait(error.to_string()))?;
-    let made = api.create(&PostParams::default(), &object).await;
-    made.map_err(|error| RunError::Wait(format!("failed to make OpsRequest {name}: {error}")))?;
-    Ok(Asked { api, name })
+    let mut rest = operation.specs(subject.members, &leader);
+    rest.reverse();
+    let mut asked = Asked {
+        api: Api::namespaced_with(subject.kube.clone(), &subject.namespace, &resource()),
+        namespace: subject.namespace.clone(),
+        name: format!("{}-{number}", operation.word()),
+        rest,
+    };
+    asked.next().await?;
+    Ok(asked)
 }
 
 impl Asked {
+    /// Makes the next request; false when there is none.
+    async fn next(&mut self) -> Result<bool, RunError> {
+        let Some(spec) = self.rest.pop() else {
+            return Ok(false);
+        };
+        let kind = spec["type"].as_str().unwrap_or_default().to_lowercase();
+        self.name = format!("{}-{kind}", self.name);
+        let object: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": "operations.kubeblocks.io/v1alpha1",
+            "kind": "OpsRequest",
+            "metadata": { "name": self.name, "namespace": self.namespace },
+            "spec": spec,
+        }))
+        .map_err(|error| RunError::Wait(error.to_string()))?;
+        let made = self.api.create(&PostParams::default(), &object).await;
+        made.map(|_| true).map_err(|error| {
+            RunError::Wait(format!("failed to make OpsRequest {}: {error}", self.name))
+        })
+    }
+
     /// Waits until it goes on, or has ended already.
     pub(super) async fn begun(&self) -> Result<Told, RunError> {
         let begun = |told: &Told| told.phase == "Running" || told.has_ended();
         self.wait("begun", timeouts::EFFECT_SLOW, begun).await
     }
 
-    /// Waits until it has ended.
-    pub(super) async fn ended(&self, limit: Duration) -> Result<Told, RunError> {
-        self.wait("ended", limit, Told::has_ended).await
+    /// Waits until it has ended, and makes the next one when that was a success; tells the last one's end.
+    pub(super) async fn ended(&mut self, limit: Duration) -> Result<Told, RunError> {
+        loop {
+            let told = self.wait("ended", limit, Told::has_ended).await?;
+            if !told.succeeded() || !self.next().await? {
+                return Ok(told);
+            }
+        }
     }
 
     async fn wait(
@@ -186,7 +231,7 @@ mod tests {
     #[test]
     fn a_scaling_says_the_difference_and_which_way() {
         let wish = |operation: Operation, members| {
-            operation.spec(members, "")["horizontalScaling"][0].clone()
+            operation.specs(members, "")[0]["horizontalScaling"][0].clone()
         };
         assert_eq!(
             wish(Operation::Scale(5), 3)["scaleOut"]["replicaChanges"],

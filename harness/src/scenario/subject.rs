@@ -71,9 +71,15 @@ impl Subject {
         Api::namespaced_with(self.kube.clone(), &self.namespace, &cluster_resource())
     }
 
-    /// Applies the Cluster object.
-    pub(super) async fn apply(&self, pool: Option<&Pool>) -> Result<(), RunError> {
-        Ok(self.etcd(pool).apply(&self.kube).await?)
+    /// Applies the Cluster object, of this version or the definition's own.
+    pub(super) async fn apply(
+        &self,
+        pool: Option<&Pool>,
+        version: Option<&str>,
+    ) -> Result<(), RunError> {
+        let mut etcd = self.etcd(pool);
+        etcd.service_version = version.map(str::to_owned);
+        Ok(etcd.apply(&self.kube).await?)
     }
 
     /// The same cluster after it was made larger or smaller.

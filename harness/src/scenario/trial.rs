@@ -133,7 +133,9 @@ impl<'a> Story<'a> {
             Ok::<_, RunError>(client)
         };
         let cluster = async {
-            subject.apply(pool.as_ref()).await?;
+            let first = self.trial.operations.first();
+            let version = first.and_then(|operation| operation.begins_with());
+            subject.apply(pool.as_ref(), version).await?;
             subject.wait_whole(timeouts::CLUSTER_RUNNING).await
         };
         let (client, cluster) = tokio::join!(client, cluster);
@@ -181,7 +183,7 @@ impl<'a> Story<'a> {
                 self.heal(active).await;
             }
             let done = match asked {
-                Ok(asked) => self.see_through(operation, number, &asked).await,
+                Ok(mut asked) => self.see_through(operation, number, &mut asked).await,
                 Err(error) => Err(error),
             };
             self.judge("operation", done.as_ref());
@@ -206,7 +208,7 @@ impl<'a> Story<'a> {
     async fn ask(&mut self, operation: Operation, number: u32) -> Result<Asked, RunError> {
         let word = operation.word();
         self.lab.live.say(format!("operation {number}: {word}"));
-        if operation == Operation::Stop {
+        if operation == Operation::StopAndStart {
             let seats = self.subject.seats().await.into_iter();
             let uids = seats.map(|seat| seat.uid);
             self.expectations.deleted_by_faults.extend(uids);
@@ -224,7 +226,7 @@ impl<'a> Story<'a> {
         &mut self,
         operation: Operation,
         number: u32,
-        asked: &Asked,
+        asked: &mut Asked,
     ) -> Result<(), RunError> {
         let told = asked.ended(timeouts::OPERATION).await?;
         self.note(operation, number, FaultStep::Healing, &told.text);

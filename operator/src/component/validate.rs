@@ -12,7 +12,9 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
 
 use super::observe::Observed;
-use crate::definition::{Release, Unresolved, check_definition, release_for};
+use crate::definition::{
+    NoRoad, Release, Unresolved, check_definition, check_upgrade, release_for,
+};
 
 /// Annotation that marks the default storage class.
 const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
@@ -28,6 +30,8 @@ pub(super) enum SpecError {
     DefinitionUnavailable { name: String, reason: String },
     #[error(transparent)]
     Version(#[from] Unresolved),
+    #[error(transparent)]
+    Upgrade(#[from] NoRoad),
     #[error("replicas must be odd: {} or {}, not {replicas}", replicas - 1, replicas + 1)]
     EvenReplicas { replicas: i32 },
     #[error("replicas {replicas} is outside the {min} to {max} that compDef {definition:?} allows")]
@@ -122,6 +126,7 @@ pub(super) fn validate<'a>(
         .as_deref()
         .filter(|v| !v.is_empty());
     let release = release_for(definition, version, &observed.versions)?;
+    check_version(&release, observed)?;
     let runtime = definition.spec.runtime.parse("spec.runtime");
     let runtime: PodSpec = runtime.map_err(|error| SpecError::NotOfType(error.to_string()))?;
     check_replicas(component, definition, observed)?;
@@ -157,6 +162,24 @@ fn definition<'a>(
         Some(reason) => Err(SpecError::DefinitionUnavailable { name, reason }),
         None => Ok(definition),
     }
+}
+
+fn check_version(release: &Release, observed: &Observed) -> Result<(), NoRoad> {
+    let Some(its) = &observed.instance_set else {
+        return Ok(());
+    };
+    let Some(running) = its.annotations().get(labels::SERVICE_VERSION) else {
+        return Ok(());
+    };
+    let status = its.status.as_ref();
+    let unfinished = status.is_some_and(|status| {
+        let newest = status.update_revision.as_ref();
+        status
+            .current_revisions
+            .values()
+            .any(|found| Some(found) != newest)
+    });
+    check_upgrade(running, &release.service_version, unfinished)
 }
 
 fn check_replicas(

@@ -1,14 +1,16 @@
 //! ComponentDefinitions and ComponentVersions: which one a component means, and whether they are sound.
 //!
-//! `matching` and `release` are pure; `checks` says what is wrong with a definition; `reconcile` writes that
+//! `matching`, `release` and `upgrade` are pure; `checks` says what is wrong with a definition; `reconcile` writes that
 //! into the objects' status. Nothing here touches a cluster.
 
 mod checks;
 mod matching;
 mod reconcile;
 mod release;
+mod upgrade;
 
 pub use checks::{check_definition, check_version};
 pub use matching::{Unresolved, Wanted, matches, resolve};
 pub use reconcile::run;
 pub use release::{Release, newest_first, offered, release_for};
+pub use upgrade::{NoRoad, check_upgrade};

@@ -187,7 +187,7 @@ impl Story<'_> {
             return (Act::Proceed, None);
         }
         match self.changes() {
-            Err(refused) => self.fail(refused.to_string()),
+            Err(refused) => self.fail(&refused.to_string()),
             Ok(changes) => (Act::Edit(changes), Some(LOOK_AGAIN)),
         }
     }
@@ -202,7 +202,7 @@ impl Story<'_> {
         }
         let changes = match self.changes() {
             Ok(changes) => changes,
-            Err(refused) => return self.fail(refused.to_string()),
+            Err(refused) => return self.fail(&refused.to_string()),
         };
         if self.request.spec.cancel == Some(true) {
             self.status.phase = Some(OpsPhase::Cancelling);
@@ -241,7 +241,7 @@ impl Story<'_> {
                 self.status.progress = Some("1/1".to_owned());
                 self.succeed(text)
             }
-            Some(Err(NotMoved::Refused(text))) => self.fail(text.clone()),
+            Some(Err(NotMoved::Refused(text))) => self.fail(text),
             Some(Err(NotMoved::Unknown(text))) if self.is_late() => {
                 self.abort(Reason::OpsRequestTimeout, text)
             }
@@ -348,8 +348,8 @@ impl Story<'_> {
         self.end(OpsPhase::Failed)
     }
 
-    fn fail(&mut self, text: String) -> Next {
-        self.tell(ConditionType::Failed, Reason::OpsRequestFailed, &text);
+    fn fail(&mut self, text: &str) -> Next {
+        self.tell(ConditionType::Failed, Reason::OpsRequestFailed, text);
         self.end(OpsPhase::Failed)
     }
 

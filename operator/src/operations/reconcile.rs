@@ -79,11 +79,13 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     controller
         .with_config(Config::default().debounce(STORM))
         .watches_stream(touched::<Cluster>(client, all()), move |cluster| {
-            going_on(&by_cluster, cluster.namespace(), &cluster.name_any())
+            let namespace = cluster.metadata.namespace.as_deref();
+            going_on(&by_cluster, namespace, &cluster.name_any())
         })
         .watches_stream(touched::<InstanceSet>(client, ours), move |set| {
             let cluster = set.labels().get(labels::INSTANCE).cloned();
-            going_on(&by_set, set.namespace(), &cluster.unwrap_or_default())
+            let namespace = set.metadata.namespace.as_deref();
+            going_on(&by_set, namespace, &cluster.unwrap_or_default())
         })
         .run(
             reconcile,
@@ -98,13 +100,13 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
 /// Requests of a cluster that have not ended.
 fn going_on(
     store: &Store<OpsRequest>,
-    namespace: Option<String>,
+    namespace: Option<&str>,
     cluster: &str,
 ) -> Vec<ObjectRef<OpsRequest>> {
     let meant = |request: &&Arc<OpsRequest>| {
         let phase = request.status.as_ref().and_then(|status| status.phase);
         request.spec.cluster_name == cluster
-            && request.namespace() == namespace
+            && request.metadata.namespace.as_deref() == namespace
             && !phase.is_some_and(OpsPhase::is_ended)
     };
     let requests = store.state();
@@ -189,7 +191,7 @@ async fn carry_out(
         (Act::Edit(changes), Some(cluster)) => match edit(cluster, &changes, context).await {
             Ok(generation) => status.cluster_generation = generation,
             Err(Error::Edit(kube::Error::Api(refused))) if refused.code == 422 => {
-                refuse(request, &mut status, refused.message.clone());
+                refuse(request, &mut status, &refused.message);
             }
             Err(error) => return Err(error),
         },
@@ -200,7 +202,7 @@ async fn carry_out(
 }
 
 /// The API server does not take the edit: nothing was touched.
-fn refuse(request: &OpsRequest, status: &mut OpsRequestStatus, text: String) {
+fn refuse(request: &OpsRequest, status: &mut OpsRequestStatus, text: &str) {
     let now = Time(Timestamp::now());
     status.phase = Some(OpsPhase::Failed);
     status.completion_timestamp = Some(now.clone());

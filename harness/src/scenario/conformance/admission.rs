@@ -9,6 +9,7 @@ use kube::{Error, ResourceExt};
 use serde_json::{Value, json};
 
 use super::checklist::Checklist;
+use super::requests::bad_requests;
 use super::{bring_up, found};
 use crate::scenario::Lab;
 use crate::scenario::runner::Found;
@@ -26,6 +27,7 @@ pub(crate) async fn admission(lab: &Lab, subject: &Subject) -> Found {
             let before = seats(subject).await;
             bad_specs(subject, &mut list).await;
             bad_changes(subject, &mut list).await;
+            bad_requests(subject, &mut list).await;
             roles_by_hand(subject, &mut list).await;
             hand_edits(subject, &mut list).await;
             let whole = subject

@@ -1,4 +1,5 @@
-//! KubeBlocks' own manifests, applied unchanged: every Cluster in the folder's `cluster.yaml` comes up.
+//! KubeBlocks' own manifests, applied unchanged: every Cluster in the folder's `cluster.yaml` comes up, and what the
+//! other files ask of it is done, or refused where it would leave an even number of members.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams
 use serde_json::Value;
 
 use super::checklist::Checklist;
-use super::{found, not_there};
+use super::{found, not_there, requests};
 use crate::scenario::Lab;
 use crate::scenario::runner::Found;
 use crate::scenario::subject::{MANAGER, Subject, cluster_resource};
@@ -18,8 +19,15 @@ use crate::wait::{Poll, wait_until};
 /// A Cluster that asks for half a core a member is up.
 const UP: Duration = Duration::from_secs(120);
 
-/// The file of the folder that makes a cluster; the others change one.
+/// The file of the folder that makes a cluster.
 const FILE: &str = "cluster.yaml";
+/// Those that ask something of it.
+const REQUESTS: [&str; 4] = [
+    "switchover.yaml",
+    "restart.yaml",
+    "scale-out.yaml",
+    "scale-in.yaml",
+];
 
 pub(crate) async fn manifests(lab: &Lab, subject: &Subject) -> Found {
     let Some(folder) = &lab.manifests else {
@@ -28,40 +36,108 @@ pub(crate) async fn manifests(lab: &Lab, subject: &Subject) -> Found {
             "no folder of manifests was given: ETCD_HARNESS_KUBEBLOCKS_EXAMPLES",
         );
     };
-    let clusters = match read(&folder.join(FILE)) {
+    let clusters = match read(&folder.join(FILE), "Cluster") {
         Ok(clusters) if !clusters.is_empty() => clusters,
         Ok(_) => return not_there("manifests", "no Cluster in the manifests"),
         Err(error) => return not_there("manifests", &error),
     };
     let mut list = Checklist::new("manifests", lab.live.clone());
     for cluster in clusters {
+        let name = cluster["metadata"]["name"].to_string();
         let outcome = apply(subject, &cluster).await;
-        list.came_about(
-            format!("Cluster {} comes up", cluster["metadata"]["name"]),
-            outcome,
-        );
+        let up = list.came_about(format!("Cluster {name} comes up"), outcome);
+        if let Some(place) = up {
+            for file in REQUESTS.map(|file| folder.join(file)) {
+                ask(&place, &cluster, &file, &mut list).await;
+            }
+            let cleared = clean_up(subject, &place).await;
+            list.came_about(format!("Cluster {name} goes"), cleared);
+        }
     }
     found(list)
 }
 
-/// The Clusters of a file with several documents.
-fn read(path: &Path) -> Result<Vec<Value>, String> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+/// Where a Cluster was put.
+struct Place {
+    api: Api<DynamicObject>,
+    name: String,
+    namespace: String,
+    made: bool,
 }
 
-fn parse(text: &str) -> Result<Vec<Value>, String> {
+/// Applies the requests of a file, if it is there, and waits for their ends.
+async fn ask(place: &Place, cluster: &Value, file: &Path, list: &mut Checklist) {
+    let requests = match read(file, "OpsRequest") {
+        Ok(requests) => requests,
+        Err(_) if !file.exists() => return,
+        Err(error) => return list.wrong(error),
+    };
+    let api: Api<DynamicObject> = Api::namespaced_with(
+        place.api.clone().into_client(),
+        &place.namespace,
+        &requests::resource(),
+    );
+    let mine = |request: &&Value| request["spec"]["clusterName"] == cluster["metadata"]["name"];
+    for request in requests.iter().filter(mine) {
+        let name = request["metadata"]["name"].as_str().unwrap_or_default();
+        let applied = api
+            .patch(name, &PatchParams::apply(MANAGER), &Patch::Apply(request))
+            .await;
+        let ended = match applied {
+            Ok(_) => requests::end(&api, name).await,
+            Err(error) => Err(error.to_string()),
+        };
+        let Some((phase, said)) = list.came_about(format!("request {name} ends"), ended) else {
+            continue;
+        };
+        match even_target(cluster, request) {
+            None => list.equals(
+                format!("end of {name} ({said})"),
+                &phase.as_str(),
+                &"Succeed",
+            ),
+            Some(target) => {
+                let neighbours = format!("make it {} or {}", target - 1, target + 1);
+                let refused = phase == "Failed" && said.contains(&neighbours);
+                list.holds(
+                    format!("{name} is refused with {neighbours:?}: {phase}: {said}"),
+                    refused,
+                );
+            }
+        }
+    }
+}
+
+/// The number of members that a request asks for, if it is even.
+fn even_target(cluster: &Value, request: &Value) -> Option<i64> {
+    let wish = &request["spec"]["horizontalScaling"][0];
+    let members = cluster["spec"]["componentSpecs"][0]["replicas"].as_i64()?;
+    let out = wish["scaleOut"]["replicaChanges"].as_i64();
+    let less = wish["scaleIn"]["replicaChanges"]
+        .as_i64()
+        .map(|changes| -changes);
+    let target = members + out.or(less)?;
+    (target % 2 == 0).then_some(target)
+}
+
+/// The objects of a kind in a file with several documents.
+fn read(path: &Path, kind: &str) -> Result<Vec<Value>, String> {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    parse(&text, kind).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn parse(text: &str, kind: &str) -> Result<Vec<Value>, String> {
     let documents: Vec<Value> =
         serde_saphyr::from_multiple(text).map_err(|error| error.to_string())?;
     Ok(documents
         .into_iter()
-        .filter(|document| document["kind"] == "Cluster")
+        .filter(|document| document["kind"] == kind)
         .collect())
 }
 
-/// Applies one in the namespace that it names (made if need be), waits for it, deletes it again.
-async fn apply(subject: &Subject, cluster: &Value) -> Result<(), String> {
+/// Applies one in the namespace that it names (made if need be) and waits for it. What does not come up is taken away.
+async fn apply(subject: &Subject, cluster: &Value) -> Result<Place, String> {
     let name = cluster["metadata"]["name"]
         .as_str()
         .ok_or("a Cluster without a name")?;
@@ -69,12 +145,28 @@ async fn apply(subject: &Subject, cluster: &Value) -> Result<(), String> {
         .as_str()
         .unwrap_or(&subject.namespace);
     let made = namespace != subject.namespace && make_namespace(subject, namespace).await?;
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(subject.kube.clone(), namespace, &cluster_resource());
+    let place = Place {
+        api: Api::namespaced_with(subject.kube.clone(), namespace, &cluster_resource()),
+        name: name.to_owned(),
+        namespace: namespace.to_owned(),
+        made,
+    };
+    match come_up(&place, cluster).await {
+        Ok(()) => Ok(place),
+        // Its own finding is worth more than that of the cleaning up.
+        Err(error) => {
+            let _ = clean_up(subject, &place).await;
+            Err(error)
+        }
+    }
+}
+
+async fn come_up(place: &Place, cluster: &Value) -> Result<(), String> {
+    let (api, name) = (&place.api, &place.name);
     api.patch(name, &PatchParams::apply(MANAGER), &Patch::Apply(cluster))
         .await
         .map_err(|error| error.to_string())?;
-    let up = wait_until(format!("Cluster {name} to run"), UP, async || {
+    wait_until(format!("Cluster {name} to run"), UP, async || {
         match api.get(name).await {
             Ok(object) => match object.data["status"]["phase"].as_str() {
                 Some("Running") => Poll::Ready(()),
@@ -87,19 +179,22 @@ async fn apply(subject: &Subject, cluster: &Value) -> Result<(), String> {
         }
     })
     .await
-    .map_err(|error| error.to_string());
-    // Its own finding is worth more than that of the cleaning up.
-    let deleted = api
-        .delete(name, &DeleteParams::default())
+    .map_err(|error| error.to_string())
+}
+
+async fn clean_up(subject: &Subject, place: &Place) -> Result<(), String> {
+    let deleted = place
+        .api
+        .delete(&place.name, &DeleteParams::default())
         .await
         .map(drop)
         .map_err(|error| error.to_string());
-    let cleared = if made {
-        clear(subject, namespace).await
+    let cleared = if place.made {
+        clear(subject, &place.namespace).await
     } else {
         Ok(())
     };
-    up.and(deleted).and(cleared)
+    deleted.and(cleared)
 }
 
 /// True when it was not there before.
@@ -136,10 +231,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_clusters_are_taken_from_a_file() {
+    fn only_what_is_meant_is_taken_from_a_file() {
         let text = "apiVersion: v1\nkind: ConfigMap\n---\napiVersion: apps.kubeblocks.io/v1\nkind: Cluster\n\
                     metadata:\n  name: c\n  namespace: demo\n";
-        let clusters = parse(text).expect("documents");
+        let clusters = parse(text, "Cluster").expect("documents");
         assert_eq!(clusters.len(), 1);
         assert_eq!(clusters[0]["metadata"]["namespace"], "demo");
     }

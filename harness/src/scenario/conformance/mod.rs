@@ -8,6 +8,7 @@ mod checklist;
 mod manifests;
 mod objects;
 mod probes;
+mod requests;
 
 use etcd_history::History;
 
@@ -38,7 +39,7 @@ pub(super) async fn conform(lab: &Lab, subject: &Subject) -> Found {
 async fn bring_up(lab: &Lab, subject: &Subject, list: &mut Checklist) -> Result<(), String> {
     let begin = lab.live.seconds();
     subject
-        .apply(None)
+        .apply(None, None)
         .await
         .map_err(|error| error.to_string())?;
     subject

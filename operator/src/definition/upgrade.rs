@@ -1,0 +1,127 @@
+//! Which version may follow which in a running cluster (V1, V2). Pure.
+
+/// The oldest version that a minor's members must have before any of them is upgraded to the next minor: what older ones
+/// left behind breaks the next (etcd-io/etcd#19557, #20793, #20967).
+const FLOORS: [((u64, u64), u64); 2] = [((3, 5), 26), ((3, 6), 11)];
+
+/// Why a version may not follow.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoRoad {
+    /// More than one minor at a time.
+    #[error(
+        "serviceVersion cannot go from {from} to {to}: etcd is upgraded one minor at a time, go to {major}.{minor} first"
+    )]
+    Jump {
+        /// What runs.
+        from: String,
+        /// What is asked for.
+        to: String,
+        /// The minor that comes first.
+        major: u64,
+        /// The minor that comes first.
+        minor: u64,
+    },
+    /// Too old for the next minor.
+    #[error("serviceVersion cannot go from {from} to {to}: every member must have {floor} first")]
+    Floor {
+        /// What runs.
+        from: String,
+        /// What is asked for.
+        to: String,
+        /// The version that must come first.
+        floor: String,
+    },
+    /// Back to an earlier minor.
+    #[error(
+        "serviceVersion cannot go back from {from} to {to}: all members run {from}, and an older minor does not read its data"
+    )]
+    Downgrade {
+        /// What runs.
+        from: String,
+        /// What is asked for.
+        to: String,
+    },
+}
+
+/// Whether members of version `from` may be followed by version `to`. As long as the change to `from` is `unfinished`, a
+/// member of the minor before holds etcd's cluster version back, and the way back is open.
+///
+/// # Errors
+/// With the reason and what to do first.
+pub fn check_upgrade(from: &str, to: &str, unfinished: bool) -> Result<(), NoRoad> {
+    let (Some(old), Some(new)) = (numbers(from), numbers(to)) else {
+        return Ok(());
+    };
+    let told = || (from.to_owned(), to.to_owned());
+    let ((major, minor, patch), (new_major, new_minor, _)) = (old, new);
+    if (new_major, new_minor) == (major, minor) {
+        return Ok(());
+    }
+    if (new_major, new_minor) < (major, minor) {
+        let one_back = new_major == major && new_minor + 1 == minor;
+        if unfinished && one_back {
+            return Ok(());
+        }
+        let (from, to) = told();
+        return Err(NoRoad::Downgrade { from, to });
+    }
+    let (from, to) = told();
+    if new_major != major || new_minor != minor + 1 {
+        let minor = minor + 1;
+        return Err(NoRoad::Jump {
+            from,
+            to,
+            major,
+            minor,
+        });
+    }
+    let floor = FLOORS.iter().find(|(of, _)| *of == (major, minor));
+    match floor {
+        Some((_, floor)) if patch < *floor => Err(NoRoad::Floor {
+            from,
+            to,
+            floor: format!("{major}.{minor}.{floor}"),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn numbers(version: &str) -> Option<(u64, u64, u64)> {
+    let mut parts = version.split(['.', '-', '+']).map(|part| part.parse().ok());
+    Some((parts.next()??, parts.next()??, parts.next()??))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_follow_one_minor_at_a_time_from_their_floor() {
+        let table = [
+            ("3.6.1", "3.6.16", None),
+            ("3.6.16", "3.6.1", None),
+            ("3.5.35", "3.6.16", None),
+            ("3.6.16", "3.7.3", None),
+            ("3.5.15", "3.6.16", Some("3.5.26 first")),
+            ("3.6.1", "3.7.3", Some("3.6.11 first")),
+            ("3.5.35", "3.7.3", Some("go to 3.6 first")),
+            ("3.6.16", "3.5.35", Some("cannot go back")),
+            ("3.6.16", "2.3.0", Some("cannot go back")),
+            ("custom", "3.7.3", None),
+        ];
+        for (from, to, refused) in table {
+            let told = check_upgrade(from, to, false).err().map(|e| e.to_string());
+            match (told, refused) {
+                (None, None) => {}
+                (Some(told), Some(word)) => assert!(told.contains(word), "{told}"),
+                (told, _) => panic!("{from} to {to}: {told:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_unfinished_upgrade_may_be_taken_back_by_one_minor() {
+        assert_eq!(check_upgrade("3.7.3", "3.6.16", true), Ok(()));
+        assert!(check_upgrade("3.7.3", "3.5.35", true).is_err());
+    }
+}
