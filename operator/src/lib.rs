@@ -10,11 +10,12 @@
 //! - [`agent`]: client of kbagent, the only road to etcd.
 //! - [`token`]: what opens an agent for changes.
 //! - [`controller`]: what the reconcilers share: context, backoff, events, apply.
-//! - [`run`], [`lease`], [`server`], [`metrics`], [`telemetry`], [`crd`]: the frame around them.
+//! - [`run`], [`client`], [`lease`], [`server`], [`metrics`], [`telemetry`], [`crd`]: the frame around them.
 //!
 //! Rule of dependency: `plan` modules see no client and no clock; nothing depends on the reconcilers.
 
 pub mod agent;
+pub mod client;
 pub mod cluster;
 pub mod component;
 pub mod controller;

@@ -9,8 +9,12 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use operator::controller::{Config, Context};
 use operator::metrics::Metrics;
-use operator::{crd, run, server, telemetry};
+use operator::{client, crd, run, server, telemetry};
 use tokio::sync::watch;
+
+/// A reconcile makes thousands of small JSON nodes beside objects that stay: glibc's heap keeps the pages of all of them.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Runs etcd clusters on Kubernetes.
 #[derive(Parser)]
@@ -87,7 +91,7 @@ async fn run_operator(args: RunArgs) -> anyhow::Result<()> {
     {
         anyhow::bail!("failed to install the TLS provider: there is one already");
     }
-    let client = kube::Client::try_default()
+    let client = client::client()
         .await
         .context("failed to find the API server")?;
     let config = Config {
