@@ -7,13 +7,14 @@ use etcd_history::check::CONTINUITY;
 use etcd_history::{History, Record};
 
 use crate::report::{Finding, Judgement};
+use crate::scenario::promise::HAND_OVER;
 
 /// Lateness in milliseconds of the slowest hundredth of sends above which times are not judged: a fraction of the
 /// tightest budget.
 const LATE_MS: f64 = 100.0;
 
 /// Checks whose verdict is about time.
-const TIMED: [&str; 2] = [CONTINUITY, "no_failed_write"];
+const TIMED: [&str; 3] = [CONTINUITY, HAND_OVER, "no_failed_write"];
 
 /// Adds the judgement of the pace, and takes back what was judged about time when the pace was lost.
 pub(super) fn judge(history: &History, judgements: &mut Vec<Judgement>) {

@@ -133,13 +133,16 @@ impl Promise {
     }
 }
 
+/// Name of the check of how long a leader that hands over drops proposals.
+pub(super) const HAND_OVER: &str = "hand_over";
+
 /// Judges that no write through the leader service failed or stayed unknown between the first fault's begin and the
-/// settling.
+/// settling, and how long a leader that handed over dropped proposals.
 ///
 /// A proposal that a leader drops while it hands over is counted apart: etcd refuses it definitely and at once, a client
 /// that may retry loses nothing but a round trip, and no operator can keep raft from doing so. How many there are is up to
-/// the clients; how long it goes on is the hand-over's doing, and is judged as a planned move.
-pub(super) fn no_failed_write(history: &History) -> Judgement {
+/// the clients; how long it goes on is the hand-over's doing, and is judged as a planned move's gap is.
+pub(super) fn no_failed_write(history: &History) -> [Judgement; 2] {
     let mut calls: BTreeMap<OpId, &Call> = BTreeMap::new();
     let (mut begun, mut over) = (false, false);
     let (mut judged, mut failed) = (0_u32, Vec::new());
@@ -171,7 +174,6 @@ pub(super) fn no_failed_write(history: &History) -> Judgement {
             _ => {}
         }
     }
-    let dropping_ms = span_ms(&dropped);
     let outcome = match failed.first() {
         Some((_, first)) => Finding::Violation {
             explanation: format!(
@@ -180,22 +182,34 @@ pub(super) fn no_failed_write(history: &History) -> Judgement {
             ),
             ops: failed.iter().map(|(op, _)| *op).take(6).collect(),
         },
-        None if dropping_ms > PLANNED_MS => Finding::Violation {
+        None if judged == 0 => Finding::Inconclusive {
+            reason: "no write was sent".to_owned(),
+        },
+        None => Finding::Pass,
+    };
+    let mut none_failed = Judgement::new("no_failed_write", outcome);
+    none_failed
+        .figures
+        .insert("writes".to_owned(), serde_json::json!(judged));
+    [none_failed, hand_over(&dropped, judged)]
+}
+
+fn hand_over(dropped: &[(Nanos, Nanos)], judged: u32) -> Judgement {
+    let dropping_ms = span_ms(dropped);
+    let outcome = if dropping_ms > PLANNED_MS {
+        Finding::Violation {
             explanation: format!(
                 "a leader that handed over dropped {} of {judged} writes in the course of {dropping_ms:.0} ms, \
                  {PLANNED_MS} ms are allowed",
                 dropped.len()
             ),
             ops: Vec::new(),
-        },
-        None if judged == 0 => Finding::Inconclusive {
-            reason: "no write was sent".to_owned(),
-        },
-        None => Finding::Pass,
+        }
+    } else {
+        Finding::Pass
     };
-    let mut judgement = Judgement::new("no_failed_write", outcome);
+    let mut judgement = Judgement::new(HAND_OVER, outcome);
     for (name, value) in [
-        ("writes", serde_json::json!(judged)),
         ("dropped_proposals", serde_json::json!(dropped.len())),
         ("dropping_ms", serde_json::json!(dropping_ms)),
     ] {
@@ -253,7 +267,7 @@ mod tests {
         }
     }
 
-    fn moved(outcome: Outcome) -> Judgement {
+    fn moved(outcome: Outcome) -> [Judgement; 2] {
         let mut records = vec![phase("fault")];
         records.extend(write(1, outcome.clone()));
         records.push(phase("settle"));
@@ -267,7 +281,7 @@ mod tests {
             class: "deadline".into(),
             message: String::new(),
         };
-        let Finding::Violation { ops, .. } = moved(unknown).outcome else {
+        let Finding::Violation { ops, .. } = moved(unknown)[0].outcome.clone() else {
             panic!("it failed")
         };
         assert_eq!(ops, [1], "the one after the move is not counted");
@@ -275,7 +289,9 @@ mod tests {
             class: "proposal_dropped".into(),
             message: String::new(),
         };
-        assert_eq!(moved(dropped.clone()).outcome, Finding::Pass);
+        for judged in moved(dropped.clone()) {
+            assert_eq!(judged.outcome, Finding::Pass);
+        }
         let mut long = vec![phase("fault")];
         long.extend(write(1, dropped.clone()));
         let [Record::Call(mut call), Record::Return(mut end)] = write(2, dropped) else {
@@ -283,14 +299,16 @@ mod tests {
         };
         (call.t, end.t) = (90_000_000, 102_000_000);
         long.extend([Record::Call(call), Record::Return(end)]);
-        let judged = no_failed_write(&History { records: long });
+        let [none_failed, judged] = no_failed_write(&History { records: long });
+        assert_eq!(none_failed.outcome, Finding::Pass);
+        assert_eq!(judged.check, HAND_OVER);
         assert!(
             judged
                 .explanation()
                 .contains("2 of 2 writes in the course of 102 ms"),
             "{judged:?}"
         );
-        let empty = no_failed_write(&History::default());
+        let [empty, _] = no_failed_write(&History::default());
         assert!(matches!(empty.outcome, Finding::Inconclusive { .. }));
     }
 

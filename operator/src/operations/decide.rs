@@ -12,9 +12,10 @@ use etcd_operator_api::{Cluster, ClusterPhase, InstanceSet, OpsPhase, OpsRequest
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::edit::{self, Change, Refused};
+use super::edit::{self, Change};
 use super::progress::{Progress, progress};
 use super::queue;
+use super::wish::{self, Refused};
 
 /// How long leadership is asked to move when the request gives no time.
 const SWITCHOVER: Duration = Duration::from_secs(60);
@@ -50,10 +51,8 @@ pub(super) enum NotMoved {
 /// What to do.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Act {
-    /// Nothing but recording the status.
+    /// Nothing but recording the status; where it changed, that makes the next round.
     Record,
-    /// Record the status, which makes the next round.
-    Proceed,
     /// Edit the Cluster, then record the status with the generation that came of it.
     Edit(Vec<Change>),
     /// Ask agents to move leadership, then decide again.
@@ -161,12 +160,12 @@ impl Story<'_> {
             Reason::ValidateOpsRequestPassed,
             "it can be carried out",
         );
-        (Act::Proceed, None)
+        (Act::Record, None)
     }
 
     /// Records what there was before, when the request can be carried out.
     fn prepare(&mut self, cluster: &Cluster) -> Result<(), Refused> {
-        let planned = planned(self.request, cluster, &self.seen.sets, self.now)?;
+        let planned = wish::planned(self.request, cluster, &self.seen.sets, self.now)?;
         self.status.last_configuration = planned.before;
         Ok(())
     }
@@ -184,7 +183,7 @@ impl Story<'_> {
         self.status.phase = Some(OpsPhase::Running);
         self.tell(kind, reason, "it goes on");
         if self.request.spec.kind == OpsType::Switchover {
-            return (Act::Proceed, None);
+            return (Act::Record, None);
         }
         match self.changes() {
             Err(refused) => self.fail(&refused.to_string()),
@@ -211,7 +210,7 @@ impl Story<'_> {
                 Reason::CancelStarted,
                 "it is being undone",
             );
-            let undoing = edit::undoing(self.request, &self.status.last_configuration);
+            let undoing = wish::undoing(self.request, &self.status.last_configuration);
             return (Act::Edit(undoing), Some(LOOK_AGAIN));
         }
         if let Some(other) = edit::missing(cluster, &changes).first() {
@@ -257,7 +256,7 @@ impl Story<'_> {
         let Some(cluster) = &self.seen.cluster else {
             return self.abort(Reason::OpsRequestAborted, "the cluster was deleted");
         };
-        let undoing = edit::undoing(self.request, &self.status.last_configuration);
+        let undoing = wish::undoing(self.request, &self.status.last_configuration);
         if !edit::missing(cluster, &undoing).is_empty() {
             return (Act::Edit(undoing), Some(LOOK_AGAIN));
         }
@@ -292,7 +291,7 @@ impl Story<'_> {
     fn changes(&self) -> Result<Vec<Change>, Refused> {
         let began = self.status.start_timestamp.as_ref().unwrap_or(self.now);
         let began = began.0.to_string();
-        edit::changes(self.request, &self.status.last_configuration, &began)
+        wish::changes(self.request, &self.status.last_configuration, &began)
     }
 
     /// Whether the edit was made, and only its record is missing.
@@ -304,10 +303,8 @@ impl Story<'_> {
     }
 
     fn look(&mut self, cluster: &Cluster, undone: bool) -> Progress {
-        let mut request = self.request.clone();
-        request.status = Some(self.status.clone());
-        let generation = self.status.cluster_generation;
-        let progress = progress(&request, cluster, &self.seen.sets, generation, undone);
+        let kind = self.request.spec.kind;
+        let progress = progress(kind, &self.status, cluster, &self.seen.sets, undone);
         self.status.progress = Some(progress.text());
         self.status.components.clone_from(&progress.components);
         progress
@@ -370,7 +367,7 @@ impl Story<'_> {
     fn end(&mut self, phase: OpsPhase) -> Next {
         self.status.phase = Some(phase);
         self.status.completion_timestamp = Some(self.now.clone());
-        (Act::Proceed, None)
+        (Act::Record, None)
     }
 
     fn tell(&mut self, kind: ConditionType, reason: Reason, text: &str) {
@@ -381,27 +378,6 @@ impl Story<'_> {
         let generation = self.request.metadata.generation;
         condition::record(&mut self.status.conditions, &[seen], generation, self.now);
     }
-}
-
-/// A request that was read against its Cluster.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Planned {
-    pub(super) before: etcd_operator_api::ops_request::LastConfiguration,
-    pub(super) changes: Vec<Change>,
-}
-
-/// What the request would change now.
-pub(super) fn planned(
-    request: &OpsRequest,
-    cluster: &Cluster,
-    sets: &BTreeMap<String, InstanceSet>,
-    now: &Time,
-) -> Result<Planned, Refused> {
-    let components = edit::components(request, cluster)?;
-    let before = edit::before(cluster, sets, &components);
-    edit::check_switchover(request, &before)?;
-    let changes = edit::changes(request, &before, &now.0.to_string())?;
-    Ok(Planned { before, changes })
 }
 
 /// KubeBlocks' table of phases in which an operation may begin.

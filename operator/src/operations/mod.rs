@@ -1,6 +1,6 @@
 //! OpsRequest -> an edit of its Cluster, or a call of an agent, and the truth about what came of it.
 //!
-//! `edit`, `queue`, `progress` and `decide` are pure; `observe` reads and rehearses; `switchover` asks
+//! `wish`, `edit`, `queue`, `progress` and `decide` are pure; `observe` reads and rehearses; `switchover` asks
 //! agents; `reconcile` writes. An operation
 //! changes nothing but the Cluster's spec (and, for a switchover, who leads): pods and members stay the business of the
 //! rooms below, with all their care.
@@ -12,6 +12,7 @@ mod progress;
 mod queue;
 mod reconcile;
 mod switchover;
+mod wish;
 
 #[cfg(test)]
 mod tests;

@@ -8,8 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
-use super::decide::{Seen, planned};
-use super::edit;
+use super::decide::Seen;
+use super::{edit, wish};
 use crate::cluster;
 use crate::component::RehearseError;
 use crate::controller::Context;
@@ -53,7 +53,7 @@ pub(super) async fn observe(
     let requests: Api<OpsRequest> = Api::namespaced(client.clone(), &namespace);
     let requests = requests.list(&ListParams::default()).await;
     seen.requests = requests.map_err(failed("the OpsRequests"))?.items;
-    if let Ok(planned) = planned(request, cluster, &seen.sets, now) {
+    if let Ok(planned) = wish::planned(request, cluster, &seen.sets, now) {
         let prospective = edit::prospective(cluster, &planned.changes);
         seen.rehearsal = cluster::rehearse(context, &prospective).await?;
     }

@@ -7,11 +7,10 @@ use std::collections::BTreeMap;
 
 use etcd_operator_api::instance_set::KnownMember;
 use etcd_operator_api::ops_request::{
-    LastComponentConfiguration, OpsComponentStatus, ProgressDetail, ProgressStatus,
+    LastComponentConfiguration, OpsComponentStatus, OpsRequestStatus, ProgressDetail,
+    ProgressStatus,
 };
-use etcd_operator_api::{
-    Cluster, ComponentPhase, InstanceSet, InstanceSetStatus, OpsRequest, OpsType,
-};
+use etcd_operator_api::{Cluster, ComponentPhase, InstanceSet, InstanceSetStatus, OpsType};
 
 /// How far it is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,30 +34,29 @@ impl Progress {
     }
 }
 
-/// The progress of a request whose edit is in the Cluster since `generation`; `undone` when it is being taken back.
+/// The progress of an operation, by what is on record of it; `undone` when it is being taken back.
 pub(super) fn progress(
-    request: &OpsRequest,
+    kind: OpsType,
+    recorded: &OpsRequestStatus,
     cluster: &Cluster,
     sets: &BTreeMap<String, InstanceSet>,
-    generation: Option<i64>,
     undone: bool,
 ) -> Progress {
-    let status = request.status.clone().unwrap_or_default();
     let mut progress = Progress {
         complete: true,
         ..Progress::default()
     };
-    for (name, last) in &status.last_configuration.components {
+    for (name, last) in &recorded.last_configuration.components {
         let said = cluster.status.as_ref().and_then(|s| s.components.get(name));
         let set = sets.get(name);
         let reflected = said
             .and_then(|said| said.observed_generation)
-            .zip(generation)
+            .zip(recorded.cluster_generation)
             .is_some_and(|(seen, edited)| seen >= edited);
         let current = reflected && set.is_some_and(is_observed);
         let details = set.map_or_else(Vec::new, |set| {
             let facts = Facts {
-                kind: request.spec.kind,
+                kind,
                 set,
                 last,
                 current,
@@ -67,11 +65,11 @@ pub(super) fn progress(
             facts.details()
         });
         let phase = said.and_then(|said| said.phase);
-        let due = match request.spec.kind {
+        let due = match kind {
             OpsType::Stop => ComponentPhase::Stopped,
             _ => ComponentPhase::Running,
         };
-        let settled = set.is_some_and(|set| settled(request.spec.kind, set));
+        let settled = set.is_some_and(|set| settled(kind, set));
         let done = details.iter().all(|d| d.status == ProgressStatus::Succeed);
         progress.complete &= current && phase == Some(due) && settled && done;
         let waits = set

@@ -195,7 +195,7 @@ async fn carry_out(
             }
             Err(error) => return Err(error),
         },
-        (Act::Record | Act::Proceed | Act::Switchover | Act::Edit(_), _) => {}
+        (Act::Record | Act::Switchover | Act::Edit(_), _) => {}
     }
     record(request, status, context).await?;
     Ok(Action::requeue(again.unwrap_or(BACKSTOP)))

@@ -135,7 +135,7 @@ fn an_even_target_is_refused_with_its_odd_neighbours_and_nothing_is_touched() {
         &at(1),
     );
     assert_eq!(phase(&decision), Some(OpsPhase::Failed));
-    assert_eq!(decision.act, Act::Proceed);
+    assert_eq!(decision.act, Act::Record);
     let told = message(&decision, ConditionType::Validated);
     assert!(told.contains("4 is even: make it 3 or 5"), "{told}");
 }
@@ -263,7 +263,7 @@ fn somebody_elses_edit_of_the_same_field_ends_the_request_and_is_left_alone() {
     let other = cluster(1, "Running", 6);
     let decision = decide(&request, &seen(other, set(1, 1, 0)), &at(9));
     assert_eq!(phase(&decision), Some(OpsPhase::Aborted));
-    assert_eq!(decision.act, Act::Proceed);
+    assert_eq!(decision.act, Act::Record);
     let told = message(&decision, ConditionType::Aborted);
     assert!(told.contains("no longer replicas 5"), "{told}");
 }

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::checklist::Checklist;
 use crate::scenario::subject::{CLUSTER, COMPONENT, Subject};
 
-/// Containers of a pod and the ports that each must name.
+/// Containers of a pod, by name, and the ports that each must name.
 const CONTAINERS: [(&str, &[i32]); 3] = [
     ("etcd", &[2379, 2380, 2381]),
     ("kbagent", &[5001]),
@@ -194,6 +194,13 @@ fn pod_metadata(pod: &Pod, name: &str, list: &mut Checklist) {
         format!("{name} has a role ({role:?})"),
         matches!(role, Some("leader" | "follower")),
     );
+    list.equals(
+        format!("container of {name} that kubectl logs and exec mean"),
+        &pod.annotations()
+            .get("kubectl.kubernetes.io/default-container")
+            .map(String::as_str),
+        &Some("etcd"),
+    );
     let term = pod
         .annotations()
         .get(labels::ROLE_TERM)
@@ -205,11 +212,12 @@ fn pod_metadata(pod: &Pod, name: &str, list: &mut Checklist) {
 }
 
 fn containers(spec: &PodSpec, name: &str, list: &mut Checklist) {
-    let names: Vec<&str> = spec
+    let mut names: Vec<&str> = spec
         .containers
         .iter()
         .map(|container| container.name.as_str())
         .collect();
+    names.sort_unstable();
     list.equals(
         format!("containers of {name}"),
         &names,
