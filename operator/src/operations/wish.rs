@@ -288,70 +288,22 @@ pub(super) fn undoing(request: &OpsRequest, before: &LastConfiguration) -> Vec<C
     before.components.iter().flat_map(of).collect()
 }
 
+/// The number of members that a scaling leads to, and the pods that shall not exist.
 fn scaled(
     component: &str,
     wish: &HorizontalScaling,
     last: &LastComponentConfiguration,
 ) -> Result<(i32, Vec<String>), Refused> {
-    let component = component.to_owned();
-    let mut offline = last.offline_instances.clone();
-    let count = |listed: &[String]| i32::try_from(listed.len()).unwrap_or(i32::MAX);
-    let enough = |field, listed: &[String], changes: i32| {
-        if count(listed) <= changes {
-            return Ok(());
-        }
-        Err(Refused::MoreNamedThanChanged {
-            component: component.clone(),
-            field,
-            listed: listed.len(),
-            changes,
-        })
-    };
-    let instance = |field, name: &String, what| Refused::Instance {
-        component: component.clone(),
-        field,
-        name: name.clone(),
-        what,
-    };
-    let mut replicas = last.replicas;
-    if let Some(ScaleOut {
-        replica_changes,
-        offline_instances_to_online: listed,
-        ..
-    }) = &wish.scale_out
-    {
-        let field = "scaleOut.offlineInstancesToOnline";
-        let changes = replica_changes.unwrap_or(count(listed));
-        enough(field, listed, changes)?;
-        for name in listed {
-            if !offline.contains(name) {
-                return Err(instance(field, name, "not one of offlineInstances"));
-            }
-            offline.retain(|known| known != name);
-        }
-        replicas = replicas.saturating_add(changes);
-    }
-    if let Some(ScaleIn {
-        replica_changes,
-        online_instances_to_offline: listed,
-        ..
-    }) = &wish.scale_in
-    {
-        let field = "scaleIn.onlineInstancesToOffline";
-        let changes = replica_changes.unwrap_or(count(listed));
-        enough(field, listed, changes)?;
-        for name in listed {
-            if offline.contains(name) {
-                return Err(instance(field, name, "offline already"));
-            }
-            if !last.instances.contains(name) {
-                return Err(instance(field, name, "no member of the component"));
-            }
-            offline.push(name.clone());
-        }
-        replicas = replicas.saturating_sub(changes);
-    }
     let from = last.replicas;
+    let mut replicas = from;
+    let mut offline = last.offline_instances.clone();
+    if let Some(out) = &wish.scale_out {
+        replicas = replicas.saturating_add(grow(component, out, &mut offline)?);
+    }
+    if let Some(less) = &wish.scale_in {
+        replicas = replicas.saturating_sub(shrink(component, less, last, &mut offline)?);
+    }
+    let component = component.to_owned();
     if replicas < 1 {
         return Err(Refused::NoneLeft {
             component,
@@ -367,6 +319,76 @@ fn scaled(
         });
     }
     Ok((replicas, offline))
+}
+
+fn grow(component: &str, out: &ScaleOut, offline: &mut Vec<String>) -> Result<i32, Refused> {
+    let field = "scaleOut.offlineInstancesToOnline";
+    let listed = &out.offline_instances_to_online;
+    let changes = changed((component, field), out.replica_changes, listed)?;
+    for name in listed {
+        if !offline.contains(name) {
+            return Err(instance(
+                (component, field),
+                name,
+                "not one of offlineInstances",
+            ));
+        }
+        offline.retain(|known| known != name);
+    }
+    Ok(changes)
+}
+
+fn shrink(
+    component: &str,
+    less: &ScaleIn,
+    last: &LastComponentConfiguration,
+    offline: &mut Vec<String>,
+) -> Result<i32, Refused> {
+    let field = "scaleIn.onlineInstancesToOffline";
+    let listed = &less.online_instances_to_offline;
+    let changes = changed((component, field), less.replica_changes, listed)?;
+    for name in listed {
+        if offline.contains(name) {
+            return Err(instance((component, field), name, "offline already"));
+        }
+        if !last.instances.contains(name) {
+            return Err(instance(
+                (component, field),
+                name,
+                "no member of the component",
+            ));
+        }
+        offline.push(name.clone());
+    }
+    Ok(changes)
+}
+
+/// By how many members the size changes: as many as are named where no number is given, and never fewer.
+fn changed(
+    (component, field): (&str, &'static str),
+    changes: Option<i32>,
+    listed: &[String],
+) -> Result<i32, Refused> {
+    let count = i32::try_from(listed.len()).unwrap_or(i32::MAX);
+    let changes = changes.unwrap_or(count);
+    if count <= changes {
+        return Ok(changes);
+    }
+    Err(Refused::MoreNamedThanChanged {
+        component: component.to_owned(),
+        field,
+        listed: listed.len(),
+        changes,
+    })
+}
+
+fn instance((component, field): (&str, &'static str), name: &str, what: &'static str) -> Refused {
+    Refused::Instance {
+        component: component.to_owned(),
+        field,
+        name: name.to_owned(),
+        what,
+    }
 }
 
 /// What is not named stays as it was.

@@ -19,45 +19,63 @@ pub(super) fn resource() -> ApiResource {
 }
 
 /// A name, a word that the refusal must hold, and what is asked.
-fn bad() -> Vec<(&'static str, &'static str, Value)> {
-    let one = |extra: Value| {
-        let mut item = json!({ "componentName": COMPONENT });
-        if let (Some(item), Some(extra)) = (item.as_object_mut(), extra.as_object()) {
-            item.extend(extra.clone());
-        }
-        json!([item])
-    };
-    let scaling =
-        |wish: Value| json!({ "type": "HorizontalScaling", "horizontalScaling": one(wish) });
-    let switchover = |wish: Value| json!({ "type": "Switchover", "switchover": one(wish) });
-    let pod = |ordinal: u32| format!("{CLUSTER}-{COMPONENT}-{ordinal}");
-    vec![
+type Bad = (&'static str, &'static str, Value);
+
+/// One item of an operation's list: the component and something more.
+fn one(extra: Value) -> Value {
+    let mut item = json!({ "componentName": COMPONENT });
+    if let (Some(item), Value::Object(extra)) = (item.as_object_mut(), extra) {
+        item.extend(extra);
+    }
+    json!([item])
+}
+
+fn pod(ordinal: u32) -> String {
+    format!("{CLUSTER}-{COMPONENT}-{ordinal}")
+}
+
+fn bad_sizes() -> Vec<Bad> {
+    let out = |wish: Value| json!({ "scaleOut": wish });
+    let less = |wish: Value| json!({ "scaleIn": wish });
+    let cases = vec![
         (
             "even",
             "make it 3 or 5",
-            scaling(json!({ "scaleOut": { "replicaChanges": 1 } })),
+            out(json!({ "replicaChanges": 1 })),
         ),
         (
             "even-in",
             "make it 1 or 3",
-            scaling(json!({ "scaleIn": { "replicaChanges": 1 } })),
+            less(json!({ "replicaChanges": 1 })),
         ),
         (
             "too-many",
             "outside the 1 to 7",
-            scaling(json!({ "scaleOut": { "replicaChanges": 6 } })),
+            out(json!({ "replicaChanges": 6 })),
         ),
         (
             "none-left",
             "at least 1 must stay",
-            scaling(json!({ "scaleIn": { "replicaChanges": 3 } })),
+            less(json!({ "replicaChanges": 3 })),
         ),
-        ("no-way", "either scaleOut or scaleIn", scaling(json!({}))),
+        ("no-way", "either scaleOut or scaleIn", json!({})),
         (
             "stranger-out",
             "no member",
-            scaling(json!({ "scaleIn": { "onlineInstancesToOffline": [pod(7), pod(8)] } })),
+            less(json!({ "onlineInstancesToOffline": [pod(7), pod(8)] })),
         ),
+    ];
+    let scaling =
+        |wish: Value| json!({ "type": "HorizontalScaling", "horizontalScaling": one(wish) });
+    let asked = cases.into_iter();
+    asked
+        .map(|(name, word, wish)| (name, word, scaling(wish)))
+        .collect()
+}
+
+fn bad_moves() -> Vec<Bad> {
+    let switchover = |wish: Value| json!({ "type": "Switchover", "switchover": one(wish) });
+    vec![
         (
             "stranger",
             "not an instance",
@@ -68,6 +86,12 @@ fn bad() -> Vec<(&'static str, &'static str, Value)> {
             "are both",
             switchover(json!({ "instanceName": pod(0), "candidateName": pod(0) })),
         ),
+    ]
+}
+
+fn bad_shapes() -> Vec<Bad> {
+    let resize = |wish: Value| json!({ "type": "VerticalScaling", "verticalScaling": one(wish) });
+    vec![
         (
             "unknown-component",
             "does not have",
@@ -91,12 +115,12 @@ fn bad() -> Vec<(&'static str, &'static str, Value)> {
         (
             "bad-quantity",
             "limits",
-            json!({ "type": "VerticalScaling", "verticalScaling": one(json!({ "limits": { "cpu": "a lot" } })) }),
+            resize(json!({ "limits": { "cpu": "a lot" } })),
         ),
         (
             "request-above-limit",
             "is above limit",
-            json!({ "type": "VerticalScaling", "verticalScaling": one(json!({ "requests": { "memory": "1Ti" } })) }),
+            resize(json!({ "requests": { "memory": "1Ti" } })),
         ),
         (
             "unknown-version",
@@ -109,7 +133,8 @@ fn bad() -> Vec<(&'static str, &'static str, Value)> {
 
 /// Asks for each, and looks that it is refused for the right reason.
 pub(super) async fn bad_requests(subject: &Subject, list: &mut Checklist) {
-    for (name, word, mut spec) in bad() {
+    let all = [bad_sizes(), bad_moves(), bad_shapes()];
+    for (name, word, mut spec) in all.into_iter().flatten() {
         spec["clusterName"] = json!(CLUSTER);
         let said = refusal(subject, name, spec).await;
         if let Some(said) = list.came_about(format!("request {name} is refused"), said) {
