@@ -2,8 +2,7 @@
 //!
 //! What must never happen is red the first time it is seen. A run that proves nothing is made again. A gap over its limit
 //! is one draw from a distribution: the design's figures are medians, on a machine that others use too, so it is drawn
-//! again and the median of five decides; so is the time for which a leader that hands over drops proposals. A service that
-//! does not follow is late in every one of them.
+//! again and the median of five decides. A service that does not follow is late in every one of them.
 
 use crate::report::judgement::Severity;
 
@@ -17,7 +16,7 @@ const MAJORITY: usize = 3;
 pub enum Attempt {
     /// All promises were kept.
     Kept,
-    /// All but one: a gap, or a hand-over, is over its limit.
+    /// All but one: a gap is over its limit.
     Late,
     /// A promise was broken.
     Broken,
@@ -26,7 +25,7 @@ pub enum Attempt {
 }
 
 impl Attempt {
-    /// Of a run's verdict; `only_the_gap` when a limit of time is all that it violated.
+    /// Of a run's verdict; `only_the_gap` when continuity is all that it violated.
     #[must_use]
     pub fn of(severity: Severity, only_the_gap: bool) -> Self {
         match severity {

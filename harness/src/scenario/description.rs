@@ -83,12 +83,12 @@ impl Scenario {
     pub fn faults(name: &'static str, story: &'static str, faults: impl Into<Vec<Fault>>) -> Self {
         let trial = Trial {
             load: Load::default(),
-            warm_up: Duration::from_secs(3),
+            warm_up: Duration::from_secs(2),
             operations: Vec::new(),
             faults: faults.into(),
-            lasts: Duration::from_secs(3),
+            lasts: Duration::from_secs(2),
             recovers_under_fault: false,
-            settle: Duration::from_secs(3),
+            settle: Duration::from_secs(2),
             small_volumes: false,
         };
         Self::new(name, story, Act::Faults(trial))

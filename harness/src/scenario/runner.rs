@@ -29,7 +29,7 @@ pub struct Ended {
     pub members: u32,
     /// How bad it is.
     pub severity: Severity,
-    /// True when a gap, or a hand-over, over its limit is all that is wrong.
+    /// True when a gap over its limit is all that is wrong.
     pub only_the_gap: bool,
     /// The first of the worst verdicts, in words; empty for a pass.
     pub cause: String,
@@ -168,14 +168,13 @@ fn ended(lab: &Lab, plan: &Plan, found: &Found, dir: &RunDir) -> Ended {
     }
 }
 
-/// True when continuity, or how long a hand-over took, is violated and nothing else is.
+/// True when continuity is violated and nothing else is.
 fn only_the_gap(judgements: &[Judgement]) -> bool {
     let mut violated = judgements
         .iter()
         .filter(|judgement| judgement.severity() == Severity::Violation)
         .peekable();
-    let timed = [check::CONTINUITY, promise::HAND_OVER];
-    violated.peek().is_some() && violated.all(|judgement| timed.contains(&judgement.check.as_str()))
+    violated.peek().is_some() && violated.all(|judgement| judgement.check == check::CONTINUITY)
 }
 
 /// Before judging, which takes a second or two. The run directory holds what a post-mortem needs; members that go on running would take the next run's processor.

@@ -84,12 +84,14 @@ impl<'a> Story<'a> {
             }
         };
         self.phase("warm_up");
-        pause(self.trial.warm_up).await;
-        let context =
-            FaultContext::new(&self.lab.cluster, &self.subject.namespace, subject::CLUSTER)
-                .await
-                .with_seed(self.plan.seed);
-        context.look().await;
+        let look = async {
+            let namespace = &self.subject.namespace;
+            let context = FaultContext::new(&self.lab.cluster, namespace, subject::CLUSTER).await;
+            let context = context.with_seed(self.plan.seed);
+            context.look().await;
+            context
+        };
+        let (context, ()) = tokio::join!(look, pause(self.trial.warm_up));
         self.phase("fault");
         if self.trial.operations.is_empty() {
             let active = self.hurt(&context).await;

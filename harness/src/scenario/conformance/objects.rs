@@ -11,10 +11,10 @@ use serde::de::DeserializeOwned;
 use super::checklist::Checklist;
 use crate::scenario::subject::{CLUSTER, COMPONENT, Subject};
 
-/// Containers of a pod, by name, and the ports that each must name.
+/// Containers of a pod in their order (the agent brings etcd's launcher) and the ports that each must name.
 const CONTAINERS: [(&str, &[i32]); 3] = [
-    ("etcd", &[2379, 2380, 2381]),
     ("kbagent", &[5001]),
+    ("etcd", &[2379, 2380, 2381]),
     ("metrics-exporter", &[9187]),
 ];
 
@@ -212,12 +212,17 @@ fn pod_metadata(pod: &Pod, name: &str, list: &mut Checklist) {
 }
 
 fn containers(spec: &PodSpec, name: &str, list: &mut Checklist) {
-    let mut names: Vec<&str> = spec
+    let first = spec.init_containers.iter().flatten();
+    list.equals(
+        format!("init containers of {name}"),
+        &first.map(|one| one.name.as_str()).collect::<Vec<_>>(),
+        &Vec::new(),
+    );
+    let names: Vec<&str> = spec
         .containers
         .iter()
         .map(|container| container.name.as_str())
         .collect();
-    names.sort_unstable();
     list.equals(
         format!("containers of {name}"),
         &names,

@@ -148,7 +148,9 @@ impl Lint<'_> {
         }
         let says = |pod: &PodSeen| pod.status().is_some_and(|status| status.member_id == id);
         let shows = |name: &str, pod: &PodSeen| {
-            pod.ready && self.member_of(name).is_some_and(|member| member.id == id)
+            pod.ready
+                && pod.status().is_none()
+                && self.member_of(name).is_some_and(|member| member.id == id)
         };
         let alive = self
             .seen

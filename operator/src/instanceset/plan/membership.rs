@@ -9,7 +9,7 @@ use super::safety::{Safety, quorum};
 use super::slots::Facts;
 use super::{Plan, Step, Waiting};
 use crate::instanceset::desired::Desired;
-use crate::instanceset::observed::{Observed, Reading};
+use crate::instanceset::observed::{Observed, PodSeen, Reading};
 
 /// Seconds after which a learner that has never started is dropped and made anew (M9). Longer than the startup
 /// probe's budget: a large snapshot may be on its way.
@@ -105,7 +105,10 @@ impl Change<'_> {
             // A learner whose first publication came back to it in a snapshot does not serve clients for another request
             // timeout of etcd (6 s). It is ready long before: a linearizable read has passed through it, for which it
             // had applied all there was. Whether it is in sync is the leader's to say in any case.
-            let ready = there.is_some_and(|there| there.ready && !there.terminating);
+            // One that says it is somebody else has proven nothing for this member.
+            let silent = |there: &&PodSeen| there.status().is_none();
+            let ready = there.filter(silent);
+            let ready = ready.is_some_and(|there| there.ready && !there.terminating);
             if ready && !member.name.is_empty() {
                 return self.vote(pod, member, plan);
             }

@@ -1,10 +1,12 @@
 //! Plans over a model world: stories, fixpoint, and convergence from random histories.
 
+use kbagent_protocol::Member;
 use proptest::prelude::*;
 
 use super::world::World;
 use super::{Step, check, plan};
 use crate::instanceset::events::summary;
+use crate::instanceset::observed::{Observed, PodSeen};
 
 /// Plans and acts until nothing more happens; the steps taken, in words.
 fn settle(world: &mut World) -> Vec<String> {
@@ -200,6 +202,48 @@ fn growing_and_shrinking_goes_one_by_one_with_the_leader_moved_first() {
     assert!(moved.is_some() && moved < removed, "{told:?}");
     assert_eq!(is_whole(&world), Ok(()));
     assert_eq!(world.disk_of("a-4"), None);
+}
+
+/// A world of three whose fourth member is a learner that has published its name, as it is observed.
+fn with_learner() -> (World, Observed) {
+    let mut world = grown(3);
+    world.scale(5);
+    for _ in 0..40 {
+        let seen = world.observe();
+        let named = |member: &Member| member.is_learner && !member.name.is_empty();
+        let list = seen.members.known();
+        let learns = list.is_some_and(|list| list.members.iter().any(named));
+        if learns && seen.pods.contains_key("a-3") {
+            return (world, seen);
+        }
+        let next = plan(&world.desired, &seen);
+        world.take(&next, usize::MAX);
+        world.tick();
+    }
+    panic!("no learner has published its name");
+}
+
+#[test]
+fn a_learner_that_does_not_serve_yet_gets_its_vote_when_its_pod_is_ready_and_not_before() {
+    let (world, seen) = with_learner();
+    let votes = |change: &dyn Fn(&mut PodSeen)| {
+        let mut seen = seen.clone();
+        change(seen.pods.get_mut("a-3").expect("the learner's pod"));
+        let next = plan(&world.desired, &seen);
+        next.steps
+            .iter()
+            .any(|step| matches!(step, Step::Promote { pod, .. } if pod == "a-3"))
+    };
+    let silent = |pod: &mut PodSeen, ready| (pod.view, pod.ready) = (None, ready);
+    assert!(votes(&|pod| silent(pod, true)));
+    assert!(!votes(&|pod| silent(pod, false)));
+    assert!(
+        !votes(&|pod| {
+            pod.view = seen.pods["a-0"].view.clone();
+            (pod.heard, pod.ready) = (true, true);
+        }),
+        "one that says it is another member has proven nothing"
+    );
 }
 
 fn settle_until_whole(world: &mut World) {
