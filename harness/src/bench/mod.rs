@@ -1,14 +1,16 @@
-//! Measurements that are repeated until they are a distribution: failover, creation, idleness.
+//! Measurements that are repeated until they are a distribution: failover and creation.
 //!
-//! [`statistics`] and [`failover`] are arithmetic over histories, [`budget`] is what they are held against, [`table`] words
-//! them; nothing here touches a cluster.
-//! The commands make the runs and hand their histories over.
+//! [`statistics`] is arithmetic, [`failover`] measures histories, [`creation`] pairs of times, [`budget`] is what they are
+//! held against, [`table`] words them; nothing here touches a cluster.
+//! The commands make the runs and hand over what they found.
 
 pub mod budget;
+pub mod creation;
 pub mod failover;
 pub mod statistics;
 pub mod table;
 
 pub use budget::Kind;
+pub use creation::CreationReport;
 pub use failover::{Failover, FailoverReport};
 pub use statistics::Summary;

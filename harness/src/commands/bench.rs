@@ -1,15 +1,17 @@
-//! `harness bench`: failovers again and again, as a distribution beside a client that dials all members.
+//! `harness bench`: failovers and creations again and again, as a distribution beside a peer of the same moment.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
+use serde::Serialize;
 
 use super::{CommandResult, Exit, TargetArgs};
-use crate::bench::{Failover, FailoverReport, Kind, failover, table};
+use crate::bench::{CreationReport, Failover, FailoverReport, Kind, failover, table};
 use crate::report::RunDir;
 use crate::report::judgement::Severity;
+use crate::scenario::creation::{self, Storage};
 use crate::scenario::{Lab, Live, Plan, run as run_plan};
 
 /// Arguments of `harness bench`.
@@ -24,6 +26,24 @@ pub struct Args {
 enum What {
     /// The leader is hit N times under open-loop writers, each time in a cluster of its own.
     Failover(FailoverArgs),
+    /// A cluster is created N times, each time beside a StatefulSet of as many bare etcd pods.
+    Creation(CreationArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct CreationArgs {
+    /// How often.
+    #[arg(long, default_value_t = 10)]
+    times: u32,
+    /// Members of the etcd cluster.
+    #[arg(long, default_value_t = 3)]
+    members: u32,
+    /// Where the data is.
+    #[arg(long, value_enum, default_value = "ready")]
+    storage: Storage,
+    /// Where the JSON goes; beside the runs unless said otherwise.
+    #[arg(long)]
+    json: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -51,6 +71,7 @@ struct FailoverArgs {
 pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
     match args.what {
         What::Failover(args) => bench_failover(args, target).await,
+        What::Creation(args) => bench_creation(args, target).await,
     }
 }
 
@@ -84,6 +105,30 @@ async fn bench_failover(args: FailoverArgs, target: &TargetArgs) -> CommandResul
             Exit::Pass
         },
     )
+}
+
+async fn bench_creation(args: CreationArgs, target: &TargetArgs) -> CommandResult {
+    let lab = Lab::attach(&target.choice(), Live::loud()).await?;
+    let mut creations = Vec::new();
+    for turn in 1..=args.times {
+        let made = creation::create(&lab, args.members, args.storage).await?;
+        eprintln!(
+            "creation {turn} of {}: {:.1} s, bare pods {:.1} s",
+            args.times, made.cluster_s, made.bare_s
+        );
+        creations.push([made.cluster_s, made.bare_s]);
+    }
+    let report = CreationReport::of(args.members, args.storage.words(), creations);
+    print!("{}", report.text());
+    let name = format!(
+        "bench-creation-{}-{}.json",
+        args.storage.word(),
+        args.members
+    );
+    let path = args.json.unwrap_or_else(|| lab.runs.join(name));
+    write_json(&path, &report)?;
+    println!("{}", path.display());
+    Ok(Exit::Pass)
 }
 
 /// Directories of the runs, a line for each run that broke a promise other than the gap, and where the JSON goes.
@@ -133,7 +178,7 @@ fn measure(dirs: &[PathBuf]) -> anyhow::Result<(Vec<Failover>, Option<u32>)> {
     ))
 }
 
-fn write_json(path: &Path, report: &FailoverReport) -> anyhow::Result<()> {
+fn write_json(path: &Path, report: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(report)?;
     std::fs::write(path, text + "\n").with_context(|| format!("failed to write {}", path.display()))
 }

@@ -8,6 +8,7 @@ pub mod attempts;
 pub mod catalog;
 mod client;
 mod conformance;
+pub mod creation;
 mod description;
 mod error;
 mod lab;

@@ -1,0 +1,223 @@
+//! Creation measured, from the request to the whole: a Cluster, and beside it the least that Kubernetes needs for as
+//! many etcd pods on the same volumes, a StatefulSet that starts all of them at once.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DynamicObject};
+use serde_json::{Value, json};
+
+use crate::cluster::volumes::{self, Pool};
+use crate::deploy::{apply, wait_quiet};
+use crate::scenario::subject::Subject;
+use crate::scenario::{Lab, RunError};
+use crate::timeouts;
+use crate::wait::{Poll, wait_until};
+
+/// Name of the StatefulSet and of its headless service.
+const BARE: &str = "bare";
+
+/// On which volumes the members sit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Storage {
+    /// Volumes that are there before the claims.
+    Ready,
+    /// The default storage class, whatever its provisioner takes.
+    DefaultClass,
+}
+
+impl Storage {
+    /// A word for file names.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::DefaultClass => "default",
+        }
+    }
+
+    /// The words of the table.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Ready => "volumes that are there already",
+            Self::DefaultClass => "volumes of the default class",
+        }
+    }
+}
+
+/// One creation of each.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Creation {
+    /// Seconds until all members are ready and labelled, the leader service leads to the leader and the Cluster says
+    /// that it runs.
+    pub cluster_s: f64,
+    /// Seconds until all pods of the StatefulSet are ready.
+    pub bare_s: f64,
+}
+
+/// Creates both, one after the other, each alone in the cluster.
+///
+/// # Errors
+/// When one of them does not come up or cannot be deleted.
+pub async fn create(lab: &Lab, members: u32, storage: Storage) -> Result<Creation, RunError> {
+    let pool = (storage == Storage::Ready).then_some(volumes::LOCAL);
+    let (cluster_s, image) = cluster(lab, members, pool.as_ref()).await?;
+    let bare_s = bare(lab, members, pool.as_ref(), &image).await?;
+    Ok(Creation { cluster_s, bare_s })
+}
+
+/// Seconds of a Cluster, and the image of its etcd.
+async fn cluster(lab: &Lab, members: u32, pool: Option<&Pool>) -> Result<(f64, String), RunError> {
+    let subject = ground(lab, "bench::creation_cluster", members, pool).await?;
+    let begin = Instant::now();
+    let made = async {
+        subject.apply(pool, None).await?;
+        subject.wait_whole(timeouts::CLUSTER_RUNNING).await?;
+        let took = begin.elapsed();
+        let pods = subject.pods().await.map_err(RunError::Wait)?;
+        let image = pods.iter().find_map(etcd_image);
+        let image = image.ok_or_else(|| RunError::Wait("no pod has an etcd container".into()))?;
+        Ok((seconds(took), image))
+    };
+    let made = made.await;
+    subject.delete().await?;
+    made
+}
+
+/// Seconds of a StatefulSet.
+async fn bare(lab: &Lab, members: u32, pool: Option<&Pool>, image: &str) -> Result<f64, RunError> {
+    let subject = ground(lab, "bench::creation_bare", members, pool).await?;
+    let begin = Instant::now();
+    let made = async {
+        let set = [headless(), stateful_set(&subject, pool, image)];
+        let objects: Result<Vec<DynamicObject>, _> =
+            set.into_iter().map(serde_json::from_value).collect();
+        let objects = objects.map_err(|error| RunError::Wait(error.to_string()))?;
+        apply(&subject.kube, &subject.namespace, &objects).await?;
+        wait_ready(&subject).await?;
+        Ok(seconds(begin.elapsed()))
+    };
+    let made = made.await;
+    subject.delete().await?;
+    made
+}
+
+/// A namespace, volumes, and nobody else at work.
+async fn ground(
+    lab: &Lab,
+    name: &str,
+    members: u32,
+    pool: Option<&Pool>,
+) -> Result<Subject, RunError> {
+    wait_quiet(&lab.cluster.kube).await?;
+    if let Some(pool) = pool {
+        volumes::prepare(&lab.cluster, pool).await?;
+    }
+    Subject::create(&lab.cluster, name, members).await
+}
+
+async fn wait_ready(subject: &Subject) -> Result<(), RunError> {
+    let sets: Api<StatefulSet> = Api::namespaced(subject.kube.clone(), &subject.namespace);
+    let wanted = i32::try_from(subject.members).unwrap_or(i32::MAX);
+    let what = format!("{wanted} pods of a StatefulSet ready");
+    let ready = wait_until(what, timeouts::CLUSTER_RUNNING, async || {
+        match sets.get(BARE).await {
+            Ok(set) => match set.status.and_then(|status| status.ready_replicas) {
+                Some(ready) if ready == wanted => Poll::Ready(()),
+                ready => Poll::NotYet::<(), String>(format!("{} ready", ready.unwrap_or_default())),
+            },
+            Err(error) => Poll::NotYet(error.to_string()),
+        }
+    });
+    ready
+        .await
+        .map_err(|error| RunError::Wait(error.to_string()))
+}
+
+fn headless() -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": { "name": BARE },
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": true,
+            "selector": { "app": BARE },
+            "ports": [{ "name": "peer", "port": 2380 }],
+        },
+    })
+}
+
+fn stateful_set(subject: &Subject, pool: Option<&Pool>, image: &str) -> Value {
+    let etcd = subject.etcd(pool);
+    let mut claim = json!({
+        "accessModes": ["ReadWriteOnce"],
+        "resources": { "requests": { "storage": etcd.storage } },
+    });
+    if let Some(class) = &etcd.storage_class {
+        claim["storageClassName"] = json!(class);
+    }
+    let host = |pod: &str| {
+        format!(
+            "http://{pod}.{BARE}.{}.svc.cluster.local.",
+            subject.namespace
+        )
+    };
+    let peers: Vec<String> = (0..subject.members)
+        .map(|ordinal| format!("{BARE}-{ordinal}"))
+        .map(|pod| format!("{pod}={}:2380", host(&pod)))
+        .collect();
+    let own = host("$(POD)");
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": { "name": BARE },
+        "spec": {
+            "serviceName": BARE,
+            "replicas": subject.members,
+            "podManagementPolicy": "Parallel",
+            "selector": { "matchLabels": { "app": BARE } },
+            "template": {
+                "metadata": { "labels": { "app": BARE } },
+                "spec": {
+                    "securityContext": { "runAsNonRoot": true, "runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000 },
+                    "containers": [{
+                        "name": "etcd",
+                        "image": image,
+                        "command": ["etcd"],
+                        "args": [
+                            "--name=$(POD)",
+                            "--data-dir=/var/lib/etcd/data/member",
+                            "--listen-peer-urls=http://0.0.0.0:2380",
+                            "--listen-client-urls=http://0.0.0.0:2379",
+                            "--listen-metrics-urls=http://0.0.0.0:2381",
+                            format!("--initial-advertise-peer-urls={own}:2380"),
+                            format!("--advertise-client-urls={own}:2379"),
+                            format!("--initial-cluster={}", peers.join(",")),
+                        ],
+                        "env": [{ "name": "POD", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } }],
+                        "resources": { "requests": { "cpu": etcd.cpu.0, "memory": etcd.memory.0 } },
+                        "readinessProbe": { "httpGet": { "path": "/health", "port": 2381 }, "periodSeconds": 1 },
+                        "volumeMounts": [{ "name": "data", "mountPath": "/var/lib/etcd/data" }],
+                    }],
+                },
+            },
+            "volumeClaimTemplates": [{ "metadata": { "name": "data" }, "spec": claim }],
+        },
+    })
+}
+
+/// The image of a pod's etcd.
+fn etcd_image(pod: &Pod) -> Option<String> {
+    let containers = &pod.spec.as_ref()?.containers;
+    let etcd = containers
+        .iter()
+        .find(|container| container.name == "etcd")?;
+    etcd.image.clone()
+}
+
+fn seconds(took: Duration) -> f64 {
+    took.as_secs_f64()
+}
