@@ -11,6 +11,8 @@
 //! 6. When the labelled leader of term T is known to have lost it, every pod is fenced at T + 1 together with the
 //!    strip, while the election runs. The leader of T + 1 is then labelled by one write on any snapshot: there is no
 //!    term between the two, whoever was labelled up to T is fenced off or was stamped at T, and T + 1 has one leader.
+//!    What its agent said before it had seen T proves nothing of T: a fence in front of a living leader would never
+//!    be reached.
 //!
 //! Two operators that want different leaders must each write the other's pod before their own, so one of the
 //! guards fails. A pod that is not in a snapshot was made after it; by (5) its claim can only be to a term
@@ -176,7 +178,7 @@ fn has_lost_label(pod: &PodFacts, knowledge: &Knowledge) -> bool {
     let deposed = heard
         .running()
         .is_some_and(|status| status.term > labelled && status.role() != Role::Leader);
-    deposed || heard.etcd_is_gone() || knowledge.has_lost(&pod.uid, labelled)
+    deposed || heard.went_at(labelled) || knowledge.has_lost(&pod.uid, labelled)
 }
 
 /// The role of a pod that does not lead: its own word, else what it was before.

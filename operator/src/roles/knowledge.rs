@@ -27,6 +27,14 @@ impl Heard {
         )
     }
 
+    /// True when an etcd that had seen `term` or a later one is gone: whatever starts in its place leads no such term. A
+    /// word from before says nothing of it, for a member may be back and elected while the word is on its way.
+    #[must_use]
+    pub fn went_at(&self, term: u64) -> bool {
+        let seen = self.view.status.as_ref().map(|status| status.term);
+        self.etcd_is_gone() && seen >= Some(term)
+    }
+
     /// The term and role facts of a member that answers now.
     #[must_use]
     pub fn running(&self) -> Option<&kbagent_protocol::MemberStatus> {

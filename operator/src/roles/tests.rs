@@ -196,6 +196,25 @@ fn a_leader_whose_etcd_is_gone_loses_the_label_and_hangs_do_not_take_it() {
 }
 
 #[test]
+fn an_old_word_that_etcd_is_gone_takes_nothing_from_the_leader_of_a_later_term() {
+    let pods = [
+        fenced(3, pod("a-0", L, Some(3))),
+        fenced(3, pod("a-1", F, Some(2))),
+    ];
+    for known in [Some(2), None] {
+        let mut knowledge = knowing(&[("a-0", Some("a-0"), 2), ("a-1", Some("a-0"), 2)]);
+        let mut view = running("a-0", "uid-a-0", 9, Some("a-0"), 2);
+        view.etcd = EtcdState::Unreachable {
+            reason: "x".to_owned(),
+            refused: true,
+        };
+        view.status = view.status.filter(|_| known.is_some());
+        assert!(knowledge.hear(view));
+        assert_eq!(told(&pods, &knowledge), " | ", "last term {known:?}");
+    }
+}
+
+#[test]
 fn a_label_edited_by_hand_is_put_right() {
     let knowledge = knowing(&[("a-0", Some("a-0"), 2), ("a-1", Some("a-0"), 2)]);
     let stolen = [pod("a-0", L, Some(2)), pod("a-1", L, Some(2))];
@@ -232,7 +251,7 @@ fn a_stray_member_of_another_cluster_gets_no_label() {
 mod exploration {
     use std::collections::{BTreeMap, VecDeque};
 
-    use kbagent_protocol::MemberView;
+    use kbagent_protocol::{EtcdState, MemberView};
     use proptest::prelude::*;
 
     use super::super::decide::{Write, decide};
@@ -276,6 +295,8 @@ mod exploration {
         sequence: u64,
         term: u64,
         leader: Option<usize>,
+        /// Members whose etcd is gone, and the term that their agents saw last, if those saw any.
+        gone: [Option<Option<u64>>; PODS],
         operators: Vec<Operator>,
         highest_grant: u64,
     }
@@ -289,6 +310,7 @@ mod exploration {
                 sequence: 0,
                 term: 1,
                 leader: None,
+                gone: [None; PODS],
                 operators: (0..2)
                     .map(|_| Operator {
                         mail: vec![VecDeque::new(); PODS],
@@ -323,13 +345,16 @@ mod exploration {
                 self.sequence += 1;
                 let uid = self.pods[&name(pod)].uid.clone();
                 let leader = self.leader.map(name);
-                let view = running(
-                    &name(pod),
-                    &uid,
-                    self.sequence,
-                    leader.as_deref(),
-                    self.term,
-                );
+                let known = self.gone[pod].unwrap_or(Some(self.term));
+                let term = known.unwrap_or(0);
+                let mut view = running(&name(pod), &uid, self.sequence, leader.as_deref(), term);
+                if self.gone[pod].is_some() {
+                    view.etcd = EtcdState::Unreachable {
+                        reason: "x".to_owned(),
+                        refused: true,
+                    };
+                    view.status = view.status.filter(|_| known.is_some());
+                }
                 for operator in &mut self.operators {
                     operator.mail[pod].push_back(Mail::View(Box::new(view.clone())));
                 }
@@ -338,7 +363,17 @@ mod exploration {
 
         fn elect(&mut self, pod: usize) {
             self.term += 1;
+            self.gone[pod] = None;
             self.leader = Some(pod);
+            self.tell();
+        }
+
+        /// A member's etcd dies. An agent that was made anew with it knows nothing of its terms.
+        fn die(&mut self, pod: usize, forgets: bool) {
+            self.gone[pod] = Some((!forgets).then_some(self.term));
+            if self.leader == Some(pod) {
+                self.leader = None;
+            }
             self.tell();
         }
 
@@ -489,6 +524,7 @@ mod exploration {
                 2..=8 => self.deliver(one % 2, two % PODS),
                 9..=10 => self.watch(one % 2),
                 11 => self.depose(),
+                12 => self.die(one % PODS, two % 2 == 0),
                 _ => self.call(one % 2, two % 2 == 0),
             }
         }
@@ -512,14 +548,18 @@ mod exploration {
         #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn two_operators_never_label_two_leaders_and_end_with_the_right_one(
-            actions in proptest::collection::vec((0u8..26, 0usize..6, 0usize..6), 0..200),
+            actions in proptest::collection::vec((0u8..27, 0usize..6, 0usize..6), 0..200),
             last in 0usize..PODS,
         ) {
             let mut world = World::new();
             for action in actions {
                 world.act(action);
             }
-            world.elect(last);
+            // A leader that leads on is labelled without another election.
+            let last = world.leader.unwrap_or_else(|| {
+                world.elect(last);
+                last
+            });
             world.settle();
             let leaders: Vec<String> = world
                 .pods
