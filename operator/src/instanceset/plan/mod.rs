@@ -17,6 +17,8 @@ pub mod teardown;
 pub mod volumes;
 
 #[cfg(test)]
+mod explore;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod world;

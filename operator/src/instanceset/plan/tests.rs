@@ -31,7 +31,7 @@ fn settle(world: &mut World) -> Vec<String> {
 }
 
 /// True when the members are those that are wanted, all vote and all run the newest template.
-fn is_whole(world: &World) -> Result<(), String> {
+pub(super) fn is_whole(world: &World) -> Result<(), String> {
     let seen = world.observe();
     let next = plan(&world.desired, &seen);
     if !next.steps.is_empty() || !next.waiting.is_empty() {
@@ -53,7 +53,7 @@ fn is_whole(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-fn grown(replicas: u32) -> World {
+pub(super) fn grown(replicas: u32) -> World {
     let mut world = World::new(replicas);
     settle(&mut world);
     assert_eq!(is_whole(&world), Ok(()));
@@ -365,7 +365,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 /// True when enough voters have their data, or will have it when they run.
-fn can_recover(world: &World) -> bool {
+pub(super) fn can_recover(world: &World) -> bool {
     let voters = world.members.iter().filter(|member| !member.is_learner);
     let keeps = |member: &&kbagent_protocol::Member| {
         let pod = member.peer_urls[0]
