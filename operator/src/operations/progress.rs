@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use etcd_operator_api::condition::{self, ConditionType};
 use etcd_operator_api::instance_set::KnownMember;
 use etcd_operator_api::ops_request::{
     LastComponentConfiguration, OpsComponentStatus, OpsRequestStatus, ProgressDetail,
@@ -42,8 +43,11 @@ pub(super) fn progress(
     sets: &BTreeMap<String, InstanceSet>,
     undone: bool,
 ) -> Progress {
+    // A spec that was refused after the edit is observed too, and its members are as they were before.
+    let conditions = cluster.status.as_ref().map(|s| s.conditions.as_slice());
+    let taken = |kind| conditions.is_some_and(|known| condition::holds(known, kind));
     let mut progress = Progress {
-        complete: true,
+        complete: taken(ConditionType::ProvisioningStarted) && taken(ConditionType::ApplyResources),
         ..Progress::default()
     };
     for (name, last) in &recorded.last_configuration.components {

@@ -39,7 +39,10 @@ fn cluster(members: i32, phase: &str, generation: i64) -> Cluster {
         "spec": { "terminationPolicy": "Delete", "componentSpecs": [
             { "name": "etcd", "replicas": members, "serviceVersion": "3.6.1", "resources": { "limits": { "cpu": "1", "memory": "1Gi" } } },
         ] },
-        "status": { "phase": phase, "observedGeneration": generation, "components": { "etcd": {
+        "status": { "phase": phase, "observedGeneration": generation, "conditions": [
+            { "type": "ProvisioningStarted", "status": "True", "reason": "r", "message": "", "lastTransitionTime": "1970-01-01T00:00:00Z" },
+            { "type": "ApplyResources", "status": "True", "reason": "r", "message": "", "lastTransitionTime": "1970-01-01T00:00:00Z" },
+        ], "components": { "etcd": {
             "phase": component_phase, "observedGeneration": generation, "upToDate": true } } },
     });
     serde_json::from_value(object).expect("a cluster")
@@ -123,6 +126,28 @@ fn scaling_out_ends_when_every_new_member_votes_and_not_before() {
     assert_eq!(progress(3, 0), (OpsPhase::Running, "0/2".into()));
     assert_eq!(progress(4, 1), (OpsPhase::Running, "1/2".into()));
     assert_eq!(progress(5, 0), (OpsPhase::Succeed, "2/2".into()));
+}
+
+#[test]
+fn a_spec_that_is_refused_after_the_edit_is_no_success() {
+    let (mut request, edited, _) = begun("{type: Restart, restart: [{componentName: etcd}]}");
+    request
+        .status
+        .as_mut()
+        .expect("recorded")
+        .cluster_generation = Some(5);
+    let end = |status: &str| {
+        let mut edited = edited.clone();
+        if let Some(told) = edited.status.as_mut() {
+            told.conditions[0].status = status.to_owned();
+            for component in told.components.values_mut() {
+                component.observed_generation = Some(5);
+            }
+        }
+        phase(&decide(&request, &seen(edited, set(3, 3, 0)), &at(60)))
+    };
+    assert_eq!(end("False"), Some(OpsPhase::Running));
+    assert_eq!(end("True"), Some(OpsPhase::Succeed));
 }
 
 #[test]
