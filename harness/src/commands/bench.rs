@@ -33,7 +33,7 @@ enum What {
 #[derive(Debug, clap::Args)]
 struct CreationArgs {
     /// How often.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     times: u32,
     /// Members of the etcd cluster.
     #[arg(long, default_value_t = 3)]
@@ -180,5 +180,9 @@ fn measure(dirs: &[PathBuf]) -> anyhow::Result<(Vec<Failover>, Option<u32>)> {
 
 fn write_json(path: &Path, report: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(report)?;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("failed to make {}", folder.display()))?;
+    }
     std::fs::write(path, text + "\n").with_context(|| format!("failed to write {}", path.display()))
 }

@@ -63,6 +63,10 @@ pub struct Creation {
 /// When one of them does not come up or cannot be deleted.
 pub async fn create(lab: &Lab, members: u32, storage: Storage) -> Result<Creation, RunError> {
     let pool = (storage == Storage::Ready).then_some(volumes::LOCAL);
+    if pool.is_some() && !(lab.cluster.own && lab.cluster.has_node_shells()) {
+        let why = "volumes are only made in a kind cluster of the harness's own: use --storage default-class";
+        return Err(RunError::Wait(why.to_owned()));
+    }
     let (cluster_s, image) = cluster(lab, members, pool.as_ref()).await?;
     let bare_s = bare(lab, members, pool.as_ref(), &image).await?;
     Ok(Creation { cluster_s, bare_s })
@@ -79,11 +83,13 @@ async fn cluster(lab: &Lab, members: u32, pool: Option<&Pool>) -> Result<(f64, S
         let pods = subject.pods().await.map_err(RunError::Wait)?;
         let image = pods.iter().find_map(etcd_image);
         let image = image.ok_or_else(|| RunError::Wait("no pod has an etcd container".into()))?;
-        Ok((seconds(took), image))
+        Ok::<_, RunError>((seconds(took), image))
     };
+    // What went wrong first is what is told.
     let made = made.await;
-    subject.delete().await?;
-    made
+    let deleted = subject.delete().await;
+    let made = made?;
+    deleted.map(|()| made)
 }
 
 /// Seconds of a StatefulSet.
@@ -97,11 +103,13 @@ async fn bare(lab: &Lab, members: u32, pool: Option<&Pool>, image: &str) -> Resu
         let objects = objects.map_err(|error| RunError::Wait(error.to_string()))?;
         apply(&subject.kube, &subject.namespace, &objects).await?;
         wait_ready(&subject).await?;
-        Ok(seconds(begin.elapsed()))
+        Ok::<_, RunError>(seconds(begin.elapsed()))
     };
+    // What went wrong first is what is told.
     let made = made.await;
-    subject.delete().await?;
-    made
+    let deleted = subject.delete().await;
+    let made = made?;
+    deleted.map(|()| made)
 }
 
 /// A namespace, volumes, and nobody else at work.

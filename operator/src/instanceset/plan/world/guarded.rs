@@ -92,12 +92,11 @@ impl World {
         running > voters / 2
     }
 
-    /// Everything that tells worlds apart. Numbers are told by their order, so that worlds that differ in nothing else
-    /// are one.
-    pub(in super::super) fn key(&self) -> String {
+    /// Everything that tells worlds apart, in text, numbers as they are.
+    pub(in super::super) fn text(&self) -> String {
         let image = self.desired.template.spec.as_ref();
         let image = image.and_then(|spec| spec.containers[0].image.as_ref());
-        let text = format!(
+        format!(
             "{:?}",
             (
                 (
@@ -114,12 +113,12 @@ impl World {
                     &self.desired.recorded
                 ),
             )
-        );
-        renumbered(&text)
+        )
     }
 }
 
-/// The text with each number that a world gave out, decimal or hexadecimal, replaced by its rank.
+/// The text with each number that a world gave out, decimal or hexadecimal, replaced by its rank: what differs in the
+/// numbers alone is the same.
 pub(in super::super) fn renumbered(text: &str) -> String {
     let given = |number: &u64| (NUMBERS..NUMBERS + 0x10_0000).contains(number);
     let mut order = BTreeMap::new();
