@@ -40,6 +40,14 @@ pub(super) struct Seat {
     pub(super) node: String,
 }
 
+/// What a member's agent says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Claim {
+    pod: String,
+    leads: bool,
+    term: u64,
+}
+
 impl Subject {
     /// Makes the namespace.
     pub(super) async fn create(
@@ -124,8 +132,8 @@ impl Subject {
         pods.iter().map(seat).collect()
     }
 
-    /// Waits until all members are ready and labelled, one of them as leader, the service leads to that one, and the
-    /// Cluster says that it runs.
+    /// Waits until all members are ready and labelled, the one that leads as leader, the service leads to that one, and
+    /// the Cluster says that it runs. Labels alone prove nothing: while nobody can write them they look well and are old.
     pub(super) async fn wait_whole(&self, limit: Duration) -> Result<(), RunError> {
         let what = format!(
             "{} members ready, one leader, Cluster Running",
@@ -137,6 +145,13 @@ impl Subject {
                 Err(error) => return Poll::NotYet::<(), String>(error),
             };
             if let Err(status) = whole(&pods, self.members) {
+                return Poll::NotYet(status);
+            }
+            let claims = match self.claims(&pods).await {
+                Ok(claims) => claims,
+                Err(error) => return Poll::NotYet(error),
+            };
+            if let Err(status) = true_label(&leaders(&pods), &claims) {
                 return Poll::NotYet(status);
             }
             let endpoints = match self.endpoints().await {
@@ -160,6 +175,34 @@ impl Subject {
         })
         .await
         .map_err(|error| RunError::Wait(error.to_string()))
+    }
+
+    /// What the agents of these pods say, asked side by side.
+    async fn claims(&self, pods: &[Pod]) -> Result<Vec<Claim>, String> {
+        let asked = pods.iter().map(|pod| async {
+            let pod = pod.name_any();
+            let text = self.http(&pod, 5001, "v1.0/getrole").await?;
+            let told: serde_json::Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+            let term = told["term"].as_u64().unwrap_or_default();
+            Ok(Claim {
+                leads: told["role"] == "leader",
+                pod,
+                term,
+            })
+        });
+        futures::future::try_join_all(asked).await
+    }
+
+    /// What a pod answers to `GET /{path}`, through the API server.
+    pub(super) async fn http(&self, pod: &str, port: u16, path: &str) -> Result<String, String> {
+        let pods = format!("/api/v1/namespaces/{}/pods", self.namespace);
+        let request = kube::core::Request::new(pods)
+            .get_subresource(&format!("proxy/{path}"), &format!("{pod}:{port}"))
+            .map_err(|error| error.to_string())?;
+        match tokio::time::timeout(timeouts::API_CALL, self.kube.request_text(request)).await {
+            Ok(answer) => answer.map_err(|error| format!("{pod}:{port}/{path}: {error}")),
+            Err(_) => Err(format!("{pod}:{port}/{path}: no answer in time")),
+        }
     }
 
     /// Names of the pods that the leader service leads to.
@@ -241,6 +284,22 @@ fn leaders(pods: &[Pod]) -> Vec<String> {
         .collect()
 }
 
+/// Says what is wrong until the pod labelled leader is the only one that leads, in the newest term of all.
+fn true_label(labelled: &[String], claims: &[Claim]) -> Result<(), String> {
+    let newest = claims.iter().map(|claim| claim.term).max();
+    let leading: Vec<&Claim> = claims.iter().filter(|claim| claim.leads).collect();
+    let names: Vec<&String> = leading.iter().map(|claim| &claim.pod).collect();
+    if names == labelled.iter().collect::<Vec<_>>()
+        && leading.iter().all(|claim| Some(claim.term) == newest)
+    {
+        return Ok(());
+    }
+    Err(format!(
+        "labelled leader are {labelled:?}, of themselves {names:?} say so, newest term {}",
+        newest.unwrap_or_default()
+    ))
+}
+
 /// Says what is missing until all members are ready and labelled.
 fn whole(pods: &[Pod], members: u32) -> Result<(), String> {
     let role = |pod: &Pod| pod.labels().get(labels::ROLE).cloned();
@@ -293,6 +352,24 @@ mod tests {
             object["metadata"]["labels"][labels::ROLE] = json!(role);
         }
         serde_json::from_value(object).expect("a pod")
+    }
+
+    #[test]
+    fn a_label_is_true_when_its_pod_leads_in_the_newest_term() {
+        let claim = |pod: &str, leads, term| Claim {
+            pod: pod.to_owned(),
+            leads,
+            term,
+        };
+        let label = ["a".to_owned()];
+        let well = [claim("a", true, 3), claim("b", false, 3)];
+        assert_eq!(true_label(&label, &well), Ok(()));
+        let old = [claim("a", false, 4), claim("b", true, 4)];
+        assert!(true_label(&label, &old).is_err());
+        let two = [claim("a", true, 3), claim("b", true, 4)];
+        assert!(true_label(&label, &two).is_err());
+        let deposed = [claim("a", true, 3), claim("b", false, 4)];
+        assert!(true_label(&label, &deposed).is_err());
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What every pod answers: its role, its metrics; and whether its name resolves where users are.
 
-use kube::Client;
 use kube::ResourceExt;
 
 use super::checklist::Checklist;
@@ -25,7 +24,7 @@ pub(super) async fn check(lab: &Lab, subject: &Subject, list: &mut Checklist) {
     };
     for pod in &pods {
         let name = pod.name_any();
-        let answer = ask(subject, &name, 5001, "v1.0/getrole").await;
+        let answer = subject.http(&name, 5001, "v1.0/getrole").await;
         if let Some(text) = list.came_about(format!("getrole of {name} answers"), answer) {
             let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
             list.equals(
@@ -41,7 +40,7 @@ pub(super) async fn check(lab: &Lab, subject: &Subject, list: &mut Checklist) {
             );
         }
         for (port, metric) in METRICS {
-            let answer = ask(subject, &name, port, "metrics").await;
+            let answer = subject.http(&name, port, "metrics").await;
             if let Some(text) =
                 list.came_about(format!("metrics of {name} on {port} answer"), answer)
             {
@@ -87,18 +86,5 @@ async fn names(lab: &Lab, subject: &Subject, list: &mut Checklist) {
             .await
             .map_err(|error| error.to_string());
         list.came_about(format!("{address} resolves"), found);
-    }
-}
-
-/// Asks a pod over HTTP, through the API server.
-async fn ask(subject: &Subject, pod: &str, port: u16, path: &str) -> Result<String, String> {
-    let kube: &Client = &subject.kube;
-    let pods = format!("/api/v1/namespaces/{}/pods", subject.namespace);
-    let request = kube::core::Request::new(pods)
-        .get_subresource(&format!("proxy/{path}"), &format!("{pod}:{port}"))
-        .map_err(|error| error.to_string())?;
-    match tokio::time::timeout(timeouts::API_CALL, kube.request_text(request)).await {
-        Ok(answer) => answer.map_err(|error| error.to_string()),
-        Err(_) => Err("no answer in time".to_owned()),
     }
 }
