@@ -94,6 +94,10 @@ pub(super) fn on_error(
 
 impl Reconciler {
     async fn reconcile(&self, cached: &InstanceSet) -> Result<Action, Error> {
+        let namespace = cached.namespace().unwrap_or_default();
+        if let Some(rest) = self.views.settling(&namespace, &cached.name_any()) {
+            return Ok(Action::requeue(rest));
+        }
         let sets = self.sets(cached);
         // Latches decide whether a disk may be new: they are read from the API server, not from a cache (C2).
         let set = sets.get_opt(&cached.name_any()).await;

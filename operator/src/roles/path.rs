@@ -217,6 +217,8 @@ impl Path {
         {
             // With no pod there is nothing to label, and nothing that it may be in the middle of.
             running.task.abort();
+            let (namespace, instance_set) = &member.group;
+            self.context.store.forget_all(namespace, instance_set);
         }
     }
 

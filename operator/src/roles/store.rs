@@ -40,10 +40,45 @@ impl Seen {
     }
 }
 
+/// After an election the label, the endpoints and the proxies come first; who has time waits this long.
+const SETTLE: Duration = Duration::from_millis(300);
+/// Longest that elections in a row may hold up anybody.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Elections of one InstanceSet in a row, each within [`SETTLE`] of the one before.
+#[derive(Clone, Copy, Debug)]
+struct Elections {
+    /// Newest term that had a leader.
+    term: u64,
+    /// First and last of the row; none before a leader was ever replaced.
+    row: Option<(Instant, Instant)>,
+}
+
+impl Elections {
+    /// A leader of this term was heard of.
+    fn heard(&mut self, term: u64, now: Instant) {
+        if term <= self.term {
+            return;
+        }
+        self.term = term;
+        let first = match self.row {
+            Some((first, last)) if now.saturating_duration_since(last) < SETTLE => first,
+            _ => now,
+        };
+        self.row = Some((first, now));
+    }
+
+    fn settled_at(&self) -> Option<Instant> {
+        self.row
+            .map(|(first, last)| (last + SETTLE).min(first + PATIENCE))
+    }
+}
+
 /// All views by pod.
 #[derive(Debug)]
 pub struct MemberStore {
     seen: Mutex<HashMap<PodKey, Seen>>,
+    elections: Mutex<HashMap<(String, String), Elections>>,
     changed: broadcast::Sender<Changed>,
 }
 
@@ -54,6 +89,7 @@ impl Default for MemberStore {
     fn default() -> Self {
         Self {
             seen: Mutex::default(),
+            elections: Mutex::default(),
             changed: broadcast::Sender::new(BACKLOG),
         }
     }
@@ -81,6 +117,15 @@ impl MemberStore {
             .cloned()
     }
 
+    /// Time until an InstanceSet has settled after an election; none when it has.
+    #[must_use]
+    pub fn settling(&self, namespace: &str, instance_set: &str) -> Option<Duration> {
+        let key = (namespace.to_owned(), instance_set.to_owned());
+        let settled_at = self.elections().get(&key)?.settled_at()?;
+        let rest = settled_at.saturating_duration_since(Instant::now());
+        (!rest.is_zero()).then_some(rest)
+    }
+
     /// How many agents are heard and how many are silent.
     #[must_use]
     pub fn count(&self) -> (usize, usize) {
@@ -96,6 +141,7 @@ impl MemberStore {
             silent: false,
         };
         let before = self.lock().insert(pod.clone(), seen);
+        self.note_leader(pod, instance_set, view);
         let matters = before.is_none_or(|before| before.silent || differs(&before.view, view));
         if matters {
             self.notify(pod, instance_set);
@@ -119,6 +165,26 @@ impl MemberStore {
         self.lock().remove(pod);
     }
 
+    /// The InstanceSet has no pods any more.
+    pub(super) fn forget_all(&self, namespace: &str, instance_set: &str) {
+        let key = (namespace.to_owned(), instance_set.to_owned());
+        self.elections().remove(&key);
+    }
+
+    fn note_leader(&self, pod: &PodKey, instance_set: &str, view: &MemberView) {
+        let status = view.status.as_ref();
+        let led = status.filter(|status| status.leader_id.is_some());
+        let Some(term) = led.map(|status| status.term) else {
+            return;
+        };
+        let key = (pod.namespace.clone(), instance_set.to_owned());
+        let first = Elections { term, row: None };
+        self.elections()
+            .entry(key)
+            .or_insert(first)
+            .heard(term, Instant::now());
+    }
+
     fn notify(&self, pod: &PodKey, instance_set: &str) {
         let (namespace, instance_set) = (pod.namespace.clone(), instance_set.to_owned());
         // A replica without the lease has no reconciler: nobody needs to know.
@@ -126,6 +192,12 @@ impl MemberStore {
             namespace,
             instance_set,
         });
+    }
+
+    fn elections(&self) -> MutexGuard<'_, HashMap<(String, String), Elections>> {
+        self.elections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<PodKey, Seen>> {
@@ -186,6 +258,37 @@ mod tests {
         }
         store.put(&key(), "a", &view);
         assert!(changes.try_recv().is_ok(), "a term is news");
+    }
+
+    #[test]
+    fn after_an_election_others_wait_but_not_for_ever() {
+        let store = MemberStore::new();
+        store.put(&key(), "a", &running("a-0", "u0", 1, Some("a-0"), 3));
+        assert_eq!(store.settling("demo", "a"), None, "a first view is none");
+        store.put(&key(), "a", &running("a-0", "u0", 1, Some("a-0"), 4));
+        let rest = store.settling("demo", "a");
+        assert!(rest.is_some_and(|rest| rest <= SETTLE), "{rest:?}");
+        assert_eq!(store.settling("demo", "b"), None, "another's election");
+
+        store.forget_all("demo", "a");
+        assert_eq!(store.settling("demo", "a"), None, "nothing is left of it");
+
+        let start = Instant::now();
+        let mut elections = Elections { term: 1, row: None };
+        for step in 1..=20 {
+            elections.heard(1 + u64::from(step), start + SETTLE / 2 * step);
+        }
+        let first = start + SETTLE / 2;
+        assert_eq!(elections.settled_at(), Some(first + PATIENCE));
+        let later = start + SETTLE * 20;
+        elections.heard(3, later);
+        assert_eq!(
+            elections.settled_at(),
+            Some(first + PATIENCE),
+            "an old term"
+        );
+        elections.heard(30, later);
+        assert_eq!(elections.settled_at(), Some(later + SETTLE));
     }
 
     #[test]

@@ -14,10 +14,11 @@ const CALM: Duration = Duration::from_millis(50);
 const ALERT: Duration = Duration::from_millis(10);
 /// How long after a change the alert pace holds; then a lasting fault is polled calmly.
 const ALERT_FOR: Duration = Duration::from_secs(5);
-/// How long a hint holds: two election timeouts, after which the change has come or will not.
+/// How long a hint holds if no leader is elected: two election timeouts, after which it will not come any more.
 const HINT_FOR: Duration = Duration::from_secs(3);
-/// How long a healthy member is watched closely after a change.
-const SETTLE: Duration = Duration::from_secs(1);
+/// How long a healthy member is watched closely after a change. Short: once there is a new leader, processor time is
+/// wanted for what follows from it.
+const SETTLE: Duration = Duration::from_millis(50);
 
 /// Why etcd of this pod must not run (M10, M11, B2, B4). The launcher leaves it as JSON in the run directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +35,7 @@ pub struct Knowledge {
     view: MemberView,
     /// The leader this member named in the newest term it knew one in.
     elected: Option<(u64, Id)>,
+    elected_at: Option<Instant>,
     answered_at: Option<Instant>,
     changed_at: Instant,
     hinted_at: Option<Instant>,
@@ -58,6 +60,7 @@ impl Knowledge {
         Self {
             view,
             elected: None,
+            elected_at: None,
             answered_at: None,
             changed_at: now,
             hinted_at: None,
@@ -114,7 +117,7 @@ impl Knowledge {
         match poll {
             Ok(status) => {
                 let mut status = named(&status, hints.names, &next.instance);
-                self.distrust(&mut status);
+                self.distrust(&mut status, now);
                 next.status = Some(status);
                 next.etcd = EtcdState::Running;
                 self.answered_at = Some(now);
@@ -133,7 +136,7 @@ impl Knowledge {
     /// Takes the leader out of a status that names a second one for a term. etcd reads the two apart: the leader
     /// from raft's newest state, the term from the newest entry applied, so for a moment after an election a new
     /// leader comes with the old term. The next poll has both.
-    fn distrust(&mut self, status: &mut MemberStatus) {
+    fn distrust(&mut self, status: &mut MemberStatus, now: Instant) {
         let Some(leader) = status.leader_id else {
             return;
         };
@@ -142,7 +145,11 @@ impl Knowledge {
                 status.leader_id = None;
                 status.leader = None;
             }
-            _ => self.elected = Some((status.term, leader)),
+            known if known == Some((status.term, leader)) => {}
+            _ => {
+                self.elected = Some((status.term, leader));
+                self.elected_at = Some(now);
+            }
         }
     }
 
@@ -162,9 +169,10 @@ impl Knowledge {
             .is_some_and(|status| status.leader_id.is_some());
         let well = led && self.view.etcd == EtcdState::Running;
         let alert_for = if well { SETTLE } else { ALERT_FOR };
-        let hinted = self
-            .hinted_at
-            .is_some_and(|then| now.saturating_duration_since(then) < HINT_FOR);
+        let hinted = self.hinted_at.is_some_and(|then| {
+            let came = self.elected_at.is_some_and(|elected| elected > then);
+            !came && now.saturating_duration_since(then) < HINT_FOR
+        });
         if since < alert_for || hinted {
             ALERT
         } else {

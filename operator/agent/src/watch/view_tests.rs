@@ -193,6 +193,14 @@ fn polls_are_dense_only_while_something_happens() {
         CALM,
         "nothing came of it"
     );
+    bench.knowledge.alert(calm);
+    bench.now = calm + SETTLE;
+    bench.fold(answer(|s| s.raft_term += 1));
+    assert_eq!(
+        bench.knowledge.pace(bench.now + SETTLE),
+        CALM,
+        "the election came"
+    );
 }
 
 #[test]
