@@ -25,6 +25,10 @@ e2e: up ## every scenario on a real kind cluster
 e2e-smoke: up ## the smoke subset
 	ETCD_HARNESS_RUNS=$(CURDIR)/runs E2E_REQUIRED=1 E2E_SMOKE=1 $(CARGO) test --locked -p e2e --test e2e -- --nocapture
 
+.PHONY: e2e-long
+e2e-long: up ## churn and slow faults: ten minutes
+	ETCD_HARNESS_RUNS=$(CURDIR)/runs E2E_REQUIRED=1 E2E_LONG=1 $(CARGO) test --locked -p e2e --test e2e -- --nocapture $(FILTER)
+
 .PHONY: up
 up: ## the cluster, the images and the operator; nothing is done twice
 	images/docker.sh

@@ -3,7 +3,7 @@
 //! A trial attaches to a cluster that is up (`ETCD_HARNESS_CLUSTER`, `ETCD_HARNESS_CONTEXT`) and never makes or deletes
 //! one, so that a runner with one process per trial works as well as one process for all. Without a cluster every trial
 //! is ignored and the reason is printed; `E2E_REQUIRED=1` makes that a failure. `E2E_SMOKE=1` leaves only the short
-//! subset, `E2E_SEED` repeats a seed.
+//! subset, `E2E_LONG=1` only those that take minutes, which are left out else; `E2E_SEED` repeats a seed.
 
 mod table;
 
@@ -51,16 +51,16 @@ struct Suite {
     left: AtomicUsize,
 }
 
-/// All plans of the suite, or of its short subset.
+/// All plans of the suite, of its short subset, or of the long ones.
 fn plans() -> Vec<Plan> {
     let seed = std::env::var("E2E_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())
         .unwrap_or(SEED);
-    let short = flag("E2E_SMOKE");
+    let (short, long) = (flag("E2E_SMOKE"), flag("E2E_LONG"));
     let scenarios = catalog::all()
         .into_iter()
-        .filter(|scenario| scenario.smoke || !short);
+        .filter(|scenario| scenario.long == long && (scenario.smoke || !short));
     scenarios
         .flat_map(|scenario| {
             counts(&scenario, short)

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use crate::hash::FastMap;
 use crate::history::History;
 use crate::record::{
-    Call, EndpointsRecord, FaultRecord, FaultStep, FinalState, HashSample, MemberSample, Nanos,
-    OpId, Outcome, PodRecord, Record, Request, Response, Return, WatchRecord,
+    Call, EndpointsRecord, FaultRecord, FaultStep, FinalState, HashSample, MemberSample,
+    MembershipRecord, Nanos, OpId, Outcome, PodRecord, Record, Request, Response, Return,
+    WatchRecord,
 };
 
 /// A call and, when there was one, its return.
@@ -154,6 +155,8 @@ pub struct Index<'a> {
     pub pods: Vec<&'a PodRecord>,
     /// Endpoints, in order of arrival.
     pub endpoints: Vec<&'a EndpointsRecord>,
+    /// Member lists, in order.
+    pub lists: Vec<&'a MembershipRecord>,
     /// Phases: time and name.
     pub phases: Vec<(Nanos, &'a str)>,
     /// Faults, by number.
@@ -232,6 +235,10 @@ impl<'a> Index<'a> {
             Record::Endpoints(endpoints) => {
                 self.endpoints.push(endpoints);
                 endpoints.t
+            }
+            Record::Membership(list) => {
+                self.lists.push(list);
+                list.t
             }
             Record::Phase { t, name } => {
                 self.phases.push((*t, name));

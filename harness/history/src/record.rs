@@ -45,6 +45,8 @@ pub enum Record {
     Pod(PodRecord),
     /// The endpoints of the leader service were seen by a watch of the API server.
     Endpoints(EndpointsRecord),
+    /// The member list, read from etcd while the cluster changed.
+    Membership(MembershipRecord),
     /// A phase of the scenario began.
     Phase {
         /// When.
@@ -401,6 +403,28 @@ pub struct RaftStatus {
     pub applied_index: u64,
     /// Store revision.
     pub revision: i64,
+    /// True for a member without a vote.
+    pub learner: bool,
+}
+
+/// The member list as etcd gave it, agreed by a quorum.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembershipRecord {
+    /// When the answer was there.
+    pub t: Nanos,
+    /// Identifier of the cluster, hexadecimal.
+    pub cluster: String,
+    /// The members.
+    pub members: Vec<ListedMember>,
+}
+
+/// One entry of a member list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedMember {
+    /// Identifier, hexadecimal.
+    pub id: String,
+    /// Name; empty while it has never started.
+    pub name: String,
     /// True for a member without a vote.
     pub learner: bool,
 }

@@ -10,6 +10,7 @@ mod error;
 pub mod kind;
 mod lock;
 mod progress;
+pub(crate) mod proxy;
 mod repository;
 mod shell;
 mod state;

@@ -21,7 +21,11 @@ pub(super) async fn run(args: Args, _target: &TargetArgs) -> CommandResult {
         .filter(|scenario| scenario.smoke || !args.smoke)
     {
         let counts: Vec<String> = scenario.members.iter().map(u32::to_string).collect();
-        let mark = if scenario.smoke { "smoke" } else { "" };
+        let mark = match (scenario.smoke, scenario.long) {
+            (true, _) => "smoke",
+            (_, true) => "long",
+            _ => "",
+        };
         println!(
             "{:<56} {:<4} {mark:<6} {}",
             scenario.name,

@@ -4,6 +4,7 @@
 //! Looks and writes down; judges nothing and changes nothing. A watch that breaks is taken up again from a fresh list,
 //! so that an API server that was away leaves a hole in the records and not an end.
 
+mod membership;
 mod objects;
 mod watch;
 

@@ -15,7 +15,7 @@ use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
-use super::objects;
+use super::{membership, objects};
 use crate::timeouts;
 use crate::wait::pause;
 
@@ -65,6 +65,25 @@ impl Observer {
             },
         ));
         Self { seen, tasks }
+    }
+
+    /// Asks for the member list, too. `pods` are all that may ever have a member.
+    pub fn follow_membership(
+        &mut self,
+        kube: &Client,
+        subject: &Subject,
+        pods: Vec<String>,
+        offset: Nanos,
+    ) {
+        let seen = Arc::clone(&self.seen);
+        let namespace = subject.namespace.clone();
+        self.tasks.spawn(membership::follow(
+            kube.clone(),
+            namespace,
+            pods,
+            seen,
+            offset,
+        ));
     }
 
     /// Stops watching and gives what was seen, in the order in which it was delivered.

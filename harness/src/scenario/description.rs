@@ -22,6 +22,8 @@ pub struct Scenario {
     pub promise: Promise,
     /// True when it belongs to the short subset.
     pub smoke: bool,
+    /// True when it takes minutes and has a target of its own.
+    pub long: bool,
 }
 
 /// What is done.
@@ -120,6 +122,7 @@ impl Scenario {
             act,
             promise: Promise::default(),
             smoke: false,
+            long: false,
         }
     }
 
@@ -171,6 +174,13 @@ impl Scenario {
     #[must_use]
     pub fn smoke(mut self) -> Self {
         self.smoke = true;
+        self
+    }
+
+    /// One of those that take minutes.
+    #[must_use]
+    pub fn long(mut self) -> Self {
+        self.long = true;
         self
     }
 

@@ -33,7 +33,20 @@ pub enum Operation {
         /// The other.
         to: &'static str,
     },
+    /// A setting of etcd changes.
+    Reconfigure,
+    /// A service on a port of every node comes.
+    Expose,
+    /// That service goes.
+    Conceal,
+    /// The leader's member is replaced by a new one of its name, with an empty disk.
+    RebuildLeader,
 }
+
+/// Largest database after [`Operation::Reconfigure`], in bytes.
+const QUOTA: u64 = 256 * 1024 * 1024;
+/// Last part of the name of the service of [`Operation::Expose`].
+const EXPOSED: &str = "outside";
 
 impl Operation {
     /// Members afterwards, of so many before.
@@ -50,6 +63,11 @@ impl Operation {
             Operation::Upgrade { from, .. } => Some(from),
             _ => None,
         }
+    }
+
+    /// The member that it replaces, when the leader is in this pod.
+    pub(super) fn replaces(self, leader: &str) -> Option<String> {
+        (self == Operation::RebuildLeader).then(|| leader.to_owned())
     }
 
     /// The requests' specs in their order, for a cluster of `members` whose leader is in the pod `leader`.
@@ -72,6 +90,13 @@ impl Operation {
                 "switchover": [{ "componentName": COMPONENT, "instanceName": leader }] })],
             Operation::Upgrade { to, .. } => vec![json!({ "type": "Upgrade",
                 "upgrade": { "components": [{ "componentName": COMPONENT, "serviceVersion": to }] } })],
+            Operation::Reconfigure => vec![json!({ "type": "Reconfiguring",
+                "reconfigures": [{ "componentName": COMPONENT,
+                    "parameters": [{ "key": "quota-backend-bytes", "value": QUOTA.to_string() }] }] })],
+            Operation::Expose => vec![exposing("Enable")],
+            Operation::Conceal => vec![exposing("Disable")],
+            Operation::RebuildLeader => vec![json!({ "type": "RebuildInstance", "force": true,
+                "rebuildFrom": [{ "componentName": COMPONENT, "inPlace": true, "instances": [{ "name": leader }] }] })],
             Operation::StopAndStart => vec![
                 json!({ "type": "Stop", "stop": component }),
                 json!({ "type": "Start", "start": component }),
@@ -92,8 +117,58 @@ impl Operation {
             Operation::Switchover => "switchover".to_owned(),
             Operation::StopAndStart => "stop-and-start".to_owned(),
             Operation::Upgrade { .. } => "upgrade".to_owned(),
+            Operation::Reconfigure => "reconfigure".to_owned(),
+            Operation::Expose => "expose".to_owned(),
+            Operation::Conceal => "conceal".to_owned(),
+            Operation::RebuildLeader => "rebuild-leader".to_owned(),
         }
     }
+
+    /// Whether it had its effect, asked of somebody else than the operator.
+    pub(super) async fn proof(self, subject: &Subject) -> Result<(), RunError> {
+        let service = format!("{}-{EXPOSED}", Subject::leader_service());
+        let wrong = match self {
+            Operation::Reconfigure => lacking_quota(subject).await,
+            Operation::Expose => {
+                let answer = subject.http_service(&service, 2379, "health").await;
+                answer
+                    .err()
+                    .map(|error| format!("{service} does not answer: {error}"))
+            }
+            Operation::Conceal => {
+                let answer = subject.http_service(&service, 2379, "health").await;
+                answer.ok().map(|_| format!("{service} answers still"))
+            }
+            _ => None,
+        };
+        wrong.map_or(Ok(()), |wrong| Err(RunError::Wait(wrong)))
+    }
+}
+
+fn exposing(switch: &str) -> Value {
+    let service = json!({ "name": EXPOSED, "serviceType": "NodePort" });
+    json!({ "type": "Expose",
+        "expose": [{ "componentName": COMPONENT, "switch": switch, "services": [service] }] })
+}
+
+/// What is wrong until etcd itself says that its quota is [`QUOTA`], in every member.
+async fn lacking_quota(subject: &Subject) -> Option<String> {
+    for pod in subject.pod_names() {
+        let metrics = match subject.http(&pod, 2381, "metrics").await {
+            Ok(metrics) => metrics,
+            Err(error) => return Some(error),
+        };
+        let mut values = metrics.lines().filter_map(|line| {
+            let value = line.strip_prefix("etcd_server_quota_backend_bytes ")?;
+            value.parse::<f64>().ok()
+        });
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+        let wanted = QUOTA as f64;
+        if values.next() != Some(wanted) {
+            return Some(format!("{pod} has not the quota of {QUOTA} bytes"));
+        }
+    }
+    None
 }
 
 /// Requests that are made one after the other; the first of them was.
@@ -136,14 +211,14 @@ impl Told {
     }
 }
 
-/// Makes the first request of an operation, the `number`th of its run.
+/// Makes the first request of an operation, the `number`th of its run; the leader is in the pod `leader`.
 pub(super) async fn ask(
     subject: &Subject,
     operation: Operation,
     number: u32,
+    leader: &str,
 ) -> Result<Asked, RunError> {
-    let leader = subject.leader().await.unwrap_or_default();
-    let mut rest = operation.specs(subject.members, &leader);
+    let mut rest = operation.specs(subject.members, leader);
     rest.reverse();
     let mut asked = Asked {
         api: Api::namespaced_with(subject.kube.clone(), &subject.namespace, &resource()),

@@ -10,6 +10,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
 
 use crate::cluster::Cluster;
+use crate::cluster::proxy;
 use crate::cluster::volumes::Pool;
 use crate::deploy::{EtcdCluster, TempNamespace};
 use crate::scenario::RunError;
@@ -195,14 +196,28 @@ impl Subject {
 
     /// What a pod answers to `GET /{path}`, through the API server.
     pub(super) async fn http(&self, pod: &str, port: u16, path: &str) -> Result<String, String> {
-        let pods = format!("/api/v1/namespaces/{}/pods", self.namespace);
-        let request = kube::core::Request::new(pods)
-            .get_subresource(&format!("proxy/{path}"), &format!("{pod}:{port}"))
-            .map_err(|error| error.to_string())?;
-        match tokio::time::timeout(timeouts::API_CALL, self.kube.request_text(request)).await {
-            Ok(answer) => answer.map_err(|error| format!("{pod}:{port}/{path}: {error}")),
-            Err(_) => Err(format!("{pod}:{port}/{path}: no answer in time")),
-        }
+        self.get("pods", pod, port, path).await
+    }
+
+    /// What a service answers to `GET /{path}`, through the API server.
+    pub(super) async fn http_service(
+        &self,
+        service: &str,
+        port: u16,
+        path: &str,
+    ) -> Result<String, String> {
+        self.get("services", service, port, path).await
+    }
+
+    async fn get(&self, kind: &str, name: &str, port: u16, path: &str) -> Result<String, String> {
+        let namespace = &self.namespace;
+        let target = proxy::Target {
+            namespace,
+            kind,
+            name,
+            port,
+        };
+        proxy::get(&self.kube, target, path).await
     }
 
     /// Names of the pods that the leader service leads to.

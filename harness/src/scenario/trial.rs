@@ -28,6 +28,9 @@ use crate::wait::pause;
 /// Seconds until everything is whole again where the scenario says nothing.
 const WHOLE_AGAIN_S: u64 = 60;
 
+/// Fewest member lists that an operation must have been watched by.
+const MEMBER_LISTS: u32 = 8;
+
 /// One run of a trial.
 pub(super) struct Story<'a> {
     lab: &'a Lab,
@@ -62,6 +65,10 @@ impl<'a> Story<'a> {
             .promise
             .expectations(least, trial.faults.len() + trial.operations.len());
         expectations.leaving = leaving(subject, &trial.operations);
+        expectations.member_lists = match trial.operations.is_empty() {
+            true => 0,
+            false => MEMBER_LISTS,
+        };
         Self {
             lab,
             plan,
@@ -127,7 +134,7 @@ impl<'a> Story<'a> {
             pods: subject::pod_selector(),
             service: Subject::leader_service(),
         };
-        let observer = Observer::start(&lab.cluster.kube, &watched, self.offset);
+        let mut observer = Observer::start(&lab.cluster.kube, &watched, self.offset);
         let begin = lab.live.seconds();
         let client = async {
             let client = RecordingClient::create(subject, &client_plan).await?;
@@ -153,6 +160,14 @@ impl<'a> Story<'a> {
             lab.live.say(error.to_string());
         }
         self.offset = client.start().await?;
+        if !self.trial.operations.is_empty() {
+            let most = sizes(self.plan.members, &self.trial.operations)
+                .into_iter()
+                .max();
+            let all = self.subject.with_members(most.unwrap_or(self.plan.members));
+            let kube = &lab.cluster.kube;
+            observer.follow_membership(kube, &watched, all.pod_names(), self.offset);
+        }
         let lines = tokio::spawn(client.clone().tell(lab.live.clone()));
         Ok(Stage {
             client,
@@ -216,7 +231,11 @@ impl<'a> Story<'a> {
             self.expectations.deleted_by_faults.extend(uids);
         }
         self.note(operation, number, FaultStep::Injecting, "");
-        let asked = operation::ask(&self.subject, operation, number).await?;
+        let leader = self.subject.leader().await.unwrap_or_default();
+        self.expectations
+            .replaced_members
+            .extend(operation.replaces(&leader));
+        let asked = operation::ask(&self.subject, operation, number, &leader).await?;
         self.note(operation, number, FaultStep::Injected, "");
         let told = asked.begun().await?;
         self.note(operation, number, FaultStep::Effective, &told.text);
@@ -237,7 +256,7 @@ impl<'a> Story<'a> {
             return Err(RunError::Wait(what));
         }
         self.note(operation, number, FaultStep::Healed, &told.text);
-        Ok(())
+        operation.proof(&self.subject).await
     }
 
     fn note(&mut self, operation: Operation, number: u32, step: FaultStep, text: &str) {

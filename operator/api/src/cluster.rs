@@ -118,7 +118,6 @@ pub struct ClusterBackup {
 #[schemars(extend("x-kubernetes-validations" = [
     rules::unsupported_entries("serviceRefs"),
     rules::unsupported_entries("systemAccounts"),
-    rules::unsupported_entries("configs"),
     rules::unsupported_entries("volumes"),
     rules::unsupported_entries("instances"),
     rules::unsupported_true("tls"),
@@ -186,10 +185,13 @@ pub struct ClusterComponentSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub system_accounts: Vec<Opaque>,
-    /// Not supported yet.
+    /// Settings of etcd: one entry, named `etcd`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
-    pub configs: Vec<Opaque>,
+    #[schemars(
+        length(max = 1),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub configs: Vec<ComponentConfig>,
     /// Not supported yet, except `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<bool>,
@@ -228,6 +230,34 @@ pub struct ClusterComponentSpec {
     /// True stops all members and keeps their claims.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<bool>,
+}
+
+/// Settings of etcd.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::unsupported_field("configMap"),
+    rules::unsupported_field("reconfigure"),
+    rules::unsupported_true("externalManaged"),
+    rules::rule("self.name == 'etcd'", "configs: there is one, its name is etcd"),
+]))]
+pub struct ComponentConfig {
+    /// Its name: `etcd`.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// Settings by name, see [`crate::settings`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::settings::schema")]
+    pub variables: BTreeMap<String, String>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map: Option<Opaque>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconfigure: Option<Opaque>,
+    /// Not supported yet, except `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_managed: Option<bool>,
 }
 
 /// What is known of a Cluster.

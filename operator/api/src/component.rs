@@ -8,7 +8,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::TerminationPolicy;
+use crate::cluster::{ComponentConfig, TerminationPolicy};
 use crate::quantity::Resources;
 use crate::rules;
 use crate::scheduling::SchedulingPolicy;
@@ -88,6 +88,13 @@ pub struct ComponentSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub services: Vec<ComponentServiceOverride>,
+    /// Settings of etcd: one entry, named `etcd`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 1),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub configs: Vec<ComponentConfig>,
     /// ServiceAccount of the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]

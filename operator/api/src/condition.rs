@@ -49,6 +49,12 @@ pub enum ConditionType {
     Switchover,
     /// Members get another version (OpsRequest).
     VersionUpgrading,
+    /// Services come or go (OpsRequest).
+    Exposing,
+    /// Members get other settings (OpsRequest).
+    Reconfigure,
+    /// Members are replaced by new ones of the same name (OpsRequest).
+    InstancesRebuilding,
     /// The effect was seen (OpsRequest).
     Succeed,
     /// It was refused or has failed (OpsRequest).
@@ -85,6 +91,9 @@ impl ConditionType {
             ConditionType::VerticalScaling => "VerticalScaling",
             ConditionType::Switchover => "Switchover",
             ConditionType::VersionUpgrading => "VersionUpgrading",
+            ConditionType::Exposing => "Exposing",
+            ConditionType::Reconfigure => "Reconfigure",
+            ConditionType::InstancesRebuilding => "InstancesRebuilding",
             ConditionType::Succeed => "Succeed",
             ConditionType::Failed => "Failed",
             ConditionType::Aborted => "Aborted",
@@ -168,6 +177,12 @@ pub enum Reason {
     SwitchoverStarted,
     /// Members get another version.
     VersionUpgradeStarted,
+    /// Services come or go.
+    ExposeStarted,
+    /// Members get other settings.
+    ReconfigureStarted,
+    /// Members are replaced by new ones of the same name.
+    StartToRebuildInstances,
     /// The effect was seen.
     OpsRequestProcessedSuccessfully,
     /// It has failed.
@@ -223,6 +238,9 @@ impl Reason {
             Reason::VerticalScalingStarted => "VerticalScalingStarted",
             Reason::SwitchoverStarted => "SwitchoverStarted",
             Reason::VersionUpgradeStarted => "VersionUpgradeStarted",
+            Reason::ExposeStarted => "ExposeStarted",
+            Reason::ReconfigureStarted => "ReconfigureStarted",
+            Reason::StartToRebuildInstances => "StartToRebuildInstances",
             Reason::OpsRequestProcessedSuccessfully => "OpsRequestProcessedSuccessfully",
             Reason::OpsRequestFailed => "OpsRequestFailed",
             Reason::OpsRequestAborted => "OpsRequestAborted",

@@ -58,6 +58,8 @@ pub const CRD_API_VERSION: &str = "kubeblocks.io/crd-api-version";
 pub const CLUSTER_UID: &str = "apps.kubeblocks.io/cluster-uid";
 /// Annotation of component specs, copied to the pod template: a new value restarts the pods one by one.
 pub const RESTART: &str = "kubeblocks.io/restart";
+/// Annotation of a claim whose member shall be made anew, with an empty disk; UID of the OpsRequest that asked for it.
+pub const REBUILD: &str = "workloads.kubeblocks.io/rebuild";
 /// Prefix of the annotations of the headless service that tell Prometheus what to scrape.
 pub const MONITOR_PREFIX: &str = "monitor.kubeblocks.io/";
 /// Annotation of a ComponentDefinition: edits of fields that are fixed for its users are let through.

@@ -19,6 +19,7 @@ pub mod quantity;
 pub mod rules;
 pub mod scheduling;
 pub mod service;
+pub mod settings;
 pub mod update;
 pub mod volume;
 

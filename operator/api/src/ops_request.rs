@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::opaque::Opaque;
 use crate::quantity::Resources;
 use crate::rules;
+use crate::service::ServiceType;
+use crate::settings;
 
 /// What is to be done, once. Everything but `cancel` is fixed when it is made.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -45,6 +47,9 @@ use crate::rules;
     rules::fixed("verticalScaling"),
     rules::fixed("switchover"),
     rules::fixed("upgrade"),
+    rules::fixed("reconfigures"),
+    rules::fixed("expose"),
+    rules::fixed("rebuildFrom"),
     rules::rule(
         "!has(self.cancel) || !self.cancel || self.type in ['HorizontalScaling', 'VerticalScaling']",
         "cancel: only HorizontalScaling and VerticalScaling can be cancelled"
@@ -60,10 +65,10 @@ use crate::rules;
     rules::goes_with("VerticalScaling", "verticalScaling"),
     rules::goes_with("Switchover", "switchover"),
     rules::goes_with("Upgrade", "upgrade"),
+    rules::goes_with("Reconfiguring", "reconfigures"),
+    rules::goes_with("Expose", "expose"),
+    rules::goes_with("RebuildInstance", "rebuildFrom"),
     rules::unsupported_entries("volumeExpansion"),
-    rules::unsupported_entries("reconfigures"),
-    rules::unsupported_entries("expose"),
-    rules::unsupported_entries("rebuildFrom"),
     rules::unsupported_field("backup"),
     rules::unsupported_field("restore"),
     rules::unsupported_field("custom"),
@@ -127,22 +132,22 @@ pub struct OpsRequestSpec {
     /// Components that get another version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<Upgrade>,
+    /// Components whose settings of etcd change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub reconfigures: Vec<Reconfigure>,
+    /// Components that get or lose services of the Cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub expose: Vec<Expose>,
+    /// Components whose members are made anew, with an empty disk.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub rebuild_from: Vec<Rebuild>,
     /// Not supported yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub volume_expansion: Vec<Opaque>,
-    /// Not supported yet.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 128))]
-    pub reconfigures: Vec<Opaque>,
-    /// Not supported yet.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 128))]
-    pub expose: Vec<Opaque>,
-    /// Not supported yet.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 128))]
-    pub rebuild_from: Vec<Opaque>,
     /// Not supported yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<Opaque>,
@@ -174,6 +179,12 @@ pub enum OpsType {
     Switchover,
     /// Another version.
     Upgrade,
+    /// Other settings of etcd.
+    Reconfiguring,
+    /// Services come or go.
+    Expose,
+    /// Members are replaced by new ones of the same name, which fetch all data from the others.
+    RebuildInstance,
 }
 
 /// A component of the Cluster.
@@ -355,6 +366,143 @@ pub struct UpgradeComponent {
     pub service_version: Option<String>,
 }
 
+/// Other settings of etcd.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Reconfigure {
+    /// The component's name within the Cluster.
+    #[schemars(length(min = 1, max = 63))]
+    pub component_name: String,
+    /// The settings that change, see [`crate::settings`].
+    #[schemars(length(min = 1, max = 64))]
+    pub parameters: Vec<Parameter>,
+}
+
+/// One setting.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = settings::rules_of_parameter()))]
+pub struct Parameter {
+    /// Its name: etcd's flag without dashes in front.
+    #[schemars(length(min = 1, max = 64))]
+    pub key: String,
+    /// Its value; absent: what the definition says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub value: Option<String>,
+}
+
+/// Services that a component gets or loses.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Expose {
+    /// The component's name within the Cluster.
+    #[schemars(length(min = 1, max = 63))]
+    pub component_name: String,
+    /// Whether the services come or go.
+    pub switch: ExposeSwitch,
+    /// The services.
+    #[schemars(length(min = 1, max = 64))]
+    pub services: Vec<ExposeService>,
+}
+
+/// Whether services come or go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ExposeSwitch {
+    /// They come.
+    #[default]
+    Enable,
+    /// They go.
+    Disable,
+}
+
+/// A service, named `{cluster}-{component}-{name}`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::unsupported_field("podSelector"),
+    rules::unsupported_entries("ipFamilies"),
+]))]
+pub struct ExposeService {
+    /// Last part of its name.
+    #[schemars(
+        length(min = 1, max = 25),
+        regex(pattern = r"^[a-z]([a-z0-9-]*[a-z0-9])?$")
+    )]
+    pub name: String,
+    /// Its annotations.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Its kind.
+    #[serde(default)]
+    pub service_type: ServiceType,
+    /// Its ports, each a `ServicePort` of Kubernetes; 2379 when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub ports: Vec<Opaque>,
+    /// Role of the members that it leads to; `leader` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub role_selector: Option<String>,
+    /// Not supported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_selector: Option<Opaque>,
+    /// Not supported.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2))]
+    pub ip_families: Vec<String>,
+}
+
+/// Members that are made anew.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::unsupported_text("backupName"),
+    rules::unsupported_text("sourceBackupTargetName"),
+    rules::unsupported_entries("restoreEnv"),
+    rules::rule(
+        "has(self.inPlace) && self.inPlace",
+        "rebuildFrom: say inPlace: true; a member elsewhere is had by HorizontalScaling"
+    ),
+]))]
+pub struct Rebuild {
+    /// The component's name within the Cluster.
+    #[schemars(length(min = 1, max = 63))]
+    pub component_name: String,
+    /// The members.
+    #[schemars(length(min = 1, max = 7))]
+    pub instances: Vec<RebuildInstance>,
+    /// Must be true: the new member has the old one's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_place: Option<bool>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub backup_name: Option<String>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub source_backup_target_name: Option<String>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub restore_env: Vec<Opaque>,
+}
+
+/// A member that is made anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [rules::unsupported_text("targetNodeName")]))]
+pub struct RebuildInstance {
+    /// Name of its pod.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub target_node_name: Option<String>,
+}
+
 /// What became of an operation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -456,6 +604,15 @@ pub struct LastComponentConfiguration {
     /// Definition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component_definition_name: Option<String>,
+    /// Settings of etcd.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
+    /// Members that are made anew: their identifiers (hexadecimal) by pod.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rebuilt_members: BTreeMap<String, String>,
+    /// Claims of those members: their UIDs by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rebuilt_claims: BTreeMap<String, String>,
 }
 
 /// Progress of a component.

@@ -65,6 +65,14 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// True when the agent or its etcd said "not now" and has done nothing: it says otherwise by itself before long.
+    #[must_use]
+    pub fn is_not_now(&self) -> bool {
+        matches!(self, Error::Refused { code, .. } if matches!(code.as_str(), "preconditionFailed" | "busy"))
+    }
+}
+
 /// Speaks to agents. Holds no connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AgentClient;

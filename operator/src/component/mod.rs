@@ -10,6 +10,7 @@ mod phase;
 mod plan;
 mod reconcile;
 mod rehearse;
+mod settings;
 mod status;
 mod validate;
 

@@ -1,5 +1,6 @@
 //! From a Component to its children, with the definitions that deploy/ ships, and its phase by a table.
 
+use etcd_operator_api::cluster::ComponentConfig;
 use etcd_operator_api::condition::{self, ConditionType};
 use etcd_operator_api::lifecycle::LifecycleActions;
 use etcd_operator_api::volume::Retention;
@@ -306,6 +307,56 @@ fn what_cannot_be_carried_out_names_its_field() {
         serde_json::from_str("\"ten\"").expect("quantity"),
     );
     assert!(refused(&size, &shipped()).contains("\"ten\" is not a positive quantity"));
+}
+
+#[test]
+fn settings_take_the_place_of_the_definitions_flags() {
+    let with = |settings: &[(&str, &str)], version: &str| {
+        let mut component = component();
+        component.spec.service_version = Some(version.into());
+        let of = |(name, value): &(&str, &str)| (name.to_string(), value.to_string());
+        component.spec.configs = vec![ComponentConfig {
+            name: "etcd".into(),
+            variables: settings.iter().map(of).collect(),
+            ..ComponentConfig::default()
+        }];
+        component
+    };
+    let tuned = with(
+        &[
+            ("election-timeout", "1000"),
+            ("heartbeat-interval", "100"),
+            ("corrupt-check-time", "1h"),
+        ],
+        "3.5.15",
+    );
+    let (_, spec) = pod(&planned(&tuned));
+    let args = container(&spec, "etcd").args.clone().unwrap_or_default();
+    let times = |arg: &str| args.iter().filter(|known| known.as_str() == arg).count();
+    assert_eq!(times("--election-timeout=1000"), 1, "{args:?}");
+    assert_eq!(times("--election-timeout=500"), 0, "{args:?}");
+    assert_eq!(times("--experimental-corrupt-check-time=1h"), 1);
+    assert_eq!(times("--snapshot-count=10000"), 1, "others stay");
+    let agent = container(&spec, "kbagent").env.clone().unwrap_or_default();
+    let told = agent.iter().find(|v| v.name == "KB_ELECTION_TIMEOUT_MS");
+    assert_eq!(told.and_then(|v| v.value.as_deref()), Some("1000"));
+
+    let plain = pod(&planned(&component())).0;
+    assert_eq!(
+        pod(&planned(&with(&[], "3.6.1"))).0,
+        plain,
+        "none is no change"
+    );
+
+    let refusal = |settings: &[(&str, &str)]| refused(&with(settings, "3.5.15"), &shipped());
+    assert!(refusal(&[("election-timeout", "200")]).contains("5 times heartbeat-interval 50 ms"));
+    assert!(refusal(&[("snapshot-catchup-entries", "5000")]).contains("from etcd 3.6 on"));
+    assert!(refusal(&[("data-dir", "/x")]).contains("is not a setting"));
+    let mut small = with(&[("quota-backend-bytes", "8589934592")], "3.6.1");
+    let claim = &mut small.spec.volume_claim_templates[0].spec;
+    let size = serde_json::from_str("\"5Gi\"").expect("quantity");
+    claim.resources.requests.insert("storage".into(), size);
+    assert!(refused(&small, &shipped()).contains("more than the claim data-* holds, 5Gi"));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
 
 use super::observe::Observed;
+use super::settings::{self, Flags, SettingError};
 use crate::definition::{
     NoRoad, Release, Unresolved, check_definition, check_upgrade, release_for,
 };
@@ -32,6 +33,8 @@ pub(super) enum SpecError {
     Version(#[from] Unresolved),
     #[error(transparent)]
     Upgrade(#[from] NoRoad),
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     #[error("replicas must be odd: {} or {}, not {replicas}", replicas - 1, replicas + 1)]
     EvenReplicas { replicas: i32 },
     #[error("replicas {replicas} is outside the {min} to {max} that compDef {definition:?} allows")]
@@ -105,6 +108,7 @@ pub(super) struct Valid<'a> {
     pub(super) cluster_uid: String,
     pub(super) release: Release,
     pub(super) runtime: PodSpec,
+    pub(super) flags: Flags,
 }
 
 pub(super) fn validate<'a>(
@@ -129,6 +133,7 @@ pub(super) fn validate<'a>(
     check_version(&release, observed)?;
     let runtime = definition.spec.runtime.parse("spec.runtime");
     let runtime: PodSpec = runtime.map_err(|error| SpecError::NotOfType(error.to_string()))?;
+    let flags = settings::flags(component, &release.service_version, &runtime)?;
     check_replicas(component, definition, observed)?;
     check_resources(component)?;
     check_volumes(component, definition, &runtime)?;
@@ -147,6 +152,7 @@ pub(super) fn validate<'a>(
         cluster_uid: cluster_uid.unwrap_or_default(),
         release,
         runtime,
+        flags,
     })
 }
 

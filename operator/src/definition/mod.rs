@@ -13,4 +13,4 @@ pub use checks::{check_definition, check_version};
 pub use matching::{Unresolved, Wanted, matches, resolve};
 pub use reconcile::run;
 pub use release::{Release, newest_first, offered, release_for};
-pub use upgrade::{NoRoad, check_upgrade};
+pub use upgrade::{NoRoad, check_upgrade, minor_of};

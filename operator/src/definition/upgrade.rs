@@ -86,6 +86,12 @@ pub fn check_upgrade(from: &str, to: &str, unfinished: bool) -> Result<(), NoRoa
     }
 }
 
+/// The minor that a version belongs to; none when it is not written as a version.
+#[must_use]
+pub fn minor_of(version: &str) -> Option<(u64, u64)> {
+    numbers(version).map(|(major, minor, _)| (major, minor))
+}
+
 fn numbers(version: &str) -> Option<(u64, u64, u64)> {
     let mut parts = version.split(['.', '-', '+']).map(|part| part.parse().ok());
     Some((parts.next()??, parts.next()??, parts.next()??))

@@ -86,6 +86,10 @@ pub(super) fn on_error(
         return Action::requeue(CONFLICT);
     }
     warn!(instance_set = %set.name_any(), %error, "reconcile failed");
+    if error.is_not_now() {
+        // Not one of a row of failures: waits that double would go on long after etcd is ready.
+        return Action::requeue(HELD_UP);
+    }
     match error {
         Error::Spec(_) => Action::await_change(),
         _ => reconciler.backoff.failed(&key(&set)),

@@ -55,6 +55,12 @@ impl Error {
         }
     }
 
+    /// True when etcd is not ready for a change, as for some seconds after one of its members was away.
+    #[must_use]
+    pub fn is_not_now(&self) -> bool {
+        matches!(self, Error::Act { source, .. } if source.is_not_now())
+    }
+
     /// True when somebody else wrote in between: looking again at once is right.
     #[must_use]
     pub fn is_conflict(&self) -> bool {

@@ -151,6 +151,13 @@ impl ClaimSeen {
         self.annotations.get(super::names::JOIN)?.parse().ok()
     }
 
+    /// True when somebody has asked for its member to be made anew. Its data is good until then.
+    #[must_use]
+    pub fn condemned(&self) -> bool {
+        self.annotations
+            .contains_key(etcd_operator_api::labels::REBUILD)
+    }
+
     /// True for a claim that was kept when its member left.
     #[must_use]
     pub fn retired(&self) -> bool {

@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::edit::{self, Change};
+use super::expose::{self, ServiceSeen};
 use super::progress::{Progress, progress};
 use super::queue;
 use super::wish::{self, Refused};
@@ -29,6 +30,10 @@ pub(super) struct Seen {
     pub(super) cluster: Option<Cluster>,
     /// Its components' InstanceSets, by component.
     pub(super) sets: BTreeMap<String, InstanceSet>,
+    /// Claims of its members: UIDs by name.
+    pub(super) claims: BTreeMap<String, String>,
+    /// Services that the request asks for, by name, as far as they are there.
+    pub(super) services: BTreeMap<String, ServiceSeen>,
     /// All requests of the namespace.
     pub(super) requests: Vec<OpsRequest>,
     /// Why the Cluster could not be carried out with the edit in it; only asked before it is made.
@@ -57,6 +62,8 @@ pub(super) enum Act {
     Edit(Vec<Change>),
     /// Ask agents to move leadership, then decide again.
     Switchover,
+    /// Mark the claims on record: their members are made anew.
+    Rebuild,
     /// Delete the request: its time is over.
     Delete,
 }
@@ -129,10 +136,13 @@ impl Story<'_> {
         let phase = cluster.status.as_ref().and_then(|status| status.phase);
         if !forced && !may_begin(spec.kind, phase) {
             let is = phase.map_or("not known".to_owned(), |phase| format!("{phase:?}"));
-            let text = format!(
+            let mut text = format!(
                 "{:?} may not begin while cluster {} is {is}",
                 spec.kind, spec.cluster_name
             );
+            if spec.kind == OpsType::RebuildInstance {
+                text += "; to rebuild a member that is well set force: true";
+            }
             let deadline = seconds(spec.pre_condition_deadline_seconds);
             return if deadline.is_some_and(|deadline| self.age() < deadline) {
                 self.wait(text)
@@ -165,7 +175,8 @@ impl Story<'_> {
 
     /// Records what there was before, when the request can be carried out.
     fn prepare(&mut self, cluster: &Cluster) -> Result<(), Refused> {
-        let planned = wish::planned(self.request, cluster, &self.seen.sets, self.now)?;
+        let Seen { sets, claims, .. } = self.seen;
+        let planned = wish::planned(self.request, cluster, sets, claims, self.now)?;
         self.status.last_configuration = planned.before;
         Ok(())
     }
@@ -182,8 +193,10 @@ impl Story<'_> {
         let (kind, reason) = started(self.request.spec.kind);
         self.status.phase = Some(OpsPhase::Running);
         self.tell(kind, reason, "it goes on");
-        if self.request.spec.kind == OpsType::Switchover {
-            return (Act::Record, None);
+        match self.request.spec.kind {
+            OpsType::Switchover => return (Act::Record, None),
+            OpsType::RebuildInstance => return (Act::Rebuild, Some(LOOK_AGAIN)),
+            _ => {}
         }
         match self.changes() {
             Err(refused) => self.fail(&refused.to_string()),
@@ -214,12 +227,7 @@ impl Story<'_> {
             return (Act::Edit(undoing), Some(LOOK_AGAIN));
         }
         if let Some(other) = edit::missing(cluster, &changes).first() {
-            let found = edit::component(cluster, &other.component);
-            let wanted = found.map(|spec| other.field.told(spec)).unwrap_or_default();
-            let text = format!(
-                "somebody else has changed spec.componentSpecs[{}] since: it has no longer {wanted}",
-                other.component
-            );
+            let text = format!("somebody else has changed {}", other.told(cluster));
             return self.abort(Reason::OpsRequestAborted, &text);
         }
         let progress = self.look(cluster, false);
@@ -304,7 +312,12 @@ impl Story<'_> {
 
     fn look(&mut self, cluster: &Cluster, undone: bool) -> Progress {
         let kind = self.request.spec.kind;
-        let progress = progress(kind, &self.status, cluster, &self.seen.sets, undone);
+        let progress = match kind {
+            OpsType::Expose => {
+                expose::progress(self.request, &self.status, cluster, &self.seen.services)
+            }
+            _ => progress(kind, &self.status, cluster, &self.seen.sets, undone),
+        };
         self.status.progress = Some(progress.text());
         self.status.components.clone_from(&progress.components);
         progress
@@ -396,7 +409,10 @@ fn may_begin(kind: OpsType, phase: Option<ClusterPhase>) -> bool {
         | OpsType::HorizontalScaling
         | OpsType::VerticalScaling
         | OpsType::Switchover
+        | OpsType::Expose
         | OpsType::Upgrade => matches!(phase, Running | Failed | Abnormal),
+        OpsType::Reconfiguring => matches!(phase, Running | Failed | Abnormal | Updating),
+        OpsType::RebuildInstance => matches!(phase, Failed | Abnormal | Updating),
     }
 }
 
@@ -418,6 +434,12 @@ const fn started(kind: OpsType) -> (ConditionType, Reason) {
         OpsType::Upgrade => (
             ConditionType::VersionUpgrading,
             Reason::VersionUpgradeStarted,
+        ),
+        OpsType::Reconfiguring => (ConditionType::Reconfigure, Reason::ReconfigureStarted),
+        OpsType::Expose => (ConditionType::Exposing, Reason::ExposeStarted),
+        OpsType::RebuildInstance => (
+            ConditionType::InstancesRebuilding,
+            Reason::StartToRebuildInstances,
         ),
     }
 }

@@ -1,7 +1,11 @@
 //! PURE: changes of a Cluster's spec: whether it has them, what it would be with them, the patch that makes them.
 
+use std::collections::BTreeMap;
+
+use etcd_operator_api::cluster::ComponentConfig;
 use etcd_operator_api::quantity::Resources;
-use etcd_operator_api::{Cluster, ClusterComponentSpec, labels};
+use etcd_operator_api::service::ClusterService;
+use etcd_operator_api::{Cluster, ClusterComponentSpec, labels, settings};
 use serde_json::{Value, json};
 
 use crate::definition::matches;
@@ -18,18 +22,32 @@ pub(super) enum Field {
     ServiceVersion(String),
     /// Name, prefix or regular expression of a definition's name; the name itself is recorded in its place.
     ComponentDef(String),
+    /// All settings of etcd.
+    Settings(BTreeMap<String, String>),
 }
 
-/// One field of one component.
+/// One change of a Cluster's spec.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Change {
-    pub(super) component: String,
-    pub(super) field: Field,
+pub(super) enum Change {
+    /// One field of one component.
+    Component {
+        /// Its name.
+        component: String,
+        /// The field.
+        field: Field,
+    },
+    /// One service of the Cluster: as it shall be, or not at all.
+    Service {
+        /// Its name within the Cluster.
+        name: String,
+        /// What it shall be.
+        wanted: Option<ClusterService>,
+    },
 }
 
 impl Field {
     /// Whether the component has it so.
-    pub(super) fn holds(&self, spec: &ClusterComponentSpec) -> bool {
+    fn holds(&self, spec: &ClusterComponentSpec) -> bool {
         match self {
             Field::Replicas(replicas) => spec.replicas == *replicas,
             Field::OfflineInstances(offline) => spec.offline_instances == *offline,
@@ -41,6 +59,7 @@ impl Field {
                 found.is_some_and(|found| matches(wanted, found))
             }
             Field::ServiceVersion(version) => spec.service_version.as_ref() == Some(version),
+            Field::Settings(wanted) => settings::of(&spec.configs) == *wanted,
         }
     }
 
@@ -55,6 +74,7 @@ impl Field {
             }
             Field::ServiceVersion(version) => spec.service_version = Some(version),
             Field::ComponentDef(definition) => spec.component_def = Some(definition),
+            Field::Settings(wanted) => spec.configs = configs(wanted),
         }
     }
 
@@ -72,22 +92,115 @@ impl Field {
             }
             Field::ServiceVersion(version) => ("serviceVersion", Some(json!(version))),
             Field::ComponentDef(definition) => ("componentDef", Some(json!(definition))),
+            Field::Settings(wanted) => ("configs", Some(json!(configs(wanted.clone())))),
+        }
+    }
+}
+
+fn configs(settings: BTreeMap<String, String>) -> Vec<ComponentConfig> {
+    if settings.is_empty() {
+        return Vec::new();
+    }
+    vec![ComponentConfig {
+        name: settings::CONFIG.to_owned(),
+        variables: settings,
+        ..ComponentConfig::default()
+    }]
+}
+
+impl Change {
+    /// Whether the Cluster has it so.
+    fn holds(&self, cluster: &Cluster) -> bool {
+        match self {
+            Change::Component { component, field } => {
+                find(cluster, component).is_some_and(|spec| field.holds(spec))
+            }
+            Change::Service { name, wanted } => service(cluster, name) == wanted.as_ref(),
         }
     }
 
-    /// The field and its value, for a message.
-    pub(super) fn told(&self, spec: &ClusterComponentSpec) -> String {
-        let (field, value) = self.written(spec);
-        format!("{field} {}", value.unwrap_or(Value::Null))
+    fn set(&self, cluster: &mut Cluster) {
+        match self {
+            Change::Component { component, field } => {
+                let mut specs = cluster.spec.component_specs.iter_mut();
+                if let Some(spec) = specs.find(|spec| spec.name == *component) {
+                    field.set(spec);
+                }
+            }
+            Change::Service { name, wanted } => {
+                let services = &mut cluster.spec.services;
+                let at = services.iter().position(|service| service.name == *name);
+                match (at, wanted.clone()) {
+                    (Some(at), Some(wanted)) => services[at] = wanted,
+                    (Some(at), None) => drop(services.remove(at)),
+                    (None, wanted) => services.extend(wanted),
+                }
+            }
+        }
     }
+
+    /// Steps of a JSON patch of this Cluster.
+    fn steps(&self, cluster: &Cluster) -> Option<Value> {
+        let (path, value) = match self {
+            Change::Component { component, field } => {
+                let mut specs = cluster.spec.component_specs.iter().enumerate();
+                let (at, spec) = specs.find(|(_, spec)| spec.name == *component)?;
+                let (field, value) = field.written(spec);
+                (format!("/spec/componentSpecs/{at}/{field}"), value)
+            }
+            Change::Service { name, wanted } => {
+                let services = &cluster.spec.services;
+                match services.iter().position(|service| service.name == *name) {
+                    Some(at) => (
+                        format!("/spec/services/{at}"),
+                        wanted.as_ref().map(|w| json!(w)),
+                    ),
+                    None if services.is_empty() => {
+                        ("/spec/services".to_owned(), Some(json!([wanted.as_ref()?])))
+                    }
+                    None => ("/spec/services/-".to_owned(), Some(json!(wanted.as_ref()?))),
+                }
+            }
+        };
+        Some(match value {
+            // `add` puts a new entry before one of the same place in a list: that one is replaced.
+            Some(value) if replaces(&path) => {
+                json!({ "op": "replace", "path": path, "value": value })
+            }
+            Some(value) => json!({ "op": "add", "path": path, "value": value }),
+            None => json!({ "op": "remove", "path": path }),
+        })
+    }
+
+    /// Where it is and what shall be there, for a message.
+    pub(super) fn told(&self, cluster: &Cluster) -> String {
+        match self {
+            Change::Component { component, field } => {
+                let (name, value) = match find(cluster, component) {
+                    Some(spec) => field.written(spec),
+                    None => ("nothing", None),
+                };
+                let value = value.unwrap_or(Value::Null);
+                format!("spec.componentSpecs[{component}] since: it has no longer {name} {value}")
+            }
+            Change::Service { name, wanted: None } => {
+                format!("spec.services since: it has {name} again")
+            }
+            Change::Service { name, .. } => {
+                format!("spec.services since: it has {name} no longer as it was asked for")
+            }
+        }
+    }
+}
+
+fn replaces(path: &str) -> bool {
+    let last = path.strip_prefix("/spec/services/");
+    last.is_some_and(|last| last != "-")
 }
 
 /// The changes that the Cluster does not have yet.
 pub(super) fn missing<'a>(cluster: &Cluster, changes: &'a [Change]) -> Vec<&'a Change> {
-    let lacks = |change: &&Change| {
-        let spec = component(cluster, &change.component);
-        !spec.is_some_and(|spec| change.field.holds(spec))
-    };
+    let lacks = |change: &&Change| !change.holds(cluster);
     changes.iter().filter(lacks).collect()
 }
 
@@ -95,10 +208,7 @@ pub(super) fn missing<'a>(cluster: &Cluster, changes: &'a [Change]) -> Vec<&'a C
 pub(super) fn prospective(cluster: &Cluster, changes: &[Change]) -> Cluster {
     let mut next = cluster.clone();
     for change in changes {
-        let mut specs = next.spec.component_specs.iter_mut();
-        if let Some(spec) = specs.find(|spec| spec.name == change.component) {
-            change.field.set(spec);
-        }
+        change.set(&mut next);
     }
     next
 }
@@ -108,26 +218,22 @@ pub(super) fn patch(cluster: &Cluster, changes: &[&Change]) -> Value {
     let version = json!(cluster.metadata.resource_version);
     let mut steps =
         vec![json!({ "op": "test", "path": "/metadata/resourceVersion", "value": version })];
+    let mut so_far = cluster.clone();
     for change in changes {
-        let mut specs = cluster.spec.component_specs.iter().enumerate();
-        let Some((at, spec)) = specs.find(|(_, spec)| spec.name == change.component) else {
-            continue;
-        };
-        let (field, value) = change.field.written(spec);
-        let path = format!("/spec/componentSpecs/{at}/{field}");
-        steps.push(match value {
-            Some(value) => json!({ "op": "add", "path": path, "value": value }),
-            None => json!({ "op": "remove", "path": path }),
-        });
+        steps.extend(change.steps(&so_far));
+        // Places in a list are those after the steps before.
+        change.set(&mut so_far);
     }
     Value::Array(steps)
 }
 
-/// The component of a name.
-pub(super) fn component<'a>(cluster: &'a Cluster, name: &str) -> Option<&'a ClusterComponentSpec> {
-    cluster
-        .spec
-        .component_specs
-        .iter()
-        .find(|spec| spec.name == name)
+fn find<'a>(cluster: &'a Cluster, name: &str) -> Option<&'a ClusterComponentSpec> {
+    let mut specs = cluster.spec.component_specs.iter();
+    specs.find(|spec| spec.name == name)
+}
+
+/// The service of a name.
+pub(super) fn service<'a>(cluster: &'a Cluster, name: &str) -> Option<&'a ClusterService> {
+    let mut services = cluster.spec.services.iter();
+    services.find(|service| service.name == name)
 }

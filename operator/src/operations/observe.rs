@@ -3,16 +3,22 @@
 use std::collections::BTreeMap;
 
 use etcd_operator_api::names::ComponentName;
-use etcd_operator_api::{Cluster, InstanceSet, OpsPhase, OpsRequest};
+use etcd_operator_api::{Cluster, InstanceSet, OpsPhase, OpsRequest, labels};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
 use super::decide::Seen;
+use super::expose::{self, ServiceSeen};
 use super::{edit, wish};
 use crate::cluster;
 use crate::component::RehearseError;
 use crate::controller::Context;
+
+/// Label by which endpoints belong to a service.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// Something could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +52,7 @@ pub(super) async fn observe(
     seen.sets = instance_sets(context, cluster, &namespace)
         .await
         .map_err(failed("an InstanceSet"))?;
+    seen.services = services(context, request, &namespace).await?;
     let phase = request.status.as_ref().and_then(|status| status.phase);
     if !matches!(phase, None | Some(OpsPhase::Pending)) {
         return Ok(seen);
@@ -53,9 +60,61 @@ pub(super) async fn observe(
     let requests: Api<OpsRequest> = Api::namespaced(client.clone(), &namespace);
     let requests = requests.list(&ListParams::default()).await;
     seen.requests = requests.map_err(failed("the OpsRequests"))?.items;
-    if let Ok(planned) = wish::planned(request, cluster, &seen.sets, now) {
+    seen.claims = claims(context, request, &namespace).await?;
+    if let Ok(planned) = wish::planned(request, cluster, &seen.sets, &seen.claims, now) {
         let prospective = edit::prospective(cluster, &planned.changes);
         seen.rehearsal = cluster::rehearse(context, &prospective).await?;
+    }
+    Ok(seen)
+}
+
+/// Claims of the Cluster's members, for a request that is about them.
+async fn claims(
+    context: &Context,
+    request: &OpsRequest,
+    namespace: &str,
+) -> Result<BTreeMap<String, String>, ObserveError> {
+    if request.spec.rebuild_from.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), namespace);
+    let selector = format!("{}={}", labels::INSTANCE, request.spec.cluster_name);
+    let listed = api
+        .list_metadata(&ListParams::default().labels(&selector))
+        .await;
+    let listed = listed.map_err(|source| ObserveError::Read {
+        what: "claims",
+        source,
+    })?;
+    let found = listed.items.iter();
+    Ok(found
+        .map(|claim| (claim.name_any(), claim.uid().unwrap_or_default()))
+        .collect())
+}
+
+/// Services that the request asks for, with how many endpoints of theirs serve.
+async fn services(
+    context: &Context,
+    request: &OpsRequest,
+    namespace: &str,
+) -> Result<BTreeMap<String, ServiceSeen>, ObserveError> {
+    let failed = |what| move |source| ObserveError::Read { what, source };
+    let services: Api<Service> = Api::namespaced(context.client.clone(), namespace);
+    let slices: Api<EndpointSlice> = Api::namespaced(context.client.clone(), namespace);
+    let mut seen = BTreeMap::new();
+    for name in expose::objects(request) {
+        let service = services.get_opt(&name).await.map_err(failed("a service"))?;
+        let Some(service) = service else { continue };
+        let params = ListParams::default().labels(&format!("{SERVICE_NAME}={name}"));
+        let listed = slices.list(&params).await.map_err(failed("endpoints"))?;
+        let endpoints = listed.items.iter().flat_map(|slice| &slice.endpoints);
+        // An absent condition means true (discovery/v1).
+        let serves = |endpoint: &&Endpoint| {
+            let conditions = endpoint.conditions.as_ref();
+            conditions.and_then(|c| c.serving).unwrap_or(true)
+        };
+        let serving = endpoints.filter(serves).count();
+        seen.insert(name, ServiceSeen { service, serving });
     }
     Ok(seen)
 }

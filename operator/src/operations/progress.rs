@@ -124,6 +124,7 @@ impl Facts<'_> {
         let status = self.set.status.clone().unwrap_or_default();
         let rows: Vec<(String, bool)> = match self.kind {
             OpsType::HorizontalScaling if !self.undone => self.scaled(&status),
+            OpsType::RebuildInstance => self.rebuilt(&status),
             OpsType::Stop => {
                 let all = status.members.iter().map(|m| m.pod_name.clone());
                 all.map(|pod| {
@@ -149,6 +150,16 @@ impl Facts<'_> {
                 message: None,
             })
             .collect()
+    }
+
+    /// Members that are made anew: there is another one of that name, and it votes.
+    fn rebuilt(&self, status: &InstanceSetStatus) -> Vec<(String, bool)> {
+        let done = |(pod, old): (&String, &String)| {
+            let new = |m: &KnownMember| m.pod_name == *pod && m.member_id != *old && !m.is_learner;
+            let votes = status.members.iter().any(new);
+            (pod.clone(), votes && is_updated(status, pod))
+        };
+        self.last.rebuilt_members.iter().map(done).collect()
     }
 
     /// Pods that come or go, against those that held a member when the operation began.

@@ -1,6 +1,6 @@
 //! PURE: whose turn it is. Requests of one Cluster are done one after the other, in the order in which they were made.
 
-use etcd_operator_api::OpsRequest;
+use etcd_operator_api::{OpsRequest, OpsType};
 use kube::ResourceExt;
 
 /// The request that must end before `request` may begin.
@@ -11,6 +11,7 @@ pub(super) fn before<'a>(request: &OpsRequest, others: &'a [OpsRequest]) -> Opti
     }
     let earlier = |other: &&OpsRequest| {
         other.spec.cluster_name == spec.cluster_name
+            && by_itself(other) == by_itself(request)
             && other.uid() != request.uid()
             && !is_ended(other)
             && other.metadata.deletion_timestamp.is_none()
@@ -21,6 +22,11 @@ pub(super) fn before<'a>(request: &OpsRequest, others: &'a [OpsRequest]) -> Opti
         .iter()
         .filter(earlier)
         .min_by_key(|other| order(other))
+}
+
+/// Services touch no member: requests for them wait for each other only.
+fn by_itself(request: &OpsRequest) -> bool {
+    request.spec.kind == OpsType::Expose
 }
 
 fn order(request: &OpsRequest) -> (Option<i64>, String) {

@@ -20,7 +20,7 @@ use serde_json::json;
 use super::decide::{Act, Decision, decide};
 use super::edit::{self, Change};
 use super::observe::{ObserveError, observe};
-use super::switchover;
+use super::{rebuild, switchover};
 use crate::controller::{ApplyError, Backoff, Context, STORM, delete, touched, write_status};
 
 /// Who edits Clusters for a user: the fields are the user's, not the operator's own.
@@ -41,6 +41,8 @@ enum Error {
     Label(kube::Error),
     #[error("failed to edit the Cluster: {0}")]
     Edit(kube::Error),
+    #[error("failed to mark a claim: {0}")]
+    Mark(kube::Error),
 }
 
 impl Error {
@@ -195,6 +197,9 @@ async fn carry_out(
             }
             Err(error) => return Err(error),
         },
+        (Act::Rebuild, _) => rebuild::mark(context, request, &status.last_configuration)
+            .await
+            .map_err(Error::Mark)?,
         (Act::Record | Act::Switchover | Act::Edit(_), _) => {}
     }
     record(request, status, context).await?;

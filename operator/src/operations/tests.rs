@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use etcd_operator_api::condition::{self, ConditionType};
-use etcd_operator_api::{Cluster, InstanceSet, OpsPhase, OpsRequest};
+use etcd_operator_api::{Cluster, InstanceSet, OpsPhase, OpsRequest, settings};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::decide::{Act, Decision, NotMoved, Seen, decide};
 use super::edit;
+use super::expose::ServiceSeen;
 
 const SCALE_OUT: &str = "{type: HorizontalScaling, horizontalScaling: [{componentName: etcd, scaleOut: {replicaChanges: 2}}]}";
 
@@ -371,4 +372,175 @@ fn an_ended_request_goes_when_its_time_to_live_is_over() {
     assert_eq!(decide(&ended, &seen, &at(70)).act, Act::Delete);
     ended.status.get_or_insert_default().phase = Some(OpsPhase::Failed);
     assert_eq!(decide(&ended, &seen, &at(9999)).act, Act::Record);
+}
+
+#[test]
+fn settings_are_merged_into_those_that_were_there_and_taken_back_one_by_one() {
+    let spec = "{type: Reconfiguring, reconfigures: [{componentName: etcd, parameters: [{key: snapshot-count, value: '5000'}]}]}";
+    let (_, edited, _) = begun(spec);
+    let settings = |cluster: &Cluster| settings::of(&cluster.spec.component_specs[0].configs);
+    let wanted = [("snapshot-count".to_owned(), "5000".to_owned())].into();
+    assert_eq!(settings(&edited), wanted);
+
+    let back = "{type: Reconfiguring, reconfigures: [{componentName: etcd, parameters: [{key: snapshot-count}, {key: metrics, value: basic}]}]}";
+    let mut request = request("b", 0, back);
+    let seen = seen(edited.clone(), set(3, 3, 0));
+    for second in 1..2 {
+        request.status = Some(decide(&request, &seen, &at(second)).status);
+    }
+    let Act::Edit(changes) = decide(&request, &seen, &at(3)).act else {
+        panic!("no edit")
+    };
+    let next = edit::prospective(&edited, &changes);
+    let wanted = [("metrics".to_owned(), "basic".to_owned())].into();
+    assert_eq!(settings(&next), wanted);
+    let patch = edit::patch(&edited, &edit::missing(&edited, &changes));
+    let configs = json!([{ "name": "etcd", "variables": { "metrics": "basic" } }]);
+    assert_eq!(
+        patch[1],
+        json!({ "op": "add", "path": "/spec/componentSpecs/0/configs", "value": configs })
+    );
+}
+
+const EXPOSE: &str = "{type: Expose, expose: [{componentName: etcd, switch: Enable, services: [{name: outside, serviceType: NodePort}]}]}";
+
+/// The service as it is there: with a port on every node or without, leading to so many.
+fn service(node_port: Option<i32>, serving: usize) -> ServiceSeen {
+    let port = json!({ "port": 2379, "nodePort": node_port });
+    let object = json!({ "metadata": {}, "spec": { "type": "NodePort", "ports": [port] } });
+    ServiceSeen {
+        service: serde_json::from_value(object).expect("a service"),
+        serving,
+    }
+}
+
+#[test]
+fn a_service_is_there_when_it_has_its_address_and_leads_to_somebody() {
+    let (mut request, mut edited, _) = begun(EXPOSE);
+    let wanted = edit::service(&edited, "outside")
+        .cloned()
+        .expect("in the spec");
+    assert_eq!(wanted.service_name.as_deref(), Some("etcd-outside"));
+    assert_eq!(wanted.role_selector.as_deref(), Some("leader"));
+    request.status.get_or_insert_default().cluster_generation = Some(5);
+    let told = |seen: &Seen, edited: &Cluster| {
+        let seen = Seen {
+            cluster: Some(edited.clone()),
+            ..seen.clone()
+        };
+        phase(&decide(&request, &seen, &at(9)))
+    };
+    let with = |service: Option<ServiceSeen>| Seen {
+        services: service
+            .map(|s| ("db-etcd-outside".to_owned(), s))
+            .into_iter()
+            .collect(),
+        ..Seen::default()
+    };
+    let ready = with(Some(service(Some(30000), 1)));
+    let running = Some(OpsPhase::Running);
+    assert_eq!(
+        told(&ready, &edited),
+        running,
+        "the edit is not yet carried out"
+    );
+    edited.status.get_or_insert_default().observed_generation = Some(5);
+    assert_eq!(told(&with(None), &edited), running);
+    assert_eq!(told(&with(Some(service(None, 1))), &edited), running);
+    assert_eq!(told(&with(Some(service(Some(30000), 0))), &edited), running);
+    assert_eq!(told(&ready, &edited), Some(OpsPhase::Succeed));
+}
+
+#[test]
+fn services_of_others_are_left_alone() {
+    let refusal = |spec: &str, cluster: &Cluster| {
+        let seen = seen(cluster.clone(), set(3, 3, 0));
+        message(
+            &decide(&request("a", 0, spec), &seen, &at(1)),
+            ConditionType::Validated,
+        )
+    };
+    let mut taken = cluster(3, "Running", 4);
+    taken.spec.services =
+        vec![serde_json::from_value(json!({ "name": "outside" })).expect("a service")];
+    assert!(refusal(EXPOSE, &taken).contains("has another \"outside\" already"));
+    let disable = EXPOSE.replace("Enable", "Disable");
+    let none = refusal(&disable, &cluster(3, "Running", 4));
+    assert!(none.contains("no \"outside\" to disable"), "{none}");
+    let long = EXPOSE.replace("outside", "as-long-as-a-name-can-be");
+    assert!(refusal(&long, &cluster(3, "Running", 4)).contains("longer than 25"));
+
+    // Services touch no member: such a request waits for nobody else's.
+    let (scaling, ..) = begun(SCALE_OUT);
+    let mut beside = seen(cluster(3, "Running", 4), set(3, 3, 0));
+    beside.requests = vec![scaling];
+    let decision = decide(&request("b", 5, EXPOSE), &beside, &at(6));
+    assert_eq!(phase(&decision), Some(OpsPhase::Creating));
+}
+
+const REBUILD: &str = "{type: RebuildInstance, force: true, rebuildFrom: [{componentName: etcd, inPlace: true, instances: [{name: db-etcd-1}]}]}";
+
+#[test]
+fn a_member_is_rebuilt_when_another_one_of_its_name_votes() {
+    let mut with_claims = set(3, 3, 0);
+    with_claims.spec.volume_claim_templates =
+        vec![serde_json::from_value(json!({ "name": "data", "spec": {} })).expect("a template")];
+    let mut before = seen(cluster(3, "Running", 4), with_claims.clone());
+    before.claims = [("data-db-etcd-1".to_owned(), "c1".to_owned())].into();
+    let mut request = request("a", 0, REBUILD);
+    request.status = Some(decide(&request, &before, &at(1)).status);
+    let decision = decide(&request, &before, &at(2));
+    assert_eq!(
+        (phase(&decision), &decision.act),
+        (Some(OpsPhase::Running), &Act::Rebuild)
+    );
+    let last = &decision.status.last_configuration.components["etcd"];
+    assert_eq!(last.rebuilt_claims["data-db-etcd-1"], "c1");
+    assert_eq!(last.rebuilt_members["db-etcd-1"], "1");
+    request.status = Some(decision.status);
+
+    let told = |change: &dyn Fn(&mut InstanceSet)| {
+        let mut now = with_claims.clone();
+        change(&mut now);
+        let seen = seen(cluster(3, "Running", 4), now);
+        phase(&decide(&request, &seen, &at(9)))
+    };
+    let member = |set: &mut InstanceSet, id: &str, is_learner| {
+        let status = set.status.get_or_insert_default();
+        status.members[1].member_id = id.to_owned();
+        status.members[1].is_learner = is_learner;
+    };
+    let running = Some(OpsPhase::Running);
+    assert_eq!(told(&|_| {}), running, "it is the old one still");
+    assert_eq!(
+        told(&|set| member(set, "77", true)),
+        running,
+        "it has no vote yet"
+    );
+    assert_eq!(
+        told(&|set| member(set, "77", false)),
+        Some(OpsPhase::Succeed)
+    );
+}
+
+#[test]
+fn what_cannot_be_rebuilt_is_refused_by_name() {
+    let refusal = |spec: &str, set: InstanceSet, claims: &[&str]| {
+        let mut seen = seen(cluster(3, "Running", 4), set);
+        seen.claims = claims
+            .iter()
+            .map(|name| (name.to_string(), "c".to_owned()))
+            .collect();
+        message(
+            &decide(&request("a", 0, spec), &seen, &at(1)),
+            ConditionType::Validated,
+        )
+    };
+    let stranger = REBUILD.replace("db-etcd-1", "db-etcd-9");
+    assert!(refusal(&stranger, set(3, 3, 0), &[]).contains("\"db-etcd-9\" is not a member"));
+    let first = REBUILD.replace("db-etcd-1", "db-etcd-0");
+    assert!(refusal(&first, set(1, 1, 0), &["data-db-etcd-0"]).contains("no other member"));
+    assert!(refusal(REBUILD, set(3, 3, 0), &[]).contains("replaced without being asked"));
+    let unforced = REBUILD.replace("force: true, ", "");
+    assert!(refusal(&unforced, set(3, 3, 0), &[]).contains("set force: true"));
 }

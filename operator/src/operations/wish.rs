@@ -6,14 +6,15 @@
 use std::collections::BTreeMap;
 
 use etcd_operator_api::ops_request::{
-    ComponentOps, HorizontalScaling, LastComponentConfiguration, LastConfiguration, ScaleIn,
-    ScaleOut, VerticalScaling,
+    ComponentOps, HorizontalScaling, LastComponentConfiguration, LastConfiguration, Parameter,
+    Reconfigure, ScaleIn, ScaleOut, VerticalScaling,
 };
 use etcd_operator_api::quantity::Resources;
-use etcd_operator_api::{Cluster, InstanceSet, OpsRequest, OpsType};
+use etcd_operator_api::{Cluster, InstanceSet, OpsRequest, OpsType, settings};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::edit::{Change, Field};
+use super::{expose, rebuild};
 
 /// The request contradicts the Cluster or itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +69,28 @@ pub(super) enum Refused {
     },
     #[error("switchover[{component}]: instanceName and candidateName are both {name:?}")]
     ItselfAsCandidate { component: String, name: String },
+    #[error("rebuildFrom[{component}]: {name:?} is not a member of the component: {known}")]
+    NoMember {
+        component: String,
+        name: String,
+        known: String,
+    },
+    #[error(
+        "rebuildFrom[{component}]: {name:?} cannot be rebuilt, no other member has a vote and its data"
+    )]
+    OnlyMember { component: String, name: String },
+    #[error(
+        "rebuildFrom[{component}]: {name:?} has no claim: its disk is lost, and it is replaced without being asked"
+    )]
+    NoClaim { component: String, name: String },
+    #[error(
+        "expose: spec.services has another {name:?} already: give yours another name, or disable that one first"
+    )]
+    ServiceThere { name: String },
+    #[error("expose: {suffix:?} is longer than 25 characters: give the service a shorter name")]
+    ServiceName { suffix: String },
+    #[error("expose: spec.services has no {name:?} to disable, there are: {known}")]
+    NoService { name: String, known: String },
 }
 
 /// A request that was read against its Cluster.
@@ -82,11 +105,14 @@ pub(super) fn planned(
     request: &OpsRequest,
     cluster: &Cluster,
     sets: &BTreeMap<String, InstanceSet>,
+    claims: &BTreeMap<String, String>,
     now: &Time,
 ) -> Result<Planned, Refused> {
     let components = components(request, cluster)?;
-    let before = before(cluster, sets, &components);
+    let mut before = before(cluster, sets, &components);
     check_switchover(request, &before)?;
+    expose::check(request, cluster)?;
+    rebuild::record(request, &mut before, sets, claims)?;
     let changes = changes(request, &before, &now.0.to_string())?;
     Ok(Planned { before, changes })
 }
@@ -115,6 +141,8 @@ fn before(
             resources: spec.resources.clone(),
             service_version: spec.service_version.clone(),
             component_definition_name: spec.component_def.clone(),
+            settings: settings::of(&spec.configs),
+            ..LastComponentConfiguration::default()
         };
         (spec.name.clone(), last)
     });
@@ -123,47 +151,59 @@ fn before(
     }
 }
 
-/// The components that the operation is about.
-fn components(request: &OpsRequest, cluster: &Cluster) -> Result<Vec<String>, Refused> {
+/// The field of an operation, and the components that it names.
+fn named(request: &OpsRequest) -> (&'static str, Vec<String>) {
+    fn all<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
+        names.cloned().collect()
+    }
     let spec = &request.spec;
-    let plain = |list: &[ComponentOps]| -> Vec<String> {
-        list.iter().map(|ops| ops.component_name.clone()).collect()
-    };
-    let (field, names) = match spec.kind {
+    let plain = |list: &[ComponentOps]| all(list.iter().map(|ops| &ops.component_name));
+    match spec.kind {
         OpsType::Restart => ("restart", plain(&spec.restart)),
         OpsType::Stop => ("stop", plain(&spec.stop)),
         OpsType::Start => ("start", plain(&spec.start)),
         OpsType::HorizontalScaling => {
-            let names = spec.horizontal_scaling.iter();
-            (
-                "horizontalScaling",
-                names.map(|ops| ops.component_name.clone()).collect(),
-            )
+            let names = spec
+                .horizontal_scaling
+                .iter()
+                .map(|ops| &ops.component_name);
+            ("horizontalScaling", all(names))
         }
         OpsType::VerticalScaling => {
-            let names = spec.vertical_scaling.iter();
-            (
-                "verticalScaling",
-                names.map(|ops| ops.component_name.clone()).collect(),
-            )
+            let names = spec.vertical_scaling.iter().map(|ops| &ops.component_name);
+            ("verticalScaling", all(names))
         }
         OpsType::Switchover => {
             let names = spec.switchover.iter();
-            (
-                "switchover",
-                names
-                    .map(|ops| ops.component_name.clone().unwrap_or_default())
-                    .collect(),
-            )
+            let names = names.map(|ops| ops.component_name.clone().unwrap_or_default());
+            ("switchover", names.collect())
         }
         OpsType::Upgrade => {
             let names = spec.upgrade.iter().flat_map(|upgrade| &upgrade.components);
             (
                 "upgrade.components",
-                names.map(|ops| ops.component_name.clone()).collect(),
+                all(names.map(|ops| &ops.component_name)),
             )
         }
-    };
+        OpsType::Reconfiguring => {
+            let names = spec.reconfigures.iter().map(|ops| &ops.component_name);
+            ("reconfigures", all(names))
+        }
+        OpsType::Expose => {
+            let names = spec.expose.iter().map(|ops| &ops.component_name);
+            ("expose", all(names))
+        }
+        OpsType::RebuildInstance => {
+            let names = spec.rebuild_from.iter().map(|ops| &ops.component_name);
+            ("rebuildFrom", all(names))
+        }
+    }
+}
+
+/// The components that the operation is about.
+fn components(request: &OpsRequest, cluster: &Cluster) -> Result<Vec<String>, Refused> {
+    let spec = &request.spec;
+    let (field, names) = named(request);
     let known: Vec<String> = cluster
         .spec
         .component_specs
@@ -197,10 +237,10 @@ pub(super) fn changes(
     began: &str,
 ) -> Result<Vec<Change>, Refused> {
     let spec = &request.spec;
-    let mut changes = Vec::new();
+    let mut changes = expose::changes(request);
     for (component, last) in &before.components {
         let mut change = |field: Field| {
-            changes.push(Change {
+            changes.push(Change::Component {
                 component: component.clone(),
                 field,
             });
@@ -236,7 +276,13 @@ pub(super) fn changes(
                     }
                 }
             }
-            OpsType::Switchover => {}
+            OpsType::Reconfiguring => {
+                let mut of = spec.reconfigures.iter();
+                if let Some(wish) = of.find(|wish| wish.component_name == *component) {
+                    change(Field::Settings(reconfigured(wish, last)));
+                }
+            }
+            OpsType::Switchover | OpsType::Expose | OpsType::RebuildInstance => {}
         }
     }
     Ok(changes)
@@ -280,7 +326,7 @@ pub(super) fn undoing(request: &OpsRequest, before: &LastConfiguration) -> Vec<C
             _ => Vec::new(),
         };
         let component = component.clone();
-        fields.into_iter().map(move |field| Change {
+        fields.into_iter().map(move |field| Change::Component {
             component: component.clone(),
             field,
         })
@@ -397,4 +443,16 @@ fn resized(wish: &VerticalScaling, last: &LastComponentConfiguration) -> Resourc
     resources.limits.extend(wish.limits.clone());
     resources.requests.extend(wish.requests.clone());
     resources
+}
+
+/// A setting without a value goes back to the definition's.
+fn reconfigured(wish: &Reconfigure, last: &LastComponentConfiguration) -> BTreeMap<String, String> {
+    let mut settings = last.settings.clone();
+    for Parameter { key, value } in &wish.parameters {
+        match value {
+            Some(value) => settings.insert(key.clone(), value.clone()),
+            None => settings.remove(key),
+        };
+    }
+    settings
 }

@@ -28,6 +28,8 @@ pub struct Expectations {
     pub leaving: BTreeSet<String>,
     /// Pods whose member may come back with another identity (its disk was taken).
     pub replaced_members: BTreeSet<String>,
+    /// Fewest member lists that must have been read, where the run changes the membership.
+    pub member_lists: u32,
     /// How long the leader label may differ from raft's truth, in milliseconds; absent: only reported.
     pub label_lag_ms: Option<u64>,
     /// True when the run ends with every member in place and the labels settled.
@@ -137,6 +139,7 @@ impl Default for Expectations {
             deleted_by_faults: BTreeSet::new(),
             leaving: BTreeSet::new(),
             replaced_members: BTreeSet::new(),
+            member_lists: 0,
             label_lag_ms: None,
             ends_healthy: true,
             kubernetes: true,

@@ -6,8 +6,8 @@
 //! Rooms: [`assumptions`] is the history fit to be judged at all; [`linearizable`] with its parts `store` (what etcd
 //! must answer), `log` (revision by revision from the watches), `placement` (where each operation
 //! belongs), `witness` (order by revision) and `search` (for what has
-//! no revision); [`reads`], [`leases`], [`durability`], [`watch`] for the clients; [`agreement`], [`raft`] for the
-//! members; [`labels`], [`quorum`], [`continuity`] for the operator.
+//! no revision); [`reads`], [`leases`], [`durability`], [`watch`] for the clients; [`agreement`], [`raft`],
+//! [`membership`] for the members; [`labels`], [`quorum`], [`continuity`] for the operator.
 
 mod agreement;
 mod assumptions;
@@ -20,6 +20,7 @@ mod labels;
 mod leases;
 mod linearizable;
 mod log;
+mod membership;
 mod placement;
 mod quorum;
 mod raft;
@@ -76,6 +77,7 @@ pub fn all(history: &History, expectations: &Expectations) -> Vec<Verdict> {
         leases::check(&case),
         agreement::check(&case),
         raft::check(&case),
+        membership::check(&case),
         continuity::check(&case),
     ];
     if expectations.kubernetes {

@@ -214,6 +214,7 @@ pub(crate) fn time(record: &Record) -> Nanos {
         Record::Fault(fault) => fault.t,
         Record::Pod(pod) => pod.t,
         Record::Endpoints(endpoints) => endpoints.t,
+        Record::Membership(list) => list.t,
     }
 }
 

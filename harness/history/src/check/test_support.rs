@@ -4,8 +4,8 @@ use crate::History;
 use crate::check::{self, Expectations, Judgement, Traffic, Verdict};
 use crate::record::{
     Call, EndpointsRecord, FaultRecord, FaultStep, FinalState, HashSample, KeyEvent, KeyValue,
-    MemberSample, Nanos, Outcome, PodRecord, RaftStatus, Record, Request, Response, Return, Road,
-    WatchEvent, WatchRecord,
+    ListedMember, MemberSample, MembershipRecord, Nanos, Outcome, PodRecord, RaftStatus, Record,
+    Request, Response, Return, Road, WatchEvent, WatchRecord,
 };
 
 /// A history that is being told.
@@ -327,6 +327,21 @@ impl Story {
         };
         change(&mut record);
         self.add(Record::Pod(record));
+        self
+    }
+
+    /// A member list: identifier, name and whether it is a learner.
+    pub(crate) fn list(mut self, t: i64, cluster: &str, members: &[(&str, &str, bool)]) -> Self {
+        let listed = |(id, name, learner): &(&str, &str, bool)| ListedMember {
+            id: (*id).to_owned(),
+            name: (*name).to_owned(),
+            learner: *learner,
+        };
+        self.add(Record::Membership(MembershipRecord {
+            t: ms(t),
+            cluster: cluster.to_owned(),
+            members: members.iter().map(listed).collect(),
+        }));
         self
     }
 

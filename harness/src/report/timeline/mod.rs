@@ -48,6 +48,7 @@ pub fn time(record: &Record) -> Nanos {
         Record::Fault(fault) => fault.t,
         Record::Pod(pod) => pod.t,
         Record::Endpoints(slice) => slice.t,
+        Record::Membership(list) => list.t,
     }
 }
 

@@ -1,11 +1,92 @@
 //! What owners do on a running cluster, under load, and with a fault in the middle.
 
 use super::THREE_AND_FIVE;
-use crate::faults::{Container, Fault, OperatorFault, Replicas, Selector};
+use crate::faults::{
+    Absence, Container, ControlPlanePart, Deletion, Direction, Fault, OperatorFault, Replicas,
+    Selector, Traffic,
+};
 use crate::scenario::promise::Continuity::{Planned, ProcessKilled};
 use crate::scenario::{Operation, Promise, Scenario};
 
 pub(super) fn all() -> Vec<Scenario> {
+    let mut all = usual();
+    all.extend(long());
+    all
+}
+
+/// What takes minutes: churn, and faults that Kubernetes itself is slow to get over.
+fn long() -> Vec<Scenario> {
+    let planned = || Promise::continuity(Planned).no_failed_write();
+    let churn = [3, 5, 3, 1].map(Operation::Scale);
+    vec![
+        Scenario::operations(
+            "operation::churn",
+            "One member becomes three, five, three and one again, three times over: one change at a time, nothing lost.",
+            [churn, churn, churn].concat(),
+        )
+        .members([1])
+        .promise(planned())
+        .long(),
+        Scenario::operations(
+            "operation::seven_members",
+            "Five members become seven and five again.",
+            [Operation::Scale(7), Operation::Scale(5)],
+        )
+        .members([5])
+        .promise(planned())
+        .long(),
+        Scenario::operations(
+            "operation::scale_out_api_server_away",
+            "The API server is away while two members join: they join when it is back, etcd serves meanwhile.",
+            [Operation::Scale(5)],
+        )
+        .and_meanwhile([Fault::ControlPlane {
+            part: ControlPlanePart::ApiServer,
+            how: Absence::Frozen,
+        }])
+        .lasts(8)
+        .promise(Promise::continuity(Planned).whole_again_within(120))
+        .long(),
+        Scenario::operations(
+            "operation::scale_in_leader_evicted",
+            "The leader's pod is evicted while two members leave.",
+            [Operation::Scale(3)],
+        )
+        .members([5])
+        .and_meanwhile([Fault::DeletePod {
+            of: Selector::Leader,
+            how: Deletion::Evicted,
+        }])
+        .promise(planned())
+        .long(),
+        Scenario::operations(
+            "operation::restart_follower_cut_off",
+            "A follower loses its peers in the middle of a rolling restart: nobody else is stopped meanwhile.",
+            [Operation::Restart],
+        )
+        .and_meanwhile([Fault::Isolate {
+            of: Selector::AnyFollower,
+            traffic: Traffic::Peer,
+            direction: Direction::Both,
+        }])
+        .lasts(6)
+        .promise(Promise::continuity(ProcessKilled).whole_again_within(120))
+        .long(),
+        Scenario::operations(
+            "operation::rebuild_leader_operator_killed",
+            "Both operators are killed while the leader is made anew: it is finished when one is back.",
+            [Operation::RebuildLeader],
+        )
+        .and_meanwhile([Fault::Operator {
+            how: OperatorFault::Killed,
+            replicas: Replicas::All,
+        }])
+        .promise(planned())
+        .long(),
+    ]
+}
+
+fn usual() -> Vec<Scenario> {
     let planned = || Promise::continuity(Planned).no_failed_write();
     vec![
         Scenario::operations(
@@ -42,6 +123,18 @@ pub(super) fn all() -> Vec<Scenario> {
             [Operation::StopAndStart],
         )
         .promise(Promise::default().loses_quorum()),
+        Scenario::operations(
+            "operation::reconfigure_and_expose",
+            "Every member gets another quota; a service on a port of every node comes and goes.",
+            [Operation::Reconfigure, Operation::Expose, Operation::Conceal],
+        )
+        .promise(planned()),
+        Scenario::operations(
+            "operation::rebuild_leader",
+            "The leader is asked to be made anew: it hands over, goes by its identifier and joins with an empty disk.",
+            [Operation::RebuildLeader],
+        )
+        .promise(planned()),
         Scenario::operations(
             "operation::scale_out_leader_killed",
             "The leader's etcd is killed while two members join: they join all the same.",

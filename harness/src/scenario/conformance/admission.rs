@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::checklist::Checklist;
 use super::requests::bad_requests;
-use super::{bring_up, found};
+use super::{bring_up, found, termination};
 use crate::scenario::Lab;
 use crate::scenario::runner::Found;
 use crate::scenario::subject::{CLUSTER, MANAGER, Seat, Subject};
@@ -40,6 +40,7 @@ pub(crate) async fn admission(lab: &Lab, subject: &Subject) -> Found {
                 &seats(subject).await,
                 &before,
             );
+            termination::check(subject, &before, &mut list).await;
         }
         Err(reason) => list.wrong(reason),
     }

@@ -9,6 +9,7 @@ mod manifests;
 mod objects;
 mod probes;
 mod requests;
+mod termination;
 
 use etcd_history::History;
 

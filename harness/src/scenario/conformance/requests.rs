@@ -131,9 +131,83 @@ fn bad_shapes() -> Vec<Bad> {
     ]
 }
 
+fn bad_settings() -> Vec<Bad> {
+    let setting = |parameter: Value| json!({ "type": "Reconfiguring", "reconfigures": one(json!({ "parameters": [parameter] })) });
+    vec![
+        (
+            "unknown-setting",
+            "settings are",
+            setting(json!({ "key": "data-dir", "value": "/x" })),
+        ),
+        (
+            "setting-out-of-range",
+            "from 10 to 10000",
+            setting(json!({ "key": "heartbeat-interval", "value": "1" })),
+        ),
+        (
+            "setting-of-no-number",
+            "a whole number of bytes",
+            setting(json!({ "key": "quota-backend-bytes", "value": "2Gi" })),
+        ),
+        (
+            "too-few-heartbeats",
+            "at least 5 times heartbeat-interval",
+            setting(json!({ "key": "election-timeout", "value": "100" })),
+        ),
+        (
+            "quota-above-disk",
+            "more than the claim",
+            setting(json!({ "key": "quota-backend-bytes", "value": "8589934592" })),
+        ),
+    ]
+}
+
+fn bad_services_and_rebuilds() -> Vec<Bad> {
+    let service = |switch: &str, service: Value| json!({ "type": "Expose", "expose": one(json!({ "switch": switch, "services": [service] })) });
+    let rebuild =
+        |wish: Value| json!({ "type": "RebuildInstance", "force": true, "rebuildFrom": one(wish) });
+    let instances = |ordinal| json!([{ "name": pod(ordinal) }]);
+    vec![
+        (
+            "nothing-to-disable",
+            "to disable",
+            service("Disable", json!({ "name": "outside" })),
+        ),
+        (
+            "service-of-no-kind",
+            "Unsupported value",
+            service(
+                "Enable",
+                json!({ "name": "outside", "serviceType": "ExternalName" }),
+            ),
+        ),
+        (
+            "rebuilt-stranger",
+            "not a member",
+            rebuild(json!({ "inPlace": true, "instances": instances(9) })),
+        ),
+        (
+            "rebuilt-elsewhere",
+            "say inPlace: true",
+            rebuild(json!({ "instances": instances(0) })),
+        ),
+        (
+            "rebuilt-from-backup",
+            "backupName is not supported",
+            rebuild(json!({ "inPlace": true, "backupName": "b", "instances": instances(0) })),
+        ),
+    ]
+}
+
 /// Asks for each, and looks that it is refused for the right reason.
 pub(super) async fn bad_requests(subject: &Subject, list: &mut Checklist) {
-    let all = [bad_sizes(), bad_moves(), bad_shapes()];
+    let all = [
+        bad_sizes(),
+        bad_moves(),
+        bad_shapes(),
+        bad_settings(),
+        bad_services_and_rebuilds(),
+    ];
     for (name, word, mut spec) in all.into_iter().flatten() {
         spec["clusterName"] = json!(CLUSTER);
         let said = refusal(subject, name, spec).await;

@@ -34,6 +34,7 @@ const SPREAD: [(&str, i32); 2] = [
 
 pub(super) fn template(valid: &Valid<'_>) -> Result<PodTemplateSpec, SpecError> {
     let mut pod = valid.runtime.clone();
+    set_flags(&mut pod, valid);
     for container in pod
         .init_containers
         .iter_mut()
@@ -110,6 +111,17 @@ fn role_probe(definition: &ComponentDefinitionSpec) -> String {
             Err(_) | Ok(0) => labels::ROLE_PROBE_DEFAULT_SECONDS.to_string(),
             Ok(seconds) => seconds.to_string(),
         },
+    }
+}
+
+/// KubeBlocks' rule, as with resources: the first container of the definition is the service itself.
+fn set_flags(pod: &mut PodSpec, valid: &Valid<'_>) {
+    if let Some(first) = pod.containers.first_mut() {
+        valid.flags.put_into_etcd(first);
+    }
+    let mut containers = pod.containers.iter_mut();
+    if let Some(agent) = containers.find(|container| container.name == AGENT_CONTAINER) {
+        valid.flags.tell_agent(agent);
     }
 }
 

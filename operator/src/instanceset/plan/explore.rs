@@ -52,6 +52,8 @@ enum Action {
     DeletePod(String),
     DeleteClaim(String),
     LoseNode(String),
+    /// A user asks for the member to be made anew: a wish, which counts as a mishap to keep the bound.
+    Condemn(String),
 }
 
 /// How much was seen.
@@ -186,6 +188,7 @@ impl State {
             for pod in self.world.pod_names() {
                 actions.push(Action::DeletePod(pod.clone()));
                 actions.push(Action::DeleteClaim(pod.clone()));
+                actions.push(Action::Condemn(pod.clone()));
                 actions.push(Action::LoseNode(pod));
             }
         }
@@ -213,10 +216,14 @@ impl State {
             Action::DeletePod(pod) => next.world.delete_pod(pod),
             Action::DeleteClaim(pod) => next.world.delete_claim(pod),
             Action::LoseNode(pod) => next.world.lose_node(pod),
+            Action::Condemn(pod) => next.world.condemn(pod),
         }
         let mishap = matches!(
             action,
-            Action::DeletePod(_) | Action::DeleteClaim(_) | Action::LoseNode(_)
+            Action::DeletePod(_)
+                | Action::DeleteClaim(_)
+                | Action::LoseNode(_)
+                | Action::Condemn(_)
         );
         next.mishaps -= usize::from(mishap);
         Ok(next)

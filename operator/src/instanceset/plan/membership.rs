@@ -1,7 +1,8 @@
 //! Changes of etcd's membership: one at a time, by identifier, from a list read just now (M1-M19).
 //!
 //! Order: finish or drop what is going on; remove members whose data is lost; add what is missing, as learners;
-//! remove what is too many, highest ordinal first, never the leader before leadership has moved.
+//! remove what is too many, highest ordinal first, never the leader before leadership has moved. What shall be made anew
+//! comes last: it has its data, and whoever is missing is needed more.
 
 use kbagent_protocol::Member;
 
@@ -79,6 +80,10 @@ impl Change<'_> {
             self.leave(pod, member, plan);
             return false;
         }
+        if let Some((pod, member, why)) = self.facts.condemned.first() {
+            self.remove(pod, member, why, plan);
+            return false;
+        }
         true
     }
 
@@ -88,11 +93,8 @@ impl Change<'_> {
             // A stranger's: reported above, and only its owner can tell what it is for.
             return;
         };
-        let lost = self
-            .facts
-            .lost
-            .iter()
-            .find(|(_, lost, _)| lost.id == member.id);
+        let mut given_up = self.facts.lost.iter().chain(&self.facts.condemned);
+        let lost = given_up.find(|(_, lost, _)| lost.id == member.id);
         if let Some((_, _, why)) = lost {
             return self.remove(pod, member, why, plan);
         }

@@ -23,6 +23,8 @@ pub struct Facts {
     pub members: Reading<Vec<(Option<String>, Member)>>,
     /// Members whose data is gone, and why.
     pub lost: Vec<(String, Member, String)>,
+    /// Members with data that shall be made anew, and why.
+    pub condemned: Vec<(String, Member, String)>,
     /// Wanted pods without member, pod and claim.
     pub missing: Vec<String>,
 }
@@ -64,6 +66,7 @@ pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) 
     let mut facts = Facts {
         members: members(desired, seen, latch),
         lost: Vec::new(),
+        condemned: Vec::new(),
         missing: Vec::new(),
     };
     let list = facts.members.clone();
@@ -210,8 +213,9 @@ impl Slot<'_> {
 
     /// A pod that is going: its member is lost already when its data is.
     fn mind_data(&mut self) {
-        if let Some(why) = self.broken() {
-            self.lose(&why);
+        match self.broken() {
+            Some(why) => self.lose(&why),
+            None => self.condemn(),
         }
     }
 
@@ -247,6 +251,8 @@ impl Slot<'_> {
                     self.lose(&format!("{code}: {message}"));
                 } else if let Some(why) = self.broken() {
                     self.lose(&why);
+                } else {
+                    self.condemn();
                 }
             }
         }
@@ -337,6 +343,24 @@ impl Slot<'_> {
             self.facts
                 .lost
                 .push((self.pod.to_owned(), member.clone(), why.to_owned()));
+        }
+    }
+
+    /// Takes note of a member that shall be made anew. Until it is removed its disk is as good as any: a pod that is gone
+    /// comes back with it, and the last voter keeps it.
+    fn condemn(&mut self) {
+        let Place::Member(member) = self.place else {
+            return;
+        };
+        let mut list = self.facts.members.known().into_iter().flatten();
+        let others = list.any(|(_, other)| other.id != member.id && !other.is_learner);
+        let claims = self.desired.claims.iter();
+        let mut claims =
+            claims.filter_map(|t| self.seen.claims.get(&names::claim(&t.name, self.pod)));
+        if others && claims.any(ClaimSeen::condemned) {
+            let why = "it was asked to be made anew".to_owned();
+            let condemned = (self.pod.to_owned(), member.clone(), why);
+            self.facts.condemned.push(condemned);
         }
     }
 

@@ -149,6 +149,51 @@ fn a_lost_claim_is_replaced_by_rule() {
 }
 
 #[test]
+fn a_member_is_made_anew_when_asked_and_hands_over_first() {
+    let mut world = grown(3);
+    let before = world.disk_of("a-0");
+    world.set_leader("a-0");
+    world.condemn("a-0");
+    let told = settle(&mut world);
+    let order = [
+        "move leadership from a-0",
+        "remove a-0",
+        "delete pod a-0",
+        "delete claim data-a-0",
+        "add a-0 as a learner",
+        "give a-0",
+    ];
+    let at: Vec<_> = order
+        .iter()
+        .map(|start| told.iter().position(|line| line.starts_with(start)))
+        .collect();
+    assert!(at.iter().all(Option::is_some) && at.is_sorted(), "{told:?}");
+    assert_ne!(world.disk_of("a-0"), before);
+    assert_eq!(is_whole(&world), Ok(()));
+}
+
+#[test]
+fn a_member_that_shall_be_made_anew_is_as_good_as_any_until_then() {
+    // Without it there is no quorum: it comes back with its data before it goes for good.
+    let mut world = grown(3);
+    world.condemn("a-1");
+    for pod in ["a-1", "a-2"] {
+        world.delete_pod(pod);
+    }
+    world.tick();
+    assert!(!world.quorate());
+    settle(&mut world);
+    assert_eq!(is_whole(&world), Ok(()));
+
+    let mut only = grown(1);
+    let before = only.disk_of("a-0");
+    only.condemn("a-0");
+    settle(&mut only);
+    assert_eq!(is_whole(&only), Ok(()));
+    assert_eq!(only.disk_of("a-0"), before, "the last voter keeps its disk");
+}
+
+#[test]
 fn a_leader_whose_node_is_gone_for_good_is_replaced() {
     let mut world = grown(3);
     world.lose_node("a-0");
@@ -340,6 +385,7 @@ enum Event {
     DeletePod(usize),
     DeleteClaim(usize),
     LoseNode(usize),
+    Condemn(usize),
     Scale(u32),
     Template(u8),
     Blind,
@@ -354,6 +400,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (0usize..7).prop_map(Event::DeletePod),
         1 => (0usize..7).prop_map(Event::DeleteClaim),
         1 => (0usize..7).prop_map(Event::LoseNode),
+        1 => (0usize..7).prop_map(Event::Condemn),
         1 => prop::sample::select(vec![0u32, 1, 3, 5]).prop_map(Event::Scale),
         1 => (0u8..3).prop_map(Event::Template),
         1 => Just(Event::Blind),
@@ -391,6 +438,7 @@ fn happen(world: &mut World, event: &Event) {
         Event::DeletePod(pod) => world.delete_pod(&name(*pod)),
         Event::DeleteClaim(pod) => world.delete_claim(&name(*pod)),
         Event::LoseNode(pod) => world.lose_node(&name(*pod)),
+        Event::Condemn(pod) => world.condemn(&name(*pod)),
         Event::Scale(replicas) => world.scale(*replicas),
         Event::Template(version) => world.change_template(&format!("etcd:{version}")),
         Event::Blind => world.blind = !world.blind,

@@ -194,6 +194,14 @@ impl World {
         }
     }
 
+    /// A user asks for the member of the pod to be made anew.
+    pub(super) fn condemn(&mut self, pod: &str) {
+        if let Some(disk) = self.disks.get_mut(&names::claim("data", pod)) {
+            let mark = labels::REBUILD.to_owned();
+            disk.annotations.insert(mark, "u".to_owned());
+        }
+    }
+
     pub(super) fn lose_node(&mut self, pod: &str) {
         if let Some(disk) = self.disks.get_mut(&names::claim("data", pod)) {
             disk.lost = true;

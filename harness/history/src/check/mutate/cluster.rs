@@ -1,9 +1,45 @@
 //! Spoiled members.
 
-use super::{Mutation, Spoiler};
-use crate::record::{MemberSample, RaftStatus, Record};
+use super::{Mutation, Spoiler, time};
+use crate::record::{ListedMember, MemberSample, MembershipRecord, RaftStatus, Record};
+
+/// Member lists, one after the other, at the end: identifiers and whether they are learners.
+fn lists(s: &mut Spoiler, lists: &[&[(&str, bool)]]) -> bool {
+    let last = s.history.records.iter().map(time).max().unwrap_or_default();
+    for (at, list) in (1..).zip(lists) {
+        let member = |(id, learner): &(&str, bool)| ListedMember {
+            id: (*id).to_owned(),
+            name: format!("m-{id}"),
+            learner: *learner,
+        };
+        s.add(Record::Membership(MembershipRecord {
+            t: last + at,
+            cluster: "1".to_owned(),
+            members: list.iter().map(member).collect(),
+        }));
+    }
+    true
+}
 
 pub(super) const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        name: "two members join at once",
+        check: "membership",
+        apply: |s| lists(s, &[&[("a", false), ("b", true), ("c", true)]]),
+    },
+    Mutation {
+        name: "removed member is back",
+        check: "membership",
+        apply: |s| {
+            let both: &[_] = &[("a", false), ("b", false)];
+            lists(s, &[both, &both[..1], both])
+        },
+    },
+    Mutation {
+        name: "voter has lost its vote",
+        check: "membership",
+        apply: |s| lists(s, &[&[("a", false)], &[("a", true)]]),
+    },
     Mutation {
         name: "flipped hash",
         check: "agreement",

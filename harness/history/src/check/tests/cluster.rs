@@ -191,3 +191,41 @@ fn clients_do_one_thing_at_a_time_with_unique_values() {
         .put(1, (3, 6), ("b", "1"), 3)
         .proves_nothing("assumptions", "written by two operations");
 }
+
+#[test]
+fn members_join_one_at_a_time_and_never_come_back() {
+    let three = [
+        ("a", "m-0", false),
+        ("b", "m-1", false),
+        ("c", "m-2", false),
+    ];
+    let with = |more: (&'static str, &'static str, bool)| [&three[..], &[more]].concat();
+    let story = || Story::new().list(0, "1", &three);
+    story()
+        .list(1, "1", &with(("d", "", true)))
+        .list(2, "1", &with(("d", "m-3", true)))
+        .list(3, "1", &with(("d", "m-3", false)))
+        .list(4, "1", &three)
+        .passes("membership");
+    let two = [&three[..], &[("d", "m-3", true), ("e", "", true)]].concat();
+    story()
+        .list(1, "1", &two)
+        .violates("membership", "members d and e are joining at once");
+    story()
+        .list(1, "1", &three[..2])
+        .list(2, "1", &three)
+        .violates("membership", "member c is back after it was removed");
+    story()
+        .list(1, "2", &three)
+        .violates("membership", "cluster 1 has become 2");
+    let demoted = [three[0], three[1], ("c", "m-2", true)];
+    story()
+        .list(1, "1", &demoted)
+        .violates("membership", "voter c has become a learner");
+    let wanted = Expectations {
+        member_lists: 3,
+        ..small()
+    };
+    let verdict = story().verdict("membership", &wanted);
+    inconclusive(&verdict, "1 member lists were read, 3 are needed");
+}

@@ -1,0 +1,404 @@
+//! Settings of etcd that a user may change: their names, values, and what versions call them. Data and pure checks.
+//!
+//! Every setting is a flag of etcd; all are read when etcd starts, so that a change makes pods anew, one by one. Flags
+//! that are not here belong to the operator (identity, addresses, bootstrap) or to the definition.
+
+use std::collections::BTreeMap;
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::Value;
+
+use crate::rules::rule;
+
+/// Name of the one `configs` entry that a component has.
+pub const CONFIG: &str = "etcd";
+/// Heartbeats, in milliseconds.
+pub const HEARTBEAT: &str = "heartbeat-interval";
+/// Election timeout, in milliseconds.
+pub const ELECTION: &str = "election-timeout";
+/// Largest database, in bytes.
+pub const QUOTA: &str = "quota-backend-bytes";
+
+/// A setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name: etcd's flag without dashes in front.
+    pub name: &'static str,
+    /// What values it has.
+    pub values: Values,
+    /// What versions of etcd call it.
+    pub flag: Flag,
+}
+
+/// Values of a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// A whole number in a range, with its unit.
+    Number(u64, u64, &'static str),
+    /// A length of time as Go writes it: `100ms`, `1h30m`.
+    Duration,
+    /// A length of time, or a number of hours or revisions.
+    Retention,
+    /// One of these words.
+    Words(&'static [&'static str]),
+}
+
+/// What versions of etcd call a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flag {
+    /// All the same.
+    Plain,
+    /// `experimental-` in front of it before 3.6.
+    ExperimentalBefore36,
+    /// Not there before 3.6.
+    Since36,
+}
+
+const MIB: u64 = 1024 * 1024;
+
+const fn setting(name: &'static str, values: Values, flag: Flag) -> Setting {
+    Setting { name, values, flag }
+}
+
+/// All settings. Ranges are etcd's own where it has any (`embed/config.go`), else what a cluster survives.
+pub const SETTINGS: [Setting; 21] = [
+    setting(HEARTBEAT, Values::Number(10, 10_000, "ms"), Flag::Plain),
+    setting(ELECTION, Values::Number(50, 50_000, "ms"), Flag::Plain),
+    setting(
+        QUOTA,
+        Values::Number(16 * MIB, 8192 * MIB, "bytes"),
+        Flag::Plain,
+    ),
+    setting(
+        "auto-compaction-mode",
+        Values::Words(&["periodic", "revision"]),
+        Flag::Plain,
+    ),
+    setting("auto-compaction-retention", Values::Retention, Flag::Plain),
+    setting(
+        "snapshot-count",
+        Values::Number(100, 10_000_000, "entries"),
+        Flag::Plain,
+    ),
+    setting(
+        "snapshot-catchup-entries",
+        Values::Number(100, 10_000_000, "entries"),
+        Flag::Since36,
+    ),
+    setting(
+        "max-request-bytes",
+        Values::Number(1024, 10 * MIB, "bytes"),
+        Flag::Plain,
+    ),
+    setting(
+        "max-txn-ops",
+        Values::Number(1, 10_000, "operations"),
+        Flag::Plain,
+    ),
+    setting(
+        "max-concurrent-streams",
+        Values::Number(1, 4_294_967_295, "streams"),
+        Flag::Plain,
+    ),
+    setting(
+        "max-snapshots",
+        Values::Number(0, 100, "files"),
+        Flag::Plain,
+    ),
+    setting("max-wals", Values::Number(0, 100, "files"), Flag::Plain),
+    setting("backend-batch-interval", Values::Duration, Flag::Plain),
+    setting(
+        "backend-batch-limit",
+        Values::Number(1, 1_000_000, "operations"),
+        Flag::Plain,
+    ),
+    setting("grpc-keepalive-min-time", Values::Duration, Flag::Plain),
+    setting(
+        "compaction-batch-limit",
+        Values::Number(1, 1_000_000, "revisions"),
+        Flag::ExperimentalBefore36,
+    ),
+    setting(
+        "corrupt-check-time",
+        Values::Duration,
+        Flag::ExperimentalBefore36,
+    ),
+    setting(
+        "watch-progress-notify-interval",
+        Values::Duration,
+        Flag::ExperimentalBefore36,
+    ),
+    setting(
+        "warning-apply-duration",
+        Values::Duration,
+        Flag::ExperimentalBefore36,
+    ),
+    setting(
+        "log-level",
+        Values::Words(&["debug", "info", "warn", "error"]),
+        Flag::Plain,
+    ),
+    setting(
+        "metrics",
+        Values::Words(&["basic", "extensive"]),
+        Flag::Plain,
+    ),
+];
+
+/// A setting cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadSetting {
+    /// Nobody's, or not the user's.
+    #[error("{name:?} is not a setting; settings are: {}", names())]
+    Unknown {
+        /// Its name.
+        name: String,
+    },
+    /// Out of its range.
+    #[error("{name} is {}, not {value:?}", wanted(.values))]
+    Value {
+        /// Its name.
+        name: &'static str,
+        /// Its values.
+        values: Values,
+        /// What was asked for.
+        value: String,
+    },
+    /// Not in this version.
+    #[error("{name} is there from etcd 3.6 on, not in {major}.{minor}")]
+    Version {
+        /// Its name.
+        name: &'static str,
+        /// The version's first number.
+        major: u64,
+        /// The version's second number.
+        minor: u64,
+    },
+}
+
+/// The setting of this name, if `value` is one of its values.
+///
+/// # Errors
+/// When there is no such setting, or the value is out of its range.
+pub fn check(name: &str, value: &str) -> Result<Setting, BadSetting> {
+    let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {
+        return Err(BadSetting::Unknown { name: name.into() });
+    };
+    if setting.values.hold(value) {
+        return Ok(*setting);
+    }
+    Err(BadSetting::Value {
+        name: setting.name,
+        values: setting.values,
+        value: value.into(),
+    })
+}
+
+impl Setting {
+    /// The flag, without dashes in front, in this version.
+    ///
+    /// # Errors
+    /// When the version does not have it.
+    pub fn flag_in(&self, (major, minor): (u64, u64)) -> Result<String, BadSetting> {
+        let name = self.name;
+        match self.flag {
+            Flag::Since36 if (major, minor) < (3, 6) => {
+                Err(BadSetting::Version { name, major, minor })
+            }
+            Flag::ExperimentalBefore36 if (major, minor) < (3, 6) => {
+                Ok(format!("experimental-{name}"))
+            }
+            _ => Ok(name.to_owned()),
+        }
+    }
+}
+
+impl Values {
+    fn hold(self, value: &str) -> bool {
+        match self {
+            Values::Number(least, most, _) => {
+                number(value).is_some_and(|n| (least..=most).contains(&n))
+            }
+            Values::Duration => is_duration(value),
+            Values::Retention => number(value).is_some() || is_duration(value),
+            Values::Words(words) => words.contains(&value),
+        }
+    }
+
+    /// The rule that says so, of a text `it`.
+    fn rule(self, it: &str) -> String {
+        match self {
+            Values::Number(least, most, _) => {
+                format!("{it}.matches('{NUMBER}') && int({it}) >= {least} && int({it}) <= {most}")
+            }
+            Values::Duration => format!("{it}.matches('{DURATION}')"),
+            Values::Retention => format!("{it}.matches('{NUMBER}') || {it}.matches('{DURATION}')"),
+            Values::Words(words) => format!("{it} in [{}]", quoted(words)),
+        }
+    }
+}
+
+const NUMBER: &str = "^[0-9]{1,12}$";
+const DURATION: &str = "^([0-9]{1,9}(ms|s|m|h))+$";
+
+fn number(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.len() <= 12 && text.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
+}
+
+/// Digits and a unit, once or more.
+fn is_duration(text: &str) -> bool {
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        if digits == 0 || digits > 9 {
+            return false;
+        }
+        let after = &rest[digits..];
+        let unit = ["ms", "s", "m", "h"]
+            .iter()
+            .find(|unit| after.starts_with(**unit));
+        let Some(unit) = unit else { return false };
+        rest = &after[unit.len()..];
+    }
+    !text.is_empty()
+}
+
+fn wanted(values: &Values) -> String {
+    match values {
+        Values::Number(least, most, unit) => {
+            format!("a whole number of {unit} from {least} to {most}")
+        }
+        Values::Duration => "a length of time such as 100ms or 1h30m".to_owned(),
+        Values::Retention => {
+            "a length of time such as 1h30m, or a number of hours or revisions".to_owned()
+        }
+        Values::Words(words) => format!("one of {}", words.join(", ")),
+    }
+}
+
+fn names() -> String {
+    SETTINGS.map(|setting| setting.name).join(", ")
+}
+
+fn quoted(words: &[&str]) -> String {
+    let words: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+    words.join(", ")
+}
+
+/// Rules of an object with the fields `key` and `value`.
+#[must_use]
+pub fn rules_of_parameter() -> Value {
+    let known = format!(
+        "self.key in [{}]",
+        quoted(&SETTINGS.map(|setting| setting.name))
+    );
+    let mut rules = vec![rule(&known, &format!("settings are: {}", names()))];
+    for Setting { name, values, .. } in SETTINGS {
+        let holds = values.rule("self.value");
+        let all = format!("self.key != '{name}' || !has(self.value) || ({holds})");
+        rules.push(rule(&all, &format!("{name} is {}", wanted(&values))));
+    }
+    Value::Array(rules)
+}
+
+/// Schema of settings by name, with their rules.
+#[must_use]
+pub fn schema(_: &mut SchemaGenerator) -> Schema {
+    let known = format!(
+        "self.all(key, key in [{}])",
+        quoted(&SETTINGS.map(|setting| setting.name))
+    );
+    let mut rules = vec![rule(&known, &format!("settings are: {}", names()))];
+    for Setting { name, values, .. } in SETTINGS {
+        let holds = values.rule(&format!("self['{name}']"));
+        let all = format!("!('{name}' in self) || ({holds})");
+        rules.push(rule(&all, &format!("{name} is {}", wanted(&values))));
+    }
+    json_schema!({
+        "type": "object",
+        "maxProperties": 64,
+        "additionalProperties": { "type": "string", "minLength": 1, "maxLength": 64 },
+        "x-kubernetes-validations": rules,
+    })
+}
+
+/// A component's settings by name, as KubeBlocks' `configs` hold them.
+#[must_use]
+pub fn of(configs: &[crate::cluster::ComponentConfig]) -> BTreeMap<String, String> {
+    let own = configs.iter().find(|config| config.name == CONFIG);
+    own.map(|config| config.variables.clone())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_what_etcd_takes() {
+        for (name, value) in [
+            (HEARTBEAT, "100"),
+            (QUOTA, "16777216"),
+            ("auto-compaction-mode", "revision"),
+            ("auto-compaction-retention", "24"),
+            ("auto-compaction-retention", "1h30m"),
+            ("backend-batch-interval", "100ms"),
+        ] {
+            assert!(check(name, value).is_ok(), "{name} {value}");
+        }
+        for (name, value) in [
+            (HEARTBEAT, "9"),
+            (HEARTBEAT, "+100"),
+            (HEARTBEAT, "1e3"),
+            (QUOTA, ""),
+            (QUOTA, "2Gi"),
+            (QUOTA, "99999999999999999999"),
+            ("auto-compaction-mode", "Periodic"),
+            ("backend-batch-interval", "100"),
+            ("backend-batch-interval", "ms"),
+            ("backend-batch-interval", "1d"),
+            ("name", "etcd-0"),
+            ("initial-cluster", "x"),
+            ("--heartbeat-interval", "100"),
+        ] {
+            assert!(check(name, value).is_err(), "{name} {value}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_would_do() {
+        let error = check(HEARTBEAT, "5").expect_err("too short").to_string();
+        assert_eq!(
+            error,
+            "heartbeat-interval is a whole number of ms from 10 to 10000, not \"5\""
+        );
+        let error = check("data-dir", "/x")
+            .expect_err("not the user's")
+            .to_string();
+        assert!(
+            error.contains("is not a setting") && error.contains(QUOTA),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn flags_have_their_versions_names() {
+        let of = |name: &str, value: &str| check(name, value).expect("a setting");
+        let corrupt = of("corrupt-check-time", "1h");
+        assert_eq!(
+            corrupt.flag_in((3, 5)).as_deref(),
+            Ok("experimental-corrupt-check-time")
+        );
+        assert_eq!(corrupt.flag_in((3, 6)).as_deref(), Ok("corrupt-check-time"));
+        assert!(
+            of("snapshot-catchup-entries", "5000")
+                .flag_in((3, 5))
+                .is_err()
+        );
+        assert_eq!(
+            of(HEARTBEAT, "50").flag_in((3, 5)).as_deref(),
+            Ok(HEARTBEAT)
+        );
+    }
+}

@@ -1,0 +1,144 @@
+//! PURE: a component's settings -> flags of its etcd, in the version that runs. Names and ranges are the API's
+//! ([`etcd_operator_api::settings`]); here is what depends on the version, the definition and the other settings.
+
+use std::collections::BTreeMap;
+
+use etcd_operator_api::quantity::amount;
+use etcd_operator_api::settings::{self, BadSetting, ELECTION, HEARTBEAT, QUOTA};
+use etcd_operator_api::{Component, names};
+use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec};
+
+use crate::definition::minor_of;
+
+/// Variable by which the agent knows the election timeout.
+const AGENT_ELECTION: &str = "KB_ELECTION_TIMEOUT_MS";
+/// etcd does not start with fewer heartbeats in an election timeout (`embed.Config.Validate`).
+const HEARTBEATS: u64 = 5;
+
+/// A setting cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SettingError {
+    #[error("configs[etcd].variables: {0}")]
+    Bad(#[from] BadSetting),
+    #[error(
+        "configs[etcd].variables: election-timeout {election} ms must be at least {HEARTBEATS} times heartbeat-interval {heartbeat} ms"
+    )]
+    Election { election: u64, heartbeat: u64 },
+    #[error(
+        "configs[etcd].variables: quota-backend-bytes {quota} is more than the claim {claim} holds, {storage}"
+    )]
+    Quota {
+        quota: u64,
+        claim: String,
+        storage: String,
+    },
+}
+
+/// Settings as they are given to etcd and its agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Flags {
+    /// Values by flag, without dashes in front.
+    flags: BTreeMap<String, String>,
+    election: Option<String>,
+}
+
+/// The component's settings, checked.
+pub(super) fn flags(
+    component: &Component,
+    version: &str,
+    runtime: &PodSpec,
+) -> Result<Flags, SettingError> {
+    let wanted = settings::of(&component.spec.configs);
+    let mut flags = BTreeMap::new();
+    for (name, value) in &wanted {
+        let setting = settings::check(name, value)?;
+        let flag = match minor_of(version) {
+            Some(minor) => setting.flag_in(minor)?,
+            None => name.clone(),
+        };
+        flags.insert(flag, value.clone());
+    }
+    let args = runtime.containers.first().and_then(|c| c.args.as_ref());
+    let number = |name: &str| -> Option<u64> {
+        let declared = || args.and_then(|args| declared(args, name));
+        let text = wanted.get(name).map(String::as_str).or_else(declared)?;
+        text.parse().ok()
+    };
+    if let (Some(election), Some(heartbeat)) = (number(ELECTION), number(HEARTBEAT))
+        && election < HEARTBEATS * heartbeat
+    {
+        return Err(SettingError::Election {
+            election,
+            heartbeat,
+        });
+    }
+    if let Some(quota) = wanted.get(QUOTA).and_then(|quota| quota.parse().ok()) {
+        check_quota(component, quota)?;
+    }
+    let election = wanted.get(ELECTION).cloned();
+    Ok(Flags { flags, election })
+}
+
+/// A database that may outgrow its disk ends in a full disk instead of an alarm.
+fn check_quota(component: &Component, quota: u64) -> Result<(), SettingError> {
+    for template in &component.spec.volume_claim_templates {
+        let Some(storage) = template.spec.resources.requests.get("storage") else {
+            continue;
+        };
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a quota is far below 2^53 bytes"
+        )]
+        let too_large = amount(storage).is_some_and(|bytes| quota as f64 > bytes);
+        if too_large {
+            return Err(SettingError::Quota {
+                quota,
+                claim: names::claim(&template.name, "*"),
+                storage: storage.0.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Value of `--name=value` among a container's arguments.
+fn declared<'a>(args: &'a [String], name: &str) -> Option<&'a str> {
+    args.iter()
+        .filter_map(|arg| arg.strip_prefix("--")?.split_once('='))
+        .filter(|(flag, _)| *flag == name)
+        .map(|(_, value)| value)
+        .next_back()
+}
+
+impl Flags {
+    /// Puts the flags in the place of the definition's.
+    pub(super) fn put_into_etcd(&self, container: &mut Container) {
+        if self.flags.is_empty() {
+            return;
+        }
+        let args: &mut Vec<String> = container.args.get_or_insert_default();
+        args.retain(|arg| {
+            let flag = arg.strip_prefix("--").and_then(|arg| arg.split('=').next());
+            !flag.is_some_and(|flag| self.flags.contains_key(flag))
+        });
+        args.extend(
+            self.flags
+                .iter()
+                .map(|(flag, value)| format!("--{flag}={value}")),
+        );
+    }
+
+    /// Tells the agent the election timeout.
+    pub(super) fn tell_agent(&self, container: &mut Container) {
+        let Some(election) = &self.election else {
+            return;
+        };
+        let env: &mut Vec<EnvVar> = container.env.get_or_insert_default();
+        env.retain(|known| known.name != AGENT_ELECTION);
+        env.push(EnvVar {
+            name: AGENT_ELECTION.to_owned(),
+            value: Some(election.clone()),
+            value_from: None,
+        });
+    }
+}
