@@ -39,8 +39,8 @@ pub enum Operation {
     Expose,
     /// That service goes.
     Conceal,
-    /// The leader's member is replaced by a new one of its name, with an empty disk.
-    RebuildLeader,
+    /// A follower's member is replaced by a new one of its name, with an empty disk.
+    RebuildFollower,
 }
 
 /// Largest database after [`Operation::Reconfigure`], in bytes.
@@ -65,13 +65,18 @@ impl Operation {
         }
     }
 
-    /// The member that it replaces, when the leader is in this pod.
-    pub(super) fn replaces(self, leader: &str) -> Option<String> {
-        (self == Operation::RebuildLeader).then(|| leader.to_owned())
+    /// The pod whose member it replaces, of these, when the leader is in the pod `leader`.
+    pub(super) fn replaces(self, pods: &[String], leader: &str) -> Option<String> {
+        let mut followers = pods.iter().filter(|pod| *pod != leader);
+        followers
+            .next_back()
+            .filter(|_| self == Operation::RebuildFollower)
+            .cloned()
     }
 
-    /// The requests' specs in their order, for a cluster of `members` whose leader is in the pod `leader`.
-    fn specs(self, members: u32, leader: &str) -> Vec<Value> {
+    /// The requests' specs in their order, for a cluster of `members` whose leader is in the pod `leader`; `replaced` is
+    /// the pod whose member is made anew.
+    fn specs(self, members: u32, leader: &str, replaced: Option<&str>) -> Vec<Value> {
         let component = json!([{ "componentName": COMPONENT }]);
         let mut specs = match self {
             Operation::Scale(to) => {
@@ -95,8 +100,8 @@ impl Operation {
                     "parameters": [{ "key": "quota-backend-bytes", "value": QUOTA.to_string() }] }] })],
             Operation::Expose => vec![exposing("Enable")],
             Operation::Conceal => vec![exposing("Disable")],
-            Operation::RebuildLeader => vec![json!({ "type": "RebuildInstance", "force": true,
-                "rebuildFrom": [{ "componentName": COMPONENT, "inPlace": true, "instances": [{ "name": leader }] }] })],
+            Operation::RebuildFollower => vec![json!({ "type": "RebuildInstance", "force": true,
+                "rebuildFrom": [{ "componentName": COMPONENT, "inPlace": true, "instances": [{ "name": replaced }] }] })],
             Operation::StopAndStart => vec![
                 json!({ "type": "Stop", "stop": component }),
                 json!({ "type": "Start", "start": component }),
@@ -120,7 +125,7 @@ impl Operation {
             Operation::Reconfigure => "reconfigure".to_owned(),
             Operation::Expose => "expose".to_owned(),
             Operation::Conceal => "conceal".to_owned(),
-            Operation::RebuildLeader => "rebuild-leader".to_owned(),
+            Operation::RebuildFollower => "rebuild-follower".to_owned(),
         }
     }
 
@@ -218,7 +223,8 @@ pub(super) async fn ask(
     number: u32,
     leader: &str,
 ) -> Result<Asked, RunError> {
-    let mut rest = operation.specs(subject.members, leader);
+    let replaced = operation.replaces(&subject.pod_names(), leader);
+    let mut rest = operation.specs(subject.members, leader, replaced.as_deref());
     rest.reverse();
     let mut asked = Asked {
         api: Api::namespaced_with(subject.kube.clone(), &subject.namespace, &resource()),
@@ -306,7 +312,7 @@ mod tests {
     #[test]
     fn a_scaling_says_the_difference_and_which_way() {
         let wish = |operation: Operation, members| {
-            operation.specs(members, "")[0]["horizontalScaling"][0].clone()
+            operation.specs(members, "", None)[0]["horizontalScaling"][0].clone()
         };
         assert_eq!(
             wish(Operation::Scale(5), 3)["scaleOut"]["replicaChanges"],

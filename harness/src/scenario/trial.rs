@@ -234,7 +234,7 @@ impl<'a> Story<'a> {
         let leader = self.subject.leader().await.unwrap_or_default();
         self.expectations
             .replaced_members
-            .extend(operation.replaces(&leader));
+            .extend(operation.replaces(&self.subject.pod_names(), &leader));
         let asked = operation::ask(&self.subject, operation, number, &leader).await?;
         self.note(operation, number, FaultStep::Injected, "");
         let told = asked.begun().await?;

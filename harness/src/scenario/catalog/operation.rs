@@ -73,9 +73,9 @@ fn long() -> Vec<Scenario> {
         .promise(Promise::continuity(ProcessKilled).whole_again_within(120))
         .long(),
         Scenario::operations(
-            "operation::rebuild_leader_operator_killed",
-            "Both operators are killed while the leader is made anew: it is finished when one is back.",
-            [Operation::RebuildLeader],
+            "operation::rebuild_follower_operator_killed",
+            "Both operators are killed while a follower is made anew: it is finished when one is back.",
+            [Operation::RebuildFollower],
         )
         .and_meanwhile([Fault::Operator {
             how: OperatorFault::Killed,
@@ -130,9 +130,9 @@ fn usual() -> Vec<Scenario> {
         )
         .promise(planned()),
         Scenario::operations(
-            "operation::rebuild_leader",
-            "The leader is asked to be made anew: it hands over, goes by its identifier and joins with an empty disk.",
-            [Operation::RebuildLeader],
+            "operation::rebuild_follower",
+            "A follower is asked to be made anew: it goes by its identifier and joins with an empty disk.",
+            [Operation::RebuildFollower],
         )
         .promise(planned()),
         Scenario::operations(
