@@ -1,18 +1,23 @@
 //! OpsRequest: one operation on a running Cluster, asked for by an object. Data and admission rules only.
 
+mod status;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::opaque::Opaque;
-use crate::quantity::Resources;
 use crate::rules;
 use crate::service::ServiceType;
 use crate::settings;
+
+pub use status::{
+    LastComponentConfiguration, LastConfiguration, OpsComponentStatus, OpsPhase, OpsRequestStatus,
+    ProgressDetail, ProgressStatus,
+};
 
 /// What is to be done, once. Everything but `cancel` is fixed when it is made.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -501,161 +506,4 @@ pub struct RebuildInstance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub target_node_name: Option<String>,
-}
-
-/// What became of an operation.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct OpsRequestStatus {
-    /// Where it stands.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub phase: Option<OpsPhase>,
-    /// Instances that are done, of those that the operation is about: `1/3`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^(\d+|\-)/(\d+|\-)$"))]
-    pub progress: Option<String>,
-    /// Generation of the Cluster that holds the operation's edit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cluster_generation: Option<i64>,
-    /// What the edit has changed, as it was before.
-    #[serde(default, skip_serializing_if = "LastConfiguration::is_empty")]
-    pub last_configuration: LastConfiguration,
-    /// Progress by component.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub components: BTreeMap<String, OpsComponentStatus>,
-    /// When it began.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start_timestamp: Option<Time>,
-    /// When it ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub completion_timestamp: Option<Time>,
-    /// Conditions with KubeBlocks' types and reasons.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub conditions: Vec<Condition>,
-}
-
-/// State of an operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum OpsPhase {
-    /// It waits for earlier ones, or for the Cluster.
-    Pending,
-    /// It is about to begin.
-    Creating,
-    /// It goes on.
-    Running,
-    /// It is being undone.
-    Cancelling,
-    /// It was undone.
-    Cancelled,
-    /// It was given up.
-    Aborted,
-    /// It was refused, or has failed.
-    Failed,
-    /// Its effect was seen.
-    Succeed,
-}
-
-impl OpsPhase {
-    /// Whether nothing more will come of it.
-    #[must_use]
-    pub const fn is_ended(self) -> bool {
-        matches!(
-            self,
-            OpsPhase::Cancelled | OpsPhase::Aborted | OpsPhase::Failed | OpsPhase::Succeed
-        )
-    }
-}
-
-/// What an operation has changed, as it was before.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LastConfiguration {
-    /// By component.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub components: BTreeMap<String, LastComponentConfiguration>,
-}
-
-impl LastConfiguration {
-    /// Whether nothing is recorded.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.components.is_empty()
-    }
-}
-
-/// What an operation has changed of a component, as it was before.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LastComponentConfiguration {
-    /// Number of members.
-    pub replicas: i32,
-    /// Pods that held a member.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub instances: Vec<String>,
-    /// Pods that shall not exist.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub offline_instances: Vec<String>,
-    /// Resources.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resources: Option<Resources>,
-    /// Version.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service_version: Option<String>,
-    /// Definition.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub component_definition_name: Option<String>,
-    /// Settings of etcd.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub settings: BTreeMap<String, String>,
-    /// Members that are made anew: their identifiers (hexadecimal) by pod.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub rebuilt_members: BTreeMap<String, String>,
-    /// Claims of those members: their UIDs by name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub rebuilt_claims: BTreeMap<String, String>,
-}
-
-/// Progress of a component.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct OpsComponentStatus {
-    /// The component's own phase.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub phase: Option<crate::component::ComponentPhase>,
-    /// Progress by object.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub progress_details: Vec<ProgressDetail>,
-    /// What is being waited for, in one word.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// What is being waited for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-}
-
-/// Progress of an object.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ProgressDetail {
-    /// The object, as `Kind/name`.
-    pub object_key: String,
-    /// Where it stands.
-    pub status: ProgressStatus,
-    /// Why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-}
-
-/// Where an object stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum ProgressStatus {
-    /// Not begun.
-    #[default]
-    Pending,
-    /// Under way.
-    Processing,
-    /// Failed.
-    Failed,
-    /// Done.
-    Succeed,
 }

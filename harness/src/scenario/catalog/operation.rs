@@ -10,6 +10,7 @@ use crate::scenario::{Operation, Promise, Scenario};
 
 pub(super) fn all() -> Vec<Scenario> {
     let mut all = usual();
+    all.extend(disturbed());
     all.extend(long());
     all
 }
@@ -135,6 +136,11 @@ fn usual() -> Vec<Scenario> {
             [Operation::RebuildFollower],
         )
         .promise(planned()),
+    ]
+}
+
+fn disturbed() -> Vec<Scenario> {
+    vec![
         Scenario::operations(
             "operation::scale_out_leader_killed",
             "The leader's etcd is killed while two members join: they join all the same.",
@@ -154,6 +160,6 @@ fn usual() -> Vec<Scenario> {
             how: OperatorFault::Killed,
             replicas: Replicas::All,
         }])
-        .promise(planned()),
+        .promise(Promise::continuity(Planned).no_failed_write()),
     ]
 }
