@@ -25,6 +25,7 @@ pub struct Actions {
     own: Client,
     knowledge: watch::Receiver<Knowledge>,
     change: Mutex<()>,
+    moved_at: watch::Sender<Option<Instant>>,
 }
 
 impl Actions {
@@ -36,7 +37,14 @@ impl Actions {
             own,
             knowledge,
             change: Mutex::new(()),
+            moved_at: watch::Sender::new(None),
         }
+    }
+
+    /// When a switchover was last begun here.
+    #[must_use]
+    pub fn moved_at(&self) -> watch::Receiver<Option<Instant>> {
+        self.moved_at.subscribe()
     }
 
     /// Runs one.
@@ -85,6 +93,7 @@ impl Actions {
             action::SWITCHOVER => {
                 let current = given(parameter::SWITCHOVER_CURRENT_NAME);
                 let candidate = given(parameter::SWITCHOVER_CANDIDATE_NAME);
+                self.moved_at.send_replace(Some(Instant::now()));
                 switchover::switchover(&self.own, current, candidate).await
             }
             action::MEMBER_JOIN => {

@@ -50,6 +50,11 @@ pub enum Verdict {
     Cut,
 }
 
+/// How long a member that gave leadership away itself may be without a leader before its clients are cut.
+pub(super) fn planned_grace(election_timeout: Duration) -> Duration {
+    election_timeout * PLANNED_ELECTIONS
+}
+
 /// Memory of one member's trouble.
 #[derive(Clone, Debug)]
 pub struct Condition {
@@ -74,7 +79,7 @@ impl Condition {
 
     /// Takes in what is seen at `now`; `planned` while the member hands over, of its own accord.
     pub fn observe(&mut self, seen: Seen, now: Instant, planned: bool) -> Verdict {
-        let move_grace = self.election_timeout * PLANNED_ELECTIONS;
+        let move_grace = planned_grace(self.election_timeout);
         let (began, grace) = match seen {
             Seen::Leads | Seen::Follows | Seen::Learns | Seen::Gone => {
                 self.led = seen == Seen::Leads;

@@ -10,4 +10,4 @@ mod task;
 
 pub use condition::{Condition, Seen, Verdict};
 pub use sockets::{Cutter, FenceError, Scope};
-pub use task::start;
+pub use task::{Planned, start};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use kbagent_protocol::{EtcdState, FencingReport, Role};
 use tokio::sync::watch;
 
-use super::condition::{Condition, Seen, Verdict};
+use super::condition::{Condition, Seen, Verdict, planned_grace};
 use super::deposed;
 use super::sockets::{Cutter, Scope};
 use crate::config::Config;
@@ -15,12 +15,29 @@ use crate::watch::Knowledge;
 /// Pause between two looks while something is wrong; new clients that still land here are cut as often.
 const EVERY: Duration = Duration::from_millis(50);
 
+/// What tells that a move of leadership was this member's own doing.
+pub struct Planned {
+    /// True while the member hands over because its pod stops, and from then on.
+    pub stopping: watch::Receiver<bool>,
+    /// When a switchover was last begun here.
+    pub moved_at: watch::Receiver<Option<Instant>>,
+}
+
+impl Planned {
+    /// Whether a member that knows no leader now may have given leadership away itself.
+    fn holds(&self, election_timeout: Duration) -> bool {
+        let moved_at = *self.moved_at.borrow();
+        let recent = moved_at.is_some_and(|at| at.elapsed() < planned_grace(election_timeout));
+        *self.stopping.borrow() || recent
+    }
+}
+
 /// Starts fencing; the receiver holds what it does.
 #[must_use]
 pub fn start(
     config: &Arc<Config>,
     knowledge: watch::Receiver<Knowledge>,
-    handing_over: watch::Receiver<bool>,
+    planned: Planned,
 ) -> watch::Receiver<FencingReport> {
     let first = match Cutter::trial() {
         Ok(()) => FencingReport {
@@ -54,7 +71,8 @@ pub fn start(
             ),
             report,
             newest_term,
-            handing_over,
+            planned,
+            election_timeout: config.election_timeout,
         };
         tokio::spawn(deposed::look(Arc::clone(config), knowledge.clone(), newest));
         tokio::spawn(fence.run(knowledge));
@@ -68,8 +86,8 @@ struct Fence {
     report: watch::Sender<FencingReport>,
     /// Newest term in which another member was seen to lead.
     newest_term: watch::Receiver<u64>,
-    /// True while the member hands over.
-    handing_over: watch::Receiver<bool>,
+    planned: Planned,
+    election_timeout: Duration,
 }
 
 impl Fence {
@@ -78,9 +96,8 @@ impl Fence {
             let now = Instant::now();
             let newest_term = *self.newest_term.borrow_and_update();
             let seen = seen(&knowledge.borrow_and_update(), newest_term);
-            let verdict = self
-                .condition
-                .observe(seen, now, *self.handing_over.borrow());
+            let planned = self.planned.holds(self.election_timeout);
+            let verdict = self.condition.observe(seen, now, planned);
             self.set_active(verdict == Verdict::Cut, seen);
             match verdict {
                 // Every change that could matter wakes: without one nothing has to be looked at.
@@ -154,5 +171,27 @@ fn seen(knowledge: &Knowledge, newest_term: u64) -> Seen {
         }
         (EtcdState::Unreachable { refused: false, .. }, _, Some(since)) => Seen::Hangs { since },
         _ => Seen::Gone,
+    }
+}
+
+#[cfg(test)]
+mod planned_tests {
+    use super::*;
+
+    #[test]
+    fn a_move_is_planned_from_its_begin_until_its_grace_is_over() {
+        let election = Duration::from_millis(100);
+        let (stopping, moved) = (watch::Sender::new(false), watch::Sender::new(None));
+        let planned = Planned {
+            stopping: stopping.subscribe(),
+            moved_at: moved.subscribe(),
+        };
+        assert!(!planned.holds(election), "nobody has asked");
+        moved.send_replace(Some(Instant::now()));
+        assert!(planned.holds(Duration::from_secs(100)));
+        moved.send_replace(Instant::now().checked_sub(planned_grace(election)));
+        assert!(!planned.holds(election), "it is over");
+        stopping.send_replace(true);
+        assert!(planned.holds(election), "the pod stops");
     }
 }

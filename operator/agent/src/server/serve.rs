@@ -49,9 +49,14 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let knowledge = watch::start(&config, &own, incarnation);
     let handoff = Handoff::new(Arc::clone(&config), own.clone());
-    let fencing = fence::start(&config, knowledge.clone(), handoff.moving());
+    let actions = Actions::new(Arc::clone(&config), own.clone(), knowledge.clone());
+    let planned = fence::Planned {
+        stopping: handoff.moving(),
+        moved_at: actions.moved_at(),
+    };
+    let fencing = fence::start(&config, knowledge.clone(), planned);
     let app = Arc::new(App {
-        actions: Actions::new(Arc::clone(&config), own.clone(), knowledge.clone()),
+        actions,
         handoff,
         token: Token::new(config.token_file.clone()),
         watchers: stream::places(),
