@@ -48,3 +48,12 @@ pub const POLL_NODES: Duration = Duration::from_millis(300);
 pub const EVICTION: Duration = Duration::from_secs(60);
 /// A container that does not freeze at once (many processes on few cores) freezes at last.
 pub const FREEZE: Duration = Duration::from_secs(10);
+/// How much longer than its limit something is waited for. What comes late is judged afterwards, with the machine's load
+/// beside it; only what never comes is a failure at once.
+const PATIENCE: u32 = 4;
+
+/// How long a run waits for what a claim gives this much time.
+#[must_use]
+pub fn patient(limit: Duration) -> Duration {
+    limit * PATIENCE
+}

@@ -2,18 +2,29 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use harness::scenario::{Ended, Plan};
+use harness::report::judgement::Severity;
+use harness::scenario::{Ended, Plan, Time};
 
 /// Lines in the order in which trials ended.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    rows: Mutex<Vec<[String; 6]>>,
+    rows: Mutex<Vec<Row>>,
 }
 
-const HEAD: [&str; 6] = [
+/// The cells of a line, and what it says of time.
+#[derive(Debug)]
+struct Row {
+    cells: [String; COLUMNS],
+    time: Option<Time>,
+}
+
+const COLUMNS: usize = 7;
+
+const HEAD: [&str; COLUMNS] = [
     "scenario",
     "members",
     "verdict",
+    "time",
     "gap ms new/held/dial-all",
     "operations",
     "seconds",
@@ -27,12 +38,14 @@ impl Table {
             || "-".to_owned(),
             |[fresh, held, all]| format!("{fresh:.0}/{held:.0}/{all:.0}"),
         );
-        let row = [
+        let time = ended.map(|ended| ended.time);
+        let cells = [
             plan.scenario.name.to_owned(),
             plan.members.to_string(),
             ended
-                .map_or("error", |ended| ended.severity.word())
+                .map_or("error", |ended| word(ended.severity))
                 .to_owned(),
+            time.map_or("-", Time::word).to_owned(),
             gaps,
             ended.map_or_else(|| "-".to_owned(), |ended| ended.operations.to_string()),
             ended.map_or_else(|| "-".to_owned(), |ended| format!("{:.1}", ended.seconds)),
@@ -40,18 +53,18 @@ impl Table {
         self.rows
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(row);
+            .push(Row { cells, time });
     }
 
     /// Prints all lines.
     pub(crate) fn print(&self) {
         let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         let width = |column: usize| {
-            let cells = rows.iter().map(|row| row[column].len());
+            let cells = rows.iter().map(|row| row.cells[column].len());
             cells.chain([HEAD[column].len()]).max().unwrap_or_default()
         };
         let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
-        let line = |cells: [&str; 6]| {
+        let line = |cells: [&str; COLUMNS]| {
             let padded: Vec<String> = cells
                 .iter()
                 .zip(&widths)
@@ -61,8 +74,22 @@ impl Table {
         };
         println!("\n\n{}", line(HEAD));
         for row in rows.iter() {
-            println!("{}", line(row.each_ref().map(String::as_str)));
+            println!("{}", line(row.cells.each_ref().map(String::as_str)));
         }
-        println!();
+        let count = |time| rows.iter().filter(|row| row.time == Some(time)).count();
+        let (judged, not_judged) = (count(Time::Judged), count(Time::NotJudged));
+        println!(
+            "\ntime judged in {judged} of {} trials ({} more claim nothing about time)\n",
+            judged + not_judged,
+            rows.len() - judged - not_judged
+        );
+    }
+}
+
+/// The verdict but for time, which has a column of its own.
+fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Pass | Severity::NotJudged => Severity::Pass.word(),
+        worse => worse.word(),
     }
 }

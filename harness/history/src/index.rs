@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use crate::hash::FastMap;
 use crate::history::History;
 use crate::record::{
-    Call, EndpointsRecord, FaultRecord, FaultStep, FinalState, HashSample, MemberSample,
-    MembershipRecord, Nanos, OpId, Outcome, PodRecord, Record, Request, Response, Return,
-    WatchRecord,
+    Call, EndpointsRecord, FaultRecord, FaultStep, FinalState, HashSample, MachineSample,
+    MemberSample, MembershipRecord, Nanos, OpId, Outcome, PodRecord, Record, Request, Response,
+    Return, WatchRecord,
 };
 
 /// A call and, when there was one, its return.
@@ -157,6 +157,8 @@ pub struct Index<'a> {
     pub endpoints: Vec<&'a EndpointsRecord>,
     /// Member lists, in order.
     pub lists: Vec<&'a MembershipRecord>,
+    /// How busy the machine was.
+    pub machine: Vec<&'a MachineSample>,
     /// Phases: time and name.
     pub phases: Vec<(Nanos, &'a str)>,
     /// Faults, by number.
@@ -173,7 +175,8 @@ impl<'a> Index<'a> {
         let mut faults: BTreeMap<u32, FaultWindow<'a>> = BTreeMap::new();
         let (mut start, mut end) = (Nanos::MAX, Nanos::MIN);
         for record in &history.records {
-            let t = index.file(record, &mut open, &mut faults);
+            index.file(record, &mut open, &mut faults);
+            let t = record.time();
             start = start.min(t);
             end = end.max(t);
         }
@@ -183,18 +186,14 @@ impl<'a> Index<'a> {
         index
     }
 
-    /// Files one record and gives its time.
     fn file(
         &mut self,
         record: &'a Record,
         open: &mut FastMap<OpId, u32>,
         faults: &mut BTreeMap<u32, FaultWindow<'a>>,
-    ) -> Nanos {
+    ) {
         match record {
-            Record::Start { t, incarnation, .. } => {
-                self.starts.push((*t, *incarnation));
-                *t
-            }
+            Record::Start { t, incarnation, .. } => self.starts.push((*t, *incarnation)),
             Record::Call(call) => {
                 let position = u32::try_from(self.ops.len()).unwrap_or(u32::MAX);
                 if open.insert(call.op, position).is_some() {
@@ -202,48 +201,18 @@ impl<'a> Index<'a> {
                         .push(format!("operation {} is called twice", call.op));
                 }
                 self.ops.push(Op { call, end: None });
-                call.t
             }
-            Record::Return(end) => {
-                self.close(end, open);
-                end.t
-            }
-            Record::Watch(watch) => {
-                self.watch.push(watch);
-                watch.t
-            }
-            Record::Member(sample) => {
-                self.members.push(sample);
-                sample.t
-            }
-            Record::Hash(sample) => {
-                self.hashes.push(sample);
-                sample.t
-            }
-            Record::FinalState(state) => {
-                self.finals.push(state);
-                state.t
-            }
-            Record::Fault(step) => {
-                file_fault(step, faults);
-                step.t
-            }
-            Record::Pod(pod) => {
-                self.pods.push(pod);
-                pod.t
-            }
-            Record::Endpoints(endpoints) => {
-                self.endpoints.push(endpoints);
-                endpoints.t
-            }
-            Record::Membership(list) => {
-                self.lists.push(list);
-                list.t
-            }
-            Record::Phase { t, name } => {
-                self.phases.push((*t, name));
-                *t
-            }
+            Record::Return(end) => self.close(end, open),
+            Record::Watch(watch) => self.watch.push(watch),
+            Record::Member(sample) => self.members.push(sample),
+            Record::Hash(sample) => self.hashes.push(sample),
+            Record::FinalState(state) => self.finals.push(state),
+            Record::Fault(step) => file_fault(step, faults),
+            Record::Pod(pod) => self.pods.push(pod),
+            Record::Endpoints(endpoints) => self.endpoints.push(endpoints),
+            Record::Membership(list) => self.lists.push(list),
+            Record::Machine(sample) => self.machine.push(sample),
+            Record::Phase { t, name } => self.phases.push((*t, name)),
         }
     }
 

@@ -5,7 +5,11 @@
 //! A call is written before the request leaves and a return when the answer is there, so that a client that dies leaves
 //! open calls behind: they may have happened.
 
+mod machine;
+
 use std::collections::BTreeMap;
+
+pub use machine::MachineSample;
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +51,8 @@ pub enum Record {
     Endpoints(EndpointsRecord),
     /// The member list, read from etcd while the cluster changed.
     Membership(MembershipRecord),
+    /// How busy the machine was.
+    Machine(MachineSample),
     /// A phase of the scenario began.
     Phase {
         /// When.
@@ -54,6 +60,26 @@ pub enum Record {
         /// Its name: `warm_up`, `fault`, `heal`, `settle`, `final`, ...
         name: String,
     },
+}
+
+impl Record {
+    /// When it was made.
+    pub fn time(&self) -> Nanos {
+        match self {
+            Self::Start { t, .. } | Self::Phase { t, .. } => *t,
+            Self::Call(call) => call.t,
+            Self::Return(end) => end.t,
+            Self::Watch(watch) => watch.t,
+            Self::Member(sample) => sample.t,
+            Self::Hash(sample) => sample.t,
+            Self::FinalState(state) => state.t,
+            Self::Fault(fault) => fault.t,
+            Self::Pod(pod) => pod.t,
+            Self::Endpoints(endpoints) => endpoints.t,
+            Self::Membership(list) => list.t,
+            Self::Machine(sample) => sample.t,
+        }
+    }
 }
 
 /// Why a client sends an operation and on which road.

@@ -46,7 +46,7 @@ pub(super) async fn run(args: Args, _target: &TargetArgs) -> CommandResult {
 /// The exit that a severity asks for.
 pub(super) fn exit(severity: Severity) -> Exit {
     match severity {
-        Severity::Pass => Exit::Pass,
+        Severity::Pass | Severity::NotJudged => Exit::Pass,
         Severity::Inconclusive => Exit::Inconclusive,
         Severity::Violation => Exit::Violation,
     }

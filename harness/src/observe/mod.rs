@@ -1,11 +1,15 @@
 //! What the API server shows during a run, as records of its history: pods with their roles, endpoints of the leader
 //! service, every version that a watch delivers.
 //!
+//! And how busy this host was meanwhile, since a machine that is too busy makes everything late.
+//!
 //! Looks and writes down; judges nothing and changes nothing. A watch that breaks is taken up again from a fresh list,
 //! so that an API server that was away leaves a hole in the records and not an end.
 
+mod machine;
 mod membership;
 mod objects;
 mod watch;
 
+pub use machine::MachineLog;
 pub use watch::{Observer, Subject, now};

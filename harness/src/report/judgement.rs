@@ -26,6 +26,11 @@ pub struct Judgement {
 pub enum Finding {
     /// Nothing wrong, with enough evidence.
     Pass,
+    /// What it claims about time was not judged: the machine was too busy to tell.
+    NotJudged {
+        /// How busy, and what was seen.
+        reason: String,
+    },
     /// The history does not say enough.
     Inconclusive {
         /// What is missing.
@@ -46,6 +51,8 @@ pub enum Finding {
 pub enum Severity {
     /// All checks passed.
     Pass,
+    /// All checks passed, but for claims about time on a machine that was too busy to judge them.
+    NotJudged,
     /// Some check could not tell, or there was none.
     Inconclusive,
     /// Some check found a violation.
@@ -53,11 +60,11 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// Exit code of a command that judged: 0 pass, 1 violation, 2 inconclusive.
+    /// Exit code of a command that judged: 0 pass (times judged or not), 1 violation, 2 inconclusive.
     #[must_use]
     pub fn exit_code(self) -> u8 {
         match self {
-            Self::Pass => 0,
+            Self::Pass | Self::NotJudged => 0,
             Self::Violation => 1,
             Self::Inconclusive => 2,
         }
@@ -68,6 +75,7 @@ impl Severity {
     pub fn word(self) -> &'static str {
         match self {
             Self::Pass => "pass",
+            Self::NotJudged => "not-judged",
             Self::Inconclusive => "inconclusive",
             Self::Violation => "violation",
         }
@@ -90,6 +98,7 @@ impl Judgement {
     pub fn severity(&self) -> Severity {
         match self.outcome {
             Finding::Pass => Severity::Pass,
+            Finding::NotJudged { .. } => Severity::NotJudged,
             Finding::Inconclusive { .. } => Severity::Inconclusive,
             Finding::Violation { .. } => Severity::Violation,
         }
@@ -100,7 +109,7 @@ impl Judgement {
     pub fn explanation(&self) -> &str {
         match &self.outcome {
             Finding::Pass => "",
-            Finding::Inconclusive { reason } => reason,
+            Finding::NotJudged { reason } | Finding::Inconclusive { reason } => reason,
             Finding::Violation { explanation, .. } => explanation,
         }
     }
@@ -110,6 +119,9 @@ impl From<&Verdict> for Judgement {
     fn from(verdict: &Verdict) -> Self {
         let outcome = match &verdict.outcome {
             check::Judgement::Pass => Finding::Pass,
+            check::Judgement::NotJudged { reason } => Finding::NotJudged {
+                reason: reason.clone(),
+            },
             check::Judgement::Inconclusive { reason } => Finding::Inconclusive {
                 reason: reason.clone(),
             },
@@ -193,6 +205,16 @@ mod tests {
             (1, "c")
         );
         assert_eq!(worst(&[pass.clone(), unsure]).0.exit_code(), 2);
+        let late = Judgement::new(
+            "e",
+            Finding::NotJudged {
+                reason: "busy".to_owned(),
+            },
+        );
+        let judged = [pass.clone(), late.clone()];
+        let (severity, cause) = worst(&judged);
+        assert_eq!((severity, cause), (Severity::NotJudged, Some(&late)));
+        assert_eq!(severity.exit_code(), 0, "safety held");
         assert_eq!(worst(&[pass]), (Severity::Pass, None));
         assert_eq!(worst(&[]), (Severity::Inconclusive, None));
     }

@@ -1,5 +1,5 @@
 //! `junit.xml`: the verdicts for continuous-integration systems. A violation is a failure, an inconclusive check an
-//! error: neither is green.
+//! error: neither is green. A claim about time that was not judged is skipped.
 
 use std::fmt::Write as _;
 
@@ -15,10 +15,11 @@ pub fn document(header: &RunHeader, verdicts: &[Judgement]) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(
         xml,
-        "<testsuite name=\"{suite}\" tests=\"{}\" failures=\"{}\" errors=\"{}\">",
+        "<testsuite name=\"{suite}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\">",
         verdicts.len(),
         count(Severity::Violation),
-        count(Severity::Inconclusive)
+        count(Severity::Inconclusive),
+        count(Severity::NotJudged)
     );
     for verdict in verdicts {
         case(&mut xml, &header.scenario, verdict);
@@ -39,6 +40,7 @@ fn case(xml: &mut String, scenario: &str, verdict: &Judgement) {
             xml.push_str("/>\n");
             return;
         }
+        Finding::NotJudged { reason } => ("skipped", reason),
         Finding::Inconclusive { reason } => ("error", reason),
         Finding::Violation { explanation, .. } => ("failure", explanation),
     };

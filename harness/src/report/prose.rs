@@ -32,7 +32,12 @@ pub fn verdict(header: &RunHeader, verdicts: &[Judgement]) -> String {
         let _ = writeln!(text, "Started {}.", header.started);
     }
     let _ = writeln!(text, "Again: {}", header.replay());
-    for severity in [Severity::Violation, Severity::Inconclusive, Severity::Pass] {
+    for severity in [
+        Severity::Violation,
+        Severity::Inconclusive,
+        Severity::NotJudged,
+        Severity::Pass,
+    ] {
         for verdict in verdicts.iter().filter(|j| j.severity() == severity) {
             section(&mut text, verdict);
         }
@@ -45,6 +50,10 @@ pub fn verdict(header: &RunHeader, verdicts: &[Judgement]) -> String {
 pub fn headline(verdicts: &[Judgement]) -> String {
     let (severity, cause) = worst(verdicts);
     match (severity, cause) {
+        (Severity::NotJudged, Some(cause)) => {
+            let reason = one_line(cause.explanation());
+            format!("PASS, time not judged: {}: {reason}", cause.check)
+        }
         (_, Some(cause)) => {
             let word = severity.word().to_uppercase();
             let explanation = one_line(cause.explanation());

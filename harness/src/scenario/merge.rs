@@ -1,6 +1,5 @@
 //! Several records of one run, put in the order of one clock. Pure.
 
-use etcd_history::record::Nanos;
 use etcd_history::{History, Record};
 
 /// The client's history and what the harness saw, in the order of their times. Records of one time keep the order in
@@ -9,29 +8,14 @@ pub(super) fn merge(client: History, seen: Vec<Record>, told: Vec<Record>) -> Hi
     let mut records = client.records;
     records.extend(seen);
     records.extend(told);
-    records.sort_by_key(time);
+    records.sort_by_key(Record::time);
     History { records }
-}
-
-/// When a record was made.
-pub(super) fn time(record: &Record) -> Nanos {
-    match record {
-        Record::Start { t, .. } | Record::Phase { t, .. } => *t,
-        Record::Call(call) => call.t,
-        Record::Return(end) => end.t,
-        Record::Watch(watch) => watch.t,
-        Record::Member(sample) => sample.t,
-        Record::Hash(hash) => hash.t,
-        Record::FinalState(state) => state.t,
-        Record::Fault(fault) => fault.t,
-        Record::Pod(pod) => pod.t,
-        Record::Endpoints(endpoints) => endpoints.t,
-        Record::Membership(list) => list.t,
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use etcd_history::record::Nanos;
+
     use super::*;
 
     fn phase(t: Nanos, name: &str) -> Record {

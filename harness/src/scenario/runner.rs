@@ -18,7 +18,7 @@ use crate::report::judgement::Severity;
 use crate::report::{Judgement, RunDir, worst};
 use crate::scenario::subject::Subject;
 use crate::scenario::trial::Story;
-use crate::scenario::{Act, Lab, Plan, RunError, conformance, pace, promise};
+use crate::scenario::{Act, Lab, Plan, RunError, conformance};
 
 /// How a run ended.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub struct Ended {
     pub severity: Severity,
     /// True when a gap over its limit is all that is wrong.
     pub only_the_gap: bool,
+    /// Whether what it claims about time was judged.
+    pub time: Time,
     /// The first of the worst verdicts, in words; empty for a pass.
     pub cause: String,
     /// Longest time in milliseconds without an acknowledged write: through the service on new connections, on held ones,
@@ -42,6 +44,29 @@ pub struct Ended {
     pub seconds: f64,
     /// The run directory.
     pub dir: PathBuf,
+}
+
+/// Whether what a run claims about time was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Time {
+    /// All of it was.
+    Judged,
+    /// Some of it was not: the machine was too busy to tell.
+    NotJudged,
+    /// It claims nothing about time.
+    NoClaim,
+}
+
+impl Time {
+    /// The word for it in a table.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Judged => "judged",
+            Self::NotJudged => "not judged",
+            Self::NoClaim => "-",
+        }
+    }
 }
 
 /// What a run has found.
@@ -80,7 +105,7 @@ pub async fn run(lab: &Lab, plan: &Plan) -> Result<Ended, RunError> {
     clean_up(&lab, &subject).await;
     dir.write_log("harness.log", lab.live.text().as_bytes())?;
 
-    judge(plan, &mut found);
+    judge(&mut found);
     dir.write_reports(&found.history, &found.judgements)?;
     let ended = ended(&lab, plan, &found, &dir);
     tell(&lab, &ended);
@@ -97,7 +122,7 @@ async fn act(lab: &Lab, plan: &Plan, subject: &Subject) -> Found {
 }
 
 /// Adds what the checks say to what the run itself found.
-fn judge(plan: &Plan, found: &mut Found) {
+fn judge(found: &mut Found) {
     let Some(expectations) = &found.expectations else {
         return;
     };
@@ -105,12 +130,6 @@ fn judge(plan: &Plan, found: &mut Found) {
     found
         .judgements
         .extend(verdicts.iter().map(Judgement::from));
-    if plan.scenario.promise.no_failed_write {
-        found
-            .judgements
-            .extend(promise::no_failed_write(&found.history));
-    }
-    pace::judge(&found.history, &mut found.judgements);
 }
 
 fn save_plan(
@@ -160,11 +179,26 @@ fn ended(lab: &Lab, plan: &Plan, found: &Found, dir: &RunDir) -> Ended {
         members: plan.members,
         severity,
         only_the_gap: only_the_gap(&found.judgements),
+        time: time(found),
         cause: cause.unwrap_or_default(),
         gaps_ms,
         operations,
         seconds: lab.live.seconds(),
         dir: dir.path().to_owned(),
+    }
+}
+
+fn time(found: &Found) -> Time {
+    let judged = |judgement: &Judgement| judgement.severity() != Severity::NotJudged;
+    match &found.expectations {
+        Some(expectations) if expectations.claims_time() => {
+            if found.judgements.iter().all(judged) {
+                Time::Judged
+            } else {
+                Time::NotJudged
+            }
+        }
+        _ => Time::NoClaim,
     }
 }
 

@@ -3,9 +3,6 @@
 //! Whatever fails becomes a judgement and the story goes on to its end as far as it can: faults are healed and the
 //! history is fetched in any case.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
 use etcd_history::check::Expectations;
 use etcd_history::record::{FaultRecord, FaultStep, Nanos};
 use etcd_history::{History, Record};
@@ -13,20 +10,19 @@ use etcd_history::{History, Record};
 use crate::cluster::volumes::{self, Pool};
 use crate::deploy::wait_quiet;
 use crate::faults::{Active, Evidence, Fault, FaultContext, FaultError, inject};
-use crate::observe::{self, Observer};
+use crate::observe::{self, MachineLog, Observer};
 use crate::report::{Finding, Judgement};
 use crate::scenario::client::{ClientPlan, RecordingClient};
 use crate::scenario::description::Trial;
 use crate::scenario::merge::merge;
 use crate::scenario::operation::{self, Asked, Operation};
 use crate::scenario::runner::Found;
+use crate::scenario::sizes::{leaving, sizes};
 use crate::scenario::subject::{self, Seat, Subject};
+use crate::scenario::targets::hit;
 use crate::scenario::{Lab, Plan, RunError};
 use crate::timeouts;
 use crate::wait::pause;
-
-/// Seconds until everything is whole again where the scenario says nothing.
-const WHOLE_AGAIN_S: u64 = 60;
 
 /// Fewest member lists that an operation must have been watched by.
 const MEMBER_LISTS: u32 = 8;
@@ -41,6 +37,7 @@ pub(super) struct Story<'a> {
     told: Vec<Record>,
     judgements: Vec<Judgement>,
     expectations: Expectations,
+    machine: Option<MachineLog>,
 }
 
 /// What runs beside the story.
@@ -65,6 +62,7 @@ impl<'a> Story<'a> {
             .promise
             .expectations(least, trial.faults.len() + trial.operations.len());
         expectations.leaving = leaving(subject, &trial.operations);
+        expectations.in_time = plan.scenario.promise.in_time(trial);
         expectations.member_lists = match trial.operations.is_empty() {
             true => 0,
             false => MEMBER_LISTS,
@@ -78,11 +76,20 @@ impl<'a> Story<'a> {
             told: Vec::new(),
             judgements: Vec::new(),
             expectations,
+            machine: None,
         }
     }
 
     /// The whole story.
     pub(super) async fn tell(mut self) -> Found {
+        match MachineLog::start() {
+            Ok(log) => self.machine = Some(log),
+            Err(error) => self
+                .lab
+                .live
+                .say(format!("the machine is not sampled: {error}")),
+        }
+        self.phase("set_up");
         let stage = match self.set_up().await {
             Ok(stage) => stage,
             Err(error) => {
@@ -138,17 +145,21 @@ impl<'a> Story<'a> {
         let begin = lab.live.seconds();
         let client = async {
             let client = RecordingClient::create(subject, &client_plan).await?;
-            client.wait_running(timeouts::CLUSTER_RUNNING).await?;
+            client
+                .wait_running(timeouts::patient(timeouts::CLUSTER_RUNNING))
+                .await?;
             Ok::<_, RunError>(client)
         };
         let cluster = async {
             let first = self.trial.operations.first();
             let version = first.and_then(|operation| operation.begins_with());
             subject.apply(pool.as_ref(), version).await?;
-            subject.wait_whole(timeouts::CLUSTER_RUNNING).await
+            let limit = timeouts::patient(timeouts::CLUSTER_RUNNING);
+            subject.wait_whole(limit).await
         };
         let (client, cluster) = tokio::join!(client, cluster);
         cluster?;
+        self.phase("ready");
         let client = client?;
         let took = lab.live.seconds() - begin;
         lab.live.say(format!(
@@ -230,6 +241,7 @@ impl<'a> Story<'a> {
             let uids = seats.map(|seat| seat.uid);
             self.expectations.deleted_by_faults.extend(uids);
         }
+        self.phase(&format!("operation_{number}"));
         self.note(operation, number, FaultStep::Injecting, "");
         let leader = self.subject.leader().await.unwrap_or_default();
         self.expectations
@@ -249,13 +261,14 @@ impl<'a> Story<'a> {
         number: u32,
         asked: &mut Asked,
     ) -> Result<(), RunError> {
-        let told = asked.ended(timeouts::OPERATION).await?;
+        let told = asked.ended(timeouts::patient(timeouts::OPERATION)).await?;
         self.note(operation, number, FaultStep::Healing, &told.text);
         if !told.succeeded() {
             let what = format!("{} ended {}: {}", operation.word(), told.phase, told.text);
             return Err(RunError::Wait(what));
         }
         self.note(operation, number, FaultStep::Healed, &told.text);
+        self.phase(&format!("operation_{number}_done"));
         operation.proof(&self.subject).await
     }
 
@@ -291,9 +304,11 @@ impl<'a> Story<'a> {
         }
         pause(self.trial.lasts).await;
         if self.trial.recovers_under_fault {
-            let limit = Duration::from_secs(self.plan.scenario.promise.whole_again_s);
+            self.phase("recover_under_fault");
+            let limit = timeouts::patient(self.plan.scenario.promise.whole_again());
             let whole = self.subject.wait_whole(limit).await;
             self.judge("recovery_under_fault", whole.as_ref());
+            self.phase("recovered_under_fault");
         }
         on
     }
@@ -391,12 +406,10 @@ impl<'a> Story<'a> {
 
     /// All members ready and labelled again.
     async fn recover(&mut self) {
-        let seconds = match self.plan.scenario.promise.whole_again_s {
-            0 => WHOLE_AGAIN_S,
-            seconds => seconds,
-        };
+        self.phase("recover");
+        let limit = timeouts::patient(self.plan.scenario.promise.whole_again());
         let begin = self.lab.live.seconds();
-        let whole = self.subject.wait_whole(Duration::from_secs(seconds)).await;
+        let whole = self.subject.wait_whole(limit).await;
         let took = self.lab.live.seconds() - begin;
         self.lab.live.say(format!("whole again after {took:.1} s"));
         self.judge("recovery", whole.as_ref());
@@ -432,7 +445,9 @@ impl<'a> Story<'a> {
         stage.lines.abort();
         let client = stage.client.history().await;
         self.judge("history", client.as_ref().map(|_| ()));
-        let seen = stage.observer.finish().await;
+        let mut seen = stage.observer.finish().await;
+        let machine = self.machine.take();
+        seen.extend(machine.into_iter().flat_map(|log| log.finish(self.offset)));
         merge(
             client.unwrap_or_default(),
             seen,
@@ -502,45 +517,6 @@ impl<'a> Story<'a> {
     }
 }
 
-/// Every size that the cluster has in the course of the operations.
-fn sizes(members: u32, operations: &[Operation]) -> Vec<u32> {
-    let mut sizes = vec![members];
-    for operation in operations {
-        let last = sizes.last().copied().unwrap_or(members);
-        sizes.push(operation.members_after(last));
-    }
-    sizes
-}
-
-/// Pods of the members that a scaling takes away.
-fn leaving(subject: &Subject, operations: &[Operation]) -> BTreeSet<String> {
-    let sizes = sizes(subject.members, operations);
-    let steps = sizes.windows(2).filter(|step| step[1] < step[0]);
-    let pods = steps.flat_map(|step| {
-        let all = subject.with_members(step[0]).pod_names();
-        all.into_iter().skip(step[1] as usize)
-    });
-    pods.collect()
-}
-
-/// Members that are named by a fault's targets, or sit on a node that is.
-fn hit(targets: &[String], seats: &[Seat]) -> BTreeSet<Seat> {
-    let names = |target: &String, name: &str| {
-        target
-            .split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '.')))
-            .any(|word| word == name)
-    };
-    let meant = |seat: &&Seat| {
-        targets
-            .iter()
-            .any(|target| match target.starts_with("pod") {
-                true => names(target, &seat.pod),
-                false => names(target, &seat.node),
-            })
-    };
-    seats.iter().filter(meant).cloned().collect()
-}
-
 fn fault_record(
     (t, number): (Nanos, u32),
     fault: &Fault,
@@ -565,36 +541,4 @@ fn figure(check: &str, name: &str, value: f64) -> Judgement {
         .figures
         .insert(name.to_owned(), serde_json::json!(value));
     judgement
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_node_that_is_hit_hits_the_members_on_it() {
-        let seat = |pod: &str, node: &str| Seat {
-            pod: pod.into(),
-            uid: format!("uid-{pod}"),
-            node: node.into(),
-        };
-        let seats = [
-            seat("q-etcd-0", "n-worker"),
-            seat("q-etcd-1", "n-worker2"),
-            seat("q-etcd-10", "n-worker3"),
-        ];
-        let pods = |targets: &[&str]| -> Vec<String> {
-            let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
-            hit(&targets, &seats)
-                .into_iter()
-                .map(|seat| seat.pod)
-                .collect()
-        };
-        assert_eq!(pods(&["pod/q-etcd-1 (node n-worker2)"]), ["q-etcd-1"]);
-        assert_eq!(pods(&["node/n-worker"]), ["q-etcd-0"]);
-        assert_eq!(
-            pods(&["node/n-worker", "node/n-worker3"]),
-            ["q-etcd-0", "q-etcd-10"]
-        );
-    }
 }

@@ -137,7 +137,7 @@ pub(crate) fn history(seed: u64, operations: usize) -> History {
     objects(&mut records);
     faults(&mut records);
     watchers(&mut dice, &writes, &mut records);
-    records.sort_by_key(harness::report::timeline::time);
+    records.sort_by_key(Record::time);
     History { records }
 }
 

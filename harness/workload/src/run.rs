@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::Context as _;
 use etcd_history::{Record, record::Road};
+use machine::Sampler;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
@@ -73,6 +74,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         stopping,
     });
 
+    let _machine = sample_machine(&shared).context("failed to sample the machine")?;
     let mut background = background(&shared);
     let mut traffic = traffic(&shared);
     background.spawn(progress(Arc::clone(&shared)));
@@ -96,6 +98,17 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         end.context("a watch or a sampler panicked")?;
     }
     Ok(())
+}
+
+/// How busy the machine is, on a thread of its own.
+fn sample_machine(shared: &Arc<Shared>) -> std::io::Result<Sampler> {
+    let clock = shared.recorder.clock;
+    let shared = Arc::clone(shared);
+    Sampler::start(
+        "workload",
+        move || clock.now(),
+        move |sample| shared.recorder.record(&Record::Machine(sample)),
+    )
 }
 
 /// What runs until the process ends.

@@ -19,6 +19,8 @@ const MILLISECOND_NS: Nanos = 1_000_000;
 /// Gaps of every road in the window of one fault.
 struct Seen {
     fault: u32,
+    /// Why times cannot be judged in it.
+    starved: Option<String>,
     roads: BTreeMap<Road, Measured>,
 }
 
@@ -46,6 +48,7 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         }
         seen.push(Seen {
             fault: *fault,
+            starved: case.machine.starved(*window),
             roads,
         });
     }
@@ -59,13 +62,13 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         findings.doubt("no write was ever wanted".to_owned());
     }
     for budget in &case.expectations.gaps {
-        hold(budget, &seen, (&tracks, &plain), &mut findings);
+        hold(case, budget, &seen, (&tracks, &plain), &mut findings);
     }
     findings.verdict(CHECK)
 }
 
 /// From the injection until the fault is healed and has settled, or the next one begins.
-fn windows(case: &Case<'_>) -> Vec<(u32, Window)> {
+pub(super) fn windows(case: &Case<'_>) -> Vec<(u32, Window)> {
     let settle = Nanos::try_from(case.expectations.settle_ms).unwrap_or(0) * MILLISECOND_NS;
     let faults = &case.index.faults;
     let window = |position: usize| {
@@ -161,12 +164,21 @@ fn elected<'a>(case: &Case<'a>, window: Window) -> Option<(&'a str, Nanos)> {
 
 /// Holds the gaps against one budget.
 fn hold(
+    case: &Case<'_>,
     budget: &GapBudget,
     seen: &[Seen],
     (tracks, windows): (&BTreeMap<Road, Track>, &[Window]),
     findings: &mut Findings,
 ) {
     if budget.window == GapWindow::Outside {
+        let run = Window {
+            from: case.index.start,
+            to: case.index.end,
+        };
+        if let Some(why) = case.machine.starved(run) {
+            findings.not_judged(format!("gaps outside all faults: {why}"));
+            return;
+        }
         match tracks
             .get(&budget.road)
             .and_then(|track| track.outside(windows))
@@ -190,6 +202,14 @@ fn hold(
             findings.doubt(format!("no write on {} {place}", name(budget.road)));
             continue;
         };
+        if let Some(why) = &seen.starved {
+            findings.not_judged(format!(
+                "gap of {:.0} ms on {} {place}: {why}",
+                measured.gap_ms,
+                name(budget.road)
+            ));
+            continue;
+        }
         let yardstick = seen
             .roads
             .get(&Road::DialAll)

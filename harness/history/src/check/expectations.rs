@@ -20,6 +20,10 @@ pub struct Expectations {
     pub operations: BTreeSet<OperationKind>,
     /// Budgets for gaps; a gap without a budget is only reported.
     pub gaps: Vec<GapBudget>,
+    /// True when every fault is a planned move: no write through the service may fail, and the hand-over is short.
+    pub planned: bool,
+    /// Phases that must come in time.
+    pub in_time: Vec<InTime>,
     /// How long after its heal a fault still excuses what happens, in milliseconds.
     pub settle_ms: u64,
     /// Pods that faults deleted, by name or by UID: their going is not the operator's doing.
@@ -81,6 +85,24 @@ pub enum GapWindow {
     Outside,
 }
 
+/// A phase that must come in time after another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InTime {
+    /// The phase from which time is counted.
+    pub from: String,
+    /// The phase that must come.
+    pub to: String,
+    /// Most milliseconds.
+    pub limit_ms: u64,
+}
+
+impl Expectations {
+    /// True when they claim something about time.
+    pub fn claims_time(&self) -> bool {
+        self.planned || !self.gaps.is_empty() || !self.in_time.is_empty()
+    }
+}
+
 /// Kinds of operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -135,6 +157,8 @@ impl Default for Expectations {
             traffic: Traffic::default(),
             operations: BTreeSet::from([OperationKind::Put, OperationKind::Range]),
             gaps: Vec::new(),
+            planned: false,
+            in_time: Vec::new(),
             settle_ms: 3_000,
             deleted_by_faults: BTreeSet::new(),
             leaving: BTreeSet::new(),

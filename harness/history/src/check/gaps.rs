@@ -68,6 +68,11 @@ impl Window {
     fn length(self) -> Nanos {
         self.to - self.from
     }
+
+    /// True for a time in it.
+    pub(crate) fn holds(self, t: Nanos) -> bool {
+        self.from <= t && t <= self.to
+    }
 }
 
 /// What one road was like in one window.

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Case;
+use super::gaps::Window;
 use super::verdict::{Findings, Verdict};
 use crate::record::{Nanos, PodRecord};
 
@@ -145,31 +146,34 @@ fn reigns<'a>(case: &Case<'a>) -> Vec<Reign<'a>> {
 
 /// The longest time, under one leader, in which the label was missing or elsewhere.
 fn lag(case: &Case<'_>, states: &[Labelled<'_>], reigns: &[Reign<'_>], findings: &mut Findings) {
-    let mut worst: Option<(f64, Reign<'_>, Nanos)> = None;
+    let mut worst: Option<(f64, Reign<'_>, Window)> = None;
     for reign in reigns {
         for (from, to) in wrong_times(states, reign) {
             let milliseconds = case.index.seconds(to) * 1e3 - case.index.seconds(from) * 1e3;
             if worst.is_none_or(|(most, ..)| milliseconds > most) {
-                worst = Some((milliseconds, *reign, from));
+                worst = Some((milliseconds, *reign, Window { from, to }));
             }
         }
     }
-    let Some((milliseconds, reign, from)) = worst else {
+    let Some((milliseconds, reign, window)) = worst else {
         return;
     };
     findings.figure("label_lag_ms", milliseconds);
     #[expect(clippy::cast_precision_loss, reason = "a budget is far below 2^52 ms")]
     let budget = case.expectations.label_lag_ms.map(|budget| budget as f64);
-    if budget.is_some_and(|budget| milliseconds > budget) {
-        findings.violation(
-            format!(
-                "{} led term {}, yet the label was not on it alone for {milliseconds:.0} ms from {:.6} s on",
-                reign.pod,
-                reign.term,
-                case.index.seconds(from)
-            ),
-            Vec::new(),
-        );
+    let Some(budget) = budget else {
+        return;
+    };
+    let told = format!(
+        "{} led term {}, yet the label was not on it alone for {milliseconds:.0} ms from {:.6} s on",
+        reign.pod,
+        reign.term,
+        case.index.seconds(window.from)
+    );
+    match case.machine.starved(window) {
+        Some(why) => findings.not_judged(format!("{told}: {why}")),
+        None if milliseconds > budget => findings.violation(told, Vec::new()),
+        None => {}
     }
 }
 

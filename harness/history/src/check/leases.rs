@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::Case;
+use super::gaps::Window;
 use super::log;
 use super::verdict::{Findings, Verdict};
 use super::words;
@@ -181,6 +182,14 @@ fn late(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {
     }
     let excuse = excuses(case, gone).max().unwrap_or(Nanos::MIN);
     if lease.revoke.is_none() && gone > excuse.saturating_add(lease.ttl_ns + slack) {
+        let due = last.max(excuse).saturating_add(lease.ttl_ns);
+        if let Some(why) = case.machine.starved(Window {
+            from: due,
+            to: gone,
+        }) {
+            findings.not_judged(format!("end of lease {id:x}: {why}"));
+            return;
+        }
         findings.violation(
             format!(
                 "lease {id:x} still had its keys at {:.6} s, last refreshed by {}",

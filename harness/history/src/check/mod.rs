@@ -7,7 +7,10 @@
 //! must answer), `log` (revision by revision from the watches), `placement` (where each operation
 //! belongs), `witness` (order by revision) and `search` (for what has
 //! no revision); [`reads`], [`leases`], [`durability`], [`watch`] for the clients; [`agreement`], [`raft`],
-//! [`membership`] for the members; [`labels`], [`quorum`], [`continuity`] for the operator.
+//! [`membership`] for the members; [`labels`], [`quorum`], [`continuity`], [`planned`], [`in_time`] for the operator.
+//!
+//! Claims about time ([`continuity`], [`planned`], [`in_time`], the late end of [`leases`]) ask [`machine`] first: where it
+//! was too busy they are not judged. All other claims are judged on every machine.
 
 mod agreement;
 mod assumptions;
@@ -15,13 +18,16 @@ mod continuity;
 mod durability;
 mod expectations;
 mod gaps;
+mod in_time;
 mod keyspace;
 mod labels;
 mod leases;
 mod linearizable;
 mod log;
+mod machine;
 mod membership;
 mod placement;
+mod planned;
 mod quorum;
 mod raft;
 mod reads;
@@ -40,13 +46,16 @@ mod test_support;
 mod tests;
 
 pub use continuity::CHECK as CONTINUITY;
-pub use expectations::{Expectations, GapBudget, GapWindow, OperationKind, Traffic};
+pub use expectations::{Expectations, GapBudget, GapWindow, InTime, OperationKind, Traffic};
 pub use gaps::{OUTAGE, outage};
+pub use in_time::CHECK as IN_TIME;
+pub use planned::HAND_OVER;
 pub use verdict::{Judgement, Verdict};
 
 use crate::history::History;
 use crate::index::Index;
 use log::Log;
+use machine::Machine;
 use witness::Replayed;
 
 /// Everything that a check may look at.
@@ -54,6 +63,7 @@ pub(crate) struct Case<'a> {
     pub(crate) index: &'a Index<'a>,
     pub(crate) log: &'a Log<'a>,
     pub(crate) replayed: &'a Replayed,
+    pub(crate) machine: &'a Machine<'a>,
     pub(crate) expectations: &'a Expectations,
 }
 
@@ -62,10 +72,12 @@ pub fn all(history: &History, expectations: &Expectations) -> Vec<Verdict> {
     let index = Index::new(history);
     let log = Log::assemble(&index);
     let replayed = witness::replay(&index, &log);
+    let machine = Machine::new(&index);
     let case = Case {
         index: &index,
         log: &log,
         replayed: &replayed,
+        machine: &machine,
         expectations,
     };
     let mut verdicts = vec![
@@ -84,6 +96,16 @@ pub fn all(history: &History, expectations: &Expectations) -> Vec<Verdict> {
         verdicts.push(labels::check(&case));
         verdicts.push(quorum::check(&case));
     }
+    if expectations.planned {
+        verdicts.push(planned::no_failed_write(&case));
+        verdicts.push(planned::hand_over(&case));
+    }
+    if !expectations.in_time.is_empty() {
+        verdicts.push(in_time::check(&case));
+    }
+    if !index.machine.is_empty() {
+        verdicts.push(machine::tell(&case));
+    }
     verdicts
 }
 
@@ -97,6 +119,7 @@ pub fn linearizable(history: &History) -> Verdict {
         index: &index,
         log: &log,
         replayed: &replayed,
+        machine: &Machine::new(&index),
         expectations,
     })
 }

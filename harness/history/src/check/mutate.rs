@@ -14,7 +14,7 @@ mod watch;
 use super::expectations::{Expectations, GapBudget, GapWindow, OperationKind, Traffic};
 use crate::History;
 use crate::check;
-use crate::record::{Nanos, Outcome, Record, Response, Road};
+use crate::record::{Outcome, Record, Response, Road};
 use crate::simulate::{Plan, Random, simulate};
 
 /// Histories that each mutation is tried on.
@@ -89,7 +89,7 @@ fn catch(mutations: &[Mutation]) {
                 continue;
             }
             applied += 1;
-            spoiler.history.records.sort_by_key(time);
+            spoiler.history.records.sort_by_key(Record::time);
             let verdict = check::test_support::one(
                 check::all(&spoiler.history, &expectations(plan.members)),
                 mutation.check,
@@ -198,23 +198,6 @@ impl Spoiler {
     /// Adds a record at the end of the file.
     pub(crate) fn add(&mut self, record: Record) {
         self.history.records.push(record);
-    }
-}
-
-/// Time of a record.
-pub(crate) fn time(record: &Record) -> Nanos {
-    match record {
-        Record::Start { t, .. } | Record::Phase { t, .. } => *t,
-        Record::Call(call) => call.t,
-        Record::Return(end) => end.t,
-        Record::Watch(watch) => watch.t,
-        Record::Member(sample) => sample.t,
-        Record::Hash(sample) => sample.t,
-        Record::FinalState(state) => state.t,
-        Record::Fault(fault) => fault.t,
-        Record::Pod(pod) => pod.t,
-        Record::Endpoints(endpoints) => endpoints.t,
-        Record::Membership(list) => list.t,
     }
 }
 

@@ -4,8 +4,8 @@ use crate::History;
 use crate::check::{self, Expectations, Judgement, Traffic, Verdict};
 use crate::record::{
     Call, EndpointsRecord, FaultRecord, FaultStep, FinalState, HashSample, KeyEvent, KeyValue,
-    ListedMember, MemberSample, MembershipRecord, Nanos, Outcome, PodRecord, RaftStatus, Record,
-    Request, Response, Return, Road, WatchEvent, WatchRecord,
+    ListedMember, MachineSample, MemberSample, MembershipRecord, Nanos, Outcome, PodRecord,
+    RaftStatus, Record, Request, Response, Return, Road, WatchEvent, WatchRecord,
 };
 
 /// A history that is being told.
@@ -358,6 +358,32 @@ impl Story {
         self
     }
 
+    pub(crate) fn phase(mut self, t: i64, name: &str) -> Self {
+        self.add(Record::Phase {
+            t: ms(t),
+            name: name.to_owned(),
+        });
+        self
+    }
+
+    /// A machine on which somebody waits for a processor all the time between two times.
+    pub(crate) fn busy(mut self, from: i64, to: i64) -> Self {
+        for t in (from / 100 + 1)..=(to / 100) {
+            self.add(Record::Machine(MachineSample {
+                t: ms(t * 100),
+                source: "harness".into(),
+                interval: ms(100),
+                late: 0,
+                waiting: Some(ms(100)),
+                stolen: None,
+                idle: None,
+                processors: None,
+                runnable: None,
+            }));
+        }
+        self
+    }
+
     /// A fault that worked and was healed.
     pub(crate) fn fault(mut self, from: i64, to: i64) -> Self {
         for (t, step) in [
@@ -432,6 +458,19 @@ pub(crate) fn inconclusive(verdict: &Verdict, words: &str) {
         }
         other => panic!(
             "{} gave {other:?}, it must be inconclusive about {words:?}",
+            verdict.check
+        ),
+    }
+}
+
+#[track_caller]
+pub(crate) fn not_judged(verdict: &Verdict, words: &str) {
+    match &verdict.outcome {
+        Judgement::NotJudged { reason } => {
+            assert!(reason.contains(words), "{reason:?} does not say {words:?}")
+        }
+        other => panic!(
+            "{} gave {other:?}, times must not be judged: {words:?}",
             verdict.check
         ),
     }

@@ -5,4 +5,5 @@ mod clean;
 mod cluster;
 mod operator;
 mod store;
+mod time;
 mod witnessing;

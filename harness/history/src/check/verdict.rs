@@ -8,8 +8,8 @@ use crate::record::OpId;
 
 /// Most operations that one explanation names.
 const NAMED_OPS_MAX: usize = 6;
-/// Most doubts that one reason tells.
-const DOUBTS_MAX: usize = 3;
+/// Most reasons that are told.
+const REASONS_MAX: usize = 3;
 
 /// The word of one check.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -35,6 +35,11 @@ pub enum Judgement {
         /// The operations named, at most six.
         ops: Vec<OpId>,
     },
+    /// What it claims about time could not be judged, because the machine was too busy; all else held.
+    NotJudged {
+        /// How busy, and what was seen.
+        reason: String,
+    },
     /// The history proves neither.
     Inconclusive {
         /// Why.
@@ -55,6 +60,7 @@ pub(crate) struct Findings {
     first: Option<(String, Vec<OpId>)>,
     violations: usize,
     doubts: Vec<String>,
+    unjudged: Vec<String>,
     figures: BTreeMap<String, f64>,
 }
 
@@ -69,6 +75,11 @@ impl Findings {
         self.doubts.push(reason);
     }
 
+    /// A claim about time, in a window in which the machine was too busy to tell.
+    pub(crate) fn not_judged(&mut self, reason: String) {
+        self.unjudged.push(reason);
+    }
+
     pub(crate) fn figure(&mut self, name: impl Into<String>, value: f64) {
         self.figures.insert(name.into(), value);
     }
@@ -81,7 +92,7 @@ impl Findings {
         self.figure(name, value as f64);
     }
 
-    /// A violation outweighs a doubt: what was seen was seen.
+    /// A violation outweighs a doubt: what was seen was seen. A doubt outweighs a claim that was not judged.
     pub(crate) fn verdict(self, check: &'static str) -> Verdict {
         let outcome = match self.first {
             Some((explanation, ops)) if self.violations > 1 => Judgement::Violation {
@@ -89,15 +100,13 @@ impl Findings {
                 ops,
             },
             Some((explanation, ops)) => Judgement::Violation { explanation, ops },
-            None if self.doubts.is_empty() => Judgement::Pass,
-            None => {
-                let more = self.doubts.len().saturating_sub(DOUBTS_MAX);
-                let mut reason = self.doubts[..self.doubts.len() - more].join("; ");
-                if more > 0 {
-                    reason = format!("{reason}; and {more} more");
-                }
-                Judgement::Inconclusive { reason }
-            }
+            None if !self.doubts.is_empty() => Judgement::Inconclusive {
+                reason: listed(&self.doubts),
+            },
+            None if !self.unjudged.is_empty() => Judgement::NotJudged {
+                reason: listed(&self.unjudged),
+            },
+            None => Judgement::Pass,
         };
         Verdict {
             check,
@@ -105,4 +114,13 @@ impl Findings {
             figures: self.figures,
         }
     }
+}
+
+fn listed(reasons: &[String]) -> String {
+    let more = reasons.len().saturating_sub(REASONS_MAX);
+    let mut text = reasons[..reasons.len() - more].join("; ");
+    if more > 0 {
+        text = format!("{text}; and {more} more");
+    }
+    text
 }

@@ -122,7 +122,7 @@ impl World {
             self.happen(event);
         }
         self.finish();
-        self.records.sort_by_key(time);
+        self.records.sort_by_key(Record::time);
         History {
             records: self.records,
         }
@@ -379,21 +379,5 @@ impl World {
             let delay = self.random.between(from_us, to_us) * MICROSECOND;
             self.after(delay, event);
         }
-    }
-}
-
-fn time(record: &Record) -> Nanos {
-    match record {
-        Record::Start { t, .. } | Record::Phase { t, .. } => *t,
-        Record::Call(call) => call.t,
-        Record::Return(end) => end.t,
-        Record::Watch(watch) => watch.t,
-        Record::Member(sample) => sample.t,
-        Record::Hash(sample) => sample.t,
-        Record::FinalState(state) => state.t,
-        Record::Fault(fault) => fault.t,
-        Record::Pod(pod) => pod.t,
-        Record::Endpoints(endpoints) => endpoints.t,
-        Record::Membership(list) => list.t,
     }
 }

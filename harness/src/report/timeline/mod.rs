@@ -34,26 +34,8 @@ impl Span {
     }
 }
 
-/// When a record was written.
-#[must_use]
-pub fn time(record: &Record) -> Nanos {
-    match record {
-        Record::Start { t, .. } | Record::Phase { t, .. } => *t,
-        Record::Call(call) => call.t,
-        Record::Return(end) => end.t,
-        Record::Watch(watch) => watch.t,
-        Record::Member(sample) => sample.t,
-        Record::Hash(sample) => sample.t,
-        Record::FinalState(state) => state.t,
-        Record::Fault(fault) => fault.t,
-        Record::Pod(pod) => pod.t,
-        Record::Endpoints(slice) => slice.t,
-        Record::Membership(list) => list.t,
-    }
-}
-
 fn span(history: &History) -> Span {
-    let times = || history.records.iter().map(time);
+    let times = || history.records.iter().map(Record::time);
     let from = times().min().unwrap_or(0);
     Span {
         from,

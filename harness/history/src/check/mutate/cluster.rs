@@ -1,11 +1,17 @@
 //! Spoiled members.
 
-use super::{Mutation, Spoiler, time};
+use super::{Mutation, Spoiler};
 use crate::record::{ListedMember, MemberSample, MembershipRecord, RaftStatus, Record};
 
 /// Member lists, one after the other, at the end: identifiers and whether they are learners.
 fn lists(s: &mut Spoiler, lists: &[&[(&str, bool)]]) -> bool {
-    let last = s.history.records.iter().map(time).max().unwrap_or_default();
+    let last = s
+        .history
+        .records
+        .iter()
+        .map(Record::time)
+        .max()
+        .unwrap_or_default();
     for (at, list) in (1..).zip(lists) {
         let member = |(id, learner): &(&str, bool)| ListedMember {
             id: (*id).to_owned(),

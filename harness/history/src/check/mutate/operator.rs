@@ -1,6 +1,6 @@
 //! Spoiled doings of the operator: labels, endpoints, disruptions, gaps.
 
-use super::{Mutation, Spoiler, time};
+use super::{Mutation, Spoiler};
 use crate::record::{EndpointsRecord, Outcome, PodRecord, Record, Road};
 
 pub(super) const MUTATIONS: &[Mutation] = &[
@@ -125,7 +125,7 @@ fn forged(spoiler: &mut Spoiler, second: bool) -> bool {
 /// The record that takes the label off the old leader is not there.
 fn kept(spoiler: &mut Spoiler) -> bool {
     let mut pods = spoiler.positions(|record| matches!(record, Record::Pod(_)));
-    pods.sort_by_key(|at| time(&spoiler.history.records[*at]));
+    pods.sort_by_key(|at| spoiler.history.records[*at].time());
     let first_after = pods.into_iter().nth(3);
     first_after.is_some_and(|at| {
         spoiler.history.records.remove(at);
@@ -146,7 +146,13 @@ fn late(spoiler: &mut Spoiler) -> bool {
 }
 
 fn endpoint(spoiler: &mut Spoiler, pod: &str) -> bool {
-    let last = spoiler.history.records.iter().map(time).max().unwrap_or(0);
+    let last = spoiler
+        .history
+        .records
+        .iter()
+        .map(Record::time)
+        .max()
+        .unwrap_or(0);
     let serving: Vec<String> = [pod]
         .into_iter()
         .filter(|pod| !pod.is_empty())
@@ -200,7 +206,7 @@ fn stretched(spoiler: &mut Spoiler, road: Road, inside: bool) -> bool {
     let Some(at) = spoiler.pick(|record| matches!(record, Record::Fault(_))) else {
         return false;
     };
-    let from = time(&spoiler.history.records[at]) + if inside { 100_000_000 } else { 0 };
+    let from = spoiler.history.records[at].time() + if inside { 100_000_000 } else { 0 };
     if !inside {
         // As if the fault had been long before.
         for record in &mut spoiler.history.records {

@@ -1,6 +1,7 @@
 //! The witness, the bounded search and a brute force that knows neither must say the same of small histories.
 
 use crate::check::log::Log;
+use crate::check::machine::Machine;
 use crate::check::placement;
 use crate::check::search::{self, Found, STEPS_MAX};
 use crate::check::store::Store;
@@ -106,6 +107,7 @@ fn witness_search_and_brute_force_agree() {
             index: &index,
             log: &blind,
             replayed: &replayed,
+            machine: &Machine::new(&index),
             expectations: &Expectations::default(),
         };
         let found = search::search(&case, STEPS_MAX);
@@ -153,6 +155,7 @@ fn witness_and_search_agree_with_the_watches_beside_them() {
             index: &index,
             log: &log,
             replayed: &replayed,
+            machine: &Machine::new(&index),
             expectations: &Expectations::default(),
         };
         // The search knows nothing of when a watcher saw something: it may pass where the witness does not.
@@ -179,6 +182,7 @@ fn a_search_without_budget_is_inconclusive() {
         index: &index,
         log: &log,
         replayed: &replayed,
+        machine: &Machine::new(&index),
         expectations: &Expectations::default(),
     };
     assert!(matches!(search::search(&case, 10), Found::Exhausted { .. }));

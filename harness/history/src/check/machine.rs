@@ -1,0 +1,343 @@
+//! Whether the machine let times be judged.
+//!
+//! A process that is ready and gets no processor is late, whatever it was to do. In a window in which that happened for
+//! longer than a budget can bear, a late answer says nothing of etcd or of the operator, and an answer in time is luck:
+//! claims about time are not judged there, either way. What decides is the machine alone, never the outcome. Claims about
+//! safety never ask.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::Case;
+use super::gaps::{Window, milliseconds};
+use super::verdict::{Findings, Verdict};
+use crate::index::Index;
+use crate::record::{MachineSample, Nanos};
+
+/// Name of the verdict that tells how busy the machine was.
+const CHECK: &str = "machine";
+/// Share of a window in which some process waited for a processor, above which times are not judged. A run of five
+/// members on two cores has 45 to 70 % in the windows of its faults when nothing else runs.
+const WAITING_MAX: f64 = 0.85;
+/// Share of all processors' time without work, below which times are not judged: whatever wakes finds all of them taken.
+const IDLE_MIN: f64 = 0.05;
+/// Share of all processors' time that the hypervisor gave to others, above which times are not judged.
+const STOLEN_MAX: f64 = 0.05;
+/// A timer later than this is late: a fifth of the tightest budget (100 ms, a planned move).
+const TIMER_LATE: Nanos = 20_000_000;
+/// Share of late timers above which times are not judged.
+const TIMERS_LATE_MAX: f64 = 0.05;
+/// Lateness of a single timer above which times are not judged: a stall as long as the tightest budget.
+const STALL_MAX: Nanos = 100_000_000;
+/// Lateness of the slowest hundredth of sends above which times are not judged: the client measures itself.
+const SEND_LATE_MAX: Nanos = 100_000_000;
+
+/// How busy the machine was in the course of a run.
+pub(crate) struct Machine<'a> {
+    /// By process, in order of time.
+    sources: BTreeMap<&'a str, Vec<&'a MachineSample>>,
+    /// When each request of the schedule left, and how late.
+    sends: Vec<(Nanos, Nanos)>,
+}
+
+/// How busy it was in a window. Shares are between 0 and 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Load {
+    /// Share of the time in which some process waited for a processor.
+    waiting: Option<f64>,
+    /// Share of the processors' time that the hypervisor gave to others.
+    stolen: Option<f64>,
+    /// Share of the processors' time in which they had nothing to do.
+    idle: Option<f64>,
+    /// Share of timers that were late.
+    timers_late: f64,
+    /// The latest timer.
+    timer_late: Nanos,
+    /// Lateness of the slowest hundredth of sends.
+    sends_late: Nanos,
+}
+
+impl<'a> Machine<'a> {
+    pub(crate) fn new(index: &Index<'a>) -> Self {
+        let mut sources: BTreeMap<&str, Vec<&MachineSample>> = BTreeMap::new();
+        for sample in &index.machine {
+            sources.entry(&sample.source).or_default().push(sample);
+        }
+        for samples in sources.values_mut() {
+            samples.sort_by_key(|sample| sample.t);
+        }
+        let scheduled = index.ops.iter().map(|op| op.call);
+        let mut sends: Vec<_> = scheduled
+            .filter(|call| call.scheduled != call.t)
+            .map(|call| (call.t, (call.t - call.scheduled).max(0)))
+            .collect();
+        sends.sort_unstable();
+        Self { sources, sends }
+    }
+
+    /// Why times cannot be judged in a window; absent where they can.
+    pub(crate) fn starved(&self, window: Window) -> Option<String> {
+        let load = self.load(window);
+        load.starves()
+            .then(|| format!("the machine was too busy to tell ({load})"))
+    }
+
+    /// The worst that any process saw in a window.
+    fn load(&self, window: Window) -> Load {
+        let seen = self
+            .sources
+            .values()
+            .map(|samples| of_source(samples, window));
+        let mut worst = seen.fold(Load::default(), Load::worse);
+        let late = self.sends.iter().filter(|(t, _)| window.holds(*t));
+        let mut late: Vec<Nanos> = late.map(|(_, late)| *late).collect();
+        late.sort_unstable();
+        worst.sends_late = hundredth(&late);
+        worst
+    }
+}
+
+/// What one process saw: every sample whose interval touches the window.
+#[expect(clippy::cast_precision_loss, reason = "nanoseconds of a run")]
+fn of_source(samples: &[&MachineSample], window: Window) -> Load {
+    let inside: Vec<&&MachineSample> = samples
+        .iter()
+        .filter(|sample| sample.t >= window.from && sample.t - sample.interval <= window.to)
+        .collect();
+    let time: Nanos = inside.iter().map(|sample| sample.interval).sum();
+    let share = |part: fn(&MachineSample) -> Option<Nanos>| {
+        let parts: Vec<Nanos> = inside.iter().filter_map(|sample| part(sample)).collect();
+        (time > 0 && !parts.is_empty()).then(|| parts.iter().sum::<Nanos>() as f64 / time as f64)
+    };
+    let processors = inside.iter().find_map(|sample| sample.processors);
+    let of_all = |share: f64| share / f64::from(processors.unwrap_or(1).max(1));
+    let late = |sample: &&&&MachineSample| sample.late > TIMER_LATE;
+    Load {
+        waiting: share(|sample| sample.waiting),
+        stolen: share(|sample| sample.stolen).map(of_all),
+        idle: share(|sample| sample.idle).map(of_all),
+        timers_late: inside.iter().filter(late).count() as f64 / inside.len().max(1) as f64,
+        timer_late: inside.iter().map(|sample| sample.late).max().unwrap_or(0),
+        sends_late: 0,
+    }
+}
+
+/// The value that a hundredth of the values, which are sorted, lies at or above.
+fn hundredth(ascending: &[Nanos]) -> Nanos {
+    let last = ascending.len().saturating_sub(1);
+    ascending.get(last * 99 / 100).copied().unwrap_or(0)
+}
+
+impl Load {
+    fn worse(self, other: Self) -> Self {
+        let worse = |a: Option<f64>, b: Option<f64>, of: fn(f64, f64) -> f64| match (a, b) {
+            (Some(a), Some(b)) => Some(of(a, b)),
+            (a, b) => a.or(b),
+        };
+        Self {
+            waiting: worse(self.waiting, other.waiting, f64::max),
+            stolen: worse(self.stolen, other.stolen, f64::max),
+            idle: worse(self.idle, other.idle, f64::min),
+            timers_late: self.timers_late.max(other.timers_late),
+            timer_late: self.timer_late.max(other.timer_late),
+            sends_late: self.sends_late.max(other.sends_late),
+        }
+    }
+
+    fn starves(&self) -> bool {
+        self.waiting.is_some_and(|share| share > WAITING_MAX)
+            || self.stolen.is_some_and(|share| share > STOLEN_MAX)
+            || self.idle.is_some_and(|share| share < IDLE_MIN)
+            || self.timers_late > TIMERS_LATE_MAX
+            || self.timer_late > STALL_MAX
+            || self.sends_late > SEND_LATE_MAX
+    }
+
+    fn tell(&self, prefix: &str, findings: &mut Findings) {
+        let percent = [
+            ("waiting_pct", self.waiting),
+            ("stolen_pct", self.stolen),
+            ("idle_pct", self.idle),
+            ("timers_late_pct", Some(self.timers_late)),
+        ];
+        for (name, share) in percent {
+            if let Some(share) = share {
+                findings.figure(format!("{prefix}.{name}"), share * 100.0);
+            }
+        }
+        for (name, late) in [
+            ("timer_late_max_ms", self.timer_late),
+            ("sends_late_p99_ms", self.sends_late),
+        ] {
+            findings.figure(format!("{prefix}.{name}"), milliseconds(late));
+        }
+    }
+}
+
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(share) = self.waiting {
+            write!(f, "CPU pressure {:.0} %, ", share * 100.0)?;
+        }
+        if let Some(share) = self.stolen {
+            write!(f, "stolen {:.0} %, ", share * 100.0)?;
+        }
+        if let Some(share) = self.idle {
+            write!(f, "idle {:.0} %, ", share * 100.0)?;
+        }
+        write!(
+            f,
+            "{:.0} % of timers late, one by {:.0} ms, sends {:.0} ms late",
+            self.timers_late * 100.0,
+            milliseconds(self.timer_late),
+            milliseconds(self.sends_late)
+        )
+    }
+}
+
+/// Tells how busy the machine was in the run and in the window of every fault. It judges nothing.
+pub(super) fn tell(case: &Case<'_>) -> Verdict {
+    let mut findings = Findings::default();
+    let run = Window {
+        from: case.index.start,
+        to: case.index.end,
+    };
+    case.machine.load(run).tell("run", &mut findings);
+    let windows = super::continuity::windows(case);
+    for (fault, window) in &windows {
+        let load = case.machine.load(*window);
+        load.tell(&format!("fault_{fault}"), &mut findings);
+    }
+    let starved = windows
+        .iter()
+        .filter(|(_, window)| case.machine.starved(*window).is_some());
+    findings.count("windows", windows.len());
+    findings.count("windows_starved", starved.count());
+    findings.verdict(CHECK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::test_support::ms;
+
+    fn sample(source: &str, t: i64, waiting: i64, late: i64) -> MachineSample {
+        MachineSample {
+            t: ms(t),
+            source: source.to_owned(),
+            interval: ms(100),
+            late: ms(late),
+            waiting: Some(ms(waiting)),
+            stolen: Some(0),
+            idle: Some(ms(60)),
+            processors: Some(2),
+            runnable: Some(3),
+        }
+    }
+
+    fn starved(samples: &[MachineSample], from: i64, to: i64) -> Option<String> {
+        let index = Index {
+            machine: samples.iter().collect(),
+            ..Index::default()
+        };
+        Machine::new(&index).starved(Window {
+            from: ms(from),
+            to: ms(to),
+        })
+    }
+
+    #[test]
+    fn a_window_is_starved_by_what_happened_in_it_and_by_nothing_else() {
+        let samples: Vec<_> = (1..=100)
+            .map(|n| {
+                let busy = (51..=80).contains(&n);
+                let (waiting, late) = if busy { (99, 5) } else { (40, 5) };
+                sample("harness", n * 100, waiting, late)
+            })
+            .collect();
+        assert_eq!(starved(&samples, 0, 4_900), None);
+        assert_eq!(starved(&samples, 8_100, 9_900), None);
+        let told = starved(&samples, 5_200, 7_900).expect("it was busy");
+        assert!(told.contains("CPU pressure 99 %"), "{told}");
+        // A short stretch of it does not spoil a long window.
+        assert_eq!(starved(&samples, 0, 10_000), None);
+    }
+
+    #[test]
+    fn late_timers_of_either_process_starve() {
+        let calm = (1..=60).map(|n| sample("harness", n * 100, 10, 1));
+        let late = |every: i64| {
+            (1..=60).map(move |n| {
+                let late = if n % every == 0 { 40 } else { 1 };
+                sample("workload", n * 100, 10, late)
+            })
+        };
+        let of = |every| calm.clone().chain(late(every)).collect::<Vec<_>>();
+        assert_eq!(starved(&of(20), 0, 6_000), None, "one in twenty");
+        let told = starved(&of(10), 0, 6_000).expect("one in ten");
+        assert!(told.contains("10 % of timers late, one by 40 ms"), "{told}");
+    }
+
+    #[test]
+    fn a_single_stall_as_long_as_a_budget_starves() {
+        let stalled = |late: i64| -> Vec<_> {
+            let one = |n: i64| sample("harness", n * 100, 10, if n == 30 { late } else { 1 });
+            (1..=60).map(one).collect()
+        };
+        assert_eq!(starved(&stalled(90), 0, 6_000), None);
+        assert!(starved(&stalled(110), 0, 6_000).is_some());
+        assert_eq!(starved(&stalled(110), 4_000, 6_000), None, "it was before");
+    }
+
+    #[test]
+    fn stolen_time_counts_for_all_processors() {
+        let stolen = |ms_each: i64| -> Vec<_> {
+            let steal = |n: i64| MachineSample {
+                stolen: Some(ms(ms_each)),
+                ..sample("harness", n * 100, 10, 1)
+            };
+            (1..=50).map(steal).collect()
+        };
+        assert_eq!(starved(&stolen(8), 0, 5_000), None, "4 % of two");
+        assert!(starved(&stolen(12), 0, 5_000).is_some(), "6 % of two");
+    }
+
+    #[test]
+    fn a_machine_without_idle_time_is_starved() {
+        let idle = |ms_each: i64| -> Vec<_> {
+            let idle = |n: i64| MachineSample {
+                idle: Some(ms(ms_each)),
+                ..sample("harness", n * 100, 10, 1)
+            };
+            (1..=50).map(idle).collect()
+        };
+        assert_eq!(starved(&idle(12), 0, 5_000), None, "6 % of two");
+        let told = starved(&idle(8), 0, 5_000).expect("4 % of two");
+        assert!(told.contains("idle 4 %"), "{told}");
+    }
+
+    #[test]
+    fn a_machine_that_tells_nothing_is_judged_by_the_sends_alone() {
+        let silent = MachineSample {
+            waiting: None,
+            stolen: None,
+            idle: None,
+            processors: None,
+            runnable: None,
+            ..sample("harness", 100, 0, 2)
+        };
+        assert_eq!(starved(&[silent], 0, 100), None);
+        assert_eq!(starved(&[], 0, 100), None);
+        let machine = Machine {
+            sources: BTreeMap::new(),
+            sends: (0..100).map(|n| (ms(n), ms(n * 2))).collect(),
+        };
+        let window = |to| Window {
+            from: 0,
+            to: ms(to),
+        };
+        assert_eq!(machine.starved(window(40)), None);
+        let told = machine.starved(window(99)).expect("late sends");
+        assert!(told.contains("sends 196 ms late"), "{told}");
+    }
+}

@@ -1,0 +1,77 @@
+//! Counters of the kernel. What it does not tell (another system, pressure accounting switched off) is absent.
+
+use etcd_history::record::Nanos;
+
+/// Counters since boot.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    waiting: Option<Nanos>,
+    stolen: Option<Nanos>,
+    idle: Option<Nanos>,
+    processors: Option<u32>,
+    runnable: Option<u32>,
+}
+
+impl Counters {
+    /// Nanoseconds since another reading in which some process waited for a processor.
+    pub(crate) fn waiting_since(&self, before: &Self) -> Option<Nanos> {
+        Some(self.waiting?.saturating_sub(before.waiting?))
+    }
+
+    /// Nanoseconds of all processors since another reading that the hypervisor gave to others.
+    pub(crate) fn stolen_since(&self, before: &Self) -> Option<Nanos> {
+        Some(self.stolen?.saturating_sub(before.stolen?))
+    }
+
+    /// Nanoseconds of all processors since another reading in which they had nothing to do.
+    pub(crate) fn idle_since(&self, before: &Self) -> Option<Nanos> {
+        Some(self.idle?.saturating_sub(before.idle?))
+    }
+
+    /// Processors.
+    pub(crate) fn processors(&self) -> Option<u32> {
+        self.processors
+    }
+
+    /// Processes that run or are ready to run.
+    pub(crate) fn runnable(&self) -> Option<u32> {
+        self.runnable
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Counters {
+    pub(crate) fn read() -> Self {
+        use std::time::Duration;
+
+        use procfs::{Current, CurrentSI};
+
+        let nanos = |time: Duration| Nanos::try_from(time.as_nanos()).ok();
+        let pressure = procfs::CpuPressure::current().ok();
+        let waiting = pressure
+            .map(|pressure| Duration::from_micros(pressure.some.total))
+            .and_then(nanos);
+        let Ok(stat) = procfs::KernelStats::current() else {
+            return Self {
+                waiting,
+                ..Self::default()
+            };
+        };
+        Self {
+            waiting,
+            idle: nanos(
+                stat.total.idle_duration() + stat.total.iowait_duration().unwrap_or_default(),
+            ),
+            stolen: stat.total.steal_duration().and_then(nanos),
+            processors: u32::try_from(stat.cpu_time.len()).ok(),
+            runnable: stat.procs_running,
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Counters {
+    pub(crate) fn read() -> Self {
+        Self::default()
+    }
+}
