@@ -200,13 +200,15 @@ fn told(severity: Severity, last: &Ended, runs: usize) -> Result<(), Failed> {
     match severity {
         Severity::Pass => Ok(()),
         Severity::NotJudged if !flag("E2E_STRICT") => Ok(()),
-        _ => Err(Failed::from(format!(
-            "{} after {runs} runs: {}\n{}",
-            severity.word(),
-            last.cause,
-            last.dir.join("report.html").display()
-        ))),
+        Severity::NotJudged => Err(red("time was not judged (E2E_STRICT)", last)),
+        Severity::Inconclusive => Err(red(&format!("nothing proved in {runs} runs"), last)),
+        Severity::Violation => Err(red(severity.word(), last)),
     }
+}
+
+fn red(what: &str, last: &Ended) -> Failed {
+    let page = last.dir.join("report.html");
+    Failed::from(format!("{what}: {}\n{}", last.cause, page.display()))
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

@@ -1,5 +1,6 @@
 //! The table of a suite: one line a trial, printed when the last of this process has ended.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use harness::report::judgement::Severity;
@@ -76,12 +77,17 @@ impl Table {
         for row in rows.iter() {
             println!("{}", line(row.cells.each_ref().map(String::as_str)));
         }
-        let count = |time| rows.iter().filter(|row| row.time == Some(time)).count();
+        // Of a trial that was made again the last run counts.
+        let trials: BTreeMap<_, _> = rows
+            .iter()
+            .map(|row| ((&row.cells[0], &row.cells[1]), row.time))
+            .collect();
+        let count = |time| trials.values().filter(|of| **of == Some(time)).count();
         let (judged, not_judged) = (count(Time::Judged), count(Time::NotJudged));
         println!(
             "\ntime judged in {judged} of {} trials ({} more claim nothing about time)\n",
             judged + not_judged,
-            rows.len() - judged - not_judged
+            trials.len() - judged - not_judged
         );
     }
 }

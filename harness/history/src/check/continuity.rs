@@ -176,7 +176,7 @@ fn hold(
             to: case.index.end,
         };
         if let Some(why) = case.machine.starved(run) {
-            findings.not_judged(format!("gaps outside all faults: {why}"));
+            findings.not_judged("gaps outside all faults".to_owned(), &why);
             return;
         }
         match tracks
@@ -203,11 +203,8 @@ fn hold(
             continue;
         };
         if let Some(why) = &seen.starved {
-            findings.not_judged(format!(
-                "gap of {:.0} ms on {} {place}: {why}",
-                measured.gap_ms,
-                name(budget.road)
-            ));
+            let (gap_ms, road) = (measured.gap_ms, name(budget.road));
+            findings.not_judged(format!("gap of {gap_ms:.0} ms on {road} {place}"), why);
             continue;
         }
         let yardstick = seen

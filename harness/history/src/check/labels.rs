@@ -171,7 +171,7 @@ fn lag(case: &Case<'_>, states: &[Labelled<'_>], reigns: &[Reign<'_>], findings:
         case.index.seconds(window.from)
     );
     match case.machine.starved(window) {
-        Some(why) => findings.not_judged(format!("{told}: {why}")),
+        Some(why) => findings.not_judged(told, &why),
         None if milliseconds > budget => findings.violation(told, Vec::new()),
         None => {}
     }

@@ -187,7 +187,7 @@ fn late(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {
             from: due,
             to: gone,
         }) {
-            findings.not_judged(format!("end of lease {id:x}: {why}"));
+            findings.not_judged(format!("end of lease {id:x}"), &why);
             return;
         }
         findings.violation(

@@ -16,9 +16,11 @@ use crate::record::{MachineSample, Nanos};
 
 /// Name of the verdict that tells how busy the machine was.
 const CHECK: &str = "machine";
+/// The process of the recording client, as its samples name it.
+const CLIENT: &str = "workload";
 /// Share of a window in which some process waited for a processor, above which times are not judged. A run of five
 /// members on two cores has 45 to 70 % in the windows of its faults when nothing else runs.
-const WAITING_MAX: f64 = 0.85;
+const WAITING_MAX: f64 = 0.90;
 /// Share of all processors' time without work, below which times are not judged: whatever wakes finds all of them taken.
 const IDLE_MIN: f64 = 0.05;
 /// Share of all processors' time that the hypervisor gave to others, above which times are not judged.
@@ -49,6 +51,8 @@ pub(crate) struct Load {
     stolen: Option<f64>,
     /// Share of the processors' time in which they had nothing to do.
     idle: Option<f64>,
+    /// Processes that ran or were ready to run, on average.
+    runnable: Option<f64>,
     /// Share of timers that were late.
     timers_late: f64,
     /// The latest timer.
@@ -79,7 +83,20 @@ impl<'a> Machine<'a> {
     pub(crate) fn starved(&self, window: Window) -> Option<String> {
         let load = self.load(window);
         load.starves()
-            .then(|| format!("the machine was too busy to tell ({load})"))
+            .then(|| format!("machine too busy to tell ({load})"))
+    }
+
+    /// True when the recording client itself was late in a window: what it saw late may have been in time.
+    pub(crate) fn client_late(&self, window: Window) -> bool {
+        let samples = self.sources.get(CLIENT).map(Vec::as_slice);
+        let load = of_source(samples.unwrap_or_default(), window);
+        Load {
+            timers_late: load.timers_late,
+            timer_late: load.timer_late,
+            sends_late: self.sends_late(window),
+            ..Load::default()
+        }
+        .starves()
     }
 
     /// The worst that any process saw in a window.
@@ -89,11 +106,17 @@ impl<'a> Machine<'a> {
             .values()
             .map(|samples| of_source(samples, window));
         let mut worst = seen.fold(Load::default(), Load::worse);
+        worst.sends_late = self.sends_late(window);
+        worst
+    }
+
+    /// Lateness of the slowest hundredth of sends.
+    fn sends_late(&self, window: Window) -> Nanos {
         let late = self.sends.iter().filter(|(t, _)| window.holds(*t));
         let mut late: Vec<Nanos> = late.map(|(_, late)| *late).collect();
         late.sort_unstable();
-        worst.sends_late = hundredth(&late);
-        worst
+        let last = late.len().saturating_sub(1);
+        late.get(last * 99 / 100).copied().unwrap_or(0)
     }
 }
 
@@ -112,20 +135,20 @@ fn of_source(samples: &[&MachineSample], window: Window) -> Load {
     let processors = inside.iter().find_map(|sample| sample.processors);
     let of_all = |share: f64| share / f64::from(processors.unwrap_or(1).max(1));
     let late = |sample: &&&&MachineSample| sample.late > TIMER_LATE;
+    let runnable: Vec<f64> = inside
+        .iter()
+        .filter_map(|sample| sample.runnable.map(f64::from))
+        .collect();
     Load {
         waiting: share(|sample| sample.waiting),
         stolen: share(|sample| sample.stolen).map(of_all),
         idle: share(|sample| sample.idle).map(of_all),
+        runnable: (!runnable.is_empty())
+            .then(|| runnable.iter().sum::<f64>() / runnable.len() as f64),
         timers_late: inside.iter().filter(late).count() as f64 / inside.len().max(1) as f64,
         timer_late: inside.iter().map(|sample| sample.late).max().unwrap_or(0),
         sends_late: 0,
     }
-}
-
-/// The value that a hundredth of the values, which are sorted, lies at or above.
-fn hundredth(ascending: &[Nanos]) -> Nanos {
-    let last = ascending.len().saturating_sub(1);
-    ascending.get(last * 99 / 100).copied().unwrap_or(0)
 }
 
 impl Load {
@@ -138,6 +161,7 @@ impl Load {
             waiting: worse(self.waiting, other.waiting, f64::max),
             stolen: worse(self.stolen, other.stolen, f64::max),
             idle: worse(self.idle, other.idle, f64::min),
+            runnable: worse(self.runnable, other.runnable, f64::max),
             timers_late: self.timers_late.max(other.timers_late),
             timer_late: self.timer_late.max(other.timer_late),
             sends_late: self.sends_late.max(other.sends_late),
@@ -164,6 +188,9 @@ impl Load {
             if let Some(share) = share {
                 findings.figure(format!("{prefix}.{name}"), share * 100.0);
             }
+        }
+        if let Some(runnable) = self.runnable {
+            findings.figure(format!("{prefix}.runnable"), runnable);
         }
         for (name, late) in [
             ("timer_late_max_ms", self.timer_late),
@@ -276,6 +303,26 @@ mod tests {
         assert_eq!(starved(&of(20), 0, 6_000), None, "one in twenty");
         let told = starved(&of(10), 0, 6_000).expect("one in ten");
         assert!(told.contains("10 % of timers late, one by 40 ms"), "{told}");
+    }
+
+    #[test]
+    fn only_its_own_samples_make_the_client_late() {
+        let client_late = |source: &str| {
+            let samples: Vec<_> = (1..=60).map(|n| sample(source, n * 100, 99, 40)).collect();
+            let index = Index {
+                machine: samples.iter().collect(),
+                ..Index::default()
+            };
+            let window = Window {
+                from: 0,
+                to: ms(6_000),
+            };
+            let machine = Machine::new(&index);
+            assert!(machine.starved(window).is_some());
+            machine.client_late(window)
+        };
+        assert!(client_late("workload"));
+        assert!(!client_late("harness"));
     }
 
     #[test]

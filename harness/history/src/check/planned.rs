@@ -1,9 +1,9 @@
 //! A planned move: leadership moves first, so that clients lose nothing.
 //!
-//! No write through the leader service fails or stays unknown from the first fault's begin to the settling. A proposal
-//! that a leader drops while it hands over is counted apart: etcd refuses it definitely and at once, a client that may
-//! retry loses nothing but a round trip, and no operator can keep raft from doing so. How many there are is up to the
-//! clients; how long it goes on is the hand-over's doing, and is judged as a planned move's gap is.
+//! No write through the leader service may fail or stay unknown, from the first fault until the cluster settles. A
+//! proposal that a leader drops while it transfers leadership is counted apart: etcd refuses it definitely and at once, a
+//! client that retries loses one round trip, and no operator can keep raft from doing so. How many there are depends on
+//! the clients. How long the leader drops them is judged, with the limit of a planned move's gap.
 
 use super::Case;
 use super::gaps::{Window, milliseconds};
@@ -16,6 +16,8 @@ pub const HAND_OVER: &str = "hand_over";
 const NO_FAILED_WRITE: &str = "no_failed_write";
 /// Longest time in milliseconds in which a leader that hands over may drop proposals.
 const HAND_OVER_MS: f64 = 100.0;
+/// The class of a request that had no answer in time.
+const DEADLINE: &str = "deadline";
 /// The class of a proposal that a leader dropped because it was handing over.
 const DROPPED: &str = "proposal_dropped";
 
@@ -28,25 +30,21 @@ pub(super) fn no_failed_write(case: &Case<'_>) -> Verdict {
         findings.doubt("no write was sent".to_owned());
         return findings.verdict(NO_FAILED_WRITE);
     }
-    let failed: Vec<(&Op<'_>, String)> = writes
-        .iter()
-        .filter_map(|op| Some((op, failure(op)?)))
-        .collect();
+    let failed: Vec<&Op<'_>> = writes.iter().filter(|op| failure(op).is_some()).collect();
     findings.count("failed", failed.len());
-    let first = failed.first().map(|(_, words)| words.as_str());
-    let told = format!(
-        "{} of {} writes failed in a planned move{}",
-        failed.len(),
-        writes.len(),
-        first.map_or_else(String::new, |words| format!("; the first: {words}"))
-    );
-    match case.machine.starved(window(case)) {
-        // Its deadline is a time as well.
-        Some(why) => findings.not_judged(format!("{told}: {why}")),
-        None if !failed.is_empty() => {
-            findings.violation(told, failed.iter().map(|(op, _)| op.id()).collect());
-        }
-        None => {}
+    let window = window(case);
+    let starved = case.machine.starved(window);
+    let client_late = case.machine.client_late(window);
+    // A deadline is a time. Every other failure is none, unless the client itself was late.
+    let (by_time, broken): (Vec<&Op<'_>>, Vec<&Op<'_>>) = failed
+        .into_iter()
+        .partition(|op| starved.is_some() && (client_late || class(op) == Some(DEADLINE)));
+    if !broken.is_empty() {
+        let ops = broken.iter().map(|op| op.id()).collect();
+        findings.violation(told(&broken, writes.len()), ops);
+    }
+    if let Some(why) = starved {
+        findings.not_judged(told(&by_time, writes.len()), &why);
     }
     findings.verdict(NO_FAILED_WRITE)
 }
@@ -74,7 +72,7 @@ pub(super) fn hand_over(case: &Case<'_>) -> Verdict {
         writes.len()
     );
     match case.machine.starved(window(case)) {
-        Some(why) => findings.not_judged(format!("{told}: {why}")),
+        Some(why) => findings.not_judged(told, &why),
         None if dropping_ms > HAND_OVER_MS => findings.violation(told, Vec::new()),
         None => {}
     }
@@ -100,6 +98,13 @@ fn writes<'a>(case: &Case<'a>) -> Vec<Op<'a>> {
     ops.filter(|op| op.end.is_some() && window.holds(op.call.t))
         .copied()
         .collect()
+}
+
+fn told(failed: &[&Op<'_>], writes: usize) -> String {
+    let first = failed.first().and_then(|op| failure(op));
+    let first = first.map_or_else(String::new, |words| format!("; the first: {words}"));
+    let count = failed.len();
+    format!("{count} of {writes} writes failed in a planned move{first}")
 }
 
 /// What came instead of success, in words; absent for a success and for a proposal that was dropped.

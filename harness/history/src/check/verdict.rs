@@ -60,7 +60,8 @@ pub(crate) struct Findings {
     first: Option<(String, Vec<OpId>)>,
     violations: usize,
     doubts: Vec<String>,
-    unjudged: Vec<String>,
+    /// Claims that were not judged, by what kept them from it.
+    unjudged: Vec<(String, Vec<String>)>,
     figures: BTreeMap<String, f64>,
 }
 
@@ -76,8 +77,11 @@ impl Findings {
     }
 
     /// A claim about time, in a window in which the machine was too busy to tell.
-    pub(crate) fn not_judged(&mut self, reason: String) {
-        self.unjudged.push(reason);
+    pub(crate) fn not_judged(&mut self, claim: String, why: &str) {
+        match self.unjudged.iter_mut().find(|(known, _)| known == why) {
+            Some((_, claims)) => claims.push(claim),
+            None => self.unjudged.push((why.to_owned(), vec![claim])),
+        }
     }
 
     pub(crate) fn figure(&mut self, name: impl Into<String>, value: f64) {
@@ -104,7 +108,7 @@ impl Findings {
                 reason: listed(&self.doubts),
             },
             None if !self.unjudged.is_empty() => Judgement::NotJudged {
-                reason: listed(&self.unjudged),
+                reason: unjudged(&self.unjudged),
             },
             None => Judgement::Pass,
         };
@@ -123,4 +127,11 @@ fn listed(reasons: &[String]) -> String {
         text = format!("{text}; and {more} more");
     }
     text
+}
+
+fn unjudged(groups: &[(String, Vec<String>)]) -> String {
+    let told = groups
+        .iter()
+        .map(|(why, claims)| format!("{}: {why}", claims.join(", ")));
+    listed(&told.collect::<Vec<_>>())
 }
