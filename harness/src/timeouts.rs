@@ -26,11 +26,10 @@ pub const CRD_ESTABLISHED: Duration = Duration::from_secs(30);
 pub const CLUSTER_RUNNING: Duration = Duration::from_secs(120);
 /// A namespace with its pods and volumes is gone.
 pub const NAMESPACE_GONE: Duration = Duration::from_secs(120);
-/// The effect of a fault that acts at once (a signal, a packet rule under heartbeats) is seen, on a machine that is ten
-/// times too slow as well: it is evidence, no claim.
-pub const EFFECT: Duration = Duration::from_secs(30);
+/// The effect of a fault that acts at once (a signal, a packet rule under heartbeats) is seen.
+pub const EFFECT: Duration = Duration::from_secs(10);
 /// The effect of a fault that Kubernetes must first notice (pod replaced, static pod gone) is seen.
-pub const EFFECT_SLOW: Duration = Duration::from_secs(90);
+pub const EFFECT_SLOW: Duration = Duration::from_secs(60);
 /// An operation on an etcd cluster has ended, with a fault in its middle (aim: 12 s for two more members).
 pub const OPERATION: Duration = Duration::from_secs(180);
 /// What a fault did is undone.

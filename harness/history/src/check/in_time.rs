@@ -24,7 +24,7 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         findings.figure(format!("{from}.to.{to}_ms"), took_ms);
         let limit_ms = u32::try_from(limit.limit_ms).unwrap_or(u32::MAX);
         let told = format!("from {from} to {to} {took_ms:.0} ms, {limit_ms} ms are allowed");
-        match case.machine.starved(window) {
+        match case.machine.slow(window) {
             Some(why) => findings.not_judged(told, &why),
             None if took_ms > f64::from(limit_ms) => findings.violation(told, Vec::new()),
             None => {}

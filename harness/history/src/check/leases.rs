@@ -183,7 +183,7 @@ fn late(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {
     let excuse = excuses(case, gone).max().unwrap_or(Nanos::MIN);
     if lease.revoke.is_none() && gone > excuse.saturating_add(lease.ttl_ns + slack) {
         let due = last.max(excuse).saturating_add(lease.ttl_ns);
-        if let Some(why) = case.machine.starved(Window {
+        if let Some(why) = case.machine.slow(Window {
             from: due,
             to: gone,
         }) {

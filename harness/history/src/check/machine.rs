@@ -4,6 +4,9 @@
 //! longer than a budget can bear, a late answer says nothing of etcd or of the operator, and an answer in time is luck:
 //! claims about time are not judged there, either way. What decides is the machine alone, never the outcome. Claims about
 //! safety never ask.
+//!
+//! A machine that is slow all the time ([`Machine::slow`]) spoils claims of seconds. Claims of milliseconds are spoilt by
+//! a single stall as well ([`Machine::starved`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +15,7 @@ use super::Case;
 use super::gaps::{Window, milliseconds};
 use super::verdict::{Findings, Verdict};
 use crate::index::Index;
-use crate::record::{MachineSample, Nanos};
+use crate::record::{MachineSample, Nanos, Road};
 
 /// Name of the verdict that tells how busy the machine was.
 const CHECK: &str = "machine";
@@ -38,7 +41,8 @@ const SEND_LATE_MAX: Nanos = 100_000_000;
 pub(crate) struct Machine<'a> {
     /// By process, in order of time.
     sources: BTreeMap<&'a str, Vec<&'a MachineSample>>,
-    /// When each request of the schedule left, and how late.
+    /// When each write through the service left, and how late. They leave by the clock alone. Dial-all asks a second time
+    /// when the first answer is late, which would make etcd's lateness the machine's.
     sends: Vec<(Nanos, Nanos)>,
 }
 
@@ -70,20 +74,26 @@ impl<'a> Machine<'a> {
         for samples in sources.values_mut() {
             samples.sort_by_key(|sample| sample.t);
         }
-        let scheduled = index.ops.iter().map(|op| op.call);
-        let mut sends: Vec<_> = scheduled
-            .filter(|call| call.scheduled != call.t)
+        let by_the_clock = |road| matches!(road, Road::ServiceFresh | Road::ServiceHeld);
+        let calls = index.ops.iter().map(|op| op.call);
+        let mut sends: Vec<_> = calls
+            .filter(|call| by_the_clock(call.road) && call.scheduled != call.t)
             .map(|call| (call.t, (call.t - call.scheduled).max(0)))
             .collect();
         sends.sort_unstable();
         Self { sources, sends }
     }
 
-    /// Why times cannot be judged in a window; absent where they can.
+    /// Why milliseconds cannot be judged in a window; absent where they can.
     pub(crate) fn starved(&self, window: Window) -> Option<String> {
         let load = self.load(window);
-        load.starves()
-            .then(|| format!("machine too busy to tell ({load})"))
+        (load.slows() || load.stalls()).then(|| too_busy(&load))
+    }
+
+    /// Why seconds cannot be judged in a window; absent where they can.
+    pub(crate) fn slow(&self, window: Window) -> Option<String> {
+        let load = self.load(window);
+        load.slows().then(|| too_busy(&load))
     }
 
     /// True when the recording client itself was late in a window: what it saw late may have been in time.
@@ -96,7 +106,7 @@ impl<'a> Machine<'a> {
             sends_late: self.sends_late(window),
             ..Load::default()
         }
-        .starves()
+        .stalls()
     }
 
     /// The worst that any process saw in a window.
@@ -151,6 +161,10 @@ fn of_source(samples: &[&MachineSample], window: Window) -> Load {
     }
 }
 
+fn too_busy(load: &Load) -> String {
+    format!("machine too busy to tell ({load})")
+}
+
 impl Load {
     fn worse(self, other: Self) -> Self {
         let worse = |a: Option<f64>, b: Option<f64>, of: fn(f64, f64) -> f64| match (a, b) {
@@ -168,11 +182,16 @@ impl Load {
         }
     }
 
-    fn starves(&self) -> bool {
+    /// True when everything takes longer.
+    fn slows(&self) -> bool {
         self.waiting.is_some_and(|share| share > WAITING_MAX)
             || self.stolen.is_some_and(|share| share > STOLEN_MAX)
             || self.idle.is_some_and(|share| share < IDLE_MIN)
-            || self.timers_late > TIMERS_LATE_MAX
+    }
+
+    /// True when something may have waited as long as a budget of milliseconds.
+    fn stalls(&self) -> bool {
+        self.timers_late > TIMERS_LATE_MAX
             || self.timer_late > STALL_MAX
             || self.sends_late > SEND_LATE_MAX
     }
@@ -246,7 +265,9 @@ pub(super) fn tell(case: &Case<'_>) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::test_support::ms;
+    use crate::check::test_support::{ms, put};
+    use crate::index::Op;
+    use crate::record::Call;
 
     fn sample(source: &str, t: i64, waiting: i64, late: i64) -> MachineSample {
         MachineSample {
@@ -303,6 +324,60 @@ mod tests {
         assert_eq!(starved(&of(20), 0, 6_000), None, "one in twenty");
         let told = starved(&of(10), 0, 6_000).expect("one in ten");
         assert!(told.contains("10 % of timers late, one by 40 ms"), "{told}");
+    }
+
+    #[test]
+    fn a_stall_spoils_milliseconds_and_no_seconds() {
+        let stalled = [sample("harness", 100, 10, 150)];
+        let full = [sample("harness", 100, 99, 0)];
+        let judged = |samples: &[MachineSample]| {
+            let index = Index {
+                machine: samples.iter().collect(),
+                ..Index::default()
+            };
+            let machine = Machine::new(&index);
+            let window = Window {
+                from: 0,
+                to: ms(100),
+            };
+            (
+                machine.starved(window).is_some(),
+                machine.slow(window).is_some(),
+            )
+        };
+        assert_eq!(judged(&stalled), (true, false));
+        assert_eq!(judged(&full), (true, true));
+    }
+
+    #[test]
+    fn a_second_attempt_of_dial_all_is_no_late_send() {
+        let late_on = |road| {
+            let calls: Vec<Call> = (0..100)
+                .map(|n| Call {
+                    t: ms(n * 50 + 130),
+                    op: n.unsigned_abs(),
+                    client: 1,
+                    road,
+                    scheduled: ms(n * 50),
+                    request: put("k", "v"),
+                })
+                .collect();
+            let index = Index {
+                ops: calls.iter().map(|call| Op { call, end: None }).collect(),
+                ..Index::default()
+            };
+            let window = Window {
+                from: 0,
+                to: ms(6_000),
+            };
+            let machine = Machine::new(&index);
+            (
+                machine.starved(window).is_some(),
+                machine.client_late(window),
+            )
+        };
+        assert_eq!(late_on(Road::ServiceHeld), (true, true));
+        assert_eq!(late_on(Road::DialAll), (false, false));
     }
 
     #[test]
