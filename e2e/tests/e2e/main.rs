@@ -5,8 +5,9 @@
 //! is ignored and the reason is printed; `E2E_REQUIRED=1` makes that a failure.
 //!
 //! `E2E_SMOKE=1` leaves only the short subset, `E2E_PART=2/6` the second sixth of what that subset leaves out, `E2E_LONG=1`
-//! only those that take minutes, which are left out else. `E2E_SEED` repeats a seed. Where the machine is too busy to judge
-//! times a trial passes by its safety and says so; `E2E_STRICT=1` makes it red.
+//! only those that take minutes, which are left out else. The seed of all random choices is drawn and printed; `E2E_SEED`
+//! repeats one. Where the machine is too busy to judge times a trial passes by its safety and says so; `E2E_STRICT=1` makes
+//! it red.
 
 mod table;
 
@@ -22,9 +23,6 @@ use harness::scenario::{Act, Ended, Lab, Live, Plan, Scenario, catalog, run};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use table::Table;
-
-/// Seed of a run that was given none: fixed, so that two runs of the suite differ only in what the cluster does.
-const SEED: u64 = 1;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -65,7 +63,7 @@ struct Suite {
 /// All plans of the suite, of its short subset, of a part of the rest, or of the long ones.
 fn plans() -> Result<Vec<Plan>, String> {
     let seed = match std::env::var("E2E_SEED").as_deref() {
-        Err(_) | Ok("") => SEED,
+        Err(_) | Ok("") => u64::from(rand::random::<u32>()),
         Ok(seed) => seed
             .parse()
             .map_err(|_| format!("E2E_SEED={seed} is no seed: give a whole number"))?,

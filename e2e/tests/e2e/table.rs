@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use harness::report::judgement::Severity;
-use harness::scenario::{Ended, Plan, Time};
+use harness::scenario::{Ended, Gaps, Plan, Time};
 
 /// Lines in the order in which trials ended.
 #[derive(Debug, Default)]
@@ -19,14 +19,15 @@ struct Row {
     time: Option<Time>,
 }
 
-const COLUMNS: usize = 7;
+const COLUMNS: usize = 8;
 
 const HEAD: [&str; COLUMNS] = [
     "scenario",
     "members",
     "verdict",
     "time",
-    "gap ms new/held/dial-all",
+    "median gap ms new/held/dial-all",
+    "longest",
     "operations",
     "seconds",
 ];
@@ -34,11 +35,11 @@ const HEAD: [&str; COLUMNS] = [
 impl Table {
     /// Adds a trial; one that could not be run at all has no end.
     pub(crate) fn add(&self, plan: &Plan, ended: Option<&Ended>) {
-        let gaps = ended.and_then(|ended| ended.gaps_ms);
-        let gaps = gaps.map_or_else(
-            || "-".to_owned(),
-            |[fresh, held, all]| format!("{fresh:.0}/{held:.0}/{all:.0}"),
-        );
+        let gaps = ended.and_then(|ended| ended.gaps);
+        let cell = |part: fn(Gaps) -> [f64; 3]| match gaps.map(part) {
+            Some([new, held, all]) => format!("{new:.0}/{held:.0}/{all:.0}"),
+            None => "-".to_owned(),
+        };
         let time = ended.map(|ended| ended.time);
         let cells = [
             plan.scenario.name.to_owned(),
@@ -47,7 +48,8 @@ impl Table {
                 .map_or("error", |ended| word(ended.severity))
                 .to_owned(),
             time.map_or("-", Time::word).to_owned(),
-            gaps,
+            cell(|gaps| gaps.median),
+            cell(|gaps| gaps.most),
             ended.map_or_else(|| "-".to_owned(), |ended| ended.operations.to_string()),
             ended.map_or_else(|| "-".to_owned(), |ended| format!("{:.1}", ended.seconds)),
         ];

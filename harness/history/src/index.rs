@@ -247,6 +247,12 @@ impl<'a> Index<'a> {
             .map(|(t, _)| *t)
     }
 
+    /// When each phase of this name began, in order.
+    pub fn phases_named<'i>(&'i self, name: &'i str) -> impl Iterator<Item = Nanos> + 'i {
+        let phases = self.phases.iter();
+        phases.filter(move |(_, n)| *n == name).map(|(t, _)| *t)
+    }
+
     /// True when a fault was on at some time in `[from, to]`, counting `tail` nanoseconds after its end.
     pub fn disturbed(&self, from: Nanos, to: Nanos, tail: Nanos) -> bool {
         self.faults.iter().any(|fault| {

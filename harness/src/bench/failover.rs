@@ -33,8 +33,6 @@ pub struct Failover {
 pub struct Cost {
     /// Longest time without an acknowledged write, in milliseconds.
     pub gap_ms: f64,
-    /// How much of it the dial-all client could not write either, in milliseconds.
-    pub out_ms: f64,
     /// False when no acknowledgement ended it: the real gap is longer.
     pub closed: bool,
     /// Where the time went, in milliseconds. Stages that did not happen are absent.
@@ -52,8 +50,7 @@ pub struct FailoverReport {
     pub failovers: Vec<Failover>,
     /// Gap of each road, in milliseconds.
     pub gap_ms: BTreeMap<Road, Summary>,
-    /// Gap through the service without the outages of the dial-all client in it ([`Failover::over_dial_all`]), in
-    /// milliseconds.
+    /// Gap through the service less the gap of the dial-all client ([`Failover::over_dial_all`]), in milliseconds.
     pub over_dial_all_ms: BTreeMap<Road, Summary>,
     /// Each stage on each road, in milliseconds.
     pub stages_ms: BTreeMap<Road, BTreeMap<Stage, Summary>>,
@@ -68,7 +65,6 @@ pub struct FailoverReport {
 pub fn measure(run: &str, history: &History) -> Vec<Failover> {
     let signs = Signs::of(history);
     let roads = ROADS.map(|road| (road, Acknowledgements::of(history, road)));
-    let yardstick = Acknowledgements::of(history, Road::DialAll);
     let faults = faults(history);
     let mut failovers = Vec::new();
     for (at, fault) in faults.iter().enumerate() {
@@ -87,7 +83,6 @@ pub fn measure(run: &str, history: &History) -> Vec<Failover> {
                 *road,
                 Cost {
                     gap_ms,
-                    out_ms: milliseconds(yardstick.out_in(gap)),
                     closed,
                     stages_ms: stages_ms.collect(),
                 },
@@ -155,12 +150,10 @@ impl Failover {
                 .all(|road| self.roads.get(road).is_some_and(|c| c.closed))
     }
 
-    /// How much of a road's gap the dial-all client could write, in milliseconds: what the way through the service
-    /// cost.
+    /// What a road's gap has over the gap of the dial-all client, in milliseconds: what the way through the service cost.
     #[must_use]
     pub fn over_dial_all(&self, road: Road) -> Option<f64> {
-        let cost = self.roads.get(&road)?;
-        Some(cost.gap_ms - cost.out_ms)
+        Some(self.roads.get(&road)?.gap_ms - self.roads.get(&Road::DialAll)?.gap_ms)
     }
 }
 

@@ -146,7 +146,6 @@ mod tests {
             let stages_ms = stages.iter().copied().collect();
             Cost {
                 gap_ms,
-                out_ms: dial_all,
                 closed: true,
                 stages_ms,
             }

@@ -138,10 +138,19 @@ async fn make_runs(args: &FailoverArgs, target: &TargetArgs) -> anyhow::Result<R
     let lab = Lab::attach(&target.choice(), Live::loud()).await?;
     let mut dirs = Vec::new();
     let mut broken = Vec::new();
-    for turn in 0..args.kills {
-        let seed = args.seed.wrapping_add(u64::from(turn));
-        let plan = Plan::named(args.kind.scenario(), Some(args.members), seed)?;
-        eprintln!("failover {} of {}", turn + 1, args.kills);
+    let mut made = 0;
+    while made < args.kills {
+        let seed = args.seed.wrapping_add(u64::from(made));
+        let mut plan = Plan::named(args.kind.scenario(), Some(args.members), seed)?;
+        plan.scenario = plan.scenario.at_most(args.kills - made);
+        let more = plan.scenario.rounds();
+        eprintln!(
+            "failovers {} to {} of {}",
+            made + 1,
+            made + more,
+            args.kills
+        );
+        made += more;
         let ended = Box::pin(run_plan(&lab, &plan)).await?;
         // The gap of a single run is judged by the distribution.
         if ended.severity == Severity::Violation && !ended.only_the_gap {

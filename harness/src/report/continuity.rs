@@ -5,7 +5,6 @@
 use std::collections::HashMap;
 
 use etcd_history::History;
-use etcd_history::check::outage;
 use etcd_history::record::{FaultRecord, FaultStep, Nanos, OpId, Outcome, Record, Request, Road};
 use serde::Serialize;
 
@@ -118,12 +117,6 @@ impl Acknowledgements {
         self.gaps()
             .filter(mostly)
             .reduce(|a, b| if b.length() > a.length() { b } else { a })
-    }
-
-    /// How much of a gap was an outage here too, in nanoseconds.
-    #[must_use]
-    pub fn out_in(&self, gap: Gap) -> Nanos {
-        outage(&self.times, gap.from, gap.to)
     }
 
     /// The longest stretch of the run.

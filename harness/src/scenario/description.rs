@@ -7,6 +7,9 @@ use serde::Serialize;
 use crate::faults::Fault;
 use crate::scenario::{Operation, Promise};
 
+/// How often a scenario repeats its faults where it says nothing: enough for a median that one late round does not move.
+const ROUNDS: u32 = 5;
+
 /// One scenario, before members and seed are chosen.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Scenario {
@@ -51,6 +54,9 @@ pub struct Trial {
     pub operations: Vec<Operation>,
     /// The faults, each injected when the one before has shown its effect; all of them are on until they are healed.
     pub faults: Vec<Fault>,
+    /// How often the faults are injected and healed, one time after the other. Each gives one sample of every time that is
+    /// judged. With operations the faults come once.
+    pub rounds: u32,
     /// How long the last one is on.
     pub lasts: Duration,
     /// True when the cluster must be whole again while the faults are still on.
@@ -79,6 +85,17 @@ impl Default for Load {
     }
 }
 
+impl Trial {
+    /// How many faults and operations there are in a run.
+    #[must_use]
+    pub fn events(&self) -> usize {
+        match self.operations.len() {
+            0 => self.faults.len() * self.rounds as usize,
+            operations => self.faults.len() + operations,
+        }
+    }
+}
+
 impl Scenario {
     /// Faults under load, on three members unless said otherwise.
     #[must_use]
@@ -88,6 +105,7 @@ impl Scenario {
             warm_up: Duration::from_secs(2),
             operations: Vec::new(),
             faults: faults.into(),
+            rounds: ROUNDS,
             lasts: Duration::from_secs(2),
             recovers_under_fault: false,
             settle: Duration::from_secs(2),
@@ -131,6 +149,27 @@ impl Scenario {
     pub fn members(mut self, members: impl Into<Vec<u32>>) -> Self {
         self.members = members.into();
         self
+    }
+
+    /// The faults come once: they cannot be repeated, or nothing is measured that a sample would tell more of.
+    #[must_use]
+    pub fn once(self) -> Self {
+        self.with(|trial| trial.rounds = 1)
+    }
+
+    /// With no more rounds than these, of which there is one at least.
+    #[must_use]
+    pub fn at_most(self, rounds: u32) -> Self {
+        self.with(|trial| trial.rounds = trial.rounds.min(rounds).max(1))
+    }
+
+    /// How often its faults are repeated; once for scenarios without load.
+    #[must_use]
+    pub fn rounds(&self) -> u32 {
+        match &self.act {
+            Act::Faults(trial) if trial.operations.is_empty() => trial.rounds,
+            _ => 1,
+        }
     }
 
     /// The last fault is on for so many seconds.

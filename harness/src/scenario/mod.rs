@@ -30,4 +30,4 @@ pub use live::Live;
 pub use operation::Operation;
 pub use plan::Plan;
 pub use promise::Promise;
-pub use runner::{Ended, Time, run};
+pub use runner::{Ended, Gaps, Time, run};

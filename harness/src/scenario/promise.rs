@@ -1,24 +1,18 @@
 //! What a scenario promises, and its translation into what the checks expect.
 //!
-//! The figures to reach are those of the design, and `bench failover` holds its distribution against them. One sample
-//! on a shared machine of two cores is a proof of brokenness only when it is far out: its limit is looser by
-//! [`SLACK_MS`], on top of what a client that dials all members lost of the same gap.
+//! Each round of a run gives one value, and the limits of [`Continuity`] are for the sample. The median shows a service that
+//! has become slower. The longest shows one round that is far out: on a machine that a scheduler shares it may be several
+//! times the median with nothing broken, so that its limit is wide. `docs/verdicts.md` has the table, and what a slower
+//! service costs until it is found.
 
 use std::time::Duration;
 
-use etcd_history::check::{Expectations, GapBudget, GapWindow, InTime, OperationKind};
+use etcd_history::check::{Expectations, GapBudget, InTime, OperationKind};
 use etcd_history::record::Road;
 use serde::Serialize;
 
 use crate::scenario::Trial;
 use crate::timeouts;
-
-/// What a busy machine may add to one sample: a scheduling quantum of each of six processes between a raft leader and a
-/// client's connection, on two cores that also run six kubelets.
-const SLACK_MS: f64 = 250.0;
-
-/// A planned move, in milliseconds.
-const PLANNED_MS: f64 = 100.0;
 
 /// Until everything is whole again where the scenario says nothing.
 const WHOLE_AGAIN: Duration = Duration::from_secs(60);
@@ -45,16 +39,74 @@ pub enum Continuity {
     /// Only reported: what is broken is the service's own road.
     #[default]
     Reported,
-    /// As close to the dial-all client as after the kill of a process: 150 ms.
+    /// The leader's process is gone: the others elect.
     ProcessKilled,
-    /// A planned move: [`PLANNED_MS`].
+    /// A planned move: nothing waits for an election.
     Planned,
-    /// The leader does not answer and does not go away: 300 ms for new connections, 1 s for held ones.
+    /// The leader does not answer and does not go away: the others elect, and clients must let go of it.
     LeaderSilent,
     /// The leader stays: nothing is elected and nothing moves.
     LeaderStays,
     /// Elected and labelled, but something on the road needs so many milliseconds more.
     Within(u32),
+}
+
+/// Limits of one road, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Limits {
+    /// For the median of the rounds of three members and fewer.
+    three: f64,
+    /// For the median of the rounds of five members and more, which take two cores for longer.
+    five: f64,
+    /// For each round.
+    most: f64,
+}
+
+impl Limits {
+    const fn new(three: f64, five: f64, most: f64) -> Self {
+        Self { three, five, most }
+    }
+
+    fn median(self, members: u32) -> f64 {
+        if members > 3 { self.five } else { self.three }
+    }
+}
+
+impl Continuity {
+    /// Limits for new and for held connections, and whether they are over the gap of a client that dials all members:
+    /// where a leader must be elected nobody can write meanwhile.
+    ///
+    /// The median's are what was measured on a quiet machine of two cores and three times its error, so that one healthy
+    /// suite in a hundred is red; `docs/verdicts.md` has both.
+    fn limits(self) -> Option<(Limits, Limits, bool)> {
+        let both = |limits, over_dial_all| Some((limits, limits, over_dial_all));
+        match self {
+            Self::Reported => None,
+            Self::ProcessKilled => both(Limits::new(250.0, 330.0, 1000.0), true),
+            Self::Planned => both(Limits::new(200.0, 430.0, 1000.0), false),
+            Self::LeaderStays => both(Limits::new(150.0, 250.0, 1000.0), false),
+            Self::LeaderSilent => Some((
+                Limits::new(240.0, 400.0, 1500.0),
+                Limits::new(650.0, 750.0, 1500.0),
+                true,
+            )),
+            Self::Within(ms) => {
+                let ms = f64::from(ms);
+                both(Limits::new(ms, ms, 2.0 * ms), true)
+            }
+        }
+    }
+}
+
+impl Continuity {
+    /// Most terms that may begin in a round.
+    fn terms(self) -> Option<u64> {
+        match self {
+            Self::LeaderStays => Some(0),
+            Self::Planned => Some(1),
+            Self::Reported | Self::ProcessKilled | Self::LeaderSilent | Self::Within(_) => None,
+        }
+    }
 }
 
 impl Promise {
@@ -110,7 +162,8 @@ impl Promise {
         Expectations {
             members,
             faults: u32::try_from(faults).unwrap_or(u32::MAX),
-            gaps: self.budgets(),
+            gaps: self.budgets(members),
+            terms_per_round: self.continuity.terms(),
             planned: self.no_failed_write,
             operations: [
                 OperationKind::Put,
@@ -136,7 +189,7 @@ impl Promise {
         let whole_again = self.whole_again();
         let mut limits = vec![
             limit("set_up", "ready", timeouts::CLUSTER_RUNNING),
-            limit("recover", "settle", whole_again),
+            limit("recover", "recovered", whole_again),
         ];
         if trial.recovers_under_fault {
             let (from, to) = ("recover_under_fault", "recovered_under_fault");
@@ -150,19 +203,15 @@ impl Promise {
         limits
     }
 
-    fn budgets(&self) -> Vec<GapBudget> {
-        let budget = |road, limit_ms: f64| GapBudget {
-            road,
-            window: GapWindow::EveryFault,
-            limit_ms: limit_ms + SLACK_MS,
-            over_dial_all: true,
+    fn budgets(&self, members: u32) -> Vec<GapBudget> {
+        let Some((fresh, held, over_dial_all)) = self.continuity.limits() else {
+            return Vec::new();
         };
-        let (fresh, held) = match self.continuity {
-            Continuity::Reported => return Vec::new(),
-            Continuity::ProcessKilled => (150.0, 150.0),
-            Continuity::Planned | Continuity::LeaderStays => (PLANNED_MS, PLANNED_MS),
-            Continuity::LeaderSilent => (300.0, 1000.0),
-            Continuity::Within(ms) => (f64::from(ms), f64::from(ms)),
+        let budget = |road, limits: Limits| GapBudget {
+            road,
+            median_ms: Some(limits.median(members)),
+            limit_ms: limits.most,
+            over_dial_all,
         };
         vec![
             budget(Road::ServiceFresh, fresh),
@@ -176,20 +225,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_budget_is_the_figure_of_the_design_with_the_slack_on_top() {
-        let promise = Promise::continuity(Continuity::LeaderSilent);
-        let expected = promise.expectations(5, 1);
-        assert_eq!((expected.members, expected.faults), (5, 1));
-        let limit = |road| {
-            expected
-                .gaps
-                .iter()
-                .find(|gap| gap.road == road)
-                .map(|gap| gap.limit_ms)
-        };
-        assert_eq!(limit(Road::ServiceFresh), Some(300.0 + SLACK_MS));
-        assert_eq!(limit(Road::ServiceHeld), Some(1000.0 + SLACK_MS));
-        assert!(expected.gaps.iter().all(|gap| gap.over_dial_all));
-        assert!(Promise::default().expectations(3, 1).gaps.is_empty());
+    fn what_need_not_elect_has_an_absolute_budget() {
+        let of = |continuity| Promise::continuity(continuity).expectations(5, 1).gaps;
+        for (continuity, over_dial_all) in [
+            (Continuity::ProcessKilled, true),
+            (Continuity::LeaderSilent, true),
+            (Continuity::Within(5_000), true),
+            (Continuity::Planned, false),
+            (Continuity::LeaderStays, false),
+        ] {
+            let gaps = of(continuity);
+            assert_eq!(gaps.len(), 2, "new and held connections");
+            for gap in gaps {
+                assert_eq!(gap.over_dial_all, over_dial_all, "{continuity:?}");
+                // One round of five that is 2 s late is found.
+                let most = if matches!(continuity, Continuity::Within(_)) {
+                    10_000.0
+                } else {
+                    1_500.0
+                };
+                assert!(gap.limit_ms <= most);
+                assert!(gap.median_ms.is_some_and(|median| median < gap.limit_ms));
+            }
+        }
+        assert!(of(Continuity::Reported).is_empty());
     }
 }

@@ -4,16 +4,13 @@
 //! broke in the middle still shows how far it came.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use etcd_history::History;
 use etcd_history::check::{self, Expectations};
-use etcd_history::record::Road;
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::deploy::collect_namespace;
-use crate::report::continuity::Acknowledgements;
 use crate::report::judgement::Severity;
 use crate::report::{Judgement, RunDir, worst};
 use crate::scenario::subject::Subject;
@@ -35,15 +32,43 @@ pub struct Ended {
     pub time: Time,
     /// The first of the worst verdicts, in words; empty for a pass.
     pub cause: String,
-    /// Longest time in milliseconds without an acknowledged write: through the service on new connections, on held ones,
-    /// and for the client that dials all members.
-    pub gaps_ms: Option<[f64; 3]>,
+    /// Longest time without an acknowledged write, over the rounds.
+    pub gaps: Option<Gaps>,
     /// Operations that were judged.
     pub operations: usize,
     /// Seconds from begin to verdict.
     pub seconds: f64,
     /// The run directory.
     pub dir: PathBuf,
+}
+
+/// Longest times without an acknowledged write in milliseconds: through the service on new connections, on held ones, and
+/// for the client that dials all members.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gaps {
+    /// The median of the rounds.
+    pub median: [f64; 3],
+    /// The longest of all rounds.
+    pub most: [f64; 3],
+}
+
+impl Gaps {
+    /// As the check of continuity measured them; absent when it did not.
+    fn of(judgements: &[Judgement]) -> Option<Self> {
+        let mut judgements = judgements.iter();
+        let figures = &judgements
+            .find(|judgement| judgement.check == check::CONTINUITY)?
+            .figures;
+        let figure = |road: &str, what: &str| figures.get(&format!("{road}.{what}"))?.as_f64();
+        let of = |what: &str| {
+            let [new, held, all] = ["service_fresh", "service_held", "dial_all"];
+            Some([figure(new, what)?, figure(held, what)?, figure(all, what)?])
+        };
+        Some(Self {
+            median: of("median_ms")?,
+            most: of("most_ms")?,
+        })
+    }
 }
 
 /// Whether what a run claims about time was judged.
@@ -89,6 +114,8 @@ pub async fn run(lab: &Lab, plan: &Plan) -> Result<Ended, RunError> {
     let dir = RunDir::create(&lab.runs, started, &plan.trial(), plan.seed)?;
     lab.live
         .say(format!("{}: {}", plan.trial(), plan.scenario.story));
+    lab.live
+        .say(format!("seed {}; again: {}", plan.seed, plan.replay()));
     save_plan(&dir, plan, started, None)?;
 
     let subject = Subject::create(&lab.cluster, &plan.trial(), plan.members).await?;
@@ -160,20 +187,6 @@ fn ended(lab: &Lab, plan: &Plan, found: &Found, dir: &RunDir) -> Ended {
         .iter()
         .filter(|record| matches!(record, etcd_history::Record::Call(_)))
         .count();
-    let gap = |road| {
-        let longest = Acknowledgements::of(&found.history, road).longest()?;
-        Some(milliseconds(Duration::from_nanos(
-            longest.length().unsigned_abs(),
-        )))
-    };
-    let gaps_ms = match (
-        gap(Road::ServiceFresh),
-        gap(Road::ServiceHeld),
-        gap(Road::DialAll),
-    ) {
-        (Some(fresh), Some(held), Some(all)) => Some([fresh, held, all]),
-        _ => None,
-    };
     Ended {
         trial: plan.trial(),
         members: plan.members,
@@ -181,7 +194,7 @@ fn ended(lab: &Lab, plan: &Plan, found: &Found, dir: &RunDir) -> Ended {
         only_the_gap: only_the_gap(&found.judgements),
         time: time(found),
         cause: cause.unwrap_or_default(),
-        gaps_ms,
+        gaps: Gaps::of(&found.judgements),
         operations,
         seconds: lab.live.seconds(),
         dir: dir.path().to_owned(),
@@ -225,11 +238,15 @@ async fn clean_up(lab: &Lab, subject: &Subject) {
 }
 
 fn tell(lab: &Lab, ended: &Ended) {
-    let gaps = ended
-        .gaps_ms
-        .map_or_else(String::new, |[fresh, held, all]| {
-            format!(", longest gap {fresh:.0} ms new, {held:.0} ms held, {all:.0} ms dial-all")
-        });
+    let gaps = ended.gaps.map_or_else(String::new, |gaps| {
+        let told =
+            |[new, held, all]: [f64; 3]| format!("{new:.0} new, {held:.0} held, {all:.0} dial-all");
+        format!(
+            ", longest gap ms: median {}; most {}",
+            told(gaps.median),
+            told(gaps.most)
+        )
+    });
     lab.live.say(format!(
         "{}: {} operations{gaps} - {}",
         ended.severity.word(),
@@ -239,8 +256,4 @@ fn tell(lab: &Lab, ended: &Ended) {
     if !ended.cause.is_empty() {
         lab.live.say(&ended.cause);
     }
-}
-
-fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
 }

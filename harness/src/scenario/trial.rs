@@ -3,6 +3,8 @@
 //! Whatever fails becomes a judgement and the story goes on to its end as far as it can: faults are healed and the
 //! history is fetched in any case.
 
+use std::time::Duration;
+
 use etcd_history::check::Expectations;
 use etcd_history::record::{FaultRecord, FaultStep, Nanos};
 use etcd_history::{History, Record};
@@ -26,6 +28,9 @@ use crate::wait::pause;
 
 /// Fewest member lists that an operation must have been watched by.
 const MEMBER_LISTS: u32 = 8;
+
+/// Time under load between two rounds.
+const BETWEEN_ROUNDS: Duration = Duration::from_secs(1);
 
 /// One run of a trial.
 pub(super) struct Story<'a> {
@@ -56,11 +61,16 @@ impl<'a> Story<'a> {
     ) -> Self {
         let sizes = sizes(plan.members, &trial.operations);
         // What every size has is asked of the whole run; members that came are read one by one at the end.
-        let least = sizes.into_iter().min().unwrap_or(plan.members);
-        let mut expectations = plan
-            .scenario
-            .promise
-            .expectations(least, trial.faults.len() + trial.operations.len());
+        let least = sizes.iter().copied().min().unwrap_or(plan.members);
+        let most = sizes.iter().copied().max().unwrap_or(plan.members);
+        let mut expectations = plan.scenario.promise.expectations(most, trial.events());
+        expectations.members = least;
+        if !trial.operations.is_empty() {
+            let moves = |fault: &&Fault| matches!(fault, Fault::DeletePod { .. });
+            let more = trial.faults.iter().filter(moves).count() as u64;
+            let terms = &mut expectations.terms_per_round;
+            *terms = terms.map(|terms| terms + more);
+        }
         expectations.leaving = leaving(subject, &trial.operations);
         expectations.in_time = plan.scenario.promise.in_time(trial);
         expectations.member_lists = match trial.operations.is_empty() {
@@ -106,15 +116,13 @@ impl<'a> Story<'a> {
             context
         };
         let (context, ()) = tokio::join!(look, pause(self.trial.warm_up));
-        self.phase("fault");
         if self.trial.operations.is_empty() {
-            let active = self.hurt(&context).await;
-            self.phase("heal");
-            self.heal(active).await;
+            self.repeat(&context).await;
         } else {
+            self.phase("fault");
             self.operate(&context).await;
+            self.recover().await;
         }
-        self.recover().await;
         self.phase("settle");
         pause(self.trial.settle).await;
         self.phase("final");
@@ -199,6 +207,28 @@ impl<'a> Story<'a> {
         needed.then_some(fits)
     }
 
+    /// The faults, round by round, until one does not take effect or the cluster does not get well again.
+    async fn repeat(&mut self, context: &FaultContext) {
+        let each = u32::try_from(self.trial.faults.len()).unwrap_or_default();
+        for round in 0..self.trial.rounds {
+            if round > 0 {
+                pause(BETWEEN_ROUNDS).await;
+                context.look().await;
+            }
+            self.phase("fault");
+            // Another seed, so that it is not the same follower each time.
+            let seed = self.plan.seed.wrapping_add(u64::from(round));
+            let context = context.clone().with_seed(seed);
+            let active = self.hurt(&context, round * each).await;
+            self.phase("heal");
+            let all = active.len() == self.trial.faults.len();
+            self.heal(active).await;
+            if !self.recover().await || !all {
+                return;
+            }
+        }
+    }
+
     /// One operation after the other; the faults come while the first is under way.
     async fn operate(&mut self, context: &FaultContext) {
         let trial = self.trial;
@@ -207,7 +237,7 @@ impl<'a> Story<'a> {
             let begun = self.lab.live.seconds();
             let asked = self.ask(operation, number).await;
             if number == first && !trial.faults.is_empty() {
-                let active = self.hurt(context).await;
+                let active = self.hurt(context, 0).await;
                 self.heal(active).await;
             }
             let done = match asked {
@@ -287,10 +317,10 @@ impl<'a> Story<'a> {
         }));
     }
 
-    /// Injects one fault after the other; gives those that are on.
-    async fn hurt(&mut self, context: &FaultContext) -> Vec<(u32, Active)> {
+    /// Injects one fault after the other, numbered from `first` on; gives those that are on.
+    async fn hurt(&mut self, context: &FaultContext, first: u32) -> Vec<(u32, Active)> {
         let mut on = Vec::new();
-        for (number, fault) in (0..).zip(&self.trial.faults) {
+        for (number, fault) in (first..).zip(&self.trial.faults) {
             match self.hurt_once(context, number, fault).await {
                 Ok(active) => on.push((number, active)),
                 Err(error) => {
@@ -404,8 +434,8 @@ impl<'a> Story<'a> {
         self.lab.live.say("healed");
     }
 
-    /// All members ready and labelled again.
-    async fn recover(&mut self) {
+    /// All members ready and labelled again; false when they are not.
+    async fn recover(&mut self) -> bool {
         self.phase("recover");
         let limit = timeouts::patient(self.plan.scenario.promise.whole_again());
         let begin = self.lab.live.seconds();
@@ -413,8 +443,10 @@ impl<'a> Story<'a> {
         let took = self.lab.live.seconds() - begin;
         self.lab.live.say(format!("whole again after {took:.1} s"));
         self.judge("recovery", whole.as_ref());
-        self.judgements
-            .push(figure("recovery_time", "whole_again_s", took));
+        if whole.is_ok() {
+            self.phase("recovered");
+        }
+        whole.is_ok()
     }
 
     /// Stops the traffic, lets the client read what is left, fetches the history.

@@ -1,24 +1,27 @@
-//! The promise of the leader service: writes go on. The longest interval without a successful write, per road and fault,
-//! beside the yardstick of a client that dials all members, with its parts. A budget over that yardstick is for the part
-//! of the gap in which that client could write.
+//! The promise of the leader service: writes go on. Every round gives one value for each road: its longest time without a
+//! successful write. The sample over all rounds is held against the budget of the road ([`Sample`]).
 //!
-//! A gap without a budget is only reported; a window without a write proves nothing and is inconclusive.
+//! A budget is absolute where nothing needs to elect a leader. Where something must, nobody can write meanwhile: the value
+//! is the gap less the gap of a client that dials all members, in the same round.
+//!
+//! A gap without a budget is only reported; a round without a write proves nothing and is inconclusive.
 
 use std::collections::BTreeMap;
 
 use super::Case;
-use super::expectations::{GapBudget, GapWindow};
+use super::expectations::GapBudget;
 use super::gaps::{self, Measured, Track, Window, milliseconds};
+use super::rounds::{Round, rounds};
+use super::sample::{Limits, Sample, median};
 use super::verdict::{Findings, Verdict};
 use crate::record::{Nanos, Road};
 
 /// Name of the check of gaps.
 pub const CHECK: &str = "continuity";
-const MILLISECOND_NS: Nanos = 1_000_000;
 
-/// Gaps of every road in the window of one fault.
+/// Gaps of every road in one round.
 struct Seen {
-    fault: u32,
+    round: usize,
     /// Why times cannot be judged in it.
     starved: Option<String>,
     roads: BTreeMap<Road, Measured>,
@@ -28,33 +31,41 @@ struct Seen {
 pub(super) fn check(case: &Case<'_>) -> Verdict {
     let mut findings = Findings::default();
     let tracks = gaps::tracks(case.index);
-    let windows = windows(case);
+    let rounds = rounds(case.index);
     let mut seen = Vec::new();
-    for (fault, window) in &windows {
+    for Round { number, window, .. } in &rounds {
         let roads: BTreeMap<Road, Measured> = tracks
             .iter()
             .filter_map(|(road, track)| Some((*road, track.measure(*window)?)))
             .collect();
         for (road, measured) in &roads {
             tell(
-                &format!("fault_{fault}.{}", name(*road)),
+                &format!("round_{number}.{}", name(*road)),
                 measured,
                 &mut findings,
             );
         }
-        parts(case, &tracks, (*fault, *window), &mut findings);
+        parts(case, &tracks, (*number, *window), &mut findings);
         if roads.is_empty() {
-            findings.doubt(format!("no write was wanted while fault {fault} was on"));
+            findings.doubt(format!("no write was wanted in round {number}"));
         }
         seen.push(Seen {
-            fault: *fault,
+            round: *number,
             starved: case.machine.starved(*window),
             roads,
         });
     }
-    let plain: Vec<_> = windows.iter().map(|(_, window)| *window).collect();
+    for road in tracks.keys() {
+        let of_road = || seen.iter().filter_map(|seen| seen.roads.get(road));
+        let gaps = || of_road().map(|measured| measured.gap_ms);
+        if let (Some(median), Some(most)) = (median(gaps()), gaps().reduce(f64::max)) {
+            findings.figure(format!("{}.median_ms", name(*road)), median);
+            findings.figure(format!("{}.most_ms", name(*road)), most);
+        }
+    }
+    let windows: Vec<_> = rounds.iter().map(|round| round.window).collect();
     for (road, track) in &tracks {
-        if let Some(gap) = track.outside(&plain) {
+        if let Some(gap) = track.outside(&windows) {
             findings.figure(format!("outside.{}.gap_ms", name(*road)), gap);
         }
     }
@@ -62,35 +73,9 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         findings.doubt("no write was ever wanted".to_owned());
     }
     for budget in &case.expectations.gaps {
-        hold(case, budget, &seen, (&tracks, &plain), &mut findings);
+        hold(budget, &seen, &mut findings);
     }
     findings.verdict(CHECK)
-}
-
-/// From the injection until the fault is healed and has settled, or the next one begins.
-pub(super) fn windows(case: &Case<'_>) -> Vec<(u32, Window)> {
-    let settle = Nanos::try_from(case.expectations.settle_ms).unwrap_or(0) * MILLISECOND_NS;
-    let faults = &case.index.faults;
-    let window = |position: usize| {
-        let fault = &faults[position];
-        let healed = fault.healed.unwrap_or(case.index.end);
-        let next = faults
-            .iter()
-            .map(|other| other.from)
-            .filter(|from| *from > healed)
-            .min();
-        let to = healed
-            .saturating_add(settle)
-            .min(next.unwrap_or(case.index.end));
-        (
-            fault.fault,
-            Window {
-                from: fault.from,
-                to,
-            },
-        )
-    };
-    (0..faults.len()).map(window).collect()
 }
 
 fn tell(prefix: &str, measured: &Measured, findings: &mut Findings) {
@@ -104,7 +89,7 @@ fn tell(prefix: &str, measured: &Measured, findings: &mut Findings) {
 fn parts(
     case: &Case<'_>,
     tracks: &BTreeMap<Road, Track>,
-    (fault, window): (u32, Window),
+    (round, window): (usize, Window),
     findings: &mut Findings,
 ) {
     let Some((pod, elected)) = elected(case, window) else {
@@ -112,7 +97,7 @@ fn parts(
     };
     let mut part = |what: &str, t: Nanos| {
         findings.figure(
-            format!("fault_{fault}.{what}_ms"),
+            format!("round_{round}.{what}_ms"),
             milliseconds(t.saturating_sub(window.from)),
         );
     };
@@ -162,91 +147,50 @@ fn elected<'a>(case: &Case<'a>, window: Window) -> Option<(&'a str, Nanos)> {
     })
 }
 
-/// Holds the gaps against one budget.
-fn hold(
-    case: &Case<'_>,
-    budget: &GapBudget,
-    seen: &[Seen],
-    (tracks, windows): (&BTreeMap<Road, Track>, &[Window]),
-    findings: &mut Findings,
-) {
-    if budget.window == GapWindow::Outside {
-        let run = Window {
-            from: case.index.start,
-            to: case.index.end,
+/// Holds the sample of one road against its budget.
+fn hold(budget: &GapBudget, seen: &[Seen], findings: &mut Findings) {
+    let road = name(budget.road);
+    let mut sample = Sample::default();
+    for Seen {
+        round,
+        starved,
+        roads,
+    } in seen
+    {
+        let Some(measured) = roads.get(&budget.road) else {
+            findings.doubt(format!("no write on {road} in round {round}"));
+            continue;
         };
-        if let Some(why) = case.machine.starved(run) {
-            findings.not_judged("gaps outside all faults".to_owned(), &why);
-            return;
-        }
-        match tracks
-            .get(&budget.road)
-            .and_then(|track| track.outside(windows))
-        {
-            Some(gap) => compare(budget, gap, None, "outside all faults", findings),
-            None => findings.doubt(format!(
-                "no write on {} outside all faults",
-                name(budget.road)
-            )),
-        }
+        let ms = match (budget.over_dial_all, roads.get(&Road::DialAll)) {
+            (false, _) => measured.gap_ms,
+            (true, Some(yardstick)) => measured.gap_ms - yardstick.gap_ms,
+            (true, None) => {
+                findings.doubt(format!(
+                    "no write on dial_all in round {round} to compare with"
+                ));
+                continue;
+            }
+        };
+        sample.add(*round, ms, starved.clone());
+    }
+    if seen.is_empty() {
+        findings.doubt(format!(
+            "there was no fault that the budget of {road} is for"
+        ));
         return;
     }
-    let wanted = seen.iter().filter(|seen| {
-        budget.window == GapWindow::EveryFault || budget.window == GapWindow::Fault(seen.fault)
-    });
-    let mut judged = 0;
-    for seen in wanted {
-        judged += 1;
-        let place = format!("in the window of fault {}", seen.fault);
-        let Some(measured) = seen.roads.get(&budget.road) else {
-            findings.doubt(format!("no write on {} {place}", name(budget.road)));
-            continue;
-        };
-        if let Some(why) = &seen.starved {
-            let (gap_ms, road) = (measured.gap_ms, name(budget.road));
-            findings.not_judged(format!("gap of {gap_ms:.0} ms on {road} {place}"), why);
-            continue;
-        }
-        let yardstick = seen
-            .roads
-            .get(&Road::DialAll)
-            .and_then(|_| tracks.get(&Road::DialAll))
-            .map(|track| track.out_in(measured.gap));
-        compare(budget, measured.gap_ms, yardstick, &place, findings);
-    }
-    if judged == 0 {
-        findings.doubt(format!(
-            "there was no fault that the budget of {} is for",
-            name(budget.road)
-        ));
-    }
-}
-
-fn compare(
-    budget: &GapBudget,
-    gap: f64,
-    yardstick: Option<f64>,
-    place: &str,
-    findings: &mut Findings,
-) {
-    let out = match (budget.over_dial_all, yardstick) {
-        (false, _) => 0.0,
-        (true, Some(out)) => out,
-        (true, None) => {
-            findings.doubt(format!("no write on dial_all {place} to compare with"));
-            return;
-        }
+    let (what, told) = match budget.over_dial_all {
+        false => (road.to_owned(), format!("{road} had no successful write")),
+        true => (
+            format!("{road}.over_dial_all"),
+            format!("{road} had no successful write, over the dial-all client's gap,"),
+        ),
     };
-    let limit = out + budget.limit_ms;
-    if gap > limit {
-        findings.violation(
-            format!(
-                "{} had no successful write for {gap:.0} ms {place}, {limit:.0} ms are allowed",
-                name(budget.road)
-            ),
-            Vec::new(),
-        );
-    }
+    let limits = Limits {
+        median_ms: budget.median_ms,
+        most_ms: budget.limit_ms,
+    };
+    sample.judge(&what, &told, limits, findings);
 }
 
 /// A road as figures name it.

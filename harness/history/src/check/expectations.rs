@@ -20,6 +20,8 @@ pub struct Expectations {
     pub operations: BTreeSet<OperationKind>,
     /// Budgets for gaps; a gap without a budget is only reported.
     pub gaps: Vec<GapBudget>,
+    /// Most terms that may begin in a round: none where the leader stays, one where it moves; absent: no limit.
+    pub terms_per_round: Option<u64>,
     /// True when every fault is a planned move: no write through the service may fail, and the hand-over is short.
     pub planned: bool,
     /// Phases that must come in time.
@@ -58,31 +60,19 @@ pub struct Traffic {
     pub after: u32,
 }
 
-/// A budget for the longest interval without a successful write.
+/// A budget for the longest time without a successful write, over the rounds of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GapBudget {
     /// The road it is for.
     pub road: Road,
-    /// Where it holds.
-    pub window: GapWindow,
-    /// Most milliseconds.
+    /// Most milliseconds for the median of the rounds, where there are three or more; absent: no limit.
+    #[serde(default)]
+    pub median_ms: Option<f64>,
+    /// Most milliseconds in each round.
     pub limit_ms: f64,
-    /// True when the limit comes on top of what of the gap was an outage of [`Road::DialAll`] too
-    /// ([`outage`](super::outage)).
+    /// True when both limits are for what the gap has over the gap of [`Road::DialAll`] in the same round.
     #[serde(default)]
     pub over_dial_all: bool,
-}
-
-/// Where a budget holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GapWindow {
-    /// In the window of this fault.
-    Fault(u32),
-    /// In the window of every fault.
-    EveryFault,
-    /// Outside all windows.
-    Outside,
 }
 
 /// A phase that must come in time after another one.
@@ -157,6 +147,7 @@ impl Default for Expectations {
             traffic: Traffic::default(),
             operations: BTreeSet::from([OperationKind::Put, OperationKind::Range]),
             gaps: Vec::new(),
+            terms_per_round: None,
             planned: false,
             in_time: Vec::new(),
             settle_ms: 3_000,

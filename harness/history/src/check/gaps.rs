@@ -8,33 +8,6 @@ use std::collections::BTreeMap;
 use crate::index::Index;
 use crate::record::{Nanos, Road};
 
-/// A stretch without a success that the yardstick's schedule does not explain: it asks every 50 ms, so that four writes
-/// in a row were lost or late.
-pub const OUTAGE: Nanos = 200_000_000;
-
-/// For how much of the time from `from` to `to` there was an outage: a stretch of at least [`OUTAGE`] between two of
-/// these times of success, which are sorted. Nanoseconds.
-///
-/// What a service is charged with is a gap without this part of it: in an outage of etcd nobody can write on any road.
-/// The longest outage alone would not do, since a member that has just been elected may stall again after its first
-/// commits, and the one write in between would charge the service with the rest.
-#[must_use]
-pub fn outage(successes: &[Nanos], from: Nanos, to: Nanos) -> Nanos {
-    let after = successes.partition_point(|t| *t <= from);
-    let mut last = successes[..after].last().copied().unwrap_or(from);
-    let mut out = 0;
-    for t in successes[after..].iter().copied().chain([to]) {
-        if t - last >= OUTAGE {
-            out += t.min(to) - last.max(from);
-        }
-        last = t;
-        if t >= to {
-            break;
-        }
-    }
-    out
-}
-
 /// Writes of one road, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Track {
@@ -73,14 +46,18 @@ impl Window {
     pub(crate) fn holds(self, t: Nanos) -> bool {
         self.from <= t && t <= self.to
     }
+
+    /// True for a gap whose middle lies in it: one that straddles two windows is the cost of one of them.
+    fn owns(self, gap: Self) -> bool {
+        let middle = gap.from + gap.length() / 2;
+        self.from <= middle && middle < self.to
+    }
 }
 
 /// What one road was like in one window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Measured {
     pub(crate) gap_ms: f64,
-    /// The two successes at its ends.
-    pub(crate) gap: Window,
     pub(crate) writes: usize,
     pub(crate) failed: usize,
     /// The slowest write; a failed one counts until its failure, which is its deadline.
@@ -153,27 +130,22 @@ impl Track {
         };
         Some(Measured {
             gap_ms: milliseconds(gap.length()),
-            gap,
             writes: writes.len(),
             failed: between(&self.failed, |t| *t, window).len(),
             slowest_ms: milliseconds(writes.iter().map(|(_, took)| *took).max().unwrap_or(0)),
         })
     }
 
-    /// Measures what lies outside all windows: a gap counts there when it touches none of them.
+    /// The longest gap that belongs to none of these windows.
     pub(crate) fn outside(&self, windows: &[Window]) -> Option<f64> {
-        let touches = |from: Nanos, to: Nanos| windows.iter().any(|w| w.from <= to && w.to >= from);
+        let belongs = |gap: &Window| windows.iter().any(|window| window.owns(*gap));
         let pairs = self.answered.windows(2).chain(self.scheduled.windows(2));
-        let gaps = pairs
-            .filter(|pair| !touches(pair[0], pair[1]))
-            .map(|pair| pair[1] - pair[0]);
-        gaps.max().map(milliseconds)
-    }
-
-    /// Milliseconds of a gap in which this road was out ([`outage`]).
-    pub(crate) fn out_in(&self, gap: Window) -> f64 {
-        let of = |successes| outage(successes, gap.from, gap.to);
-        milliseconds(of(&self.answered).max(of(&self.scheduled)))
+        let gaps = pairs.map(|pair| Window {
+            from: pair[0],
+            to: pair[1],
+        });
+        let lengths = gaps.filter(|gap| !belongs(gap)).map(Window::length);
+        lengths.max().map(milliseconds)
     }
 
     /// First success answered after a time.
@@ -191,7 +163,7 @@ impl Track {
     }
 }
 
-/// Longest time between two successes that touches the window, whole. The beginning of the window stands for a success
+/// Longest time between two successes that belongs to the window, whole. The beginning of the window stands for a success
 /// when there was none before, the end of the traffic when there was none after.
 fn longest(successes: &[Nanos], window: Window, end: Nanos) -> Window {
     let first = successes.partition_point(|t| *t < window.from);
@@ -206,7 +178,7 @@ fn longest(successes: &[Nanos], window: Window, end: Nanos) -> Window {
     };
     for t in successes[first..].iter().copied().chain([end]) {
         let gap = Window { from: last, to: t };
-        if gap.length() > most.length() {
+        if window.owns(gap) && gap.length() > most.length() {
             most = gap;
         }
         last = t;
@@ -235,21 +207,16 @@ pub(crate) fn milliseconds(nanos: Nanos) -> f64 {
 mod tests {
     use super::*;
 
-    const MS: Nanos = 1_000_000;
-
     #[test]
-    fn an_outage_is_a_long_stretch_cut_to_the_gap() {
-        let at = |times: &[Nanos]| times.iter().map(|t| t * MS).collect::<Vec<_>>();
-        let out = |times: &[Nanos], from, to| outage(&at(times), from * MS, to * MS) / MS;
-        // Two outages with a write in between; the ends lie outside of the gap.
-        assert_eq!(out(&[90, 400, 410, 700], 100, 650), 300 + 240);
-        // Stretches that are shorter are none.
-        assert_eq!(out(&[90, 280, 470, 660], 100, 650), 0);
-        // A client that never came back, or never had been there.
-        assert_eq!(out(&[50], 100, 650), 550);
-        assert_eq!(out(&[], 100, 650), 550);
-        assert_eq!(out(&[900], 100, 650), 550);
-        // Over before, or begun after.
-        assert_eq!(out(&[0, 100, 150, 200], 150, 200), 0);
+    fn a_gap_that_straddles_two_windows_belongs_to_the_one_with_its_middle() {
+        let window = |from, to| Window { from, to };
+        let successes = [0, 90, 200, 210];
+        let gap = |of| longest(&successes, of, 300).length();
+        assert_eq!(gap(window(40, 100)), 90);
+        assert_eq!(gap(window(50, 100)), 0);
+        assert_eq!(gap(window(100, 250)), 110);
+        // Nothing came after: until the end of the traffic.
+        assert_eq!(gap(window(205, 300)), 90);
+        assert_eq!(longest(&[], window(100, 250), 300).length(), 200);
     }
 }

@@ -13,6 +13,7 @@ use std::fmt;
 
 use super::Case;
 use super::gaps::{Window, milliseconds};
+use super::rounds::{Round, rounds};
 use super::verdict::{Findings, Verdict};
 use crate::index::Index;
 use crate::record::{MachineSample, Nanos, Road};
@@ -241,7 +242,7 @@ impl fmt::Display for Load {
     }
 }
 
-/// Tells how busy the machine was in the run and in the window of every fault. It judges nothing.
+/// Tells how busy the machine was in the run and in every round. It judges nothing.
 pub(super) fn tell(case: &Case<'_>) -> Verdict {
     let mut findings = Findings::default();
     let run = Window {
@@ -249,16 +250,16 @@ pub(super) fn tell(case: &Case<'_>) -> Verdict {
         to: case.index.end,
     };
     case.machine.load(run).tell("run", &mut findings);
-    let windows = super::continuity::windows(case);
-    for (fault, window) in &windows {
+    let rounds = rounds(case.index);
+    for Round { number, window, .. } in &rounds {
         let load = case.machine.load(*window);
-        load.tell(&format!("fault_{fault}"), &mut findings);
+        load.tell(&format!("round_{number}"), &mut findings);
     }
-    let starved = windows
+    let starved = rounds
         .iter()
-        .filter(|(_, window)| case.machine.starved(*window).is_some());
-    findings.count("windows", windows.len());
-    findings.count("windows_starved", starved.count());
+        .filter(|round| case.machine.starved(round.window).is_some());
+    findings.count("rounds", rounds.len());
+    findings.count("rounds_starved", starved.count());
     findings.verdict(CHECK)
 }
 

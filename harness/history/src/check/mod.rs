@@ -7,7 +7,7 @@
 //! must answer), `log` (revision by revision from the watches), `placement` (where each operation
 //! belongs), `witness` (order by revision) and `search` (for what has
 //! no revision); [`reads`], [`leases`], [`durability`], [`watch`] for the clients; [`agreement`], [`raft`],
-//! [`membership`] for the members; [`labels`], [`quorum`], [`continuity`], [`planned`], [`in_time`] for the operator.
+//! [`membership`], [`elections`] for the members; [`labels`], [`quorum`], [`continuity`], [`planned`], [`in_time`] for the operator.
 //!
 //! Claims about time ([`continuity`], [`planned`], [`in_time`], the late end of [`leases`]) ask [`machine`] first: where it
 //! was too busy they are not judged. All other claims are judged on every machine.
@@ -16,6 +16,7 @@ mod agreement;
 mod assumptions;
 mod continuity;
 mod durability;
+mod elections;
 mod expectations;
 mod gaps;
 mod in_time;
@@ -31,6 +32,8 @@ mod planned;
 mod quorum;
 mod raft;
 mod reads;
+mod rounds;
+mod sample;
 mod search;
 mod store;
 mod verdict;
@@ -46,8 +49,7 @@ mod test_support;
 mod tests;
 
 pub use continuity::CHECK as CONTINUITY;
-pub use expectations::{Expectations, GapBudget, GapWindow, InTime, OperationKind, Traffic};
-pub use gaps::{OUTAGE, outage};
+pub use expectations::{Expectations, GapBudget, InTime, OperationKind, Traffic};
 pub use in_time::CHECK as IN_TIME;
 pub use planned::HAND_OVER;
 pub use verdict::{Judgement, Verdict};
@@ -95,6 +97,9 @@ pub fn all(history: &History, expectations: &Expectations) -> Vec<Verdict> {
     if expectations.kubernetes {
         verdicts.push(labels::check(&case));
         verdicts.push(quorum::check(&case));
+    }
+    if let Some(most) = expectations.terms_per_round {
+        verdicts.push(elections::check(&case, most));
     }
     if expectations.planned {
         verdicts.push(planned::no_failed_write(&case));

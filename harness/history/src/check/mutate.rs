@@ -11,7 +11,7 @@ mod reads;
 mod store;
 mod watch;
 
-use super::expectations::{Expectations, GapBudget, GapWindow, OperationKind, Traffic};
+use super::expectations::{Expectations, GapBudget, OperationKind, Traffic};
 use crate::History;
 use crate::check;
 use crate::record::{Outcome, Record, Response, Road};
@@ -204,9 +204,9 @@ impl Spoiler {
 /// What a simulated run lives up to.
 pub(crate) fn expectations(members: u32) -> Expectations {
     use OperationKind as Kind;
-    let budget = |road, window, limit_ms| GapBudget {
+    let budget = |road, limit_ms| GapBudget {
         road,
-        window,
+        median_ms: None,
         limit_ms,
         over_dial_all: false,
     };
@@ -225,12 +225,11 @@ pub(crate) fn expectations(members: u32) -> Expectations {
         ]
         .into(),
         gaps: vec![
-            budget(Road::ServiceFresh, GapWindow::EveryFault, 1_500.0),
-            budget(Road::ServiceHeld, GapWindow::Fault(0), 1_500.0),
-            budget(Road::ServiceFresh, GapWindow::Outside, 1_000.0),
+            budget(Road::ServiceFresh, 1_500.0),
+            budget(Road::ServiceHeld, 1_500.0),
             GapBudget {
                 over_dial_all: true,
-                ..budget(Road::ServiceFresh, GapWindow::EveryFault, 500.0)
+                ..budget(Road::ServiceFresh, 500.0)
             },
         ],
         label_lag_ms: Some(500),

@@ -385,28 +385,41 @@ impl Story {
     }
 
     /// A fault that worked and was healed.
-    pub(crate) fn fault(mut self, from: i64, to: i64) -> Self {
+    pub(crate) fn fault(self, from: i64, to: i64) -> Self {
+        self.fault_at(0, from, to)
+    }
+
+    /// The same with a number.
+    pub(crate) fn fault_at(mut self, number: u32, from: i64, to: i64) -> Self {
         for (t, step) in [
             (from, FaultStep::Injecting),
             (from, FaultStep::Effective),
             (to, FaultStep::Healed),
         ] {
-            self = self.fault_step(t, step);
+            self = self.numbered_step(number, t, step);
         }
         self
     }
 
-    pub(crate) fn fault_step(mut self, t: i64, step: FaultStep) -> Self {
+    pub(crate) fn fault_step(self, t: i64, step: FaultStep) -> Self {
+        self.numbered_step(0, t, step)
+    }
+
+    fn numbered_step(mut self, fault: u32, t: i64, step: FaultStep) -> Self {
         let (name, target) = ("kill".to_owned(), "etcd-0".to_owned());
         self.add(Record::Fault(FaultRecord {
             t: ms(t),
-            fault: 0,
+            fault,
             name,
             target,
             step,
             evidence: Default::default(),
         }));
         self
+    }
+
+    pub(crate) fn history(self) -> History {
+        self.history
     }
 
     /// The verdict of one check.

@@ -145,6 +145,7 @@ fn partition() -> Vec<Scenario> {
             "The leader loses its clients and keeps its peers: it stays leader, and all is well after the cut.",
             [isolate(Traffic::Client, Direction::Both)],
         )
+        .once()
         .members(THREE_AND_FIVE),
         Scenario::faults(
             "partition::leader_cut_off_from_everybody",
@@ -240,6 +241,7 @@ fn quorum() -> Vec<Scenario> {
              is well when it is back.",
             [keep_killing(Selector::Majority)],
         )
+        .once()
         .members(THREE_AND_FIVE)
         .lasts(6)
         .promise(Promise::default().loses_quorum()),
@@ -361,12 +363,14 @@ fn control_plane() -> Vec<Scenario> {
              written again.",
             [away(ControlPlanePart::ApiServer, Absence::Frozen), leader_dies()],
         )
+        .once()
         .lasts(5),
         Scenario::faults(
             "control_plane::controller_manager_away_during_failover",
             "Endpoints do not follow labels when the leader dies: the service follows as soon as they do again.",
             [away(ControlPlanePart::ControllerManager, Absence::Frozen), leader_dies()],
         )
+        .once()
         .lasts(5),
     ]
 }
@@ -387,12 +391,14 @@ fn node() -> Vec<Scenario> {
             "The leader's node loses power and comes back: the same member with its data.",
             [Fault::RestartNode { of: of_leader() }],
         )
+        .once()
         .promise(Promise::continuity(LeaderSilent).whole_again_within(120)),
         Scenario::faults(
             "node::leader_node_killed_for_good",
             "The leader's node is gone for good: its member is replaced elsewhere.",
             [Fault::KillNode { of: of_leader(), for_good: true }],
         )
+        .once()
         .recovers_under_fault()
         .promise(Promise::continuity(LeaderSilent).replaces_member().whole_again_within(120)),
         Scenario::faults(
@@ -417,6 +423,7 @@ fn restart() -> Vec<Scenario> {
                 how: Deletion::Graceful,
             }],
         )
+        .once()
         .members(THREE_AND_FIVE)
         .promise(Promise::default().loses_quorum().whole_again_within(90)),
         Scenario::faults(
@@ -426,6 +433,7 @@ fn restart() -> Vec<Scenario> {
                 of: NodeSelector::All,
             }],
         )
+        .once()
         .outlives_node()
         .promise(Promise::default().loses_quorum().whole_again_within(240)),
     ]
@@ -497,7 +505,7 @@ mod tests {
             let Act::Faults(trial) = &scenario.act else {
                 continue;
             };
-            let events = trial.faults.len() + trial.operations.len();
+            let events = trial.events();
             assert!(events > 0, "nothing happens in {}", scenario.name);
             let expected = scenario.promise.expectations(scenario.members[0], events);
             assert_eq!(expected.faults as usize, events, "{}", scenario.name);

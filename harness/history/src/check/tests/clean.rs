@@ -46,8 +46,8 @@ fn clean_histories_hold_what_the_checks_are_about() {
     assert!(figure("durability", "acknowledged_writes") > 500.0);
     assert!(figure("leases", "leases_ended") > 2.0);
     assert!(figure("quorum", "disruptions") > 0.0);
-    assert!(figure("continuity", "fault_0.service_fresh.gap_ms") > 50.0);
-    assert!(figure("continuity", "fault_0.elected_ms") > 0.0);
+    assert!(figure("continuity", "round_0.service_fresh.gap_ms") > 50.0);
+    assert!(figure("continuity", "round_0.elected_ms") > 0.0);
     assert!(figure("labels", "label_lag_ms") > 0.0);
 }
 

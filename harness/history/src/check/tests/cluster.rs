@@ -229,3 +229,40 @@ fn members_join_one_at_a_time_and_never_come_back() {
     let verdict = story().verdict("membership", &wanted);
     inconclusive(&verdict, "1 member lists were read, 3 are needed");
 }
+
+/// Two rounds; a term begins in the second one, on a machine that is busy all the time.
+fn moved_in_the_second_round() -> Story {
+    Story::new()
+        .sample(50, ("etcd-0", "a"), Some("a"), 2)
+        .fault_at(0, 100, 150)
+        .sample(160, ("etcd-0", "a"), Some("a"), 2)
+        .fault_at(1, 200, 250)
+        .sample(210, ("etcd-0", "a"), Some("a"), 2)
+        .sample(260, ("etcd-1", "b"), Some("b"), 3)
+        .busy(0, 300)
+}
+
+#[test]
+fn an_election_that_nothing_asked_for_is_seen() {
+    let judge = |story: Story, terms_per_round| {
+        let expectations = Expectations {
+            terms_per_round: Some(terms_per_round),
+            ..small()
+        };
+        story.verdict("elections", &expectations)
+    };
+    assert!(judge(moved_in_the_second_round(), 1).passed());
+    violates(
+        &judge(moved_in_the_second_round(), 0),
+        "leadership moved 1 times in round 1 (from term 2 to 3), it must stay",
+    );
+    let twice = moved_in_the_second_round().sample(280, ("etcd-0", "a"), Some("a"), 4);
+    violates(
+        &judge(twice, 1),
+        "leadership moved 2 times in round 1 (from term 2 to 4), 1 is allowed",
+    );
+    inconclusive(
+        &judge(Story::new().fault(100, 150), 0),
+        "no member told its term before and in round 0",
+    );
+}

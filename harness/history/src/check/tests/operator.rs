@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::check::test_support::*;
-use crate::check::{Expectations, GapBudget, GapWindow};
+use crate::check::{Expectations, GapBudget};
 use crate::record::Road;
 
 const A: (&str, &str) = ("etcd-0", "a");
@@ -117,94 +117,91 @@ fn lossy(story: Story, road: Road, lost: impl Fn(&i64) -> bool) -> Story {
     })
 }
 
-fn budget(window: GapWindow, limit_ms: f64, over_dial_all: bool) -> Expectations {
+fn budget(limit_ms: f64, over_dial_all: bool) -> Expectations {
     let gaps = vec![GapBudget {
         road: Road::ServiceFresh,
-        window,
+        median_ms: None,
         limit_ms,
         over_dial_all,
     }];
-    Expectations {
-        gaps,
-        settle_ms: 100,
-        ..small()
-    }
+    Expectations { gaps, ..small() }
 }
 
 #[test]
 fn a_gap_is_measured_and_held_against_its_budget() {
     let judge = |limit| {
         writes(Story::new().fault(300, 500), Road::ServiceFresh, 300..450)
-            .verdict("continuity", &budget(GapWindow::EveryFault, limit, false))
+            .verdict("continuity", &budget(limit, false))
     };
     let verdict = judge(200.0);
     assert!(verdict.passed(), "{verdict:?}");
     // From the success at 291 ms to the one at 451 ms.
-    assert_eq!(verdict.figures["fault_0.service_fresh.gap_ms"], 160.0);
-    assert_eq!(verdict.figures["fault_0.service_fresh.failed"], 15.0);
+    assert_eq!(verdict.figures["round_0.service_fresh.gap_ms"], 160.0);
+    assert_eq!(verdict.figures["round_0.service_fresh.failed"], 15.0);
     assert_eq!(verdict.figures["outside.service_fresh.gap_ms"], 10.0);
     violates(
         &judge(150.0),
-        "no successful write for 160 ms in the window of fault 0, 150 ms are allowed",
+        "no successful write for 160 ms in round 0, 150 ms are allowed",
     );
 }
 
 #[test]
-fn a_gap_is_held_against_the_yardstick() {
+fn a_gap_is_held_against_the_gap_of_the_yardstick() {
     let both = |limit| {
         let story = writes(Story::new().fault(300, 800), Road::ServiceFresh, 300..700);
-        writes(story, Road::DialAll, 300..600)
-            .verdict("continuity", &budget(GapWindow::Fault(0), limit, true))
+        writes(story, Road::DialAll, 300..600).verdict("continuity", &budget(limit, true))
     };
     assert!(both(100.0).passed());
-    violates(&both(99.0), "409 ms are allowed");
+    violates(&both(99.0), "for 100 ms in round 0, 99 ms are allowed");
 }
 
 #[test]
-fn the_yardstick_is_what_both_roads_lost_at_once() {
-    let judge = |dial_all: fn(Story) -> Story| {
-        let story = writes(Story::new().fault(200, 900), Road::ServiceFresh, 200..800);
-        dial_all(story).verdict("continuity", &budget(GapWindow::Fault(0), 110.0, true))
+fn an_outage_long_after_the_heal_belongs_to_the_fault() {
+    let story = writes(Story::new().fault(100, 110), Road::ServiceFresh, 500..800);
+    violates(
+        &story.verdict("continuity", &budget(100.0, false)),
+        "for 310 ms in round 0",
+    );
+}
+
+#[test]
+fn the_median_of_the_rounds_is_held_against_its_own_limit() {
+    // Five faults, 200 ms apart, each with a gap of 60 ms, the last with one of 100 ms.
+    let lost = |t: &i64| (50..100).contains(&(t % 200)) || (850..940).contains(t);
+    let faults = || {
+        (0..5).fold(Story::new(), |story, n| {
+            let from = 50 + i64::from(n) * 200;
+            story.fault_at(n, from, from + 20)
+        })
     };
-    // etcd stalls again after one write: nobody can write, and the service is not charged with it.
-    let stalls = |story| {
-        let (before, between) = (200..450, 460..700);
-        let lost = |t: &i64| before.contains(t) || between.contains(t);
-        lossy(story, Road::DialAll, lost)
+    let story = || lossy(faults(), Road::ServiceFresh, lost);
+    let judge = |median_ms| {
+        let mut expectations = budget(150.0, false);
+        expectations.gaps[0].median_ms = Some(median_ms);
+        story().verdict("continuity", &expectations)
     };
-    let verdict = judge(stalls);
+    let verdict = judge(60.0);
     assert!(verdict.passed(), "{verdict:?}");
-    // As many short stretches are no outage, and an outage at another time is no excuse.
+    assert_eq!(verdict.figures["service_fresh.rounds_judged"], 5.0);
     violates(
-        &judge(|story| lossy(story, Road::DialAll, |t| t % 150 != 0)),
-        "110 ms are allowed",
-    );
-    violates(
-        &judge(|story| lossy(story, Road::DialAll, |t| *t > 800)),
-        "110 ms are allowed",
+        &judge(59.0),
+        "for 60 ms in the median of 5 rounds, 59 ms are allowed",
     );
 }
 
 #[test]
-fn a_window_without_writes_proves_nothing() {
+fn a_round_without_writes_proves_nothing() {
     let story = || writes(Story::new().fault(2_000, 2_100), Road::ServiceFresh, 0..0);
     inconclusive(
-        &story().verdict("continuity", &budget(GapWindow::EveryFault, 9e9, false)),
-        "no write was wanted while fault 0 was on",
+        &story().verdict("continuity", &budget(9e9, false)),
+        "no write was wanted in round 0",
     );
-    let none = writes(Story::new(), Road::ServiceFresh, 0..0)
-        .verdict("continuity", &budget(GapWindow::EveryFault, 9e9, false));
+    let none =
+        writes(Story::new(), Road::ServiceFresh, 0..0).verdict("continuity", &budget(9e9, false));
     inconclusive(
         &none,
         "there was no fault that the budget of service_fresh is for",
     );
-}
-
-#[test]
-fn gaps_outside_of_faults_have_their_own_budget() {
-    let verdict = writes(Story::new().fault(900, 901), Road::ServiceFresh, 300..450)
-        .verdict("continuity", &budget(GapWindow::Outside, 100.0, false));
-    violates(&verdict, "outside all faults");
 }
 
 fn three(operator_takes: &[(i64, &str)]) -> Story {
