@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use etcd_history::record::Road;
 
 use super::failover::{Failover, FailoverReport, ROADS};
+use super::power::Found;
 use super::statistics::Summary;
 use crate::report::continuity::Stage;
 
@@ -114,6 +115,29 @@ pub fn failover(report: &FailoverReport) -> String {
         report.above_all_seen * 100.0
     );
     text
+}
+
+/// What the limits find, as `docs/verdicts.md` has it.
+#[must_use]
+pub fn power(trials: usize, suites: u32, found: &[Found]) -> String {
+    let row = |found: &Found| {
+        let (delay, share) = match found.delay_ms {
+            0.0 => ("none".to_owned(), "-".to_owned()),
+            delay => (format!("{delay:.0}"), format!("{} %", found.share_percent)),
+        };
+        vec![
+            delay,
+            share,
+            format!("{:.1} %", found.trial_percent),
+            format!("{:.1} %", found.suite_percent),
+        ]
+    };
+    let head = ["delay ms", "of failovers", "trial red", "suite red"];
+    let rows: Vec<_> = found.iter().map(row).collect();
+    format!(
+        "{trials} trials, {suites} suites a line.\n\n{}",
+        table(&head, &rows)
+    )
 }
 
 fn each(failovers: &[Failover]) -> String {

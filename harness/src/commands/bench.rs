@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
+use etcd_history::check::GapSamples;
 use serde::Serialize;
 
 use super::{CommandResult, Exit, TargetArgs};
+use crate::bench::power::power;
 use crate::bench::{CreationReport, Failover, FailoverReport, Kind, failover, table};
 use crate::report::RunDir;
 use crate::report::judgement::Severity;
@@ -24,10 +26,25 @@ pub struct Args {
 /// What is measured.
 #[derive(Debug, Subcommand)]
 enum What {
-    /// The leader is hit N times under open-loop writers, each time in a cluster of its own.
+    /// The leader is hit N times under open-loop writers, five times in each cluster.
     Failover(FailoverArgs),
     /// A cluster is created N times, each time beside a StatefulSet of as many bare etcd pods.
     Creation(CreationArgs),
+    /// What the limits find: delays are added to the failovers of saved healthy runs, and the outcome is judged.
+    Power(PowerArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct PowerArgs {
+    /// Saved runs with three rounds or more; each is one trial of the suite.
+    #[arg(required = true, value_name = "DIR")]
+    from: Vec<PathBuf>,
+    /// Suites that are made up for each line of the table.
+    #[arg(long, default_value_t = 1000)]
+    suites: u32,
+    /// Seed of the draws.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
 #[derive(Debug, clap::Args)]
@@ -72,6 +89,7 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
     match args.what {
         What::Failover(args) => bench_failover(args, target).await,
         What::Creation(args) => bench_creation(args, target).await,
+        What::Power(args) => bench_power(&args),
     }
 }
 
@@ -128,6 +146,40 @@ async fn bench_creation(args: CreationArgs, target: &TargetArgs) -> CommandResul
     let path = args.json.unwrap_or_else(|| lab.runs.join(name));
     write_json(&path, &report)?;
     println!("{}", path.display());
+    Ok(Exit::Pass)
+}
+
+fn bench_power(args: &PowerArgs) -> CommandResult {
+    let mut runs = Vec::new();
+    for dir in &args.from {
+        let run = RunDir::open(dir)?;
+        let header = run.header()?;
+        let Ok(plan) = Plan::named(&header.scenario, None, 0) else {
+            eprintln!(
+                "{}: no scenario {}, left out",
+                dir.display(),
+                header.scenario
+            );
+            continue;
+        };
+        // The limits of today, whatever those of the run were.
+        let budgets = plan.scenario.promise.expectations(header.members, 1).gaps;
+        let judged = !budgets.is_empty();
+        let samples = GapSamples::of(&run.history()?, budgets);
+        let rounds = samples.rounds().len();
+        if !judged || rounds < 3 {
+            eprintln!("{}: {rounds} rounds to judge, left out", dir.display());
+            continue;
+        }
+        runs.push(samples);
+    }
+    if runs.is_empty() {
+        bail!(
+            "failed to find a run with three rounds that could be judged: give directories of `make e2e`"
+        );
+    }
+    let found = power(&runs, args.suites, args.seed);
+    print!("{}", table::power(runs.len(), args.suites, &found));
     Ok(Exit::Pass)
 }
 

@@ -11,9 +11,12 @@ use std::collections::BTreeMap;
 use super::Case;
 use super::expectations::GapBudget;
 use super::gaps::{self, Measured, Track, Window, milliseconds};
+use super::machine::Machine;
 use super::rounds::{Round, rounds};
 use super::sample::{Limits, Sample, median};
-use super::verdict::{Findings, Verdict};
+use super::verdict::{Findings, Judgement, Verdict};
+use crate::history::History;
+use crate::index::Index;
 use crate::record::{Nanos, Road};
 
 /// Name of the check of gaps.
@@ -34,10 +37,7 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     let rounds = rounds(case.index);
     let mut seen = Vec::new();
     for Round { number, window, .. } in &rounds {
-        let roads: BTreeMap<Road, Measured> = tracks
-            .iter()
-            .filter_map(|(road, track)| Some((*road, track.measure(*window)?)))
-            .collect();
+        let roads = measured(&tracks, *window);
         for (road, measured) in &roads {
             tell(
                 &format!("round_{number}.{}", name(*road)),
@@ -157,21 +157,12 @@ fn hold(budget: &GapBudget, seen: &[Seen], findings: &mut Findings) {
         roads,
     } in seen
     {
-        let Some(measured) = roads.get(&budget.road) else {
-            findings.doubt(format!("no write on {road} in round {round}"));
-            continue;
-        };
-        let ms = match (budget.over_dial_all, roads.get(&Road::DialAll)) {
-            (false, _) => measured.gap_ms,
-            (true, Some(yardstick)) => measured.gap_ms - yardstick.gap_ms,
-            (true, None) => {
-                findings.doubt(format!(
-                    "no write on dial_all in round {round} to compare with"
-                ));
-                continue;
-            }
-        };
-        sample.add(*round, ms, starved.clone());
+        match value(budget, roads) {
+            Some(ms) => sample.add(*round, ms, starved.clone()),
+            None => findings.doubt(format!(
+                "no write on {road}, or on dial_all to compare with, in round {round}"
+            )),
+        }
     }
     if seen.is_empty() {
         findings.doubt(format!(
@@ -186,11 +177,79 @@ fn hold(budget: &GapBudget, seen: &[Seen], findings: &mut Findings) {
             format!("{road} had no successful write, over the dial-all client's gap,"),
         ),
     };
-    let limits = Limits {
+    sample.judge(&what, &told, limits(budget), findings);
+}
+
+/// What a budget is held against in one round, in milliseconds.
+fn value(budget: &GapBudget, roads: &BTreeMap<Road, Measured>) -> Option<f64> {
+    let gap_ms = roads.get(&budget.road)?.gap_ms;
+    match budget.over_dial_all {
+        false => Some(gap_ms),
+        true => Some(gap_ms - roads.get(&Road::DialAll)?.gap_ms),
+    }
+}
+
+fn limits(budget: &GapBudget) -> Limits {
+    Limits {
         median_ms: budget.median_ms,
         most_ms: budget.limit_ms,
-    };
-    sample.judge(&what, &told, limits, findings);
+    }
+}
+
+/// What the budgets of a run are held against, for the rounds on a machine that was not starved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GapSamples {
+    budgets: Vec<GapBudget>,
+    /// One row a round, one value in milliseconds a budget.
+    rounds: Vec<Vec<f64>>,
+}
+
+impl GapSamples {
+    /// Rounds with one value in milliseconds for each budget.
+    pub fn new(budgets: Vec<GapBudget>, rounds: Vec<Vec<f64>>) -> Self {
+        Self { budgets, rounds }
+    }
+
+    /// Of a run; a round in which some road had no write is left out.
+    pub fn of(history: &History, budgets: Vec<GapBudget>) -> Self {
+        let index = Index::new(history);
+        let machine = Machine::new(&index);
+        let tracks = gaps::tracks(&index);
+        let judged = rounds(&index).into_iter();
+        let judged = judged.filter(|round| machine.starved(round.window).is_none());
+        let row = |round: Round| {
+            let roads = measured(&tracks, round.window);
+            budgets.iter().map(|budget| value(budget, &roads)).collect()
+        };
+        let rounds = judged.filter_map(row).collect();
+        Self { budgets, rounds }
+    }
+
+    /// The rows: one a round, one value in milliseconds a budget.
+    pub fn rounds(&self) -> &[Vec<f64>] {
+        &self.rounds
+    }
+
+    /// True when a run with these rounds instead would be a violation.
+    pub fn late(&self, rounds: &[Vec<f64>]) -> bool {
+        self.budgets.iter().enumerate().any(|(column, budget)| {
+            let mut sample = Sample::default();
+            for (number, row) in rounds.iter().enumerate() {
+                sample.add(number, row[column], None);
+            }
+            let mut findings = Findings::default();
+            sample.judge("", "", limits(budget), &mut findings);
+            matches!(findings.verdict(CHECK).outcome, Judgement::Violation { .. })
+        })
+    }
+}
+
+/// Every road that had writes in a window.
+fn measured(tracks: &BTreeMap<Road, Track>, window: Window) -> BTreeMap<Road, Measured> {
+    tracks
+        .iter()
+        .filter_map(|(road, track)| Some((*road, track.measure(window)?)))
+        .collect()
 }
 
 /// A road as figures name it.

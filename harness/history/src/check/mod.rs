@@ -48,7 +48,7 @@ mod test_support;
 #[cfg(test)]
 mod tests;
 
-pub use continuity::CHECK as CONTINUITY;
+pub use continuity::{CHECK as CONTINUITY, GapSamples};
 pub use expectations::{Expectations, GapBudget, InTime, OperationKind, Traffic};
 pub use in_time::CHECK as IN_TIME;
 pub use planned::HAND_OVER;

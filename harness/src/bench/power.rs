@@ -1,0 +1,102 @@
+//! What a suite finds: how often it is red when failovers are slower than they were.
+//!
+//! Runs of a healthy system give the rounds. Each round of a made-up suite is one of them, drawn at random from those of the
+//! same run, and so many milliseconds are added to a share of them. What comes of it is judged by the limits of the run.
+
+use etcd_history::check::GapSamples;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde::Serialize;
+
+/// Delays that are added, in milliseconds; none first, which tells how often a healthy suite is red.
+pub const DELAYS_MS: [f64; 6] = [0.0, 50.0, 100.0, 300.0, 1000.0, 2000.0];
+/// Shares of the failovers that are delayed, in percent.
+pub const SHARES_PERCENT: [u32; 3] = [100, 50, 10];
+
+/// What was found of one delay.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Found {
+    /// Added to a failover, in milliseconds.
+    pub delay_ms: f64,
+    /// Failovers that it was added to, in percent.
+    pub share_percent: u32,
+    /// How many trials were red, in percent: the mean over all trials.
+    pub trial_percent: f64,
+    /// How many suites had a red trial, in percent.
+    pub suite_percent: f64,
+}
+
+/// Makes up `suites` suites of these runs for every delay and share.
+#[must_use]
+pub fn power(runs: &[GapSamples], suites: u32, seed: u64) -> Vec<Found> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut found = Vec::new();
+    for delay_ms in DELAYS_MS {
+        for share_percent in SHARES_PERCENT {
+            let (mut red_trials, mut red_suites) = (0_u32, 0_u32);
+            for _ in 0..suites {
+                let late = |run: &&GapSamples| {
+                    run.late(&drawn(run, (delay_ms, share_percent), &mut random))
+                };
+                let red = runs.iter().filter(late).count();
+                red_trials += u32::try_from(red).unwrap_or(u32::MAX);
+                red_suites += u32::from(red > 0);
+            }
+            let trials =
+                f64::from(suites) * f64::from(u32::try_from(runs.len()).unwrap_or(u32::MAX));
+            found.push(Found {
+                delay_ms,
+                share_percent,
+                trial_percent: 100.0 * f64::from(red_trials) / trials.max(1.0),
+                suite_percent: 100.0 * f64::from(red_suites) / f64::from(suites.max(1)),
+            });
+            if delay_ms == 0.0 {
+                break;
+            }
+        }
+    }
+    found
+}
+
+/// As many rounds as a run had, each drawn from them; some with a delay on every road.
+fn drawn(run: &GapSamples, (delay_ms, percent): (f64, u32), random: &mut StdRng) -> Vec<Vec<f64>> {
+    let rounds = run.rounds();
+    let draw = |_| {
+        let row = &rounds[random.random_range(0..rounds.len())];
+        let delayed = random.random_range(0..100) < percent;
+        let more = if delayed { delay_ms } else { 0.0 };
+        row.iter().map(|ms| ms + more).collect()
+    };
+    (0..rounds.len()).map(draw).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use etcd_history::check::GapBudget;
+    use etcd_history::record::Road;
+
+    use super::*;
+
+    #[test]
+    fn a_shift_of_all_and_a_single_late_round_are_found_and_a_healthy_suite_is_green() {
+        let budget = GapBudget {
+            road: Road::ServiceFresh,
+            median_ms: Some(150.0),
+            limit_ms: 1000.0,
+            over_dial_all: false,
+        };
+        let rounds = [90.0, 100.0, 100.0, 110.0, 120.0].map(|ms| vec![ms]);
+        let run = GapSamples::new(vec![budget], rounds.to_vec());
+        let found = power(&vec![run; 10], 100, 1);
+        let of = |delay_ms, share| {
+            let line = found.iter().find(|found| {
+                found.delay_ms == delay_ms && (share == 0 || found.share_percent == share)
+            });
+            line.expect("a line").suite_percent
+        };
+        assert_eq!(of(0.0, 0), 0.0);
+        assert_eq!(of(100.0, 100), 100.0);
+        assert!(of(2000.0, 10) > 95.0);
+        assert!(of(100.0, 10) < 50.0);
+    }
+}
