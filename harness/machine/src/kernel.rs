@@ -10,9 +10,15 @@ pub(crate) struct Counters {
     idle: Option<Nanos>,
     processors: Option<u32>,
     runnable: Option<u32>,
+    delayed: Option<Nanos>,
 }
 
 impl Counters {
+    /// Nanoseconds since another reading in which threads of this process were ready and did not run, summed over all.
+    pub(crate) fn delayed_since(&self, before: &Self) -> Option<Nanos> {
+        Some(self.delayed?.saturating_sub(before.delayed?))
+    }
+
     /// Nanoseconds since another reading in which some process waited for a processor.
     pub(crate) fn waiting_since(&self, before: &Self) -> Option<Nanos> {
         Some(self.waiting?.saturating_sub(before.waiting?))
@@ -51,9 +57,11 @@ impl Counters {
         let waiting = pressure
             .map(|pressure| Duration::from_micros(pressure.some.total))
             .and_then(nanos);
+        let delayed = delayed();
         let Ok(stat) = procfs::KernelStats::current() else {
             return Self {
                 waiting,
+                delayed,
                 ..Self::default()
             };
         };
@@ -65,8 +73,18 @@ impl Counters {
             stolen: stat.total.steal_duration().and_then(nanos),
             processors: u32::try_from(stat.cpu_time.len()).ok(),
             runnable: stat.procs_running,
+            delayed,
         }
     }
+}
+
+/// Nanoseconds for which threads of this process have been ready and did not run. A thread that has ended is forgotten.
+#[cfg(target_os = "linux")]
+fn delayed() -> Option<Nanos> {
+    let tasks = procfs::process::Process::myself().ok()?.tasks().ok()?;
+    let delays = tasks.filter_map(|task| task.ok()?.schedstat().ok());
+    let delays = delays.map(|stat| stat.run_delay);
+    Nanos::try_from(delays.sum::<u64>()).ok()
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -57,6 +57,7 @@ impl Sampler {
                     idle: counters.idle_since(&before.1),
                     processors: counters.processors(),
                     runnable: counters.runnable(),
+                    delayed: counters.delayed_since(&before.1),
                 });
                 before = (awake, counters);
             }
@@ -113,5 +114,6 @@ mod tests {
         assert!(counters.runnable().is_some_and(|count| count > 0));
         assert_eq!(counters.stolen_since(&counters), Some(0));
         assert_eq!(counters.idle_since(&counters), Some(0));
+        assert_eq!(counters.delayed_since(&counters), Some(0));
     }
 }

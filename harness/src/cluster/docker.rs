@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::process::Command;
 
 use bollard::Docker;
+use bollard::models::ContainerSummary;
 use bollard::query_parameters::ListContainersOptionsBuilder;
 
 use crate::cluster::ClusterError;
@@ -95,18 +96,7 @@ fn names_a_context(config: &str) -> bool {
 /// # Errors
 /// When Docker does not answer.
 pub async fn kind_nodes(docker: &Docker, name: &str) -> Result<Vec<NodeContainer>, ClusterError> {
-    let filters = HashMap::from([("label".to_owned(), vec![format!("{LABEL_CLUSTER}={name}")])]);
-    let options = ListContainersOptionsBuilder::default()
-        .all(true)
-        .filters(&filters)
-        .build();
-    let listed = docker
-        .list_containers(Some(options))
-        .await
-        .map_err(|source| ClusterError::CallDocker {
-            action: format!("list the nodes of kind cluster {name:?}"),
-            source,
-        })?;
+    let listed = labelled(docker, format!("{LABEL_CLUSTER}={name}")).await?;
     let mut nodes: Vec<NodeContainer> = listed
         .into_iter()
         .filter_map(|container| {
@@ -125,6 +115,27 @@ pub async fn kind_nodes(docker: &Docker, name: &str) -> Result<Vec<NodeContainer
         .collect();
     nodes.sort_by_key(|node| (node.role != "control-plane", node.name.clone()));
     Ok(nodes)
+}
+
+/// How many containers are nodes of any kind cluster.
+///
+/// # Errors
+/// When Docker does not answer.
+pub(super) async fn count_kind_nodes(docker: &Docker) -> Result<usize, ClusterError> {
+    Ok(labelled(docker, LABEL_CLUSTER.to_owned()).await?.len())
+}
+
+async fn labelled(docker: &Docker, label: String) -> Result<Vec<ContainerSummary>, ClusterError> {
+    let action = format!("list the containers with label {label}");
+    let filters = HashMap::from([("label".to_owned(), vec![label])]);
+    let options = ListContainersOptionsBuilder::default()
+        .all(true)
+        .filters(&filters)
+        .build();
+    docker
+        .list_containers(Some(options))
+        .await
+        .map_err(|source| ClusterError::CallDocker { action, source })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
+use crate::cluster::weight::{Weight, weigh};
 use crate::cluster::{
     Choice, Cluster, ClusterError, ClusterLock, Progress, Repository, docker, tuning,
     wait_nodes_back,
@@ -45,6 +46,9 @@ pub async fn up(choice: &Choice, progress: &mut Progress) -> Result<Cluster, Clu
         export_kubeconfig(&kind, &choice.name).await?;
     }
     let cluster = attach_patiently(choice).await?;
+    if let Some(node) = cluster.nodes.first() {
+        weigh(&docker, &node.name, Weight::Most, progress).await;
+    }
     tuning::raise_watch_limit(&cluster, progress).await?;
     tuning::favour_control_plane(&cluster).await?;
     tuning::give_proxies_a_share(&cluster).await?;
@@ -107,9 +111,15 @@ pub async fn down(choice: &Choice, progress: &mut Progress) -> Result<(), Cluste
         progress.say("no Docker answers: nothing to delete");
         return Ok(());
     };
-    if docker::kind_nodes(&docker, &choice.name).await?.is_empty() {
+    let nodes = docker::kind_nodes(&docker, &choice.name).await?;
+    if nodes.is_empty() {
         progress.say(&format!("cluster {:?} is not there", choice.name));
         return Ok(());
+    }
+    if docker::count_kind_nodes(&docker).await? == nodes.len()
+        && let Some(node) = nodes.first()
+    {
+        weigh(&docker, &node.name, Weight::Usual, progress).await;
     }
     let kind = repository.script("tools.sh", &[]).await?;
     let kind = kind.last().cloned().unwrap_or_else(|| "kind".to_owned());

@@ -16,6 +16,7 @@ mod shell;
 mod state;
 mod tuning;
 pub mod volumes;
+mod weight;
 
 pub use attach::{Choice, Cluster, Node, NodeRole};
 pub use docker::{connect as connect_docker, kind_nodes};

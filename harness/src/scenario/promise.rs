@@ -41,6 +41,8 @@ pub enum Continuity {
     Reported,
     /// The leader's process is gone: the others elect.
     ProcessKilled,
+    /// The leader's process is gone and its agent does not answer: followers' agents bring the news.
+    AgentSilent,
     /// A planned move: nothing waits for an election.
     Planned,
     /// The leader does not answer and does not go away: the others elect, and clients must let go of it.
@@ -83,7 +85,8 @@ impl Continuity {
         match self {
             Self::Reported => None,
             Self::ProcessKilled => both(Limits::new(250.0, 330.0, 1000.0), true),
-            Self::Planned => both(Limits::new(240.0, 430.0, 1000.0), false),
+            Self::AgentSilent => both(Limits::new(450.0, 530.0, 1000.0), true),
+            Self::Planned => both(Limits::new(280.0, 430.0, 1000.0), false),
             Self::LeaderStays => both(Limits::new(150.0, 250.0, 1000.0), false),
             Self::LeaderSilent => Some((
                 Limits::new(260.0, 400.0, 1500.0),
@@ -104,7 +107,11 @@ impl Continuity {
         match self {
             Self::LeaderStays => Some(0),
             Self::Planned => Some(1),
-            Self::Reported | Self::ProcessKilled | Self::LeaderSilent | Self::Within(_) => None,
+            Self::Reported
+            | Self::ProcessKilled
+            | Self::AgentSilent
+            | Self::LeaderSilent
+            | Self::Within(_) => None,
         }
     }
 }
@@ -229,6 +236,7 @@ mod tests {
         let of = |continuity| Promise::continuity(continuity).expectations(5, 1).gaps;
         for (continuity, over_dial_all) in [
             (Continuity::ProcessKilled, true),
+            (Continuity::AgentSilent, true),
             (Continuity::LeaderSilent, true),
             (Continuity::Within(5_000), true),
             (Continuity::Planned, false),

@@ -170,7 +170,8 @@ fn lag(case: &Case<'_>, states: &[Labelled<'_>], reigns: &[Reign<'_>], findings:
         reign.term,
         case.index.seconds(window.from)
     );
-    match case.machine.starved(window) {
+    let starved = case.machine.starved(window);
+    match starved.or_else(|| case.machine.observer_late(window)) {
         Some(why) => findings.not_judged(told, &why),
         None if milliseconds > budget => findings.violation(told, Vec::new()),
         None => {}

@@ -379,6 +379,7 @@ impl Story {
                 idle: None,
                 processors: None,
                 runnable: None,
+                delayed: None,
             }));
         }
         self

@@ -31,4 +31,8 @@ pub struct MachineSample {
     /// Processes that ran or were ready to run: `procs_running` of `/proc/stat`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runnable: Option<u32>,
+    /// Nanoseconds for which threads of the process itself were ready and did not run, summed over its threads:
+    /// `/proc/self/task/*/schedstat`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delayed: Option<Nanos>,
 }

@@ -11,7 +11,7 @@ use crate::faults::{
     OperatorFault, Replicas, Selector, Traffic,
 };
 use crate::scenario::promise::Continuity::{
-    LeaderSilent, LeaderStays, Planned, ProcessKilled, Within,
+    AgentSilent, LeaderSilent, LeaderStays, Planned, ProcessKilled, Within,
 };
 use crate::scenario::{Act, Promise, Scenario};
 
@@ -265,7 +265,7 @@ fn agent() -> Vec<Scenario> {
             "The leader's agent hangs when its etcd dies.",
             [Fault::FreezeProcess { container: Container::Kbagent, of: Selector::Leader }, leader_dies()],
         )
-        .promise(Promise::continuity(ProcessKilled)),
+        .promise(Promise::continuity(AgentSilent)),
         Scenario::faults(
             "agent::cut_off_during_failover",
             "Nobody reaches the leader's agent when its etcd dies.",
@@ -278,7 +278,7 @@ fn agent() -> Vec<Scenario> {
                 leader_dies(),
             ],
         )
-        .promise(Promise::continuity(ProcessKilled)),
+        .promise(Promise::continuity(AgentSilent)),
         Scenario::faults(
             "agent::exporter_killed",
             "The leader's metrics exporter dies: nobody notices.",
