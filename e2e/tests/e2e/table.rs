@@ -17,7 +17,12 @@ pub(crate) struct Table {
 struct Row {
     cells: [String; COLUMNS],
     time: Option<Time>,
+    /// Seconds by phase, and what is left of the whole.
+    phases: BTreeMap<String, f64>,
 }
+
+/// What of a trial is in no phase: the history is fetched, saved and judged, the namespace is deleted.
+const REST: &str = "fetch, save, judge";
 
 const COLUMNS: usize = 8;
 
@@ -56,7 +61,11 @@ impl Table {
         self.rows
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(Row { cells, time });
+            .push(Row {
+                cells,
+                time,
+                phases: ended.map(phases).unwrap_or_default(),
+            });
     }
 
     /// Prints all lines.
@@ -86,12 +95,31 @@ impl Table {
             .collect();
         let count = |time| trials.values().filter(|of| **of == Some(time)).count();
         let (judged, not_judged) = (count(Time::Judged), count(Time::NotJudged));
+        let mut spent: BTreeMap<&str, f64> = BTreeMap::new();
+        for (phase, seconds) in rows.iter().flat_map(|row| &row.phases) {
+            *spent.entry(phase).or_default() += seconds;
+        }
+        let mut spent: Vec<_> = spent.into_iter().collect();
+        spent.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let told: Vec<_> = spent
+            .iter()
+            .map(|(phase, seconds)| format!("{phase} {seconds:.0}"))
+            .collect();
+        println!("\nseconds by phase: {}", told.join(", "));
         println!(
-            "\ntime judged in {judged} of {} trials ({} more claim nothing about time)\n",
+            "time judged in {judged} of {} trials ({} more claim nothing about time)\n",
             judged + not_judged,
             trials.len() - judged - not_judged
         );
     }
+}
+
+/// Seconds of a trial by phase, with what is in none of them.
+fn phases(ended: &Ended) -> BTreeMap<String, f64> {
+    let mut phases = ended.phases.clone();
+    let rest = ended.seconds - phases.values().sum::<f64>();
+    phases.insert(REST.to_owned(), rest.max(0.0));
+    phases
 }
 
 /// The verdict but for time, which has a column of its own.

@@ -54,7 +54,7 @@ impl EtcdCluster {
             members,
             service_version: None,
             component_def: "etcd".into(),
-            cpu: ("50m".into(), "1".into()),
+            cpu: ("500m".into(), "1".into()),
             memory: ("64Mi".into(), "512Mi".into()),
             storage_class: None,
             storage: "1Gi".into(),

@@ -102,13 +102,13 @@ impl Scenario {
     pub fn faults(name: &'static str, story: &'static str, faults: impl Into<Vec<Fault>>) -> Self {
         let trial = Trial {
             load: Load::default(),
-            warm_up: Duration::from_secs(2),
+            warm_up: Duration::from_secs(1),
             operations: Vec::new(),
             faults: faults.into(),
             rounds: ROUNDS,
             lasts: Duration::from_secs(2),
             recovers_under_fault: false,
-            settle: Duration::from_secs(2),
+            settle: Duration::from_secs(1),
             small_volumes: false,
         };
         Self::new(name, story, Act::Faults(trial))

@@ -87,7 +87,7 @@ impl Continuity {
             Self::ProcessKilled => both(Limits::new(250.0, 330.0, 1000.0), true),
             Self::AgentSilent => both(Limits::new(450.0, 530.0, 1000.0), true),
             Self::Planned => both(Limits::new(280.0, 430.0, 1000.0), false),
-            Self::LeaderStays => both(Limits::new(150.0, 250.0, 1000.0), false),
+            Self::LeaderStays => both(Limits::new(250.0, 300.0, 1000.0), false),
             Self::LeaderSilent => Some((
                 Limits::new(260.0, 400.0, 1500.0),
                 Limits::new(650.0, 750.0, 1500.0),

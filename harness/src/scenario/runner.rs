@@ -3,10 +3,13 @@
 //! Everything is saved before it is judged, and whatever fails on the way is itself a judgement, so that a run that
 //! broke in the middle still shows how far it came.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use etcd_history::History;
 use etcd_history::check::{self, Expectations};
+use etcd_history::record::Nanos;
+use etcd_history::{History, Record};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -38,6 +41,8 @@ pub struct Ended {
     pub operations: usize,
     /// Seconds from begin to verdict.
     pub seconds: f64,
+    /// Seconds of each of its phases; those that came more than once are added up.
+    pub phases: BTreeMap<String, f64>,
     /// The run directory.
     pub dir: PathBuf,
 }
@@ -197,6 +202,7 @@ fn ended(lab: &Lab, plan: &Plan, found: &Found, dir: &RunDir) -> Ended {
         gaps: Gaps::of(&found.judgements),
         operations,
         seconds: lab.live.seconds(),
+        phases: phases(&found.history),
         dir: dir.path().to_owned(),
     }
 }
@@ -213,6 +219,28 @@ fn time(found: &Found) -> Time {
         }
         _ => Time::NoClaim,
     }
+}
+
+/// Seconds of each phase until the next one, but for the last: it ends with the recording.
+fn phases(history: &History) -> BTreeMap<String, f64> {
+    let mut begun: Vec<(Nanos, &str)> = Vec::new();
+    for record in &history.records {
+        if let Record::Phase { t, name } = record {
+            begun.push((*t, name));
+        }
+    }
+    let mut seconds: BTreeMap<String, f64> = BTreeMap::new();
+    for pair in begun.windows(2) {
+        let (from, name) = pair[0];
+        let word = match name.strip_prefix("operation_") {
+            Some(number) if number.ends_with("done") => "operation_done",
+            Some(_) => "operation",
+            None => name,
+        };
+        let took = Duration::from_nanos((pair[1].0 - from).max(0).unsigned_abs());
+        *seconds.entry(word.to_owned()).or_default() += took.as_secs_f64();
+    }
+    seconds
 }
 
 /// True when continuity is violated and nothing else is.
@@ -255,5 +283,39 @@ fn tell(lab: &Lab, ended: &Ended) {
     ));
     if !ended.cause.is_empty() {
         lab.live.say(&ended.cause);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_that_come_again_are_added_up() {
+        let at = |(second, name): (i64, &str)| Record::Phase {
+            t: second * 1_000_000_000,
+            name: name.to_owned(),
+        };
+        let told = [
+            (0, "set_up"),
+            (3, "fault"),
+            (5, "recover"),
+            (6, "fault"),
+            (9, "operation_0"),
+            (11, "operation_0_done"),
+            (12, "final"),
+        ];
+        let history = History {
+            records: told.map(at).to_vec(),
+        };
+        let expected = [
+            ("fault", 5.0),
+            ("operation", 2.0),
+            ("operation_done", 1.0),
+            ("recover", 1.0),
+            ("set_up", 3.0),
+        ];
+        let expected = expected.map(|(name, seconds)| (name.to_owned(), seconds));
+        assert_eq!(phases(&history), BTreeMap::from(expected));
     }
 }

@@ -118,7 +118,7 @@ fn failover() -> Vec<Scenario> {
             [Fault::FreezeProcess { container: Container::Etcd, of: Selector::Leader }],
         )
         .members(THREE_AND_FIVE)
-        .lasts(5)
+        .lasts(3)
         .promise(Promise::continuity(LeaderSilent)),
     ]
 }
@@ -136,7 +136,7 @@ fn partition() -> Vec<Scenario> {
             [isolate(Traffic::Peer, Direction::Both)],
         )
         .members(THREE_AND_FIVE)
-        .lasts(6)
+        .lasts(4)
         .patient_connections()
         .promise(Promise::continuity(LeaderSilent))
         .smoke(),
@@ -152,7 +152,7 @@ fn partition() -> Vec<Scenario> {
             "The leader loses everybody: the others go on without it.",
             [isolate(Traffic::All, Direction::Both)],
         )
-        .lasts(6)
+        .lasts(4)
         .promise(Promise::continuity(LeaderSilent)),
         Scenario::faults(
             "partition::leader_in_the_minority",
@@ -160,7 +160,7 @@ fn partition() -> Vec<Scenario> {
             [Fault::Split { side: Selector::MinorityWithLeader, direction: Direction::Both }],
         )
         .members([5])
-        .lasts(6)
+        .lasts(4)
         .patient_connections()
         .promise(Promise::continuity(LeaderSilent)),
         Scenario::faults(
@@ -168,14 +168,14 @@ fn partition() -> Vec<Scenario> {
             "Nothing that the leader sends reaches its peers.",
             [isolate(Traffic::Peer, Direction::Outgoing)],
         )
-        .lasts(6)
+        .lasts(4)
         .promise(Promise::continuity(LeaderSilent)),
         Scenario::faults(
             "partition::leader_cannot_hear",
             "Nothing that its peers send reaches the leader.",
             [isolate(Traffic::Peer, Direction::Incoming)],
         )
-        .lasts(6)
+        .lasts(4)
         .promise(Promise::continuity(LeaderSilent)),
         Scenario::faults(
             "partition::bridge",
@@ -183,7 +183,7 @@ fn partition() -> Vec<Scenario> {
             [Fault::Bridge { through: Selector::AnyFollower }],
         )
         .members(THREE_AND_FIVE)
-        .lasts(5)
+        .lasts(3)
         .promise(Promise::continuity(LeaderSilent)),
     ]
 }
@@ -201,7 +201,7 @@ fn lossy() -> Vec<Scenario> {
             "One packet in twenty between members is lost: slower, never wrong.",
             [lossy],
         )
-        .lasts(5)
+        .lasts(3)
         .promise(Promise::continuity(LeaderSilent)),
         Scenario::faults(
             "partition::names_do_not_resolve",
@@ -233,7 +233,7 @@ fn quorum() -> Vec<Scenario> {
             [keep_killing(Selector::Minority)],
         )
         .members([5])
-        .lasts(5)
+        .lasts(3)
         .promise(Promise::continuity(LeaderStays)),
         Scenario::faults(
             "quorum::lost_and_regained",
@@ -384,7 +384,7 @@ fn node() -> Vec<Scenario> {
             [Fault::PauseNode { of: of_leader() }],
         )
         .members(THREE_AND_FIVE)
-        .lasts(6)
+        .lasts(4)
         .promise(Promise::continuity(LeaderSilent)),
         Scenario::faults(
             "node::leader_node_restarted",
