@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 CARGO ?= cargo
-HARNESS := $(CARGO) run --quiet --locked -p harness --
+HARNESS := $(CARGO) run --locked -p harness --
 
 .PHONY: help
 help: ## what can be made
@@ -50,4 +50,4 @@ lint: ## formatting, clippy, licences and bans of dependencies
 
 .PHONY: crds
 crds: ## regenerates deploy/crds from the types
-	$(CARGO) run --quiet --locked -p operator -- crd --directory deploy/crds
+	$(CARGO) run --locked -p operator -- crd --directory deploy/crds

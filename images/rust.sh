@@ -21,12 +21,17 @@ for name in "${names[@]}"; do flags+=(--bin "$name"); done
 # `cargo run` tells its program about the package it is of; build scripts (ring's) would take that for a change.
 unset "${!CARGO_PKG_@}" "${!CARGO_MANIFEST_@}"
 
+build() {
+    cd "$repo"
+    RUSTFLAGS='-C target-feature=+crt-static' cargo build "${flags[@]}" >&2
+}
+
 say "building ${names[*]}"
 if [ "$(uname -s)" = Linux ] && command -v cargo >/dev/null 2>&1; then
-    (cd "$repo" && RUSTFLAGS='-C target-feature=+crt-static' cargo build "${flags[@]}" >&2)
+    beside "compile the images' programs" build
 else
     version=$(sed -n 's/^channel = "\(.*\)"/\1/p' "$repo/rust-toolchain.toml")
-    docker run --rm -v "$repo:/src" -v etcd-harness-cargo:/usr/local/cargo/registry -w /src \
+    beside "compile the images' programs" docker run --rm -v "$repo:/src" -v etcd-harness-cargo:/usr/local/cargo/registry -w /src \
         -e RUSTFLAGS='-C target-feature=+crt-static' "rust:$version" cargo build "${flags[@]}" >&2
 fi
 

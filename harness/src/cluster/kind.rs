@@ -24,16 +24,16 @@ pub async fn up(choice: &Choice, progress: &mut Progress) -> Result<Cluster, Clu
     let repository = Repository::find()?;
     let _lock = ClusterLock::changing(&choice.name).await?;
     progress
-        .phase("docker", repository.script("docker.sh", &[]))
+        .script("docker", repository.script("docker.sh", &[]))
         .await?;
     let kind = progress
-        .phase("kind", repository.script("tools.sh", &[]))
+        .script("kind", repository.script("tools.sh", &[]))
         .await?;
     let kind = kind.last().cloned().unwrap_or_else(|| "kind".to_owned());
     let docker = docker::connect().await?;
     if docker::kind_nodes(&docker, &choice.name).await?.is_empty() {
         let image = progress
-            .phase("node image", repository.script("node.sh", &[]))
+            .script("node image", repository.script("node.sh", &[]))
             .await?;
         let image = image.last().cloned().unwrap_or_default();
         let create = create(&kind, &repository, &choice.name, &image);
@@ -52,17 +52,17 @@ pub async fn up(choice: &Choice, progress: &mut Progress) -> Result<Cluster, Clu
     let ready = wait_nodes_back(&cluster, &names, timeouts::NODE_READY);
     progress.phase("nodes ready", ready).await?;
     progress
-        .phase("etcd images", repository.script("etcd.sh", &[]))
+        .script("etcd images", repository.script("etcd.sh", &[]))
         .await?;
     progress
-        .phase("our images", repository.script("rust.sh", &[]))
+        .script("our images", repository.script("rust.sh", &[]))
         .await?;
     let images = images(&repository.read("images/versions.env")?);
     let args: Vec<&str> = std::iter::once(choice.name.as_str())
         .chain(images.iter().map(String::as_str))
         .collect();
     progress
-        .phase("load images", repository.script("load.sh", &args))
+        .script("load images", repository.script("load.sh", &args))
         .await?;
     tuning::wait_proxies(&cluster.kube).await?;
     Ok(cluster)

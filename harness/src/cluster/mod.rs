@@ -14,6 +14,7 @@ pub(crate) mod proxy;
 mod repository;
 mod shell;
 mod state;
+mod took;
 mod tuning;
 pub mod volumes;
 

@@ -110,6 +110,11 @@ pub async fn run(lab: &Lab, plan: &Plan) -> Result<Ended, RunError> {
         live: lab.live.anew(),
         ..lab.clone()
     };
+    let whole = Box::pin(run_in(&lab, plan));
+    lab.live.telling(whole).await
+}
+
+async fn run_in(lab: &Lab, plan: &Plan) -> Result<Ended, RunError> {
     let started = Timestamp::now();
     let dir = RunDir::create(&lab.runs, started, &plan.trial(), plan.seed)?;
     lab.live
@@ -120,7 +125,7 @@ pub async fn run(lab: &Lab, plan: &Plan) -> Result<Ended, RunError> {
 
     let subject = Subject::create(&lab.cluster, &plan.trial(), plan.members).await?;
     lab.live.say(format!("namespace {}", subject.namespace));
-    let mut found = act(&lab, plan, &subject).await;
+    let mut found = act(lab, plan, &subject).await;
 
     lab.live.say("saving");
     dir.write_history(&found.history)?;
@@ -129,13 +134,13 @@ pub async fn run(lab: &Lab, plan: &Plan) -> Result<Ended, RunError> {
         lab.live
             .say(format!("objects and logs are not saved: {error}"));
     }
-    clean_up(&lab, &subject).await;
+    clean_up(lab, &subject).await;
     dir.write_log("harness.log", lab.live.text().as_bytes())?;
 
     judge(&mut found);
     dir.write_reports(&found.history, &found.judgements)?;
-    let ended = ended(&lab, plan, &found, &dir);
-    tell(&lab, &ended);
+    let ended = ended(lab, plan, &found, &dir);
+    tell(lab, &ended);
     Ok(ended)
 }
 
