@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
+use crate::cluster::creation::{self, Creation, Step};
 use crate::cluster::{
     Choice, Cluster, ClusterError, ClusterLock, Progress, Repository, docker, tuning,
     wait_nodes_back,
@@ -31,18 +32,33 @@ pub async fn up(choice: &Choice, progress: &mut Progress) -> Result<Cluster, Clu
         .await?;
     let kind = kind.last().cloned().unwrap_or_else(|| "kind".to_owned());
     let docker = docker::connect().await?;
-    if docker::kind_nodes(&docker, &choice.name).await?.is_empty() {
-        let image = progress
-            .script("node image", repository.script("node.sh", &[]))
-            .await?;
-        let image = image.last().cloned().unwrap_or_default();
-        let create = create(&kind, &repository, &choice.name, &image);
-        progress.phase("create cluster", create).await?;
-    } else {
-        progress
-            .phase("nodes", start(&docker, &choice.name))
-            .await?;
-        export_kubeconfig(&kind, &choice.name).await?;
+    let creation = Creation::of(&choice.name);
+    let begun = creation.has_begun().await?;
+    let nodes = docker::kind_nodes(&docker, &choice.name).await?.len();
+    let whole = begun && nodes > 0 && is_whole(choice).await;
+    match creation::step(nodes, begun, whole) {
+        Step::Start => {
+            creation.is_over();
+            progress
+                .phase("nodes", start(&docker, &choice.name))
+                .await?;
+            export_kubeconfig(&kind, &choice.name).await?;
+        }
+        step => {
+            if step == Step::CreateAnew {
+                let args = ["delete", "cluster", "--name", &choice.name];
+                let delete = run_kind(&kind, &args, Stdio::null());
+                let name = "delete what an interrupted creation left";
+                progress.phase(name, delete).await?;
+            }
+            let image = progress
+                .script("node image", repository.script("node.sh", &[]))
+                .await?;
+            let image = image.last().cloned().unwrap_or_default();
+            let create = create(&kind, &repository, &creation, (&choice.name, &image));
+            progress.phase("create cluster", create).await?;
+            creation.is_over();
+        }
     }
     let cluster = attach_patiently(choice).await?;
     tuning::raise_watch_limit(&cluster, progress).await?;
@@ -109,37 +125,52 @@ pub async fn down(choice: &Choice, progress: &mut Progress) -> Result<(), Cluste
     };
     if docker::kind_nodes(&docker, &choice.name).await?.is_empty() {
         progress.say(&format!("cluster {:?} is not there", choice.name));
+        Creation::of(&choice.name).is_over();
         return Ok(());
     }
     let kind = repository.script("tools.sh", &[]).await?;
     let kind = kind.last().cloned().unwrap_or_else(|| "kind".to_owned());
     let args = ["delete", "cluster", "--name", &choice.name];
     progress
-        .phase("delete cluster", run_kind(&kind, &args))
-        .await
+        .phase("delete cluster", run_kind(&kind, &args, Stdio::null()))
+        .await?;
+    Creation::of(&choice.name).is_over();
+    Ok(())
 }
 
-/// Makes it. A creation that fails midway is taken back by kind itself; one that was interrupted leaves containers that
-/// the API server does not answer for, which is why the next `up` says so instead of going on.
+/// True when all of its nodes have joined it. kind names a cluster in the kubeconfig only when it is complete.
+async fn is_whole(choice: &Choice) -> bool {
+    let Ok(cluster) = Cluster::attach(choice).await else {
+        return false;
+    };
+    let Some(docker) = &cluster.docker else {
+        return false;
+    };
+    let containers = docker::kind_nodes(docker, &choice.name).await;
+    containers.is_ok_and(|containers| containers.len() <= cluster.nodes.len())
+}
+
+/// Makes it. A creation that fails midway is taken back by kind itself, one that was interrupted by the next `up`.
 async fn create(
     kind: &str,
     repository: &Repository,
-    name: &str,
-    image: &str,
+    creation: &Creation,
+    (name, image): (&str, &str),
 ) -> Result<(), ClusterError> {
     let config = repository.path("kind-config.yaml").display().to_string();
     let args = [
         "create", "cluster", "--name", name, "--config", &config, "--image", image,
     ];
-    run_kind(kind, &args).await
+    run_kind(kind, &args, creation.begin().await?).await
 }
 
 async fn export_kubeconfig(kind: &str, name: &str) -> Result<(), ClusterError> {
-    run_kind(kind, &["export", "kubeconfig", "--name", name]).await
+    let args = ["export", "kubeconfig", "--name", name];
+    run_kind(kind, &args, Stdio::null()).await
 }
 
 /// Runs kind with its talk on our stderr.
-async fn run_kind(kind: &str, args: &[&str]) -> Result<(), ClusterError> {
+async fn run_kind(kind: &str, args: &[&str], stdin: Stdio) -> Result<(), ClusterError> {
     let script = std::path::PathBuf::from(kind);
     let fail = |status: String| {
         ClusterError::Repository(crate::cluster::RepositoryError::Script {
@@ -149,7 +180,7 @@ async fn run_kind(kind: &str, args: &[&str]) -> Result<(), ClusterError> {
     };
     let status = Command::new(kind)
         .args(args)
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(Stdio::null())
         .status()
         .await

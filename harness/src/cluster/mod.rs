@@ -5,6 +5,7 @@
 //! no containers of that Docker simply has no node shells.
 
 mod attach;
+mod creation;
 mod docker;
 mod error;
 pub mod kind;
