@@ -5,7 +5,7 @@
 #   make up / down  the kind cluster with the operator, to play with; `cargo run -p harness -- --help` for the rest
 
 SHELL := /bin/bash
-CARGO ?= cargo
+CARGO ?= hack/cargo
 HARNESS := $(CARGO) run --locked -p harness --
 
 .PHONY: help

@@ -6,6 +6,8 @@
 set -euo pipefail
 # shellcheck source=images/lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=images/crates.sh
+. "$(dirname "$0")/crates.sh"
 
 repo=$(dirname "$IMAGES_DIR")
 target=$(uname -m | sed 's/^arm64$/aarch64/')-unknown-linux-gnu
@@ -28,7 +30,9 @@ build() {
 
 say "building ${names[*]}"
 if [ "$(uname -s)" = Linux ] && command -v cargo >/dev/null 2>&1; then
+    use_crates images "$repo/target/images" release "$target/release"
     beside "compile the images' programs" build
+    keep_crates
 else
     version=$(sed -n 's/^channel = "\(.*\)"/\1/p' "$repo/rust-toolchain.toml")
     beside "compile the images' programs" docker run --rm -v "$repo:/src" -v etcd-harness-cargo:/usr/local/cargo/registry -w /src \

@@ -23,7 +23,8 @@ pub async fn up(choice: &Choice, progress: &mut Progress) -> Result<Cluster, Clu
         return Cluster::attach(choice).await;
     }
     let repository = Repository::find()?;
-    let _lock = ClusterLock::changing(&choice.name).await?;
+    let lock = ClusterLock::changing(&choice.name);
+    let _lock = progress.wait("another process changes it", lock).await?;
     progress
         .script("docker", repository.script("docker.sh", &[]))
         .await?;
@@ -33,7 +34,8 @@ pub async fn up(choice: &Choice, progress: &mut Progress) -> Result<Cluster, Clu
     let kind = kind.last().cloned().unwrap_or_else(|| "kind".to_owned());
     let docker = docker::connect().await?;
     let creation = Creation::of(&choice.name);
-    let begun = creation.has_begun().await?;
+    let begun = progress.wait("an earlier kind", creation.has_begun());
+    let begun = begun.await?;
     let nodes = docker::kind_nodes(&docker, &choice.name).await?.len();
     let whole = begun && nodes > 0 && is_whole(choice).await;
     match creation::step(nodes, begun, whole) {
@@ -60,7 +62,8 @@ pub async fn up(choice: &Choice, progress: &mut Progress) -> Result<Cluster, Clu
             creation.is_over();
         }
     }
-    let cluster = attach_patiently(choice).await?;
+    let cluster = progress.wait("API server", attach_patiently(choice));
+    let cluster = cluster.await?;
     tuning::raise_watch_limit(&cluster, progress).await?;
     tuning::favour_control_plane(&cluster).await?;
     tuning::give_proxies_a_share(&cluster).await?;
@@ -80,7 +83,8 @@ pub async fn up(choice: &Choice, progress: &mut Progress) -> Result<Cluster, Clu
     progress
         .script("load images", repository.script("load.sh", &args))
         .await?;
-    tuning::wait_proxies(&cluster.kube).await?;
+    let proxies = tuning::wait_proxies(&cluster.kube);
+    progress.wait("proxies", proxies).await?;
     Ok(cluster)
 }
 

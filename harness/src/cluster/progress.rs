@@ -56,11 +56,8 @@ impl Progress {
         name: &str,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        let last = took::last(name);
-        let tell = |elapsed| self.say(&format!("{name}: {}", so_far(elapsed, last)));
-        let work = telling(timeouts::TELL, work, tell);
         let start = self.begin(name);
-        let result = work.await;
+        let result = self.wait(name, work).await;
         if result.is_ok() {
             took::remember(name, start.elapsed());
         }
@@ -79,6 +76,13 @@ impl Progress {
         let start = self.begin(name);
         let result = work.await;
         self.end(name, start, result)
+    }
+
+    /// Waits for something that is usually there already: says so only when it takes long.
+    pub async fn wait<T>(&self, name: &str, work: impl Future<Output = T>) -> T {
+        let last = took::last(name);
+        let tell = |elapsed| self.say(&format!("{name}: {}", so_far(elapsed, last)));
+        telling(timeouts::TELL, work, tell).await
     }
 
     fn begin(&self, name: &str) -> Instant {
