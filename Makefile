@@ -5,8 +5,8 @@
 #   make up / down  the kind cluster with the operator, to play with; `cargo run -p harness -- --help` for the rest
 
 SHELL := /bin/bash
-CARGO ?= cargo
-HARNESS := $(CARGO) run --quiet --locked -p harness --
+CARGO ?= hack/cargo
+HARNESS := $(CARGO) run --locked -p harness --
 
 .PHONY: help
 help: ## what can be made
@@ -50,4 +50,4 @@ lint: ## formatting, clippy, licences and bans of dependencies
 
 .PHONY: crds
 crds: ## regenerates deploy/crds from the types
-	$(CARGO) run --quiet --locked -p operator -- crd --directory deploy/crds
+	$(CARGO) run --locked -p operator -- crd --directory deploy/crds

@@ -79,10 +79,12 @@ else
 fi
 
 # A daemon that was killed first ends the containers that it had: 15 s for six nodes.
+begin_to_tell "dockerd starts"
 for _ in $(seq 120); do
     if answers; then break; fi
     sleep 0.5
 done
+end_to_tell
 answers || die "dockerd does not answer after 60 s; its log: $STATE_DIR/log/dockerd.log"
 
 # Nodes of kind clusters that went down with a killed daemon.

@@ -7,7 +7,7 @@ IMAGES_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 STATE_DIR=${ETCD_HARNESS_STATE:-${XDG_CACHE_HOME:-$HOME/.cache}/etcd-harness}
 # Modes go into images, whatever the caller's own habit.
 umask 022
-mkdir -p "$STATE_DIR/bin" "$STATE_DIR/cache" "$STATE_DIR/work" "$STATE_DIR/log"
+mkdir -p "$STATE_DIR/bin" "$STATE_DIR/cache" "$STATE_DIR/work" "$STATE_DIR/log" "$STATE_DIR/took"
 
 # shellcheck source=images/versions.env
 . "$IMAGES_DIR/versions.env"
@@ -19,23 +19,73 @@ die() { say "$(basename "$0"): $1"; exit "${2:-1}"; }
 
 need() { command -v "$1" >/dev/null 2>&1 || die "$1 is needed here: $2" 3; }
 
-# stage NAME COMMAND...: runs it with its output in a log, says how long it took.
-# The log's end is shown when it fails, for nobody should have to look for it.
+# A name as a file's.
+word() { printf '%s' "$1" | tr -c 'A-Za-z0-9.' '-'; }
+
+# took NAME SECONDS: remembers how long a step takes on this machine. One that was over
+# at once has found its work done and says nothing about the next time.
+took() { [ "$2" -lt 5 ] || printf '%s\n' "$2" >"$STATE_DIR/took/$(word "$1")"; }
+
+# tell NAME [LOG]: says every 5 s how long a step has run, how long it took the last time
+# (if there was one) and the last line of its log; to be run beside it. Ends with the
+# script at the latest. Its sleep holds neither our pipes nor our lock.
+tell() {
+    local start=$SECONDS last line
+    set +e
+    last=$(cat "$STATE_DIR/took/$(word "$1")" 2>/dev/null)
+    while :; do
+        for _ in 1 2 3 4 5; do
+            sleep 1 2>/dev/null
+            kill -0 $$ 2>/dev/null || return
+        done
+        line=$(tail -n 3 "${2:-/dev/null}" 2>/dev/null | tr '\r' '\n' | tr -cd '[:print:]\n' | grep . | tail -n 1 | cut -c 1-100)
+        say "  $1: $((SECONDS - start)) s${last:+ of about $last}${line:+: $line}"
+    done
+}
+TELLER=
+begin_to_tell() { tell "$@" </dev/null >/dev/null 9>&- & TELLER=$!; }
+# By a signal that cannot be trapped: one that has only just been forked still has our traps.
+end_to_tell() {
+    [ -z "$TELLER" ] || { kill -KILL "$TELLER" && wait "$TELLER"; } 2>/dev/null || true
+    TELLER=
+}
+
+# stage NAME COMMAND...: runs it with its output in a log, says how far it is and how
+# long it took. The log's end is shown when it fails, for nobody should have to look for it.
 stage() {
     local name=$1 log code start=$SECONDS
     shift
-    log="$STATE_DIR/log/$(printf '%s' "$name" | tr -c 'A-Za-z0-9.\n' '-').log"
+    log="$STATE_DIR/log/$(word "$name").log"
     say "  $name ..."
+    : >"$log"
+    begin_to_tell "$name" "$log"
     # Not as an if's condition: bash would ignore errexit inside it.
     set +e
     (set -euo pipefail; "$@") >"$log" 2>&1
     code=$?
     set -e
+    end_to_tell
     if [ "$code" != 0 ]; then
         tail -n 25 "$log" >&2
         die "$name failed; all of its output: $log"
     fi
+    took "$name" $((SECONDS - start))
     say "  $name: $((SECONDS - start)) s"
+}
+
+# beside NAME COMMAND...: runs a command whose own output is to be seen. Where that is a
+# terminal, cargo shows there how far it is; elsewhere it may be silent for a minute.
+beside() {
+    local name=$1 code start=$SECONDS
+    shift
+    [ -t 2 ] || begin_to_tell "$name"
+    set +e
+    (set -euo pipefail; "$@")
+    code=$?
+    set -e
+    end_to_tell
+    [ "$code" = 0 ] || return "$code"
+    took "$name" $((SECONDS - start))
 }
 
 sha() { if command -v sha256sum >/dev/null 2>&1; then sha256sum; else shasum -a 256; fi; }
@@ -59,7 +109,7 @@ key() {
 lock() {
     command -v flock >/dev/null 2>&1 || return 0
     exec 9>"$STATE_DIR/$1.lock"
-    flock -n 9 || { say "waiting for another $1 ..."; flock 9; }
+    until flock -w 5 9; do say "waiting for another $1 to end ..."; done
 }
 
 # workdir: a private folder that is gone when the script ends, however it ends.
@@ -96,6 +146,7 @@ try_pull() {
         fi
         sleep 1
         waited=$((waited + 1))
+        [ $((waited % 5)) != 0 ] || say "  pull $1: $waited s"
     done
     wait "$pid"
 }

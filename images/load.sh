@@ -61,6 +61,7 @@ done
 
 workdir load
 start=$SECONDS
+begin_to_tell "load images"
 docker save -o "$WORK/images.tar" "$@"
 pids=()
 for node in "${lacking[@]}"; do
@@ -70,6 +71,8 @@ for node in "${lacking[@]}"; do
 done
 failed=0
 for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
+end_to_tell
 [ $failed = 0 ] || tail -n 5 "$WORK"/*.log >&2
 [ $failed = 0 ] || die "not every node of $cluster could load $*"
+took "load images" $((SECONDS - start))
 say "loaded into ${#lacking[@]} nodes in $((SECONDS - start)) s: $*"

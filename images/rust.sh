@@ -6,6 +6,8 @@
 set -euo pipefail
 # shellcheck source=images/lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=images/crates.sh
+. "$(dirname "$0")/crates.sh"
 
 repo=$(dirname "$IMAGES_DIR")
 target=$(uname -m | sed 's/^arm64$/aarch64/')-unknown-linux-gnu
@@ -21,12 +23,19 @@ for name in "${names[@]}"; do flags+=(--bin "$name"); done
 # `cargo run` tells its program about the package it is of; build scripts (ring's) would take that for a change.
 unset "${!CARGO_PKG_@}" "${!CARGO_MANIFEST_@}"
 
+build() {
+    cd "$repo"
+    RUSTFLAGS='-C target-feature=+crt-static' cargo build "${flags[@]}" >&2
+}
+
 say "building ${names[*]}"
 if [ "$(uname -s)" = Linux ] && command -v cargo >/dev/null 2>&1; then
-    (cd "$repo" && RUSTFLAGS='-C target-feature=+crt-static' cargo build "${flags[@]}" >&2)
+    use_crates images "$repo/target/images" release "$target/release"
+    beside "compile the images' programs" build
+    keep_crates
 else
     version=$(sed -n 's/^channel = "\(.*\)"/\1/p' "$repo/rust-toolchain.toml")
-    docker run --rm -v "$repo:/src" -v etcd-harness-cargo:/usr/local/cargo/registry -w /src \
+    beside "compile the images' programs" docker run --rm -v "$repo:/src" -v etcd-harness-cargo:/usr/local/cargo/registry -w /src \
         -e RUSTFLAGS='-C target-feature=+crt-static' "rust:$version" cargo build "${flags[@]}" >&2
 fi
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Spacing of questions while waiting.
 pub const POLL: Duration = Duration::from_millis(100);
+/// Spacing of the lines that tell that something goes on: nothing is silent for more than five seconds.
+pub const TELL: Duration = Duration::from_secs(5);
 /// Spacing of questions about things that take tens of seconds (nodes, image loads), to spare two cores.
 pub const POLL_SLOW: Duration = Duration::from_secs(1);
 /// Least time a single question gets, whatever is left of the limit.

@@ -96,9 +96,40 @@ pub async fn pause(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
+/// Runs `work` and says every `interval` that it goes on, with the time since it began.
+pub async fn telling<T>(
+    interval: Duration,
+    work: impl Future<Output = T>,
+    tell: impl Fn(Duration),
+) -> T {
+    let start = Instant::now();
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = pause(interval) => tell(start.elapsed()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn work_that_takes_long_is_told_of() {
+        let interval = Duration::from_millis(10);
+        let told = std::cell::Cell::new(0);
+        let tell = |elapsed: Duration| {
+            assert!(elapsed >= interval * (told.get() + 1));
+            told.set(told.get() + 1);
+        };
+        assert_eq!(telling(interval, async { 7 }, tell).await, 7);
+        assert_eq!(told.get(), 0, "over at once");
+        telling(interval, pause(interval * 5), tell).await;
+        assert!(told.get() >= 1);
+    }
 
     #[tokio::test]
     async fn a_condition_that_comes_true_is_waited_for() {

@@ -19,7 +19,8 @@ use e2e::part::Part;
 use harness::cluster::{Choice, Cluster};
 use harness::report::judgement::Severity;
 use harness::scenario::attempts::verdict;
-use harness::scenario::{Act, Ended, Lab, Live, Plan, Scenario, catalog, run};
+use harness::scenario::interrupt::EXIT_CODE;
+use harness::scenario::{Act, Ended, Interrupt, Lab, Live, Plan, Scenario, catalog, run};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use table::Table;
@@ -36,7 +37,15 @@ fn main() -> ExitCode {
         }
     };
     let absent = if arguments.list { None } else { absence() };
+    let interrupt = match Interrupt::by_signal() {
+        Ok(interrupt) => interrupt,
+        Err(error) => {
+            eprintln!("signals cannot be listened to: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let suite = Arc::new(Suite {
+        interrupt,
         table: Table::default(),
         left: AtomicUsize::new(0),
     });
@@ -56,6 +65,7 @@ fn main() -> ExitCode {
 
 /// What the trials of this process share.
 struct Suite {
+    interrupt: Interrupt,
     table: Table,
     left: AtomicUsize,
 }
@@ -168,8 +178,12 @@ impl Suite {
             } else {
                 Live::loud()
             };
-            let ended = attempt(plan, live);
+            let ended = attempt(plan, live, &self.interrupt);
             self.table.add(plan, ended.as_ref().ok());
+            if self.interrupt.is_asked() {
+                self.table.print();
+                std::process::exit(i32::from(EXIT_CODE));
+            }
             let ended = match ended {
                 Ok(ended) => ended,
                 Err(error) => break Err(Failed::from(format!("{error:#}"))),
@@ -186,9 +200,13 @@ impl Suite {
     }
 }
 
-fn attempt(plan: &Plan, live: Live) -> anyhow::Result<Ended> {
+fn attempt(plan: &Plan, live: Live, interrupt: &Interrupt) -> anyhow::Result<Ended> {
     runtime()?.block_on(async {
         let lab = Lab::attach(&Choice::from_env(), live).await?;
+        let lab = Lab {
+            interrupt: interrupt.clone(),
+            ..lab
+        };
         Ok(Box::pin(run(&lab, plan)).await?)
     })
 }

@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
+use crate::cluster::creation::{self, Creation, Step};
 use crate::cluster::weight::{Weight, weigh};
 use crate::cluster::{
     Choice, Cluster, ClusterError, ClusterLock, Progress, Repository, docker, tuning,
@@ -23,29 +24,19 @@ pub async fn up(choice: &Choice, progress: &mut Progress) -> Result<Cluster, Clu
         return Cluster::attach(choice).await;
     }
     let repository = Repository::find()?;
-    let _lock = ClusterLock::changing(&choice.name).await?;
+    let lock = ClusterLock::changing(&choice.name);
+    let _lock = progress.wait("another process changes it", lock).await?;
     progress
-        .phase("docker", repository.script("docker.sh", &[]))
+        .script("docker", repository.script("docker.sh", &[]))
         .await?;
     let kind = progress
-        .phase("kind", repository.script("tools.sh", &[]))
+        .script("kind", repository.script("tools.sh", &[]))
         .await?;
     let kind = kind.last().cloned().unwrap_or_else(|| "kind".to_owned());
     let docker = docker::connect().await?;
-    if docker::kind_nodes(&docker, &choice.name).await?.is_empty() {
-        let image = progress
-            .phase("node image", repository.script("node.sh", &[]))
-            .await?;
-        let image = image.last().cloned().unwrap_or_default();
-        let create = create(&kind, &repository, &choice.name, &image);
-        progress.phase("create cluster", create).await?;
-    } else {
-        progress
-            .phase("nodes", start(&docker, &choice.name))
-            .await?;
-        export_kubeconfig(&kind, &choice.name).await?;
-    }
-    let cluster = attach_patiently(choice).await?;
+    make_or_start(choice, &repository, (&kind, &docker), progress).await?;
+    let cluster = progress.wait("API server", attach_patiently(choice));
+    let cluster = cluster.await?;
     if let Some(node) = cluster.nodes.first() {
         weigh(&docker, &node.name, Weight::Most, progress).await;
     }
@@ -56,20 +47,58 @@ pub async fn up(choice: &Choice, progress: &mut Progress) -> Result<Cluster, Clu
     let ready = wait_nodes_back(&cluster, &names, timeouts::NODE_READY);
     progress.phase("nodes ready", ready).await?;
     progress
-        .phase("etcd images", repository.script("etcd.sh", &[]))
+        .script("etcd images", repository.script("etcd.sh", &[]))
         .await?;
     progress
-        .phase("our images", repository.script("rust.sh", &[]))
+        .script("our images", repository.script("rust.sh", &[]))
         .await?;
     let images = images(&repository.read("images/versions.env")?);
     let args: Vec<&str> = std::iter::once(choice.name.as_str())
         .chain(images.iter().map(String::as_str))
         .collect();
     progress
-        .phase("load images", repository.script("load.sh", &args))
+        .script("load images", repository.script("load.sh", &args))
         .await?;
-    tuning::wait_proxies(&cluster.kube).await?;
+    let proxies = tuning::wait_proxies(&cluster.kube);
+    progress.wait("proxies", proxies).await?;
     Ok(cluster)
+}
+
+/// Makes the nodes, or starts those that are there.
+async fn make_or_start(
+    choice: &Choice,
+    repository: &Repository,
+    (kind, docker): (&str, &bollard::Docker),
+    progress: &mut Progress,
+) -> Result<(), ClusterError> {
+    let creation = Creation::of(&choice.name);
+    let begun = progress.wait("an earlier kind", creation.has_begun());
+    let begun = begun.await?;
+    let nodes = docker::kind_nodes(docker, &choice.name).await?.len();
+    let whole = begun && nodes > 0 && is_whole(choice).await;
+    match creation::step(nodes, begun, whole) {
+        Step::Start => {
+            creation.is_over();
+            progress.phase("nodes", start(docker, &choice.name)).await?;
+            export_kubeconfig(kind, &choice.name).await?;
+        }
+        step => {
+            if step == Step::CreateAnew {
+                let args = ["delete", "cluster", "--name", &choice.name];
+                let delete = run_kind(kind, &args, Stdio::null());
+                let name = "delete what an interrupted creation left";
+                progress.phase(name, delete).await?;
+            }
+            let image = progress
+                .script("node image", repository.script("node.sh", &[]))
+                .await?;
+            let image = image.last().cloned().unwrap_or_default();
+            let create = create(kind, repository, &creation, (&choice.name, &image));
+            progress.phase("create cluster", create).await?;
+            creation.is_over();
+        }
+    }
+    Ok(())
 }
 
 /// The images that a node must have: our own, and etcd in the versions that are tested (from `images/versions.env`).
@@ -114,6 +143,7 @@ pub async fn down(choice: &Choice, progress: &mut Progress) -> Result<(), Cluste
     let nodes = docker::kind_nodes(&docker, &choice.name).await?;
     if nodes.is_empty() {
         progress.say(&format!("cluster {:?} is not there", choice.name));
+        Creation::of(&choice.name).is_over();
         return Ok(());
     }
     if docker::count_kind_nodes(&docker).await? == nodes.len()
@@ -125,31 +155,45 @@ pub async fn down(choice: &Choice, progress: &mut Progress) -> Result<(), Cluste
     let kind = kind.last().cloned().unwrap_or_else(|| "kind".to_owned());
     let args = ["delete", "cluster", "--name", &choice.name];
     progress
-        .phase("delete cluster", run_kind(&kind, &args))
-        .await
+        .phase("delete cluster", run_kind(&kind, &args, Stdio::null()))
+        .await?;
+    Creation::of(&choice.name).is_over();
+    Ok(())
 }
 
-/// Makes it. A creation that fails midway is taken back by kind itself; one that was interrupted leaves containers that
-/// the API server does not answer for, which is why the next `up` says so instead of going on.
+/// True when all of its nodes have joined it. kind names a cluster in the kubeconfig only when it is complete.
+async fn is_whole(choice: &Choice) -> bool {
+    let Ok(cluster) = Cluster::attach(choice).await else {
+        return false;
+    };
+    let Some(docker) = &cluster.docker else {
+        return false;
+    };
+    let containers = docker::kind_nodes(docker, &choice.name).await;
+    containers.is_ok_and(|containers| containers.len() <= cluster.nodes.len())
+}
+
+/// Makes it. A creation that fails midway is taken back by kind itself, one that was interrupted by the next `up`.
 async fn create(
     kind: &str,
     repository: &Repository,
-    name: &str,
-    image: &str,
+    creation: &Creation,
+    (name, image): (&str, &str),
 ) -> Result<(), ClusterError> {
     let config = repository.path("kind-config.yaml").display().to_string();
     let args = [
         "create", "cluster", "--name", name, "--config", &config, "--image", image,
     ];
-    run_kind(kind, &args).await
+    run_kind(kind, &args, creation.begin().await?).await
 }
 
 async fn export_kubeconfig(kind: &str, name: &str) -> Result<(), ClusterError> {
-    run_kind(kind, &["export", "kubeconfig", "--name", name]).await
+    let args = ["export", "kubeconfig", "--name", name];
+    run_kind(kind, &args, Stdio::null()).await
 }
 
 /// Runs kind with its talk on our stderr.
-async fn run_kind(kind: &str, args: &[&str]) -> Result<(), ClusterError> {
+async fn run_kind(kind: &str, args: &[&str], stdin: Stdio) -> Result<(), ClusterError> {
     let script = std::path::PathBuf::from(kind);
     let fail = |status: String| {
         ClusterError::Repository(crate::cluster::RepositoryError::Script {
@@ -159,7 +203,7 @@ async fn run_kind(kind: &str, args: &[&str]) -> Result<(), ClusterError> {
     };
     let status = Command::new(kind)
         .args(args)
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(Stdio::null())
         .status()
         .await

@@ -115,7 +115,12 @@ impl ClusterLock {
     }
 }
 
-fn held(action: &'static str, cluster: &str, path: &Path, error: TryLockError) -> LockError {
+pub(super) fn held(
+    action: &'static str,
+    cluster: &str,
+    path: &Path,
+    error: TryLockError,
+) -> LockError {
     match error {
         TryLockError::WouldBlock => {
             let inode = std::fs::metadata(path)
@@ -153,8 +158,8 @@ fn holders(table: &str, inode: u64) -> Vec<u32> {
     pids
 }
 
-fn open(cluster: &str, kind: &str) -> Result<(File, PathBuf), LockError> {
-    let dir = state_dir();
+/// The file that stands for something about a cluster.
+pub(super) fn path(cluster: &str, kind: &str) -> PathBuf {
     // The name of a context may hold anything.
     let word: String = cluster
         .chars()
@@ -166,12 +171,16 @@ fn open(cluster: &str, kind: &str) -> Result<(File, PathBuf), LockError> {
             }
         })
         .collect();
-    let path = dir.join(format!("cluster-{word}.{kind}.lock"));
+    state_dir().join(format!("cluster-{word}.{kind}.lock"))
+}
+
+fn open(cluster: &str, kind: &str) -> Result<(File, PathBuf), LockError> {
+    let path = path(cluster, kind);
     let fail = |source| LockError::Open {
         path: path.clone(),
         source,
     };
-    std::fs::create_dir_all(&dir).map_err(fail)?;
+    std::fs::create_dir_all(state_dir()).map_err(fail)?;
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)

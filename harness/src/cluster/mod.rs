@@ -5,6 +5,7 @@
 //! no containers of that Docker simply has no node shells.
 
 mod attach;
+mod creation;
 mod docker;
 mod error;
 pub mod kind;
@@ -14,6 +15,7 @@ pub(crate) mod proxy;
 mod repository;
 mod shell;
 mod state;
+mod took;
 mod tuning;
 pub mod volumes;
 mod weight;

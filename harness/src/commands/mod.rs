@@ -1,6 +1,6 @@
 //! The command line: one file a command, one line a command here. Commands print; the rooms do.
 //!
-//! Exit codes: 0 pass, 1 violation, 2 inconclusive, 3 usage or environment.
+//! Exit codes: 0 pass, 1 violation, 2 inconclusive, 3 usage or environment, 130 interrupted.
 
 mod bench;
 mod check;
@@ -32,6 +32,8 @@ pub enum Exit {
     Inconclusive = 2,
     /// Wrong usage, or this machine lacks something.
     Environment = 3,
+    /// Somebody ended the run early; it was healed and saved.
+    Interrupted = crate::scenario::interrupt::EXIT_CODE as isize,
 }
 
 impl From<Exit> for ExitCode {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{CommandResult, Exit, TargetArgs};
 use crate::report::judgement::Severity;
-use crate::scenario::{Lab, Live, Plan, run as run_plan};
+use crate::scenario::{Interrupt, Lab, Live, Plan, run as run_plan};
 
 /// Arguments of `harness run`.
 #[derive(Debug, clap::Args)]
@@ -34,9 +34,14 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
     let lab = Lab {
         keep: args.keep,
         runs: args.runs,
+        interrupt: Interrupt::by_signal()?,
         ..lab
     };
     let ended = Box::pin(run_plan(&lab, &plan)).await?;
+    if ended.interrupted {
+        println!("{}, saved in {}", ended.cause, ended.dir.display());
+        return Ok(Exit::Interrupted);
+    }
     println!("{} {}", ended.severity.word(), ended.dir.display());
     println!("again: {}", plan.replay());
     Ok(match ended.severity {

@@ -94,15 +94,19 @@ pub(crate) fn go_on(which: Which<'_>) -> String {
 pub(crate) fn keep_killing(which: Which<'_>, dir: &str, trace: &str) -> String {
     format!(
         "cat >{dir}/{trace}.loop <<'END-OF-LOOP'\n{FUNCTIONS}while [ -e {dir}/{trace}.loop ]; do\n\
-         for i in {}; do p=$(main $i); kill -KILL $p && show $i $p >>{dir}/{trace}.kills; done\nsleep 0.1\ndone\nEND-OF-LOOP\n\
-         : >{dir}/{trace}.kills\nsetsid -f sh {dir}/{trace}.loop </dev/null >/dev/null 2>&1",
+         for i in {}; do p=$(main $i); kill -KILL $p && show $i $p >>{dir}/{trace}.kills; done\nsleep 0.1\ndone\nrm -f {dir}/{trace}.killing\nEND-OF-LOOP\n\
+         : >{dir}/{trace}.kills\n: >{dir}/{trace}.killing\nsetsid -f sh {dir}/{trace}.loop </dev/null >/dev/null 2>&1",
         which.ids(),
     )
 }
 
-/// Ends [`keep_killing`].
+/// Ends [`keep_killing`]: waits for the turn that its loop is in, which would kill once more and leave a line behind.
 pub(crate) fn stop_killing(dir: &str, trace: &str) -> String {
-    format!("rm -f {dir}/{trace}.loop {dir}/{trace}.kills")
+    format!(
+        "rm -f {dir}/{trace}.loop\nn=0\n\
+         while [ -e {dir}/{trace}.killing ] && [ $n -lt 100 ]; do sleep 0.05; n=$((n+1)); done\n\
+         rm -f {dir}/{trace}.killing {dir}/{trace}.kills"
+    )
 }
 
 /// Sends a packet to the DNS server that the containers are told to ask, from their own network.

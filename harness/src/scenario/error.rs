@@ -27,6 +27,9 @@ pub enum RunError {
     /// Something did not come about in time.
     #[error("failed to see {0}")]
     Wait(String),
+    /// Somebody wants it to end.
+    #[error("interrupted")]
+    Interrupted,
     /// A command of the recording client failed.
     #[error("failed to run `workload {command}` in the client's pod: {message}")]
     Client {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::cluster::{Choice, Cluster, ClusterError};
-use crate::scenario::Live;
+use crate::scenario::{Interrupt, Live};
 
 /// Where runs happen.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct Lab {
     pub keep: bool,
     /// Who hears what is going on.
     pub live: Live,
+    /// Who may end a run early.
+    pub interrupt: Interrupt,
     /// Image of the recording client.
     pub client_image: String,
     /// Folder with KubeBlocks' own manifests, if there is one.
@@ -35,6 +37,7 @@ impl Lab {
             runs: var("ETCD_HARNESS_RUNS").map_or_else(|| PathBuf::from("runs"), PathBuf::from),
             keep: false,
             live,
+            interrupt: Interrupt::never(),
             client_image: var("ETCD_HARNESS_WORKLOAD_IMAGE")
                 .unwrap_or_else(|| "etcd-harness/workload:dev".to_owned()),
             manifests: var("ETCD_HARNESS_KUBEBLOCKS_EXAMPLES").map(PathBuf::from),

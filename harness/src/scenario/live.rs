@@ -1,14 +1,28 @@
 //! What is going on, for whoever looks on: a line a step, with the seconds since the run began.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::timeouts;
+use crate::wait::pause;
 
 /// Where lines go.
 #[derive(Clone, Debug)]
 pub struct Live {
     begin: Instant,
     loud: bool,
-    kept: Arc<Mutex<Vec<String>>>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+/// What was said.
+#[derive(Debug, Default)]
+struct Kept {
+    lines: Vec<String>,
+    /// When something was said last.
+    last: f64,
+    /// What is being done, and since when.
+    doing: String,
+    since: f64,
 }
 
 impl Live {
@@ -42,14 +56,57 @@ impl Live {
 
     /// Says a line.
     pub fn say(&self, line: impl AsRef<str>) {
-        let line = format!("{:>6.1}s  {}", self.seconds(), line.as_ref());
+        let line = line.as_ref();
+        let now = self.put(line);
+        let mut kept = self.kept();
+        line.clone_into(&mut kept.doing);
+        kept.since = now;
+    }
+
+    /// Does work and, whenever nothing was said for five seconds, says that it goes on.
+    pub async fn telling<T>(&self, work: impl Future<Output = T>) -> T {
+        self.telling_after(timeouts::TELL, work).await
+    }
+
+    async fn telling_after<T>(&self, silence: Duration, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            let silent = self.seconds() - self.kept().last;
+            let rest = silence.saturating_sub(Duration::from_secs_f64(silent.max(0.0)));
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = pause(rest) => {}
+            }
+            self.tell_on(silence);
+        }
+    }
+
+    /// Says what is going on unless something was said.
+    fn tell_on(&self, silence: Duration) {
+        let (now, kept) = (self.seconds(), self.kept());
+        if now - kept.last < silence.as_secs_f64() {
+            return;
+        }
+        let line = format!("   {:.0} s since: {}", now - kept.since, kept.doing.trim());
+        drop(kept);
+        self.put(&line);
+    }
+
+    fn put(&self, line: &str) -> f64 {
+        let now = self.seconds();
+        let line = format!("{now:>6.1}s  {line}");
         if self.loud {
             eprintln!("{line}");
         }
-        self.kept
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(line);
+        let mut kept = self.kept();
+        kept.last = now;
+        kept.lines.push(line);
+        now
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Seconds since the run began.
@@ -61,10 +118,7 @@ impl Live {
     /// Everything that was said.
     #[must_use]
     pub fn text(&self) -> String {
-        self.kept
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .join("\n")
+        self.kept().lines.join("\n")
     }
 }
 
@@ -79,5 +133,17 @@ mod tests {
         let next = live.anew();
         next.say("second");
         assert!(live.text().contains("first") && !next.text().contains("first"));
+    }
+
+    #[tokio::test]
+    async fn only_silence_is_told_of() {
+        let live = Live::quiet();
+        live.say("setting up");
+        assert_eq!(live.telling(async { 7 }).await, 7);
+        let silence = Duration::from_millis(50);
+        live.telling_after(silence, pause(silence * 3)).await;
+        let text = live.text();
+        assert!(text.lines().count() >= 2, "{text}");
+        assert!(text.ends_with("0 s since: setting up"), "{text}");
     }
 }

@@ -18,7 +18,7 @@ use crate::report::judgement::Severity;
 use crate::report::{Judgement, RunDir, worst};
 use crate::scenario::subject::Subject;
 use crate::scenario::trial::Story;
-use crate::scenario::{Act, Lab, Plan, RunError, conformance};
+use crate::scenario::{Act, Lab, Plan, RunError, conformance, interrupt};
 
 /// How a run ended.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub struct Ended {
     pub only_the_gap: bool,
     /// Whether what it claims about time was judged.
     pub time: Time,
+    /// True when somebody ended it early; `cause` then says whether it is healed.
+    pub interrupted: bool,
     /// The first of the worst verdicts, in words; empty for a pass.
     pub cause: String,
     /// Longest time without an acknowledged write, over the rounds.
@@ -115,6 +117,11 @@ pub async fn run(lab: &Lab, plan: &Plan) -> Result<Ended, RunError> {
         live: lab.live.anew(),
         ..lab.clone()
     };
+    let whole = Box::pin(run_in(&lab, plan));
+    lab.live.telling(whole).await
+}
+
+async fn run_in(lab: &Lab, plan: &Plan) -> Result<Ended, RunError> {
     let started = Timestamp::now();
     let dir = RunDir::create(&lab.runs, started, &plan.trial(), plan.seed)?;
     lab.live
@@ -125,7 +132,10 @@ pub async fn run(lab: &Lab, plan: &Plan) -> Result<Ended, RunError> {
 
     let subject = Subject::create(&lab.cluster, &plan.trial(), plan.members).await?;
     lab.live.say(format!("namespace {}", subject.namespace));
-    let mut found = act(&lab, plan, &subject).await;
+    let mut found = act(lab, plan, &subject).await;
+    if lab.interrupt.is_asked() {
+        found = interrupt::cut_short(found);
+    }
 
     lab.live.say("saving");
     dir.write_history(&found.history)?;
@@ -134,23 +144,32 @@ pub async fn run(lab: &Lab, plan: &Plan) -> Result<Ended, RunError> {
         lab.live
             .say(format!("objects and logs are not saved: {error}"));
     }
-    clean_up(&lab, &subject).await;
+    clean_up(lab, &subject).await;
     dir.write_log("harness.log", lab.live.text().as_bytes())?;
 
     judge(&mut found);
     dir.write_reports(&found.history, &found.judgements)?;
-    let ended = ended(&lab, plan, &found, &dir);
-    tell(&lab, &ended);
+    let ended = ended(lab, plan, &found, &dir);
+    tell(lab, &ended);
     Ok(ended)
 }
 
 async fn act(lab: &Lab, plan: &Plan, subject: &Subject) -> Found {
     match &plan.scenario.act {
         Act::Faults(trial) => Box::pin(Story::new(lab, plan, subject, trial).tell()).await,
-        Act::Conform => conformance::conform(lab, subject).await,
-        Act::Admission => conformance::admission(lab, subject).await,
-        Act::Manifests => conformance::manifests(lab, subject).await,
+        Act::Conform => until_asked(lab, conformance::conform(lab, subject)).await,
+        Act::Admission => until_asked(lab, conformance::admission(lab, subject)).await,
+        Act::Manifests => until_asked(lab, conformance::manifests(lab, subject)).await,
     }
+}
+
+/// For what injects nothing: it may be left anywhere.
+async fn until_asked(lab: &Lab, work: impl Future<Output = Found>) -> Found {
+    lab.interrupt.or(work).await.unwrap_or(Found {
+        history: History::default(),
+        expectations: None,
+        judgements: Vec::new(),
+    })
 }
 
 /// Adds what the checks say to what the run itself found.
@@ -198,6 +217,10 @@ fn ended(lab: &Lab, plan: &Plan, found: &Found, dir: &RunDir) -> Ended {
         severity,
         only_the_gap: only_the_gap(&found.judgements),
         time: time(found),
+        interrupted: found
+            .judgements
+            .iter()
+            .any(|judgement| judgement.check == interrupt::CHECK),
         cause: cause.unwrap_or_default(),
         gaps: Gaps::of(&found.judgements),
         operations,

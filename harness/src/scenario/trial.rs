@@ -17,6 +17,7 @@ use crate::report::{Finding, Judgement};
 use crate::scenario::client::{ClientPlan, RecordingClient};
 use crate::scenario::description::Trial;
 use crate::scenario::merge::merge;
+use crate::scenario::notes::{fault_record, figure};
 use crate::scenario::operation::{self, Asked, Operation};
 use crate::scenario::runner::Found;
 use crate::scenario::sizes::{leaving, sizes};
@@ -100,7 +101,10 @@ impl<'a> Story<'a> {
                 .say(format!("the machine is not sampled: {error}")),
         }
         self.phase("set_up");
-        let stage = match self.set_up().await {
+        let lab = self.lab;
+        let set_up = Box::pin(self.set_up());
+        let set_up = lab.interrupt.or(set_up).await;
+        let stage = match set_up.and_then(|stage| stage) {
             Ok(stage) => stage,
             Err(error) => {
                 self.judge("set_up", Err::<(), _>(&error));
@@ -115,7 +119,7 @@ impl<'a> Story<'a> {
             context.look().await;
             context
         };
-        let (context, ()) = tokio::join!(look, pause(self.trial.warm_up));
+        let (context, ()) = tokio::join!(look, self.rest(self.trial.warm_up));
         if self.trial.operations.is_empty() {
             self.repeat(&context).await;
         } else {
@@ -124,7 +128,7 @@ impl<'a> Story<'a> {
             self.recover().await;
         }
         self.phase("settle");
-        pause(self.trial.settle).await;
+        self.rest(self.trial.settle).await;
         self.phase("final");
         let history = self.finish(stage).await;
         self.found(history)
@@ -212,8 +216,11 @@ impl<'a> Story<'a> {
         let each = u32::try_from(self.trial.faults.len()).unwrap_or_default();
         for round in 0..self.trial.rounds {
             if round > 0 {
-                pause(BETWEEN_ROUNDS).await;
+                self.rest(BETWEEN_ROUNDS).await;
                 context.look().await;
+            }
+            if self.lab.interrupt.is_asked() {
+                return;
             }
             self.phase("fault");
             // Another seed, so that it is not the same follower each time.
@@ -235,13 +242,18 @@ impl<'a> Story<'a> {
         let first = u32::try_from(trial.faults.len()).unwrap_or_default();
         for (number, operation) in (first..).zip(trial.operations.iter().copied()) {
             let begun = self.lab.live.seconds();
-            let asked = self.ask(operation, number).await;
+            let lab = self.lab;
+            let asked = lab.interrupt.or(self.ask(operation, number)).await;
+            let asked = asked.and_then(|asked| asked);
             if number == first && !trial.faults.is_empty() {
                 let active = self.hurt(context, 0).await;
                 self.heal(active).await;
             }
             let done = match asked {
-                Ok(mut asked) => self.see_through(operation, number, &mut asked).await,
+                Ok(mut asked) => {
+                    let seen = self.see_through(operation, number, &mut asked);
+                    lab.interrupt.or(seen).await.and_then(|seen| seen)
+                }
                 Err(error) => Err(error),
             };
             self.judge("operation", done.as_ref());
@@ -257,7 +269,7 @@ impl<'a> Story<'a> {
             self.subject = self.subject.with_members(after);
             // Traffic between two operations shows that the first one has left nothing behind.
             if number + 1 < first + u32::try_from(trial.operations.len()).unwrap_or_default() {
-                pause(trial.settle).await;
+                self.rest(trial.settle).await;
             }
         }
     }
@@ -321,6 +333,9 @@ impl<'a> Story<'a> {
     async fn hurt(&mut self, context: &FaultContext, first: u32) -> Vec<(u32, Active)> {
         let mut on = Vec::new();
         for (number, fault) in (first..).zip(&self.trial.faults) {
+            if self.lab.interrupt.is_asked() {
+                break;
+            }
             match self.hurt_once(context, number, fault).await {
                 Ok(active) => on.push((number, active)),
                 Err(error) => {
@@ -332,11 +347,11 @@ impl<'a> Story<'a> {
                 }
             }
         }
-        pause(self.trial.lasts).await;
+        self.rest(self.trial.lasts).await;
         if self.trial.recovers_under_fault {
             self.phase("recover_under_fault");
             let limit = timeouts::patient(self.plan.scenario.promise.whole_again());
-            let whole = self.subject.wait_whole(limit).await;
+            let whole = self.whole(limit).await;
             self.judge("recovery_under_fault", whole.as_ref());
             self.phase("recovered_under_fault");
         }
@@ -439,9 +454,11 @@ impl<'a> Story<'a> {
         self.phase("recover");
         let limit = timeouts::patient(self.plan.scenario.promise.whole_again());
         let begin = self.lab.live.seconds();
-        let whole = self.subject.wait_whole(limit).await;
+        let whole = self.whole(limit).await;
         let took = self.lab.live.seconds() - begin;
-        self.lab.live.say(format!("whole again after {took:.1} s"));
+        if whole.is_ok() {
+            self.lab.live.say(format!("whole again after {took:.1} s"));
+        }
         self.judge("recovery", whole.as_ref());
         if whole.is_ok() {
             self.phase("recovered");
@@ -449,11 +466,39 @@ impl<'a> Story<'a> {
         whole.is_ok()
     }
 
+    async fn whole(&self, limit: Duration) -> Result<(), RunError> {
+        let whole = self.subject.wait_whole(limit);
+        self.lab.interrupt.or(whole).await.and_then(|whole| whole)
+    }
+
+    /// Lets time pass, unless the run is to end.
+    async fn rest(&self, duration: Duration) {
+        let _ = self.lab.interrupt.or(pause(duration)).await;
+    }
+
     /// Stops the traffic, lets the client read what is left, fetches the history.
     async fn finish(&mut self, stage: Stage) -> History {
         let stopped = stage.client.stop().await;
         self.judge("stop", stopped.as_ref());
-        let summary = stage.client.finish(&self.subject).await;
+        if !self.lab.interrupt.is_asked() {
+            self.read_all(&stage.client).await;
+        }
+        stage.lines.abort();
+        let client = stage.client.history().await;
+        self.judge("history", client.as_ref().map(|_| ()));
+        let mut seen = stage.observer.finish().await;
+        let machine = self.machine.take();
+        seen.extend(machine.into_iter().flat_map(|log| log.finish(self.offset)));
+        merge(
+            client.unwrap_or_default(),
+            seen,
+            std::mem::take(&mut self.told),
+        )
+    }
+
+    /// Lets the client read what every member has at the end.
+    async fn read_all(&mut self, client: &RecordingClient) {
+        let summary = client.finish(&self.subject).await;
         if let Ok(summary) = &summary {
             self.lab.live.say(format!("final: {summary}"));
             if summary["unread"]
@@ -474,17 +519,6 @@ impl<'a> Story<'a> {
             }
         }
         self.judge("final", summary.as_ref().map(|_| ()));
-        stage.lines.abort();
-        let client = stage.client.history().await;
-        self.judge("history", client.as_ref().map(|_| ()));
-        let mut seen = stage.observer.finish().await;
-        let machine = self.machine.take();
-        seen.extend(machine.into_iter().flat_map(|log| log.finish(self.offset)));
-        merge(
-            client.unwrap_or_default(),
-            seen,
-            std::mem::take(&mut self.told),
-        )
     }
 
     /// What a fault itself has done is not the operator's doing.
@@ -547,30 +581,4 @@ impl<'a> Story<'a> {
             judgements: self.judgements,
         }
     }
-}
-
-fn fault_record(
-    (t, number): (Nanos, u32),
-    fault: &Fault,
-    target: &str,
-    step: FaultStep,
-    evidence: Evidence,
-) -> Record {
-    Record::Fault(FaultRecord {
-        t,
-        fault: number,
-        name: fault.name().to_owned(),
-        target: target.to_owned(),
-        step,
-        evidence: evidence.into_map(),
-    })
-}
-
-/// A judgement that is only a figure.
-fn figure(check: &str, name: &str, value: f64) -> Judgement {
-    let mut judgement = Judgement::new(check, Finding::Pass);
-    judgement
-        .figures
-        .insert(name.to_owned(), serde_json::json!(value));
-    judgement
 }

@@ -1,0 +1,146 @@
+//! The wish that a run ends early: it stops waiting, heals what it has injected and saves what there is. The second
+//! signal ends the process at once; timers on the nodes heal what is left then.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::report::{Finding, Judgement};
+use crate::scenario::RunError;
+use crate::scenario::runner::Found;
+
+/// Exit code of a run that was interrupted, as shells have it.
+pub const EXIT_CODE: u8 = 130;
+
+/// Name of the only judgement of an interrupted run.
+pub(super) const CHECK: &str = "interrupted";
+
+/// Whether somebody wants the run to end.
+#[derive(Clone, Debug)]
+pub struct Interrupt {
+    sender: Arc<watch::Sender<bool>>,
+}
+
+impl Interrupt {
+    /// Nobody ever does.
+    #[must_use]
+    pub fn never() -> Self {
+        Self {
+            sender: Arc::new(watch::Sender::new(false)),
+        }
+    }
+
+    /// SIGINT and SIGTERM do, for the rest of this process.
+    ///
+    /// # Errors
+    /// When signals cannot be listened to.
+    pub fn by_signal() -> std::io::Result<Self> {
+        let interrupt = Self::never();
+        let sender = Arc::clone(&interrupt.sender);
+        // A thread of its own outlives the runtimes of single runs.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (mut int, mut term) = runtime.block_on(async {
+            let int = signal(SignalKind::interrupt())?;
+            Ok::<_, std::io::Error>((int, signal(SignalKind::terminate())?))
+        })?;
+        let listen = move || {
+            runtime.block_on(async {
+                loop {
+                    tokio::select! {
+                        _ = int.recv() => {}
+                        _ = term.recv() => {}
+                    }
+                    if sender.send_replace(true) {
+                        std::process::exit(i32::from(EXIT_CODE));
+                    }
+                    eprintln!("interrupted: healing and saving; once more ends it at once");
+                }
+            });
+        };
+        std::thread::Builder::new().spawn(listen)?;
+        Ok(interrupt)
+    }
+
+    /// True from the first signal on.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        *self.sender.borrow()
+    }
+
+    /// What the work gives, unless the interrupt comes first: then the work is dropped where it is.
+    ///
+    /// # Errors
+    /// [`RunError::Interrupted`].
+    pub async fn or<T>(&self, work: impl Future<Output = T>) -> Result<T, RunError> {
+        let mut asked = self.sender.subscribe();
+        let asked = async {
+            let _ = asked.wait_for(|asked| *asked).await;
+        };
+        tokio::select! {
+            biased;
+            () = asked => Err(RunError::Interrupted),
+            done = work => Ok(done),
+        }
+    }
+}
+
+/// What is found in a run that was interrupted: nothing is judged of half a history, but whether it was healed is told.
+pub(super) fn cut_short(found: Found) -> Found {
+    let mut judgements = found.judgements.iter();
+    let trouble = judgements.find(|judgement| judgement.check == "faults");
+    let reason = trouble.map_or("healed", |judgement| judgement.explanation());
+    let reason = reason.to_owned();
+    Found {
+        judgements: vec![Judgement::new(CHECK, Finding::Inconclusive { reason })],
+        expectations: None,
+        history: found.history,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use etcd_history::History;
+
+    use super::*;
+    use crate::report::judgement::Severity;
+    use crate::report::worst;
+    use crate::wait::pause;
+
+    #[tokio::test]
+    async fn work_is_left_when_it_is_asked_for() {
+        let interrupt = Interrupt::never();
+        assert_eq!(interrupt.or(async { 7 }).await.expect("done"), 7);
+        let long = interrupt.or(pause(Duration::from_secs(600)));
+        let ask = async {
+            pause(Duration::from_millis(10)).await;
+            interrupt.sender.send_replace(true);
+        };
+        let (left, ()) = tokio::join!(long, ask);
+        assert!(matches!(left, Err(RunError::Interrupted)));
+        assert!(interrupt.is_asked());
+        let next = interrupt.or(async { 7 }).await;
+        assert!(next.is_err(), "nothing more is begun");
+    }
+
+    #[test]
+    fn an_interrupted_run_is_never_green() {
+        let found = |judgements| Found {
+            history: History::default(),
+            expectations: None,
+            judgements,
+        };
+        let cut = cut_short(found(vec![Judgement::new("created", Finding::Pass)]));
+        let (severity, cause) = worst(&cut.judgements);
+        assert_eq!(severity, Severity::Inconclusive);
+        assert_eq!(cause.expect("a cause").explanation(), "healed");
+        let reason = "something of `x` is left: a rule".to_owned();
+        let left = Judgement::new("faults", Finding::Inconclusive { reason });
+        let cut = cut_short(found(vec![left]));
+        assert!(cut.judgements[0].explanation().contains("a rule"));
+    }
+}
