@@ -364,7 +364,15 @@ mod tests {
                 })
                 .collect();
             let index = Index {
-                ops: calls.iter().map(|call| Op { call, end: None }).collect(),
+                ops: calls
+                    .iter()
+                    .map(|call| Op {
+                        call,
+                        end: None,
+                        called_at: 0,
+                        ended_at: u32::MAX,
+                    })
+                    .collect(),
                 ..Index::default()
             };
             let window = Window {

@@ -5,8 +5,8 @@
 //!
 //! Rooms: [`assumptions`] is the history fit to be judged at all; [`linearizable`] with its parts `store` (what etcd
 //! must answer), `log` (revision by revision from the watches), `placement` (where each operation
-//! belongs), `witness` (order by revision) and `search` (for what has
-//! no revision); [`reads`], [`leases`], [`durability`], [`watch`] for the clients; [`agreement`], [`raft`],
+//! belongs), `proof` (what proves that a revision existed), `witness` (order by revision) and `search` (for what has
+//! no revision); [`reads`], [`leases`], [`durability`], [`watch`] (with `tails`) for the clients; [`agreement`], [`raft`],
 //! [`membership`], [`elections`] for the members; [`labels`], [`quorum`], [`continuity`], [`planned`], [`in_time`] for the operator.
 //!
 //! Claims about time ([`continuity`], [`planned`], [`in_time`], the late end of [`leases`]) ask [`machine`] first: where it
@@ -14,6 +14,7 @@
 
 mod agreement;
 mod assumptions;
+mod compaction;
 mod continuity;
 mod durability;
 mod elections;
@@ -29,6 +30,7 @@ mod machine;
 mod membership;
 mod placement;
 mod planned;
+mod proof;
 mod quorum;
 mod raft;
 mod reads;
@@ -36,6 +38,7 @@ mod rounds;
 mod sample;
 mod search;
 mod store;
+mod tails;
 mod verdict;
 mod watch;
 mod witness;
@@ -58,13 +61,17 @@ use crate::history::History;
 use crate::index::Index;
 use log::Log;
 use machine::Machine;
+use proof::Known;
 use witness::Replayed;
 
 /// Everything that a check may look at.
 pub(crate) struct Case<'a> {
     pub(crate) index: &'a Index<'a>,
     pub(crate) log: &'a Log<'a>,
-    pub(crate) replayed: &'a Replayed,
+    pub(crate) replayed: &'a Replayed<'a>,
+    pub(crate) known: &'a Known,
+    /// The highest revision that can have been made; absent when nothing was acknowledged.
+    pub(crate) ceiling: Option<i64>,
     pub(crate) machine: &'a Machine<'a>,
     pub(crate) expectations: &'a Expectations,
 }
@@ -73,12 +80,15 @@ pub(crate) struct Case<'a> {
 pub fn all(history: &History, expectations: &Expectations) -> Vec<Verdict> {
     let index = Index::new(history);
     let log = Log::assemble(&index);
-    let replayed = witness::replay(&index, &log);
+    let known = Known::new(&index);
+    let replayed = witness::replay(&index, &log, &known);
     let machine = Machine::new(&index);
     let case = Case {
         index: &index,
         log: &log,
         replayed: &replayed,
+        known: &known,
+        ceiling: proof::ceiling(&index, &log),
         machine: &machine,
         expectations,
     };
@@ -118,12 +128,15 @@ pub fn all(history: &History, expectations: &Expectations) -> Vec<Verdict> {
 pub fn linearizable(history: &History) -> Verdict {
     let index = Index::new(history);
     let log = Log::assemble(&index);
-    let replayed = witness::replay(&index, &log);
+    let known = Known::new(&index);
+    let replayed = witness::replay(&index, &log, &known);
     let expectations = &Expectations::default();
     linearizable::check(&Case {
         index: &index,
         log: &log,
         replayed: &replayed,
+        known: &known,
+        ceiling: proof::ceiling(&index, &log),
         machine: &Machine::new(&index),
         expectations,
     })

@@ -40,7 +40,7 @@ pub(crate) fn part(request: &Request, response: &Response) -> Option<Part> {
 }
 
 /// True for a request that the member it reaches answers from its own store, however old that is.
-fn local(request: &Request) -> bool {
+pub(crate) fn local(request: &Request) -> bool {
     match request {
         Request::Range { serializable, .. } => *serializable,
         Request::Txn {

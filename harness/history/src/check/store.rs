@@ -100,6 +100,17 @@ impl<'a> Store<'a> {
         self.leased.contains_key(&lease)
     }
 
+    /// What the end of a lease would change.
+    pub(crate) fn leased(&self, lease: i64) -> impl Iterator<Item = Change<'a>> {
+        let keys = self.leased.get(&lease).into_iter().flatten();
+        keys.map(|key| Change { key, after: None })
+    }
+
+    /// Keys attached to a lease.
+    pub(crate) fn attached(&self) -> usize {
+        self.leased.values().map(BTreeSet::len).sum()
+    }
+
     /// Leases with keys.
     pub(crate) fn leases(&self) -> impl Iterator<Item = i64> + '_ {
         self.leased.keys().copied()

@@ -3,6 +3,7 @@
 
 mod clean;
 mod cluster;
+mod holes;
 mod operator;
 mod store;
 mod time;

@@ -66,7 +66,10 @@ fn a_term_has_one_leader() {
     let late = (1..9).fold(Story::new(), |story, t| story.sample(t, A, Some("a"), 2));
     (1..6)
         .fold(late.sample(100, A, Some("c"), 4), |story, t| {
-            story.sample(t, B, Some("c"), 2)
+            story.sample_with(100 + t, B, |status| {
+                (status.leader, status.raft_index) = (Some("c".into()), t.unsigned_abs());
+                status.applied_index = t.unsigned_abs();
+            })
         })
         .passes("raft");
     // etcd tells of a new leader before it tells of its term.
