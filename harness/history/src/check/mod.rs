@@ -6,13 +6,14 @@
 //! Rooms: [`assumptions`] is the history fit to be judged at all; [`linearizable`] with its parts `store` (what etcd
 //! must answer), `log` (revision by revision from the watches), `placement` (where each operation
 //! belongs), `proof` (what proves that a revision existed), `witness` (order by revision) and `search` (for what has
-//! no revision); [`reads`], [`leases`], [`durability`], [`watch`] (with `tails`) for the clients; [`agreement`], [`raft`],
+//! no revision); [`reads`], [`leases`] (with the table `lives`), [`durability`], [`watch`] (with `tails`) for the clients; [`agreement`], [`raft`] (with `applied`),
 //! [`membership`], [`elections`] for the members; [`labels`], [`quorum`], [`continuity`], [`planned`], [`in_time`] for the operator.
 //!
 //! Claims about time ([`continuity`], [`planned`], [`in_time`], the late end of [`leases`]) ask [`machine`] first: where it
 //! was too busy they are not judged. All other claims are judged on every machine.
 
 mod agreement;
+mod applied;
 mod assumptions;
 mod compaction;
 mod continuity;
@@ -25,6 +26,7 @@ mod keyspace;
 mod labels;
 mod leases;
 mod linearizable;
+mod lives;
 mod log;
 mod machine;
 mod membership;

@@ -4,6 +4,7 @@
 mod clean;
 mod cluster;
 mod holes;
+mod leases;
 mod operator;
 mod store;
 mod time;
