@@ -87,7 +87,8 @@ impl<'i, 'a> Compactions<'i, 'a> {
             return None;
         }
         let certain = self.certain(op);
-        let below = |named: &&Named| named.revision < certain + i64::from(named.compacts);
+        let below =
+            |named: &&Named| named.revision < certain.saturating_add(i64::from(named.compacts));
         let verb = if named.iter().find(below)?.compacts {
             "compacted"
         } else {

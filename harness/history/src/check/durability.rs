@@ -40,8 +40,6 @@ struct Look<'a> {
 /// All that was acknowledged up to a revision, and what else may have happened.
 #[derive(Default)]
 struct Ledger<'a> {
-    /// The revision.
-    end: i64,
     last: BTreeMap<&'a str, Last<'a>>,
     range_deletes: BTreeMap<Keys<'a>, (i64, Option<Op<'a>>)>,
     unknown_deletes: Vec<Keys<'a>>,
@@ -169,10 +167,7 @@ fn lag(ledger: &Ledger<'_>, looks: &[Look<'_>], all: bool, findings: &mut Findin
 
 impl<'a> Ledger<'a> {
     fn keep(case: &Case<'a>, end: i64) -> Self {
-        let mut ledger = Self {
-            end,
-            ..Self::default()
-        };
+        let mut ledger = Self::default();
         for op in &case.index.ops {
             match op.acked() {
                 Some(acked) if acked.revision > end => {}
@@ -338,9 +333,6 @@ impl<'a> Ledger<'a> {
         if kv.mod_revision == last.revision {
             return (last.value != Some(kv.value.as_str())).then_some(has);
         }
-        if kv.mod_revision > self.end {
-            return Some(format!("{has}, which is after the look"));
-        }
         // Later than everything acknowledged: only a write of unknown outcome.
         (!self.unknown_values.contains(kv.value.as_str()))
             .then(|| format!("{has}, which nobody may have written"))
@@ -356,6 +348,7 @@ impl<'a> Ledger<'a> {
             let of_run = kv.mod_revision > before;
             let known = self.last.contains_key(key) || !of_run;
             let why = match store.get(key) {
+                _ if kv.mod_revision > look.revision => "which is after the look",
                 Some(item) if whole && *item != Item::of(kv) => "which is not how it was left",
                 None if whole && of_run => "which is not there at that revision",
                 _ if !known && !self.unknown_values.contains(kv.value.as_str()) => {

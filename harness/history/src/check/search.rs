@@ -369,7 +369,7 @@ impl<'c, 'a> Search<'c, 'a> {
 
     /// Makes the next revision: the one acknowledged write that claims it, else whatever may have made it unseen.
     fn advance(&mut self, way: Configuration<'a>, ways: &mut Vec<Configuration<'a>>) {
-        let revision = way.store.revision + 1;
+        let revision = way.store.revision.saturating_add(1);
         let mut makers: Vec<Maker> = self
             .open
             .iter()
@@ -442,7 +442,7 @@ impl<'c, 'a> Search<'c, 'a> {
         maker: Maker,
         ways: &mut Vec<Configuration<'a>>,
     ) {
-        let revision = next.store.revision + 1;
+        let revision = next.store.revision.saturating_add(1);
         match maker {
             Maker::Lease(lease) => next.store.drop_lease(lease, &mut self.scratch),
             Maker::Op(number) => {

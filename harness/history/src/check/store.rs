@@ -131,7 +131,7 @@ impl<'a> Store<'a> {
         }
         self.step(request, answer, changes)?;
         if !changes.is_empty() {
-            self.revision += 1;
+            self.revision = self.revision.saturating_add(1);
         }
         Ok(())
     }
@@ -145,7 +145,7 @@ impl<'a> Store<'a> {
             changes.push(Change { key, after: None });
         }
         if !changes.is_empty() {
-            self.revision += 1;
+            self.revision = self.revision.saturating_add(1);
         }
     }
 
@@ -316,13 +316,13 @@ impl<'a> Store<'a> {
     }
 
     fn put(&mut self, key: &'a str, value: &'a str, lease: i64, changes: &mut Vec<Change<'a>>) {
-        let revision = self.revision + 1;
+        let revision = self.revision.saturating_add(1);
         let before = self.items.get(key);
         let after = Item {
             value,
             create: before.map_or(revision, |item| item.create),
             modified: revision,
-            version: before.map_or(0, |item| item.version) + 1,
+            version: before.map_or(0, |item| item.version).saturating_add(1),
             lease,
         };
         self.set(key, Some(after));

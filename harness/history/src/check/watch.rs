@@ -465,7 +465,8 @@ fn wrong_previous(
     }
     match before {
         Some(Some(before))
-            if kv.version != before.version + 1 || kv.create_revision != before.create_revision =>
+            if kv.version != before.version.saturating_add(1)
+                || kv.create_revision != before.create_revision =>
         {
             Some(format!(
                 "its version is {} after {}",

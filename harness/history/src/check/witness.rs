@@ -217,7 +217,7 @@ impl<'a> Replay<'_, 'a> {
         self.past_next = self.past.partition_point(|p| p.revision < base);
         self.observe(placed, next)?;
         while self.store.revision < end {
-            let revision = self.store.revision + 1;
+            let revision = self.store.revision.saturating_add(1);
             self.change(revision, placed, next)?;
             self.made.push(&self.changes);
             self.observe(placed, next)?;
