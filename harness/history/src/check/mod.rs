@@ -7,7 +7,7 @@
 //! must answer), `log` (revision by revision from the watches), `placement` (where each operation
 //! belongs), `proof` (what proves that a revision existed), `witness` (order by revision) and `search` (for what has
 //! no revision); [`reads`], [`leases`] (with the table `lives`), [`durability`], [`watch`] (with `tails`) for the clients; [`agreement`], [`raft`] (with `applied`),
-//! [`membership`], [`elections`] for the members; [`labels`], [`quorum`], [`continuity`], [`planned`], [`in_time`] for the operator.
+//! [`membership`], [`elections`], [`stays`] for the members; [`labels`], [`quorum`], [`continuity`], [`planned`], [`in_time`] for the operator.
 //!
 //! Claims about time ([`continuity`], [`planned`], [`in_time`], the late end of [`leases`]) ask [`machine`] first: where it
 //! was too busy they are not judged. All other claims are judged on every machine.
@@ -39,6 +39,7 @@ mod reads;
 mod rounds;
 mod sample;
 mod search;
+mod stays;
 mod store;
 mod tails;
 mod verdict;
@@ -110,8 +111,9 @@ pub fn all(history: &History, expectations: &Expectations) -> Vec<Verdict> {
         verdicts.push(labels::check(&case));
         verdicts.push(quorum::check(&case));
     }
-    if let Some(most) = expectations.terms_per_round {
-        verdicts.push(elections::check(&case, most));
+    match expectations.terms_per_round {
+        Some(most) => verdicts.push(elections::check(&case, most)),
+        None => verdicts.extend(stays::check(&case)),
     }
     if expectations.planned {
         verdicts.push(planned::no_failed_write(&case));

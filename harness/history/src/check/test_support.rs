@@ -419,6 +419,17 @@ impl Story {
         self
     }
 
+    /// A fault of another name and target.
+    pub(crate) fn fault_named(self, (name, target): (&str, &str), from: i64, to: i64) -> Self {
+        let mut story = self.fault(from, to);
+        for record in &mut story.history.records {
+            if let Record::Fault(fault) = record {
+                (fault.name, fault.target) = (name.to_owned(), target.to_owned());
+            }
+        }
+        story
+    }
+
     pub(crate) fn fault_step(self, t: i64, step: FaultStep) -> Self {
         self.numbered_step(0, t, step)
     }

@@ -1,7 +1,7 @@
 //! The checks of members and of the history itself, on histories written by hand.
 
 use crate::check::test_support::*;
-use crate::check::{Expectations, OperationKind, Traffic};
+use crate::check::{self, Expectations, OperationKind, Traffic};
 use crate::record::FaultStep;
 
 const A: (&str, &str) = ("etcd-0", "a");
@@ -329,4 +329,34 @@ fn a_higher_applied_index_has_no_lower_revision() {
     other(13, 30).passes("raft");
     other(13, 29).violates("raft", "etcd-1 has revision 29 at applied index 13");
     other(11, 29).passes("raft");
+}
+
+#[test]
+fn the_death_of_a_follower_moves_no_leadership() {
+    let three = Expectations {
+        members: 3,
+        ..small()
+    };
+    // The fault of a story kills etcd-0 from 100 to 200 ms.
+    let story = |leader: &str, term| {
+        let elected = Story::new()
+            .sample(1, A, Some(leader), 2)
+            .sample(2, B, Some(leader), 2)
+            .fault_named(("kill_process", "pod/etcd-0"), 100, 200)
+            .sample(300, B, Some("b"), term);
+        one(check::all(&elected.history(), &three), "leader_stays")
+    };
+    assert!(story("b", 2).passed());
+    violates(&story("b", 3), "pod/etcd-0 was killed");
+    // It led: leadership must move, and nothing is judged.
+    let led = Story::new()
+        .sample(1, A, Some("a"), 2)
+        .fault_named(("kill_process", "pod/etcd-0"), 100, 200)
+        .sample(300, B, Some("b"), 3);
+    let verdicts = check::all(&led.history(), &three);
+    assert!(
+        verdicts
+            .iter()
+            .all(|verdict| verdict.check != "leader_stays")
+    );
 }
