@@ -1,7 +1,8 @@
 //! The joined view over a history: calls with their returns, and every other record by its kind.
 //!
-//! Borrows from the history and copies nothing but references and lines: 24 bytes an operation. What does not fit together (a
-//! return without a call, a number used twice) is kept as a defect for the check of assumptions and otherwise ignored.
+//! Borrows from the history and copies nothing but references and lines: 24 bytes an operation. What does not fit
+//! together (a return without a call, a number used twice) is kept as a defect for the check of assumptions and
+//! otherwise ignored.
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,9 @@
 //! The store is a function of the applied log: the same revision at the same applied index on every member, and never
 //! less at a higher one.
 //!
-//! A status is not one look: etcd reads the revision first and the applied index after it, and an entry changes the store
-//! a moment before the index says so. So what one status tells of the revision is a lower bound of the store at the
-//! index behind its own, and members are compared where several statuses in a row say the same.
+//! A status is not one look: etcd reads the revision first and the applied index after it, and an entry changes the
+//! store a moment before the index says so. So what one status tells of the revision is a lower bound of the store at
+//! the index behind its own, and members are compared where several statuses in a row say the same.
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,9 @@
-//! Leases: never gone before their last refresh plus their time, never kept long after it, never alive again, and nothing
-//! is attached to one that is gone.
+//! Leases: never gone before their last refresh plus their time, never kept long after it, never alive again, and
+//! nothing is attached to one that is gone.
 //!
-//! Bounds are on the recording client's clock: a refresh took effect no earlier than its call, an expiry no later than a
-//! watcher saw it. A change of leader gives every lease its full time again, so that lateness is judged from there.
-//! A lease lives once for each grant. Where as many lives have ended for certain as can have begun, it is not there.
+//! Bounds are on the recording client's clock: a refresh took effect no earlier than its call, an expiry no later than
+//! a watcher saw it. A change of leader gives every lease its full time again, so that lateness is judged from there. A
+//! lease lives once for each grant. Where as many lives have ended for certain as can have begun, it is not there.
 
 use std::collections::BTreeMap;
 

@@ -168,8 +168,8 @@ fn newest(request: &Request) -> bool {
     matches!(request, Request::Range { revision: 0, .. }) && !placement::local(request)
 }
 
-/// Leases that a write names: of a transaction those of the branch that ran, of one that was refused those that it names
-/// whichever branch runs.
+/// Leases that a write names: of a transaction those of the branch that ran, of one that was refused those that it
+/// names whichever branch runs.
 fn attach(request: &Request, response: Option<&Response>, named: &mut Vec<i64>) {
     match (request, response) {
         (Request::Put { lease, .. }, _) if *lease != 0 => named.push(*lease),

@@ -4,13 +4,14 @@
 //! sample is inconclusive, never green. The first violation in witness order is told, naming at most six operations.
 //!
 //! Rooms: [`assumptions`] is the history fit to be judged at all; [`linearizable`] with its parts `store` (what etcd
-//! must answer), `log` (revision by revision from the watches), `placement` (where each operation
-//! belongs), `proof` (what proves that a revision existed), `witness` (order by revision) and `search` (for what has
-//! no revision); [`reads`], [`leases`] (with the table `lives`), [`durability`], [`watch`] (with `tails`) for the clients; [`agreement`], [`raft`] (with `applied`),
-//! [`membership`], [`elections`], [`stays`] for the members; [`labels`], [`quorum`], [`continuity`], [`planned`], [`in_time`] for the operator.
+//! must answer), `log` (revision by revision from the watches), `placement` (where each operation belongs), `proof`
+//! (what proves that a revision existed), `witness` (order by revision) and `search` (for what has no revision);
+//! [`reads`], [`leases`] (with the table `lives`), [`durability`], [`watch`] (with `tails`) for the clients;
+//! [`agreement`], [`raft`] (with `applied`), [`membership`], [`elections`], [`stays`] for the members; [`labels`],
+//! [`quorum`], [`continuity`], [`planned`], [`in_time`] for the operator.
 //!
-//! Claims about time ([`continuity`], [`planned`], [`in_time`], the late end of [`leases`]) ask [`machine`] first: where it
-//! was too busy they are not judged. All other claims are judged on every machine.
+//! Claims about time ([`continuity`], [`planned`], [`in_time`], the late end of [`leases`]) ask [`machine`] first:
+//! where it was too busy they are not judged. All other claims are judged on every machine.
 
 mod agreement;
 mod applied;

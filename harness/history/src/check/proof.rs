@@ -158,8 +158,8 @@ fn proof(record: &Record) -> Option<Proof<'_>> {
     })
 }
 
-/// Real time over all operations with a known place; `found` are those without an acknowledgement, with the revision that
-/// each of them was found to have made.
+/// Real time over all operations with a known place; `found` are those without an acknowledgement, with the revision
+/// that each of them was found to have made.
 pub(crate) fn order(index: &Index<'_>, known: &Known, found: &[(u32, i64)]) -> Order {
     let placed = index.ops.iter().filter_map(|op| {
         let acked = op.acked()?;
@@ -261,8 +261,8 @@ pub(crate) fn told_by(record: &Record) -> String {
     }
 }
 
-/// The highest revision that can have been made: the highest acknowledged one, and one for each write of unknown outcome
-/// and for each key that a lease may have taken along. Absent when nothing was acknowledged.
+/// The highest revision that can have been made: the highest acknowledged one, and one for each write of unknown
+/// outcome and for each key that a lease may have taken along. Absent when nothing was acknowledged.
 pub(crate) fn ceiling(index: &Index<'_>, log: &Log<'_>) -> Option<i64> {
     let mut highest = None;
     let mut unseen = placement::base(index, log).attached();

@@ -1,5 +1,5 @@
-//! The death of a follower moves no leadership: the leader and the others are a quorum without it, and etcd asks before it
-//! votes (PreVote), so that one that comes back does not disturb them.
+//! The death of a follower moves no leadership: the leader and the others are a quorum without it, and etcd asks before
+//! it votes (PreVote), so that one that comes back does not disturb them.
 //!
 //! Told from the history itself, for scenarios that do not say how often leadership may move.
 

@@ -1,7 +1,7 @@
 //! A watch on a healthy member goes on: what is committed comes, at the latest after some seconds.
 //!
-//! A stream that ends says so, and its watcher opens another one. One that says nothing at all while what it was asked for
-//! is there is dead, whatever else it is right about.
+//! A stream that ends says so, and its watcher opens another one. One that says nothing at all while what it was asked
+//! for is there is dead, whatever else it is right about.
 
 use super::Case;
 use super::gaps::Window;

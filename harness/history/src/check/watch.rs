@@ -1,8 +1,9 @@
-//! What etcd promises of a watch: ordered, unique, atomic, reliable, resumable, bookmarkable, never going back, with the
-//! right previous key and nothing that was not asked for.
+//! What etcd promises of a watch: ordered, unique, atomic, reliable, resumable, bookmarkable, never going back, with
+//! the right previous key and nothing that was not asked for.
 //!
-//! Each stream is held against the log of all watchers and against what the replay says that each revision changed; where
-//! the replay did not come, against the acknowledged writes. Whether a stream went on in time is the business of [`tails`].
+//! Each stream is held against the log of all watchers and against what the replay says that each revision changed;
+//! where the replay did not come, against the acknowledged writes. Whether a stream went on in time is the business of
+//! [`tails`].
 
 use super::Case;
 use super::compaction;
@@ -404,7 +405,8 @@ fn changed<'a>(
     }
 }
 
-/// Walks the log: the previous key is the one before, a first version is a creation. A hole in the log ends what is known.
+/// Walks the log: the previous key is the one before, a first version is a creation. A hole in the log ends what is
+/// known.
 fn previous(case: &Case<'_>, findings: &mut Findings) {
     let mut known: FastMap<&str, Option<&KeyValue>> = FastMap::default();
     let mut last = 0_i64;

@@ -394,8 +394,8 @@ impl<'a> Replay<'_, 'a> {
         Ok(())
     }
 
-    /// A delete of unknown outcome that stands alone leaves no mark: the earliest called that deletes just this is taken,
-    /// since it leaves most to the others.
+    /// A delete of unknown outcome that stands alone leaves no mark: the earliest called that deletes just this is
+    /// taken, since it leaves most to the others.
     fn loose_delete(&mut self, revision: i64, entry: Entry<'_, 'a>) -> Result<(), Stop> {
         let known = self.known.since(revision);
         let fits = |op: &u32| match &self.op(*op).call.request {

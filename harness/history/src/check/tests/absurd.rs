@@ -1,4 +1,5 @@
-//! Absurd numbers: every number of a history, made as large or as small as it can be, is refused with its line or judged.
+//! Absurd numbers: every number of a history, made as large or as small as it can be, is refused with its line or
+//! judged.
 
 use serde_json::Value;
 
