@@ -2,11 +2,14 @@
 //!
 //! Deterministic, so that a verdict never depends on the order of a randomly seeded table.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// A table with the quick hash.
 pub(crate) type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<FastHasher>>;
+
+/// A set with the quick hash.
+pub(crate) type FastSet<K> = HashSet<K, BuildHasherDefault<FastHasher>>;
 
 /// Multiplies each word to 128 bits and folds the halves: numbers in text differ in few high bits, which a plain
 /// multiplication would lose.

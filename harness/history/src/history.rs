@@ -2,7 +2,7 @@
 
 use std::io::BufRead;
 
-use crate::record::Record;
+use crate::record::{Nanos, Record};
 
 /// All records of one run, in the order of their lines.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,7 +30,18 @@ pub enum ReadError {
         /// Cause.
         source: serde_json::Error,
     },
+    /// A time is not one of this world, so that nothing can be said about it.
+    #[error("line {line}: {t} ns is no time since 1970")]
+    Time {
+        /// Line, from 1.
+        line: usize,
+        /// The time.
+        t: Nanos,
+    },
 }
+
+/// Latest time that is believed: the sum of two still fits.
+const TIME_MAX: Nanos = Nanos::MAX / 2;
 
 impl History {
     /// Reads lines of JSON. A last line that was cut off by a crash of its writer (no newline at its end) is dropped.
@@ -48,8 +59,14 @@ impl History {
             if read == 0 {
                 break;
             }
-            match serde_json::from_str(&text) {
-                Ok(record) => records.push(record),
+            match serde_json::from_str::<Record>(&text) {
+                Ok(record) => {
+                    let times = [record.time(), record.scheduled()];
+                    if let Some(t) = times.into_iter().find(|t| !(0..=TIME_MAX).contains(t)) {
+                        return Err(ReadError::Time { line, t });
+                    }
+                    records.push(record);
+                }
                 Err(_) if !text.ends_with('\n') => break,
                 Err(source) => return Err(ReadError::Parse { line, source }),
             }

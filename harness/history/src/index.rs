@@ -1,7 +1,8 @@
 //! The joined view over a history: calls with their returns, and every other record by its kind.
 //!
-//! Borrows from the history and copies nothing but references: 16 bytes an operation. What does not fit together (a
-//! return without a call, a number used twice) is kept as a defect for the check of assumptions and otherwise ignored.
+//! Borrows from the history and copies nothing but references and lines: 24 bytes an operation. What does not fit
+//! together (a return without a call, a number used twice) is kept as a defect for the check of assumptions and
+//! otherwise ignored.
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,33 @@ pub struct Op<'a> {
     pub call: &'a Call,
     /// The return; absent when the client died first.
     pub end: Option<&'a Return>,
+    /// Position of the call in the history.
+    pub called_at: u32,
+    /// Position of the return in the history.
+    pub ended_at: u32,
+}
+
+/// A time as its writer told it, and the place at which the record stands. Several processes write to one history, each
+/// with a clock of its own: one thing is in front of another for certain only when both say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Time.
+    pub t: Nanos,
+    /// Position of the record in the history.
+    pub at: u32,
+}
+
+impl Moment {
+    /// Behind all others.
+    pub const NEVER: Self = Self {
+        t: Nanos::MAX,
+        at: u32::MAX,
+    };
+
+    /// True when it was over before the other began.
+    pub fn before(self, other: Self) -> bool {
+        self.t < other.t && self.at < other.at
+    }
 }
 
 /// What etcd acknowledged.
@@ -88,6 +116,25 @@ impl<'a> Op<'a> {
         }
     }
 
+    /// When it was called.
+    pub fn begin(&self) -> Moment {
+        Moment {
+            t: self.call.t,
+            at: self.called_at,
+        }
+    }
+
+    /// [`Self::certain_by`] with its place.
+    pub fn certain(&self) -> Moment {
+        match self.certain_by() {
+            Nanos::MAX => Moment::NEVER,
+            t => Moment {
+                t,
+                at: self.ended_at,
+            },
+        }
+    }
+
     /// Its number.
     pub fn id(&self) -> OpId {
         self.call.op
@@ -135,6 +182,8 @@ impl FaultWindow<'_> {
 /// A history, joined.
 #[derive(Debug, Default)]
 pub struct Index<'a> {
+    /// All records, in the order of their lines.
+    pub records: &'a [Record],
     /// Time of the earliest record.
     pub start: Nanos,
     /// Time of the latest record.
@@ -170,12 +219,15 @@ pub struct Index<'a> {
 impl<'a> Index<'a> {
     /// Joins a history.
     pub fn new(history: &'a History) -> Self {
-        let mut index = Self::default();
+        let mut index = Self {
+            records: &history.records,
+            ..Self::default()
+        };
         let mut open: FastMap<OpId, u32> = FastMap::default();
         let mut faults: BTreeMap<u32, FaultWindow<'a>> = BTreeMap::new();
         let (mut start, mut end) = (Nanos::MAX, Nanos::MIN);
-        for record in &history.records {
-            index.file(record, &mut open, &mut faults);
+        for (at, record) in (0..).zip(&history.records) {
+            index.file((at, record), &mut open, &mut faults);
             let t = record.time();
             start = start.min(t);
             end = end.max(t);
@@ -183,12 +235,14 @@ impl<'a> Index<'a> {
         index.start = if history.records.is_empty() { 0 } else { start };
         index.end = end.max(index.start);
         index.faults = faults.into_values().collect();
+        // Several processes write: their lines are in the order of their times only as far as their clocks agree.
+        index.ops.sort_by_key(|op| op.call.t);
         index
     }
 
     fn file(
         &mut self,
-        record: &'a Record,
+        (at, record): (u32, &'a Record),
         open: &mut FastMap<OpId, u32>,
         faults: &mut BTreeMap<u32, FaultWindow<'a>>,
     ) {
@@ -200,9 +254,14 @@ impl<'a> Index<'a> {
                     self.defects
                         .push(format!("operation {} is called twice", call.op));
                 }
-                self.ops.push(Op { call, end: None });
+                self.ops.push(Op {
+                    call,
+                    end: None,
+                    called_at: at,
+                    ended_at: u32::MAX,
+                });
             }
-            Record::Return(end) => self.close(end, open),
+            Record::Return(end) => self.close((at, end), open),
             Record::Watch(watch) => self.watch.push(watch),
             Record::Member(sample) => self.members.push(sample),
             Record::Hash(sample) => self.hashes.push(sample),
@@ -216,7 +275,7 @@ impl<'a> Index<'a> {
         }
     }
 
-    fn close(&mut self, end: &'a Return, open: &mut FastMap<OpId, u32>) {
+    fn close(&mut self, (at, end): (u32, &'a Return), open: &mut FastMap<OpId, u32>) {
         let Some(position) = open.remove(&end.op) else {
             self.defects
                 .push(format!("operation {} returns without an open call", end.op));
@@ -228,6 +287,7 @@ impl<'a> Index<'a> {
                 .push(format!("operation {} returns before its call", end.op));
         }
         op.end = Some(end);
+        op.ended_at = at;
     }
 
     /// Seconds since the earliest record.

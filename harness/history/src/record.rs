@@ -82,6 +82,16 @@ impl Record {
     }
 }
 
+impl Record {
+    /// When it was to be made: the schedule of a call, the time of all others.
+    pub fn scheduled(&self) -> Nanos {
+        match self {
+            Self::Call(call) => call.scheduled,
+            record => record.time(),
+        }
+    }
+}
+
 /// Why a client sends an operation and on which road.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

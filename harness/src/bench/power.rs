@@ -1,7 +1,7 @@
 //! What a suite finds: how often it is red when failovers are slower than they were.
 //!
-//! Runs of a healthy system give the rounds. Each round of a made-up suite is one of them, drawn at random from those of the
-//! same run, and so many milliseconds are added to a share of them. What comes of it is judged by the limits of the run.
+//! Runs of a healthy system give the rounds. Each round of a made-up suite is one of them, drawn at random from those of all
+//! runs with the same limits, and so many milliseconds are added to a share of them. What comes of it is judged.
 
 use etcd_history::check::GapSamples;
 use rand::rngs::StdRng;
@@ -30,15 +30,24 @@ pub struct Found {
 #[must_use]
 pub fn power(runs: &[GapSamples], suites: u32, seed: u64) -> Vec<Found> {
     let mut random = StdRng::seed_from_u64(seed);
+    let pools: Vec<Vec<&Vec<f64>>> = runs
+        .iter()
+        .map(|run| {
+            let alike = runs.iter().filter(|other| run.has_limits_of(other));
+            alike.flat_map(GapSamples::rounds).collect()
+        })
+        .collect();
     let mut found = Vec::new();
     for delay_ms in DELAYS_MS {
         for share_percent in SHARES_PERCENT {
             let (mut red_trials, mut red_suites) = (0_u32, 0_u32);
             for _ in 0..suites {
-                let late = |run: &&GapSamples| {
-                    run.late(&drawn(run, (delay_ms, share_percent), &mut random))
+                let late = |(run, pool): &(&GapSamples, &Vec<&Vec<f64>>)| {
+                    let count = run.rounds().len();
+                    let delay = (delay_ms, share_percent);
+                    run.late(&drawn(pool, count, delay, &mut random))
                 };
-                let red = runs.iter().filter(late).count();
+                let red = runs.iter().zip(&pools).filter(late).count();
                 red_trials += u32::try_from(red).unwrap_or(u32::MAX);
                 red_suites += u32::from(red > 0);
             }
@@ -58,16 +67,20 @@ pub fn power(runs: &[GapSamples], suites: u32, seed: u64) -> Vec<Found> {
     found
 }
 
-/// As many rounds as a run had, each drawn from them; some with a delay on every road.
-fn drawn(run: &GapSamples, (delay_ms, percent): (f64, u32), random: &mut StdRng) -> Vec<Vec<f64>> {
-    let rounds = run.rounds();
+/// So many rounds, each drawn from the pool; some with a delay on every road.
+fn drawn(
+    pool: &[&Vec<f64>],
+    count: usize,
+    (delay_ms, percent): (f64, u32),
+    random: &mut StdRng,
+) -> Vec<Vec<f64>> {
     let draw = |_| {
-        let row = &rounds[random.random_range(0..rounds.len())];
+        let row = pool[random.random_range(0..pool.len())];
         let delayed = random.random_range(0..100) < percent;
         let more = if delayed { delay_ms } else { 0.0 };
         row.iter().map(|ms| ms + more).collect()
     };
-    (0..rounds.len()).map(draw).collect()
+    (0..count).map(draw).collect()
 }
 
 #[cfg(test)]

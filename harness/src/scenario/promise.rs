@@ -78,8 +78,8 @@ impl Continuity {
     /// Limits for new and for held connections, and whether they are over the gap of a client that dials all members:
     /// where a leader must be elected nobody can write meanwhile.
     ///
-    /// The median's are what was measured on a quiet machine of two cores and three times its error, so that one healthy
-    /// suite in a hundred is red; `docs/verdicts.md` has both.
+    /// The median's leave a healthy suite red six times in a hundred on a busy machine of two cores, and find a shift of
+    /// 100 ms nine times in ten; `docs/verdicts.md` has the table.
     fn limits(self) -> Option<(Limits, Limits, bool)> {
         let both = |limits, over_dial_all| Some((limits, limits, over_dial_all));
         match self {
@@ -87,9 +87,9 @@ impl Continuity {
             Self::ProcessKilled => both(Limits::new(250.0, 330.0, 1000.0), true),
             Self::AgentSilent => both(Limits::new(450.0, 530.0, 1000.0), true),
             Self::Planned => both(Limits::new(280.0, 430.0, 1000.0), false),
-            Self::LeaderStays => both(Limits::new(250.0, 300.0, 1000.0), false),
+            Self::LeaderStays => both(Limits::new(280.0, 380.0, 1000.0), false),
             Self::LeaderSilent => Some((
-                Limits::new(260.0, 400.0, 1500.0),
+                Limits::new(270.0, 430.0, 1500.0),
                 Limits::new(650.0, 750.0, 1500.0),
                 true,
             )),

@@ -230,6 +230,11 @@ impl GapSamples {
         &self.rounds
     }
 
+    /// True when both are held against the same limits.
+    pub fn has_limits_of(&self, other: &Self) -> bool {
+        self.budgets == other.budgets
+    }
+
     /// True when a run with these rounds instead would be a violation.
     pub fn late(&self, rounds: &[Vec<f64>]) -> bool {
         self.budgets.iter().enumerate().any(|(column, budget)| {

@@ -9,6 +9,7 @@ use super::Case;
 use super::keyspace::Keys;
 
 use super::placement;
+use super::store::Item;
 use super::verdict::{Findings, Verdict};
 use super::words;
 use crate::index::Op;
@@ -36,7 +37,7 @@ struct Look<'a> {
     kvs: &'a [KeyValue],
 }
 
-/// All that was acknowledged, and what else may have happened.
+/// All that was acknowledged up to a revision, and what else may have happened.
 #[derive(Default)]
 struct Ledger<'a> {
     last: BTreeMap<&'a str, Last<'a>>,
@@ -51,7 +52,7 @@ struct Ledger<'a> {
 /// Judges durability.
 pub(super) fn check(case: &Case<'_>) -> Verdict {
     let mut findings = Findings::default();
-    let ledger = Ledger::keep(case);
+    let ledger = Ledger::keep(case, i64::MAX);
     findings.count("acknowledged_writes", ledger.acked_values);
     findings.count("keys", ledger.last.len());
     let dumps: BTreeSet<_> = case
@@ -61,8 +62,9 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         .map(|state| state.pod.as_str())
         .collect();
     findings.count("members_dumped", dumps.len());
+    let members = case.expectations.members as usize;
     let wanted = if case.expectations.ends_healthy {
-        case.expectations.members as usize
+        members
     } else {
         1
     };
@@ -76,10 +78,16 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         findings.doubt("no write was acknowledged".to_owned());
     }
     let looks = looks(case);
-    for look in &looks {
-        ledger.compare(case, look, &mut findings);
+    let revisions: BTreeSet<i64> = looks.iter().map(|look| look.revision).collect();
+    for revision in revisions {
+        // A look shows everything up to its revision, and nothing of what came after.
+        let ledger = Ledger::keep(case, revision);
+        for look in looks.iter().filter(|look| look.revision == revision) {
+            ledger.compare(case, look, &mut findings);
+            ledger.written(case, look, &mut findings);
+        }
     }
-    lag(&ledger, &looks, &mut findings);
+    lag(&ledger, &looks, dumps.len() >= members, &mut findings);
     findings.verdict(CHECK)
 }
 
@@ -123,7 +131,7 @@ fn looks<'a>(case: &Case<'a>) -> Vec<Look<'a>> {
 }
 
 /// A member that is behind is only late, unless nobody has what was acknowledged.
-fn lag(ledger: &Ledger<'_>, looks: &[Look<'_>], findings: &mut Findings) {
+fn lag(ledger: &Ledger<'_>, looks: &[Look<'_>], all: bool, findings: &mut Findings) {
     let Some(newest) = ledger.last.values().max_by_key(|last| last.revision) else {
         return;
     };
@@ -134,7 +142,8 @@ fn lag(ledger: &Ledger<'_>, looks: &[Look<'_>], findings: &mut Findings) {
     if looks.is_empty() || behind.is_empty() {
         return;
     }
-    if behind.len() == looks.len() {
+    let asked = |look: &Look<'_>| look.keys.is_some();
+    if behind.len() == looks.len() && (all || looks.iter().any(asked)) {
         findings.violation(
             format!(
                 "every look at the end is below revision {}, which was acknowledged (op {})",
@@ -157,10 +166,11 @@ fn lag(ledger: &Ledger<'_>, looks: &[Look<'_>], findings: &mut Findings) {
 }
 
 impl<'a> Ledger<'a> {
-    fn keep(case: &Case<'a>) -> Self {
+    fn keep(case: &Case<'a>, end: i64) -> Self {
         let mut ledger = Self::default();
         for op in &case.index.ops {
             match op.acked() {
+                Some(acked) if acked.revision > end => {}
                 Some(acked) => {
                     ledger.acknowledged(op, &op.call.request, (acked.revision, acked.response))
                 }
@@ -168,7 +178,8 @@ impl<'a> Ledger<'a> {
                 None => {}
             }
         }
-        for (revision, entry) in case.log.entries() {
+        let entries = case.log.entries();
+        for (revision, entry) in entries.take_while(|(revision, _)| *revision <= end) {
             for event in entry.events {
                 if let KeyEvent::Delete { key, .. } = event {
                     ledger.seen_deletes.insert(key, revision);
@@ -270,10 +281,10 @@ impl<'a> Ledger<'a> {
         let there: BTreeMap<&str, &KeyValue> =
             look.kvs.iter().map(|kv| (kv.key.as_str(), kv)).collect();
         for (key, last) in &self.last {
-            if look.keys.is_some_and(|keys| !keys.hold(key)) || last.op.certain_by() >= look.t {
+            if look.keys.is_some_and(|keys| !keys.hold(key)) {
                 continue;
             }
-            let last = self.range_deleted(key, *last, look.t);
+            let last = self.range_deleted(key, *last);
             let wrong = match there.get(key) {
                 Some(kv) => self.wrong(&last, kv),
                 None if last.value.is_none() || self.may_be_deleted(key, &last) => None,
@@ -293,13 +304,13 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    fn range_deleted(&self, key: &str, last: Last<'a>, before: Nanos) -> Last<'a> {
+    fn range_deleted(&self, key: &str, last: Last<'a>) -> Last<'a> {
         let delete = self
             .range_deletes
             .iter()
             .filter(|(keys, _)| keys.hold(key))
             .filter_map(|(_, (revision, op))| Some((*revision, (*op)?)))
-            .filter(|(revision, op)| *revision > last.revision && op.certain_by() < before)
+            .filter(|(revision, _)| *revision > last.revision)
             .max_by_key(|(revision, _)| *revision);
         delete.map_or(last, |(revision, op)| Last {
             revision,
@@ -322,9 +333,40 @@ impl<'a> Ledger<'a> {
         if kv.mod_revision == last.revision {
             return (last.value != Some(kv.value.as_str())).then_some(has);
         }
-        // Later than everything acknowledged: only a write of unknown outcome, or one that ended after this look.
+        // Later than everything acknowledged: only a write of unknown outcome.
         (!self.unknown_values.contains(kv.value.as_str()))
             .then(|| format!("{has}, which nobody may have written"))
+    }
+
+    /// What is there was written by somebody, as the replay has it.
+    fn written(&self, case: &Case<'a>, look: &Look<'a>, findings: &mut Findings) {
+        let before = case.replayed.made.base();
+        let store = &case.replayed.reached.store;
+        let whole = case.replayed.stop.is_none() && store.revision == look.revision;
+        for kv in look.kvs {
+            let key = kv.key.as_str();
+            let of_run = kv.mod_revision > before;
+            let known = self.last.contains_key(key) || !of_run;
+            let why = match store.get(key) {
+                _ if kv.mod_revision > look.revision => "which is after the look",
+                Some(item) if whole && *item != Item::of(kv) => "which is not how it was left",
+                None if whole && of_run => "which is not there at that revision",
+                _ if !known && !self.unknown_values.contains(kv.value.as_str()) => {
+                    "which nobody may have written"
+                }
+                _ => continue,
+            };
+            findings.violation(
+                format!(
+                    "{} at revision {} has {key} = {} of revision {}, {why}",
+                    look.who,
+                    look.revision,
+                    words::shown(&kv.value),
+                    kv.mod_revision,
+                ),
+                Vec::new(),
+            );
+        }
     }
 
     fn may_be_deleted(&self, key: &str, last: &Last<'_>) -> bool {

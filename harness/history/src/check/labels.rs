@@ -55,17 +55,20 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     findings.verdict(CHECK)
 }
 
-/// Pod records in the order of their writes; a list after a broken watch repeats some.
+/// Pod records in the order of their writes. A list after a broken watch repeats some, and tells of a pod that went
+/// meanwhile only that it is gone, by its last version: it may have been gone since then.
 fn by_version<'a>(case: &Case<'a>) -> Vec<&'a PodRecord> {
     let mut pods = case.index.pods.clone();
-    pods.sort_by_key(|pod| (pod.resource_version, pod.t));
-    pods.dedup_by_key(|pod| (pod.resource_version, pod.uid.as_str()));
+    pods.sort_by_key(|pod| (pod.resource_version, pod.deleted, pod.t));
+    pods.dedup_by_key(|pod| (pod.resource_version, pod.uid.as_str(), pod.deleted));
     pods
 }
 
 /// Plays a record: who has the label after it.
 fn play<'a>(leaders: &mut BTreeSet<(&'a str, &'a str)>, record: &'a PodRecord) {
     let name = (record.pod.as_str(), record.uid.as_str());
+    // A name belongs to one pod at a time: another one has taken the place of whatever had it.
+    leaders.retain(|(pod, uid)| *pod != record.pod || *uid == record.uid);
     if !record.deleted && record.role.as_deref() == Some(LEADER) {
         leaders.insert(name);
     } else {
@@ -102,6 +105,12 @@ fn labelled<'a>(ordered: &[&'a PodRecord]) -> Vec<Labelled<'a>> {
         if states.last().is_none_or(|(_, last)| *last != pods) {
             states.push((record.t, pods));
         }
+    }
+    // What a list told late had happened before what follows by version.
+    let mut next = Nanos::MAX;
+    for (t, _) in states.iter_mut().rev() {
+        *t = next.min(*t);
+        next = *t;
     }
     states
 }

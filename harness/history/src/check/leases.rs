@@ -1,141 +1,76 @@
-//! Leases: never gone before their last refresh plus their time, never kept long after it, never alive again.
+//! Leases: never gone before their last refresh plus their time, never kept long after it, never alive again, and
+//! nothing is attached to one that is gone.
 //!
-//! Bounds are on the recording client's clock: a refresh took effect no earlier than its call, an expiry no later than a
-//! watcher saw it. A change of leader gives every lease its full time again, so that lateness is judged from there.
+//! Bounds are on the recording client's clock: a refresh took effect no earlier than its call, an expiry no later than
+//! a watcher saw it. A change of leader gives every lease its full time again, so that lateness is judged from there. A
+//! lease lives once for each grant. Where as many lives have ended for certain as can have begun, it is not there.
 
 use std::collections::BTreeMap;
 
 use super::Case;
 use super::gaps::Window;
-use super::log;
+use super::lives::{self, Lease};
 use super::verdict::{Findings, Verdict};
 use super::words;
 use crate::index::Op;
-use crate::record::{KeyEvent, Nanos, Request, Response};
+use crate::record::{Nanos, Outcome};
 
 /// Name of the check.
 const CHECK: &str = "leases";
 /// Clocks of two processes may tick this much apart over a lease.
 const EARLY_SLACK_NS: Nanos = 50_000_000;
-const SECOND_NS: Nanos = 1_000_000_000;
 const MILLISECOND_NS: Nanos = 1_000_000;
-
-/// What is known of one lease.
-#[derive(Default)]
-struct Lease<'a> {
-    ttl_ns: Nanos,
-    /// Grant and keep-alives that etcd acknowledged, in order of their calls.
-    refreshes: Vec<Op<'a>>,
-    /// When a refresh that nobody knows the outcome of was last on its way.
-    doubtful_refresh: Nanos,
-    /// First call of a revoke that may have happened.
-    revoke: Option<Op<'a>>,
-    /// When its keys were seen to go by themselves.
-    ended: Vec<Nanos>,
-    /// Key attached last, while it is there.
-    attached: Option<&'a str>,
-}
 
 /// Judges leases.
 pub(super) fn check(case: &Case<'_>) -> Verdict {
     let mut findings = Findings::default();
-    let leases = collect(case);
+    let leases = lives::collect(case);
     let ended: usize = leases.values().map(|lease| lease.ended.len()).sum();
     findings.count("leases", leases.len());
     findings.count("leases_ended", ended);
     if case.replayed.stop.is_some() && !leases.is_empty() {
         findings.doubt("the replay ended early, later expiries were not judged".to_owned());
     }
+    let (elections, last_word) = (elections(case), lives::last_word(case));
     for (id, lease) in &leases {
         early(case, *id, lease, &mut findings);
-        revived(case, *id, lease, &mut findings);
+        gone(case, *id, lease, &mut findings);
+        granted_twice(case, *id, lease, &mut findings);
+        refused(case, *id, lease, &mut findings);
         if case.replayed.stop.is_none() {
-            late(case, *id, lease, &mut findings);
+            late(case, (*id, lease), (&elections, last_word), &mut findings);
         }
     }
     findings.verdict(CHECK)
 }
 
-fn collect<'a>(case: &Case<'a>) -> BTreeMap<i64, Lease<'a>> {
-    let mut leases: BTreeMap<i64, Lease<'a>> = BTreeMap::new();
-    for op in &case.index.ops {
-        match op.call.request {
-            Request::LeaseGrant { id, .. } | Request::LeaseKeepAlive { id } if !op.failed() => {
-                leases.entry(id).or_default().refresh(op);
-            }
-            Request::LeaseRevoke { id } if !op.failed() => {
-                leases.entry(id).or_default().revoke.get_or_insert(*op);
-            }
-            _ => {}
-        }
-    }
-    for ended in &case.replayed.tally.ended {
-        leases
-            .entry(ended.lease)
-            .or_default()
-            .ended
-            .push(ended.seen);
-    }
-    let mut holder: BTreeMap<&str, i64> = BTreeMap::new();
-    for (_, entry) in case.log.entries() {
-        for event in entry.events {
-            let after = match event {
-                KeyEvent::Put { kv, .. } if kv.lease != 0 => Some(kv.lease),
-                _ => None,
-            };
-            let key = log::key(event);
-            match after {
-                Some(lease) => holder.insert(key, lease),
-                None => holder.remove(key),
-            };
-        }
-    }
-    for (key, lease) in holder {
-        leases.entry(lease).or_default().attached = Some(key);
-    }
-    leases
-}
-
-impl<'a> Lease<'a> {
-    fn refresh(&mut self, op: &Op<'a>) {
-        match op.acked().map(|acked| acked.response) {
-            Some(Response::LeaseGrant { ttl, .. }) => {
-                self.ttl_ns = ttl.saturating_mul(SECOND_NS);
-                self.refreshes.push(*op);
-            }
-            Some(Response::LeaseKeepAlive { ttl: 1.. }) => self.refreshes.push(*op),
-            // An older etcd may say so of a lease that its new leader has not applied yet: it proves nothing.
-            Some(_) => {}
-            None => {
-                let until = op.end.map_or(op.call.t, |end| end.t);
-                self.doubtful_refresh = self.doubtful_refresh.max(until);
-            }
-        }
-    }
-
-    fn revoked_before(&self, t: Nanos) -> bool {
-        self.revoke.is_some_and(|revoke| revoke.call.t <= t)
-    }
-}
-
 fn early(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {
-    for seen in lease
-        .ended
-        .iter()
-        .copied()
-        .filter(|seen| !lease.revoked_before(*seen))
-    {
-        let Some(refresh) = lease.refreshes.iter().rev().find(|op| op.call.t < seen) else {
+    for end in &lease.ended {
+        if lease.revoked_before(end.seen) {
+            continue;
+        }
+        // With a second grant only those count that are in front of the end by their revision.
+        let of_it = |op: &Op<'_>| {
+            lease.grants.len() < 2
+                || op
+                    .acked()
+                    .is_some_and(|acked| acked.revision < end.revision)
+        };
+        let refreshes = lease.refreshes.iter().rev();
+        let Some((refresh, ttl)) = refreshes
+            .copied()
+            .find(|(op, _)| op.call.t < end.seen && of_it(op))
+        else {
             continue;
         };
-        let due = refresh.call.t.saturating_add(lease.ttl_ns);
-        if lease.ttl_ns > 0 && seen < due - EARLY_SLACK_NS {
+        let due = refresh.call.t.saturating_add(ttl);
+        if ttl > 0 && end.seen < due.saturating_sub(EARLY_SLACK_NS) {
             findings.violation(
                 format!(
                     "lease {id:x} was gone at {:.6} s, not due before {:.6} s: last refresh was {}",
-                    case.index.seconds(seen),
+                    case.index.seconds(end.seen),
                     case.index.seconds(due),
-                    words::op(case.index, refresh)
+                    words::op(case.index, &refresh)
                 ),
                 vec![refresh.id()],
             );
@@ -143,49 +78,121 @@ fn early(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {
     }
 }
 
-/// A keep-alive that succeeds proves that the lease was there.
-fn revived(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {
-    let revoked = lease
-        .revoke
-        .filter(|op| op.acked().is_some())
-        .map(|op| op.certain_by());
-    let Some(gone) = lease.ended.iter().copied().chain(revoked).min() else {
-        return;
-    };
-    if let Some(op) = lease.refreshes.iter().find(|op| op.call.t > gone) {
+/// What succeeds only while the lease is there: keeping it alive, attaching to it, revoking it.
+fn gone(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {
+    let keep_alives = lease.keep_alives.iter().map(|op| (op, "refreshed it"));
+    let uses = lease.uses.iter().map(|op| (op, "was attached to it"));
+    for (op, verb) in keep_alives.chain(uses) {
+        let begun = lease.begun(op);
+        let (ended, last) = lease.over(op);
+        if begun > ended || lease.grants.is_empty() || ended == 0 {
+            continue;
+        }
         findings.violation(
             format!(
-                "lease {id:x} was gone at {:.6} s, yet {} refreshed it",
-                case.index.seconds(gone),
+                "lease {id:x} was gone at {:.6} s, yet {} {verb}",
+                case.index.seconds(last),
                 words::op(case.index, op)
             ),
             vec![op.id()],
         );
     }
+    let acked: Vec<_> = lease
+        .revokes
+        .iter()
+        .filter(|op| op.acked().is_some())
+        .collect();
+    if !lease.grants.is_empty()
+        && acked.len() > lease.grants.len()
+        && case.replayed.made.base() <= 1
+    {
+        findings.violation(
+            format!("lease {id:x} was revoked more often than it was granted"),
+            acked.iter().map(|op| op.id()).collect(),
+        );
+    }
 }
 
-fn late(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {
-    let Some(refresh) = lease.refreshes.last().filter(|_| lease.ttl_ns > 0) else {
-        return;
-    };
-    let milliseconds = case.expectations.election_ms + case.expectations.lease_slack_ms;
-    let slack = Nanos::try_from(milliseconds).unwrap_or(0) * MILLISECOND_NS;
-    let last = refresh.certain_by().max(lease.doubtful_refresh);
-    let gone = match (lease.ended.first(), lease.attached) {
-        (Some(seen), _) => *seen,
-        // Keys are still there when everything ends.
-        (None, Some(_)) => case.index.end,
-        (None, None) => return,
-    };
-    if gone <= last.saturating_add(lease.ttl_ns + slack) {
+/// The last refresh that had taken effect when an operation was called, if the lease cannot have ended before this one
+/// was over.
+fn alive<'l, 'a>(lease: &'l Lease<'a>, op: &Op<'a>) -> Option<&'l Op<'a>> {
+    let end = op.end?.t;
+    let refreshes = lease.refreshes.iter();
+    let (refresh, ttl) = refreshes
+        .filter(|(refresh, _)| refresh.id() != op.id() && refresh.certain().before(op.begin()))
+        .max_by_key(|(refresh, _)| refresh.call.t)?;
+    let due = refresh.call.t.saturating_add(*ttl);
+    (end < due.saturating_sub(EARLY_SLACK_NS) && !lease.revoked_before(end)).then_some(refresh)
+}
+
+fn granted_twice(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {
+    for grant in lease.grants.iter().filter(|op| op.acked().is_some()) {
+        if let Some(refresh) = alive(lease, grant) {
+            findings.violation(
+                format!(
+                    "lease {id:x} was there after {}, yet {} granted it again",
+                    words::op(case.index, refresh),
+                    words::op(case.index, grant)
+                ),
+                vec![refresh.id(), grant.id()],
+            );
+        }
+    }
+}
+
+/// A member of which the new leader has not applied the grant may deny a keep-alive; what goes through raft is exact.
+fn refused(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {
+    for op in &lease.refused {
+        let not_found = matches!(
+            op.end.map(|end| &end.outcome),
+            Some(Outcome::Failed { class, .. }) if class == "lease_not_found"
+        );
+        if let Some(refresh) = alive(lease, op).filter(|_| not_found) {
+            findings.violation(
+                format!(
+                    "lease {id:x} was there after {}, yet {} did not find it",
+                    words::op(case.index, refresh),
+                    words::op(case.index, op)
+                ),
+                vec![refresh.id(), op.id()],
+            );
+        }
+    }
+}
+
+/// Whatever shows that the lease was there must have been asked before its time was long over.
+fn late(
+    case: &Case<'_>,
+    (id, lease): (i64, &Lease<'_>),
+    (elections, last_word): (&[Nanos], Nanos),
+    findings: &mut Findings,
+) {
+    if lease.grants.len() != 1 {
         return;
     }
-    let excuse = excuses(case, gone).max().unwrap_or(Nanos::MIN);
-    if lease.revoke.is_none() && gone > excuse.saturating_add(lease.ttl_ns + slack) {
-        let due = last.max(excuse).saturating_add(lease.ttl_ns);
+    let expectations = case.expectations;
+    let milliseconds = expectations
+        .election_ms
+        .saturating_add(expectations.lease_slack_ms);
+    let slack = Nanos::try_from(milliseconds).unwrap_or(Nanos::MAX);
+    let slack = slack.saturating_mul(MILLISECOND_NS);
+    for there in lives::signs(lease, last_word) {
+        let Some((refresh, ttl)) = lease.last_refresh(there) else {
+            continue;
+        };
+        let last = refresh.certain_by().max(lease.doubtful_until(there));
+        let most = ttl.saturating_add(slack);
+        if ttl <= 0 || there <= last.saturating_add(most) {
+            continue;
+        }
+        let excuse = excuse(case, elections, there);
+        if there <= excuse.saturating_add(most) {
+            continue;
+        }
+        let due = last.max(excuse).saturating_add(ttl);
         if let Some(why) = case.machine.slow(Window {
             from: due,
-            to: gone,
+            to: there,
         }) {
             findings.not_judged(format!("end of lease {id:x}"), &why);
             return;
@@ -193,34 +200,36 @@ fn late(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {
         findings.violation(
             format!(
                 "lease {id:x} still had its keys at {:.6} s, last refreshed by {}",
-                case.index.seconds(gone),
-                words::op(case.index, refresh)
+                case.index.seconds(there),
+                words::op(case.index, &refresh)
             ),
             vec![refresh.id()],
         );
+        return;
     }
 }
 
-/// Times up to which a lease may have started anew or nobody could end it: faults, and terms seen first.
-fn excuses(case: &Case<'_>, until: Nanos) -> impl Iterator<Item = Nanos> {
-    let faults = case
-        .index
-        .faults
-        .iter()
-        .filter(move |fault| fault.from <= until);
-    let mut term = 0;
-    let elections = case
-        .index
-        .members
-        .iter()
-        .filter(move |sample| sample.t <= until)
-        .filter_map(move |sample| {
-            let seen = sample.status.as_ref()?.term;
-            let newer = seen > term;
-            term = term.max(seen);
-            newer.then_some(sample.t)
-        });
-    faults
-        .map(move |fault| fault.healed.unwrap_or(until))
-        .chain(elections)
+/// When each term was first seen, in a status or in the header of an answer.
+fn elections(case: &Case<'_>) -> Vec<Nanos> {
+    let mut seen: BTreeMap<u64, Nanos> = BTreeMap::new();
+    let sampled = case.index.members.iter();
+    let sampled = sampled.filter_map(|sample| Some((sample.status.as_ref()?.term, sample.t)));
+    let answered = case.index.ops.iter();
+    let answered = answered.filter_map(|op| Some((op.acked()?.term, op.certain_by())));
+    for (term, t) in sampled.chain(answered) {
+        let first = seen.entry(term).or_insert(t);
+        *first = t.min(*first);
+    }
+    let mut times: Vec<Nanos> = seen.into_values().collect();
+    times.sort_unstable();
+    times
+}
+
+/// The last time up to which a lease may have started anew or nobody could end it: faults, and terms seen first.
+fn excuse(case: &Case<'_>, elections: &[Nanos], until: Nanos) -> Nanos {
+    let faults = case.index.faults.iter().filter(|fault| fault.from <= until);
+    let faults = faults.map(|fault| fault.healed.unwrap_or(until));
+    let elected = elections.partition_point(|t| *t <= until).checked_sub(1);
+    let elected = elected.map(|at| elections[at]);
+    faults.chain(elected).max().unwrap_or(Nanos::MIN)
 }

@@ -22,6 +22,9 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     if tally.placed == 0 {
         findings.doubt("no operation was acknowledged".to_owned());
     }
+    if let Some(reason) = case.replayed.unsure.clone() {
+        findings.doubt(reason);
+    }
     match case.replayed.stop.clone() {
         None => {}
         Some(Stop::Violation { explanation, ops }) => findings.violation(explanation, ops),
@@ -30,9 +33,12 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
                 "searched_from_revision",
                 usize::try_from(revision).unwrap_or(0),
             );
-            match search::search(case, search::STEPS_MAX) {
+            match search::search_on(case, search::STEPS_MAX) {
                 Found::Order => {}
-                Found::None { explanation, ops } => findings.violation(explanation, ops),
+                Found::None { explanation, ops } => findings.violation(
+                    format!("nothing tells what made revision {revision}, and {explanation}"),
+                    ops,
+                ),
                 Found::Exhausted { reason } => {
                     findings.doubt(format!(
                         "nothing tells what made revision {revision}, and {reason}"

@@ -179,11 +179,20 @@ impl<'a> Log<'a> {
         })
     }
 
+    /// The first revision seen, the highest number there is when there is none.
+    pub(crate) fn first(&self) -> i64 {
+        if self.slots.is_empty() {
+            i64::MAX
+        } else {
+            self.first
+        }
+    }
+
     /// The last revision seen, 0 when there is none.
     pub(crate) fn last(&self) -> i64 {
         let seen = self.slots.iter().rposition(|slot| slot.len > 0);
         seen.and_then(|position| i64::try_from(position).ok())
-            .map_or(0, |position| self.first + position)
+            .map_or(0, |position| self.first.saturating_add(position))
     }
 
     /// Every revision seen, in order.

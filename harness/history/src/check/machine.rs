@@ -161,12 +161,16 @@ impl<'a> Machine<'a> {
 fn of_source(samples: &[&MachineSample], window: Window) -> Load {
     let inside: Vec<&&MachineSample> = samples
         .iter()
-        .filter(|sample| sample.t >= window.from && sample.t - sample.interval <= window.to)
+        .filter(|sample| {
+            sample.t >= window.from && sample.t.saturating_sub(sample.interval) <= window.to
+        })
         .collect();
-    let time: Nanos = inside.iter().map(|sample| sample.interval).sum();
+    let intervals = inside.iter().map(|sample| sample.interval);
+    let time = intervals.fold(0, Nanos::saturating_add);
     let share = |part: fn(&MachineSample) -> Option<Nanos>| {
         let parts: Vec<Nanos> = inside.iter().filter_map(|sample| part(sample)).collect();
-        (time > 0 && !parts.is_empty()).then(|| parts.iter().sum::<Nanos>() as f64 / time as f64)
+        (time > 0 && !parts.is_empty())
+            .then(|| parts.iter().copied().fold(0, Nanos::saturating_add) as f64 / time as f64)
     };
     let processors = inside.iter().find_map(|sample| sample.processors);
     let of_all = |share: f64| share / f64::from(processors.unwrap_or(1).max(1));
@@ -421,7 +425,15 @@ mod tests {
                 })
                 .collect();
             let index = Index {
-                ops: calls.iter().map(|call| Op { call, end: None }).collect(),
+                ops: calls
+                    .iter()
+                    .map(|call| Op {
+                        call,
+                        end: None,
+                        called_at: 0,
+                        ended_at: u32::MAX,
+                    })
+                    .collect(),
                 ..Index::default()
             };
             let window = Window {

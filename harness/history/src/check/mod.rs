@@ -4,16 +4,19 @@
 //! sample is inconclusive, never green. The first violation in witness order is told, naming at most six operations.
 //!
 //! Rooms: [`assumptions`] is the history fit to be judged at all; [`linearizable`] with its parts `store` (what etcd
-//! must answer), `log` (revision by revision from the watches), `placement` (where each operation
-//! belongs), `witness` (order by revision) and `search` (for what has
-//! no revision); [`reads`], [`leases`], [`durability`], [`watch`] for the clients; [`agreement`], [`raft`],
-//! [`membership`], [`elections`] for the members; [`labels`], [`quorum`], [`continuity`], [`planned`], [`in_time`] for the operator.
+//! must answer), `log` (revision by revision from the watches), `placement` (where each operation belongs), `proof`
+//! (what proves that a revision existed), `witness` (order by revision) and `search` (for what has no revision);
+//! [`reads`], [`leases`] (with the table `lives`), [`durability`], [`watch`] (with `tails`) for the clients;
+//! [`agreement`], [`raft`] (with `applied`), [`membership`], [`elections`], [`stays`] for the members; [`labels`],
+//! [`quorum`], [`continuity`], [`planned`], [`in_time`] for the operator.
 //!
-//! Claims about time ([`continuity`], [`planned`], [`in_time`], the late end of [`leases`]) ask [`machine`] first: where it
-//! was too busy they are not judged. All other claims are judged on every machine.
+//! Claims about time ([`continuity`], [`planned`], [`in_time`], the late end of [`leases`]) ask [`machine`] first:
+//! where it was too busy they are not judged. All other claims are judged on every machine.
 
 mod agreement;
+mod applied;
 mod assumptions;
+mod compaction;
 mod continuity;
 mod durability;
 mod elections;
@@ -24,18 +27,22 @@ mod keyspace;
 mod labels;
 mod leases;
 mod linearizable;
+mod lives;
 mod log;
 mod machine;
 mod membership;
 mod placement;
 mod planned;
+mod proof;
 mod quorum;
 mod raft;
 mod reads;
 mod rounds;
 mod sample;
 mod search;
+mod stays;
 mod store;
+mod tails;
 mod verdict;
 mod watch;
 mod witness;
@@ -58,13 +65,17 @@ use crate::history::History;
 use crate::index::Index;
 use log::Log;
 use machine::Machine;
+use proof::Known;
 use witness::Replayed;
 
 /// Everything that a check may look at.
 pub(crate) struct Case<'a> {
     pub(crate) index: &'a Index<'a>,
     pub(crate) log: &'a Log<'a>,
-    pub(crate) replayed: &'a Replayed,
+    pub(crate) replayed: &'a Replayed<'a>,
+    pub(crate) known: &'a Known,
+    /// The highest revision that can have been made; absent when nothing was acknowledged.
+    pub(crate) ceiling: Option<i64>,
     pub(crate) machine: &'a Machine<'a>,
     pub(crate) expectations: &'a Expectations,
 }
@@ -73,12 +84,15 @@ pub(crate) struct Case<'a> {
 pub fn all(history: &History, expectations: &Expectations) -> Vec<Verdict> {
     let index = Index::new(history);
     let log = Log::assemble(&index);
-    let replayed = witness::replay(&index, &log);
+    let known = Known::new(&index);
+    let replayed = witness::replay(&index, &log, &known);
     let machine = Machine::new(&index);
     let case = Case {
         index: &index,
         log: &log,
         replayed: &replayed,
+        known: &known,
+        ceiling: proof::ceiling(&index, &log),
         machine: &machine,
         expectations,
     };
@@ -98,8 +112,9 @@ pub fn all(history: &History, expectations: &Expectations) -> Vec<Verdict> {
         verdicts.push(labels::check(&case));
         verdicts.push(quorum::check(&case));
     }
-    if let Some(most) = expectations.terms_per_round {
-        verdicts.push(elections::check(&case, most));
+    match expectations.terms_per_round {
+        Some(most) => verdicts.push(elections::check(&case, most)),
+        None => verdicts.extend(stays::check(&case)),
     }
     if expectations.planned {
         verdicts.push(planned::no_failed_write(&case));
@@ -118,12 +133,15 @@ pub fn all(history: &History, expectations: &Expectations) -> Vec<Verdict> {
 pub fn linearizable(history: &History) -> Verdict {
     let index = Index::new(history);
     let log = Log::assemble(&index);
-    let replayed = witness::replay(&index, &log);
+    let known = Known::new(&index);
+    let replayed = witness::replay(&index, &log, &known);
     let expectations = &Expectations::default();
     linearizable::check(&Case {
         index: &index,
         log: &log,
         replayed: &replayed,
+        known: &known,
+        ceiling: proof::ceiling(&index, &log),
         machine: &Machine::new(&index),
         expectations,
     })

@@ -40,7 +40,7 @@ pub(crate) fn part(request: &Request, response: &Response) -> Option<Part> {
 }
 
 /// True for a request that the member it reaches answers from its own store, however old that is.
-fn local(request: &Request) -> bool {
+pub(crate) fn local(request: &Request) -> bool {
     match request {
         Request::Range { serializable, .. } => *serializable,
         Request::Txn {
@@ -99,9 +99,13 @@ pub(crate) fn base<'a>(index: &Index<'a>, log: &Log<'a>) -> Store<'a> {
         let placed = index.ops.iter().filter_map(|op| {
             let acked = op.acked()?;
             let part = part(&op.call.request, acked.response)?;
-            Some(acked.revision - i64::from(part == Part::Changes))
+            let made = i64::from(part == Part::Changes);
+            Some(acked.revision.saturating_sub(made))
         });
-        let seen = log.entries().next().map(|(revision, _)| revision - 1)?;
+        let seen = log
+            .entries()
+            .next()
+            .map(|(revision, _)| revision.saturating_sub(1))?;
         Some(placed.chain([seen]).min().unwrap_or(seen).max(1))
     };
     read.unwrap_or_else(|| Store::at(lowest().unwrap_or(1), &[]))

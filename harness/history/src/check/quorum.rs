@@ -18,6 +18,8 @@ const TEARDOWN: &str = "teardown";
 #[derive(Default)]
 struct Member<'a> {
     ready: bool,
+    /// Version and UID of the pod that was seen last.
+    newest: (u64, &'a str),
     /// UID of the pod that the operator takes down, and since when, until another one is ready.
     taken: Option<(&'a str, Nanos)>,
     /// True once its deletion has been judged.
@@ -32,21 +34,30 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     let mut disruptions = 0;
     for record in case.index.pods.iter().filter(|record| record.t < end) {
         let record: &PodRecord = record;
+        let newest = members.entry(&record.pod).or_default().newest;
+        if record.uid != newest.1 && record.resource_version < newest.0 {
+            // The end of a pod that has been replaced, told by a list after a broken watch.
+            continue;
+        }
+        // A list tells of the end by the last version: nobody knows when it was, and what was there meanwhile.
+        let told_late = record.deleted && newest == (record.resource_version, record.uid.as_str());
         let faulted = [&record.pod, &record.uid]
             .into_iter()
             .any(|name| case.expectations.deleted_by_faults.contains(name));
         let leaves = record.deleting || record.deleted;
         let fresh =
             leaves && members.entry(&record.pod).or_default().going != Some(record.uid.as_str());
-        if fresh && !faulted {
+        if fresh && !faulted && !told_late {
             disruptions += 1;
             judge(case, record, &members, &mut findings);
         }
         let member = members.entry(&record.pod).or_default();
+        member.newest = (record.resource_version, record.uid.as_str());
         if fresh {
             member.going = Some(&record.uid);
             // One that leaves for good is not waited for; what is left without it must be a quorum all the same.
-            let comes_back = !faulted && !case.expectations.leaving.contains(&record.pod);
+            let comes_back =
+                !faulted && !told_late && !case.expectations.leaving.contains(&record.pod);
             member.taken = comes_back
                 .then_some((record.uid.as_str(), record.t))
                 .or(member.taken);

@@ -1,9 +1,10 @@
-//! Raft as the members tell it: one leader a term, terms that only grow, nothing applied that is not committed, and
-//! members that keep their identity.
+//! Raft as the members tell it: one leader a term, terms that only grow, nothing applied that is not committed, the same
+//! revision at the same applied index, and members that keep their identity.
 
 use std::collections::BTreeMap;
 
 use super::Case;
+use super::applied;
 use super::verdict::{Findings, Verdict};
 use crate::record::{MemberSample, RaftStatus};
 
@@ -34,6 +35,7 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     let mut findings = Findings::default();
     leaders(case, &mut findings);
     progress(case, &mut findings);
+    applied::check(case, &mut findings);
     identities(case, &mut findings);
     let answered = case
         .index
@@ -48,7 +50,7 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     findings.verdict(CHECK)
 }
 
-fn samples<'c, 'a>(
+pub(super) fn samples<'c, 'a>(
     case: &'c Case<'a>,
 ) -> impl Iterator<Item = (&'a MemberSample, &'a RaftStatus)> + 'c {
     case.index.members.iter().filter_map(|sample| {

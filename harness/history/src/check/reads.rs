@@ -1,14 +1,15 @@
 //! Reads that may be old: what a serializable read shows must have been true at its revision, a member never goes back
-//! for one client while nothing happens to it, and a compacted revision is refused exactly.
+//! while nothing happens to it, and a compacted revision is refused exactly.
 
 use std::collections::BTreeMap;
 
 use super::Case;
+use super::compaction;
 use super::placement;
 use super::verdict::{Findings, Verdict};
 use super::words;
-use crate::index::Op;
-use crate::record::{Nanos, Outcome, Request};
+use crate::index::{Moment, Op};
+use crate::record::{Nanos, Record};
 
 /// Name of the check.
 const CHECK: &str = "reads";
@@ -28,98 +29,92 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         ));
     }
     monotone(case, &mut findings);
-    compaction(case, &mut findings);
+    compaction::check(case, &mut findings);
     findings.verdict(CHECK)
 }
 
+/// What a member said of its own store: to a client that asked for it, or of its status.
+#[derive(Clone, Copy)]
+struct Word<'a> {
+    revision: i64,
+    /// When it had said so.
+    by: Moment,
+    op: Option<Op<'a>>,
+}
+
 /// A member that restarts may answer from an older store until it has caught up, so that only undisturbed pairs count.
+/// It says the same to everybody who asks: what it told one client binds it for all others.
 fn monotone(case: &Case<'_>, findings: &mut Findings) {
     let settle = Nanos::try_from(case.expectations.settle_ms)
         .unwrap_or(0)
         .saturating_mul(1_000_000);
-    let mut newest: BTreeMap<(u32, &str), (i64, Op<'_>)> = BTreeMap::new();
+    let mut words = words_of(case);
+    words.sort_by_key(|(_, word)| word.by.t);
+    let mut next = words.into_iter().peekable();
+    // The last word above each that came later is what binds: words of falling revisions, the newest last.
+    let mut newest: BTreeMap<&str, Vec<Word<'_>>> = BTreeMap::new();
     for op in &case.index.ops {
+        while let Some((member, word)) = next.next_if(|(_, word)| word.by.t < op.call.t) {
+            let binding = newest.entry(member).or_default();
+            while binding
+                .pop_if(|last| last.revision <= word.revision)
+                .is_some()
+            {}
+            binding.push(word);
+        }
         let Some(acked) = op
             .acked()
             .filter(|_| placement::serializable(&op.call.request))
         else {
             continue;
         };
-        let last = newest
-            .entry((op.call.client, acked.member))
-            .or_insert((acked.revision, *op));
-        let undisturbed = !case.index.disturbed(last.1.call.t, op.certain_by(), settle);
-        if acked.revision < last.0 && last.1.certain_by() <= op.call.t && undisturbed {
+        let binding = newest.get(acked.member).map_or(&[][..], Vec::as_slice);
+        let above = binding
+            .iter()
+            .rev()
+            .find(|word| word.revision > acked.revision);
+        let Some(word) = above.filter(|word| word.by.before(op.begin())) else {
+            continue;
+        };
+        let from = word.op.map_or(word.by.t, |op| op.call.t);
+        if !case.index.disturbed(from, op.certain_by(), settle) {
+            let told = word.op.map_or_else(
+                || format!("its status at {:.6} s", case.index.seconds(word.by.t)),
+                |op| words::op(case.index, &op),
+            );
             findings.violation(
                 format!(
-                    "member {} went back from revision {} to {} for one client: {} and {}",
+                    "member {} went back from revision {} to {}: {told} and {}",
                     acked.member,
-                    last.0,
+                    word.revision,
                     acked.revision,
-                    words::op(case.index, &last.1),
                     words::op(case.index, op)
                 ),
-                vec![last.1.id(), op.id()],
+                word.op.iter().chain([op]).map(Op::id).collect(),
             );
         }
-        *last = (acked.revision, *op);
     }
 }
 
-/// A linearizable read below an acknowledged compaction is refused, and none is refused without a compaction.
-fn compaction(case: &Case<'_>, findings: &mut Findings) {
-    // Revision compacted to, in the order in which it was certain; and the highest that was ever asked for.
-    let mut certain: Vec<(Nanos, i64)> = Vec::new();
-    let mut asked = 0;
+fn words_of<'a>(case: &Case<'a>) -> Vec<(&'a str, Word<'a>)> {
+    let mut words = Vec::new();
     for op in &case.index.ops {
-        if let Request::Compact { revision } = op.call.request {
-            asked = asked.max(revision);
-            if op.acked().is_some() {
-                certain.push((op.certain_by(), revision));
-            }
+        if let Some(acked) = op.acked()
+            && placement::serializable(&op.call.request)
+        {
+            let (revision, by) = (acked.revision, op.certain());
+            let op = Some(*op);
+            words.push((acked.member, Word { revision, by, op }));
         }
     }
-    certain.sort_unstable();
-    for op in &case.index.ops {
-        let Request::Range {
-            revision: at @ 1..,
-            serializable: false,
-            ..
-        } = op.call.request
-        else {
-            continue;
-        };
-        let before = certain
-            .iter()
-            .filter(|(t, _)| *t < op.call.t)
-            .map(|(_, revision)| *revision)
-            .max();
-        match op.end.map(|end| &end.outcome) {
-            Some(Outcome::Ok { revision, .. }) if at > *revision => findings.violation(
-                format!(
-                    "{} read a revision of the future",
-                    words::op(case.index, op)
-                ),
-                vec![op.id()],
-            ),
-            Some(Outcome::Ok { .. }) if before.is_some_and(|compacted| at < compacted) => findings
-                .violation(
-                    format!(
-                        "{} read a revision that was compacted (to {})",
-                        words::op(case.index, op),
-                        before.unwrap_or(0)
-                    ),
-                    vec![op.id()],
-                ),
-            Some(Outcome::Failed { class, .. }) if class == "compacted" && at >= asked => findings
-                .violation(
-                    format!(
-                        "{} was refused as compacted, nobody compacted further than {asked}",
-                        words::op(case.index, op)
-                    ),
-                    vec![op.id()],
-                ),
-            _ => {}
+    for (at, record) in (0..).zip(case.index.records) {
+        if let Record::Member(sample) = record
+            && let Some(status) = &sample.status
+        {
+            let (revision, by) = (status.revision, Moment { t: sample.t, at });
+            let op = None;
+            words.push((status.member.as_str(), Word { revision, by, op }));
         }
     }
+    words
 }

@@ -1,17 +1,20 @@
 //! The bounded search, for histories in which a revision is explained by no answer and no watch.
 //!
 //! Just-in-time linearization: calls and returns in the order of time, a set of configurations (store, and which open
-//! operations have already happened in it); at a return every configuration is driven until the operation has happened.
-//! Header revisions leave one way wherever they are known, so that it branches at holes only; a hole is filled by a
-//! write of unknown outcome that no watcher saw elsewhere, or by the end of a lease. There is no clock here: the
-//! deadline is a budget of steps, and a budget that is used up is inconclusive, never a pass.
+//! operations have already happened in it); at a return every configuration is driven until the operation has happened,
+//! and where a revision was proved until it is there. It begins where the witness ended. Header revisions leave one way
+//! wherever they are known, so that it branches at holes only; a hole is filled by a write of unknown outcome that
+//! nobody saw elsewhere, or by the end of a lease. There is no clock here: the deadline is a budget of steps, and a
+//! budget that is used up is inconclusive, never a pass.
 
 use std::collections::BTreeSet;
 
 use super::Case;
+use super::log;
 use super::placement::{self, Part};
+use super::proof;
 use super::store::{Change, Store};
-use super::witness;
+use super::witness::{self, Reached};
 use super::words;
 use crate::hash::FastMap;
 use crate::index::Op;
@@ -57,37 +60,65 @@ impl Configuration<'_> {
     }
 }
 
-/// One call or return.
+/// What happens next in time.
 #[derive(Clone, Copy, Debug)]
 struct Moment {
     t: Nanos,
-    /// Returns come after calls of the same time: they overlap.
-    returns: bool,
-    op: u32,
+    what: What,
 }
 
-/// Searches for an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Call(u32),
+    /// Returns come after calls of the same time: they overlap.
+    Return(u32),
+    /// This revision was there.
+    Proved(i64),
+}
+
+/// Searches for an order of all operations, from the beginning.
 pub(crate) fn search(case: &Case<'_>, steps_max: u64) -> Found {
-    let mut search = Search::new(case, steps_max);
+    let store = placement::base(case.index, case.log);
+    let reached = &case.replayed.reached;
+    let begin = Reached {
+        store,
+        end: reached.end,
+        ..Reached::default()
+    };
+    from(case, &begin, steps_max)
+}
+
+/// Searches on from where the witness ended.
+pub(crate) fn search_on(case: &Case<'_>, steps_max: u64) -> Found {
+    let reached = &case.replayed.reached;
+    match from(case, reached, steps_max) {
+        // The witness took one delete of several that it may have been.
+        Found::None { .. } if reached.guessed => search(case, steps_max),
+        found => found,
+    }
+}
+
+fn from<'a>(case: &Case<'a>, begin: &Reached<'a>, steps_max: u64) -> Found {
+    let mut search = Search::new(case, begin, steps_max);
     let mut configurations = BTreeSet::from([Configuration {
-        store: placement::base(case.index, case.log),
+        store: begin.store.clone(),
         happened: BTreeSet::new(),
     }]);
-    for moment in moments(case) {
-        if !moment.returns {
-            search.call(moment.op);
+    for moment in moments(case, begin) {
+        if let What::Call(op) = moment.what {
+            search.call(op);
             continue;
         }
         let mut after = BTreeSet::new();
         for configuration in configurations {
-            search.drive(configuration, moment.op, &mut after);
+            search.drive(configuration, moment.what, &mut after);
             let keys: u64 = after
                 .first()
                 .map_or(0, Configuration::weight)
                 .saturating_mul(after.len() as u64);
             if search.steps > steps_max
                 || after.len() > CONFIGURATIONS_MAX
-                || keys > CONFIGURATION_KEYS_MAX
+                || (after.len() > 1 && keys > CONFIGURATION_KEYS_MAX)
             {
                 return Found::Exhausted {
                     reason: format!(
@@ -98,38 +129,38 @@ pub(crate) fn search(case: &Case<'_>, steps_max: u64) -> Found {
                 };
             }
         }
-        search.open.retain(|open| *open != moment.op);
+        if let What::Return(op) = moment.what {
+            search.open.retain(|open| *open != op);
+        }
         if after.is_empty() {
-            let op = search.op(moment.op);
-            return Found::None {
-                explanation: format!(
-                    "no order of the operations explains {}",
-                    words::op(case.index, &op)
-                ),
-                ops: vec![op.id()],
-            };
+            return search.none(moment);
         }
         configurations = after;
     }
     Found::Order
 }
 
-fn moments(case: &Case<'_>) -> Vec<Moment> {
-    let mut moments = Vec::new();
+fn moments(case: &Case<'_>, begin: &Reached<'_>) -> Vec<Moment> {
+    let proved = case.known.steps(begin.end).map(|(t, revision)| Moment {
+        t,
+        what: What::Proved(revision),
+    });
+    let mut moments: Vec<Moment> = proved.collect();
     for (position, op) in case.index.ops.iter().enumerate() {
         let number = u32::try_from(position).unwrap_or(u32::MAX);
+        if begin.happened.contains(&number) {
+            continue;
+        }
         let call = Moment {
             t: op.call.t,
-            returns: false,
-            op: number,
+            what: What::Call(number),
         };
         match op.acked() {
             Some(acked) if placement::part(&op.call.request, acked.response).is_some() => {
                 moments.push(call);
                 moments.push(Moment {
                     t: op.certain_by(),
-                    returns: true,
-                    op: number,
+                    what: What::Return(number),
                 });
             }
             Some(_) => {}
@@ -141,8 +172,16 @@ fn moments(case: &Case<'_>) -> Vec<Moment> {
             None => {}
         }
     }
-    moments.sort_by_key(|m| (m.t, m.returns));
+    moments.sort_by_key(|m| (m.t, !matches!(m.what, What::Call(_))));
     moments
+}
+
+/// What may have made a revision.
+#[derive(Clone, Copy, Debug)]
+enum Maker {
+    Op(u32),
+    /// The end of this lease.
+    Lease(i64),
 }
 
 struct Search<'c, 'a> {
@@ -154,7 +193,7 @@ struct Search<'c, 'a> {
     steps: u64,
     steps_max: u64,
     scratch: Vec<Change<'a>>,
-    /// Revision at which a watcher saw a write of unknown outcome.
+    /// Revision at which a watcher or an answer saw a write of unknown outcome.
     sighted: FastMap<u32, i64>,
     /// Revisions that an answer or a watch explains, in order.
     explained: Vec<i64>,
@@ -163,10 +202,14 @@ struct Search<'c, 'a> {
 }
 
 impl<'c, 'a> Search<'c, 'a> {
-    fn new(case: &'c Case<'a>, steps_max: u64) -> Self {
-        let mut sighted = FastMap::default();
+    fn new(case: &'c Case<'a>, begin: &Reached<'a>, steps_max: u64) -> Self {
+        let mut sighted: FastMap<u32, i64> = FastMap::default();
         let mut explained: Vec<i64> = Vec::new();
         let values = placement::doubtful(case.index);
+        for (revision, op) in proof::sightings(case.index, &values) {
+            explained.push(revision);
+            sighted.insert(op, revision);
+        }
         for (revision, entry) in case.log.entries() {
             explained.push(revision);
             for event in entry.events {
@@ -177,7 +220,7 @@ impl<'c, 'a> Search<'c, 'a> {
                 }
             }
         }
-        let mut unseen_max = 0;
+        let mut unseen = begin.store.attached();
         for op in &case.index.ops {
             if let Some(acked) = op.acked()
                 && placement::part(&op.call.request, acked.response)
@@ -185,9 +228,9 @@ impl<'c, 'a> Search<'c, 'a> {
             {
                 explained.push(acked.revision);
             }
-            let leased = matches!(op.call.request, Request::Put { lease, .. } if lease != 0);
-            unseen_max += i64::from(op.unknown()) + i64::from(leased);
+            unseen += usize::from(op.unknown()) + proof::leases_of(&op.call.request);
         }
+        let unseen_max = i64::try_from(unseen).unwrap_or(i64::MAX);
         explained.sort_unstable();
         explained.dedup();
         let (open, doubtful, scratch) = (Vec::new(), Vec::new(), Vec::new());
@@ -227,19 +270,49 @@ impl<'c, 'a> Search<'c, 'a> {
         }
     }
 
-    /// Drives a configuration in every possible way until the operation has happened.
-    fn drive(&mut self, from: Configuration<'a>, op: u32, after: &mut BTreeSet<Configuration<'a>>) {
-        let target = self.op(op).acked().map_or(0, |acked| acked.revision);
+    fn none(&self, moment: Moment) -> Found {
+        let (told, ops) = match moment.what {
+            What::Call(op) | What::Return(op) => {
+                let op = self.op(op);
+                (words::op(self.case.index, &op), vec![op.id()])
+            }
+            What::Proved(revision) => {
+                let seconds = self.case.index.seconds(moment.t);
+                let told = format!("revision {revision}, which was there by {seconds:.6} s");
+                (told, Vec::new())
+            }
+        };
+        let explanation = format!("no order of the operations explains {told}");
+        Found::None { explanation, ops }
+    }
+
+    /// Drives a configuration in every possible way until the operation has happened, or the revision is there.
+    fn drive(
+        &mut self,
+        from: Configuration<'a>,
+        goal: What,
+        after: &mut BTreeSet<Configuration<'a>>,
+    ) {
+        let target = match goal {
+            What::Call(op) | What::Return(op) => {
+                self.op(op).acked().map_or(0, |acked| acked.revision)
+            }
+            What::Proved(revision) => revision,
+        };
         if self.hopeless(&from, target) {
             return;
         }
+        let reached = |way: &mut Configuration<'a>| match goal {
+            What::Call(op) | What::Return(op) => way.happened.remove(&op),
+            What::Proved(revision) => way.store.revision >= revision,
+        };
         let mut ways = vec![from];
         while let Some(mut way) = ways.pop() {
             if self.steps > self.steps_max || ways.len() > CONFIGURATIONS_MAX {
                 self.steps = self.steps_max + 1;
                 return;
             }
-            if way.happened.remove(&op) {
+            if reached(&mut way) {
                 self.arrive(way, after);
                 continue;
             }
@@ -250,11 +323,11 @@ impl<'c, 'a> Search<'c, 'a> {
             if !self.read_all(&mut way) {
                 continue;
             }
-            if way.happened.remove(&op) {
+            if reached(&mut way) {
                 self.arrive(way, after);
                 continue;
             }
-            self.advance(&way, &mut ways);
+            self.advance(way, &mut ways);
         }
     }
 
@@ -295,45 +368,58 @@ impl<'c, 'a> Search<'c, 'a> {
     }
 
     /// Makes the next revision: the one acknowledged write that claims it, else whatever may have made it unseen.
-    fn advance(&mut self, way: &Configuration<'a>, ways: &mut Vec<Configuration<'a>>) {
-        let revision = way.store.revision + 1;
-        let claims: Vec<u32> = self
+    fn advance(&mut self, way: Configuration<'a>, ways: &mut Vec<Configuration<'a>>) {
+        let revision = way.store.revision.saturating_add(1);
+        let mut makers: Vec<Maker> = self
             .open
             .iter()
-            .copied()
-            .filter(|op| self.claims(*op, revision, way))
+            .filter(|op| self.claims(**op, revision, &way))
+            .map(|op| Maker::Op(*op))
             .collect();
-        for op in &claims {
-            self.try_op(way, *op, ways);
-        }
         // A revoke that saw the revision may also have found nothing to delete.
-        let sure = |op: &u32| !matches!(self.op(*op).call.request, Request::LeaseRevoke { .. });
-        if claims.iter().any(sure) {
-            return;
+        let sure = |maker: &Maker| match maker {
+            Maker::Op(op) => !matches!(self.op(*op).call.request, Request::LeaseRevoke { .. }),
+            Maker::Lease(_) => false,
+        };
+        if !makers.iter().any(sure) {
+            self.unseen(&way, revision, &mut makers);
         }
-        let logged = self.case.log.entry(revision).is_some();
-        for position in 0..self.doubtful.len() {
-            let op = self.doubtful[position];
-            // What a watcher saw happened there and nowhere else; what has a value would have been seen with it.
-            let here = match self.sighted.get(&op) {
+        // The last one takes the configuration itself: where there is one way only, nothing is copied.
+        let last = makers.pop();
+        for maker in makers {
+            self.steps += way.weight();
+            self.make(way.clone(), maker, ways);
+        }
+        if let Some(maker) = last {
+            self.steps += 1;
+            self.make(way, maker, ways);
+        }
+    }
+
+    /// What may have made a revision that no acknowledgement claims.
+    fn unseen(&self, way: &Configuration<'a>, revision: i64, makers: &mut Vec<Maker>) {
+        let entry = self.case.log.entry(revision);
+        for op in &self.doubtful {
+            // What was seen happened there and nowhere else; what has a value would have been seen with it.
+            let here = match self.sighted.get(op) {
                 Some(seen) => *seen == revision,
                 None => {
-                    !logged
-                        || placement::values_of(&self.op(op).call.request)
+                    entry.is_none()
+                        || placement::values_of(&self.op(*op).call.request)
                             .next()
                             .is_none()
                 }
             };
-            if here && !way.happened.contains(&op) {
-                self.try_op(way, op, ways);
+            if here && !way.happened.contains(op) {
+                makers.push(Maker::Op(*op));
             }
         }
-        for lease in way.store.leases().collect::<Vec<_>>() {
-            self.steps += way.weight();
-            let mut next = way.clone();
-            next.store.drop_lease(lease, &mut self.scratch);
-            self.keep(next, revision, ways);
-        }
+        let key = entry.map(|entry| log::key(entry.events[0]));
+        let may_end = |lease: &i64| match key {
+            Some(key) => way.store.get(key).is_some_and(|item| item.lease == *lease),
+            None => true,
+        };
+        makers.extend(way.store.leases().filter(may_end).map(Maker::Lease));
     }
 
     fn claims(&self, number: u32, revision: i64, way: &Configuration<'a>) -> bool {
@@ -350,33 +436,34 @@ impl<'c, 'a> Search<'c, 'a> {
         }
     }
 
-    fn try_op(&mut self, way: &Configuration<'a>, number: u32, ways: &mut Vec<Configuration<'a>>) {
-        self.steps += way.weight();
-        let op = self.op(number);
-        let mut next = way.clone();
-        let answer = op.acked().map(|acked| acked.response);
-        let revision = way.store.revision + 1;
-        if next
-            .store
-            .execute(&op.call.request, answer, &mut self.scratch)
-            .is_ok()
-        {
-            next.happened.insert(number);
-            self.keep(next, revision, ways);
+    fn make(
+        &mut self,
+        mut next: Configuration<'a>,
+        maker: Maker,
+        ways: &mut Vec<Configuration<'a>>,
+    ) {
+        let revision = next.store.revision.saturating_add(1);
+        match maker {
+            Maker::Lease(lease) => next.store.drop_lease(lease, &mut self.scratch),
+            Maker::Op(number) => {
+                let op = self.op(number);
+                let answer = op.acked().map(|acked| acked.response);
+                let store = &mut next.store;
+                let request = &op.call.request;
+                if store.execute(request, answer, &mut self.scratch).is_err() {
+                    return;
+                }
+                next.happened.insert(number);
+            }
         }
+        self.keep(next, revision, ways);
     }
 
     /// Keeps a configuration that made the revision as the watches saw it, where they did.
     fn keep(&self, next: Configuration<'a>, revision: i64, ways: &mut Vec<Configuration<'a>>) {
         let seen = self.case.log.entry(revision);
         let agrees = seen.is_none_or(|entry| {
-            witness::agree(
-                &self.scratch,
-                entry,
-                revision,
-                self.case.log.scope.is_some(),
-            )
-            .is_ok()
+            witness::agree(&self.scratch, entry, revision, self.case.log.scope).is_ok()
         });
         if next.store.revision == revision && agrees {
             ways.push(next);

@@ -100,6 +100,17 @@ impl<'a> Store<'a> {
         self.leased.contains_key(&lease)
     }
 
+    /// What the end of a lease would change.
+    pub(crate) fn leased(&self, lease: i64) -> impl Iterator<Item = Change<'a>> {
+        let keys = self.leased.get(&lease).into_iter().flatten();
+        keys.map(|key| Change { key, after: None })
+    }
+
+    /// Keys attached to a lease.
+    pub(crate) fn attached(&self) -> usize {
+        self.leased.values().map(BTreeSet::len).sum()
+    }
+
     /// Leases with keys.
     pub(crate) fn leases(&self) -> impl Iterator<Item = i64> + '_ {
         self.leased.keys().copied()
@@ -120,7 +131,7 @@ impl<'a> Store<'a> {
         }
         self.step(request, answer, changes)?;
         if !changes.is_empty() {
-            self.revision += 1;
+            self.revision = self.revision.saturating_add(1);
         }
         Ok(())
     }
@@ -134,7 +145,7 @@ impl<'a> Store<'a> {
             changes.push(Change { key, after: None });
         }
         if !changes.is_empty() {
-            self.revision += 1;
+            self.revision = self.revision.saturating_add(1);
         }
     }
 
@@ -305,13 +316,13 @@ impl<'a> Store<'a> {
     }
 
     fn put(&mut self, key: &'a str, value: &'a str, lease: i64, changes: &mut Vec<Change<'a>>) {
-        let revision = self.revision + 1;
+        let revision = self.revision.saturating_add(1);
         let before = self.items.get(key);
         let after = Item {
             value,
             create: before.map_or(revision, |item| item.create),
             modified: revision,
-            version: before.map_or(0, |item| item.version) + 1,
+            version: before.map_or(0, |item| item.version).saturating_add(1),
             lease,
         };
         self.set(key, Some(after));

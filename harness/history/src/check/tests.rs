@@ -1,9 +1,13 @@
 //! Every check against small histories written by hand, good ones and bad ones, and all checks against clean simulated
 //! histories.
 
+mod absurd;
 mod clean;
 mod cluster;
+mod holes;
+mod leases;
 mod operator;
 mod store;
+mod streams;
 mod time;
 mod witnessing;

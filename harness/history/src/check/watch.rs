@@ -1,13 +1,16 @@
-//! What etcd promises of a watch: ordered, unique, atomic, reliable, resumable, bookmarkable, never going back, with the
-//! right previous key and nothing that was not asked for.
+//! What etcd promises of a watch: ordered, unique, atomic, reliable, resumable, bookmarkable, never going back, with
+//! the right previous key and nothing that was not asked for.
 //!
-//! Each stream is held against the log of all watchers and the acknowledged writes. A stream that simply stops is late,
-//! not wrong; that it went on in the end is the business of the last look at the log.
+//! Each stream is held against the log of all watchers and against what the replay says that each revision changed;
+//! where the replay did not come, against the acknowledged writes. Whether a stream went on in time is the business of
+//! [`tails`].
 
 use super::Case;
+use super::compaction;
 use super::keyspace::Keys;
 use super::log::{self, Run};
 use super::placement::{self, Part};
+use super::tails;
 use super::verdict::{Findings, Verdict};
 use crate::hash::FastMap;
 use crate::index::Index;
@@ -37,6 +40,7 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         delivered += stream.hear(record, &mut room);
     }
     previous(case, &mut findings);
+    tails::check(case, &mut findings);
     findings.count("streams", streams.len());
     findings.count("events", delivered);
     if delivered == 0 {
@@ -79,6 +83,8 @@ struct Stream<'a> {
     /// True while etcd has said that the response goes on.
     fragmented: bool,
     progress: i64,
+    /// True once etcd has cancelled it.
+    cancelled: bool,
     run: Run<'a>,
 }
 
@@ -95,12 +101,17 @@ impl<'a> Stream<'a> {
             last_keys: Vec::new(),
             fragmented: false,
             progress: 0,
+            cancelled: false,
             run: Run::default(),
         }
     }
 
     /// Takes one record in and gives the number of events in it.
     fn hear(&mut self, record: &'a WatchRecord, room: &mut Room<'_, 'a>) -> usize {
+        if self.cancelled && !matches!(record.event, WatchEvent::Broken { .. }) {
+            self.blame(record.t, room, "it went on after it was cancelled");
+            self.cancelled = false;
+        }
         match &record.event {
             WatchEvent::Opened {
                 key,
@@ -117,6 +128,7 @@ impl<'a> Stream<'a> {
                 fragment,
             } => {
                 self.events(record.t, events, room);
+                self.exists(record.t, *revision, room);
                 if *revision < self.last {
                     self.blame(
                         record.t,
@@ -140,16 +152,38 @@ impl<'a> Stream<'a> {
             WatchEvent::Cancelled {
                 compact_revision, ..
             } => {
-                if *compact_revision > 0 && self.start >= *compact_revision {
-                    let why = format!(
-                        "cancelled as compacted to {compact_revision}, yet it began at {}",
-                        self.start
-                    );
-                    self.blame(record.t, room, &why);
-                }
+                self.cancelled(record, *compact_revision, room);
                 0
             }
             WatchEvent::Broken { .. } => 0,
+        }
+    }
+
+    /// etcd cancels a watch that begins below a compaction, which somebody must have asked for.
+    fn cancelled(&mut self, record: &WatchRecord, compacted: i64, room: &mut Room<'_, 'a>) {
+        self.cancelled = true;
+        if compacted <= 0 {
+            return;
+        }
+        let asked = compaction::asked(room.case.index, record.t);
+        let why = if self.start >= compacted {
+            format!("yet it began at {}", self.start)
+        } else if asked < compacted {
+            format!("nobody had compacted further than {asked}")
+        } else {
+            return;
+        };
+        let why = format!("cancelled as compacted to {compacted}, {why}");
+        self.blame(record.t, room, &why);
+    }
+
+    /// A header tells of a revision that somebody can have made.
+    fn exists(&self, t: Nanos, revision: i64, room: &mut Room<'_, 'a>) {
+        if room.case.ceiling.is_some_and(|most| revision > most) {
+            let most = room.case.ceiling.unwrap_or(0);
+            let why =
+                format!("it told of revision {revision}, nobody can have made more than {most}");
+            self.blame(t, room, &why);
         }
     }
 
@@ -227,20 +261,20 @@ impl<'a> Stream<'a> {
         if run.events.is_empty() {
             return;
         }
-        if let Some(entry) = room.case.log.entry(run.revision) {
-            let wanted = entry
-                .events
-                .iter()
-                .filter(|event| self.asks(log::key(event)))
-                .count();
-            if wanted > run.events.len() {
-                let why = format!(
-                    "revision {} has {wanted} events, {} of them came",
-                    run.revision,
-                    run.events.len()
-                );
-                self.blame(run.t, room, &why);
-            }
+        let seen = room.case.log.entry(run.revision).map_or(0, |entry| {
+            let keys = entry.events.iter().map(|event| log::key(event));
+            keys.filter(|key| self.asks(key)).count()
+        });
+        let made = room.case.replayed.made.keys(run.revision);
+        let made = made.unwrap_or_default().iter();
+        let wanted = made.filter(|key| self.asks(key)).count().max(seen);
+        if wanted > run.events.len() {
+            let why = format!(
+                "revision {} has {wanted} events, {} of them came",
+                run.revision,
+                run.events.len()
+            );
+            self.blame(run.t, room, &why);
         }
     }
 
@@ -249,7 +283,7 @@ impl<'a> Stream<'a> {
         let from = match (self.last, self.start) {
             (0, 0) => return,
             (0, start) => start,
-            (last, _) => last + 1,
+            (last, _) => last.saturating_add(1),
         };
         if let Some((missing, key)) = self.missing(from, revision, room) {
             self.blame(
@@ -260,37 +294,32 @@ impl<'a> Stream<'a> {
         }
     }
 
+    /// The first revision from one up to another, exclusive, that has something that was asked for.
     fn missing(&self, from: i64, to: i64, room: &Room<'_, 'a>) -> Option<(i64, String)> {
-        // A stream may start far below what this run knows.
-        let first_known = room
-            .claims
-            .first()
-            .map_or(i64::MAX, |(revision, ..)| *revision);
-        let first_seen = room
-            .case
-            .log
-            .entries()
-            .next()
-            .map_or(i64::MAX, |(revision, _)| revision);
-        (from.max(first_known.min(first_seen))..to).find_map(|revision| {
-            if let Some(entry) = room.case.log.entry(revision) {
-                let event = entry
-                    .events
-                    .iter()
-                    .find(|event| self.asks(log::key(event)))?;
-                return Some((revision, log::key(event).to_owned()));
+        let (log, made) = (room.case.log, &room.case.replayed.made);
+        // A stream may start far below what this run knows, and be promised what nobody can know.
+        let claims = (room.claims.first(), room.claims.last());
+        let first = claims.0.map_or(i64::MAX, |(revision, ..)| *revision);
+        let last = claims.1.map_or(0, |(revision, ..)| *revision);
+        let first = first.min(log.first()).min(made.base().saturating_add(1));
+        let last = last.max(log.last()).max(made.last());
+        let to = to.min(last.saturating_add(1));
+        (from.max(first)..to).find_map(|revision| {
+            if let Some(keys) = made.keys(revision) {
+                let key = keys.iter().find(|key| self.asks(key))?;
+                return Some((revision, (*key).to_owned()));
+            }
+            if let Some(entry) = log.entry(revision) {
+                let mut keys = entry.events.iter().map(|event| log::key(event));
+                return Some((revision, keys.find(|key| self.asks(key))?.to_owned()));
             }
             let claim = room
                 .claims
                 .binary_search_by_key(&revision, |(revision, ..)| *revision)
                 .ok()?;
             let (_, request, response) = room.claims[claim];
-            Some((
-                revision,
-                changed(request, response)
-                    .find(|key| self.asks(key))?
-                    .to_owned(),
-            ))
+            let key = changed(request, response).find(|key| self.asks(key))?;
+            Some((revision, key.to_owned()))
         })
     }
 
@@ -302,16 +331,28 @@ impl<'a> Stream<'a> {
             );
             self.blame(t, room, &why);
         }
+        // A stream that was resumed may be told at once that nothing has come since the last event of the one before.
+        if revision < self.start.saturating_sub(1) {
+            let why = format!(
+                "promised revision {revision}, it was to begin at {}",
+                self.start
+            );
+            self.blame(t, room, &why);
+        }
+        self.exists(t, revision, room);
         self.finish(room);
         // A promise is only about what was asked for: nothing before the start, and something must have been asked for.
         let from = if self.last > 0 {
-            self.last + 1
+            self.last.saturating_add(1)
         } else {
             self.start
         };
         if from > 0
-            && let Some((missing, key)) =
-                self.missing(from.max(self.progress + 1), revision + 1, room)
+            && let Some((missing, key)) = self.missing(
+                from.max(self.progress.saturating_add(1)),
+                revision.saturating_add(1),
+                room,
+            )
         {
             self.blame(t, room, &format!("promised that all up to {revision} had come, {key} at revision {missing} had not"));
         }
@@ -364,12 +405,13 @@ fn changed<'a>(
     }
 }
 
-/// Walks the log: the previous key is the one before, a first version is a creation. A hole in the log ends what is known.
+/// Walks the log: the previous key is the one before, a first version is a creation. A hole in the log ends what is
+/// known.
 fn previous(case: &Case<'_>, findings: &mut Findings) {
     let mut known: FastMap<&str, Option<&KeyValue>> = FastMap::default();
-    let mut last = 0;
+    let mut last = 0_i64;
     for (revision, entry) in case.log.entries() {
-        if revision != last + 1 {
+        if last.checked_add(1) != Some(revision) {
             known.clear();
         }
         last = revision;
@@ -425,7 +467,8 @@ fn wrong_previous(
     }
     match before {
         Some(Some(before))
-            if kv.version != before.version + 1 || kv.create_revision != before.create_revision =>
+            if kv.version != before.version.saturating_add(1)
+                || kv.create_revision != before.create_revision =>
         {
             Some(format!(
                 "its version is {} after {}",

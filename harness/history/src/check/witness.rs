@@ -1,27 +1,84 @@
 //! Linearizability without a search: etcd's header revision is the witness.
 //!
 //! Acknowledged operations are put in the order of their revisions (the write first, then what read it, by call), the
-//! store is replayed along that order with the log of the watches beside it, and one sweep looks for an operation that
-//! had ended before something in front of it began. Sound and complete for operations with a known revision; writes of
-//! unknown outcome are found in the log by their unique values. A revision that neither an answer nor a watch explains
-//! is a hole: then the bounded search takes over.
+//! store is replayed along that order with the log of the watches beside it, and [`proof`] looks for an operation that
+//! was called after something behind it was there. Sound and complete for operations with a known revision; writes of
+//! unknown outcome are found by their unique values in the log and in answers. A revision that none of these explains
+//! is a hole: then the bounded search takes over, from the store as it was there.
 
 use super::keyspace::Keys;
 use super::log::{self, Entry, Log};
 use super::placement::{self, Part, Past, Placed};
+use super::proof::{self, Known, Order};
 use super::store::{Change, Item, Mismatch, Store};
 use super::words;
-use crate::hash::FastMap;
+use crate::hash::{FastMap, FastSet};
 use crate::index::{Index, Op};
 use crate::record::{KeyEvent, Nanos, OpId, Request};
 
 /// What the replay found, as far as it came.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Replayed {
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Replayed<'a> {
     /// What it counted.
     pub(crate) tally: Tally,
     /// Why it ended early, if it did.
     pub(crate) stop: Option<Stop>,
+    /// Why real time could not be judged, if it could not.
+    pub(crate) unsure: Option<String>,
+    /// What each revision changed.
+    pub(crate) made: Made<'a>,
+    /// Where it ended.
+    pub(crate) reached: Reached<'a>,
+}
+
+/// Where a replay ended: from there the search goes on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reached<'a> {
+    /// The store there.
+    pub(crate) store: Store<'a>,
+    /// Operations that have happened.
+    pub(crate) happened: FastSet<u32>,
+    /// Last revision that anything shows.
+    pub(crate) end: i64,
+    /// True when one of several deletes of unknown outcome was taken.
+    pub(crate) guessed: bool,
+}
+
+/// Keys that each revision changed, as far as the replay came. Revisions are dense.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Made<'a> {
+    /// The revision in front of the first one.
+    base: i64,
+    /// Where the keys of each revision end.
+    ends: Vec<u32>,
+    keys: Vec<&'a str>,
+}
+
+impl<'a> Made<'a> {
+    fn push(&mut self, changes: &[Change<'a>]) {
+        self.keys.extend(changes.iter().map(|change| change.key));
+        let end = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
+        self.ends.push(end);
+    }
+
+    /// The revision with which the replay began.
+    pub(crate) fn base(&self) -> i64 {
+        self.base
+    }
+
+    /// The last revision replayed.
+    pub(crate) fn last(&self) -> i64 {
+        let made = i64::try_from(self.ends.len()).unwrap_or(i64::MAX);
+        self.base.saturating_add(made)
+    }
+
+    /// The keys of a revision; absent where the replay did not come.
+    pub(crate) fn keys(&self, revision: i64) -> Option<&[&'a str]> {
+        let at = usize::try_from(revision.checked_sub(self.base)?.checked_sub(1)?).ok()?;
+        let end = *self.ends.get(at)? as usize;
+        let start = at.checked_sub(1).map_or(0, |at| self.ends[at] as usize);
+        self.keys.get(start..end)
+    }
 }
 
 /// A lease whose keys went without a client's doing.
@@ -31,6 +88,8 @@ pub(crate) struct Ended {
     pub(crate) lease: i64,
     /// When a watcher saw its keys go.
     pub(crate) seen: Nanos,
+    /// The revision that it made.
+    pub(crate) revision: i64,
 }
 
 /// What the replay counted.
@@ -68,17 +127,25 @@ pub(crate) enum Stop {
 }
 
 /// Replays a case.
-pub(crate) fn replay(index: &Index<'_>, log: &Log<'_>) -> Replayed {
+pub(crate) fn replay<'a>(index: &Index<'a>, log: &Log<'a>, known: &Known) -> Replayed<'a> {
     let (mut placed, past) = placement::place(index);
+    let doubtful = placement::doubtful(index);
+    let store = placement::base(index, log);
     let mut replay = Replay {
         index,
         log,
-        store: placement::base(index, log),
+        known,
+        made: Made {
+            base: store.revision,
+            ..Made::default()
+        },
+        store,
         changes: Vec::new(),
-        doubtful: placement::doubtful(index),
+        sighted: proof::sightings(index, &doubtful),
+        doubtful,
         loose: placement::loose(index),
+        guessed: false,
         used: FastMap::default(),
-        latest: (Nanos::MIN, None),
         tally: Tally {
             placed: placed.len(),
             ..Tally::default()
@@ -86,33 +153,56 @@ pub(crate) fn replay(index: &Index<'_>, log: &Log<'_>) -> Replayed {
         past,
         past_next: 0,
     };
-    let stop = replay.run(&mut placed).err();
+    let end = replay.end(&placed);
+    let mut next = 0;
+    let stop = replay.run(&mut placed, &mut next, end).err();
     replay.tally.last = replay.store.revision;
+    let (stop, unsure) = replay.in_order(stop);
+    let done = placed[..next].iter().map(|placed| placed.op);
     Replayed {
         tally: replay.tally,
         stop,
+        unsure,
+        made: replay.made,
+        reached: Reached {
+            store: replay.store,
+            happened: done.chain(replay.used.keys().copied()).collect(),
+            end,
+            guessed: replay.guessed,
+        },
     }
 }
 
 struct Replay<'c, 'a> {
     index: &'c Index<'a>,
     log: &'c Log<'a>,
+    known: &'c Known,
+    made: Made<'a>,
     store: Store<'a>,
     changes: Vec<Change<'a>>,
     doubtful: FastMap<&'a str, u32>,
+    /// Writes without an acknowledgement that answers show, by revision.
+    sighted: FastMap<i64, u32>,
     /// Deletes of unknown outcome without a mark, in the order of their calls.
     loose: Vec<u32>,
+    guessed: bool,
     /// Revision at which a write without an acknowledgement was found.
     used: FastMap<u32, i64>,
-    /// The latest call so far in witness order, and whose it is.
-    latest: (Nanos, Option<u32>),
     tally: Tally,
     past: Vec<Past<'a>>,
     past_next: usize,
 }
 
 impl<'a> Replay<'_, 'a> {
-    fn run(&mut self, placed: &mut [Placed]) -> Result<(), Stop> {
+    /// The last revision that an operation, a watch or a read shows.
+    fn end(&self, placed: &[Placed]) -> i64 {
+        let placed = placed.last().map_or(0, |p| p.revision);
+        let past = self.past.last().map_or(0, |p| p.revision);
+        let sighted = self.sighted.keys().copied().max().unwrap_or(0);
+        placed.max(past).max(sighted).max(self.log.last())
+    }
+
+    fn run(&mut self, placed: &mut [Placed], next: &mut usize, end: i64) -> Result<(), Stop> {
         if let Some(early) = placed.first().filter(|p| p.revision < self.store.revision) {
             return Err(self.violation(
                 early.op,
@@ -125,20 +215,31 @@ impl<'a> Replay<'_, 'a> {
         let base = self.store.revision;
         // Reads of what was before the run cannot be compared.
         self.past_next = self.past.partition_point(|p| p.revision < base);
-        let end = placed.last().map_or(0, |p| p.revision).max(self.log.last());
-        let mut next = 0;
-        self.observe(placed, &mut next)?;
-        for revision in base + 1..=end {
-            self.change(revision, placed, &mut next)?;
-            self.observe(placed, &mut next)?;
-        }
-        if let Some(future) = self.past.get(self.past_next).copied() {
-            return Err(self.violation(
-                future.op,
-                &format!("it read revision {}, which never was", future.revision),
-            ));
+        self.observe(placed, next)?;
+        while self.store.revision < end {
+            let revision = self.store.revision.saturating_add(1);
+            self.change(revision, placed, next)?;
+            self.made.push(&self.changes);
+            self.observe(placed, next)?;
         }
         Ok(())
+    }
+
+    /// Real time, wherever the replay ended: a hole does not keep anybody from reading a clock.
+    fn in_order(&self, stop: Option<Stop>) -> (Option<Stop>, Option<String>) {
+        if let Some(Stop::Violation { .. }) = stop {
+            return (stop, None);
+        }
+        let lone = |op: &u32| matches!(self.op(*op).call.request, Request::Delete { .. });
+        let used = self.used.iter().filter(|(op, _)| !lone(op));
+        let found: Vec<_> = used.map(|(op, revision)| (*op, *revision)).collect();
+        match proof::order(self.index, self.known, &found) {
+            Order::Kept => (stop, None),
+            Order::Broken { explanation, ops } => {
+                (Some(Stop::Violation { explanation, ops }), None)
+            }
+            Order::Unsure { reason } => (stop, Some(reason)),
+        }
     }
 
     /// Makes the next revision from whatever is known to have made it.
@@ -199,7 +300,6 @@ impl<'a> Replay<'_, 'a> {
     }
 
     fn acknowledged(&mut self, owner: Placed) -> Result<(), Stop> {
-        let op = self.op(owner.op);
         self.execute(owner.op)?;
         if self.store.revision != owner.revision {
             return Err(self.violation(
@@ -207,49 +307,70 @@ impl<'a> Replay<'_, 'a> {
                 "it changed nothing there, yet its revision is a new one",
             ));
         }
-        let mut certain = op.certain_by();
-        if let Some(entry) = self.log.entry(owner.revision) {
-            self.compare_log(owner.op, entry)?;
-            certain = certain.min(entry.seen);
+        match self.log.entry(owner.revision) {
+            Some(entry) => self.compare_log(owner.op, entry),
+            None => Ok(()),
         }
-        self.sweep(owner.op, certain)
     }
 
     /// A revision that no acknowledgement claims: a write of unknown outcome, a lease that ended, or a hole.
     fn unclaimed(&mut self, revision: i64) -> Result<(), Stop> {
-        let Some(entry) = self.log.entry(revision) else {
-            return Err(Stop::Hole { revision });
-        };
-        let Some((key, value)) = entry.events.iter().find_map(|event| match event {
-            KeyEvent::Put { kv, .. } => Some((kv.key.as_str(), kv.value.as_str())),
-            KeyEvent::Delete { .. } => None,
-        }) else {
-            return self.ended_lease(revision, entry);
-        };
-        let seconds = self.index.seconds(entry.seen);
-        let Some(owner) = self.doubtful.get(value).copied() else {
-            let (told, ops) = self.writer(value);
-            return Err(Stop::Violation {
-                explanation: format!(
-                    "a watcher saw {key} = {} at revision {revision} at {seconds:.6} s, which {told}",
-                    words::shown(value)
-                ),
-                ops,
+        let entry = self.log.entry(revision);
+        let put = entry.and_then(|entry| {
+            let put = entry.events.iter().find_map(|event| match event {
+                KeyEvent::Put { kv, .. } => Some((kv.key.as_str(), kv.value.as_str())),
+                KeyEvent::Delete { .. } => None,
             });
-        };
+            Some((put?, entry.seen))
+        });
+        if let Some(((key, value), seen)) = put {
+            let at = format!("a watcher saw it at {:.6} s", self.index.seconds(seen));
+            let Some(owner) = self.doubtful.get(value).copied() else {
+                let (told, ops) = self.writer(value);
+                return Err(Stop::Violation {
+                    explanation: format!(
+                        "{key} = {} is of revision {revision}, {at}, which {told}",
+                        words::shown(value)
+                    ),
+                    ops,
+                });
+            };
+            return self.found(owner, (revision, entry), &at);
+        }
+        if let Some(owner) = self.sighted.get(&revision).copied() {
+            return self.found(owner, (revision, entry), "it was read");
+        }
+        match entry {
+            Some(entry) => self.ended_lease(revision, entry),
+            None => Err(Stop::Hole { revision }),
+        }
+    }
+
+    /// A write without an acknowledgement, at the revision that its value tells.
+    fn found(
+        &mut self,
+        owner: u32,
+        (revision, entry): (i64, Option<Entry<'_, 'a>>),
+        told: &str,
+    ) -> Result<(), Stop> {
         if self.op(owner).failed() {
-            return Err(self.violation(owner, &format!("it failed for certain, yet a watcher saw it at revision {revision} at {seconds:.6} s")));
+            let why = format!("it failed for certain, yet at revision {revision} {told}");
+            return Err(self.violation(owner, &why));
         }
         if let Some(earlier) = self.used.insert(owner, revision) {
-            return Err(self.violation(
-                owner,
-                &format!("it happened twice, at revisions {earlier} and {revision}"),
-            ));
+            let why = format!("it happened twice, at revisions {earlier} and {revision}");
+            return Err(self.violation(owner, &why));
         }
         self.execute(owner)?;
-        self.compare_log(owner, entry)?;
+        if self.store.revision != revision {
+            let why = format!("it changes nothing at revision {revision}, yet {told}");
+            return Err(self.violation(owner, &why));
+        }
         self.tally.found += 1;
-        self.sweep(owner, entry.seen)
+        match entry {
+            Some(entry) => self.compare_log(owner, entry),
+            None => Ok(()),
+        }
     }
 
     /// Only deletes: the keys of a lease went together, or a delete of unknown outcome that cannot be recognised.
@@ -258,43 +379,46 @@ impl<'a> Replay<'_, 'a> {
             .store
             .get(log::key(entry.events[0]))
             .map_or(0, |item| item.lease);
-        if lease == 0 {
+        self.changes.clear();
+        self.changes.extend(self.store.leased(lease));
+        if lease == 0 || agree(&self.changes, entry, revision, self.log.scope).is_err() {
             return self.loose_delete(revision, entry);
         }
         self.store.drop_lease(lease, &mut self.changes);
-        let explained = agree(&self.changes, entry, revision, self.log.scope.is_some());
-        if explained.is_err() {
-            return Err(Stop::Hole { revision });
-        }
+        let seen = entry.seen;
         self.tally.ended.push(Ended {
             lease,
-            seen: entry.seen,
+            seen,
+            revision,
         });
         Ok(())
     }
 
-    /// A delete of unknown outcome that stands alone leaves no mark: the earliest called that deletes just this is taken,
-    /// since it leaves most to the others.
+    /// A delete of unknown outcome that stands alone leaves no mark: the earliest called that deletes just this is
+    /// taken, since it leaves most to the others.
     fn loose_delete(&mut self, revision: i64, entry: Entry<'_, 'a>) -> Result<(), Stop> {
+        let known = self.known.since(revision);
         let fits = |op: &u32| match &self.op(*op).call.request {
             Request::Delete { key, range_end } if !self.used.contains_key(op) => {
                 let keys = Keys::new(key, range_end.as_deref());
-                self.store.holds_exactly(
-                    keys,
-                    entry.events.iter().map(|event| log::key(event)),
-                    entry.events.len(),
-                )
+                self.op(*op).call.t <= known
+                    && self.store.holds_exactly(
+                        keys,
+                        entry.events.iter().map(|event| log::key(event)),
+                        entry.events.len(),
+                    )
             }
             _ => false,
         };
-        let Some(owner) = self.loose.iter().copied().find(fits) else {
+        let mut fitting = self.loose.iter().copied().filter(fits);
+        let Some(owner) = fitting.next() else {
             return Err(Stop::Hole { revision });
         };
+        self.guessed |= fitting.next().is_some();
         self.used.insert(owner, revision);
         self.execute(owner)?;
         self.tally.found += 1;
-        self.sweep(owner, entry.seen)
-            .map_err(|_| Stop::Hole { revision })
+        Ok(())
     }
 
     /// Places what saw the store as it is now.
@@ -315,7 +439,6 @@ impl<'a> Replay<'_, 'a> {
                     "it should have changed something there, yet its revision is not a new one",
                 ));
             }
-            self.sweep(reader.op, self.op(reader.op).certain_by())?;
         }
         while let Some(past) = self
             .past
@@ -362,31 +485,8 @@ impl<'a> Replay<'_, 'a> {
     }
 
     fn compare_log(&self, op: u32, entry: Entry<'_, 'a>) -> Result<(), Stop> {
-        agree(
-            &self.changes,
-            entry,
-            self.store.revision,
-            self.log.scope.is_some(),
-        )
-        .map_err(|why| self.violation(op, &format!("the watches disagree: {why}")))
-    }
-
-    /// Nothing may have ended before something that stands in front of it had begun.
-    fn sweep(&mut self, op: u32, certain: Nanos) -> Result<(), Stop> {
-        let call = self.op(op).call.t;
-        if call >= self.latest.0 {
-            self.latest = (call, Some(op));
-        }
-        match self.latest {
-            (begun, Some(front)) if certain < begun => {
-                let why = format!(
-                    "the second had happened by {:.6} s, before the first was called, yet its place is behind",
-                    self.index.seconds(certain)
-                );
-                Err(self.pair(front, op, &why))
-            }
-            _ => Ok(()),
-        }
+        agree(&self.changes, entry, self.store.revision, self.log.scope)
+            .map_err(|why| self.violation(op, &format!("the watches disagree: {why}")))
     }
 
     fn op(&self, op: u32) -> Op<'a> {
@@ -437,13 +537,13 @@ impl<'a> Replay<'_, 'a> {
     }
 }
 
-/// Compares what the model changed with what the watches saw. `whole`: every watcher was asked for the same keys, so
-/// that nothing of a revision may be missing.
+/// Compares what the model changed with what the watches saw. `scope`: the keys that every watcher was asked for,
+/// of which nothing may be missing, when they were all asked for the same.
 pub(crate) fn agree(
     changes: &[Change<'_>],
     entry: Entry<'_, '_>,
     revision: i64,
-    whole: bool,
+    scope: Option<Keys<'_>>,
 ) -> Result<(), String> {
     for event in entry.events {
         let key = log::key(event);
@@ -459,12 +559,14 @@ pub(crate) fn agree(
             return Err(format!("revision {revision} left {key} otherwise"));
         }
     }
-    if whole && entry.events.len() != changes.len() {
-        return Err(format!(
-            "revision {revision} changed {} keys, they saw {}",
-            changes.len(),
-            entry.events.len()
-        ));
+    if let Some(scope) = scope {
+        let asked = changes.iter().filter(|change| scope.hold(change.key));
+        let (wanted, came) = (asked.count(), entry.events.len());
+        if wanted != came {
+            return Err(format!(
+                "revision {revision} changed {wanted} keys that they were asked for, they saw {came}"
+            ));
+        }
     }
     Ok(())
 }

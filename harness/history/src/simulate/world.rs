@@ -183,8 +183,7 @@ impl World {
                 self.again(1_000, 20_000, event);
             }
             Event::Sample => {
-                self.records
-                    .extend(self.members.samples(self.now, self.store.revision));
+                self.sample(self.now);
                 self.again(20_000, 40_000, event);
             }
             Event::Leases => {
@@ -192,6 +191,17 @@ impl World {
                 self.again(50_000, 100_000, event);
             }
             _ => self.disturb(event),
+        }
+    }
+
+    /// Every member that answers has applied everything by then, and does not go back behind it.
+    fn sample(&mut self, t: Nanos) {
+        let revision = self.store.revision;
+        self.records.extend(self.members.samples(t, revision));
+        for member in 0..self.plan.members {
+            if self.members.alive(member) == member {
+                self.applied[member as usize] = revision;
+            }
         }
     }
 

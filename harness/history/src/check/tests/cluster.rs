@@ -1,7 +1,7 @@
 //! The checks of members and of the history itself, on histories written by hand.
 
 use crate::check::test_support::*;
-use crate::check::{Expectations, OperationKind, Traffic};
+use crate::check::{self, Expectations, OperationKind, Traffic};
 use crate::record::FaultStep;
 
 const A: (&str, &str) = ("etcd-0", "a");
@@ -66,7 +66,10 @@ fn a_term_has_one_leader() {
     let late = (1..9).fold(Story::new(), |story, t| story.sample(t, A, Some("a"), 2));
     (1..6)
         .fold(late.sample(100, A, Some("c"), 4), |story, t| {
-            story.sample(t, B, Some("c"), 2)
+            story.sample_with(100 + t, B, |status| {
+                (status.leader, status.raft_index) = (Some("c".into()), t.unsigned_abs());
+                status.applied_index = t.unsigned_abs();
+            })
         })
         .passes("raft");
     // etcd tells of a new leader before it tells of its term.
@@ -264,5 +267,96 @@ fn an_election_that_nothing_asked_for_is_seen() {
     inconclusive(
         &judge(Story::new().fault(100, 150), 0),
         "no member told its term before and in round 0",
+    );
+}
+
+/// Four statuses in a row of a member, from a time on: applied index and revision.
+fn told(story: Story, from: i64, who: (&str, &str), (index, revision): (u64, i64)) -> Story {
+    (0..4).fold(story, |story, n| {
+        story.sample_with(from + n * 10, who, |status| {
+            (status.raft_index, status.applied_index) = (index, index);
+            status.revision = revision;
+        })
+    })
+}
+
+#[test]
+fn members_have_the_same_revision_at_the_same_applied_index() {
+    let story = |revision| told(told(Story::new(), 1, A, (12, 3)), 2, B, (12, revision));
+    story(3).passes("raft");
+    story(2).violates("raft", "members differ at applied index 12");
+    story(4).violates("raft", "members differ at applied index 12");
+    // A status that is read while an entry is being applied is not settled.
+    let once = |story: Story, t, revision| {
+        story.sample_with(t, B, |status| {
+            (status.raft_index, status.applied_index) = (12, 12);
+            status.revision = revision;
+        })
+    };
+    once(once(story(3), 50, 4), 60, 4).passes("raft");
+    // Another cluster is another store.
+    let other = (0..4).fold(told(Story::new(), 1, A, (12, 3)), |story, n| {
+        story.sample_with(2 + n, B, |status| {
+            status.cluster = "d".into();
+            (status.raft_index, status.applied_index) = (12, 12);
+        })
+    });
+    other.passes("raft");
+}
+
+#[test]
+fn a_higher_applied_index_has_no_lower_revision() {
+    let story = |index, revision| {
+        told(
+            told(Story::new(), 1, A, (12, 30)),
+            100,
+            A,
+            (index, revision),
+        )
+    };
+    story(20, 30).passes("raft");
+    story(20, 29).violates("raft", "etcd-0 has revision 29 at applied index 20");
+    // A member that starts anew is behind with its index too.
+    story(5, 10).passes("raft");
+    let other = |index, revision| {
+        told(
+            told(Story::new(), 1, A, (12, 30)),
+            100,
+            B,
+            (index, revision),
+        )
+    };
+    other(13, 30).passes("raft");
+    other(13, 29).violates("raft", "etcd-1 has revision 29 at applied index 13");
+    other(11, 29).passes("raft");
+}
+
+#[test]
+fn the_death_of_a_follower_moves_no_leadership() {
+    let three = Expectations {
+        members: 3,
+        ..small()
+    };
+    // The fault of a story kills etcd-0 from 100 to 200 ms.
+    let story = |leader: &str, term| {
+        let elected = Story::new()
+            .sample(1, A, Some(leader), 2)
+            .sample(2, B, Some(leader), 2)
+            .fault_named(("kill_process", "pod/etcd-0"), 100, 200)
+            .sample(300, B, Some("b"), term);
+        one(check::all(&elected.history(), &three), "leader_stays")
+    };
+    assert!(story("b", 2).passed());
+    violates(&story("b", 3), "pod/etcd-0 was killed");
+    // It led: leadership must move, and nothing is judged.
+    let led = Story::new()
+        .sample(1, A, Some("a"), 2)
+        .fault_named(("kill_process", "pod/etcd-0"), 100, 200)
+        .sample(300, B, Some("b"), 3);
+    let verdicts = check::all(&led.history(), &three);
+    assert!(
+        verdicts
+            .iter()
+            .all(|verdict| verdict.check != "leader_stays")
     );
 }

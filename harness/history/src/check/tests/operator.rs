@@ -267,3 +267,68 @@ fn who_leaves_for_good_is_not_waited_for_and_a_quorum_must_be_left_without_it() 
         "leaves 1 ready members of 3",
     );
 }
+
+#[test]
+fn a_pod_that_went_while_no_watch_was_open_has_no_label() {
+    let story = || {
+        Story::new()
+            .pod(0, "etcd-0", 10, "leader")
+            .pod(0, "etcd-1", 11, "follower")
+    };
+    let gone = |story: Story, t: i64, version: u64| {
+        story.pod_with(t, ("etcd-0", "uid"), version, |pod| {
+            (pod.role, pod.deleted) = (Some("leader".into()), true);
+        })
+    };
+    // A list after the break tells of its end by the last version that was seen, before or after the other's label.
+    for (t, label) in [(20, 30), (40, 30)] {
+        gone(story(), t, 10)
+            .pod(label, "etcd-1", 20, "leader")
+            .sample(1, ("etcd-1", "b"), Some("b"), 2)
+            .passes("labels");
+    }
+    // Its successor of the same name takes the place of whatever had the name.
+    let successor = |role: &'static str| {
+        story()
+            .pod_with(20, ("etcd-0", "next"), 25, move |pod| {
+                pod.role = Some(role.into())
+            })
+            .pod(30, "etcd-1", 26, "leader")
+            .sample(1, ("etcd-1", "b"), Some("b"), 2)
+    };
+    successor("follower").passes("labels");
+    successor("leader").violates("labels", "etcd-0 and etcd-1 are labelled leader");
+    // Its end is seen, but only after the other was labelled: that is a label too many.
+    story()
+        .pod(20, "etcd-1", 20, "leader")
+        .pod_with(30, ("etcd-0", "uid"), 30, |pod| pod.deleted = true)
+        .violates("labels", "etcd-0 and etcd-1 are labelled leader");
+}
+
+#[test]
+fn pods_replaced_while_no_watch_was_open_are_not_taken_down_at_once() {
+    let ready = |story: Story, t, pod: &str, uid: &str, version| {
+        story.pod_with(t, (pod, uid), version, |_| {})
+    };
+    let gone = |story: Story, t, pod: &str, version| {
+        story.pod_with(t, (pod, "old"), version, |pod| pod.deleted = true)
+    };
+    let three = (0..3).fold(Story::new(), |story, n| {
+        ready(story, 0, &format!("etcd-{n}"), "old", 10 + n)
+    });
+    // One after the other was replaced meanwhile; the list tells of the ends and of the new ones in any order.
+    let story = gone(gone(three, 50, "etcd-0", 10), 50, "etcd-1", 11);
+    let story = ready(
+        ready(story, 51, "etcd-0", "new", 30),
+        51,
+        "etcd-1",
+        "new",
+        40,
+    );
+    let wanted = Expectations {
+        members: 3,
+        ..small()
+    };
+    let verdict = gone(story, 52, "etcd-0", 10).verdict("quorum", &wanted);
+    assert!(verdict.passed(), "{verdict:?}");
+}

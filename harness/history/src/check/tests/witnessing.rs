@@ -3,6 +3,7 @@
 use crate::check::log::Log;
 use crate::check::machine::Machine;
 use crate::check::placement;
+use crate::check::proof::Known;
 use crate::check::search::{self, Found, STEPS_MAX};
 use crate::check::store::Store;
 use crate::check::witness::{self, Stop};
@@ -102,11 +103,14 @@ fn witness_search_and_brute_force_agree() {
         let index = Index::new(&history);
         // The same without watches: brute force knows nothing of them.
         let blind = Log::default();
-        let replayed = witness::replay(&index, &blind);
+        let known = Known::of_placed(&index);
+        let replayed = witness::replay(&index, &blind, &known);
         let case = Case {
             index: &index,
             log: &blind,
             replayed: &replayed,
+            known: &known,
+            ceiling: None,
             machine: &Machine::new(&index),
             expectations: &Expectations::default(),
         };
@@ -150,11 +154,14 @@ fn witness_and_search_agree_with_the_watches_beside_them() {
         spoil(&mut history, &mut Random::new(seed));
         let index = Index::new(&history);
         let log = Log::assemble(&index);
-        let replayed = witness::replay(&index, &log);
+        let known = Known::new(&index);
+        let replayed = witness::replay(&index, &log, &known);
         let case = Case {
             index: &index,
             log: &log,
             replayed: &replayed,
+            known: &known,
+            ceiling: None,
             machine: &Machine::new(&index),
             expectations: &Expectations::default(),
         };
@@ -177,11 +184,14 @@ fn a_search_without_budget_is_inconclusive() {
     });
     let index = Index::new(&history);
     let log = Log::assemble(&index);
-    let replayed = witness::replay(&index, &log);
+    let known = Known::new(&index);
+    let replayed = witness::replay(&index, &log, &known);
     let case = Case {
         index: &index,
         log: &log,
         replayed: &replayed,
+        known: &known,
+        ceiling: None,
         machine: &Machine::new(&index),
         expectations: &Expectations::default(),
     };

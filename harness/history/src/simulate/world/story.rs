@@ -35,8 +35,7 @@ impl World {
                 for lease in self.leases.values_mut() {
                     lease.due = t + lease.ttl;
                 }
-                self.records
-                    .extend(self.members.samples(t, self.store.revision));
+                self.sample(t);
                 self.after(20 * MILLISECOND, Event::Label);
             }
             Event::Label => {
@@ -135,7 +134,6 @@ impl World {
                 compact_revision,
             }));
         }
-        self.records
-            .extend(self.members.samples(t + 3 * MILLISECOND, revision));
+        self.sample(t + 3 * MILLISECOND);
     }
 }

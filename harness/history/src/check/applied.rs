@@ -1,0 +1,107 @@
+//! The store is a function of the applied log: the same revision at the same applied index on every member, and never
+//! less at a higher one.
+//!
+//! A status is not one look: etcd reads the revision first and the applied index after it, and an entry changes the
+//! store a moment before the index says so. So what one status tells of the revision is a lower bound of the store at
+//! the index behind its own, and members are compared where several statuses in a row say the same.
+
+use std::collections::BTreeMap;
+
+use super::Case;
+use super::raft;
+use super::verdict::Findings;
+use crate::record::RaftStatus;
+
+/// Statuses in a row that say the same, or are all behind, before they are believed.
+const CONFIRMED_SAMPLES: u32 = 3;
+
+/// What a member has said last, and how often.
+#[derive(Default)]
+struct Run {
+    /// Applied index and revision.
+    said: (u64, i64),
+    samples: u32,
+    /// Statuses in a row that were behind what their index must have.
+    behind: u32,
+}
+
+/// A revision that somebody told of, beside an index.
+struct Told<'a> {
+    index: u64,
+    revision: i64,
+    pod: &'a str,
+}
+
+/// Judges the revisions of all members of a cluster by their applied indices.
+pub(super) fn check(case: &Case<'_>, findings: &mut Findings) {
+    let mut runs: BTreeMap<(&str, &str), Run> = BTreeMap::new();
+    let mut settled: BTreeMap<(&str, u64), (i64, &str)> = BTreeMap::new();
+    // Growing in both: the highest revision told beside each index or a lower one.
+    let mut bounds: BTreeMap<&str, Vec<Told<'_>>> = BTreeMap::new();
+    for (sample, status) in raft::samples(case) {
+        let at = case.index.seconds(sample.t);
+        let cluster = status.cluster.as_str();
+        let run = runs.entry((cluster, &status.member)).or_default();
+        let said = (status.applied_index, status.revision);
+        run.samples = if run.said == said { run.samples + 1 } else { 1 };
+        run.said = said;
+        let told = bounds.entry(cluster).or_default();
+        let bound = bound(told, status);
+        run.behind = if bound.is_some() { run.behind + 1 } else { 0 };
+        if let Some(bound) = bound.filter(|_| run.behind == CONFIRMED_SAMPLES) {
+            findings.violation(
+                format!(
+                    "{} has revision {} at applied index {} at {at:.6} s, {} had {} at index {}",
+                    sample.pod, said.1, said.0, bound.pod, bound.revision, bound.index
+                ),
+                Vec::new(),
+            );
+        }
+        remember(told, status, &sample.pod);
+        // Without a leader a member that has just started may not have applied what its store already has.
+        let still = status.leader.is_some() && status.applied_index == status.raft_index;
+        if !still || run.samples < CONFIRMED_SAMPLES {
+            continue;
+        }
+        let first = settled
+            .entry((cluster, said.0))
+            .or_insert((said.1, &sample.pod));
+        if first.0 != said.1 && run.samples == CONFIRMED_SAMPLES {
+            findings.violation(
+                format!(
+                    "members differ at applied index {}: {} has revision {}, {} has {} at {at:.6} s",
+                    said.0, first.1, first.0, sample.pod, said.1
+                ),
+                Vec::new(),
+            );
+        }
+    }
+}
+
+/// What was told beside a lower index and is above this revision.
+fn bound<'t, 'a>(told: &'t [Told<'a>], status: &RaftStatus) -> Option<&'t Told<'a>> {
+    let lower = told.partition_point(|told| told.index < status.applied_index);
+    let highest = told[..lower].last()?;
+    (highest.revision > status.revision).then_some(highest)
+}
+
+fn remember<'a>(told: &mut Vec<Told<'a>>, status: &RaftStatus, pod: &'a str) {
+    let (index, revision) = (status.applied_index, status.revision);
+    let at = told.partition_point(|told| told.index <= index);
+    let below = at.checked_sub(1).map(|below| &told[below]);
+    if below.is_some_and(|below| below.revision >= revision) {
+        return;
+    }
+    let above = told[at..]
+        .iter()
+        .take_while(|above| above.revision <= revision)
+        .count();
+    told.splice(
+        at..at + above,
+        [Told {
+            index,
+            revision,
+            pod,
+        }],
+    );
+}

@@ -1,0 +1,159 @@
+//! Compaction: a revision that is compacted is refused, one that is not is served, and one that is there is not of the
+//! future.
+//!
+//! A compaction counts from its acknowledgement where it must have happened, and from its call where it may have. etcd
+//! refuses to read what is below the revision that it is compacted to, and to compact to it again.
+
+use super::Case;
+use super::placement;
+use super::verdict::Findings;
+use super::words;
+use crate::index::{Acked, Index, Op};
+use crate::record::{Nanos, Outcome, Request, Response};
+
+/// A revision that a request names.
+#[derive(Clone, Copy)]
+struct Named {
+    revision: i64,
+    /// To compact to it, not to read it.
+    compacts: bool,
+}
+
+/// Acknowledged and doubtful compactions, in the order of their calls.
+struct Compactions<'i, 'a> {
+    all: Vec<(&'i Op<'a>, i64)>,
+}
+
+/// The highest revision that somebody may have had compacted by this time.
+pub(super) fn asked(index: &Index<'_>, t: Nanos) -> i64 {
+    Compactions::new(index).asked(t, None)
+}
+
+/// Judges every request that names a revision.
+pub(super) fn check(case: &Case<'_>, findings: &mut Findings) {
+    let compactions = Compactions::new(case.index);
+    for op in &case.index.ops {
+        let why = match op.end.map(|end| &end.outcome) {
+            Some(Outcome::Ok { .. }) => op.acked().and_then(|acked| compactions.served(op, acked)),
+            Some(Outcome::Failed { class, .. }) if class == "compacted" => compactions.refused(op),
+            Some(Outcome::Failed { class, .. }) if class == "future_revision" => future(case, op),
+            _ => None,
+        };
+        if let Some(why) = why {
+            let told = words::op(case.index, op);
+            findings.violation(format!("{told} {why}"), vec![op.id()]);
+        }
+    }
+}
+
+impl<'i, 'a> Compactions<'i, 'a> {
+    fn new(index: &'i Index<'a>) -> Self {
+        let all = index.ops.iter().filter_map(|op| match op.call.request {
+            Request::Compact { revision } if !op.failed() => Some((op, revision)),
+            _ => None,
+        });
+        Self { all: all.collect() }
+    }
+
+    /// The highest that may have happened by a time, of others than this operation.
+    fn asked(&self, t: Nanos, but: Option<u64>) -> i64 {
+        let all = self.all.iter();
+        all.take_while(|(op, _)| op.call.t <= t)
+            .filter(|(op, _)| Some(op.id()) != but)
+            .map(|(_, revision)| *revision)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// The highest that must have happened when an operation was called.
+    fn certain(&self, op: &Op<'_>) -> i64 {
+        let all = self.all.iter();
+        all.filter(|(compaction, _)| compaction.certain().before(op.begin()))
+            .map(|(_, revision)| *revision)
+            .max()
+            .unwrap_or(0)
+    }
+
+    fn served(&self, op: &Op<'_>, acked: Acked<'_>) -> Option<String> {
+        let mut named = Vec::new();
+        revisions(&op.call.request, Some(acked.response), &mut named);
+        let last = named.iter().max_by_key(|named| named.revision)?;
+        if last.revision > acked.revision {
+            let verb = if last.compacts { "compacted" } else { "read" };
+            return Some(format!("{verb} a revision of the future"));
+        }
+        // A member that is behind has not heard of the compaction either.
+        if placement::local(&op.call.request) {
+            return None;
+        }
+        let certain = self.certain(op);
+        let below =
+            |named: &&Named| named.revision < certain.saturating_add(i64::from(named.compacts));
+        let verb = if named.iter().find(below)?.compacts {
+            "compacted"
+        } else {
+            "read"
+        };
+        Some(format!(
+            "{verb} a revision that was compacted (to {certain})"
+        ))
+    }
+
+    /// It names a revision that may have been compacted by then.
+    fn refused(&self, op: &Op<'_>) -> Option<String> {
+        let mut named = Vec::new();
+        revisions(&op.call.request, None, &mut named);
+        let end = op.end.map_or(Nanos::MAX, |end| end.t);
+        let asked = self.asked(end, Some(op.id()));
+        let may = |named: &Named| named.revision < asked.saturating_add(i64::from(named.compacts));
+        (!named.is_empty() && !named.iter().any(may)).then(|| {
+            format!("was refused as compacted, nobody compacted further than {asked} by then")
+        })
+    }
+}
+
+/// Refused as of the future, although everything that it names was there before it was called.
+fn future(case: &Case<'_>, op: &Op<'_>) -> Option<String> {
+    if placement::local(&op.call.request) {
+        return None;
+    }
+    let mut named = Vec::new();
+    revisions(&op.call.request, None, &mut named);
+    let last = named.iter().map(|named| named.revision).max()?;
+    let there = case.known.proved(case.index, last, op.begin());
+    there.then(|| {
+        format!("was refused as of the future, revision {last} was there before it was called")
+    })
+}
+
+/// Revisions that a request names, other than the newest; with its answer only those of the branch that ran.
+fn revisions(request: &Request, response: Option<&Response>, named: &mut Vec<Named>) {
+    match request {
+        Request::Range {
+            revision: revision @ 1..,
+            ..
+        } => named.push(Named {
+            revision: *revision,
+            compacts: false,
+        }),
+        Request::Compact { revision } => named.push(Named {
+            revision: *revision,
+            compacts: true,
+        }),
+        Request::Txn {
+            then, otherwise, ..
+        } => {
+            let (then, otherwise): (&[Request], &[Request]) = match response {
+                Some(Response::Txn {
+                    succeeded: true, ..
+                }) => (then, &[]),
+                Some(_) => (&[], otherwise),
+                None => (then, otherwise),
+            };
+            for request in then.iter().chain(otherwise) {
+                revisions(request, None, named);
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,320 @@
+//! What proves that a revision existed, and what the judge does where nothing tells what made one.
+
+use crate::check::test_support::*;
+use crate::check::{Judgement, Verdict};
+use crate::record::{KeyEvent, KeyValue, Request, Response, WatchEvent};
+
+fn held(key: &str, value: &str, revision: i64) -> KeyValue {
+    KeyValue {
+        lease: 7,
+        ..kv(key, value, revision)
+    }
+}
+
+fn narrow(story: Story, watcher: u32, start_revision: i64) -> Story {
+    story.watch(
+        watcher,
+        0,
+        WatchEvent::Opened {
+            key: "b".into(),
+            range_end: "c".into(),
+            start_revision,
+        },
+    )
+}
+
+fn txn(then: Vec<Request>) -> Request {
+    Request::Txn {
+        compare: Vec::new(),
+        then,
+        otherwise: Vec::new(),
+    }
+}
+
+fn done(answers: usize) -> Response {
+    Response::Txn {
+        succeeded: true,
+        responses: vec![Response::Put {}; answers],
+    }
+}
+
+/// Two writes; the answer to the second comes late, and a read called before that shows the first.
+fn stale(proof: impl Fn(Story) -> Story) -> Story {
+    let story =
+        Story::new()
+            .opened(0, 2)
+            .put(1, (1, 2), ("a", "1"), 2)
+            .put(1, (3, 90), ("a", "2"), 3);
+    proof(story).ok(2, (20, 21), get("a"), (2, found(&[kv("a", "1", 2)])))
+}
+
+#[test]
+fn whatever_tells_of_a_revision_proves_it() {
+    let new = version("a", "2", (2, 3, 2));
+    stale(|story| story).passes("linearizable");
+    let proofs: [&dyn Fn(Story) -> Story; 7] = [
+        &|story| story.progress(0, 10, 3),
+        &|story| story.ok(3, (9, 10), local_get("b"), (3, found(&[]))),
+        &|story| story.sample_with(10, ("etcd-0", "a"), |status| status.revision = 3),
+        &|story| story.dump(10, "etcd-0", (3, std::slice::from_ref(&new))),
+        &|story| story.events(0, 10, 3, &[seen(kv("a", "1", 2))]),
+        &|story| story.events(0, 10, 3, &[seen(kv("a", "1", 2)), seen(new.clone())]),
+        &|story| {
+            let kept = Response::LeaseKeepAlive { ttl: 9 };
+            story.ok(3, (9, 10), Request::LeaseKeepAlive { id: 7 }, (3, kept))
+        },
+    ];
+    for proof in proofs {
+        stale(proof).violates("linearizable", "revision 3 had happened by 0.010000 s");
+    }
+    // As late as the read was called, or after it, nothing is proved.
+    stale(|story| story.progress(0, 20, 3)).passes("linearizable");
+    stale(|story| story.progress(0, 30, 3)).passes("linearizable");
+    // A read that may be old is not held to it.
+    Story::new()
+        .opened(0, 2)
+        .put(1, (1, 2), ("a", "1"), 2)
+        .put(1, (3, 4), ("a", "2"), 3)
+        .ok(2, (20, 21), local_get("a"), (2, found(&[kv("a", "1", 2)])))
+        .passes("linearizable");
+}
+
+#[test]
+fn a_write_called_after_its_revision_was_there_did_not_make_it() {
+    Story::new()
+        .opened(0, 1)
+        .put(1, (1, 2), ("a", "1"), 2)
+        .progress(0, 5, 3)
+        .put(1, (10, 11), ("a", "2"), 3)
+        .violates("linearizable", "revision 3 had happened by 0.005000 s");
+}
+
+#[test]
+fn the_end_of_a_lease_that_a_watcher_saw_is_in_the_past_of_later_reads() {
+    let story = |read: i64| {
+        Story::new()
+            .opened(0, 1)
+            .ok(1, (1, 2), leased("a", "1", 7), (2, Response::Put {}))
+            .events(0, 3, 2, &[seen(held("a", "1", 2))])
+            .events(0, 50, 3, &[gone("a", 3)])
+            .ok(
+                2,
+                (read, read + 1),
+                get("a"),
+                (2, found(&[held("a", "1", 2)])),
+            )
+    };
+    story(49).passes("linearizable");
+    story(60).violates("linearizable", "revision 3 had happened by 0.050000 s");
+}
+
+#[test]
+fn a_value_that_a_read_shows_tells_what_made_its_revision() {
+    let new = version("a", "2", (2, 3, 2));
+    let story = || {
+        Story::new()
+            .opened(0, 1)
+            .put(1, (1, 2), ("a", "1"), 2)
+            .events(0, 3, 2, &[seen(kv("a", "1", 2))])
+    };
+    // The run is cut off in the middle of a write: an old read may have seen it already.
+    story()
+        .unknown(2, (5, 30), put("a", "2"))
+        .ok(
+            3,
+            (8, 9),
+            local_get("a"),
+            (3, found(std::slice::from_ref(&new))),
+        )
+        .passes("linearizable");
+    story()
+        .unknown(2, (5, 30), txn(vec![put("a", "2"), put("b", "2")]))
+        .ok(
+            3,
+            (8, 9),
+            local_get("a"),
+            (3, found(std::slice::from_ref(&new))),
+        )
+        .dump(40, "etcd-0", (3, &[new.clone(), kv("b", "2", 3)]))
+        .passes("linearizable");
+    story()
+        .failed(2, (5, 6), put("a", "2"))
+        .ok(
+            3,
+            (8, 9),
+            local_get("a"),
+            (3, found(std::slice::from_ref(&new))),
+        )
+        .violates(
+            "linearizable",
+            "it failed for certain, yet at revision 3 it was read",
+        );
+    story()
+        .ok(3, (8, 9), local_get("a"), (3, found(&[new])))
+        .violates(
+            "linearizable",
+            "no order of the operations explains revision 3",
+        );
+}
+
+#[test]
+fn keys_of_a_lease_may_go_where_nobody_watches() {
+    let gone = |request: Request, response: Response| {
+        let story = narrow(Story::new(), 0, 1)
+            .ok(1, (3, 4), request, (2, response))
+            .put(1, (5, 6), ("b", "2"), 3)
+            .events(0, 7, 3, &[seen(kv("b", "2", 3))]);
+        story.ok(1, (3_000, 3_001), get("a"), (4, found(&[])))
+    };
+    gone(leased("a", "1", 7), Response::Put {}).passes("linearizable");
+    gone(txn(vec![leased("a", "1", 7)]), done(1)).passes("linearizable");
+    gone(txn(vec![leased("a", "1", 7), put("d", "1")]), done(2)).passes("linearizable");
+    // Without a lease nothing takes it.
+    gone(put("a", "1"), Response::Put {})
+        .violates("linearizable", "nothing tells what made revision 4");
+}
+
+#[test]
+fn a_lease_from_before_the_run_may_end_in_it() {
+    let all = Request::Range {
+        key: "a".into(),
+        range_end: Some("z".into()),
+        limit: 0,
+        serializable: false,
+        revision: 0,
+    };
+    Story::new()
+        .ok(1, (1, 2), all, (9, found(&[held("a", "0", 5)])))
+        .put(1, (3, 4), ("b", "1"), 10)
+        .ok(1, (3_000, 3_001), get("a"), (11, found(&[])))
+        .passes("linearizable");
+}
+
+#[test]
+fn watchers_are_told_of_what_they_asked_for_and_of_nothing_else() {
+    let story = |events: &[KeyEvent]| {
+        narrow(Story::new(), 0, 1)
+            .ok(
+                1,
+                (1, 2),
+                txn(vec![put("a", "1"), put("b", "1")]),
+                (2, done(2)),
+            )
+            .events(0, 3, 2, events)
+            .put(1, (4, 5), ("a", "2"), 3)
+    };
+    story(&[seen(kv("b", "1", 2))]).passes("linearizable");
+    story(&[seen(kv("b", "2", 2))]).violates("linearizable", "left b otherwise");
+    let both = txn(vec![put("b", "1"), put("ba", "1"), put("a", "1")]);
+    narrow(Story::new(), 0, 1)
+        .ok(1, (1, 2), both, (2, done(3)))
+        .events(0, 3, 2, &[seen(kv("b", "1", 2))])
+        .violates(
+            "linearizable",
+            "changed 2 keys that they were asked for, they saw 1",
+        );
+    // A deleted range across the border.
+    let range = Request::Delete {
+        key: "a".into(),
+        range_end: Some("c".into()),
+    };
+    story(&[seen(kv("b", "1", 2))])
+        .ok(1, (6, 7), range, (4, Response::Delete { deleted: 2 }))
+        .events(0, 8, 4, &[gone("b", 4)])
+        .passes("linearizable");
+}
+
+#[test]
+fn a_delete_that_nobody_asked_for_is_a_loss_however_long_the_run() {
+    let keys: Vec<String> = (0..5_000).map(|n| format!("k/{n:05}")).collect();
+    let lost = |story: Story| {
+        let story = (2..).zip(&keys).fold(story, |story, (revision, key)| {
+            let t = revision * 2;
+            let story = story.put(1, (t, t + 1), (key, key), revision);
+            story.events(0, t + 1, revision, &[seen(kv(key, key, revision))])
+        });
+        story
+            .events(0, 20_000, 5_002, &[gone("k/00100", 5_002)])
+            .ok(2, (20_001, 20_002), get("k/00100"), (5_002, found(&[])))
+    };
+    lost(Story::new().opened(0, 1))
+        .violates("linearizable", "nothing tells what made revision 5002");
+    // A delete of unknown outcome of another key does not explain it, one of this key does.
+    let unknown = |key: &str| Story::new().opened(0, 1).unknown(3, (1, 2), delete(key));
+    lost(unknown("k/00101")).violates("linearizable", "nothing tells what made revision 5002");
+    lost(unknown("k/00100")).passes("linearizable");
+}
+
+#[test]
+fn a_stale_read_behind_a_hole_is_seen() {
+    // Nobody saw revision 3, which one of two writes of unknown outcome made.
+    let story = || {
+        Story::new()
+            .opened(0, 4)
+            .put(1, (1, 2), ("a", "1"), 2)
+            .unknown(2, (3, 4), put("b", "2"))
+            .unknown(3, (3, 4), put("c", "2c"))
+            .put(1, (5, 6), ("d", "3"), 4)
+            .events(0, 10, 4, &[seen(kv("d", "3", 4))])
+    };
+    let read = |revision| (revision, found(&[kv("a", "1", 2)]));
+    story()
+        .ok(4, (20, 21), get("a"), read(4))
+        .passes("linearizable");
+    story()
+        .ok(4, (20, 21), get("a"), read(3))
+        .violates("linearizable", "revision 4 had happened by 0.006000 s");
+    // What is read there must fit one of them.
+    story()
+        .ok(4, (20, 21), get("b"), (4, found(&[kv("b", "2", 3)])))
+        .passes("linearizable");
+    story()
+        .ok(4, (20, 21), get("a"), (4, found(&[])))
+        .violates("linearizable", "nothing tells what made revision 3");
+    // A write that was called when the revision was already there did not make it.
+    Story::new()
+        .opened(0, 3)
+        .put(1, (1, 2), ("a", "1"), 2)
+        .progress(0, 5, 3)
+        .unknown(2, (7, 8), put("b", "2"))
+        .put(1, (9, 10), ("d", "3"), 4)
+        .violates(
+            "linearizable",
+            "explains revision 3, which was there by 0.005000 s",
+        );
+}
+
+#[test]
+fn writers_whose_clocks_disagree_prove_nothing_about_time() {
+    let reason = |verdict: &Verdict| match &verdict.outcome {
+        Judgement::Inconclusive { reason } => reason.clone(),
+        other => panic!("{other:?}"),
+    };
+    // A second process reads what the first wrote, on a clock that was set back.
+    let stepped = |revision, kvs: &[KeyValue]| {
+        Story::new()
+            .put(1, (1, 2), ("a", "1"), 2)
+            .put(1, (2_000, 2_001), ("a", "2"), 3)
+            .ok(9_000, (1_500, 1_501), get("a"), (revision, found(kvs)))
+    };
+    let verdict = stepped(3, &[version("a", "2", (2, 3, 2))]).verdict_as_told("linearizable");
+    assert!(reason(&verdict).contains("clocks"));
+    // What is wrong on every clock is still wrong.
+    violates(
+        &stepped(3, &[kv("a", "1", 2)]).verdict_as_told("linearizable"),
+        "the store has a = 2",
+    );
+    // A clock that was set forward: the watcher of the first process is told before the second seems to call.
+    let verdict = Story::new()
+        .opened(0, 1)
+        .put(1, (1, 2), ("a", "1"), 2)
+        .put(9_000, (5_000, 5_001), ("a", "2"), 3)
+        .events(
+            0,
+            9,
+            3,
+            &[seen(kv("a", "1", 2)), seen(version("a", "2", (2, 3, 2)))],
+        )
+        .verdict_as_told("linearizable");
+    assert!(reason(&verdict).contains("clocks"));
+}
