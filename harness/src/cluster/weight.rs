@@ -131,7 +131,8 @@ docker | docker.slice) ;;
 esac
 was=$(cat "$above/$file")
 [ "$was" != "$wanted" ] || exit 0
-echo "$wanted" >"$above/$file" && echo "processor weight of all containers: $wanted (was $was)""#
+if echo "$wanted" 2>/dev/null >"$above/$file"; then echo "processor weight of all containers: $wanted (was $was)"
+else echo "the processor weight of all containers stays $was: $above/$file cannot be written"; fi"#
     )
 }
 

@@ -12,6 +12,7 @@ pub(super) fn all() -> Vec<Scenario> {
     let mut all = usual();
     all.extend(disturbed());
     all.extend(long());
+    all.push(switchovers());
     all
 }
 
@@ -85,6 +86,17 @@ fn long() -> Vec<Scenario> {
         .promise(planned())
         .long(),
     ]
+}
+
+/// Often enough to show what one switchover in 15 does.
+fn switchovers() -> Scenario {
+    Scenario::operations(
+        "operation::switchovers",
+        "Leadership is moved by request five times, a second apart: no client loses an answer.",
+        [Operation::Switchover; 5],
+    )
+    .promise(Promise::continuity(Planned).no_failed_write())
+    .long()
 }
 
 fn usual() -> Vec<Scenario> {
