@@ -244,6 +244,10 @@ impl Change<'_> {
                 return self.step_down(pod, what);
             }
         }
+        let Some(host) = roster::host_of(self.desired, pod, member) else {
+            // Told among the list's faults, with what to do.
+            return Err(Waiting::NoAddress { what });
+        };
         let via = self
             .safety
             .via(Some(pod))
@@ -251,7 +255,7 @@ impl Change<'_> {
         Ok(Step::RemoveMember {
             via,
             pod: pod.to_owned(),
-            host: roster::host_of(self.desired, pod, member),
+            host,
             member: member.id,
             why: why.to_owned(),
         })

@@ -11,6 +11,9 @@ use super::bootstrap::Latch;
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{Observed, Reading};
 
+/// How peer URLs of the members end.
+const PEER_PORT: &str = ":2380";
+
 /// The member list, with pods.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Roster {
@@ -162,15 +165,16 @@ fn host(url: &str) -> Option<&str> {
     )
 }
 
-/// The host by which an agent may be asked to remove the member: that of the list, which the agent compares again.
+/// The host by which an agent may be asked to remove the member: that of the list, which the agent compares again. `None`
+/// when it is no host at the peer port, which an agent would refuse.
 #[must_use]
-pub fn host_of(desired: &Desired, pod: &str, member: &Member) -> String {
+pub fn host_of(desired: &Desired, pod: &str, member: &Member) -> Option<String> {
     let own = format!("{pod}.{}", desired.domain());
-    let hosts = || member.peer_urls.iter().filter_map(|url| host(url));
-    if hosts().any(|host| host == own) {
-        return own;
-    }
-    hosts().next().map_or(own, str::to_owned)
+    let urls = member.peer_urls.iter();
+    let at_port = urls.filter(|url| url.ends_with(PEER_PORT));
+    let mut hosts: Vec<&str> = at_port.filter_map(|url| host(url)).collect();
+    hosts.sort_by_key(|host| *host != own);
+    hosts.first().map(|host| (*host).to_owned())
 }
 
 fn misplaced(desired: &Desired, named: &[(Option<String>, Member)]) -> BTreeMap<String, Waiting> {

@@ -333,7 +333,8 @@ pub struct Holder<'a> {
 }
 
 /// True when a claim of the pod is gone or going: its data does not outlive the pod.
-fn data_is_going(desired: &Desired, seen: &Observed, pod: &str) -> bool {
+#[must_use]
+pub fn data_is_going(desired: &Desired, seen: &Observed, pod: &str) -> bool {
     desired.claims.iter().any(|template| {
         let claim = seen.claims.get(&names::claim(&template.name, pod));
         claim.is_none_or(|claim| claim.terminating)

@@ -311,14 +311,15 @@ pub enum Waiting {
     /// The claim of a member that is needed is being deleted.
     #[error(
         "a claim of pod {0} is gone or being deleted, and no majority has the data without this pod: \
-         the pod is not stopped until other members hold the data (a cluster of one: scale it to 3)"
+         the pod is not stopped until other members hold the data (a cluster of one: scale it to 3; a component that \
+         is to be stopped: start it until its members are replaced)"
     )]
     ClaimGoing(String),
     /// A claim that its member needs.
     #[error("claim {0} is not deleted: its pod is there or its member is in the list")]
     ClaimNeeded(String),
-    /// New members would have an address in another domain than the rest.
-    #[error("{what} waits until the operator's CLUSTER_DOMAIN is that of the members")]
+    /// The member's address is not its pod's, or would not be.
+    #[error("{what} waits until the members' peer URLs are those of their pods")]
     NoAddress {
         /// What waits.
         what: String,

@@ -1,6 +1,6 @@
 //! Taking members down: all for good with the InstanceSet, or all for a while. Never touches membership (C4, M15).
 
-use super::safety::{Gate, Holder};
+use super::safety::{Gate, Holder, data_is_going, quorum};
 use super::slots::{PodTurn, pod_turn, remove_pod};
 use super::{Grace, Plan, Step, Waiting};
 use crate::instanceset::desired::Desired;
@@ -38,8 +38,18 @@ pub fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
     }
 }
 
-/// The members shall rest: pods go, claims and membership stay (B3).
-pub fn stop(_desired: &Desired, seen: &Observed, plan: &mut Plan) {
+/// The members shall rest: pods go, claims and membership stay (B3). They stay up while claims are going without which
+/// no majority would come back.
+pub fn stop(desired: &Desired, seen: &Observed, plan: &mut Plan) {
+    let voters = desired.recorded.members.iter().filter(|m| !m.is_learner);
+    let (going, staying): (Vec<_>, Vec<_>) = voters
+        .map(|member| &member.pod_name)
+        .partition(|pod| seen.pods.contains_key(*pod) && data_is_going(desired, seen, pod));
+    if !going.is_empty() && staying.len() < quorum(going.len() + staying.len()) {
+        let held = going.into_iter().cloned().map(Waiting::ClaimGoing);
+        plan.waiting.extend(held);
+        return;
+    }
     stop_pods(seen, "the component is stopped", plan);
 }
 
