@@ -139,12 +139,29 @@ fn members(desired: &Desired, seen: &Observed, latch: &Latch) -> Vec<KnownMember
     let Reading::Known(list) = roster::read(desired, seen, latch).members else {
         return desired.recorded.members.clone();
     };
+    let version = |pod: Option<&String>, id: &str| {
+        let status = pod.and_then(|pod| seen.pods.get(pod)?.status());
+        let own = status.filter(|status| status.member_id.to_string() == id);
+        let told = own.map(|status| status.version.clone());
+        let known = || {
+            let mut recorded = desired.recorded.members.iter();
+            recorded
+                .find(|known| known.member_id == id)?
+                .version
+                .clone()
+        };
+        told.filter(|version| !version.is_empty()).or_else(known)
+    };
     let mut all: Vec<KnownMember> = list
         .into_iter()
-        .map(|(pod, member)| KnownMember {
-            pod_name: pod.unwrap_or_default(),
-            member_id: member.id.to_string(),
-            is_learner: member.is_learner,
+        .map(|(pod, member)| {
+            let member_id = member.id.to_string();
+            KnownMember {
+                version: version(pod.as_ref(), &member_id),
+                pod_name: pod.unwrap_or_default(),
+                member_id,
+                is_learner: member.is_learner,
+            }
         })
         .collect();
     all.sort_by_key(|member| desired.name.ordinal(&member.pod_name));
