@@ -457,12 +457,14 @@ fn every_order_of_mishaps_in_the_middle_of_changes() {
 #[ignore = "takes minutes: cargo test --release -p operator every_order -- --ignored --nocapture"]
 fn every_order_of_changes_by_hand_in_the_middle_of_changes() {
     all(&[
-        Wish::size(3, 1).with(HAND, 1),
-        Wish::size(3, 5).with(HAND, 1),
-        Wish::size(5, 3).with(FREEZE, 1),
+        Wish::size(3, 3).with(CLAIMS, 2),
         Wish::update(3, 1).with(HAND, 1),
-        Wish::size(3, 3).with(CLAIMS, 3),
         Wish::size(3, 1).with(CLAIMS, 2),
+        Wish::size(3, 1).with(HAND, 1),
+        // Not with peer URLs: an operator that acts on a look from before the change adds the pod a second time, and the
+        // learner that nobody starts stays as a stranger, which is told.
+        Wish::size(3, 5).with(FREEZE, 1),
+        Wish::size(5, 3).with(FREEZE, 1),
         Wish::template(3, "ill:2", 1).with(FATE, 1),
         Wish::template(3, "hang:2", 1).with(FATE, 1),
         Wish::template(3, "hang:2", 1),
