@@ -65,7 +65,7 @@ fn check_one(from: &str, to: &str, held_back: bool) -> Result<(), NoRoad> {
         return Ok(());
     }
     if (new_major, new_minor) < (major, minor) {
-        let one_back = new_major == major && new_minor + 1 == minor;
+        let one_back = new_major == major && new_minor.saturating_add(1) == minor;
         if held_back && one_back {
             return Ok(());
         }
@@ -73,8 +73,8 @@ fn check_one(from: &str, to: &str, held_back: bool) -> Result<(), NoRoad> {
         return Err(NoRoad::Downgrade { from, to });
     }
     let (from, to) = told();
-    if new_major != major || new_minor != minor + 1 {
-        let minor = minor + 1;
+    if new_major != major || new_minor != minor.saturating_add(1) {
+        let minor = minor.saturating_add(1);
         return Err(NoRoad::Jump {
             from,
             to,
