@@ -33,6 +33,7 @@ e2e-long: up ## churn and slow faults: ten minutes
 up: ## the cluster, the images and the operator; nothing is done twice
 	images/docker.sh
 	$(HARNESS) up
+	images/kubectl.sh
 
 .PHONY: down
 down: ## deletes the cluster
