@@ -61,6 +61,11 @@ fn provision() -> Vec<Scenario> {
             "KubeBlocks' own manifests are applied unchanged and bring a cluster up.",
             Act::Manifests,
         ),
+        Scenario::new(
+            "provision::documented_commands",
+            "The commands of README and docs do what they say, as they stand there.",
+            Act::Documents,
+        ),
     ]
 }
 
