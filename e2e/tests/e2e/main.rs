@@ -12,22 +12,23 @@
 //! While a run is saved and judged the cluster of the next trial is set up, but not with `E2E_ALONE=1`, with more than one
 //! thread, or where each trial is a process of its own.
 
-mod ahead;
+mod on_cluster;
 mod table;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use e2e::part::Part;
+use e2e::relay::Relay;
 use harness::cluster::{Choice, Cluster};
 use harness::report::judgement::Severity;
 use harness::scenario::attempts::verdict;
 use harness::scenario::interrupt::EXIT_CODE;
-use harness::scenario::{Act, Ended, Interrupt, Measured, Plan, Scenario, ahead::next, catalog};
+use harness::scenario::{Act, Ended, Interrupt, Plan, Scenario, catalog};
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use ahead::{Ahead, Attempt};
+use on_cluster::OnCluster;
 use table::Table;
 
 fn main() -> ExitCode {
@@ -61,7 +62,7 @@ fn main() -> ExitCode {
     }
     suite.left.store(order.len(), Ordering::SeqCst);
     if arguments.test_threads == Some(1) && !flag("E2E_ALONE") {
-        let _ = suite.order.set(order);
+        suite.relay.runs().look_ahead(order);
     }
     if let Some(reason) = &absent {
         eprintln!("no cluster to test: {reason}");
@@ -74,9 +75,7 @@ struct Suite {
     interrupt: Interrupt,
     table: Table,
     left: AtomicUsize,
-    /// All that will run, in their order; not set where nothing is set up ahead.
-    order: OnceLock<Vec<Plan>>,
-    ahead: Mutex<Option<Ahead>>,
+    relay: Relay<OnCluster>,
 }
 
 /// All plans of the suite, of its short subset, of a part of the rest, or of the long ones.
@@ -180,11 +179,10 @@ fn absence() -> Option<String> {
 impl Suite {
     fn new(interrupt: Interrupt) -> Self {
         Self {
-            interrupt,
+            interrupt: interrupt.clone(),
             table: Table::default(),
             left: AtomicUsize::new(0),
-            order: OnceLock::new(),
-            ahead: Mutex::new(None),
+            relay: Relay::new(OnCluster::new(interrupt)),
         }
     }
 
@@ -192,10 +190,10 @@ impl Suite {
     fn run(&self, plan: &Plan) -> Result<(), Failed> {
         let mut runs = Vec::new();
         let result = loop {
-            let ended = self.attempt(plan);
+            let ended = self.relay.run(plan);
             self.table.add(plan, ended.as_ref().ok());
             if self.interrupt.is_asked() {
-                self.give_up();
+                self.relay.give_up();
                 self.table.print();
                 std::process::exit(i32::from(EXIT_CODE));
             }
@@ -208,53 +206,12 @@ impl Suite {
                 break told(severity, &ended, runs.len());
             }
             // The run is made again: another cluster beside it would take its processor.
-            self.give_up();
+            self.relay.give_up();
         };
         if self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.table.print();
         }
         result
-    }
-
-    /// One run; the cluster of the next trial is set up while this one is judged.
-    fn attempt(&self, plan: &Plan) -> anyhow::Result<Ended> {
-        let ahead = self.ahead().take();
-        let attempt = match ahead {
-            Some(ahead) if ahead.is_of(plan) => ahead.go_on(),
-            Some(another) => {
-                another.give_up();
-                Attempt::make(plan, &self.interrupt)
-            }
-            None => Attempt::make(plan, &self.interrupt),
-        }?;
-        self.look_ahead(plan, attempt.measured());
-        attempt.judge()
-    }
-
-    fn look_ahead(&self, plan: &Plan, measured: &Measured) {
-        let order = self.order.get().map_or(&[][..], Vec::as_slice);
-        // What went wrong may be made again, or has left something behind.
-        if !measured.is_well() || self.interrupt.is_asked() {
-            return;
-        }
-        let Some(next) = next(order, &plan.trial(), measured.workers()) else {
-            return;
-        };
-        match Ahead::begin(next, &self.interrupt) {
-            Ok(ahead) => *self.ahead() = Some(ahead),
-            Err(error) => eprintln!("nothing is set up ahead: {error}"),
-        }
-    }
-
-    fn give_up(&self) {
-        let ahead = self.ahead().take();
-        if let Some(ahead) = ahead {
-            ahead.give_up();
-        }
-    }
-
-    fn ahead(&self) -> MutexGuard<'_, Option<Ahead>> {
-        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
