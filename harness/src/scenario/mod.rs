@@ -26,6 +26,8 @@ mod subject;
 mod targets;
 mod trial;
 mod turn;
+#[cfg(test)]
+mod turn_tests;
 
 pub use description::{Act, Load, Scenario, Trial};
 pub use error::RunError;
