@@ -30,7 +30,7 @@ fn fits(next: &Plan, judged: &Plan, workers: usize) -> bool {
 fn has_small_volumes(plan: &Plan) -> bool {
     match &plan.scenario.act {
         Act::Faults(trial) => trial.small_volumes,
-        Act::Conform | Act::Admission | Act::Manifests => false,
+        Act::Conform | Act::Admission | Act::Manifests | Act::Documents => false,
     }
 }
 
@@ -38,7 +38,7 @@ fn has_small_volumes(plan: &Plan) -> bool {
 fn most(plan: &Plan) -> u32 {
     let all = match &plan.scenario.act {
         Act::Faults(trial) => sizes(plan.members, &trial.operations),
-        Act::Conform | Act::Admission | Act::Manifests => Vec::new(),
+        Act::Conform | Act::Admission | Act::Manifests | Act::Documents => Vec::new(),
     };
     all.into_iter().max().unwrap_or(plan.members)
 }
