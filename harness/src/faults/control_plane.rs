@@ -104,7 +104,8 @@ fn move_aside(part: ControlPlanePart) -> String {
 pub(crate) fn move_back(part: ControlPlanePart) -> String {
     let name = part.name();
     format!(
-        "[ -e {ASIDE}/{name}.yaml ] && mv {ASIDE}/{name}.yaml {MANIFESTS}/{name}.yaml; rmdir {ASIDE} 2>/dev/null; true"
+        "if [ -e {ASIDE}/{name}.yaml ]; then mv {ASIDE}/{name}.yaml {MANIFESTS}/{name}.yaml || exit 1; fi\n\
+         rmdir {ASIDE} 2>/dev/null\ntrue"
     )
 }
 

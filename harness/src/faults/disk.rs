@@ -46,7 +46,7 @@ pub(crate) async fn inject(
         });
     }
     try_join_all(disks.iter().map(async |disk| {
-        let heal = format!("rm -f '{}/{FILLER}'; sync -f '{}'", disk.path, disk.path);
+        let heal = empty(&disk.path);
         let inject = fill(&disk.path);
         let deed = Deed {
             trace: &disk.trace,
@@ -111,6 +111,11 @@ fn fill(path: &str) -> String {
         "cd '{path}' || exit 1\nn=$(df -B1 --output=avail . | tail -n1)\nfallocate -l $n {FILLER} 2>/dev/null\n\
          dd if=/dev/zero bs=4096 of={FILLER} oflag=append conv=notrunc 2>/dev/null\ntrue"
     )
+}
+
+/// Also right when the volume is not there: its node was restarted, and it is mounted again by whoever deploys next.
+fn empty(path: &str) -> String {
+    format!("rm -f '{path}/{FILLER}' || exit 1\nsync -f '{path}' 2>/dev/null\ntrue")
 }
 
 struct Disk {

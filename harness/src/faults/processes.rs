@@ -82,10 +82,11 @@ pub(crate) fn stop(which: Which<'_>) -> String {
     )
 }
 
-/// Lets every process of the containers go on.
+/// Lets every process of the containers go on. Fails while one of them is still stopped.
 pub(crate) fn go_on(which: Which<'_>) -> String {
     format!(
-        "{FUNCTIONS}for i in {}; do for p in $(pids $i); do kill -CONT $p; done; done; true",
+        "{FUNCTIONS}for i in {0}; do for p in $(pids $i); do kill -CONT $p; done; done\n\
+         for i in {0}; do for p in $(pids $i); do show $i $p; done; done | grep -q ' T ' && exit 1\ntrue",
         which.ids()
     )
 }
