@@ -10,7 +10,8 @@ use super::{CommandResult, Exit, TargetArgs};
 use crate::cluster::{Cluster, ClusterLock};
 use crate::faults::{
     Absence, Capabilities, Container, ControlPlanePart, DataLoss, Deletion, Direction, Fault,
-    FaultContext, FaultError, NodeSelector, OperatorFault, Replicas, Selector, Traffic, inject,
+    FaultContext, FaultError, NodeSelector, OperatorFault, Replicas, Selector, Traffic, in_words,
+    inject,
 };
 use crate::wait::pause;
 
@@ -260,7 +261,7 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
     println!(
         "injected in {:.0} ms: {}",
         took.as_secs_f64() * 1e3,
-        active.targets.join(", ")
+        in_words(&active.targets)
     );
     println!("  {}", active.evidence);
     let effect = active.effect().await;
@@ -283,6 +284,7 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
     }
     println!("nothing is left");
     match effect {
+        Ok(_) if !healed.doubts.is_empty() => Ok(Exit::Inconclusive),
         Ok(_) => Ok(Exit::Pass),
         Err(FaultError::NoEffect { .. }) => Ok(Exit::Inconclusive),
         Err(error) => Err(error.into()),

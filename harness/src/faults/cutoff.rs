@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use futures::future::{BoxFuture, try_join_all};
 
 use super::active::Running;
-use super::deadman::{self, Healed};
+use super::deadman::{self, BY_SWITCH, Healed};
 use super::network::Rules;
 use super::repoint::Repoint;
 use super::rules::Count;
-use crate::faults::{Evidence, FaultError};
+use crate::faults::{Evidence, FaultError, Healing};
 use crate::timeouts;
 use crate::wait::{Poll, WaitError, wait_every};
 
@@ -61,11 +61,11 @@ impl Cutoff {
         }
     }
 
-    async fn undo(&mut self) -> Result<Evidence, FaultError> {
+    async fn undo(&mut self) -> Result<Healing, FaultError> {
         self.follow.stop();
-        let mut evidence = describe(&self.rules.counts().await?);
+        let mut healing = Healing::from(describe(&self.rules.counts().await?));
         if self.follow.times() > 0 {
-            evidence.add(
+            healing.evidence.add(
                 "pointed at new addresses",
                 format!("{} times", self.follow.times()),
             );
@@ -76,13 +76,11 @@ impl Cutoff {
         });
         for (node, healed) in try_join_all(healed).await? {
             if healed == Healed::ByTimer {
-                evidence.add(
-                    format!("healed early in {node}"),
-                    "by the dead man's switch or the node's restart",
-                );
+                let by = format!("{BY_SWITCH} or the node's restart");
+                healing.early(format!("the rules in {node}"), &by);
             }
         }
-        Ok(evidence)
+        Ok(healing)
     }
 
     async fn left(&self) -> Result<Option<String>, FaultError> {
@@ -121,7 +119,7 @@ impl Running for Cutoff {
         Box::pin(self.look())
     }
 
-    fn heal(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
+    fn heal(&mut self) -> BoxFuture<'_, Result<Healing, FaultError>> {
         Box::pin(self.undo())
     }
 

@@ -14,6 +14,8 @@ use crate::cluster::{NodeShell, ShellError};
 
 /// Folder of the scripts in a node.
 pub(crate) const DIR: &str = "/run/etcd-harness";
+/// Who it is that heals early.
+pub(crate) const BY_SWITCH: &str = "the dead man's switch";
 /// Names of faults that were healed before they were injected; not in [`DIR`], for nothing of them is left to heal.
 const FORBIDDEN: &str = "/run/etcd-harness-forbidden";
 /// Seconds that one script waits for another of the same fault; less than a command in a node gets.
@@ -37,9 +39,7 @@ pub(crate) async fn run(shell: &NodeShell, deed: &Deed<'_>) -> Result<String, Sh
     match shell.check("inject a fault", &script(deed)).await {
         Ok(output) => Ok(output),
         Err(error) => {
-            if let Err(second) = heal(shell, deed.trace).await {
-                tracing::warn!(%second, "a failed injection was not healed at once; its timer will");
-            }
+            take_back(shell, deed.trace).await;
             Err(error)
         }
     }
@@ -53,6 +53,14 @@ pub(crate) async fn heal(shell: &NodeShell, trace: &str) -> Result<Healed, Shell
     } else {
         Healed::Now
     })
+}
+
+/// As [`heal`], for an injection that failed elsewhere: nothing else can be done about an error than to leave it to the
+/// timer.
+pub(crate) async fn take_back(shell: &NodeShell, trace: &str) {
+    if let Err(error) = heal(shell, trace).await {
+        tracing::warn!(%error, "half a fault was not healed at once; its timer will");
+    }
 }
 
 /// What is left of the switch itself.
@@ -250,7 +258,10 @@ mod tests {
         assert_eq!(sh(&heal_script("t5"), dir.path()).1.trim(), "by-timer");
         assert!(!sh(&script(&deed), dir.path()).0);
         assert!(!dir.path().join("done").exists());
-        let deed = Deed { trace: "t6", ..deed };
+        let deed = Deed {
+            trace: "t6",
+            ..deed
+        };
         assert_eq!(sh(&script(&deed), dir.path()).1.trim(), "injected");
         for trace in ["t5", "t6"] {
             assert!(sh(&heal_script(trace), dir.path()).0);

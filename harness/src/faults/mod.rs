@@ -24,6 +24,7 @@ mod dns;
 mod error;
 mod evidence;
 mod fault;
+mod healing;
 mod iptables;
 mod members;
 pub mod mend;
@@ -40,7 +41,9 @@ pub mod residue;
 mod rules;
 mod selector;
 mod storage;
+mod target;
 pub(crate) mod thaw;
+mod together;
 mod words;
 
 pub use active::{Active, inject};
@@ -52,5 +55,7 @@ pub use fault::{
     Absence, Container, ControlPlanePart, DataLoss, Deletion, Direction, Fault, NodeSelector,
     OperatorFault, Replicas, Traffic,
 };
+pub use healing::Healing;
 pub use members::Member;
 pub use selector::{SelectError, Selector};
+pub use target::{Target, in_words};

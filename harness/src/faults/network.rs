@@ -17,7 +17,9 @@ use super::repoint::{Repoint, Subject};
 use super::rules::{Address, Addresses, Count, Port, RuleSet};
 use super::{iptables, rules};
 use crate::cluster::{Cluster, NodeShell};
-use crate::faults::{Container, Direction, Evidence, Fault, FaultContext, FaultError, Member};
+use crate::faults::{
+    Container, Direction, Evidence, Fault, FaultContext, FaultError, Member, Target,
+};
 
 /// Which program holds the rules in a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +78,7 @@ pub(crate) async fn inject(
         namespace: context.namespace.clone(),
         labels: pod_labels(&context.etcd, &context.component),
     };
-    let targets = words(&parties);
+    let targets = targets(&parties);
     let cutting = Cutting {
         set: plan.rules,
         parties,
@@ -90,16 +92,14 @@ pub(crate) async fn inject(
     Ok(injected)
 }
 
-fn words(parties: &Parties) -> Vec<String> {
-    let near = parties.near.iter().map(|pod| format!("pod/{pod}"));
+fn targets(parties: &Parties) -> Vec<Target> {
     if parties.far.is_empty() {
-        return near.collect();
+        return parties.near.iter().map(|pod| Target::member(pod)).collect();
     }
-    vec![format!(
-        "{} from {}",
-        parties.near.join("+"),
-        parties.far.join("+")
-    )]
+    vec![Target::Side {
+        near: parties.near.clone(),
+        far: parties.far.clone(),
+    }]
 }
 
 /// Everything that decides which packets are dropped.

@@ -9,13 +9,13 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 
 use super::active::{Injected, Running};
-use super::deadman::{self, Deed};
+use super::deadman::{self, BY_SWITCH, Deed, Healed};
 use super::members::roster;
 use super::mend::successor;
 use super::power;
 use super::thaw::{Order, Thaw, image_of};
 use crate::cluster::{Cluster, KUBELET_ANSWERS, node_states, wait_nodes_back};
-use crate::faults::{Evidence, Fault, FaultContext, FaultError, NodeSelector};
+use crate::faults::{Evidence, Fault, FaultContext, FaultError, Healing, NodeSelector, Target};
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
@@ -94,7 +94,7 @@ pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Inje
     let targets = harmed
         .names
         .iter()
-        .map(|name| format!("node {name}"))
+        .map(|name| Target::Node(name.clone()))
         .collect();
     Ok(Injected {
         targets,
@@ -300,22 +300,22 @@ impl Harmed {
         Ok(evidence)
     }
 
-    async fn undo(&mut self) -> Result<Evidence, FaultError> {
-        let mut evidence = Evidence::new();
+    async fn undo(&mut self) -> Result<Healing, FaultError> {
+        let mut healing = Healing::default();
         self.register_again().await?;
         for name in &self.names {
             if self.harm == Harm::StopKubelet {
-                deadman::heal(&self.cluster.shell(name)?, &self.trace).await?;
+                let shell = self.cluster.shell(name)?;
+                if deadman::heal(&shell, &self.trace).await? == Healed::ByTimer {
+                    healing.early(format!("the kubelet of {name}"), BY_SWITCH);
+                }
                 continue;
             }
             match power::state(&self.docker, name).await?.0.as_str() {
                 "paused" => power::unpause(&self.docker, name).await?,
                 "running" => {
                     if self.harm != Harm::Restart {
-                        evidence.add(
-                            format!("node {name} healed early"),
-                            "by the dead man's switch",
-                        );
+                        healing.early(format!("node {name}"), BY_SWITCH);
                     }
                 }
                 _ => power::start(&self.docker, std::slice::from_ref(name)).await?,
@@ -331,11 +331,11 @@ impl Harmed {
                 fault: self.fault.clone(),
                 reason: error.to_string(),
             })?;
-        evidence.add(
+        healing.evidence.add(
             "all nodes ready after",
             format!("{:.1} s", began.elapsed().as_secs_f64()),
         );
-        Ok(evidence)
+        Ok(healing)
     }
 
     async fn left(&self) -> Result<Option<String>, FaultError> {
@@ -371,7 +371,7 @@ impl Running for Harmed {
         Box::pin(self.look())
     }
 
-    fn heal(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
+    fn heal(&mut self) -> BoxFuture<'_, Result<Healing, FaultError>> {
         Box::pin(self.undo())
     }
 

@@ -13,7 +13,9 @@ use super::process::{Harm, Victim, harm_all};
 use super::repoint::Subject;
 use super::rules::{Address, Port, RuleSet};
 use crate::deploy::operator;
-use crate::faults::{Direction, Fault, FaultContext, FaultError, Member, OperatorFault, Replicas};
+use crate::faults::{
+    Direction, Fault, FaultContext, FaultError, Member, OperatorFault, Replicas, Target,
+};
 
 /// Injects a fault of the operator.
 pub(crate) async fn inject(
@@ -30,10 +32,15 @@ pub(crate) async fn inject(
     };
     let mut victims = Vec::new();
     for (member, container) in pods {
+        let node = member.node()?.to_owned();
         victims.push(Victim {
-            node: member.node()?.to_owned(),
-            pod: member.pod,
+            target: Target::Pod {
+                pod: member.pod,
+                node: node.clone(),
+                part: format!("container {container}"),
+            },
             uid: member.uid,
+            node,
             container,
         });
     }
@@ -118,7 +125,11 @@ async fn cut_off(
     };
     let targets = members
         .iter()
-        .map(|m| format!("pod/{} from port {port} of the API server", m.pod))
+        .map(|member| Target::Pod {
+            pod: member.pod.clone(),
+            node: member.node.clone().unwrap_or_default(),
+            part: format!("from port {port} of the API server"),
+        })
         .collect();
     let injected = cut(context, fault, cutting, &members).await?;
     Ok(Injected {

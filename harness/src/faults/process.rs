@@ -1,13 +1,14 @@
 //! Faults of one process: killed, kept dead, frozen.
 
-use futures::future::{BoxFuture, try_join_all};
+use futures::future::{BoxFuture, join_all};
 
 use super::active::{Injected, Running};
-use super::deadman::{self, Deed, Healed};
+use super::deadman::{self, BY_SWITCH, Deed, Healed};
 use super::members::roster;
 use super::processes::{self, Process, Which};
+use super::together::all_or_none;
 use crate::cluster::NodeShell;
-use crate::faults::{Evidence, Fault, FaultContext, FaultError, Member};
+use crate::faults::{Evidence, Fault, FaultContext, FaultError, Healing, Member, Target};
 use crate::timeouts;
 use crate::wait::{Poll, WaitError, wait_until};
 
@@ -25,8 +26,8 @@ pub(crate) enum Harm {
 /// One container that is harmed.
 #[derive(Clone, Debug)]
 pub(crate) struct Victim {
-    /// Its pod, for words.
-    pub pod: String,
+    /// What it is, for reports.
+    pub target: Target,
     /// UID of the pod; empty for any pod of the node.
     pub uid: String,
     /// Node.
@@ -63,7 +64,11 @@ pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Inje
         .iter()
         .map(|member: &Member| {
             Ok(Victim {
-                pod: member.pod.clone(),
+                target: Target::Member {
+                    pod: member.pod.clone(),
+                    node: member.node.clone(),
+                    part: format!("container {}", container.name()),
+                },
                 uid: member.uid.clone(),
                 node: member.node()?.to_owned(),
                 container: container.name().to_owned(),
@@ -85,16 +90,19 @@ pub(crate) async fn harm_all(
     victims: Vec<Victim>,
     harm: Harm,
 ) -> Result<Injected, FaultError> {
-    let hits = try_join_all(victims.into_iter().map(|victim| hit(context, victim, harm))).await?;
+    let attempts = join_all(victims.into_iter().map(|victim| hit(context, victim, harm))).await;
+    let hits = all_or_none(attempts, async |hit: Hit| {
+        if harm != Harm::Kill {
+            deadman::take_back(&hit.shell, &hit.trace).await;
+        }
+    })
+    .await?;
     let mut evidence = Evidence::new();
     for hit in &hits {
         let pids: Vec<String> = hit.before.iter().map(|p| p.pid.to_string()).collect();
         evidence.add(format!("{} pid", hit.name()), pids.join(" "));
     }
-    let targets = hits
-        .iter()
-        .map(|hit| format!("{} on node {}", hit.name(), hit.victim.node))
-        .collect();
+    let targets = hits.iter().map(|hit| hit.victim.target.clone()).collect();
     Ok(Injected {
         targets,
         evidence,
@@ -158,10 +166,7 @@ struct Hit {
 
 impl Hit {
     fn name(&self) -> String {
-        format!(
-            "pod/{} container {}",
-            self.victim.pod, self.victim.container
-        )
+        self.victim.target.to_string()
     }
 
     async fn now(&self) -> Result<Vec<Process>, FaultError> {
@@ -256,34 +261,42 @@ impl Harmed {
         Ok(evidence)
     }
 
-    async fn undo(&self) -> Result<Evidence, FaultError> {
-        let mut evidence = Evidence::new();
+    /// What is seen of a hit before it is healed, and whether it is over already.
+    async fn last(&self, hit: &Hit) -> Result<(String, bool), FaultError> {
+        if self.harm == Harm::KeepKilling {
+            return Ok((format!("{} kills in all", hit.kills().await?), false));
+        }
+        let same = still_there(&hit.before, &hit.now().await?);
+        let all = hit.before.len();
+        let last = format!("{same} of {all} frozen processes lived to go on");
+        Ok((last, same == 0))
+    }
+
+    async fn undo(&self) -> Result<Healing, FaultError> {
+        let mut healing = Healing::default();
         if self.harm == Harm::Kill {
-            return Ok(evidence);
+            return Ok(healing);
         }
-        let healed = try_join_all(self.hits.iter().map(async |hit| {
-            let last = match self.harm {
-                Harm::KeepKilling => format!("{} kills in all", hit.kills().await?),
-                _ => {
-                    let now = hit.now().await?;
-                    let same = still_there(&hit.before, &now);
-                    format!(
-                        "{same} of {} frozen processes lived to go on",
-                        hit.before.len()
-                    )
-                }
-            };
-            let healed = deadman::heal(&hit.shell, &hit.trace).await?;
-            Ok::<_, FaultError>((hit.name(), last, healed))
+        let healed = join_all(self.hits.iter().map(async |hit| {
+            // What cannot be looked at is healed all the same.
+            let last = self.last(hit).await;
+            (
+                hit.name(),
+                last,
+                deadman::heal(&hit.shell, &hit.trace).await,
+            )
         }))
-        .await?;
+        .await;
         for (name, last, healed) in healed {
-            if healed == Healed::ByTimer {
-                evidence.add(format!("{name} healed early"), "by the dead man's switch");
+            let (last, over) = last?;
+            if healed? == Healed::ByTimer {
+                healing.early(&name, BY_SWITCH);
+            } else if over {
+                healing.early(&name, "the end of its processes");
             }
-            evidence.add(name, last);
+            healing.evidence.add(name, last);
         }
-        Ok(evidence)
+        Ok(healing)
     }
 
     async fn left(&self) -> Result<Option<String>, FaultError> {
@@ -308,7 +321,7 @@ impl Running for Harmed {
         Box::pin(self.look())
     }
 
-    fn heal(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
+    fn heal(&mut self) -> BoxFuture<'_, Result<Healing, FaultError>> {
         Box::pin(self.undo())
     }
 

@@ -11,7 +11,8 @@ use super::pods;
 use super::processes::{self, Which};
 use crate::cluster::Cluster;
 use crate::faults::{
-    DataLoss, Deletion, Evidence, Fault, FaultContext, FaultError, Member, Selector,
+    DataLoss, Deletion, Evidence, Fault, FaultContext, FaultError, Healing, Member, Selector,
+    Target,
 };
 use crate::timeouts;
 use crate::wait::{Poll, WaitError, wait_until};
@@ -135,7 +136,11 @@ pub(crate) async fn inject(
     }
     let targets = losses
         .iter()
-        .map(|loss| format!("pod/{} claim {}", loss.member.pod, loss.claim.name_any()))
+        .map(|loss| Target::Member {
+            pod: loss.member.pod.clone(),
+            node: None,
+            part: format!("claim {}", loss.claim.name_any()),
+        })
         .collect();
     let running = Lost {
         fault: fault.to_string(),
@@ -263,8 +268,8 @@ impl Running for Lost {
         Box::pin(self.look())
     }
 
-    fn heal(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
-        Box::pin(async { Ok(Evidence::new()) })
+    fn heal(&mut self) -> BoxFuture<'_, Result<Healing, FaultError>> {
+        Box::pin(async { Ok(Healing::default()) })
     }
 
     fn residue(&self) -> BoxFuture<'_, Result<Option<String>, FaultError>> {
