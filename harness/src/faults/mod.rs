@@ -34,6 +34,7 @@ mod operator;
 mod plan;
 mod pods;
 mod power;
+mod probe;
 mod process;
 mod processes;
 mod repoint;

@@ -1,5 +1,7 @@
 //! Faults of the operator: killed, frozen, cut off from the API server; all replicas or the active one.
 
+use std::net::Ipv4Addr;
+
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -8,7 +10,7 @@ use kube::api::ListParams;
 
 use super::active::Injected;
 use super::network::{Cutting, cut};
-use super::plan::Parties;
+use super::plan::{Parties, Proof};
 use super::process::{Harm, Victim, harm_all};
 use super::repoint::Subject;
 use super::rules::{Address, Port, RuleSet};
@@ -102,7 +104,7 @@ async fn cut_off(
     fault: &Fault,
     pods: Vec<(Member, String)>,
 ) -> Result<Injected, FaultError> {
-    let port = api_port(context).await?;
+    let (servers, port) = api_servers(context).await?;
     let members: Vec<Member> = pods.into_iter().map(|(member, _)| member).collect();
     let cutting = Cutting {
         set: RuleSet {
@@ -113,6 +115,7 @@ async fn cut_off(
             loss_percent: None,
             local: true,
         },
+        proof: Proof::Remote(servers, port),
         parties: Parties {
             near: members.iter().map(|m| m.pod.clone()).collect(),
             far: Vec::new(),
@@ -138,16 +141,21 @@ async fn cut_off(
     })
 }
 
-/// The API server's own port, behind its service.
-async fn api_port(context: &FaultContext) -> Result<u16, FaultError> {
+/// The API servers' own addresses and port, behind their service.
+async fn api_servers(context: &FaultContext) -> Result<(Vec<Ipv4Addr>, u16), FaultError> {
     let api: Api<EndpointSlice> = Api::namespaced(context.cluster.kube.clone(), "default");
     let slice = api.get("kubernetes").await;
     let slice = slice.map_err(|error| FaultError::api("read the API server's endpoints", error))?;
-    let port = slice
-        .ports
-        .unwrap_or_default()
-        .into_iter()
-        .find_map(|port| port.port);
-    port.and_then(|port| u16::try_from(port).ok())
-        .ok_or_else(|| FaultError::find("the API server's port", "its endpoints name none"))
+    let addresses = slice.endpoints.into_iter().flat_map(|one| one.addresses);
+    let addresses: Vec<Ipv4Addr> = addresses.filter_map(|text| text.parse().ok()).collect();
+    let ports = slice.ports.unwrap_or_default();
+    let port = ports.into_iter().find_map(|port| port.port);
+    let port = port.and_then(|port| u16::try_from(port).ok());
+    match port {
+        Some(port) if !addresses.is_empty() => Ok((addresses, port)),
+        _ => Err(FaultError::find(
+            "the API server's address and port",
+            "its endpoints name none",
+        )),
+    }
 }
