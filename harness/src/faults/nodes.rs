@@ -4,18 +4,17 @@ use std::collections::BTreeMap;
 
 use bollard::Docker;
 use futures::future::{BoxFuture, try_join_all};
-use k8s_openapi::api::core::v1::Node as KubeNode;
-use kube::Api;
-use kube::api::{DeleteParams, PostParams};
 
 use super::active::{Injected, Running};
 use super::deadman::{self, BY_SWITCH, Deed, Healed};
 use super::members::roster;
-use super::mend::successor;
+use super::objects::Objects;
 use super::power;
 use super::thaw::{Order, Thaw, image_of};
 use crate::cluster::{Cluster, KUBELET_ANSWERS, node_states, wait_nodes_back};
-use crate::faults::{Evidence, Fault, FaultContext, FaultError, Healing, NodeSelector, Target};
+use crate::faults::{
+    Evidence, Fault, FaultContext, FaultError, Healing, NodeSelector, Target,
+};
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
@@ -60,7 +59,7 @@ pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Inje
         trace: trace.clone(),
         thaw: None,
         started: BTreeMap::new(),
-        objects: Vec::new(),
+        objects: None,
         uids,
         names,
     };
@@ -75,7 +74,19 @@ pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Inje
             nodes: &harmed.names,
             limit,
         };
-        harmed.thaw = Some(Thaw::arm(&harmed.docker, &order).await?);
+        if let Harm::Kill { for_good: true } = harm {
+            // First, so that they are there before the nodes are started.
+            harmed.objects = Some(Objects::arm(context, &trace, &harmed.names).await?);
+        }
+        match Thaw::arm(&harmed.docker, &order).await {
+            Ok(thaw) => harmed.thaw = Some(thaw),
+            Err(error) => {
+                if let Some(objects) = &harmed.objects {
+                    objects.put_back().await?;
+                }
+                return Err(error);
+            }
+        }
     }
     if let Err(error) = harmed.act(context).await {
         if let Err(second) = harmed.undo().await {
@@ -162,8 +173,8 @@ struct Harmed {
     thaw: Option<Thaw>,
     /// When each container had been started, before.
     started: BTreeMap<String, String>,
-    /// Node objects that were deleted.
-    objects: Vec<KubeNode>,
+    /// Node objects that are deleted, and what brings them back.
+    objects: Option<Objects>,
     /// UIDs of the Node objects, before.
     uids: BTreeMap<String, String>,
     /// In the order in which they are started.
@@ -199,18 +210,8 @@ impl Harmed {
                 power::start(&self.docker, &self.names).await?;
             }
         }
-        if let Harm::Kill { for_good: true } = self.harm {
-            let api: Api<KubeNode> = Api::all(self.cluster.kube.clone());
-            for name in &self.names {
-                let found = api.get(name).await;
-                let found = found
-                    .map_err(|error| FaultError::api(format!("read node object {name}"), error))?;
-                self.objects.push(found);
-                let deleted = api.delete(name, &DeleteParams::default()).await;
-                deleted.map_err(|error| {
-                    FaultError::api(format!("delete node object {name}"), error)
-                })?;
-            }
+        if let Some(objects) = &self.objects {
+            objects.delete(&self.cluster).await?;
         }
         Ok(())
     }
@@ -227,36 +228,13 @@ impl Harmed {
         Ok(())
     }
 
-    /// Puts new Node objects in the place of deleted ones, with their old pod networks: a kubelet that registers itself is
-    /// given the next free one, while its container runtime still holds the old, and its pods are cut off.
-    async fn register_again(&mut self) -> Result<(), FaultError> {
-        let api: Api<KubeNode> = Api::all(self.cluster.kube.clone());
-        for object in self.objects.drain(..) {
-            let fresh = successor(object, None);
-            let name = fresh.metadata.name.clone().unwrap_or_default();
-            match api.create(&PostParams::default(), &fresh).await {
-                Ok(_) => {}
-                // The dead man's switch was faster, and the kubelet after it.
-                Err(kube::Error::Api(status)) if status.code == 409 => {
-                    tracing::warn!(
-                        "node {name} registered itself: its pod network may have changed"
-                    );
-                }
-                Err(error) => {
-                    return Err(FaultError::api(format!("create node object {name}"), error));
-                }
-            }
-        }
-        Ok(())
-    }
-
     async fn seen(&self, name: &str) -> Result<Result<String, String>, FaultError> {
         let (state, started) = power::state(&self.docker, name).await?;
         Ok(match self.harm {
             Harm::Pause if state == "paused" => Ok("paused".into()),
             Harm::Kill { .. } if state == "exited" => Ok("off".into()),
             Harm::Restart if state == "running" && self.started.get(name) != Some(&started) => {
-                Ok(format!("started anew at {started}"))
+                Ok(format!("started again at {started}"))
             }
             Harm::StopKubelet => {
                 let shell = self.cluster.shell(name)?;
@@ -294,33 +272,43 @@ impl Harmed {
                 }
             }
         }
-        if let Harm::Kill { for_good: true } = self.harm {
-            evidence.add("node objects deleted", self.names.len());
+        if let Some(objects) = &self.objects {
+            let gone = objects.gone(&self.cluster).await?;
+            if gone < self.names.len() {
+                let seen = format!("{gone} of {} node objects are gone", self.names.len());
+                return Err(FaultError::NoEffect {
+                    fault: self.fault.clone(),
+                    waited_s: timeouts::EFFECT.as_secs_f64(),
+                    seen,
+                });
+            }
+            evidence.add("node objects deleted", gone);
         }
         Ok(evidence)
     }
 
     async fn undo(&mut self) -> Result<Healing, FaultError> {
         let mut healing = Healing::default();
-        self.register_again().await?;
+        let objects = match &self.objects {
+            Some(objects) => Some(objects.put_back().await),
+            None => None,
+        };
+        // Whatever came of the objects: a node that stays off helps nobody.
+        let mut failed = Vec::new();
         for name in &self.names {
-            if self.harm == Harm::StopKubelet {
-                let shell = self.cluster.shell(name)?;
-                if deadman::heal(&shell, &self.trace).await? == Healed::ByTimer {
-                    healing.early(format!("the kubelet of {name}"), BY_SWITCH);
-                }
-                continue;
-            }
-            match power::state(&self.docker, name).await?.0.as_str() {
-                "paused" => power::unpause(&self.docker, name).await?,
-                "running" => {
-                    if self.harm != Harm::Restart {
-                        healing.early(format!("node {name}"), BY_SWITCH);
-                    }
-                }
-                _ => power::start(&self.docker, std::slice::from_ref(name)).await?,
+            if let Err(error) = self.undo_one(name, &mut healing).await {
+                failed.push(error);
             }
         }
+        if let Some(error) = failed.into_iter().next() {
+            return Err(error);
+        }
+        if let Some(healed) = objects
+            && healed? == Healed::ByTimer
+        {
+            healing.early("the node objects", BY_SWITCH);
+        }
+        // Only now: what failed above is tried again by the timer.
         if let Some(thaw) = &self.thaw {
             thaw.disarm().await;
         }
@@ -338,6 +326,25 @@ impl Harmed {
         Ok(healing)
     }
 
+    async fn undo_one(&self, name: &String, healing: &mut Healing) -> Result<(), FaultError> {
+        if self.harm == Harm::StopKubelet {
+            let shell = self.cluster.shell(name)?;
+            if deadman::heal(&shell, &self.trace).await? == Healed::ByTimer {
+                healing.early(format!("the kubelet of {name}"), BY_SWITCH);
+            }
+            return Ok(());
+        }
+        match power::state(&self.docker, name).await?.0.as_str() {
+            "paused" => power::unpause(&self.docker, name).await?,
+            "running" if self.harm != Harm::Restart => {
+                healing.early(format!("node {name}"), BY_SWITCH);
+            }
+            "running" => {}
+            _ => power::start(&self.docker, std::slice::from_ref(name)).await?,
+        }
+        Ok(())
+    }
+
     async fn left(&self) -> Result<Option<String>, FaultError> {
         for name in &self.names {
             let (state, _) = power::state(&self.docker, name).await?;
@@ -348,8 +355,13 @@ impl Harmed {
                 return Ok(Some(left));
             }
         }
+        if let Some(objects) = &self.objects
+            && let Some(left) = objects.left().await?
+        {
+            return Ok(Some(left));
+        }
         if let Some(thaw) = &self.thaw
-            && thaw.is_left().await
+            && thaw.is_left().await?
         {
             return Ok(Some(
                 "the container that holds the dead man's switch".into(),

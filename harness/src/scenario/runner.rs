@@ -18,7 +18,7 @@ use crate::report::judgement::Severity;
 use crate::report::{Judgement, RunDir, worst};
 use crate::scenario::subject::Subject;
 use crate::scenario::trial::Story;
-use crate::scenario::{Act, Lab, Plan, RunError, conformance, interrupt};
+use crate::scenario::{Act, Lab, Plan, RunError, conformance, interrupt, leftovers};
 
 /// How a run ended.
 #[derive(Clone, Debug)]
@@ -130,6 +130,9 @@ async fn run_in(lab: &Lab, plan: &Plan) -> Result<Ended, RunError> {
         .say(format!("seed {}; again: {}", plan.seed, plan.replay()));
     save_plan(&dir, plan, started, None)?;
 
+    if let Some(leftovers) = leftovers::before(lab).await {
+        return not_run(lab, plan, &dir, leftovers);
+    }
     let subject = Subject::create(&lab.cluster, &plan.trial(), plan.members).await?;
     lab.live.say(format!("namespace {}", subject.namespace));
     let mut found = act(lab, plan, &subject).await;
@@ -145,11 +148,27 @@ async fn run_in(lab: &Lab, plan: &Plan) -> Result<Ended, RunError> {
             .say(format!("objects and logs are not saved: {error}"));
     }
     clean_up(lab, &subject).await;
+    found.judgements.extend(leftovers::after(lab).await);
     dir.write_log("harness.log", lab.live.text().as_bytes())?;
 
     judge(&mut found);
     dir.write_reports(&found.history, &found.judgements)?;
     let ended = ended(lab, plan, &found, &dir);
+    tell(lab, &ended);
+    Ok(ended)
+}
+
+/// A run that was not made: what somebody else left would be taken for its own doing.
+fn not_run(lab: &Lab, plan: &Plan, dir: &RunDir, leftovers: Judgement) -> Result<Ended, RunError> {
+    let found = Found {
+        history: History::default(),
+        expectations: None,
+        judgements: vec![leftovers],
+    };
+    dir.write_history(&found.history)?;
+    dir.write_log("harness.log", lab.live.text().as_bytes())?;
+    dir.write_reports(&found.history, &found.judgements)?;
+    let ended = ended(lab, plan, &found, dir);
     tell(lab, &ended);
     Ok(ended)
 }
@@ -280,6 +299,9 @@ async fn clean_up(lab: &Lab, subject: &Subject) {
     if lab.keep {
         lab.live
             .say(format!("namespace {} is kept", subject.namespace));
+        if let Err(error) = subject.keep().await {
+            lab.live.say(error.to_string());
+        }
         return;
     }
     if let Err(error) = subject.delete().await {
