@@ -65,9 +65,10 @@ pub async fn inject(context: &FaultContext, fault: &Fault) -> Result<Active, Fau
     }
     let begun = Instant::now();
     let injected = match fault {
-        Fault::KillProcess { .. } | Fault::KeepKilling { .. } | Fault::FreezeProcess { .. } => {
-            process::inject(context, fault).await
-        }
+        Fault::KillProcess { .. }
+        | Fault::KeepKilling { .. }
+        | Fault::ExhaustMemory { .. }
+        | Fault::FreezeProcess { .. } => process::inject(context, fault).await,
         Fault::DeletePod { of, how } => pods::inject(context, fault, of, *how).await,
         Fault::Isolate { .. }
         | Fault::Split { .. }

@@ -133,6 +133,7 @@ pub(super) fn need(fault: &Fault) -> Need {
         } => Need::Api,
         Fault::KillProcess { .. }
         | Fault::KeepKilling { .. }
+        | Fault::ExhaustMemory { .. }
         | Fault::FreezeProcess { .. }
         | Fault::StopKubelet { .. }
         | Fault::ControlPlane { .. }

@@ -9,11 +9,12 @@ use super::active::{Injected, Running};
 use super::deadman::{self, BY_SWITCH, Deed, Healed};
 use super::members::roster;
 use super::objects::Objects;
+use super::operator;
 use super::power;
 use super::thaw::{Order, Thaw, image_of};
 use crate::cluster::{Cluster, KUBELET_ANSWERS, node_states, wait_nodes_back};
 use crate::faults::{
-    Evidence, Fault, FaultContext, FaultError, Healing, NodeSelector, Target,
+    Evidence, Fault, FaultContext, FaultError, Healing, NodeSelector, Replicas, Target,
 };
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};
@@ -122,6 +123,11 @@ async fn resolve(
     let mut evidence = Evidence::new();
     let mut names: Vec<String> = match of {
         NodeSelector::Named(name) => vec![name.clone()],
+        NodeSelector::Operator => {
+            let active = operator::pods(context, Replicas::LeaseHolder).await?;
+            let nodes = active.iter().map(|(pod, _)| pod.node().map(str::to_owned));
+            nodes.collect::<Result<_, FaultError>>()?
+        }
         NodeSelector::ControlPlane => context
             .cluster
             .control_planes()

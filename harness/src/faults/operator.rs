@@ -50,7 +50,7 @@ pub(crate) async fn inject(
 }
 
 /// The replicas that are meant, each with the name of its container.
-async fn pods(
+pub(crate) async fn pods(
     context: &FaultContext,
     replicas: Replicas,
 ) -> Result<Vec<(Member, String)>, FaultError> {

@@ -21,6 +21,15 @@ pub(crate) enum Harm {
     KeepKilling,
     /// SIGSTOP.
     Freeze,
+    /// Out of memory, once.
+    Exhaust,
+}
+
+impl Harm {
+    /// True when there is nothing to take back.
+    const fn is_over_at_once(self) -> bool {
+        matches!(self, Harm::Kill | Harm::Exhaust)
+    }
 }
 
 /// One container that is harmed.
@@ -51,6 +60,7 @@ pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Inje
         Fault::KillProcess { container, of } => (container, of, Harm::Kill),
         Fault::KeepKilling { container, of } => (container, of, Harm::KeepKilling),
         Fault::FreezeProcess { container, of } => (container, of, Harm::Freeze),
+        Fault::ExhaustMemory { container, of } => (container, of, Harm::Exhaust),
         other => {
             return Err(FaultError::Unavailable {
                 fault: other.to_string(),
@@ -92,7 +102,7 @@ pub(crate) async fn harm_all(
 ) -> Result<Injected, FaultError> {
     let attempts = join_all(victims.into_iter().map(|victim| hit(context, victim, harm))).await;
     let hits = all_or_none(attempts, async |hit: Hit| {
-        if harm != Harm::Kill {
+        if !harm.is_over_at_once() {
             deadman::take_back(&hit.shell, &hit.trace).await;
         }
     })
@@ -118,10 +128,12 @@ async fn hit(context: &FaultContext, victim: Victim, harm: Harm) -> Result<Hit, 
     let shell = context.cluster.shell(&victim.node)?;
     let trace = context.trace();
     let (heal, script) = match harm {
-        Harm::Kill => {
-            let output = shell
-                .check("kill a process", &processes::kill(victim.which()))
-                .await?;
+        Harm::Kill | Harm::Exhaust => {
+            let script = match harm {
+                Harm::Kill => processes::kill(victim.which()),
+                _ => processes::exhaust(victim.which()),
+            };
+            let output = shell.check("kill a process", &script).await?;
             return Ok(Hit {
                 before: processes::parse(&output),
                 victim,
@@ -205,7 +217,7 @@ impl Harmed {
     /// One hit's effect: the evidence, or what is seen instead.
     async fn seen(&self, hit: &Hit) -> Result<Result<String, String>, FaultError> {
         Ok(match self.harm {
-            Harm::Kill => {
+            Harm::Kill | Harm::Exhaust => {
                 let now = hit.now().await?;
                 let left = still_there(&hit.before, &now);
                 let word = now.first().map_or("none in its place yet".to_owned(), |p| {
@@ -274,7 +286,7 @@ impl Harmed {
 
     async fn undo(&self) -> Result<Healing, FaultError> {
         let mut healing = Healing::default();
-        if self.harm == Harm::Kill {
+        if self.harm.is_over_at_once() {
             return Ok(healing);
         }
         let healed = join_all(self.hits.iter().map(async |hit| {

@@ -71,6 +71,47 @@ pub(crate) fn kill(which: Which<'_>) -> String {
     )
 }
 
+/// Lets the memory of the containers run out, until the kernel has killed the first process of each; lists it as it was.
+///
+/// A process in the container's control group takes more than there is left; the kernel prefers to kill what a kubelet
+/// has given a higher score. The limit is lowered first, so that this takes a moment and no memory of others. The kernel's
+/// own count of such kills is the proof.
+pub(crate) fn exhaust(which: Which<'_>) -> String {
+    format!(
+        "{FUNCTIONS}{EXHAUST}n=0\nfor i in {}; do p=$(main $i); show $i $p; exhaust $i $p || exit 1; n=$((n+1)); done\n\
+         [ $n -gt 0 ] || {{ echo 'no process of container {} runs in the pod' >&2; exit 1; }}",
+        which.ids(),
+        which.container,
+    )
+}
+
+const EXHAUST: &str = r#"
+kills() { sed -n 's/^oom_kill //p' /proc/vmstat; }
+# group ID: the control group that holds a container's memory
+group() {
+  find /sys/fs/cgroup -type d -name "*$1*" | while read -r d; do
+    if [ -e $d/memory.max ] || [ -e $d/memory.limit_in_bytes ]; then echo $d; return; fi
+  done
+}
+exhaust() {
+  d=$(group $1)
+  [ -n "$d" ] || { echo "no control group holds the memory of container $1" >&2; return 1; }
+  l=memory.max u=memory.current
+  [ -e $d/$l ] || { l=memory.limit_in_bytes u=memory.usage_in_bytes; }
+  old=$(cat $d/$l) before=$(kills)
+  echo $(($(cat $d/$u) + 8388608)) >$d/$l
+  n=0
+  while [ -d /proc/$2 ] && [ $n -lt 20 ]; do
+    sh -c "echo \$\$ >$d/cgroup.procs && head -c 67108864 /dev/zero | tail -c 67108864 >/dev/null" 2>/dev/null
+    n=$((n+1)); sleep 0.1
+  done
+  # The group goes with its container; one that lives on gets its limit back.
+  [ -e $d/$l ] && echo $old >$d/$l 2>/dev/null
+  [ ! -d /proc/$2 ] && [ $(kills) -gt $before ] && return 0
+  echo "the kernel did not kill process $2 for its memory" >&2; return 1
+}
+"#;
+
 /// Stops every process of the containers. Twice, for one may have forked in between.
 pub(crate) fn stop(which: Which<'_>) -> String {
     format!(
@@ -174,6 +215,7 @@ mod tests {
             go_on(which),
             keep_killing(which, "/run/x", "f1"),
             ask_dns(which),
+            exhaust(which),
         ];
         for script in all {
             let status = std::process::Command::new("sh")
