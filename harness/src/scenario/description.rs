@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use etcd_history::check::OperationKind;
 use serde::Serialize;
 
 use crate::faults::Fault;
@@ -74,6 +75,10 @@ pub struct Load {
     pub held_redials_on_deadline: bool,
     /// True when the history is on disk, so that it outlives the restart of the client's node.
     pub outlives_node: bool,
+    /// True when leases are short and left to end by themselves.
+    pub leases_expire: bool,
+    /// True when clients compact the store, and read at old revisions.
+    pub compacts: bool,
 }
 
 impl Default for Load {
@@ -81,7 +86,19 @@ impl Default for Load {
         Self {
             held_redials_on_deadline: true,
             outlives_node: false,
+            leases_expire: false,
+            compacts: false,
         }
+    }
+}
+
+impl Load {
+    /// What must be seen of it, besides what every load has.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<OperationKind> {
+        let expire = self.leases_expire.then_some(OperationKind::LeaseEnd);
+        let compact = self.compacts.then_some(OperationKind::Compact);
+        expire.into_iter().chain(compact).collect()
     }
 }
 
@@ -194,6 +211,18 @@ impl Scenario {
     #[must_use]
     pub fn outlives_node(self) -> Self {
         self.with(|trial| trial.load.outlives_node = true)
+    }
+
+    /// Leases are short and left to end by themselves.
+    #[must_use]
+    pub fn leases_expire(self) -> Self {
+        self.with(|trial| trial.load.leases_expire = true)
+    }
+
+    /// Clients compact the store, and read at old revisions.
+    #[must_use]
+    pub fn compacts(self) -> Self {
+        self.with(|trial| trial.load.compacts = true)
     }
 
     /// Every member's data is on a small file system of its own.

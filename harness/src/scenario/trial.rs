@@ -65,6 +65,7 @@ impl<'a> Story<'a> {
         let least = sizes.iter().copied().min().unwrap_or(plan.members);
         let most = sizes.iter().copied().max().unwrap_or(plan.members);
         let mut expectations = plan.scenario.promise.expectations(most, trial.events());
+        expectations.operations.extend(trial.load.kinds());
         expectations.members = least;
         if !trial.operations.is_empty() {
             let moves = |fault: &&Fault| matches!(fault, Fault::DeletePod { .. });

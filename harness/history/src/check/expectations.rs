@@ -117,6 +117,8 @@ pub enum OperationKind {
     Compact,
     /// A watch that delivered events.
     Watch,
+    /// A lease that ended although nobody had revoked it.
+    LeaseEnd,
 }
 
 impl OperationKind {
