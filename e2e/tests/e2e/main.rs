@@ -88,9 +88,9 @@ fn plans() -> Result<Vec<Plan>, String> {
     };
     let scenarios = catalog::all()
         .into_iter()
-        .filter(|scenario| scenario.long == long && (scenario.smoke || !short));
+        .filter(|scenario| scenario.smoke || !short);
     let plans = scenarios.flat_map(|scenario| {
-        counts(&scenario, short)
+        counts(&scenario, short, long)
             .into_iter()
             .map(move |members| Plan {
                 scenario: scenario.clone(),
@@ -110,13 +110,9 @@ fn is_smoke(plan: &Plan) -> bool {
 }
 
 /// The short subset is about three members only.
-fn counts(scenario: &Scenario, short: bool) -> Vec<u32> {
-    scenario
-        .members
-        .iter()
-        .copied()
-        .filter(|count| !short || *count == 3)
-        .collect()
+fn counts(scenario: &Scenario, short: bool, long: bool) -> Vec<u32> {
+    let counts = scenario.counts(long).into_iter();
+    counts.filter(|count| !short || *count == 3).collect()
 }
 
 fn trial(plan: Plan, absent: Option<&String>, suite: &Arc<Suite>) -> Trial {

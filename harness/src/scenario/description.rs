@@ -20,6 +20,8 @@ pub struct Scenario {
     pub story: &'static str,
     /// Member counts that it is run with.
     pub members: Vec<u32>,
+    /// Member counts that it is run with only among what takes minutes: they show nothing that the others do not, often.
+    pub long_members: Vec<u32>,
     /// What is done.
     pub act: Act,
     /// What must come of it.
@@ -154,6 +156,7 @@ impl Scenario {
             name,
             story,
             members: vec![3],
+            long_members: Vec::new(),
             act,
             promise: Promise::default(),
             smoke: false,
@@ -166,6 +169,24 @@ impl Scenario {
     pub fn members(mut self, members: impl Into<Vec<u32>>) -> Self {
         self.members = members.into();
         self
+    }
+
+    /// With these member counts too, among what takes minutes.
+    #[must_use]
+    pub fn and_long(mut self, members: impl Into<Vec<u32>>) -> Self {
+        self.long_members = members.into();
+        self
+    }
+
+    /// Member counts of the suite, or of what takes minutes.
+    #[must_use]
+    pub fn counts(&self, long: bool) -> Vec<u32> {
+        match (self.long, long) {
+            (true, true) => [&self.members[..], &self.long_members].concat(),
+            (true, false) => Vec::new(),
+            (false, true) => self.long_members.clone(),
+            (false, false) => self.members.clone(),
+        }
     }
 
     /// The faults come once: they cannot be repeated, or nothing is measured that a sample would tell more of.
