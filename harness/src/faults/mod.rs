@@ -50,7 +50,7 @@ mod together;
 mod words;
 
 pub use active::{Active, inject};
-pub use availability::{Availability, Capabilities, Need, availability};
+pub use availability::{Availability, Capabilities, Need, availability, impossible, need};
 pub use context::FaultContext;
 pub use error::FaultError;
 pub use evidence::Evidence;
