@@ -29,6 +29,10 @@ e2e-smoke: up ## the smoke subset
 e2e-long: up ## churn, slow faults and more scenarios with five members
 	ETCD_HARNESS_RUNS=$(CURDIR)/runs E2E_REQUIRED=1 E2E_LONG=1 $(CARGO) test --locked -p e2e --test e2e -- --nocapture $(FILTER)
 
+.PHONY: e2e-killed
+e2e-killed: up ## every fault, its harness killed at a random moment: a quarter of an hour
+	$(HARNESS) bench killed
+
 .PHONY: up
 up: ## the cluster, the images and the operator; nothing is done twice
 	images/docker.sh

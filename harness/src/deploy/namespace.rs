@@ -84,7 +84,7 @@ impl TempNamespace {
             .map_err(|error| DeployError::call("delete", format!("pods in {}", self.name), error))
     }
 
-    /// Leaves it to whoever asked for it: it has no owner any more and is nobody's leftover.
+    /// Leaves it where it is: it has no owner any more and is no leftover.
     ///
     /// # Errors
     /// When the API server refuses.

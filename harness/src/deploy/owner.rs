@@ -1,4 +1,4 @@
-//! Which process made something, in a form that a label takes: so that whoever comes later knows that it has died.
+//! Which process made something, in a form that a label takes: so that another process sees that it has died.
 
 use std::fs;
 

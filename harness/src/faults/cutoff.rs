@@ -98,6 +98,9 @@ impl Cutoff {
 
     async fn undo(&mut self) -> Result<Healing, FaultError> {
         self.follow.stop();
+        // Once more, where the pods are now: the cut must have lasted to its end.
+        let proofs = self.rules.proofs().await;
+        let answers = self.rules.probe(&proofs).await;
         let counts = self.rules.counts().await;
         let nodes = self.rules.installed.lock().await.nodes.clone();
         let healed = nodes.iter().map(async |(node, shell)| {
@@ -113,6 +116,9 @@ impl Cutoff {
                 "pointed at new addresses",
                 format!("{} times", self.follow.times()),
             );
+        }
+        for way in probe::connected(&proofs, &answers) {
+            healing.doubt(format!("the cut had a hole at its end: {way} connects"));
         }
         for error in self.follow.failures() {
             healing.doubt(format!("the cut had a hole after a pod had moved: {error}"));

@@ -138,7 +138,7 @@ fn heal_script(trace: &str) -> String {
     )
 }
 
-/// Runs every healing script that is left in a node, whoever left it. One that fails stays, with its timer.
+/// Runs every healing script that is left in a node. One that fails stays, with its timer.
 pub(crate) fn heal_all_script() -> String {
     format!(
         "for f in {DIR}/*.heal; do [ -e \"$f\" ] || continue; t=${{f%.heal}}; \

@@ -121,7 +121,7 @@ fn fill(path: &str) -> String {
     )
 }
 
-/// Also right when the volume is not there: its node was restarted, and it is mounted again by whoever deploys next.
+/// Also right when the volume is not there: its node was restarted, and the next deployment mounts it again.
 fn empty(path: &str) -> String {
     format!("rm -f '{path}/{FILLER}' || exit 1\nsync -f '{path}' 2>/dev/null\ntrue")
 }

@@ -92,7 +92,7 @@ pub(crate) fn parse_count(text: &str) -> Option<Count> {
     Some(count)
 }
 
-/// An address; that of nobody for `0.0.0.0/0`.
+/// An address; the unspecified one for `0.0.0.0/0`.
 fn address(text: &str) -> Ipv4Addr {
     text.parse().unwrap_or(Ipv4Addr::UNSPECIFIED)
 }

@@ -192,7 +192,7 @@ impl Rules {
             let held = installed.nodes.values();
             try_join_all(held.map(|shell| self.update(shell, &old, &new, &everybody))).await?;
         }
-        // Known before they have rules: whoever is stopped in between still heals them.
+        // Known before they have rules: healing then finds them even when this is stopped in between.
         installed.nodes.extend(fresh.clone());
         let all = join_all(
             fresh

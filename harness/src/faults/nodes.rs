@@ -28,68 +28,49 @@ enum Harm {
     StopKubelet,
 }
 
-/// Injects a fault of nodes.
-pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Injected, FaultError> {
-    let (of, harm) = match fault {
+/// What a fault of nodes does, and to which; `None` for any other.
+const fn harm(fault: &Fault) -> Option<(&NodeSelector, Harm)> {
+    Some(match fault {
         Fault::PauseNode { of } => (of, Harm::Pause),
         Fault::RestartNode { of } => (of, Harm::Restart),
-        Fault::KillNode { of, for_good } => (
-            of,
-            Harm::Kill {
-                for_good: *for_good,
-            },
-        ),
-        Fault::StopKubelet { of } => (of, Harm::StopKubelet),
-        other => {
-            return Err(FaultError::Unavailable {
-                fault: other.to_string(),
-                reason: "it is no fault of a node".into(),
-            });
+        Fault::KillNode { of, for_good } => {
+            let for_good = *for_good;
+            (of, Harm::Kill { for_good })
         }
+        Fault::StopKubelet { of } => (of, Harm::StopKubelet),
+        _ => return None,
+    })
+}
+
+/// Injects a fault of nodes.
+pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Injected, FaultError> {
+    let Some((of, harm)) = harm(fault) else {
+        return Err(FaultError::Unavailable {
+            fault: fault.to_string(),
+            reason: "it is no fault of a node".into(),
+        });
     };
     let (names, mut evidence) = resolve(context, of).await?;
     let uids = uids(&context.cluster).await;
     let (docker, _) = context.cluster.container(&names[0])?;
     let names = power::by_address(&docker, names).await?;
-    let trace = context.trace();
     let mut harmed = Harmed {
         fault: fault.to_string(),
         harm,
         cluster: context.cluster.clone(),
         docker,
-        trace: trace.clone(),
+        trace: context.trace(),
         thaw: None,
         started: BTreeMap::new(),
         objects: None,
         uids,
         names,
     };
-    if harm != Harm::StopKubelet {
-        let limit = context.dead_man;
-        let image = image_of(&harmed.docker, &harmed.names[0]).await?;
-        let cluster = &context.cluster.name;
-        let order = Order {
-            cluster,
-            trace: &trace,
-            image: &image,
-            nodes: &harmed.names,
-            limit,
-        };
-        if let Harm::Kill { for_good: true } = harm {
-            // First, so that they are there before the nodes are started.
-            harmed.objects = Some(Objects::arm(context, &trace, &harmed.names).await?);
-        }
-        match Thaw::arm(&harmed.docker, &order).await {
-            Ok(thaw) => harmed.thaw = Some(thaw),
-            Err(error) => {
-                if let Some(objects) = &harmed.objects {
-                    objects.put_back().await?;
-                }
-                return Err(error);
-            }
-        }
-    }
-    if let Err(error) = harmed.act(context).await {
+    let done = match harmed.arm(context).await {
+        Ok(()) => harmed.act(context).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = done {
         if let Err(second) = harmed.undo().await {
             tracing::warn!(%second, "a failed injection was not healed at once; its timer will");
         }
@@ -188,6 +169,27 @@ struct Harmed {
 }
 
 impl Harmed {
+    /// Arms what undoes it when the harness cannot.
+    async fn arm(&mut self, context: &FaultContext) -> Result<(), FaultError> {
+        if self.harm == Harm::StopKubelet {
+            return Ok(());
+        }
+        if let Harm::Kill { for_good: true } = self.harm {
+            // First, so that they are there before the nodes are started.
+            let objects = Objects::arm(context, &self.trace, &self.names).await?;
+            self.objects = Some(objects);
+        }
+        let order = Order {
+            cluster: &self.cluster.name,
+            trace: &self.trace,
+            image: &image_of(&self.docker, &self.names[0]).await?,
+            nodes: &self.names,
+            limit: context.dead_man,
+        };
+        self.thaw = Some(Thaw::arm(&self.docker, &order).await?);
+        Ok(())
+    }
+
     async fn act(&mut self, context: &FaultContext) -> Result<(), FaultError> {
         for name in &self.names {
             self.started
@@ -299,7 +301,7 @@ impl Harmed {
             Some(objects) => Some(objects.put_back().await),
             None => None,
         };
-        // Whatever came of the objects: a node that stays off helps nobody.
+        // Nodes are started whatever came of the objects.
         let mut failed = Vec::new();
         for name in &self.names {
             if let Err(error) = self.undo_one(name, &mut healing).await {

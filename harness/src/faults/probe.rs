@@ -267,6 +267,17 @@ pub(crate) fn missing(
     nothing(anybody(), to.to_string())
 }
 
+/// What came about although it must not.
+pub(crate) fn connected(proofs: &Proofs, answers: &BTreeMap<usize, Answer>) -> Vec<String> {
+    let probes = proofs.probes.iter().enumerate();
+    let through = probes.filter(|(number, _)| answers.get(number) == Some(&Answer::Some));
+    let words = through.map(|(_, probe)| {
+        let ((from, to), port) = (probe.way, probe.port);
+        format!("{from} -> {to}:{port}")
+    });
+    words.collect()
+}
+
 /// Ports of the rules that packets of a probe have: those that it leaves from, or those that its answer goes to.
 pub(crate) fn of_probe(port: Port) -> Vec<&'static str> {
     match port {

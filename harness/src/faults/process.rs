@@ -25,6 +25,9 @@ pub(crate) enum Harm {
     Exhaust,
 }
 
+/// Age in seconds of a process that its killer has left alone: it comes by ten times a second, on a busy machine less.
+const LONG_ALIVE_S: f64 = 2.0;
+
 impl Harm {
     /// True when there is nothing to take back.
     const fn is_over_at_once(self) -> bool {
@@ -189,6 +192,13 @@ impl Hit {
         Ok(processes::parse(&output))
     }
 
+    /// Age of the oldest process of the container, in seconds; 0 when there is none.
+    async fn oldest_s(&self) -> Result<f64, FaultError> {
+        let script = processes::list(self.victim.which()) + "\n" + processes::UPTIME;
+        let output = self.shell.check("list processes", &script).await?;
+        Ok(processes::oldest_s(&output))
+    }
+
     async fn kills(&self) -> Result<usize, FaultError> {
         let script = format!("cat {}/{}.kills 2>/dev/null || :", deadman::DIR, self.trace);
         let output = self.shell.check("count kills", &script).await?;
@@ -276,7 +286,10 @@ impl Harmed {
     /// What is seen of a hit before it is healed, and whether it is over already.
     async fn last(&self, hit: &Hit) -> Result<(String, bool), FaultError> {
         if self.harm == Harm::KeepKilling {
-            return Ok((format!("{} kills in all", hit.kills().await?), false));
+            let oldest = hit.oldest_s().await?;
+            let kills = hit.kills().await?;
+            let last = format!("{kills} kills in all, the process at the end {oldest:.1} s old");
+            return Ok((last, oldest > LONG_ALIVE_S));
         }
         let same = still_there(&hit.before, &hit.now().await?);
         let all = hit.before.len();
@@ -304,7 +317,11 @@ impl Harmed {
             if healed? == Healed::ByTimer {
                 healing.early(&name, BY_SWITCH);
             } else if over {
-                healing.early(&name, "the end of its processes");
+                let by = match self.harm {
+                    Harm::KeepKilling => "a process that was not killed again",
+                    _ => "the end of its processes",
+                };
+                healing.early(&name, by);
             }
             healing.evidence.add(name, last);
         }

@@ -151,6 +151,28 @@ pub(crate) fn stop_killing(dir: &str, trace: &str) -> String {
     )
 }
 
+/// Prints how long the machine is up, and in which unit the starts of processes are.
+pub(crate) const UPTIME: &str = r#"echo "uptime $(cut -d' ' -f1 /proc/uptime) $(getconf CLK_TCK)""#;
+
+/// Age in seconds of the oldest process in the output of [`list`] and [`UPTIME`]; 0 when there is none.
+pub(crate) fn oldest_s(text: &str) -> f64 {
+    let uptime = text.lines().find_map(|line| {
+        let mut words = line.strip_prefix("uptime ")?.split_whitespace();
+        let up: f64 = words.next()?.parse().ok()?;
+        Some((up, words.next()?.parse::<f64>().ok()?))
+    });
+    let starts = parse(text).into_iter().map(|process| process.started);
+    match (starts.min(), uptime) {
+        // Ticks since the machine's start are far below what a float holds exactly.
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "ticks since the machine's start"
+        )]
+        (Some(start), Some((up, ticks))) if ticks > 0.0 => (up - start as f64 / ticks).max(0.0),
+        _ => 0.0,
+    }
+}
+
 /// Sends a packet to the DNS server that the containers are told to ask, from their own network.
 pub(crate) fn ask_dns(which: Which<'_>) -> String {
     format!(
@@ -188,6 +210,21 @@ mod tests {
         assert_eq!(
             (found[0].pid, found[0].state, found[0].command.as_str()),
             (568, 'T', "etcd")
+        );
+    }
+
+    #[test]
+    fn the_oldest_process_tells_how_long_none_was_killed() {
+        let text = "process a 5 9000 S etcd\nprocess b 6 9900 S etcd\nuptime 100.5 100\n";
+        assert!((oldest_s(text) - 10.5).abs() < 1e-9);
+        assert!(oldest_s("uptime 100.5 100\n").abs() < 1e-9, "none runs");
+        let own = std::process::Command::new("sh")
+            .args(["-c", UPTIME])
+            .output();
+        let own = String::from_utf8_lossy(&own.expect("a shell").stdout).into_owned();
+        assert!(
+            oldest_s(&format!("process a 1 1 S init\n{own}")) > 1.0,
+            "{own}"
         );
     }
 

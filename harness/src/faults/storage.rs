@@ -156,7 +156,8 @@ pub(crate) async fn inject(
     })
 }
 
-/// etcd is stopped first, so that it writes nothing into an emptying folder, and never runs again after.
+/// etcd is stopped first, so that it writes nothing into an emptying folder, and never runs again after. One that cannot
+/// be killed goes on rather than stay stopped.
 fn wipe(uid: &str, path: &str) -> String {
     let which = Which {
         uid,
@@ -164,9 +165,10 @@ fn wipe(uid: &str, path: &str) -> String {
     };
     format!(
         "[ -d '{path}' ] || {{ echo 'there is no folder {path}' >&2; exit 1; }}\n({}) >/dev/null 2>&1\n\
-         echo files $(find '{path}' -mindepth 1 | wc -l)\nfind '{path}' -mindepth 1 -delete\n({}) 2>/dev/null\ntrue",
+         echo files $(find '{path}' -mindepth 1 | wc -l)\nfind '{path}' -mindepth 1 -delete\n({}) 2>/dev/null || ({}) 2>/dev/null\ntrue",
         processes::stop(which),
         processes::kill(which),
+        processes::go_on(which),
     )
 }
 
@@ -209,6 +211,7 @@ impl Lost {
     async fn seen(&self, loss: &Loss) -> Result<Result<String, String>, FaultError> {
         match self.how {
             DataLoss::Wiped if loss.files == 0 => Ok(Err("the volume was empty before".into())),
+            DataLoss::Wiped if loss.killed == 0 => Ok(Err("etcd was not killed".into())),
             DataLoss::Wiped => Ok(Ok(format!(
                 "{} files deleted, {} processes killed",
                 loss.files, loss.killed
@@ -303,5 +306,6 @@ mod tests {
         let script = wipe("u-1", "/var/a/b");
         let at = |what: &str| script.find(what).expect("a step");
         assert!(at("kill -STOP") < at("-delete") && at("-delete") < at("kill -KILL"));
+        assert!(at("kill -KILL") < at("kill -CONT"));
     }
 }

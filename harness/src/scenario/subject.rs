@@ -239,7 +239,7 @@ impl Subject {
         Ok(self.temporary.delete().await?)
     }
 
-    /// Leaves the namespace to whoever asked for it.
+    /// Leaves the namespace where it is.
     pub(super) async fn keep(&self) -> Result<(), RunError> {
         Ok(self.temporary.keep().await?)
     }

@@ -117,7 +117,7 @@ pub enum OperationKind {
     Compact,
     /// A watch that delivered events.
     Watch,
-    /// A lease that ended although nobody had revoked it.
+    /// A lease that ended and was not revoked.
     LeaseEnd,
 }
 

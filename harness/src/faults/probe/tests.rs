@@ -1,3 +1,5 @@
+//! The proofs of cuts: what each fault names, and that nothing less counts as seen.
+
 use super::*;
 use crate::faults::members::tests::members;
 use crate::faults::plan;
@@ -70,6 +72,16 @@ fn every_pair_and_direction_of_a_split_is_proved_by_itself() {
         less.remove(&number);
         assert!(missing(&proofs, &less, &dropped).is_some());
     }
+}
+
+#[test]
+fn a_hole_at_the_end_is_named_and_a_pod_that_is_gone_is_none() {
+    let proofs = of(&isolate(Traffic::Peer, Direction::Outgoing), &[0], 3);
+    let answers = [(0, Answer::Some), (1, Answer::Unknown)].into();
+    let way = proofs.probes[0].way;
+    let hole = format!("{} -> {}:2380", way.0, way.1);
+    assert_eq!(connected(&proofs, &answers), [hole]);
+    assert!(connected(&proofs, &BTreeMap::new()).is_empty());
 }
 
 #[test]

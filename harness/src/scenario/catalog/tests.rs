@@ -1,3 +1,5 @@
+//! The catalogue as a whole: names, sizes, and that everything that can be done is done somewhere.
+
 use std::collections::BTreeSet;
 
 use super::*;
