@@ -37,6 +37,7 @@ e2e-killed: up ## every fault, its harness killed at a random moment: a quarter 
 up: ## the cluster, the images and the operator; nothing is done twice
 	images/docker.sh
 	$(HARNESS) up
+	images/kubectl.sh
 
 .PHONY: down
 down: ## deletes the cluster

@@ -8,17 +8,20 @@ set -euo pipefail
 # shellcheck source=images/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-# One command of etcd from its Go module: $1 of server, etcdctl, etcdutl, $2 version.
-build_command() {
-    local module=go.etcd.io/etcd/$1/v3 version=$2
+# Commands of etcd from their Go modules: $1 version, the others of server, etcdctl,
+# etcdutl. In one build: they share most of their packages.
+build_commands() {
+    local version=$1 name
+    shift
     rm -rf "$WORK/module"
     mkdir -p "$WORK/module"
     cd "$WORK/module"
     go mod init build
-    go mod edit -require "$module@$version"
+    for name in "$@"; do go mod edit -require "go.etcd.io/etcd/$name/v3@$version"; done
+    local -a modules=("${@/#/go.etcd.io/etcd/}")
     CGO_ENABLED=0 GOOS=linux GOARCH=$(arch) go build -mod=mod -p 2 -trimpath \
         -ldflags "-s -w -X go.etcd.io/etcd/api/v3/version.GitSHA=module" \
-        -o "$WORK/out/${1/server/etcd}" "$module"
+        -o "$WORK/out/" "${modules[@]/%//v3}"
 }
 
 # The version itself, or where the module proxy cannot vouch for that one (etcdutl
@@ -42,17 +45,22 @@ build_binaries() {
     export GOWORK=off
     rm -rf "$WORK/out"
     mkdir -p "$WORK/out"
-    build_command server "$version"
-    build_command etcdctl "$version"
     utility=$(nearest etcdutl "$version")
-    build_command etcdutl "$utility"
+    if [ "$utility" = "$version" ]; then
+        build_commands "$version" server etcdctl etcdutl
+    else
+        # Another version of it would bring that of the server with it.
+        build_commands "$version" server etcdctl
+        build_commands "$utility" etcdutl
+    fi
+    mv "$WORK/out/server" "$WORK/out/etcd"
     rm -rf "$out"
     mv "$WORK/out" "$out"
 }
 
 binaries() {
     local version=$1 dir
-    dir="$STATE_DIR/cache/etcd-$version-$(arch)-$(key "$(declare -f build_binaries build_command nearest)")"
+    dir="$STATE_DIR/cache/etcd-$version-$(arch)-$(key "$(declare -f build_binaries build_commands nearest)")"
     if [ ! -d "$dir" ]; then
         need go "etcd $version can be neither pulled nor, without Go, built"
         stage "build etcd $version" build_binaries "$version" "$dir"

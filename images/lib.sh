@@ -88,6 +88,41 @@ beside() {
     took "$name" $((SECONDS - start))
 }
 
+# lane COMMAND...: runs a command beside the others until join; each of its stages tells
+# of itself. In a process group of its own, so that end_lanes reaches all it has started;
+# it also ends with a script that had no time to ask for it.
+LANES=()
+lane() {
+    set -m
+    (
+        set -euo pipefail
+        outlive_nobody </dev/null >/dev/null 2>&1 9>&- &
+        # shellcheck disable=SC2064  # the number is known now
+        trap "kill -KILL $! 2>/dev/null || true" EXIT
+        "$@"
+    ) </dev/null &
+    LANES+=("$!")
+    set +m
+}
+outlive_nobody() {
+    while kill -0 $$; do sleep 1; done
+    kill -TERM 0
+}
+
+# join: waits for all lanes and ends the script when one failed, which its stage has said:
+# what the others have made by then is kept.
+join() {
+    local pid code=0
+    for pid in "${LANES[@]}"; do wait "$pid" || code=$?; done
+    LANES=()
+    [ "$code" = 0 ] || exit "$code"
+}
+end_lanes() {
+    local pid
+    for pid in ${LANES[@]+"${LANES[@]}"}; do kill -TERM -- "-$pid" 2>/dev/null || true; done
+    LANES=()
+}
+
 sha() { if command -v sha256sum >/dev/null 2>&1; then sha256sum; else shasum -a 256; fi; }
 
 # key PART...: a short content key; a part that is a file or folder counts by its
@@ -115,7 +150,7 @@ lock() {
 # workdir: a private folder that is gone when the script ends, however it ends.
 workdir() {
     WORK=$(mktemp -d "$STATE_DIR/work/$1.XXXXXX")
-    trap 'rm -rf "$WORK"' EXIT
+    trap 'end_lanes; rm -rf "$WORK"' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
 }

@@ -39,14 +39,24 @@ export GOWORK=off CGO_ENABLED=0 GOOS=linux
 GOARCH=$(arch)
 export GOARCH
 
-# part NAME KEY FUNCTION: the folder of something built, built now unless it was before.
-# Sets $part. The function writes to the folder it is given.
+# part NAME KEY FUNCTION: sets $part to the folder of something built, and remembers what
+# is not there yet. The function writes to the folder it is given.
+missing=()
 part() {
     part="$STATE_DIR/cache/$1-$(key "$2" "$GOARCH" "$(declare -f "$3" go_module go_commands)")"
-    [ ! -d "$part" ] || return 0
-    mkdir -p "$WORK/$1"
-    stage "build $1" "$3" "$WORK/$1"
-    mv "$WORK/$1" "$part"
+    [ -d "$part" ] || missing+=("$1 $3 $part")
+}
+
+# build_parts NAME...: those of them that are missing, one after the other.
+build_parts() {
+    local wanted=" $* " entry name function path
+    for entry in ${missing[@]+"${missing[@]}"}; do
+        read -r name function path <<<"$entry"
+        [[ $wanted == *" $name "* ]] || continue
+        mkdir -p "$WORK/$name"
+        stage "build $name" "$function" "$WORK/$name"
+        mv "$WORK/$name" "$path"
+    done
 }
 
 # go_module FOLDER OUT LDFLAGS TAGS: one program from a module of this repository.
@@ -58,13 +68,13 @@ go_module() {
     go build -mod=readonly -p 2 -trimpath -tags "$4" -ldflags "-s -w $3" -o "$2/$name" .
 }
 
-# go_commands OUT MODULE@VERSION LDFLAGS TAGS PATH...: programs of a published module.
+# go_commands OUT MODULE@VERSION LDFLAGS TAGS PATH...: programs of a published module, in
+# one build: one links while another compiles.
 go_commands() {
-    local out=$1 module=${2%@*} version=${2#*@} ldflags=$3 tags=$4 path
+    local out=$1 module=${2%@*} version=${2#*@} ldflags=$3 tags=$4
     shift 4
-    for path in "$@"; do
-        GOBIN=$out go install -p 2 -trimpath -tags "$tags" -ldflags "-s -w $ldflags" "$module/$path@$version"
-    done
+    local -a programs=("${@/#/$module/}")
+    GOBIN=$out go install -p 2 -trimpath -tags "$tags" -ldflags "-s -w $ldflags" "${programs[@]/%/@$version}"
 }
 
 build_kube() {
@@ -111,6 +121,14 @@ part coredns "$IMAGES_DIR/node/coredns" build_coredns; coredns=$part
 part local-path "$NODE_LOCAL_PATH_VERSION" build_local-path; local_path=$part
 part podroutes "$IMAGES_DIR/node/podroutes" build_podroutes; podroutes=$part
 part rootfs "$IMAGES_DIR/node/packages.txt" build_rootfs; rootfs=$part
+
+# Half of the work is Kubernetes, which links for a while on one processor; the packages
+# come from the network and are unpacked on one, too.
+build_etcd() { "$IMAGES_DIR/etcd.sh" --binaries "$NODE_ETCD_VERSION" >/dev/null; }
+build_others() { build_parts rootfs containerd cni coredns local-path podroutes; build_etcd; }
+lane build_parts kube
+lane build_others
+join
 etcd=$("$IMAGES_DIR/etcd.sh" --binaries "$NODE_ETCD_VERSION" | tail -n1)
 files=$(cd / && go mod download -json "sigs.k8s.io/kind@$KIND_VERSION" | sed -n 's/^.*"Dir": "\(.*\)",*$/\1/p')
 storage=$files/pkg/build/nodeimage/const_storage.go
@@ -162,6 +180,7 @@ assemble() {
 
 # What a build leaves in Docker's store, however it ends.
 clean() {
+    end_lanes
     if [ -s "$WORK/container" ]; then docker rm -fv "$(cat "$WORK/container")" >/dev/null 2>&1 || true; fi
     # Goes only if no image was made of it.
     if [ -s "$WORK/base" ]; then docker rmi "$(cat "$WORK/base")" >/dev/null 2>&1 || true; fi

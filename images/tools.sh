@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Finds or makes the command line tools that a cluster needs: kind at exactly the
-# release of versions.env, and kubectl. What the PATH has is used when it fits, the
+# release of versions.env. What the PATH has is used when it fits, the
 # rest goes to the state folder's bin; nothing is installed anywhere else.
 # The last line of stdout is the path of kind.
 set -euo pipefail
@@ -31,8 +31,4 @@ if ! find_kind >/dev/null; then
     workdir tools
     find_kind >/dev/null || stage "build kind $KIND_VERSION" install_go_tool "sigs.k8s.io/kind@$KIND_VERSION" kind
 fi
-# A kubectl of any recent version will do: a link to the one from the node image's
-# parts is made by node.sh where there is none at all.
-command -v kubectl >/dev/null 2>&1 || [ -x "$STATE_DIR/bin/kubectl" ] ||
-    say "no kubectl on the PATH: 'docker exec NODE kubectl' works in every node, or install it"
 find_kind

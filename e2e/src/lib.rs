@@ -1,3 +1,5 @@
 //! The scenarios live in `tests/`; here is what they need and what can be tested without a cluster.
 
 pub mod part;
+pub mod relay;
+pub mod spent;

@@ -357,6 +357,28 @@ fn links_of_the_documents_lead_somewhere() {
 }
 
 #[test]
+fn every_reason_to_wait_is_explained() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).expect("a file of the tree");
+    let told = read("docs/troubleshooting.md");
+    let source = read("operator/src/instanceset/plan/steps.rs");
+    let reasons: Vec<&str> = source
+        .lines()
+        .filter(|line| line.trim_start().starts_with("Waiting::"))
+        .filter_map(|line| line.split_once("=> \"")?.1.split('"').next())
+        .collect();
+    assert!(
+        reasons.len() > 20,
+        "the reasons were not found: {reasons:?}"
+    );
+    let missing: Vec<String> = reasons
+        .iter()
+        .filter(|reason| !told.contains(&format!("| `{reason}` |")))
+        .map(|reason| format!("docs/troubleshooting.md has no row for `{reason}`"))
+        .collect();
+    report("reasons that nobody explains", &missing);
+}
+
+#[test]
 fn cited_rules_are_written_down() {
     let hazards = fs::read_to_string(root().join("docs/hazards.md")).expect("docs/hazards.md");
     let mut findings = Vec::new();

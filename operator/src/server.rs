@@ -12,6 +12,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use http_limits::Limits;
 
 use crate::metrics::Metrics;
 
@@ -39,10 +40,10 @@ pub async fn run(
         .route("/readyz", get(ready))
         .with_state(pages);
     let listener = tokio::net::TcpListener::bind(listen).await?;
-    axum::serve(listener, router)
-        .with_graceful_shutdown(stop)
-        .await?;
-    Ok(())
+    tokio::select! {
+        never = http_limits::serve(listener, router, Limits::default()) => match never {},
+        () = stop => Ok(()),
+    }
 }
 
 async fn metrics(State(pages): State<Pages>) -> impl IntoResponse {

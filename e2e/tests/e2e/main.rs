@@ -9,7 +9,11 @@
 //! only those that take minutes, which are left out else. The seed of all random choices is drawn and printed; `E2E_SEED`
 //! repeats one. Where the machine is too busy to judge times a trial passes by its safety and says so; `E2E_STRICT=1` makes
 //! it red.
+//!
+//! While a run is saved and judged the cluster of the next trial is set up, but not with `E2E_ALONE=1`, with more than one
+//! thread, or where each trial is a process of its own.
 
+mod on_cluster;
 mod table;
 
 use std::process::ExitCode;
@@ -17,14 +21,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use e2e::part::Part;
+use e2e::relay::Relay;
 use harness::cluster::{Choice, Cluster};
 use harness::faults::{Capabilities, Need, impossible, need};
 use harness::report::judgement::Severity;
 use harness::scenario::attempts::verdict;
 use harness::scenario::interrupt::EXIT_CODE;
-use harness::scenario::{Act, Ended, Interrupt, Lab, Live, Plan, Scenario, catalog, run};
+use harness::scenario::{Act, Ended, Interrupt, Plan, Scenario, catalog};
 use libtest_mimic::{Arguments, Failed, Trial};
 
+use on_cluster::OnCluster;
 use table::Table;
 
 fn main() -> ExitCode {
@@ -55,19 +61,20 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let suite = Arc::new(Suite {
-        interrupt,
-        table: Table::default(),
-        left: AtomicUsize::new(0),
-    });
-    let trials: Vec<Trial> = plans
-        .into_iter()
-        .map(|plan| trial(plan, &place, &suite))
-        .collect();
-    let runs = |trial: &&Trial| !arguments.is_filtered_out(trial) && !arguments.is_ignored(trial);
-    suite
-        .left
-        .store(trials.iter().filter(runs).count(), Ordering::SeqCst);
+    let suite = Arc::new(Suite::new(interrupt));
+    let mut trials = Vec::new();
+    let mut order = Vec::new();
+    for plan in plans {
+        let trial = trial(plan.clone(), &place, &suite);
+        if !arguments.is_filtered_out(&trial) && !arguments.is_ignored(&trial) {
+            order.push(plan);
+        }
+        trials.push(trial);
+    }
+    suite.left.store(order.len(), Ordering::SeqCst);
+    if arguments.test_threads == Some(1) && !flag("E2E_ALONE") {
+        suite.relay.runs().look_ahead(order);
+    }
     if let Err(reason) = &place {
         eprintln!("no cluster to test: {reason}");
     }
@@ -79,6 +86,7 @@ struct Suite {
     interrupt: Interrupt,
     table: Table,
     left: AtomicUsize,
+    relay: Relay<OnCluster>,
 }
 
 /// All plans of the suite, of its short subset, of a part of the rest, or of the long ones.
@@ -184,18 +192,23 @@ fn place(plans: &[&Plan]) -> Result<Capabilities, String> {
 }
 
 impl Suite {
+    fn new(interrupt: Interrupt) -> Self {
+        Self {
+            interrupt: interrupt.clone(),
+            table: Table::default(),
+            left: AtomicUsize::new(0),
+            relay: Relay::new(OnCluster::new(interrupt)),
+        }
+    }
+
     /// Makes runs until a verdict is reached. Each has its line in the table.
     fn run(&self, plan: &Plan) -> Result<(), Failed> {
         let mut runs = Vec::new();
         let result = loop {
-            let live = if flag("E2E_QUIET") {
-                Live::quiet()
-            } else {
-                Live::loud()
-            };
-            let ended = attempt(plan, live, &self.interrupt);
+            let ended = self.relay.run(plan);
             self.table.add(plan, ended.as_ref().ok());
             if self.interrupt.is_asked() {
+                self.relay.give_up();
                 self.table.print();
                 std::process::exit(i32::from(EXIT_CODE));
             }
@@ -207,23 +220,14 @@ impl Suite {
             if let Some(severity) = verdict(&runs) {
                 break told(severity, &ended, runs.len());
             }
+            // The run is made again: another cluster beside it would take its processor.
+            self.relay.give_up();
         };
         if self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.table.print();
         }
         result
     }
-}
-
-fn attempt(plan: &Plan, live: Live, interrupt: &Interrupt) -> anyhow::Result<Ended> {
-    runtime()?.block_on(async {
-        let lab = Lab::attach(&Choice::from_env(), live).await?;
-        let lab = Lab {
-            interrupt: interrupt.clone(),
-            ..lab
-        };
-        Ok(Box::pin(run(&lab, plan)).await?)
-    })
 }
 
 /// Red when it is red, and when it is not known; on request also when times could not be judged.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use e2e::spent::{self, Spent};
 use harness::report::judgement::Severity;
 use harness::scenario::{Ended, Gaps, Plan, Time};
 
@@ -17,12 +18,8 @@ pub(crate) struct Table {
 struct Row {
     cells: [String; COLUMNS],
     time: Option<Time>,
-    /// Seconds by phase, and what is left of the whole.
-    phases: BTreeMap<String, f64>,
+    spent: Spent,
 }
-
-/// What of a trial is in no phase: the history is fetched, saved and judged, the namespace is deleted.
-const REST: &str = "fetch, save, judge";
 
 const COLUMNS: usize = 8;
 
@@ -56,7 +53,10 @@ impl Table {
             cell(|gaps| gaps.median),
             cell(|gaps| gaps.most),
             ended.map_or_else(|| "-".to_owned(), |ended| ended.operations.to_string()),
-            ended.map_or_else(|| "-".to_owned(), |ended| format!("{:.1}", ended.seconds)),
+            ended.map_or_else(
+                || "-".to_owned(),
+                |ended| format!("{:.1}", ended.seconds - ended.ahead_s),
+            ),
         ];
         self.rows
             .lock()
@@ -64,7 +64,9 @@ impl Table {
             .push(Row {
                 cells,
                 time,
-                phases: ended.map(phases).unwrap_or_default(),
+                spent: ended
+                    .map(|ended| Spent::new(&ended.phases, ended.seconds, ended.ahead_s))
+                    .unwrap_or_default(),
             });
     }
 
@@ -95,31 +97,13 @@ impl Table {
             .collect();
         let count = |time| trials.values().filter(|of| **of == Some(time)).count();
         let (judged, not_judged) = (count(Time::Judged), count(Time::NotJudged));
-        let mut spent: BTreeMap<&str, f64> = BTreeMap::new();
-        for (phase, seconds) in rows.iter().flat_map(|row| &row.phases) {
-            *spent.entry(phase).or_default() += seconds;
-        }
-        let mut spent: Vec<_> = spent.into_iter().collect();
-        spent.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let told: Vec<_> = spent
-            .iter()
-            .map(|(phase, seconds)| format!("{phase} {seconds:.0}"))
-            .collect();
-        println!("\nseconds by phase: {}", told.join(", "));
+        println!("\n{}", spent::told(rows.iter().map(|row| &row.spent)));
         println!(
             "time judged in {judged} of {} trials ({} more claim nothing about time)\n",
             judged + not_judged,
             trials.len() - judged - not_judged
         );
     }
-}
-
-/// Seconds of a trial by phase, with what is in none of them.
-fn phases(ended: &Ended) -> BTreeMap<String, f64> {
-    let mut phases = ended.phases.clone();
-    let rest = ended.seconds - phases.values().sum::<f64>();
-    phases.insert(REST.to_owned(), rest.max(0.0));
-    phases
 }
 
 /// The verdict but for time, which has a column of its own.

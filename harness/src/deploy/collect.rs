@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use futures::future::join_all;
+use futures::stream::{self, StreamExt};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{DynamicObject, ListParams, LogParams};
 use kube::discovery::{ApiResource, Discovery, Scope, verbs};
@@ -15,6 +16,15 @@ use crate::deploy::{DeployError, operator};
 
 /// Most bytes of one container's log.
 const LOG_BYTES: i64 = 20 << 20;
+
+/// Requests on their way at a time: most of one's time is waiting.
+const AT_ONCE: usize = 8;
+
+/// A file's text, where there is any, or why it was not to be had.
+struct Had {
+    file: String,
+    text: Result<Option<String>, String>,
+}
 
 /// Where things are written, and what was not to be had.
 struct Collection {
@@ -36,6 +46,17 @@ impl Collection {
             path: path.clone(),
             source,
         })
+    }
+
+    fn take(&mut self, had: Had) -> Result<(), DeployError> {
+        match had.text {
+            Ok(Some(text)) => self.write(&had.file, &text),
+            Ok(None) => Ok(()),
+            Err(error) => {
+                self.lacks(&had.file, error);
+                Ok(())
+            }
+        }
     }
 
     fn lacks(&mut self, what: &str, error: impl std::fmt::Display) {
@@ -101,13 +122,19 @@ async fn objects(
     namespace: Option<&str>,
     collection: &mut Collection,
 ) -> Result<(), DeployError> {
-    let discovery = match Discovery::new(kube.clone()).run().await {
+    // Two requests where one for each group would be dozens; an API server before 1.30 may not have it.
+    let discovered = match Discovery::new(kube.clone()).run_aggregated().await {
+        Ok(discovery) => Ok(discovery),
+        Err(_) => Discovery::new(kube.clone()).run().await,
+    };
+    let discovery = match discovered {
         Ok(discovery) => discovery,
         Err(error) => {
             collection.lacks("kinds of objects", error);
             return Ok(());
         }
     };
+    let mut kinds = Vec::new();
     for group in discovery.groups() {
         for (resource, capabilities) in group.recommended_resources() {
             let namespaced = capabilities.scope == Scope::Namespaced;
@@ -116,28 +143,25 @@ async fn objects(
                 && !(resource.kind == "Event" && resource.group.is_empty())
                 && (namespaced || namespace.is_none() || resource.kind == "PersistentVolume");
             if wanted {
-                list(
-                    kube,
-                    namespace.filter(|_| namespaced),
-                    &resource,
-                    collection,
-                )
-                .await?;
+                kinds.push((namespace.filter(|_| namespaced), resource));
             }
         }
+    }
+    let kinds = stream::iter(kinds);
+    let mut files = kinds
+        .map(|(namespace, resource)| list(kube, namespace, resource))
+        .buffered(AT_ONCE);
+    while let Some(file) = files.next().await {
+        collection.take(file)?;
     }
     Ok(())
 }
 
-async fn list(
-    kube: &Client,
-    namespace: Option<&str>,
-    resource: &ApiResource,
-    collection: &mut Collection,
-) -> Result<(), DeployError> {
+/// All objects of a kind as YAML.
+async fn list(kube: &Client, namespace: Option<&str>, resource: ApiResource) -> Had {
     let api: Api<DynamicObject> = match namespace {
-        Some(namespace) => Api::namespaced_with(kube.clone(), namespace, resource),
-        None => Api::all_with(kube.clone(), resource),
+        Some(namespace) => Api::namespaced_with(kube.clone(), namespace, &resource),
+        None => Api::all_with(kube.clone(), &resource),
     };
     let file = format!(
         "objects/{}.{}.yaml",
@@ -148,20 +172,21 @@ async fn list(
             &resource.group
         }
     );
-    match api.list(&ListParams::default()).await {
-        Err(error) => collection.lacks(&file, error),
-        Ok(listed) if listed.items.is_empty() => {}
+    let text = match api.list(&ListParams::default()).await {
+        Err(error) => Err(error.to_string()),
         Ok(mut listed) => {
             for item in &mut listed.items {
                 item.metadata.managed_fields = None;
             }
-            match serde_saphyr::to_string(&listed.items) {
-                Ok(text) => collection.write(&file, &text)?,
-                Err(error) => collection.lacks(&file, error),
+            match listed.items.as_slice() {
+                [] => Ok(None),
+                items => serde_saphyr::to_string(&items)
+                    .map(Some)
+                    .map_err(|error| error.to_string()),
             }
         }
-    }
-    Ok(())
+    };
+    Had { file, text }
 }
 
 /// Logs of every container of every pod of a namespace.
@@ -178,39 +203,51 @@ async fn logs(
             return Ok(());
         }
     };
-    for pod in pods {
-        let name = pod.name_any();
-        let status = pod.status.unwrap_or_default();
-        let containers = status
-            .init_container_statuses
-            .unwrap_or_default()
-            .into_iter();
-        for container in containers.chain(status.container_statuses.unwrap_or_default()) {
-            let file = format!("logs/{namespace}/{name}.{}", container.name);
-            for previous in [false, true] {
-                if previous && container.restart_count == 0 {
-                    continue;
-                }
-                let params = LogParams {
-                    container: Some(container.name.clone()),
-                    previous,
-                    timestamps: true,
-                    limit_bytes: Some(LOG_BYTES),
-                    ..Default::default()
-                };
-                let file = if previous {
-                    format!("{file}.previous.log")
-                } else {
-                    format!("{file}.log")
-                };
-                match api.logs(&name, &params).await {
-                    Ok(text) => collection.write(&file, &text)?,
-                    Err(error) => collection.lacks(&file, error),
-                }
-            }
-        }
+    let wanted = stream::iter(pods.iter().flat_map(logs_of));
+    let mut files = wanted
+        .map(|(pod, params)| log(&api, namespace, pod, params))
+        .buffered(AT_ONCE);
+    while let Some(file) = files.next().await {
+        collection.take(file)?;
     }
     Ok(())
+}
+
+/// A pod's logs that there are: of each container, and of the one before it where it was restarted.
+fn logs_of(pod: &Pod) -> Vec<(String, LogParams)> {
+    let status = pod.status.clone().unwrap_or_default();
+    let containers = status
+        .init_container_statuses
+        .unwrap_or_default()
+        .into_iter();
+    let mut wanted = Vec::new();
+    for container in containers.chain(status.container_statuses.unwrap_or_default()) {
+        for previous in [false, true] {
+            if previous && container.restart_count == 0 {
+                continue;
+            }
+            let params = LogParams {
+                container: Some(container.name.clone()),
+                previous,
+                timestamps: true,
+                limit_bytes: Some(LOG_BYTES),
+                ..Default::default()
+            };
+            wanted.push((pod.name_any(), params));
+        }
+    }
+    wanted
+}
+
+async fn log(api: &Api<Pod>, namespace: &str, pod: String, params: LogParams) -> Had {
+    let container = params.container.as_deref().unwrap_or_default();
+    let previous = if params.previous { ".previous" } else { "" };
+    let file = format!("logs/{namespace}/{pod}.{container}{previous}.log");
+    let text = api.logs(&pod, &params).await;
+    Had {
+        file,
+        text: text.map(Some).map_err(|error| error.to_string()),
+    }
 }
 
 /// What nodes say of themselves.
@@ -247,4 +284,59 @@ async fn nodes(cluster: &Cluster, collection: &mut Collection) -> Result<(), Dep
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_container_that_was_restarted_has_two_logs() {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": { "name": "p" },
+            "status": { "containerStatuses": [
+                { "name": "etcd", "restartCount": 2, "image": "", "imageID": "", "ready": true },
+                { "name": "kbagent", "restartCount": 0, "image": "", "imageID": "", "ready": true },
+            ]},
+        }))
+        .expect("a pod");
+        let logs = logs_of(&pod);
+        let told: Vec<_> = logs
+            .iter()
+            .map(|(_, params)| {
+                (
+                    params.container.as_deref().unwrap_or_default(),
+                    params.previous,
+                )
+            })
+            .collect();
+        assert_eq!(told, [("etcd", false), ("etcd", true), ("kbagent", false)]);
+    }
+
+    #[test]
+    fn what_was_not_to_be_had_is_named_and_stops_nothing() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut collection = Collection {
+            dir: dir.path().to_owned(),
+            missing: Vec::new(),
+        };
+        for (file, text) in [
+            ("logs/a.log", Ok(Some("seen".to_owned()))),
+            ("logs/b.log", Err("it is away".to_owned())),
+            ("objects/c.yaml", Ok(None)),
+            ("logs/d.log", Ok(Some("seen".to_owned()))),
+        ] {
+            let file = file.to_owned();
+            collection.take(Had { file, text }).expect("a write");
+        }
+        collection.finish().expect("a write");
+        let read = |file: &str| std::fs::read_to_string(dir.path().join(file));
+        assert_eq!(
+            read("missing.txt").expect("a list"),
+            "logs/b.log: it is away\n"
+        );
+        assert!(read("logs/d.log").is_ok() && read("objects/c.yaml").is_err());
+    }
 }

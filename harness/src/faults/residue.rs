@@ -175,7 +175,7 @@ pub async fn find(site: &Site) -> Residue {
 
 /// As [`find`], again and again until nothing is left or the limit has passed: what a timer takes away needs its time.
 /// Timers that were made and will not be started are removed; they hold nothing.
-pub async fn settle(site: &Site, limit: Duration, tell: impl Fn(&Residue)) -> Residue {
+pub async fn settle(site: &Site, limit: Duration, mut tell: impl FnMut(&Residue)) -> Residue {
     let begun = Instant::now();
     let mut idle: BTreeMap<String, Instant> = BTreeMap::new();
     loop {

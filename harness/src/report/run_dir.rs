@@ -148,6 +148,14 @@ impl RunDir {
         })
     }
 
+    /// Deletes it, of a run that was given up before it began.
+    ///
+    /// # Errors
+    /// It cannot be deleted.
+    pub fn delete(self) -> Result<(), RunDirError> {
+        fs::remove_dir_all(&self.path).map_err(|source| RunDirError::write(&self.path, source))
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -384,6 +392,17 @@ mod tests {
 
     fn start() -> Timestamp {
         Timestamp::from_second(1_790_000_000).unwrap()
+    }
+
+    #[test]
+    fn a_run_that_was_given_up_leaves_nothing_and_takes_nothing_with_it() {
+        let parent = tempfile::tempdir().unwrap();
+        let kept = RunDir::create(parent.path(), start(), "one", 7).unwrap();
+        let run = RunDir::create(parent.path(), start(), "one", 7).unwrap();
+        run.write_plan(&json!({"scenario": "one"})).unwrap();
+        let path = run.path().to_owned();
+        run.delete().unwrap();
+        assert!(!path.exists() && kept.path().exists());
     }
 
     #[test]

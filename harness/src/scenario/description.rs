@@ -44,6 +44,8 @@ pub enum Act {
     Admission,
     /// KubeBlocks' own manifests are applied unchanged.
     Manifests,
+    /// The commands of the documents are run as they stand.
+    Documents,
 }
 
 /// Operations and faults under load.

@@ -30,6 +30,9 @@ pub enum RunError {
     /// Somebody wants it to end.
     #[error("interrupted")]
     Interrupted,
+    /// It was set up ahead of its turn, which did not come.
+    #[error("given up before its turn; its namespace is deleted")]
+    GivenUp,
     /// A command of the recording client failed.
     #[error("failed to run `workload {command}` in the client's pod: {message}")]
     Client {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::cluster::{Choice, Cluster, ClusterError};
-use crate::scenario::{Interrupt, Live};
+use crate::scenario::{Interrupt, Live, Turn};
 
 /// Where runs happen.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct Lab {
     pub live: Live,
     /// Who may end a run early.
     pub interrupt: Interrupt,
+    /// When a run goes on from its set-up.
+    pub turn: Turn,
     /// Image of the recording client.
     pub client_image: String,
     /// Folder with KubeBlocks' own manifests, if there is one.
@@ -38,6 +40,7 @@ impl Lab {
             keep: false,
             live,
             interrupt: Interrupt::never(),
+            turn: Turn::now(),
             client_image: var("ETCD_HARNESS_WORKLOAD_IMAGE")
                 .unwrap_or_else(|| "etcd-harness/workload:dev".to_owned()),
             manifests: var("ETCD_HARNESS_KUBEBLOCKS_EXAMPLES").map(PathBuf::from),

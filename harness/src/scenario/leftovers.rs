@@ -1,24 +1,22 @@
 //! What earlier faults left behind: looked for before a run, which it would spoil, and after it, for the next one.
 
-use std::cell::RefCell;
-
 use crate::faults::residue::{self, Residue, Site};
 use crate::report::{Finding, Judgement};
 use crate::scenario::Lab;
 use crate::timeouts;
 
 /// Name of the judgement.
-const CHECK: &str = "residue";
+pub(super) const CHECK: &str = "residue";
 
 /// Waits until timers have taken away whatever somebody left; a judgement when something stays.
 pub(super) async fn before(lab: &Lab) -> Option<Judgement> {
     let site = Site::in_cluster(&lab.cluster);
-    let told = RefCell::new(String::new());
+    let mut told = String::new();
     let residue = residue::settle(&site, timeouts::RESIDUE_BEFORE, |residue| {
         let words = residue.in_words();
-        if *told.borrow() != words {
+        if told != words {
             lab.live.say(format!("waiting until it is gone: {words}"));
-            told.replace(words);
+            told = words;
         }
     })
     .await;

@@ -23,6 +23,10 @@ struct Kept {
     /// What is being done, and since when.
     doing: String,
     since: f64,
+    /// True while lines wait to be said, so that they do not stand among those of another run.
+    held: bool,
+    /// Seconds until they were.
+    ahead: f64,
 }
 
 impl Live {
@@ -43,6 +47,32 @@ impl Live {
             loud: false,
             ..Self::loud()
         }
+    }
+
+    /// Keeps its lines back until [`Self::release`].
+    #[must_use]
+    pub fn held(self) -> Self {
+        self.kept().held = true;
+        self
+    }
+
+    /// Says what was kept back; from now on lines go out at once.
+    pub fn release(&self) {
+        let mut kept = self.kept();
+        if !kept.held {
+            return;
+        }
+        kept.held = false;
+        kept.ahead = self.seconds();
+        if self.loud {
+            eprintln!("{}", kept.lines.join("\n"));
+        }
+    }
+
+    /// Seconds that lines were kept back from the beginning on.
+    #[must_use]
+    pub fn ahead_seconds(&self) -> f64 {
+        self.kept().ahead
     }
 
     /// The same voice for a new run: its clock begins now and nothing is kept yet.
@@ -96,10 +126,10 @@ impl Live {
     fn put(&self, line: &str) -> f64 {
         let now = self.seconds();
         let line = format!("{now:>6.1}s  {line}");
-        if self.loud {
+        let mut kept = self.kept();
+        if self.loud && !kept.held {
             eprintln!("{line}");
         }
-        let mut kept = self.kept();
         kept.last = now;
         kept.lines.push(line);
         now
@@ -133,6 +163,22 @@ mod tests {
         let next = live.anew();
         next.say("second");
         assert!(live.text().contains("first") && !next.text().contains("first"));
+    }
+
+    #[tokio::test]
+    async fn lines_before_its_turn_are_kept_and_their_time_is_told() {
+        let live = Live::quiet().held();
+        live.say("setting up");
+        assert!(live.ahead_seconds() < f64::EPSILON, "its turn has not come");
+        let same = live.clone();
+        pause(Duration::from_millis(5)).await;
+        same.release();
+        let ahead = live.ahead_seconds();
+        assert!(ahead > 0.0);
+        same.release();
+        assert!((live.ahead_seconds() - ahead).abs() < f64::EPSILON, "once");
+        assert!(live.text().contains("setting up"));
+        assert!(live.anew().ahead_seconds() < f64::EPSILON);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 //! the story of one run: everything is saved before it is judged. Scenarios know nothing of the operator's insides:
 //! they write a Cluster object, as a user does, and look at what comes of it.
 
+pub mod ahead;
 pub mod attempts;
 pub mod catalog;
 mod client;
@@ -25,6 +26,9 @@ mod sizes;
 mod subject;
 mod targets;
 mod trial;
+mod turn;
+#[cfg(test)]
+mod turn_tests;
 
 pub use description::{Act, Load, Scenario, Trial};
 pub use error::RunError;
@@ -34,4 +38,5 @@ pub use live::Live;
 pub use operation::Operation;
 pub use plan::Plan;
 pub use promise::Promise;
-pub use runner::{Ended, Gaps, Time, run};
+pub use runner::{Ended, Gaps, Measured, Time, measure, run};
+pub use turn::{Turn, TurnGiver};

@@ -43,6 +43,8 @@ pub struct Ended {
     pub operations: usize,
     /// Seconds from begin to verdict.
     pub seconds: f64,
+    /// How many of them came before its turn.
+    pub ahead_s: f64,
     /// Seconds of each of its phases; those that came more than once are added up.
     pub phases: BTreeMap<String, f64>,
     /// The run directory.
@@ -108,6 +110,19 @@ pub(super) struct Found {
     pub(super) judgements: Vec<Judgement>,
 }
 
+/// A run of which nothing more is measured: what was seen is fetched, and waits to be saved and judged.
+pub struct Measured {
+    lab: Lab,
+    plan: Plan,
+    started: Timestamp,
+    dir: RunDir,
+    /// Its cluster; none where it was not made.
+    subject: Option<Subject>,
+    found: Found,
+    /// Seconds that the act took, without what was fetched before.
+    acted_s: f64,
+}
+
 /// Runs a plan.
 ///
 /// # Errors
@@ -117,60 +132,149 @@ pub async fn run(lab: &Lab, plan: &Plan) -> Result<Ended, RunError> {
         live: lab.live.anew(),
         ..lab.clone()
     };
-    let whole = Box::pin(run_in(&lab, plan));
-    lab.live.telling(whole).await
+    Box::pin(measure(lab, plan.clone())).await?.judge().await
 }
 
-async fn run_in(lab: &Lab, plan: &Plan) -> Result<Ended, RunError> {
+/// Runs a plan until nothing of it is measured any more.
+///
+/// # Errors
+/// [`RunError`] when nothing could be run, and when its turn does not come.
+pub async fn measure(lab: Lab, plan: Plan) -> Result<Measured, RunError> {
+    let live = lab.live.clone();
+    live.telling(Box::pin(measure_in(lab, plan))).await
+}
+
+async fn measure_in(lab: Lab, plan: Plan) -> Result<Measured, RunError> {
     let started = Timestamp::now();
     let dir = RunDir::create(&lab.runs, started, &plan.trial(), plan.seed)?;
     lab.live
         .say(format!("{}: {}", plan.trial(), plan.scenario.story));
     lab.live
         .say(format!("seed {}; again: {}", plan.seed, plan.replay()));
-    save_plan(&dir, plan, started, None)?;
+    save_plan(&dir, &plan, started, None)?;
 
-    if let Some(leftovers) = leftovers::before(lab).await {
-        return not_run(lab, plan, &dir, leftovers);
+    // Nothing of a fault is on now: a run is only set up ahead while the one before it is judged.
+    let leftovers = leftovers::before(&lab).await;
+    let begin = lab.live.seconds();
+    let (subject, mut found) = match leftovers {
+        Some(leftovers) => (None, not_made(leftovers)),
+        None => {
+            let subject = Subject::create(&lab.cluster, &plan.trial(), plan.members).await?;
+            lab.live.say(format!("namespace {}", subject.namespace));
+            let found = act(&lab, &plan, &subject).await;
+            (Some(subject), found)
+        }
+    };
+    if !lab.turn.comes().await {
+        if let Some(subject) = &subject {
+            clean_up(&lab, subject).await;
+        }
+        dir.delete()?;
+        return Err(RunError::GivenUp);
     }
-    let subject = Subject::create(&lab.cluster, &plan.trial(), plan.members).await?;
-    lab.live.say(format!("namespace {}", subject.namespace));
-    let mut found = act(lab, plan, &subject).await;
+    if subject.is_some() {
+        found.judgements.extend(leftovers::after(&lab).await);
+    }
+    let acted_s = lab.live.seconds() - begin;
     if lab.interrupt.is_asked() {
         found = interrupt::cut_short(found);
     }
+    Ok(Measured {
+        lab,
+        plan,
+        started,
+        dir,
+        subject,
+        found,
+        acted_s,
+    })
+}
 
-    lab.live.say("saving");
-    dir.write_history(&found.history)?;
-    save_plan(&dir, plan, started, found.expectations.as_ref())?;
-    if let Err(error) = collect_namespace(&lab.cluster, &subject.namespace, dir.path()).await {
-        lab.live
-            .say(format!("objects and logs are not saved: {error}"));
+impl Measured {
+    /// True when nothing has gone wrong so far: the cluster is well, and nothing of a fault is left.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        worst(&self.found.judgements).0 == Severity::Pass
     }
-    clean_up(lab, &subject).await;
-    found.judgements.extend(leftovers::after(lab).await);
-    dir.write_log("harness.log", lab.live.text().as_bytes())?;
 
-    judge(&mut found);
-    dir.write_reports(&found.history, &found.judgements)?;
-    let ended = ended(lab, plan, &found, &dir);
-    tell(lab, &ended);
-    Ok(ended)
+    /// Workers that another cluster can be set up on meanwhile; none where the cluster is somebody else's.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        let cluster = &self.lab.cluster;
+        if cluster.own {
+            cluster.workers().len()
+        } else {
+            0
+        }
+    }
+
+    /// Saves and judges it. Objects and logs are collected meanwhile, and the namespace is deleted.
+    ///
+    /// # Errors
+    /// [`RunError`] when it cannot be saved.
+    pub async fn judge(self) -> Result<Ended, RunError> {
+        let live = self.lab.live.clone();
+        live.telling(Box::pin(self.judge_in())).await
+    }
+
+    async fn judge_in(self) -> Result<Ended, RunError> {
+        let Self {
+            lab,
+            plan,
+            started,
+            dir,
+            subject,
+            mut found,
+            acted_s,
+        } = self;
+        let mut phases = phases(&found.history);
+        let last = if phases.is_empty() { "look" } else { "fetch" };
+        let before: f64 = phases.values().sum();
+        phases.insert(last.to_owned(), (acted_s - before).max(0.0));
+        let begin = lab.live.seconds();
+        lab.live.say("saving and judging");
+        let (into, of) = (dir.clone(), plan.clone());
+        let judged = tokio::task::spawn_blocking(move || {
+            into.write_history(&found.history)?;
+            save_plan(&into, &of, started, found.expectations.as_ref())?;
+            judge(&mut found);
+            into.write_reports(&found.history, &found.judgements)?;
+            Ok::<_, RunError>(found)
+        });
+        let (judged, put_away) = tokio::join!(judged, put_away(&lab, subject.as_ref(), &dir));
+        put_away?;
+        let found = match judged {
+            Ok(found) => found?,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        };
+        phases.insert("save, judge".to_owned(), lab.live.seconds() - begin);
+        let ended = ended(&lab, &plan, &found, phases, &dir);
+        tell(&lab, &ended);
+        Ok(ended)
+    }
+}
+
+/// Collects what a post-mortem needs and deletes the namespace: members that go on running would take the next run's
+/// processor.
+async fn put_away(lab: &Lab, subject: Option<&Subject>, dir: &RunDir) -> Result<(), RunError> {
+    if let Some(subject) = subject {
+        let collected = collect_namespace(&lab.cluster, &subject.namespace, dir.path()).await;
+        if let Err(error) = collected {
+            lab.live
+                .say(format!("objects and logs are not saved: {error}"));
+        }
+        clean_up(lab, subject).await;
+    }
+    Ok(dir.write_log("harness.log", lab.live.text().as_bytes())?)
 }
 
 /// A run that was not made: what somebody else left would be taken for its own doing.
-fn not_run(lab: &Lab, plan: &Plan, dir: &RunDir, leftovers: Judgement) -> Result<Ended, RunError> {
-    let found = Found {
+fn not_made(leftovers: Judgement) -> Found {
+    Found {
         history: History::default(),
         expectations: None,
         judgements: vec![leftovers],
-    };
-    dir.write_history(&found.history)?;
-    dir.write_log("harness.log", lab.live.text().as_bytes())?;
-    dir.write_reports(&found.history, &found.judgements)?;
-    let ended = ended(lab, plan, &found, dir);
-    tell(lab, &ended);
-    Ok(ended)
+    }
 }
 
 async fn act(lab: &Lab, plan: &Plan, subject: &Subject) -> Found {
@@ -179,6 +283,7 @@ async fn act(lab: &Lab, plan: &Plan, subject: &Subject) -> Found {
         Act::Conform => until_asked(lab, conformance::conform(lab, subject)).await,
         Act::Admission => until_asked(lab, conformance::admission(lab, subject)).await,
         Act::Manifests => until_asked(lab, conformance::manifests(lab, subject)).await,
+        Act::Documents => until_asked(lab, conformance::documents(lab, subject)).await,
     }
 }
 
@@ -221,7 +326,13 @@ fn save_plan(
     Ok(dir.write_plan(&document)?)
 }
 
-fn ended(lab: &Lab, plan: &Plan, found: &Found, dir: &RunDir) -> Ended {
+fn ended(
+    lab: &Lab,
+    plan: &Plan,
+    found: &Found,
+    phases: BTreeMap<String, f64>,
+    dir: &RunDir,
+) -> Ended {
     let (severity, cause) = worst(&found.judgements);
     let cause = cause.map(|judgement| format!("{}: {}", judgement.check, judgement.explanation()));
     let operations = found
@@ -244,7 +355,8 @@ fn ended(lab: &Lab, plan: &Plan, found: &Found, dir: &RunDir) -> Ended {
         gaps: Gaps::of(&found.judgements),
         operations,
         seconds: lab.live.seconds(),
-        phases: phases(&found.history),
+        ahead_s: lab.live.ahead_seconds(),
+        phases,
         dir: dir.path().to_owned(),
     }
 }
@@ -294,7 +406,6 @@ fn only_the_gap(judgements: &[Judgement]) -> bool {
     violated.peek().is_some() && violated.all(|judgement| judgement.check == check::CONTINUITY)
 }
 
-/// Before judging, which takes a second or two. The run directory holds what a post-mortem needs; members that go on running would take the next run's processor.
 async fn clean_up(lab: &Lab, subject: &Subject) {
     if lab.keep {
         lab.live

@@ -3,18 +3,18 @@
 //! Whatever fails becomes a judgement and the story goes on to its end as far as it can: faults are healed and the
 //! history is fetched in any case.
 
+mod set_up;
+
 use std::time::Duration;
 
 use etcd_history::check::Expectations;
 use etcd_history::record::{FaultRecord, FaultStep, Nanos};
 use etcd_history::{History, Record};
 
-use crate::cluster::volumes::{self, Pool};
-use crate::deploy::wait_quiet;
 use crate::faults::{Active, Evidence, Fault, FaultContext, FaultError, Target, in_words, inject};
-use crate::observe::{self, MachineLog, Observer};
+use crate::observe::{self, MachineLog};
 use crate::report::{Finding, Judgement};
-use crate::scenario::client::{ClientPlan, RecordingClient};
+use crate::scenario::client::RecordingClient;
 use crate::scenario::description::Trial;
 use crate::scenario::merge::merge;
 use crate::scenario::notes::{fault_record, figure};
@@ -26,6 +26,8 @@ use crate::scenario::targets::hit;
 use crate::scenario::{Lab, Plan, RunError};
 use crate::timeouts;
 use crate::wait::pause;
+
+use set_up::Stage;
 
 /// Fewest member lists that an operation must have been watched by.
 const MEMBER_LISTS: u32 = 8;
@@ -44,13 +46,6 @@ pub(super) struct Story<'a> {
     judgements: Vec<Judgement>,
     expectations: Expectations,
     machine: Option<MachineLog>,
-}
-
-/// What runs beside the story.
-struct Stage {
-    client: RecordingClient,
-    observer: Observer,
-    lines: tokio::task::JoinHandle<()>,
 }
 
 impl<'a> Story<'a> {
@@ -101,12 +96,9 @@ impl<'a> Story<'a> {
                 .live
                 .say(format!("the machine is not sampled: {error}")),
         }
-        self.phase("set_up");
-        let lab = self.lab;
-        let set_up = Box::pin(self.set_up());
-        let set_up = lab.interrupt.or(set_up).await;
-        let stage = match set_up.and_then(|stage| stage) {
-            Ok(stage) => stage,
+        let stage = match self.set_up().await {
+            Ok(Some(stage)) => stage,
+            Ok(None) => return self.found(History::default()),
             Err(error) => {
                 self.judge("set_up", Err::<(), _>(&error));
                 return self.found(History::default());
@@ -133,83 +125,6 @@ impl<'a> Story<'a> {
         self.phase("final");
         let history = self.finish(stage).await;
         self.found(history)
-    }
-
-    /// Cluster and client come up side by side.
-    async fn set_up(&mut self) -> Result<Stage, RunError> {
-        let (lab, subject) = (self.lab, self.subject.clone());
-        let subject = &subject;
-        let client_plan = ClientPlan {
-            image: &lab.client_image,
-            seed: self.plan.seed,
-            load: self.trial.load,
-            on_control_plane: !lab.cluster.control_planes().is_empty(),
-        };
-        let pool = self.pool();
-        if let Some(pool) = &pool {
-            volumes::prepare(&lab.cluster, pool).await?;
-        }
-        let watched = observe::Subject {
-            namespace: subject.namespace.clone(),
-            pods: subject::pod_selector(),
-            service: Subject::leader_service(),
-        };
-        let mut observer = Observer::start(&lab.cluster.kube, &watched, self.offset);
-        let begin = lab.live.seconds();
-        let client = async {
-            let client = RecordingClient::create(subject, &client_plan).await?;
-            client
-                .wait_running(timeouts::patient(timeouts::CLUSTER_RUNNING))
-                .await?;
-            Ok::<_, RunError>(client)
-        };
-        let cluster = async {
-            let first = self.trial.operations.first();
-            let version = first.and_then(|operation| operation.begins_with());
-            subject.apply(pool.as_ref(), version).await?;
-            let limit = timeouts::patient(timeouts::CLUSTER_RUNNING);
-            subject.wait_whole(limit).await
-        };
-        let (client, cluster) = tokio::join!(client, cluster);
-        cluster?;
-        self.phase("ready");
-        let client = client?;
-        let took = lab.live.seconds() - begin;
-        lab.live.say(format!(
-            "{} members ready after {took:.1} s",
-            self.plan.members
-        ));
-        self.judgements.push(figure("created", "ready_s", took));
-        if let Err(error) = wait_quiet(&lab.cluster.kube).await {
-            lab.live.say(error.to_string());
-        }
-        self.offset = client.start().await?;
-        if !self.trial.operations.is_empty() {
-            let most = sizes(self.plan.members, &self.trial.operations)
-                .into_iter()
-                .max();
-            let all = self.subject.with_members(most.unwrap_or(self.plan.members));
-            let kube = &lab.cluster.kube;
-            observer.follow_membership(kube, &watched, all.pod_names(), self.offset);
-        }
-        let lines = tokio::spawn(client.clone().tell(lab.live.clone()));
-        Ok(Stage {
-            client,
-            observer,
-            lines,
-        })
-    }
-
-    /// Volumes of the nodes' own in a cluster of our own; the default class of anybody else's.
-    fn pool(&self) -> Option<Pool> {
-        let fits = if self.trial.small_volumes {
-            volumes::SMALL
-        } else {
-            volumes::LOCAL
-        };
-        let needed = self.trial.small_volumes
-            || (self.lab.cluster.own && self.lab.cluster.has_node_shells());
-        needed.then_some(fits)
     }
 
     /// The faults, round by round, until one does not take effect or the cluster does not get well again.

@@ -208,6 +208,9 @@ pub struct KnownMember {
     /// True while the member has no vote.
     #[serde(default)]
     pub is_learner: bool,
+    /// The version of etcd that it runs, as it says itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// A step that is not taken, and why.

@@ -1,7 +1,8 @@
 //! IO in: everything the plan of a Component depends on, read from the API server (C2: not from a cache).
 
+use etcd_operator_api::names::ComponentName;
 use etcd_operator_api::{Component, ComponentDefinition, ComponentVersion, InstanceSet, labels};
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
@@ -17,6 +18,8 @@ pub(super) struct Observed {
     pub(super) instance_set: Option<InstanceSet>,
     /// The Component's services, without the headless one.
     pub(super) services: Vec<Service>,
+    /// The containers' environment as it was written last.
+    pub(super) environment: Option<ConfigMap>,
     /// All storage classes.
     pub(super) storage_classes: Vec<StorageClass>,
 }
@@ -41,14 +44,17 @@ pub(super) async fn observe(
     let instance_sets: Api<InstanceSet> = Api::namespaced(client.clone(), &namespace);
     let services: Api<Service> = Api::namespaced(client.clone(), &namespace);
     let storage_classes: Api<StorageClass> = Api::all(client.clone());
+    let config_maps: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
     let name = component.name_any();
+    let environment = ComponentName::existing(&name).env_config_map();
     let failed = |what| move |source| ObserveError { what, source };
-    let (definition, versions, instance_set, services, storage_classes) = futures::join!(
+    let (definition, versions, instance_set, services, storage_classes, environment) = futures::join!(
         definitions.get_opt(&component.spec.comp_def),
         versions.list(&all),
         instance_sets.get_opt(&name),
         services.list(&mine),
         storage_classes.list(&all),
+        config_maps.get_opt(&environment),
     );
     let uid = component.uid().unwrap_or_default();
     let ours = |service: &Service| service.owner_references().iter().any(|o| o.uid == uid);
@@ -58,6 +64,7 @@ pub(super) async fn observe(
         versions: versions.map_err(failed("ComponentVersions"))?.items,
         instance_set: instance_set.map_err(failed("InstanceSet"))?,
         services: services.into_iter().filter(ours).collect(),
+        environment: environment.map_err(failed("the environment ConfigMap"))?,
         storage_classes: storage_classes.map_err(failed("StorageClasses"))?.items,
     })
 }

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 
 use super::build;
 use super::observe::Observed;
-use super::validate::{SpecError, validate};
+use super::validate::{SpecError, check_domain, validate};
 
 /// What shall be.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub(super) fn plan(
     cluster_domain: &str,
 ) -> Result<Plan, SpecError> {
     let valid = validate(component, observed)?;
+    let environment = build::environment(&valid, cluster_domain);
+    check_domain(observed, &environment)?;
     let services = build::services(&valid)?;
     let kept =
         |name: &str| services.iter().any(|s| s.name_any() == name) || name == valid.name.headless();
@@ -45,7 +47,7 @@ pub(super) fn plan(
     let own_account = component.spec.service_account_name.is_none();
     Ok(Plan {
         service_account: own_account.then(|| build::service_account_name(&valid)),
-        environment: build::environment(&valid, cluster_domain),
+        environment,
         obsolete_services,
         disruption_budget: build::disruption_budget(&valid, observed.instance_set.as_ref()),
         instance_set: build::instance_set(&valid)?,

@@ -65,7 +65,7 @@ pub(super) fn flags(
         text.parse().ok()
     };
     if let (Some(election), Some(heartbeat)) = (number(ELECTION), number(HEARTBEAT))
-        && election < HEARTBEATS * heartbeat
+        && election < heartbeat.saturating_mul(HEARTBEATS)
     {
         return Err(SettingError::Election {
             election,

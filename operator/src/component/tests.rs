@@ -19,6 +19,8 @@ use super::plan::{Plan, plan};
 use super::status::{Outcome, status};
 use crate::instanceset::desired::Desired;
 
+mod running;
+
 const DEFINITION: &str = include_str!("../../../deploy/40-componentdefinition.yaml");
 const VERSION: &str = include_str!("../../../deploy/41-componentversion.yaml");
 

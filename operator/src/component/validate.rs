@@ -7,15 +7,16 @@ use etcd_operator_api::names::ComponentName;
 use etcd_operator_api::quantity::amount;
 use etcd_operator_api::volume::VolumeClaimTemplate;
 use etcd_operator_api::{Component, ComponentDefinition, labels};
-use k8s_openapi::api::core::v1::PodSpec;
+use k8s_openapi::api::core::v1::{ConfigMap, PodSpec};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
 
 use super::observe::Observed;
 use super::settings::{self, Flags, SettingError};
 use crate::definition::{
-    NoRoad, Release, Unresolved, check_definition, check_upgrade, release_for,
+    NoRoad, Release, Unresolved, check_definition, check_upgrade, minor_of, release_for,
 };
+use crate::instanceset::names::ENV_HEADLESS_DOMAIN as HEADLESS_DOMAIN;
 
 /// Annotation that marks the default storage class.
 const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
@@ -91,6 +92,17 @@ pub(super) enum SpecError {
         request: String,
         limit: String,
     },
+    #[error(
+        "env[{name}] is reserved: etcd's flags are set by configs or an OpsRequest Reconfiguring, and KB_*, POD_* are the \
+         operator's; take it out"
+    )]
+    ReservedVariable { name: String },
+    #[error(
+        "the cluster's members have peer URLs under {from}, and the operator's CLUSTER_DOMAIN makes it {to}: set it back"
+    )]
+    DomainChanged { from: String, to: String },
+    #[error("serviceVersion cannot go to {to} yet: the version that {pod} runs is not known")]
+    VersionUnknown { to: String, pod: String },
     #[error("services[{name}] is not a service of compDef {definition:?}")]
     UnknownService { name: String, definition: String },
     #[error("{0}")]
@@ -135,6 +147,7 @@ pub(super) fn validate<'a>(
     let runtime: PodSpec = runtime.map_err(|error| SpecError::NotOfType(error.to_string()))?;
     let flags = settings::flags(component, &release.service_version, &runtime)?;
     check_replicas(component, definition, observed)?;
+    check_variables(component)?;
     check_resources(component)?;
     check_volumes(component, definition, &runtime)?;
     check_services(component, definition)?;
@@ -170,22 +183,69 @@ fn definition<'a>(
     }
 }
 
-fn check_version(release: &Release, observed: &Observed) -> Result<(), NoRoad> {
+/// The versions that members run are compared, not what was wished for last (V5). Those of a stopped component are as they
+/// were seen last.
+fn check_version(release: &Release, observed: &Observed) -> Result<(), SpecError> {
     let Some(its) = &observed.instance_set else {
         return Ok(());
     };
-    let Some(running) = its.annotations().get(labels::SERVICE_VERSION) else {
-        return Ok(());
-    };
+    // Before the cluster has formed no member has written what another version could not read.
     let status = its.status.as_ref();
-    let unfinished = status.is_some_and(|status| {
-        let newest = status.update_revision.as_ref();
-        status
-            .current_revisions
-            .values()
-            .any(|found| Some(found) != newest)
-    });
-    check_upgrade(running, &release.service_version, unfinished)
+    if status.is_none_or(|status| status.cluster_id.is_none()) {
+        return Ok(());
+    }
+    let to = release.service_version.as_str();
+    let members = its.status.iter().flat_map(|status| &status.members);
+    let members: Vec<_> = members.filter(|m| !m.pod_name.is_empty()).collect();
+    let wished = its.annotations().get(labels::SERVICE_VERSION);
+    let unknown = members.iter().find(|member| member.version.is_none());
+    let running: Vec<&str> = members
+        .iter()
+        .filter_map(|m| m.version.as_deref())
+        .collect();
+    let wished = wished.map_or(to, String::as_str);
+    if running.is_empty() {
+        return Ok(check_upgrade(&[wished], to)?);
+    }
+    // Within a minor any order is fine, so that what is unknown holds up nothing but a change of minor.
+    if let Some(unknown) = unknown.filter(|_| minor_of(wished) != minor_of(to)) {
+        let (to, pod) = (to.to_owned(), unknown.pod_name.clone());
+        return Err(SpecError::VersionUnknown { to, pod });
+    }
+    Ok(check_upgrade(&running, to)?)
+}
+
+/// Variables that etcd would take for flags, and the operator's own.
+fn check_variables(component: &Component) -> Result<(), SpecError> {
+    let names = component.spec.env.iter().map(|variable| &variable.name);
+    let reserved = |name: &&String| {
+        let prefixes = ["ETCD_", "KB_"];
+        let own = ["POD_NAME", "POD_NAMESPACE", "POD_UID", "POD_IP"];
+        prefixes.iter().any(|prefix| name.starts_with(prefix)) || own.contains(&name.as_str())
+    };
+    match names.into_iter().find(reserved) {
+        Some(name) => Err(SpecError::ReservedVariable { name: name.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// A cluster that has formed keeps the domain that its members' peer URLs were made with.
+pub(super) fn check_domain(observed: &Observed, wanted: &ConfigMap) -> Result<(), SpecError> {
+    let status = observed
+        .instance_set
+        .as_ref()
+        .and_then(|its| its.status.as_ref());
+    if status.is_none_or(|status| status.cluster_id.is_none()) {
+        return Ok(());
+    }
+    let domain = |map: &ConfigMap| map.data.as_ref()?.get(HEADLESS_DOMAIN).cloned();
+    match (
+        observed.environment.as_ref().and_then(domain),
+        domain(wanted),
+    ) {
+        (Some(from), Some(to)) if from != to => Err(SpecError::DomainChanged { from, to }),
+        _ => Ok(()),
+    }
 }
 
 fn check_replicas(

@@ -43,12 +43,19 @@ pub enum NoRoad {
     },
 }
 
-/// Whether members of version `from` may be followed by version `to`. As long as the change to `from` is `unfinished`, a
-/// member of the minor before holds etcd's cluster version back, and the way back is open.
+/// Whether members that run the versions of `running` may be followed by version `to`. The way back by a minor is open as
+/// long as one of them runs that minor: it holds etcd's cluster version back.
 ///
 /// # Errors
 /// With the reason and what to do first.
-pub fn check_upgrade(from: &str, to: &str, unfinished: bool) -> Result<(), NoRoad> {
+pub fn check_upgrade(running: &[&str], to: &str) -> Result<(), NoRoad> {
+    let held_back = running.iter().any(|from| minor_of(from) == minor_of(to));
+    running
+        .iter()
+        .try_for_each(|from| check_one(from, to, held_back))
+}
+
+fn check_one(from: &str, to: &str, held_back: bool) -> Result<(), NoRoad> {
     let (Some(old), Some(new)) = (numbers(from), numbers(to)) else {
         return Ok(());
     };
@@ -58,16 +65,16 @@ pub fn check_upgrade(from: &str, to: &str, unfinished: bool) -> Result<(), NoRoa
         return Ok(());
     }
     if (new_major, new_minor) < (major, minor) {
-        let one_back = new_major == major && new_minor + 1 == minor;
-        if unfinished && one_back {
+        let one_back = new_major == major && new_minor.saturating_add(1) == minor;
+        if held_back && one_back {
             return Ok(());
         }
         let (from, to) = told();
         return Err(NoRoad::Downgrade { from, to });
     }
     let (from, to) = told();
-    if new_major != major || new_minor != minor + 1 {
-        let minor = minor + 1;
+    if new_major != major || new_minor != minor.saturating_add(1) {
+        let minor = minor.saturating_add(1);
         return Err(NoRoad::Jump {
             from,
             to,
@@ -116,7 +123,7 @@ mod tests {
             ("custom", "3.7.3", None),
         ];
         for (from, to, refused) in table {
-            let told = check_upgrade(from, to, false).err().map(|e| e.to_string());
+            let told = check_upgrade(&[from], to).err().map(|e| e.to_string());
             match (told, refused) {
                 (None, None) => {}
                 (Some(told), Some(word)) => assert!(told.contains(word), "{told}"),
@@ -127,7 +134,15 @@ mod tests {
 
     #[test]
     fn an_unfinished_upgrade_may_be_taken_back_by_one_minor() {
-        assert_eq!(check_upgrade("3.7.3", "3.6.16", true), Ok(()));
-        assert!(check_upgrade("3.7.3", "3.5.35", true).is_err());
+        assert_eq!(check_upgrade(&["3.7.3", "3.6.16"], "3.6.16"), Ok(()));
+        assert!(check_upgrade(&["3.7.3", "3.7.3"], "3.6.16").is_err());
+        assert!(check_upgrade(&["3.7.3", "3.6.16"], "3.5.35").is_err());
+    }
+
+    #[test]
+    fn the_member_that_is_furthest_back_decides() {
+        assert_eq!(check_upgrade(&["3.6.16", "3.6.11"], "3.7.3"), Ok(()));
+        assert!(check_upgrade(&["3.6.16", "3.6.1"], "3.7.3").is_err());
+        assert!(check_upgrade(&["3.6.16", "3.5.35"], "3.7.3").is_err());
     }
 }

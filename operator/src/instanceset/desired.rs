@@ -155,7 +155,7 @@ fn odd(replicas: i32) -> Result<(), NotOfType> {
     if replicas == 0 || replicas % 2 == 1 {
         return Ok(());
     }
-    let (below, above) = (replicas - 1, replicas + 1);
+    let (below, above) = (replicas.saturating_sub(1), replicas.saturating_add(1));
     Err(NotOfType {
         field: "spec.replicas".to_owned(),
         reason: format!("it is {replicas} and must be odd: {below} or {above}"),
@@ -185,7 +185,7 @@ fn amount(value: &IntOrString, whole: usize) -> usize {
         IntOrString::Int(number) => usize::try_from(*number).unwrap_or(0),
         IntOrString::String(text) => {
             let percent: usize = text.trim_end_matches('%').parse().unwrap_or(100);
-            (whole * percent).div_ceil(100)
+            whole.saturating_mul(percent).div_ceil(100)
         }
     }
 }

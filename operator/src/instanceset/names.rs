@@ -7,6 +7,9 @@ pub const RETIRED: &str = "workloads.kubeblocks.io/retired";
 /// Annotation of pods: the raft index (decimal) that its member must have applied to count as caught up (P9).
 pub const CATCH_UP: &str = "workloads.kubeblocks.io/catch-up-index";
 
+/// Name of the container that etcd runs in.
+pub const ETCD: &str = "etcd";
+
 /// UID of the Cluster.
 pub const ENV_CLUSTER_UID: &str = "KB_CLUSTER_UID";
 /// Domain of the pods' host names.

@@ -133,6 +133,7 @@ impl Sources<'_> {
             terminating: pod.metadata.deletion_timestamp.is_some(),
             ended: matches!(phase, Some("Failed" | "Succeeded")),
             broken: broken(pod),
+            runs: runs(pod),
             node: self.node(pod).await?,
             ip: status
                 .and_then(|status| status.pod_ip.clone())
@@ -347,6 +348,19 @@ fn broken(pod: &Pod) -> Option<String> {
             })
     };
     waiting.next().or_else(unschedulable)
+}
+
+/// Whether kubelet says that etcd's container runs; any container, when none has that name.
+fn runs(pod: &Pod) -> bool {
+    let statuses = pod.status.iter();
+    let statuses = statuses.flat_map(|status| status.container_statuses.iter().flatten());
+    let mut running = statuses.filter(|container| {
+        let state = container.state.as_ref();
+        state.is_some_and(|state| state.running.is_some())
+    });
+    let mut specified = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let named = specified.any(|container| container.name == keys::ETCD);
+    running.any(|container| !named || container.name == keys::ETCD)
 }
 
 /// True when nobody else controls the object.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Service;
-use kbagent_protocol::{EtcdState, Id, Member, MemberList, MemberStatus, MemberView};
+use kbagent_protocol::{EtcdState, Id, MemberList, MemberStatus, MemberView};
 
 /// Something read, or the reason why it is not known. Unknown is never absent (M5).
 #[derive(Clone, Debug, PartialEq)]
@@ -83,6 +83,8 @@ pub struct PodSeen {
     pub ended: bool,
     /// Why its containers cannot run (image, crash loop, no node), if so.
     pub broken: Option<String>,
+    /// True when kubelet says that the container of etcd runs.
+    pub runs: bool,
     /// Its node.
     pub node: NodeSeen,
     /// Its address.
@@ -115,6 +117,16 @@ impl PodSeen {
             EtcdState::Refused { code, message } => Some((code, message)),
             _ => None,
         }
+    }
+
+    /// True when no process of etcd can be running in it: its end takes no vote away. Doubt is no proof (P5).
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let never_placed = self.node == NodeSeen::Unassigned;
+        if self.ended || never_placed || self.node.is_dead() || self.refused().is_some() {
+            return true;
+        }
+        !self.runs && self.status().is_none() && self.node == NodeSeen::Ready
     }
 
     /// True when the member takes part: it answers and follows, or is, a leader.
@@ -163,13 +175,4 @@ impl ClaimSeen {
     pub fn retired(&self) -> bool {
         self.annotations.contains_key(super::names::RETIRED)
     }
-}
-
-/// The pod name in a member's peer URL, `http://{pod}.{domain}:2380` (M4).
-#[must_use]
-pub fn pod_of<'a>(member: &'a Member, domain: &str) -> Option<&'a str> {
-    member.peer_urls.iter().find_map(|url| {
-        let host = url.split_once("://")?.1.split(':').next()?;
-        host.strip_suffix(domain)?.strip_suffix('.')
-    })
 }

@@ -68,7 +68,7 @@ pub fn decide(pods: &[PodFacts], knowledge: &Knowledge) -> Decision {
     let lost = pods.iter().filter(|pod| has_lost_label(pod, knowledge));
     let over = lost.filter_map(|pod| pod.term).max();
     let fences = pods.iter().filter_map(|pod| pod.fence);
-    let fence = fences.chain(over.map(|term| term + 1)).max();
+    let fence = fences.chain(over.map(|term| term.saturating_add(1))).max();
     let floor = pods.iter().map(PodFacts::floor).max().max(fence);
     match knowledge.leader() {
         // Somebody else knew of a higher term: silence is right until it is known here too.

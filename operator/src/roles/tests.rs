@@ -295,8 +295,8 @@ mod exploration {
         sequence: u64,
         term: u64,
         leader: Option<usize>,
-        /// Members whose etcd is gone, and the term that their agents saw last, if those saw any.
-        gone: [Option<Option<u64>>; PODS],
+        /// Members whose etcd is gone, and the term and its leader that their agents saw last, if those saw any.
+        gone: [Option<Option<(u64, Option<usize>)>>; PODS],
         operators: Vec<Operator>,
         highest_grant: u64,
     }
@@ -344,9 +344,9 @@ mod exploration {
             for pod in 0..PODS {
                 self.sequence += 1;
                 let uid = self.pods[&name(pod)].uid.clone();
-                let leader = self.leader.map(name);
-                let known = self.gone[pod].unwrap_or(Some(self.term));
-                let term = known.unwrap_or(0);
+                let known = self.gone[pod].unwrap_or(Some((self.term, self.leader)));
+                let (term, leader) = known.unwrap_or_default();
+                let leader = leader.map(name);
                 let mut view = running(&name(pod), &uid, self.sequence, leader.as_deref(), term);
                 if self.gone[pod].is_some() {
                     view.etcd = EtcdState::Unreachable {
@@ -370,7 +370,7 @@ mod exploration {
 
         /// A member's etcd dies. An agent that was made anew with it knows nothing of its terms.
         fn die(&mut self, pod: usize, forgets: bool) {
-            self.gone[pod] = Some((!forgets).then_some(self.term));
+            self.gone[pod] = Some((!forgets).then_some((self.term, self.leader)));
             if self.leader == Some(pod) {
                 self.leader = None;
             }

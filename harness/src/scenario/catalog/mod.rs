@@ -63,6 +63,11 @@ fn provision() -> Vec<Scenario> {
             "KubeBlocks' own manifests are applied unchanged and bring a cluster up.",
             Act::Manifests,
         ),
+        Scenario::new(
+            "provision::documented_commands",
+            "The commands of README and docs do what they say, as they stand there.",
+            Act::Documents,
+        ),
     ]
 }
 
@@ -97,7 +102,7 @@ fn failover() -> Vec<Scenario> {
             "The leader's pod is deleted without grace: its object is gone at once, its etcd leads on until kubelet stops it.",
             [delete_leader(Deletion::Forced)],
         )
-        .members(THREE_AND_FIVE)
+        .and_long([5])
         // Meanwhile new connections can be led nowhere, while a client that dials members still writes.
         .promise(Promise::continuity(LeaderSilent)),
         Scenario::faults(
@@ -127,7 +132,7 @@ fn failover() -> Vec<Scenario> {
             "The leader's etcd stops running and keeps its connections: clients must not hang on it.",
             [Fault::FreezeProcess { container: Container::Etcd, of: Selector::Leader }],
         )
-        .members(THREE_AND_FIVE)
+        .and_long([5])
         .lasts(3)
         .promise(Promise::continuity(LeaderSilent)),
     ]
@@ -399,7 +404,7 @@ fn storage() -> Vec<Scenario> {
             "A follower's claim and pod are deleted: it is replaced by a member that learns first.",
             [lose(Selector::AnyFollower, DataLoss::ClaimDeleted)],
         )
-        .members(THREE_AND_FIVE)
+        .and_long([5])
         .promise(Promise::continuity(LeaderStays).replaces_member().whole_again_within(45)),
         Scenario::faults(
             "storage::leaders_data_wiped",
@@ -484,7 +489,7 @@ fn node() -> Vec<Scenario> {
             "The leader's whole node stops running: elected elsewhere, served elsewhere.",
             [Fault::PauseNode { of: of_leader() }],
         )
-        .members(THREE_AND_FIVE)
+        .and_long([5])
         .lasts(4)
         .promise(Promise::continuity(LeaderSilent)),
         Scenario::faults(

@@ -1,10 +1,11 @@
 //! What a cluster must look like, without load and without faults: objects and their names, answers of every pod, what
-//! the API server refuses, KubeBlocks' own manifests.
+//! the API server refuses, KubeBlocks' own manifests, the commands of the documents.
 //!
 //! Everything is looked at before anything is judged: one run names all that is wrong.
 
 mod admission;
 mod checklist;
+mod documents;
 mod manifests;
 mod objects;
 mod probes;
@@ -14,6 +15,7 @@ mod termination;
 use etcd_history::History;
 
 pub(super) use admission::admission;
+pub(super) use documents::documents;
 pub(super) use manifests::manifests;
 
 use crate::report::{Finding, Judgement};

@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use http_limits::Limits;
 use kbagent_protocol::{EXPORTER_PORT, PORT};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,6 +18,11 @@ use tokio::sync::Mutex;
 
 use super::exposition::render;
 use super::sources;
+
+/// Scrapers and probes. An answer is large and waits for its reader, so there are few.
+const CONNECTIONS: usize = 24;
+/// Of one address.
+const PER_ADDRESS: usize = 6;
 
 /// Where things are.
 #[derive(Clone, Debug)]
@@ -84,8 +90,13 @@ pub async fn serve(settings: Settings) -> Result<(), ExporterError> {
             settings,
             scrape: Mutex::new(()),
         }));
+    let limits = Limits {
+        connections: CONNECTIONS,
+        per_address: PER_ADDRESS,
+        ..Limits::default()
+    };
     tokio::select! {
-        served = axum::serve(listener, router) => served?,
+        never = http_limits::serve(listener, router, limits) => match never {},
         _ = terminate.recv() => tracing::info!("the exporter stops"),
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Does what was decided: waits, refuses out loud, or becomes etcd.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
@@ -61,11 +62,21 @@ pub async fn run(
     prepare(config)?;
     let flags = arguments(config, &decision, user);
     tracing::info!(?flags, "etcd starts");
-    let source = Command::new(program).args(&flags).exec();
+    let mut etcd = Command::new(program);
+    etcd.args(&flags);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(name)) {
+        etcd.env_remove(name);
+    }
+    let source = etcd.exec();
     Err(LaunchError::Execute {
         program: program.clone(),
         source,
     })
+}
+
+/// True for a variable that etcd would take for a flag, beside those that were judged (V4).
+fn is_setting(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b"ETCD_")
 }
 
 /// Looks again and again until etcd may start.
@@ -185,4 +196,23 @@ fn write_identity(config: &Config, path: &Path) -> io::Result<()> {
         fs::File::open(directory)?.sync_all()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_that_etcd_would_take_for_flags_do_not_reach_it() {
+        for name in [
+            "ETCD_FORCE_NEW_CLUSTER",
+            "ETCD_UNSAFE_NO_FSYNC",
+            "ETCD_NAME",
+        ] {
+            assert!(is_setting(OsStr::new(name)), "{name}");
+        }
+        for name in ["GOMAXPROCS", "PATH", "etcd_name", "MY_ETCD_NAME"] {
+            assert!(!is_setting(OsStr::new(name)), "{name}");
+        }
+    }
 }

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use http_limits::Standing;
 use kbagent_protocol::{
     ActionRequest, AgentReport, ErrorAnswer, FencingReport, MemberList, MemberView, RoleAnswer,
 };
 use tokio::sync::{Semaphore, watch};
 
+use super::shared_read::SharedRead;
 use super::stream;
 use crate::actions::{Actions, ROLE_AGE, Token, TokenError};
 use crate::etcd::Client;
@@ -30,8 +32,8 @@ pub(super) struct App {
     pub(super) handoff: Arc<Handoff>,
     pub(super) token: Token,
     pub(super) incarnation: u64,
-    pub(super) watchers: Arc<Semaphore>,
-    pub(super) requests: Arc<Semaphore>,
+    pub(super) places: Semaphore,
+    pub(super) members: SharedRead<Result<MemberList, String>>,
 }
 
 pub(super) type Shared = State<Arc<App>>;
@@ -45,11 +47,6 @@ fn failure(status: StatusCode, code: &str, message: String) -> Response {
         }),
     )
         .into_response()
-}
-
-fn busy(what: &str) -> Response {
-    let message = format!("too many {what} at once: try again");
-    failure(StatusCode::SERVICE_UNAVAILABLE, "ERR_BUSY", message)
 }
 
 pub(super) async fn getrole(State(app): Shared) -> Response {
@@ -76,26 +73,31 @@ pub(super) async fn member(State(app): Shared) -> Json<MemberView> {
     Json(app.knowledge.borrow().at(Instant::now()))
 }
 
-pub(super) async fn watch(State(app): Shared) -> Response {
-    match Arc::clone(&app.watchers).try_acquire_owned() {
-        Ok(place) => {
-            let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
-            (kind, stream::body(app.knowledge.clone(), place)).into_response()
-        }
-        Err(_) => busy("watchers"),
+/// Anybody may read the stream. The token only keeps the reader's place, so a wrong one is as good as none.
+pub(super) async fn watch(
+    State(app): Shared,
+    Extension(standing): Extension<Standing>,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(error) = authorize(&app, &headers, &standing) {
+        tracing::debug!(%error, "a reader without the token");
     }
+    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    (kind, stream::body(app.knowledge.clone())).into_response()
 }
 
 pub(super) async fn members(State(app): Shared) -> Response {
-    let Ok(_place) = app.requests.try_acquire() else {
-        return busy("requests");
+    let read = async || {
+        let list = app.own.members(true, LIST).await;
+        list.map(|list| MemberList::from(&list))
+            .map_err(|error| error.to_string())
     };
-    match app.own.members(true, LIST).await {
-        Ok(list) => Json(MemberList::from(&list)).into_response(),
+    match app.members.get(Instant::now(), read).await {
+        Ok(list) => Json(list).into_response(),
         Err(error) => failure(
             StatusCode::SERVICE_UNAVAILABLE,
             "ERR_OPERATION_FAILED",
-            error.to_string(),
+            error,
         ),
     }
 }
@@ -117,19 +119,29 @@ pub(super) async fn drained(State(app): Shared) -> &'static str {
     "drained\n"
 }
 
-pub(super) async fn handoff(State(app): Shared, headers: HeaderMap) -> Response {
-    match authorize(&app, &headers) {
+pub(super) async fn handoff(
+    State(app): Shared,
+    Extension(standing): Extension<Standing>,
+    headers: HeaderMap,
+) -> Response {
+    match authorize(&app, &headers, &standing) {
         Ok(()) => Json(app.handoff.hand_over().await).into_response(),
         Err(error) => turned_away(error),
     }
 }
 
-pub(super) async fn action(State(app): Shared, headers: HeaderMap, body: String) -> Response {
-    if let Err(error) = authorize(&app, &headers) {
+pub(super) async fn action(
+    State(app): Shared,
+    Extension(standing): Extension<Standing>,
+    headers: HeaderMap,
+    body: String,
+) -> Response {
+    if let Err(error) = authorize(&app, &headers, &standing) {
         return turned_away(error);
     }
-    let Ok(_place) = app.requests.try_acquire() else {
-        return busy("requests");
+    let Ok(_place) = app.places.try_acquire() else {
+        let message = "too many actions at once: try again".to_owned();
+        return failure(StatusCode::SERVICE_UNAVAILABLE, "ERR_BUSY", message);
     };
     match serde_json::from_str::<ActionRequest>(&body) {
         Ok(request) => Json(app.actions.run(&request).await).into_response(),
@@ -141,9 +153,12 @@ pub(super) async fn action(State(app): Shared, headers: HeaderMap, body: String)
     }
 }
 
-fn authorize(app: &App, headers: &HeaderMap) -> Result<(), TokenError> {
+fn authorize(app: &App, headers: &HeaderMap, standing: &Standing) -> Result<(), TokenError> {
     let shown = headers.get(header::AUTHORIZATION);
-    app.token.check(shown.and_then(|value| value.to_str().ok()))
+    app.token
+        .check(shown.and_then(|value| value.to_str().ok()))?;
+    standing.trust();
+    Ok(())
 }
 
 fn turned_away(error: TokenError) -> Response {

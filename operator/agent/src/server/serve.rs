@@ -2,29 +2,40 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
+use http_limits::Limits;
 use kbagent_protocol::{
     PATH_ACTION, PATH_AGENT, PATH_DRAINED, PATH_GETROLE, PATH_HANDOFF, PATH_HEALTHZ, PATH_MEMBER,
     PATH_MEMBERS, PATH_WATCH,
 };
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
 use super::paths::{self, App};
-use super::{listen, stream};
+use super::shared_read::SharedRead;
 use crate::actions::{Actions, Token};
 use crate::config::Config;
 use crate::etcd::{Client, EtcdError};
 use crate::handoff::Handoff;
 use crate::{farewell, fence, watch};
 
-/// Largest body of a request: an action is a few hundred bytes.
-const BODY: usize = 16 * 1024;
-/// Requests that may ask etcd at the same time.
-const REQUESTS: usize = 8;
+/// What callers may cost: the operator's replicas, the other agents, probes and a few people. An action is a few hundred
+/// bytes.
+const LIMITS: Limits = Limits {
+    connections: 128,
+    per_address: 16,
+    trusted: 64,
+    head_bytes: 16 * 1024,
+    head_time: Duration::from_secs(5),
+    body_bytes: 16 * 1024,
+    body_time: Duration::from_secs(5),
+};
+/// Actions that may run at the same time.
+const ACTIONS: usize = 8;
 
 /// Why the agent does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +56,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let config = Arc::new(config);
     let own = Client::new(&config.etcd_endpoint)?;
     let incarnation = rand::random();
-    let listener = listen::bind(config.listen).await?;
+    let listener = TcpListener::bind(config.listen).await?;
     let mut terminate = signal(SignalKind::terminate())?;
     let knowledge = watch::start(&config, &own, incarnation);
     let handoff = Handoff::new(Arc::clone(&config), own.clone());
@@ -59,8 +70,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         actions,
         handoff,
         token: Token::new(config.token_file.clone()),
-        watchers: stream::places(),
-        requests: Arc::new(Semaphore::new(REQUESTS)),
+        places: Semaphore::new(ACTIONS),
+        members: SharedRead::default(),
         own,
         knowledge,
         fencing: fencing.clone(),
@@ -76,11 +87,10 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         .route(PATH_HEALTHZ, get(paths::healthz))
         .route(PATH_HANDOFF, post(paths::handoff))
         .route(PATH_ACTION, post(paths::action))
-        .layer(DefaultBodyLimit::max(BODY))
         .with_state(app);
     tracing::info!(listen = %config.listen, pod = config.pod_name, "the agent serves");
     tokio::select! {
-        served = axum::serve(listener, router) => served?,
+        never = http_limits::serve(listener, router, LIMITS) => match never {},
         () = async {
             terminate.recv().await;
             tracing::info!("the agent stops");

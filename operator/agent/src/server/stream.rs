@@ -1,12 +1,11 @@
 //! The stream of views: the newest at once, every change that matters, and a sign of life each second.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use futures::stream;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
 use crate::watch::Knowledge;
 
@@ -16,16 +15,13 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 struct Feed {
     knowledge: watch::Receiver<Knowledge>,
     first: bool,
-    /// Given back when the reader goes.
-    _place: OwnedSemaphorePermit,
 }
 
 /// The body of one reader's stream.
-pub(super) fn body(knowledge: watch::Receiver<Knowledge>, place: OwnedSemaphorePermit) -> Body {
+pub(super) fn body(knowledge: watch::Receiver<Knowledge>) -> Body {
     let feed = Feed {
         knowledge,
         first: true,
-        _place: place,
     };
     Body::from_stream(stream::unfold(feed, |mut feed| async move {
         if !std::mem::take(&mut feed.first) {
@@ -39,9 +35,4 @@ pub(super) fn body(knowledge: watch::Receiver<Knowledge>, place: OwnedSemaphoreP
         line.push(b'\n');
         Some((Ok::<_, Infallible>(Bytes::from(line)), feed))
     }))
-}
-
-/// Places for readers: every replica of the operator and a few people.
-pub(super) fn places() -> Arc<tokio::sync::Semaphore> {
-    Arc::new(tokio::sync::Semaphore::new(32))
 }

@@ -8,13 +8,14 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Empty};
 use hyper::Request;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::HOST;
+use hyper::header::{AUTHORIZATION, HOST};
 use hyper_util::rt::TokioIo;
 use kbagent_protocol::{EtcdState, MemberView, PATH_WATCH, Role};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 
 use super::view::Knowledge;
+use crate::actions::Token;
 use crate::config::Config;
 
 /// A stream that says nothing for so long is dead: it has a sign of life each second.
@@ -30,6 +31,7 @@ pub(super) async fn listen(
     mut knowledge: watch::Receiver<Knowledge>,
     alarm: Arc<Notify>,
 ) {
+    let token = Token::new(config.token_file.clone());
     loop {
         let leader = other_leader(&knowledge.borrow_and_update(), &config.pod_name);
         let Some(leader) = leader else {
@@ -40,7 +42,7 @@ pub(super) async fn listen(
         };
         let address = format!("{}:{}", config.host_of(&leader), config.listen.port());
         tokio::select! {
-            heard = follow(&address) => {
+            heard = follow(&address, &token) => {
                 if heard {
                     alarm.notify_one();
                 }
@@ -65,8 +67,8 @@ async fn another(knowledge: &mut watch::Receiver<Knowledge>, own: &str, leader: 
 }
 
 /// Reads the leader's stream until it tells trouble or breaks; false when it could not be read at all.
-async fn follow(address: &str) -> bool {
-    let Ok(Ok(mut body)) = tokio::time::timeout(SILENT, open(address)).await else {
+async fn follow(address: &str, token: &Token) -> bool {
+    let Ok(Ok(mut body)) = tokio::time::timeout(SILENT, open(address, token)).await else {
         return false;
     };
     let mut line = Vec::new();
@@ -95,17 +97,23 @@ fn in_trouble(view: &MemberView) -> bool {
     view.etcd != EtcdState::Running || !leads
 }
 
-async fn open(address: &str) -> Result<Incoming, Box<dyn std::error::Error + Send + Sync>> {
+async fn open(
+    address: &str,
+    token: &Token,
+) -> Result<Incoming, Box<dyn std::error::Error + Send + Sync>> {
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let request = Request::get(PATH_WATCH)
-        .header(HOST, address)
-        .body(Empty::<Bytes>::new())?;
+    let mut request = Request::get(PATH_WATCH).header(HOST, address);
+    // Who shows the token keeps its place among many readers. Without one the stream is open all the same.
+    if let Ok(token) = token.read() {
+        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let request = request.body(Empty::<Bytes>::new())?;
     let answer = sender.send_request(request).await?;
     if !answer.status().is_success() {
-        return Err("the leader's agent has no place for another reader".into());
+        return Err(format!("the leader's agent answers {}", answer.status()).into());
     }
     Ok(answer.into_body())
 }

@@ -6,10 +6,11 @@ use etcd_operator_api::names;
 use kbagent_protocol::Id;
 
 use super::pods::{self, Purpose};
+use super::safety::{Gate, PATIENCE};
 use super::slots::{self, PodTurn};
-use super::{Plan, Step, Waiting, volumes};
+use super::{Grace, Plan, Step, Waiting, volumes};
 use crate::instanceset::desired::Desired;
-use crate::instanceset::observed::Observed;
+use crate::instanceset::observed::{Observed, PodSeen};
 
 /// What is known about the cluster's birth.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,9 +103,14 @@ pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) 
             whole.push(pod);
         }
     }
+    let mut gate = Gate::forming(seen);
+    let mut all_there = true;
+    let mut outdated = Vec::new();
     for pod in whole {
-        match slots::pod_turn(seen, pod, plan) {
+        let there = seen.pods.get(pod);
+        match slots::pod_turn(seen, pod, &mut gate, plan) {
             PodTurn::Absent => {
+                all_there = false;
                 let purpose = Purpose {
                     bootstrap: Some(&latch.frozen),
                     ..Purpose::default()
@@ -113,9 +119,34 @@ pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) 
                     desired, pod, &purpose,
                 ))));
             }
-            PodTurn::Lives | PodTurn::Busy => {}
+            PodTurn::Lives => {
+                let stale = there.filter(|there| is_corrected(desired, there));
+                outdated.extend(stale.map(|there| (pod, there)));
+            }
+            PodTurn::Busy => all_there = false,
         }
     }
+    // One at a time: while another pod of the set is there, a claim that lacks is known to be lost.
+    let alone = |name: &String| {
+        !latch
+            .frozen
+            .iter()
+            .any(|other| other != name && seen.pods.contains_key(other))
+    };
+    if let (true, Some((name, pod))) = (all_there, outdated.pop())
+        && (latch.frozen.len() == 1 || !alone(name))
+    {
+        let why = "its template has changed before the cluster has formed";
+        slots::remove_pod(name, pod, Grace::Template, why, &mut gate, plan);
+    }
+}
+
+/// True when a pod of an older template stands in the way of its correction. Its claims stay, so what it may have
+/// written is found again (B3); only a pod that knows of lost data must keep that knowledge (M11).
+fn is_corrected(desired: &Desired, pod: &PodSeen) -> bool {
+    let knows_of_loss = pod.refused().is_some_and(|(code, _)| code == "DataLost");
+    let outdated = desired.update.rolling && pod.revision != pods::revision(desired);
+    outdated && !knows_of_loss && (pod.is_idle() || pod.age_seconds > PATIENCE)
 }
 
 /// Plans the claims of a pod; true when all are there or will be.

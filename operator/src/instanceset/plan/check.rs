@@ -12,7 +12,7 @@ use kbagent_protocol::{Id, Member};
 use super::{Grace, Plan, Step};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
-use crate::instanceset::observed::{Observed, PodSeen, Reading};
+use crate::instanceset::observed::{NodeSeen, Observed, PodSeen, Reading};
 
 /// A rule that a plan breaks.
 pub type Violation = String;
@@ -31,6 +31,7 @@ pub fn lint(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Violation> {
         lint.step(step, &mut found);
     }
     lint.margin(&mut found);
+    lint.contradicted(&mut found);
     found
 }
 
@@ -64,13 +65,7 @@ impl Lint<'_> {
             Step::DeletePod {
                 name, uid, grace, ..
             } => match self.seen.pods.get(name) {
-                Some(pod) if pod.uid == *uid => {
-                    if *grace == Grace::Dead && !pod.node.is_dead() {
-                        found.push(format!(
-                            "P5: {name} is forced away from a node that may live"
-                        ));
-                    }
-                }
+                Some(pod) if pod.uid == *uid => self.delete_pod(name, pod, *grace, found),
                 _ => found.push(format!("C2: {name} is deleted in an incarnation not seen")),
             },
             Step::RemoveFinalizer => {
@@ -87,6 +82,71 @@ impl Lint<'_> {
         }
     }
 
+    fn delete_pod(&self, name: &str, pod: &PodSeen, grace: Grace, found: &mut Vec<Violation>) {
+        if grace == Grace::Dead && !pod.node.is_dead() {
+            found.push(format!(
+                "P5: {name} is forced away from a node that may live"
+            ));
+        }
+        let listed = |id: &Id| self.members().into_iter().flatten().any(|m| m.id == *id);
+        let own = self.identifiers(name);
+        if grace == Grace::Moment
+            && let Some(id) = own.iter().find(|id| listed(id))
+        {
+            found.push(format!(
+                "M4: {name} is deleted as no member, and {id} is in the list"
+            ));
+        }
+        if grace == Grace::Moment && self.members().is_none() {
+            found.push(format!("M5: {name} is deleted as no member of no list"));
+        }
+    }
+
+    /// A member that takes part and is not in the list: nothing is decided on such a list.
+    fn contradicted(&self, found: &mut Vec<Violation>) {
+        let Some(members) = self.members() else {
+            return;
+        };
+        let part = self.seen.pods.values().filter(|pod| pod.takes_part());
+        let mut part = part.filter_map(|pod| Some(pod.status()?.member_id));
+        let Some(id) = part.find(|id| !members.iter().any(|member| member.id == *id)) else {
+            return;
+        };
+        let decided = |step: &&Step| match step {
+            Step::DeletePod { name, .. } => self.may_vote(name) && !self.all_go(),
+            Step::DeleteClaim { .. } => !self.desired.deleting,
+            step => step.changes_membership(),
+        };
+        if let Some(step) = self.plan.steps.iter().find(decided) {
+            found.push(format!(
+                "M5: {id} takes part and is not listed, and yet: {step:?}"
+            ));
+        }
+    }
+
+    fn all_go(&self) -> bool {
+        self.desired.deleting || self.desired.stop
+    }
+
+    /// True unless it is certain that no etcd runs in the pod.
+    fn may_vote(&self, pod: &str) -> bool {
+        self.seen.pods.get(pod).is_some_and(|pod| {
+            let ended = pod.ended || pod.refused().is_some();
+            let nowhere = pod.node.is_dead() || pod.node == NodeSeen::Unassigned;
+            let down = pod.node == NodeSeen::Ready && !pod.runs && pod.status().is_none();
+            !(ended || nowhere || down)
+        })
+    }
+
+    /// True when the data of the pod goes with it.
+    fn is_last_of_its_data(&self, pod: &str) -> bool {
+        let mut claims = self.desired.claims.iter();
+        claims.any(|template| {
+            let claim = self.seen.claims.get(&names::claim(&template.name, pod));
+            claim.is_none_or(|claim| claim.terminating)
+        })
+    }
+
     fn members(&self) -> Option<&[Member]> {
         match &self.seen.members {
             Reading::Known(list) => Some(&list.members),
@@ -94,12 +154,35 @@ impl Lint<'_> {
         }
     }
 
-    /// The member whose peer URL names the pod.
+    /// The member that lives in the pod: what its etcd says it is, what its claim was made for, what is on record; then
+    /// the one whose peer URL names it.
     fn member_of(&self, pod: &str) -> Option<&Member> {
+        let listed = |id: Id| self.members()?.iter().find(|member| member.id == id);
+        let own = self.identifiers(pod).into_iter().find_map(listed);
         let host = format!("//{pod}.");
-        self.members()?
-            .iter()
-            .find(|m| m.peer_urls.iter().any(|url| url.contains(&host)))
+        let elsewhere = |member: &Member| {
+            let others = self.seen.pods.keys().filter(|other| *other != pod);
+            let mut others = others.flat_map(|other| self.identifiers(other));
+            others.any(|id| id == member.id)
+        };
+        own.or_else(|| {
+            let mut named = self.members()?.iter();
+            named.find(|m| m.peer_urls.iter().any(|url| url.contains(&host)) && !elsewhere(m))
+        })
+    }
+
+    /// All identifiers that anything knows for the pod.
+    fn identifiers(&self, pod: &str) -> Vec<Id> {
+        let view = self.seen.pods.get(pod).and_then(|pod| pod.view.as_ref());
+        let told = view.and_then(|view| Some(view.status.as_ref()?.member_id));
+        let claims = self.desired.claims.iter().filter_map(|template| {
+            let claim = names::claim(&template.name, pod);
+            self.seen.claims.get(&claim)?.join()
+        });
+        let recorded = self.desired.recorded.members.iter();
+        let recorded = recorded.filter(|known| known.pod_name == pod);
+        let recorded = recorded.filter_map(|known| known.member_id.parse().ok());
+        told.into_iter().chain(claims).chain(recorded).collect()
     }
 
     fn add(&self, pod: &str, found: &mut Vec<Violation>) {
@@ -123,6 +206,16 @@ impl Lint<'_> {
         }
         if self.seen.pods.contains_key(pod) {
             found.push(format!("M10: {pod} is added while its old pod is there"));
+        }
+        let home = format!(".svc.{}:", self.desired.cluster_domain);
+        let ours = format!(
+            ".{}.{}.svc.",
+            self.desired.name.headless(),
+            self.desired.namespace
+        );
+        let mut urls = members.iter().flat_map(|member| &member.peer_urls);
+        if let Some(url) = urls.find(|url| url.contains(&ours) && !url.contains(&home)) {
+            found.push(format!("N: {pod} is added in another domain than {url}"));
         }
         for template in &self.desired.claims {
             if self
@@ -180,6 +273,19 @@ impl Lint<'_> {
             return;
         }
         let voters: Vec<&Member> = members.iter().filter(|member| !member.is_learner).collect();
+        let votes = |pod: &str| {
+            let member = self.member_of(pod);
+            member.is_some_and(|member| !member.is_learner)
+        };
+        let mut others = self.desired.members.iter().filter(|other| *other != pod);
+        if self.desired.wants(pod)
+            && self.takes_part(victim)
+            && let Some(other) = others.find(|other| !votes(other))
+        {
+            found.push(format!(
+                "M3: {id}, which takes part and is wanted, is removed while {other} has no vote"
+            ));
+        }
         let rest = voters.len() - 1;
         let healthy = voters
             .iter()
@@ -313,57 +419,67 @@ impl Lint<'_> {
         }
     }
 
-    /// Members that take part and are stopped by this plan leave a quorum.
+    /// Members that may vote and are stopped by this plan leave a quorum, and no data goes that is needed.
     fn margin(&self, found: &mut Vec<Violation>) {
-        if self.desired.deleting || self.desired.stop {
+        if self.all_go() {
             return;
         }
+        let deleted = self.plan.steps.iter().filter_map(|step| match step {
+            Step::DeletePod { name, .. } => Some(name),
+            _ => None,
+        });
+        let deleted: BTreeSet<&String> = deleted.collect();
+        let part = |pod: &&&String| self.seen.pods.get(**pod).is_some_and(PodSeen::takes_part);
+        let ending: Vec<_> = deleted.iter().filter(part).collect();
+        if ending.len() > 1 {
+            found.push(format!("P9: {ending:?} are stopped in one round"));
+        }
         let Some(members) = self.members() else {
-            let stopped = self.plan.steps.iter().find_map(|step| match step {
-                Step::DeletePod { name, .. } => self
-                    .seen
-                    .pods
-                    .get(name)
-                    .filter(|pod| pod.takes_part() && !pod.node.is_dead()),
-                _ => None,
-            });
-            if stopped.is_some() && self.bootstrapped() {
+            if !ending.is_empty() {
                 found.push("M5: a healthy member is stopped while the list is unknown".to_owned());
+            }
+            let going = |pod: &&&String| self.is_last_of_its_data(pod) && self.holds(pod);
+            if let Some(pod) = deleted.iter().find(going) {
+                found.push(format!(
+                    "D: the data of {pod} goes, and the list is unknown"
+                ));
             }
             return;
         };
         let voters: Vec<&Member> = members.iter().filter(|member| !member.is_learner).collect();
-        let stopped: BTreeSet<&String> = self
-            .plan
-            .steps
-            .iter()
-            .filter_map(|step| match step {
-                Step::DeletePod { name, .. } => Some(name),
-                _ => None,
-            })
-            .collect();
-        let votes = |pod: &&String| {
-            let status = self.seen.pods.get(*pod).filter(|pod| pod.takes_part());
-            let status = status.and_then(PodSeen::status);
-            status.is_some_and(|status| voters.iter().any(|m| m.id == status.member_id))
+        let is_stopped = |member: &Member| {
+            let mut stopped = deleted.iter();
+            stopped.any(|pod| self.member_of(pod).is_some_and(|m| m.id == member.id))
         };
-        let healthy = voters
+        let left = voters
             .iter()
-            .filter(|member| self.takes_part(member))
-            .count();
-        let ending = stopped.iter().filter(|pod| {
-            votes(pod)
-                && self
-                    .seen
-                    .pods
-                    .get(**pod)
-                    .is_some_and(|p| !p.node.is_dead() && !p.ended)
-        });
-        let ending = ending.count();
-        if ending > 0 && voters.len() > 1 && healthy - ending < voters.len() / 2 + 1 {
-            found.push(format!(
-                "P9: {ending} of {healthy} healthy voters are stopped at once"
-            ));
+            .filter(|m| self.takes_part(m) && !is_stopped(m));
+        let left = left.count();
+        if left > voters.len() / 2 {
+            return;
+        }
+        for pod in deleted {
+            let Some(member) = self.member_of(pod).filter(|member| !member.is_learner) else {
+                continue;
+            };
+            if self.holds(pod) && self.is_last_of_its_data(pod) {
+                found.push(format!("D: the data of {} goes with {pod}", member.id));
+            }
+            if self.may_vote(pod) && voters.len() > 1 {
+                let all = voters.len();
+                found.push(format!(
+                    "P9: without {pod} {left} of {all} voters take part"
+                ));
+            }
         }
     }
+
+    /// True when the pod's containers or its volume may still hold data: its node is there, and it has not ended.
+    fn holds(&self, pod: &str) -> bool {
+        let pod = self.seen.pods.get(pod);
+        pod.is_some_and(|pod| !pod.ended && !pod.node.is_dead())
+    }
 }
+
+#[cfg(test)]
+mod tests;

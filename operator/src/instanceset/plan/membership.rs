@@ -1,11 +1,13 @@
 //! Changes of etcd's membership: one at a time, by identifier, from a list read just now (M1-M19).
 //!
-//! Order: finish or drop what is going on; remove members whose data is lost; add what is missing, as learners;
-//! remove what is too many, highest ordinal first, never the leader before leadership has moved. What shall be made anew
-//! comes last: it has its data, and whoever is missing is needed more.
+//! Order: finish or drop what is going on; remove members whose data is lost, and those that are not wanted and do not
+//! take part (M3); add what is missing, as learners; remove what is too many, highest ordinal first, never the leader
+//! before leadership has moved. What shall be made anew comes last: it has its data, and whoever is missing is needed
+//! more. A change that cannot be made now does not hide one that can.
 
 use kbagent_protocol::Member;
 
+use super::roster::{self, Roster};
 use super::safety::{Safety, quorum};
 use super::slots::Facts;
 use super::{Plan, Step, Waiting};
@@ -18,15 +20,24 @@ const LEARNER_DEADLINE: i64 = 900;
 /// Share of the leader's log, in hundredths, that etcd wants a learner to have before it may vote.
 const IN_SYNC_PERCENT: u64 = 90;
 
+/// What a change is decided on.
+#[derive(Clone, Copy)]
+pub struct World<'a> {
+    /// The wish.
+    pub desired: &'a Desired,
+    /// What is there.
+    pub seen: &'a Observed,
+    /// What the slots told.
+    pub facts: &'a Facts,
+    /// The members.
+    pub roster: &'a Roster,
+    /// The margin.
+    pub safety: &'a Safety,
+}
+
 /// Plans at most one change. True when nothing is going on and nothing is due.
-pub fn plan(
-    desired: &Desired,
-    seen: &Observed,
-    facts: &Facts,
-    safety: &Safety,
-    plan: &mut Plan,
-) -> bool {
-    let list = match &facts.members {
+pub fn plan(world: &World<'_>, plan: &mut Plan) -> bool {
+    let list = match &world.roster.members {
         Reading::Known(list) => list,
         Reading::Unknown(why) => {
             plan.waiting.push(Waiting::MembersUnknown(why.clone()));
@@ -34,10 +45,11 @@ pub fn plan(
         }
     };
     let change = Change {
-        desired,
-        seen,
-        facts,
-        safety,
+        desired: world.desired,
+        seen: world.seen,
+        facts: world.facts,
+        roster: world.roster,
+        safety: world.safety,
         list,
     };
     change.plan(plan)
@@ -47,6 +59,7 @@ struct Change<'a> {
     desired: &'a Desired,
     seen: &'a Observed,
     facts: &'a Facts,
+    roster: &'a Roster,
     safety: &'a Safety,
     list: &'a [(Option<String>, Member)],
 }
@@ -61,30 +74,77 @@ impl Change<'_> {
             self.learner(pod.as_deref(), member, plan);
             return false;
         }
-        if let Some((pod, member, why)) = self.facts.lost.first() {
-            self.remove(pod, member, why, plan);
-            return false;
+        let mut held = Vec::new();
+        match self.first(&mut held) {
+            Some(step) => plan.steps.push(step),
+            None if held.is_empty() => return true,
+            None => plan.waiting.append(&mut held),
         }
-        let unstarted = self.list.iter().find(|(_, member)| member.name.is_empty());
+        false
+    }
+
+    /// The first change that can be made; what is due before it and cannot be made yet is `held`.
+    fn first(&self, held: &mut Vec<Waiting>) -> Option<Step> {
+        let lost = self.facts.lost.iter();
+        let lost = lost.map(|(pod, member, why)| self.remove(pod, member, why));
+        if let Some(step) = first_of(lost, held) {
+            return Some(step);
+        }
+        let (dead, healthy): (Vec<_>, Vec<_>) = self
+            .surplus()
+            .into_iter()
+            .partition(|(pod, _)| !self.safety.healthy.contains_key(*pod));
+        let leave = |(pod, member): &(&str, &Member)| {
+            self.remove(pod, member, "the cluster was made smaller")
+        };
+        if let Some(step) = first_of(dead.iter().map(leave), held) {
+            return Some(step);
+        }
+        let unstarted = self.list.iter().find(|(pod, member)| {
+            let wanted = pod.as_ref().is_none_or(|pod| self.desired.wants(pod));
+            wanted && member.name.is_empty()
+        });
         if let Some((pod, member)) = unstarted {
             // A voter of the bootstrap set that is still on its way.
             let pod = pod.clone().unwrap_or_else(|| member.id.to_string());
-            plan.waiting.push(Waiting::MemberStarting(pod));
-            return false;
+            held.push(Waiting::MemberStarting(pod));
+            return None;
         }
-        if let Some(pod) = self.facts.missing.first() {
-            self.add(pod, plan);
-            return false;
+        // They are alike: what forbids the first forbids all.
+        let missing = self.facts.missing.first().map(|pod| self.add(pod));
+        if let Some(step) = first_of(missing.into_iter(), held) {
+            return Some(step);
         }
-        if let Some((pod, member)) = self.surplus() {
-            self.leave(pod, member, plan);
-            return false;
+        if !held.is_empty() {
+            return None;
         }
-        if let Some((pod, member, why)) = self.facts.condemned.first() {
-            self.remove(pod, member, why, plan);
-            return false;
+        // A member that has its data is not given up while another is on its way: a new voter first, then the next.
+        let awaited = self.desired.members.iter().find(|pod| !self.votes(pod));
+        let replace = |(pod, member, why): &(String, Member, String)| match awaited {
+            _ if self.safety.voters <= 1 => Err(Waiting::ClaimGoing(pod.clone())),
+            Some(other) => Err(Waiting::ChangeGoingOn {
+                what: format!("removal of member {pod} ({why})"),
+                pod: other.clone(),
+            }),
+            None => self.remove(pod, member, why),
+        };
+        let wanted = |(pod, _, _): &&(String, Member, String)| self.desired.wants(pod);
+        let going = self.facts.going.iter().filter(wanted).map(replace);
+        if let Some(step) = first_of(going, held) {
+            return Some(step);
         }
-        true
+        let spare = self.safety.voters > self.desired.members.len() || awaited.is_none();
+        let leaving = healthy.iter().filter(|_| spare);
+        let step = first_of(leaving.map(leave), held);
+        if step.is_some() || !held.is_empty() {
+            return step;
+        }
+        first_of(self.facts.condemned.iter().map(replace), held)
+    }
+
+    fn votes(&self, pod: &str) -> bool {
+        let member = self.roster.member(pod);
+        member.is_some_and(|member| !member.is_learner)
     }
 
     /// The one learner: it gets its vote, or goes, before anything else is begun (M1, M17).
@@ -93,13 +153,14 @@ impl Change<'_> {
             // A stranger's: reported above, and only its owner can tell what it is for.
             return;
         };
-        let mut given_up = self.facts.lost.iter().chain(&self.facts.condemned);
+        let given_up = self.facts.lost.iter().chain(&self.facts.going);
+        let mut given_up = given_up.chain(&self.facts.condemned);
         let lost = given_up.find(|(_, lost, _)| lost.id == member.id);
         if let Some((_, _, why)) = lost {
-            return self.remove(pod, member, why, plan);
+            return self.drop_learner(pod, member, why, plan);
         }
         if !self.desired.wants(pod) {
-            return self.remove(pod, member, "it is not wanted any more", plan);
+            return self.drop_learner(pod, member, "it is not wanted any more", plan);
         }
         let there = self.seen.pods.get(pod);
         let started = there.and_then(|there| there.status());
@@ -116,7 +177,7 @@ impl Change<'_> {
             }
             let late = there.is_some_and(|there| there.age_seconds > LEARNER_DEADLINE);
             if late && member.name.is_empty() {
-                return self.remove(pod, member, "it did not start in time", plan);
+                return self.drop_learner(pod, member, "it did not start in time", plan);
             }
             return plan.waiting.push(Waiting::MemberStarting(pod.to_owned()));
         };
@@ -151,12 +212,19 @@ impl Change<'_> {
         }
     }
 
+    fn drop_learner(&self, pod: &str, member: &Member, why: &str, plan: &mut Plan) {
+        match self.remove(pod, member, why) {
+            Ok(step) => plan.steps.push(step),
+            Err(held) => plan.waiting.push(held),
+        }
+    }
+
     /// Removes a member by identifier, if the others can decide it and go on without it (M13, M18).
-    fn remove(&self, pod: &str, member: &Member, why: &str, plan: &mut Plan) {
+    fn remove(&self, pod: &str, member: &Member, why: &str) -> Result<Step, Waiting> {
         let what = format!("removal of member {pod} ({why})");
         if !member.is_learner {
             if self.safety.voters <= 1 {
-                return plan.waiting.push(Waiting::DataLost(pod.to_owned()));
+                return Err(Waiting::DataLost(pod.to_owned()));
             }
             // The old set decides the removal, the victim's own vote included; the new one must live after it.
             let (all, left) = (self.safety.healthy.len(), self.safety.healthy_without(pod));
@@ -165,7 +233,7 @@ impl Change<'_> {
                 (left, quorum(self.safety.voters - 1)),
             ] {
                 if healthy < needed {
-                    return plan.waiting.push(Waiting::Quorum {
+                    return Err(Waiting::Quorum {
                         what,
                         healthy,
                         needed,
@@ -173,78 +241,86 @@ impl Change<'_> {
                 }
             }
             if self.safety.leader.as_deref() == Some(pod) {
-                return self.step_down(pod, &what, plan);
+                return self.step_down(pod, what);
             }
         }
-        match self.safety.via(Some(pod)) {
-            None => plan.waiting.push(Waiting::NoVoter { what }),
-            Some(via) => plan.steps.push(Step::RemoveMember {
-                via,
-                pod: pod.to_owned(),
-                host: format!("{pod}.{}", self.desired.domain()),
-                member: member.id,
-                why: why.to_owned(),
-            }),
-        }
+        let Some(host) = roster::host_of(self.desired, pod, member) else {
+            // Told among the list's faults, with what to do.
+            return Err(Waiting::NoAddress { what });
+        };
+        let via = self
+            .safety
+            .via(Some(pod))
+            .ok_or(Waiting::NoVoter { what })?;
+        Ok(Step::RemoveMember {
+            via,
+            pod: pod.to_owned(),
+            host,
+            member: member.id,
+            why: why.to_owned(),
+        })
     }
 
-    fn add(&self, pod: &str, plan: &mut Plan) {
+    fn add(&self, pod: &str) -> Result<Step, Waiting> {
         let what = format!("joining of {pod}");
-        let (healthy, needed) = (self.safety.healthy.len(), quorum(self.safety.voters));
+        if self.roster.domain_differs() {
+            return Err(Waiting::NoAddress { what });
+        }
+        // etcd counts the new member as one that is down, but for a cluster of one.
+        let voters = self.safety.voters;
+        let needed = quorum(if voters == 1 { 1 } else { voters + 1 });
+        let healthy = self.safety.healthy.len();
         if healthy < needed {
-            return plan.waiting.push(Waiting::Quorum {
+            return Err(Waiting::Quorum {
                 what,
                 healthy,
                 needed,
             });
         }
-        match self.safety.via(None) {
-            None => plan.waiting.push(Waiting::NoVoter { what }),
-            Some(via) => plan.steps.push(Step::AddLearner {
-                via,
-                pod: pod.to_owned(),
-                host: format!("{pod}.{}", self.desired.domain()),
-            }),
-        }
+        let via = self.safety.via(None).ok_or(Waiting::NoVoter { what })?;
+        Ok(Step::AddLearner {
+            via,
+            pod: pod.to_owned(),
+            host: format!("{pod}.{}", self.desired.domain()),
+        })
     }
 
-    /// The member with the highest ordinal that is not wanted. Desired size comes from the spec only (M16).
-    fn surplus(&self) -> Option<(&str, &Member)> {
-        self.list
-            .iter()
-            .filter_map(|(pod, member)| Some((pod.as_deref()?, member)))
-            .filter(|(pod, _)| !self.desired.wants(pod))
-            .max_by_key(|(pod, _)| self.desired.name.ordinal(pod))
+    /// Members that are not wanted, highest ordinal first. Desired size comes from the spec only (M16).
+    fn surplus(&self) -> Vec<(&str, &Member)> {
+        let ours = self.list.iter();
+        let ours = ours.filter_map(|(pod, member)| Some((pod.as_deref()?, member)));
+        let mut surplus: Vec<_> = ours.filter(|(pod, _)| !self.desired.wants(pod)).collect();
+        surplus.sort_by_key(|(pod, _)| std::cmp::Reverse(self.desired.name.ordinal(pod)));
+        surplus
     }
 
-    fn leave(&self, pod: &str, member: &Member, plan: &mut Plan) {
-        self.remove(pod, member, "the cluster was made smaller", plan);
-    }
-
-    fn step_down(&self, from: &str, what: &str, plan: &mut Plan) {
+    fn step_down(&self, from: &str, what: String) -> Result<Step, Waiting> {
         let successor = self
             .safety
             .healthy
             .iter()
-            .filter(|(pod, voter)| *pod != from && voter.ready)
-            .max_by_key(|(pod, voter)| (self.desired.wants(pod), voter.applied))
+            .filter(|(pod, _)| *pod != from)
+            .max_by_key(|(pod, voter)| (voter.ready, self.desired.wants(pod), voter.applied))
             .map(|(pod, _)| pod.clone());
         let via = self.safety.healthy.get(from).and_then(|voter| voter.ip);
         match (successor, via) {
-            (Some(to), Some(ip)) => {
-                let via = super::Via {
+            (Some(to), Some(ip)) => Ok(Step::Switchover {
+                via: super::Via {
                     pod: from.to_owned(),
                     ip,
-                };
-                plan.steps.push(Step::Switchover {
-                    via,
-                    from: from.to_owned(),
-                    to,
-                });
-            }
-            _ => plan.waiting.push(Waiting::NoVoter {
-                what: what.to_owned(),
+                },
+                from: from.to_owned(),
+                to,
             }),
+            _ => Err(Waiting::NoVoter { what }),
         }
     }
+}
+
+/// The first that can be made; why those before it cannot is `held`.
+fn first_of(
+    mut changes: impl Iterator<Item = Result<Step, Waiting>>,
+    held: &mut Vec<Waiting>,
+) -> Option<Step> {
+    changes.find_map(|change| change.map_err(|why| held.push(why)).ok())
 }

@@ -8,6 +8,7 @@ pub mod check;
 pub mod membership;
 pub mod pods;
 pub mod rollout;
+pub mod roster;
 pub mod safety;
 pub mod services;
 pub mod slots;
@@ -68,8 +69,17 @@ fn decide(desired: &Desired, seen: &Observed, latch: &bootstrap::Latch, plan: &m
         bootstrap::plan(desired, seen, latch, plan);
         return;
     }
-    let facts = slots::plan(desired, seen, latch, plan);
-    let safety = safety::Safety::of(desired, seen, &facts);
-    let quiet = membership::plan(desired, seen, &facts, &safety, plan);
-    rollout::plan(desired, seen, &safety, quiet, plan);
+    let roster = roster::read(desired, seen, latch);
+    let safety = safety::Safety::of(desired, seen, &roster);
+    let mut gate = safety::Gate::guarded(&safety, seen);
+    let facts = slots::plan(desired, seen, &roster, &mut gate, plan);
+    let world = membership::World {
+        desired,
+        seen,
+        facts: &facts,
+        roster: &roster,
+        safety: &safety,
+    };
+    let quiet = membership::plan(&world, plan);
+    rollout::plan(desired, seen, &safety, &mut gate, quiet, plan);
 }

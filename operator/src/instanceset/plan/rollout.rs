@@ -1,16 +1,23 @@
 //! Brings pods to the newest revision: followers first, the leader last and only after it has handed over (P9).
 //!
-//! A pod that cannot run is replaced at once: a broken template must not stand in the way of its repair (P8).
+//! A pod that cannot run is replaced at once, and one that is not ready before all that are: a broken template must
+//! not stand in the way of its repair (P8).
 
-use super::safety::{Safety, Unsafe};
-use super::slots::delete_pod;
+use super::safety::{Gate, Safety, Unsafe};
 use super::{Grace, Plan, Step, Via, Waiting, pods};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names::CATCH_UP;
 use crate::instanceset::observed::{Observed, PodSeen};
 
 /// Plans the next part of an update; `quiet` is true when no change of membership is due.
-pub fn plan(desired: &Desired, seen: &Observed, safety: &Safety, quiet: bool, plan: &mut Plan) {
+pub fn plan(
+    desired: &Desired,
+    seen: &Observed,
+    safety: &Safety,
+    gate: &mut Gate<'_>,
+    quiet: bool,
+    plan: &mut Plan,
+) {
     let revision = pods::revision(desired);
     let members = || {
         desired
@@ -18,9 +25,9 @@ pub fn plan(desired: &Desired, seen: &Observed, safety: &Safety, quiet: bool, pl
             .iter()
             .filter_map(|pod| Some((pod, seen.pods.get(pod)?)))
     };
-    let mut outdated: Vec<(&String, &PodSeen)> = members()
-        .filter(|(_, pod)| pod.revision != revision && !pod.terminating && pod.owned)
-        .collect();
+    let is_outdated = |pod: &PodSeen| pod.revision != revision && !pod.terminating && pod.owned;
+    let outdated: Vec<(&String, &PodSeen)> =
+        members().filter(|(_, pod)| is_outdated(pod)).collect();
     if outdated.is_empty() {
         return;
     }
@@ -28,96 +35,136 @@ pub fn plan(desired: &Desired, seen: &Observed, safety: &Safety, quiet: bool, pl
         plan.waiting.push(Waiting::OnDelete(outdated.len()));
         return;
     }
-    if replace_broken(&outdated, plan) || !quiet {
+    if replace_idle(&outdated, gate, plan) {
         return;
     }
     let updated = members()
         .filter(|(_, pod)| pod.revision == revision)
         .count();
-    let open = desired.update.replicas.saturating_sub(updated);
-    let absent = lacking(desired, seen, plan);
-    let room = desired.update.at_a_time.saturating_sub(absent).min(open);
-    outdated.sort_by_key(|(name, _)| {
+    let mut room = Room {
+        // How many more may get the new revision.
+        open: desired.update.replicas.saturating_sub(updated),
+        at_a_time: desired.update.at_a_time,
+        absent: 0,
+    };
+    let rank = |(name, _): &(&String, &PodSeen)| {
         let leads = safety.leader.as_deref() == Some(name.as_str());
         (leads, std::cmp::Reverse(desired.name.ordinal(name)))
-    });
-    let mut spare = safety.spare();
-    for (name, pod) in outdated.into_iter().take(room) {
-        match safety.unsafe_to_stop.get(name) {
-            Some(Unsafe::Leads) => {
-                // Others may have been stopped in this very plan: they are no successors.
-                if plan.steps.is_empty() {
-                    hand_over(name, safety, plan);
-                }
-                return;
-            }
-            Some(Unsafe::Quorum { left, needed }) => {
-                let what = format!("the update of {name}");
-                plan.waiting.push(Waiting::Quorum {
-                    what,
-                    healthy: *left,
-                    needed: *needed,
-                });
-                return;
-            }
-            Some(Unsafe::MembersUnknown(why)) => {
-                plan.waiting.push(Waiting::MembersUnknown(why.clone()));
-                return;
-            }
-            None => {
-                if safety.healthy.contains_key(name) {
-                    if spare == 0 {
-                        return;
+    };
+    let (mut unwell, mut well): (Vec<_>, Vec<_>) =
+        outdated.into_iter().partition(|(_, pod)| !pod.ready);
+    unwell.sort_by_key(rank);
+    well.sort_by_key(rank);
+    let lacking = lacking(desired, seen, plan);
+    // Those that are not ready are missed already: they wait for the margin, and for what was just made anew.
+    let missed = |name: &&&String| {
+        let is_unwell = unwell.iter().any(|(pod, _)| pod == *name);
+        let comes = match seen.pods.get(**name) {
+            Some(pod) => safety.may_come(pod),
+            None => safety.votes(name),
+        };
+        !is_unwell && comes
+    };
+    room.absent = lacking.iter().filter(missed).count();
+    let changing =
+        |step: &Step| step.changes_membership() || matches!(step, Step::Switchover { .. });
+    if !plan.steps.iter().any(changing) {
+        room.replace(unwell, safety, gate, plan);
+    }
+    room.absent = lacking.len();
+    if quiet {
+        room.replace(well, safety, gate, plan);
+    }
+}
+
+/// How many pods an update may take now.
+struct Room {
+    open: usize,
+    at_a_time: usize,
+    absent: usize,
+}
+
+impl Room {
+    fn replace(
+        &self,
+        pods: Vec<(&String, &PodSeen)>,
+        safety: &Safety,
+        gate: &mut Gate<'_>,
+        plan: &mut Plan,
+    ) {
+        let room = self.at_a_time.saturating_sub(self.absent).min(self.open);
+        for (name, pod) in pods.into_iter().take(room) {
+            match gate.delete_pod(name, pod, Grace::Template, "it is updated", plan) {
+                Ok(()) => {}
+                Err(Unsafe::Leads) => {
+                    // Others may have been stopped in this very plan: they are no successors.
+                    if plan.steps.is_empty() {
+                        hand_over(name, safety, plan);
                     }
-                    spare -= 1;
+                    return;
                 }
-                plan.steps
-                    .push(delete_pod(name, pod, Grace::Template, "it is updated"));
+                Err(no) => {
+                    plan.waiting
+                        .extend(no.waiting(name, format!("the update of {name}")));
+                    return;
+                }
             }
         }
     }
 }
 
-/// Deletes outdated pods whose containers cannot run. They serve nobody, so no margin is lost.
-fn replace_broken(outdated: &[(&String, &PodSeen)], plan: &mut Plan) -> bool {
+/// Deletes outdated pods in which no etcd runs. They have no vote to give, so no margin is lost.
+fn replace_idle(outdated: &[(&String, &PodSeen)], gate: &mut Gate<'_>, plan: &mut Plan) -> bool {
     let mut any = false;
     for (name, pod) in outdated {
-        if let Some(why) = &pod.broken
-            && !pod.takes_part()
-            && !pod.ended
-            && !pod.node.is_dead()
-        {
-            any = true;
-            plan.steps.push(delete_pod(
-                name,
-                pod,
-                Grace::Template,
-                &format!("it cannot run: {why}"),
-            ));
+        // Dead nodes and ended containers have been seen to; lost data is a matter of membership.
+        let by_rule = pod.ended || pod.node.is_dead() || is_lost(pod);
+        if by_rule || !pod.is_idle() {
+            continue;
+        }
+        let refused = pod.refused().map(|(code, _)| code);
+        let why = pod.broken.as_deref().or(refused);
+        let why = why.unwrap_or("its containers have not started");
+        let why = format!("it cannot run: {why}");
+        match gate.delete_pod(name, pod, Grace::Template, &why, plan) {
+            Ok(()) => any = true,
+            Err(no) => plan
+                .waiting
+                .extend(no.waiting(name, format!("the update of {name}"))),
         }
     }
     any
 }
 
-/// Counts pods that are not back yet: not there, not ready, or behind the log at which they were made.
-fn lacking(desired: &Desired, seen: &Observed, plan: &mut Plan) -> usize {
-    let mut lacking = 0;
+/// True when the launcher has found that the pod's data is not its member's.
+fn is_lost(pod: &PodSeen) -> bool {
+    let codes = ["DataLost", "RemovedMember", "NotAMember"];
+    pod.refused().is_some_and(|(code, _)| codes.contains(&code))
+}
+
+/// Pods that are not back yet.
+fn lacking<'a>(desired: &'a Desired, seen: &Observed, plan: &mut Plan) -> Vec<&'a String> {
+    let mut lacking = Vec::new();
     for name in &desired.members {
-        let why = match seen.pods.get(name) {
-            None => "it is not there",
-            Some(pod) if pod.terminating => "it is terminating",
-            Some(pod) if !pod.ready => "it is not ready",
-            Some(pod) if pod.ready_seconds < desired.min_ready_seconds => "it is not available",
-            Some(pod) if !caught_up(pod) => "its member has not caught up",
-            Some(_) => continue,
-        };
-        lacking += 1;
-        plan.waiting.push(Waiting::Update {
-            pod: name.clone(),
-            why: why.to_owned(),
-        });
+        if let Some(why) = why_lacking(desired, seen, name) {
+            lacking.push(name);
+            let (pod, why) = (name.clone(), why.to_owned());
+            plan.waiting.push(Waiting::Update { pod, why });
+        }
     }
     lacking
+}
+
+/// Why a pod is not back yet: not there, not ready, or behind the log at which it was made.
+fn why_lacking(desired: &Desired, seen: &Observed, name: &str) -> Option<&'static str> {
+    match seen.pods.get(name) {
+        None => Some("it is not there"),
+        Some(pod) if pod.terminating => Some("it is terminating"),
+        Some(pod) if !pod.ready => Some("it is not ready"),
+        Some(pod) if pod.ready_seconds < desired.min_ready_seconds => Some("it is not available"),
+        Some(pod) if !caught_up(pod) => Some("its member has not caught up"),
+        Some(_) => None,
+    }
 }
 
 fn caught_up(pod: &PodSeen) -> bool {

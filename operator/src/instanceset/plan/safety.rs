@@ -1,12 +1,19 @@
-//! Which members may not be stopped now, and why: computed once, here, for every room that stops one.
+//! Which members may not be stopped now, and why: computed once, here, for every room that stops one. Every step that
+//! deletes a pod or a claim goes through the [`Gate`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::slots::Facts;
+use etcd_operator_api::names;
+
+use super::roster::Roster;
 use super::steps::Via;
+use super::{Grace, Plan, Step, Waiting};
 use crate::instanceset::desired::Desired;
-use crate::instanceset::observed::{Observed, PodSeen};
+use crate::instanceset::observed::{ClaimSeen, Observed, PodSeen, Reading};
+
+/// Seconds after which a pod that has brought about nothing may be replaced although nobody can be asked.
+pub const PATIENCE: i64 = 30;
 
 /// A voter that takes part now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +40,32 @@ pub enum Unsafe {
         /// Voters that are needed.
         needed: usize,
     },
+    /// Its data goes with it, and without it no majority has the data.
+    LastData,
+    /// It is listed at another address than its pod's: it might not be reached again.
+    Misplaced(Box<Waiting>),
+    /// Another member is stopped in this round.
+    OneARound,
     /// It leads, and another can: leadership moves first.
     Leads,
+}
+
+impl Unsafe {
+    /// The reason for status; `None` for what the next round sees to.
+    #[must_use]
+    pub fn waiting(&self, pod: &str, what: String) -> Option<Waiting> {
+        match self {
+            Unsafe::MembersUnknown(why) => Some(Waiting::MembersUnknown(why.clone())),
+            Unsafe::Quorum { left, needed } => Some(Waiting::Quorum {
+                what,
+                healthy: *left,
+                needed: *needed,
+            }),
+            Unsafe::LastData => Some(Waiting::ClaimGoing(pod.to_owned())),
+            Unsafe::Misplaced(fault) => Some((**fault).clone()),
+            Unsafe::OneARound | Unsafe::Leads => None,
+        }
+    }
 }
 
 /// The cluster's margin.
@@ -46,8 +77,16 @@ pub struct Safety {
     pub healthy: BTreeMap<String, Voter>,
     /// The pod that leads.
     pub leader: Option<String>,
-    /// Pods that must not be stopped, and why.
-    pub unsafe_to_stop: BTreeMap<String, Unsafe>,
+    /// Pods of voters, whether they take part or not.
+    voting: BTreeSet<String>,
+    /// Pods whose claims are going: their data lasts as long as they do.
+    going: BTreeSet<String>,
+    /// Why the list is not known, if so.
+    unknown: Option<String>,
+    /// True when the list is not known and no pod takes part: there is no quorum to lose.
+    outage: bool,
+    /// Pods whose members are listed elsewhere.
+    misplaced: BTreeMap<String, Waiting>,
 }
 
 /// Votes that a decision needs.
@@ -59,9 +98,9 @@ pub fn quorum(voters: usize) -> usize {
 impl Safety {
     /// Weighs the list against what members say.
     #[must_use]
-    pub fn of(desired: &Desired, seen: &Observed, facts: &Facts) -> Self {
+    pub fn of(desired: &Desired, seen: &Observed, roster: &Roster) -> Self {
         let revision = super::pods::revision(desired);
-        let listed = facts.members.known();
+        let listed = roster.members.known();
         let voters = listed
             .into_iter()
             .flatten()
@@ -76,27 +115,36 @@ impl Safety {
                 own.then(|| (pod.clone(), voter(there, status.applied_index, &revision)))
             })
             .collect();
-        let mut safety = Self {
-            voters: voters.count(),
+        let pods = seen.pods.keys();
+        Self {
+            voters: voters.clone().count(),
             leader: leader(seen, &healthy),
             healthy,
-            unsafe_to_stop: BTreeMap::new(),
-        };
-        safety.unsafe_to_stop = seen
-            .pods
-            .keys()
-            .filter_map(|pod| Some((pod.clone(), safety.verdict(pod, facts)?)))
-            .collect();
-        safety
+            voting: voters.filter_map(|(pod, _)| pod.clone()).collect(),
+            going: pods
+                .filter(|pod| data_is_going(desired, seen, pod))
+                .cloned()
+                .collect(),
+            unknown: match &roster.members {
+                Reading::Unknown(why) => Some(why.clone()),
+                Reading::Known(_) => None,
+            },
+            outage: roster.members.known().is_none()
+                && !seen.pods.values().any(|pod| pod.takes_part() || pod.ready),
+            misplaced: roster.misplaced.clone(),
+        }
     }
 
-    /// How many more healthy voters may stop.
+    /// True for the pod of a voter.
     #[must_use]
-    pub fn spare(&self) -> usize {
-        match self.voters {
-            1 => 1,
-            voters => self.healthy.len().saturating_sub(quorum(voters)),
-        }
+    pub fn votes(&self, pod: &str) -> bool {
+        self.voting.contains(pod)
+    }
+
+    /// True when a pod may still become ready without help: in an outage the first ones wait for the last.
+    #[must_use]
+    pub fn may_come(&self, pod: &PodSeen) -> bool {
+        !self.outage || pod.age_seconds <= PATIENCE
     }
 
     /// Healthy voters that would be left without `pod`.
@@ -119,29 +167,178 @@ impl Safety {
             })
     }
 
-    /// The voter that shall lead instead of `from`: ready, of the newest revision if possible, furthest.
+    /// The voter that shall lead instead of `from`: ready if one is, of the newest revision if possible, furthest.
     #[must_use]
     pub fn successor(&self, from: &str) -> Option<&str> {
         self.healthy
             .iter()
-            .filter(|(pod, voter)| *pod != from && voter.ready)
-            .max_by_key(|(_, voter)| (voter.updated, voter.applied))
+            .filter(|(pod, _)| *pod != from)
+            .max_by_key(|(_, voter)| (voter.ready, voter.updated, voter.applied))
             .map(|(pod, _)| pod.as_str())
     }
 
-    fn verdict(&self, pod: &str, facts: &Facts) -> Option<Unsafe> {
-        if let crate::instanceset::observed::Reading::Unknown(why) = &facts.members {
-            return Some(Unsafe::MembersUnknown(why.clone()));
-        }
-        if !self.healthy.contains_key(pod) || self.voters == 1 {
+    /// Why a pod must not be stopped when those of `stopped` are stopped too. A pod in which nothing can vote costs
+    /// nothing, unless its data goes with it.
+    fn verdict(&self, name: &str, pod: &PodSeen, stopped: &BTreeSet<String>) -> Option<Unsafe> {
+        if pod.ended || pod.node.is_dead() {
             return None;
         }
-        let (left, needed) = (self.healthy_without(pod), quorum(self.voters));
-        if left < needed {
-            return Some(Unsafe::Quorum { left, needed });
+        let loses_data = self.going.contains(name);
+        if pod.is_idle() && !loses_data {
+            return None;
         }
-        (self.leader.as_deref() == Some(pod)).then_some(Unsafe::Leads)
+        if let Some(why) = &self.unknown {
+            // Its etcd does not answer its own agent, and nobody's does: its disk stays, and no quorum is lost.
+            let mute = self.outage && pod.status().is_none() && !self.may_come(pod);
+            return match (mute && !loses_data, stopped.is_empty()) {
+                (true, true) => None,
+                (true, false) => Some(Unsafe::OneARound),
+                (false, _) => Some(Unsafe::MembersUnknown(why.clone())),
+            };
+        }
+        if !self.voting.contains(name) {
+            return None;
+        }
+        let staying = |other: &&String| *other != name && !stopped.contains(*other);
+        let left = self.healthy.keys().filter(staying).count();
+        let needed = quorum(self.voters);
+        if self.voters == 1 {
+            return loses_data.then_some(Unsafe::LastData);
+        }
+        if left < needed {
+            return Some(if loses_data {
+                Unsafe::LastData
+            } else {
+                Unsafe::Quorum { left, needed }
+            });
+        }
+        if let Some(fault) = self.misplaced.get(name).filter(|_| !pod.is_idle()) {
+            return Some(Unsafe::Misplaced(Box::new(fault.clone())));
+        }
+        if !stopped.is_empty() && self.healthy.contains_key(name) {
+            return Some(Unsafe::OneARound);
+        }
+        (self.leader.as_deref() == Some(name)).then_some(Unsafe::Leads)
     }
+}
+
+/// Lets steps that delete pods and claims into a plan, or says why not.
+pub struct Gate<'a> {
+    rule: Rule<'a>,
+    seen: &'a Observed,
+    stopped: BTreeSet<String>,
+}
+
+/// What a gate keeps.
+enum Rule<'a> {
+    /// The quorum and the data.
+    Keep(&'a Safety),
+    /// Who takes part: the cluster has not formed, or nobody knows yet that it has.
+    Forming,
+    /// Nothing: all members shall go, or rest.
+    Nothing,
+}
+
+impl<'a> Gate<'a> {
+    /// The gate of a cluster that shall go on.
+    #[must_use]
+    pub fn guarded(safety: &'a Safety, seen: &'a Observed) -> Self {
+        Self::of(Rule::Keep(safety), seen)
+    }
+
+    /// The gate before the cluster has formed.
+    #[must_use]
+    pub fn forming(seen: &'a Observed) -> Self {
+        Self::of(Rule::Forming, seen)
+    }
+
+    /// The gate of a cluster that its owner has deleted or stopped.
+    #[must_use]
+    pub fn open(seen: &'a Observed) -> Self {
+        Self::of(Rule::Nothing, seen)
+    }
+
+    fn of(rule: Rule<'a>, seen: &'a Observed) -> Self {
+        Self {
+            rule,
+            seen,
+            stopped: BTreeSet::new(),
+        }
+    }
+
+    /// Deletes this incarnation of a pod.
+    ///
+    /// # Errors
+    /// Why it must not be stopped now.
+    pub fn delete_pod(
+        &mut self,
+        name: &str,
+        pod: &PodSeen,
+        grace: Grace,
+        why: &str,
+        plan: &mut Plan,
+    ) -> Result<(), Unsafe> {
+        let no = match self.rule {
+            Rule::Keep(safety) => safety.verdict(name, pod, &self.stopped),
+            Rule::Forming => pod
+                .takes_part()
+                .then(|| Unsafe::MembersUnknown("the cluster has just formed".to_owned())),
+            Rule::Nothing => None,
+        };
+        if let Some(no) = no {
+            return Err(no);
+        }
+        if !pod.is_idle() {
+            self.stopped.insert(name.to_owned());
+        }
+        plan.steps.push(Step::DeletePod {
+            name: name.to_owned(),
+            uid: pod.uid.clone(),
+            grace,
+            why: why.to_owned(),
+        });
+        Ok(())
+    }
+
+    /// Deletes this incarnation of a claim, once no pod and no member that was started needs it. False when one does.
+    pub fn delete_claim(
+        &self,
+        of: &Holder<'_>,
+        name: &str,
+        claim: &ClaimSeen,
+        plan: &mut Plan,
+    ) -> bool {
+        let needed = match self.rule {
+            Rule::Keep(safety) => {
+                safety.unknown.is_some() || of.started || self.seen.pods.contains_key(of.pod)
+            }
+            Rule::Forming => true,
+            Rule::Nothing => false,
+        };
+        if !needed {
+            let (name, uid) = (name.to_owned(), claim.uid.clone());
+            plan.steps.push(Step::DeleteClaim { name, uid });
+        }
+        !needed
+    }
+}
+
+/// Whose a claim is.
+#[derive(Clone, Copy, Debug)]
+pub struct Holder<'a> {
+    /// The pod.
+    pub pod: &'a str,
+    /// True when the list holds its member, and it was started.
+    pub started: bool,
+}
+
+/// True when a claim of the pod is gone or going: its data does not outlive the pod.
+#[must_use]
+pub fn data_is_going(desired: &Desired, seen: &Observed, pod: &str) -> bool {
+    desired.claims.iter().any(|template| {
+        let claim = seen.claims.get(&names::claim(&template.name, pod));
+        claim.is_none_or(|claim| claim.terminating)
+    })
 }
 
 fn voter(pod: &PodSeen, applied: u64, revision: &str) -> Voter {

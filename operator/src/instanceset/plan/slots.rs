@@ -10,19 +10,20 @@ use std::collections::BTreeSet;
 use etcd_operator_api::{labels, names};
 use kbagent_protocol::{Id, Member};
 
-use super::bootstrap::Latch;
 use super::pods::{self, Purpose};
+use super::roster::Roster;
+use super::safety::{Gate, Holder};
 use super::{Grace, Plan, Step, Waiting, volumes};
 use crate::instanceset::desired::Desired;
-use crate::instanceset::observed::{ClaimSeen, Observed, PodSeen, Reading, pod_of};
+use crate::instanceset::observed::{ClaimSeen, Observed, PodSeen, Reading};
 
 /// What the slots tell the other rooms.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
-    /// Members with their pods' names; `None` for one that is nobody's here.
-    pub members: Reading<Vec<(Option<String>, Member)>>,
     /// Members whose data is gone, and why.
     pub lost: Vec<(String, Member, String)>,
+    /// Members that run and whose claims are gone or going: the data lasts as long as the pod; and why.
+    pub going: Vec<(String, Member, String)>,
     /// Members with data that shall be made anew, and why.
     pub condemned: Vec<(String, Member, String)>,
     /// Wanted pods without member, pod and claim.
@@ -56,34 +57,43 @@ enum Data<'a> {
 
 /// What the member list says of a slot.
 enum Place<'a> {
-    Unknown(&'a str),
+    Unknown(String),
     Absent,
     Member(&'a Member),
 }
 
 /// Plans pods and claims of all slots.
-pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) -> Facts {
-    let mut facts = Facts {
-        members: members(desired, seen, latch),
-        lost: Vec::new(),
-        condemned: Vec::new(),
-        missing: Vec::new(),
-    };
-    let list = facts.members.clone();
+pub fn plan(
+    desired: &Desired,
+    seen: &Observed,
+    roster: &Roster,
+    gate: &mut Gate<'_>,
+    plan: &mut Plan,
+) -> Facts {
+    let mut facts = Facts::default();
     let mut rest = Plan::default();
-    for pod in names_of(desired, seen, &list) {
-        let place = match &list {
-            Reading::Unknown(why) => Place::Unknown(why),
-            Reading::Known(list) => list
-                .iter()
-                .find(|(name, _)| name.as_deref() == Some(pod.as_str()))
-                .map_or(Place::Absent, |(_, member)| Place::Member(member)),
+    rest.waiting.extend(roster.faults.iter().cloned());
+    for pod in names_of(desired, seen, roster) {
+        let disputed = roster.disputed.get(&pod);
+        let place = match (&roster.members, disputed, roster.member(&pod)) {
+            (Reading::Unknown(why), _, _) => Place::Unknown(why.clone()),
+            (_, Some(member), _) => {
+                let (pod, member) = (pod.clone(), *member);
+                let disputed = Waiting::Disputed { pod, member };
+                let why = disputed.to_string();
+                rest.waiting.push(disputed);
+                Place::Unknown(why)
+            }
+            (_, None, Some(member)) => Place::Member(member),
+            (_, None, None) => Place::Absent,
         };
         let mut slot = Slot {
             desired,
             seen,
             pod: &pod,
             place,
+            roster,
+            gate: &mut *gate,
             facts: &mut facts,
         };
         slot.plan(&mut rest);
@@ -99,42 +109,14 @@ pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) 
     facts
 }
 
-/// The list, with pods matched by peer URL (M4). A list of another cluster is no list (B5).
-fn members(
-    desired: &Desired,
-    seen: &Observed,
-    latch: &Latch,
-) -> Reading<Vec<(Option<String>, Member)>> {
-    let list = match &seen.members {
-        Reading::Unknown(why) => return Reading::Unknown(why.clone()),
-        Reading::Known(list) => list,
-    };
-    if latch
-        .cluster
-        .is_some_and(|cluster| cluster != list.cluster_id)
-    {
-        return Reading::Unknown(format!("the answer is of cluster {}", list.cluster_id));
-    }
-    let domain = desired.domain();
-    let named = list.members.iter().map(|member| {
-        let pod = pod_of(member, &domain).filter(|pod| desired.name.ordinal(pod).is_some());
-        (pod.map(str::to_owned), member.clone())
-    });
-    Reading::Known(named.collect())
-}
-
 /// All names that anything exists for, lowest ordinal first.
-fn names_of(
-    desired: &Desired,
-    seen: &Observed,
-    list: &Reading<Vec<(Option<String>, Member)>>,
-) -> Vec<String> {
+fn names_of(desired: &Desired, seen: &Observed, roster: &Roster) -> Vec<String> {
     let claimed = seen
         .claims
         .values()
         .filter_map(|claim| claim.labels.get(labels::POD_NAME));
-    let listed = list
-        .known()
+    let listed = roster.members.known();
+    let listed = listed
         .into_iter()
         .flatten()
         .filter_map(|(pod, _)| pod.as_ref());
@@ -150,7 +132,7 @@ fn names_of(
 }
 
 /// Deals with a pod that has ended or whose node is dead, and tells whose turn it is.
-pub fn pod_turn(seen: &Observed, name: &str, plan: &mut Plan) -> PodTurn {
+pub fn pod_turn(seen: &Observed, name: &str, gate: &mut Gate<'_>, plan: &mut Plan) -> PodTurn {
     let Some(pod) = seen.pods.get(name) else {
         return PodTurn::Absent;
     };
@@ -161,12 +143,9 @@ pub fn pod_turn(seen: &Observed, name: &str, plan: &mut Plan) -> PodTurn {
         });
         return PodTurn::Busy;
     }
-    let mut delete = |grace: Grace, why: &str| {
-        plan.steps.push(delete_pod(name, pod, grace, why));
-        PodTurn::Busy
-    };
     if pod.node.is_dead() {
-        return delete(Grace::Dead, "its node is gone");
+        remove_pod(name, pod, Grace::Dead, "its node is gone", gate, plan);
+        return PodTurn::Busy;
     }
     if pod.terminating {
         plan.waiting.push(match pod.node {
@@ -178,33 +157,41 @@ pub fn pod_turn(seen: &Observed, name: &str, plan: &mut Plan) -> PodTurn {
         return PodTurn::Busy;
     }
     if pod.ended {
-        return delete(Grace::Template, "its containers have ended for good");
+        let why = "its containers have ended for good";
+        remove_pod(name, pod, Grace::Template, why, gate, plan);
+        return PodTurn::Busy;
     }
     PodTurn::Lives
 }
 
-/// The step that deletes this incarnation of a pod.
-#[must_use]
-pub fn delete_pod(name: &str, pod: &PodSeen, grace: Grace, why: &str) -> Step {
-    Step::DeletePod {
-        name: name.to_owned(),
-        uid: pod.uid.clone(),
-        grace,
-        why: why.to_owned(),
+/// Deletes a pod, or says why it is not deleted.
+pub fn remove_pod(
+    name: &str,
+    pod: &PodSeen,
+    grace: Grace,
+    why: &str,
+    gate: &mut Gate<'_>,
+    plan: &mut Plan,
+) {
+    if let Err(no) = gate.delete_pod(name, pod, grace, why, plan) {
+        let what = format!("deletion of pod {name} ({why})");
+        plan.waiting.extend(no.waiting(name, what));
     }
 }
 
-struct Slot<'a> {
+struct Slot<'a, 's> {
     desired: &'a Desired,
     seen: &'a Observed,
     pod: &'a str,
     place: Place<'a>,
+    roster: &'a Roster,
+    gate: &'a mut Gate<'s>,
     facts: &'a mut Facts,
 }
 
-impl Slot<'_> {
+impl Slot<'_, '_> {
     fn plan(&mut self, plan: &mut Plan) {
-        match pod_turn(self.seen, self.pod, plan) {
+        match pod_turn(self.seen, self.pod, self.gate, plan) {
             PodTurn::Busy => self.mind_data(),
             PodTurn::Lives => self.living(plan),
             PodTurn::Absent => self.absent(plan),
@@ -228,7 +215,7 @@ impl Slot<'_> {
             plan.waiting.push(Waiting::ForeignData { pod, message });
             return;
         }
-        match self.place {
+        match &self.place {
             Place::Unknown(_) => {
                 if let Some((code, message)) = pod.refused() {
                     let (code, message) = (code.to_owned(), message.to_owned());
@@ -242,15 +229,20 @@ impl Slot<'_> {
             // Removed, by us or by hand: its data must not be used again (M10).
             Place::Absent => {
                 let why = "it is no member of the cluster";
-                plan.steps
-                    .push(delete_pod(self.pod, pod, Grace::Moment, why));
+                remove_pod(self.pod, pod, Grace::Moment, why, self.gate, plan);
             }
             Place::Member(member) => {
                 let expected = member.name.is_empty() && pod.join == Some(member.id);
                 if let Some((code, message)) = pod.refused().filter(|_| !expected) {
                     self.lose(&format!("{code}: {message}"));
                 } else if let Some(why) = self.broken() {
-                    self.lose(&why);
+                    let member = (self.pod.to_owned(), (*member).clone(), why);
+                    // A member that runs has its data until its pod goes.
+                    if pod.takes_part() || pod.ready {
+                        self.facts.going.push(member);
+                    } else {
+                        self.facts.lost.push(member);
+                    }
                 } else {
                     self.condemn();
                 }
@@ -288,8 +280,7 @@ impl Slot<'_> {
             (Data::Absent, Place::Absent) if wanted => self.facts.missing.push(self.pod.to_owned()),
             (Data::Absent, Place::Absent) => {}
             (Data::Absent, Place::Unknown(why)) => {
-                plan.waiting
-                    .push(Waiting::MembersUnknown((*why).to_owned()));
+                plan.waiting.push(Waiting::MembersUnknown(why.clone()));
             }
             (Data::Broken { why, left, going }, place) => {
                 if let Some(claim) = going {
@@ -299,8 +290,7 @@ impl Slot<'_> {
                     Place::Member(_) => self.lose(&why),
                     Place::Absent => self.delete_claims(&left, plan),
                     Place::Unknown(why) => {
-                        plan.waiting
-                            .push(Waiting::MembersUnknown((*why).to_owned()));
+                        plan.waiting.push(Waiting::MembersUnknown(why.clone()));
                     }
                 }
             }
@@ -339,36 +329,47 @@ impl Slot<'_> {
     }
 
     fn lose(&mut self, why: &str) {
-        if let Place::Member(member) = self.place {
-            self.facts
-                .lost
-                .push((self.pod.to_owned(), member.clone(), why.to_owned()));
+        if let Place::Member(member) = &self.place {
+            let member = (*member).clone();
+            let lost = (self.pod.to_owned(), member, why.to_owned());
+            self.facts.lost.push(lost);
         }
     }
 
     /// Takes note of a member that shall be made anew. Until it is removed its disk is as good as any: a pod that is gone
     /// comes back with it, and the last voter keeps it.
     fn condemn(&mut self) {
-        let Place::Member(member) = self.place else {
-            return;
-        };
-        let mut list = self.facts.members.known().into_iter().flatten();
-        let others = list.any(|(_, other)| other.id != member.id && !other.is_learner);
         let claims = self.desired.claims.iter();
         let mut claims =
             claims.filter_map(|t| self.seen.claims.get(&names::claim(&t.name, self.pod)));
-        if others && claims.any(ClaimSeen::condemned) {
+        if self.has_others() && claims.any(ClaimSeen::condemned) {
+            let Place::Member(member) = &self.place else {
+                return;
+            };
             let why = "it was asked to be made anew".to_owned();
-            let condemned = (self.pod.to_owned(), member.clone(), why);
+            let condemned = (self.pod.to_owned(), (*member).clone(), why);
             self.facts.condemned.push(condemned);
         }
     }
 
+    /// True when the slot's member is not the only voter.
+    fn has_others(&self) -> bool {
+        let own = self.roster.member(self.pod).map(|member| member.id);
+        let mut list = self.roster.members.known().into_iter().flatten();
+        list.any(|(_, other)| Some(other.id) != own && !other.is_learner)
+    }
+
     fn delete_claims(&self, claims: &[(String, &ClaimSeen)], plan: &mut Plan) {
+        let member = self.roster.member(self.pod);
+        let holder = Holder {
+            pod: self.pod,
+            started: member.is_some_and(|member| !member.name.is_empty()),
+        };
         for (name, claim) in claims {
             if claim.owned {
-                let (name, uid) = (name.clone(), claim.uid.clone());
-                plan.steps.push(Step::DeleteClaim { name, uid });
+                if !self.gate.delete_claim(&holder, name, claim, plan) {
+                    plan.waiting.push(Waiting::ClaimNeeded(name.clone()));
+                }
             } else {
                 plan.waiting.push(Waiting::NotOurs {
                     kind: "claim",
@@ -386,7 +387,7 @@ impl Slot<'_> {
     }
 }
 
-impl<'a> Slot<'a> {
+impl<'a> Slot<'a, '_> {
     /// Why the data of a pod that is there will not outlive it.
     fn broken(&self) -> Option<String> {
         match self.data() {

@@ -11,9 +11,9 @@ use super::bootstrap::Latch;
 use super::pods;
 use super::safety::quorum;
 use super::steps::status_draft::Draft;
-use super::{Plan, Waiting};
+use super::{Plan, Waiting, roster};
 use crate::instanceset::desired::Desired;
-use crate::instanceset::observed::{Observed, PodSeen, pod_of};
+use crate::instanceset::observed::{Observed, PodSeen, Reading};
 
 /// Most reasons that are recorded; the rest is more of the same.
 const MOST_REASONS: usize = 16;
@@ -136,21 +136,32 @@ fn roles(desired: &Desired, seen: &Observed) -> Vec<MemberStatus> {
 
 /// Members with their identifiers. Kept as they were while the list is not known.
 fn members(desired: &Desired, seen: &Observed, latch: &Latch) -> Vec<KnownMember> {
-    let Some(list) = seen
-        .members
-        .known()
-        .filter(|list| Some(list.cluster_id) == latch.cluster)
-    else {
+    let Reading::Known(list) = roster::read(desired, seen, latch).members else {
         return desired.recorded.members.clone();
     };
-    let domain = desired.domain();
+    let version = |pod: Option<&String>, id: &str| {
+        let status = pod.and_then(|pod| seen.pods.get(pod)?.status());
+        let own = status.filter(|status| status.member_id.to_string() == id);
+        let told = own.map(|status| status.version.clone());
+        let known = || {
+            let mut recorded = desired.recorded.members.iter();
+            recorded
+                .find(|known| known.member_id == id)?
+                .version
+                .clone()
+        };
+        told.filter(|version| !version.is_empty()).or_else(known)
+    };
     let mut all: Vec<KnownMember> = list
-        .members
-        .iter()
-        .map(|member| KnownMember {
-            pod_name: pod_of(member, &domain).unwrap_or_default().to_owned(),
-            member_id: member.id.to_string(),
-            is_learner: member.is_learner,
+        .into_iter()
+        .map(|(pod, member)| {
+            let member_id = member.id.to_string();
+            KnownMember {
+                version: version(pod.as_ref(), &member_id),
+                pod_name: pod.unwrap_or_default(),
+                member_id,
+                is_learner: member.is_learner,
+            }
         })
         .collect();
     all.sort_by_key(|member| desired.name.ordinal(&member.pod_name));
@@ -218,7 +229,13 @@ fn failure(seen: &Observed, plan: &Plan) -> Observation {
     let grave = plan.waiting.iter().filter(|reason| {
         matches!(
             reason,
-            Waiting::ForeignData { .. } | Waiting::DataLost(_) | Waiting::NotOurs { .. }
+            Waiting::ForeignData { .. }
+                | Waiting::DataLost(_)
+                | Waiting::NotOurs { .. }
+                | Waiting::PeerUrlChanged { .. }
+                | Waiting::DomainChanged { .. }
+                | Waiting::Disputed { .. }
+                | Waiting::ClaimGoing(_)
         )
     });
     all.extend(grave.map(ToString::to_string));

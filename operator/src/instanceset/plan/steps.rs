@@ -261,6 +261,69 @@ pub enum Waiting {
         /// What waits.
         what: String,
     },
+    /// A member takes part that the list does not hold.
+    #[error(
+        "pod {pod} takes part as member {member}, which the member list does not hold: \
+         nothing is changed until it has stopped or is listed"
+    )]
+    NotListed {
+        /// The pod.
+        pod: String,
+        /// Its member.
+        member: Id,
+    },
+    /// A member is listed at another address than its pod's.
+    #[error(
+        "member {member} of pod {pod} has the peer URL {listed}, its pod is at {wanted}: \
+         set it back (etcdctl member update {member} --peer-urls={wanted})"
+    )]
+    PeerUrlChanged {
+        /// The pod.
+        pod: String,
+        /// The member.
+        member: Id,
+        /// Its peer URLs.
+        listed: String,
+        /// The one it needs.
+        wanted: String,
+    },
+    /// The operator's cluster domain is not that of the members.
+    #[error(
+        "members have peer URLs in the cluster domain {listed:?}, the operator is set to {configured:?}: \
+         set the operator's CLUSTER_DOMAIN back; until then no member is added and no pod is updated"
+    )]
+    DomainChanged {
+        /// The members'.
+        listed: String,
+        /// The operator's.
+        configured: String,
+    },
+    /// Two slots lay claim to one member.
+    #[error(
+        "pod {pod} and another one hold data of member {member}: the pod and its claims are left alone"
+    )]
+    Disputed {
+        /// The pod that is not its holder by the list.
+        pod: String,
+        /// The member.
+        member: Id,
+    },
+    /// The claim of a member that is needed is being deleted.
+    #[error(
+        "a claim of pod {0} is gone or being deleted, and no majority has the data without this pod: \
+         the pod is not stopped until other members hold the data (a cluster of one: scale it to 3; a component that \
+         is to be stopped: start it until its members are replaced)"
+    )]
+    ClaimGoing(String),
+    /// A claim that its member needs.
+    #[error("claim {0} is not deleted: its pod is there or its member is in the list")]
+    ClaimNeeded(String),
+    /// The member's address is not its pod's, or would not be.
+    #[error("{what} waits until the members' peer URLs are those of their pods")]
+    NoAddress {
+        /// What waits.
+        what: String,
+    },
     /// Somebody else's member is in the list.
     #[error("member {0} is in the cluster and belongs to no pod of this InstanceSet")]
     Stranger(String),
@@ -300,6 +363,13 @@ impl Waiting {
             Waiting::ChangeGoingOn { .. } => "ChangeGoingOn",
             Waiting::NoVoter { .. } => "NoVoter",
             Waiting::Stranger(_) => "Stranger",
+            Waiting::NotListed { .. } => "NotListed",
+            Waiting::PeerUrlChanged { .. } => "PeerURLChanged",
+            Waiting::DomainChanged { .. } => "ClusterDomainChanged",
+            Waiting::Disputed { .. } => "Disputed",
+            Waiting::ClaimGoing(_) => "ClaimGoing",
+            Waiting::ClaimNeeded(_) => "ClaimNeeded",
+            Waiting::NoAddress { .. } => "NoAddress",
             Waiting::Update { .. } => "Update",
             Waiting::OnDelete(_) => "OnDelete",
         }
@@ -310,7 +380,10 @@ impl Waiting {
     pub fn moves_by_itself(&self) -> bool {
         matches!(
             self,
-            Waiting::CatchingUp { .. } | Waiting::MemberStarting(_) | Waiting::Update { .. }
+            Waiting::CatchingUp { .. }
+                | Waiting::MemberStarting(_)
+                | Waiting::Update { .. }
+                | Waiting::NotListed { .. }
         )
     }
 }

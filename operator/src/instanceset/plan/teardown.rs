@@ -1,6 +1,7 @@
 //! Taking members down: all for good with the InstanceSet, or all for a while. Never touches membership (C4, M15).
 
-use super::slots::{PodTurn, delete_pod, pod_turn};
+use super::safety::{Gate, Holder, data_is_going, quorum};
+use super::slots::{PodTurn, pod_turn, remove_pod};
 use super::{Grace, Plan, Step, Waiting};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::Observed;
@@ -14,17 +15,22 @@ pub fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
         return;
     }
     let mut left = false;
+    let gate = Gate::open(seen);
     for (name, claim) in seen.claims.iter().filter(|(_, claim)| claim.owned) {
-        let (name, uid) = (name.clone(), claim.uid.clone());
         if desired.keep_when_deleted {
+            let (name, uid) = (name.clone(), claim.uid.clone());
             plan.steps.push(Step::ReleaseClaim { name, uid });
+            continue;
+        }
+        left = true;
+        if claim.terminating {
+            plan.waiting.push(Waiting::ClaimTerminating(name.clone()));
         } else {
-            left = true;
-            if claim.terminating {
-                plan.waiting.push(Waiting::ClaimTerminating(name));
-            } else {
-                plan.steps.push(Step::DeleteClaim { name, uid });
-            }
+            let holder = Holder {
+                pod: "",
+                started: false,
+            };
+            gate.delete_claim(&holder, name, claim, plan);
         }
     }
     if !left {
@@ -32,16 +38,27 @@ pub fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
     }
 }
 
-/// The members shall rest: pods go, claims and membership stay (B3).
-pub fn stop(_desired: &Desired, seen: &Observed, plan: &mut Plan) {
+/// The members shall rest: pods go, claims and membership stay (B3). They stay up while claims are going without which
+/// no majority would come back.
+pub fn stop(desired: &Desired, seen: &Observed, plan: &mut Plan) {
+    let voters = desired.recorded.members.iter().filter(|m| !m.is_learner);
+    let (going, staying): (Vec<_>, Vec<_>) = voters
+        .map(|member| &member.pod_name)
+        .partition(|pod| seen.pods.contains_key(*pod) && data_is_going(desired, seen, pod));
+    if !going.is_empty() && staying.len() < quorum(going.len() + staying.len()) {
+        let held = going.into_iter().cloned().map(Waiting::ClaimGoing);
+        plan.waiting.extend(held);
+        return;
+    }
     stop_pods(seen, "the component is stopped", plan);
 }
 
 /// True while any pod is there.
 fn stop_pods(seen: &Observed, why: &str, plan: &mut Plan) -> bool {
+    let mut gate = Gate::open(seen);
     for (name, pod) in seen.pods.iter().filter(|(_, pod)| pod.owned) {
-        if pod_turn(seen, name, plan) == PodTurn::Lives {
-            plan.steps.push(delete_pod(name, pod, Grace::Template, why));
+        if pod_turn(seen, name, &mut gate, plan) == PodTurn::Lives {
+            remove_pod(name, pod, Grace::Template, why, &mut gate, plan);
         }
     }
     seen.pods.values().any(|pod| pod.owned)

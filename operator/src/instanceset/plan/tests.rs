@@ -8,6 +8,8 @@ use super::{Step, check, plan};
 use crate::instanceset::events::summary;
 use crate::instanceset::observed::{Observed, PodSeen};
 
+mod by_hand;
+
 /// Plans and acts until nothing more happens; the steps taken, in words.
 fn settle(world: &mut World) -> Vec<String> {
     let mut told = Vec::new();
@@ -411,25 +413,16 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// True when enough voters have their data, or will have it when they run.
+/// True when enough voters have their data: on a disk that stays, or under a process that runs and can be copied from.
 pub(super) fn can_recover(world: &World) -> bool {
-    let voters = world.members.iter().filter(|member| !member.is_learner);
-    let keeps = |member: &&kbagent_protocol::Member| {
-        let pod = member.peer_urls[0]
-            .trim_start_matches("http://")
-            .split('.')
-            .next();
-        let seen = world.observe();
-        let claim = pod.map(|pod| format!("data-{pod}"));
-        let usable = claim.and_then(|claim| seen.claims.get(&claim).cloned());
-        let usable = usable.is_some_and(|claim| !claim.terminating && claim.lost.is_none());
-        let holds = pod
-            .and_then(|pod| world.disk_of(pod))
-            .is_some_and(|(_, disk)| disk == Some(member.id));
-        usable && holds
+    let voters: Vec<_> = world.members.iter().filter(|m| !m.is_learner).collect();
+    let only = match voters[..] {
+        [only] if world.desired.members.len() <= 1 => Some(&only.name),
+        _ => None,
     };
-    let total = voters.clone().count();
-    total > 0 && voters.filter(keeps).count() > total / 2
+    let claims = world.observe().claims;
+    let going = only.and_then(|pod| claims.get(&format!("data-{pod}")).map(|c| c.terminating));
+    world.has_its_data() && going != Some(true)
 }
 
 fn happen(world: &mut World, event: &Event) {

@@ -14,6 +14,7 @@ use super::super::observed::{ClaimSeen, NodeSeen, Observed, PodSeen, Reading};
 use super::{Grace, Plan, Step};
 
 mod guarded;
+mod mishaps;
 
 pub(super) use guarded::renumbered;
 
@@ -38,10 +39,14 @@ struct Machine {
     uid: u64,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
+    /// What its containers do: `hang` never starts them, `mute` starts an etcd that never answers, `ill` is never ready.
+    image: String,
     bootstrap: bool,
     join: Option<Id>,
     terminating: bool,
     node_gone: bool,
+    /// Nothing of it moves and its node is not heard; the disk is whole.
+    frozen: bool,
     refused: Option<&'static str>,
     running: Option<Id>,
 }
@@ -58,6 +63,8 @@ pub(super) struct World {
     /// What an observer cannot see just now.
     pub(super) blind: bool,
     pub(super) silent: Option<String>,
+    /// Seconds since pods were made.
+    pub(super) age: i64,
 }
 
 pub(super) fn desired(replicas: u32) -> Desired {
@@ -111,6 +118,7 @@ impl World {
             leader: None,
             blind: false,
             silent: None,
+            age: 1,
         }
     }
 
@@ -176,43 +184,6 @@ impl World {
             .map(|disk| (disk.uid, disk.member))
     }
 
-    pub(super) fn set_leader(&mut self, pod: &str) {
-        self.leader = Some(pod.to_owned());
-    }
-
-    pub(super) fn delete_pod(&mut self, pod: &str) {
-        if let Some(pod) = self.pods.get_mut(pod) {
-            pod.terminating = true;
-            pod.running = None;
-        }
-        self.lead();
-    }
-
-    pub(super) fn delete_claim(&mut self, pod: &str) {
-        if let Some(disk) = self.disks.get_mut(&names::claim("data", pod)) {
-            disk.terminating = true;
-        }
-    }
-
-    /// A user asks for the member of the pod to be made anew.
-    pub(super) fn condemn(&mut self, pod: &str) {
-        if let Some(disk) = self.disks.get_mut(&names::claim("data", pod)) {
-            let mark = labels::REBUILD.to_owned();
-            disk.annotations.insert(mark, "u".to_owned());
-        }
-    }
-
-    pub(super) fn lose_node(&mut self, pod: &str) {
-        if let Some(disk) = self.disks.get_mut(&names::claim("data", pod)) {
-            disk.lost = true;
-        }
-        if let Some(pod) = self.pods.get_mut(pod) {
-            pod.node_gone = true;
-            pod.running = None;
-        }
-        self.lead();
-    }
-
     fn lead(&mut self) {
         let runs = |pod: &String| {
             let voter = |id| self.members.iter().any(|m| m.id == id && !m.is_learner);
@@ -230,7 +201,8 @@ impl World {
 
     /// Time passes: what is going goes, what can start starts.
     pub(super) fn tick(&mut self) {
-        self.pods.retain(|_, pod| !pod.terminating || pod.node_gone);
+        self.pods
+            .retain(|_, pod| !pod.terminating || pod.node_gone || pod.frozen);
         let pods = &self.pods;
         self.disks.retain(|name, disk| {
             let used = name
@@ -245,6 +217,12 @@ impl World {
         self.lead();
     }
 
+    /// The member listed at the pod's address.
+    fn at(&self, pod: &str) -> Option<usize> {
+        let here = |m: &Member| m.peer_urls[0] == url(pod);
+        self.members.iter().position(here)
+    }
+
     /// What the launcher does in a pod.
     fn start(&mut self, name: &str) {
         let Some(pod) = self.pods.get(name).cloned() else {
@@ -252,13 +230,13 @@ impl World {
         };
         let claim = names::claim("data", name);
         let disk = self.disks.get(&claim).cloned();
-        let (Some(disk), false) = (disk, pod.terminating || pod.node_gone) else {
+        let still = pod.terminating || pod.node_gone || pod.frozen;
+        let (Some(disk), false) = (disk, still || pod.is("hang") || pod.is("mute")) else {
             return;
         };
-        let member = self
-            .members
-            .iter()
-            .position(|m| m.peer_urls[0] == url(name));
+        let own = |m: &Member| disk.member == Some(m.id);
+        let member = self.members.iter().position(own);
+        let member = member.or_else(|| self.at(name));
         let quorate = self.quorate();
         let verdict: Result<Id, Option<&'static str>> = match (disk.member, member) {
             _ if disk.lost => Err(None),
@@ -391,7 +369,8 @@ impl World {
                 reason: String::new(),
             },
         };
-        let ready = leader.is_some() && pod.running.is_some_and(|id| !learner(id));
+        let serves = leader.is_some() && pod.running.is_some_and(|id| !learner(id));
+        let ready = serves && !pod.is("ill");
         PodSeen {
             uid: pod.uid.to_string(),
             revision: pod
@@ -403,14 +382,15 @@ impl World {
             annotations: pod.annotations.clone(),
             ready: ready && !pod.terminating,
             ready_seconds: 100,
-            age_seconds: 1,
+            age_seconds: self.age,
             terminating: pod.terminating,
             ended: false,
             broken: None,
-            node: if pod.node_gone {
-                NodeSeen::Gone
-            } else {
-                NodeSeen::Ready
+            runs: pod.running.is_some() || pod.frozen || pod.is("mute"),
+            node: match (pod.node_gone, pod.frozen) {
+                (true, _) => NodeSeen::Gone,
+                (_, true) => NodeSeen::NotReady,
+                _ => NodeSeen::Ready,
             },
             ip: Some("10.0.0.1".to_owned()),
             owned: true,
@@ -424,7 +404,7 @@ impl World {
                 status,
                 status_age_ms: Some(0),
             }),
-            heard: self.silent.as_deref() != Some(name) && !pod.node_gone,
+            heard: self.silent.as_deref() != Some(name) && !pod.node_gone && !pod.frozen,
         }
     }
 
@@ -498,14 +478,18 @@ impl World {
             .collect();
         let meta = pod.metadata.clone();
         let uid = self.number();
+        let spec = pod.spec.iter();
+        let mut images = spec.filter_map(|spec| spec.containers[0].image.clone());
         let machine = Machine {
             uid,
+            image: images.next().unwrap_or_default(),
             labels: meta.labels.unwrap_or_default(),
             annotations: meta.annotations.unwrap_or_default(),
             bootstrap: env.contains_key(keys::ENV_BOOTSTRAP),
             join: env.get(keys::ENV_JOIN).and_then(|id| id.parse().ok()),
             terminating: false,
             node_gone: false,
+            frozen: false,
             refused: None,
             running: None,
         };

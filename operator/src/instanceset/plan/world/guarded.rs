@@ -109,7 +109,7 @@ impl World {
                 (
                     &self.desired.members,
                     self.desired.stop,
-                    image,
+                    (image, &self.desired.cluster_domain),
                     &self.desired.recorded
                 ),
             )

@@ -1,0 +1,137 @@
+//! The set-up of a run: cluster and client come up side by side, in this run's turn or before it; the traffic only starts
+//! in its turn.
+
+use crate::cluster::volumes::{self, Pool};
+use crate::deploy::wait_quiet;
+use crate::observe::{self, Observer};
+use crate::scenario::RunError;
+use crate::scenario::client::{ClientPlan, RecordingClient};
+use crate::scenario::notes::figure;
+use crate::scenario::sizes::sizes;
+use crate::scenario::subject::{self, Subject};
+use crate::timeouts;
+
+use super::Story;
+
+/// What runs beside the story.
+pub(super) struct Stage {
+    pub(super) client: RecordingClient,
+    pub(super) observer: Observer,
+    pub(super) lines: tokio::task::JoinHandle<()>,
+}
+
+/// A cluster that is ready, and a client that waits to be started.
+struct Ready {
+    client: RecordingClient,
+    observer: Observer,
+    watched: observe::Subject,
+}
+
+impl Story<'_> {
+    /// Everything until traffic flows; nothing when the run's turn does not come.
+    pub(super) async fn set_up(&mut self) -> Result<Option<Stage>, RunError> {
+        let lab = self.lab;
+        self.phase("set_up");
+        let ready = Box::pin(self.make_ready());
+        let ready = lab.interrupt.or(ready).await.and_then(|ready| ready)?;
+        if !lab.turn.comes().await {
+            return Ok(None);
+        }
+        self.phase("quiet");
+        let start = Box::pin(self.start(ready));
+        let stage = lab.interrupt.or(start).await.and_then(|stage| stage)?;
+        Ok(Some(stage))
+    }
+
+    /// Cluster and client come up side by side.
+    async fn make_ready(&mut self) -> Result<Ready, RunError> {
+        let (lab, subject) = (self.lab, self.subject.clone());
+        let subject = &subject;
+        let client_plan = ClientPlan {
+            image: &lab.client_image,
+            seed: self.plan.seed,
+            load: self.trial.load,
+            on_control_plane: !lab.cluster.control_planes().is_empty(),
+        };
+        let pool = self.pool();
+        if let Some(pool) = &pool {
+            volumes::prepare(&lab.cluster, pool).await?;
+        }
+        let watched = observe::Subject {
+            namespace: subject.namespace.clone(),
+            pods: subject::pod_selector(),
+            service: Subject::leader_service(),
+        };
+        let observer = Observer::start(&lab.cluster.kube, &watched, self.offset);
+        let begin = lab.live.seconds();
+        let client = async {
+            let client = RecordingClient::create(subject, &client_plan).await?;
+            client
+                .wait_running(timeouts::patient(timeouts::CLUSTER_RUNNING))
+                .await?;
+            Ok::<_, RunError>(client)
+        };
+        let cluster = async {
+            let first = self.trial.operations.first();
+            let version = first.and_then(|operation| operation.begins_with());
+            subject.apply(pool.as_ref(), version).await?;
+            let limit = timeouts::patient(timeouts::CLUSTER_RUNNING);
+            subject.wait_whole(limit).await
+        };
+        let (client, cluster) = tokio::join!(client, cluster);
+        cluster?;
+        self.phase("ready");
+        let client = client?;
+        let took = lab.live.seconds() - begin;
+        lab.live.say(format!(
+            "{} members ready after {took:.1} s",
+            self.plan.members
+        ));
+        self.judgements.push(figure("created", "ready_s", took));
+        Ok(Ready {
+            client,
+            observer,
+            watched,
+        })
+    }
+
+    /// Traffic flows, once nothing else goes on in the cluster.
+    async fn start(&mut self, ready: Ready) -> Result<Stage, RunError> {
+        let lab = self.lab;
+        let Ready {
+            client,
+            mut observer,
+            watched,
+        } = ready;
+        if let Err(error) = wait_quiet(&lab.cluster.kube).await {
+            lab.live.say(error.to_string());
+        }
+        self.offset = client.start().await?;
+        if !self.trial.operations.is_empty() {
+            let most = sizes(self.plan.members, &self.trial.operations)
+                .into_iter()
+                .max();
+            let all = self.subject.with_members(most.unwrap_or(self.plan.members));
+            let kube = &lab.cluster.kube;
+            observer.follow_membership(kube, &watched, all.pod_names(), self.offset);
+        }
+        let lines = tokio::spawn(client.clone().tell(lab.live.clone()));
+        Ok(Stage {
+            client,
+            observer,
+            lines,
+        })
+    }
+
+    /// Volumes of the nodes' own in a cluster of our own; the default class of anybody else's.
+    fn pool(&self) -> Option<Pool> {
+        let fits = if self.trial.small_volumes {
+            volumes::SMALL
+        } else {
+            volumes::LOCAL
+        };
+        let needed = self.trial.small_volumes
+            || (self.lab.cluster.own && self.lab.cluster.has_node_shells());
+        needed.then_some(fits)
+    }
+}

@@ -1,0 +1,139 @@
+//! What a component with running members may become: versions, variables, the cluster domain.
+
+use etcd_operator_api::instance_set::KnownMember;
+use k8s_openapi::api::core::v1::EnvVar;
+
+use super::*;
+
+/// As [`shipped`], with members that run these versions; `None` is one whose version is not known.
+fn running(wished: &str, versions: &[Option<&str>]) -> Observed {
+    let plan = planned(&component());
+    let mut its = plan.instance_set;
+    its.annotations_mut()
+        .insert(labels::SERVICE_VERSION.into(), wished.into());
+    let status = its.status.get_or_insert_default();
+    status.cluster_id = Some("7".into());
+    let members = versions
+        .iter()
+        .enumerate()
+        .map(|(at, version)| KnownMember {
+            pod_name: format!("ledger-store-{at}"),
+            member_id: format!("{at}"),
+            version: version.map(str::to_owned),
+            ..KnownMember::default()
+        });
+    status.members = members.collect();
+    Observed {
+        instance_set: Some(its),
+        environment: Some(plan.environment),
+        ..shipped()
+    }
+}
+
+fn asked(version: &str, observed: &Observed) -> Option<String> {
+    let mut component = component();
+    component.spec.service_version = Some(version.into());
+    let told = plan(&component, observed, "cluster.local");
+    told.err().map(|error| error.to_string())
+}
+
+#[test]
+fn versions_are_compared_with_what_members_run() {
+    let all = |version| [Some(version); 3];
+    let table = [
+        // The last wish says 3.6.16, and nobody runs it yet.
+        ("3.6.16", &all("3.6.1"), "3.7.3", Some("3.6.11 first")),
+        ("3.6.16", &all("3.6.16"), "3.7.3", None),
+        (
+            "3.6.16",
+            &[Some("3.6.16"), Some("3.6.16"), Some("3.6.1")],
+            "3.7.3",
+            Some("3.6.11 first"),
+        ),
+        ("3.5.35", &all("3.5.15"), "3.6.16", Some("3.5.26 first")),
+        // A restart is no upgrade that could be taken back; a member of the older minor holds the way open.
+        ("3.6.16", &all("3.6.16"), "3.5.35", Some("cannot go back")),
+        (
+            "3.7.3",
+            &[Some("3.7.3"), Some("3.6.16"), Some("3.6.16")],
+            "3.6.16",
+            None,
+        ),
+        ("3.7.3", &all("3.7.3"), "3.6.16", Some("cannot go back")),
+        (
+            "3.6.16",
+            &[Some("3.6.16"), Some("3.6.16"), None],
+            "3.7.3",
+            Some("ledger-store-2 runs is not known"),
+        ),
+        (
+            "3.6.16",
+            &[Some("3.6.16"), Some("3.6.16"), None],
+            "3.6.1",
+            None,
+        ),
+    ];
+    for (wished, versions, to, refused) in table {
+        let told = asked(to, &running(wished, versions));
+        match (&told, refused) {
+            (None, None) => {}
+            (Some(told), Some(word)) if told.contains(word) => {}
+            _ => panic!("{wished} {versions:?} to {to}: {told:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_cluster_that_never_formed_may_take_any_version() {
+    let mut observed = running("3.7.3", &[]);
+    let its = observed.instance_set.as_mut().expect("an InstanceSet");
+    its.status = None;
+    assert_eq!(asked("3.5.35", &observed), None);
+}
+
+#[test]
+fn variables_that_etcd_or_the_operator_reads_are_refused() {
+    for name in [
+        "ETCD_FORCE_NEW_CLUSTER",
+        "ETCD_NAME",
+        "KB_BOOTSTRAP_MEMBERS",
+        "POD_NAME",
+        "POD_IP",
+    ] {
+        let mut component = component();
+        component.spec.env.push(EnvVar {
+            name: name.into(),
+            ..EnvVar::default()
+        });
+        let told = refused(&component, &shipped());
+        assert!(told.contains(&format!("env[{name}] is reserved")), "{told}");
+    }
+}
+
+#[test]
+fn a_cluster_that_has_formed_keeps_its_domain() {
+    let observed = running("3.6.1", &[Some("3.6.1"); 3]);
+    let told = |observed: &Observed, domain: &str| {
+        let told = plan(&component(), observed, domain);
+        told.err().map(|error| error.to_string())
+    };
+    assert_eq!(told(&observed, "cluster.local"), None);
+    let error = told(&observed, "example.org").expect("it is refused");
+    assert!(
+        error.contains("svc.cluster.local") && error.contains("set it back"),
+        "{error}"
+    );
+    let mut young = observed;
+    if let Some(status) = young
+        .instance_set
+        .as_mut()
+        .and_then(|its| its.status.as_mut())
+    {
+        status.cluster_id = None;
+    }
+    assert_eq!(
+        told(&young, "example.org"),
+        None,
+        "a first start may be corrected"
+    );
+}

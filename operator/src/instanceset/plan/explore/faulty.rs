@@ -1,0 +1,169 @@
+//! Planners with a fault that was there once: the explorer finds each of them, or it is no judge of the planner.
+
+use etcd_operator_api::names;
+
+use super::super::super::desired::Desired;
+use super::super::super::observed::{Observed, PodSeen};
+use super::super::steps::{Grace, Plan, Step, Via};
+use super::super::{plan, pods};
+use super::{CLAIMS, FREEZE, HAND, Planner, Wish, explore};
+
+/// What the explorer says of the planner.
+fn verdict(wish: Wish, planner: Planner) -> String {
+    match explore(wish.state(planner)) {
+        Ok(explored) => panic!("nothing is found in {explored:?}"),
+        Err(wrong) => wrong,
+    }
+}
+
+fn delete_step(name: &str, pod: &PodSeen, grace: Grace, why: &str) -> Step {
+    Step::DeletePod {
+        name: name.to_owned(),
+        uid: pod.uid.clone(),
+        grace,
+        why: why.to_owned(),
+    }
+}
+
+fn is_going(seen: &Observed, pod: &str) -> bool {
+    let claim = seen.claims.get(&names::claim("data", pod));
+    claim.is_none_or(|claim| claim.terminating)
+}
+
+fn keep_pods(plan: &mut Plan, but: impl Fn(&str) -> bool) {
+    plan.steps
+        .retain(|step| !matches!(step, Step::DeletePod { name, .. } if !but(name)));
+}
+
+/// A member is who its address says.
+fn by_address(desired: &Desired, seen: &Observed) -> Plan {
+    let mut plan = plan(desired, seen);
+    let Some(list) = seen.members.known() else {
+        return plan;
+    };
+    let domain = desired.domain();
+    for (name, pod) in &seen.pods {
+        let url = format!("http://{name}.{domain}:2380");
+        let listed = list.members.iter().any(|m| m.peer_urls.contains(&url));
+        if !listed && !pod.terminating {
+            plan.steps
+                .push(delete_step(name, pod, Grace::Moment, "it is no member"));
+        }
+    }
+    plan
+}
+
+#[test]
+fn a_member_that_is_its_address_is_found() {
+    let wrong = verdict(Wish::size(3, 3).with(HAND, 1), by_address);
+    assert!(wrong.contains("is deleted as no member"), "{wrong}");
+}
+
+/// A member whose claim is going is lost, and lost ones go before others come.
+fn going_is_lost(desired: &Desired, seen: &Observed) -> Plan {
+    let mut plan = plan(desired, seen);
+    let Some(list) = seen.members.known() else {
+        return plan;
+    };
+    let voters = list.members.iter().filter(|m| !m.is_learner).count();
+    let going = list.members.iter().find(|m| is_going(seen, &m.name));
+    let Some(member) = going.filter(|_| voters > 1 && voters == list.members.len()) else {
+        return plan;
+    };
+    let other = seen
+        .pods
+        .iter()
+        .find(|(name, pod)| **name != member.name && pod.takes_part());
+    if let Some((via, _)) = other {
+        plan.steps.retain(|step| !step.changes_membership());
+        plan.steps.push(Step::RemoveMember {
+            via: Via {
+                pod: via.clone(),
+                ip: std::net::Ipv4Addr::LOCALHOST.into(),
+            },
+            pod: member.name.clone(),
+            host: String::new(),
+            member: member.id,
+            why: "its claim is being deleted".to_owned(),
+        });
+    }
+    plan
+}
+
+#[test]
+fn members_removed_while_others_are_on_their_way_are_found() {
+    let wrong = verdict(Wish::size(3, 3).with(CLAIMS, 2), going_is_lost);
+    assert!(wrong.contains("M3"), "{wrong}");
+}
+
+/// All outdated pods at once, whoever is left.
+fn without_margin(desired: &Desired, seen: &Observed) -> Plan {
+    let mut plan = plan(desired, seen);
+    let revision = pods::revision(desired);
+    let outdated = |pod: &PodSeen| pod.revision != revision && !pod.terminating;
+    for (name, pod) in seen.pods.iter().filter(|(_, pod)| outdated(pod)) {
+        plan.steps
+            .push(delete_step(name, pod, Grace::Template, "it is updated"));
+    }
+    plan
+}
+
+#[test]
+fn an_update_without_margin_is_found() {
+    let wrong = verdict(Wish::update(3, 1), without_margin);
+    assert!(wrong.contains("P9"), "{wrong}");
+}
+
+/// Before the latch no pod is replaced.
+fn first_template_stays(desired: &Desired, seen: &Observed) -> Plan {
+    let mut plan = plan(desired, seen);
+    if desired.recorded.cluster_id.is_none() {
+        keep_pods(&mut plan, |_| false);
+    }
+    plan
+}
+
+#[test]
+fn a_first_template_that_stays_is_found() {
+    let wrong = verdict(Wish::first(3, "hang:1"), first_template_stays);
+    assert!(wrong.contains("it does not come to the wish"), "{wrong}");
+}
+
+/// Only a pod whose containers are known to be broken makes room for its correction.
+fn unready_holds_up(desired: &Desired, seen: &Observed) -> Plan {
+    let mut plan = plan(desired, seen);
+    keep_pods(&mut plan, |name| {
+        seen.pods.get(name).is_none_or(|pod| pod.ready)
+    });
+    plan
+}
+
+#[test]
+fn a_pod_that_holds_up_its_correction_is_found() {
+    for wrong in ["hang:2", "ill:2"] {
+        let wrong = verdict(Wish::template(3, wrong, 1), unready_holds_up);
+        assert!(wrong.contains("it does not come to the wish"), "{wrong}");
+    }
+}
+
+/// The member with the highest ordinal leaves first, dead or alive.
+fn by_ordinal(desired: &Desired, seen: &Observed) -> Plan {
+    let mut plan = plan(desired, seen);
+    let list = seen.members.known();
+    let surplus = list.into_iter().flat_map(|list| &list.members);
+    let surplus = surplus
+        .map(|member| &member.name)
+        .filter(|pod| !desired.wants(pod));
+    let last = surplus.max();
+    plan.steps.retain(|step| match step {
+        Step::RemoveMember { pod, .. } => Some(pod) == last,
+        _ => true,
+    });
+    plan
+}
+
+#[test]
+fn a_dead_member_that_is_not_taken_first_is_found() {
+    let wrong = verdict(Wish::size(3, 1).with(FREEZE, 1), by_ordinal);
+    assert!(wrong.contains("it does not come to the wish"), "{wrong}");
+}

@@ -1,0 +1,131 @@
+//! What users, nodes and disks do to a world.
+
+use etcd_operator_api::{labels, names};
+
+use super::{Machine, World, url};
+
+impl Machine {
+    /// True when its template makes it so.
+    pub(super) fn is(&self, what: &str) -> bool {
+        self.image.split(':').next() == Some(what)
+    }
+}
+
+impl World {
+    pub(in super::super) fn set_leader(&mut self, pod: &str) {
+        self.leader = Some(pod.to_owned());
+    }
+
+    pub(in super::super) fn delete_pod(&mut self, pod: &str) {
+        if let Some(pod) = self.pods.get_mut(pod) {
+            pod.terminating = true;
+            pod.running = None;
+        }
+        self.lead();
+    }
+
+    pub(in super::super) fn delete_claim(&mut self, pod: &str) {
+        if let Some(disk) = self.disks.get_mut(&names::claim("data", pod)) {
+            disk.terminating = true;
+        }
+    }
+
+    /// A user asks for the member of the pod to be made anew.
+    pub(in super::super) fn condemn(&mut self, pod: &str) {
+        if let Some(disk) = self.disks.get_mut(&names::claim("data", pod)) {
+            let mark = labels::REBUILD.to_owned();
+            disk.annotations.insert(mark, "u".to_owned());
+        }
+    }
+
+    pub(in super::super) fn lose_node(&mut self, pod: &str) {
+        if let Some(disk) = self.disks.get_mut(&names::claim("data", pod)) {
+            disk.lost = true;
+        }
+        if let Some(pod) = self.pods.get_mut(pod) {
+            pod.node_gone = true;
+            pod.running = None;
+        }
+        self.lead();
+    }
+
+    /// The node stops and is not heard any more; nothing is lost.
+    pub(in super::super) fn freeze(&mut self, pod: &str) {
+        if let Some(pod) = self.pods.get_mut(pod).filter(|pod| !pod.node_gone) {
+            pod.frozen = true;
+            pod.running = None;
+        }
+        self.lead();
+    }
+
+    /// All nodes move again.
+    pub(in super::super) fn thaw(&mut self) {
+        for pod in self.pods.values_mut() {
+            pod.frozen = false;
+        }
+    }
+
+    /// A user gives the member of the pod another peer URL.
+    pub(in super::super) fn move_url(&mut self, pod: &str) {
+        if let Some(at) = self.at(pod) {
+            self.members[at].peer_urls = vec![format!("http://{pod}.moved:2380")];
+        }
+    }
+
+    /// The owner sets peer URLs, the operator's cluster domain and a template that cannot run back. Time has passed.
+    pub(in super::super) fn set_right(&mut self, right: &str) {
+        self.set_back();
+        self.age = 60;
+        if !self.is_right() {
+            self.change_template(right);
+        }
+    }
+
+    pub(in super::super) fn is_right(&self) -> bool {
+        let spec = self.desired.template.spec.iter();
+        let mut images = spec.filter_map(|spec| spec.containers[0].image.as_ref());
+        images.all(|image| image.starts_with("etcd:"))
+    }
+
+    pub(in super::super) fn has_frozen(&self) -> bool {
+        self.pods.values().any(|pod| pod.frozen)
+    }
+
+    /// True when pods are frozen, and those that are wanted and a quorum are not.
+    pub(in super::super) fn can_do_without_frozen(&self) -> bool {
+        let frozen = |pod: &String| self.pods.get(pod).is_some_and(|pod| pod.frozen);
+        let all_there = self.desired.members.iter().all(|pod| {
+            let listed = self.members.iter().any(|m| m.name == *pod && !m.is_learner);
+            let there = self.pods.get(pod);
+            listed && there.is_some_and(|there| there.running.is_some()) && !frozen(pod)
+        });
+        self.has_frozen() && self.quorate() && all_there && self.margin()
+    }
+
+    /// True when the members that are wanted can go on alone, one removal after the other, the dead ones first.
+    fn margin(&self) -> bool {
+        let voters: Vec<_> = self.members.iter().filter(|m| !m.is_learner).collect();
+        let runs = |m: &&&kbagent_protocol::Member| {
+            self.pods.values().any(|pod| pod.running == Some(m.id))
+        };
+        self.members.len() == voters.len() && voters.iter().filter(runs).count() > voters.len() / 2
+    }
+
+    /// True when the members are those that are wanted, and all vote.
+    pub(in super::super) fn has_its_members(&self) -> bool {
+        let mut names: Vec<_> = self.members.iter().map(|m| m.name.as_str()).collect();
+        names.sort_unstable();
+        names == self.desired.members && !self.members.iter().any(|m| m.is_learner)
+    }
+
+    /// The user sets peer URLs and the operator's cluster domain back.
+    pub(in super::super) fn set_back(&mut self) {
+        self.desired.cluster_domain = "cluster.local".to_owned();
+        for member in &mut self.members {
+            let moved = member.peer_urls[0].strip_suffix(".moved:2380");
+            if let Some(pod) = moved.and_then(|url| url.strip_prefix("http://")) {
+                member.peer_urls = vec![url(pod)];
+            }
+        }
+    }
+}
