@@ -26,8 +26,12 @@ e2e-smoke: up ## the smoke subset
 	ETCD_HARNESS_RUNS=$(CURDIR)/runs E2E_REQUIRED=1 E2E_SMOKE=1 $(CARGO) test --locked -p e2e --test e2e -- --nocapture
 
 .PHONY: e2e-long
-e2e-long: up ## churn and slow faults: ten minutes
+e2e-long: up ## churn, slow faults and more scenarios with five members
 	ETCD_HARNESS_RUNS=$(CURDIR)/runs E2E_REQUIRED=1 E2E_LONG=1 $(CARGO) test --locked -p e2e --test e2e -- --nocapture $(FILTER)
+
+.PHONY: e2e-killed
+e2e-killed: up ## every fault, its harness killed at a random moment: a quarter of an hour
+	$(HARNESS) bench killed
 
 .PHONY: up
 up: ## the cluster, the images and the operator; nothing is done twice

@@ -38,6 +38,10 @@ pub const OPERATION: Duration = Duration::from_secs(180);
 pub const HEAL: Duration = Duration::from_secs(60);
 /// How long a fault lives at most when nobody heals it: the dead-man's default.
 pub const DEAD_MAN: Duration = Duration::from_secs(180);
+/// What a killed run left is gone: its faults' timers, a node's start after one, and a little for the look itself.
+pub const RESIDUE_BEFORE: Duration = Duration::from_secs(300);
+/// Whatever a run's own faults moved has settled: a node is Ready again a few seconds after it says so.
+pub const RESIDUE_AFTER: Duration = Duration::from_secs(20);
 /// Another process holds the cluster's lock: how long `up` waits for it.
 pub const LOCK: Duration = Duration::from_secs(900);
 /// One script below `images/` (the longest builds a node image from source on two cores).

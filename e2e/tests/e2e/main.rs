@@ -2,7 +2,8 @@
 //!
 //! A trial attaches to a cluster that is up (`ETCD_HARNESS_CLUSTER`, `ETCD_HARNESS_CONTEXT`) and never makes or deletes
 //! one, so that a runner with one process per trial works as well as one process for all. Without a cluster every trial
-//! is ignored and the reason is printed; `E2E_REQUIRED=1` makes that a failure.
+//! is ignored and the reason is printed; `E2E_REQUIRED=1` makes that a failure. A trial whose faults this machine cannot
+//! inject is ignored too, with the reason, as `harness doctor` tells it.
 //!
 //! `E2E_SMOKE=1` leaves only the short subset, `E2E_PART=2/6` the second sixth of what that subset leaves out, `E2E_LONG=1`
 //! only those that take minutes, which are left out else. The seed of all random choices is drawn and printed; `E2E_SEED`
@@ -22,6 +23,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use e2e::part::Part;
 use e2e::relay::Relay;
 use harness::cluster::{Choice, Cluster};
+use harness::faults::{Capabilities, Need, impossible, need};
 use harness::report::judgement::Severity;
 use harness::scenario::attempts::verdict;
 use harness::scenario::interrupt::EXIT_CODE;
@@ -42,7 +44,16 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let absent = if arguments.list { None } else { absence() };
+    // A runner that starts a process for each trial names it in the filter.
+    let wanted = |plan: &&Plan| {
+        let filter = arguments.filter.as_ref();
+        filter.is_none_or(|filter| plan.trial().contains(filter.as_str()))
+    };
+    let place = if arguments.list {
+        Ok(None)
+    } else {
+        place(&plans.iter().filter(wanted).collect::<Vec<_>>()).map(Some)
+    };
     let interrupt = match Interrupt::by_signal() {
         Ok(interrupt) => interrupt,
         Err(error) => {
@@ -54,7 +65,7 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     let mut order = Vec::new();
     for plan in plans {
-        let trial = trial(plan.clone(), absent.as_ref(), &suite);
+        let trial = trial(plan.clone(), &place, &suite);
         if !arguments.is_filtered_out(&trial) && !arguments.is_ignored(&trial) {
             order.push(plan);
         }
@@ -64,7 +75,7 @@ fn main() -> ExitCode {
     if arguments.test_threads == Some(1) && !flag("E2E_ALONE") {
         suite.relay.runs().look_ahead(order);
     }
-    if let Some(reason) = &absent {
+    if let Err(reason) = &place {
         eprintln!("no cluster to test: {reason}");
     }
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -96,9 +107,9 @@ fn plans() -> Result<Vec<Plan>, String> {
     };
     let scenarios = catalog::all()
         .into_iter()
-        .filter(|scenario| scenario.long == long && (scenario.smoke || !short));
+        .filter(|scenario| scenario.smoke || !short);
     let plans = scenarios.flat_map(|scenario| {
-        counts(&scenario, short)
+        counts(&scenario, short, long)
             .into_iter()
             .map(move |members| Plan {
                 scenario: scenario.clone(),
@@ -118,26 +129,25 @@ fn is_smoke(plan: &Plan) -> bool {
 }
 
 /// The short subset is about three members only.
-fn counts(scenario: &Scenario, short: bool) -> Vec<u32> {
-    scenario
-        .members
-        .iter()
-        .copied()
-        .filter(|count| !short || *count == 3)
-        .collect()
+fn counts(scenario: &Scenario, short: bool, long: bool) -> Vec<u32> {
+    let counts = scenario.counts(long).into_iter();
+    counts.filter(|count| !short || *count == 3).collect()
 }
 
-fn trial(plan: Plan, absent: Option<&String>, suite: &Arc<Suite>) -> Trial {
+fn trial(plan: Plan, place: &Place, suite: &Arc<Suite>) -> Trial {
     let kind = if is_smoke(&plan) {
         "smoke"
     } else {
         plan.scenario.room()
     };
     let name = plan.trial();
-    let reason = absent.cloned().or_else(|| lacks(&plan));
+    let reason = match place {
+        Err(absent) => Some(absent.clone()),
+        Ok(capabilities) => lacks(&plan, capabilities.as_ref()),
+    };
     let suite = Arc::clone(suite);
     // Decided anew in the trial, because a runner may ask for ignored trials too.
-    let required = flag("E2E_REQUIRED") && absent.is_some();
+    let required = flag("E2E_REQUIRED") && place.is_err();
     let ignored = reason.is_some() && !required;
     let run = move || match reason {
         Some(reason) => Err(Failed::from(reason)),
@@ -149,30 +159,35 @@ fn trial(plan: Plan, absent: Option<&String>, suite: &Arc<Suite>) -> Trial {
 }
 
 /// What a plan needs and this environment does not give.
-fn lacks(plan: &Plan) -> Option<String> {
+fn lacks(plan: &Plan, capabilities: Option<&Capabilities>) -> Option<String> {
     let given = std::env::var_os("ETCD_HARNESS_KUBEBLOCKS_EXAMPLES")
         .is_some_and(|folder| !folder.is_empty());
-    match plan.scenario.act {
+    let reason = match plan.scenario.act {
         Act::Manifests if !given => {
-            let reason = "no folder of KubeBlocks' manifests: ETCD_HARNESS_KUBEBLOCKS_EXAMPLES";
-            eprintln!("{} is ignored: {reason}", plan.trial());
-            Some(reason.to_owned())
+            Some("no folder of KubeBlocks' manifests: ETCD_HARNESS_KUBEBLOCKS_EXAMPLES".to_owned())
         }
-        _ => None,
-    }
+        _ => impossible(plan.scenario.all_faults(), capabilities?),
+    }?;
+    eprintln!("{} is ignored: {reason}", plan.trial());
+    Some(reason)
 }
 
-/// Why there is no cluster to test; `None` when there is one.
-fn absence() -> Option<String> {
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => return Some(error.to_string()),
-    };
+/// What the cluster to test can do, or why there is none. Nothing is known of it where trials are only listed.
+type Place = Result<Option<Capabilities>, String>;
+
+/// Looks at the cluster, and tries there what these plans need.
+fn place(plans: &[&Plan]) -> Result<Capabilities, String> {
+    let mut faults = plans.iter().flat_map(|plan| plan.scenario.all_faults());
+    let power = faults.any(|fault| need(fault) == Need::NodePower);
+    let runtime = runtime().map_err(|error| error.to_string())?;
     runtime.block_on(async {
-        Cluster::attach(&Choice::from_env())
-            .await
-            .err()
-            .map(|error| error.to_string())
+        let cluster = Cluster::attach(&Choice::from_env()).await;
+        let cluster = cluster.map_err(|error| error.to_string())?;
+        Ok(if power {
+            Capabilities::tried(&cluster).await
+        } else {
+            Capabilities::of(&cluster).await
+        })
     })
 }
 

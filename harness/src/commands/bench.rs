@@ -8,7 +8,7 @@ use clap::Subcommand;
 use etcd_history::check::GapSamples;
 use serde::Serialize;
 
-use super::{CommandResult, Exit, TargetArgs};
+use super::{CommandResult, Exit, TargetArgs, killed};
 use crate::bench::power::power;
 use crate::bench::{CreationReport, Failover, FailoverReport, Kind, failover, table};
 use crate::report::RunDir;
@@ -32,6 +32,8 @@ enum What {
     Creation(CreationArgs),
     /// What the limits find: delays are added to the failovers of saved healthy runs, and the outcome is judged.
     Power(PowerArgs),
+    /// Every kind of fault, N times, with the harness killed at a random moment: its timer must end it.
+    Killed(killed::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -90,6 +92,7 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
         What::Failover(args) => bench_failover(args, target).await,
         What::Creation(args) => bench_creation(args, target).await,
         What::Power(args) => bench_power(&args),
+        What::Killed(args) => Box::pin(killed::run(args, target)).await,
     }
 }
 

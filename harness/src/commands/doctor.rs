@@ -1,5 +1,7 @@
 //! `harness doctor`: what this machine can do; `--residue`: what faults left behind.
 
+use std::time::Duration;
+
 use super::{CommandResult, Exit, TargetArgs};
 use crate::doctor::examine;
 use crate::faults::mend;
@@ -8,12 +10,15 @@ use crate::faults::residue::{self, Site};
 /// Arguments of `harness doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Look for what faults left behind instead; ends with 1 when there is something.
+    /// Look for what faults left behind instead; ends with 1 when there is something, with 2 when it cannot be known.
     #[arg(long)]
     residue: bool,
     /// With --residue: remove it.
     #[arg(long, requires = "residue")]
     fix: bool,
+    /// With --residue: wait so many seconds for the faults' own timers to remove it.
+    #[arg(long, requires = "residue", default_value_t = 0)]
+    wait: u64,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -43,13 +48,21 @@ async fn look_for_residue(args: &Args, target: &TargetArgs) -> CommandResult {
             println!("{line}");
         }
     }
-    let left = residue::find(&site).await.map_err(anyhow::Error::msg)?;
-    for leftover in &left {
-        println!("{}: {}", leftover.place, leftover.what);
+    let limit = Duration::from_secs(args.wait);
+    let residue = residue::settle(&site, limit, |_| {}).await;
+    for leftover in &residue.left {
+        println!("{leftover}");
     }
-    if left.is_empty() {
+    for unknown in &residue.unknown {
+        println!("{unknown} (unknown)");
+    }
+    if residue.is_clean() {
         println!("nothing is left of any fault");
         return Ok(Exit::Pass);
     }
-    Ok(Exit::Violation)
+    Ok(if residue.left.is_empty() {
+        Exit::Inconclusive
+    } else {
+        Exit::Violation
+    })
 }

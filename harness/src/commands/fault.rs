@@ -10,7 +10,8 @@ use super::{CommandResult, Exit, TargetArgs};
 use crate::cluster::{Cluster, ClusterLock};
 use crate::faults::{
     Absence, Capabilities, Container, ControlPlanePart, DataLoss, Deletion, Direction, Fault,
-    FaultContext, FaultError, NodeSelector, OperatorFault, Replicas, Selector, Traffic, inject,
+    FaultContext, FaultError, NodeSelector, OperatorFault, Replicas, Selector, Traffic, in_words,
+    inject,
 };
 use crate::wait::pause;
 
@@ -41,13 +42,16 @@ pub struct Args {
 }
 
 /// The faults. Members: leader, follower, follower/N, minority, minority-with-leader, majority, all, learner, an ordinal
-/// or a pod's name. Nodes: the same (their nodes), control-plane, every-node or node/NAME.
+/// or a pod's name. Nodes: the same (their nodes), control-plane, operator (of its active replica), every-node or
+/// node/NAME.
 #[derive(Debug, Subcommand)]
 enum What {
     /// SIGKILL to etcd.
     KillEtcd { of: Selector },
     /// SIGKILL to etcd whenever it is back.
     KeepEtcdDead { of: Selector },
+    /// Lets the memory of etcd's container run out.
+    ExhaustEtcd { of: Selector },
     /// SIGSTOP to etcd.
     FreezeEtcd { of: Selector },
     /// SIGKILL to the agent.
@@ -182,6 +186,10 @@ impl What {
             What::KillExporter { of } => kill(Container::Exporter, of),
             What::KeepEtcdDead { of } => keep(Container::Etcd, of),
             What::KeepAgentDead { of } => keep(Container::Kbagent, of),
+            What::ExhaustEtcd { of } => Fault::ExhaustMemory {
+                container: Container::Etcd,
+                of,
+            },
             What::FreezeEtcd { of } => freeze(Container::Etcd, of),
             What::FreezeAgent { of } => freeze(Container::Kbagent, of),
             What::FreezeExporter { of } => freeze(Container::Exporter, of),
@@ -260,7 +268,7 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
     println!(
         "injected in {:.0} ms: {}",
         took.as_secs_f64() * 1e3,
-        active.targets.join(", ")
+        in_words(&active.targets)
     );
     println!("  {}", active.evidence);
     let effect = active.effect().await;
@@ -283,6 +291,7 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
     }
     println!("nothing is left");
     match effect {
+        Ok(_) if !healed.doubts.is_empty() => Ok(Exit::Inconclusive),
         Ok(_) => Ok(Exit::Pass),
         Err(FaultError::NoEffect { .. }) => Ok(Exit::Inconclusive),
         Err(error) => Err(error.into()),
@@ -329,6 +338,7 @@ fn node(text: &str) -> Result<NodeSelector, String> {
     Ok(match text {
         "control-plane" => NodeSelector::ControlPlane,
         "every-node" => NodeSelector::All,
+        "operator" => NodeSelector::Operator,
         _ => match text.strip_prefix("node/") {
             Some(name) => NodeSelector::Named(name.to_owned()),
             None => NodeSelector::Of(text.parse()?),
@@ -336,24 +346,25 @@ fn node(text: &str) -> Result<NodeSelector, String> {
     })
 }
 
+/// The fault of a command line.
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-
-    #[derive(Debug, Parser)]
+pub(super) fn parse(line: &str) -> Option<Fault> {
+    #[derive(Debug, clap::Parser)]
     struct Line {
         #[command(flatten)]
         args: Args,
     }
+    let words = std::iter::once("fault").chain(line.split_whitespace());
+    let line = <Line as clap::Parser>::try_parse_from(words).ok()?;
+    Some(line.args.what.fault())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     fn fault(line: &str) -> Fault {
-        let words = std::iter::once("fault").chain(line.split_whitespace());
-        Line::try_parse_from(words)
-            .expect("a fault")
-            .args
-            .what
-            .fault()
+        parse(line).expect("a fault")
     }
 
     #[test]

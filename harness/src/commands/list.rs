@@ -20,17 +20,22 @@ pub(super) async fn run(args: Args, _target: &TargetArgs) -> CommandResult {
         .iter()
         .filter(|scenario| scenario.smoke || !args.smoke)
     {
-        let counts: Vec<String> = scenario.members.iter().map(u32::to_string).collect();
+        let words = |counts: &[u32]| {
+            let counts: Vec<String> = counts.iter().map(u32::to_string).collect();
+            counts.join(",")
+        };
+        let mut counts = words(&scenario.members);
+        if !scenario.long_members.is_empty() {
+            counts = format!("{counts} ({} long)", words(&scenario.long_members));
+        }
         let mark = match (scenario.smoke, scenario.long) {
             (true, _) => "smoke",
             (_, true) => "long",
             _ => "",
         };
         println!(
-            "{:<56} {:<4} {mark:<6} {}",
-            scenario.name,
-            counts.join(","),
-            scenario.story
+            "{:<56} {counts:<10} {mark:<6} {}",
+            scenario.name, scenario.story
         );
         if args.verbose {
             for fault in scenario.all_faults() {

@@ -7,6 +7,7 @@ mod check;
 mod doctor;
 mod down;
 mod fault;
+mod killed;
 mod list;
 mod logs;
 mod report;

@@ -9,9 +9,12 @@ mod error;
 mod etcd;
 mod namespace;
 pub mod operator;
+mod owner;
 
 pub use apply::{apply, parse};
 pub use collect::{collect_cluster, collect_namespace};
 pub use error::DeployError;
 pub use etcd::{EtcdCluster, EtcdState, cluster_resource};
-pub use namespace::{TempNamespace, left as namespaces_left, wait_quiet};
+pub use namespace::{
+    TempNamespace, left as namespaces_left, orphaned as namespaces_orphaned, wait_quiet,
+};

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 
-use crate::deploy::DeployError;
+use crate::deploy::{DeployError, owner};
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
 /// Label of these namespaces; its value is the test's name.
 const LABEL: &str = "etcd-harness/test";
+/// Label with the process that made it and will delete it.
+const OWNER: &str = "etcd-harness/owner";
 
 /// A namespace that is there.
 #[derive(Clone)]
@@ -42,7 +44,10 @@ impl TempNamespace {
         let namespace = Namespace {
             metadata: ObjectMeta {
                 name: Some(name.clone()),
-                labels: Some(BTreeMap::from([(LABEL.to_owned(), word)])),
+                labels: Some(BTreeMap::from([
+                    (LABEL.to_owned(), word),
+                    (OWNER.to_owned(), owner::own()),
+                ])),
                 ..Default::default()
             },
             ..Default::default()
@@ -77,6 +82,21 @@ impl TempNamespace {
         deleted
             .map(drop)
             .map_err(|error| DeployError::call("delete", format!("pods in {}", self.name), error))
+    }
+
+    /// Leaves it where it is: it has no owner any more and is no leftover.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn keep(&self) -> Result<(), DeployError> {
+        let api: Api<Namespace> = Api::all(self.kube.clone());
+        let patch = serde_json::json!({"metadata": {"labels": {OWNER: null}}});
+        let patched = api
+            .patch(&self.name, &PatchParams::default(), &Patch::Merge(patch))
+            .await;
+        patched
+            .map(drop)
+            .map_err(|error| DeployError::call("keep", format!("namespace {}", self.name), error))
     }
 
     /// Waits until it is gone.
@@ -153,6 +173,28 @@ pub async fn left(kube: &Client) -> Result<Vec<String>, DeployError> {
     let listed = api.list(&ListParams::default().labels(LABEL)).await;
     let listed = listed.map_err(|error| DeployError::call("list", "namespaces of tests", error))?;
     Ok(listed.items.iter().map(ResourceExt::name_any).collect())
+}
+
+/// Names of namespaces whose maker has died on this machine before it deleted them.
+///
+/// # Errors
+/// When the API server refuses or does not answer.
+pub async fn orphaned(kube: &Client) -> Result<Vec<String>, DeployError> {
+    let api: Api<Namespace> = Api::all(kube.clone());
+    let what = "namespaces of runs";
+    let owned = ListParams::default().labels(OWNER);
+    let listed = tokio::time::timeout(timeouts::API_CALL, api.list(&owned)).await;
+    let listed = listed.map_err(|_| DeployError::Await {
+        what: what.to_owned(),
+        seen: "the API server gives no answer in time".to_owned(),
+    })?;
+    let listed = listed.map_err(|error| DeployError::call("list", what, error))?;
+    let orphaned = listed.items.iter().filter(|namespace| {
+        let owner = namespace.labels().get(OWNER);
+        namespace.metadata.deletion_timestamp.is_none()
+            && owner.is_some_and(|owner| owner::has_died(owner))
+    });
+    Ok(orphaned.map(ResourceExt::name_any).collect())
 }
 
 /// A test's name as a label's value and the beginning of a namespace's name.

@@ -12,6 +12,7 @@ use bollard::query_parameters::{
 use crate::cluster::{Choice, NodeShell, kind_nodes};
 use crate::doctor::kernel::{self, Trial};
 use crate::doctor::{Finding, Standing};
+use crate::faults::Capabilities;
 use crate::faults::thaw::{Order, Thaw};
 use crate::timeouts;
 
@@ -112,9 +113,14 @@ async fn images(docker: &Docker) -> Vec<String> {
     names
 }
 
-/// What the kernel can do: tried in a node of the cluster that is up, else in a scratch container of the node image.
-pub(crate) async fn kernel_findings(docker: &Docker, choice: &Choice) -> Vec<Finding> {
+/// What the kernel can do: tried in a scratch container of the node image. With what faults can do there, where it could
+/// be tried.
+pub(crate) async fn kernel_findings(
+    docker: &Docker,
+    choice: &Choice,
+) -> (Vec<Finding>, Option<Capabilities>) {
     let mut findings = Vec::new();
+    let mut capabilities = None;
     let scratch = Scratch::start(docker, choice).await;
     let trial = match &scratch {
         Ok(scratch) => scratch.trial().await,
@@ -130,6 +136,7 @@ pub(crate) async fn kernel_findings(docker: &Docker, choice: &Choice) -> Vec<Fin
             .remedy("`harness up` brings the node image it is tried with"),
         ),
         Ok(trial) => {
+            capabilities = Some(Capabilities::read(&trial));
             findings.extend(
                 PRIMITIVES
                     .iter()
@@ -146,11 +153,17 @@ pub(crate) async fn kernel_findings(docker: &Docker, choice: &Choice) -> Vec<Fin
     }
     if let Ok(scratch) = &scratch {
         findings.push(scratch.pause().await);
-        findings.push(scratch.switch().await);
+        let switch = scratch.switch().await;
+        if let Some(capabilities) = &mut capabilities
+            && switch.standing == Standing::Unavailable
+        {
+            capabilities.node_power = Some(switch.detail.clone());
+        }
+        findings.push(switch);
         findings.push(scratch.disk().await);
         scratch.remove().await;
     }
-    findings
+    (findings, capabilities)
 }
 
 fn primitive(trial: &Trial, name: &str, instead: &str) -> Finding {

@@ -6,6 +6,7 @@ mod docker;
 mod host;
 pub mod kernel;
 mod report;
+mod scenarios;
 
 pub use report::{Checkup, Finding, Standing};
 
@@ -22,7 +23,11 @@ pub async fn examine(choice: &Choice) -> Checkup {
         )),
         Ok(engine) => {
             findings.extend(docker::findings(&engine).await);
-            findings.extend(docker::kernel_findings(&engine, choice).await);
+            let (kernel, capabilities) = docker::kernel_findings(&engine, choice).await;
+            findings.extend(kernel);
+            if let Some(capabilities) = capabilities {
+                findings.extend(scenarios::findings(&capabilities));
+            }
         }
     }
     findings.push(cluster_finding(choice).await);

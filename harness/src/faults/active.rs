@@ -5,8 +5,8 @@ use std::time::Instant;
 use futures::future::BoxFuture;
 
 use crate::faults::{
-    Availability, Evidence, Fault, FaultContext, FaultError, availability, control_plane, disk,
-    dns, network, nodes, operator, plan, pods, process, storage,
+    Availability, Evidence, Fault, FaultContext, FaultError, Healing, Target, availability,
+    control_plane, disk, dns, in_words, network, nodes, operator, plan, pods, process, storage,
 };
 
 /// What a kind of fault does once it is injected.
@@ -14,15 +14,15 @@ pub(crate) trait Running: Send + Sync {
     /// Looks until its effect is seen, or gives [`FaultError::NoEffect`].
     fn effect(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>>;
     /// Takes it back and waits until that has happened.
-    fn heal(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>>;
+    fn heal(&mut self) -> BoxFuture<'_, Result<Healing, FaultError>>;
     /// What is left of it.
     fn residue(&self) -> BoxFuture<'_, Result<Option<String>, FaultError>>;
 }
 
 /// An injection that returned: whom it hit, and what goes on.
 pub(crate) struct Injected {
-    /// Whom it hit, in words, e.g. `pod/etcd-0 (node worker2)`.
-    pub targets: Vec<String>,
+    /// Whom it hit.
+    pub targets: Vec<Target>,
     /// What was known when the targets were chosen, and what was done to them.
     pub evidence: Evidence,
     /// What goes on.
@@ -33,8 +33,8 @@ pub(crate) struct Injected {
 pub struct Active {
     /// The fault.
     pub fault: Fault,
-    /// Whom it hit, in words.
-    pub targets: Vec<String>,
+    /// Whom it hit.
+    pub targets: Vec<Target>,
     /// How they were chosen and what was done to them.
     pub evidence: Evidence,
     /// When its injection began.
@@ -47,7 +47,7 @@ pub struct Active {
 
 impl std::fmt::Debug for Active {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Active({} on {})", self.fault, self.targets.join(", "))
+        write!(f, "Active({} on {})", self.fault, in_words(&self.targets))
     }
 }
 
@@ -65,9 +65,10 @@ pub async fn inject(context: &FaultContext, fault: &Fault) -> Result<Active, Fau
     }
     let begun = Instant::now();
     let injected = match fault {
-        Fault::KillProcess { .. } | Fault::KeepKilling { .. } | Fault::FreezeProcess { .. } => {
-            process::inject(context, fault).await
-        }
+        Fault::KillProcess { .. }
+        | Fault::KeepKilling { .. }
+        | Fault::ExhaustMemory { .. }
+        | Fault::FreezeProcess { .. } => process::inject(context, fault).await,
         Fault::DeletePod { of, how } => pods::inject(context, fault, of, *how).await,
         Fault::Isolate { .. }
         | Fault::Split { .. }
@@ -88,7 +89,7 @@ pub async fn inject(context: &FaultContext, fault: &Fault) -> Result<Active, Fau
         Fault::LoseData { of, how } => storage::inject(context, fault, of, *how).await,
         Fault::FillDisk { of } => disk::inject(context, fault, of).await,
     }?;
-    tracing::info!(targets = injected.targets.join(", "), evidence = %injected.evidence, "injected: {fault}");
+    tracing::info!(targets = in_words(&injected.targets), evidence = %injected.evidence, "injected: {fault}");
     Ok(Active {
         fault: fault.clone(),
         targets: injected.targets,
@@ -113,14 +114,14 @@ impl Active {
     ///
     /// # Errors
     /// [`FaultError::Heal`] or the step that failed.
-    pub async fn heal(&mut self) -> Result<Evidence, FaultError> {
+    pub async fn heal(&mut self) -> Result<Healing, FaultError> {
         if self.healed {
-            return Ok(Evidence::new());
+            return Ok(Healing::default());
         }
-        let evidence = self.running.heal().await?;
+        let healing = self.running.heal().await?;
         self.healed = true;
-        tracing::info!(%evidence, "healed: {}", self.fault);
-        Ok(evidence)
+        tracing::info!(%healing, "healed: {}", self.fault);
+        Ok(healing)
     }
 
     /// What is left of it after healing: `None` is as it should be.

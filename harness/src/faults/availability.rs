@@ -2,7 +2,9 @@
 
 use crate::cluster::Cluster;
 use crate::doctor::kernel;
-use crate::faults::Fault;
+use crate::faults::thaw::{Order, Thaw, image_of};
+use crate::faults::{Absence, DataLoss, Fault, FaultError, OperatorFault};
+use crate::timeouts;
 
 /// Whether a fault is possible.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub enum Need {
     Api,
     /// Shells in the nodes.
     NodeShells,
+    /// Signals that stop a process.
+    Freezing,
     /// Packet rules in the nodes.
     PacketRules,
     /// Packet rules with chance.
@@ -45,6 +49,11 @@ pub struct Capabilities {
     pub iptables_random: bool,
     /// A file can be mounted as ext4.
     pub loop_mount: bool,
+    /// A process can be stopped by a signal.
+    pub sigstop: bool,
+    /// Why nodes cannot be paused and switched off: nothing would undo it. Nothing where they can, and where it was not
+    /// tried.
+    pub node_power: Option<String>,
 }
 
 impl Capabilities {
@@ -81,6 +90,19 @@ impl Capabilities {
         }
     }
 
+    /// As [`Self::of`], and tries whether the switch that undoes what is done to nodes as a whole can be armed.
+    pub async fn tried(cluster: &Cluster) -> Self {
+        let node_power = match cluster.nodes.first() {
+            Some(node) if cluster.has_node_shells() => try_switch(cluster, &node.name).await.err(),
+            _ => None,
+        };
+        let node_power = node_power.map(|error| error.to_string());
+        Self {
+            node_power,
+            ..Self::of(cluster).await
+        }
+    }
+
     /// From the results of the kernel's trial.
     #[must_use]
     pub fn read(trial: &kernel::Trial) -> Self {
@@ -92,6 +114,8 @@ impl Capabilities {
             nft_random: works(kernel::NFT_RANDOM),
             iptables_random: works(kernel::IPTABLES_RANDOM),
             loop_mount: works(kernel::LOOP_MOUNT),
+            sigstop: works(kernel::SIGSTOP),
+            node_power: None,
         }
     }
 
@@ -117,29 +141,71 @@ impl Capabilities {
             Need::LoopMount if !self.loop_mount => {
                 Some("the nodes cannot mount a file as a file system of its own".to_owned())
             }
+            Need::Freezing if !self.sigstop => {
+                Some("a process in the nodes cannot be stopped by a signal".to_owned())
+            }
+            Need::NodePower => self.node_power.clone(),
             _ => None,
         }
     }
 }
 
+/// A switch for no node, armed and taken away.
+async fn try_switch(cluster: &Cluster, node: &str) -> Result<(), FaultError> {
+    let (docker, container) = cluster.container(node)?;
+    let image = image_of(&docker, &container).await?;
+    let order = Order {
+        cluster: &cluster.name,
+        trace: &format!("trial-{:08x}", rand::random::<u32>()),
+        image: &image,
+        nodes: &[],
+        limit: timeouts::NODE_COMMAND,
+    };
+    Thaw::arm(&docker, &order).await?.disarm().await;
+    Ok(())
+}
+
+/// Why one of these faults is not possible; nothing where all are.
+#[must_use]
+pub fn impossible(faults: &[Fault], capabilities: &Capabilities) -> Option<String> {
+    faults
+        .iter()
+        .find_map(|fault| match availability(fault, capabilities) {
+            Availability::Available => None,
+            Availability::Unavailable(reason) => Some(format!("{fault}: {reason}")),
+        })
+}
+
 /// What a fault needs.
 #[must_use]
-pub(super) fn need(fault: &Fault) -> Need {
+pub fn need(fault: &Fault) -> Need {
     match fault {
         Fault::DeletePod { .. } => Need::Api,
         Fault::LoseData {
-            how: crate::faults::DataLoss::ClaimDeleted,
+            how: DataLoss::ClaimDeleted,
             ..
         } => Need::Api,
         Fault::KillProcess { .. }
         | Fault::KeepKilling { .. }
-        | Fault::FreezeProcess { .. }
+        | Fault::ExhaustMemory { .. }
         | Fault::StopKubelet { .. }
-        | Fault::ControlPlane { .. }
+        | Fault::ControlPlane {
+            how: Absence::Stopped,
+            ..
+        } => Need::NodeShells,
+        Fault::FreezeProcess { .. }
         | Fault::FreezeDns
-        | Fault::LoseData { .. } => Need::NodeShells,
+        | Fault::LoseData { .. }
+        | Fault::ControlPlane {
+            how: Absence::Frozen,
+            ..
+        }
+        | Fault::Operator {
+            how: OperatorFault::Paused,
+            ..
+        } => Need::Freezing,
         Fault::Operator {
-            how: crate::faults::OperatorFault::CutOff,
+            how: OperatorFault::CutOff,
             ..
         } => Need::PacketRules,
         Fault::Operator { .. } => Need::NodeShells,
@@ -187,6 +253,36 @@ mod tests {
             availability(&split, &anywhere),
             Availability::Unavailable("no Docker answers here".into())
         );
+    }
+
+    #[test]
+    fn what_a_kernel_or_a_docker_cannot_do_has_a_reason() {
+        let weak = Capabilities {
+            nft: true,
+            nft_random: true,
+            node_power: Some("Docker's socket cannot be mounted".into()),
+            ..Default::default()
+        };
+        let of = || Selector::Leader;
+        let needs = [
+            (Fault::FillDisk { of: of() }, "mount a file"),
+            (Fault::FreezeDns, "stopped by a signal"),
+            (
+                Fault::PauseNode {
+                    of: crate::faults::NodeSelector::Of(of()),
+                },
+                "socket cannot be mounted",
+            ),
+        ];
+        for (fault, why) in needs {
+            let reason = impossible(std::slice::from_ref(&fault), &weak).expect("a reason");
+            assert!(
+                reason.contains(why) && reason.contains(&fault.to_string()),
+                "{reason}"
+            );
+        }
+        let cut = Fault::DropDns { of: Selector::All };
+        assert_eq!(impossible(&[cut], &weak), None);
     }
 
     #[test]

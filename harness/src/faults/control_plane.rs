@@ -1,14 +1,17 @@
 //! Parts of the control plane that are away: frozen by a signal (connections hang) or stopped by moving their static
 //! pod's manifest aside (connections are refused). All through node shells, for the API server cannot help here.
 
-use futures::future::{BoxFuture, try_join_all};
+use futures::future::{BoxFuture, join_all, try_join_all};
 
 use super::active::{Injected, Running};
-use super::deadman::{self, Deed};
+use super::deadman::{self, BY_SWITCH, Deed, Healed};
 use super::process::{Harm, Victim, harm_all};
 use super::processes::{self, Which};
+use super::together::all_or_none;
 use crate::cluster::{Cluster, NodeShell, node_states};
-use crate::faults::{Absence, ControlPlanePart, Evidence, Fault, FaultContext, FaultError};
+use crate::faults::{
+    Absence, ControlPlanePart, Evidence, Fault, FaultContext, FaultError, Healing, Target,
+};
 use crate::timeouts;
 use crate::wait::{Poll, wait_every, wait_until};
 
@@ -36,7 +39,7 @@ pub(crate) async fn inject(
         let victims = nodes
             .into_iter()
             .map(|node| Victim {
-                pod: part.name().into(),
+                target: process(part, &node),
                 uid: String::new(),
                 node,
                 container: part.name().into(),
@@ -59,20 +62,20 @@ pub(crate) async fn inject(
         shells.push(context.cluster.shell(node)?);
     }
     let (heal, inject) = (move_back(part), move_aside(part));
-    try_join_all(shells.iter().map(async |shell| {
+    let attempts = join_all(shells.iter().map(async |shell| {
         let deed = Deed {
             trace: &trace,
             limit: context.dead_man,
             heal: &heal,
             inject: &inject,
         };
-        deadman::run(shell, &deed).await
-    }))
+        deadman::run(shell, &deed).await.map(|_| shell)
+    }));
+    all_or_none(attempts.await, async |shell: &NodeShell| {
+        deadman::take_back(shell, &trace).await;
+    })
     .await?;
-    let targets = nodes
-        .iter()
-        .map(|node| format!("{} on node {node}", part.name()))
-        .collect();
+    let targets = nodes.iter().map(|node| process(part, node)).collect();
     let stopped = Stopped {
         fault: fault.to_string(),
         part,
@@ -85,6 +88,13 @@ pub(crate) async fn inject(
         evidence: Evidence::new(),
         running: Box::new(stopped),
     })
+}
+
+fn process(part: ControlPlanePart, node: &str) -> Target {
+    Target::Process {
+        name: part.name().to_owned(),
+        node: node.to_owned(),
+    }
 }
 
 /// Moves the manifest aside and kills the process until the kubelet has understood.
@@ -104,7 +114,8 @@ fn move_aside(part: ControlPlanePart) -> String {
 pub(crate) fn move_back(part: ControlPlanePart) -> String {
     let name = part.name();
     format!(
-        "[ -e {ASIDE}/{name}.yaml ] && mv {ASIDE}/{name}.yaml {MANIFESTS}/{name}.yaml; rmdir {ASIDE} 2>/dev/null; true"
+        "if [ -e {ASIDE}/{name}.yaml ]; then mv {ASIDE}/{name}.yaml {MANIFESTS}/{name}.yaml || exit 1; fi\n\
+         rmdir {ASIDE} 2>/dev/null\ntrue"
     )
 }
 
@@ -154,13 +165,13 @@ impl Stopped {
         Ok(Evidence::new().with(name, "no process of it runs"))
     }
 
-    async fn undo(&self) -> Result<Evidence, FaultError> {
-        try_join_all(
-            self.shells
-                .iter()
-                .map(|shell| deadman::heal(shell, &self.trace)),
-        )
-        .await?;
+    async fn undo(&self) -> Result<Healing, FaultError> {
+        let mut healing = Healing::default();
+        for shell in &self.shells {
+            if deadman::heal(shell, &self.trace).await? == Healed::ByTimer {
+                healing.early(process(self.part, shell.container()), BY_SWITCH);
+            }
+        }
         let began = std::time::Instant::now();
         let name = self.part.name();
         wait_every(
@@ -179,10 +190,11 @@ impl Stopped {
             reason: error.to_string(),
         })?;
         wait_api(&self.cluster, self.part).await?;
-        Ok(Evidence::new().with(
+        healing.evidence.add(
             format!("{name} back after"),
             format!("{:.1} s", began.elapsed().as_secs_f64()),
-        ))
+        );
+        Ok(healing)
     }
 
     async fn left(&self) -> Result<Option<String>, FaultError> {
@@ -237,11 +249,11 @@ impl Running for Frozen {
         self.inner.effect()
     }
 
-    fn heal(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
+    fn heal(&mut self) -> BoxFuture<'_, Result<Healing, FaultError>> {
         Box::pin(async {
-            let evidence = self.inner.heal().await?;
+            let healing = self.inner.heal().await?;
             wait_api(&self.cluster, self.part).await?;
-            Ok(evidence)
+            Ok(healing)
         })
     }
 
@@ -255,7 +267,7 @@ impl Running for Stopped {
         Box::pin(self.look())
     }
 
-    fn heal(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
+    fn heal(&mut self) -> BoxFuture<'_, Result<Healing, FaultError>> {
         Box::pin(self.undo())
     }
 

@@ -1,17 +1,20 @@
-//! Packet rules that are in place: the proof that they drop something, and their end.
+//! Packet rules that are in place: the proof that they cut what they are to cut, and their end.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::future::{BoxFuture, try_join_all};
+use futures::future::{BoxFuture, join_all};
+use tokio::sync::Mutex;
 
 use super::active::Running;
-use super::deadman::{self, Healed};
+use super::deadman::{self, BY_SWITCH, Healed};
 use super::network::Rules;
+use super::plan::Proof;
+use super::probe::{self, Answer, Dropped, Proofs};
 use super::repoint::Repoint;
 use super::rules::Count;
-use crate::faults::{Evidence, FaultError};
+use crate::faults::{Evidence, FaultError, Healing};
 use crate::timeouts;
 use crate::wait::{Poll, WaitError, wait_every};
 
@@ -21,7 +24,7 @@ pub(crate) struct Cutoff {
     follow: Repoint,
 }
 
-/// How long the traffic that is there anyway gets to meet the rules before packets are sent on purpose.
+/// How long the lookups that are there anyway get to meet the rules before one is made on purpose.
 const QUIET: Duration = Duration::from_millis(1500);
 
 impl Cutoff {
@@ -31,23 +34,36 @@ impl Cutoff {
 
     async fn look(&self) -> Result<Evidence, FaultError> {
         let start = Instant::now();
+        let tried = Mutex::new((Proofs::default(), BTreeMap::new()));
         let limit = timeouts::EFFECT;
         let seen = wait_every(timeouts::POLL_NODES, "packets dropped", limit, async || {
+            // Where pods are elsewhere by now, or something still connected, all is tried again.
+            let mut tried = tried.lock().await;
+            let proofs = self.rules.proofs().await;
+            if proofs != tried.0 || tried.1.values().any(|answer| *answer != Answer::None) {
+                let answers = self.rules.probe(&proofs).await;
+                *tried = (proofs, answers);
+            }
+            let (asked, answers) = &*tried;
             let counts = match self.rules.counts().await {
                 Ok(counts) => counts,
                 Err(error) => return Poll::Failed(error),
             };
-            let words = describe(&counts);
-            if counts
-                .values()
-                .all(|count| count.is_some_and(|count| count.dropped > 0))
-            {
-                return Poll::Ready(words);
+            if let Some(missing) = self.missing(asked, answers, &counts) {
+                if self.rules.proof == Proof::Lookups && start.elapsed() > QUIET {
+                    self.rules.look_up().await;
+                }
+                return Poll::NotYet(format!("{missing}; {}", describe(&counts)));
             }
-            if start.elapsed() > QUIET {
-                self.rules.nudge().await;
+            let mut evidence = describe(&counts);
+            if !asked.probes.is_empty() {
+                let count = asked.probes.len();
+                evidence.add("connections tried", format!("{count}, none came about"));
             }
-            Poll::NotYet(words.to_string())
+            if !asked.own.is_empty() {
+                evidence.add("ways with dropped packets", asked.own.len());
+            }
+            Poll::Ready(evidence)
         })
         .await;
         match seen {
@@ -61,28 +77,59 @@ impl Cutoff {
         }
     }
 
-    async fn undo(&mut self) -> Result<Evidence, FaultError> {
+    fn missing(
+        &self,
+        proofs: &Proofs,
+        answers: &BTreeMap<usize, Answer>,
+        counts: &BTreeMap<String, Option<Count>>,
+    ) -> Option<String> {
+        let mut dropped = Dropped::default();
+        for (node, count) in counts {
+            let Some(count) = count else {
+                return Some(format!("no rules in {node}"));
+            };
+            if matches!(self.rules.proof, Proof::Any | Proof::Lookups) && count.dropped == 0 {
+                return Some(format!("no packet dropped in {node}"));
+            }
+            dropped.add(count.ways.clone());
+        }
+        probe::missing(proofs, answers, &dropped)
+    }
+
+    async fn undo(&mut self) -> Result<Healing, FaultError> {
         self.follow.stop();
-        let mut evidence = describe(&self.rules.counts().await?);
+        // Once more, where the pods are now: the cut must have lasted to its end.
+        let proofs = self.rules.proofs().await;
+        let answers = self.rules.probe(&proofs).await;
+        let counts = self.rules.counts().await;
+        let nodes = self.rules.installed.lock().await.nodes.clone();
+        let healed = nodes.iter().map(async |(node, shell)| {
+            (node.clone(), deadman::heal(shell, &self.rules.trace).await)
+        });
+        let healed = join_all(healed).await;
+        let mut healing = match counts {
+            Ok(counts) => Healing::from(describe(&counts)),
+            Err(error) => Evidence::new().with("not counted", error).into(),
+        };
         if self.follow.times() > 0 {
-            evidence.add(
+            healing.evidence.add(
                 "pointed at new addresses",
                 format!("{} times", self.follow.times()),
             );
         }
-        let nodes = self.rules.installed.lock().await.nodes.clone();
-        let healed = nodes.iter().map(async |(node, shell)| {
-            Ok::<_, FaultError>((node.clone(), deadman::heal(shell, &self.rules.trace).await?))
-        });
-        for (node, healed) in try_join_all(healed).await? {
-            if healed == Healed::ByTimer {
-                evidence.add(
-                    format!("healed early in {node}"),
-                    "by the dead man's switch or the node's restart",
-                );
+        for way in probe::connected(&proofs, &answers) {
+            healing.doubt(format!("the cut had a hole at its end: {way} connects"));
+        }
+        for error in self.follow.failures() {
+            healing.doubt(format!("the cut had a hole after a pod had moved: {error}"));
+        }
+        for (node, healed) in healed {
+            if healed? == Healed::ByTimer {
+                let by = format!("{BY_SWITCH} or the node's restart");
+                healing.early(format!("the rules in {node}"), &by);
             }
         }
-        Ok(evidence)
+        Ok(healing)
     }
 
     async fn left(&self) -> Result<Option<String>, FaultError> {
@@ -121,7 +168,7 @@ impl Running for Cutoff {
         Box::pin(self.look())
     }
 
-    fn heal(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
+    fn heal(&mut self) -> BoxFuture<'_, Result<Healing, FaultError>> {
         Box::pin(self.undo())
     }
 

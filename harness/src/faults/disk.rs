@@ -1,14 +1,15 @@
 //! A member's disk full. Only ever on a volume that is a small file system of its own (see [`volumes::SMALL`](crate::cluster::volumes::SMALL)):
 //! other volumes share their node's, and the nodes share the host's.
 
-use futures::future::{BoxFuture, try_join_all};
+use futures::future::{BoxFuture, join_all};
 
 use super::active::{Injected, Running};
-use super::deadman::{self, Deed, Healed};
+use super::deadman::{self, BY_SWITCH, Deed, Healed};
 use super::members::roster;
 use super::storage::data_volume;
+use super::together::all_or_none;
 use crate::cluster::NodeShell;
-use crate::faults::{Evidence, Fault, FaultContext, FaultError, Selector};
+use crate::faults::{Evidence, Fault, FaultContext, FaultError, Healing, Selector, Target};
 
 /// Name of the file that fills.
 pub(crate) const FILLER: &str = ".etcd-harness-fill";
@@ -45,8 +46,8 @@ pub(crate) async fn inject(
             bytes: small,
         });
     }
-    try_join_all(disks.iter().map(async |disk| {
-        let heal = format!("rm -f '{}/{FILLER}'; sync -f '{}'", disk.path, disk.path);
+    let attempts = join_all(disks.iter().map(async |disk| {
+        let heal = empty(&disk.path);
         let inject = fill(&disk.path);
         let deed = Deed {
             trace: &disk.trace,
@@ -54,12 +55,19 @@ pub(crate) async fn inject(
             heal: &heal,
             inject: &inject,
         };
-        deadman::run(&disk.shell, &deed).await
-    }))
+        deadman::run(&disk.shell, &deed).await.map(|_| disk)
+    }));
+    all_or_none(attempts.await, async |disk: &Disk| {
+        deadman::take_back(&disk.shell, &disk.trace).await;
+    })
     .await?;
     let targets = disks
         .iter()
-        .map(|disk| format!("volume of pod/{} ({} MiB)", disk.pod, disk.bytes >> 20))
+        .map(|disk| Target::Member {
+            pod: disk.pod.clone(),
+            node: None,
+            part: format!("volume of {} MiB", disk.bytes >> 20),
+        })
         .collect();
     let evidence = Evidence::new().with("roles from", roster.roles_from);
     Ok(Injected {
@@ -113,6 +121,11 @@ fn fill(path: &str) -> String {
     )
 }
 
+/// Also right when the volume is not there: its node was restarted, and the next deployment mounts it again.
+fn empty(path: &str) -> String {
+    format!("rm -f '{path}/{FILLER}' || exit 1\nsync -f '{path}' 2>/dev/null\ntrue")
+}
+
 struct Disk {
     pod: String,
     path: String,
@@ -156,22 +169,20 @@ impl Full {
         Ok(evidence)
     }
 
-    async fn undo(&self) -> Result<Evidence, FaultError> {
-        let mut evidence = Evidence::new();
+    async fn undo(&self) -> Result<Healing, FaultError> {
+        let mut healing = Healing::default();
         for disk in &self.disks {
+            let name = format!("pod/{}", disk.pod);
             if deadman::heal(&disk.shell, &disk.trace).await? == Healed::ByTimer {
-                evidence.add(
-                    format!("pod/{} healed early", disk.pod),
-                    "by the dead man's switch",
-                );
+                healing.early(&name, BY_SWITCH);
             }
             let free = format!("df -B1 --output=avail '{}' | tail -n1", disk.path);
-            evidence.add(
-                format!("pod/{} bytes free", disk.pod),
+            healing.evidence.add(
+                format!("{name} bytes free"),
                 disk.shell.check("read free space", &free).await?.trim(),
             );
         }
-        Ok(evidence)
+        Ok(healing)
     }
 
     async fn left(&self) -> Result<Option<String>, FaultError> {
@@ -198,7 +209,7 @@ impl Running for Full {
         Box::pin(self.look())
     }
 
-    fn heal(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
+    fn heal(&mut self) -> BoxFuture<'_, Result<Healing, FaultError>> {
         Box::pin(self.undo())
     }
 

@@ -6,7 +6,7 @@ use kube::api::ListParams;
 
 use super::active::Injected;
 use super::process::{Harm, Victim, harm_all};
-use crate::faults::{Fault, FaultContext, FaultError, Member};
+use crate::faults::{Fault, FaultContext, FaultError, Member, Target};
 
 /// Label of the DNS servers' pods, the same in every distribution for compatibility's sake.
 const DNS_LABEL: &str = "k8s-app=kube-dns";
@@ -23,11 +23,16 @@ pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Inje
             .spec
             .and_then(|spec| spec.containers.into_iter().next())
             .map(|c| c.name);
+        let (node, container) = (member.node()?.to_owned(), container.unwrap_or_default());
         victims.push(Victim {
-            node: member.node()?.to_owned(),
-            pod: member.pod,
+            target: Target::Pod {
+                pod: member.pod,
+                node: node.clone(),
+                part: format!("container {container}"),
+            },
             uid: member.uid,
-            container: container.unwrap_or_default(),
+            node,
+            container,
         });
     }
     if victims.is_empty() {

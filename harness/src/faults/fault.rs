@@ -22,6 +22,13 @@ pub enum Fault {
         /// Whose.
         of: Selector,
     },
+    /// The memory of a container runs out, and the kernel kills what is in it. The kubelet starts it again.
+    ExhaustMemory {
+        /// Which container.
+        container: Container,
+        /// Whose.
+        of: Selector,
+    },
     /// SIGSTOP to all processes of a container: connections stay open, nobody answers.
     FreezeProcess {
         /// Which container.
@@ -191,6 +198,8 @@ pub enum Direction {
 pub enum NodeSelector {
     /// Those that the members run on.
     Of(Selector),
+    /// That which the operator's active replica runs on.
+    Operator,
     /// One, by name.
     Named(String),
     /// The control plane.
@@ -272,6 +281,7 @@ impl Fault {
         match self {
             Fault::KillProcess { .. } => "kill_process",
             Fault::KeepKilling { .. } => "keep_killing",
+            Fault::ExhaustMemory { .. } => "exhaust_memory",
             Fault::FreezeProcess { .. } => "freeze_process",
             Fault::DeletePod { .. } => "delete_pod",
             Fault::Isolate { .. } => "isolate",

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
+use super::probe::PROBE_PORTS;
 use crate::faults::{FaultContext, FaultError};
 use crate::timeouts;
 
@@ -148,7 +149,8 @@ struct View {
     learner: bool,
 }
 
-/// Asks all agents at once from inside a node: no API server in the way, and a silent agent costs half a second.
+/// Asks all agents at once from inside a node: no API server in the way, and a silent agent costs half a second. From
+/// ports of probes, for a cut counts what is dropped.
 async fn ask_agents(context: &FaultContext, members: &[Member]) -> BTreeMap<String, View> {
     let asked: Vec<(&str, &str)> = members
         .iter()
@@ -176,7 +178,7 @@ fn ask_script(members: &[(&str, &str)]) -> String {
     let calls: Vec<String> = members
         .iter()
         .map(|(pod, ip)| {
-            format!("(v=$(curl -s -m 0.5 http://{ip}:5001/v1.0/member) && printf '%s\\t%s\\n' {pod} \"$v\") &\n")
+            format!("(v=$(curl -s -m 0.5 --local-port {PROBE_PORTS} http://{ip}:5001/v1.0/member) && printf '%s\\t%s\\n' {pod} \"$v\") &\n")
         })
         .collect();
     format!("{}wait", calls.concat())

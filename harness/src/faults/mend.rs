@@ -1,14 +1,15 @@
 //! Removal of everything that [`super::residue`] can see, but cordons and small volumes, which somebody may want.
 
-use k8s_openapi::api::core::v1::{Node as KubeNode, NodeSpec};
+use k8s_openapi::api::core::v1::{Namespace, Node as KubeNode, NodeSpec};
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use kube::{Api, Client};
 
 use super::control_plane::move_back;
 use super::disk::FILLER;
-use super::residue::{Site, strayed};
+use super::residue::{Site, networks, strayed};
 use super::{deadman, iptables, rules, thaw};
 use crate::cluster::{kind_nodes, volumes};
+use crate::deploy::namespaces_orphaned;
 use crate::faults::ControlPlanePart;
 
 /// Removes it; gives a line for each thing done.
@@ -17,7 +18,7 @@ use crate::faults::ControlPlanePart;
 /// When a place cannot be reached, in words.
 pub async fn remove(site: &Site) -> Result<Vec<String>, String> {
     let mut done = Vec::new();
-    if let Some(docker) = &site.docker {
+    if let Some(docker) = &site.docker.clone()? {
         let nodes = kind_nodes(docker, &site.name)
             .await
             .map_err(|error| error.to_string())?;
@@ -35,8 +36,8 @@ pub async fn remove(site: &Site) -> Result<Vec<String>, String> {
             .await
             .map_err(|error| error.to_string())?;
         for timer in timers {
-            if thaw::remove(docker, &timer).await {
-                done.push(format!("container {timer} removed"));
+            if thaw::remove(docker, &timer.name).await {
+                done.push(format!("container {} removed", timer.name));
             }
         }
     }
@@ -53,11 +54,20 @@ pub async fn remove(site: &Site) -> Result<Vec<String>, String> {
         );
     }
     if let Ok(kube) = &site.kube {
-        for (node, (runtime, _)) in strayed(site, kube).await? {
+        for (node, (runtime, _)) in strayed(kube, &networks(site).await).await? {
             register(kube, &node, &runtime)
                 .await
                 .map_err(|error| format!("{node}: {error}"))?;
-            done.push(format!("{node}: registered anew for {runtime}"));
+            done.push(format!("{node}: registered again for {runtime}"));
+        }
+    }
+    if let Ok(kube) = &site.kube {
+        let orphaned = namespaces_orphaned(kube).await;
+        for namespace in orphaned.map_err(|error| error.to_string())? {
+            let api: Api<Namespace> = Api::all(kube.clone());
+            let deleted = api.delete(&namespace, &DeleteParams::background()).await;
+            deleted.map_err(|error| format!("namespace {namespace}: {error}"))?;
+            done.push(format!("namespace {namespace}: deleted"));
         }
     }
     Ok(done)
@@ -106,18 +116,20 @@ fn remove_script() -> String {
         .into_iter()
         .map(|part| format!("({})\n", move_back(part)))
         .collect();
+    let (volumes, back) = (volumes::DIR, back.concat());
     format!(
         "{}\n\
          nft list tables 2>/dev/null | grep -F {} | while read -r w f t; do nft delete table $f $t && echo \"table $t deleted\"; done\n\
          iptables -w -S 2>/dev/null | sed -n 's/^-N {}//p' | while read -r t; do ({}) && echo \"chain $t deleted\"; done\n\
          for s in /proc/[0-9]*/status; do if grep -qs '^State:.T ' $s; then p=${{s%/status}}; kill -CONT ${{p#/proc/}} && echo \"process ${{p#/proc/}} goes on\"; fi; done\n\
-         rm -f {}/*/*/volume/{FILLER}\n{}systemctl is-active -q kubelet || {{ systemctl start kubelet; echo 'kubelet started'; }}\ntrue",
+         rm -f {volumes}/*/*/volume/{FILLER}\n\
+         for i in {volumes}/*/*/image; do [ -e $i ] && ! mountpoint -q ${{i%image}}volume && debugfs -w -R 'rm /{FILLER}' $i 2>/dev/null; done\n\
+         rm -rf /var/tmp/etcd-harness-trial.*\n\
+         {back}systemctl is-active -q kubelet || {{ systemctl start kubelet; echo 'kubelet started'; }}\ntrue",
         deadman::heal_all_script(),
         rules::TABLE_PREFIX,
         iptables::CHAIN_PREFIX,
         iptables::remove("$t"),
-        volumes::DIR,
-        back.concat(),
     )
 }
 

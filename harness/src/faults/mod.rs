@@ -24,15 +24,19 @@ mod dns;
 mod error;
 mod evidence;
 mod fault;
+mod healing;
 mod iptables;
+mod look;
 mod members;
 pub mod mend;
 mod network;
 mod nodes;
+mod objects;
 mod operator;
 mod plan;
 mod pods;
 mod power;
+mod probe;
 mod process;
 mod processes;
 mod repoint;
@@ -40,11 +44,13 @@ pub mod residue;
 mod rules;
 mod selector;
 mod storage;
+mod target;
 pub(crate) mod thaw;
+mod together;
 mod words;
 
 pub use active::{Active, inject};
-pub use availability::{Availability, Capabilities, Need, availability};
+pub use availability::{Availability, Capabilities, Need, availability, impossible, need};
 pub use context::FaultContext;
 pub use error::FaultError;
 pub use evidence::Evidence;
@@ -52,5 +58,7 @@ pub use fault::{
     Absence, Container, ControlPlanePart, DataLoss, Deletion, Direction, Fault, NodeSelector,
     OperatorFault, Replicas, Traffic,
 };
+pub use healing::Healing;
 pub use members::Member;
 pub use selector::{SelectError, Selector};
+pub use target::{Target, in_words};

@@ -1,23 +1,26 @@
 //! Faults of the network: packet rules in the nodes of the near party, pointed at addresses that follow their pods.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 
 use super::active::Injected;
 use super::cutoff::Cutoff;
 use super::deadman::{self, Deed};
 use super::members::{pod_labels, roster};
-use super::plan::{self, Cut, Parties, Plan};
+use super::plan::{self, Cut, Parties, Plan, Proof};
+use super::probe::{self, Answer, Probe, Proofs};
 use super::processes::{self, Which};
 use super::repoint::{Repoint, Subject};
-use super::rules::{Address, Addresses, Count, Port, RuleSet};
+use super::rules::{Addresses, Count, RuleSet};
 use super::{iptables, rules};
 use crate::cluster::{Cluster, NodeShell};
-use crate::faults::{Container, Direction, Evidence, Fault, FaultContext, FaultError, Member};
+use crate::faults::{
+    Container, Direction, Evidence, Fault, FaultContext, FaultError, Member, Target,
+};
 
 /// Which program holds the rules in a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +38,7 @@ pub(crate) struct Rules {
     pub(crate) trace: String,
     program: Program,
     set: RuleSet,
+    pub(crate) proof: Proof,
     parties: Parties,
     direction: Direction,
     deadline: Instant,
@@ -76,9 +80,10 @@ pub(crate) async fn inject(
         namespace: context.namespace.clone(),
         labels: pod_labels(&context.etcd, &context.component),
     };
-    let targets = words(&parties);
+    let targets = targets(&parties);
     let cutting = Cutting {
         set: plan.rules,
+        proof: plan.proof,
         parties,
         direction: plan.direction,
         subject,
@@ -90,22 +95,22 @@ pub(crate) async fn inject(
     Ok(injected)
 }
 
-fn words(parties: &Parties) -> Vec<String> {
-    let near = parties.near.iter().map(|pod| format!("pod/{pod}"));
+fn targets(parties: &Parties) -> Vec<Target> {
     if parties.far.is_empty() {
-        return near.collect();
+        return parties.near.iter().map(|pod| Target::member(pod)).collect();
     }
-    vec![format!(
-        "{} from {}",
-        parties.near.join("+"),
-        parties.far.join("+")
-    )]
+    vec![Target::Side {
+        near: parties.near.clone(),
+        far: parties.far.clone(),
+    }]
 }
 
 /// Everything that decides which packets are dropped.
 pub(crate) struct Cutting {
     /// Which packets.
     pub set: RuleSet,
+    /// What must be seen of it.
+    pub proof: Proof,
     /// Whose.
     pub parties: Parties,
     /// Which way.
@@ -132,12 +137,16 @@ pub(crate) async fn cut(
         trace: context.trace(),
         program,
         set: cutting.set,
+        proof: cutting.proof,
         parties: cutting.parties,
         direction: cutting.direction,
         deadline: Instant::now() + context.dead_man,
         installed: tokio::sync::Mutex::default(),
     });
-    rules.point(pods).await?;
+    if let Err(error) = rules.point(pods).await {
+        rules.take_back().await;
+        return Err(error);
+    }
     let nodes: Vec<String> = rules.installed.lock().await.nodes.keys().cloned().collect();
     if nodes.is_empty() {
         return Err(FaultError::find(
@@ -178,27 +187,57 @@ impl Rules {
             return Ok(false);
         }
         let old = installed.addresses.clone();
+        let everybody = self.everybody(pods);
         if old != new {
-            try_join_all(
-                installed
-                    .nodes
-                    .values()
-                    .map(|shell| self.update(shell, &old, &new)),
-            )
-            .await?;
+            let held = installed.nodes.values();
+            try_join_all(held.map(|shell| self.update(shell, &old, &new, &everybody))).await?;
         }
-        try_join_all(fresh.values().map(|shell| self.install(shell, &new))).await?;
-        installed.nodes.extend(fresh);
+        // Known before they have rules: healing then finds them even when this is stopped in between.
+        installed.nodes.extend(fresh.clone());
+        let all = join_all(
+            fresh
+                .values()
+                .map(|shell| self.install(shell, &new, &everybody)),
+        );
+        all.await.into_iter().collect::<Result<(), FaultError>>()?;
         installed.addresses = new;
         installed.pods = pods.to_vec();
         Ok(true)
+    }
+
+    /// Addresses whose packets are counted apart where the program cannot tell them by itself.
+    fn everybody(&self, pods: &[Member]) -> BTreeSet<Ipv4Addr> {
+        let pods = pods
+            .iter()
+            .filter_map(|pod| pod.ip.as_deref()?.parse().ok());
+        match &self.proof {
+            Proof::Remote(servers, _) => pods.chain(servers.iter().copied()).collect(),
+            _ => pods.collect(),
+        }
     }
 
     fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
-    async fn install(&self, shell: &NodeShell, addresses: &Addresses) -> Result<(), FaultError> {
+    fn cut<'a>(
+        &'a self,
+        addresses: &'a Addresses,
+        everybody: &'a BTreeSet<Ipv4Addr>,
+    ) -> iptables::Cut<'a> {
+        iptables::Cut {
+            rules: &self.set,
+            addresses,
+            everybody,
+        }
+    }
+
+    async fn install(
+        &self,
+        shell: &NodeShell,
+        addresses: &Addresses,
+        everybody: &BTreeSet<Ipv4Addr>,
+    ) -> Result<(), FaultError> {
         let (heal, inject) = match self.program {
             Program::Nft => (
                 rules::remove(&self.trace),
@@ -206,7 +245,7 @@ impl Rules {
             ),
             Program::Iptables => (
                 iptables::remove(&self.trace),
-                iptables::install(&self.trace, &self.set, addresses),
+                iptables::install(&self.trace, self.cut(addresses, everybody)),
             ),
         };
         let deed = Deed {
@@ -224,10 +263,11 @@ impl Rules {
         shell: &NodeShell,
         old: &Addresses,
         new: &Addresses,
+        everybody: &BTreeSet<Ipv4Addr>,
     ) -> Result<(), FaultError> {
         let script = match self.program {
             Program::Nft => rules::update(&self.trace, old, new, self.left()),
-            Program::Iptables => iptables::update(&self.trace, &self.set, new),
+            Program::Iptables => iptables::update(&self.trace, self.cut(new, everybody)),
         };
         shell
             .check("point packet rules at new addresses", &script)
@@ -254,61 +294,57 @@ impl Rules {
         Ok(try_join_all(counts).await?.into_iter().collect())
     }
 
-    /// Sends a few packets that the rules must meet, for a fault may come at a quiet moment.
-    pub(crate) async fn nudge(&self) {
+    /// What must be seen of the cut where the pods are now.
+    pub(crate) async fn proofs(&self) -> Proofs {
         let installed = self.installed.lock().await;
-        let targets: Vec<String> = installed
-            .addresses
-            .single
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let cut = (&self.set, &installed.addresses);
+        probe::proofs(&self.proof, &self.parties, cut, &installed.pods)
+    }
+
+    /// Tries what must not come about, in all nodes at once. A node that cannot be asked leaves its answers out.
+    pub(crate) async fn probe(&self, proofs: &Proofs) -> BTreeMap<usize, Answer> {
+        let mut by_node: BTreeMap<&str, Vec<(usize, &Probe)>> = BTreeMap::new();
+        for (number, probe) in proofs.probes.iter().enumerate() {
+            let of_node = by_node.entry(&probe.node).or_default();
+            of_node.push((number, probe));
+        }
+        let asked = by_node.into_iter().map(async |(node, probes)| {
+            let shell = self.cluster.shell(node).ok()?;
+            let output = shell.run(&probe::script(&probes)).await.ok()?;
+            Some(probe::parse(&output.stdout))
+        });
+        join_all(asked)
+            .await
+            .into_iter()
+            .flatten()
+            .flatten()
+            .collect()
+    }
+
+    /// Looks a name up in every near pod, for a fault of lookups may come at a quiet moment.
+    pub(crate) async fn look_up(&self) {
+        let installed = self.installed.lock().await;
         let (nodes, pods) = (installed.nodes.clone(), installed.pods.clone());
         drop(installed);
-        if self
-            .set
-            .rules
+        for pod in pods
             .iter()
-            .any(|(_, port)| matches!(port, Port::To("udp", _)))
+            .filter(|pod| self.parties.near.contains(&pod.pod))
         {
-            for pod in pods
-                .iter()
-                .filter(|pod| self.parties.near.contains(&pod.pod))
-            {
-                if let Some(shell) = pod.node.as_ref().and_then(|node| nodes.get(node)) {
-                    let which = Which {
-                        uid: &pod.uid,
-                        container: Container::Etcd.name(),
-                    };
-                    let _ = shell.run(&processes::ask_dns(which)).await;
-                }
+            if let Some(shell) = pod.node.as_ref().and_then(|node| nodes.get(node)) {
+                let which = Which {
+                    uid: &pod.uid,
+                    container: Container::Etcd.name(),
+                };
+                // Its failure is the point.
+                let _ = shell.run(&processes::ask_dns(which)).await;
             }
-            return;
         }
-        let outside = self
-            .cluster
-            .nodes
-            .iter()
-            .find(|node| !nodes.contains_key(&node.name));
-        let ports =
-            self.set
-                .rules
-                .iter()
-                .map(|(address, port)| match (address, port) {
-                    (Address::To, Port::To("tcp", port))
-                    | (Address::From, Port::From("tcp", port)) => *port,
-                    _ => 2379,
-                });
-        let calls: Vec<String> = ports
-            .flat_map(|port| {
-                targets.iter().map(move |ip| {
-                    format!("curl -s -m 0.4 -o /dev/null http://{ip}:{port}/health &")
-                })
-            })
-            .collect();
-        if let Some(Ok(shell)) = outside.map(|node| self.cluster.shell(&node.name)) {
-            // Their failure is the point.
-            let _ = shell.run(&format!("{} wait", calls.join(" "))).await;
+    }
+
+    /// Takes the rules away again wherever they may be.
+    async fn take_back(&self) {
+        for shell in self.installed.lock().await.nodes.values() {
+            deadman::take_back(shell, &self.trace).await;
         }
     }
 }

@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 
 use bollard::Docker;
 use futures::future::{BoxFuture, try_join_all};
-use k8s_openapi::api::core::v1::Node as KubeNode;
-use kube::Api;
-use kube::api::{DeleteParams, PostParams};
 
 use super::active::{Injected, Running};
-use super::deadman::{self, Deed};
+use super::deadman::{self, BY_SWITCH, Deed, Healed};
 use super::members::roster;
-use super::mend::successor;
+use super::objects::Objects;
+use super::operator;
 use super::power;
 use super::thaw::{Order, Thaw, image_of};
 use crate::cluster::{Cluster, KUBELET_ANSWERS, node_states, wait_nodes_back};
-use crate::faults::{Evidence, Fault, FaultContext, FaultError, NodeSelector};
+use crate::faults::{
+    Evidence, Fault, FaultContext, FaultError, Healing, NodeSelector, Replicas, Target,
+};
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
@@ -28,56 +28,49 @@ enum Harm {
     StopKubelet,
 }
 
-/// Injects a fault of nodes.
-pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Injected, FaultError> {
-    let (of, harm) = match fault {
+/// What a fault of nodes does, and to which; `None` for any other.
+const fn harm(fault: &Fault) -> Option<(&NodeSelector, Harm)> {
+    Some(match fault {
         Fault::PauseNode { of } => (of, Harm::Pause),
         Fault::RestartNode { of } => (of, Harm::Restart),
-        Fault::KillNode { of, for_good } => (
-            of,
-            Harm::Kill {
-                for_good: *for_good,
-            },
-        ),
-        Fault::StopKubelet { of } => (of, Harm::StopKubelet),
-        other => {
-            return Err(FaultError::Unavailable {
-                fault: other.to_string(),
-                reason: "it is no fault of a node".into(),
-            });
+        Fault::KillNode { of, for_good } => {
+            let for_good = *for_good;
+            (of, Harm::Kill { for_good })
         }
+        Fault::StopKubelet { of } => (of, Harm::StopKubelet),
+        _ => return None,
+    })
+}
+
+/// Injects a fault of nodes.
+pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Injected, FaultError> {
+    let Some((of, harm)) = harm(fault) else {
+        return Err(FaultError::Unavailable {
+            fault: fault.to_string(),
+            reason: "it is no fault of a node".into(),
+        });
     };
     let (names, mut evidence) = resolve(context, of).await?;
     let uids = uids(&context.cluster).await;
     let (docker, _) = context.cluster.container(&names[0])?;
     let names = power::by_address(&docker, names).await?;
-    let trace = context.trace();
     let mut harmed = Harmed {
         fault: fault.to_string(),
         harm,
         cluster: context.cluster.clone(),
         docker,
-        trace: trace.clone(),
+        trace: context.trace(),
         thaw: None,
         started: BTreeMap::new(),
-        objects: Vec::new(),
+        objects: None,
         uids,
         names,
     };
-    if harm != Harm::StopKubelet {
-        let limit = context.dead_man;
-        let image = image_of(&harmed.docker, &harmed.names[0]).await?;
-        let cluster = &context.cluster.name;
-        let order = Order {
-            cluster,
-            trace: &trace,
-            image: &image,
-            nodes: &harmed.names,
-            limit,
-        };
-        harmed.thaw = Some(Thaw::arm(&harmed.docker, &order).await?);
-    }
-    if let Err(error) = harmed.act(context).await {
+    let done = match harmed.arm(context).await {
+        Ok(()) => harmed.act(context).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = done {
         if let Err(second) = harmed.undo().await {
             tracing::warn!(%second, "a failed injection was not healed at once; its timer will");
         }
@@ -94,7 +87,7 @@ pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Inje
     let targets = harmed
         .names
         .iter()
-        .map(|name| format!("node {name}"))
+        .map(|name| Target::Node(name.clone()))
         .collect();
     Ok(Injected {
         targets,
@@ -111,6 +104,11 @@ async fn resolve(
     let mut evidence = Evidence::new();
     let mut names: Vec<String> = match of {
         NodeSelector::Named(name) => vec![name.clone()],
+        NodeSelector::Operator => {
+            let active = operator::pods(context, Replicas::LeaseHolder).await?;
+            let nodes = active.iter().map(|(pod, _)| pod.node().map(str::to_owned));
+            nodes.collect::<Result<_, FaultError>>()?
+        }
         NodeSelector::ControlPlane => context
             .cluster
             .control_planes()
@@ -162,8 +160,8 @@ struct Harmed {
     thaw: Option<Thaw>,
     /// When each container had been started, before.
     started: BTreeMap<String, String>,
-    /// Node objects that were deleted.
-    objects: Vec<KubeNode>,
+    /// Node objects that are deleted, and what brings them back.
+    objects: Option<Objects>,
     /// UIDs of the Node objects, before.
     uids: BTreeMap<String, String>,
     /// In the order in which they are started.
@@ -171,6 +169,27 @@ struct Harmed {
 }
 
 impl Harmed {
+    /// Arms what undoes it when the harness cannot.
+    async fn arm(&mut self, context: &FaultContext) -> Result<(), FaultError> {
+        if self.harm == Harm::StopKubelet {
+            return Ok(());
+        }
+        if let Harm::Kill { for_good: true } = self.harm {
+            // First, so that they are there before the nodes are started.
+            let objects = Objects::arm(context, &self.trace, &self.names).await?;
+            self.objects = Some(objects);
+        }
+        let order = Order {
+            cluster: &self.cluster.name,
+            trace: &self.trace,
+            image: &image_of(&self.docker, &self.names[0]).await?,
+            nodes: &self.names,
+            limit: context.dead_man,
+        };
+        self.thaw = Some(Thaw::arm(&self.docker, &order).await?);
+        Ok(())
+    }
+
     async fn act(&mut self, context: &FaultContext) -> Result<(), FaultError> {
         for name in &self.names {
             self.started
@@ -199,18 +218,8 @@ impl Harmed {
                 power::start(&self.docker, &self.names).await?;
             }
         }
-        if let Harm::Kill { for_good: true } = self.harm {
-            let api: Api<KubeNode> = Api::all(self.cluster.kube.clone());
-            for name in &self.names {
-                let found = api.get(name).await;
-                let found = found
-                    .map_err(|error| FaultError::api(format!("read node object {name}"), error))?;
-                self.objects.push(found);
-                let deleted = api.delete(name, &DeleteParams::default()).await;
-                deleted.map_err(|error| {
-                    FaultError::api(format!("delete node object {name}"), error)
-                })?;
-            }
+        if let Some(objects) = &self.objects {
+            objects.delete(&self.cluster).await?;
         }
         Ok(())
     }
@@ -227,36 +236,13 @@ impl Harmed {
         Ok(())
     }
 
-    /// Puts new Node objects in the place of deleted ones, with their old pod networks: a kubelet that registers itself is
-    /// given the next free one, while its container runtime still holds the old, and its pods are cut off.
-    async fn register_again(&mut self) -> Result<(), FaultError> {
-        let api: Api<KubeNode> = Api::all(self.cluster.kube.clone());
-        for object in self.objects.drain(..) {
-            let fresh = successor(object, None);
-            let name = fresh.metadata.name.clone().unwrap_or_default();
-            match api.create(&PostParams::default(), &fresh).await {
-                Ok(_) => {}
-                // The dead man's switch was faster, and the kubelet after it.
-                Err(kube::Error::Api(status)) if status.code == 409 => {
-                    tracing::warn!(
-                        "node {name} registered itself: its pod network may have changed"
-                    );
-                }
-                Err(error) => {
-                    return Err(FaultError::api(format!("create node object {name}"), error));
-                }
-            }
-        }
-        Ok(())
-    }
-
     async fn seen(&self, name: &str) -> Result<Result<String, String>, FaultError> {
         let (state, started) = power::state(&self.docker, name).await?;
         Ok(match self.harm {
             Harm::Pause if state == "paused" => Ok("paused".into()),
             Harm::Kill { .. } if state == "exited" => Ok("off".into()),
             Harm::Restart if state == "running" && self.started.get(name) != Some(&started) => {
-                Ok(format!("started anew at {started}"))
+                Ok(format!("started again at {started}"))
             }
             Harm::StopKubelet => {
                 let shell = self.cluster.shell(name)?;
@@ -294,33 +280,43 @@ impl Harmed {
                 }
             }
         }
-        if let Harm::Kill { for_good: true } = self.harm {
-            evidence.add("node objects deleted", self.names.len());
+        if let Some(objects) = &self.objects {
+            let gone = objects.gone(&self.cluster).await?;
+            if gone < self.names.len() {
+                let seen = format!("{gone} of {} node objects are gone", self.names.len());
+                return Err(FaultError::NoEffect {
+                    fault: self.fault.clone(),
+                    waited_s: timeouts::EFFECT.as_secs_f64(),
+                    seen,
+                });
+            }
+            evidence.add("node objects deleted", gone);
         }
         Ok(evidence)
     }
 
-    async fn undo(&mut self) -> Result<Evidence, FaultError> {
-        let mut evidence = Evidence::new();
-        self.register_again().await?;
+    async fn undo(&mut self) -> Result<Healing, FaultError> {
+        let mut healing = Healing::default();
+        let objects = match &self.objects {
+            Some(objects) => Some(objects.put_back().await),
+            None => None,
+        };
+        // Nodes are started whatever came of the objects.
+        let mut failed = Vec::new();
         for name in &self.names {
-            if self.harm == Harm::StopKubelet {
-                deadman::heal(&self.cluster.shell(name)?, &self.trace).await?;
-                continue;
-            }
-            match power::state(&self.docker, name).await?.0.as_str() {
-                "paused" => power::unpause(&self.docker, name).await?,
-                "running" => {
-                    if self.harm != Harm::Restart {
-                        evidence.add(
-                            format!("node {name} healed early"),
-                            "by the dead man's switch",
-                        );
-                    }
-                }
-                _ => power::start(&self.docker, std::slice::from_ref(name)).await?,
+            if let Err(error) = self.undo_one(name, &mut healing).await {
+                failed.push(error);
             }
         }
+        if let Some(error) = failed.into_iter().next() {
+            return Err(error);
+        }
+        if let Some(healed) = objects
+            && healed? == Healed::ByTimer
+        {
+            healing.early("the node objects", BY_SWITCH);
+        }
+        // Only now: what failed above is tried again by the timer.
         if let Some(thaw) = &self.thaw {
             thaw.disarm().await;
         }
@@ -331,11 +327,30 @@ impl Harmed {
                 fault: self.fault.clone(),
                 reason: error.to_string(),
             })?;
-        evidence.add(
+        healing.evidence.add(
             "all nodes ready after",
             format!("{:.1} s", began.elapsed().as_secs_f64()),
         );
-        Ok(evidence)
+        Ok(healing)
+    }
+
+    async fn undo_one(&self, name: &String, healing: &mut Healing) -> Result<(), FaultError> {
+        if self.harm == Harm::StopKubelet {
+            let shell = self.cluster.shell(name)?;
+            if deadman::heal(&shell, &self.trace).await? == Healed::ByTimer {
+                healing.early(format!("the kubelet of {name}"), BY_SWITCH);
+            }
+            return Ok(());
+        }
+        match power::state(&self.docker, name).await?.0.as_str() {
+            "paused" => power::unpause(&self.docker, name).await?,
+            "running" if self.harm != Harm::Restart => {
+                healing.early(format!("node {name}"), BY_SWITCH);
+            }
+            "running" => {}
+            _ => power::start(&self.docker, std::slice::from_ref(name)).await?,
+        }
+        Ok(())
     }
 
     async fn left(&self) -> Result<Option<String>, FaultError> {
@@ -348,8 +363,13 @@ impl Harmed {
                 return Ok(Some(left));
             }
         }
+        if let Some(objects) = &self.objects
+            && let Some(left) = objects.left().await?
+        {
+            return Ok(Some(left));
+        }
         if let Some(thaw) = &self.thaw
-            && thaw.is_left().await
+            && thaw.is_left().await?
         {
             return Ok(Some(
                 "the container that holds the dead man's switch".into(),
@@ -371,7 +391,7 @@ impl Running for Harmed {
         Box::pin(self.look())
     }
 
-    fn heal(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
+    fn heal(&mut self) -> BoxFuture<'_, Result<Healing, FaultError>> {
         Box::pin(self.undo())
     }
 

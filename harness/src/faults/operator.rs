@@ -1,5 +1,7 @@
 //! Faults of the operator: killed, frozen, cut off from the API server; all replicas or the active one.
 
+use std::net::Ipv4Addr;
+
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -8,12 +10,14 @@ use kube::api::ListParams;
 
 use super::active::Injected;
 use super::network::{Cutting, cut};
-use super::plan::Parties;
+use super::plan::{Parties, Proof};
 use super::process::{Harm, Victim, harm_all};
 use super::repoint::Subject;
 use super::rules::{Address, Port, RuleSet};
 use crate::deploy::operator;
-use crate::faults::{Direction, Fault, FaultContext, FaultError, Member, OperatorFault, Replicas};
+use crate::faults::{
+    Direction, Fault, FaultContext, FaultError, Member, OperatorFault, Replicas, Target,
+};
 
 /// Injects a fault of the operator.
 pub(crate) async fn inject(
@@ -30,10 +34,15 @@ pub(crate) async fn inject(
     };
     let mut victims = Vec::new();
     for (member, container) in pods {
+        let node = member.node()?.to_owned();
         victims.push(Victim {
-            node: member.node()?.to_owned(),
-            pod: member.pod,
+            target: Target::Pod {
+                pod: member.pod,
+                node: node.clone(),
+                part: format!("container {container}"),
+            },
             uid: member.uid,
+            node,
             container,
         });
     }
@@ -41,7 +50,7 @@ pub(crate) async fn inject(
 }
 
 /// The replicas that are meant, each with the name of its container.
-async fn pods(
+pub(crate) async fn pods(
     context: &FaultContext,
     replicas: Replicas,
 ) -> Result<Vec<(Member, String)>, FaultError> {
@@ -95,7 +104,7 @@ async fn cut_off(
     fault: &Fault,
     pods: Vec<(Member, String)>,
 ) -> Result<Injected, FaultError> {
-    let port = api_port(context).await?;
+    let (servers, port) = api_servers(context).await?;
     let members: Vec<Member> = pods.into_iter().map(|(member, _)| member).collect();
     let cutting = Cutting {
         set: RuleSet {
@@ -106,6 +115,7 @@ async fn cut_off(
             loss_percent: None,
             local: true,
         },
+        proof: Proof::Remote(servers, port),
         parties: Parties {
             near: members.iter().map(|m| m.pod.clone()).collect(),
             far: Vec::new(),
@@ -118,7 +128,11 @@ async fn cut_off(
     };
     let targets = members
         .iter()
-        .map(|m| format!("pod/{} from port {port} of the API server", m.pod))
+        .map(|member| Target::Pod {
+            pod: member.pod.clone(),
+            node: member.node.clone().unwrap_or_default(),
+            part: format!("from port {port} of the API server"),
+        })
         .collect();
     let injected = cut(context, fault, cutting, &members).await?;
     Ok(Injected {
@@ -127,16 +141,21 @@ async fn cut_off(
     })
 }
 
-/// The API server's own port, behind its service.
-async fn api_port(context: &FaultContext) -> Result<u16, FaultError> {
+/// The API servers' own addresses and port, behind their service.
+async fn api_servers(context: &FaultContext) -> Result<(Vec<Ipv4Addr>, u16), FaultError> {
     let api: Api<EndpointSlice> = Api::namespaced(context.cluster.kube.clone(), "default");
     let slice = api.get("kubernetes").await;
     let slice = slice.map_err(|error| FaultError::api("read the API server's endpoints", error))?;
-    let port = slice
-        .ports
-        .unwrap_or_default()
-        .into_iter()
-        .find_map(|port| port.port);
-    port.and_then(|port| u16::try_from(port).ok())
-        .ok_or_else(|| FaultError::find("the API server's port", "its endpoints name none"))
+    let addresses = slice.endpoints.into_iter().flat_map(|one| one.addresses);
+    let addresses: Vec<Ipv4Addr> = addresses.filter_map(|text| text.parse().ok()).collect();
+    let ports = slice.ports.unwrap_or_default();
+    let port = ports.into_iter().find_map(|port| port.port);
+    let port = port.and_then(|port| u16::try_from(port).ok());
+    match port {
+        Some(port) if !addresses.is_empty() => Ok((addresses, port)),
+        _ => Err(FaultError::find(
+            "the API server's address and port",
+            "its endpoints name none",
+        )),
+    }
 }

@@ -35,6 +35,23 @@ pub(crate) struct Plan {
     pub direction: Direction,
     /// Which packets.
     pub rules: RuleSet,
+    /// What must be seen of it.
+    pub proof: Proof,
+}
+
+/// What must be seen of a network fault before it is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// Every pair, each way that is cut: no connection to these ports, packets of the cluster's own dropped.
+    Pairs(Vec<u16>),
+    /// No connection to this port of the members; packets of anybody dropped, each way that is cut.
+    Server(u16),
+    /// No connection to this port of these addresses from outside.
+    Remote(Vec<Ipv4Addr>, u16),
+    /// Some lookup dropped in every node; one is made on purpose where there is none.
+    Lookups,
+    /// Some packet dropped in every node.
+    Any,
 }
 
 /// The parties of a cut, by pod name: `near` pods' nodes hold the rules.
@@ -57,6 +74,7 @@ pub(crate) fn of(fault: &Fault) -> Option<Plan> {
             cut: Cut::Members(of.clone()),
             direction: *direction,
             rules: rules(toward(*traffic, *direction), None),
+            proof: proof(*traffic),
         },
         Fault::LosePackets {
             of,
@@ -69,16 +87,19 @@ pub(crate) fn of(fault: &Fault) -> Option<Plan> {
                 toward(*traffic, Direction::Both),
                 Some((*percent).clamp(1, 99)),
             ),
+            proof: Proof::Any,
         },
         Fault::Split { side, direction } => Plan {
             cut: Cut::Side(side.clone()),
             direction: *direction,
             rules: rules(vec![(Address::Pair, Port::Any)], None),
+            proof: Proof::Pairs(vec![PEER_PORT]),
         },
         Fault::Bridge { through } => Plan {
             cut: Cut::Around(through.clone()),
             direction: Direction::Both,
             rules: rules(vec![(Address::Pair, Port::Any)], None),
+            proof: Proof::Pairs(vec![PEER_PORT]),
         },
         Fault::DropDns { of } => Plan {
             cut: Cut::Members(of.clone()),
@@ -90,9 +111,19 @@ pub(crate) fn of(fault: &Fault) -> Option<Plan> {
                 ],
                 None,
             ),
+            proof: Proof::Lookups,
         },
         _ => return None,
     })
+}
+
+fn proof(traffic: Traffic) -> Proof {
+    match traffic {
+        Traffic::All => Proof::Pairs(vec![CLIENT_PORT, PEER_PORT, AGENT_PORT]),
+        Traffic::Peer => Proof::Pairs(vec![PEER_PORT]),
+        Traffic::Client => Proof::Server(CLIENT_PORT),
+        Traffic::Agent => Proof::Server(AGENT_PORT),
+    }
 }
 
 fn rules(rules: Vec<(Address, Port)>, loss_percent: Option<u8>) -> RuleSet {

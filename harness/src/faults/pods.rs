@@ -10,7 +10,9 @@ use kube::api::{DeleteParams, EvictParams, Preconditions};
 
 use super::active::{Injected, Running};
 use super::members::roster;
-use crate::faults::{Deletion, Evidence, Fault, FaultContext, FaultError, Member, Selector};
+use crate::faults::{
+    Deletion, Evidence, Fault, FaultContext, FaultError, Healing, Member, Selector, Target,
+};
 use crate::timeouts;
 use crate::wait::{Poll, WaitError, wait_every, wait_until};
 
@@ -39,12 +41,10 @@ pub(crate) async fn inject(
     }
     let targets = victims
         .iter()
-        .map(|v| {
-            format!(
-                "pod/{} on node {}",
-                v.pod,
-                v.node.as_deref().unwrap_or("none")
-            )
+        .map(|victim| Target::Member {
+            pod: victim.pod.clone(),
+            node: victim.node.clone(),
+            part: String::new(),
         })
         .collect();
     Ok(Injected {
@@ -170,8 +170,8 @@ impl Running for Deleted {
         Box::pin(self.look())
     }
 
-    fn heal(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
-        Box::pin(async { Ok(Evidence::new()) })
+    fn heal(&mut self) -> BoxFuture<'_, Result<Healing, FaultError>> {
+        Box::pin(async { Ok(Healing::default()) })
     }
 
     fn residue(&self) -> BoxFuture<'_, Result<Option<String>, FaultError>> {

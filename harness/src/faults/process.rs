@@ -1,13 +1,14 @@
 //! Faults of one process: killed, kept dead, frozen.
 
-use futures::future::{BoxFuture, try_join_all};
+use futures::future::{BoxFuture, join_all};
 
 use super::active::{Injected, Running};
-use super::deadman::{self, Deed, Healed};
+use super::deadman::{self, BY_SWITCH, Deed, Healed};
 use super::members::roster;
 use super::processes::{self, Process, Which};
+use super::together::all_or_none;
 use crate::cluster::NodeShell;
-use crate::faults::{Evidence, Fault, FaultContext, FaultError, Member};
+use crate::faults::{Evidence, Fault, FaultContext, FaultError, Healing, Member, Target};
 use crate::timeouts;
 use crate::wait::{Poll, WaitError, wait_until};
 
@@ -20,13 +21,25 @@ pub(crate) enum Harm {
     KeepKilling,
     /// SIGSTOP.
     Freeze,
+    /// Out of memory, once.
+    Exhaust,
+}
+
+/// Age in seconds of a process that its killer has left alone: it comes by ten times a second, on a busy machine less.
+const LONG_ALIVE_S: f64 = 2.0;
+
+impl Harm {
+    /// True when there is nothing to take back.
+    const fn is_over_at_once(self) -> bool {
+        matches!(self, Harm::Kill | Harm::Exhaust)
+    }
 }
 
 /// One container that is harmed.
 #[derive(Clone, Debug)]
 pub(crate) struct Victim {
-    /// Its pod, for words.
-    pub pod: String,
+    /// What it is, for reports.
+    pub target: Target,
     /// UID of the pod; empty for any pod of the node.
     pub uid: String,
     /// Node.
@@ -50,6 +63,7 @@ pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Inje
         Fault::KillProcess { container, of } => (container, of, Harm::Kill),
         Fault::KeepKilling { container, of } => (container, of, Harm::KeepKilling),
         Fault::FreezeProcess { container, of } => (container, of, Harm::Freeze),
+        Fault::ExhaustMemory { container, of } => (container, of, Harm::Exhaust),
         other => {
             return Err(FaultError::Unavailable {
                 fault: other.to_string(),
@@ -63,7 +77,11 @@ pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Inje
         .iter()
         .map(|member: &Member| {
             Ok(Victim {
-                pod: member.pod.clone(),
+                target: Target::Member {
+                    pod: member.pod.clone(),
+                    node: member.node.clone(),
+                    part: format!("container {}", container.name()),
+                },
                 uid: member.uid.clone(),
                 node: member.node()?.to_owned(),
                 container: container.name().to_owned(),
@@ -85,16 +103,19 @@ pub(crate) async fn harm_all(
     victims: Vec<Victim>,
     harm: Harm,
 ) -> Result<Injected, FaultError> {
-    let hits = try_join_all(victims.into_iter().map(|victim| hit(context, victim, harm))).await?;
+    let attempts = join_all(victims.into_iter().map(|victim| hit(context, victim, harm))).await;
+    let hits = all_or_none(attempts, async |hit: Hit| {
+        if !harm.is_over_at_once() {
+            deadman::take_back(&hit.shell, &hit.trace).await;
+        }
+    })
+    .await?;
     let mut evidence = Evidence::new();
     for hit in &hits {
         let pids: Vec<String> = hit.before.iter().map(|p| p.pid.to_string()).collect();
         evidence.add(format!("{} pid", hit.name()), pids.join(" "));
     }
-    let targets = hits
-        .iter()
-        .map(|hit| format!("{} on node {}", hit.name(), hit.victim.node))
-        .collect();
+    let targets = hits.iter().map(|hit| hit.victim.target.clone()).collect();
     Ok(Injected {
         targets,
         evidence,
@@ -110,10 +131,12 @@ async fn hit(context: &FaultContext, victim: Victim, harm: Harm) -> Result<Hit, 
     let shell = context.cluster.shell(&victim.node)?;
     let trace = context.trace();
     let (heal, script) = match harm {
-        Harm::Kill => {
-            let output = shell
-                .check("kill a process", &processes::kill(victim.which()))
-                .await?;
+        Harm::Kill | Harm::Exhaust => {
+            let script = match harm {
+                Harm::Kill => processes::kill(victim.which()),
+                _ => processes::exhaust(victim.which()),
+            };
+            let output = shell.check("kill a process", &script).await?;
             return Ok(Hit {
                 before: processes::parse(&output),
                 victim,
@@ -158,10 +181,7 @@ struct Hit {
 
 impl Hit {
     fn name(&self) -> String {
-        format!(
-            "pod/{} container {}",
-            self.victim.pod, self.victim.container
-        )
+        self.victim.target.to_string()
     }
 
     async fn now(&self) -> Result<Vec<Process>, FaultError> {
@@ -170,6 +190,13 @@ impl Hit {
             .check("list processes", &processes::list(self.victim.which()))
             .await?;
         Ok(processes::parse(&output))
+    }
+
+    /// Age of the oldest process of the container, in seconds; 0 when there is none.
+    async fn oldest_s(&self) -> Result<f64, FaultError> {
+        let script = processes::list(self.victim.which()) + "\n" + processes::UPTIME;
+        let output = self.shell.check("list processes", &script).await?;
+        Ok(processes::oldest_s(&output))
     }
 
     async fn kills(&self) -> Result<usize, FaultError> {
@@ -200,7 +227,7 @@ impl Harmed {
     /// One hit's effect: the evidence, or what is seen instead.
     async fn seen(&self, hit: &Hit) -> Result<Result<String, String>, FaultError> {
         Ok(match self.harm {
-            Harm::Kill => {
+            Harm::Kill | Harm::Exhaust => {
                 let now = hit.now().await?;
                 let left = still_there(&hit.before, &now);
                 let word = now.first().map_or("none in its place yet".to_owned(), |p| {
@@ -256,34 +283,49 @@ impl Harmed {
         Ok(evidence)
     }
 
-    async fn undo(&self) -> Result<Evidence, FaultError> {
-        let mut evidence = Evidence::new();
-        if self.harm == Harm::Kill {
-            return Ok(evidence);
+    /// What is seen of a hit before it is healed, and whether it is over already.
+    async fn last(&self, hit: &Hit) -> Result<(String, bool), FaultError> {
+        if self.harm == Harm::KeepKilling {
+            let oldest = hit.oldest_s().await?;
+            let kills = hit.kills().await?;
+            let last = format!("{kills} kills in all, the process at the end {oldest:.1} s old");
+            return Ok((last, oldest > LONG_ALIVE_S));
         }
-        let healed = try_join_all(self.hits.iter().map(async |hit| {
-            let last = match self.harm {
-                Harm::KeepKilling => format!("{} kills in all", hit.kills().await?),
-                _ => {
-                    let now = hit.now().await?;
-                    let same = still_there(&hit.before, &now);
-                    format!(
-                        "{same} of {} frozen processes lived to go on",
-                        hit.before.len()
-                    )
-                }
-            };
-            let healed = deadman::heal(&hit.shell, &hit.trace).await?;
-            Ok::<_, FaultError>((hit.name(), last, healed))
+        let same = still_there(&hit.before, &hit.now().await?);
+        let all = hit.before.len();
+        let last = format!("{same} of {all} frozen processes lived to go on");
+        Ok((last, same == 0))
+    }
+
+    async fn undo(&self) -> Result<Healing, FaultError> {
+        let mut healing = Healing::default();
+        if self.harm.is_over_at_once() {
+            return Ok(healing);
+        }
+        let healed = join_all(self.hits.iter().map(async |hit| {
+            // What cannot be looked at is healed all the same.
+            let last = self.last(hit).await;
+            (
+                hit.name(),
+                last,
+                deadman::heal(&hit.shell, &hit.trace).await,
+            )
         }))
-        .await?;
+        .await;
         for (name, last, healed) in healed {
-            if healed == Healed::ByTimer {
-                evidence.add(format!("{name} healed early"), "by the dead man's switch");
+            let (last, over) = last?;
+            if healed? == Healed::ByTimer {
+                healing.early(&name, BY_SWITCH);
+            } else if over {
+                let by = match self.harm {
+                    Harm::KeepKilling => "a process that was not killed again",
+                    _ => "the end of its processes",
+                };
+                healing.early(&name, by);
             }
-            evidence.add(name, last);
+            healing.evidence.add(name, last);
         }
-        Ok(evidence)
+        Ok(healing)
     }
 
     async fn left(&self) -> Result<Option<String>, FaultError> {
@@ -308,7 +350,7 @@ impl Running for Harmed {
         Box::pin(self.look())
     }
 
-    fn heal(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
+    fn heal(&mut self) -> BoxFuture<'_, Result<Healing, FaultError>> {
         Box::pin(self.undo())
     }
 

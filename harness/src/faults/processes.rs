@@ -71,6 +71,47 @@ pub(crate) fn kill(which: Which<'_>) -> String {
     )
 }
 
+/// Lets the memory of the containers run out, until the kernel has killed the first process of each; lists it as it was.
+///
+/// A process in the container's control group takes more than there is left; the kernel prefers to kill what a kubelet
+/// has given a higher score. The limit is lowered first, so that this takes a moment and no memory of others. The kernel's
+/// own count of such kills is the proof.
+pub(crate) fn exhaust(which: Which<'_>) -> String {
+    format!(
+        "{FUNCTIONS}{EXHAUST}n=0\nfor i in {}; do p=$(main $i); show $i $p; exhaust $i $p || exit 1; n=$((n+1)); done\n\
+         [ $n -gt 0 ] || {{ echo 'no process of container {} runs in the pod' >&2; exit 1; }}",
+        which.ids(),
+        which.container,
+    )
+}
+
+const EXHAUST: &str = r#"
+kills() { sed -n 's/^oom_kill //p' /proc/vmstat; }
+# group ID: the control group that holds a container's memory
+group() {
+  find /sys/fs/cgroup -type d -name "*$1*" | while read -r d; do
+    if [ -e $d/memory.max ] || [ -e $d/memory.limit_in_bytes ]; then echo $d; return; fi
+  done
+}
+exhaust() {
+  d=$(group $1)
+  [ -n "$d" ] || { echo "no control group holds the memory of container $1" >&2; return 1; }
+  l=memory.max u=memory.current
+  [ -e $d/$l ] || { l=memory.limit_in_bytes u=memory.usage_in_bytes; }
+  old=$(cat $d/$l) before=$(kills)
+  echo $(($(cat $d/$u) + 8388608)) >$d/$l
+  n=0
+  while [ -d /proc/$2 ] && [ $n -lt 20 ]; do
+    sh -c "echo \$\$ >$d/cgroup.procs && head -c 67108864 /dev/zero | tail -c 67108864 >/dev/null" 2>/dev/null
+    n=$((n+1)); sleep 0.1
+  done
+  # The group goes with its container; one that lives on gets its limit back.
+  [ -e $d/$l ] && echo $old >$d/$l 2>/dev/null
+  [ ! -d /proc/$2 ] && [ $(kills) -gt $before ] && return 0
+  echo "the kernel did not kill process $2 for its memory" >&2; return 1
+}
+"#;
+
 /// Stops every process of the containers. Twice, for one may have forked in between.
 pub(crate) fn stop(which: Which<'_>) -> String {
     format!(
@@ -82,10 +123,11 @@ pub(crate) fn stop(which: Which<'_>) -> String {
     )
 }
 
-/// Lets every process of the containers go on.
+/// Lets every process of the containers go on. Fails while one of them is still stopped.
 pub(crate) fn go_on(which: Which<'_>) -> String {
     format!(
-        "{FUNCTIONS}for i in {}; do for p in $(pids $i); do kill -CONT $p; done; done; true",
+        "{FUNCTIONS}for i in {0}; do for p in $(pids $i); do kill -CONT $p; done; done\n\
+         for i in {0}; do for p in $(pids $i); do show $i $p; done; done | grep -q ' T ' && exit 1\ntrue",
         which.ids()
     )
 }
@@ -107,6 +149,28 @@ pub(crate) fn stop_killing(dir: &str, trace: &str) -> String {
          while [ -e {dir}/{trace}.killing ] && [ $n -lt 100 ]; do sleep 0.05; n=$((n+1)); done\n\
          rm -f {dir}/{trace}.killing {dir}/{trace}.kills"
     )
+}
+
+/// Prints how long the machine is up, and in which unit the starts of processes are.
+pub(crate) const UPTIME: &str = r#"echo "uptime $(cut -d' ' -f1 /proc/uptime) $(getconf CLK_TCK)""#;
+
+/// Age in seconds of the oldest process in the output of [`list`] and [`UPTIME`]; 0 when there is none.
+pub(crate) fn oldest_s(text: &str) -> f64 {
+    let uptime = text.lines().find_map(|line| {
+        let mut words = line.strip_prefix("uptime ")?.split_whitespace();
+        let up: f64 = words.next()?.parse().ok()?;
+        Some((up, words.next()?.parse::<f64>().ok()?))
+    });
+    let starts = parse(text).into_iter().map(|process| process.started);
+    match (starts.min(), uptime) {
+        // Ticks since the machine's start are far below what a float holds exactly.
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "ticks since the machine's start"
+        )]
+        (Some(start), Some((up, ticks))) if ticks > 0.0 => (up - start as f64 / ticks).max(0.0),
+        _ => 0.0,
+    }
 }
 
 /// Sends a packet to the DNS server that the containers are told to ask, from their own network.
@@ -150,6 +214,21 @@ mod tests {
     }
 
     #[test]
+    fn the_oldest_process_tells_how_long_none_was_killed() {
+        let text = "process a 5 9000 S etcd\nprocess b 6 9900 S etcd\nuptime 100.5 100\n";
+        assert!((oldest_s(text) - 10.5).abs() < 1e-9);
+        assert!(oldest_s("uptime 100.5 100\n").abs() < 1e-9, "none runs");
+        let own = std::process::Command::new("sh")
+            .args(["-c", UPTIME])
+            .output();
+        let own = String::from_utf8_lossy(&own.expect("a shell").stdout).into_owned();
+        assert!(
+            oldest_s(&format!("process a 1 1 S init\n{own}")) > 1.0,
+            "{own}"
+        );
+    }
+
+    #[test]
     fn a_script_names_pod_and_container() {
         let which = Which {
             uid: "u-1",
@@ -173,6 +252,7 @@ mod tests {
             go_on(which),
             keep_killing(which, "/run/x", "f1"),
             ask_dns(which),
+            exhaust(which),
         ];
         for script in all {
             let status = std::process::Command::new("sh")

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
@@ -27,19 +27,32 @@ pub(crate) struct Subject {
 /// A task that follows pods until it is stopped or dropped.
 pub(crate) struct Repoint {
     task: JoinHandle<()>,
-    times: Arc<AtomicU32>,
+    told: Arc<Told>,
+}
+
+/// What following has come to.
+#[derive(Default)]
+struct Told {
+    times: AtomicU32,
+    failures: Mutex<Vec<String>>,
 }
 
 impl Repoint {
     pub(crate) fn start(rules: Arc<Rules>, subject: Subject, kube: Client) -> Self {
-        let times = Arc::new(AtomicU32::new(0));
-        let task = tokio::spawn(follow(rules, subject, kube, times.clone()));
-        Self { task, times }
+        let told = Arc::new(Told::default());
+        let task = tokio::spawn(follow(rules, subject, kube, told.clone()));
+        Self { task, told }
     }
 
     /// How often rules were pointed elsewhere.
     pub(crate) fn times(&self) -> u32 {
-        self.times.load(Ordering::Relaxed)
+        self.told.times.load(Ordering::Relaxed)
+    }
+
+    /// Why rules could not be pointed elsewhere: packets passed meanwhile.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        let failures = self.told.failures.lock();
+        failures.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn stop(&self) {
@@ -53,7 +66,7 @@ impl Drop for Repoint {
     }
 }
 
-async fn follow(rules: Arc<Rules>, subject: Subject, kube: Client, times: Arc<AtomicU32>) {
+async fn follow(rules: Arc<Rules>, subject: Subject, kube: Client, told: Arc<Told>) {
     let api: Api<Pod> = Api::namespaced(kube, &subject.namespace);
     let config = watcher::Config::default().labels(&subject.labels);
     let mut events = pin!(watcher(api, config).default_backoff());
@@ -80,11 +93,13 @@ async fn follow(rules: Arc<Rules>, subject: Subject, kube: Client, times: Arc<At
         let now: Vec<Member> = pods.values().cloned().collect();
         match rules.point(&now).await {
             Ok(true) => {
-                times.fetch_add(1, Ordering::Relaxed);
+                told.times.fetch_add(1, Ordering::Relaxed);
             }
             Ok(false) => {}
             Err(error) => {
-                tracing::warn!(%error, "failed to point the rules of {:?} at new addresses", rules.fault)
+                tracing::warn!(%error, "failed to point the rules of {:?} at new addresses", rules.fault);
+                let mut failures = told.failures.lock().unwrap_or_else(PoisonError::into_inner);
+                failures.push(error.to_string());
             }
         }
     }

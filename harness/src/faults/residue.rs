@@ -1,23 +1,29 @@
 //! Proof that no fault left anything behind, on the whole cluster, whoever injected it: packet rules, stopped processes,
-//! nodes that are paused, off or not registered, timers, manifests aside, small volumes. Looks through Docker first, for
-//! the API server may be what a fault took away.
+//! nodes that are paused, off or not registered, timers, manifests aside, fillers, loop devices, namespaces of runs that
+//! were killed. Looks through Docker first, for the API server may be what a fault took away.
+//!
+//! What cannot be looked at is said to be unknown: that no answer came never means that nothing is left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Node as KubeNode;
+use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
-use super::control_plane::ASIDE;
-use super::disk::FILLER;
-use super::{deadman, iptables, rules, thaw};
+use super::look::{self, Seen};
+use super::thaw;
 use crate::cluster::{
-    Choice, Cluster, NodeShell, ShellError, connect_docker, kind_nodes, node_states, volumes,
+    Choice, Cluster, NodeShell, connect_docker, kind_nodes, node_states, volumes,
 };
+use crate::deploy::namespaces_orphaned;
 use crate::timeouts;
+use crate::wait::pause;
 
-/// One thing that was left.
+/// One thing that was left, or that cannot be known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leftover {
     /// The node, or where else it is.
@@ -35,11 +41,53 @@ impl Leftover {
     }
 }
 
+impl fmt::Display for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.what)
+    }
+}
+
+/// What a look at the whole cluster has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Residue {
+    /// What is left.
+    pub left: Vec<Leftover>,
+    /// What could not be looked at, and why.
+    pub unknown: Vec<Leftover>,
+    /// Timers that were made and not yet started.
+    pub(crate) idle: BTreeSet<String>,
+}
+
+impl Residue {
+    /// True when all was looked at and nothing is left.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.left.is_empty() && self.unknown.is_empty()
+    }
+
+    /// All of it in one line; empty when it is clean.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let left = self.left.iter().map(ToString::to_string);
+        let unknown = self
+            .unknown
+            .iter()
+            .map(|place| format!("{place} (unknown)"));
+        left.chain(unknown).collect::<Vec<_>>().join("; ")
+    }
+
+    fn unknown(&mut self, place: &str, why: impl fmt::Display) {
+        let what = format!("it cannot be known what is left: {why}");
+        self.unknown.push(Leftover::new(place, what));
+    }
+}
+
 /// Where to look: whatever of a cluster can still be reached.
 pub struct Site {
     /// Name of the kind cluster.
     pub(crate) name: String,
-    pub(crate) docker: Option<Docker>,
+    /// Why there is none, where there is to be one: nodes are containers.
+    pub(crate) docker: Result<Option<Docker>, String>,
     pub(crate) kube: Result<Client, String>,
 }
 
@@ -48,26 +96,49 @@ impl Site {
     pub async fn of(choice: &Choice) -> Self {
         let attached = Cluster::attach(choice).await;
         let context = choice.context_name().unwrap_or_default();
-        let named = context.strip_prefix("kind-").unwrap_or(&context).to_owned();
+        let (named, containers) = match context.strip_prefix("kind-") {
+            Some(name) => (name.to_owned(), true),
+            None => (context.clone(), false),
+        };
         let name = attached
             .as_ref()
             .map_or(named, |cluster| cluster.name.clone());
+        let containers = attached
+            .as_ref()
+            .map_or(containers, |cluster| cluster.context.starts_with("kind-"));
+        let docker = match connect_docker().await {
+            Ok(docker) => Ok(Some(docker)),
+            Err(_) if !containers => Ok(None),
+            Err(error) => Err(error.to_string()),
+        };
         let kube = attached
             .map(|cluster| cluster.kube)
             .map_err(|error| error.to_string());
+        Self { name, docker, kube }
+    }
+
+    /// The site of a cluster that was attached to.
+    #[must_use]
+    pub fn in_cluster(cluster: &Cluster) -> Self {
+        let docker = match &cluster.docker {
+            None if cluster.context.starts_with("kind-") => {
+                Err("no Docker answered when the cluster was attached to".to_owned())
+            }
+            docker => Ok(docker.clone()),
+        };
         Self {
-            name,
-            docker: connect_docker().await.ok(),
-            kube,
+            name: cluster.name.clone(),
+            docker,
+            kube: Ok(cluster.kube.clone()),
         }
     }
 
     /// Shells in the nodes that run.
     pub(crate) async fn shells(&self) -> Result<Vec<NodeShell>, String> {
-        let Some(docker) = &self.docker else {
+        let Some(docker) = self.docker.clone()? else {
             return Ok(Vec::new());
         };
-        let nodes = kind_nodes(docker, &self.name)
+        let nodes = kind_nodes(&docker, &self.name)
             .await
             .map_err(|error| error.to_string())?;
         let running = nodes.into_iter().filter(|node| node.state == "running");
@@ -78,145 +149,181 @@ impl Site {
 }
 
 /// Everything that is left of faults.
-///
-/// # Errors
-/// When a place cannot be looked at, in words.
-pub async fn find(site: &Site) -> Result<Vec<Leftover>, String> {
-    let mut left = in_docker(site).await?;
-    for found in join_all(site.shells().await?.iter().map(in_node)).await {
-        left.extend(found?);
+pub async fn find(site: &Site) -> Residue {
+    let mut residue = Residue::default();
+    if let Err(error) = in_docker(site, &mut residue).await {
+        residue.unknown("Docker", error);
     }
+    let nodes = in_nodes(site, &mut residue).await;
+    let reached = !matches!(site.docker, Ok(None));
     match &site.kube {
         Ok(kube) => {
             if volumes::offered(kube, &volumes::SMALL).await {
                 // They are there on purpose, for whoever deploys next.
-                left.retain(|leftover| !leftover.what.starts_with(SMALL_VOLUME));
+                residue
+                    .left
+                    .retain(|leftover| !leftover.what.starts_with(look::SMALL_VOLUME));
             }
-            left.extend(in_api(site, kube).await?);
+            if let Err(error) = in_api(kube, (&nodes, reached), &mut residue).await {
+                residue.unknown("API server", error);
+            }
         }
-        Err(error) => left.push(Leftover::new("API server", error.as_str())),
+        Err(error) => residue.unknown("API server", error),
     }
-    Ok(left)
+    residue
 }
 
-async fn in_docker(site: &Site) -> Result<Vec<Leftover>, String> {
-    let Some(docker) = &site.docker else {
-        return Ok(Vec::new());
+/// As [`find`], again and again until nothing is left or the limit has passed: what a timer takes away needs its time.
+/// Timers that were made and will not be started are removed; they hold nothing.
+pub async fn settle(site: &Site, limit: Duration, mut tell: impl FnMut(&Residue)) -> Residue {
+    let begun = Instant::now();
+    let mut idle: BTreeMap<String, Instant> = BTreeMap::new();
+    loop {
+        let residue = find(site).await;
+        if residue.is_clean() || begun.elapsed() >= limit {
+            return residue;
+        }
+        tell(&residue);
+        idle.retain(|name, _| residue.idle.contains(name));
+        for name in &residue.idle {
+            let since = idle.entry(name.clone()).or_insert_with(Instant::now);
+            if since.elapsed() >= timeouts::TELL
+                && let Ok(Some(docker)) = &site.docker
+            {
+                thaw::remove(docker, name).await;
+            }
+        }
+        pause(timeouts::POLL_SLOW).await;
+    }
+}
+
+async fn in_docker(site: &Site, residue: &mut Residue) -> Result<(), String> {
+    let Some(docker) = site.docker.clone()? else {
+        return Ok(());
     };
-    let text = |error: bollard::errors::Error| error.to_string();
-    let nodes = kind_nodes(docker, &site.name)
+    let nodes = kind_nodes(&docker, &site.name)
         .await
         .map_err(|error| error.to_string())?;
     let still = nodes.into_iter().filter(|node| node.state != "running");
-    let mut left: Vec<Leftover> = still
-        .map(|node| Leftover::new(&node.name, format!("node container is {}", node.state)))
-        .collect();
-    let timers = thaw::left(docker, &site.name).await.map_err(text)?;
-    left.extend(
-        timers
-            .into_iter()
-            .map(|timer| Leftover::new("Docker", format!("container {timer}"))),
+    residue.left.extend(
+        still.map(|node| Leftover::new(&node.name, format!("node container is {}", node.state))),
     );
-    Ok(left)
-}
-
-async fn in_node(shell: &NodeShell) -> Result<Vec<Leftover>, String> {
-    match shell.run(&look_script()).await {
-        Ok(output) => Ok(parse(shell.container(), &output.stdout)),
-        // A node that was paused or stopped a moment ago is reported by its state.
-        Err(ShellError::Exec { .. }) => Ok(Vec::new()),
-        Err(error) => Err(error.to_string()),
+    let timers = thaw::left(&docker, &site.name)
+        .await
+        .map_err(|error| error.to_string())?;
+    for timer in timers {
+        let word = if timer.idle { " (never started)" } else { "" };
+        let what = format!("container {}{word}", timer.name);
+        residue.left.push(Leftover::new("Docker", what));
+        if timer.idle {
+            residue.idle.insert(timer.name);
+        }
     }
+    Ok(())
 }
 
-async fn in_api(site: &Site, kube: &Client) -> Result<Vec<Leftover>, String> {
-    let mut left = Vec::new();
+/// Looks into all nodes that run; gives what each has seen of its pod network.
+async fn in_nodes(site: &Site, residue: &mut Residue) -> BTreeMap<String, Option<String>> {
+    let mut networks = BTreeMap::new();
+    let shells = match site.shells().await {
+        Ok(shells) => shells,
+        Err(error) => {
+            residue.unknown("nodes", error);
+            return networks;
+        }
+    };
+    let script = look::script();
+    let looks = join_all(shells.iter().map(|shell| shell.run(&script))).await;
+    for (shell, looked) in shells.iter().zip(looks) {
+        let node = shell.container();
+        let seen = match looked {
+            Ok(output) => look::parse(&output.stdout),
+            Err(error) => Err(error.to_string()),
+        };
+        let network = match seen {
+            Ok(Seen {
+                left,
+                unknown,
+                network,
+            }) => {
+                let leftover = |what| Leftover::new(node, what);
+                residue.left.extend(left.into_iter().map(leftover));
+                unknown.iter().for_each(|why| residue.unknown(node, why));
+                network
+            }
+            Err(why) => {
+                residue.unknown(node, why);
+                None
+            }
+        };
+        networks.insert(node.to_owned(), network);
+    }
+    networks
+}
+
+async fn in_api(
+    kube: &Client,
+    (nodes, reached): (&BTreeMap<String, Option<String>>, bool),
+    residue: &mut Residue,
+) -> Result<(), String> {
     let states = node_states(kube).await?;
-    for state in &states {
+    // Of a cluster whose nodes no fault can reach their state is somebody else's business.
+    let ours = states.iter().filter(|_| reached);
+    for state in ours {
         if state.cordoned {
-            left.push(Leftover::new(&state.name, "node is cordoned"));
+            let what = "node is cordoned";
+            residue.left.push(Leftover::new(&state.name, what));
         } else if state.ready != "True" {
-            left.push(Leftover::new(
-                &state.name,
-                format!("node is not ready (Ready={})", state.ready),
-            ));
+            let what = format!("node is not ready (Ready={})", state.ready);
+            residue.left.push(Leftover::new(&state.name, what));
         }
     }
-    for shell in site.shells().await? {
-        if !states.iter().any(|state| state.name == shell.container()) {
-            left.push(Leftover::new(shell.container(), "node is not registered"));
-        }
-    }
-    for (node, (runtime, registered)) in strayed(site, kube).await? {
+    let missing = nodes
+        .keys()
+        .filter(|node| !states.iter().any(|state| &state.name == *node));
+    residue
+        .left
+        .extend(missing.map(|node| Leftover::new(node, "node is not registered")));
+    for (node, (runtime, registered)) in strayed(kube, nodes).await? {
         let what =
             format!("its container runtime gives out {runtime}, it is registered for {registered}");
-        left.push(Leftover::new(&node, what));
+        residue.left.push(Leftover::new(&node, what));
     }
-    Ok(left)
+    let orphaned = namespaces_orphaned(kube).await;
+    for namespace in orphaned.map_err(|error| error.to_string())? {
+        let what = format!("namespace {namespace} of a run that was killed");
+        residue.left.push(Leftover::new("API server", what));
+    }
+    Ok(())
 }
 
-/// Nodes that registered themselves anew after their object was deleted: they were given another pod network than their
+/// What the runtime of each node that runs gives out to pods; nothing where a network plugin writes its own.
+pub(crate) async fn networks(site: &Site) -> BTreeMap<String, Option<String>> {
+    in_nodes(site, &mut Residue::default()).await
+}
+
+/// Nodes that registered themselves after their object was deleted: they were given another pod network than their
 /// runtime's configuration still says, and their pods are cut off. Gives that configuration's network and the other.
 pub(crate) async fn strayed(
-    site: &Site,
     kube: &Client,
+    networks: &BTreeMap<String, Option<String>>,
 ) -> Result<BTreeMap<String, (String, String)>, String> {
     let api: Api<KubeNode> = Api::all(kube.clone());
+    let all = ListParams::default();
+    let listed = tokio::time::timeout(timeouts::API_CALL, api.list(&all)).await;
+    let listed = listed.map_err(|_| "the API server gives no answer in time".to_owned())?;
+    let listed = listed.map_err(|error| error.to_string())?;
     let mut found = BTreeMap::new();
-    for shell in site.shells().await? {
-        let Ok(output) = shell.run(RUNTIME_NETWORK).await else {
-            continue;
-        };
-        let runtime = output.stdout.trim().to_owned();
-        let node = tokio::time::timeout(timeouts::API_CALL, api.get_opt(shell.container())).await;
-        let node = node.map_err(|_| "the API server gives no answer in time".to_owned())?;
-        let node = node.map_err(|error| error.to_string())?;
-        let registered = node
-            .as_ref()
-            .and_then(|node| node.spec.as_ref()?.pod_cidr.clone());
-        if let (Some(node), Some(registered)) = (node, registered)
-            && !runtime.is_empty()
-            && runtime != registered
+    for node in listed.items {
+        let name = node.name_any();
+        let registered = node.spec.and_then(|spec| spec.pod_cidr);
+        if let (Some(Some(runtime)), Some(registered)) = (networks.get(&name), registered)
+            && *runtime != registered
         {
-            found.insert(node.name_any(), (runtime, registered));
+            found.insert(name, (runtime.clone(), registered));
         }
     }
     Ok(found)
-}
-
-/// The first pod network in the configuration that a node's runtime rendered for itself; nothing where a network plugin
-/// writes its own.
-const RUNTIME_NETWORK: &str = r#"sed -n 's/.*"subnet": *"\([^"]*\)".*/\1/p' /etc/cni/net.d/10-containerd-net.conflist 2>/dev/null | head -n 1"#;
-
-/// Kind of a leftover that is none while the storage class of small volumes is there.
-const SMALL_VOLUME: &str = "small volume";
-
-/// One line a thing: what kind, then its name.
-fn look_script() -> String {
-    format!(
-        "nft list tables 2>/dev/null | grep -F {0} | sed 's/^/packet rules: /'\n\
-         iptables -w -S 2>/dev/null | grep -e '-N {1}' | sed 's/^-N /packet rules: iptables chain /'\n\
-         ls {2} 2>/dev/null | sed 's/^/switch of a fault: /'\n\
-         ls {ASIDE} 2>/dev/null | sed 's/^/static pod moved aside: /'\n\
-         findmnt -rn -o TARGET 2>/dev/null | grep -F {3}/ | sed 's/^/{SMALL_VOLUME}: /'\n\
-         ls {3}/*/*/volume/{FILLER} 2>/dev/null | sed 's/^/full volume: /'\n\
-         for s in /proc/[0-9]*/status; do awk -v p=\"${{s%/status}}\" '/^Name:/{{n=$2}} /^State:\\tT/{{print \"stopped process: \" n \" \" substr(p,7)}}' $s 2>/dev/null; done\n\
-         systemctl is-active -q kubelet 2>/dev/null || echo 'kubelet: not running'\ntrue",
-        rules::TABLE_PREFIX,
-        iptables::CHAIN_PREFIX,
-        deadman::DIR,
-        volumes::DIR,
-    )
-}
-
-fn parse(node: &str, text: &str) -> Vec<Leftover> {
-    let lines = text.lines().filter(|line| line.contains(": "));
-    lines
-        .map(|line| Leftover {
-            place: node.to_owned(),
-            what: line.trim().to_owned(),
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -224,32 +331,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_script_is_valid_shell() {
-        let script = look_script();
-        let status = std::process::Command::new("sh")
-            .args(["-n", "-c", &script])
-            .status();
-        assert!(status.expect("a shell").success(), "{script}");
+    fn what_cannot_be_looked_at_is_never_clean() {
+        let mut residue = Residue::default();
+        assert!(residue.is_clean());
+        residue.unknown("worker", "no such container");
+        assert!(!residue.is_clean());
+        assert!(residue.in_words().contains("worker: it cannot be known"));
     }
 
-    #[test]
-    fn each_line_is_one_leftover() {
-        let found = parse(
-            "worker",
-            "packet rules: table inet etcd_harness_f1\nnoise\nstopped process: etcd 77\n",
-        );
-        assert_eq!(found.len(), 2);
-        assert_eq!(found[1].what, "stopped process: etcd 77");
-    }
-
-    #[test]
-    fn the_networks_of_a_rendered_configuration_are_read() {
-        let line = r#""ranges": [[{"subnet": "10.244.7.0/24"}]],"#;
-        let script =
-            RUNTIME_NETWORK.replace("/etc/cni/net.d/10-containerd-net.conflist 2>/dev/null", "");
-        let output = std::process::Command::new("sh")
-            .args(["-c", &format!("echo '{line}' | {script}")])
-            .output();
-        assert_eq!(output.expect("a shell").stdout, b"10.244.7.0/24\n");
+    #[tokio::test]
+    async fn a_docker_and_an_api_server_that_do_not_answer_are_unknown() {
+        let site = Site {
+            name: "k".into(),
+            docker: Err("no socket".into()),
+            kube: Err("connection refused".into()),
+        };
+        let residue = find(&site).await;
+        assert!(residue.left.is_empty());
+        let places: Vec<&str> = residue
+            .unknown
+            .iter()
+            .map(|one| one.place.as_str())
+            .collect();
+        assert_eq!(places, ["Docker", "nodes", "API server"]);
     }
 }

@@ -5,9 +5,11 @@
 //! hook before those of kube-proxy's and the network plugin's filters; there, destination addresses are already pods'
 //! and source addresses still are, so a service's virtual address hides nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
+
+use super::probe::{Dropped, PROBE_PORTS, Way};
 
 /// Prefix of the tables; what `doctor --residue` looks for.
 pub(crate) const TABLE_PREFIX: &str = "etcd_harness_";
@@ -54,13 +56,15 @@ pub(crate) struct Addresses {
     pub pairs: BTreeSet<(Ipv4Addr, Ipv4Addr)>,
 }
 
-/// Packets that met the rules.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Packets of the cluster's own that met the rules, and of probes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count {
-    /// That matched.
+    /// That matched, without those of probes.
     pub seen: u64,
-    /// That were dropped.
+    /// That were dropped, without those of probes.
     pub dropped: u64,
+    /// By sender and receiver.
+    pub ways: Dropped,
 }
 
 impl RuleSet {
@@ -81,9 +85,14 @@ pub(crate) fn install(
     limit: Duration,
 ) -> String {
     let table = format!("inet {TABLE_PREFIX}{trace}");
+    let drop = "update @own { ip saddr . ip daddr counter } counter name dropped drop";
     let verdict = match rules.loss_percent {
-        Some(percent) => format!("numgen random mod 100 < {percent} counter name dropped drop"),
-        None => "counter name dropped drop".to_owned(),
+        Some(percent) => format!("counter name seen\n    numgen random mod 100 < {percent} {drop}"),
+        // What is lost at random cannot be probed: a probe may get through.
+        None => format!(
+            "tcp sport {PROBE_PORTS} goto probed\n    tcp dport {PROBE_PORTS} goto probed\n    \
+             counter name seen\n    {drop}"
+        ),
     };
     let matches: Vec<String> = rules
         .rules
@@ -99,8 +108,12 @@ pub(crate) fn install(
         .collect();
     format!(
         "nft -f - <<'END-OF-RULES'\ntable {table} {{\n  set single {{ type ipv4_addr; flags timeout; }}\n  \
-         set pairs {{ type ipv4_addr . ipv4_addr; flags timeout; }}\n  counter seen {{ }}\n  counter dropped {{ }}\n  \
-         chain hit {{\n    counter name seen\n    {verdict}\n  }}\n  chain cut {{\n{}  }}\n{}}}\n{}END-OF-RULES",
+         set pairs {{ type ipv4_addr . ipv4_addr; flags timeout; }}\n  \
+         set own {{ type ipv4_addr . ipv4_addr; size 4096; flags dynamic; }}\n  \
+         set probes {{ type ipv4_addr . ipv4_addr; size 4096; flags dynamic; }}\n  \
+         counter seen {{ }}\n  counter dropped {{ }}\n  \
+         chain probed {{\n    update @probes {{ ip saddr . ip daddr counter }} drop\n  }}\n  \
+         chain hit {{\n    {verdict}\n  }}\n  chain cut {{\n{}  }}\n{}}}\n{}END-OF-RULES",
         matches.concat(),
         hooks.concat(),
         elements("add", &table, addresses, Some(limit)),
@@ -134,7 +147,7 @@ pub(crate) fn remove(trace: &str) -> String {
 
 /// Reads the counters.
 pub(crate) fn count(trace: &str) -> String {
-    format!("nft list counters table inet {TABLE_PREFIX}{trace}")
+    format!("nft list table inet {TABLE_PREFIX}{trace}")
 }
 
 /// The counters of [`count`]'s output; `None` when the table is gone.
@@ -150,7 +163,31 @@ pub(crate) fn parse_count(text: &str) -> Option<Count> {
     Some(Count {
         seen: packets("seen")?,
         dropped: packets("dropped")?,
+        ways: Dropped {
+            own: set("own", text),
+            probes: set("probes", text),
+        },
     })
+}
+
+/// The elements of a set with their counters: `10.244.1.2 . 10.244.2.3 counter packets 7 bytes 420, ...`.
+fn set(name: &str, text: &str) -> BTreeMap<Way, u64> {
+    let body = text.split_once(&format!("set {name} {{"));
+    let body = body.map(|(_, rest)| rest.split_once("\n\t}").map_or(rest, |(body, _)| body));
+    let elements = body.and_then(|body| body.split_once("elements = {"));
+    let elements = elements.and_then(|(_, rest)| rest.split_once('}'));
+    let one = |element: &str| {
+        let words: Vec<&str> = element.split_whitespace().collect();
+        match words[..] {
+            [from, ".", to, "counter", "packets", packets, ..] => Some((
+                (from.parse().ok()?, to.parse().ok()?),
+                packets.parse().ok()?,
+            )),
+            _ => None,
+        }
+    };
+    let elements = elements.map_or("", |(elements, _)| elements).split(',');
+    elements.filter_map(one).collect()
 }
 
 fn expression((address, port): (Address, Port)) -> String {
@@ -218,6 +255,8 @@ pub(crate) mod tests {
             "ip saddr . ip daddr @pairs jump hit",
             "type filter hook forward priority -250; policy accept;",
             "counter name dropped drop",
+            "tcp sport 61000-65535 goto probed",
+            "update @probes { ip saddr . ip daddr counter } drop",
             "add element inet etcd_harness_f1 single { 10.244.1.2 timeout 90s }",
             "add element inet etcd_harness_f1 pairs { 10.244.1.2 . 10.244.1.3 timeout 90s }",
         ] {
@@ -234,7 +273,8 @@ pub(crate) mod tests {
             local: true,
         };
         let text = install("f1", &rules, &Addresses::default(), Duration::from_secs(1));
-        assert!(text.contains("numgen random mod 100 < 30 counter name dropped drop"));
+        assert!(text.contains("numgen random mod 100 < 30 update @own { ip saddr . ip daddr counter } counter name dropped drop"));
+        assert!(!text.contains("goto probed"), "chance cannot be probed");
         assert!(text.contains("hook input") && text.contains("hook output"));
         assert!(!text.contains("add element"));
     }
@@ -263,12 +303,25 @@ pub(crate) mod tests {
 
     #[test]
     fn counters_are_read_and_a_missing_table_has_none() {
-        let text = "table inet etcd_harness_f1 {\n\tcounter seen {\n\t\tpackets 41 bytes 2460\n\t}\n\tcounter dropped {\n\t\tpackets 7 bytes 420\n\t}\n}\n";
+        let text = "table inet etcd_harness_f1 {\n\tcounter seen {\n\t\tpackets 41 bytes 2460\n\t}\n\n\t\
+            counter dropped {\n\t\tpackets 7 bytes 420\n\t}\n\n\tset pairs {\n\t\ttype ipv4_addr . ipv4_addr\n\t\t\
+            elements = { 10.9.9.9 . 10.9.9.8 timeout 9s expires 8s }\n\t}\n\n\tset own {\n\t\t\
+            type ipv4_addr . ipv4_addr\n\t\tsize 4096\n\t\tflags dynamic\n\t\t\
+            elements = { 10.244.1.2 . 10.244.1.3 counter packets 4 bytes 240,\n\t\t\t     \
+            10.244.1.3 . 10.244.1.2 counter packets 3 bytes 180 }\n\t}\n\n\tset probes {\n\t\t\
+            type ipv4_addr . ipv4_addr\n\t\tsize 4096\n\t\tflags dynamic\n\t}\n\n\tchain probed {\n\t\t\
+            update @probes { ip saddr . ip daddr counter } drop\n\t}\n}\n";
+        let own = [((ip(2), ip(3)), 4), ((ip(3), ip(2)), 3)].into();
+        let ways = Dropped {
+            own,
+            ..Default::default()
+        };
         assert_eq!(
             parse_count(text),
             Some(Count {
                 seen: 41,
-                dropped: 7
+                dropped: 7,
+                ways
             })
         );
         assert_eq!(parse_count("Error: No such file or directory"), None);

@@ -11,7 +11,8 @@ use super::pods;
 use super::processes::{self, Which};
 use crate::cluster::Cluster;
 use crate::faults::{
-    DataLoss, Deletion, Evidence, Fault, FaultContext, FaultError, Member, Selector,
+    DataLoss, Deletion, Evidence, Fault, FaultContext, FaultError, Healing, Member, Selector,
+    Target,
 };
 use crate::timeouts;
 use crate::wait::{Poll, WaitError, wait_until};
@@ -135,7 +136,11 @@ pub(crate) async fn inject(
     }
     let targets = losses
         .iter()
-        .map(|loss| format!("pod/{} claim {}", loss.member.pod, loss.claim.name_any()))
+        .map(|loss| Target::Member {
+            pod: loss.member.pod.clone(),
+            node: None,
+            part: format!("claim {}", loss.claim.name_any()),
+        })
         .collect();
     let running = Lost {
         fault: fault.to_string(),
@@ -151,7 +156,8 @@ pub(crate) async fn inject(
     })
 }
 
-/// etcd is stopped first, so that it writes nothing into an emptying folder, and never runs again after.
+/// etcd is stopped first, so that it writes nothing into an emptying folder, and never runs again after. One that cannot
+/// be killed goes on rather than stay stopped.
 fn wipe(uid: &str, path: &str) -> String {
     let which = Which {
         uid,
@@ -159,9 +165,10 @@ fn wipe(uid: &str, path: &str) -> String {
     };
     format!(
         "[ -d '{path}' ] || {{ echo 'there is no folder {path}' >&2; exit 1; }}\n({}) >/dev/null 2>&1\n\
-         echo files $(find '{path}' -mindepth 1 | wc -l)\nfind '{path}' -mindepth 1 -delete\n({}) 2>/dev/null\ntrue",
+         echo files $(find '{path}' -mindepth 1 | wc -l)\nfind '{path}' -mindepth 1 -delete\n({}) 2>/dev/null || ({}) 2>/dev/null\ntrue",
         processes::stop(which),
         processes::kill(which),
+        processes::go_on(which),
     )
 }
 
@@ -204,6 +211,7 @@ impl Lost {
     async fn seen(&self, loss: &Loss) -> Result<Result<String, String>, FaultError> {
         match self.how {
             DataLoss::Wiped if loss.files == 0 => Ok(Err("the volume was empty before".into())),
+            DataLoss::Wiped if loss.killed == 0 => Ok(Err("etcd was not killed".into())),
             DataLoss::Wiped => Ok(Ok(format!(
                 "{} files deleted, {} processes killed",
                 loss.files, loss.killed
@@ -263,8 +271,8 @@ impl Running for Lost {
         Box::pin(self.look())
     }
 
-    fn heal(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
-        Box::pin(async { Ok(Evidence::new()) })
+    fn heal(&mut self) -> BoxFuture<'_, Result<Healing, FaultError>> {
+        Box::pin(async { Ok(Healing::default()) })
     }
 
     fn residue(&self) -> BoxFuture<'_, Result<Option<String>, FaultError>> {
@@ -298,5 +306,6 @@ mod tests {
         let script = wipe("u-1", "/var/a/b");
         let at = |what: &str| script.find(what).expect("a step");
         assert!(at("kill -STOP") < at("-delete") && at("-delete") < at("kill -KILL"));
+        assert!(at("kill -KILL") < at("kill -CONT"));
     }
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType};
+use bollard::models::{ContainerCreateBody, ContainerSummary, HostConfig, Mount, MountType};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
     StartContainerOptions,
@@ -69,29 +69,47 @@ impl Thaw {
     }
 
     /// True while the timer is there.
-    pub(crate) async fn is_left(&self) -> bool {
-        self.docker
-            .inspect_container(&self.name, None)
-            .await
-            .is_ok()
+    pub(crate) async fn is_left(&self) -> Result<bool, FaultError> {
+        match self.docker.inspect_container(&self.name, None).await {
+            Ok(_) => Ok(true),
+            Err(bollard::errors::Error::DockerResponseServerError {
+                status_code: 404, ..
+            }) => Ok(false),
+            Err(error) => Err(FaultError::docker(format!("inspect {}", self.name), error)),
+        }
     }
+}
+
+/// A timer that somebody left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stray {
+    /// Its container.
+    pub name: String,
+    /// True when it was made and not yet started. One whose maker was killed in between never will be; it holds no fault,
+    /// for faults are injected when their timer runs.
+    pub idle: bool,
 }
 
 /// All timers of a cluster, whoever left them.
 pub(crate) async fn left(
     docker: &Docker,
     cluster: &str,
-) -> Result<Vec<String>, bollard::errors::Error> {
+) -> Result<Vec<Stray>, bollard::errors::Error> {
     let filters = HashMap::from([("label".to_owned(), vec![format!("{LABEL}={cluster}")])]);
     let options = ListContainersOptionsBuilder::default()
         .all(true)
         .filters(&filters)
         .build();
     let listed = docker.list_containers(Some(options)).await?;
-    Ok(listed
-        .into_iter()
-        .filter_map(|container| Some(container.names?.first()?.trim_start_matches('/').to_owned()))
-        .collect())
+    let stray = |container: ContainerSummary| {
+        let name = container.names?.first()?.trim_start_matches('/').to_owned();
+        let state = container.state.map(|state| state.to_string());
+        Some(Stray {
+            name,
+            idle: state.as_deref() == Some("created"),
+        })
+    };
+    Ok(listed.into_iter().filter_map(stray).collect())
 }
 
 /// Removes a timer. False when it was not there.
@@ -175,18 +193,16 @@ async fn start(docker: &Docker, order: &Order<'_>, name: &str, socket: &str) -> 
     }
 }
 
+/// Asks until every node runs: Docker may be as busy as everything else.
 fn script(nodes: &[String], limit: Duration) -> String {
-    let calls: Vec<String> = nodes
-        .iter()
-        .map(|node| {
-            format!("ask POST /containers/{node}/unpause; ask POST /containers/{node}/start; ")
-        })
-        .collect();
     format!(
-        "ask() {{ curl -s -m 30 -o /dev/null -f --unix-socket /docker.sock -X $1 http://docker$2; }}\n\
-         ask GET /_ping || exit 9\n: >/armed\nsleep {} & wait\n{}",
+        "ask() {{ curl -s -m 30 -f --unix-socket /docker.sock -X $1 http://docker$2; }}\n\
+         ask GET /_ping >/dev/null || exit 9\n: >/armed\nsleep {} & wait\n\
+         until all=1\n for node in {}; do\n  ask POST /containers/$node/unpause\n  ask POST /containers/$node/start\n\
+           ask GET /containers/$node/json | grep -q '\"Status\":\"running\"' || all=0\n done\n [ $all = 1 ]\n\
+         do sleep 2; done\n",
         limit.as_secs().max(1),
-        calls.concat(),
+        nodes.join(" "),
     )
 }
 
@@ -199,12 +215,35 @@ mod tests {
         let text = script(&["w1".into(), "w2".into()], Duration::from_secs(90));
         let (before, after) = text.split_once("sleep 90").expect("a limit");
         assert!(before.contains("_ping") && before.contains("/armed"));
-        for call in [
-            "/containers/w1/unpause",
-            "/containers/w1/start",
-            "/containers/w2/start",
-        ] {
+        for call in ["in w1 w2;", "$node/unpause", "$node/start", "until"] {
             assert!(after.contains(call), "{call}");
         }
+    }
+
+    #[test]
+    fn the_script_is_valid_shell() {
+        let status = std::process::Command::new("sh")
+            .args(["-n", "-c", &script(&["w1".into()], Duration::from_secs(9))])
+            .status();
+        assert!(status.expect("a shell").success());
+    }
+
+    /// Docker is a script here: it refuses the first start and takes the second.
+    #[test]
+    fn a_start_that_docker_refused_is_asked_for_again() {
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        let calls = dir.path().join("calls").display().to_string();
+        let curl = format!(
+            "curl() {{ for url; do :; done\ncase $url in */start) echo x >>{calls};; \
+             */json) [ $(wc -l <{calls}) -ge 2 ] && echo '{{\"Status\":\"running\"}}';; esac; }}\n"
+        );
+        let text = script(&["w1".into()], Duration::from_secs(1))
+            .replace("/armed", &dir.path().join("armed").display().to_string());
+        let status = std::process::Command::new("sh")
+            .args(["-c", &(curl + &text)])
+            .status();
+        assert!(status.expect("a shell").success());
+        let calls = std::fs::read_to_string(calls).expect("calls");
+        assert_eq!(calls.lines().count(), 2);
     }
 }

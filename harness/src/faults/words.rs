@@ -16,6 +16,9 @@ impl fmt::Display for Fault {
             Fault::FreezeProcess { container, of } => {
                 write!(f, "freeze {} of {of}", container.name())
             }
+            Fault::ExhaustMemory { container, of } => {
+                write!(f, "exhaust the memory of {} of {of}", container.name())
+            }
             Fault::DeletePod { of, how } => {
                 let (verb, manner) = how.words();
                 write!(f, "{verb} the pod of {of}{manner}")
@@ -113,6 +116,7 @@ impl fmt::Display for NodeSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NodeSelector::Of(selector) => write!(f, "the node of {selector}"),
+            NodeSelector::Operator => write!(f, "the node of the operator's active replica"),
             NodeSelector::Named(name) => write!(f, "node {name}"),
             NodeSelector::ControlPlane => write!(f, "the control plane's node"),
             NodeSelector::All => write!(f, "every node"),

@@ -18,6 +18,8 @@ use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
 const POD: &str = "workload";
+/// Seconds of a lease that is to end within a run; etcd makes what is shorter than 2 s longer.
+const SHORT_LEASE_S: u32 = 3;
 /// Longest time for stopping the traffic: the deadline of an operation and an exec on a busy machine.
 const STOP: Duration = Duration::from_secs(40);
 /// Longest time for the final phase.
@@ -220,7 +222,17 @@ fn config(subject: &Subject, plan: &ClientPlan<'_>) -> Value {
         "members": members,
         "gated": true,
         "held_redials_on_deadline": plan.load.held_redials_on_deadline,
+        "rates": rates(plan.load),
     })
+}
+
+/// Where the load differs from the client's defaults.
+fn rates(load: Load) -> Value {
+    let mut rates = json!({"leases_expire": load.leases_expire, "compacts": load.compacts});
+    if load.leases_expire {
+        rates["lease_s"] = json!(SHORT_LEASE_S);
+    }
+    rates
 }
 
 fn pod(subject: &Subject, plan: &ClientPlan<'_>) -> Value {

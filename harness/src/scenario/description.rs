@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use etcd_history::check::OperationKind;
 use serde::Serialize;
 
 use crate::faults::Fault;
@@ -19,6 +20,8 @@ pub struct Scenario {
     pub story: &'static str,
     /// Member counts that it is run with.
     pub members: Vec<u32>,
+    /// Member counts that it is run with only among what takes minutes: they show nothing that the others do not, often.
+    pub long_members: Vec<u32>,
     /// What is done.
     pub act: Act,
     /// What must come of it.
@@ -76,6 +79,10 @@ pub struct Load {
     pub held_redials_on_deadline: bool,
     /// True when the history is on disk, so that it outlives the restart of the client's node.
     pub outlives_node: bool,
+    /// True when leases are short and left to end by themselves.
+    pub leases_expire: bool,
+    /// True when clients compact the store, and read at old revisions.
+    pub compacts: bool,
 }
 
 impl Default for Load {
@@ -83,7 +90,19 @@ impl Default for Load {
         Self {
             held_redials_on_deadline: true,
             outlives_node: false,
+            leases_expire: false,
+            compacts: false,
         }
+    }
+}
+
+impl Load {
+    /// What must be seen of it, besides what every load has.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<OperationKind> {
+        let expire = self.leases_expire.then_some(OperationKind::LeaseEnd);
+        let compact = self.compacts.then_some(OperationKind::Compact);
+        expire.into_iter().chain(compact).collect()
     }
 }
 
@@ -139,6 +158,7 @@ impl Scenario {
             name,
             story,
             members: vec![3],
+            long_members: Vec::new(),
             act,
             promise: Promise::default(),
             smoke: false,
@@ -151,6 +171,24 @@ impl Scenario {
     pub fn members(mut self, members: impl Into<Vec<u32>>) -> Self {
         self.members = members.into();
         self
+    }
+
+    /// With these member counts too, among what takes minutes.
+    #[must_use]
+    pub fn and_long(mut self, members: impl Into<Vec<u32>>) -> Self {
+        self.long_members = members.into();
+        self
+    }
+
+    /// Member counts of the suite, or of what takes minutes.
+    #[must_use]
+    pub fn counts(&self, long: bool) -> Vec<u32> {
+        match (self.long, long) {
+            (true, true) => [&self.members[..], &self.long_members].concat(),
+            (true, false) => Vec::new(),
+            (false, true) => self.long_members.clone(),
+            (false, false) => self.members.clone(),
+        }
     }
 
     /// The faults come once: they cannot be repeated, or nothing is measured that a sample would tell more of.
@@ -196,6 +234,18 @@ impl Scenario {
     #[must_use]
     pub fn outlives_node(self) -> Self {
         self.with(|trial| trial.load.outlives_node = true)
+    }
+
+    /// Leases are short and left to end by themselves.
+    #[must_use]
+    pub fn leases_expire(self) -> Self {
+        self.with(|trial| trial.load.leases_expire = true)
+    }
+
+    /// Clients compact the store, and read at old revisions.
+    #[must_use]
+    pub fn compacts(self) -> Self {
+        self.with(|trial| trial.load.compacts = true)
     }
 
     /// Every member's data is on a small file system of its own.

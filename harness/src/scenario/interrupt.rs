@@ -7,8 +7,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::report::{Finding, Judgement};
-use crate::scenario::RunError;
 use crate::scenario::runner::Found;
+use crate::scenario::{RunError, leftovers};
 
 /// Exit code of a run that was interrupted, as shells have it.
 pub const EXIT_CODE: u8 = 130;
@@ -90,7 +90,8 @@ impl Interrupt {
 /// What is found in a run that was interrupted: nothing is judged of half a history, but whether it was healed is told.
 pub(super) fn cut_short(found: Found) -> Found {
     let mut judgements = found.judgements.iter();
-    let trouble = judgements.find(|judgement| judgement.check == "faults");
+    let left = [leftovers::CHECK, "faults"];
+    let trouble = judgements.find(|judgement| left.contains(&judgement.check.as_str()));
     let reason = trouble.map_or("healed", |judgement| judgement.explanation());
     let reason = reason.to_owned();
     Found {

@@ -14,6 +14,7 @@ mod description;
 mod error;
 pub mod interrupt;
 mod lab;
+mod leftovers;
 mod live;
 mod merge;
 mod notes;

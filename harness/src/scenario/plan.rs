@@ -64,8 +64,8 @@ impl Plan {
             .or(of_name)
             .or(scenario.members.first().copied())
             .unwrap_or(3);
-        if !scenario.members.contains(&members) {
-            let wanted = scenario.members.clone();
+        let wanted = [&scenario.members[..], &scenario.long_members].concat();
+        if !wanted.contains(&members) {
             return Err(PlanError::Members {
                 name: scenario.name,
                 members,

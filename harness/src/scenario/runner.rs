@@ -18,7 +18,7 @@ use crate::report::judgement::Severity;
 use crate::report::{Judgement, RunDir, worst};
 use crate::scenario::subject::Subject;
 use crate::scenario::trial::Story;
-use crate::scenario::{Act, Lab, Plan, RunError, conformance, interrupt};
+use crate::scenario::{Act, Lab, Plan, RunError, conformance, interrupt, leftovers};
 
 /// How a run ended.
 #[derive(Clone, Debug)]
@@ -116,7 +116,8 @@ pub struct Measured {
     plan: Plan,
     started: Timestamp,
     dir: RunDir,
-    subject: Subject,
+    /// Its cluster; none where it was not made.
+    subject: Option<Subject>,
     found: Found,
     /// Seconds that the act took, without what was fetched before.
     acted_s: f64,
@@ -152,16 +153,29 @@ async fn measure_in(lab: Lab, plan: Plan) -> Result<Measured, RunError> {
         .say(format!("seed {}; again: {}", plan.seed, plan.replay()));
     save_plan(&dir, &plan, started, None)?;
 
-    let subject = Subject::create(&lab.cluster, &plan.trial(), plan.members).await?;
-    lab.live.say(format!("namespace {}", subject.namespace));
+    // Nothing of a fault is on now: a run is only set up ahead while the one before it is judged.
+    let leftovers = leftovers::before(&lab).await;
     let begin = lab.live.seconds();
-    let mut found = act(&lab, &plan, &subject).await;
-    let acted_s = lab.live.seconds() - begin;
+    let (subject, mut found) = match leftovers {
+        Some(leftovers) => (None, not_made(leftovers)),
+        None => {
+            let subject = Subject::create(&lab.cluster, &plan.trial(), plan.members).await?;
+            lab.live.say(format!("namespace {}", subject.namespace));
+            let found = act(&lab, &plan, &subject).await;
+            (Some(subject), found)
+        }
+    };
     if !lab.turn.comes().await {
-        clean_up(&lab, &subject).await;
+        if let Some(subject) = &subject {
+            clean_up(&lab, subject).await;
+        }
         dir.delete()?;
         return Err(RunError::GivenUp);
     }
+    if subject.is_some() {
+        found.judgements.extend(leftovers::after(&lab).await);
+    }
+    let acted_s = lab.live.seconds() - begin;
     if lab.interrupt.is_asked() {
         found = interrupt::cut_short(found);
     }
@@ -227,7 +241,7 @@ impl Measured {
             into.write_reports(&found.history, &found.judgements)?;
             Ok::<_, RunError>(found)
         });
-        let (judged, put_away) = tokio::join!(judged, put_away(&lab, &subject, &dir));
+        let (judged, put_away) = tokio::join!(judged, put_away(&lab, subject.as_ref(), &dir));
         put_away?;
         let found = match judged {
             Ok(found) => found?,
@@ -242,13 +256,25 @@ impl Measured {
 
 /// Collects what a post-mortem needs and deletes the namespace: members that go on running would take the next run's
 /// processor.
-async fn put_away(lab: &Lab, subject: &Subject, dir: &RunDir) -> Result<(), RunError> {
-    if let Err(error) = collect_namespace(&lab.cluster, &subject.namespace, dir.path()).await {
-        lab.live
-            .say(format!("objects and logs are not saved: {error}"));
+async fn put_away(lab: &Lab, subject: Option<&Subject>, dir: &RunDir) -> Result<(), RunError> {
+    if let Some(subject) = subject {
+        let collected = collect_namespace(&lab.cluster, &subject.namespace, dir.path()).await;
+        if let Err(error) = collected {
+            lab.live
+                .say(format!("objects and logs are not saved: {error}"));
+        }
+        clean_up(lab, subject).await;
     }
-    clean_up(lab, subject).await;
     Ok(dir.write_log("harness.log", lab.live.text().as_bytes())?)
+}
+
+/// A run that was not made: what somebody else left would be taken for its own doing.
+fn not_made(leftovers: Judgement) -> Found {
+    Found {
+        history: History::default(),
+        expectations: None,
+        judgements: vec![leftovers],
+    }
 }
 
 async fn act(lab: &Lab, plan: &Plan, subject: &Subject) -> Found {
@@ -384,6 +410,9 @@ async fn clean_up(lab: &Lab, subject: &Subject) {
     if lab.keep {
         lab.live
             .say(format!("namespace {} is kept", subject.namespace));
+        if let Err(error) = subject.keep().await {
+            lab.live.say(error.to_string());
+        }
         return;
     }
     if let Err(error) = subject.delete().await {

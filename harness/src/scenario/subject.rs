@@ -239,6 +239,11 @@ impl Subject {
         Ok(self.temporary.delete().await?)
     }
 
+    /// Leaves the namespace where it is.
+    pub(super) async fn keep(&self) -> Result<(), RunError> {
+        Ok(self.temporary.keep().await?)
+    }
+
     /// Names of the members' pods.
     pub(super) fn pod_names(&self) -> Vec<String> {
         (0..self.members)

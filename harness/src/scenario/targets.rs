@@ -1,23 +1,16 @@
-//! Whom a fault hits, from the names that it was resolved to. Pure.
+//! Which members a fault has hit. Pure.
 
 use std::collections::BTreeSet;
 
+use crate::faults::Target;
 use crate::scenario::subject::Seat;
 
-/// Members that are named by a fault's targets, or sit on a node that is.
-pub(super) fn hit(targets: &[String], seats: &[Seat]) -> BTreeSet<Seat> {
-    let names = |target: &String, name: &str| {
-        target
-            .split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '.')))
-            .any(|word| word == name)
-    };
+/// Members that are targets of a fault, or sit on a node that is.
+pub(super) fn hit(targets: &[Target], seats: &[Seat]) -> BTreeSet<Seat> {
     let meant = |seat: &&Seat| {
         targets
             .iter()
-            .any(|target| match target.starts_with("pod") {
-                true => names(target, &seat.pod),
-                false => names(target, &seat.node),
-            })
+            .any(|target| target.hits(&seat.pod, &seat.node))
     };
     seats.iter().filter(meant).cloned().collect()
 }
@@ -38,17 +31,18 @@ mod tests {
             seat("q-etcd-1", "n-worker2"),
             seat("q-etcd-10", "n-worker3"),
         ];
-        let pods = |targets: &[&str]| -> Vec<String> {
-            let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
-            hit(&targets, &seats)
-                .into_iter()
-                .map(|seat| seat.pod)
-                .collect()
+        let pods = |targets: &[Target]| -> Vec<String> {
+            let hit = hit(targets, &seats).into_iter();
+            hit.map(|seat| seat.pod).collect()
         };
-        assert_eq!(pods(&["pod/q-etcd-1 (node n-worker2)"]), ["q-etcd-1"]);
-        assert_eq!(pods(&["node/n-worker"]), ["q-etcd-0"]);
+        assert_eq!(pods(&[Target::member("q-etcd-1")]), ["q-etcd-1"]);
+        let nodes = |names: &[&str]| -> Vec<Target> {
+            let nodes = names.iter().map(|name| Target::Node((*name).to_owned()));
+            nodes.collect()
+        };
+        assert_eq!(pods(&nodes(&["n-worker"])), ["q-etcd-0"]);
         assert_eq!(
-            pods(&["node/n-worker", "node/n-worker3"]),
+            pods(&nodes(&["n-worker", "n-worker3"])),
             ["q-etcd-0", "q-etcd-10"]
         );
     }

@@ -11,7 +11,7 @@ use etcd_history::check::Expectations;
 use etcd_history::record::{FaultRecord, FaultStep, Nanos};
 use etcd_history::{History, Record};
 
-use crate::faults::{Active, Evidence, Fault, FaultContext, FaultError, inject};
+use crate::faults::{Active, Evidence, Fault, FaultContext, FaultError, Target, in_words, inject};
 use crate::observe::{self, MachineLog};
 use crate::report::{Finding, Judgement};
 use crate::scenario::client::RecordingClient;
@@ -60,6 +60,7 @@ impl<'a> Story<'a> {
         let least = sizes.iter().copied().min().unwrap_or(plan.members);
         let most = sizes.iter().copied().max().unwrap_or(plan.members);
         let mut expectations = plan.scenario.promise.expectations(most, trial.events());
+        expectations.operations.extend(trial.load.kinds());
         expectations.members = least;
         if !trial.operations.is_empty() {
             let moves = |fault: &&Fault| matches!(fault, Fault::DeletePod { .. });
@@ -292,7 +293,7 @@ impl<'a> Story<'a> {
         let injected = self.now();
         let targets = active
             .as_ref()
-            .map(|active| active.targets.join(", "))
+            .map(|active| in_words(&active.targets))
             .unwrap_or_default();
         let note = |t, step, evidence| fault_record((t, number), fault, &targets, step, evidence);
         self.told
@@ -324,7 +325,7 @@ impl<'a> Story<'a> {
     async fn heal(&mut self, active: Vec<(u32, Active)>) {
         for (number, mut active) in active.into_iter().rev() {
             let fault = active.fault.clone();
-            let targets = active.targets.join(", ");
+            let targets = in_words(&active.targets);
             let note =
                 |t, step, evidence| fault_record((t, number), &fault, &targets, step, evidence);
             self.told
@@ -336,9 +337,15 @@ impl<'a> Story<'a> {
                 Err(error) => Ok(Some(error.to_string())),
             };
             match left {
-                Ok(None) => self
-                    .told
-                    .push(note(at, FaultStep::Healed, healed.unwrap_or_default())),
+                Ok(None) => {
+                    let healing = healed.unwrap_or_default();
+                    for reason in healing.doubts {
+                        self.judgements
+                            .push(Judgement::new("faults", Finding::Inconclusive { reason }));
+                    }
+                    self.told
+                        .push(note(at, FaultStep::Healed, healing.evidence));
+                }
                 Ok(Some(left)) => {
                     self.told.push(note(
                         at,
@@ -437,7 +444,7 @@ impl<'a> Story<'a> {
     }
 
     /// What a fault itself has done is not the operator's doing.
-    fn excuse(&mut self, fault: &Fault, targets: &[String], seats: &[Seat]) {
+    fn excuse(&mut self, fault: &Fault, targets: &[Target], seats: &[Seat]) {
         let hit = hit(targets, seats);
         if matches!(
             fault,

@@ -1,4 +1,4 @@
-//! Runs that were begun ahead, against an API server that makes and deletes namespaces and refuses all else.
+//! Runs that were begun ahead, against an API server that makes and deletes namespaces, has no nodes and refuses all else.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -58,12 +58,15 @@ async fn answer(stream: TcpStream, asked: &Asked) -> std::io::Result<()> {
         "message": "refused", "reason": "Forbidden", "code": code})
     };
     let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
+    let none = json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": []});
     let (code, text) = match (method, path) {
         ("POST", "/api/v1/namespaces") => {
             (201, serde_json::from_slice(&body).unwrap_or(Value::Null))
         }
         ("DELETE", path) if path.contains("/clusters/") => (404, refused(404)),
         ("DELETE", _) => (200, done),
+        // A cluster in which nothing is left of any fault.
+        ("GET", "/api/v1/nodes" | "/api/v1/namespaces") => (200, none),
         _ => (403, refused(403)),
     };
     asked
@@ -110,9 +113,9 @@ async fn a_run_whose_turn_does_not_come_leaves_nothing_behind() {
     let (kube, asked) = api_server().await;
     let runs = tempfile::tempdir().expect("a folder");
     let (giver, lab) = lab(kube, runs.path());
-    let run = tokio::spawn(measure(lab, plan()));
+    let run = measure(lab, plan());
     drop(giver);
-    let given_up = run.await.expect("an end").err();
+    let given_up = run.await.err();
     assert!(matches!(given_up, Some(RunError::GivenUp)), "{given_up:?}");
     assert_eq!(deleted_namespaces(&asked), 1);
     let left = std::fs::read_dir(runs.path()).expect("a folder").count();
@@ -125,10 +128,10 @@ async fn what_failed_before_its_turn_is_told_in_its_turn() {
     let runs = tempfile::tempdir().expect("a folder");
     let (giver, lab) = lab(kube, runs.path());
     let live = lab.live.clone();
-    let run = tokio::spawn(measure(lab, plan()));
+    let run = measure(lab, plan());
     live.release();
     giver.give();
-    let measured = run.await.expect("an end").expect("a run");
+    let measured = run.await.expect("a run");
     assert!(!measured.is_well(), "its objects were refused");
     assert_eq!(measured.workers(), 0, "not a cluster of our own");
     assert_eq!(deleted_namespaces(&asked), 0, "they are collected first");

@@ -20,7 +20,7 @@ use crate::{
 pub(crate) async fn run(shared: Arc<Shared>, local: u32) {
     let client = shared.recorder.client(local);
     let config = &shared.config;
-    let mut mix = Mix::new(config.seed, client, &config.prefix, config.rates.keys);
+    let mut mix = Mix::new(config.seed, client, &config.prefix, &config.rates);
     let mut rng = StdRng::seed_from_u64(config.seed ^ u64::from(client));
     let service = shared.held_service();
     let members: Vec<Held> = config

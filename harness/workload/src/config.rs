@@ -67,6 +67,12 @@ pub(crate) struct Rates {
     pub(crate) client_rate: f64,
     /// Keys of each kind that the closed-loop clients share; few keys mean contention.
     pub(crate) keys: u32,
+    /// Seconds of a lease. The default is longer than any fault of a scenario, so that a lease ends when it is revoked.
+    pub(crate) lease_s: i64,
+    /// True when leases are not revoked but left to end by themselves.
+    pub(crate) leases_expire: bool,
+    /// True when the closed-loop clients compact the store, and read at old revisions.
+    pub(crate) compacts: bool,
     /// Milliseconds between two status questions to a member.
     pub(crate) status_ms: u64,
     /// Watches on every member and through the service.
@@ -84,6 +90,9 @@ impl Default for Rates {
             clients: 4,
             client_rate: 12.0,
             keys: 5,
+            lease_s: 60,
+            leases_expire: false,
+            compacts: false,
             status_ms: 100,
             watch: true,
         }
@@ -117,6 +126,9 @@ impl Config {
             return Err(ConfigError::Reject(
                 "deadline_ms, status_ms and keys must be above 0",
             ));
+        }
+        if rates.lease_s <= 0 {
+            return Err(ConfigError::Reject("lease_s must be above 0"));
         }
         if ![rates.fresh, rates.held, rates.dial_all, rates.client_rate]
             .into_iter()
@@ -197,6 +209,7 @@ mod tests {
             (r#""seed":7,"deadline_ms":0"#, "deadline_ms"),
             (r#""seed":7,"prefix":"""#, "prefix"),
             (r#""seed":7,"rates":{"held":-1}"#, "rate"),
+            (r#""seed":7,"rates":{"lease_s":0}"#, "lease_s"),
         ] {
             let text = SMALLEST.replace("\"seed\":7", bad);
             let error = Config::parse(&text).unwrap_err().to_string();

@@ -12,12 +12,14 @@ use etcd_history::{
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use crate::config::range_end;
+use crate::config::{Rates, range_end};
 
-/// Seconds of a lease: longer than any fault of a scenario, so that a lease ends when it is revoked.
-const LEASE_SECONDS: i64 = 60;
-/// Keys put under one lease before it is revoked.
+/// Keys put under one lease before it is revoked, or left alone.
 const LEASE_KEYS: u32 = 3;
+/// Revisions that stay behind a compaction: seconds of traffic, so that a watcher that reconnects at once misses nothing.
+const KEPT: i64 = 200;
+/// Revisions from one compaction to the next of a client.
+const BETWEEN: i64 = 100;
 
 /// The state of one client.
 #[derive(Debug)]
@@ -28,6 +30,19 @@ pub(crate) struct Mix {
     keys: u32,
     known: BTreeMap<String, Known>,
     lease: Option<Lease>,
+    habits: Habits,
+    /// Newest revision that an answer had.
+    revision: i64,
+    /// Revision that this client compacted to last.
+    compacted: i64,
+}
+
+/// What a run's clients do that others do not.
+#[derive(Clone, Copy, Debug)]
+struct Habits {
+    lease_s: i64,
+    leases_expire: bool,
+    compacts: bool,
 }
 
 /// What the client last learnt of a key.
@@ -54,21 +69,36 @@ pub(crate) struct Step {
 
 impl Mix {
     /// A client's generator.
-    pub(crate) fn new(seed: u64, client: u32, prefix: &str, keys: u32) -> Self {
+    pub(crate) fn new(seed: u64, client: u32, prefix: &str, rates: &Rates) -> Self {
         let own = seed ^ (u64::from(client) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Self {
             rng: StdRng::seed_from_u64(own),
             client,
             prefix: prefix.to_owned(),
-            keys,
+            keys: rates.keys,
             known: BTreeMap::new(),
             lease: None,
+            habits: Habits {
+                lease_s: rates.lease_s,
+                leases_expire: rates.leases_expire,
+                compacts: rates.compacts,
+            },
+            revision: 0,
+            compacted: 0,
         }
     }
 
     /// The next request; `op` makes its values unique.
     pub(crate) fn next(&mut self, op: OpId) -> Step {
         let key = self.key();
+        if self.habits.compacts
+            && let Some(request) = self.of_the_past(&key)
+        {
+            return Step {
+                request,
+                at_member: false,
+            };
+        }
         let request = match self.rng.random_range(0..100u32) {
             0..22 => self.put(key, op, 0),
             22..40 => get(key, false),
@@ -101,7 +131,10 @@ impl Mix {
         match outcome {
             Outcome::Ok {
                 revision, response, ..
-            } => self.learn_answer(request, response, *revision),
+            } => {
+                self.revision = self.revision.max(*revision);
+                self.learn_answer(request, response, *revision);
+            }
             _ => self.forget(request),
         }
     }
@@ -113,6 +146,27 @@ impl Mix {
 
     fn value(&self, op: OpId) -> String {
         format!("c{}-{op}", self.client)
+    }
+
+    /// Now and then a compaction, and a read at a revision that may be compacted by then.
+    fn of_the_past(&mut self, key: &str) -> Option<Request> {
+        let oldest = (self.compacted - KEPT / 4).max(1);
+        match self.rng.random_range(0..100u32) {
+            0..4 if self.revision > self.compacted + KEPT + BETWEEN => {
+                self.compacted = self.revision - KEPT;
+                Some(Request::Compact {
+                    revision: self.compacted,
+                })
+            }
+            4..12 if self.revision > oldest => Some(Request::Range {
+                key: key.to_owned(),
+                range_end: None,
+                limit: 0,
+                serializable: false,
+                revision: self.rng.random_range(oldest..=self.revision),
+            }),
+            _ => None,
+        }
     }
 
     fn put(&self, key: String, op: OpId, lease: i64) -> Request {
@@ -195,7 +249,7 @@ impl Mix {
             // Client and operation make it unique and never 0.
             None => Request::LeaseGrant {
                 id: ((i64::from(self.client) + 1) << 40) | op.cast_signed(),
-                ttl: LEASE_SECONDS,
+                ttl: self.habits.lease_s,
             },
             Some(Lease { id, keys }) if keys < LEASE_KEYS => {
                 if self.rng.random_bool(0.4) {
@@ -203,6 +257,10 @@ impl Mix {
                 }
                 self.lease = Some(Lease { id, keys: keys + 1 });
                 self.put(format!("{}l/{}/{keys}", self.prefix, self.client), op, id)
+            }
+            Some(_) if self.habits.leases_expire => {
+                self.lease = None;
+                self.put(format!("{}l/{}", self.prefix, self.client), op, 0)
             }
             Some(Lease { id, .. }) => Request::LeaseRevoke { id },
         }
@@ -219,6 +277,7 @@ impl Mix {
                     key,
                     range_end: None,
                     serializable: false,
+                    revision: 0,
                     ..
                 },
                 Response::Range { kvs, .. },
@@ -299,8 +358,16 @@ fn get(key: String, serializable: bool) -> Request {
 mod tests {
     use super::*;
 
+    fn mix(seed: u64, rates: &Rates) -> Mix {
+        let rates = Rates {
+            keys: 3,
+            ..rates.clone()
+        };
+        Mix::new(seed, 1, "t/", &rates)
+    }
+
     fn requests(seed: u64) -> Vec<Step> {
-        let mut mix = Mix::new(seed, 1, "t/", 3);
+        let mut mix = mix(seed, &Rates::default());
         (1..400).map(|op| mix.next(op)).collect()
     }
 
@@ -310,10 +377,10 @@ mod tests {
         assert_ne!(requests(5), requests(6));
     }
 
-    #[test]
-    fn every_kind_is_asked() {
-        let mut mix = Mix::new(1, 1, "t/", 3);
-        let mut kinds = std::collections::BTreeSet::new();
+    /// What a client asks that is always answered, at revisions that grow.
+    fn asked(rates: &Rates) -> Vec<Request> {
+        let mut mix = mix(1, rates);
+        let mut asked = Vec::new();
         for op in 1..2000 {
             let step = mix.next(op);
             let response = match &step.request {
@@ -326,21 +393,35 @@ mod tests {
                 Request::LeaseGrant { id, ttl } => Response::LeaseGrant { id: *id, ttl: *ttl },
                 Request::LeaseRevoke { .. } => Response::LeaseRevoke {},
                 Request::LeaseKeepAlive { .. } => Response::LeaseKeepAlive { ttl: 1 },
+                Request::Compact { .. } => Response::Compact {},
                 _ => Response::Txn {
                     succeeded: true,
                     responses: vec![],
                 },
             };
             let outcome = Outcome::Ok {
-                revision: 1,
+                revision: op.cast_signed(),
                 term: 1,
                 member: "1".into(),
                 response,
             };
             mix.learn(&step.request, &outcome);
-            let text = serde_json::to_value(&step.request).unwrap();
-            kinds.insert(text["kind"].as_str().unwrap().to_owned());
+            asked.push(step.request);
         }
+        asked
+    }
+
+    fn kinds(asked: &[Request]) -> std::collections::BTreeSet<String> {
+        let kind = |request: &Request| {
+            let text = serde_json::to_value(request).unwrap();
+            text["kind"].as_str().unwrap().to_owned()
+        };
+        asked.iter().map(kind).collect()
+    }
+
+    #[test]
+    fn every_kind_is_asked() {
+        let kinds = kinds(&asked(&Rates::default()));
         let wanted = [
             "lease_grant",
             "lease_keep_alive",
@@ -350,11 +431,67 @@ mod tests {
             "txn",
         ];
         assert!(wanted.iter().all(|kind| kinds.contains(*kind)), "{kinds:?}");
+        assert!(!kinds.contains("compact"), "only where it is asked for");
+    }
+
+    #[test]
+    fn leases_that_are_to_end_by_themselves_are_not_revoked() {
+        let asked = asked(&Rates {
+            lease_s: 3,
+            leases_expire: true,
+            ..Rates::default()
+        });
+        let grants = asked.iter().filter(|request| match request {
+            Request::LeaseGrant { ttl, .. } => {
+                assert_eq!(*ttl, 3);
+                true
+            }
+            _ => false,
+        });
+        assert!(grants.count() > 5, "one after the other");
+        assert!(!kinds(&asked).contains("lease_revoke"));
+    }
+
+    #[test]
+    fn a_client_compacts_what_is_old_and_reads_on_both_sides_of_it() {
+        let asked = asked(&Rates {
+            compacts: true,
+            ..Rates::default()
+        });
+        let (mut compacted, mut now) = (0, 0);
+        let (mut before, mut after) = (0, 0);
+        for (revision, request) in (1..).zip(&asked) {
+            match request {
+                Request::Compact { revision } => {
+                    assert!(*revision > compacted && *revision <= now - KEPT);
+                    compacted = *revision;
+                }
+                Request::Range {
+                    revision: at @ 1.., ..
+                } if *at < compacted => before += 1,
+                Request::Range {
+                    revision: at @ 1.., ..
+                } => {
+                    assert!(*at <= now, "nothing of the future");
+                    after += 1;
+                }
+                _ => {}
+            }
+            now = revision;
+        }
+        assert!(
+            compacted > 1000 && before > 0 && after > 0,
+            "{compacted} {before} {after}"
+        );
     }
 
     #[test]
     fn compare_and_swap_uses_what_was_read() {
-        let mut mix = Mix::new(1, 1, "t/", 1);
+        let rates = Rates {
+            keys: 1,
+            ..Rates::default()
+        };
+        let mut mix = Mix::new(1, 1, "t/", &rates);
         let read = get("t/k/000".into(), false);
         let kv = KeyValue {
             key: "t/k/000".into(),

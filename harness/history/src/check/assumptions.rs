@@ -8,6 +8,7 @@ use std::hash::{BuildHasher, BuildHasherDefault};
 
 use super::Case;
 use super::expectations::OperationKind;
+use super::lives;
 use super::placement;
 use super::verdict::{Findings, Verdict};
 use crate::hash::{FastHasher, FastMap};
@@ -111,6 +112,18 @@ fn kinds(case: &Case<'_>, findings: &mut Findings) {
         .filter(|record| matches!(record.event, WatchEvent::Events { .. }))
         .count();
     succeeded.insert(OperationKind::Watch, delivered);
+    if case
+        .expectations
+        .operations
+        .contains(&OperationKind::LeaseEnd)
+    {
+        let leases = lives::collect(case);
+        let ends = leases.values().map(|lease| {
+            let ended = lease.ended.iter();
+            ended.filter(|end| !lease.revoked_before(end.seen)).count()
+        });
+        succeeded.insert(OperationKind::LeaseEnd, ends.sum());
+    }
     for kind in &case.expectations.operations {
         if succeeded.get(kind).is_none_or(|count| *count == 0) {
             findings.doubt(format!("no {kind:?} succeeded"));

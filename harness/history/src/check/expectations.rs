@@ -117,6 +117,8 @@ pub enum OperationKind {
     Compact,
     /// A watch that delivered events.
     Watch,
+    /// A lease that ended and was not revoked.
+    LeaseEnd,
 }
 
 impl OperationKind {

@@ -1,6 +1,7 @@
 //! All scenarios. Each is a few lines: what happens, to whom, how long, and what must come of it.
 //!
-//! Three members show what one failure does, five what two do; a scenario is run with both where that differs. What
+//! Three members show what one failure does, five what two do; a scenario is run with both. Where five show what three
+//! have shown, they are among what takes minutes (`make e2e-long`), for the suite is to take 25. What
 //! every run promises besides - linearizable, nothing acknowledged lost, one leader a term, never two leader labels, no
 //! quorum broken by the operator - is checked for all of them and said nowhere here.
 
@@ -26,6 +27,7 @@ pub fn all() -> Vec<Scenario> {
         failover(),
         partition(),
         lossy(),
+        passing(),
         quorum(),
         agent(),
         operator(),
@@ -100,7 +102,7 @@ fn failover() -> Vec<Scenario> {
             "The leader's pod is deleted without grace: its object is gone at once, its etcd leads on until kubelet stops it.",
             [delete_leader(Deletion::Forced)],
         )
-        .members(THREE_AND_FIVE)
+        .and_long([5])
         // Meanwhile new connections can be led nowhere, while a client that dials members still writes.
         .promise(Promise::continuity(LeaderSilent)),
         Scenario::faults(
@@ -108,7 +110,7 @@ fn failover() -> Vec<Scenario> {
             "The leader's pod is evicted, as a drain does: a planned move.",
             [delete_leader(Deletion::Evicted)],
         )
-        .members(THREE_AND_FIVE)
+        .and_long([5])
         .promise(Promise::continuity(Planned).no_failed_write()),
         Scenario::faults(
             "failover::follower_etcd_killed",
@@ -118,11 +120,19 @@ fn failover() -> Vec<Scenario> {
         .members(THREE_AND_FIVE)
         .promise(Promise::continuity(LeaderStays)),
         Scenario::faults(
+            "failover::leader_out_of_memory",
+            "The memory of the leader's etcd runs out and the kernel kills it: as any other death.",
+            [Fault::ExhaustMemory { container: Container::Etcd, of: Selector::Leader }],
+        )
+        .and_long([5])
+        .at_most(3)
+        .promise(Promise::continuity(ProcessKilled)),
+        Scenario::faults(
             "failover::leader_frozen",
             "The leader's etcd stops running and keeps its connections: clients must not hang on it.",
             [Fault::FreezeProcess { container: Container::Etcd, of: Selector::Leader }],
         )
-        .members(THREE_AND_FIVE)
+        .and_long([5])
         .lasts(3)
         .promise(Promise::continuity(LeaderSilent)),
     ]
@@ -141,7 +151,7 @@ fn partition() -> Vec<Scenario> {
             [isolate(Traffic::Peer, Direction::Both)],
         )
         .members(THREE_AND_FIVE)
-        .lasts(4)
+        .lasts(3)
         .patient_connections()
         .promise(Promise::continuity(LeaderSilent))
         .smoke(),
@@ -151,13 +161,14 @@ fn partition() -> Vec<Scenario> {
             [isolate(Traffic::Client, Direction::Both)],
         )
         .once()
-        .members(THREE_AND_FIVE),
+        .and_long([5]),
         Scenario::faults(
             "partition::leader_cut_off_from_everybody",
             "The leader loses everybody: the others go on without it.",
             [isolate(Traffic::All, Direction::Both)],
         )
-        .lasts(4)
+        .lasts(3)
+        .and_long([5])
         .promise(Promise::continuity(LeaderSilent)),
         Scenario::faults(
             "partition::leader_in_the_minority",
@@ -165,7 +176,7 @@ fn partition() -> Vec<Scenario> {
             [Fault::Split { side: Selector::MinorityWithLeader, direction: Direction::Both }],
         )
         .members([5])
-        .lasts(4)
+        .lasts(3)
         .patient_connections()
         .promise(Promise::continuity(LeaderSilent)),
         Scenario::faults(
@@ -173,14 +184,16 @@ fn partition() -> Vec<Scenario> {
             "Nothing that the leader sends reaches its peers.",
             [isolate(Traffic::Peer, Direction::Outgoing)],
         )
-        .lasts(4)
+        .lasts(3)
+        .and_long([5])
         .promise(Promise::continuity(LeaderSilent)),
         Scenario::faults(
             "partition::leader_cannot_hear",
             "Nothing that its peers send reaches the leader.",
             [isolate(Traffic::Peer, Direction::Incoming)],
         )
-        .lasts(4)
+        .lasts(3)
+        .and_long([5])
         .promise(Promise::continuity(LeaderSilent)),
         Scenario::faults(
             "partition::bridge",
@@ -190,6 +203,36 @@ fn partition() -> Vec<Scenario> {
         .members(THREE_AND_FIVE)
         .lasts(3)
         .promise(Promise::continuity(LeaderSilent)),
+    ]
+}
+
+/// What time takes away by itself, while a leader dies.
+fn passing() -> Vec<Scenario> {
+    let leader_dies = || Fault::KillProcess {
+        container: Container::Etcd,
+        of: Selector::Leader,
+    };
+    vec![
+        Scenario::faults(
+            "lease::expire_across_failover",
+            "Short leases are left to end by themselves while leaders die: none too early, none long after its time.",
+            [leader_dies()],
+        )
+        .and_long([5])
+        .at_most(3)
+        .lasts(4)
+        .leases_expire()
+        .promise(Promise::continuity(ProcessKilled)),
+        Scenario::faults(
+            "compaction::under_load",
+            "Clients compact the store and read on both sides of it while leaders die: what is compacted is refused, and \
+             nothing else is.",
+            [leader_dies()],
+        )
+        .and_long([5])
+        .at_most(3)
+        .compacts()
+        .promise(Promise::continuity(ProcessKilled)),
     ]
 }
 
@@ -207,12 +250,14 @@ fn lossy() -> Vec<Scenario> {
             [lossy],
         )
         .lasts(3)
+        .and_long([5])
         .promise(Promise::continuity(LeaderSilent)),
         Scenario::faults(
             "partition::names_do_not_resolve",
             "The leader dies while no name resolves: members, agents and operator know their addresses.",
             [Fault::FreezeDns, Fault::KillProcess { container: Container::Etcd, of: Selector::Leader }],
         )
+        .and_long([5])
         .promise(Promise::continuity(ProcessKilled)),
         Scenario::faults(
             "partition::members_lookups_lost",
@@ -222,6 +267,7 @@ fn lossy() -> Vec<Scenario> {
                 Fault::KillProcess { container: Container::Etcd, of: Selector::Leader },
             ],
         )
+        .and_long([5])
         .promise(Promise::continuity(ProcessKilled)),
     ]
 }
@@ -240,6 +286,21 @@ fn quorum() -> Vec<Scenario> {
         .members([5])
         .lasts(3)
         .promise(Promise::continuity(LeaderStays)),
+        Scenario::faults(
+            "quorum::leader_killed_and_follower_cut_off",
+            "The leader's etcd dies while a follower is cut off from its peers: the other three elect, the service follows.",
+            [
+                Fault::Isolate {
+                    of: Selector::AnyFollower,
+                    traffic: Traffic::Peer,
+                    direction: Direction::Both,
+                },
+                Fault::KillProcess { container: Container::Etcd, of: Selector::Leader },
+            ],
+        )
+        .members([5])
+        .at_most(3)
+        .promise(Promise::continuity(ProcessKilled)),
         Scenario::faults(
             "quorum::lost_and_regained",
             "A majority stays down: nothing is acknowledged, nothing is lost, nobody bootstraps a second cluster, and all \
@@ -264,12 +325,14 @@ fn agent() -> Vec<Scenario> {
             "The leader's agent is dead when its etcd dies: the word of a follower's agent is enough.",
             [Fault::KeepKilling { container: Container::Kbagent, of: Selector::Leader }, leader_dies()],
         )
+        .and_long([5])
         .promise(Promise::continuity(ProcessKilled)),
         Scenario::faults(
             "agent::hung_during_failover",
             "The leader's agent hangs when its etcd dies.",
             [Fault::FreezeProcess { container: Container::Kbagent, of: Selector::Leader }, leader_dies()],
         )
+        .and_long([5])
         .promise(Promise::continuity(AgentSilent)),
         Scenario::faults(
             "agent::cut_off_during_failover",
@@ -283,12 +346,14 @@ fn agent() -> Vec<Scenario> {
                 leader_dies(),
             ],
         )
+        .and_long([5])
         .promise(Promise::continuity(AgentSilent)),
         Scenario::faults(
             "agent::exporter_killed",
             "The leader's metrics exporter dies: nobody notices.",
             [Fault::KillProcess { container: Container::Exporter, of: Selector::Leader }],
         )
+        .and_long([5])
         .promise(Promise::continuity(LeaderStays)),
     ]
 }
@@ -305,25 +370,28 @@ fn operator() -> Vec<Scenario> {
             "The active replica of the operator dies with the leader: the other one delays nothing.",
             [operator(OperatorFault::Killed, Replicas::LeaseHolder), leader_dies()],
         )
-        .members(THREE_AND_FIVE)
+        .and_long([5])
         .promise(Promise::continuity(ProcessKilled)),
         Scenario::faults(
             "operator::all_killed_during_failover",
             "Every replica of the operator dies with the leader: the first that is back moves the service.",
             [operator(OperatorFault::Killed, Replicas::All), leader_dies()],
         )
+        .and_long([5])
         .promise(Promise::continuity(Within(5000))),
         Scenario::faults(
             "operator::frozen_during_failover",
             "The active replica of the operator hangs when the leader dies.",
             [operator(OperatorFault::Paused, Replicas::LeaseHolder), leader_dies()],
         )
+        .and_long([5])
         .promise(Promise::continuity(ProcessKilled)),
         Scenario::faults(
             "operator::cut_off_during_failover",
             "The active replica of the operator cannot reach the API server when the leader dies.",
             [operator(OperatorFault::CutOff, Replicas::LeaseHolder), leader_dies()],
         )
+        .and_long([5])
         .promise(Promise::continuity(ProcessKilled)),
     ]
 }
@@ -336,13 +404,14 @@ fn storage() -> Vec<Scenario> {
             "A follower's claim and pod are deleted: it is replaced by a member that learns first.",
             [lose(Selector::AnyFollower, DataLoss::ClaimDeleted)],
         )
-        .members(THREE_AND_FIVE)
+        .and_long([5])
         .promise(Promise::continuity(LeaderStays).replaces_member().whole_again_within(45)),
         Scenario::faults(
             "storage::leaders_data_wiped",
             "The leader's data vanishes under it: it never comes back as the member that it was.",
             [lose(Selector::Leader, DataLoss::Wiped)],
         )
+        .and_long([5])
         .promise(Promise::continuity(ProcessKilled).replaces_member().whole_again_within(60)),
         Scenario::faults(
             "storage::disk_full",
@@ -351,7 +420,18 @@ fn storage() -> Vec<Scenario> {
         )
         .small_volumes()
         .lasts(5)
+        .and_long([5])
         .promise(Promise::continuity(LeaderStays).whole_again_within(90)),
+        Scenario::faults(
+            "storage::leaders_disk_full",
+            "The leader's disk is full to the last block: another one leads, and it recovers when there is room.",
+            [Fault::FillDisk { of: Selector::Leader }],
+        )
+        .small_volumes()
+        .lasts(5)
+        .and_long([5])
+        .at_most(3)
+        .promise(Promise::continuity(LeaderSilent).whole_again_within(90)),
     ]
 }
 
@@ -368,13 +448,34 @@ fn control_plane() -> Vec<Scenario> {
              written again.",
             [away(ControlPlanePart::ApiServer, Absence::Frozen), leader_dies()],
         )
+        .and_long([5])
         .once()
         .lasts(5),
+        Scenario::faults(
+            "control_plane::api_server_stopped_during_failover",
+            "The API server is stopped, so that connections are refused, when the leader dies: as if it were frozen.",
+            [away(ControlPlanePart::ApiServer, Absence::Stopped), leader_dies()],
+        )
+        .and_long([5])
+        .once()
+        .lasts(5),
+        Scenario::faults(
+            "control_plane::scheduler_stopped",
+            "The scheduler is stopped when the leader's pod is deleted: leadership has moved, its successor waits for a node.",
+            [
+                away(ControlPlanePart::Scheduler, Absence::Stopped),
+                Fault::DeletePod { of: Selector::Leader, how: Deletion::Graceful },
+            ],
+        )
+        .and_long([5])
+        .once()
+        .promise(Promise::continuity(Planned).no_failed_write()),
         Scenario::faults(
             "control_plane::controller_manager_away_during_failover",
             "Endpoints do not follow labels when the leader dies: the service follows as soon as they do again.",
             [away(ControlPlanePart::ControllerManager, Absence::Frozen), leader_dies()],
         )
+        .and_long([5])
         .once()
         .lasts(5),
     ]
@@ -388,7 +489,7 @@ fn node() -> Vec<Scenario> {
             "The leader's whole node stops running: elected elsewhere, served elsewhere.",
             [Fault::PauseNode { of: of_leader() }],
         )
-        .members(THREE_AND_FIVE)
+        .and_long([5])
         .lasts(4)
         .promise(Promise::continuity(LeaderSilent)),
         Scenario::faults(
@@ -397,6 +498,7 @@ fn node() -> Vec<Scenario> {
             [Fault::RestartNode { of: of_leader() }],
         )
         .once()
+        .and_long([5])
         .promise(Promise::continuity(LeaderSilent).whole_again_within(120)),
         Scenario::faults(
             "node::leader_node_killed_for_good",
@@ -405,6 +507,7 @@ fn node() -> Vec<Scenario> {
         )
         .once()
         .recovers_under_fault()
+        .and_long([5])
         .promise(Promise::continuity(LeaderSilent).replaces_member().whole_again_within(120)),
         Scenario::faults(
             "node::kubelet_stopped_during_failover",
@@ -414,7 +517,23 @@ fn node() -> Vec<Scenario> {
                 Fault::KillProcess { container: Container::Etcd, of: Selector::Leader },
             ],
         )
+        .and_long([5])
         .promise(Promise::continuity(ProcessKilled)),
+        Scenario::faults(
+            "node::operators_node_paused_during_failover",
+            "The leader's etcd dies, and the whole node of the operator's active replica stops running: the other replica \
+             moves the service.",
+            [
+                Fault::KillProcess { container: Container::Etcd, of: Selector::Leader },
+                Fault::PauseNode { of: NodeSelector::Operator },
+            ],
+        )
+        .members([5])
+        .and_long([3])
+        .at_most(3)
+        .lasts(4)
+        // A member may run on that node, and be the new leader.
+        .promise(Promise::continuity(LeaderSilent)),
     ]
 }
 
@@ -429,7 +548,18 @@ fn restart() -> Vec<Scenario> {
             }],
         )
         .once()
-        .members(THREE_AND_FIVE)
+        .and_long([5])
+        .promise(Promise::default().loses_quorum().whole_again_within(90)),
+        Scenario::faults(
+            "restart::all_pods_deleted_by_force",
+            "All pods are deleted at once without grace: they come back as the same members with all data.",
+            [Fault::DeletePod {
+                of: Selector::All,
+                how: Deletion::Forced,
+            }],
+        )
+        .and_long([5])
+        .once()
         .promise(Promise::default().loses_quorum().whole_again_within(90)),
         Scenario::faults(
             "restart::every_node",
@@ -440,118 +570,10 @@ fn restart() -> Vec<Scenario> {
         )
         .once()
         .outlives_node()
+        .and_long([5])
         .promise(Promise::default().loses_quorum().whole_again_within(240)),
     ]
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn names_are_unique_and_have_a_room() {
-        let mut names = BTreeSet::new();
-        for scenario in all() {
-            assert!(
-                names.insert(scenario.name),
-                "{} stands twice",
-                scenario.name
-            );
-            let (room, what) = scenario.name.split_once("::").expect("room::what");
-            let plain = |text: &str| {
-                text.chars()
-                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-            };
-            assert!(plain(room) && plain(what), "{}", scenario.name);
-        }
-    }
-
-    #[test]
-    fn every_kind_of_fault_is_used() {
-        let used: BTreeSet<&str> = all()
-            .iter()
-            .flat_map(|s| s.all_faults().to_vec())
-            .map(|fault| fault.name())
-            .collect();
-        let wanted = [
-            "kill_process",
-            "keep_killing",
-            "freeze_process",
-            "delete_pod",
-            "isolate",
-            "split",
-            "bridge",
-            "lose_packets",
-            "pause_node",
-            "restart_node",
-            "kill_node",
-            "stop_kubelet",
-            "operator",
-            "control_plane",
-            "drop_dns",
-            "freeze_dns",
-            "lose_data",
-            "fill_disk",
-        ];
-        assert_eq!(used, BTreeSet::from(wanted));
-    }
-
-    #[test]
-    fn every_scenario_can_be_judged() {
-        for scenario in all() {
-            assert!(scenario.story.len() > 20, "{} tells nothing", scenario.name);
-            assert!(
-                scenario.members.iter().all(|count| count % 2 == 1),
-                "{}",
-                scenario.name
-            );
-            let Act::Faults(trial) = &scenario.act else {
-                continue;
-            };
-            let events = trial.events();
-            assert!(events > 0, "nothing happens in {}", scenario.name);
-            let expected = scenario.promise.expectations(scenario.members[0], events);
-            assert_eq!(expected.faults as usize, events, "{}", scenario.name);
-            assert!(
-                !expected.operations.is_empty(),
-                "{} would be green without load",
-                scenario.name
-            );
-            let judged = !expected.gaps.is_empty();
-            let excused = scenario.promise.loses_quorum
-                || matches!(
-                    trial.faults.first(),
-                    Some(
-                        Fault::ControlPlane { .. }
-                            | Fault::Isolate {
-                                traffic: Traffic::Client,
-                                ..
-                            }
-                    )
-                );
-            assert!(
-                judged || excused,
-                "{} promises no continuity and has no excuse",
-                scenario.name
-            );
-        }
-    }
-
-    #[test]
-    fn the_smoke_subset_is_small_and_covers_the_promise() {
-        let smoke: Vec<_> = all()
-            .into_iter()
-            .filter(|s| s.smoke)
-            .map(|s| s.name)
-            .collect();
-        let wanted = [
-            "provision::conform",
-            "failover::leader_etcd_killed",
-            "failover::leader_pod_deleted",
-            "partition::leader_cut_off_from_peers",
-        ];
-        assert_eq!(smoke, wanted);
-    }
-}
+mod tests;

@@ -1,0 +1,60 @@
+//! Which scenarios this machine cannot run, and why: those that the suite skips.
+
+use crate::doctor::{Finding, Standing};
+use crate::faults::{Capabilities, impossible};
+use crate::scenario::catalog;
+
+/// A line for each, or one that says that there is none.
+pub(crate) fn findings(capabilities: &Capabilities) -> Vec<Finding> {
+    let all = catalog::all();
+    let skipped: Vec<Finding> = all
+        .iter()
+        .filter_map(|scenario| {
+            let reason = impossible(scenario.all_faults(), capabilities)?;
+            let finding = Finding::new(scenario.name, Standing::Unavailable, &reason);
+            Some(finding.remedy("the suite skips it and says so"))
+        })
+        .collect();
+    if skipped.is_empty() {
+        let text = format!("all {} can be run", all.len());
+        return vec![Finding::new("scenarios", Standing::Available, &text)];
+    }
+    skipped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn able() -> Capabilities {
+        Capabilities {
+            nft: true,
+            nft_random: true,
+            loop_mount: true,
+            sigstop: true,
+            ..Capabilities::default()
+        }
+    }
+
+    #[test]
+    fn a_machine_that_can_do_everything_skips_nothing() {
+        let findings = findings(&able());
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].standing, Standing::Available);
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_named_with_its_scenarios() {
+        let findings = findings(&Capabilities {
+            loop_mount: false,
+            ..able()
+        });
+        let names: Vec<&str> = findings.iter().map(|one| one.subject.as_str()).collect();
+        assert_eq!(names, ["storage::disk_full", "storage::leaders_disk_full"]);
+        assert!(
+            findings
+                .iter()
+                .all(|one| one.detail.contains("mount a file"))
+        );
+    }
+}

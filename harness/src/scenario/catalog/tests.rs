@@ -1,0 +1,180 @@
+//! The catalogue as a whole: names, sizes, and that everything that can be done is done somewhere.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+#[test]
+fn names_are_unique_and_have_a_room() {
+    let mut names = BTreeSet::new();
+    for scenario in all() {
+        assert!(
+            names.insert(scenario.name),
+            "{} stands twice",
+            scenario.name
+        );
+        let (room, what) = scenario.name.split_once("::").expect("room::what");
+        let plain = |text: &str| {
+            text.chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        };
+        assert!(plain(room) && plain(what), "{}", scenario.name);
+    }
+}
+
+#[test]
+fn every_kind_of_fault_is_used() {
+    let used: BTreeSet<&str> = all()
+        .iter()
+        .flat_map(|s| s.all_faults().to_vec())
+        .map(|fault| fault.name())
+        .collect();
+    let wanted = [
+        "kill_process",
+        "keep_killing",
+        "freeze_process",
+        "exhaust_memory",
+        "delete_pod",
+        "isolate",
+        "split",
+        "bridge",
+        "lose_packets",
+        "pause_node",
+        "restart_node",
+        "kill_node",
+        "stop_kubelet",
+        "operator",
+        "control_plane",
+        "drop_dns",
+        "freeze_dns",
+        "lose_data",
+        "fill_disk",
+    ];
+    assert_eq!(used, BTreeSet::from(wanted));
+}
+
+#[test]
+fn every_scenario_can_be_judged() {
+    for scenario in all() {
+        assert!(scenario.story.len() > 20, "{} tells nothing", scenario.name);
+        assert!(
+            scenario.members.iter().all(|count| count % 2 == 1),
+            "{}",
+            scenario.name
+        );
+        let Act::Faults(trial) = &scenario.act else {
+            continue;
+        };
+        let events = trial.events();
+        assert!(events > 0, "nothing happens in {}", scenario.name);
+        let expected = scenario.promise.expectations(scenario.members[0], events);
+        assert_eq!(expected.faults as usize, events, "{}", scenario.name);
+        assert!(
+            !expected.operations.is_empty(),
+            "{} would be green without load",
+            scenario.name
+        );
+        let judged = !expected.gaps.is_empty();
+        let excused = scenario.promise.loses_quorum
+            || matches!(
+                trial.faults.first(),
+                Some(
+                    Fault::ControlPlane { .. }
+                        | Fault::Isolate {
+                            traffic: Traffic::Client,
+                            ..
+                        }
+                )
+            );
+        assert!(
+            judged || excused,
+            "{} promises no continuity and has no excuse",
+            scenario.name
+        );
+    }
+}
+
+#[test]
+fn the_smoke_subset_is_small_and_covers_the_promise() {
+    let smoke: Vec<_> = all()
+        .into_iter()
+        .filter(|s| s.smoke)
+        .map(|s| s.name)
+        .collect();
+    let wanted = [
+        "provision::conform",
+        "failover::leader_etcd_killed",
+        "failover::leader_pod_deleted",
+        "partition::leader_cut_off_from_peers",
+    ];
+    assert_eq!(smoke, wanted);
+}
+
+/// Scenarios that make sense with one size only, and why.
+const ONE_SIZE: &[(&str, &str)] = &[
+    (
+        "partition::leader_in_the_minority",
+        "two of three are no minority",
+    ),
+    ("quorum::two_of_five_down", "two of three are no minority"),
+    (
+        "quorum::leader_killed_and_follower_cut_off",
+        "three have no quorum without both",
+    ),
+];
+
+#[test]
+fn every_scenario_of_faults_has_three_and_five_members_or_a_reason() {
+    for scenario in all()
+        .iter()
+        .filter(|scenario| !scenario.all_faults().is_empty())
+    {
+        let Act::Faults(trial) = &scenario.act else {
+            continue;
+        };
+        if !trial.operations.is_empty() {
+            continue;
+        }
+        let mut counts = [scenario.counts(false), scenario.counts(true)].concat();
+        counts.sort_unstable();
+        let excused = ONE_SIZE.iter().any(|(name, _)| *name == scenario.name);
+        assert_eq!(counts.len() == 1, excused, "{} {counts:?}", scenario.name);
+        assert!(excused || counts == [3, 5], "{} {counts:?}", scenario.name);
+    }
+}
+
+#[test]
+fn no_size_stands_in_the_suite_and_in_the_long_set() {
+    for scenario in all() {
+        let (suite, long) = (scenario.counts(false), scenario.counts(true));
+        assert!(
+            suite.iter().all(|count| !long.contains(count)),
+            "{}",
+            scenario.name
+        );
+        assert!(!suite.is_empty() || !long.is_empty(), "{}", scenario.name);
+    }
+}
+
+#[test]
+fn everything_that_can_be_away_is_away_somewhere() {
+    let faults: Vec<Fault> = all().iter().flat_map(|s| s.all_faults().to_vec()).collect();
+    let stopped = |part| {
+        faults.contains(&Fault::ControlPlane {
+            part,
+            how: Absence::Stopped,
+        })
+    };
+    assert!(stopped(ControlPlanePart::ApiServer) && stopped(ControlPlanePart::Scheduler));
+    let by_force = Fault::DeletePod {
+        of: Selector::All,
+        how: Deletion::Forced,
+    };
+    assert!(faults.contains(&by_force));
+    let full = |of| faults.contains(&Fault::FillDisk { of });
+    assert!(full(Selector::Leader) && full(Selector::AnyFollower));
+    let operators = Fault::PauseNode {
+        of: NodeSelector::Operator,
+    };
+    assert!(faults.contains(&operators));
+}
