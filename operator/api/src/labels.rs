@@ -54,8 +54,12 @@ pub const LATE_TERM: &str = "apps.kubeblocks.io/late-leader-term";
 pub const GENERATION: &str = "kubeblocks.io/generation";
 /// Annotation: API version that the object was built for.
 pub const CRD_API_VERSION: &str = "kubeblocks.io/crd-api-version";
-/// Annotation of a Component: UID of its Cluster.
+/// Annotation of a Component, an InstanceSet and a claim: UID of its Cluster.
 pub const CLUSTER_UID: &str = "apps.kubeblocks.io/cluster-uid";
+/// Annotation of an InstanceSet whose Cluster says so: [`HELD`]. Nothing of it goes, whoever asks.
+pub const TERMINATION_POLICY: &str = "apps.kubeblocks.io/termination-policy";
+/// Value of [`TERMINATION_POLICY`].
+pub const HELD: &str = "DoNotTerminate";
 /// Annotation of component specs, copied to the pod template: a new value restarts the pods one by one.
 pub const RESTART: &str = "kubeblocks.io/restart";
 /// Annotation of a claim whose member shall be made anew, with an empty disk; UID of the OpsRequest that asked for it.

@@ -5,9 +5,10 @@
 
 use etcd_operator_api::names::{BadName, ComponentName, cluster_service};
 use etcd_operator_api::opaque::NotOfType;
-use etcd_operator_api::{Cluster, ClusterComponentSpec, Component};
+use etcd_operator_api::{Cluster, ClusterComponentSpec, Component, labels};
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
+use serde_json::{Value, json};
 
 use super::build;
 use super::observe::Observed;
@@ -81,6 +82,28 @@ pub(super) struct Plan {
     pub(super) obsolete_components: Vec<Component>,
     /// Services that shall go.
     pub(super) obsolete_services: Vec<Service>,
+}
+
+/// What a Component that is about to be deleted must be told first, as a merge patch: an earlier `DoNotTerminate` would
+/// hold it back, and its claims live by the policies that hold now. `None` when it knows.
+pub(super) fn last_word(cluster: &Cluster, component: &Component) -> Option<Value> {
+    let name = component.labels().get(labels::COMPONENT_NAME);
+    let mut specs = cluster.spec.component_specs.iter();
+    let wish = specs.find(|spec| Some(&spec.name) == name)?;
+    let claims = wish.persistent_volume_claim_retention_policy;
+    let policy = cluster.spec.termination_policy;
+    let known = &component.spec;
+    let same = known.termination_policy == policy
+        && known.persistent_volume_claim_retention_policy == claims;
+    let parts = claims.unwrap_or_default();
+    (!same).then(|| {
+        json!({ "spec": {
+            "terminationPolicy": policy,
+            "persistentVolumeClaimRetentionPolicy": {
+                "whenDeleted": parts.when_deleted, "whenScaled": parts.when_scaled,
+            },
+        }})
+    })
 }
 
 /// Plans a Cluster.

@@ -21,10 +21,10 @@ use kube::{Resource, ResourceExt};
 use serde_json::json;
 
 use super::observe::{ObserveError, Observed, observe};
-use super::plan::{Plan, Resolution, plan};
+use super::plan::{Plan, Resolution, last_word, plan};
 use super::status::{Outcome, status};
 use crate::controller::{
-    ApplyError, Backoff, Context, STORM, apply_if_different, delete, touched, write_status,
+    ApplyError, Backoff, Context, STORM, apply_if_different, delete, patch, touched, write_status,
 };
 
 /// A step of the reconcile failed.
@@ -256,7 +256,9 @@ async fn tear_down(
     context: &Context,
 ) -> Result<Action, Error> {
     for component in &observed.components {
-        hand_down_policy(cluster, component, context).await?;
+        if let Some(policies) = last_word(cluster, component) {
+            patch(&context.client, component, &policies).await?;
+        }
         if component.metadata.deletion_timestamp.is_none() {
             delete(&context.client, component).await?;
         }
@@ -284,35 +286,6 @@ async fn tear_down(
         Ok(_) => Ok(Action::await_change()),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Action::await_change()),
         Err(error) => Err(Error::Claim(error)),
-    }
-}
-
-/// A Component that still carries an earlier `DoNotTerminate` would hold its own deletion back.
-async fn hand_down_policy(
-    cluster: &Cluster,
-    component: &Component,
-    context: &Context,
-) -> Result<(), Error> {
-    let policy = cluster.spec.termination_policy;
-    if component.spec.termination_policy == policy {
-        return Ok(());
-    }
-    let namespace = component.namespace().unwrap_or_default();
-    let components: Api<Component> = Api::namespaced(context.client.clone(), &namespace);
-    let body = json!({ "spec": { "terminationPolicy": policy } });
-    let name = component.name_any();
-    match components
-        .patch(&name, &PatchParams::default(), &Patch::Merge(&body))
-        .await
-    {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(source) => Err(ApplyError::Write {
-            kind: Component::kind(&()).into_owned(),
-            name,
-            source,
-        }
-        .into()),
     }
 }
 

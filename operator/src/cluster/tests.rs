@@ -1,6 +1,7 @@
 //! From a user's manifest to objects, with the definitions that deploy/ ships.
 
 use etcd_operator_api::condition::{self, ConditionType};
+use etcd_operator_api::volume::{Retention, RetentionPolicy};
 use etcd_operator_api::{
     Cluster, ClusterPhase, Component, ComponentDefinition, ComponentVersion, TerminationPolicy,
     labels,
@@ -10,7 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::observe::Observed;
-use super::plan::{Plan, plan};
+use super::plan::{Plan, last_word, plan};
 use super::status::{Outcome, status};
 
 const DEFINITION: &str = include_str!("../../../deploy/40-componentdefinition.yaml");
@@ -236,6 +237,25 @@ fn deletion_is_told_and_held_back_only_by_its_policy() {
     assert_eq!(held.phase, Some(ClusterPhase::Running));
     let told = condition::find(&held.conditions, ConditionType::Terminating).expect("condition");
     assert_eq!(told.reason, "TerminationRefused");
+}
+
+#[test]
+fn a_component_is_told_the_policies_of_now_before_it_goes() {
+    let mut cluster = manifest();
+    cluster.spec.termination_policy = TerminationPolicy::DoNotTerminate;
+    let component = planned(&cluster).components.remove(0);
+    assert_eq!(last_word(&cluster, &component), None);
+    cluster.spec.termination_policy = TerminationPolicy::WipeOut;
+    let kept = RetentionPolicy {
+        when_deleted: Some(Retention::Retain),
+        when_scaled: None,
+    };
+    cluster.spec.component_specs[0].persistent_volume_claim_retention_policy = Some(kept);
+    let word = last_word(&cluster, &component).expect("it has something to say");
+    assert_eq!(word["spec"]["terminationPolicy"], "WipeOut");
+    let claims = &word["spec"]["persistentVolumeClaimRetentionPolicy"];
+    assert_eq!(claims["whenDeleted"], "Retain");
+    assert!(claims["whenScaled"].is_null());
 }
 
 #[test]

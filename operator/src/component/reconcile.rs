@@ -24,10 +24,10 @@ use serde_json::json;
 use super::ensure;
 use super::observe::{ObserveError, Observed, observe};
 use super::phase::{ROLE_TIMEOUT, roles_missing_for};
-use super::plan::{Plan, plan};
+use super::plan::{Plan, last_word, plan};
 use super::status::{Outcome, status};
 use crate::controller::{
-    ApplyError, Backoff, Context, STORM, apply_if_different, delete, touched, write_status,
+    ApplyError, Backoff, Context, STORM, apply_if_different, delete, patch, touched, write_status,
 };
 
 /// Objects that are not watched (Secret, ServiceAccount, StorageClass) are looked at again after so long.
@@ -240,6 +240,9 @@ async fn tear_down(
     let uid = component.uid().unwrap_or_default();
     let ours = |its: &&InstanceSet| its.owner_references().iter().any(|o| o.uid == uid);
     if let Some(its) = observed.instance_set.as_ref().filter(ours) {
+        if let Some(word) = last_word(component, its) {
+            patch(&context.client, its, &word).await?;
+        }
         if its.metadata.deletion_timestamp.is_none() {
             delete(&context.client, its).await?;
         }

@@ -9,7 +9,7 @@ mod difference;
 mod status;
 mod touched;
 
-pub use apply::{ApplyError, apply, apply_if_different, delete, own};
+pub use apply::{ApplyError, apply, apply_if_different, delete, own, patch};
 pub use backoff::{Backoff, STORM};
 pub use context::{Config, Context};
 pub use difference::{APPLIED, holds, with_fingerprint};

@@ -58,10 +58,8 @@ impl<'a> Applier<'a> {
                 let mark = json!({ "annotations": { keys::RETIRED: "true" } });
                 self.edit_claim(name, uid, mark).await
             }
-            Step::ReleaseClaim { name, uid } => {
-                self.edit_claim(name, uid, json!({ "ownerReferences": null }))
-                    .await
-            }
+            Step::ReleaseClaim { name, uid } => self.own_claim(name, uid, false).await,
+            Step::BindClaim { name, uid } => self.own_claim(name, uid, true).await,
             Step::CreatePod(pod) => {
                 let pods: Api<Pod> = self.api();
                 let what = || format!("create pod {}", pod.name_any());
@@ -190,6 +188,28 @@ impl<'a> Applier<'a> {
         applied
             .map(drop)
             .map_err(|source| Error::write(format!("apply service {name}"), source))
+    }
+
+    /// Adds or takes away the reference to the InstanceSet, guarded by the list that was read, and puts on record whose
+    /// claim it is: a Cluster of the same name that comes later must not take it for its own.
+    async fn own_claim(&self, name: &str, uid: &str, bound: bool) -> Result<(), Error> {
+        let claims: Api<PersistentVolumeClaim> = self.api();
+        let found = claims.get_metadata_opt(name).await;
+        let found = found.map_err(|source| Error::read("a claim", source))?;
+        let Some(claim) = found.filter(|claim| claim.metadata.uid.as_deref() == Some(uid)) else {
+            return Ok(());
+        };
+        let mut owners = claim.owner_references().to_vec();
+        owners.retain(|owner| owner.uid != self.desired.owner.uid);
+        if bound {
+            owners.push(self.desired.owner.clone());
+        }
+        let metadata = json!({
+            "resourceVersion": claim.resource_version(),
+            "ownerReferences": owners,
+            "annotations": { labels::CLUSTER_UID: self.desired.cluster_uid },
+        });
+        self.edit_claim(name, uid, metadata).await
     }
 
     async fn edit_claim(&self, name: &str, uid: &str, metadata: Value) -> Result<(), Error> {

@@ -40,6 +40,8 @@ pub struct Desired {
     pub paused: bool,
     /// True when all shall go.
     pub deleting: bool,
+    /// True when it was deleted and stays all the same: its Cluster must not be terminated.
+    pub held: bool,
     /// True when the finalizer is there.
     pub has_finalizer: bool,
     /// What a pod is made of.
@@ -103,6 +105,9 @@ impl Desired {
         let retention = &spec.persistent_volume_claim_retention_policy;
         let keeps = |policy: Option<Retention>| policy == Some(Retention::Retain);
         let uid = its.uid().unwrap_or_default();
+        let policy = its.annotations().get(labels::TERMINATION_POLICY);
+        let kept = policy.is_some_and(|policy| policy == labels::HELD);
+        let deleted = its.metadata.deletion_timestamp.is_some();
         Ok(Self {
             namespace: its.namespace().unwrap_or_default(),
             generation: its.metadata.generation,
@@ -117,14 +122,15 @@ impl Desired {
             members: name.pods(replicas, &spec.offline_instances),
             stop: replicas == 0,
             paused: spec.paused,
-            deleting: its.metadata.deletion_timestamp.is_some(),
+            deleting: deleted && !kept,
+            held: deleted && kept,
             has_finalizer: its
                 .finalizers()
                 .iter()
                 .any(|f| f == labels::INSTANCE_SET_FINALIZER),
             claims: spec.volume_claim_templates.clone(),
             keep_when_scaled: keeps(retention.when_scaled),
-            keep_when_deleted: keeps(retention.when_deleted),
+            keep_when_deleted: kept || keeps(retention.when_deleted),
             min_ready_seconds: i64::from(spec.min_ready_seconds),
             update: update(its, replicas as usize),
             vars: spec.template_vars.clone(),

@@ -19,7 +19,8 @@ pub fn summary(step: &Step) -> String {
         Step::CreateClaim(claim) => format!("create claim {}", name(&claim.metadata)),
         Step::DeleteClaim { name, .. } => format!("delete claim {name}"),
         Step::RetireClaim { name, .. } => format!("keep claim {name} of a member that has left"),
-        Step::ReleaseClaim { name, .. } => format!("leave claim {name} behind"),
+        Step::ReleaseClaim { name, .. } => format!("let claim {name} outlive the InstanceSet"),
+        Step::BindClaim { name, .. } => format!("let claim {name} go with the InstanceSet"),
         Step::CreatePod(pod) => format!("create pod {}", name(&pod.metadata)),
         Step::LabelPod { pod } => format!("label pod {}", name(&pod.metadata)),
         Step::DeletePod {
@@ -51,6 +52,7 @@ pub(super) async fn taken(recorder: &Recorder, set: &InstanceSet, step: &Step) {
         Step::CreateClaim(_) => "CreateClaim",
         Step::DeleteClaim { .. } => "DeleteClaim",
         Step::RetireClaim { .. } | Step::ReleaseClaim { .. } => "KeepClaim",
+        Step::BindClaim { .. } => "BindClaim",
         Step::CreatePod(_) => "CreatePod",
         Step::DeletePod { .. } => "DeletePod",
         Step::Switchover { .. } => "Switchover",

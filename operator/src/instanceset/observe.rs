@@ -268,8 +268,18 @@ fn claim_seen(desired: &Desired, claim: &PersistentVolumeClaim, lost: Option<Str
         annotations: claim.annotations().clone(),
         terminating: claim.metadata.deletion_timestamp.is_some(),
         lost,
-        owned: controls(desired, claim),
+        owned: controls(desired, claim) && !is_from_elsewhere(desired, claim),
+        bound: claim
+            .owner_references()
+            .iter()
+            .any(|owner| owner.uid == desired.owner.uid),
     }
+}
+
+/// True for a claim that another Cluster has left behind, also one of the same name.
+fn is_from_elsewhere(desired: &Desired, claim: &PersistentVolumeClaim) -> bool {
+    let home = claim.annotations().get(labels::CLUSTER_UID);
+    home.is_some_and(|home| *home != desired.cluster_uid)
 }
 
 /// Host names that a volume is bound to; `None` when it can be mounted elsewhere too. Terms are alternatives: one that

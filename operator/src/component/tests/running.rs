@@ -1,8 +1,11 @@
 //! What a component with running members may become: versions, variables, the cluster domain.
 
+use etcd_operator_api::TerminationPolicy;
 use etcd_operator_api::instance_set::KnownMember;
+use etcd_operator_api::volume::RetentionPolicy;
 use k8s_openapi::api::core::v1::EnvVar;
 
+use super::super::plan::last_word;
 use super::*;
 
 /// As [`shipped`], with members that run these versions; `None` is one whose version is not known.
@@ -108,6 +111,34 @@ fn variables_that_etcd_or_the_operator_reads_are_refused() {
         let told = refused(&component, &shipped());
         assert!(told.contains(&format!("env[{name}] is reserved")), "{told}");
     }
+}
+
+#[test]
+fn policies_reach_the_instance_set_also_with_its_deletion() {
+    let mut held = component();
+    held.spec.termination_policy = TerminationPolicy::DoNotTerminate;
+    let its = planned(&held).instance_set;
+    assert_eq!(its.annotations()[labels::TERMINATION_POLICY], labels::HELD);
+    let read = |its: &InstanceSet| Desired::read(its, "cluster.local").expect("it is read");
+    assert!(read(&its).keep_when_deleted, "nothing of it goes");
+    let mut deleted = its.clone();
+    deleted.metadata.deletion_timestamp = Some(at(1));
+    assert!(read(&deleted).held && !read(&deleted).deleting);
+
+    // The policy is changed and the Cluster deleted at once: the Component is not planned any more.
+    let mut going = held;
+    going.spec.termination_policy = TerminationPolicy::Delete;
+    let retention = RetentionPolicy {
+        when_deleted: Some(Retention::Retain),
+        when_scaled: None,
+    };
+    going.spec.persistent_volume_claim_retention_policy = Some(retention);
+    let word = last_word(&going, &its).expect("it has something to say");
+    let annotation = &word["metadata"]["annotations"][labels::TERMINATION_POLICY];
+    assert!(annotation.is_null());
+    let policy = &word["spec"]["persistentVolumeClaimRetentionPolicy"];
+    assert_eq!(policy["whenDeleted"], "Retain");
+    assert_eq!(last_word(&going, &planned(&going).instance_set), None);
 }
 
 #[test]

@@ -120,6 +120,8 @@ pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) 
                 ))));
             }
             PodTurn::Lives => {
+                plan.waiting
+                    .extend(there.and_then(|there| foreign(pod, there)));
                 let stale = there.filter(|there| is_corrected(desired, there));
                 outdated.extend(stale.map(|there| (pod, there)));
             }
@@ -141,6 +143,13 @@ pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) 
     }
 }
 
+/// What the launcher found: the volume holds data of another cluster.
+fn foreign(name: &str, pod: &PodSeen) -> Option<Waiting> {
+    let (_, message) = pod.refused().filter(|(code, _)| *code == "ForeignData")?;
+    let (pod, message) = (name.to_owned(), message.to_owned());
+    Some(Waiting::ForeignData { pod, message })
+}
+
 /// True when a pod of an older template stands in the way of its correction. Its claims stay, so what it may have
 /// written is found again (B3); only a pod that knows of lost data must keep that knowledge (M11).
 fn is_corrected(desired: &Desired, pod: &PodSeen) -> bool {
@@ -157,6 +166,11 @@ fn claims(desired: &Desired, seen: &Observed, pod: &str, begun: bool, plan: &mut
         match seen.claims.get(&name) {
             Some(claim) if claim.terminating => {
                 plan.waiting.push(Waiting::ClaimTerminating(name));
+                whole = false;
+            }
+            Some(claim) if !claim.owned => {
+                let why = volumes::left_alone(desired, &name, claim);
+                plan.waiting.push(why);
                 whole = false;
             }
             Some(_) => {}

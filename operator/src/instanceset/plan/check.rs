@@ -77,6 +77,7 @@ impl Lint<'_> {
             | Step::ApplyService(_)
             | Step::RetireClaim { .. }
             | Step::ReleaseClaim { .. }
+            | Step::BindClaim { .. }
             | Step::LabelPod { .. }
             | Step::Switchover { .. } => {}
         }

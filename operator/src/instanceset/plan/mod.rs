@@ -56,7 +56,11 @@ fn decide(desired: &Desired, seen: &Observed, latch: &bootstrap::Latch, plan: &m
     if !desired.has_finalizer {
         plan.steps.push(Step::AddFinalizer);
     }
+    if desired.held {
+        plan.waiting.push(Waiting::Held);
+    }
     services::plan(desired, seen, plan);
+    volumes::keep(desired, seen, plan);
     if let Some(mismatch) = latch.mismatch() {
         plan.waiting.push(mismatch);
         return;

@@ -371,10 +371,11 @@ impl Slot<'_, '_> {
                     plan.waiting.push(Waiting::ClaimNeeded(name.clone()));
                 }
             } else {
-                plan.waiting.push(Waiting::NotOurs {
-                    kind: "claim",
-                    name: name.clone(),
-                });
+                let why = volumes::left_alone(self.desired, name, claim);
+                // What nobody wants is in nobody's way.
+                if self.desired.wants(self.pod) || !matches!(why, Waiting::LeftBehind(_)) {
+                    plan.waiting.push(why);
+                }
             }
         }
     }

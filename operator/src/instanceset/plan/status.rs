@@ -232,6 +232,7 @@ fn failure(seen: &Observed, plan: &Plan) -> Observation {
             Waiting::ForeignData { .. }
                 | Waiting::DataLost(_)
                 | Waiting::NotOurs { .. }
+                | Waiting::LeftBehind(_)
                 | Waiting::PeerUrlChanged { .. }
                 | Waiting::DomainChanged { .. }
                 | Waiting::Disputed { .. }

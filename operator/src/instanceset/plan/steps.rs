@@ -86,6 +86,13 @@ pub enum Step {
         /// Incarnation.
         uid: String,
     },
+    /// Makes a claim go with the InstanceSet.
+    BindClaim {
+        /// Name.
+        name: String,
+        /// Incarnation.
+        uid: String,
+    },
     /// Creates a pod.
     CreatePod(Box<Pod>),
     /// Brings labels and annotations of a pod in line with its template.
@@ -163,6 +170,18 @@ pub enum Waiting {
     /// The user paused the InstanceSet.
     #[error("the InstanceSet is paused (spec.paused)")]
     Paused,
+    /// It was deleted, and its Cluster's policy holds it.
+    #[error(
+        "the InstanceSet was deleted and stays: the Cluster's terminationPolicy is DoNotTerminate, set it to Delete or \
+         WipeOut to let it go"
+    )]
+    Held,
+    /// A claim that another Cluster of this name has left.
+    #[error(
+        "claim {0} holds data of an earlier Cluster, which is left alone: delete the claim if the data is not needed, or give \
+         this Cluster another name"
+    )]
+    LeftBehind(String),
     /// The cluster has not formed yet.
     #[error("members {0} are bootstrapping the cluster")]
     Bootstrap(String),
@@ -346,6 +365,8 @@ impl Waiting {
     pub fn reason(&self) -> &'static str {
         match self {
             Waiting::Paused => "Paused",
+            Waiting::Held => "DeletionHeld",
+            Waiting::LeftBehind(_) => "ForeignClaim",
             Waiting::Bootstrap(_) => "Bootstrap",
             Waiting::ClaimLostEarly(_) => "ClaimLostEarly",
             Waiting::MembersUnknown(_) => "MembersUnknown",

@@ -9,6 +9,7 @@ use crate::instanceset::events::summary;
 use crate::instanceset::observed::{Observed, PodSeen};
 
 mod by_hand;
+mod claims;
 
 /// Plans and acts until nothing more happens; the steps taken, in words.
 fn settle(world: &mut World) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! The claim of a pod. Builder only.
+//! The claim of a pod, and what keeps existing ones in line with the policy.
 
 use etcd_operator_api::volume::VolumeClaimTemplate;
 use etcd_operator_api::{labels, names};
@@ -8,9 +8,40 @@ use k8s_openapi::api::core::v1::{
 use kbagent_protocol::Id;
 use kube::api::ObjectMeta;
 
-use super::pods;
+use super::{Plan, Step, Waiting, pods};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
+use crate::instanceset::observed::{ClaimSeen, Observed};
+
+/// Claims go with the InstanceSet or outlive it as the policy says now: what deletes the InstanceSet may take them before
+/// the operator hears of it.
+pub fn keep(desired: &Desired, seen: &Observed, plan: &mut Plan) {
+    for (name, claim) in &seen.claims {
+        let (name, uid) = (name.clone(), claim.uid.clone());
+        let is_own = claim.home() == Some(desired.cluster_uid.as_str());
+        if !claim.owned || claim.terminating {
+            continue;
+        }
+        if claim.bound && desired.keep_when_deleted {
+            plan.steps.push(Step::ReleaseClaim { name, uid });
+        } else if !claim.bound && !desired.keep_when_deleted && is_own {
+            plan.steps.push(Step::BindClaim { name, uid });
+        }
+    }
+}
+
+/// Why a claim that stands in the way is left alone.
+#[must_use]
+pub fn left_alone(desired: &Desired, name: &str, claim: &ClaimSeen) -> Waiting {
+    let name = name.to_owned();
+    match claim.home() {
+        Some(home) if home != desired.cluster_uid => Waiting::LeftBehind(name),
+        _ => Waiting::NotOurs {
+            kind: "claim",
+            name,
+        },
+    }
+}
 
 /// A claim for `pod`; `join` is the learner it is made for, `None` at bootstrap.
 #[must_use]
@@ -27,6 +58,8 @@ pub fn build(
         template.name.clone(),
     );
     let mut annotations = template.annotations.clone();
+    let home = (labels::CLUSTER_UID.to_owned(), desired.cluster_uid.clone());
+    annotations.extend([home]);
     if let Some(member) = join {
         annotations.insert(keys::JOIN.to_owned(), member.to_string());
     }

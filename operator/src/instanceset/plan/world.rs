@@ -30,6 +30,10 @@ struct Disk {
     annotations: BTreeMap<String, String>,
     terminating: bool,
     lost: bool,
+    /// It names the InstanceSet as its owner.
+    bound: bool,
+    /// It was left behind by another Cluster.
+    foreign: bool,
     /// The member whose log it holds.
     member: Option<Id>,
 }
@@ -84,6 +88,7 @@ pub(super) fn desired(replicas: u32) -> Desired {
         stop: replicas == 0,
         paused: false,
         deleting: false,
+        held: false,
         has_finalizer: true,
         template: serde_json::from_value(template).expect("a template"),
         claims: vec![etcd_operator_api::volume::VolumeClaimTemplate {
@@ -325,7 +330,8 @@ impl World {
                 annotations: disk.annotations.clone(),
                 terminating: disk.terminating,
                 lost: disk.lost.then(|| "its node is gone".to_owned()),
-                owned: true,
+                owned: !disk.foreign,
+                bound: disk.bound,
             };
             (name.clone(), seen)
         });
@@ -429,6 +435,8 @@ impl World {
                     annotations: meta.annotations.unwrap_or_default(),
                     terminating: false,
                     lost: false,
+                    bound: meta.owner_references.is_some(),
+                    foreign: false,
                     member: None,
                 };
                 let old = self.disks.insert(meta.name.unwrap_or_default(), disk);
@@ -456,10 +464,14 @@ impl World {
                         .insert(keys::RETIRED.to_owned(), "true".to_owned());
                 }
             }
+            Step::ReleaseClaim { name, .. } | Step::BindClaim { name, .. } => {
+                if let Some(disk) = self.disks.get_mut(name) {
+                    disk.bound = matches!(step, Step::BindClaim { .. });
+                }
+            }
             Step::AddFinalizer
             | Step::RemoveFinalizer
             | Step::ApplyService(_)
-            | Step::ReleaseClaim { .. }
             | Step::LabelPod { .. } => {}
         }
     }

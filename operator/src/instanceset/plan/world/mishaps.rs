@@ -1,8 +1,9 @@
 //! What users, nodes and disks do to a world.
 
 use etcd_operator_api::{labels, names};
+use kbagent_protocol::Id;
 
-use super::{Machine, World, url};
+use super::{Disk, Machine, World, url};
 
 impl Machine {
     /// True when its template makes it so.
@@ -28,6 +29,28 @@ impl World {
         if let Some(disk) = self.disks.get_mut(&names::claim("data", pod)) {
             disk.terminating = true;
         }
+    }
+
+    /// A Cluster of the same name was deleted and has kept this claim; its disk.
+    pub(in super::super) fn leave_behind(&mut self, at: u32) -> Option<(u64, Option<Id>)> {
+        let pod = format!("a-{at}");
+        let template = &self.desired.claims[0];
+        let claim = super::super::volumes::build(&self.desired, template, &pod, None);
+        let meta = claim.metadata;
+        let mut annotations = meta.annotations.unwrap_or_default();
+        annotations.insert(labels::CLUSTER_UID.to_owned(), "an earlier one".to_owned());
+        let disk = Disk {
+            uid: self.number(),
+            labels: meta.labels.unwrap_or_default(),
+            annotations,
+            terminating: false,
+            lost: false,
+            bound: false,
+            foreign: true,
+            member: Some(Id(1)),
+        };
+        self.disks.insert(meta.name.unwrap_or_default(), disk);
+        self.disk_of(&pod)
     }
 
     /// A user asks for the member of the pod to be made anew.
