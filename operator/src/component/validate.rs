@@ -14,7 +14,8 @@ use kube::ResourceExt;
 use super::observe::Observed;
 use super::settings::{self, Flags, SettingError};
 use crate::definition::{
-    NoRoad, Release, Unresolved, check_definition, check_upgrade, minor_of, release_for,
+    BadMetadata, Metadata, NoRoad, Release, Unresolved, check_definition, check_metadata,
+    check_upgrade, minor_of, release_for,
 };
 use crate::instanceset::names::ENV_HEADLESS_DOMAIN as HEADLESS_DOMAIN;
 
@@ -36,6 +37,8 @@ pub(super) enum SpecError {
     Upgrade(#[from] NoRoad),
     #[error(transparent)]
     Setting(#[from] SettingError),
+    #[error(transparent)]
+    Metadata(#[from] BadMetadata),
     #[error("replicas must be odd: {} or {}, not {replicas}", replicas - 1, replicas + 1)]
     EvenReplicas { replicas: i32 },
     #[error("replicas {replicas} is outside the {min} to {max} that compDef {definition:?} allows")]
@@ -148,6 +151,8 @@ pub(super) fn validate<'a>(
     let flags = settings::flags(component, &release.service_version, &runtime)?;
     check_replicas(component, definition, observed)?;
     check_variables(component)?;
+    check_metadata(Metadata::Labels, &component.spec.labels)?;
+    check_metadata(Metadata::Annotations, &component.spec.annotations)?;
     check_resources(component)?;
     check_volumes(component, definition, &runtime)?;
     check_services(component, definition)?;

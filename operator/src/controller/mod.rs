@@ -12,6 +12,6 @@ mod touched;
 pub use apply::{ApplyError, apply, apply_if_different, delete, own, patch};
 pub use backoff::{Backoff, STORM};
 pub use context::{Config, Context};
-pub use difference::{APPLIED, holds, with_fingerprint};
+pub use difference::{APPLIED, fingerprint, holds, with_fingerprint};
 pub use status::write_status;
 pub use touched::touched;

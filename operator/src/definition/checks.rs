@@ -8,6 +8,7 @@ use etcd_operator_api::{
 };
 use k8s_openapi::api::core::v1::PodSpec;
 
+use super::metadata::{Metadata, check_metadata};
 use super::release::newest_first;
 
 /// The status of a definition: available, or why not.
@@ -57,6 +58,11 @@ fn definition_error(definition: &ComponentDefinition) -> Option<String> {
     };
     if runtime.containers.is_empty() {
         return Some("spec.runtime.containers is empty".to_owned());
+    }
+    let labels = check_metadata(Metadata::Labels, &spec.labels);
+    let metadata = labels.and_then(|()| check_metadata(Metadata::Annotations, &spec.annotations));
+    if let Err(wrong) = metadata {
+        return Some(format!("spec.{wrong}"));
     }
     if let Some(name) = twice(spec.roles.iter().map(|role| role.name.as_str())) {
         return Some(format!("spec.roles names {name:?} twice"));

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::desired::Desired;
 use super::error::Error;
 use super::names as keys;
+use super::plan::steps::Labelled;
 use super::plan::{Grace, Step, Via};
 use crate::agent::AgentClient;
 use crate::token;
@@ -67,13 +68,27 @@ impl<'a> Applier<'a> {
                 made.map(drop)
                     .map_err(|source| Error::write(what(), source))
             }
-            Step::LabelPod { pod } => {
-                let (pods, name): (Api<Pod>, _) = (self.api(), pod.name_any());
-                let patch = Patch::Apply(json!({
-                    "apiVersion": "v1", "kind": "Pod", "metadata": pod.metadata,
-                }));
-                let patched = pods.patch_metadata(&name, &apply(), &patch).await.map(drop);
-                tolerate_absent(patched, || format!("label pod {name}"))
+            Step::Relabel {
+                kind,
+                name,
+                uid,
+                changes,
+            } => {
+                let body = json!({ "metadata": {
+                    "uid": uid, "labels": changes.labels, "annotations": changes.annotations,
+                }});
+                let (patch, params) = (Patch::Merge(body), PatchParams::default());
+                let patched = match kind {
+                    Labelled::Pod => {
+                        let pods: Api<Pod> = self.api();
+                        pods.patch_metadata(name, &params, &patch).await.map(drop)
+                    }
+                    Labelled::Claim => {
+                        let claims: Api<PersistentVolumeClaim> = self.api();
+                        claims.patch_metadata(name, &params, &patch).await.map(drop)
+                    }
+                };
+                tolerate_absent(patched, || format!("label {name}"))
             }
             Step::DeletePod {
                 name,

@@ -114,6 +114,27 @@ fn variables_that_etcd_or_the_operator_reads_are_refused() {
 }
 
 #[test]
+fn labels_and_annotations_are_checked_and_reach_pods_and_services() {
+    let mut component = component();
+    component.spec.labels.insert("team".into(), "blue".into());
+    let plan = planned(&component);
+    let (template, _) = pod(&plan);
+    assert_eq!(
+        template.metadata.and_then(|m| m.labels).expect("labels")["team"],
+        "blue"
+    );
+    assert_eq!(plan.services[0].labels()["team"], "blue");
+    component.spec.labels.insert("team".into(), "b c".into());
+    let told = refused(&component, &shipped());
+    assert!(told.starts_with("labels[team] has a value"), "{told}");
+    component.spec.labels.clear();
+    let fence = labels::ROLE_FENCE.to_owned();
+    component.spec.annotations.insert(fence, "9".into());
+    let told = refused(&component, &shipped());
+    assert!(told.contains("is the operator's own"), "{told}");
+}
+
+#[test]
 fn policies_reach_the_instance_set_also_with_its_deletion() {
     let mut held = component();
     held.spec.termination_policy = TerminationPolicy::DoNotTerminate;

@@ -78,7 +78,7 @@ impl Lint<'_> {
             | Step::RetireClaim { .. }
             | Step::ReleaseClaim { .. }
             | Step::BindClaim { .. }
-            | Step::LabelPod { .. }
+            | Step::Relabel { .. }
             | Step::Switchover { .. } => {}
         }
     }

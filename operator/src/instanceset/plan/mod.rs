@@ -7,6 +7,7 @@ pub mod bootstrap;
 pub mod check;
 pub mod membership;
 pub mod pods;
+pub mod relabel;
 pub mod rollout;
 pub mod roster;
 pub mod safety;
@@ -61,6 +62,7 @@ fn decide(desired: &Desired, seen: &Observed, latch: &bootstrap::Latch, plan: &m
     }
     services::plan(desired, seen, plan);
     volumes::keep(desired, seen, plan);
+    relabel::plan(desired, seen, plan);
     if let Some(mismatch) = latch.mismatch() {
         plan.waiting.push(mismatch);
         return;

@@ -10,9 +10,9 @@ use kbagent_protocol::Id;
 use kube::api::ObjectMeta;
 use sha2::{Digest, Sha256};
 
+use super::relabel;
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
-use crate::instanceset::observed::Observed;
 
 /// What a pod is made for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,11 +69,12 @@ pub fn labels(desired: &Desired, pod: &str) -> BTreeMap<String, String> {
 #[must_use]
 pub fn build(desired: &Desired, name: &str, purpose: &Purpose<'_>) -> Pod {
     let mut own = labels(desired, name);
-    own.insert(labels::REVISION.to_owned(), revision(desired));
     let meta = desired.template.metadata.as_ref();
     let mut annotations = meta
         .and_then(|meta| meta.annotations.clone())
         .unwrap_or_default();
+    relabel::record(&own, &mut annotations);
+    own.insert(labels::REVISION.to_owned(), revision(desired));
     annotations.insert(keys::CATCH_UP.to_owned(), purpose.catch_up.to_string());
     let mut spec = desired.template.spec.clone().unwrap_or_default();
     spec.hostname = Some(name.to_owned());
@@ -99,38 +100,6 @@ pub fn build(desired: &Desired, name: &str, purpose: &Purpose<'_>) -> Pod {
         spec: Some(spec),
         status: None,
     }
-}
-
-/// The metadata that `pod` lacks, when its template's labels or annotations were changed or its own were edited.
-#[must_use]
-pub fn relabel(desired: &Desired, name: &str, seen: &Observed) -> Option<Pod> {
-    let pod = seen.pods.get(name)?;
-    let labels = labels(desired, name);
-    let meta = desired.template.metadata.as_ref();
-    let mut annotations = meta
-        .and_then(|meta| meta.annotations.clone())
-        .unwrap_or_default();
-    // A new value of it is a wish for a restart, and must stay visible as one until the pod is new.
-    annotations.remove(labels::RESTART);
-    let lacks = |live: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>| {
-        wanted
-            .iter()
-            .any(|(key, value)| live.get(key) != Some(value))
-    };
-    if !lacks(&pod.labels, &labels) && !lacks(&pod.annotations, &annotations) {
-        return None;
-    }
-    Some(Pod {
-        metadata: ObjectMeta {
-            name: Some(name.to_owned()),
-            namespace: Some(desired.namespace.clone()),
-            uid: Some(pod.uid.clone()),
-            labels: Some(labels),
-            annotations: Some(annotations),
-            ..ObjectMeta::default()
-        },
-        ..Pod::default()
-    })
 }
 
 fn mount_claims(desired: &Desired, pod: &str, spec: &mut PodSpec) {

@@ -1,5 +1,6 @@
 //! The words of a plan: steps, the road an etcd change takes, and reasons for steps that are not taken.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use etcd_operator_api::instance_set::InstanceSetStatus;
@@ -54,6 +55,24 @@ pub enum Grace {
     Dead,
 }
 
+/// What has labels and annotations of a template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Labelled {
+    /// A pod.
+    Pod,
+    /// A claim.
+    Claim,
+}
+
+/// Labels and annotations that are set, or taken away where the value is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Labels.
+    pub labels: BTreeMap<String, Option<String>>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, Option<String>>,
+}
+
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
@@ -95,10 +114,16 @@ pub enum Step {
     },
     /// Creates a pod.
     CreatePod(Box<Pod>),
-    /// Brings labels and annotations of a pod in line with its template.
-    LabelPod {
-        /// The pod, with metadata only.
-        pod: Box<Pod>,
+    /// Brings labels and annotations of a pod or claim in line with its template.
+    Relabel {
+        /// What it is.
+        kind: Labelled,
+        /// Name.
+        name: String,
+        /// Incarnation.
+        uid: String,
+        /// What differs.
+        changes: Changes,
     },
     /// Deletes this incarnation of a pod.
     DeletePod {

@@ -1,5 +1,7 @@
 //! The claim of a pod, and what keeps existing ones in line with the policy.
 
+use std::collections::BTreeMap;
+
 use etcd_operator_api::volume::VolumeClaimTemplate;
 use etcd_operator_api::{labels, names};
 use k8s_openapi::api::core::v1::{
@@ -8,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 use kbagent_protocol::Id;
 use kube::api::ObjectMeta;
 
-use super::{Plan, Step, Waiting, pods};
+use super::{Plan, Step, Waiting, pods, relabel};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
 use crate::instanceset::observed::{ClaimSeen, Observed};
@@ -43,14 +45,13 @@ pub fn left_alone(desired: &Desired, name: &str, claim: &ClaimSeen) -> Waiting {
     }
 }
 
-/// A claim for `pod`; `join` is the learner it is made for, `None` at bootstrap.
+/// Labels and annotations of a claim, those of its template and which these are.
 #[must_use]
-pub fn build(
+pub fn metadata(
     desired: &Desired,
     template: &VolumeClaimTemplate,
     pod: &str,
-    join: Option<Id>,
-) -> PersistentVolumeClaim {
+) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
     let mut labels = pods::labels(desired, pod);
     labels.extend(template.labels.clone());
     labels.insert(
@@ -60,6 +61,19 @@ pub fn build(
     let mut annotations = template.annotations.clone();
     let home = (labels::CLUSTER_UID.to_owned(), desired.cluster_uid.clone());
     annotations.extend([home]);
+    relabel::record(&labels, &mut annotations);
+    (labels, annotations)
+}
+
+/// A claim for `pod`; `join` is the learner it is made for, `None` at bootstrap.
+#[must_use]
+pub fn build(
+    desired: &Desired,
+    template: &VolumeClaimTemplate,
+    pod: &str,
+    join: Option<Id>,
+) -> PersistentVolumeClaim {
+    let (labels, mut annotations) = metadata(desired, template, pod);
     if let Some(member) = join {
         annotations.insert(keys::JOIN.to_owned(), member.to_string());
     }
@@ -70,13 +84,13 @@ pub fn build(
         spec.access_modes.clone()
     };
     let some = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let amounts = |map: &std::collections::BTreeMap<_, _>| (!map.is_empty()).then(|| map.clone());
+    let amounts = |map: &BTreeMap<_, _>| (!map.is_empty()).then(|| map.clone());
     PersistentVolumeClaim {
         metadata: ObjectMeta {
             name: Some(names::claim(&template.name, pod)),
             namespace: Some(desired.namespace.clone()),
             labels: Some(labels),
-            annotations: (!annotations.is_empty()).then_some(annotations),
+            annotations: Some(annotations),
             owner_references: (!desired.keep_when_deleted).then(|| vec![desired.owner.clone()]),
             ..ObjectMeta::default()
         },

@@ -469,10 +469,13 @@ impl World {
                     disk.bound = matches!(step, Step::BindClaim { .. });
                 }
             }
-            Step::AddFinalizer
-            | Step::RemoveFinalizer
-            | Step::ApplyService(_)
-            | Step::LabelPod { .. } => {}
+            Step::AddFinalizer | Step::RemoveFinalizer | Step::ApplyService(_) => {}
+            Step::Relabel {
+                kind,
+                name,
+                changes,
+                ..
+            } => self.relabel(*kind, name, changes),
         }
     }
 

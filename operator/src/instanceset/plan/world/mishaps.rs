@@ -1,8 +1,11 @@
 //! What users, nodes and disks do to a world.
 
+use std::collections::BTreeMap;
+
 use etcd_operator_api::{labels, names};
 use kbagent_protocol::Id;
 
+use super::super::steps::{Changes, Labelled};
 use super::{Disk, Machine, World, url};
 
 impl Machine {
@@ -12,7 +15,40 @@ impl Machine {
     }
 }
 
+fn put(into: &mut BTreeMap<String, String>, changes: &BTreeMap<String, Option<String>>) {
+    for (key, value) in changes {
+        match value {
+            Some(value) => into.insert(key.clone(), value.clone()),
+            None => into.remove(key),
+        };
+    }
+}
+
 impl World {
+    pub(super) fn relabel(&mut self, kind: Labelled, name: &str, changes: &Changes) {
+        let found = match kind {
+            Labelled::Pod => self
+                .pods
+                .get_mut(name)
+                .map(|pod| (&mut pod.labels, &mut pod.annotations)),
+            Labelled::Claim => self
+                .disks
+                .get_mut(name)
+                .map(|disk| (&mut disk.labels, &mut disk.annotations)),
+        };
+        if let Some((labels, annotations)) = found {
+            put(labels, &changes.labels);
+            put(annotations, &changes.annotations);
+        }
+    }
+
+    /// Somebody labels a pod.
+    pub(in super::super) fn label(&mut self, pod: &str, key: &str, value: &str) {
+        if let Some(pod) = self.pods.get_mut(pod) {
+            pod.labels.insert(key.to_owned(), value.to_owned());
+        }
+    }
+
     pub(in super::super) fn set_leader(&mut self, pod: &str) {
         self.leader = Some(pod.to_owned());
     }
