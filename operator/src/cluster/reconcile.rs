@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
-use kube::runtime::controller::{Action, Config};
+use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates, watcher};
@@ -24,7 +24,7 @@ use super::observe::{ObserveError, Observed, observe};
 use super::plan::{Plan, Resolution, last_word, plan};
 use super::status::{Outcome, status};
 use crate::controller::{
-    ApplyError, Backoff, Context, STORM, apply_if_different, delete, patch, touched, write_status,
+    ApplyError, Backoff, Calm, Context, apply_if_different, delete, patch, touched, write_status,
 };
 
 /// A step of the reconcile failed.
@@ -52,6 +52,7 @@ impl Error {
 struct Driver {
     context: Arc<Context>,
     backoff: Backoff,
+    calm: Calm,
 }
 
 /// Reconciles all Clusters.
@@ -78,9 +79,9 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let driver = Arc::new(Driver {
         context: Arc::clone(&context),
         backoff: Backoff::default(),
+        calm: Calm::default(),
     });
     controller
-        .with_config(Config::default().debounce(STORM))
         .owns(Api::<Component>::all(client.clone()), ours.clone())
         .owns_stream(touched::<Service>(client, ours))
         .watches_stream(definitions, move |_| all(&by_definition.state()))
@@ -120,6 +121,9 @@ fn key(cluster: &Cluster) -> String {
 }
 
 async fn reconcile(cluster: Arc<Cluster>, driver: Arc<Driver>) -> Result<Action, Error> {
+    if let Some(later) = driver.calm.rest(&key(&cluster)) {
+        return Ok(later);
+    }
     let began = Instant::now();
     let result = Box::pin(reconcile_cluster(&cluster, &driver.context)).await;
     driver

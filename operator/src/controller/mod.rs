@@ -4,6 +4,7 @@
 
 mod apply;
 mod backoff;
+mod calm;
 mod context;
 mod difference;
 mod status;
@@ -11,6 +12,7 @@ mod touched;
 
 pub use apply::{ApplyError, apply, apply_if_different, delete, own, patch};
 pub use backoff::{Backoff, STORM};
+pub use calm::Calm;
 pub use context::{Config, Context};
 pub use difference::{APPLIED, fingerprint, holds, with_fingerprint};
 pub use status::write_status;

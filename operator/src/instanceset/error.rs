@@ -35,6 +35,11 @@ pub enum Error {
         /// Why.
         source: crate::agent::Error,
     },
+    /// Another replica may hold the lease by now.
+    #[error(
+        "a step was not taken: the lease was not renewed in time, and another replica may hold it"
+    )]
+    LeaseEnded,
     /// The reconcile took too long.
     #[error("failed to finish in {0} s")]
     Late(u64),

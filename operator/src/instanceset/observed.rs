@@ -35,6 +35,8 @@ pub struct Observed {
     pub service: Option<Service>,
     /// The member list, read linearizably.
     pub members: Reading<MemberList>,
+    /// The node that the template names, when there is no such node.
+    pub no_node: Option<String>,
 }
 
 /// State of the node that a pod was given to.

@@ -109,6 +109,11 @@ pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) 
     for pod in whole {
         let there = seen.pods.get(pod);
         match slots::pod_turn(seen, pod, &mut gate, plan) {
+            PodTurn::Absent if seen.no_node.is_some() => {
+                all_there = false;
+                plan.waiting
+                    .extend(seen.no_node.clone().map(Waiting::NoNode));
+            }
             PodTurn::Absent => {
                 all_there = false;
                 let purpose = Purpose {
@@ -122,7 +127,8 @@ pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) 
             PodTurn::Lives => {
                 plan.waiting
                     .extend(there.and_then(|there| foreign(pod, there)));
-                let stale = there.filter(|there| is_corrected(desired, there));
+                let can = seen.no_node.is_none();
+                let stale = there.filter(|there| can && is_corrected(desired, there));
                 outdated.extend(stale.map(|there| (pod, there)));
             }
             PodTurn::Busy => all_there = false,

@@ -35,6 +35,10 @@ pub fn plan(
         plan.waiting.push(Waiting::OnDelete(outdated.len()));
         return;
     }
+    if let Some(node) = seen.no_node.clone() {
+        plan.waiting.push(Waiting::NoNode(node));
+        return;
+    }
     if replace_idle(&outdated, gate, plan) {
         return;
     }

@@ -233,6 +233,7 @@ fn failure(seen: &Observed, plan: &Plan) -> Observation {
                 | Waiting::DataLost(_)
                 | Waiting::NotOurs { .. }
                 | Waiting::LeftBehind(_)
+                | Waiting::NoNode(_)
                 | Waiting::PeerUrlChanged { .. }
                 | Waiting::DomainChanged { .. }
                 | Waiting::Disputed { .. }

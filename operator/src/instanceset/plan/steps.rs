@@ -201,6 +201,12 @@ pub enum Waiting {
          WipeOut to let it go"
     )]
     Held,
+    /// The template names a node that is not there.
+    #[error(
+        "schedulingPolicy.nodeName {0:?} is no node of this cluster: name another or take it out; until then no pod is made \
+         or updated"
+    )]
+    NoNode(String),
     /// A claim that another Cluster of this name has left.
     #[error(
         "claim {0} holds data of an earlier Cluster, which is left alone: delete the claim if the data is not needed, or give \
@@ -391,6 +397,7 @@ impl Waiting {
         match self {
             Waiting::Paused => "Paused",
             Waiting::Held => "DeletionHeld",
+            Waiting::NoNode(_) => "NodeNotFound",
             Waiting::LeftBehind(_) => "ForeignClaim",
             Waiting::Bootstrap(_) => "Bootstrap",
             Waiting::ClaimLostEarly(_) => "ClaimLostEarly",

@@ -67,6 +67,8 @@ pub(super) struct World {
     /// What an observer cannot see just now.
     pub(super) blind: bool,
     pub(super) silent: Option<String>,
+    /// The node that the template names, when there is none of the name.
+    pub(super) no_node: Option<String>,
     /// Seconds since pods were made.
     pub(super) age: i64,
 }
@@ -123,6 +125,7 @@ impl World {
             leader: None,
             blind: false,
             silent: None,
+            no_node: None,
             age: 1,
         }
     }
@@ -341,6 +344,7 @@ impl World {
             claims: claims.collect(),
             service,
             members,
+            no_node: self.no_node.clone(),
         }
     }
 
