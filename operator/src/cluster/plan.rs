@@ -58,7 +58,8 @@ impl From<NotOfType> for SpecError {
     }
 }
 
-/// A component's definition and version, as they are recorded in the Cluster's spec.
+/// A component's definition and version, as they are recorded in the Component and shown in the Cluster's status. The
+/// Cluster's spec is its owner's alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Resolution {
     /// Name of the component.
@@ -72,7 +73,7 @@ pub(super) struct Resolution {
 /// What shall be.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Plan {
-    /// To be recorded in the spec.
+    /// What the components were resolved to.
     pub(super) resolutions: Vec<Resolution>,
     /// Components that shall be.
     pub(super) components: Vec<Component>,
@@ -169,7 +170,10 @@ fn resolve_component(
         source,
     };
     let found = resolve(wanted, &observed.definitions, &observed.versions).map_err(unresolved)?;
-    let release = release_for(found, version, &observed.versions).map_err(unresolved)?;
+    // What runs stays until another version is asked for: a definition's newer default is no upgrade.
+    let runs = current.and_then(|component| component.spec.service_version.as_deref());
+    let runs = runs.filter(|runs| release_for(found, Some(runs), &observed.versions).is_ok());
+    let release = release_for(found, version.or(runs), &observed.versions).map_err(unresolved)?;
     Ok(Resolution {
         name: spec.name.clone(),
         component_def: found.name_any(),

@@ -12,16 +12,16 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates, watcher};
-use kube::{Resource, ResourceExt};
 use serde_json::json;
 
 use super::observe::{ObserveError, Observed, observe};
-use super::plan::{Plan, Resolution, last_word, plan};
+use super::plan::{Plan, last_word, plan};
 use super::status::{Outcome, status};
 use crate::controller::{
     ApplyError, Backoff, Calm, Context, apply_if_different, delete, patch, touched, write_status,
@@ -44,6 +44,7 @@ impl Error {
     fn is_expected(&self) -> bool {
         match self {
             Error::Apply(error) => error.namespace_ends() || error.is_conflict(),
+            Error::Claim(kube::Error::Api(status)) => status.is_conflict(),
             _ => false,
         }
     }
@@ -170,16 +171,11 @@ async fn reconcile_cluster(cluster: &Cluster, context: &Context) -> Result<Actio
 /// before services, removals last.
 async fn carry_out(
     cluster: &Cluster,
-    first: Plan,
+    plan: Plan,
     observed: &Observed,
     context: &Context,
 ) -> Result<Cluster, Error> {
-    let claimed = claim(cluster, &first.resolutions, context).await?;
-    // Recording the resolution makes a new generation, which the children carry.
-    let plan = match &claimed {
-        Some(claimed) => plan(claimed, observed).unwrap_or(first),
-        None => first,
-    };
+    let finalized = finalize(cluster, context).await?;
     let Plan {
         resolutions: _,
         components,
@@ -205,52 +201,30 @@ async fn carry_out(
             delete(&context.client, component).await?;
         }
     }
-    Ok(claimed.unwrap_or_else(|| cluster.clone()))
+    Ok(finalized.unwrap_or_else(|| cluster.clone()))
 }
 
-/// Records finalizer, definitions and versions in the Cluster, when they are not there yet.
-async fn claim(
-    cluster: &Cluster,
-    resolutions: &[Resolution],
-    context: &Context,
-) -> Result<Option<Cluster>, Error> {
-    let recorded = resolutions.iter().all(|resolution| {
-        let spec = cluster
-            .spec
-            .component_specs
-            .iter()
-            .find(|spec| spec.name == resolution.name);
-        spec.is_some_and(|spec| {
-            spec.component_def.as_ref() == Some(&resolution.component_def)
-                && spec.service_version.as_ref() == Some(&resolution.service_version)
-        })
-    });
-    let finalized = cluster
-        .finalizers()
-        .iter()
-        .any(|f| f == labels::CLUSTER_FINALIZER);
+/// Puts the finalizer on the Cluster, when it is not there yet. Nothing else of it is the operator's to write.
+async fn finalize(cluster: &Cluster, context: &Context) -> Result<Option<Cluster>, Error> {
+    let there = |f: &String| f == labels::CLUSTER_FINALIZER;
     // A Cluster that is being deleted takes no new finalizer.
-    if (recorded && finalized) || cluster.metadata.deletion_timestamp.is_some() {
+    if cluster.finalizers().iter().any(there) || cluster.metadata.deletion_timestamp.is_some() {
         return Ok(None);
     }
-    let specs: Vec<_> = resolutions
-        .iter()
-        .map(|r| {
-            json!({ "name": r.name, "componentDef": r.component_def, "serviceVersion": r.service_version })
-        })
-        .collect();
+    let mut all = cluster.finalizers().to_vec();
+    all.push(labels::CLUSTER_FINALIZER.to_owned());
     let body = json!({
-        "apiVersion": Cluster::api_version(&()),
-        "kind": Cluster::kind(&()),
-        "metadata": { "finalizers": [labels::CLUSTER_FINALIZER], "uid": cluster.uid() },
-        "spec": { "componentSpecs": specs },
+        "metadata": { "finalizers": all, "resourceVersion": cluster.resource_version() },
     });
-    let parameters = PatchParams::apply(FIELD_MANAGER).force();
-    let claimed = api(cluster, context)
-        .patch(&cluster.name_any(), &parameters, &Patch::Apply(&body))
+    let parameters = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let finalized = api(cluster, context)
+        .patch(&cluster.name_any(), &parameters, &Patch::Merge(&body))
         .await
         .map_err(Error::Claim)?;
-    Ok(Some(claimed))
+    Ok(Some(finalized))
 }
 
 /// Deletion: Components (each takes its members and claims along), then the Cluster; services, being owned, follow.

@@ -128,6 +128,36 @@ fn what_cannot_be_carried_out_names_its_field() {
 }
 
 #[test]
+fn what_was_resolved_stays_although_the_spec_does_not_say_it() {
+    let mut cluster = manifest();
+    cluster.spec.component_specs[0].service_version = None;
+    let mut component = running();
+    component.spec.service_version = Some("3.6.1".into());
+    let observed = Observed {
+        components: vec![component],
+        ..shipped()
+    };
+    let again = plan(&cluster, &observed).expect("plan");
+    assert_eq!(
+        again.resolutions[0].service_version, "3.6.1",
+        "the default is 3.6.16"
+    );
+    assert_eq!(again.resolutions[0].component_def, "etcd-3-0.1.0");
+    let seen = status(&cluster, &again.components, &Outcome::Applied, &now());
+    let told = &seen.components["store"];
+    assert_eq!(told.component_def.as_deref(), Some("etcd-3-0.1.0"));
+    assert_eq!(told.service_version.as_deref(), Some("3.6.1"));
+    // One that is offered no longer gives way to the default, and a wish goes before both.
+    let mut old = observed.clone();
+    old.components[0].spec.service_version = Some("3.4.0".into());
+    let again = plan(&cluster, &old).expect("plan");
+    assert_eq!(again.resolutions[0].service_version, "3.6.16");
+    cluster.spec.component_specs[0].service_version = Some("3.6.16".into());
+    let again = plan(&cluster, &observed).expect("plan");
+    assert_eq!(again.resolutions[0].service_version, "3.6.16");
+}
+
+#[test]
 fn without_a_version_the_definitions_own_is_taken() {
     let mut cluster = manifest();
     cluster.spec.component_specs[0].service_version = None;

@@ -124,6 +124,8 @@ pub(super) struct Valid<'a> {
     pub(super) release: Release,
     pub(super) runtime: PodSpec,
     pub(super) flags: Flags,
+    /// The last restart that was asked for.
+    pub(super) restarted: Option<String>,
 }
 
 pub(super) fn validate<'a>(
@@ -171,7 +173,16 @@ pub(super) fn validate<'a>(
         release,
         runtime,
         flags,
+        restarted: restarted(observed),
     })
+}
+
+/// The wish for a restart that the pods were made by. It was an operation, and stays done when the annotation is taken out:
+/// applying a manifest that never had it is no wish for another.
+fn restarted(observed: &Observed) -> Option<String> {
+    let template = &observed.instance_set.as_ref()?.spec.template.0;
+    let annotations = template.get("metadata")?.get("annotations")?;
+    Some(annotations.get(labels::RESTART)?.as_str()?.to_owned())
 }
 
 fn definition<'a>(

@@ -88,6 +88,12 @@ fn metadata(valid: &Valid<'_>) -> ObjectMeta {
     );
     let mut annotations: BTreeMap<String, String> = definition.annotations.clone();
     annotations.extend(wish.annotations.clone());
+    if let Some(restarted) = &valid.restarted {
+        let last = || restarted.clone();
+        annotations
+            .entry(labels::RESTART.to_owned())
+            .or_insert_with(last);
+    }
     annotations.insert(labels::ROLE_PROBE.to_owned(), role_probe(definition));
     if let Some(first) = valid.runtime.containers.first() {
         // Whom `kubectl logs` and `exec` mean: the first of the definition, which is not the first of the pod.

@@ -135,6 +135,25 @@ fn labels_and_annotations_are_checked_and_reach_pods_and_services() {
 }
 
 #[test]
+fn a_restart_stays_done_when_its_annotation_is_taken_out() {
+    let mut manifest = component();
+    let restarted = planned(&manifest).instance_set;
+    let observed = Observed {
+        instance_set: Some(restarted.clone()),
+        ..shipped()
+    };
+    manifest.spec.annotations.clear();
+    let again = plan(&manifest, &observed, "cluster.local").expect("plan");
+    assert_eq!(again.instance_set.spec.template, restarted.spec.template);
+    manifest
+        .spec
+        .annotations
+        .insert(labels::RESTART.into(), "again".into());
+    let again = plan(&manifest, &observed, "cluster.local").expect("plan");
+    assert_ne!(again.instance_set.spec.template, restarted.spec.template);
+}
+
+#[test]
 fn policies_reach_the_instance_set_also_with_its_deletion() {
     let mut held = component();
     held.spec.termination_policy = TerminationPolicy::DoNotTerminate;
