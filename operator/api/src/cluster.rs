@@ -124,7 +124,7 @@ pub struct ClusterBackup {
     rules::unsupported_field("issuer"),
     rules::unsupported_field("parallelPodManagementConcurrency"),
     rules::unsupported("podUpdatePolicy: StrictInPlace", "!has(self.podUpdatePolicy) || self.podUpdatePolicy != 'StrictInPlace'"),
-    rules::unsupported("podUpgradePolicy: StrictInPlace", "!has(self.podUpgradePolicy) || self.podUpgradePolicy != 'StrictInPlace'"),
+    rules::unsupported("podUpgradePolicy other than ReCreate", "!has(self.podUpgradePolicy) || self.podUpgradePolicy == 'ReCreate'"),
 ]))]
 pub struct ClusterComponentSpec {
     /// Name within the Cluster.
@@ -210,7 +210,7 @@ pub struct ClusterComponentSpec {
     /// Whether a change recreates pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_update_policy: Option<PodUpdatePolicy>,
-    /// Whether a new version recreates pods.
+    /// A new version always makes pods anew: `ReCreate` or nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_upgrade_policy: Option<PodUpdatePolicy>,
     /// How pods are updated.

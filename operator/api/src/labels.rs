@@ -66,8 +66,8 @@ pub const RESTART: &str = "kubeblocks.io/restart";
 pub const REBUILD: &str = "workloads.kubeblocks.io/rebuild";
 /// Prefix of the annotations of the headless service that tell Prometheus what to scrape.
 pub const MONITOR_PREFIX: &str = "monitor.kubeblocks.io/";
-/// Annotation of a ComponentDefinition: edits of fields that are fixed for its users are let through.
-pub const SKIP_IMMUTABLE_CHECK: &str = "apps.kubeblocks.io/skip-immutable-check";
+/// Annotation by which KubeBlocks makes a Cluster from a backup; refused.
+pub const RESTORE: &str = "kubeblocks.io/restore-from-backup";
 
 /// Finalizer of a Cluster.
 pub const CLUSTER_FINALIZER: &str = "cluster.kubeblocks.io/finalizer";

@@ -5,6 +5,7 @@
 
 use etcd_operator_api::names::{BadName, ComponentName, cluster_service};
 use etcd_operator_api::opaque::NotOfType;
+use etcd_operator_api::update::PodUpdatePolicy;
 use etcd_operator_api::{Cluster, ClusterComponentSpec, Component, labels};
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
@@ -34,6 +35,17 @@ pub(super) enum SpecError {
     /// A foreign object inside the spec.
     #[error("{0}")]
     NotOfType(String),
+    /// A restore.
+    #[error(
+        "metadata.annotations[{}] is not supported: no backup is restored, take it out",
+        labels::RESTORE
+    )]
+    Restore,
+    /// A policy that nothing would come of.
+    #[error(
+        "spec.componentSpecs[{component}].podUpgradePolicy must be ReCreate or left out: a new version makes pods anew"
+    )]
+    UpgradePolicy { component: String },
     /// A service that selects a component that is not there.
     #[error(
         "spec.services[{service}].componentSelector {component:?} is not one of spec.componentSpecs"
@@ -110,6 +122,9 @@ pub(super) fn last_word(cluster: &Cluster, component: &Component) -> Option<Valu
 /// Plans a Cluster.
 pub(super) fn plan(cluster: &Cluster, observed: &Observed) -> Result<Plan, SpecError> {
     let mut plan = Plan::default();
+    if cluster.annotations().contains_key(labels::RESTORE) {
+        return Err(SpecError::Restore);
+    }
     for spec in &cluster.spec.component_specs {
         let resolution = resolve_component(cluster, spec, observed)?;
         plan.components
@@ -145,6 +160,12 @@ fn resolve_component(
 ) -> Result<Resolution, SpecError> {
     let name = ComponentName::new(&cluster.name_any(), &spec.name)?;
     let component = spec.name.clone();
+    if !matches!(
+        spec.pod_upgrade_policy,
+        None | Some(PodUpdatePolicy::ReCreate)
+    ) {
+        return Err(SpecError::UpgradePolicy { component });
+    }
     let definition = spec
         .component_def
         .as_deref()

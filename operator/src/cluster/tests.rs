@@ -1,10 +1,11 @@
 //! From a user's manifest to objects, with the definitions that deploy/ ships.
 
 use etcd_operator_api::condition::{self, ConditionType};
+use etcd_operator_api::update::PodUpdatePolicy;
 use etcd_operator_api::volume::{Retention, RetentionPolicy};
 use etcd_operator_api::{
-    Cluster, ClusterPhase, Component, ComponentDefinition, ComponentVersion, TerminationPolicy,
-    labels,
+    Cluster, ClusterPhase, Component, ComponentDefinition, ComponentVersion, Opaque,
+    TerminationPolicy, labels,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -122,6 +123,18 @@ fn what_cannot_be_carried_out_names_its_field() {
     let mut selector = manifest();
     selector.spec.services[0].component_selector = Some("other".into());
     assert!(refused(&selector).contains("spec.services[outside].componentSelector"));
+    let mut restore = manifest();
+    restore
+        .annotations_mut()
+        .insert(labels::RESTORE.into(), "{}".into());
+    assert!(refused(&restore).contains("restore-from-backup] is not supported"));
+    let mut policy = manifest();
+    policy.spec.component_specs[0].pod_upgrade_policy = Some(PodUpdatePolicy::PreferInPlace);
+    assert!(refused(&policy).contains("spec.componentSpecs[store].podUpgradePolicy"));
+    let mut service = manifest();
+    let misspelt = serde_json::json!({ "ports": [{ "prot": 2379, "port": 2379 }] });
+    service.spec.services[0].spec = Some(Opaque(misspelt));
+    assert!(refused(&service).contains("spec.services[outside].spec: ports[0].prot is no field"));
     let mut twice = manifest();
     twice.spec.services[0].service_name = Some("store".into());
     assert!(refused(&twice).contains("would be named \"ledger-store\""));

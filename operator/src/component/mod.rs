@@ -5,6 +5,7 @@
 
 mod build;
 mod ensure;
+mod fields;
 mod observe;
 mod phase;
 mod plan;

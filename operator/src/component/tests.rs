@@ -19,6 +19,7 @@ use super::plan::{Plan, plan};
 use super::status::{Outcome, status};
 use crate::instanceset::desired::Desired;
 
+mod fields;
 mod running;
 
 const DEFINITION: &str = include_str!("../../../deploy/40-componentdefinition.yaml");

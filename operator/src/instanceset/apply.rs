@@ -13,7 +13,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
-use super::desired::Desired;
+use super::desired::{Desired, Limits};
 use super::error::Error;
 use super::names as keys;
 use super::plan::steps::Labelled;
@@ -252,7 +252,7 @@ impl<'a> Applier<'a> {
                 .into_iter()
                 .map(|(key, value)| (key.to_owned(), value))
                 .collect(),
-            timeout_seconds: None,
+            timeout_seconds: limit(&self.desired.limits, action),
         };
         let address = SocketAddr::new(via.ip, PORT);
         let answer = AgentClient.act(address, &token, &request).await;
@@ -260,6 +260,15 @@ impl<'a> Applier<'a> {
             what: format!("carry out {action} through {}", via.pod),
             source,
         })
+    }
+}
+
+fn limit(limits: &Limits, action: &str) -> Option<u32> {
+    match action {
+        action::MEMBER_JOIN | action::MEMBER_PROMOTE => limits.join,
+        action::MEMBER_LEAVE => limits.leave,
+        action::SWITCHOVER => limits.switchover,
+        _ => None,
     }
 }
 

@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 
 use etcd_operator_api::instance_set::{InstanceSet, InstanceSetStatus};
 use etcd_operator_api::labels;
+use etcd_operator_api::lifecycle::Action;
 use etcd_operator_api::names::ComponentName;
 use etcd_operator_api::opaque::NotOfType;
-use etcd_operator_api::update::{InstanceUpdateStrategyType, MemberUpdateStrategy};
+use etcd_operator_api::update::{
+    InstanceUpdateStrategyType, MemberUpdateStrategy, PodUpdatePolicy,
+};
 use etcd_operator_api::volume::{Retention, VolumeClaimTemplate};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -56,6 +59,10 @@ pub struct Desired {
     pub min_ready_seconds: i64,
     /// How pods are updated.
     pub update: Update,
+    /// True when a change of labels or annotations makes pods anew too.
+    pub recreate: bool,
+    /// Time limits of the agents' actions in seconds, where the definition sets them.
+    pub limits: Limits,
     /// Environment that is no part of the revision.
     pub vars: BTreeMap<String, String>,
     /// Annotations of the headless service.
@@ -64,6 +71,17 @@ pub struct Desired {
     pub roles: Vec<etcd_operator_api::component_definition::ReplicaRole>,
     /// What was recorded before: latches are read from it, nothing else (C1).
     pub recorded: InstanceSetStatus,
+}
+
+/// Time limits in seconds; `None` leaves it to the agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Of a join and of the vote that follows.
+    pub join: Option<u32>,
+    /// Of a removal.
+    pub leave: Option<u32>,
+    /// Of a move of leadership.
+    pub switchover: Option<u32>,
 }
 
 /// How pods are updated.
@@ -133,6 +151,8 @@ impl Desired {
             keep_when_deleted: kept || keeps(retention.when_deleted),
             min_ready_seconds: i64::from(spec.min_ready_seconds),
             update: update(its, replicas as usize),
+            recreate: spec.pod_update_policy == PodUpdatePolicy::ReCreate,
+            limits: limits(its),
             vars: spec.template_vars.clone(),
             service_annotations: spec.headless_service_annotations.clone(),
             roles: spec.roles.clone(),
@@ -166,6 +186,21 @@ fn odd(replicas: i32) -> Result<(), NotOfType> {
         field: "spec.replicas".to_owned(),
         reason: format!("it is {replicas} and must be odd: {below} or {above}"),
     })
+}
+
+fn limits(its: &InstanceSet) -> Limits {
+    let Some(actions) = &its.spec.lifecycle_actions else {
+        return Limits::default();
+    };
+    let of = |action: &Option<Action>| {
+        let seconds = u32::try_from(action.as_ref()?.timeout_seconds).ok()?;
+        (seconds > 0).then_some(seconds)
+    };
+    Limits {
+        join: of(&actions.member_join),
+        leave: of(&actions.member_leave),
+        switchover: of(&actions.switchover),
+    }
 }
 
 fn update(its: &InstanceSet, replicas: usize) -> Update {

@@ -149,10 +149,12 @@ fn monitoring(valid: &Valid<'_>) -> BTreeMap<String, String> {
 
 /// Scrapers want numbers: a name is looked up among the containers' ports.
 fn scrape_port(valid: &Valid<'_>, port: &str) -> String {
-    let mut ports = valid
-        .runtime
-        .containers
-        .iter()
+    let exporter = valid.definition.spec.exporter.as_ref();
+    let named = exporter.and_then(|exporter| exporter.container_name.as_ref());
+    let answers = |name: &String| named.is_none_or(|named| named == name);
+    let containers = valid.runtime.containers.iter();
+    let mut ports = containers
+        .filter(|container| answers(&container.name))
         .flat_map(|c| c.ports.iter().flatten());
     let named = ports.find(|known| known.name.as_deref() == Some(port));
     named.map_or_else(|| port.to_owned(), |known| known.container_port.to_string())

@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ObjectMeta;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::super::validate::{SpecError, Valid};
@@ -210,7 +211,7 @@ fn schedule(pod: &mut PodSpec, valid: &Valid<'_>) -> Result<(), SpecError> {
     Ok(())
 }
 
-fn parse<T: DeserializeOwned>(object: &Opaque, field: &str) -> Result<T, SpecError> {
+fn parse<T: DeserializeOwned + Serialize>(object: &Opaque, field: &str) -> Result<T, SpecError> {
     object
         .parse(field)
         .map_err(|error| SpecError::NotOfType(error.to_string()))

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::relabel;
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
+use crate::instanceset::observed::PodSeen;
 
 /// What a pod is made for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +41,13 @@ pub fn revision(desired: &Desired) -> String {
         .take(5)
         .map(|byte| format!("{byte:02x}"))
         .collect()
+}
+
+/// True when the pod is what its template says now.
+#[must_use]
+pub fn is_current(desired: &Desired, name: &str, pod: &PodSeen) -> bool {
+    let lacks = || desired.recreate && relabel::of_pod(desired, name, pod).is_some();
+    pod.revision == revision(desired) && !lacks()
 }
 
 /// Labels of all children that belong to a pod.

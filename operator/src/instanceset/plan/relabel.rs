@@ -29,7 +29,8 @@ pub fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
         uid: uid.clone(),
         changes,
     };
-    for (name, pod) in &seen.pods {
+    let in_place = |_: &(&String, &PodSeen)| !desired.recreate;
+    for (name, pod) in seen.pods.iter().filter(in_place) {
         if let Some(changes) = of_pod(desired, name, pod) {
             plan.steps
                 .push(step(Labelled::Pod, name, &pod.uid, changes));

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use etcd_operator_api::{labels, names};
 use kbagent_protocol::{EtcdState, Id, Member, MemberList, MemberStatus, MemberView};
 
-use super::super::desired::{Desired, Update};
+use super::super::desired::{Desired, Limits, Update};
 use super::super::names as keys;
 use super::super::observed::{ClaimSeen, NodeSeen, Observed, PodSeen, Reading};
 use super::{Grace, Plan, Step};
@@ -105,6 +105,8 @@ pub(super) fn desired(replicas: u32) -> Desired {
             replicas: replicas as usize,
             at_a_time: 1,
         },
+        recreate: false,
+        limits: Limits::default(),
         vars: BTreeMap::new(),
         service_annotations: BTreeMap::new(),
         roles: Vec::new(),

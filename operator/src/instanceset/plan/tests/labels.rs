@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use etcd_operator_api::component_definition::ReplicaRole;
 use etcd_operator_api::labels;
 
 use super::super::services;
@@ -86,6 +87,57 @@ fn a_pod_that_is_not_updated_yet_keeps_the_version_that_it_runs() {
     settle(&mut world);
     assert_eq!(shown(&world), "3.6.16");
     assert_eq!(is_whole(&world), Ok(()));
+}
+
+#[test]
+fn by_the_policy_recreate_labels_come_with_new_pods() {
+    let mut world = grown(3);
+    let before = world.observe().pods;
+    world.desired.recreate = true;
+    assert_eq!(
+        settle(&mut world),
+        Vec::<String>::new(),
+        "the policy alone changes nothing"
+    );
+    set(&mut world, Some("blue"), None);
+    settle_until_whole(&mut world);
+    for (name, pod) in &world.observe().pods {
+        assert_ne!(pod.uid, before[name].uid);
+        assert_eq!(pod.labels["team"], "blue");
+    }
+}
+
+#[test]
+fn a_role_of_a_higher_priority_is_updated_later() {
+    let mut world = grown(5);
+    let role = |name: &str, update_priority| ReplicaRole {
+        name: name.to_owned(),
+        update_priority,
+        ..ReplicaRole::default()
+    };
+    world.desired.roles = vec![role("early", 1), role("late", 7)];
+    for (pod, role) in [
+        ("a-1", "early"),
+        ("a-2", "late"),
+        ("a-3", "early"),
+        ("a-4", "late"),
+    ] {
+        world.label(pod, labels::ROLE, role);
+    }
+    world.set_leader("a-0");
+    world.change_template("etcd:2");
+    let mut order = Vec::new();
+    for _ in 0..60 {
+        let next = plan(&world.desired, &world.observe());
+        let gone = next.steps.iter().filter_map(|step| match step {
+            Step::DeletePod { name, .. } => Some(name.clone()),
+            _ => None,
+        });
+        order.extend(gone);
+        world.take(&next, usize::MAX);
+        world.tick();
+    }
+    assert_eq!(order, ["a-3", "a-1", "a-4", "a-2", "a-0"]);
 }
 
 #[test]
