@@ -84,8 +84,28 @@ pub(super) fn flags(
     if let Some(quota) = wanted.get(QUOTA).and_then(|quota| quota.parse().ok()) {
         check_quota(component, quota)?;
     }
+    if let (None, Some(quota)) = (wanted.get(QUOTA), number(QUOTA))
+        && let Some(fits) = fitting_quota(component, quota)
+    {
+        flags.insert(QUOTA.to_owned(), fits.to_string());
+    }
     let election = wanted.get(ELECTION).cloned();
     Ok(Flags { flags, election })
+}
+
+/// The definition's quota does for claims that hold it. Where one does not, half of it is left for the database: its log and
+/// a copy while it is defragmented need room too.
+fn fitting_quota(component: &Component, quota: u64) -> Option<u64> {
+    let templates = component.spec.volume_claim_templates.iter();
+    let sizes = templates.filter_map(|t| amount(t.spec.resources.requests.get("storage")?));
+    let least = sizes.fold(f64::INFINITY, f64::min);
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "sizes of claims are positive and far below 2^53 bytes"
+    )]
+    (quota as f64 >= least).then_some((least / 2.0) as u64)
 }
 
 /// By time, a bare number is one of hours; by revision, only a number will do.

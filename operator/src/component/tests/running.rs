@@ -4,6 +4,7 @@ use etcd_operator_api::TerminationPolicy;
 use etcd_operator_api::instance_set::KnownMember;
 use etcd_operator_api::volume::RetentionPolicy;
 use k8s_openapi::api::core::v1::EnvVar;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::super::plan::last_word;
 use super::*;
@@ -179,6 +180,26 @@ fn policies_reach_the_instance_set_also_with_its_deletion() {
     let policy = &word["spec"]["persistentVolumeClaimRetentionPolicy"];
     assert_eq!(policy["whenDeleted"], "Retain");
     assert_eq!(last_word(&going, &planned(&going).instance_set), None);
+}
+
+#[test]
+fn the_definitions_quota_gives_way_to_a_claim_that_does_not_hold_it() {
+    let quota = |size: &str| {
+        let mut component = component();
+        let requests = &mut component.spec.volume_claim_templates[0]
+            .spec
+            .resources
+            .requests;
+        requests.insert("storage".into(), Quantity(size.into()));
+        let (_, spec) = pod(&planned(&component));
+        let args = container(&spec, "etcd").args.clone().unwrap_or_default();
+        let mut quotas = args
+            .iter()
+            .filter_map(|arg| arg.strip_prefix("--quota-backend-bytes="));
+        (quotas.next().map(str::to_owned), quotas.next().is_none())
+    };
+    assert_eq!(quota("20Gi"), (Some("2147483648".into()), true));
+    assert_eq!(quota("1Gi"), (Some("536870912".into()), true));
 }
 
 #[test]
