@@ -15,6 +15,8 @@ use super::observe::Observed;
 use super::plan::{Plan, last_word, plan};
 use super::status::{Outcome, status};
 
+pub(crate) mod objects;
+
 const DEFINITION: &str = include_str!("../../../deploy/40-componentdefinition.yaml");
 const VERSION: &str = include_str!("../../../deploy/41-componentversion.yaml");
 

@@ -20,6 +20,7 @@ use super::status::{Outcome, status};
 use crate::instanceset::desired::Desired;
 
 mod fields;
+pub(crate) mod objects;
 mod running;
 
 const DEFINITION: &str = include_str!("../../../deploy/40-componentdefinition.yaml");

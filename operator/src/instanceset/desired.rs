@@ -10,13 +10,14 @@ use etcd_operator_api::lifecycle::Action;
 use etcd_operator_api::names::ComponentName;
 use etcd_operator_api::opaque::NotOfType;
 use etcd_operator_api::update::{
-    InstanceUpdateStrategyType, MemberUpdateStrategy, PodUpdatePolicy,
+    InstanceUpdateStrategyType, MemberUpdateStrategy, PodManagementPolicy, PodUpdatePolicy,
 };
 use etcd_operator_api::volume::{Retention, VolumeClaimTemplate};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Resource, ResourceExt};
+use serde::Deserialize;
 
 /// The wish, read.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,20 +113,18 @@ impl Desired {
         if !spec.stop && its.metadata.deletion_timestamp.is_none() {
             odd(spec.replicas)?;
         }
-        let template: PodTemplateSpec = spec.template.parse("spec.template")?;
-        if template.spec.is_none() {
-            let reason = "it has no spec".to_owned();
-            return Err(NotOfType {
-                field: "spec.template".to_owned(),
-                reason,
-            });
-        }
-        let retention = &spec.persistent_volume_claim_retention_policy;
-        let keeps = |policy: Option<Retention>| policy == Some(Retention::Retain);
-        let uid = its.uid().unwrap_or_default();
         let policy = its.annotations().get(labels::TERMINATION_POLICY);
         let kept = policy.is_some_and(|policy| policy == labels::HELD);
         let deleted = its.metadata.deletion_timestamp.is_some();
+        let template = if deleted && !kept {
+            // No pod is made of one that goes, whatever is in it.
+            PodTemplateSpec::deserialize(&spec.template.0).unwrap_or_default()
+        } else {
+            template(its)?
+        };
+        let retention = &spec.persistent_volume_claim_retention_policy;
+        let keeps = |policy: Option<Retention>| policy == Some(Retention::Retain);
+        let uid = its.uid().unwrap_or_default();
         Ok(Self {
             namespace: its.namespace().unwrap_or_default(),
             generation: its.metadata.generation,
@@ -186,6 +185,35 @@ fn odd(replicas: i32) -> Result<(), NotOfType> {
         field: "spec.replicas".to_owned(),
         reason: format!("it is {replicas} and must be odd: {below} or {above}"),
     })
+}
+
+/// What pods are made of.
+fn template(its: &InstanceSet) -> Result<PodTemplateSpec, NotOfType> {
+    let wrong = |field: &str, reason: &str| NotOfType {
+        field: field.to_owned(),
+        reason: reason.to_owned(),
+    };
+    if let Some((field, reason)) = without_effect(its) {
+        return Err(wrong(field, reason));
+    }
+    let template: PodTemplateSpec = its.spec.template.parse("spec.template")?;
+    match template.spec {
+        None => Err(wrong("spec.template", "it has no spec")),
+        Some(_) => Ok(template),
+    }
+}
+
+/// Fields of which nothing would come.
+fn without_effect(its: &InstanceSet) -> Option<(&'static str, &'static str)> {
+    let spec = &its.spec;
+    let expressions = spec.selector.match_expressions.as_ref();
+    if expressions.is_some_and(|all| !all.is_empty()) {
+        let why = "it is not supported: pods are known by matchLabels";
+        return Some(("spec.selector.matchExpressions", why));
+    }
+    let ordered = spec.pod_management_policy == PodManagementPolicy::OrderedReady;
+    let why = "OrderedReady is not supported: no member is ready before a quorum runs";
+    ordered.then_some(("spec.podManagementPolicy", why))
 }
 
 fn limits(its: &InstanceSet) -> Limits {

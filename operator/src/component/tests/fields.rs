@@ -95,6 +95,26 @@ fn a_storage_class_is_needed_for_new_claims_only() {
 }
 
 #[test]
+fn an_instance_set_may_always_go_whatever_its_template_says() {
+    let mut its = planned(&component()).instance_set;
+    its.spec.template = Opaque(json!({ "spec": { "containers": [], "misspelt": 1 } }));
+    let told = Desired::read(&its, "cluster.local").expect_err("it is refused");
+    assert!(
+        told.to_string().contains("spec.misspelt is no field"),
+        "{told}"
+    );
+    its.metadata.deletion_timestamp = Some(at(1));
+    assert!(Desired::read(&its, "cluster.local").is_ok());
+    // One that is held goes on, and makes pods.
+    let held = (
+        labels::TERMINATION_POLICY.to_owned(),
+        labels::HELD.to_owned(),
+    );
+    its.annotations_mut().extend([held]);
+    assert!(Desired::read(&its, "cluster.local").is_err());
+}
+
+#[test]
 fn time_limits_of_actions_reach_the_agents() {
     let read = |its: &InstanceSet| Desired::read(its, "cluster.local").expect("it is read");
     let mut its = planned(&component()).instance_set;
