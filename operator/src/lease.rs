@@ -4,6 +4,7 @@
 //! start (it gives up after [`GIVE_UP`] < [`DURATION`]); every etcd change is guarded by fresh reads anyway (C5).
 
 use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -33,10 +34,35 @@ struct LeaseError {
     reason: String,
 }
 
+/// How long the lease is held yet. It counts from the moment at which the last renewal was asked for: it may have been
+/// written then, and its answer have come much later.
+#[derive(Clone, Debug, Default)]
+pub struct Tenure(Arc<Mutex<Option<Instant>>>);
+
+impl Tenure {
+    /// True while nobody else may have taken over.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.left() > Duration::ZERO
+    }
+
+    fn left(&self) -> Duration {
+        let asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.map_or(Duration::ZERO, |asked| {
+            GIVE_UP.saturating_sub(asked.elapsed())
+        })
+    }
+
+    fn set(&self, asked: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = asked;
+    }
+}
+
 /// One replica's hand on the lease.
 pub struct Candidate {
     api: Api<Lease>,
     identity: String,
+    tenure: Tenure,
     /// What was last seen, and since when it has not changed by the local clock.
     seen: Option<(String, Instant)>,
 }
@@ -44,12 +70,13 @@ pub struct Candidate {
 impl Candidate {
     /// A candidate under this replica's name.
     #[must_use]
-    pub fn new(client: Client, config: &Config) -> Self {
+    pub fn new(client: Client, config: &Config, tenure: Tenure) -> Self {
         // A restarted process of the same pod must not mistake the old one's lease for its own.
         let identity = format!("{}_{:08x}", config.identity, rand::random::<u32>());
         Candidate {
             api: Api::namespaced(client, &config.namespace),
             identity,
+            tenure,
             seen: None,
         }
     }
@@ -73,6 +100,7 @@ impl Candidate {
                 () = self.renew() => false,
                 () = work() => false,
             };
+            self.tenure.set(None);
             if ended {
                 self.release().await;
                 return;
@@ -89,8 +117,12 @@ impl Candidate {
         let mut ticks = interval(EVERY);
         loop {
             ticks.tick().await;
+            let asked = Instant::now();
             match timeout(GIVE_UP, self.try_acquire()).await {
-                Ok(Ok(true)) => return,
+                Ok(Ok(true)) => {
+                    self.tenure.set(Some(asked));
+                    return;
+                }
                 Ok(Ok(false)) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "cannot acquire the lease"),
                 Err(_) => tracing::warn!("cannot acquire the lease: the API server is slow"),
@@ -175,12 +207,11 @@ impl Candidate {
     /// Renews until that fails for [`GIVE_UP`] or someone else holds the lease.
     async fn renew(&self) {
         let mut ticks = interval(EVERY);
-        let mut renewed = Instant::now();
         loop {
             ticks.tick().await;
-            let left = GIVE_UP.saturating_sub(renewed.elapsed());
-            match timeout(left, self.try_renew()).await {
-                Ok(Ok(true)) => renewed = Instant::now(),
+            let asked = Instant::now();
+            match timeout(self.tenure.left(), self.try_renew()).await {
+                Ok(Ok(true)) => self.tenure.set(Some(asked)),
                 Ok(Ok(false)) => return,
                 Ok(Err(error)) => tracing::warn!(%error, "cannot renew the lease"),
                 Err(_) => return,
@@ -216,5 +247,83 @@ impl Candidate {
             Ok(Some(true)) => tracing::info!("released the lease"),
             _ => tracing::warn!("failed to release the lease: others wait until it expires"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use http::{Method, Request, Response};
+    use kube::client::Body;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// An API server with one lease, held by whoever wrote last, that answers each call after `delay` milliseconds.
+    fn server(delay: Arc<AtomicU64>) -> Client {
+        let stored: Arc<Mutex<Option<Vec<u8>>>> = Arc::default();
+        let answer = move |request: Request<Body>| {
+            let (stored, delay) = (Arc::clone(&stored), Arc::clone(&delay));
+            async move {
+                let written = request.method() != Method::GET;
+                let sent = request.into_body().collect_bytes().await;
+                let found = {
+                    let mut stored = stored.lock().unwrap_or_else(PoisonError::into_inner);
+                    if written {
+                        *stored = Some(sent.expect("a body").to_vec());
+                    }
+                    stored.clone()
+                };
+                sleep(Duration::from_millis(delay.load(Ordering::Relaxed))).await;
+                let absent = || {
+                    let status = serde_json::json!({ "kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404 });
+                    (404, status.to_string().into_bytes())
+                };
+                let (code, body) = found.map_or_else(absent, |found| (200, found));
+                let response = Response::builder().status(code).body(Body::from(body));
+                Ok::<_, Infallible>(response.expect("a response"))
+            }
+        };
+        Client::new(tower::service_fn(answer), "n")
+    }
+
+    fn candidate(delay: &Arc<AtomicU64>) -> Candidate {
+        let config = Config {
+            cluster_domain: String::new(),
+            namespace: "n".to_owned(),
+            identity: "one".to_owned(),
+        };
+        Candidate::new(server(Arc::clone(delay)), &config, Tenure::default())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_counts_from_when_it_was_asked_for() {
+        let delay = Arc::new(AtomicU64::new(0));
+        let mut one = candidate(&delay);
+        one.acquire().await;
+        assert!(one.tenure.holds());
+        // Read and write take 2.8 s together: the write may have been seen 2.8 s before its answer came.
+        delay.store(1400, Ordering::Relaxed);
+        let tenure = one.tenure.clone();
+        let renewing = tokio::spawn(async move { one.renew().await });
+        sleep(Duration::from_millis(2900)).await;
+        assert!(
+            tenure.left() < Duration::from_millis(300),
+            "{:?}",
+            tenure.left()
+        );
+        sleep(Duration::from_millis(300)).await;
+        assert!(!tenure.holds() && renewing.is_finished());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_stopped_for_longer_than_the_lease_takes_no_step() {
+        let delay = Arc::new(AtomicU64::new(0));
+        let mut one = candidate(&delay);
+        one.acquire().await;
+        tokio::time::advance(GIVE_UP).await;
+        assert!(!one.tenure.holds());
     }
 }

@@ -24,6 +24,8 @@ pub mod definition;
 pub mod instanceset;
 pub mod lease;
 pub mod metrics;
+#[cfg(test)]
+mod mutation;
 pub mod operations;
 pub mod roles;
 pub mod run;

@@ -41,7 +41,11 @@ pub async fn run(
         metrics: role_metrics,
         namespace: None,
     }));
-    let mut candidate = Candidate::new(context.client.clone(), &context.config);
+    let mut candidate = Candidate::new(
+        context.client.clone(),
+        &context.config,
+        context.tenure.clone(),
+    );
     let led = candidate.hold(stop, || {
         let held = Held::new(Arc::clone(&context));
         let (context, store) = (Arc::clone(&context), Arc::clone(&store));
@@ -61,6 +65,7 @@ async fn reconcilers(context: Arc<Context>, store: Arc<MemberStore>) {
     let instance_sets = Arc::new(instanceset::Context {
         client: context.client.clone(),
         store,
+        tenure: context.tenure.clone(),
         cluster_domain: context.config.cluster_domain.clone(),
         namespace: None,
         reporter_instance: Some(context.config.identity.clone()),

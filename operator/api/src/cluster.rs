@@ -124,17 +124,17 @@ pub struct ClusterBackup {
     rules::unsupported_field("issuer"),
     rules::unsupported_field("parallelPodManagementConcurrency"),
     rules::unsupported("podUpdatePolicy: StrictInPlace", "!has(self.podUpdatePolicy) || self.podUpdatePolicy != 'StrictInPlace'"),
-    rules::unsupported("podUpgradePolicy: StrictInPlace", "!has(self.podUpgradePolicy) || self.podUpgradePolicy != 'StrictInPlace'"),
+    rules::unsupported("podUpgradePolicy other than ReCreate", "!has(self.podUpgradePolicy) || self.podUpgradePolicy == 'ReCreate'"),
 ]))]
 pub struct ClusterComponentSpec {
     /// Name within the Cluster.
     #[schemars(length(max = 22), regex(pattern = r"^[a-z]([a-z0-9-]*[a-z0-9])?$"))]
     pub name: String,
-    /// Name, prefix or regular expression of the ComponentDefinition's name. The operator writes the resolved name.
+    /// Name, prefix or regular expression of the ComponentDefinition's name; status has the resolved one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub component_def: Option<String>,
-    /// Version of etcd. The operator writes the newest that fits when it is left out.
+    /// Version of etcd. When it is left out, that of the definition; from then on what runs, until another is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub service_version: Option<String>,
@@ -142,10 +142,10 @@ pub struct ClusterComponentSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub service_refs: Vec<Opaque>,
-    /// Labels of the pods.
+    /// Labels of pods, claims and services. Keys of the operator are refused.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// Annotations of the pods.
+    /// Annotations of the pods. Keys of the operator are refused, except `kubeblocks.io/restart`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// Environment of all containers.
@@ -210,7 +210,7 @@ pub struct ClusterComponentSpec {
     /// Whether a change recreates pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_update_policy: Option<PodUpdatePolicy>,
-    /// Whether a new version recreates pods.
+    /// A new version always makes pods anew: `ReCreate` or nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_upgrade_policy: Option<PodUpdatePolicy>,
     /// How pods are updated.
@@ -306,6 +306,12 @@ pub enum ClusterPhase {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterComponentStatus {
+    /// Name of the ComponentDefinition that its `componentDef` was resolved to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component_def: Option<String>,
+    /// Version of etcd that it shall run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_version: Option<String>,
     /// Its state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<ComponentPhase>,

@@ -54,16 +54,20 @@ pub const LATE_TERM: &str = "apps.kubeblocks.io/late-leader-term";
 pub const GENERATION: &str = "kubeblocks.io/generation";
 /// Annotation: API version that the object was built for.
 pub const CRD_API_VERSION: &str = "kubeblocks.io/crd-api-version";
-/// Annotation of a Component: UID of its Cluster.
+/// Annotation of a Component, an InstanceSet and a claim: UID of its Cluster.
 pub const CLUSTER_UID: &str = "apps.kubeblocks.io/cluster-uid";
+/// Annotation of an InstanceSet whose Cluster says so: [`HELD`]. Nothing of it goes, whoever asks.
+pub const TERMINATION_POLICY: &str = "apps.kubeblocks.io/termination-policy";
+/// Value of [`TERMINATION_POLICY`].
+pub const HELD: &str = "DoNotTerminate";
 /// Annotation of component specs, copied to the pod template: a new value restarts the pods one by one.
 pub const RESTART: &str = "kubeblocks.io/restart";
 /// Annotation of a claim whose member shall be made anew, with an empty disk; UID of the OpsRequest that asked for it.
 pub const REBUILD: &str = "workloads.kubeblocks.io/rebuild";
 /// Prefix of the annotations of the headless service that tell Prometheus what to scrape.
 pub const MONITOR_PREFIX: &str = "monitor.kubeblocks.io/";
-/// Annotation of a ComponentDefinition: edits of fields that are fixed for its users are let through.
-pub const SKIP_IMMUTABLE_CHECK: &str = "apps.kubeblocks.io/skip-immutable-check";
+/// Annotation by which KubeBlocks makes a Cluster from a backup; refused.
+pub const RESTORE: &str = "kubeblocks.io/restore-from-backup";
 
 /// Finalizer of a Cluster.
 pub const CLUSTER_FINALIZER: &str = "cluster.kubeblocks.io/finalizer";

@@ -38,11 +38,44 @@ impl Opaque {
     ///
     /// # Errors
     /// When the object is not a `T`.
-    pub fn parse<T: DeserializeOwned>(&self, field: &str) -> Result<T, NotOfType> {
-        T::deserialize(&self.0).map_err(|error| NotOfType {
+    pub fn parse<T: DeserializeOwned + Serialize>(&self, field: &str) -> Result<T, NotOfType> {
+        let wrong = |reason| NotOfType {
             field: field.to_owned(),
-            reason: error.to_string(),
-        })
+            reason,
+        };
+        let read = T::deserialize(&self.0).map_err(|error| wrong(error.to_string()))?;
+        let known = serde_json::to_value(&read).map_err(|error| wrong(error.to_string()))?;
+        match unknown(&self.0, &known) {
+            Some(path) => Err(wrong(format!(
+                "{path} is no field that this operator knows: correct or remove it"
+            ))),
+            None => Ok(read),
+        }
+    }
+}
+
+/// Path of the first key of `written` that reading it has dropped.
+fn unknown(written: &Value, known: &Value) -> Option<String> {
+    match (written, known) {
+        (Value::Object(written), Value::Object(known)) => {
+            written.iter().find_map(|(key, value)| {
+                let below = |path: String| match path.strip_prefix('[') {
+                    Some(_) => format!("{key}{path}"),
+                    None => format!("{key}.{path}"),
+                };
+                match known.get(key) {
+                    Some(known) => unknown(value, known).map(below),
+                    None => (!value.is_null()).then(|| key.clone()),
+                }
+            })
+        }
+        (Value::Array(written), Value::Array(known)) => {
+            let mut pairs = written.iter().zip(known).enumerate();
+            pairs.find_map(|(at, (written, known))| {
+                unknown(written, known).map(|path| format!("[{at}].{path}"))
+            })
+        }
+        _ => None,
     }
 }
 
@@ -65,6 +98,25 @@ mod tests {
     use k8s_openapi::api::core::v1::PodSpec;
 
     use super::*;
+
+    #[test]
+    fn a_key_that_nobody_knows_is_named_with_its_path() {
+        let text = |spec: serde_json::Value| {
+            let read = Opaque(spec).parse::<PodSpec>("spec.runtime");
+            read.err().map(|error| error.to_string())
+        };
+        let spec = serde_json::json!({ "containers": [
+            { "name": "a", "resources": { "limits": { "cpu": "1" } }, "env": [], "command": null },
+            { "name": "b", "livenessProbe": { "httpGet": { "prot": 1, "port": "x" } } },
+        ]});
+        let told = text(spec).expect("it is refused");
+        assert!(
+            told.contains("containers[1].livenessProbe.httpGet.prot is no field"),
+            "{told}"
+        );
+        let spec = serde_json::json!({ "containers": [{ "name": "a", "ports": [{ "containerPort": 80 }] }] });
+        assert_eq!(text(spec), None);
+    }
 
     #[test]
     fn a_wrong_type_is_blamed_on_its_field() {

@@ -18,6 +18,10 @@ pub const HEARTBEAT: &str = "heartbeat-interval";
 pub const ELECTION: &str = "election-timeout";
 /// Largest database, in bytes.
 pub const QUOTA: &str = "quota-backend-bytes";
+/// How compaction counts.
+pub const COMPACTION_MODE: &str = "auto-compaction-mode";
+/// How much compaction keeps.
+pub const COMPACTION_RETENTION: &str = "auto-compaction-retention";
 
 /// A setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,11 +74,11 @@ pub const SETTINGS: [Setting; 21] = [
         Flag::Plain,
     ),
     setting(
-        "auto-compaction-mode",
+        COMPACTION_MODE,
         Values::Words(&["periodic", "revision"]),
         Flag::Plain,
     ),
-    setting("auto-compaction-retention", Values::Retention, Flag::Plain),
+    setting(COMPACTION_RETENTION, Values::Retention, Flag::Plain),
     setting(
         "snapshot-count",
         Values::Number(100, 10_000_000, "entries"),

@@ -22,14 +22,14 @@ pub enum MemberUpdateStrategy {
     Serial,
     /// As many at a time as the quorum can miss, leader last.
     BestEffortParallel,
-    /// All at once.
+    /// Refused: all at once would take the quorum.
     Parallel,
 }
 
 /// Whether a change that could be made in a running pod recreates it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum PodUpdatePolicy {
-    /// In place where possible, else by a new pod.
+    /// In place where possible (labels and annotations), else by a new pod.
     #[default]
     PreferInPlace,
     /// In place or not at all.

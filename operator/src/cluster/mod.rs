@@ -12,7 +12,7 @@ mod rehearse;
 mod status;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use reconcile::run;
 pub use rehearse::rehearse;

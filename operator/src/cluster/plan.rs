@@ -5,9 +5,11 @@
 
 use etcd_operator_api::names::{BadName, ComponentName, cluster_service};
 use etcd_operator_api::opaque::NotOfType;
-use etcd_operator_api::{Cluster, ClusterComponentSpec, Component};
+use etcd_operator_api::update::PodUpdatePolicy;
+use etcd_operator_api::{Cluster, ClusterComponentSpec, Component, labels};
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
+use serde_json::{Value, json};
 
 use super::build;
 use super::observe::Observed;
@@ -33,6 +35,17 @@ pub(super) enum SpecError {
     /// A foreign object inside the spec.
     #[error("{0}")]
     NotOfType(String),
+    /// A restore.
+    #[error(
+        "metadata.annotations[{}] is not supported: no backup is restored, take it out",
+        labels::RESTORE
+    )]
+    Restore,
+    /// A policy that nothing would come of.
+    #[error(
+        "spec.componentSpecs[{component}].podUpgradePolicy must be ReCreate or left out: a new version makes pods anew"
+    )]
+    UpgradePolicy { component: String },
     /// A service that selects a component that is not there.
     #[error(
         "spec.services[{service}].componentSelector {component:?} is not one of spec.componentSpecs"
@@ -57,7 +70,8 @@ impl From<NotOfType> for SpecError {
     }
 }
 
-/// A component's definition and version, as they are recorded in the Cluster's spec.
+/// A component's definition and version, as they are recorded in the Component and shown in the Cluster's status. The
+/// Cluster's spec is its owner's alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Resolution {
     /// Name of the component.
@@ -71,7 +85,7 @@ pub(super) struct Resolution {
 /// What shall be.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Plan {
-    /// To be recorded in the spec.
+    /// What the components were resolved to.
     pub(super) resolutions: Vec<Resolution>,
     /// Components that shall be.
     pub(super) components: Vec<Component>,
@@ -83,9 +97,34 @@ pub(super) struct Plan {
     pub(super) obsolete_services: Vec<Service>,
 }
 
+/// What a Component that is about to be deleted must be told first, as a merge patch: an earlier `DoNotTerminate` would
+/// hold it back, and its claims live by the policies that hold now. `None` when it knows.
+pub(super) fn last_word(cluster: &Cluster, component: &Component) -> Option<Value> {
+    let name = component.labels().get(labels::COMPONENT_NAME);
+    let mut specs = cluster.spec.component_specs.iter();
+    let wish = specs.find(|spec| Some(&spec.name) == name)?;
+    let claims = wish.persistent_volume_claim_retention_policy;
+    let policy = cluster.spec.termination_policy;
+    let known = &component.spec;
+    let same = known.termination_policy == policy
+        && known.persistent_volume_claim_retention_policy == claims;
+    let parts = claims.unwrap_or_default();
+    (!same).then(|| {
+        json!({ "spec": {
+            "terminationPolicy": policy,
+            "persistentVolumeClaimRetentionPolicy": {
+                "whenDeleted": parts.when_deleted, "whenScaled": parts.when_scaled,
+            },
+        }})
+    })
+}
+
 /// Plans a Cluster.
 pub(super) fn plan(cluster: &Cluster, observed: &Observed) -> Result<Plan, SpecError> {
     let mut plan = Plan::default();
+    if cluster.annotations().contains_key(labels::RESTORE) {
+        return Err(SpecError::Restore);
+    }
     for spec in &cluster.spec.component_specs {
         let resolution = resolve_component(cluster, spec, observed)?;
         plan.components
@@ -121,6 +160,12 @@ fn resolve_component(
 ) -> Result<Resolution, SpecError> {
     let name = ComponentName::new(&cluster.name_any(), &spec.name)?;
     let component = spec.name.clone();
+    if !matches!(
+        spec.pod_upgrade_policy,
+        None | Some(PodUpdatePolicy::ReCreate)
+    ) {
+        return Err(SpecError::UpgradePolicy { component });
+    }
     let definition = spec
         .component_def
         .as_deref()
@@ -146,7 +191,10 @@ fn resolve_component(
         source,
     };
     let found = resolve(wanted, &observed.definitions, &observed.versions).map_err(unresolved)?;
-    let release = release_for(found, version, &observed.versions).map_err(unresolved)?;
+    // What runs stays until another version is asked for: a definition's newer default is no upgrade.
+    let runs = current.and_then(|component| component.spec.service_version.as_deref());
+    let runs = runs.filter(|runs| release_for(found, Some(runs), &observed.versions).is_ok());
+    let release = release_for(found, version.or(runs), &observed.versions).map_err(unresolved)?;
     Ok(Resolution {
         name: spec.name.clone(),
         component_def: found.name_any(),

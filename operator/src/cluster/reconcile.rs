@@ -12,19 +12,19 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
-use kube::runtime::controller::{Action, Config};
+use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates, watcher};
-use kube::{Resource, ResourceExt};
 use serde_json::json;
 
 use super::observe::{ObserveError, Observed, observe};
-use super::plan::{Plan, Resolution, plan};
+use super::plan::{Plan, last_word, plan};
 use super::status::{Outcome, status};
 use crate::controller::{
-    ApplyError, Backoff, Context, STORM, apply_if_different, delete, touched, write_status,
+    ApplyError, Backoff, Calm, Context, apply_if_different, delete, patch, touched, write_status,
 };
 
 /// A step of the reconcile failed.
@@ -44,6 +44,7 @@ impl Error {
     fn is_expected(&self) -> bool {
         match self {
             Error::Apply(error) => error.namespace_ends() || error.is_conflict(),
+            Error::Claim(kube::Error::Api(status)) => status.is_conflict(),
             _ => false,
         }
     }
@@ -52,6 +53,7 @@ impl Error {
 struct Driver {
     context: Arc<Context>,
     backoff: Backoff,
+    calm: Calm,
 }
 
 /// Reconciles all Clusters.
@@ -78,9 +80,9 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let driver = Arc::new(Driver {
         context: Arc::clone(&context),
         backoff: Backoff::default(),
+        calm: Calm::default(),
     });
     controller
-        .with_config(Config::default().debounce(STORM))
         .owns(Api::<Component>::all(client.clone()), ours.clone())
         .owns_stream(touched::<Service>(client, ours))
         .watches_stream(definitions, move |_| all(&by_definition.state()))
@@ -120,6 +122,9 @@ fn key(cluster: &Cluster) -> String {
 }
 
 async fn reconcile(cluster: Arc<Cluster>, driver: Arc<Driver>) -> Result<Action, Error> {
+    if let Some(later) = driver.calm.rest(&key(&cluster)) {
+        return Ok(later);
+    }
     let began = Instant::now();
     let result = Box::pin(reconcile_cluster(&cluster, &driver.context)).await;
     driver
@@ -166,16 +171,11 @@ async fn reconcile_cluster(cluster: &Cluster, context: &Context) -> Result<Actio
 /// before services, removals last.
 async fn carry_out(
     cluster: &Cluster,
-    first: Plan,
+    plan: Plan,
     observed: &Observed,
     context: &Context,
 ) -> Result<Cluster, Error> {
-    let claimed = claim(cluster, &first.resolutions, context).await?;
-    // Recording the resolution makes a new generation, which the children carry.
-    let plan = match &claimed {
-        Some(claimed) => plan(claimed, observed).unwrap_or(first),
-        None => first,
-    };
+    let finalized = finalize(cluster, context).await?;
     let Plan {
         resolutions: _,
         components,
@@ -201,52 +201,30 @@ async fn carry_out(
             delete(&context.client, component).await?;
         }
     }
-    Ok(claimed.unwrap_or_else(|| cluster.clone()))
+    Ok(finalized.unwrap_or_else(|| cluster.clone()))
 }
 
-/// Records finalizer, definitions and versions in the Cluster, when they are not there yet.
-async fn claim(
-    cluster: &Cluster,
-    resolutions: &[Resolution],
-    context: &Context,
-) -> Result<Option<Cluster>, Error> {
-    let recorded = resolutions.iter().all(|resolution| {
-        let spec = cluster
-            .spec
-            .component_specs
-            .iter()
-            .find(|spec| spec.name == resolution.name);
-        spec.is_some_and(|spec| {
-            spec.component_def.as_ref() == Some(&resolution.component_def)
-                && spec.service_version.as_ref() == Some(&resolution.service_version)
-        })
-    });
-    let finalized = cluster
-        .finalizers()
-        .iter()
-        .any(|f| f == labels::CLUSTER_FINALIZER);
+/// Puts the finalizer on the Cluster, when it is not there yet. Nothing else of it is the operator's to write.
+async fn finalize(cluster: &Cluster, context: &Context) -> Result<Option<Cluster>, Error> {
+    let there = |f: &String| f == labels::CLUSTER_FINALIZER;
     // A Cluster that is being deleted takes no new finalizer.
-    if (recorded && finalized) || cluster.metadata.deletion_timestamp.is_some() {
+    if cluster.finalizers().iter().any(there) || cluster.metadata.deletion_timestamp.is_some() {
         return Ok(None);
     }
-    let specs: Vec<_> = resolutions
-        .iter()
-        .map(|r| {
-            json!({ "name": r.name, "componentDef": r.component_def, "serviceVersion": r.service_version })
-        })
-        .collect();
+    let mut all = cluster.finalizers().to_vec();
+    all.push(labels::CLUSTER_FINALIZER.to_owned());
     let body = json!({
-        "apiVersion": Cluster::api_version(&()),
-        "kind": Cluster::kind(&()),
-        "metadata": { "finalizers": [labels::CLUSTER_FINALIZER], "uid": cluster.uid() },
-        "spec": { "componentSpecs": specs },
+        "metadata": { "finalizers": all, "resourceVersion": cluster.resource_version() },
     });
-    let parameters = PatchParams::apply(FIELD_MANAGER).force();
-    let claimed = api(cluster, context)
-        .patch(&cluster.name_any(), &parameters, &Patch::Apply(&body))
+    let parameters = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let finalized = api(cluster, context)
+        .patch(&cluster.name_any(), &parameters, &Patch::Merge(&body))
         .await
         .map_err(Error::Claim)?;
-    Ok(Some(claimed))
+    Ok(Some(finalized))
 }
 
 /// Deletion: Components (each takes its members and claims along), then the Cluster; services, being owned, follow.
@@ -256,7 +234,9 @@ async fn tear_down(
     context: &Context,
 ) -> Result<Action, Error> {
     for component in &observed.components {
-        hand_down_policy(cluster, component, context).await?;
+        if let Some(policies) = last_word(cluster, component) {
+            patch(&context.client, component, &policies).await?;
+        }
         if component.metadata.deletion_timestamp.is_none() {
             delete(&context.client, component).await?;
         }
@@ -284,35 +264,6 @@ async fn tear_down(
         Ok(_) => Ok(Action::await_change()),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Action::await_change()),
         Err(error) => Err(Error::Claim(error)),
-    }
-}
-
-/// A Component that still carries an earlier `DoNotTerminate` would hold its own deletion back.
-async fn hand_down_policy(
-    cluster: &Cluster,
-    component: &Component,
-    context: &Context,
-) -> Result<(), Error> {
-    let policy = cluster.spec.termination_policy;
-    if component.spec.termination_policy == policy {
-        return Ok(());
-    }
-    let namespace = component.namespace().unwrap_or_default();
-    let components: Api<Component> = Api::namespaced(context.client.clone(), &namespace);
-    let body = json!({ "spec": { "terminationPolicy": policy } });
-    let name = component.name_any();
-    match components
-        .patch(&name, &PatchParams::default(), &Patch::Merge(&body))
-        .await
-    {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(source) => Err(ApplyError::Write {
-            kind: Component::kind(&()).into_owned(),
-            name,
-            source,
-        }
-        .into()),
     }
 }
 

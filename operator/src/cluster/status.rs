@@ -90,6 +90,8 @@ fn component_status(cluster: &Cluster, component: &Component) -> (String, Cluste
     let observed_generation = generation.filter(|_| seen);
     let summary = ClusterComponentStatus {
         phase: phase_of(component),
+        component_def: Some(component.spec.comp_def.clone()),
+        service_version: component.spec.service_version.clone(),
         message: status.message,
         observed_generation,
         up_to_date: observed_generation.is_some()

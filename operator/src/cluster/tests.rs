@@ -1,17 +1,21 @@
 //! From a user's manifest to objects, with the definitions that deploy/ ships.
 
 use etcd_operator_api::condition::{self, ConditionType};
+use etcd_operator_api::update::PodUpdatePolicy;
+use etcd_operator_api::volume::{Retention, RetentionPolicy};
 use etcd_operator_api::{
-    Cluster, ClusterPhase, Component, ComponentDefinition, ComponentVersion, TerminationPolicy,
-    labels,
+    Cluster, ClusterPhase, Component, ComponentDefinition, ComponentVersion, Opaque,
+    TerminationPolicy, labels,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::observe::Observed;
-use super::plan::{Plan, plan};
+use super::plan::{Plan, last_word, plan};
 use super::status::{Outcome, status};
+
+pub(crate) mod objects;
 
 const DEFINITION: &str = include_str!("../../../deploy/40-componentdefinition.yaml");
 const VERSION: &str = include_str!("../../../deploy/41-componentversion.yaml");
@@ -121,9 +125,51 @@ fn what_cannot_be_carried_out_names_its_field() {
     let mut selector = manifest();
     selector.spec.services[0].component_selector = Some("other".into());
     assert!(refused(&selector).contains("spec.services[outside].componentSelector"));
+    let mut restore = manifest();
+    restore
+        .annotations_mut()
+        .insert(labels::RESTORE.into(), "{}".into());
+    assert!(refused(&restore).contains("restore-from-backup] is not supported"));
+    let mut policy = manifest();
+    policy.spec.component_specs[0].pod_upgrade_policy = Some(PodUpdatePolicy::PreferInPlace);
+    assert!(refused(&policy).contains("spec.componentSpecs[store].podUpgradePolicy"));
+    let mut service = manifest();
+    let misspelt = serde_json::json!({ "ports": [{ "prot": 2379, "port": 2379 }] });
+    service.spec.services[0].spec = Some(Opaque(misspelt));
+    assert!(refused(&service).contains("spec.services[outside].spec: ports[0].prot is no field"));
     let mut twice = manifest();
     twice.spec.services[0].service_name = Some("store".into());
     assert!(refused(&twice).contains("would be named \"ledger-store\""));
+}
+
+#[test]
+fn what_was_resolved_stays_although_the_spec_does_not_say_it() {
+    let mut cluster = manifest();
+    cluster.spec.component_specs[0].service_version = None;
+    let mut component = running();
+    component.spec.service_version = Some("3.6.1".into());
+    let observed = Observed {
+        components: vec![component],
+        ..shipped()
+    };
+    let again = plan(&cluster, &observed).expect("plan");
+    assert_eq!(
+        again.resolutions[0].service_version, "3.6.1",
+        "the default is 3.6.16"
+    );
+    assert_eq!(again.resolutions[0].component_def, "etcd-3-0.1.0");
+    let seen = status(&cluster, &again.components, &Outcome::Applied, &now());
+    let told = &seen.components["store"];
+    assert_eq!(told.component_def.as_deref(), Some("etcd-3-0.1.0"));
+    assert_eq!(told.service_version.as_deref(), Some("3.6.1"));
+    // One that is offered no longer gives way to the default, and a wish goes before both.
+    let mut old = observed.clone();
+    old.components[0].spec.service_version = Some("3.4.0".into());
+    let again = plan(&cluster, &old).expect("plan");
+    assert_eq!(again.resolutions[0].service_version, "3.6.16");
+    cluster.spec.component_specs[0].service_version = Some("3.6.16".into());
+    let again = plan(&cluster, &observed).expect("plan");
+    assert_eq!(again.resolutions[0].service_version, "3.6.16");
 }
 
 #[test]
@@ -236,6 +282,25 @@ fn deletion_is_told_and_held_back_only_by_its_policy() {
     assert_eq!(held.phase, Some(ClusterPhase::Running));
     let told = condition::find(&held.conditions, ConditionType::Terminating).expect("condition");
     assert_eq!(told.reason, "TerminationRefused");
+}
+
+#[test]
+fn a_component_is_told_the_policies_of_now_before_it_goes() {
+    let mut cluster = manifest();
+    cluster.spec.termination_policy = TerminationPolicy::DoNotTerminate;
+    let component = planned(&cluster).components.remove(0);
+    assert_eq!(last_word(&cluster, &component), None);
+    cluster.spec.termination_policy = TerminationPolicy::WipeOut;
+    let kept = RetentionPolicy {
+        when_deleted: Some(Retention::Retain),
+        when_scaled: None,
+    };
+    cluster.spec.component_specs[0].persistent_volume_claim_retention_policy = Some(kept);
+    let word = last_word(&cluster, &component).expect("it has something to say");
+    assert_eq!(word["spec"]["terminationPolicy"], "WipeOut");
+    let claims = &word["spec"]["persistentVolumeClaimRetentionPolicy"];
+    assert_eq!(claims["whenDeleted"], "Retain");
+    assert!(claims["whenScaled"].is_null());
 }
 
 #[test]

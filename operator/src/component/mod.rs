@@ -5,6 +5,7 @@
 
 mod build;
 mod ensure;
+mod fields;
 mod observe;
 mod phase;
 mod plan;
@@ -15,7 +16,7 @@ mod status;
 mod validate;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use reconcile::run;
 pub use rehearse::{RehearseError, rehearse};

@@ -1,9 +1,10 @@
 //! PURE: a valid Component -> every object that shall be, and the services that shall go.
 
-use etcd_operator_api::{Component, InstanceSet};
+use etcd_operator_api::{Component, InstanceSet, labels};
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
+use serde_json::{Value, json};
 
 use super::build;
 use super::observe::Observed;
@@ -24,6 +25,20 @@ pub(super) struct Plan {
     pub(super) disruption_budget: PodDisruptionBudget,
     /// The members.
     pub(super) instance_set: InstanceSet,
+}
+
+/// What an InstanceSet that is about to be deleted must be told first, as a merge patch: claims live by the policy that
+/// holds now, and a policy that held it back holds no longer. `None` when it knows.
+pub(super) fn last_word(component: &Component, its: &InstanceSet) -> Option<Value> {
+    let retention = build::retention(&component.spec);
+    let held = its.annotations().contains_key(labels::TERMINATION_POLICY);
+    let known = its.spec.persistent_volume_claim_retention_policy;
+    (held || known != retention).then(|| {
+        json!({
+            "metadata": { "annotations": { labels::TERMINATION_POLICY: null } },
+            "spec": { "persistentVolumeClaimRetentionPolicy": retention },
+        })
+    })
 }
 
 /// Plans a Component; `cluster_domain` is the DNS domain of the Kubernetes cluster.

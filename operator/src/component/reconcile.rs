@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
-use kube::runtime::controller::{Action, Config};
+use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates, watcher};
@@ -24,10 +24,10 @@ use serde_json::json;
 use super::ensure;
 use super::observe::{ObserveError, Observed, observe};
 use super::phase::{ROLE_TIMEOUT, roles_missing_for};
-use super::plan::{Plan, plan};
+use super::plan::{Plan, last_word, plan};
 use super::status::{Outcome, status};
 use crate::controller::{
-    ApplyError, Backoff, Context, STORM, apply_if_different, delete, touched, write_status,
+    ApplyError, Backoff, Calm, Context, apply_if_different, delete, patch, touched, write_status,
 };
 
 /// Objects that are not watched (Secret, ServiceAccount, StorageClass) are looked at again after so long.
@@ -58,6 +58,7 @@ impl Error {
 struct Driver {
     context: Arc<Context>,
     backoff: Backoff,
+    calm: Calm,
 }
 
 /// Reconciles all Components.
@@ -80,9 +81,9 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let driver = Arc::new(Driver {
         context: Arc::clone(&context),
         backoff: Backoff::default(),
+        calm: Calm::default(),
     });
     controller
-        .with_config(Config::default().debounce(STORM))
         .owns(Api::<InstanceSet>::all(client.clone()), ours.clone())
         .owns_stream(touched::<Service>(client, ours.clone()))
         .owns_stream(touched::<ConfigMap>(client, ours.clone()))
@@ -136,6 +137,9 @@ fn key(component: &Component) -> String {
 }
 
 async fn reconcile(component: Arc<Component>, driver: Arc<Driver>) -> Result<Action, Error> {
+    if let Some(later) = driver.calm.rest(&key(&component)) {
+        return Ok(later);
+    }
     let began = Instant::now();
     let result = Box::pin(reconcile_component(&component, &driver.context)).await;
     driver
@@ -240,6 +244,9 @@ async fn tear_down(
     let uid = component.uid().unwrap_or_default();
     let ours = |its: &&InstanceSet| its.owner_references().iter().any(|o| o.uid == uid);
     if let Some(its) = observed.instance_set.as_ref().filter(ours) {
+        if let Some(word) = last_word(component, its) {
+            patch(&context.client, its, &word).await?;
+        }
         if its.metadata.deletion_timestamp.is_none() {
             delete(&context.client, its).await?;
         }

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use etcd_operator_api::quantity::amount;
-use etcd_operator_api::settings::{self, BadSetting, ELECTION, HEARTBEAT, QUOTA};
+use etcd_operator_api::settings::{
+    self, BadSetting, COMPACTION_MODE, COMPACTION_RETENTION, ELECTION, HEARTBEAT, QUOTA,
+};
 use etcd_operator_api::{Component, names};
 use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec};
 
@@ -32,6 +34,12 @@ pub(super) enum SettingError {
         claim: String,
         storage: String,
     },
+    #[error(
+        "configs[etcd].variables: auto-compaction-retention {retention} is a length of time, which etcd in auto-compaction-mode \
+         revision takes for that many revisions in nanoseconds: set auto-compaction-retention to a number of revisions too, \
+         e.g. 10000"
+    )]
+    Retention { retention: String },
 }
 
 /// Settings as they are given to etcd and its agent.
@@ -59,11 +67,12 @@ pub(super) fn flags(
         flags.insert(flag, value.clone());
     }
     let args = runtime.containers.first().and_then(|c| c.args.as_ref());
-    let number = |name: &str| -> Option<u64> {
+    let effective = |name: &str| -> Option<&str> {
         let declared = || args.and_then(|args| declared(args, name));
-        let text = wanted.get(name).map(String::as_str).or_else(declared)?;
-        text.parse().ok()
+        wanted.get(name).map(String::as_str).or_else(declared)
     };
+    let number = |name: &str| -> Option<u64> { effective(name)?.parse().ok() };
+    check_compaction(effective(COMPACTION_MODE), effective(COMPACTION_RETENTION))?;
     if let (Some(election), Some(heartbeat)) = (number(ELECTION), number(HEARTBEAT))
         && election < heartbeat.saturating_mul(HEARTBEATS)
     {
@@ -75,8 +84,39 @@ pub(super) fn flags(
     if let Some(quota) = wanted.get(QUOTA).and_then(|quota| quota.parse().ok()) {
         check_quota(component, quota)?;
     }
+    if let (None, Some(quota)) = (wanted.get(QUOTA), number(QUOTA))
+        && let Some(fits) = fitting_quota(component, quota)
+    {
+        flags.insert(QUOTA.to_owned(), fits.to_string());
+    }
     let election = wanted.get(ELECTION).cloned();
     Ok(Flags { flags, election })
+}
+
+/// The definition's quota does for claims that hold it. Where one does not, half of it is left for the database: its log and
+/// a copy while it is defragmented need room too.
+fn fitting_quota(component: &Component, quota: u64) -> Option<u64> {
+    let templates = component.spec.volume_claim_templates.iter();
+    let sizes = templates.filter_map(|t| amount(t.spec.resources.requests.get("storage")?));
+    let least = sizes.fold(f64::INFINITY, f64::min);
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "sizes of claims are positive and far below 2^53 bytes"
+    )]
+    (quota as f64 >= least).then_some((least / 2.0) as u64)
+}
+
+/// By time, a bare number is one of hours; by revision, only a number will do.
+fn check_compaction(mode: Option<&str>, retention: Option<&str>) -> Result<(), SettingError> {
+    let by_revision = mode == Some("revision");
+    match retention.filter(|text| by_revision && text.parse::<u64>().is_err()) {
+        Some(retention) => Err(SettingError::Retention {
+            retention: retention.to_owned(),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// A database that may outgrow its disk ends in a full disk instead of an alarm.

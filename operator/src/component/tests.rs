@@ -19,6 +19,8 @@ use super::plan::{Plan, plan};
 use super::status::{Outcome, status};
 use crate::instanceset::desired::Desired;
 
+mod fields;
+pub(crate) mod objects;
 mod running;
 
 const DEFINITION: &str = include_str!("../../../deploy/40-componentdefinition.yaml");
@@ -352,6 +354,12 @@ fn settings_take_the_place_of_the_definitions_flags() {
 
     let refusal = |settings: &[(&str, &str)]| refused(&with(settings, "3.5.15"), &shipped());
     assert!(refusal(&[("election-timeout", "200")]).contains("5 times heartbeat-interval 50 ms"));
+    let revision = ("auto-compaction-mode", "revision");
+    assert!(refusal(&[revision]).contains("auto-compaction-retention 1h is a length of time"));
+    let both = with(&[revision, ("auto-compaction-retention", "10000")], "3.6.1");
+    assert!(plan(&both, &shipped(), "cluster.local").is_ok());
+    let hours = with(&[("auto-compaction-retention", "24")], "3.6.1");
+    assert!(plan(&hours, &shipped(), "cluster.local").is_ok());
     assert!(refusal(&[("snapshot-catchup-entries", "5000")]).contains("from etcd 3.6 on"));
     assert!(refusal(&[("data-dir", "/x")]).contains("is not a setting"));
     let mut small = with(&[("quota-backend-bytes", "8589934592")], "3.6.1");

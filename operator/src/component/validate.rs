@@ -11,10 +11,12 @@ use k8s_openapi::api::core::v1::{ConfigMap, PodSpec};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
 
+use super::fields::{self, BadField};
 use super::observe::Observed;
 use super::settings::{self, Flags, SettingError};
 use crate::definition::{
-    NoRoad, Release, Unresolved, check_definition, check_upgrade, minor_of, release_for,
+    BadMetadata, Metadata, NoRoad, Release, Unresolved, check_definition, check_metadata,
+    check_upgrade, minor_of, release_for,
 };
 use crate::instanceset::names::ENV_HEADLESS_DOMAIN as HEADLESS_DOMAIN;
 
@@ -36,6 +38,10 @@ pub(super) enum SpecError {
     Upgrade(#[from] NoRoad),
     #[error(transparent)]
     Setting(#[from] SettingError),
+    #[error(transparent)]
+    Metadata(#[from] BadMetadata),
+    #[error(transparent)]
+    Field(#[from] BadField),
     #[error("replicas must be odd: {} or {}, not {replicas}", replicas - 1, replicas + 1)]
     EvenReplicas { replicas: i32 },
     #[error("replicas {replicas} is outside the {min} to {max} that compDef {definition:?} allows")]
@@ -121,6 +127,8 @@ pub(super) struct Valid<'a> {
     pub(super) release: Release,
     pub(super) runtime: PodSpec,
     pub(super) flags: Flags,
+    /// The last restart that was asked for.
+    pub(super) restarted: Option<String>,
 }
 
 pub(super) fn validate<'a>(
@@ -148,11 +156,20 @@ pub(super) fn validate<'a>(
     let flags = settings::flags(component, &release.service_version, &runtime)?;
     check_replicas(component, definition, observed)?;
     check_variables(component)?;
+    check_metadata(Metadata::Labels, &component.spec.labels)?;
+    check_metadata(Metadata::Annotations, &component.spec.annotations)?;
     check_resources(component)?;
     check_volumes(component, definition, &runtime)?;
     check_services(component, definition)?;
+    fields::check(component)?;
+    let running = observed.instance_set.as_ref();
+    let bound = running.is_some_and(|its| its.spec.replicas >= component.spec.replicas);
     for template in &component.spec.volume_claim_templates {
-        check_storage(template, &observed.storage_classes)?;
+        check_size(template)?;
+        // Claims that are bound do not need their class any more.
+        if !bound {
+            check_class(template, &observed.storage_classes)?;
+        }
     }
     check_unchanged(component, observed)?;
     let cluster_uid = component.annotations().get(labels::CLUSTER_UID).cloned();
@@ -166,7 +183,16 @@ pub(super) fn validate<'a>(
         release,
         runtime,
         flags,
+        restarted: restarted(observed),
     })
+}
+
+/// The wish for a restart that the pods were made by. It was an operation, and stays done when the annotation is taken out:
+/// applying a manifest that never had it is no wish for another.
+fn restarted(observed: &Observed) -> Option<String> {
+    let template = &observed.instance_set.as_ref()?.spec.template.0;
+    let annotations = template.get("metadata")?.get("annotations")?;
+    Some(annotations.get(labels::RESTART)?.as_str()?.to_owned())
 }
 
 fn definition<'a>(
@@ -361,16 +387,18 @@ fn check_services(
     }
 }
 
-fn check_storage(
-    template: &VolumeClaimTemplate,
-    classes: &[StorageClass],
-) -> Result<(), SpecError> {
+fn check_size(template: &VolumeClaimTemplate) -> Result<(), SpecError> {
     let name = template.name.clone();
     let size = template.spec.resources.requests.get("storage");
     if size.and_then(amount).is_none_or(|bytes| bytes <= 0.0) {
         let value = size.map(|size| size.0.clone()).unwrap_or_default();
         return Err(SpecError::StorageSize { name, value });
     }
+    Ok(())
+}
+
+fn check_class(template: &VolumeClaimTemplate, classes: &[StorageClass]) -> Result<(), SpecError> {
+    let name = template.name.clone();
     let known = || {
         let names: Vec<_> = classes.iter().map(ResourceExt::name_any).collect();
         if names.is_empty() {
@@ -426,42 +454,20 @@ fn check_unchanged(component: &Component, observed: &Observed) -> Result<(), Spe
         .iter()
         .flat_map(|o| new.iter().filter(|n| n.name == o.name).map(move |n| (o, n)))
     {
-        let class = |t: &VolumeClaimTemplate| t.spec.storage_class_name.clone().unwrap_or_default();
-        let size = |t: &VolumeClaimTemplate| {
-            t.spec
-                .resources
-                .requests
-                .get("storage")
-                .map(|s| s.0.clone())
-                .unwrap_or_default()
-        };
-        let modes = |t: &VolumeClaimTemplate| match t.spec.access_modes.join(",") {
-            modes if modes.is_empty() => "ReadWriteOnce".to_owned(),
-            modes => modes,
-        };
-        let same_size = old.spec.resources.requests.get("storage").and_then(amount)
-            == new.spec.resources.requests.get("storage").and_then(amount);
-        let changes = [
-            (
-                "storageClassName",
-                class(old),
-                class(new),
-                class(old) == class(new),
-            ),
-            (
-                "resources.requests.storage",
-                size(old),
-                size(new),
-                same_size,
-            ),
-            (
-                "accessModes",
-                modes(old),
-                modes(new),
-                modes(old) == modes(new),
-            ),
-        ];
-        if let Some((field, from, to, _)) = changes.into_iter().find(|(_, _, _, same)| !same) {
+        let size = |t: &VolumeClaimTemplate| t.spec.resources.requests.get("storage").cloned();
+        let text = |t: &VolumeClaimTemplate| size(t).map(|size| size.0).unwrap_or_default();
+        let same_size = size(old).as_ref().and_then(amount) == size(new).as_ref().and_then(amount);
+        let sizes = (
+            "resources.requests.storage",
+            text(old),
+            text(new),
+            same_size,
+        );
+        let parts = fields::fixed(old).into_iter().zip(fields::fixed(new));
+        let parts =
+            parts.map(|((field, old), (_, new))| (field, old.clone(), new.clone(), old == new));
+        let mut changes = parts.chain([sizes]);
+        if let Some((field, from, to, _)) = changes.find(|(_, _, _, same)| !same) {
             return Err(SpecError::ClaimChanged {
                 name: new.name.clone(),
                 field,

@@ -221,6 +221,36 @@ fn refuse_foreign<K: Resource<DynamicType = ()>>(wanted: &K, live: &K) -> Result
     }
 }
 
+/// Merges `body` into exactly this object, not a later one of the same name. Gone is success.
+///
+/// # Errors
+/// When the API server refuses.
+pub async fn patch<K>(client: &Client, object: &K, body: &Value) -> Result<(), ApplyError>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    let name = object.name_any();
+    let mut body = body.clone();
+    body["metadata"]["uid"] = object.uid().into();
+    let parameters = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    match api.patch(&name, &parameters, &Patch::Merge(&body)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(source) => Err(ApplyError::Write {
+            kind: K::kind(&()).into_owned(),
+            name,
+            source,
+        }),
+    }
+}
+
 /// Deletes exactly this object, not a later one of the same name (C2). Gone is success.
 ///
 /// # Errors

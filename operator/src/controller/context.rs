@@ -4,6 +4,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
 
 use super::apply::namespace_ends;
+use crate::lease::Tenure;
 use crate::metrics::Metrics;
 
 /// Settings of this process; never change while it runs.
@@ -26,6 +27,8 @@ pub struct Context {
     pub config: Config,
     /// Figures for /metrics.
     pub metrics: Metrics,
+    /// How long the lease is held yet.
+    pub tenure: Tenure,
     /// Publishes events, repeated ones as one series.
     pub recorder: Recorder,
 }
@@ -43,6 +46,7 @@ impl Context {
             client,
             config,
             metrics,
+            tenure: Tenure::default(),
             recorder,
         }
     }

@@ -12,14 +12,16 @@ pub const APPLIED: &str = "apps.kubeblocks.io/applied-fingerprint";
 /// The wish with its fingerprint in it.
 #[must_use]
 pub fn with_fingerprint(mut wanted: Value) -> Value {
-    let digest = Sha256::digest(wanted.to_string());
-    let text: String = digest
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    wanted["metadata"]["annotations"][APPLIED] = Value::String(text);
+    wanted["metadata"]["annotations"][APPLIED] = Value::String(fingerprint(&wanted));
     wanted
+}
+
+/// The fingerprint of a wish.
+#[must_use]
+pub fn fingerprint(wanted: &Value) -> String {
+    let digest = Sha256::digest(wanted.to_string());
+    let bytes = digest.iter().take(8);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whether every wanted field holds in the live object. Lists must agree in length and order; fields that

@@ -4,14 +4,16 @@
 
 mod apply;
 mod backoff;
+mod calm;
 mod context;
 mod difference;
 mod status;
 mod touched;
 
-pub use apply::{ApplyError, apply, apply_if_different, delete, own};
+pub use apply::{ApplyError, apply, apply_if_different, delete, own, patch};
 pub use backoff::{Backoff, STORM};
+pub use calm::Calm;
 pub use context::{Config, Context};
-pub use difference::{APPLIED, holds, with_fingerprint};
+pub use difference::{APPLIED, fingerprint, holds, with_fingerprint};
 pub use status::write_status;
 pub use touched::touched;

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use etcd_operator_api::component_definition::DefinitionPhase;
+use etcd_operator_api::update::MemberUpdateStrategy;
 use etcd_operator_api::{
     ComponentDefinition, ComponentDefinitionStatus, ComponentVersion, ComponentVersionStatus,
 };
 use k8s_openapi::api::core::v1::PodSpec;
 
+use super::metadata::{Metadata, check_metadata};
 use super::release::newest_first;
 
 /// The status of a definition: available, or why not.
@@ -58,6 +60,14 @@ fn definition_error(definition: &ComponentDefinition) -> Option<String> {
     if runtime.containers.is_empty() {
         return Some("spec.runtime.containers is empty".to_owned());
     }
+    if let Some(wrong) = without_effect(definition, &runtime) {
+        return Some(wrong);
+    }
+    let labels = check_metadata(Metadata::Labels, &spec.labels);
+    let metadata = labels.and_then(|()| check_metadata(Metadata::Annotations, &spec.annotations));
+    if let Err(wrong) = metadata {
+        return Some(format!("spec.{wrong}"));
+    }
     if let Some(name) = twice(spec.roles.iter().map(|role| role.name.as_str())) {
         return Some(format!("spec.roles names {name:?} twice"));
     }
@@ -76,6 +86,37 @@ fn definition_error(definition: &ComponentDefinition) -> Option<String> {
                 service.name
             )
         })
+    })
+}
+
+/// Fields of which nothing would come.
+fn without_effect(definition: &ComponentDefinition, runtime: &PodSpec) -> Option<String> {
+    let spec = &definition.spec;
+    if spec.update_strategy == MemberUpdateStrategy::Parallel {
+        let text = "spec.updateStrategy Parallel is not supported, all members at once would take the quorum: use Serial or \
+                    BestEffortParallel";
+        return Some(text.to_owned());
+    }
+    let mut volumes = spec.volumes.iter();
+    if let Some(volume) = volumes.find(|volume| volume.need_snapshot == Some(true)) {
+        let name = &volume.name;
+        return Some(format!(
+            "spec.volumes[{name}].needSnapshot is not supported: no backup is made"
+        ));
+    }
+    let actions = spec.lifecycle_actions.as_ref();
+    let probe = actions.and_then(|actions| actions.role_probe.as_ref());
+    if probe.is_some_and(|probe| probe.timeout_seconds > 1) {
+        let text = "spec.lifecycleActions.roleProbe.timeoutSeconds above 1 is not supported: agents push changes of role";
+        return Some(text.to_owned());
+    }
+    let exporter = spec.exporter.as_ref()?.container_name.as_ref()?;
+    let known = runtime
+        .containers
+        .iter()
+        .any(|container| container.name == *exporter);
+    (!known).then(|| {
+        format!("spec.exporter.containerName {exporter:?} is none of spec.runtime.containers")
     })
 }
 
@@ -136,5 +177,37 @@ mod tests {
         .expect("definition");
         let message = check_definition(&definition).message.expect("message");
         assert!(message.contains("roleSelector \"boss\""), "{message}");
+    }
+
+    #[test]
+    fn fields_of_which_nothing_would_come_are_named() {
+        let table = [
+            ("updateStrategy: Parallel", "spec.updateStrategy"),
+            (
+                "volumes: [{name: data, needSnapshot: true}]",
+                "spec.volumes[data].needSnapshot",
+            ),
+            (
+                "exporter: {containerName: b}",
+                "spec.exporter.containerName \"b\"",
+            ),
+            (
+                "lifecycleActions: {roleProbe: {timeoutSeconds: 5}}",
+                "roleProbe.timeoutSeconds",
+            ),
+            (
+                "labels: {kubeblocks.io/role: leader}",
+                "spec.labels[kubeblocks.io/role]",
+            ),
+        ];
+        for (field, word) in table {
+            let yaml = format!(
+                "metadata: {{name: x}}\nspec:\n  runtime: {{containers: [{{name: a}}]}}\n  {field}\n"
+            );
+            let definition: ComponentDefinition =
+                serde_saphyr::from_str(&yaml).expect("definition");
+            let told = check_definition(&definition).message.unwrap_or_default();
+            assert!(told.contains(word), "{field}: {told}");
+        }
     }
 }

@@ -13,9 +13,10 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
-use super::desired::Desired;
+use super::desired::{Desired, Limits};
 use super::error::Error;
 use super::names as keys;
+use super::plan::steps::Labelled;
 use super::plan::{Grace, Step, Via};
 use crate::agent::AgentClient;
 use crate::token;
@@ -58,10 +59,8 @@ impl<'a> Applier<'a> {
                 let mark = json!({ "annotations": { keys::RETIRED: "true" } });
                 self.edit_claim(name, uid, mark).await
             }
-            Step::ReleaseClaim { name, uid } => {
-                self.edit_claim(name, uid, json!({ "ownerReferences": null }))
-                    .await
-            }
+            Step::ReleaseClaim { name, uid } => self.own_claim(name, uid, false).await,
+            Step::BindClaim { name, uid } => self.own_claim(name, uid, true).await,
             Step::CreatePod(pod) => {
                 let pods: Api<Pod> = self.api();
                 let what = || format!("create pod {}", pod.name_any());
@@ -69,13 +68,27 @@ impl<'a> Applier<'a> {
                 made.map(drop)
                     .map_err(|source| Error::write(what(), source))
             }
-            Step::LabelPod { pod } => {
-                let (pods, name): (Api<Pod>, _) = (self.api(), pod.name_any());
-                let patch = Patch::Apply(json!({
-                    "apiVersion": "v1", "kind": "Pod", "metadata": pod.metadata,
-                }));
-                let patched = pods.patch_metadata(&name, &apply(), &patch).await.map(drop);
-                tolerate_absent(patched, || format!("label pod {name}"))
+            Step::Relabel {
+                kind,
+                name,
+                uid,
+                changes,
+            } => {
+                let body = json!({ "metadata": {
+                    "uid": uid, "labels": changes.labels, "annotations": changes.annotations,
+                }});
+                let (patch, params) = (Patch::Merge(body), PatchParams::default());
+                let patched = match kind {
+                    Labelled::Pod => {
+                        let pods: Api<Pod> = self.api();
+                        pods.patch_metadata(name, &params, &patch).await.map(drop)
+                    }
+                    Labelled::Claim => {
+                        let claims: Api<PersistentVolumeClaim> = self.api();
+                        claims.patch_metadata(name, &params, &patch).await.map(drop)
+                    }
+                };
+                tolerate_absent(patched, || format!("label {name}"))
             }
             Step::DeletePod {
                 name,
@@ -192,6 +205,28 @@ impl<'a> Applier<'a> {
             .map_err(|source| Error::write(format!("apply service {name}"), source))
     }
 
+    /// Adds or takes away the reference to the InstanceSet, guarded by the list that was read, and puts on record whose
+    /// claim it is: a Cluster of the same name that comes later must not take it for its own.
+    async fn own_claim(&self, name: &str, uid: &str, bound: bool) -> Result<(), Error> {
+        let claims: Api<PersistentVolumeClaim> = self.api();
+        let found = claims.get_metadata_opt(name).await;
+        let found = found.map_err(|source| Error::read("a claim", source))?;
+        let Some(claim) = found.filter(|claim| claim.metadata.uid.as_deref() == Some(uid)) else {
+            return Ok(());
+        };
+        let mut owners = claim.owner_references().to_vec();
+        owners.retain(|owner| owner.uid != self.desired.owner.uid);
+        if bound {
+            owners.push(self.desired.owner.clone());
+        }
+        let metadata = json!({
+            "resourceVersion": claim.resource_version(),
+            "ownerReferences": owners,
+            "annotations": { labels::CLUSTER_UID: self.desired.cluster_uid },
+        });
+        self.edit_claim(name, uid, metadata).await
+    }
+
     async fn edit_claim(&self, name: &str, uid: &str, metadata: Value) -> Result<(), Error> {
         let claims: Api<PersistentVolumeClaim> = self.api();
         let mut metadata = metadata;
@@ -217,7 +252,7 @@ impl<'a> Applier<'a> {
                 .into_iter()
                 .map(|(key, value)| (key.to_owned(), value))
                 .collect(),
-            timeout_seconds: None,
+            timeout_seconds: limit(&self.desired.limits, action),
         };
         let address = SocketAddr::new(via.ip, PORT);
         let answer = AgentClient.act(address, &token, &request).await;
@@ -225,6 +260,15 @@ impl<'a> Applier<'a> {
             what: format!("carry out {action} through {}", via.pod),
             source,
         })
+    }
+}
+
+fn limit(limits: &Limits, action: &str) -> Option<u32> {
+    match action {
+        action::MEMBER_JOIN | action::MEMBER_PROMOTE => limits.join,
+        action::MEMBER_LEAVE => limits.leave,
+        action::SWITCHOVER => limits.switchover,
+        _ => None,
     }
 }
 

@@ -27,7 +27,8 @@ use super::events;
 use super::observe::Sources;
 use super::plan::steps::status_draft::Draft;
 use super::plan::{Plan, Step, Waiting, plan};
-use crate::controller::Backoff;
+use crate::controller::{Backoff, Calm};
+use crate::lease::Tenure;
 use crate::roles::MemberStore;
 
 /// Longest a reconcile may take: the sum of its calls' limits in the worst case that still makes progress.
@@ -51,6 +52,8 @@ pub(super) struct Reconciler {
     pub(super) recorder: Recorder,
     pub(super) cluster_domain: String,
     pub(super) backoff: Backoff,
+    pub(super) calm: Calm,
+    pub(super) tenure: Tenure,
 }
 
 /// Brings one InstanceSet nearer to its spec.
@@ -58,6 +61,9 @@ pub(super) async fn reconcile(
     set: Arc<InstanceSet>,
     reconciler: Arc<Reconciler>,
 ) -> Result<Action, Error> {
+    if let Some(later) = reconciler.calm.rest(&key(&set)) {
+        return Ok(later);
+    }
     let whole = reconciler.reconcile(&set);
     let result = timeout(LIMIT, Box::pin(whole))
         .await
@@ -86,7 +92,7 @@ pub(super) fn on_error(
         return Action::requeue(CONFLICT);
     }
     warn!(instance_set = %set.name_any(), %error, "reconcile failed");
-    if error.is_not_now() {
+    if error.is_not_now() || matches!(error, Error::LeaseEnded) {
         // Not one of a row of failures: waits that double would go on long after etcd is ready.
         return Action::requeue(HELD_UP);
     }
@@ -164,6 +170,10 @@ impl Reconciler {
     async fn apply(&self, set: &InstanceSet, desired: &Desired, plan: &Plan) -> Result<(), Error> {
         let applier = Applier::new(&self.client, desired);
         for step in &plan.steps {
+            // Decided before this process was stopped for a while, say: another replica decides by now.
+            if !self.tenure.holds() {
+                return Err(Error::LeaseEnded);
+            }
             info!(instance_set = %desired.name, step = %events::summary(step), "step");
             applier.take(step).await?;
             events::taken(&self.recorder, set, step).await;

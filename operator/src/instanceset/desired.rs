@@ -6,14 +6,18 @@ use std::collections::BTreeMap;
 
 use etcd_operator_api::instance_set::{InstanceSet, InstanceSetStatus};
 use etcd_operator_api::labels;
+use etcd_operator_api::lifecycle::Action;
 use etcd_operator_api::names::ComponentName;
 use etcd_operator_api::opaque::NotOfType;
-use etcd_operator_api::update::{InstanceUpdateStrategyType, MemberUpdateStrategy};
+use etcd_operator_api::update::{
+    InstanceUpdateStrategyType, MemberUpdateStrategy, PodManagementPolicy, PodUpdatePolicy,
+};
 use etcd_operator_api::volume::{Retention, VolumeClaimTemplate};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Resource, ResourceExt};
+use serde::Deserialize;
 
 /// The wish, read.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +44,8 @@ pub struct Desired {
     pub paused: bool,
     /// True when all shall go.
     pub deleting: bool,
+    /// True when it was deleted and stays all the same: its Cluster must not be terminated.
+    pub held: bool,
     /// True when the finalizer is there.
     pub has_finalizer: bool,
     /// What a pod is made of.
@@ -54,6 +60,10 @@ pub struct Desired {
     pub min_ready_seconds: i64,
     /// How pods are updated.
     pub update: Update,
+    /// True when a change of labels or annotations makes pods anew too.
+    pub recreate: bool,
+    /// Time limits of the agents' actions in seconds, where the definition sets them.
+    pub limits: Limits,
     /// Environment that is no part of the revision.
     pub vars: BTreeMap<String, String>,
     /// Annotations of the headless service.
@@ -62,6 +72,17 @@ pub struct Desired {
     pub roles: Vec<etcd_operator_api::component_definition::ReplicaRole>,
     /// What was recorded before: latches are read from it, nothing else (C1).
     pub recorded: InstanceSetStatus,
+}
+
+/// Time limits in seconds; `None` leaves it to the agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Of a join and of the vote that follows.
+    pub join: Option<u32>,
+    /// Of a removal.
+    pub leave: Option<u32>,
+    /// Of a move of leadership.
+    pub switchover: Option<u32>,
 }
 
 /// How pods are updated.
@@ -92,14 +113,15 @@ impl Desired {
         if !spec.stop && its.metadata.deletion_timestamp.is_none() {
             odd(spec.replicas)?;
         }
-        let template: PodTemplateSpec = spec.template.parse("spec.template")?;
-        if template.spec.is_none() {
-            let reason = "it has no spec".to_owned();
-            return Err(NotOfType {
-                field: "spec.template".to_owned(),
-                reason,
-            });
-        }
+        let policy = its.annotations().get(labels::TERMINATION_POLICY);
+        let kept = policy.is_some_and(|policy| policy == labels::HELD);
+        let deleted = its.metadata.deletion_timestamp.is_some();
+        let template = if deleted && !kept {
+            // No pod is made of one that goes, whatever is in it.
+            PodTemplateSpec::deserialize(&spec.template.0).unwrap_or_default()
+        } else {
+            template(its)?
+        };
         let retention = &spec.persistent_volume_claim_retention_policy;
         let keeps = |policy: Option<Retention>| policy == Some(Retention::Retain);
         let uid = its.uid().unwrap_or_default();
@@ -117,16 +139,19 @@ impl Desired {
             members: name.pods(replicas, &spec.offline_instances),
             stop: replicas == 0,
             paused: spec.paused,
-            deleting: its.metadata.deletion_timestamp.is_some(),
+            deleting: deleted && !kept,
+            held: deleted && kept,
             has_finalizer: its
                 .finalizers()
                 .iter()
                 .any(|f| f == labels::INSTANCE_SET_FINALIZER),
             claims: spec.volume_claim_templates.clone(),
             keep_when_scaled: keeps(retention.when_scaled),
-            keep_when_deleted: keeps(retention.when_deleted),
+            keep_when_deleted: kept || keeps(retention.when_deleted),
             min_ready_seconds: i64::from(spec.min_ready_seconds),
             update: update(its, replicas as usize),
+            recreate: spec.pod_update_policy == PodUpdatePolicy::ReCreate,
+            limits: limits(its),
             vars: spec.template_vars.clone(),
             service_annotations: spec.headless_service_annotations.clone(),
             roles: spec.roles.clone(),
@@ -160,6 +185,50 @@ fn odd(replicas: i32) -> Result<(), NotOfType> {
         field: "spec.replicas".to_owned(),
         reason: format!("it is {replicas} and must be odd: {below} or {above}"),
     })
+}
+
+/// What pods are made of.
+fn template(its: &InstanceSet) -> Result<PodTemplateSpec, NotOfType> {
+    let wrong = |field: &str, reason: &str| NotOfType {
+        field: field.to_owned(),
+        reason: reason.to_owned(),
+    };
+    if let Some((field, reason)) = without_effect(its) {
+        return Err(wrong(field, reason));
+    }
+    let template: PodTemplateSpec = its.spec.template.parse("spec.template")?;
+    match template.spec {
+        None => Err(wrong("spec.template", "it has no spec")),
+        Some(_) => Ok(template),
+    }
+}
+
+/// Fields of which nothing would come.
+fn without_effect(its: &InstanceSet) -> Option<(&'static str, &'static str)> {
+    let spec = &its.spec;
+    let expressions = spec.selector.match_expressions.as_ref();
+    if expressions.is_some_and(|all| !all.is_empty()) {
+        let why = "it is not supported: pods are known by matchLabels";
+        return Some(("spec.selector.matchExpressions", why));
+    }
+    let ordered = spec.pod_management_policy == PodManagementPolicy::OrderedReady;
+    let why = "OrderedReady is not supported: no member is ready before a quorum runs";
+    ordered.then_some(("spec.podManagementPolicy", why))
+}
+
+fn limits(its: &InstanceSet) -> Limits {
+    let Some(actions) = &its.spec.lifecycle_actions else {
+        return Limits::default();
+    };
+    let of = |action: &Option<Action>| {
+        let seconds = u32::try_from(action.as_ref()?.timeout_seconds).ok()?;
+        (seconds > 0).then_some(seconds)
+    };
+    Limits {
+        join: of(&actions.member_join),
+        leave: of(&actions.member_leave),
+        switchover: of(&actions.switchover),
+    }
 }
 
 fn update(its: &InstanceSet, replicas: usize) -> Update {

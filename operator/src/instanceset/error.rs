@@ -28,16 +28,36 @@ pub enum Error {
     #[error(transparent)]
     Token(#[from] crate::token::TokenError),
     /// An agent did not carry out a change; it may have happened (M6).
-    #[error("failed to {what}: {source}")]
+    #[error("failed to {what}: {source}{}", hint(&source.to_string()))]
     Act {
         /// What.
         what: String,
         /// Why.
         source: crate::agent::Error,
     },
+    /// Another replica may hold the lease by now.
+    #[error(
+        "a step was not taken: the lease was not renewed in time, and another replica may hold it"
+    )]
+    LeaseEnded,
     /// The reconcile took too long.
     #[error("failed to finish in {0} s")]
     Late(u64),
+}
+
+/// What to do about an answer of etcd that its words do not tell.
+fn hint(answer: &str) -> &'static str {
+    let denied = [
+        "user name is empty",
+        "permission denied",
+        "invalid auth token",
+    ];
+    if denied.iter().any(|words| answer.contains(words)) {
+        " (etcd's authentication is on, and the operator has no credentials: members are neither added nor removed until \
+         `etcdctl auth disable`)"
+    } else {
+        ""
+    }
 }
 
 impl Error {
@@ -70,5 +90,26 @@ impl Error {
             }
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authentication_that_is_on_is_named_with_the_way_out() {
+        let address = "10.0.0.1:5001".parse().expect("an address");
+        let told = |reason: &str| {
+            let source = crate::agent::Error::Exchange {
+                address,
+                reason: reason.to_owned(),
+            };
+            let what = "carry out memberJoin through a-0".to_owned();
+            Error::Act { what, source }.to_string()
+        };
+        let denied = told("etcdserver: user name is empty");
+        assert!(denied.contains("etcdctl auth disable"), "{denied}");
+        assert!(!told("connection refused").contains("auth"));
     }
 }

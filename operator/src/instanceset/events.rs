@@ -6,6 +6,7 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use tracing::debug;
 
 use super::error::Error;
+use super::plan::steps::Labelled;
 use super::plan::{Grace, Step};
 
 /// One line about a step, for logs and events.
@@ -19,9 +20,13 @@ pub fn summary(step: &Step) -> String {
         Step::CreateClaim(claim) => format!("create claim {}", name(&claim.metadata)),
         Step::DeleteClaim { name, .. } => format!("delete claim {name}"),
         Step::RetireClaim { name, .. } => format!("keep claim {name} of a member that has left"),
-        Step::ReleaseClaim { name, .. } => format!("leave claim {name} behind"),
+        Step::ReleaseClaim { name, .. } => format!("let claim {name} outlive the InstanceSet"),
+        Step::BindClaim { name, .. } => format!("let claim {name} go with the InstanceSet"),
         Step::CreatePod(pod) => format!("create pod {}", name(&pod.metadata)),
-        Step::LabelPod { pod } => format!("label pod {}", name(&pod.metadata)),
+        Step::Relabel { kind, name, .. } => match kind {
+            Labelled::Pod => format!("label pod {name}"),
+            Labelled::Claim => format!("label claim {name}"),
+        },
         Step::DeletePod {
             name, grace, why, ..
         } => {
@@ -46,11 +51,12 @@ pub fn summary(step: &Step) -> String {
 /// Tells that a step was taken.
 pub(super) async fn taken(recorder: &Recorder, set: &InstanceSet, step: &Step) {
     let action = match step {
-        Step::AddFinalizer | Step::RemoveFinalizer | Step::LabelPod { .. } => return,
+        Step::AddFinalizer | Step::RemoveFinalizer | Step::Relabel { .. } => return,
         Step::ApplyService(_) => "ApplyService",
         Step::CreateClaim(_) => "CreateClaim",
         Step::DeleteClaim { .. } => "DeleteClaim",
         Step::RetireClaim { .. } | Step::ReleaseClaim { .. } => "KeepClaim",
+        Step::BindClaim { .. } => "BindClaim",
         Step::CreatePod(_) => "CreatePod",
         Step::DeletePod { .. } => "DeletePod",
         Step::Switchover { .. } => "Switchover",

@@ -7,6 +7,10 @@ pub const RETIRED: &str = "workloads.kubeblocks.io/retired";
 /// Annotation of pods: the raft index (decimal) that its member must have applied to count as caught up (P9).
 pub const CATCH_UP: &str = "workloads.kubeblocks.io/catch-up-index";
 
+/// Annotation of pods and claims: keys of the labels and annotations that their template gave them, as JSON. One that the
+/// template has no longer is taken away.
+pub const TEMPLATE_KEYS: &str = "workloads.kubeblocks.io/template-keys";
+
 /// Name of the container that etcd runs in.
 pub const ETCD: &str = "etcd";
 

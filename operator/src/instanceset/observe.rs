@@ -93,8 +93,10 @@ impl Sources<'_> {
             seen.insert(name, claim_seen(desired, claim, lost));
         }
         let service = service.map_err(|source| Error::read("the headless service", source))?;
+        let no_node = self.absent_node(desired).await?;
         let members = members(&pods).await;
         Ok(Observed {
+            no_node,
             pods,
             claims: seen,
             service,
@@ -173,6 +175,14 @@ impl Sources<'_> {
         } else {
             NodeSeen::NotReady
         })
+    }
+
+    async fn absent_node(&self, desired: &Desired) -> Result<Option<String>, Error> {
+        let spec = desired.template.spec.as_ref();
+        let Some(name) = spec.and_then(|spec| spec.node_name.clone()) else {
+            return Ok(None);
+        };
+        Ok(self.find_node(&name).await?.is_none().then_some(name))
     }
 
     /// The node of a name. One that the watch does not know is asked for: the watch may be behind, and a pod is
@@ -268,8 +278,18 @@ fn claim_seen(desired: &Desired, claim: &PersistentVolumeClaim, lost: Option<Str
         annotations: claim.annotations().clone(),
         terminating: claim.metadata.deletion_timestamp.is_some(),
         lost,
-        owned: controls(desired, claim),
+        owned: controls(desired, claim) && !is_from_elsewhere(desired, claim),
+        bound: claim
+            .owner_references()
+            .iter()
+            .any(|owner| owner.uid == desired.owner.uid),
     }
+}
+
+/// True for a claim that another Cluster has left behind, also one of the same name.
+fn is_from_elsewhere(desired: &Desired, claim: &PersistentVolumeClaim) -> bool {
+    let home = claim.annotations().get(labels::CLUSTER_UID);
+    home.is_some_and(|home| *home != desired.cluster_uid)
 }
 
 /// Host names that a volume is bound to; `None` when it can be mounted elsewhere too. Terms are alternatives: one that

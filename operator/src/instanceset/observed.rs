@@ -35,6 +35,8 @@ pub struct Observed {
     pub service: Option<Service>,
     /// The member list, read linearizably.
     pub members: Reading<MemberList>,
+    /// The node that the template names, when there is no such node.
+    pub no_node: Option<String>,
 }
 
 /// State of the node that a pod was given to.
@@ -152,8 +154,10 @@ pub struct ClaimSeen {
     pub terminating: bool,
     /// Why its data can never be reached again, if so (its only node is gone).
     pub lost: Option<String>,
-    /// True when this InstanceSet controls it.
+    /// True when it is this InstanceSet's: nobody else controls it, and it was not kept from another Cluster.
     pub owned: bool,
+    /// True when it would be deleted with the InstanceSet: it names it as its owner.
+    pub bound: bool,
 }
 
 impl ClaimSeen {
@@ -168,6 +172,15 @@ impl ClaimSeen {
     pub fn condemned(&self) -> bool {
         self.annotations
             .contains_key(etcd_operator_api::labels::REBUILD)
+    }
+
+    /// UID of the Cluster that the claim was made for, where that is on record.
+    #[must_use]
+    pub fn home(&self) -> Option<&str> {
+        let home = self
+            .annotations
+            .get(etcd_operator_api::labels::CLUSTER_UID)?;
+        Some(home)
     }
 
     /// True for a claim that was kept when its member left.

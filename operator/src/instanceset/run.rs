@@ -16,7 +16,8 @@ use tracing::debug;
 use etcd_operator_api::labels;
 
 use super::controller::{Reconciler, on_error, reconcile};
-use crate::controller::{Backoff, STORM};
+use crate::controller::{Backoff, Calm};
+use crate::lease::Tenure;
 use crate::roles::MemberStore;
 
 /// InstanceSets that are reconciled at a time: one that hangs must not starve the others (C3).
@@ -30,6 +31,8 @@ pub struct Context {
     pub store: Arc<MemberStore>,
     /// DNS domain of the Kubernetes cluster.
     pub cluster_domain: String,
+    /// How long the lease is held yet.
+    pub tenure: Tenure,
     /// The one namespace to serve; all when `None`.
     pub namespace: Option<String>,
     /// Name of this replica in events.
@@ -56,6 +59,8 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         recorder: Recorder::new(client, reporter),
         cluster_domain: context.cluster_domain.clone(),
         backoff: Backoff::default(),
+        calm: Calm::default(),
+        tenure: context.tenure.clone(),
     });
     let controller = async {
         // A node that is not known yet would look like one that is gone (P5).
@@ -107,7 +112,7 @@ fn controller(context: &Context, nodes: mpsc::UnboundedReceiver<()>) -> Controll
         nodes.recv().await.map(|()| ((), nodes))
     });
     Controller::new(sets, watcher::Config::default())
-        .with_config(Config::default().concurrency(CONCURRENCY).debounce(STORM))
+        .with_config(Config::default().concurrency(CONCURRENCY))
         .owns(api(client.clone()), children())
         // A claim that outlives its InstanceSet has no owner, but it has the label.
         .watches(claims, children(), |claim: PersistentVolumeClaim| {

@@ -10,7 +10,9 @@ use etcd_operator_api::ops_request::{
     Reconfigure, ScaleIn, ScaleOut, VerticalScaling,
 };
 use etcd_operator_api::quantity::Resources;
-use etcd_operator_api::{Cluster, InstanceSet, OpsRequest, OpsType, settings};
+use etcd_operator_api::{
+    Cluster, ClusterComponentSpec, InstanceSet, OpsRequest, OpsType, settings,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::edit::{Change, Field};
@@ -133,14 +135,21 @@ fn before(
         .component_specs
         .iter()
         .filter(|spec| components.contains(&spec.name));
+    // The spec may leave both to the operator.
+    let status = cluster.status.as_ref();
+    let resolved = |spec: &ClusterComponentSpec| status?.components.get(&spec.name);
     let components = named.map(|spec| {
         let last = LastComponentConfiguration {
             replicas: spec.replicas,
             instances: instances(&spec.name),
             offline_instances: spec.offline_instances.clone(),
             resources: spec.resources.clone(),
-            service_version: spec.service_version.clone(),
-            component_definition_name: spec.component_def.clone(),
+            service_version: resolved(spec)
+                .and_then(|now| now.service_version.clone())
+                .or_else(|| spec.service_version.clone()),
+            component_definition_name: resolved(spec)
+                .and_then(|now| now.component_def.clone())
+                .or_else(|| spec.component_def.clone()),
             settings: settings::of(&spec.configs),
             ..LastComponentConfiguration::default()
         };

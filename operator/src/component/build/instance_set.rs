@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use etcd_operator_api::instance_set::MembershipReconfiguration;
 use etcd_operator_api::volume::{Retention, RetentionPolicy, VolumeClaimTemplate};
-use etcd_operator_api::{InstanceSet, InstanceSetSpec, Opaque, TerminationPolicy, labels};
+use etcd_operator_api::{
+    ComponentSpec, InstanceSet, InstanceSetSpec, Opaque, TerminationPolicy, labels,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::super::validate::{SpecError, Valid};
@@ -26,7 +28,14 @@ pub(in super::super) fn instance_set(valid: &Valid<'_>) -> Result<InstanceSet, S
 
 fn annotations(valid: &Valid<'_>) -> BTreeMap<String, String> {
     let generation = valid.component.metadata.generation.unwrap_or_default();
-    BTreeMap::from([
+    let held = valid.component.spec.termination_policy == TerminationPolicy::DoNotTerminate;
+    let held = held.then(|| {
+        (
+            labels::TERMINATION_POLICY.to_owned(),
+            labels::HELD.to_owned(),
+        )
+    });
+    let always = BTreeMap::from([
         (labels::GENERATION.to_owned(), generation.to_string()),
         (
             labels::CRD_API_VERSION.to_owned(),
@@ -41,7 +50,8 @@ fn annotations(valid: &Valid<'_>) -> BTreeMap<String, String> {
             valid.release.service_version.clone(),
         ),
         (labels::CLUSTER_UID.to_owned(), valid.cluster_uid.clone()),
-    ])
+    ]);
+    always.into_iter().chain(held).collect()
 }
 
 fn spec(valid: &Valid<'_>) -> Result<InstanceSetSpec, SpecError> {
@@ -65,7 +75,7 @@ fn spec(valid: &Valid<'_>) -> Result<InstanceSetSpec, SpecError> {
             .iter()
             .map(claim_template)
             .collect(),
-        persistent_volume_claim_retention_policy: retention(valid),
+        persistent_volume_claim_retention_policy: retention(&valid.component.spec),
         pod_management_policy: definition.pod_management_policy,
         pod_update_policy: wish
             .pod_update_policy
@@ -98,13 +108,12 @@ fn claim_template(template: &VolumeClaimTemplate) -> VolumeClaimTemplate {
     template
 }
 
-fn retention(valid: &Valid<'_>) -> RetentionPolicy {
-    let wish = valid
-        .component
-        .spec
+/// How long claims live.
+pub(in super::super) fn retention(spec: &ComponentSpec) -> RetentionPolicy {
+    let wish = spec
         .persistent_volume_claim_retention_policy
         .unwrap_or_default();
-    let wipe = valid.component.spec.termination_policy == TerminationPolicy::WipeOut;
+    let wipe = spec.termination_policy == TerminationPolicy::WipeOut;
     let when_deleted = if wipe {
         Retention::Delete
     } else {
@@ -140,10 +149,12 @@ fn monitoring(valid: &Valid<'_>) -> BTreeMap<String, String> {
 
 /// Scrapers want numbers: a name is looked up among the containers' ports.
 fn scrape_port(valid: &Valid<'_>, port: &str) -> String {
-    let mut ports = valid
-        .runtime
-        .containers
-        .iter()
+    let exporter = valid.definition.spec.exporter.as_ref();
+    let named = exporter.and_then(|exporter| exporter.container_name.as_ref());
+    let answers = |name: &String| named.is_none_or(|named| named == name);
+    let containers = valid.runtime.containers.iter();
+    let mut ports = containers
+        .filter(|container| answers(&container.name))
         .flat_map(|c| c.ports.iter().flatten());
     let named = ports.find(|known| known.name.as_deref() == Some(port));
     named.map_or_else(|| port.to_owned(), |known| known.container_port.to_string())

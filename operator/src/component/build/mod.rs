@@ -10,6 +10,6 @@ mod template;
 
 pub(super) use config_map::environment;
 pub(super) use disruption_budget::{disruption_budget, quorum};
-pub(super) use instance_set::instance_set;
+pub(super) use instance_set::{instance_set, retention};
 pub(super) use service::services;
 pub(super) use service_account::{service_account, service_account_name};

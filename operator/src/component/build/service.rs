@@ -86,6 +86,9 @@ fn service(valid: &Valid<'_>, declared: &ComponentService) -> Result<Service, Sp
         .service(declared.service_name.as_deref().unwrap_or_default());
     let mut metadata = child(valid, name);
     metadata.annotations = Some(annotations);
+    let mut all = valid.component.spec.labels.clone();
+    all.extend(metadata.labels.take().unwrap_or_default());
+    metadata.labels = Some(all);
     let mut service = Service {
         metadata,
         spec: Some(spec),

@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ObjectMeta;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::super::validate::{SpecError, Valid};
@@ -88,6 +89,12 @@ fn metadata(valid: &Valid<'_>) -> ObjectMeta {
     );
     let mut annotations: BTreeMap<String, String> = definition.annotations.clone();
     annotations.extend(wish.annotations.clone());
+    if let Some(restarted) = &valid.restarted {
+        let last = || restarted.clone();
+        annotations
+            .entry(labels::RESTART.to_owned())
+            .or_insert_with(last);
+    }
     annotations.insert(labels::ROLE_PROBE.to_owned(), role_probe(definition));
     if let Some(first) = valid.runtime.containers.first() {
         // Whom `kubectl logs` and `exec` mean: the first of the definition, which is not the first of the pod.
@@ -204,7 +211,7 @@ fn schedule(pod: &mut PodSpec, valid: &Valid<'_>) -> Result<(), SpecError> {
     Ok(())
 }
 
-fn parse<T: DeserializeOwned>(object: &Opaque, field: &str) -> Result<T, SpecError> {
+fn parse<T: DeserializeOwned + Serialize>(object: &Opaque, field: &str) -> Result<T, SpecError> {
     object
         .parse(field)
         .map_err(|error| SpecError::NotOfType(error.to_string()))

@@ -1,8 +1,12 @@
 //! What a component with running members may become: versions, variables, the cluster domain.
 
+use etcd_operator_api::TerminationPolicy;
 use etcd_operator_api::instance_set::KnownMember;
+use etcd_operator_api::volume::RetentionPolicy;
 use k8s_openapi::api::core::v1::EnvVar;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use super::super::plan::last_word;
 use super::*;
 
 /// As [`shipped`], with members that run these versions; `None` is one whose version is not known.
@@ -108,6 +112,94 @@ fn variables_that_etcd_or_the_operator_reads_are_refused() {
         let told = refused(&component, &shipped());
         assert!(told.contains(&format!("env[{name}] is reserved")), "{told}");
     }
+}
+
+#[test]
+fn labels_and_annotations_are_checked_and_reach_pods_and_services() {
+    let mut component = component();
+    component.spec.labels.insert("team".into(), "blue".into());
+    let plan = planned(&component);
+    let (template, _) = pod(&plan);
+    assert_eq!(
+        template.metadata.and_then(|m| m.labels).expect("labels")["team"],
+        "blue"
+    );
+    assert_eq!(plan.services[0].labels()["team"], "blue");
+    component.spec.labels.insert("team".into(), "b c".into());
+    let told = refused(&component, &shipped());
+    assert!(told.starts_with("labels[team] has a value"), "{told}");
+    component.spec.labels.clear();
+    let fence = labels::ROLE_FENCE.to_owned();
+    component.spec.annotations.insert(fence, "9".into());
+    let told = refused(&component, &shipped());
+    assert!(told.contains("is the operator's own"), "{told}");
+}
+
+#[test]
+fn a_restart_stays_done_when_its_annotation_is_taken_out() {
+    let mut manifest = component();
+    let restarted = planned(&manifest).instance_set;
+    let observed = Observed {
+        instance_set: Some(restarted.clone()),
+        ..shipped()
+    };
+    manifest.spec.annotations.clear();
+    let again = plan(&manifest, &observed, "cluster.local").expect("plan");
+    assert_eq!(again.instance_set.spec.template, restarted.spec.template);
+    manifest
+        .spec
+        .annotations
+        .insert(labels::RESTART.into(), "again".into());
+    let again = plan(&manifest, &observed, "cluster.local").expect("plan");
+    assert_ne!(again.instance_set.spec.template, restarted.spec.template);
+}
+
+#[test]
+fn policies_reach_the_instance_set_also_with_its_deletion() {
+    let mut held = component();
+    held.spec.termination_policy = TerminationPolicy::DoNotTerminate;
+    let its = planned(&held).instance_set;
+    assert_eq!(its.annotations()[labels::TERMINATION_POLICY], labels::HELD);
+    let read = |its: &InstanceSet| Desired::read(its, "cluster.local").expect("it is read");
+    assert!(read(&its).keep_when_deleted, "nothing of it goes");
+    let mut deleted = its.clone();
+    deleted.metadata.deletion_timestamp = Some(at(1));
+    assert!(read(&deleted).held && !read(&deleted).deleting);
+
+    // The policy is changed and the Cluster deleted at once: the Component is not planned any more.
+    let mut going = held;
+    going.spec.termination_policy = TerminationPolicy::Delete;
+    let retention = RetentionPolicy {
+        when_deleted: Some(Retention::Retain),
+        when_scaled: None,
+    };
+    going.spec.persistent_volume_claim_retention_policy = Some(retention);
+    let word = last_word(&going, &its).expect("it has something to say");
+    let annotation = &word["metadata"]["annotations"][labels::TERMINATION_POLICY];
+    assert!(annotation.is_null());
+    let policy = &word["spec"]["persistentVolumeClaimRetentionPolicy"];
+    assert_eq!(policy["whenDeleted"], "Retain");
+    assert_eq!(last_word(&going, &planned(&going).instance_set), None);
+}
+
+#[test]
+fn the_definitions_quota_gives_way_to_a_claim_that_does_not_hold_it() {
+    let quota = |size: &str| {
+        let mut component = component();
+        let requests = &mut component.spec.volume_claim_templates[0]
+            .spec
+            .resources
+            .requests;
+        requests.insert("storage".into(), Quantity(size.into()));
+        let (_, spec) = pod(&planned(&component));
+        let args = container(&spec, "etcd").args.clone().unwrap_or_default();
+        let mut quotas = args
+            .iter()
+            .filter_map(|arg| arg.strip_prefix("--quota-backend-bytes="));
+        (quotas.next().map(str::to_owned), quotas.next().is_none())
+    };
+    assert_eq!(quota("20Gi"), (Some("2147483648".into()), true));
+    assert_eq!(quota("1Gi"), (Some("536870912".into()), true));
 }
 
 #[test]

@@ -109,6 +109,11 @@ pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) 
     for pod in whole {
         let there = seen.pods.get(pod);
         match slots::pod_turn(seen, pod, &mut gate, plan) {
+            PodTurn::Absent if seen.no_node.is_some() => {
+                all_there = false;
+                plan.waiting
+                    .extend(seen.no_node.clone().map(Waiting::NoNode));
+            }
             PodTurn::Absent => {
                 all_there = false;
                 let purpose = Purpose {
@@ -120,7 +125,10 @@ pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) 
                 ))));
             }
             PodTurn::Lives => {
-                let stale = there.filter(|there| is_corrected(desired, there));
+                plan.waiting
+                    .extend(there.and_then(|there| foreign(pod, there)));
+                let can = seen.no_node.is_none();
+                let stale = there.filter(|there| can && is_corrected(desired, there));
                 outdated.extend(stale.map(|there| (pod, there)));
             }
             PodTurn::Busy => all_there = false,
@@ -141,6 +149,13 @@ pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) 
     }
 }
 
+/// What the launcher found: the volume holds data of another cluster.
+fn foreign(name: &str, pod: &PodSeen) -> Option<Waiting> {
+    let (_, message) = pod.refused().filter(|(code, _)| *code == "ForeignData")?;
+    let (pod, message) = (name.to_owned(), message.to_owned());
+    Some(Waiting::ForeignData { pod, message })
+}
+
 /// True when a pod of an older template stands in the way of its correction. Its claims stay, so what it may have
 /// written is found again (B3); only a pod that knows of lost data must keep that knowledge (M11).
 fn is_corrected(desired: &Desired, pod: &PodSeen) -> bool {
@@ -157,6 +172,11 @@ fn claims(desired: &Desired, seen: &Observed, pod: &str, begun: bool, plan: &mut
         match seen.claims.get(&name) {
             Some(claim) if claim.terminating => {
                 plan.waiting.push(Waiting::ClaimTerminating(name));
+                whole = false;
+            }
+            Some(claim) if !claim.owned => {
+                let why = volumes::left_alone(desired, &name, claim);
+                plan.waiting.push(why);
                 whole = false;
             }
             Some(_) => {}

@@ -77,7 +77,8 @@ impl Lint<'_> {
             | Step::ApplyService(_)
             | Step::RetireClaim { .. }
             | Step::ReleaseClaim { .. }
-            | Step::LabelPod { .. }
+            | Step::BindClaim { .. }
+            | Step::Relabel { .. }
             | Step::Switchover { .. } => {}
         }
     }

@@ -7,6 +7,7 @@ pub mod bootstrap;
 pub mod check;
 pub mod membership;
 pub mod pods;
+pub mod relabel;
 pub mod rollout;
 pub mod roster;
 pub mod safety;
@@ -56,7 +57,12 @@ fn decide(desired: &Desired, seen: &Observed, latch: &bootstrap::Latch, plan: &m
     if !desired.has_finalizer {
         plan.steps.push(Step::AddFinalizer);
     }
+    if desired.held {
+        plan.waiting.push(Waiting::Held);
+    }
     services::plan(desired, seen, plan);
+    volumes::keep(desired, seen, plan);
+    relabel::plan(desired, seen, plan);
     if let Some(mismatch) = latch.mismatch() {
         plan.waiting.push(mismatch);
         return;

@@ -10,9 +10,10 @@ use kbagent_protocol::Id;
 use kube::api::ObjectMeta;
 use sha2::{Digest, Sha256};
 
+use super::relabel;
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
-use crate::instanceset::observed::Observed;
+use crate::instanceset::observed::PodSeen;
 
 /// What a pod is made for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +43,13 @@ pub fn revision(desired: &Desired) -> String {
         .collect()
 }
 
+/// True when the pod is what its template says now.
+#[must_use]
+pub fn is_current(desired: &Desired, name: &str, pod: &PodSeen) -> bool {
+    let lacks = || desired.recreate && relabel::of_pod(desired, name, pod).is_some();
+    pod.revision == revision(desired) && !lacks()
+}
+
 /// Labels of all children that belong to a pod.
 #[must_use]
 pub fn labels(desired: &Desired, pod: &str) -> BTreeMap<String, String> {
@@ -69,11 +77,12 @@ pub fn labels(desired: &Desired, pod: &str) -> BTreeMap<String, String> {
 #[must_use]
 pub fn build(desired: &Desired, name: &str, purpose: &Purpose<'_>) -> Pod {
     let mut own = labels(desired, name);
-    own.insert(labels::REVISION.to_owned(), revision(desired));
     let meta = desired.template.metadata.as_ref();
     let mut annotations = meta
         .and_then(|meta| meta.annotations.clone())
         .unwrap_or_default();
+    relabel::record(&own, &mut annotations);
+    own.insert(labels::REVISION.to_owned(), revision(desired));
     annotations.insert(keys::CATCH_UP.to_owned(), purpose.catch_up.to_string());
     let mut spec = desired.template.spec.clone().unwrap_or_default();
     spec.hostname = Some(name.to_owned());
@@ -99,38 +108,6 @@ pub fn build(desired: &Desired, name: &str, purpose: &Purpose<'_>) -> Pod {
         spec: Some(spec),
         status: None,
     }
-}
-
-/// The metadata that `pod` lacks, when its template's labels or annotations were changed or its own were edited.
-#[must_use]
-pub fn relabel(desired: &Desired, name: &str, seen: &Observed) -> Option<Pod> {
-    let pod = seen.pods.get(name)?;
-    let labels = labels(desired, name);
-    let meta = desired.template.metadata.as_ref();
-    let mut annotations = meta
-        .and_then(|meta| meta.annotations.clone())
-        .unwrap_or_default();
-    // A new value of it is a wish for a restart, and must stay visible as one until the pod is new.
-    annotations.remove(labels::RESTART);
-    let lacks = |live: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>| {
-        wanted
-            .iter()
-            .any(|(key, value)| live.get(key) != Some(value))
-    };
-    if !lacks(&pod.labels, &labels) && !lacks(&pod.annotations, &annotations) {
-        return None;
-    }
-    Some(Pod {
-        metadata: ObjectMeta {
-            name: Some(name.to_owned()),
-            namespace: Some(desired.namespace.clone()),
-            uid: Some(pod.uid.clone()),
-            labels: Some(labels),
-            annotations: Some(annotations),
-            ..ObjectMeta::default()
-        },
-        ..Pod::default()
-    })
 }
 
 fn mount_claims(desired: &Desired, pod: &str, spec: &mut PodSpec) {

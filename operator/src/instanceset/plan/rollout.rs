@@ -3,6 +3,8 @@
 //! A pod that cannot run is replaced at once, and one that is not ready before all that are: a broken template must
 //! not stand in the way of its repair (P8).
 
+use etcd_operator_api::labels;
+
 use super::safety::{Gate, Safety, Unsafe};
 use super::{Grace, Plan, Step, Via, Waiting, pods};
 use crate::instanceset::desired::Desired;
@@ -18,16 +20,18 @@ pub fn plan(
     quiet: bool,
     plan: &mut Plan,
 ) {
-    let revision = pods::revision(desired);
     let members = || {
         desired
             .members
             .iter()
             .filter_map(|pod| Some((pod, seen.pods.get(pod)?)))
     };
-    let is_outdated = |pod: &PodSeen| pod.revision != revision && !pod.terminating && pod.owned;
-    let outdated: Vec<(&String, &PodSeen)> =
-        members().filter(|(_, pod)| is_outdated(pod)).collect();
+    let is_current = |name: &String, pod: &PodSeen| pods::is_current(desired, name, pod);
+    let is_outdated =
+        |name: &String, pod: &PodSeen| !pod.terminating && pod.owned && !is_current(name, pod);
+    let outdated: Vec<(&String, &PodSeen)> = members()
+        .filter(|(name, pod)| is_outdated(name, pod))
+        .collect();
     if outdated.is_empty() {
         return;
     }
@@ -35,11 +39,15 @@ pub fn plan(
         plan.waiting.push(Waiting::OnDelete(outdated.len()));
         return;
     }
+    if let Some(node) = seen.no_node.clone() {
+        plan.waiting.push(Waiting::NoNode(node));
+        return;
+    }
     if replace_idle(&outdated, gate, plan) {
         return;
     }
     let updated = members()
-        .filter(|(_, pod)| pod.revision == revision)
+        .filter(|(name, pod)| is_current(name, pod))
         .count();
     let mut room = Room {
         // How many more may get the new revision.
@@ -47,9 +55,17 @@ pub fn plan(
         at_a_time: desired.update.at_a_time,
         absent: 0,
     };
-    let rank = |(name, _): &(&String, &PodSeen)| {
+    let rank = |(name, pod): &(&String, &PodSeen)| {
         let leads = safety.leader.as_deref() == Some(name.as_str());
-        (leads, std::cmp::Reverse(desired.name.ordinal(name)))
+        let role = pod.labels.get(labels::ROLE);
+        let mut roles = desired.roles.iter();
+        let role = roles.find(|known| Some(&known.name) == role);
+        let priority = role.map_or(0, |role| role.update_priority);
+        (
+            leads,
+            priority,
+            std::cmp::Reverse(desired.name.ordinal(name)),
+        )
     };
     let (mut unwell, mut well): (Vec<_>, Vec<_>) =
         outdated.into_iter().partition(|(_, pod)| !pod.ready);

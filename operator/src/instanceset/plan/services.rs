@@ -1,7 +1,5 @@
 //! The headless service that gives pods their host names. The only headless one over these pods (N2).
 
-use std::collections::BTreeMap;
-
 use etcd_operator_api::labels;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -9,6 +7,7 @@ use kube::api::ObjectMeta;
 use serde_json::Value;
 
 use super::{Plan, Step};
+use crate::controller::{APPLIED, fingerprint, holds};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::Observed;
 
@@ -16,7 +15,7 @@ use crate::instanceset::observed::Observed;
 pub fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
     let wanted = build(desired);
     let live = seen.service.as_ref();
-    if !live.is_some_and(|live| covers(live, &wanted)) {
+    if !live.is_some_and(|live| has(live, &wanted)) {
         plan.steps.push(Step::ApplyService(Box::new(wanted)));
     }
 }
@@ -24,7 +23,11 @@ pub fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
 /// The service.
 #[must_use]
 pub fn build(desired: &Desired) -> Service {
-    let mut own = BTreeMap::from([
+    let meta = desired.template.metadata.as_ref();
+    let mut own = meta
+        .and_then(|meta| meta.labels.clone())
+        .unwrap_or_default();
+    own.extend([
         (
             labels::WORKLOAD_MANAGED_BY.to_owned(),
             labels::WORKLOAD_MANAGED_BY_VALUE.to_owned(),
@@ -35,6 +38,7 @@ pub fn build(desired: &Desired) -> Service {
         ),
     ]);
     own.extend(desired.labels.clone());
+    own.remove(labels::ROLE);
     let containers = desired
         .template
         .spec
@@ -62,7 +66,7 @@ pub fn build(desired: &Desired) -> Service {
         labels::RELEASE_PHASE_STABLE.to_owned(),
     );
     let annotations = desired.service_annotations.clone();
-    Service {
+    let mut service = Service {
         metadata: ObjectMeta {
             name: Some(desired.name.headless()),
             namespace: Some(desired.namespace.clone()),
@@ -80,29 +84,19 @@ pub fn build(desired: &Desired) -> Service {
             ..ServiceSpec::default()
         }),
         status: None,
-    }
+    };
+    let mark = fingerprint(&json(&service));
+    let all = service.metadata.annotations.get_or_insert_default();
+    all.insert(APPLIED.to_owned(), mark);
+    service
 }
 
-/// True when `live` has all that `wanted` says; what it has beyond is the API server's or the user's business.
-fn covers(live: &Service, wanted: &Service) -> bool {
-    match (serde_json::to_value(live), serde_json::to_value(wanted)) {
-        (Ok(live), Ok(wanted)) => contains(&live, &wanted),
-        _ => false,
-    }
+/// True when `live` has all that `wanted` says, and was last written from just that; what it has beyond is the API
+/// server's or the user's business.
+fn has(live: &Service, wanted: &Service) -> bool {
+    holds(&json(wanted), &json(live))
 }
 
-fn contains(live: &Value, wanted: &Value) -> bool {
-    match (live, wanted) {
-        (Value::Object(live), Value::Object(wanted)) => wanted
-            .iter()
-            .all(|(key, value)| live.get(key).is_some_and(|live| contains(live, value))),
-        (Value::Array(live), Value::Array(wanted)) => {
-            live.len() == wanted.len()
-                && live
-                    .iter()
-                    .zip(wanted)
-                    .all(|(live, wanted)| contains(live, wanted))
-        }
-        (live, wanted) => live == wanted,
-    }
+fn json(service: &Service) -> Value {
+    serde_json::to_value(service).unwrap_or_default()
 }

@@ -277,7 +277,10 @@ impl Slot<'_, '_> {
                 }
             }
             (Data::Absent, Place::Member(member)) => self.no_data(member, plan),
-            (Data::Absent, Place::Absent) if wanted => self.facts.missing.push(self.pod.to_owned()),
+            (Data::Absent, Place::Absent) if wanted => match self.seen.no_node.clone() {
+                Some(node) => plan.waiting.push(Waiting::NoNode(node)),
+                None => self.facts.missing.push(self.pod.to_owned()),
+            },
             (Data::Absent, Place::Absent) => {}
             (Data::Absent, Place::Unknown(why)) => {
                 plan.waiting.push(Waiting::MembersUnknown(why.clone()));
@@ -314,6 +317,10 @@ impl Slot<'_, '_> {
     }
 
     fn create(&self, join: Option<Id>, plan: &mut Plan) {
+        if let Some(node) = self.seen.no_node.clone() {
+            plan.waiting.push(Waiting::NoNode(node));
+            return;
+        }
         let indexes = self
             .seen
             .pods
@@ -371,10 +378,11 @@ impl Slot<'_, '_> {
                     plan.waiting.push(Waiting::ClaimNeeded(name.clone()));
                 }
             } else {
-                plan.waiting.push(Waiting::NotOurs {
-                    kind: "claim",
-                    name: name.clone(),
-                });
+                let why = volumes::left_alone(self.desired, name, claim);
+                // What nobody wants is in nobody's way.
+                if self.desired.wants(self.pod) || !matches!(why, Waiting::LeftBehind(_)) {
+                    plan.waiting.push(why);
+                }
             }
         }
     }

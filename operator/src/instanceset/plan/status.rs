@@ -30,7 +30,10 @@ pub fn status(desired: &Desired, seen: &Observed, latch: &Latch, plan: &Plan) ->
         i32::try_from(owned().filter(|pod| !pod.terminating && test(pod)).count()).unwrap_or(0)
     };
     let available = |pod: &PodSeen| pod.ready && pod.ready_seconds >= desired.min_ready_seconds;
-    let updated = count(&|pod| pod.revision == revision);
+    let current = seen.pods.iter().filter(|(name, pod)| {
+        pod.owned && !pod.terminating && pods::is_current(desired, name, pod)
+    });
+    let updated = i32::try_from(current.count()).unwrap_or(0);
     let all_updated = usize::try_from(updated).is_ok_and(|updated| updated == owned().count());
     let current = match &before.current_revision {
         Some(current) if !all_updated => current.clone(),
@@ -232,6 +235,8 @@ fn failure(seen: &Observed, plan: &Plan) -> Observation {
             Waiting::ForeignData { .. }
                 | Waiting::DataLost(_)
                 | Waiting::NotOurs { .. }
+                | Waiting::LeftBehind(_)
+                | Waiting::NoNode(_)
                 | Waiting::PeerUrlChanged { .. }
                 | Waiting::DomainChanged { .. }
                 | Waiting::Disputed { .. }

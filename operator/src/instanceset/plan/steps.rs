@@ -1,5 +1,6 @@
 //! The words of a plan: steps, the road an etcd change takes, and reasons for steps that are not taken.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use etcd_operator_api::instance_set::InstanceSetStatus;
@@ -54,6 +55,24 @@ pub enum Grace {
     Dead,
 }
 
+/// What has labels and annotations of a template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Labelled {
+    /// A pod.
+    Pod,
+    /// A claim.
+    Claim,
+}
+
+/// Labels and annotations that are set, or taken away where the value is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Labels.
+    pub labels: BTreeMap<String, Option<String>>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, Option<String>>,
+}
+
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
@@ -86,12 +105,25 @@ pub enum Step {
         /// Incarnation.
         uid: String,
     },
+    /// Makes a claim go with the InstanceSet.
+    BindClaim {
+        /// Name.
+        name: String,
+        /// Incarnation.
+        uid: String,
+    },
     /// Creates a pod.
     CreatePod(Box<Pod>),
-    /// Brings labels and annotations of a pod in line with its template.
-    LabelPod {
-        /// The pod, with metadata only.
-        pod: Box<Pod>,
+    /// Brings labels and annotations of a pod or claim in line with its template.
+    Relabel {
+        /// What it is.
+        kind: Labelled,
+        /// Name.
+        name: String,
+        /// Incarnation.
+        uid: String,
+        /// What differs.
+        changes: Changes,
     },
     /// Deletes this incarnation of a pod.
     DeletePod {
@@ -163,6 +195,24 @@ pub enum Waiting {
     /// The user paused the InstanceSet.
     #[error("the InstanceSet is paused (spec.paused)")]
     Paused,
+    /// It was deleted, and its Cluster's policy holds it.
+    #[error(
+        "the InstanceSet was deleted and stays: the Cluster's terminationPolicy is DoNotTerminate, set it to Delete or \
+         WipeOut to let it go"
+    )]
+    Held,
+    /// The template names a node that is not there.
+    #[error(
+        "schedulingPolicy.nodeName {0:?} is no node of this cluster: name another or take it out; until then no pod is made \
+         or updated"
+    )]
+    NoNode(String),
+    /// A claim that another Cluster of this name has left.
+    #[error(
+        "claim {0} holds data of an earlier Cluster, which is left alone: delete the claim if the data is not needed, or give \
+         this Cluster another name"
+    )]
+    LeftBehind(String),
     /// The cluster has not formed yet.
     #[error("members {0} are bootstrapping the cluster")]
     Bootstrap(String),
@@ -346,6 +396,9 @@ impl Waiting {
     pub fn reason(&self) -> &'static str {
         match self {
             Waiting::Paused => "Paused",
+            Waiting::Held => "DeletionHeld",
+            Waiting::NoNode(_) => "NodeNotFound",
+            Waiting::LeftBehind(_) => "ForeignClaim",
             Waiting::Bootstrap(_) => "Bootstrap",
             Waiting::ClaimLostEarly(_) => "ClaimLostEarly",
             Waiting::MembersUnknown(_) => "MembersUnknown",

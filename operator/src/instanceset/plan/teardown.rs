@@ -2,7 +2,7 @@
 
 use super::safety::{Gate, Holder, data_is_going, quorum};
 use super::slots::{PodTurn, pod_turn, remove_pod};
-use super::{Grace, Plan, Step, Waiting};
+use super::{Grace, Plan, Step, Waiting, volumes};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::Observed;
 
@@ -11,6 +11,9 @@ pub fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
     if !desired.has_finalizer {
         return;
     }
+    if desired.keep_when_deleted {
+        volumes::keep(desired, seen, plan);
+    }
     if stop_pods(seen, "the InstanceSet is being deleted", plan) {
         return;
     }
@@ -18,8 +21,6 @@ pub fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
     let gate = Gate::open(seen);
     for (name, claim) in seen.claims.iter().filter(|(_, claim)| claim.owned) {
         if desired.keep_when_deleted {
-            let (name, uid) = (name.clone(), claim.uid.clone());
-            plan.steps.push(Step::ReleaseClaim { name, uid });
             continue;
         }
         left = true;

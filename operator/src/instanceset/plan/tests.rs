@@ -9,6 +9,8 @@ use crate::instanceset::events::summary;
 use crate::instanceset::observed::{Observed, PodSeen};
 
 mod by_hand;
+mod claims;
+mod labels;
 
 /// Plans and acts until nothing more happens; the steps taken, in words.
 fn settle(world: &mut World) -> Vec<String> {

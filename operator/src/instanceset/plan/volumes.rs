@@ -1,4 +1,6 @@
-//! The claim of a pod. Builder only.
+//! The claim of a pod, and what keeps existing ones in line with the policy.
+
+use std::collections::BTreeMap;
 
 use etcd_operator_api::volume::VolumeClaimTemplate;
 use etcd_operator_api::{labels, names};
@@ -8,9 +10,60 @@ use k8s_openapi::api::core::v1::{
 use kbagent_protocol::Id;
 use kube::api::ObjectMeta;
 
-use super::pods;
+use super::{Plan, Step, Waiting, pods, relabel};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
+use crate::instanceset::observed::{ClaimSeen, Observed};
+
+/// Claims go with the InstanceSet or outlive it as the policy says now: what deletes the InstanceSet may take them before
+/// the operator hears of it.
+pub fn keep(desired: &Desired, seen: &Observed, plan: &mut Plan) {
+    for (name, claim) in &seen.claims {
+        let (name, uid) = (name.clone(), claim.uid.clone());
+        let is_own = claim.home() == Some(desired.cluster_uid.as_str());
+        if !claim.owned || claim.terminating {
+            continue;
+        }
+        if claim.bound && desired.keep_when_deleted {
+            plan.steps.push(Step::ReleaseClaim { name, uid });
+        } else if !claim.bound && !desired.keep_when_deleted && is_own {
+            plan.steps.push(Step::BindClaim { name, uid });
+        }
+    }
+}
+
+/// Why a claim that stands in the way is left alone.
+#[must_use]
+pub fn left_alone(desired: &Desired, name: &str, claim: &ClaimSeen) -> Waiting {
+    let name = name.to_owned();
+    match claim.home() {
+        Some(home) if home != desired.cluster_uid => Waiting::LeftBehind(name),
+        _ => Waiting::NotOurs {
+            kind: "claim",
+            name,
+        },
+    }
+}
+
+/// Labels and annotations of a claim, those of its template and which these are.
+#[must_use]
+pub fn metadata(
+    desired: &Desired,
+    template: &VolumeClaimTemplate,
+    pod: &str,
+) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+    let mut labels = pods::labels(desired, pod);
+    labels.extend(template.labels.clone());
+    labels.insert(
+        labels::VOLUME_CLAIM_TEMPLATE.to_owned(),
+        template.name.clone(),
+    );
+    let mut annotations = template.annotations.clone();
+    let home = (labels::CLUSTER_UID.to_owned(), desired.cluster_uid.clone());
+    annotations.extend([home]);
+    relabel::record(&labels, &mut annotations);
+    (labels, annotations)
+}
 
 /// A claim for `pod`; `join` is the learner it is made for, `None` at bootstrap.
 #[must_use]
@@ -20,13 +73,7 @@ pub fn build(
     pod: &str,
     join: Option<Id>,
 ) -> PersistentVolumeClaim {
-    let mut labels = pods::labels(desired, pod);
-    labels.extend(template.labels.clone());
-    labels.insert(
-        labels::VOLUME_CLAIM_TEMPLATE.to_owned(),
-        template.name.clone(),
-    );
-    let mut annotations = template.annotations.clone();
+    let (labels, mut annotations) = metadata(desired, template, pod);
     if let Some(member) = join {
         annotations.insert(keys::JOIN.to_owned(), member.to_string());
     }
@@ -37,13 +84,13 @@ pub fn build(
         spec.access_modes.clone()
     };
     let some = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let amounts = |map: &std::collections::BTreeMap<_, _>| (!map.is_empty()).then(|| map.clone());
+    let amounts = |map: &BTreeMap<_, _>| (!map.is_empty()).then(|| map.clone());
     PersistentVolumeClaim {
         metadata: ObjectMeta {
             name: Some(names::claim(&template.name, pod)),
             namespace: Some(desired.namespace.clone()),
             labels: Some(labels),
-            annotations: (!annotations.is_empty()).then_some(annotations),
+            annotations: Some(annotations),
             owner_references: (!desired.keep_when_deleted).then(|| vec![desired.owner.clone()]),
             ..ObjectMeta::default()
         },

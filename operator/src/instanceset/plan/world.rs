@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use etcd_operator_api::{labels, names};
 use kbagent_protocol::{EtcdState, Id, Member, MemberList, MemberStatus, MemberView};
 
-use super::super::desired::{Desired, Update};
+use super::super::desired::{Desired, Limits, Update};
 use super::super::names as keys;
 use super::super::observed::{ClaimSeen, NodeSeen, Observed, PodSeen, Reading};
 use super::{Grace, Plan, Step};
@@ -30,6 +30,10 @@ struct Disk {
     annotations: BTreeMap<String, String>,
     terminating: bool,
     lost: bool,
+    /// It names the InstanceSet as its owner.
+    bound: bool,
+    /// It was left behind by another Cluster.
+    foreign: bool,
     /// The member whose log it holds.
     member: Option<Id>,
 }
@@ -63,6 +67,8 @@ pub(super) struct World {
     /// What an observer cannot see just now.
     pub(super) blind: bool,
     pub(super) silent: Option<String>,
+    /// The node that the template names, when there is none of the name.
+    pub(super) no_node: Option<String>,
     /// Seconds since pods were made.
     pub(super) age: i64,
 }
@@ -84,6 +90,7 @@ pub(super) fn desired(replicas: u32) -> Desired {
         stop: replicas == 0,
         paused: false,
         deleting: false,
+        held: false,
         has_finalizer: true,
         template: serde_json::from_value(template).expect("a template"),
         claims: vec![etcd_operator_api::volume::VolumeClaimTemplate {
@@ -98,6 +105,8 @@ pub(super) fn desired(replicas: u32) -> Desired {
             replicas: replicas as usize,
             at_a_time: 1,
         },
+        recreate: false,
+        limits: Limits::default(),
         vars: BTreeMap::new(),
         service_annotations: BTreeMap::new(),
         roles: Vec::new(),
@@ -118,6 +127,7 @@ impl World {
             leader: None,
             blind: false,
             silent: None,
+            no_node: None,
             age: 1,
         }
     }
@@ -325,7 +335,8 @@ impl World {
                 annotations: disk.annotations.clone(),
                 terminating: disk.terminating,
                 lost: disk.lost.then(|| "its node is gone".to_owned()),
-                owned: true,
+                owned: !disk.foreign,
+                bound: disk.bound,
             };
             (name.clone(), seen)
         });
@@ -335,6 +346,7 @@ impl World {
             claims: claims.collect(),
             service,
             members,
+            no_node: self.no_node.clone(),
         }
     }
 
@@ -429,6 +441,8 @@ impl World {
                     annotations: meta.annotations.unwrap_or_default(),
                     terminating: false,
                     lost: false,
+                    bound: meta.owner_references.is_some(),
+                    foreign: false,
                     member: None,
                 };
                 let old = self.disks.insert(meta.name.unwrap_or_default(), disk);
@@ -456,11 +470,18 @@ impl World {
                         .insert(keys::RETIRED.to_owned(), "true".to_owned());
                 }
             }
-            Step::AddFinalizer
-            | Step::RemoveFinalizer
-            | Step::ApplyService(_)
-            | Step::ReleaseClaim { .. }
-            | Step::LabelPod { .. } => {}
+            Step::ReleaseClaim { name, .. } | Step::BindClaim { name, .. } => {
+                if let Some(disk) = self.disks.get_mut(name) {
+                    disk.bound = matches!(step, Step::BindClaim { .. });
+                }
+            }
+            Step::AddFinalizer | Step::RemoveFinalizer | Step::ApplyService(_) => {}
+            Step::Relabel {
+                kind,
+                name,
+                changes,
+                ..
+            } => self.relabel(*kind, name, changes),
         }
     }
 

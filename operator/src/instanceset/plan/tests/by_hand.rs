@@ -305,6 +305,35 @@ fn a_learner_whose_template_hangs_is_corrected() {
 }
 
 #[test]
+fn a_node_that_is_not_there_takes_no_pod_and_makes_no_loop() {
+    let mut world = grown(3);
+    let before = world.observe().pods;
+    world.change_template("etcd:2");
+    world.no_node = Some("no-such-node".to_owned());
+    assert_eq!(settle(&mut world), Vec::<String>::new());
+    assert!(reasons(&next(&world)).contains(&"NodeNotFound"));
+    assert_eq!(world.observe().pods, before);
+    // A pod that goes all the same is not made on it, and no member is added for it.
+    world.delete_pod("a-1");
+    world.scale(5);
+    world.tick();
+    assert_eq!(settle(&mut world), Vec::<String>::new());
+    world.no_node = None;
+    settle_until_whole(&mut world);
+
+    let mut young = World::new(3);
+    young.no_node = Some("no-such-node".to_owned());
+    let told = settle(&mut young);
+    assert!(
+        told.iter().all(|line| line.starts_with("create claim")),
+        "{told:?}"
+    );
+    assert!(reasons(&next(&young)).contains(&"NodeNotFound"));
+    young.no_node = None;
+    settle_until_whole(&mut young);
+}
+
+#[test]
 fn scaling_in_takes_dead_members_first() {
     let mut world = grown(3);
     world.set_leader("a-0");

@@ -1,8 +1,12 @@
 //! What users, nodes and disks do to a world.
 
-use etcd_operator_api::{labels, names};
+use std::collections::BTreeMap;
 
-use super::{Machine, World, url};
+use etcd_operator_api::{labels, names};
+use kbagent_protocol::Id;
+
+use super::super::steps::{Changes, Labelled};
+use super::{Disk, Machine, World, url};
 
 impl Machine {
     /// True when its template makes it so.
@@ -11,7 +15,40 @@ impl Machine {
     }
 }
 
+fn put(into: &mut BTreeMap<String, String>, changes: &BTreeMap<String, Option<String>>) {
+    for (key, value) in changes {
+        match value {
+            Some(value) => into.insert(key.clone(), value.clone()),
+            None => into.remove(key),
+        };
+    }
+}
+
 impl World {
+    pub(super) fn relabel(&mut self, kind: Labelled, name: &str, changes: &Changes) {
+        let found = match kind {
+            Labelled::Pod => self
+                .pods
+                .get_mut(name)
+                .map(|pod| (&mut pod.labels, &mut pod.annotations)),
+            Labelled::Claim => self
+                .disks
+                .get_mut(name)
+                .map(|disk| (&mut disk.labels, &mut disk.annotations)),
+        };
+        if let Some((labels, annotations)) = found {
+            put(labels, &changes.labels);
+            put(annotations, &changes.annotations);
+        }
+    }
+
+    /// Somebody labels a pod.
+    pub(in super::super) fn label(&mut self, pod: &str, key: &str, value: &str) {
+        if let Some(pod) = self.pods.get_mut(pod) {
+            pod.labels.insert(key.to_owned(), value.to_owned());
+        }
+    }
+
     pub(in super::super) fn set_leader(&mut self, pod: &str) {
         self.leader = Some(pod.to_owned());
     }
@@ -28,6 +65,28 @@ impl World {
         if let Some(disk) = self.disks.get_mut(&names::claim("data", pod)) {
             disk.terminating = true;
         }
+    }
+
+    /// A Cluster of the same name was deleted and has kept this claim; its disk.
+    pub(in super::super) fn leave_behind(&mut self, at: u32) -> Option<(u64, Option<Id>)> {
+        let pod = format!("a-{at}");
+        let template = &self.desired.claims[0];
+        let claim = super::super::volumes::build(&self.desired, template, &pod, None);
+        let meta = claim.metadata;
+        let mut annotations = meta.annotations.unwrap_or_default();
+        annotations.insert(labels::CLUSTER_UID.to_owned(), "an earlier one".to_owned());
+        let disk = Disk {
+            uid: self.number(),
+            labels: meta.labels.unwrap_or_default(),
+            annotations,
+            terminating: false,
+            lost: false,
+            bound: false,
+            foreign: true,
+            member: Some(Id(1)),
+        };
+        self.disks.insert(meta.name.unwrap_or_default(), disk);
+        self.disk_of(&pod)
     }
 
     /// A user asks for the member of the pod to be made anew.

@@ -1,0 +1,88 @@
+//! PURE: fields of a Component that Kubernetes would take and that mean nothing here, or too much. Each is refused by name.
+
+use etcd_operator_api::Component;
+use etcd_operator_api::names::ComponentName;
+use etcd_operator_api::volume::VolumeClaimTemplate;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::ResourceExt;
+
+/// A field that cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BadField {
+    #[error(
+        "volumeClaimTemplates[{name}].spec.volumeMode {mode:?} is not supported: etcd needs Filesystem"
+    )]
+    VolumeMode { name: String, mode: String },
+    #[error(
+        "instanceUpdateStrategy.rollingUpdate.maxUnavailable is 0, by which no pod is ever updated: set 1 or more, or the \
+         type OnDelete"
+    )]
+    NoneUnavailable,
+    #[error(
+        "offlineInstances[{name}] is no pod of {component}, whose pods are {component}-0, {component}-1 and so on"
+    )]
+    Offline { name: String, component: String },
+}
+
+pub(super) fn check(component: &Component) -> Result<(), BadField> {
+    let spec = &component.spec;
+    for template in &spec.volume_claim_templates {
+        let mode = template.spec.volume_mode.as_deref().unwrap_or("Filesystem");
+        if mode != "Filesystem" {
+            let (name, mode) = (template.name.clone(), mode.to_owned());
+            return Err(BadField::VolumeMode { name, mode });
+        }
+    }
+    let strategy = spec.instance_update_strategy.as_ref();
+    let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
+    if rolling
+        .and_then(|rolling| rolling.max_unavailable.as_ref())
+        .is_some_and(is_none)
+    {
+        return Err(BadField::NoneUnavailable);
+    }
+    let name = ComponentName::existing(&component.name_any());
+    let mut offline = spec.offline_instances.iter();
+    match offline.find(|pod| name.ordinal(pod).is_none()) {
+        Some(pod) => Err(BadField::Offline {
+            name: pod.clone(),
+            component: name.to_string(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn is_none(amount: &IntOrString) -> bool {
+    match amount {
+        IntOrString::Int(number) => *number == 0,
+        IntOrString::String(text) => text.trim_end_matches('%').parse() == Ok(0),
+    }
+}
+
+/// What claims keep for life, of a template, in words.
+pub(super) fn fixed(template: &VolumeClaimTemplate) -> [(&'static str, String); 5] {
+    let spec = &template.spec;
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let modes = match spec.access_modes.join(",") {
+        modes if modes.is_empty() => "ReadWriteOnce".to_owned(),
+        modes => modes,
+    };
+    let limits = spec.resources.limits.iter();
+    let limits: Vec<String> = limits
+        .map(|(name, of)| format!("{name} {}", of.0))
+        .collect();
+    let mode = spec.volume_mode.clone();
+    [
+        ("storageClassName", text(&spec.storage_class_name)),
+        ("accessModes", modes),
+        ("resources.limits", limits.join(", ")),
+        (
+            "volumeMode",
+            mode.unwrap_or_else(|| "Filesystem".to_owned()),
+        ),
+        (
+            "volumeAttributesClassName",
+            text(&spec.volume_attributes_class_name),
+        ),
+    ]
+}

@@ -1,0 +1,135 @@
+//! Every field has its effect, or is refused by name.
+
+use etcd_operator_api::Opaque;
+use etcd_operator_api::scheduling::SchedulingPolicy;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde_json::json;
+
+use super::*;
+
+fn told(change: &dyn Fn(&mut Component)) -> String {
+    let mut component = component();
+    change(&mut component);
+    refused(&component, &shipped())
+}
+
+#[test]
+fn fields_that_mean_nothing_here_are_refused_by_name() {
+    let block = told(&|component| {
+        component.spec.volume_claim_templates[0].spec.volume_mode = Some("Block".into());
+    });
+    assert!(
+        block.contains("volumeClaimTemplates[data].spec.volumeMode \"Block\""),
+        "{block}"
+    );
+    for none in [json!(0), json!("0%"), json!("00")] {
+        let strategy = json!({ "rollingUpdate": { "maxUnavailable": none } });
+        let refused = told(&|component| {
+            let strategy = serde_json::from_value(strategy.clone()).expect("a strategy");
+            component.spec.instance_update_strategy = Some(strategy);
+        });
+        assert!(refused.contains("maxUnavailable is 0"), "{refused}");
+    }
+    let nobody = told(&|component| component.spec.offline_instances = vec!["nobody".into()]);
+    assert!(
+        nobody.contains("offlineInstances[nobody] is no pod of ledger-store"),
+        "{nobody}"
+    );
+    let misspelt = told(&|component| {
+        component.spec.scheduling_policy = Some(SchedulingPolicy {
+            tolerations: vec![Opaque(json!({ "key": "a", "operater": "Exists" }))],
+            ..SchedulingPolicy::default()
+        });
+    });
+    assert!(
+        misspelt.contains("tolerations: operater is no field"),
+        "{misspelt}"
+    );
+}
+
+#[test]
+fn claims_keep_limits_and_modes_and_take_labels() {
+    let observed = Observed {
+        instance_set: Some(planned(&component()).instance_set),
+        ..shipped()
+    };
+    let change = |change: &dyn Fn(&mut etcd_operator_api::volume::VolumeClaimTemplate)| {
+        let mut component = component();
+        change(&mut component.spec.volume_claim_templates[0]);
+        let planned = plan(&component, &observed, "cluster.local");
+        planned.map(|plan| {
+            plan.instance_set.spec.volume_claim_templates[0]
+                .labels
+                .clone()
+        })
+    };
+    let limits = change(&|template| {
+        let limits = &mut template.spec.resources.limits;
+        limits.insert("storage".into(), Quantity("30Gi".into()));
+    });
+    let error = limits.expect_err("it is refused").to_string();
+    assert!(error.contains("resources.limits cannot change"), "{error}");
+    let class = change(&|template| template.spec.volume_attributes_class_name = Some("x".into()));
+    assert!(
+        class
+            .expect_err("it is refused")
+            .to_string()
+            .contains("volumeAttributesClassName")
+    );
+    let labels = change(&|template| template.labels = [("a".into(), "b".into())].into());
+    assert_eq!(labels.expect("a plan")["a"], "b");
+}
+
+#[test]
+fn a_storage_class_is_needed_for_new_claims_only() {
+    let mut observed = Observed {
+        instance_set: Some(planned(&component()).instance_set),
+        ..shipped()
+    };
+    observed.storage_classes.clear();
+    assert!(plan(&component(), &observed, "cluster.local").is_ok());
+    let mut five = component();
+    five.spec.replicas = 5;
+    let error = refused(&five, &observed);
+    assert!(error.contains("no default storage class"), "{error}");
+}
+
+#[test]
+fn an_instance_set_may_always_go_whatever_its_template_says() {
+    let mut its = planned(&component()).instance_set;
+    its.spec.template = Opaque(json!({ "spec": { "containers": [], "misspelt": 1 } }));
+    let told = Desired::read(&its, "cluster.local").expect_err("it is refused");
+    assert!(
+        told.to_string().contains("spec.misspelt is no field"),
+        "{told}"
+    );
+    its.metadata.deletion_timestamp = Some(at(1));
+    assert!(Desired::read(&its, "cluster.local").is_ok());
+    // One that is held goes on, and makes pods.
+    let held = (
+        labels::TERMINATION_POLICY.to_owned(),
+        labels::HELD.to_owned(),
+    );
+    its.annotations_mut().extend([held]);
+    assert!(Desired::read(&its, "cluster.local").is_err());
+}
+
+#[test]
+fn time_limits_of_actions_reach_the_agents() {
+    let read = |its: &InstanceSet| Desired::read(its, "cluster.local").expect("it is read");
+    let mut its = planned(&component()).instance_set;
+    let limits = read(&its).limits;
+    assert_eq!(
+        (limits.join, limits.leave, limits.switchover),
+        (Some(10), Some(10), Some(10))
+    );
+    let actions = its.spec.lifecycle_actions.as_mut().expect("actions");
+    actions
+        .member_join
+        .as_mut()
+        .expect("an action")
+        .timeout_seconds = 0;
+    actions.member_leave = None;
+    let limits = read(&its).limits;
+    assert_eq!((limits.join, limits.leave), (None, None));
+}

@@ -1,0 +1,24 @@
+//! The objects of a Component, for tests of other rooms.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+/// What a Component that already has this InstanceSet becomes: its InstanceSet, and all its other objects.
+pub(crate) fn of(
+    component: &Component,
+    running: Option<&InstanceSet>,
+) -> Result<(InstanceSet, Value), String> {
+    let observed = Observed {
+        instance_set: running.cloned(),
+        ..shipped()
+    };
+    let plan = plan(component, &observed, "cluster.local").map_err(|error| error.to_string())?;
+    let others = json!([
+        plan.service_account,
+        plan.environment,
+        plan.services,
+        plan.disruption_budget
+    ]);
+    Ok((plan.instance_set, others))
+}

@@ -1,0 +1,137 @@
+//! Labels and annotations that pods may be given: what Kubernetes takes, and what is not the operator's own. Pure.
+
+use std::collections::BTreeMap;
+
+use etcd_operator_api::labels;
+
+/// Longest name or value.
+const LONGEST: usize = 63;
+/// Longest prefix of a key.
+const LONGEST_PREFIX: usize = 253;
+
+/// What labels and annotations are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metadata {
+    /// Values are names.
+    Labels,
+    /// Values are any text.
+    Annotations,
+}
+
+/// A label or annotation that cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}[{key}] {why}")]
+pub struct BadMetadata {
+    field: &'static str,
+    key: String,
+    why: &'static str,
+}
+
+/// Checks all of `given`.
+///
+/// # Errors
+/// With the first that cannot be had.
+pub fn check_metadata(kind: Metadata, given: &BTreeMap<String, String>) -> Result<(), BadMetadata> {
+    let field = match kind {
+        Metadata::Labels => "labels",
+        Metadata::Annotations => "annotations",
+    };
+    for (key, value) in given {
+        let wrong = if !is_key(key) {
+            Some(
+                "is no key that Kubernetes takes: up to 63 letters, digits, '-', '_', '.', and a DNS prefix",
+            )
+        } else if is_reserved(kind, key) {
+            Some("is the operator's own: take it out")
+        } else if kind == Metadata::Labels && !value.is_empty() && !is_name(value) {
+            Some(
+                "has a value that Kubernetes does not take: up to 63 letters, digits, '-', '_', '.'",
+            )
+        } else {
+            None
+        };
+        if let Some(why) = wrong {
+            let key = key.clone();
+            return Err(BadMetadata { field, key, why });
+        }
+    }
+    Ok(())
+}
+
+/// Services, budgets and the role path live by these.
+fn is_reserved(kind: Metadata, key: &str) -> bool {
+    let own = [
+        labels::MANAGED_BY,
+        labels::INSTANCE,
+        labels::COMPONENT,
+        labels::REVISION,
+    ];
+    let prefix = key.split_once('/').map_or("", |(prefix, _)| prefix);
+    let ours = prefix == "kubeblocks.io" || prefix.ends_with(".kubeblocks.io");
+    match kind {
+        Metadata::Labels => ours || own.contains(&key),
+        Metadata::Annotations => ours && key != labels::RESTART,
+    }
+}
+
+fn is_key(key: &str) -> bool {
+    let (prefix, name) = match key.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, key),
+    };
+    let part = |part: &str| {
+        let inner = part
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        inner && !part.is_empty() && !part.starts_with('-') && !part.ends_with('-')
+    };
+    let dns = |prefix: &str| prefix.len() <= LONGEST_PREFIX && prefix.split('.').all(part);
+    is_name(name) && prefix.is_none_or(dns)
+}
+
+fn is_name(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let inner = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    text.len() <= LONGEST && ends(bytes.first()) && ends(bytes.last()) && bytes.iter().all(inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_kubernetes_takes_and_the_operator_does_not_own_is_taken() {
+        let long = "x".repeat(64);
+        let table = [
+            (Metadata::Labels, "team", "blue", None),
+            (Metadata::Labels, "example.org/team", "", None),
+            (
+                Metadata::Labels,
+                "team",
+                "b c",
+                Some("labels[team] has a value"),
+            ),
+            (Metadata::Labels, "team", long.as_str(), Some("has a value")),
+            (Metadata::Labels, "a b", "x", Some("no key")),
+            (Metadata::Labels, "Example.org/a", "x", Some("no key")),
+            (Metadata::Labels, "/a", "x", Some("no key")),
+            (Metadata::Labels, "-a", "x", Some("no key")),
+            (Metadata::Labels, labels::ROLE, "leader", Some("own")),
+            (Metadata::Labels, labels::INSTANCE, "x", Some("own")),
+            (Metadata::Annotations, "note", "b c", None),
+            (Metadata::Annotations, labels::RESTART, "now", None),
+            (Metadata::Annotations, labels::ROLE_FENCE, "9", Some("own")),
+            (Metadata::Annotations, "", "", Some("no key")),
+        ];
+        for (kind, key, value, refused) in table {
+            let given = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+            let told = check_metadata(kind, &given).err().map(|e| e.to_string());
+            match (&told, refused) {
+                (None, None) => {}
+                (Some(told), Some(word)) if told.contains(word) => {}
+                _ => panic!("{key}={value}: {told:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Labels and annotations of pods and claims that are there: changed in place when their template changes, or when
+//! somebody has edited those that it gave them. What others have put there stays.
+
+use std::collections::BTreeMap;
+
+use etcd_operator_api::labels;
+use serde::{Deserialize, Serialize};
+
+use super::steps::{Changes, Labelled};
+use super::{Plan, Step, pods, volumes};
+use crate::instanceset::desired::Desired;
+use crate::instanceset::names::TEMPLATE_KEYS;
+use crate::instanceset::observed::{ClaimSeen, Observed, PodSeen};
+
+type Map = BTreeMap<String, String>;
+
+/// Keys that a template gave.
+#[derive(Default, Serialize, Deserialize)]
+struct Keys {
+    labels: Vec<String>,
+    annotations: Vec<String>,
+}
+
+/// Plans what differs.
+pub fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
+    let step = |kind, name: &String, uid: &String, changes| Step::Relabel {
+        kind,
+        name: name.clone(),
+        uid: uid.clone(),
+        changes,
+    };
+    let in_place = |_: &(&String, &PodSeen)| !desired.recreate;
+    for (name, pod) in seen.pods.iter().filter(in_place) {
+        if let Some(changes) = of_pod(desired, name, pod) {
+            plan.steps
+                .push(step(Labelled::Pod, name, &pod.uid, changes));
+        }
+    }
+    for (name, claim) in &seen.claims {
+        if let Some(changes) = of_claim(desired, claim) {
+            let step = step(Labelled::Claim, name, &claim.uid, changes);
+            plan.steps.push(step);
+        }
+    }
+}
+
+/// Puts on record, in `annotations`, which keys the template gave.
+pub fn record(labels: &Map, annotations: &mut Map) {
+    let keys = Keys {
+        labels: labels.keys().cloned().collect(),
+        annotations: annotations.keys().cloned().collect(),
+    };
+    let text = serde_json::to_string(&keys).unwrap_or_default();
+    annotations.insert(TEMPLATE_KEYS.to_owned(), text);
+}
+
+/// What a pod's labels and annotations lack.
+#[must_use]
+pub fn of_pod(desired: &Desired, name: &str, pod: &PodSeen) -> Option<Changes> {
+    if !pod.owned || pod.terminating {
+        return None;
+    }
+    let mut wanted = pods::labels(desired, name);
+    let meta = desired.template.metadata.as_ref();
+    let given = meta.and_then(|meta| meta.annotations.clone());
+    let mut annotations = given.unwrap_or_default();
+    record(&wanted, &mut annotations);
+    // A new value of it is a wish for a restart, and must stay visible as one until the pod is new.
+    annotations.remove(labels::RESTART);
+    if pod.revision != pods::revision(desired) {
+        // These tell what the pod was made of.
+        wanted.remove(labels::SERVICE_VERSION);
+        wanted.remove(labels::COMPONENT);
+    }
+    let kept = [
+        labels::RESTART,
+        labels::SERVICE_VERSION,
+        labels::COMPONENT,
+        labels::ROLE,
+    ];
+    changes(
+        (&pod.labels, &pod.annotations),
+        (&wanted, &annotations),
+        &kept,
+    )
+}
+
+fn of_claim(desired: &Desired, claim: &ClaimSeen) -> Option<Changes> {
+    if !claim.owned || claim.terminating {
+        return None;
+    }
+    let pod = claim.labels.get(labels::POD_NAME)?;
+    let name = claim.labels.get(labels::VOLUME_CLAIM_TEMPLATE)?;
+    let template = desired.claims.iter().find(|known| known.name == *name)?;
+    let (wanted, mut annotations) = volumes::metadata(desired, template, pod);
+    // Whose it is is on record from when it was made or released, and is no matter of the template.
+    annotations.remove(labels::CLUSTER_UID);
+    let live = (&claim.labels, &claim.annotations);
+    changes(live, (&wanted, &annotations), &[labels::CLUSTER_UID])
+}
+
+/// What must be set, and what was the template's and is no longer; never one of `kept`.
+fn changes(live: (&Map, &Map), wanted: (&Map, &Map), kept: &[&str]) -> Option<Changes> {
+    let before: Keys = live
+        .1
+        .get(TEMPLATE_KEYS)
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
+    let found = Changes {
+        labels: difference(live.0, wanted.0, &before.labels, kept),
+        annotations: difference(live.1, wanted.1, &before.annotations, kept),
+    };
+    (found != Changes::default()).then_some(found)
+}
+
+fn difference(
+    live: &Map,
+    wanted: &Map,
+    before: &[String],
+    kept: &[&str],
+) -> BTreeMap<String, Option<String>> {
+    let lacking = wanted
+        .iter()
+        .filter(|(key, value)| live.get(*key) != Some(value))
+        .map(|(key, value)| (key.clone(), Some(value.clone())));
+    let gone = before
+        .iter()
+        .filter(|key| !wanted.contains_key(*key) && live.contains_key(*key))
+        .filter(|key| !kept.contains(&key.as_str()))
+        .map(|key| (key.clone(), None));
+    lacking.chain(gone).collect()
+}

@@ -1,0 +1,123 @@
+//! Claims live as long as the policy says now, and what another Cluster has left is nobody's to take.
+
+use super::super::world::World;
+use super::super::{Step, plan};
+use super::{grown, is_whole, settle, settle_until_whole};
+use crate::instanceset::events::summary;
+
+fn bound(world: &World) -> Vec<bool> {
+    let claims = world.observe().claims;
+    claims.values().map(|claim| claim.bound).collect()
+}
+
+fn reasons(world: &World) -> Vec<&'static str> {
+    let next = plan(&world.desired, &world.observe());
+    next.waiting.iter().map(|why| why.reason()).collect()
+}
+
+#[test]
+fn a_policy_that_is_set_later_protects_the_claims_that_are_there() {
+    let mut world = grown(3);
+    assert_eq!(bound(&world), [true; 3]);
+    world.desired.keep_when_deleted = true;
+    let told = settle(&mut world);
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert_eq!(bound(&world), [false; 3]);
+    assert_eq!(is_whole(&world), Ok(()));
+    world.desired.keep_when_deleted = false;
+    settle_until_whole(&mut world);
+    assert_eq!(bound(&world), [true; 3]);
+}
+
+#[test]
+fn claims_that_are_kept_outlive_the_instance_set() {
+    let mut world = grown(3);
+    world.desired.keep_when_deleted = true;
+    world.desired.deleting = true;
+    for _ in 0..4 {
+        let next = plan(&world.desired, &world.observe());
+        let gone = |step: &Step| matches!(step, Step::DeleteClaim { .. });
+        assert!(!next.steps.iter().any(gone), "{:?}", next.steps);
+        world.take(&next, usize::MAX);
+        world.tick();
+    }
+    assert_eq!(bound(&world), [false; 3]);
+    let last = plan(&world.desired, &world.observe());
+    assert_eq!(last.steps, [Step::RemoveFinalizer]);
+}
+
+#[test]
+fn an_instance_set_that_is_held_goes_on_when_it_is_deleted() {
+    let mut world = grown(3);
+    world.desired.held = true;
+    world.desired.keep_when_deleted = true;
+    world.delete_pod("a-1");
+    world.tick();
+    let told = settle(&mut world);
+    assert!(told.contains(&"create pod a-1".to_owned()), "{told:?}");
+    assert!(!told.iter().any(|line| line.contains("finalizer")));
+    assert_eq!(reasons(&world), ["DeletionHeld"]);
+    assert_eq!(world.pod_names().len(), 3);
+}
+
+#[test]
+fn claims_of_an_earlier_cluster_are_named_and_left_alone() {
+    let mut world = World::new(3);
+    let old: Vec<_> = (0..5).map(|at| world.leave_behind(at)).collect();
+    let told = settle(&mut world);
+    assert_eq!(told, Vec::<String>::new());
+    assert!(reasons(&world).contains(&"ForeignClaim"));
+    let status = plan(&world.desired, &world.observe()).status;
+    let failure = status.expect("a status").observations;
+    let named = failure.iter().any(|seen| {
+        seen.message
+            .contains("claim data-a-0 holds data of an earlier")
+    });
+    assert!(named, "{failure:?}");
+    // The owner deletes those that are in the way. What nobody wants stays, and is in nobody's way.
+    for pod in ["a-0", "a-1", "a-2"] {
+        world.delete_claim(pod);
+    }
+    world.tick();
+    settle_until_whole(&mut world);
+    world.scale(5);
+    let told = settle(&mut world);
+    assert_eq!(
+        told,
+        Vec::<String>::new(),
+        "no member is added to wait for a disk"
+    );
+    assert!(reasons(&world).contains(&"ForeignClaim"));
+    world.scale(3);
+    settle_until_whole(&mut world);
+    world.desired.deleting = true;
+    for _ in 0..6 {
+        let next = plan(&world.desired, &world.observe());
+        world.take(&next, usize::MAX);
+        world.tick();
+    }
+    let left: Vec<_> = ["a-3", "a-4"]
+        .iter()
+        .map(|pod| world.disk_of(pod))
+        .collect();
+    assert_eq!(left, old[3..], "{:?}", world.observe().claims.keys());
+}
+
+#[test]
+fn a_new_claim_tells_whose_it_is() {
+    let world = World::new(1);
+    let next = plan(&world.desired, &world.observe());
+    let claims = next.steps.iter().filter_map(|step| match step {
+        Step::CreateClaim(claim) => claim.metadata.annotations.clone(),
+        _ => None,
+    });
+    let homes: Vec<_> = claims
+        .filter_map(|all| all.get(etcd_operator_api::labels::CLUSTER_UID).cloned())
+        .collect();
+    assert_eq!(
+        homes,
+        ["c"],
+        "{:?}",
+        next.steps.iter().map(summary).collect::<Vec<_>>()
+    );
+}
