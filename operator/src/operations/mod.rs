@@ -1,9 +1,11 @@
 //! OpsRequest -> an edit of its Cluster, or a call of an agent, and the truth about what came of it.
 //!
 //! `wish`, `expose`, `edit`, `queue`, `progress` and `decide` are pure; `observe` reads and rehearses; `switchover` asks
-//! agents; `rebuild` marks claims; `reconcile` writes. An operation changes nothing but the Cluster's spec (and who leads,
-//! and which disk is to be replaced): pods and members stay the business of the rooms below, with all their care.
+//! agents; `rebuild` marks claims; `cluster_edit` and `reconcile` write. An operation changes nothing but the Cluster's
+//! spec (and who leads, and which disk is to be replaced): pods and members stay the business of the rooms below, with
+//! all their care.
 
+mod cluster_edit;
 mod decide;
 mod edit;
 mod expose;

@@ -17,14 +17,12 @@ use kube::runtime::{Controller, watcher};
 use kube::{Resource, ResourceExt};
 use serde_json::json;
 
+use super::cluster_edit::{Answer, edit};
 use super::decide::{Act, Decision, decide};
-use super::edit::{self, Change};
 use super::observe::{ObserveError, observe};
 use super::{rebuild, switchover};
 use crate::controller::{ApplyError, Backoff, Context, STORM, delete, touched, write_status};
 
-/// Who edits Clusters for a user: the fields are the user's, not the operator's own.
-const FIELD_MANAGER: &str = "etcd-operator-operations";
 /// Look again after somebody else wrote first.
 const CONFLICT: Duration = Duration::from_millis(50);
 /// Look again although nothing has told to.
@@ -41,6 +39,8 @@ enum Error {
     Label(kube::Error),
     #[error("failed to edit the Cluster: {0}")]
     Edit(kube::Error),
+    #[error("the Cluster has changed since it was read")]
+    Outdated,
     #[error("failed to mark a claim: {0}")]
     Mark(kube::Error),
 }
@@ -49,7 +49,7 @@ impl Error {
     fn is_conflict(&self) -> bool {
         match self {
             Error::Apply(error) => error.is_conflict(),
-            Error::Edit(kube::Error::Api(status)) => status.is_conflict(),
+            Error::Outdated => true,
             _ => false,
         }
     }
@@ -190,13 +190,16 @@ async fn carry_out(
             delete(&context.client, request).await?;
             return Ok(Action::await_change());
         }
-        (Act::Edit(changes), Some(cluster)) => match edit(cluster, &changes, context).await {
-            Ok(generation) => status.cluster_generation = generation,
-            Err(Error::Edit(kube::Error::Api(refused))) if refused.code == 422 => {
-                refuse(request, &mut status, &refused.message);
+        (Act::Edit(changes), Some(cluster)) => {
+            match edit(cluster, &changes, context)
+                .await
+                .map_err(Error::Edit)?
+            {
+                Answer::Taken(generation) => status.cluster_generation = generation,
+                Answer::Outdated => return Err(Error::Outdated),
+                Answer::Refused(text) => refuse(request, &mut status, &text),
             }
-            Err(error) => return Err(error),
-        },
+        }
         (Act::Rebuild, _) => rebuild::mark(context, request, &status.last_configuration)
             .await
             .map_err(Error::Mark)?,
@@ -206,7 +209,7 @@ async fn carry_out(
     Ok(Action::requeue(again.unwrap_or(BACKSTOP)))
 }
 
-/// The API server does not take the edit: nothing was touched.
+/// The API server does not take the edit.
 fn refuse(request: &OpsRequest, status: &mut OpsRequestStatus, text: &str) {
     let now = Time(Timestamp::now());
     status.phase = Some(OpsPhase::Failed);
@@ -223,31 +226,6 @@ fn refuse(request: &OpsRequest, status: &mut OpsRequestStatus, text: &str) {
         request.metadata.generation,
         &now,
     );
-}
-
-/// Edits the Cluster where it lacks a change; gives the generation that has them all.
-async fn edit(
-    cluster: &Cluster,
-    changes: &[Change],
-    context: &Context,
-) -> Result<Option<i64>, Error> {
-    let missing = edit::missing(cluster, changes);
-    if missing.is_empty() {
-        return Ok(cluster.metadata.generation);
-    }
-    let patch = serde_json::from_value(edit::patch(cluster, &missing))
-        .map_err(|error| Error::Edit(kube::Error::SerdeError(error)))?;
-    let namespace = cluster.namespace().unwrap_or_default();
-    let clusters: Api<Cluster> = Api::namespaced(context.client.clone(), &namespace);
-    let params = PatchParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
-    let edited = clusters
-        .patch(&cluster.name_any(), &params, &Patch::<()>::Json(patch))
-        .await
-        .map_err(Error::Edit)?;
-    Ok(edited.metadata.generation)
 }
 
 async fn record(

@@ -1,5 +1,8 @@
 //! From a user's request to its end, as a table of what is seen and what is decided.
 
+mod conflicts;
+mod server;
+
 use std::collections::BTreeMap;
 
 use etcd_operator_api::condition::{self, ConditionType};
