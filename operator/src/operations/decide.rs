@@ -3,61 +3,33 @@
 //! The order of things: a decision is on record before it is acted on (`Creating` holds what was there before), and
 //! an end is told only of what was seen.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use etcd_operator_api::condition::{self, ConditionType, Observation, Reason};
 use etcd_operator_api::ops_request::OpsRequestStatus;
-use etcd_operator_api::{Cluster, ClusterPhase, InstanceSet, OpsPhase, OpsRequest, OpsType};
+use etcd_operator_api::{Cluster, OpsPhase, OpsRequest, OpsType};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::edit::{self, Change};
-use super::expose::{self, ServiceSeen};
-use super::progress::{Progress, progress};
-use super::queue;
-use super::wish::{self, Refused};
+use super::kinds::{self, Kind};
+use super::observed::{NotMoved, Seen};
+use super::progress::{Progress, View};
+use super::refusal::Refused;
+use super::{queue, request};
 
 /// How long leadership is asked to move when the request gives no time.
 const SWITCHOVER: Duration = Duration::from_secs(60);
 /// Look again at what no watch tells of.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// What was seen.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Seen {
-    /// The Cluster, if it is there.
-    pub(super) cluster: Option<Cluster>,
-    /// Its components' InstanceSets, by component.
-    pub(super) sets: BTreeMap<String, InstanceSet>,
-    /// Claims of its members: UIDs by name.
-    pub(super) claims: BTreeMap<String, String>,
-    /// Services that the request asks for, by name, as far as they are there.
-    pub(super) services: BTreeMap<String, ServiceSeen>,
-    /// All requests of the namespace.
-    pub(super) requests: Vec<OpsRequest>,
-    /// Why the Cluster could not be carried out with the edit in it; only asked before it is made.
-    pub(super) rehearsal: Option<String>,
-    /// What came of the switchovers, when they were asked for.
-    pub(super) moved: Option<Result<String, NotMoved>>,
-}
-
-/// Leadership was not moved.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NotMoved {
-    /// It cannot be: the agent says why.
-    #[error("{0}")]
-    Refused(String),
-    /// It is not known, or nobody could be asked: try again.
-    #[error("{0}")]
-    Unknown(String),
-}
-
 /// What to do.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Act {
     /// Nothing but recording the status; where it changed, that makes the next round.
     Record,
+    /// Try the edit without making it, then decide again.
+    Rehearse(Vec<Change>),
     /// Edit the Cluster, then record the status with the generation that came of it.
     Edit(Vec<Change>),
     /// Ask agents to move leadership, then decide again.
@@ -109,6 +81,10 @@ struct Story<'a> {
 }
 
 impl Story<'_> {
+    fn kind(&self) -> &'static dyn Kind {
+        kinds::of(self.request.spec.kind)
+    }
+
     /// Whether it may begin.
     fn admit(&mut self) -> Next {
         let spec = &self.request.spec;
@@ -134,7 +110,7 @@ impl Story<'_> {
             return self.wait(text);
         }
         let phase = cluster.status.as_ref().and_then(|status| status.phase);
-        if !forced && !may_begin(spec.kind, phase) {
+        if !forced && !phase.is_some_and(|phase| self.kind().begins_in(phase)) {
             let is = phase.map_or("not known".to_owned(), |phase| format!("{phase:?}"));
             let mut text = format!(
                 "{:?} may not begin while cluster {} is {is}",
@@ -150,11 +126,14 @@ impl Story<'_> {
                 self.refuse(Reason::ClusterPhaseMismatch, text)
             };
         }
-        if let Err(refused) = self.prepare(cluster) {
-            return self.refuse(Reason::ValidateFailed, refused.to_string());
-        }
-        if let Some(refused) = &self.seen.rehearsal {
-            return self.refuse(Reason::ValidateFailed, refused.clone());
+        let planned = match request::planned(self.request, cluster, self.seen, self.now) {
+            Ok(planned) => planned,
+            Err(refused) => return self.refuse(Reason::ValidateFailed, refused.to_string()),
+        };
+        match &self.seen.rehearsal {
+            None => return (Act::Rehearse(planned.changes), None),
+            Some(Err(refused)) => return self.refuse(Reason::ValidateFailed, refused.clone()),
+            Some(Ok(())) => self.status.last_configuration = planned.before,
         }
         self.status.phase = Some(OpsPhase::Creating);
         self.status.cluster_generation = cluster.metadata.generation;
@@ -173,14 +152,6 @@ impl Story<'_> {
         (Act::Record, None)
     }
 
-    /// Records what there was before, when the request can be carried out.
-    fn prepare(&mut self, cluster: &Cluster) -> Result<(), Refused> {
-        let Seen { sets, claims, .. } = self.seen;
-        let planned = wish::planned(self.request, cluster, sets, claims, self.now)?;
-        self.status.last_configuration = planned.before;
-        Ok(())
-    }
-
     /// The edit, or the first call.
     fn begin(&mut self) -> Next {
         let cluster = self.seen.cluster.as_ref();
@@ -190,7 +161,7 @@ impl Story<'_> {
             self.status.start_timestamp = None;
             return self.wait("the cluster has changed meanwhile and is read anew".to_owned());
         }
-        let (kind, reason) = started(self.request.spec.kind);
+        let (kind, reason) = self.kind().started();
         self.status.phase = Some(OpsPhase::Running);
         self.tell(kind, reason, "it goes on");
         match self.request.spec.kind {
@@ -223,11 +194,11 @@ impl Story<'_> {
                 Reason::CancelStarted,
                 "it is being undone",
             );
-            let undoing = wish::undoing(self.request, &self.status.last_configuration);
-            return (Act::Edit(undoing), Some(LOOK_AGAIN));
+            let undo = edit::undoing(cluster, &changes, &self.status.last_configuration);
+            return (Act::Edit(undo.back), Some(LOOK_AGAIN));
         }
         if let Some(other) = edit::missing(cluster, &changes).first() {
-            let text = format!("somebody else has changed {}", other.told(cluster));
+            let text = format!("somebody else has changed {}", other.told());
             return self.abort(Reason::OpsRequestAborted, &text);
         }
         let progress = self.look(cluster, false);
@@ -264,9 +235,21 @@ impl Story<'_> {
         let Some(cluster) = &self.seen.cluster else {
             return self.abort(Reason::OpsRequestAborted, "the cluster was deleted");
         };
-        let undoing = wish::undoing(self.request, &self.status.last_configuration);
-        if !edit::missing(cluster, &undoing).is_empty() {
-            return (Act::Edit(undoing), Some(LOOK_AGAIN));
+        let changes = match self.changes() {
+            Ok(changes) => changes,
+            Err(refused) => return self.fail(&refused.to_string()),
+        };
+        // The former values were put back when this phase began. Since then the spec is the owner's.
+        let undo = edit::undoing(cluster, &changes, &self.status.last_configuration);
+        if !undo.left.is_empty() || !undo.back.is_empty() {
+            let again = undo.back.iter().map(Change::told);
+            let left: Vec<String> = undo.left.into_iter().chain(again).collect();
+            let text = format!(
+                "it was undone, but for what was edited since and stays: {}",
+                left.join("; ")
+            );
+            self.tell(ConditionType::Cancelled, Reason::CancelSucceed, &text);
+            return self.end(OpsPhase::Cancelled);
         }
         let progress = self.look(cluster, true);
         if !progress.complete {
@@ -299,7 +282,7 @@ impl Story<'_> {
     fn changes(&self) -> Result<Vec<Change>, Refused> {
         let began = self.status.start_timestamp.as_ref().unwrap_or(self.now);
         let began = began.0.to_string();
-        wish::changes(self.request, &self.status.last_configuration, &began)
+        request::changes(self.request, &self.status.last_configuration, &began)
     }
 
     /// Whether the edit was made, and only its record is missing.
@@ -311,13 +294,13 @@ impl Story<'_> {
     }
 
     fn look(&mut self, cluster: &Cluster, undone: bool) -> Progress {
-        let kind = self.request.spec.kind;
-        let progress = match kind {
-            OpsType::Expose => {
-                expose::progress(self.request, &self.status, cluster, &self.seen.services)
-            }
-            _ => progress(kind, &self.status, cluster, &self.seen.sets, undone),
-        };
+        let progress = self.kind().progress(&View {
+            request: self.request,
+            recorded: &self.status,
+            cluster,
+            seen: self.seen,
+            undone,
+        });
         self.status.progress = Some(progress.text());
         self.status.components.clone_from(&progress.components);
         progress
@@ -390,57 +373,6 @@ impl Story<'_> {
     fn observe(&mut self, seen: Observation) {
         let generation = self.request.metadata.generation;
         condition::record(&mut self.status.conditions, &[seen], generation, self.now);
-    }
-}
-
-/// KubeBlocks' table of phases in which an operation may begin.
-fn may_begin(kind: OpsType, phase: Option<ClusterPhase>) -> bool {
-    use ClusterPhase::{Abnormal, Failed, Running, Stopped, Stopping, Updating};
-    let Some(phase) = phase else {
-        return false;
-    };
-    match kind {
-        OpsType::Start => matches!(
-            phase,
-            Running | Failed | Abnormal | Updating | Stopped | Stopping
-        ),
-        OpsType::Stop => matches!(phase, Running | Failed | Abnormal | Updating),
-        OpsType::Restart
-        | OpsType::HorizontalScaling
-        | OpsType::VerticalScaling
-        | OpsType::Switchover
-        | OpsType::Expose
-        | OpsType::Upgrade => matches!(phase, Running | Failed | Abnormal),
-        OpsType::Reconfiguring => matches!(phase, Running | Failed | Abnormal | Updating),
-        OpsType::RebuildInstance => matches!(phase, Failed | Abnormal | Updating),
-    }
-}
-
-/// KubeBlocks' condition of an operation that goes on.
-const fn started(kind: OpsType) -> (ConditionType, Reason) {
-    match kind {
-        OpsType::Restart => (ConditionType::Restarting, Reason::RestartStarted),
-        OpsType::Stop => (ConditionType::Stopping, Reason::StopStarted),
-        OpsType::Start => (ConditionType::Starting, Reason::StartCluster),
-        OpsType::HorizontalScaling => (
-            ConditionType::HorizontalScaling,
-            Reason::HorizontalScalingStarted,
-        ),
-        OpsType::VerticalScaling => (
-            ConditionType::VerticalScaling,
-            Reason::VerticalScalingStarted,
-        ),
-        OpsType::Switchover => (ConditionType::Switchover, Reason::SwitchoverStarted),
-        OpsType::Upgrade => (
-            ConditionType::VersionUpgrading,
-            Reason::VersionUpgradeStarted,
-        ),
-        OpsType::Reconfiguring => (ConditionType::Reconfigure, Reason::ReconfigureStarted),
-        OpsType::Expose => (ConditionType::Exposing, Reason::ExposeStarted),
-        OpsType::RebuildInstance => (
-            ConditionType::InstancesRebuilding,
-            Reason::StartToRebuildInstances,
-        ),
     }
 }
 

@@ -4,17 +4,13 @@ use std::collections::BTreeMap;
 
 use etcd_operator_api::names::ComponentName;
 use etcd_operator_api::{Cluster, InstanceSet, OpsPhase, OpsRequest, labels};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
-use super::decide::Seen;
-use super::expose::{self, ServiceSeen};
-use super::{edit, wish};
-use crate::cluster;
-use crate::component::RehearseError;
+use super::kinds;
+use super::observed::{Seen, ServiceSeen};
 use crate::controller::Context;
 
 /// Label by which endpoints belong to a service.
@@ -28,15 +24,9 @@ pub(super) enum ObserveError {
         what: &'static str,
         source: kube::Error,
     },
-    #[error(transparent)]
-    Rehearse(#[from] RehearseError),
 }
 
-pub(super) async fn observe(
-    context: &Context,
-    request: &OpsRequest,
-    now: &Time,
-) -> Result<Seen, ObserveError> {
+pub(super) async fn observe(context: &Context, request: &OpsRequest) -> Result<Seen, ObserveError> {
     let namespace = request.namespace().unwrap_or_default();
     let client = &context.client;
     let failed = |what| move |source| ObserveError::Read { what, source };
@@ -52,6 +42,9 @@ pub(super) async fn observe(
     seen.sets = instance_sets(context, cluster, &namespace)
         .await
         .map_err(failed("an InstanceSet"))?;
+    seen.pods = pods(context, cluster, &namespace)
+        .await
+        .map_err(failed("the pods"))?;
     seen.services = services(context, request, &namespace).await?;
     let phase = request.status.as_ref().and_then(|status| status.phase);
     if !matches!(phase, None | Some(OpsPhase::Pending)) {
@@ -61,10 +54,6 @@ pub(super) async fn observe(
     let requests = requests.list(&ListParams::default()).await;
     seen.requests = requests.map_err(failed("the OpsRequests"))?.items;
     seen.claims = claims(context, request, &namespace).await?;
-    if let Ok(planned) = wish::planned(request, cluster, &seen.sets, &seen.claims, now) {
-        let prospective = edit::prospective(cluster, &planned.changes);
-        seen.rehearsal = cluster::rehearse(context, &prospective).await?;
-    }
     Ok(seen)
 }
 
@@ -102,7 +91,7 @@ async fn services(
     let services: Api<Service> = Api::namespaced(context.client.clone(), namespace);
     let slices: Api<EndpointSlice> = Api::namespaced(context.client.clone(), namespace);
     let mut seen = BTreeMap::new();
-    for name in expose::objects(request) {
+    for name in kinds::services_of(request) {
         let service = services.get_opt(&name).await.map_err(failed("a service"))?;
         let Some(service) = service else { continue };
         let params = ListParams::default().labels(&format!("{SERVICE_NAME}={name}"));
@@ -117,6 +106,25 @@ async fn services(
         seen.insert(name, ServiceSeen { service, serving });
     }
     Ok(seen)
+}
+
+/// Pods of the Cluster, by name.
+async fn pods(
+    context: &Context,
+    cluster: &Cluster,
+    namespace: &str,
+) -> kube::Result<BTreeMap<String, Pod>> {
+    let api: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
+    let selector = format!(
+        "{}={},{}={}",
+        labels::MANAGED_BY,
+        labels::MANAGED_BY_VALUE,
+        labels::INSTANCE,
+        cluster.name_any()
+    );
+    let listed = api.list(&ListParams::default().labels(&selector)).await?;
+    let found = listed.items.into_iter();
+    Ok(found.map(|pod| (pod.name_any(), pod)).collect())
 }
 
 async fn instance_sets(

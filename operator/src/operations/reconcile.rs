@@ -17,10 +17,13 @@ use kube::runtime::{Controller, watcher};
 use kube::{Resource, ResourceExt};
 use serde_json::json;
 
-use super::cluster_edit::{Answer, edit};
+use super::cluster_edit::{self, Answer};
 use super::decide::{Act, Decision, decide};
+use super::edit::{self, Change};
 use super::observe::{ObserveError, observe};
-use super::{rebuild, switchover};
+use super::{agents, claims};
+use crate::cluster;
+use crate::component::RehearseError;
 use crate::controller::{ApplyError, Backoff, Context, STORM, delete, touched, write_status};
 
 /// Look again after somebody else wrote first.
@@ -35,6 +38,8 @@ enum Error {
     Observe(#[from] ObserveError),
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    #[error(transparent)]
+    Rehearse(#[from] RehearseError),
     #[error("failed to label the OpsRequest: {0}")]
     Label(kube::Error),
     #[error("failed to edit the Cluster: {0}")]
@@ -159,7 +164,7 @@ async fn reconcile_request(cached: &OpsRequest, context: &Context) -> Result<Act
     let Some(request) = live else {
         return Ok(Action::await_change());
     };
-    let mut seen = observe(context, &request, &now).await?;
+    let mut seen = observe(context, &request).await?;
     if let Some(cluster) = &seen.cluster
         && belong(&request, cluster, context).await?
     {
@@ -167,8 +172,12 @@ async fn reconcile_request(cached: &OpsRequest, context: &Context) -> Result<Act
         return Ok(Action::requeue(CONFLICT));
     }
     let mut decision = decide(&request, &seen, &now);
+    if let (Act::Rehearse(changes), Some(cluster)) = (&decision.act, &seen.cluster) {
+        seen.rehearsal = Some(rehearse(cluster, changes, context).await?);
+        decision = decide(&request, &seen, &now);
+    }
     if decision.act == Act::Switchover {
-        seen.moved = Some(switchover::carry_out(context, &request).await);
+        seen.moved = Some(agents::carry_out(context, &request).await);
         decision = decide(&request, &seen, &Time(Timestamp::now()));
     }
     carry_out(&request, seen.cluster.as_ref(), decision, context).await
@@ -191,7 +200,7 @@ async fn carry_out(
             return Ok(Action::await_change());
         }
         (Act::Edit(changes), Some(cluster)) => {
-            match edit(cluster, &changes, context)
+            match cluster_edit::edit(cluster, &changes, context)
                 .await
                 .map_err(Error::Edit)?
             {
@@ -200,13 +209,24 @@ async fn carry_out(
                 Answer::Refused(text) => refuse(request, &mut status, &text),
             }
         }
-        (Act::Rebuild, _) => rebuild::mark(context, request, &status.last_configuration)
+        (Act::Rebuild, _) => claims::mark(context, request, &status.last_configuration)
             .await
             .map_err(Error::Mark)?,
-        (Act::Record | Act::Switchover | Act::Edit(_), _) => {}
+        (Act::Record | Act::Switchover | Act::Rehearse(_) | Act::Edit(_), _) => {}
     }
     record(request, status, context).await?;
     Ok(Action::requeue(again.unwrap_or(BACKSTOP)))
+}
+
+/// Whether the Cluster can be carried out with the changes in it; why not when it cannot.
+async fn rehearse(
+    cluster: &Cluster,
+    changes: &[Change],
+    context: &Context,
+) -> Result<Result<(), String>, Error> {
+    let prospective = edit::prospective(cluster, changes);
+    let refused = cluster::rehearse(context, &prospective).await?;
+    Ok(refused.map_or(Ok(()), Err))
 }
 
 /// The API server does not take the edit.

@@ -1,7 +1,10 @@
 //! From a user's request to its end, as a table of what is seen and what is decided.
 
 mod conflicts;
+mod exposing;
+mod proof;
 mod server;
+mod undo;
 
 use std::collections::BTreeMap;
 
@@ -11,9 +14,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::decide::{Act, Decision, NotMoved, Seen, decide};
+use super::decide::{Act, Decision, decide};
 use super::edit;
-use super::expose::ServiceSeen;
+use super::observed::{NotMoved, Seen, ServiceSeen};
 
 const SCALE_OUT: &str = "{type: HorizontalScaling, horizontalScaling: [{componentName: etcd, scaleOut: {replicaChanges: 2}}]}";
 
@@ -76,6 +79,7 @@ fn seen(cluster: Cluster, set: InstanceSet) -> Seen {
     Seen {
         cluster: Some(cluster),
         sets: [("etcd".to_owned(), set)].into(),
+        rehearsal: Some(Ok(())),
         ..Seen::default()
     }
 }
@@ -148,7 +152,11 @@ fn a_spec_that_is_refused_after_the_edit_is_no_success() {
                 component.observed_generation = Some(5);
             }
         }
-        phase(&decide(&request, &seen(edited, set(3, 3, 0)), &at(60)))
+        let mut seen = seen(edited, set(3, 3, 0));
+        seen.pods = (0..3)
+            .map(|ordinal| proof::pod(ordinal, "new", &json!({ "name": "etcd" })))
+            .collect();
+        phase(&decide(&request, &seen, &at(60)))
     };
     assert_eq!(end("False"), Some(OpsPhase::Running));
     assert_eq!(end("True"), Some(OpsPhase::Succeed));
@@ -218,7 +226,7 @@ fn what_contradicts_the_cluster_is_refused_by_name() {
 fn what_the_planners_would_refuse_is_refused_before_the_edit() {
     let request = request("a", 0, SCALE_OUT);
     let mut seen = seen(cluster(3, "Running", 4), set(3, 3, 0));
-    seen.rehearsal = Some("spec.componentSpecs[etcd].replicas 5 is outside".into());
+    seen.rehearsal = Some(Err("spec.componentSpecs[etcd].replicas 5 is outside".into()));
     let decision = decide(&request, &seen, &at(1));
     assert_eq!(phase(&decision), Some(OpsPhase::Failed));
     assert!(message(&decision, ConditionType::Validated).contains("outside"));

@@ -13,7 +13,7 @@ use kbagent_protocol::{ActionRequest, PORT, SwitchoverOutput, action, parameter}
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
-use super::decide::NotMoved;
+use super::observed::NotMoved;
 use crate::agent::{AgentClient, Error};
 use crate::controller::Context;
 use crate::token;
