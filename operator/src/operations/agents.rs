@@ -13,7 +13,7 @@ use kbagent_protocol::{ActionRequest, PORT, SwitchoverOutput, action, parameter}
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
-use super::observed::NotMoved;
+use super::observed::{Moved, NotMoved};
 use crate::agent::{AgentClient, Error};
 use crate::controller::Context;
 use crate::token;
@@ -27,19 +27,24 @@ const FINAL: [&str; 4] = [
 ];
 
 /// Carries out all switchovers of a request; tells what was seen.
-pub(super) async fn carry_out(context: &Context, request: &OpsRequest) -> Result<String, NotMoved> {
+pub(super) async fn carry_out(context: &Context, request: &OpsRequest) -> Result<Moved, NotMoved> {
     let mut told = Vec::new();
+    let mut moved = Moved::default();
     for wish in &request.spec.switchover {
-        told.push(one(context, request, wish).await?);
+        let (leader, text) = one(context, request, wish).await?;
+        let component = wish.component_name.clone().unwrap_or_default();
+        moved.leaders.insert(component, leader);
+        told.push(text);
     }
-    Ok(told.join("; "))
+    moved.text = told.join("; ");
+    Ok(moved)
 }
 
 async fn one(
     context: &Context,
     request: &OpsRequest,
     wish: &Switchover,
-) -> Result<String, NotMoved> {
+) -> Result<(String, String), NotMoved> {
     let namespace = request.namespace().unwrap_or_default();
     let component = wish.component_name.clone().unwrap_or_default();
     let unknown = |why: String| NotMoved::Unknown(why);
@@ -101,7 +106,13 @@ async fn one(
         (Some(output), Some(candidate)) if output.leader != candidate => Err(NotMoved::Refused(
             format!("{text}, and {candidate} does not lead"),
         )),
-        (Some(output), _) => Ok(format!("{text} (term {})", output.term)),
+        (Some(output), _) if output.leader == wish.instance_name => {
+            Err(unknown(format!("{text}, and {} leads", output.leader)))
+        }
+        (Some(output), _) => {
+            let text = format!("{text} (term {})", output.term);
+            Ok((output.leader, text))
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use etcd_operator_api::condition::{self, ConditionType, Observation, Reason};
-use etcd_operator_api::ops_request::OpsRequestStatus;
+use etcd_operator_api::ops_request::{LastConfiguration, OpsRequestStatus};
 use etcd_operator_api::{Cluster, OpsPhase, OpsRequest, OpsType};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -14,12 +14,11 @@ use kube::ResourceExt;
 use super::edit::{self, Change};
 use super::kinds::{self, Kind};
 use super::observed::{NotMoved, Seen};
+use super::obstacle::{Obstacle, obstacle};
 use super::progress::{Progress, View};
 use super::refusal::Refused;
 use super::{queue, request};
 
-/// How long leadership is asked to move when the request gives no time.
-const SWITCHOVER: Duration = Duration::from_secs(60);
 /// Look again at what no watch tells of.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -36,6 +35,8 @@ pub(super) enum Act {
     Switchover,
     /// Mark the claims on record: their members are made anew.
     Rebuild,
+    /// Take the request's marks off claims, then decide again.
+    Unmark,
     /// Delete the request: its time is over.
     Delete,
 }
@@ -130,6 +131,9 @@ impl Story<'_> {
             Ok(planned) => planned,
             Err(refused) => return self.refuse(Reason::ValidateFailed, refused.to_string()),
         };
+        if let Some(obstacle) = self.obstacle(cluster, &planned.before) {
+            return self.refuse(Reason::ValidateFailed, obstacle.to_string());
+        }
         match &self.seen.rehearsal {
             None => return (Act::Rehearse(planned.changes), None),
             Some(Err(refused)) => return self.refuse(Reason::ValidateFailed, refused.clone()),
@@ -154,6 +158,10 @@ impl Story<'_> {
 
     /// The edit, or the first call.
     fn begin(&mut self) -> Next {
+        if self.is_late() {
+            let text = "it was not begun in time: the operator's log says what failed";
+            return self.give_up(Reason::OpsRequestTimeout, text);
+        }
         let cluster = self.seen.cluster.as_ref();
         let generation = cluster.and_then(|cluster| cluster.metadata.generation);
         if generation != self.status.cluster_generation && !self.is_edited() {
@@ -178,10 +186,10 @@ impl Story<'_> {
     /// How far it is.
     fn follow(&mut self) -> Next {
         let Some(cluster) = &self.seen.cluster else {
-            return self.abort(Reason::OpsRequestAborted, "the cluster was deleted");
+            return self.give_up(Reason::OpsRequestAborted, "the cluster was deleted");
         };
         if self.request.spec.kind == OpsType::Switchover {
-            return self.follow_switchover();
+            return self.follow_switchover(cluster);
         }
         let changes = match self.changes() {
             Ok(changes) => changes,
@@ -199,25 +207,58 @@ impl Story<'_> {
         }
         if let Some(other) = edit::missing(cluster, &changes).first() {
             let text = format!("somebody else has changed {}", other.told());
-            return self.abort(Reason::OpsRequestAborted, &text);
+            return self.give_up(Reason::OpsRequestAborted, &text);
         }
         let progress = self.look(cluster, false);
         if progress.complete {
             let text = format!("{:?} is done: {}", self.request.spec.kind, progress.text());
             return self.succeed(&text);
         }
+        let obstacle = self.obstacle(cluster, &self.status.last_configuration);
+        if let Some(obstacle) = obstacle.filter(|obstacle| !obstacle.passes()) {
+            let text = format!("it cannot be completed any more: {obstacle}");
+            return self.give_up(Reason::OpsRequestAborted, &text);
+        }
         if self.is_late() {
-            let text = format!("it was not done in time: {}", progress.text());
-            return self.abort(Reason::OpsRequestTimeout, &text);
+            let mut text = self.lateness("it was not done", &progress);
+            if !changes.is_empty() {
+                text += "; what it has edited stays in the Cluster";
+            }
+            return self.give_up(Reason::OpsRequestTimeout, &text);
         }
         (Act::Record, Some(LOOK_AGAIN))
     }
 
-    fn follow_switchover(&mut self) -> Next {
+    /// Leadership is asked to move once; it has moved when the role labels say so too.
+    fn follow_switchover(&mut self, cluster: &Cluster) -> Next {
+        let asked = self.status.components.clone();
+        if !asked.is_empty() {
+            let progress = self.look(cluster, false);
+            let text = condition::find(&self.status.conditions, ConditionType::Switchover);
+            let text = text.map(|known| known.message.clone()).unwrap_or_default();
+            return match progress.complete {
+                true => self.succeed(&text),
+                false if self.is_late() => {
+                    let text = self.lateness(&text, &progress);
+                    self.abort(Reason::OpsRequestTimeout, &text)
+                }
+                false => (Act::Record, Some(LOOK_AGAIN)),
+            };
+        }
+        if let Some(obstacle) = self.obstacle(cluster, &self.status.last_configuration) {
+            let text = format!("leadership is not asked to move: {obstacle}");
+            return self.abort(Reason::OpsRequestAborted, &text);
+        }
         match &self.seen.moved {
-            Some(Ok(text)) => {
-                self.status.progress = Some("1/1".to_owned());
-                self.succeed(text)
+            Some(Ok(moved)) => {
+                self.tell(
+                    ConditionType::Switchover,
+                    Reason::SwitchoverStarted,
+                    &moved.text,
+                );
+                self.status.components = kinds::leaders(moved);
+                self.status.progress = Some(format!("0/{}", moved.leaders.len()));
+                (Act::Record, Some(LOOK_AGAIN))
             }
             Some(Err(NotMoved::Refused(text))) => self.fail(text),
             Some(Err(NotMoved::Unknown(text))) if self.is_late() => {
@@ -253,6 +294,18 @@ impl Story<'_> {
         }
         let progress = self.look(cluster, true);
         if !progress.complete {
+            let obstacle = self.obstacle(cluster, &self.status.last_configuration);
+            if let Some(obstacle) = obstacle.filter(|obstacle| !obstacle.passes()) {
+                let text = format!("the former values are in the Cluster, but {obstacle}");
+                return self.abort(Reason::OpsRequestAborted, &text);
+            }
+            let began = condition::find(&self.status.conditions, ConditionType::Cancelled);
+            let began = began.map(|known| known.last_transition_time.clone());
+            if began.is_some_and(|began| since(&began, self.now) >= self.limit()) {
+                let text = self.lateness("it was not undone", &progress);
+                let text = format!("{text}; the former values are in the Cluster");
+                return self.abort(Reason::OpsRequestTimeout, &text);
+            }
             return (Act::Record, Some(LOOK_AGAIN));
         }
         self.tell(
@@ -306,13 +359,38 @@ impl Story<'_> {
         progress
     }
 
+    /// What stands in the way of the operation.
+    fn obstacle(&self, cluster: &Cluster, before: &LastConfiguration) -> Option<Obstacle> {
+        let needs = self.kind().needs(&self.request.spec);
+        obstacle(needs, before.components.keys(), cluster, &self.seen.sets)
+    }
+
+    /// How long the operation may take, and its cancel.
+    fn limit(&self) -> Duration {
+        seconds(self.request.spec.timeout_seconds).unwrap_or(self.kind().deadline())
+    }
+
     fn is_late(&self) -> bool {
-        let limit = seconds(self.request.spec.timeout_seconds)
-            .or_else(|| (self.request.spec.kind == OpsType::Switchover).then_some(SWITCHOVER));
         let began = self.status.start_timestamp.as_ref();
-        limit
-            .zip(began)
-            .is_some_and(|(limit, began)| since(began, self.now) >= limit)
+        began.is_some_and(|began| since(began, self.now) >= self.limit())
+    }
+
+    /// Why an operation that is late was not done: what the first pod lacks, and what is waited for.
+    fn lateness(&self, what: &str, progress: &Progress) -> String {
+        let limit = self.limit().as_secs();
+        let mut text = format!("{what} within {limit} s: {}", progress.text());
+        let details = progress.components.values();
+        let mut details = details.flat_map(|component| &component.progress_details);
+        if let Some((object, lacks)) =
+            details.find_map(|d| Some((&d.object_key, d.message.as_ref()?)))
+        {
+            text += &format!(", {object}: {lacks}");
+        }
+        let mut components = progress.components.values();
+        if let Some(waits) = components.find_map(|component| component.message.as_ref()) {
+            text += &format!("; the operator waits: {waits}");
+        }
+        text
     }
 
     fn age(&self) -> Duration {
@@ -344,6 +422,15 @@ impl Story<'_> {
     fn fail(&mut self, text: &str) -> Next {
         self.tell(ConditionType::Failed, Reason::OpsRequestFailed, text);
         self.end(OpsPhase::Failed)
+    }
+
+    /// Ends an operation that was under way. What is marked would be carried out later: first the marks are taken off.
+    fn give_up(&mut self, reason: Reason, text: &str) -> Next {
+        if !self.seen.marks.is_empty() {
+            return (Act::Unmark, Some(LOOK_AGAIN));
+        }
+        let begun = kinds::begun(&self.status.last_configuration, &self.seen.sets);
+        self.abort(reason, &format!("{text}{begun}"))
     }
 
     fn abort(&mut self, reason: Reason, text: &str) -> Next {

@@ -1,6 +1,7 @@
 //! PURE: what each type of operation is: one file a type, behind one trait.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::ops_request::{
@@ -13,6 +14,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodTemplateSpec};
 
 use super::edit::{Change, Field};
 use super::observed::Seen;
+use super::obstacle::Needs;
 use super::progress::{Progress, Row, View, by_pods, has_newest_revision};
 use super::refusal::Refused;
 
@@ -28,6 +30,13 @@ mod upgrade;
 mod vertical_scaling;
 
 pub(super) use expose::objects as services_of;
+pub(super) use rebuild_instance::begun;
+pub(super) use switchover::leaders;
+
+/// Time for what needs no more than a few pods to start or stop, or a platform to give an address.
+const SHORT: Duration = Duration::from_secs(600);
+/// Time for members that are recreated, or copy all data, one after the other.
+const LONG: Duration = Duration::from_secs(3600);
 
 /// Name of the agent's container.
 const AGENT: &str = "kbagent";
@@ -52,6 +61,12 @@ pub(super) trait Kind: Sync {
 
     /// KubeBlocks' condition while it is under way.
     fn started(&self) -> (ConditionType, Reason);
+
+    /// How long it may take when the request does not say.
+    fn deadline(&self) -> Duration;
+
+    /// What it needs of its components to come to its end.
+    fn needs(&self, spec: &OpsRequestSpec) -> Needs;
 
     /// Whether the request fits the Cluster. Adds to what is on record of the state before.
     fn check(

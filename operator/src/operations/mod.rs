@@ -13,6 +13,7 @@ mod edit;
 mod kinds;
 mod observe;
 mod observed;
+mod obstacle;
 mod progress;
 mod queue;
 mod reconcile;

@@ -36,6 +36,7 @@ pub(super) async fn observe(context: &Context, request: &OpsRequest) -> Result<S
         cluster: cluster.map_err(failed("the Cluster"))?,
         ..Seen::default()
     };
+    claims(context, request, &namespace, &mut seen).await?;
     let Some(cluster) = &seen.cluster else {
         return Ok(seen);
     };
@@ -53,18 +54,19 @@ pub(super) async fn observe(context: &Context, request: &OpsRequest) -> Result<S
     let requests: Api<OpsRequest> = Api::namespaced(client.clone(), &namespace);
     let requests = requests.list(&ListParams::default()).await;
     seen.requests = requests.map_err(failed("the OpsRequests"))?.items;
-    seen.claims = claims(context, request, &namespace).await?;
     Ok(seen)
 }
 
-/// Claims of the Cluster's members, for a request that is about them.
+/// Claims of the Cluster's members, for a request that is about them: their UIDs, and the versions of those that carry
+/// its mark.
 async fn claims(
     context: &Context,
     request: &OpsRequest,
     namespace: &str,
-) -> Result<BTreeMap<String, String>, ObserveError> {
+    seen: &mut Seen,
+) -> Result<(), ObserveError> {
     if request.spec.rebuild_from.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(());
     }
     let api: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), namespace);
     let selector = format!("{}={}", labels::INSTANCE, request.spec.cluster_name);
@@ -75,10 +77,16 @@ async fn claims(
         what: "claims",
         source,
     })?;
-    let found = listed.items.iter();
-    Ok(found
-        .map(|claim| (claim.name_any(), claim.uid().unwrap_or_default()))
-        .collect())
+    let own = request.uid().unwrap_or_default();
+    for claim in listed.items {
+        let name = claim.name_any();
+        if claim.annotations().get(labels::REBUILD) == Some(&own) {
+            let version = claim.resource_version().unwrap_or_default();
+            seen.marks.insert(name.clone(), version);
+        }
+        seen.claims.insert(name, claim.uid().unwrap_or_default());
+    }
+    Ok(())
 }
 
 /// Services that the request asks for, with how many endpoints of theirs serve.

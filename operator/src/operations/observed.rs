@@ -16,6 +16,8 @@ pub(super) struct Seen {
     pub(super) pods: BTreeMap<String, Pod>,
     /// Claims of its members: UIDs by name.
     pub(super) claims: BTreeMap<String, String>,
+    /// Claims that carry the request's mark: their resource versions by name.
+    pub(super) marks: BTreeMap<String, String>,
     /// Services that the request is about, by the name of the object, as far as they are there.
     pub(super) services: BTreeMap<String, ServiceSeen>,
     /// All requests of the namespace.
@@ -23,7 +25,16 @@ pub(super) struct Seen {
     /// Whether the Cluster can be carried out with the edit in it; only asked when it is about to be made.
     pub(super) rehearsal: Option<Result<(), String>>,
     /// What came of the switchovers, when they were asked for.
-    pub(super) moved: Option<Result<String, NotMoved>>,
+    pub(super) moved: Option<Result<Moved, NotMoved>>,
+}
+
+/// Leadership is where it was asked to be, by the word of an agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Moved {
+    /// What the agents say.
+    pub(super) text: String,
+    /// The pods that lead, by component.
+    pub(super) leaders: BTreeMap<String, String>,
 }
 
 /// A service that is there.

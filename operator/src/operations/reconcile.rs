@@ -21,6 +21,7 @@ use super::cluster_edit::{self, Answer};
 use super::decide::{Act, Decision, decide};
 use super::edit::{self, Change};
 use super::observe::{ObserveError, observe};
+use super::observed::Seen;
 use super::{agents, claims};
 use crate::cluster;
 use crate::component::RehearseError;
@@ -180,12 +181,12 @@ async fn reconcile_request(cached: &OpsRequest, context: &Context) -> Result<Act
         seen.moved = Some(agents::carry_out(context, &request).await);
         decision = decide(&request, &seen, &Time(Timestamp::now()));
     }
-    carry_out(&request, seen.cluster.as_ref(), decision, context).await
+    carry_out(&request, &seen, decision, context).await
 }
 
 async fn carry_out(
     request: &OpsRequest,
-    cluster: Option<&Cluster>,
+    seen: &Seen,
     decision: Decision,
     context: &Context,
 ) -> Result<Action, Error> {
@@ -194,7 +195,7 @@ async fn carry_out(
         act,
         again,
     } = decision;
-    match (act, cluster) {
+    match (act, &seen.cluster) {
         (Act::Delete, _) => {
             delete(&context.client, request).await?;
             return Ok(Action::await_change());
@@ -210,6 +211,9 @@ async fn carry_out(
             }
         }
         (Act::Rebuild, _) => claims::mark(context, request, &status.last_configuration)
+            .await
+            .map_err(Error::Mark)?,
+        (Act::Unmark, _) => claims::unmark(context, request, &seen.marks)
             .await
             .map_err(Error::Mark)?,
         (Act::Record | Act::Switchover | Act::Rehearse(_) | Act::Edit(_), _) => {}

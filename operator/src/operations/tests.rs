@@ -1,6 +1,7 @@
 //! From a user's request to its end, as a table of what is seen and what is decided.
 
 mod conflicts;
+mod ends;
 mod exposing;
 mod proof;
 mod server;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::decide::{Act, Decision, decide};
 use super::edit;
-use super::observed::{NotMoved, Seen, ServiceSeen};
+use super::observed::{Seen, ServiceSeen};
 
 const SCALE_OUT: &str = "{type: HorizontalScaling, horizontalScaling: [{componentName: etcd, scaleOut: {replicaChanges: 2}}]}";
 
@@ -343,29 +344,6 @@ fn a_patch_is_of_the_version_that_was_read() {
             { "op": "add", "path": "/spec/componentSpecs/0/stop", "value": true },
         ])
     );
-}
-
-#[test]
-fn a_switchover_ends_with_what_the_agent_saw() {
-    let spec = "{type: Switchover, switchover: [{componentName: etcd, instanceName: db-etcd-0}]}";
-    let mut request = request("a", 0, spec);
-    let mut seen = seen(cluster(3, "Running", 4), set(3, 3, 0));
-    for second in 1..3 {
-        request.status = Some(decide(&request, &seen, &at(second)).status);
-    }
-    assert_eq!(decide(&request, &seen, &at(3)).act, Act::Switchover);
-    let mut told = |moved, second| {
-        seen.moved = Some(moved);
-        phase(&decide(&request, &seen, &at(second))).expect("a phase")
-    };
-    let lost = || Err(NotMoved::Unknown("no answer".into()));
-    assert_eq!(told(lost(), 4), OpsPhase::Running);
-    assert_eq!(told(lost(), 90), OpsPhase::Aborted);
-    assert_eq!(
-        told(Err(NotMoved::Refused("it lags".into())), 4),
-        OpsPhase::Failed
-    );
-    assert_eq!(told(Ok("moved".into()), 4), OpsPhase::Succeed);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Expose: services of the Cluster come or go. They touch no member.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use etcd_operator_api::condition::{self, ConditionType, Reason};
 use etcd_operator_api::names::cluster_service;
@@ -12,9 +13,10 @@ use etcd_operator_api::service::{ClusterService, ServiceType};
 use etcd_operator_api::{Opaque, OpsRequest};
 use serde_json::json;
 
-use super::{Edited, Kind};
+use super::{Edited, Kind, SHORT};
 use crate::operations::edit::{self, Change, Field};
 use crate::operations::observed::{Seen, ServiceSeen};
+use crate::operations::obstacle::Needs;
 use crate::operations::progress::{Progress, View};
 use crate::operations::refusal::Refused;
 
@@ -35,6 +37,18 @@ impl Kind for Expose {
 
     fn started(&self) -> (ConditionType, Reason) {
         (ConditionType::Exposing, Reason::ExposeStarted)
+    }
+
+    fn deadline(&self) -> Duration {
+        SHORT
+    }
+
+    fn needs(&self, spec: &OpsRequestSpec) -> Needs {
+        let comes = |asked: &Asked| asked.switch == ExposeSwitch::Enable;
+        Needs {
+            members: spec.expose.iter().any(comes),
+            ..Needs::NOTHING
+        }
     }
 
     /// Whether the Cluster can have the services. Puts on record what their objects are called: a service that the owner

@@ -1,13 +1,16 @@
 //! HorizontalScaling: members come, as learners first, or go, one at a time.
 
+use std::time::Duration;
+
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::instance_set::KnownMember;
 use etcd_operator_api::ops_request::{
     HorizontalScaling as Scaling, LastComponentConfiguration, OpsRequestSpec, ScaleIn, ScaleOut,
 };
 
-use super::{Edited, Facts, Kind};
+use super::{Edited, Facts, Kind, LONG};
 use crate::operations::edit::Field;
+use crate::operations::obstacle::Needs;
 use crate::operations::progress::{Row, has_newest_revision};
 use crate::operations::refusal::Refused;
 
@@ -25,6 +28,14 @@ impl Kind for HorizontalScaling {
             ConditionType::HorizontalScaling,
             Reason::HorizontalScalingStarted,
         )
+    }
+
+    fn deadline(&self) -> Duration {
+        2 * LONG
+    }
+
+    fn needs(&self, _spec: &OpsRequestSpec) -> Needs {
+        Needs::MEMBERS
     }
 
     fn fields(&self, edited: &Edited<'_>) -> Result<Vec<Field>, Refused> {

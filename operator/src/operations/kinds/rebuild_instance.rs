@@ -4,15 +4,17 @@
 //! it, and lets a new one of that name join as a learner (M3, M10, M13).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::instance_set::KnownMember;
 use etcd_operator_api::ops_request::{LastConfiguration, OpsRequestSpec};
-use etcd_operator_api::{ClusterPhase, OpsRequest, names};
+use etcd_operator_api::{ClusterPhase, InstanceSet, OpsRequest, names};
 
-use super::{Edited, Facts, Kind};
+use super::{Edited, Facts, Kind, LONG};
 use crate::operations::edit::Field;
 use crate::operations::observed::Seen;
+use crate::operations::obstacle::Needs;
 use crate::operations::progress::{Row, has_newest_revision};
 use crate::operations::refusal::Refused;
 
@@ -35,6 +37,14 @@ impl Kind for RebuildInstance {
             ConditionType::InstancesRebuilding,
             Reason::StartToRebuildInstances,
         )
+    }
+
+    fn deadline(&self) -> Duration {
+        LONG
+    }
+
+    fn needs(&self, _spec: &OpsRequestSpec) -> Needs {
+        Needs::MEMBERS
     }
 
     /// Puts on record whose disk it is about. Claims are known by UID, so that a mark that is late never meets the new
@@ -112,4 +122,25 @@ fn others_vote(members: &[KnownMember], name: &str) -> bool {
     members
         .iter()
         .any(|member| member.pod_name != name && !member.is_learner)
+}
+
+/// What cannot be taken back of a rebuild, for a message: members that are removed already.
+pub(in super::super) fn begun(
+    recorded: &LastConfiguration,
+    sets: &BTreeMap<String, InstanceSet>,
+) -> String {
+    let mut text = String::new();
+    for (component, last) in &recorded.components {
+        let status = sets.get(component).and_then(|set| set.status.as_ref());
+        for (pod, old) in &last.rebuilt_members {
+            let mut members = status.into_iter().flat_map(|status| &status.members);
+            text += &match members.any(|member| member.member_id == *old) {
+                true => format!("; {pod} stays as it is"),
+                false => format!(
+                    "; {pod} had begun: member {old} is removed, and a new one takes its place"
+                ),
+            };
+        }
+    }
+    text
 }

@@ -1,15 +1,17 @@
 //! Reconfiguring: pods are recreated one by one with other settings of etcd, which are flags that it reads at its start.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::ops_request::{LastConfiguration, OpsRequestSpec, Parameter};
 use etcd_operator_api::{ClusterPhase, OpsRequest};
 use k8s_openapi::api::core::v1::Container;
 
-use super::{Edited, Facts, Kind};
+use super::{Edited, Facts, Kind, LONG};
 use crate::operations::edit::Field;
 use crate::operations::observed::Seen;
+use crate::operations::obstacle::Needs;
 use crate::operations::progress::Row;
 use crate::operations::refusal::Refused;
 
@@ -29,6 +31,14 @@ impl Kind for Reconfiguring {
 
     fn started(&self) -> (ConditionType, Reason) {
         (ConditionType::Reconfigure, Reason::ReconfigureStarted)
+    }
+
+    fn deadline(&self) -> Duration {
+        LONG
+    }
+
+    fn needs(&self, _spec: &OpsRequestSpec) -> Needs {
+        Needs::ROLLOUT
     }
 
     fn check(

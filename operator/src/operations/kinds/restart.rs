@@ -1,13 +1,16 @@
 //! Restart: pods are recreated one by one.
 
+use std::time::Duration;
+
 use etcd_operator_api::OpsRequest;
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::ops_request::{LastConfiguration, OpsRequestSpec};
 use kube::ResourceExt;
 
-use super::{Edited, Facts, Kind, plain};
+use super::{Edited, Facts, Kind, LONG, plain};
 use crate::operations::edit::Field;
 use crate::operations::observed::Seen;
+use crate::operations::obstacle::Needs;
 use crate::operations::progress::Row;
 use crate::operations::refusal::Refused;
 
@@ -20,6 +23,14 @@ impl Kind for Restart {
 
     fn started(&self) -> (ConditionType, Reason) {
         (ConditionType::Restarting, Reason::RestartStarted)
+    }
+
+    fn deadline(&self) -> Duration {
+        LONG
+    }
+
+    fn needs(&self, _spec: &OpsRequestSpec) -> Needs {
+        Needs::ROLLOUT
     }
 
     /// Puts on record which pods were there.

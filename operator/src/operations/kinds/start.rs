@@ -1,11 +1,14 @@
 //! Start: the same members come back with their data.
 
+use std::time::Duration;
+
 use etcd_operator_api::ClusterPhase;
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::ops_request::OpsRequestSpec;
 
-use super::{Edited, Facts, Kind, plain};
+use super::{Edited, Facts, Kind, SHORT, plain};
 use crate::operations::edit::Field;
+use crate::operations::obstacle::Needs;
 use crate::operations::progress::Row;
 use crate::operations::refusal::Refused;
 
@@ -30,6 +33,14 @@ impl Kind for Start {
 
     fn started(&self) -> (ConditionType, Reason) {
         (ConditionType::Starting, Reason::StartCluster)
+    }
+
+    fn deadline(&self) -> Duration {
+        SHORT
+    }
+
+    fn needs(&self, _spec: &OpsRequestSpec) -> Needs {
+        Needs::CHANGES
     }
 
     fn fields(&self, _edited: &Edited<'_>) -> Result<Vec<Field>, Refused> {

@@ -1,11 +1,14 @@
 //! Stop: pods go; claims and membership stay.
 
+use std::time::Duration;
+
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::ops_request::OpsRequestSpec;
 use etcd_operator_api::{ClusterPhase, ComponentPhase, InstanceSet, InstanceSetStatus};
 
-use super::{Edited, Facts, Kind, plain};
+use super::{Edited, Facts, Kind, SHORT, plain};
 use crate::operations::edit::Field;
+use crate::operations::obstacle::Needs;
 use crate::operations::progress::Row;
 use crate::operations::refusal::Refused;
 
@@ -27,6 +30,14 @@ impl Kind for Stop {
 
     fn started(&self) -> (ConditionType, Reason) {
         (ConditionType::Stopping, Reason::StopStarted)
+    }
+
+    fn deadline(&self) -> Duration {
+        SHORT
+    }
+
+    fn needs(&self, _spec: &OpsRequestSpec) -> Needs {
+        Needs::CHANGES
     }
 
     fn fields(&self, _edited: &Edited<'_>) -> Result<Vec<Field>, Refused> {

@@ -1,10 +1,13 @@
 //! Upgrade: pods are recreated one by one with another version of etcd.
 
+use std::time::Duration;
+
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::ops_request::{OpsRequestSpec, UpgradeComponent};
 
-use super::{Edited, Facts, Kind};
+use super::{Edited, Facts, Kind, LONG};
 use crate::operations::edit::Field;
+use crate::operations::obstacle::Needs;
 use crate::operations::progress::Row;
 use crate::operations::refusal::Refused;
 
@@ -21,6 +24,14 @@ impl Kind for Upgrade {
             ConditionType::VersionUpgrading,
             Reason::VersionUpgradeStarted,
         )
+    }
+
+    fn deadline(&self) -> Duration {
+        LONG
+    }
+
+    fn needs(&self, _spec: &OpsRequestSpec) -> Needs {
+        Needs::ROLLOUT
     }
 
     fn fields(&self, edited: &Edited<'_>) -> Result<Vec<Field>, Refused> {
