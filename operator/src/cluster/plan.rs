@@ -33,6 +33,15 @@ pub(super) enum SpecError {
     /// A foreign object inside the spec.
     #[error("{0}")]
     NotOfType(String),
+    /// A name that no pod of the component can have.
+    #[error(
+        "spec.componentSpecs[{component}].offlineInstances names {name:?}, which is no pod of it: they are named {cluster}-{component}-0 and so on"
+    )]
+    OfflineInstance {
+        component: String,
+        name: String,
+        cluster: String,
+    },
     /// A service that selects a component that is not there.
     #[error(
         "spec.services[{service}].componentSelector {component:?} is not one of spec.componentSpecs"
@@ -121,6 +130,14 @@ fn resolve_component(
 ) -> Result<Resolution, SpecError> {
     let name = ComponentName::new(&cluster.name_any(), &spec.name)?;
     let component = spec.name.clone();
+    let mut offline = spec.offline_instances.iter();
+    if let Some(stranger) = offline.find(|pod| name.ordinal(pod).is_none()) {
+        return Err(SpecError::OfflineInstance {
+            component,
+            name: stranger.clone(),
+            cluster: cluster.name_any(),
+        });
+    }
     let definition = spec
         .component_def
         .as_deref()

@@ -254,3 +254,23 @@ fn a_component_that_cannot_be_carried_out_shows_in_the_clusters_condition() {
         "spec.componentSpecs[store].volumeClaimTemplates[data] is wrong"
     );
 }
+
+#[test]
+fn an_offline_instance_that_is_no_pod_of_the_component_is_refused() {
+    let offline = |name: &str| {
+        let mut cluster = manifest();
+        cluster.spec.component_specs[0].offline_instances = vec![name.to_owned()];
+        let planned = plan(&cluster, &shipped());
+        planned.map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(offline("ledger-store-1"), Ok(()));
+    for stranger in [
+        "ledger-store-01",
+        "ledger-other-1",
+        "store-1",
+        "ledger-store",
+    ] {
+        let told = offline(stranger).expect_err("refused");
+        assert!(told.contains("named ledger-store-0"), "{told}");
+    }
+}

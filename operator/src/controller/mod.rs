@@ -9,7 +9,9 @@ mod difference;
 mod status;
 mod touched;
 
-pub use apply::{ApplyError, apply, apply_if_different, delete, own};
+pub use apply::{
+    ApplyError, apply, apply_if_different, cannot_rehearse, delete, is_refusal, own, rehearse,
+};
 pub use backoff::{Backoff, STORM};
 pub use context::{Config, Context};
 pub use difference::{APPLIED, holds, with_fingerprint};

@@ -3,10 +3,9 @@
 use etcd_operator_api::Cluster;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
-use kube::core::Status;
 
 use super::edit::{self, Change};
-use crate::controller::Context;
+use crate::controller::{Context, cannot_rehearse, is_refusal};
 
 /// Who edits Clusters for a user: the fields are the user's, not the operator's own.
 const FIELD_MANAGER: &str = "etcd-operator-operations";
@@ -22,6 +21,15 @@ pub(super) enum Answer {
     Refused(String),
 }
 
+/// Whether an edit is made, or only asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// It is made.
+    Write,
+    /// The API server says what it would say, admission policies included.
+    DryRun,
+}
+
 /// Edits the Cluster where it does not have a change yet.
 ///
 /// # Errors
@@ -30,6 +38,7 @@ pub(super) async fn edit(
     cluster: &Cluster,
     changes: &[Change],
     context: &Context,
+    mode: Mode,
 ) -> kube::Result<Answer> {
     let missing = edit::missing(cluster, changes);
     if missing.is_empty() {
@@ -39,6 +48,7 @@ pub(super) async fn edit(
     let patch = Patch::<()>::Json(patch.map_err(kube::Error::SerdeError)?);
     let params = PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
+        dry_run: mode == Mode::DryRun,
         ..PatchParams::default()
     };
     let namespace = cluster.namespace().unwrap_or_default();
@@ -47,6 +57,9 @@ pub(super) async fn edit(
     let refused = match clusters.patch(&name, &params, &patch).await {
         Ok(edited) => return Ok(Answer::Taken(edited.metadata.generation)),
         Err(kube::Error::Api(status)) if status.is_conflict() => return Ok(Answer::Outdated),
+        Err(kube::Error::Api(status)) if mode == Mode::DryRun && cannot_rehearse(&status) => {
+            return Ok(Answer::Taken(None));
+        }
         Err(kube::Error::Api(status)) if is_refusal(&status) => status,
         Err(error) => return Err(error),
     };
@@ -57,9 +70,4 @@ pub(super) async fn edit(
         true => Answer::Refused(refused.message.clone()),
         false => Answer::Outdated,
     })
-}
-
-/// Whether asking the same again would be answered the same: invalid, or denied by an admission plugin.
-pub(super) fn is_refusal(status: &Status) -> bool {
-    matches!(status.code, 400 | 403 | 422)
 }

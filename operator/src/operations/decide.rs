@@ -107,8 +107,8 @@ impl Story<'_> {
             return self.end(OpsPhase::Cancelled);
         }
         if let Some(first) = queue::before(self.request, &self.seen.requests) {
-            let text = format!("waits for OpsRequest {}", first.name_any());
-            return self.wait(text);
+            // Its end brings this one up again: nothing is asked before.
+            return self.wait(format!("waits for OpsRequest {}", first.name_any()), None);
         }
         let phase = cluster.status.as_ref().and_then(|status| status.phase);
         if !forced && !phase.is_some_and(|phase| self.kind().begins_in(phase)) {
@@ -121,10 +121,10 @@ impl Story<'_> {
                 text += "; to rebuild a member that is well set force: true";
             }
             let deadline = seconds(spec.pre_condition_deadline_seconds);
-            return if deadline.is_some_and(|deadline| self.age() < deadline) {
-                self.wait(text)
-            } else {
-                self.refuse(Reason::ClusterPhaseMismatch, text)
+            let left = deadline.and_then(|deadline| deadline.checked_sub(self.age()));
+            return match left.filter(|left| !left.is_zero()) {
+                Some(left) => self.wait(text, Some(left)),
+                None => self.refuse(Reason::ClusterPhaseMismatch, text),
             };
         }
         let planned = match request::planned(self.request, cluster, self.seen, self.now) {
@@ -167,7 +167,14 @@ impl Story<'_> {
         if generation != self.status.cluster_generation && !self.is_edited() {
             // What was recorded is no longer what is there.
             self.status.start_timestamp = None;
-            return self.wait("the cluster has changed meanwhile and is read anew".to_owned());
+            let text = "the Cluster has changed meanwhile and is read again";
+            return self.wait(text.to_owned(), None);
+        }
+        if let Some(other) = queue::overtaken(self.request, &self.seen.requests)
+            && !self.is_edited()
+        {
+            self.status.start_timestamp = None;
+            return self.wait(format!("waits for OpsRequest {}", other.name_any()), None);
         }
         let (kind, reason) = self.kind().started();
         self.status.phase = Some(OpsPhase::Running);
@@ -398,7 +405,7 @@ impl Story<'_> {
         made.map_or(Duration::ZERO, |made| since(made, self.now))
     }
 
-    fn wait(&mut self, text: String) -> Next {
+    fn wait(&mut self, text: String, again: Option<Duration>) -> Next {
         self.status.phase = Some(OpsPhase::Pending);
         self.observe(Observation::new(
             ConditionType::WaitForProgressing,
@@ -406,7 +413,7 @@ impl Story<'_> {
             Reason::WaitForProgressing,
             text,
         ));
-        (Act::Record, Some(LOOK_AGAIN))
+        (Act::Record, again)
     }
 
     fn refuse(&mut self, reason: Reason, text: String) -> Next {

@@ -80,7 +80,7 @@ impl Field {
             }
             Field::ServiceVersion(version) => spec.service_version = Some(version),
             Field::ComponentDef(definition) => spec.component_def = Some(definition),
-            Field::Setting(name, value) => spec.configs = configs(spec, name, value),
+            Field::Setting(name, value) => spec.configs = configs(spec, &name, value),
         }
     }
 
@@ -113,7 +113,7 @@ impl Field {
             Field::ServiceVersion(version) => ("serviceVersion", Some(json!(version))),
             Field::ComponentDef(definition) => ("componentDef", Some(json!(definition))),
             Field::Setting(name, value) => {
-                let all = configs(spec, name.clone(), value.clone());
+                let all = configs(spec, name, value.clone());
                 ("configs", Some(json!(all)))
             }
         }
@@ -185,13 +185,9 @@ fn put<T>(map: &mut BTreeMap<String, T>, name: &str, value: Option<T>) {
 }
 
 /// The component's settings with this one in them.
-fn configs(
-    spec: &ClusterComponentSpec,
-    name: String,
-    value: Option<String>,
-) -> Vec<ComponentConfig> {
+fn configs(spec: &ClusterComponentSpec, name: &str, value: Option<String>) -> Vec<ComponentConfig> {
     let mut settings = settings::of(&spec.configs);
-    put(&mut settings, &name, value);
+    put(&mut settings, name, value);
     if settings.is_empty() {
         return Vec::new();
     }

@@ -9,8 +9,8 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
-use super::kinds;
 use super::observed::{Seen, ServiceSeen};
+use super::{kinds, queue};
 use crate::controller::Context;
 
 /// Label by which endpoints belong to a service.
@@ -36,24 +36,34 @@ pub(super) async fn observe(context: &Context, request: &OpsRequest) -> Result<S
         cluster: cluster.map_err(failed("the Cluster"))?,
         ..Seen::default()
     };
-    claims(context, request, &namespace, &mut seen).await?;
+    let phase = request.status.as_ref().and_then(|status| status.phase);
+    let pending = matches!(phase, None | Some(OpsPhase::Pending));
+    if !pending {
+        claims(context, request, &namespace, &mut seen).await?;
+    }
     let Some(cluster) = &seen.cluster else {
         return Ok(seen);
     };
+    if pending || phase == Some(OpsPhase::Creating) {
+        let requests: Api<OpsRequest> = Api::namespaced(client.clone(), &namespace);
+        let requests = requests.list(&ListParams::default()).await;
+        seen.requests = requests.map_err(failed("the OpsRequests"))?.items;
+    }
+    if pending && queue::before(request, &seen.requests).is_some() {
+        // Nothing else matters before it is its turn.
+        return Ok(seen);
+    }
     seen.sets = instance_sets(context, cluster, &namespace)
         .await
         .map_err(failed("an InstanceSet"))?;
     seen.pods = pods(context, cluster, &namespace)
         .await
         .map_err(failed("the pods"))?;
-    seen.services = services(context, request, &namespace).await?;
-    let phase = request.status.as_ref().and_then(|status| status.phase);
-    if !matches!(phase, None | Some(OpsPhase::Pending)) {
-        return Ok(seen);
+    if pending {
+        claims(context, request, &namespace, &mut seen).await?;
+    } else {
+        seen.services = services(context, request, &namespace).await?;
     }
-    let requests: Api<OpsRequest> = Api::namespaced(client.clone(), &namespace);
-    let requests = requests.list(&ListParams::default()).await;
-    seen.requests = requests.map_err(failed("the OpsRequests"))?.items;
     Ok(seen)
 }
 

@@ -61,10 +61,9 @@ impl Progress {
 pub(super) fn by_pods<K: Kind + ?Sized>(kind: &K, view: &View<'_>) -> Progress {
     let status = view.cluster.status.as_ref();
     // A spec that was refused after the edit is observed too, and its members are as they were before.
-    let conditions = status.map(|s| s.conditions.as_slice());
-    let taken = |kind| conditions.is_some_and(|known| condition::holds(known, kind));
+    let conditions = status.map(|s| s.conditions.as_slice()).unwrap_or_default();
     let mut progress = Progress {
-        complete: taken(ConditionType::ProvisioningStarted) && taken(ConditionType::ApplyResources),
+        complete: condition::holds(conditions, ConditionType::ProvisioningStarted),
         ..Progress::default()
     };
     for (name, last) in &view.recorded.last_configuration.components {

@@ -6,23 +6,23 @@ use std::time::{Duration, Instant};
 use etcd_operator_api::condition::{self, ConditionType, Observation, Reason};
 use etcd_operator_api::ops_request::OpsRequestStatus;
 use etcd_operator_api::{Cluster, InstanceSet, OpsPhase, OpsRequest, labels};
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::events::EventType;
-use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::{Controller, watcher};
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{Controller, WatchStreamExt, watcher};
 use kube::{Resource, ResourceExt};
 use serde_json::json;
 
-use super::cluster_edit::{self, Answer};
+use super::cluster_edit::{self, Answer, Mode};
 use super::decide::{Act, Decision, decide};
 use super::edit::{self, Change};
 use super::observe::{ObserveError, observe};
 use super::observed::Seen;
-use super::{agents, claims};
+use super::{agents, claims, queue};
 use crate::cluster;
 use crate::component::RehearseError;
 use crate::controller::{ApplyError, Backoff, Context, STORM, delete, touched, write_status};
@@ -78,7 +78,15 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         labels::MANAGED_BY,
         labels::MANAGED_BY_VALUE
     ));
-    let controller = Controller::new(Api::<OpsRequest>::all(client.clone()), all());
+    let (store, writer) = reflector::store();
+    // The store knows of a change before it is told here: whose turn it is now is read from it.
+    let turns = store.clone();
+    let requests = watcher(Api::<OpsRequest>::all(client.clone()), all())
+        .default_backoff()
+        .reflect(writer)
+        .touched_objects()
+        .flat_map(move |touched| stream::iter(with_followers(touched, &turns)));
+    let controller = Controller::for_stream(requests, store);
     let (by_cluster, by_set) = (controller.store(), controller.store());
     let driver = Arc::new(Driver {
         context: Arc::clone(&context),
@@ -105,19 +113,31 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Requests of a cluster that have not ended.
+/// A request that was touched, and those that follow it when it has ended.
+fn with_followers(
+    touched: Result<OpsRequest, watcher::Error>,
+    store: &Store<OpsRequest>,
+) -> Vec<Result<OpsRequest, watcher::Error>> {
+    let Ok(request) = touched else {
+        return vec![touched];
+    };
+    let next = queue::followers(&request, &store.state());
+    let next = next.into_iter().map(|next| Ok((*next).clone()));
+    std::iter::once(Ok(request)).chain(next).collect()
+}
+
+/// Requests to which it matters what happens to a cluster.
 fn going_on(
     store: &Store<OpsRequest>,
     namespace: Option<&str>,
     cluster: &str,
 ) -> Vec<ObjectRef<OpsRequest>> {
+    let requests = store.state();
     let meant = |request: &&Arc<OpsRequest>| {
-        let phase = request.status.as_ref().and_then(|status| status.phase);
         request.spec.cluster_name == cluster
             && request.metadata.namespace.as_deref() == namespace
-            && !phase.is_some_and(OpsPhase::is_ended)
+            && queue::is_awake(request, &requests)
     };
-    let requests = store.state();
     let found = requests.iter().filter(meant);
     found
         .map(|request| ObjectRef::from_obj(&**request))
@@ -201,7 +221,7 @@ async fn carry_out(
             return Ok(Action::await_change());
         }
         (Act::Edit(changes), Some(cluster)) => {
-            match cluster_edit::edit(cluster, &changes, context)
+            match cluster_edit::edit(cluster, &changes, context, Mode::Write)
                 .await
                 .map_err(Error::Edit)?
             {
@@ -229,8 +249,15 @@ async fn rehearse(
     context: &Context,
 ) -> Result<Result<(), String>, Error> {
     let prospective = edit::prospective(cluster, changes);
-    let refused = cluster::rehearse(context, &prospective).await?;
-    Ok(refused.map_or(Ok(()), Err))
+    if let Some(refused) = cluster::rehearse(context, cluster, &prospective).await? {
+        return Ok(Err(refused));
+    }
+    let answer = cluster_edit::edit(cluster, changes, context, Mode::DryRun);
+    match answer.await.map_err(Error::Edit)? {
+        Answer::Taken(_) => Ok(Ok(())),
+        Answer::Outdated => Err(Error::Outdated),
+        Answer::Refused(text) => Ok(Err(format!("the edit of the Cluster is refused: {text}"))),
+    }
 }
 
 /// The API server does not take the edit.

@@ -9,8 +9,9 @@ use etcd_operator_api::ops_request::{
     Expose as Asked, ExposeService, ExposeSwitch, LastConfiguration, OpsComponentStatus,
     OpsRequestSpec, ProgressDetail, ProgressStatus,
 };
-use etcd_operator_api::service::{ClusterService, ServiceType};
+use etcd_operator_api::service::ClusterService;
 use etcd_operator_api::{Opaque, OpsRequest};
+use k8s_openapi::api::core::v1::ServiceSpec;
 use serde_json::json;
 
 use super::{Edited, Kind, SHORT};
@@ -116,12 +117,8 @@ impl Kind for Expose {
             .and_then(|status| status.observed_generation)
             .zip(view.recorded.cluster_generation)
             .is_some_and(|(seen, edited)| seen >= edited);
-        let taken = [
-            ConditionType::ProvisioningStarted,
-            ConditionType::ApplyResources,
-        ];
         let mut progress = Progress {
-            complete: reflected && taken.iter().all(|kind| condition::holds(conditions, *kind)),
+            complete: reflected && condition::holds(conditions, ConditionType::ProvisioningStarted),
             ..Progress::default()
         };
         for (asked, service) in services(view.request) {
@@ -135,7 +132,7 @@ impl Kind for Expose {
                 (ExposeSwitch::Disable, None) => None,
                 (ExposeSwitch::Disable, Some(_)) => Some("it is still there"),
                 (ExposeSwitch::Enable, None) => Some("it is not there yet"),
-                (ExposeSwitch::Enable, Some(seen)) => lacking(service.service_type, seen),
+                (ExposeSwitch::Enable, Some(seen)) => lacking(&wanted(asked, service), seen),
             };
             progress.complete &= lacks.is_none();
             let detail = ProgressDetail {
@@ -177,28 +174,38 @@ fn object(
     known.cloned().unwrap_or_else(by_rule)
 }
 
-fn lacking(kind: ServiceType, seen: &ServiceSeen) -> Option<&'static str> {
+fn lacking(wanted: &ClusterService, seen: &ServiceSeen) -> Option<&'static str> {
     let spec = seen.service.spec.clone().unwrap_or_default();
-    if spec.type_.as_deref() != Some(kind.as_str()) {
+    let wanted = wanted
+        .spec
+        .as_ref()
+        .and_then(|wanted| wanted.parse("spec").ok());
+    let wanted: ServiceSpec = wanted.unwrap_or_default();
+    if spec.type_ != wanted.type_ {
         return Some("it is of another kind still");
+    }
+    let numbers = |spec: &ServiceSpec| -> Vec<i32> {
+        let ports = spec.ports.iter().flatten();
+        ports.map(|port| port.port).collect()
+    };
+    if numbers(&spec) != numbers(&wanted) {
+        return Some("it has other ports still");
     }
     let balancer = seen
         .service
         .status
         .as_ref()
         .and_then(|s| s.load_balancer.as_ref());
-    let addressed = match kind {
-        ServiceType::ClusterIP => spec.cluster_ip.is_some_and(|ip| !ip.is_empty()),
-        ServiceType::NodePort => spec
-            .ports
-            .iter()
-            .flatten()
-            .all(|port| port.node_port.is_some()),
-        ServiceType::LoadBalancer => balancer.is_some_and(|b| {
-            b.ingress
-                .as_ref()
-                .is_some_and(|ingress| !ingress.is_empty())
+    let addressed = match spec.type_.as_deref() {
+        Some("NodePort") => {
+            let mut ports = spec.ports.iter().flatten();
+            ports.all(|port| port.node_port.is_some())
+        }
+        Some("LoadBalancer") => balancer.is_some_and(|balancer| {
+            let addresses = balancer.ingress.as_ref();
+            addresses.is_some_and(|addresses| !addresses.is_empty())
         }),
+        _ => spec.cluster_ip.is_some_and(|ip| !ip.is_empty()),
     };
     if !addressed {
         return Some("it waits for an address from the platform");

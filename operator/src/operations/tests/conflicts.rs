@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::cluster_edit::{Answer, edit};
+use super::super::cluster_edit::{Answer, Mode, edit};
 use super::super::edit::{Change, Field};
 use super::cluster;
 use super::server::{failure, server};
@@ -22,7 +22,7 @@ async fn answer(code: u16, message: &'static str, version: &'static str) -> Answ
         component: "etcd".to_owned(),
         field: Field::Stop(true),
     };
-    let edited = edit(&cluster(3, "Running", 4), &[stop], &context).await;
+    let edited = edit(&cluster(3, "Running", 4), &[stop], &context, Mode::Write).await;
     edited.expect("an answer")
 }
 
@@ -42,7 +42,7 @@ async fn a_conflict_is_told_from_a_refusal() {
 #[tokio::test]
 async fn an_edit_that_is_there_already_asks_nothing() {
     let (context, asked) = server(|_| failure(500, "InternalError", "nobody asked"));
-    let done = edit(&cluster(3, "Running", 4), &[], &context).await;
+    let done = edit(&cluster(3, "Running", 4), &[], &context, Mode::Write).await;
     assert_eq!(done.expect("an answer"), Answer::Taken(Some(4)));
     assert!(asked.lock().expect("no panic").is_empty());
 }
