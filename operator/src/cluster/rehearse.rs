@@ -8,9 +8,9 @@ use super::plan::plan;
 use crate::component::{self, RehearseError};
 use crate::controller::{Context, rehearse as ask};
 
-/// Why the Cluster could not be carried out when it is edited from `now` to `next`; `None` when it could. Names the field
-/// as its status would. Objects that the edit does not change are not asked about: what is wrong with them already does
-/// not stand in the way of an operation that does not need them.
+/// Why the Cluster could not be carried out when it is edited from `now` to `next`; `None` when it could. Names the
+/// field as its status would. Objects that the edit does not change are not asked about: what is wrong with them
+/// already does not stand in the way of an operation that does not need them.
 ///
 /// # Errors
 /// When something that this depends on cannot be read.

@@ -1,5 +1,5 @@
-//! IO out: the mark on claims whose members are rebuilt. Claims are marked by UID, so that a mark that is late never meets
-//! the new member's disk.
+//! IO out: the mark on claims whose members are rebuilt. Claims are marked by UID, so that a mark that is late never
+//! meets the new member's disk.
 
 use std::collections::BTreeMap;
 

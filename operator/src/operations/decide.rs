@@ -33,7 +33,7 @@ pub(super) enum Act {
     Edit(Vec<Change>),
     /// Ask agents to move leadership, then decide again.
     Switchover,
-    /// Mark the claims on record: their members are made anew.
+    /// Mark the claims on record: their members are rebuilt.
     Rebuild,
     /// Take the request's marks off claims, then decide again.
     Unmark,
@@ -213,7 +213,7 @@ impl Story<'_> {
             return (Act::Edit(undo.back), Some(LOOK_AGAIN));
         }
         if let Some(other) = edit::missing(cluster, &changes).first() {
-            let text = format!("somebody else has changed {}", other.told());
+            let text = format!("another client has changed {}", other.told());
             return self.give_up(Reason::OpsRequestAborted, &text);
         }
         let progress = self.look(cluster, false);

@@ -262,7 +262,7 @@ impl Change {
         })
     }
 
-    /// What somebody else has changed since, for a message.
+    /// What another client has changed since, for a message.
     pub(super) fn told(&self) -> String {
         match self {
             Change::Component { component, field } => {

@@ -152,8 +152,8 @@ impl Facts<'_> {
         template.ok()?.spec
     }
 
-    /// The container of a pod that runs etcd: the template's first one but for the agent, which the kubelet starts before
-    /// it. Others may have put more containers into the pod.
+    /// The container of a pod that runs etcd: the template's first one but for the agent, which the kubelet starts
+    /// before it. Others may have put more containers into the pod.
     fn etcd_of<'p>(&self, pod: &'p PodSpec) -> Option<&'p Container> {
         let template = self.template()?;
         let etcd = template.containers.iter().find(|c| c.name != AGENT)?;

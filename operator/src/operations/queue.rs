@@ -34,8 +34,8 @@ pub(super) fn overtaken<'a>(
     others.into_iter().find(sooner)
 }
 
-/// Requests to look at when `touched` has changed: when it has ended or is gone, those whose turn it is now, and the one
-/// that was made after it.
+/// Requests to look at when `touched` has changed: when it has ended or is gone, those whose turn it is now, and the
+/// one that was made after it.
 pub(super) fn followers(touched: &OpsRequest, all: &[Arc<OpsRequest>]) -> Vec<Arc<OpsRequest>> {
     let there = all.iter().any(|known| known.uid() == touched.uid());
     if there && !is_ended(touched) {

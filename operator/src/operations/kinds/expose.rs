@@ -52,8 +52,8 @@ impl Kind for Expose {
         }
     }
 
-    /// Whether the Cluster can have the services. Puts on record what their objects are called: a service that the owner
-    /// named otherwise is known by its own name after it is gone from the spec.
+    /// Whether the Cluster can have the services. Puts on record what their objects are called: a service that the
+    /// owner named otherwise is known by its own name after it is gone from the spec.
     fn check(
         &self,
         request: &OpsRequest,

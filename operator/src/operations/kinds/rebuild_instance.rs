@@ -1,7 +1,7 @@
 //! RebuildInstance: members are replaced by new ones of the same name, which copy all data from the others.
 //!
-//! A mark on the claims asks for it: InstanceSet's planner removes the member by its identifier, when the others can spare
-//! it, and lets a new one of that name join as a learner (M3, M10, M13).
+//! A mark on the claims asks for it: InstanceSet's planner removes the member by its identifier, when the others can
+//! spare it, and lets a new one of that name join as a learner (M3, M10, M13).
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Reconfiguring: pods are recreated one by one with other settings of etcd, which are flags that it reads at its start.
+//! Reconfiguring: pods are recreated one by one with other settings of etcd, flags that it reads at its start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -66,6 +66,8 @@ impl Kind for Upgrade {
             return facts
                 .rows_after_rollout(|_| Some("its version is not resolved yet".to_owned()));
         };
+        // A release may be called 3.6.16-2; etcd says three numbers.
+        let wanted = wanted.split(['-', '+']).next().unwrap_or(&wanted);
         facts.rows_after_rollout(|pod| {
             let mut members = facts.status.members.iter();
             let member = members.find(|member| member.pod_name == pod);

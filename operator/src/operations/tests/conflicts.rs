@@ -41,7 +41,7 @@ async fn a_conflict_is_told_from_a_refusal() {
 
 #[tokio::test]
 async fn an_edit_that_is_there_already_asks_nothing() {
-    let (context, asked) = server(|_| failure(500, "InternalError", "nobody asked"));
+    let (context, asked) = server(|_| failure(500, "InternalError", "not expected"));
     let done = edit(&cluster(3, "Running", 4), &[], &context, Mode::Write).await;
     assert_eq!(done.expect("an answer"), Answer::Taken(Some(4)));
     assert!(asked.lock().expect("no panic").is_empty());

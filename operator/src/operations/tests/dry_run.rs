@@ -49,7 +49,7 @@ async fn a_service_that_kubernetes_refuses_is_told_with_its_words() {
 }
 
 #[tokio::test]
-async fn a_service_of_somebody_else_is_not_taken_over() {
+async fn a_service_of_another_owner_is_not_taken_over() {
     let plain = json!({ "name": "db-out", "namespace": "ns" });
     let (said_of_it, asked) = said(Some(plain), (200, json!({}))).await;
     assert!(said_of_it.expect("refused").contains("another owner"));

@@ -103,6 +103,10 @@ fn an_upgrade_is_done_when_every_member_says_the_version() {
         "runs etcd 3.6.1, not 3.6.99",
     );
     assert_eq!(say(["3.6.99"; 3]).0, OpsPhase::Succeed);
+    let named = spec.replace("3.6.99", "3.6.99-2");
+    let (request, edited, _) = begun(&named);
+    seen.cluster = Some(edited);
+    assert_eq!(told(&request, &seen).0, OpsPhase::Succeed);
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn of_two_that_began_at_once_one_steps_back() {
     assert_eq!(back.status.start_timestamp, None);
     let on = decide(&first, &seen, &at(3));
     assert_eq!(phase(&on), Some(OpsPhase::Running));
-    // Services are nobody's business but their own.
+    // Requests for services wait for each other only.
     let mut expose = admitted("c", 3);
     expose.spec = request("c", 0, EXPOSE).spec;
     assert_eq!(
