@@ -106,7 +106,8 @@ pub struct OpsRequestSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2147483647))]
     pub pre_condition_deadline_seconds: Option<i32>,
-    /// Seconds that the operation may run before it is given up; 0 or absent: as long as it takes.
+    /// Seconds that the operation, or its cancel, may run before it is given up; 0 or absent: 60 for a Switchover, 600 for
+    /// Stop, Start and Expose, 7200 for HorizontalScaling, 3600 for the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2147483647))]
     pub timeout_seconds: Option<i32>,

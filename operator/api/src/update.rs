@@ -74,6 +74,18 @@ pub struct RollingUpdate {
     pub max_unavailable: Option<IntOrString>,
 }
 
+/// A number of pods, or a share of `whole` rounded up.
+#[must_use]
+pub fn amount(value: &IntOrString, whole: usize) -> usize {
+    match value {
+        IntOrString::Int(number) => usize::try_from(*number).unwrap_or(0),
+        IntOrString::String(text) => {
+            let percent: usize = text.trim_end_matches('%').parse().unwrap_or(100);
+            whole.saturating_mul(percent).div_ceil(100)
+        }
+    }
+}
+
 /// Schema of a number of pods or a share of them.
 pub fn int_or_percent(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

@@ -190,8 +190,11 @@ async fn carry_out(
             apply_if_different(&context.client, component).await?;
         }
     }
+    // One that Kubernetes refuses holds up no other.
+    let mut refused = None;
     for service in &services {
-        apply_if_different(&context.client, service).await?;
+        let applied = apply_if_different(&context.client, service).await;
+        refused = refused.or(applied.err());
     }
     for service in &obsolete_services {
         delete(&context.client, service).await?;
@@ -201,7 +204,10 @@ async fn carry_out(
             delete(&context.client, component).await?;
         }
     }
-    Ok(finalized.unwrap_or_else(|| cluster.clone()))
+    match refused {
+        Some(error) => Err(error.into()),
+        None => Ok(finalized.unwrap_or_else(|| cluster.clone())),
+    }
 }
 
 /// Puts the finalizer on the Cluster, when it is not there yet. Nothing else of it is the operator's to write.

@@ -6,7 +6,7 @@
 use std::fmt::Debug;
 
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
-use kube::core::NamespaceResourceScope;
+use kube::core::{NamespaceResourceScope, Status};
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -150,6 +150,58 @@ where
     Ok(true)
 }
 
+/// Asks the API server what it would say to the object, and writes nothing. Why it would be refused; `None` when not. An
+/// object of that name that is not the same controller's is never taken over.
+///
+/// # Errors
+/// When it cannot be asked.
+pub async fn rehearse<K>(client: &Client, wanted: &K) -> Result<Option<String>, ApplyError>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Serialize,
+{
+    let (kind, name) = (K::kind(&()).into_owned(), wanted.name_any());
+    let api: Api<K> = Api::namespaced(client.clone(), &wanted.namespace().unwrap_or_default());
+    let live = api.get_metadata_opt(&name).await;
+    let live = live.map_err(|source| ApplyError::Read {
+        kind: kind.clone(),
+        name: name.clone(),
+        source,
+    })?;
+    if live.is_some_and(|live| controller_of(&live) != controller_of(wanted)) {
+        return Ok(Some(ApplyError::Foreign { kind, name }.to_string()));
+    }
+    let parameters = PatchParams::apply(FIELD_MANAGER).force().dry_run();
+    let body = document(wanted)?;
+    match api.patch(&name, &parameters, &Patch::Apply(&body)).await {
+        Ok(_) => Ok(None),
+        Err(kube::Error::Api(status)) if cannot_rehearse(&status) => Ok(None),
+        Err(kube::Error::Api(status)) if is_refusal(&status) => Ok(Some(status.message.clone())),
+        Err(source) => Err(ApplyError::Write { kind, name, source }),
+    }
+}
+
+/// Whether asking the same again would be answered the same: invalid, or denied by an admission plugin.
+#[must_use]
+pub fn is_refusal(status: &Status) -> bool {
+    matches!(status.code, 400 | 403 | 422)
+}
+
+/// Whether a webhook that has side effects stands in the way of a dry run: nothing is known then.
+#[must_use]
+pub fn cannot_rehearse(status: &Status) -> bool {
+    status.code == 400 && status.message.contains("does not support dry run")
+}
+
+fn controller_of<K: Resource>(object: &K) -> Option<String> {
+    let mut owners = object.owner_references().iter();
+    let owner = owners.find(|owner| owner.controller == Some(true));
+    owner.map(|owner| owner.uid.clone())
+}
+
 /// Writes the object without looking first.
 ///
 /// # Errors
@@ -205,14 +257,7 @@ where
 
 /// An object that another controller owns is never taken over.
 fn refuse_foreign<K: Resource<DynamicType = ()>>(wanted: &K, live: &K) -> Result<(), ApplyError> {
-    let controller = |object: &K| {
-        let owners = object.owner_references().iter();
-        owners
-            .filter(|owner| owner.controller == Some(true))
-            .map(|o| o.uid.clone())
-            .next()
-    };
-    match (controller(wanted), controller(live)) {
+    match (controller_of(wanted), controller_of(live)) {
         (Some(ours), Some(theirs)) if ours != theirs => Err(ApplyError::Foreign {
             kind: K::kind(&()).into_owned(),
             name: live.meta().name.clone().unwrap_or_default(),

@@ -10,7 +10,10 @@ mod difference;
 mod status;
 mod touched;
 
-pub use apply::{ApplyError, apply, apply_if_different, delete, own, patch};
+pub use apply::{
+    ApplyError, apply, apply_if_different, cannot_rehearse, delete, is_refusal, own, patch,
+    rehearse,
+};
 pub use backoff::{Backoff, STORM};
 pub use calm::Calm;
 pub use context::{Config, Context};

@@ -10,12 +10,11 @@ use etcd_operator_api::lifecycle::Action;
 use etcd_operator_api::names::ComponentName;
 use etcd_operator_api::opaque::NotOfType;
 use etcd_operator_api::update::{
-    InstanceUpdateStrategyType, MemberUpdateStrategy, PodManagementPolicy, PodUpdatePolicy,
+    InstanceUpdateStrategyType, MemberUpdateStrategy, PodManagementPolicy, PodUpdatePolicy, amount,
 };
 use etcd_operator_api::volume::{Retention, VolumeClaimTemplate};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Resource, ResourceExt};
 use serde::Deserialize;
 
@@ -245,16 +244,5 @@ fn update(its: &InstanceSet, replicas: usize) -> Update {
         rolling: strategy.kind == InstanceUpdateStrategyType::RollingUpdate,
         replicas: upto.map_or(replicas, |upto| amount(upto, replicas)),
         at_a_time: at_a_time.min(limit),
-    }
-}
-
-/// A number, or a share of `whole` rounded up.
-fn amount(value: &IntOrString, whole: usize) -> usize {
-    match value {
-        IntOrString::Int(number) => usize::try_from(*number).unwrap_or(0),
-        IntOrString::String(text) => {
-            let percent: usize = text.trim_end_matches('%').parse().unwrap_or(100);
-            whole.saturating_mul(percent).div_ceil(100)
-        }
     }
 }

@@ -3,67 +3,40 @@
 //! The order of things: a decision is on record before it is acted on (`Creating` holds what was there before), and
 //! an end is told only of what was seen.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use etcd_operator_api::condition::{self, ConditionType, Observation, Reason};
-use etcd_operator_api::ops_request::OpsRequestStatus;
-use etcd_operator_api::{Cluster, ClusterPhase, InstanceSet, OpsPhase, OpsRequest, OpsType};
+use etcd_operator_api::ops_request::{LastConfiguration, OpsRequestStatus};
+use etcd_operator_api::{Cluster, OpsPhase, OpsRequest, OpsType};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::edit::{self, Change};
-use super::expose::{self, ServiceSeen};
-use super::progress::{Progress, progress};
-use super::queue;
-use super::wish::{self, Refused};
+use super::kinds::{self, Kind};
+use super::observed::{NotMoved, Seen};
+use super::obstacle::{Obstacle, obstacle};
+use super::progress::{Progress, View};
+use super::refusal::Refused;
+use super::{queue, request};
 
-/// How long leadership is asked to move when the request gives no time.
-const SWITCHOVER: Duration = Duration::from_secs(60);
 /// Look again at what no watch tells of.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-/// What was seen.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Seen {
-    /// The Cluster, if it is there.
-    pub(super) cluster: Option<Cluster>,
-    /// Its components' InstanceSets, by component.
-    pub(super) sets: BTreeMap<String, InstanceSet>,
-    /// Claims of its members: UIDs by name.
-    pub(super) claims: BTreeMap<String, String>,
-    /// Services that the request asks for, by name, as far as they are there.
-    pub(super) services: BTreeMap<String, ServiceSeen>,
-    /// All requests of the namespace.
-    pub(super) requests: Vec<OpsRequest>,
-    /// Why the Cluster could not be carried out with the edit in it; only asked before it is made.
-    pub(super) rehearsal: Option<String>,
-    /// What came of the switchovers, when they were asked for.
-    pub(super) moved: Option<Result<String, NotMoved>>,
-}
-
-/// Leadership was not moved.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NotMoved {
-    /// It cannot be: the agent says why.
-    #[error("{0}")]
-    Refused(String),
-    /// It is not known, or nobody could be asked: try again.
-    #[error("{0}")]
-    Unknown(String),
-}
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Act {
     /// Nothing but recording the status; where it changed, that makes the next round.
     Record,
+    /// Try the edit without making it, then decide again.
+    Rehearse(Vec<Change>),
     /// Edit the Cluster, then record the status with the generation that came of it.
     Edit(Vec<Change>),
     /// Ask agents to move leadership, then decide again.
     Switchover,
-    /// Mark the claims on record: their members are made anew.
+    /// Mark the claims on record: their members are rebuilt.
     Rebuild,
+    /// Take the request's marks off claims, then decide again.
+    Unmark,
     /// Delete the request: its time is over.
     Delete,
 }
@@ -109,6 +82,10 @@ struct Story<'a> {
 }
 
 impl Story<'_> {
+    fn kind(&self) -> &'static dyn Kind {
+        kinds::of(self.request.spec.kind)
+    }
+
     /// Whether it may begin.
     fn admit(&mut self) -> Next {
         let spec = &self.request.spec;
@@ -130,11 +107,11 @@ impl Story<'_> {
             return self.end(OpsPhase::Cancelled);
         }
         if let Some(first) = queue::before(self.request, &self.seen.requests) {
-            let text = format!("waits for OpsRequest {}", first.name_any());
-            return self.wait(text);
+            // Its end brings this one up again: nothing is asked before.
+            return self.wait(format!("waits for OpsRequest {}", first.name_any()), None);
         }
         let phase = cluster.status.as_ref().and_then(|status| status.phase);
-        if !forced && !may_begin(spec.kind, phase) {
+        if !forced && !phase.is_some_and(|phase| self.kind().begins_in(phase)) {
             let is = phase.map_or("not known".to_owned(), |phase| format!("{phase:?}"));
             let mut text = format!(
                 "{:?} may not begin while cluster {} is {is}",
@@ -144,17 +121,23 @@ impl Story<'_> {
                 text += "; to rebuild a member that is well set force: true";
             }
             let deadline = seconds(spec.pre_condition_deadline_seconds);
-            return if deadline.is_some_and(|deadline| self.age() < deadline) {
-                self.wait(text)
-            } else {
-                self.refuse(Reason::ClusterPhaseMismatch, text)
+            let left = deadline.and_then(|deadline| deadline.checked_sub(self.age()));
+            return match left.filter(|left| !left.is_zero()) {
+                Some(left) => self.wait(text, Some(left)),
+                None => self.refuse(Reason::ClusterPhaseMismatch, text),
             };
         }
-        if let Err(refused) = self.prepare(cluster) {
-            return self.refuse(Reason::ValidateFailed, refused.to_string());
+        let planned = match request::planned(self.request, cluster, self.seen, self.now) {
+            Ok(planned) => planned,
+            Err(refused) => return self.refuse(Reason::ValidateFailed, refused.to_string()),
+        };
+        if let Some(obstacle) = self.obstacle(cluster, &planned.before) {
+            return self.refuse(Reason::ValidateFailed, obstacle.to_string());
         }
-        if let Some(refused) = &self.seen.rehearsal {
-            return self.refuse(Reason::ValidateFailed, refused.clone());
+        match &self.seen.rehearsal {
+            None => return (Act::Rehearse(planned.changes), None),
+            Some(Err(refused)) => return self.refuse(Reason::ValidateFailed, refused.clone()),
+            Some(Ok(())) => self.status.last_configuration = planned.before,
         }
         self.status.phase = Some(OpsPhase::Creating);
         self.status.cluster_generation = cluster.metadata.generation;
@@ -173,24 +156,27 @@ impl Story<'_> {
         (Act::Record, None)
     }
 
-    /// Records what there was before, when the request can be carried out.
-    fn prepare(&mut self, cluster: &Cluster) -> Result<(), Refused> {
-        let Seen { sets, claims, .. } = self.seen;
-        let planned = wish::planned(self.request, cluster, sets, claims, self.now)?;
-        self.status.last_configuration = planned.before;
-        Ok(())
-    }
-
     /// The edit, or the first call.
     fn begin(&mut self) -> Next {
+        if self.is_late() {
+            let text = "it was not begun in time: the operator's log says what failed";
+            return self.give_up(Reason::OpsRequestTimeout, text);
+        }
         let cluster = self.seen.cluster.as_ref();
         let generation = cluster.and_then(|cluster| cluster.metadata.generation);
         if generation != self.status.cluster_generation && !self.is_edited() {
             // What was recorded is no longer what is there.
             self.status.start_timestamp = None;
-            return self.wait("the cluster has changed meanwhile and is read anew".to_owned());
+            let text = "the Cluster has changed meanwhile and is read again";
+            return self.wait(text.to_owned(), None);
         }
-        let (kind, reason) = started(self.request.spec.kind);
+        if let Some(other) = queue::overtaken(self.request, &self.seen.requests)
+            && !self.is_edited()
+        {
+            self.status.start_timestamp = None;
+            return self.wait(format!("waits for OpsRequest {}", other.name_any()), None);
+        }
+        let (kind, reason) = self.kind().started();
         self.status.phase = Some(OpsPhase::Running);
         self.tell(kind, reason, "it goes on");
         match self.request.spec.kind {
@@ -207,10 +193,10 @@ impl Story<'_> {
     /// How far it is.
     fn follow(&mut self) -> Next {
         let Some(cluster) = &self.seen.cluster else {
-            return self.abort(Reason::OpsRequestAborted, "the cluster was deleted");
+            return self.give_up(Reason::OpsRequestAborted, "the cluster was deleted");
         };
         if self.request.spec.kind == OpsType::Switchover {
-            return self.follow_switchover();
+            return self.follow_switchover(cluster);
         }
         let changes = match self.changes() {
             Ok(changes) => changes,
@@ -223,30 +209,63 @@ impl Story<'_> {
                 Reason::CancelStarted,
                 "it is being undone",
             );
-            let undoing = wish::undoing(self.request, &self.status.last_configuration);
-            return (Act::Edit(undoing), Some(LOOK_AGAIN));
+            let undo = edit::undoing(cluster, &changes, &self.status.last_configuration);
+            return (Act::Edit(undo.back), Some(LOOK_AGAIN));
         }
         if let Some(other) = edit::missing(cluster, &changes).first() {
-            let text = format!("somebody else has changed {}", other.told(cluster));
-            return self.abort(Reason::OpsRequestAborted, &text);
+            let text = format!("another client has changed {}", other.told());
+            return self.give_up(Reason::OpsRequestAborted, &text);
         }
         let progress = self.look(cluster, false);
         if progress.complete {
             let text = format!("{:?} is done: {}", self.request.spec.kind, progress.text());
             return self.succeed(&text);
         }
+        let obstacle = self.obstacle(cluster, &self.status.last_configuration);
+        if let Some(obstacle) = obstacle.filter(|obstacle| !obstacle.passes()) {
+            let text = format!("it cannot be completed any more: {obstacle}");
+            return self.give_up(Reason::OpsRequestAborted, &text);
+        }
         if self.is_late() {
-            let text = format!("it was not done in time: {}", progress.text());
-            return self.abort(Reason::OpsRequestTimeout, &text);
+            let mut text = self.lateness("it was not done", &progress);
+            if !changes.is_empty() {
+                text += "; what it has edited stays in the Cluster";
+            }
+            return self.give_up(Reason::OpsRequestTimeout, &text);
         }
         (Act::Record, Some(LOOK_AGAIN))
     }
 
-    fn follow_switchover(&mut self) -> Next {
+    /// Leadership is asked to move once; it has moved when the role labels say so too.
+    fn follow_switchover(&mut self, cluster: &Cluster) -> Next {
+        let asked = self.status.components.clone();
+        if !asked.is_empty() {
+            let progress = self.look(cluster, false);
+            let text = condition::find(&self.status.conditions, ConditionType::Switchover);
+            let text = text.map(|known| known.message.clone()).unwrap_or_default();
+            return match progress.complete {
+                true => self.succeed(&text),
+                false if self.is_late() => {
+                    let text = self.lateness(&text, &progress);
+                    self.abort(Reason::OpsRequestTimeout, &text)
+                }
+                false => (Act::Record, Some(LOOK_AGAIN)),
+            };
+        }
+        if let Some(obstacle) = self.obstacle(cluster, &self.status.last_configuration) {
+            let text = format!("leadership is not asked to move: {obstacle}");
+            return self.abort(Reason::OpsRequestAborted, &text);
+        }
         match &self.seen.moved {
-            Some(Ok(text)) => {
-                self.status.progress = Some("1/1".to_owned());
-                self.succeed(text)
+            Some(Ok(moved)) => {
+                self.tell(
+                    ConditionType::Switchover,
+                    Reason::SwitchoverStarted,
+                    &moved.text,
+                );
+                self.status.components = kinds::leaders(moved);
+                self.status.progress = Some(format!("0/{}", moved.leaders.len()));
+                (Act::Record, Some(LOOK_AGAIN))
             }
             Some(Err(NotMoved::Refused(text))) => self.fail(text),
             Some(Err(NotMoved::Unknown(text))) if self.is_late() => {
@@ -264,12 +283,36 @@ impl Story<'_> {
         let Some(cluster) = &self.seen.cluster else {
             return self.abort(Reason::OpsRequestAborted, "the cluster was deleted");
         };
-        let undoing = wish::undoing(self.request, &self.status.last_configuration);
-        if !edit::missing(cluster, &undoing).is_empty() {
-            return (Act::Edit(undoing), Some(LOOK_AGAIN));
+        let changes = match self.changes() {
+            Ok(changes) => changes,
+            Err(refused) => return self.fail(&refused.to_string()),
+        };
+        // The former values were put back when this phase began. Since then the spec is the owner's.
+        let undo = edit::undoing(cluster, &changes, &self.status.last_configuration);
+        if !undo.left.is_empty() || !undo.back.is_empty() {
+            let again = undo.back.iter().map(Change::told);
+            let left: Vec<String> = undo.left.into_iter().chain(again).collect();
+            let text = format!(
+                "it was undone, but for what was edited since and stays: {}",
+                left.join("; ")
+            );
+            self.tell(ConditionType::Cancelled, Reason::CancelSucceed, &text);
+            return self.end(OpsPhase::Cancelled);
         }
         let progress = self.look(cluster, true);
         if !progress.complete {
+            let obstacle = self.obstacle(cluster, &self.status.last_configuration);
+            if let Some(obstacle) = obstacle.filter(|obstacle| !obstacle.passes()) {
+                let text = format!("the former values are in the Cluster, but {obstacle}");
+                return self.abort(Reason::OpsRequestAborted, &text);
+            }
+            let began = condition::find(&self.status.conditions, ConditionType::Cancelled);
+            let began = began.map(|known| known.last_transition_time.clone());
+            if began.is_some_and(|began| since(&began, self.now) >= self.limit()) {
+                let text = self.lateness("it was not undone", &progress);
+                let text = format!("{text}; the former values are in the Cluster");
+                return self.abort(Reason::OpsRequestTimeout, &text);
+            }
             return (Act::Record, Some(LOOK_AGAIN));
         }
         self.tell(
@@ -299,7 +342,7 @@ impl Story<'_> {
     fn changes(&self) -> Result<Vec<Change>, Refused> {
         let began = self.status.start_timestamp.as_ref().unwrap_or(self.now);
         let began = began.0.to_string();
-        wish::changes(self.request, &self.status.last_configuration, &began)
+        request::changes(self.request, &self.status.last_configuration, &began)
     }
 
     /// Whether the edit was made, and only its record is missing.
@@ -311,25 +354,50 @@ impl Story<'_> {
     }
 
     fn look(&mut self, cluster: &Cluster, undone: bool) -> Progress {
-        let kind = self.request.spec.kind;
-        let progress = match kind {
-            OpsType::Expose => {
-                expose::progress(self.request, &self.status, cluster, &self.seen.services)
-            }
-            _ => progress(kind, &self.status, cluster, &self.seen.sets, undone),
-        };
+        let progress = self.kind().progress(&View {
+            request: self.request,
+            recorded: &self.status,
+            cluster,
+            seen: self.seen,
+            undone,
+        });
         self.status.progress = Some(progress.text());
         self.status.components.clone_from(&progress.components);
         progress
     }
 
+    /// What stands in the way of the operation.
+    fn obstacle(&self, cluster: &Cluster, before: &LastConfiguration) -> Option<Obstacle> {
+        let needs = self.kind().needs(&self.request.spec);
+        obstacle(needs, before.components.keys(), cluster, &self.seen.sets)
+    }
+
+    /// How long the operation may take, and its cancel.
+    fn limit(&self) -> Duration {
+        seconds(self.request.spec.timeout_seconds).unwrap_or(self.kind().deadline())
+    }
+
     fn is_late(&self) -> bool {
-        let limit = seconds(self.request.spec.timeout_seconds)
-            .or_else(|| (self.request.spec.kind == OpsType::Switchover).then_some(SWITCHOVER));
         let began = self.status.start_timestamp.as_ref();
-        limit
-            .zip(began)
-            .is_some_and(|(limit, began)| since(began, self.now) >= limit)
+        began.is_some_and(|began| since(began, self.now) >= self.limit())
+    }
+
+    /// Why an operation that is late was not done: what the first pod lacks, and what is waited for.
+    fn lateness(&self, what: &str, progress: &Progress) -> String {
+        let limit = self.limit().as_secs();
+        let mut text = format!("{what} within {limit} s: {}", progress.text());
+        let details = progress.components.values();
+        let mut details = details.flat_map(|component| &component.progress_details);
+        if let Some((object, lacks)) =
+            details.find_map(|d| Some((&d.object_key, d.message.as_ref()?)))
+        {
+            text += &format!(", {object}: {lacks}");
+        }
+        let mut components = progress.components.values();
+        if let Some(waits) = components.find_map(|component| component.message.as_ref()) {
+            text += &format!("; the operator waits: {waits}");
+        }
+        text
     }
 
     fn age(&self) -> Duration {
@@ -337,7 +405,7 @@ impl Story<'_> {
         made.map_or(Duration::ZERO, |made| since(made, self.now))
     }
 
-    fn wait(&mut self, text: String) -> Next {
+    fn wait(&mut self, text: String, again: Option<Duration>) -> Next {
         self.status.phase = Some(OpsPhase::Pending);
         self.observe(Observation::new(
             ConditionType::WaitForProgressing,
@@ -345,7 +413,7 @@ impl Story<'_> {
             Reason::WaitForProgressing,
             text,
         ));
-        (Act::Record, Some(LOOK_AGAIN))
+        (Act::Record, again)
     }
 
     fn refuse(&mut self, reason: Reason, text: String) -> Next {
@@ -361,6 +429,15 @@ impl Story<'_> {
     fn fail(&mut self, text: &str) -> Next {
         self.tell(ConditionType::Failed, Reason::OpsRequestFailed, text);
         self.end(OpsPhase::Failed)
+    }
+
+    /// Ends an operation that was under way. What is marked would be carried out later: first the marks are taken off.
+    fn give_up(&mut self, reason: Reason, text: &str) -> Next {
+        if !self.seen.marks.is_empty() {
+            return (Act::Unmark, Some(LOOK_AGAIN));
+        }
+        let begun = kinds::begun(&self.status.last_configuration, &self.seen.sets);
+        self.abort(reason, &format!("{text}{begun}"))
     }
 
     fn abort(&mut self, reason: Reason, text: &str) -> Next {
@@ -390,57 +467,6 @@ impl Story<'_> {
     fn observe(&mut self, seen: Observation) {
         let generation = self.request.metadata.generation;
         condition::record(&mut self.status.conditions, &[seen], generation, self.now);
-    }
-}
-
-/// KubeBlocks' table of phases in which an operation may begin.
-fn may_begin(kind: OpsType, phase: Option<ClusterPhase>) -> bool {
-    use ClusterPhase::{Abnormal, Failed, Running, Stopped, Stopping, Updating};
-    let Some(phase) = phase else {
-        return false;
-    };
-    match kind {
-        OpsType::Start => matches!(
-            phase,
-            Running | Failed | Abnormal | Updating | Stopped | Stopping
-        ),
-        OpsType::Stop => matches!(phase, Running | Failed | Abnormal | Updating),
-        OpsType::Restart
-        | OpsType::HorizontalScaling
-        | OpsType::VerticalScaling
-        | OpsType::Switchover
-        | OpsType::Expose
-        | OpsType::Upgrade => matches!(phase, Running | Failed | Abnormal),
-        OpsType::Reconfiguring => matches!(phase, Running | Failed | Abnormal | Updating),
-        OpsType::RebuildInstance => matches!(phase, Failed | Abnormal | Updating),
-    }
-}
-
-/// KubeBlocks' condition of an operation that goes on.
-const fn started(kind: OpsType) -> (ConditionType, Reason) {
-    match kind {
-        OpsType::Restart => (ConditionType::Restarting, Reason::RestartStarted),
-        OpsType::Stop => (ConditionType::Stopping, Reason::StopStarted),
-        OpsType::Start => (ConditionType::Starting, Reason::StartCluster),
-        OpsType::HorizontalScaling => (
-            ConditionType::HorizontalScaling,
-            Reason::HorizontalScalingStarted,
-        ),
-        OpsType::VerticalScaling => (
-            ConditionType::VerticalScaling,
-            Reason::VerticalScalingStarted,
-        ),
-        OpsType::Switchover => (ConditionType::Switchover, Reason::SwitchoverStarted),
-        OpsType::Upgrade => (
-            ConditionType::VersionUpgrading,
-            Reason::VersionUpgradeStarted,
-        ),
-        OpsType::Reconfiguring => (ConditionType::Reconfigure, Reason::ReconfigureStarted),
-        OpsType::Expose => (ConditionType::Exposing, Reason::ExposeStarted),
-        OpsType::RebuildInstance => (
-            ConditionType::InstancesRebuilding,
-            Reason::StartToRebuildInstances,
-        ),
     }
 }
 

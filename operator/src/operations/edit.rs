@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use etcd_operator_api::cluster::ComponentConfig;
+use etcd_operator_api::ops_request::{LastComponentConfiguration, LastConfiguration};
 use etcd_operator_api::quantity::Resources;
 use etcd_operator_api::service::ClusterService;
 use etcd_operator_api::{Cluster, ClusterComponentSpec, labels, settings};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Value, json};
 
 use crate::definition::matches;
@@ -15,15 +17,18 @@ use crate::definition::matches;
 pub(super) enum Field {
     Replicas(i32),
     OfflineInstances(Vec<String>),
-    Resources(Option<Resources>),
+    /// An upper bound by resource name.
+    Limit(String, Option<Quantity>),
+    /// A reserved amount by resource name.
+    Request(String, Option<Quantity>),
     Stop(bool),
     /// Value of the annotation that makes pods anew.
     Restart(String),
     ServiceVersion(String),
     /// Name, prefix or regular expression of a definition's name; the name itself is recorded in its place.
     ComponentDef(String),
-    /// All settings of etcd.
-    Settings(BTreeMap<String, String>),
+    /// A setting of etcd; the definition's when there is no value.
+    Setting(String, Option<String>),
 }
 
 /// One change of a Cluster's spec.
@@ -51,7 +56,8 @@ impl Field {
         match self {
             Field::Replicas(replicas) => spec.replicas == *replicas,
             Field::OfflineInstances(offline) => spec.offline_instances == *offline,
-            Field::Resources(resources) => spec.resources == *resources,
+            Field::Limit(name, amount) => limit(spec, name) == amount.as_ref(),
+            Field::Request(name, amount) => reserved(spec, name) == amount.as_ref(),
             Field::Stop(stop) => spec.stop.unwrap_or_default() == *stop,
             Field::Restart(began) => spec.annotations.get(labels::RESTART) == Some(began),
             Field::ComponentDef(wanted) => {
@@ -59,7 +65,7 @@ impl Field {
                 found.is_some_and(|found| matches(wanted, found))
             }
             Field::ServiceVersion(version) => spec.service_version.as_ref() == Some(version),
-            Field::Settings(wanted) => settings::of(&spec.configs) == *wanted,
+            Field::Setting(name, value) => settings::of(&spec.configs).get(name) == value.as_ref(),
         }
     }
 
@@ -67,15 +73,27 @@ impl Field {
         match self.clone() {
             Field::Replicas(replicas) => spec.replicas = replicas,
             Field::OfflineInstances(offline) => spec.offline_instances = offline,
-            Field::Resources(resources) => spec.resources = resources,
+            Field::Limit(..) | Field::Request(..) => spec.resources = self.resources(spec),
             Field::Stop(stop) => spec.stop = Some(stop),
             Field::Restart(began) => {
                 spec.annotations.insert(labels::RESTART.to_owned(), began);
             }
             Field::ServiceVersion(version) => spec.service_version = Some(version),
             Field::ComponentDef(definition) => spec.component_def = Some(definition),
-            Field::Settings(wanted) => spec.configs = configs(wanted),
+            Field::Setting(name, value) => spec.configs = configs(spec, &name, value),
         }
+    }
+
+    /// The component's resources with this amount in them.
+    fn resources(&self, spec: &ClusterComponentSpec) -> Option<Resources> {
+        let mut all = spec.resources.clone().unwrap_or_default();
+        let (amounts, name, amount) = match self {
+            Field::Limit(name, amount) => (&mut all.limits, name, amount),
+            Field::Request(name, amount) => (&mut all.requests, name, amount),
+            _ => return spec.resources.clone(),
+        };
+        put(amounts, name, amount.clone());
+        (!all.limits.is_empty() || !all.requests.is_empty()).then_some(all)
     }
 
     /// Name of the field and the value that it shall have; `None` when it shall not be there.
@@ -83,7 +101,9 @@ impl Field {
         match self {
             Field::Replicas(replicas) => ("replicas", Some(json!(replicas))),
             Field::OfflineInstances(offline) => ("offlineInstances", Some(json!(offline))),
-            Field::Resources(resources) => ("resources", resources.as_ref().map(|r| json!(r))),
+            Field::Limit(..) | Field::Request(..) => {
+                ("resources", self.resources(spec).map(|r| json!(r)))
+            }
             Field::Stop(stop) => ("stop", Some(json!(stop))),
             Field::Restart(began) => {
                 let mut annotations = spec.annotations.clone();
@@ -92,12 +112,82 @@ impl Field {
             }
             Field::ServiceVersion(version) => ("serviceVersion", Some(json!(version))),
             Field::ComponentDef(definition) => ("componentDef", Some(json!(definition))),
-            Field::Settings(wanted) => ("configs", Some(json!(configs(wanted.clone())))),
+            Field::Setting(name, value) => {
+                let all = configs(spec, name, value.clone());
+                ("configs", Some(json!(all)))
+            }
+        }
+    }
+
+    /// The value that the field had before the operation, of those that can be taken back.
+    fn former(&self, last: &LastComponentConfiguration) -> Option<Field> {
+        let resources = last.resources.as_ref();
+        Some(match self {
+            Field::Replicas(_) => Field::Replicas(last.replicas),
+            Field::OfflineInstances(_) => Field::OfflineInstances(last.offline_instances.clone()),
+            Field::Limit(name, _) => {
+                let amount = resources.and_then(|all| all.limits.get(name));
+                Field::Limit(name.clone(), amount.cloned())
+            }
+            Field::Request(name, _) => {
+                let amount = resources.and_then(|all| all.requests.get(name));
+                Field::Request(name.clone(), amount.cloned())
+            }
+            Field::Stop(_)
+            | Field::Restart(_)
+            | Field::ServiceVersion(_)
+            | Field::ComponentDef(_)
+            | Field::Setting(..) => return None,
+        })
+    }
+
+    /// The field and its value, for a message.
+    fn told(&self) -> String {
+        fn or_none(name: &str, value: Option<&str>) -> String {
+            value.map_or_else(
+                || format!("{name} unset"),
+                |value| format!("{name} {value}"),
+            )
+        }
+        match self {
+            Field::Replicas(replicas) => format!("replicas {replicas}"),
+            Field::OfflineInstances(offline) => format!("offlineInstances {}", json!(offline)),
+            Field::Limit(name, amount) => {
+                let amount = amount.as_ref().map(|amount| amount.0.as_str());
+                or_none(&format!("resources.limits.{name}"), amount)
+            }
+            Field::Request(name, amount) => {
+                let amount = amount.as_ref().map(|amount| amount.0.as_str());
+                or_none(&format!("resources.requests.{name}"), amount)
+            }
+            Field::Stop(stop) => format!("stop {stop}"),
+            Field::Restart(began) => format!("annotations {}={began}", labels::RESTART),
+            Field::ServiceVersion(version) => format!("serviceVersion {version}"),
+            Field::ComponentDef(definition) => format!("componentDef {definition}"),
+            Field::Setting(name, value) => or_none(&format!("setting {name}"), value.as_deref()),
         }
     }
 }
 
-fn configs(settings: BTreeMap<String, String>) -> Vec<ComponentConfig> {
+fn limit<'a>(spec: &'a ClusterComponentSpec, name: &str) -> Option<&'a Quantity> {
+    spec.resources.as_ref()?.limits.get(name)
+}
+
+fn reserved<'a>(spec: &'a ClusterComponentSpec, name: &str) -> Option<&'a Quantity> {
+    spec.resources.as_ref()?.requests.get(name)
+}
+
+fn put<T>(map: &mut BTreeMap<String, T>, name: &str, value: Option<T>) {
+    match value {
+        Some(value) => map.insert(name.to_owned(), value),
+        None => map.remove(name),
+    };
+}
+
+/// The component's settings with this one in them.
+fn configs(spec: &ClusterComponentSpec, name: &str, value: Option<String>) -> Vec<ComponentConfig> {
+    let mut settings = settings::of(&spec.configs);
+    put(&mut settings, name, value);
     if settings.is_empty() {
         return Vec::new();
     }
@@ -172,16 +262,12 @@ impl Change {
         })
     }
 
-    /// Where it is and what shall be there, for a message.
-    pub(super) fn told(&self, cluster: &Cluster) -> String {
+    /// What another client has changed since, for a message.
+    pub(super) fn told(&self) -> String {
         match self {
             Change::Component { component, field } => {
-                let (name, value) = match find(cluster, component) {
-                    Some(spec) => field.written(spec),
-                    None => ("nothing", None),
-                };
-                let value = value.unwrap_or(Value::Null);
-                format!("spec.componentSpecs[{component}] since: it has no longer {name} {value}")
+                let field = field.told();
+                format!("spec.componentSpecs[{component}] since: it has no longer {field}")
             }
             Change::Service { name, wanted: None } => {
                 format!("spec.services since: it has {name} again")
@@ -204,6 +290,45 @@ pub(super) fn missing<'a>(cluster: &Cluster, changes: &'a [Change]) -> Vec<&'a C
     changes.iter().filter(lacks).collect()
 }
 
+/// What takes an edit back.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Undo {
+    /// Fields that have the operation's value: their former ones.
+    pub(super) back: Vec<Change>,
+    /// Fields that another client has edited since, with what they have now. They stay.
+    pub(super) left: Vec<String>,
+}
+
+/// What gives back what the changes `made`, and nothing that was edited since.
+pub(super) fn undoing(cluster: &Cluster, made: &[Change], before: &LastConfiguration) -> Undo {
+    let mut undo = Undo::default();
+    for change in made {
+        let Change::Component { component, field } = change else {
+            continue;
+        };
+        let last = before.components.get(component);
+        let Some(former) = last.and_then(|last| field.former(last)) else {
+            continue;
+        };
+        let back = Change::Component {
+            component: component.clone(),
+            field: former.clone(),
+        };
+        if back.holds(cluster) {
+            continue;
+        }
+        if change.holds(cluster) {
+            undo.back.push(back);
+        } else {
+            let (made, former) = (field.told(), former.told());
+            undo.left.push(format!(
+                "spec.componentSpecs[{component}] has neither {made} nor {former}"
+            ));
+        }
+    }
+    undo
+}
+
 /// The Cluster as it would be.
 pub(super) fn prospective(cluster: &Cluster, changes: &[Change]) -> Cluster {
     let mut next = cluster.clone();
@@ -220,7 +345,12 @@ pub(super) fn patch(cluster: &Cluster, changes: &[&Change]) -> Value {
         vec![json!({ "op": "test", "path": "/metadata/resourceVersion", "value": version })];
     let mut so_far = cluster.clone();
     for change in changes {
-        steps.extend(change.steps(&so_far));
+        let step = change.steps(&so_far);
+        let is_field = matches!(change, Change::Component { .. });
+        // Changes of one field (two settings, say) are one step: the last one holds them all.
+        let path = step.as_ref().map(|step| step["path"].clone());
+        steps.retain(|known| !is_field || Some(&known["path"]) != path.as_ref());
+        steps.extend(step);
         // Places in a list are those after the steps before.
         change.set(&mut so_far);
     }

@@ -1,19 +1,24 @@
 //! OpsRequest -> an edit of its Cluster, or a call of an agent, and the truth about what came of it.
 //!
-//! `wish`, `expose`, `edit`, `queue`, `progress` and `decide` are pure; `observe` reads and rehearses; `switchover` asks
-//! agents; `rebuild` marks claims; `reconcile` writes. An operation changes nothing but the Cluster's spec (and who leads,
-//! and which disk is to be replaced): pods and members stay the business of the rooms below, with all their care.
+//! `kinds` holds one file a type of operation. They and `request`, `edit`, `queue`, `progress` and `decide` are pure;
+//! `observe` reads; `agents` moves leadership; `claims` marks disks; `cluster_edit` and `reconcile` write.
+//! An operation changes nothing but the Cluster's spec (and who leads, and which disk is to be replaced): pods and
+//! members stay the business of the modules below, with all their care.
 
+mod agents;
+mod claims;
+mod cluster_edit;
 mod decide;
 mod edit;
-mod expose;
+mod kinds;
 mod observe;
+mod observed;
+mod obstacle;
 mod progress;
 mod queue;
-mod rebuild;
 mod reconcile;
-mod switchover;
-mod wish;
+mod refusal;
+mod request;
 
 #[cfg(test)]
 mod tests;

@@ -4,17 +4,13 @@ use std::collections::BTreeMap;
 
 use etcd_operator_api::names::ComponentName;
 use etcd_operator_api::{Cluster, InstanceSet, OpsPhase, OpsRequest, labels};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
-use super::decide::Seen;
-use super::expose::{self, ServiceSeen};
-use super::{edit, wish};
-use crate::cluster;
-use crate::component::RehearseError;
+use super::observed::{Seen, ServiceSeen};
+use super::{kinds, queue};
 use crate::controller::Context;
 
 /// Label by which endpoints belong to a service.
@@ -28,15 +24,9 @@ pub(super) enum ObserveError {
         what: &'static str,
         source: kube::Error,
     },
-    #[error(transparent)]
-    Rehearse(#[from] RehearseError),
 }
 
-pub(super) async fn observe(
-    context: &Context,
-    request: &OpsRequest,
-    now: &Time,
-) -> Result<Seen, ObserveError> {
+pub(super) async fn observe(context: &Context, request: &OpsRequest) -> Result<Seen, ObserveError> {
     let namespace = request.namespace().unwrap_or_default();
     let client = &context.client;
     let failed = |what| move |source| ObserveError::Read { what, source };
@@ -46,36 +36,47 @@ pub(super) async fn observe(
         cluster: cluster.map_err(failed("the Cluster"))?,
         ..Seen::default()
     };
+    let phase = request.status.as_ref().and_then(|status| status.phase);
+    let pending = matches!(phase, None | Some(OpsPhase::Pending));
+    if !pending {
+        claims(context, request, &namespace, &mut seen).await?;
+    }
     let Some(cluster) = &seen.cluster else {
         return Ok(seen);
     };
+    if pending || phase == Some(OpsPhase::Creating) {
+        let requests: Api<OpsRequest> = Api::namespaced(client.clone(), &namespace);
+        let requests = requests.list(&ListParams::default()).await;
+        seen.requests = requests.map_err(failed("the OpsRequests"))?.items;
+    }
+    if pending && queue::before(request, &seen.requests).is_some() {
+        // Nothing else matters before it is its turn.
+        return Ok(seen);
+    }
     seen.sets = instance_sets(context, cluster, &namespace)
         .await
         .map_err(failed("an InstanceSet"))?;
-    seen.services = services(context, request, &namespace).await?;
-    let phase = request.status.as_ref().and_then(|status| status.phase);
-    if !matches!(phase, None | Some(OpsPhase::Pending)) {
-        return Ok(seen);
-    }
-    let requests: Api<OpsRequest> = Api::namespaced(client.clone(), &namespace);
-    let requests = requests.list(&ListParams::default()).await;
-    seen.requests = requests.map_err(failed("the OpsRequests"))?.items;
-    seen.claims = claims(context, request, &namespace).await?;
-    if let Ok(planned) = wish::planned(request, cluster, &seen.sets, &seen.claims, now) {
-        let prospective = edit::prospective(cluster, &planned.changes);
-        seen.rehearsal = cluster::rehearse(context, &prospective).await?;
+    seen.pods = pods(context, cluster, &namespace)
+        .await
+        .map_err(failed("the pods"))?;
+    if pending {
+        claims(context, request, &namespace, &mut seen).await?;
+    } else {
+        seen.services = services(context, request, &namespace).await?;
     }
     Ok(seen)
 }
 
-/// Claims of the Cluster's members, for a request that is about them.
+/// Claims of the Cluster's members, for a request that is about them: their UIDs, and the versions of those that carry
+/// its mark.
 async fn claims(
     context: &Context,
     request: &OpsRequest,
     namespace: &str,
-) -> Result<BTreeMap<String, String>, ObserveError> {
+    seen: &mut Seen,
+) -> Result<(), ObserveError> {
     if request.spec.rebuild_from.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(());
     }
     let api: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), namespace);
     let selector = format!("{}={}", labels::INSTANCE, request.spec.cluster_name);
@@ -86,10 +87,16 @@ async fn claims(
         what: "claims",
         source,
     })?;
-    let found = listed.items.iter();
-    Ok(found
-        .map(|claim| (claim.name_any(), claim.uid().unwrap_or_default()))
-        .collect())
+    let own = request.uid().unwrap_or_default();
+    for claim in listed.items {
+        let name = claim.name_any();
+        if claim.annotations().get(labels::REBUILD) == Some(&own) {
+            let version = claim.resource_version().unwrap_or_default();
+            seen.marks.insert(name.clone(), version);
+        }
+        seen.claims.insert(name, claim.uid().unwrap_or_default());
+    }
+    Ok(())
 }
 
 /// Services that the request asks for, with how many endpoints of theirs serve.
@@ -102,7 +109,7 @@ async fn services(
     let services: Api<Service> = Api::namespaced(context.client.clone(), namespace);
     let slices: Api<EndpointSlice> = Api::namespaced(context.client.clone(), namespace);
     let mut seen = BTreeMap::new();
-    for name in expose::objects(request) {
+    for name in kinds::services_of(request) {
         let service = services.get_opt(&name).await.map_err(failed("a service"))?;
         let Some(service) = service else { continue };
         let params = ListParams::default().labels(&format!("{SERVICE_NAME}={name}"));
@@ -117,6 +124,25 @@ async fn services(
         seen.insert(name, ServiceSeen { service, serving });
     }
     Ok(seen)
+}
+
+/// Pods of the Cluster, by name.
+async fn pods(
+    context: &Context,
+    cluster: &Cluster,
+    namespace: &str,
+) -> kube::Result<BTreeMap<String, Pod>> {
+    let api: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
+    let selector = format!(
+        "{}={},{}={}",
+        labels::MANAGED_BY,
+        labels::MANAGED_BY_VALUE,
+        labels::INSTANCE,
+        cluster.name_any()
+    );
+    let listed = api.list(&ListParams::default().labels(&selector)).await?;
+    let found = listed.items.into_iter();
+    Ok(found.map(|pod| (pod.name_any(), pod)).collect())
 }
 
 async fn instance_sets(

@@ -1,17 +1,19 @@
 //! PURE: how far an operation has come, by what the InstanceSets say of pods and members.
 //!
-//! Done means seen: the Cluster reflects the edit, and every member that the operation is about is where it shall be,
-//! by the member list that etcd itself gave, not by what was asked of it.
+//! Done means seen: the Cluster reflects the edit, and every member that the operation is about is where it must be, by
+//! the member list that etcd itself returned and by the pods, not by what was asked of them.
 
 use std::collections::BTreeMap;
 
 use etcd_operator_api::condition::{self, ConditionType};
-use etcd_operator_api::instance_set::KnownMember;
 use etcd_operator_api::ops_request::{
     LastComponentConfiguration, OpsComponentStatus, OpsRequestStatus, ProgressDetail,
     ProgressStatus,
 };
-use etcd_operator_api::{Cluster, ComponentPhase, InstanceSet, InstanceSetStatus, OpsType};
+use etcd_operator_api::{Cluster, ComponentPhase, InstanceSet, InstanceSetStatus, OpsRequest};
+
+use super::kinds::{Facts, Kind, rows_of_all};
+use super::observed::Seen;
 
 /// How far it is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,6 +22,26 @@ pub(super) struct Progress {
     pub(super) components: BTreeMap<String, OpsComponentStatus>,
     /// Whether all of it was seen.
     pub(super) complete: bool,
+}
+
+/// A pod that an operation is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    /// Its name.
+    pub(super) pod: String,
+    /// What it lacks; `None` when it is done.
+    pub(super) lacks: Option<String>,
+}
+
+/// What progress is read from.
+pub(super) struct View<'a> {
+    pub(super) request: &'a OpsRequest,
+    /// What is on record of the operation.
+    pub(super) recorded: &'a OpsRequestStatus,
+    pub(super) cluster: &'a Cluster,
+    pub(super) seen: &'a Seen,
+    /// True while the operation is being undone.
+    pub(super) undone: bool,
 }
 
 impl Progress {
@@ -35,163 +57,95 @@ impl Progress {
     }
 }
 
-/// The progress of an operation, by what is on record of it; `undone` when it is being taken back.
-pub(super) fn progress(
-    kind: OpsType,
-    recorded: &OpsRequestStatus,
-    cluster: &Cluster,
-    sets: &BTreeMap<String, InstanceSet>,
-    undone: bool,
-) -> Progress {
+/// The progress of an operation that is about pods.
+pub(super) fn by_pods<K: Kind + ?Sized>(kind: &K, view: &View<'_>) -> Progress {
+    let status = view.cluster.status.as_ref();
     // A spec that was refused after the edit is observed too, and its members are as they were before.
-    let conditions = cluster.status.as_ref().map(|s| s.conditions.as_slice());
-    let taken = |kind| conditions.is_some_and(|known| condition::holds(known, kind));
+    let conditions = status.map(|s| s.conditions.as_slice()).unwrap_or_default();
     let mut progress = Progress {
-        complete: taken(ConditionType::ProvisioningStarted) && taken(ConditionType::ApplyResources),
+        complete: condition::holds(conditions, ConditionType::ProvisioningStarted),
         ..Progress::default()
     };
-    for (name, last) in &recorded.last_configuration.components {
-        let said = cluster.status.as_ref().and_then(|s| s.components.get(name));
-        let set = sets.get(name);
+    for (name, last) in &view.recorded.last_configuration.components {
+        let said = status.and_then(|status| status.components.get(name));
         let reflected = said
             .and_then(|said| said.observed_generation)
-            .zip(recorded.cluster_generation)
+            .zip(view.recorded.cluster_generation)
             .is_some_and(|(seen, edited)| seen >= edited);
-        let current = reflected && set.is_some_and(is_observed);
-        let details = set.map_or_else(Vec::new, |set| {
-            let facts = Facts {
-                kind,
-                set,
-                last,
-                current,
-                undone,
-            };
-            facts.details()
-        });
         let phase = said.and_then(|said| said.phase);
-        let due = match kind {
-            OpsType::Stop => ComponentPhase::Stopped,
-            _ => ComponentPhase::Running,
+        let (component, settled) = match view.seen.sets.get(name) {
+            Some(set) => by_set(kind, view, (name, last), set, reflected),
+            None => (OpsComponentStatus::default(), false),
         };
-        let settled = set.is_some_and(|set| settled(kind, set));
-        let done = details.iter().all(|d| d.status == ProgressStatus::Succeed);
-        progress.complete &= current && phase == Some(due) && settled && done;
-        let waits = set
-            .and_then(|set| set.status.as_ref())
-            .and_then(|status| status.waiting_on.first());
-        progress.components.insert(
-            name.clone(),
-            OpsComponentStatus {
-                phase,
-                progress_details: details,
-                reason: waits.map(|waits| waits.reason.clone()),
-                message: waits.map(|waits| waits.message.clone()),
-            },
-        );
+        let done = |detail: &ProgressDetail| detail.status == ProgressStatus::Succeed;
+        let due = match view.undone {
+            true => ComponentPhase::Running,
+            false => kind.due(),
+        };
+        progress.complete &=
+            phase == Some(due) && settled && component.progress_details.iter().all(done);
+        let component = OpsComponentStatus { phase, ..component };
+        progress.components.insert(name.clone(), component);
     }
     progress
 }
 
-fn is_observed(set: &InstanceSet) -> bool {
-    let seen = set.status.as_ref().and_then(|s| s.observed_generation);
+/// The progress of one component, and whether its members are as the spec wants them.
+fn by_set<K: Kind + ?Sized>(
+    kind: &K,
+    view: &View<'_>,
+    (component, last): (&str, &LastComponentConfiguration),
+    set: &InstanceSet,
+    reflected: bool,
+) -> (OpsComponentStatus, bool) {
+    let status = set.status.clone().unwrap_or_default();
+    let current = reflected && is_observed(set, &status);
+    let facts = Facts {
+        spec: &view.request.spec,
+        component,
+        last,
+        cluster: view.cluster,
+        set,
+        status: &status,
+        pods: &view.seen.pods,
+    };
+    let rows = match view.undone {
+        true => rows_of_all(&facts),
+        false => kind.rows(&facts),
+    };
+    // Before the edit is reflected nothing is done.
+    let detail = |row: Row| ProgressDetail {
+        object_key: format!("Pod/{}", row.pod),
+        status: match row.lacks {
+            None if current => ProgressStatus::Succeed,
+            _ => ProgressStatus::Processing,
+        },
+        message: row.lacks,
+    };
+    let waits = status.waiting_on.first();
+    let component = OpsComponentStatus {
+        phase: None,
+        progress_details: rows.into_iter().map(detail).collect(),
+        reason: waits.map(|waits| waits.reason.clone()),
+        message: waits.map(|waits| waits.message.clone()),
+    };
+    (component, current && kind.is_settled(set, &status))
+}
+
+fn is_observed(set: &InstanceSet, status: &InstanceSetStatus) -> bool {
+    let seen = status.observed_generation;
     seen.is_some() && seen == set.metadata.generation
 }
 
-/// Whether etcd's member list is what the spec wants: as many voters, nobody else.
-fn settled(kind: OpsType, set: &InstanceSet) -> bool {
-    let Some(status) = &set.status else {
-        return false;
-    };
-    if kind == OpsType::Stop {
-        return status.replicas == 0;
-    }
-    let voters = status.members.iter().filter(|m| !m.is_learner).count();
-    voters == status.members.len() && i32::try_from(voters) == Ok(set.spec.replicas)
-}
-
-struct Facts<'a> {
-    kind: OpsType,
-    set: &'a InstanceSet,
-    last: &'a LastComponentConfiguration,
-    /// Whether the status describes the edited spec.
-    current: bool,
-    undone: bool,
-}
-
-impl Facts<'_> {
-    /// A line for each pod that the operation is about. Before the edit is reflected nothing is done.
-    fn details(&self) -> Vec<ProgressDetail> {
-        let status = self.set.status.clone().unwrap_or_default();
-        let rows: Vec<(String, bool)> = match self.kind {
-            OpsType::HorizontalScaling if !self.undone => self.scaled(&status),
-            OpsType::RebuildInstance => self.rebuilt(&status),
-            OpsType::Stop => {
-                let all = status.members.iter().map(|m| m.pod_name.clone());
-                all.map(|pod| {
-                    let gone = !status.current_revisions.contains_key(&pod);
-                    (pod, gone)
-                })
-                .collect()
-            }
-            _ => {
-                let all = status.update_revisions.keys();
-                all.map(|pod| (pod.clone(), is_updated(&status, pod)))
-                    .collect()
-            }
-        };
-        rows.into_iter()
-            .map(|(pod, done)| ProgressDetail {
-                object_key: format!("Pod/{pod}"),
-                status: if done && self.current {
-                    ProgressStatus::Succeed
-                } else {
-                    ProgressStatus::Processing
-                },
-                message: None,
-            })
-            .collect()
-    }
-
-    /// Members that are made anew: there is another one of that name, and it votes.
-    fn rebuilt(&self, status: &InstanceSetStatus) -> Vec<(String, bool)> {
-        let done = |(pod, old): (&String, &String)| {
-            let new = |m: &KnownMember| m.pod_name == *pod && m.member_id != *old && !m.is_learner;
-            let votes = status.members.iter().any(new);
-            (pod.clone(), votes && is_updated(status, pod))
-        };
-        self.last.rebuilt_members.iter().map(done).collect()
-    }
-
-    /// Pods that come or go, against those that held a member when the operation began.
-    fn scaled(&self, status: &InstanceSetStatus) -> Vec<(String, bool)> {
-        let before = &self.last.instances;
-        let wanted = &status.update_revisions;
-        let come = wanted
-            .keys()
-            .filter(|pod| !before.contains(pod))
-            .map(|pod| {
-                let votes = |m: &KnownMember| m.pod_name == *pod && !m.is_learner;
-                let done = is_updated(status, pod) && status.members.iter().any(votes);
-                (pod.clone(), done)
-            });
-        let go = before
-            .iter()
-            .filter(|pod| !wanted.contains_key(*pod))
-            .map(|pod| {
-                let listed = status.members.iter().any(|m| m.pod_name == *pod);
-                (
-                    pod.clone(),
-                    !listed && !status.current_revisions.contains_key(pod),
-                )
-            });
-        come.chain(go).collect()
-    }
-}
-
-/// Whether the pod has its newest revision and serves in a role.
-fn is_updated(status: &InstanceSetStatus, pod: &str) -> bool {
+/// Whether the pod has its newest revision and serves in a role; what it lacks when not.
+pub(super) fn has_newest_revision(status: &InstanceSetStatus, pod: &str) -> Result<(), String> {
     let newest = status.update_revisions.get(pod);
-    newest.is_some()
-        && status.current_revisions.get(pod) == newest
-        && status.members_status.iter().any(|m| m.pod_name == pod)
+    if newest.is_none() || status.current_revisions.get(pod) != newest {
+        return Err("it is not made from the newest template yet".to_owned());
+    }
+    let serves = status.members_status.iter().any(|m| m.pod_name == pod);
+    match serves {
+        true => Ok(()),
+        false => Err("it does not serve in a role yet".to_owned()),
+    }
 }

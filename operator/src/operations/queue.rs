@@ -1,27 +1,86 @@
 //! PURE: whose turn it is. Requests of one Cluster are done one after the other, in the order in which they were made.
 
-use etcd_operator_api::{OpsRequest, OpsType};
+use std::sync::Arc;
+
+use etcd_operator_api::{OpsPhase, OpsRequest, OpsType};
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
-/// The request that must end before `request` may begin.
-pub(super) fn before<'a>(request: &OpsRequest, others: &'a [OpsRequest]) -> Option<&'a OpsRequest> {
-    let spec = &request.spec;
-    if spec.force == Some(true) && spec.enqueue_on_force != Some(true) {
-        return None;
-    }
+/// The last of those that must end before `request` may begin.
+pub(super) fn before<'a>(
+    request: &OpsRequest,
+    others: impl IntoIterator<Item = &'a OpsRequest>,
+) -> Option<&'a OpsRequest> {
+    // One that has begun goes first, whenever it was made.
     let earlier = |other: &&OpsRequest| {
-        other.spec.cluster_name == spec.cluster_name
-            && by_itself(other) == by_itself(request)
-            && other.uid() != request.uid()
-            && !is_ended(other)
-            && other.metadata.deletion_timestamp.is_none()
-            // One that has begun goes first, whenever it was made.
+        stands_in_the_way(request, other)
             && (has_begun(other), order(request)) > (false, order(other))
     };
-    others
-        .iter()
-        .filter(earlier)
-        .min_by_key(|other| order(other))
+    let others = others.into_iter().filter(earlier);
+    others.max_by_key(|other| order(other))
+}
+
+/// A request that began when `request` did, and before it: two that were made in the same second may both have seen
+/// nothing before them.
+pub(super) fn overtaken<'a>(
+    request: &OpsRequest,
+    others: impl IntoIterator<Item = &'a OpsRequest>,
+) -> Option<&'a OpsRequest> {
+    let sooner = |other: &&OpsRequest| {
+        stands_in_the_way(request, other)
+            && has_begun(other)
+            && (began(other), order(other)) < (began(request), order(request))
+    };
+    others.into_iter().find(sooner)
+}
+
+/// Requests to look at when `touched` has changed: when it has ended or is gone, those whose turn it is now, and the
+/// one that was made after it.
+pub(super) fn followers(touched: &OpsRequest, all: &[Arc<OpsRequest>]) -> Vec<Arc<OpsRequest>> {
+    let there = all.iter().any(|known| known.uid() == touched.uid());
+    if there && !is_ended(touched) {
+        return Vec::new();
+    }
+    let waits = |other: &&Arc<OpsRequest>| is_beside(touched, other) && is_pending(other);
+    let mut after = all.iter().filter(waits).collect::<Vec<_>>();
+    after.retain(|other| order(other) > order(touched));
+    let next = after.into_iter().min_by_key(|other| order(other));
+    let mut found: Vec<_> = next.into_iter().cloned().collect();
+    for other in all.iter().filter(waits) {
+        let known = found.iter().any(|known| known.uid() == other.uid());
+        if !known && is_next(other, all) {
+            found.push(Arc::clone(other));
+        }
+    }
+    found
+}
+
+/// Whether the request is under way, or may begin: what happens to its Cluster matters to it.
+pub(super) fn is_awake(request: &OpsRequest, all: &[Arc<OpsRequest>]) -> bool {
+    match is_pending(request) {
+        true => is_next(request, all),
+        false => !is_ended(request),
+    }
+}
+
+fn is_next(request: &OpsRequest, all: &[Arc<OpsRequest>]) -> bool {
+    before(request, all.iter().map(|known| &**known)).is_none()
+}
+
+fn stands_in_the_way(request: &OpsRequest, other: &OpsRequest) -> bool {
+    let spec = &request.spec;
+    let forced = spec.force == Some(true) && spec.enqueue_on_force != Some(true);
+    !forced
+        && is_beside(request, other)
+        && by_itself(other) == by_itself(request)
+        && other.uid() != request.uid()
+        && !is_ended(other)
+        && other.metadata.deletion_timestamp.is_none()
+}
+
+fn is_beside(request: &OpsRequest, other: &OpsRequest) -> bool {
+    other.spec.cluster_name == request.spec.cluster_name
+        && other.metadata.namespace == request.metadata.namespace
 }
 
 /// Services touch no member: requests for them wait for each other only.
@@ -35,12 +94,23 @@ fn order(request: &OpsRequest) -> (Option<i64>, String) {
     (made.map(|time| time.0.as_second()), name)
 }
 
+fn phase(request: &OpsRequest) -> Option<OpsPhase> {
+    request.status.as_ref().and_then(|status| status.phase)
+}
+
+fn is_pending(request: &OpsRequest) -> bool {
+    matches!(phase(request), None | Some(OpsPhase::Pending))
+}
+
 fn is_ended(request: &OpsRequest) -> bool {
-    let phase = request.status.as_ref().and_then(|status| status.phase);
-    phase.is_some_and(|phase| phase.is_ended())
+    phase(request).is_some_and(OpsPhase::is_ended)
+}
+
+fn began(request: &OpsRequest) -> Option<Timestamp> {
+    let status = request.status.as_ref()?;
+    Some(status.start_timestamp.as_ref()?.0)
 }
 
 fn has_begun(request: &OpsRequest) -> bool {
-    let status = request.status.as_ref();
-    status.is_some_and(|status| status.start_timestamp.is_some())
+    began(request).is_some()
 }

@@ -6,25 +6,27 @@ use std::time::{Duration, Instant};
 use etcd_operator_api::condition::{self, ConditionType, Observation, Reason};
 use etcd_operator_api::ops_request::OpsRequestStatus;
 use etcd_operator_api::{Cluster, InstanceSet, OpsPhase, OpsRequest, labels};
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::events::EventType;
-use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::{Controller, watcher};
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{Controller, WatchStreamExt, watcher};
 use kube::{Resource, ResourceExt};
 use serde_json::json;
 
+use super::cluster_edit::{self, Answer, Mode};
 use super::decide::{Act, Decision, decide};
 use super::edit::{self, Change};
 use super::observe::{ObserveError, observe};
-use super::{rebuild, switchover};
+use super::observed::Seen;
+use super::{agents, claims, queue};
+use crate::cluster;
+use crate::component::RehearseError;
 use crate::controller::{ApplyError, Backoff, Context, STORM, delete, touched, write_status};
 
-/// Who edits Clusters for a user: the fields are the user's, not the operator's own.
-const FIELD_MANAGER: &str = "etcd-operator-operations";
 /// Look again after somebody else wrote first.
 const CONFLICT: Duration = Duration::from_millis(50);
 /// Look again although nothing has told to.
@@ -37,10 +39,14 @@ enum Error {
     Observe(#[from] ObserveError),
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    #[error(transparent)]
+    Rehearse(#[from] RehearseError),
     #[error("failed to label the OpsRequest: {0}")]
     Label(kube::Error),
     #[error("failed to edit the Cluster: {0}")]
     Edit(kube::Error),
+    #[error("the Cluster has changed since it was read")]
+    Outdated,
     #[error("failed to mark a claim: {0}")]
     Mark(kube::Error),
 }
@@ -49,7 +55,7 @@ impl Error {
     fn is_conflict(&self) -> bool {
         match self {
             Error::Apply(error) => error.is_conflict(),
-            Error::Edit(kube::Error::Api(status)) => status.is_conflict(),
+            Error::Outdated => true,
             _ => false,
         }
     }
@@ -72,7 +78,15 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         labels::MANAGED_BY,
         labels::MANAGED_BY_VALUE
     ));
-    let controller = Controller::new(Api::<OpsRequest>::all(client.clone()), all());
+    let (store, writer) = reflector::store();
+    // The store knows of a change before it is told here: whose turn it is now is read from it.
+    let turns = store.clone();
+    let requests = watcher(Api::<OpsRequest>::all(client.clone()), all())
+        .default_backoff()
+        .reflect(writer)
+        .touched_objects()
+        .flat_map(move |touched| stream::iter(with_followers(touched, &turns)));
+    let controller = Controller::for_stream(requests, store);
     let (by_cluster, by_set) = (controller.store(), controller.store());
     let driver = Arc::new(Driver {
         context: Arc::clone(&context),
@@ -99,19 +113,31 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Requests of a cluster that have not ended.
+/// A request that was touched, and those that follow it when it has ended.
+fn with_followers(
+    touched: Result<OpsRequest, watcher::Error>,
+    store: &Store<OpsRequest>,
+) -> Vec<Result<OpsRequest, watcher::Error>> {
+    let Ok(request) = touched else {
+        return vec![touched];
+    };
+    let next = queue::followers(&request, &store.state());
+    let next = next.into_iter().map(|next| Ok((*next).clone()));
+    std::iter::once(Ok(request)).chain(next).collect()
+}
+
+/// Requests to which it matters what happens to a cluster.
 fn going_on(
     store: &Store<OpsRequest>,
     namespace: Option<&str>,
     cluster: &str,
 ) -> Vec<ObjectRef<OpsRequest>> {
+    let requests = store.state();
     let meant = |request: &&Arc<OpsRequest>| {
-        let phase = request.status.as_ref().and_then(|status| status.phase);
         request.spec.cluster_name == cluster
             && request.metadata.namespace.as_deref() == namespace
-            && !phase.is_some_and(OpsPhase::is_ended)
+            && queue::is_awake(request, &requests)
     };
-    let requests = store.state();
     let found = requests.iter().filter(meant);
     found
         .map(|request| ObjectRef::from_obj(&**request))
@@ -159,7 +185,7 @@ async fn reconcile_request(cached: &OpsRequest, context: &Context) -> Result<Act
     let Some(request) = live else {
         return Ok(Action::await_change());
     };
-    let mut seen = observe(context, &request, &now).await?;
+    let mut seen = observe(context, &request).await?;
     if let Some(cluster) = &seen.cluster
         && belong(&request, cluster, context).await?
     {
@@ -167,16 +193,20 @@ async fn reconcile_request(cached: &OpsRequest, context: &Context) -> Result<Act
         return Ok(Action::requeue(CONFLICT));
     }
     let mut decision = decide(&request, &seen, &now);
+    if let (Act::Rehearse(changes), Some(cluster)) = (&decision.act, &seen.cluster) {
+        seen.rehearsal = Some(rehearse(cluster, changes, context).await?);
+        decision = decide(&request, &seen, &now);
+    }
     if decision.act == Act::Switchover {
-        seen.moved = Some(switchover::carry_out(context, &request).await);
+        seen.moved = Some(agents::carry_out(context, &request).await);
         decision = decide(&request, &seen, &Time(Timestamp::now()));
     }
-    carry_out(&request, seen.cluster.as_ref(), decision, context).await
+    carry_out(&request, &seen, decision, context).await
 }
 
 async fn carry_out(
     request: &OpsRequest,
-    cluster: Option<&Cluster>,
+    seen: &Seen,
     decision: Decision,
     context: &Context,
 ) -> Result<Action, Error> {
@@ -185,28 +215,52 @@ async fn carry_out(
         act,
         again,
     } = decision;
-    match (act, cluster) {
+    match (act, &seen.cluster) {
         (Act::Delete, _) => {
             delete(&context.client, request).await?;
             return Ok(Action::await_change());
         }
-        (Act::Edit(changes), Some(cluster)) => match edit(cluster, &changes, context).await {
-            Ok(generation) => status.cluster_generation = generation,
-            Err(Error::Edit(kube::Error::Api(refused))) if refused.code == 422 => {
-                refuse(request, &mut status, &refused.message);
+        (Act::Edit(changes), Some(cluster)) => {
+            match cluster_edit::edit(cluster, &changes, context, Mode::Write)
+                .await
+                .map_err(Error::Edit)?
+            {
+                Answer::Taken(generation) => status.cluster_generation = generation,
+                Answer::Outdated => return Err(Error::Outdated),
+                Answer::Refused(text) => refuse(request, &mut status, &text),
             }
-            Err(error) => return Err(error),
-        },
-        (Act::Rebuild, _) => rebuild::mark(context, request, &status.last_configuration)
+        }
+        (Act::Rebuild, _) => claims::mark(context, request, &status.last_configuration)
             .await
             .map_err(Error::Mark)?,
-        (Act::Record | Act::Switchover | Act::Edit(_), _) => {}
+        (Act::Unmark, _) => claims::unmark(context, request, &seen.marks)
+            .await
+            .map_err(Error::Mark)?,
+        (Act::Record | Act::Switchover | Act::Rehearse(_) | Act::Edit(_), _) => {}
     }
     record(request, status, context).await?;
     Ok(Action::requeue(again.unwrap_or(BACKSTOP)))
 }
 
-/// The API server does not take the edit: nothing was touched.
+/// Whether the Cluster can be carried out with the changes in it; why not when it cannot.
+async fn rehearse(
+    cluster: &Cluster,
+    changes: &[Change],
+    context: &Context,
+) -> Result<Result<(), String>, Error> {
+    let prospective = edit::prospective(cluster, changes);
+    if let Some(refused) = cluster::rehearse(context, cluster, &prospective).await? {
+        return Ok(Err(refused));
+    }
+    let answer = cluster_edit::edit(cluster, changes, context, Mode::DryRun);
+    match answer.await.map_err(Error::Edit)? {
+        Answer::Taken(_) => Ok(Ok(())),
+        Answer::Outdated => Err(Error::Outdated),
+        Answer::Refused(text) => Ok(Err(format!("the edit of the Cluster is refused: {text}"))),
+    }
+}
+
+/// The API server does not take the edit.
 fn refuse(request: &OpsRequest, status: &mut OpsRequestStatus, text: &str) {
     let now = Time(Timestamp::now());
     status.phase = Some(OpsPhase::Failed);
@@ -223,31 +277,6 @@ fn refuse(request: &OpsRequest, status: &mut OpsRequestStatus, text: &str) {
         request.metadata.generation,
         &now,
     );
-}
-
-/// Edits the Cluster where it lacks a change; gives the generation that has them all.
-async fn edit(
-    cluster: &Cluster,
-    changes: &[Change],
-    context: &Context,
-) -> Result<Option<i64>, Error> {
-    let missing = edit::missing(cluster, changes);
-    if missing.is_empty() {
-        return Ok(cluster.metadata.generation);
-    }
-    let patch = serde_json::from_value(edit::patch(cluster, &missing))
-        .map_err(|error| Error::Edit(kube::Error::SerdeError(error)))?;
-    let namespace = cluster.namespace().unwrap_or_default();
-    let clusters: Api<Cluster> = Api::namespaced(context.client.clone(), &namespace);
-    let params = PatchParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
-    let edited = clusters
-        .patch(&cluster.name_any(), &params, &Patch::<()>::Json(patch))
-        .await
-        .map_err(Error::Edit)?;
-    Ok(edited.metadata.generation)
 }
 
 async fn record(

@@ -97,6 +97,9 @@ pub struct LastComponentConfiguration {
     /// Pods that held a member.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub instances: Vec<String>,
+    /// Pods that were there: their UIDs by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pods: BTreeMap<String, String>,
     /// Pods that shall not exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub offline_instances: Vec<String>,
@@ -109,6 +112,9 @@ pub struct LastComponentConfiguration {
     /// Definition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component_definition_name: Option<String>,
+    /// Objects of the services that come or go, by the services' names within the Cluster.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub service_objects: BTreeMap<String, String>,
     /// Settings of etcd.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,

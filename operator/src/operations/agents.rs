@@ -13,7 +13,7 @@ use kbagent_protocol::{ActionRequest, PORT, SwitchoverOutput, action, parameter}
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
-use super::decide::NotMoved;
+use super::observed::{Moved, NotMoved};
 use crate::agent::{AgentClient, Error};
 use crate::controller::Context;
 use crate::token;
@@ -27,19 +27,24 @@ const FINAL: [&str; 4] = [
 ];
 
 /// Carries out all switchovers of a request; tells what was seen.
-pub(super) async fn carry_out(context: &Context, request: &OpsRequest) -> Result<String, NotMoved> {
+pub(super) async fn carry_out(context: &Context, request: &OpsRequest) -> Result<Moved, NotMoved> {
     let mut told = Vec::new();
+    let mut moved = Moved::default();
     for wish in &request.spec.switchover {
-        told.push(one(context, request, wish).await?);
+        let (leader, text) = one(context, request, wish).await?;
+        let component = wish.component_name.clone().unwrap_or_default();
+        moved.leaders.insert(component, leader);
+        told.push(text);
     }
-    Ok(told.join("; "))
+    moved.text = told.join("; ");
+    Ok(moved)
 }
 
 async fn one(
     context: &Context,
     request: &OpsRequest,
     wish: &Switchover,
-) -> Result<String, NotMoved> {
+) -> Result<(String, String), NotMoved> {
     let namespace = request.namespace().unwrap_or_default();
     let component = wish.component_name.clone().unwrap_or_default();
     let unknown = |why: String| NotMoved::Unknown(why);
@@ -89,20 +94,33 @@ async fn one(
         other => unknown(other.to_string()),
     })?;
     let text = answer.message.clone().unwrap_or_default();
-    let output: Option<SwitchoverOutput> = answer
-        .output
-        .as_ref()
-        .and_then(|output| STANDARD.decode(output).ok())
-        .and_then(|output| serde_json::from_slice(&output).ok());
-    match (output, candidate) {
-        (None, _) => Err(unknown(format!(
-            "the agent's answer holds no leader: {text}"
-        ))),
-        (Some(output), Some(candidate)) if output.leader != candidate => Err(NotMoved::Refused(
-            format!("{text}, and {candidate} does not lead"),
-        )),
-        (Some(output), _) => Ok(format!("{text} (term {})", output.term)),
+    let output = answer.output.as_ref();
+    let output = output.and_then(|output| STANDARD.decode(output).ok());
+    let output = output.and_then(|output| serde_json::from_slice(&output).ok());
+    judge(wish, output, &text)
+}
+
+/// The pod that leads, and what to say, when that is what was asked for.
+fn judge(
+    wish: &Switchover,
+    output: Option<SwitchoverOutput>,
+    text: &str,
+) -> Result<(String, String), NotMoved> {
+    let candidate = wish.candidate_name.as_ref().filter(|name| !name.is_empty());
+    let Some(output) = output else {
+        let text = format!("the agent's answer holds no leader: {text}");
+        return Err(NotMoved::Unknown(text));
+    };
+    if let Some(candidate) = candidate.filter(|candidate| output.leader != **candidate) {
+        let text = format!("{text}, and {candidate} does not lead");
+        return Err(NotMoved::Refused(text));
     }
+    if output.leader == wish.instance_name {
+        let text = format!("{text}, and {} leads", output.leader);
+        return Err(NotMoved::Unknown(text));
+    }
+    let text = format!("{text} (term {})", output.term);
+    Ok((output.leader, text))
 }
 
 fn address(pod: &Pod) -> Option<SocketAddr> {
@@ -112,4 +130,35 @@ fn address(pod: &Pod) -> Option<SocketAddr> {
         .deletion_timestamp
         .is_none()
         .then(|| SocketAddr::new(ip, PORT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_leader_that_was_asked_for_counts_as_moved() {
+        let judged = |candidate: &str, leader: Option<&str>| {
+            let wish = Switchover {
+                instance_name: "db-etcd-0".to_owned(),
+                candidate_name: Some(candidate.to_owned()),
+                ..Switchover::default()
+            };
+            let output = leader.map(|leader| {
+                let output = serde_json::json!({ "leader": leader, "leaderId": "a1", "term": 4, "moved": true });
+                serde_json::from_value(output).expect("an output")
+            });
+            judge(&wish, output, "asked").map(|(leader, _)| leader)
+        };
+        let moved = |leader: &str| Ok(leader.to_owned());
+        assert_eq!(judged("db-etcd-2", Some("db-etcd-2")), moved("db-etcd-2"));
+        assert_eq!(judged("", Some("db-etcd-1")), moved("db-etcd-1"));
+        assert!(matches!(
+            judged("db-etcd-2", Some("db-etcd-1")),
+            Err(NotMoved::Refused(_))
+        ));
+        for leader in [None, Some("db-etcd-0")] {
+            assert!(matches!(judged("", leader), Err(NotMoved::Unknown(_))));
+        }
+    }
 }

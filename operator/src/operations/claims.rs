@@ -1,0 +1,61 @@
+//! IO out: the mark on claims whose members are rebuilt. Claims are marked by UID, so that a mark that is late never
+//! meets the new member's disk.
+
+use std::collections::BTreeMap;
+
+use etcd_operator_api::ops_request::LastConfiguration;
+use etcd_operator_api::{OpsRequest, labels};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::ResourceExt;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+
+use crate::controller::Context;
+
+/// Takes the request's own marks off claims, as they were seen. One that has changed since is left to the next round.
+pub(super) async fn unmark(
+    context: &Context,
+    request: &OpsRequest,
+    marks: &BTreeMap<String, String>,
+) -> kube::Result<()> {
+    let namespace = request.namespace().unwrap_or_default();
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), &namespace);
+    for (name, version) in marks {
+        let none = json!({ labels::REBUILD: null });
+        let body = json!({ "metadata": { "resourceVersion": version, "annotations": none } });
+        let patched = claims
+            .patch_metadata(name, &PatchParams::default(), &Patch::Merge(body))
+            .await;
+        match patched {
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            other => drop(other?),
+        }
+    }
+    Ok(())
+}
+
+/// Marks the claims on record. One that is gone, or another by now, was replaced already.
+pub(super) async fn mark(
+    context: &Context,
+    request: &OpsRequest,
+    recorded: &LastConfiguration,
+) -> kube::Result<()> {
+    let namespace = request.namespace().unwrap_or_default();
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), &namespace);
+    let all = recorded
+        .components
+        .values()
+        .flat_map(|last| &last.rebuilt_claims);
+    for (name, uid) in all {
+        let mark = json!({ labels::REBUILD: request.uid().unwrap_or_default() });
+        let body = json!({ "metadata": { "uid": uid, "annotations": mark } });
+        let patched = claims
+            .patch_metadata(name, &PatchParams::default(), &Patch::Merge(body))
+            .await;
+        match patched {
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409 | 422) => {}
+            other => drop(other?),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! Reconfiguring: pods are recreated one by one with other settings of etcd, flags that it reads at its start.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use etcd_operator_api::condition::{ConditionType, Reason};
+use etcd_operator_api::ops_request::{LastConfiguration, OpsRequestSpec, Parameter};
+use etcd_operator_api::{ClusterPhase, OpsRequest};
+use k8s_openapi::api::core::v1::Container;
+
+use super::{Edited, Facts, Kind, LONG};
+use crate::operations::edit::Field;
+use crate::operations::observed::Seen;
+use crate::operations::obstacle::Needs;
+use crate::operations::progress::Row;
+use crate::operations::refusal::Refused;
+
+pub(super) struct Reconfiguring;
+
+impl Kind for Reconfiguring {
+    fn named(&self, spec: &OpsRequestSpec) -> (&'static str, Vec<String>) {
+        let names = spec.reconfigures.iter();
+        let names = names.map(|ops| ops.component_name.clone());
+        ("reconfigures", names.collect())
+    }
+
+    fn begins_in(&self, phase: ClusterPhase) -> bool {
+        use ClusterPhase::{Abnormal, Failed, Running, Updating};
+        matches!(phase, Running | Failed | Abnormal | Updating)
+    }
+
+    fn started(&self) -> (ConditionType, Reason) {
+        (ConditionType::Reconfigure, Reason::ReconfigureStarted)
+    }
+
+    fn deadline(&self) -> Duration {
+        LONG
+    }
+
+    fn needs(&self, _spec: &OpsRequestSpec) -> Needs {
+        Needs::ROLLOUT
+    }
+
+    fn check(
+        &self,
+        request: &OpsRequest,
+        _seen: &Seen,
+        _before: &mut LastConfiguration,
+    ) -> Result<(), Refused> {
+        for asked in &request.spec.reconfigures {
+            let mut keys = BTreeSet::new();
+            let mut all = asked.parameters.iter();
+            if let Some(twice) = all.find(|parameter| !keys.insert(&parameter.key)) {
+                return Err(Refused::KeyTwice {
+                    component: asked.component_name.clone(),
+                    key: twice.key.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// A setting without a value goes back to the definition's.
+    fn fields(&self, edited: &Edited<'_>) -> Result<Vec<Field>, Refused> {
+        let fields = asked(edited.spec, edited.component);
+        Ok(fields
+            .map(|asked| Field::Setting(asked.key.clone(), asked.value.clone()))
+            .collect())
+    }
+
+    /// etcd's command line is what the newest template says, with the settings that were asked for in it.
+    fn rows(&self, facts: &Facts<'_>) -> Vec<Row> {
+        let template = facts.template().unwrap_or_default();
+        let wanted = Flags::of(facts.etcd_of(&template));
+        let lacks = |pod: &str| -> Option<String> {
+            let Some(seen) = facts.pods.get(pod).and_then(|pod| pod.spec.as_ref()) else {
+                return Some("its pod was not seen yet".to_owned());
+            };
+            let runs = Flags::of(facts.etcd_of(seen));
+            let mut all = asked(facts.spec, facts.component);
+            all.find_map(|Parameter { key, value }| {
+                let (runs, wanted) = (runs.get(key), wanted.get(key));
+                let same = runs == wanted && (value.is_none() || value.as_deref() == runs);
+                let text = |value: Option<&str>| value.unwrap_or("unset").to_owned();
+                let wanted = value.as_deref().or(wanted);
+                (!same).then(|| format!("it runs with {key} {}, not {}", text(runs), text(wanted)))
+            })
+        };
+        facts.rows_after_rollout(lacks)
+    }
+}
+
+/// Flags of etcd, by name.
+struct Flags<'a>(BTreeMap<&'a str, &'a str>);
+
+impl<'a> Flags<'a> {
+    fn of(etcd: Option<&'a Container>) -> Self {
+        let args = etcd.and_then(|container| container.args.as_ref());
+        let args = args.into_iter().flatten();
+        let flags = args.filter_map(|arg| arg.strip_prefix("--")?.split_once('='));
+        Flags(flags.collect())
+    }
+
+    /// Versions before 3.6 call some of them experimental.
+    fn get(&self, setting: &str) -> Option<&'a str> {
+        let experimental = format!("experimental-{setting}");
+        let found = self.0.get(setting).or_else(|| self.0.get(&*experimental));
+        found.copied()
+    }
+}
+
+fn asked<'a>(spec: &'a OpsRequestSpec, component: &str) -> impl Iterator<Item = &'a Parameter> {
+    let mut of = spec.reconfigures.iter();
+    let found = of.find(|asked| asked.component_name == component);
+    found.into_iter().flat_map(|asked| &asked.parameters)
+}

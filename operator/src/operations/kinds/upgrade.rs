@@ -1,0 +1,85 @@
+//! Upgrade: pods are recreated one by one with another version of etcd.
+
+use std::time::Duration;
+
+use etcd_operator_api::condition::{ConditionType, Reason};
+use etcd_operator_api::ops_request::{OpsRequestSpec, UpgradeComponent};
+
+use super::{Edited, Facts, Kind, LONG};
+use crate::operations::edit::Field;
+use crate::operations::obstacle::Needs;
+use crate::operations::progress::Row;
+use crate::operations::refusal::Refused;
+
+pub(super) struct Upgrade;
+
+impl Kind for Upgrade {
+    fn named(&self, spec: &OpsRequestSpec) -> (&'static str, Vec<String>) {
+        let names = asked(spec).map(|ops| ops.component_name.clone());
+        ("upgrade.components", names.collect())
+    }
+
+    fn started(&self) -> (ConditionType, Reason) {
+        (
+            ConditionType::VersionUpgrading,
+            Reason::VersionUpgradeStarted,
+        )
+    }
+
+    fn deadline(&self) -> Duration {
+        LONG
+    }
+
+    fn needs(&self, _spec: &OpsRequestSpec) -> Needs {
+        Needs::ROLLOUT
+    }
+
+    fn fields(&self, edited: &Edited<'_>) -> Result<Vec<Field>, Refused> {
+        let mut of = asked(edited.spec);
+        let Some(asked) = of.find(|asked| asked.component_name == edited.component) else {
+            return Ok(Vec::new());
+        };
+        let definition = asked.component_definition_name.clone();
+        let version = asked.service_version.clone();
+        let definition = definition.map(Field::ComponentDef);
+        let fields = definition
+            .into_iter()
+            .chain(version.map(Field::ServiceVersion));
+        Ok(fields.collect())
+    }
+
+    /// Every member says itself that it runs the version.
+    fn rows(&self, facts: &Facts<'_>) -> Vec<Row> {
+        let mut of = asked(facts.spec);
+        let named = of
+            .find(|asked| asked.component_name == facts.component)
+            .and_then(|asked| asked.service_version.clone());
+        // Without one it is the newest of the definition, which the operator has written into the spec.
+        let mut specs = facts.cluster.spec.component_specs.iter();
+        let written = || {
+            specs
+                .find(|spec| spec.name == facts.component)?
+                .service_version
+                .clone()
+        };
+        let Some(wanted) = named.or_else(written) else {
+            return facts
+                .rows_after_rollout(|_| Some("its version is not resolved yet".to_owned()));
+        };
+        // A release may be called 3.6.16-2; etcd says three numbers.
+        let wanted = wanted.split(['-', '+']).next().unwrap_or(&wanted);
+        facts.rows_after_rollout(|pod| {
+            let mut members = facts.status.members.iter();
+            let member = members.find(|member| member.pod_name == pod);
+            match member.and_then(|member| member.version.as_ref()) {
+                None => Some("it has not said its version yet".to_owned()),
+                Some(runs) if *runs == wanted => None,
+                Some(runs) => Some(format!("it runs etcd {runs}, not {wanted}")),
+            }
+        })
+    }
+}
+
+fn asked(spec: &OpsRequestSpec) -> impl Iterator<Item = &UpgradeComponent> {
+    spec.upgrade.iter().flat_map(|upgrade| &upgrade.components)
+}

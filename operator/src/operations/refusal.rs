@@ -1,0 +1,82 @@
+//! Why a request is refused before anything is touched, in words that say what to do.
+
+/// The request contradicts the Cluster or itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("{field} names component {name:?}, which cluster {cluster} does not have: {known}")]
+    UnknownComponent {
+        field: &'static str,
+        name: String,
+        cluster: String,
+        known: String,
+    },
+    #[error("{field} names component {name:?} twice")]
+    Twice { field: &'static str, name: String },
+    #[error(
+        "horizontalScaling[{component}] would leave {replicas} of {from} members: at least 1 must stay; to stop the component use type Stop"
+    )]
+    NoneLeft {
+        component: String,
+        from: i32,
+        replicas: i32,
+    },
+    #[error(
+        "horizontalScaling[{component}] goes from {from} to {replicas} members, and {replicas} is even: make it {} or {}",
+        replicas - 1, replicas + 1
+    )]
+    Even {
+        component: String,
+        from: i32,
+        replicas: i32,
+    },
+    #[error(
+        "horizontalScaling[{component}].{field} names {listed} instances, replicaChanges is {changes}: it must be at least as many"
+    )]
+    MoreNamedThanChanged {
+        component: String,
+        field: &'static str,
+        listed: usize,
+        changes: i32,
+    },
+    #[error("horizontalScaling[{component}].{field} names {name:?}, which is {what}")]
+    Instance {
+        component: String,
+        field: &'static str,
+        name: String,
+        what: &'static str,
+    },
+    #[error("reconfigures[{component}].parameters names {key:?} twice: say which value is meant")]
+    KeyTwice { component: String, key: String },
+    #[error("switchover[{component}]: {name:?} is not an instance of the component: {known}")]
+    Stranger {
+        component: String,
+        name: String,
+        known: String,
+    },
+    #[error("switchover[{component}]: instanceName and candidateName are both {name:?}")]
+    ItselfAsCandidate { component: String, name: String },
+    #[error("rebuildFrom[{component}]: {name:?} is not a member of the component: {known}")]
+    NoMember {
+        component: String,
+        name: String,
+        known: String,
+    },
+    #[error(
+        "rebuildFrom[{component}]: {name:?} cannot be rebuilt, no other member has a vote and its data"
+    )]
+    OnlyMember { component: String, name: String },
+    #[error(
+        "rebuildFrom[{component}]: {name:?} has no claim: its disk is lost, and it is replaced without being asked"
+    )]
+    NoClaim { component: String, name: String },
+    #[error(
+        "expose: spec.services has another {name:?} already: give yours another name, or disable that one first"
+    )]
+    ServiceThere { name: String },
+    #[error("expose names service {name:?} twice")]
+    ServiceTwice { name: String },
+    #[error("expose: {suffix:?} is longer than 25 characters: give the service a shorter name")]
+    ServiceName { suffix: String },
+    #[error("expose: spec.services has no {name:?} to disable, there are: {known}")]
+    NoService { name: String, known: String },
+}

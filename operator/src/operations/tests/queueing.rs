@@ -1,0 +1,104 @@
+//! The queue is driven by ends: a request that waits is looked at when it is its turn, and asks for nothing before.
+
+use std::sync::Arc;
+
+use etcd_operator_api::{OpsPhase, OpsRequest};
+use kube::ResourceExt;
+use serde_json::json;
+
+use super::super::decide::{Act, decide};
+use super::super::observe::observe;
+use super::super::queue::{followers, is_awake};
+use super::server::server;
+use super::{EXPOSE, SCALE_OUT, at, begun, cluster, phase, request, seen, set};
+
+fn queue(names: &[(&str, i64)]) -> Vec<Arc<OpsRequest>> {
+    let pending = |(name, made): &(&str, i64)| {
+        let mut request = request(name, *made, SCALE_OUT);
+        request.status.get_or_insert_default().phase = Some(OpsPhase::Pending);
+        Arc::new(request)
+    };
+    names.iter().map(pending).collect()
+}
+
+fn names(found: &[Arc<OpsRequest>]) -> Vec<String> {
+    found.iter().map(|request| request.name_any()).collect()
+}
+
+#[test]
+fn an_end_brings_up_the_next_and_nothing_else() {
+    let (mut first, ..) = begun(SCALE_OUT);
+    let mut all = queue(&[("b", 5), ("c", 6), ("d", 7)]);
+    let mut elsewhere = request("x", 6, SCALE_OUT);
+    elsewhere.spec.cluster_name = "other".to_owned();
+    all.extend([Arc::new(elsewhere), Arc::new(first.clone())]);
+    assert!(followers(&first, &all).is_empty(), "it is under way");
+    assert!(is_awake(&first, &all));
+    assert!(!all[..3].iter().any(|waits| is_awake(waits, &all)));
+
+    first.status.get_or_insert_default().phase = Some(OpsPhase::Succeed);
+    all[4] = Arc::new(first.clone());
+    assert_eq!(names(&followers(&first, &all)), ["b"]);
+    assert!(is_awake(&all[0], &all) && !is_awake(&all[1], &all));
+
+    // One that is deleted while it waits: the next one tells whom it waits for now, and the first one is up.
+    let gone = all.remove(1);
+    assert_eq!(names(&followers(&gone, &all)), ["d", "b"]);
+}
+
+#[test]
+fn of_two_that_began_at_once_one_steps_back() {
+    let admitted = |name: &str, second: i64| {
+        let mut request = request(name, 0, SCALE_OUT);
+        let seen = seen(cluster(3, "Running", 4), set(3, 3, 0));
+        request.status = Some(decide(&request, &seen, &at(second)).status);
+        request
+    };
+    let (first, second) = (admitted("b", 1), admitted("a", 2));
+    let mut seen = seen(cluster(3, "Running", 4), set(3, 3, 0));
+    seen.requests = vec![first.clone(), second.clone()];
+    let back = decide(&second, &seen, &at(3));
+    assert_eq!(
+        (phase(&back), &back.act),
+        (Some(OpsPhase::Pending), &Act::Record)
+    );
+    assert_eq!(back.status.start_timestamp, None);
+    let on = decide(&first, &seen, &at(3));
+    assert_eq!(phase(&on), Some(OpsPhase::Running));
+    // Requests for services wait for each other only.
+    let mut expose = admitted("c", 3);
+    expose.spec = request("c", 0, EXPOSE).spec;
+    assert_eq!(
+        phase(&decide(&expose, &seen, &at(4))),
+        Some(OpsPhase::Running)
+    );
+}
+
+#[tokio::test]
+async fn one_that_waits_reads_the_cluster_and_the_queue_and_no_more() {
+    let (first, ..) = begun(SCALE_OUT);
+    let waits = request("b", 5, SCALE_OUT);
+    let list = json!({ "apiVersion": "operations.kubeblocks.io/v1alpha1", "kind": "OpsRequestList", "metadata": {},
+        "items": [first, waits] });
+    let (context, asked) = server(move |line| match line.contains("/opsrequests") {
+        true => (200, list.clone()),
+        false => (200, json!(cluster(3, "Running", 4))),
+    });
+    let seen = observe(&context, &waits).await.expect("seen");
+    assert_eq!(asked.lock().expect("no panic").len(), 2);
+    let decision = decide(&waits, &seen, &at(6));
+    assert_eq!((decision.act.clone(), decision.again), (Act::Record, None));
+    assert_eq!(phase(&decision), Some(OpsPhase::Pending));
+}
+
+#[test]
+fn only_one_whose_turn_it_is_is_rehearsed() {
+    let mut seen = seen(cluster(3, "Running", 4), set(3, 3, 0));
+    seen.rehearsal = None;
+    let (first, ..) = begun(SCALE_OUT);
+    let waits = request("b", 5, SCALE_OUT);
+    let asked = decide(&waits, &seen, &at(6));
+    assert!(matches!(asked.act, Act::Rehearse(_)), "{asked:?}");
+    seen.requests = vec![first];
+    assert_eq!(decide(&waits, &seen, &at(6)).act, Act::Record);
+}

@@ -1,0 +1,50 @@
+//! An API server for tests: answers by a closure and notes what it was asked.
+
+use std::sync::{Arc, Mutex};
+
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+
+use crate::controller::{Config, Context};
+use crate::metrics::Metrics;
+
+/// One request: `GET /path?query`, and its body.
+pub(super) type Asked = (String, Value);
+
+/// A context whose API server answers with a code and a body, and all that it was asked.
+pub(super) fn server(
+    answer: impl Fn(&str) -> (u16, Value) + Send + Sync + 'static,
+) -> (Context, Arc<Mutex<Vec<Asked>>>) {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let (notes, answer) = (Arc::clone(&asked), Arc::new(answer));
+    let serve = move |request: Request<Body>| {
+        let (notes, answer) = (Arc::clone(&notes), Arc::clone(&answer));
+        async move {
+            let line = format!("{} {}", request.method(), request.uri());
+            let body = request.into_body().collect().await?.to_bytes();
+            let body = serde_json::from_slice(&body).unwrap_or_default();
+            notes.lock().expect("no panic").push((line.clone(), body));
+            let (code, body) = answer(&line);
+            let mut response = Response::new(Body::from(body.to_string().into_bytes()));
+            *response.status_mut() = StatusCode::from_u16(code).expect("a code");
+            Ok::<_, kube::Error>(response)
+        }
+    };
+    let config = Config {
+        cluster_domain: "cluster.local".to_owned(),
+        namespace: "kb-system".to_owned(),
+        identity: "operator-0".to_owned(),
+    };
+    let client = Client::new(tower::service_fn(serve), "ns");
+    (Context::new(client, config, Metrics::default()), asked)
+}
+
+/// The body of a failure.
+pub(super) fn failure(code: u16, reason: &str, message: &str) -> (u16, Value) {
+    let body = json!({ "apiVersion": "v1", "kind": "Status", "status": "Failure",
+        "code": code, "reason": reason, "message": message });
+    (code, body)
+}
