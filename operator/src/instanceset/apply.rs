@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::desired::{Desired, Limits};
 use super::error::Error;
 use super::names as keys;
-use super::plan::steps::Labelled;
+use super::plan::steps::{Changes, Labelled};
 use super::plan::{Grace, Step, Via};
 use crate::agent::AgentClient;
 use crate::token;
@@ -73,23 +73,7 @@ impl<'a> Applier<'a> {
                 name,
                 uid,
                 changes,
-            } => {
-                let body = json!({ "metadata": {
-                    "uid": uid, "labels": changes.labels, "annotations": changes.annotations,
-                }});
-                let (patch, params) = (Patch::Merge(body), PatchParams::default());
-                let patched = match kind {
-                    Labelled::Pod => {
-                        let pods: Api<Pod> = self.api();
-                        pods.patch_metadata(name, &params, &patch).await.map(drop)
-                    }
-                    Labelled::Claim => {
-                        let claims: Api<PersistentVolumeClaim> = self.api();
-                        claims.patch_metadata(name, &params, &patch).await.map(drop)
-                    }
-                };
-                tolerate_absent(patched, || format!("label {name}"))
-            }
+            } => self.relabel(*kind, name, uid, changes).await,
             Step::DeletePod {
                 name,
                 uid,
@@ -111,6 +95,30 @@ impl<'a> Applier<'a> {
             | Step::Promote { .. }
             | Step::RemoveMember { .. } => self.ask(step).await,
         }
+    }
+
+    async fn relabel(
+        &self,
+        kind: Labelled,
+        name: &str,
+        uid: &str,
+        changes: &Changes,
+    ) -> Result<(), Error> {
+        let patch = Patch::Merge(json!({ "metadata": {
+            "uid": uid, "labels": changes.labels, "annotations": changes.annotations,
+        }}));
+        let params = PatchParams::default();
+        let patched = match kind {
+            Labelled::Pod => {
+                let pods: Api<Pod> = self.api();
+                pods.patch_metadata(name, &params, &patch).await.map(drop)
+            }
+            Labelled::Claim => {
+                let claims: Api<PersistentVolumeClaim> = self.api();
+                claims.patch_metadata(name, &params, &patch).await.map(drop)
+            }
+        };
+        tolerate_absent(patched, || format!("label {name}"))
     }
 
     /// Carries out a step in etcd, through the agent that the step names.

@@ -3,6 +3,8 @@
 //! A pod that cannot run is replaced at once, and one that is not ready before all that are: a broken template must
 //! not stand in the way of its repair (P8).
 
+use std::cmp::Reverse;
+
 use etcd_operator_api::labels;
 
 use super::safety::{Gate, Safety, Unsafe};
@@ -55,18 +57,7 @@ pub fn plan(
         at_a_time: desired.update.at_a_time,
         absent: 0,
     };
-    let rank = |(name, pod): &(&String, &PodSeen)| {
-        let leads = safety.leader.as_deref() == Some(name.as_str());
-        let role = pod.labels.get(labels::ROLE);
-        let mut roles = desired.roles.iter();
-        let role = roles.find(|known| Some(&known.name) == role);
-        let priority = role.map_or(0, |role| role.update_priority);
-        (
-            leads,
-            priority,
-            std::cmp::Reverse(desired.name.ordinal(name)),
-        )
-    };
+    let rank = |(name, pod): &(&String, &PodSeen)| rank(desired, safety, name, pod);
     let (mut unwell, mut well): (Vec<_>, Vec<_>) =
         outdated.into_iter().partition(|(_, pod)| !pod.ready);
     unwell.sort_by_key(rank);
@@ -91,6 +82,21 @@ pub fn plan(
     if quiet {
         room.replace(well, safety, gate, plan);
     }
+}
+
+/// Who is updated later: the leader last, before it roles of a greater priority, then lower ordinals.
+fn rank(
+    desired: &Desired,
+    safety: &Safety,
+    name: &str,
+    pod: &PodSeen,
+) -> (bool, i32, Reverse<Option<u32>>) {
+    let role = pod.labels.get(labels::ROLE);
+    let mut roles = desired.roles.iter();
+    let role = roles.find(|known| Some(&known.name) == role);
+    let priority = role.map_or(0, |role| role.update_priority);
+    let leads = safety.leader.as_deref() == Some(name);
+    (leads, priority, Reverse(desired.name.ordinal(name)))
 }
 
 /// How many pods an update may take now.
