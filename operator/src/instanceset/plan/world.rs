@@ -361,6 +361,7 @@ impl World {
             cluster_id: Id(7),
             leader_id: leader,
             leader: self.leader.clone(),
+            revision: 0,
             term: 3,
             raft_index: 50,
             applied_index: 50,
@@ -415,6 +416,8 @@ impl World {
                 etcd,
                 status,
                 status_age_ms: Some(0),
+                under_way: None,
+                care: Default::default(),
             }),
             heard: self.silent.as_deref() != Some(name) && !pod.node_gone && !pod.frozen,
         }
