@@ -163,6 +163,10 @@ enum What {
     DeleteClaim { of: Selector },
     /// Fills a member's small volume.
     FillDisk { of: Selector },
+    /// Writes until etcd's quota is full; it must be a small one.
+    FillQuota,
+    /// Corrupts bytes of a member's database under its etcd.
+    CorruptData { of: Selector },
 }
 
 impl What {
@@ -231,6 +235,8 @@ impl What {
             What::WipeData { of } => lose(of, DataLoss::Wiped),
             What::DeleteClaim { of } => lose(of, DataLoss::ClaimDeleted),
             What::FillDisk { of } => Fault::FillDisk { of },
+            What::FillQuota => Fault::FillQuota,
+            What::CorruptData { of } => Fault::CorruptData { of },
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct EtcdCluster {
     pub storage_class: Option<String>,
     /// Size of each member's volume.
     pub storage: String,
+    /// Settings of etcd by name.
+    pub settings: Vec<(String, String)>,
 }
 
 /// What the API server shows of an etcd cluster.
@@ -58,6 +60,7 @@ impl EtcdCluster {
             memory: ("64Mi".into(), "512Mi".into()),
             storage_class: None,
             storage: "1Gi".into(),
+            settings: Vec::new(),
         }
     }
 
@@ -104,6 +107,10 @@ impl EtcdCluster {
         });
         if let Some(version) = &self.service_version {
             component["serviceVersion"] = json!(version);
+        }
+        if !self.settings.is_empty() {
+            let variables: Value = self.settings.iter().cloned().collect();
+            component["configs"] = json!([{ "name": "etcd", "variables": variables }]);
         }
         json!({
             "apiVersion": "apps.kubeblocks.io/v1",
@@ -249,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_manifest_is_what_a_user_would_write() {
-        let cluster = EtcdCluster::new("ns", "db", 5)
+        let mut cluster = EtcdCluster::new("ns", "db", 5)
             .version("3.6.1")
             .storage("small", "48Mi");
         let manifest = cluster.manifest();
@@ -260,7 +267,13 @@ mod tests {
             component["volumeClaimTemplates"][0]["spec"]["storageClassName"],
             "small"
         );
+        assert_eq!(component["configs"], Value::Null, "the operator's own");
         assert_eq!(cluster.leader_service(), "db-etcd");
+        let quota = ("quota-backend-bytes".to_owned(), "16777216".to_owned());
+        cluster.settings.push(quota);
+        let set = &cluster.manifest()["spec"]["componentSpecs"][0]["configs"][0];
+        assert_eq!(set["name"], "etcd");
+        assert_eq!(set["variables"]["quota-backend-bytes"], "16777216");
     }
 
     #[test]

@@ -6,7 +6,8 @@ use futures::future::BoxFuture;
 
 use crate::faults::{
     Availability, Evidence, Fault, FaultContext, FaultError, Healing, Target, availability,
-    control_plane, disk, dns, in_words, network, nodes, operator, plan, pods, process, storage,
+    control_plane, database, disk, dns, in_words, network, nodes, operator, plan, pods, process,
+    storage,
 };
 
 /// What a kind of fault does once it is injected.
@@ -88,6 +89,8 @@ pub async fn inject(context: &FaultContext, fault: &Fault) -> Result<Active, Fau
         Fault::FreezeDns => dns::inject(context, fault).await,
         Fault::LoseData { of, how } => storage::inject(context, fault, of, *how).await,
         Fault::FillDisk { of } => disk::inject(context, fault, of).await,
+        Fault::FillQuota => database::fill(context).await,
+        Fault::CorruptData { of } => database::corrupt(context, fault, of).await,
     }?;
     tracing::info!(targets = in_words(&injected.targets), evidence = %injected.evidence, "injected: {fault}");
     Ok(Active {

@@ -188,6 +188,8 @@ pub fn need(fault: &Fault) -> Need {
         Fault::KillProcess { .. }
         | Fault::KeepKilling { .. }
         | Fault::ExhaustMemory { .. }
+        | Fault::FillQuota
+        | Fault::CorruptData { .. }
         | Fault::StopKubelet { .. }
         | Fault::ControlPlane {
             how: Absence::Stopped,

@@ -128,6 +128,14 @@ pub enum Fault {
         /// Whose.
         of: Selector,
     },
+    /// One key is overwritten until etcd is out of space (alarm NOSPACE). The cluster must have a small quota.
+    FillQuota,
+    /// Bytes of a member's database are corrupted under the running etcd, which must look for that
+    /// (`corrupt-check-time`).
+    CorruptData {
+        /// Whose.
+        of: Selector,
+    },
 }
 
 /// A container of a member's pod.
@@ -298,6 +306,8 @@ impl Fault {
             Fault::FreezeDns => "freeze_dns",
             Fault::LoseData { .. } => "lose_data",
             Fault::FillDisk { .. } => "fill_disk",
+            Fault::FillQuota => "fill_quota",
+            Fault::CorruptData { .. } => "corrupt_data",
         }
     }
 }

@@ -18,6 +18,7 @@ mod availability;
 mod context;
 mod control_plane;
 mod cutoff;
+mod database;
 mod deadman;
 mod disk;
 mod dns;

@@ -68,6 +68,8 @@ impl fmt::Display for Fault {
             Fault::FreezeDns => write!(f, "freeze the cluster's DNS servers"),
             Fault::LoseData { of, how } => write!(f, "{} of {of}", how.words()),
             Fault::FillDisk { of } => write!(f, "fill the disk of {of}"),
+            Fault::FillQuota => write!(f, "write until etcd's quota is full"),
+            Fault::CorruptData { of } => write!(f, "corrupt bytes of the database of {of}"),
         }
     }
 }

@@ -77,7 +77,7 @@ async fn cluster(lab: &Lab, members: u32, pool: Option<&Pool>) -> Result<(f64, S
     let subject = ground(lab, "bench::creation_cluster", members, pool).await?;
     let begin = Instant::now();
     let made = async {
-        subject.apply(pool, None).await?;
+        subject.apply(pool, None, &[]).await?;
         subject.wait_whole(timeouts::CLUSTER_RUNNING).await?;
         let took = begin.elapsed();
         let pods = subject.pods().await.map_err(RunError::Wait)?;

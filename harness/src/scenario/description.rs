@@ -70,6 +70,8 @@ pub struct Trial {
     pub settle: Duration,
     /// True when every member's data is on a small file system of its own.
     pub small_volumes: bool,
+    /// Settings of etcd that the cluster begins with, by name.
+    pub settings: Vec<(&'static str, &'static str)>,
 }
 
 /// What the recording client does differently from its defaults.
@@ -131,6 +133,7 @@ impl Scenario {
             recovers_under_fault: false,
             settle: Duration::from_secs(1),
             small_volumes: false,
+            settings: Vec::new(),
         };
         Self::new(name, story, Act::Faults(trial))
     }
@@ -252,6 +255,12 @@ impl Scenario {
     #[must_use]
     pub fn small_volumes(self) -> Self {
         self.with(|trial| trial.small_volumes = true)
+    }
+
+    /// The cluster begins with this setting of etcd.
+    #[must_use]
+    pub fn setting(self, name: &'static str, value: &'static str) -> Self {
+        self.with(|trial| trial.settings.push((name, value)))
     }
 
     /// With this promise.

@@ -80,14 +80,19 @@ impl Subject {
         Api::namespaced_with(self.kube.clone(), &self.namespace, &cluster_resource())
     }
 
-    /// Applies the Cluster object, of this version or the definition's own.
+    /// Applies the Cluster object, of this version or the definition's own, with these settings of etcd.
     pub(super) async fn apply(
         &self,
         pool: Option<&Pool>,
         version: Option<&str>,
+        settings: &[(&str, &str)],
     ) -> Result<(), RunError> {
         let mut etcd = self.etcd(pool);
         etcd.service_version = version.map(str::to_owned);
+        let settings = settings.iter();
+        etcd.settings = settings
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         Ok(etcd.apply(&self.kube).await?)
     }
 
@@ -133,8 +138,9 @@ impl Subject {
         pods.iter().map(seat).collect()
     }
 
-    /// Waits until all members are ready and labelled, the one that leads as leader, the service leads to that one, and
-    /// the Cluster says that it runs. Labels alone prove nothing: while nobody can write them they look well and are old.
+    /// Waits until all members are ready and labelled, the one that leads as leader, no alarm stands, the service leads
+    /// to the leader, and the Cluster says that it runs. Labels alone prove nothing: while nobody can write them they
+    /// look well and are old.
     pub(super) async fn wait_whole(&self, limit: Duration) -> Result<(), RunError> {
         let what = format!(
             "{} members ready, one leader, Cluster Running",
@@ -154,6 +160,9 @@ impl Subject {
             };
             if let Err(status) = true_label(&leaders(&pods), &claims) {
                 return Poll::NotYet(status);
+            }
+            if let Err(alarm) = self.healthy(&pods).await {
+                return Poll::NotYet(alarm);
             }
             let endpoints = match self.endpoints().await {
                 Ok(endpoints) => endpoints,
@@ -192,6 +201,16 @@ impl Subject {
             })
         });
         futures::future::try_join_all(asked).await
+    }
+
+    /// Whether every etcd says that it is healthy: it reads through a quorum, and no alarm stands.
+    async fn healthy(&self, pods: &[Pod]) -> Result<(), String> {
+        let asked = pods.iter().map(|pod| async {
+            let pod = pod.name_any();
+            let answer = self.http(&pod, 2381, "health").await;
+            answer.map_err(|error| format!("etcd of {pod} is not healthy: {error}"))
+        });
+        futures::future::try_join_all(asked).await.map(drop)
     }
 
     /// What a pod answers to `GET /{path}`, through the API server.

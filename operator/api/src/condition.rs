@@ -31,6 +31,8 @@ pub enum ConditionType {
     Quorate,
     /// Members report one cluster identifier (InstanceSet; B5 when false).
     ClusterIdConsistent,
+    /// etcd has raised an alarm and serves less than it should (InstanceSet; Component and Cluster while it stands).
+    AlarmRaised,
     /// It waits for its turn or for the Cluster (OpsRequest).
     WaitForProgressing,
     /// It can be carried out (OpsRequest).
@@ -82,6 +84,7 @@ impl ConditionType {
             ConditionType::Reconciled => "Reconciled",
             ConditionType::Quorate => "Quorate",
             ConditionType::ClusterIdConsistent => "ClusterIDConsistent",
+            ConditionType::AlarmRaised => "AlarmRaised",
             ConditionType::WaitForProgressing => "WaitForProgressing",
             ConditionType::Validated => "Validated",
             ConditionType::Restarting => "Restarting",
@@ -153,6 +156,12 @@ pub enum Reason {
     NotBootstrapped,
     /// Data of a majority is gone; only a restore helps (B6).
     DataLost,
+    /// No alarm stands.
+    NoAlarm,
+    /// A database has reached its quota.
+    NoSpace,
+    /// Members' data differ.
+    Corrupt,
     /// It has not begun (OpsRequest).
     WaitForProgressing,
     /// It can be carried out.
@@ -226,6 +235,9 @@ impl Reason {
             Reason::UpdateRestricted => "UpdateRestricted",
             Reason::NotBootstrapped => "NotBootstrapped",
             Reason::DataLost => "DataLost",
+            Reason::NoAlarm => "NoAlarm",
+            Reason::NoSpace => "NoSpace",
+            Reason::Corrupt => "Corrupt",
             Reason::WaitForProgressing => "WaitForProgressing",
             Reason::ValidateOpsRequestPassed => "ValidateOpsRequestPassed",
             Reason::ValidateFailed => "ValidateFailed",
@@ -352,6 +364,16 @@ pub fn find(conditions: &[Condition], kind: ConditionType) -> Option<&Condition>
 #[must_use]
 pub fn holds(conditions: &[Condition], kind: ConditionType) -> bool {
     find(conditions, kind).is_some_and(|known| known.status == Truth::True.as_str())
+}
+
+/// The alarm that conditions tell of, to be told on; `None` while none stands.
+#[must_use]
+pub fn alarm_of(conditions: &[Condition]) -> Option<Observation> {
+    let kind = ConditionType::AlarmRaised;
+    let known = find(conditions, kind).filter(|_| holds(conditions, kind))?;
+    let mut reasons = [Reason::Corrupt, Reason::NoSpace].into_iter();
+    let reason = reasons.find(|reason| reason.as_str() == known.reason)?;
+    Some(Observation::new(kind, true, reason, known.message.clone()))
 }
 
 #[cfg(test)]

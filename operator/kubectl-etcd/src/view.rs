@@ -292,6 +292,7 @@ mod tests {
             leader_id: Some(Id(0x10)),
             leader: Some("db-etcd-0".into()),
             term: 3,
+            revision: 0,
             raft_index: 120,
             applied_index: applied,
             is_learner: false,
@@ -313,6 +314,8 @@ mod tests {
             etcd: EtcdState::Running,
             status: Some(status(n, applied)),
             status_age_ms: Some(1),
+            under_way: None,
+            care: Default::default(),
         };
         let claim = json!({ "metadata": { "name": "data-db-etcd-0" },
             "status": { "phase": "Bound", "capacity": { "storage": "1Gi" } } });

@@ -164,6 +164,23 @@ pub struct MemberView {
     pub status: Option<MemberStatus>,
     /// Milliseconds since that call, at the moment of sending.
     pub status_age_ms: Option<u64>,
+    /// The long action that the agent carries out with its member now ([`action::DEFRAGMENT`]), if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under_way: Option<String>,
+    /// What the agent has done to make room, until it is restarted.
+    #[serde(default)]
+    pub care: Care,
+}
+
+/// What was done to make room, each by etcd's revision just before it; 0 for never. Sizes do not tell: etcd counts
+/// pages as free a commit late, and a member that is out of space commits nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Care {
+    /// The revision that the key space was compacted to through this agent.
+    pub compacted: i64,
+    /// The revision at which the member was defragmented.
+    pub defragmented: i64,
 }
 
 /// What etcd's `Maintenance.Status` said of its own member, with names for its identifiers.
@@ -178,6 +195,9 @@ pub struct MemberStatus {
     pub leader_id: Option<Id>,
     /// Name of that leader (its pod), when the member list tells it.
     pub leader: Option<String>,
+    /// Revision of the key space that the member has applied.
+    #[serde(default)]
+    pub revision: i64,
     /// Raft term.
     pub term: u64,
     /// Raft index committed, as etcd reports it.
@@ -198,7 +218,62 @@ pub struct MemberStatus {
     pub alarms: Vec<String>,
 }
 
+/// An alarm of etcd. Alarms are replicated: every member reports those of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Alarm {
+    /// The member it is about; 0 when etcd cannot tell which one is wrong.
+    pub member: Id,
+    /// What is wrong.
+    pub kind: AlarmKind,
+}
+
+/// What an alarm is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AlarmKind {
+    /// The member's database has reached its quota: the cluster accepts no writes that need space.
+    NoSpace,
+    /// The member's data differs from that of others: the cluster serves neither reads nor writes.
+    Corrupt,
+}
+
+impl AlarmKind {
+    /// etcd's word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            AlarmKind::NoSpace => "NOSPACE",
+            AlarmKind::Corrupt => "CORRUPT",
+        }
+    }
+}
+
+impl FromStr for AlarmKind {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let all = [AlarmKind::NoSpace, AlarmKind::Corrupt];
+        all.into_iter().find(|kind| kind.as_str() == text).ok_or(())
+    }
+}
+
 impl MemberStatus {
+    /// The alarms among what etcd lists as errors, each as the text of its message: `memberID:123 alarm:NOSPACE`,
+    /// without the fields that are zero.
+    pub fn raised(&self) -> impl Iterator<Item = Alarm> {
+        self.alarms.iter().filter_map(|text| {
+            let field = |name: &str| {
+                let mut words = text.split_whitespace();
+                words.find_map(|word| word.strip_prefix(name)?.strip_prefix(':'))
+            };
+            let kind = field("alarm")?.parse().ok()?;
+            let member = field("memberID").map_or(Ok(0), str::parse).ok()?;
+            Some(Alarm {
+                member: Id(member),
+                kind,
+            })
+        })
+    }
+
     /// The role this status gives its member: a leader only when the member leads in its own eyes.
     #[must_use]
     pub fn role(&self) -> Role {
@@ -337,6 +412,15 @@ pub mod action {
     /// Removes the member `KB_MEMBER_ID`, whose peer URL must be that of the named pod (M4); output: JSON
     /// [`super::MemberList`] that no longer holds it.
     pub const MEMBER_LEAVE: &str = "memberLeave";
+    /// Compacts the key space to the newest revision; output: that revision as text.
+    pub const COMPACT: &str = "udf-compact";
+    /// Defragments the database of the agent's own member, which must not lead others, while all members are voters that
+    /// keep up. Answers `inProgress` when it takes longer than the agent waits: it goes on, the view says so, and the
+    /// next request tells how it ended.
+    pub const DEFRAGMENT: &str = "udf-defragment";
+    /// Disarms the alarm `KB_ALARM` of the member `KB_MEMBER_ID`; CORRUPT only when that is no member any more and
+    /// the hashes of all voters agree. `inProgress` as for [`DEFRAGMENT`].
+    pub const DISARM: &str = "udf-disarm";
 }
 
 /// Names of the parameters of actions.
@@ -355,6 +439,8 @@ pub mod parameter {
     pub const LEAVE_MEMBER_POD_FQDN: &str = "KB_LEAVE_MEMBER_POD_FQDN";
     /// Identifier of the member the action is about, hexadecimal.
     pub const MEMBER_ID: &str = "KB_MEMBER_ID";
+    /// The alarm the action is about, in etcd's word.
+    pub const ALARM: &str = "KB_ALARM";
 }
 
 #[cfg(test)]
@@ -367,6 +453,22 @@ mod tests {
         let text = serde_json::to_string(&id).expect("serialize");
         assert_eq!(text, "\"fffffffffffffffe\"");
         assert_eq!(serde_json::from_str::<Id>(&text).expect("parse"), id);
+    }
+
+    #[test]
+    fn alarms_are_told_from_other_errors_and_name_their_member() {
+        let text = r#"{"memberId":"1","clusterId":"2","leaderId":null,"leader":null,"term":3,"raftIndex":4,"appliedIndex":4,
+            "isLearner":false,"version":"3.6.16","dbSizeBytes":0,"dbSizeInUseBytes":0,"dbQuotaBytes":null,
+            "alarms":["etcdserver: no leader","memberID:255 alarm:NOSPACE ","alarm:CORRUPT ","memberID:x alarm:NOSPACE",
+            "memberID:1  alarm:OTHER"]}"#;
+        let status: MemberStatus = serde_json::from_str(text).expect("a status");
+        let raised: Vec<_> = status.raised().collect();
+        let alarm = |member, kind| Alarm {
+            member: Id(member),
+            kind,
+        };
+        let known = [alarm(255, AlarmKind::NoSpace), alarm(0, AlarmKind::Corrupt)];
+        assert_eq!(raised, known);
     }
 
     #[test]

@@ -71,6 +71,12 @@ impl Error {
     pub fn is_not_now(&self) -> bool {
         matches!(self, Error::Refused { code, .. } if matches!(code.as_str(), "preconditionFailed" | "busy"))
     }
+
+    /// True when what was asked for has begun and goes on.
+    #[must_use]
+    pub fn is_in_progress(&self) -> bool {
+        matches!(self, Error::Refused { code, .. } if code == "inProgress")
+    }
 }
 
 /// Speaks to agents. Holds no connection.

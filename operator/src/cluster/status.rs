@@ -208,7 +208,28 @@ fn component_conditions(cluster: &Cluster, components: &[Component]) -> Vec<Obse
         );
         Observation::new(ConditionType::Available, false, Reason::Unavailable, text)
     };
-    vec![ready, available]
+    let mut all = vec![ready, available];
+    all.extend(alarm(components));
+    all
+}
+
+/// The alarms of its components, the reason that of the first.
+fn alarm(components: &[Component]) -> Option<Observation> {
+    let raised = components.iter().filter_map(|component| {
+        let alarm = condition::alarm_of(&component.status.as_ref()?.conditions)?;
+        Some((component_name(component), alarm))
+    });
+    let raised: Vec<_> = raised.collect();
+    let reason = raised.first()?.1.reason;
+    let told = raised.iter();
+    let told = told.map(|(name, alarm)| format!("{name}: {}", alarm.message));
+    let text = told.collect::<Vec<_>>().join("; ");
+    Some(Observation::new(
+        ConditionType::AlarmRaised,
+        true,
+        reason,
+        text,
+    ))
 }
 
 fn terminating(held_back: bool) -> Observation {

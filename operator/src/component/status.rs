@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use etcd_operator_api::condition::{self, ConditionType, Observation, Reason, Truth};
+use etcd_operator_api::condition::{self, ConditionType, Observation, Reason, Truth, alarm_of};
 use etcd_operator_api::{Component, ComponentPhase, ComponentStatus, InstanceSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -41,6 +41,7 @@ pub(super) fn status(
     };
     let mut observations = outcome_conditions(component, outcome);
     observations.push(available(component, instance_set));
+    observations.extend(instance_set.and_then(alarm));
     let mut conditions = component
         .status
         .as_ref()
@@ -105,6 +106,11 @@ fn available(component: &Component, instance_set: Option<&InstanceSet>) -> Obser
     }
 }
 
+/// The alarm that its etcd has raised; no condition while there is none.
+fn alarm(its: &InstanceSet) -> Option<Observation> {
+    alarm_of(&its.status.as_ref()?.conditions)
+}
+
 fn messages(facts: &Facts<'_>, outcome: &Outcome) -> BTreeMap<String, String> {
     let mut messages = BTreeMap::new();
     if let Outcome::Refused(text) | Outcome::Failed(text) = outcome {
@@ -127,6 +133,7 @@ fn instance_set_message(its: &InstanceSet, now: &Time) -> Option<String> {
     let status = its.status.as_ref()?;
     let grave = [
         (ConditionType::InstanceFailure, Truth::True),
+        (ConditionType::AlarmRaised, Truth::True),
         (ConditionType::Reconciled, Truth::False),
         (ConditionType::ClusterIdConsistent, Truth::False),
         (ConditionType::Quorate, Truth::False),

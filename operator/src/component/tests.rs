@@ -521,6 +521,29 @@ fn phases_follow_the_instance_set() {
 }
 
 #[test]
+fn an_alarm_is_told_while_it_stands_and_outweighs_what_is_waited_for() {
+    let raised = |truth: &str| {
+        let since = "lastTransitionTime: \"1970-01-01T00:00:00Z\"";
+        let alarm = format!(
+            "{{type: AlarmRaised, status: \"{truth}\", reason: NoSpace, message: full, {since}}}"
+        );
+        let waiting = "waitingOn: [{reason: NotAlone, message: wait}]";
+        let its = instance_set(3, 3, &format!("conditions: [{alarm}]\n{waiting}\n"));
+        status(&component(), Some(&its), &Outcome::Applied, &at(20))
+    };
+    let seen = raised("True");
+    let told = condition::find(&seen.conditions, ConditionType::AlarmRaised).expect("told");
+    assert_eq!(
+        (told.reason.as_str(), told.message.as_str()),
+        ("NoSpace", "full")
+    );
+    assert!(seen.message.values().any(|text| text == "NoSpace: full"));
+    let seen = raised("False");
+    assert!(condition::find(&seen.conditions, ConditionType::AlarmRaised).is_none());
+    assert!(seen.message.values().any(|text| text == "NotAlone: wait"));
+}
+
+#[test]
 fn an_instance_set_of_an_older_spec_is_not_running() {
     let mut its = instance_set(3, 3, "clusterID: abc\n");
     its.annotations_mut()

@@ -93,7 +93,10 @@ impl<'a> Applier<'a> {
             Step::Switchover { .. }
             | Step::AddLearner { .. }
             | Step::Promote { .. }
-            | Step::RemoveMember { .. } => self.ask(step).await,
+            | Step::RemoveMember { .. }
+            | Step::Compact { .. }
+            | Step::Defragment { .. }
+            | Step::Disarm { .. } => self.ask(step).await,
         }
     }
 
@@ -160,6 +163,15 @@ impl<'a> Applier<'a> {
                     (parameter::MEMBER_ID, member.to_string()),
                 ];
                 self.act(via, action::MEMBER_LEAVE, parameters.into()).await
+            }
+            Step::Compact { via } => self.act(via, action::COMPACT, BTreeMap::new()).await,
+            Step::Defragment { via } => self.act(via, action::DEFRAGMENT, BTreeMap::new()).await,
+            Step::Disarm { via, alarm } => {
+                let parameters = [
+                    (parameter::MEMBER_ID, alarm.member.to_string()),
+                    (parameter::ALARM, alarm.kind.as_str().to_owned()),
+                ];
+                self.act(via, action::DISARM, parameters.into()).await
             }
             // Every other step is an object's, and `take` has it.
             _ => Ok(()),
@@ -264,6 +276,11 @@ impl<'a> Applier<'a> {
         };
         let address = SocketAddr::new(via.ip, PORT);
         let answer = AgentClient.act(address, &token, &request).await;
+        let goes_on = |error: &crate::agent::Error| error.is_in_progress();
+        // What takes long shows in the member's view until it ends, and the next request tells how.
+        if answer.as_ref().err().is_some_and(goes_on) {
+            return Ok(());
+        }
         answer.map(drop).map_err(|source| Error::Act {
             what: format!("carry out {action} through {}", via.pod),
             source,

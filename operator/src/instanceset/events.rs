@@ -45,6 +45,12 @@ pub fn summary(step: &Step) -> String {
         } => {
             format!("remove {pod} (member {member}): {why}")
         }
+        Step::Compact { via } => format!("compact the key space through {}", via.pod),
+        Step::Defragment { via } => format!("defragment {}", via.pod),
+        Step::Disarm { alarm, .. } => {
+            let kind = alarm.kind.as_str();
+            format!("disarm {kind} of member {}", alarm.member)
+        }
     }
 }
 
@@ -52,6 +58,9 @@ pub fn summary(step: &Step) -> String {
 pub(super) async fn taken(recorder: &Recorder, set: &InstanceSet, step: &Step) {
     let action = match step {
         Step::AddFinalizer | Step::RemoveFinalizer | Step::Relabel { .. } => return,
+        Step::Compact { .. } => "Compact",
+        Step::Defragment { .. } => "Defragment",
+        Step::Disarm { .. } => "Disarm",
         Step::ApplyService(_) => "ApplyService",
         Step::CreateClaim(_) => "CreateClaim",
         Step::DeleteClaim { .. } => "DeleteClaim",

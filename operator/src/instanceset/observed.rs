@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Service;
-use kbagent_protocol::{EtcdState, Id, MemberList, MemberStatus, MemberView};
+use kbagent_protocol::{EtcdState, Id, MemberList, MemberStatus, MemberView, action};
 
 /// Something read, or the reason why it is not known. Unknown is never absent (M5).
 #[derive(Clone, Debug, PartialEq)]
@@ -129,6 +129,13 @@ impl PodSeen {
             return true;
         }
         !self.runs && self.status().is_none() && self.node == NodeSeen::Ready
+    }
+
+    /// True while its agent defragments the database: the member serves nobody, whatever its status says.
+    #[must_use]
+    pub fn defragments(&self) -> bool {
+        let view = self.view.as_ref().filter(|_| self.heard);
+        view.is_some_and(|view| view.under_way.as_deref() == Some(action::DEFRAGMENT))
     }
 
     /// True when the member takes part: it answers and follows, or is, a leader.

@@ -226,7 +226,12 @@ fn differs(before: &MemberView, now: &MemberView) -> bool {
             )
         })
     };
-    before.pod_uid != now.pod_uid || word(before) != word(now) || identity(before) != identity(now)
+    let shrunk = |view: &MemberView| view.status.as_ref().map(|status| status.db_size_bytes);
+    before.pod_uid != now.pod_uid
+        || (&before.under_way, before.care) != (&now.under_way, now.care)
+        || shrunk(now) < shrunk(before)
+        || word(before) != word(now)
+        || identity(before) != identity(now)
 }
 
 #[cfg(test)]
@@ -253,6 +258,9 @@ mod tests {
         }
         store.put(&key(), "a", &view);
         assert!(changes.try_recv().is_err(), "an index is no news");
+        view.under_way = Some("udf-defragment".into());
+        store.put(&key(), "a", &view);
+        assert!(changes.try_recv().is_ok(), "a long action is news");
         if let Some(status) = view.status.as_mut() {
             status.term += 1;
         }

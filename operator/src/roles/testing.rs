@@ -27,6 +27,7 @@ pub(crate) fn running(
             leader_id: leader.map(member),
             leader: leader.map(str::to_owned),
             term,
+            revision: 0,
             raft_index: 10,
             applied_index: 10,
             is_learner: false,
@@ -37,5 +38,7 @@ pub(crate) fn running(
             alarms: Vec::new(),
         }),
         status_age_ms: Some(0),
+        under_way: None,
+        care: Default::default(),
     }
 }

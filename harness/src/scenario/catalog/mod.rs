@@ -432,6 +432,26 @@ fn storage() -> Vec<Scenario> {
         .and_long([5])
         .at_most(3)
         .promise(Promise::continuity(LeaderSilent).whole_again_within(90)),
+        Scenario::faults(
+            "storage::out_of_space",
+            "Clients write until etcd is out of space: the operator compacts, defragments member by member and disarms, \
+             and writes succeed again.",
+            [Fault::FillQuota],
+        )
+        .setting("quota-backend-bytes", "16777216")
+        .lasts(0)
+        .and_long([5])
+        .promise(Promise::default().whole_again_within(60)),
+        Scenario::faults(
+            "storage::data_corrupted",
+            "Bytes of a follower's database are corrupted on its disk: etcd finds it and stops serving, the member is \
+             replaced by a learner, and etcd serves again.",
+            [Fault::CorruptData { of: Selector::AnyFollower }],
+        )
+        .setting("corrupt-check-time", "3s")
+        .lasts(0)
+        .and_long([5])
+        .promise(Promise::default().replaces_member().whole_again_within(60)),
     ]
 }
 

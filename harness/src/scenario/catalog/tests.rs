@@ -49,6 +49,8 @@ fn every_kind_of_fault_is_used() {
         "freeze_dns",
         "lose_data",
         "fill_disk",
+        "fill_quota",
+        "corrupt_data",
     ];
     assert_eq!(used, BTreeSet::from(wanted));
 }
@@ -79,7 +81,10 @@ fn every_scenario_can_be_judged() {
             || matches!(
                 trial.faults.first(),
                 Some(
-                    Fault::ControlPlane { .. }
+                    // etcd itself refuses until the alarm is disarmed: how long is bounded by "whole again".
+                    Fault::FillQuota
+                        | Fault::CorruptData { .. }
+                        | Fault::ControlPlane { .. }
                         | Fault::Isolate {
                             traffic: Traffic::Client,
                             ..

@@ -42,7 +42,7 @@ pub(super) async fn conform(lab: &Lab, subject: &Subject) -> Found {
 async fn bring_up(lab: &Lab, subject: &Subject, list: &mut Checklist) -> Result<(), String> {
     let begin = lab.live.seconds();
     subject
-        .apply(None, None)
+        .apply(None, None, &[])
         .await
         .map_err(|error| error.to_string())?;
     subject

@@ -74,7 +74,8 @@ impl Story<'_> {
         let cluster = async {
             let first = self.trial.operations.first();
             let version = first.and_then(|operation| operation.begins_with());
-            subject.apply(pool.as_ref(), version).await?;
+            let settings = &self.trial.settings;
+            subject.apply(pool.as_ref(), version, settings).await?;
             let limit = timeouts::patient(timeouts::CLUSTER_RUNNING);
             subject.wait_whole(limit).await
         };

@@ -88,8 +88,8 @@ pub fn choose<'a>(
         .ok_or_else(|| NoCandidate::None(reasons.join("; ")))
 }
 
-/// The applied index of a fit member, or why it is unfit.
-fn fitness(leader: &LeaderMark, standing: &Standing) -> Result<u64, String> {
+/// The applied index of a voter that follows the leader and keeps up, or why it does not.
+pub(super) fn fitness(leader: &LeaderMark, standing: &Standing) -> Result<u64, String> {
     if standing.member.is_learner {
         return Err("it is a learner".into());
     }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kbagent_protocol::{ActionAnswer, ActionRequest, Id, action, parameter};
+use kbagent_protocol::{ActionAnswer, ActionRequest, Alarm, Id, action, parameter};
 use tokio::sync::{Mutex, watch};
 
 use super::outcome::{Failure, Success, answer};
+use super::upkeep::Upkeep;
 use super::{membership, switchover};
 use crate::config::Config;
 use crate::etcd::Client;
-use crate::watch::Knowledge;
+use crate::watch::{Knowledge, Own};
 
 /// Deadline of an action that names none (KubeBlocks' default).
 const DEFAULT: Duration = Duration::from_secs(30);
@@ -26,18 +27,26 @@ pub struct Actions {
     knowledge: watch::Receiver<Knowledge>,
     change: Mutex<()>,
     moved_at: watch::Sender<Option<Instant>>,
+    upkeep: Upkeep,
 }
 
 impl Actions {
-    /// Through the own member.
+    /// Through the own member; `shown` is what others see of it.
     #[must_use]
-    pub fn new(config: Arc<Config>, own: Client, knowledge: watch::Receiver<Knowledge>) -> Self {
+    pub fn new(
+        config: Arc<Config>,
+        own: Client,
+        knowledge: watch::Receiver<Knowledge>,
+        shown: watch::Sender<Own>,
+    ) -> Self {
+        let upkeep = Upkeep::new(own.clone(), shown);
         Self {
             config,
             own,
             knowledge,
             change: Mutex::new(()),
             moved_at: watch::Sender::new(None),
+            upkeep,
         }
     }
 
@@ -80,6 +89,9 @@ impl Actions {
             action::MEMBER_JOIN,
             action::MEMBER_PROMOTE,
             action::MEMBER_LEAVE,
+            action::COMPACT,
+            action::DEFRAGMENT,
+            action::DISARM,
         ];
         if !known.contains(&name) {
             return Err(Failure::NotDefined(format!("etcd has no action {name:?}")));
@@ -106,6 +118,16 @@ impl Actions {
             }
             action::MEMBER_PROMOTE => {
                 membership::promote(&self.own, id(given(parameter::MEMBER_ID))?).await
+            }
+            action::COMPACT => self.upkeep.compact().await,
+            action::DEFRAGMENT => self.upkeep.defragment().await,
+            action::DISARM => {
+                let kind = given(parameter::ALARM).and_then(|kind| kind.parse().ok());
+                let alarm = Alarm {
+                    member: id(given(parameter::MEMBER_ID))?,
+                    kind: kind.ok_or_else(|| missing(parameter::ALARM))?,
+                };
+                self.upkeep.disarm(alarm).await
             }
             _ => {
                 let host = self.host(

@@ -6,10 +6,12 @@
 mod candidate;
 mod cluster;
 mod dispatch;
+mod long;
 mod membership;
 mod outcome;
 mod switchover;
 mod token;
+mod upkeep;
 
 pub use candidate::{LeaderMark, NoCandidate, Standing, choose};
 pub use cluster::Cluster;

@@ -22,6 +22,9 @@ pub enum Failure {
     /// Another action is under way.
     #[error("{0}")]
     Busy(String),
+    /// It was begun and goes on.
+    #[error("{0}")]
+    InProgress(String),
     /// It was tried and did not succeed, as far as can be seen.
     #[error("{0}")]
     Failed(String),
@@ -37,6 +40,7 @@ impl Failure {
             Self::BadRequest(_) => "badRequest",
             Self::Precondition(_) => "preconditionFailed",
             Self::Busy(_) => "busy",
+            Self::InProgress(_) => "inProgress",
             Self::Failed(_) => "failed",
             Self::TimedOut(_) => "timedOut",
         }

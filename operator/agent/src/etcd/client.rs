@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hyper::http::uri::PathAndQuery;
+use kbagent_protocol::{Alarm, AlarmKind};
 use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{IntoRequest, Status as GrpcStatus};
@@ -10,8 +11,8 @@ use tonic_prost::ProstCodec;
 
 use super::error::EtcdError;
 use super::messages::{
-    Empty, IdRequest, Member, MemberAddRequest, MemberAddResponse, MemberList, MemberListRequest,
-    Status,
+    AlarmRequest, CompactionRequest, Done, Empty, HashKv, HashKvRequest, IdRequest, Member,
+    MemberAddRequest, MemberAddResponse, MemberList, MemberListRequest, Status,
 };
 
 /// Longest time to wait for a TCP connection.
@@ -166,6 +167,77 @@ impl Client {
         };
         let _: MemberList = self.unary(call, IdRequest { id: target }).await?;
         Ok(())
+    }
+
+    /// Forgets all revisions before `revision`. Members free their pages a little later, each for itself.
+    ///
+    /// # Errors
+    /// See [`EtcdError`]; it may have happened all the same (M6).
+    pub async fn compact(&self, revision: i64, deadline: Duration) -> Result<(), EtcdError> {
+        let path = "/etcdserverpb.KV/Compact";
+        let call = Call {
+            name: "compact",
+            path,
+            deadline,
+        };
+        let _: Done = self.unary(call, CompactionRequest { revision }).await?;
+        Ok(())
+    }
+
+    /// Rewrites this member's database without its free pages. The member neither reads nor applies meanwhile.
+    ///
+    /// # Errors
+    /// See [`EtcdError`]; after a timeout it goes on.
+    pub async fn defragment(&self, deadline: Duration) -> Result<(), EtcdError> {
+        let path = "/etcdserverpb.Maintenance/Defragment";
+        let call = Call {
+            name: "defragment",
+            path,
+            deadline,
+        };
+        let _: Done = self.unary(call, Empty {}).await?;
+        Ok(())
+    }
+
+    /// Disarms an alarm.
+    ///
+    /// # Errors
+    /// See [`EtcdError`]; it may have happened all the same (M6).
+    pub async fn disarm(&self, alarm: Alarm, deadline: Duration) -> Result<(), EtcdError> {
+        /// `AlarmRequest.AlarmAction`.
+        const DEACTIVATE: i32 = 2;
+        let path = "/etcdserverpb.Maintenance/Alarm";
+        let call = Call {
+            name: "disarm the alarm",
+            path,
+            deadline,
+        };
+        let request = AlarmRequest {
+            action: DEACTIVATE,
+            member_id: alarm.member.0,
+            // `AlarmType`.
+            alarm: match alarm.kind {
+                AlarmKind::NoSpace => 1,
+                AlarmKind::Corrupt => 2,
+            },
+        };
+        let _: Done = self.unary(call, request).await?;
+        Ok(())
+    }
+
+    /// Hash of all keys up to `revision`, and the revision that the member was compacted at: hashes of members that
+    /// were compacted at different ones differ.
+    ///
+    /// # Errors
+    /// See [`EtcdError`].
+    pub async fn hash_kv(&self, revision: i64, deadline: Duration) -> Result<HashKv, EtcdError> {
+        let path = "/etcdserverpb.Maintenance/HashKV";
+        let call = Call {
+            name: "hash the key space",
+            path,
+            deadline,
+        };
+        self.unary(call, HashKvRequest { revision }).await
     }
 
     async fn unary<Q, A>(&self, call: Call, request: Q) -> Result<A, EtcdError>

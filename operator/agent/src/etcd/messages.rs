@@ -148,6 +148,49 @@ pub(super) struct IdRequest {
     pub(super) id: u64,
 }
 
+/// `CompactionRequest`.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(super) struct CompactionRequest {
+    #[prost(int64, tag = "1")]
+    pub(super) revision: i64,
+}
+
+/// `AlarmRequest`; the alarms are etcd's numbers.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(super) struct AlarmRequest {
+    #[prost(int32, tag = "1")]
+    pub(super) action: i32,
+    #[prost(uint64, tag = "2")]
+    pub(super) member_id: u64,
+    #[prost(int32, tag = "3")]
+    pub(super) alarm: i32,
+}
+
+/// `HashKVRequest`.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(super) struct HashKvRequest {
+    #[prost(int64, tag = "1")]
+    pub(super) revision: i64,
+}
+
+/// `HashKVResponse`, as far as it matters.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct HashKv {
+    /// The hash.
+    #[prost(uint32, tag = "2")]
+    pub hash: u32,
+    /// The revision that the member was compacted at.
+    #[prost(int64, tag = "3")]
+    pub compact_revision: i64,
+}
+
+/// An answer of which the header alone matters.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(super) struct Done {
+    #[prost(message, optional, tag = "1")]
+    pub(super) header: Option<ResponseHeader>,
+}
+
 #[cfg(test)]
 mod tests {
     use prost::Message;

@@ -9,4 +9,4 @@ mod messages;
 
 pub use client::Client;
 pub use error::EtcdError;
-pub use messages::{Member, MemberList, ResponseHeader, Status};
+pub use messages::{HashKv, Member, MemberList, ResponseHeader, Status};

@@ -179,6 +179,7 @@ mod tests {
             leader_id: (leader != 0).then_some(Id(leader)),
             leader: None,
             term: 4,
+            revision: 0,
             raft_index: 1,
             applied_index: 1,
             is_learner: false,
@@ -196,6 +197,8 @@ mod tests {
             etcd: EtcdState::Running,
             status: Some(status),
             status_age_ms: Some(age),
+            under_way: None,
+            care: Default::default(),
         }
     }
 

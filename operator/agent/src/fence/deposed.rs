@@ -92,6 +92,7 @@ mod tests {
             leader_id: Some(Id(1)),
             leader: None,
             term: 4,
+            revision: 0,
             raft_index: 0,
             applied_index: 0,
             is_learner: false,

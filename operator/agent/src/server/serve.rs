@@ -58,9 +58,10 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let incarnation = rand::random();
     let listener = TcpListener::bind(config.listen).await?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let knowledge = watch::start(&config, &own, incarnation);
+    let (shown, does) = tokio::sync::watch::channel(watch::Own::default());
+    let knowledge = watch::start(&config, &own, incarnation, does);
     let handoff = Handoff::new(Arc::clone(&config), own.clone());
-    let actions = Actions::new(Arc::clone(&config), own.clone(), knowledge.clone());
+    let actions = Actions::new(Arc::clone(&config), own.clone(), knowledge.clone(), shown);
     let planned = fence::Planned {
         stopping: handoff.moving(),
         moved_at: actions.moved_at(),

@@ -10,5 +10,5 @@ mod view;
 mod watcher;
 
 pub use names::Names;
-pub use view::{Knowledge, Refusal};
+pub use view::{Knowledge, Own, Refusal};
 pub use watcher::{Watcher, start};

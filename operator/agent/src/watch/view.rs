@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kbagent_protocol::{EtcdState, Id, MemberStatus, MemberView};
+use kbagent_protocol::{Care, EtcdState, Id, MemberStatus, MemberView};
 use serde::{Deserialize, Serialize};
 
 use super::names::Names;
@@ -56,6 +56,8 @@ impl Knowledge {
             etcd,
             status: None,
             status_age_ms: None,
+            under_way: None,
+            care: Care::default(),
         };
         Self {
             view,
@@ -114,6 +116,8 @@ impl Knowledge {
         now: Instant,
     ) -> bool {
         let mut next = self.view.clone();
+        next.under_way = hints.own.under_way.map(str::to_owned);
+        next.care = hints.own.care;
         match poll {
             Ok(status) => {
                 let mut status = named(&status, hints.names, &next.instance);
@@ -187,6 +191,17 @@ pub struct Hints<'a> {
     pub names: &'a Names,
     /// A reason why etcd must not run.
     pub refusal: Option<&'a Refusal>,
+    /// What the agent itself does.
+    pub own: Own,
+}
+
+/// What the agent does with its member.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Own {
+    /// Name of the long action that goes on.
+    pub under_way: Option<&'static str>,
+    /// What was done to make room.
+    pub care: Care,
 }
 
 fn named(status: &Status, names: &Names, own_name: &str) -> MemberStatus {
@@ -201,6 +216,7 @@ fn named(status: &Status, names: &Names, own_name: &str) -> MemberStatus {
         cluster_id: Id(header.cluster_id),
         leader_id: leader_id.map(Id),
         leader,
+        revision: header.revision,
         term: status.raft_term,
         raft_index: status.raft_index,
         applied_index: status.raft_applied_index,
@@ -236,9 +252,18 @@ fn silent(error: &EtcdError, refusal: Option<&Refusal>, answered_before: bool) -
     }
 }
 
-/// Indexes and sizes move all the time and ride on the next line that is sent anyway.
+/// Indexes and sizes move all the time and ride on the next line that is sent anyway. A file that has become smaller
+/// was defragmented: the operator waits for that.
 fn matters(old: &MemberView, new: &MemberView) -> bool {
-    !same_state(&old.etcd, &new.etcd) || essence(old) != essence(new)
+    let size = |view: &MemberView| {
+        view.status
+            .as_ref()
+            .map_or(0, |status| status.db_size_bytes)
+    };
+    !same_state(&old.etcd, &new.etcd)
+        || essence(old) != essence(new)
+        || (&old.under_way, old.care) != (&new.under_way, new.care)
+        || size(new) < size(old)
 }
 
 fn same_state(old: &EtcdState, new: &EtcdState) -> bool {
@@ -255,6 +280,7 @@ fn same_state(old: &EtcdState, new: &EtcdState) -> bool {
 fn essence(view: &MemberView) -> Option<MemberStatus> {
     let status = view.status.clone()?;
     Some(MemberStatus {
+        revision: 0,
         raft_index: 0,
         applied_index: 0,
         db_size_bytes: 0,

@@ -17,6 +17,7 @@ fn answer(change: impl FnOnce(&mut Status)) -> Result<Status, EtcdError> {
         raft_term: 3,
         raft_index: 100,
         raft_applied_index: 100,
+        db_size: 2048,
         ..Status::default()
     };
     change(&mut status);
@@ -39,6 +40,7 @@ fn timeout() -> Result<Status, EtcdError> {
 struct Bench {
     knowledge: Knowledge,
     names: Names,
+    own: Own,
     now: Instant,
 }
 
@@ -50,6 +52,7 @@ impl Bench {
         Self {
             knowledge,
             names,
+            own: Own::default(),
             now,
         }
     }
@@ -58,6 +61,7 @@ impl Bench {
         let hints = Hints {
             names: &self.names,
             refusal: None,
+            own: self.own,
         };
         self.knowledge.fold(poll, &hints, self.now)
     }
@@ -80,6 +84,7 @@ fn only_what_others_act_on_is_told_at_once() {
             |s| (s.db_size, s.db_size_in_use) = (4096, 1024),
             false,
         ),
+        ("smaller file", |s| s.db_size = 1024, true),
         ("leader lost", |s| s.leader = 0, true),
         ("leader moved", |s| s.leader = 12, true),
         ("own election", |s| s.leader = 10, true),
@@ -100,6 +105,24 @@ fn only_what_others_act_on_is_told_at_once() {
             "{name}: the sequence counts changes"
         );
     }
+}
+
+#[test]
+fn a_long_action_is_told_when_it_begins_and_ends() {
+    let mut bench = Bench::new();
+    bench.fold(answer(|_| {}));
+    bench.own.under_way = Some("udf-defragment");
+    assert!(bench.fold(timeout()));
+    let shown = bench.knowledge.at(bench.now).under_way;
+    assert_eq!(shown.as_deref(), Some("udf-defragment"));
+    assert!(!bench.fold(timeout()), "it goes on");
+    bench.own.under_way = None;
+    assert!(
+        bench.fold(timeout()),
+        "it has ended, and etcd is silent still"
+    );
+    bench.own.care.defragmented = 5;
+    assert!(bench.fold(timeout()), "what it was for is done");
 }
 
 #[test]
@@ -129,6 +152,7 @@ fn silence_is_told_apart() {
     let hints = Hints {
         names: &bench.names,
         refusal: Some(&lost),
+        own: Own::default(),
     };
     assert!(bench.knowledge.fold(refused(), &hints, bench.now));
     assert!(matches!(bench.knowledge.etcd(), EtcdState::Refused { .. }));

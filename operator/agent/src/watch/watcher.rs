@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 use super::hint;
 use super::names::{self, Names};
 use super::removed;
-use super::view::{Hints, Knowledge, Refusal};
+use super::view::{Hints, Knowledge, Own, Refusal};
 use crate::config::Config;
 use crate::etcd::Client;
 use crate::launch::{ANSWERED_FILE, REFUSED_FILE};
@@ -26,6 +26,7 @@ pub struct Watcher {
     names: watch::Receiver<Names>,
     names_wanted: Arc<Notify>,
     removed: watch::Receiver<Option<Refusal>>,
+    own: watch::Receiver<Own>,
     alarm: Arc<Notify>,
     knowledge: watch::Sender<Knowledge>,
     marked: bool,
@@ -37,6 +38,7 @@ pub fn start(
     config: &Arc<Config>,
     client: &Client,
     incarnation: u64,
+    own: watch::Receiver<Own>,
 ) -> watch::Receiver<Knowledge> {
     let first = Knowledge::new(
         config.pod_name.clone(),
@@ -66,6 +68,7 @@ pub fn start(
         names,
         names_wanted,
         removed,
+        own,
         alarm,
         knowledge,
         marked: false,
@@ -81,6 +84,8 @@ impl Watcher {
             let pace = self.knowledge.borrow().pace(Instant::now());
             tokio::select! {
                 () = tokio::time::sleep(pace) => {}
+                // What begins or ends is told at once.
+                Ok(()) = self.own.changed() => {}
                 // A name that was missing: the leader is named at once.
                 _ = self.names.changed() => {}
                 () = self.alarm.notified() => {
@@ -104,6 +109,7 @@ impl Watcher {
         let hints = Hints {
             names: &names,
             refusal: refusal.as_ref(),
+            own: *self.own.borrow(),
         };
         let now = Instant::now();
         let changed = self

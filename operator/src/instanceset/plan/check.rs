@@ -14,6 +14,8 @@ use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
 use crate::instanceset::observed::{NodeSeen, Observed, PodSeen, Reading};
 
+mod upkeep;
+
 /// A rule that a plan breaks.
 pub type Violation = String;
 
@@ -72,6 +74,9 @@ impl Lint<'_> {
                 if !self.desired.deleting {
                     found.push("C4: the finalizer goes from an object that stays".to_owned());
                 }
+            }
+            Step::Compact { .. } | Step::Defragment { .. } | Step::Disarm { .. } => {
+                upkeep::check(self, step, found);
             }
             Step::AddFinalizer
             | Step::ApplyService(_)
@@ -303,6 +308,7 @@ impl Lint<'_> {
     fn takes_part(&self, member: &Member) -> bool {
         self.seen.pods.values().any(|pod| {
             pod.takes_part()
+                && !pod.defragments()
                 && pod
                     .status()
                     .is_some_and(|status| status.member_id == member.id)

@@ -14,6 +14,8 @@ use std::collections::{HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use kbagent_protocol::AlarmKind;
+
 use super::super::desired::Desired;
 use super::super::observed::Observed;
 use super::tests::{can_recover, grown, is_whole};
@@ -59,6 +61,10 @@ enum Mishap {
     MoveUrl,
     /// The operator's, not a pod's.
     ChangeDomain,
+    /// etcd finds that the member's data differs.
+    Corrupt,
+    /// Clients write until the member's database is full.
+    Fill,
 }
 
 /// What befalls a cluster without an owner's hand.
@@ -70,6 +76,8 @@ const FATE: &[Mishap] = &[
 ];
 /// What an owner does to addresses, and a node that comes back.
 const HAND: &[Mishap] = &[Mishap::MoveUrl, Mishap::ChangeDomain, Mishap::Freeze];
+/// What etcd finds in its databases.
+const ALARMS: &[Mishap] = &[Mishap::Corrupt, Mishap::Fill];
 const CLAIMS: &[Mishap] = &[Mishap::DeleteClaim];
 const FREEZE: &[Mishap] = &[Mishap::Freeze];
 /// The template with which everything comes up, and the one that an owner writes when another one does not.
@@ -286,6 +294,8 @@ impl State {
                     Mishap::Condemn => world.condemn(pod),
                     Mishap::Freeze => world.freeze(pod),
                     Mishap::MoveUrl => world.move_url(pod),
+                    Mishap::Corrupt => world.raise(AlarmKind::Corrupt, pod),
+                    Mishap::Fill => world.fill(pod),
                     Mishap::ChangeDomain => world.desired.cluster_domain.push('.'),
                 }
             }
@@ -435,6 +445,11 @@ fn every_order_of_one_change_by_hand() {
 }
 
 #[test]
+fn every_order_of_an_alarm() {
+    all(&[Wish::size(3, 3).with(ALARMS, 1)]);
+}
+
+#[test]
 fn every_order_of_a_wrong_template_and_its_correction() {
     all(&[Wish::first(1, "hang:1"), Wish::template(3, "ill:2", 1)]);
 }
@@ -449,6 +464,7 @@ fn every_order_of_mishaps_in_the_middle_of_changes() {
         Wish::size(3, 5).with(FATE, 1),
         Wish::size(5, 3).with(FATE, 1),
         Wish::update(5, 2),
+        Wish::update(3, 1).with(ALARMS, 1),
         Wish::size(3, 3).with(FATE, 2),
     ]);
 }

@@ -295,12 +295,16 @@ impl Change<'_> {
     }
 
     fn step_down(&self, from: &str, what: String) -> Result<Step, Waiting> {
+        let stays = |pod: &String| {
+            let mut condemned = self.facts.condemned.iter();
+            self.desired.wants(pod) && !condemned.any(|(other, _, _)| other == pod)
+        };
         let successor = self
             .safety
             .healthy
             .iter()
             .filter(|(pod, _)| *pod != from)
-            .max_by_key(|(pod, voter)| (voter.ready, self.desired.wants(pod), voter.applied))
+            .max_by_key(|(pod, voter)| (voter.ready, stays(pod), voter.applied))
             .map(|(pod, _)| pod.clone());
         let via = self.safety.healthy.get(from).and_then(|voter| voter.ip);
         match (successor, via) {

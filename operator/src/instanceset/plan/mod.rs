@@ -16,12 +16,15 @@ pub mod slots;
 pub mod status;
 pub mod steps;
 pub mod teardown;
+pub mod upkeep;
 pub mod volumes;
 
 #[cfg(test)]
 mod explore;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod upkeep_tests;
 #[cfg(test)]
 mod world;
 
@@ -88,4 +91,5 @@ fn decide(desired: &Desired, seen: &Observed, latch: &bootstrap::Latch, plan: &m
     };
     let quiet = membership::plan(&world, plan);
     rollout::plan(desired, seen, &safety, &mut gate, quiet, plan);
+    upkeep::plan(&world, quiet, &mut gate, plan);
 }

@@ -121,7 +121,8 @@ impl Room {
                 Err(Unsafe::Leads) => {
                     // Others may have been stopped in this very plan: they are no successors.
                     if plan.steps.is_empty() {
-                        hand_over(name, safety, plan);
+                        let what = format!("the update of the leader {name}");
+                        hand_over(name, &what, safety, plan);
                     }
                     return;
                 }
@@ -199,7 +200,8 @@ fn caught_up(pod: &PodSeen) -> bool {
         .is_some_and(|status| status.applied_index >= due)
 }
 
-fn hand_over(from: &str, safety: &Safety, plan: &mut Plan) {
+/// Moves leadership away from a pod, for `what` comes next.
+pub(super) fn hand_over(from: &str, what: &str, safety: &Safety, plan: &mut Plan) {
     let ip = safety.healthy.get(from).and_then(|voter| voter.ip);
     match (safety.successor(from), ip) {
         (Some(to), Some(ip)) => {
@@ -211,7 +213,7 @@ fn hand_over(from: &str, safety: &Safety, plan: &mut Plan) {
             plan.steps.push(Step::Switchover { via, from, to });
         }
         _ => {
-            let what = format!("the update of the leader {from}");
+            let what = what.to_owned();
             plan.waiting.push(Waiting::NoVoter { what });
         }
     }

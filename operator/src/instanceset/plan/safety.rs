@@ -1,5 +1,5 @@
 //! Which members may not be stopped now, and why: computed once, here, for every room that stops one. Every step that
-//! deletes a pod or a claim goes through the [`Gate`].
+//! deletes a pod or a claim, or defragments a member, goes through the [`Gate`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -110,7 +110,8 @@ impl Safety {
             .filter_map(|(pod, member)| {
                 let pod = pod.as_ref()?;
                 let there = seen.pods.get(pod)?;
-                let status = there.status().filter(|_| there.takes_part())?;
+                let serves = there.takes_part() && !there.defragments();
+                let status = there.status().filter(|_| serves)?;
                 let own = status.member_id == member.id && !status.is_learner;
                 own.then(|| (pod.clone(), voter(there, status.applied_index, &revision)))
             })
@@ -297,6 +298,25 @@ impl<'a> Gate<'a> {
             grace,
             why: why.to_owned(),
         });
+        Ok(())
+    }
+
+    /// Defragments a member, which is as good as stopped meanwhile.
+    ///
+    /// # Errors
+    /// Why it must not be stopped now.
+    pub fn defragment(&mut self, of: &Via, pod: &PodSeen, plan: &mut Plan) -> Result<(), Unsafe> {
+        let no = match self.rule {
+            Rule::Keep(safety) => safety.verdict(&of.pod, pod, &self.stopped),
+            Rule::Forming | Rule::Nothing => {
+                Some(Unsafe::MembersUnknown("nothing is formed".to_owned()))
+            }
+        };
+        if let Some(no) = no {
+            return Err(no);
+        }
+        self.stopped.insert(of.pod.clone());
+        plan.steps.push(Step::Defragment { via: of.clone() });
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use kbagent_protocol::{Id, Member};
 use super::pods::{self, Purpose};
 use super::roster::Roster;
 use super::safety::{Gate, Holder};
-use super::{Grace, Plan, Step, Waiting, volumes};
+use super::{Grace, Plan, Step, Waiting, upkeep, volumes};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{ClaimSeen, Observed, PodSeen, Reading};
 
@@ -71,6 +71,7 @@ pub fn plan(
     plan: &mut Plan,
 ) -> Facts {
     let mut facts = Facts::default();
+    let corrupt = upkeep::corrupt(seen, roster);
     let mut rest = Plan::default();
     rest.waiting.extend(roster.faults.iter().cloned());
     for pod in names_of(desired, seen, roster) {
@@ -93,6 +94,7 @@ pub fn plan(
             pod: &pod,
             place,
             roster,
+            corrupt: &corrupt,
             gate: &mut *gate,
             facts: &mut facts,
         };
@@ -185,6 +187,8 @@ struct Slot<'a, 's> {
     pod: &'a str,
     place: Place<'a>,
     roster: &'a Roster,
+    /// Members whose data etcd found to differ from a majority's.
+    corrupt: &'a [Id],
     gate: &'a mut Gate<'s>,
     facts: &'a mut Facts,
 }
@@ -343,20 +347,24 @@ impl Slot<'_, '_> {
         }
     }
 
-    /// Takes note of a member that shall be made anew. Until it is removed its disk is as good as any: a pod that is gone
-    /// comes back with it, and the last voter keeps it.
+    /// Takes note of a member that shall be made anew, because somebody asks for it or its data is wrong. Until it is
+    /// removed its disk is as good as any: a pod that is gone comes back with it, and the last voter keeps it.
     fn condemn(&mut self) {
         let claims = self.desired.claims.iter();
         let mut claims =
             claims.filter_map(|t| self.seen.claims.get(&names::claim(&t.name, self.pod)));
-        if self.has_others() && claims.any(ClaimSeen::condemned) {
-            let Place::Member(member) = &self.place else {
-                return;
-            };
-            let why = "it was asked to be made anew".to_owned();
-            let condemned = (self.pod.to_owned(), (*member).clone(), why);
-            self.facts.condemned.push(condemned);
-        }
+        let Place::Member(member) = &self.place else {
+            return;
+        };
+        let why = if self.corrupt.contains(&member.id) {
+            "its data differs from the others' (alarm CORRUPT)"
+        } else if self.has_others() && claims.any(ClaimSeen::condemned) {
+            "it was asked to be made anew"
+        } else {
+            return;
+        };
+        let condemned = (self.pod.to_owned(), (*member).clone(), why.to_owned());
+        self.facts.condemned.push(condemned);
     }
 
     /// True when the slot's member is not the only voter.

@@ -6,12 +6,13 @@ use etcd_operator_api::component_definition::ReplicaRole;
 use etcd_operator_api::condition::{ConditionType, Observation, Reason, Truth};
 use etcd_operator_api::instance_set::{InstanceSetStatus, KnownMember, MemberStatus, WaitingOn};
 use etcd_operator_api::{labels, names};
+use kbagent_protocol::AlarmKind;
 
 use super::bootstrap::Latch;
 use super::pods;
 use super::safety::quorum;
 use super::steps::status_draft::Draft;
-use super::{Plan, Waiting, roster};
+use super::{Plan, Waiting, roster, upkeep};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{Observed, PodSeen, Reading};
 
@@ -219,6 +220,7 @@ fn observations(
         failure(seen, plan),
         quorate(desired, seen, latch, plan),
         consistent(latch),
+        alarmed(desired, seen),
     ]
 }
 
@@ -322,6 +324,16 @@ fn is_dataless(desired: &Desired, seen: &Observed, pod: &str) -> bool {
     let refused = seen.pods.get(pod).and_then(PodSeen::refused);
     claims.into_iter().any(|claim| gone(&claim))
         || refused.is_some_and(|(code, _)| code == "DataLost")
+}
+
+fn alarmed(desired: &Desired, seen: &Observed) -> Observation {
+    let kind = ConditionType::AlarmRaised;
+    let reason = match upkeep::alarms(seen).first().map(|alarm| alarm.kind) {
+        None => return Observation::new(kind, false, Reason::NoAlarm, ""),
+        Some(AlarmKind::NoSpace) => Reason::NoSpace,
+        Some(AlarmKind::Corrupt) => Reason::Corrupt,
+    };
+    Observation::new(kind, true, reason, upkeep::told(desired, seen).join("; "))
 }
 
 fn consistent(latch: &Latch) -> Observation {

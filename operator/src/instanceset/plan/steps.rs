@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use etcd_operator_api::instance_set::InstanceSetStatus;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
-use kbagent_protocol::Id;
+use kbagent_protocol::{Alarm, Id};
 
 /// What to do, in order, and what is being waited for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -175,6 +175,23 @@ pub enum Step {
         member: Id,
         /// Why, for the event.
         why: String,
+    },
+    /// Compacts the key space to its newest revision.
+    Compact {
+        /// Who carries it out.
+        via: Via,
+    },
+    /// Defragments one member's database.
+    Defragment {
+        /// The member's own agent.
+        via: Via,
+    },
+    /// Disarms an alarm.
+    Disarm {
+        /// Who carries it out.
+        via: Via,
+        /// The alarm.
+        alarm: Alarm,
     },
 }
 
@@ -377,6 +394,30 @@ pub enum Waiting {
     /// Somebody else's member is in the list.
     #[error("member {0} is in the cluster and belongs to no pod of this InstanceSet")]
     Stranger(String),
+    /// A member's database has reached its quota.
+    #[error(
+        "the database of {0} is at its quota (alarm NOSPACE): it is compacted and defragmented; if that is not enough, \
+         delete keys or raise quota-backend-bytes"
+    )]
+    NoSpace(String),
+    /// A member's data differs, and it is replaced.
+    #[error("member {0} is replaced: its data differs from the others' (alarm CORRUPT)")]
+    Corrupt(Id),
+    /// Data differs, and nobody can tell whose is right.
+    #[error(
+        "the data of member {0} differs from the others' (alarm CORRUPT; 0 is an unknown one), and no majority agrees \
+         without it: compare the members (etcdctl endpoint hashkv) and restore a backup"
+    )]
+    NoMajority(Id),
+    /// A defragmentation is under way.
+    #[error("the database of {0} is being defragmented")]
+    Defragmenting(String),
+    /// Something that wants all members to be there and nothing else to go on.
+    #[error("{what} waits until all members are voters that take part and no other change goes on")]
+    NotAlone {
+        /// What waits.
+        what: String,
+    },
     /// A pod is not back yet.
     #[error("the update waits for pod {pod}: {why}")]
     Update {
@@ -423,6 +464,11 @@ impl Waiting {
             Waiting::ClaimGoing(_) => "ClaimGoing",
             Waiting::ClaimNeeded(_) => "ClaimNeeded",
             Waiting::NoAddress { .. } => "NoAddress",
+            Waiting::NoSpace(_) => "NoSpace",
+            Waiting::Corrupt(_) => "Corrupt",
+            Waiting::NoMajority(_) => "CorruptWithoutMajority",
+            Waiting::Defragmenting(_) => "Defragmenting",
+            Waiting::NotAlone { .. } => "NotAlone",
             Waiting::Update { .. } => "Update",
             Waiting::OnDelete(_) => "OnDelete",
         }

@@ -13,7 +13,7 @@ mod claims;
 mod labels;
 
 /// Plans and acts until nothing more happens; the steps taken, in words.
-fn settle(world: &mut World) -> Vec<String> {
+pub(super) fn settle(world: &mut World) -> Vec<String> {
     let mut told = Vec::new();
     let mut quiet = 0;
     for _ in 0..120 {

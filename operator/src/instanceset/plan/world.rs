@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 
 use etcd_operator_api::{labels, names};
-use kbagent_protocol::{EtcdState, Id, Member, MemberList, MemberStatus, MemberView};
+use kbagent_protocol::{EtcdState, Id, Member, MemberList, MemberStatus, MemberView, action};
 
 use super::super::desired::{Desired, Limits, Update};
 use super::super::names as keys;
 use super::super::observed::{ClaimSeen, NodeSeen, Observed, PodSeen, Reading};
 use super::{Grace, Plan, Step};
 
+mod databases;
 mod guarded;
 mod mishaps;
 
@@ -71,6 +72,7 @@ pub(super) struct World {
     pub(super) no_node: Option<String>,
     /// Seconds since pods were made.
     pub(super) age: i64,
+    pub(super) databases: databases::Databases,
 }
 
 pub(super) fn desired(replicas: u32) -> Desired {
@@ -129,6 +131,7 @@ impl World {
             silent: None,
             no_node: None,
             age: 1,
+            databases: Default::default(),
         }
     }
 
@@ -225,6 +228,7 @@ impl World {
         }
         self.form();
         self.lead();
+        self.databases.tick();
     }
 
     /// The member listed at the pod's address.
@@ -356,11 +360,12 @@ impl World {
             .as_ref()
             .and_then(|leader| self.pods.get(leader)?.running);
         let learner = |id| self.members.iter().any(|m| m.id == id && m.is_learner);
-        let status = pod.running.map(|id| MemberStatus {
+        let mut status = pod.running.map(|id| MemberStatus {
             member_id: id,
             cluster_id: Id(7),
             leader_id: leader,
             leader: self.leader.clone(),
+            revision: 0,
             term: 3,
             raft_index: 50,
             applied_index: 50,
@@ -371,6 +376,10 @@ impl World {
             db_quota_bytes: None,
             alarms: Vec::new(),
         });
+        if let Some(status) = status.as_mut() {
+            self.databases.show(name, status);
+        }
+        let under_way = self.databases.under_way.as_deref() == Some(name);
         let etcd = match (pod.refused, &status) {
             (Some(code), _) => EtcdState::Refused {
                 code: code.to_owned(),
@@ -382,7 +391,7 @@ impl World {
             },
         };
         let serves = leader.is_some() && pod.running.is_some_and(|id| !learner(id));
-        let ready = serves && !pod.is("ill");
+        let ready = serves && !pod.is("ill") && !self.databases.are_corrupt();
         PodSeen {
             uid: pod.uid.to_string(),
             revision: pod
@@ -415,6 +424,8 @@ impl World {
                 etcd,
                 status,
                 status_age_ms: Some(0),
+                under_way: under_way.then(|| action::DEFRAGMENT.to_owned()),
+                care: self.databases.care_of(name),
             }),
             heard: self.silent.as_deref() != Some(name) && !pod.node_gone && !pod.frozen,
         }
@@ -464,6 +475,7 @@ impl World {
                 self.change(step);
             }
             Step::Switchover { to, .. } => self.leader = Some(to.clone()),
+            Step::Compact { .. } | Step::Defragment { .. } | Step::Disarm { .. } => self.care(step),
             Step::RetireClaim { name, .. } => {
                 if let Some(disk) = self.disks.get_mut(name) {
                     disk.annotations

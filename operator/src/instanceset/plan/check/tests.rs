@@ -1,6 +1,6 @@
 //! A checker that never fires is none: one bad plan for each rule, each of which is good but for that rule.
 
-use kbagent_protocol::Id;
+use kbagent_protocol::{Alarm, AlarmKind, Id, action};
 
 use super::super::pods::{self, Purpose};
 use super::super::tests::grown;
@@ -303,4 +303,45 @@ fn births() {
             .broken(vec![Step::RemoveFinalizer])
             .contains(&"C4".to_owned())
     );
+}
+
+#[test]
+fn care_of_databases() {
+    let defragment = |pod: &str| Step::Defragment {
+        via: Via {
+            pod: pod.to_owned(),
+            ..via()
+        },
+    };
+    let mut world = grown(3);
+    world.set_leader("a-0");
+    let mut good = of(&world);
+    assert_eq!(good.broken(vec![defragment("a-1")]), [""; 0]);
+    assert_eq!(good.broken(vec![defragment("a-0")]), ["D8"], "it leads");
+    let two = vec![defragment("a-1"), defragment("a-2")];
+    assert!(good.broken(two).contains(&"D8".to_owned()));
+    assert_eq!(good.broken(vec![Step::Compact { via: via() }]), ["D7"]);
+    let view = good.pod("a-2").view.as_mut().expect("a view");
+    view.under_way = Some(action::DEFRAGMENT.to_owned());
+    assert_eq!(good.broken(vec![defragment("a-1")]), ["D8"], "another is");
+    let stopped = good.delete("a-1", Grace::Template);
+    assert_eq!(good.broken(vec![stopped]), ["P9"], "one of two that serve");
+
+    world.fill("a-1");
+    let full = of(&world);
+    let disarm = |member, kind| Step::Disarm {
+        via: via(),
+        alarm: Alarm { member, kind },
+    };
+    let id = full.id("a-1");
+    assert_eq!(full.broken(vec![Step::Compact { via: via() }]), [""; 0]);
+    assert_eq!(full.broken(vec![disarm(id, AlarmKind::NoSpace)]), ["D7"]);
+    for wrong in [id, Id(0)] {
+        assert_eq!(
+            full.broken(vec![disarm(wrong, AlarmKind::Corrupt)]),
+            ["D15"]
+        );
+    }
+    let left = disarm(Id(0xdead), AlarmKind::Corrupt);
+    assert_eq!(full.broken(vec![left]), [""; 0]);
 }

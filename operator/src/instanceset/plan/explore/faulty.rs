@@ -5,8 +5,8 @@ use etcd_operator_api::names;
 use super::super::super::desired::Desired;
 use super::super::super::observed::{Observed, PodSeen};
 use super::super::steps::{Grace, Plan, Step, Via};
-use super::super::{plan, pods};
-use super::{CLAIMS, FREEZE, HAND, Planner, Wish, explore};
+use super::super::{plan, pods, upkeep};
+use super::{ALARMS, CLAIMS, FREEZE, HAND, Planner, Wish, explore};
 
 /// What the explorer says of the planner.
 fn verdict(wish: Wish, planner: Planner) -> String {
@@ -166,4 +166,29 @@ fn by_ordinal(desired: &Desired, seen: &Observed) -> Plan {
 fn a_dead_member_that_is_not_taken_first_is_found() {
     let wrong = verdict(Wish::size(3, 1).with(FREEZE, 1), by_ordinal);
     assert!(wrong.contains("it does not come to the wish"), "{wrong}");
+}
+
+/// An alarm goes as soon as it is seen, whatever it is about.
+fn disarms_at_once(desired: &Desired, seen: &Observed) -> Plan {
+    let mut plan = plan(desired, seen);
+    let mut pods = seen.pods.iter();
+    let via = pods.find(|(_, pod)| pod.takes_part()).map(|(pod, _)| Via {
+        pod: pod.clone(),
+        ip: std::net::Ipv4Addr::LOCALHOST.into(),
+    });
+    let alarms = upkeep::alarms(seen).into_iter();
+    let steps = alarms.filter_map(|alarm| {
+        Some(Step::Disarm {
+            via: via.clone()?,
+            alarm,
+        })
+    });
+    plan.steps.extend(steps);
+    plan
+}
+
+#[test]
+fn an_alarm_that_is_only_disarmed_is_found() {
+    let wrong = verdict(Wish::size(3, 3).with(ALARMS, 1), disarms_at_once);
+    assert!(wrong.contains("D15"), "{wrong}");
 }

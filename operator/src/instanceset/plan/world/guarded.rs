@@ -67,7 +67,7 @@ impl World {
             Step::Switchover { via, from, to } => {
                 self.answers(&via.pod) && self.leader.as_ref() == Some(from) && self.answers(to)
             }
-            _ => true,
+            _ => self.cares(step),
         };
         there && self.taken(step)
     }
@@ -78,7 +78,7 @@ impl World {
     }
 
     /// True when a member of the quorum runs in the pod.
-    fn answers(&self, pod: &str) -> bool {
+    pub(super) fn answers(&self, pod: &str) -> bool {
         let member = self.pods.get(pod).and_then(|pod| pod.running);
         self.quorate() && member.is_some_and(|id| self.members.iter().any(|m| m.id == id))
     }
@@ -104,7 +104,7 @@ impl World {
                     &self.disks,
                     &self.members,
                     self.formed,
-                    &self.leader
+                    (&self.leader, &self.databases)
                 ),
                 (
                     &self.desired.members,

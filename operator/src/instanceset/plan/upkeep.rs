@@ -1,0 +1,282 @@
+//! Care of a database that is too large or wrong: alarms answered, free pages given back (D7, D8, D15). Changes no
+//! membership: a member whose data differs is condemned by `slots` and replaced by `membership`.
+
+use std::collections::BTreeMap;
+
+use kbagent_protocol::{Alarm, AlarmKind, Care as Cared, Id, Member, MemberStatus};
+
+use super::membership::World;
+use super::roster::Roster;
+use super::safety::{Gate, Unsafe};
+use super::{Plan, Step, Via, Waiting, rollout};
+use crate::instanceset::desired::Desired;
+use crate::instanceset::observed::Observed;
+
+/// Smallest database, in bytes, and share of free pages in it, in hundredths, that are worth a defragmentation while
+/// nothing is wrong.
+const WORTH_BYTES: u64 = 100 * 1000 * 1000;
+const WORTH_PERCENT: u64 = 45;
+/// Share of the quota, in hundredths, below which an alarm is disarmed.
+const ROOM_PERCENT: u64 = 90;
+/// Share of the quota, in hundredths, that may be in use for a defragmentation to bring the database below that.
+const USED_PERCENT: u64 = 80;
+/// etcd's own quota in bytes, when nobody has set one.
+const DEFAULT_QUOTA: u64 = 2 * 1024 * 1024 * 1024;
+
+/// The alarms that stand, the gravest first, as the member says that has applied most.
+#[must_use]
+pub fn alarms(seen: &Observed) -> Vec<Alarm> {
+    let statuses = seen.pods.values().filter(|pod| pod.takes_part());
+    let statuses = statuses.filter_map(|pod| pod.status());
+    let newest = statuses.max_by_key(|status| status.applied_index);
+    let mut all: Vec<Alarm> = newest.map_or_else(Vec::new, |status| status.raised().collect());
+    all.sort_by_key(|alarm| (std::cmp::Reverse(alarm.kind), alarm.member));
+    all
+}
+
+/// Members whose data etcd found to differ from the others', if the others are a majority: else nobody can tell who is
+/// right, and none is named.
+#[must_use]
+pub fn corrupt(seen: &Observed, roster: &Roster) -> Vec<Id> {
+    let alarms = alarms(seen);
+    let named = |id: Id| {
+        let mut all = alarms.iter();
+        all.any(|alarm| alarm.kind == AlarmKind::Corrupt && alarm.member == id)
+    };
+    let list = roster.members.known().into_iter().flatten();
+    let list: Vec<&Member> = list.map(|(_, member)| member).collect();
+    let voters = list.iter().filter(|member| !member.is_learner);
+    let wrong_voters = voters.clone().filter(|member| named(member.id)).count();
+    if named(Id(0)) || wrong_voters * 2 >= voters.count() {
+        return Vec::new();
+    }
+    let wrong = list.iter().filter(|member| named(member.id));
+    wrong.map(|member| member.id).collect()
+}
+
+/// What the alarms are about, with figures, for an owner.
+#[must_use]
+pub fn told(desired: &Desired, seen: &Observed) -> Vec<String> {
+    let own = |id: Id| {
+        let mut pods = seen.pods.iter();
+        pods.find_map(|(pod, there)| {
+            let status = there.status().filter(|status| status.member_id == id)?;
+            Some((pod, status))
+        })
+    };
+    let tell = |alarm: &Alarm| {
+        let (id, kind) = (alarm.member, alarm.kind.as_str());
+        match (alarm.kind, own(id)) {
+            (AlarmKind::NoSpace, Some((pod, status))) => {
+                let size = mib(status.db_size_bytes);
+                let quota = mib(quota_of(status, desired));
+                let volume = volume(desired);
+                format!(
+                    "{kind}: etcd accepts no writes, the database of {pod} has {size} of its quota \
+                     (quota-backend-bytes) of {quota}, on a volume of {volume}"
+                )
+            }
+            (AlarmKind::NoSpace, None) => {
+                format!("{kind}: etcd accepts no writes, member {id} is out of space")
+            }
+            (AlarmKind::Corrupt, own) => {
+                let of = own.map_or_else(|| "no pod".to_owned(), |(pod, _)| pod.clone());
+                format!(
+                    "{kind}: etcd does not serve, the data of member {id} ({of}) differs from the others'"
+                )
+            }
+        }
+    };
+    alarms(seen).iter().map(tell).collect()
+}
+
+/// Plans what is due; `quiet` is true when no change of membership is due.
+pub fn plan(world: &World<'_>, quiet: bool, gate: &mut Gate<'_>, plan: &mut Plan) {
+    let alarms = alarms(world.seen);
+    let defragments = world.seen.pods.iter().find(|(_, pod)| pod.defragments());
+    if let Some((pod, _)) = defragments {
+        plan.waiting.push(Waiting::Defragmenting(pod.clone()));
+    }
+    let Some(list) = world.roster.members.known() else {
+        return;
+    };
+    let safety = world.safety;
+    let mut members: Vec<(&String, &MemberStatus)> = safety
+        .healthy
+        .keys()
+        .filter_map(|pod| Some((pod, world.seen.pods.get(pod)?.status()?)))
+        .collect();
+    // The leader comes last, and by then it has handed over.
+    members.sort_by_key(|(pod, _)| {
+        let leads = safety.leader.as_ref() == Some(*pod);
+        (leads, world.desired.name.ordinal(pod))
+    });
+    let updates = |reason: &Waiting| matches!(reason, Waiting::Update { .. });
+    let idle = plan.steps.is_empty() && defragments.is_none();
+    let mut care = Care {
+        world: *world,
+        list,
+        members,
+        quiet: quiet && idle && !plan.waiting.iter().any(updates),
+        gate,
+    };
+    // While data differs etcd does not even compact.
+    match alarms.first().map(|worst| worst.kind) {
+        Some(AlarmKind::Corrupt) => care.corrupt(&alarms, plan),
+        Some(AlarmKind::NoSpace) => care.no_space(&alarms, plan),
+        None if care.quiet => care.fragmented(plan),
+        None => {}
+    }
+}
+
+struct Care<'a, 's> {
+    world: World<'a>,
+    list: &'a [(Option<String>, Member)],
+    /// Voters that take part.
+    members: Vec<(&'a String, &'a MemberStatus)>,
+    quiet: bool,
+    gate: &'a mut Gate<'s>,
+}
+
+impl Care<'_, '_> {
+    /// A member whose data differs is replaced; when all such have left, their alarms go, and etcd serves again.
+    fn corrupt(&self, alarms: &[Alarm], plan: &mut Plan) {
+        let wrong = alarms
+            .iter()
+            .filter(|alarm| alarm.kind == AlarmKind::Corrupt);
+        let is_member = |alarm: &&Alarm| {
+            let mut list = self.list.iter();
+            alarm.member == Id(0) || list.any(|(_, member)| member.id == alarm.member)
+        };
+        if let Some(alarm) = wrong.clone().find(is_member) {
+            let replaced = corrupt(self.world.seen, self.world.roster).contains(&alarm.member);
+            plan.waiting.push(if replaced {
+                Waiting::Corrupt(alarm.member)
+            } else {
+                Waiting::NoMajority(alarm.member)
+            });
+        } else if let Some(alarm) = wrong.clone().next() {
+            self.disarm(*alarm, plan);
+        }
+    }
+
+    /// Makes room in every database, then disarms: one compaction frees pages in all of them, a defragmentation gives
+    /// them back. Each is done once for a revision: what does not help is not repeated.
+    fn no_space(&mut self, alarms: &[Alarm], plan: &mut Plan) {
+        let desired = self.world.desired;
+        let tight = |(_, status): &&(&String, &MemberStatus)| {
+            status.db_size_bytes >= percent(quota_of(status, desired), ROOM_PERCENT)
+        };
+        let full: Vec<_> = self.members.iter().filter(tight).copied().collect();
+        let Some((first, _)) = full.first() else {
+            let mut alarms = alarms.iter();
+            let alarm = alarms.find(|alarm| alarm.kind == AlarmKind::NoSpace);
+            // One that is away may be full.
+            let Some(alarm) = alarm.filter(|_| self.are_all_there()) else {
+                let what = "disarming NOSPACE".to_owned();
+                return plan.waiting.push(Waiting::NotAlone { what });
+            };
+            return self.disarm(*alarm, plan);
+        };
+        plan.waiting.push(Waiting::NoSpace((*first).clone()));
+        let views = self.world.seen.pods.iter();
+        let cared: BTreeMap<&String, Cared> = views
+            .filter_map(|(pod, there)| Some((pod, there.view.as_ref()?.care)))
+            .collect();
+        let compacted = cared.values().map(|care| care.compacted).max();
+        let compacted = compacted.unwrap_or_default();
+        let is_worth = |(pod, status): &&(&String, &MemberStatus)| {
+            let quota = quota_of(status, desired);
+            let since = cared.get(pod).map(|care| care.defragmented);
+            status.db_size_in_use_bytes < percent(quota, USED_PERCENT)
+                || since.is_some_and(|since| since < compacted)
+        };
+        if let Some((pod, _)) = full.iter().find(is_worth) {
+            self.defragment(pod, plan);
+        } else if full.iter().any(|(_, status)| status.revision > compacted)
+            && let Some(via) = self.world.safety.via(None)
+        {
+            plan.steps.push(Step::Compact { via });
+        }
+    }
+
+    fn fragmented(&mut self, plan: &mut Plan) {
+        let worth = |(_, status): &&(&String, &MemberStatus)| {
+            let size = status.db_size_bytes;
+            let free = size.saturating_sub(status.db_size_in_use_bytes);
+            size >= WORTH_BYTES && free >= percent(size, WORTH_PERCENT)
+        };
+        if let Some((pod, _)) = self.members.iter().find(worth).copied() {
+            self.defragment(pod, plan);
+        }
+    }
+
+    /// One at a time, while all are there, none learns and nothing else is going on; a leader hands over first (D8).
+    /// Whether members keep up is the agent's to ask at that moment.
+    fn defragment(&mut self, pod: &str, plan: &mut Plan) {
+        let safety = self.world.safety;
+        let all = self.are_all_there();
+        let what = format!("the defragmentation of {pod}");
+        let there = self.world.seen.pods.get(pod);
+        let ip = safety.healthy.get(pod).and_then(|voter| voter.ip);
+        let (Some(there), Some(ip), true) = (there, ip, all && self.quiet) else {
+            return plan.waiting.push(Waiting::NotAlone { what });
+        };
+        let pod = pod.to_owned();
+        let via = Via { pod, ip };
+        match self.gate.defragment(&via, there, plan) {
+            Ok(()) => {}
+            Err(Unsafe::Leads) => rollout::hand_over(&via.pod, &what, safety, plan),
+            Err(no) => plan.waiting.extend(no.waiting(&via.pod, what)),
+        }
+    }
+
+    /// True when all members are voters that take part.
+    fn are_all_there(&self) -> bool {
+        let voters = self.world.safety.voters;
+        self.list.len() == voters && self.members.len() == voters
+    }
+
+    fn disarm(&self, alarm: Alarm, plan: &mut Plan) {
+        if let Some(via) = self.world.safety.via(None) {
+            plan.steps.push(Step::Disarm { via, alarm });
+        }
+    }
+}
+
+fn percent(of: u64, percent: u64) -> u64 {
+    of / 100 * percent + of % 100 * percent / 100
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes / (1024 * 1024))
+}
+
+/// The member's quota; releases before 3.6 do not tell it themselves.
+fn quota_of(status: &MemberStatus, desired: &Desired) -> u64 {
+    status.db_quota_bytes.unwrap_or_else(|| quota(desired))
+}
+
+/// The quota that the template's flags set.
+fn quota(desired: &Desired) -> u64 {
+    let flag = format!("--{}=", etcd_operator_api::settings::QUOTA);
+    let spec = desired.template.spec.iter();
+    let containers = spec.flat_map(|spec| &spec.containers);
+    let words = containers.flat_map(|one| one.command.iter().chain(&one.args).flatten());
+    let mut set = words.filter_map(|word| word.strip_prefix(&flag)?.parse().ok());
+    let quota: Option<u64> = set.next_back().filter(|quota| *quota > 0);
+    quota.unwrap_or(DEFAULT_QUOTA)
+}
+
+/// What a member's claims ask for.
+fn volume(desired: &Desired) -> String {
+    let sizes = desired.claims.iter().filter_map(|template| {
+        let size = template.spec.resources.requests.get("storage")?;
+        Some(size.0.clone())
+    });
+    let sizes: Vec<String> = sizes.collect();
+    if sizes.is_empty() {
+        return "unknown size".to_owned();
+    }
+    sizes.join(" and ")
+}
