@@ -47,6 +47,19 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         apply: |s| lists(s, &[&[("a", false)], &[("a", true)]]),
     },
     Mutation {
+        name: "two members get their votes at once",
+        check: "membership",
+        apply: |s| {
+            let learner: &[_] = &[("a", false), ("b", true)];
+            lists(s, &[learner, &[("a", false), ("b", false), ("c", false)]])
+        },
+    },
+    Mutation {
+        name: "member that never was a learner",
+        check: "membership",
+        apply: |s| lists(s, &[&[("a", false)], &[("a", false), ("b", false)]]),
+    },
+    Mutation {
         name: "flipped hash",
         check: "agreement",
         apply: |s| {
