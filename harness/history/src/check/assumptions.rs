@@ -1,7 +1,8 @@
 //! Is the history fit to be judged? What is not makes the run inconclusive: it is the harness that failed, not etcd.
 //!
-//! One operation open per client, unique values, calls before returns, enough traffic around every fault, every fault
-//! effective and healed, every kind of operation that the plan asked for successful at least once.
+//! One operation open per client, unique values, calls before returns, times of one writer that never go back, enough
+//! traffic around every fault, every fault effective and healed, every kind of operation that the plan asked for
+//! successful at least once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, BuildHasherDefault};
@@ -12,7 +13,7 @@ use super::placement;
 use super::verdict::{Findings, Verdict};
 use crate::hash::{FastHasher, FastMap};
 use crate::index::{FaultWindow, Index, Op};
-use crate::record::{FaultStep, Nanos, WatchEvent};
+use crate::record::{FaultStep, Nanos, OpId, Record, WatchEvent, Writer};
 
 /// Name of the check.
 const CHECK: &str = "assumptions";
@@ -24,6 +25,7 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         findings.doubt(defect.clone());
     }
     starts(case.index, &mut findings);
+    clocks(case.index, &mut findings);
     clients(case.index, &mut findings);
     values(case.index, &mut findings);
     kinds(case, &mut findings);
@@ -45,6 +47,45 @@ fn starts(index: &Index<'_>, findings: &mut Findings) {
     } else if incarnations.len() < index.starts.len() {
         findings.doubt("one incarnation of the recording client started twice".to_owned());
     }
+}
+
+/// A writer does one thing after the other, and a recording client starts when the one before has ended.
+fn clocks(index: &Index<'_>, findings: &mut Findings) {
+    let mut last: BTreeMap<Writer<'_>, Nanos> = BTreeMap::new();
+    let mut callers: FastMap<OpId, u32> = FastMap::default();
+    let mut client = Nanos::MIN;
+    for record in index.records {
+        let writer = match record {
+            Record::Call(call) => {
+                callers.insert(call.op, call.client);
+                record.writer()
+            }
+            Record::Return(end) => callers.remove(&end.op).map(Writer::Client),
+            _ => record.writer(),
+        };
+        let Some(writer) = writer else { continue };
+        let t = record.time();
+        let own = last.insert(writer, t).unwrap_or(Nanos::MIN);
+        let before = match writer {
+            Writer::Start => own.max(client),
+            _ => own,
+        };
+        if t < before {
+            findings.doubt(format!(
+                "the clock of {writer:?} went back by {:.6} s, to {:.6} s",
+                seconds(before.saturating_sub(t)),
+                index.seconds(t)
+            ));
+        }
+        if record.of_client() {
+            client = client.max(t);
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "it is told to a microsecond")]
+fn seconds(t: Nanos) -> f64 {
+    t as f64 / 1e9
 }
 
 /// A client has one operation open at a time; a restart of the recording client leaves all open ones behind.
