@@ -16,6 +16,8 @@ pub(crate) struct Seen {
     /// The client's lease; 0 for none.
     pub(crate) lease: i64,
     pub(crate) last_mod: i64,
+    /// True when transactions may attach keys to it.
+    pub(crate) leases_in_txns: bool,
 }
 
 /// The next request of a client, and whether it goes to one member.
@@ -37,11 +39,32 @@ pub(crate) fn next(random: &mut Random, (client, op): (u32, OpId), seen: &Seen) 
             false,
             random.between(seen.compacted.max(1), seen.revision),
         ),
-        56..70 => Request::Txn {
+        56..64 => Request::Txn {
             compare: vec![compare(random, &key, seen.last_mod)],
             then: vec![put(&key, 0)],
             otherwise: vec![get(&key, false, 0)],
         },
+        64..70 => Request::Txn {
+            compare: vec![compare(random, &key, seen.last_mod)],
+            then: vec![list(random, false), get(&key, false, 0)],
+            otherwise: vec![
+                Request::Delete {
+                    key: key.clone(),
+                    range_end: random.chance(50).then(|| format!("{key}~")),
+                },
+                put(&format!("{PREFIX}op/{client}"), 0),
+                get(&key, false, 0),
+                list(random, false),
+            ],
+        },
+        70..72 if seen.leases_in_txns && seen.lease != 0 => {
+            let leased = format!("{PREFIX}l/{client}/t");
+            Request::Txn {
+                compare: Vec::new(),
+                then: vec![put(&leased, seen.lease), put(&key, 0)],
+                otherwise: Vec::new(),
+            }
+        }
         70..80 => several(random, &put, &key, seen.keys),
         80..86 => marked_delete(random, &put, (client, &key)),
         86..88 => Request::Delete {

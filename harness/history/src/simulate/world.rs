@@ -11,7 +11,7 @@ use super::members::Members;
 use super::mix::{self, PREFIX, Seen};
 use super::random::Random;
 use super::store::VersionedStore;
-use super::watchers::{Feed, Watcher};
+use super::watchers::{Feed, Source, Watcher, Wish};
 use crate::hash::FastMap;
 use crate::history::History;
 use crate::record::{Call, Nanos, OpId, Outcome, Record, Request, Response, Return, Road};
@@ -34,6 +34,7 @@ enum Event {
     Apply(OpId),
     Return(OpId),
     Deliver(usize),
+    Join(u32),
     Sample,
     Leases,
     Kill,
@@ -123,6 +124,11 @@ impl World {
         }
         self.finish();
         self.records.sort_by_key(Record::time);
+        if self.plan.variety.cut_off {
+            let from = self.records.len() / 4;
+            let left = from + self.random.position(self.records.len() - from);
+            self.records.truncate(left);
+        }
         History {
             records: self.records,
         }
@@ -143,16 +149,15 @@ impl World {
         self.records.extend(pods);
         let endpoints = self.members.endpoints(t);
         self.records.push(endpoints);
-        let narrow = u32::from(self.plan.narrow_watcher);
-        for number in 0..self.plan.watchers + narrow {
-            let watcher = Watcher::new(
-                number,
-                Members::pod(number % self.plan.members),
-                number == self.plan.watchers,
-            );
-            self.records.push(watcher.open(t));
-            self.watchers.push(watcher);
-            self.after(MILLISECOND, Event::Deliver(number as usize));
+        for number in 0..self.plan.watchers {
+            self.join(number, Wish::All);
+        }
+        if self.plan.narrow_watcher {
+            self.join(self.plan.watchers, Wish::Some);
+        }
+        if self.plan.variety.late_watchers {
+            self.after(400 * MILLISECOND, Event::Join(0));
+            self.after(600 * MILLISECOND, Event::Join(1));
         }
         for client in 0..self.plan.clients {
             self.soon(2_000, Event::Client(client));
@@ -176,10 +181,13 @@ impl World {
             Event::Writer(writer) => self.open_loop(writer),
             Event::Apply(op) => self.apply(op),
             Event::Return(op) => self.answer(op),
+            Event::Join(which) => {
+                let wish = [Wish::Future, Wish::Next][which as usize];
+                let number = u32::try_from(self.watchers.len()).unwrap_or(0);
+                self.join(number, wish);
+            }
             Event::Deliver(watcher) => {
-                let records =
-                    self.watchers[watcher].deliver(self.now, &self.feed, &mut self.random);
-                self.records.extend(records);
+                self.deliver(watcher);
                 self.again(1_000, 20_000, event);
             }
             Event::Sample => {
@@ -194,15 +202,42 @@ impl World {
         }
     }
 
-    /// Every member that answers has applied everything by then, and does not go back behind it.
+    fn join(&mut self, number: u32, wish: Wish) {
+        let away = self.plan.variety.watchers_away_ms * MILLISECOND;
+        let target = Members::pod(number % self.plan.members);
+        let mut watcher = Watcher::new(number, target, (wish, away));
+        let source = Source {
+            feed: &self.feed,
+            compacted: self.store.compacted,
+            revision: self.store.revision,
+        };
+        self.records.push(watcher.begin(self.now, wish, &source));
+        let place = self.watchers.len();
+        self.watchers.push(watcher);
+        self.after(MILLISECOND, Event::Deliver(place));
+    }
+
+    fn deliver(&mut self, watcher: usize) {
+        let source = Source {
+            feed: &self.feed,
+            compacted: self.store.compacted,
+            revision: self.store.revision,
+        };
+        let records = self.watchers[watcher].deliver(self.now, &source, &mut self.random);
+        self.records.extend(records);
+    }
+
+    /// Every member that answers has applied everything by then, but for one that lags, and does not go back behind it.
     fn sample(&mut self, t: Nanos) {
         let revision = self.store.revision;
-        self.records.extend(self.members.samples(t, revision));
         for member in 0..self.plan.members {
-            if self.members.alive(member) == member {
+            let lags = self.plan.variety.lagging && member + 1 == self.plan.members;
+            if self.members.alive(member) == member && !(lags && self.random.chance(80)) {
                 self.applied[member as usize] = revision;
             }
         }
+        let records = self.members.samples(t, &self.applied);
+        self.records.extend(records);
     }
 
     fn closed_loop(&mut self, client: u32) {
@@ -214,6 +249,7 @@ impl World {
             keys: self.plan.keys,
             revision: self.store.revision,
             compacted: self.store.compacted,
+            leases_in_txns: self.plan.variety.leases_in_txns,
             lease: self.lease_of.get(&client).copied().unwrap_or(0),
             last_mod: self.last_mod,
         };

@@ -49,7 +49,15 @@ impl World {
             .random
             .between((*applied).max(self.store.compacted), self.store.revision);
         let revision = *applied;
-        let response = self.store.answer_range(request, revision);
+        let mut response = self.store.answer_range(request, revision);
+        let diverges = self.plan.variety.diverges && member + 1 == self.plan.members;
+        if let Response::Range { kvs, .. } = &mut response
+            && let Some(kv) = kvs.first_mut()
+            && diverges
+            && self.left < self.plan.operations / 2
+        {
+            kv.value += "?";
+        }
         Outcome::Ok {
             revision,
             term: self.members.term(),
@@ -72,7 +80,15 @@ impl World {
             Request::Compact { revision } if *revision <= self.store.compacted => {
                 return refuse("compacted");
             }
-            Request::Put { lease, .. } if *lease != 0 && !self.leases.contains_key(lease) => {
+            Request::Put { lease: 1.., .. } if !self.attaches(request) => {
+                return refuse("lease_not_found");
+            }
+            Request::Txn {
+                then, otherwise, ..
+            } if then.iter().chain(otherwise).any(
+                |put| matches!(put, Request::Put { lease: 1.., .. } if !self.attaches(put)),
+            ) =>
+            {
                 return refuse("lease_not_found");
             }
             Request::LeaseRevoke { id } if !self.leases.contains_key(id) => {
@@ -108,6 +124,11 @@ impl World {
             member: Members::id(leader),
             response,
         }
+    }
+
+    /// True for a put whose lease is there.
+    fn attaches(&self, put: &Request) -> bool {
+        matches!(put, Request::Put { lease, .. } if self.leases.contains_key(lease))
     }
 
     fn keep_alive(&mut self, id: i64) -> Response {

@@ -39,7 +39,11 @@ impl World {
                 self.after(20 * MILLISECOND, Event::Label);
             }
             Event::Label => {
-                let records = self.members.label(t);
+                let records = if self.plan.variety.pods_unseen {
+                    self.members.list_after_label(t)
+                } else {
+                    self.members.label(t)
+                };
                 self.records.extend(records);
                 self.after(30 * MILLISECOND, Event::Endpoints);
             }
@@ -50,6 +54,9 @@ impl World {
             }
             Event::Revive => {
                 self.members.silence(self.killed, false);
+                if self.plan.variety.snapshot {
+                    self.members.returned = Some(self.killed);
+                }
                 self.records
                     .push(Members::fault(t, self.killed, FaultStep::Healing));
                 self.after(10 * MILLISECOND, Event::Healed);
@@ -60,12 +67,19 @@ impl World {
             Event::TakeDown => {
                 let follower = self.follower();
                 let records = self.members.take_down(t, follower);
-                self.records.extend(records);
+                if !self.plan.variety.pods_unseen {
+                    self.records.extend(records);
+                }
                 self.after(400 * MILLISECOND, Event::BringBack);
             }
             Event::BringBack => {
                 let follower = self.follower();
-                let records = self.members.bring_back(t, follower);
+                let records = if self.plan.variety.pods_unseen {
+                    self.members.silence(follower, false);
+                    self.members.replace_unseen(t, follower)
+                } else {
+                    self.members.bring_back(t, follower)
+                };
                 self.records.extend(records);
             }
             _ => {}
@@ -79,9 +93,8 @@ impl World {
     pub(super) fn finish(&mut self) {
         self.now += DEADLINE;
         let t = self.now;
-        for watcher in &mut self.watchers {
-            let records = watcher.deliver(t, &self.feed, &mut self.random);
-            self.records.extend(records);
+        for watcher in 0..self.watchers.len() {
+            self.deliver(watcher);
         }
         self.records.push(Record::Phase {
             t,
@@ -117,8 +130,15 @@ impl World {
             outcome,
         }));
         for member in 0..self.plan.members {
+            let last = member + 1 == self.plan.members;
+            let behind = i64::from(last && self.plan.variety.behind);
+            let revision = (revision - behind).max(self.store.compacted);
             let (t, pod) = (t + 2 * MILLISECOND, Members::pod(member));
-            let kvs = self.store.range_at(PREFIX, Some(PREFIX_END), revision);
+            let mut kvs = self.store.range_at(PREFIX, Some(PREFIX_END), revision);
+            let diverges = last && self.plan.variety.diverges;
+            if let Some(kv) = kvs.first_mut().filter(|_| diverges) {
+                kv.value += "?";
+            }
             self.records.push(Record::FinalState(FinalState {
                 t,
                 pod: pod.clone(),
@@ -130,10 +150,14 @@ impl World {
                 t,
                 pod,
                 revision,
-                hash,
+                hash: hash ^ u32::from(diverges),
                 compact_revision,
             }));
+            if behind == 0 {
+                self.applied[member as usize] = revision;
+            }
         }
-        self.sample(t + 3 * MILLISECOND);
+        let records = self.members.samples(t + 3 * MILLISECOND, &self.applied);
+        self.records.extend(records);
     }
 }
