@@ -1,7 +1,7 @@
 //! Is the history fit to be judged? What is not makes the run inconclusive: it is the harness that failed, not etcd.
 //!
-//! One operation open per client, unique values, calls before returns, times of one writer that never go back, enough
-//! traffic around every fault, every fault effective and healed, every kind of operation that the plan asked for
+//! One operation open per client, unique values, calls before returns, times of one writer that never go back, leases
+//! and members that are named and known, enough traffic around every fault, every fault effective and healed, every kind of operation that the plan asked for
 //! successful at least once.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use super::placement;
 use super::verdict::{Findings, Verdict};
 use crate::hash::{FastHasher, FastMap};
 use crate::index::{FaultWindow, Index, Op};
-use crate::record::{FaultStep, Nanos, OpId, Record, WatchEvent, Writer};
+use crate::record::{FaultStep, Nanos, OpId, Record, Request, Response, WatchEvent, Writer};
 
 /// Name of the check.
 const CHECK: &str = "assumptions";
@@ -28,6 +28,7 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     clocks(case.index, &mut findings);
     clients(case.index, &mut findings);
     values(case.index, &mut findings);
+    names(case.index, &mut findings);
     kinds(case, &mut findings);
     faults(case, &mut findings);
     traffic(case, &mut findings);
@@ -53,7 +54,7 @@ fn starts(index: &Index<'_>, findings: &mut Findings) {
 fn clocks(index: &Index<'_>, findings: &mut Findings) {
     let mut last: BTreeMap<Writer<'_>, Nanos> = BTreeMap::new();
     let mut callers: FastMap<OpId, u32> = FastMap::default();
-    let mut client = Nanos::MIN;
+    let (mut client, mut started) = (Nanos::MIN, Nanos::MIN);
     for record in index.records {
         let writer = match record {
             Record::Call(call) => {
@@ -79,6 +80,15 @@ fn clocks(index: &Index<'_>, findings: &mut Findings) {
         }
         if record.of_client() {
             client = client.max(t);
+            if t < started {
+                findings.doubt(format!(
+                    "{writer:?} told something by {:.6} s, before the recording client started",
+                    index.seconds(t)
+                ));
+            }
+        }
+        if writer == Writer::Start {
+            started = t;
         }
     }
 }
@@ -136,6 +146,53 @@ fn values(index: &Index<'_>, findings: &mut Findings) {
     if twice > 0 {
         findings.doubt(format!("{twice} values are written by two operations"));
     }
+}
+
+/// What a record names is there: a lease that some client asked for, a member that was seen.
+fn names(index: &Index<'_>, findings: &mut Findings) {
+    let mut leases: BTreeSet<i64> = BTreeSet::from([0]);
+    for op in &index.ops {
+        if let Request::LeaseGrant { id, .. } = op.call.request {
+            leases.insert(id);
+        }
+        if let Some(Response::LeaseGrant { id, .. }) = op.acked().map(|acked| acked.response) {
+            leases.insert(*id);
+        }
+    }
+    for op in &index.ops {
+        if let Some(lease) = leases_of(&op.call.request).find(|lease| !leases.contains(lease)) {
+            findings.doubt(format!(
+                "operation {} names lease {lease:x}, which nobody asked for",
+                op.id()
+            ));
+        }
+    }
+    let sampled = index.members.iter().map(|sample| sample.pod.as_str());
+    let seen = index.pods.iter().map(|record| record.pod.as_str());
+    let pods: BTreeSet<&str> = sampled.chain(seen).collect();
+    let dumped = index.finals.iter().map(|dump| dump.pod.as_str());
+    let hashed = index.hashes.iter().map(|hash| hash.pod.as_str());
+    for pod in dumped.chain(hashed) {
+        if !pods.is_empty() && !pods.contains(pod) {
+            findings.doubt(format!("{pod} was read at the end and never seen before"));
+        }
+    }
+}
+
+/// Leases that a request names, whichever branch runs.
+fn leases_of(request: &Request) -> impl Iterator<Item = i64> {
+    let (own, then, otherwise): (_, &[Request], &[Request]) = match request {
+        Request::Txn {
+            then, otherwise, ..
+        } => (None, then, otherwise),
+        request => (Some(request), &[], &[]),
+    };
+    let requests = own.into_iter().chain(then).chain(otherwise);
+    requests.filter_map(|request| match request {
+        Request::Put { lease, .. } => Some(*lease),
+        Request::LeaseKeepAlive { id } | Request::LeaseRevoke { id } => Some(*id),
+        _ => None,
+    })
 }
 
 fn kinds(case: &Case<'_>, findings: &mut Findings) {
