@@ -3,8 +3,32 @@
 use std::collections::BTreeMap;
 
 use crate::record::{
-    EndpointsRecord, FaultRecord, FaultStep, MemberSample, Nanos, PodRecord, RaftStatus, Record,
+    EndpointsRecord, FaultRecord, FaultStep, ListedMember, MachineSample, MemberSample,
+    MembershipRecord, Nanos, PodRecord, RaftStatus, Record,
 };
+
+/// Identifier of the cluster.
+const CLUSTER: &str = "cdf818194e3a8c32";
+
+/// A machine of two processors with little to do, as both processes see it.
+pub(crate) fn machine(t: Nanos) -> Vec<Record> {
+    const INTERVAL: Nanos = 30_000_000;
+    let sample = |source: &str| {
+        Record::Machine(MachineSample {
+            t,
+            source: source.to_owned(),
+            interval: INTERVAL,
+            late: 100_000,
+            waiting: Some(INTERVAL / 10),
+            stolen: Some(0),
+            idle: Some(INTERVAL),
+            processors: Some(2),
+            runnable: Some(1),
+            delayed: Some(INTERVAL / 100),
+        })
+    };
+    ["harness", "workload"].map(sample).to_vec()
+}
 
 /// The members of one cluster.
 #[derive(Debug)]
@@ -88,7 +112,7 @@ impl Members {
                 committed = revision;
             }
             RaftStatus {
-                cluster: "cdf818194e3a8c32".to_owned(),
+                cluster: CLUSTER.to_owned(),
                 member: Self::id(member),
                 leader: self.leader.map(Self::id),
                 term: self.term,
@@ -107,6 +131,20 @@ impl Members {
             })
         };
         (0..self.count).map(sample).collect()
+    }
+
+    /// The member list.
+    pub(crate) fn list(&self, t: Nanos) -> Record {
+        let member = |member: u32| ListedMember {
+            id: Self::id(member),
+            name: Self::pod(member),
+            learner: false,
+        };
+        Record::Membership(MembershipRecord {
+            t,
+            cluster: CLUSTER.to_owned(),
+            members: (0..self.count).map(member).collect(),
+        })
     }
 
     /// All pods as they are first seen.

@@ -33,7 +33,7 @@ pub struct Plan {
     pub unknown_percent: u64,
     /// True to kill the leader halfway.
     pub kill_leader: bool,
-    /// True to let the operator restart a follower, late in the run.
+    /// True to let the operator restart two followers one after the other, late in the run.
     pub restart_follower: bool,
     /// True for a watcher of a part of the keys beside those of all.
     pub narrow_watcher: bool,

@@ -7,14 +7,16 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use super::Plan;
-use super::members::Members;
+use super::members::{self, Members};
 use super::mix::{self, PREFIX, Seen};
 use super::random::Random;
 use super::store::VersionedStore;
 use super::watchers::{Feed, Source, Watcher, Wish};
 use crate::hash::FastMap;
 use crate::history::History;
-use crate::record::{Call, Nanos, OpId, Outcome, Record, Request, Response, Return, Road};
+use crate::record::{
+    Call, KeyValue, Nanos, OpId, Outcome, Record, Request, Response, Return, Road,
+};
 
 const MICROSECOND: Nanos = 1_000;
 const MILLISECOND: Nanos = 1_000 * MICROSECOND;
@@ -87,7 +89,9 @@ pub(crate) struct World {
     left: u64,
     free_writers: Vec<u32>,
     killed: u32,
-    last_mod: i64,
+    /// Followers that the operator has restarted.
+    restarted: u32,
+    last: Option<KeyValue>,
 }
 
 impl World {
@@ -111,7 +115,8 @@ impl World {
             left: plan.operations,
             free_writers: (1_000..1_600).rev().collect(),
             killed: 0,
-            last_mod: 0,
+            restarted: 0,
+            last: None,
             plan,
         }
     }
@@ -168,7 +173,7 @@ impl World {
         self.after(0, Event::Sample);
         self.after(100 * MILLISECOND, Event::Leases);
         if self.plan.kill_leader {
-            self.after(800 * MILLISECOND, Event::Kill);
+            self.after(2 * SECOND, Event::Kill);
         }
         if self.plan.restart_follower {
             self.after(5 * SECOND, Event::TakeDown);
@@ -238,6 +243,8 @@ impl World {
         }
         let records = self.members.samples(t, &self.applied);
         self.records.extend(records);
+        self.records.push(self.members.list(t));
+        self.records.extend(members::machine(t));
     }
 
     fn closed_loop(&mut self, client: u32) {
@@ -251,7 +258,7 @@ impl World {
             compacted: self.store.compacted,
             leases_in_txns: self.plan.variety.leases_in_txns,
             lease: self.lease_of.get(&client).copied().unwrap_or(0),
-            last_mod: self.last_mod,
+            last: self.last.clone(),
         };
         let op = self.next_op;
         let (request, at_member) = mix::next(&mut self.random, (client, op), &seen);
@@ -287,7 +294,7 @@ impl World {
         let end = if self.plan.restart_follower {
             6 * SECOND
         } else {
-            3 * SECOND
+            4 * SECOND
         };
         self.left > 0 || (self.plan.kill_leader && self.now < BEGIN + end)
     }
@@ -311,6 +318,7 @@ impl World {
         }));
         // A delete that stands alone could not be recognised later: its outcome is always known here.
         let recognised = !matches!(request, Request::Delete { .. });
+        let old = matches!(request, Request::Range { revision: 1.., .. });
         let mut flight = Flight {
             client,
             request,
@@ -318,7 +326,7 @@ impl World {
             closed_loop,
             given_up: false,
         };
-        if self.random.chance(1) {
+        if self.random.chance(if old { 20 } else { 1 }) {
             self.settle(
                 op,
                 Outcome::Failed {

@@ -1,6 +1,7 @@
 //! No false alarm: simulated histories of a correct etcd pass every check.
 
 use crate::check::mutate::expectations;
+use crate::check::test_support::one;
 use crate::check::{self, Judgement, OperationKind};
 use crate::record::{Call, MemberSample, Record, Request, WatchEvent, WatchRecord};
 use crate::simulate::{Plan, Variety, simulate};
@@ -68,6 +69,7 @@ fn varied_histories_hold_what_they_are_about() {
 
 #[test]
 fn a_member_that_diverges_is_seen() {
+    let mut by_reads = 0;
     for seed in 0..20 {
         let mut plan = Plan::varied(seed);
         plan.watchers = 3;
@@ -79,16 +81,15 @@ fn a_member_that_diverges_is_seen() {
             ..plan.variety
         };
         let verdicts = check::all(&simulate(&plan), &expectations(plan.members));
-        for check in ["agreement", "reads"] {
-            let mut verdicts = verdicts.iter();
-            let verdict = verdicts.find(|verdict| verdict.check == check);
-            let outcome = verdict.map(|verdict| &verdict.outcome);
-            assert!(
-                matches!(outcome, Some(Judgement::Violation { .. })),
-                "seed {seed}: {outcome:?}"
-            );
-        }
+        let seen = |check: &str| {
+            let verdict = one(verdicts.clone(), check);
+            matches!(verdict.outcome, Judgement::Violation { .. })
+        };
+        assert!(seen("agreement"), "seed {seed}");
+        by_reads += u32::from(seen("reads"));
     }
+    // Where a client happened to read that key from that member.
+    assert!(by_reads >= 15, "{by_reads} of 20 are seen by reads");
 }
 
 #[test]

@@ -160,7 +160,7 @@ impl World {
 
     fn publish(&mut self, events: Vec<KeyEvent>) {
         if let Some(KeyEvent::Put { kv, .. }) = events.first() {
-            self.last_mod = kv.mod_revision;
+            self.last = Some(kv.clone());
         }
         if !events.is_empty() {
             self.feed.push((self.store.revision, events));

@@ -7,6 +7,9 @@ use crate::record::{
     Call, FaultStep, FinalState, HashSample, Outcome, Record, Request, Return, Road,
 };
 
+/// Followers that the operator restarts, one after the other.
+const FOLLOWERS: u32 = 2;
+
 impl World {
     /// Steps of the fault and of the operator's restart.
     pub(super) fn disturb(&mut self, event: Event) {
@@ -24,7 +27,8 @@ impl World {
                 self.records
                     .push(Members::fault(t, self.killed, FaultStep::Injected));
                 self.after(5 * MILLISECOND, Event::Effective);
-                self.soon(600_000, Event::Elect);
+                let election = self.random.between(100, 600) * MILLISECOND;
+                self.after(election, Event::Elect);
             }
             Event::Effective => {
                 self.records
@@ -64,6 +68,14 @@ impl World {
             Event::Healed => self
                 .records
                 .push(Members::fault(t, self.killed, FaultStep::Healed)),
+            _ => self.restart(event),
+        }
+    }
+
+    /// Steps of the operator's restart of followers.
+    fn restart(&mut self, event: Event) {
+        let t = self.now;
+        match event {
             Event::TakeDown => {
                 let follower = self.follower();
                 let records = self.members.take_down(t, follower);
@@ -81,13 +93,17 @@ impl World {
                     self.members.bring_back(t, follower)
                 };
                 self.records.extend(records);
+                self.restarted += 1;
+                if self.restarted < FOLLOWERS {
+                    self.after(300 * MILLISECOND, Event::TakeDown);
+                }
             }
             _ => {}
         }
     }
 
     fn follower(&self) -> u32 {
-        (self.members.leader.unwrap_or(0) + 1) % self.plan.members
+        (self.members.leader.unwrap_or(0) + 1 + self.restarted) % self.plan.members
     }
 
     pub(super) fn finish(&mut self) {
