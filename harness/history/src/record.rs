@@ -1,4 +1,5 @@
-//! The file format: one JSON document a line, in the order in which the writer saw things.
+//! The file format: one JSON document a line, in the order in which the writer saw things, behind a header that names
+//! the version ([`VERSION`](crate::history::VERSION)).
 //!
 //! Times are nanoseconds of one clock: the recording client's, wall time anchored once at its start and monotonic from
 //! there. What the harness adds (faults, Kubernetes objects) is translated to that clock when the files are merged.
@@ -6,10 +7,12 @@
 //! open calls behind: they may have happened.
 
 mod machine;
+mod writer;
 
 use std::collections::BTreeMap;
 
 pub use machine::MachineSample;
+pub use writer::Writer;
 
 use serde::{Deserialize, Serialize};
 

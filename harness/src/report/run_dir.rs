@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use etcd_history::history::ReadError;
 use etcd_history::{Expectations, History};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 
 use super::judgement::Judgement;
 use super::run_header::RunHeader;
@@ -73,6 +74,22 @@ pub enum RunDirError {
         /// The name.
         name: String,
     },
+}
+
+/// A plan as it is saved. What only people read is not looked at, but what is misspelt is refused: a run whose
+/// expectations are not found would not be judged.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "named so that nothing else is let through")]
+struct SavedPlan {
+    expectations: Option<Expectations>,
+    scenario: Option<IgnoredAny>,
+    description: Option<IgnoredAny>,
+    members: Option<IgnoredAny>,
+    seed: Option<IgnoredAny>,
+    started: Option<IgnoredAny>,
+    plan: Option<IgnoredAny>,
+    replay: Option<IgnoredAny>,
 }
 
 impl RunDirError {
@@ -215,29 +232,16 @@ impl RunDir {
     /// # Errors
     /// The plan is there and cannot be read, or expects what this harness does not know.
     pub fn expectations(&self) -> Result<Option<Expectations>, RunDirError> {
-        let expectations = self
-            .plan()?
-            .get("expectations")
-            .cloned()
-            .unwrap_or_default();
-        serde_json::from_value(expectations).map_err(|source| RunDirError::Parse {
-            path: self.path.join(PLAN),
-            source,
-        })
+        let plan: Option<SavedPlan> = self.read_json(PLAN)?;
+        Ok(plan.and_then(|plan| plan.expectations))
     }
 
-    /// Saves the history, a record a line.
+    /// Saves the history.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn write_history(&self, history: &History) -> Result<(), RunDirError> {
-        self.write(HISTORY, |file| {
-            for record in &history.records {
-                serde_json::to_writer(&mut *file, record)?;
-                file.write_all(b"\n")?;
-            }
-            Ok(())
-        })
+        self.write(HISTORY, |file| history.write(file))
     }
 
     /// The history as it was saved.
@@ -454,6 +458,28 @@ mod tests {
             HISTORY, JUNIT, "logs", "objects", PLAN, PAGE, PROSE, VERDICTS,
         ];
         assert_eq!(names, all);
+    }
+
+    #[test]
+    fn a_plan_that_is_misspelt_is_refused_with_file_line_and_name() {
+        let parent = tempfile::tempdir().unwrap();
+        let run = RunDir::create(parent.path(), start(), "a", 1).unwrap();
+        for (plan, name) in [
+            ("{\n\"expectation\": {}}", "`expectation`"),
+            ("{\"expectations\":\n{\"faulst\": 1}}", "`faulst`"),
+        ] {
+            fs::write(run.path().join(PLAN), plan).unwrap();
+            let error = run.expectations().unwrap_err().to_string();
+            for word in [name, PLAN, "line 2"] {
+                assert!(error.contains(word), "{error:?} does not say {word:?}");
+            }
+        }
+        fs::write(
+            run.path().join(PLAN),
+            "{\"seed\": 1, \"expectations\": null}",
+        )
+        .unwrap();
+        assert_eq!(run.expectations().unwrap(), None);
     }
 
     #[test]

@@ -2,14 +2,10 @@
 
 use etcd_history::{History, Record};
 
-/// The client's history and what the harness saw, in the order of their times. Records of one time keep the order in
+/// The client's history and what the harness saw, in the order of their times; each writer's records keep the order in
 /// which they were written.
 pub(super) fn merge(client: History, seen: Vec<Record>, told: Vec<Record>) -> History {
-    let mut records = client.records;
-    records.extend(seen);
-    records.extend(told);
-    records.sort_by_key(Record::time);
-    History { records }
+    History::merged(client, seen.into_iter().chain(told))
 }
 
 #[cfg(test)]

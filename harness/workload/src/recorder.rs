@@ -16,6 +16,7 @@ use std::{
 
 use etcd_history::{
     History, Outcome, Record, Request,
+    history::write_header,
     record::{Call, Nanos, OpId, Return, Road},
 };
 
@@ -65,6 +66,9 @@ impl Recorder {
             .rposition(|byte| *byte == b'\n')
             .map_or(0, |end| end + 1);
         file.set_len(whole as u64)?;
+        if whole == 0 {
+            write_header(&file)?;
+        }
         let generation = starts(&History::read(&text[..whole]).map_err(io::Error::other)?);
         let next = OpId::from(generation) * OPERATIONS + 1;
         Ok(Self::new(file, generation, next))
@@ -211,6 +215,7 @@ mod tests {
         );
 
         let text = std::fs::read(&path).unwrap();
+        assert!(text.starts_with(b"{\"type\":\"format\""));
         let history = History::read(text.as_slice()).unwrap();
         assert_eq!(
             history.records.len(),

@@ -1,7 +1,8 @@
 //! Is the history fit to be judged? What is not makes the run inconclusive: it is the harness that failed, not etcd.
 //!
-//! One operation open per client, unique values, calls before returns, enough traffic around every fault, every fault
-//! effective and healed, every kind of operation that the plan asked for successful at least once.
+//! One operation open per client, unique values, calls before returns, times of one writer that never go back, leases
+//! and members that are named and known, enough traffic around every fault, every fault effective and healed, every kind of operation that the plan asked for
+//! successful at least once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, BuildHasherDefault};
@@ -13,7 +14,7 @@ use super::placement;
 use super::verdict::{Findings, Verdict};
 use crate::hash::{FastHasher, FastMap};
 use crate::index::{FaultWindow, Index, Op};
-use crate::record::{FaultStep, Nanos, WatchEvent};
+use crate::record::{FaultStep, Nanos, OpId, Record, Request, Response, WatchEvent, Writer};
 
 /// Name of the check.
 const CHECK: &str = "assumptions";
@@ -25,8 +26,10 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         findings.doubt(defect.clone());
     }
     starts(case.index, &mut findings);
+    clocks(case.index, &mut findings);
     clients(case.index, &mut findings);
     values(case.index, &mut findings);
+    names(case.index, &mut findings);
     kinds(case, &mut findings);
     faults(case, &mut findings);
     traffic(case, &mut findings);
@@ -46,6 +49,54 @@ fn starts(index: &Index<'_>, findings: &mut Findings) {
     } else if incarnations.len() < index.starts.len() {
         findings.doubt("one incarnation of the recording client started twice".to_owned());
     }
+}
+
+/// A writer does one thing after the other, and a recording client starts when the one before has ended.
+fn clocks(index: &Index<'_>, findings: &mut Findings) {
+    let mut last: BTreeMap<Writer<'_>, Nanos> = BTreeMap::new();
+    let mut callers: FastMap<OpId, u32> = FastMap::default();
+    let (mut client, mut started) = (Nanos::MIN, Nanos::MIN);
+    for record in index.records {
+        let writer = match record {
+            Record::Call(call) => {
+                callers.insert(call.op, call.client);
+                record.writer()
+            }
+            Record::Return(end) => callers.remove(&end.op).map(Writer::Client),
+            _ => record.writer(),
+        };
+        let Some(writer) = writer else { continue };
+        let t = record.time();
+        let own = last.insert(writer, t).unwrap_or(Nanos::MIN);
+        let before = match writer {
+            Writer::Start => own.max(client),
+            _ => own,
+        };
+        if t < before {
+            findings.doubt(format!(
+                "the clock of {writer:?} went back by {:.6} s, to {:.6} s",
+                seconds(before.saturating_sub(t)),
+                index.seconds(t)
+            ));
+        }
+        if record.of_client() {
+            client = client.max(t);
+            if t < started {
+                findings.doubt(format!(
+                    "{writer:?} told something by {:.6} s, before the recording client started",
+                    index.seconds(t)
+                ));
+            }
+        }
+        if writer == Writer::Start {
+            started = t;
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "it is told to a microsecond")]
+fn seconds(t: Nanos) -> f64 {
+    t as f64 / 1e9
 }
 
 /// A client has one operation open at a time; a restart of the recording client leaves all open ones behind.
@@ -96,6 +147,53 @@ fn values(index: &Index<'_>, findings: &mut Findings) {
     if twice > 0 {
         findings.doubt(format!("{twice} values are written by two operations"));
     }
+}
+
+/// What a record names is there: a lease that some client asked for, a member that was seen.
+fn names(index: &Index<'_>, findings: &mut Findings) {
+    let mut leases: BTreeSet<i64> = BTreeSet::from([0]);
+    for op in &index.ops {
+        if let Request::LeaseGrant { id, .. } = op.call.request {
+            leases.insert(id);
+        }
+        if let Some(Response::LeaseGrant { id, .. }) = op.acked().map(|acked| acked.response) {
+            leases.insert(*id);
+        }
+    }
+    for op in &index.ops {
+        if let Some(lease) = leases_of(&op.call.request).find(|lease| !leases.contains(lease)) {
+            findings.doubt(format!(
+                "operation {} names lease {lease:x}, which nobody asked for",
+                op.id()
+            ));
+        }
+    }
+    let sampled = index.members.iter().map(|sample| sample.pod.as_str());
+    let seen = index.pods.iter().map(|record| record.pod.as_str());
+    let pods: BTreeSet<&str> = sampled.chain(seen).collect();
+    let dumped = index.finals.iter().map(|dump| dump.pod.as_str());
+    let hashed = index.hashes.iter().map(|hash| hash.pod.as_str());
+    for pod in dumped.chain(hashed) {
+        if !pods.is_empty() && !pods.contains(pod) {
+            findings.doubt(format!("{pod} was read at the end and never seen before"));
+        }
+    }
+}
+
+/// Leases that a request names, whichever branch runs.
+fn leases_of(request: &Request) -> impl Iterator<Item = i64> {
+    let (own, then, otherwise): (_, &[Request], &[Request]) = match request {
+        Request::Txn {
+            then, otherwise, ..
+        } => (None, then, otherwise),
+        request => (Some(request), &[], &[]),
+    };
+    let requests = own.into_iter().chain(then).chain(otherwise);
+    requests.filter_map(|request| match request {
+        Request::Put { lease, .. } => Some(*lease),
+        Request::LeaseKeepAlive { id } | Request::LeaseRevoke { id } => Some(*id),
+        _ => None,
+    })
 }
 
 fn kinds(case: &Case<'_>, findings: &mut Findings) {

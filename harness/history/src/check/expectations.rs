@@ -1,16 +1,25 @@
 //! What a scenario promises and allows: the only thing besides the history that a check may look at.
+//!
+//! People write it, so what is misspelt or absurd is refused with its name: a budget that is not read is no budget.
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::record::{Request, Road};
 
+/// Longest time that a plan may name: a run lasts minutes.
+const DAY_MS: u64 = 86_400_000;
+const DAY_MS_F: f64 = 86_400_000.0;
+/// Most members that a plan may name: a raft group of more is none that somebody runs.
+const MEMBERS_MAX: u32 = 100;
+
 /// What a scenario promises and allows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Expectations {
     /// Members of the cluster at the end; the fewest of the run where it is scaled.
+    #[serde(deserialize_with = "members")]
     pub members: u32,
     /// Fewest faults that must have taken effect.
     pub faults: u32,
@@ -27,6 +36,7 @@ pub struct Expectations {
     /// Phases that must come in time.
     pub in_time: Vec<InTime>,
     /// How long after its heal a fault still excuses what happens, in milliseconds.
+    #[serde(deserialize_with = "milliseconds")]
     pub settle_ms: u64,
     /// Pods that faults deleted, by name or by UID: their going is not the operator's doing.
     pub deleted_by_faults: BTreeSet<String>,
@@ -37,20 +47,23 @@ pub struct Expectations {
     /// Fewest member lists that must have been read, where the run changes the membership.
     pub member_lists: u32,
     /// How long the leader label may differ from raft's truth, in milliseconds; absent: only reported.
+    #[serde(deserialize_with = "some_milliseconds")]
     pub label_lag_ms: Option<u64>,
     /// True when the run ends with every member in place and the labels settled.
     pub ends_healthy: bool,
     /// False for a run without Kubernetes: no pods, no labels, no endpoints.
     pub kubernetes: bool,
     /// Election timeout of etcd, in milliseconds.
+    #[serde(deserialize_with = "milliseconds")]
     pub election_ms: u64,
     /// What a lease may take longer than its TTL and an election, in milliseconds.
+    #[serde(deserialize_with = "milliseconds")]
     pub lease_slack_ms: u64,
 }
 
 /// Fewest operations around every fault, so that a quiet run is never green.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Traffic {
     /// Successes between the start (or the fault before) and the fault.
     pub before: u32,
@@ -62,27 +75,98 @@ pub struct Traffic {
 
 /// A budget for the longest time without a successful write, over the rounds of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "SavedBudget")]
 pub struct GapBudget {
     /// The road it is for.
     pub road: Road,
     /// Most milliseconds for the median of the rounds, where there are three or more; absent: no limit.
-    #[serde(default)]
     pub median_ms: Option<f64>,
     /// Most milliseconds in each round.
     pub limit_ms: f64,
     /// True when both limits are for what the gap has over the gap of [`Road::DialAll`] in the same round.
-    #[serde(default)]
     pub over_dial_all: bool,
+}
+
+/// A budget as plans have it or had it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedBudget {
+    road: Road,
+    #[serde(default)]
+    median_ms: Option<f64>,
+    limit_ms: f64,
+    #[serde(default)]
+    over_dial_all: bool,
+    /// Where the budget holds, in plans from before the rounds.
+    #[serde(default)]
+    window: Option<serde_json::Value>,
+}
+
+impl TryFrom<SavedBudget> for GapBudget {
+    type Error = String;
+
+    fn try_from(saved: SavedBudget) -> Result<Self, String> {
+        if let Some(window) = saved.window.filter(|window| window != "every_fault") {
+            return Err(format!(
+                "a gap with the window {window} is not judged any more, budgets are for every round: write `every_fault` \
+                 or leave the window out"
+            ));
+        }
+        for (name, limit) in [
+            ("median_ms", saved.median_ms),
+            ("limit_ms", Some(saved.limit_ms)),
+        ] {
+            if let Some(limit) = limit.filter(|limit| !(0.0..=DAY_MS_F).contains(limit)) {
+                return Err(format!(
+                    "{name} is {limit}, it must be from 0 to {DAY_MS} (a day)"
+                ));
+            }
+        }
+        Ok(Self {
+            road: saved.road,
+            median_ms: saved.median_ms,
+            limit_ms: saved.limit_ms,
+            over_dial_all: saved.over_dial_all,
+        })
+    }
+}
+
+fn members<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    let members = u32::deserialize(from)?;
+    if (1..=MEMBERS_MAX).contains(&members) {
+        return Ok(members);
+    }
+    let wrong = format!("members is {members}, it must be from 1 to {MEMBERS_MAX}");
+    Err(de::Error::custom(wrong))
+}
+
+fn milliseconds<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    within_a_day(u64::deserialize(from)?)
+}
+
+fn some_milliseconds<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let value = Option::<u64>::deserialize(from)?;
+    value.map(within_a_day).transpose()
+}
+
+fn within_a_day<E: de::Error>(value: u64) -> Result<u64, E> {
+    if value <= DAY_MS {
+        return Ok(value);
+    }
+    let wrong = format!("{value} ms is longer than any run, it must be from 0 to {DAY_MS} (a day)");
+    Err(E::custom(wrong))
 }
 
 /// A phase that must come in time after another one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct InTime {
     /// The phase from which time is counted.
     pub from: String,
     /// The phase that must come.
     pub to: String,
     /// Most milliseconds.
+    #[serde(deserialize_with = "milliseconds")]
     pub limit_ms: u64,
 }
 
@@ -173,5 +257,77 @@ impl Default for Traffic {
             during: 10,
             after: 10,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(text: &str, words: &[&str]) {
+        let error = serde_json::from_str::<Expectations>(text).expect_err("it must be refused");
+        let error = error.to_string();
+        for word in words {
+            assert!(error.contains(word), "{error:?} does not say {word:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_misspelt_is_refused_with_its_name_and_line() {
+        refused("{\n\"gap\": []}", &["unknown field `gap`", "line 2"]);
+        refused(r#"{"traffic": {"befor": 3}}"#, &["`befor`"]);
+        let gap = r#"{"gaps": [{"road": "service_held", "limit_ms": 5, "over_dialall": true}]}"#;
+        refused(gap, &["`over_dialall`"]);
+        let late = r#"{"in_time": [{"from": "a", "to": "b", "limit_ms": 5, "by": "c"}]}"#;
+        refused(late, &["`by`"]);
+        refused(r#"{"operations": ["putt"]}"#, &["`putt`"]);
+    }
+
+    #[test]
+    fn absurd_numbers_are_refused_with_their_line() {
+        refused("{\n\"members\": 0}", &["members is 0", "line 2"]);
+        refused(r#"{"members": 4000000000}"#, &["from 1 to 100"]);
+        for field in ["settle_ms", "election_ms", "lease_slack_ms", "label_lag_ms"] {
+            refused(
+                &format!("{{\n\n\"{field}\": 90000000}}"),
+                &["90000000 ms", "line 3"],
+            );
+            refused(&format!("{{\"{field}\": -1}}"), &["invalid value"]);
+        }
+        let gap = |limits: &str| format!(r#"{{"gaps": [{{"road": "service_held", {limits}}}]}}"#);
+        refused(&gap(r#""limit_ms": -1"#), &["limit_ms is -1"]);
+        refused(&gap(r#""limit_ms": 1e300"#), &["a day"]);
+        refused(
+            &gap(r#""limit_ms": 1, "median_ms": 1e9"#),
+            &["median_ms is 1000000000"],
+        );
+        let late = r#"{"in_time": [{"from": "a", "to": "b", "limit_ms": 90000000}]}"#;
+        refused(late, &["90000000 ms"]);
+    }
+
+    #[test]
+    fn a_plan_from_before_the_rounds_is_read_where_it_means_the_same() {
+        let of = |window: &str| {
+            format!(
+                r#"{{"gaps": [{{"road": "service_held", "window": {window}, "limit_ms": 350}}]}}"#
+            )
+        };
+        let read: Expectations = serde_json::from_str(&of("\"every_fault\"")).expect("it is read");
+        assert_eq!(read.gaps.len(), 1);
+        for window in ["\"outside\"", "{\"fault\": 1}"] {
+            refused(
+                &of(window),
+                &["not judged any more", "leave the window out"],
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        let written = crate::check::mutate::expectations(5);
+        let text = serde_json::to_string(&written).expect("it is JSON");
+        let read: Expectations = serde_json::from_str(&text).expect("it is read");
+        assert_eq!(read, written);
     }
 }

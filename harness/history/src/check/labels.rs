@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Case;
 use super::gaps::Window;
+use super::rounds::came_to_its_end;
 use super::verdict::{Findings, Verdict};
 use crate::record::{Nanos, PodRecord};
 
@@ -44,7 +45,9 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     }
     lag(case, &labelled(&ordered), &reigns, &mut findings);
     endpoints(case, &ordered, &mut findings);
-    if case.expectations.ends_healthy {
+    if case.expectations.ends_healthy && !came_to_its_end(case.index) {
+        findings.doubt("the recording was cut off, how the labels settled is not in it".to_owned());
+    } else if case.expectations.ends_healthy {
         settled(
             case,
             &ordered,

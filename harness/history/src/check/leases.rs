@@ -5,7 +5,7 @@
 //! a watcher saw it. A change of leader gives every lease its full time again, so that lateness is judged from there. A
 //! lease lives once for each grant. Where as many lives have ended for certain as can have begun, it is not there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Case;
 use super::gaps::Window;
@@ -13,7 +13,7 @@ use super::lives::{self, Lease};
 use super::verdict::{Findings, Verdict};
 use super::words;
 use crate::index::Op;
-use crate::record::{Nanos, Outcome};
+use crate::record::{Nanos, Outcome, Request, Response};
 
 /// Name of the check.
 const CHECK: &str = "leases";
@@ -32,6 +32,7 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         findings.doubt("the replay ended early, later expiries were not judged".to_owned());
     }
     let (elections, last_word) = (elections(case), lives::last_word(case));
+    answers(case, &mut findings);
     for (id, lease) in &leases {
         early(case, *id, lease, &mut findings);
         gone(case, *id, lease, &mut findings);
@@ -42,6 +43,50 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         }
     }
     findings.verdict(CHECK)
+}
+
+/// A grant is the one that was asked for, and a lease is kept alive for as long as it was granted for.
+fn answers(case: &Case<'_>, findings: &mut Findings) {
+    let mut granted: BTreeMap<i64, BTreeSet<i64>> = BTreeMap::new();
+    let mut doubtful: BTreeSet<i64> = BTreeSet::new();
+    let ops = || case.index.ops.iter().filter(|op| !op.failed());
+    let wrong = |op: &Op<'_>, why: String| format!("{} {why}", words::op(case.index, op));
+    for op in ops() {
+        let Request::LeaseGrant { id, ttl } = op.call.request else {
+            continue;
+        };
+        let Some(Response::LeaseGrant {
+            id: given,
+            ttl: given_ttl,
+        }) = op.acked().map(|acked| acked.response)
+        else {
+            doubtful.insert(id);
+            continue;
+        };
+        granted.entry(*given).or_default().insert(*given_ttl);
+        if id != 0 && id != *given {
+            let why = format!("was given lease {given:x}");
+            findings.violation(wrong(op, why), vec![op.id()]);
+        }
+        if *given_ttl < ttl {
+            let why = format!("was given {given_ttl} s");
+            findings.violation(wrong(op, why), vec![op.id()]);
+        }
+    }
+    for op in ops() {
+        let Request::LeaseKeepAlive { id } = op.call.request else {
+            continue;
+        };
+        if let Some(Response::LeaseKeepAlive { ttl: ttl @ 1.. }) =
+            op.acked().map(|acked| acked.response)
+            && let Some(ttls) = granted.get(&id)
+            && !doubtful.contains(&id)
+            && !ttls.contains(ttl)
+        {
+            let why = format!("was told of {ttl} s, it was granted for {ttls:?}");
+            findings.violation(wrong(op, why), vec![op.id()]);
+        }
+    }
 }
 
 fn early(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {

@@ -1,17 +1,24 @@
 //! Changes of membership, as member lists tell them: one at a time, each member joining without a vote, nobody coming
-//! back, one cluster.
+//! back, one cluster. And as the members tell it: one that lost its data does not come back under its identity, since it
+//! has forgotten what it voted for.
 //!
 //! Lists are looked at a few times a second, so a state that lasts shorter may be missed; what two lists together cannot
-//! hold is judged as strictly as what one cannot.
+//! hold is judged as strictly as what one cannot. Where they are far apart, members may have joined between them one after
+//! the other, unseen.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Case;
 use super::verdict::{Findings, Verdict};
-use crate::record::{ListedMember, MembershipRecord};
+use crate::record::{FaultStep, ListedMember, MemberSample, MembershipRecord, Nanos};
 
 /// Name of the check.
 const CHECK: &str = "membership";
+/// Two lists that are no further apart leave no time for a member to be added, to catch up and to get its vote, twice or
+/// unseen: a learner starts, and is asked for its progress until it is near the leader's.
+const NEAR_NS: Nanos = 1_000_000_000;
+/// The fault that takes a member's data.
+const LOSE_DATA: &str = "lose_data";
 
 /// Judges the member lists.
 pub(super) fn check(case: &Case<'_>) -> Verdict {
@@ -25,6 +32,8 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
             lists.len()
         ));
     }
+    let mut learners: BTreeSet<&str> = BTreeSet::new();
+    let mut unseen = 0;
     let mut gone: BTreeSet<&str> = BTreeSet::new();
     for (at, list) in lists.iter().enumerate() {
         let told = |wrong: String| format!("at {:.3} s {wrong}", case.index.seconds(list.t));
@@ -37,12 +46,80 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         }
         if let Some(before) = at.checked_sub(1).map(|at| lists[at]) {
             follows(before, list, &told, &mut findings);
+            unseen += voters(before, list, &learners, (&told, &mut findings));
             let here: BTreeSet<&str> = list.members.iter().map(|m| m.id.as_str()).collect();
             let left = before.members.iter().map(|m| m.id.as_str());
             gone.extend(left.filter(|id| !here.contains(id)));
         }
+        let without_vote = list.members.iter().filter(|member| member.learner);
+        learners.extend(without_vote.map(|member| member.id.as_str()));
     }
+    findings.count("votes_given_unseen", unseen);
+    lost(case, &mut findings);
     findings.verdict(CHECK)
+}
+
+/// Votes are given one at a time, and to learners (M2). Gives the number of members that got theirs unseen.
+fn voters(
+    before: &MembershipRecord,
+    list: &MembershipRecord,
+    learners: &BTreeSet<&str>,
+    (told, findings): (&dyn Fn(String) -> String, &mut Findings),
+) -> usize {
+    let had = |id: &str| before.members.iter().any(|m| m.id == id && !m.learner);
+    let new = list.members.iter().filter(|m| !m.learner && !had(&m.id));
+    let new: Vec<&str> = new.map(|member| member.id.as_str()).collect();
+    let sprung = || new.iter().filter(|id| !learners.contains(**id));
+    if list.t.saturating_sub(before.t) > NEAR_NS {
+        return sprung().count();
+    }
+    if new.len() > 1 {
+        let wrong = format!("members {} got their votes at once", new.join(" and "));
+        findings.violation(told(wrong), Vec::new());
+    }
+    for member in sprung() {
+        let wrong = format!("member {member} has a vote and never was a learner");
+        findings.violation(told(wrong), Vec::new());
+    }
+    0
+}
+
+/// A member whose data was taken is another member from then on.
+fn lost(case: &Case<'_>, findings: &mut Findings) {
+    let samples = || {
+        let samples = case.index.members.iter();
+        samples.filter_map(|sample| Some((*sample, sample.status.as_ref()?.member.as_str())))
+    };
+    let mut judged = 0;
+    for fault in &case.index.faults {
+        let Some(healed) = fault.healed else { continue };
+        if fault.name != LOSE_DATA || !fault.has(FaultStep::Effective) {
+            continue;
+        }
+        let word = |c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '.');
+        let pods: BTreeSet<&str> = fault.target.split(word).collect();
+        let of_target = |(sample, _): &(&MemberSample, &str)| pods.contains(sample.pod.as_str());
+        let before: BTreeSet<&str> = samples()
+            .filter(|(sample, _)| sample.t < fault.from)
+            .filter(of_target)
+            .map(|(_, member)| member)
+            .collect();
+        judged += before.len();
+        let back = samples()
+            .filter(|(sample, _)| sample.t > healed)
+            .filter(of_target)
+            .find(|(_, member)| before.contains(member));
+        if let Some((sample, member)) = back {
+            let told = format!(
+                "{} lost its data at {:.3} s and is still member {member} at {:.3} s",
+                sample.pod,
+                case.index.seconds(fault.from),
+                case.index.seconds(sample.t)
+            );
+            findings.violation(told, Vec::new());
+        }
+    }
+    findings.count("members_that_lost_their_data", judged);
 }
 
 /// At most one member is on its way (M1).

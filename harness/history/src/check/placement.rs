@@ -227,16 +227,20 @@ pub(crate) fn loose(index: &Index<'_>) -> Vec<u32> {
 
 /// Values that a request would write.
 pub(crate) fn values_of(request: &Request) -> impl Iterator<Item = &str> {
+    puts_of(request).map(|(_, value)| value)
+}
+
+/// Keys and values that it may write, whichever branch runs.
+pub(crate) fn puts_of(request: &Request) -> impl Iterator<Item = (&str, &str)> {
     let (own, then, otherwise): (_, &[Request], &[Request]) = match request {
-        Request::Put { value, .. } => (Some(value.as_str()), &[], &[]),
         Request::Txn {
             then, otherwise, ..
         } => (None, then, otherwise),
-        _ => (None, &[], &[]),
+        request => (Some(request), &[], &[]),
     };
-    own.into_iter()
-        .chain(then.iter().chain(otherwise).filter_map(|r| match r {
-            Request::Put { value, .. } => Some(value.as_str()),
-            _ => None,
-        }))
+    let requests = own.into_iter().chain(then).chain(otherwise);
+    requests.filter_map(|request| match request {
+        Request::Put { key, value, .. } => Some((key.as_str(), value.as_str())),
+        _ => None,
+    })
 }

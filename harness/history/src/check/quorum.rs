@@ -1,13 +1,14 @@
 //! What the operator itself takes down never breaks the quorum: one member at a time, and none that the rest needs.
 //!
 //! A pod that is being deleted and that no fault deleted is the operator's doing. Judged as far as pods tell, which is
-//! what the operator could know as well.
+//! what the operator could know as well. Where member lists were read, the quorum is that of the voters at that time, at
+//! every size of a scaling; else that of the fewest members of the run.
 
 use std::collections::BTreeMap;
 
 use super::Case;
 use super::verdict::{Findings, Verdict};
-use crate::record::{Nanos, PodRecord};
+use crate::record::{ListedMember, MembershipRecord, Nanos, PodRecord};
 
 /// Name of the check.
 const CHECK: &str = "quorum";
@@ -93,18 +94,107 @@ fn judge(
         );
         return;
     }
-    let was_ready = members
-        .get(record.pod.as_str())
-        .is_some_and(|member| member.ready);
-    let left = others().filter(|(_, member)| member.ready).count();
-    let quorum = case.expectations.members as usize / 2 + 1;
-    if was_ready && left < quorum && case.expectations.members > 1 {
-        findings.violation(
-            format!(
-                "{} is taken down at {at:.6} s, which leaves {left} ready members of {}",
-                record.pod, case.expectations.members
-            ),
-            Vec::new(),
+    let member = members.get(record.pod.as_str());
+    if !member.is_some_and(|member| member.ready) {
+        return;
+    }
+    let lists = around(case, record.t);
+    let wrong = if lists.is_empty() {
+        let all = case.expectations.members as usize;
+        let left = others().filter(|(_, member)| member.ready).count();
+        (left < all / 2 + 1 && all > 1).then(|| format!("{left} ready members of {all}"))
+    } else {
+        // A list is a little older or newer than the pod: what is wrong by all of them is wrong.
+        let wrong = lists.iter().map(|list| short(list, &record.pod, members));
+        wrong
+            .collect::<Option<Vec<_>>>()
+            .and_then(|mut all| all.pop())
+    };
+    if let Some(left) = wrong {
+        let told = format!(
+            "{} is taken down at {at:.6} s, which leaves {left}",
+            record.pod
         );
+        findings.violation(told, Vec::new());
+    }
+}
+
+/// The last member list in front of a time and the first one behind it; none when there is none in front.
+fn around<'a>(case: &Case<'a>, t: Nanos) -> Vec<&'a MembershipRecord> {
+    let lists = &case.index.lists;
+    let behind = lists.partition_point(|list| list.t <= t);
+    let before = behind.checked_sub(1).map(|at| lists[at]);
+    let after = lists.get(behind).copied();
+    let both = before.into_iter().chain(after);
+    both.filter(|_| before.is_some()).collect()
+}
+
+/// What is left of the voters of a list without this pod, in words, when it is no quorum of them.
+fn short(list: &MembershipRecord, pod: &str, pods: &BTreeMap<&str, Member<'_>>) -> Option<String> {
+    let voters = || list.members.iter().filter(|member| !member.learner);
+    let ready = |name: &str| pods.get(name).is_some_and(|member| member.ready);
+    let all = voters().count();
+    let named = |member: &ListedMember| member.name == pod;
+    let left = voters().filter(|member| !named(member) && ready(&member.name));
+    let left = left.count();
+    (voters().any(named) && all > 1 && left < all / 2 + 1)
+        .then(|| format!("{left} ready members of {all} voters"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::test_support::{Story, small};
+    use crate::check::{Expectations, Judgement};
+
+    /// Five pods, of which one is not ready, and one that the operator takes down at 100 ms.
+    fn taken_down(voters: &[&str]) -> Story {
+        let mut story = Story::new();
+        for (number, pod) in (1..).zip(["m-0", "m-1", "m-2", "m-3", "m-4"]) {
+            story = story.pod_with(1, (pod, pod), number, |pod| pod.ready = number != 5);
+        }
+        let entry = |name: &'static str| (name, name, !voters.contains(&name));
+        let entries = ["m-0", "m-1", "m-2", "m-3", "m-4"].map(entry);
+        story
+            .list(90, "c", &entries)
+            .pod_with(100, ("m-0", "m-0"), 9, |pod| pod.deleting = true)
+            .list(110, "c", &entries)
+    }
+
+    fn judged(story: Story, members: u32) -> Judgement {
+        let expectations = Expectations { members, ..small() };
+        story.verdict(CHECK, &expectations).outcome
+    }
+
+    #[test]
+    fn the_quorum_is_that_of_the_voters_at_that_time() {
+        // Three ready members are left: a quorum of five, of four and of three.
+        let all = ["m-0", "m-1", "m-2", "m-3", "m-4"];
+        assert_eq!(judged(taken_down(&all), 3), Judgement::Pass);
+        // The one that is not ready is a voter, and two others have none: one of three voters is left ready.
+        let few = ["m-0", "m-1", "m-4"];
+        let wrong = judged(taken_down(&few), 3);
+        assert!(
+            format!("{wrong:?}").contains("1 ready members of 3 voters"),
+            "{wrong:?}"
+        );
+        // It has no vote (any more): nobody misses it.
+        assert_eq!(judged(taken_down(&["m-1", "m-4"]), 3), Judgement::Pass);
+    }
+
+    #[test]
+    fn a_list_from_before_a_removal_accuses_of_nothing() {
+        let story = taken_down(&["m-0", "m-1", "m-4"]);
+        let mut history = story.history();
+        for record in &mut history.records {
+            if let crate::Record::Membership(list) = record
+                && list.t > 100_000_000
+            {
+                list.members.retain(|member| member.name != "m-0");
+            }
+        }
+        let verdicts = crate::check::all(&history, &small());
+        let quorum = verdicts.iter().find(|verdict| verdict.check == CHECK);
+        assert!(quorum.is_some_and(|verdict| verdict.passed()), "{quorum:?}");
     }
 }

@@ -1,11 +1,15 @@
-//! Raft as the members tell it: one leader a term, terms that only grow, nothing applied that is not committed, the same
+//! Raft as the members tell it: one leader a term, terms that only grow, also those of answers, nothing applied that is not committed, the same
 //! revision at the same applied index, and members that keep their identity.
 
 use std::collections::BTreeMap;
 
 use super::Case;
 use super::applied;
+use super::placement;
+use super::proof::Known;
 use super::verdict::{Findings, Verdict};
+use super::words;
+use crate::index::Acked;
 use crate::record::{MemberSample, RaftStatus};
 
 /// Name of the check.
@@ -37,6 +41,7 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     progress(case, &mut findings);
     applied::check(case, &mut findings);
     identities(case, &mut findings);
+    answers(case, &mut findings);
     let answered = case
         .index
         .members
@@ -150,6 +155,38 @@ fn progress(case: &Case<'_>, findings: &mut Findings) {
             }
         }
         last.insert(&status.member, Last { status, ahead });
+    }
+}
+
+/// Whatever has a place in the order of revisions was applied behind an entry of the term in its header, so that those
+/// terms never go back, whichever member answers.
+fn answers(case: &Case<'_>, findings: &mut Findings) {
+    let mut known = Known::default();
+    let term = |acked: Acked<'_>| i64::try_from(acked.term).unwrap_or(i64::MAX);
+    let placed = || {
+        case.index.ops.iter().filter_map(|op| {
+            let acked = op.acked()?;
+            placement::part(&op.call.request, acked.response)?;
+            Some((op, acked))
+        })
+    };
+    for (op, acked) in placed() {
+        known.add(op.certain_by(), term(acked));
+    }
+    for (op, acked) in placed().filter(|(op, acked)| known.before(op.call.t) > term(*acked)) {
+        // By the lines as well as by the times: several processes write.
+        let newer = placed()
+            .find(|(other, newer)| newer.term > acked.term && other.certain().before(op.begin()));
+        if let Some((other, newer)) = newer {
+            let told = format!(
+                "{} was answered in term {}, after {} in term {}",
+                words::op(case.index, op),
+                acked.term,
+                words::op(case.index, other),
+                newer.term
+            );
+            findings.violation(told, vec![op.id(), other.id()]);
+        }
     }
 }
 

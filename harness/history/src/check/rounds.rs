@@ -10,6 +10,11 @@ use crate::record::Nanos;
 /// The phase in which traffic has stopped and the last reads are made.
 const LAST_PHASE: &str = "final";
 
+/// False for a recording that was cut off: it tells of phases, and not of the last one.
+pub(crate) fn came_to_its_end(index: &Index<'_>) -> bool {
+    index.phases.is_empty() || index.phase(LAST_PHASE).is_some()
+}
+
 /// Faults that were on together, and the time until the next ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Round {

@@ -399,15 +399,15 @@ impl<'c, 'a> Search<'c, 'a> {
     /// What may have made a revision that no acknowledgement claims.
     fn unseen(&self, way: &Configuration<'a>, revision: i64, makers: &mut Vec<Maker>) {
         let entry = self.case.log.entry(revision);
+        let watched = self.case.log.scope;
         for op in &self.doubtful {
-            // What was seen happened there and nowhere else; what has a value would have been seen with it.
+            // What was seen happened there and nowhere else; a value that was watched would have been seen with it.
             let here = match self.sighted.get(op) {
                 Some(seen) => *seen == revision,
                 None => {
-                    entry.is_none()
-                        || placement::values_of(&self.op(*op).call.request)
-                            .next()
-                            .is_none()
+                    let mut puts = placement::puts_of(&self.op(*op).call.request).peekable();
+                    let told = |key| watched.is_some_and(|watched| watched.hold(key));
+                    entry.is_none() || puts.peek().is_none() || puts.any(|(key, _)| !told(key))
                 }
             };
             if here && !way.happened.contains(op) {

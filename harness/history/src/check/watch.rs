@@ -2,15 +2,17 @@
 //! the right previous key and nothing that was not asked for.
 //!
 //! Each stream is held against the log of all watchers and against what the replay says that each revision changed;
-//! where the replay did not come, against the acknowledged writes. Whether a stream went on in time is the business of
-//! [`tails`].
+//! where the replay did not come, against the acknowledged writes. And a watch on a healthy member goes on: a stream that
+//! ends says so, one that says nothing at all while what it was asked for is there is dead.
+
+use std::collections::BTreeMap;
 
 use super::Case;
 use super::compaction;
+use super::gaps::Window;
 use super::keyspace::Keys;
 use super::log::{self, Run};
 use super::placement::{self, Part};
-use super::tails;
 use super::verdict::{Findings, Verdict};
 use crate::hash::FastMap;
 use crate::index::Index;
@@ -18,6 +20,9 @@ use crate::record::{KeyEvent, KeyValue, Nanos, Request, Response, WatchEvent, Wa
 
 /// Name of the check.
 const CHECK: &str = "watch";
+/// How long a stream may lack what is there, while nothing is done to the cluster: a client that hears nothing asks for
+/// the progress after a second, and gives the stream up after four.
+const PATIENCE_NS: Nanos = 5_000_000_000;
 
 /// Judges all watch streams.
 pub(super) fn check(case: &Case<'_>) -> Verdict {
@@ -26,7 +31,7 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         findings.violation(conflict.clone(), Vec::new());
     }
     let claims = claims(case.index);
-    let mut streams: FastMap<(u32, u32), Stream<'_>> = FastMap::default();
+    let mut streams: BTreeMap<(u32, u32), Stream<'_>> = BTreeMap::new();
     let mut delivered = 0;
     for record in &case.index.watch {
         let stream = streams
@@ -40,7 +45,14 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         delivered += stream.hear(record, &mut room);
     }
     previous(case, &mut findings);
-    tails::check(case, &mut findings);
+    for stream in streams.values() {
+        let mut room = Room {
+            case,
+            claims: &claims,
+            findings: &mut findings,
+        };
+        stream.tail(&mut room);
+    }
     findings.count("streams", streams.len());
     findings.count("events", delivered);
     if delivered == 0 {
@@ -85,6 +97,9 @@ struct Stream<'a> {
     progress: i64,
     /// True once etcd has cancelled it.
     cancelled: bool,
+    opened: Nanos,
+    /// When it was over; absent while it is not.
+    ended: Option<Nanos>,
     run: Run<'a>,
 }
 
@@ -102,6 +117,8 @@ impl<'a> Stream<'a> {
             fragmented: false,
             progress: 0,
             cancelled: false,
+            opened: record.t,
+            ended: None,
             run: Run::default(),
         }
     }
@@ -120,6 +137,7 @@ impl<'a> Stream<'a> {
             } => {
                 self.keys = Some(Keys::new(key, Some(range_end)));
                 self.start = *start_revision;
+                self.opened = record.t;
                 0
             }
             WatchEvent::Events {
@@ -155,13 +173,17 @@ impl<'a> Stream<'a> {
                 self.cancelled(record, *compact_revision, room);
                 0
             }
-            WatchEvent::Broken { .. } => 0,
+            WatchEvent::Broken { .. } => {
+                self.ended.get_or_insert(record.t);
+                0
+            }
         }
     }
 
     /// etcd cancels a watch that begins below a compaction, which somebody must have asked for.
     fn cancelled(&mut self, record: &WatchRecord, compacted: i64, room: &mut Room<'_, 'a>) {
         self.cancelled = true;
+        self.ended.get_or_insert(record.t);
         if compacted <= 0 {
             return;
         }
@@ -294,33 +316,36 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// The first revision from one up to another, exclusive, that has something that was asked for.
-    fn missing(&self, from: i64, to: i64, room: &Room<'_, 'a>) -> Option<(i64, String)> {
+    /// The first revision from one up to another, exclusive, that has something that was asked for. A stream may start far
+    /// below what this run knows, and be promised what nobody can know.
+    fn missing(&self, from: i64, to: i64, room: &Room<'_, 'a>) -> Option<(i64, &'a str)> {
         let (log, made) = (room.case.log, &room.case.replayed.made);
-        // A stream may start far below what this run knows, and be promised what nobody can know.
-        let claims = (room.claims.first(), room.claims.last());
-        let first = claims.0.map_or(i64::MAX, |(revision, ..)| *revision);
-        let last = claims.1.map_or(0, |(revision, ..)| *revision);
-        let first = first.min(log.first()).min(made.base().saturating_add(1));
-        let last = last.max(log.last()).max(made.last());
-        let to = to.min(last.saturating_add(1));
-        (from.max(first)..to).find_map(|revision| {
-            if let Some(keys) = made.keys(revision) {
-                let key = keys.iter().find(|key| self.asks(key))?;
-                return Some((revision, (*key).to_owned()));
-            }
-            if let Some(entry) = log.entry(revision) {
-                let mut keys = entry.events.iter().map(|event| log::key(event));
-                return Some((revision, keys.find(|key| self.asks(key))?.to_owned()));
-            }
-            let claim = room
-                .claims
-                .binary_search_by_key(&revision, |(revision, ..)| *revision)
-                .ok()?;
-            let (_, request, response) = room.claims[claim];
-            let key = changed(request, response).find(|key| self.asks(key))?;
-            Some((revision, key.to_owned()))
-        })
+        let first = log.first().min(made.base().saturating_add(1));
+        let end = log.last().max(made.last()).saturating_add(1);
+        let told = (from.max(first)..to.min(end)).find_map(|revision| {
+            let key = match (made.keys(revision), log.entry(revision)) {
+                (Some(keys), _) => keys.iter().copied().find(|key| self.asks(key)),
+                (None, Some(entry)) => {
+                    let mut keys = entry.events.iter().map(|event| log::key(event));
+                    keys.find(|key| self.asks(key))
+                }
+                (None, None) => None,
+            };
+            Some((revision, key?))
+        });
+        let unseen = |revision| made.keys(revision).is_none() && log.entry(revision).is_none();
+        let claims = room
+            .claims
+            .partition_point(|(revision, ..)| *revision < from);
+        let claimed = room.claims[claims..]
+            .iter()
+            .take_while(|(revision, ..)| *revision < to)
+            .filter(|(revision, ..)| unseen(*revision))
+            .find_map(|(revision, request, response)| {
+                let key = changed(request, response).find(|key| self.asks(key))?;
+                Some((*revision, key))
+            });
+        told.into_iter().chain(claimed).min()
     }
 
     fn progress(&mut self, t: Nanos, revision: i64, room: &mut Room<'_, 'a>) {
@@ -357,6 +382,41 @@ impl<'a> Stream<'a> {
             self.blame(t, room, &format!("promised that all up to {revision} had come, {key} at revision {missing} had not"));
         }
         self.progress = self.progress.max(revision);
+    }
+
+    /// What is there and was asked for comes within some seconds. A stream that begins with whatever is next has no
+    /// revision that it must have.
+    fn tail(&self, room: &mut Room<'_, 'a>) {
+        if self.start <= 0 || self.keys.is_none() {
+            return;
+        }
+        let upto = self.last.max(self.progress).max(self.start - 1);
+        let Some((revision, key)) = self.missing(upto.saturating_add(1), i64::MAX, room) else {
+            return;
+        };
+        let case = room.case;
+        let end = self.ended.unwrap_or(case.index.end);
+        let settle = Nanos::try_from(case.expectations.settle_ms).unwrap_or(Nanos::MAX);
+        let settle = settle.saturating_mul(1_000_000);
+        let faults = case.index.faults.iter().filter(|fault| fault.from <= end);
+        let quiet = faults
+            .map(|fault| fault.healed.map_or(end, |t| t.saturating_add(settle)))
+            .max()
+            .unwrap_or(Nanos::MIN);
+        let from = case.known.since(revision).max(self.opened).max(quiet);
+        if from >= end || end.saturating_sub(from) <= PATIENCE_NS {
+            return;
+        }
+        let told = format!(
+            "{} had not told of {key} at revision {revision} by {:.6} s, which was there at {:.6} s",
+            self.name,
+            case.index.seconds(end),
+            case.index.seconds(from),
+        );
+        match case.machine.slow(Window { from, to: end }) {
+            Some(why) => room.findings.not_judged(told, &why),
+            None => room.findings.violation(told, Vec::new()),
+        }
     }
 
     fn asks(&self, key: &str) -> bool {

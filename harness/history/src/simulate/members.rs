@@ -3,8 +3,32 @@
 use std::collections::BTreeMap;
 
 use crate::record::{
-    EndpointsRecord, FaultRecord, FaultStep, MemberSample, Nanos, PodRecord, RaftStatus, Record,
+    EndpointsRecord, FaultRecord, FaultStep, ListedMember, MachineSample, MemberSample,
+    MembershipRecord, Nanos, PodRecord, RaftStatus, Record,
 };
+
+/// Identifier of the cluster.
+const CLUSTER: &str = "cdf818194e3a8c32";
+
+/// A machine of two processors with little to do, as both processes see it.
+pub(crate) fn machine(t: Nanos) -> Vec<Record> {
+    const INTERVAL: Nanos = 30_000_000;
+    let sample = |source: &str| {
+        Record::Machine(MachineSample {
+            t,
+            source: source.to_owned(),
+            interval: INTERVAL,
+            late: 100_000,
+            waiting: Some(INTERVAL / 10),
+            stolen: Some(0),
+            idle: Some(INTERVAL),
+            processors: Some(2),
+            runnable: Some(1),
+            delayed: Some(INTERVAL / 100),
+        })
+    };
+    ["harness", "workload"].map(sample).to_vec()
+}
 
 /// The members of one cluster.
 #[derive(Debug)]
@@ -17,7 +41,11 @@ pub(crate) struct Members {
     silent: Vec<bool>,
     labelled: Option<u32>,
     incarnations: Vec<u32>,
+    /// Each pod as it was seen last.
+    last: Vec<Option<Record>>,
     resource_version: u64,
+    /// A member that came back and has not caught up.
+    pub(crate) returned: Option<u32>,
 }
 
 impl Members {
@@ -30,7 +58,9 @@ impl Members {
             silent: vec![false; len],
             labelled: None,
             incarnations: vec![0; len],
+            last: vec![None; len],
             resource_version: 1_000,
+            returned: None,
         }
     }
 
@@ -69,18 +99,28 @@ impl Members {
         leader
     }
 
-    /// What every member says of itself.
-    pub(crate) fn samples(&self, t: Nanos, revision: i64) -> Vec<Record> {
-        let index = 10 + revision.unsigned_abs();
-        let status = |member: u32| RaftStatus {
-            cluster: "cdf818194e3a8c32".to_owned(),
-            member: Self::id(member),
-            leader: self.leader.map(Self::id),
-            term: self.term,
-            raft_index: index,
-            applied_index: index,
-            revision,
-            learner: false,
+    /// What every member says of itself, with the revisions that they have applied. One that came back says first what it
+    /// had saved, which is less than it had applied.
+    pub(crate) fn samples(&mut self, t: Nanos, applied: &[i64]) -> Vec<Record> {
+        let newest = applied.iter().copied().max().unwrap_or(1);
+        let returned = self.returned.take();
+        let status = |member: u32| {
+            let mut revision = applied[member as usize];
+            let mut committed = newest;
+            if returned == Some(member) {
+                revision = (revision * 3 / 4).max(1);
+                committed = revision;
+            }
+            RaftStatus {
+                cluster: CLUSTER.to_owned(),
+                member: Self::id(member),
+                leader: self.leader.map(Self::id),
+                term: self.term,
+                raft_index: 10 + committed.unsigned_abs(),
+                applied_index: 10 + revision.unsigned_abs(),
+                revision,
+                learner: false,
+            }
         };
         let sample = |member: u32| {
             let status = (!self.silent[member as usize]).then(|| status(member));
@@ -91,6 +131,20 @@ impl Members {
             })
         };
         (0..self.count).map(sample).collect()
+    }
+
+    /// The member list.
+    pub(crate) fn list(&self, t: Nanos) -> Record {
+        let member = |member: u32| ListedMember {
+            id: Self::id(member),
+            name: Self::pod(member),
+            learner: false,
+        };
+        Record::Membership(MembershipRecord {
+            t,
+            cluster: CLUSTER.to_owned(),
+            members: (0..self.count).map(member).collect(),
+        })
     }
 
     /// All pods as they are first seen.
@@ -114,6 +168,40 @@ impl Members {
                 .map(|leader| self.show(t + 3_000_000, leader, |_| {})),
         );
         records
+    }
+
+    /// The same while no watch is open: the old leader's pod is gone when a list is made, which tells of its end by the
+    /// version that was seen last, and shows what is there now.
+    pub(crate) fn list_after_label(&mut self, t: Nanos) -> Vec<Record> {
+        let old = self.labelled.take();
+        self.labelled = self.leader;
+        let mut records: Vec<Record> = Vec::new();
+        if let Some(old) = old {
+            records.push(self.told_late(t, old));
+            self.incarnations[old as usize] += 1;
+            records.push(self.show(t, old, |pod| pod.ready = false));
+        }
+        if let Some(leader) = self.leader {
+            records.push(self.show(t, leader, |_| {}));
+        }
+        records.extend(old.map(|old| self.show(t + 20_000_000, old, |_| {})));
+        records
+    }
+
+    /// The end of a pod as it was seen last.
+    fn told_late(&mut self, t: Nanos, member: u32) -> Record {
+        let mut pod = self.last[member as usize].clone();
+        if let Some(Record::Pod(pod)) = &mut pod {
+            (pod.t, pod.deleted) = (t, true);
+        }
+        pod.unwrap_or_else(|| self.show(t, member, |pod| pod.deleted = true))
+    }
+
+    /// The operator replaces a pod while no watch is open.
+    pub(crate) fn replace_unseen(&mut self, t: Nanos, member: u32) -> Vec<Record> {
+        let gone = self.told_late(t, member);
+        self.incarnations[member as usize] += 1;
+        vec![gone, self.show(t, member, |_| {})]
     }
 
     /// The endpoints of the leader service as they should be now.
@@ -169,6 +257,7 @@ impl Members {
             deleted: false,
         };
         change(&mut pod);
+        self.last[member as usize] = Some(Record::Pod(pod.clone()));
         Record::Pod(pod)
     }
 

@@ -1,7 +1,7 @@
 //! What a simulated client asks next: every kind of operation, with unique values.
 
 use super::random::Random;
-use crate::record::{Compare, OpId, Request};
+use crate::record::{Compare, KeyValue, OpId, Request};
 
 /// Prefix of all keys of a run.
 pub(crate) const PREFIX: &str = "t/";
@@ -15,7 +15,10 @@ pub(crate) struct Seen {
     pub(crate) compacted: i64,
     /// The client's lease; 0 for none.
     pub(crate) lease: i64,
-    pub(crate) last_mod: i64,
+    /// The key that was put last.
+    pub(crate) last: Option<KeyValue>,
+    /// True when transactions may attach keys to it.
+    pub(crate) leases_in_txns: bool,
 }
 
 /// The next request of a client, and whether it goes to one member.
@@ -37,16 +40,37 @@ pub(crate) fn next(random: &mut Random, (client, op): (u32, OpId), seen: &Seen) 
             false,
             random.between(seen.compacted.max(1), seen.revision),
         ),
-        56..70 => Request::Txn {
-            compare: vec![compare(random, &key, seen.last_mod)],
+        56..64 => Request::Txn {
+            compare: vec![compare(random, &key, seen.last.as_ref())],
             then: vec![put(&key, 0)],
             otherwise: vec![get(&key, false, 0)],
         },
+        64..70 => Request::Txn {
+            compare: vec![compare(random, &key, seen.last.as_ref())],
+            then: vec![list(random, false), get(&key, false, 0)],
+            otherwise: vec![
+                Request::Delete {
+                    key: key.clone(),
+                    range_end: random.chance(50).then(|| behind(&key)),
+                },
+                put(&format!("{PREFIX}op/{client}"), 0),
+                get(&key, false, 0),
+                list(random, false),
+            ],
+        },
+        70..72 if seen.leases_in_txns && seen.lease != 0 => {
+            let leased = format!("{PREFIX}l/{client}/t");
+            Request::Txn {
+                compare: Vec::new(),
+                then: vec![put(&leased, seen.lease), put(&key, 0)],
+                otherwise: Vec::new(),
+            }
+        }
         70..80 => several(random, &put, &key, seen.keys),
         80..86 => marked_delete(random, &put, (client, &key)),
         86..88 => Request::Delete {
+            range_end: random.chance(50).then(|| behind(&key)),
             key,
-            range_end: None,
         },
         88 if seen.revision > seen.compacted + 50 => Request::Compact {
             revision: seen.revision - 20,
@@ -67,6 +91,13 @@ pub(crate) fn next(random: &mut Random, (client, op): (u32, OpId), seen: &Seen) 
 
 fn key(random: &mut Random, keys: u64) -> String {
     format!("{PREFIX}k/{:03}", random.below(keys))
+}
+
+/// The end of a range that begins at a key and holds the one or two behind it as well.
+fn behind(key: &str) -> String {
+    let digits = key.trim_start_matches(|c: char| !c.is_ascii_digit());
+    let number: u64 = digits.parse().unwrap_or(0);
+    format!("{PREFIX}k/{:03}", number + 3)
 }
 
 fn get(key: &str, serializable: bool, revision: i64) -> Request {
@@ -90,19 +121,22 @@ fn list(random: &mut Random, serializable: bool) -> Request {
     }
 }
 
-fn compare(random: &mut Random, key: &str, last_mod: i64) -> Compare {
+/// A compare that may well hold: of the key that was put last, or of another one.
+fn compare(random: &mut Random, key: &str, last: Option<&KeyValue>) -> Compare {
+    let last = last.filter(|_| random.chance(60));
+    let key = last.map_or(key, |kv| &kv.key).to_owned();
     match random.below(3) {
         0 => Compare::ModRevision {
-            key: key.to_owned(),
-            revision: last_mod,
+            key,
+            revision: last.map_or(0, |kv| kv.mod_revision),
         },
         1 => Compare::Version {
-            key: key.to_owned(),
-            version: random.between(0, 3),
+            key,
+            version: last.map_or(random.between(0, 3), |kv| kv.version),
         },
         _ => Compare::Value {
-            key: key.to_owned(),
-            value: "c0-1".to_owned(),
+            key,
+            value: last.map_or("c0-1", |kv| &kv.value).to_owned(),
         },
     }
 }
@@ -131,7 +165,7 @@ fn marked_delete(
     put: &impl Fn(&str, i64) -> Request,
     (client, key): (u32, &str),
 ) -> Request {
-    let range_end = random.chance(20).then(|| format!("{key}~"));
+    let range_end = random.chance(30).then(|| behind(key));
     let delete = Request::Delete {
         key: key.to_owned(),
         range_end,

@@ -4,6 +4,19 @@ use super::mix::{PREFIX, PREFIX_END};
 use super::random::Random;
 use crate::record::{KeyEvent, Nanos, Record, WatchEvent, WatchRecord};
 
+/// What a watcher asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// All keys from the beginning.
+    All,
+    /// A part of the keys.
+    Some,
+    /// All keys, from a revision that is not there yet.
+    Future,
+    /// All keys, from whatever is next.
+    Next,
+}
+
 /// One watcher.
 #[derive(Debug)]
 pub(crate) struct Watcher {
@@ -14,17 +27,29 @@ pub(crate) struct Watcher {
     /// Position in the feed.
     position: usize,
     last: i64,
+    /// True while nothing has come to one that asked for whatever is next.
+    next: bool,
+    /// How long it stays away when its stream has broken, at most.
+    away: Nanos,
+    /// When it comes back; absent while a stream is open.
+    back: Option<Nanos>,
 }
 
 /// All revisions with their events.
 pub(crate) type Feed = Vec<(i64, Vec<KeyEvent>)>;
 
+/// What the watchers are told of.
+pub(crate) struct Source<'s> {
+    pub(crate) feed: &'s Feed,
+    pub(crate) compacted: i64,
+    pub(crate) revision: i64,
+}
+
 impl Watcher {
-    pub(crate) fn new(number: u32, target: String, narrow: bool) -> Self {
-        let keys = if narrow {
-            (format!("{PREFIX}k/"), format!("{PREFIX}k/005"))
-        } else {
-            (PREFIX.to_owned(), PREFIX_END.to_owned())
+    pub(crate) fn new(number: u32, target: String, (wish, away): (Wish, Nanos)) -> Self {
+        let keys = match wish {
+            Wish::Some => (format!("{PREFIX}k/"), format!("{PREFIX}k/005")),
+            _ => (PREFIX.to_owned(), PREFIX_END.to_owned()),
         };
         Self {
             number,
@@ -33,24 +58,80 @@ impl Watcher {
             stream: 0,
             position: 0,
             last: 0,
+            next: wish == Wish::Next,
+            away,
+            back: None,
         }
     }
 
-    pub(crate) fn open(&self, t: Nanos) -> Record {
+    /// Opens its first stream.
+    pub(crate) fn begin(&mut self, t: Nanos, wish: Wish, source: &Source<'_>) -> Record {
+        match wish {
+            Wish::All | Wish::Some => {}
+            Wish::Future => self.last = source.revision + 30,
+            Wish::Next => {}
+        }
+        self.open(t, source)
+    }
+
+    fn open(&mut self, t: Nanos, source: &Source<'_>) -> Record {
         let (key, range_end) = self.keys.clone();
+        let start_revision = if self.next { 0 } else { self.last + 1 };
+        if self.next {
+            self.position = source.feed.len();
+        }
+        self.skip(source.feed);
         self.record(
             t,
             WatchEvent::Opened {
                 key,
                 range_end,
-                start_revision: self.last + 1,
+                start_revision,
             },
         )
     }
 
+    /// Nothing up to the last revision is delivered any more.
+    fn skip(&mut self, feed: &Feed) {
+        let told = feed.partition_point(|(revision, _)| *revision <= self.last);
+        self.position = self.position.max(told);
+    }
+
+    /// Comes back where it was; what was compacted meanwhile it is not told of.
+    fn come_back(&mut self, t: Nanos, source: &Source<'_>, records: &mut Vec<Record>) {
+        self.back = None;
+        self.stream += 1;
+        records.push(self.open(t, source));
+        if !self.next && self.last + 1 < source.compacted {
+            records.push(self.record(
+                t,
+                WatchEvent::Cancelled {
+                    compact_revision: source.compacted,
+                    reason: "required revision has been compacted".to_owned(),
+                },
+            ));
+            self.last = source.compacted - 1;
+            self.stream += 1;
+            records.push(self.open(t, source));
+        }
+    }
+
     /// Delivers what is new, mostly.
-    pub(crate) fn deliver(&mut self, t: Nanos, feed: &Feed, random: &mut Random) -> Vec<Record> {
+    pub(crate) fn deliver(
+        &mut self,
+        t: Nanos,
+        source: &Source<'_>,
+        random: &mut Random,
+    ) -> Vec<Record> {
         let mut records = Vec::new();
+        if let Some(back) = self.back {
+            if t < back {
+                return records;
+            }
+            self.come_back(t, source, &mut records);
+        }
+        let feed = source.feed;
+        self.skip(feed);
         while self.position < feed.len() {
             let batch = usize::try_from(random.between(1, 4)).unwrap_or(1);
             let end = (self.position + batch).min(feed.len());
@@ -62,16 +143,13 @@ impl Watcher {
             self.position = end;
             if let Some(last) = events.last() {
                 self.last = revision_of(last);
+                self.next = false;
                 self.say(t, (revision, events), random, &mut records);
             }
         }
-        if random.chance(5) && !feed.is_empty() {
-            records.push(self.record(
-                t,
-                WatchEvent::Progress {
-                    revision: feed[feed.len() - 1].0,
-                },
-            ));
+        let told = feed.last().map_or(0, |(revision, _)| *revision);
+        if random.chance(5) && told >= self.last.max(1) {
+            records.push(self.record(t, WatchEvent::Progress { revision: told }));
         }
         if random.chance(2) {
             records.push(self.record(
@@ -80,8 +158,11 @@ impl Watcher {
                     message: "connection reset".to_owned(),
                 },
             ));
-            self.stream += 1;
-            records.push(self.open(t));
+            if self.away > 0 {
+                self.back = Some(t + random.between(0, self.away));
+            } else {
+                self.come_back(t, source, &mut records);
+            }
         }
         records
     }

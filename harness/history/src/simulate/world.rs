@@ -7,14 +7,16 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use super::Plan;
-use super::members::Members;
+use super::members::{self, Members};
 use super::mix::{self, PREFIX, Seen};
 use super::random::Random;
 use super::store::VersionedStore;
-use super::watchers::{Feed, Watcher};
+use super::watchers::{Feed, Source, Watcher, Wish};
 use crate::hash::FastMap;
 use crate::history::History;
-use crate::record::{Call, Nanos, OpId, Outcome, Record, Request, Response, Return, Road};
+use crate::record::{
+    Call, KeyValue, Nanos, OpId, Outcome, Record, Request, Response, Return, Road,
+};
 
 const MICROSECOND: Nanos = 1_000;
 const MILLISECOND: Nanos = 1_000 * MICROSECOND;
@@ -34,6 +36,7 @@ enum Event {
     Apply(OpId),
     Return(OpId),
     Deliver(usize),
+    Join(u32),
     Sample,
     Leases,
     Kill,
@@ -86,7 +89,9 @@ pub(crate) struct World {
     left: u64,
     free_writers: Vec<u32>,
     killed: u32,
-    last_mod: i64,
+    /// Followers that the operator has restarted.
+    restarted: u32,
+    last: Option<KeyValue>,
 }
 
 impl World {
@@ -110,7 +115,8 @@ impl World {
             left: plan.operations,
             free_writers: (1_000..1_600).rev().collect(),
             killed: 0,
-            last_mod: 0,
+            restarted: 0,
+            last: None,
             plan,
         }
     }
@@ -123,6 +129,11 @@ impl World {
         }
         self.finish();
         self.records.sort_by_key(Record::time);
+        if self.plan.variety.cut_off {
+            let from = self.records.len() / 4;
+            let left = from + self.random.position(self.records.len() - from);
+            self.records.truncate(left);
+        }
         History {
             records: self.records,
         }
@@ -143,16 +154,15 @@ impl World {
         self.records.extend(pods);
         let endpoints = self.members.endpoints(t);
         self.records.push(endpoints);
-        let narrow = u32::from(self.plan.narrow_watcher);
-        for number in 0..self.plan.watchers + narrow {
-            let watcher = Watcher::new(
-                number,
-                Members::pod(number % self.plan.members),
-                number == self.plan.watchers,
-            );
-            self.records.push(watcher.open(t));
-            self.watchers.push(watcher);
-            self.after(MILLISECOND, Event::Deliver(number as usize));
+        for number in 0..self.plan.watchers {
+            self.join(number, Wish::All);
+        }
+        if self.plan.narrow_watcher {
+            self.join(self.plan.watchers, Wish::Some);
+        }
+        if self.plan.variety.late_watchers {
+            self.after(400 * MILLISECOND, Event::Join(0));
+            self.after(600 * MILLISECOND, Event::Join(1));
         }
         for client in 0..self.plan.clients {
             self.soon(2_000, Event::Client(client));
@@ -163,7 +173,7 @@ impl World {
         self.after(0, Event::Sample);
         self.after(100 * MILLISECOND, Event::Leases);
         if self.plan.kill_leader {
-            self.after(800 * MILLISECOND, Event::Kill);
+            self.after(2 * SECOND, Event::Kill);
         }
         if self.plan.restart_follower {
             self.after(5 * SECOND, Event::TakeDown);
@@ -176,10 +186,13 @@ impl World {
             Event::Writer(writer) => self.open_loop(writer),
             Event::Apply(op) => self.apply(op),
             Event::Return(op) => self.answer(op),
+            Event::Join(which) => {
+                let wish = [Wish::Future, Wish::Next][which as usize];
+                let number = u32::try_from(self.watchers.len()).unwrap_or(0);
+                self.join(number, wish);
+            }
             Event::Deliver(watcher) => {
-                let records =
-                    self.watchers[watcher].deliver(self.now, &self.feed, &mut self.random);
-                self.records.extend(records);
+                self.deliver(watcher);
                 self.again(1_000, 20_000, event);
             }
             Event::Sample => {
@@ -194,15 +207,44 @@ impl World {
         }
     }
 
-    /// Every member that answers has applied everything by then, and does not go back behind it.
+    fn join(&mut self, number: u32, wish: Wish) {
+        let away = self.plan.variety.watchers_away_ms * MILLISECOND;
+        let target = Members::pod(number % self.plan.members);
+        let mut watcher = Watcher::new(number, target, (wish, away));
+        let source = Source {
+            feed: &self.feed,
+            compacted: self.store.compacted,
+            revision: self.store.revision,
+        };
+        self.records.push(watcher.begin(self.now, wish, &source));
+        let place = self.watchers.len();
+        self.watchers.push(watcher);
+        self.after(MILLISECOND, Event::Deliver(place));
+    }
+
+    fn deliver(&mut self, watcher: usize) {
+        let source = Source {
+            feed: &self.feed,
+            compacted: self.store.compacted,
+            revision: self.store.revision,
+        };
+        let records = self.watchers[watcher].deliver(self.now, &source, &mut self.random);
+        self.records.extend(records);
+    }
+
+    /// Every member that answers has applied everything by then, but for one that lags, and does not go back behind it.
     fn sample(&mut self, t: Nanos) {
         let revision = self.store.revision;
-        self.records.extend(self.members.samples(t, revision));
         for member in 0..self.plan.members {
-            if self.members.alive(member) == member {
+            let lags = self.plan.variety.lagging && member + 1 == self.plan.members;
+            if self.members.alive(member) == member && !(lags && self.random.chance(80)) {
                 self.applied[member as usize] = revision;
             }
         }
+        let records = self.members.samples(t, &self.applied);
+        self.records.extend(records);
+        self.records.push(self.members.list(t));
+        self.records.extend(members::machine(t));
     }
 
     fn closed_loop(&mut self, client: u32) {
@@ -214,8 +256,9 @@ impl World {
             keys: self.plan.keys,
             revision: self.store.revision,
             compacted: self.store.compacted,
+            leases_in_txns: self.plan.variety.leases_in_txns,
             lease: self.lease_of.get(&client).copied().unwrap_or(0),
-            last_mod: self.last_mod,
+            last: self.last.clone(),
         };
         let op = self.next_op;
         let (request, at_member) = mix::next(&mut self.random, (client, op), &seen);
@@ -251,7 +294,7 @@ impl World {
         let end = if self.plan.restart_follower {
             6 * SECOND
         } else {
-            3 * SECOND
+            4 * SECOND
         };
         self.left > 0 || (self.plan.kill_leader && self.now < BEGIN + end)
     }
@@ -275,6 +318,7 @@ impl World {
         }));
         // A delete that stands alone could not be recognised later: its outcome is always known here.
         let recognised = !matches!(request, Request::Delete { .. });
+        let old = matches!(request, Request::Range { revision: 1.., .. });
         let mut flight = Flight {
             client,
             request,
@@ -282,7 +326,7 @@ impl World {
             closed_loop,
             given_up: false,
         };
-        if self.random.chance(1) {
+        if self.random.chance(if old { 20 } else { 1 }) {
             self.settle(
                 op,
                 Outcome::Failed {

@@ -47,6 +47,19 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         apply: |s| lists(s, &[&[("a", false)], &[("a", true)]]),
     },
     Mutation {
+        name: "two members get their votes at once",
+        check: "membership",
+        apply: |s| {
+            let learner: &[_] = &[("a", false), ("b", true)];
+            lists(s, &[learner, &[("a", false), ("b", false), ("c", false)]])
+        },
+    },
+    Mutation {
+        name: "member that never was a learner",
+        check: "membership",
+        apply: |s| lists(s, &[&[("a", false)], &[("a", false), ("b", false)]]),
+    },
+    Mutation {
         name: "flipped hash",
         check: "agreement",
         apply: |s| {
@@ -57,17 +70,6 @@ pub(super) const MUTATIONS: &[Mutation] = &[
                 } else {
                     false
                 }
-            })
-        },
-    },
-    Mutation {
-        name: "hash missing",
-        check: "agreement",
-        apply: |s| {
-            let at = s.pick(|r| matches!(r, Record::Hash(_)));
-            at.is_some_and(|at| {
-                s.history.records.remove(at);
-                true
             })
         },
     },
@@ -102,20 +104,6 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         },
     },
     Mutation {
-        name: "dump behind",
-        check: "agreement",
-        apply: |s| {
-            one(s, |r| {
-                if let Record::FinalState(state) = r {
-                    state.revision -= 1;
-                    true
-                } else {
-                    false
-                }
-            })
-        },
-    },
-    Mutation {
         name: "second cluster",
         check: "agreement",
         apply: |s| status(s, |status| status.cluster += "f"),
@@ -136,6 +124,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         apply: applied_ahead,
     },
     Mutation {
+        name: "committed index that stands still",
+        check: "raft",
+        apply: |s| {
+            each_of_one(s, |status| status.raft_index = 1);
+            true
+        },
+    },
+    Mutation {
         name: "member with a new identity",
         check: "raft",
         apply: |s| status(s, |status| status.member = "beef".to_owned()),
@@ -145,20 +141,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         check: "raft",
         apply: two_pods,
     },
-    Mutation {
-        name: "no samples",
-        check: "raft",
-        apply: |s| {
-            s.history
-                .records
-                .retain(|r| !matches!(r, Record::Member(_)));
-            true
-        },
-    },
 ];
 
 /// Changes one record that `change` can do something with.
-fn one(spoiler: &mut Spoiler, change: impl Fn(&mut Record) -> bool) -> bool {
+pub(super) fn one(spoiler: &mut Spoiler, change: impl Fn(&mut Record) -> bool) -> bool {
     let at = spoiler.pick(|record| change(&mut record.clone()));
     at.is_some_and(|at| change(&mut spoiler.history.records[at]))
 }
@@ -179,18 +165,11 @@ fn status(spoiler: &mut Spoiler, change: impl Fn(&mut RaftStatus)) -> bool {
 
 /// One member follows a leader of its own, all the time: a single odd answer is how etcd answers after an election.
 fn two_leaders(spoiler: &mut Spoiler) -> bool {
-    for record in &mut spoiler.history.records {
-        if let Record::Member(MemberSample {
-            pod,
-            status: Some(status),
-            ..
-        }) = record
-            && pod.ends_with("-1")
-            && status.leader.is_some()
-        {
+    each_of_one(spoiler, |status| {
+        if status.leader.is_some() {
             status.leader = Some("beef".to_owned());
         }
-    }
+    });
     true
 }
 
@@ -208,8 +187,14 @@ fn term_back(spoiler: &mut Spoiler) -> bool {
     })
 }
 
-/// From some time on one member applies what nobody has committed.
+/// One member applies what nobody has committed, all the time.
 fn applied_ahead(spoiler: &mut Spoiler) -> bool {
+    each_of_one(spoiler, |status| status.applied_index += 100_000);
+    true
+}
+
+/// Changes every answer of one member.
+fn each_of_one(spoiler: &mut Spoiler, change: impl Fn(&mut RaftStatus)) {
     for record in &mut spoiler.history.records {
         if let Record::Member(MemberSample {
             pod,
@@ -218,10 +203,9 @@ fn applied_ahead(spoiler: &mut Spoiler) -> bool {
         }) = record
             && pod.ends_with("-1")
         {
-            status.applied_index += 100_000;
+            change(status);
         }
     }
-    true
 }
 
 fn two_pods(spoiler: &mut Spoiler) -> bool {

@@ -40,17 +40,6 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         apply: lost_in_final_read,
     },
     Mutation {
-        name: "member not dumped",
-        check: "durability",
-        apply: |s| {
-            let found = s.pick(|r| matches!(r, Record::FinalState(_)));
-            found.is_some_and(|at| {
-                s.history.records.remove(at);
-                true
-            })
-        },
-    },
-    Mutation {
         name: "lease gone early",
         check: "leases",
         apply: early_lease,
@@ -93,12 +82,14 @@ fn set_back(spoiler: &mut Spoiler) -> bool {
 
 fn lost_in_final_read(spoiler: &mut Spoiler) -> bool {
     let reads = calls(spoiler, |call| call.client == 9_000);
+    let acknowledged = acknowledged_puts(spoiler);
+    let named = |kv: &KeyValue| acknowledged.iter().any(|op| kv.key == format!("t/w/{op}"));
     pick_end(spoiler, reads, |end| match &mut end.outcome {
         Outcome::Ok {
             response: Response::Range { kvs, count, .. },
             ..
         } => {
-            let Some(position) = kvs.iter().rposition(|kv| kv.key.starts_with("t/w/")) else {
+            let Some(position) = kvs.iter().rposition(named) else {
                 return false;
             };
             kvs.remove(position);

@@ -1,7 +1,9 @@
-//! Spoiled histories: what the harness itself may get wrong.
+//! Spoiled recordings: what the harness itself may get wrong or leave out. Nothing is proved by them, and the check says so.
 
+use super::cluster::one;
+use super::operator::road_gone;
 use super::{Mutation, Spoiler};
-use crate::record::{FaultStep, Outcome, Record, Request};
+use crate::record::{FaultStep, Outcome, Record, Request, Road};
 
 pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
@@ -29,7 +31,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "return before its call",
         check: "assumptions",
         apply: |s| {
-            each(s, |r| {
+            one(s, |r| {
                 if let Record::Return(end) = r {
                     end.t -= 3_600_000_000_000;
                     true
@@ -91,12 +93,71 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         check: "assumptions",
         apply: no_txn,
     },
+    Mutation {
+        name: "hash missing",
+        check: "agreement",
+        apply: |s| {
+            let at = s.pick(|r| matches!(r, Record::Hash(_)));
+            at.is_some_and(|at| {
+                s.history.records.remove(at);
+                true
+            })
+        },
+    },
+    Mutation {
+        name: "no samples",
+        check: "raft",
+        apply: |s| {
+            s.history
+                .records
+                .retain(|r| !matches!(r, Record::Member(_)));
+            true
+        },
+    },
+    Mutation {
+        name: "member not dumped",
+        check: "durability",
+        apply: |s| {
+            let found = s.pick(|r| matches!(r, Record::FinalState(_)));
+            found.is_some_and(|at| {
+                s.history.records.remove(at);
+                true
+            })
+        },
+    },
+    Mutation {
+        name: "no pods seen",
+        check: "labels",
+        apply: |s| {
+            s.history.records.retain(|r| !matches!(r, Record::Pod(_)));
+            true
+        },
+    },
+    Mutation {
+        name: "no writes on a road with a budget",
+        check: "continuity",
+        apply: |s| road_gone(s, Road::ServiceFresh),
+    },
+    Mutation {
+        name: "no yardstick",
+        check: "continuity",
+        apply: |s| road_gone(s, Road::DialAll),
+    },
+    Mutation {
+        name: "dump behind",
+        check: "agreement",
+        apply: |s| {
+            one(s, |r| {
+                if let Record::FinalState(state) = r {
+                    state.revision -= 1;
+                    true
+                } else {
+                    false
+                }
+            })
+        },
+    },
 ];
-
-fn each(spoiler: &mut Spoiler, change: impl Fn(&mut Record) -> bool) -> bool {
-    let at = spoiler.pick(|record| change(&mut record.clone()));
-    at.is_some_and(|at| change(&mut spoiler.history.records[at]))
-}
 
 fn value_twice(spoiler: &mut Spoiler) -> bool {
     let mut last: Option<String> = None;

@@ -16,6 +16,22 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         apply: local_read_back,
     },
     Mutation {
+        name: "serializable reads of one member told of another",
+        check: "reads",
+        apply: |s| {
+            for op in local_reads(s) {
+                pick_end(s, vec![op], |end| match &mut end.outcome {
+                    Outcome::Ok { member, .. } => {
+                        "8e9e05c52164694d".clone_into(member);
+                        true
+                    }
+                    _ => false,
+                });
+            }
+            true
+        },
+    },
+    Mutation {
         name: "compacted revision served",
         check: "reads",
         apply: compacted_read,

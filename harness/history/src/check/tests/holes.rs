@@ -318,3 +318,22 @@ fn writers_whose_clocks_disagree_prove_nothing_about_time() {
         .verdict_as_told("linearizable");
     assert!(reason(&verdict).contains("clocks"));
 }
+
+#[test]
+fn what_was_not_watched_is_not_missed_in_what_was() {
+    let marked = |mark: &str| {
+        let delete = Request::Delete {
+            key: "b".into(),
+            range_end: None,
+        };
+        narrow(Story::new(), 0, 1)
+            .put(1, (1, 2), ("b", "1"), 2)
+            .events(0, 3, 2, &[seen(kv("b", "1", 2))])
+            .unknown(2, (4, 5), txn(vec![delete, put(mark, "2")]))
+            .events(0, 6, 3, &[gone("b", 3)])
+            .ok(1, (7, 8), get("b"), (3, found(&[])))
+    };
+    // The mark of an unknown delete lies outside of what is watched: that nobody saw it says nothing.
+    marked("a").passes("linearizable");
+    marked("ba").violates("linearizable", "nothing tells what made revision 3");
+}

@@ -49,7 +49,15 @@ impl World {
             .random
             .between((*applied).max(self.store.compacted), self.store.revision);
         let revision = *applied;
-        let response = self.store.answer_range(request, revision);
+        let mut response = self.store.answer_range(request, revision);
+        let diverges = self.plan.variety.diverges && member + 1 == self.plan.members;
+        if let Response::Range { kvs, .. } = &mut response
+            && let Some(kv) = kvs.first_mut()
+            && diverges
+            && self.left < self.plan.operations / 2
+        {
+            kv.value += "?";
+        }
         Outcome::Ok {
             revision,
             term: self.members.term(),
@@ -72,7 +80,15 @@ impl World {
             Request::Compact { revision } if *revision <= self.store.compacted => {
                 return refuse("compacted");
             }
-            Request::Put { lease, .. } if *lease != 0 && !self.leases.contains_key(lease) => {
+            Request::Put { lease: 1.., .. } if !self.attaches(request) => {
+                return refuse("lease_not_found");
+            }
+            Request::Txn {
+                then, otherwise, ..
+            } if then.iter().chain(otherwise).any(
+                |put| matches!(put, Request::Put { lease: 1.., .. } if !self.attaches(put)),
+            ) =>
+            {
                 return refuse("lease_not_found");
             }
             Request::LeaseRevoke { id } if !self.leases.contains_key(id) => {
@@ -110,6 +126,11 @@ impl World {
         }
     }
 
+    /// True for a put whose lease is there.
+    fn attaches(&self, put: &Request) -> bool {
+        matches!(put, Request::Put { lease, .. } if self.leases.contains_key(lease))
+    }
+
     fn keep_alive(&mut self, id: i64) -> Response {
         let now = self.now;
         let ttl = self.leases.get_mut(&id).map_or(0, |lease| {
@@ -139,7 +160,7 @@ impl World {
 
     fn publish(&mut self, events: Vec<KeyEvent>) {
         if let Some(KeyEvent::Put { kv, .. }) = events.first() {
-            self.last_mod = kv.mod_revision;
+            self.last = Some(kv.clone());
         }
         if !events.is_empty() {
             self.feed.push((self.store.revision, events));

@@ -7,6 +7,9 @@ use crate::record::{
     Call, FaultStep, FinalState, HashSample, Outcome, Record, Request, Return, Road,
 };
 
+/// Followers that the operator restarts, one after the other.
+const FOLLOWERS: u32 = 2;
+
 impl World {
     /// Steps of the fault and of the operator's restart.
     pub(super) fn disturb(&mut self, event: Event) {
@@ -24,7 +27,8 @@ impl World {
                 self.records
                     .push(Members::fault(t, self.killed, FaultStep::Injected));
                 self.after(5 * MILLISECOND, Event::Effective);
-                self.soon(600_000, Event::Elect);
+                let election = self.random.between(100, 600) * MILLISECOND;
+                self.after(election, Event::Elect);
             }
             Event::Effective => {
                 self.records
@@ -39,7 +43,11 @@ impl World {
                 self.after(20 * MILLISECOND, Event::Label);
             }
             Event::Label => {
-                let records = self.members.label(t);
+                let records = if self.plan.variety.pods_unseen {
+                    self.members.list_after_label(t)
+                } else {
+                    self.members.label(t)
+                };
                 self.records.extend(records);
                 self.after(30 * MILLISECOND, Event::Endpoints);
             }
@@ -50,6 +58,9 @@ impl World {
             }
             Event::Revive => {
                 self.members.silence(self.killed, false);
+                if self.plan.variety.snapshot {
+                    self.members.returned = Some(self.killed);
+                }
                 self.records
                     .push(Members::fault(t, self.killed, FaultStep::Healing));
                 self.after(10 * MILLISECOND, Event::Healed);
@@ -57,31 +68,49 @@ impl World {
             Event::Healed => self
                 .records
                 .push(Members::fault(t, self.killed, FaultStep::Healed)),
+            _ => self.restart(event),
+        }
+    }
+
+    /// Steps of the operator's restart of followers.
+    fn restart(&mut self, event: Event) {
+        let t = self.now;
+        match event {
             Event::TakeDown => {
                 let follower = self.follower();
                 let records = self.members.take_down(t, follower);
-                self.records.extend(records);
+                if !self.plan.variety.pods_unseen {
+                    self.records.extend(records);
+                }
                 self.after(400 * MILLISECOND, Event::BringBack);
             }
             Event::BringBack => {
                 let follower = self.follower();
-                let records = self.members.bring_back(t, follower);
+                let records = if self.plan.variety.pods_unseen {
+                    self.members.silence(follower, false);
+                    self.members.replace_unseen(t, follower)
+                } else {
+                    self.members.bring_back(t, follower)
+                };
                 self.records.extend(records);
+                self.restarted += 1;
+                if self.restarted < FOLLOWERS {
+                    self.after(300 * MILLISECOND, Event::TakeDown);
+                }
             }
             _ => {}
         }
     }
 
     fn follower(&self) -> u32 {
-        (self.members.leader.unwrap_or(0) + 1) % self.plan.members
+        (self.members.leader.unwrap_or(0) + 1 + self.restarted) % self.plan.members
     }
 
     pub(super) fn finish(&mut self) {
         self.now += DEADLINE;
         let t = self.now;
-        for watcher in &mut self.watchers {
-            let records = watcher.deliver(t, &self.feed, &mut self.random);
-            self.records.extend(records);
+        for watcher in 0..self.watchers.len() {
+            self.deliver(watcher);
         }
         self.records.push(Record::Phase {
             t,
@@ -117,8 +146,15 @@ impl World {
             outcome,
         }));
         for member in 0..self.plan.members {
+            let last = member + 1 == self.plan.members;
+            let behind = i64::from(last && self.plan.variety.behind);
+            let revision = (revision - behind).max(self.store.compacted);
             let (t, pod) = (t + 2 * MILLISECOND, Members::pod(member));
-            let kvs = self.store.range_at(PREFIX, Some(PREFIX_END), revision);
+            let mut kvs = self.store.range_at(PREFIX, Some(PREFIX_END), revision);
+            let diverges = last && self.plan.variety.diverges;
+            if let Some(kv) = kvs.first_mut().filter(|_| diverges) {
+                kv.value += "?";
+            }
             self.records.push(Record::FinalState(FinalState {
                 t,
                 pod: pod.clone(),
@@ -130,10 +166,14 @@ impl World {
                 t,
                 pod,
                 revision,
-                hash,
+                hash: hash ^ u32::from(diverges),
                 compact_revision,
             }));
+            if behind == 0 {
+                self.applied[member as usize] = revision;
+            }
         }
-        self.sample(t + 3 * MILLISECOND);
+        let records = self.members.samples(t + 3 * MILLISECOND, &self.applied);
+        self.records.extend(records);
     }
 }
