@@ -288,6 +288,9 @@ mod exploration {
         busy: bool,
     }
 
+    /// A term and its leader, if any was seen.
+    type LastSeen = Option<(u64, Option<usize>)>;
+
     struct World {
         version: u64,
         pods: BTreeMap<String, PodFacts>,
@@ -296,7 +299,7 @@ mod exploration {
         term: u64,
         leader: Option<usize>,
         /// Members whose etcd is gone, and the term and its leader that their agents saw last, if those saw any.
-        gone: [Option<Option<(u64, Option<usize>)>>; PODS],
+        gone: [Option<LastSeen>; PODS],
         operators: Vec<Operator>,
         highest_grant: u64,
     }
