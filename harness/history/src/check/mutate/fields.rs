@@ -4,11 +4,13 @@
 //! never read again may be anything), so some are tried; that the field is judged is what is shown. Fields that carry no
 //! promise are listed by name with the reason.
 
+mod free;
 mod rules;
 
 use std::collections::BTreeSet;
 
-use rules::{ALONE, NO_PROMISE, RULES};
+use free::{ALONE, NO_PROMISE};
+use rules::RULES;
 use serde_json::{Value, json};
 
 use super::{Owed, expectations, plan, shape};

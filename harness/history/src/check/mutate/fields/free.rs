@@ -1,0 +1,114 @@
+//! Fields that are not spoiled one record at a time.
+
+/// Fields that one changed record does not show, by the mutation that changes them in many and nothing else.
+pub(super) const ALONE: &[(&str, &str)] = &[
+    ("call.road", "no yardstick"),
+    (
+        "return.outcome.ok.member",
+        "serializable reads of one member told of another",
+    ),
+    ("pod.uid", "pod that never came back under another UID"),
+    ("member.status.leader", "two leaders in one term"),
+    ("member.status.applied_index", "applied ahead of committed"),
+    (
+        "member.status.raft_index",
+        "committed index that stands still",
+    ),
+    (
+        "membership.members.name",
+        "lists that do not know a member's name",
+    ),
+];
+
+/// Fields that carry no promise, and why.
+pub(super) const NO_PROMISE: &[(&str, &str)] = &[
+    (
+        "call.scheduled",
+        "tells how late the client itself was: it excuses claims about time and accuses nobody",
+    ),
+    (
+        "call.request.txn.then.range.serializable",
+        "a transaction is placed by its answer, whatever its reads asked for",
+    ),
+    (
+        "call.request.txn.else.range.serializable",
+        "a transaction is placed by its answer, whatever its reads asked for",
+    ),
+    (
+        "return.outcome.failed.message",
+        "words for people: no check reads it",
+    ),
+    (
+        "return.outcome.unknown.class",
+        "whatever the class, nobody knows the outcome; `hand_over` counts one of them",
+    ),
+    (
+        "return.outcome.unknown.message",
+        "words for people: no check reads it",
+    ),
+    (
+        "watch.target",
+        "where a watcher is connected: words for people",
+    ),
+    (
+        "watch.event.cancelled.reason",
+        "words for people: no check reads it",
+    ),
+    (
+        "watch.event.broken.message",
+        "words for people: no check reads it",
+    ),
+    (
+        "member.status.learner",
+        "who votes is judged from member lists, which a quorum agreed on",
+    ),
+    (
+        "start.incarnation",
+        "tells one process from another; that two starts have one is a mutation of two records",
+    ),
+    ("start.config", "words for people: no check reads it"),
+    ("fault.evidence", "words for people: no check reads it"),
+    ("pod.node", "where it runs: no check reads it"),
+    ("pod.phase", "words for people: no check reads it"),
+    (
+        "endpoints.resource_version",
+        "the lines are in the order of the watch",
+    ),
+    ("endpoints.ready", "clients are served by what is `serving`"),
+    (
+        "machine.source",
+        "tells how busy the machine was: it excuses claims about time and accuses nobody",
+    ),
+    (
+        "machine.interval",
+        "tells how busy the machine was: it excuses claims about time and accuses nobody",
+    ),
+    (
+        "machine.late",
+        "tells how busy the machine was: it excuses claims about time and accuses nobody",
+    ),
+    (
+        "machine.waiting",
+        "tells how busy the machine was: it excuses claims about time and accuses nobody",
+    ),
+    (
+        "machine.stolen",
+        "tells how busy the machine was: it excuses claims about time and accuses nobody",
+    ),
+    (
+        "machine.idle",
+        "tells how busy the machine was: it excuses claims about time and accuses nobody",
+    ),
+    (
+        "machine.processors",
+        "tells how busy the machine was: it excuses claims about time and accuses nobody",
+    ),
+    (
+        "machine.runnable",
+        "tells how busy the machine was: it excuses claims about time and accuses nobody",
+    ),
+    (
+        "machine.delayed",
+        "tells how busy the machine was: it excuses claims about time and accuses nobody",
+    ),
+];
