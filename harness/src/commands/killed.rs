@@ -29,6 +29,8 @@ pub(super) const FAULTS: &[&str] = &[
     "fill-disk follower",
     "wipe-data follower",
     "delete-claim follower",
+    "fill-quota",
+    "corrupt-data follower",
     "drop-dns leader",
     "freeze-dns",
     "kill-operator --active",

@@ -354,11 +354,8 @@ impl World {
         }
     }
 
-    fn pod_seen(&self, name: &str, pod: &Machine) -> PodSeen {
-        let leader = self
-            .leader
-            .as_ref()
-            .and_then(|leader| self.pods.get(leader)?.running);
+    /// What the member in a pod says of itself, if it runs.
+    fn status_of(&self, name: &str, pod: &Machine, leader: Option<Id>) -> Option<MemberStatus> {
         let learner = |id| self.members.iter().any(|m| m.id == id && m.is_learner);
         let mut status = pod.running.map(|id| MemberStatus {
             member_id: id,
@@ -379,6 +376,16 @@ impl World {
         if let Some(status) = status.as_mut() {
             self.databases.show(name, status);
         }
+        status
+    }
+
+    fn pod_seen(&self, name: &str, pod: &Machine) -> PodSeen {
+        let leader = self
+            .leader
+            .as_ref()
+            .and_then(|leader| self.pods.get(leader)?.running);
+        let learner = |id| self.members.iter().any(|m| m.id == id && m.is_learner);
+        let status = self.status_of(name, pod, leader);
         let under_way = self.databases.under_way.as_deref() == Some(name);
         let etcd = match (pod.refused, &status) {
             (Some(code), _) => EtcdState::Refused {
