@@ -440,17 +440,18 @@ fn storage() -> Vec<Scenario> {
         )
         .setting("quota-backend-bytes", "16777216")
         .lasts(0)
-        .and_long([5])
+        .members(THREE_AND_FIVE)
+        .long()
         .promise(Promise::default().whole_again_within(60)),
         Scenario::faults(
             "storage::data_corrupted",
-            "Bytes of a follower's database are corrupted on its disk: etcd finds it and stops serving, the member is \
-             replaced by a learner, and etcd serves again.",
+            "A follower's database is corrupted on its disk: etcd stops serving, and a learner replaces the member.",
             [Fault::CorruptData { of: Selector::AnyFollower }],
         )
         .setting("corrupt-check-time", "3s")
         .lasts(0)
-        .and_long([5])
+        .members(THREE_AND_FIVE)
+        .long()
         .promise(Promise::default().replaces_member().whole_again_within(60)),
     ]
 }
