@@ -12,7 +12,7 @@ if [ "$(uname -s)" != Linux ]; then
 fi
 if ! [ -x "$target" ]; then
     mkdir -p "$STATE_DIR/bin"
-    docker cp -L -q "${ETCD_HARNESS_CLUSTER:-etcd-harness}-control-plane:/usr/bin/kubectl" "$target.part"
+    docker cp -L "${ETCD_HARNESS_CLUSTER:-etcd-harness}-control-plane:/usr/bin/kubectl" "$target.part" >/dev/null
     chmod +x "$target.part"
     mv "$target.part" "$target"
 fi

@@ -309,7 +309,7 @@ pub struct ClusterComponentStatus {
     /// Name of the ComponentDefinition that its `componentDef` was resolved to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component_def: Option<String>,
-    /// Version of etcd that it shall run.
+    /// Version of etcd to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_version: Option<String>,
     /// Its state.
