@@ -1,18 +1,18 @@
 //! The harness: real kind clusters, etcd deployed into them by the operator, faults, a recorded workload, verdicts.
 //!
-//! Rooms, and what each may use (`a -> b`: a may use b):
-//! - [`cluster`]: a cluster that is there, and shells in its nodes; knows nothing of etcd or faults.
-//! - [`deploy`] `-> cluster`: puts manifests into it and waits for them.
-//! - [`faults`] `-> cluster, deploy`: injects one fault, proves it, heals it, proves that nothing is left.
-//! - [`doctor`] `-> cluster`: tries what this machine can do.
-//! - [`observe`] `-> cluster`: what the API server shows, as records of a history.
-//! - [`scenario`] `-> all of the above`: a run, told as data.
-//! - [`report`] `-> etcd_history only`: a run directory and its page; draws what was recorded, asks no cluster.
-//! - [`bench`] `-> report`: repeated failovers as a distribution; arithmetic over histories.
-//! - [`commands`]: the command line, one file a command; nothing here is used by another room.
+//! Modules from the bottom to the top; each may use those above it in this list (the tidy test holds the same table):
+//! - [`timeouts`], [`wait`]: every duration, and the one place that sleeps.
+//! - [`cluster`]: a cluster that exists, and shells in its nodes; knows nothing of etcd or faults.
+//! - [`deploy`]: applies manifests and waits for them.
+//! - [`faults`]: injects one fault, proves it, heals it, proves that nothing is left.
+//! - [`observe`]: what the API server shows, as records of a history.
+//! - [`report`]: a run directory and its page; draws what was recorded, without a cluster.
+//! - [`bench`]: repeated failovers as a distribution; arithmetic over histories.
+//! - [`scenario`]: a scenario as data, and the run of one.
+//! - [`doctor`]: tries what this machine can do.
+//! - [`commands`]: the command line, one file a command.
 //!
-//! Nothing here knows the operator's insides: it reads and writes Kubernetes objects as any user does. The one place
-//! that sleeps is [`wait`]; the one place with durations is [`timeouts`].
+//! Nothing here knows the operator's insides: it reads and writes Kubernetes objects as any user does.
 
 pub mod bench;
 pub mod cluster;

@@ -9,6 +9,7 @@ mod creation;
 mod docker;
 mod error;
 pub mod kind;
+pub(crate) mod kernel;
 mod lock;
 mod progress;
 pub(crate) mod proxy;

@@ -10,7 +10,7 @@ use bollard::query_parameters::{
 };
 
 use crate::cluster::{Choice, NodeShell, kind_nodes};
-use crate::doctor::kernel::{self, Trial};
+use crate::cluster::kernel::{self, Trial};
 use crate::doctor::{Finding, Standing};
 use crate::faults::Capabilities;
 use crate::faults::thaw::{Order, Thaw};

@@ -4,7 +4,7 @@
 
 mod docker;
 mod host;
-pub mod kernel;
+
 mod report;
 mod scenarios;
 

@@ -1,7 +1,7 @@
 //! What is possible here: tried, not assumed, and asked before a fault is injected.
 
 use crate::cluster::Cluster;
-use crate::doctor::kernel;
+use crate::cluster::kernel;
 use crate::faults::thaw::{Order, Thaw, image_of};
 use crate::faults::{Absence, DataLoss, Fault, FaultError, OperatorFault};
 use crate::timeouts;
@@ -105,7 +105,7 @@ impl Capabilities {
 
     /// From the results of the kernel's trial.
     #[must_use]
-    pub fn read(trial: &kernel::Trial) -> Self {
+    pub(crate) fn read(trial: &kernel::Trial) -> Self {
         let works = |name| trial.works(name);
         Self {
             node_shells: None,

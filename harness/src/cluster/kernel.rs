@@ -4,45 +4,45 @@
 use std::collections::BTreeMap;
 
 /// nft drops, counts, and lets addresses expire.
-pub const NFT: &str = "nft drop and expiry";
+pub(crate) const NFT: &str = "nft drop and expiry";
 /// nft has random numbers.
-pub const NFT_RANDOM: &str = "nft random loss";
+pub(crate) const NFT_RANDOM: &str = "nft random loss";
 /// iptables drops and counts.
-pub const IPTABLES: &str = "iptables drop";
+pub(crate) const IPTABLES: &str = "iptables drop";
 /// iptables has chance.
-pub const IPTABLES_RANDOM: &str = "iptables random loss";
+pub(crate) const IPTABLES_RANDOM: &str = "iptables random loss";
 /// Delay and reordering by the traffic control layer.
-pub const NETEM: &str = "netem";
+pub(crate) const NETEM: &str = "netem";
 /// Packets can be handed to a process.
-pub const NFQUEUE: &str = "NFQUEUE";
+pub(crate) const NFQUEUE: &str = "NFQUEUE";
 /// A file can be mounted as ext4.
-pub const LOOP_MOUNT: &str = "loop mount";
+pub(crate) const LOOP_MOUNT: &str = "loop mount";
 /// A process can be stopped by a signal.
-pub const SIGSTOP: &str = "SIGSTOP";
+pub(crate) const SIGSTOP: &str = "SIGSTOP";
 /// Which version of cgroups the nodes see.
-pub const CGROUP: &str = "cgroup";
+pub(crate) const CGROUP: &str = "cgroup";
 
 /// What each trial gave: nothing for success, else the complaint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trial(BTreeMap<String, Result<String, String>>);
+pub(crate) struct Trial(BTreeMap<String, Result<String, String>>);
 
 impl Trial {
     /// True when it was tried and worked.
     #[must_use]
-    pub fn works(&self, name: &str) -> bool {
+    pub(crate) fn works(&self, name: &str) -> bool {
         matches!(self.0.get(name), Some(Ok(_)))
     }
 
     /// What a trial gave; `None` when it was not made.
     #[must_use]
-    pub fn result(&self, name: &str) -> Option<&Result<String, String>> {
+    pub(crate) fn result(&self, name: &str) -> Option<&Result<String, String>> {
         self.0.get(name)
     }
 }
 
 /// The trials. Root in a container with all capabilities runs it; it prints one line each.
 #[must_use]
-pub fn script() -> String {
+pub(crate) fn script() -> String {
     let body = TRIALS.replace('\'', r"'\''");
     format!("unshare -n -m sh -c '{body}'")
 }
@@ -68,7 +68,7 @@ try "cgroup" "if [ -e /sys/fs/cgroup/cgroup.controllers ]; then echo v2; else ec
 
 /// The trials in the script's output.
 #[must_use]
-pub fn parse(text: &str) -> Trial {
+pub(crate) fn parse(text: &str) -> Trial {
     let line = |line: &str| {
         let mut parts = line.splitn(3, '|');
         let (verdict, name) = (parts.next()?, parts.next()?);

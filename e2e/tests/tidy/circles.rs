@@ -1,0 +1,127 @@
+//! Modules are read from the bottom to the top: no module names itself by way of others, and folders keep a direction.
+
+use std::collections::BTreeSet;
+
+use crate::modules::{Crate, Module, circles};
+use crate::tree::{production, report};
+
+/// Crates whose modules must form no circle, and how many modules lie in one yet. A number may only fall.
+const CIRCLES: &[(&str, usize)] = &[
+    ("harness/src", 60),
+    ("harness/history/src", 23),
+    ("harness/workload/src", 3),
+    ("harness/machine/src", 0),
+    ("operator/src", 36),
+    ("operator/agent/src", 2),
+    ("operator/api/src", 2),
+    ("operator/kubectl-etcd/src", 0),
+];
+
+/// Folders of a crate, from the bottom to the top: a folder may use those above it in this table.
+const FLOORS: &[(&str, &[&str])] = &[
+    (
+        "harness/src",
+        &[
+            "timeouts", "wait", "cluster", "deploy", "faults", "observe", "report", "bench",
+            "scenario", "doctor", "commands",
+        ],
+    ),
+    (
+        "harness/history/src",
+        &["hash", "record", "history", "index", "check", "simulate"],
+    ),
+];
+
+#[test]
+fn modules_form_no_circles() {
+    let files = production();
+    let mut findings = Vec::new();
+    for (src, allowed) in CIRCLES {
+        let uses = Crate::read(src, &files).uses();
+        let found = circles(&uses);
+        let modules: usize = found.iter().map(BTreeSet::len).sum();
+        if modules == *allowed {
+            continue;
+        }
+        findings.push(format!(
+            "{src}: {modules} modules lie in circles, {allowed} are allowed (lower that if it fell)"
+        ));
+        for circle in found {
+            for module in &circle {
+                let inside: Vec<String> = uses[module].intersection(&circle).map(name).collect();
+                findings.push(format!("  {} uses {}", name(module), inside.join(", ")));
+            }
+        }
+    }
+    report(
+        "modules in circles: move what they share into one below",
+        &findings,
+    );
+}
+
+fn name(module: &Module) -> String {
+    match module.as_slice() {
+        [] => "the root".to_owned(),
+        path => path.join("::"),
+    }
+}
+
+/// Uses of a folder that stands higher, as (module, what it uses).
+fn upward(krate: &Crate, floors: &[&str]) -> Vec<(Module, Module)> {
+    let floor = |module: &Module| {
+        let folder = module.first()?;
+        floors.iter().position(|name| name == folder)
+    };
+    krate
+        .uses()
+        .into_iter()
+        .flat_map(|(module, used)| used.into_iter().map(move |used| (module.clone(), used)))
+        .filter(|(module, used)| match (floor(module), floor(used)) {
+            (Some(from), Some(to)) => to > from,
+            _ => false,
+        })
+        .collect()
+}
+
+#[test]
+fn folders_use_only_what_is_below_them() {
+    let files = production();
+    let mut findings = Vec::new();
+    for (src, floors) in FLOORS {
+        for (module, used) in upward(&Crate::read(src, &files), floors) {
+            findings.push(format!("{src}: {} uses {}", name(&module), name(&used)));
+        }
+    }
+    report("uses against the direction of folders", &findings);
+}
+
+#[test]
+fn a_use_of_a_higher_folder_is_found() {
+    let files: Vec<(String, String)> = [
+        ("a/src/lib.rs", "mod cluster;\nmod faults;\n"),
+        ("a/src/cluster.rs", "use crate::faults::inject;\n"),
+        ("a/src/faults.rs", "use crate::cluster;\n"),
+    ]
+    .map(|(name, code)| (name.to_owned(), code.to_owned()))
+    .to_vec();
+    let found = upward(&Crate::read("a/src", &files), &["cluster", "faults"]);
+    assert_eq!(found.len(), 1);
+    assert_eq!(name(&found[0].0), "cluster");
+}
+
+#[test]
+fn every_folder_of_the_tables_is_there() {
+    let files = production();
+    for (src, floors) in FLOORS {
+        for folder in *floors {
+            let there = |name: &str| {
+                name == format!("{src}/{folder}.rs")
+                    || name.starts_with(&format!("{src}/{folder}/"))
+            };
+            assert!(
+                files.iter().any(|(name, _)| there(name)),
+                "{src}/{folder} is not there"
+            );
+        }
+    }
+}

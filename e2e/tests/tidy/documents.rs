@@ -1,0 +1,92 @@
+//! Documents that lead somewhere, and rules that are written down.
+
+use std::fs;
+use std::path::Path;
+
+use crate::tree::{files, report, root};
+
+#[test]
+fn links_of_the_documents_lead_somewhere() {
+    let mut findings = Vec::new();
+    for (name, text) in files(Some("md")) {
+        let base = root()
+            .join(&name)
+            .parent()
+            .map(Path::to_path_buf)
+            .unwrap_or_default();
+        for target in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            let path = target.split('#').next().unwrap_or_default();
+            if path.is_empty() || path.contains("://") || base.join(path).exists() {
+                continue;
+            }
+            findings.push(format!("{name}: `{target}` is not there"));
+        }
+    }
+    report("dead links", &findings);
+}
+
+#[test]
+fn every_reason_to_wait_is_explained() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).expect("a file of the tree");
+    let explained = read("docs/troubleshooting.md");
+    let source = read("operator/src/instanceset/plan/steps.rs");
+    let reasons: Vec<&str> = source
+        .lines()
+        .filter(|line| line.trim_start().starts_with("Waiting::"))
+        .filter_map(|line| line.split_once("=> \"")?.1.split('"').next())
+        .collect();
+    assert!(
+        reasons.len() > 20,
+        "the reasons were not found: {reasons:?}"
+    );
+    let missing: Vec<String> = reasons
+        .iter()
+        .filter(|reason| !explained.contains(&format!("| `{reason}` |")))
+        .map(|reason| format!("docs/troubleshooting.md has no row for `{reason}`"))
+        .collect();
+    report("reasons without an explanation", &missing);
+}
+
+#[test]
+fn cited_rules_are_written_down() {
+    let hazards = fs::read_to_string(root().join("docs/hazards.md")).expect("docs/hazards.md");
+    let mut findings = Vec::new();
+    for (name, text) in files(Some("rs")) {
+        for (number, line) in text.lines().enumerate() {
+            let Some(comment) = line.split("//").nth(1) else {
+                continue;
+            };
+            for rule in cited_rules(comment) {
+                if !hazards.contains(&format!("**{rule}**")) {
+                    findings.push(format!(
+                        "{name}:{}: rule {rule} is not in docs/hazards.md",
+                        number + 1
+                    ));
+                }
+            }
+        }
+    }
+    report("rules without a text", &findings);
+}
+
+/// Words such as `M10` inside brackets: `(M10, B2)`.
+fn cited_rules(comment: &str) -> Vec<String> {
+    comment
+        .split('(')
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .flat_map(|inside| inside.split([',', ' ', '-']))
+        .filter(|word| {
+            let mut chars = word.chars();
+            chars.next().is_some_and(|c| "MBNPDVC".contains(c))
+                && word.len() <= 3
+                && word.len() >= 2
+                && chars.all(|c| c.is_ascii_digit())
+        })
+        .map(str::to_owned)
+        .collect()
+}

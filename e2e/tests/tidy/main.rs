@@ -1,0 +1,13 @@
+//! Style as a test: sizes, purity, directions of dependencies, plain words, documents. Needs no cluster.
+//!
+//! A rule that hurts is changed here, in the open, not worked around. Each rule has a test that plants an offender.
+
+mod circles;
+mod documents;
+mod lexer;
+mod modules;
+mod purity;
+mod sizes;
+mod subjects;
+mod tree;
+mod words;

@@ -1,0 +1,227 @@
+//! Plain words: comments, strings and documents use the terms of the field, and no word of a private dialect.
+//!
+//! A folder is clean unless it is in the table of those that are not yet. Identifiers are not read.
+
+use crate::lexer::split;
+use crate::tree::{files, outdated, report};
+
+/// Words of the dialect, and what to write instead.
+const DIALECT: &[(&str, &str)] = &[
+    ("all the same", "anyway, still"),
+    ("anew", "again; recreate, rebuild"),
+    ("are away", "are unavailable"),
+    ("condemned", "marked for rebuild"),
+    ("drawn again", "repeated, measured again"),
+    ("for good", "permanently"),
+    ("go on", "continue"),
+    ("goes on", "continues"),
+    ("going on", "in progress"),
+    ("hand over", "transfer leadership; pass"),
+    ("handed over", "transferred; passed"),
+    ("handing over", "transferring; passing"),
+    ("hands over", "transfers leadership; passes"),
+    ("heard", "received"),
+    ("hears", "receives"),
+    ("in its own eyes", "as it reports itself"),
+    ("is away", "is unavailable"),
+    ("is well", "is healthy"),
+    ("lacks", "has no; is missing"),
+    ("let go", "close, disconnect, release"),
+    ("lets go", "closes, disconnects, releases"),
+    ("letting go", "closing, releasing"),
+    ("mend", "repair, remove what is left"),
+    ("nobody", "no client, no process, none"),
+    ("road", "route"),
+    ("roads", "routes"),
+    ("room", "folder, module, group; space"),
+    ("rooms", "folders, modules, groups"),
+    ("shall", "must, will, is to"),
+    ("somebody", "another client, another process, a user"),
+    ("stranger", "unknown member, unknown client"),
+    ("tell of", "report, show"),
+    ("tells of", "reports, shows"),
+    ("thaw", "resume, unpause"),
+    ("told of", "reported, derived from"),
+    ("was away", "was unavailable"),
+    ("went on", "continued"),
+    ("whoever", "the client, the process, who"),
+    ("whole again", "recovered, fully ready"),
+    ("whom", "name the one that is meant"),
+    ("wish", "desired state, request"),
+    ("wishes", "desired state, requests"),
+    ("word of", "report of"),
+    ("words of", "reports of, text of"),
+    ("yardstick", "reference client"),
+];
+
+/// Folders and files that are not clean yet, and how many words of the dialect they have. A number may only fall: lower
+/// it with the change that rewrites a sentence, and delete a row that reached zero.
+const NOT_YET: &[(&str, usize)] = &[
+    ("ARCHITECTURE.md", 10),
+    ("CHANGELOG.md", 14),
+    ("README.md", 1),
+    ("deploy/", 34),
+    ("docs/", 36),
+    ("e2e/", 10),
+    ("hack/", 1),
+    ("harness/history/", 159),
+    ("harness/src/", 261),
+    ("harness/tests/", 4),
+    ("harness/workload/", 22),
+    ("images/", 10),
+    ("operator/agent/", 71),
+    ("operator/api/", 39),
+    ("operator/http-limits/", 2),
+    ("operator/kubectl-etcd/", 3),
+    ("operator/protocol/", 6),
+    ("operator/src/", 263),
+];
+
+/// Where the dialect stands in a text: line and word.
+fn dialect(text: &str) -> Vec<(usize, &'static str)> {
+    text.lines()
+        .enumerate()
+        .flat_map(|(number, line)| {
+            let line = line.to_lowercase();
+            DIALECT
+                .iter()
+                .flat_map(move |(word, _)| {
+                    let times = line
+                        .match_indices(word)
+                        .filter(|(at, _)| stands_alone(&line, *at, word))
+                        .count();
+                    std::iter::repeat_n((number + 1, *word), times)
+                })
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn stands_alone(line: &str, at: usize, word: &str) -> bool {
+    let outside = |c: Option<char>| !c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    outside(line[..at].chars().next_back()) && outside(line[at + word.len()..].chars().next())
+}
+
+/// Name and prose of every file that a person reads.
+fn prose() -> Vec<(String, String)> {
+    files(None)
+        .into_iter()
+        .filter(|(name, _)| {
+            name != "Cargo.lock" && name != "LICENSE" && name != "e2e/tests/tidy/words.rs"
+        })
+        .map(|(name, text)| {
+            let prose = if name.ends_with(".rs") {
+                split(&text).prose
+            } else {
+                text
+            };
+            (name, prose)
+        })
+        .collect()
+}
+
+#[test]
+fn words_are_plain() {
+    let mut found: Vec<usize> = vec![0; NOT_YET.len()];
+    let mut findings = Vec::new();
+    for (name, text) in prose() {
+        let row = NOT_YET
+            .iter()
+            .enumerate()
+            .filter(|(_, (path, _))| name.starts_with(path))
+            .max_by_key(|(_, (path, _))| path.len());
+        for (line, word) in dialect(&text) {
+            match row {
+                Some((row, _)) => found[row] += 1,
+                None => {
+                    let instead = DIALECT
+                        .iter()
+                        .find(|(other, _)| *other == word)
+                        .map_or("", |(_, i)| i);
+                    findings.push(format!("{name}:{line}: `{word}`: write: {instead}"));
+                }
+            }
+        }
+    }
+    for ((path, allowed), found) in NOT_YET.iter().zip(found) {
+        if outdated(*allowed, found) {
+            findings.push(format!(
+                "{path}: {found} words of the dialect, the table says {allowed}: it may only fall"
+            ));
+        }
+    }
+    report("words of a private dialect", &findings);
+}
+
+#[test]
+fn dialect_is_found_in_prose_only() {
+    let rust = "/// Nobody is told of it.\nfn nobody() { say(\"shall\") }\n";
+    assert_eq!(
+        dialect(&split(rust).prose),
+        [(1, "nobody"), (1, "told of"), (2, "shall")]
+    );
+    assert_eq!(
+        dialect("broad roads, shallow, Anew."),
+        [(1, "anew"), (1, "roads")]
+    );
+    assert!(dialect("a member is recreated, a route is permanent").is_empty());
+}
+
+#[test]
+fn words_that_must_not_appear() {
+    let leftovers = ["dbg!(", "todo!(", "FIXME", "unimplemented!("];
+    let mut findings = Vec::new();
+    for (name, text) in files(Some("rs")) {
+        if name.starts_with("e2e/tests/tidy/") {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate() {
+            for word in leftovers {
+                if line.contains(word) {
+                    findings.push(format!("{name}:{}: `{word}`", number + 1));
+                }
+            }
+        }
+    }
+    for (name, text) in files(None) {
+        // What lies in images/node runs in the image, whose paths are its own.
+        if name.starts_with("e2e/tests/tidy/")
+            || name == "Cargo.lock"
+            || name.starts_with("images/node/")
+        {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate() {
+            for word in [
+                "/root/",
+                "/work/",
+                "../shared",
+                "deb.debian.org",
+                "proxy.golang.org",
+                "static.crates.io",
+            ] {
+                if names(line, word) {
+                    findings.push(format!(
+                        "{name}:{}: `{word}`: no machine paths, no registry hosts",
+                        number + 1
+                    ));
+                }
+            }
+        }
+    }
+    report("words that must not appear", &findings);
+}
+
+/// Whether a line names a path or host from its beginning, and not as the tail of a longer one such as `$dir/root/`.
+fn names(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || "_}*.".contains(c))
+    })
+}
+
+#[test]
+fn paths_are_told_from_tails() {
+    assert!(names("cp /root/x .", "/root/"));
+    assert!(!names("rm -rf $WORK/root/x", "/root/"));
+}
