@@ -64,7 +64,7 @@ if systemd_runs; then
     systemctl start docker
 else
     # A daemon that was killed leaves its pid files; a number that belongs to another
-    # program by now, or to the dead daemon where nobody reaps it, would keep the next
+    # program by now, or to the dead daemon where nothing reaps it, would keep the next
     # one from starting. (A zombie's command line is empty.)
     running() { { tr '\0' ' ' <"/proc/$(cat "$1")/cmdline"; } 2>/dev/null | grep -q "$2"; }
     if [ -e /var/run/docker.pid ] && ! running /var/run/docker.pid dockerd; then

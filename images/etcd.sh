@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # etcd.sh [VERSION...]: makes etcd-harness/etcd:VERSION available in Docker's store for
 # each version (default: those that the end-to-end tests use). Pulled where a registry
-# can be reached, else built from etcd's Go modules; the name is the same on both roads.
+# can be reached, else built from etcd's Go modules; the name is the same either way.
 # etcd.sh --binaries VERSION: only builds, and prints the folder of the three binaries.
 # Never touches a running container, and never pulls a moving tag.
 set -euo pipefail

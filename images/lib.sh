@@ -51,7 +51,7 @@ end_to_tell() {
 }
 
 # stage NAME COMMAND...: runs it with its output in a log, says how far it is and how
-# long it took. The log's end is shown when it fails, for nobody should have to look for it.
+# long it took. The log's end is shown when it fails, so that it need not be searched for.
 stage() {
     local name=$1 log code start=$SECONDS
     shift

@@ -31,7 +31,7 @@ for image in "$@"; do
     wanted+=("$(full "$image") $label=$id")
 done
 
-lacks() { # NODE: whether it lacks any of them
+misses() { # NODE: whether any of them is missing there
     local have entry
     have=$(docker exec "$1" ctr -n k8s.io images list 2>/dev/null) || return 0
     for entry in "${wanted[@]}"; do
@@ -55,7 +55,7 @@ load() { # NODE: the whole archive; layers that are there are not stored twice
 
 lacking=()
 for node in $nodes; do
-    if lacks "$node"; then lacking+=("$node"); fi
+    if misses "$node"; then lacking+=("$node"); fi
 done
 [ ${#lacking[@]} -gt 0 ] || { say "all nodes of $cluster have them"; exit 0; }
 

@@ -137,7 +137,7 @@ const() { sed -n "s/^const $1 = \"\(.*\)\"/\1/p" "$storage"; }
 provisioner=$(const storageProvisionerImage)
 helper=$(const storageHelperImage)
 
-# Everything that goes on top of the Debian packages, in one tree.
+# Everything that is added to the Debian packages, in one tree.
 lay_out() {
     local tree=$1
     mkdir -p "$tree"/{usr/bin,usr/local/bin,opt/cni/bin,kind/manifests,parts}

@@ -1,4 +1,4 @@
-//! A part of the suite, `2/6`: every sixth trial from the second on, so that every part has some of every room.
+//! A part of the suite, `2/6`: every sixth trial from the second on, so that every part has some of every group.
 
 use std::str::FromStr;
 

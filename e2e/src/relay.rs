@@ -1,4 +1,5 @@
-//! Runs one after the other, with the next one's set-up beside the judging of the one before. Knows nothing of clusters.
+//! Runs one after the other, with the next one's set-up beside the judging of the one before. Knows nothing of
+//! clusters.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -156,7 +157,7 @@ mod tests {
         }
 
         fn go_on(&self, ahead: char) -> Result<char, char> {
-            self.say("go on", ahead);
+            self.say("continue", ahead);
             self.measured(ahead)
         }
 
@@ -183,7 +184,7 @@ mod tests {
         }
         assert_eq!(
             said(&relay),
-            "make a, begin b, judge a, go on b, begin c, judge b, go on c, judge c"
+            "make a, begin b, judge a, continue b, begin c, judge b, continue c, judge c"
         );
     }
 
@@ -196,7 +197,7 @@ mod tests {
         assert_eq!(relay.run(&'b'), Ok('b'));
         assert_eq!(
             said(&relay),
-            "make a, begin b, judge a, give up b, make a, begin b, judge a, go on b, judge b"
+            "make a, begin b, judge a, give up b, make a, begin b, judge a, continue b, judge b"
         );
         relay.give_up();
         assert!(said(&relay).ends_with("judge b"), "nothing is ahead");
@@ -213,7 +214,7 @@ mod tests {
         assert_eq!(relay.run(&'c'), Ok('c'));
         assert_eq!(
             said(&relay),
-            "make a, begin b, judge a, go on b, make c, judge c"
+            "make a, begin b, judge a, continue b, make c, judge c"
         );
     }
 
@@ -237,6 +238,6 @@ mod tests {
         let run = std::panic::AssertUnwindSafe(|| relay.run(&'a'));
         assert!(std::panic::catch_unwind(run).is_err());
         assert_eq!(relay.run(&'b'), Ok('b'));
-        assert!(said(&relay).ends_with("go on b, judge b"));
+        assert!(said(&relay).ends_with("continue b, judge b"));
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Spacing of questions while waiting.
 pub const POLL: Duration = Duration::from_millis(100);
-/// Spacing of the lines that tell that something goes on: nothing is silent for more than five seconds.
+/// Spacing of the lines that report progress: nothing is silent for more than five seconds.
 pub const TELL: Duration = Duration::from_secs(5);
 /// Spacing of questions about things that take tens of seconds (nodes, image loads), to spare two cores.
 pub const POLL_SLOW: Duration = Duration::from_secs(1);
@@ -36,7 +36,7 @@ pub const EFFECT_SLOW: Duration = Duration::from_secs(60);
 pub const OPERATION: Duration = Duration::from_secs(180);
 /// What a fault did is undone.
 pub const HEAL: Duration = Duration::from_secs(60);
-/// How long a fault lives at most when nobody heals it: the dead-man's default.
+/// How long a fault lives at most when nothing heals it: the dead-man's default.
 pub const DEAD_MAN: Duration = Duration::from_secs(180);
 /// What a killed run left is gone: its faults' timers, a node's start after one, and a little for the look itself.
 pub const RESIDUE_BEFORE: Duration = Duration::from_secs(300);
@@ -46,7 +46,7 @@ pub const RESIDUE_AFTER: Duration = Duration::from_secs(20);
 pub const LOCK: Duration = Duration::from_secs(900);
 /// One script below `images/` (the longest builds a node image from source on two cores).
 pub const IMAGE_SCRIPT: Duration = Duration::from_secs(45 * 60);
-/// One request to the API server where there is something to go on with if it does not answer.
+/// One request to the API server where the caller can continue without an answer.
 pub const API_CALL_FAST: Duration = Duration::from_secs(2);
 /// Spacing of questions that cost a command in every node.
 pub const POLL_NODES: Duration = Duration::from_millis(300);
@@ -54,8 +54,8 @@ pub const POLL_NODES: Duration = Duration::from_millis(300);
 pub const EVICTION: Duration = Duration::from_secs(60);
 /// A container that does not freeze at once (many processes on few cores) freezes at last.
 pub const FREEZE: Duration = Duration::from_secs(10);
-/// How much longer than its limit something is waited for. What comes late is judged afterwards, with the machine's load
-/// beside it; only what never comes is a failure at once.
+/// How much longer than its limit something is waited for. What comes late is judged afterwards, with the machine's
+/// load beside it; only what never comes is a failure at once.
 const PATIENCE: u32 = 4;
 
 /// How long a run waits for what a claim gives this much time.

@@ -1,6 +1,6 @@
 //! The only place of the harness that sleeps: waiting for a condition, with a deadline and the last thing seen.
 //!
-//! Timeouts are always wrong, some too short and some too long: prefer a watch that tells of the change, and use this
+//! Timeouts are always wrong, some too short and some too long: prefer a watch that reports the change, and use this
 //! where there is none. A timeout says what was waited for, how long, and what was seen last.
 
 use std::fmt::Display;
@@ -32,7 +32,7 @@ pub enum WaitError<E: Display> {
         /// The last status.
         last: String,
     },
-    /// The condition failed for good.
+    /// The condition failed permanently.
     #[error("{what}: {source}")]
     Failed {
         /// What was waited for.
@@ -96,7 +96,7 @@ pub async fn pause(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
-/// Runs `work` and says every `interval` that it goes on, with the time since it began.
+/// Runs `work` and says every `interval` that it is still at work, with the time since it began.
 pub async fn telling<T>(
     interval: Duration,
     work: impl Future<Output = T>,

@@ -102,7 +102,7 @@ cp /usr/bin/kube "$t/usr/local/bin/kube"
 for name in kube-apiserver kube-controller-manager kube-scheduler kube-proxy; do ln -s kube "$t/usr/local/bin/$name"; done
 xtables=$(dirname "$(dpkg -L libxtables12 | grep 'libxtables.so' | head -n1)")/xtables
 with_libraries "$t" /usr/sbin/xtables-nft-multi /usr/sbin/xtables-legacy-multi /usr/sbin/nft "$xtables"/*.so
-# Without it nft lists "6" for "tcp", and a kube-proxy that restarts takes its own old rules for somebody else's.
+# Without it nft lists "6" for "tcp", and a kube-proxy that restarts takes its own old rules for another program's.
 cp -L --parents /etc/protocols "$t"
 cp /parts/iptables-wrapper "$t/usr/sbin/iptables-wrapper"
 for name in iptables iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore; do

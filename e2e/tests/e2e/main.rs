@@ -2,16 +2,16 @@
 //!
 //! A trial attaches to a cluster that is up (`ETCD_HARNESS_CLUSTER`, `ETCD_HARNESS_CONTEXT`) and never makes or deletes
 //! one, so that a runner with one process per trial works as well as one process for all. Without a cluster every trial
-//! is ignored and the reason is printed; `E2E_REQUIRED=1` makes that a failure. A trial whose faults this machine cannot
-//! inject is ignored too, with the reason, as `harness doctor` tells it.
+//! is ignored and the reason is printed; `E2E_REQUIRED=1` makes that a failure. A trial whose faults this machine
+//! cannot inject is ignored too, with the reason, as `harness doctor` tells it.
 //!
-//! `E2E_SMOKE=1` leaves only the short subset, `E2E_PART=2/6` the second sixth of what that subset leaves out, `E2E_LONG=1`
-//! only those that take minutes, which are left out else. The seed of all random choices is drawn and printed; `E2E_SEED`
-//! repeats one. Where the machine is too busy to judge times a trial passes by its safety and says so; `E2E_STRICT=1` makes
-//! it red.
+//! `E2E_SMOKE=1` leaves only the short subset, `E2E_PART=2/6` the second sixth of what that subset leaves out,
+//! `E2E_LONG=1` only those that take minutes, which are left out else. The seed of all random choices is drawn and
+//! printed; `E2E_SEED` repeats one. Where the machine is too busy to judge times a trial passes by its safety and says
+//! so; `E2E_STRICT=1` makes it red.
 //!
-//! While a run is saved and judged the cluster of the next trial is set up, but not with `E2E_ALONE=1`, with more than one
-//! thread, or where each trial is a process of its own.
+//! While a run is saved and judged the cluster of the next trial is set up, but not with `E2E_ALONE=1`, with more than
+//! one thread, or where each trial is a process of its own.
 
 mod on_cluster;
 mod table;
@@ -35,7 +35,7 @@ use table::Table;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // Faults hit nodes that trials share. Whoever asks for more threads gets them.
+    // Faults hit nodes that trials share. A caller that asks for more threads gets them.
     arguments.test_threads.get_or_insert(1);
     let plans = match plans() {
         Ok(plans) => plans,
@@ -146,7 +146,7 @@ fn trial(plan: Plan, place: &Place, suite: &Arc<Suite>) -> Trial {
         Ok(capabilities) => lacks(&plan, capabilities.as_ref()),
     };
     let suite = Arc::clone(suite);
-    // Decided anew in the trial, because a runner may ask for ignored trials too.
+    // Decided again in the trial, because a runner may ask for ignored trials too.
     let required = flag("E2E_REQUIRED") && place.is_err();
     let ignored = reason.is_some() && !required;
     let run = move || match reason {

@@ -1,5 +1,5 @@
-//! Runs on the cluster. While one is saved and judged, the cluster of the next is set up on a thread and a runtime of its
-//! own; its traffic waits for its turn.
+//! Runs on the cluster. While one is saved and judged, the cluster of the next is set up on a thread and a runtime of
+//! its own; its traffic waits for its turn.
 
 use std::sync::OnceLock;
 use std::thread::JoinHandle;
@@ -99,7 +99,7 @@ impl Runs for OnCluster {
 
     fn give_up(&self, ahead: Ahead) {
         drop(ahead.turn);
-        // A panic has been told of by its thread, and is not the failure of the trial that runs now.
+        // A panic has been printed by its thread, and is not the failure of the trial that runs now.
         if let Ok(Err(error)) = ahead.thread.join()
             && !matches!(error.downcast_ref(), Some(RunError::GivenUp))
         {

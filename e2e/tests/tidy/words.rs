@@ -57,22 +57,14 @@ const DIALECT: &[(&str, &str)] = &[
 /// Folders and files that are not clean yet, and how many words of the dialect they have. A number may only fall: lower
 /// it with the change that rewrites a sentence, and delete a row that reached zero.
 const NOT_YET: &[(&str, usize)] = &[
-    ("ARCHITECTURE.md", 10),
-    ("CHANGELOG.md", 14),
-    ("README.md", 1),
     ("deploy/", 34),
-    ("docs/", 36),
-    ("e2e/", 10),
-    ("hack/", 1),
     ("harness/history/", 159),
-    ("harness/src/", 261),
+    ("harness/src/", 77),
     ("harness/tests/", 4),
-    ("harness/workload/", 22),
-    ("images/", 10),
+    ("harness/workload/", 6),
     ("operator/agent/", 71),
     ("operator/api/", 39),
     ("operator/http-limits/", 2),
-    ("operator/kubectl-etcd/", 3),
     ("operator/protocol/", 6),
     ("operator/src/", 263),
 ];
@@ -82,7 +74,7 @@ fn dialect(text: &str) -> Vec<(usize, &'static str)> {
     text.lines()
         .enumerate()
         .flat_map(|(number, line)| {
-            let line = line.to_lowercase();
+            let line = without_names(line).to_lowercase();
             DIALECT
                 .iter()
                 .flat_map(move |(word, _)| {
@@ -95,6 +87,11 @@ fn dialect(text: &str) -> Vec<(usize, &'static str)> {
                 .collect::<Vec<_>>()
         })
         .collect()
+}
+
+/// Text without what stands in backticks: names, which may be those of an API.
+fn without_names(line: &str) -> String {
+    line.split('`').step_by(2).collect::<Vec<_>>().join(" ")
 }
 
 fn stands_alone(line: &str, at: usize, word: &str) -> bool {
@@ -164,6 +161,7 @@ fn dialect_is_found_in_prose_only() {
         dialect("broad roads, shallow, Anew."),
         [(1, "anew"), (1, "roads")]
     );
+    assert!(dialect("| `Stranger` | an unknown member |").is_empty());
     assert!(dialect("a member is recreated, a route is permanent").is_empty());
 }
 

@@ -1,7 +1,7 @@
 //! How quickly linearizability is judged: a clean simulated history of N operations, all on one core.
 //!
-//! `cargo run --release -p etcd-history --example throughput -- 1000000`. Simulating takes longer than judging. Memory is
-//! the process's peak before and after the check, so that what the check adds to its input can be seen. Time is the
+//! `cargo run --release -p etcd-history --example throughput -- 1000000`. Simulating takes longer than judging. Memory
+//! is the process's peak before and after the check, so that what the check adds to its input can be seen. Time is the
 //! process's own where the kernel tells it, so that a busy machine does not blur the figure.
 
 use std::sync::LazyLock;

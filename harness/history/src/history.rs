@@ -228,7 +228,8 @@ mod tests {
         let others = [list(2), list(4), phase(3, "b"), phase(5, "b")];
         let merged = History::merged(client([1, 3, 9]), others.clone());
         assert_eq!(order(&merged), [1, 2, 3, 3, 4, 5, 9]);
-        // The client's clock was put back, and so was that of the lists: neither is put in front of what it wrote before.
+        // The client's clock was put back, and so was that of the lists: neither is put in front of what it wrote
+        // before.
         let merged = History::merged(client([6, 1, 7]), others);
         assert_eq!(order(&merged), [2, 3, 4, 5, 6, 1, 7]);
         let back = [list(4), list(2), phase(3, "b"), phase(5, "b")];

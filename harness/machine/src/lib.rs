@@ -1,5 +1,5 @@
-//! How busy this machine is, sampled ten times a second on a thread of its own, so that only the kernel's scheduler makes
-//! it late. The samples go into the history of a run: what they mean is decided there.
+//! How busy this machine is, sampled ten times a second on a thread of its own, so that only the kernel's scheduler
+//! makes it late. The samples go into the history of a run: what they mean is decided there.
 
 mod kernel;
 

@@ -150,7 +150,8 @@ impl Failover {
                 .all(|road| self.roads.get(road).is_some_and(|c| c.closed))
     }
 
-    /// What a road's gap has over the gap of the dial-all client, in milliseconds: what the way through the service cost.
+    /// What a road's gap has over the gap of the dial-all client, in milliseconds: what the way through the service
+    /// cost.
     #[must_use]
     pub fn over_dial_all(&self, road: Road) -> Option<f64> {
         Some(self.roads.get(&road)?.gap_ms - self.roads.get(&Road::DialAll)?.gap_ms)

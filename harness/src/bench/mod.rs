@@ -1,8 +1,8 @@
 //! Measurements that are repeated until they are a distribution: failover and creation.
 //!
-//! [`statistics`] is arithmetic, [`failover`] measures histories, [`creation`] pairs of times, [`power`] says what limits find, [`budget`] is what they are
-//! held against, [`table`] words them; nothing here touches a cluster.
-//! The commands make the runs and hand over what they found.
+//! [`statistics`] is arithmetic, [`failover`] measures histories, [`creation`] pairs of times, [`power`] says what
+//! limits find, [`budget`] is what they are held against, [`table`] words them; nothing here touches a cluster. The
+//! commands make the runs and hand over what they found.
 
 pub mod budget;
 pub mod creation;

@@ -1,7 +1,7 @@
 //! What a suite finds: how often it is red when failovers are slower than they were.
 //!
-//! Runs of a healthy system give the rounds. Each round of a made-up suite is one of them, drawn at random from those of all
-//! runs with the same limits, and so many milliseconds are added to a share of them. What comes of it is judged.
+//! Runs of a healthy system give the rounds. Each round of a made-up suite is one of them, drawn at random from those
+//! of all runs with the same limits, and so many milliseconds are added to a share of them. What comes of it is judged.
 
 use etcd_history::check::GapSamples;
 use rand::rngs::StdRng;

@@ -9,7 +9,8 @@ use super::power::Found;
 use super::statistics::Summary;
 use crate::report::continuity::Stage;
 
-/// Rows of cells under a head, padded to the widest of each column; the first column to the left, the rest to the right.
+/// Rows of cells under a head, padded to the widest of each column; the first column to the left, the rest to the
+/// right.
 #[must_use]
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();

@@ -97,7 +97,7 @@ pub struct Cluster {
     pub docker: Option<Docker>,
     /// The nodes, control plane first.
     pub nodes: Vec<Node>,
-    /// Whoever holds a handle uses the cluster: nobody deletes it meanwhile.
+    /// A cluster is not deleted while a handle to it exists.
     _in_use: Option<Arc<ClusterLock>>,
 }
 
@@ -133,7 +133,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Somebody else's cluster without nodes, that this client asks.
+    /// A cluster without nodes that the harness did not create, reached by this client.
     #[cfg(test)]
     pub(crate) fn of_client(kube: Client) -> Self {
         Self {
@@ -254,7 +254,7 @@ impl Cluster {
     }
 }
 
-/// The lock of somebody who uses the cluster; none where this machine has no place for lock files.
+/// The lock of one user of the cluster; none where this machine has no place for lock files.
 fn in_use(name: &str) -> Result<Option<Arc<ClusterLock>>, ClusterError> {
     match ClusterLock::using(name) {
         Ok(lock) => Ok(Some(Arc::new(lock))),

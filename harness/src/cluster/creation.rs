@@ -16,7 +16,7 @@ use crate::wait::{Poll, wait_every};
 pub(super) enum Step {
     /// There are none.
     Create,
-    /// What is there is half of a cluster that nobody can have used.
+    /// What is there is half of a cluster that no test can have used.
     CreateAnew,
     /// They are there, running or not.
     Start,

@@ -1,9 +1,9 @@
 //! Who may do what to a cluster while others use it: two file locks per cluster name, so that two harness processes
 //! neither make the same cluster at once nor delete it from under each other. The system drops them with the process.
 //!
-//! `use`: shared by everyone who works with the cluster; exclusive for who deletes it.
-//! `change`: exclusive for who creates, starts or loads something into it.
-//! `volumes`: exclusive for who offers its volumes anew.
+//! `use`: shared by every process that works with the cluster; exclusive for one that deletes it.
+//! `change`: exclusive for one that creates, starts or loads something into it.
+//! `volumes`: exclusive for one that empties and offers its volumes.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::MetadataExt;
@@ -24,7 +24,7 @@ pub enum LockError {
         /// Cause.
         source: std::io::Error,
     },
-    /// Somebody else has it.
+    /// Another process has it.
     #[error(
         "failed to {action} cluster {cluster:?}: another harness process uses it{}; let it end, or end it, and try again",
         pids(holders)
@@ -54,7 +54,7 @@ pub struct ClusterLock {
 }
 
 impl ClusterLock {
-    /// For the time that somebody works with the cluster. Shared; refused only while it is being deleted.
+    /// For the time that a process works with the cluster. Shared; refused only while it is being deleted.
     ///
     /// # Errors
     /// [`LockError::Held`] when the cluster is being deleted.
@@ -66,10 +66,10 @@ impl ClusterLock {
         }
     }
 
-    /// For deleting the cluster: nobody else may be using it.
+    /// For deleting the cluster: no other process may be using it.
     ///
     /// # Errors
-    /// [`LockError::Held`] when somebody does.
+    /// [`LockError::Held`] when one is.
     pub fn deleting(cluster: &str) -> Result<Self, LockError> {
         let (file, path) = open(cluster, "use")?;
         match file.try_lock() {
@@ -78,18 +78,18 @@ impl ClusterLock {
         }
     }
 
-    /// For making or changing the cluster; waits for whoever is at it, for what they make is what we want.
+    /// For creating or changing the cluster; waits for a process that does so already, whose result is reused.
     ///
     /// # Errors
-    /// [`LockError::Held`] when they are still at it after [`timeouts::LOCK`].
+    /// [`LockError::Held`] when it is not done after [`timeouts::LOCK`].
     pub async fn changing(cluster: &str) -> Result<Self, LockError> {
         Self::waiting(cluster, "change", timeouts::LOCK).await
     }
 
-    /// For offering volumes anew; waits for whoever is at it.
+    /// For emptying and offering volumes; waits for a process that does so already.
     ///
     /// # Errors
-    /// [`LockError::Held`] when they are still at it after [`timeouts::HEAL`].
+    /// [`LockError::Held`] when it is not done after [`timeouts::HEAL`].
     pub async fn volumes(cluster: &str) -> Result<Self, LockError> {
         Self::waiting(cluster, "volumes", timeouts::HEAL).await
     }

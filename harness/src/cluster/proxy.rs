@@ -4,7 +4,7 @@ use kube::Client;
 
 use crate::timeouts;
 
-/// Whom to ask.
+/// The pod or service that is asked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target<'a> {
     pub(crate) namespace: &'a str,

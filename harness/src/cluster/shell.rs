@@ -126,12 +126,12 @@ impl NodeShell {
         })
     }
 
-    /// Starts a script that goes on by itself.
+    /// Starts a script that continues by itself.
     ///
     /// # Errors
     /// When Docker does not start it.
     pub async fn detach(&self, script: &str) -> Result<(), ShellError> {
-        // `setsid` and closed streams: it outlives the exec session and whoever asked for it.
+        // `setsid` and closed streams: it outlives the exec session and the caller.
         let quoted = script.replace('\'', r"'\''");
         self.check(
             "start a detached command",

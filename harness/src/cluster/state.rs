@@ -14,7 +14,7 @@ use crate::wait::{Poll, wait_every};
 pub struct NodeState {
     /// Name.
     pub name: String,
-    /// UID: another one means that the node was registered anew.
+    /// UID: another one means that the node was registered again.
     pub uid: String,
     /// `True`, `False` or `Unknown` (no news from its kubelet).
     pub ready: String,
@@ -111,8 +111,8 @@ pub async fn wait_nodes_ready(
 pub(crate) const KUBELET_ANSWERS: &str =
     "curl -s -f -m 1 -o /dev/null http://127.0.0.1:10248/healthz";
 
-/// Waits until the kubelets of `names` answer in their nodes and the nodes are Ready. The API server alone would say so of
-/// a node that was restarted a moment ago, for it has not missed anything yet.
+/// Waits until the kubelets of `names` answer in their nodes and the nodes are Ready. The API server alone would say so
+/// of a node that was restarted a moment ago, for it has not missed anything yet.
 ///
 /// # Errors
 /// [`ClusterError::AwaitNodes`] with the node that does not come back.

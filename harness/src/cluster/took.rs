@@ -1,5 +1,5 @@
-//! How long a step took the last time on this machine: a file a step in the state folder, which `images/lib.sh` writes too.
-//! Only ever told; nothing is decided by it, and a file that cannot be read or written is as good as none.
+//! How long a step took the last time on this machine: a file a step in the state folder, which `images/lib.sh` writes
+//! too. Only ever told; nothing is decided by it, and a file that cannot be read or written is as good as none.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

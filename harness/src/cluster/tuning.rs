@@ -11,8 +11,9 @@ use crate::cluster::{Cluster, ClusterError, Progress};
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
-/// Watches of files that one user may have. Every kubelet and containerd wants a few, all nodes share one kernel and one
-/// user, and where they run out a restarted node never comes back ("too many open files"); the usual default is 128.
+/// Watches of files that one user may have. Every kubelet and containerd wants a few, all nodes share one kernel and
+/// one user, and where they run out a restarted node never comes back ("too many open files"); the usual default is
+/// 128.
 const WATCH_LIMIT: u32 = 1024;
 
 /// Raises that limit from inside a node, which works wherever Docker runs; never lowers it.

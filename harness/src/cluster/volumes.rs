@@ -2,8 +2,8 @@
 //! once. [`LOCAL`] are folders, as bare metal gives them to etcd; each of [`SMALL`] is a file system of its own in a
 //! file behind a loop device, so that it may be filled.
 //!
-//! The volumes belong to a cluster, not to a test. Whoever deploys calls [`prepare`] first, which offers anew, empty,
-//! what claims have let go.
+//! The volumes belong to a cluster, not to a test. Code that deploys calls [`prepare`] first, which empties
+//! and offers again what claims have released.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,7 +64,7 @@ pub const LOCAL: Pool = Pool {
     backing: Backing::Folder,
 };
 
-/// Small file systems. etcd wants room for two segments of its log, 64 MB each, before it starts at all.
+/// Small file systems. etcd wants space for two segments of its log, 64 MB each, before it starts at all.
 pub const SMALL: Pool = Pool {
     class: "etcd-harness-small",
     per_node: 1,
@@ -72,13 +72,13 @@ pub const SMALL: Pool = Pool {
     backing: Backing::FileSystem,
 };
 
-/// Offers all volumes of a pool: makes those that are missing, empties those that a claim has let go, and mounts file
-/// systems again whose nodes were restarted. Volumes that a claim holds keep what they have.
+/// Offers all volumes of a pool: creates those that are missing, empties those that a claim has released, and mounts
+/// file systems again whose nodes were restarted. Volumes that a claim holds keep what they have.
 ///
 /// # Errors
 /// When a node cannot make one (for file systems doctor's line `loop mount` says so) or the API server refuses.
 pub async fn prepare(cluster: &Cluster, pool: &Pool) -> Result<(), ClusterError> {
-    // Between a look and an emptying nobody else may offer.
+    // Between listing and emptying no other process may offer.
     let _lock = ClusterLock::volumes(&cluster.name).await?;
     let api = Offers::of(cluster);
     api.create_class(pool).await?;

@@ -1,8 +1,8 @@
 //! The weight of all nodes beside everything else on their machine: a build next to a run must not change its verdict.
 //!
 //! Docker puts containers into one control group, which counts as much as a single process beside it. A small container
-//! that sees the machine's control groups raises the weight of that group. Only a group that holds nothing but containers
-//! is touched: where systemd keeps them among its own services, raising the group would raise those as well.
+//! that sees the machine's control groups raises the weight of that group. Only a group that holds nothing but
+//! containers is touched: where systemd keeps them among its own services, raising the group would raise those as well.
 
 use bollard::Docker;
 use bollard::models::{
@@ -24,7 +24,7 @@ const NAME: &str = "etcd-harness-weight";
 pub(super) enum Weight {
     /// The most that there is: everything else waits for the nodes.
     Most,
-    /// What a group has that nobody changed.
+    /// What an unchanged group has.
     Usual,
 }
 

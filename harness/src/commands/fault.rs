@@ -41,9 +41,9 @@ pub struct Args {
     what: What,
 }
 
-/// The faults. Members: leader, follower, follower/N, minority, minority-with-leader, majority, all, learner, an ordinal
-/// or a pod's name. Nodes: the same (their nodes), control-plane, operator (of its active replica), every-node or
-/// node/NAME.
+/// The faults. Members: leader, follower, follower/N, minority, minority-with-leader, majority, all, learner, an
+/// ordinal or a pod's name. Nodes: the same (their nodes), control-plane, operator (of its active replica), every-node
+/// or node/NAME.
 #[derive(Debug, Subcommand)]
 enum What {
     /// SIGKILL to etcd.

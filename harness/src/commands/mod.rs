@@ -1,4 +1,4 @@
-//! The command line: one file a command, one line a command here. Commands print; the rooms do.
+//! The command line: one file a command, one line a command here. Commands print; the other modules do the work.
 //!
 //! Exit codes: 0 pass, 1 violation, 2 inconclusive, 3 usage or environment, 130 interrupted.
 
@@ -31,9 +31,9 @@ pub enum Exit {
     Violation = 1,
     /// The run proves nothing (a fault without effect, too little traffic).
     Inconclusive = 2,
-    /// Wrong usage, or this machine lacks something.
+    /// Wrong usage, or something is missing on this machine.
     Environment = 3,
-    /// Somebody ended the run early; it was healed and saved.
+    /// The run was interrupted; it was healed and saved.
     Interrupted = crate::scenario::interrupt::EXIT_CODE as isize,
 }
 

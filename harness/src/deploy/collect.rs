@@ -93,7 +93,8 @@ pub async fn collect_namespace(
     collection.finish()
 }
 
-/// Everything for a bug report: all objects, the logs of tests', the operator's and the system's pods, and of the nodes.
+/// Everything for a bug report: all objects, the logs of tests', the operator's and the system's pods, and of the
+/// nodes.
 ///
 /// # Errors
 /// Only when nothing can be written.
@@ -324,7 +325,7 @@ mod tests {
         };
         for (file, text) in [
             ("logs/a.log", Ok(Some("seen".to_owned()))),
-            ("logs/b.log", Err("it is away".to_owned())),
+            ("logs/b.log", Err("it is unavailable".to_owned())),
             ("objects/c.yaml", Ok(None)),
             ("logs/d.log", Ok(Some("seen".to_owned()))),
         ] {
@@ -335,7 +336,7 @@ mod tests {
         let read = |file: &str| std::fs::read_to_string(dir.path().join(file));
         assert_eq!(
             read("missing.txt").expect("a list"),
-            "logs/b.log: it is away\n"
+            "logs/b.log: it is unavailable\n"
         );
         assert!(read("logs/d.log").is_ok() && read("objects/c.yaml").is_err());
     }

@@ -49,7 +49,7 @@ pub enum DeployError {
 impl DeployError {
     #[expect(
         clippy::needless_pass_by_value,
-        reason = "callers are done with what they hand over"
+        reason = "callers need the error no longer"
     )]
     pub(crate) fn call(
         action: &'static str,

@@ -1,5 +1,5 @@
-//! Puts things into a cluster and waits for them: the operator and its definitions from the repository's `deploy/`, etcd
-//! clusters, a namespace for each test, and what is collected when something went wrong.
+//! Puts things into a cluster and waits for them: the operator and its definitions from the repository's `deploy/`,
+//! etcd clusters, a namespace for each test, and what is collected when something went wrong.
 //!
 //! Applies objects as any user would; knows nothing of how the operator does its work.
 

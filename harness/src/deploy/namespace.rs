@@ -131,7 +131,7 @@ impl TempNamespace {
     }
 }
 
-/// Waits until no namespace of a test is being deleted: what goes on in one takes processor time from all others.
+/// Waits until no namespace of a test is being deleted: its deletion takes processor time from all others.
 ///
 /// # Errors
 /// [`DeployError::Await`] with their names when they do not go.

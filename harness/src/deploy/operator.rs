@@ -141,7 +141,7 @@ pub async fn wait_available(kube: &Client) -> Result<(), DeployError> {
     })
 }
 
-/// What a Deployment still lacks; `None` when nothing.
+/// What is missing until a Deployment is complete; `None` when nothing.
 fn missing(deployment: &Deployment) -> Option<String> {
     let wanted = deployment
         .spec

@@ -9,8 +9,8 @@ use bollard::query_parameters::{
     StartContainerOptions,
 };
 
-use crate::cluster::{Choice, NodeShell, kind_nodes};
 use crate::cluster::kernel::{self, Trial};
+use crate::cluster::{Choice, NodeShell, kind_nodes};
 use crate::doctor::{Finding, Standing};
 use crate::faults::Capabilities;
 use crate::faults::thaw::{Order, Thaw};
@@ -113,8 +113,8 @@ async fn images(docker: &Docker) -> Vec<String> {
     names
 }
 
-/// What the kernel can do: tried in a scratch container of the node image. With what faults can do there, where it could
-/// be tried.
+/// What the kernel can do: tried in a scratch container of the node image. With what faults can do there, where it
+/// could be tried.
 pub(crate) async fn kernel_findings(
     docker: &Docker,
     choice: &Choice,

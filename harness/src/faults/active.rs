@@ -20,13 +20,13 @@ pub(crate) trait Running: Send + Sync {
     fn residue(&self) -> BoxFuture<'_, Result<Option<String>, FaultError>>;
 }
 
-/// An injection that returned: whom it hit, and what goes on.
+/// An injection that returned: its targets, and what is still running.
 pub(crate) struct Injected {
-    /// Whom it hit.
+    /// Its targets.
     pub targets: Vec<Target>,
     /// What was known when the targets were chosen, and what was done to them.
     pub evidence: Evidence,
-    /// What goes on.
+    /// What is still running.
     pub running: Box<dyn Running>,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Injected {
 pub struct Active {
     /// The fault.
     pub fault: Fault,
-    /// Whom it hit.
+    /// Its targets.
     pub targets: Vec<Target>,
     /// How they were chosen and what was done to them.
     pub evidence: Evidence,

@@ -20,7 +20,7 @@ pub struct FaultContext {
     pub component: String,
     /// Seed of the random choices.
     pub seed: u64,
-    /// How long a fault lives at most when nobody heals it.
+    /// How long a fault lives at most when nothing heals it.
     pub dead_man: Duration,
     /// What the nodes can do.
     pub capabilities: Arc<Capabilities>,
@@ -50,14 +50,14 @@ impl FaultContext {
         self
     }
 
-    /// With another limit for faults that nobody heals; longer than the plan wants them to last.
+    /// With another limit for faults that nothing heals; longer than the plan wants them to last.
     #[must_use]
     pub fn with_dead_man(mut self, dead_man: Duration) -> Self {
         self.dead_man = dead_man;
         self
     }
 
-    /// Looks at the members now, so that a fault can be injected later even when the API server is away by then.
+    /// Looks at the members now, so that a fault can be injected later even when the API server is unavailable by then.
     pub async fn look(&self) {
         if let Err(error) = crate::faults::members::roster(self).await {
             tracing::debug!(%error, "members not seen");

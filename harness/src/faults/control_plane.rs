@@ -1,5 +1,5 @@
-//! Parts of the control plane that are away: frozen by a signal (connections hang) or stopped by moving their static
-//! pod's manifest aside (connections are refused). All through node shells, for the API server cannot help here.
+//! Parts of the control plane that are unavailable: frozen by a signal (connections hang) or stopped by moving their
+//! static pod's manifest aside (connections are refused). All through node shells, for the API server cannot help here.
 
 use futures::future::{BoxFuture, join_all, try_join_all};
 
@@ -27,7 +27,7 @@ pub(crate) async fn inject(
     part: ControlPlanePart,
     how: Absence,
 ) -> Result<Injected, FaultError> {
-    // Members are seen now, for nobody can be asked later.
+    // Members are listed now, because the API server may not answer later.
     context.look().await;
     let nodes: Vec<String> = context
         .cluster
@@ -226,7 +226,8 @@ async fn wait_api(cluster: &Cluster, part: ControlPlanePart) -> Result<(), Fault
         "the API server answers",
         timeouts::API_SERVER_BACK,
         async || {
-            // A question that needs permission: a server that has just started knows no permissions yet and answers 403.
+            // A question that needs permission: a server that has just started knows no permissions yet and answers
+            // 403.
             match node_states(&cluster.kube).await {
                 Ok(_) => Poll::Ready(()),
                 Err(error) => Poll::NotYet::<_, String>(error),

@@ -63,7 +63,7 @@ fn fill_script(ip: &str) -> String {
          curl -s -m 10 -X POST http://{ip}:2379/v3/kv/put -d @- | head -c 300)\n\
          case \"$answer\" in *'database space exceeded'*) echo \"after $writes writes of 512 KiB: $answer\"; exit 0;; esac\n\
          writes=$((writes+1))\ndone\n\
-         echo \"etcd has taken $writes writes of 512 KiB and has room still; its last answer: $answer\" >&2; exit 1"
+         echo \"etcd has taken $writes writes of 512 KiB and has space still; its last answer: $answer\" >&2; exit 1"
     )
 }
 
@@ -121,8 +121,8 @@ pub(crate) async fn corrupt(
 }
 
 /// Writes a value that is nowhere else, then changes its first letter wherever the file has it. etcd reads the file
-/// through the kernel's page cache, so it sees that at once. A page that was being written meanwhile has the old letter again:
-/// the file is searched until it stays clean.
+/// through the kernel's page cache, so it sees that at once. A page that was being written meanwhile has the old letter
+/// again: the file is searched until it stays clean.
 fn corrupt_script(ip: &str, path: &str) -> String {
     format!(
         "db=$(find '{path}' -path '*/snap/db' | head -n1)\n\

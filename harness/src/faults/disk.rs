@@ -1,5 +1,6 @@
-//! A member's disk full. Only ever on a volume that is a small file system of its own (see [`volumes::SMALL`](crate::cluster::volumes::SMALL)):
-//! other volumes share their node's, and the nodes share the host's.
+//! A member's disk full. Only ever on a volume that is a small file system of its own (see
+//! [`volumes::SMALL`](crate::cluster::volumes::SMALL)): other volumes share their node's, and the nodes share the
+//! host's.
 
 use futures::future::{BoxFuture, join_all};
 

@@ -1,4 +1,4 @@
-//! The cluster's DNS servers frozen: queries leave and nobody answers.
+//! The cluster's DNS servers frozen: queries leave and are not answered.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;

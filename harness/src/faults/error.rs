@@ -14,7 +14,7 @@ pub enum FaultError {
         /// Why.
         reason: String,
     },
-    /// Nobody is meant.
+    /// No member matches.
     #[error(transparent)]
     Select(#[from] SelectError),
     /// It was injected and nothing happened: the run proves nothing.
@@ -73,7 +73,7 @@ impl FaultError {
     /// An API call that failed.
     #[expect(
         clippy::needless_pass_by_value,
-        reason = "callers are done with what they hand over"
+        reason = "callers need the error no longer"
     )]
     pub(crate) fn api(action: impl Into<String>, message: impl ToString) -> Self {
         FaultError::CallApi {
@@ -85,7 +85,7 @@ impl FaultError {
     /// A Docker call that failed.
     #[expect(
         clippy::needless_pass_by_value,
-        reason = "callers are done with what they hand over"
+        reason = "callers need the error no longer"
     )]
     pub(crate) fn docker(action: impl Into<String>, message: impl ToString) -> Self {
         FaultError::CallDocker {
@@ -97,7 +97,7 @@ impl FaultError {
     /// Something that is not there.
     #[expect(
         clippy::needless_pass_by_value,
-        reason = "callers are done with what they hand over"
+        reason = "callers need the error no longer"
     )]
     pub(crate) fn find(what: impl Into<String>, reason: impl ToString) -> Self {
         FaultError::Find {

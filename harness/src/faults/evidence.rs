@@ -24,7 +24,7 @@ impl Evidence {
     /// Adds a fact; a later one of the same name replaces it.
     #[expect(
         clippy::needless_pass_by_value,
-        reason = "callers are done with what they hand over"
+        reason = "callers need the error no longer"
     )]
     pub fn add(&mut self, name: impl Into<String>, value: impl ToString) {
         self.0.insert(name.into(), value.to_string());

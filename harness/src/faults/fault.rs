@@ -29,7 +29,7 @@ pub enum Fault {
         /// Whose.
         of: Selector,
     },
-    /// SIGSTOP to all processes of a container: connections stay open, nobody answers.
+    /// SIGSTOP to all processes of a container: connections stay open and are not answered.
     FreezeProcess {
         /// Which container.
         container: Container,
@@ -262,7 +262,7 @@ impl ControlPlanePart {
     }
 }
 
-/// How something is away.
+/// How something is unavailable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Absence {

@@ -97,7 +97,8 @@ fn address(text: &str) -> Ipv4Addr {
     text.parse().unwrap_or(Ipv4Addr::UNSPECIFIED)
 }
 
-/// What is dropped between two pods has rules of its own before what is dropped of anybody, so that it is counted apart.
+/// What is dropped between two pods has rules of its own before what is dropped of anybody, so that it is counted
+/// apart.
 fn fill(chain: &str, cut: Cut<'_>) -> String {
     let (rules, addresses) = (cut.rules, cut.addresses);
     let mut text = String::new();

@@ -1,7 +1,7 @@
 //! The members as they are now: pods from the API server, who leads from the agents themselves.
 //!
-//! Labels lag behind and must be testable, so they are asked only when no agent answers. While the API server is away
-//! the members seen last stand in for it; agents are then still asked, from inside a node.
+//! Labels lag behind and must be testable, so they are asked only when no agent answers. While the API server is
+//! unavailable the members seen last stand in for it; agents are then still asked, from inside a node.
 
 use std::collections::BTreeMap;
 
@@ -204,7 +204,8 @@ fn parse_views(text: &str) -> BTreeMap<String, View> {
         .collect()
 }
 
-/// Sets the roles that the agents tell: the leader is whom the highest term names. False when none tells.
+/// Sets the roles that the agents report: the leader is the member that the highest term names. False when none is
+/// named.
 fn apply_views(members: &mut [Member], views: &BTreeMap<String, View>) -> bool {
     let newest = views
         .values()

@@ -1,4 +1,4 @@
-//! Removal of everything that [`super::residue`] can see, but cordons and small volumes, which somebody may want.
+//! Removal of everything that [`super::residue`] can see, but cordons and small volumes, which may be intended.
 
 use k8s_openapi::api::core::v1::{Namespace, Node as KubeNode, NodeSpec};
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
@@ -121,7 +121,7 @@ fn remove_script() -> String {
         "{}\n\
          nft list tables 2>/dev/null | grep -F {} | while read -r w f t; do nft delete table $f $t && echo \"table $t deleted\"; done\n\
          iptables -w -S 2>/dev/null | sed -n 's/^-N {}//p' | while read -r t; do ({}) && echo \"chain $t deleted\"; done\n\
-         for s in /proc/[0-9]*/status; do if grep -qs '^State:.T ' $s; then p=${{s%/status}}; kill -CONT ${{p#/proc/}} && echo \"process ${{p#/proc/}} goes on\"; fi; done\n\
+         for s in /proc/[0-9]*/status; do if grep -qs '^State:.T ' $s; then p=${{s%/status}}; kill -CONT ${{p#/proc/}} && echo \"process ${{p#/proc/}} continues\"; fi; done\n\
          rm -f {volumes}/*/*/volume/{FILLER}\n\
          for i in {volumes}/*/*/image; do [ -e $i ] && ! mountpoint -q ${{i%image}}volume && debugfs -w -R 'rm /{FILLER}' $i 2>/dev/null; done\n\
          rm -rf /var/tmp/etcd-harness-trial.*\n\

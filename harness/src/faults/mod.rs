@@ -8,7 +8,8 @@
 //! A dead man's switch is armed before a fault is injected, so that it ends even when the harness is killed:
 //! - in a node: a timer in the node that runs the same script that heals ([`deadman`]); packet rules expire in the
 //!   kernel besides ([`rules`]);
-//! - on a node as a whole (paused, killed): a small container beside it that holds the timer and asks Docker ([`thaw`]);
+//! - on a node as a whole (paused, killed): a small container beside it that holds the timer and asks Docker
+//!   ([`thaw`]);
 //! - in the API (deleted pods and claims): nothing, the cluster itself puts them back.
 //!
 //! What needs a shell in a node is unavailable where nodes are no containers; [`availability`] says so beforehand.

@@ -1,4 +1,4 @@
-//! Faults of a node as a whole: paused, restarted, switched off (for good), its kubelet stopped.
+//! Faults of a node as a whole: paused, restarted, switched off (permanently), its kubelet stopped.
 
 use std::collections::BTreeMap;
 

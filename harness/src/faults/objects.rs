@@ -139,7 +139,8 @@ mod tests {
 
     use super::*;
 
-    /// Runs the script with a kubectl that knows these nodes, or does not answer; gives what it created, or its failure.
+    /// Runs the script with a kubectl that knows these nodes, or does not answer; gives what it created, or its
+    /// failure.
     fn run(known: Option<&str>) -> Result<String, String> {
         let folder = tempfile::tempdir().expect("a scratch folder");
         let created = folder.path().join("created");

@@ -95,7 +95,7 @@ async fn lease_holder(context: &FaultContext) -> Result<String, FaultError> {
         .items
         .into_iter()
         .find_map(|lease| lease.spec?.holder_identity)
-        .ok_or_else(|| FaultError::find("the operator's lease", "nobody holds one"))
+        .ok_or_else(|| FaultError::find("the operator's lease", "no operator holds it"))
 }
 
 /// Drops what goes between these pods and the API server, wherever that runs: beside them too.

@@ -15,7 +15,7 @@ const AGENT_PORT: u16 = 5001;
 /// Port of DNS servers.
 const DNS_PORT: u16 = 53;
 
-/// Who is cut from whom.
+/// Which members are cut from which others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
     /// These from everybody.
@@ -143,7 +143,7 @@ fn toward(traffic: Traffic, direction: Direction) -> Vec<(Address, Port)> {
             (Address::From, Port::To("tcp", PEER_PORT)),
             (Address::From, Port::From("tcp", PEER_PORT)),
         ],
-        // Its own server only: what runs beside it may go on asking other members.
+        // Its own server only: what runs beside it may still ask other members.
         Traffic::Client => vec![(Address::From, Port::From("tcp", CLIENT_PORT))],
         Traffic::Agent => vec![(Address::From, Port::From("tcp", AGENT_PORT))],
     };

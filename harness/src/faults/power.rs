@@ -24,7 +24,7 @@ pub(crate) async fn pause(docker: &Docker, name: &str) -> Result<(), FaultError>
     paused.map_err(|error| FaultError::docker(action, error))
 }
 
-/// Lets a frozen container go on.
+/// Unpauses a frozen container.
 pub(crate) async fn unpause(docker: &Docker, name: &str) -> Result<(), FaultError> {
     let thawed = docker.unpause_container(name).await;
     thawed.map_err(|error| FaultError::docker(format!("unpause node {name}"), error))
@@ -66,8 +66,8 @@ pub(crate) async fn state(docker: &Docker, name: &str) -> Result<(String, String
     Ok((word, state.started_at.unwrap_or_default()))
 }
 
-/// The containers by their addresses. Docker gives addresses in the order in which containers are started: in this order
-/// each gets its own again.
+/// The containers by their addresses. Docker gives addresses in the order in which containers are started: in this
+/// order each gets its own again.
 pub(crate) async fn by_address(
     docker: &Docker,
     names: Vec<String>,

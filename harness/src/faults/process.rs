@@ -293,7 +293,7 @@ impl Harmed {
         }
         let same = still_there(&hit.before, &hit.now().await?);
         let all = hit.before.len();
-        let last = format!("{same} of {all} frozen processes lived to go on");
+        let last = format!("{same} of {all} frozen processes are the same at the end");
         Ok((last, same == 0))
     }
 
@@ -303,7 +303,7 @@ impl Harmed {
             return Ok(healing);
         }
         let healed = join_all(self.hits.iter().map(async |hit| {
-            // What cannot be looked at is healed all the same.
+            // What cannot be looked at is healed anyway.
             let last = self.last(hit).await;
             (
                 hit.name(),

@@ -1,5 +1,6 @@
-//! Processes of a container, found inside the node: by containerd's bundles, which tell the pod's UID and the container's
-//! name without asking the API server, and by cgroup, which tells every process of it. Pure: scripts and their output.
+//! Processes of a container, found inside the node: by containerd's bundles, which tell the pod's UID and the
+//! container's name without asking the API server, and by cgroup, which tells every process of it. Pure: scripts and
+//! their output.
 //!
 //! A signal from the node's process namespace reaches a container's first process too, SIGKILL and SIGSTOP included.
 
@@ -30,7 +31,7 @@ pub(crate) struct Process {
     pub container_id: String,
     /// Its number in the node.
     pub pid: u32,
-    /// When it started, in ticks since boot: with the number it names the process for good.
+    /// When it started, in ticks since boot: with the number it names the process permanently.
     pub started: u64,
     /// The kernel's letter for its state; `T` is stopped.
     pub state: char,
@@ -71,11 +72,12 @@ pub(crate) fn kill(which: Which<'_>) -> String {
     )
 }
 
-/// Lets the memory of the containers run out, until the kernel has killed the first process of each; lists it as it was.
+/// Lets the memory of the containers run out, until the kernel has killed the first process of each; lists it as it
+/// was.
 ///
 /// A process in the container's control group takes more than there is left; the kernel prefers to kill what a kubelet
-/// has given a higher score. The limit is lowered first, so that this takes a moment and no memory of others. The kernel's
-/// own count of such kills is the proof.
+/// has given a higher score. The limit is lowered first, so that this takes a moment and no memory of others. The
+/// kernel's own count of such kills is the proof.
 pub(crate) fn exhaust(which: Which<'_>) -> String {
     format!(
         "{FUNCTIONS}{EXHAUST}n=0\nfor i in {}; do p=$(main $i); show $i $p; exhaust $i $p || exit 1; n=$((n+1)); done\n\
@@ -123,7 +125,7 @@ pub(crate) fn stop(which: Which<'_>) -> String {
     )
 }
 
-/// Lets every process of the containers go on. Fails while one of them is still stopped.
+/// Continues every process of the containers. Fails while one of them is still stopped.
 pub(crate) fn go_on(which: Which<'_>) -> String {
     format!(
         "{FUNCTIONS}for i in {0}; do for p in $(pids $i); do kill -CONT $p; done; done\n\
@@ -132,7 +134,8 @@ pub(crate) fn go_on(which: Which<'_>) -> String {
     )
 }
 
-/// Kills the first process of the containers whenever there is one, until `stop_killing`; one line a kill goes to a file.
+/// Kills the first process of the containers whenever there is one, until `stop_killing`; one line a kill goes to a
+/// file.
 pub(crate) fn keep_killing(which: Which<'_>, dir: &str, trace: &str) -> String {
     format!(
         "cat >{dir}/{trace}.loop <<'END-OF-LOOP'\n{FUNCTIONS}while [ -e {dir}/{trace}.loop ]; do\n\

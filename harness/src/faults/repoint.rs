@@ -1,5 +1,5 @@
 //! Following pods while packet rules are on: a pod that comes back has another address, maybe on another node, and the
-//! rules must go with it. A watch of the pods; while the API server is away the rules stay where they are.
+//! rules must go with it. A watch of the pods; while the API server is unavailable the rules stay where they are.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -73,7 +73,7 @@ async fn follow(rules: Arc<Rules>, subject: Subject, kube: Client, told: Arc<Tol
     let mut pods: BTreeMap<String, Member> = BTreeMap::new();
     while let Some(event) = events.next().await {
         match event {
-            // What is known stays valid while a list begins anew: rules are never taken away on the way.
+            // What is known stays valid while a list begins again: rules are never taken away on the way.
             Ok(watcher::Event::Init) => continue,
             Ok(watcher::Event::InitApply(pod)) => {
                 pods.insert(pod.name_any(), Member::of(&pod));

@@ -1,6 +1,6 @@
-//! Proof that no fault left anything behind, on the whole cluster, whoever injected it: packet rules, stopped processes,
-//! nodes that are paused, off or not registered, timers, manifests aside, fillers, loop devices, namespaces of runs that
-//! were killed. Looks through Docker first, for the API server may be what a fault took away.
+//! Proof that no fault left anything behind, on the whole cluster, whichever process injected it: packet rules, stopped
+//! processes, nodes that are paused, off or not registered, timers, manifests aside, fillers, loop devices, namespaces
+//! of runs that were killed. Looks through Docker first, for the API server may be what a fault took away.
 //!
 //! What cannot be looked at is said to be unknown: that no answer came never means that nothing is left.
 
@@ -159,7 +159,7 @@ pub async fn find(site: &Site) -> Residue {
     match &site.kube {
         Ok(kube) => {
             if volumes::offered(kube, &volumes::SMALL).await {
-                // They are there on purpose, for whoever deploys next.
+                // They are there on purpose, for the next deployment.
                 residue
                     .left
                     .retain(|leftover| !leftover.what.starts_with(look::SMALL_VOLUME));
@@ -267,7 +267,7 @@ async fn in_api(
     residue: &mut Residue,
 ) -> Result<(), String> {
     let states = node_states(kube).await?;
-    // Of a cluster whose nodes no fault can reach their state is somebody else's business.
+    // Of a cluster whose nodes no fault can reach their state is not the harness's business.
     let ours = states.iter().filter(|_| reached);
     for state in ours {
         if state.cordoned {

@@ -38,13 +38,13 @@ pub enum Selector {
     Pod(String),
 }
 
-/// Nobody fits.
+/// No member fits.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("failed to select {selector}: {reason}")]
 pub struct SelectError {
     /// Who was meant.
     pub selector: Selector,
-    /// Why nobody fits.
+    /// Why no member fits.
     pub reason: String,
 }
 
@@ -52,7 +52,7 @@ impl Selector {
     /// The members that are meant, of those that are there.
     ///
     /// # Errors
-    /// When nobody fits.
+    /// When no member fits.
     pub fn select(&self, members: &[Member], seed: u64) -> Result<Vec<Member>, SelectError> {
         let chosen = match self {
             Selector::Leader => leader(members),
@@ -181,7 +181,7 @@ impl fmt::Display for Selector {
 impl FromStr for Selector {
     type Err = String;
 
-    /// The words of the command line: `leader`, `follower`, `follower/1`, `minority`, `minority-with-leader`,
+    /// The syntax of the command line: `leader`, `follower`, `follower/1`, `minority`, `minority-with-leader`,
     /// `majority`, `all`, `learner`, a number, or a pod's name.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Some(index) = text.strip_prefix("follower/") {
@@ -201,7 +201,7 @@ impl FromStr for Selector {
             "minority-with-leader" => Selector::MinorityWithLeader,
             "majority" => Selector::Majority,
             "all" => Selector::All,
-            "" => return Err("an empty name selects nobody".into()),
+            "" => return Err("an empty name selects no member".into()),
             pod => Selector::Pod(pod.to_owned()),
         })
     }
@@ -213,7 +213,9 @@ mod tests {
     use crate::faults::members::tests::members;
 
     fn pods(selector: &Selector, count: u32, seed: u64) -> Vec<String> {
-        let chosen = selector.select(&members(count, 1), seed).expect("somebody");
+        let chosen = selector
+            .select(&members(count, 1), seed)
+            .expect("a selection");
         chosen.into_iter().map(|member| member.pod).collect()
     }
 

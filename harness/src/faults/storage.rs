@@ -156,8 +156,8 @@ pub(crate) async fn inject(
     })
 }
 
-/// etcd is stopped first, so that it writes nothing into an emptying folder, and never runs again after. One that cannot
-/// be killed goes on rather than stay stopped.
+/// etcd is stopped first, so that it writes nothing into an emptying folder, and never runs again after. One that
+/// cannot be killed is continued rather than left stopped.
 fn wipe(uid: &str, path: &str) -> String {
     let which = Which {
         uid,

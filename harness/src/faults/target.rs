@@ -1,4 +1,4 @@
-//! Whom a fault has hit, as data: what a run excuses is looked up here, never read out of words.
+//! The targets of a fault, as data: what a run excuses is looked up here, never parsed out of a text.
 
 use std::fmt;
 

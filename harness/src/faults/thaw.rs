@@ -1,7 +1,7 @@
-//! The dead man's switch for a node as a whole: nothing runs inside a node that is paused or off, and the harness may be
-//! dead, so a small container beside the nodes holds the timer and asks Docker to thaw and start them. It is made of
-//! the node's own image (which has curl) and given Docker's socket; where that cannot be had, pausing and killing of
-//! nodes is refused rather than left without a switch.
+//! The dead man's switch for a node as a whole: nothing runs inside a node that is paused or off, and the harness may
+//! be dead, so a small container beside the nodes holds the timer and asks Docker to unpause and start them. It is
+//! created from the node's own image (which has curl) and given Docker's socket; where that cannot be had, pausing and
+//! killing of nodes is refused rather than left without a switch.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -80,17 +80,17 @@ impl Thaw {
     }
 }
 
-/// A timer that somebody left.
+/// A timer that another process left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stray {
     /// Its container.
     pub name: String,
-    /// True when it was made and not yet started. One whose maker was killed in between never will be; it holds no fault,
-    /// for faults are injected when their timer runs.
+    /// True when it was made and not yet started. One whose maker was killed in between never will be; it holds no
+    /// fault, for faults are injected when their timer runs.
     pub idle: bool,
 }
 
-/// All timers of a cluster, whoever left them.
+/// All timers of a cluster, whichever process left them.
 pub(crate) async fn left(
     docker: &Docker,
     cluster: &str,

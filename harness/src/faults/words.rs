@@ -53,7 +53,7 @@ impl fmt::Display for Fault {
                 of,
                 for_good: false,
             } => write!(f, "switch off {of}"),
-            Fault::KillNode { of, for_good: true } => write!(f, "switch off {of} for good"),
+            Fault::KillNode { of, for_good: true } => write!(f, "switch off {of} permanently"),
             Fault::StopKubelet { of } => write!(f, "stop the kubelet of {of}"),
             Fault::Operator { how, replicas } => write!(f, "{how} {replicas}"),
             Fault::ControlPlane {

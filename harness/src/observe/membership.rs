@@ -1,4 +1,4 @@
-//! The member list while the cluster changes: asked of whoever answers, a few times a second.
+//! The member list while the cluster changes: asked of any member that answers, a few times a second.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

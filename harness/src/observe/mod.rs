@@ -4,7 +4,7 @@
 //! And how busy this host was meanwhile, since a machine that is too busy makes everything late.
 //!
 //! Looks and writes down; judges nothing and changes nothing. A watch that breaks is taken up again from a fresh list,
-//! so that an API server that was away leaves a hole in the records and not an end.
+//! so that an API server that was unavailable leaves a hole in the records and not an end.
 
 mod machine;
 mod membership;

@@ -106,8 +106,8 @@ impl Acknowledgements {
         longest
     }
 
-    /// The longest stretch that lies in `[from, to]` for its larger part: one that straddles the begin of the next fault
-    /// is the cost of one of the two, not of both.
+    /// The longest stretch that lies in `[from, to]` for its larger part: one that straddles the begin of the next
+    /// fault is the cost of one of the two, not of both.
     #[must_use]
     pub fn longest_mostly_within(&self, from: Nanos, to: Nanos) -> Option<Gap> {
         let mostly = |gap: &Gap| {

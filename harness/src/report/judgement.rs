@@ -1,6 +1,6 @@
 //! A verdict as it is stored in a run directory: what a check found, in words, with its figures.
 //!
-//! Owned and readable back, so that a page can be drawn again without judging again.
+//! Owned and readable back, so that a page can be redrawn without judging again.
 
 use std::collections::BTreeMap;
 
@@ -142,7 +142,7 @@ impl From<&Verdict> for Judgement {
     }
 }
 
-/// The whole run's severity and the verdict that is the cause: the first of the worst. A run nobody judged is
+/// The whole run's severity and the verdict that is the cause: the first of the worst. A run without a verdict is
 /// inconclusive.
 #[must_use]
 pub fn worst(verdicts: &[Judgement]) -> (Severity, Option<&Judgement>) {

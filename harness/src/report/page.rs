@@ -1,7 +1,7 @@
 //! The HTML page of a run: one file, no other resource, opens from disk.
 //!
-//! The timeline travels as gzipped JSON in base64, in which no text of a run can end the element that holds it. Whatever
-//! else comes from a run is escaped here or set as text by the page's scripts.
+//! The timeline travels as gzipped JSON in base64, in which no text of a run can end the element that holds it.
+//! Whatever else comes from a run is escaped here or set as text by the page's scripts.
 
 use std::fmt::Write as _;
 use std::io::Write as _;

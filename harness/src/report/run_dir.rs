@@ -27,7 +27,7 @@ const PAGE: &str = "report.html";
 /// What can go wrong with a run directory.
 #[derive(Debug, thiserror::Error)]
 pub enum RunDirError {
-    /// The file system has no room.
+    /// The file system is full.
     #[error(
         "failed to write {path}: the disk is full; free some space and write the reports again with \
          `harness report`"
@@ -355,7 +355,7 @@ fn replace(
         fs::rename(&partial, path)
     })();
     if written.is_err() {
-        // What is left takes the room that is missing; that it may not be there is no second failure.
+        // What is left takes the space that is missing; it may not be there, which is no second failure.
         let _ = fs::remove_file(&partial);
     }
     written

@@ -20,8 +20,8 @@ pub struct RunHeader {
 }
 
 impl RunHeader {
-    /// Reads a plan: `scenario` is a name, or an object with `name` and `story`. What is not there stays empty, because a
-    /// page of an old run is better than none.
+    /// Reads a plan: `scenario` is a name, or an object with `name` and `story`. What is not there stays empty, because
+    /// a page of an old run is better than none.
     #[must_use]
     pub fn of(plan: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

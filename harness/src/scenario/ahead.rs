@@ -92,7 +92,11 @@ mod tests {
         assert!(next_of(&[five, "failover::leader_etcd_killed::members_5"], 5).is_some());
         assert_eq!(next_of(&[five, "failover::leader_etcd_killed"], 3), None);
         let order = [five, "failover::leader_etcd_killed"];
-        assert_eq!(next_of(&order, 0), None, "a cluster of somebody else's");
+        assert_eq!(
+            next_of(&order, 0),
+            None,
+            "a cluster that the harness did not create"
+        );
         // Seven in its course, five at its end.
         assert_eq!(next_of(&["operation::seven_members", five], 5), None);
         assert!(next_of(&["operation::seven_members", "failover::leader_frozen"], 5).is_some());

@@ -1,7 +1,7 @@
 //! How often a trial is made, and what decides. Pure.
 //!
-//! A run that proves nothing is made again: a fault without effect, too little traffic. Every other run decides: what must
-//! never happen is red the first time it is seen, and a run that was late is late.
+//! A run that proves nothing is made again: a fault without effect, too little traffic. Every other run decides: what
+//! must never happen is red the first time it is seen, and a run that was late is late.
 
 use crate::report::judgement::Severity;
 

@@ -1,4 +1,5 @@
-//! The recording client's pod: made beside the etcd cluster, started when that is ready, asked for its history at the end.
+//! The recording client's pod: made beside the etcd cluster, started when that is ready, asked for its history at the
+//! end.
 
 use std::time::{Duration, Instant};
 

@@ -37,7 +37,7 @@ impl Storage {
         }
     }
 
-    /// The words of the table.
+    /// Text of the table.
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
@@ -112,7 +112,7 @@ async fn bare(lab: &Lab, members: u32, pool: Option<&Pool>, image: &str) -> Resu
     deleted.map(|()| made)
 }
 
-/// A namespace, volumes, and nobody else at work.
+/// A namespace, volumes, and no other process at work.
 async fn ground(
     lab: &Lab,
     name: &str,

@@ -8,19 +8,21 @@ use serde::Serialize;
 use crate::faults::Fault;
 use crate::scenario::{Operation, Promise};
 
-/// How often a scenario repeats its faults where it says nothing: enough for a median that one late round does not move.
+/// How often a scenario repeats its faults where it says nothing: enough for a median that one late round does not
+/// move.
 const ROUNDS: u32 = 5;
 
 /// One scenario, before members and seed are chosen.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Scenario {
-    /// Its name, `room::what_happens`.
+    /// Its name, `group::what_happens`.
     pub name: &'static str,
     /// What happens and what must come of it, in a sentence or two.
     pub story: &'static str,
     /// Member counts that it is run with.
     pub members: Vec<u32>,
-    /// Member counts that it is run with only among what takes minutes: they show nothing that the others do not, often.
+    /// Member counts that it is run with only among what takes minutes: they show nothing that the others do not,
+    /// often.
     pub long_members: Vec<u32>,
     /// What is done.
     pub act: Act,
@@ -59,14 +61,14 @@ pub struct Trial {
     pub operations: Vec<Operation>,
     /// The faults, each injected when the one before has shown its effect; all of them are on until they are healed.
     pub faults: Vec<Fault>,
-    /// How often the faults are injected and healed, one time after the other. Each gives one sample of every time that is
-    /// judged. With operations the faults come once.
+    /// How often the faults are injected and healed, one time after the other. Each gives one sample of every time that
+    /// is judged. With operations the faults come once.
     pub rounds: u32,
     /// How long the last one is on.
     pub lasts: Duration,
-    /// True when the cluster must be whole again while the faults are still on.
+    /// True when the cluster must recover while the faults are still on.
     pub recovers_under_fault: bool,
-    /// Time under load after everything is whole again.
+    /// Time under load after the cluster has recovered.
     pub settle: Duration,
     /// True when every member's data is on a small file system of its own.
     pub small_volumes: bool,
@@ -77,7 +79,7 @@ pub struct Trial {
 /// What the recording client does differently from its defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Load {
-    /// True when a held connection is also given up after a deadline. False leaves it to whoever cuts it.
+    /// True when a held connection is also given up after a deadline. False leaves it to the process that cuts it.
     pub held_redials_on_deadline: bool,
     /// True when the history is on disk, so that it outlives the restart of the client's node.
     pub outlives_node: bool,
@@ -221,7 +223,7 @@ impl Scenario {
         self.with(|trial| trial.lasts = Duration::from_secs(seconds))
     }
 
-    /// The cluster must be whole again while the faults are on.
+    /// The cluster must recover while the faults are on.
     #[must_use]
     pub fn recovers_under_fault(self) -> Self {
         self.with(|trial| trial.recovers_under_fault = true)
@@ -284,7 +286,7 @@ impl Scenario {
         self
     }
 
-    /// The room it belongs to: what is before `::`.
+    /// The group it belongs to: what is before `::`.
     #[must_use]
     pub fn room(&self) -> &'static str {
         self.name

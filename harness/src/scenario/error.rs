@@ -27,7 +27,7 @@ pub enum RunError {
     /// Something did not come about in time.
     #[error("failed to see {0}")]
     Wait(String),
-    /// Somebody wants it to end.
+    /// It was interrupted.
     #[error("interrupted")]
     Interrupted,
     /// It was set up ahead of its turn, which did not come.

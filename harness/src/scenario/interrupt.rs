@@ -1,4 +1,4 @@
-//! The wish that a run ends early: it stops waiting, heals what it has injected and saves what there is. The second
+//! The request that a run ends early: it stops waiting, heals what it has injected and saves what there is. The second
 //! signal ends the process at once; timers on the nodes heal what is left then.
 
 use std::sync::Arc;
@@ -16,14 +16,14 @@ pub const EXIT_CODE: u8 = 130;
 /// Name of the only judgement of an interrupted run.
 pub(super) const CHECK: &str = "interrupted";
 
-/// Whether somebody wants the run to end.
+/// Whether the run is to end early.
 #[derive(Clone, Debug)]
 pub struct Interrupt {
     sender: Arc<watch::Sender<bool>>,
 }
 
 impl Interrupt {
-    /// Nobody ever does.
+    /// Never.
     #[must_use]
     pub fn never() -> Self {
         Self {

@@ -14,11 +14,11 @@ pub struct Lab {
     pub runs: PathBuf,
     /// True when the namespace stays when the run is over.
     pub keep: bool,
-    /// Who hears what is going on.
+    /// Where progress is printed.
     pub live: Live,
     /// Who may end a run early.
     pub interrupt: Interrupt,
-    /// When a run goes on from its set-up.
+    /// When a run continues after its set-up.
     pub turn: Turn,
     /// Image of the recording client.
     pub client_image: String,

@@ -8,7 +8,7 @@ use crate::timeouts;
 /// Name of the judgement.
 pub(super) const CHECK: &str = "residue";
 
-/// Waits until timers have taken away whatever somebody left; a judgement when something stays.
+/// Waits until timers have removed what other processes left; a judgement when something stays.
 pub(super) async fn before(lab: &Lab) -> Option<Judgement> {
     let site = Site::in_cluster(&lab.cluster);
     let mut told = String::new();

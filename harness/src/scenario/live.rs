@@ -1,4 +1,4 @@
-//! What is going on, for whoever looks on: a line a step, with the seconds since the run began.
+//! Progress for the user: a line a step, with the seconds since the run began.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -93,7 +93,7 @@ impl Live {
         kept.since = now;
     }
 
-    /// Does work and, whenever nothing was said for five seconds, says that it goes on.
+    /// Does work and, whenever nothing was said for five seconds, says that it is still at work.
     pub async fn telling<T>(&self, work: impl Future<Output = T>) -> T {
         self.telling_after(timeouts::TELL, work).await
     }
@@ -112,7 +112,7 @@ impl Live {
         }
     }
 
-    /// Says what is going on unless something was said.
+    /// Says what is in progress unless something was said.
     fn tell_on(&self, silence: Duration) {
         let (now, kept) = (self.seconds(), self.kept());
         if now - kept.last < silence.as_secs_f64() {

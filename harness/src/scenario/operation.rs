@@ -18,7 +18,7 @@ use crate::wait::{Poll, wait_until};
 pub enum Operation {
     /// To so many members.
     Scale(u32),
-    /// Every pod is made anew.
+    /// Every pod is recreated.
     Restart,
     /// etcd gets a larger limit of processor time.
     Resize,
@@ -74,8 +74,8 @@ impl Operation {
             .cloned()
     }
 
-    /// The requests' specs in their order, for a cluster of `members` whose leader is in the pod `leader`; `replaced` is
-    /// the pod whose member is made anew.
+    /// The requests' specs in their order, for a cluster of `members` whose leader is in the pod `leader`; `replaced`
+    /// is the pod whose member is rebuilt.
     fn specs(self, members: u32, leader: &str, replaced: Option<&str>) -> Vec<Value> {
         let component = json!([{ "componentName": COMPONENT }]);
         let mut specs = match self {
@@ -129,7 +129,7 @@ impl Operation {
         }
     }
 
-    /// Whether it had its effect, asked of somebody else than the operator.
+    /// Whether it had its effect, asked of a source other than the operator.
     pub(super) async fn proof(self, subject: &Subject) -> Result<(), RunError> {
         let service = format!("{}-{EXPOSED}", Subject::leader_service());
         let wrong = match self {
@@ -257,7 +257,7 @@ impl Asked {
         })
     }
 
-    /// Waits until it goes on, or has ended already.
+    /// Waits until it is running, or has ended already.
     pub(super) async fn begun(&self) -> Result<Told, RunError> {
         let begun = |told: &Told| told.phase == "Running" || told.has_ended();
         self.wait("begun", timeouts::EFFECT_SLOW, begun).await

@@ -1,5 +1,5 @@
-//! One run, before it begins: a scenario, so many members, a seed. The same plan is the same run again, as far as a real
-//! cluster allows.
+//! One run, before it begins: a scenario, so many members, a seed. The same plan is the same run again, as far as a
+//! real cluster allows.
 
 use serde::Serialize;
 
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn a_wrong_name_or_count_says_what_there_is() {
         let error = Plan::named("leader_etcd_killed", None, 1)
-            .expect_err("no room")
+            .expect_err("too few members")
             .to_string();
         assert!(
             error.contains("near: failover::leader_etcd_killed"),

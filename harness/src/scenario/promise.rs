@@ -1,9 +1,9 @@
 //! What a scenario promises, and its translation into what the checks expect.
 //!
-//! Each round of a run gives one value, and the limits of [`Continuity`] are for the sample. The median shows a service that
-//! has become slower. The longest shows one round that is far out: on a machine that a scheduler shares it may be several
-//! times the median with nothing broken, so that its limit is wide. `docs/verdicts.md` has the table, and what a slower
-//! service costs until it is found.
+//! Each round of a run gives one value, and the limits of [`Continuity`] are for the sample. The median shows a service
+//! that has become slower. The longest shows one round that is far out: on a machine that a scheduler shares it may be
+//! several times the median with nothing broken, so that its limit is wide. `docs/verdicts.md` has the table, and what
+//! a slower service costs until it is found.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::scenario::Trial;
 use crate::timeouts;
 
-/// Until everything is whole again where the scenario says nothing.
+/// Time to recover where the scenario says nothing.
 const WHOLE_AGAIN: Duration = Duration::from_secs(60);
 
 /// What a scenario promises.
@@ -36,7 +36,7 @@ pub struct Promise {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Continuity {
-    /// Only reported: what is broken is the service's own road.
+    /// Only reported: what is broken is the service's own route.
     #[default]
     Reported,
     /// The leader's process is gone: the others elect.
@@ -45,15 +45,15 @@ pub enum Continuity {
     AgentSilent,
     /// A planned move: nothing waits for an election.
     Planned,
-    /// The leader does not answer and does not go away: the others elect, and clients must let go of it.
+    /// The leader does not answer and does not go away: the others elect, and clients must disconnect from it.
     LeaderSilent,
     /// The leader stays: nothing is elected and nothing moves.
     LeaderStays,
-    /// Elected and labelled, but something on the road needs so many milliseconds more.
+    /// Elected and labelled, but something on the route needs so many milliseconds more.
     Within(u32),
 }
 
-/// Limits of one road, in milliseconds.
+/// Limits of one route, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Limits {
     /// For the median of the rounds of three members and fewer.
@@ -76,10 +76,10 @@ impl Limits {
 
 impl Continuity {
     /// Limits for new and for held connections, and whether they are over the gap of a client that dials all members:
-    /// where a leader must be elected nobody can write meanwhile.
+    /// where a leader must be elected no client can write meanwhile.
     ///
-    /// The median's leave a healthy suite red six times in a hundred on a busy machine of two cores, and find a shift of
-    /// 100 ms nine times in ten; `docs/verdicts.md` has the table.
+    /// The median's leave a healthy suite red six times in a hundred on a busy machine of two cores, and find a shift
+    /// of 100 ms nine times in ten; `docs/verdicts.md` has the table.
     fn limits(self) -> Option<(Limits, Limits, bool)> {
         let both = |limits, over_dial_all| Some((limits, limits, over_dial_all));
         match self {
@@ -147,7 +147,7 @@ impl Promise {
         self
     }
 
-    /// Everything is whole again within so many seconds.
+    /// The cluster recovers within so many seconds.
     #[must_use]
     pub fn whole_again_within(mut self, seconds: u64) -> Self {
         self.whole_again_s = seconds;

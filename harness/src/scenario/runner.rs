@@ -33,7 +33,7 @@ pub struct Ended {
     pub only_the_gap: bool,
     /// Whether what it claims about time was judged.
     pub time: Time,
-    /// True when somebody ended it early; `cause` then says whether it is healed.
+    /// True when it was interrupted; `cause` then says whether it is healed.
     pub interrupted: bool,
     /// The first of the worst verdicts, in words; empty for a pass.
     pub cause: String,
@@ -51,8 +51,8 @@ pub struct Ended {
     pub dir: PathBuf,
 }
 
-/// Longest times without an acknowledged write in milliseconds: through the service on new connections, on held ones, and
-/// for the client that dials all members.
+/// Longest times without an acknowledged write in milliseconds: through the service on new connections, on held ones,
+/// and for the client that dials all members.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gaps {
     /// The median of the rounds.
@@ -191,13 +191,13 @@ async fn measure_in(lab: Lab, plan: Plan) -> Result<Measured, RunError> {
 }
 
 impl Measured {
-    /// True when nothing has gone wrong so far: the cluster is well, and nothing of a fault is left.
+    /// True when nothing has gone wrong so far: the cluster is healthy, and nothing of a fault is left.
     #[must_use]
     pub fn is_well(&self) -> bool {
         worst(&self.found.judgements).0 == Severity::Pass
     }
 
-    /// Workers that another cluster can be set up on meanwhile; none where the cluster is somebody else's.
+    /// Workers that another cluster can be set up on meanwhile; none where the harness did not create the cluster.
     #[must_use]
     pub fn workers(&self) -> usize {
         let cluster = &self.lab.cluster;
@@ -254,7 +254,7 @@ impl Measured {
     }
 }
 
-/// Collects what a post-mortem needs and deletes the namespace: members that go on running would take the next run's
+/// Collects what a post-mortem needs and deletes the namespace: members that keep running would take the next run's
 /// processor.
 async fn put_away(lab: &Lab, subject: Option<&Subject>, dir: &RunDir) -> Result<(), RunError> {
     if let Some(subject) = subject {
@@ -268,7 +268,7 @@ async fn put_away(lab: &Lab, subject: Option<&Subject>, dir: &RunDir) -> Result<
     Ok(dir.write_log("harness.log", lab.live.text().as_bytes())?)
 }
 
-/// A run that was not made: what somebody else left would be taken for its own doing.
+/// A run that was not made: what another process left would be attributed to it.
 fn not_made(leftovers: Judgement) -> Found {
     Found {
         history: History::default(),

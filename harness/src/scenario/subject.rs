@@ -17,7 +17,7 @@ use crate::scenario::RunError;
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
-/// Name of the Cluster object; not the product's, so that nobody takes one for the other.
+/// Name of the Cluster object; not the product's, so that the two are not confused.
 pub(super) const CLUSTER: &str = "quartz";
 /// Name of its component.
 pub(super) const COMPONENT: &str = "etcd";
@@ -139,8 +139,8 @@ impl Subject {
     }
 
     /// Waits until all members are ready and labelled, the one that leads as leader, no alarm stands, the service leads
-    /// to the leader, and the Cluster says that it runs. Labels alone prove nothing: while nobody can write them they
-    /// look well and are old.
+    /// to the leader, and the Cluster says that it runs. Labels alone prove nothing: they are
+    /// stale while no operator can write them.
     pub(super) async fn wait_whole(&self, limit: Duration) -> Result<(), RunError> {
         let what = format!(
             "{} members ready, one leader, Cluster Running",

@@ -1,6 +1,6 @@
 //! Operations and faults under load, phase by phase: warm up, fault, heal, settle, final.
 //!
-//! Whatever fails becomes a judgement and the story goes on to its end as far as it can: faults are healed and the
+//! Whatever fails becomes a judgement and the run continues to its end as far as it can: faults are healed and the
 //! history is fetched in any case.
 
 mod set_up;
@@ -379,7 +379,7 @@ impl<'a> Story<'a> {
         let whole = self.whole(limit).await;
         let took = self.lab.live.seconds() - begin;
         if whole.is_ok() {
-            self.lab.live.say(format!("whole again after {took:.1} s"));
+            self.lab.live.say(format!("recovered after {took:.1} s"));
         }
         self.judge("recovery", whole.as_ref());
         if whole.is_ok() {
@@ -466,7 +466,7 @@ impl<'a> Story<'a> {
 
     #[expect(
         clippy::needless_pass_by_value,
-        reason = "callers hand over what `as_ref` gives them"
+        reason = "callers pass what `as_ref` returns"
     )]
     fn judge<T>(&mut self, check: &str, result: Result<T, &RunError>) {
         if let Err(error) = result {

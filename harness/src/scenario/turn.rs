@@ -1,5 +1,5 @@
-//! When a run may go on from its set-up. A suite sets up the cluster of one run while the run before is judged; that
-//! run's traffic and faults wait for their turn, and when it does not come the cluster is deleted again.
+//! When a run may continue after its set-up. A suite sets up the cluster of one run while the run before is judged;
+//! that run's traffic and faults wait for their turn, and when it does not come the cluster is deleted again.
 
 use tokio::sync::watch;
 

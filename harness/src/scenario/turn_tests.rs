@@ -1,4 +1,5 @@
-//! Runs that were begun ahead, against an API server that makes and deletes namespaces, has no nodes and refuses all else.
+//! Runs that were begun ahead, against an API server that makes and deletes namespaces, has no nodes and refuses all
+//! else.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

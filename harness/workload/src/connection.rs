@@ -1,7 +1,8 @@
 //! One TCP connection to etcd: connected first, sent on afterwards, never silently replaced.
 //!
-//! A gRPC channel reconnects on its own; here it must not, because then nobody could say whether a request had left.
-//! The channel is given one stream, and a second demand for one is an error by which an unsent request is recognised.
+//! A gRPC channel reconnects on its own; here it must not, because then it could not be known whether a request had
+//! left. The channel is given one stream, and a second demand for one is an error by which an unsent request is
+//! recognised.
 
 use std::{
     future::{Ready, ready},

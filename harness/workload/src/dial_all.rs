@@ -1,4 +1,4 @@
-//! The yardstick: a client that dials every member and takes whichever answers first.
+//! The reference client: sends to every member and uses the first response.
 //!
 //! In quiet times it asks the member that answered last. As soon as that one fails, or is silent for the hedge time,
 //! every write goes to all members at once until one is acknowledged: no client of this cluster could know
@@ -26,15 +26,15 @@ use crate::{
     writers::unique_put,
 };
 
-/// First client number of the yardstick.
+/// First client number of the reference client.
 const FIRST_CLIENT: u32 = 3000;
 
-struct Yardstick {
+struct ReferenceClient {
     shared: Arc<Shared>,
     members: Vec<Held>,
     /// Member that acknowledged last.
     good: AtomicUsize,
-    /// True while nobody is known to answer.
+    /// True while no member is known to answer.
     searching: AtomicBool,
     pool: Pool,
 }
@@ -42,7 +42,7 @@ struct Yardstick {
 /// Writes until the traffic ends; every write that left is waited for.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let held = |member: &crate::config::Member| Held::new(shared.names.clone(), &member.address);
-    let yardstick = Arc::new(Yardstick {
+    let client = Arc::new(ReferenceClient {
         members: shared.config.members.iter().map(held).collect(),
         good: AtomicUsize::new(0),
         searching: AtomicBool::new(true),
@@ -59,13 +59,13 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         if shared.stopping() {
             break;
         }
-        open.spawn(Arc::clone(&yardstick).tick(shared.recorder.clock.at(at)));
+        open.spawn(Arc::clone(&client).tick(shared.recorder.clock.at(at)));
         while open.try_join_next().is_some() {}
     }
     while open.join_next().await.is_some() {}
 }
 
-impl Yardstick {
+impl ReferenceClient {
     /// One scheduled write.
     async fn tick(self: Arc<Self>, scheduled: Nanos) {
         let mut attempts = JoinSet::new();

@@ -139,8 +139,8 @@ async fn lease(client: &mut Client, request: &Request) -> Result<Answer, Error> 
             Ok((answer.take_header(), response))
         }
         Request::LeaseKeepAlive { id } => {
-            // The library keeps the first answer to itself, so the lease is renewed a second time for one with a header;
-            // both renewals are inside this operation.
+            // The library keeps the first answer to itself, so the lease is renewed a second time for one with a
+            // header; both renewals are inside this operation.
             let (mut keeper, mut stream) = client.lease_keep_alive(*id).await?;
             keeper.keep_alive().await?;
             match stream.message().await? {

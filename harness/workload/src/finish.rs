@@ -1,8 +1,9 @@
 //! The final phase, at quiescence: what is left, as every member has it.
 //!
-//! Runs beside the stopped clients, in a process of its own, and appends to the same history. Leases are ended first, so
-//! that nothing changes any more by itself; then a tombstone is written, which every member must have applied before it is
-//! read; then every member is read twice (linearizably and from what it has) and asked for its hash at one revision.
+//! Runs beside the stopped clients, in a process of its own, and appends to the same history. Leases are ended first,
+//! so that nothing changes any more by itself; then a tombstone is written, which every member must have applied before
+//! it is read; then every member is read twice (linearizably and from what it has) and asked for its hash at one
+//! revision.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -98,7 +99,7 @@ pub(crate) async fn run(
     })
 }
 
-/// One recorded operation, tried anew - as a new operation - until it is acknowledged.
+/// One recorded operation, tried again - as a new operation - until it is acknowledged.
 async fn insist(
     shared: &Shared,
     held: &Held,

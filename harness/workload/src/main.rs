@@ -44,7 +44,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Sends and records until the stop file appears, then goes on watching.
+    /// Sends and records until the stop file appears, then keeps watching.
     Run {
         /// The configuration, one JSON document.
         #[arg(long, env = "WORKLOAD_CONFIG")]

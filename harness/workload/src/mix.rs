@@ -16,7 +16,8 @@ use crate::config::{Rates, range_end};
 
 /// Keys put under one lease before it is revoked, or left alone.
 const LEASE_KEYS: u32 = 3;
-/// Revisions that stay behind a compaction: seconds of traffic, so that a watcher that reconnects at once misses nothing.
+/// Revisions that stay behind a compaction: seconds of traffic, so that a watcher that reconnects at once misses
+/// nothing.
 const KEPT: i64 = 200;
 /// Revisions from one compaction to the next of a client.
 const BETWEEN: i64 = 100;
@@ -58,7 +59,7 @@ struct Lease {
     keys: u32,
 }
 
-/// A request, and whether one member shall be asked directly.
+/// A request, and whether one member is to be asked directly.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Step {
     /// What to ask.

@@ -2,7 +2,7 @@
 //!
 //! The users' road begins at a DNS name, but a name server that is slow or on the node that a fault has hit would be
 //! measured as a gap of etcd. So names are asked all the time beside the data path, the newest answer is dialled, and
-//! an answer that cannot be had leaves the last one in place. Pods get new addresses when they are made anew.
+//! an answer that cannot be had leaves the last one in place. Pods get new addresses when they are recreated.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,8 @@ use std::{
 
 use crate::schedule::pause;
 
-/// Time between two questions for one name: a pod that is back is dialled again within this and the name server's cache.
+/// Time between two questions for one name: a pod that is back is dialled again within this and the name server's
+/// cache.
 const REFRESH: Duration = Duration::from_millis(500);
 /// Longest wait for one answer.
 const ANSWER: Duration = Duration::from_secs(3);
@@ -42,7 +43,7 @@ impl Names {
     /// Keeps a name's address fresh until the task is dropped.
     pub(crate) async fn keep(&self, name: &str) {
         loop {
-            // A failure is met again, and named, by whoever dials a name that has never had an address.
+            // A failure is met again, and named, by the client that dials a name that has never had an address.
             let _ = self.ask(name).await;
             pause(REFRESH).await;
         }

@@ -1,8 +1,8 @@
 //! The history file: one line a record, in the kernel before the request leaves.
 //!
-//! A line is one `write(2)`, so that what a killed process had recorded is in the file. A restarted process goes on in the same
-//! file: a line that was cut off is removed, a new start is recorded, and numbers of operations and clients
-//! go on in a range of their own, because calls that the dead process left open may still happen.
+//! A line is one `write(2)`, so that what a killed process had recorded is in the file. A restarted process appends to
+//! the same file: a line that was cut off is removed, a new start is recorded, and numbers of operations and clients
+//! continue in a range of their own, because calls that the dead process left open may still happen.
 
 use std::{
     fs::{File, OpenOptions},

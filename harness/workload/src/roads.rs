@@ -37,12 +37,12 @@ pub(crate) struct Shared {
     pub(crate) recorder: Recorder,
     /// The addresses.
     pub(crate) names: Arc<Names>,
-    /// True once the traffic shall end.
+    /// True once the traffic is to end.
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
 impl Shared {
-    /// True once the traffic shall end.
+    /// True once the traffic is to end.
     pub(crate) fn stopping(&self) -> bool {
         *self.stopping.borrow()
     }

@@ -1,7 +1,7 @@
 //! The long-running part: all clients of the process, until the stop file appears.
 //!
-//! When it does, the traffic ends and every open operation is waited for; watches and samples go on until the process
-//! ends, because the final phase is to be seen by them.
+//! When it does, the traffic ends and every open operation is waited for; watches and samples continue until the
+//! process ends, because the final phase is to be seen by them.
 
 use std::{
     io::Write as _,
@@ -175,7 +175,7 @@ async fn progress(shared: Arc<Shared>) {
     };
     for second in 1.. {
         until(schedule.at(second)).await;
-        // Nobody reads it any more: no reason to stop recording.
+        // No process reads it any more: no reason to stop recording.
         let _ = writeln!(
             std::io::stdout(),
             "{}",

@@ -1,7 +1,8 @@
 //! When an open-loop client sends: fixed times from a fixed start, never skipped, never shifted.
 //!
 //! A client that is late sends at once and keeps the time that was wanted, so that a stall of the client itself or of
-//! what it waits for shows as a gap and not as fewer requests (coordinated omission). The sleeps of the process are here.
+//! what it waits for shows as a gap and not as fewer requests (coordinated omission). The sleeps of the process are
+//! here.
 
 use std::time::{Duration, Instant};
 

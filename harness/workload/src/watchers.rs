@@ -1,6 +1,6 @@
 //! Watches of the run's keys on every member and through the service, from revision 1 to the end.
 //!
-//! What they see is the log against which everything else is judged, so they go on after the traffic has stopped. A
+//! What they see is the log against which everything else is judged, so they continue after the traffic has stopped. A
 //! stream that ends, or says nothing although it was asked for its progress, is followed by a new one from the
 //! revision after the last event.
 

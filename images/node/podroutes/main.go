@@ -118,8 +118,8 @@ func follow(self string) error {
 	}
 }
 
-// connect builds a client anew each time, since tokens and addresses change. The
-// endpoint that kind hands over needs no kube-proxy; the service is the other way.
+// connect builds a new client each time, since tokens and addresses change. The
+// endpoint that kind passes needs no kube-proxy; the service is the other way.
 func connect() (*http.Client, string, error) {
 	authority, err := os.ReadFile(account + "ca.crt")
 	if err != nil {

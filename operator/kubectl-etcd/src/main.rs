@@ -1,7 +1,7 @@
 //! `kubectl etcd status NAME`: members, what they say of themselves, and what the operator waits for. Changes nothing.
 //!
-//! `look` reads, `view` (pure) draws. Members are asked through the API server, so whoever may `get pods/proxy` sees
-//! them, and nothing of the cluster need be reachable.
+//! `look` reads, `view` (pure) draws. Members are asked through the API server, so any user who may `get pods/proxy`
+//! sees them, and nothing of the cluster need be reachable.
 
 mod look;
 mod view;

@@ -16,7 +16,7 @@ const HEAD: [&str; 12] = [
 /// Nothing to say.
 const NONE: &str = "-";
 
-/// Everything, as the owner reads it from top to bottom: how it is, who serves, each member, what is going on.
+/// Everything, as the owner reads it from top to bottom: how it is, who serves, each member, what is in progress.
 pub(crate) fn view(seen: &Seen) -> String {
     let mut text = head(&seen.cluster);
     for set in &seen.sets {
@@ -120,7 +120,7 @@ fn leads_to(seen: &Seen, service: &str) -> String {
         .filter_map(|endpoint| endpoint.target_ref.as_ref()?.name.clone())
         .collect();
     if names.is_empty() {
-        return "nobody".to_owned();
+        return "<none>".to_owned();
     }
     names.join(", ")
 }

@@ -99,8 +99,8 @@ impl Members {
         leader
     }
 
-    /// What every member says of itself, with the revisions that they have applied. One that came back says first what it
-    /// had saved, which is less than it had applied.
+    /// What every member says of itself, with the revisions that they have applied. One that came back says first what
+    /// it had saved, which is less than it had applied.
     pub(crate) fn samples(&mut self, t: Nanos, applied: &[i64]) -> Vec<Record> {
         let newest = applied.iter().copied().max().unwrap_or(1);
         let returned = self.returned.take();

@@ -1,7 +1,7 @@
 //! A correct etcd with its clients, members and pods, simulated from a seed: histories that every check must pass.
 //!
-//! What the checks are tested with (clean, and spoiled on purpose) and measured on. The store here is written apart from
-//! the checks' model. No clock: time is that of the simulated events; the same plan gives the same history.
+//! What the checks are tested with (clean, and spoiled on purpose) and measured on. The store here is written apart
+//! from the checks' model. No clock: time is that of the simulated events; the same plan gives the same history.
 
 mod members;
 mod mix;
@@ -46,7 +46,8 @@ pub struct Plan {
 /// What a cluster or a recording may go through, each by itself or with others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Variety {
-    /// Watchers stay away for up to this many milliseconds when their stream breaks: some find what they missed compacted.
+    /// Watchers stay away for up to this many milliseconds when their stream breaks: some find what they missed
+    /// compacted.
     pub watchers_away_ms: i64,
     /// A watcher of what is not there yet and one of whatever is next join.
     pub late_watchers: bool,

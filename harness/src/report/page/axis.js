@@ -29,7 +29,7 @@ function zoom(factor, around = (view.from + view.to) / 2) {
 const pan = (part) => look(view.from + (view.to - view.from) * part, view.to + (view.to - view.from) * part);
 const fit = () => look(-view.span * 0.01, view.span * 1.01);
 
-// Brings a stretch into view: unchanged when it is seen well, else centred with room around it.
+// Brings a stretch into view: unchanged when it is seen well, else centred with space around it.
 function show(from, to) {
   const width = view.to - view.from;
   const length = Math.max(to - from, 1);

@@ -82,7 +82,7 @@ function deafInputs() {
   check("n chooses a fault", () => key("n"), () => chosen?.type === "fault" || !model.faults.length);
   check("e chooses a failed operation", () => key("e"), () => chosen?.type === "op" || !model.ops.bad.length);
   const first = chosen;
-  check("] goes on in the row", () => key("]"), () => chosen !== first && chosen?.type === "op");
+  check("] selects the next in the row", () => key("]"), () => chosen !== first && chosen?.type === "op");
   check("Escape closes", () => key("Escape"), () => chosen === null && document.getElementById("details").hidden);
   fit();
   scroller.scrollTop = 0;

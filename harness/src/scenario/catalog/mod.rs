@@ -1,4 +1,4 @@
-//! All scenarios. Each is a few lines: what happens, to whom, how long, and what must come of it.
+//! All scenarios. Each is a few lines: what happens, to which target, how long, and what must come of it.
 //!
 //! Three members show what one failure does, five what two do; a scenario is run with both. Where five show what three
 //! have shown, they are among what takes minutes (`make e2e-long`), for the suite is to take 25. What
@@ -114,7 +114,7 @@ fn failover() -> Vec<Scenario> {
         .promise(Promise::continuity(Planned).no_failed_write()),
         Scenario::faults(
             "failover::follower_etcd_killed",
-            "A follower's etcd is killed: nobody through the service notices.",
+            "A follower's etcd is killed: no client of the service notices.",
             [kill(Selector::AnyFollower)],
         )
         .members(THREE_AND_FIVE)
@@ -157,14 +157,14 @@ fn partition() -> Vec<Scenario> {
         .smoke(),
         Scenario::faults(
             "partition::leader_cut_off_from_clients",
-            "The leader loses its clients and keeps its peers: it stays leader, and all is well after the cut.",
+            "The leader loses its clients and keeps its peers: it stays leader, and all members are healthy after the cut.",
             [isolate(Traffic::Client, Direction::Both)],
         )
         .once()
         .and_long([5]),
         Scenario::faults(
             "partition::leader_cut_off_from_everybody",
-            "The leader loses everybody: the others go on without it.",
+            "The leader is cut from all others: they continue without it.",
             [isolate(Traffic::All, Direction::Both)],
         )
         .lasts(3)
@@ -197,7 +197,7 @@ fn partition() -> Vec<Scenario> {
         .promise(Promise::continuity(LeaderSilent)),
         Scenario::faults(
             "partition::bridge",
-            "Two halves cannot reach each other, one member reaches both: there is one leader, and writes go on.",
+            "Two halves cannot reach each other, one member reaches both: there is one leader, and writes continue.",
             [Fault::Bridge { through: Selector::AnyFollower }],
         )
         .members(THREE_AND_FIVE)
@@ -236,7 +236,7 @@ fn passing() -> Vec<Scenario> {
     ]
 }
 
-/// Packets and names that are lost, with nobody cut off.
+/// Packets and names that are lost, with no member cut off.
 fn lossy() -> Vec<Scenario> {
     let lossy = Fault::LosePackets {
         of: Selector::All,
@@ -303,8 +303,8 @@ fn quorum() -> Vec<Scenario> {
         .promise(Promise::continuity(ProcessKilled)),
         Scenario::faults(
             "quorum::lost_and_regained",
-            "A majority stays down: nothing is acknowledged, nothing is lost, nobody bootstraps a second cluster, and all \
-             is well when it is back.",
+            "A majority stays down: nothing is acknowledged, nothing is lost, no second cluster is bootstrapped, and all \
+             members are healthy when it is back.",
             [keep_killing(Selector::Majority)],
         )
         .once()
@@ -322,7 +322,7 @@ fn agent() -> Vec<Scenario> {
     vec![
         Scenario::faults(
             "agent::dead_during_failover",
-            "The leader's agent is dead when its etcd dies: the word of a follower's agent is enough.",
+            "The leader's agent is dead when its etcd dies: a report of a follower's agent suffices.",
             [Fault::KeepKilling { container: Container::Kbagent, of: Selector::Leader }, leader_dies()],
         )
         .and_long([5])
@@ -336,7 +336,7 @@ fn agent() -> Vec<Scenario> {
         .promise(Promise::continuity(AgentSilent)),
         Scenario::faults(
             "agent::cut_off_during_failover",
-            "Nobody reaches the leader's agent when its etcd dies.",
+            "The leader's agent is unreachable when its etcd dies.",
             [
                 Fault::Isolate {
                     of: Selector::Leader,
@@ -350,7 +350,7 @@ fn agent() -> Vec<Scenario> {
         .promise(Promise::continuity(AgentSilent)),
         Scenario::faults(
             "agent::exporter_killed",
-            "The leader's metrics exporter dies: nobody notices.",
+            "The leader's metrics exporter dies: no client notices.",
             [Fault::KillProcess { container: Container::Exporter, of: Selector::Leader }],
         )
         .and_long([5])
@@ -415,7 +415,7 @@ fn storage() -> Vec<Scenario> {
         .promise(Promise::continuity(ProcessKilled).replaces_member().whole_again_within(60)),
         Scenario::faults(
             "storage::disk_full",
-            "A follower's disk is full to the last block: the others go on, and it recovers when there is room.",
+            "A follower's disk is full to the last block: the others continue, and it recovers when there is space.",
             [Fault::FillDisk { of: Selector::AnyFollower }],
         )
         .small_volumes()
@@ -424,7 +424,7 @@ fn storage() -> Vec<Scenario> {
         .promise(Promise::continuity(LeaderStays).whole_again_within(90)),
         Scenario::faults(
             "storage::leaders_disk_full",
-            "The leader's disk is full to the last block: another one leads, and it recovers when there is room.",
+            "The leader's disk is full to the last block: another one leads, and it recovers when there is space.",
             [Fault::FillDisk { of: Selector::Leader }],
         )
         .small_volumes()
@@ -465,7 +465,7 @@ fn control_plane() -> Vec<Scenario> {
     vec![
         Scenario::faults(
             "control_plane::api_server_away_during_failover",
-            "The API server is away when the leader dies: etcd elects, and the service follows as soon as labels can be \
+            "The API server is unavailable when the leader dies: etcd elects, and the service follows as soon as labels can be \
              written again.",
             [away(ControlPlanePart::ApiServer, Absence::Frozen), leader_dies()],
         )
@@ -523,7 +523,7 @@ fn node() -> Vec<Scenario> {
         .promise(Promise::continuity(LeaderSilent).whole_again_within(120)),
         Scenario::faults(
             "node::leader_node_killed_for_good",
-            "The leader's node is gone for good: its member is replaced elsewhere.",
+            "The leader's node is gone permanently: its member is replaced elsewhere.",
             [Fault::KillNode { of: of_leader(), for_good: true }],
         )
         .once()
@@ -532,7 +532,7 @@ fn node() -> Vec<Scenario> {
         .promise(Promise::continuity(LeaderSilent).replaces_member().whole_again_within(120)),
         Scenario::faults(
             "node::kubelet_stopped_during_failover",
-            "The kubelet of the leader's node is stopped when its etcd dies, which nobody restarts.",
+            "The kubelet of the leader's node is stopped when its etcd dies, so that nothing restarts it.",
             [
                 Fault::StopKubelet { of: of_leader() },
                 Fault::KillProcess { container: Container::Etcd, of: Selector::Leader },

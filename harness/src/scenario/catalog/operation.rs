@@ -39,7 +39,7 @@ fn long() -> Vec<Scenario> {
         .long(),
         Scenario::operations(
             "operation::scale_out_api_server_away",
-            "The API server is away while two members join: they join when it is back, etcd serves meanwhile.",
+            "The API server is unavailable while two members join: they join when it is back, etcd serves meanwhile.",
             [Operation::Scale(5)],
         )
         .and_meanwhile([Fault::ControlPlane {
@@ -63,7 +63,7 @@ fn long() -> Vec<Scenario> {
         .long(),
         Scenario::operations(
             "operation::restart_follower_cut_off",
-            "A follower loses its peers in the middle of a rolling restart: nobody else is stopped meanwhile.",
+            "A follower loses its peers in the middle of a rolling restart: no other member is stopped meanwhile.",
             [Operation::Restart],
         )
         .and_meanwhile([Fault::Isolate {
@@ -76,7 +76,7 @@ fn long() -> Vec<Scenario> {
         .long(),
         Scenario::operations(
             "operation::rebuild_follower_operator_killed",
-            "Both operators are killed while a follower is made anew: it is finished when one is back.",
+            "Both operators are killed while a follower is rebuilt: it is finished when one is back.",
             [Operation::RebuildFollower],
         )
         .and_meanwhile([Fault::Operator {
@@ -104,13 +104,13 @@ fn usual() -> Vec<Scenario> {
     vec![
         Scenario::operations(
             "operation::scale_out_and_in",
-            "Three members become five and three again: each comes as a learner, nobody through the service notices.",
+            "Three members become five and three again: each comes as a learner, no client of the service notices.",
             [Operation::Scale(5), Operation::Scale(3)],
         )
         .promise(planned()),
         Scenario::operations(
             "operation::rolling_restart",
-            "Every pod is made anew, followers first, the leader last and after it has handed over.",
+            "Every pod is recreated, followers first, the leader last and after it has transferred leadership.",
             [Operation::Restart],
         )
         .members(THREE_AND_FIVE)
@@ -144,7 +144,7 @@ fn usual() -> Vec<Scenario> {
         .promise(planned()),
         Scenario::operations(
             "operation::rebuild_follower",
-            "A follower is asked to be made anew: it goes by its identifier and joins with an empty disk.",
+            "A rebuild of a follower is requested: it is removed by its identifier and joins with an empty disk.",
             [Operation::RebuildFollower],
         )
         .promise(planned()),
@@ -155,7 +155,7 @@ fn disturbed() -> Vec<Scenario> {
     vec![
         Scenario::operations(
             "operation::scale_out_leader_killed",
-            "The leader's etcd is killed while two members join: they join all the same.",
+            "The leader's etcd is killed while two members join: they join anyway.",
             [Operation::Scale(5)],
         )
         .and_meanwhile([Fault::KillProcess {
@@ -165,7 +165,7 @@ fn disturbed() -> Vec<Scenario> {
         .promise(Promise::continuity(ProcessKilled)),
         Scenario::operations(
             "operation::restart_operator_killed",
-            "Both operators are killed in the middle of a rolling restart: it goes on when one is back.",
+            "Both operators are killed in the middle of a rolling restart: it continues when one is back.",
             [Operation::Restart],
         )
         .and_meanwhile([Fault::Operator {

@@ -13,7 +13,7 @@ fn names_are_unique_and_have_a_room() {
             "{} stands twice",
             scenario.name
         );
-        let (room, what) = scenario.name.split_once("::").expect("room::what");
+        let (group, what) = scenario.name.split_once("::").expect("group::what");
         let plain = |text: &str| {
             text.chars()
                 .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
@@ -81,7 +81,7 @@ fn every_scenario_can_be_judged() {
             || matches!(
                 trial.faults.first(),
                 Some(
-                    // etcd itself refuses until the alarm is disarmed: how long is bounded by "whole again".
+                    // etcd itself refuses until the alarm is disarmed: how long is bounded by the time to recover.
                     Fault::FillQuota
                         | Fault::CorruptData { .. }
                         | Fault::ControlPlane { .. }

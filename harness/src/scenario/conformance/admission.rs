@@ -167,7 +167,7 @@ async fn roles_by_hand(subject: &Subject, list: &mut Checklist) {
     let name = format!("{}-0", Subject::leader_service());
     let merge = PatchParams::default();
     let edits = [
-        ("a role", json!({"labels": {labels::ROLE: "nobody"}})),
+        ("a role", json!({"labels": {labels::ROLE: "no-such-role"}})),
         (
             "a role that is taken away",
             json!({"labels": {labels::ROLE: null}}),

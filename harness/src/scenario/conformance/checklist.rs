@@ -116,7 +116,7 @@ mod tests {
         let mut list = Checklist::new("x", Live::quiet());
         list.equals("the port", &1, &2);
         list.holds("the label is there", false);
-        list.holds("this one is well", true);
+        list.holds("this one holds", true);
         let judgement = list.judgement();
         assert!(
             judgement

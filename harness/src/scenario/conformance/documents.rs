@@ -92,7 +92,7 @@ struct Shell {
 }
 
 impl Shell {
-    /// Makes a kubeconfig of its own, so that the commands need no flags and nobody else's is changed.
+    /// Writes a kubeconfig for the commands, so that they need no flags and the user's own is not changed.
     async fn point_at(&self, context: &str, namespace: &str) -> Result<(), String> {
         let mut view = Command::new("kubectl");
         view.env("PATH", path());

@@ -56,7 +56,7 @@ pub(super) async fn check(subject: &Subject, list: &mut Checklist) {
     );
 }
 
-/// Cluster, Component, InstanceSet: each says that it is well.
+/// Cluster, Component, InstanceSet: each says that it is healthy.
 async fn chain(subject: &Subject, root: &str, list: &mut Checklist) {
     let links = [
         (

@@ -60,7 +60,7 @@ fn bad_sizes() -> Vec<Bad> {
         ),
         ("no-way", "either scaleOut or scaleIn", json!({})),
         (
-            "stranger-out",
+            "unknown-out",
             "no member",
             less(json!({ "onlineInstancesToOffline": [pod(7), pod(8)] })),
         ),
@@ -77,7 +77,7 @@ fn bad_moves() -> Vec<Bad> {
     let switchover = |wish: Value| json!({ "type": "Switchover", "switchover": one(wish) });
     vec![
         (
-            "stranger",
+            "unknown",
             "not an instance",
             switchover(json!({ "instanceName": pod(9) })),
         ),
@@ -182,7 +182,7 @@ fn bad_services_and_rebuilds() -> Vec<Bad> {
             ),
         ),
         (
-            "rebuilt-stranger",
+            "rebuilt-unknown",
             "not a member",
             rebuild(json!({ "inPlace": true, "instances": instances(9) })),
         ),
@@ -219,7 +219,7 @@ pub(super) async fn bad_requests(subject: &Subject, list: &mut Checklist) {
         }
     }
     let mut spec = json!({ "type": "Restart", "restart": [{ "componentName": COMPONENT }] });
-    spec["clusterName"] = json!("nobody");
+    spec["clusterName"] = json!("no-such-cluster");
     let said = refusal(subject, "no-cluster", spec).await;
     list.came_about("a request for a cluster that is not there is refused", said);
 }

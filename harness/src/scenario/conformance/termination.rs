@@ -13,7 +13,7 @@ use crate::wait::{Poll, wait_until};
 /// A refusal is reported, and a deletion done, within this.
 const DONE: Duration = Duration::from_secs(60);
 
-/// Held back, then let go. `seats` are the pods of the cluster that runs.
+/// Held back, then deleted. `seats` are the pods of the cluster that runs.
 pub(super) async fn check(subject: &Subject, seats: &[Seat], list: &mut Checklist) {
     let held = policy(subject, "DoNotTerminate").await;
     if list

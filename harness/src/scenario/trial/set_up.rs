@@ -1,5 +1,5 @@
-//! The set-up of a run: cluster and client come up side by side, in this run's turn or before it; the traffic only starts
-//! in its turn.
+//! The set-up of a run: cluster and client come up side by side, in this run's turn or before it; the traffic only
+//! starts in its turn.
 
 use crate::cluster::volumes::{self, Pool};
 use crate::deploy::wait_quiet;
@@ -96,7 +96,7 @@ impl Story<'_> {
         })
     }
 
-    /// Traffic flows, once nothing else goes on in the cluster.
+    /// Traffic flows, once nothing else is in progress in the cluster.
     async fn start(&mut self, ready: Ready) -> Result<Stage, RunError> {
         let lab = self.lab;
         let Ready {
