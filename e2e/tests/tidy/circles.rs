@@ -7,7 +7,7 @@ use crate::tree::{production, report};
 
 /// Crates whose modules must form no circle, and how many modules lie in one yet. A number may only fall.
 const CIRCLES: &[(&str, usize)] = &[
-    ("harness/src", 60),
+    ("harness/src", 33),
     ("harness/history/src", 23),
     ("harness/workload/src", 3),
     ("harness/machine/src", 0),

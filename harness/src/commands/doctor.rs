@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::{CommandResult, Exit, TargetArgs};
 use crate::doctor::examine;
-use crate::faults::mend;
 use crate::faults::residue::{self, Site};
 
 /// Arguments of `harness doctor`.
@@ -44,7 +43,7 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
 async fn look_for_residue(args: &Args, target: &TargetArgs) -> CommandResult {
     let site = Site::of(&target.choice()).await;
     if args.fix {
-        for line in mend::remove(&site).await.map_err(anyhow::Error::msg)? {
+        for line in residue::remove(&site).await.map_err(anyhow::Error::msg)? {
             println!("{line}");
         }
     }

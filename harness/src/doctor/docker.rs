@@ -13,7 +13,7 @@ use crate::cluster::kernel::{self, Trial};
 use crate::cluster::{Choice, NodeShell, kind_nodes};
 use crate::doctor::{Finding, Standing};
 use crate::faults::Capabilities;
-use crate::faults::thaw::{Order, Thaw};
+use crate::faults::switch::container::{Order, Switch};
 use crate::timeouts;
 
 /// Gibibytes that six nodes, their images and a few runs need.
@@ -274,9 +274,9 @@ impl Scratch {
             nodes: &[],
             limit: timeouts::NODE_COMMAND,
         };
-        match Thaw::arm(&self.docker, &order).await {
-            Ok(thaw) => {
-                thaw.disarm().await;
+        match Switch::arm(&self.docker, &order).await {
+            Ok(switch) => {
+                switch.disarm().await;
                 Finding::new("switch for nodes", Standing::Available, "tried")
             }
             Err(error) => Finding::new(

@@ -2,7 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::cluster::kernel;
-use crate::faults::thaw::{Order, Thaw, image_of};
+use crate::faults::switch::container::{Order, Switch, image_of};
 use crate::faults::{Absence, DataLoss, Fault, FaultError, OperatorFault};
 use crate::timeouts;
 
@@ -161,7 +161,7 @@ async fn try_switch(cluster: &Cluster, node: &str) -> Result<(), FaultError> {
         nodes: &[],
         limit: timeouts::NODE_COMMAND,
     };
-    Thaw::arm(&docker, &order).await?.disarm().await;
+    Switch::arm(&docker, &order).await?.disarm().await;
     Ok(())
 }
 

@@ -57,13 +57,6 @@ impl FaultContext {
         self
     }
 
-    /// Looks at the members now, so that a fault can be injected later even when the API server is unavailable by then.
-    pub async fn look(&self) {
-        if let Err(error) = crate::faults::members::roster(self).await {
-            tracing::debug!(%error, "members not seen");
-        }
-    }
-
     pub(crate) fn remember(&self, members: &[Member]) {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = members.to_vec();
     }

@@ -1,7 +1,17 @@
 //! What can go wrong with a fault: the failed action, where, and what it means for the run.
 
 use crate::cluster::{ClusterError, ShellError};
-use crate::faults::SelectError;
+use crate::wait::WaitError;
+
+/// No member fits.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("failed to select {selector}: {reason}")]
+pub struct SelectError {
+    /// Which members were meant.
+    pub selector: String,
+    /// Why no member fits.
+    pub reason: String,
+}
 
 /// A failed action of a fault.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +80,23 @@ pub enum FaultError {
 }
 
 impl FaultError {
+    /// An effect that was waited for and not seen, or the failure to look for it.
+    pub(crate) fn unseen(fault: &str, error: WaitError<FaultError>) -> Self {
+        match error {
+            WaitError::Failed { source, .. } => source,
+            WaitError::TimedOut {
+                what,
+                elapsed,
+                last,
+                ..
+            } => FaultError::NoEffect {
+                fault: fault.to_owned(),
+                waited_s: elapsed.as_secs_f64(),
+                seen: format!("{what}: {last}"),
+            },
+        }
+    }
+
     /// An API call that failed.
     #[expect(
         clippy::needless_pass_by_value,

@@ -8,13 +8,13 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, EvictParams, Preconditions};
 
-use super::active::{Injected, Running};
-use super::members::roster;
+use crate::faults::members::roster;
+use crate::faults::running::{Injected, Running};
 use crate::faults::{
-    Deletion, Evidence, Fault, FaultContext, FaultError, Healing, Member, Selector, Target,
+    Deletion, Evidence, Fault, FaultContext, FaultError, Member, Selector, Target,
 };
 use crate::timeouts;
-use crate::wait::{Poll, WaitError, wait_every, wait_until};
+use crate::wait::{Poll, wait_every, wait_until};
 
 /// Deletes the pods that are meant, all at the same moment.
 pub(crate) async fn inject(
@@ -135,7 +135,7 @@ impl Deleted {
         Ok(Ok(format!("replaced: UID {} is now {uid}", victim.uid)))
     }
 
-    async fn look(&self) -> Result<Evidence, FaultError> {
+    async fn effect(&self) -> Result<Evidence, FaultError> {
         let mut evidence = Evidence::new();
         for victim in &self.victims {
             let name = format!("pod/{}", victim.pod);
@@ -148,18 +148,8 @@ impl Deleted {
                 }
             })
             .await;
-            match seen {
-                Ok(text) => evidence.add(name, text),
-                Err(WaitError::Failed { source, .. }) => return Err(source),
-                Err(WaitError::TimedOut { elapsed, last, .. }) => {
-                    let seen = format!("{name}: {last}");
-                    return Err(FaultError::NoEffect {
-                        fault: self.fault.clone(),
-                        waited_s: elapsed.as_secs_f64(),
-                        seen,
-                    });
-                }
-            }
+            let text = seen.map_err(|error| FaultError::unseen(&self.fault, error))?;
+            evidence.add(name, text);
         }
         Ok(evidence)
     }
@@ -167,14 +157,6 @@ impl Deleted {
 
 impl Running for Deleted {
     fn effect(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
-        Box::pin(self.look())
-    }
-
-    fn heal(&mut self) -> BoxFuture<'_, Result<Healing, FaultError>> {
-        Box::pin(async { Ok(Healing::default()) })
-    }
-
-    fn residue(&self) -> BoxFuture<'_, Result<Option<String>, FaultError>> {
-        Box::pin(async { Ok(None) })
+        Box::pin(Self::effect(self))
     }
 }

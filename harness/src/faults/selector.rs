@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use crate::faults::Member;
+use crate::faults::{Member, SelectError};
 
 /// Who is meant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,16 +38,6 @@ pub enum Selector {
     Pod(String),
 }
 
-/// No member fits.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("failed to select {selector}: {reason}")]
-pub struct SelectError {
-    /// Who was meant.
-    pub selector: Selector,
-    /// Why no member fits.
-    pub reason: String,
-}
-
 impl Selector {
     /// The members that are meant, of those that are there.
     ///
@@ -74,13 +64,13 @@ impl Selector {
             Selector::Pod(name) => find(members, |member| &member.pod == name),
         };
         if chosen.is_empty() {
-            Err(self.nobody(members))
+            Err(self.none_of(members))
         } else {
             Ok(chosen)
         }
     }
 
-    fn nobody(&self, members: &[Member]) -> SelectError {
+    fn none_of(&self, members: &[Member]) -> SelectError {
         let seen: Vec<String> = members
             .iter()
             .map(|member| {
@@ -97,7 +87,7 @@ impl Selector {
             format!("there are {}", seen.join(", "))
         };
         SelectError {
-            selector: self.clone(),
+            selector: self.to_string(),
             reason,
         }
     }
@@ -210,7 +200,7 @@ impl FromStr for Selector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::faults::members::tests::members;
+    use crate::faults::member::tests::members;
 
     fn pods(selector: &Selector, count: u32, seed: u64) -> Vec<String> {
         let chosen = selector

@@ -18,7 +18,7 @@ fn names_are_unique_and_have_a_room() {
             text.chars()
                 .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
         };
-        assert!(plain(room) && plain(what), "{}", scenario.name);
+        assert!(plain(group) && plain(what), "{}", scenario.name);
     }
 }
 

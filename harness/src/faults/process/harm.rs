@@ -1,0 +1,372 @@
+//! Faults of one process: killed, kept dead, frozen.
+
+use futures::future::{BoxFuture, join_all};
+
+use crate::cluster::NodeShell;
+use crate::faults::members::roster;
+use crate::faults::process::scripts::{self, Process, Which};
+use crate::faults::running::{Injected, Running};
+use crate::faults::switch::deadman::{self, BY_SWITCH, Deed, Healed};
+use crate::faults::together::all_or_none;
+use crate::faults::{Evidence, Fault, FaultContext, FaultError, Healing, Member, Target};
+use crate::timeouts;
+use crate::wait::{Poll, wait_until};
+
+/// What is done to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Harm {
+    /// SIGKILL once.
+    Kill,
+    /// SIGKILL whenever it is there.
+    KeepKilling,
+    /// SIGSTOP.
+    Freeze,
+    /// Out of memory, once.
+    Exhaust,
+}
+
+/// Age in seconds of a process that its killer has left alone: it comes by ten times a second, on a busy machine less.
+const LONG_ALIVE_S: f64 = 2.0;
+
+impl Harm {
+    /// True when there is nothing to take back.
+    const fn is_over_at_once(self) -> bool {
+        matches!(self, Harm::Kill | Harm::Exhaust)
+    }
+}
+
+/// One container that is harmed.
+#[derive(Clone, Debug)]
+pub(crate) struct Victim {
+    /// What it is, for reports.
+    pub target: Target,
+    /// UID of the pod; empty for any pod of the node.
+    pub uid: String,
+    /// Node.
+    pub node: String,
+    /// Name of the container.
+    pub container: String,
+}
+
+impl Victim {
+    fn which(&self) -> Which<'_> {
+        Which {
+            uid: &self.uid,
+            container: &self.container,
+        }
+    }
+}
+
+/// Injects a fault of a member's process.
+pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Injected, FaultError> {
+    let (container, of, harm) = match fault {
+        Fault::KillProcess { container, of } => (container, of, Harm::Kill),
+        Fault::KeepKilling { container, of } => (container, of, Harm::KeepKilling),
+        Fault::FreezeProcess { container, of } => (container, of, Harm::Freeze),
+        Fault::ExhaustMemory { container, of } => (container, of, Harm::Exhaust),
+        other => {
+            return Err(FaultError::Unavailable {
+                fault: other.to_string(),
+                reason: "it is no fault of a process".into(),
+            });
+        }
+    };
+    let roster = roster(context).await?;
+    let chosen = of.select(&roster.members, context.seed)?;
+    let victims: Result<Vec<Victim>, FaultError> = chosen
+        .iter()
+        .map(|member: &Member| {
+            Ok(Victim {
+                target: Target::Member {
+                    pod: member.pod.clone(),
+                    node: member.node.clone(),
+                    part: format!("container {}", container.name()),
+                },
+                uid: member.uid.clone(),
+                node: member.node()?.to_owned(),
+                container: container.name().to_owned(),
+            })
+        })
+        .collect();
+    let evidence = Evidence::new()
+        .with("pods from", roster.pods_from)
+        .with("roles from", roster.roles_from);
+    let mut injected = harm_all(context, fault, victims?, harm).await?;
+    injected.evidence.extend(evidence);
+    Ok(injected)
+}
+
+/// Harms containers wherever they are: members', the operator's, the control plane's.
+pub(crate) async fn harm_all(
+    context: &FaultContext,
+    fault: &Fault,
+    victims: Vec<Victim>,
+    harm: Harm,
+) -> Result<Injected, FaultError> {
+    let attempts = join_all(victims.into_iter().map(|victim| hit(context, victim, harm))).await;
+    let hits = all_or_none(attempts, async |hit: Hit| {
+        if !harm.is_over_at_once() {
+            deadman::take_back(&hit.shell, &hit.trace).await;
+        }
+    })
+    .await?;
+    let mut evidence = Evidence::new();
+    for hit in &hits {
+        let pids: Vec<String> = hit.before.iter().map(|p| p.pid.to_string()).collect();
+        evidence.add(format!("{} pid", hit.name()), pids.join(" "));
+    }
+    let targets = hits.iter().map(|hit| hit.victim.target.clone()).collect();
+    Ok(Injected {
+        targets,
+        evidence,
+        running: Box::new(Harmed {
+            fault: fault.to_string(),
+            harm,
+            hits,
+        }),
+    })
+}
+
+async fn hit(context: &FaultContext, victim: Victim, harm: Harm) -> Result<Hit, FaultError> {
+    let shell = context.cluster.shell(&victim.node)?;
+    let trace = context.trace();
+    let (heal, script) = match harm {
+        Harm::Kill | Harm::Exhaust => {
+            let script = match harm {
+                Harm::Kill => scripts::kill(victim.which()),
+                _ => scripts::exhaust(victim.which()),
+            };
+            let output = shell.check("kill a process", &script).await?;
+            return Ok(Hit {
+                before: scripts::parse(&output),
+                victim,
+                shell,
+                trace,
+            });
+        }
+        Harm::Freeze => (
+            scripts::go_on(victim.which()),
+            scripts::stop(victim.which()),
+        ),
+        Harm::KeepKilling => (
+            scripts::stop_killing(deadman::DIR, &trace),
+            scripts::list(victim.which())
+                + "\n"
+                + &scripts::keep_killing(victim.which(), deadman::DIR, &trace),
+        ),
+    };
+    let deed = Deed {
+        trace: &trace,
+        limit: context.dead_man,
+        heal: &heal,
+        inject: &script,
+    };
+    let output = deadman::run(&shell, &deed).await?;
+    Ok(Hit {
+        before: scripts::parse(&output),
+        victim,
+        shell,
+        trace,
+    })
+}
+
+/// One container that was hit.
+struct Hit {
+    victim: Victim,
+    shell: NodeShell,
+    trace: String,
+    /// Its processes when it was hit.
+    before: Vec<Process>,
+}
+
+impl Hit {
+    fn name(&self) -> String {
+        self.victim.target.to_string()
+    }
+
+    async fn now(&self) -> Result<Vec<Process>, FaultError> {
+        let output = self
+            .shell
+            .check("list processes", &scripts::list(self.victim.which()))
+            .await?;
+        Ok(scripts::parse(&output))
+    }
+
+    /// Age of the oldest process of the container, in seconds; 0 when there is none.
+    async fn oldest_s(&self) -> Result<f64, FaultError> {
+        let script = scripts::list(self.victim.which()) + "\n" + scripts::UPTIME;
+        let output = self.shell.check("list processes", &script).await?;
+        Ok(scripts::oldest_s(&output))
+    }
+
+    async fn kills(&self) -> Result<usize, FaultError> {
+        let script = format!("cat {}/{}.kills 2>/dev/null || :", deadman::DIR, self.trace);
+        let output = self.shell.check("count kills", &script).await?;
+        Ok(scripts::parse(&output).len())
+    }
+}
+
+/// Those that were hit before: same number, same start.
+fn still_there(before: &[Process], now: &[Process]) -> usize {
+    now.iter()
+        .filter(|p| {
+            before
+                .iter()
+                .any(|b| b.pid == p.pid && b.started == p.started)
+        })
+        .count()
+}
+
+struct Harmed {
+    fault: String,
+    harm: Harm,
+    hits: Vec<Hit>,
+}
+
+impl Harmed {
+    /// One hit's effect: the evidence, or what is seen instead.
+    async fn seen(&self, hit: &Hit) -> Result<Result<String, String>, FaultError> {
+        Ok(match self.harm {
+            Harm::Kill | Harm::Exhaust => {
+                let now = hit.now().await?;
+                let left = still_there(&hit.before, &now);
+                let word = now.first().map_or("none in its place yet".to_owned(), |p| {
+                    format!("now pid {}", p.pid)
+                });
+                if left == 0 {
+                    Ok(format!("gone, {word}"))
+                } else {
+                    Err(format!("{left} killed processes are still there"))
+                }
+            }
+            Harm::KeepKilling => match hit.kills().await? {
+                0 => Err("no kill yet".to_owned()),
+                kills => Ok(format!("{kills} kills")),
+            },
+            Harm::Freeze => {
+                let now = hit.now().await?;
+                let stopped = now.iter().filter(|p| p.state == 'T').count();
+                let text = format!("{stopped} of {} processes in state T", now.len());
+                if stopped > 0 && stopped == now.len() {
+                    Ok(text)
+                } else {
+                    Err(text)
+                }
+            }
+        })
+    }
+
+    async fn effect(&self) -> Result<Evidence, FaultError> {
+        let mut evidence = Evidence::new();
+        for hit in &self.hits {
+            let seen = wait_until(hit.name(), timeouts::EFFECT, async || {
+                match self.seen(hit).await {
+                    Ok(Ok(text)) => Poll::Ready(text),
+                    Ok(Err(text)) => Poll::NotYet(text),
+                    Err(error) => Poll::Failed(error),
+                }
+            })
+            .await;
+            let text = seen.map_err(|error| FaultError::unseen(&self.fault, error))?;
+            evidence.add(hit.name(), text);
+        }
+        Ok(evidence)
+    }
+
+    /// What is seen of a hit before it is healed, and whether it is over already.
+    async fn last(&self, hit: &Hit) -> Result<(String, bool), FaultError> {
+        if self.harm == Harm::KeepKilling {
+            let oldest = hit.oldest_s().await?;
+            let kills = hit.kills().await?;
+            let last = format!("{kills} kills in all, the process at the end {oldest:.1} s old");
+            return Ok((last, oldest > LONG_ALIVE_S));
+        }
+        let same = still_there(&hit.before, &hit.now().await?);
+        let all = hit.before.len();
+        let last = format!("{same} of {all} frozen processes are the same at the end");
+        Ok((last, same == 0))
+    }
+
+    async fn heal(&self) -> Result<Healing, FaultError> {
+        let mut healing = Healing::default();
+        if self.harm.is_over_at_once() {
+            return Ok(healing);
+        }
+        let healed = join_all(self.hits.iter().map(async |hit| {
+            // What cannot be looked at is healed anyway.
+            let last = self.last(hit).await;
+            (
+                hit.name(),
+                last,
+                deadman::heal(&hit.shell, &hit.trace).await,
+            )
+        }))
+        .await;
+        for (name, last, healed) in healed {
+            let (last, over) = last?;
+            if healed? == Healed::ByTimer {
+                healing.early(&name, BY_SWITCH);
+            } else if over {
+                let by = match self.harm {
+                    Harm::KeepKilling => "a process that was not killed again",
+                    _ => "the end of its processes",
+                };
+                healing.early(&name, by);
+            }
+            healing.evidence.add(name, last);
+        }
+        Ok(healing)
+    }
+
+    async fn residue(&self) -> Result<Option<String>, FaultError> {
+        for hit in &self.hits {
+            let stopped = hit.now().await?.iter().filter(|p| p.state == 'T').count();
+            if self.harm == Harm::Freeze && stopped > 0 {
+                return Ok(Some(format!(
+                    "{}: {stopped} processes are still stopped",
+                    hit.name()
+                )));
+            }
+            if let Some(left) = deadman::residue(&hit.shell, &hit.trace).await? {
+                return Ok(Some(left));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Running for Harmed {
+    fn effect(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
+        Box::pin(Self::effect(self))
+    }
+
+    fn heal(&mut self) -> BoxFuture<'_, Result<Healing, FaultError>> {
+        Box::pin(Self::heal(self))
+    }
+
+    fn residue(&self) -> BoxFuture<'_, Result<Option<String>, FaultError>> {
+        Box::pin(Self::residue(self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(pid: u32, started: u64) -> Process {
+        Process {
+            container_id: "c".into(),
+            pid,
+            started,
+            state: 'S',
+            command: "etcd".into(),
+        }
+    }
+
+    #[test]
+    fn a_new_process_with_an_old_number_is_not_the_killed_one() {
+        let before = [process(7, 100)];
+        assert_eq!(still_there(&before, &[process(7, 100), process(8, 1)]), 1);
+        assert_eq!(still_there(&before, &[process(7, 200)]), 0);
+    }
+}

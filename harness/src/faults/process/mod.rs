@@ -1,0 +1,8 @@
+//! Faults of processes: members', the operator's, the control plane's, the DNS servers'. [`harm`] does it wherever they
+//! are, by [`scripts`] that run in a node.
+
+pub(super) mod control_plane;
+pub(super) mod dns;
+pub(super) mod harm;
+pub(super) mod operator;
+pub(super) mod scripts;

@@ -1,0 +1,10 @@
+//! What faults have left on a cluster: found, and removed. What is looked for in a node is one script ([`node`]).
+
+mod find;
+mod node;
+mod remove;
+
+#[cfg(test)]
+pub(crate) use find::Leftover;
+pub(crate) use find::{Residue, Site, find, settle};
+pub(crate) use remove::remove;
