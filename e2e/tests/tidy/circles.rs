@@ -7,9 +7,9 @@ use crate::tree::{production, report};
 
 /// Crates whose modules must form no circle, and how many modules lie in one yet. A number may only fall.
 const CIRCLES: &[(&str, usize)] = &[
-    ("harness/src", 33),
+    ("harness/src", 0),
     ("harness/history/src", 23),
-    ("harness/workload/src", 3),
+    ("harness/workload/src", 0),
     ("harness/machine/src", 0),
     ("operator/src", 36),
     ("operator/agent/src", 2),

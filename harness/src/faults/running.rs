@@ -8,8 +8,8 @@ use crate::faults::{Evidence, FaultError, Healing, Target};
 pub(crate) trait Running: Send + Sync {
     /// Looks until its effect is seen, or returns [`FaultError::NoEffect`].
     fn effect(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>>;
-    /// Takes it back and waits until that has happened. Unless a fault says otherwise there is nothing to take back: the
-    /// cluster itself recovers.
+    /// Takes it back and waits until that has happened. Unless a fault says otherwise there is nothing to take back:
+    /// the cluster itself recovers.
     fn heal(&mut self) -> BoxFuture<'_, Result<Healing, FaultError>> {
         Box::pin(async { Ok(Healing::default()) })
     }

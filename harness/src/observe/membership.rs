@@ -8,7 +8,7 @@ use etcd_history::record::{ListedMember, MembershipRecord, Nanos};
 use kube::Client;
 use serde_json::Value;
 
-use super::watch::now;
+use super::clock::now;
 use crate::cluster::proxy::{self, Target};
 use crate::wait::pause;
 

@@ -6,10 +6,12 @@
 //! Looks and writes down; judges nothing and changes nothing. A watch that breaks is taken up again from a fresh list,
 //! so that an API server that was unavailable leaves a hole in the records and not an end.
 
+mod clock;
 mod machine;
 mod membership;
 mod objects;
 mod watch;
 
+pub use clock::now;
 pub use machine::MachineLog;
-pub use watch::{Observer, Subject, now};
+pub use watch::{Observer, Subject};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use etcd_history::Record;
 use etcd_history::record::Nanos;
@@ -15,6 +15,7 @@ use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
+use super::clock::now;
 use super::{membership, objects};
 use crate::timeouts;
 use crate::wait::pause;
@@ -91,15 +92,6 @@ impl Observer {
         self.tasks.shutdown().await;
         std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-/// Nanoseconds since the Unix epoch on the recording client's clock.
-#[must_use]
-pub fn now(offset: Nanos) -> Nanos {
-    let wall = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Nanos::try_from(wall.as_nanos()).unwrap_or(Nanos::MAX) + offset
 }
 
 struct Follower<K, F> {

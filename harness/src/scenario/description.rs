@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use etcd_history::check::OperationKind;
+use etcd_history::check::{InTime, OperationKind};
 use serde::Serialize;
 
 use crate::faults::Fault;
 use crate::scenario::{Operation, Promise};
+use crate::timeouts;
 
 /// How often a scenario repeats its faults where it says nothing: enough for a median that one late round does not
 /// move.
@@ -111,6 +112,30 @@ impl Load {
 }
 
 impl Trial {
+    /// Phases that must come in time.
+    #[must_use]
+    pub fn in_time(&self, recovers_within: Duration) -> Vec<InTime> {
+        let limit = |from: &str, to: &str, limit: Duration| InTime {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+        };
+        let mut limits = vec![
+            limit("set_up", "ready", timeouts::CLUSTER_RUNNING),
+            limit("recover", "recovered", recovers_within),
+        ];
+        if self.recovers_under_fault {
+            let (from, to) = ("recover_under_fault", "recovered_under_fault");
+            limits.push(limit(from, to, recovers_within));
+        }
+        let numbers = self.faults.len()..self.faults.len() + self.operations.len();
+        limits.extend(numbers.map(|number| {
+            let begun = format!("operation_{number}");
+            limit(&begun, &format!("{begun}_done"), timeouts::OPERATION)
+        }));
+        limits
+    }
+
     /// How many faults and operations there are in a run.
     #[must_use]
     pub fn events(&self) -> usize {

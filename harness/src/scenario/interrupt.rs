@@ -6,9 +6,7 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::report::{Finding, Judgement};
-use crate::scenario::runner::Found;
-use crate::scenario::{RunError, leftovers};
+use crate::scenario::RunError;
 
 /// Exit code of a run that was interrupted, as shells have it.
 pub const EXIT_CODE: u8 = 130;
@@ -87,29 +85,11 @@ impl Interrupt {
     }
 }
 
-/// What is found in a run that was interrupted: nothing is judged of half a history, but whether it was healed is told.
-pub(super) fn cut_short(found: Found) -> Found {
-    let mut judgements = found.judgements.iter();
-    let left = [leftovers::CHECK, "faults"];
-    let trouble = judgements.find(|judgement| left.contains(&judgement.check.as_str()));
-    let reason = trouble.map_or("healed", |judgement| judgement.explanation());
-    let reason = reason.to_owned();
-    Found {
-        judgements: vec![Judgement::new(CHECK, Finding::Inconclusive { reason })],
-        expectations: None,
-        history: found.history,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use etcd_history::History;
-
     use super::*;
-    use crate::report::judgement::Severity;
-    use crate::report::worst;
     use crate::wait::pause;
 
     #[tokio::test]
@@ -126,22 +106,5 @@ mod tests {
         assert!(interrupt.is_asked());
         let next = interrupt.or(async { 7 }).await;
         assert!(next.is_err(), "nothing more is begun");
-    }
-
-    #[test]
-    fn an_interrupted_run_is_never_green() {
-        let found = |judgements| Found {
-            history: History::default(),
-            expectations: None,
-            judgements,
-        };
-        let cut = cut_short(found(vec![Judgement::new("created", Finding::Pass)]));
-        let (severity, cause) = worst(&cut.judgements);
-        assert_eq!(severity, Severity::Inconclusive);
-        assert_eq!(cause.expect("a cause").explanation(), "healed");
-        let reason = "something of `x` is left: a rule".to_owned();
-        let left = Judgement::new("faults", Finding::Inconclusive { reason });
-        let cut = cut_short(found(vec![left]));
-        assert!(cut.judgements[0].explanation().contains("a rule"));
     }
 }

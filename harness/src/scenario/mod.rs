@@ -1,7 +1,7 @@
-//! A run, told as data: which cluster, which load, which faults, what is promised.
+//! A run as data: which cluster, which load, which faults, what is promised.
 //!
-//! [`Scenario`] is the data, [`catalog`] holds all of them, [`Plan`] is one scenario with members and seed, [`run`] is
-//! the story of one run: everything is saved before it is judged. Scenarios know nothing of the operator's insides:
+//! [`Scenario`] is the data, [`catalog`] holds all of them, [`Plan`] is one scenario with members and seed, [`run`]
+//! runs one: everything is saved before it is judged. Scenarios know nothing of the operator's insides:
 //! they write a Cluster object, as a user does, and look at what comes of it.
 
 pub mod ahead;
@@ -19,6 +19,7 @@ mod live;
 mod merge;
 mod notes;
 mod operation;
+mod outcome;
 mod plan;
 mod promise;
 mod runner;
@@ -36,7 +37,8 @@ pub use interrupt::Interrupt;
 pub use lab::Lab;
 pub use live::Live;
 pub use operation::Operation;
+pub use outcome::{Ended, Gaps, Time};
 pub use plan::Plan;
 pub use promise::Promise;
-pub use runner::{Ended, Gaps, Measured, Time, measure, run};
+pub use runner::{Measured, measure, run};
 pub use turn::{Turn, TurnGiver};

@@ -7,12 +7,9 @@
 
 use std::time::Duration;
 
-use etcd_history::check::{Expectations, GapBudget, InTime, OperationKind};
+use etcd_history::check::{Expectations, GapBudget, OperationKind};
 use etcd_history::record::Road;
 use serde::Serialize;
-
-use crate::scenario::Trial;
-use crate::timeouts;
 
 /// Time to recover where the scenario says nothing.
 const WHOLE_AGAIN: Duration = Duration::from_secs(60);
@@ -183,31 +180,6 @@ impl Promise {
             .into(),
             ..Expectations::default()
         }
-    }
-
-    /// Phases that must come in time.
-    #[must_use]
-    pub fn in_time(&self, trial: &Trial) -> Vec<InTime> {
-        let limit = |from: &str, to: &str, limit: Duration| InTime {
-            from: from.to_owned(),
-            to: to.to_owned(),
-            limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
-        };
-        let whole_again = self.whole_again();
-        let mut limits = vec![
-            limit("set_up", "ready", timeouts::CLUSTER_RUNNING),
-            limit("recover", "recovered", whole_again),
-        ];
-        if trial.recovers_under_fault {
-            let (from, to) = ("recover_under_fault", "recovered_under_fault");
-            limits.push(limit(from, to, whole_again));
-        }
-        let numbers = trial.faults.len()..trial.faults.len() + trial.operations.len();
-        limits.extend(numbers.map(|number| {
-            let begun = format!("operation_{number}");
-            limit(&begun, &format!("{begun}_done"), timeouts::OPERATION)
-        }));
-        limits
     }
 
     fn budgets(&self, members: u32) -> Vec<GapBudget> {

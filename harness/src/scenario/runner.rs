@@ -1,10 +1,10 @@
-//! The story of one run: make the cluster, load it, hurt it, heal it, look at what is left, save, judge, report.
+//! Runs one scenario: creates the cluster, starts load, injects faults, heals, looks for what is left, saves, judges,
+//! reports.
 //!
 //! Everything is saved before it is judged, and whatever fails on the way is itself a judgement, so that a run that
 //! broke in the middle still shows how far it came.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use etcd_history::check::{self, Expectations};
@@ -16,99 +16,10 @@ use serde_json::json;
 use crate::deploy::collect_namespace;
 use crate::report::judgement::Severity;
 use crate::report::{Judgement, RunDir, worst};
+use crate::scenario::outcome::{Ended, Found, Gaps, cut_short, only_the_gap, time};
 use crate::scenario::subject::Subject;
-use crate::scenario::trial::Story;
+use crate::scenario::trial::TrialRun;
 use crate::scenario::{Act, Lab, Plan, RunError, conformance, interrupt, leftovers};
-
-/// How a run ended.
-#[derive(Clone, Debug)]
-pub struct Ended {
-    /// Name of the trial.
-    pub trial: String,
-    /// Members of the cluster.
-    pub members: u32,
-    /// How bad it is.
-    pub severity: Severity,
-    /// True when a gap over its limit is all that is wrong.
-    pub only_the_gap: bool,
-    /// Whether what it claims about time was judged.
-    pub time: Time,
-    /// True when it was interrupted; `cause` then says whether it is healed.
-    pub interrupted: bool,
-    /// The first of the worst verdicts, in words; empty for a pass.
-    pub cause: String,
-    /// Longest time without an acknowledged write, over the rounds.
-    pub gaps: Option<Gaps>,
-    /// Operations that were judged.
-    pub operations: usize,
-    /// Seconds from begin to verdict.
-    pub seconds: f64,
-    /// How many of them came before its turn.
-    pub ahead_s: f64,
-    /// Seconds of each of its phases; those that came more than once are added up.
-    pub phases: BTreeMap<String, f64>,
-    /// The run directory.
-    pub dir: PathBuf,
-}
-
-/// Longest times without an acknowledged write in milliseconds: through the service on new connections, on held ones,
-/// and for the client that dials all members.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Gaps {
-    /// The median of the rounds.
-    pub median: [f64; 3],
-    /// The longest of all rounds.
-    pub most: [f64; 3],
-}
-
-impl Gaps {
-    /// As the check of continuity measured them; absent when it did not.
-    fn of(judgements: &[Judgement]) -> Option<Self> {
-        let mut judgements = judgements.iter();
-        let figures = &judgements
-            .find(|judgement| judgement.check == check::CONTINUITY)?
-            .figures;
-        let figure = |road: &str, what: &str| figures.get(&format!("{road}.{what}"))?.as_f64();
-        let of = |what: &str| {
-            let [new, held, all] = ["service_fresh", "service_held", "dial_all"];
-            Some([figure(new, what)?, figure(held, what)?, figure(all, what)?])
-        };
-        Some(Self {
-            median: of("median_ms")?,
-            most: of("most_ms")?,
-        })
-    }
-}
-
-/// Whether what a run claims about time was judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Time {
-    /// All of it was.
-    Judged,
-    /// Some of it was not: the machine was too busy to tell.
-    NotJudged,
-    /// It claims nothing about time.
-    NoClaim,
-}
-
-impl Time {
-    /// The word for it in a table.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Judged => "judged",
-            Self::NotJudged => "not judged",
-            Self::NoClaim => "-",
-        }
-    }
-}
-
-/// What a run has found.
-pub(super) struct Found {
-    pub(super) history: History,
-    pub(super) expectations: Option<Expectations>,
-    pub(super) judgements: Vec<Judgement>,
-}
 
 /// A run of which nothing more is measured: what was seen is fetched, and waits to be saved and judged.
 pub struct Measured {
@@ -177,7 +88,7 @@ async fn measure_in(lab: Lab, plan: Plan) -> Result<Measured, RunError> {
     }
     let acted_s = lab.live.seconds() - begin;
     if lab.interrupt.is_asked() {
-        found = interrupt::cut_short(found);
+        found = cut_short(found);
     }
     Ok(Measured {
         lab,
@@ -279,7 +190,7 @@ fn not_made(leftovers: Judgement) -> Found {
 
 async fn act(lab: &Lab, plan: &Plan, subject: &Subject) -> Found {
     match &plan.scenario.act {
-        Act::Faults(trial) => Box::pin(Story::new(lab, plan, subject, trial).tell()).await,
+        Act::Faults(trial) => Box::pin(TrialRun::new(lab, plan, subject, trial).run()).await,
         Act::Conform => until_asked(lab, conformance::conform(lab, subject)).await,
         Act::Admission => until_asked(lab, conformance::admission(lab, subject)).await,
         Act::Manifests => until_asked(lab, conformance::manifests(lab, subject)).await,
@@ -361,20 +272,6 @@ fn ended(
     }
 }
 
-fn time(found: &Found) -> Time {
-    let judged = |judgement: &Judgement| judgement.severity() != Severity::NotJudged;
-    match &found.expectations {
-        Some(expectations) if expectations.claims_time() => {
-            if found.judgements.iter().all(judged) {
-                Time::Judged
-            } else {
-                Time::NotJudged
-            }
-        }
-        _ => Time::NoClaim,
-    }
-}
-
 /// Seconds of each phase until the next one, but for the last: it ends with the recording.
 fn phases(history: &History) -> BTreeMap<String, f64> {
     let mut begun: Vec<(Nanos, &str)> = Vec::new();
@@ -395,15 +292,6 @@ fn phases(history: &History) -> BTreeMap<String, f64> {
         *seconds.entry(word.to_owned()).or_default() += took.as_secs_f64();
     }
     seconds
-}
-
-/// True when continuity is violated and nothing else is.
-fn only_the_gap(judgements: &[Judgement]) -> bool {
-    let mut violated = judgements
-        .iter()
-        .filter(|judgement| judgement.severity() == Severity::Violation)
-        .peekable();
-    violated.peek().is_some() && violated.all(|judgement| judgement.check == check::CONTINUITY)
 }
 
 async fn clean_up(lab: &Lab, subject: &Subject) {

@@ -9,10 +9,10 @@ use etcd_history::{Outcome, record::Road};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
+    attempt::{self, Shared},
     connection::Held,
     mix::{Mix, Step},
     recorder::Attempt,
-    roads::{self, Shared},
     schedule::until,
 };
 
@@ -51,10 +51,10 @@ pub(crate) async fn run(shared: Arc<Shared>, local: u32) {
         let outcome = match road {
             Road::Member => {
                 let member = &members[rng.random_range(0..members.len())];
-                roads::held(&shared, member, &attempt).await
+                attempt::held(&shared, member, &attempt).await
             }
-            Road::ServiceFresh => roads::fresh(&shared, &config.service, &attempt).await,
-            _ => roads::held(&shared, &service, &attempt).await,
+            Road::ServiceFresh => attempt::fresh(&shared, &config.service, &attempt).await,
+            _ => attempt::held(&shared, &service, &attempt).await,
         };
         mix.learn(&attempt.request, &outcome);
         // A refused connection is refused again at once: without the pause a gap would be a busy loop.

@@ -26,7 +26,10 @@ use tonic::{
     transport::Endpoint,
 };
 
-use crate::{classify::BeforeSend, names::Names, roads::DIAL};
+use crate::{classify::BeforeSend, names::Names};
+
+/// A dial is given up after this, since the service may have moved in between.
+pub(crate) const DIAL: Duration = Duration::from_millis(150);
 
 /// A connection that went quiet is found dead after these two together. etcd's server takes pings of a
 /// connection with traffic as often as wanted, and of an idle one every 5 s.

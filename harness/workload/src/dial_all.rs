@@ -20,8 +20,8 @@ use etcd_history::{
 use tokio::{task::JoinSet, time::timeout_at};
 
 use crate::{
+    attempt::{self, Pool, Shared},
     connection::Held,
-    roads::{self, Pool, Shared},
     schedule::{Schedule, until},
     writers::unique_put,
 };
@@ -93,7 +93,7 @@ impl ReferenceClient {
     async fn attempt(self: Arc<Self>, index: usize, scheduled: Nanos) -> bool {
         let client = self.pool.take();
         let attempt = unique_put(&self.shared, Road::DialAll, client, Some(scheduled));
-        let outcome = roads::held(&self.shared, &self.members[index], &attempt).await;
+        let outcome = attempt::held(&self.shared, &self.members[index], &attempt).await;
         self.pool.give(client);
         let acknowledged = matches!(outcome, Outcome::Ok { .. });
         if acknowledged {

@@ -20,12 +20,12 @@ use tokio::{
 };
 
 use crate::{
+    attempt::{self, Shared},
     config::{Config, Member},
     connection::{Held, dial},
     execute::{ANSWER_LIMIT, key_value},
     names::Names,
     recorder::{Attempt, Recorder},
-    roads::{self, Shared},
     run::config_file,
     schedule::pause,
 };
@@ -117,7 +117,7 @@ async fn insist(
             scheduled: None,
             request: request(op),
         };
-        match roads::held(shared, held, &attempt).await {
+        match attempt::held(shared, held, &attempt).await {
             Outcome::Ok { revision, .. } => return Ok((attempt, revision)),
             Outcome::Failed { class, .. } if class == "lease_not_found" => return Ok((attempt, 0)),
             Outcome::Failed { class, message } | Outcome::Unknown { class, message } => {
@@ -199,7 +199,7 @@ async fn read_member(
             scheduled: None,
             request,
         };
-        match roads::held(shared, &held, &attempt).await {
+        match attempt::held(shared, &held, &attempt).await {
             Outcome::Ok { .. } => break,
             Outcome::Failed { class, message } | Outcome::Unknown { class, message } => {
                 if Instant::now() >= until {

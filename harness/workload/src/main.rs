@@ -3,6 +3,7 @@
 //! One process for all clients, so that there is one clock. It judges nothing: what it writes is checked elsewhere, by
 //! code that sees only the history. It never retries a request that may have left.
 
+mod attempt;
 mod classify;
 mod clients;
 mod clock;
@@ -15,7 +16,6 @@ mod mix;
 mod names;
 mod progress;
 mod recorder;
-mod roads;
 mod run;
 mod samples;
 mod schedule;

@@ -16,12 +16,12 @@ use machine::Sampler;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
+    attempt::Shared,
     clients,
     config::Config,
     dial_all,
     names::Names,
     recorder::Recorder,
-    roads::Shared,
     samples,
     schedule::{Schedule, pause, until},
     watchers::Watcher,

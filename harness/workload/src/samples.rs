@@ -13,9 +13,9 @@ use etcd_history::{
 use tokio::time::timeout_at;
 
 use crate::{
+    attempt::Shared,
     config::Member,
     connection::Held,
-    roads::Shared,
     schedule::{Schedule, until},
 };
 

@@ -14,9 +14,9 @@ use etcd_history::{
 use tokio::time::{Instant, timeout};
 
 use crate::{
+    attempt::Shared,
     connection::dial,
     execute::{ANSWER_LIMIT, key_value},
-    roads::Shared,
     schedule::pause,
 };
 

@@ -11,8 +11,8 @@ use etcd_history::{
 use tokio::task::JoinSet;
 
 use crate::{
+    attempt::{self, Pool, Shared},
     recorder::Attempt,
-    roads::{self, Pool, Shared},
     schedule::{Schedule, until},
 };
 
@@ -47,9 +47,9 @@ impl Writer {
             open.spawn(async move {
                 let attempt = unique_put(&shared, self.road, pool.take(), Some(scheduled));
                 if self.road == Road::ServiceFresh {
-                    roads::fresh(&shared, &shared.config.service, &attempt).await;
+                    attempt::fresh(&shared, &shared.config.service, &attempt).await;
                 } else {
-                    roads::held(&shared, &held, &attempt).await;
+                    attempt::held(&shared, &held, &attempt).await;
                 }
                 pool.give(attempt.client);
             });

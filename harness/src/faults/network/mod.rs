@@ -1,5 +1,5 @@
-//! Faults of the network: what is cut ([`plan`]), by which packet rules ([`rules`], held by [`nft`] or [`iptables`]), on
-//! addresses that follow their pods ([`follow`]), and the proof that it is cut ([`probe`]).
+//! Faults of the network: what is cut ([`plan`]), by which packet rules ([`rules`], held by [`nft`] or [`iptables`]),
+//! on addresses that follow their pods ([`follow`]), and the proof that it is cut ([`probe`]).
 
 pub(super) mod cut;
 mod cutoff;

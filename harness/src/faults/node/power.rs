@@ -1,4 +1,5 @@
-//! The power of nodes, through Docker: frozen, off, on. One call each; who does what when is [`crate::faults::node::harm`].
+//! The power of nodes, through Docker: frozen, off, on. One call each; who does what when is
+//! [`crate::faults::node::harm`].
 
 use bollard::Docker;
 use bollard::query_parameters::{KillContainerOptionsBuilder, StartContainerOptions};

@@ -1,6 +1,6 @@
 //! What owners do on a running cluster, under load, and with a fault in the middle.
 
-use super::THREE_AND_FIVE;
+use super::counts::THREE_AND_FIVE;
 use crate::faults::{
     Absence, Container, ControlPlanePart, Deletion, Direction, Fault, OperatorFault, Replicas,
     Selector, Traffic,

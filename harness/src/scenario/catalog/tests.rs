@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::*;
+use super::all;
+use crate::faults::{Absence, ControlPlanePart, Deletion, Fault, NodeSelector, Selector, Traffic};
+use crate::scenario::Act;
 
 #[test]
 fn names_are_unique_and_have_a_room() {

@@ -8,11 +8,13 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Error, ResourceExt};
 use serde_json::{Value, json};
 
+use super::bring_up::bring_up;
 use super::checklist::Checklist;
+use super::outcome::found;
 use super::requests::bad_requests;
-use super::{bring_up, found, termination};
+use super::termination;
 use crate::scenario::Lab;
-use crate::scenario::runner::Found;
+use crate::scenario::outcome::Found;
 use crate::scenario::subject::{CLUSTER, MANAGER, Seat, Subject};
 use crate::wait::{Poll, wait_until};
 

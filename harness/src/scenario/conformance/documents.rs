@@ -10,10 +10,10 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::checklist::Checklist;
-use super::{found, not_there};
+use super::outcome::{found, not_there};
 use crate::cluster::{Repository, state_dir};
 use crate::scenario::Lab;
-use crate::scenario::runner::Found;
+use crate::scenario::outcome::Found;
 use crate::scenario::subject::Subject;
 
 /// What marks a block.

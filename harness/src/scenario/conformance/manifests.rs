@@ -9,9 +9,10 @@ use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams
 use serde_json::Value;
 
 use super::checklist::Checklist;
-use super::{found, not_there, requests};
+use super::outcome::{found, not_there};
+use super::requests;
 use crate::scenario::Lab;
-use crate::scenario::runner::Found;
+use crate::scenario::outcome::Found;
 use crate::scenario::subject::{MANAGER, Subject, cluster_resource};
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};

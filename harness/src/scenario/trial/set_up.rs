@@ -11,9 +11,9 @@ use crate::scenario::sizes::sizes;
 use crate::scenario::subject::{self, Subject};
 use crate::timeouts;
 
-use super::Story;
+use super::state::TrialRun;
 
-/// What runs beside the story.
+/// What runs beside the trial.
 pub(super) struct Stage {
     pub(super) client: RecordingClient,
     pub(super) observer: Observer,
@@ -27,7 +27,7 @@ struct Ready {
     watched: observe::Subject,
 }
 
-impl Story<'_> {
+impl TrialRun<'_> {
     /// Everything until traffic flows; nothing when the run's turn does not come.
     pub(super) async fn set_up(&mut self) -> Result<Option<Stage>, RunError> {
         let lab = self.lab;
@@ -124,7 +124,7 @@ impl Story<'_> {
         })
     }
 
-    /// Volumes of the nodes' own in a cluster of our own; the default class of anybody else's.
+    /// Volumes of the nodes' own in a cluster of our own; the default class in any other.
     fn pool(&self) -> Option<Pool> {
         let fits = if self.trial.small_volumes {
             volumes::SMALL

@@ -1,4 +1,4 @@
-//! One recorded attempt of one operation on one of the roads.
+//! One recorded attempt of an operation over one route.
 //!
 //! Exactly one attempt an operation: a request that may have left is never sent again. A request that certainly has
 //! not left - the held connection was closed when it came to it - may go out on a new connection within its deadline.
@@ -18,14 +18,12 @@ use tokio::{
 use crate::{
     classify::{BeforeSend, Meaning},
     config::Config,
-    connection::{Held, dial},
+    connection::{DIAL, Held, dial},
     execute,
     names::Names,
     recorder::{Attempt, Recorder},
 };
 
-/// A dial is given up after this, since the service may have moved in between.
-pub(crate) const DIAL: Duration = Duration::from_millis(150);
 /// Least time from one dial to the next.
 const DIAL_PAUSE: Duration = Duration::from_millis(10);
 

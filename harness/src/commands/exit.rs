@@ -1,0 +1,29 @@
+//! How a command ends.
+//!
+//! Exit codes: 0 pass, 1 violation, 2 inconclusive, 3 usage or environment, 130 interrupted.
+
+use std::process::ExitCode;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// Everything as promised.
+    Pass = 0,
+    /// A promise was broken.
+    Violation = 1,
+    /// The run proves nothing (a fault without effect, too little traffic).
+    Inconclusive = 2,
+    /// Wrong usage, or something is missing on this machine.
+    Environment = 3,
+    /// The run was interrupted; it was healed and saved.
+    Interrupted = crate::scenario::interrupt::EXIT_CODE as isize,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// What a command returns: its exit, or an error, which is an environment problem (3).
+pub type CommandResult = anyhow::Result<Exit>;

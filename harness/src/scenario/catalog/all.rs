@@ -1,0 +1,32 @@
+//! The catalogue: every family, in the order in which they are run.
+
+use crate::scenario::Scenario;
+
+use super::{
+    agent, control_plane, failover, lossy, node, operation, operator, partition, provision, quorum,
+    restart, storage, store,
+};
+
+/// All scenarios, in the order in which they are run: what everything else rests on first, what shakes the whole
+/// cluster last.
+#[must_use]
+pub fn all() -> Vec<Scenario> {
+    [
+        provision::all(),
+        failover::all(),
+        partition::all(),
+        lossy::all(),
+        store::all(),
+        quorum::all(),
+        agent::all(),
+        operator::all(),
+        storage::all(),
+        control_plane::all(),
+        node::all(),
+        operation::all(),
+        restart::all(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -1,0 +1,165 @@
+//! What a run has found, and how it ended.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use etcd_history::History;
+use etcd_history::check::{self, Expectations};
+
+use crate::report::judgement::Severity;
+use crate::report::{Finding, Judgement};
+use crate::scenario::{interrupt, leftovers};
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Name of the trial.
+    pub trial: String,
+    /// Members of the cluster.
+    pub members: u32,
+    /// How bad it is.
+    pub severity: Severity,
+    /// True when a gap over its limit is all that is wrong.
+    pub only_the_gap: bool,
+    /// Whether what it claims about time was judged.
+    pub time: Time,
+    /// True when it was interrupted; `cause` then says whether it is healed.
+    pub interrupted: bool,
+    /// The first of the worst verdicts, in words; empty for a pass.
+    pub cause: String,
+    /// Longest time without an acknowledged write, over the rounds.
+    pub gaps: Option<Gaps>,
+    /// Operations that were judged.
+    pub operations: usize,
+    /// Seconds from begin to verdict.
+    pub seconds: f64,
+    /// How many of them came before its turn.
+    pub ahead_s: f64,
+    /// Seconds of each of its phases; those that came more than once are added up.
+    pub phases: BTreeMap<String, f64>,
+    /// The run directory.
+    pub dir: PathBuf,
+}
+
+/// Longest times without an acknowledged write in milliseconds: through the service on new connections, on held ones,
+/// and for the client that dials all members.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gaps {
+    /// The median of the rounds.
+    pub median: [f64; 3],
+    /// The longest of all rounds.
+    pub most: [f64; 3],
+}
+
+impl Gaps {
+    /// As the check of continuity measured them; absent when it did not.
+    pub(super) fn of(judgements: &[Judgement]) -> Option<Self> {
+        let mut judgements = judgements.iter();
+        let figures = &judgements
+            .find(|judgement| judgement.check == check::CONTINUITY)?
+            .figures;
+        let figure = |road: &str, what: &str| figures.get(&format!("{road}.{what}"))?.as_f64();
+        let of = |what: &str| {
+            let [new, held, all] = ["service_fresh", "service_held", "dial_all"];
+            Some([figure(new, what)?, figure(held, what)?, figure(all, what)?])
+        };
+        Some(Self {
+            median: of("median_ms")?,
+            most: of("most_ms")?,
+        })
+    }
+}
+
+/// Whether what a run claims about time was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Time {
+    /// All of it was.
+    Judged,
+    /// Some of it was not: the machine was too busy to tell.
+    NotJudged,
+    /// It claims nothing about time.
+    NoClaim,
+}
+
+impl Time {
+    /// The word for it in a table.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Judged => "judged",
+            Self::NotJudged => "not judged",
+            Self::NoClaim => "-",
+        }
+    }
+}
+
+/// What a run has found.
+pub(super) struct Found {
+    pub(super) history: History,
+    pub(super) expectations: Option<Expectations>,
+    pub(super) judgements: Vec<Judgement>,
+}
+
+/// What is found in a run that was interrupted: nothing is judged of half a history, but it says whether it was healed.
+pub(super) fn cut_short(found: Found) -> Found {
+    let mut judgements = found.judgements.iter();
+    let left = [leftovers::CHECK, "faults"];
+    let trouble = judgements.find(|judgement| left.contains(&judgement.check.as_str()));
+    let reason = trouble.map_or("healed", |judgement| judgement.explanation());
+    let reason = reason.to_owned();
+    Found {
+        judgements: vec![Judgement::new(
+            interrupt::CHECK,
+            Finding::Inconclusive { reason },
+        )],
+        expectations: None,
+        history: found.history,
+    }
+}
+
+/// Whether what a run claims about time was judged.
+pub(super) fn time(found: &Found) -> Time {
+    let judged = |judgement: &Judgement| judgement.severity() != Severity::NotJudged;
+    match &found.expectations {
+        Some(expectations) if expectations.claims_time() => {
+            if found.judgements.iter().all(judged) {
+                Time::Judged
+            } else {
+                Time::NotJudged
+            }
+        }
+        _ => Time::NoClaim,
+    }
+}
+
+/// True when continuity is violated and nothing else is.
+pub(super) fn only_the_gap(judgements: &[Judgement]) -> bool {
+    let mut violated = judgements
+        .iter()
+        .filter(|judgement| judgement.severity() == Severity::Violation)
+        .peekable();
+    violated.peek().is_some() && violated.all(|judgement| judgement.check == check::CONTINUITY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::worst;
+
+    #[test]
+    fn an_interrupted_run_is_never_green() {
+        let found = |judgements| Found {
+            history: History::default(),
+            expectations: None,
+            judgements,
+        };
+        let cut = cut_short(found(vec![Judgement::new("created", Finding::Pass)]));
+        let (severity, cause) = worst(&cut.judgements);
+        assert_eq!(severity, Severity::Inconclusive);
+        assert_eq!(cause.expect("a cause").explanation(), "healed");
+        let reason = "something of `x` is left: a rule".to_owned();
+        let left = Judgement::new("faults", Finding::Inconclusive { reason });
+        let cut = cut_short(found(vec![left]));
+        assert!(cut.judgements[0].explanation().contains("a rule"));
+    }
+}

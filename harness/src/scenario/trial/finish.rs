@@ -1,0 +1,56 @@
+//! The end of a trial: the traffic stops, the client reads what is left, the history is fetched.
+
+use etcd_history::History;
+
+use super::set_up::Stage;
+use super::state::TrialRun;
+use crate::report::{Finding, Judgement};
+use crate::scenario::client::RecordingClient;
+use crate::scenario::merge::merge;
+
+impl TrialRun<'_> {
+    /// Stops the traffic, lets the client read what is left, fetches the history.
+    pub(super) async fn finish(&mut self, stage: Stage) -> History {
+        let stopped = stage.client.stop().await;
+        self.judge("stop", stopped.as_ref());
+        if !self.lab.interrupt.is_asked() {
+            self.read_all(&stage.client).await;
+        }
+        stage.lines.abort();
+        let client = stage.client.history().await;
+        self.judge("history", client.as_ref().map(|_| ()));
+        let mut seen = stage.observer.finish().await;
+        let machine = self.machine.take();
+        seen.extend(machine.into_iter().flat_map(|log| log.finish(self.offset)));
+        merge(
+            client.unwrap_or_default(),
+            seen,
+            std::mem::take(&mut self.told),
+        )
+    }
+
+    /// Lets the client read what every member has at the end.
+    async fn read_all(&mut self, client: &RecordingClient) {
+        let summary = client.finish(&self.subject).await;
+        if let Ok(summary) = &summary {
+            self.lab.live.say(format!("final: {summary}"));
+            if summary["unread"]
+                .as_array()
+                .is_some_and(|unread| !unread.is_empty())
+            {
+                let explanation = format!(
+                    "not every member could be read at the end: {}",
+                    summary["unread"]
+                );
+                self.judgements.push(Judgement::new(
+                    "final",
+                    Finding::Violation {
+                        explanation,
+                        ops: vec![],
+                    },
+                ));
+            }
+        }
+        self.judge("final", summary.as_ref().map(|_| ()));
+    }
+}

@@ -1,0 +1,107 @@
+//! The operations of a trial: each is requested, watched to its end and proved; the faults come during the first.
+
+use etcd_history::Record;
+use etcd_history::record::{FaultRecord, FaultStep};
+
+use super::state::TrialRun;
+use crate::faults::{Evidence, FaultContext};
+use crate::scenario::RunError;
+use crate::scenario::notes::figure;
+use crate::scenario::operation::{self, Asked, Operation};
+use crate::scenario::subject;
+use crate::timeouts;
+
+impl TrialRun<'_> {
+    /// One operation after the other; the faults come while the first is under way.
+    pub(super) async fn operate(&mut self, context: &FaultContext) {
+        let trial = self.trial;
+        let first = u32::try_from(trial.faults.len()).unwrap_or_default();
+        for (number, operation) in (first..).zip(trial.operations.iter().copied()) {
+            let begun = self.lab.live.seconds();
+            let lab = self.lab;
+            let asked = lab.interrupt.or(self.ask(operation, number)).await;
+            let asked = asked.and_then(|asked| asked);
+            if number == first && !trial.faults.is_empty() {
+                let active = self.inject_faults(context, 0).await;
+                self.heal(active).await;
+            }
+            let done = match asked {
+                Ok(mut asked) => {
+                    let seen = self.see_through(operation, number, &mut asked);
+                    lab.interrupt.or(seen).await.and_then(|seen| seen)
+                }
+                Err(error) => Err(error),
+            };
+            self.judge("operation", done.as_ref());
+            if done.is_err() {
+                return;
+            }
+            let took = self.lab.live.seconds() - begun;
+            let word = operation.word();
+            self.lab.live.say(format!("{word} done after {took:.1} s"));
+            let name = format!("{}_s", word.replace('-', "_"));
+            self.judgements.push(figure("operation_time", &name, took));
+            let after = operation.members_after(self.subject.members);
+            self.subject = self.subject.with_members(after);
+            // Traffic between two operations shows that the first one has left nothing behind.
+            if number + 1 < first + u32::try_from(trial.operations.len()).unwrap_or_default() {
+                self.rest(trial.settle).await;
+            }
+        }
+    }
+
+    /// Makes the request and waits until it has begun.
+    async fn ask(&mut self, operation: Operation, number: u32) -> Result<Asked, RunError> {
+        let word = operation.word();
+        self.lab.live.say(format!("operation {number}: {word}"));
+        if operation == Operation::StopAndStart {
+            let seats = self.subject.seats().await.into_iter();
+            let uids = seats.map(|seat| seat.uid);
+            self.expectations.deleted_by_faults.extend(uids);
+        }
+        self.phase(&format!("operation_{number}"));
+        self.note(operation, number, FaultStep::Injecting, "");
+        let leader = self.subject.leader().await.unwrap_or_default();
+        self.expectations
+            .replaced_members
+            .extend(operation.replaces(&self.subject.pod_names(), &leader));
+        let asked = operation::ask(&self.subject, operation, number, &leader).await?;
+        self.note(operation, number, FaultStep::Injected, "");
+        let told = asked.begun().await?;
+        self.note(operation, number, FaultStep::Effective, &told.text);
+        Ok(asked)
+    }
+
+    /// Waits for its end, which must be success.
+    async fn see_through(
+        &mut self,
+        operation: Operation,
+        number: u32,
+        asked: &mut Asked,
+    ) -> Result<(), RunError> {
+        let told = asked.ended(timeouts::patient(timeouts::OPERATION)).await?;
+        self.note(operation, number, FaultStep::Healing, &told.text);
+        if !told.succeeded() {
+            let what = format!("{} ended {}: {}", operation.word(), told.phase, told.text);
+            return Err(RunError::Wait(what));
+        }
+        self.note(operation, number, FaultStep::Healed, &told.text);
+        self.phase(&format!("operation_{number}_done"));
+        operation.proof(&self.subject).await
+    }
+
+    fn note(&mut self, operation: Operation, number: u32, step: FaultStep, text: &str) {
+        let evidence = match text {
+            "" => Evidence::new(),
+            text => Evidence::new().with("told", text),
+        };
+        self.told.push(Record::Fault(FaultRecord {
+            t: self.now(),
+            fault: number,
+            name: operation.word(),
+            target: subject::CLUSTER.to_owned(),
+            step,
+            evidence: evidence.into_map(),
+        }));
+    }
+}
