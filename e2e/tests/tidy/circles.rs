@@ -8,7 +8,7 @@ use crate::tree::{production, report};
 /// Crates whose modules must form no circle, and how many modules lie in one yet. A number may only fall.
 const CIRCLES: &[(&str, usize)] = &[
     ("harness/src", 0),
-    ("harness/history/src", 23),
+    ("harness/history/src", 0),
     ("harness/workload/src", 0),
     ("harness/machine/src", 0),
     ("operator/src", 36),

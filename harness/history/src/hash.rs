@@ -1,4 +1,4 @@
-//! A quick hash for operation numbers, keys and values: histories are our own, nobody attacks the tables.
+//! A quick hash for operation numbers, keys and values: histories are our own, so the tables need no protection.
 //!
 //! Deterministic, so that a verdict never depends on the order of a randomly seeded table.
 

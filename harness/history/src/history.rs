@@ -171,6 +171,17 @@ mod tests {
     }
 
     #[test]
+    fn the_earlier_name_of_a_route_is_read() {
+        let history = simulate(&Plan::default());
+        let mut text = Vec::new();
+        history.write(&mut text).expect("written");
+        let text = String::from_utf8(text).expect("text");
+        let earlier = text.replace("\"route\":", "\"road\":");
+        assert_ne!(text, earlier);
+        assert_eq!(read(&earlier).expect("it is read"), history);
+    }
+
+    #[test]
     fn a_history_without_a_header_is_version_0() {
         let history = read(&format!("{PHASE}\n")).expect("it is read");
         assert_eq!(history.records.len(), 1);

@@ -93,7 +93,7 @@ impl<'a> Op<'a> {
         )
     }
 
-    /// True when nobody knows whether it happened.
+    /// True when it is unknown whether it happened.
     pub fn unknown(&self) -> bool {
         matches!(
             self.end,

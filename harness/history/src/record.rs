@@ -95,15 +95,15 @@ impl Record {
     }
 }
 
-/// Why a client sends an operation and on which road.
+/// Why a client sends an operation and on which route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Road {
+pub enum Route {
     /// Through the leader service, on a connection that is held open.
     ServiceHeld,
     /// Through the leader service, on a connection of its own for every operation.
     ServiceFresh,
-    /// A client that dials all members directly and uses whichever answers: the yardstick.
+    /// A client that dials all members directly and uses the first response: the reference client.
     DialAll,
     /// One named member, directly.
     Member,
@@ -118,8 +118,9 @@ pub struct Call {
     pub op: OpId,
     /// The client process that sends it; a client has one operation open at a time.
     pub client: u32,
-    /// The road it takes.
-    pub road: Road,
+    /// The route it takes; `road` in histories of earlier harnesses.
+    #[serde(alias = "road")]
+    pub route: Route,
     /// When the open-loop schedule wanted it to leave; equal to `t` for closed-loop clients.
     pub scheduled: Nanos,
     /// What it asks.

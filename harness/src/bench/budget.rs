@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use etcd_history::record::Road;
+use etcd_history::record::Route;
 
 use super::failover::FailoverReport;
 
@@ -41,23 +41,23 @@ impl Kind {
 
     /// Most milliseconds that the median failover may be over the dial-all client, on new and on held connections.
     #[must_use]
-    pub fn budget_ms(self) -> BTreeMap<Road, f64> {
+    pub fn budget_ms(self) -> BTreeMap<Route, f64> {
         let (fresh, held) = match self {
             Self::Sigkill => (150.0, 150.0),
             Self::Delete => (100.0, 100.0),
             Self::Freeze => (300.0, 1000.0),
         };
-        BTreeMap::from([(Road::ServiceFresh, fresh), (Road::ServiceHeld, held)])
+        BTreeMap::from([(Route::ServiceFresh, fresh), (Route::ServiceHeld, held)])
     }
 
-    /// A line for every road: its median over the dial-all client beside its budget. The flag is true when it is kept.
+    /// A line for every route: its median over the dial-all client beside its budget. The flag is true when it is kept.
     #[must_use]
     pub fn judge(self, report: &FailoverReport) -> Vec<(bool, String)> {
-        let line = |(road, budget): (Road, f64)| {
-            let summary = report.over_dial_all_ms.get(&road)?;
+        let line = |(route, budget): (Route, f64)| {
+            let summary = report.over_dial_all_ms.get(&route)?;
             let kept = summary.median <= budget;
             let word = if kept { "kept" } else { "missed" };
-            let name = super::table::road(road);
+            let name = super::table::route(route);
             let median = summary.median;
             Some((
                 kept,

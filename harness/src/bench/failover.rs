@@ -1,17 +1,17 @@
-//! Failovers measured from histories: for each fault the longest time without an acknowledged write on every road, in
+//! Failovers measured from histories: for each fault the longest time without an acknowledged write on every route, in
 //! the same moment, and where that time went.
 
 use std::collections::BTreeMap;
 
 use etcd_history::History;
-use etcd_history::record::{FaultStep, Nanos, Record, Road};
+use etcd_history::record::{FaultStep, Nanos, Record, Route};
 use serde::Serialize;
 
 use super::statistics::{Summary, above_all_seen};
 use crate::report::continuity::{Acknowledgements, Signs, Stage};
 
-/// The roads that are compared; the last one is the yardstick.
-pub const ROADS: [Road; 3] = [Road::ServiceFresh, Road::ServiceHeld, Road::DialAll];
+/// The routes that are compared; the last one is the reference client.
+pub const ROUTES: [Route; 3] = [Route::ServiceFresh, Route::ServiceHeld, Route::DialAll];
 
 /// One fault and what it cost.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -24,11 +24,11 @@ pub struct Failover {
     pub target: String,
     /// False when its effect was looked for and not seen: such a failover is no sample.
     pub effective: bool,
-    /// What each road lost.
-    pub roads: BTreeMap<Road, Cost>,
+    /// What each route lost.
+    pub routes: BTreeMap<Route, Cost>,
 }
 
-/// What a road lost in one failover.
+/// What a route lost in one failover.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Cost {
     /// Longest time without an acknowledged write, in milliseconds.
@@ -48,12 +48,12 @@ pub struct FailoverReport {
     pub members: u32,
     /// Each failover.
     pub failovers: Vec<Failover>,
-    /// Gap of each road, in milliseconds.
-    pub gap_ms: BTreeMap<Road, Summary>,
+    /// Gap of each route, in milliseconds.
+    pub gap_ms: BTreeMap<Route, Summary>,
     /// Gap through the service less the gap of the dial-all client ([`Failover::over_dial_all`]), in milliseconds.
-    pub over_dial_all_ms: BTreeMap<Road, Summary>,
-    /// Each stage on each road, in milliseconds.
-    pub stages_ms: BTreeMap<Road, BTreeMap<Stage, Summary>>,
+    pub over_dial_all_ms: BTreeMap<Route, Summary>,
+    /// Each stage on each route, in milliseconds.
+    pub stages_ms: BTreeMap<Route, BTreeMap<Stage, Summary>>,
     /// Failovers that are no samples: no effect, no writes, or a gap that never ended.
     pub unusable: usize,
     /// With how much probability at most the next one is worse than all of these, with 95 % confidence.
@@ -64,23 +64,23 @@ pub struct FailoverReport {
 #[must_use]
 pub fn measure(run: &str, history: &History) -> Vec<Failover> {
     let signs = Signs::of(history);
-    let roads = ROADS.map(|road| (road, Acknowledgements::of(history, road)));
+    let routes = ROUTES.map(|route| (route, Acknowledgements::of(history, route)));
     let faults = faults(history);
     let mut failovers = Vec::new();
     for (at, fault) in faults.iter().enumerate() {
         let until = faults.get(at + 1).map_or(Nanos::MAX, |next| next.from);
         let mut costs = BTreeMap::new();
-        for (road, acknowledgements) in &roads {
+        for (route, acknowledgements) in &routes {
             let Some(gap) = acknowledgements.longest_mostly_within(fault.from, until) else {
                 continue;
             };
-            let stages = signs.decompose(gap, *road).stages;
+            let stages = signs.decompose(gap, *route).stages;
             let stages_ms = stages
                 .into_iter()
                 .map(|(stage, from, to)| (stage, milliseconds(to - from)));
             let (gap_ms, closed) = (milliseconds(gap.length()), gap.closed);
             costs.insert(
-                *road,
+                *route,
                 Cost {
                     gap_ms,
                     closed,
@@ -93,7 +93,7 @@ pub fn measure(run: &str, history: &History) -> Vec<Failover> {
             fault: fault.name.clone(),
             target: fault.target.clone(),
             effective: fault.effective,
-            roads: costs,
+            routes: costs,
         });
     }
     failovers
@@ -141,20 +141,20 @@ fn milliseconds(nanos: Nanos) -> f64 {
 }
 
 impl Failover {
-    /// True when it says something: it took effect, and every road had writes and came back.
+    /// True when it says something: it took effect, and every route had writes and came back.
     #[must_use]
     pub fn usable(&self) -> bool {
         self.effective
-            && ROADS
+            && ROUTES
                 .iter()
-                .all(|road| self.roads.get(road).is_some_and(|c| c.closed))
+                .all(|route| self.routes.get(route).is_some_and(|c| c.closed))
     }
 
-    /// What a road's gap has over the gap of the dial-all client, in milliseconds: what the way through the service
+    /// What a route's gap has over the gap of the dial-all client, in milliseconds: what the way through the service
     /// cost.
     #[must_use]
-    pub fn over_dial_all(&self, road: Road) -> Option<f64> {
-        Some(self.roads.get(&road)?.gap_ms - self.roads.get(&Road::DialAll)?.gap_ms)
+    pub fn over_dial_all(&self, route: Route) -> Option<f64> {
+        Some(self.routes.get(&route)?.gap_ms - self.routes.get(&Route::DialAll)?.gap_ms)
     }
 }
 
@@ -166,15 +166,15 @@ impl FailoverReport {
         let mut gap_ms = BTreeMap::new();
         let mut over_dial_all_ms = BTreeMap::new();
         let mut stages_ms = BTreeMap::new();
-        for road in ROADS {
-            let costs = || usable().filter_map(|failover| failover.roads.get(&road));
+        for route in ROUTES {
+            let costs = || usable().filter_map(|failover| failover.routes.get(&route));
             if let Some(summary) = Summary::of(costs().map(|cost| cost.gap_ms)) {
-                gap_ms.insert(road, summary);
+                gap_ms.insert(route, summary);
             }
-            if road != Road::DialAll
-                && let Some(summary) = Summary::of(usable().filter_map(|f| f.over_dial_all(road)))
+            if route != Route::DialAll
+                && let Some(summary) = Summary::of(usable().filter_map(|f| f.over_dial_all(route)))
             {
-                over_dial_all_ms.insert(road, summary);
+                over_dial_all_ms.insert(route, summary);
             }
             let stages = [
                 Stage::Election,
@@ -186,7 +186,7 @@ impl FailoverReport {
                 Summary::of(costs().filter_map(|cost| cost.stages_ms.get(&stage).copied()))
                     .map(|summary| (stage, summary))
             };
-            stages_ms.insert(road, stages.into_iter().filter_map(of_stage).collect());
+            stages_ms.insert(route, stages.into_iter().filter_map(of_stage).collect());
         }
         let count = usable().count();
         let unusable = failovers.len() - count;
@@ -211,7 +211,7 @@ mod tests {
 
     const MS: Nanos = 1_000_000;
 
-    fn write(op: u64, road: Road, t: Nanos) -> [Record; 2] {
+    fn write(op: u64, route: Route, t: Nanos) -> [Record; 2] {
         let request = Request::Put {
             key: "k".into(),
             value: op.to_string(),
@@ -229,7 +229,7 @@ mod tests {
                 t: t - MS,
                 op,
                 client: 1,
-                road,
+                route,
                 scheduled: t - MS,
                 request,
             }),
@@ -250,10 +250,10 @@ mod tests {
     }
 
     /// Writes every 10 ms but for `lost` ms after each fault, which come a second apart.
-    fn history(lost: &[(Road, [Nanos; 2])], step: FaultStep) -> History {
+    fn history(lost: &[(Route, [Nanos; 2])], step: FaultStep) -> History {
         let mut records = Vec::new();
         let mut op = 0;
-        for (road, lost) in lost {
+        for (route, lost) in lost {
             for t in 0..300 {
                 let t = t * 10;
                 let since = t % 1000;
@@ -262,7 +262,7 @@ mod tests {
                     continue;
                 }
                 op += 1;
-                records.extend(write(op, *road, t * MS + MS));
+                records.extend(write(op, *route, t * MS + MS));
             }
         }
         for number in 1..=2 {
@@ -278,9 +278,9 @@ mod tests {
 
     fn sample(step: FaultStep) -> Vec<Failover> {
         let lost = [
-            (Road::ServiceFresh, [300, 500]),
-            (Road::ServiceHeld, [400, 800]),
-            (Road::DialAll, [250, 480]),
+            (Route::ServiceFresh, [300, 500]),
+            (Route::ServiceHeld, [400, 800]),
+            (Route::DialAll, [250, 480]),
         ];
         measure("run", &history(&lost, step))
     }
@@ -290,14 +290,14 @@ mod tests {
         let failovers = sample(FaultStep::Effective);
         let gaps: Vec<_> = failovers
             .iter()
-            .map(|f| f.roads[&Road::ServiceFresh].gap_ms.round())
+            .map(|f| f.routes[&Route::ServiceFresh].gap_ms.round())
             .collect();
         assert_eq!(gaps, [300.0, 500.0]);
-        assert_eq!(failovers[1].over_dial_all(Road::ServiceHeld), Some(320.0));
+        assert_eq!(failovers[1].over_dial_all(Route::ServiceHeld), Some(320.0));
         let report = FailoverReport::of("sigkill", 3, failovers);
         assert_eq!(report.unusable, 0);
-        assert_eq!(report.gap_ms[&Road::ServiceFresh].median, 400.0);
-        assert_eq!(report.over_dial_all_ms[&Road::ServiceFresh].max, 50.0);
+        assert_eq!(report.gap_ms[&Route::ServiceFresh].median, 400.0);
+        assert_eq!(report.over_dial_all_ms[&Route::ServiceFresh].max, 50.0);
     }
 
     #[test]
@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn a_gap_that_never_ended_is_no_sample() {
         let mut failovers = sample(FaultStep::Effective);
-        if let Some(cost) = failovers[0].roads.get_mut(&Road::ServiceFresh) {
+        if let Some(cost) = failovers[0].routes.get_mut(&Route::ServiceFresh) {
             cost.closed = false;
         }
         assert_eq!(FailoverReport::of("sigkill", 3, failovers).unusable, 1);

@@ -2,7 +2,7 @@
 //!
 //! [`statistics`] is arithmetic, [`failover`] measures histories, [`creation`] pairs of times, [`power`] says what
 //! limits find, [`budget`] is what they are held against, [`table`] words them; nothing here touches a cluster. The
-//! commands make the runs and hand over what they found.
+//! commands make the runs and pass on what they found.
 
 pub mod budget;
 pub mod creation;

@@ -67,7 +67,7 @@ pub fn power(runs: &[GapSamples], suites: u32, seed: u64) -> Vec<Found> {
     found
 }
 
-/// So many rounds, each drawn from the pool; some with a delay on every road.
+/// So many rounds, each drawn from the pool; some with a delay on every route.
 fn drawn(
     pool: &[&Vec<f64>],
     count: usize,
@@ -86,14 +86,14 @@ fn drawn(
 #[cfg(test)]
 mod tests {
     use etcd_history::check::GapBudget;
-    use etcd_history::record::Road;
+    use etcd_history::record::Route;
 
     use super::*;
 
     #[test]
     fn a_shift_of_all_and_a_single_late_round_are_found_and_a_healthy_suite_is_green() {
         let budget = GapBudget {
-            road: Road::ServiceFresh,
+            route: Route::ServiceFresh,
             median_ms: Some(150.0),
             limit_ms: 1000.0,
             over_dial_all: false,

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use etcd_history::record::Road;
+use etcd_history::record::Route;
 
-use super::failover::{Failover, FailoverReport, ROADS};
+use super::failover::{Failover, FailoverReport, ROUTES};
 use super::power::Found;
 use super::statistics::Summary;
 use crate::report::continuity::Stage;
@@ -38,14 +38,14 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// The name of a road.
+/// The name of a route.
 #[must_use]
-pub fn road(road: Road) -> &'static str {
-    match road {
-        Road::ServiceFresh => "service, new connections",
-        Road::ServiceHeld => "service, held connections",
-        Road::DialAll => "dial-all client",
-        Road::Member => "one member",
+pub fn route(route: Route) -> &'static str {
+    match route {
+        Route::ServiceFresh => "service, new connections",
+        Route::ServiceHeld => "service, held connections",
+        Route::DialAll => "dial-all client",
+        Route::Member => "one member",
     }
 }
 
@@ -83,19 +83,19 @@ pub fn failover(report: &FailoverReport) -> String {
         failovers.len()
     );
     let head = ["", "median", "p95", "max"];
-    let mut rows: Vec<_> = ROADS
+    let mut rows: Vec<_> = ROUTES
         .iter()
-        .filter_map(|r| Some(cells(road(*r).to_owned(), report.gap_ms.get(r)?)))
+        .filter_map(|r| Some(cells(route(*r).to_owned(), report.gap_ms.get(r)?)))
         .collect();
     for (r, summary) in &report.over_dial_all_ms {
-        rows.push(cells(format!("{} over dial-all", road(*r)), summary));
+        rows.push(cells(format!("{} over dial-all", route(*r)), summary));
     }
     text.push_str(&table(&head, &rows));
     text.push_str("\nWhere it went, ms:\n\n");
     let mut rows = Vec::new();
-    for r in ROADS {
+    for r in ROUTES {
         for (s, summary) in report.stages_ms.get(&r).into_iter().flatten() {
-            rows.push(cells(format!("{}: {}", road(r), stage(*s)), summary));
+            rows.push(cells(format!("{}: {}", route(r), stage(*s)), summary));
         }
     }
     text.push_str(&table(&head, &rows));
@@ -104,7 +104,7 @@ pub fn failover(report: &FailoverReport) -> String {
     if report.unusable > 0 {
         let _ = writeln!(
             text,
-            "\n{} of {} are no samples (no effect, a road without writes, or a gap that never ended): the measurement \
+            "\n{} of {} are no samples (no effect, a route without writes, or a gap that never ended): the measurement \
              is inconclusive.",
             report.unusable,
             failovers.len()
@@ -143,13 +143,13 @@ pub fn power(trials: usize, suites: u32, found: &[Found]) -> String {
 
 fn each(failovers: &[Failover]) -> String {
     let row = |failover: &Failover| {
-        let gap = |road| match failover.roads.get(&road) {
+        let gap = |route| match failover.routes.get(&route) {
             Some(cost) if cost.closed => format!("{:.0}", cost.gap_ms),
             Some(cost) => format!("> {:.0}", cost.gap_ms),
             None => "none".to_owned(),
         };
         let mut row = vec![failover.target.clone()];
-        row.extend(ROADS.map(gap));
+        row.extend(ROUTES.map(gap));
         row.push(failover.run.clone());
         row
     };
@@ -184,10 +184,10 @@ mod tests {
             fault: "kill_process".into(),
             target: "e-0".into(),
             effective: true,
-            roads: BTreeMap::from([
-                (Road::ServiceFresh, cost(fresh, &stages)),
-                (Road::ServiceHeld, cost(fresh, &stages)),
-                (Road::DialAll, cost(dial_all, &stages[..1])),
+            routes: BTreeMap::from([
+                (Route::ServiceFresh, cost(fresh, &stages)),
+                (Route::ServiceHeld, cost(fresh, &stages)),
+                (Route::DialAll, cost(dial_all, &stages[..1])),
             ]),
         }
     }
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn an_open_gap_is_shown_as_a_lower_bound_and_spoils_the_measurement() {
         let mut bad = failover_of(900.0, 800.0);
-        if let Some(cost) = bad.roads.get_mut(&Road::ServiceHeld) {
+        if let Some(cost) = bad.routes.get_mut(&Route::ServiceHeld) {
             cost.closed = false;
         }
         let text = failover(&FailoverReport::of("freeze", 3, vec![bad]));

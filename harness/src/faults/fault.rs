@@ -90,7 +90,7 @@ pub enum Fault {
         /// True when its Node object is deleted too, as an administrator does who knows that it never comes back.
         for_good: bool,
     },
-    /// The kubelet is stopped; containers go on.
+    /// The kubelet is stopped; containers keep running.
     StopKubelet {
         /// Where.
         of: NodeSelector,
@@ -102,7 +102,7 @@ pub enum Fault {
         /// To which replicas.
         replicas: Replicas,
     },
-    /// A part of the control plane is away.
+    /// A part of the control plane is unavailable.
     ControlPlane {
         /// Which part.
         part: ControlPlanePart,

@@ -1,19 +1,19 @@
-//! How long a road stayed without an acknowledged write, and where that time went.
+//! How long a route stayed without an acknowledged write, and where that time went.
 //!
 //! Arithmetic over a history for pages and tables. It judges nothing: budgets are the business of the checks.
 
 use std::collections::HashMap;
 
 use etcd_history::History;
-use etcd_history::record::{FaultRecord, FaultStep, Nanos, OpId, Outcome, Record, Request, Road};
+use etcd_history::record::{FaultRecord, FaultStep, Nanos, OpId, Outcome, Record, Request, Route};
 use serde::Serialize;
 
-/// A stretch of time without an acknowledged write on one road.
+/// A stretch of time without an acknowledged write on one route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Gap {
-    /// The last acknowledgement before it, or the first request of the road.
+    /// The last acknowledgement before it, or the first request of the route.
     pub from: Nanos,
-    /// The first acknowledgement after it, or the end of the last request of the road.
+    /// The first acknowledgement after it, or the end of the last request of the route.
     pub to: Nanos,
     /// False when no acknowledgement ends it.
     pub closed: bool,
@@ -27,7 +27,7 @@ impl Gap {
     }
 }
 
-/// When the writes of one road were acknowledged.
+/// When the writes of one route were acknowledged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acknowledgements {
     /// Times, ascending.
@@ -51,14 +51,14 @@ pub fn writes(request: &Request) -> bool {
 }
 
 impl Acknowledgements {
-    /// Those of the writes of one road.
+    /// Those of the writes of one route.
     #[must_use]
-    pub fn of(history: &History, road: Road) -> Self {
+    pub fn of(history: &History, route: Route) -> Self {
         let mut found = Self::default();
         let mut open: HashMap<OpId, ()> = HashMap::new();
         for record in &history.records {
             match record {
-                Record::Call(call) if call.road == road && writes(&call.request) => {
+                Record::Call(call) if call.route == route && writes(&call.request) => {
                     open.insert(call.op, ());
                     found.first = Some(found.first.map_or(call.t, |t| t.min(call.t)));
                     found.last = Some(found.last.map_or(call.t, |t| t.max(call.t)));
@@ -199,9 +199,9 @@ impl<'a> Signs<'a> {
         }
     }
 
-    /// Where the time of a gap went. The roads past the service have neither label nor endpoints to wait for.
+    /// Where the time of a gap went. The routes past the service have neither label nor endpoints to wait for.
     #[must_use]
-    pub fn decompose(&self, gap: Gap, road: Road) -> Decomposition {
+    pub fn decompose(&self, gap: Gap, route: Route) -> Decomposition {
         let overlaps = |(_, from, to): &&(u32, Nanos, Nanos)| *from <= gap.to && *to >= gap.from;
         let fault = self.faults.iter().rev().find(overlaps).map(|fault| fault.0);
         let within = |t: Nanos| t > gap.from && t <= gap.to;
@@ -218,7 +218,7 @@ impl<'a> Signs<'a> {
         let mut ends = Vec::new();
         if let Some((at, _, pod)) = elected {
             ends.push((Stage::Election, *at));
-            if matches!(road, Road::ServiceHeld | Road::ServiceFresh) {
+            if matches!(route, Route::ServiceHeld | Route::ServiceFresh) {
                 let labelled = self
                     .labels
                     .iter()
@@ -256,7 +256,7 @@ mod tests {
 
     use super::*;
 
-    fn write(op: OpId, road: Road, t: Nanos, end: Option<(Nanos, bool)>) -> Vec<Record> {
+    fn write(op: OpId, route: Route, t: Nanos, end: Option<(Nanos, bool)>) -> Vec<Record> {
         let request = Request::Put {
             key: "k".into(),
             value: op.to_string(),
@@ -266,7 +266,7 @@ mod tests {
             t,
             op,
             client: 1,
-            road,
+            route,
             scheduled: t,
             request,
         })];
@@ -337,9 +337,9 @@ mod tests {
     }
 
     fn failover() -> History {
-        let road = Road::ServiceFresh;
+        let route = Route::ServiceFresh;
         let mut records = vec![leads(1, "e-0", 2)];
-        records.extend(write(1, road, 5, Some((10, true))));
+        records.extend(write(1, route, 5, Some((10, true))));
         records.push(Record::Fault(FaultRecord {
             t: 12,
             fault: 4,
@@ -348,20 +348,20 @@ mod tests {
             step: FaultStep::Injecting,
             evidence: [].into(),
         }));
-        records.extend(write(2, road, 20, Some((40, false))));
+        records.extend(write(2, route, 20, Some((40, false))));
         records.extend([
             leads(110, "e-1", 3),
             label(130, "e-1"),
             endpoints(170, "e-1"),
         ]);
-        records.extend(write(3, road, 150, Some((210, true))));
-        records.extend(write(4, Road::DialAll, 150, Some((160, true))));
+        records.extend(write(3, route, 150, Some((210, true))));
+        records.extend(write(4, Route::DialAll, 150, Some((160, true))));
         History { records }
     }
 
     #[test]
     fn the_longest_gap_is_between_acknowledgements() {
-        let acks = Acknowledgements::of(&failover(), Road::ServiceFresh);
+        let acks = Acknowledgements::of(&failover(), Route::ServiceFresh);
         assert_eq!(
             acks.longest(),
             Some(Gap {
@@ -381,10 +381,10 @@ mod tests {
     }
 
     #[test]
-    fn a_road_that_never_comes_back_has_an_open_gap() {
+    fn a_route_that_never_comes_back_has_an_open_gap() {
         let mut history = failover();
         history.records.truncate(6);
-        let gap = Acknowledgements::of(&history, Road::ServiceFresh)
+        let gap = Acknowledgements::of(&history, Route::ServiceFresh)
             .longest()
             .unwrap();
         assert_eq!(
@@ -396,7 +396,7 @@ mod tests {
             }
         );
         assert_eq!(
-            Acknowledgements::of(&history, Road::DialAll).longest(),
+            Acknowledgements::of(&history, Route::DialAll).longest(),
             None
         );
     }
@@ -409,7 +409,7 @@ mod tests {
             to: 210,
             closed: true,
         };
-        let parts = Signs::of(&history).decompose(gap, Road::ServiceFresh);
+        let parts = Signs::of(&history).decompose(gap, Route::ServiceFresh);
         assert_eq!(
             (parts.fault, parts.elected.as_deref()),
             (Some(4), Some("e-1"))
@@ -421,7 +421,7 @@ mod tests {
             (Stage::Client, 170, 210),
         ];
         assert_eq!(parts.stages, stages);
-        let direct = Signs::of(&history).decompose(gap, Road::DialAll);
+        let direct = Signs::of(&history).decompose(gap, Route::DialAll);
         assert_eq!(
             direct.stages,
             [(Stage::Election, 10, 110), (Stage::Client, 110, 210)]
@@ -437,7 +437,7 @@ mod tests {
             to: 210,
             closed: true,
         };
-        let parts = Signs::of(&history).decompose(gap, Road::ServiceFresh);
+        let parts = Signs::of(&history).decompose(gap, Route::ServiceFresh);
         assert_eq!(parts.stages[1], (Stage::Label, 110, 110));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Reads the history and the verdicts, draws and words them; judges nothing itself and touches no cluster.
 //! [`run_dir`] is the directory, [`run_header`] what it says of the plan, [`judgement`] a verdict as it is stored,
-//! [`prose`] and [`junit`] are verdicts for people and for machines, [`continuity`] is how long a road stood still,
+//! [`prose`] and [`junit`] are verdicts for people and for machines, [`continuity`] is how long a route stood still,
 //! [`timeline`] the history as columns and [`page`] the HTML page around it.
 
 pub mod continuity;

@@ -191,7 +191,7 @@ fn escape(text: &str) -> String {
 mod tests {
     use std::io::Read as _;
 
-    use etcd_history::record::{Call, Record, Request, Road};
+    use etcd_history::record::{Call, Record, Request, Route};
 
     use super::*;
 
@@ -212,7 +212,7 @@ mod tests {
             t: 1,
             op: 77,
             client: 0,
-            road: Road::DialAll,
+            route: Route::DialAll,
             scheduled: 1,
             request,
         };

@@ -270,7 +270,7 @@ impl RunDir {
     /// # Errors
     /// The name is not a plain one or the file cannot be written.
     pub fn write_log(&self, name: &str, text: &[u8]) -> Result<(), RunDirError> {
-        self.write(&in_room("logs", name)?, |file| file.write_all(text))
+        self.write(&in_folder("logs", name)?, |file| file.write_all(text))
     }
 
     /// Keeps a Kubernetes object or another piece of evidence under `objects/`.
@@ -278,7 +278,7 @@ impl RunDir {
     /// # Errors
     /// The name is not a plain one or the file cannot be written.
     pub fn write_object(&self, name: &str, text: &[u8]) -> Result<(), RunDirError> {
-        self.write(&in_room("objects", name)?, |file| file.write_all(text))
+        self.write(&in_folder("objects", name)?, |file| file.write_all(text))
     }
 
     /// Writes everything that follows from history and verdicts: `verdicts.json`, `verdict.txt`, `junit.xml` and the
@@ -361,10 +361,10 @@ fn replace(
     written
 }
 
-fn in_room(room: &str, name: &str) -> Result<String, RunDirError> {
+fn in_folder(folder: &str, name: &str) -> Result<String, RunDirError> {
     let plain = !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0']);
     if plain {
-        Ok(format!("{room}/{name}"))
+        Ok(format!("{folder}/{name}"))
     } else {
         Err(RunDirError::Name {
             name: name.to_owned(),

@@ -58,7 +58,7 @@ impl Gaps {
         let figures = &judgements
             .find(|judgement| judgement.check == check::CONTINUITY)?
             .figures;
-        let figure = |road: &str, what: &str| figures.get(&format!("{road}.{what}"))?.as_f64();
+        let figure = |route: &str, what: &str| figures.get(&format!("{route}.{what}"))?.as_f64();
         let of = |what: &str| {
             let [new, held, all] = ["service_fresh", "service_held", "dial_all"];
             Some([figure(new, what)?, figure(held, what)?, figure(all, what)?])

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use etcd_history::check::{Expectations, GapBudget, OperationKind};
-use etcd_history::record::Road;
+use etcd_history::record::Route;
 use serde::Serialize;
 
 /// Time to recover where the scenario says nothing.
@@ -186,15 +186,15 @@ impl Promise {
         let Some((fresh, held, over_dial_all)) = self.continuity.limits() else {
             return Vec::new();
         };
-        let budget = |road, limits: Limits| GapBudget {
-            road,
+        let budget = |route, limits: Limits| GapBudget {
+            route,
             median_ms: Some(limits.median(members)),
             limit_ms: limits.most,
             over_dial_all,
         };
         vec![
-            budget(Road::ServiceFresh, fresh),
-            budget(Road::ServiceHeld, held),
+            budget(Route::ServiceFresh, fresh),
+            budget(Route::ServiceHeld, held),
         ]
     }
 }

@@ -1,4 +1,4 @@
-//! A plausible history made from a seed: three members, three failovers, writers on every road, watchers.
+//! A plausible history made from a seed: three members, three failovers, writers on every route, watchers.
 //!
 //! Only for trying the page: it has the shape and size of a real run, not the truth of one.
 
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use etcd_history::History;
 use etcd_history::record::{
     Call, EndpointsRecord, FaultRecord, FaultStep, HashSample, KeyEvent, KeyValue, MemberSample,
-    Nanos, OpId, Outcome, PodRecord, RaftStatus, Record, Request, Response, Return, Road,
+    Nanos, OpId, Outcome, PodRecord, RaftStatus, Record, Request, Response, Return, Route,
     WatchEvent, WatchRecord,
 };
 
@@ -92,17 +92,17 @@ fn member(number: usize) -> String {
     format!("{:x}", 0x8e9e_05c5_2164_694d_u64 ^ (number as u64) << 40)
 }
 
-/// The leader and term at a time, and whether a road has one to talk to.
-fn leader(t: Nanos, road: Road) -> (usize, u64, bool) {
+/// The leader and term at a time, and whether a route has one to talk to.
+fn leader(t: Nanos, route: Route) -> (usize, u64, bool) {
     let (mut who, mut term, mut up) = (0, 2, true);
     for failover in &FAILOVERS {
         let since = (t - BASE) / MS - failover.at;
         if since < 0 {
             break;
         }
-        let back = match road {
-            Road::ServiceHeld => failover.held,
-            Road::ServiceFresh => failover.endpoints + 25,
+        let back = match route {
+            Route::ServiceHeld => failover.held,
+            Route::ServiceFresh => failover.endpoints + 25,
             _ => failover.elected + 10,
         };
         up = since > back;
@@ -145,18 +145,18 @@ pub(crate) fn history(seed: u64, operations: usize) -> History {
 type Write = (Nanos, String, String);
 
 fn clients(dice: &mut Dice, operations: usize, records: &mut Vec<Record>) -> Vec<Write> {
-    let roads = [
-        Road::ServiceHeld,
-        Road::ServiceFresh,
-        Road::DialAll,
-        Road::Member,
+    let routes = [
+        Route::ServiceHeld,
+        Route::ServiceFresh,
+        Route::DialAll,
+        Route::Member,
     ];
     let count = 24;
     let per_client = i64::try_from(operations / count).expect("a small number");
     let period = LENGTH / per_client.max(1);
     let mut ops = Vec::new();
     for client in 0..count {
-        let road = roads[client % roads.len()];
+        let route = routes[client % routes.len()];
         let mut free = 0;
         for turn in 0..per_client {
             let scheduled = BASE + period * turn + dice.below(period / 4 + 1);
@@ -164,27 +164,27 @@ fn clients(dice: &mut Dice, operations: usize, records: &mut Vec<Record>) -> Vec
             if t > BASE + LENGTH {
                 break;
             }
-            let (_, _, up) = leader(t, road);
+            let (_, _, up) = leader(t, route);
             let took = match (up, dice.below(5000)) {
                 (true, 0) => 120 * MS + dice.below(200 * MS),
                 (true, _) => 800_000 + dice.below(2 * MS),
-                (false, _) if road == Road::ServiceFresh => MS + dice.below(3 * MS),
+                (false, _) if route == Route::ServiceFresh => MS + dice.below(3 * MS),
                 (false, _) => 200 * MS,
             };
             free = t + took;
-            ops.push((t, scheduled, free, client, road, up));
+            ops.push((t, scheduled, free, client, route, up));
         }
     }
     ops.sort_by_key(|op| op.2);
     answers(dice, ops, records)
 }
 
-/// A request before it is worded: call, wanted, end, client, road, and whether the road leads anywhere.
-type Sent = (Nanos, Nanos, Nanos, usize, Road, bool);
+/// A request before it is worded: call, wanted, end, client, route, and whether the route leads anywhere.
+type Sent = (Nanos, Nanos, Nanos, usize, Route, bool);
 
 fn answers(dice: &mut Dice, ops: Vec<Sent>, records: &mut Vec<Record>) -> Vec<Write> {
     let mut writes = Vec::new();
-    for (op, (t, scheduled, end, client, road, up)) in ops.into_iter().enumerate() {
+    for (op, (t, scheduled, end, client, route, up)) in ops.into_iter().enumerate() {
         let key = format!("reg/{}", dice.below(12));
         let value = format!("{client}.{op}");
         let op = op as OpId + 1;
@@ -211,14 +211,14 @@ fn answers(dice: &mut Dice, ops: Vec<Sent>, records: &mut Vec<Record>) -> Vec<Wr
             t,
             op,
             client,
-            road,
+            route,
             scheduled,
             request,
         }));
         if write && up {
             writes.push((end, key.clone(), value));
         }
-        let outcome = outcome(dice, (t, road, up), write, (&key, &writes));
+        let outcome = outcome(dice, (t, route, up), write, (&key, &writes));
         if t + 150 * MS < BASE + LENGTH || up {
             records.push(Record::Return(Return {
                 t: end,
@@ -232,13 +232,13 @@ fn answers(dice: &mut Dice, ops: Vec<Sent>, records: &mut Vec<Record>) -> Vec<Wr
 
 fn outcome(
     dice: &mut Dice,
-    (t, road, up): (Nanos, Road, bool),
+    (t, route, up): (Nanos, Route, bool),
     write: bool,
     (key, writes): (&str, &[Write]),
 ) -> Outcome {
-    let (who, term, _) = leader(t, road);
+    let (who, term, _) = leader(t, route);
     if !up {
-        if road == Road::ServiceFresh {
+        if route == Route::ServiceFresh {
             let message = "tcp connect error: Connection refused (os error 111)".to_owned();
             return Outcome::Failed {
                 class: "connection_refused_before_send".into(),
@@ -303,7 +303,7 @@ fn members(dice: &mut Dice, writes: &[Write], records: &mut Vec<Record>) {
             let sick = fault.is_some_and(|f| f.old == number);
             let dead = sick && fault.is_some_and(|f| f.name != "isolate_from_peers");
             let electing = fault.is_some_and(|f| since(f) < f.elected);
-            let (who, term, _) = leader(t, Road::DialAll);
+            let (who, term, _) = leader(t, Route::DialAll);
             let (at, cut) = match fault {
                 Some(f) if sick => (BASE + f.at * MS, true),
                 _ => (t, false),
@@ -463,7 +463,7 @@ fn watchers(dice: &mut Dice, writes: &[Write], records: &mut Vec<Record>) {
             if write.0 < silent_until {
                 continue;
             }
-            let (_, _, up) = leader(write.0, Road::ServiceHeld);
+            let (_, _, up) = leader(write.0, Route::ServiceHeld);
             if !up && watcher == 0 {
                 silent_until = write.0 + 700 * MS;
                 let message = "transport error".to_owned();

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use etcd_history::{Outcome, record::Road};
+use etcd_history::{Outcome, record::Route};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
@@ -36,24 +36,24 @@ pub(crate) async fn run(shared: Arc<Shared>, local: u32) {
         let next = Instant::now() + spacing;
         let op = shared.recorder.op();
         let Step { request, at_member } = mix.next(op);
-        let road = match (at_member, local % 2) {
-            (true, _) => Road::Member,
-            (false, 0) => Road::ServiceHeld,
-            (false, _) => Road::ServiceFresh,
+        let route = match (at_member, local % 2) {
+            (true, _) => Route::Member,
+            (false, 0) => Route::ServiceHeld,
+            (false, _) => Route::ServiceFresh,
         };
         let attempt = Attempt {
             op,
             client,
-            road,
+            route,
             scheduled: None,
             request,
         };
-        let outcome = match road {
-            Road::Member => {
+        let outcome = match route {
+            Route::Member => {
                 let member = &members[rng.random_range(0..members.len())];
                 attempt::held(&shared, member, &attempt).await
             }
-            Road::ServiceFresh => attempt::fresh(&shared, &config.service, &attempt).await,
+            Route::ServiceFresh => attempt::fresh(&shared, &config.service, &attempt).await,
             _ => attempt::held(&shared, &service, &attempt).await,
         };
         mix.learn(&attempt.request, &outcome);

@@ -15,7 +15,7 @@ use std::{
 
 use etcd_history::{
     Outcome,
-    record::{Nanos, Road},
+    record::{Nanos, Route},
 };
 use tokio::{task::JoinSet, time::timeout_at};
 
@@ -92,7 +92,7 @@ impl ReferenceClient {
     /// One attempt at one member; true when it was acknowledged.
     async fn attempt(self: Arc<Self>, index: usize, scheduled: Nanos) -> bool {
         let client = self.pool.take();
-        let attempt = unique_put(&self.shared, Road::DialAll, client, Some(scheduled));
+        let attempt = unique_put(&self.shared, Route::DialAll, client, Some(scheduled));
         let outcome = attempt::held(&self.shared, &self.members[index], &attempt).await;
         self.pool.give(client);
         let acknowledged = matches!(outcome, Outcome::Ok { .. });

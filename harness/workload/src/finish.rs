@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use etcd_client::{Client, GetOptions};
 use etcd_history::{
     Outcome, Record, Request,
-    record::{FinalState, HashSample, Road},
+    record::{FinalState, HashSample, Route},
 };
 use serde::Serialize;
 use tokio::{
@@ -109,11 +109,11 @@ async fn insist(
     let client = shared.recorder.client(CLIENT);
     loop {
         let op = shared.recorder.op();
-        let road = Road::ServiceHeld;
+        let route = Route::ServiceHeld;
         let attempt = Attempt {
             op,
             client,
-            road,
+            route,
             scheduled: None,
             request: request(op),
         };
@@ -195,7 +195,7 @@ async fn read_member(
         let attempt = Attempt {
             op,
             client,
-            road: Road::Member,
+            route: Route::Member,
             scheduled: None,
             request,
         };

@@ -1,4 +1,4 @@
-//! The recording client: runs in a pod of the cluster under test, travels the users' road and writes down what it saw.
+//! The recording client: runs in a pod of the cluster under test, travels the users' route and writes down what it saw.
 //!
 //! One process for all clients, so that there is one clock. It judges nothing: what it writes is checked elsewhere, by
 //! code that sees only the history. It never retries a request that may have left.

@@ -1,6 +1,6 @@
 //! Addresses of names, asked in the background and kept.
 //!
-//! The users' road begins at a DNS name, but a name server that is slow or on the node that a fault has hit would be
+//! The users' route begins at a DNS name, but a name server that is slow or on the node that a fault has hit would be
 //! measured as a gap of etcd. So names are asked all the time beside the data path, the newest answer is dialled, and
 //! an answer that cannot be had leaves the last one in place. Pods get new addresses when they are recreated.
 

@@ -8,7 +8,7 @@ use std::{
 
 use etcd_history::{
     Outcome,
-    record::{RaftStatus, Road},
+    record::{RaftStatus, Route},
 };
 
 /// What happened since the last line, and the newest status of each member.
@@ -20,7 +20,7 @@ pub(crate) struct Progress {
 #[derive(Debug, Default)]
 struct Inner {
     total: u64,
-    roads: BTreeMap<Road, Counts>,
+    routes: BTreeMap<Route, Counts>,
     members: BTreeMap<String, Option<RaftStatus>>,
 }
 
@@ -33,10 +33,10 @@ struct Counts {
 
 impl Progress {
     /// Counts one ended operation.
-    pub(crate) fn count(&self, road: Road, outcome: &Outcome) {
+    pub(crate) fn count(&self, route: Route, outcome: &Outcome) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.total += 1;
-        let counts = inner.roads.entry(road).or_default();
+        let counts = inner.routes.entry(route).or_default();
         match outcome {
             Outcome::Ok { .. } => counts.ok += 1,
             Outcome::Failed { .. } => counts.failed += 1,
@@ -54,13 +54,13 @@ impl Progress {
     pub(crate) fn line(&self, second: u64) -> String {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let mut line = format!("{second:>4}s {:>6} ops", inner.total);
-        for road in [Road::ServiceHeld, Road::ServiceFresh, Road::DialAll] {
-            let counts = inner.roads.remove(&road).unwrap_or_default();
-            let word = match road {
-                Road::ServiceHeld => "held",
-                Road::ServiceFresh => "fresh",
-                Road::DialAll => "all",
-                Road::Member => "member",
+        for route in [Route::ServiceHeld, Route::ServiceFresh, Route::DialAll] {
+            let counts = inner.routes.remove(&route).unwrap_or_default();
+            let word = match route {
+                Route::ServiceHeld => "held",
+                Route::ServiceFresh => "fresh",
+                Route::DialAll => "all",
+                Route::Member => "member",
             };
             let Counts {
                 ok,
@@ -140,7 +140,7 @@ mod tests {
             class: "no_leader".into(),
             message: String::new(),
         };
-        progress.count(Road::ServiceHeld, &failed);
+        progress.count(Route::ServiceHeld, &failed);
         assert!(progress.line(1).contains("held   0 ok 1 failed 0 unknown"));
         let next = progress.line(2);
         assert!(!next.contains("failed") && next.contains("1 ops"), "{next}");

@@ -17,7 +17,7 @@ use std::{
 use etcd_history::{
     History, Outcome, Record, Request,
     history::write_header,
-    record::{Call, Nanos, OpId, Return, Road},
+    record::{Call, Nanos, OpId, Return, Route},
 };
 
 use crate::{clock::Clock, progress::Progress};
@@ -48,8 +48,8 @@ pub(crate) struct Attempt {
     pub(crate) op: OpId,
     /// The client.
     pub(crate) client: u32,
-    /// The road.
-    pub(crate) road: Road,
+    /// The route.
+    pub(crate) route: Route,
     /// When the schedule wanted it; `None` for closed-loop clients.
     pub(crate) scheduled: Option<Nanos>,
     /// What is asked.
@@ -136,7 +136,7 @@ impl Recorder {
             t,
             op: attempt.op,
             client: attempt.client,
-            road: attempt.road,
+            route: attempt.route,
             scheduled: attempt.scheduled.unwrap_or(t),
             request: attempt.request.clone(),
         }));
@@ -151,7 +151,7 @@ impl Recorder {
             op: attempt.op,
             outcome: outcome.clone(),
         }));
-        self.progress.count(attempt.road, outcome);
+        self.progress.count(attempt.route, outcome);
     }
 }
 
@@ -182,7 +182,7 @@ mod tests {
         Attempt {
             op: recorder.op(),
             client: recorder.client(3),
-            road: Road::ServiceHeld,
+            route: Route::ServiceHeld,
             scheduled: None,
             request: Request::LeaseRevoke { id: 9 },
         }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use etcd_history::{Record, record::Road};
+use etcd_history::{Record, record::Route};
 use machine::Sampler;
 use tokio::{sync::watch, task::JoinSet};
 
@@ -151,12 +151,12 @@ fn traffic(shared: &Arc<Shared>) -> JoinSet<()> {
     }
     let writers = [
         Writer {
-            road: Road::ServiceFresh,
+            route: Route::ServiceFresh,
             rate: rates.fresh,
             first_client: 1000,
         },
         Writer {
-            road: Road::ServiceHeld,
+            route: Route::ServiceHeld,
             rate: rates.held,
             first_client: 2000,
         },

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Instant};
 
 use etcd_history::{
     Request,
-    record::{Nanos, Road},
+    record::{Nanos, Route},
 };
 use tokio::task::JoinSet;
 
@@ -19,8 +19,8 @@ use crate::{
 /// One open-loop writer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Writer {
-    /// The road it takes.
-    pub(crate) road: Road,
+    /// The route it takes.
+    pub(crate) route: Route,
     /// Writes a second.
     pub(crate) rate: f64,
     /// First of its client numbers.
@@ -45,8 +45,8 @@ impl Writer {
             let scheduled = shared.recorder.clock.at(at);
             let (shared, held, pool) = (Arc::clone(&shared), Arc::clone(&held), Arc::clone(&pool));
             open.spawn(async move {
-                let attempt = unique_put(&shared, self.road, pool.take(), Some(scheduled));
-                if self.road == Road::ServiceFresh {
+                let attempt = unique_put(&shared, self.route, pool.take(), Some(scheduled));
+                if self.route == Route::ServiceFresh {
                     attempt::fresh(&shared, &shared.config.service, &attempt).await;
                 } else {
                     attempt::held(&shared, &held, &attempt).await;
@@ -62,16 +62,16 @@ impl Writer {
 /// A put of a key that is written once in the run.
 pub(crate) fn unique_put(
     shared: &Shared,
-    road: Road,
+    route: Route,
     client: u32,
     scheduled: Option<Nanos>,
 ) -> Attempt {
     let op = shared.recorder.op();
-    let word = match road {
-        Road::ServiceHeld => "held",
-        Road::ServiceFresh => "fresh",
-        Road::DialAll => "all",
-        Road::Member => "member",
+    let word = match route {
+        Route::ServiceHeld => "held",
+        Route::ServiceFresh => "fresh",
+        Route::DialAll => "all",
+        Route::Member => "member",
     };
     let request = Request::Put {
         key: format!("{}w/{word}/{op:012}", shared.config.prefix),
@@ -81,7 +81,7 @@ pub(crate) fn unique_put(
     Attempt {
         op,
         client,
-        road,
+        route,
         scheduled,
         request,
     }

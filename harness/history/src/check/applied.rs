@@ -2,13 +2,12 @@
 //! less at a higher one.
 //!
 //! A status is not one look: etcd reads the revision first and the applied index after it, and an entry changes the
-//! store a moment before the index says so. So what one status tells of the revision is a lower bound of the store at
+//! store a moment before the index says so. So the revision in one status is a lower bound of the store at
 //! the index behind its own, and members are compared where several statuses in a row say the same.
 
 use std::collections::BTreeMap;
 
 use super::Case;
-use super::raft;
 use super::verdict::Findings;
 use crate::record::RaftStatus;
 
@@ -25,7 +24,7 @@ struct Run {
     behind: u32,
 }
 
-/// A revision that somebody told of, beside an index.
+/// A revision that a member reported, beside an index.
 struct Told<'a> {
     index: u64,
     revision: i64,
@@ -38,7 +37,7 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Findings) {
     let mut settled: BTreeMap<(&str, u64), (i64, &str)> = BTreeMap::new();
     // Growing in both: the highest revision told beside each index or a lower one.
     let mut bounds: BTreeMap<&str, Vec<Told<'_>>> = BTreeMap::new();
-    for (sample, status) in raft::samples(case) {
+    for (sample, status) in case.statuses() {
         let at = case.index.seconds(sample.t);
         let cluster = status.cluster.as_str();
         let run = runs.entry((cluster, &status.member)).or_default();

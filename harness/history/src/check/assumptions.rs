@@ -1,8 +1,8 @@
 //! Is the history fit to be judged? What is not makes the run inconclusive: it is the harness that failed, not etcd.
 //!
 //! One operation open per client, unique values, calls before returns, times of one writer that never go back, leases
-//! and members that are named and known, enough traffic around every fault, every fault effective and healed, every kind of operation that the plan asked for
-//! successful at least once.
+//! and members that are named and known, enough traffic around every fault, every fault effective and healed, every
+//! kind of operation that the plan asked for successful at least once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, BuildHasherDefault};
@@ -163,7 +163,7 @@ fn names(index: &Index<'_>, findings: &mut Findings) {
     for op in &index.ops {
         if let Some(lease) = leases_of(&op.call.request).find(|lease| !leases.contains(lease)) {
             findings.doubt(format!(
-                "operation {} names lease {lease:x}, which nobody asked for",
+                "operation {} names lease {lease:x}, which no client asked for",
                 op.id()
             ));
         }

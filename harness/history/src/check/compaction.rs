@@ -24,7 +24,7 @@ struct Compactions<'i, 'a> {
     all: Vec<(&'i Op<'a>, i64)>,
 }
 
-/// The highest revision that somebody may have had compacted by this time.
+/// The highest revision that a client may have had compacted by this time.
 pub(super) fn asked(index: &Index<'_>, t: Nanos) -> i64 {
     Compactions::new(index).asked(t, None)
 }
@@ -82,7 +82,7 @@ impl<'i, 'a> Compactions<'i, 'a> {
             let verb = if last.compacts { "compacted" } else { "read" };
             return Some(format!("{verb} a revision of the future"));
         }
-        // A member that is behind has not heard of the compaction either.
+        // A member that is behind has not received the compaction either.
         if placement::local(&op.call.request) {
             return None;
         }
@@ -107,7 +107,7 @@ impl<'i, 'a> Compactions<'i, 'a> {
         let asked = self.asked(end, Some(op.id()));
         let may = |named: &Named| named.revision < asked.saturating_add(i64::from(named.compacts));
         (!named.is_empty() && !named.iter().any(may)).then(|| {
-            format!("was refused as compacted, nobody compacted further than {asked} by then")
+            format!("was refused as compacted, no client compacted further than {asked} by then")
         })
     }
 }

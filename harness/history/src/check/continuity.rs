@@ -1,8 +1,8 @@
-//! The promise of the leader service: writes go on. Every round gives one value for each road: its longest time without a
-//! successful write. The sample over all rounds is held against the budget of the road ([`Sample`]).
+//! Write availability of the leader service. Every round gives one value for each route: its longest time without a
+//! successful write. The sample over all rounds is held against the budget of the route ([`Sample`]).
 //!
-//! A budget is absolute where nothing needs to elect a leader. Where something must, nobody can write meanwhile: the value
-//! is the gap less the gap of a client that dials all members, in the same round.
+//! A budget is absolute where nothing needs to elect a leader. Where something must, no client can write meanwhile: the
+//! value is the gap less the gap of a client that dials all members, in the same round.
 //!
 //! A gap without a budget is only reported; a round without a write proves nothing and is inconclusive.
 
@@ -17,17 +17,17 @@ use super::sample::{Limits, Sample, median};
 use super::verdict::{Findings, Judgement, Verdict};
 use crate::history::History;
 use crate::index::Index;
-use crate::record::{Nanos, Road};
+use crate::record::{Nanos, Route};
 
 /// Name of the check of gaps.
 pub const CHECK: &str = "continuity";
 
-/// Gaps of every road in one round.
+/// Gaps of every route in one round.
 struct Seen {
     round: usize,
     /// Why times cannot be judged in it.
     starved: Option<String>,
-    roads: BTreeMap<Road, Measured>,
+    routes: BTreeMap<Route, Measured>,
 }
 
 /// Judges continuity.
@@ -37,36 +37,36 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     let rounds = rounds(case.index);
     let mut seen = Vec::new();
     for Round { number, window, .. } in &rounds {
-        let roads = measured(&tracks, *window);
-        for (road, measured) in &roads {
+        let routes = measured(&tracks, *window);
+        for (route, measured) in &routes {
             tell(
-                &format!("round_{number}.{}", name(*road)),
+                &format!("round_{number}.{}", name(*route)),
                 measured,
                 &mut findings,
             );
         }
         parts(case, &tracks, (*number, *window), &mut findings);
-        if roads.is_empty() {
+        if routes.is_empty() {
             findings.doubt(format!("no write was wanted in round {number}"));
         }
         seen.push(Seen {
             round: *number,
             starved: case.machine.starved(*window),
-            roads,
+            routes,
         });
     }
-    for road in tracks.keys() {
-        let of_road = || seen.iter().filter_map(|seen| seen.roads.get(road));
-        let gaps = || of_road().map(|measured| measured.gap_ms);
+    for route in tracks.keys() {
+        let of_route = || seen.iter().filter_map(|seen| seen.routes.get(route));
+        let gaps = || of_route().map(|measured| measured.gap_ms);
         if let (Some(median), Some(most)) = (median(gaps()), gaps().reduce(f64::max)) {
-            findings.figure(format!("{}.median_ms", name(*road)), median);
-            findings.figure(format!("{}.most_ms", name(*road)), most);
+            findings.figure(format!("{}.median_ms", name(*route)), median);
+            findings.figure(format!("{}.most_ms", name(*route)), most);
         }
     }
     let windows: Vec<_> = rounds.iter().map(|round| round.window).collect();
-    for (road, track) in &tracks {
+    for (route, track) in &tracks {
         if let Some(gap) = track.outside(&windows) {
-            findings.figure(format!("outside.{}.gap_ms", name(*road)), gap);
+            findings.figure(format!("outside.{}.gap_ms", name(*route)), gap);
         }
     }
     if tracks.is_empty() {
@@ -88,7 +88,7 @@ fn tell(prefix: &str, measured: &Measured, findings: &mut Findings) {
 /// The parts of a gap, each from the fault on: raft elects, the label moves, the endpoints move, a write succeeds.
 fn parts(
     case: &Case<'_>,
-    tracks: &BTreeMap<Road, Track>,
+    tracks: &BTreeMap<Route, Track>,
     (round, window): (usize, Window),
     findings: &mut Findings,
 ) {
@@ -118,9 +118,9 @@ fn parts(
         part("endpoints", slice.t);
     }
     let from = moved.map_or(elected, |slice| slice.t.min(elected));
-    for (road, track) in tracks {
+    for (route, track) in tracks {
         if let Some(success) = track.success_after(from) {
-            part(&format!("{}.success", name(*road)), success);
+            part(&format!("{}.success", name(*route)), success);
         }
     }
 }
@@ -147,45 +147,45 @@ fn elected<'a>(case: &Case<'a>, window: Window) -> Option<(&'a str, Nanos)> {
     })
 }
 
-/// Holds the sample of one road against its budget.
+/// Holds the sample of one route against its budget.
 fn hold(budget: &GapBudget, seen: &[Seen], findings: &mut Findings) {
-    let road = name(budget.road);
+    let route = name(budget.route);
     let mut sample = Sample::default();
     for Seen {
         round,
         starved,
-        roads,
+        routes,
     } in seen
     {
-        match value(budget, roads) {
+        match value(budget, routes) {
             Some(ms) => sample.add(*round, ms, starved.clone()),
             None => findings.doubt(format!(
-                "no write on {road}, or on dial_all to compare with, in round {round}"
+                "no write on {route}, or on dial_all to compare with, in round {round}"
             )),
         }
     }
     if seen.is_empty() {
         findings.doubt(format!(
-            "there was no fault that the budget of {road} is for"
+            "there was no fault that the budget of {route} is for"
         ));
         return;
     }
     let (what, told) = match budget.over_dial_all {
-        false => (road.to_owned(), format!("{road} had no successful write")),
+        false => (route.to_owned(), format!("{route} had no successful write")),
         true => (
-            format!("{road}.over_dial_all"),
-            format!("{road} had no successful write, over the dial-all client's gap,"),
+            format!("{route}.over_dial_all"),
+            format!("{route} had no successful write, over the dial-all client's gap,"),
         ),
     };
     sample.judge(&what, &told, limits(budget), findings);
 }
 
 /// What a budget is held against in one round, in milliseconds.
-fn value(budget: &GapBudget, roads: &BTreeMap<Road, Measured>) -> Option<f64> {
-    let gap_ms = roads.get(&budget.road)?.gap_ms;
+fn value(budget: &GapBudget, routes: &BTreeMap<Route, Measured>) -> Option<f64> {
+    let gap_ms = routes.get(&budget.route)?.gap_ms;
     match budget.over_dial_all {
         false => Some(gap_ms),
-        true => Some(gap_ms - roads.get(&Road::DialAll)?.gap_ms),
+        true => Some(gap_ms - routes.get(&Route::DialAll)?.gap_ms),
     }
 }
 
@@ -210,7 +210,7 @@ impl GapSamples {
         Self { budgets, rounds }
     }
 
-    /// Of a run; a round in which some road had no write is left out.
+    /// Of a run; a round in which some route had no write is left out.
     pub fn of(history: &History, budgets: Vec<GapBudget>) -> Self {
         let index = Index::new(history);
         let machine = Machine::new(&index);
@@ -218,8 +218,11 @@ impl GapSamples {
         let judged = rounds(&index).into_iter();
         let judged = judged.filter(|round| machine.starved(round.window).is_none());
         let row = |round: Round| {
-            let roads = measured(&tracks, round.window);
-            budgets.iter().map(|budget| value(budget, &roads)).collect()
+            let routes = measured(&tracks, round.window);
+            budgets
+                .iter()
+                .map(|budget| value(budget, &routes))
+                .collect()
         };
         let rounds = judged.filter_map(row).collect();
         Self { budgets, rounds }
@@ -249,20 +252,20 @@ impl GapSamples {
     }
 }
 
-/// Every road that had writes in a window.
-fn measured(tracks: &BTreeMap<Road, Track>, window: Window) -> BTreeMap<Road, Measured> {
+/// Every route that had writes in a window.
+fn measured(tracks: &BTreeMap<Route, Track>, window: Window) -> BTreeMap<Route, Measured> {
     tracks
         .iter()
-        .filter_map(|(road, track)| Some((*road, track.measure(window)?)))
+        .filter_map(|(route, track)| Some((*route, track.measure(window)?)))
         .collect()
 }
 
-/// A road as figures name it.
-fn name(road: Road) -> &'static str {
-    match road {
-        Road::ServiceHeld => "service_held",
-        Road::ServiceFresh => "service_fresh",
-        Road::DialAll => "dial_all",
-        Road::Member => "member",
+/// A route as figures name it.
+fn name(route: Route) -> &'static str {
+    match route {
+        Route::ServiceHeld => "service_held",
+        Route::ServiceFresh => "service_fresh",
+        Route::DialAll => "dial_all",
+        Route::Member => "member",
     }
 }

@@ -130,7 +130,7 @@ fn looks<'a>(case: &Case<'a>) -> Vec<Look<'a>> {
     dumps.chain(reads).collect()
 }
 
-/// A member that is behind is only late, unless nobody has what was acknowledged.
+/// A member that is behind is only late, unless no member has what was acknowledged.
 fn lag(ledger: &Ledger<'_>, looks: &[Look<'_>], all: bool, findings: &mut Findings) {
     let Some(newest) = ledger.last.values().max_by_key(|last| last.revision) else {
         return;
@@ -335,10 +335,10 @@ impl<'a> Ledger<'a> {
         }
         // Later than everything acknowledged: only a write of unknown outcome.
         (!self.unknown_values.contains(kv.value.as_str()))
-            .then(|| format!("{has}, which nobody may have written"))
+            .then(|| format!("{has}, which no client may have written"))
     }
 
-    /// What is there was written by somebody, as the replay has it.
+    /// What is there was written by a client, as the replay has it.
     fn written(&self, case: &Case<'a>, look: &Look<'a>, findings: &mut Findings) {
         let before = case.replayed.made.base();
         let store = &case.replayed.reached.store;
@@ -352,7 +352,7 @@ impl<'a> Ledger<'a> {
                 Some(item) if whole && *item != Item::of(kv) => "which is not how it was left",
                 None if whole && of_run => "which is not there at that revision",
                 _ if !known && !self.unknown_values.contains(kv.value.as_str()) => {
-                    "which nobody may have written"
+                    "which no client may have written"
                 }
                 _ => continue,
             };

@@ -1,9 +1,9 @@
 //! Leadership stays, or moves as often as planned: what need not elect costs no election.
 //!
-//! A term begins with every election, also with the one of a planned move. So the terms that began in a round say how often
-//! leadership moved, whatever the clients saw of it, on any machine. How often it may is what the scenario says. Where it
-//! says nothing, the death of a follower moves no leadership: the leader and the others are a quorum without it, and etcd
-//! asks before it votes (PreVote), so that one that comes back does not disturb them.
+//! A term begins with every election, also with the one of a planned move. So the terms that began in a round say how
+//! often leadership moved, whatever the clients saw of it, on any machine. How often it may is what the scenario says.
+//! Where it says nothing, the death of a follower moves no leadership: the leader and the others are a quorum without
+//! it, and etcd asks before it votes (PreVote), so that one that comes back does not disturb them.
 
 use super::Case;
 use super::rounds::{Round, rounds};

@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::record::{Request, Road};
+use crate::record::{Request, Route};
 
 /// Longest time that a plan may name: a run lasts minutes.
 const DAY_MS: u64 = 86_400_000;
 const DAY_MS_F: f64 = 86_400_000.0;
-/// Most members that a plan may name: a raft group of more is none that somebody runs.
+/// Most members that a plan may name: a raft group of more is not run in practice.
 const MEMBERS_MAX: u32 = 100;
 
 /// What a scenario promises and allows.
@@ -40,7 +40,7 @@ pub struct Expectations {
     pub settle_ms: u64,
     /// Pods that faults deleted, by name or by UID: their going is not the operator's doing.
     pub deleted_by_faults: BTreeSet<String>,
-    /// Pods that the operator takes away for good, because the cluster is made smaller, by name.
+    /// Pods that the operator removes permanently, because the cluster is scaled in, by name.
     pub leaving: BTreeSet<String>,
     /// Pods whose member may come back with another identity (its disk was taken).
     pub replaced_members: BTreeSet<String>,
@@ -77,13 +77,13 @@ pub struct Traffic {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "SavedBudget")]
 pub struct GapBudget {
-    /// The road it is for.
-    pub road: Road,
+    /// The route it is for.
+    pub route: Route,
     /// Most milliseconds for the median of the rounds, where there are three or more; absent: no limit.
     pub median_ms: Option<f64>,
     /// Most milliseconds in each round.
     pub limit_ms: f64,
-    /// True when both limits are for what the gap has over the gap of [`Road::DialAll`] in the same round.
+    /// True when both limits are for what the gap has over the gap of [`Route::DialAll`] in the same round.
     pub over_dial_all: bool,
 }
 
@@ -91,7 +91,8 @@ pub struct GapBudget {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SavedBudget {
-    road: Road,
+    #[serde(alias = "road")]
+    route: Route,
     #[serde(default)]
     median_ms: Option<f64>,
     limit_ms: f64,
@@ -123,7 +124,7 @@ impl TryFrom<SavedBudget> for GapBudget {
             }
         }
         Ok(Self {
-            road: saved.road,
+            route: saved.route,
             median_ms: saved.median_ms,
             limit_ms: saved.limit_ms,
             over_dial_all: saved.over_dial_all,
@@ -277,7 +278,7 @@ mod tests {
     fn what_is_misspelt_is_refused_with_its_name_and_line() {
         refused("{\n\"gap\": []}", &["unknown field `gap`", "line 2"]);
         refused(r#"{"traffic": {"befor": 3}}"#, &["`befor`"]);
-        let gap = r#"{"gaps": [{"road": "service_held", "limit_ms": 5, "over_dialall": true}]}"#;
+        let gap = r#"{"gaps": [{"route": "service_held", "limit_ms": 5, "over_dialall": true}]}"#;
         refused(gap, &["`over_dialall`"]);
         let late = r#"{"in_time": [{"from": "a", "to": "b", "limit_ms": 5, "by": "c"}]}"#;
         refused(late, &["`by`"]);
@@ -295,7 +296,7 @@ mod tests {
             );
             refused(&format!("{{\"{field}\": -1}}"), &["invalid value"]);
         }
-        let gap = |limits: &str| format!(r#"{{"gaps": [{{"road": "service_held", {limits}}}]}}"#);
+        let gap = |limits: &str| format!(r#"{{"gaps": [{{"route": "service_held", {limits}}}]}}"#);
         refused(&gap(r#""limit_ms": -1"#), &["limit_ms is -1"]);
         refused(&gap(r#""limit_ms": 1e300"#), &["a day"]);
         refused(
@@ -310,7 +311,7 @@ mod tests {
     fn a_plan_from_before_the_rounds_is_read_where_it_means_the_same() {
         let of = |window: &str| {
             format!(
-                r#"{{"gaps": [{{"road": "service_held", "window": {window}, "limit_ms": 350}}]}}"#
+                r#"{{"gaps": [{{"route": "service_held", "window": {window}, "limit_ms": 350}}]}}"#
             )
         };
         let read: Expectations = serde_json::from_str(&of("\"every_fault\"")).expect("it is read");

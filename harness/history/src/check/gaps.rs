@@ -1,4 +1,4 @@
-//! The arithmetic of gaps: when a road had no successful write, in which window.
+//! The arithmetic of gaps: when a route had no successful write, in which window.
 //!
 //! A success counts at the time at which its answer was there, and the schedule is looked at beside it, so that neither
 //! a client that waits nor one that is blocked hides an outage: the gap is the longer of the two.
@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use crate::index::Index;
-use crate::record::{Nanos, Road};
+use crate::record::{Nanos, Route};
 
-/// Writes of one road, in order.
+/// Writes of one route, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Track {
     /// When each success was there.
@@ -54,7 +54,7 @@ impl Window {
     }
 }
 
-/// What one road was like in one window.
+/// What one route was like in one window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Measured {
     pub(crate) gap_ms: f64,
@@ -64,20 +64,20 @@ pub(crate) struct Measured {
     pub(crate) slowest_ms: f64,
 }
 
-/// Collects the writes of every road.
-pub(crate) fn tracks(index: &Index<'_>) -> BTreeMap<Road, Track> {
-    let mut tracks: BTreeMap<Road, Track> = BTreeMap::new();
-    let mut attempts: BTreeMap<(Road, u32, Nanos), Attempts> = BTreeMap::new();
+/// Collects the writes of every route.
+pub(crate) fn tracks(index: &Index<'_>) -> BTreeMap<Route, Track> {
+    let mut tracks: BTreeMap<Route, Track> = BTreeMap::new();
+    let mut attempts: BTreeMap<(Route, u32, Nanos), Attempts> = BTreeMap::new();
     for op in index.ops.iter().filter(|op| op.writes()) {
-        // The yardstick asks several members for one tick of its schedule and needs one of them to answer.
-        let client = if op.call.road == Road::DialAll {
+        // The reference client asks several members for one tick of its schedule and needs one of them to answer.
+        let client = if op.call.route == Route::DialAll {
             0
         } else {
             op.call.client
         };
         let until = op.end.map_or(index.end, |end| end.t);
         let tick = attempts
-            .entry((op.call.road, client, op.call.scheduled))
+            .entry((op.call.route, client, op.call.scheduled))
             .or_default();
         let ends = if op.acked().is_some() {
             &mut tick.success
@@ -91,8 +91,8 @@ pub(crate) fn tracks(index: &Index<'_>) -> BTreeMap<Road, Track> {
         };
         *ends = Some(ends.map_or(until, |end| better(end, until)));
     }
-    for ((road, _, scheduled), tick) in attempts {
-        let track = tracks.entry(road).or_default();
+    for ((route, _, scheduled), tick) in attempts {
+        let track = tracks.entry(route).or_default();
         let until = tick.success.or(tick.failure).unwrap_or(scheduled);
         track
             .wanted
@@ -155,7 +155,7 @@ impl Track {
             .copied()
     }
 
-    /// When the last write wanted was over: later nobody asked.
+    /// When the last write wanted was over: later no client asked.
     fn end(&self) -> Nanos {
         self.wanted
             .last()
@@ -163,8 +163,8 @@ impl Track {
     }
 }
 
-/// Longest time between two successes that belongs to the window, whole. The beginning of the window stands for a success
-/// when there was none before, the end of the traffic when there was none after.
+/// Longest time between two successes that belongs to the window, whole. The beginning of the window stands for a
+/// success when there was none before, the end of the traffic when there was none after.
 fn longest(successes: &[Nanos], window: Window, end: Nanos) -> Window {
     let first = successes.partition_point(|t| *t < window.from);
     let mut last = if first > 0 {

@@ -1,7 +1,7 @@
 //! Phases of a run that must come in time: members ready after their creation, all well again after a fault.
 //!
-//! A phase that comes once a round is judged each time. A busy machine only adds time, and these limits are many times what
-//! is usual: what came in time has kept its promise on any machine, and only what was late asks how busy it was.
+//! A phase that comes once a round is judged each time. A busy machine only adds time, and these limits are many times
+//! what is usual: what came in time has kept its promise on any machine, and only what was late asks how busy it was.
 
 use super::Case;
 use super::gaps::{Window, milliseconds};

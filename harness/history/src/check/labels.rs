@@ -1,5 +1,5 @@
-//! The leader label: never on two pods at one resource version, never long away from raft's truth, and the leader
-//! service sends nobody elsewhere.
+//! The leader label: never on two pods at one resource version, converges to the raft leader in time, and
+//! the leader service selects no other pod.
 //!
 //! Pods are replayed by resource version, which one API server's etcd orders over all objects; raft's truth is what the
 //! members said when asked.
@@ -58,7 +58,7 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     findings.verdict(CHECK)
 }
 
-/// Pod records in the order of their writes. A list after a broken watch repeats some, and tells of a pod that went
+/// Pod records in the order of their writes. A list after a broken watch repeats some, and reports a pod that went
 /// meanwhile only that it is gone, by its last version: it may have been gone since then.
 fn by_version<'a>(case: &Case<'a>) -> Vec<&'a PodRecord> {
     let mut pods = case.index.pods.clone();
@@ -144,7 +144,7 @@ fn reigns<'a>(case: &Case<'a>) -> Vec<Reign<'a>> {
             });
         }
     }
-    // The last word of the members is the end of what is known.
+    // The last report of the members is the end of what is known.
     let last_sample = case
         .index
         .members
@@ -215,7 +215,7 @@ fn wrong_times(states: &[Labelled<'_>], reign: &Reign<'_>) -> Vec<(Nanos, Nanos)
     times
 }
 
-/// Whoever the service sends clients to had the label before, by resource version.
+/// The pod to which the service sends clients had the label before, by resource version.
 fn endpoints(case: &Case<'_>, ordered: &[&PodRecord], findings: &mut Findings) {
     let mut first_label: BTreeMap<&str, u64> = BTreeMap::new();
     for record in ordered

@@ -83,7 +83,7 @@ fn answers(case: &Case<'_>, findings: &mut Findings) {
             && !doubtful.contains(&id)
             && !ttls.contains(ttl)
         {
-            let why = format!("was told of {ttl} s, it was granted for {ttls:?}");
+            let why = format!("reported {ttl} s, it was granted for {ttls:?}");
             findings.violation(wrong(op, why), vec![op.id()]);
         }
     }
@@ -270,7 +270,7 @@ fn elections(case: &Case<'_>) -> Vec<Nanos> {
     times
 }
 
-/// The last time up to which a lease may have started anew or nobody could end it: faults, and terms seen first.
+/// The last time up to which a lease may have started again or could not end: faults, and terms seen first.
 fn excuse(case: &Case<'_>, elections: &[Nanos], until: Nanos) -> Nanos {
     let faults = case.index.faults.iter().filter(|fault| fault.from <= until);
     let faults = faults.map(|fault| fault.healed.unwrap_or(until));

@@ -1,4 +1,4 @@
-//! The table of leases: what a history tells of each one.
+//! The table of leases: what a history shows of each one.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub(super) struct Lease<'a> {
     pub(super) refreshes: Vec<(Op<'a>, Nanos)>,
     /// The keep-alives among them.
     pub(super) keep_alives: Vec<Op<'a>>,
-    /// Refreshes of which nobody knows the outcome: their calls, and until when they were on their way.
+    /// Refreshes of unknown outcome: their calls, and until when they were on their way.
     doubtful: Vec<(Nanos, Nanos)>,
     /// Revokes that may have happened.
     pub(super) revokes: Vec<Op<'a>>,
@@ -59,7 +59,7 @@ impl<'a> Lease<'a> {
         }
     }
 
-    /// True when somebody may have revoked it by this time.
+    /// True when a client may have revoked it by this time.
     pub(super) fn revoked_before(&self, t: Nanos) -> bool {
         self.revokes.iter().any(|revoke| revoke.call.t <= t)
     }
@@ -142,7 +142,7 @@ fn file<'a>(op: &Op<'a>, leases: &mut BTreeMap<i64, Lease<'a>>) {
             let mut named = Vec::new();
             let response = op.acked().map(|acked| acked.response);
             attach(request, response, &mut named);
-            // Which of several leases was not found, nobody tells.
+            // Which of several leases was not found is not known.
             let failed = op.failed() && named.len() == 1;
             for id in named {
                 let lease = leases.entry(id).or_default();
@@ -213,7 +213,7 @@ pub(super) fn signs<'l>(
     ended.into_iter().chain(calls).chain(shown).chain(last)
 }
 
-/// Until when the watches and the answers tell of the store; other writers may have gone on after a client that died.
+/// Until when the watches and the answers show the store; other writers may have continued after a client that died.
 pub(super) fn last_word(case: &Case<'_>) -> Nanos {
     let heard = case.index.records.iter().filter_map(|record| match record {
         Record::Watch(watch) => match watch.event {

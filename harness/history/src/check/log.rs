@@ -203,7 +203,7 @@ impl<'a> Log<'a> {
     }
 }
 
-/// Feeds the events of one response to a run and hands over each run that is whole.
+/// Feeds the events of one response to a run and passes on each run that is complete.
 pub(crate) fn collect<'a>(
     run: &mut Run<'a>,
     t: Nanos,

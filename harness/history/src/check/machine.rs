@@ -2,33 +2,30 @@
 //!
 //! A process that is ready and gets no processor is late, whatever it was to do. In a window in which that happened for
 //! longer than a budget can bear, a late answer says nothing of etcd or of the operator, and an answer in time is luck:
-//! claims about time are not judged there, either way. What decides is the machine alone, never the outcome. Claims about
-//! safety never ask.
+//! claims about time are not judged there, either way. What decides is the machine alone, never the outcome. Claims
+//! about safety never ask.
 //!
 //! The client that measures runs in a node, as the members do, and its timers count. Those of the harness count where
 //! nothing else tells: it runs beside the nodes, which may outweigh it.
 //!
-//! A machine that is slow all the time ([`Machine::slow`]) spoils claims of seconds. Claims of milliseconds are spoilt by
-//! a single stall as well ([`Machine::starved`]).
+//! A machine that is slow all the time ([`Machine::slow`]) spoils claims of seconds. Claims of milliseconds are spoilt
+//! by a single stall as well ([`Machine::starved`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::Case;
 use super::gaps::{Window, milliseconds};
-use super::rounds::{Round, rounds};
-use super::verdict::{Findings, Verdict};
+use super::verdict::Findings;
 use crate::index::Index;
-use crate::record::{MachineSample, Nanos, Road};
+use crate::record::{MachineSample, Nanos, Route};
 
-/// Name of the verdict that tells how busy the machine was.
-const CHECK: &str = "machine";
 /// The process of the recording client, as its samples name it.
 const CLIENT: &str = "workload";
 /// Share of a window in which some process waited for a processor, above which times are not judged. A run of five
 /// members on two cores has 45 to 70 % in the windows of its faults when nothing else runs.
 const WAITING_MAX: f64 = 0.90;
-/// Share of all processors' time without work, below which times are not judged: whatever wakes finds all of them taken.
+/// Share of all processors' time without work, below which times are not judged: whatever wakes finds all of them
+/// taken.
 const IDLE_MIN: f64 = 0.05;
 /// Share of all processors' time that the hypervisor gave to others, above which times are not judged.
 const STOLEN_MAX: f64 = 0.05;
@@ -38,9 +35,9 @@ const TIMER_LATE: Nanos = 20_000_000;
 const TIMERS_LATE_MAX: f64 = 0.05;
 /// Lateness of a single timer above which times are not judged: a stall as long as the tightest budget.
 const STALL_MAX: Nanos = 100_000_000;
-/// Share of the time for which the recording client was ready and did not run, up to which a machine without idle time is
-/// not starved: whatever takes the processors leaves them to the nodes. On two cores beside a build and two busy loops it
-/// was 15 to 21 %, and gaps were as long as without.
+/// Share of the time for which the recording client was ready and did not run, up to which a machine without idle time
+/// is not starved: whatever takes the processors leaves them to the nodes. On two cores beside a build and two busy
+/// loops it was 15 to 21 %, and gaps were as long as without.
 const DELAYED_MAX: f64 = 0.30;
 /// Lateness of the slowest hundredth of sends above which times are not judged: the client measures itself.
 const SEND_LATE_MAX: Nanos = 100_000_000;
@@ -49,8 +46,8 @@ const SEND_LATE_MAX: Nanos = 100_000_000;
 pub(crate) struct Machine<'a> {
     /// By process, in order of time.
     sources: BTreeMap<&'a str, Vec<&'a MachineSample>>,
-    /// When each write through the service left, and how late. They leave by the clock alone. Dial-all asks a second time
-    /// when the first answer is late, which would make etcd's lateness the machine's.
+    /// When each write through the service left, and how late. They leave by the clock alone. Dial-all asks a second
+    /// time when the first answer is late, which would make etcd's lateness the machine's.
     sends: Vec<(Nanos, Nanos)>,
 }
 
@@ -84,10 +81,10 @@ impl<'a> Machine<'a> {
         for samples in sources.values_mut() {
             samples.sort_by_key(|sample| sample.t);
         }
-        let by_the_clock = |road| matches!(road, Road::ServiceFresh | Road::ServiceHeld);
+        let by_the_clock = |route| matches!(route, Route::ServiceFresh | Route::ServiceHeld);
         let calls = index.ops.iter().map(|op| op.call);
         let mut sends: Vec<_> = calls
-            .filter(|call| by_the_clock(call.road) && call.scheduled != call.t)
+            .filter(|call| by_the_clock(call.route) && call.scheduled != call.t)
             .map(|call| (call.t, (call.t - call.scheduled).max(0)))
             .collect();
         sends.sort_unstable();
@@ -120,7 +117,7 @@ impl<'a> Machine<'a> {
     }
 
     /// The worst that any process saw in a window.
-    fn load(&self, window: Window) -> Load {
+    pub(super) fn load(&self, window: Window) -> Load {
         let seen = self
             .sources
             .values()
@@ -229,7 +226,7 @@ impl Load {
             || self.sends_late > SEND_LATE_MAX
     }
 
-    fn tell(&self, prefix: &str, findings: &mut Findings) {
+    pub(super) fn tell(&self, prefix: &str, findings: &mut Findings) {
         let percent = [
             ("waiting_pct", self.waiting),
             ("stolen_pct", self.stolen),
@@ -276,27 +273,6 @@ impl fmt::Display for Load {
             milliseconds(self.sends_late)
         )
     }
-}
-
-/// Tells how busy the machine was in the run and in every round. It judges nothing.
-pub(super) fn tell(case: &Case<'_>) -> Verdict {
-    let mut findings = Findings::default();
-    let run = Window {
-        from: case.index.start,
-        to: case.index.end,
-    };
-    case.machine.load(run).tell("run", &mut findings);
-    let rounds = rounds(case.index);
-    for Round { number, window, .. } in &rounds {
-        let load = case.machine.load(*window);
-        load.tell(&format!("round_{number}"), &mut findings);
-    }
-    let starved = rounds
-        .iter()
-        .filter(|round| case.machine.starved(round.window).is_some());
-    findings.count("rounds", rounds.len());
-    findings.count("rounds_starved", starved.count());
-    findings.verdict(CHECK)
 }
 
 #[cfg(test)]
@@ -413,13 +389,13 @@ mod tests {
 
     #[test]
     fn a_second_attempt_of_dial_all_is_no_late_send() {
-        let late_on = |road| {
+        let late_on = |route| {
             let calls: Vec<Call> = (0..100)
                 .map(|n| Call {
                     t: ms(n * 50 + 130),
                     op: n.unsigned_abs(),
                     client: 1,
-                    road,
+                    route,
                     scheduled: ms(n * 50),
                     request: put("k", "v"),
                 })
@@ -446,8 +422,8 @@ mod tests {
                 machine.client_late(window),
             )
         };
-        assert_eq!(late_on(Road::ServiceHeld), (true, true));
-        assert_eq!(late_on(Road::DialAll), (false, false));
+        assert_eq!(late_on(Route::ServiceHeld), (true, true));
+        assert_eq!(late_on(Route::DialAll), (false, false));
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! Changes of membership, as member lists tell them: one at a time, each member joining without a vote, nobody coming
-//! back, one cluster. And as the members tell it: one that lost its data does not come back under its identity, since it
-//! has forgotten what it voted for.
+//! Changes of membership, as member lists tell them: one at a time, each member joining without a vote, none coming
+//! back, one cluster. And as the members report it: one that lost its data does not come back under its identity, since
+//! it has forgotten what it voted for.
 //!
-//! Lists are looked at a few times a second, so a state that lasts shorter may be missed; what two lists together cannot
-//! hold is judged as strictly as what one cannot. Where they are far apart, members may have joined between them one after
-//! the other, unseen.
+//! Lists are looked at a few times a second, so a state that lasts shorter may be missed; what two lists together
+//! cannot hold is judged as strictly as what one cannot. Where they are far apart, members may have joined between them
+//! one after the other, unseen.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,8 +14,8 @@ use crate::record::{FaultStep, ListedMember, MemberSample, MembershipRecord, Nan
 
 /// Name of the check.
 const CHECK: &str = "membership";
-/// Two lists that are no further apart leave no time for a member to be added, to catch up and to get its vote, twice or
-/// unseen: a learner starts, and is asked for its progress until it is near the leader's.
+/// Two lists that are no further apart leave no time for a member to be added, to catch up and to get its vote, twice
+/// or unseen: a learner starts, and is asked for its progress until it is near the leader's.
 const NEAR_NS: Nanos = 1_000_000_000;
 /// The fault that takes a member's data.
 const LOSE_DATA: &str = "lose_data";

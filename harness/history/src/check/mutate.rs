@@ -1,8 +1,8 @@
 //! Every known way to spoil a good history, each with the check that must see it.
 //!
-//! A check that cannot fail proves nothing: here a clean simulated history is spoiled in one place, and the check that owns
-//! the promise must find a violation. Where the recording itself is spoiled nothing can be proved: there the check must say
-//! so, and accuse nobody. Whatever else fires is welcome.
+//! A check that cannot fail proves nothing: here a clean simulated history is spoiled in one place, and the check that
+//! owns the promise must find a violation. Where the recording itself is spoiled nothing can be proved: there the check
+//! must say so, and accuse no one. Whatever else fires is welcome.
 
 mod cluster;
 mod ends;
@@ -17,7 +17,7 @@ mod watch;
 use super::expectations::{Expectations, GapBudget, InTime, OperationKind, Traffic};
 use crate::History;
 use crate::check::{self, Judgement};
-use crate::record::{Outcome, Record, Response, Road};
+use crate::record::{Outcome, Record, Response, Route};
 use crate::simulate::{Plan, Random, Variety, simulate};
 
 /// Histories that each mutation is tried on.
@@ -232,8 +232,8 @@ impl Spoiler {
 /// What a simulated run lives up to.
 pub(crate) fn expectations(members: u32) -> Expectations {
     use OperationKind as Kind;
-    let budget = |road, limit_ms| GapBudget {
-        road,
+    let budget = |route, limit_ms| GapBudget {
+        route,
         median_ms: None,
         limit_ms,
         over_dial_all: false,
@@ -253,11 +253,11 @@ pub(crate) fn expectations(members: u32) -> Expectations {
         ]
         .into(),
         gaps: vec![
-            budget(Road::ServiceFresh, 1_500.0),
-            budget(Road::ServiceHeld, 1_500.0),
+            budget(Route::ServiceFresh, 1_500.0),
+            budget(Route::ServiceHeld, 1_500.0),
             GapBudget {
                 over_dial_all: true,
-                ..budget(Road::ServiceFresh, 500.0)
+                ..budget(Route::ServiceFresh, 500.0)
             },
         ],
         label_lag_ms: Some(500),

@@ -1,9 +1,9 @@
 //! A planned move: leadership moves first, so that clients lose nothing.
 //!
 //! No write through the leader service may fail or stay unknown, from the first fault until the cluster settles. A
-//! proposal that a leader drops while it transfers leadership is counted apart: etcd refuses it definitely and at once, a
-//! client that retries loses one round trip, and no operator can keep raft from doing so. How many there are depends on
-//! the clients. For how long the leader drops them is judged.
+//! proposal that a leader drops while it transfers leadership is counted apart: etcd refuses it definitely and at once,
+//! a client that retries loses one round trip, and no operator can keep raft from doing so. How many there are depends
+//! on the clients. For how long the leader drops them is judged.
 
 use super::Case;
 use super::gaps::{Window, milliseconds};
@@ -11,20 +11,20 @@ use super::rounds::{Round, rounds};
 use super::sample::{Limits, Sample};
 use super::verdict::{Findings, Verdict};
 use crate::index::Op;
-use crate::record::{Nanos, Outcome, Request, Road};
+use crate::record::{Nanos, Outcome, Request, Route};
 
-/// Name of the check of how long a leader that hands over drops proposals.
+/// Name of the check of how long a leader that transfers leadership drops proposals.
 pub const HAND_OVER: &str = "hand_over";
 const NO_FAILED_WRITE: &str = "no_failed_write";
-/// For how long a leader that hands over may drop proposals. It takes two writes of etcd's log, usually some milliseconds.
-/// A transfer that fails is given up after an election timeout.
+/// For how long a leader that transfers leadership may drop proposals. It takes two writes of etcd's log, usually some
+/// milliseconds. A transfer that fails is given up after an election timeout.
 const DROPPING: Limits = Limits {
     median_ms: Some(50.0),
     most_ms: 500.0,
 };
 /// The class of a request that had no answer in time.
 const DEADLINE: &str = "deadline";
-/// The class of a proposal that a leader dropped because it was handing over.
+/// The class of a proposal that a leader dropped because it was transferring leadership.
 const DROPPED: &str = "proposal_dropped";
 
 /// Judges that no write failed.
@@ -55,7 +55,7 @@ pub(super) fn no_failed_write(case: &Case<'_>) -> Verdict {
     findings.verdict(NO_FAILED_WRITE)
 }
 
-/// Judges for how long leaders that handed over dropped proposals: the longest stretch of each round.
+/// Judges for how long leaders that transferred leadership dropped proposals: the longest stretch of each round.
 pub(super) fn hand_over(case: &Case<'_>) -> Verdict {
     let mut findings = Findings::default();
     let writes = writes(case);
@@ -73,12 +73,12 @@ pub(super) fn hand_over(case: &Case<'_>) -> Verdict {
         let longest = inside.map(|(from, to)| to - from).max().unwrap_or(0);
         sample.add(number, milliseconds(longest), case.machine.starved(window));
     }
-    let told = "a leader that handed over dropped proposals";
+    let told = "a leader that transferred leadership dropped proposals";
     sample.judge("dropping", told, DROPPING, &mut findings);
     findings.verdict(HAND_OVER)
 }
 
-/// When each write was called that was accepted, on any road.
+/// When each write was called that was accepted, on any route.
 fn accepted(case: &Case<'_>) -> Vec<(Nanos, Nanos)> {
     let ops = case.index.ops.iter();
     ops.filter(|op| op.writes() && op.acked().is_some())
@@ -86,8 +86,8 @@ fn accepted(case: &Case<'_>) -> Vec<(Nanos, Nanos)> {
         .collect()
 }
 
-/// Drops that follow each other, with no write between them that was called after the one and answered before the other.
-/// Both are in order of their calls.
+/// Drops that follow each other, with no write between them that was called after the one and answered before the
+/// other. Both are in order of their calls.
 fn stretches(dropped: &[(Nanos, Nanos)], accepted: &[(Nanos, Nanos)]) -> Vec<(Nanos, Nanos)> {
     let mut stretches: Vec<(Nanos, Nanos)> = Vec::new();
     for (call, end) in dropped.iter().copied() {
@@ -119,7 +119,7 @@ fn window(case: &Case<'_>) -> Window {
 fn writes<'a>(case: &Case<'a>) -> Vec<Op<'a>> {
     let window = window(case);
     let through_service = |op: &&Op<'_>| {
-        matches!(op.call.road, Road::ServiceFresh | Road::ServiceHeld)
+        matches!(op.call.route, Route::ServiceFresh | Route::ServiceHeld)
             && matches!(op.call.request, Request::Put { .. })
     };
     let ops = case.index.ops.iter().filter(through_service);
@@ -142,7 +142,7 @@ fn failure(op: &Op<'_>) -> Option<String> {
         Outcome::Failed { message, .. } | Outcome::Unknown { message, .. } => message.as_str(),
         Outcome::Ok { .. } => "",
     };
-    Some(format!("{:?}: {class}: {message}", op.call.road))
+    Some(format!("{:?}: {class}: {message}", op.call.route))
 }
 
 fn class<'a>(op: &Op<'a>) -> Option<&'a str> {

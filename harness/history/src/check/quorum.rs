@@ -1,8 +1,8 @@
 //! What the operator itself takes down never breaks the quorum: one member at a time, and none that the rest needs.
 //!
 //! A pod that is being deleted and that no fault deleted is the operator's doing. Judged as far as pods tell, which is
-//! what the operator could know as well. Where member lists were read, the quorum is that of the voters at that time, at
-//! every size of a scaling; else that of the fewest members of the run.
+//! what the operator could know as well. Where member lists were read, the quorum is that of the voters at that time,
+//! at every size of a scaling; else that of the fewest members of the run.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +40,7 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
             // The end of a pod that has been replaced, told by a list after a broken watch.
             continue;
         }
-        // A list tells of the end by the last version: nobody knows when it was, and what was there meanwhile.
+        // A list reports the end by the last version: when it was, and what was there meanwhile, is not known.
         let told_late = record.deleted && newest == (record.resource_version, record.uid.as_str());
         let faulted = [&record.pod, &record.uid]
             .into_iter()
@@ -56,7 +56,7 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         member.newest = (record.resource_version, record.uid.as_str());
         if fresh {
             member.going = Some(&record.uid);
-            // One that leaves for good is not waited for; what is left without it must be a quorum all the same.
+            // One that leaves permanently is not waited for; what is left without it must still be a quorum.
             let comes_back =
                 !faulted && !told_late && !case.expectations.leaving.contains(&record.pod);
             member.taken = comes_back
@@ -178,7 +178,7 @@ mod tests {
             format!("{wrong:?}").contains("1 ready members of 3 voters"),
             "{wrong:?}"
         );
-        // It has no vote (any more): nobody misses it.
+        // It has no vote (any more): the quorum does not need it.
         assert_eq!(judged(taken_down(&["m-1", "m-4"]), 3), Judgement::Pass);
     }
 

@@ -1,5 +1,5 @@
-//! Raft as the members tell it: one leader a term, terms that only grow, also those of answers, nothing applied that is not committed, the same
-//! revision at the same applied index, and members that keep their identity.
+//! Raft as the members tell it: one leader a term, terms that only grow, also those of answers, nothing applied that is
+//! not committed, the same revision at the same applied index, and members that keep their identity.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ struct Last<'a> {
     ahead: bool,
 }
 
-/// Whom a member names as the leader of a term.
+/// The leader that a member names for a term.
 struct Naming<'a> {
     term: u64,
     leader: &'a str,
@@ -55,23 +55,15 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     findings.verdict(CHECK)
 }
 
-pub(super) fn samples<'c, 'a>(
-    case: &'c Case<'a>,
-) -> impl Iterator<Item = (&'a MemberSample, &'a RaftStatus)> + 'c {
-    case.index.members.iter().filter_map(|sample| {
-        let sample: &'a MemberSample = sample;
-        Some((sample, sample.status.as_ref()?))
-    })
-}
-
-/// etcd answers a status with raft's newest leader beside the term of the newest entry applied. Right after an election,
-/// and while a restarted member catches up, a new leader thus comes with an old term. So a naming counts only when its
-/// member had applied all that anybody was known to have applied, kept to it, and applied more under the same term.
+/// etcd answers a status with raft's newest leader beside the term of the newest entry applied. Right after an
+/// election, and while a restarted member catches up, a new leader thus comes with an old term. So a naming counts only
+/// when its member had applied all that anybody was known to have applied, kept to it, and applied more under the same
+/// term.
 fn leaders(case: &Case<'_>, findings: &mut Findings) {
     let mut leaders: BTreeMap<u64, (&str, &MemberSample)> = BTreeMap::new();
     let mut named: BTreeMap<&str, Naming<'_>> = BTreeMap::new();
     let mut newest = 0;
-    for (sample, status) in samples(case) {
+    for (sample, status) in case.statuses() {
         let caught_up = status.applied_index >= newest;
         newest = newest.max(status.applied_index);
         let Some(leader) = status.leader.as_deref() else {
@@ -122,14 +114,14 @@ fn leaders(case: &Case<'_>, findings: &mut Findings) {
     findings.count("terms_with_a_leader", leaders.len());
 }
 
-/// By member identity: a member that was replaced begins anew under another one.
+/// By member identity: a member that was replaced starts under another one.
 fn progress(case: &Case<'_>, findings: &mut Findings) {
     let mut last: BTreeMap<&str, Last<'_>> = BTreeMap::new();
-    for (sample, status) in samples(case) {
+    for (sample, status) in case.statuses() {
         let at = case.index.seconds(sample.t);
         let ahead = status.applied_index > status.raft_index;
         if let Some(before) = last.get(status.member.as_str()) {
-            // The term of the newest entry applied: it falls with the index when a member starts anew, never alone.
+            // The term of the newest entry applied: it falls with the index when a member starts again, never alone.
             if status.term < before.status.term
                 && status.applied_index >= before.status.applied_index
             {
@@ -141,7 +133,7 @@ fn progress(case: &Case<'_>, findings: &mut Findings) {
                     Vec::new(),
                 );
             }
-            // A commit index that fell is a restart: both begin anew.
+            // A commit index that fell is a restart: both start again.
             let same_life = status.raft_index >= before.status.raft_index;
             if same_life && before.ahead && ahead && status.raft_index < before.status.applied_index
             {
@@ -193,7 +185,7 @@ fn answers(case: &Case<'_>, findings: &mut Findings) {
 fn identities(case: &Case<'_>, findings: &mut Findings) {
     let mut of_pod: BTreeMap<&str, &str> = BTreeMap::new();
     let mut of_member: BTreeMap<&str, &str> = BTreeMap::new();
-    for (sample, status) in samples(case) {
+    for (sample, status) in case.statuses() {
         let at = case.index.seconds(sample.t);
         let before = of_pod.insert(&sample.pod, &status.member);
         if before.is_some_and(|before| before != status.member)

@@ -51,7 +51,7 @@ fn monotone(case: &Case<'_>, findings: &mut Findings) {
     let mut words = words_of(case);
     words.sort_by_key(|(_, word)| word.by.t);
     let mut next = words.into_iter().peekable();
-    // The last word above each that came later is what binds: words of falling revisions, the newest last.
+    // Of those that came later the last one above each binds: a list of falling revisions, the newest last.
     let mut newest: BTreeMap<&str, Vec<Word<'_>>> = BTreeMap::new();
     for op in &case.index.ops {
         while let Some((member, word)) = next.next_if(|(_, word)| word.by.t < op.call.t) {

@@ -10,7 +10,7 @@ use crate::record::Nanos;
 /// The phase in which traffic has stopped and the last reads are made.
 const LAST_PHASE: &str = "final";
 
-/// False for a recording that was cut off: it tells of phases, and not of the last one.
+/// False for a recording that was cut off: it has phases, and not the last one.
 pub(crate) fn came_to_its_end(index: &Index<'_>) -> bool {
     index.phases.is_empty() || index.phase(LAST_PHASE).is_some()
 }

@@ -1,8 +1,8 @@
 //! A sample of the same measurement, one value a round, and its limits.
 //!
-//! One value of many is late now and then on any machine. The median of at least [`ROUNDS_MIN`] rounds tells whether the
-//! service has become slower; each value alone tells only of what is far out. Rounds on a starved machine are left out,
-//! and where too few are left nothing is judged.
+//! One value of many is late now and then on any machine. The median of at least [`ROUNDS_MIN`] rounds tells whether
+//! the service has become slower; each value alone tells only of what is far out. Rounds on a starved machine are left
+//! out, and where too few are left nothing is judged.
 
 use super::verdict::Findings;
 

@@ -4,7 +4,7 @@
 //! operations have already happened in it); at a return every configuration is driven until the operation has happened,
 //! and where a revision was proved until it is there. It begins where the witness ended. Header revisions leave one way
 //! wherever they are known, so that it branches at holes only; a hole is filled by a write of unknown outcome that
-//! nobody saw elsewhere, or by the end of a lease. There is no clock here: the deadline is a budget of steps, and a
+//! no client saw elsewhere, or by the end of a lease. There is no clock here: the deadline is a budget of steps, and a
 //! budget that is used up is inconclusive, never a pass.
 
 use std::collections::BTreeSet;
@@ -319,7 +319,7 @@ impl<'c, 'a> Search<'c, 'a> {
             if way.store.revision > target {
                 continue;
             }
-            // A read harms nobody: it happens as soon as the store is at its revision.
+            // A read changes nothing: it happens as soon as the store is at its revision.
             if !self.read_all(&mut way) {
                 continue;
             }

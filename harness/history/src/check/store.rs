@@ -1,7 +1,8 @@
 //! What etcd must answer: the whole store, stepped by one request at a time.
 //!
 //! One revision for every request that changes something, whatever it changes; `create_revision`, `mod_revision`,
-//! `version` and lease per key; reads inside a transaction see the writes before them. Borrows all text from the history.
+//! `version` and lease per key; reads inside a transaction see the writes before them. Borrows all text from the
+//! history.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;

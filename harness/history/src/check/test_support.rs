@@ -5,7 +5,7 @@ use crate::check::{self, Expectations, Judgement, Traffic, Verdict};
 use crate::record::{
     Call, EndpointsRecord, FaultRecord, FaultStep, FinalState, HashSample, KeyEvent, KeyValue,
     ListedMember, MachineSample, MemberSample, MembershipRecord, Nanos, Outcome, PodRecord,
-    RaftStatus, Record, Request, Response, Return, Road, WatchEvent, WatchRecord,
+    RaftStatus, Record, Request, Response, Return, Route, WatchEvent, WatchRecord,
 };
 
 /// A history that is being told.
@@ -13,7 +13,7 @@ use crate::record::{
 pub(crate) struct Story {
     history: History,
     next_op: u64,
-    road: Option<Road>,
+    route: Option<Route>,
 }
 
 pub(crate) fn ms(t: i64) -> Nanos {
@@ -123,8 +123,8 @@ impl Story {
         story
     }
 
-    pub(crate) fn road(mut self, road: Road) -> Self {
-        self.road = Some(road);
+    pub(crate) fn route(mut self, route: Route) -> Self {
+        self.route = Some(route);
         self
     }
 
@@ -142,12 +142,12 @@ impl Story {
     ) -> Self {
         let op = self.next_op;
         self.next_op += 1;
-        let road = self.road.unwrap_or(Road::ServiceHeld);
+        let route = self.route.unwrap_or(Route::ServiceHeld);
         self.add(Record::Call(Call {
             t: ms(from),
             op,
             client,
-            road,
+            route,
             scheduled: ms(from),
             request,
         }));
@@ -384,7 +384,7 @@ impl Story {
         self
     }
 
-    /// A machine on which somebody waits for a processor all the time between two times.
+    /// A machine on which a process waits for a processor all the time between two times.
     pub(crate) fn busy(mut self, from: i64, to: i64) -> Self {
         for t in (from / 100 + 1)..=(to / 100) {
             self.add(Record::Machine(MachineSample {

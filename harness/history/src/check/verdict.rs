@@ -11,7 +11,7 @@ const NAMED_OPS_MAX: usize = 6;
 /// Most reasons that are told.
 const REASONS_MAX: usize = 3;
 
-/// The word of one check.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Verdict {
     /// The check.

@@ -2,8 +2,8 @@
 //! the right previous key and nothing that was not asked for.
 //!
 //! Each stream is held against the log of all watchers and against what the replay says that each revision changed;
-//! where the replay did not come, against the acknowledged writes. And a watch on a healthy member goes on: a stream that
-//! ends says so, one that says nothing at all while what it was asked for is there is dead.
+//! where the replay did not come, against the acknowledged writes. And a watch on a healthy member continues: a stream
+//! that ends says so, one that says nothing at all while what it was asked for is there is dead.
 
 use std::collections::BTreeMap;
 
@@ -20,8 +20,8 @@ use crate::record::{KeyEvent, KeyValue, Nanos, Request, Response, WatchEvent, Wa
 
 /// Name of the check.
 const CHECK: &str = "watch";
-/// How long a stream may lack what is there, while nothing is done to the cluster: a client that hears nothing asks for
-/// the progress after a second, and gives the stream up after four.
+/// How long a stream may be without what is there, while nothing is done to the cluster: a client that receives nothing
+/// asks for the progress after a second, and gives the stream up after four.
 const PATIENCE_NS: Nanos = 5_000_000_000;
 
 /// Judges all watch streams.
@@ -92,7 +92,7 @@ struct Stream<'a> {
     last: i64,
     /// Keys delivered of the last revision.
     last_keys: Vec<&'a str>,
-    /// True while etcd has said that the response goes on.
+    /// True while etcd has said that the response continues.
     fragmented: bool,
     progress: i64,
     /// True once etcd has cancelled it.
@@ -126,7 +126,7 @@ impl<'a> Stream<'a> {
     /// Takes one record in and gives the number of events in it.
     fn hear(&mut self, record: &'a WatchRecord, room: &mut Room<'_, 'a>) -> usize {
         if self.cancelled && !matches!(record.event, WatchEvent::Broken { .. }) {
-            self.blame(record.t, room, "it went on after it was cancelled");
+            self.blame(record.t, room, "it continued after it was cancelled");
             self.cancelled = false;
         }
         match &record.event {
@@ -180,7 +180,7 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// etcd cancels a watch that begins below a compaction, which somebody must have asked for.
+    /// etcd cancels a watch that begins below a compaction, which a client must have asked for.
     fn cancelled(&mut self, record: &WatchRecord, compacted: i64, room: &mut Room<'_, 'a>) {
         self.cancelled = true;
         self.ended.get_or_insert(record.t);
@@ -191,7 +191,7 @@ impl<'a> Stream<'a> {
         let why = if self.start >= compacted {
             format!("yet it began at {}", self.start)
         } else if asked < compacted {
-            format!("nobody had compacted further than {asked}")
+            format!("no client had compacted further than {asked}")
         } else {
             return;
         };
@@ -199,12 +199,12 @@ impl<'a> Stream<'a> {
         self.blame(record.t, room, &why);
     }
 
-    /// A header tells of a revision that somebody can have made.
+    /// A header names a revision that a client can have made.
     fn exists(&self, t: Nanos, revision: i64, room: &mut Room<'_, 'a>) {
         if room.case.ceiling.is_some_and(|most| revision > most) {
             let most = room.case.ceiling.unwrap_or(0);
             let why =
-                format!("it told of revision {revision}, nobody can have made more than {most}");
+                format!("it named revision {revision}, clients cannot have made more than {most}");
             self.blame(t, room, &why);
         }
     }
@@ -316,8 +316,8 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// The first revision from one up to another, exclusive, that has something that was asked for. A stream may start far
-    /// below what this run knows, and be promised what nobody can know.
+    /// The first revision from one up to another, exclusive, that has something that was asked for. A stream may start
+    /// far below what this run knows, and be promised what cannot be known.
     fn missing(&self, from: i64, to: i64, room: &Room<'_, 'a>) -> Option<(i64, &'a str)> {
         let (log, made) = (room.case.log, &room.case.replayed.made);
         let first = log.first().min(made.base().saturating_add(1));
@@ -408,7 +408,7 @@ impl<'a> Stream<'a> {
             return;
         }
         let told = format!(
-            "{} had not told of {key} at revision {revision} by {:.6} s, which was there at {:.6} s",
+            "{} had not delivered {key} at revision {revision} by {:.6} s, which was there at {:.6} s",
             self.name,
             case.index.seconds(end),
             case.index.seconds(from),
@@ -430,7 +430,7 @@ impl<'a> Stream<'a> {
     }
 }
 
-/// Keys that an acknowledged write certainly changed. A deleted range is left out: nobody knows its keys here.
+/// Keys that an acknowledged write certainly changed. A deleted range is left out: its keys are not known here.
 fn changed<'a>(
     request: &'a Request,
     response: &'a Response,
@@ -481,7 +481,7 @@ fn previous(case: &Case<'_>, findings: &mut Findings) {
             let told = log::previous(event);
             if let Some(why) = wrong_previous(event, before, told) {
                 findings.violation(
-                    format!("a watcher was told of {key} at revision {revision} that {why}"),
+                    format!("a watcher received {key} at revision {revision} that {why}"),
                     Vec::new(),
                 );
             }

@@ -31,7 +31,7 @@ pub(crate) struct Replayed<'a> {
     pub(crate) reached: Reached<'a>,
 }
 
-/// Where a replay ended: from there the search goes on.
+/// Where a replay ended: from there the search continues.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reached<'a> {
     /// The store there.
@@ -504,7 +504,7 @@ impl<'a> Replay<'_, 'a> {
                 format!("does not belong there: {}", words::op(self.index, op)),
                 vec![op.id()],
             ),
-            None => ("nobody wrote".to_owned(), Vec::new()),
+            None => ("no client wrote".to_owned(), Vec::new()),
         }
     }
 

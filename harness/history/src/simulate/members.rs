@@ -35,7 +35,7 @@ pub(crate) fn machine(t: Nanos) -> Vec<Record> {
 pub(crate) struct Members {
     count: u32,
     term: u64,
-    /// Who leads; absent while nobody does.
+    /// Who leads; absent while no member does.
     pub(crate) leader: Option<u32>,
     /// Members that do not answer.
     silent: Vec<bool>,
@@ -170,7 +170,7 @@ impl Members {
         records
     }
 
-    /// The same while no watch is open: the old leader's pod is gone when a list is made, which tells of its end by the
+    /// The same while no watch is open: the old leader's pod is gone when a list is made, which reports its end by the
     /// version that was seen last, and shows what is there now.
     pub(crate) fn list_after_label(&mut self, t: Nanos) -> Vec<Record> {
         let old = self.labelled.take();

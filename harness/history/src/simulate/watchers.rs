@@ -38,7 +38,7 @@ pub(crate) struct Watcher {
 /// All revisions with their events.
 pub(crate) type Feed = Vec<(i64, Vec<KeyEvent>)>;
 
-/// What the watchers are told of.
+/// What the watchers receive.
 pub(crate) struct Source<'s> {
     pub(crate) feed: &'s Feed,
     pub(crate) compacted: i64,
@@ -97,7 +97,7 @@ impl Watcher {
         self.position = self.position.max(told);
     }
 
-    /// Comes back where it was; what was compacted meanwhile it is not told of.
+    /// Comes back where it was; what was compacted meanwhile it does not receive.
     fn come_back(&mut self, t: Nanos, source: &Source<'_>, records: &mut Vec<Record>) {
         self.back = None;
         self.stream += 1;

@@ -6,16 +6,16 @@ mod story;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use super::Plan;
 use super::members::{self, Members};
 use super::mix::{self, PREFIX, Seen};
+use super::plan::Plan;
 use super::random::Random;
 use super::store::VersionedStore;
 use super::watchers::{Feed, Source, Watcher, Wish};
 use crate::hash::FastMap;
 use crate::history::History;
 use crate::record::{
-    Call, KeyValue, Nanos, OpId, Outcome, Record, Request, Response, Return, Road,
+    Call, KeyValue, Nanos, OpId, Outcome, Record, Request, Response, Return, Route,
 };
 
 const MICROSECOND: Nanos = 1_000;
@@ -25,8 +25,8 @@ const SECOND: Nanos = 1_000 * MILLISECOND;
 const DEADLINE: Nanos = SECOND;
 /// When a simulated run begins.
 const BEGIN: Nanos = 1_700_000_000 * SECOND;
-/// Roads of the open-loop writers.
-const ROADS: [Road; 3] = [Road::ServiceHeld, Road::ServiceFresh, Road::DialAll];
+/// Routes of the open-loop writers.
+const ROUTES: [Route; 3] = [Route::ServiceHeld, Route::ServiceFresh, Route::DialAll];
 
 /// What happens next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,7 +55,7 @@ struct Flight {
     client: u32,
     request: Request,
     at_member: bool,
-    /// False for an open-loop write: nobody goes on after it.
+    /// False for an open-loop write: no client continues after it.
     closed_loop: bool,
     /// Its outcome is already settled as unknown; it may still be applied.
     given_up: bool,
@@ -168,7 +168,7 @@ impl World {
             self.soon(2_000, Event::Client(client));
         }
         if self.plan.writer_period_ms > 0 {
-            (0..ROADS.len()).for_each(|writer| self.soon(5_000, Event::Writer(writer)));
+            (0..ROUTES.len()).for_each(|writer| self.soon(5_000, Event::Writer(writer)));
         }
         self.after(0, Event::Sample);
         self.after(100 * MILLISECOND, Event::Leases);
@@ -262,7 +262,7 @@ impl World {
         };
         let op = self.next_op;
         let (request, at_member) = mix::next(&mut self.random, (client, op), &seen);
-        self.send((client, Road::ServiceHeld), request, (at_member, true));
+        self.send((client, Route::ServiceHeld), request, (at_member, true));
     }
 
     fn open_loop(&mut self, writer: usize) {
@@ -279,7 +279,7 @@ impl World {
         let op = self.next_op;
         let key = format!("{PREFIX}w/{op}");
         self.send(
-            (client, ROADS[writer]),
+            (client, ROUTES[writer]),
             Request::Put {
                 key,
                 value: format!("w{client}-{op}"),
@@ -289,7 +289,7 @@ impl World {
         );
     }
 
-    /// True while the closed loop or the fault still goes on.
+    /// True while the closed loop or the fault still runs.
     fn busy(&self) -> bool {
         let end = if self.plan.restart_follower {
             6 * SECOND
@@ -301,7 +301,7 @@ impl World {
 
     fn send(
         &mut self,
-        (client, road): (u32, Road),
+        (client, route): (u32, Route),
         request: Request,
         (at_member, closed_loop): (bool, bool),
     ) {
@@ -312,7 +312,7 @@ impl World {
             t,
             op,
             client,
-            road,
+            route,
             scheduled: t,
             request: request.clone(),
         }));
@@ -434,4 +434,9 @@ impl World {
             self.after(delay, event);
         }
     }
+}
+
+/// Simulates a plan.
+pub fn simulate(plan: &Plan) -> History {
+    World::new(*plan).run()
 }

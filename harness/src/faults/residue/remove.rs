@@ -34,7 +34,7 @@ pub(crate) async fn remove(site: &Site) -> Result<Vec<String>, String> {
                 docker.start_container(&node.name, options).await
             };
             result.map_err(|error| format!("{}: {error}", node.name))?;
-            done.push(format!("{}: thawed or started", node.name));
+            done.push(format!("{}: unpaused or started", node.name));
         }
         let timers = container::left(docker, &site.name)
             .await

@@ -64,7 +64,7 @@ function opList(list, here) {
 
 function opDetails(i) {
   const ops = model.ops;
-  const [number, road] = ops.clients[ops.client[i]];
+  const [number, route] = ops.clients[ops.client[i]];
   const member = ops.strings[ops.from[i]];
   const [mine, same] = neighbours(i);
   const body = [
@@ -74,7 +74,7 @@ function opDetails(i) {
   body.push(
     ...section("Request", make("pre", ops.request[i])), ...section("Answer", make("pre", ops.answer[i])),
     ...section("Facts", facts([
-      ["client", `${number} (${ROAD_WORDS[road]})`],
+      ["client", `${number} (${ROUTE_WORDS[route]})`],
       ["called", `${clock(ops.t[i])}, ${wall(ops.t[i])}`],
       ["took", ops.open[i] ? "no return was recorded" : length(ops.end[i] - ops.t[i])],
       ["late", ops.late[i] > 500 ? `${length(ops.late[i])} after the schedule wanted it` : ""],
@@ -123,15 +123,15 @@ const DETAILS = {
       ...section("Steps and evidence", make("ul", null, ...stepList(fault)))], fault.steps[0][0], fault.steps.at(-1)[0]];
   },
   gap(s) {
-    const road = model.roads[s.index];
-    const gap = road.gaps[s.gap];
+    const route = model.routes[s.index];
+    const gap = route.gaps[s.gap];
     const fault = model.faults.findIndex((f) => f.id === gap.fault);
-    const body = [make("h2", `${length(gap.to - gap.from)} without an acknowledged write: ${ROAD_WORDS[road.road]}`),
+    const body = [make("h2", `${length(gap.to - gap.from)} without an acknowledged write: ${ROUTE_WORDS[route.route]}`),
       facts([["from", `${clock(gap.from)}, ${wall(gap.from)}`], ["to", clock(gap.to)],
         ["ended", gap.closed ? "by an acknowledgement" : "never"], ["elected", gap.elected]]),
       ...section("Where the time went", facts(gap.stages.map(([stage, from, to]) => [stage, length(to - from)])))];
     if (fault >= 0) body.push(make("p", null, go(`Fault ${gap.fault}`, { type: "fault", index: fault })));
-    body.push(...section("Gaps of this road", make("ul", null, ...road.gaps.map((g, k) => make("li", null,
+    body.push(...section("Gaps of this route", make("ul", null, ...route.gaps.map((g, k) => make("li", null,
       go(length(g.to - g.from), { ...s, gap: k }), ` at ${clock(g.from, 1000)}`)))));
     return [body, gap.from, gap.to];
   },

@@ -29,15 +29,15 @@ function box(ctx, from, to, y, height, fill, text) {
   if (text && right - left > 26) label(ctx, text, left + 4, y, height, right - left - 8);
 }
 
-function label(ctx, text, left, y, height, room, ink = color.text) {
+function label(ctx, text, left, y, height, space, ink = color.text) {
   ctx.fillStyle = ink;
   ctx.textBaseline = "middle";
   let shown = text;
-  if (ctx.measureText(text).width > room) {
-    const fits = Math.floor(room / 6);
+  if (ctx.measureText(text).width > space) {
+    const fits = Math.floor(space / 6);
     if (fits < 2) return;
     shown = `${text.slice(0, fits - 1)}…`;
-    if (ctx.measureText(shown).width > room) return;
+    if (ctx.measureText(shown).width > space) return;
   }
   ctx.fillText(shown, left, y + height / 2 + 0.5);
 }
@@ -87,11 +87,11 @@ const faultLane = (fault, index) => ({
 const STAGES = ["election", "label", "endpoints", "client"];
 
 // Per pixel the share of good writes by the time at which they were wanted, and the longest gap with its stages.
-const roadLane = (road, index) => ({
-  name: ROAD_WORDS[road.road], height: 34, group: "Availability", fixed: true,
+const routeLane = (route, index) => ({
+  name: ROUTE_WORDS[route.route], height: 34, group: "Availability", fixed: true,
   draw(ctx, y) {
-    drawDense(ctx, road, y + 2, 16, true);
-    road.gaps.forEach((gap, k) => {
+    drawDense(ctx, route, y + 2, 16, true);
+    route.gaps.forEach((gap, k) => {
       if (gap.to < view.from || gap.from > view.to) return;
       const left = Math.max(x(gap.from), GUTTER);
       const right = Math.min(x(gap.to), view.width);
@@ -113,11 +113,11 @@ const roadLane = (road, index) => ({
     });
   },
   hit(t, py) {
-    const gap = road.gaps.findIndex((g) => g.from - perPixel() * 2 <= t && g.to + perPixel() * 2 >= t);
-    if (gap >= 0 && (py > 18 || road.gaps[gap].to - road.gaps[gap].from > perPixel() * 6)) {
+    const gap = route.gaps.findIndex((g) => g.from - perPixel() * 2 <= t && g.to + perPixel() * 2 >= t);
+    if (gap >= 0 && (py > 18 || route.gaps[gap].to - route.gaps[gap].from > perPixel() * 6)) {
       return { type: "gap", index, gap };
     }
-    return hitRow(road, t);
+    return hitRow(route, t);
   },
 });
 
@@ -133,8 +133,8 @@ const memberLane = (member, index) => ({
       ctx.globalAlpha = 1;
       if (s.state === "no_leader" || s.state === "learner") box(ctx, s.from, s.to, y + 15, 3, color.failed);
       const left = Math.max(x(s.from), GUTTER);
-      const room = Math.min(x(s.to), view.width) - left - 8;
-      if (room > (silent ? 40 : 16)) label(ctx, room > 90 ? text : String(s.term), left + 4, y + 2, 16, room, leads ? "#fff" : color.text);
+      const space = Math.min(x(s.to), view.width) - left - 8;
+      if (space > (silent ? 40 : 16)) label(ctx, space > 90 ? text : String(s.term), left + 4, y + 2, 16, space, leads ? "#fff" : color.text);
     }
     drawLag(ctx, member, y + 20, 14);
   },
@@ -213,7 +213,7 @@ const serviceLane = (service, index) => ({
 });
 
 const clientLane = (row) => ({
-  name: `client ${row.number}`, height: 13, group: `Clients: ${ROAD_WORDS[row.road]}`,
+  name: `client ${row.number}`, height: 13, group: `Clients: ${ROUTE_WORDS[row.route]}`,
   draw(ctx, y) {
     drawRow(ctx, row, y + 1, 11);
   },
@@ -387,7 +387,7 @@ const headLane = (group) => ({
 
 function layLanes() {
   const all = [
-    ...model.faults.map(faultLane), ...model.roads.map(roadLane), ...model.members.map(memberLane),
+    ...model.faults.map(faultLane), ...model.routes.map(routeLane), ...model.members.map(memberLane),
     ...model.pods.map(podLane), ...model.services.map(serviceLane), ...model.rows.map(clientLane),
     ...model.watchers.map(watcherLane),
   ];

@@ -3,7 +3,7 @@
 // The first three are outcomes; a write that was acknowledged long after it was wanted is late on the availability strip.
 const OUTCOMES = ["ok", "failed", "unknown", "late"];
 const LATE = 100000;
-const ROAD_WORDS = {
+const ROUTE_WORDS = {
   service_held: "service, held", service_fresh: "service, fresh", dial_all: "dial all", member: "one member",
 };
 
@@ -75,20 +75,20 @@ function makeModel(raw) {
   const of = ops.clients.map(() => []);
   for (let i = 0; i < ops.n; i++) of[ops.client[i]].push(i);
   const order = ["service_held", "service_fresh", "dial_all", "member"];
-  const rows = ops.clients.map(([number, road], c) => ({
-    number, road, ...makeRow(ops, of[c], (i) => ops.t[i]),
-  })).sort((a, b) => order.indexOf(a.road) - order.indexOf(b.road) || a.number - b.number);
+  const rows = ops.clients.map(([number, route], c) => ({
+    number, route, ...makeRow(ops, of[c], (i) => ops.t[i]),
+  })).sort((a, b) => order.indexOf(a.route) - order.indexOf(b.route) || a.number - b.number);
   const writes = new Set(["put", "delete", "txn"].map((word) => ops.strings.indexOf(word)));
-  const roads = raw.roads.map((road) => {
+  const routes = raw.routes.map((route) => {
     const indexes = [];
     for (let i = 0; i < ops.n; i++) {
-      if (ops.clients[ops.client[i]][1] === road.road && writes.has(ops.kind[i])) indexes.push(i);
+      if (ops.clients[ops.client[i]][1] === route.route && writes.has(ops.kind[i])) indexes.push(i);
     }
     indexes.sort((a, b) => (ops.t[a] - ops.late[a]) - (ops.t[b] - ops.late[b]));
     const wanted = (i) => ops.t[i] - ops.late[i];
     const classOf = (i) => ops.outcome[i] || (ops.end[i] - wanted(i) > LATE ? 3 : 0);
-    return { ...road, ...makeRow(ops, indexes, wanted, classOf) };
-  }).filter((road) => road.index.length > 0);
+    return { ...route, ...makeRow(ops, indexes, wanted, classOf) };
+  }).filter((route) => route.index.length > 0);
   for (const [id, check] of raw.anomalies) {
     const i = ops.byId.get(id);
     if (i === undefined) continue;
@@ -108,7 +108,7 @@ function makeModel(raw) {
   for (const m of members) for (const s of m.segments) if (s.member) names.set(s.member, m.pod);
   return {
     base: Number(BigInt(raw.base) / 1000n), span: raw.span, phases: raw.phases, starts: raw.starts,
-    faults: raw.faults, pods: raw.pods, services: raw.services, hashes: raw.hashes, members, watchers, roads, rows, ops,
+    faults: raw.faults, pods: raw.pods, services: raw.services, hashes: raw.hashes, members, watchers, routes, rows, ops,
     names, anomalies,
   };
 }

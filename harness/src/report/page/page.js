@@ -101,8 +101,8 @@ function drawMapLayer(width, height) {
   }
   ctx.fillStyle = color.anomaly;
   for (const i of model.anomalies) ctx.fillRect(at(ops.t[i]) - 1, 0, 3, 6);
-  model.roads.slice(0, 3).forEach((road, k) => {
-    const gap = road.gaps[0];
+  model.routes.slice(0, 3).forEach((route, k) => {
+    const gap = route.gaps[0];
     if (!gap) return;
     ctx.fillStyle = color.unknown;
     ctx.fillRect(at(gap.from), 1 + k * 3, Math.max(at(gap.to) - at(gap.from), 1), 2);
@@ -144,7 +144,7 @@ function reveal(selection) {
   const names = {
     op: () => `client ${model.ops.clients[model.ops.client[selection.index]][0]}`,
     fault: () => `${model.faults[selection.index].name} ${model.faults[selection.index].id}`,
-    gap: () => ROAD_WORDS[model.roads[selection.index].road], member: () => model.members[selection.index].pod,
+    gap: () => ROUTE_WORDS[model.routes[selection.index].route], member: () => model.members[selection.index].pod,
     pod: () => model.pods[selection.index].pod, service: () => model.services[selection.index].service,
     watch: () => `watcher ${model.watchers[selection.index].watcher}`,
   };
@@ -277,8 +277,8 @@ function say(text) {
 
 function longestGap() {
   let best = null;
-  model.roads.forEach((road, index) => {
-    const gap = road.gaps[0];
+  model.routes.forEach((route, index) => {
+    const gap = route.gaps[0];
     if (gap && (!best || gap.to - gap.from > best.long)) best = { long: gap.to - gap.from, index };
   });
   if (best) choose({ type: "gap", index: best.index, gap: 0 }, true); else say("No gap of 50 ms or more.");

@@ -1,7 +1,7 @@
 //! Builds the timeline of a history.
 
 use etcd_history::History;
-use etcd_history::record::{Nanos, Record, Road};
+use etcd_history::record::{Nanos, Record, Route};
 use serde::Serialize;
 
 use super::span::Span;
@@ -9,8 +9,8 @@ use super::{lanes, operations};
 use crate::report::continuity::{Acknowledgements, Decomposition, Gap, Signs, Stage};
 use crate::report::judgement::{Finding, Judgement};
 
-/// The roads whose continuity is compared.
-pub const ROADS: [Road; 3] = [Road::ServiceHeld, Road::ServiceFresh, Road::DialAll];
+/// The routes whose continuity is compared.
+pub const ROUTES: [Route; 3] = [Route::ServiceHeld, Route::ServiceFresh, Route::DialAll];
 
 fn span(history: &History) -> Span {
     let times = || history.records.iter().map(Record::time);
@@ -36,16 +36,16 @@ pub struct Timeline {
     services: Vec<lanes::ServiceLane>,
     watchers: Vec<lanes::WatcherLane>,
     hashes: Vec<lanes::HashMark>,
-    roads: Vec<RoadGaps>,
+    routes: Vec<RouteGaps>,
     anomalies: Vec<(u64, usize)>,
     checks: Vec<String>,
     ops: operations::Operations,
 }
 
-/// Continuity of one road.
+/// Continuity of one route.
 #[derive(Debug, Serialize)]
-struct RoadGaps {
-    road: Road,
+struct RouteGaps {
+    route: Route,
     /// Longest gap first, at most [`GAPS_MAX`].
     gaps: Vec<GapMark>,
 }
@@ -61,7 +61,7 @@ struct GapMark {
     stages: Vec<(Stage, i64, i64)>,
 }
 
-/// Gaps marked for a road: the longest and those to compare it with.
+/// Gaps marked for a route: the longest and those to compare it with.
 const GAPS_MAX: usize = 8;
 /// Gaps shorter than this are the rhythm of the writers.
 const GAP_MIN: Nanos = 50_000_000;
@@ -71,9 +71,9 @@ const GAP_MIN: Nanos = 50_000_000;
 pub fn build(history: &History, verdicts: &[Judgement]) -> Timeline {
     let span = span(history);
     let signs = Signs::of(history);
-    let roads = ROADS
+    let routes = ROUTES
         .iter()
-        .map(|road| road_gaps(history, &signs, span, *road))
+        .map(|route| route_gaps(history, &signs, span, *route))
         .collect();
     let mut phases = Vec::new();
     let mut starts = Vec::new();
@@ -103,7 +103,7 @@ pub fn build(history: &History, verdicts: &[Judgement]) -> Timeline {
         services: lanes::services(history, span),
         watchers: lanes::watchers(history, span),
         hashes: lanes::hashes(history, span),
-        roads,
+        routes,
         anomalies,
         checks: verdicts
             .iter()
@@ -113,8 +113,8 @@ pub fn build(history: &History, verdicts: &[Judgement]) -> Timeline {
     }
 }
 
-fn road_gaps(history: &History, signs: &Signs<'_>, span: Span, road: Road) -> RoadGaps {
-    let acks = Acknowledgements::of(history, road);
+fn route_gaps(history: &History, signs: &Signs<'_>, span: Span, route: Route) -> RouteGaps {
+    let acks = Acknowledgements::of(history, route);
     let mut gaps: Vec<Gap> = acks.gaps().filter(|gap| gap.length() >= GAP_MIN).collect();
     gaps.sort_by_key(|gap| (std::cmp::Reverse(gap.length()), gap.from));
     gaps.truncate(GAPS_MAX);
@@ -123,7 +123,7 @@ fn road_gaps(history: &History, signs: &Signs<'_>, span: Span, road: Road) -> Ro
             fault,
             elected,
             stages,
-        } = signs.decompose(gap, road);
+        } = signs.decompose(gap, route);
         let stages = stages
             .into_iter()
             .map(|(stage, from, to)| (stage, span.micros(from), span.micros(to)))
@@ -138,8 +138,8 @@ fn road_gaps(history: &History, signs: &Signs<'_>, span: Span, road: Road) -> Ro
             stages,
         }
     };
-    RoadGaps {
-        road,
+    RouteGaps {
+        route,
         gaps: gaps.into_iter().map(mark).collect(),
     }
 }

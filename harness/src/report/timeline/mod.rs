@@ -9,5 +9,5 @@ pub mod operations;
 mod span;
 pub mod words;
 
-pub use build::{ROADS, Timeline, build};
+pub use build::{ROUTES, Timeline, build};
 pub use span::Span;

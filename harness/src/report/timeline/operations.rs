@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use etcd_history::History;
-use etcd_history::record::{Call, OpId, Outcome, Record, Return, Road};
+use etcd_history::record::{Call, OpId, Outcome, Record, Return, Route};
 use serde::Serialize;
 
 use super::{Span, words};
@@ -37,8 +37,8 @@ pub struct Operations {
     request: Vec<String>,
     /// Answer or message.
     answer: Vec<String>,
-    /// Client numbers and their roads.
-    clients: Vec<(u32, Road)>,
+    /// Client numbers and their routes.
+    clients: Vec<(u32, Route)>,
     /// Words that repeat. The first is empty.
     strings: Vec<String>,
 }
@@ -73,7 +73,7 @@ impl<T: Clone + Eq + std::hash::Hash> Numbers<T> {
 struct Builder {
     columns: Operations,
     strings: Numbers<String>,
-    clients: Numbers<(u32, Road)>,
+    clients: Numbers<(u32, Route)>,
     before: (i64, i64, i64),
 }
 
@@ -147,7 +147,7 @@ impl Builder {
             .duration
             .push(end_t.map_or(-1, |end| (end - t).max(0)));
         columns.late.push(t - span.micros(call.scheduled));
-        columns.client.push(clients.of(&(call.client, call.road)));
+        columns.client.push(clients.of(&(call.client, call.route)));
         columns
             .kind
             .push(strings.of(&words::kind(&call.request).to_owned()));
@@ -182,7 +182,7 @@ mod tests {
                 t,
                 op,
                 client,
-                road: Road::DialAll,
+                route: Route::DialAll,
                 scheduled: t - 3000,
                 request,
             })
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(columns.late, [3, 3]);
         assert_eq!(columns.outcome, [0, 2]);
         assert_eq!(columns.revision_delta, [7, -7]);
-        assert_eq!(columns.clients, [(1, Road::DialAll), (2, Road::DialAll)]);
+        assert_eq!(columns.clients, [(1, Route::DialAll), (2, Route::DialAll)]);
         assert_eq!(columns.strings[columns.from[1]], "no_return");
     }
 }

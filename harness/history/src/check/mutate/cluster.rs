@@ -149,7 +149,7 @@ pub(super) fn one(spoiler: &mut Spoiler, change: impl Fn(&mut Record) -> bool) -
     at.is_some_and(|at| change(&mut spoiler.history.records[at]))
 }
 
-/// Changes one member's answer in the first half of the samples, while somebody leads.
+/// Changes one member's answer in the first half of the samples, while a member leads.
 fn status(spoiler: &mut Spoiler, change: impl Fn(&mut RaftStatus)) -> bool {
     one(spoiler, |record| match record {
         Record::Member(MemberSample {
@@ -187,7 +187,7 @@ fn term_back(spoiler: &mut Spoiler) -> bool {
     })
 }
 
-/// One member applies what nobody has committed, all the time.
+/// One member applies what was never committed, all the time.
 fn applied_ahead(spoiler: &mut Spoiler) -> bool {
     each_of_one(spoiler, |status| status.applied_index += 100_000);
     true

@@ -2,7 +2,9 @@
 
 use super::store::{acknowledged_puts, calls, phantom, pick_end};
 use super::{Mutation, Spoiler};
-use crate::record::{Call, FinalState, KeyValue, Outcome, Record, Request, Response, Return, Road};
+use crate::record::{
+    Call, FinalState, KeyValue, Outcome, Record, Request, Response, Return, Route,
+};
 
 pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
@@ -25,7 +27,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         apply: |s| final_key(s, |kvs, at| kvs[at].value += "x"),
     },
     Mutation {
-        name: "acknowledged write lost for good",
+        name: "acknowledged write lost permanently",
         check: "durability",
         apply: |s| phantom(s).is_some(),
     },
@@ -68,7 +70,7 @@ fn final_key(spoiler: &mut Spoiler, change: impl Fn(&mut Vec<KeyValue>, usize)) 
     true
 }
 
-/// Every member begins anew from an older copy.
+/// Every member starts again from an older copy.
 fn set_back(spoiler: &mut Spoiler) -> bool {
     for record in &mut spoiler.history.records {
         if let Record::FinalState(state) = record {
@@ -117,7 +119,7 @@ fn early_lease(spoiler: &mut Spoiler) -> bool {
             any = true;
         }
     }
-    // Without a key under a lease that ended nobody can have seen it.
+    // Without a key under a lease that ended no client can have seen it.
     any && spoiler
         .history
         .records
@@ -154,7 +156,7 @@ fn revived_lease(spoiler: &mut Spoiler) -> bool {
         t,
         op,
         client: 8_000,
-        road: Road::Member,
+        route: Route::Member,
         scheduled: t,
         request: Request::LeaseKeepAlive { id },
     }));

@@ -1,9 +1,10 @@
-//! Spoiled recordings: what the harness itself may get wrong or leave out. Nothing is proved by them, and the check says so.
+//! Spoiled recordings: what the harness itself may get wrong or leave out. Nothing is proved by them, and the check
+//! says so.
 
 use super::cluster::one;
-use super::operator::road_gone;
+use super::operator::route_gone;
 use super::{Mutation, Spoiler};
-use crate::record::{FaultStep, Outcome, Record, Request, Road};
+use crate::record::{FaultStep, Outcome, Record, Request, Route};
 
 pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
@@ -61,7 +62,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         apply: |s| step(s, FaultStep::Effective, Some(FaultStep::Ineffective)),
     },
     Mutation {
-        name: "fault whose effect nobody looked for",
+        name: "fault whose effect was not looked for",
         check: "assumptions",
         apply: |s| step(s, FaultStep::Effective, None),
     },
@@ -134,14 +135,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         },
     },
     Mutation {
-        name: "no writes on a road with a budget",
+        name: "no writes on a route with a budget",
         check: "continuity",
-        apply: |s| road_gone(s, Road::ServiceFresh),
+        apply: |s| route_gone(s, Route::ServiceFresh),
     },
     Mutation {
-        name: "no yardstick",
+        name: "no reference client",
         check: "continuity",
-        apply: |s| road_gone(s, Road::DialAll),
+        apply: |s| route_gone(s, Route::DialAll),
     },
     Mutation {
         name: "dump behind",

@@ -1,7 +1,7 @@
-//! Spoiled doings of the operator: labels, endpoints, disruptions, gaps.
+//! Mutations of the operator's actions: labels, endpoints, disruptions, gaps.
 
 use super::{Mutation, Spoiler};
-use crate::record::{EndpointsRecord, Outcome, PodRecord, Record, Road};
+use crate::record::{EndpointsRecord, Outcome, PodRecord, Record, Route};
 
 pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
@@ -79,17 +79,17 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "gap stretched for new connections",
         check: "continuity",
-        apply: |s| stretched(s, Road::ServiceFresh, true),
+        apply: |s| stretched(s, Route::ServiceFresh, true),
     },
     Mutation {
         name: "gap stretched for held connections",
         check: "continuity",
-        apply: |s| stretched(s, Road::ServiceHeld, true),
+        apply: |s| stretched(s, Route::ServiceHeld, true),
     },
     Mutation {
         name: "gap outside of all faults",
         check: "continuity",
-        apply: |s| stretched(s, Road::ServiceFresh, false),
+        apply: |s| stretched(s, Route::ServiceFresh, false),
     },
 ];
 
@@ -184,7 +184,7 @@ fn two_down(spoiler: &mut Spoiler) -> bool {
     true
 }
 
-/// A voter that is taken down is the last but one, because nobody knows the pod of another one.
+/// A voter that is taken down is the last but one, because the pod of another one is not known.
 fn unnamed(spoiler: &mut Spoiler) -> bool {
     let Some(going) = last_pod(spoiler, |pod| pod.deleting && !pod.deleted) else {
         return false;
@@ -217,7 +217,7 @@ fn quorum_taken(spoiler: &mut Spoiler) -> bool {
 }
 
 /// Writes of three seconds have no success; in the window of the fault, or far behind it.
-fn stretched(spoiler: &mut Spoiler, road: Road, inside: bool) -> bool {
+fn stretched(spoiler: &mut Spoiler, route: Route, inside: bool) -> bool {
     let Some(at) = spoiler.pick(|record| matches!(record, Record::Fault(_))) else {
         return false;
     };
@@ -236,7 +236,7 @@ fn stretched(spoiler: &mut Spoiler, road: Road, inside: bool) -> bool {
         .iter()
         .filter_map(|record| match record {
             Record::Call(call)
-                if call.road == road && call.t >= from && call.t < from + 3_000_000_000 =>
+                if call.route == route && call.t >= from && call.t < from + 3_000_000_000 =>
             {
                 Some(call.op)
             }
@@ -256,12 +256,12 @@ fn stretched(spoiler: &mut Spoiler, road: Road, inside: bool) -> bool {
     true
 }
 
-pub(super) fn road_gone(spoiler: &mut Spoiler, road: Road) -> bool {
+pub(super) fn route_gone(spoiler: &mut Spoiler, route: Route) -> bool {
     for record in &mut spoiler.history.records {
         if let Record::Call(call) = record
-            && call.road == road
+            && call.route == route
         {
-            call.road = Road::Member;
+            call.route = Route::Member;
         }
     }
     true

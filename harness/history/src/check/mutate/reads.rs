@@ -2,7 +2,7 @@
 
 use super::store::{calls, pick_end};
 use super::{Mutation, Spoiler};
-use crate::record::{Call, Outcome, Record, Request, Response, Return, Road};
+use crate::record::{Call, Outcome, Record, Request, Response, Return, Route};
 
 pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
@@ -16,7 +16,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         apply: local_read_back,
     },
     Mutation {
-        name: "serializable reads of one member told of another",
+        name: "serializable reads of one member attributed to another",
         check: "reads",
         apply: |s| {
             for op in local_reads(s) {
@@ -129,7 +129,7 @@ fn compacted_read(spoiler: &mut Spoiler) -> bool {
         t,
         op,
         client: 8_000,
-        road: Road::Member,
+        route: Route::Member,
         scheduled: t,
         request,
     }));

@@ -1,7 +1,8 @@
 //! Every field of every record: a sample of each kind with everything in it, and the paths of its fields.
 //!
 //! The samples are literals and the kinds are matched one by one, so that what is added to the format does not compile
-//! until it is here; and what is here must be spoiled (see [`fields`](super::fields)) or be listed as without a promise.
+//! until it is here; and what is here must be spoiled (see [`fields`](super::fields)) or be listed as without a
+//! promise.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,7 @@ use serde_json::Value;
 use crate::record::{
     Call, Compare, EndpointsRecord, FaultRecord, FaultStep, FinalState, HashSample, KeyEvent,
     KeyValue, ListedMember, MachineSample, MemberSample, MembershipRecord, Outcome, PodRecord,
-    RaftStatus, Record, Request, Response, Return, Road, WatchEvent, WatchRecord,
+    RaftStatus, Record, Request, Response, Return, Route, WatchEvent, WatchRecord,
 };
 
 /// The field that says which variant of an enum an object is, by the name of the field that holds it.
@@ -184,7 +185,7 @@ fn call(request: Request) -> Record {
         t: 1,
         op: 1,
         client: 1,
-        road: Road::Member,
+        route: Route::Member,
         scheduled: 1,
         request,
     })

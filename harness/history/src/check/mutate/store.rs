@@ -120,7 +120,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         apply: |s| outcome_of_put(s, true),
     },
     Mutation {
-        name: "write that nobody called",
+        name: "write that no client called",
         check: "linearizable",
         apply: |s| outcome_of_put(s, false),
     },
@@ -307,7 +307,7 @@ fn outcome_of_put(spoiler: &mut Spoiler, failed: bool) -> bool {
     true
 }
 
-/// A write that failed, or that nobody knows of and that never happened, becomes an acknowledged one.
+/// A write that failed, or that is of unknown outcome and never happened, becomes an acknowledged one.
 pub(super) fn phantom(spoiler: &mut Spoiler) -> Option<u64> {
     let seen: Vec<String> = spoiler
         .history

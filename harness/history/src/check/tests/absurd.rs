@@ -43,7 +43,7 @@ fn kind(value: &Value) -> String {
     .join(" ")
 }
 
-/// A small history in which a watcher is told of its progress.
+/// A small history in which a watcher receives its progress.
 fn lines() -> Vec<Value> {
     let told = |line: &Value| kind(line).starts_with("watch progress");
     let mut histories = (0..20).map(of_seed);
@@ -120,7 +120,7 @@ fn a_promise_of_a_revision_that_nobody_can_have_made_is_broken() {
         .iter_mut()
         .find(|line| kind(line).starts_with("watch progress"))
         .and_then(|line| line.pointer_mut("/event/revision"))
-        .expect("a watcher is told of its progress");
+        .expect("a watcher receives its progress");
     *progress = 4_000_000_000_000_000_000_i64.into();
     let history = read(&spoiled).expect("it can be judged");
     let verdicts = judge(&history);

@@ -55,7 +55,7 @@ fn a_term_has_one_leader() {
         .sample(3, B, Some("b"), 3)
         .sample(4, A, Some("b"), 3)
         .passes("raft");
-    // Two members that each go on under a leader of their own.
+    // Two members that each continue under a leader of their own.
     let torn = (1..9).step_by(2).fold(Story::new(), |story, t| {
         story
             .sample(t, A, Some("a"), 2)
@@ -72,7 +72,7 @@ fn a_term_has_one_leader() {
             })
         })
         .passes("raft");
-    // etcd tells of a new leader before it tells of its term.
+    // etcd reports a new leader before it reports its term.
     story()
         .sample(3, B, Some("b"), 2)
         .sample(4, B, Some("b"), 3)
@@ -355,7 +355,7 @@ fn a_higher_applied_index_has_no_lower_revision() {
     };
     story(20, 30).passes("raft");
     story(20, 29).violates("raft", "etcd-0 has revision 29 at applied index 20");
-    // A member that starts anew is behind with its index too.
+    // A member that starts again is behind with its index too.
     story(5, 10).passes("raft");
     let other = |index, revision| {
         told(

@@ -247,7 +247,7 @@ fn a_delete_that_nobody_asked_for_is_a_loss_however_long_the_run() {
 
 #[test]
 fn a_stale_read_behind_a_hole_is_seen() {
-    // Nobody saw revision 3, which one of two writes of unknown outcome made.
+    // No client saw revision 3, which one of two writes of unknown outcome made.
     let story = || {
         Story::new()
             .opened(0, 4)
@@ -333,7 +333,7 @@ fn what_was_not_watched_is_not_missed_in_what_was() {
             .events(0, 6, 3, &[gone("b", 3)])
             .ok(1, (7, 8), get("b"), (3, found(&[])))
     };
-    // The mark of an unknown delete lies outside of what is watched: that nobody saw it says nothing.
+    // The mark of an unknown delete lies outside of what is watched: that it was not seen says nothing.
     marked("a").passes("linearizable");
     marked("ba").violates("linearizable", "nothing tells what made revision 3");
 }

@@ -134,7 +134,7 @@ fn a_lease_that_outlives_its_time_is_late_however_it_ends() {
 
 #[test]
 fn a_second_life_does_not_make_the_first_one_end_early() {
-    // It expires at 1 s and is granted again before a slow watcher tells of the end.
+    // It expires at 1 s and is granted again before a slow watcher reports the end.
     let story = grant(leased_key(1), 1_200, 60, 3);
     let deleted = KeyEvent::Delete {
         key: "a".into(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::check::test_support::*;
 use crate::check::{Expectations, GapBudget};
-use crate::record::Road;
+use crate::record::Route;
 
 const A: (&str, &str) = ("etcd-0", "a");
 const B: (&str, &str) = ("etcd-1", "b");
@@ -101,25 +101,27 @@ fn in_the_end_label_and_endpoints_are_on_the_leader() {
 }
 
 /// One write every 10 ms from 0 to 1000 ms, but for those that the gap swallows.
-fn writes(story: Story, road: Road, gap: std::ops::Range<i64>) -> Story {
-    lossy(story, road, |t| gap.contains(t))
+fn writes(story: Story, route: Route, gap: std::ops::Range<i64>) -> Story {
+    lossy(story, route, |t| gap.contains(t))
 }
 
 /// The same, but for those that are lost.
-fn lossy(story: Story, road: Road, lost: impl Fn(&i64) -> bool) -> Story {
-    (0..100).map(|n| n * 10).fold(story.road(road), |story, t| {
-        let client = 1 + u32::from(road == Road::DialAll);
-        let key = format!("{road:?}{t}");
-        match lost(&t) {
-            true => story.unknown(client, (t, t + 5), put(&key, &key)),
-            false => story.put(client, (t, t + 1), (&key, &key), 2 + t),
-        }
-    })
+fn lossy(story: Story, route: Route, lost: impl Fn(&i64) -> bool) -> Story {
+    (0..100)
+        .map(|n| n * 10)
+        .fold(story.route(route), |story, t| {
+            let client = 1 + u32::from(route == Route::DialAll);
+            let key = format!("{route:?}{t}");
+            match lost(&t) {
+                true => story.unknown(client, (t, t + 5), put(&key, &key)),
+                false => story.put(client, (t, t + 1), (&key, &key), 2 + t),
+            }
+        })
 }
 
 fn budget(limit_ms: f64, over_dial_all: bool) -> Expectations {
     let gaps = vec![GapBudget {
-        road: Road::ServiceFresh,
+        route: Route::ServiceFresh,
         median_ms: None,
         limit_ms,
         over_dial_all,
@@ -130,7 +132,7 @@ fn budget(limit_ms: f64, over_dial_all: bool) -> Expectations {
 #[test]
 fn a_gap_is_measured_and_held_against_its_budget() {
     let judge = |limit| {
-        writes(Story::new().fault(300, 500), Road::ServiceFresh, 300..450)
+        writes(Story::new().fault(300, 500), Route::ServiceFresh, 300..450)
             .verdict("continuity", &budget(limit, false))
     };
     let verdict = judge(200.0);
@@ -148,8 +150,8 @@ fn a_gap_is_measured_and_held_against_its_budget() {
 #[test]
 fn a_gap_is_held_against_the_gap_of_the_yardstick() {
     let both = |limit| {
-        let story = writes(Story::new().fault(300, 800), Road::ServiceFresh, 300..700);
-        writes(story, Road::DialAll, 300..600).verdict("continuity", &budget(limit, true))
+        let story = writes(Story::new().fault(300, 800), Route::ServiceFresh, 300..700);
+        writes(story, Route::DialAll, 300..600).verdict("continuity", &budget(limit, true))
     };
     assert!(both(100.0).passed());
     violates(&both(99.0), "for 100 ms in round 0, 99 ms are allowed");
@@ -157,7 +159,7 @@ fn a_gap_is_held_against_the_gap_of_the_yardstick() {
 
 #[test]
 fn an_outage_long_after_the_heal_belongs_to_the_fault() {
-    let story = writes(Story::new().fault(100, 110), Road::ServiceFresh, 500..800);
+    let story = writes(Story::new().fault(100, 110), Route::ServiceFresh, 500..800);
     violates(
         &story.verdict("continuity", &budget(100.0, false)),
         "for 310 ms in round 0",
@@ -174,7 +176,7 @@ fn the_median_of_the_rounds_is_held_against_its_own_limit() {
             story.fault_at(n, from, from + 20)
         })
     };
-    let story = || lossy(faults(), Road::ServiceFresh, lost);
+    let story = || lossy(faults(), Route::ServiceFresh, lost);
     let judge = |median_ms| {
         let mut expectations = budget(150.0, false);
         expectations.gaps[0].median_ms = Some(median_ms);
@@ -191,13 +193,13 @@ fn the_median_of_the_rounds_is_held_against_its_own_limit() {
 
 #[test]
 fn a_round_without_writes_proves_nothing() {
-    let story = || writes(Story::new().fault(2_000, 2_100), Road::ServiceFresh, 0..0);
+    let story = || writes(Story::new().fault(2_000, 2_100), Route::ServiceFresh, 0..0);
     inconclusive(
         &story().verdict("continuity", &budget(9e9, false)),
         "no write was wanted in round 0",
     );
     let none =
-        writes(Story::new(), Road::ServiceFresh, 0..0).verdict("continuity", &budget(9e9, false));
+        writes(Story::new(), Route::ServiceFresh, 0..0).verdict("continuity", &budget(9e9, false));
     inconclusive(
         &none,
         "there was no fault that the budget of service_fresh is for",
@@ -280,7 +282,7 @@ fn a_pod_that_went_while_no_watch_was_open_has_no_label() {
             (pod.role, pod.deleted) = (Some("leader".into()), true);
         })
     };
-    // A list after the break tells of its end by the last version that was seen, before or after the other's label.
+    // A list after the break reports its end by the last version that was seen, before or after the other's label.
     for (t, label) in [(20, 30), (40, 30)] {
         gone(story(), t, 10)
             .pod(label, "etcd-1", 20, "leader")
@@ -316,7 +318,7 @@ fn pods_replaced_while_no_watch_was_open_are_not_taken_down_at_once() {
     let three = (0..3).fold(Story::new(), |story, n| {
         ready(story, 0, &format!("etcd-{n}"), "old", 10 + n)
     });
-    // One after the other was replaced meanwhile; the list tells of the ends and of the new ones in any order.
+    // One after the other was replaced meanwhile; the list reports the ends and the new ones in any order.
     let story = gone(gone(three, 50, "etcd-0", 10), 50, "etcd-1", 11);
     let story = ready(
         ready(story, 51, "etcd-0", "new", 30),

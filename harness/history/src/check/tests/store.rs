@@ -259,7 +259,7 @@ fn compacted_revisions_are_refused_exactly() {
         .violates("reads", "read a revision that was compacted");
     story()
         .failed(2, (6, 7), get_at("a", 2))
-        .violates("reads", "nobody compacted further than 0");
+        .violates("reads", "no client compacted further than 0");
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn an_unknown_write_may_be_there_in_the_end_or_not() {
         .passes("durability");
     story()
         .dump(9, "etcd-0", (3, &[version("a", "3", (2, 3, 2))]))
-        .violates("durability", "nobody may have written");
+        .violates("durability", "no client may have written");
     let deleted = || {
         Story::new()
             .put(1, (0, 1), ("a", "1"), 2)

@@ -61,12 +61,12 @@ fn a_watch_is_cancelled_as_compacted_when_somebody_compacted() {
         opened_at(story, 1, 20, 1).watch(1, 21, event)
     };
     let compact = Request::Compact { revision: 3 };
-    cancelled(written()).violates("watch", "nobody had compacted further than 0");
+    cancelled(written()).violates("watch", "no client had compacted further than 0");
     cancelled(written().ok(2, (8, 9), compact.clone(), (3, Response::Compact {}))).passes("watch");
     cancelled(written().unknown(2, (8, 9), compact.clone())).passes("watch");
-    cancelled(written().unknown(2, (30, 31), compact)).violates("watch", "nobody had compacted");
+    cancelled(written().unknown(2, (30, 31), compact)).violates("watch", "no client had compacted");
     cancelled(written().unknown(2, (8, 9), Request::Compact { revision: 2 }))
-        .violates("watch", "nobody had compacted further than 2");
+        .violates("watch", "no client had compacted further than 2");
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn an_event_that_no_watcher_was_told_of_is_missing() {
 fn a_stream_that_lives_goes_on() {
     let late = || written().put(1, (10, 11), ("c", "3"), 4);
     let end = |story: Story, t: i64| story.ok(2, (t, t + 1), get("x"), (4, found(&[])));
-    end(late(), 60_000).violates("watch", "had not told of c at revision 4");
+    end(late(), 60_000).violates("watch", "had not delivered c at revision 4");
     end(late(), 1_000).passes("watch");
     // Something was done to the cluster, or the stream said that it is over.
     end(late().fault(1_000, 56_000), 60_000).passes("watch");
@@ -105,11 +105,11 @@ fn a_stream_that_lives_goes_on() {
         message: String::new(),
     };
     end(late().watch(0, 3_000, broken), 60_000).passes("watch");
-    // It is behind, but has heard of no event that it asked for.
+    // It is behind, but has received no event that it asked for.
     let other = written().put(1, (10, 11), ("zz", "3"), 4);
     end(other, 60_000).passes("watch");
     // A second stream of the same watcher that is dead from the beginning.
-    end(opened_at(late(), 1, 20, 4), 60_000).violates("watch", "had not told of c");
+    end(opened_at(late(), 1, 20, 4), 60_000).violates("watch", "had not delivered c");
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn a_refusal_names_what_was_true_when_it_was_asked() {
         story.ok(2, (t, t + 1), request, (3, Response::Compact {}))
     };
     let early = refused(written(), (10, 11), range(false, 2), "compacted");
-    compact(early, 20, 3).violates("reads", "nobody compacted further than 0 by then");
+    compact(early, 20, 3).violates("reads", "no client compacted further than 0 by then");
     let overlapping = refused(written(), (10, 30), range(false, 2), "compacted");
     compact(overlapping, 20, 3).passes("reads");
     let txn = Request::Txn {
@@ -141,7 +141,7 @@ fn a_refusal_names_what_was_true_when_it_was_asked() {
     };
     again(2).passes("reads");
     again(3).violates("reads", "further than 2");
-    // Of the future is what nobody has seen.
+    // Of the future is what no client has seen.
     refused(written(), (10, 11), range(false, 4), "future_revision").passes("reads");
     refused(written(), (10, 11), range(false, 3), "future_revision")
         .violates("reads", "revision 3 was there");
@@ -188,7 +188,7 @@ fn a_look_shows_what_there_was_at_its_revision() {
     violates(&looks((2, &[])), "has lost a");
     violates(&looks((2, &new)), "which is after the look");
     violates(&looks((3, &old)), "has lost b");
-    // One member that is behind says nothing of those that nobody looked at.
+    // One member that is behind says nothing of those that were not looked at.
     let alone = written()
         .dump(12, "etcd-2", (2, &old))
         .verdict("durability", &three);

@@ -2,11 +2,11 @@
 
 use crate::check::test_support::*;
 use crate::check::{Expectations, GapBudget, HAND_OVER, IN_TIME, InTime};
-use crate::record::{Outcome, Road};
+use crate::record::{Outcome, Route};
 
 /// A write every 10 ms with a hole from 300 to 700 ms, while a fault is on.
 fn gap(story: Story) -> Story {
-    let story = story.fault(300, 800).road(Road::ServiceFresh);
+    let story = story.fault(300, 800).route(Route::ServiceFresh);
     let times = (0..120).map(|n| n * 10);
     times
         .filter(|t| !(300..700).contains(t))
@@ -19,7 +19,7 @@ fn gap(story: Story) -> Story {
 fn budget(limit_ms: f64) -> Expectations {
     Expectations {
         gaps: vec![GapBudget {
-            road: Road::ServiceFresh,
+            route: Route::ServiceFresh,
             median_ms: None,
             limit_ms,
             over_dial_all: false,
@@ -126,7 +126,7 @@ fn a_proposal_that_is_dropped_is_no_failed_write_and_has_its_own_limit() {
     assert!(dropping(610).verdict(HAND_OVER, &planned()).passed());
     violates(
         &dropping(611).verdict(HAND_OVER, &planned()),
-        "a leader that handed over dropped proposals for 501 ms in round 0, 500 ms are allowed",
+        "a leader that transferred leadership dropped proposals for 501 ms in round 0, 500 ms are allowed",
     );
     not_judged(
         &dropping(611).busy(0, 500).verdict(HAND_OVER, &planned()),

@@ -5,7 +5,7 @@ use super::{Event, Lease, SECOND, World};
 use crate::record::{KeyEvent, OpId, Outcome, Request, Response};
 
 impl World {
-    /// A request reaches the store; while nobody leads it waits, and its client may not.
+    /// A request reaches the store; while no member leads it waits, and its client may not.
     pub(super) fn apply(&mut self, op: OpId) {
         let Some(flight) = self.flights.get_mut(&op) else {
             return;
@@ -33,7 +33,7 @@ impl World {
         } else {
             self.execute(&request)
         };
-        // A flight that was given up stays known until its client has heard so.
+        // A flight that was given up stays known until its client knows.
         if !given_up {
             self.settle(op, outcome, 2_500);
         } else if !self.outcomes.contains_key(&op) {

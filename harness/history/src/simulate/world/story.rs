@@ -4,7 +4,7 @@ use super::super::members::Members;
 use super::super::mix::{PREFIX, PREFIX_END};
 use super::{DEADLINE, Event, MILLISECOND, World};
 use crate::record::{
-    Call, FaultStep, FinalState, HashSample, Outcome, Record, Request, Return, Road,
+    Call, FaultStep, FinalState, HashSample, Outcome, Record, Request, Return, Route,
 };
 
 /// Followers that the operator restarts, one after the other.
@@ -123,7 +123,7 @@ impl World {
             serializable: false,
             revision: 0,
         };
-        let (op, client, road) = (self.next_op, 9_000, Road::ServiceHeld);
+        let (op, client, route) = (self.next_op, 9_000, Route::ServiceHeld);
         let revision = self.store.revision;
         let response = self.store.answer_range(&request, revision);
         let outcome = Outcome::Ok {
@@ -136,7 +136,7 @@ impl World {
             t: t + 1,
             op,
             client,
-            road,
+            route,
             scheduled: t + 1,
             request,
         }));

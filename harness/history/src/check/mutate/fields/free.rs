@@ -2,10 +2,10 @@
 
 /// Fields that one changed record does not show, by the mutation that changes them in many and nothing else.
 pub(super) const ALONE: &[(&str, &str)] = &[
-    ("call.road", "no yardstick"),
+    ("call.route", "no reference client"),
     (
         "return.outcome.ok.member",
-        "serializable reads of one member told of another",
+        "serializable reads of one member attributed to another",
     ),
     ("pod.uid", "pod that never came back under another UID"),
     ("member.status.leader", "two leaders in one term"),
@@ -24,7 +24,7 @@ pub(super) const ALONE: &[(&str, &str)] = &[
 pub(super) const NO_PROMISE: &[(&str, &str)] = &[
     (
         "call.scheduled",
-        "tells how late the client itself was: it excuses claims about time and accuses nobody",
+        "says how late the client itself was: it excuses claims about time and accuses no one",
     ),
     (
         "call.request.txn.then.range.serializable",
@@ -40,7 +40,7 @@ pub(super) const NO_PROMISE: &[(&str, &str)] = &[
     ),
     (
         "return.outcome.unknown.class",
-        "whatever the class, nobody knows the outcome; `hand_over` counts one of them",
+        "whatever the class, the outcome is unknown; `hand_over` counts one of them",
     ),
     (
         "return.outcome.unknown.message",
@@ -77,38 +77,38 @@ pub(super) const NO_PROMISE: &[(&str, &str)] = &[
     ("endpoints.ready", "clients are served by what is `serving`"),
     (
         "machine.source",
-        "tells how busy the machine was: it excuses claims about time and accuses nobody",
+        "says how busy the machine was: it excuses claims about time and accuses no one",
     ),
     (
         "machine.interval",
-        "tells how busy the machine was: it excuses claims about time and accuses nobody",
+        "says how busy the machine was: it excuses claims about time and accuses no one",
     ),
     (
         "machine.late",
-        "tells how busy the machine was: it excuses claims about time and accuses nobody",
+        "says how busy the machine was: it excuses claims about time and accuses no one",
     ),
     (
         "machine.waiting",
-        "tells how busy the machine was: it excuses claims about time and accuses nobody",
+        "says how busy the machine was: it excuses claims about time and accuses no one",
     ),
     (
         "machine.stolen",
-        "tells how busy the machine was: it excuses claims about time and accuses nobody",
+        "says how busy the machine was: it excuses claims about time and accuses no one",
     ),
     (
         "machine.idle",
-        "tells how busy the machine was: it excuses claims about time and accuses nobody",
+        "says how busy the machine was: it excuses claims about time and accuses no one",
     ),
     (
         "machine.processors",
-        "tells how busy the machine was: it excuses claims about time and accuses nobody",
+        "says how busy the machine was: it excuses claims about time and accuses no one",
     ),
     (
         "machine.runnable",
-        "tells how busy the machine was: it excuses claims about time and accuses nobody",
+        "says how busy the machine was: it excuses claims about time and accuses no one",
     ),
     (
         "machine.delayed",
-        "tells how busy the machine was: it excuses claims about time and accuses nobody",
+        "says how busy the machine was: it excuses claims about time and accuses no one",
     ),
 ];
