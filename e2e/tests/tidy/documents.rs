@@ -29,6 +29,58 @@ fn links_of_the_documents_lead_somewhere() {
     report("dead links", &findings);
 }
 
+/// Files and tests that a document names in backticks and that are nowhere: files by the end of their path, tests
+/// behind the word `Test:`.
+fn names_nothing(document: &str, paths: &[&str], code: &str) -> Vec<String> {
+    let quoted = |text: &str| -> Vec<String> {
+        let parts = text.split('`').skip(1).step_by(2);
+        parts.map(str::to_owned).collect()
+    };
+    let files = quoted(document).into_iter().filter(|name| {
+        name.ends_with(".rs")
+            && !paths
+                .iter()
+                .any(|path| format!("/{path}").ends_with(&format!("/{name}")))
+    });
+    let tests = document.split("Test: ").skip(1).flat_map(|rest| {
+        let line = rest.split("\n\n").next().unwrap_or_default();
+        quoted(line)
+    });
+    let tests = tests.filter(|name| {
+        let is_scenario = code.contains(&format!("\"{name}\""));
+        !name.contains(' ') && !is_scenario && !code.contains(&format!("fn {name}("))
+    });
+    files.chain(tests).collect()
+}
+
+#[test]
+fn documents_name_files_and_tests_that_are_there() {
+    let sources = files(Some("rs"));
+    let paths: Vec<&str> = sources.iter().map(|(name, _)| name.as_str()).collect();
+    let code: String = sources.iter().map(|(_, text)| text.as_str()).collect();
+    let findings: Vec<String> = files(Some("md"))
+        .iter()
+        .filter(|(name, _)| name != "CHANGELOG.md")
+        .flat_map(|(name, text)| {
+            let missing = names_nothing(text, &paths, &code);
+            missing
+                .into_iter()
+                .map(move |what| format!("{name}: `{what}` is not there"))
+        })
+        .collect();
+    report("documents that name what is not there", &findings);
+}
+
+#[test]
+fn a_file_or_test_that_is_not_there_is_found() {
+    let text = "In `plan/a.rs` and `b.rs`. Test: `one`, `two`, `x::y`, `make it`.\n\nElse `three`.";
+    let code = "fn one() {}\n\"x::y\"\n";
+    assert_eq!(
+        names_nothing(text, &["src/plan/a.rs", "src/sub.rs"], code),
+        ["b.rs", "two"]
+    );
+}
+
 #[test]
 fn every_reason_to_wait_is_explained() {
     let read = |name: &str| fs::read_to_string(root().join(name)).expect("a file of the tree");
