@@ -14,6 +14,6 @@ pub mod index;
 pub mod record;
 pub mod simulate;
 
-pub use check::{Expectations, Judgement, Verdict};
+pub use check::{Expectations, Finding, Verdict};
 pub use history::History;
 pub use record::{Outcome, Record, Request, Response};

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use etcd_history::check::{self, Verdict};
-use etcd_history::record::OpId;
+pub use etcd_history::check::Finding;
+use etcd_history::check::Verdict;
 use serde::{Deserialize, Serialize};
 
 /// What one check said.
@@ -18,32 +18,6 @@ pub struct Judgement {
     /// What it counted and measured on the way.
     #[serde(default)]
     pub figures: BTreeMap<String, serde_json::Value>,
-}
-
-/// What a check found. From best to worst in order of declaration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "is", rename_all = "snake_case")]
-pub enum Finding {
-    /// Nothing wrong, with enough evidence.
-    Pass,
-    /// What it claims about time was not judged: the machine was too busy to tell.
-    NotJudged {
-        /// How busy, and what was seen.
-        reason: String,
-    },
-    /// The history does not say enough.
-    Inconclusive {
-        /// What is missing.
-        reason: String,
-    },
-    /// Something that must not happen did.
-    Violation {
-        /// What, in words.
-        explanation: String,
-        /// Operations that show it.
-        #[serde(default)]
-        ops: Vec<OpId>,
-    },
 }
 
 /// How bad a run is as a whole. Ordered from best to worst.
@@ -117,26 +91,13 @@ impl Judgement {
 
 impl From<&Verdict> for Judgement {
     fn from(verdict: &Verdict) -> Self {
-        let outcome = match &verdict.outcome {
-            check::Judgement::Pass => Finding::Pass,
-            check::Judgement::NotJudged { reason } => Finding::NotJudged {
-                reason: reason.clone(),
-            },
-            check::Judgement::Inconclusive { reason } => Finding::Inconclusive {
-                reason: reason.clone(),
-            },
-            check::Judgement::Violation { explanation, ops } => Finding::Violation {
-                explanation: explanation.clone(),
-                ops: ops.clone(),
-            },
-        };
         let figures = verdict
             .figures
             .iter()
             .map(|(name, value)| (name.clone(), (*value).into()));
         Self {
             check: verdict.check.to_owned(),
-            outcome,
+            outcome: verdict.outcome.clone(),
             figures: figures.collect(),
         }
     }
@@ -223,7 +184,7 @@ mod tests {
     fn a_verdict_is_stored_as_the_check_writes_it() {
         let verdict = Verdict {
             check: "a",
-            outcome: check::Judgement::Violation {
+            outcome: Finding::Violation {
                 explanation: "lost".into(),
                 ops: vec![4],
             },

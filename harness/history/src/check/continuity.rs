@@ -14,7 +14,7 @@ use super::gaps::{self, Measured, Track, Window, milliseconds};
 use super::machine::Machine;
 use super::rounds::{Round, rounds};
 use super::sample::{Limits, Sample, median};
-use super::verdict::{Findings, Judgement, Verdict};
+use super::verdict::{Finding, Findings, Verdict};
 use crate::history::History;
 use crate::index::Index;
 use crate::record::{Nanos, Route};
@@ -247,7 +247,7 @@ impl GapSamples {
             }
             let mut findings = Findings::default();
             sample.judge("", "", limits(budget), &mut findings);
-            matches!(findings.verdict(CHECK).outcome, Judgement::Violation { .. })
+            matches!(findings.verdict(CHECK).outcome, Finding::Violation { .. })
         })
     }
 }

@@ -63,4 +63,4 @@ pub use continuity::{CHECK as CONTINUITY, GapSamples};
 pub use expectations::{Expectations, GapBudget, InTime, OperationKind, Traffic};
 pub use in_time::CHECK as IN_TIME;
 pub use planned::HAND_OVER;
-pub use verdict::{Judgement, Verdict};
+pub use verdict::{Finding, Verdict};

@@ -16,7 +16,7 @@ mod watch;
 
 use super::expectations::{Expectations, GapBudget, InTime, OperationKind, Traffic};
 use crate::History;
-use crate::check::{self, Judgement};
+use crate::check::{self, Finding};
 use crate::record::{Outcome, Record, Response, Route};
 use crate::simulate::{Plan, Random, Variety, simulate};
 
@@ -35,10 +35,10 @@ pub(crate) enum Owed {
 }
 
 impl Owed {
-    fn paid(self, outcome: &Judgement) -> bool {
+    fn paid(self, outcome: &Finding) -> bool {
         match self {
-            Self::Violation => matches!(outcome, Judgement::Violation { .. }),
-            Self::Doubt => matches!(outcome, Judgement::Inconclusive { .. }),
+            Self::Violation => matches!(outcome, Finding::Violation { .. }),
+            Self::Doubt => matches!(outcome, Finding::Inconclusive { .. }),
         }
     }
 }

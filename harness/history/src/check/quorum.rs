@@ -145,7 +145,7 @@ fn short(list: &MembershipRecord, pod: &str, pods: &BTreeMap<&str, Member<'_>>) 
 mod tests {
     use super::*;
     use crate::check::test_support::{Story, small};
-    use crate::check::{Expectations, Judgement};
+    use crate::check::{Expectations, Finding};
 
     /// Five pods, of which one is not ready, and one that the operator takes down at 100 ms.
     fn taken_down(voters: &[&str]) -> Story {
@@ -161,7 +161,7 @@ mod tests {
             .list(110, "c", &entries)
     }
 
-    fn judged(story: Story, members: u32) -> Judgement {
+    fn judged(story: Story, members: u32) -> Finding {
         let expectations = Expectations { members, ..small() };
         story.verdict(CHECK, &expectations).outcome
     }
@@ -170,7 +170,7 @@ mod tests {
     fn the_quorum_is_that_of_the_voters_at_that_time() {
         // Three ready members are left: a quorum of five, of four and of three.
         let all = ["m-0", "m-1", "m-2", "m-3", "m-4"];
-        assert_eq!(judged(taken_down(&all), 3), Judgement::Pass);
+        assert_eq!(judged(taken_down(&all), 3), Finding::Pass);
         // The one that is not ready is a voter, and two others have none: one of three voters is left ready.
         let few = ["m-0", "m-1", "m-4"];
         let wrong = judged(taken_down(&few), 3);
@@ -179,7 +179,7 @@ mod tests {
             "{wrong:?}"
         );
         // It has no vote (any more): the quorum does not need it.
-        assert_eq!(judged(taken_down(&["m-1", "m-4"]), 3), Judgement::Pass);
+        assert_eq!(judged(taken_down(&["m-1", "m-4"]), 3), Finding::Pass);
     }
 
     #[test]

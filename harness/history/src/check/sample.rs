@@ -108,7 +108,7 @@ pub(crate) fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Judgement;
+    use crate::check::Finding;
 
     const LIMITS: Limits = Limits {
         median_ms: Some(100.0),
@@ -116,7 +116,7 @@ mod tests {
     };
 
     /// The outcome for values of which some are starved (negative ones).
-    fn judge(values: &[f64]) -> Judgement {
+    fn judge(values: &[f64]) -> Finding {
         let mut sample = Sample::default();
         for (round, ms) in values.iter().enumerate() {
             sample.add(round, ms.abs(), (*ms < 0.0).then(|| "busy".to_owned()));
@@ -128,7 +128,7 @@ mod tests {
 
     fn violation(values: &[f64], words: &str) {
         match judge(values) {
-            Judgement::Violation { explanation, .. } => {
+            Finding::Violation { explanation, .. } => {
                 assert!(explanation.contains(words), "{explanation}");
             }
             other => panic!("{values:?}: {other:?}"),
@@ -137,14 +137,14 @@ mod tests {
 
     fn unjudged(values: &[f64], words: &str) {
         match judge(values) {
-            Judgement::NotJudged { reason } => assert!(reason.contains(words), "{reason}"),
+            Finding::NotJudged { reason } => assert!(reason.contains(words), "{reason}"),
             other => panic!("{values:?}: {other:?}"),
         }
     }
 
     #[test]
     fn the_median_decides_and_one_late_value_does_not() {
-        assert_eq!(judge(&[10.0, 90.0, 400.0, 80.0, 300.0]), Judgement::Pass);
+        assert_eq!(judge(&[10.0, 90.0, 400.0, 80.0, 300.0]), Finding::Pass);
         violation(
             &[10.0, 110.0, 400.0, 80.0, 300.0],
             "no write for 110 ms in the median of 5 rounds, 100 ms are allowed",
@@ -158,13 +158,13 @@ mod tests {
             "no write for 600 ms in round 2, 500 ms are allowed",
         );
         violation(&[600.0], "in round 0");
-        assert_eq!(judge(&[400.0]), Judgement::Pass);
-        assert_eq!(judge(&[400.0, 400.0]), Judgement::Pass);
+        assert_eq!(judge(&[400.0]), Finding::Pass);
+        assert_eq!(judge(&[400.0, 400.0]), Finding::Pass);
     }
 
     #[test]
     fn starved_rounds_are_left_out_until_too_few_are_left() {
-        assert_eq!(judge(&[10.0, -900.0, 10.0, -900.0, 10.0]), Judgement::Pass);
+        assert_eq!(judge(&[10.0, -900.0, 10.0, -900.0, 10.0]), Finding::Pass);
         violation(&[110.0, -1.0, 110.0, -1.0, 110.0], "median of 3 rounds");
         unjudged(&[400.0, -1.0, 10.0, -1.0, -1.0], "2 of 5 rounds");
         unjudged(&[-900.0], "0 of 1 rounds");

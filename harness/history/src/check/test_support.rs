@@ -1,7 +1,7 @@
 //! Short words for histories written by hand: times are milliseconds, revisions and values as small as possible.
 
 use crate::History;
-use crate::check::{self, Expectations, Judgement, Traffic, Verdict};
+use crate::check::{self, Expectations, Finding, Traffic, Verdict};
 use crate::record::{
     Call, EndpointsRecord, FaultRecord, FaultStep, FinalState, HashSample, KeyEvent, KeyValue,
     ListedMember, MachineSample, MemberSample, MembershipRecord, Nanos, Outcome, PodRecord,
@@ -469,7 +469,7 @@ impl Story {
     #[track_caller]
     pub(crate) fn passes(self, check: &str) {
         let verdict = self.verdict(check, &small());
-        assert_eq!(verdict.outcome, Judgement::Pass, "{check}");
+        assert_eq!(verdict.outcome, Finding::Pass, "{check}");
     }
 
     /// The check must fire and say this.
@@ -487,7 +487,7 @@ impl Story {
 #[track_caller]
 pub(crate) fn violates(verdict: &Verdict, words: &str) {
     match &verdict.outcome {
-        Judgement::Violation { explanation, ops } => {
+        Finding::Violation { explanation, ops } => {
             assert!(
                 explanation.contains(words),
                 "{explanation:?} does not say {words:?}"
@@ -504,7 +504,7 @@ pub(crate) fn violates(verdict: &Verdict, words: &str) {
 #[track_caller]
 pub(crate) fn inconclusive(verdict: &Verdict, words: &str) {
     match &verdict.outcome {
-        Judgement::Inconclusive { reason } => {
+        Finding::Inconclusive { reason } => {
             assert!(reason.contains(words), "{reason:?} does not say {words:?}")
         }
         other => panic!(
@@ -517,7 +517,7 @@ pub(crate) fn inconclusive(verdict: &Verdict, words: &str) {
 #[track_caller]
 pub(crate) fn not_judged(verdict: &Verdict, words: &str) {
     match &verdict.outcome {
-        Judgement::NotJudged { reason } => {
+        Finding::NotJudged { reason } => {
             assert!(reason.contains(words), "{reason:?} does not say {words:?}")
         }
         other => panic!(

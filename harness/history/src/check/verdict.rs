@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::record::OpId;
 
 /// Most operations that one explanation names.
 const NAMED_OPS_MAX: usize = 6;
-/// Most reasons that are told.
+/// Most reasons that are given.
 const REASONS_MAX: usize = 3;
 
 /// The result of one check.
@@ -16,16 +16,16 @@ const REASONS_MAX: usize = 3;
 pub struct Verdict {
     /// The check.
     pub check: &'static str,
-    /// Its outcome.
-    pub outcome: Judgement,
+    /// What it found.
+    pub outcome: Finding,
     /// What it measured and counted; units are at the end of each name.
     pub figures: BTreeMap<String, f64>,
 }
 
-/// Outcomes of a check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
-pub enum Judgement {
+pub enum Finding {
     /// The property held, and there was enough to see it on.
     Pass,
     /// The property was broken.
@@ -33,6 +33,7 @@ pub enum Judgement {
         /// How, in words.
         explanation: String,
         /// The operations named, at most six.
+        #[serde(default)]
         ops: Vec<OpId>,
     },
     /// What it claims about time could not be judged, because the machine was too busy; all else held.
@@ -50,11 +51,11 @@ pub enum Judgement {
 impl Verdict {
     /// True only for a pass.
     pub fn passed(&self) -> bool {
-        self.outcome == Judgement::Pass
+        self.outcome == Finding::Pass
     }
 }
 
-/// Collects what a check finds on its way. The first violation is told whole, since it is next to the cause.
+/// Collects what a check finds on its way. The first violation is reported whole, since it is next to the cause.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     first: Option<(String, Vec<OpId>)>,
@@ -99,18 +100,18 @@ impl Findings {
     /// A violation outweighs a doubt: what was seen was seen. A doubt outweighs a claim that was not judged.
     pub(crate) fn verdict(self, check: &'static str) -> Verdict {
         let outcome = match self.first {
-            Some((explanation, ops)) if self.violations > 1 => Judgement::Violation {
+            Some((explanation, ops)) if self.violations > 1 => Finding::Violation {
                 explanation: format!("{explanation} (and {} more)", self.violations - 1),
                 ops,
             },
-            Some((explanation, ops)) => Judgement::Violation { explanation, ops },
-            None if !self.doubts.is_empty() => Judgement::Inconclusive {
+            Some((explanation, ops)) => Finding::Violation { explanation, ops },
+            None if !self.doubts.is_empty() => Finding::Inconclusive {
                 reason: listed(&self.doubts),
             },
-            None if !self.unjudged.is_empty() => Judgement::NotJudged {
+            None if !self.unjudged.is_empty() => Finding::NotJudged {
                 reason: unjudged(&self.unjudged),
             },
-            None => Judgement::Pass,
+            None => Finding::Pass,
         };
         Verdict {
             check,

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::History;
 use crate::check::mutate::expectations;
-use crate::check::{self, Judgement, Verdict};
+use crate::check::{self, Finding, Verdict};
 use crate::history::ReadError;
 use crate::simulate::{Plan, simulate};
 
@@ -126,7 +126,7 @@ fn a_promise_of_a_revision_that_nobody_can_have_made_is_broken() {
     let verdicts = judge(&history);
     let watch = verdicts.iter().find(|verdict| verdict.check == "watch");
     assert!(
-        watch.is_some_and(|watch| matches!(watch.outcome, Judgement::Violation { .. })),
+        watch.is_some_and(|watch| matches!(watch.outcome, Finding::Violation { .. })),
         "{watch:?}"
     );
 }

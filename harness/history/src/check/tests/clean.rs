@@ -2,7 +2,7 @@
 
 use crate::check::mutate::expectations;
 use crate::check::test_support::one;
-use crate::check::{self, Judgement, OperationKind};
+use crate::check::{self, Finding, OperationKind};
 use crate::record::{Call, MemberSample, Record, Request, WatchEvent, WatchRecord};
 use crate::simulate::{Plan, Variety, simulate};
 
@@ -17,8 +17,8 @@ fn clean_histories_pass_every_check() {
         whole += u64::from(plan.tells_all());
         for verdict in check::all(&simulate(&plan), &expectations(plan.members)) {
             let wrong = match verdict.outcome {
-                Judgement::Pass => false,
-                Judgement::Violation { .. } => true,
+                Finding::Pass => false,
+                Finding::Violation { .. } => true,
                 _ => plan.tells_all(),
             };
             if wrong {
@@ -83,7 +83,7 @@ fn a_member_that_diverges_is_seen() {
         let verdicts = check::all(&simulate(&plan), &expectations(plan.members));
         let seen = |check: &str| {
             let verdict = one(verdicts.clone(), check);
-            matches!(verdict.outcome, Judgement::Violation { .. })
+            matches!(verdict.outcome, Finding::Violation { .. })
         };
         assert!(seen("agreement"), "seed {seed}");
         by_reads += u32::from(seen("reads"));

@@ -1,7 +1,7 @@
 //! What proves that a revision existed, and what the judge does where nothing tells what made one.
 
 use crate::check::test_support::*;
-use crate::check::{Judgement, Verdict};
+use crate::check::{Finding, Verdict};
 use crate::record::{KeyEvent, KeyValue, Request, Response, WatchEvent};
 
 fn held(key: &str, value: &str, revision: i64) -> KeyValue {
@@ -287,7 +287,7 @@ fn a_stale_read_behind_a_hole_is_seen() {
 #[test]
 fn writers_whose_clocks_disagree_prove_nothing_about_time() {
     let reason = |verdict: &Verdict| match &verdict.outcome {
-        Judgement::Inconclusive { reason } => reason.clone(),
+        Finding::Inconclusive { reason } => reason.clone(),
         other => panic!("{other:?}"),
     };
     // A second process reads what the first wrote, on a clock that was set back.
