@@ -14,14 +14,14 @@
 //!
 //! Nothing here knows the operator's insides: it reads and writes Kubernetes objects as any user does.
 
-pub mod bench;
+pub(crate) mod bench;
 pub mod cluster;
 pub mod commands;
-pub mod deploy;
-pub mod doctor;
+pub(crate) mod deploy;
+pub(crate) mod doctor;
 pub mod faults;
-pub mod observe;
+pub(crate) mod observe;
 pub mod report;
 pub mod scenario;
-pub mod timeouts;
-pub mod wait;
+pub(crate) mod timeouts;
+pub(crate) mod wait;

@@ -3,63 +3,61 @@
 use std::time::Duration;
 
 /// Spacing of questions while waiting.
-pub const POLL: Duration = Duration::from_millis(100);
+pub(crate) const POLL: Duration = Duration::from_millis(100);
 /// Spacing of the lines that report progress: nothing is silent for more than five seconds.
-pub const TELL: Duration = Duration::from_secs(5);
+pub(crate) const TELL: Duration = Duration::from_secs(5);
 /// Spacing of questions about things that take tens of seconds (nodes, image loads), to spare two cores.
-pub const POLL_SLOW: Duration = Duration::from_secs(1);
+pub(crate) const POLL_SLOW: Duration = Duration::from_secs(1);
 /// Least time a single question gets, whatever is left of the limit.
-pub const POLL_CALL_MIN: Duration = Duration::from_millis(50);
+pub(crate) const POLL_CALL_MIN: Duration = Duration::from_millis(50);
 /// One request to the API server that must not hang (a paused API server answers nothing, for ever).
-pub const API_CALL: Duration = Duration::from_secs(10);
+pub(crate) const API_CALL: Duration = Duration::from_secs(10);
 /// One command in a node.
-pub const NODE_COMMAND: Duration = Duration::from_secs(30);
+pub(crate) const NODE_COMMAND: Duration = Duration::from_secs(30);
 /// A node that was stopped or restarted is Ready again: systemd, containerd and kubelet of six nodes on two cores.
-pub const NODE_READY: Duration = Duration::from_secs(180);
-/// A node that hangs is seen NotReady: 40 s grace of the node controller and its own period on top.
-pub const NODE_NOT_READY: Duration = Duration::from_secs(75);
+pub(crate) const NODE_READY: Duration = Duration::from_secs(180);
 /// The API server answers after its node or its process came back.
-pub const API_SERVER_BACK: Duration = Duration::from_secs(120);
+pub(crate) const API_SERVER_BACK: Duration = Duration::from_secs(120);
 /// The operator's Deployment is available, its image loaded.
-pub const OPERATOR_AVAILABLE: Duration = Duration::from_secs(120);
+pub(crate) const OPERATOR_AVAILABLE: Duration = Duration::from_secs(120);
 /// CRDs are served after being applied.
-pub const CRD_ESTABLISHED: Duration = Duration::from_secs(30);
+pub(crate) const CRD_ESTABLISHED: Duration = Duration::from_secs(30);
 /// A new etcd cluster is Running (aim: 6 s for three members, 9 s for five, with images present).
-pub const CLUSTER_RUNNING: Duration = Duration::from_secs(120);
+pub(crate) const CLUSTER_RUNNING: Duration = Duration::from_secs(120);
 /// A namespace with its pods and volumes is gone.
-pub const NAMESPACE_GONE: Duration = Duration::from_secs(120);
+pub(crate) const NAMESPACE_GONE: Duration = Duration::from_secs(120);
 /// The effect of a fault that acts at once (a signal, a packet rule under heartbeats) is seen.
-pub const EFFECT: Duration = Duration::from_secs(10);
+pub(crate) const EFFECT: Duration = Duration::from_secs(10);
 /// The effect of a fault that Kubernetes must first notice (pod replaced, static pod gone) is seen.
-pub const EFFECT_SLOW: Duration = Duration::from_secs(60);
+pub(crate) const EFFECT_SLOW: Duration = Duration::from_secs(60);
 /// An operation on an etcd cluster has ended, with a fault in its middle (aim: 12 s for two more members).
-pub const OPERATION: Duration = Duration::from_secs(180);
+pub(crate) const OPERATION: Duration = Duration::from_secs(180);
 /// What a fault did is undone.
-pub const HEAL: Duration = Duration::from_secs(60);
+pub(crate) const HEAL: Duration = Duration::from_secs(60);
 /// How long a fault lives at most when nothing heals it: the dead-man's default.
-pub const DEAD_MAN: Duration = Duration::from_secs(180);
+pub(crate) const DEAD_MAN: Duration = Duration::from_secs(180);
 /// What a killed run left is gone: its faults' timers, a node's start after one, and a little for the look itself.
-pub const RESIDUE_BEFORE: Duration = Duration::from_secs(300);
+pub(crate) const RESIDUE_BEFORE: Duration = Duration::from_secs(300);
 /// Whatever a run's own faults moved has settled: a node is Ready again a few seconds after it says so.
-pub const RESIDUE_AFTER: Duration = Duration::from_secs(20);
+pub(crate) const RESIDUE_AFTER: Duration = Duration::from_secs(20);
 /// Another process holds the cluster's lock: how long `up` waits for it.
-pub const LOCK: Duration = Duration::from_secs(900);
+pub(crate) const LOCK: Duration = Duration::from_secs(900);
 /// One script below `images/` (the longest builds a node image from source on two cores).
-pub const IMAGE_SCRIPT: Duration = Duration::from_secs(45 * 60);
+pub(crate) const IMAGE_SCRIPT: Duration = Duration::from_secs(45 * 60);
 /// One request to the API server where the caller can continue without an answer.
-pub const API_CALL_FAST: Duration = Duration::from_secs(2);
+pub(crate) const API_CALL_FAST: Duration = Duration::from_secs(2);
 /// Spacing of questions that cost a command in every node.
-pub const POLL_NODES: Duration = Duration::from_millis(300);
+pub(crate) const POLL_NODES: Duration = Duration::from_millis(300);
 /// A disruption budget that refuses an eviction lets it through at last, as a drain waits for it.
-pub const EVICTION: Duration = Duration::from_secs(60);
+pub(crate) const EVICTION: Duration = Duration::from_secs(60);
 /// A container that does not freeze at once (many processes on few cores) freezes at last.
-pub const FREEZE: Duration = Duration::from_secs(10);
+pub(crate) const FREEZE: Duration = Duration::from_secs(10);
 /// How much longer than its limit something is waited for. What comes late is judged afterwards, with the machine's
 /// load beside it; only what never comes is a failure at once.
 const PATIENCE: u32 = 4;
 
 /// How long a run waits for what a claim gives this much time.
 #[must_use]
-pub fn patient(limit: Duration) -> Duration {
+pub(crate) fn patient(limit: Duration) -> Duration {
     limit * PATIENCE
 }

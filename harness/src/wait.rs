@@ -10,7 +10,7 @@ use crate::timeouts;
 
 /// What a condition says of itself when it is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Poll<T, E> {
+pub(crate) enum Poll<T, E> {
     /// It holds.
     Ready(T),
     /// Not yet; the text is the status that a timeout reports.
@@ -21,7 +21,7 @@ pub enum Poll<T, E> {
 
 /// Why a wait ended without its condition.
 #[derive(Debug, thiserror::Error)]
-pub enum WaitError<E: Display> {
+pub(crate) enum WaitError<E: Display> {
     /// The deadline passed.
     #[error("{what}: not after {:.1} s; last seen: {last}", elapsed.as_secs_f64())]
     TimedOut {
@@ -47,7 +47,7 @@ pub enum WaitError<E: Display> {
 ///
 /// # Errors
 /// [`WaitError::TimedOut`] with the last status, or [`WaitError::Failed`] with the condition's own error.
-pub async fn wait_until<T, E: Display, F: Future<Output = Poll<T, E>>>(
+pub(crate) async fn wait_until<T, E: Display, F: Future<Output = Poll<T, E>>>(
     what: impl Into<String>,
     limit: Duration,
     condition: impl FnMut() -> F,
@@ -59,7 +59,7 @@ pub async fn wait_until<T, E: Display, F: Future<Output = Poll<T, E>>>(
 ///
 /// # Errors
 /// As [`wait_until`].
-pub async fn wait_every<T, E: Display, F: Future<Output = Poll<T, E>>>(
+pub(crate) async fn wait_every<T, E: Display, F: Future<Output = Poll<T, E>>>(
     interval: Duration,
     what: impl Into<String>,
     limit: Duration,
@@ -92,12 +92,12 @@ pub async fn wait_every<T, E: Display, F: Future<Output = Poll<T, E>>>(
 
 /// Lets `duration` pass. For the spacing of a plan (a fault that is to last so long), never for "it should be done by
 /// then": that is [`wait_until`].
-pub async fn pause(duration: Duration) {
+pub(crate) async fn pause(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
 /// Runs `work` and says every `interval` that it is still at work, with the time since it began.
-pub async fn telling<T>(
+pub(crate) async fn telling<T>(
     interval: Duration,
     work: impl Future<Output = T>,
     tell: impl Fn(Duration),

@@ -9,7 +9,7 @@ use super::failover::FailoverReport;
 
 /// What is done to the leader again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// SIGKILL to etcd's process.
     Sigkill,
     /// `kubectl delete pod`.
@@ -21,7 +21,7 @@ pub enum Kind {
 impl Kind {
     /// The scenario that does it once.
     #[must_use]
-    pub fn scenario(self) -> &'static str {
+    pub(crate) fn scenario(self) -> &'static str {
         match self {
             Self::Sigkill => "failover::leader_etcd_killed",
             Self::Delete => "failover::leader_pod_deleted",
@@ -31,7 +31,7 @@ impl Kind {
 
     /// The word for it.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Sigkill => "killed",
             Self::Delete => "deleted",
@@ -41,7 +41,7 @@ impl Kind {
 
     /// Most milliseconds that the median failover may be over the dial-all client, on new and on held connections.
     #[must_use]
-    pub fn budget_ms(self) -> BTreeMap<Route, f64> {
+    pub(crate) fn budget_ms(self) -> BTreeMap<Route, f64> {
         let (fresh, held) = match self {
             Self::Sigkill => (150.0, 150.0),
             Self::Delete => (100.0, 100.0),
@@ -52,7 +52,7 @@ impl Kind {
 
     /// A line for every route: its median over the dial-all client beside its budget. The flag is true when it is kept.
     #[must_use]
-    pub fn judge(self, report: &FailoverReport) -> Vec<(bool, String)> {
+    pub(crate) fn judge(self, report: &FailoverReport) -> Vec<(bool, String)> {
         let line = |(route, budget): (Route, f64)| {
             let summary = report.over_dial_all_ms.get(&route)?;
             let kept = summary.median <= budget;

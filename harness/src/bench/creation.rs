@@ -12,7 +12,7 @@ const AIMS: [(u32, f64); 2] = [(3, 6.0), (5, 9.0)];
 
 /// All creations of a measurement, in seconds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct CreationReport {
+pub(crate) struct CreationReport {
     /// Members.
     pub members: u32,
     /// Where the data is, in words.
@@ -30,7 +30,7 @@ pub struct CreationReport {
 impl CreationReport {
     /// Of pairs: a Cluster's creation and that of bare pods, in seconds.
     #[must_use]
-    pub fn of(members: u32, storage: &str, creations: Vec<[f64; 2]>) -> Self {
+    pub(crate) fn of(members: u32, storage: &str, creations: Vec<[f64; 2]>) -> Self {
         Self {
             members,
             storage: storage.to_owned(),
@@ -43,14 +43,14 @@ impl CreationReport {
 
     /// What the design asks for in this case.
     #[must_use]
-    pub fn aim_s(&self) -> Option<f64> {
+    pub(crate) fn aim_s(&self) -> Option<f64> {
         let aim = AIMS.iter().find(|(members, _)| *members == self.members);
         aim.map(|(_, seconds)| *seconds)
     }
 
     /// The table.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = format!(
             "{} members on {}, {} creations. Seconds from the request to the whole:\n\n",
             self.members,

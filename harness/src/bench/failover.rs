@@ -11,11 +11,11 @@ use super::statistics::{Summary, above_all_seen};
 use crate::report::continuity::{Acknowledgements, Signs, Stage};
 
 /// The routes that are compared; the last one is the reference client.
-pub const ROUTES: [Route; 3] = [Route::ServiceFresh, Route::ServiceHeld, Route::DialAll];
+pub(crate) const ROUTES: [Route; 3] = [Route::ServiceFresh, Route::ServiceHeld, Route::DialAll];
 
 /// One fault and what it cost.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Failover {
+pub(crate) struct Failover {
     /// Where it was measured: the run's directory or number.
     pub run: String,
     /// Name of the fault.
@@ -30,7 +30,7 @@ pub struct Failover {
 
 /// What a route lost in one failover.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Cost {
+pub(crate) struct Cost {
     /// Longest time without an acknowledged write, in milliseconds.
     pub gap_ms: f64,
     /// False when no acknowledgement ended it: the real gap is longer.
@@ -41,7 +41,7 @@ pub struct Cost {
 
 /// All failovers of a measurement and their distribution.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct FailoverReport {
+pub(crate) struct FailoverReport {
     /// What was done to the leader.
     pub kind: String,
     /// Members.
@@ -62,7 +62,7 @@ pub struct FailoverReport {
 
 /// Measures every fault of a history. A fault's window ends where the next one begins.
 #[must_use]
-pub fn measure(run: &str, history: &History) -> Vec<Failover> {
+pub(crate) fn measure(run: &str, history: &History) -> Vec<Failover> {
     let signs = Signs::of(history);
     let routes = ROUTES.map(|route| (route, Acknowledgements::of(history, route)));
     let faults = faults(history);
@@ -143,7 +143,7 @@ fn milliseconds(nanos: Nanos) -> f64 {
 impl Failover {
     /// True when it says something: it took effect, and every route had writes and came back.
     #[must_use]
-    pub fn usable(&self) -> bool {
+    pub(crate) fn usable(&self) -> bool {
         self.effective
             && ROUTES
                 .iter()
@@ -153,7 +153,7 @@ impl Failover {
     /// What a route's gap has over the gap of the dial-all client, in milliseconds: what the way through the service
     /// cost.
     #[must_use]
-    pub fn over_dial_all(&self, route: Route) -> Option<f64> {
+    pub(crate) fn over_dial_all(&self, route: Route) -> Option<f64> {
         Some(self.routes.get(&route)?.gap_ms - self.routes.get(&Route::DialAll)?.gap_ms)
     }
 }
@@ -161,7 +161,7 @@ impl Failover {
 impl FailoverReport {
     /// Of all failovers of a measurement. Those that are no samples are kept and counted, and are in no distribution.
     #[must_use]
-    pub fn of(kind: &str, members: u32, failovers: Vec<Failover>) -> Self {
+    pub(crate) fn of(kind: &str, members: u32, failovers: Vec<Failover>) -> Self {
         let usable = || failovers.iter().filter(|failover| failover.usable());
         let mut gap_ms = BTreeMap::new();
         let mut over_dial_all_ms = BTreeMap::new();

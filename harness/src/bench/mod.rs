@@ -4,14 +4,13 @@
 //! limits find, [`budget`] is what they are held against, [`table`] words them; nothing here touches a cluster. The
 //! commands make the runs and pass on what they found.
 
-pub mod budget;
-pub mod creation;
-pub mod failover;
-pub mod power;
-pub mod statistics;
-pub mod table;
+pub(crate) mod budget;
+pub(crate) mod creation;
+pub(crate) mod failover;
+pub(crate) mod power;
+pub(crate) mod statistics;
+pub(crate) mod table;
 
-pub use budget::Kind;
-pub use creation::CreationReport;
-pub use failover::{Failover, FailoverReport};
-pub use statistics::Summary;
+pub(crate) use budget::Kind;
+pub(crate) use creation::CreationReport;
+pub(crate) use failover::{Failover, FailoverReport};

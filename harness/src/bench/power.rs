@@ -9,13 +9,13 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde::Serialize;
 
 /// Delays that are added, in milliseconds; none first, which tells how often a healthy suite is red.
-pub const DELAYS_MS: [f64; 6] = [0.0, 50.0, 100.0, 300.0, 1000.0, 2000.0];
+pub(crate) const DELAYS_MS: [f64; 6] = [0.0, 50.0, 100.0, 300.0, 1000.0, 2000.0];
 /// Shares of the failovers that are delayed, in percent.
-pub const SHARES_PERCENT: [u32; 3] = [100, 50, 10];
+pub(crate) const SHARES_PERCENT: [u32; 3] = [100, 50, 10];
 
 /// What was found of one delay.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Found {
+pub(crate) struct Found {
     /// Added to a failover, in milliseconds.
     pub delay_ms: f64,
     /// Failovers that it was added to, in percent.
@@ -28,7 +28,7 @@ pub struct Found {
 
 /// Makes up `suites` suites of these runs for every delay and share.
 #[must_use]
-pub fn power(runs: &[GapSamples], suites: u32, seed: u64) -> Vec<Found> {
+pub(crate) fn power(runs: &[GapSamples], suites: u32, seed: u64) -> Vec<Found> {
     let mut random = StdRng::seed_from_u64(seed);
     let pools: Vec<Vec<&Vec<f64>>> = runs
         .iter()

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 /// Samples in few numbers, in the unit of the samples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Samples.
     pub count: usize,
     /// Half of the samples are at or below it.
@@ -18,7 +18,7 @@ pub struct Summary {
 impl Summary {
     /// Of samples in any order; absent when there is none.
     #[must_use]
-    pub fn of(samples: impl IntoIterator<Item = f64>) -> Option<Self> {
+    pub(crate) fn of(samples: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = samples.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
         let max = *sorted.last()?;
@@ -41,7 +41,7 @@ impl Summary {
 /// With how much probability at most the next sample is above all those seen, with 95 % confidence: `1 - 0.05^(1/n)`.
 /// Twenty good failovers still allow for one bad one in seven.
 #[must_use]
-pub fn above_all_seen(samples: usize) -> f64 {
+pub(crate) fn above_all_seen(samples: usize) -> f64 {
     match u32::try_from(samples) {
         Ok(0) | Err(_) => 1.0,
         Ok(samples) => 1.0 - 0.05_f64.powf(1.0 / f64::from(samples)),

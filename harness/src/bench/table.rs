@@ -12,7 +12,7 @@ use crate::report::continuity::Stage;
 /// Rows of cells under a head, padded to the widest of each column; the first column to the left, the rest to the
 /// right.
 #[must_use]
-pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -40,7 +40,7 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 
 /// The name of a route.
 #[must_use]
-pub fn route(route: Route) -> &'static str {
+pub(crate) fn route(route: Route) -> &'static str {
     match route {
         Route::ServiceFresh => "service, new connections",
         Route::ServiceHeld => "service, held connections",
@@ -71,7 +71,7 @@ fn cells(name: String, summary: &Summary) -> Vec<String> {
 
 /// The whole report of `harness bench failover`.
 #[must_use]
-pub fn failover(report: &FailoverReport) -> String {
+pub(crate) fn failover(report: &FailoverReport) -> String {
     let FailoverReport {
         kind,
         members,
@@ -120,7 +120,7 @@ pub fn failover(report: &FailoverReport) -> String {
 
 /// What the limits find, as `docs/verdicts.md` has it.
 #[must_use]
-pub fn power(trials: usize, suites: u32, found: &[Found]) -> String {
+pub(crate) fn power(trials: usize, suites: u32, found: &[Found]) -> String {
     let row = |found: &Found| {
         let (delay, share) = match found.delay_ms {
             0.0 => ("none".to_owned(), "-".to_owned()),

@@ -19,7 +19,7 @@ use crate::wait::{Poll, wait_every};
 ///
 /// # Errors
 /// Says which step failed and what to do.
-pub async fn up(choice: &Choice, progress: &mut Progress) -> Result<Cluster, ClusterError> {
+pub(crate) async fn up(choice: &Choice, progress: &mut Progress) -> Result<Cluster, ClusterError> {
     if !choice.is_own() {
         return Cluster::attach(choice).await;
     }
@@ -121,7 +121,7 @@ fn images(versions: &str) -> Vec<String> {
 ///
 /// # Errors
 /// [`ClusterError::Lock`] while another process uses it, [`ClusterError::NotOurs`] for an existing cluster.
-pub async fn down(choice: &Choice, progress: &mut Progress) -> Result<(), ClusterError> {
+pub(crate) async fn down(choice: &Choice, progress: &mut Progress) -> Result<(), ClusterError> {
     if !choice.is_own() {
         let context = choice
             .context_name()

@@ -9,7 +9,7 @@ mod creation;
 mod docker;
 mod error;
 pub(crate) mod kernel;
-pub mod kind;
+pub(crate) mod kind;
 mod lock;
 mod progress;
 pub(crate) mod proxy;
@@ -18,7 +18,7 @@ mod shell;
 mod state;
 mod took;
 mod tuning;
-pub mod volumes;
+pub(crate) mod volumes;
 mod weight;
 
 pub use attach::{Choice, Cluster, Node, NodeRole};

@@ -28,7 +28,7 @@ const LABEL: &str = "etcd-harness/volumes";
 
 /// A storage class and its volumes on every worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pool {
+pub(crate) struct Pool {
     /// Name of the storage class.
     pub class: &'static str,
     /// Volumes on each worker.
@@ -41,7 +41,7 @@ pub struct Pool {
 impl Pool {
     /// What a claim may ask of a volume, as Kubernetes writes it.
     #[must_use]
-    pub fn size(&self) -> String {
+    pub(crate) fn size(&self) -> String {
         format!("{}Mi", self.mebibytes)
     }
 }
@@ -57,7 +57,7 @@ enum Backing {
 
 /// Folders. Enough on each worker for a member, the members of a lost node, and those of a test that is still being
 /// deleted.
-pub const LOCAL: Pool = Pool {
+pub(crate) const LOCAL: Pool = Pool {
     class: "etcd-harness-local",
     per_node: 4,
     mebibytes: 1024,
@@ -65,7 +65,7 @@ pub const LOCAL: Pool = Pool {
 };
 
 /// Small file systems. etcd wants space for two segments of its log, 64 MB each, before it starts at all.
-pub const SMALL: Pool = Pool {
+pub(crate) const SMALL: Pool = Pool {
     class: "etcd-harness-small",
     per_node: 1,
     mebibytes: 256,
@@ -77,7 +77,7 @@ pub const SMALL: Pool = Pool {
 ///
 /// # Errors
 /// When a node cannot make one (for file systems doctor's line `loop mount` says so) or the API server refuses.
-pub async fn prepare(cluster: &Cluster, pool: &Pool) -> Result<(), ClusterError> {
+pub(crate) async fn prepare(cluster: &Cluster, pool: &Pool) -> Result<(), ClusterError> {
     // Between listing and emptying no other process may offer.
     let _lock = ClusterLock::volumes(&cluster.name).await?;
     let api = Offers::of(cluster);

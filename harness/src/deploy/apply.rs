@@ -16,7 +16,7 @@ const FIELD_MANAGER: &str = "etcd-harness";
 ///
 /// # Errors
 /// Names `file` when it is not YAML or holds something that is no object.
-pub fn parse(file: &str, text: &str) -> Result<Vec<DynamicObject>, DeployError> {
+pub(crate) fn parse(file: &str, text: &str) -> Result<Vec<DynamicObject>, DeployError> {
     let fail = |message: String| DeployError::Parse {
         file: file.to_owned(),
         message,
@@ -40,7 +40,7 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<DynamicObject>, DeployError> 
 ///
 /// # Errors
 /// The first object that is refused, with the API server's words.
-pub async fn apply(
+pub(crate) async fn apply(
     kube: &Client,
     namespace: &str,
     objects: &[DynamicObject],

@@ -76,7 +76,7 @@ impl Collection {
 ///
 /// # Errors
 /// Only when nothing can be written.
-pub async fn collect_namespace(
+pub(crate) async fn collect_namespace(
     cluster: &Cluster,
     namespace: &str,
     dir: &Path,
@@ -98,7 +98,7 @@ pub async fn collect_namespace(
 ///
 /// # Errors
 /// Only when nothing can be written.
-pub async fn collect_cluster(cluster: &Cluster, dir: &Path) -> Result<(), DeployError> {
+pub(crate) async fn collect_cluster(cluster: &Cluster, dir: &Path) -> Result<(), DeployError> {
     let mut collection = Collection {
         dir: dir.to_owned(),
         missing: Vec::new(),

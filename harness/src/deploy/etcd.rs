@@ -12,7 +12,7 @@ use crate::wait::{Poll, wait_until};
 
 /// An etcd cluster to deploy. The defaults fit six nodes on two cores.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EtcdCluster {
+pub(crate) struct EtcdCluster {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
@@ -37,7 +37,7 @@ pub struct EtcdCluster {
 
 /// What the API server shows of an etcd cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EtcdState {
+pub(crate) struct EtcdState {
     /// `status.phase`.
     pub phase: String,
     /// Conditions that are not true, with their messages.
@@ -49,7 +49,7 @@ pub struct EtcdState {
 impl EtcdCluster {
     /// A cluster of so many members.
     #[must_use]
-    pub fn new(namespace: &str, name: &str, members: u32) -> Self {
+    pub(crate) fn new(namespace: &str, name: &str, members: u32) -> Self {
         Self {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
@@ -64,16 +64,9 @@ impl EtcdCluster {
         }
     }
 
-    /// Of this version of etcd.
-    #[must_use]
-    pub fn version(mut self, version: &str) -> Self {
-        self.service_version = Some(version.to_owned());
-        self
-    }
-
     /// On volumes of this storage class and size.
     #[must_use]
-    pub fn storage(mut self, class: &str, size: &str) -> Self {
+    pub(crate) fn storage(mut self, class: &str, size: &str) -> Self {
         self.storage_class = Some(class.to_owned());
         size.clone_into(&mut self.storage);
         self
@@ -81,13 +74,13 @@ impl EtcdCluster {
 
     /// Name of the leader service.
     #[must_use]
-    pub fn leader_service(&self) -> String {
+    pub(crate) fn leader_service(&self) -> String {
         format!("{}-etcd", self.name)
     }
 
     /// The object.
     #[must_use]
-    pub fn manifest(&self) -> Value {
+    pub(crate) fn manifest(&self) -> Value {
         let mut claim = json!({
             "accessModes": ["ReadWriteOnce"],
             "resources": { "requests": { "storage": self.storage } },
@@ -124,7 +117,7 @@ impl EtcdCluster {
     ///
     /// # Errors
     /// With the API server's words when it is refused.
-    pub async fn apply(&self, kube: &Client) -> Result<(), DeployError> {
+    pub(crate) async fn apply(&self, kube: &Client) -> Result<(), DeployError> {
         let object: DynamicObject = serde_json::from_value(self.manifest())
             .map_err(|error| DeployError::call("build", format!("Cluster {}", self.name), error))?;
         apply(kube, &self.namespace, &[object]).await.map(drop)
@@ -134,7 +127,7 @@ impl EtcdCluster {
     ///
     /// # Errors
     /// When the API server refuses.
-    pub async fn delete(&self, kube: &Client) -> Result<(), DeployError> {
+    pub(crate) async fn delete(&self, kube: &Client) -> Result<(), DeployError> {
         let api = clusters(kube, &self.namespace);
         match api.delete(&self.name, &DeleteParams::background()).await {
             Ok(_) => Ok(()),
@@ -151,7 +144,7 @@ impl EtcdCluster {
     ///
     /// # Errors
     /// When it does not answer, or there is no such cluster.
-    pub async fn state(&self, kube: &Client) -> Result<EtcdState, DeployError> {
+    pub(crate) async fn state(&self, kube: &Client) -> Result<EtcdState, DeployError> {
         let name = format!("Cluster {}/{}", self.namespace, self.name);
         let found = clusters(kube, &self.namespace).get(&self.name).await;
         let found = found.map_err(|error| DeployError::call("read", name.clone(), error))?;
@@ -178,7 +171,7 @@ impl EtcdCluster {
     ///
     /// # Errors
     /// [`DeployError::Await`] with phase and conditions.
-    pub async fn wait_running(&self, kube: &Client) -> Result<(), DeployError> {
+    pub(crate) async fn wait_running(&self, kube: &Client) -> Result<(), DeployError> {
         let what = format!("etcd cluster {}/{} running", self.namespace, self.name);
         let running = wait_until(what.clone(), timeouts::CLUSTER_RUNNING, async || match self
             .state(kube)
@@ -243,7 +236,7 @@ fn clusters(kube: &Client, namespace: &str) -> Api<DynamicObject> {
 
 /// The kind of an etcd cluster.
 #[must_use]
-pub fn cluster_resource() -> ApiResource {
+pub(crate) fn cluster_resource() -> ApiResource {
     ApiResource::from_gvk_with_plural(
         &GroupVersionKind::gvk("apps.kubeblocks.io", "v1", "Cluster"),
         "clusters",
@@ -256,9 +249,8 @@ mod tests {
 
     #[test]
     fn a_manifest_is_what_a_user_would_write() {
-        let mut cluster = EtcdCluster::new("ns", "db", 5)
-            .version("3.6.1")
-            .storage("small", "48Mi");
+        let mut cluster = EtcdCluster::new("ns", "db", 5).storage("small", "48Mi");
+        cluster.service_version = Some("3.6.1".to_owned());
         let manifest = cluster.manifest();
         let component = &manifest["spec"]["componentSpecs"][0];
         assert_eq!(component["replicas"], 5);

@@ -8,13 +8,13 @@ mod collect;
 mod error;
 mod etcd;
 mod namespace;
-pub mod operator;
+pub(crate) mod operator;
 mod owner;
 
-pub use apply::{apply, parse};
-pub use collect::{collect_cluster, collect_namespace};
-pub use error::DeployError;
-pub use etcd::{EtcdCluster, EtcdState, cluster_resource};
-pub use namespace::{
+pub(crate) use apply::{apply, parse};
+pub(crate) use collect::{collect_cluster, collect_namespace};
+pub(crate) use error::DeployError;
+pub(crate) use etcd::{EtcdCluster, cluster_resource};
+pub(crate) use namespace::{
     TempNamespace, left as namespaces_left, orphaned as namespaces_orphaned, wait_quiet,
 };

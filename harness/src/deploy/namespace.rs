@@ -17,7 +17,7 @@ const OWNER: &str = "etcd-harness/owner";
 
 /// A namespace that is there.
 #[derive(Clone)]
-pub struct TempNamespace {
+pub(crate) struct TempNamespace {
     /// Its name.
     pub name: String,
     kube: Client,
@@ -34,7 +34,7 @@ impl TempNamespace {
     ///
     /// # Errors
     /// When the API server refuses.
-    pub async fn create(kube: &Client, test: &str) -> Result<Self, DeployError> {
+    pub(crate) async fn create(kube: &Client, test: &str) -> Result<Self, DeployError> {
         let word = label_value(test);
         let name = format!(
             "{}-{:05x}",
@@ -66,7 +66,7 @@ impl TempNamespace {
     ///
     /// # Errors
     /// When the API server refuses.
-    pub async fn delete(&self) -> Result<(), DeployError> {
+    pub(crate) async fn delete(&self) -> Result<(), DeployError> {
         let api: Api<Namespace> = Api::all(self.kube.clone());
         match api.delete(&self.name, &DeleteParams::background()).await {
             Ok(_) => {}
@@ -88,7 +88,7 @@ impl TempNamespace {
     ///
     /// # Errors
     /// When the API server refuses.
-    pub async fn keep(&self) -> Result<(), DeployError> {
+    pub(crate) async fn keep(&self) -> Result<(), DeployError> {
         let api: Api<Namespace> = Api::all(self.kube.clone());
         let patch = serde_json::json!({"metadata": {"labels": {OWNER: null}}});
         let patched = api
@@ -98,44 +98,13 @@ impl TempNamespace {
             .map(drop)
             .map_err(|error| DeployError::call("keep", format!("namespace {}", self.name), error))
     }
-
-    /// Waits until it is gone.
-    ///
-    /// # Errors
-    /// When something in it does not go.
-    pub async fn wait_gone(&self) -> Result<(), DeployError> {
-        let api: Api<Namespace> = Api::all(self.kube.clone());
-        let what = format!("namespace {} gone", self.name);
-        let gone = wait_until(what.clone(), timeouts::NAMESPACE_GONE, async || {
-            match api.get_opt(&self.name).await {
-                Ok(None) => Poll::Ready(()),
-                Ok(Some(left)) => {
-                    let conditions = left
-                        .status
-                        .and_then(|status| status.conditions)
-                        .unwrap_or_default();
-                    let words = conditions
-                        .into_iter()
-                        .filter(|c| c.status == "True")
-                        .filter_map(|c| c.message);
-                    Poll::NotYet::<(), String>(words.collect::<Vec<_>>().join("; "))
-                }
-                Err(error) => Poll::NotYet(error.to_string()),
-            }
-        })
-        .await;
-        gone.map_err(|error| DeployError::Await {
-            what,
-            seen: error.to_string(),
-        })
-    }
 }
 
 /// Waits until no namespace of a test is being deleted: its deletion takes processor time from all others.
 ///
 /// # Errors
 /// [`DeployError::Await`] with their names when they do not go.
-pub async fn wait_quiet(kube: &Client) -> Result<(), DeployError> {
+pub(crate) async fn wait_quiet(kube: &Client) -> Result<(), DeployError> {
     let api: Api<Namespace> = Api::all(kube.clone());
     let tests = ListParams::default().labels(LABEL);
     let what = "no namespace of another test is being deleted";
@@ -168,7 +137,7 @@ pub async fn wait_quiet(kube: &Client) -> Result<(), DeployError> {
 ///
 /// # Errors
 /// When the API server refuses.
-pub async fn left(kube: &Client) -> Result<Vec<String>, DeployError> {
+pub(crate) async fn left(kube: &Client) -> Result<Vec<String>, DeployError> {
     let api: Api<Namespace> = Api::all(kube.clone());
     let listed = api.list(&ListParams::default().labels(LABEL)).await;
     let listed = listed.map_err(|error| DeployError::call("list", "namespaces of tests", error))?;
@@ -179,7 +148,7 @@ pub async fn left(kube: &Client) -> Result<Vec<String>, DeployError> {
 ///
 /// # Errors
 /// When the API server refuses or does not answer.
-pub async fn orphaned(kube: &Client) -> Result<Vec<String>, DeployError> {
+pub(crate) async fn orphaned(kube: &Client) -> Result<Vec<String>, DeployError> {
     let api: Api<Namespace> = Api::all(kube.clone());
     let what = "namespaces of runs";
     let owned = ListParams::default().labels(OWNER);

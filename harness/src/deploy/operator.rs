@@ -13,9 +13,9 @@ use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
 /// Namespace of the operator.
-pub const NAMESPACE: &str = "kb-system";
+pub(crate) const NAMESPACE: &str = "kb-system";
 /// Labels of the operator's pods and of its Deployment.
-pub const POD_LABELS: &str = "app.kubernetes.io/name=etcd-operator";
+pub(crate) const POD_LABELS: &str = "app.kubernetes.io/name=etcd-operator";
 /// Folders below `deploy/` that are not part of an installation.
 const NOT_INSTALLED: [&str; 1] = ["samples"];
 
@@ -23,7 +23,10 @@ const NOT_INSTALLED: [&str; 1] = ["samples"];
 ///
 /// # Errors
 /// Names the manifest that is missing or refused.
-pub async fn install(cluster: &Cluster, repository: &Repository) -> Result<usize, DeployError> {
+pub(crate) async fn install(
+    cluster: &Cluster,
+    repository: &Repository,
+) -> Result<usize, DeployError> {
     let mut objects = Vec::new();
     for file in manifests(&repository.path("deploy"))? {
         objects.extend(parse(&file, &repository.read(&format!("deploy/{file}"))?)?);
@@ -115,7 +118,7 @@ fn manifests(root: &Path) -> Result<Vec<String>, RepositoryError> {
 ///
 /// # Errors
 /// [`DeployError::Await`] with what is missing.
-pub async fn wait_available(kube: &Client) -> Result<(), DeployError> {
+pub(crate) async fn wait_available(kube: &Client) -> Result<(), DeployError> {
     let api: Api<Deployment> = Api::namespaced(kube.clone(), NAMESPACE);
     let what = "the operator available";
     wait_until(what, timeouts::OPERATOR_AVAILABLE, async || {

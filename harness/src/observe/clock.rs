@@ -6,7 +6,7 @@ use etcd_history::record::Nanos;
 
 /// Nanoseconds since the Unix epoch on the recording client's clock.
 #[must_use]
-pub fn now(offset: Nanos) -> Nanos {
+pub(crate) fn now(offset: Nanos) -> Nanos {
     let wall = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

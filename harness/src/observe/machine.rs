@@ -11,7 +11,7 @@ use super::now;
 
 /// Samples until it is asked for what it saw.
 #[derive(Debug)]
-pub struct MachineLog {
+pub(crate) struct MachineLog {
     seen: Arc<Mutex<Vec<MachineSample>>>,
     sampler: Sampler,
 }
@@ -21,7 +21,7 @@ impl MachineLog {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start() -> io::Result<Self> {
+    pub(crate) fn start() -> io::Result<Self> {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let samples = Arc::clone(&seen);
         let sink = move |sample| lock(&samples).push(sample);
@@ -31,7 +31,7 @@ impl MachineLog {
 
     /// Stops. `offset` is what must be added to this host's wall clock to get the recording client's.
     #[must_use]
-    pub fn finish(self, offset: Nanos) -> Vec<Record> {
+    pub(crate) fn finish(self, offset: Nanos) -> Vec<Record> {
         drop(self.sampler);
         let samples = std::mem::take(&mut *lock(&self.seen)).into_iter();
         let shifted = samples.map(|sample| MachineSample {

@@ -12,6 +12,6 @@ mod membership;
 mod objects;
 mod watch;
 
-pub use clock::now;
-pub use machine::MachineLog;
-pub use watch::{Observer, Subject};
+pub(crate) use clock::now;
+pub(crate) use machine::MachineLog;
+pub(crate) use watch::{Observer, Subject};

@@ -25,7 +25,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 
 /// Whose objects are watched.
 #[derive(Clone, Debug)]
-pub struct Subject {
+pub(crate) struct Subject {
     /// Namespace.
     pub namespace: String,
     /// Label selector of the members' pods.
@@ -36,7 +36,7 @@ pub struct Subject {
 
 /// Watches until it is asked for what it saw.
 #[derive(Debug)]
-pub struct Observer {
+pub(crate) struct Observer {
     seen: Arc<Mutex<Vec<Record>>>,
     tasks: JoinSet<()>,
 }
@@ -44,7 +44,7 @@ pub struct Observer {
 impl Observer {
     /// Starts watching. `offset` is what must be added to this host's wall clock to get the recording client's.
     #[must_use]
-    pub fn start(client: &Client, subject: &Subject, offset: Nanos) -> Self {
+    pub(crate) fn start(client: &Client, subject: &Subject, offset: Nanos) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = JoinSet::new();
         let pods: Api<Pod> = Api::namespaced(client.clone(), &subject.namespace);
@@ -69,7 +69,7 @@ impl Observer {
     }
 
     /// Asks for the member list, too. `pods` are all that may ever have a member.
-    pub fn follow_membership(
+    pub(crate) fn follow_membership(
         &mut self,
         kube: &Client,
         subject: &Subject,
@@ -88,7 +88,7 @@ impl Observer {
     }
 
     /// Stops watching and gives what was seen, in the order in which it was delivered.
-    pub async fn finish(mut self) -> Vec<Record> {
+    pub(crate) async fn finish(mut self) -> Vec<Record> {
         self.tasks.shutdown().await;
         std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 /// A stretch of time without an acknowledged write on one route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Gap {
+pub(crate) struct Gap {
     /// The last acknowledgement before it, or the first request of the route.
     pub from: Nanos,
     /// The first acknowledgement after it, or the end of the last request of the route.
@@ -22,14 +22,14 @@ pub struct Gap {
 impl Gap {
     /// Its length, in nanoseconds.
     #[must_use]
-    pub fn length(self) -> Nanos {
+    pub(crate) fn length(self) -> Nanos {
         self.to - self.from
     }
 }
 
 /// When the writes of one route were acknowledged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Acknowledgements {
+pub(crate) struct Acknowledgements {
     /// Times, ascending.
     pub times: Vec<Nanos>,
     /// When the first request left.
@@ -40,7 +40,7 @@ pub struct Acknowledgements {
 
 /// True for a request that changes keys.
 #[must_use]
-pub fn writes(request: &Request) -> bool {
+pub(crate) fn writes(request: &Request) -> bool {
     match request {
         Request::Put { .. } | Request::Delete { .. } => true,
         Request::Txn {
@@ -53,7 +53,7 @@ pub fn writes(request: &Request) -> bool {
 impl Acknowledgements {
     /// Those of the writes of one route.
     #[must_use]
-    pub fn of(history: &History, route: Route) -> Self {
+    pub(crate) fn of(history: &History, route: Route) -> Self {
         let mut found = Self::default();
         let mut open: HashMap<OpId, ()> = HashMap::new();
         for record in &history.records {
@@ -77,7 +77,7 @@ impl Acknowledgements {
     }
 
     /// All stretches between acknowledgements, the two ends of the run included.
-    pub fn gaps(&self) -> impl Iterator<Item = Gap> + '_ {
+    pub(crate) fn gaps(&self) -> impl Iterator<Item = Gap> + '_ {
         let starts = self.first.into_iter().chain(self.times.iter().copied());
         let ends = self
             .times
@@ -94,22 +94,10 @@ impl Acknowledgements {
             .filter(|gap| gap.closed || gap.length() > 0)
     }
 
-    /// The longest stretch that touches `[from, to]`; the earliest of equals.
-    #[must_use]
-    pub fn longest_between(&self, from: Nanos, to: Nanos) -> Option<Gap> {
-        let mut longest: Option<Gap> = None;
-        for gap in self.gaps().filter(|gap| gap.to >= from && gap.from <= to) {
-            if longest.is_none_or(|known| gap.length() > known.length()) {
-                longest = Some(gap);
-            }
-        }
-        longest
-    }
-
     /// The longest stretch that lies in `[from, to]` for its larger part: one that straddles the begin of the next
     /// fault is the cost of one of the two, not of both.
     #[must_use]
-    pub fn longest_mostly_within(&self, from: Nanos, to: Nanos) -> Option<Gap> {
+    pub(crate) fn longest_mostly_within(&self, from: Nanos, to: Nanos) -> Option<Gap> {
         let mostly = |gap: &Gap| {
             let inside = gap.to.min(to).saturating_sub(gap.from.max(from));
             inside >= gap.length() - inside
@@ -118,18 +106,12 @@ impl Acknowledgements {
             .filter(mostly)
             .reduce(|a, b| if b.length() > a.length() { b } else { a })
     }
-
-    /// The longest stretch of the run.
-    #[must_use]
-    pub fn longest(&self) -> Option<Gap> {
-        self.longest_between(Nanos::MIN, Nanos::MAX)
-    }
 }
 
 /// A part of a gap: what was being waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Stage {
+pub(crate) enum Stage {
     /// Until a member says that it leads in a higher term.
     Election,
     /// Until that member's pod carries the label of the leader.
@@ -142,7 +124,7 @@ pub enum Stage {
 
 /// Where the time of one gap went. Stages follow each other; one that did not happen is absent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Decomposition {
+pub(crate) struct Decomposition {
     /// Number of the fault that was there during it; the latest of several.
     pub fault: Option<u32>,
     /// Pod of the member that was elected, when one was.
@@ -153,7 +135,7 @@ pub struct Decomposition {
 
 /// What the history shows of failovers, in time order.
 #[derive(Clone, Debug, Default)]
-pub struct Signs<'a> {
+pub(crate) struct Signs<'a> {
     leaders: Vec<(Nanos, u64, &'a str)>,
     labels: Vec<(Nanos, &'a str)>,
     endpoints: Vec<(Nanos, &'a [String])>,
@@ -164,7 +146,7 @@ pub struct Signs<'a> {
 impl<'a> Signs<'a> {
     /// Those of a history.
     #[must_use]
-    pub fn of(history: &'a History) -> Self {
+    pub(crate) fn of(history: &'a History) -> Self {
         let mut signs = Self::default();
         for record in &history.records {
             match record {
@@ -201,7 +183,7 @@ impl<'a> Signs<'a> {
 
     /// Where the time of a gap went. The routes past the service have neither label nor endpoints to wait for.
     #[must_use]
-    pub fn decompose(&self, gap: Gap, route: Route) -> Decomposition {
+    pub(crate) fn decompose(&self, gap: Gap, route: Route) -> Decomposition {
         let overlaps = |(_, from, to): &&(u32, Nanos, Nanos)| *from <= gap.to && *to >= gap.from;
         let fault = self.faults.iter().rev().find(overlaps).map(|fault| fault.0);
         let within = |t: Nanos| t > gap.from && t <= gap.to;
@@ -359,11 +341,15 @@ mod tests {
         History { records }
     }
 
+    fn longest(acks: &Acknowledgements) -> Option<Gap> {
+        acks.longest_mostly_within(Nanos::MIN, Nanos::MAX)
+    }
+
     #[test]
     fn the_longest_gap_is_between_acknowledgements() {
         let acks = Acknowledgements::of(&failover(), Route::ServiceFresh);
         assert_eq!(
-            acks.longest(),
+            longest(&acks),
             Some(Gap {
                 from: 10,
                 to: 210,
@@ -371,7 +357,7 @@ mod tests {
             })
         );
         assert_eq!(
-            acks.longest_between(0, 9),
+            acks.longest_mostly_within(0, 9),
             Some(Gap {
                 from: 5,
                 to: 10,
@@ -384,9 +370,7 @@ mod tests {
     fn a_route_that_never_comes_back_has_an_open_gap() {
         let mut history = failover();
         history.records.truncate(6);
-        let gap = Acknowledgements::of(&history, Route::ServiceFresh)
-            .longest()
-            .unwrap();
+        let gap = longest(&Acknowledgements::of(&history, Route::ServiceFresh)).unwrap();
         assert_eq!(
             gap,
             Gap {
@@ -396,7 +380,7 @@ mod tests {
             }
         );
         assert_eq!(
-            Acknowledgements::of(&history, Route::DialAll).longest(),
+            longest(&Acknowledgements::of(&history, Route::DialAll)),
             None
         );
     }

@@ -8,7 +8,7 @@ use super::run_header::RunHeader;
 
 /// The whole document.
 #[must_use]
-pub fn document(header: &RunHeader, verdicts: &[Judgement]) -> String {
+pub(crate) fn document(header: &RunHeader, verdicts: &[Judgement]) -> String {
     let count = |severity| verdicts.iter().filter(|j| j.severity() == severity).count();
     let suite = escape(&format!("{}-{}", header.scenario, header.seed));
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");

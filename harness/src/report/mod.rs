@@ -5,15 +5,14 @@
 //! [`prose`] and [`junit`] are verdicts for people and for machines, [`continuity`] is how long a route stood still,
 //! [`timeline`] the history as columns and [`page`] the HTML page around it.
 
-pub mod continuity;
+pub(crate) mod continuity;
 pub mod judgement;
-pub mod junit;
-pub mod page;
-pub mod prose;
-pub mod run_dir;
-pub mod run_header;
-pub mod timeline;
+pub(crate) mod junit;
+pub(crate) mod page;
+pub(crate) mod prose;
+pub(crate) mod run_dir;
+pub(crate) mod run_header;
+pub(crate) mod timeline;
 
 pub use judgement::{Finding, Judgement, worst};
 pub use run_dir::{RunDir, RunDirError};
-pub use run_header::RunHeader;

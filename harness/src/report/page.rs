@@ -30,7 +30,7 @@ const SCRIPTS: [&str; 6] = [
 
 /// What a page shows.
 #[derive(Clone, Copy, Debug)]
-pub struct Run<'a> {
+pub(crate) struct Run<'a> {
     /// Scenario and seed.
     pub header: &'a RunHeader,
     /// The whole plan.
@@ -43,7 +43,7 @@ pub struct Run<'a> {
 
 /// The page.
 #[must_use]
-pub fn render(run: &Run<'_>) -> String {
+pub(crate) fn render(run: &Run<'_>) -> String {
     let data = pack(&timeline::build(run.history, run.verdicts));
     let (severity, _) = worst(run.verdicts);
     let header = run.header;

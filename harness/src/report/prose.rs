@@ -10,7 +10,7 @@ const WIDTH: usize = 100;
 
 /// The whole text.
 #[must_use]
-pub fn verdict(header: &RunHeader, verdicts: &[Judgement]) -> String {
+pub(crate) fn verdict(header: &RunHeader, verdicts: &[Judgement]) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{}", headline(verdicts));
@@ -47,7 +47,7 @@ pub fn verdict(header: &RunHeader, verdicts: &[Judgement]) -> String {
 
 /// One line: how the run ended and why.
 #[must_use]
-pub fn headline(verdicts: &[Judgement]) -> String {
+pub(crate) fn headline(verdicts: &[Judgement]) -> String {
     let (severity, cause) = worst(verdicts);
     match (severity, cause) {
         (Severity::NotJudged, Some(cause)) => {

@@ -211,7 +211,7 @@ impl RunDir {
     ///
     /// # Errors
     /// The plan is there and cannot be read.
-    pub fn header(&self) -> Result<RunHeader, RunDirError> {
+    pub(crate) fn header(&self) -> Result<RunHeader, RunDirError> {
         let mut header = RunHeader::of(&self.plan()?);
         if header.started.is_empty() {
             let name = self

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 /// A run in a few words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RunHeader {
+pub(crate) struct RunHeader {
     /// Name of the scenario.
     pub scenario: String,
     /// Seed.
@@ -23,7 +23,7 @@ impl RunHeader {
     /// Reads a plan: `scenario` is a name, or an object with `name` and `story`. What is not there stays empty, because
     /// a page of an old run is better than none.
     #[must_use]
-    pub fn of(plan: &Value) -> Self {
+    pub(crate) fn of(plan: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let scenario = &plan["scenario"];
         let (name, story) = match scenario {
@@ -45,7 +45,7 @@ impl RunHeader {
 
     /// The command that repeats the run.
     #[must_use]
-    pub fn replay(&self) -> String {
+    pub(crate) fn replay(&self) -> String {
         if !self.replay.is_empty() {
             return self.replay.clone();
         }

@@ -20,7 +20,7 @@ const BARE: &str = "bare";
 
 /// On which volumes the members sit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Storage {
+pub(crate) enum Storage {
     /// Volumes that are there before the claims.
     Ready,
     /// The default storage class, whatever its provisioner takes.
@@ -30,7 +30,7 @@ pub enum Storage {
 impl Storage {
     /// A word for file names.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Ready => "ready",
             Self::DefaultClass => "default",
@@ -39,7 +39,7 @@ impl Storage {
 
     /// Text of the table.
     #[must_use]
-    pub fn words(self) -> &'static str {
+    pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Ready => "volumes that are there already",
             Self::DefaultClass => "volumes of the default class",
@@ -49,7 +49,7 @@ impl Storage {
 
 /// One creation of each.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Creation {
+pub(crate) struct Creation {
     /// Seconds until all members are ready and labelled, the leader service leads to the leader and the Cluster says
     /// that it runs.
     pub cluster_s: f64,
@@ -61,7 +61,11 @@ pub struct Creation {
 ///
 /// # Errors
 /// When one of them does not come up or cannot be deleted.
-pub async fn create(lab: &Lab, members: u32, storage: Storage) -> Result<Creation, RunError> {
+pub(crate) async fn create(
+    lab: &Lab,
+    members: u32,
+    storage: Storage,
+) -> Result<Creation, RunError> {
     let pool = (storage == Storage::Ready).then_some(volumes::LOCAL);
     if pool.is_some() && !(lab.cluster.own && lab.cluster.has_node_shells()) {
         let why = "volumes are only made in a kind cluster of the harness's own: use --storage default-class";

@@ -9,7 +9,7 @@ pub mod attempts;
 pub mod catalog;
 mod client;
 mod conformance;
-pub mod creation;
+pub(crate) mod creation;
 mod description;
 mod error;
 pub mod interrupt;

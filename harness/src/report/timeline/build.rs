@@ -10,7 +10,7 @@ use crate::report::continuity::{Acknowledgements, Decomposition, Gap, Signs, Sta
 use crate::report::judgement::{Finding, Judgement};
 
 /// The routes whose continuity is compared.
-pub const ROUTES: [Route; 3] = [Route::ServiceHeld, Route::ServiceFresh, Route::DialAll];
+pub(crate) const ROUTES: [Route; 3] = [Route::ServiceHeld, Route::ServiceFresh, Route::DialAll];
 
 fn span(history: &History) -> Span {
     let times = || history.records.iter().map(Record::time);
@@ -23,7 +23,7 @@ fn span(history: &History) -> Span {
 
 /// The whole timeline.
 #[derive(Debug, Serialize)]
-pub struct Timeline {
+pub(crate) struct Timeline {
     /// The beginning as nanoseconds since the Unix epoch, text because it does not fit in a double.
     base: String,
     /// Length.
@@ -68,7 +68,7 @@ const GAP_MIN: Nanos = 50_000_000;
 
 /// Makes the timeline of a history.
 #[must_use]
-pub fn build(history: &History, verdicts: &[Judgement]) -> Timeline {
+pub(crate) fn build(history: &History, verdicts: &[Judgement]) -> Timeline {
     let span = span(history);
     let signs = Signs::of(history);
     let routes = ROUTES

@@ -12,7 +12,7 @@ use super::Span;
 
 /// A fault and its steps.
 #[derive(Debug, Serialize)]
-pub struct FaultLane {
+pub(crate) struct FaultLane {
     id: u32,
     name: String,
     target: String,
@@ -55,7 +55,7 @@ pub(super) fn faults(history: &History, span: Span) -> Vec<FaultLane> {
 
 /// What a member said of itself during a stretch of time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct MemberSegment {
+pub(crate) struct MemberSegment {
     from: i64,
     to: i64,
     /// `leader`, `follower`, `learner`, `no_leader` or `silent`.
@@ -69,7 +69,7 @@ pub struct MemberSegment {
 
 /// A member and how far it was behind.
 #[derive(Debug, Serialize)]
-pub struct MemberLane {
+pub(crate) struct MemberLane {
     pod: String,
     segments: Vec<MemberSegment>,
     /// Times of the samples with an answer, as differences.
@@ -166,7 +166,7 @@ fn extend(segments: &mut Vec<MemberSegment>, next: MemberSegment) {
 
 /// A pod as it was from one version to the next.
 #[derive(Debug, Serialize)]
-pub struct PodSegment {
+pub(crate) struct PodSegment {
     from: i64,
     to: i64,
     /// `gone`, `deleting`, `ready` or the phase.
@@ -179,7 +179,7 @@ pub struct PodSegment {
 
 /// A pod's name and what was seen under it.
 #[derive(Debug, Serialize)]
-pub struct PodLane {
+pub(crate) struct PodLane {
     pod: String,
     segments: Vec<PodSegment>,
 }
@@ -219,7 +219,7 @@ pub(super) fn pods(history: &History, span: Span) -> Vec<PodLane> {
 
 /// The endpoints of a service from one version to the next.
 #[derive(Debug, Serialize)]
-pub struct ServiceSegment {
+pub(crate) struct ServiceSegment {
     from: i64,
     to: i64,
     serving: Vec<String>,
@@ -229,7 +229,7 @@ pub struct ServiceSegment {
 
 /// A service and its endpoints.
 #[derive(Debug, Serialize)]
-pub struct ServiceLane {
+pub(crate) struct ServiceLane {
     service: String,
     segments: Vec<ServiceSegment>,
 }
@@ -266,7 +266,7 @@ pub(super) fn services(history: &History, span: Span) -> Vec<ServiceLane> {
 
 /// What a watcher's streams said, as columns.
 #[derive(Debug, Default, Serialize)]
-pub struct WatcherLane {
+pub(crate) struct WatcherLane {
     watcher: u32,
     t_delta: Vec<i64>,
     /// `o` opened, `e` events, `p` progress, `c` cancelled, `b` broken.
@@ -328,7 +328,7 @@ pub(super) fn watchers(history: &History, span: Span) -> Vec<WatcherLane> {
 
 /// A hash of a member's store.
 #[derive(Debug, Serialize)]
-pub struct HashMark {
+pub(crate) struct HashMark {
     t: i64,
     pod: String,
     revision: i64,

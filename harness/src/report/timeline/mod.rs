@@ -4,10 +4,10 @@
 //! [`operations`] is the client operations, [`lanes`] everything else; [`words`] turns requests into short text.
 
 mod build;
-pub mod lanes;
-pub mod operations;
+pub(crate) mod lanes;
+pub(crate) mod operations;
 mod span;
-pub mod words;
+pub(crate) mod words;
 
-pub use build::{ROUTES, Timeline, build};
-pub use span::Span;
+pub(crate) use build::{Timeline, build};
+pub(crate) use span::Span;

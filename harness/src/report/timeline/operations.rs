@@ -10,7 +10,7 @@ use super::{Span, words};
 
 /// All operations, one column a property. `*_delta` columns hold the difference to the row before.
 #[derive(Debug, Default, Serialize)]
-pub struct Operations {
+pub(crate) struct Operations {
     /// Number.
     id_delta: Vec<i64>,
     /// Call, microseconds.

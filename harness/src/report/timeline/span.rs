@@ -4,7 +4,7 @@ use etcd_history::record::Nanos;
 
 /// The zero of a timeline and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
+pub(crate) struct Span {
     /// First time of the history.
     pub from: Nanos,
     /// Last time of the history.
@@ -14,7 +14,7 @@ pub struct Span {
 impl Span {
     /// Microseconds from the beginning.
     #[must_use]
-    pub fn micros(self, t: Nanos) -> i64 {
+    pub(crate) fn micros(self, t: Nanos) -> i64 {
         (t - self.from).div_euclid(1000)
     }
 }

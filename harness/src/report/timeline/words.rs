@@ -9,19 +9,19 @@ const TEXT_MAX: usize = 600;
 
 /// A request: `put k3 = 7.120`.
 #[must_use]
-pub fn request(request: &Request) -> String {
+pub(crate) fn request(request: &Request) -> String {
     cut(request_text(request))
 }
 
 /// An answer: `k3 = 7.120 @812 v3`.
 #[must_use]
-pub fn response(response: &Response) -> String {
+pub(crate) fn response(response: &Response) -> String {
     cut(response_text(response))
 }
 
 /// The word for what a request asks.
 #[must_use]
-pub fn kind(request: &Request) -> &'static str {
+pub(crate) fn kind(request: &Request) -> &'static str {
     match request {
         Request::Put { .. } => "put",
         Request::Range { .. } => "range",
@@ -36,7 +36,7 @@ pub fn kind(request: &Request) -> &'static str {
 
 /// The key that a request is about: the first one it names.
 #[must_use]
-pub fn key(request: &Request) -> Option<&str> {
+pub(crate) fn key(request: &Request) -> Option<&str> {
     match request {
         Request::Put { key, .. } | Request::Range { key, .. } | Request::Delete { key, .. } => {
             Some(key)
