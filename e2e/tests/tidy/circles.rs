@@ -125,3 +125,31 @@ fn every_folder_of_the_tables_is_there() {
         }
     }
 }
+
+/// Files `mod.rs` that have functions yet: a `mod.rs` only declares, so that a name leads to the file of its code.
+const LOGIC_IN_MOD: &[&str] = &["operator/src/instanceset/plan/mod.rs"];
+
+fn has_function(code: &str) -> bool {
+    code.split(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .any(|word| word == "fn")
+}
+
+#[test]
+fn a_mod_file_only_declares() {
+    let findings: Vec<String> = production()
+        .iter()
+        .filter(|(name, _)| name.ends_with("/mod.rs"))
+        .filter(|(name, code)| has_function(code) != LOGIC_IN_MOD.contains(&name.as_str()))
+        .map(|(name, code)| match has_function(code) {
+            true => format!("{name} has functions: move them to a file with a name"),
+            false => format!("{name} is clean: take it out of the table"),
+        })
+        .collect();
+    report("logic in mod.rs", &findings);
+}
+
+#[test]
+fn a_declaration_is_no_function() {
+    assert!(has_function("mod a;\npub(crate) fn b() {}\n"));
+    assert!(!has_function("mod fn_a;\npub use a::{b, fnord};\n"));
+}

@@ -3,64 +3,10 @@
 //! is tried is undone, nothing is installed or built.
 
 mod docker;
+mod examine;
 mod host;
-
 mod report;
 mod scenarios;
 
-pub use report::{Checkup, Finding, Standing};
-
-use crate::cluster::{Choice, Cluster, connect_docker};
-
-/// Looks at everything.
-pub async fn examine(choice: &Choice) -> Checkup {
-    let mut findings = host::findings();
-    match connect_docker().await {
-        Err(error) => findings.push(Finding::required(
-            "docker",
-            Standing::Unavailable,
-            &error.to_string(),
-        )),
-        Ok(engine) => {
-            findings.extend(docker::findings(&engine).await);
-            let (kernel, capabilities) = docker::kernel_findings(&engine, choice).await;
-            findings.extend(kernel);
-            if let Some(capabilities) = capabilities {
-                findings.extend(scenarios::findings(&capabilities));
-            }
-        }
-    }
-    findings.push(cluster_finding(choice).await);
-    Checkup { findings }
-}
-
-async fn cluster_finding(choice: &Choice) -> Finding {
-    match Cluster::attach(choice).await {
-        Ok(cluster) => {
-            let text = format!("context {}, {} nodes", cluster.context, cluster.nodes.len());
-            let finding = Finding::new("cluster", Standing::Available, &text);
-            if cluster.has_node_shells() {
-                return finding;
-            }
-            Finding {
-                standing: Standing::Fallback,
-                remedy: "faults of nodes, network and processes need nodes that are containers here; `harness up` makes such a cluster".into(),
-                ..finding
-            }
-        }
-        Err(error) if choice.is_own() => {
-            let reason = error.to_string();
-            let reason = reason.split(';').next().unwrap_or_default();
-            let finding = Finding::new(
-                "cluster",
-                Standing::Fallback,
-                &format!("{:?} is not up ({reason})", choice.name),
-            );
-            Finding {
-                remedy: "`harness up` makes it".into(),
-                ..finding
-            }
-        }
-        Err(error) => Finding::required("cluster", Standing::Unavailable, &error.to_string()),
-    }
-}
+pub(crate) use examine::examine;
+pub(crate) use report::{Finding, Standing};

@@ -7,7 +7,7 @@ use serde::Serialize;
 /// How something stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Standing {
+pub(crate) enum Standing {
     /// It works.
     Available,
     /// Something else stands in for it.
@@ -28,7 +28,7 @@ impl fmt::Display for Standing {
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// What was looked at.
     pub subject: String,
     /// How it stands.
@@ -44,7 +44,7 @@ pub struct Finding {
 impl Finding {
     /// A finding that can be lived with.
     #[must_use]
-    pub fn new(subject: &str, standing: Standing, detail: &str) -> Self {
+    pub(crate) fn new(subject: &str, standing: Standing, detail: &str) -> Self {
         Self {
             subject: subject.to_owned(),
             standing,
@@ -56,7 +56,7 @@ impl Finding {
 
     /// A finding that all else rests on.
     #[must_use]
-    pub fn required(subject: &str, standing: Standing, detail: &str) -> Self {
+    pub(crate) fn required(subject: &str, standing: Standing, detail: &str) -> Self {
         Self {
             required: true,
             ..Self::new(subject, standing, detail)
@@ -65,7 +65,7 @@ impl Finding {
 
     /// With what to do about it.
     #[must_use]
-    pub fn remedy(mut self, remedy: &str) -> Self {
+    pub(crate) fn remedy(mut self, remedy: &str) -> Self {
         remedy.clone_into(&mut self.remedy);
         self
     }
@@ -87,7 +87,7 @@ impl fmt::Display for Finding {
 
 /// All findings.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Checkup {
+pub(crate) struct Checkup {
     /// In the order in which they were made.
     pub findings: Vec<Finding>,
 }
@@ -95,7 +95,7 @@ pub struct Checkup {
 impl Checkup {
     /// True when nothing that all else rests on is missing.
     #[must_use]
-    pub fn is_sound(&self) -> bool {
+    pub(crate) fn is_sound(&self) -> bool {
         !self
             .findings
             .iter()
