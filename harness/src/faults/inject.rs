@@ -7,7 +7,7 @@ use crate::faults::network::{cut, plan};
 use crate::faults::node::harm as node;
 use crate::faults::pods;
 use crate::faults::process::{control_plane, dns, harm as process, operator};
-use crate::faults::running::Running;
+use crate::faults::running::AnyRunning;
 use crate::faults::{
     Availability, Evidence, Fault, FaultContext, FaultError, Healing, Target, availability,
     in_words,
@@ -26,7 +26,7 @@ pub struct Active {
     /// When its injection had returned.
     pub injected: Instant,
     healed: bool,
-    running: Box<dyn Running>,
+    running: Box<dyn AnyRunning>,
 }
 
 impl std::fmt::Debug for Active {

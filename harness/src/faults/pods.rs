@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use futures::future::{BoxFuture, join_all};
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, EvictParams, Preconditions};
@@ -58,7 +58,7 @@ pub(crate) async fn inject(
     })
 }
 
-/// Deletes one pod; gives the number of times that a disruption budget refused first.
+/// Deletes one pod; returns the number of times that a disruption budget refused first.
 pub(crate) async fn delete(
     api: &Api<Pod>,
     victim: &Member,
@@ -134,8 +134,10 @@ impl Deleted {
         }
         Ok(Ok(format!("replaced: UID {} is now {uid}", victim.uid)))
     }
+}
 
-    async fn effect(&self) -> Result<Evidence, FaultError> {
+impl Running for Deleted {
+    async fn effect(&mut self) -> Result<Evidence, FaultError> {
         let mut evidence = Evidence::new();
         for victim in &self.victims {
             let name = format!("pod/{}", victim.pod);
@@ -152,11 +154,5 @@ impl Deleted {
             evidence.add(name, text);
         }
         Ok(evidence)
-    }
-}
-
-impl Running for Deleted {
-    fn effect(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
-        Box::pin(Self::effect(self))
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use futures::future::{BoxFuture, try_join_all};
+use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt};
 
@@ -71,8 +71,8 @@ fn fill_script(ip: &str) -> String {
 struct Filled(Evidence);
 
 impl Running for Filled {
-    fn effect(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
-        Box::pin(async { Ok(self.0.clone()) })
+    async fn effect(&mut self) -> Result<Evidence, FaultError> {
+        Ok(self.0.clone())
     }
 }
 
@@ -164,8 +164,10 @@ impl Corrupted {
         }
         Err(answers)
     }
+}
 
-    async fn effect(&self) -> Result<Evidence, FaultError> {
+impl Running for Corrupted {
+    async fn effect(&mut self) -> Result<Evidence, FaultError> {
         let what = "etcd has found data that differ";
         let seen = wait_every(LOOK, what, timeouts::EFFECT_SLOW, async || {
             match self.found().await {
@@ -181,12 +183,6 @@ impl Corrupted {
                 seen: error.to_string(),
             }),
         }
-    }
-}
-
-impl Running for Corrupted {
-    fn effect(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
-        Box::pin(Self::effect(self))
     }
 }
 

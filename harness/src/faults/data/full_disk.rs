@@ -2,7 +2,7 @@
 //! [`volumes::SMALL`](crate::cluster::volumes::SMALL)): other volumes share their node's, and the nodes share the
 //! host's.
 
-use futures::future::{BoxFuture, join_all};
+use futures::future::join_all;
 
 use crate::cluster::NodeShell;
 use crate::faults::data::loss::data_volume;
@@ -141,8 +141,8 @@ struct Full {
     disks: Vec<Disk>,
 }
 
-impl Full {
-    async fn effect(&self) -> Result<Evidence, FaultError> {
+impl Running for Full {
+    async fn effect(&mut self) -> Result<Evidence, FaultError> {
         let mut evidence = Evidence::new();
         for disk in &self.disks {
             let path = &disk.path;
@@ -170,7 +170,7 @@ impl Full {
         Ok(evidence)
     }
 
-    async fn heal(&self) -> Result<Healing, FaultError> {
+    async fn heal(&mut self) -> Result<Healing, FaultError> {
         let mut healing = Healing::default();
         for disk in &self.disks {
             let name = format!("pod/{}", disk.pod);
@@ -202,20 +202,6 @@ impl Full {
             }
         }
         Ok(None)
-    }
-}
-
-impl Running for Full {
-    fn effect(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
-        Box::pin(Self::effect(self))
-    }
-
-    fn heal(&mut self) -> BoxFuture<'_, Result<Healing, FaultError>> {
-        Box::pin(Self::heal(self))
-    }
-
-    fn residue(&self) -> BoxFuture<'_, Result<Option<String>, FaultError>> {
-        Box::pin(Self::residue(self))
     }
 }
 

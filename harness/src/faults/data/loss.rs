@@ -1,6 +1,5 @@
 //! A member's data lost: its files deleted under it, or its claim and pod deleted. Nothing heals it but the operator.
 
-use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, ResourceExt};
@@ -234,8 +233,10 @@ impl Lost {
             }
         }
     }
+}
 
-    async fn effect(&self) -> Result<Evidence, FaultError> {
+impl Running for Lost {
+    async fn effect(&mut self) -> Result<Evidence, FaultError> {
         let mut evidence = Evidence::new();
         for loss in &self.losses {
             let name = format!("claim {}", loss.claim.name_any());
@@ -262,12 +263,6 @@ impl Lost {
             }
         }
         Ok(evidence)
-    }
-}
-
-impl Running for Lost {
-    fn effect(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
-        Box::pin(Self::effect(self))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::future::{BoxFuture, join_all};
+use futures::future::join_all;
 use tokio::sync::Mutex;
 
 use crate::faults::network::follow::Repoint;
@@ -32,7 +32,43 @@ impl Cutoff {
         Self { rules, follow }
     }
 
-    async fn effect(&self) -> Result<Evidence, FaultError> {
+    fn missing(
+        &self,
+        proofs: &Proofs,
+        answers: &BTreeMap<usize, Answer>,
+        counts: &BTreeMap<String, Option<Count>>,
+    ) -> Option<String> {
+        let mut dropped = Dropped::default();
+        for (node, count) in counts {
+            let Some(count) = count else {
+                return Some(format!("no rules in {node}"));
+            };
+            if matches!(self.rules.proof, Proof::Any | Proof::Lookups) && count.dropped == 0 {
+                return Some(format!("no packet dropped in {node}"));
+            }
+            dropped.add(count.ways.clone());
+        }
+        probe::missing(proofs, answers, &dropped)
+    }
+}
+
+fn describe(counts: &BTreeMap<String, Option<Count>>) -> Evidence {
+    let mut evidence = Evidence::new();
+    for (node, count) in counts {
+        let text = match count {
+            None => "no rules".to_owned(),
+            Some(count) if count.seen == count.dropped => {
+                format!("{} packets dropped", count.dropped)
+            }
+            Some(count) => format!("{} of {} packets dropped", count.dropped, count.seen),
+        };
+        evidence.add(node.clone(), text);
+    }
+    evidence
+}
+
+impl Running for Cutoff {
+    async fn effect(&mut self) -> Result<Evidence, FaultError> {
         let start = Instant::now();
         let tried = Mutex::new((Proofs::default(), BTreeMap::new()));
         let limit = timeouts::EFFECT;
@@ -67,25 +103,6 @@ impl Cutoff {
         })
         .await;
         seen.map_err(|error| FaultError::unseen(&self.rules.fault, error))
-    }
-
-    fn missing(
-        &self,
-        proofs: &Proofs,
-        answers: &BTreeMap<usize, Answer>,
-        counts: &BTreeMap<String, Option<Count>>,
-    ) -> Option<String> {
-        let mut dropped = Dropped::default();
-        for (node, count) in counts {
-            let Some(count) = count else {
-                return Some(format!("no rules in {node}"));
-            };
-            if matches!(self.rules.proof, Proof::Any | Proof::Lookups) && count.dropped == 0 {
-                return Some(format!("no packet dropped in {node}"));
-            }
-            dropped.add(count.ways.clone());
-        }
-        probe::missing(proofs, answers, &dropped)
     }
 
     async fn heal(&mut self) -> Result<Healing, FaultError> {
@@ -137,34 +154,5 @@ impl Cutoff {
             }
         }
         Ok(None)
-    }
-}
-
-fn describe(counts: &BTreeMap<String, Option<Count>>) -> Evidence {
-    let mut evidence = Evidence::new();
-    for (node, count) in counts {
-        let text = match count {
-            None => "no rules".to_owned(),
-            Some(count) if count.seen == count.dropped => {
-                format!("{} packets dropped", count.dropped)
-            }
-            Some(count) => format!("{} of {} packets dropped", count.dropped, count.seen),
-        };
-        evidence.add(node.clone(), text);
-    }
-    evidence
-}
-
-impl Running for Cutoff {
-    fn effect(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
-        Box::pin(Self::effect(self))
-    }
-
-    fn heal(&mut self) -> BoxFuture<'_, Result<Healing, FaultError>> {
-        Box::pin(Self::heal(self))
-    }
-
-    fn residue(&self) -> BoxFuture<'_, Result<Option<String>, FaultError>> {
-        Box::pin(Self::residue(self))
     }
 }

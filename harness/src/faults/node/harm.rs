@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bollard::Docker;
-use futures::future::{BoxFuture, try_join_all};
+use futures::future::try_join_all;
 
 use crate::cluster::{Cluster, KUBELET_ANSWERS, node_states, wait_nodes_back};
 use crate::faults::members::roster;
@@ -257,7 +257,28 @@ impl Harmed {
         })
     }
 
-    async fn effect(&self) -> Result<Evidence, FaultError> {
+    async fn undo_one(&self, name: &String, healing: &mut Healing) -> Result<(), FaultError> {
+        if self.harm == Harm::StopKubelet {
+            let shell = self.cluster.shell(name)?;
+            if deadman::heal(&shell, &self.trace).await? == Healed::ByTimer {
+                healing.early(format!("the kubelet of {name}"), BY_SWITCH);
+            }
+            return Ok(());
+        }
+        match power::state(&self.docker, name).await?.0.as_str() {
+            "paused" => power::unpause(&self.docker, name).await?,
+            "running" if self.harm != Harm::Restart => {
+                healing.early(format!("node {name}"), BY_SWITCH);
+            }
+            "running" => {}
+            _ => power::start(&self.docker, std::slice::from_ref(name)).await?,
+        }
+        Ok(())
+    }
+}
+
+impl Running for Harmed {
+    async fn effect(&mut self) -> Result<Evidence, FaultError> {
         let mut evidence = Evidence::new();
         for name in &self.names {
             let seen = wait_until(name.clone(), timeouts::EFFECT, async || {
@@ -325,25 +346,6 @@ impl Harmed {
         Ok(healing)
     }
 
-    async fn undo_one(&self, name: &String, healing: &mut Healing) -> Result<(), FaultError> {
-        if self.harm == Harm::StopKubelet {
-            let shell = self.cluster.shell(name)?;
-            if deadman::heal(&shell, &self.trace).await? == Healed::ByTimer {
-                healing.early(format!("the kubelet of {name}"), BY_SWITCH);
-            }
-            return Ok(());
-        }
-        match power::state(&self.docker, name).await?.0.as_str() {
-            "paused" => power::unpause(&self.docker, name).await?,
-            "running" if self.harm != Harm::Restart => {
-                healing.early(format!("node {name}"), BY_SWITCH);
-            }
-            "running" => {}
-            _ => power::start(&self.docker, std::slice::from_ref(name)).await?,
-        }
-        Ok(())
-    }
-
     async fn residue(&self) -> Result<Option<String>, FaultError> {
         for name in &self.names {
             let (state, _) = power::state(&self.docker, name).await?;
@@ -374,19 +376,5 @@ impl Harmed {
             .keys()
             .find(|name| !states.iter().any(|state| &state.name == *name));
         Ok(missing.map(|name| format!("node {name} is not registered")))
-    }
-}
-
-impl Running for Harmed {
-    fn effect(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
-        Box::pin(Self::effect(self))
-    }
-
-    fn heal(&mut self) -> BoxFuture<'_, Result<Healing, FaultError>> {
-        Box::pin(Self::heal(self))
-    }
-
-    fn residue(&self) -> BoxFuture<'_, Result<Option<String>, FaultError>> {
-        Box::pin(Self::residue(self))
     }
 }

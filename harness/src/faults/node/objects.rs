@@ -162,7 +162,7 @@ mod tests {
 
     use super::*;
 
-    /// Runs the script with a kubectl that knows these nodes, or does not answer; gives what it created, or its
+    /// Runs the script with a kubectl that knows these nodes, or does not answer; returns what it created, or its
     /// failure.
     fn run(known: Option<&str>) -> Result<String, String> {
         let folder = tempfile::tempdir().expect("a scratch folder");

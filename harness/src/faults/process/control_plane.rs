@@ -1,12 +1,12 @@
 //! Parts of the control plane that are unavailable: frozen by a signal (connections hang) or stopped by moving their
 //! static pod's manifest aside (connections are refused). All through node shells, for the API server cannot help here.
 
-use futures::future::{BoxFuture, join_all, try_join_all};
+use futures::future::{join_all, try_join_all};
 
 use crate::cluster::{Cluster, NodeShell, node_states};
 use crate::faults::process::harm::{Harm, Victim, harm_all};
 use crate::faults::process::scripts::{self, Which};
-use crate::faults::running::{Injected, Running};
+use crate::faults::running::{AnyRunning, Injected, Running};
 use crate::faults::switch::deadman::{self, BY_SWITCH, Deed, Healed};
 use crate::faults::together::all_or_none;
 use crate::faults::{
@@ -143,8 +143,54 @@ impl Stopped {
         .await?;
         Ok(lists.iter().map(|text| scripts::parse(text).len()).sum())
     }
+}
 
-    async fn effect(&self) -> Result<Evidence, FaultError> {
+/// The API server answers that it is ready; nothing to wait for with the other parts.
+async fn wait_api(cluster: &Cluster, part: ControlPlanePart) -> Result<(), FaultError> {
+    if part != ControlPlanePart::ApiServer {
+        return Ok(());
+    }
+    let answered = wait_until(
+        "the API server answers",
+        timeouts::API_SERVER_BACK,
+        async || {
+            // A question that needs permission: a server that has just started knows no permissions yet and answers
+            // 403.
+            match node_states(&cluster.kube).await {
+                Ok(_) => Poll::Ready(()),
+                Err(error) => Poll::NotYet::<_, String>(error),
+            }
+        },
+    )
+    .await;
+    answered.map_err(|error| FaultError::api("reach the API server again", error))
+}
+
+/// A part that is frozen: a frozen process, and an API server to wait for afterwards.
+struct Frozen {
+    part: ControlPlanePart,
+    cluster: Cluster,
+    inner: Box<dyn AnyRunning>,
+}
+
+impl Running for Frozen {
+    async fn effect(&mut self) -> Result<Evidence, FaultError> {
+        self.inner.effect().await
+    }
+
+    async fn heal(&mut self) -> Result<Healing, FaultError> {
+        let healing = self.inner.heal().await?;
+        wait_api(&self.cluster, self.part).await?;
+        Ok(healing)
+    }
+
+    async fn residue(&self) -> Result<Option<String>, FaultError> {
+        self.inner.residue().await
+    }
+}
+
+impl Running for Stopped {
+    async fn effect(&mut self) -> Result<Evidence, FaultError> {
         let name = self.part.name();
         wait_every(
             timeouts::POLL_NODES,
@@ -161,7 +207,7 @@ impl Stopped {
         Ok(Evidence::new().with(name, "no process of it runs"))
     }
 
-    async fn heal(&self) -> Result<Healing, FaultError> {
+    async fn heal(&mut self) -> Result<Healing, FaultError> {
         let mut healing = Healing::default();
         for shell in &self.shells {
             if deadman::heal(shell, &self.trace).await? == Healed::ByTimer {
@@ -210,65 +256,5 @@ impl Stopped {
             }
         }
         Ok(None)
-    }
-}
-
-/// The API server answers that it is ready; nothing to wait for with the other parts.
-async fn wait_api(cluster: &Cluster, part: ControlPlanePart) -> Result<(), FaultError> {
-    if part != ControlPlanePart::ApiServer {
-        return Ok(());
-    }
-    let answered = wait_until(
-        "the API server answers",
-        timeouts::API_SERVER_BACK,
-        async || {
-            // A question that needs permission: a server that has just started knows no permissions yet and answers
-            // 403.
-            match node_states(&cluster.kube).await {
-                Ok(_) => Poll::Ready(()),
-                Err(error) => Poll::NotYet::<_, String>(error),
-            }
-        },
-    )
-    .await;
-    answered.map_err(|error| FaultError::api("reach the API server again", error))
-}
-
-/// A part that is frozen: a frozen process, and an API server to wait for afterwards.
-struct Frozen {
-    part: ControlPlanePart,
-    cluster: Cluster,
-    inner: Box<dyn Running>,
-}
-
-impl Running for Frozen {
-    fn effect(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
-        self.inner.effect()
-    }
-
-    fn heal(&mut self) -> BoxFuture<'_, Result<Healing, FaultError>> {
-        Box::pin(async {
-            let healing = self.inner.heal().await?;
-            wait_api(&self.cluster, self.part).await?;
-            Ok(healing)
-        })
-    }
-
-    fn residue(&self) -> BoxFuture<'_, Result<Option<String>, FaultError>> {
-        self.inner.residue()
-    }
-}
-
-impl Running for Stopped {
-    fn effect(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
-        Box::pin(Self::effect(self))
-    }
-
-    fn heal(&mut self) -> BoxFuture<'_, Result<Healing, FaultError>> {
-        Box::pin(Self::heal(self))
-    }
-
-    fn residue(&self) -> BoxFuture<'_, Result<Option<String>, FaultError>> {
-        Box::pin(Self::residue(self))
     }
 }

@@ -1,6 +1,6 @@
 //! Faults of one process: killed, kept dead, frozen.
 
-use futures::future::{BoxFuture, join_all};
+use futures::future::join_all;
 
 use crate::cluster::NodeShell;
 use crate::faults::members::roster;
@@ -256,7 +256,23 @@ impl Harmed {
         })
     }
 
-    async fn effect(&self) -> Result<Evidence, FaultError> {
+    /// What is seen of a hit before it is healed, and whether it is over already.
+    async fn last(&self, hit: &Hit) -> Result<(String, bool), FaultError> {
+        if self.harm == Harm::KeepKilling {
+            let oldest = hit.oldest_s().await?;
+            let kills = hit.kills().await?;
+            let last = format!("{kills} kills in all, the process at the end {oldest:.1} s old");
+            return Ok((last, oldest > LONG_ALIVE_S));
+        }
+        let same = still_there(&hit.before, &hit.now().await?);
+        let all = hit.before.len();
+        let last = format!("{same} of {all} frozen processes are the same at the end");
+        Ok((last, same == 0))
+    }
+}
+
+impl Running for Harmed {
+    async fn effect(&mut self) -> Result<Evidence, FaultError> {
         let mut evidence = Evidence::new();
         for hit in &self.hits {
             let seen = wait_until(hit.name(), timeouts::EFFECT, async || {
@@ -273,21 +289,7 @@ impl Harmed {
         Ok(evidence)
     }
 
-    /// What is seen of a hit before it is healed, and whether it is over already.
-    async fn last(&self, hit: &Hit) -> Result<(String, bool), FaultError> {
-        if self.harm == Harm::KeepKilling {
-            let oldest = hit.oldest_s().await?;
-            let kills = hit.kills().await?;
-            let last = format!("{kills} kills in all, the process at the end {oldest:.1} s old");
-            return Ok((last, oldest > LONG_ALIVE_S));
-        }
-        let same = still_there(&hit.before, &hit.now().await?);
-        let all = hit.before.len();
-        let last = format!("{same} of {all} frozen processes are the same at the end");
-        Ok((last, same == 0))
-    }
-
-    async fn heal(&self) -> Result<Healing, FaultError> {
+    async fn heal(&mut self) -> Result<Healing, FaultError> {
         let mut healing = Healing::default();
         if self.harm.is_over_at_once() {
             return Ok(healing);
@@ -332,20 +334,6 @@ impl Harmed {
             }
         }
         Ok(None)
-    }
-}
-
-impl Running for Harmed {
-    fn effect(&mut self) -> BoxFuture<'_, Result<Evidence, FaultError>> {
-        Box::pin(Self::effect(self))
-    }
-
-    fn heal(&mut self) -> BoxFuture<'_, Result<Healing, FaultError>> {
-        Box::pin(Self::heal(self))
-    }
-
-    fn residue(&self) -> BoxFuture<'_, Result<Option<String>, FaultError>> {
-        Box::pin(Self::residue(self))
     }
 }
 

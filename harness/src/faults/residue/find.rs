@@ -226,7 +226,7 @@ async fn in_docker(site: &Site, residue: &mut Residue) -> Result<(), String> {
     Ok(())
 }
 
-/// Looks into all nodes that run; gives what each has seen of its pod network.
+/// Looks into all nodes that run; returns what each has seen of its pod network.
 async fn in_nodes(site: &Site, residue: &mut Residue) -> BTreeMap<String, Option<String>> {
     let mut networks = BTreeMap::new();
     let shells = match site.shells().await {

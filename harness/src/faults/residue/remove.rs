@@ -16,7 +16,7 @@ use crate::faults::residue::find::{Site, networks, strayed};
 use crate::faults::switch::container;
 use crate::faults::switch::deadman;
 
-/// Removes it; gives a line for each thing done.
+/// Removes it; returns a line for each thing done.
 ///
 /// # Errors
 /// When a place cannot be reached, in words.
