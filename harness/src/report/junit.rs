@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use super::judgement::{Finding, Judgement, Severity};
+use super::markup::escape;
 use super::run_header::RunHeader;
 
 /// The whole document.
@@ -51,23 +52,6 @@ fn case(xml: &mut String, scenario: &str, verdict: &Judgement) {
         escape(first),
         escape(text)
     );
-}
-
-/// Text for XML; characters that XML 1.0 cannot hold become U+FFFD.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\n' | '\t' => escaped.push(c),
-            '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
-            _ => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

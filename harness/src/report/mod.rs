@@ -8,6 +8,7 @@
 pub(crate) mod continuity;
 pub mod judgement;
 pub(crate) mod junit;
+mod markup;
 pub(crate) mod page;
 pub(crate) mod prose;
 pub(crate) mod run_dir;

@@ -13,6 +13,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::judgement::{Finding, Judgement, figure, worst};
+use super::markup::escape;
 use super::run_header::RunHeader;
 use super::{prose, timeline};
 
@@ -169,22 +170,6 @@ fn pack(timeline: &timeline::Timeline) -> String {
         .and_then(|()| encoder.flush());
     debug_assert!(written.is_ok(), "{written:?}");
     STANDARD.encode(encoder.finish().unwrap_or_default())
-}
-
-/// Text for HTML, in elements and in quoted attributes.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            _ => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]
