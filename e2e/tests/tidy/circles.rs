@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::modules::{Crate, Module, circles};
-use crate::tree::{production, report};
+use crate::tree::{outdated, production, report};
 
 /// Crates whose modules must form no circle, and how many modules lie in one yet. A number may only fall.
 const CIRCLES: &[(&str, usize)] = &[
@@ -40,7 +40,7 @@ fn modules_form_no_circles() {
         let uses = Crate::read(src, &files).uses();
         let found = circles(&uses);
         let modules: usize = found.iter().map(BTreeSet::len).sum();
-        if modules == *allowed {
+        if !outdated(*allowed, modules) {
             continue;
         }
         findings.push(format!(

@@ -109,7 +109,7 @@ impl NodeShell {
         }
     }
 
-    /// Runs a script that must end with status 0 and gives its standard output.
+    /// Runs a script that must end with status 0 and returns its standard output.
     ///
     /// # Errors
     /// As [`Self::run`], and [`ShellError::Failed`] with what it said.

@@ -19,7 +19,7 @@ pub(crate) const POD_LABELS: &str = "app.kubernetes.io/name=etcd-operator";
 /// Folders below `deploy/` that are not part of an installation.
 const NOT_INSTALLED: [&str; 1] = ["samples"];
 
-/// Applies CRDs first, then the rest, in the order of file names; gives the number of objects.
+/// Applies CRDs first, then the rest, in the order of file names; returns the number of objects.
 ///
 /// # Errors
 /// Names the manifest that is missing or refused.

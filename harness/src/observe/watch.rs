@@ -87,7 +87,7 @@ impl Observer {
         ));
     }
 
-    /// Stops watching and gives what was seen, in the order in which it was delivered.
+    /// Stops watching and returns what was seen, in the order in which it was delivered.
     pub(crate) async fn finish(mut self) -> Vec<Record> {
         self.tasks.shutdown().await;
         std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))

@@ -68,7 +68,7 @@ impl RecordingClient {
         .map_err(|error| RunError::Wait(error.to_string()))
     }
 
-    /// Starts the traffic; gives what must be added to this host's wall clock to get the client's.
+    /// Starts the traffic; returns what must be added to this host's wall clock to get the client's.
     pub(super) async fn start(&self) -> Result<Nanos, RunError> {
         let before = observe::now(0);
         let printed = self.exec(&["start"], timeouts::NODE_COMMAND).await?;
@@ -90,7 +90,7 @@ impl RecordingClient {
         self.exec(&["stop"], STOP).await.map(drop)
     }
 
-    /// The final phase, with the members that the cluster has now; gives its summary.
+    /// The final phase, with the members that the cluster has now; returns its summary.
     pub(super) async fn finish(&self, subject: &Subject) -> Result<Value, RunError> {
         let member = |pod: &String| format!("--member={pod}={}", subject.member_address(pod));
         let members: Vec<String> = subject.pod_names().iter().map(member).collect();

@@ -68,7 +68,7 @@ impl Interrupt {
         *self.sender.borrow()
     }
 
-    /// What the work gives, unless the interrupt comes first: then the work is dropped where it is.
+    /// The result of the work, unless the interrupt comes first: then the work is dropped where it is.
     ///
     /// # Errors
     /// [`RunError::Interrupted`].

@@ -17,7 +17,7 @@ pub struct Turn {
     state: watch::Receiver<State>,
 }
 
-/// Who gives a run its turn. Dropped without a word, the turn never comes.
+/// Who gives a run its turn. If it is dropped, the turn never comes.
 #[derive(Debug)]
 pub struct TurnGiver {
     state: watch::Sender<State>,

@@ -129,7 +129,7 @@ impl Recorder {
         }
     }
 
-    /// Records that an operation is about to leave; gives the time recorded.
+    /// Records that an operation is about to leave; returns the time recorded.
     pub(crate) fn call(&self, attempt: &Attempt) -> Nanos {
         let t = self.clock.now();
         self.record(&Record::Call(Call {

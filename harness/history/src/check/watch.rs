@@ -123,7 +123,7 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Takes one record in and gives the number of events in it.
+    /// Takes one record in and returns the number of events in it.
     fn hear(&mut self, record: &'a WatchRecord, room: &mut Room<'_, 'a>) -> usize {
         if self.cancelled && !matches!(record.event, WatchEvent::Broken { .. }) {
             self.blame(record.t, room, "it continued after it was cancelled");

@@ -24,7 +24,7 @@ impl VersionedStore {
         }
     }
 
-    /// Executes a request and gives the answer and the events of the revision it made, if it made one.
+    /// Executes a request and returns the answer and the events of the revision it made, if it made one.
     pub(crate) fn execute(&mut self, request: &Request) -> (Response, Vec<KeyEvent>) {
         let response = self.apply(request);
         (response, self.commit())
