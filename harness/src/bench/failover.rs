@@ -245,6 +245,7 @@ mod tests {
             target,
             step,
             evidence: [].into(),
+            writes: Vec::new(),
         })
     }
 

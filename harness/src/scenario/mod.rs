@@ -21,6 +21,7 @@ mod notes;
 mod operation;
 mod plan;
 mod promise;
+mod proof;
 mod runner;
 mod sizes;
 mod subject;

@@ -528,6 +528,7 @@ pub(super) const RULES: &[Rule] = &[
         "elections",
         Violation,
     ),
+    ("fault.writes", Pop, "linearizable", Violation),
     ("fault.step", Be("\"ineffective\""), "assumptions", Doubt),
     ("pod.t", LATER, "labels", Violation),
     ("pod.pod", Other, "labels", Violation),
