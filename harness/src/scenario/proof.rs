@@ -147,7 +147,7 @@ impl Operation {
             Some(wrong) => {
                 let word = self.word();
                 Err(RunError::Wait(format!(
-                    "the request for {word} ended Succeed, but {wrong}"
+                    "the effect of {word}, which ended Succeed: {wrong}"
                 )))
             }
         }
@@ -188,8 +188,11 @@ fn lacking(
         }
         #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
         Operation::Reconfigure => each(&|pod| {
+            let is = pod
+                .quota
+                .map_or("unknown".to_owned(), |quota| quota.to_string());
             (pod.quota != Some(QUOTA as f64))
-                .then(|| format!("has the quota {:?}, not {QUOTA} bytes", pod.quota))
+                .then(|| format!("has the quota {is}, not {QUOTA} bytes"))
         }),
         Operation::RebuildFollower => {
             let pod = replaced?;
