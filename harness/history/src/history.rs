@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::record::{Nanos, Record};
 
 /// Version of the format that is written. One without a header is version 0: it was written before there was one, and
-/// its records are those of version 1.
-pub const VERSION: u64 = 1;
+/// its records are those of version 1. Version 2 tells the revisions that a fault itself made.
+pub const VERSION: u64 = 2;
 
 /// The first line of a file.
 #[derive(Serialize, Deserialize)]
@@ -166,7 +166,7 @@ mod tests {
         let history = simulate(&Plan::default());
         let mut file = Vec::new();
         history.write(&mut file).expect("memory takes it");
-        assert!(file.starts_with(br#"{"type":"format","version":1}"#));
+        assert!(file.starts_with(br#"{"type":"format","version":2}"#));
         assert_eq!(History::read(file.as_slice()).expect("it is read"), history);
     }
 

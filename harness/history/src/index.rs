@@ -4,7 +4,7 @@
 //! together (a return without a call, a number used twice) is kept as a defect for the check of assumptions and
 //! otherwise ignored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::hash::FastMap;
 use crate::history::History;
@@ -212,6 +212,8 @@ pub struct Index<'a> {
     pub phases: Vec<(Nanos, &'a str)>,
     /// Faults, by number.
     pub faults: Vec<FaultWindow<'a>>,
+    /// Revisions that faults themselves made.
+    pub fault_writes: BTreeSet<i64>,
     /// What does not fit together, in words.
     pub defects: Vec<String>,
 }
@@ -266,7 +268,10 @@ impl<'a> Index<'a> {
             Record::Member(sample) => self.members.push(sample),
             Record::Hash(sample) => self.hashes.push(sample),
             Record::FinalState(state) => self.finals.push(state),
-            Record::Fault(step) => file_fault(step, faults),
+            Record::Fault(step) => {
+                self.fault_writes.extend(&step.writes);
+                file_fault(step, faults);
+            }
             Record::Pod(pod) => self.pods.push(pod),
             Record::Endpoints(endpoints) => self.endpoints.push(endpoints),
             Record::Membership(list) => self.lists.push(list),

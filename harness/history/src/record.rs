@@ -513,6 +513,9 @@ pub struct FaultRecord {
     /// What was measured: packets dropped, process state, ...
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub evidence: BTreeMap<String, String>,
+    /// Revisions that the fault itself made, with keys that no client of the run uses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub writes: Vec<i64>,
 }
 
 /// Steps of a fault's life, in order.

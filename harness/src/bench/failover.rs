@@ -246,6 +246,7 @@ mod tests {
             target,
             step,
             evidence: [].into(),
+            writes: Vec::new(),
         })
     }
 

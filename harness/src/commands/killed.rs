@@ -10,7 +10,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::{CommandResult, Exit, TargetArgs};
-use crate::cluster::{Cluster, volumes};
+use crate::cluster::Cluster;
+use crate::cluster::volumes::{self, Pool};
 use crate::deploy::{EtcdCluster, TempNamespace};
 use crate::faults::residue::{self, Site};
 use crate::wait::pause;
@@ -98,21 +99,17 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
         println!("leftovers of something else: {}", before.in_words());
         return Ok(Exit::Inconclusive);
     }
-    let namespace = TempNamespace::create(&cluster.kube, "killed").await?;
-    let pool = volumes::SMALL;
-    let etcd = EtcdCluster::new(&namespace.name, ETCD, 3).storage(pool.class, &pool.size());
     let faults = FAULTS.iter().filter(|fault| fault.contains(&args.only));
     let turns: Vec<&'static str> = (0..args.times)
         .flat_map(|_| faults.clone().copied())
         .collect();
     let mut kills = Vec::new();
+    let mut victim: Option<Victim> = None;
     for (number, fault) in turns.iter().enumerate() {
-        // A claim that was deleted needs another volume.
-        volumes::prepare(&cluster, &pool).await?;
-        etcd.apply(&cluster.kube).await?;
-        etcd.wait_running(&cluster.kube).await?;
+        let ready = Victim::ready(&cluster, victim.take(), pool_for(fault)).await?;
+        let namespace = &victim.insert(ready).namespace.name;
         let after = LATEST.mul_f64(rng.random_range(0.0..1.0));
-        let said = kill(&args, target, &namespace.name, fault, after).await?;
+        let said = kill(&args, target, namespace, fault, after).await?;
         let kill = look(&args, &site, fault, after, said).await;
         println!("{} of {}: {kill}", number + 1, turns.len());
         let stays = !kill.left.is_empty();
@@ -121,9 +118,59 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
             break;
         }
     }
-    etcd.delete(&cluster.kube).await?;
-    namespace.delete().await?;
+    if let Some(victim) = victim {
+        victim.delete(&cluster).await?;
+    }
     Ok(ended(&kills))
+}
+
+/// A disk is filled only where it is a small file system of its own. The other faults get space for etcd's log beside a
+/// database that has reached its quota.
+fn pool_for(fault: &str) -> Pool {
+    if fault.starts_with("fill-disk") {
+        volumes::SMALL
+    } else {
+        volumes::LOCAL
+    }
+}
+
+/// The etcd cluster that the faults are for.
+struct Victim {
+    pool: Pool,
+    namespace: TempNamespace,
+    etcd: EtcdCluster,
+}
+
+impl Victim {
+    /// The one that is there, or another one when it has other volumes, with all members running.
+    async fn ready(cluster: &Cluster, there: Option<Self>, pool: Pool) -> anyhow::Result<Self> {
+        let victim = match there {
+            Some(there) if there.pool == pool => there,
+            there => {
+                if let Some(there) = there {
+                    there.delete(cluster).await?;
+                }
+                let namespace = TempNamespace::create(&cluster.kube, "killed").await?;
+                let etcd = EtcdCluster::new(&namespace.name, ETCD, 3);
+                Self {
+                    pool,
+                    etcd: etcd.storage(pool.class, &pool.size()),
+                    namespace,
+                }
+            }
+        };
+        // A claim that was deleted needs another volume.
+        volumes::prepare(cluster, &pool).await?;
+        victim.etcd.apply(&cluster.kube).await?;
+        victim.etcd.wait_running(&cluster.kube).await?;
+        Ok(victim)
+    }
+
+    async fn delete(self, cluster: &Cluster) -> anyhow::Result<()> {
+        self.etcd.delete(&cluster.kube).await?;
+        self.namespace.delete().await?;
+        Ok(())
+    }
 }
 
 /// Starts the fault in a process of its own and kills that; gives the last line that it had printed.

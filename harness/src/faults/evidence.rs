@@ -5,7 +5,10 @@ use std::fmt;
 
 /// Figures and facts, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Evidence(BTreeMap<String, String>);
+pub struct Evidence {
+    facts: BTreeMap<String, String>,
+    writes: Vec<i64>,
+}
 
 impl Evidence {
     /// None yet.
@@ -27,36 +30,48 @@ impl Evidence {
         reason = "callers need the error no longer"
     )]
     pub fn add(&mut self, name: impl Into<String>, value: impl ToString) {
-        self.0.insert(name.into(), value.to_string());
+        self.facts.insert(name.into(), value.to_string());
     }
 
     /// Adds all facts of another.
     pub fn extend(&mut self, other: Evidence) {
-        self.0.extend(other.0);
+        self.facts.extend(other.facts);
+        self.writes.extend(other.writes);
+    }
+
+    /// Adds revisions that the fault itself made.
+    pub fn add_writes(&mut self, revisions: impl IntoIterator<Item = i64>) {
+        self.writes.extend(revisions);
+    }
+
+    /// Revisions that the fault itself made.
+    #[must_use]
+    pub fn writes(&self) -> &[i64] {
+        &self.writes
     }
 
     /// One fact.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.facts.get(name).map(String::as_str)
     }
 
     /// True when there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.facts.is_empty() && self.writes.is_empty()
     }
 
     /// All facts, as a fault record of the history wants them.
     #[must_use]
     pub fn into_map(self) -> BTreeMap<String, String> {
-        self.0
+        self.facts
     }
 }
 
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (name, value)) in self.0.iter().enumerate() {
+        for (index, (name, value)) in self.facts.iter().enumerate() {
             let separator = if index == 0 { "" } else { ", " };
             write!(f, "{separator}{name}: {value}")?;
         }

@@ -1,4 +1,5 @@
-//! The member list while the cluster changes: asked of any member that answers, a few times a second.
+//! The member list while the cluster changes: asked of etcd itself, of the first member that answers, a few times a
+//! second.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,8 +15,8 @@ use crate::wait::pause;
 
 /// Time between two lists: a learner of a test's small store has its vote after some seconds.
 const EVERY: Duration = Duration::from_millis(250);
-/// Where the agents are.
-const AGENT: u16 = 5001;
+/// Where etcd serves clients, and the JSON gateway.
+const ETCD: u16 = 2379;
 
 /// Asks for ever. `pods` are all that may ever have a member.
 pub(super) async fn follow(
@@ -31,9 +32,10 @@ pub(super) async fn follow(
                 namespace: &namespace,
                 kind: "pods",
                 name: &pods[at],
-                port: AGENT,
+                port: ETCD,
             };
-            let answer = proxy::get(&kube, target, "v1.0/members").await;
+            let list = "v3/cluster/member/list";
+            let answer = proxy::post(&kube, target, list, r#"{"linearizable":true}"#).await;
             if let Some(list) = answer.ok().and_then(|text| read(&text, now(offset))) {
                 seen.lock()
                     .unwrap_or_else(PoisonError::into_inner)
@@ -47,19 +49,21 @@ pub(super) async fn follow(
     }
 }
 
+/// Identifiers are decimal here, and hexadecimal everywhere else.
 fn read(text: &str, t: Nanos) -> Option<MembershipRecord> {
     let list: Value = serde_json::from_str(text).ok()?;
-    let word = |value: &Value| value.as_str().map(str::to_owned);
+    let id = |value: &Value| Some(format!("{:x}", value.as_str()?.parse::<u64>().ok()?));
     let member = |value: &Value| {
         Some(ListedMember {
-            id: word(&value["id"])?,
-            name: word(&value["name"])?,
-            learner: value["isLearner"].as_bool()?,
+            id: id(&value["ID"])?,
+            // The gateway leaves out what is empty or false.
+            name: value["name"].as_str().unwrap_or_default().to_owned(),
+            learner: value["isLearner"].as_bool().unwrap_or_default(),
         })
     };
     Some(MembershipRecord {
         t,
-        cluster: word(&list["clusterId"])?,
+        cluster: id(&list["header"]["cluster_id"])?,
         members: list["members"]
             .as_array()?
             .iter()
@@ -73,12 +77,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_agents_list_is_read_whole_or_not_at_all() {
-        let text = r#"{"clusterId":"7","term":3,"members":[{"id":"a","name":"","peerUrls":[],"clientUrls":[],"isLearner":true}]}"#;
+    fn a_list_of_etcd_is_read_whole_or_not_at_all() {
+        let text = r#"{"header":{"cluster_id":"17","raft_term":"3"},"members":[
+            {"ID":"18446744073709551615","name":"q-0","peerURLs":["http://q-0:2380"]},
+            {"ID":"10","peerURLs":["http://q-1:2380"],"isLearner":true}]}"#;
         let list = read(text, 5).expect("a list");
-        assert_eq!((list.t, list.cluster.as_str()), (5, "7"));
-        assert!(list.members[0].learner && list.members[0].name.is_empty());
-        assert_eq!(read(r#"{"errorCode":"ERR_BUSY"}"#, 5), None);
-        assert_eq!(read(&text.replace("isLearner", "x"), 5), None);
+        assert_eq!((list.t, list.cluster.as_str()), (5, "11"));
+        let told: Vec<_> = list
+            .members
+            .iter()
+            .map(|member| (member.id.as_str(), member.name.as_str(), member.learner))
+            .collect();
+        assert_eq!(told, [("ffffffffffffffff", "q-0", false), ("a", "", true)]);
+        assert_eq!(
+            read(r#"{"code":14,"message":"etcdserver: no leader"}"#, 5),
+            None
+        );
+        assert_eq!(read(&text.replace("\"10\"", "\"x\""), 5), None);
     }
 }

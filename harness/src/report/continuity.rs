@@ -329,6 +329,7 @@ mod tests {
             target: "e-0".into(),
             step: FaultStep::Injecting,
             evidence: [].into(),
+            writes: Vec::new(),
         }));
         records.extend(write(2, route, 20, Some((40, false))));
         records.extend([

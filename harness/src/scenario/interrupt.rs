@@ -1,7 +1,7 @@
 //! The request that a run ends early: it stops waiting, heals what it has injected and saves what there is. The second
 //! signal ends the process at once; timers on the nodes heal what is left then.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -36,29 +36,20 @@ impl Interrupt {
     pub fn by_signal() -> std::io::Result<Self> {
         let interrupt = Self::never();
         let sender = Arc::clone(&interrupt.sender);
-        // A thread of its own outlives the runtimes of single runs.
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let (mut int, mut term) = runtime.block_on(async {
-            let int = signal(SignalKind::interrupt())?;
-            Ok::<_, std::io::Error>((int, signal(SignalKind::terminate())?))
-        })?;
+        // A thread of its own outlives the runtimes of single runs, and may be started from within one.
+        let (listening, begun) = mpsc::channel();
         let listen = move || {
-            runtime.block_on(async {
-                loop {
-                    tokio::select! {
-                        _ = int.recv() => {}
-                        _ = term.recv() => {}
-                    }
-                    if sender.send_replace(true) {
-                        std::process::exit(i32::from(EXIT_CODE));
-                    }
-                    eprintln!("interrupted: healing and saving; once more ends it at once");
-                }
-            });
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            match runtime {
+                Ok(runtime) => runtime.block_on(listen(&sender, &listening)),
+                // Without a receiver there is no caller that could use it.
+                Err(error) => drop(listening.send(Err(error))),
+            }
         };
         std::thread::Builder::new().spawn(listen)?;
+        begun.recv().map_err(std::io::Error::other)??;
         Ok(interrupt)
     }
 
@@ -85,12 +76,39 @@ impl Interrupt {
     }
 }
 
+/// Says over `listening` whether it listens, then sets `asked` at the first signal; the second one ends the process.
+async fn listen(asked: &watch::Sender<bool>, listening: &mpsc::Sender<std::io::Result<()>>) {
+    let signals =
+        signal(SignalKind::interrupt()).and_then(|int| Ok((int, signal(SignalKind::terminate())?)));
+    let (mut int, mut term) = match signals {
+        Ok(signals) => signals,
+        Err(error) => return drop(listening.send(Err(error))),
+    };
+    drop(listening.send(Ok(())));
+    loop {
+        tokio::select! {
+            _ = int.recv() => {}
+            _ = term.recv() => {}
+        }
+        if asked.send_replace(true) {
+            std::process::exit(i32::from(EXIT_CODE));
+        }
+        eprintln!("interrupted: healing and saving; once more ends it at once");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
     use crate::wait::pause;
+
+    #[tokio::test]
+    async fn signals_are_listened_to_from_within_a_runtime_too() {
+        let interrupt = Interrupt::by_signal().expect("signals");
+        assert!(!interrupt.is_asked());
+    }
 
     #[tokio::test]
     async fn work_is_left_when_it_is_asked_for() {

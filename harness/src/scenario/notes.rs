@@ -19,6 +19,7 @@ pub(super) fn fault_record(
         name: fault.name().to_owned(),
         target: target.to_owned(),
         step,
+        writes: evidence.writes().to_vec(),
         evidence: evidence.into_map(),
     })
 }

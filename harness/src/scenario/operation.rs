@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::scenario::RunError;
+use crate::scenario::state::State;
 use crate::scenario::subject::{CLUSTER, COMPONENT, Subject};
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};
@@ -44,9 +45,11 @@ pub enum Operation {
 }
 
 /// Largest database after [`Operation::Reconfigure`], in bytes.
-const QUOTA: u64 = 256 * 1024 * 1024;
+pub(super) const QUOTA: u64 = 256 * 1024 * 1024;
+/// Limit of processor time of etcd's container after [`Operation::Resize`].
+pub(super) const CPU_LIMIT: &str = "1500m";
 /// Last part of the name of the service of [`Operation::Expose`].
-const EXPOSED: &str = "outside";
+pub(super) const EXPOSED: &str = "outside";
 
 impl Operation {
     /// Members afterwards, of so many before.
@@ -90,7 +93,7 @@ impl Operation {
             }
             Operation::Restart => vec![json!({ "type": "Restart", "restart": component })],
             Operation::Resize => vec![json!({ "type": "VerticalScaling",
-                "verticalScaling": [{ "componentName": COMPONENT, "limits": { "cpu": "1500m" } }] })],
+                "verticalScaling": [{ "componentName": COMPONENT, "limits": { "cpu": CPU_LIMIT } }] })],
             Operation::Switchover => vec![json!({ "type": "Switchover",
                 "switchover": [{ "componentName": COMPONENT, "instanceName": leader }] })],
             Operation::Upgrade { to, .. } => vec![json!({ "type": "Upgrade",
@@ -128,52 +131,12 @@ impl Operation {
             Operation::RebuildFollower => "rebuild-follower".to_owned(),
         }
     }
-
-    /// Whether it had its effect, asked of a source other than the operator.
-    pub(super) async fn proof(self, subject: &Subject) -> Result<(), RunError> {
-        let service = format!("{}-{EXPOSED}", Subject::leader_service());
-        let wrong = match self {
-            Operation::Reconfigure => lacking_quota(subject).await,
-            Operation::Expose => {
-                let answer = subject.http_service(&service, 2379, "health").await;
-                answer
-                    .err()
-                    .map(|error| format!("{service} does not answer: {error}"))
-            }
-            Operation::Conceal => {
-                let answer = subject.http_service(&service, 2379, "health").await;
-                answer.ok().map(|_| format!("{service} answers still"))
-            }
-            _ => None,
-        };
-        wrong.map_or(Ok(()), |wrong| Err(RunError::Wait(wrong)))
-    }
 }
 
 fn exposing(switch: &str) -> Value {
     let service = json!({ "name": EXPOSED, "serviceType": "NodePort" });
     json!({ "type": "Expose",
         "expose": [{ "componentName": COMPONENT, "switch": switch, "services": [service] }] })
-}
-
-/// What is wrong until etcd itself says that its quota is [`QUOTA`], in every member.
-async fn lacking_quota(subject: &Subject) -> Option<String> {
-    for pod in subject.pod_names() {
-        let metrics = match subject.http(&pod, 2381, "metrics").await {
-            Ok(metrics) => metrics,
-            Err(error) => return Some(error),
-        };
-        let mut values = metrics.lines().filter_map(|line| {
-            let value = line.strip_prefix("etcd_server_quota_backend_bytes ")?;
-            value.parse::<f64>().ok()
-        });
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-        let wanted = QUOTA as f64;
-        if values.next() != Some(wanted) {
-            return Some(format!("{pod} has not the quota of {QUOTA} bytes"));
-        }
-    }
-    None
 }
 
 /// Requests that are made one after the other; the first of them was.
@@ -183,6 +146,10 @@ pub(super) struct Asked {
     name: String,
     /// What is still to be asked, last first.
     rest: Vec<Value>,
+    /// How things were before.
+    pub(super) before: State,
+    /// The pod whose member is to be replaced.
+    pub(super) replaced: Option<String>,
 }
 
 /// What a request says of itself.
@@ -224,6 +191,7 @@ pub(super) async fn ask(
     leader: &str,
 ) -> Result<Asked, RunError> {
     let replaced = operation.replaces(&subject.pod_names(), leader);
+    let before = State::of(subject).await?;
     let mut rest = operation.specs(subject.members, leader, replaced.as_deref());
     rest.reverse();
     let mut asked = Asked {
@@ -231,6 +199,8 @@ pub(super) async fn ask(
         namespace: subject.namespace.clone(),
         name: format!("{}-{number}", operation.word()),
         rest,
+        before,
+        replaced,
     };
     asked.next().await?;
     Ok(asked)

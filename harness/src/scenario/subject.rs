@@ -218,6 +218,22 @@ impl Subject {
         self.get("pods", pod, port, path).await
     }
 
+    /// What a pod's etcd answers to a request of its JSON gateway, through the API server.
+    pub(super) async fn etcd_call(
+        &self,
+        pod: &str,
+        path: &str,
+        request: &str,
+    ) -> Result<String, String> {
+        let target = proxy::Target {
+            namespace: &self.namespace,
+            kind: "pods",
+            name: pod,
+            port: 2379,
+        };
+        proxy::post(&self.kube, target, path, request).await
+    }
+
     /// What a service answers to `GET /{path}`, through the API server.
     pub(super) async fn http_service(
         &self,

@@ -427,6 +427,7 @@ fn faults(records: &mut Vec<Record>) {
                 name: f.name.to_owned(),
                 target: format!("{} on etcd-harness-worker{}", pod(f.old), f.old + 1),
                 step,
+                writes: Vec::new(),
                 evidence,
             }));
         }

@@ -2,7 +2,9 @@
 //! successful write. The sample over all rounds is held against the budget of the route ([`Sample`]).
 //!
 //! A budget is absolute where nothing needs to elect a leader. Where something must, no client can write meanwhile: the
-//! value is the gap less the gap of a client that dials all members, in the same round.
+//! value is the gap less the gap of a client that dials all members, in the same round. Where pods or processes were
+//! ended and no term began, the gap counts in full: no election and no network fault explains what the dial-all client
+//! lost too.
 //!
 //! A gap without a budget is only reported; a round without a write proves nothing and is inconclusive.
 
@@ -17,16 +19,21 @@ use super::sample::{Limits, Sample, median};
 use super::verdict::{Finding, Findings, Verdict};
 use crate::history::History;
 use crate::index::Index;
-use crate::record::{Nanos, Route};
+use crate::record::{Nanos, Outcome, Route};
 
 /// Name of the check of gaps.
 pub const CHECK: &str = "continuity";
+
+/// Faults that end a pod or a process and disturb nothing else.
+const ENDS_ONLY: &[&str] = &["delete_pod", "kill_process"];
 
 /// Gaps of every route in one round.
 struct Seen {
     round: usize,
     /// Why times cannot be judged in it.
     starved: Option<String>,
+    /// False where the gap of the dial-all client excuses nothing.
+    excused: bool,
     routes: BTreeMap<Route, Measured>,
 }
 
@@ -36,7 +43,8 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     let tracks = gaps::tracks(case.index);
     let rounds = rounds(case.index);
     let mut seen = Vec::new();
-    for Round { number, window, .. } in &rounds {
+    for round in &rounds {
+        let Round { number, window, .. } = round;
         let routes = measured(&tracks, *window);
         for (route, measured) in &routes {
             tell(
@@ -52,6 +60,7 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         seen.push(Seen {
             round: *number,
             starved: case.machine.starved(*window),
+            excused: excused(case.index, round),
             routes,
         });
     }
@@ -154,10 +163,11 @@ fn hold(budget: &GapBudget, seen: &[Seen], findings: &mut Findings) {
     for Seen {
         round,
         starved,
+        excused,
         routes,
     } in seen
     {
-        match value(budget, routes) {
+        match value(budget, routes, *excused) {
             Some(ms) => sample.add(*round, ms, starved.clone()),
             None => findings.doubt(format!(
                 "no write on {route}, or on dial_all to compare with, in round {round}"
@@ -181,11 +191,47 @@ fn hold(budget: &GapBudget, seen: &[Seen], findings: &mut Findings) {
 }
 
 /// What a budget is held against in one round, in milliseconds.
-fn value(budget: &GapBudget, routes: &BTreeMap<Route, Measured>) -> Option<f64> {
+fn value(budget: &GapBudget, routes: &BTreeMap<Route, Measured>, excused: bool) -> Option<f64> {
     let gap_ms = routes.get(&budget.route)?.gap_ms;
-    match budget.over_dial_all {
+    match budget.over_dial_all && excused {
         false => Some(gap_ms),
         true => Some(gap_ms - routes.get(&Route::DialAll)?.gap_ms),
+    }
+}
+
+/// True when the gap of the dial-all client may have causes that are not the operator's: an election, or a fault that
+/// slows or cuts members without one.
+fn excused(index: &Index<'_>, round: &Round) -> bool {
+    let mut faults = index.faults.iter();
+    let other =
+        faults.any(|fault| round.faults.contains(&fault.fault) && !ENDS_ONLY.contains(&fault.name));
+    other || may_have_elected(index, round.window)
+}
+
+/// False when members and answers told the same highest term before the window and in it: no term began.
+fn may_have_elected(index: &Index<'_>, window: Window) -> bool {
+    let samples = index
+        .members
+        .iter()
+        .filter_map(|sample| Some((sample.t, sample.status.as_ref()?.term)));
+    let answers = index.ops.iter().filter_map(|op| {
+        let end = op.end?;
+        match end.outcome {
+            Outcome::Ok { term, .. } => Some((end.t, term)),
+            _ => None,
+        }
+    });
+    let (mut before, mut inside) = (None, None);
+    for (t, term) in samples.chain(answers) {
+        if t < window.from {
+            before = before.max(Some(term));
+        } else if t <= window.to {
+            inside = inside.max(Some(term));
+        }
+    }
+    match (before, inside) {
+        (Some(before), Some(inside)) => inside > before,
+        _ => true,
     }
 }
 
@@ -219,10 +265,9 @@ impl GapSamples {
         let judged = judged.filter(|round| machine.starved(round.window).is_none());
         let row = |round: Round| {
             let routes = measured(&tracks, round.window);
-            budgets
-                .iter()
-                .map(|budget| value(budget, &routes))
-                .collect()
+            let excused = excused(&index, &round);
+            let value = |budget| value(budget, &routes, excused);
+            budgets.iter().map(value).collect()
         };
         let rounds = judged.filter_map(row).collect();
         Self { budgets, rounds }

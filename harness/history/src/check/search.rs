@@ -182,6 +182,8 @@ enum Maker {
     Op(u32),
     /// The end of this lease.
     Lease(i64),
+    /// A fault, with keys that no client uses.
+    Fault,
 }
 
 struct Search<'c, 'a> {
@@ -231,6 +233,7 @@ impl<'c, 'a> Search<'c, 'a> {
             unseen += usize::from(op.unknown()) + proof::leases_of(&op.call.request);
         }
         let unseen_max = i64::try_from(unseen).unwrap_or(i64::MAX);
+        explained.extend(&case.index.fault_writes);
         explained.sort_unstable();
         explained.dedup();
         let (open, doubtful, scratch) = (Vec::new(), Vec::new(), Vec::new());
@@ -379,7 +382,7 @@ impl<'c, 'a> Search<'c, 'a> {
         // A revoke that saw the revision may also have found nothing to delete.
         let sure = |maker: &Maker| match maker {
             Maker::Op(op) => !matches!(self.op(*op).call.request, Request::LeaseRevoke { .. }),
-            Maker::Lease(_) => false,
+            Maker::Lease(_) | Maker::Fault => false,
         };
         if !makers.iter().any(sure) {
             self.unseen(&way, revision, &mut makers);
@@ -399,6 +402,10 @@ impl<'c, 'a> Search<'c, 'a> {
     /// What may have made a revision that no acknowledgement claims.
     fn unseen(&self, way: &Configuration<'a>, revision: i64, makers: &mut Vec<Maker>) {
         let entry = self.case.log.entry(revision);
+        if entry.is_none() && self.case.index.fault_writes.contains(&revision) {
+            makers.push(Maker::Fault);
+            return;
+        }
         let watched = self.case.log.scope;
         for op in &self.doubtful {
             // What was seen happened there and nowhere else; a value that was watched would have been seen with it.
@@ -445,6 +452,7 @@ impl<'c, 'a> Search<'c, 'a> {
         let revision = next.store.revision.saturating_add(1);
         match maker {
             Maker::Lease(lease) => next.store.drop_lease(lease, &mut self.scratch),
+            Maker::Fault => next.store.skip(&mut self.scratch),
             Maker::Op(number) => {
                 let op = self.op(number);
                 let answer = op.acked().map(|acked| acked.response);

@@ -137,6 +137,12 @@ impl<'a> Store<'a> {
         Ok(())
     }
 
+    /// A revision that changed only keys which no client of the run uses.
+    pub(crate) fn skip(&mut self, changes: &mut Vec<Change<'a>>) {
+        changes.clear();
+        self.revision = self.revision.saturating_add(1);
+    }
+
     /// Deletes the keys of a lease in one revision, as a revoke or an expiry does.
     pub(crate) fn drop_lease(&mut self, lease: i64, changes: &mut Vec<Change<'a>>) {
         changes.clear();

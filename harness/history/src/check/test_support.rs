@@ -435,6 +435,15 @@ impl Story {
         self.numbered_step(0, t, step)
     }
 
+    /// The fault has made these revisions itself.
+    pub(crate) fn fault_wrote(self, t: i64, revisions: &[i64]) -> Self {
+        let mut story = self.fault_step(t, FaultStep::Injected);
+        if let Some(Record::Fault(step)) = story.history.records.last_mut() {
+            step.writes = revisions.to_vec();
+        }
+        story
+    }
+
     fn numbered_step(mut self, fault: u32, t: i64, step: FaultStep) -> Self {
         let (name, target) = ("kill".to_owned(), "etcd-0".to_owned());
         self.add(Record::Fault(FaultRecord {
@@ -444,6 +453,7 @@ impl Story {
             target,
             step,
             evidence: Default::default(),
+            writes: Vec::new(),
         }));
         self
     }

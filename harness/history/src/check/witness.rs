@@ -342,6 +342,10 @@ impl<'a> Replay<'_, 'a> {
         }
         match entry {
             Some(entry) => self.ended_lease(revision, entry),
+            None if self.index.fault_writes.contains(&revision) => {
+                self.store.skip(&mut self.changes);
+                Ok(())
+            }
             None => Err(Stop::Hole { revision }),
         }
     }

@@ -270,6 +270,7 @@ impl Members {
             target: format!("etcd in {}", Self::pod(member)),
             step,
             evidence: BTreeMap::new(),
+            writes: Vec::new(),
         })
     }
 }

@@ -30,6 +30,12 @@ impl VersionedStore {
         (response, self.commit())
     }
 
+    /// Another client writes a key that no client of the run uses.
+    pub(crate) fn write_elsewhere(&mut self) -> i64 {
+        self.revision += 1;
+        self.revision
+    }
+
     /// Deletes these keys in one revision, as the end of a lease does.
     pub(crate) fn delete_keys(&mut self, keys: &[String]) -> Vec<KeyEvent> {
         for key in keys {

@@ -15,8 +15,12 @@ use crate::faults::{Evidence, Fault, FaultContext, FaultError, Member, Selector,
 use crate::timeouts;
 use crate::wait::{Poll, wait_every};
 
+/// Prints the revision of an answer of etcd's JSON gateway.
+const PRINT_REVISION: &str = r#"grep -o '"revision":"[0-9]*"'"#;
 /// Most writes of half a MiB that are tried: a quota much larger than the smallest is not filled.
 const MOST_WRITES: u32 = 256;
+/// How etcd's JSON tells a revision, in front of the figure in quotes.
+const REVISION: &str = "\"revision\":";
 /// How often etcd is asked for alarms: the operator may have dealt with one a second later.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -30,9 +34,11 @@ pub(crate) async fn fill(context: &FaultContext) -> Result<Injected, FaultError>
     let shell = context.cluster.shell(leader.node()?)?;
     let script = fill_script(address(&leader)?);
     let output = shell.check("fill etcd's quota", &script).await?;
-    let evidence = Evidence::new()
+    let (told, writes) = told_and_written(&output);
+    let mut evidence = Evidence::new()
         .with("roles from", roster.roles_from)
-        .with("etcd's answer", output.trim());
+        .with("etcd's answer", told);
+    evidence.add_writes(writes);
     Ok(Injected {
         targets: vec![hit(&leader, "the database of all, through it")],
         evidence: evidence.clone(),
@@ -54,6 +60,21 @@ fn address(member: &Member) -> Result<&str, FaultError> {
     ip.ok_or_else(|| FaultError::find(what(), "it has none"))
 }
 
+/// What a script said last, and the revisions that etcd gave its writes: the history has them, since no client made
+/// them.
+fn told_and_written(output: &str) -> (String, Vec<i64>) {
+    let (written, told): (Vec<&str>, Vec<&str>) = output
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .partition(|line| line.starts_with(REVISION));
+    let revisions = written.iter().filter_map(|line| {
+        let digits = line.strip_prefix(REVISION)?.trim_matches('"');
+        digits.parse().ok()
+    });
+    (told.join(" "), revisions.collect())
+}
+
 /// Through etcd's JSON gateway: a node has curl, and no client of etcd.
 fn fill_script(ip: &str) -> String {
     format!(
@@ -62,6 +83,8 @@ fn fill_script(ip: &str) -> String {
          answer=$(printf '{{\"key\":\"%s\",\"value\":\"%s\"}}' \"$key\" \"$value\" | \
          curl -s -m 10 -X POST http://{ip}:2379/v3/kv/put -d @- | head -c 300)\n\
          case \"$answer\" in *'database space exceeded'*) echo \"after $writes writes of 512 KiB: $answer\"; exit 0;; esac\n\
+         printf %s \"$answer\" | {PRINT_REVISION} || \
+         {{ echo \"write $writes has no revision, it may have happened; etcd: $answer\" >&2; exit 1; }}\n\
          writes=$((writes+1))\ndone\n\
          echo \"etcd has taken $writes writes of 512 KiB and has space still; its last answer: $answer\" >&2; exit 1"
     )
@@ -89,11 +112,13 @@ pub(crate) async fn corrupt(
         let shell = context.cluster.shell(victim.node()?)?;
         let script = corrupt_script(address(victim)?, &volume.path);
         let output = shell.check("corrupt bytes of a database", &script).await?;
-        Ok::<_, FaultError>((format!("pod/{}", victim.pod), output.trim().to_owned()))
+        let (told, writes) = told_and_written(&output);
+        Ok::<_, FaultError>((format!("pod/{}", victim.pod), told, writes))
     });
     let mut evidence = Evidence::new().with("roles from", roster.roles_from);
-    for (pod, output) in try_join_all(corrupted).await? {
-        evidence.add(pod, output);
+    for (pod, told, writes) in try_join_all(corrupted).await? {
+        evidence.add(pod, told);
+        evidence.add_writes(writes);
     }
     let ips = roster.members.iter().filter_map(|m| m.ip.clone());
     let Some(first) = victims.first() else {
@@ -123,6 +148,8 @@ fn corrupt_script(ip: &str, path: &str) -> String {
          key=$(printf etcd-harness-mark | base64 -w0); value=$(printf %s \"$mark\" | base64 -w0)\n\
          answer=$(printf '{{\"key\":\"%s\",\"value\":\"%s\"}}' \"$key\" \"$value\" | \
          curl -s -m 10 -X POST http://{ip}:2379/v3/kv/put -d @-)\n\
+         printf %s \"$answer\" | {PRINT_REVISION} || \
+         {{ echo \"the write has no revision, it may have happened; etcd: $answer\" >&2; exit 1; }}\n\
          changed=0; clean=0; looks=0\n\
          while [ $looks -lt 100 ] && [ $clean -lt 5 ]; do\n\
          sleep 0.1; looks=$((looks+1)); clean=$((clean+1))\n\
@@ -213,11 +240,15 @@ mod tests {
     fn the_quota_is_full_when_etcd_says_so_and_not_before() {
         let dir = tempfile::tempdir().expect("a folder");
         let full = "cat >body; echo >>calls\n\
-            [ $(wc -l <calls) -le 3 ] && echo '{}' || echo 'etcdserver: mvcc: database space exceeded'";
+            n=$(wc -l <calls)\n\
+            [ $n -le 3 ] && echo '{\"header\":{\"revision\":\"'$n'\",\"raft_term\":\"2\"}}' || \
+            echo 'etcdserver: mvcc: database space exceeded'";
         let output = run(&fill_script("10.0.0.1"), dir.path(), full);
         let told = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{output:?}");
+        let (told, writes) = told_and_written(&told);
         assert!(told.starts_with("after 3 writes"), "{told}");
+        assert_eq!(writes, [1, 2, 3]);
         let body = fs::read(dir.path().join("body")).expect("the body");
         assert!(body.len() > 512 * 1024, "a write has {} bytes", body.len());
     }
@@ -231,17 +262,29 @@ mod tests {
         // The value is in the file twice, and once more a moment later, as etcd commits it.
         let curl = format!(
             "{PUT}\nprintf '%s %s' \"$value\" \"$value\" >>member/snap/db\n\
-             (sleep 0.3; printf ' %s' \"$value\" >>member/snap/db) >/dev/null 2>&1 &\necho '{{}}'"
+             (sleep 0.3; printf ' %s' \"$value\" >>member/snap/db) >/dev/null 2>&1 &\n\
+             echo '{{\"header\":{{\"revision\":\"106\"}}}}'"
         );
         let script = corrupt_script("10.0.0.1", &dir.path().display().to_string());
         let output = run(&script, dir.path(), &curl);
         assert!(output.status.success(), "{output:?}");
         let told = String::from_utf8_lossy(&output.stdout);
+        let (told, writes) = told_and_written(&told);
         assert!(told.starts_with("3 bytes changed"), "{told}");
+        assert_eq!(writes, [106]);
         let text = fs::read_to_string(&db).expect("read");
         let words: Vec<&str> = text.split(' ').skip(1).collect();
         assert_eq!(words.len(), 3, "{text}");
         assert!(words.iter().all(|word| word.starts_with('E')), "{text}");
+    }
+
+    #[test]
+    fn a_write_without_a_revision_may_have_happened_and_is_an_error() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let output = run(&fill_script("10.0.0.1"), dir.path(), "true");
+        assert!(!output.status.success());
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(told.contains("may have happened"), "{told}");
     }
 
     #[test]

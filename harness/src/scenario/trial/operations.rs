@@ -87,7 +87,10 @@ impl TrialRun<'_> {
         }
         self.note(operation, number, FaultStep::Healed, &told.text);
         self.phase(&format!("operation_{number}_done"));
-        operation.proof(&self.subject).await
+        let after = operation.members_after(self.subject.members);
+        let subject = self.subject.with_members(after);
+        let replaced = asked.replaced.as_deref();
+        operation.proof(&subject, &asked.before, replaced).await
     }
 
     fn note(&mut self, operation: Operation, number: u32, step: FaultStep, text: &str) {
@@ -102,6 +105,7 @@ impl TrialRun<'_> {
             target: subject::CLUSTER.to_owned(),
             step,
             evidence: evidence.into_map(),
+            writes: Vec::new(),
         }));
     }
 }

@@ -367,6 +367,7 @@ fn seen_by_the_harness() -> Vec<Record> {
             target: text("t"),
             step: FaultStep::Healed,
             evidence: BTreeMap::from([(text("a"), text("b"))]),
+            writes: vec![1],
         }),
         Record::Pod(PodRecord {
             t,

@@ -175,6 +175,33 @@ fn keys_of_a_lease_may_go_where_nobody_watches() {
 }
 
 #[test]
+fn a_fault_may_have_made_the_revisions_that_it_tells_and_no_other() {
+    let story = |revisions: &[i64]| {
+        Story::new()
+            .put(1, (1, 2), ("a", "1"), 2)
+            .fault_wrote(3, revisions)
+            .put(1, (4, 5), ("b", "1"), 5)
+    };
+    story(&[3, 4]).passes("linearizable");
+    story(&[3]).violates("linearizable", "nothing tells what made revision 4");
+    // Behind a hole, where the search continues.
+    let behind = |revisions: &[i64]| {
+        narrow(Story::new(), 0, 1)
+            .ok(1, (3, 4), leased("a", "1", 7), (2, Response::Put {}))
+            .fault_wrote(5, revisions)
+            .ok(1, (3_000, 3_001), get("a"), (4, found(&[])))
+    };
+    behind(&[3]).passes("linearizable");
+    behind(&[]).violates("linearizable", "nothing tells what made revision 3");
+    // A watcher saw another client's change there.
+    Story::new()
+        .put(1, (1, 2), ("a", "1"), 2)
+        .fault_wrote(3, &[3])
+        .events(0, 4, 3, &[seen(kv("a", "2", 3))])
+        .violates("linearizable", "a = 2 is of revision 3");
+}
+
+#[test]
 fn a_lease_from_before_the_run_may_end_in_it() {
     let all = Request::Range {
         key: "a".into(),

@@ -147,14 +147,32 @@ fn a_gap_is_measured_and_held_against_its_budget() {
     );
 }
 
+/// The dial-all client loses 300 ms, the service 100 ms more, and the leader tells `term` afterwards.
+fn both_lose_writes(fault: &str, term: u64) -> Story {
+    let story = Story::new().fault_named((fault, "pod/q-0"), 300, 800);
+    let story = writes(story, Route::ServiceFresh, 300..700);
+    let story = writes(story, Route::DialAll, 300..600);
+    story
+        .sample(200, ("q-0", "a"), Some("a"), 2)
+        .sample(750, ("q-0", "a"), Some("a"), term)
+}
+
 #[test]
-fn a_gap_is_held_against_the_gap_of_the_yardstick() {
-    let both = |limit| {
-        let story = writes(Story::new().fault(300, 800), Route::ServiceFresh, 300..700);
-        writes(story, Route::DialAll, 300..600).verdict("continuity", &budget(limit, true))
-    };
-    assert!(both(100.0).passed());
-    violates(&both(99.0), "for 100 ms in round 0, 99 ms are allowed");
+fn the_gap_of_an_election_or_of_a_cut_is_held_against_the_gap_of_the_dial_all_client() {
+    for (fault, term) in [("delete_pod", 3), ("lose_packets", 2)] {
+        let judge =
+            |limit| both_lose_writes(fault, term).verdict("continuity", &budget(limit, true));
+        assert!(judge(100.0).passed(), "{fault}");
+        violates(&judge(99.0), "for 100 ms in round 0, 99 ms are allowed");
+    }
+}
+
+#[test]
+fn a_gap_after_a_deletion_without_an_election_counts_in_full() {
+    let judge =
+        |limit| both_lose_writes("delete_pod", 2).verdict("continuity", &budget(limit, true));
+    assert!(judge(410.0).passed());
+    violates(&judge(350.0), "for 410 ms in round 0, 350 ms are allowed");
 }
 
 #[test]

@@ -24,8 +24,11 @@ impl World {
                 });
                 self.records
                     .push(Members::fault(t, self.killed, FaultStep::Injecting));
-                self.records
-                    .push(Members::fault(t, self.killed, FaultStep::Injected));
+                let mut injected = Members::fault(t, self.killed, FaultStep::Injected);
+                if let Record::Fault(step) = &mut injected {
+                    step.writes = vec![self.store.write_elsewhere()];
+                }
+                self.records.push(injected);
                 self.after(5 * MILLISECOND, Event::Effective);
                 let election = self.random.between(100, 600) * MILLISECOND;
                 self.after(election, Event::Elect);

@@ -46,6 +46,7 @@ const GROUPS: &[Group] = &[
         "linearizable",
         Violation,
         &[
+            ("fault.writes", Pop),
             ("call.request.put.key", Other),
             ("call.request.put.value", Other),
             ("call.request.put.lease", MORE),

@@ -1,0 +1,276 @@
+//! What an operation has done, asked of etcd and Kubernetes instead of the operator: `Succeed` alone proves nothing.
+
+use super::Operation;
+use super::operation::{CPU_LIMIT, EXPOSED, QUOTA};
+use super::state::{PodState, State};
+use super::subject::Subject;
+use crate::scenario::RunError;
+
+impl Operation {
+    /// Whether it had its effect since `before`; `replaced` is the pod whose member was to be replaced.
+    pub(super) async fn proof(
+        self,
+        subject: &Subject,
+        before: &State,
+        replaced: Option<&str>,
+    ) -> Result<(), RunError> {
+        let service = format!("{}-{EXPOSED}", Subject::leader_service());
+        let answers = || subject.http_service(&service, 2379, "health");
+        let wrong = match self {
+            Operation::Expose => answers()
+                .await
+                .err()
+                .map(|error| format!("service {service} does not answer: {error}")),
+            Operation::Conceal => answers()
+                .await
+                .ok()
+                .map(|_| format!("service {service} still answers")),
+            _ => lacking(self, before, &State::of(subject).await?, replaced),
+        };
+        match wrong {
+            None => Ok(()),
+            Some(wrong) => {
+                let word = self.word();
+                Err(RunError::Wait(format!(
+                    "the effect of {word}, which ended Succeed: {wrong}"
+                )))
+            }
+        }
+    }
+}
+
+/// What the operation has not done.
+fn lacking(
+    operation: Operation,
+    before: &State,
+    after: &State,
+    replaced: Option<&str>,
+) -> Option<String> {
+    let each = |wrong: &dyn Fn(&PodState) -> Option<String>| {
+        let mut pods = after.pods.iter();
+        pods.find_map(|(name, pod)| Some(format!("pod {name} {}", wrong(pod)?)))
+    };
+    match operation {
+        Operation::Scale(to) => not_scaled(to, after),
+        Operation::Restart | Operation::StopAndStart => {
+            not_restarted(before, after).or_else(|| other_members(before, after, None))
+        }
+        Operation::Resize => each(&|pod| {
+            let is = pod.cpu_limit.as_deref().unwrap_or("none");
+            (millicores(is) != millicores(CPU_LIMIT))
+                .then(|| format!("has the processor limit {is}, not {CPU_LIMIT}"))
+        }),
+        Operation::Switchover => match (before.leader(), after.leader()) {
+            (Some(old), Some(new)) if old != new => None,
+            (old, new) => Some(format!(
+                "the leader was {} and is {}",
+                old.unwrap_or("unknown"),
+                new.unwrap_or("unknown")
+            )),
+        },
+        Operation::Upgrade { to, .. } => {
+            each(&|pod| (pod.version != to).then(|| format!("runs etcd {}, not {to}", pod.version)))
+        }
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+        Operation::Reconfigure => each(&|pod| {
+            let is = pod
+                .quota
+                .map_or("unknown".to_owned(), |quota| quota.to_string());
+            (pod.quota != Some(QUOTA as f64))
+                .then(|| format!("has the quota {is}, not {QUOTA} bytes"))
+        }),
+        Operation::RebuildFollower => {
+            let pod = replaced?;
+            let member = |state: &State| state.pods.get(pod).map(|pod| pod.member.clone());
+            if member(before) == member(after) {
+                return Some(format!("pod {pod} still has the member that it had"));
+            }
+            other_members(before, after, Some(pod))
+        }
+        Operation::Expose | Operation::Conceal => None,
+    }
+}
+
+/// So many pods, each with a voter of the list, and no other member.
+fn not_scaled(to: u32, after: &State) -> Option<String> {
+    let wanted = usize::try_from(to).unwrap_or(usize::MAX);
+    let (pods, members) = (after.pods.len(), after.members.len());
+    if (pods, members) != (wanted, wanted) {
+        return Some(format!(
+            "there are {pods} pods and {members} members, not {to}"
+        ));
+    }
+    if let Some(learner) = after.members.iter().find(|member| member.learner) {
+        return Some(format!("member {} is a learner", learner.name));
+    }
+    let listed = |id: &str| after.members.iter().any(|member| member.id == id);
+    let mut pods = after.pods.iter();
+    pods.find(|(_, pod)| !listed(&pod.member))
+        .map(|(name, _)| format!("the member list does not hold the member of pod {name}"))
+}
+
+/// A pod that is the same as before.
+fn not_restarted(before: &State, after: &State) -> Option<String> {
+    let same = |name: &String, pod: &PodState| {
+        let was = before.pods.get(name);
+        was.is_some_and(|was| was.uid == pod.uid)
+    };
+    let mut pods = after.pods.iter();
+    pods.find(|(name, pod)| same(name, pod))
+        .map(|(name, _)| format!("pod {name} is the one that was there before"))
+}
+
+/// A pod, other than `but`, that has another member than before, or is not there.
+fn other_members(before: &State, after: &State, but: Option<&str>) -> Option<String> {
+    let kept = |name: &String, was: &PodState| {
+        let is = after.pods.get(name);
+        but == Some(name) || is.is_some_and(|is| is.member == was.member)
+    };
+    let mut pods = before.pods.iter();
+    pods.find(|(name, was)| !kept(name, was))
+        .map(|(name, was)| format!("pod {name} has lost its member {}", was.member))
+}
+
+/// Thousandths of a core; absent for what is no such quantity.
+fn millicores(quantity: &str) -> Option<f64> {
+    match quantity.strip_suffix('m') {
+        Some(thousandths) => thousandths.parse().ok(),
+        None => quantity.parse::<f64>().ok().map(|cores| cores * 1000.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::state::Listed;
+
+    /// Three members, the first of which leads.
+    fn state() -> State {
+        let pod = |n: u32| {
+            let state = PodState {
+                uid: format!("uid-{n}"),
+                cpu_limit: Some("1".to_owned()),
+                member: format!("{n}"),
+                leader: "0".to_owned(),
+                version: "3.6.1".to_owned(),
+                quota: Some(1.0),
+            };
+            (format!("q-{n}"), state)
+        };
+        let member = |n: u32| Listed {
+            id: n.to_string(),
+            name: format!("q-{n}"),
+            learner: false,
+        };
+        State {
+            pods: (0..3).map(pod).collect(),
+            members: (0..3).map(member).collect(),
+        }
+    }
+
+    fn changed(change: impl Fn(&mut PodState)) -> State {
+        let mut state = state();
+        state.pods.values_mut().for_each(change);
+        state
+    }
+
+    /// What is done, what it looks like when it was, and what a test says when it was not.
+    fn cases() -> Vec<(Operation, State, &'static str)> {
+        let mut scaled = state();
+        scaled.pods.remove("q-2");
+        scaled.pods.remove("q-1");
+        scaled.members.truncate(1);
+        let mut rebuilt = state();
+        rebuilt.pods.get_mut("q-2").expect("a pod").member.push('0');
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+        let quota = QUOTA as f64;
+        let restarted = changed(|pod| pod.uid.push('b'));
+        let upgrade = Operation::Upgrade {
+            from: "3.6.1",
+            to: "3.6.16",
+        };
+        vec![
+            (
+                Operation::Scale(1),
+                scaled,
+                "there are 3 pods and 3 members",
+            ),
+            (
+                Operation::Restart,
+                restarted.clone(),
+                "is the one that was there",
+            ),
+            (
+                Operation::StopAndStart,
+                restarted,
+                "is the one that was there",
+            ),
+            (
+                Operation::Resize,
+                changed(|pod| pod.cpu_limit = Some("1.5".to_owned())),
+                "has the processor limit 1,",
+            ),
+            (
+                Operation::Switchover,
+                changed(|pod| pod.leader = "1".to_owned()),
+                "the leader was q-0 and is q-0",
+            ),
+            (
+                upgrade,
+                changed(|pod| pod.version = "3.6.16".to_owned()),
+                "runs etcd 3.6.1,",
+            ),
+            (
+                Operation::Reconfigure,
+                changed(|pod| pod.quota = Some(quota)),
+                "has the quota",
+            ),
+            (
+                Operation::RebuildFollower,
+                rebuilt,
+                "still has the member that it had",
+            ),
+        ]
+    }
+
+    #[test]
+    fn an_operation_that_did_nothing_lacks_its_effect_and_one_that_did_it_does_not() {
+        for (operation, done, told) in cases() {
+            let lacking = |after| lacking(operation, &state(), after, Some("q-2"));
+            assert_eq!(lacking(&done), None, "{operation:?}");
+            let nothing = lacking(&state()).unwrap_or_default();
+            assert!(nothing.contains(told), "{operation:?}: {nothing}");
+        }
+    }
+
+    #[test]
+    fn a_restart_keeps_the_members_and_a_scaling_leaves_no_learner() {
+        let mut lost = changed(|pod| pod.uid.push('b'));
+        lost.pods.get_mut("q-1").expect("a pod").member = "9".to_owned();
+        let told = lacking(Operation::Restart, &state(), &lost, None).unwrap_or_default();
+        assert!(told.contains("q-1 has lost its member 1"), "{told}");
+        let mut learning = state();
+        learning.members[1].learner = true;
+        let told = lacking(Operation::Scale(3), &state(), &learning, None).unwrap_or_default();
+        assert!(told.contains("q-1 is a learner"), "{told}");
+        let mut strange = state();
+        strange.members[1].id = "7".to_owned();
+        let told = lacking(Operation::Scale(3), &state(), &strange, None).unwrap_or_default();
+        assert!(
+            told.contains("does not hold the member of pod q-1"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn only_some_pods_done_is_not_done() {
+        let mut half = changed(|pod| pod.version = "3.6.16".to_owned());
+        half.pods.get_mut("q-0").expect("a pod").version = "3.6.1".to_owned();
+        let operation = Operation::Upgrade {
+            from: "3.6.1",
+            to: "3.6.16",
+        };
+        let told = lacking(operation, &state(), &half, None).unwrap_or_default();
+        assert!(told.contains("q-0 runs etcd 3.6.1"), "{told}");
+    }
+}

@@ -1,0 +1,120 @@
+//! The members of a cluster and their pods at one moment, as etcd and Kubernetes report them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::try_join_all;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::ResourceExt;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::subject::{COMPONENT, Subject};
+use crate::scenario::RunError;
+use crate::timeouts;
+use crate::wait::{Poll, wait_until};
+
+/// The members and their pods at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct State {
+    /// By name.
+    pub(super) pods: BTreeMap<String, PodState>,
+    /// As a quorum of etcd agrees.
+    pub(super) members: Vec<Listed>,
+}
+
+/// A pod, as Kubernetes and its etcd report it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct PodState {
+    pub(super) uid: String,
+    /// Limit of processor time of etcd's container, as the kubelet has applied it.
+    pub(super) cpu_limit: Option<String>,
+    /// Identifier of the member.
+    pub(super) member: String,
+    /// Identifier of the leader that it follows.
+    pub(super) leader: String,
+    pub(super) version: String,
+    /// Largest size of the database, in bytes.
+    pub(super) quota: Option<f64>,
+}
+
+/// A row of etcd's member list.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub(super) struct Listed {
+    #[serde(rename = "ID")]
+    pub(super) id: String,
+    #[serde(default)]
+    pub(super) name: String,
+    #[serde(default, rename = "isLearner")]
+    pub(super) learner: bool,
+}
+
+impl State {
+    /// Asks until all have answered: a member may just be coming back from a fault.
+    pub(super) async fn of(subject: &Subject) -> Result<Self, RunError> {
+        let what = "every member and its pod have reported their state";
+        let told = wait_until(what, timeouts::EFFECT, async || {
+            match Self::look(subject).await {
+                Ok(state) => Poll::Ready(state),
+                Err(error) => Poll::NotYet::<_, String>(error),
+            }
+        });
+        told.await
+            .map_err(|error| RunError::Wait(error.to_string()))
+    }
+
+    async fn look(subject: &Subject) -> Result<Self, String> {
+        let mut listed = subject.pods().await?;
+        listed.retain(|pod| pod.metadata.deletion_timestamp.is_none());
+        let names: Vec<String> = listed.iter().map(ResourceExt::name_any).collect();
+        let asked = listed
+            .iter()
+            .map(|pod| async { Ok::<_, String>((pod.name_any(), look_at(subject, pod).await?)) });
+        let pods = try_join_all(asked).await?.into_iter().collect();
+        let Some(first) = names.first() else {
+            return Ok(Self::default());
+        };
+        let text = subject
+            .etcd_call(first, "v3/cluster/member/list", "{\"linearizable\":true}")
+            .await?;
+        let mut answer: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        let members = serde_json::from_value(answer["members"].take());
+        let members = members.map_err(|error| format!("{first}: {error}"))?;
+        Ok(Self { pods, members })
+    }
+
+    /// The pod that leads, if all agree.
+    pub(super) fn leader(&self) -> Option<&str> {
+        let told: BTreeSet<&str> = self.pods.values().map(|pod| &*pod.leader).collect();
+        let mut pods = self.pods.iter();
+        let (name, _) = pods.find(|(_, pod)| told.len() == 1 && told.contains(&*pod.member))?;
+        Some(name)
+    }
+}
+
+async fn look_at(subject: &Subject, pod: &Pod) -> Result<PodState, String> {
+    let name = pod.name_any();
+    let text = subject
+        .etcd_call(&name, "v3/maintenance/status", "{}")
+        .await?;
+    let status: Value = serde_json::from_str(&text).map_err(|error| format!("{name}: {error}"))?;
+    let metrics = subject.http(&name, 2381, "metrics").await?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    Ok(PodState {
+        uid: pod.uid().unwrap_or_default(),
+        cpu_limit: cpu_limit(pod),
+        member: text(&status["header"]["member_id"]),
+        leader: text(&status["leader"]),
+        version: text(&status["version"]),
+        quota: metrics.lines().find_map(|line| {
+            let value = line.strip_prefix("etcd_server_quota_backend_bytes ")?;
+            value.parse().ok()
+        }),
+    })
+}
+
+fn cpu_limit(pod: &Pod) -> Option<String> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_deref()?;
+    let of_etcd = |status: &&ContainerStatus| status.name == COMPONENT;
+    let resources = statuses.iter().find(of_etcd)?.resources.as_ref()?;
+    Some(resources.limits.as_ref()?.get("cpu")?.0.clone())
+}
