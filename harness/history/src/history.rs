@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::record::{Nanos, Record};
 
 /// Version of the format that is written. One without a header is version 0: it was written before there was one, and
-/// its records are those of version 1. Version 2 tells the revisions that a fault itself made.
+/// its records are those of version 1. Version 2 tells the revisions that a fault itself made, and calls a `road` a
+/// `route`.
 pub const VERSION: u64 = 2;
 
 /// The first line of a file.

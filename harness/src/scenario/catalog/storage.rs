@@ -1,6 +1,5 @@
 //! Claims, disks and databases that are lost, full or corrupted.
 
-use super::counts::THREE_AND_FIVE;
 use crate::faults::{DataLoss, Fault, Selector};
 use crate::scenario::promise::Continuity::{LeaderSilent, LeaderStays, ProcessKilled};
 use crate::scenario::{Promise, Scenario};
@@ -49,9 +48,10 @@ pub(super) fn all() -> Vec<Scenario> {
         )
         .setting("quota-backend-bytes", "16777216")
         .lasts(0)
-        .members(THREE_AND_FIVE)
-        .long()
-        .promise(Promise::default().whole_again_within(60)),
+        // A member that has been defragmented rests for a minute: a second round would measure that.
+        .at_most(1)
+        .and_long([5])
+        .promise(Promise::default().whole_again_within(20)),
         Scenario::faults(
             "storage::data_corrupted",
             "A follower's database is corrupted on its disk: etcd stops serving, and a learner replaces the member.",
@@ -59,8 +59,8 @@ pub(super) fn all() -> Vec<Scenario> {
         )
         .setting("corrupt-check-time", "3s")
         .lasts(0)
-        .members(THREE_AND_FIVE)
-        .long()
+        .at_most(2)
+        .and_long([5])
         .promise(Promise::default().replaces_member().whole_again_within(60)),
     ]
 }
