@@ -10,10 +10,12 @@
 //! - [`agent`]: client of kbagent, the only road to etcd.
 //! - [`token`]: what opens an agent for changes.
 //! - [`controller`]: what the reconcilers share: context, backoff, events, apply.
-//! - [`run`], [`client`], [`lease`], [`server`], [`metrics`], [`telemetry`], [`crd`]: the frame around them.
+//! - [`run`], [`client`], [`lease`], [`server`], [`metrics`], [`watches`], [`telemetry`], [`crd`]: the frame around them.
 //!
 //! Rule of dependency: `plan` modules see no client and no clock; nothing depends on the reconcilers.
 
+#[cfg(test)]
+mod admitted;
 pub mod agent;
 pub mod client;
 pub mod cluster;
@@ -30,5 +32,7 @@ pub mod operations;
 pub mod roles;
 pub mod run;
 pub mod server;
+mod shallow;
 pub mod telemetry;
 pub mod token;
+pub mod watches;

@@ -6,9 +6,10 @@ mod apply;
 mod backoff;
 mod calm;
 mod context;
+mod current;
 mod difference;
 mod status;
-mod touched;
+mod watched;
 
 pub use apply::{
     ApplyError, apply, apply_if_different, cannot_rehearse, delete, is_refusal, own, patch,
@@ -17,6 +18,7 @@ pub use apply::{
 pub use backoff::{Backoff, STORM};
 pub use calm::Calm;
 pub use context::{Config, Context};
+pub use current::{Blame, UNREADABLE, current, list};
 pub use difference::{APPLIED, fingerprint, holds, with_fingerprint};
 pub use status::write_status;
-pub use touched::touched;
+pub use watched::{Head, events, heads, readable, touched};

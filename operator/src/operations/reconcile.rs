@@ -25,7 +25,9 @@ use super::observed::Seen;
 use super::{agents, claims, queue};
 use crate::cluster;
 use crate::component::RehearseError;
-use crate::controller::{ApplyError, Backoff, Context, STORM, delete, touched, write_status};
+use crate::controller::{
+    ApplyError, Backoff, Blame, Context, STORM, delete, readable, touched, write_status,
+};
 
 /// Look again after somebody else wrote first.
 const CONFLICT: Duration = Duration::from_millis(50);
@@ -71,7 +73,7 @@ struct Driver {
 /// # Errors
 /// Never: it runs until it is dropped.
 pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
-    let client = &context.client;
+    let (client, watches) = (&context.client, &context.metrics.watches);
     let all = watcher::Config::default;
     let ours = all().labels(&format!(
         "{}={}",
@@ -81,8 +83,8 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let (store, writer) = reflector::store();
     // The store knows of a change before it is told here: whose turn it is now is read from it.
     let turns = store.clone();
-    let requests = watcher(Api::<OpsRequest>::all(client.clone()), all())
-        .default_backoff()
+    let blame = Blame::Condition(ConditionType::Validated, Reason::ValidateFailed);
+    let requests = readable::<OpsRequest>(&context, all(), blame)
         .reflect(writer)
         .touched_objects()
         .flat_map(move |touched| stream::iter(with_followers(touched, &turns)));
@@ -94,11 +96,11 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     });
     controller
         .with_config(Config::default().debounce(STORM))
-        .watches_stream(touched::<Cluster>(client, all()), move |cluster| {
+        .watches_stream(touched::<Cluster>(client, all(), watches), move |cluster| {
             let namespace = cluster.metadata.namespace.as_deref();
             going_on(&by_cluster, namespace, &cluster.name_any())
         })
-        .watches_stream(touched::<InstanceSet>(client, ours), move |set| {
+        .watches_stream(touched::<InstanceSet>(client, ours, watches), move |set| {
             let cluster = set.labels().get(labels::INSTANCE).cloned();
             let namespace = set.metadata.namespace.as_deref();
             going_on(&by_set, namespace, &cluster.unwrap_or_default())
