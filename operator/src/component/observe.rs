@@ -61,12 +61,15 @@ pub(super) async fn observe(
     let uid = component.uid().unwrap_or_default();
     let ours = |service: &Service| service.owner_references().iter().any(|o| o.uid == uid);
     let services = services.map_err(failed("Services"))?.items;
+    // Another one of that name says nothing about this Component.
+    let written = |map: &ConfigMap| map.owner_references().iter().any(|o| o.uid == uid);
+    let environment = environment.map_err(failed("the environment ConfigMap"))?;
     Ok(Observed {
         definition: definition.map_err(failed("ComponentDefinition"))?,
         versions: versions.map_err(failed("ComponentVersions"))?.0,
         instance_set: instance_set.map_err(failed("InstanceSet"))?,
         services: services.into_iter().filter(ours).collect(),
-        environment: environment.map_err(failed("the environment ConfigMap"))?,
+        environment: environment.filter(written),
         storage_classes: storage_classes.map_err(failed("StorageClasses"))?.items,
     })
 }
