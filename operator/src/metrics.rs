@@ -31,6 +31,7 @@ pub struct Metrics {
     reconciles: Family<Reconcile, Counter>,
     seconds: Histogram,
     lease: Gauge,
+    admission: Gauge,
     /// What is seen of the API server.
     pub watches: Watches,
 }
@@ -41,6 +42,12 @@ impl Default for Metrics {
         let reconciles = Family::<Reconcile, Counter>::default();
         let seconds = Histogram::new(BOUNDS);
         let lease = Gauge::default();
+        let admission = Gauge::default();
+        registry.register(
+            "etcd_operator_admission_missing",
+            "Admission policies and bindings that are not installed as they should be; the log names them",
+            admission.clone(),
+        );
         let watches = Watches::default();
         watches.register(&mut registry);
         registry.register("etcd_operator_reconciles", "Reconciles", reconciles.clone());
@@ -59,6 +66,7 @@ impl Default for Metrics {
             reconciles,
             seconds,
             lease,
+            admission,
             watches,
         }
     }
@@ -82,6 +90,11 @@ impl Metrics {
     /// Tells whether this replica holds the lease.
     pub fn lease_held(&self, held: bool) {
         self.lease.set(i64::from(held));
+    }
+
+    /// Tells how many admission policies and bindings are not as they should be.
+    pub fn admission_missing(&self, count: usize) {
+        self.admission.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// The text for /metrics.

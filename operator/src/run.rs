@@ -11,7 +11,7 @@ use tokio::time::interval;
 use crate::controller::Context;
 use crate::lease::Candidate;
 use crate::roles::{self, MemberStore, RoleMetrics};
-use crate::{cluster, component, definition, instanceset, operations};
+use crate::{admission, cluster, component, definition, instanceset, operations};
 
 /// How often the API server is asked until it answers for the first time.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -57,6 +57,7 @@ pub async fn run(
     });
     tokio::select! {
         result = Box::pin(role_path) => result,
+        result = admission::watch(&context) => result,
         () = led => Ok(()),
     }
 }

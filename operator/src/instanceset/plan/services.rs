@@ -65,6 +65,11 @@ pub fn build(desired: &Desired) -> Service {
         labels::RELEASE_PHASE.to_owned(),
         labels::RELEASE_PHASE_STABLE.to_owned(),
     );
+    // Only the operator may give it: a pod of others must not answer to a member's host name.
+    selector.insert(
+        labels::WORKLOAD_MANAGED_BY.to_owned(),
+        labels::WORKLOAD_MANAGED_BY_VALUE.to_owned(),
+    );
     let annotations = desired.service_annotations.clone();
     let mut service = Service {
         metadata: ObjectMeta {

@@ -36,6 +36,7 @@ pub(crate) fn server(
     let config = Config {
         cluster_domain: "cluster.local".to_owned(),
         namespace: "kb-system".to_owned(),
+        service_account: "etcd-operator".to_owned(),
         identity: "operator-0".to_owned(),
     };
     let client = Client::new(tower::service_fn(serve), "ns");
