@@ -24,8 +24,8 @@ use super::observe::{ObserveError, Observed, observe};
 use super::plan::{Plan, last_word, plan};
 use super::status::{Outcome, status};
 use crate::controller::{
-    ApplyError, Backoff, Blame, Calm, Context, Head, UNREADABLE, apply_if_different, current,
-    delete, heads, patch, touched, write_status,
+    ApplyError, Backoff, Blame, Calm, Context, Head, Late, ROUND, UNREADABLE, apply_if_different,
+    current, delete, heads, patch, touched, within, write_status,
 };
 
 /// A step of the reconcile failed.
@@ -35,6 +35,8 @@ enum Error {
     Observe(#[from] ObserveError),
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    #[error(transparent)]
+    Late(#[from] Late),
     #[error("failed to read the Cluster: {0}")]
     Read(kube::Error),
     #[error("failed to update the Cluster itself: {0}")]
@@ -127,7 +129,8 @@ async fn reconcile(cluster: Arc<Head<Cluster>>, driver: Arc<Driver>) -> Result<A
         return Ok(later);
     }
     let began = Instant::now();
-    let result = Box::pin(reconcile_head(&cluster, &driver.context)).await;
+    let round = Box::pin(reconcile_head(&cluster, &driver.context));
+    let result = within(ROUND, round).await;
     driver
         .context
         .metrics

@@ -27,8 +27,8 @@ use super::phase::{ROLE_TIMEOUT, roles_missing_for};
 use super::plan::{Plan, last_word, plan};
 use super::status::{Outcome, status};
 use crate::controller::{
-    ApplyError, Backoff, Blame, Calm, Context, Head, UNREADABLE, apply_if_different, current,
-    delete, heads, patch, touched, write_status,
+    ApplyError, Backoff, Blame, Calm, Context, Head, Late, ROUND, UNREADABLE, apply_if_different,
+    current, delete, heads, patch, touched, within, write_status,
 };
 
 /// Objects that are not watched (Secret, ServiceAccount, StorageClass) are looked at again after so long.
@@ -41,6 +41,8 @@ enum Error {
     Observe(#[from] ObserveError),
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    #[error(transparent)]
+    Late(#[from] Late),
     #[error("failed to read the Component: {0}")]
     Read(kube::Error),
     #[error("failed to release the Component: {0}")]
@@ -132,7 +134,8 @@ async fn reconcile(component: Arc<Head<Component>>, driver: Arc<Driver>) -> Resu
         return Ok(later);
     }
     let began = Instant::now();
-    let result = Box::pin(reconcile_head(&component, &driver.context)).await;
+    let round = Box::pin(reconcile_head(&component, &driver.context));
+    let result = within(ROUND, round).await;
     driver
         .context
         .metrics

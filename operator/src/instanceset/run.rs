@@ -5,7 +5,7 @@ use std::sync::Arc;
 use etcd_operator_api::InstanceSet;
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, Service};
-use kube::runtime::controller::{Config, Controller};
+use kube::runtime::controller::Controller;
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
@@ -17,9 +17,6 @@ use etcd_operator_api::labels;
 use super::controller::{Reconciler, on_error, reconcile};
 use crate::controller::{Backoff, Calm, Head, events, heads, touched};
 use crate::roles::MemberStore;
-
-/// InstanceSets that are reconciled at a time: one that hangs must not starve the others (C3).
-const CONCURRENCY: u16 = 16;
 
 /// What the InstanceSet room works with.
 pub struct Context {
@@ -84,7 +81,7 @@ fn controller(
     });
     let claims = touched::<PersistentVolumeClaim>(client, children(), watches);
     heads::<InstanceSet>(client, watcher::Config::default(), watches)
-        .with_config(Config::default().concurrency(CONCURRENCY))
+        // No limit of how many at a time: those that hang would take the places of the others (C3).
         .owns_stream(touched::<Pod>(client, children(), watches))
         // A claim that outlives its InstanceSet has no owner, but it has the label.
         .watches_stream(claims, |claim| parent(&claim))

@@ -26,13 +26,17 @@ use super::{agents, claims, queue};
 use crate::cluster;
 use crate::component::RehearseError;
 use crate::controller::{
-    ApplyError, Backoff, Blame, Context, STORM, delete, readable, touched, write_status,
+    ApplyError, Backoff, Blame, Context, Late, STORM, delete, readable, touched, within,
+    write_status,
 };
 
 /// Look again after somebody else wrote first.
 const CONFLICT: Duration = Duration::from_millis(50);
 /// Look again although nothing has told to.
 const BACKSTOP: Duration = Duration::from_secs(300);
+
+/// Longest a round may take: a switchover is asked of each member in turn.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A step of the reconcile failed.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +45,8 @@ enum Error {
     Observe(#[from] ObserveError),
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    #[error(transparent)]
+    Late(#[from] Late),
     #[error(transparent)]
     Rehearse(#[from] RehearseError),
     #[error("failed to label the OpsRequest: {0}")]
@@ -164,7 +170,11 @@ fn error_policy(request: &OpsRequest, error: &Error, driver: &Driver) -> Action 
 
 async fn reconcile(request: Arc<OpsRequest>, driver: Arc<Driver>) -> Result<Action, Error> {
     let began = Instant::now();
-    let result = Box::pin(reconcile_request(&request, &driver.context)).await;
+    let result = within(
+        LIMIT,
+        Box::pin(reconcile_request(&request, &driver.context)),
+    )
+    .await;
     let metrics = &driver.context.metrics;
     metrics.reconciled("OpsRequest", result.is_ok(), began.elapsed());
     if result.is_ok() {
