@@ -12,7 +12,7 @@ use kube::runtime::watcher;
 use serde_json::json;
 
 use super::checks::{check_definition, check_version};
-use crate::controller::{Blame, Context, Head, UNREADABLE, current, heads};
+use crate::controller::{Blame, Context, Head, Late, ROUND, UNREADABLE, current, heads, within};
 
 /// Time to the next try after a failure; these writes are rare and cheap.
 const RETRY: Duration = Duration::from_secs(5);
@@ -22,6 +22,8 @@ const RETRY: Duration = Duration::from_secs(5);
 enum Error {
     #[error("failed to read a definition or version: {0}")]
     Read(#[from] kube::Error),
+    #[error(transparent)]
+    Late(#[from] Late),
     #[error("failed to write the status of {name:?}: {source}")]
     Write { name: String, source: kube::Error },
 }
@@ -34,9 +36,17 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let (client, watches) = (&context.client, &context.metrics.watches);
     let all = watcher::Config::default;
     let definitions = heads::<ComponentDefinition>(client, all(), watches);
-    let definitions = definitions.run(definition, |_, error, _| retry(error), Arc::clone(&context));
+    let definitions = definitions.run(
+        |head, context| within(ROUND, definition(head, context)),
+        |_, error, _| retry(error),
+        Arc::clone(&context),
+    );
     let versions = heads::<ComponentVersion>(client, all(), watches);
-    let versions = versions.run(version, |_, error, _| retry(error), Arc::clone(&context));
+    let versions = versions.run(
+        |head, context| within(ROUND, version(head, context)),
+        |_, error, _| retry(error),
+        Arc::clone(&context),
+    );
     futures::future::join(
         definitions.for_each(|_| futures::future::ready(())),
         versions.for_each(|_| futures::future::ready(())),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::checklist::Checklist;
 use super::requests::bad_requests;
-use super::{bring_up, found, termination};
+use super::{bring_up, found, strangers, termination};
 use crate::scenario::Lab;
 use crate::scenario::runner::Found;
 use crate::scenario::subject::{CLUSTER, MANAGER, Seat, Subject};
@@ -29,6 +29,7 @@ pub(crate) async fn admission(lab: &Lab, subject: &Subject) -> Found {
             bad_changes(subject, &mut list).await;
             bad_requests(subject, &mut list).await;
             roles_by_hand(subject, &mut list).await;
+            strangers::check(subject, &mut list).await;
             hand_edits(subject, &mut list).await;
             let whole = subject
                 .wait_whole(REPORTED)

@@ -10,6 +10,7 @@ mod manifests;
 mod objects;
 mod probes;
 mod requests;
+mod strangers;
 mod termination;
 
 use etcd_history::History;
