@@ -29,7 +29,7 @@ pub(crate) async fn admission(lab: &Lab, subject: &Subject) -> Found {
             bad_changes(subject, &mut list).await;
             bad_requests(subject, &mut list).await;
             roles_by_hand(subject, &mut list).await;
-            strangers::check(subject, &mut list).await;
+            Box::pin(strangers::check(subject, &mut list)).await;
             hand_edits(subject, &mut list).await;
             let whole = subject
                 .wait_whole(REPORTED)
