@@ -1,4 +1,4 @@
-//! The client of the API server: kube's own, but for the pool of connections.
+//! The client of the API server: kube's own, but for the pool of connections and for answers nested too deeply.
 //!
 //! kube's default keeps every connection that a burst of requests has opened, for ever: 137 of them with ten clusters,
 //! each with its TLS buffers (10 MiB here, and as much in the API server).
@@ -13,6 +13,8 @@ use kube::client::retry::RetryPolicy;
 use kube::{Client, Config};
 use tower::retry::RetryLayer;
 use tower::{BoxError, ServiceBuilder};
+
+use crate::shallow;
 
 /// Connections that are kept while nobody uses them. Watches are not among them.
 const IDLE: usize = 8;
@@ -36,6 +38,7 @@ pub async fn client() -> anyhow::Result<Client> {
         .build(connector);
     let retry = RetryLayer::new(RetryPolicy::server_retry());
     let service = ServiceBuilder::new()
+        .map_response(shallow::cut)
         .layer(config.base_uri_layer())
         .option_layer(config.default_retry.then_some(retry))
         .option_layer(config.auth_layer()?)

@@ -293,6 +293,7 @@ mod tests {
         let config = Config {
             cluster_domain: String::new(),
             namespace: "n".to_owned(),
+            service_account: "a".to_owned(),
             identity: "one".to_owned(),
         };
         Candidate::new(server(Arc::clone(delay)), &config, Tenure::default())

@@ -8,12 +8,16 @@
 //! - [`roles`]: which pod carries which role label; a data path, runs in every replica without the lease.
 //! - [`definition`]: ComponentDefinitions and ComponentVersions: matching, resolution, their status.
 //! - [`agent`]: client of kbagent, the only road to etcd.
+//! - [`admission`]: the policies that keep others from the operator's objects.
 //! - [`token`]: what opens an agent for changes.
 //! - [`controller`]: what the reconcilers share: context, backoff, events, apply.
-//! - [`run`], [`client`], [`lease`], [`server`], [`metrics`], [`telemetry`], [`crd`]: the frame around them.
+//! - [`run`], [`client`], [`lease`], [`server`], [`metrics`], [`watches`], [`telemetry`], [`crd`]: the frame around them.
 //!
 //! Rule of dependency: `plan` modules see no client and no clock; nothing depends on the reconcilers.
 
+pub mod admission;
+#[cfg(test)]
+mod admitted;
 pub mod agent;
 pub mod client;
 pub mod cluster;
@@ -30,5 +34,7 @@ pub mod operations;
 pub mod roles;
 pub mod run;
 pub mod server;
+mod shallow;
 pub mod telemetry;
 pub mod token;
+pub mod watches;

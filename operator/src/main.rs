@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use operator::controller::{Config, Context};
 use operator::metrics::Metrics;
-use operator::{client, crd, run, server, telemetry};
+use operator::{admission, client, crd, run, server, telemetry};
 use tokio::sync::watch;
 
 /// A reconcile makes thousands of small JSON nodes beside objects that stay: glibc's heap keeps the pages of all of them.
@@ -34,6 +34,19 @@ enum Command {
         #[arg(long)]
         directory: Option<PathBuf>,
     },
+    /// Print the admission policies for an operator of this account.
+    Admission(Account),
+}
+
+/// The account that the operator runs as.
+#[derive(Args)]
+struct Account {
+    /// Namespace the operator runs in; its lease lives there.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "kb-system")]
+    namespace: String,
+    /// Its service account; the admission policies let it through.
+    #[arg(long, env = "POD_SERVICE_ACCOUNT", default_value = "etcd-operator")]
+    service_account: String,
 }
 
 #[derive(Args)]
@@ -44,9 +57,8 @@ struct RunArgs {
     /// DNS domain of the Kubernetes cluster.
     #[arg(long, env = "CLUSTER_DOMAIN", default_value = "cluster.local")]
     cluster_domain: String,
-    /// Namespace the operator runs in; its lease lives there.
-    #[arg(long, env = "POD_NAMESPACE", default_value = "kb-system")]
-    namespace: String,
+    #[command(flatten)]
+    account: Account,
     /// Name of this replica.
     #[arg(long, env = "POD_NAME", default_value = "local")]
     identity: String,
@@ -61,6 +73,11 @@ fn main() -> anyhow::Result<()> {
         Command::Crd {
             directory: Some(directory),
         } => write_crds(&directory),
+        Command::Admission(account) => {
+            let policies = admission::policies(&account.namespace, &account.service_account);
+            print!("{policies}");
+            Ok(())
+        }
         Command::Run(args) => {
             telemetry::start();
             // Two threads: the machine's cores would each cost stacks and caches that nothing here needs.
@@ -96,7 +113,8 @@ async fn run_operator(args: RunArgs) -> anyhow::Result<()> {
         .context("failed to find the API server")?;
     let config = Config {
         cluster_domain: args.cluster_domain,
-        namespace: args.namespace,
+        namespace: args.account.namespace,
+        service_account: args.account.service_account,
         identity: args.identity,
     };
     let pages = server::Pages {

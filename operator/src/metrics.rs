@@ -12,6 +12,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::watches::Watches;
+
 /// Bounds in seconds of a reconcile's time.
 const BOUNDS: [f64; 8] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
 
@@ -29,6 +31,9 @@ pub struct Metrics {
     reconciles: Family<Reconcile, Counter>,
     seconds: Histogram,
     lease: Gauge,
+    admission: Gauge,
+    /// What is seen of the API server.
+    pub watches: Watches,
 }
 
 impl Default for Metrics {
@@ -37,6 +42,14 @@ impl Default for Metrics {
         let reconciles = Family::<Reconcile, Counter>::default();
         let seconds = Histogram::new(BOUNDS);
         let lease = Gauge::default();
+        let admission = Gauge::default();
+        registry.register(
+            "etcd_operator_admission_missing",
+            "Admission policies and bindings that are not installed as they should be; the log names them",
+            admission.clone(),
+        );
+        let watches = Watches::default();
+        watches.register(&mut registry);
         registry.register("etcd_operator_reconciles", "Reconciles", reconciles.clone());
         registry.register(
             "etcd_operator_reconcile_seconds",
@@ -53,6 +66,8 @@ impl Default for Metrics {
             reconciles,
             seconds,
             lease,
+            admission,
+            watches,
         }
     }
 }
@@ -77,11 +92,17 @@ impl Metrics {
         self.lease.set(i64::from(held));
     }
 
+    /// Tells how many admission policies and bindings are not as they should be.
+    pub fn admission_missing(&self, count: usize) {
+        self.admission.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
     /// The text for /metrics.
     ///
     /// # Errors
     /// Never in practice: only when a figure cannot be written into a string.
     pub fn text(&self) -> Result<String, std::fmt::Error> {
+        self.watches.refresh();
         let mut text = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         prometheus_client::encoding::text::encode(&mut text, &registry)?;

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use etcd_operator_api::Cluster;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, PartialObjectMeta};
 use tokio::time::interval;
 
 use crate::controller::Context;
 use crate::lease::Candidate;
 use crate::roles::{self, MemberStore, RoleMetrics};
-use crate::{cluster, component, definition, instanceset, operations};
+use crate::{admission, cluster, component, definition, instanceset, operations};
 
 /// How often the API server is asked until it answers for the first time.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -39,6 +39,7 @@ pub async fn run(
         client: context.client.clone(),
         store: Arc::clone(&store),
         metrics: role_metrics,
+        watches: context.metrics.watches.clone(),
         namespace: None,
     }));
     let mut candidate = Candidate::new(
@@ -56,6 +57,7 @@ pub async fn run(
     });
     tokio::select! {
         result = Box::pin(role_path) => result,
+        result = admission::watch(&context) => result,
         () = led => Ok(()),
     }
 }
@@ -63,12 +65,8 @@ pub async fn run(
 /// All that only one replica may do.
 async fn reconcilers(context: Arc<Context>, store: Arc<MemberStore>) {
     let instance_sets = Arc::new(instanceset::Context {
-        client: context.client.clone(),
+        frame: Arc::clone(&context),
         store,
-        tenure: context.tenure.clone(),
-        cluster_domain: context.config.cluster_domain.clone(),
-        namespace: None,
-        reporter_instance: Some(context.config.identity.clone()),
     });
     let [one, two, three, four] = std::array::from_fn(|_| Arc::clone(&context));
     let ended = tokio::select! {
@@ -83,7 +81,8 @@ async fn reconcilers(context: Arc<Context>, store: Arc<MemberStore>) {
 
 /// Waits until the CustomResourceDefinitions are there and the API server answers.
 async fn established(context: &Context) {
-    let clusters: Api<Cluster> = Api::all(context.client.clone());
+    // Metadata can be read whatever the objects look like.
+    let clusters: Api<PartialObjectMeta<Cluster>> = Api::all(context.client.clone());
     let mut ticks = interval(ASK_AGAIN);
     loop {
         ticks.tick().await;

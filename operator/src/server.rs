@@ -1,7 +1,7 @@
 //! /metrics, /healthz and /readyz on one port.
 //!
-//! Healthy while the process answers at all; ready once it has reached the API server. Neither depends on the
-//! lease: a replica without it still serves the role path.
+//! Healthy while the process answers at all; ready once it has reached the API server, unless a watch is blind. Neither
+//! depends on the lease: a replica without it still serves the role path.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -58,12 +58,34 @@ async fn metrics(State(pages): State<Pages>) -> impl IntoResponse {
 }
 
 async fn ready(State(pages): State<Pages>) -> impl IntoResponse {
-    if pages.ready.load(Ordering::Relaxed) {
-        (StatusCode::OK, "ok")
-    } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the API server has not answered yet",
-        )
+    let unready = |why: String| (StatusCode::SERVICE_UNAVAILABLE, why);
+    if !pages.ready.load(Ordering::Relaxed) {
+        return unready("the API server has not answered yet".to_owned());
+    }
+    match pages.metrics.watches.blind() {
+        Some((kind, since)) => unready(format!(
+            "no list of {kind} objects for {} s: see the figure etcd_operator_watch_errors and the log",
+            since.as_secs()
+        )),
+        None => (StatusCode::OK, "ok".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watches::BLIND;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replica_with_a_blind_watch_is_not_ready() {
+        let pages = Pages::default();
+        pages.ready.store(true, Ordering::Relaxed);
+        let watch = pages.metrics.watches.begin("Cluster");
+        let code = || async { ready(State(pages.clone())).await.into_response().status() };
+        assert_eq!(code().await, StatusCode::OK);
+        tokio::time::advance(BLIND).await;
+        assert_eq!(code().await, StatusCode::SERVICE_UNAVAILABLE);
+        drop(watch);
+        assert_eq!(code().await, StatusCode::OK);
     }
 }

@@ -8,6 +8,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::bounds;
 use crate::component::ComponentPhase;
 use crate::opaque::Opaque;
 use crate::quantity::Resources;
@@ -46,7 +47,7 @@ use crate::volume::{RetentionPolicy, VolumeClaimTemplate};
         "oldSelf.componentSpecs.all(o, self.componentSpecs.exists(n, n.name == o.name))",
         "componentSpecs: a component cannot be renamed or removed, its members would go with it; delete the Cluster instead"
     ),
-]))]
+]), transform = bounds::fill)]
 pub struct ClusterSpec {
     /// Not supported yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]

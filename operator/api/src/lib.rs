@@ -4,6 +4,7 @@
 //! its manifests apply unchanged; a field whose effect is not built yet is declared and refused by a
 //! rule that names it, never ignored.
 
+pub mod bounds;
 pub mod cluster;
 pub mod component;
 pub mod component_definition;

@@ -9,6 +9,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::bounds;
 use crate::opaque::Opaque;
 use crate::rules;
 use crate::service::ServiceType;
@@ -77,7 +78,7 @@ pub use status::{
     rules::unsupported_field("backup"),
     rules::unsupported_field("restore"),
     rules::unsupported_field("custom"),
-]))]
+]), transform = bounds::fill)]
 pub struct OpsRequestSpec {
     /// The Cluster, in the same namespace.
     #[schemars(length(min = 1, max = 63))]

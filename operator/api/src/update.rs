@@ -86,12 +86,14 @@ pub fn amount(value: &IntOrString, whole: usize) -> usize {
     }
 }
 
-/// Schema of a number of pods or a share of them.
+/// Schema of a number of pods or a share of them. A pattern binds texts only: numbers have bounds of their own.
 pub fn int_or_percent(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "anyOf": [{ "type": "integer" }, { "type": "string" }],
         "pattern": "^[0-9]{1,3}%?$",
         "maxLength": 4,
+        "minimum": 0,
+        "maximum": 999,
         "x-kubernetes-int-or-string": true,
     })
 }

@@ -2,8 +2,10 @@
 
 use etcd_operator_api::{Cluster, Component, ComponentDefinition, ComponentVersion, labels};
 use k8s_openapi::api::core::v1::Service;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, ObjectMeta};
 use kube::{Client, Resource, ResourceExt};
+
+use crate::controller::list;
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
@@ -20,10 +22,14 @@ pub(super) struct Observed {
 
 /// Something could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to list {what}: {source}")]
-pub(super) struct ObserveError {
-    what: &'static str,
-    source: kube::Error,
+pub(super) enum ObserveError {
+    #[error("failed to list {what}: {source}")]
+    List {
+        what: &'static str,
+        source: kube::Error,
+    },
+    #[error("Component {name:?} cannot be read: its event Unreadable says why")]
+    Unreadable { name: String },
 }
 
 pub(super) async fn observe(client: &Client, cluster: &Cluster) -> Result<Observed, ObserveError> {
@@ -36,34 +42,94 @@ pub(super) async fn observe(client: &Client, cluster: &Cluster) -> Result<Observ
         labels::INSTANCE,
         cluster.name_any()
     ));
-    let definitions: Api<ComponentDefinition> = Api::all(client.clone());
-    let versions: Api<ComponentVersion> = Api::all(client.clone());
-    let components: Api<Component> = Api::namespaced(client.clone(), &namespace);
+    let definitions = Api::all(client.clone());
+    let versions = Api::all(client.clone());
+    let components = Api::namespaced(client.clone(), &namespace);
     let services: Api<Service> = Api::namespaced(client.clone(), &namespace);
-    let failed = |what| move |source| ObserveError { what, source };
+    let failed = |what| move |source| ObserveError::List { what, source };
     let (definitions, versions, components, services) = futures::future::join4(
-        definitions.list(&all),
-        versions.list(&all),
-        components.list(&mine),
+        list(&definitions, &all),
+        list(&versions, &all),
+        list(&components, &mine),
         services.list(&mine),
     )
     .await;
+    let (components, unreadable) = components.map_err(failed("Components"))?;
+    // Without it the Cluster would be taken for one whose members are gone.
+    if let Some(bad) = unreadable.iter().find(|bad| is_owned(bad, cluster)) {
+        let name = bad.name.clone().unwrap_or_default();
+        return Err(ObserveError::Unreadable { name });
+    }
     Ok(Observed {
-        definitions: definitions.map_err(failed("ComponentDefinitions"))?.items,
-        versions: versions.map_err(failed("ComponentVersions"))?.items,
-        components: owned(components.map_err(failed("Components"))?.items, cluster),
+        definitions: definitions.map_err(failed("ComponentDefinitions"))?.0,
+        versions: versions.map_err(failed("ComponentVersions"))?.0,
+        components: owned(components, cluster),
         services: owned(services.map_err(failed("Services"))?.items, cluster),
     })
 }
 
 /// Those that this very Cluster controls, not an earlier one of the same name.
 fn owned<K: Resource<DynamicType = ()>>(objects: Vec<K>, cluster: &Cluster) -> Vec<K> {
-    let uid = cluster.uid().unwrap_or_default();
-    let ours = |object: &K| {
-        object
-            .owner_references()
-            .iter()
-            .any(|owner| owner.uid == uid)
-    };
+    let ours = |object: &K| is_owned(object.meta(), cluster);
     objects.into_iter().filter(ours).collect()
+}
+
+fn is_owned(meta: &ObjectMeta, cluster: &Cluster) -> bool {
+    let uid = cluster.uid().unwrap_or_default();
+    let mut owners = meta.owner_references.iter().flatten();
+    owners.any(|owner| owner.uid == uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::operations::tests::server::server;
+
+    fn cluster() -> Cluster {
+        let cluster = json!({ "metadata": { "name": "c", "namespace": "n", "uid": "u" },
+            "spec": { "terminationPolicy": "Delete", "componentSpecs": [] } });
+        serde_json::from_value(cluster).expect("a Cluster")
+    }
+
+    /// What is seen when the list that this path ends in has one unreadable object, owned by a Cluster of this uid.
+    async fn seen(path: &'static str, owner: &'static str) -> Result<Observed, ObserveError> {
+        let (context, _) = server(move |line| {
+            let bad = json!({ "metadata": { "name": "bad", "ownerReferences": [
+                { "apiVersion": "a/v1", "kind": "Cluster", "name": "c", "uid": owner }] }, "spec": 5 });
+            let there = line
+                .split('?')
+                .next()
+                .is_some_and(|line| line.ends_with(path));
+            let items = if there {
+                vec![bad]
+            } else {
+                Vec::<Value>::new()
+            };
+            (200, json!({ "metadata": {}, "items": items }))
+        });
+        observe(&context.client, &cluster()).await
+    }
+
+    #[tokio::test]
+    async fn what_belongs_to_others_and_cannot_be_read_is_left_out() {
+        for path in ["/componentdefinitions", "/componentversions"] {
+            let seen = seen(path, "other").await.expect("the rest");
+            assert!(seen.definitions.is_empty() && seen.versions.is_empty());
+        }
+        let seen = seen("/components", "other").await.expect("the rest");
+        assert!(seen.components.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_component_of_its_own_that_cannot_be_read_is_not_taken_for_gone() {
+        let error = seen("/components", "u").await.expect_err("unreadable");
+        assert!(
+            error
+                .to_string()
+                .contains("Component \"bad\" cannot be read"),
+            "{error}"
+        );
+    }
 }

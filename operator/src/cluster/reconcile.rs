@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use etcd_operator_api::condition::{self, ConditionType, Truth};
+use etcd_operator_api::condition::{self, ConditionType, Reason, Truth};
 use etcd_operator_api::{
     Cluster, ClusterStatus, Component, ComponentDefinition, ComponentVersion, FIELD_MANAGER,
     TerminationPolicy, labels,
@@ -17,14 +17,15 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
-use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates, watcher};
+use kube::runtime::{PredicateConfig, WatchStreamExt, predicates, watcher};
 use serde_json::json;
 
 use super::observe::{ObserveError, Observed, observe};
 use super::plan::{Plan, last_word, plan};
 use super::status::{Outcome, status};
 use crate::controller::{
-    ApplyError, Backoff, Calm, Context, apply_if_different, delete, patch, touched, write_status,
+    ApplyError, Backoff, Blame, Calm, Context, Head, Late, ROUND, UNREADABLE, apply_if_different,
+    current, delete, heads, patch, touched, within, write_status,
 };
 
 /// A step of the reconcile failed.
@@ -34,6 +35,10 @@ enum Error {
     Observe(#[from] ObserveError),
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    #[error(transparent)]
+    Late(#[from] Late),
+    #[error("failed to read the Cluster: {0}")]
+    Read(kube::Error),
     #[error("failed to update the Cluster itself: {0}")]
     Claim(kube::Error),
 }
@@ -67,15 +72,13 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         labels::MANAGED_BY,
         labels::MANAGED_BY_VALUE
     ));
-    let controller = Controller::new(
-        Api::<Cluster>::all(client.clone()),
-        watcher::Config::default(),
-    );
+    let (all_of, watches) = (watcher::Config::default, &context.metrics.watches);
+    let controller = heads::<Cluster>(client, all_of(), watches);
     // A new definition or version may resolve what could not be resolved before; their status does not matter.
     let (by_definition, by_version) = (controller.store(), controller.store());
-    let definitions = touched::<ComponentDefinition>(client, watcher::Config::default())
+    let definitions = touched::<ComponentDefinition>(client, all_of(), watches)
         .predicate_filter(predicates::generation, PredicateConfig::default());
-    let versions = touched::<ComponentVersion>(client, watcher::Config::default())
+    let versions = touched::<ComponentVersion>(client, all_of(), watches)
         .predicate_filter(predicates::generation, PredicateConfig::default());
     let driver = Arc::new(Driver {
         context: Arc::clone(&context),
@@ -83,8 +86,8 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         calm: Calm::default(),
     });
     controller
-        .owns(Api::<Component>::all(client.clone()), ours.clone())
-        .owns_stream(touched::<Service>(client, ours))
+        .owns_stream(touched::<Component>(client, ours.clone(), watches))
+        .owns_stream(touched::<Service>(client, ours, watches))
         .watches_stream(definitions, move |_| all(&by_definition.state()))
         .watches_stream(versions, move |_| all(&by_version.state()))
         .run(
@@ -97,14 +100,14 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn all(clusters: &[Arc<Cluster>]) -> Vec<ObjectRef<Cluster>> {
+fn all(clusters: &[Arc<Head<Cluster>>]) -> Vec<ObjectRef<Head<Cluster>>> {
     clusters
         .iter()
         .map(|cluster| ObjectRef::from_obj(cluster.as_ref()))
         .collect()
 }
 
-fn error_policy(cluster: &Cluster, error: &Error, driver: &Driver) -> Action {
+fn error_policy(cluster: &Head<Cluster>, error: &Error, driver: &Driver) -> Action {
     if error.is_expected() {
         tracing::debug!(cluster = key(cluster), %error, "reconcile is tried again");
     } else {
@@ -113,7 +116,7 @@ fn error_policy(cluster: &Cluster, error: &Error, driver: &Driver) -> Action {
     driver.backoff.failed(&key(cluster))
 }
 
-fn key(cluster: &Cluster) -> String {
+fn key(cluster: &impl ResourceExt) -> String {
     format!(
         "{}/{}",
         cluster.namespace().unwrap_or_default(),
@@ -121,20 +124,29 @@ fn key(cluster: &Cluster) -> String {
     )
 }
 
-async fn reconcile(cluster: Arc<Cluster>, driver: Arc<Driver>) -> Result<Action, Error> {
-    if let Some(later) = driver.calm.rest(&key(&cluster)) {
+async fn reconcile(cluster: Arc<Head<Cluster>>, driver: Arc<Driver>) -> Result<Action, Error> {
+    if let Some(later) = driver.calm.rest(&key(&*cluster)) {
         return Ok(later);
     }
     let began = Instant::now();
-    let result = Box::pin(reconcile_cluster(&cluster, &driver.context)).await;
+    let round = Box::pin(reconcile_head(&cluster, &driver.context));
+    let result = within(ROUND, round).await;
     driver
         .context
         .metrics
         .reconciled("Cluster", result.is_ok(), began.elapsed());
     if result.is_ok() {
-        driver.backoff.succeeded(&key(&cluster));
+        driver.backoff.succeeded(&key(&*cluster));
     }
     result
+}
+
+async fn reconcile_head(head: &Head<Cluster>, context: &Context) -> Result<Action, Error> {
+    let blame = Blame::Condition(ConditionType::ProvisioningStarted, Reason::PreCheckFailed);
+    match current(context, head, blame).await.map_err(Error::Read)? {
+        Some(cluster) => Box::pin(reconcile_cluster(&cluster, context)).await,
+        None => Ok(Action::requeue(UNREADABLE)),
+    }
 }
 
 async fn reconcile_cluster(cluster: &Cluster, context: &Context) -> Result<Action, Error> {

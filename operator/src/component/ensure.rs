@@ -7,6 +7,7 @@ use std::fmt::Write;
 use etcd_operator_api::names::{ComponentName, TOKEN_KEY};
 use etcd_operator_api::{Component, labels};
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, Resource, ResourceExt};
 use serde_json::json;
@@ -27,8 +28,14 @@ pub(super) async fn secret(client: &Client, component: &Component) -> Result<(),
         name: name.clone(),
         source,
     };
-    if api.get_metadata_opt(&name).await.map_err(failed)?.is_some() {
-        return Ok(());
+    if let Some(live) = api.get_metadata_opt(&name).await.map_err(failed)? {
+        // Who made another one knows the token in it.
+        let mut owners = live.owner_references().iter();
+        let controller = owners.find(|owner| owner.controller == Some(true));
+        return match controller {
+            Some(owner) if Some(&owner.uid) == component.uid().as_ref() => Ok(()),
+            _ => Err(foreign("Secret", &name)),
+        };
     }
     let own_labels = component.labels();
     let three = [labels::MANAGED_BY, labels::INSTANCE, labels::COMPONENT_NAME];
@@ -89,6 +96,13 @@ pub(super) async fn account(
     {
         return Ok(());
     }
+    let group = Component::group(&());
+    let ours = |owner: &OwnerReference| {
+        owner.kind == Component::kind(&()) && owner.api_version.starts_with(&*group)
+    };
+    if !owners.iter().any(ours) {
+        return Err(foreign(kind, name));
+    }
     owners.extend(component.owner_ref(&()));
     let body = json!({
         "metadata": { "ownerReferences": owners, "resourceVersion": live.resource_version() },
@@ -103,18 +117,95 @@ pub(super) async fn account(
     })
 }
 
-/// Made by someone else in the same moment is as good.
+/// It was there before, and is nobody's or another's.
+fn foreign(kind: &str, name: &str) -> ApplyError {
+    ApplyError::Foreign {
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+/// One that appears in the same moment is looked at in the next round.
 fn created<K>(result: kube::Result<K>, kind: &str, name: &str) -> Result<(), ApplyError> {
     match result {
         Ok(_) => {
             tracing::info!(kind, name, "created");
             Ok(())
         }
-        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
         Err(source) => Err(ApplyError::Write {
             kind: kind.to_owned(),
             name: name.to_owned(),
             source,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::operations::tests::server::{failure, server};
+
+    fn component() -> Component {
+        let component = json!({ "metadata": { "name": "c-etcd", "namespace": "n", "uid": "ours" }, "spec": { "compDef": "etcd", "replicas": 1 } });
+        serde_json::from_value(component).expect("a Component")
+    }
+
+    fn owner(kind: &str, uid: &str) -> Value {
+        json!([{ "apiVersion": "apps.kubeblocks.io/v1", "kind": kind, "name": "c-etcd", "uid": uid, "controller": kind == "Component" }])
+    }
+
+    /// What comes of making the secret and the account when objects with these owners are there, and what was written.
+    async fn made(owners: Option<Value>) -> ([Result<(), ApplyError>; 2], Vec<String>) {
+        let (context, asked) = server(move |line| {
+            let metadata = json!({ "name": "x", "namespace": "n", "resourceVersion": "1", "ownerReferences": owners });
+            match (line.starts_with("GET"), owners.is_some()) {
+                (true, false) => failure(404, "NotFound", "none"),
+                _ => (200, json!({ "metadata": metadata })),
+            }
+        });
+        let component = component();
+        let secret = secret(&context.client, &component).await;
+        let account = account(&context.client, &component, "kb-etcd").await;
+        let asked = asked.lock().expect("no panic");
+        let lines = asked.iter().map(|(line, _)| line.clone());
+        let written = lines.filter(|line| !line.starts_with("GET"));
+        ([secret, account], written.collect())
+    }
+
+    #[tokio::test]
+    async fn secrets_and_accounts_of_others_are_not_used() {
+        for owners in [json!([]), owner("Deployment", "theirs")] {
+            let (results, written) = made(Some(owners)).await;
+            for result in results {
+                assert!(
+                    matches!(result, Err(ApplyError::Foreign { .. })),
+                    "{result:?}"
+                );
+            }
+            assert!(written.is_empty(), "{written:?}");
+        }
+        // An account is shared, a secret is not: it may hold the token of an earlier Component.
+        let ([secret, account], written) = made(Some(owner("Component", "another"))).await;
+        assert!(matches!(secret, Err(ApplyError::Foreign { .. })));
+        assert!(
+            account.is_ok() && written.len() == 1 && written[0].starts_with("PATCH"),
+            "{written:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_made_and_what_is_ours_stays() {
+        let (results, written) = made(None).await;
+        assert!(
+            results.iter().all(Result::is_ok) && written.len() == 2,
+            "{written:?}"
+        );
+        let (results, written) = made(Some(owner("Component", "ours"))).await;
+        assert!(
+            results.iter().all(Result::is_ok) && written.is_empty(),
+            "{written:?}"
+        );
     }
 }

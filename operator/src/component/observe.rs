@@ -7,6 +7,8 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 
+use crate::controller::list;
+
 /// What was found.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Observed {
@@ -40,7 +42,7 @@ pub(super) async fn observe(
     let all = ListParams::default();
     let mine = ListParams::default().labels(&selector(component));
     let definitions: Api<ComponentDefinition> = Api::all(client.clone());
-    let versions: Api<ComponentVersion> = Api::all(client.clone());
+    let versions = Api::all(client.clone());
     let instance_sets: Api<InstanceSet> = Api::namespaced(client.clone(), &namespace);
     let services: Api<Service> = Api::namespaced(client.clone(), &namespace);
     let storage_classes: Api<StorageClass> = Api::all(client.clone());
@@ -50,7 +52,7 @@ pub(super) async fn observe(
     let failed = |what| move |source| ObserveError { what, source };
     let (definition, versions, instance_set, services, storage_classes, environment) = futures::join!(
         definitions.get_opt(&component.spec.comp_def),
-        versions.list(&all),
+        list(&versions, &all),
         instance_sets.get_opt(&name),
         services.list(&mine),
         storage_classes.list(&all),
@@ -59,12 +61,15 @@ pub(super) async fn observe(
     let uid = component.uid().unwrap_or_default();
     let ours = |service: &Service| service.owner_references().iter().any(|o| o.uid == uid);
     let services = services.map_err(failed("Services"))?.items;
+    // Another one of that name says nothing about this Component.
+    let written = |map: &ConfigMap| map.owner_references().iter().any(|o| o.uid == uid);
+    let environment = environment.map_err(failed("the environment ConfigMap"))?;
     Ok(Observed {
         definition: definition.map_err(failed("ComponentDefinition"))?,
-        versions: versions.map_err(failed("ComponentVersions"))?.items,
+        versions: versions.map_err(failed("ComponentVersions"))?.0,
         instance_set: instance_set.map_err(failed("InstanceSet"))?,
         services: services.into_iter().filter(ours).collect(),
-        environment: environment.map_err(failed("the environment ConfigMap"))?,
+        environment: environment.filter(written),
         storage_classes: storage_classes.map_err(failed("StorageClasses"))?.items,
     })
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use etcd_operator_api::condition::{self, ConditionType, Truth};
+use etcd_operator_api::condition::{self, ConditionType, Reason, Truth};
 use etcd_operator_api::{
     Component, ComponentDefinition, ComponentStatus, ComponentVersion, InstanceSet,
     TerminationPolicy, labels,
@@ -18,7 +18,7 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
-use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates, watcher};
+use kube::runtime::{PredicateConfig, WatchStreamExt, predicates, watcher};
 use serde_json::json;
 
 use super::ensure;
@@ -27,7 +27,8 @@ use super::phase::{ROLE_TIMEOUT, roles_missing_for};
 use super::plan::{Plan, last_word, plan};
 use super::status::{Outcome, status};
 use crate::controller::{
-    ApplyError, Backoff, Calm, Context, apply_if_different, delete, patch, touched, write_status,
+    ApplyError, Backoff, Blame, Calm, Context, Head, Late, ROUND, UNREADABLE, apply_if_different,
+    current, delete, heads, patch, touched, within, write_status,
 };
 
 /// Objects that are not watched (Secret, ServiceAccount, StorageClass) are looked at again after so long.
@@ -40,6 +41,10 @@ enum Error {
     Observe(#[from] ObserveError),
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    #[error(transparent)]
+    Late(#[from] Late),
+    #[error("failed to read the Component: {0}")]
+    Read(kube::Error),
     #[error("failed to release the Component: {0}")]
     Release(kube::Error),
 }
@@ -72,11 +77,12 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         labels::MANAGED_BY,
         labels::MANAGED_BY_VALUE
     ));
-    let controller = Controller::new(Api::<Component>::all(client.clone()), ours.clone());
+    let watches = &context.metrics.watches;
+    let controller = heads::<Component>(client, ours.clone(), watches);
     let (by_definition, by_version) = (controller.store(), controller.store());
-    let definitions = touched::<ComponentDefinition>(client, watcher::Config::default())
+    let definitions = touched::<ComponentDefinition>(client, watcher::Config::default(), watches)
         .predicate_filter(predicates::generation, PredicateConfig::default());
-    let versions = touched::<ComponentVersion>(client, watcher::Config::default())
+    let versions = touched::<ComponentVersion>(client, watcher::Config::default(), watches)
         .predicate_filter(predicates::generation, PredicateConfig::default());
     let driver = Arc::new(Driver {
         context: Arc::clone(&context),
@@ -84,27 +90,12 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         calm: Calm::default(),
     });
     controller
-        .owns(Api::<InstanceSet>::all(client.clone()), ours.clone())
-        .owns_stream(touched::<Service>(client, ours.clone()))
-        .owns_stream(touched::<ConfigMap>(client, ours.clone()))
-        .owns_stream(touched::<PodDisruptionBudget>(client, ours))
-        .watches_stream(definitions, move |definition| {
-            let name = definition.name_any();
-            let uses = |component: &Component| component.spec.comp_def == name;
-            by_definition
-                .state()
-                .iter()
-                .filter(|c| uses(c))
-                .map(|c| reference(c))
-                .collect::<Vec<_>>()
-        })
-        .watches_stream(versions, move |_| {
-            by_version
-                .state()
-                .iter()
-                .map(|c| reference(c))
-                .collect::<Vec<_>>()
-        })
+        .owns_stream(touched::<InstanceSet>(client, ours.clone(), watches))
+        .owns_stream(touched::<Service>(client, ours.clone(), watches))
+        .owns_stream(touched::<ConfigMap>(client, ours.clone(), watches))
+        .owns_stream(touched::<PodDisruptionBudget>(client, ours, watches))
+        .watches_stream(definitions, move |_| all(&by_definition.state()))
+        .watches_stream(versions, move |_| all(&by_version.state()))
         .run(
             reconcile,
             |component, error, driver| error_policy(&component, error, &driver),
@@ -115,11 +106,13 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn reference(component: &Component) -> ObjectRef<Component> {
-    ObjectRef::from_obj(component)
+fn all(components: &[Arc<Head<Component>>]) -> Vec<ObjectRef<Head<Component>>> {
+    let all = components.iter();
+    all.map(|component| ObjectRef::from_obj(component.as_ref()))
+        .collect()
 }
 
-fn error_policy(component: &Component, error: &Error, driver: &Driver) -> Action {
+fn error_policy(component: &Head<Component>, error: &Error, driver: &Driver) -> Action {
     if error.is_expected() {
         tracing::debug!(component = key(component), %error, "reconcile is tried again");
     } else {
@@ -128,7 +121,7 @@ fn error_policy(component: &Component, error: &Error, driver: &Driver) -> Action
     driver.backoff.failed(&key(component))
 }
 
-fn key(component: &Component) -> String {
+fn key(component: &impl ResourceExt) -> String {
     format!(
         "{}/{}",
         component.namespace().unwrap_or_default(),
@@ -136,20 +129,29 @@ fn key(component: &Component) -> String {
     )
 }
 
-async fn reconcile(component: Arc<Component>, driver: Arc<Driver>) -> Result<Action, Error> {
-    if let Some(later) = driver.calm.rest(&key(&component)) {
+async fn reconcile(component: Arc<Head<Component>>, driver: Arc<Driver>) -> Result<Action, Error> {
+    if let Some(later) = driver.calm.rest(&key(&*component)) {
         return Ok(later);
     }
     let began = Instant::now();
-    let result = Box::pin(reconcile_component(&component, &driver.context)).await;
+    let round = Box::pin(reconcile_head(&component, &driver.context));
+    let result = within(ROUND, round).await;
     driver
         .context
         .metrics
         .reconciled("Component", result.is_ok(), began.elapsed());
     if result.is_ok() {
-        driver.backoff.succeeded(&key(&component));
+        driver.backoff.succeeded(&key(&*component));
     }
     result
+}
+
+async fn reconcile_head(head: &Head<Component>, context: &Context) -> Result<Action, Error> {
+    let blame = Blame::Condition(ConditionType::ProvisioningStarted, Reason::PreCheckFailed);
+    match current(context, head, blame).await.map_err(Error::Read)? {
+        Some(component) => Box::pin(reconcile_component(&component, context)).await,
+        None => Ok(Action::requeue(UNREADABLE)),
+    }
 }
 
 async fn reconcile_component(component: &Component, context: &Context) -> Result<Action, Error> {

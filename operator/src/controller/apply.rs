@@ -60,7 +60,7 @@ pub enum ApplyError {
     },
     /// An object of that name belongs to someone else and is left alone.
     #[error(
-        "{kind} {name:?} exists and belongs to another owner: rename the Cluster or delete that object"
+        "{kind} {name:?} exists and belongs to another owner or to nobody: rename the Cluster or delete that object"
     )]
     Foreign {
         /// Its kind.
@@ -128,7 +128,7 @@ where
     let namespace = wanted.namespace().unwrap_or_default();
     let (kind, name) = (K::kind(&()).into_owned(), wanted.name_any());
     let api: Api<K> = Api::namespaced(client.clone(), &namespace);
-    let body = document(wanted)?;
+    let mut body = document(wanted)?;
     let read = |source| ApplyError::Read {
         kind: kind.clone(),
         name: name.clone(),
@@ -136,6 +136,8 @@ where
     };
     if let Some(live) = api.get_opt(&name).await.map_err(read)? {
         refuse_foreign(wanted, &live)?;
+        // Exactly this object, not another one that has its name by now.
+        body["metadata"]["uid"] = live.uid().into();
         let live = serde_json::to_value(&live).map_err(|source| ApplyError::Serialize {
             kind: kind.clone(),
             name: name.clone(),
@@ -255,15 +257,21 @@ where
     Ok(with_fingerprint(body))
 }
 
-/// An object that another controller owns is never taken over.
-fn refuse_foreign<K: Resource<DynamicType = ()>>(wanted: &K, live: &K) -> Result<(), ApplyError> {
-    match (controller_of(wanted), controller_of(live)) {
-        (Some(ours), Some(theirs)) if ours != theirs => Err(ApplyError::Foreign {
-            kind: K::kind(&()).into_owned(),
-            name: live.meta().name.clone().unwrap_or_default(),
-        }),
-        _ => Ok(()),
+/// An object is never taken over that another controller owns, or none.
+///
+/// # Errors
+/// When it is such an object.
+pub fn refuse_foreign<K: Resource<DynamicType = ()>>(
+    wanted: &K,
+    live: &impl Resource,
+) -> Result<(), ApplyError> {
+    if controller_of(wanted) == controller_of(live) {
+        return Ok(());
     }
+    Err(ApplyError::Foreign {
+        kind: K::kind(&()).into_owned(),
+        name: live.meta().name.clone().unwrap_or_default(),
+    })
 }
 
 /// Merges `body` into exactly this object, not a later one of the same name. Gone is success.
@@ -321,5 +329,68 @@ where
             name,
             source,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Service;
+    use serde_json::json;
+
+    use super::*;
+    use crate::operations::tests::server::{failure, server};
+
+    fn service(uid: &str, owner: Option<&str>) -> Value {
+        let owners: Vec<_> = owner
+            .map(|uid| json!({ "apiVersion": "a/v1", "kind": "Cluster", "name": "c", "uid": uid, "controller": true }))
+            .into_iter()
+            .collect();
+        json!({ "apiVersion": "v1", "kind": "Service",
+            "metadata": { "name": "shop", "namespace": "n", "uid": uid, "ownerReferences": owners },
+            "spec": { "selector": { "app": "web" } } })
+    }
+
+    fn wanted() -> Service {
+        let mut wanted = service("", Some("ours"));
+        wanted["metadata"]["uid"] = Value::Null;
+        wanted["spec"]["selector"] = json!({ "app": "etcd" });
+        serde_json::from_value(wanted).expect("a service")
+    }
+
+    /// What comes of applying a Service when `live` is there, and the bodies that were written.
+    async fn applied(live: Option<Value>) -> (Result<bool, ApplyError>, Vec<Value>) {
+        let (context, asked) = server(move |line| match (&live, line.starts_with("GET")) {
+            (None, true) => failure(404, "NotFound", "none"),
+            (live, _) => (
+                200,
+                live.clone().unwrap_or_else(|| service("new", Some("ours"))),
+            ),
+        });
+        let result = apply_if_different(&context.client, &wanted()).await;
+        let asked = asked.lock().expect("no panic");
+        let written = asked.iter().filter(|(line, _)| !line.starts_with("GET"));
+        (result, written.map(|(_, body)| body.clone()).collect())
+    }
+
+    #[tokio::test]
+    async fn what_was_there_before_is_left_alone() {
+        for owner in [None, Some("theirs")] {
+            let (result, written) = applied(Some(service("u", owner))).await;
+            assert!(
+                matches!(result, Err(ApplyError::Foreign { .. })),
+                "{result:?}"
+            );
+            assert!(written.is_empty(), "{written:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_ours_is_written_and_no_later_object_of_its_name() {
+        let (result, written) = applied(Some(service("u", Some("ours")))).await;
+        assert!(result.expect("applied"));
+        assert_eq!(written[0]["metadata"]["uid"], "u");
+        let (result, written) = applied(None).await;
+        assert!(result.expect("applied"));
+        assert!(written[0]["metadata"]["uid"].is_null(), "{written:?}");
     }
 }

@@ -14,6 +14,8 @@ pub struct Config {
     pub cluster_domain: String,
     /// Namespace the operator runs in.
     pub namespace: String,
+    /// Service account that the operator runs as; the admission policies name it.
+    pub service_account: String,
     /// Name of this replica (its pod).
     pub identity: String,
 }
@@ -60,7 +62,7 @@ impl Context {
         let event = Event {
             type_: kind,
             reason: reason.to_owned(),
-            note: Some(note),
+            note: Some(cut(note)),
             action: reason.to_owned(),
             secondary: None,
         };
@@ -69,5 +71,27 @@ impl Context {
         {
             tracing::warn!(%error, reason, "failed to publish an event");
         }
+    }
+}
+
+/// The API server refuses an event with a longer note, counted in bytes.
+const LONGEST_NOTE: usize = 1024;
+
+fn cut(mut note: String) -> String {
+    if note.len() > LONGEST_NOTE {
+        note.truncate(note.floor_char_boundary(LONGEST_NOTE));
+    }
+    note
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_cut_at_a_character() {
+        assert_eq!(cut("short".to_owned()), "short");
+        let long = cut("x".to_owned() + &"\u{20ac}".repeat(1000));
+        assert!((1021..=1024).contains(&long.len()), "{}", long.len());
     }
 }

@@ -40,7 +40,20 @@ pub fn matches(pattern: &str, name: &str) -> bool {
 }
 
 fn matches_expression(pattern: &str, name: &str) -> bool {
-    regex_lite::Regex::new(pattern).is_ok_and(|expression| expression.is_match(name))
+    expression(pattern).is_some_and(|expression| expression.is_match(name))
+}
+
+/// The pattern is a tenant's: one that would compile to more than this matches nothing.
+const LARGEST_EXPRESSION: usize = 64 * 1024;
+/// As for groups within groups.
+const DEEPEST_EXPRESSION: u32 = 16;
+
+fn expression(pattern: &str) -> Option<regex_lite::Regex> {
+    let mut builder = regex_lite::RegexBuilder::new(pattern);
+    builder
+        .size_limit(LARGEST_EXPRESSION)
+        .nest_limit(DEEPEST_EXPRESSION);
+    builder.build().ok()
 }
 
 /// What a component asks for.
@@ -99,15 +112,13 @@ fn candidates<'a>(
         found.sort_by_key(|definition| definition.name_any());
         found
     };
-    let ways: [&dyn Fn(&str) -> bool; 3] = [
-        &|name| name == pattern,
-        &|name| name.starts_with(pattern),
-        &|name| matches_expression(pattern, name),
-    ];
-    ways.iter()
-        .map(|way| by(*way))
-        .find(|found| !found.is_empty())
-        .unwrap_or_default()
+    let ways: [&dyn Fn(&str) -> bool; 2] =
+        [&|name| name == pattern, &|name| name.starts_with(pattern)];
+    let mut found = ways.iter().map(|way| by(*way));
+    if let Some(found) = found.find(|found| !found.is_empty()) {
+        return found;
+    }
+    expression(pattern).map_or_else(Vec::new, |expression| by(&|name| expression.is_match(name)))
 }
 
 fn names(definitions: &[ComponentDefinition]) -> String {
@@ -155,6 +166,20 @@ mod tests {
             found("^etcd-3-.*1.0$", &names, None).as_deref(),
             Ok("etcd-3-0.1.0")
         );
+    }
+
+    #[test]
+    fn an_expression_that_would_be_large_matches_nothing() {
+        let large = "e|(((((x{20}){9}){9}){9}){9})";
+        assert!(
+            regex_lite::Regex::new(large).is_ok(),
+            "it is one without a limit"
+        );
+        assert!(!matches(large, "etcd-3"));
+        assert!(found(large, &["etcd-3"], None).is_err());
+        let deep = format!("{}e{}", "(".repeat(20), ")".repeat(20));
+        assert!(!matches(&deep, "etcd-3"));
+        assert!(matches("^etcd-[0-9]+(\\.[0-9]+)*$", "etcd-3.6"));
     }
 
     #[test]

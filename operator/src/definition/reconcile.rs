@@ -8,21 +8,24 @@ use futures::StreamExt;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
-use kube::runtime::{Controller, watcher};
+use kube::runtime::watcher;
 use serde_json::json;
 
 use super::checks::{check_definition, check_version};
-use crate::controller::Context;
+use crate::controller::{Blame, Context, Head, Late, ROUND, UNREADABLE, current, heads, within};
 
 /// Time to the next try after a failure; these writes are rare and cheap.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// The status of a definition could not be written.
+/// A definition could not be read, or its status not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to write the status of {name:?}: {source}")]
-struct NotWritten {
-    name: String,
-    source: kube::Error,
+enum Error {
+    #[error("failed to read a definition or version: {0}")]
+    Read(#[from] kube::Error),
+    #[error(transparent)]
+    Late(#[from] Late),
+    #[error("failed to write the status of {name:?}: {source}")]
+    Write { name: String, source: kube::Error },
 }
 
 /// Keeps the status of all definitions and versions.
@@ -30,16 +33,20 @@ struct NotWritten {
 /// # Errors
 /// Never: it runs until it is dropped.
 pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
-    let definitions = Controller::new(
-        Api::<ComponentDefinition>::all(context.client.clone()),
-        watcher::Config::default(),
-    )
-    .run(definition, |_, error, _| retry(error), Arc::clone(&context));
-    let versions = Controller::new(
-        Api::<ComponentVersion>::all(context.client.clone()),
-        watcher::Config::default(),
-    )
-    .run(version, |_, error, _| retry(error), context);
+    let (client, watches) = (&context.client, &context.metrics.watches);
+    let all = watcher::Config::default;
+    let definitions = heads::<ComponentDefinition>(client, all(), watches);
+    let definitions = definitions.run(
+        |head, context| within(ROUND, definition(head, context)),
+        |_, error, _| retry(error),
+        Arc::clone(&context),
+    );
+    let versions = heads::<ComponentVersion>(client, all(), watches);
+    let versions = versions.run(
+        |head, context| within(ROUND, version(head, context)),
+        |_, error, _| retry(error),
+        Arc::clone(&context),
+    );
     futures::future::join(
         definitions.for_each(|_| futures::future::ready(())),
         versions.for_each(|_| futures::future::ready(())),
@@ -48,15 +55,19 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn retry(error: &NotWritten) -> Action {
+fn retry(error: &Error) -> Action {
     tracing::warn!(%error, "reconcile failed");
     Action::requeue(RETRY)
 }
 
 async fn definition(
-    definition: Arc<ComponentDefinition>,
+    head: Arc<Head<ComponentDefinition>>,
     context: Arc<Context>,
-) -> Result<Action, NotWritten> {
+) -> Result<Action, Error> {
+    let found: Option<ComponentDefinition> = current(&context, &head, Blame::Phase).await?;
+    let Some(definition) = found else {
+        return Ok(Action::requeue(UNREADABLE));
+    };
     let status = check_definition(&definition);
     if definition.status.as_ref() != Some(&status) {
         let api: Api<ComponentDefinition> = Api::all(context.client.clone());
@@ -68,15 +79,19 @@ async fn definition(
         let written = api
             .patch_status(&name, &parameters, &Patch::Apply(&body))
             .await;
-        written.map_err(|source| NotWritten { name, source })?;
+        written.map_err(|source| Error::Write { name, source })?;
     }
     Ok(Action::await_change())
 }
 
 async fn version(
-    version: Arc<ComponentVersion>,
+    head: Arc<Head<ComponentVersion>>,
     context: Arc<Context>,
-) -> Result<Action, NotWritten> {
+) -> Result<Action, Error> {
+    let found: Option<ComponentVersion> = current(&context, &head, Blame::Phase).await?;
+    let Some(version) = found else {
+        return Ok(Action::requeue(UNREADABLE));
+    };
     let status = check_version(&version);
     if version.status.as_ref() != Some(&status) {
         let api: Api<ComponentVersion> = Api::all(context.client.clone());
@@ -88,7 +103,7 @@ async fn version(
         let written = api
             .patch_status(&name, &parameters, &Patch::Apply(&body))
             .await;
-        written.map_err(|source| NotWritten { name, source })?;
+        written.map_err(|source| Error::Write { name, source })?;
     }
     Ok(Action::await_change())
 }

@@ -19,6 +19,7 @@ use super::names as keys;
 use super::plan::steps::{Changes, Labelled};
 use super::plan::{Grace, Step, Via};
 use crate::agent::AgentClient;
+use crate::controller::refuse_foreign;
 use crate::token;
 
 /// Carries out steps for one InstanceSet.
@@ -215,11 +216,18 @@ impl<'a> Applier<'a> {
 
     async fn service(&self, service: &Service) -> Result<(), Error> {
         let services: Api<Service> = self.api();
+        let name = service.name_any();
+        let live = services.get_metadata_opt(&name).await;
+        let live = live.map_err(|source| Error::read("the headless service", source))?;
         let mut body = serde_json::to_value(service).unwrap_or_default();
         body["apiVersion"] = "v1".into();
         body["kind"] = "Service".into();
-        let name = service.name_any();
-        let applied = services.patch(&name, &apply(), &Patch::Apply(body)).await;
+        if let Some(live) = live {
+            refuse_foreign(service, &live)?;
+            body["metadata"]["uid"] = live.uid().into();
+        }
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let applied = services.patch(&name, &params, &Patch::Apply(body)).await;
         applied
             .map(drop)
             .map_err(|source| Error::write(format!("apply service {name}"), source))
@@ -302,10 +310,6 @@ fn post() -> PostParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PostParams::default()
     }
-}
-
-fn apply() -> PatchParams {
-    PatchParams::apply(FIELD_MANAGER).force()
 }
 
 fn incarnation(uid: &str) -> DeleteParams {

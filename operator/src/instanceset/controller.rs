@@ -27,7 +27,7 @@ use super::events;
 use super::observe::Sources;
 use super::plan::steps::status_draft::Draft;
 use super::plan::{Plan, Step, Waiting, plan};
-use crate::controller::{Backoff, Calm};
+use crate::controller::{Backoff, Blame, Calm, Head, UNREADABLE, current};
 use crate::lease::Tenure;
 use crate::roles::MemberStore;
 
@@ -46,6 +46,7 @@ const CONFLICT: Duration = Duration::from_millis(50);
 
 /// What a reconcile works with.
 pub(super) struct Reconciler {
+    pub(super) frame: Arc<crate::controller::Context>,
     pub(super) client: Client,
     pub(super) views: Arc<MemberStore>,
     pub(super) nodes: Store<Node>,
@@ -58,7 +59,7 @@ pub(super) struct Reconciler {
 
 /// Brings one InstanceSet nearer to its spec.
 pub(super) async fn reconcile(
-    set: Arc<InstanceSet>,
+    set: Arc<Head<InstanceSet>>,
     reconciler: Arc<Reconciler>,
 ) -> Result<Action, Error> {
     if let Some(later) = reconciler.calm.rest(&key(&set)) {
@@ -74,7 +75,7 @@ pub(super) async fn reconcile(
     result
 }
 
-fn key(set: &InstanceSet) -> String {
+fn key(set: &Head<InstanceSet>) -> String {
     format!("{}/{}", set.namespace().unwrap_or_default(), set.name_any())
 }
 
@@ -84,7 +85,7 @@ fn key(set: &InstanceSet) -> String {
     reason = "the signature is the controller's"
 )]
 pub(super) fn on_error(
-    set: Arc<InstanceSet>,
+    set: Arc<Head<InstanceSet>>,
     error: &Error,
     reconciler: Arc<Reconciler>,
 ) -> Action {
@@ -103,16 +104,16 @@ pub(super) fn on_error(
 }
 
 impl Reconciler {
-    async fn reconcile(&self, cached: &InstanceSet) -> Result<Action, Error> {
-        let namespace = cached.namespace().unwrap_or_default();
-        if let Some(rest) = self.views.settling(&namespace, &cached.name_any()) {
+    async fn reconcile(&self, head: &Head<InstanceSet>) -> Result<Action, Error> {
+        let namespace = head.namespace().unwrap_or_default();
+        if let Some(rest) = self.views.settling(&namespace, &head.name_any()) {
             return Ok(Action::requeue(rest));
         }
-        let sets = self.sets(cached);
         // Latches decide whether a disk may be new: they are read from the API server, not from a cache (C2).
-        let set = sets.get_opt(&cached.name_any()).await;
+        let blame = Blame::Condition(ConditionType::Reconciled, Reason::ReconcileFailed);
+        let set = current::<InstanceSet>(&self.frame, head, blame).await;
         let Some(set) = set.map_err(|source| Error::read("the InstanceSet", source))? else {
-            return Ok(Action::await_change());
+            return Ok(Action::requeue(UNREADABLE));
         };
         let desired = match Desired::read(&set, &self.cluster_domain) {
             Ok(desired) => desired,

@@ -40,6 +40,9 @@ pub enum Error {
         "a step was not taken: the lease was not renewed in time, and another replica may hold it"
     )]
     LeaseEnded,
+    /// An object that is not ours has the name of one of ours.
+    #[error(transparent)]
+    Foreign(#[from] crate::controller::ApplyError),
     /// The reconcile took too long.
     #[error("failed to finish in {0} s")]
     Late(u64),
@@ -81,12 +84,13 @@ impl Error {
         matches!(self, Error::Act { source, .. } if source.is_not_now())
     }
 
-    /// True when somebody else wrote in between: looking again at once is right.
+    /// True when somebody else wrote in between: looking again at once is right. An object of that name that is there
+    /// already has the same code and stays there.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         match self {
             Error::Write { source, .. } => {
-                matches!(source.as_ref(), kube::Error::Api(status) if status.code == 409)
+                matches!(source.as_ref(), kube::Error::Api(status) if status.is_conflict())
             }
             _ => false,
         }
@@ -96,6 +100,17 @@ impl Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_that_is_there_already_is_no_conflict() {
+        let error = |reason: &str| {
+            let status = serde_json::json!({ "status": "Failure", "reason": reason, "code": 409, "message": "" });
+            let status = serde_json::from_value(status).expect("a status");
+            Error::write("create claim data-a-0", kube::Error::Api(Box::new(status)))
+        };
+        assert!(error("Conflict").is_conflict());
+        assert!(!error("AlreadyExists").is_conflict());
+    }
 
     #[test]
     fn authentication_that_is_on_is_named_with_the_way_out() {

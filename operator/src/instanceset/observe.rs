@@ -111,7 +111,9 @@ impl Sources<'_> {
             namespace: desired.namespace.clone(),
             name: pod.name_any(),
         };
-        let seen = self.views.of(&key, &uid);
+        let owned = controls(&desired.owner.uid, pod);
+        // What a pod of others says of members is not asked, and not believed.
+        let seen = self.views.of(&key, &uid).filter(|_| owned);
         let ready = status.and_then(|status| {
             let all = status.conditions.iter().flatten();
             all.clone().find(|condition| condition.type_ == "Ready")
@@ -140,7 +142,7 @@ impl Sources<'_> {
             ip: status
                 .and_then(|status| status.pod_ip.clone())
                 .filter(|ip| !ip.is_empty()),
-            owned: controls(desired, pod),
+            owned,
             join: variable(pod, keys::ENV_JOIN).and_then(|id| id.parse().ok()),
             heard: seen
                 .as_ref()
@@ -278,7 +280,7 @@ fn claim_seen(desired: &Desired, claim: &PersistentVolumeClaim, lost: Option<Str
         annotations: claim.annotations().clone(),
         terminating: claim.metadata.deletion_timestamp.is_some(),
         lost,
-        owned: controls(desired, claim) && !is_from_elsewhere(desired, claim),
+        owned: is_of(&desired.owner.uid, &desired.cluster_uid, claim),
         bound: claim
             .owner_references()
             .iter()
@@ -286,10 +288,17 @@ fn claim_seen(desired: &Desired, claim: &PersistentVolumeClaim, lost: Option<Str
     }
 }
 
-/// True for a claim that another Cluster has left behind, also one of the same name.
-fn is_from_elsewhere(desired: &Desired, claim: &PersistentVolumeClaim) -> bool {
+/// True for a claim that was made for this Cluster: the InstanceSet controls it, or the Cluster's UID is on it, as on one
+/// that outlives its InstanceSet. One that somebody made under a member's name is not ours.
+fn is_of(set: &str, cluster: &str, claim: &PersistentVolumeClaim) -> bool {
+    let mut owners = claim.owner_references().iter();
+    let controller = owners.find(|owner| owner.controller == Some(true));
     let home = claim.annotations().get(labels::CLUSTER_UID);
-    home.is_some_and(|home| *home != desired.cluster_uid)
+    match (controller, home) {
+        (Some(owner), _) if owner.uid != set => false,
+        (Some(_), home) => home.is_none_or(|home| home == cluster),
+        (None, home) => home.is_some_and(|home| home == cluster),
+    }
 }
 
 /// Host names that a volume is bound to; `None` when it can be mounted elsewhere too. Terms are alternatives: one that
@@ -383,13 +392,11 @@ fn runs(pod: &Pod) -> bool {
     running.any(|container| !named || container.name == keys::ETCD)
 }
 
-/// True when nobody else controls the object.
-fn controls(desired: &Desired, object: &impl ResourceExt) -> bool {
-    let mut owners = object
-        .owner_references()
-        .iter()
-        .filter(|owner| owner.controller == Some(true));
-    owners.all(|owner| owner.uid == desired.owner.uid)
+/// True when this InstanceSet, and no earlier one of its name, controls the object.
+fn controls(set: &str, object: &impl ResourceExt) -> bool {
+    let mut owners = object.owner_references().iter();
+    let controller = owners.find(|owner| owner.controller == Some(true));
+    controller.is_some_and(|owner| owner.uid == set)
 }
 
 fn variable(pod: &Pod, name: &str) -> Option<String> {
@@ -426,6 +433,37 @@ mod tests {
             of(json!([{ "matchExpressions": [host("a")] }, { "matchExpressions": [zone] }]));
         assert_eq!(either, None);
         assert_eq!(hosts(&PersistentVolume::default()), None);
+    }
+
+    fn owned(owner: Option<&str>, home: Option<&str>) -> PersistentVolumeClaim {
+        let owners: Vec<_> = owner
+            .map(|uid| json!({ "apiVersion": "w/v1", "kind": "InstanceSet", "name": "a", "uid": uid, "controller": true }))
+            .into_iter()
+            .collect();
+        let home: std::collections::BTreeMap<_, _> = home
+            .map(|home| (labels::CLUSTER_UID, home))
+            .into_iter()
+            .collect();
+        let claim = json!({ "metadata": { "ownerReferences": owners, "annotations": home } });
+        serde_json::from_value(claim).expect("a claim")
+    }
+
+    #[test]
+    fn what_others_made_under_a_member_s_name_is_not_ours() {
+        let ours = |owner, home| is_of("set", "cluster", &owned(owner, home));
+        assert!(ours(Some("set"), Some("cluster")) && ours(Some("set"), None));
+        assert!(
+            ours(None, Some("cluster")),
+            "a claim that outlives its InstanceSet"
+        );
+        assert!(!ours(None, None), "made by hand");
+        assert!(!ours(None, Some("earlier")) && !ours(Some("set"), Some("earlier")));
+        assert!(!ours(Some("other"), Some("cluster")));
+        assert!(controls("set", &owned(Some("set"), None)));
+        assert!(
+            !controls("set", &owned(None, Some("cluster"))),
+            "a pod that nobody controls"
+        );
     }
 
     #[test]

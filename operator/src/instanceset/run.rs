@@ -5,38 +5,25 @@ use std::sync::Arc;
 use etcd_operator_api::InstanceSet;
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, Service};
-use kube::runtime::controller::{Config, Controller};
-use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::controller::Controller;
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, ResourceExt};
 use tokio::sync::{broadcast, mpsc};
 use tracing::debug;
 
 use etcd_operator_api::labels;
 
 use super::controller::{Reconciler, on_error, reconcile};
-use crate::controller::{Backoff, Calm};
-use crate::lease::Tenure;
+use crate::controller::{Backoff, Calm, Head, events, heads, touched};
 use crate::roles::MemberStore;
-
-/// InstanceSets that are reconciled at a time: one that hangs must not starve the others (C3).
-const CONCURRENCY: u16 = 16;
 
 /// What the InstanceSet room works with.
 pub struct Context {
-    /// The API server.
-    pub client: Client,
+    /// What all reconcilers work with.
+    pub frame: Arc<crate::controller::Context>,
     /// Agents' views, kept by the role path.
     pub store: Arc<MemberStore>,
-    /// DNS domain of the Kubernetes cluster.
-    pub cluster_domain: String,
-    /// How long the lease is held yet.
-    pub tenure: Tenure,
-    /// The one namespace to serve; all when `None`.
-    pub namespace: Option<String>,
-    /// Name of this replica in events.
-    pub reporter_instance: Option<String>,
 }
 
 /// Reconciles InstanceSets until dropped. Needs the lease.
@@ -46,21 +33,18 @@ pub struct Context {
 pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let (nodes, writer) = reflector::store();
     let (changed, changes) = mpsc::unbounded_channel();
-    let client = context.client.clone();
-    let watch_nodes = watch_nodes(client.clone(), writer, changed);
-    let reporter = Reporter {
-        controller: "etcd-operator".into(),
-        instance: context.reporter_instance.clone(),
-    };
+    let frame = &context.frame;
+    let watch_nodes = watch_nodes(frame, writer, changed);
     let reconciler = Arc::new(Reconciler {
-        client: client.clone(),
+        frame: Arc::clone(frame),
+        client: frame.client.clone(),
         views: Arc::clone(&context.store),
         nodes: nodes.clone(),
-        recorder: Recorder::new(client, reporter),
-        cluster_domain: context.cluster_domain.clone(),
+        recorder: frame.recorder.clone(),
+        cluster_domain: frame.config.cluster_domain.clone(),
         backoff: Backoff::default(),
         calm: Calm::default(),
-        tenure: context.tenure.clone(),
+        tenure: frame.tenure.clone(),
     });
     let controller = async {
         // A node that is not known yet would look like one that is gone (P5).
@@ -81,44 +65,27 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     }
 }
 
-fn controller(context: &Context, nodes: mpsc::UnboundedReceiver<()>) -> Controller<InstanceSet> {
+fn controller(
+    context: &Context,
+    nodes: mpsc::UnboundedReceiver<()>,
+) -> Controller<Head<InstanceSet>> {
     let selector = format!(
         "{}={}",
         labels::WORKLOAD_MANAGED_BY,
         labels::WORKLOAD_MANAGED_BY_VALUE
     );
     let children = || watcher::Config::default().labels(&selector);
-    let api = |client: Client| -> Api<Pod> {
-        match &context.namespace {
-            Some(namespace) => Api::namespaced(client, namespace),
-            None => Api::all(client),
-        }
-    };
-    let client = &context.client;
-    let (sets, claims, services): (Api<InstanceSet>, Api<PersistentVolumeClaim>, Api<Service>) =
-        match &context.namespace {
-            Some(namespace) => (
-                Api::namespaced(client.clone(), namespace),
-                Api::namespaced(client.clone(), namespace),
-                Api::namespaced(client.clone(), namespace),
-            ),
-            None => (
-                Api::all(client.clone()),
-                Api::all(client.clone()),
-                Api::all(client.clone()),
-            ),
-        };
+    let (client, watches) = (&context.frame.client, &context.frame.metrics.watches);
     let nodes = stream::unfold(nodes, |mut nodes| async {
         nodes.recv().await.map(|()| ((), nodes))
     });
-    Controller::new(sets, watcher::Config::default())
-        .with_config(Config::default().concurrency(CONCURRENCY))
-        .owns(api(client.clone()), children())
+    let claims = touched::<PersistentVolumeClaim>(client, children(), watches);
+    heads::<InstanceSet>(client, watcher::Config::default(), watches)
+        // No limit of how many at a time: those that hang would take the places of the others (C3).
+        .owns_stream(touched::<Pod>(client, children(), watches))
         // A claim that outlives its InstanceSet has no owner, but it has the label.
-        .watches(claims, children(), |claim: PersistentVolumeClaim| {
-            parent(&claim)
-        })
-        .owns(services, children())
+        .watches_stream(claims, |claim| parent(&claim))
+        .owns_stream(touched::<Service>(client, children(), watches))
         .reconcile_all_on(nodes)
         .reconcile_on(views(context.store.changes()))
 }
@@ -126,7 +93,7 @@ fn controller(context: &Context, nodes: mpsc::UnboundedReceiver<()>) -> Controll
 /// InstanceSets whose members' state has changed.
 fn views(
     changes: broadcast::Receiver<crate::roles::store::Changed>,
-) -> impl futures::Stream<Item = ObjectRef<InstanceSet>> + Send {
+) -> impl futures::Stream<Item = ObjectRef<Head<InstanceSet>>> + Send {
     stream::unfold(changes, |mut changes| async move {
         loop {
             match changes.recv().await {
@@ -142,27 +109,25 @@ fn views(
     })
 }
 
-fn parent(child: &impl ResourceExt) -> Option<ObjectRef<InstanceSet>> {
+fn parent(child: &impl ResourceExt) -> Option<ObjectRef<Head<InstanceSet>>> {
     let name = child.labels().get(labels::WORKLOAD_INSTANCE)?;
     Some(ObjectRef::new(name).within(&child.namespace()?))
 }
 
 /// Keeps the store of nodes, and tells when one comes, goes, or changes in a way that pods care for.
 async fn watch_nodes(
-    client: Client,
+    frame: &crate::controller::Context,
     writer: reflector::store::Writer<Node>,
     changed: mpsc::UnboundedSender<()>,
 ) {
-    let nodes: Api<Node> = Api::all(client);
-    let events = watcher::watcher(nodes, watcher::Config::default())
-        .default_backoff()
-        .modify(|node| {
-            node.managed_fields_mut().clear();
-            node.annotations_mut().clear();
-            if let Some(status) = node.status.as_mut() {
-                status.images = None;
-            }
-        });
+    let nodes: Api<Node> = Api::all(frame.client.clone());
+    let events = events(nodes, watcher::Config::default(), &frame.metrics.watches).modify(|node| {
+        node.managed_fields_mut().clear();
+        node.annotations_mut().clear();
+        if let Some(status) = node.status.as_mut() {
+            status.images = None;
+        }
+    });
     let mut known = std::collections::HashMap::new();
     let mut events = std::pin::pin!(reflector::reflector(writer, events));
     while let Some(event) = events.next().await {
@@ -174,10 +139,7 @@ async fn watch_nodes(
             Ok(watcher::Event::Delete(node)) => known.remove(&node.name_any()).is_some(),
             Ok(watcher::Event::Init) => false,
             Ok(watcher::Event::InitDone) => true,
-            Err(error) => {
-                tracing::warn!(%error, "the watch of nodes broke off and starts again");
-                false
-            }
+            Err(_) => false,
         };
         if matters {
             let _ended = changed.send(());

@@ -21,6 +21,6 @@ mod refusal;
 mod request;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use reconcile::run;

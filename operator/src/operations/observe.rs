@@ -11,7 +11,7 @@ use kube::api::{Api, ListParams};
 
 use super::observed::{Seen, ServiceSeen};
 use super::{kinds, queue};
-use crate::controller::Context;
+use crate::controller::{Context, list};
 
 /// Label by which endpoints belong to a service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -45,9 +45,10 @@ pub(super) async fn observe(context: &Context, request: &OpsRequest) -> Result<S
         return Ok(seen);
     };
     if pending || phase == Some(OpsPhase::Creating) {
-        let requests: Api<OpsRequest> = Api::namespaced(client.clone(), &namespace);
-        let requests = requests.list(&ListParams::default()).await;
-        seen.requests = requests.map_err(failed("the OpsRequests"))?.items;
+        let requests = Api::namespaced(client.clone(), &namespace);
+        // One that cannot be read does nothing, so nothing waits for it.
+        let requests = list(&requests, &ListParams::default()).await;
+        seen.requests = requests.map_err(failed("the OpsRequests"))?.0;
     }
     if pending && queue::before(request, &seen.requests).is_some() {
         // Nothing else matters before it is its turn.

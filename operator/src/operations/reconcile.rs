@@ -25,12 +25,18 @@ use super::observed::Seen;
 use super::{agents, claims, queue};
 use crate::cluster;
 use crate::component::RehearseError;
-use crate::controller::{ApplyError, Backoff, Context, STORM, delete, touched, write_status};
+use crate::controller::{
+    ApplyError, Backoff, Blame, Context, Late, STORM, delete, readable, touched, within,
+    write_status,
+};
 
 /// Look again after somebody else wrote first.
 const CONFLICT: Duration = Duration::from_millis(50);
 /// Look again although nothing has told to.
 const BACKSTOP: Duration = Duration::from_secs(300);
+
+/// Longest a round may take: a switchover is asked of each member in turn.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A step of the reconcile failed.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +45,8 @@ enum Error {
     Observe(#[from] ObserveError),
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    #[error(transparent)]
+    Late(#[from] Late),
     #[error(transparent)]
     Rehearse(#[from] RehearseError),
     #[error("failed to label the OpsRequest: {0}")]
@@ -71,7 +79,7 @@ struct Driver {
 /// # Errors
 /// Never: it runs until it is dropped.
 pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
-    let client = &context.client;
+    let (client, watches) = (&context.client, &context.metrics.watches);
     let all = watcher::Config::default;
     let ours = all().labels(&format!(
         "{}={}",
@@ -81,8 +89,8 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let (store, writer) = reflector::store();
     // The store knows of a change before it is told here: whose turn it is now is read from it.
     let turns = store.clone();
-    let requests = watcher(Api::<OpsRequest>::all(client.clone()), all())
-        .default_backoff()
+    let blame = Blame::Condition(ConditionType::Validated, Reason::ValidateFailed);
+    let requests = readable::<OpsRequest>(&context, all(), blame)
         .reflect(writer)
         .touched_objects()
         .flat_map(move |touched| stream::iter(with_followers(touched, &turns)));
@@ -94,11 +102,11 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     });
     controller
         .with_config(Config::default().debounce(STORM))
-        .watches_stream(touched::<Cluster>(client, all()), move |cluster| {
+        .watches_stream(touched::<Cluster>(client, all(), watches), move |cluster| {
             let namespace = cluster.metadata.namespace.as_deref();
             going_on(&by_cluster, namespace, &cluster.name_any())
         })
-        .watches_stream(touched::<InstanceSet>(client, ours), move |set| {
+        .watches_stream(touched::<InstanceSet>(client, ours, watches), move |set| {
             let cluster = set.labels().get(labels::INSTANCE).cloned();
             let namespace = set.metadata.namespace.as_deref();
             going_on(&by_set, namespace, &cluster.unwrap_or_default())
@@ -162,7 +170,11 @@ fn error_policy(request: &OpsRequest, error: &Error, driver: &Driver) -> Action 
 
 async fn reconcile(request: Arc<OpsRequest>, driver: Arc<Driver>) -> Result<Action, Error> {
     let began = Instant::now();
-    let result = Box::pin(reconcile_request(&request, &driver.context)).await;
+    let result = within(
+        LIMIT,
+        Box::pin(reconcile_request(&request, &driver.context)),
+    )
+    .await;
     let metrics = &driver.context.metrics;
     metrics.reconciled("OpsRequest", result.is_ok(), began.elapsed());
     if result.is_ok() {

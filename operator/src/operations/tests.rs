@@ -6,7 +6,7 @@ mod ends;
 mod exposing;
 mod proof;
 mod queueing;
-mod server;
+pub(crate) mod server;
 mod undo;
 
 use std::collections::BTreeMap;

@@ -70,7 +70,8 @@ pub fn decide(pods: &[PodFacts], knowledge: &Knowledge) -> Decision {
     let fences = pods.iter().filter_map(|pod| pod.fence);
     let fence = fences.chain(over.map(|term| term.saturating_add(1))).max();
     let floor = pods.iter().map(PodFacts::floor).max().max(fence);
-    match knowledge.leader() {
+    let recorded = pods.iter().filter_map(|pod| pod.term).max().unwrap_or(0);
+    match knowledge.leader(recorded, pods.len() == 1) {
         // Somebody else knew of a higher term: silence is right until it is known here too.
         Some(leader) if Some(leader.term) >= floor => with_leader(pods, knowledge, &leader),
         Some(_) | None => Decision {

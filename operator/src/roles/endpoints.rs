@@ -27,6 +27,9 @@ const AGAIN: Duration = Duration::from_millis(10);
 const READ_BACK: Duration = Duration::from_millis(20);
 /// An endpoint that has not followed its label after so long is late: usual are 10 to 40 ms.
 const LATE: Duration = Duration::from_millis(80);
+/// Label of slices that Kubernetes keeps.
+const MANAGED_BY_KUBERNETES: &str =
+    "endpointslice.kubernetes.io/managed-by=endpointslice-controller.k8s.io";
 /// Label of a slice: name of its service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
@@ -88,7 +91,12 @@ impl Endpoints {
     }
 
     async fn cached(&self) -> Result<Vec<EndpointSlice>, kube::Error> {
-        let selector = format!("{}={}", labels::INSTANCE, self.cluster);
+        // Slices that somebody made by hand are not waited for.
+        let selector = format!(
+            "{}={},{MANAGED_BY_KUBERNETES}",
+            labels::INSTANCE,
+            self.cluster
+        );
         let params = ListParams::default().labels(&selector).match_any();
         Ok(self.slices.list(&params).await?.items)
     }

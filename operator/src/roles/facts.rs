@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kbagent_protocol::Role;
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 
-use etcd_operator_api::labels;
+use etcd_operator_api::{InstanceSet, labels};
 
 /// Name of a pod in its namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,11 +85,20 @@ pub struct Whereabouts {
     pub probe: Duration,
 }
 
-/// Reads where a pod belongs and lives; `None` for a pod of no InstanceSet, and for one whose definition has no
-/// `roleProbe`.
+/// Reads where a pod belongs and lives; `None` for a pod that no InstanceSet of its label's name controls, and for one
+/// whose definition has no `roleProbe`.
 #[must_use]
 pub fn whereabouts(pod: &Pod) -> Option<Whereabouts> {
     let instance_set = pod.labels().get(labels::WORKLOAD_INSTANCE)?.clone();
+    let mut owners = pod.owner_references().iter();
+    let owner = owners.find(|owner| owner.controller == Some(true))?;
+    let group = owner.api_version.split('/').next();
+    if owner.name != instance_set
+        || owner.kind != InstanceSet::kind(&())
+        || group != Some(&*InstanceSet::group(&()))
+    {
+        return None;
+    }
     let asked = pod
         .annotations()
         .get(labels::ROLE_PROBE)
@@ -107,4 +116,46 @@ pub fn whereabouts(pod: &Pod) -> Option<Whereabouts> {
         ip: ip.filter(|ip| !ip.is_empty()),
         probe: Duration::from_secs(u64::from(seconds)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pod(owner: &Value) -> Pod {
+        let labels = json!({ labels::WORKLOAD_INSTANCE: "a", labels::INSTANCE: "c" });
+        let metadata = json!({ "name": "a-0", "labels": labels, "ownerReferences": owner });
+        let pod = json!({ "metadata": metadata, "status": { "podIP": "10.0.0.1" } });
+        serde_json::from_value(pod).expect("a pod")
+    }
+
+    #[test]
+    fn only_pods_that_an_instance_set_controls_are_followed() {
+        let owner = |kind: &str, name: &str, controls: bool| json!([{ "apiVersion": "workloads.kubeblocks.io/v1", "kind": kind, "name": name, "uid": "u", "controller": controls }]);
+        assert!(whereabouts(&pod(&owner("InstanceSet", "a", true))).is_some());
+        assert!(whereabouts(&pod(&json!([]))).is_none(), "made by hand");
+        assert!(whereabouts(&pod(&owner("InstanceSet", "a", false))).is_none());
+        assert!(whereabouts(&pod(&owner("InstanceSet", "b", true))).is_none());
+        assert!(whereabouts(&pod(&owner("ReplicaSet", "a", true))).is_none());
+    }
+
+    #[test]
+    fn a_pod_whose_definition_has_no_role_probe_belongs_to_no_group() {
+        let seconds = |probe: &str| {
+            let owner = json!([{ "apiVersion": "workloads.kubeblocks.io/v1", "kind": "InstanceSet", "name": "a", "uid": "u", "controller": true }]);
+            let mut pod = pod(&owner);
+            pod.annotations_mut()
+                .insert(labels::ROLE_PROBE.to_owned(), probe.to_owned());
+            whereabouts(&pod).map(|place| place.probe.as_secs())
+        };
+        assert_eq!(seconds(labels::ROLE_PROBE_OFF), None);
+        assert_eq!(seconds("30"), Some(30));
+        assert_eq!(
+            seconds("nonsense"),
+            Some(5),
+            "what cannot be read is the default"
+        );
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! One task for each InstanceSet, so that a cluster that hangs holds up no other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use kbagent_protocol::MemberView;
@@ -24,10 +25,36 @@ pub(super) enum Input {
     Pod(PodFacts),
     /// A pod is gone.
     Gone { pod: String, uid: String },
-    /// An agent's view.
-    Said(Box<MemberView>),
+    /// A view of an agent is in this box.
+    Said(Mailbox),
     /// An agent is not heard any more.
     Silent { pod: String, uid: String },
+}
+
+/// Views of one agent that its group has not taken yet: while that waits for the API server, an agent that talks all the
+/// time fills its own box only, and the newest view replaces the one before.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Mailbox(Arc<Mutex<VecDeque<MemberView>>>);
+
+impl Mailbox {
+    /// Views that are kept: in the normal course of things every one.
+    const SIZE: usize = 16;
+
+    /// Puts a view in; true when there is one more than before, and the group must hear of it.
+    pub(super) fn put(&self, view: MemberView) -> bool {
+        let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = views.len() >= Self::SIZE;
+        if full {
+            views.pop_back();
+        }
+        views.push_back(view);
+        !full
+    }
+
+    fn take(&self) -> Option<MemberView> {
+        let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        views.pop_front()
+    }
 }
 
 /// The state of one group.
@@ -94,8 +121,10 @@ impl Group {
                     .retain(|name, facts| *name != pod || facts.uid != uid);
                 self.knowledge.forget(&pod, &uid);
             }
-            Input::Said(view) => {
-                self.knowledge.hear(*view);
+            Input::Said(mailbox) => {
+                if let Some(view) = mailbox.take() {
+                    self.knowledge.hear(view);
+                }
             }
             Input::Silent { pod, uid } => self.knowledge.silence(&pod, &uid),
         }
@@ -124,5 +153,26 @@ impl Group {
             self.written.insert(facts.name.clone(), facts);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::running;
+    use super::*;
+
+    #[test]
+    fn an_agent_that_talks_all_the_time_fills_its_own_box_only() {
+        let mailbox = Mailbox::default();
+        let told = (0..1000).filter(|at| mailbox.put(running("a-0", "u0", *at, None, 3)));
+        assert_eq!(told.count(), Mailbox::SIZE, "messages to the group");
+        let views = std::iter::from_fn(|| mailbox.take());
+        let sequences: Vec<u64> = views.map(|view| view.sequence).collect();
+        assert_eq!(sequences.len(), Mailbox::SIZE);
+        assert_eq!(
+            (sequences.first(), sequences.last()),
+            (Some(&0), Some(&999)),
+            "the newest is kept"
+        );
     }
 }

@@ -8,6 +8,10 @@ use std::collections::BTreeMap;
 
 use kbagent_protocol::{EtcdState, Id, MemberView};
 
+/// So many terms further than anybody else knows of, a member is believed: far more than elections take place while an
+/// operator looks away, and far less than a lie needs to last.
+const LEAP: u64 = 1000;
+
 /// The newest view of one pod's agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {
@@ -126,14 +130,27 @@ impl Knowledge {
         self.lost.get(uid).is_some_and(|lost| *lost >= term)
     }
 
-    /// The leader of the highest term for which anybody named one.
+    /// The leader of the highest term for which anybody named one. A term far beyond `recorded`, the highest that was
+    /// written before, needs the word of a second member, unless the group has one pod only: terms grow by elections, and
+    /// one agent that lies would shut out every later leader.
     #[must_use]
-    pub fn leader(&self) -> Option<Leader> {
+    pub fn leader(&self, recorded: u64, alone: bool) -> Option<Leader> {
         let cluster = self.cluster()?;
-        self.heard
-            .values()
-            .filter_map(|heard| heard.view.status.as_ref())
-            .filter(|status| status.cluster_id == cluster)
+        let statuses = || {
+            let all = self.heard.values();
+            let all = all.filter_map(|heard| heard.view.status.as_ref());
+            all.filter(|status| status.cluster_id == cluster)
+        };
+        let mut terms: Vec<u64> = statuses().map(|status| status.term).collect();
+        terms.sort_unstable_by(|one, other| other.cmp(one));
+        let confirmed = terms.get(1).copied().max(Some(recorded)).unwrap_or(0);
+        let highest = if alone {
+            u64::MAX
+        } else {
+            confirmed.saturating_add(LEAP)
+        };
+        statuses()
+            .filter(|status| status.term <= highest)
             .filter_map(|status| {
                 let name = match (&status.leader, status.leader_id?) {
                     (Some(name), _) if !name.is_empty() => name.clone(),

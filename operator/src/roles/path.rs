@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Pod;
-use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc;
@@ -23,6 +22,8 @@ use super::metrics::RoleMetrics;
 use super::store::MemberStore;
 use super::streams::{Stream, Target};
 use super::write::Labeller;
+use crate::controller::events;
+use crate::watches::Watches;
 
 /// What the role path works with.
 pub struct Context {
@@ -32,6 +33,8 @@ pub struct Context {
     pub store: Arc<MemberStore>,
     /// Figures.
     pub metrics: RoleMetrics,
+    /// Figures of watches.
+    pub watches: Watches,
     /// The one namespace to serve; all when `None`.
     pub namespace: Option<String>,
 }
@@ -51,7 +54,7 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         labels::WORKLOAD_MANAGED_BY_VALUE
     );
     let config = watcher::Config::default().labels(&selector);
-    let mut events = std::pin::pin!(watcher::watcher(pods, config).default_backoff());
+    let mut events = std::pin::pin!(events(pods, config, &context.watches));
     let mut path = Path {
         context,
         groups: HashMap::new(),
@@ -62,7 +65,8 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         match events.try_next().await {
             Ok(Some(event)) => path.take(event),
             Ok(None) => anyhow::bail!("failed to keep watching pods: the stream ended"),
-            Err(error) => tracing::warn!(%error, "the watch of pods broke off and starts again"),
+            // Counted and told by the watch itself.
+            Err(_) => {}
         }
     }
 }

@@ -13,12 +13,14 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
 use super::facts::PodKey;
-use super::group::Input;
+use super::group::{Input, Mailbox};
 use super::store::MemberStore;
 use crate::agent::{AgentClient, Watch};
 
 /// An agent repeats its view every second; after this long without one it counts as silent.
 const SILENCE: Duration = Duration::from_millis(2500);
+/// Views that are taken of one agent in a second. In an election it says a dozen.
+const VIEWS_A_SECOND: u32 = 100;
 /// Pause before the first new connection.
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 /// Longest pause between connections: a member that starts is noticed this soon.
@@ -63,6 +65,8 @@ impl Stream {
             group,
             heard: Instant::now(),
             silent: false,
+            mailbox: Mailbox::default(),
+            second: (Instant::now(), 0),
         };
         Self {
             uid,
@@ -78,6 +82,9 @@ struct Listener {
     group: mpsc::UnboundedSender<Input>,
     heard: Instant,
     silent: bool,
+    mailbox: Mailbox,
+    /// When the present second began, and the views of it.
+    second: (Instant, u32),
 }
 
 impl Listener {
@@ -86,13 +93,18 @@ impl Listener {
         let mut pause = PAUSE_FIRST;
         let mut probe = Instant::now() + self.target.probe;
         loop {
-            match Watch::open(address).await {
-                Ok(mut watch) => {
+            // A node that dies after the connection leaves the request without an answer for a quarter of an hour.
+            let opened = timeout(SILENCE, Watch::open(address)).await;
+            match opened {
+                Ok(Ok(mut watch)) => {
                     if self.follow(&mut watch).await {
                         pause = PAUSE_FIRST;
                     }
                 }
-                Err(error) => debug!(pod = %self.target.pod.name, %error, "no stream of the agent"),
+                Ok(Err(error)) => {
+                    debug!(pod = %self.target.pod.name, %error, "no stream of the agent");
+                }
+                Err(_) => debug!(pod = %self.target.pod.name, "the agent gives no stream"),
             }
             self.note_silence();
             if Instant::now() >= probe {
@@ -112,6 +124,7 @@ impl Listener {
                 Ok(Ok(view)) => {
                     any = true;
                     self.take(view);
+                    self.pace().await;
                 }
                 Ok(Err(error)) => {
                     debug!(pod = %self.target.pod.name, %error, "the stream of the agent ended");
@@ -119,6 +132,17 @@ impl Listener {
                 }
                 Err(_) => return any,
             }
+        }
+    }
+
+    /// Lets the rest of a second pass when its views are used up: the agent waits meanwhile.
+    async fn pace(&mut self) {
+        let (began, views) = &mut self.second;
+        *views += 1;
+        let rest = Duration::from_secs(1).saturating_sub(began.elapsed());
+        if rest.is_zero() || *views >= VIEWS_A_SECOND {
+            sleep(rest).await;
+            self.second = (Instant::now(), 0);
         }
     }
 
@@ -131,7 +155,9 @@ impl Listener {
         self.silent = false;
         self.store
             .put(&self.target.pod, &self.target.instance_set, &view);
-        self.send(Input::Said(Box::new(view)));
+        if self.mailbox.put(view) {
+            self.send(Input::Said(self.mailbox.clone()));
+        }
     }
 
     fn note_silence(&mut self) {

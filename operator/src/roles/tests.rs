@@ -1,10 +1,9 @@
 //! The decision: a table of cases, and an exploration of two operators that write at the same time.
 
-use etcd_operator_api::labels;
 use kbagent_protocol::EtcdState;
 
 use super::decide::decide;
-use super::facts::{PodFacts, whereabouts};
+use super::facts::PodFacts;
 use super::knowledge::Knowledge;
 use super::testing::running;
 
@@ -55,26 +54,6 @@ fn told(pods: &[PodFacts], knowledge: &Knowledge) -> String {
 
 const L: Option<&str> = Some("leader");
 const F: Option<&str> = Some("follower");
-
-#[test]
-fn a_pod_whose_definition_has_no_role_probe_belongs_to_no_group() {
-    let pod = |probe: &str| {
-        let mut pod = k8s_openapi::api::core::v1::Pod::default();
-        let labels = [(labels::WORKLOAD_INSTANCE.to_owned(), "a".to_owned())];
-        pod.metadata.labels = Some(labels.into());
-        let annotations = [(labels::ROLE_PROBE.to_owned(), probe.to_owned())];
-        pod.metadata.annotations = Some(annotations.into());
-        whereabouts(&pod)
-    };
-    assert_eq!(pod(labels::ROLE_PROBE_OFF), None);
-    let seconds = |probe| pod(probe).map(|place| place.probe.as_secs());
-    assert_eq!(seconds("30"), Some(30));
-    assert_eq!(
-        seconds("nonsense"),
-        Some(5),
-        "what cannot be read is the default"
-    );
-}
 
 #[test]
 fn the_first_leader_is_labelled_after_the_others() {
@@ -171,6 +150,24 @@ fn a_fence_for_another_term_than_the_winner_s_saves_nothing() {
         fenced(3, pod("a-1", F, Some(2))),
     ];
     assert_eq!(told(&pods, &knowledge), "a-0:-@4>=3 | a-1:leader@4>=3");
+}
+
+#[test]
+fn a_term_out_of_reach_needs_a_second_member() {
+    let pods = [pod("a-0", L, Some(2)), pod("a-1", F, Some(2))];
+    let liar = knowing(&[("a-0", Some("a-0"), 2), ("a-1", Some("a-1"), u64::MAX)]);
+    assert_eq!(
+        told(&pods, &liar),
+        " | ",
+        "the leader stays, nothing is stamped"
+    );
+    let both = knowing(&[("a-0", Some("a-1"), 5000), ("a-1", Some("a-1"), 5000)]);
+    assert_eq!(told(&pods, &both), "a-0:follower@5000 | a-1:leader@5000");
+    let single = knowing(&[("a-0", Some("a-0"), 5000)]);
+    assert_eq!(
+        told(&[pod("a-0", None, None)], &single),
+        " | a-0:leader@5000"
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::bring_up::bring_up;
 use super::checklist::Checklist;
 use super::outcome::found;
 use super::requests::bad_requests;
-use super::termination;
+use super::{strangers, termination};
 use crate::scenario::Lab;
 use crate::scenario::outcome::Found;
 use crate::scenario::subject::{CLUSTER, MANAGER, Seat, Subject};
@@ -31,6 +31,7 @@ pub(crate) async fn admission(lab: &Lab, subject: &Subject) -> Found {
             bad_changes(subject, &mut list).await;
             bad_requests(subject, &mut list).await;
             roles_by_hand(subject, &mut list).await;
+            Box::pin(strangers::check(subject, &mut list)).await;
             hand_edits(subject, &mut list).await;
             let whole = subject
                 .wait_whole(REPORTED)

@@ -13,6 +13,7 @@ mod objects;
 mod outcome;
 mod probes;
 mod requests;
+mod strangers;
 mod termination;
 
 pub(super) use admission::admission;

@@ -70,6 +70,10 @@ fn selector(cluster: &Cluster, wanted: &ClusterService) -> BTreeMap<String, Stri
             labels::RELEASE_PHASE.to_owned(),
             labels::RELEASE_PHASE_STABLE.to_owned(),
         ),
+        (
+            labels::WORKLOAD_MANAGED_BY.to_owned(),
+            labels::WORKLOAD_MANAGED_BY_VALUE.to_owned(),
+        ),
     ]);
     let optional = [
         (labels::COMPONENT_NAME, &wanted.component_selector),

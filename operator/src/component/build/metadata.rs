@@ -23,11 +23,13 @@ pub(super) fn child_labels(valid: &Valid<'_>) -> BTreeMap<String, String> {
     ])
 }
 
-/// Labels that select the component's pods in services.
+/// Labels that select the component's pods in services. The last of them only the operator may give (admission policy).
 pub(super) fn pod_selector(valid: &Valid<'_>) -> BTreeMap<String, String> {
     let mut selector = child_labels(valid);
     let stable = labels::RELEASE_PHASE_STABLE.to_owned();
     selector.insert(labels::RELEASE_PHASE.to_owned(), stable);
+    let managed = labels::WORKLOAD_MANAGED_BY_VALUE.to_owned();
+    selector.insert(labels::WORKLOAD_MANAGED_BY.to_owned(), managed);
     selector
 }
 

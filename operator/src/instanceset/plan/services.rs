@@ -1,5 +1,7 @@
 //! The headless service that gives pods their host names. The only headless one over these pods (N2).
 
+use std::collections::BTreeMap;
+
 use etcd_operator_api::labels;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -60,11 +62,6 @@ pub fn build(desired: &Desired) -> Service {
                 ..ServicePort::default()
             }
         });
-    let mut selector = desired.labels.clone();
-    selector.insert(
-        labels::RELEASE_PHASE.to_owned(),
-        labels::RELEASE_PHASE_STABLE.to_owned(),
-    );
     let annotations = desired.service_annotations.clone();
     let mut service = Service {
         metadata: ObjectMeta {
@@ -78,7 +75,7 @@ pub fn build(desired: &Desired) -> Service {
         spec: Some(ServiceSpec {
             cluster_ip: Some("None".to_owned()),
             ports: Some(ports.collect()),
-            selector: Some(selector),
+            selector: Some(selector(desired)),
             // Peers must find each other before any of them is ready (N1).
             publish_not_ready_addresses: Some(true),
             ..ServiceSpec::default()
@@ -89,6 +86,22 @@ pub fn build(desired: &Desired) -> Service {
     let all = service.metadata.annotations.get_or_insert_default();
     all.insert(APPLIED.to_owned(), mark);
     service
+}
+
+/// Labels of the pods that it leads to. The last of them only the operator may give (admission policy): a pod of others
+/// must not answer to a member's host name.
+fn selector(desired: &Desired) -> BTreeMap<String, String> {
+    let mut selector = desired.labels.clone();
+    for (label, value) in [
+        (labels::RELEASE_PHASE, labels::RELEASE_PHASE_STABLE),
+        (
+            labels::WORKLOAD_MANAGED_BY,
+            labels::WORKLOAD_MANAGED_BY_VALUE,
+        ),
+    ] {
+        selector.insert(label.to_owned(), value.to_owned());
+    }
+    selector
 }
 
 /// True when `live` has all that `wanted` says, and was last written from just that; what it has beyond is the API

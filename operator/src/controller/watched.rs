@@ -1,0 +1,110 @@
+//! Streams of objects as they are touched. Metadata only where that is enough: it wakes a reconciler, is cheap to hold,
+//! and can be read whatever the rest of the object looks like.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt};
+use kube::api::{Api, PartialObjectMeta};
+use kube::core::DeserializeGuard;
+use kube::runtime::watcher::Event;
+use kube::runtime::{Controller, WatchStreamExt, reflector, watcher};
+use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
+
+use super::Context;
+use super::current::{Blame, tell};
+use crate::watches::Watches;
+
+/// Objects of a page of a list: annotations alone may be 256 KiB each.
+const PAGE: u32 = 50;
+
+/// The metadata of an object.
+pub type Head<K> = PartialObjectMeta<K>;
+
+/// Events of a watch that is counted. Reconnects with a backoff for ever.
+pub fn events<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    watches: &Watches,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + use<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let watch = watches.begin(&K::kind(&()));
+    watcher(api, config.page_size(PAGE))
+        .default_backoff()
+        .inspect(move |event| watch.saw(event))
+}
+
+/// Objects of kind `K` as they are made, changed or deleted.
+pub fn touched<K>(
+    client: &Client,
+    config: watcher::Config,
+    watches: &Watches,
+) -> impl Stream<Item = watcher::Result<Head<K>>> + Send + use<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+{
+    events(Api::<Head<K>>::all(client.clone()), config, watches).touched_objects()
+}
+
+/// A controller that knows the metadata of its objects only: each is read when it is reconciled.
+pub fn heads<K>(client: &Client, config: watcher::Config, watches: &Watches) -> Controller<Head<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+{
+    let (store, writer) = reflector::store();
+    let events = events(Api::<Head<K>>::all(client.clone()), config, watches).modify(|head| {
+        head.metadata.managed_fields = None;
+        head.metadata.annotations = None;
+    });
+    Controller::for_stream(events.reflect(writer).touched_objects(), store)
+}
+
+/// Whole objects, for those who must look at all of them. One that cannot be read is told of and left out.
+pub fn readable<K>(
+    context: &Arc<Context>,
+    config: watcher::Config,
+    blame: Blame,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + use<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let api = Api::<DeserializeGuard<K>>::all(context.client.clone());
+    let events = events(api, config, &context.metrics.watches);
+    let context = Arc::clone(context);
+    events.filter_map(move |event| {
+        let (event, bad) = match event {
+            Ok(event) => sort(event),
+            Err(error) => (Some(Err(error)), None),
+        };
+        if let Some(bad) = bad {
+            let context = Arc::clone(&context);
+            tokio::spawn(
+                async move { tell::<K>(&context, &bad.metadata, &bad.error, blame).await },
+            );
+        }
+        futures::future::ready(event)
+    })
+}
+
+pub(super) type Sorted<K> = (
+    Option<watcher::Result<Event<K>>>,
+    Option<kube::core::error_boundary::InvalidObject>,
+);
+
+/// The event as far as it can be read, and what cannot.
+pub(super) fn sort<K>(event: Event<DeserializeGuard<K>>) -> Sorted<K> {
+    let (guarded, wrap): (_, fn(K) -> Event<K>) = match event {
+        Event::Init => return (Some(Ok(Event::Init)), None),
+        Event::InitDone => return (Some(Ok(Event::InitDone)), None),
+        Event::InitApply(object) => (object, Event::InitApply),
+        Event::Apply(object) => (object, Event::Apply),
+        Event::Delete(object) => (object, Event::Delete),
+    };
+    match guarded.0 {
+        Ok(object) => (Some(Ok(wrap(object))), None),
+        Err(bad) => (None, Some(bad)),
+    }
+}
