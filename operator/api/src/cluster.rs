@@ -276,6 +276,9 @@ pub struct ClusterStatus {
     /// The components by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub components: BTreeMap<String, ClusterComponentStatus>,
+    /// Objects that Kubernetes refuses and would refuse again, with its words, by object (`Kind/name`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused_objects: BTreeMap<String, String>,
     /// Conditions, see [`crate::condition`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -318,6 +321,9 @@ pub struct ClusterComponentStatus {
     /// What is wrong, by object (`Kind/name`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub message: BTreeMap<String, String>,
+    /// Objects that Kubernetes refuses and would refuse again, with its words, by object (`Kind/name`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused_objects: BTreeMap<String, String>,
     /// Generation of the Cluster that the component reflects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,

@@ -133,6 +133,9 @@ pub struct ComponentStatus {
     /// What is wrong, by object (`Kind/name`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub message: BTreeMap<String, String>,
+    /// Objects that Kubernetes refuses and would refuse again, with its words, by object (`Kind/name`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused_objects: BTreeMap<String, String>,
 }
 
 /// State of a component.

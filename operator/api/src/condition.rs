@@ -57,6 +57,8 @@ pub enum ConditionType {
     Reconfigure,
     /// Members are replaced by new ones of the same name (OpsRequest).
     InstancesRebuilding,
+    /// Kubernetes refuses what came of its edit: the edit is taken back (OpsRequest).
+    Reverting,
     /// The effect was seen (OpsRequest).
     Succeed,
     /// It was refused or has failed (OpsRequest).
@@ -97,6 +99,7 @@ impl ConditionType {
             ConditionType::Exposing => "Exposing",
             ConditionType::Reconfigure => "Reconfigure",
             ConditionType::InstancesRebuilding => "InstancesRebuilding",
+            ConditionType::Reverting => "Reverting",
             ConditionType::Succeed => "Succeed",
             ConditionType::Failed => "Failed",
             ConditionType::Aborted => "Aborted",

@@ -162,7 +162,10 @@ async fn reconcile_component(component: &Component, context: &Context) -> Result
         Err(refused) => (Outcome::Refused(refused.to_string()), None),
         Ok(plan) => match Box::pin(carry_out(component, plan, context)).await {
             Ok(()) => (Outcome::Applied, None),
-            Err(error) => (Outcome::Failed(error.to_string()), Some(error)),
+            Err(error) => {
+                let refused = error.refusal().into_iter().collect();
+                (Outcome::Failed(error.to_string(), refused), Some(error))
+            }
         },
     };
     tell(component, observed.instance_set.as_ref(), &outcome, context).await?;

@@ -16,8 +16,8 @@ pub(super) enum Outcome {
     Applied,
     /// The spec cannot be carried out.
     Refused(String),
-    /// A child could not be read or written.
-    Failed(String),
+    /// A child could not be read or written; what Kubernetes refuses and would refuse again, by object.
+    Failed(String, BTreeMap<String, String>),
 }
 
 /// The status that follows.
@@ -59,6 +59,10 @@ pub(super) fn status(
         conditions,
         phase: Some(phase),
         message: messages(&facts, outcome),
+        refused_objects: match outcome {
+            Outcome::Failed(_, refused) => refused.clone(),
+            Outcome::Applied | Outcome::Refused(_) => BTreeMap::new(),
+        },
     }
 }
 
@@ -78,7 +82,7 @@ fn outcome_conditions(component: &Component, outcome: &Outcome) -> Vec<Observati
                 Observation::new(applied, true, Reason::ApplyResourcesSucceed, text),
             ]
         }
-        Outcome::Failed(text) => {
+        Outcome::Failed(text, _) => {
             vec![
                 fine,
                 Observation::new(applied, false, Reason::ApplyResourcesFailed, text),
@@ -113,7 +117,7 @@ fn alarm(its: &InstanceSet) -> Option<Observation> {
 
 fn messages(facts: &Facts<'_>, outcome: &Outcome) -> BTreeMap<String, String> {
     let mut messages = BTreeMap::new();
-    if let Outcome::Refused(text) | Outcome::Failed(text) = outcome {
+    if let Outcome::Refused(text) | Outcome::Failed(text, _) = outcome {
         messages.insert(
             format!("Component/{}", facts.component.name_any()),
             text.clone(),

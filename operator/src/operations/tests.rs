@@ -6,6 +6,7 @@ mod ends;
 mod exposing;
 mod proof;
 mod queueing;
+mod refused;
 mod server;
 mod undo;
 

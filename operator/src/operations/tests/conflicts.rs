@@ -20,7 +20,7 @@ async fn answer(code: u16, message: &'static str, version: &'static str) -> Answ
     });
     let stop = Change::Component {
         component: "etcd".to_owned(),
-        field: Field::Stop(true),
+        field: Field::Stop(Some(true)),
     };
     let edited = edit(&cluster(3, "Running", 4), &[stop], &context, Mode::Write).await;
     edited.expect("an answer")

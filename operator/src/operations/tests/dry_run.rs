@@ -62,7 +62,7 @@ async fn an_edit_is_asked_about_before_it_is_made() {
         let (context, asked) = server(|_| (200, json!(cluster(3, "Running", 5))));
         let stop = Change::Component {
             component: "etcd".to_owned(),
-            field: Field::Stop(true),
+            field: Field::Stop(Some(true)),
         };
         let answer = edit(&cluster(3, "Running", 4), &[stop], &context, mode).await;
         assert_eq!(answer.expect("an answer"), Answer::Taken(Some(5)));
