@@ -26,7 +26,7 @@ use super::error::Error;
 use super::events;
 use super::observe::Sources;
 use super::plan::steps::status_draft::Draft;
-use super::plan::{Plan, Step, Waiting, plan};
+use super::plan::{Plan, Step, Waiting, plan, status};
 use crate::controller::{Backoff, Calm};
 use crate::lease::Tenure;
 use crate::roles::MemberStore;
@@ -144,7 +144,7 @@ impl Reconciler {
                 return Err(error);
             }
         };
-        let plan = plan(desired, &seen);
+        let mut plan = plan(desired, &seen);
         debug!(instance_set = %desired.name, steps = plan.steps.len(), waiting = ?plan.waiting, "planned");
         let mut version = set.resource_version();
         let mut recorded = set.status.clone().unwrap_or_default();
@@ -153,7 +153,14 @@ impl Reconciler {
             version = self.record(set, &status, &recorded, version).await?;
             recorded = status;
         }
-        let applied = self.apply(set, desired, &plan).await;
+        let applied = match self.apply(set, desired, &plan).await {
+            // No failure: it waits for others, and says for what.
+            Err(Error::Budget { pod, why }) => {
+                status::hold(&mut plan, Waiting::Budget { pod, why });
+                Ok(())
+            }
+            other => other,
+        };
         if plan.steps.contains(&Step::AddFinalizer) || plan.steps.contains(&Step::RemoveFinalizer) {
             // The object has moved on by our own write; its new version triggers the next round.
             applied?;

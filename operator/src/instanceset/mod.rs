@@ -9,6 +9,7 @@ mod controller;
 pub mod desired;
 pub mod error;
 pub mod events;
+mod evict;
 pub mod names;
 pub mod observe;
 pub mod observed;

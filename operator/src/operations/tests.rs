@@ -7,7 +7,6 @@ mod exposing;
 mod proof;
 mod queueing;
 mod refused;
-mod server;
 mod undo;
 
 use std::collections::BTreeMap;

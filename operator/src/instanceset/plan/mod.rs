@@ -28,7 +28,7 @@ mod upkeep_tests;
 #[cfg(test)]
 mod world;
 
-pub use steps::{Grace, Plan, Step, Via, Waiting};
+pub use steps::{Grace, Plan, Removal, Step, Via, Waiting};
 
 use super::desired::Desired;
 use super::observed::Observed;

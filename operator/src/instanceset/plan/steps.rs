@@ -55,6 +55,16 @@ pub enum Grace {
     Dead,
 }
 
+/// How a pod is asked away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// By an eviction, which takes the vote off the disruption budget in the same moment: a drain that comes at the
+    /// same time is refused (P4).
+    Evict,
+    /// By a plain deletion. No vote is lost with it, or all are meant to go: then no budget may hold it.
+    Delete,
+}
+
 /// What has labels and annotations of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Labelled {
@@ -133,6 +143,8 @@ pub enum Step {
         uid: String,
         /// How long its containers may take to end.
         grace: Grace,
+        /// How it is asked away.
+        how: Removal,
         /// Why, for the event.
         why: String,
     },
@@ -426,6 +438,14 @@ pub enum Waiting {
         /// What it lacks.
         why: String,
     },
+    /// Kubernetes did not let a voter be stopped.
+    #[error("pod {pod} is not stopped yet: {why}")]
+    Budget {
+        /// The pod.
+        pod: String,
+        /// What the API server says.
+        why: String,
+    },
     /// The strategy leaves the update to the user.
     #[error("{0} pods have an old revision and are updated when the user deletes them")]
     OnDelete(usize),
@@ -470,6 +490,7 @@ impl Waiting {
             Waiting::Defragmenting(_) => "Defragmenting",
             Waiting::NotAlone { .. } => "NotAlone",
             Waiting::Update { .. } => "Update",
+            Waiting::Budget { .. } => "DisruptionBudget",
             Waiting::OnDelete(_) => "OnDelete",
         }
     }
@@ -482,6 +503,7 @@ impl Waiting {
             Waiting::CatchingUp { .. }
                 | Waiting::MemberStarting(_)
                 | Waiting::Update { .. }
+                | Waiting::Budget { .. }
                 | Waiting::NotListed { .. }
         )
     }

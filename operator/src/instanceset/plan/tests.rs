@@ -321,12 +321,12 @@ fn an_update_takes_followers_first_and_the_leader_after_it_has_handed_over() {
     assert_eq!(
         told,
         [
-            "delete pod a-2: it is updated",
+            "evict pod a-2: it is updated",
             "create pod a-2",
-            "delete pod a-1: it is updated",
+            "evict pod a-1: it is updated",
             "create pod a-1",
             "move leadership from a-0 to a-2",
-            "delete pod a-0: it is updated",
+            "evict pod a-0: it is updated",
             "create pod a-0",
         ]
     );

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::super::cluster_edit::{Answer, Mode, edit};
 use super::super::edit::{Change, Field};
 use super::cluster;
-use super::server::{failure, server};
+use crate::fake_api::{failure, server};
 
 /// What comes of an edit that is answered with `code`, when the Cluster is read again in this version.
 async fn answer(code: u16, message: &'static str, version: &'static str) -> Answer {

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::super::cluster_edit::{Answer, Mode, edit};
 use super::super::edit::{Change, Field};
 use super::cluster;
-use super::server::{failure, server};
 use crate::controller::rehearse;
+use crate::fake_api::{failure, server};
 
 /// What is said of a service when `live` is there already, and the API server answers the dry run with `answer`.
 async fn said(live: Option<Value>, answer: (u16, Value)) -> (Option<String>, Vec<String>) {

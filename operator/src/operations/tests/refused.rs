@@ -1,4 +1,5 @@
-//! What Kubernetes refuses only when it is really made: the request takes its edit back and fails with Kubernetes' words.
+//! What Kubernetes refuses only when it is really made: the request takes its edit back and fails with Kubernetes'
+//! words.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +10,9 @@ use serde_json::json;
 
 use super::super::decide::{Act, decide};
 use super::super::edit;
-use super::server::{failure, server};
 use super::{EXPOSE, SCALE_OUT, at, begun, cluster, message, phase, seen, set};
 use crate::controller::apply_if_different;
+use crate::fake_api::{failure, server};
 
 const TAKEN: &str =
     "spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated";

@@ -12,10 +12,10 @@ use crate::controller::{Config, Context};
 use crate::metrics::Metrics;
 
 /// One request: `GET /path?query`, and its body.
-pub(super) type Asked = (String, Value);
+pub(crate) type Asked = (String, Value);
 
 /// A context whose API server answers with a code and a body, and all that it was asked.
-pub(super) fn server(
+pub(crate) fn server(
     answer: impl Fn(&str) -> (u16, Value) + Send + Sync + 'static,
 ) -> (Context, Arc<Mutex<Vec<Asked>>>) {
     let asked = Arc::new(Mutex::new(Vec::new()));
@@ -43,7 +43,7 @@ pub(super) fn server(
 }
 
 /// The body of a failure.
-pub(super) fn failure(code: u16, reason: &str, message: &str) -> (u16, Value) {
+pub(crate) fn failure(code: u16, reason: &str, message: &str) -> (u16, Value) {
     let body = json!({ "apiVersion": "v1", "kind": "Status", "status": "Failure",
         "code": code, "reason": reason, "message": message });
     (code, body)
