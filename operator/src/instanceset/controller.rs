@@ -25,6 +25,7 @@ use super::desired::Desired;
 use super::error::Error;
 use super::events;
 use super::observe::Sources;
+use super::pace::Pace;
 use super::plan::steps::status_draft::Draft;
 use super::plan::{Plan, Step, Waiting, plan, status};
 use crate::controller::{Backoff, Calm};
@@ -35,11 +36,11 @@ use crate::roles::MemberStore;
 const LIMIT: Duration = Duration::from_secs(30);
 /// Look again although nothing has told to: a net under the watches, too rare to be a load.
 const BACKSTOP: Duration = Duration::from_secs(60);
-/// Look again at what moves without an object changing: a learner's log, a member's first start.
+/// Look again at what moves without an object changing (a learner's log, a member's first start), while it moves.
 const MOVING: Duration = Duration::from_millis(200);
 /// Look again after a step in etcd, which no watch of Kubernetes tells of.
 const STEPPED: Duration = Duration::from_millis(20);
-/// Look again at what etcd or an agent holds up.
+/// Look again at what etcd or an agent holds up, at first.
 const HELD_UP: Duration = Duration::from_secs(1);
 /// Look again after somebody else wrote first.
 const CONFLICT: Duration = Duration::from_millis(50);
@@ -53,6 +54,7 @@ pub(super) struct Reconciler {
     pub(super) cluster_domain: String,
     pub(super) backoff: Backoff,
     pub(super) calm: Calm,
+    pub(super) pace: Pace,
     pub(super) tenure: Tenure,
 }
 
@@ -112,6 +114,7 @@ impl Reconciler {
         // Latches decide whether a disk may be new: they are read from the API server, not from a cache (C2).
         let set = sets.get_opt(&cached.name_any()).await;
         let Some(set) = set.map_err(|source| Error::read("the InstanceSet", source))? else {
+            self.pace.forget(&key(cached));
             return Ok(Action::await_change());
         };
         let desired = match Desired::read(&set, &self.cluster_domain) {
@@ -171,7 +174,7 @@ impl Reconciler {
             self.record(set, &status, &recorded, version).await?;
         }
         applied?;
-        Ok(next(&plan))
+        Ok(Action::requeue(next(&plan, &self.pace, &key(set))))
     }
 
     async fn apply(&self, set: &InstanceSet, desired: &Desired, plan: &Plan) -> Result<(), Error> {
@@ -260,21 +263,23 @@ fn reconciled(error: Option<&Error>) -> Observation {
 }
 
 /// When to look again, if nothing wakes us before.
-fn next(plan: &Plan) -> Action {
+pub(super) fn next(plan: &Plan, pace: &Pace, set: &str) -> Duration {
     let in_etcd =
         |step: &Step| step.changes_membership() || matches!(step, Step::Switchover { .. });
     if plan.steps.iter().any(in_etcd) {
-        return Action::requeue(STEPPED);
+        pace.forget(set);
+        return STEPPED;
     }
     if plan.waiting.iter().any(Waiting::moves_by_itself) {
-        return Action::requeue(MOVING);
+        return pace.next(set, plan, MOVING);
     }
     let available = plan
         .status
         .as_ref()
         .is_none_or(|draft| draft.status.available_replicas == draft.status.ready_replicas);
     if !available || !plan.steps.is_empty() || plan.waiting.iter().any(|w| *w != Waiting::Paused) {
-        return Action::requeue(HELD_UP);
+        return pace.next(set, plan, HELD_UP);
     }
-    Action::requeue(BACKSTOP)
+    pace.forget(set);
+    BACKSTOP
 }

@@ -13,6 +13,7 @@ mod evict;
 pub mod names;
 pub mod observe;
 pub mod observed;
+mod pace;
 pub mod plan;
 mod run;
 

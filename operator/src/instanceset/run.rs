@@ -16,6 +16,7 @@ use tracing::debug;
 use etcd_operator_api::labels;
 
 use super::controller::{Reconciler, on_error, reconcile};
+use super::pace::Pace;
 use crate::controller::{Backoff, Calm};
 use crate::lease::Tenure;
 use crate::roles::MemberStore;
@@ -60,6 +61,7 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         cluster_domain: context.cluster_domain.clone(),
         backoff: Backoff::default(),
         calm: Calm::default(),
+        pace: Pace::default(),
         tenure: context.tenure.clone(),
     });
     let controller = async {

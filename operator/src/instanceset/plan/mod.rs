@@ -22,7 +22,7 @@ pub mod volumes;
 #[cfg(test)]
 mod explore;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 #[cfg(test)]
 mod upkeep_tests;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use kbagent_protocol::Member;
 use proptest::prelude::*;
 
 use super::world::World;
-use super::{Step, check, plan};
+use super::{Plan, Step, check, plan};
 use crate::instanceset::events::summary;
 use crate::instanceset::observed::{Observed, PodSeen};
 
@@ -55,6 +55,18 @@ pub(super) fn is_whole(world: &World) -> Result<(), String> {
         return Err(format!("{:?}", draft.status));
     }
     Ok(())
+}
+
+/// The plan of an update that waits for a pod that never gets ready.
+pub(in crate::instanceset) fn stuck_update() -> Plan {
+    let mut world = grown(3);
+    world.change_template("ill");
+    for _ in 0..20 {
+        let next = plan(&world.desired, &world.observe());
+        world.take(&next, usize::MAX);
+        world.tick();
+    }
+    plan(&world.desired, &world.observe())
 }
 
 pub(super) fn grown(replicas: u32) -> World {
