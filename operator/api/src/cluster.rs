@@ -123,7 +123,7 @@ pub struct ClusterBackup {
     rules::unsupported_true("tls"),
     rules::unsupported_field("issuer"),
     rules::unsupported_field("parallelPodManagementConcurrency"),
-    rules::unsupported("podUpdatePolicy: StrictInPlace", "!has(self.podUpdatePolicy) || self.podUpdatePolicy != 'StrictInPlace'"),
+    rules::pod_update_policy(),
     rules::unsupported("podUpgradePolicy other than ReCreate", "!has(self.podUpgradePolicy) || self.podUpgradePolicy == 'ReCreate'"),
 ]))]
 pub struct ClusterComponentSpec {

@@ -37,6 +37,7 @@ use crate::volume::{RetentionPolicy, VolumeClaimTemplate};
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     rules::zero_when_stopped(),
+    rules::pod_update_policy(),
 ]))]
 pub struct ComponentSpec {
     /// What deleting the Component does.

@@ -4,6 +4,7 @@ mod conflicts;
 mod dry_run;
 mod ends;
 mod exposing;
+pub(crate) mod lives;
 mod proof;
 mod queueing;
 mod refused;
