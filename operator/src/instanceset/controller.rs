@@ -28,6 +28,7 @@ use super::observe::Sources;
 use super::pace::Pace;
 use super::plan::steps::status_draft::Draft;
 use super::plan::{Plan, Step, Waiting, plan, status};
+use super::rehearse::Rehearsals;
 use crate::controller::{Backoff, Calm};
 use crate::lease::Tenure;
 use crate::roles::MemberStore;
@@ -55,6 +56,7 @@ pub(super) struct Reconciler {
     pub(super) backoff: Backoff,
     pub(super) calm: Calm,
     pub(super) pace: Pace,
+    pub(super) rehearsals: Rehearsals,
     pub(super) tenure: Tenure,
 }
 
@@ -139,6 +141,7 @@ impl Reconciler {
             client: &self.client,
             views: &self.views,
             nodes: &self.nodes,
+            rehearsals: &self.rehearsals,
         };
         let seen = match sources.observe(desired).await {
             Ok(seen) => seen,

@@ -15,6 +15,7 @@ pub mod observe;
 pub mod observed;
 mod pace;
 pub mod plan;
+mod rehearse;
 mod run;
 
 pub use run::{Context, run};

@@ -17,6 +17,7 @@ use etcd_operator_api::labels;
 
 use super::controller::{Reconciler, on_error, reconcile};
 use super::pace::Pace;
+use super::rehearse::Rehearsals;
 use crate::controller::{Backoff, Calm};
 use crate::lease::Tenure;
 use crate::roles::MemberStore;
@@ -62,6 +63,7 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         backoff: Backoff::default(),
         calm: Calm::default(),
         pace: Pace::default(),
+        rehearsals: Rehearsals::default(),
         tenure: context.tenure.clone(),
     });
     let controller = async {

@@ -236,6 +236,11 @@ pub enum Waiting {
          or updated"
     )]
     NoNode(String),
+    /// The API server takes no pod of the template.
+    #[error(
+        "the API server takes no pod of the new template, so no pod of the old one is stopped: {0}"
+    )]
+    TemplateRefused(String),
     /// A claim that another Cluster of this name has left.
     #[error(
         "claim {0} holds data of an earlier Cluster, which is left alone: delete the claim if the data is not needed, or give \
@@ -459,6 +464,7 @@ impl Waiting {
             Waiting::Paused => "Paused",
             Waiting::Held => "DeletionHeld",
             Waiting::NoNode(_) => "NodeNotFound",
+            Waiting::TemplateRefused(_) => "TemplateRefused",
             Waiting::LeftBehind(_) => "ForeignClaim",
             Waiting::Bootstrap(_) => "Bootstrap",
             Waiting::ClaimLostEarly(_) => "ClaimLostEarly",

@@ -1,10 +1,13 @@
 //! Plans over a model world: stories, fixpoint, and convergence from random histories.
 
+use std::collections::BTreeMap;
+
 use kbagent_protocol::Member;
 use proptest::prelude::*;
 
 use super::world::World;
 use super::{Plan, Step, check, plan};
+use crate::instanceset::desired::Desired;
 use crate::instanceset::events::summary;
 use crate::instanceset::observed::{Observed, PodSeen};
 
@@ -67,6 +70,13 @@ pub(in crate::instanceset) fn stuck_update() -> Plan {
         world.tick();
     }
     plan(&world.desired, &world.observe())
+}
+
+/// A cluster whose template was changed, and its pods.
+pub(in crate::instanceset) fn corrected() -> (Desired, BTreeMap<String, PodSeen>) {
+    let mut world = grown(3);
+    world.change_template("etcd:2");
+    (world.desired.clone(), world.observe().pods)
 }
 
 pub(super) fn grown(replicas: u32) -> World {

@@ -385,3 +385,18 @@ fn growing_beside_a_dead_member_waits_with_the_figures_of_etcd() {
     world.thaw();
     settle_until_whole(&mut world);
 }
+
+#[test]
+fn no_pod_is_stopped_for_a_template_that_makes_none() {
+    let mut world = grown(3);
+    world.change_template("etcd:2");
+    world.refused_template = Some("spec.containers[0].ports: Invalid value".to_owned());
+    let before = world.observe().pods;
+    assert_eq!(settle(&mut world), Vec::<String>::new());
+    assert!(reasons(&next(&world)).contains(&"TemplateRefused"));
+    assert_eq!(world.observe().pods, before);
+    world.refused_template = None;
+    world.change_template("etcd:3");
+    settle(&mut world);
+    assert_eq!(is_whole(&world), Ok(()));
+}
