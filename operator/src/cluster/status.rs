@@ -222,7 +222,20 @@ fn component_conditions(cluster: &Cluster, components: &[Component]) -> Vec<Obse
     };
     let mut all = vec![ready, available];
     all.extend(alarm(components));
+    all.extend(held(components));
     all
+}
+
+/// The updates of its components that are held back.
+fn held(components: &[Component]) -> Option<Observation> {
+    let told = components.iter().filter_map(|component| {
+        let held = condition::held_of(&component.status.as_ref()?.conditions)?;
+        Some(format!("{}: {}", component_name(component), held.message))
+    });
+    let told: Vec<_> = told.collect();
+    let kind = ConditionType::UpdateHeld;
+    (!told.is_empty())
+        .then(|| Observation::new(kind, true, Reason::OperatorChanged, told.join("; ")))
 }
 
 /// The alarms of its components, the reason that of the first.

@@ -369,3 +369,19 @@ fn what_kubernetes_refuses_is_told_by_object_and_no_component_is_up_to_date_with
     let seen = status(&edited, &[component], &Outcome::Applied, &now());
     assert!(seen.components["store"].refused_objects.is_empty());
 }
+
+#[test]
+fn an_update_that_a_component_holds_back_is_told_by_the_cluster() {
+    let mut component = running();
+    let conditions = &mut component.status.as_mut().expect("status").conditions;
+    let mut held = conditions[0].clone();
+    (held.type_, held.reason) = ("UpdateHeld".into(), "OperatorChanged".into());
+    held.message = "it would change x".into();
+    conditions.push(held);
+    let seen = status(&manifest(), &[component], &Outcome::Applied, &now());
+    let told = condition::find(&seen.conditions, ConditionType::UpdateHeld).expect("told");
+    assert_eq!(told.message, "store: it would change x");
+    assert_eq!(seen.phase, Some(ClusterPhase::Running));
+    let seen = status(&manifest(), &[running()], &Outcome::Applied, &now());
+    assert!(condition::find(&seen.conditions, ConditionType::UpdateHeld).is_none());
+}
