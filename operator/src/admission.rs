@@ -114,7 +114,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::operations::tests::server::{failure, server};
+    use crate::fake_api::{failure, server};
 
     #[test]
     fn another_account_is_named_everywhere() {

@@ -5,13 +5,15 @@
 
 use std::time::Duration;
 
+use hyper::{Request, Response};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::Body;
 use kube::client::ConfigExt;
 use kube::client::retry::RetryPolicy;
 use kube::{Client, Config};
-use tower::retry::RetryLayer;
+use tower::retry::{Policy, RetryLayer};
 use tower::{BoxError, ServiceBuilder};
 
 use crate::shallow;
@@ -36,7 +38,7 @@ pub async fn client() -> anyhow::Result<Client> {
         .pool_idle_timeout(IDLE_FOR)
         .pool_max_idle_per_host(IDLE)
         .build(connector);
-    let retry = RetryLayer::new(RetryPolicy::server_retry());
+    let retry = RetryLayer::new(Retry(RetryPolicy::server_retry()));
     let service = ServiceBuilder::new()
         .map_response(shallow::cut)
         .layer(config.base_uri_layer())
@@ -46,4 +48,64 @@ pub async fn client() -> anyhow::Result<Client> {
         .map_err(BoxError::from)
         .service(http);
     Ok(Client::new(service, config.default_namespace))
+}
+
+/// kube's policy, but for evictions: 429 is the answer of a disruption budget, and whether a pod may be stopped is
+/// decided from what is there then, not some seconds later from what was there before.
+#[derive(Clone)]
+struct Retry(RetryPolicy);
+
+impl<R> Policy<Request<Body>, Response<R>, BoxError> for Retry {
+    type Future = tokio::time::Sleep;
+
+    fn retry(
+        &mut self,
+        request: &mut Request<Body>,
+        answer: &mut Result<Response<R>, BoxError>,
+    ) -> Option<Self::Future> {
+        self.0.retry(request, answer)
+    }
+
+    fn clone_request(&mut self, request: &Request<Body>) -> Option<Request<Body>> {
+        // What is not cloned is not sent again.
+        let once = request.uri().path().ends_with("/eviction");
+        let policy = &mut self.0;
+        let cloned = || Policy::<_, Response<R>, BoxError>::clone_request(policy, request);
+        (!once).then(cloned).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_eviction_is_sent_once_and_everything_else_again() {
+        for (path, sent) in [
+            ("/api/v1/namespaces/ns/pods/db-1/eviction", 1),
+            ("/api/v1/namespaces/ns/pods", 16),
+        ] {
+            let count = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+            let counted = std::sync::Arc::clone(&count);
+            let busy = tower::service_fn(move |_: Request<Body>| {
+                counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let busy = Response::builder().status(429).body(());
+                std::future::ready(busy.map_err(BoxError::from))
+            });
+            let retry = RetryLayer::new(Retry(RetryPolicy::server_retry()));
+            let service = ServiceBuilder::new().layer(retry).service(busy);
+            let request = Request::post(path)
+                .body(Body::from(b"{}".to_vec()))
+                .expect("a request");
+            let answer = tower::ServiceExt::oneshot(service, request)
+                .await
+                .expect("an answer");
+            assert_eq!(answer.status(), 429);
+            assert_eq!(
+                count.load(std::sync::atomic::Ordering::Relaxed),
+                sent,
+                "{path}"
+            );
+        }
+    }
 }

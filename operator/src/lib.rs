@@ -25,6 +25,8 @@ pub mod component;
 pub mod controller;
 pub mod crd;
 pub mod definition;
+#[cfg(test)]
+mod fake_api;
 pub mod instanceset;
 pub mod lease;
 pub mod metrics;

@@ -1,17 +1,21 @@
-//! Every field of what users write has an effect or is refused: each leaf of the schema is changed within the schema, and
-//! the planners are asked what comes of it. The idea is Acto's (Gu et al., SOSP 2023).
+//! Every field of what users write has an effect or is refused: each leaf of the schema is changed within the schema,
+//! and the planners are asked what comes of it. The idea is Acto's (Gu et al., SOSP 2023).
 //!
 //! What a field does to an InstanceSet counts as far as its planner reads it ([`Desired`]). Admission rules are not
 //! evaluated, but for those that refuse a field as a whole.
 
 use std::collections::BTreeSet;
 
-use etcd_operator_api::{Cluster, Component, InstanceSet};
+use etcd_operator_api::{Cluster, Component, ComponentDefinition, InstanceSet, OpsRequest};
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
+use crate::definition::check_definition;
 use crate::instanceset::desired::Desired;
 use crate::{cluster, component};
+
+mod definition;
+mod ops_request;
 
 /// Fields of a Cluster of which nothing comes yet, and why.
 const SILENT_IN_CLUSTER: &[(&str, &str)] = &[(
@@ -56,6 +60,7 @@ spec:
     serviceVersion: 3.6.1
     replicas: 3
     env: [{name: GOGC, value: "50"}]
+    persistentVolumeClaimRetentionPolicy: {whenDeleted: Retain}
     services: [{name: default}]
     configs: [{name: etcd, variables: {log-level: info}}]
     volumeClaimTemplates:
@@ -82,6 +87,8 @@ struct Leaf {
     schema: Value,
     /// True when a rule refuses it, or what it is part of, as a whole.
     refused: bool,
+    /// Words that a rule refuses.
+    refused_words: Vec<String>,
 }
 
 impl Leaf {
@@ -95,34 +102,52 @@ fn leaves_of<K: CustomResourceExt>() -> Vec<Leaf> {
     let spec =
         crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"].clone();
     let mut found = Vec::new();
-    collect(&spec, &[], false, &mut found);
+    collect(&spec, &[], false, &[], &mut found);
     found
 }
 
-fn collect(schema: &Value, path: &[String], refused: bool, found: &mut Vec<Leaf>) {
+fn collect(
+    schema: &Value,
+    path: &[String],
+    refused: bool,
+    refused_words: &[String],
+    found: &mut Vec<Leaf>,
+) {
     let below = |name: &str| [path, &[name.to_owned()]].concat();
     if let Some(properties) = schema["properties"].as_object() {
         let rules = schema["x-kubernetes-validations"].as_array();
-        let refusals: BTreeSet<&str> = rules
-            .into_iter()
-            .flatten()
-            .filter_map(|rule| {
-                rule["message"]
-                    .as_str()?
-                    .strip_suffix(" is not supported yet: leave it out")
-            })
+        let messages = || {
+            let rules = rules.into_iter().flatten();
+            rules.filter_map(|rule| rule["message"].as_str())
+        };
+        let refusals: BTreeSet<&str> = messages()
+            .filter_map(|text| text.strip_suffix(" is not supported yet: leave it out"))
             .collect();
         for (name, schema) in properties {
             let refused = refused || refusals.contains(name.as_str());
-            collect(schema, &below(name), refused, found);
+            // As in: podUpdatePolicy: StrictInPlace is not supported.
+            let words = messages().filter_map(|text| {
+                let (word, _) = text
+                    .strip_prefix(&format!("{name}: "))?
+                    .split_once(" is not supported")?;
+                Some(word.to_owned())
+            });
+            collect(
+                schema,
+                &below(name),
+                refused,
+                &words.collect::<Vec<_>>(),
+                found,
+            );
         }
     } else if schema["items"]["properties"].is_object() {
-        collect(&schema["items"], &below("[]"), refused, found);
+        collect(&schema["items"], &below("[]"), refused, &[], found);
     } else {
         found.push(Leaf {
             path: path.to_vec(),
             schema: schema.clone(),
             refused,
+            refused_words: refused_words.to_vec(),
         });
     }
 }
@@ -173,23 +198,33 @@ fn put(into: &mut Value, path: &[String], value: Value) {
     }
 }
 
-/// Names of the leaves that can be changed in every way without an effect and without a refusal.
+/// Names of the leaves that can be changed without an effect and without a refusal: in every way, or to one of their
+/// words as to another, which is named then.
 fn silent<T: PartialEq>(
     leaves: &[Leaf],
     base: &Value,
     becomes: impl Fn(&Value) -> Result<T, String>,
 ) -> BTreeSet<String> {
     let before = becomes(base).unwrap_or_else(|error| panic!("the base is refused: {error}"));
-    let speaks = |leaf: &&Leaf| {
-        let mut changed = values(leaf).into_iter().map(|value| {
+    let mut silent = BTreeSet::new();
+    for leaf in leaves.iter().filter(|leaf| !leaf.refused) {
+        let mut same = values(leaf);
+        same.retain(|value| {
             let mut object = base.clone();
-            put(&mut object["spec"], &leaf.path, value);
-            object
+            put(&mut object["spec"], &leaf.path, value.clone());
+            let word = value
+                .as_str()
+                .is_some_and(|word| leaf.refused_words.iter().any(|w| w == word));
+            !word && becomes(&object).is_ok_and(|after| after == before)
         });
-        leaf.refused || changed.any(|object| becomes(&object).map_or(true, |after| after != before))
-    };
-    let silent = leaves.iter().filter(|leaf| !speaks(leaf));
-    silent.map(Leaf::name).collect()
+        if same.len() == values(leaf).len() {
+            silent.insert(leaf.name());
+        } else if leaf.schema["enum"].is_array() && same.len() > 1 {
+            // One of them is what the base says, or what is meant when it says nothing.
+            silent.extend(same.iter().map(|word| format!("{}={word}", leaf.name())));
+        }
+    }
+    silent
 }
 
 fn read(its: &InstanceSet) -> Result<Desired, String> {
@@ -238,6 +273,8 @@ fn every_field_of_a_cluster_has_an_effect_or_is_refused() {
         for (component, its) in planned.iter().zip(&sets) {
             let (its, others) = component::tests::objects::of(component, Some(its))?;
             objects.push(others);
+            // What is only looked at when it is deleted.
+            objects.push(json!(component.spec.termination_policy));
             wishes.push(read(&its)?);
         }
         Ok((objects, wishes))
@@ -249,6 +286,45 @@ fn every_field_of_a_cluster_has_an_effect_or_is_refused() {
         SILENT_IN_CLUSTER,
         "a Cluster",
     );
+}
+
+/// Fields of a Cluster that cannot go back without a word, and why.
+const STAYS: &[(&str, &str)] = &[];
+
+#[test]
+fn an_edit_that_goes_back_leaves_nothing_or_is_refused() {
+    let base: Value = serde_saphyr::from_str(CLUSTER).expect("YAML");
+    let (components, sets) = running(&base);
+    let planned = |object: &Value, components: &[Component], sets: &[InstanceSet]| {
+        let cluster: Cluster =
+            serde_json::from_value(object.clone()).map_err(|error| error.to_string())?;
+        let (components, services) = cluster::tests::objects::of(&cluster, components)?;
+        let mut built = Vec::new();
+        for (at, component) in components.iter().enumerate() {
+            built.push(component::tests::objects::of(component, sets.get(at))?);
+        }
+        Ok::<_, String>((components, services, built))
+    };
+    let before = planned(&base, &components, &sets).expect("the base");
+    let mut stays = BTreeSet::new();
+    let mut went_back = 0;
+    for leaf in leaves_of::<Cluster>().iter().filter(|leaf| !leaf.refused) {
+        for value in values(leaf) {
+            let mut object = base.clone();
+            put(&mut object["spec"], &leaf.path, value);
+            let Ok((components, _, built)) = planned(&object, &components, &sets) else {
+                continue;
+            };
+            let sets: Vec<_> = built.into_iter().map(|(its, _)| its).collect();
+            match planned(&base, &components, &sets) {
+                Ok(back) if back == before => went_back += 1,
+                Ok(_) => drop(stays.insert(leaf.name())),
+                Err(refused) => assert!(refused.contains("spec"), "{}: {refused}", leaf.name()),
+            }
+        }
+    }
+    assert!(went_back > 60, "{went_back} edits went back");
+    compare(&stays, STAYS, "a Cluster that went back");
 }
 
 #[test]

@@ -75,7 +75,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::operations::tests::server::server;
+    use crate::fake_api::server;
 
     async fn read_from(owners: Value) -> Result<String, TokenError> {
         let (context, _) = server(move |_| {

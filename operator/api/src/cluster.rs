@@ -124,7 +124,7 @@ pub struct ClusterBackup {
     rules::unsupported_true("tls"),
     rules::unsupported_field("issuer"),
     rules::unsupported_field("parallelPodManagementConcurrency"),
-    rules::unsupported("podUpdatePolicy: StrictInPlace", "!has(self.podUpdatePolicy) || self.podUpdatePolicy != 'StrictInPlace'"),
+    rules::pod_update_policy(),
     rules::unsupported("podUpgradePolicy other than ReCreate", "!has(self.podUpgradePolicy) || self.podUpgradePolicy == 'ReCreate'"),
 ]))]
 pub struct ClusterComponentSpec {
@@ -277,6 +277,9 @@ pub struct ClusterStatus {
     /// The components by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub components: BTreeMap<String, ClusterComponentStatus>,
+    /// Objects that Kubernetes refuses and would refuse again, with its words, by object (`Kind/name`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused_objects: BTreeMap<String, String>,
     /// Conditions, see [`crate::condition`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -319,6 +322,9 @@ pub struct ClusterComponentStatus {
     /// What is wrong, by object (`Kind/name`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub message: BTreeMap<String, String>,
+    /// Objects that Kubernetes refuses and would refuse again, with its words, by object (`Kind/name`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused_objects: BTreeMap<String, String>,
     /// Generation of the Cluster that the component reflects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,

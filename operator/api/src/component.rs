@@ -37,6 +37,7 @@ use crate::volume::{RetentionPolicy, VolumeClaimTemplate};
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     rules::zero_when_stopped(),
+    rules::pod_update_policy(),
 ]))]
 pub struct ComponentSpec {
     /// What deleting the Component does.
@@ -133,6 +134,9 @@ pub struct ComponentStatus {
     /// What is wrong, by object (`Kind/name`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub message: BTreeMap<String, String>,
+    /// Objects that Kubernetes refuses and would refuse again, with its words, by object (`Kind/name`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused_objects: BTreeMap<String, String>,
 }
 
 /// State of a component.

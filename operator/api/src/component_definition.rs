@@ -43,6 +43,7 @@ use crate::update::{MemberUpdateStrategy, PodManagementPolicy, PodUpdatePolicy};
     rules::unsupported_field("tls"),
     rules::unsupported_field("available"),
     rules::unsupported_entries("sidecars"),
+    rules::pod_update_policy(),
     rules::rule(
         "!has(self.podManagementPolicy) || self.podManagementPolicy == 'Parallel'",
         "podManagementPolicy must be Parallel: no member is ready before a quorum runs, OrderedReady would wait for ever",

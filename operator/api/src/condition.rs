@@ -33,6 +33,9 @@ pub enum ConditionType {
     ClusterIdConsistent,
     /// etcd has raised an alarm and serves less than it should (InstanceSet; Component and Cluster while it stands).
     AlarmRaised,
+    /// Pods would be recreated for no other reason than a new release of the operator, and are not (Component,
+    /// Cluster).
+    UpdateHeld,
     /// It waits for its turn or for the Cluster (OpsRequest).
     WaitForProgressing,
     /// It can be carried out (OpsRequest).
@@ -57,6 +60,8 @@ pub enum ConditionType {
     Reconfigure,
     /// Members are replaced by new ones of the same name (OpsRequest).
     InstancesRebuilding,
+    /// Kubernetes refuses what came of its edit: the edit is taken back (OpsRequest).
+    Reverting,
     /// The effect was seen (OpsRequest).
     Succeed,
     /// It was refused or has failed (OpsRequest).
@@ -85,6 +90,7 @@ impl ConditionType {
             ConditionType::Quorate => "Quorate",
             ConditionType::ClusterIdConsistent => "ClusterIDConsistent",
             ConditionType::AlarmRaised => "AlarmRaised",
+            ConditionType::UpdateHeld => "UpdateHeld",
             ConditionType::WaitForProgressing => "WaitForProgressing",
             ConditionType::Validated => "Validated",
             ConditionType::Restarting => "Restarting",
@@ -97,6 +103,7 @@ impl ConditionType {
             ConditionType::Exposing => "Exposing",
             ConditionType::Reconfigure => "Reconfigure",
             ConditionType::InstancesRebuilding => "InstancesRebuilding",
+            ConditionType::Reverting => "Reverting",
             ConditionType::Succeed => "Succeed",
             ConditionType::Failed => "Failed",
             ConditionType::Aborted => "Aborted",
@@ -162,6 +169,8 @@ pub enum Reason {
     NoSpace,
     /// Members' data differ.
     Corrupt,
+    /// The operator makes other pods from the same spec than its release before.
+    OperatorChanged,
     /// It has not begun (OpsRequest).
     WaitForProgressing,
     /// It can be carried out.
@@ -238,6 +247,7 @@ impl Reason {
             Reason::NoAlarm => "NoAlarm",
             Reason::NoSpace => "NoSpace",
             Reason::Corrupt => "Corrupt",
+            Reason::OperatorChanged => "OperatorChanged",
             Reason::WaitForProgressing => "WaitForProgressing",
             Reason::ValidateOpsRequestPassed => "ValidateOpsRequestPassed",
             Reason::ValidateFailed => "ValidateFailed",
@@ -374,6 +384,15 @@ pub fn alarm_of(conditions: &[Condition]) -> Option<Observation> {
     let mut reasons = [Reason::Corrupt, Reason::NoSpace].into_iter();
     let reason = reasons.find(|reason| reason.as_str() == known.reason)?;
     Some(Observation::new(kind, true, reason, known.message.clone()))
+}
+
+/// The update that conditions tell is held back, to be told on.
+#[must_use]
+pub fn held_of(conditions: &[Condition]) -> Option<Observation> {
+    let kind = ConditionType::UpdateHeld;
+    let known = find(conditions, kind).filter(|_| holds(conditions, kind))?;
+    let (reason, text) = (Reason::OperatorChanged, known.message.clone());
+    Some(Observation::new(kind, true, reason, text))
 }
 
 #[cfg(test)]

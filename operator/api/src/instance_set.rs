@@ -43,6 +43,7 @@ use crate::volume::{RetentionPolicy, VolumeClaimTemplate};
 #[schemars(extend("x-kubernetes-validations" = [
     rules::zero_when_stopped(),
     rules::unsupported_entries("instances"),
+    rules::pod_update_policy(),
 ]))]
 pub struct InstanceSetSpec {
     /// Number of members: 1, 3, 5 or 7; 0 only when stopped.

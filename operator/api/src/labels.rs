@@ -62,6 +62,9 @@ pub const TERMINATION_POLICY: &str = "apps.kubeblocks.io/termination-policy";
 pub const HELD: &str = "DoNotTerminate";
 /// Annotation of component specs, copied to the pod template: a new value restarts the pods one by one.
 pub const RESTART: &str = "kubeblocks.io/restart";
+/// Annotation of an InstanceSet: digest of what its pods' template was made from. A template that differs although this
+/// does not was changed by the operator.
+pub const TEMPLATE_INPUTS: &str = "apps.kubeblocks.io/template-inputs";
 /// Annotation of a claim whose member shall be made anew, with an empty disk; UID of the OpsRequest that asked for it.
 pub const REBUILD: &str = "workloads.kubeblocks.io/rebuild";
 /// Prefix of the annotations of the headless service that tell Prometheus what to scrape.

@@ -16,8 +16,8 @@ use crate::service::ServiceType;
 use crate::settings;
 
 pub use status::{
-    LastComponentConfiguration, LastConfiguration, OpsComponentStatus, OpsPhase, OpsRequestStatus,
-    ProgressDetail, ProgressStatus,
+    FormerSpec, LastComponentConfiguration, LastConfiguration, OpsComponentStatus, OpsPhase,
+    OpsRequestStatus, ProgressDetail, ProgressStatus,
 };
 
 /// What is to be done, once. Everything but `cancel` is fixed when it is made.

@@ -83,6 +83,17 @@ pub fn unsupported(field: &str, rule: &str) -> Value {
     })
 }
 
+/// Refuses the one `podUpdatePolicy` that cannot be kept.
+#[must_use]
+pub fn pod_update_policy() -> Value {
+    json!({
+        "rule": "!has(self.podUpdatePolicy) || self.podUpdatePolicy != 'StrictInPlace'",
+        "message": "podUpdatePolicy: StrictInPlace is not supported: say PreferInPlace (labels and annotations in place, \
+                    anything else by a new pod) or ReCreate",
+        "reason": "FieldValueForbidden",
+    })
+}
+
 /// A rule with a fixed message.
 #[must_use]
 pub fn rule(rule: &str, message: &str) -> Value {

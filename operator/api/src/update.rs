@@ -32,7 +32,7 @@ pub enum PodUpdatePolicy {
     /// In place where possible (labels and annotations), else by a new pod.
     #[default]
     PreferInPlace,
-    /// In place or not at all.
+    /// Refused: only labels and annotations are changed in place.
     StrictInPlace,
     /// By a new pod.
     ReCreate,

@@ -85,7 +85,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::operations::tests::server::server;
+    use crate::fake_api::server;
 
     fn cluster() -> Cluster {
         let cluster = json!({ "metadata": { "name": "c", "namespace": "n", "uid": "u" },

@@ -1,5 +1,6 @@
 //! The driver of Clusters: observe, plan, apply in a visible order, status. Decides nothing itself.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -39,6 +40,8 @@ enum Error {
     Late(#[from] Late),
     #[error("failed to read the Cluster: {0}")]
     Read(kube::Error),
+    #[error("{}", together(.0))]
+    Services(Vec<ApplyError>),
     #[error("failed to update the Cluster itself: {0}")]
     Claim(kube::Error),
 }
@@ -47,12 +50,29 @@ impl Error {
     /// What happens in the normal course of things: the namespace is being deleted, or the object has changed since
     /// it was read.
     fn is_expected(&self) -> bool {
+        let expected = |error: &ApplyError| error.namespace_ends() || error.is_conflict();
         match self {
-            Error::Apply(error) => error.namespace_ends() || error.is_conflict(),
+            Error::Apply(error) => expected(error),
+            Error::Services(errors) => errors.iter().all(expected),
             Error::Claim(kube::Error::Api(status)) => status.is_conflict(),
             _ => false,
         }
     }
+
+    /// Objects that Kubernetes refuses and would refuse again, with its words.
+    fn refusals(&self) -> BTreeMap<String, String> {
+        let errors = match self {
+            Error::Apply(error) => std::slice::from_ref(error),
+            Error::Services(errors) => errors,
+            Error::Observe(_) | Error::Late(_) | Error::Read(_) | Error::Claim(_) => &[],
+        };
+        errors.iter().filter_map(ApplyError::refusal).collect()
+    }
+}
+
+fn together(errors: &[ApplyError]) -> String {
+    let texts = errors.iter().map(ToString::to_string);
+    texts.collect::<Vec<_>>().join("; ")
 }
 
 struct Driver {
@@ -170,7 +190,7 @@ async fn reconcile_cluster(cluster: &Cluster, context: &Context) -> Result<Actio
             Ok(cluster) => (cluster, Outcome::Applied, None),
             Err(error) => (
                 cluster.clone(),
-                Outcome::Failed(error.to_string()),
+                Outcome::Failed(error.to_string(), error.refusals()),
                 Some(error),
             ),
         },
@@ -203,10 +223,10 @@ async fn carry_out(
         }
     }
     // One that Kubernetes refuses holds up no other.
-    let mut refused = None;
+    let mut failed = Vec::new();
     for service in &services {
         let applied = apply_if_different(&context.client, service).await;
-        refused = refused.or(applied.err());
+        failed.extend(applied.err());
     }
     for service in &obsolete_services {
         delete(&context.client, service).await?;
@@ -216,10 +236,10 @@ async fn carry_out(
             delete(&context.client, component).await?;
         }
     }
-    match refused {
-        Some(error) => Err(error.into()),
-        None => Ok(finalized.unwrap_or_else(|| cluster.clone())),
+    if !failed.is_empty() {
+        return Err(Error::Services(failed));
     }
+    Ok(finalized.unwrap_or_else(|| cluster.clone()))
 }
 
 /// Puts the finalizer on the Cluster, when it is not there yet. Nothing else of it is the operator's to write.

@@ -19,8 +19,8 @@ pub(super) enum Outcome {
     Applied,
     /// The spec cannot be carried out.
     Refused(String),
-    /// A child could not be read or written.
-    Failed(String),
+    /// A child could not be read or written; what Kubernetes refuses and would refuse again, by object.
+    Failed(String, BTreeMap<String, String>),
 }
 
 /// The status that follows.
@@ -66,6 +66,10 @@ pub(super) fn status(
             .iter()
             .map(|c| component_status(cluster, c))
             .collect(),
+        refused_objects: match outcome {
+            Outcome::Failed(_, refused) => refused.clone(),
+            Outcome::Applied | Outcome::Refused(_) => BTreeMap::new(),
+        },
         conditions,
     }
 }
@@ -87,12 +91,20 @@ fn component_status(cluster: &Cluster, component: &Component) -> (String, Cluste
         .and_then(|text| text.parse().ok());
     let status = component.status.clone().unwrap_or_default();
     let seen = status.observed_generation == component.metadata.generation;
-    let observed_generation = generation.filter(|_| seen);
+    let applied = condition::holds(&status.conditions, ConditionType::ApplyResources);
+    // What it has read and could not write is not reflected by what runs.
+    let observed_generation = generation.filter(|_| seen && applied);
+    let current = seen && generation.is_some() && generation == cluster.metadata.generation;
     let summary = ClusterComponentStatus {
         phase: phase_of(component),
         component_def: Some(component.spec.comp_def.clone()),
         service_version: component.spec.service_version.clone(),
         message: status.message,
+        refused_objects: if current {
+            status.refused_objects
+        } else {
+            BTreeMap::new()
+        },
         observed_generation,
         up_to_date: observed_generation.is_some()
             && observed_generation == cluster.metadata.generation,
@@ -142,7 +154,7 @@ fn outcome_conditions(cluster: &Cluster, outcome: &Outcome) -> Vec<Observation> 
                 "all objects are applied".into(),
             ),
         ],
-        Outcome::Failed(text) => vec![
+        Outcome::Failed(text, _) => vec![
             started(began),
             applied(Truth::False, Reason::ApplyResourcesFailed, text.clone()),
         ],
@@ -210,7 +222,20 @@ fn component_conditions(cluster: &Cluster, components: &[Component]) -> Vec<Obse
     };
     let mut all = vec![ready, available];
     all.extend(alarm(components));
+    all.extend(held(components));
     all
+}
+
+/// The updates of its components that are held back.
+fn held(components: &[Component]) -> Option<Observation> {
+    let told = components.iter().filter_map(|component| {
+        let held = condition::held_of(&component.status.as_ref()?.conditions)?;
+        Some(format!("{}: {}", component_name(component), held.message))
+    });
+    let told: Vec<_> = told.collect();
+    let kind = ConditionType::UpdateHeld;
+    (!told.is_empty())
+        .then(|| Observation::new(kind, true, Reason::OperatorChanged, told.join("; ")))
 }
 
 /// The alarms of its components, the reason that of the first.
@@ -253,7 +278,7 @@ fn terminating(held_back: bool) -> Observation {
 }
 
 fn message(components: &[Component], outcome: &Outcome) -> Option<String> {
-    if let Outcome::Refused(text) | Outcome::Failed(text) = outcome {
+    if let Outcome::Refused(text) | Outcome::Failed(text, _) = outcome {
         return Some(text.clone());
     }
     let parts: Vec<String> = components

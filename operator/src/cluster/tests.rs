@@ -1,5 +1,7 @@
 //! From a user's manifest to objects, with the definitions that deploy/ ships.
 
+use std::collections::BTreeMap;
+
 use etcd_operator_api::condition::{self, ConditionType};
 use etcd_operator_api::update::PodUpdatePolicy;
 use etcd_operator_api::volume::{Retention, RetentionPolicy};
@@ -220,6 +222,7 @@ observedGeneration: 1
 phase: Running
 conditions:
 - {type: Available, status: "True", reason: Available, message: "", lastTransitionTime: "2026-01-01T00:00:00Z"}
+- {type: ApplyResources, status: "True", reason: ApplyResourcesSucceed, message: "", lastTransitionTime: "2026-01-01T00:00:00Z"}
 "#,
         )
         .expect("status"),
@@ -339,4 +342,46 @@ fn a_component_that_cannot_be_carried_out_shows_in_the_clusters_condition() {
         started.message,
         "spec.componentSpecs[store].volumeClaimTemplates[data] is wrong"
     );
+}
+
+#[test]
+fn what_kubernetes_refuses_is_told_by_object_and_no_component_is_up_to_date_without_it() {
+    let why = "spec.ports[0].nodePort: provided port is already allocated".to_owned();
+    let refused: BTreeMap<_, _> = [("Service/ledger-outside".to_owned(), why.clone())].into();
+    let outcome = Outcome::Failed("failed to apply".into(), refused.clone());
+    let seen = status(&manifest(), &[running()], &outcome, &now());
+    assert_eq!(seen.refused_objects, refused);
+    assert!(seen.components["store"].up_to_date);
+    let fine = status(&manifest(), &[running()], &Outcome::Applied, &now());
+    assert!(fine.refused_objects.is_empty());
+
+    let mut component = running();
+    let told = component.status.as_mut().expect("status");
+    told.conditions[1].status = "False".into();
+    told.refused_objects = [("ConfigMap/ledger-store-env".to_owned(), why)].into();
+    let seen = status(&manifest(), &[component.clone()], &Outcome::Applied, &now());
+    let of_store = &seen.components["store"];
+    assert_eq!(of_store.refused_objects.len(), 1);
+    assert!(!of_store.up_to_date && of_store.observed_generation.is_none());
+    // The Cluster was edited, and the Component was not told yet: what it says is of the edit before.
+    let mut edited = manifest();
+    edited.metadata.generation = Some(5);
+    let seen = status(&edited, &[component], &Outcome::Applied, &now());
+    assert!(seen.components["store"].refused_objects.is_empty());
+}
+
+#[test]
+fn an_update_that_a_component_holds_back_is_told_by_the_cluster() {
+    let mut component = running();
+    let conditions = &mut component.status.as_mut().expect("status").conditions;
+    let mut held = conditions[0].clone();
+    (held.type_, held.reason) = ("UpdateHeld".into(), "OperatorChanged".into());
+    held.message = "it would change x".into();
+    conditions.push(held);
+    let seen = status(&manifest(), &[component], &Outcome::Applied, &now());
+    let told = condition::find(&seen.conditions, ConditionType::UpdateHeld).expect("told");
+    assert_eq!(told.message, "store: it would change x");
+    assert_eq!(seen.phase, Some(ClusterPhase::Running));
+    let seen = status(&manifest(), &[running()], &Outcome::Applied, &now());
+    assert!(condition::find(&seen.conditions, ConditionType::UpdateHeld).is_none());
 }

@@ -145,7 +145,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::operations::tests::server::{failure, server};
+    use crate::fake_api::{failure, server};
 
     fn component() -> Component {
         let component = json!({ "metadata": { "name": "c-etcd", "namespace": "n", "uid": "ours" }, "spec": { "compDef": "etcd", "replicas": 1 } });

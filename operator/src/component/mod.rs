@@ -6,6 +6,7 @@
 mod build;
 mod ensure;
 mod fields;
+mod held;
 mod observe;
 mod phase;
 mod plan;

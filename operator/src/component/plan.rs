@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::build;
+use super::held::hold;
 use super::observe::Observed;
 use super::validate::{SpecError, check_domain, validate};
 
@@ -25,6 +26,8 @@ pub(super) struct Plan {
     pub(super) disruption_budget: PodDisruptionBudget,
     /// The members.
     pub(super) instance_set: InstanceSet,
+    /// What the operator would change in the pods on its own, and does not.
+    pub(super) held: Option<String>,
 }
 
 /// What an InstanceSet that is about to be deleted must be told first, as a merge patch: claims live by the policy that
@@ -60,12 +63,15 @@ pub(super) fn plan(
         .cloned()
         .collect();
     let own_account = component.spec.service_account_name.is_none();
+    let mut instance_set = build::instance_set(&valid)?;
+    let held = hold(&valid, observed.instance_set.as_ref(), &mut instance_set);
     Ok(Plan {
         service_account: own_account.then(|| build::service_account_name(&valid)),
         environment,
         obsolete_services,
         disruption_budget: build::disruption_budget(&valid, observed.instance_set.as_ref()),
-        instance_set: build::instance_set(&valid)?,
+        instance_set,
         services,
+        held,
     })
 }

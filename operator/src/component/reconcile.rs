@@ -162,10 +162,16 @@ async fn reconcile_component(component: &Component, context: &Context) -> Result
     let planned = plan(component, &observed, &context.config.cluster_domain);
     let (outcome, failure) = match planned {
         Err(refused) => (Outcome::Refused(refused.to_string()), None),
-        Ok(plan) => match Box::pin(carry_out(component, plan, context)).await {
-            Ok(()) => (Outcome::Applied, None),
-            Err(error) => (Outcome::Failed(error.to_string()), Some(error)),
-        },
+        Ok(mut plan) => {
+            let applied = plan.held.take().map_or(Outcome::Applied, Outcome::Held);
+            match Box::pin(carry_out(component, plan, context)).await {
+                Ok(()) => (applied, None),
+                Err(error) => {
+                    let refused = error.refusal().into_iter().collect();
+                    (Outcome::Failed(error.to_string(), refused), Some(error))
+                }
+            }
+        }
     };
     tell(component, observed.instance_set.as_ref(), &outcome, context).await?;
     match failure {
@@ -196,6 +202,7 @@ async fn carry_out(component: &Component, plan: Plan, context: &Context) -> Resu
         obsolete_services,
         disruption_budget,
         instance_set,
+        held: _,
     } = plan;
     let account = async {
         match &service_account {

@@ -14,10 +14,12 @@ use super::phase::{Facts, is_available, phase, roles_missing_for};
 pub(super) enum Outcome {
     /// All children are as they shall be.
     Applied,
+    /// So they are, but for what the operator would change in the pods on its own.
+    Held(String),
     /// The spec cannot be carried out.
     Refused(String),
-    /// A child could not be read or written.
-    Failed(String),
+    /// A child could not be read or written; what Kubernetes refuses and would refuse again, by object.
+    Failed(String, BTreeMap<String, String>),
 }
 
 /// The status that follows.
@@ -59,6 +61,10 @@ pub(super) fn status(
         conditions,
         phase: Some(phase),
         message: messages(&facts, outcome),
+        refused_objects: match outcome {
+            Outcome::Failed(_, refused) => refused.clone(),
+            Outcome::Applied | Outcome::Held(_) | Outcome::Refused(_) => BTreeMap::new(),
+        },
     }
 }
 
@@ -71,14 +77,21 @@ fn outcome_conditions(component: &Component, outcome: &Outcome) -> Vec<Observati
     let began = format!("the operator provisions component {name}");
     let fine = Observation::new(started, true, Reason::PreCheckSucceed, began);
     match outcome {
-        Outcome::Applied => {
+        Outcome::Applied | Outcome::Held(_) => {
             let text = "all objects are applied";
-            vec![
-                fine,
-                Observation::new(applied, true, Reason::ApplyResourcesSucceed, text),
-            ]
+            let written = Observation::new(applied, true, Reason::ApplyResourcesSucceed, text);
+            let held = match outcome {
+                Outcome::Held(text) => Some(Observation::new(
+                    ConditionType::UpdateHeld,
+                    true,
+                    Reason::OperatorChanged,
+                    text,
+                )),
+                _ => None,
+            };
+            [fine, written].into_iter().chain(held).collect()
         }
-        Outcome::Failed(text) => {
+        Outcome::Failed(text, _) => {
             vec![
                 fine,
                 Observation::new(applied, false, Reason::ApplyResourcesFailed, text),
@@ -113,7 +126,7 @@ fn alarm(its: &InstanceSet) -> Option<Observation> {
 
 fn messages(facts: &Facts<'_>, outcome: &Outcome) -> BTreeMap<String, String> {
     let mut messages = BTreeMap::new();
-    if let Outcome::Refused(text) | Outcome::Failed(text) = outcome {
+    if let Outcome::Refused(text) | Outcome::Failed(text, _) | Outcome::Held(text) = outcome {
         messages.insert(
             format!("Component/{}", facts.component.name_any()),
             text.clone(),

@@ -20,6 +20,7 @@ use super::status::{Outcome, status};
 use crate::instanceset::desired::Desired;
 
 mod fields;
+mod held;
 pub(crate) mod objects;
 mod running;
 

@@ -83,6 +83,24 @@ impl ApplyError {
         }
     }
 
+    /// The object (`Kind/name`) and why Kubernetes refuses it, when it would refuse it again.
+    #[must_use]
+    pub fn refusal(&self) -> Option<(String, String)> {
+        match self {
+            ApplyError::Write {
+                kind,
+                name,
+                source: kube::Error::Api(status),
+            } if is_refusal(status) && !self.namespace_ends() => {
+                Some((format!("{kind}/{name}"), status.message.clone()))
+            }
+            ApplyError::Foreign { kind, name } => {
+                Some((format!("{kind}/{name}"), self.to_string()))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the object has changed since it was read.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
@@ -338,7 +356,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::operations::tests::server::{failure, server};
+    use crate::fake_api::{failure, server};
 
     fn service(uid: &str, owner: Option<&str>) -> Value {
         let owners: Vec<_> = owner

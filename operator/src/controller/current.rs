@@ -172,7 +172,7 @@ mod tests {
 
     use super::super::watched::sort;
     use super::*;
-    use crate::operations::tests::server::{Asked, server};
+    use crate::fake_api::{Asked, server};
 
     /// A number that the type does not hold, and a word that must not get about.
     fn unreadable(name: &str) -> Value {

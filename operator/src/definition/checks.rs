@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use etcd_operator_api::component_definition::DefinitionPhase;
-use etcd_operator_api::update::MemberUpdateStrategy;
+use etcd_operator_api::update::{MemberUpdateStrategy, PodUpdatePolicy};
 use etcd_operator_api::{
     ComponentDefinition, ComponentDefinitionStatus, ComponentVersion, ComponentVersionStatus,
 };
@@ -97,6 +97,11 @@ fn without_effect(definition: &ComponentDefinition, runtime: &PodSpec) -> Option
                     BestEffortParallel";
         return Some(text.to_owned());
     }
+    if spec.pod_update_policy == PodUpdatePolicy::StrictInPlace {
+        let text = "spec.podUpdatePolicy StrictInPlace is not supported, only labels and annotations are changed in place: use \
+                    PreferInPlace or ReCreate";
+        return Some(text.to_owned());
+    }
     let mut volumes = spec.volumes.iter();
     if let Some(volume) = volumes.find(|volume| volume.need_snapshot == Some(true)) {
         let name = &volume.name;
@@ -183,6 +188,10 @@ mod tests {
     fn fields_of_which_nothing_would_come_are_named() {
         let table = [
             ("updateStrategy: Parallel", "spec.updateStrategy"),
+            (
+                "podUpdatePolicy: StrictInPlace",
+                "use PreferInPlace or ReCreate",
+            ),
             (
                 "volumes: [{name: data, needSnapshot: true}]",
                 "spec.volumes[data].needSnapshot",

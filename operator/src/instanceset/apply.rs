@@ -15,9 +15,10 @@ use serde_json::{Value, json};
 
 use super::desired::{Desired, Limits};
 use super::error::Error;
+use super::evict::{Evicted, evict};
 use super::names as keys;
 use super::plan::steps::{Changes, Labelled};
-use super::plan::{Grace, Step, Via};
+use super::plan::{Grace, Removal, Step, Via};
 use crate::agent::AgentClient;
 use crate::controller::refuse_foreign;
 use crate::token;
@@ -79,9 +80,13 @@ impl<'a> Applier<'a> {
                 name,
                 uid,
                 grace,
+                how,
                 why: _,
             } => {
                 let pods: Api<Pod> = self.api();
+                if *how == Removal::Evict && evict(&pods, name, uid).await? == Evicted::Done {
+                    return Ok(());
+                }
                 let params = incarnation(uid);
                 let params = match grace {
                     Grace::Template => params,
@@ -305,14 +310,14 @@ fn limit(limits: &Limits, action: &str) -> Option<u32> {
     }
 }
 
-fn post() -> PostParams {
+pub(super) fn post() -> PostParams {
     PostParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PostParams::default()
     }
 }
 
-fn incarnation(uid: &str) -> DeleteParams {
+pub(super) fn incarnation(uid: &str) -> DeleteParams {
     let preconditions = Preconditions {
         uid: Some(uid.to_owned()),
         resource_version: None,
@@ -320,7 +325,10 @@ fn incarnation(uid: &str) -> DeleteParams {
     DeleteParams::background().preconditions(preconditions)
 }
 
-fn tolerate_absent(result: kube::Result<()>, what: impl FnOnce() -> String) -> Result<(), Error> {
+pub(super) fn tolerate_absent(
+    result: kube::Result<()>,
+    what: impl FnOnce() -> String,
+) -> Result<(), Error> {
     match result {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         other => other.map_err(|source| Error::write(what(), source)),

@@ -25,8 +25,10 @@ use super::desired::Desired;
 use super::error::Error;
 use super::events;
 use super::observe::Sources;
+use super::pace::Pace;
 use super::plan::steps::status_draft::Draft;
-use super::plan::{Plan, Step, Waiting, plan};
+use super::plan::{Plan, Step, Waiting, plan, status};
+use super::rehearse::Rehearsals;
 use crate::controller::{Backoff, Blame, Calm, Head, UNREADABLE, current};
 use crate::lease::Tenure;
 use crate::roles::MemberStore;
@@ -35,11 +37,11 @@ use crate::roles::MemberStore;
 const LIMIT: Duration = Duration::from_secs(30);
 /// Look again although nothing has told to: a net under the watches, too rare to be a load.
 const BACKSTOP: Duration = Duration::from_secs(60);
-/// Look again at what moves without an object changing: a learner's log, a member's first start.
+/// Look again at what moves without an object changing (a learner's log, a member's first start), while it moves.
 const MOVING: Duration = Duration::from_millis(200);
 /// Look again after a step in etcd, which no watch of Kubernetes tells of.
 const STEPPED: Duration = Duration::from_millis(20);
-/// Look again at what etcd or an agent holds up.
+/// Look again at what etcd or an agent holds up, at first.
 const HELD_UP: Duration = Duration::from_secs(1);
 /// Look again after somebody else wrote first.
 const CONFLICT: Duration = Duration::from_millis(50);
@@ -54,6 +56,8 @@ pub(super) struct Reconciler {
     pub(super) cluster_domain: String,
     pub(super) backoff: Backoff,
     pub(super) calm: Calm,
+    pub(super) pace: Pace,
+    pub(super) rehearsals: Rehearsals,
     pub(super) tenure: Tenure,
 }
 
@@ -62,7 +66,7 @@ pub(super) async fn reconcile(
     set: Arc<Head<InstanceSet>>,
     reconciler: Arc<Reconciler>,
 ) -> Result<Action, Error> {
-    if let Some(later) = reconciler.calm.rest(&key(&set)) {
+    if let Some(later) = reconciler.calm.rest(&key(&*set)) {
         return Ok(later);
     }
     let whole = reconciler.reconcile(&set);
@@ -70,12 +74,12 @@ pub(super) async fn reconcile(
         .await
         .map_err(|_| Error::Late(LIMIT.as_secs()))?;
     if result.is_ok() {
-        reconciler.backoff.succeeded(&key(&set));
+        reconciler.backoff.succeeded(&key(&*set));
     }
     result
 }
 
-fn key(set: &Head<InstanceSet>) -> String {
+fn key(set: &impl ResourceExt) -> String {
     format!("{}/{}", set.namespace().unwrap_or_default(), set.name_any())
 }
 
@@ -99,7 +103,7 @@ pub(super) fn on_error(
     }
     match error {
         Error::Spec(_) => Action::await_change(),
-        _ => reconciler.backoff.failed(&key(&set)),
+        _ => reconciler.backoff.failed(&key(&*set)),
     }
 }
 
@@ -113,6 +117,7 @@ impl Reconciler {
         let blame = Blame::Condition(ConditionType::Reconciled, Reason::ReconcileFailed);
         let set = current::<InstanceSet>(&self.frame, head, blame).await;
         let Some(set) = set.map_err(|source| Error::read("the InstanceSet", source))? else {
+            self.pace.forget(&key(head));
             return Ok(Action::requeue(UNREADABLE));
         };
         let desired = match Desired::read(&set, &self.cluster_domain) {
@@ -137,6 +142,7 @@ impl Reconciler {
             client: &self.client,
             views: &self.views,
             nodes: &self.nodes,
+            rehearsals: &self.rehearsals,
         };
         let seen = match sources.observe(desired).await {
             Ok(seen) => seen,
@@ -145,7 +151,7 @@ impl Reconciler {
                 return Err(error);
             }
         };
-        let plan = plan(desired, &seen);
+        let mut plan = plan(desired, &seen);
         debug!(instance_set = %desired.name, steps = plan.steps.len(), waiting = ?plan.waiting, "planned");
         let mut version = set.resource_version();
         let mut recorded = set.status.clone().unwrap_or_default();
@@ -154,7 +160,14 @@ impl Reconciler {
             version = self.record(set, &status, &recorded, version).await?;
             recorded = status;
         }
-        let applied = self.apply(set, desired, &plan).await;
+        let applied = match self.apply(set, desired, &plan).await {
+            // No failure: it waits for others, and says for what.
+            Err(Error::Budget { pod, why }) => {
+                status::hold(&mut plan, Waiting::Budget { pod, why });
+                Ok(())
+            }
+            other => other,
+        };
         if plan.steps.contains(&Step::AddFinalizer) || plan.steps.contains(&Step::RemoveFinalizer) {
             // The object has moved on by our own write; its new version triggers the next round.
             applied?;
@@ -165,7 +178,7 @@ impl Reconciler {
             self.record(set, &status, &recorded, version).await?;
         }
         applied?;
-        Ok(next(&plan))
+        Ok(Action::requeue(next(&plan, &self.pace, &key(set))))
     }
 
     async fn apply(&self, set: &InstanceSet, desired: &Desired, plan: &Plan) -> Result<(), Error> {
@@ -254,21 +267,23 @@ fn reconciled(error: Option<&Error>) -> Observation {
 }
 
 /// When to look again, if nothing wakes us before.
-fn next(plan: &Plan) -> Action {
+pub(super) fn next(plan: &Plan, pace: &Pace, set: &str) -> Duration {
     let in_etcd =
         |step: &Step| step.changes_membership() || matches!(step, Step::Switchover { .. });
     if plan.steps.iter().any(in_etcd) {
-        return Action::requeue(STEPPED);
+        pace.forget(set);
+        return STEPPED;
     }
     if plan.waiting.iter().any(Waiting::moves_by_itself) {
-        return Action::requeue(MOVING);
+        return pace.next(set, plan, MOVING);
     }
     let available = plan
         .status
         .as_ref()
         .is_none_or(|draft| draft.status.available_replicas == draft.status.ready_replicas);
     if !available || !plan.steps.is_empty() || plan.waiting.iter().any(|w| *w != Waiting::Paused) {
-        return Action::requeue(HELD_UP);
+        return pace.next(set, plan, HELD_UP);
     }
-    Action::requeue(BACKSTOP)
+    pace.forget(set);
+    BACKSTOP
 }

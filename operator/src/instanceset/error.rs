@@ -24,6 +24,14 @@ pub enum Error {
         /// Why.
         source: Box<kube::Error>,
     },
+    /// A disruption budget does not let the pod of a voter go now.
+    #[error("pod {pod} is not evicted: {why}")]
+    Budget {
+        /// The pod.
+        pod: String,
+        /// What the API server says.
+        why: String,
+    },
     /// The agents' token is not there.
     #[error(transparent)]
     Token(#[from] crate::token::TokenError),

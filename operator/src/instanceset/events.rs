@@ -7,7 +7,7 @@ use tracing::debug;
 
 use super::error::Error;
 use super::plan::steps::Labelled;
-use super::plan::{Grace, Step};
+use super::plan::{Grace, Removal, Step};
 
 /// One line about a step, for logs and events.
 #[must_use]
@@ -28,12 +28,16 @@ pub fn summary(step: &Step) -> String {
             Labelled::Claim => format!("label claim {name}"),
         },
         Step::DeletePod {
-            name, grace, why, ..
+            name,
+            grace,
+            how,
+            why,
+            ..
         } => {
-            let how = if *grace == Grace::Dead {
-                "force pod away"
-            } else {
-                "delete pod"
+            let how = match (grace, how) {
+                (Grace::Dead, _) => "force pod away",
+                (_, Removal::Evict) => "evict pod",
+                (_, Removal::Delete) => "delete pod",
             };
             format!("{how} {name}: {why}")
         }

@@ -9,10 +9,13 @@ mod controller;
 pub mod desired;
 pub mod error;
 pub mod events;
+mod evict;
 pub mod names;
 pub mod observe;
 pub mod observed;
+mod pace;
 pub mod plan;
+mod rehearse;
 mod run;
 
 pub use run::{Context, run};

@@ -20,6 +20,7 @@ use super::desired::Desired;
 use super::error::Error;
 use super::names as keys;
 use super::observed::{ClaimSeen, NodeSeen, Observed, PodSeen, Reading};
+use super::rehearse::Rehearsals;
 use crate::agent::AgentClient;
 use crate::roles::MemberStore;
 use crate::roles::facts::PodKey;
@@ -52,6 +53,8 @@ pub struct Sources<'a> {
     pub views: &'a MemberStore,
     /// Nodes, from a watch.
     pub nodes: &'a Store<Node>,
+    /// Templates that the API server takes.
+    pub rehearsals: &'a Rehearsals,
 }
 
 impl Sources<'_> {
@@ -94,9 +97,11 @@ impl Sources<'_> {
         }
         let service = service.map_err(|source| Error::read("the headless service", source))?;
         let no_node = self.absent_node(desired).await?;
+        let refused_template = self.rehearsals.refusal(self.client, desired, &pods).await;
         let members = members(&pods).await;
         Ok(Observed {
             no_node,
+            refused_template,
             pods,
             claims: seen,
             service,

@@ -37,6 +37,8 @@ pub struct Observed {
     pub members: Reading<MemberList>,
     /// The node that the template names, when there is no such node.
     pub no_node: Option<String>,
+    /// Why the API server takes no pod of the template, when pods of another one are there.
+    pub refused_template: Option<String>,
 }
 
 /// State of the node that a pod was given to.

@@ -15,6 +15,8 @@ use tracing::debug;
 use etcd_operator_api::labels;
 
 use super::controller::{Reconciler, on_error, reconcile};
+use super::pace::Pace;
+use super::rehearse::Rehearsals;
 use crate::controller::{Backoff, Calm, Head, events, heads, touched};
 use crate::roles::MemberStore;
 
@@ -44,6 +46,8 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         cluster_domain: frame.config.cluster_domain.clone(),
         backoff: Backoff::default(),
         calm: Calm::default(),
+        pace: Pace::default(),
+        rehearsals: Rehearsals::default(),
         tenure: frame.tenure.clone(),
     });
     let controller = async {

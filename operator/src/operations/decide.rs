@@ -17,6 +17,7 @@ use super::observed::{NotMoved, Seen};
 use super::obstacle::{Obstacle, obstacle};
 use super::progress::{Progress, View};
 use super::refusal::Refused;
+use super::refused::refused;
 use super::{queue, request};
 
 /// Look again at what no watch tells of.
@@ -212,9 +213,18 @@ impl Story<'_> {
             let undo = edit::undoing(cluster, &changes, &self.status.last_configuration);
             return (Act::Edit(undo.back), Some(LOOK_AGAIN));
         }
+        let reverting = condition::find(&self.status.conditions, ConditionType::Reverting);
+        if let Some(why) = reverting.map(|known| known.message.clone()) {
+            return self.revert(cluster, &changes, &why);
+        }
         if let Some(other) = edit::missing(cluster, &changes).first() {
             let text = format!("another client has changed {}", other.told());
             return self.give_up(Reason::OpsRequestAborted, &text);
+        }
+        if let Some(why) = refused(self.request, cluster, &self.status, &changes) {
+            // On record before the edit is taken back: without its changes the request would look overtaken.
+            self.tell(ConditionType::Reverting, Reason::ApplyResourcesFailed, &why);
+            return (Act::Record, Some(LOOK_AGAIN));
         }
         let progress = self.look(cluster, false);
         if progress.complete {
@@ -234,6 +244,20 @@ impl Story<'_> {
             return self.give_up(Reason::OpsRequestTimeout, &text);
         }
         (Act::Record, Some(LOOK_AGAIN))
+    }
+
+    /// Takes back what was edited and would never come true; the request ends when the Cluster is rid of it.
+    fn revert(&mut self, cluster: &Cluster, changes: &[Change], why: &str) -> Next {
+        let undo = edit::undoing(cluster, changes, &self.status.last_configuration);
+        if !undo.back.is_empty() {
+            return (Act::Edit(undo.back), Some(LOOK_AGAIN));
+        }
+        let mut text =
+            format!("Kubernetes refuses {why}; what the request had edited was taken back");
+        if !undo.left.is_empty() {
+            text += &format!(", but for what was edited since: {}", undo.left.join("; "));
+        }
+        self.fail(&text)
     }
 
     /// Leadership is asked to move once; it has moved when the role labels say so too.

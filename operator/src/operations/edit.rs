@@ -21,12 +21,12 @@ pub(super) enum Field {
     Limit(String, Option<Quantity>),
     /// A reserved amount by resource name.
     Request(String, Option<Quantity>),
-    Stop(bool),
-    /// Value of the annotation that makes pods anew.
-    Restart(String),
-    ServiceVersion(String),
+    Stop(Option<bool>),
+    /// Value of the annotation that recreates pods.
+    Restart(Option<String>),
+    ServiceVersion(Option<String>),
     /// Name, prefix or regular expression of a definition's name; the name itself is recorded in its place.
-    ComponentDef(String),
+    ComponentDef(Option<String>),
     /// A setting of etcd; the definition's when there is no value.
     Setting(String, Option<String>),
 }
@@ -58,13 +58,13 @@ impl Field {
             Field::OfflineInstances(offline) => spec.offline_instances == *offline,
             Field::Limit(name, amount) => limit(spec, name) == amount.as_ref(),
             Field::Request(name, amount) => reserved(spec, name) == amount.as_ref(),
-            Field::Stop(stop) => spec.stop.unwrap_or_default() == *stop,
-            Field::Restart(began) => spec.annotations.get(labels::RESTART) == Some(began),
-            Field::ComponentDef(wanted) => {
-                let found = spec.component_def.as_ref();
-                found.is_some_and(|found| matches(wanted, found))
-            }
-            Field::ServiceVersion(version) => spec.service_version.as_ref() == Some(version),
+            Field::Stop(stop) => spec.stop.unwrap_or_default() == stop.unwrap_or_default(),
+            Field::Restart(began) => spec.annotations.get(labels::RESTART) == began.as_ref(),
+            Field::ComponentDef(wanted) => match (wanted, &spec.component_def) {
+                (Some(wanted), Some(found)) => matches(wanted, found),
+                (wanted, found) => wanted == found,
+            },
+            Field::ServiceVersion(version) => spec.service_version == *version,
             Field::Setting(name, value) => settings::of(&spec.configs).get(name) == value.as_ref(),
         }
     }
@@ -74,12 +74,10 @@ impl Field {
             Field::Replicas(replicas) => spec.replicas = replicas,
             Field::OfflineInstances(offline) => spec.offline_instances = offline,
             Field::Limit(..) | Field::Request(..) => spec.resources = self.resources(spec),
-            Field::Stop(stop) => spec.stop = Some(stop),
-            Field::Restart(began) => {
-                spec.annotations.insert(labels::RESTART.to_owned(), began);
-            }
-            Field::ServiceVersion(version) => spec.service_version = Some(version),
-            Field::ComponentDef(definition) => spec.component_def = Some(definition),
+            Field::Stop(stop) => spec.stop = stop,
+            Field::Restart(began) => put(&mut spec.annotations, labels::RESTART, began),
+            Field::ServiceVersion(version) => spec.service_version = version,
+            Field::ComponentDef(definition) => spec.component_def = definition,
             Field::Setting(name, value) => spec.configs = configs(spec, &name, value),
         }
     }
@@ -104,14 +102,16 @@ impl Field {
             Field::Limit(..) | Field::Request(..) => {
                 ("resources", self.resources(spec).map(|r| json!(r)))
             }
-            Field::Stop(stop) => ("stop", Some(json!(stop))),
+            Field::Stop(stop) => ("stop", stop.map(|stop| json!(stop))),
             Field::Restart(began) => {
                 let mut annotations = spec.annotations.clone();
-                annotations.insert(labels::RESTART.to_owned(), began.clone());
+                put(&mut annotations, labels::RESTART, began.clone());
                 ("annotations", Some(json!(annotations)))
             }
-            Field::ServiceVersion(version) => ("serviceVersion", Some(json!(version))),
-            Field::ComponentDef(definition) => ("componentDef", Some(json!(definition))),
+            Field::ServiceVersion(version) => {
+                ("serviceVersion", version.as_ref().map(|v| json!(v)))
+            }
+            Field::ComponentDef(name) => ("componentDef", name.as_ref().map(|n| json!(n))),
             Field::Setting(name, value) => {
                 let all = configs(spec, name, value.clone());
                 ("configs", Some(json!(all)))
@@ -119,9 +119,10 @@ impl Field {
         }
     }
 
-    /// The value that the field had before the operation, of those that can be taken back.
+    /// The value that the field had before the operation; `None` when that is not on record.
     fn former(&self, last: &LastComponentConfiguration) -> Option<Field> {
         let resources = last.resources.as_ref();
+        let former = last.former.as_ref();
         Some(match self {
             Field::Replicas(_) => Field::Replicas(last.replicas),
             Field::OfflineInstances(_) => Field::OfflineInstances(last.offline_instances.clone()),
@@ -133,11 +134,13 @@ impl Field {
                 let amount = resources.and_then(|all| all.requests.get(name));
                 Field::Request(name.clone(), amount.cloned())
             }
-            Field::Stop(_)
-            | Field::Restart(_)
-            | Field::ServiceVersion(_)
-            | Field::ComponentDef(_)
-            | Field::Setting(..) => return None,
+            Field::Stop(_) => Field::Stop(former?.stop),
+            Field::Restart(_) => Field::Restart(former?.restart.clone()),
+            Field::ServiceVersion(_) => Field::ServiceVersion(former?.service_version.clone()),
+            Field::ComponentDef(_) => Field::ComponentDef(former?.component_def.clone()),
+            Field::Setting(name, _) => {
+                Field::Setting(name.clone(), last.settings.get(name).cloned())
+            }
         })
     }
 
@@ -160,10 +163,12 @@ impl Field {
                 let amount = amount.as_ref().map(|amount| amount.0.as_str());
                 or_none(&format!("resources.requests.{name}"), amount)
             }
-            Field::Stop(stop) => format!("stop {stop}"),
-            Field::Restart(began) => format!("annotations {}={began}", labels::RESTART),
-            Field::ServiceVersion(version) => format!("serviceVersion {version}"),
-            Field::ComponentDef(definition) => format!("componentDef {definition}"),
+            Field::Stop(stop) => format!("stop {}", stop.unwrap_or_default()),
+            Field::Restart(began) => {
+                or_none(&format!("annotation {}", labels::RESTART), began.as_deref())
+            }
+            Field::ServiceVersion(version) => or_none("serviceVersion", version.as_deref()),
+            Field::ComponentDef(name) => or_none("componentDef", name.as_deref()),
             Field::Setting(name, value) => or_none(&format!("setting {name}"), value.as_deref()),
         }
     }
@@ -179,9 +184,9 @@ fn reserved<'a>(spec: &'a ClusterComponentSpec, name: &str) -> Option<&'a Quanti
 
 fn put<T>(map: &mut BTreeMap<String, T>, name: &str, value: Option<T>) {
     match value {
-        Some(value) => map.insert(name.to_owned(), value),
-        None => map.remove(name),
-    };
+        Some(value) => drop(map.insert(name.to_owned(), value)),
+        None => drop(map.remove(name)),
+    }
 }
 
 /// The component's settings with this one in them.
@@ -262,6 +267,33 @@ impl Change {
         })
     }
 
+    /// What takes it back; `None` when what was there before is not on record.
+    fn back(&self, before: &LastConfiguration) -> Option<Change> {
+        Some(match self {
+            Change::Component { component, field } => Change::Component {
+                component: component.clone(),
+                field: field.former(before.components.get(component)?)?,
+            },
+            Change::Service { name, .. } => Change::Service {
+                name: name.clone(),
+                wanted: before.services.get(name).cloned(),
+            },
+        })
+    }
+
+    /// That the Cluster has neither this nor what was there before, for a message.
+    fn told_left(&self, former: &Change) -> String {
+        match (self, former) {
+            (Change::Component { component, field }, Change::Component { field: former, .. }) => {
+                let (made, former) = (field.told(), former.told());
+                format!("spec.componentSpecs[{component}] has neither {made} nor {former}")
+            }
+            (Change::Service { name, .. }, _) | (_, Change::Service { name, .. }) => {
+                format!("spec.services[{name}] was edited")
+            }
+        }
+    }
+
     /// What another client has changed since, for a message.
     pub(super) fn told(&self) -> String {
         match self {
@@ -303,27 +335,13 @@ pub(super) struct Undo {
 pub(super) fn undoing(cluster: &Cluster, made: &[Change], before: &LastConfiguration) -> Undo {
     let mut undo = Undo::default();
     for change in made {
-        let Change::Component { component, field } = change else {
+        let Some(back) = change.back(before).filter(|back| !back.holds(cluster)) else {
             continue;
         };
-        let last = before.components.get(component);
-        let Some(former) = last.and_then(|last| field.former(last)) else {
-            continue;
-        };
-        let back = Change::Component {
-            component: component.clone(),
-            field: former.clone(),
-        };
-        if back.holds(cluster) {
-            continue;
-        }
         if change.holds(cluster) {
             undo.back.push(back);
         } else {
-            let (made, former) = (field.told(), former.told());
-            undo.left.push(format!(
-                "spec.componentSpecs[{component}] has neither {made} nor {former}"
-            ));
+            undo.left.push(change.told_left(&back));
         }
     }
     undo

@@ -1,9 +1,9 @@
 //! OpsRequest -> an edit of its Cluster, or a call of an agent, and the truth about what came of it.
 //!
-//! `kinds` holds one file a type of operation. They and `request`, `edit`, `queue`, `progress` and `decide` are pure;
-//! `observe` reads; `agents` moves leadership; `claims` marks disks; `cluster_edit` and `reconcile` write.
-//! An operation changes nothing but the Cluster's spec (and who leads, and which disk is to be replaced): pods and
-//! members stay the business of the modules below, with all their care.
+//! `kinds` holds one file a type of operation. They and `request`, `edit`, `queue`, `progress`, `refused` and `decide`
+//! are pure; `observe` reads; `agents` moves leadership; `claims` marks disks; `cluster_edit` and `reconcile` write. An
+//! operation changes nothing but the Cluster's spec (and who leads, and which disk is to be replaced): pods and members
+//! stay the business of the modules below, with all their care.
 
 mod agents;
 mod claims;
@@ -18,6 +18,7 @@ mod progress;
 mod queue;
 mod reconcile;
 mod refusal;
+mod refused;
 mod request;
 
 #[cfg(test)]

@@ -3,11 +3,14 @@
 //! Computed from the recorded state before the operation, never from the present one: to compute it twice is to
 //! compute the same (C1).
 
-use etcd_operator_api::ops_request::{LastComponentConfiguration, LastConfiguration};
-use etcd_operator_api::{Cluster, ClusterComponentSpec, OpsRequest, settings};
+use std::collections::BTreeMap;
+
+use etcd_operator_api::ops_request::{FormerSpec, LastComponentConfiguration, LastConfiguration};
+use etcd_operator_api::service::ClusterService;
+use etcd_operator_api::{Cluster, ClusterComponentSpec, OpsRequest, labels, settings};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::edit::Change;
+use super::edit::{self, Change};
 use super::kinds::{self, Edited};
 use super::observed::Seen;
 use super::refusal::Refused;
@@ -30,6 +33,7 @@ pub(super) fn planned(
     let mut before = before(cluster, seen, &components);
     kinds::of(request.spec.kind).check(request, seen, &mut before)?;
     let changes = changes(request, &before, &now.0.to_string())?;
+    before.services = services(cluster, &changes);
     Ok(Planned { before, changes })
 }
 
@@ -59,13 +63,31 @@ fn before(cluster: &Cluster, seen: &Seen, components: &[String]) -> LastConfigur
                 .and_then(|now| now.component_def.clone())
                 .or_else(|| spec.component_def.clone()),
             settings: settings::of(&spec.configs),
+            former: Some(FormerSpec {
+                stop: spec.stop,
+                restart: spec.annotations.get(labels::RESTART).cloned(),
+                service_version: spec.service_version.clone(),
+                component_def: spec.component_def.clone(),
+            }),
             ..LastComponentConfiguration::default()
         };
         (spec.name.clone(), last)
     });
     LastConfiguration {
         components: components.collect(),
+        ..LastConfiguration::default()
     }
+}
+
+/// The services of these changes, as the Cluster has them now.
+fn services(cluster: &Cluster, changes: &[Change]) -> BTreeMap<String, ClusterService> {
+    let named = changes.iter().filter_map(|change| match change {
+        Change::Service { name, .. } => Some(name),
+        Change::Component { .. } => None,
+    });
+    let there =
+        named.filter_map(|name| Some((name.clone(), edit::service(cluster, name)?.clone())));
+    there.collect()
 }
 
 /// The components that the operation is about.

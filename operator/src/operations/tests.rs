@@ -4,9 +4,10 @@ mod conflicts;
 mod dry_run;
 mod ends;
 mod exposing;
+pub(crate) mod lives;
 mod proof;
 mod queueing;
-pub(crate) mod server;
+mod refused;
 mod undo;
 
 use std::collections::BTreeMap;

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::quantity::Resources;
+use crate::service::ClusterService;
 
 /// What became of an operation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -78,13 +79,16 @@ pub struct LastConfiguration {
     /// By component.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub components: BTreeMap<String, LastComponentConfiguration>,
+    /// Services of the Cluster that it changes or removes, by their names within the Cluster.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub services: BTreeMap<String, ClusterService>,
 }
 
 impl LastConfiguration {
     /// Whether nothing is recorded.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.components.is_empty()
+        self.components.is_empty() && self.services.is_empty()
     }
 }
 
@@ -118,12 +122,33 @@ pub struct LastComponentConfiguration {
     /// Settings of etcd.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,
+    /// Fields as the Cluster's spec had them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<FormerSpec>,
     /// Members that are made anew: their identifiers (hexadecimal) by pod.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rebuilt_members: BTreeMap<String, String>,
     /// Claims of those members: their UIDs by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rebuilt_claims: BTreeMap<String, String>,
+}
+
+/// Fields of a component as the Cluster's spec had them; absent where it had none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FormerSpec {
+    /// Whether it was stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<bool>,
+    /// When its pods were last recreated on request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<String>,
+    /// Version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_version: Option<String>,
+    /// Definition: its name, a prefix or a regular expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component_def: Option<String>,
 }
 
 /// Progress of a component.

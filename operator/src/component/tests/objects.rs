@@ -9,9 +9,31 @@ pub(crate) fn of(
     component: &Component,
     running: Option<&InstanceSet>,
 ) -> Result<(InstanceSet, Value), String> {
+    with(component, running, shipped())
+}
+
+/// The same with another definition and no versions beside it.
+pub(crate) fn of_definition(
+    component: &Component,
+    running: Option<&InstanceSet>,
+    definition: &ComponentDefinition,
+) -> Result<(InstanceSet, Value), String> {
+    let alone = Observed {
+        definition: Some(definition.clone()),
+        versions: Vec::new(),
+        ..shipped()
+    };
+    with(component, running, alone)
+}
+
+fn with(
+    component: &Component,
+    running: Option<&InstanceSet>,
+    observed: Observed,
+) -> Result<(InstanceSet, Value), String> {
     let observed = Observed {
         instance_set: running.cloned(),
-        ..shipped()
+        ..observed
     };
     let plan = plan(component, &observed, "cluster.local").map_err(|error| error.to_string())?;
     let others = json!([

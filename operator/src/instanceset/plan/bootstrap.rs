@@ -103,6 +103,8 @@ pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) 
             whole.push(pod);
         }
     }
+    let refused = seen.refused_template.clone();
+    plan.waiting.extend(refused.map(Waiting::TemplateRefused));
     let mut gate = Gate::forming(seen);
     let mut all_there = true;
     let mut outdated = Vec::new();
@@ -127,7 +129,7 @@ pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) 
             PodTurn::Lives => {
                 plan.waiting
                     .extend(there.and_then(|there| foreign(pod, there)));
-                let can = seen.no_node.is_none();
+                let can = seen.no_node.is_none() && seen.refused_template.is_none();
                 let stale = there.filter(|there| can && is_corrected(desired, there));
                 outdated.extend(stale.map(|there| (pod, there)));
             }

@@ -9,7 +9,7 @@ use etcd_operator_api::{labels, names};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kbagent_protocol::{Id, Member};
 
-use super::{Grace, Plan, Step};
+use super::{Grace, Plan, Removal, Step};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
 use crate::instanceset::observed::{NodeSeen, Observed, PodSeen, Reading};
@@ -65,9 +65,16 @@ impl Lint<'_> {
             Step::CreateClaim(claim) => self.create_claim(claim, found),
             Step::DeleteClaim { name, uid } => self.delete_claim(name, uid, found),
             Step::DeletePod {
-                name, uid, grace, ..
+                name,
+                uid,
+                grace,
+                how,
+                ..
             } => match self.seen.pods.get(name) {
-                Some(pod) if pod.uid == *uid => self.delete_pod(name, pod, *grace, found),
+                Some(pod) if pod.uid == *uid => {
+                    self.delete_pod(name, pod, *grace, found);
+                    self.ask_budget(name, pod, (*grace, *how), found);
+                }
                 _ => found.push(format!("C2: {name} is deleted in an incarnation not seen")),
             },
             Step::RemoveFinalizer => {
@@ -105,6 +112,31 @@ impl Lint<'_> {
         }
         if grace == Grace::Moment && self.members().is_none() {
             found.push(format!("M5: {name} is deleted as no member of no list"));
+        }
+    }
+
+    /// A voter that takes part is evicted, and nothing else is.
+    fn ask_budget(
+        &self,
+        name: &str,
+        pod: &PodSeen,
+        how: (Grace, Removal),
+        found: &mut Vec<Violation>,
+    ) {
+        let id = pod.status().map(|status| status.member_id);
+        let mut list = self.members().into_iter().flatten();
+        let votes = list.any(|m| Some(m.id) == id && !m.is_learner);
+        let counts = votes && pod.takes_part() && !pod.node.is_dead() && !self.all_go();
+        match how {
+            (Grace::Template, Removal::Delete) if counts => {
+                found.push(format!("P4: the budget is not asked for {name}, a voter"));
+            }
+            (_, Removal::Evict) if !counts => {
+                found.push(format!(
+                    "P4: the budget could hold {name}, which has no vote"
+                ));
+            }
+            _ => {}
         }
     }
 

@@ -22,13 +22,13 @@ pub mod volumes;
 #[cfg(test)]
 mod explore;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 #[cfg(test)]
 mod upkeep_tests;
 #[cfg(test)]
 mod world;
 
-pub use steps::{Grace, Plan, Step, Via, Waiting};
+pub use steps::{Grace, Plan, Removal, Step, Via, Waiting};
 
 use super::desired::Desired;
 use super::observed::Observed;

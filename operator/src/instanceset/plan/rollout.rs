@@ -41,8 +41,8 @@ pub fn plan(
         plan.waiting.push(Waiting::OnDelete(outdated.len()));
         return;
     }
-    if let Some(node) = seen.no_node.clone() {
-        plan.waiting.push(Waiting::NoNode(node));
+    if let Some(why) = never_made(seen) {
+        plan.waiting.push(why);
         return;
     }
     if replace_idle(&outdated, gate, plan) {
@@ -82,6 +82,12 @@ pub fn plan(
     if quiet {
         room.replace(well, safety, gate, plan);
     }
+}
+
+/// Why no pod of the template can be made: then none of the old one is stopped.
+fn never_made(seen: &Observed) -> Option<Waiting> {
+    let no_node = seen.no_node.clone().map(Waiting::NoNode);
+    no_node.or_else(|| seen.refused_template.clone().map(Waiting::TemplateRefused))
 }
 
 /// Who is updated later: the leader last, before it roles of a greater priority, then lower ordinals.

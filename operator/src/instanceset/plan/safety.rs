@@ -8,7 +8,7 @@ use etcd_operator_api::names;
 
 use super::roster::Roster;
 use super::steps::Via;
-use super::{Grace, Plan, Step, Waiting};
+use super::{Grace, Plan, Removal, Step, Waiting};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{ClaimSeen, Observed, PodSeen, Reading};
 
@@ -77,6 +77,8 @@ pub struct Safety {
     pub healthy: BTreeMap<String, Voter>,
     /// The pod that leads.
     pub leader: Option<String>,
+    /// Pods of voters that take part; one that is being defragmented, too: the disruption budget counts it.
+    counted: BTreeSet<String>,
     /// Pods of voters, whether they take part or not.
     voting: BTreeSet<String>,
     /// Pods whose claims are going: their data lasts as long as they do.
@@ -105,22 +107,27 @@ impl Safety {
             .into_iter()
             .flatten()
             .filter(|(_, member)| !member.is_learner);
-        let healthy: BTreeMap<String, Voter> = voters
+        let part: Vec<(&String, &PodSeen, Voter)> = voters
             .clone()
             .filter_map(|(pod, member)| {
                 let pod = pod.as_ref()?;
                 let there = seen.pods.get(pod)?;
-                let serves = there.takes_part() && !there.defragments();
-                let status = there.status().filter(|_| serves)?;
+                let status = there.status().filter(|_| there.takes_part())?;
                 let own = status.member_id == member.id && !status.is_learner;
-                own.then(|| (pod.clone(), voter(there, status.applied_index, &revision)))
+                own.then(|| (pod, there, voter(there, status.applied_index, &revision)))
             })
+            .collect();
+        let counted = part.iter().map(|(pod, ..)| (*pod).clone()).collect();
+        let serving = part.into_iter().filter(|(_, pod, _)| !pod.defragments());
+        let healthy: BTreeMap<String, Voter> = serving
+            .map(|(pod, _, voter)| (pod.clone(), voter))
             .collect();
         let pods = seen.pods.keys();
         Self {
             voters: voters.clone().count(),
             leader: leader(seen, &healthy),
             healthy,
+            counted,
             voting: voters.filter_map(|(pod, _)| pod.clone()).collect(),
             going: pods
                 .filter(|pod| data_is_going(desired, seen, pod))
@@ -296,9 +303,20 @@ impl<'a> Gate<'a> {
             name: name.to_owned(),
             uid: pod.uid.clone(),
             grace,
+            how: self.removal(name),
             why: why.to_owned(),
         });
         Ok(())
+    }
+
+    /// The budget counts the pods of voters. It is asked for one that takes part, and for no other: a member that is
+    /// dead with its data, a pod that is no member or was forced away keep no quorum, and what is stopped or deleted as
+    /// a whole must not be held by the budget of what was.
+    fn removal(&self, name: &str) -> Removal {
+        match self.rule {
+            Rule::Keep(safety) if safety.counted.contains(name) => Removal::Evict,
+            Rule::Keep(_) | Rule::Forming | Rule::Nothing => Removal::Delete,
+        }
     }
 
     /// Defragments a member, which is as good as stopped meanwhile.

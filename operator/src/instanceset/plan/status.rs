@@ -108,6 +108,16 @@ fn reasons(waiting: &[Waiting]) -> Vec<WaitingOn> {
     all
 }
 
+/// Notes a reason that came up while the plan was carried out, before those that the plan has.
+pub fn hold(plan: &mut Plan, reason: Waiting) {
+    plan.waiting.insert(0, reason);
+    if let Some(draft) = &mut plan.status {
+        let waiting_on = reasons(&plan.waiting);
+        draft.status.message = waiting_on.first().map(|first| first.message.clone());
+        draft.status.waiting_on = waiting_on;
+    }
+}
+
 /// The text without figures that move by themselves: a status is not a progress bar (C6).
 fn message(reason: &Waiting) -> String {
     match reason {

@@ -55,6 +55,16 @@ pub enum Grace {
     Dead,
 }
 
+/// How a pod is asked away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// By an eviction, which takes the vote off the disruption budget in the same moment: a drain that comes at the
+    /// same time is refused (P4).
+    Evict,
+    /// By a plain deletion. No vote is lost with it, or all are meant to go: then no budget may hold it.
+    Delete,
+}
+
 /// What has labels and annotations of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Labelled {
@@ -133,6 +143,8 @@ pub enum Step {
         uid: String,
         /// How long its containers may take to end.
         grace: Grace,
+        /// How it is asked away.
+        how: Removal,
         /// Why, for the event.
         why: String,
     },
@@ -224,6 +236,11 @@ pub enum Waiting {
          or updated"
     )]
     NoNode(String),
+    /// The API server takes no pod of the template.
+    #[error(
+        "the API server takes no pod of the new template, so no pod of the old one is stopped: {0}"
+    )]
+    TemplateRefused(String),
     /// A claim that another Cluster of this name has left.
     #[error(
         "claim {0} holds data of an earlier Cluster, which is left alone: delete the claim if the data is not needed, or give \
@@ -426,6 +443,14 @@ pub enum Waiting {
         /// What it lacks.
         why: String,
     },
+    /// Kubernetes did not let a voter be stopped.
+    #[error("pod {pod} is not stopped yet: {why}")]
+    Budget {
+        /// The pod.
+        pod: String,
+        /// What the API server says.
+        why: String,
+    },
     /// The strategy leaves the update to the user.
     #[error("{0} pods have an old revision and are updated when the user deletes them")]
     OnDelete(usize),
@@ -439,6 +464,7 @@ impl Waiting {
             Waiting::Paused => "Paused",
             Waiting::Held => "DeletionHeld",
             Waiting::NoNode(_) => "NodeNotFound",
+            Waiting::TemplateRefused(_) => "TemplateRefused",
             Waiting::LeftBehind(_) => "ForeignClaim",
             Waiting::Bootstrap(_) => "Bootstrap",
             Waiting::ClaimLostEarly(_) => "ClaimLostEarly",
@@ -470,6 +496,7 @@ impl Waiting {
             Waiting::Defragmenting(_) => "Defragmenting",
             Waiting::NotAlone { .. } => "NotAlone",
             Waiting::Update { .. } => "Update",
+            Waiting::Budget { .. } => "DisruptionBudget",
             Waiting::OnDelete(_) => "OnDelete",
         }
     }
@@ -482,6 +509,7 @@ impl Waiting {
             Waiting::CatchingUp { .. }
                 | Waiting::MemberStarting(_)
                 | Waiting::Update { .. }
+                | Waiting::Budget { .. }
                 | Waiting::NotListed { .. }
         )
     }

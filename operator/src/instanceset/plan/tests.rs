@@ -1,10 +1,13 @@
 //! Plans over a model world: stories, fixpoint, and convergence from random histories.
 
+use std::collections::BTreeMap;
+
 use kbagent_protocol::Member;
 use proptest::prelude::*;
 
 use super::world::World;
-use super::{Step, check, plan};
+use super::{Plan, Step, check, plan};
+use crate::instanceset::desired::Desired;
 use crate::instanceset::events::summary;
 use crate::instanceset::observed::{Observed, PodSeen};
 
@@ -55,6 +58,25 @@ pub(super) fn is_whole(world: &World) -> Result<(), String> {
         return Err(format!("{:?}", draft.status));
     }
     Ok(())
+}
+
+/// The plan of an update that waits for a pod that never gets ready.
+pub(in crate::instanceset) fn stuck_update() -> Plan {
+    let mut world = grown(3);
+    world.change_template("ill");
+    for _ in 0..20 {
+        let next = plan(&world.desired, &world.observe());
+        world.take(&next, usize::MAX);
+        world.tick();
+    }
+    plan(&world.desired, &world.observe())
+}
+
+/// A cluster whose template was changed, and its pods.
+pub(in crate::instanceset) fn corrected() -> (Desired, BTreeMap<String, PodSeen>) {
+    let mut world = grown(3);
+    world.change_template("etcd:2");
+    (world.desired.clone(), world.observe().pods)
 }
 
 pub(super) fn grown(replicas: u32) -> World {
@@ -321,12 +343,12 @@ fn an_update_takes_followers_first_and_the_leader_after_it_has_handed_over() {
     assert_eq!(
         told,
         [
-            "delete pod a-2: it is updated",
+            "evict pod a-2: it is updated",
             "create pod a-2",
-            "delete pod a-1: it is updated",
+            "evict pod a-1: it is updated",
             "create pod a-1",
             "move leadership from a-0 to a-2",
-            "delete pod a-0: it is updated",
+            "evict pod a-0: it is updated",
             "create pod a-0",
         ]
     );

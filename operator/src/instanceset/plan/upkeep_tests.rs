@@ -134,7 +134,7 @@ fn nobody_is_defragmented_while_another_is_away_or_an_update_goes_on() {
     world.silent = None;
     world.change_template("etcd:2");
     let (steps, reasons) = next(&world);
-    assert!(steps.iter().all(|step| step.starts_with("delete pod")));
+    assert!(steps.iter().all(|step| step.starts_with("evict pod")));
     assert!(reasons.contains(&"NotAlone"), "{reasons:?}");
 }
 
@@ -149,7 +149,7 @@ fn a_member_that_is_being_defragmented_counts_as_away() {
     assert_eq!(reasons, ["Defragmenting"]);
     world.change_template("etcd:2");
     let stopped: Vec<String> = next(&world).0;
-    let others = |step: &String| !step.starts_with("delete pod a-1");
+    let others = |step: &String| !step.starts_with("evict pod a-1");
     assert!(!stopped.iter().any(others), "{stopped:?}");
     world.condemn("a-2");
     assert_eq!(world.members.len(), 3);

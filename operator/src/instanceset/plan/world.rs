@@ -70,6 +70,8 @@ pub(super) struct World {
     pub(super) silent: Option<String>,
     /// The node that the template names, when there is none of the name.
     pub(super) no_node: Option<String>,
+    /// Why the API server takes no pod of the template.
+    pub(super) refused_template: Option<String>,
     /// Seconds since pods were made.
     pub(super) age: i64,
     pub(super) databases: databases::Databases,
@@ -130,6 +132,7 @@ impl World {
             blind: false,
             silent: None,
             no_node: None,
+            refused_template: None,
             age: 1,
             databases: Default::default(),
         }
@@ -351,6 +354,7 @@ impl World {
             service,
             members,
             no_node: self.no_node.clone(),
+            refused_template: self.refused_template.clone(),
         }
     }
 

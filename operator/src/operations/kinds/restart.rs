@@ -50,7 +50,7 @@ impl Kind for Restart {
     }
 
     fn fields(&self, edited: &Edited<'_>) -> Result<Vec<Field>, Refused> {
-        Ok(vec![Field::Restart(edited.began.to_owned())])
+        Ok(vec![Field::Restart(Some(edited.began.to_owned()))])
     }
 
     /// Every pod is another one than before.

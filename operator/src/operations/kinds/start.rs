@@ -44,7 +44,7 @@ impl Kind for Start {
     }
 
     fn fields(&self, _edited: &Edited<'_>) -> Result<Vec<Field>, Refused> {
-        Ok(vec![Field::Stop(false)])
+        Ok(vec![Field::Stop(Some(false))])
     }
 
     /// Every pod is ready.

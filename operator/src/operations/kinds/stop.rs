@@ -41,7 +41,7 @@ impl Kind for Stop {
     }
 
     fn fields(&self, _edited: &Edited<'_>) -> Result<Vec<Field>, Refused> {
-        Ok(vec![Field::Stop(true)])
+        Ok(vec![Field::Stop(Some(true))])
     }
 
     fn due(&self) -> ComponentPhase {

@@ -41,10 +41,10 @@ impl Kind for Upgrade {
         };
         let definition = asked.component_definition_name.clone();
         let version = asked.service_version.clone();
-        let definition = definition.map(Field::ComponentDef);
+        let definition = definition.map(|name| Field::ComponentDef(Some(name)));
         let fields = definition
             .into_iter()
-            .chain(version.map(Field::ServiceVersion));
+            .chain(version.map(|version| Field::ServiceVersion(Some(version))));
         Ok(fields.collect())
     }
 

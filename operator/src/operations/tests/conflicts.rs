@@ -5,7 +5,7 @@ use serde_json::json;
 use super::super::cluster_edit::{Answer, Mode, edit};
 use super::super::edit::{Change, Field};
 use super::cluster;
-use super::server::{failure, server};
+use crate::fake_api::{failure, server};
 
 /// What comes of an edit that is answered with `code`, when the Cluster is read again in this version.
 async fn answer(code: u16, message: &'static str, version: &'static str) -> Answer {
@@ -20,7 +20,7 @@ async fn answer(code: u16, message: &'static str, version: &'static str) -> Answ
     });
     let stop = Change::Component {
         component: "etcd".to_owned(),
-        field: Field::Stop(true),
+        field: Field::Stop(Some(true)),
     };
     let edited = edit(&cluster(3, "Running", 4), &[stop], &context, Mode::Write).await;
     edited.expect("an answer")

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::super::cluster_edit::{Answer, Mode, edit};
 use super::super::edit::{Change, Field};
 use super::cluster;
-use super::server::{failure, server};
 use crate::controller::rehearse;
+use crate::fake_api::{failure, server};
 
 /// What is said of a service when `live` is there already, and the API server answers the dry run with `answer`.
 async fn said(live: Option<Value>, answer: (u16, Value)) -> (Option<String>, Vec<String>) {
@@ -62,7 +62,7 @@ async fn an_edit_is_asked_about_before_it_is_made() {
         let (context, asked) = server(|_| (200, json!(cluster(3, "Running", 5))));
         let stop = Change::Component {
             component: "etcd".to_owned(),
-            field: Field::Stop(true),
+            field: Field::Stop(Some(true)),
         };
         let answer = edit(&cluster(3, "Running", 4), &[stop], &context, mode).await;
         assert_eq!(answer.expect("an answer"), Answer::Taken(Some(5)));

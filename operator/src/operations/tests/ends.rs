@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::super::claims;
 use super::super::decide::{Act, Decision, decide};
 use super::super::observed::{Moved, NotMoved, Seen};
-use super::server::{Asked, server};
 use super::{REBUILD, SCALE_OUT, at, begun, cluster, message, phase, request, seen, set};
+use crate::fake_api::{Asked, server};
 
 const RESTART: &str = "{type: Restart, restart: [{componentName: etcd}]}";
 const SWITCH: &str =

@@ -9,8 +9,8 @@ use serde_json::json;
 use super::super::decide::{Act, decide};
 use super::super::observe::observe;
 use super::super::queue::{followers, is_awake};
-use super::server::server;
 use super::{EXPOSE, SCALE_OUT, at, begun, cluster, phase, request, seen, set};
+use crate::fake_api::server;
 
 fn queue(names: &[(&str, i64)]) -> Vec<Arc<OpsRequest>> {
     let pending = |(name, made): &(&str, i64)| {

@@ -5,7 +5,7 @@ use kbagent_protocol::{Alarm, AlarmKind, Id, action};
 use super::super::pods::{self, Purpose};
 use super::super::tests::grown;
 use super::super::world::World;
-use super::super::{Grace, Plan, Step, Via, volumes};
+use super::super::{Grace, Plan, Removal, Step, Via, volumes};
 use super::lint;
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{NodeSeen, Observed, PodSeen, Reading};
@@ -56,12 +56,26 @@ impl Scene {
     }
 
     fn delete(&self, pod: &str, grace: Grace) -> Step {
+        let how = match grace {
+            Grace::Template => Removal::Evict,
+            Grace::Moment | Grace::Dead => Removal::Delete,
+        };
         Step::DeletePod {
             name: pod.to_owned(),
             uid: self.seen.pods[pod].uid.clone(),
             grace,
+            how,
             why: String::new(),
         }
+    }
+
+    /// As [`Self::delete`], without the budget.
+    fn delete_at_once(&self, pod: &str) -> Step {
+        let mut step = self.delete(pod, Grace::Template);
+        if let Step::DeletePod { how, .. } = &mut step {
+            *how = Removal::Delete;
+        }
+        step
     }
 
     fn remove(&self, pod: &str, member: Id) -> Step {
@@ -194,6 +208,16 @@ fn ends_of_pods() {
         ["M4"]
     );
 
+    assert_eq!(three.broken(vec![three.delete_at_once("a-1")]), ["P4"]);
+    let mut dead = scene(3);
+    dead.pod("a-1").heard = false;
+    let held = dead.delete("a-1", Grace::Template);
+    assert_eq!(dead.broken(vec![held]), ["P4"]);
+    let mut stopped = scene(3);
+    stopped.desired.stop = true;
+    let held = stopped.delete("a-1", Grace::Template);
+    assert_eq!(stopped.broken(vec![held]), ["P4"]);
+
     let mut short = scene(3);
     short.pod("a-0").heard = false;
     assert_eq!(
@@ -205,17 +229,11 @@ fn ends_of_pods() {
     for pod in ["a-0", "a-1", "a-2"] {
         silent.pod(pod).heard = false;
     }
-    assert_eq!(
-        silent.broken(vec![silent.delete("a-0", Grace::Template)]),
-        ["P9"]
-    );
+    assert_eq!(silent.broken(vec![silent.delete_at_once("a-0")]), ["P9"]);
 
     let mut blind = scene(3);
     blind.seen.members = Reading::Unknown(String::new());
-    assert_eq!(
-        blind.broken(vec![blind.delete("a-1", Grace::Template)]),
-        ["M5"]
-    );
+    assert_eq!(blind.broken(vec![blind.delete_at_once("a-1")]), ["M5"]);
 
     let mut fork = scene(3);
     fork.members().truncate(1);
@@ -242,10 +260,7 @@ fn ends_of_data() {
     for pod in ["a-0", "a-1", "a-2"] {
         going.pod(pod).view = None;
     }
-    assert_eq!(
-        going.broken(vec![going.delete("a-2", Grace::Template)]),
-        ["D"]
-    );
+    assert_eq!(going.broken(vec![going.delete_at_once("a-2")]), ["D"]);
 
     let mut member = scene(3);
     assert_eq!(

@@ -4,7 +4,7 @@ use etcd_operator_api::names;
 
 use super::super::super::desired::Desired;
 use super::super::super::observed::{Observed, PodSeen};
-use super::super::steps::{Grace, Plan, Step, Via};
+use super::super::steps::{Grace, Plan, Removal, Step, Via};
 use super::super::{plan, pods, upkeep};
 use super::{ALARMS, CLAIMS, FREEZE, HAND, Planner, Wish, explore};
 
@@ -21,6 +21,10 @@ fn delete_step(name: &str, pod: &PodSeen, grace: Grace, why: &str) -> Step {
         name: name.to_owned(),
         uid: pod.uid.clone(),
         grace,
+        how: match grace {
+            Grace::Template => Removal::Evict,
+            Grace::Moment | Grace::Dead => Removal::Delete,
+        },
         why: why.to_owned(),
     }
 }

@@ -3,7 +3,7 @@
 use kbagent_protocol::Id;
 
 use super::super::world::World;
-use super::super::{Plan, Step, plan};
+use super::super::{Plan, Step, Waiting, plan, status};
 use super::{grown, is_whole, settle, settle_until_whole};
 use crate::instanceset::events::summary;
 use crate::instanceset::observed::{Observed, Reading};
@@ -255,8 +255,8 @@ fn a_rollout_that_hangs_is_corrected_whatever_holds_its_pod_up() {
             let mut world = grown(members);
             world.change_template(wrong);
             let told = settle(&mut world);
-            let deleted = told.iter().filter(|line| line.starts_with("delete pod"));
-            assert_eq!(deleted.count(), 1, "{wrong}: {told:?}");
+            let stopped = told.iter().filter(|line| line.starts_with("evict pod"));
+            assert_eq!(stopped.count(), 1, "{wrong}: {told:?}");
             assert!(members == 1 || world.quorate());
             world.change_template("etcd:3");
             world.age = 60;
@@ -264,6 +264,21 @@ fn a_rollout_that_hangs_is_corrected_whatever_holds_its_pod_up() {
             assert_eq!(is_whole(&world), Ok(()), "{wrong}, {members}: {told:?}");
         }
     }
+}
+
+#[test]
+fn what_the_budget_holds_up_is_told_first_and_looked_at_again_soon() {
+    let mut world = grown(3);
+    world.change_template("etcd:2");
+    let mut held = next(&world);
+    let pod = "a-2".to_owned();
+    let why = "The disruption budget a needs 2 healthy pods and has 2 currently".to_owned();
+    status::hold(&mut held, Waiting::Budget { pod, why });
+    assert!(held.waiting[0].moves_by_itself());
+    let told = held.status.expect("a status").status;
+    assert_eq!(told.waiting_on[0].reason, "DisruptionBudget");
+    let message = told.message.expect("a message");
+    assert!(message.contains("needs 2 healthy pods"), "{message}");
 }
 
 /// All pods were made anew with it, so that nobody is left to ask.
@@ -369,4 +384,19 @@ fn growing_beside_a_dead_member_waits_with_the_figures_of_etcd() {
     assert!(told.iter().any(|line| line == why), "{told:?}");
     world.thaw();
     settle_until_whole(&mut world);
+}
+
+#[test]
+fn no_pod_is_stopped_for_a_template_that_makes_none() {
+    let mut world = grown(3);
+    world.change_template("etcd:2");
+    world.refused_template = Some("spec.containers[0].ports: Invalid value".to_owned());
+    let before = world.observe().pods;
+    assert_eq!(settle(&mut world), Vec::<String>::new());
+    assert!(reasons(&next(&world)).contains(&"TemplateRefused"));
+    assert_eq!(world.observe().pods, before);
+    world.refused_template = None;
+    world.change_template("etcd:3");
+    settle(&mut world);
+    assert_eq!(is_whole(&world), Ok(()));
 }
