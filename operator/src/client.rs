@@ -23,6 +23,14 @@ const IDLE: usize = 8;
 /// How long.
 const IDLE_FOR: Duration = Duration::from_secs(30);
 
+/// What an error says to people: the API server's own words, without the object that kube appends to them.
+pub fn message(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
 /// A client for the cluster that this process runs in, or that the usual kubeconfig names.
 ///
 /// # Errors

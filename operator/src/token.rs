@@ -1,5 +1,6 @@
 //! The token that an agent wants for changes, read by name from the Secret of its component. Never cached, never logged.
 
+use crate::client::message;
 use etcd_operator_api::Component;
 use etcd_operator_api::names::{ComponentName, TOKEN_KEY};
 use k8s_openapi::api::core::v1::Secret;
@@ -9,7 +10,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The Secret could not be read.
-    #[error("failed to read the agents' token from secret {secret}: {source}")]
+    #[error("failed to read the agents' token from secret {secret}: {}", message(.source))]
     Read {
         /// The secret.
         secret: String,

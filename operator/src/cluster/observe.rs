@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, ListParams, ObjectMeta};
 use kube::{Client, Resource, ResourceExt};
 
+use crate::client::message;
 use crate::controller::list;
 
 /// What was found.
@@ -23,7 +24,7 @@ pub(super) struct Observed {
 /// Something could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ObserveError {
-    #[error("failed to list {what}: {source}")]
+    #[error("failed to list {what}: {}", message(.source))]
     List {
         what: &'static str,
         source: kube::Error,

@@ -24,6 +24,7 @@ use serde_json::json;
 use super::observe::{ObserveError, Observed, observe};
 use super::plan::{Plan, last_word, plan};
 use super::status::{Outcome, status};
+use crate::client::message;
 use crate::controller::{
     ApplyError, Backoff, Blame, Calm, Context, Head, Late, ROUND, UNREADABLE, apply_if_different,
     current, delete, heads, patch, touched, within, write_status,
@@ -38,11 +39,11 @@ enum Error {
     Apply(#[from] ApplyError),
     #[error(transparent)]
     Late(#[from] Late),
-    #[error("failed to read the Cluster: {0}")]
+    #[error("failed to read the Cluster: {}", message(.0))]
     Read(kube::Error),
     #[error("{}", together(.0))]
     Services(Vec<ApplyError>),
-    #[error("failed to update the Cluster itself: {0}")]
+    #[error("failed to update the Cluster itself: {}", message(.0))]
     Claim(kube::Error),
 }
 

@@ -7,6 +7,7 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 
+use crate::client::message;
 use crate::controller::list;
 
 /// What was found.
@@ -28,7 +29,7 @@ pub(super) struct Observed {
 
 /// Something could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to read {what}: {source}")]
+#[error("failed to read {what}: {}", message(.source))]
 pub(super) struct ObserveError {
     what: &'static str,
     source: kube::Error,

@@ -26,6 +26,7 @@ use super::observe::{ObserveError, Observed, observe};
 use super::phase::{ROLE_TIMEOUT, roles_missing_for};
 use super::plan::{Plan, last_word, plan};
 use super::status::{Outcome, status};
+use crate::client::message;
 use crate::controller::{
     ApplyError, Backoff, Blame, Calm, Context, Head, Late, ROUND, UNREADABLE, apply_if_different,
     current, delete, heads, patch, touched, within, write_status,
@@ -43,9 +44,9 @@ enum Error {
     Apply(#[from] ApplyError),
     #[error(transparent)]
     Late(#[from] Late),
-    #[error("failed to read the Component: {0}")]
+    #[error("failed to read the Component: {}", message(.0))]
     Read(kube::Error),
-    #[error("failed to release the Component: {0}")]
+    #[error("failed to release the Component: {}", message(.0))]
     Release(kube::Error),
 }
 

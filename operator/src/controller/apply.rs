@@ -3,6 +3,7 @@
 //! Knows no policy. Forces ownership: fields the operator wants are the operator's (design: owned objects
 //! edited by hand are put right), fields it never sets stay with whoever set them.
 
+use crate::client::message;
 use std::fmt::Debug;
 
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
@@ -29,7 +30,7 @@ pub enum ApplyError {
         source: serde_json::Error,
     },
     /// The live object could not be read.
-    #[error("failed to read {kind} {name:?}: {source}")]
+    #[error("failed to read {kind} {name:?}: {}", message(.source))]
     Read {
         /// Its kind.
         kind: String,
@@ -39,7 +40,7 @@ pub enum ApplyError {
         source: kube::Error,
     },
     /// The object could not be written.
-    #[error("failed to apply {kind} {name:?}: {source}")]
+    #[error("failed to apply {kind} {name:?}: {}", message(.source))]
     Write {
         /// Its kind.
         kind: String,
@@ -49,7 +50,7 @@ pub enum ApplyError {
         source: kube::Error,
     },
     /// The object could not be deleted.
-    #[error("failed to delete {kind} {name:?}: {source}")]
+    #[error("failed to delete {kind} {name:?}: {}", message(.source))]
     Delete {
         /// Its kind.
         kind: String,

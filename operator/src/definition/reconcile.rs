@@ -12,6 +12,7 @@ use kube::runtime::watcher;
 use serde_json::json;
 
 use super::checks::{check_definition, check_version};
+use crate::client::message;
 use crate::controller::{Blame, Context, Head, Late, ROUND, UNREADABLE, current, heads, within};
 
 /// Time to the next try after a failure; these writes are rare and cheap.
@@ -20,11 +21,11 @@ const RETRY: Duration = Duration::from_secs(5);
 /// A definition could not be read, or its status not be written.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("failed to read a definition or version: {0}")]
+    #[error("failed to read a definition or version: {}", message(.0))]
     Read(#[from] kube::Error),
     #[error(transparent)]
     Late(#[from] Late),
-    #[error("failed to write the status of {name:?}: {source}")]
+    #[error("failed to write the status of {name:?}: {}", message(.source))]
     Write { name: String, source: kube::Error },
 }
 

@@ -1,5 +1,6 @@
 //! What can fail between the API server, the agents and an InstanceSet.
 
+use crate::client::message;
 use etcd_operator_api::opaque::NotOfType;
 
 /// A failed action.
@@ -9,7 +10,7 @@ pub enum Error {
     #[error(transparent)]
     Spec(#[from] NotOfType),
     /// The API server did not give what was asked for.
-    #[error("failed to read {what}: {source}")]
+    #[error("failed to read {what}: {}", message(.source))]
     Read {
         /// What.
         what: &'static str,
@@ -17,7 +18,7 @@ pub enum Error {
         source: Box<kube::Error>,
     },
     /// The API server did not take a write.
-    #[error("failed to {what}: {source}")]
+    #[error("failed to {what}: {}", message(.source))]
     Write {
         /// What.
         what: String,

@@ -11,6 +11,7 @@ use kube::api::{Api, ListParams};
 
 use super::observed::{Seen, ServiceSeen};
 use super::{kinds, queue};
+use crate::client::message;
 use crate::controller::{Context, list};
 
 /// Label by which endpoints belong to a service.
@@ -19,7 +20,7 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Something could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ObserveError {
-    #[error("failed to read {what}: {source}")]
+    #[error("failed to read {what}: {}", message(.source))]
     Read {
         what: &'static str,
         source: kube::Error,

@@ -23,6 +23,7 @@ use super::edit::{self, Change};
 use super::observe::{ObserveError, observe};
 use super::observed::Seen;
 use super::{agents, claims, queue};
+use crate::client::message;
 use crate::cluster;
 use crate::component::RehearseError;
 use crate::controller::{
@@ -49,13 +50,13 @@ enum Error {
     Late(#[from] Late),
     #[error(transparent)]
     Rehearse(#[from] RehearseError),
-    #[error("failed to label the OpsRequest: {0}")]
+    #[error("failed to label the OpsRequest: {}", message(.0))]
     Label(kube::Error),
-    #[error("failed to edit the Cluster: {0}")]
+    #[error("failed to edit the Cluster: {}", message(.0))]
     Edit(kube::Error),
     #[error("the Cluster has changed since it was read")]
     Outdated,
-    #[error("failed to mark a claim: {0}")]
+    #[error("failed to mark a claim: {}", message(.0))]
     Mark(kube::Error),
 }
 

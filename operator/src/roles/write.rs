@@ -2,6 +2,7 @@
 //!
 //! Every patch names the version and UID it was decided on, so an API server that has moved on refuses it.
 
+use crate::client::message;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams, Patch, PatchParams};
@@ -20,7 +21,7 @@ use super::timing;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     /// The pods could not be read.
-    #[error("failed to list the pods of {instance_set}: {source}")]
+    #[error("failed to list the pods of {instance_set}: {}", message(.source))]
     List {
         /// Name of the InstanceSet.
         instance_set: String,
@@ -28,7 +29,7 @@ pub(super) enum Error {
         source: Box<kube::Error>,
     },
     /// A pod could not be patched.
-    #[error("failed to write the role of pod {pod}: {source}")]
+    #[error("failed to write the role of pod {pod}: {}", message(.source))]
     Patch {
         /// Name of the pod.
         pod: String,
