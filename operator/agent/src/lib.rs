@@ -8,6 +8,7 @@
 
 pub mod actions;
 pub mod config;
+pub mod election;
 pub mod etcd;
 pub mod exporter;
 pub mod farewell;

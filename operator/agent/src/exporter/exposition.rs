@@ -256,6 +256,7 @@ mod tests {
                 connections_cut: 3,
                 ..FencingReport::default()
             },
+            elections: kbagent_protocol::ElectionReport::default(),
         };
         let text = render(&Sources {
             etcd: Some(etcd.into()),

@@ -107,6 +107,7 @@ pub(super) async fn agent(State(app): Shared) -> Json<AgentReport> {
         version: env!("CARGO_PKG_VERSION").into(),
         agent_incarnation: app.incarnation,
         fencing: app.fencing.borrow().clone(),
+        elections: kbagent_protocol::ElectionReport::default(),
     })
 }
 
