@@ -14,7 +14,7 @@ use kbagent_protocol::{ElectionRequest, ElectionStanding, Id};
 /// An agent that is younger may have forgotten its consents: it takes no part. Far longer than [`USE`].
 const YOUNG: Duration = Duration::from_secs(2);
 /// Consents are used within this time or not at all.
-const USE: Duration = Duration::from_millis(150);
+const USE: Duration = Duration::from_millis(400);
 /// Time of one turn: an election takes some round trips and writes to disks.
 const TURN: Duration = Duration::from_millis(60);
 /// Rest after a needless election; doubled by each further one.
@@ -342,6 +342,11 @@ impl Planner {
         witness: &'a Witness,
         now: Instant,
     ) -> Result<(&'a ElectionStanding, Died), Reason> {
+        match witness.evidence {
+            Evidence::Gone => {}
+            Evidence::Alive => return Err(Reason::Alive),
+            Evidence::Silent => return Err(Reason::Silent),
+        }
         if now.saturating_duration_since(self.born) < YOUNG {
             return Err(Reason::Young);
         }
@@ -363,11 +368,7 @@ impl Planner {
         if own.term == 0 || own.term < died.term {
             return Err(Reason::OtherTerm);
         }
-        match witness.evidence {
-            Evidence::Gone => Ok((own, died)),
-            Evidence::Alive => Err(Reason::Alive),
-            Evidence::Silent => Err(Reason::Silent),
-        }
+        Ok((own, died))
     }
 
     fn give(&mut self, term: u64, candidate: Id) {
