@@ -32,7 +32,7 @@ pub(super) struct Held {
     pub(super) address: SocketAddr,
 }
 
-/// Holds a connection to the leader's etcd, whoever leads.
+/// Holds a connection to the leader's etcd while another member leads.
 pub(super) async fn keep(
     config: Arc<Config>,
     mut knowledge: watch::Receiver<Knowledge>,

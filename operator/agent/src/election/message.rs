@@ -17,7 +17,7 @@ use crate::http::Call;
 /// `raftpb.MessageType`.
 const TIMEOUT_NOW: i32 = 14;
 /// Deadline of the whole exchange.
-const DEADLINE: Duration = Duration::from_millis(200);
+const DEADLINE: Duration = Duration::from_millis(500);
 /// Oldest version of cluster members that etcd 3.x accepts messages of (`version.MinClusterVersion` of 3.5 to 3.7).
 const MIN_CLUSTER: &str = "3.0.0";
 

@@ -284,7 +284,7 @@ impl Model {
                 let incarnation = agent.incarnation;
                 self.at(5 * MS, Event::Look(n, incarnation));
             }
-            event => self.raft(event),
+            event => self.raft(&event),
         }
     }
 
@@ -383,8 +383,8 @@ impl Model {
         term
     }
 
-    fn raft(&mut self, event: Event) {
-        match event {
+    fn raft(&mut self, event: &Event) {
+        match *event {
             Event::Timeout(n) => {
                 if self.members[n].lead.is_none_or(|lead| lead == LEADER) {
                     self.campaign(n);
@@ -454,7 +454,7 @@ impl Model {
         let led = self.members[1..]
             .iter()
             .any(|m| m.lead.is_some_and(|lead| lead != LEADER));
-        (!led && !self.troubles.alive).then(|| "raft's own timeouts elected nobody".to_owned())
+        (!led && !self.troubles.alive).then(|| "raft's own timeouts elected no leader".to_owned())
     }
 }
 

@@ -24,7 +24,7 @@ const DOUBLINGS: u32 = 10;
 /// Terms that a candidate may be ahead of who consents: that many elections in a row can have failed.
 const AHEAD: u64 = 8;
 /// No member has this identifier.
-const NOBODY: Id = Id(0);
+const NO_MEMBER: Id = Id(0);
 /// Consents that are remembered.
 const REMEMBERED: usize = 64;
 
@@ -235,9 +235,9 @@ impl Planner {
         if now < case.turn_until {
             return Ok(None);
         }
-        // An election that nobody here has begun goes on: it gets the time of one turn.
+        // An election goes on that no agent has begun: it gets the time of one turn.
         if own.leader_id.is_none() && case.passed.is_empty() {
-            case.pass(NOBODY, now);
+            case.pass(NO_MEMBER, now);
             return Ok(None);
         }
         let waiting = others.values().copied().chain([own]);
@@ -342,6 +342,10 @@ impl Planner {
         witness: &'a Witness,
         now: Instant,
     ) -> Result<(&'a ElectionStanding, Died), Reason> {
+        let leader = witness.own.as_ref().and_then(|own| own.leader_id);
+        if leader.is_some_and(|id| witness.died.is_some_and(|died| died.leader != id)) {
+            return Err(Reason::LeaderKnown);
+        }
         match witness.evidence {
             Evidence::Gone => {}
             Evidence::Alive => return Err(Reason::Alive),
@@ -360,9 +364,6 @@ impl Planner {
         let died = witness.died.ok_or(Reason::OtherLeader)?;
         if own.is_learner {
             return Err(Reason::NoVote);
-        }
-        if own.leader_id.is_some_and(|id| id != died.leader) {
-            return Err(Reason::LeaderKnown);
         }
         // Raft numbers terms from 1 on; a message without a term would be taken at any time.
         if own.term == 0 || own.term < died.term {

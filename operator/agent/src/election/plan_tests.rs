@@ -1,4 +1,4 @@
-//! Tables for who goes first, who consents, and when nobody does.
+//! Tables for who goes first, who consents, and when raft is left alone.
 
 use super::*;
 
@@ -87,7 +87,7 @@ fn one_goes_first_and_the_other_waits() {
 }
 
 #[test]
-fn nobody_is_told_to_campaign_when_raft_is_to_decide() {
+fn no_member_campaigns_when_raft_is_to_decide() {
     type Case = (&'static str, fn(&mut Look), Reason);
     let cases: &[Case] = &[
         (
@@ -121,7 +121,7 @@ fn nobody_is_told_to_campaign_when_raft_is_to_decide() {
         ),
         ("no term", |l| own(l).term = 0, Reason::OtherTerm),
         ("older term", |l| own(l).term = 4, Reason::OtherTerm),
-        ("nobody answers", |l| l.others.clear(), Reason::NoMajority),
+        ("no answer", |l| l.others.clear(), Reason::NoMajority),
         (
             "a learner answers",
             |l| l.voters = [1, 2, 4].map(Id).into(),

@@ -154,9 +154,7 @@ impl Elections {
     async fn case(self: &Arc<Self>) -> Option<Reason> {
         let began = Instant::now();
         loop {
-            let Some(held) = *self.held.borrow() else {
-                return None;
-            };
+            let held = (*self.held.borrow())?;
             let (look, peers) = self.look(&held).await;
             let step = self.planner.lock().await.step(&look, Instant::now());
             let rest = match step {
@@ -213,13 +211,14 @@ impl Elections {
 
     async fn witness(&self) -> Witness {
         let held = *self.held.borrow();
-        let evidence = async {
-            match held {
-                Some(held) => evidence(held.address).await,
-                None => Evidence::Silent,
-            }
+        let own = self.standing().await;
+        let leader = own.as_ref().and_then(|own| own.leader_id);
+        let evidence = match held {
+            // A planned move: the old leader is not asked.
+            Some(held) if leader.is_some_and(|id| id != held.led.leader) => Evidence::Silent,
+            Some(held) => evidence(held.address).await,
+            None => Evidence::Silent,
         };
-        let (own, evidence) = tokio::join!(self.standing(), evidence);
         Witness {
             died: held.map(|held| held.led),
             evidence,
