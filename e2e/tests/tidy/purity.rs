@@ -37,6 +37,20 @@ const PURE: &[(&str, &[&str], &str)] = &[
         "a check sees nothing but a history",
     ),
     (
+        "operator/agent/src/election/plan",
+        &[
+            "tokio",
+            "async fn",
+            ".await",
+            "SystemTime",
+            "Instant::now",
+            "rand::",
+            "std::env",
+            "std::net",
+        ],
+        "the planner of elections sees no clock and no network",
+    ),
+    (
         "operator/api/src",
         &["kube::Client", "tokio", "async fn"],
         "the API is data",

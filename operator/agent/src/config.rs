@@ -67,6 +67,10 @@ pub struct Config {
     pub peer_port: u16,
     /// `KB_ETCD_ENDPOINT`: the own member.
     pub etcd_endpoint: String,
+    /// `KB_PEER_ENDPOINT`: the own member's peer endpoint.
+    pub peer_endpoint: String,
+    /// `KB_FAST_ELECTION`: whether a follower is told to campaign when the leader's etcd has died.
+    pub fast_election: bool,
     /// `KB_LISTEN`: where kbagent listens.
     pub listen: SocketAddr,
     /// `KB_ELECTION_TIMEOUT_MS`: etcd's election timeout; an etcd that hangs longer is fenced.
@@ -94,6 +98,7 @@ impl Config {
         let headless_domain = env.needed("KB_HEADLESS_DOMAIN")?;
         let peers = |text: String| parse_peers(&text, &headless_domain);
         let client_port = env.parsed("KB_CLIENT_PORT", "port", 2379)?;
+        let peer_port = env.parsed("KB_PEER_PORT", "port", 2380)?;
         Ok(Self {
             pod_name: env.needed("POD_NAME")?,
             pod_uid: env.needed("POD_UID")?,
@@ -114,10 +119,14 @@ impl Config {
             run_dir: env.path("KB_RUN_DIR", "/run/kbagent"),
             token_file: env.path("KB_TOKEN_FILE", "/etc/kbagent/token"),
             client_port,
-            peer_port: env.parsed("KB_PEER_PORT", "port", 2380)?,
+            peer_port,
             etcd_endpoint: env
                 .given("KB_ETCD_ENDPOINT")
                 .unwrap_or_else(|| format!("http://127.0.0.1:{client_port}")),
+            peer_endpoint: env
+                .given("KB_PEER_ENDPOINT")
+                .unwrap_or_else(|| format!("http://127.0.0.1:{peer_port}")),
+            fast_election: env.parsed("KB_FAST_ELECTION", "word true or false", true)?,
             listen: env.parsed(
                 "KB_LISTEN",
                 "address with port",
@@ -162,6 +171,18 @@ impl Config {
         format!("http://{host}:{}", self.client_port)
     }
 
+    /// `host:port` of the own member for clients.
+    #[must_use]
+    pub fn etcd_address(&self) -> String {
+        without_scheme(&self.etcd_endpoint)
+    }
+
+    /// `host:port` of the own member for peers.
+    #[must_use]
+    pub fn peer_address(&self) -> String {
+        without_scheme(&self.peer_endpoint)
+    }
+
     /// The own peer URL, by which the member is known (M4).
     #[must_use]
     pub fn own_peer_url(&self) -> String {
@@ -174,6 +195,11 @@ impl Config {
         let others = self.peers.iter().filter(|peer| peer.name != self.pod_name);
         others.map(|peer| self.client_url(&peer.host)).collect()
     }
+}
+
+fn without_scheme(url: &str) -> String {
+    let address = url.strip_prefix("http://").unwrap_or(url);
+    address.trim_end_matches('/').to_owned()
 }
 
 struct Env<'a>(&'a dyn Fn(&str) -> Option<String>);
@@ -264,6 +290,26 @@ mod tests {
         );
         assert_eq!(config.bootstrap, None, "an empty value is no value");
         assert_eq!(config.join_member_id, Some(Id(0x8e9e_05c5_2164_694d)));
+        assert_eq!(config.peer_address(), "127.0.0.1:2380");
+        assert_eq!(config.etcd_address(), "127.0.0.1:2379");
+    }
+
+    #[test]
+    fn fast_election_is_on_unless_it_is_said_otherwise() {
+        let with = |value: &'static str| {
+            let given = move |name: &str| match name {
+                "KB_FAST_ELECTION" => Some(value.to_owned()),
+                _ => lookup(name),
+            };
+            Config::from_lookup(&given).map(|config| config.fast_election)
+        };
+        assert!(with("").expect("config"));
+        assert!(!with("false").expect("config"));
+        let error = with("no").expect_err("neither");
+        assert_eq!(
+            error.to_string(),
+            "failed to read the environment: KB_FAST_ELECTION is \"no\", which is no word true or false"
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A small HTTP client for this pod's own neighbours: one request, one connection. No DNS, no TLS, no redirects.
+//! A small HTTP client for this pod's own neighbours and other agents: one request, one connection. No TLS, no redirects.
 
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub struct Call<'a> {
     pub method: Method,
     /// Bearer token.
     pub token: Option<&'a str>,
+    /// Other headers, the content's type among them.
+    pub headers: &'a [(&'a str, &'a str)],
     /// Time for all of it.
     pub deadline: Duration,
 }
@@ -45,6 +47,7 @@ impl<'a> Call<'a> {
             path,
             method: Method::GET,
             token: None,
+            headers: &[("content-type", "application/json")],
             deadline: Duration::from_secs(1),
         }
     }
@@ -53,13 +56,13 @@ impl<'a> Call<'a> {
     ///
     /// # Errors
     /// When there is no whole answer in time.
-    pub async fn send(&self, body: String) -> Result<(StatusCode, Bytes), HttpError> {
+    pub async fn send(&self, body: impl Into<Bytes>) -> Result<(StatusCode, Bytes), HttpError> {
         let failed = |why: String| HttpError {
             address: self.address.to_owned(),
             path: self.path.to_owned(),
             why,
         };
-        match tokio::time::timeout(self.deadline, self.exchange(body)).await {
+        match tokio::time::timeout(self.deadline, self.exchange(body.into())).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(failed(error.to_string())),
             Err(_) => Err(failed(format!(
@@ -71,7 +74,7 @@ impl<'a> Call<'a> {
 
     async fn exchange(
         &self,
-        body: String,
+        body: Bytes,
     ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
         let stream = TcpStream::connect(self.address).await?;
         let (mut sender, connection) =
@@ -80,14 +83,14 @@ impl<'a> Call<'a> {
         let mut request = Request::builder()
             .method(self.method.clone())
             .uri(self.path)
-            .header(HOST, self.address)
-            .header("content-type", "application/json");
+            .header(HOST, self.address);
+        for (name, value) in self.headers {
+            request = request.header(*name, *value);
+        }
         if let Some(token) = self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        let answer = sender
-            .send_request(request.body(Full::new(Bytes::from(body)))?)
-            .await?;
+        let answer = sender.send_request(request.body(Full::new(body))?).await?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), LARGEST)
             .collect()

@@ -2,12 +2,14 @@
 //! carries out membership changes and moves of leadership, fences a deposed leader and exports metrics.
 //!
 //! Rooms: [`etcd`] speaks to members; [`watch`] knows the own member; [`fence`] cuts clients of a deposed leader;
-//! [`actions`] changes membership and leadership; [`handoff`] moves leadership before the pod stops, [`farewell`]
-//! lets the clients of a stopping etcd go; [`server`] is the HTTP face; [`launch`] starts etcd; [`exporter`] is the other binary. Nothing here speaks to Kubernetes, and nothing
+//! [`election`] shortens the election after a leader has died; [`actions`] changes membership and leadership;
+//! [`handoff`] moves leadership before the pod stops, [`farewell`] lets the clients of a stopping etcd go; [`server`] is
+//! the HTTP face; [`launch`] starts etcd; [`exporter`] is the other binary. Nothing here speaks to Kubernetes, and nothing
 //! here decides that a membership change is wanted: that is the operator's.
 
 pub mod actions;
 pub mod config;
+pub mod election;
 pub mod etcd;
 pub mod exporter;
 pub mod farewell;

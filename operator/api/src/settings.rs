@@ -1,7 +1,7 @@
 //! Settings of etcd that a user may change: their names, values, and what versions call them. Data and pure checks.
 //!
-//! Every setting is a flag of etcd; all are read when etcd starts, so that a change makes pods anew, one by one. Flags
-//! that are not here belong to the operator (identity, addresses, bootstrap) or to the definition.
+//! Every setting but [`FAST_ELECTION`] is a flag of etcd; all are read when the pod starts, so that a change recreates pods,
+//! one by one. Flags that are not here belong to the operator (identity, addresses, bootstrap) or to the definition.
 
 use std::collections::BTreeMap;
 
@@ -23,10 +23,15 @@ pub const COMPACTION_MODE: &str = "auto-compaction-mode";
 /// How much compaction keeps.
 pub const COMPACTION_RETENTION: &str = "auto-compaction-retention";
 
+/// Whether agents let a follower campaign as soon as the leader's etcd has died. Theirs, no flag of etcd.
+pub const FAST_ELECTION: &str = "fastElection";
+/// The agent's variable for it.
+pub const FAST_ELECTION_VARIABLE: &str = "KB_FAST_ELECTION";
+
 /// A setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// Its name: etcd's flag without dashes in front.
+    /// Its name: etcd's flag without dashes in front, or the agent's own.
     pub name: &'static str,
     /// What values it has.
     pub values: Values,
@@ -56,6 +61,8 @@ pub enum Flag {
     ExperimentalBefore36,
     /// Not there before 3.6.
     Since36,
+    /// The agent's, not etcd's.
+    Agent,
 }
 
 const MIB: u64 = 1024 * 1024;
@@ -65,7 +72,7 @@ const fn setting(name: &'static str, values: Values, flag: Flag) -> Setting {
 }
 
 /// All settings. Ranges are etcd's own where it has any (`embed/config.go`), else what a cluster survives.
-pub const SETTINGS: [Setting; 21] = [
+pub const SETTINGS: [Setting; 22] = [
     setting(HEARTBEAT, Values::Number(10, 10_000, "ms"), Flag::Plain),
     setting(ELECTION, Values::Number(50, 50_000, "ms"), Flag::Plain),
     setting(
@@ -147,6 +154,11 @@ pub const SETTINGS: [Setting; 21] = [
         Values::Words(&["basic", "extensive"]),
         Flag::Plain,
     ),
+    setting(
+        FAST_ELECTION,
+        Values::Words(&["true", "false"]),
+        Flag::Agent,
+    ),
 ];
 
 /// A setting cannot be had.
@@ -199,20 +211,21 @@ pub fn check(name: &str, value: &str) -> Result<Setting, BadSetting> {
 }
 
 impl Setting {
-    /// The flag, without dashes in front, in this version.
+    /// etcd's flag, without dashes in front, in this version; `None` for one that is not etcd's.
     ///
     /// # Errors
     /// When the version does not have it.
-    pub fn flag_in(&self, (major, minor): (u64, u64)) -> Result<String, BadSetting> {
+    pub fn flag_in(&self, (major, minor): (u64, u64)) -> Result<Option<String>, BadSetting> {
         let name = self.name;
         match self.flag {
             Flag::Since36 if (major, minor) < (3, 6) => {
                 Err(BadSetting::Version { name, major, minor })
             }
             Flag::ExperimentalBefore36 if (major, minor) < (3, 6) => {
-                Ok(format!("experimental-{name}"))
+                Ok(Some(format!("experimental-{name}")))
             }
-            _ => Ok(name.to_owned()),
+            Flag::Agent => Ok(None),
+            _ => Ok(Some(name.to_owned())),
         }
     }
 }
@@ -348,6 +361,7 @@ mod tests {
             ("auto-compaction-retention", "24"),
             ("auto-compaction-retention", "1h30m"),
             ("backend-batch-interval", "100ms"),
+            (FAST_ELECTION, "false"),
         ] {
             assert!(check(name, value).is_ok(), "{name} {value}");
         }
@@ -362,6 +376,7 @@ mod tests {
             ("backend-batch-interval", "100"),
             ("backend-batch-interval", "ms"),
             ("backend-batch-interval", "1d"),
+            (FAST_ELECTION, "no"),
             ("name", "etcd-0"),
             ("initial-cluster", "x"),
             ("--heartbeat-interval", "100"),
@@ -391,18 +406,22 @@ mod tests {
         let of = |name: &str, value: &str| check(name, value).expect("a setting");
         let corrupt = of("corrupt-check-time", "1h");
         assert_eq!(
-            corrupt.flag_in((3, 5)).as_deref(),
-            Ok("experimental-corrupt-check-time")
+            corrupt.flag_in((3, 5)),
+            Ok(Some("experimental-corrupt-check-time".to_owned()))
         );
-        assert_eq!(corrupt.flag_in((3, 6)).as_deref(), Ok("corrupt-check-time"));
+        assert_eq!(
+            corrupt.flag_in((3, 6)),
+            Ok(Some("corrupt-check-time".to_owned()))
+        );
+        assert_eq!(of(FAST_ELECTION, "false").flag_in((3, 6)), Ok(None));
         assert!(
             of("snapshot-catchup-entries", "5000")
                 .flag_in((3, 5))
                 .is_err()
         );
         assert_eq!(
-            of(HEARTBEAT, "50").flag_in((3, 5)).as_deref(),
-            Ok(HEARTBEAT)
+            of(HEARTBEAT, "50").flag_in((3, 5)),
+            Ok(Some(HEARTBEAT.to_owned()))
         );
     }
 }

@@ -3,6 +3,10 @@
 //! Identifiers of etcd (member, cluster) are `u64` in etcd and lower-case hexadecimal text here, as etcd logs them,
 //! because JSON readers lose bits of large integers.
 
+mod election;
+
+pub use election::{ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding};
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -31,6 +35,8 @@ pub const PATH_DRAINED: &str = "/v1.0/drained";
 /// `POST`, bearer token: moves leadership away because the pod is about to stop, and answers a [`HandoffAnswer`] when the
 /// leader service points to the new leader. Repeatable: a call while one is under way joins it.
 pub const PATH_HANDOFF: &str = "/v1.0/handoff";
+/// `POST`, bearer token: an [`ElectionRequest`] of another agent whose leader has died; answers an [`ElectionAnswer`].
+pub const PATH_ELECTION: &str = "/v1.0/election";
 /// `GET`: what the agent says of itself, as an [`AgentReport`].
 pub const PATH_AGENT: &str = "/v1.0/agent";
 /// `GET`: 200 while the agent's own loop is alive (liveness probe of the agent).
@@ -382,6 +388,9 @@ pub struct AgentReport {
     pub agent_incarnation: u64,
     /// Whether the agent can cut clients of a deposed leader, and what it did.
     pub fencing: FencingReport,
+    /// What it did when leaders died.
+    #[serde(default)]
+    pub elections: ElectionReport,
 }
 
 /// Fencing of the own member (design: a deposed leader is fenced).

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use etcd_operator_api::quantity::amount;
 use etcd_operator_api::settings::{
-    self, BadSetting, COMPACTION_MODE, COMPACTION_RETENTION, ELECTION, HEARTBEAT, QUOTA,
+    self, BadSetting, COMPACTION_MODE, COMPACTION_RETENTION, ELECTION, FAST_ELECTION,
+    FAST_ELECTION_VARIABLE, Flag, HEARTBEAT, QUOTA,
 };
 use etcd_operator_api::{Component, names};
 use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec};
@@ -47,7 +48,8 @@ pub(super) enum SettingError {
 pub(super) struct Flags {
     /// Values by flag, without dashes in front.
     flags: BTreeMap<String, String>,
-    election: Option<String>,
+    /// Values of the agent's variables.
+    agent: Vec<(&'static str, String)>,
 }
 
 /// The component's settings, checked.
@@ -62,9 +64,11 @@ pub(super) fn flags(
         let setting = settings::check(name, value)?;
         let flag = match minor_of(version) {
             Some(minor) => setting.flag_in(minor)?,
-            None => name.clone(),
+            None => (setting.flag != Flag::Agent).then(|| name.clone()),
         };
-        flags.insert(flag, value.clone());
+        if let Some(flag) = flag {
+            flags.insert(flag, value.clone());
+        }
     }
     let args = runtime.containers.first().and_then(|c| c.args.as_ref());
     let effective = |name: &str| -> Option<&str> {
@@ -89,8 +93,15 @@ pub(super) fn flags(
     {
         flags.insert(QUOTA.to_owned(), fits.to_string());
     }
-    let election = wanted.get(ELECTION).cloned();
-    Ok(Flags { flags, election })
+    let told = [
+        (ELECTION, AGENT_ELECTION),
+        (FAST_ELECTION, FAST_ELECTION_VARIABLE),
+    ];
+    let agent = told
+        .into_iter()
+        .filter_map(|(setting, variable)| Some((variable, wanted.get(setting)?.clone())))
+        .collect();
+    Ok(Flags { flags, agent })
 }
 
 /// The definition's quota does for claims that hold it. Where one does not, half of it is left for the database: its log and
@@ -168,17 +179,16 @@ impl Flags {
         );
     }
 
-    /// Tells the agent the election timeout.
+    /// Tells the agent what concerns it, in the place of the definition's.
     pub(super) fn tell_agent(&self, container: &mut Container) {
-        let Some(election) = &self.election else {
-            return;
-        };
-        let env: &mut Vec<EnvVar> = container.env.get_or_insert_default();
-        env.retain(|known| known.name != AGENT_ELECTION);
-        env.push(EnvVar {
-            name: AGENT_ELECTION.to_owned(),
-            value: Some(election.clone()),
-            value_from: None,
-        });
+        for (variable, value) in &self.agent {
+            let env: &mut Vec<EnvVar> = container.env.get_or_insert_default();
+            env.retain(|known| known.name != *variable);
+            env.push(EnvVar {
+                name: (*variable).to_owned(),
+                value: Some(value.clone()),
+                value_from: None,
+            });
+        }
     }
 }

@@ -332,6 +332,7 @@ fn settings_take_the_place_of_the_definitions_flags() {
             ("election-timeout", "1000"),
             ("heartbeat-interval", "100"),
             ("corrupt-check-time", "1h"),
+            ("fastElection", "false"),
         ],
         "3.5.15",
     );
@@ -343,8 +344,10 @@ fn settings_take_the_place_of_the_definitions_flags() {
     assert_eq!(times("--experimental-corrupt-check-time=1h"), 1);
     assert_eq!(times("--snapshot-count=10000"), 1, "others stay");
     let agent = container(&spec, "kbagent").env.clone().unwrap_or_default();
-    let told = agent.iter().find(|v| v.name == "KB_ELECTION_TIMEOUT_MS");
-    assert_eq!(told.and_then(|v| v.value.as_deref()), Some("1000"));
+    let told = |name: &str| agent.iter().find(|v| v.name == name)?.value.as_deref();
+    assert_eq!(told("KB_ELECTION_TIMEOUT_MS"), Some("1000"));
+    assert_eq!(told("KB_FAST_ELECTION"), Some("false"));
+    assert!(!args.iter().any(|arg| arg.contains("fastElection")));
 
     let plain = pod(&planned(&component())).0;
     assert_eq!(
@@ -363,6 +366,7 @@ fn settings_take_the_place_of_the_definitions_flags() {
     assert!(plan(&hours, &shipped(), "cluster.local").is_ok());
     assert!(refusal(&[("snapshot-catchup-entries", "5000")]).contains("from etcd 3.6 on"));
     assert!(refusal(&[("data-dir", "/x")]).contains("is not a setting"));
+    assert!(refusal(&[("fastElection", "no")]).contains("one of true, false"));
     let mut small = with(&[("quota-backend-bytes", "8589934592")], "3.6.1");
     let claim = &mut small.spec.volume_claim_templates[0].spec;
     let size = serde_json::from_str("\"5Gi\"").expect("quantity");

@@ -70,6 +70,7 @@ pub fn render(sources: &Sources) -> String {
     }
     if let Some(agent) = &sources.agent {
         fencing(&mut text, agent);
+        elections(&mut text, agent);
     }
     if let Some(volume) = sources.volume {
         let help = "Size of the data volume in bytes.";
@@ -139,6 +140,29 @@ fn fencing(text: &mut Text, agent: &AgentReport) {
     text.one((name, "counter", help), fencing.connections_cut);
 }
 
+fn elections(text: &mut Text, agent: &AgentReport) {
+    let elections = &agent.elections;
+    let name = "kb_etcd_fast_election_enabled";
+    let help = "1 when kbagent shortens the election after a leader has died.";
+    text.gauge(name, help, u8::from(elections.enabled));
+    let name = "kb_etcd_fast_elections_total";
+    text.family(
+        name,
+        "counter",
+        "Elections after a leader has died: campaigns that kbagent started; of these, won, late, won and needless; deaths that \
+         it left to raft's own timeout.",
+    );
+    for (outcome, value) in [
+        ("started", elections.started),
+        ("won", elections.won),
+        ("late", elections.late),
+        ("needless", elections.needless),
+        ("left_to_raft", elections.left_to_raft),
+    ] {
+        let _ = writeln!(text.0, "{name}{{outcome=\"{outcome}\"}} {value}");
+    }
+}
+
 /// Names of the families of an exposition text.
 fn families(text: &str) -> impl Iterator<Item = &str> {
     text.lines()
@@ -168,7 +192,7 @@ fn pass_through(text: &mut String, etcd: &str, own: &BTreeSet<String>) {
 
 #[cfg(test)]
 mod tests {
-    use kbagent_protocol::{FencingReport, Id, MemberStatus};
+    use kbagent_protocol::{ElectionReport, FencingReport, Id, MemberStatus};
 
     use super::*;
 
@@ -256,6 +280,12 @@ mod tests {
                 connections_cut: 3,
                 ..FencingReport::default()
             },
+            elections: ElectionReport {
+                enabled: true,
+                started: 2,
+                won: 1,
+                ..ElectionReport::default()
+            },
         };
         let text = render(&Sources {
             etcd: Some(etcd.into()),
@@ -276,6 +306,8 @@ mod tests {
             value(&text, "kb_etcd_fenced_connections_total").as_deref(),
             Some("3")
         );
+        let won = value(&text, "kb_etcd_fast_elections_total{outcome=\"won\"}");
+        assert_eq!(won.as_deref(), Some("1"));
         let names: Vec<_> = families(&text).collect();
         let once: BTreeSet<_> = names.iter().collect();
         assert_eq!(names.len(), once.len(), "{names:?}");

@@ -9,13 +9,15 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_limits::Standing;
 use kbagent_protocol::{
-    ActionRequest, AgentReport, ErrorAnswer, FencingReport, MemberList, MemberView, RoleAnswer,
+    ActionRequest, AgentReport, ElectionRequest, ErrorAnswer, FencingReport, MemberList,
+    MemberView, RoleAnswer,
 };
 use tokio::sync::{Semaphore, watch};
 
 use super::shared_read::SharedRead;
 use super::stream;
 use crate::actions::{Actions, ROLE_AGE, Token, TokenError};
+use crate::election::Elections;
 use crate::etcd::Client;
 use crate::handoff::Handoff;
 use crate::watch::Knowledge;
@@ -28,6 +30,7 @@ pub(super) struct App {
     pub(super) own: Client,
     pub(super) knowledge: watch::Receiver<Knowledge>,
     pub(super) fencing: watch::Receiver<FencingReport>,
+    pub(super) elections: Arc<Elections>,
     pub(super) actions: Actions,
     pub(super) handoff: Arc<Handoff>,
     pub(super) token: Token,
@@ -107,6 +110,7 @@ pub(super) async fn agent(State(app): Shared) -> Json<AgentReport> {
         version: env!("CARGO_PKG_VERSION").into(),
         agent_incarnation: app.incarnation,
         fencing: app.fencing.borrow().clone(),
+        elections: app.elections.report(),
     })
 }
 
@@ -150,6 +154,29 @@ pub(super) async fn action(
             "ERR_BAD_REQUEST",
             format!("the body is no action request: {error}"),
         ),
+    }
+}
+
+/// Of another agent. What it says of the leader is not believed: see [`crate::election`].
+pub(super) async fn election(
+    State(app): Shared,
+    Extension(standing): Extension<Standing>,
+    headers: HeaderMap,
+    body: String,
+) -> Response {
+    if let Err(error) = authorize(&app, &headers, &standing) {
+        return turned_away(error);
+    }
+    let Ok(request) = serde_json::from_str::<ElectionRequest>(&body) else {
+        let message = "the body is no election request".to_owned();
+        return failure(StatusCode::BAD_REQUEST, "ERR_BAD_REQUEST", message);
+    };
+    match app.elections.answer(&request).await {
+        Some(answer) => Json(answer).into_response(),
+        None => {
+            let message = "too many elections at once: try again".to_owned();
+            failure(StatusCode::SERVICE_UNAVAILABLE, "ERR_BUSY", message)
+        }
     }
 }
 

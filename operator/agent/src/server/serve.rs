@@ -8,8 +8,8 @@ use axum::Router;
 use axum::routing::{get, post};
 use http_limits::Limits;
 use kbagent_protocol::{
-    PATH_ACTION, PATH_AGENT, PATH_DRAINED, PATH_GETROLE, PATH_HANDOFF, PATH_HEALTHZ, PATH_MEMBER,
-    PATH_MEMBERS, PATH_WATCH,
+    PATH_ACTION, PATH_AGENT, PATH_DRAINED, PATH_ELECTION, PATH_GETROLE, PATH_HANDOFF, PATH_HEALTHZ,
+    PATH_MEMBER, PATH_MEMBERS, PATH_WATCH,
 };
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,7 +21,7 @@ use crate::actions::{Actions, Token};
 use crate::config::Config;
 use crate::etcd::{Client, EtcdError};
 use crate::handoff::Handoff;
-use crate::{farewell, fence, watch};
+use crate::{election, farewell, fence, watch};
 
 /// What callers may cost: the operator's replicas, the other agents, probes and a few people. An action is a few hundred
 /// bytes.
@@ -59,7 +59,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let listener = TcpListener::bind(config.listen).await?;
     let mut terminate = signal(SignalKind::terminate())?;
     let (shown, does) = tokio::sync::watch::channel(watch::Own::default());
-    let knowledge = watch::start(&config, &own, incarnation, does);
+    let trouble = watch::Trouble::default();
+    let knowledge = watch::start(&config, &own, incarnation, does, &trouble);
     let handoff = Handoff::new(Arc::clone(&config), own.clone());
     let actions = Actions::new(Arc::clone(&config), own.clone(), knowledge.clone(), shown);
     let planned = fence::Planned {
@@ -67,6 +68,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         moved_at: actions.moved_at(),
     };
     let fencing = fence::start(&config, knowledge.clone(), planned);
+    let elections = election::start(&config, &own, knowledge.clone(), handoff.moving(), trouble);
     let app = Arc::new(App {
         actions,
         handoff,
@@ -76,6 +78,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         own,
         knowledge,
         fencing: fencing.clone(),
+        elections,
         incarnation,
     });
     let router = Router::new()
@@ -88,6 +91,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         .route(PATH_HEALTHZ, get(paths::healthz))
         .route(PATH_HANDOFF, post(paths::handoff))
         .route(PATH_ACTION, post(paths::action))
+        .route(PATH_ELECTION, post(paths::election))
         .with_state(app);
     tracing::info!(listen = %config.listen, pod = config.pod_name, "the agent serves");
     tokio::select! {

@@ -1,6 +1,6 @@
 //! Listens to the leader's own agent. A follower learns that its leader died only after an election timeout, and would
 //! look calmly until then; the agent beside the leader knows at once. Its word, or its silence, only makes the own
-//! member be polled densely: nothing is concluded from it.
+//! member be polled densely, and is news that [`crate::election`] looks into: nothing is concluded from it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,11 +25,12 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Longest line that is read: a view is about a kilobyte.
 const LINE: usize = 64 * 1024;
 
-/// Notifies `alarm` when the leader seems to be in trouble.
+/// Notifies `alarm` and `news` when the leader seems to be in trouble.
 pub(super) async fn listen(
     config: Arc<Config>,
     mut knowledge: watch::Receiver<Knowledge>,
     alarm: Arc<Notify>,
+    news: Arc<Notify>,
 ) {
     let token = Token::new(config.token_file.clone());
     loop {
@@ -44,6 +45,7 @@ pub(super) async fn listen(
         tokio::select! {
             heard = follow(&address, &token) => {
                 if heard {
+                    news.notify_one();
                     alarm.notify_one();
                 }
                 tokio::time::sleep(AGAIN).await;

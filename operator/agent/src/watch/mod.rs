@@ -4,11 +4,13 @@
 //! on what it sees.
 
 mod hint;
+mod hold;
 mod names;
 mod removed;
 mod view;
 mod watcher;
 
+pub(crate) use hold::{AGAIN, until_it_ends};
 pub use names::Names;
 pub use view::{Knowledge, Own, Refusal};
-pub use watcher::{Watcher, start};
+pub use watcher::{Trouble, Watcher, start};

@@ -9,6 +9,7 @@ use kbagent_protocol::MemberView;
 use tokio::sync::{Notify, watch};
 
 use super::hint;
+use super::hold;
 use super::names::{self, Names};
 use super::removed;
 use super::view::{Hints, Knowledge, Own, Refusal};
@@ -32,6 +33,15 @@ pub struct Watcher {
     marked: bool,
 }
 
+/// What is heard of trouble besides polls.
+#[derive(Clone, Debug, Default)]
+pub struct Trouble {
+    /// The own member is to be polled at once, and densely.
+    pub alarm: Arc<Notify>,
+    /// The leader may have died.
+    pub news: Arc<Notify>,
+}
+
 /// Starts watching the own member; the receiver always holds the newest knowledge, and wakes on changes that matter.
 #[must_use]
 pub fn start(
@@ -39,6 +49,7 @@ pub fn start(
     client: &Client,
     incarnation: u64,
     own: watch::Receiver<Own>,
+    trouble: &Trouble,
 ) -> watch::Receiver<Knowledge> {
     let first = Knowledge::new(
         config.pod_name.clone(),
@@ -56,11 +67,13 @@ pub fn start(
         names_to,
     ));
     tokio::spawn(removed::look(Arc::clone(config), seen.clone(), removed_to));
-    let alarm = Arc::new(Notify::new());
+    let alarm = Arc::clone(&trouble.alarm);
+    tokio::spawn(hold::own(config.etcd_address(), Arc::clone(&alarm)));
     tokio::spawn(hint::listen(
         Arc::clone(config),
         seen.clone(),
         Arc::clone(&alarm),
+        Arc::clone(&trouble.news),
     ));
     let watcher = Watcher {
         client: client.clone(),

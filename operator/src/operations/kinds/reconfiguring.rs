@@ -1,14 +1,15 @@
-//! Reconfiguring: pods are recreated one by one with other settings of etcd, flags that it reads at its start.
+//! Reconfiguring: pods are recreated one by one with other settings, which etcd and its agent read when they start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::ops_request::{LastConfiguration, OpsRequestSpec, Parameter};
+use etcd_operator_api::settings::{FAST_ELECTION, FAST_ELECTION_VARIABLE};
 use etcd_operator_api::{ClusterPhase, OpsRequest};
-use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::api::core::v1::PodSpec;
 
-use super::{Edited, Facts, Kind, LONG};
+use super::{AGENT, Edited, Facts, Kind, LONG};
 use crate::operations::edit::Field;
 use crate::operations::observed::Seen;
 use crate::operations::obstacle::Needs;
@@ -68,15 +69,16 @@ impl Kind for Reconfiguring {
             .collect())
     }
 
-    /// etcd's command line is what the newest template says, with the settings that were asked for in it.
+    /// etcd's command line and the agent's environment are what the newest template says, with the settings that were
+    /// asked for in them.
     fn rows(&self, facts: &Facts<'_>) -> Vec<Row> {
         let template = facts.template().unwrap_or_default();
-        let wanted = Flags::of(facts.etcd_of(&template));
+        let wanted = Flags::of(facts, &template);
         let lacks = |pod: &str| -> Option<String> {
             let Some(seen) = facts.pods.get(pod).and_then(|pod| pod.spec.as_ref()) else {
                 return Some("its pod was not seen yet".to_owned());
             };
-            let runs = Flags::of(facts.etcd_of(seen));
+            let runs = Flags::of(facts, seen);
             let mut all = asked(facts.spec, facts.component);
             all.find_map(|Parameter { key, value }| {
                 let (runs, wanted) = (runs.get(key), wanted.get(key));
@@ -90,15 +92,23 @@ impl Kind for Reconfiguring {
     }
 }
 
-/// Flags of etcd, by name.
+/// Flags of etcd and the agent's setting, by name.
 struct Flags<'a>(BTreeMap<&'a str, &'a str>);
 
 impl<'a> Flags<'a> {
-    fn of(etcd: Option<&'a Container>) -> Self {
+    fn of(facts: &Facts<'_>, pod: &'a PodSpec) -> Self {
+        let etcd = facts.etcd_of(pod);
         let args = etcd.and_then(|container| container.args.as_ref());
         let args = args.into_iter().flatten();
         let flags = args.filter_map(|arg| arg.strip_prefix("--")?.split_once('='));
-        Flags(flags.collect())
+        let agent = pod.containers.iter().find(|c| c.name == AGENT);
+        let mut variables = agent
+            .and_then(|agent| agent.env.as_ref())
+            .into_iter()
+            .flatten();
+        let fast = variables.find(|variable| variable.name == FAST_ELECTION_VARIABLE);
+        let fast = fast.and_then(|variable| Some((FAST_ELECTION, variable.value.as_deref()?)));
+        Flags(flags.chain(fast).collect())
     }
 
     /// Versions before 3.6 call some of them experimental.

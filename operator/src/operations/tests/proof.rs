@@ -158,6 +158,37 @@ fn settings_are_changed_when_every_etcd_runs_with_them() {
 }
 
 #[test]
+fn the_agents_setting_is_changed_when_every_agent_has_it() {
+    let spec = "{type: Reconfiguring, reconfigures: [{componentName: etcd, parameters: [{key: fastElection, value: 'false'}]}]}";
+    let (request, seen) = settled(spec);
+    let etcd = json!({ "name": "etcd", "args": ["--snapshot-count=1"] });
+    let variable = |value: &str| json!([{ "name": "KB_FAST_ELECTION", "value": value }]);
+    let with = |agents: [Option<&str>; 3]| {
+        let mut seen = with_pods(seen.clone(), "p", &etcd);
+        let told_agent = |spec: &mut k8s_openapi::api::core::v1::PodSpec, value: &str| {
+            let agent = spec.containers.iter_mut().find(|c| c.name == "kbagent");
+            let env = serde_json::from_value(variable(value)).expect("variables");
+            agent.expect("the agent").env = env;
+        };
+        for (pod, value) in seen.pods.values_mut().zip(agents) {
+            if let (Some(spec), Some(value)) = (pod.spec.as_mut(), value) {
+                told_agent(spec, value);
+            }
+        }
+        let template = json!({ "spec": { "containers": [{ "name": "kbagent", "env": variable("false") }, etcd] } });
+        seen.sets.get_mut("etcd").expect("a set").spec.template = Opaque(template);
+        told(&request, &seen)
+    };
+    let off = Some("false");
+    lacks(with([off, None, off]), "fastElection unset, not false");
+    lacks(
+        with([off, off, Some("true")]),
+        "fastElection true, not false",
+    );
+    assert_eq!(with([off; 3]).0, OpsPhase::Succeed);
+}
+
+#[test]
 fn a_cluster_is_stopped_when_no_pod_is_there_and_started_when_all_are_ready() {
     let etcd = json!({ "name": "etcd" });
     let (request, mut edited, _) = begun("{type: Stop}");

@@ -1,0 +1,162 @@
+//! Knows who leads and where, and hears of its end: by a connection to the leader's etcd, which the kernel resets when the
+//! process dies. Asks once more before anything is believed.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpStream, lookup_host};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::plan::{Died, Evidence};
+use crate::config::Config;
+use crate::watch::{AGAIN, Knowledge, Trouble, until_it_ends};
+
+/// Longest wait for the leader's etcd to accept or refuse. Nodes of one cluster answer in a millisecond.
+const QUICK: Duration = Duration::from_millis(150);
+/// A process that dies closes its sockets one by one, and takes its time where processors are busy: one that accepts is
+/// asked again for so long.
+const DYING: Duration = Duration::from_millis(200);
+/// Pause between two questions.
+const EVERY: Duration = Duration::from_millis(10);
+/// How often names of other pods are looked up, so that an election waits for no DNS.
+const LOOK_UP: Duration = Duration::from_secs(10);
+
+/// The last leader that was another member than the own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub(super) led: Died,
+    pub(super) address: SocketAddr,
+}
+
+/// Holds a connection to the leader's etcd while another member leads.
+pub(super) async fn keep(
+    config: Arc<Config>,
+    mut knowledge: watch::Receiver<Knowledge>,
+    held: watch::Sender<Option<Held>>,
+    trouble: Trouble,
+) {
+    loop {
+        let leads = leader(&knowledge.borrow_and_update());
+        let Some((led, name)) = leads.as_ref().filter(|(_, name)| *name != config.pod_name) else {
+            // The own member leads; one without a leader may still need the last.
+            if leads.is_some() {
+                held.send_replace(None);
+            }
+            if knowledge.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        let hold = async {
+            let host = config.host_of(name);
+            let found = lookup_host((host.as_str(), config.client_port)).await;
+            if let Some(address) = found.ok().and_then(|mut addresses| addresses.next()) {
+                held.send_replace(Some(Held { led: *led, address }));
+                let ended = until_it_ends(address).await;
+                if ended.is_ok() || evidence(address).await == Evidence::Gone {
+                    trouble.news.notify_one();
+                    trouble.alarm.notify_one();
+                }
+            }
+            sleep(AGAIN).await;
+        };
+        let mut changes = knowledge.clone();
+        tokio::select! {
+            () = hold => {}
+            // An error means that the watcher ended, and the process with it.
+            _ = changes.wait_for(|known| {
+                leader(known).is_some_and(|(other, _)| other != *led)
+            }) => {}
+        }
+    }
+}
+
+/// Who leads in the own member's eyes, and in which term.
+pub(super) fn leader(knowledge: &Knowledge) -> Option<(Died, String)> {
+    let status = knowledge.status()?;
+    let led = Died {
+        leader: status.leader_id?,
+        term: status.term,
+    };
+    Some((led, status.leader.clone()?))
+}
+
+/// Whether a process listens there, and goes on to do so.
+pub(super) async fn evidence(address: SocketAddr) -> Evidence {
+    let until = Instant::now() + DYING;
+    loop {
+        let found = connect(address).await;
+        if found != Evidence::Alive || Instant::now() >= until {
+            return found;
+        }
+        sleep(EVERY).await;
+    }
+}
+
+async fn connect(address: SocketAddr) -> Evidence {
+    match timeout(QUICK, TcpStream::connect(address)).await {
+        Ok(Ok(_)) => Evidence::Alive,
+        Ok(Err(error)) => match error.kind() {
+            ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Evidence::Gone,
+            _ => Evidence::Silent,
+        },
+        Err(_) => Evidence::Silent,
+    }
+}
+
+/// Addresses of the other pods' agents by the pods' names.
+pub(super) async fn addresses(
+    config: Arc<Config>,
+    known: watch::Sender<BTreeMap<String, SocketAddr>>,
+) {
+    loop {
+        for peer in config
+            .peers
+            .iter()
+            .filter(|peer| peer.name != config.pod_name)
+        {
+            let found = lookup_host((peer.host.as_str(), config.listen.port())).await;
+            if let Some(address) = found.ok().and_then(|mut addresses| addresses.next()) {
+                known.send_modify(|known| {
+                    known.insert(peer.name.clone(), address);
+                });
+            }
+        }
+        sleep(LOOK_UP).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_refuses_is_gone_and_who_accepts_is_not() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind");
+        let address = listener.local_addr().expect("address");
+        assert_eq!(evidence(address).await, Evidence::Alive);
+        drop(listener);
+        assert_eq!(evidence(address).await, Evidence::Gone);
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_goes_after_the_connections_is_gone() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind");
+        let address = listener.local_addr().expect("address");
+        let dies = async {
+            for _ in 0..4 {
+                // Each is a question that was answered by a process that is dying.
+                assert!(listener.accept().await.is_ok());
+            }
+            drop(listener);
+        };
+        let (found, ()) = tokio::join!(evidence(address), dies);
+        assert_eq!(found, Evidence::Gone);
+    }
+}

@@ -1,0 +1,17 @@
+//! A crash is news: when the leader's etcd is seen to be gone, one follower is told to campaign at once, without waiting
+//! for raft's election timeout to find out by silence. docs/failover.md has the mechanism and why it is safe.
+//!
+//! [`plan`] is pure: who, when, and when not. `hold` hears of the end of the leader's etcd, [`raft`] reads the own
+//! member's term, [`message`] tells it to campaign, `task` asks the other agents. Must never decide who leads: that is
+//! raft's.
+
+mod hold;
+pub mod message;
+pub mod plan;
+pub mod raft;
+mod task;
+
+pub use task::{Elections, start};
+
+#[cfg(test)]
+mod model_tests;

@@ -1,0 +1,377 @@
+//! A leader dies under real members with etcd's default timeouts: who leads next, and how soon are writes accepted again?
+//! Needs the path of an `etcd` in `ETCD_BIN`, as `members.rs` does.
+
+#[expect(dead_code, reason = "the bench serves other tests too")]
+mod bench;
+
+use std::time::{Duration, Instant};
+
+use bench::{CLIENT_PORT, Pod, settled_leader, until};
+use hyper::{Method, StatusCode};
+use kbagent::election::message::{self, MessageError, Target};
+use kbagent::election::plan::Order;
+use kbagent::election::raft::{self, RaftState};
+use kbagent::http::Call;
+use kbagent_protocol::{
+    AgentReport, ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding, Id, PATH_AGENT,
+    PATH_ELECTION,
+};
+use tokio::sync::watch;
+
+/// Agents take part when they are two seconds old.
+const GROWN: Duration = Duration::from_secs(3);
+/// Raft's own timeout is one second or longer; a leader is heard of up to a heartbeat before its death.
+const RAFTS_OWN: Duration = Duration::from_millis(880);
+
+/// Claims about time are made only where processors were free: tells the share of time in which somebody waited for one.
+fn in_time(claim: bool, figures: &str) {
+    let pressure = std::fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
+    let waited = pressure
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("avg60="));
+    match waited.and_then(|share| share.parse::<f64>().ok()) {
+        Some(share) if share > 60.0 => {
+            println!("time not judged, {share} % of it somebody waited for a processor: {figures}");
+        }
+        _ => assert!(claim, "{figures}"),
+    }
+}
+
+fn members(net: u8, count: u8, fast: bool) -> Vec<Pod> {
+    let all: Vec<u8> = (0..count).collect();
+    let pod = |n: &u8| {
+        let mut pod = Pod::new(net, *n, &all).bootstraps();
+        pod.set("KB_FAST_ELECTION", if fast { "true" } else { "false" });
+        pod.start()
+    };
+    all.iter().map(pod).collect()
+}
+
+async fn raft_of(pod: &Pod) -> RaftState {
+    let address = format!("{}:{CLIENT_PORT}", pod.host);
+    until("raft's state", 5, async || raft::read(&address).await).await
+}
+
+async fn report(pod: &Pod) -> ElectionReport {
+    let report: AgentReport = pod.get(PATH_AGENT).await.expect("a report");
+    report.elections
+}
+
+/// All agents' figures in one; those of agents that are gone are missing.
+async fn reports(pods: &[Pod]) -> ElectionReport {
+    let mut sum = ElectionReport::default();
+    for pod in pods.iter().filter(|pod| pod.agent.is_some()) {
+        let one = report(pod).await;
+        sum.started += one.started;
+        sum.won += one.won;
+        sum.late += one.late;
+        sum.needless += one.needless;
+        sum.left_to_raft += one.left_to_raft;
+    }
+    sum
+}
+
+/// What the agents wrote about elections: how long after the news they did what.
+fn told(pods: &[Pod]) -> String {
+    let logs = pods
+        .iter()
+        .filter_map(|pod| std::fs::read_to_string(pod.path("agent.log")).ok());
+    let about = |line: &&str| line.contains("kbagent::election");
+    let lines = logs.flat_map(|log| {
+        let lines = log.lines().filter(about);
+        lines.map(|line| format!("  {line}\n")).collect::<Vec<_>>()
+    });
+    lines.collect()
+}
+
+/// A client that knows all members and writes all the time; when it is told to stop, its longest time without a write.
+fn client(pods: &[Pod]) -> (watch::Sender<bool>, tokio::task::JoinHandle<Duration>) {
+    let (stop, stopped) = watch::channel(false);
+    let addresses: Vec<_> = pods
+        .iter()
+        .map(|pod| format!("{}:{CLIENT_PORT}", pod.host))
+        .collect();
+    let writes = async move {
+        let (mut longest, mut last) = (Duration::ZERO, Instant::now());
+        for address in addresses.iter().cycle() {
+            let call = Call {
+                method: Method::POST,
+                deadline: Duration::from_millis(100),
+                ..Call::get(address, "/v3/kv/put")
+            };
+            let body = r#"{"key":"a2V5","value":"eA=="}"#.to_owned();
+            if matches!(call.send(body).await, Ok((StatusCode::OK, _))) {
+                longest = longest.max(last.elapsed());
+                last = Instant::now();
+                if *stopped.borrow() {
+                    break;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        longest
+    };
+    (stop, tokio::spawn(writes))
+}
+
+/// The longest time without a write around a death.
+async fn gap(pods: &mut [Pod], die: impl FnOnce(&mut Pod)) -> Duration {
+    let leader = settled_leader(pods).await;
+    let (stop, writes) = client(pods);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    die(&mut pods[leader]);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    stop.send_replace(true);
+    let longest = writes.await.expect("the client");
+    pods[leader].start_etcd();
+    if pods[leader].agent.is_none() {
+        pods[leader].start_agent();
+    }
+    settled_leader(pods).await;
+    longest
+}
+
+/// Gaps of some deaths, sorted.
+async fn gaps(pods: &mut [Pod], times: usize, die: impl Fn(&mut Pod)) -> Vec<Duration> {
+    settled_leader(pods).await;
+    let mut all = vec![];
+    for _ in 0..times {
+        tokio::time::sleep(GROWN).await;
+        all.push(gap(pods, &die).await);
+    }
+    all.sort();
+    all
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn a_member_that_is_told_to_campaign_does_so_once_and_only_in_its_own_term() {
+    let mut pods = members(41, 3, false);
+    let leader = settled_leader(&pods).await;
+    let (first, second) = ((leader + 1) % 3, (leader + 2) % 3);
+    let before = raft_of(&pods[first]).await;
+    let status = pods[first].view().await.status.expect("a status");
+    let address = format!("{}:22380", pods[first].host);
+    let target = Target {
+        address: &address,
+        cluster: status.cluster_id,
+        version: &status.version,
+    };
+    let order = |term| Order {
+        member: before.member,
+        term,
+    };
+    message::tell(order(before.term - 1), target)
+        .await
+        .expect("taken, and void");
+    let foreign = Target {
+        cluster: Id(7),
+        ..target
+    };
+    let error = message::tell(order(before.term), foreign)
+        .await
+        .expect_err("another cluster");
+    assert!(matches!(error, MessageError::Refused { .. }), "{error}");
+    let leads = raft_of(&pods[leader]).await;
+    let of_leader = format!("{}:22380", pods[leader].host);
+    let to_leader = Target {
+        address: &of_leader,
+        ..target
+    };
+    let order_to_leader = Order {
+        member: leads.member,
+        term: leads.term,
+    };
+    message::tell(order_to_leader, to_leader)
+        .await
+        .expect("taken, and no follower");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let after = raft_of(&pods[first]).await;
+    assert_eq!((after.term, after.leader), (before.term, before.leader));
+
+    let killed = Instant::now();
+    pods[leader].kill_etcd();
+    message::tell(order(before.term), target)
+        .await
+        .expect("taken");
+    until("another leader", 5, async || {
+        let state = raft_of(&pods[second]).await;
+        (state.leader == Some(before.member)).then_some(())
+    })
+    .await;
+    let took = killed.elapsed();
+    println!("told to campaign, elected after {took:?}");
+    in_time(took < RAFTS_OWN, &format!("{took:?}"));
+    let elected = raft_of(&pods[first]).await;
+    assert_eq!(elected.term, before.term + 1, "one campaign");
+    message::tell(order(before.term), target)
+        .await
+        .expect("taken, and void");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(
+        raft_of(&pods[second]).await.term,
+        elected.term,
+        "a replay changes nothing"
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn writes_go_on_long_before_rafts_own_timeout_when_the_leaders_etcd_is_killed() {
+    let mut slow = members(42, 3, false);
+    let without = gaps(&mut slow, 5, Pod::kill_etcd).await;
+    assert_eq!(reports(&slow).await, ElectionReport::default());
+    drop(slow);
+    let mut pods = members(43, 3, true);
+    let with = gaps(&mut pods, 5, Pod::kill_etcd).await;
+    let reports = reports(&pods).await;
+    println!("without: {without:?}\nwith:    {with:?}\n{reports:?}");
+    print!("{}", told(&pods));
+    assert!(without[0] > RAFTS_OWN, "the comparison: {without:?}");
+    in_time(with[2] < RAFTS_OWN / 2, &format!("{with:?}"));
+    assert_eq!(reports.needless, 0);
+    assert!(reports.won >= 1, "{reports:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn a_whole_pod_that_is_gone_is_news_too() {
+    let mut pods = members(44, 3, true);
+    let with = gaps(&mut pods, 3, |pod| {
+        let mut agent = pod.agent.take().expect("an agent");
+        agent.kill().expect("killed");
+        agent.wait().expect("ended");
+        pod.kill_etcd();
+    })
+    .await;
+    println!(
+        "agent and etcd killed: {with:?}, {:?}",
+        reports(&pods).await
+    );
+    in_time(with[1] < RAFTS_OWN / 2, &format!("{with:?}"));
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn two_leaders_of_five_die_in_a_row() {
+    let mut pods = members(45, 5, true);
+    settled_leader(&pods).await;
+    tokio::time::sleep(GROWN).await;
+    let mut all = vec![];
+    for _ in 0..2 {
+        let view = raft_of(
+            pods.iter()
+                .find(|pod| pod.etcd.is_some())
+                .expect("a member"),
+        )
+        .await;
+        let mut leader = None;
+        for (n, pod) in pods
+            .iter()
+            .enumerate()
+            .filter(|(_, pod)| pod.etcd.is_some())
+        {
+            if Some(raft_of(pod).await.member) == view.leader {
+                leader = Some(n);
+            }
+        }
+        let leader = leader.expect("a leader");
+        pods[leader].kill_etcd();
+        let killed = Instant::now();
+        until("the next leader", 5, async || {
+            for pod in pods.iter().filter(|pod| pod.etcd.is_some()) {
+                let state = raft_of(pod).await;
+                if state.term == view.term || state.leader.is_none() {
+                    return None;
+                }
+            }
+            Some(())
+        })
+        .await;
+        all.push(killed.elapsed());
+        // A leader that dies before the others have applied its first entry is left to raft's own timeout.
+        until("all agents know its term", 5, async || {
+            for pod in pods.iter().filter(|pod| pod.etcd.is_some()) {
+                let term = pod.view().await.status?.term;
+                if term == view.term {
+                    return None;
+                }
+            }
+            Some(())
+        })
+        .await;
+    }
+    println!("all members knew the next leader after {all:?}");
+    in_time(
+        all.iter().all(|took| *took < RAFTS_OWN),
+        &format!("{all:?}"),
+    );
+    assert_eq!(reports(&pods).await.needless, 0);
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn a_leader_that_hands_over_and_stops_starts_no_campaign() {
+    let mut pods = members(46, 3, true);
+    let leader = settled_leader(&pods).await;
+    tokio::time::sleep(GROWN).await;
+    let before = raft_of(&pods[leader]).await;
+    assert!(pods[leader].handoff().wait().expect("handoff").success());
+    let begun = Instant::now();
+    pods[leader].signal("TERM");
+    let mut etcd = pods[leader].etcd.take().expect("etcd");
+    // Connections that are held must not keep it from stopping.
+    until("etcd stops", 10, async || etcd.try_wait().expect("a child")).await;
+    let took = begun.elapsed();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let reports = reports(&pods).await;
+    let after = raft_of(&pods[(leader + 1) % 3]).await;
+    println!("handed over, etcd stopped in {took:?}: {reports:?}");
+    assert_eq!(after.term, before.term + 1, "the hand-over itself");
+    assert_eq!((reports.started, reports.left_to_raft), (0, 0));
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn an_agent_that_lies_about_the_leader_gets_no_consent() {
+    let pods = members(47, 3, true);
+    let leader = settled_leader(&pods).await;
+    tokio::time::sleep(GROWN).await;
+    let victim = &pods[(leader + 1) % 3];
+    let (own, lead) = (raft_of(victim).await, raft_of(&pods[leader]).await);
+    let status = victim.view().await.status.expect("a status");
+    let request = ElectionRequest {
+        leader: lead.member,
+        standing: ElectionStanding {
+            member_id: Id(own.member.0 ^ 1),
+            cluster_id: status.cluster_id,
+            term: own.term,
+            leader_id: Some(lead.member),
+            commit: u64::MAX,
+            is_learner: false,
+        },
+        consent: true,
+    };
+    let body = serde_json::to_string(&request).expect("a body");
+    let address = victim.agent_address();
+    let call = |token| Call {
+        method: Method::POST,
+        token,
+        ..Call::get(&address, PATH_ELECTION)
+    };
+    let (status, _) = call(None).send(body.clone()).await.expect("an answer");
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    let (status, answer) = call(Some(bench::TOKEN))
+        .send(body)
+        .await
+        .expect("an answer");
+    assert_eq!(status, StatusCode::OK);
+    let answer: ElectionAnswer = serde_json::from_slice(&answer).expect("an answer");
+    assert!(!answer.consents);
+    assert_eq!(
+        answer.reason.as_deref(),
+        Some("the leader's etcd accepts connections")
+    );
+    assert_eq!(answer.standing.expect("a standing").member_id, own.member);
+    assert_eq!(reports(&pods).await, ElectionReport::default());
+}

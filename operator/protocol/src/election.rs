@@ -1,0 +1,66 @@
+//! What agents say to each other when a leader has died.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Id;
+
+/// Body of [`crate::PATH_ELECTION`]: an agent asks for standings, or for consent to let its own member campaign.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ElectionRequest {
+    /// The leader that is said to have died. Who answers finds out itself.
+    pub leader: Id,
+    /// What raft says in the member of the agent that asks.
+    pub standing: ElectionStanding,
+    /// True to ask for consent to a campaign from `standing.term`, false to ask for the standing only.
+    pub consent: bool,
+}
+
+/// What raft says in one member, read just now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ElectionStanding {
+    /// The member.
+    pub member_id: Id,
+    /// Its cluster.
+    pub cluster_id: Id,
+    /// Its raft term, which is ahead of the term in a status while an election goes on.
+    pub term: u64,
+    /// The leader that it follows; `None` during an election.
+    pub leader_id: Option<Id>,
+    /// Raft index committed.
+    pub commit: u64,
+    /// True for a member without a vote.
+    pub is_learner: bool,
+}
+
+/// Answer of [`crate::PATH_ELECTION`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ElectionAnswer {
+    /// Of the member beside the agent that answers; `None` when its etcd does not tell.
+    pub standing: Option<ElectionStanding>,
+    /// True when the agent consents.
+    pub consents: bool,
+    /// Why it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What an agent has done to shorten elections since it came up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ElectionReport {
+    /// False when the setting `fastElection` is `false`.
+    pub enabled: bool,
+    /// Campaigns that were begun.
+    pub started: u64,
+    /// Of these, those after which the own member led.
+    pub won: u64,
+    /// Of these, those after which it did not: another was sooner, or raft's own timeout had its turn.
+    pub late: u64,
+    /// Of those that were won, those for which there was no need: the old leader was there all the time.
+    pub needless: u64,
+    /// Deaths of a leader that were left to raft's own timeout.
+    pub left_to_raft: u64,
+}
