@@ -37,7 +37,7 @@ const PURE: &[(&str, &[&str], &str)] = &[
         "a check sees nothing but a history",
     ),
     (
-        "operator/agent/src/election/plan",
+        "operator/agent/src/election/plan.rs",
         &[
             "tokio",
             "async fn",

@@ -5,22 +5,19 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
-use kube::api::{Api, PartialObjectMeta};
+use kube::api::Api;
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use kube::runtime::{Controller, WatchStreamExt, reflector, watcher};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 
-use super::Context;
 use super::current::{Blame, tell};
+use super::{Context, Head};
 use crate::watches::Watches;
 
 /// Objects of a page of a list: annotations alone may be 256 KiB each.
 const PAGE: u32 = 50;
-
-/// The metadata of an object.
-pub type Head<K> = PartialObjectMeta<K>;
 
 /// Events of a watch that is counted. Reconnects with a backoff for ever.
 pub fn events<K>(

@@ -9,10 +9,11 @@ use std::net::SocketAddr;
 use etcd_operator_api::{FIELD_MANAGER, InstanceSet, labels};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use kbagent_protocol::{ActionRequest, PORT, action, parameter};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
+use super::calls::{incarnation, post, tolerate_absent};
 use super::desired::{Desired, Limits};
 use super::error::Error;
 use super::evict::{Evicted, evict};
@@ -307,30 +308,5 @@ fn limit(limits: &Limits, action: &str) -> Option<u32> {
         action::MEMBER_LEAVE => limits.leave,
         action::SWITCHOVER => limits.switchover,
         _ => None,
-    }
-}
-
-pub(super) fn post() -> PostParams {
-    PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    }
-}
-
-pub(super) fn incarnation(uid: &str) -> DeleteParams {
-    let preconditions = Preconditions {
-        uid: Some(uid.to_owned()),
-        resource_version: None,
-    };
-    DeleteParams::background().preconditions(preconditions)
-}
-
-pub(super) fn tolerate_absent(
-    result: kube::Result<()>,
-    what: impl FnOnce() -> String,
-) -> Result<(), Error> {
-    match result {
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        other => other.map_err(|source| Error::write(what(), source)),
     }
 }

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, 
 use kube::api::Api;
 use kube::core::Status;
 
-use super::apply::{post, tolerate_absent};
+use super::calls::{post, tolerate_absent};
 use super::error::Error;
 
 /// The API server's word for a budget that does not allow it now.

@@ -1,0 +1,6 @@
+//! What a watch of metadata holds of an object.
+
+use kube::api::PartialObjectMeta;
+
+/// The metadata of an object.
+pub type Head<K> = PartialObjectMeta<K>;
