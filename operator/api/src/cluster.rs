@@ -31,6 +31,9 @@ use crate::volume::{RetentionPolicy, VolumeClaimTemplate};
     category = "kubeblocks",
     category = "all",
     doc = "An etcd cluster as its user wants it.",
+    validation = Rule::new("self.metadata.name.size() <= 63").message(
+        "metadata.name: use at most 63 characters, it becomes a label of pods and services"
+    ),
     printcolumn = r#"{"name":"CLUSTER-DEFINITION","type":"string","jsonPath":".spec.clusterDef"}"#,
     printcolumn = r#"{"name":"TERMINATION-POLICY","type":"string","jsonPath":".spec.terminationPolicy"}"#,
     printcolumn = r#"{"name":"STATUS","type":"string","jsonPath":".status.phase"}"#,

@@ -1,5 +1,6 @@
 //! What can fail between the API server, the agents and an InstanceSet.
 
+use super::observed::{NO_CREDENTIALS, is_denied};
 use crate::client::message;
 use etcd_operator_api::opaque::NotOfType;
 
@@ -58,17 +59,11 @@ pub enum Error {
 }
 
 /// What to do about an answer of etcd that its words do not tell.
-fn hint(answer: &str) -> &'static str {
-    let denied = [
-        "user name is empty",
-        "permission denied",
-        "invalid auth token",
-    ];
-    if denied.iter().any(|words| answer.contains(words)) {
-        " (etcd's authentication is on, and the operator has no credentials: members are neither added nor removed until \
-         `etcdctl auth disable`)"
+fn hint(answer: &str) -> String {
+    if is_denied(answer) {
+        format!(" ({NO_CREDENTIALS})")
     } else {
-        ""
+        String::new()
     }
 }
 

@@ -19,7 +19,7 @@ use kube::{Client, ResourceExt};
 use super::desired::Desired;
 use super::error::Error;
 use super::names as keys;
-use super::observed::{ClaimSeen, NodeSeen, Observed, PodSeen, Reading};
+use super::observed::{ClaimSeen, NO_CREDENTIALS, NodeSeen, Observed, PodSeen, Reading};
 use super::rehearse::Rehearsals;
 use crate::agent::AgentClient;
 use crate::roles::MemberStore;
@@ -335,7 +335,10 @@ async fn members(pods: &BTreeMap<String, PodSeen>) -> Reading<MemberList> {
         })
         .collect();
     asked.sort_by(|one, other| other.cmp(one));
-    let mut why = "no member has a leader".to_owned();
+    let denied = pods.values().find_map(PodSeen::denied);
+    let mut why = denied.map_or("no member has a leader".to_owned(), |answer| {
+        format!("{answer} ({NO_CREDENTIALS})")
+    });
     for (_, _, address) in asked.into_iter().take(2) {
         match AgentClient.members(address).await {
             Ok(list) => return Reading::Known(list),

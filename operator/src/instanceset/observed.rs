@@ -114,6 +114,17 @@ impl PodSeen {
         }
     }
 
+    /// What etcd answers when it refuses the agent for want of credentials.
+    #[must_use]
+    pub fn denied(&self) -> Option<&str> {
+        match &self.view.as_ref().filter(|_| self.heard)?.etcd {
+            EtcdState::Starting { reason } | EtcdState::Unreachable { reason, .. } => {
+                is_denied(reason).then_some(reason.as_str())
+            }
+            _ => None,
+        }
+    }
+
     /// Why the agent does not let etcd start, if so.
     #[must_use]
     pub fn refused(&self) -> Option<(&str, &str)> {
@@ -148,6 +159,21 @@ impl PodSeen {
                 .status()
                 .is_some_and(|status| status.leader_id.is_some())
     }
+}
+
+/// What to say where etcd refuses the agents.
+pub const NO_CREDENTIALS: &str = "etcd's authentication is on, and the operator has no credentials: roles are not \
+     reported, members are neither added nor removed until `etcdctl auth disable`";
+
+/// True for an answer of an etcd whose authentication is on.
+#[must_use]
+pub fn is_denied(answer: &str) -> bool {
+    let denials = [
+        "user name is empty",
+        "permission denied",
+        "invalid auth token",
+    ];
+    denials.iter().any(|denial| answer.contains(denial))
 }
 
 /// A claim.

@@ -14,7 +14,7 @@ use super::safety::quorum;
 use super::steps::status_draft::Draft;
 use super::{Plan, Waiting, roster, upkeep};
 use crate::instanceset::desired::Desired;
-use crate::instanceset::observed::{Observed, PodSeen, Reading};
+use crate::instanceset::observed::{NO_CREDENTIALS, Observed, PodSeen, Reading};
 
 /// Most reasons that are recorded; the rest is more of the same.
 const MOST_REASONS: usize = 16;
@@ -304,6 +304,9 @@ fn quorate(desired: &Desired, seen: &Observed, latch: &Latch, plan: &Plan) -> Ob
     if gone > 0 && known - gone < quorum(known) {
         let text = format!("the data of {gone} of {known} voters is gone: restore a backup");
         return told(Truth::False, Reason::DataLost, &text);
+    }
+    if seen.pods.values().any(|pod| pod.denied().is_some()) {
+        return told(Truth::Unknown, Reason::Unknown, NO_CREDENTIALS);
     }
     let taking_part = seen.pods.values().filter(|pod| pod.takes_part()).count();
     if known > 0 && taking_part < quorum(known) {

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use kbagent_protocol::Member;
+use etcd_operator_api::condition::{ConditionType, Truth};
+use kbagent_protocol::{EtcdState, Member};
 use proptest::prelude::*;
 
 use super::world::World;
 use super::{Plan, Step, check, plan};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::events::summary;
-use crate::instanceset::observed::{Observed, PodSeen};
+use crate::instanceset::observed::{Observed, PodSeen, Reading};
 
 mod by_hand;
 mod claims;
@@ -513,4 +514,31 @@ proptest! {
         let seen = world.observe();
         prop_assert_eq!(plan(&world.desired, &seen), plan(&world.desired, &seen));
     }
+}
+
+#[test]
+fn authentication_that_is_on_is_no_lost_quorum() {
+    let mut seen = grown(3).observe();
+    seen.members = Reading::Unknown("no member has a leader".to_owned());
+    let set = |seen: &mut Observed, reason: &str| {
+        for pod in seen.pods.values_mut() {
+            let view = pod.view.as_mut().expect("a view");
+            view.etcd = EtcdState::Unreachable {
+                reason: format!("failed to read the status: etcdserver: {reason}"),
+                refused: false,
+            };
+        }
+    };
+    let quorate = |seen: &Observed| {
+        let draft = plan(&grown(3).desired, seen).status.expect("a status");
+        let mut told = draft.observations.into_iter();
+        let told = told.find(|told| told.kind == ConditionType::Quorate);
+        told.map(|told| (told.status, told.message)).expect("told")
+    };
+    set(&mut seen, "user name is empty");
+    let (truth, text) = quorate(&seen);
+    assert_eq!(truth, Truth::Unknown);
+    assert!(text.contains("etcdctl auth disable"), "{text}");
+    set(&mut seen, "no leader");
+    assert_eq!(quorate(&seen).0, Truth::False);
 }
