@@ -67,7 +67,8 @@ pub(crate) const LOCAL: Pool = Pool {
 /// Small file systems. etcd wants space for two segments of its log, 64 MB each, before it starts at all.
 pub(crate) const SMALL: Pool = Pool {
     class: "etcd-harness-small",
-    per_node: 1,
+    // The next trial is set up while the last one still holds its volumes.
+    per_node: 2,
     mebibytes: 256,
     backing: Backing::FileSystem,
 };
