@@ -211,6 +211,7 @@ impl<'a> Offers<'a> {
 
 /// Makes what a volume is backed by, and empties it if it is to be fresh. Once mounted, a file system's folder is as a
 /// plain one. `/dev` of a node shows the loop devices there were when it was started: a newer one needs its file made.
+/// Another node may take the free one first: then the next is tried.
 fn make(pool: &Pool, number: u32, fresh: bool) -> String {
     let mebibytes = pool.mebibytes;
     let dir = dir(pool, number);
@@ -219,7 +220,8 @@ fn make(pool: &Pool, number: u32, fresh: bool) -> String {
         script.push_str(&format!(
             "if ! mountpoint -q $d/volume; then\n\
              [ -e $d/image ] || {{ truncate -s {mebibytes}M $d/image.new; mkfs.ext4 -q -m 0 -F $d/image.new; mv $d/image.new $d/image; }}\n\
-             l=$(losetup -f); [ -e $l ] || mknod $l b 7 ${{l#/dev/loop}}\nmount -o loop $d/image $d/volume\n\
+             n=0; until l=$(losetup -f); [ -e $l ] || mknod $l b 7 ${{l#/dev/loop}}; mount -o loop $d/image $d/volume; do\n\
+             n=$((n+1)); [ $n -lt 10 ]\ndone\n\
              rm -rf $d/volume/lost+found; chmod 777 $d/volume\nfi\n"
         ));
     }
