@@ -220,7 +220,7 @@ async fn a_wiped_member_never_starts_again() {
     assert_eq!(
         pods[leader].role().await.expect("a role").0,
         Role::Leader,
-        "the others go on"
+        "the others continue"
     );
 }
 
@@ -297,14 +297,14 @@ async fn before_a_pod_stops_its_leadership_and_the_service_have_moved() {
         begun + took > switched + Duration::from_millis(200),
         "drained before the service moved"
     );
-    println!("handed over in {took:?}");
+    println!("leadership transferred in {took:?}");
     let text = fs::read_to_string(pods[leader].path("handoff.log")).expect("log");
     assert!(text.contains("\"serviceFollows\":true"), "{text}");
     assert_ne!(settled_leader(&pods).await, leader);
     let again = pods[leader].handoff().wait().expect("handoff");
     assert!(
         again.success(),
-        "a pod that does not lead has nothing to hand over"
+        "a pod that does not lead has no leadership to transfer"
     );
 }
 

@@ -33,7 +33,7 @@ pub struct Watcher {
     marked: bool,
 }
 
-/// What is heard of trouble besides polls.
+/// Signs of trouble besides polls.
 #[derive(Clone, Debug, Default)]
 pub struct Trouble {
     /// The own member is to be polled at once, and densely.
