@@ -127,7 +127,7 @@ pub struct HttpAction {
     rules::unsupported_field("grpc"),
     rules::rule(
         "!has(self.http) || !has(self.http.path) || self.http.path == '/v1.0/getrole'",
-        "http.path must be /v1.0/getrole: the agent tells the role nowhere else",
+        "http.path must be /v1.0/getrole: the agent reports the role nowhere else",
     ),
 ]))]
 pub struct Probe {

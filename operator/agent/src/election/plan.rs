@@ -113,7 +113,7 @@ pub enum Reason {
     Rests,
     #[error("the own pod stops")]
     Stopping,
-    #[error("the own member does not tell its raft term")]
+    #[error("the own member does not report its raft term")]
     Unreadable,
     #[error("the own member has no vote")]
     NoVote,

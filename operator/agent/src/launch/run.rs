@@ -124,7 +124,7 @@ fn tell(config: &Config, decision: &Decision) {
             publish(&path, refusal)
         }
         other => {
-            tracing::info!(decision = ?other, "looked at the volume and the members");
+            tracing::info!(decision = ?other, "checked the volume and the members");
             retract(&path)
         }
     };
