@@ -61,7 +61,7 @@ fn inputs(valid: &Valid<'_>) -> String {
         wish.service_account_name,
         wish.runtime_class_name,
         wish.scheduling_policy,
-        // A restart is a wish for new pods: they are made as this operator makes them.
+        // A restart requests new pods: they are created with this operator's template.
         wish.annotations
             .get(labels::RESTART)
             .or(valid.restarted.as_ref()),

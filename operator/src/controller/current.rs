@@ -1,5 +1,5 @@
-//! An object as it is now, from the API server. One that the schema lets through and its type does not is told of on the
-//! object itself, and stands in nobody else's way.
+//! An object as it is now, from the API server. One that the schema allows and its type does not is reported on the
+//! object itself, and does not stop the others.
 
 use std::time::Duration;
 

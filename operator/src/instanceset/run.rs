@@ -20,7 +20,7 @@ use super::rehearse::Rehearsals;
 use crate::controller::{Backoff, Calm, Head, events, heads, touched};
 use crate::roles::MemberStore;
 
-/// What the InstanceSet room works with.
+/// What the InstanceSet controller works with.
 pub struct Context {
     /// What all reconcilers work with.
     pub frame: Arc<crate::controller::Context>,

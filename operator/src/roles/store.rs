@@ -28,12 +28,12 @@ pub struct Seen {
     pub view: MemberView,
     /// When the operator got it.
     pub at: Instant,
-    /// True when the agent is not heard any more.
+    /// True when the agent has become silent.
     pub silent: bool,
 }
 
 impl Seen {
-    /// Time since the agent was heard.
+    /// Time since the agent's last report.
     #[must_use]
     pub fn age(&self) -> Duration {
         self.at.elapsed()
@@ -55,7 +55,7 @@ struct Elections {
 }
 
 impl Elections {
-    /// A leader of this term was heard of.
+    /// A leader of this term was reported.
     fn heard(&mut self, term: u64, now: Instant) {
         if term <= self.term {
             return;
@@ -126,7 +126,7 @@ impl MemberStore {
         (!rest.is_zero()).then_some(rest)
     }
 
-    /// How many agents are heard and how many are silent.
+    /// How many agents report and how many are silent.
     #[must_use]
     pub fn count(&self) -> (usize, usize) {
         let seen = self.lock();
@@ -187,7 +187,7 @@ impl MemberStore {
 
     fn notify(&self, pod: &PodKey, instance_set: &str) {
         let (namespace, instance_set) = (pod.namespace.clone(), instance_set.to_owned());
-        // A replica without the lease has no reconciler: nobody needs to know.
+        // A replica without the lease has no reconciler that needs to know.
         let _unheard = self.changed.send(Changed {
             namespace,
             instance_set,
