@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 /// Agents take part when they are two seconds old.
 const GROWN: Duration = Duration::from_secs(3);
-/// Raft's own timeout is one second or longer; the last heartbeat may be that much older than the leader's death.
+/// Raft's own timeout is one second or longer; the last heartbeat may be one interval older than the leader's death.
 const RAFTS_OWN: Duration = Duration::from_millis(880);
 
 /// Claims about time are made only where processors were free: reports the share of time in which a process waited for

@@ -1,4 +1,4 @@
-//! PURE: a template that is not what runs although nothing that it is made from has changed. Then the operator has: a
+//! PURE: a template that differs from what runs although no input of it has changed. Then the operator has changed: a
 //! new release of it must not restart every cluster at once, unasked.
 
 use etcd_operator_api::{InstanceSet, labels};

@@ -1,4 +1,4 @@
-//! IO out: asks a voter's pod away by an eviction. What a plain deletion does not do: the API server takes the vote off
+//! IO out: removes a voter's pod by an eviction. What a plain deletion does not do: the API server takes the vote off
 //! the disruption budget before the pod goes, so that no other eviction is let through until the budget is counted
 //! again.
 
@@ -11,7 +11,7 @@ use kube::core::Status;
 use super::apply::{post, tolerate_absent};
 use super::error::Error;
 
-/// The API server's word for a budget that does not allow it now.
+/// The API server's reason when a budget does not allow it now.
 const CAUSE: &str = "DisruptionBudget";
 /// What the API server answers when it cannot evict a pod at all.
 const SEVERAL: &str = "more than one PodDisruptionBudget";

@@ -35,7 +35,7 @@ struct Message {
     term: u64,
 }
 
-/// Who is told, besides by its identifier.
+/// The receiver, besides its identifier.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
     /// `host:port` of its peer endpoint.
@@ -60,7 +60,7 @@ pub enum MessageError {
     Refused {
         /// The status.
         status: StatusCode,
-        /// etcd's words.
+        /// etcd's answer.
         body: String,
     },
 }

@@ -1,4 +1,4 @@
-//! A crash is news: when the leader's etcd is seen to be gone, one follower is told to campaign at once, without
+//! After a crash: when the leader's etcd is seen to be gone, one follower is told to campaign at once, without
 //! waiting for raft's election timeout to find out by silence. docs/failover.md has the mechanism and why it is safe.
 //!
 //! [`plan`] is pure: who, when, and when not. `hold` notices the end of the leader's etcd, [`raft`] reads the own

@@ -44,7 +44,7 @@ pub enum Evidence {
     Gone,
     /// It was accepted.
     Alive,
-    /// Nothing came back. Silence is no news.
+    /// Nothing came back. Silence is no evidence.
     Silent,
 }
 
@@ -55,7 +55,7 @@ pub struct Witness {
     pub died: Option<Died>,
     /// Whether it is gone.
     pub evidence: Evidence,
-    /// What raft says in the own member; `None` when etcd does not tell.
+    /// What raft says in the own member; `None` when etcd does not report it.
     pub own: Option<ElectionStanding>,
     /// True while the own pod stops.
     pub stopping: bool,
@@ -266,7 +266,7 @@ impl Planner {
         }))
     }
 
-    /// Consents to a request for consent, or tells why not. Asked again by the same candidate it consents again.
+    /// Consents to a request for consent, or says why not. Asked again by the same candidate it consents again.
     ///
     /// # Errors
     /// When it does not consent.

@@ -1,4 +1,4 @@
-//! Asks, consents and tells, as the planner says.
+//! Asks, consents and starts campaigns, as the planner says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

@@ -387,7 +387,7 @@ impl Slot<'_, '_> {
                 }
             } else {
                 let why = volumes::left_alone(self.desired, name, claim);
-                // A claim that is not wanted blocks no member.
+                // A claim that was left behind blocks no member when its pod is not wanted.
                 if self.desired.wants(self.pod) || !matches!(why, Waiting::LeftBehind(_)) {
                     plan.waiting.push(why);
                 }
