@@ -31,7 +31,7 @@ async fn roles_are_right_and_a_killed_leader_is_followed_at_once() {
     let before = client.status(Duration::from_secs(1)).await.expect("status");
     let killed = Instant::now();
     pods[leader].kill_etcd();
-    // The member itself, asked as densely as it goes: when could the agent know at the earliest?
+    // The member itself, asked as often as possible: when could the agent know at the earliest?
     let known = loop {
         let status = client.status(Duration::from_secs(1)).await.expect("status");
         if status.leader != 0 && status.raft_term > before.raft_term {

@@ -1,7 +1,7 @@
 //! IO out: the one way objects are written: server-side apply under one field manager, only when different.
 //!
 //! Knows no policy. Forces ownership: fields the operator wants are the operator's (design: owned objects
-//! edited by hand are put right), fields it never sets stay with their managers.
+//! edited by hand are corrected), fields it never sets stay with their managers.
 
 use crate::client::message;
 use std::fmt::Debug;

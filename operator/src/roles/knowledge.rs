@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use kbagent_protocol::{EtcdState, Id, MemberView};
 
-/// So many terms further than anybody else knows of, a member is believed: far more than elections take place while an
+/// So many terms further than any other member knows of, a member is believed: far more than elections take place while an
 /// operator looks away, and far less than a lie needs to last.
 const LEAP: u64 = 1000;
 
@@ -55,7 +55,7 @@ impl Heard {
     }
 }
 
-/// Who leads, in the highest term anybody has spoken of.
+/// Who leads, in the highest term that was reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leader {
     /// The term.
@@ -130,7 +130,7 @@ impl Knowledge {
         self.lost.get(uid).is_some_and(|lost| *lost >= term)
     }
 
-    /// The leader of the highest term for which anybody named one. A term far beyond `recorded`, the highest that was
+    /// The leader of the highest term for which a member named one. A term far beyond `recorded`, the highest that was
     /// written before, needs the report of a second member, unless the group has one pod only: terms grow by elections,
     /// and one agent that lies would shut out every later leader.
     #[must_use]

@@ -42,7 +42,7 @@ impl Seen {
 
 /// After an election the label, the endpoints and the proxies come first; who has time waits this long.
 const SETTLE: Duration = Duration::from_millis(300);
-/// Longest that elections in a row may hold up anybody.
+/// Longest pause of reconcilers when elections repeat.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Elections of one InstanceSet in a row, each within [`SETTLE`] of the one before.

@@ -1,6 +1,6 @@
 //! Listens to the leader's own agent. A follower learns that its leader died only after an election timeout, and would
-//! look calmly until then; the agent beside the leader knows at once. Its word, or its silence, only makes the own
-//! member be polled densely, and is news that [`crate::election`] looks into: nothing is concluded from it.
+//! poll slowly until then; the agent beside the leader knows at once. A message from it, or a broken stream, only makes
+//! the own member be polled at the fast interval, and is a hint that [`crate::election`] looks into: nothing is concluded from it.
 
 use std::sync::Arc;
 use std::time::Duration;

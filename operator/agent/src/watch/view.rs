@@ -12,7 +12,7 @@ use crate::etcd::{EtcdError, Status};
 const CALM: Duration = Duration::from_millis(50);
 /// Pace while the member has no leader, does not answer or has just changed.
 const ALERT: Duration = Duration::from_millis(10);
-/// How long after a change the alert pace holds; then a lasting fault is polled calmly.
+/// How long the fast interval lasts after a change; then a lasting fault is polled at the slow one.
 const ALERT_FOR: Duration = Duration::from_secs(5);
 /// How long a hint holds if no leader is elected: two election timeouts, after which it will not come any more.
 const HINT_FOR: Duration = Duration::from_secs(3);

@@ -36,7 +36,7 @@ pub struct Watcher {
 /// Signs of trouble besides polls.
 #[derive(Clone, Debug, Default)]
 pub struct Trouble {
-    /// The own member is to be polled at once, and densely.
+    /// The own member is to be polled at once, and at the fast interval.
     pub alarm: Arc<Notify>,
     /// The leader may have died.
     pub news: Arc<Notify>,

@@ -268,7 +268,7 @@ impl Slot<'_, '_> {
                 }
             }
             (Data::Whole(claims), Place::Unknown(_)) => {
-                // Its data is there: it comes back as the member it was, without asking anybody.
+                // Its data is there: it comes back as the member it was, without asking etcd.
                 if claims.iter().all(|(_, claim)| !claim.retired()) {
                     self.create(claims.iter().find_map(|(_, claim)| claim.join()), plan);
                 }
