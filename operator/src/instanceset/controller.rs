@@ -35,7 +35,7 @@ use crate::roles::MemberStore;
 
 /// Longest a reconcile may take: the sum of its calls' limits in the worst case that still makes progress.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Look again although nothing has told to: a net under the watches, too rare to be a load.
+/// Periodic resync in case a watch event was missed; too rare to be a load.
 const BACKSTOP: Duration = Duration::from_secs(60);
 /// Look again at what moves without an object changing (a learner's log, a member's first start), while it moves.
 const MOVING: Duration = Duration::from_millis(200);

@@ -151,7 +151,7 @@ async fn watch_nodes(
     }
 }
 
-/// What a node's pods care for: readiness and taints.
+/// What of a node affects its pods: readiness and taints.
 fn state(node: &Node) -> (Option<String>, Vec<String>) {
     let status = node.status.as_ref();
     let mut conditions = status

@@ -166,9 +166,9 @@ impl Story<'_> {
         let cluster = self.seen.cluster.as_ref();
         let generation = cluster.and_then(|cluster| cluster.metadata.generation);
         if generation != self.status.cluster_generation && !self.is_edited() {
-            // What was recorded is no longer what is there.
+            // The Cluster changed after it was recorded.
             self.status.start_timestamp = None;
-            let text = "the Cluster has changed meanwhile and is read again";
+            let text = "the Cluster changed since it was recorded; it is read again";
             return self.wait(text.to_owned(), None);
         }
         if let Some(other) = queue::overtaken(self.request, &self.seen.requests)

@@ -43,8 +43,8 @@ pub(super) struct Endpoints {
 }
 
 impl Endpoints {
-    /// Returns when no service leads to a single pod of the InstanceSet other than `winner`, at the latest after
-    /// [`LET_GO`]. An API server that does not tell is no reason to wait.
+    /// Waits until no EndpointSlice has a pod of the InstanceSet other than `winner`, at most [`LET_GO`]. Returns at
+    /// once when the API server fails.
     pub(super) async fn let_go(&self, winner: &str) {
         let deadline = Instant::now() + LET_GO;
         let mut held = false;

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use kbagent_protocol::{EtcdState, Id, MemberView};
 
-/// So many terms further than any other member knows of, a member is believed: far more than elections take place while an
-/// operator looks away, and far less than a lie needs to last.
+/// So many terms further than any other member knows of, a member is believed: far more than elections take place while
+/// an operator looks away, and far less than a lie needs to last.
 const LEAP: u64 = 1000;
 
 /// The newest view of one pod's agent.
@@ -32,7 +32,7 @@ impl Heard {
     }
 
     /// True when an etcd that had seen `term` or a later one is gone: whatever starts in its place leads no such term.
-    /// A word from before says nothing of it, for a member may be back and elected while the word is on its way.
+    /// An older report proves nothing: the member may have restarted and been elected while the report was in flight.
     #[must_use]
     pub fn went_at(&self, term: u64) -> bool {
         let seen = self.view.status.as_ref().map(|status| status.term);

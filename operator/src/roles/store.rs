@@ -40,7 +40,7 @@ impl Seen {
     }
 }
 
-/// After an election the label, the endpoints and the proxies come first; who has time waits this long.
+/// Reconcilers pause this long after an election, so that labels, endpoints and proxies are updated first.
 const SETTLE: Duration = Duration::from_millis(300);
 /// Longest pause of reconcilers when elections repeat.
 const PATIENCE: Duration = Duration::from_secs(1);

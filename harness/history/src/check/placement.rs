@@ -1,4 +1,4 @@
-//! Where each operation belongs: what its answer says of its part, its revision and the values it would leave behind.
+//! Places each operation: the part, the revision and the values left behind that its answer implies.
 //!
 //! Judges nothing; the witness and the search build on it.
 

@@ -89,7 +89,7 @@ impl Condition {
                 self.trouble_since = None;
                 return Verdict::Leave;
             }
-            // A new process that listens and does not serve yet: who waits in its backlog is served elsewhere sooner.
+            // A new process that listens and does not serve yet: another member serves clients in its backlog sooner.
             Seen::Hangs { .. } if self.gone => return Verdict::Cut,
             Seen::Deposed | Seen::Leaderless if planned => (now, move_grace),
             Seen::Deposed => (now, GRACE_DEPOSED),

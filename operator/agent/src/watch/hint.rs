@@ -1,6 +1,7 @@
 //! Listens to the leader's own agent. A follower learns that its leader died only after an election timeout, and would
 //! poll slowly until then; the agent beside the leader knows at once. A message from it, or a broken stream, only makes
-//! the own member be polled at the fast interval, and is a hint that [`crate::election`] looks into: nothing is concluded from it.
+//! the own member be polled at the fast interval, and is a hint that [`crate::election`] looks into: nothing is
+//! concluded from it.
 
 use std::sync::Arc;
 use std::time::Duration;

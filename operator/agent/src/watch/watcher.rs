@@ -1,4 +1,4 @@
-//! The poll loop: one request in flight, dense while something happens, calm otherwise.
+//! The poll loop: one request in flight, fast interval during changes, slow otherwise.
 
 use std::fs;
 use std::path::PathBuf;

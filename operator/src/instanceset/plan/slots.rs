@@ -30,7 +30,7 @@ pub struct Facts {
     pub missing: Vec<String>,
 }
 
-/// Whose turn it is with a pod.
+/// State of a pod in this plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PodTurn {
     /// There is none.
