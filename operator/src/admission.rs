@@ -1,6 +1,6 @@
 //! The admission policies that keep others from the operator's objects: what must be installed, and whether it is.
 //!
-//! Without them everything works, and a member can be taken away by an ordinary edit: so what is missing is told.
+//! Without them everything works, and a member can be taken away by an ordinary edit: so what is missing is reported.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub fn policies(namespace: &str, account: &str) -> String {
     POLICIES.replace(SHIPPED, &account)
 }
 
-/// Looks after the policies for ever: a figure, and a word in the log whenever what is missing has changed.
+/// Checks the policies for ever: a metric, and a line in the log whenever what is missing has changed.
 ///
 /// # Errors
 /// When this program's own policies cannot be read.

@@ -1,4 +1,5 @@
-//! What a schema admits its type reads: whole objects are made from the schema of each kind, with values from its borders.
+//! A type reads what its schema admits: whole objects are made from the schema of each kind, with values from its
+//! borders.
 //!
 //! Admission rules are not evaluated: objects that only a rule refuses must be read too.
 

@@ -18,7 +18,7 @@ use tower::{BoxError, ServiceBuilder};
 
 use crate::shallow;
 
-/// Connections that are kept while nobody uses them. Watches are not among them.
+/// Idle connections that are kept. Watches are not among them.
 const IDLE: usize = 8;
 /// How long.
 const IDLE_FOR: Duration = Duration::from_secs(30);

@@ -76,14 +76,14 @@ mod tests {
             let committed = std::fs::read_to_string(&path).unwrap_or_default();
             assert!(
                 committed == content,
-                "deploy/crds/{name} is not what the code says: run `cargo run -p operator -- crd --directory deploy/crds`"
+                "deploy/crds/{name} is out of date: run `cargo run -p operator -- crd --directory deploy/crds`"
             );
         }
         let files = std::fs::read_dir(&directory).expect("deploy/crds").count();
         assert_eq!(
             files,
             all().len(),
-            "deploy/crds holds a file that no code makes"
+            "deploy/crds has a file that is not generated: delete it"
         );
     }
 

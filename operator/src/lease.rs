@@ -40,7 +40,7 @@ struct LeaseError {
 pub struct Tenure(Arc<Mutex<Option<Instant>>>);
 
 impl Tenure {
-    /// True while nobody else may have taken over.
+    /// True while no other replica can have taken over.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.left() > Duration::ZERO
@@ -107,7 +107,7 @@ impl Candidate {
             }
             tracing::warn!(
                 identity = self.identity,
-                "lost the lease or the work ended: trying again"
+                "lost the lease, or the controllers stopped; retrying"
             );
         }
     }
@@ -146,7 +146,7 @@ impl Candidate {
         self.write(lease, Some(self.identity.clone())).await
     }
 
-    /// Whether nobody renewed for [`DURATION`], by the local clock: clocks of nodes may differ.
+    /// Whether no replica renewed for [`DURATION`], by the local clock: clocks of nodes may differ.
     fn expired(&mut self, lease: &Lease) -> bool {
         let version = lease.resource_version().unwrap_or_default();
         match &self.seen {
@@ -261,7 +261,7 @@ mod tests {
 
     use super::*;
 
-    /// An API server with one lease, held by whoever wrote last, that answers each call after `delay` milliseconds.
+    /// An API server with one lease, held by the last writer, that answers each call after `delay` milliseconds.
     fn server(delay: Arc<AtomicU64>) -> Client {
         let stored: Arc<Mutex<Option<Vec<u8>>>> = Arc::default();
         let answer = move |request: Request<Body>| {

@@ -1,17 +1,18 @@
 //! Runs etcd clusters on Kubernetes: Cluster -> Component -> InstanceSet -> Pod.
 //!
-//! Map of the rooms, in the order in which a wish travels:
+//! Modules, in the order in which a change of a spec passes through them:
 //! - [`cluster`]: Cluster -> Components and its own services.
 //! - [`component`]: Component -> InstanceSet, services, secret, budget.
 //! - [`instanceset`]: InstanceSet -> pods, claims, membership.
 //! - [`operations`]: OpsRequest -> an edit of its Cluster, and what came of it.
 //! - [`roles`]: which pod carries which role label; a data path, runs in every replica without the lease.
 //! - [`definition`]: ComponentDefinitions and ComponentVersions: matching, resolution, their status.
-//! - [`agent`]: client of kbagent, the only road to etcd.
+//! - [`agent`]: client of kbagent, the only way to etcd.
 //! - [`admission`]: the policies that keep others from the operator's objects.
 //! - [`token`]: what opens an agent for changes.
 //! - [`controller`]: what the reconcilers share: context, backoff, events, apply.
-//! - [`run`], [`client`], [`lease`], [`server`], [`metrics`], [`watches`], [`telemetry`], [`crd`]: the frame around them.
+//! - [`run`], [`client`], [`lease`], [`server`], [`metrics`], [`watches`], [`telemetry`], [`crd`]: the frame around
+//!   them.
 //!
 //! Rule of dependency: `plan` modules see no client and no clock; nothing depends on the reconcilers.
 

@@ -12,7 +12,8 @@ use operator::metrics::Metrics;
 use operator::{admission, client, crd, run, server, telemetry};
 use tokio::sync::watch;
 
-/// A reconcile makes thousands of small JSON nodes beside objects that stay: glibc's heap keeps the pages of all of them.
+/// A reconcile makes thousands of small JSON nodes beside objects that stay: glibc's heap keeps the pages of all of
+/// them.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

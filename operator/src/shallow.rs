@@ -1,8 +1,8 @@
 //! Cuts what is nested too deeply out of the API server's answers, before they are parsed.
 //!
 //! The server stores JSON far deeper than serde_json reads (128 levels), in open parts of specs and with them in
-//! `managedFields`, and one such object would make a whole list unreadable. No type of Kubernetes is half as deep: what is
-//! left of such a part is refused by its own type, with the object's name.
+//! `managedFields`, and one such object would make a whole list unreadable. No type of Kubernetes is half as deep: what
+//! is left of such a part is refused by its own type, with the object's name.
 
 use http_body_util::BodyExt;
 use hyper::Response;

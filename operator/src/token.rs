@@ -1,4 +1,5 @@
-//! The token that an agent wants for changes, read by name from the Secret of its component. Never cached, never logged.
+//! The token that an agent wants for changes, read by name from the Secret of its component. Never cached, never
+//! logged.
 
 use crate::client::message;
 use etcd_operator_api::Component;
@@ -17,7 +18,7 @@ pub enum TokenError {
         /// Why.
         source: Box<kube::Error>,
     },
-    /// Somebody else made the Secret, and knows what is in it.
+    /// Another user made the Secret, and knows its content.
     #[error(
         "failed to read the agents' token: secret {secret} was not made by the operator: delete it"
     )]

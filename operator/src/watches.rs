@@ -1,5 +1,5 @@
-//! What the operator sees of the API server's objects, in figures: watches that break off, lists that fail, objects that
-//! cannot be read.
+//! What the operator sees of the API server's objects, in figures: watches that break off, lists that fail, objects
+//! that cannot be read.
 //!
 //! Labels are kinds only: the number of names has no bound.
 
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 /// A watch that has had no list for so long is blind, and the replica not ready.
 pub const BLIND: Duration = Duration::from_secs(120);
-/// An unreadable object that nobody has looked at for so long is gone: its reconciler looks every five minutes.
+/// An unreadable object that was not looked at for so long is gone: its reconciler looks every five minutes.
 const FORGOTTEN: Duration = Duration::from_secs(660);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -47,7 +47,7 @@ impl Watches {
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "etcd_operator_watch_errors",
-            "Times that a watch broke off or its list failed",
+            "Times that a watch or its list failed",
             self.0.errors.clone(),
         );
         registry.register(
@@ -153,7 +153,7 @@ impl Watch {
         tracing::warn!(
             kind = self.kind,
             error = describe(error),
-            "a watch broke off and starts again"
+            "a watch failed; restarting it"
         );
     }
 
@@ -171,7 +171,7 @@ impl Drop for Watch {
     }
 }
 
-/// An error of a watch without a word of any object.
+/// An error of a watch, without the content of any object.
 fn describe(error: &watcher::Error) -> String {
     match error {
         watcher::Error::InitialListFailed(error) => format!("list: {}", without_content(error)),

@@ -137,7 +137,7 @@ pub(crate) async fn down(choice: &Choice, progress: &mut Progress) -> Result<(),
     let repository = Repository::find()?;
     // Without Docker there is no cluster, and `down` is no reason to install one.
     let Ok(docker) = docker::connect().await else {
-        progress.say("no Docker answers: nothing to delete");
+        progress.say("Docker is not running: nothing to delete");
         return Ok(());
     };
     let nodes = docker::kind_nodes(&docker, &choice.name).await?;
@@ -192,7 +192,7 @@ async fn export_kubeconfig(kind: &str, name: &str) -> Result<(), ClusterError> {
     run_kind(kind, &args, Stdio::null()).await
 }
 
-/// Runs kind with its talk on our stderr.
+/// Runs kind; its output goes to stderr.
 async fn run_kind(kind: &str, args: &[&str], stdin: Stdio) -> Result<(), ClusterError> {
     let script = std::path::PathBuf::from(kind);
     let fail = |status: String| {

@@ -74,7 +74,7 @@ enum What {
         #[arg(long)]
         evict: bool,
     },
-    /// Cuts members off from everybody.
+    /// Cuts members off from all peers and clients.
     Isolate {
         of: Selector,
         /// all, peer, client or agent.

@@ -43,7 +43,7 @@ pub enum Fault {
         /// How.
         how: Deletion,
     },
-    /// Members are cut off from everybody (peers, clients, operator), but for the kubelet's own probes.
+    /// Members are cut off from all others (peers, clients, operator), but for the kubelet's own probes.
     Isolate {
         /// Who.
         of: Selector,

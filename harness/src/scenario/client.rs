@@ -37,7 +37,7 @@ impl RecordingClient {
     pub(super) async fn create(subject: &Subject, plan: &ClientPlan<'_>) -> Result<Self, RunError> {
         let pods: Api<Pod> = Api::namespaced(subject.kube.clone(), &subject.namespace);
         let object = serde_json::from_value(pod(subject, plan))
-            .map_err(|error| RunError::api("word the client's pod", &error))?;
+            .map_err(|error| RunError::api("build the client's pod", &error))?;
         // The namespace's service account is made by a controller, which may itself be coming back from a run before.
         wait_until(
             "the client's pod to be accepted",

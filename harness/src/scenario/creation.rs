@@ -89,7 +89,7 @@ async fn cluster(lab: &Lab, members: u32, pool: Option<&Pool>) -> Result<(f64, S
         let image = image.ok_or_else(|| RunError::Wait("no pod has an etcd container".into()))?;
         Ok::<_, RunError>((seconds(took), image))
     };
-    // What went wrong first is what is told.
+    // The first error is reported.
     let made = made.await;
     let deleted = subject.delete().await;
     let made = made?;
@@ -109,7 +109,7 @@ async fn bare(lab: &Lab, members: u32, pool: Option<&Pool>, image: &str) -> Resu
         wait_ready(&subject).await?;
         Ok::<_, RunError>(seconds(begin.elapsed()))
     };
-    // What went wrong first is what is told.
+    // The first error is reported.
     let made = made.await;
     let deleted = subject.delete().await;
     let made = made?;

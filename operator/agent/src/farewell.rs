@@ -1,8 +1,8 @@
-//! The last thing that the agent does when its pod stops: clients that hold streams to a stopping etcd are let go.
+//! The last thing that the agent does when its pod stops: it closes the connections of clients that hold streams.
 //!
 //! etcd refuses new connections at once, asks its clients to leave (GOAWAY), and then waits for open streams to end by
 //! themselves: a watch never does, so that it takes the whole of its request timeout (5 s and two elections), for which
-//! the member is away and nothing is gained. Ordinary requests have long been answered by then.
+//! the member is unavailable and nothing is gained. Ordinary requests have long been answered by then.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::fence::{Cutter, Scope};
 const BEGIN: Duration = Duration::from_secs(2);
 /// Time for requests that are under way.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
-/// Longest time that clients are let go for.
+/// Longest time in which connections are closed.
 const END: Duration = Duration::from_secs(8);
 /// Pause between two looks.
 const EVERY: Duration = Duration::from_millis(50);
@@ -50,16 +50,16 @@ pub async fn farewell(config: &Arc<Config>, can_cut: bool) {
             Ok(0) => nothing += 1,
             Ok(cut) => (let_go, nothing) = (let_go + cut, 0),
             Err(error) => {
-                tracing::warn!(%error, "failed to let clients go");
+                tracing::warn!(%error, "failed to close client connections");
                 return;
             }
         }
         sleep(EVERY).await;
     }
-    tracing::info!(let_go, "let the clients of a stopping member go");
+    tracing::info!(let_go, "closed client connections of the stopping member");
 }
 
-/// True once nobody listens at the address any more.
+/// True once no process listens on the address any more.
 async fn refuses_within(address: SocketAddr, limit: Duration) -> bool {
     let until = Instant::now() + limit;
     while Instant::now() < until {

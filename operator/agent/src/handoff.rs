@@ -34,7 +34,7 @@ enum Phase {
     Done(HandoffAnswer),
 }
 
-/// Hands over.
+/// Moves leadership away from the own member.
 pub struct Handoff {
     config: Arc<Config>,
     own: Client,
@@ -59,7 +59,7 @@ impl Handoff {
         self.moving.subscribe()
     }
 
-    /// Hands over, or joins a hand-over that is under way. Goes on when the caller goes away.
+    /// Transfers leadership, or joins a transfer in progress. Continues when the caller disconnects.
     pub async fn hand_over(self: &Arc<Self>) -> HandoffAnswer {
         let mut phase = self.phase.subscribe();
         let begun = self.phase.send_if_modified(|phase| {

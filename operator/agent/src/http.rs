@@ -1,4 +1,5 @@
-//! A small HTTP client for this pod's own neighbours and other agents: one request, one connection. No TLS, no redirects.
+//! A small HTTP client for this pod's own neighbours and other agents: one request, one connection. No TLS, no
+//! redirects.
 
 use std::time::Duration;
 

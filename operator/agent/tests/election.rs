@@ -1,5 +1,5 @@
-//! A leader dies under real members with etcd's default timeouts: who leads next, and how soon are writes accepted again?
-//! Needs the path of an `etcd` in `ETCD_BIN`, as `members.rs` does.
+//! A leader dies under real members with etcd's default timeouts: who leads next, and how soon are writes accepted
+//! again? Needs the path of an `etcd` in `ETCD_BIN`, as `members.rs` does.
 
 #[expect(dead_code, reason = "the bench serves other tests too")]
 mod bench;
@@ -20,10 +20,11 @@ use tokio::sync::watch;
 
 /// Agents take part when they are two seconds old.
 const GROWN: Duration = Duration::from_secs(3);
-/// Raft's own timeout is one second or longer; a leader is heard of up to a heartbeat before its death.
+/// Raft's own timeout is one second or longer; the last heartbeat may be one interval older than the leader's death.
 const RAFTS_OWN: Duration = Duration::from_millis(880);
 
-/// Claims about time are made only where processors were free: tells the share of time in which somebody waited for one.
+/// Claims about time are made only where processors were free: reports the share of time in which a process waited for
+/// one.
 fn in_time(claim: bool, figures: &str) {
     let pressure = std::fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
     let waited = pressure
@@ -31,7 +32,9 @@ fn in_time(claim: bool, figures: &str) {
         .find_map(|word| word.strip_prefix("avg60="));
     match waited.and_then(|share| share.parse::<f64>().ok()) {
         Some(share) if share > 60.0 => {
-            println!("time not judged, {share} % of it somebody waited for a processor: {figures}");
+            println!(
+                "time not judged, {share} % of it a process waited for a processor: {figures}"
+            );
         }
         _ => assert!(claim, "{figures}"),
     }
@@ -326,7 +329,7 @@ async fn a_leader_that_hands_over_and_stops_starts_no_campaign() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let reports = reports(&pods).await;
     let after = raft_of(&pods[(leader + 1) % 3]).await;
-    println!("handed over, etcd stopped in {took:?}: {reports:?}");
+    println!("leadership transferred, etcd stopped in {took:?}: {reports:?}");
     assert_eq!(after.term, before.term + 1, "the hand-over itself");
     assert_eq!((reports.started, reports.left_to_raft), (0, 0));
 }

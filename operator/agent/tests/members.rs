@@ -31,7 +31,7 @@ async fn roles_are_right_and_a_killed_leader_is_followed_at_once() {
     let before = client.status(Duration::from_secs(1)).await.expect("status");
     let killed = Instant::now();
     pods[leader].kill_etcd();
-    // The member itself, asked as densely as it goes: when could the agent know at the earliest?
+    // The member itself, asked as often as possible: when could the agent know at the earliest?
     let known = loop {
         let status = client.status(Duration::from_secs(1)).await.expect("status");
         if status.leader != 0 && status.raft_term > before.raft_term {
@@ -220,7 +220,7 @@ async fn a_wiped_member_never_starts_again() {
     assert_eq!(
         pods[leader].role().await.expect("a role").0,
         Role::Leader,
-        "the others go on"
+        "the others continue"
     );
 }
 
@@ -297,14 +297,14 @@ async fn before_a_pod_stops_its_leadership_and_the_service_have_moved() {
         begun + took > switched + Duration::from_millis(200),
         "drained before the service moved"
     );
-    println!("handed over in {took:?}");
+    println!("leadership transferred in {took:?}");
     let text = fs::read_to_string(pods[leader].path("handoff.log")).expect("log");
     assert!(text.contains("\"serviceFollows\":true"), "{text}");
     assert_ne!(settled_leader(&pods).await, leader);
     let again = pods[leader].handoff().wait().expect("handoff");
     assert!(
         again.success(),
-        "a pod that does not lead has nothing to hand over"
+        "a pod that does not lead has no leadership to transfer"
     );
 }
 

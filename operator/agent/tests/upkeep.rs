@@ -77,7 +77,7 @@ async fn free_pages_are_given_back_and_the_leader_refuses_to_defragment() {
     let lines = follower.stream();
     let done = follower.action(action::DEFRAGMENT, &[]).await;
     assert_eq!(done.error, None, "{:?}", done.message);
-    // The view comes by itself, without anybody asking.
+    // The view comes by itself, without a request.
     let told = std::iter::from_fn(|| lines.recv_timeout(Duration::from_secs(5)).ok())
         .map(|(_, view)| view)
         .filter(|view| view.under_way.is_none() && view.care.defragmented > 0)

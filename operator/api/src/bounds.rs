@@ -1,5 +1,5 @@
-//! Sizes of what a tenant writes: a list, map or text without a bound of its own gets one, so that a few objects cannot fill
-//! the operator's memory. Parts of other APIs that are stored as they are (see [`crate::opaque`]) are not reached.
+//! Sizes of what a tenant writes: a list, map or text without a bound of its own gets one, so that a few objects cannot
+//! fill the operator's memory. Parts of other APIs that are stored as they are (see [`crate::opaque`]) are not reached.
 
 use schemars::Schema;
 use serde_json::{Value, json};

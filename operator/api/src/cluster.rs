@@ -138,7 +138,7 @@ pub struct ClusterComponentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub component_def: Option<String>,
-    /// Version of etcd. When it is left out, that of the definition; from then on what runs, until another is asked for.
+    /// Version of etcd. When left out, that of the definition; from then on what runs, until another is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub service_version: Option<String>,
@@ -181,7 +181,7 @@ pub struct ClusterComponentSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub volumes: Vec<Opaque>,
-    /// Wishes about services that the definition declares.
+    /// Changes to services that the definition declares.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub services: Vec<ComponentServiceOverride>,
@@ -214,7 +214,7 @@ pub struct ClusterComponentSpec {
     /// Whether a change recreates pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_update_policy: Option<PodUpdatePolicy>,
-    /// A new version always makes pods anew: `ReCreate` or nothing.
+    /// A new version always recreates pods: `ReCreate`, or leave it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_upgrade_policy: Option<PodUpdatePolicy>,
     /// How pods are updated.
@@ -224,7 +224,7 @@ pub struct ClusterComponentSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub instances: Vec<Opaque>,
-    /// Names of pods that shall not exist.
+    /// Names of pods that must not exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub offline_instances: Vec<String>,

@@ -16,7 +16,7 @@ use crate::service::ComponentServiceOverride;
 use crate::update::{InstanceUpdateStrategy, PodUpdatePolicy};
 use crate::volume::{RetentionPolicy, VolumeClaimTemplate};
 
-/// What a component shall be. Written by the Cluster controller.
+/// The desired state of a component. Written by the Cluster controller.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "apps.kubeblocks.io",
@@ -85,7 +85,7 @@ pub struct ComponentSpec {
     /// How long claims live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub persistent_volume_claim_retention_policy: Option<RetentionPolicy>,
-    /// Wishes about services that the definition declares.
+    /// Changes to services that the definition declares.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub services: Vec<ComponentServiceOverride>,
@@ -106,7 +106,7 @@ pub struct ComponentSpec {
     /// How pods are updated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_update_strategy: Option<InstanceUpdateStrategy>,
-    /// Names of pods that shall not exist.
+    /// Names of pods that must not exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub offline_instances: Vec<String>,

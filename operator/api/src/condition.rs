@@ -1,6 +1,6 @@
 //! Condition types and reasons, as enums, and the one place where they become text.
 //!
-//! Types and reasons of KubeBlocks keep its words. Times are given by the caller: this room has no clock.
+//! Types and reasons of KubeBlocks keep its spelling. Times are given by the caller: this module has no clock.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -15,7 +15,7 @@ pub enum ConditionType {
     Ready,
     /// The service answers (Cluster, Component).
     Available,
-    /// Deletion is held back or going on (Cluster).
+    /// Deletion is blocked or in progress (Cluster).
     Terminating,
     /// All members are ready (InstanceSet).
     InstanceReady,
@@ -40,7 +40,7 @@ pub enum ConditionType {
     WaitForProgressing,
     /// It can be carried out (OpsRequest).
     Validated,
-    /// Pods are made anew (OpsRequest).
+    /// Pods are being recreated (OpsRequest).
     Restarting,
     /// Members are stopped (OpsRequest).
     Stopping,
@@ -133,7 +133,7 @@ pub enum Reason {
     Available,
     /// The service does not answer.
     Unavailable,
-    /// `terminationPolicy: DoNotTerminate` holds deletion back.
+    /// `terminationPolicy: DoNotTerminate` blocks deletion.
     TerminationRefused,
     /// Children are being deleted.
     DeletingChildren,
@@ -181,7 +181,7 @@ pub enum Reason {
     ClusterPhaseMismatch,
     /// There is no such Cluster.
     ClusterNotFound,
-    /// Pods are made anew.
+    /// Pods are being recreated.
     RestartStarted,
     /// Members are stopped.
     StopStarted,
@@ -376,7 +376,7 @@ pub fn holds(conditions: &[Condition], kind: ConditionType) -> bool {
     find(conditions, kind).is_some_and(|known| known.status == Truth::True.as_str())
 }
 
-/// The alarm that conditions tell of, to be told on; `None` while none stands.
+/// The alarm that the conditions report, for an owner's conditions; `None` while there is none.
 #[must_use]
 pub fn alarm_of(conditions: &[Condition]) -> Option<Observation> {
     let kind = ConditionType::AlarmRaised;

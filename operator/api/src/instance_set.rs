@@ -16,7 +16,7 @@ use crate::update::{
 };
 use crate::volume::{RetentionPolicy, VolumeClaimTemplate};
 
-/// What an InstanceSet shall be. Written by the Component controller.
+/// The desired state of an InstanceSet. Written by the Component controller.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "workloads.kubeblocks.io",
@@ -105,7 +105,7 @@ pub struct InstanceSetSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub instances: Vec<Opaque>,
-    /// Names of pods that shall not exist.
+    /// Names of pods that must not exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub offline_instances: Vec<String>,
@@ -154,13 +154,13 @@ pub struct InstanceSetStatus {
     /// Revision that all pods had last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_revision: Option<String>,
-    /// Revision that all pods shall have.
+    /// Desired revision of all pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_revision: Option<String>,
     /// Revisions that pods have, by pod.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub current_revisions: BTreeMap<String, String>,
-    /// Revisions that pods shall have, by pod.
+    /// Desired revision of each pod.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub update_revisions: BTreeMap<String, String>,
     /// Conditions, see [`crate::condition`].

@@ -47,8 +47,8 @@ pub const ROLE_PROBE_DEFAULT_SECONDS: u32 = 5;
 /// Annotation of a pod: no leader of a lower raft term may be labelled any more, because the leader of the term before
 /// is known to have lost it. Written ahead of an election, so that the label of its winner needs one write.
 pub const ROLE_FENCE: &str = "apps.kubeblocks.io/role-fence-term";
-/// Annotation of a service: raft term of the last leader whose endpoint was late. It is written to have the endpoints
-/// looked at again, and read by nobody.
+/// Annotation of a service: raft term of the last leader whose endpoint was late. Writing it makes the
+/// endpoint controller look again; it is never read.
 pub const LATE_TERM: &str = "apps.kubeblocks.io/late-leader-term";
 /// Annotation of a Component (its Cluster's) and an InstanceSet (its Component's): the generation it was built from.
 pub const GENERATION: &str = "kubeblocks.io/generation";
@@ -56,7 +56,7 @@ pub const GENERATION: &str = "kubeblocks.io/generation";
 pub const CRD_API_VERSION: &str = "kubeblocks.io/crd-api-version";
 /// Annotation of a Component, an InstanceSet and a claim: UID of its Cluster.
 pub const CLUSTER_UID: &str = "apps.kubeblocks.io/cluster-uid";
-/// Annotation of an InstanceSet whose Cluster says so: [`HELD`]. Nothing of it goes, whoever asks.
+/// Annotation of an InstanceSet whose Cluster says so: [`HELD`]. While it is set, nothing is deleted.
 pub const TERMINATION_POLICY: &str = "apps.kubeblocks.io/termination-policy";
 /// Value of [`TERMINATION_POLICY`].
 pub const HELD: &str = "DoNotTerminate";
@@ -65,7 +65,7 @@ pub const RESTART: &str = "kubeblocks.io/restart";
 /// Annotation of an InstanceSet: digest of what its pods' template was made from. A template that differs although this
 /// does not was changed by the operator.
 pub const TEMPLATE_INPUTS: &str = "apps.kubeblocks.io/template-inputs";
-/// Annotation of a claim whose member shall be made anew, with an empty disk; UID of the OpsRequest that asked for it.
+/// Annotation of a claim whose member is to be rebuilt with an empty disk; UID of the OpsRequest that asked for it.
 pub const REBUILD: &str = "workloads.kubeblocks.io/rebuild";
 /// Prefix of the annotations of the headless service that tell Prometheus what to scrape.
 pub const MONITOR_PREFIX: &str = "monitor.kubeblocks.io/";

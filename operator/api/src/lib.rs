@@ -40,5 +40,5 @@ pub use ops_request::{OpsPhase, OpsRequest, OpsRequestSpec, OpsRequestStatus, Op
 pub const APPS_GROUP: &str = "apps.kubeblocks.io";
 /// Group of InstanceSet.
 pub const WORKLOADS_GROUP: &str = "workloads.kubeblocks.io";
-/// Name under which the operator owns fields in server-side apply. One for all rooms.
+/// Name under which the operator owns fields in server-side apply. One for all controllers.
 pub const FIELD_MANAGER: &str = "etcd-operator";

@@ -85,7 +85,7 @@ pub struct Action {
     #[serde(default)]
     #[schemars(range(min = 0, max = 60))]
     pub timeout_seconds: i32,
-    /// Not supported: a failed action is planned anew from what is then observed.
+    /// Not supported: after a failed action the next plan is made from what is then observed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_policy: Option<Opaque>,
     /// Not supported: actions are built into the agent.
@@ -127,7 +127,7 @@ pub struct HttpAction {
     rules::unsupported_field("grpc"),
     rules::rule(
         "!has(self.http) || !has(self.http.path) || self.http.path == '/v1.0/getrole'",
-        "http.path must be /v1.0/getrole: the agent tells the role nowhere else",
+        "http.path must be /v1.0/getrole: the agent reports the role nowhere else",
     ),
 ]))]
 pub struct Probe {

@@ -107,12 +107,12 @@ pub struct OpsRequestSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2147483647))]
     pub pre_condition_deadline_seconds: Option<i32>,
-    /// Seconds that the operation, or its cancel, may run before it is given up; 0 or absent: 60 for a Switchover, 600 for
-    /// Stop, Start and Expose, 7200 for HorizontalScaling, 3600 for the others.
+    /// Seconds that the operation, or its cancel, may run before it is given up; 0 or absent: 60 for a Switchover, 600
+    /// for Stop, Start and Expose, 7200 for HorizontalScaling, 3600 for the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2147483647))]
     pub timeout_seconds: Option<i32>,
-    /// Components whose pods are made anew one by one.
+    /// Components whose pods are recreated one at a time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub restart: Vec<ComponentOps>,
@@ -147,7 +147,7 @@ pub struct OpsRequestSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub expose: Vec<Expose>,
-    /// Components whose members are made anew, with an empty disk.
+    /// Components whose members are rebuilt with an empty disk.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub rebuild_from: Vec<Rebuild>,
@@ -171,7 +171,7 @@ pub struct OpsRequestSpec {
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 pub enum OpsType {
-    /// Pods are made anew one by one.
+    /// Pods are recreated one at a time.
     #[default]
     Restart,
     /// Members are stopped; their data stays.
@@ -245,7 +245,7 @@ pub struct ScaleOut {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 7))]
     pub replica_changes: Option<i32>,
-    /// Names of pods in `offlineInstances` that shall exist again.
+    /// Names of pods in `offlineInstances` that are to be created again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub offline_instances_to_online: Vec<String>,
@@ -277,7 +277,7 @@ pub struct ScaleIn {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 7))]
     pub replica_changes: Option<i32>,
-    /// Names of pods that shall go and stay away.
+    /// Names of pods to remove. They are added to `offlineInstances`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub online_instances_to_offline: Vec<String>,
@@ -315,7 +315,7 @@ pub struct VerticalScaling {
     pub instances: Vec<Opaque>,
 }
 
-/// Whose leadership is moved, and to whom.
+/// The pod that leadership moves away from, and the pod it moves to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
@@ -331,10 +331,10 @@ pub struct Switchover {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub component_object_name: Option<String>,
-    /// The pod that shall lead no longer.
+    /// The current leader, which leadership moves away from.
     #[schemars(length(min = 1, max = 253))]
     pub instance_name: String,
-    /// The pod that shall lead; the follower that is furthest when absent.
+    /// The pod to lead next; when absent, the follower with the newest log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub candidate_name: Option<String>,
@@ -460,7 +460,7 @@ pub struct ExposeService {
     pub ip_families: Vec<String>,
 }
 
-/// Members that are made anew.
+/// Members that are rebuilt.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
@@ -496,7 +496,7 @@ pub struct Rebuild {
     pub restore_env: Vec<Opaque>,
 }
 
-/// A member that is made anew.
+/// A member that is rebuilt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [rules::unsupported_text("targetNodeName")]))]

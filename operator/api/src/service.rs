@@ -59,7 +59,7 @@ pub struct ClusterService {
     pub component_selector: Option<String>,
 }
 
-/// A component's wish about a service that its definition declares.
+/// A component's change to a service that its definition declares.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [rules::unsupported_true("podService")]))]

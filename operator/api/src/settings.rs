@@ -1,7 +1,8 @@
 //! Settings of etcd that a user may change: their names, values, and what versions call them. Data and pure checks.
 //!
-//! Every setting but [`FAST_ELECTION`] is a flag of etcd; all are read when the pod starts, so that a change recreates pods,
-//! one by one. Flags that are not here belong to the operator (identity, addresses, bootstrap) or to the definition.
+//! Every setting but [`FAST_ELECTION`] is a flag of etcd; all are read when the pod starts, so that a change recreates
+//! pods, one by one. Flags that are not here belong to the operator (identity, addresses, bootstrap) or to the
+//! definition.
 
 use std::collections::BTreeMap;
 
@@ -55,7 +56,7 @@ pub enum Values {
 /// What versions of etcd call a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flag {
-    /// All the same.
+    /// The same name in all versions.
     Plain,
     /// `experimental-` in front of it before 3.6.
     ExperimentalBefore36,
@@ -164,7 +165,7 @@ pub const SETTINGS: [Setting; 22] = [
 /// A setting cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSetting {
-    /// Nobody's, or not the user's.
+    /// It does not exist, or users cannot set it.
     #[error("{name:?} is not a setting; settings are: {}", names())]
     Unknown {
         /// Its name.

@@ -70,7 +70,7 @@ pub struct VolumeResources {
     pub requests: BTreeMap<String, Quantity>,
 }
 
-/// What happens to claims when their pods go for good.
+/// What happens to claims when their pods are removed permanently.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetentionPolicy {

@@ -1,8 +1,8 @@
 //! Serves HTTP/1.1 to callers that may be hostile. A caller costs its own connections only.
 //!
-//! Every connection has a place. There are so many places, and so many of them for one address. A new caller always gets
-//! one: when all are taken, the address that holds most of them loses its oldest. Callers that have shown the token keep
-//! places of their own, which strangers cannot take. A head and a body have a size and a time.
+//! Every connection has a place. There are so many places, and so many of them for one address. A new caller always
+//! gets one: when all are taken, the address that holds most of them loses its oldest. Callers that have shown the
+//! token keep places of their own, which strangers cannot take. A head and a body have a size and a time.
 
 mod places;
 mod serve;

@@ -38,7 +38,7 @@ impl Table {
         (id, lost)
     }
 
-    /// Takes a place from a stranger when `address`, or all strangers together, have as many as they may.
+    /// Closes a connection that is not trusted when `address`, or all such connections together, are at their limit.
     fn make_room(&mut self, address: IpAddr) {
         let mut held: BTreeMap<IpAddr, (usize, u64)> = BTreeMap::new();
         let mut all = 0;

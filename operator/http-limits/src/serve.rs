@@ -88,7 +88,7 @@ async fn connection(
                 tracing::debug!(%error, "a connection ended");
             }
         }
-        () = lost.notified() => tracing::debug!("a connection made room for another"),
+        () = lost.notified() => tracing::debug!("closed a connection: the limit of connections is reached"),
     }
 }
 

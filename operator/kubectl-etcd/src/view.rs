@@ -94,13 +94,13 @@ fn component(seen: &Seen, set: &InstanceSet, text: &mut String) {
         }
     }
     if status.waiting_on.is_empty() {
-        say("waits for nothing".to_owned());
+        say("waiting on: none".to_owned());
     }
     for waits in &status.waiting_on {
-        say(format!("waits: {}: {}", waits.reason, waits.message));
+        say(format!("waiting on: {}: {}", waits.reason, waits.message));
     }
     if set.spec.paused {
-        say("paused: nothing is changed until spec.paused is taken away".to_owned());
+        say("paused: no changes until spec.paused is unset".to_owned());
     }
 }
 
@@ -355,7 +355,7 @@ POD        READY  ROLE      MEMBER  TERM  LAG  DB      QUOTA  VERSION  ALARMS   
 db-etcd-0  yes    leader    10      3     0    24 KiB  2 GiB  3.6.16   -        n0    data-db-etcd-0 Bound 1Gi
 db-etcd-1  yes    follower  11      3     20   24 KiB  2 GiB  3.6.16   NOSPACE  n1    data-db-etcd-1 (gone)
   member 12 (db-etcd-2) has no pod
-waits: CatchingUp: db-etcd-1 has applied 100 of 120
+waiting on: CatchingUp: db-etcd-1 has applied 100 of 120
 ";
         assert_eq!(text, expected);
     }

@@ -24,7 +24,7 @@ pub struct ElectionStanding {
     pub member_id: Id,
     /// Its cluster.
     pub cluster_id: Id,
-    /// Its raft term, which is ahead of the term in a status while an election goes on.
+    /// Its raft term, which is ahead of the term in a status during an election.
     pub term: u64,
     /// The leader that it follows; `None` during an election.
     pub leader_id: Option<Id>,

@@ -32,8 +32,8 @@ pub const PATH_MEMBERS: &str = "/v1.0/members";
 pub const PATH_ACTION: &str = "/v1.0/action";
 /// `GET`: answers when a hand-over of leadership that the pod's termination asked for has ended, or when none is due.
 pub const PATH_DRAINED: &str = "/v1.0/drained";
-/// `POST`, bearer token: moves leadership away because the pod is about to stop, and answers a [`HandoffAnswer`] when the
-/// leader service points to the new leader. Repeatable: a call while one is under way joins it.
+/// `POST`, bearer token: moves leadership away because the pod is about to stop, and answers a [`HandoffAnswer`] when
+/// the leader service points to the new leader. Repeatable: a call while one is under way joins it.
 pub const PATH_HANDOFF: &str = "/v1.0/handoff";
 /// `POST`, bearer token: an [`ElectionRequest`] of another agent whose leader has died; answers an [`ElectionAnswer`].
 pub const PATH_ELECTION: &str = "/v1.0/election";
@@ -173,12 +173,12 @@ pub struct MemberView {
     /// The long action that the agent carries out with its member now ([`action::DEFRAGMENT`]), if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub under_way: Option<String>,
-    /// What the agent has done to make room, until it is restarted.
+    /// What the agent has done to free space, until it is restarted.
     #[serde(default)]
     pub care: Care,
 }
 
-/// What was done to make room, each by etcd's revision just before it; 0 for never. Sizes do not tell: etcd counts
+/// What was done to free space, each by etcd's revision just before it; 0 for never. Sizes do not show it: etcd counts
 /// pages as free a commit late, and a member that is out of space commits nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -280,7 +280,7 @@ impl MemberStatus {
         })
     }
 
-    /// The role this status gives its member: a leader only when the member leads in its own eyes.
+    /// The role this status gives its member: a leader only when the member reports itself as leader.
     #[must_use]
     pub fn role(&self) -> Role {
         if self.is_learner {
@@ -423,9 +423,9 @@ pub mod action {
     pub const MEMBER_LEAVE: &str = "memberLeave";
     /// Compacts the key space to the newest revision; output: that revision as text.
     pub const COMPACT: &str = "udf-compact";
-    /// Defragments the database of the agent's own member, which must not lead others, while all members are voters that
-    /// keep up. Answers `inProgress` when it takes longer than the agent waits: it goes on, the view says so, and the
-    /// next request tells how it ended.
+    /// Defragments the database of the agent's own member, which must not lead others, while all members are voters
+    /// that keep up. Answers `inProgress` when it takes longer than the agent waits: it continues, the view says so,
+    /// and the next request returns how it ended.
     pub const DEFRAGMENT: &str = "udf-defragment";
     /// Disarms the alarm `KB_ALARM` of the member `KB_MEMBER_ID`; CORRUPT only when that is no member any more and
     /// the hashes of all voters agree. `inProgress` as for [`DEFRAGMENT`].
@@ -434,9 +434,9 @@ pub mod action {
 
 /// Names of the parameters of actions.
 pub mod parameter {
-    /// Pod that shall lead.
+    /// Pod that is to lead.
     pub const SWITCHOVER_CANDIDATE_NAME: &str = "KB_SWITCHOVER_CANDIDATE_NAME";
-    /// Pod that shall no longer lead.
+    /// Pod that leadership moves away from.
     pub const SWITCHOVER_CURRENT_NAME: &str = "KB_SWITCHOVER_CURRENT_NAME";
     /// Pod that joins.
     pub const JOIN_MEMBER_POD_NAME: &str = "KB_JOIN_MEMBER_POD_NAME";

@@ -26,7 +26,7 @@ const ACT: Duration = Duration::from_secs(8);
 /// Largest answer that is read, in bytes: a member list of seven is about 2 KiB.
 const LARGEST_ANSWER: usize = 256 * 1024;
 
-/// Why nothing usable was heard from an agent.
+/// Why an agent returned nothing usable.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No connection.
@@ -72,7 +72,7 @@ impl Error {
         matches!(self, Error::Refused { code, .. } if matches!(code.as_str(), "preconditionFailed" | "busy"))
     }
 
-    /// True when what was asked for has begun and goes on.
+    /// True when the requested action has begun and is in progress.
     #[must_use]
     pub fn is_in_progress(&self) -> bool {
         matches!(self, Error::Refused { code, .. } if code == "inProgress")
@@ -129,7 +129,7 @@ impl AgentClient {
         }
     }
 
-    /// Asks the agent to hand leadership over, with the bearer `token`. It goes on when nobody listens any more.
+    /// Asks the agent to transfer leadership, with the bearer `token`. The agent continues when this call is dropped.
     ///
     /// # Errors
     /// When the agent cannot be asked, or does not tell in time what came of it.

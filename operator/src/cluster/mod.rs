@@ -1,7 +1,7 @@
 //! Cluster -> Components and the Cluster's own services.
 //!
 //! `observe` reads, `plan` (pure, with its builders in `build`) decides, `reconcile` writes in a visible order,
-//! `status` and `phase` (pure) tell the user. Pods, claims and members are none of this room's business.
+//! `status` and `phase` (pure) tell the user. Pods, claims and members do not belong to this module.
 
 mod build;
 mod observe;

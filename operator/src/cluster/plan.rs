@@ -1,4 +1,4 @@
-//! PURE: a Cluster and what was observed -> the objects that shall be, and those that shall go.
+//! PURE: a Cluster and what was observed -> the objects that are wanted, and those to delete.
 //!
 //! The sole reader of the Cluster's raw spec. A spec that cannot be carried out gives one error that names
 //! the field, and no object at all: running members stay as they are.
@@ -43,7 +43,7 @@ pub(super) enum SpecError {
     Restore,
     /// A policy that nothing would come of.
     #[error(
-        "spec.componentSpecs[{component}].podUpgradePolicy must be ReCreate or left out: a new version makes pods anew"
+        "spec.componentSpecs[{component}].podUpgradePolicy must be ReCreate or left out: a new version recreates pods"
     )]
     UpgradePolicy { component: String },
     /// A service that selects a component that is not there.
@@ -82,18 +82,18 @@ pub(super) struct Resolution {
     pub(super) service_version: String,
 }
 
-/// What shall be.
+/// The desired objects.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Plan {
     /// What the components were resolved to.
     pub(super) resolutions: Vec<Resolution>,
-    /// Components that shall be.
+    /// Components that are wanted.
     pub(super) components: Vec<Component>,
-    /// Services that shall be.
+    /// Services that are wanted.
     pub(super) services: Vec<Service>,
-    /// Components that shall go.
+    /// Components to delete.
     pub(super) obsolete_components: Vec<Component>,
-    /// Services that shall go.
+    /// Services to delete.
     pub(super) obsolete_services: Vec<Service>,
 }
 

@@ -15,7 +15,7 @@ use super::phase::compose;
 /// How the reconcile went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// All children are as they shall be.
+    /// All children are as desired.
     Applied,
     /// The spec cannot be carried out.
     Refused(String),
@@ -259,7 +259,7 @@ fn alarm(components: &[Component]) -> Option<Observation> {
 
 fn terminating(held_back: bool) -> Observation {
     if held_back {
-        let text = "spec.terminationPolicy DoNotTerminate holds deletion back: set it to Delete or WipeOut to let the cluster go";
+        let text = "deletion is blocked by spec.terminationPolicy DoNotTerminate: set it to Delete or WipeOut to delete the cluster";
         Observation::new(
             ConditionType::Terminating,
             false,

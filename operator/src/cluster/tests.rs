@@ -164,7 +164,7 @@ fn what_was_resolved_stays_although_the_spec_does_not_say_it() {
     let told = &seen.components["store"];
     assert_eq!(told.component_def.as_deref(), Some("etcd-3-0.1.0"));
     assert_eq!(told.service_version.as_deref(), Some("3.6.1"));
-    // One that is offered no longer gives way to the default, and a wish goes before both.
+    // A version that is no longer offered is replaced by the default; one that the spec names comes before both.
     let mut old = observed.clone();
     old.components[0].spec.service_version = Some("3.4.0".into());
     let again = plan(&cluster, &old).expect("plan");

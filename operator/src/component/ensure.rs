@@ -117,7 +117,7 @@ pub(super) async fn account(
     })
 }
 
-/// It was there before, and is nobody's or another's.
+/// It was there before, and has another owner or none.
 fn foreign(kind: &str, name: &str) -> ApplyError {
     ApplyError::Foreign {
         kind: kind.to_owned(),

@@ -1,4 +1,5 @@
-//! PURE: fields of a Component that Kubernetes would take and that mean nothing here, or too much. Each is refused by name.
+//! PURE: fields of a Component that Kubernetes would take and that mean nothing here, or too much. Each is refused by
+//! name.
 
 use etcd_operator_api::Component;
 use etcd_operator_api::names::ComponentName;

@@ -1,4 +1,4 @@
-//! PURE: a template that is not what runs although nothing that it is made from has changed. Then the operator has: a
+//! PURE: a template that differs from what runs although no input of it has changed. Then the operator has changed: a
 //! new release of it must not restart every cluster at once, unasked.
 
 use etcd_operator_api::{InstanceSet, labels};
@@ -61,7 +61,7 @@ fn inputs(valid: &Valid<'_>) -> String {
         wish.service_account_name,
         wish.runtime_class_name,
         wish.scheduling_policy,
-        // A restart is a wish for new pods: they are made as this operator makes them.
+        // A restart requests new pods: they are created with this operator's template.
         wish.annotations
             .get(labels::RESTART)
             .or(valid.restarted.as_ref()),

@@ -1,7 +1,7 @@
 //! Component -> InstanceSet, services, agents' secret, environment, service account, disruption budget.
 //!
 //! `observe` reads, `validate` and `plan` (pure, with the builders in `build`) decide, `reconcile` writes in a
-//! visible order, `status` and `phase` (pure) tell. Pods and members belong to the InstanceSet's room.
+//! visible order, `status` and `phase` (pure) tell. Pods and members belong to the InstanceSet.
 
 mod build;
 mod ensure;

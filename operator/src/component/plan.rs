@@ -1,4 +1,4 @@
-//! PURE: a valid Component -> every object that shall be, and the services that shall go.
+//! PURE: a valid Component -> every object that is wanted, and the services to delete.
 
 use etcd_operator_api::{Component, InstanceSet, labels};
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
@@ -11,7 +11,7 @@ use super::held::hold;
 use super::observe::Observed;
 use super::validate::{SpecError, check_domain, validate};
 
-/// What shall be.
+/// The desired objects.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     /// Name of the service account to make; `None` when the user named one of his own.
@@ -20,7 +20,7 @@ pub(super) struct Plan {
     pub(super) environment: ConfigMap,
     /// Services.
     pub(super) services: Vec<Service>,
-    /// Services that shall go.
+    /// Services to delete.
     pub(super) obsolete_services: Vec<Service>,
     /// Disruption budget.
     pub(super) disruption_budget: PodDisruptionBudget,

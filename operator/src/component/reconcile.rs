@@ -246,7 +246,7 @@ async fn tear_down(
         return Ok(Action::await_change());
     }
     if component.spec.termination_policy == TerminationPolicy::DoNotTerminate {
-        let text = "terminationPolicy DoNotTerminate holds deletion back".to_owned();
+        let text = "deletion is blocked by terminationPolicy DoNotTerminate".to_owned();
         let outcome = Outcome::Refused(text);
         tell(component, observed.instance_set.as_ref(), &outcome, context).await?;
         return Ok(Action::await_change());

@@ -104,8 +104,8 @@ pub(super) fn flags(
     Ok(Flags { flags, agent })
 }
 
-/// The definition's quota does for claims that hold it. Where one does not, half of it is left for the database: its log and
-/// a copy while it is defragmented need room too.
+/// The definition's quota does for claims that hold it. Where one does not, half of it is left for the database: its
+/// log and a copy while it is defragmented need space too.
 fn fitting_quota(component: &Component, quota: u64) -> Option<u64> {
     let templates = component.spec.volume_claim_templates.iter();
     let sizes = templates.filter_map(|t| amount(t.spec.resources.requests.get("storage")?));

@@ -12,7 +12,7 @@ use super::phase::{Facts, is_available, phase, roles_missing_for};
 /// How the reconcile went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// All children are as they shall be.
+    /// All children are as desired.
     Applied,
     /// So they are, but for what the operator would change in the pods on its own.
     Held(String),

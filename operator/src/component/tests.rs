@@ -105,7 +105,7 @@ fn pods_have_the_three_containers_with_their_images_and_ports() {
     let plan = planned(&component());
     let (_, spec) = pod(&plan);
     let names: Vec<_> = spec.containers.iter().map(|c| c.name.as_str()).collect();
-    // The agent brings etcd's launcher; the wish for resources below is etcd's, the definition's first.
+    // The agent brings etcd's launcher; the resources below are etcd's, the definition's first container.
     assert_eq!(names, ["kbagent", "etcd", "metrics-exporter"]);
     let etcd = container(&spec, "etcd");
     assert_eq!(etcd.image.as_deref(), Some("etcd-harness/etcd:v3.6.1"));
@@ -304,7 +304,7 @@ fn what_cannot_be_carried_out_names_its_field() {
     assert!(refused(&version, &shipped()).contains("serviceVersion \"9.9.9\""));
     let mut volumes = component();
     volumes.spec.volume_claim_templates.clear();
-    assert!(refused(&volumes, &shipped()).contains("volumeClaimTemplates lacks \"data\""));
+    assert!(refused(&volumes, &shipped()).contains("volumeClaimTemplates has no \"data\""));
     let mut size = component();
     let requests = &mut size.spec.volume_claim_templates[0].spec.resources.requests;
     requests.insert(

@@ -26,7 +26,7 @@ const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 /// The spec cannot be carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SpecError {
-    #[error("metadata.labels lacks {label}: Components are made from Clusters only")]
+    #[error("metadata.labels has no {label}: only Components made from Clusters are supported")]
     NoLabel { label: &'static str },
     #[error("compDef {name:?} is not there: install that ComponentDefinition or name another")]
     NoDefinition { name: String },
@@ -60,7 +60,7 @@ pub(super) enum SpecError {
         definition: String,
         action: &'static str,
     },
-    #[error("volumeClaimTemplates lacks {name:?}, which compDef {definition:?} needs")]
+    #[error("volumeClaimTemplates has no {name:?}, which compDef {definition:?} needs")]
     VolumeMissing { name: String, definition: String },
     #[error("volumeClaimTemplates[{name}] is mounted by no container of compDef {definition:?}")]
     VolumeUnused { name: String, definition: String },
@@ -69,7 +69,7 @@ pub(super) enum SpecError {
     )]
     StorageSize { name: String, value: String },
     #[error(
-        "volumeClaimTemplates[{name}].spec.storageClassName {class:?} is not there, there are: {known}"
+        "volumeClaimTemplates[{name}].spec.storageClassName {class:?} does not exist; available: {known}"
     )]
     StorageClass {
         name: String,
@@ -187,8 +187,8 @@ pub(super) fn validate<'a>(
     })
 }
 
-/// The wish for a restart that the pods were made by. It was an operation, and stays done when the annotation is taken out:
-/// applying a manifest that never had it is no wish for another.
+/// The restart annotation that the pods were created with. The restart stays done when the annotation is removed:
+/// applying a manifest that never had it requests no other restart.
 fn restarted(observed: &Observed) -> Option<String> {
     let template = &observed.instance_set.as_ref()?.spec.template.0;
     let annotations = template.get("metadata")?.get("annotations")?;
@@ -209,8 +209,8 @@ fn definition<'a>(
     }
 }
 
-/// The versions that members run are compared, not what was wished for last (V5). Those of a stopped component are as they
-/// were seen last.
+/// The versions that members run are compared, not what was wished for last (V5). Those of a stopped component are as
+/// they were seen last.
 fn check_version(release: &Release, observed: &Observed) -> Result<(), SpecError> {
     let Some(its) = &observed.instance_set else {
         return Ok(());

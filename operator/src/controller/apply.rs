@@ -1,7 +1,7 @@
 //! IO out: the one way objects are written: server-side apply under one field manager, only when different.
 //!
 //! Knows no policy. Forces ownership: fields the operator wants are the operator's (design: owned objects
-//! edited by hand are put right), fields it never sets stay with whoever set them.
+//! edited by hand are corrected), fields it never sets stay with their managers.
 
 use crate::client::message;
 use std::fmt::Debug;
@@ -61,7 +61,7 @@ pub enum ApplyError {
     },
     /// An object of that name belongs to someone else and is left alone.
     #[error(
-        "{kind} {name:?} exists and belongs to another owner or to nobody: rename the Cluster or delete that object"
+        "{kind} {name:?} exists and belongs to another owner or to none: rename the Cluster or delete that object"
     )]
     Foreign {
         /// Its kind.
@@ -171,8 +171,8 @@ where
     Ok(true)
 }
 
-/// Asks the API server what it would say to the object, and writes nothing. Why it would be refused; `None` when not. An
-/// object of that name that is not the same controller's is never taken over.
+/// Asks the API server what it would say to the object, and writes nothing. Why it would be refused; `None` when not.
+/// An object of that name that is not the same controller's is never taken over.
 ///
 /// # Errors
 /// When it cannot be asked.

@@ -1,4 +1,4 @@
-//! Many events of an object in a short time lead to one reconcile, and a noisy object is reconciled all the same: the
+//! Many events of an object in a short time lead to one reconcile, and a noisy object is still reconciled: the
 //! wait counts from the first event, however many follow.
 
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use super::STORM;
 
 /// Objects that are gone leave their entry behind; beyond so many the old ones are dropped.
 const MANY: usize = 1024;
-/// An entry that nobody has come back to for so long belongs to an object that is gone.
+/// An entry that was not used for so long belongs to an object that is gone.
 const OLD: Duration = Duration::from_secs(60);
 
 /// When each object that was touched is due.

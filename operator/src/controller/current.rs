@@ -1,5 +1,5 @@
-//! An object as it is now, from the API server. One that the schema lets through and its type does not is told of on the
-//! object itself, and stands in nobody else's way.
+//! An object as it is now, from the API server. One that the schema allows and its type does not is reported on the
+//! object itself, and does not stop the others.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub enum Blame {
     Phase,
 }
 
-/// The object as it is now; `None` when it is gone or cannot be read, which is told.
+/// The object as it is now; `None` when it is gone or cannot be read, which is reported.
 ///
 /// # Errors
 /// When the API server does not answer.
@@ -105,7 +105,7 @@ where
         .await;
 }
 
-/// Writes the words into the status, when they are not there yet.
+/// Writes the text into the status, when it is not there yet.
 async fn mark<K>(context: &Context, meta: &ObjectMeta, text: &str, blame: Blame) -> kube::Result<()>
 where
     K: Resource<DynamicType = ()>,
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
     use crate::fake_api::{Asked, server};
 
-    /// A number that the type does not hold, and a word that must not get about.
+    /// A number that the type does not hold, and a text that must not be logged.
     fn unreadable(name: &str) -> Value {
         json!({ "apiVersion": "apps.kubeblocks.io/v1", "kind": "Cluster",
             "metadata": { "name": name, "namespace": "n", "uid": "u", "generation": 3 },

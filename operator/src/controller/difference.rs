@@ -1,22 +1,22 @@
 //! Tells whether an object in the API server already is what is wanted, so that a steady state writes nothing.
 //!
 //! Two signs: the wanted fields hold in the live object (an edit by hand is seen), and the live object
-//! carries the fingerprint of the whole wish (a field that is no longer wanted is seen). Pure.
+//! carries the fingerprint of the whole wanted object (a field that is no longer wanted is seen). Pure.
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// Annotation with the fingerprint of the wish that an object was last written from.
+/// Annotation with the fingerprint of the wanted object that was last written.
 pub const APPLIED: &str = "apps.kubeblocks.io/applied-fingerprint";
 
-/// The wish with its fingerprint in it.
+/// The wanted object with its fingerprint in it.
 #[must_use]
 pub fn with_fingerprint(mut wanted: Value) -> Value {
     wanted["metadata"]["annotations"][APPLIED] = Value::String(fingerprint(&wanted));
     wanted
 }
 
-/// The fingerprint of a wish.
+/// The fingerprint of a wanted object.
 #[must_use]
 pub fn fingerprint(wanted: &Value) -> String {
     let digest = Sha256::digest(wanted.to_string());

@@ -1,6 +1,6 @@
 //! What the reconcilers share: their context, the one way to write objects, events, errors to backoff.
 //!
-//! Nothing depends on this room but the reconcilers and the frame; it takes no decision about a cluster.
+//! Only the reconcilers and the frame depend on this module; it takes no decision about a cluster.
 
 mod apply;
 mod backoff;

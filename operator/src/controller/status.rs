@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::ApplyError;
 
-/// Replaces the status of `object` by `status`. A conflict is an error: the caller computes anew from what is
+/// Replaces the status of `object` by `status`. A conflict is an error: the caller computes again from what is
 /// there then. Returns whether it was written.
 ///
 /// # Errors

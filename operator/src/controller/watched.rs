@@ -59,7 +59,7 @@ where
     Controller::for_stream(events.reflect(writer).touched_objects(), store)
 }
 
-/// Whole objects, for those who must look at all of them. One that cannot be read is told of and left out.
+/// Whole objects, for callers that must look at all of them. One that cannot be read is reported and left out.
 pub fn readable<K>(
     context: &Arc<Context>,
     config: watcher::Config,

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 
 use super::release::{offered, release_for};
 
-/// A component cannot be resolved. Every message names the field of the component to mend.
+/// A component cannot be resolved. Every message names the field of the component to correct.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unresolved {
     /// No definition has such a name.

@@ -1,7 +1,7 @@
 //! ComponentDefinitions and ComponentVersions: which one a component means, and whether they are sound.
 //!
-//! `matching`, `metadata`, `release` and `upgrade` are pure; `checks` says what is wrong with a definition; `reconcile` writes that
-//! into the objects' status. Nothing here touches a cluster.
+//! `matching`, `metadata`, `release` and `upgrade` are pure; `checks` says what is wrong with a definition; `reconcile`
+//! writes that into the objects' status. Nothing here touches a cluster.
 
 mod checks;
 mod matching;

@@ -1,7 +1,7 @@
 //! Which version may follow which in a running cluster (V1, V2). Pure.
 
-/// The oldest version that a minor's members must have before any of them is upgraded to the next minor: what older ones
-/// left behind breaks the next (etcd-io/etcd#19557, #20793, #20967).
+/// The oldest version that a minor's members must have before any of them is upgraded to the next minor: what older
+/// ones left behind breaks the next (etcd-io/etcd#19557, #20793, #20967).
 const FLOORS: [((u64, u64), u64); 2] = [((3, 5), 26), ((3, 6), 11)];
 
 /// Why a version may not follow.
@@ -43,8 +43,8 @@ pub enum NoRoad {
     },
 }
 
-/// Whether members that run the versions of `running` may be followed by version `to`. The way back by a minor is open as
-/// long as one of them runs that minor: it holds etcd's cluster version back.
+/// Whether members that run the versions of `running` may be followed by version `to`. The way back by a minor is open
+/// as long as one of them runs that minor: it holds etcd's cluster version back.
 ///
 /// # Errors
 /// With the reason and what to do first.

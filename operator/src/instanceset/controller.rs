@@ -35,15 +35,15 @@ use crate::roles::MemberStore;
 
 /// Longest a reconcile may take: the sum of its calls' limits in the worst case that still makes progress.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Look again although nothing has told to: a net under the watches, too rare to be a load.
+/// Periodic resync in case a watch event was missed; too rare to be a load.
 const BACKSTOP: Duration = Duration::from_secs(60);
 /// Look again at what moves without an object changing (a learner's log, a member's first start), while it moves.
 const MOVING: Duration = Duration::from_millis(200);
-/// Look again after a step in etcd, which no watch of Kubernetes tells of.
+/// Look again after a step in etcd, which no watch of Kubernetes shows.
 const STEPPED: Duration = Duration::from_millis(20);
 /// Look again at what etcd or an agent holds up, at first.
 const HELD_UP: Duration = Duration::from_secs(1);
-/// Look again after somebody else wrote first.
+/// Retry after another client wrote first.
 const CONFLICT: Duration = Duration::from_millis(50);
 
 /// What a reconcile works with.
@@ -98,7 +98,7 @@ pub(super) fn on_error(
     }
     warn!(instance_set = %set.name_any(), %error, "reconcile failed");
     if error.is_not_now() || matches!(error, Error::LeaseEnded) {
-        // Not one of a row of failures: waits that double would go on long after etcd is ready.
+        // Not one of a row of failures: waits that double would last long after etcd is ready.
         return Action::requeue(HELD_UP);
     }
     match error {

@@ -1,4 +1,4 @@
-//! What an InstanceSet shall be: the only reader of its raw spec. Pure.
+//! The desired state of an InstanceSet: the only reader of its raw spec. Pure.
 //!
 //! A field that cannot be read ends here, with its path, and touches no member.
 
@@ -18,7 +18,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
 use serde::Deserialize;
 
-/// The wish, read.
+/// The desired state, parsed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Desired {
     /// Name of the InstanceSet, the root of its children's names.
@@ -35,15 +35,15 @@ pub struct Desired {
     pub cluster_domain: String,
     /// Labels of every child.
     pub labels: BTreeMap<String, String>,
-    /// Names of the pods that shall be members, lowest ordinal first.
+    /// Names of the pods that are to be members, lowest ordinal first.
     pub members: Vec<String>,
-    /// True when no pod shall run.
+    /// True when no pod may run.
     pub stop: bool,
-    /// True when nothing shall be changed.
+    /// True when nothing may be changed.
     pub paused: bool,
-    /// True when all shall go.
+    /// True when everything is to be deleted.
     pub deleting: bool,
-    /// True when it was deleted and stays all the same: its Cluster must not be terminated.
+    /// True when it was deleted and stays anyway: its Cluster must not be terminated.
     pub held: bool,
     /// True when the finalizer is there.
     pub has_finalizer: bool,
@@ -59,7 +59,7 @@ pub struct Desired {
     pub min_ready_seconds: i64,
     /// How pods are updated.
     pub update: Update,
-    /// True when a change of labels or annotations makes pods anew too.
+    /// True when a change of labels or annotations recreates pods, too.
     pub recreate: bool,
     /// Time limits of the agents' actions in seconds, where the definition sets them.
     pub limits: Limits,
@@ -167,7 +167,7 @@ impl Desired {
         etcd_operator_api::names::headless_domain(name, namespace, &self.cluster_domain)
     }
 
-    /// True when `pod` shall be a member.
+    /// True when `pod` is to be a member.
     #[must_use]
     pub fn wants(&self, pod: &str) -> bool {
         self.members.iter().any(|name| name == pod)

@@ -35,7 +35,7 @@ pub fn summary(step: &Step) -> String {
             ..
         } => {
             let how = match (grace, how) {
-                (Grace::Dead, _) => "force pod away",
+                (Grace::Dead, _) => "force-delete pod",
                 (_, Removal::Evict) => "evict pod",
                 (_, Removal::Delete) => "delete pod",
             };
@@ -43,7 +43,9 @@ pub fn summary(step: &Step) -> String {
         }
         Step::Switchover { from, to, .. } => format!("move leadership from {from} to {to}"),
         Step::AddLearner { pod, .. } => format!("add {pod} as a learner"),
-        Step::Promote { pod, member, .. } => format!("give {pod} (member {member}) its vote"),
+        Step::Promote { pod, member, .. } => {
+            format!("promote learner {pod} (member {member}) to voter")
+        }
         Step::RemoveMember {
             pod, member, why, ..
         } => {
@@ -58,7 +60,7 @@ pub fn summary(step: &Step) -> String {
     }
 }
 
-/// Tells that a step was taken.
+/// Publishes that a step was taken.
 pub(super) async fn taken(recorder: &Recorder, set: &InstanceSet, step: &Step) {
     let action = match step {
         Step::AddFinalizer | Step::RemoveFinalizer | Step::Relabel { .. } => return,
@@ -80,7 +82,7 @@ pub(super) async fn taken(recorder: &Recorder, set: &InstanceSet, step: &Step) {
     publish(recorder, set, EventType::Normal, action, summary(step)).await;
 }
 
-/// Tells that a reconcile failed.
+/// Publishes that a reconcile failed.
 pub(super) async fn failed(recorder: &Recorder, set: &InstanceSet, error: &Error) {
     publish(
         recorder,
@@ -110,6 +112,6 @@ async fn publish(
         secondary: None,
     };
     if let Err(error) = recorder.publish(&event, &set.object_ref(&())).await {
-        debug!(%error, "an event is lost");
+        debug!(%error, "failed to publish an event");
     }
 }

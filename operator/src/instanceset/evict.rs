@@ -1,5 +1,5 @@
-//! IO out: asks a voter's pod away by an eviction. What a plain deletion does not do: the API server takes the vote off
-//! the disruption budget before the pod goes, so that nobody else's eviction is let through until the budget is counted
+//! IO out: removes a voter's pod by an eviction. What a plain deletion does not do: the API server takes the vote off
+//! the disruption budget before the pod goes, so that no other eviction is let through until the budget is counted
 //! again.
 
 use k8s_openapi::api::core::v1::Pod;
@@ -11,7 +11,7 @@ use kube::core::Status;
 use super::calls::{post, tolerate_absent};
 use super::error::Error;
 
-/// The API server's word for a budget that does not allow it now.
+/// The API server's reason when a budget does not allow it now.
 const CAUSE: &str = "DisruptionBudget";
 /// What the API server answers when it cannot evict a pod at all.
 const SEVERAL: &str = "more than one PodDisruptionBudget";
@@ -21,8 +21,8 @@ const SEVERAL: &str = "more than one PodDisruptionBudget";
 pub(super) enum Evicted {
     /// The pod goes, or is gone.
     Done,
-    /// Somebody has put a second budget over the pod: Kubernetes evicts it for nobody, so no drain can come in between,
-    /// and a plain deletion races with none.
+    /// A user has put a second budget over the pod: Kubernetes then refuses every eviction, so no drain can come in
+    /// between, and a plain deletion races with none.
     Impossible,
 }
 
@@ -74,7 +74,7 @@ pub(super) async fn evict(pods: &Api<Pod>, name: &str, uid: &str) -> Result<Evic
     tolerate_absent(failed, || format!("evict pod {name}")).map(|()| Evicted::Done)
 }
 
-/// What the budget lacks; `None` for every other failure: a server that is busy answers 429, too.
+/// Why the budget does not allow it; `None` for every other failure: a server that is busy answers 429, too.
 fn held_by_budget(status: &Status) -> Option<String> {
     let mut causes = status.details.iter().flat_map(|details| &details.causes);
     let cause = causes.find(|cause| cause.reason == CAUSE)?;

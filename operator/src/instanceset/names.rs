@@ -1,4 +1,4 @@
-//! Keys that this room writes on its children, and the environment it gives to containers. Constants only.
+//! Keys that this module writes on its children, and the environment it gives to containers. Constants only.
 
 /// Annotation of claims: identifier (hexadecimal) of the member that the claim was made for by a join.
 pub const JOIN: &str = "workloads.kubeblocks.io/join-member-id";
@@ -7,8 +7,8 @@ pub const RETIRED: &str = "workloads.kubeblocks.io/retired";
 /// Annotation of pods: the raft index (decimal) that its member must have applied to count as caught up (P9).
 pub const CATCH_UP: &str = "workloads.kubeblocks.io/catch-up-index";
 
-/// Annotation of pods and claims: keys of the labels and annotations that their template gave them, as JSON. One that the
-/// template has no longer is taken away.
+/// Annotation of pods and claims: keys of the labels and annotations that their template gave them, as JSON. One that
+/// the template has no longer is taken away.
 pub const TEMPLATE_KEYS: &str = "workloads.kubeblocks.io/template-keys";
 
 /// Name of the container that etcd runs in.

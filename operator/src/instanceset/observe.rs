@@ -293,8 +293,8 @@ fn claim_seen(desired: &Desired, claim: &PersistentVolumeClaim, lost: Option<Str
     }
 }
 
-/// True for a claim that was made for this Cluster: the InstanceSet controls it, or the Cluster's UID is on it, as on one
-/// that outlives its InstanceSet. One that somebody made under a member's name is not ours.
+/// True for a claim that was made for this Cluster: the InstanceSet controls it, or the Cluster's UID is on it, as on
+/// one that outlives its InstanceSet. One that a user made under a member's name is not ours.
 fn is_of(set: &str, cluster: &str, claim: &PersistentVolumeClaim) -> bool {
     let mut owners = claim.owner_references().iter();
     let controller = owners.find(|owner| owner.controller == Some(true));
@@ -364,7 +364,7 @@ fn broken(pod: &Pod) -> Option<String> {
         {
             let (name, code) = (&container.name, ended.exit_code);
             return Some(format!(
-                "container {name}: ended with code {code} again and again"
+                "container {name}: crash-looping, last exit code {code}"
             ));
         }
         let waiting = state.waiting.as_ref()?;
@@ -379,7 +379,7 @@ fn broken(pod: &Pod) -> Option<String> {
             .find(|c| c.type_ == "PodScheduled" && c.reason.as_deref() == Some("Unschedulable"))
             .map(|c| {
                 format!(
-                    "no node takes it: {}",
+                    "unschedulable: {}",
                     c.message.as_deref().unwrap_or_default()
                 )
             })
@@ -470,7 +470,7 @@ mod tests {
         assert!(controls("set", &owned(Some("set"), None)));
         assert!(
             !controls("set", &owned(None, Some("cluster"))),
-            "a pod that nobody controls"
+            "a pod without a controller"
         );
     }
 

@@ -24,7 +24,7 @@ impl<T> Reading<T> {
     }
 }
 
-/// All that a plan is made of, beside the wish.
+/// All that a plan is made of, beside the desired state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observed {
     /// Pods by name.
@@ -48,7 +48,7 @@ pub enum NodeSeen {
     Unassigned,
     /// The node is ready.
     Ready,
-    /// The node's kubelet is not heard; its pods may still run (P5).
+    /// The node's kubelet does not report; its pods may still run (P5).
     NotReady,
     /// An administrator has declared that nothing runs on the node any more.
     OutOfService,
@@ -83,7 +83,7 @@ pub struct PodSeen {
     pub age_seconds: i64,
     /// True when it is being deleted.
     pub terminating: bool,
-    /// True when all its containers have ended for good (evicted, node shut down).
+    /// True when all its containers have ended permanently (evicted, node shut down).
     pub ended: bool,
     /// Why its containers cannot run (image, crash loop, no node), if so.
     pub broken: Option<String>,
@@ -99,7 +99,7 @@ pub struct PodSeen {
     pub join: Option<Id>,
     /// What its agent said last.
     pub view: Option<MemberView>,
-    /// True when the agent is heard now.
+    /// True when the agent reports now.
     pub heard: bool,
 }
 
@@ -144,7 +144,7 @@ impl PodSeen {
         !self.runs && self.status().is_none() && self.node == NodeSeen::Ready
     }
 
-    /// True while its agent defragments the database: the member serves nobody, whatever its status says.
+    /// True while its agent defragments the database: the member serves no client, whatever its status says.
     #[must_use]
     pub fn defragments(&self) -> bool {
         let view = self.view.as_ref().filter(|_| self.heard);
@@ -189,7 +189,7 @@ pub struct ClaimSeen {
     pub terminating: bool,
     /// Why its data can never be reached again, if so (its only node is gone).
     pub lost: Option<String>,
-    /// True when it is this InstanceSet's: nobody else controls it, and it was not kept from another Cluster.
+    /// True when it is this InstanceSet's: it has no other controller, and it was not kept from another Cluster.
     pub owned: bool,
     /// True when it would be deleted with the InstanceSet: it names it as its owner.
     pub bound: bool,
@@ -202,7 +202,7 @@ impl ClaimSeen {
         self.annotations.get(super::names::JOIN)?.parse().ok()
     }
 
-    /// True when somebody has asked for its member to be made anew. Its data is good until then.
+    /// True when a user has requested the rebuild of its member. Its data is good until then.
     #[must_use]
     pub fn condemned(&self) -> bool {
         self.annotations

@@ -1,4 +1,4 @@
-//! When to look again while something is waited for that no event may tell of: soon after anything has changed, and the
+//! When to look again while the operator waits for something that may cause no event: soon after a change, and the
 //! later the longer nothing has. A look costs five lists and a linearizable member list.
 
 use std::collections::HashMap;

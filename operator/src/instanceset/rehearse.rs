@@ -19,7 +19,7 @@ pub struct Rehearsals(Mutex<HashMap<String, String>>);
 
 impl Rehearsals {
     /// Why the API server takes no pod of the template, when pods of another one are there. When it cannot say, that is
-    /// the reason: only the update waits for it, members are looked after all the same.
+    /// the reason: only the update waits for it, members are still looked after.
     pub(super) async fn refusal(
         &self,
         client: &Client,
@@ -47,7 +47,7 @@ impl Rehearsals {
             Err(kube::Error::Api(status)) if status.code == 422 => {
                 return Some(status.message.clone());
             }
-            // A quota may be used up by the pods that are there, a webhook may not know dry runs, and somebody may have a
+            // A quota may be used up by the pods that are there, a webhook may not know dry runs, and a user may have a
             // pod of that name, which is looked at last: none is a reason.
             Err(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 409) => {}
             Err(error) => return Some(format!("it was asked and did not say: {error}")),

@@ -20,7 +20,7 @@ use super::rehearse::Rehearsals;
 use crate::controller::{Backoff, Calm, Head, events, heads, touched};
 use crate::roles::MemberStore;
 
-/// What the InstanceSet room works with.
+/// What the InstanceSet controller works with.
 pub struct Context {
     /// What all reconcilers work with.
     pub frame: Arc<crate::controller::Context>,
@@ -151,7 +151,7 @@ async fn watch_nodes(
     }
 }
 
-/// What a node's pods care for: readiness and taints.
+/// What of a node affects its pods: readiness and taints.
 fn state(node: &Node) -> (Option<String>, Vec<String>) {
     let status = node.status.as_ref();
     let mut conditions = status

@@ -18,7 +18,7 @@ use crate::agent::{AgentClient, Error};
 use crate::controller::Context;
 use crate::token;
 
-/// Words of an agent that asking again would not change.
+/// Error codes of an agent that must not be retried.
 const FINAL: [&str; 4] = [
     "badRequest",
     "preconditionFailed",

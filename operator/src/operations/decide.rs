@@ -1,4 +1,4 @@
-//! PURE: a request and what was seen of its Cluster -> the status that it shall have, and one thing to do.
+//! PURE: a request and what was seen of its Cluster -> its new status, and one thing to do.
 //!
 //! The order of things: a decision is on record before it is acted on (`Creating` holds what was there before), and
 //! an end is told only of what was seen.
@@ -20,7 +20,7 @@ use super::refusal::Refused;
 use super::refused::refused;
 use super::{queue, request};
 
-/// Look again at what no watch tells of.
+/// Polling interval for state that has no watch.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What to do.
@@ -103,7 +103,7 @@ impl Story<'_> {
             self.tell(
                 ConditionType::Cancelled,
                 Reason::CancelSucceed,
-                "it had not begun",
+                "it was cancelled before it began",
             );
             return self.end(OpsPhase::Cancelled);
         }
@@ -119,7 +119,7 @@ impl Story<'_> {
                 spec.kind, spec.cluster_name
             );
             if spec.kind == OpsType::RebuildInstance {
-                text += "; to rebuild a member that is well set force: true";
+                text += "; to rebuild a healthy member, set force: true";
             }
             let deadline = seconds(spec.pre_condition_deadline_seconds);
             let left = deadline.and_then(|deadline| deadline.checked_sub(self.age()));
@@ -160,15 +160,15 @@ impl Story<'_> {
     /// The edit, or the first call.
     fn begin(&mut self) -> Next {
         if self.is_late() {
-            let text = "it was not begun in time: the operator's log says what failed";
+            let text = "it did not begin in time: the operator's log says what failed";
             return self.give_up(Reason::OpsRequestTimeout, text);
         }
         let cluster = self.seen.cluster.as_ref();
         let generation = cluster.and_then(|cluster| cluster.metadata.generation);
         if generation != self.status.cluster_generation && !self.is_edited() {
-            // What was recorded is no longer what is there.
+            // The Cluster changed after it was recorded.
             self.status.start_timestamp = None;
-            let text = "the Cluster has changed meanwhile and is read again";
+            let text = "the Cluster changed since it was recorded; it is read again";
             return self.wait(text.to_owned(), None);
         }
         if let Some(other) = queue::overtaken(self.request, &self.seen.requests)
@@ -179,7 +179,7 @@ impl Story<'_> {
         }
         let (kind, reason) = self.kind().started();
         self.status.phase = Some(OpsPhase::Running);
-        self.tell(kind, reason, "it goes on");
+        self.tell(kind, reason, "it is in progress");
         match self.request.spec.kind {
             OpsType::Switchover => return (Act::Record, None),
             OpsType::RebuildInstance => return (Act::Rebuild, Some(LOOK_AGAIN)),
@@ -208,7 +208,7 @@ impl Story<'_> {
             self.tell(
                 ConditionType::Cancelled,
                 Reason::CancelStarted,
-                "it is being undone",
+                "the edit is being rolled back",
             );
             let undo = edit::undoing(cluster, &changes, &self.status.last_configuration);
             return (Act::Edit(undo.back), Some(LOOK_AGAIN));
@@ -218,7 +218,7 @@ impl Story<'_> {
             return self.revert(cluster, &changes, &why);
         }
         if let Some(other) = edit::missing(cluster, &changes).first() {
-            let text = format!("another client has changed {}", other.told());
+            let text = format!("another client edited the Cluster: {}", other.told());
             return self.give_up(Reason::OpsRequestAborted, &text);
         }
         if let Some(why) = refused(self.request, cluster, &self.status, &changes) {
@@ -317,7 +317,7 @@ impl Story<'_> {
             let again = undo.back.iter().map(Change::told);
             let left: Vec<String> = undo.left.into_iter().chain(again).collect();
             let text = format!(
-                "it was undone, but for what was edited since and stays: {}",
+                "the edit was rolled back, but for what was edited since and stays: {}",
                 left.join("; ")
             );
             self.tell(ConditionType::Cancelled, Reason::CancelSucceed, &text);
@@ -333,7 +333,7 @@ impl Story<'_> {
             let began = condition::find(&self.status.conditions, ConditionType::Cancelled);
             let began = began.map(|known| known.last_transition_time.clone());
             if began.is_some_and(|began| since(&began, self.now) >= self.limit()) {
-                let text = self.lateness("it was not undone", &progress);
+                let text = self.lateness("it was not rolled back", &progress);
                 let text = format!("{text}; the former values are in the Cluster");
                 return self.abort(Reason::OpsRequestTimeout, &text);
             }
@@ -342,7 +342,7 @@ impl Story<'_> {
         self.tell(
             ConditionType::Cancelled,
             Reason::CancelSucceed,
-            "it was undone",
+            "the edit was rolled back",
         );
         self.end(OpsPhase::Cancelled)
     }
@@ -406,7 +406,7 @@ impl Story<'_> {
         began.is_some_and(|began| since(began, self.now) >= self.limit())
     }
 
-    /// Why an operation that is late was not done: what the first pod lacks, and what is waited for.
+    /// Why an operation that is late was not done: what the first pod is missing, and what is waited for.
     fn lateness(&self, what: &str, progress: &Progress) -> String {
         let limit = self.limit().as_secs();
         let mut text = format!("{what} within {limit} s: {}", progress.text());

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::definition::matches;
 
-/// A field of a component and the value that it shall have.
+/// A field of a component and its wanted value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Field {
     Replicas(i32),
@@ -41,11 +41,11 @@ pub(super) enum Change {
         /// The field.
         field: Field,
     },
-    /// One service of the Cluster: as it shall be, or not at all.
+    /// One service of the Cluster: as it is wanted, or to be removed.
     Service {
         /// Its name within the Cluster.
         name: String,
-        /// What it shall be.
+        /// The wanted service; `None` to remove it.
         wanted: Option<ClusterService>,
     },
 }
@@ -94,7 +94,7 @@ impl Field {
         (!all.limits.is_empty() || !all.requests.is_empty()).then_some(all)
     }
 
-    /// Name of the field and the value that it shall have; `None` when it shall not be there.
+    /// Name of the field and its wanted value; `None` to remove it.
     fn written(&self, spec: &ClusterComponentSpec) -> (&'static str, Option<Value>) {
         match self {
             Field::Replicas(replicas) => ("replicas", Some(json!(replicas))),
@@ -299,13 +299,13 @@ impl Change {
         match self {
             Change::Component { component, field } => {
                 let field = field.told();
-                format!("spec.componentSpecs[{component}] since: it has no longer {field}")
+                format!("spec.componentSpecs[{component}] has no longer {field}")
             }
             Change::Service { name, wanted: None } => {
-                format!("spec.services since: it has {name} again")
+                format!("spec.services[{name}] was added again")
             }
             Change::Service { name, .. } => {
-                format!("spec.services since: it has {name} no longer as it was asked for")
+                format!("spec.services[{name}] was changed")
             }
         }
     }

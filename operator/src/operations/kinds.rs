@@ -91,13 +91,13 @@ pub(super) trait Kind: Sync {
         ComponentPhase::Running
     }
 
-    /// Whether etcd's member list is what the spec wants: as many voters, nobody else.
+    /// Whether etcd's member list is what the spec wants: as many voters, no other member.
     fn is_settled(&self, set: &InstanceSet, status: &InstanceSetStatus) -> bool {
         let voters = status.members.iter().filter(|m| !m.is_learner).count();
         voters == status.members.len() && i32::try_from(voters) == Ok(set.spec.replicas)
     }
 
-    /// The pods that it is about, and what each one of them lacks.
+    /// The pods that it is about, and what is still missing for each.
     fn rows(&self, facts: &Facts<'_>) -> Vec<Row> {
         rows_of_all(facts)
     }

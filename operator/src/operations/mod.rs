@@ -1,9 +1,9 @@
-//! OpsRequest -> an edit of its Cluster, or a call of an agent, and the truth about what came of it.
+//! OpsRequest -> an edit of its Cluster, or a call of an agent, and the observed result.
 //!
 //! `kinds` holds one file a type of operation. They and `request`, `edit`, `queue`, `progress`, `refused` and `decide`
 //! are pure; `observe` reads; `agents` moves leadership; `claims` marks disks; `cluster_edit` and `reconcile` write. An
 //! operation changes nothing but the Cluster's spec (and who leads, and which disk is to be replaced): pods and members
-//! stay the business of the modules below, with all their care.
+//! belong to the modules below, with all their checks.
 
 mod agents;
 mod claims;

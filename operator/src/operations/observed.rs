@@ -28,7 +28,7 @@ pub(super) struct Seen {
     pub(super) moved: Option<Result<Moved, NotMoved>>,
 }
 
-/// Leadership is where it was asked to be, by the word of an agent.
+/// Leadership is where the request wants it, as an agent reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Moved {
     /// What the agents say.
@@ -52,7 +52,7 @@ pub(super) enum NotMoved {
     /// It cannot be: the agent says why.
     #[error("{0}")]
     Refused(String),
-    /// It is not known, or nobody could be asked: try again.
+    /// It is not known, or no agent could be asked: try again.
     #[error("{0}")]
     Unknown(String),
 }

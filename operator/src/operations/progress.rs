@@ -29,7 +29,7 @@ pub(super) struct Progress {
 pub(super) struct Row {
     /// Its name.
     pub(super) pod: String,
-    /// What it lacks; `None` when it is done.
+    /// What is still missing; `None` when it is done.
     pub(super) lacks: Option<String>,
 }
 
@@ -137,7 +137,7 @@ fn is_observed(set: &InstanceSet, status: &InstanceSetStatus) -> bool {
     seen.is_some() && seen == set.metadata.generation
 }
 
-/// Whether the pod has its newest revision and serves in a role; what it lacks when not.
+/// Whether the pod has its newest revision and serves in a role; if not, what is missing.
 pub(super) fn has_newest_revision(status: &InstanceSetStatus, pod: &str) -> Result<(), String> {
     let newest = status.update_revisions.get(pod);
     if newest.is_none() || status.current_revisions.get(pod) != newest {

@@ -31,7 +31,7 @@ use crate::controller::{
     write_status,
 };
 
-/// Look again after somebody else wrote first.
+/// Retry after another client wrote first.
 const CONFLICT: Duration = Duration::from_millis(50);
 /// Look again although nothing has told to.
 const BACKSTOP: Duration = Duration::from_secs(300);

@@ -8,8 +8,9 @@ use kube::ResourceExt;
 use super::edit::Change;
 use super::kinds;
 
-/// The first object that Kubernetes refuses, of those that come of these changes, and its words. What is told of a spec
-/// before the edit says nothing of it, and what is wrong elsewhere in the Cluster does not concern the request.
+/// The first object that Kubernetes refuses, of those that result from these changes, and the answer. A refusal of the
+/// spec before the edit proves nothing about it, and what is wrong elsewhere in the Cluster does not concern the
+/// request.
 pub(super) fn refused(
     request: &OpsRequest,
     cluster: &Cluster,

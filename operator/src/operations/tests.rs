@@ -465,7 +465,7 @@ fn services_of_others_are_left_alone() {
     let long = EXPOSE.replace("outside", "as-long-as-a-name-can-be");
     assert!(refusal(&long, &cluster(3, "Running", 4)).contains("longer than 25"));
 
-    // Services touch no member: such a request waits for nobody else's.
+    // Services touch no member: such a request waits for no other.
     let (scaling, ..) = begun(SCALE_OUT);
     let mut beside = seen(cluster(3, "Running", 4), set(3, 3, 0));
     beside.requests = vec![scaling];

@@ -10,13 +10,13 @@
 //! 5. A pod that was never stamped is labelled leader on its own agent's word only.
 //! 6. When the labelled leader of term T is known to have lost it, every pod is fenced at T + 1 together with the
 //!    strip, while the election runs. The leader of T + 1 is then labelled by one write on any snapshot: there is no
-//!    term between the two, whoever was labelled up to T is fenced off or was stamped at T, and T + 1 has one leader.
+//!    term between the two, any pod labelled up to T is fenced off or was stamped at T, and T + 1 has one leader.
 //!    What its agent said before it had seen T proves nothing of T: a fence in front of a living leader would never
 //!    be reached.
 //!
 //! Two operators that want different leaders must each write the other's pod before their own, so one of the
 //! guards fails. A pod that is not in a snapshot was made after it; by (5) its claim can only be to a term
-//! that was elected after that, and whoever labels it takes a snapshot that holds the other pod.
+//! that was elected after that, and the operator that labels it takes a snapshot that holds the other pod.
 
 use kbagent_protocol::Role;
 
@@ -72,7 +72,7 @@ pub fn decide(pods: &[PodFacts], knowledge: &Knowledge) -> Decision {
     let floor = pods.iter().map(PodFacts::floor).max().max(fence);
     let recorded = pods.iter().filter_map(|pod| pod.term).max().unwrap_or(0);
     match knowledge.leader(recorded, pods.len() == 1) {
-        // Somebody else knew of a higher term: silence is right until it is known here too.
+        // Another operator knew of a higher term: nothing is written until it is known here, too.
         Some(leader) if Some(leader.term) >= floor => with_leader(pods, knowledge, &leader),
         Some(_) | None => Decision {
             first: strips(pods, knowledge, fence),
@@ -160,9 +160,9 @@ fn may_lead(pod: &PodFacts, knowledge: &Knowledge, term: u64) -> bool {
     let own = heard.and_then(|heard| heard.running().map(|status| (heard, status)));
     match own {
         Some((_, status)) if status.term == term && status.role() == Role::Leader => true,
-        // It is heard, at this term or a later one, and does not claim to lead: it says so in a moment or never.
+        // It answers, at this term or a later one, and does not claim to lead: its next report claims it, or none will.
         Some((heard, status)) if !heard.silent && status.term >= term => false,
-        // A word of others is enough for a pod that was there before the term began.
+        // For a pod that is older than the term, reports of other members are enough.
         _ => pod.term.is_some_and(|stamped| stamped < term),
     }
 }

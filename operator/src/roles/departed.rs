@@ -1,7 +1,8 @@
-//! A leader whose pod's object is gone while its etcd runs on, after a deletion by force: no service can lead to it, and
-//! nobody else is elected until its kubelet stops it, most of a second later. Its agent is asked to hand over at once.
+//! A leader whose pod's object is gone while its etcd runs on, after a deletion by force: no service can lead to it,
+//! and no other is elected until its kubelet stops it, most of a second later. Its agent is asked to transfer
+//! leadership.
 //!
-//! Only a request: no label waits for the answer, and the election that follows is heard of as any other.
+//! Only a request: no label waits for the answer, and the election that follows is noticed like any other.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -31,15 +32,19 @@ pub(super) async fn ask_to_hand_over(
     let component = ComponentName::existing(&instance_set);
     let token = match token::read(&client, &pod.namespace, &component).await {
         Ok(token) => token,
-        // The whole cluster is being deleted: there is nobody to hand over to.
-        Err(error) => return debug!(pod = %pod.name, %error, "a leader without a pod is not asked"),
+        // The whole cluster is being deleted: no member is left to lead.
+        Err(error) => {
+            return debug!(pod = %pod.name, %error, "skipped the switchover of a leader without a pod: no token");
+        }
     };
     let address = SocketAddr::new(address, PORT);
     match AgentClient.hand_over(address, &token).await {
         Ok(answer) => info!(pod = %pod.name, moved = answer.moved, to = answer.leader,
-            "asked a leader without a pod to hand over"),
+            "asked a leader without a pod to transfer leadership"),
         // It is stopped meanwhile, or was long ago.
-        Err(error) => debug!(pod = %pod.name, %error, "a leader without a pod does not answer"),
+        Err(error) => {
+            debug!(pod = %pod.name, %error, "the agent of a leader without a pod did not answer")
+        }
     }
 }
 
@@ -62,7 +67,7 @@ mod tests {
         assert!(!led(&last(None, false)), "no leader known");
         assert!(
             !led(&last(Some("a-0"), true)),
-            "an agent that was not heard"
+            "an agent that was not reached"
         );
     }
 }

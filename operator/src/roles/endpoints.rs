@@ -3,7 +3,7 @@
 //! Kubernetes' EndpointSlice controller refuses to work on a slice that it has just written and not yet read back,
 //! and then waits a whole second ("informer cache is out of date", C8). A leader that is labelled within that moment,
 //! some tens of milliseconds after the old one was stripped, would get its endpoint a second late. So the services
-//! must have let go of the old leader first; and one that is late all the same is touched, which the controller
+//! must have dropped the old leader first; and one that is late anyway is touched, which the controller
 //! takes up at once.
 
 use std::time::Duration;
@@ -43,8 +43,8 @@ pub(super) struct Endpoints {
 }
 
 impl Endpoints {
-    /// Returns when no service leads to a single pod of the InstanceSet other than `winner`, at the latest after
-    /// [`LET_GO`]. An API server that does not tell is no reason to wait.
+    /// Waits until no EndpointSlice has a pod of the InstanceSet other than `winner`, at most [`LET_GO`]. Returns at
+    /// once when the API server fails.
     pub(super) async fn let_go(&self, winner: &str) {
         let deadline = Instant::now() + LET_GO;
         let mut held = false;
@@ -91,7 +91,7 @@ impl Endpoints {
     }
 
     async fn cached(&self) -> Result<Vec<EndpointSlice>, kube::Error> {
-        // Slices that somebody made by hand are not waited for.
+        // Slices that a user made by hand are not waited for.
         let selector = format!(
             "{}={},{MANAGED_BY_KUBERNETES}",
             labels::INSTANCE,
@@ -200,7 +200,7 @@ mod tests {
         endpoints.let_go("a-etcd-1").await;
         assert_eq!(seen.lock().unwrap().looks, 3);
         assert_eq!(begun.elapsed(), 2 * AGAIN + READ_BACK);
-        // Nobody to wait for: no pause at all.
+        // Nothing to wait for: no pause at all.
         let begun = Instant::now();
         served(&[&[]]).0.let_go("a-etcd-1").await;
         assert_eq!(begun.elapsed(), Duration::ZERO);

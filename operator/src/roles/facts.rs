@@ -26,7 +26,7 @@ pub struct PodFacts {
     pub uid: String,
     /// The version, the guard of every write.
     pub resource_version: String,
-    /// The role label's value, whoever wrote it.
+    /// The role label's value, from any writer.
     pub role: Option<String>,
     /// The raft term of the last role written; `None` when there is none or it is no number.
     pub term: Option<u64>,
@@ -72,7 +72,7 @@ impl PodFacts {
     }
 }
 
-/// What the pod watch tells of a pod beyond [`PodFacts`].
+/// What the pod watch knows of a pod beyond [`PodFacts`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Whereabouts {
     /// Name of the InstanceSet.

@@ -27,12 +27,12 @@ pub(super) enum Input {
     Gone { pod: String, uid: String },
     /// A view of an agent is in this box.
     Said(Mailbox),
-    /// An agent is not heard any more.
+    /// An agent has become silent.
     Silent { pod: String, uid: String },
 }
 
-/// Views of one agent that its group has not taken yet: while that waits for the API server, an agent that talks all the
-/// time fills its own box only, and the newest view replaces the one before.
+/// Views of one agent that its group has not taken yet: while that waits for the API server, an agent that talks all
+/// the time fills its own box only, and the newest view replaces the one before.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mailbox(Arc<Mutex<VecDeque<MemberView>>>);
 
@@ -62,7 +62,7 @@ pub(super) struct Group {
     pub(super) labeller: Labeller,
     pub(super) metrics: RoleMetrics,
     pods: BTreeMap<String, PodFacts>,
-    /// Versions written here that the watch has not told of yet.
+    /// Versions written here that the watch has not delivered yet.
     written: BTreeMap<String, PodFacts>,
     knowledge: Knowledge,
 }
@@ -93,7 +93,7 @@ impl Group {
                         break;
                     }
                     Err(error) => {
-                        warn!(%error, "roles are not written, will try again");
+                        warn!(%error, "failed to write roles; retrying");
                         sleep(pause).await;
                         pause = (pause * 2).min(timing::PAUSE_LONGEST);
                     }

@@ -1,6 +1,6 @@
 //! What agents said about leadership, folded over time. Pure: no clock, no transport.
 //!
-//! Two kinds of fact come out. "Member M leads term T" stays true for ever, whoever says it and however old
+//! Two kinds of fact come out. "Member M leads term T" stays true for ever, whichever member reports it and however old
 //! it is, because raft elects one leader a term. "M no longer leads T" is only taken from M's own agent, and
 //! only after that agent had said that it leads.
 
@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use kbagent_protocol::{EtcdState, Id, MemberView};
 
-/// So many terms further than anybody else knows of, a member is believed: far more than elections take place while an
-/// operator looks away, and far less than a lie needs to last.
+/// So many terms further than any other member knows of, a member is believed: far more than elections take place while
+/// an operator looks away, and far less than a lie needs to last.
 const LEAP: u64 = 1000;
 
 /// The newest view of one pod's agent.
@@ -17,7 +17,7 @@ const LEAP: u64 = 1000;
 pub struct Heard {
     /// The view.
     pub view: MemberView,
-    /// True when the agent has not been heard for longer than its sign of life takes. Says nothing about etcd.
+    /// True when the agent has been silent for longer than its heartbeat takes. Says nothing about etcd.
     pub silent: bool,
 }
 
@@ -31,8 +31,8 @@ impl Heard {
         )
     }
 
-    /// True when an etcd that had seen `term` or a later one is gone: whatever starts in its place leads no such term. A
-    /// word from before says nothing of it, for a member may be back and elected while the word is on its way.
+    /// True when an etcd that had seen `term` or a later one is gone: whatever starts in its place leads no such term.
+    /// An older report proves nothing: the member may have restarted and been elected while the report was in flight.
     #[must_use]
     pub fn went_at(&self, term: u64) -> bool {
         let seen = self.view.status.as_ref().map(|status| status.term);
@@ -55,7 +55,7 @@ impl Heard {
     }
 }
 
-/// Who leads, in the highest term anybody has spoken of.
+/// Who leads, in the highest term that was reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leader {
     /// The term.
@@ -64,7 +64,7 @@ pub struct Leader {
     pub name: String,
 }
 
-/// Everything heard from the agents of one InstanceSet.
+/// All that the agents of one InstanceSet have reported.
 #[derive(Clone, Debug, Default)]
 pub struct Knowledge {
     heard: BTreeMap<String, Heard>,
@@ -100,7 +100,7 @@ impl Knowledge {
         true
     }
 
-    /// Notes that the agent of the pod is not heard any more.
+    /// Notes that the agent of the pod has become silent.
     pub fn silence(&mut self, pod: &str, uid: &str) {
         if let Some(heard) = self.heard.get_mut(pod)
             && heard.view.pod_uid == uid
@@ -130,9 +130,9 @@ impl Knowledge {
         self.lost.get(uid).is_some_and(|lost| *lost >= term)
     }
 
-    /// The leader of the highest term for which anybody named one. A term far beyond `recorded`, the highest that was
-    /// written before, needs the word of a second member, unless the group has one pod only: terms grow by elections, and
-    /// one agent that lies would shut out every later leader.
+    /// The leader of the highest term for which a member named one. A term far beyond `recorded`, the highest that was
+    /// written before, needs the report of a second member, unless the group has one pod only: terms grow by elections,
+    /// and one agent that lies would shut out every later leader.
     #[must_use]
     pub fn leader(&self, recorded: u64, alone: bool) -> Option<Leader> {
         let cluster = self.cluster()?;

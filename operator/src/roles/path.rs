@@ -87,7 +87,7 @@ struct Path {
     context: Arc<Context>,
     groups: HashMap<(String, String), Running>,
     pods: HashMap<PodKey, Member>,
-    /// Pods seen since the watch started anew; the others are gone.
+    /// Pods seen since the watch restarted; the others are gone.
     listed: Option<Vec<PodKey>>,
 }
 

@@ -28,21 +28,21 @@ pub struct Seen {
     pub view: MemberView,
     /// When the operator got it.
     pub at: Instant,
-    /// True when the agent is not heard any more.
+    /// True when the agent has become silent.
     pub silent: bool,
 }
 
 impl Seen {
-    /// Time since the agent was heard.
+    /// Time since the agent's last report.
     #[must_use]
     pub fn age(&self) -> Duration {
         self.at.elapsed()
     }
 }
 
-/// After an election the label, the endpoints and the proxies come first; who has time waits this long.
+/// Reconcilers pause this long after an election, so that labels, endpoints and proxies are updated first.
 const SETTLE: Duration = Duration::from_millis(300);
-/// Longest that elections in a row may hold up anybody.
+/// Longest pause of reconcilers when elections repeat.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Elections of one InstanceSet in a row, each within [`SETTLE`] of the one before.
@@ -55,7 +55,7 @@ struct Elections {
 }
 
 impl Elections {
-    /// A leader of this term was heard of.
+    /// A leader of this term was reported.
     fn heard(&mut self, term: u64, now: Instant) {
         if term <= self.term {
             return;
@@ -126,7 +126,7 @@ impl MemberStore {
         (!rest.is_zero()).then_some(rest)
     }
 
-    /// How many agents are heard and how many are silent.
+    /// How many agents report and how many are silent.
     #[must_use]
     pub fn count(&self) -> (usize, usize) {
         let seen = self.lock();
@@ -187,7 +187,7 @@ impl MemberStore {
 
     fn notify(&self, pod: &PodKey, instance_set: &str) {
         let (namespace, instance_set) = (pod.namespace.clone(), instance_set.to_owned());
-        // A replica without the lease has no reconciler: nobody needs to know.
+        // A replica without the lease has no reconciler that needs to know.
         let _unheard = self.changed.send(Changed {
             namespace,
             instance_set,

@@ -1,6 +1,6 @@
 //! One stream of views for every pod: connect, listen, notice silence, connect again.
 //!
-//! Tells what was heard and when nothing is; draws no conclusion. Ends when its handle is dropped.
+//! Passes on what arrives, and when nothing does; draws no conclusion. Ends when its handle is dropped.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -104,7 +104,7 @@ impl Listener {
                 Ok(Err(error)) => {
                     debug!(pod = %self.target.pod.name, %error, "no stream of the agent");
                 }
-                Err(_) => debug!(pod = %self.target.pod.name, "the agent gives no stream"),
+                Err(_) => debug!(pod = %self.target.pod.name, "the agent does not offer a stream"),
             }
             self.note_silence();
             if Instant::now() >= probe {
@@ -170,7 +170,7 @@ impl Listener {
         }
     }
 
-    /// The safety net: the role by a plain request, laid over the last view, whose identifiers it lacks.
+    /// The safety net: the role by a plain request, laid over the last view, because it has no identifiers.
     async fn probe(&mut self, address: SocketAddr) {
         let Some(seen) = self.store.of(&self.target.pod, &self.target.uid) else {
             return;
@@ -187,7 +187,7 @@ impl Listener {
     }
 
     fn send(&self, input: Input) {
-        // A group that has ended has no pods left, so nobody misses the message.
+        // A group that has ended has no pods left and needs no message.
         let _ended = self.group.send(input);
     }
 }
@@ -195,7 +195,8 @@ impl Listener {
 fn with_role(before: MemberStatus, role: Role, term: u64) -> MemberStatus {
     let (leader_id, leader) = match role {
         Role::Leader => (Some(before.member_id), None),
-        // A plain answer does not say whom the member follows, and an old term's leader must not be taken for it.
+        // A plain answer does not name the leader that the member follows, and an old term's leader must not be taken
+        // for it.
         Role::Follower | Role::Learner if before.term == term && before.role() != Role::Leader => {
             (before.leader_id, before.leader.clone())
         }

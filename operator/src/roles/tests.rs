@@ -244,7 +244,7 @@ fn a_stray_member_of_another_cluster_gets_no_label() {
     assert!(!writes.contains("a-2:leader"), "{writes}");
 }
 
-/// Two operators, a model API server, elections and pods made anew, interleaved call by call.
+/// Two operators, a model API server, elections and recreated pods, interleaved call by call.
 mod exploration {
     use std::collections::{BTreeMap, VecDeque};
 
@@ -368,7 +368,7 @@ mod exploration {
             self.tell();
         }
 
-        /// A member's etcd dies. An agent that was made anew with it knows nothing of its terms.
+        /// A member's etcd dies. An agent that was restarted with it knows nothing of its terms.
         fn die(&mut self, pod: usize, forgets: bool) {
             self.gone[pod] = Some((!forgets).then_some((self.term, self.leader)));
             if self.leader == Some(pod) {
@@ -377,7 +377,7 @@ mod exploration {
             self.tell();
         }
 
-        /// The leader finds out that it leads no more; nobody else does.
+        /// The leader notices that it no longer leads; no other member does.
         fn depose(&mut self) {
             self.leader = None;
             self.tell();
@@ -387,7 +387,7 @@ mod exploration {
             let old = self.pods[&name(pod)].uid.clone();
             self.make(pod);
             for operator in &mut self.operators {
-                // Its own stream ends with it; what it had not said is never heard.
+                // Its own stream ends with it; what it had not sent is lost.
                 operator.mail[pod].clear();
                 operator.mail[pod].push_back(Mail::Gone {
                     pod: name(pod),

@@ -71,7 +71,7 @@ impl Labeller {
     }
 
     /// Brings the labels in line with `knowledge`, starting from what the watch has told. Returns the versions
-    /// written; decides anew on every conflict.
+    /// written; decides again on every conflict.
     pub(super) async fn settle(
         &self,
         cached: &[PodFacts],

@@ -38,7 +38,7 @@ pub struct Expectations {
     /// How long after its heal a fault still excuses what happens, in milliseconds.
     #[serde(deserialize_with = "milliseconds")]
     pub settle_ms: u64,
-    /// Pods that faults deleted, by name or by UID: their going is not the operator's doing.
+    /// Pods that faults deleted, by name or by UID: their deletion is not attributed to the operator.
     pub deleted_by_faults: BTreeSet<String>,
     /// Pods that the operator removes permanently, because the cluster is scaled in, by name.
     pub leaving: BTreeSet<String>,

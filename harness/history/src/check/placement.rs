@@ -1,4 +1,4 @@
-//! Where each operation belongs: what its answer says of its part, its revision and the values it would leave behind.
+//! Places each operation: the part, the revision and the values left behind that its answer implies.
 //!
 //! Judges nothing; the witness and the search build on it.
 
@@ -72,7 +72,7 @@ fn wrote(response: &Response) -> bool {
 }
 
 /// Where the replay starts. An etcd that was used before shows itself in a read of a range before the first write; else
-/// the store is taken to be empty, in front of the lowest revision that anybody saw (the watches begin at revision 1).
+/// the store is taken to be empty, before the lowest revision that was ever seen (the watches begin at revision 1).
 pub(crate) fn base<'a>(index: &Index<'a>, log: &Log<'a>) -> Store<'a> {
     let first_write = index.ops.iter().find(|op| op.writes() && !op.failed());
     let until = first_write.map_or(Nanos::MAX, |op| op.call.t);

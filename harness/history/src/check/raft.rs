@@ -57,8 +57,8 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
 
 /// etcd answers a status with raft's newest leader beside the term of the newest entry applied. Right after an
 /// election, and while a restarted member catches up, a new leader thus comes with an old term. So a naming counts only
-/// when its member had applied all that anybody was known to have applied, kept to it, and applied more under the same
-/// term.
+/// when its member had applied all that any member was known to have applied, kept to it, and applied more under the
+/// same term.
 fn leaders(case: &Case<'_>, findings: &mut Findings) {
     let mut leaders: BTreeMap<u64, (&str, &MemberSample)> = BTreeMap::new();
     let mut named: BTreeMap<&str, Naming<'_>> = BTreeMap::new();

@@ -43,7 +43,7 @@ struct Word<'a> {
 }
 
 /// A member that restarts may answer from an older store until it has caught up, so that only undisturbed pairs count.
-/// It says the same to everybody who asks: what it told one client binds it for all others.
+/// It answers all clients alike: what it told one client binds it for all others.
 fn monotone(case: &Case<'_>, findings: &mut Findings) {
     let settle = Nanos::try_from(case.expectations.settle_ms)
         .unwrap_or(0)

@@ -225,7 +225,7 @@ impl<'a> Replay<'_, 'a> {
         Ok(())
     }
 
-    /// Real time, wherever the replay ended: a hole does not keep anybody from reading a clock.
+    /// Real time, wherever the replay ended: a hole does not keep a client from reading a clock.
     fn in_order(&self, stop: Option<Stop>) -> (Option<Stop>, Option<String>) {
         if let Some(Stop::Violation { .. }) = stop {
             return (stop, None);

@@ -78,7 +78,7 @@ pub(crate) fn parse_count(text: &str) -> Option<Count> {
         if !probe {
             count.dropped += packets;
         }
-        // A network is anybody; that it stands for no address keeps its packets apart from those of a pod.
+        // A network stands for all senders; that it stands for no address keeps its packets apart from those of a pod.
         let way = (address(from), address(to));
         if packets > 0 {
             let of = if probe {
@@ -99,7 +99,7 @@ fn address(text: &str) -> Ipv4Addr {
     text.parse().unwrap_or(Ipv4Addr::UNSPECIFIED)
 }
 
-/// What is dropped between two pods has rules of its own before what is dropped of anybody, so that it is counted
+/// What is dropped between two pods has rules of its own before what is dropped of all others, so that it is counted
 /// apart.
 fn fill(chain: &str, cut: Cut<'_>) -> String {
     let (rules, addresses) = (cut.rules, cut.addresses);

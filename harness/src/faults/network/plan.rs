@@ -18,7 +18,7 @@ const DNS_PORT: u16 = 53;
 /// Which members are cut from which others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
-    /// These from everybody.
+    /// These from all others.
     Members(Selector),
     /// These from the other members.
     Side(Selector),
@@ -44,7 +44,7 @@ pub(crate) struct Plan {
 pub(crate) enum Proof {
     /// Every pair, each way that is cut: no connection to these ports, packets of the cluster's own dropped.
     Pairs(Vec<u16>),
-    /// No connection to this port of the members; packets of anybody dropped, each way that is cut.
+    /// No connection to this port of the members; packets of all clients dropped, each way that is cut.
     Server(u16),
     /// No connection to this port of these addresses from outside.
     Remote(Vec<Ipv4Addr>, u16),
@@ -59,7 +59,7 @@ pub(crate) enum Proof {
 pub(crate) struct Parties {
     /// Those whose nodes hold the rules.
     pub near: Vec<String>,
-    /// The others; empty when the near ones are cut off from everybody.
+    /// The others; empty when the near ones are cut off from all others.
     pub far: Vec<String>,
 }
 

@@ -44,9 +44,9 @@ pub(crate) struct Proofs {
     pub probes: Vec<Probe>,
     /// Senders and receivers of which packets of the cluster's own must be dropped.
     pub own: BTreeSet<Way>,
-    /// Addresses from which packets to anybody must be dropped.
+    /// Addresses from which packets to all others must be dropped.
     pub own_from: BTreeSet<Ipv4Addr>,
-    /// Addresses to which packets of anybody must be dropped.
+    /// Addresses to which packets of all others must be dropped.
     pub own_to: BTreeSet<Ipv4Addr>,
 }
 

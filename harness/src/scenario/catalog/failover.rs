@@ -25,7 +25,7 @@ pub(super) fn all() -> Vec<Scenario> {
         .smoke(),
         Scenario::faults(
             "failover::leader_pod_deleted",
-            "The leader's pod is deleted as anybody may: leadership and service have moved before it stops.",
+            "The leader's pod is deleted by a plain request: leadership and service have moved before it stops.",
             [delete_leader(Deletion::Graceful)],
         )
         .members(THREE_AND_FIVE)

@@ -14,7 +14,7 @@ pub(super) fn all() -> Vec<Scenario> {
     vec![
         Scenario::faults(
             "partition::leader_cut_off_from_peers",
-            "The leader loses its peers and keeps its clients: it must let them go, for they will not.",
+            "The leader loses its peers and keeps its clients: it must close them, because clients keep them open.",
             [isolate(Traffic::Peer, Direction::Both)],
         )
         .members(THREE_AND_FIVE)

@@ -164,7 +164,7 @@ async fn bad_changes(subject: &Subject, list: &mut Checklist) {
     );
 }
 
-/// Roles and terms are written by the operator alone; other labels are anybody's.
+/// Roles and terms are written by the operator alone; other labels are free for all.
 async fn roles_by_hand(subject: &Subject, list: &mut Checklist) {
     let pods: Api<Pod> = Api::namespaced(subject.kube.clone(), &subject.namespace);
     let name = format!("{}-0", Subject::leader_service());
@@ -197,7 +197,7 @@ async fn roles_by_hand(subject: &Subject, list: &mut Checklist) {
     );
 }
 
-/// What is edited by hand in owned objects and in the status is put right again.
+/// What is edited by hand in owned objects and in the status is corrected.
 async fn hand_edits(subject: &Subject, list: &mut Checklist) {
     let services: Api<Service> = Api::namespaced(subject.kube.clone(), &subject.namespace);
     let name = Subject::leader_service();
@@ -230,7 +230,7 @@ async fn hand_edits(subject: &Subject, list: &mut Checklist) {
     )
     .await;
     list.came_about(
-        "an edited leader service is put right",
+        "an edited leader service is corrected",
         restored.map_err(|error| error.to_string()),
     );
 
@@ -295,7 +295,7 @@ async fn garbage_in_status(subject: &Subject, list: &mut Checklist) {
             )
             .await;
             list.came_about(
-                "garbage in the status is put right",
+                "garbage in the status is corrected",
                 right.map_err(|error| error.to_string()),
             );
         }

@@ -1,4 +1,4 @@
-//! A list of things to look at: all of them are, and all that are wrong are told.
+//! A list of assertions: all are evaluated, and all failures reported.
 
 use std::fmt::Debug;
 

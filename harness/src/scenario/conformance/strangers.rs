@@ -1,4 +1,4 @@
-//! What a user other than the operator may not do to members and to the objects between Cluster and pods.
+//! What users other than the operator may not do to members and to the objects between Cluster and pods.
 
 use etcd_operator_api::{Component, InstanceSet, labels};
 use k8s_openapi::api::core::v1::Pod;

@@ -141,7 +141,7 @@ impl TrialRun<'_> {
         self.lab.live.say("healed");
     }
 
-    /// What a fault itself has done is not the operator's doing.
+    /// Effects of the fault itself are not attributed to the operator.
     fn excuse(&mut self, fault: &Fault, targets: &[Target], seats: &[Seat]) {
         let hit = hit(targets, seats);
         if matches!(

@@ -1,9 +1,9 @@
-//! Pure: who shall lead next?
+//! Pure: which member is to lead next.
 
 use crate::etcd::{Member, Status};
 
-/// Entries a candidate may be behind. A leader that hands over stops taking writes until the candidate has caught up:
-/// a thousand entries take a few ms.
+/// Entries a candidate may be behind. A leader that transfers leadership stops taking writes until the candidate has
+/// caught up: a thousand entries take a few ms.
 const LAG_MAX: u64 = 1000;
 
 /// Where the leader stood, read before the others were asked: a voter that keeps up has applied at least that.
@@ -26,7 +26,7 @@ pub struct Standing {
     pub status: Result<Status, String>,
 }
 
-/// Why nobody can take over.
+/// Why no member can take over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoCandidate {
     /// The named member is not in the list.
@@ -98,7 +98,7 @@ pub(super) fn fitness(leader: &LeaderMark, standing: &Standing) -> Result<u64, S
         .as_ref()
         .map_err(|why| format!("it does not answer ({why})"))?;
     if status.is_learner {
-        return Err("it is a learner in its own eyes".into());
+        return Err("it reports itself as a learner".into());
     }
     if status.leader != leader.id || status.raft_term != leader.term {
         return Err(format!(
@@ -156,7 +156,7 @@ mod tests {
             ("nothing", |_| {}, "p2"),
             ("learner", |s| s.member.is_learner = true, "p3"),
             ("silent", |s| s.status = Err("refused".into()), "p3"),
-            ("follows nobody", |s| status(s).leader = 0, "p3"),
+            ("knows no leader", |s| status(s).leader = 0, "p3"),
             ("older term", |s| status(s).raft_term = 4, "p3"),
             ("lags", |s| status(s).raft_applied_index = 8_999, "p3"),
             (

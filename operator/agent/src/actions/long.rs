@@ -1,4 +1,4 @@
-//! Work that may take longer than a caller waits: it goes on, everybody sees that, and the next caller joins it.
+//! Work that may take longer than a caller waits: it continues, the view shows it, and the next caller joins it.
 
 use std::future::Future;
 use std::time::Duration;
@@ -55,7 +55,7 @@ impl Long {
         let mut state = self.state.lock().await;
         let ended = state.running.as_ref().is_some_and(JoinHandle::is_finished);
         if let Some(task) = state.running.take_if(|_| ended) {
-            // It ended while nobody waited: this caller is told, whatever the rest.
+            // It ended while no caller waited: this one gets its result.
             let end = flat(task.await);
             state.last = Some((Instant::now(), end.clone()));
             return told(end);
@@ -75,7 +75,7 @@ impl Long {
             return Err(Failure::Failed(format!("{} did not begin", self.name)));
         };
         let Ok(end) = tokio::time::timeout(PATIENCE, task).await else {
-            let text = format!("{} goes on: ask again", self.name);
+            let text = format!("{} is in progress: ask again", self.name);
             return Err(Failure::InProgress(text));
         };
         let end = flat(end);
@@ -100,7 +100,7 @@ impl Long {
     }
 }
 
-/// Shows the work as long as it goes on, however it ends.
+/// Shows the work while it runs, however it ends.
 struct Shown(watch::Sender<Own>);
 
 impl Shown {
@@ -117,7 +117,7 @@ impl Drop for Shown {
 }
 
 fn flat(end: Result<End, tokio::task::JoinError>) -> End {
-    end.unwrap_or_else(|error| Err(Failure::Failed(format!("the action broke off: {error}"))))
+    end.unwrap_or_else(|error| Err(Failure::Failed(format!("the action ended early: {error}"))))
 }
 
 fn told(end: End) -> Result<Success, Failure> {
@@ -144,7 +144,7 @@ mod tests {
     }
 
     fn wrong() -> Failure {
-        Failure::Failed("no room".to_owned())
+        Failure::Failed("no space".to_owned())
     }
 
     fn long() -> (Long, watch::Receiver<Own>) {
@@ -181,7 +181,7 @@ mod tests {
         tokio::time::advance(SECOND * 599).await;
         let told = long.run(may(), well()).await.err();
         let told = told.map(|failure| failure.to_string());
-        assert_eq!(told.as_deref(), Some("no room; it is tried again in 1 s"));
+        assert_eq!(told.as_deref(), Some("no space; it is tried again in 1 s"));
         tokio::time::advance(SECOND).await;
         assert!(long.run(may(), well()).await.is_ok());
     }

@@ -138,7 +138,7 @@ async fn keeps_quorum(cluster: &Cluster, victim: &Member) -> Result<(), Failure>
     let quorum = staying.len() / 2 + 1;
     if staying.is_empty() || well < quorum {
         return Err(Failure::Precondition(format!(
-            "without {:x} there are {} voters, {well} of them well, and {quorum} are needed (M13)",
+            "removing {:x} would leave {} voters, {well} of them healthy; quorum is {quorum} (M13)",
             victim.id,
             staying.len()
         )));

@@ -13,7 +13,7 @@ pub enum Failure {
     /// No such action, or not one of etcd's.
     #[error("{0}")]
     NotDefined(String),
-    /// The request lacks something or contradicts the cluster.
+    /// The request is incomplete or contradicts the cluster.
     #[error("{0}")]
     BadRequest(String),
     /// It would be unsafe or etcd is not ready for it: nothing was done.
@@ -22,7 +22,7 @@ pub enum Failure {
     /// Another action is under way.
     #[error("{0}")]
     Busy(String),
-    /// It was begun and goes on.
+    /// It was started and is in progress.
     #[error("{0}")]
     InProgress(String),
     /// It was tried and did not succeed, as far as can be seen.
@@ -47,8 +47,8 @@ impl Failure {
     }
 }
 
-/// etcd's words for "not now": its own check of a change of membership says no until all is well again. It also says
-/// so for the first seconds after a start.
+/// etcd's errors for "not now": its own check of a membership change fails until all members are healthy, and for the
+/// first seconds after a start.
 const NOT_NOW: [&str; 3] = [
     "unhealthy cluster",
     "not enough started members",

@@ -30,7 +30,7 @@ pub struct Moved {
 /// Moves leadership to the member named `candidate`, or to the most caught-up voter.
 ///
 /// # Errors
-/// When nobody fit is there, or the new leader was not seen.
+/// When no member is eligible, or the new leader was not seen.
 pub async fn move_away(cluster: &Cluster, candidate: Option<&str>) -> Result<Moved, Failure> {
     let mark = cluster.mark().await?;
     let standings = cluster.standings().await;
@@ -65,7 +65,7 @@ pub async fn move_away(cluster: &Cluster, candidate: Option<&str>) -> Result<Mov
     }
 }
 
-/// Waits until the member leads in its own eyes, in a term after `term`.
+/// Waits until the member reports itself as leader, in a term after `term`.
 async fn wait_for(client: Client, id: u64, term: u64) -> Option<u64> {
     let until = Instant::now() + SEEN;
     while Instant::now() < until {

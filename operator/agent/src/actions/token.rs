@@ -1,4 +1,4 @@
-//! The bearer token of changes: read anew for every call, so that a rotated Secret is effective at once.
+//! The bearer token of changes: read for every call, so that a rotated Secret is effective at once.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ pub enum TokenError {
     /// A wrong one was.
     #[error("failed to authorize: the token is not this pod's")]
     Wrong,
-    /// There is nothing to compare with: nobody may change anything.
+    /// There is nothing to compare with: every change is refused.
     #[error("failed to authorize: this pod has no token file, or it is empty")]
     Unknown,
 }

@@ -69,7 +69,7 @@ async fn handoff() -> anyhow::Result<()> {
     let (status, body) = call.send(String::new()).await?;
     println!("{}", String::from_utf8_lossy(&body));
     if !status.is_success() {
-        bail!("failed to hand over: the agent on port {PORT} answered {status}");
+        bail!("failed to transfer leadership: the agent on port {PORT} answered {status}");
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Knows who leads and where, and hears of its end: by a connection to the leader's etcd, which the kernel resets when the
-//! process dies. Asks once more before anything is believed.
+//! Knows who leads and where, and notices its end: by a connection to the leader's etcd, which the kernel resets when
+//! the process dies. Asks once more before anything is believed.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -85,7 +85,7 @@ pub(super) fn leader(knowledge: &Knowledge) -> Option<(Died, String)> {
     Some((led, status.leader.clone()?))
 }
 
-/// Whether a process listens there, and goes on to do so.
+/// Whether a process listens there, and continues to do so.
 pub(super) async fn evidence(address: SocketAddr) -> Evidence {
     let until = Instant::now() + DYING;
     loop {

@@ -1,9 +1,10 @@
-//! Tells the own member to campaign: `MsgTimeoutNow`, which raft's leader sends to the member that it hands over to, at
+//! Tells the own member to campaign: `MsgTimeoutNow`, which raft's leader sends to the member that is to lead next, at
 //! etcd's own peer endpoint (`POST /raft`).
 //!
 //! The term is what makes it safe to be late (`raft.Step` of go.etcd.io/raft/v3): a message of a lower term than the
-//! member's is dropped, one of the same term is heeded by followers only, one of a higher term raises the member's first.
-//! One without a term would be heeded at any time: none is ever sent. The term is the member's own, read just before.
+//! member's is dropped, one of the same term is heeded by followers only, one of a higher term raises the member's
+//! first. One without a term would be heeded at any time: none is ever sent. The term is the member's own, read just
+//! before.
 
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ struct Message {
     term: u64,
 }
 
-/// Who is told, besides by its identifier.
+/// The receiver, besides its identifier.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
     /// `host:port` of its peer endpoint.
@@ -59,7 +60,7 @@ pub enum MessageError {
     Refused {
         /// The status.
         status: StatusCode,
-        /// etcd's words.
+        /// etcd's answer.
         body: String,
     },
 }

@@ -1,7 +1,7 @@
-//! A crash is news: when the leader's etcd is seen to be gone, one follower is told to campaign at once, without waiting
-//! for raft's election timeout to find out by silence. docs/failover.md has the mechanism and why it is safe.
+//! After a crash: when the leader's etcd is seen to be gone, one follower is told to campaign at once, without
+//! waiting for raft's election timeout to find out by silence. docs/failover.md has the mechanism and why it is safe.
 //!
-//! [`plan`] is pure: who, when, and when not. `hold` hears of the end of the leader's etcd, [`raft`] reads the own
+//! [`plan`] is pure: who, when, and when not. `hold` notices the end of the leader's etcd, [`raft`] reads the own
 //! member's term, [`message`] tells it to campaign, `task` asks the other agents. Must never decide who leads: that is
 //! raft's.
 

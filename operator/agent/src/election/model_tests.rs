@@ -1,5 +1,5 @@
-//! A model of members, agents and a network, in which a leader dies: news in any order, late, doubled, lost; messages
-//! replayed; agents that restart or lie; raft's own timeouts in between. Every run is a function of its seed.
+//! A model of members, agents and a network, in which a leader dies: reports in any order, late, doubled, lost;
+//! messages replayed; agents that restart or lie; raft's own timeouts in between. Every run is a function of its seed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

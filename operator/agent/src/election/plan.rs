@@ -1,8 +1,8 @@
 //! Pure: a leader has died; whose member campaigns, and who consents?
 //!
 //! A campaign from raft term R takes place in term R + 1. An agent consents to each R once, to one candidate, and a
-//! campaign needs the consent of agents of a majority of voters, its own among them. The agent of the dead leader has no
-//! say, so any two such majorities share two agents: two members never campaign in one term by our doing even if one
+//! campaign needs the consent of agents of a majority of voters, its own among them. The agent of the dead leader has
+//! no say, so any two such majorities share two agents: two members never campaign in one term by our doing even if one
 //! agent lies. Raft is safe without any of this; here is only what keeps it from doing the same work twice.
 
 use std::cmp::Reverse;
@@ -44,7 +44,7 @@ pub enum Evidence {
     Gone,
     /// It was accepted.
     Alive,
-    /// Nothing came back. Silence is no news.
+    /// Nothing came back. Silence is no evidence.
     Silent,
 }
 
@@ -55,7 +55,7 @@ pub struct Witness {
     pub died: Option<Died>,
     /// Whether it is gone.
     pub evidence: Evidence,
-    /// What raft says in the own member; `None` when etcd does not tell.
+    /// What raft says in the own member; `None` when etcd does not report it.
     pub own: Option<ElectionStanding>,
     /// True while the own pod stops.
     pub stopping: bool,
@@ -113,7 +113,7 @@ pub enum Reason {
     Rests,
     #[error("the own pod stops")]
     Stopping,
-    #[error("the own member does not tell its raft term")]
+    #[error("the own member does not report its raft term")]
     Unreadable,
     #[error("the own member has no vote")]
     NoVote,
@@ -235,7 +235,7 @@ impl Planner {
         if now < case.turn_until {
             return Ok(None);
         }
-        // An election goes on that no agent has begun: it gets the time of one turn.
+        // An election that no agent began is in progress: it gets the time of one turn.
         if own.leader_id.is_none() && case.passed.is_empty() {
             case.pass(NO_MEMBER, now);
             return Ok(None);
@@ -249,7 +249,7 @@ impl Planner {
             case.pass(first.member_id, now);
             return Ok(None);
         }
-        // The own member has not heard of a term that has begun elsewhere: what it sends now would be void.
+        // The own member does not know yet of a term that has begun elsewhere: what it sends now would be void.
         let behind = others.values().any(|other| other.term > own.term);
         let given = self
             .given
@@ -266,7 +266,7 @@ impl Planner {
         }))
     }
 
-    /// Consents to a request for consent, or tells why not. Asked again by the same candidate it consents again.
+    /// Consents to a request for consent, or says why not. Asked again by the same candidate it consents again.
     ///
     /// # Errors
     /// When it does not consent.

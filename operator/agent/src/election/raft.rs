@@ -41,7 +41,7 @@ struct Status {
     lead: Id,
 }
 
-/// Reads it from the member at `address` (`host:port`); `None` when etcd does not tell.
+/// Reads it from the member at `address` (`host:port`); `None` when etcd does not report it.
 pub async fn read(address: &str) -> Option<RaftState> {
     let call = Call {
         deadline: DEADLINE,

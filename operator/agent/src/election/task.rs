@@ -1,4 +1,4 @@
-//! Asks, consents and tells, as the planner says.
+//! Asks, consents and starts campaigns, as the planner says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -186,8 +186,8 @@ impl Elections {
         }
     }
 
-    /// What raft says in the own member. A status has the newest leader, and a term that may be too low, never too high;
-    /// while there is no leader it stays behind, and raft itself is read.
+    /// What raft says in the own member. A status has the newest leader, and a term that may be too low, never too
+    /// high; while there is no leader it stays behind, and raft itself is read.
     async fn standing(&self) -> Option<ElectionStanding> {
         let status = self.own.status(OWN).await.ok()?;
         let header = status.header?;

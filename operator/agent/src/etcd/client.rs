@@ -79,7 +79,7 @@ impl Client {
         .await
     }
 
-    /// The member list; linearizable: agreed by a quorum just now (3.5 and newer; 3.4 ignores the wish).
+    /// The member list; linearizable: agreed by a quorum just now (3.5 and newer; 3.4 ignores the flag).
     ///
     /// # Errors
     /// See [`EtcdError`]. An error is not an empty list (M5).
@@ -100,7 +100,7 @@ impl Client {
     /// Adds a learner (M2: never a voter).
     ///
     /// # Errors
-    /// See [`EtcdError`]; it may have been added all the same (M6).
+    /// See [`EtcdError`]; it may have been added anyway (M6).
     pub async fn add_learner(
         &self,
         peer_url: &str,
@@ -123,7 +123,7 @@ impl Client {
     /// Gives a learner its vote.
     ///
     /// # Errors
-    /// See [`EtcdError`]; it may have been promoted all the same (M6).
+    /// See [`EtcdError`]; it may have been promoted anyway (M6).
     pub async fn promote(&self, id: u64, deadline: Duration) -> Result<MemberList, EtcdError> {
         let path = "/etcdserverpb.Cluster/MemberPromote";
         self.unary(
@@ -140,7 +140,7 @@ impl Client {
     /// Removes a member by its identifier (M4).
     ///
     /// # Errors
-    /// See [`EtcdError`]; it may have been removed all the same (M6).
+    /// See [`EtcdError`]; it may have been removed anyway (M6).
     pub async fn remove(&self, id: u64, deadline: Duration) -> Result<MemberList, EtcdError> {
         let path = "/etcdserverpb.Cluster/MemberRemove";
         self.unary(
@@ -157,7 +157,7 @@ impl Client {
     /// Moves leadership to `target`; only the leader obeys.
     ///
     /// # Errors
-    /// See [`EtcdError`]; leadership may have moved all the same (M6).
+    /// See [`EtcdError`]; leadership may have moved anyway (M6).
     pub async fn move_leader(&self, target: u64, deadline: Duration) -> Result<(), EtcdError> {
         let path = "/etcdserverpb.Maintenance/MoveLeader";
         let call = Call {
@@ -172,7 +172,7 @@ impl Client {
     /// Forgets all revisions before `revision`. Members free their pages a little later, each for itself.
     ///
     /// # Errors
-    /// See [`EtcdError`]; it may have happened all the same (M6).
+    /// See [`EtcdError`]; it may have happened anyway (M6).
     pub async fn compact(&self, revision: i64, deadline: Duration) -> Result<(), EtcdError> {
         let path = "/etcdserverpb.KV/Compact";
         let call = Call {
@@ -187,7 +187,7 @@ impl Client {
     /// Rewrites this member's database without its free pages. The member neither reads nor applies meanwhile.
     ///
     /// # Errors
-    /// See [`EtcdError`]; after a timeout it goes on.
+    /// See [`EtcdError`]; after a timeout it continues.
     pub async fn defragment(&self, deadline: Duration) -> Result<(), EtcdError> {
         let path = "/etcdserverpb.Maintenance/Defragment";
         let call = Call {
@@ -202,7 +202,7 @@ impl Client {
     /// Disarms an alarm.
     ///
     /// # Errors
-    /// See [`EtcdError`]; it may have happened all the same (M6).
+    /// See [`EtcdError`]; it may have happened anyway (M6).
     pub async fn disarm(&self, alarm: Alarm, deadline: Duration) -> Result<(), EtcdError> {
         /// `AlarmRequest.AlarmAction`.
         const DEACTIVATE: i32 = 2;

@@ -6,7 +6,7 @@ use std::io;
 /// A failed call. Every variant but [`EtcdError::Rejected`] leaves open whether a change happened (M6).
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EtcdError {
-    /// Nobody listens on the address: no etcd process there.
+    /// No process listens on the address: etcd is not running there.
     #[error("failed to connect to {endpoint}: connection refused")]
     Refused {
         /// The address.

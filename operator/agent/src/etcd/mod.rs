@@ -1,4 +1,4 @@
-//! A client of one etcd member: the few calls kbagent needs, with errors that tell "nobody listens" from "it hangs".
+//! A client of one etcd member: the few calls kbagent needs, with errors that tell a closed port from a hanging etcd.
 //!
 //! Messages are written by hand (no protoc, and unlike common clients a member list that is really linearizable). Must
 //! not hold policy: who is asked, and what an answer means, is decided elsewhere.

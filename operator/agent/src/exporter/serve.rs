@@ -43,7 +43,7 @@ pub enum ExporterError {
     /// `KB_EXPORTER_LISTEN` is no address.
     #[error("failed to read KB_EXPORTER_LISTEN")]
     Address(#[from] AddrParseError),
-    /// The port is taken, or signals cannot be heard.
+    /// The port is taken, or signals cannot be received.
     #[error("failed to listen")]
     Listen(#[from] io::Error),
 }

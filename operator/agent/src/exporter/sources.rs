@@ -1,4 +1,4 @@
-//! Asks the neighbours in the pod, all at once; whoever fails is left out.
+//! Asks the other containers of the pod, all at once; one that fails is left out.
 
 use std::path::Path;
 use std::time::Duration;

@@ -10,11 +10,13 @@ const GRACE_LED: Duration = Duration::from_millis(200);
 const GRACE_DEPOSED: Duration = Duration::from_millis(200);
 
 /// Election timeouts without an answer after which a hanging member is cut on that alone. A leader that is only slow,
-/// on a machine without a free core, must keep its clients; one that was replaced is told so by the others much earlier.
+/// on a machine without a free core, must keep its clients; one that was replaced is told so by the others much
+/// earlier.
 const HANGING_ELECTIONS: u32 = 4;
 
-/// Election timeouts without a leader after which a member that hands over is cut. Its clients are forwarded as soon as it
-/// hears of the leader that it chose itself; one on a busy machine may be silent for longer than [`GRACE_LED`].
+/// Election timeouts without a leader after which a member that transfers leadership is cut. Its clients are forwarded
+/// once it knows the new leader, which it chose itself; one on a busy machine may be silent for longer than
+/// [`GRACE_LED`].
 const PLANNED_ELECTIONS: u32 = 4;
 
 /// What the member is seen to be.
@@ -77,7 +79,7 @@ impl Condition {
         }
     }
 
-    /// Takes in what is seen at `now`; `planned` while the member hands over, of its own accord.
+    /// Takes in what is seen at `now`; `planned` while the member transfers leadership itself.
     pub fn observe(&mut self, seen: Seen, now: Instant, planned: bool) -> Verdict {
         let move_grace = planned_grace(self.election_timeout);
         let (began, grace) = match seen {
@@ -87,7 +89,7 @@ impl Condition {
                 self.trouble_since = None;
                 return Verdict::Leave;
             }
-            // A new process that listens and does not serve yet: who waits in its backlog is served elsewhere sooner.
+            // A new process that listens and does not serve yet: another member serves clients in its backlog sooner.
             Seen::Hangs { .. } if self.gone => return Verdict::Cut,
             Seen::Deposed | Seen::Leaderless if planned => (now, move_grace),
             Seen::Deposed => (now, GRACE_DEPOSED),

@@ -106,7 +106,7 @@ mod tests {
             ("another in a higher term", 9, 2, 5, true),
             ("the same term", 9, 2, 4, false),
             ("a candidate", 9, 0, 5, false),
-            ("ourselves, elected anew", 9, 1, 5, false),
+            ("ourselves, elected again", 9, 1, 5, false),
             ("another cluster", 8, 2, 5, false),
         ];
         for (name, cluster_id, leader, raft_term, expected) in cases {

@@ -19,7 +19,7 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 #[derive(Debug, thiserror::Error)]
 pub enum FenceError {
     /// The capability is missing.
-    #[error("failed to cut a connection: this process lacks CAP_NET_ADMIN")]
+    #[error("failed to cut a connection: this process has no CAP_NET_ADMIN")]
     NotPermitted,
     /// The kernel cannot do it.
     #[error(
@@ -49,7 +49,7 @@ impl From<io::Error> for FenceError {
 pub enum Scope {
     /// All but those whose peer is a loopback address: kbagent's own, the exporter's and a person's in the container.
     SpareLoopback,
-    /// Those to this local address, whoever the peer is: for several members in one network namespace (tests).
+    /// Those to this local address, from any peer: for several members in one network namespace (tests).
     To(IpAddr),
 }
 

@@ -73,7 +73,7 @@ fn loopback_peers_are_spared_and_other_ports_untouched() {
             .cut()
             .expect("cut"),
         0,
-        "nobody is connected there"
+        "there is no connection there"
     );
 }
 

@@ -17,7 +17,7 @@ const EVERY: Duration = Duration::from_millis(50);
 
 /// What tells that a move of leadership was this member's own doing.
 pub struct Planned {
-    /// True while the member hands over because its pod stops, and from then on.
+    /// True while the member transfers leadership because its pod stops, and from then on.
     pub stopping: watch::Receiver<bool>,
     /// When a switchover was last begun here.
     pub moved_at: watch::Receiver<Option<Instant>>,
@@ -186,7 +186,7 @@ mod planned_tests {
             stopping: stopping.subscribe(),
             moved_at: moved.subscribe(),
         };
-        assert!(!planned.holds(election), "nobody has asked");
+        assert!(!planned.holds(election), "no transfer was requested");
         moved.send_replace(Some(Instant::now()));
         assert!(planned.holds(Duration::from_secs(100)));
         moved.send_replace(Instant::now().checked_sub(planned_grace(election)));

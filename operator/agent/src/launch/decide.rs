@@ -55,7 +55,7 @@ pub struct Evidence {
     pub join_member_id: Option<Id>,
     /// The own peer URL.
     pub own_peer_url: String,
-    /// The member list that a quorum agreed on just now; `None` when nobody told one.
+    /// The member list that a quorum agreed on just now; `None` when no member returned one.
     pub members: Option<Vec<Member>>,
 }
 
@@ -226,7 +226,7 @@ mod tests {
                 IdentityFile::Present(identity("c", "p2")),
                 "ForeignData",
             ),
-            ("nobody's", true, IdentityFile::Absent, "ForeignData"),
+            ("no identity", true, IdentityFile::Absent, "ForeignData"),
             (
                 "garbled",
                 true,
@@ -321,7 +321,7 @@ mod tests {
             )
         };
         let cases = [
-            ("nobody answers", None, Some(Id(2)), "ask"),
+            ("no answer", None, Some(Id(2)), "ask"),
             (
                 "unstarted and ours",
                 with(Some(member(2, "", URL))),

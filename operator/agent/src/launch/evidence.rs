@@ -96,7 +96,7 @@ pub(super) async fn members(config: &Config) -> Option<Vec<Member>> {
     while let Some(answer) = answers.next().await {
         match answer {
             Ok(list) => return Some(list.members),
-            Err(error) => tracing::debug!(%error, "a peer told no member list"),
+            Err(error) => tracing::debug!(%error, "a peer did not return a member list"),
         }
     }
     None

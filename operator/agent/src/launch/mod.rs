@@ -1,7 +1,8 @@
 //! The launcher: runs as process 1 of etcd's container, finds out whether and how etcd may start, then becomes etcd.
 //!
 //! [`decide`] is pure; `evidence` reads, `arguments` writes etcd's flags, `run` does. Must not change membership, and
-//! must never start etcd when it does not know (M5): a member that starts wrongly can lose data, one that waits can not.
+//! must never start etcd when it does not know (M5): a member that starts wrongly can lose data, one that waits can
+//! not.
 
 mod arguments;
 mod decide;

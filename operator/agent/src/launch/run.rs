@@ -15,7 +15,7 @@ use super::{BEGUN_FILE, REFUSED_FILE};
 use crate::config::Config;
 use crate::watch::Refusal;
 
-/// Pause between two looks while nobody tells the member list.
+/// Pause between two attempts while no member returns a member list.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 /// Pause between two looks while etcd must not start.
 const REFUSED_EVERY: Duration = Duration::from_secs(3);
@@ -124,12 +124,12 @@ fn tell(config: &Config, decision: &Decision) {
             publish(&path, refusal)
         }
         other => {
-            tracing::info!(decision = ?other, "looked at the volume and the members");
+            tracing::info!(decision = ?other, "checked the volume and the members");
             retract(&path)
         }
     };
     if let Err(error) = outcome {
-        tracing::warn!(%error, path = %path.display(), "failed to tell kbagent");
+        tracing::warn!(%error, path = %path.display(), "failed to write the launch decision for kbagent");
     }
 }
 
@@ -161,7 +161,7 @@ async fn own_name(config: &Config) {
         if Instant::now() >= until {
             tracing::warn!(
                 host,
-                "the own name does not lead here yet: starting all the same"
+                "own DNS name does not resolve to this pod yet; starting anyway"
             );
             return;
         }

@@ -1,4 +1,4 @@
-//! The HTTP face: every path of the protocol. Routes and wiring only; what is answered comes from the other rooms.
+//! The HTTP face: every path of the protocol. Routes and wiring only; the answers come from the other modules.
 
 mod paths;
 mod serve;

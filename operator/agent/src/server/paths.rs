@@ -76,7 +76,7 @@ pub(super) async fn member(State(app): Shared) -> Json<MemberView> {
     Json(app.knowledge.borrow().at(Instant::now()))
 }
 
-/// Anybody may read the stream. The token only keeps the reader's place, so a wrong one is as good as none.
+/// Every client may read the stream. The token only keeps the reader's place, so a wrong one is as good as none.
 pub(super) async fn watch(
     State(app): Shared,
     Extension(standing): Extension<Standing>,

@@ -23,8 +23,8 @@ use crate::etcd::{Client, EtcdError};
 use crate::handoff::Handoff;
 use crate::{election, farewell, fence, watch};
 
-/// What callers may cost: the operator's replicas, the other agents, probes and a few people. An action is a few hundred
-/// bytes.
+/// What callers may cost: the operator's replicas, the other agents, probes and a few people. An action is a few
+/// hundred bytes.
 const LIMITS: Limits = Limits {
     connections: 128,
     per_address: 16,
@@ -43,7 +43,7 @@ pub enum ServeError {
     /// The own member's address is no URL.
     #[error("failed to make a client of the own member")]
     Client(#[from] EtcdError),
-    /// The port is taken, or signals cannot be heard.
+    /// The port is taken, or signals cannot be received.
     #[error("failed to listen")]
     Listen(#[from] io::Error),
 }

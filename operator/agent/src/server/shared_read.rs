@@ -1,5 +1,5 @@
-//! One read for all that wait for it. A caller gets what was read after it had asked, so nothing is older than a read of
-//! its own would be, and any number of callers cost one read at a time.
+//! One read for all that wait for it. A caller gets what was read after it had asked, so nothing is older than a read
+//! of its own would be, and any number of callers cost one read at a time.
 
 use std::time::Instant;
 

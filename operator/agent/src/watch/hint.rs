@@ -1,6 +1,7 @@
 //! Listens to the leader's own agent. A follower learns that its leader died only after an election timeout, and would
-//! look calmly until then; the agent beside the leader knows at once. Its word, or its silence, only makes the own
-//! member be polled densely, and is news that [`crate::election`] looks into: nothing is concluded from it.
+//! poll slowly until then; the agent beside the leader knows at once. A message from it, or a broken stream, only makes
+//! the own member be polled at the fast interval, and is a hint that [`crate::election`] looks into: nothing is
+//! concluded from it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +61,7 @@ fn other_leader(knowledge: &Knowledge, own: &str) -> Option<String> {
     (leader != own).then_some(leader)
 }
 
-/// Waits until somebody else than `leader` leads, or nobody.
+/// Waits until `leader` is no longer the leader: another member leads, or none.
 async fn another(knowledge: &mut watch::Receiver<Knowledge>, own: &str, leader: &str) {
     // An error means that the watcher ended, and the process with it.
     let _ = knowledge
@@ -108,7 +109,7 @@ async fn open(
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let mut request = Request::get(PATH_WATCH).header(HOST, address);
-    // Who shows the token keeps its place among many readers. Without one the stream is open all the same.
+    // A reader with the token keeps its place when there are too many. The stream is open without one, too.
     if let Ok(token) = token.read() {
         request = request.header(AUTHORIZATION, format!("Bearer {token}"));
     }

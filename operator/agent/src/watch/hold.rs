@@ -11,8 +11,8 @@ use tokio::time::{sleep, timeout};
 
 /// Longest time to wait for a connection.
 const CONNECT: Duration = Duration::from_secs(1);
-/// One question first: etcd that stops waits for a connection that never said anything (N8), and closes one that is idle
-/// after an answer at once.
+/// One question first: etcd that stops waits for a connection that never said anything (N8), and closes one that is
+/// idle after an answer at once.
 const QUESTION: &[u8] = b"GET /version HTTP/1.1\r\nHost: etcd\r\n\r\n";
 /// Pause before the next attempt.
 pub(crate) const AGAIN: Duration = Duration::from_secs(1);

@@ -35,7 +35,7 @@ pub(super) async fn keep(client: Client, wanted: Arc<Notify>, names: watch::Send
             });
         }
         tokio::time::sleep(AT_MOST_EVERY).await;
-        // A timeout here is the ordinary case: nobody asked.
+        // A timeout is the ordinary case: no caller wanted names.
         let _ = tokio::time::timeout(EVERY, wanted.notified()).await;
     }
 }

@@ -1,5 +1,5 @@
 //! Finds out that the own member was removed while its data is still here (M10): etcd then exits at every start and
-//! can tell nobody. The other members can. That there is data is known from the launcher's mark, so that kbagent needs
+//! cannot report it. The other members can. That there is data is known from the launcher's mark, so that kbagent needs
 //! no access to etcd's files.
 
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use crate::config::Config;
 use crate::etcd::{Client, Member};
 use crate::launch::BEGUN_FILE;
 
-/// How often the others are asked while etcd is away.
+/// How often the others are asked while etcd is down.
 const EVERY: Duration = Duration::from_secs(2);
-/// How long etcd must be away first: an ordinary restart asks nobody.
+/// How long etcd must be down first: an ordinary restart asks no other member.
 const AWAY: Duration = Duration::from_secs(3);
 /// Deadline of a list.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -65,7 +65,7 @@ fn is_gone(etcd: &EtcdState) -> bool {
     }
 }
 
-/// A linearizable list from any other member; `None` when nobody answers, which says nothing (M5).
+/// A linearizable list from any other member; `None` when none answers, which proves nothing (M5).
 async fn ask_others(config: &Config) -> Option<Vec<Member>> {
     for url in config.other_client_urls() {
         let Ok(client) = Client::new(&url) else {

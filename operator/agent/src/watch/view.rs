@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::names::Names;
 use crate::etcd::{EtcdError, Status};
 
-/// Pace of polls while all is well: finds a change of leader in 25 ms on average for under 1 % of a core.
+/// Polling interval while nothing changes: finds a change of leader in 25 ms on average for under 1 % of a core.
 const CALM: Duration = Duration::from_millis(50);
 /// Pace while the member has no leader, does not answer or has just changed.
 const ALERT: Duration = Duration::from_millis(10);
-/// How long after a change the alert pace holds; then a lasting fault is polled calmly.
+/// How long the fast interval lasts after a change; then a lasting fault is polled at the slow one.
 const ALERT_FOR: Duration = Duration::from_secs(5);
 /// How long a hint holds if no leader is elected: two election timeouts, after which it will not come any more.
 const HINT_FOR: Duration = Duration::from_secs(3);
@@ -157,7 +157,7 @@ impl Knowledge {
         }
     }
 
-    /// Looks densely for a while: somebody said that something is about to change.
+    /// Polls at the fast interval for a while after a hint of a change.
     pub fn alert(&mut self, now: Instant) {
         self.hinted_at = Some(now);
     }
@@ -198,9 +198,9 @@ pub struct Hints<'a> {
 /// What the agent does with its member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Own {
-    /// Name of the long action that goes on.
+    /// Name of the long action that is in progress.
     pub under_way: Option<&'static str>,
-    /// What was done to make room.
+    /// What was done to free space.
     pub care: Care,
 }
 

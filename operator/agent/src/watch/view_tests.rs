@@ -115,7 +115,7 @@ fn a_long_action_is_told_when_it_begins_and_ends() {
     assert!(bench.fold(timeout()));
     let shown = bench.knowledge.at(bench.now).under_way;
     assert_eq!(shown.as_deref(), Some("udf-defragment"));
-    assert!(!bench.fold(timeout()), "it goes on");
+    assert!(!bench.fold(timeout()), "the action is in progress");
     bench.own.under_way = None;
     assert!(
         bench.fold(timeout()),

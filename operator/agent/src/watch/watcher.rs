@@ -1,4 +1,4 @@
-//! The poll loop: one request in flight, dense while something happens, calm otherwise.
+//! The poll loop: one request in flight, fast interval during changes, slow otherwise.
 
 use std::fs;
 use std::path::PathBuf;
@@ -33,10 +33,10 @@ pub struct Watcher {
     marked: bool,
 }
 
-/// What is heard of trouble besides polls.
+/// Signs of trouble besides polls.
 #[derive(Clone, Debug, Default)]
 pub struct Trouble {
-    /// The own member is to be polled at once, and densely.
+    /// The own member is to be polled at once, and at the fast interval.
     pub alarm: Arc<Notify>,
     /// The leader may have died.
     pub news: Arc<Notify>,

@@ -47,7 +47,7 @@ pub enum OpsPhase {
     Pending,
     /// It is about to begin.
     Creating,
-    /// It goes on.
+    /// It is in progress.
     Running,
     /// It is being undone.
     Cancelling,
@@ -104,7 +104,7 @@ pub struct LastComponentConfiguration {
     /// Pods that were there: their UIDs by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pods: BTreeMap<String, String>,
-    /// Pods that shall not exist.
+    /// Pods that must not exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub offline_instances: Vec<String>,
     /// Resources.
@@ -125,7 +125,7 @@ pub struct LastComponentConfiguration {
     /// Fields as the Cluster's spec had them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub former: Option<FormerSpec>,
-    /// Members that are made anew: their identifiers (hexadecimal) by pod.
+    /// Members that are rebuilt: their identifiers (hexadecimal) by pod.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rebuilt_members: BTreeMap<String, String>,
     /// Claims of those members: their UIDs by name.

@@ -66,7 +66,7 @@ fn annotations(cluster: &Cluster) -> BTreeMap<String, String> {
     ])
 }
 
-/// Every field of the wish is named, so that a new one cannot be forgotten. Those without an effect are refused
+/// Every field of the desired spec is named, so that a new one cannot be forgotten. Those without an effect are refused
 /// at admission.
 fn component_spec(
     cluster: &Cluster,

@@ -1,4 +1,4 @@
-//! The InstanceSet: the definition's and the Component's wishes for members, in one object.
+//! The InstanceSet: what the definition and the Component say of members, in one object.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The pods' template: the definition's runtime with the release's images and the Component's wishes in it.
+//! The pods' template: the definition's runtime with the release's images and the Component's fields in it.
 //!
 //! What depends on the single pod (its claims, host name, bootstrap variables) is added by the InstanceSet.
 
@@ -25,7 +25,7 @@ use super::service_account::service_account_name;
 const AGENT_CONTAINER: &str = "kbagent";
 /// Volume with the agents' token; the definition's containers mount it by this name.
 const TOKEN_VOLUME: &str = "kbagent-token";
-/// Whom `kubectl logs` and `kubectl exec` mean when no container is named.
+/// The container that `kubectl logs` and `kubectl exec` use when none is named.
 const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 /// Members spread over nodes first, over zones second.
 const SPREAD: [(&str, i32); 2] = [
@@ -97,7 +97,7 @@ fn metadata(valid: &Valid<'_>) -> ObjectMeta {
     }
     annotations.insert(labels::ROLE_PROBE.to_owned(), role_probe(definition));
     if let Some(first) = valid.runtime.containers.first() {
-        // Whom `kubectl logs` and `exec` mean: the first of the definition, which is not the first of the pod.
+        // What `kubectl logs` and `exec` use: the definition's first container, which is not the first of the pod.
         annotations
             .entry(DEFAULT_CONTAINER.to_owned())
             .or_insert_with(|| first.name.clone());
@@ -163,7 +163,7 @@ fn token_volume(valid: &Valid<'_>) -> Volume {
         name: TOKEN_VOLUME.to_owned(),
         secret: Some(SecretVolumeSource {
             secret_name: Some(valid.name.agent_secret()),
-            // Read by the agent's user through the pod's fsGroup, by nobody else.
+            // Read by the agent's user through the pod's fsGroup, by no other user.
             default_mode: Some(0o440),
             ..SecretVolumeSource::default()
         }),

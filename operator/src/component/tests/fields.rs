@@ -30,10 +30,10 @@ fn fields_that_mean_nothing_here_are_refused_by_name() {
         });
         assert!(refused.contains("maxUnavailable is 0"), "{refused}");
     }
-    let nobody = told(&|component| component.spec.offline_instances = vec!["nobody".into()]);
+    let unknown = told(&|component| component.spec.offline_instances = vec!["unknown".into()]);
     assert!(
-        nobody.contains("offlineInstances[nobody] is no pod of ledger-store"),
-        "{nobody}"
+        unknown.contains("offlineInstances[unknown] is no pod of ledger-store"),
+        "{unknown}"
     );
     let misspelt = told(&|component| {
         component.spec.scheduling_policy = Some(SchedulingPolicy {
@@ -105,7 +105,7 @@ fn an_instance_set_may_always_go_whatever_its_template_says() {
     );
     its.metadata.deletion_timestamp = Some(at(1));
     assert!(Desired::read(&its, "cluster.local").is_ok());
-    // One that is held goes on, and makes pods.
+    // One whose deletion is held still makes pods.
     let held = (
         labels::TERMINATION_POLICY.to_owned(),
         labels::HELD.to_owned(),

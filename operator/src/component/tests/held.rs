@@ -36,7 +36,7 @@ fn what_only_the_operator_would_change_is_held_back_and_told() {
     assert!(told.contains("containers[etcd].ports"), "{told}");
     assert!(told.contains("terminationGracePeriodSeconds"), "{told}");
     assert!(told.contains("Restart"), "{told}");
-    // What does not touch pods goes on.
+    // What does not touch pods is still applied.
     let mut more = component();
     more.spec.replicas = 5;
     more.spec.labels.insert("team".into(), "a".into());

@@ -1,4 +1,4 @@
-//! The objects of a Component, for tests of other rooms.
+//! The objects of a Component, for tests of other modules.
 
 use serde_json::{Value, json};
 

@@ -45,7 +45,7 @@ fn asked(version: &str, observed: &Observed) -> Option<String> {
 fn versions_are_compared_with_what_members_run() {
     let all = |version| [Some(version); 3];
     let table = [
-        // The last wish says 3.6.16, and nobody runs it yet.
+        // The last spec says 3.6.16, and no member runs it yet.
         ("3.6.16", &all("3.6.1"), "3.7.3", Some("3.6.11 first")),
         ("3.6.16", &all("3.6.16"), "3.7.3", None),
         (

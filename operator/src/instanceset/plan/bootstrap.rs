@@ -26,7 +26,7 @@ pub struct Latch {
 }
 
 impl Latch {
-    /// True once the cluster has formed: nobody bootstraps from then on.
+    /// True once the cluster has formed: no member bootstraps from then on.
     #[must_use]
     pub fn bootstrapped(&self) -> bool {
         self.recorded || self.cluster.is_some()
@@ -94,7 +94,7 @@ fn frozen(desired: &Desired, seen: &Observed) -> Vec<String> {
 pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) {
     plan.waiting
         .push(Waiting::Bootstrap(latch.frozen.join(", ")));
-    // Claims come before pods, so a claim that lacks while a pod is there was lost: a new disk under the old
+    // Claims come before pods, so a claim that is missing while a pod is there was lost: a new disk under the old
     // identity would forget its vote (M11). The others form the cluster, then the member is replaced by rule.
     let begun = latch.frozen.iter().any(|name| seen.pods.contains_key(name));
     let mut whole = Vec::new();
@@ -136,7 +136,7 @@ pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) 
             PodTurn::Busy => all_there = false,
         }
     }
-    // One at a time: while another pod of the set is there, a claim that lacks is known to be lost.
+    // One at a time: while another pod of the set is there, a missing claim is known to be lost.
     let alone = |name: &String| {
         !latch
             .frozen

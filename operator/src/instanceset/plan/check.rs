@@ -1,6 +1,6 @@
 //! A second opinion on a plan: rules that no plan may break, whatever the state of the world.
 //!
-//! Shares no code with the rooms that make plans, reads the raw observation only, and knows nothing of progress:
+//! Shares no code with the modules that make plans, reads the raw observation only, and knows nothing of progress:
 //! an empty plan is always fine. Tests and debug builds run it on every plan.
 
 use std::collections::BTreeSet;
@@ -233,7 +233,7 @@ impl Lint<'_> {
             .any(|member| member.is_learner || member.name.is_empty())
         {
             found.push(format!(
-                "M1: {pod} is added while another change is going on"
+                "M1: {pod} is added while another change is in progress"
             ));
         }
         if self.member_of(pod).is_some() {

@@ -1,13 +1,15 @@
-//! Every order of things, to a bound: an operator that may crash between any two of its steps and may act on a look that
-//! is out of date while another one acts on a newer, pods that go and come when they please, and a number of mishaps.
+//! Every order of things, to a bound: an operator that may crash between any two of its steps and may act on a look
+//! that is out of date while another one acts on a newer, pods that go and come when they please, and a number of
+//! mishaps.
 //!
 //! Mishaps are what nodes, disks and owners do: pods and claims deleted under running members, nodes that go or freeze,
-//! peer URLs and cluster domains changed, templates with which no pod, or no pod but for its etcd, comes up. Frozen nodes
-//! come back, and owners set right what they see in status, before an operator must have brought about the wish.
+//! peer URLs and cluster domains changed, templates with which no pod, or no pod but for its etcd, comes up. Frozen
+//! nodes come back, and owners set right what they see in status, before an operator must have reached the desired
+//! state.
 //!
 //! Breadth first over worlds. Asked of every one of them: no plan breaks a rule of the independent checker; no step of
 //! an operator takes away what the cluster could recover from; none that acts on what is there takes its quorum; and an
-//! operator that is left alone brings it to the wish in a bounded number of rounds.
+//! operator that is left alone brings it to the desired state in a bounded number of rounds.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashSet, VecDeque};
@@ -28,7 +30,7 @@ mod faulty;
 /// What makes plans: the planner, or one with a fault.
 type Planner = fn(&Desired, &Observed) -> Plan;
 
-/// Rounds in which an operator that is left alone must have brought about the wish.
+/// Rounds in which an operator that is left alone must have reached the desired state.
 const ROUNDS: usize = 120;
 
 /// What an operator has seen, and what it will do because of it.
@@ -55,7 +57,7 @@ enum Mishap {
     DeletePod,
     DeleteClaim,
     LoseNode,
-    /// A user asks for the member to be made anew: a wish, which counts as a mishap to keep the bound.
+    /// A user requests a rebuild of the member: no mishap, but counted as one to keep the bound.
     Condemn,
     Freeze,
     MoveUrl,
@@ -114,7 +116,7 @@ struct Explored {
 
 struct Explorer {
     known: HashSet<u128>,
-    /// Worlds from which an operator that is left alone brings about the wish.
+    /// Worlds from which an operator that is left alone reaches the desired state.
     good: HashSet<u128>,
     /// How each state was reached: the state before, and by what.
     road: Vec<(usize, Option<Action>)>,
@@ -158,8 +160,9 @@ fn explore(first: State) -> Result<Explored, String> {
 }
 
 impl Explorer {
-    /// Whether an operator that is left alone brings about the wish, where that is possible at all: the members first,
-    /// if all that are wanted can run, and the rest when nodes have come back and the owner has set right what is wrong.
+    /// Whether an operator that is left alone reaches the desired state, where that is possible at all: the members
+    /// first, if all that are wanted can run, and the rest when nodes have come back and the owner has set right what
+    /// is wrong.
     fn converges(&mut self, state: &State) -> Result<(), String> {
         // Before it has formed, it can unless something was taken away.
         let unformed = state.world.members.is_empty() && state.menu.is_empty();
@@ -198,7 +201,7 @@ impl Explorer {
             world.tick();
         }
         Err(format!(
-            "left alone, it does not come to the wish in {ROUNDS} rounds: {:?}",
+            "left alone, it does not reach the desired state in {ROUNDS} rounds: {:?}",
             is_whole(world)
         ))
     }
@@ -477,8 +480,8 @@ fn every_order_of_changes_by_hand_in_the_middle_of_changes() {
         Wish::update(3, 1).with(HAND, 1),
         Wish::size(3, 1).with(CLAIMS, 2),
         Wish::size(3, 1).with(HAND, 1),
-        // Not with peer URLs: an operator that acts on a look from before the change adds the pod a second time, and the
-        // learner that nobody starts stays as a stranger, which is told.
+        // Not with peer URLs: an operator that acts on a look from before the change adds the pod a second time, and
+        // the learner that is never started stays as an unknown member, which is reported.
         Wish::size(3, 5).with(FREEZE, 1),
         Wish::size(5, 3).with(FREEZE, 1),
         Wish::template(3, "ill:2", 1).with(FATE, 1),

@@ -1,9 +1,9 @@
 //! Changes of etcd's membership: one at a time, by identifier, from a list read just now (M1-M19).
 //!
-//! Order: finish or drop what is going on; remove members whose data is lost, and those that are not wanted and do not
-//! take part (M3); add what is missing, as learners; remove what is too many, highest ordinal first, never the leader
-//! before leadership has moved. What shall be made anew comes last: it has its data, and whoever is missing is needed
-//! more. A change that cannot be made now does not hide one that can.
+//! Order: finish or drop what is in progress; remove members whose data is lost, and those that are not wanted and do
+//! not take part (M3); add what is missing, as learners; remove what is too many, highest ordinal first, never the
+//! leader before leadership has moved. Rebuilds come last: such a member has its data, and one that is missing is
+//! needed more. A change that cannot be made now does not hide one that can.
 
 use kbagent_protocol::Member;
 
@@ -14,7 +14,7 @@ use super::{Plan, Step, Waiting};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{Observed, PodSeen, Reading};
 
-/// Seconds after which a learner that has never started is dropped and made anew (M9). Longer than the startup
+/// Seconds after which a learner that has never started is dropped and added again (M9). Longer than the startup
 /// probe's budget: a large snapshot may be on its way.
 const LEARNER_DEADLINE: i64 = 900;
 /// Share of the leader's log, in hundredths, that etcd wants a learner to have before it may vote.
@@ -23,7 +23,7 @@ const IN_SYNC_PERCENT: u64 = 90;
 /// What a change is decided on.
 #[derive(Clone, Copy)]
 pub struct World<'a> {
-    /// The wish.
+    /// The desired state.
     pub desired: &'a Desired,
     /// What is there.
     pub seen: &'a Observed,
@@ -35,7 +35,7 @@ pub struct World<'a> {
     pub safety: &'a Safety,
 }
 
-/// Plans at most one change. True when nothing is going on and nothing is due.
+/// Plans at most one change. True when nothing is in progress and nothing is due.
 pub fn plan(world: &World<'_>, plan: &mut Plan) -> bool {
     let list = match &world.roster.members {
         Reading::Known(list) => list,
@@ -150,7 +150,7 @@ impl Change<'_> {
     /// The one learner: it gets its vote, or goes, before anything else is begun (M1, M17).
     fn learner(&self, pod: Option<&str>, member: &Member, plan: &mut Plan) {
         let Some(pod) = pod else {
-            // A stranger's: reported above, and only its owner can tell what it is for.
+            // An unknown member's: reported above, and only its owner knows what it is for.
             return;
         };
         let given_up = self.facts.lost.iter().chain(&self.facts.going);
@@ -165,10 +165,10 @@ impl Change<'_> {
         let there = self.seen.pods.get(pod);
         let started = there.and_then(|there| there.status());
         let Some(status) = started.filter(|status| status.member_id == member.id) else {
-            // A learner whose first publication came back to it in a snapshot does not serve clients for another request
-            // timeout of etcd (6 s). It is ready long before: a linearizable read has passed through it, for which it
-            // had applied all there was. Whether it is in sync is the leader's to say in any case.
-            // One that says it is somebody else has proven nothing for this member.
+            // A learner whose first publication came back to it in a snapshot does not serve clients for another
+            // request timeout of etcd (6 s). It is ready long before: a linearizable read has passed through it, for
+            // which it had applied all there was. Whether it is in sync is the leader's to say in any case.
+            // One that reports another identity has proven nothing for this member.
             let silent = |there: &&PodSeen| there.status().is_none();
             let ready = there.filter(silent);
             let ready = ready.is_some_and(|there| there.ready && !there.terminating);
@@ -219,7 +219,7 @@ impl Change<'_> {
         }
     }
 
-    /// Removes a member by identifier, if the others can decide it and go on without it (M13, M18).
+    /// Removes a member by identifier, if the others can decide it and continue without it (M13, M18).
     fn remove(&self, pod: &str, member: &Member, why: &str) -> Result<Step, Waiting> {
         let what = format!("removal of member {pod} ({why})");
         if !member.is_learner {

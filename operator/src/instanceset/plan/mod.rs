@@ -1,4 +1,4 @@
-//! PURE: what an InstanceSet shall be and what was seen of it -> what to do next, in order, and why not more.
+//! PURE: the desired state of an InstanceSet and what was seen of it -> what to do next, in order, and why not more.
 //!
 //! No client, no clock, no randomness, no environment. A plan leaves nothing to decide to `apply`; whatever is
 //! not done carries a reason. Every rule of docs/hazards.md that concerns members has its home here.

@@ -1,5 +1,5 @@
 //! Labels and annotations of pods and claims that are there: changed in place when their template changes, or when
-//! somebody has edited those that it gave them. What others have put there stays.
+//! another client has edited those that it gave them. What others have put there stays.
 
 use std::collections::BTreeMap;
 
@@ -65,7 +65,7 @@ pub fn of_pod(desired: &Desired, name: &str, pod: &PodSeen) -> Option<Changes> {
     let given = meta.and_then(|meta| meta.annotations.clone());
     let mut annotations = given.unwrap_or_default();
     record(&wanted, &mut annotations);
-    // A new value of it is a wish for a restart, and must stay visible as one until the pod is new.
+    // A new value of it requests a restart, and must stay visible until the pod is new.
     annotations.remove(labels::RESTART);
     if pod.revision != pods::revision(desired) {
         // These tell what the pod was made of.

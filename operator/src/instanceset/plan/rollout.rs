@@ -1,4 +1,4 @@
-//! Brings pods to the newest revision: followers first, the leader last and only after it has handed over (P9).
+//! Brings pods to the newest revision: followers first, the leader last and only after leadership has moved (P9).
 //!
 //! A pod that cannot run is replaced at once, and one that is not ready before all that are: a broken template must
 //! not stand in the way of its repair (P8).
@@ -63,7 +63,7 @@ pub fn plan(
     unwell.sort_by_key(rank);
     well.sort_by_key(rank);
     let lacking = lacking(desired, seen, plan);
-    // Those that are not ready are missed already: they wait for the margin, and for what was just made anew.
+    // Those that are not ready are missed already: they wait for the margin, and for pods that were just recreated.
     let missed = |name: &&&String| {
         let is_unwell = unwell.iter().any(|(pod, _)| pod == *name);
         let comes = match seen.pods.get(**name) {

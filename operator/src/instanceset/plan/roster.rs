@@ -17,7 +17,7 @@ const PEER_PORT: &str = ":2380";
 /// The member list, with pods.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Roster {
-    /// Members with their pods' names; `None` for one that is nobody's here.
+    /// Members with their pods' names; `None` for one without a pod here.
     pub members: Reading<Vec<(Option<String>, Member)>>,
     /// Slots whose identifier is in the list as another slot's.
     pub disputed: BTreeMap<String, Id>,
@@ -91,8 +91,8 @@ pub fn read(desired: &Desired, seen: &Observed, latch: &Latch) -> Roster {
     }
 }
 
-/// A pod that takes part as a member that the list does not hold. One that was removed stops within moments; until then,
-/// and when the list is another's (a fork by `--force-new-cluster`), nothing is decided on it.
+/// A pod that takes part as a member that the list does not hold. One that was removed stops within moments; until
+/// then, and when the list is another's (a fork by `--force-new-cluster`), nothing is decided on it.
 fn unlisted(seen: &Observed, list: &MemberList) -> Option<(String, Id)> {
     let part = seen.pods.iter().filter(|(_, pod)| pod.takes_part());
     let mut part = part.filter_map(|(name, pod)| Some((name, pod.status()?.member_id)));
@@ -125,7 +125,7 @@ fn assign(desired: &Desired, seen: &Observed, list: &MemberList) -> BTreeMap<Id,
     let by_id = evidence(desired, seen)
         .into_iter()
         .filter(|(id, _)| listed(*id));
-    // A name is evidence for what is there only: somebody else's member may have any.
+    // A name is evidence for what is there only: another owner's member may have any.
     let claimed = |pod: &str| {
         let mut claims = seen.claims.values();
         claims.any(|claim| claim.labels.get(labels::POD_NAME).map(String::as_str) == Some(pod))
@@ -165,8 +165,8 @@ fn host(url: &str) -> Option<&str> {
     )
 }
 
-/// The host by which an agent may be asked to remove the member: that of the list, which the agent compares again. `None`
-/// when it is no host at the peer port, which an agent would refuse.
+/// The host by which an agent may be asked to remove the member: that of the list, which the agent compares again.
+/// `None` when it is no host at the peer port, which an agent would refuse.
 #[must_use]
 pub fn host_of(desired: &Desired, pod: &str, member: &Member) -> Option<String> {
     let own = format!("{pod}.{}", desired.domain());

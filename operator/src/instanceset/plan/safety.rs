@@ -1,4 +1,4 @@
-//! Which members may not be stopped now, and why: computed once, here, for every room that stops one. Every step that
+//! Which members may not be stopped now, and why: computed once, here, for every module that stops one. Every step that
 //! deletes a pod or a claim, or defragments a member, goes through the [`Gate`].
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use super::{Grace, Plan, Removal, Step, Waiting};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{ClaimSeen, Observed, PodSeen, Reading};
 
-/// Seconds after which a pod that has brought about nothing may be replaced although nobody can be asked.
+/// Seconds after which a pod that has brought about nothing may be replaced although no member can be asked.
 pub const PATIENCE: i64 = 30;
 
 /// A voter that takes part now.
@@ -175,7 +175,7 @@ impl Safety {
             })
     }
 
-    /// The voter that shall lead instead of `from`: ready if one is, of the newest revision if possible, furthest.
+    /// The voter that is to lead instead of `from`: ready if one is, of the newest revision if possible, furthest.
     #[must_use]
     pub fn successor(&self, from: &str) -> Option<&str> {
         self.healthy
@@ -196,7 +196,7 @@ impl Safety {
             return None;
         }
         if let Some(why) = &self.unknown {
-            // Its etcd does not answer its own agent, and nobody's does: its disk stays, and no quorum is lost.
+            // Its etcd does not answer its own agent, and no other does: its disk stays, and no quorum is lost.
             let mute = self.outage && pod.status().is_none() && !self.may_come(pod);
             return match (mute && !loses_data, stopped.is_empty()) {
                 (true, true) => None,
@@ -241,14 +241,14 @@ pub struct Gate<'a> {
 enum Rule<'a> {
     /// The quorum and the data.
     Keep(&'a Safety),
-    /// Who takes part: the cluster has not formed, or nobody knows yet that it has.
+    /// Who takes part: the cluster has not formed, or it is not known yet that it has.
     Forming,
-    /// Nothing: all members shall go, or rest.
+    /// Nothing: all members are to be deleted or stopped.
     Nothing,
 }
 
 impl<'a> Gate<'a> {
-    /// The gate of a cluster that shall go on.
+    /// The gate of a cluster that must stay available.
     #[must_use]
     pub fn guarded(safety: &'a Safety, seen: &'a Observed) -> Self {
         Self::of(Rule::Keep(safety), seen)

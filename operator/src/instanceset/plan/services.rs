@@ -13,7 +13,7 @@ use crate::controller::{APPLIED, fingerprint, holds};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::Observed;
 
-/// Applies the service where it lacks or was edited.
+/// Applies the service where it is missing or was edited.
 pub fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
     let wanted = build(desired);
     let live = seen.service.as_ref();

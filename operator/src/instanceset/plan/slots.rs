@@ -3,7 +3,7 @@
 //! A member that has its data is simply brought back, in parallel with all others and without asking etcd. One
 //! that has not is named as lost; `membership` replaces it: remove by identifier -> pod gone -> claim gone ->
 //! learner added -> claim and pod for that learner -> vote (M3, M10, M11, M19). Each stage is read off the
-//! world anew, so a crash between any two loses nothing.
+//! world again, so a crash between any two loses nothing.
 
 use std::collections::BTreeSet;
 
@@ -17,20 +17,20 @@ use super::{Grace, Plan, Step, Waiting, upkeep, volumes};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{ClaimSeen, Observed, PodSeen, Reading};
 
-/// What the slots tell the other rooms.
+/// What the slots report to the other modules.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
     /// Members whose data is gone, and why.
     pub lost: Vec<(String, Member, String)>,
     /// Members that run and whose claims are gone or going: the data lasts as long as the pod; and why.
     pub going: Vec<(String, Member, String)>,
-    /// Members with data that shall be made anew, and why.
+    /// Members with data that are to be rebuilt, and why.
     pub condemned: Vec<(String, Member, String)>,
     /// Wanted pods without member, pod and claim.
     pub missing: Vec<String>,
 }
 
-/// Whose turn it is with a pod.
+/// State of a pod in this plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PodTurn {
     /// There is none.
@@ -159,7 +159,7 @@ pub fn pod_turn(seen: &Observed, name: &str, gate: &mut Gate<'_>, plan: &mut Pla
         return PodTurn::Busy;
     }
     if pod.ended {
-        let why = "its containers have ended for good";
+        let why = "its containers have ended permanently";
         remove_pod(name, pod, Grace::Template, why, gate, plan);
         return PodTurn::Busy;
     }
@@ -268,7 +268,7 @@ impl Slot<'_, '_> {
                 }
             }
             (Data::Whole(claims), Place::Unknown(_)) => {
-                // Its data is there: it comes back as the member it was, without asking anybody.
+                // Its data is there: it comes back as the member it was, without asking etcd.
                 if claims.iter().all(|(_, claim)| !claim.retired()) {
                     self.create(claims.iter().find_map(|(_, claim)| claim.join()), plan);
                 }
@@ -347,7 +347,7 @@ impl Slot<'_, '_> {
         }
     }
 
-    /// Takes note of a member that shall be made anew, because somebody asks for it or its data is wrong. Until it is
+    /// Marks a member for rebuild, because a user requests it or its data is wrong. Until it is
     /// removed its disk is as good as any: a pod that is gone comes back with it, and the last voter keeps it.
     fn condemn(&mut self) {
         let claims = self.desired.claims.iter();
@@ -359,7 +359,7 @@ impl Slot<'_, '_> {
         let why = if self.corrupt.contains(&member.id) {
             "its data differs from the others' (alarm CORRUPT)"
         } else if self.has_others() && claims.any(ClaimSeen::condemned) {
-            "it was asked to be made anew"
+            "a rebuild was requested"
         } else {
             return;
         };
@@ -387,7 +387,7 @@ impl Slot<'_, '_> {
                 }
             } else {
                 let why = volumes::left_alone(self.desired, name, claim);
-                // What nobody wants is in nobody's way.
+                // A claim that was left behind blocks no member when its pod is not wanted.
                 if self.desired.wants(self.pod) || !matches!(why, Waiting::LeftBehind(_)) {
                     plan.waiting.push(why);
                 }

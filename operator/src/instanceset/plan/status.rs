@@ -86,7 +86,7 @@ pub fn status(desired: &Desired, seen: &Observed, latch: &Latch, plan: &Plan) ->
     }
 }
 
-/// A text that cannot be read is put right once members have told the truth; a sound one never changes.
+/// A malformed recorded ID is replaced once members report one; a valid one never changes.
 fn cluster_id(desired: &Desired, latch: &Latch) -> Option<String> {
     latch
         .cluster

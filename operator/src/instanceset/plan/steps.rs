@@ -1,4 +1,4 @@
-//! The words of a plan: steps, the road an etcd change takes, and reasons for steps that are not taken.
+//! The types of a plan: steps, the agent an etcd change goes through, and reasons for steps that are not taken.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use kbagent_protocol::{Alarm, Id};
 /// What to do, in order, and what is being waited for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// The status as it shall be recorded, without conditions' times.
+    /// The status to record, without conditions' times.
     pub status: Option<status_draft::Draft>,
     /// Steps, to be taken in order; a failed one ends the round.
     pub steps: Vec<Step>,
@@ -47,11 +47,11 @@ pub struct Via {
 /// How long a pod's containers may take to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grace {
-    /// As long as its template says: leadership is handed over meanwhile.
+    /// As long as its template says: leadership is transferred meanwhile.
     Template,
-    /// A moment: it is no member, so it has nothing to hand over and its data is not used again.
+    /// A moment: it is no member, so it has no leadership to transfer and its data is not used again.
     Moment,
-    /// None, and nobody needs to confirm its end: no process of it can still run (P5).
+    /// None, and no kubelet needs to confirm its end: no process of it can still run (P5).
     Dead,
 }
 
@@ -154,7 +154,7 @@ pub enum Step {
         via: Via,
         /// The pod that leads.
         from: String,
-        /// The pod that shall lead.
+        /// The pod that is to lead.
         to: String,
     },
     /// Adds a pod as a learner.
@@ -265,20 +265,20 @@ pub enum Waiting {
         latched: String,
         /// The reported one.
         found: String,
-        /// By whom.
+        /// The pod of that member.
         pod: String,
     },
     /// A pod is going.
     #[error("pod {0} is terminating")]
     PodTerminating(String),
-    /// A pod is on a node that is not heard.
+    /// A pod is on a node whose kubelet does not report.
     #[error("pod {0} is on a node that is not ready: it may still run, so it is not replaced")]
     NodeNotReady(String),
     /// A claim is going.
     #[error("claim {0} is terminating")]
     ClaimTerminating(String),
-    /// An object of the name exists and belongs to somebody else.
-    #[error("{kind} {name} exists and belongs to somebody else")]
+    /// An object of the name exists and has another owner, or none.
+    #[error("{kind} {name} exists and has another owner, or none")]
     NotOurs {
         /// Kind.
         kind: &'static str,
@@ -331,7 +331,7 @@ pub enum Waiting {
         /// Index the leader has.
         leader: u64,
     },
-    /// A change of membership is going on.
+    /// A membership change is in progress.
     #[error("{what} waits until the change of member {pod} has ended")]
     ChangeGoingOn {
         /// What waits.
@@ -408,7 +408,7 @@ pub enum Waiting {
         /// What waits.
         what: String,
     },
-    /// Somebody else's member is in the list.
+    /// An unknown member is in the list.
     #[error("member {0} is in the cluster and belongs to no pod of this InstanceSet")]
     Stranger(String),
     /// A member's database has reached its quota.
@@ -420,7 +420,7 @@ pub enum Waiting {
     /// A member's data differs, and it is replaced.
     #[error("member {0} is replaced: its data differs from the others' (alarm CORRUPT)")]
     Corrupt(Id),
-    /// Data differs, and nobody can tell whose is right.
+    /// Data differs, and it cannot be decided which is right.
     #[error(
         "the data of member {0} differs from the others' (alarm CORRUPT; 0 is an unknown one), and no majority agrees \
          without it: compare the members (etcdctl endpoint hashkv) and restore a backup"
@@ -429,8 +429,10 @@ pub enum Waiting {
     /// A defragmentation is under way.
     #[error("the database of {0} is being defragmented")]
     Defragmenting(String),
-    /// Something that wants all members to be there and nothing else to go on.
-    #[error("{what} waits until all members are voters that take part and no other change goes on")]
+    /// Something that needs all members and no other change in progress.
+    #[error(
+        "{what} waits until all members are voters that take part and no other change is in progress"
+    )]
     NotAlone {
         /// What waits.
         what: String,
@@ -440,7 +442,7 @@ pub enum Waiting {
     Update {
         /// The pod.
         pod: String,
-        /// What it lacks.
+        /// What is missing.
         why: String,
     },
     /// Kubernetes did not let a voter be stopped.

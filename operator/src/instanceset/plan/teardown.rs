@@ -1,4 +1,4 @@
-//! Taking members down: all for good with the InstanceSet, or all for a while. Never touches membership (C4, M15).
+//! Taking members down: all permanently with the InstanceSet, or all for a while. Never touches membership (C4, M15).
 
 use super::safety::{Gate, Holder, data_is_going, quorum};
 use super::slots::{PodTurn, pod_turn, remove_pod};
@@ -39,8 +39,8 @@ pub fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
     }
 }
 
-/// The members shall rest: pods go, claims and membership stay (B3). They stay up while claims are going without which
-/// no majority would come back.
+/// Stops the members: deletes pods, keeps claims and membership (B3). They stay up while claims are being deleted
+/// without which no majority would come back.
 pub fn stop(desired: &Desired, seen: &Observed, plan: &mut Plan) {
     let voters = desired.recorded.members.iter().filter(|m| !m.is_learner);
     let (going, staying): (Vec<_>, Vec<_>) = voters

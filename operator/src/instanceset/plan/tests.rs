@@ -201,7 +201,7 @@ fn a_member_is_made_anew_when_asked_and_hands_over_first() {
 
 #[test]
 fn a_member_that_shall_be_made_anew_is_as_good_as_any_until_then() {
-    // Without it there is no quorum: it comes back with its data before it goes for good.
+    // Without it there is no quorum: it comes back with its data before it is removed permanently.
     let mut world = grown(3);
     world.condemn("a-1");
     for pod in ["a-1", "a-2"] {
@@ -227,7 +227,7 @@ fn a_leader_whose_node_is_gone_for_good_is_replaced() {
     let told = settle(&mut world);
     assert!(
         told.iter()
-            .any(|line| line.starts_with("force pod away a-0")),
+            .any(|line| line.starts_with("force-delete pod a-0")),
         "{told:?}"
     );
     assert_eq!(is_whole(&world), Ok(()));

@@ -1,5 +1,5 @@
 //! Care of a database that is too large or wrong: alarms answered, free pages given back (D7, D8, D15). Changes no
-//! membership: a member whose data differs is condemned by `slots` and replaced by `membership`.
+//! membership: a member whose data differs is marked for rebuild by `slots` and replaced by `membership`.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ const WORTH_PERCENT: u64 = 45;
 const ROOM_PERCENT: u64 = 90;
 /// Share of the quota, in hundredths, that may be in use for a defragmentation to bring the database below that.
 const USED_PERCENT: u64 = 80;
-/// etcd's own quota in bytes, when nobody has set one.
+/// etcd's own quota in bytes, when none is set.
 const DEFAULT_QUOTA: u64 = 2 * 1024 * 1024 * 1024;
 
 /// The alarms that stand, the gravest first, as the member says that has applied most.
@@ -34,8 +34,8 @@ pub fn alarms(seen: &Observed) -> Vec<Alarm> {
     all
 }
 
-/// Members whose data etcd found to differ from the others', if the others are a majority: else nobody can tell who is
-/// right, and none is named.
+/// Members whose data etcd found to differ from the others', if the others are a majority: else it cannot be decided
+/// who is right, and none is named.
 #[must_use]
 pub fn corrupt(seen: &Observed, roster: &Roster) -> Vec<Id> {
     let alarms = alarms(seen);
@@ -106,7 +106,7 @@ pub fn plan(world: &World<'_>, quiet: bool, gate: &mut Gate<'_>, plan: &mut Plan
         .keys()
         .filter_map(|pod| Some((pod, world.seen.pods.get(pod)?.status()?)))
         .collect();
-    // The leader comes last, and by then it has handed over.
+    // The leader comes last, and by then leadership has moved.
     members.sort_by_key(|(pod, _)| {
         let leads = safety.leader.as_ref() == Some(*pod);
         (leads, world.desired.name.ordinal(pod))
@@ -160,7 +160,7 @@ impl Care<'_, '_> {
         }
     }
 
-    /// Makes room in every database, then disarms: one compaction frees pages in all of them, a defragmentation gives
+    /// Frees space in every database, then disarms: one compaction frees pages in all of them, a defragmentation gives
     /// them back. Each is done once for a revision: what does not help is not repeated.
     fn no_space(&mut self, alarms: &[Alarm], plan: &mut Plan) {
         let desired = self.world.desired;
@@ -171,7 +171,7 @@ impl Care<'_, '_> {
         let Some((first, _)) = full.first() else {
             let mut alarms = alarms.iter();
             let alarm = alarms.find(|alarm| alarm.kind == AlarmKind::NoSpace);
-            // One that is away may be full.
+            // One that is unavailable may be full.
             let Some(alarm) = alarm.filter(|_| self.are_all_there()) else {
                 let what = "disarming NOSPACE".to_owned();
                 return plan.waiting.push(Waiting::NotAlone { what });
@@ -211,8 +211,8 @@ impl Care<'_, '_> {
         }
     }
 
-    /// One at a time, while all are there, none learns and nothing else is going on; a leader hands over first (D8).
-    /// Whether members keep up is the agent's to ask at that moment.
+    /// One at a time, while all are there, none learns and nothing else is in progress; a leader transfers leadership
+    /// first (D8). Whether members keep up is the agent's to ask at that moment.
     fn defragment(&mut self, pod: &str, plan: &mut Plan) {
         let safety = self.world.safety;
         let all = self.are_all_there();

@@ -98,7 +98,7 @@ fn an_alarm_stands_while_the_data_itself_is_too_large_and_says_quota_and_volume(
     for part in ["a-1 has 15 MiB", "of 16 MiB", "volume of 1Gi"] {
         assert!(text.contains(part), "{text}");
     }
-    // Keys are deleted: it begins again, and this time there is room.
+    // Keys are deleted: it begins again, and this time space is freed.
     (world.databases.live, world.databases.revision) = (MIB, 10);
     let told = settle(&mut world);
     in_order(&told, &["compact", "defragment", "disarm NOSPACE"]);

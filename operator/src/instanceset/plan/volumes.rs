@@ -15,8 +15,8 @@ use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
 use crate::instanceset::observed::{ClaimSeen, Observed};
 
-/// Claims go with the InstanceSet or outlive it as the policy says now: what deletes the InstanceSet may take them before
-/// the operator hears of it.
+/// Claims go with the InstanceSet or outlive it as the policy says now: what deletes the InstanceSet may take them
+/// before the operator notices.
 pub fn keep(desired: &Desired, seen: &Observed, plan: &mut Plan) {
     for (name, claim) in &seen.claims {
         let (name, uid) = (name.clone(), claim.uid.clone());

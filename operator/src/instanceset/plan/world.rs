@@ -44,13 +44,14 @@ struct Machine {
     uid: u64,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
-    /// What its containers do: `hang` never starts them, `mute` starts an etcd that never answers, `ill` is never ready.
+    /// What its containers do: `hang` never starts them, `mute` starts an etcd that never answers, `ill` is never
+    /// ready.
     image: String,
     bootstrap: bool,
     join: Option<Id>,
     terminating: bool,
     node_gone: bool,
-    /// Nothing of it moves and its node is not heard; the disk is whole.
+    /// It is frozen and its node does not report; the disk is intact.
     frozen: bool,
     refused: Option<&'static str>,
     running: Option<Id>,

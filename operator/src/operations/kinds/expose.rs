@@ -25,7 +25,7 @@ use crate::operations::refusal::Refused;
 const LONGEST: usize = 25;
 /// Where etcd serves clients.
 const CLIENT_PORT: i32 = 2379;
-/// Whom a service leads to when nobody is named.
+/// Role of the pods that a service selects when the request names none.
 const LEADER: &str = "leader";
 
 pub(super) struct Expose;
@@ -182,14 +182,14 @@ fn lacking(wanted: &ClusterService, seen: &ServiceSeen) -> Option<&'static str> 
         .and_then(|wanted| wanted.parse("spec").ok());
     let wanted: ServiceSpec = wanted.unwrap_or_default();
     if spec.type_ != wanted.type_ {
-        return Some("it is of another kind still");
+        return Some("the Service's type is not updated yet");
     }
     let numbers = |spec: &ServiceSpec| -> Vec<i32> {
         let ports = spec.ports.iter().flatten();
         ports.map(|port| port.port).collect()
     };
     if numbers(&spec) != numbers(&wanted) {
-        return Some("it has other ports still");
+        return Some("the Service's ports are not updated yet");
     }
     let balancer = seen
         .service
@@ -208,9 +208,9 @@ fn lacking(wanted: &ClusterService, seen: &ServiceSeen) -> Option<&'static str> 
         _ => spec.cluster_ip.is_some_and(|ip| !ip.is_empty()),
     };
     if !addressed {
-        return Some("it waits for an address from the platform");
+        return Some("the Service waits for an address from the platform");
     }
-    (seen.serving == 0).then_some("it leads to no member yet")
+    (seen.serving == 0).then_some("the Service has no ready endpoints yet")
 }
 
 fn services(request: &OpsRequest) -> impl Iterator<Item = (&Asked, &ExposeService)> {

@@ -82,7 +82,7 @@ impl Kind for HorizontalScaling {
     }
 }
 
-/// The number of members that a scaling leads to, and the pods that shall not exist.
+/// The number of members that a scaling leads to, and the pods that must not exist.
 fn scaled(
     component: &str,
     asked: &Scaling,

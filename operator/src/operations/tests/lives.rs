@@ -1,4 +1,4 @@
-//! A request's lives, for tests of other rooms: what is decided about it in every state that a field of it may matter
+//! A request's lives, for tests of other modules: what is decided about it in every state that a field of it may matter
 //! in.
 
 use etcd_operator_api::{OpsPhase, OpsRequest};
@@ -74,7 +74,7 @@ fn ended(fresh: &OpsRequest) -> Vec<Decision> {
     vec![end(OpsPhase::Succeed), end(OpsPhase::Failed)]
 }
 
-/// It begins, goes on, and is late or cancelled.
+/// It begins, is in progress, and is late or cancelled.
 fn under_way(fresh: &OpsRequest, phase: &str, admitted: &Decision) -> Vec<Decision> {
     let mut request = fresh.clone();
     request.status = Some(admitted.status.clone());

@@ -28,7 +28,7 @@ fn with_pods(mut seen: Seen, uid: &str, etcd: &Value) -> Seen {
     seen
 }
 
-/// Where the request stands, and what the first pod that is not done lacks.
+/// Where the request stands, and what is missing for the first pod that is not done.
 fn told(request: &OpsRequest, seen: &Seen) -> (OpsPhase, String) {
     let decision = decide(request, seen, &at(9));
     let components = decision.status.components.values();

@@ -41,7 +41,7 @@ fn an_end_brings_up_the_next_and_nothing_else() {
     assert_eq!(names(&followers(&first, &all)), ["b"]);
     assert!(is_awake(&all[0], &all) && !is_awake(&all[1], &all));
 
-    // One that is deleted while it waits: the next one tells whom it waits for now, and the first one is up.
+    // One that is deleted while it waits: the next one reports what it waits for now, and it is the first one's turn.
     let gone = all.remove(1);
     assert_eq!(names(&followers(&gone, &all)), ["d", "b"]);
 }

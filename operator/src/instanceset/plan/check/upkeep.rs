@@ -16,7 +16,7 @@ pub(super) fn check(lint: &Lint<'_>, step: &Step, found: &mut Vec<Violation>) {
                     .any(|alarm| alarm.kind == AlarmKind::NoSpace)
             };
             if !statuses(lint).any(full) {
-                found.push("D7: history is compacted and nobody is out of space".to_owned());
+                found.push("D7: history is compacted and no member is out of space".to_owned());
             }
         }
         Step::Defragment { via } => defragment(lint, &via.pod, found),
@@ -36,7 +36,7 @@ fn defragment(lint: &Lint<'_>, pod: &str, found: &mut Vec<Violation>) {
     let learners = members.iter().filter(|m| m.is_learner).count();
     if members.is_empty() || away + learners > 0 {
         found.push(format!(
-            "D8: {pod} is defragmented while {away} are away and {learners} learn"
+            "D8: {pod} is defragmented while {away} are unavailable and {learners} learn"
         ));
     }
     let status = lint.seen.pods.get(pod).and_then(PodSeen::status);

@@ -100,7 +100,7 @@ fn members_removed_while_others_are_on_their_way_are_found() {
     assert!(wrong.contains("M3"), "{wrong}");
 }
 
-/// All outdated pods at once, whoever is left.
+/// All outdated pods at once, however few are left.
 fn without_margin(desired: &Desired, seen: &Observed) -> Plan {
     let mut plan = plan(desired, seen);
     let revision = pods::revision(desired);
@@ -130,10 +130,13 @@ fn first_template_stays(desired: &Desired, seen: &Observed) -> Plan {
 #[test]
 fn a_first_template_that_stays_is_found() {
     let wrong = verdict(Wish::first(3, "hang:1"), first_template_stays);
-    assert!(wrong.contains("it does not come to the wish"), "{wrong}");
+    assert!(
+        wrong.contains("it does not reach the desired state"),
+        "{wrong}"
+    );
 }
 
-/// Only a pod whose containers are known to be broken makes room for its correction.
+/// Only a pod whose containers are known to be broken is replaced by its correction.
 fn unready_holds_up(desired: &Desired, seen: &Observed) -> Plan {
     let mut plan = plan(desired, seen);
     keep_pods(&mut plan, |name| {
@@ -146,7 +149,10 @@ fn unready_holds_up(desired: &Desired, seen: &Observed) -> Plan {
 fn a_pod_that_holds_up_its_correction_is_found() {
     for wrong in ["hang:2", "ill:2"] {
         let wrong = verdict(Wish::template(3, wrong, 1), unready_holds_up);
-        assert!(wrong.contains("it does not come to the wish"), "{wrong}");
+        assert!(
+            wrong.contains("it does not reach the desired state"),
+            "{wrong}"
+        );
     }
 }
 
@@ -169,7 +175,10 @@ fn by_ordinal(desired: &Desired, seen: &Observed) -> Plan {
 #[test]
 fn a_dead_member_that_is_not_taken_first_is_found() {
     let wrong = verdict(Wish::size(3, 1).with(FREEZE, 1), by_ordinal);
-    assert!(wrong.contains("it does not come to the wish"), "{wrong}");
+    assert!(
+        wrong.contains("it does not reach the desired state"),
+        "{wrong}"
+    );
 }
 
 /// An alarm goes as soon as it is seen, whatever it is about.

@@ -156,7 +156,7 @@ fn another_cluster_domain_is_refused_and_touches_nobody() {
     assert_eq!(settle(&mut world), ["apply service a-headless"; 0]);
     assert!(reasons(&next(&world)).contains(&"ClusterDomainChanged"));
     assert_eq!(world.observe().claims, before.claims);
-    // A pod that goes all the same comes back on its data.
+    // A pod that is deleted anyway comes back on its data.
     world.delete_pod("a-1");
     world.tick();
     assert_eq!(settle(&mut world), ["create pod a-1"]);
@@ -164,7 +164,7 @@ fn another_cluster_domain_is_refused_and_touches_nobody() {
     settle_until_whole(&mut world);
 }
 
-/// Each list holds the cluster's identifier and lacks or mixes up members that are there.
+/// Each list holds the cluster's identifier and omits or mixes up members that are there.
 #[test]
 fn a_forged_list_deletes_nothing() {
     let world = grown(3);
@@ -281,7 +281,7 @@ fn what_the_budget_holds_up_is_told_first_and_looked_at_again_soon() {
     assert!(message.contains("needs 2 healthy pods"), "{message}");
 }
 
-/// All pods were made anew with it, so that nobody is left to ask.
+/// All pods were recreated with it, so that no member is left to ask.
 #[test]
 fn a_template_that_took_the_quorum_is_corrected() {
     for wrong in ["hang:2", "mute:2"] {
@@ -328,7 +328,7 @@ fn a_node_that_is_not_there_takes_no_pod_and_makes_no_loop() {
     assert_eq!(settle(&mut world), Vec::<String>::new());
     assert!(reasons(&next(&world)).contains(&"NodeNotFound"));
     assert_eq!(world.observe().pods, before);
-    // A pod that goes all the same is not made on it, and no member is added for it.
+    // A pod that is deleted anyway is not recreated on it, and no member is added for it.
     world.delete_pod("a-1");
     world.scale(5);
     world.tick();

@@ -1,4 +1,4 @@
-//! Claims live as long as the policy says now, and what another Cluster has left is nobody's to take.
+//! Claims live as long as the policy says now, and what another Cluster has left is not taken.
 
 use super::super::world::World;
 use super::super::{Step, plan};
@@ -74,7 +74,7 @@ fn claims_of_an_earlier_cluster_are_named_and_left_alone() {
             .contains("claim data-a-0 holds data of an earlier")
     });
     assert!(named, "{failure:?}");
-    // The owner deletes those that are in the way. What nobody wants stays, and is in nobody's way.
+    // The owner deletes those that are in the way. A claim that is not wanted stays, and blocks no member.
     for pod in ["a-0", "a-1", "a-2"] {
         world.delete_claim(pod);
     }

@@ -36,7 +36,7 @@ fn labels_and_annotations_change_in_place_and_go_back() {
     assert!(told.len() == 6 && told.iter().all(only), "{told:?}");
     let seen = world.observe();
     for (name, pod) in &seen.pods {
-        assert_eq!(pod.uid, before[name].uid, "nobody is made anew");
+        assert_eq!(pod.uid, before[name].uid, "no pod is recreated");
         assert_eq!(pod.labels["team"], "blue");
         assert_eq!(pod.annotations["note"], "hello");
         assert!(!pod.labels.contains_key("app"), "{:?}", pod.labels);

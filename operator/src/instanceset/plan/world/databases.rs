@@ -41,7 +41,7 @@ impl Databases {
         status.alarms = self.alarms.iter().map(told).collect();
     }
 
-    /// What goes on ends.
+    /// What is in progress ends.
     pub(super) fn tick(&mut self) {
         let Some(pod) = self.under_way.take() else {
             return;
@@ -59,7 +59,7 @@ impl Databases {
         self.care.get(pod).copied().unwrap_or_default()
     }
 
-    /// True while etcd serves nobody.
+    /// True while etcd serves no client.
     pub(super) fn are_corrupt(&self) -> bool {
         let mut alarms = self.alarms.iter();
         alarms.any(|alarm| alarm.kind == AlarmKind::Corrupt)

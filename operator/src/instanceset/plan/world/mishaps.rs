@@ -42,7 +42,7 @@ impl World {
         }
     }
 
-    /// Somebody labels a pod.
+    /// A user labels a pod.
     pub(in super::super) fn label(&mut self, pod: &str, key: &str, value: &str) {
         if let Some(pod) = self.pods.get_mut(pod) {
             pod.labels.insert(key.to_owned(), value.to_owned());
@@ -89,7 +89,7 @@ impl World {
         self.disk_of(&pod)
     }
 
-    /// A user asks for the member of the pod to be made anew.
+    /// A user requests a rebuild of the pod's member.
     pub(in super::super) fn condemn(&mut self, pod: &str) {
         if let Some(disk) = self.disks.get_mut(&names::claim("data", pod)) {
             let mark = labels::REBUILD.to_owned();
@@ -108,7 +108,7 @@ impl World {
         self.lead();
     }
 
-    /// The node stops and is not heard any more; nothing is lost.
+    /// The node freezes and no longer reports; nothing is lost.
     pub(in super::super) fn freeze(&mut self, pod: &str) {
         if let Some(pod) = self.pods.get_mut(pod).filter(|pod| !pod.node_gone) {
             pod.frozen = true;
@@ -161,7 +161,7 @@ impl World {
         self.has_frozen() && self.quorate() && all_there && self.margin()
     }
 
-    /// True when the members that are wanted can go on alone, one removal after the other, the dead ones first.
+    /// True when the members that are wanted can continue alone, one removal after the other, the dead ones first.
     fn margin(&self) -> bool {
         let voters: Vec<_> = self.members.iter().filter(|m| !m.is_learner).collect();
         let runs = |m: &&&kbagent_protocol::Member| {
