@@ -53,6 +53,10 @@ lint: ## formatting, clippy, licences and bans of dependencies
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	hack/deny
 
+.PHONY: chart
+chart: ## checks the Helm chart: lint, rendered objects against deploy/*.yaml; no cluster
+	hack/chart
+
 .PHONY: crds
 crds: ## regenerates deploy/crds from the types
 	$(CARGO) run --locked -p operator -- crd --directory deploy/crds

@@ -155,6 +155,13 @@ workdir() {
     trap 'exit 143' TERM
 }
 
+# install_go_tool MODULE NAME TARGET: builds a program from its Go module. In the workdir first, under Go's name for it: an
+# interrupted build leaves no half tool.
+install_go_tool() {
+    GOBIN="$WORK" GOFLAGS=-trimpath CGO_ENABLED=0 go install -ldflags '-s -w' "$1"
+    mv "$WORK/$2" "$3"
+}
+
 have_image() { docker image inspect "$1" >/dev/null 2>&1; }
 
 # Docker's word for this machine's architecture.

@@ -18,17 +18,11 @@ find_kind() {
     return 1
 }
 
-# To a folder of its own first: an interrupted build leaves no half tool in bin.
-install_go_tool() {
-    local module=$1 name=$2
-    GOBIN="$WORK" GOFLAGS=-trimpath CGO_ENABLED=0 go install -ldflags '-s -w' "$module"
-    mv "$WORK/$name" "$STATE_DIR/bin/$name"
-}
-
 if ! find_kind >/dev/null; then
     need go "either kind $KIND_VERSION on the PATH (https://kind.sigs.k8s.io), or Go to build it with"
     lock tools
     workdir tools
-    find_kind >/dev/null || stage "build kind $KIND_VERSION" install_go_tool "sigs.k8s.io/kind@$KIND_VERSION" kind
+    find_kind >/dev/null || stage "build kind $KIND_VERSION" \
+        install_go_tool "sigs.k8s.io/kind@$KIND_VERSION" kind "$STATE_DIR/bin/kind"
 fi
 find_kind

@@ -2,6 +2,7 @@
 //!
 //! A rule that hurts is changed here, in the open, not worked around. Each rule has a test that plants an offender.
 
+mod chart;
 mod circles;
 mod documents;
 mod lexer;

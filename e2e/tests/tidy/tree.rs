@@ -22,7 +22,12 @@ fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
         if matches!(name.to_str(), Some("target" | ".git" | "runs")) {
             continue;
         }
-        if path.is_dir() {
+        // A link leads to what is read in its own place.
+        let kind = entry.file_type().expect("a kind of file");
+        if kind.is_symlink() {
+            continue;
+        }
+        if kind.is_dir() {
             walk(&path, found);
         } else {
             found.push(path);

@@ -17,7 +17,7 @@ pub(crate) const NAMESPACE: &str = "kb-system";
 /// Labels of the operator's pods and of its Deployment.
 pub(crate) const POD_LABELS: &str = "app.kubernetes.io/name=etcd-operator";
 /// Folders below `deploy/` that are not part of an installation.
-const NOT_INSTALLED: [&str; 1] = ["samples"];
+const NOT_INSTALLED: [&str; 2] = ["chart", "samples"];
 
 /// Applies CRDs first, then the rest, in the order of file names; returns the number of objects.
 ///
@@ -172,9 +172,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_come_first_and_samples_never() {
+    fn folders_come_first_and_what_is_not_installed_never() {
         let dir = tempfile::tempdir().expect("a scratch folder");
-        for folder in ["crds", "samples"] {
+        for folder in ["chart", "crds", "samples"] {
             std::fs::create_dir(dir.path().join(folder)).expect("create");
         }
         for file in [
@@ -182,6 +182,8 @@ mod tests {
             "crds/b.yaml",
             "crds/a.yaml",
             "samples/c.yaml",
+            "chart/values.yaml",
+            "Kustomization",
             "README.md",
             "operator.yaml",
         ] {

@@ -1,0 +1,204 @@
+# What `hack/chart` checks with tools: the chart rendered, and compared with deploy/. Sourced by it, never run.
+# shellcheck shell=bash
+
+# Not in images/versions.env, which is a part of the node image's key.
+HELM_VERSION=v3.18.6
+KUBECONFORM_VERSION=v0.7.0
+# The oldest that the chart accepts.
+OLDEST_KUBERNETES=1.33.0
+CHART=deploy/chart
+OTHER_NAMESPACE=etcd-system
+
+# tool NAME VERSION PACKAGE: the path of a tool at this version, from the state folder, where it is built once.
+tool() {
+    local target="$STATE_DIR/bin/$1-$2"
+    if ! [ -x "$target" ]; then
+        need go "$1 $2 is built with it"
+        stage "build $1 $2" install_go_tool "$3@$2" "$1" "$target"
+    fi
+    echo "$target"
+}
+
+# helm, without what it says of the links in the chart. They are meant: the chart has no copy of deploy/crds.
+quiet_helm() {
+    local code=0
+    "$HELM" "$@" 2>"$WORK/helm.err" || code=$?
+    grep -v 'found symbolic link in path' "$WORK/helm.err" >&2 || true
+    return $code
+}
+
+# render NAMESPACE ARGUMENT...: the chart's objects, CRDs included.
+render() {
+    local namespace=$1
+    shift
+    quiet_helm template etcd-operator "${PACKAGE:-$CHART}" --namespace "$namespace" --include-crds \
+        --kube-version "$OLDEST_KUBERNETES" "$@"
+}
+
+# sorted: the objects of stdin, each once, by kind and name, with sorted keys and without comments, so that two texts can be
+# compared. Helm itself reads and writes them, through a chart that has nothing else to do.
+sorted() {
+    local folder="$WORK/sorted"
+    rm -rf "$folder"
+    mkdir -p "$folder/templates" "$folder/objects"
+    printf 'apiVersion: v2\nname: sorted\nversion: 0.1.0\n' >"$folder/Chart.yaml"
+    awk -v folder="$folder/objects" '$0 == "---" { n++; next } { print > (folder "/" n + 0 ".yaml") }'
+    cat >"$folder/templates/all.yaml" <<'TEMPLATE'
+{{- $all := dict }}
+{{- range $path, $text := .Files.Glob "objects/*" }}
+{{- with $text | toString | fromYaml }}
+{{- if not .kind }}{{ fail (printf "no object: %v" .) }}{{ end }}
+{{- $key := printf "%s %s/%s" .kind (.metadata.namespace | default "") .metadata.name }}
+{{- if hasKey $all $key }}{{ fail (printf "twice: %s" $key) }}{{ end }}
+{{- $_ := set $all $key . }}
+{{- end }}
+{{- end }}
+{{- range $key := keys $all | sortAlpha }}
+---
+# {{ $key }}
+{{ get $all $key | toYaml }}
+{{- end }}
+TEMPLATE
+    "$HELM" template sorted "$folder" | grep -v '^# Source: '
+}
+
+# shipped FILE...: these files of deploy/ as one stream.
+shipped() {
+    local file
+    for file in "$@"; do
+        printf -- '---\n'
+        cat "deploy/$file"
+    done
+}
+
+crds() { (cd deploy && printf '%s\n' crds/*.yaml); }
+
+# same WHAT WANTED FOUND: the objects of two files.
+same() {
+    sorted <"$2" >"$WORK/wanted" || die "$1: $2 is not read"
+    sorted <"$3" >"$WORK/found" || die "$1: what was rendered is not read"
+    diff -u --label deploy --label rendered "$WORK/wanted" "$WORK/found" >&2 ||
+        die "$1: an object differs from deploy/: a value's default, or a rule in hack/chart, is not what deploy/ says"
+    say "  $1: $(grep -c '^kind: ' "$WORK/found") objects as in deploy/"
+}
+
+# As it comes, and with namespace and registry only: object by object.
+check_objects() {
+    local files mirrored
+    mapfile -t files < <(crds; installed)
+    shipped "${files[@]}" >"$WORK/shipped"
+    render kb-system >"$WORK/default"
+    same "default values" "$WORK/shipped" "$WORK/default"
+    mirrored="s#kb-system#$OTHER_NAMESPACE#g; s#etcd-harness/#registry.example/etcd-harness/#g"
+    sed "$mirrored" "$WORK/shipped" >"$WORK/elsewhere"
+    render "$OTHER_NAMESPACE" --set images.registry=registry.example >"$WORK/rendered"
+    same "other namespace and registry" "$WORK/elsewhere" "$WORK/rendered"
+    shipped $(crds) 20-rbac.yaml 30-operator.yaml >"$WORK/least"
+    render kb-system --set admission.install=false --set definitions.install=false >"$WORK/rendered"
+    same "without policies and definitions" "$WORK/least" "$WORK/rendered"
+    # What a registry would serve: links are followed when the chart is packaged.
+    quiet_helm package "$CHART" --destination "$WORK" >/dev/null
+    PACKAGE=$(echo "$WORK"/etcd-operator-*.tgz) render kb-system >"$WORK/rendered"
+    same "packaged" "$WORK/shipped" "$WORK/rendered"
+}
+
+# times COUNT TEXT: how often a line must hold TEXT.
+times() {
+    local found
+    found=$(grep -cF -- "$2" "$WORK/found") || true
+    [ "$found" = "$1" ] || die "other values: \`$2\` is there $found times, not $1: a template does not use its value"
+}
+
+# With every value changed: each has its effect, and nothing of the defaults is left.
+check_values() {
+    render "$OTHER_NAMESPACE" --values "$CHART/ci/other-values.yaml" | sorted >"$WORK/found"
+    local objects kinds images
+    kinds=$(grep -c '^kind: ' "$WORK/found")
+    objects=$((kinds - $(grep -c '^kind: CustomResourceDefinition' "$WORK/found")))
+    # The operator's pods have them too.
+    times $((objects + 1)) 'example.com/tier: "1"'
+    times $((objects + 1)) 'team: storage'
+    images=$(grep -cE 'etcd-harness/[a-z-]+:' "$WORK/shipped")
+    times "$images" registry.example/mirror/
+    times 1 registry.example/mirror/operator:1.2.3
+    times 1 registry.example/mirror/kbagent:1.2.3
+    times 1 registry.example/mirror/exporter:1.2.3
+    times 0 etcd-harness/
+    times 0 kb-system
+    times "$(grep -c 'imagePullPolicy:' "$WORK/shipped")" 'imagePullPolicy: Always'
+    times 2 'name: registry-example'
+    times 1 'replicas: 3'
+    times 1 'cpu: 200m'
+    times 1 'memory: 320Mi'
+    times 1 'value: example.internal'
+    times 1 'value: debug,'
+    times 1 'kind: PodDisruptionBudget'
+    render kb-system --set replicas=1 >"$WORK/found"
+    times 0 'kind: PodDisruptionBudget'
+    say "  other values: each has its effect"
+}
+
+# The schema refuses what would only be noticed later, or never.
+check_schema() {
+    local wrong
+    for wrong in replicas=0 replica=3 logLevel=verbose images.operator.tag= images.pullPolicy=Sometimes admission.enabled=false; do
+        if render kb-system --set "$wrong" >/dev/null 2>&1; then
+            die "values.schema.json lets $wrong pass"
+        fi
+    done
+    say "  schema: wrong values are refused"
+}
+
+# Our own kinds by the schemas of deploy/crds; Kubernetes' own where their schemas can be downloaded.
+check_schemas_of_kinds() {
+    local folder="$WORK/schemas" file kind
+    local -a where
+    mkdir -p "$folder/templates" "$WORK/kinds"
+    printf 'apiVersion: v2\nname: schemas\nversion: 0.1.0\n' >"$folder/Chart.yaml"
+    printf '%s\n' '{{ (index (.Files.Get "crd.yaml" | fromYaml).spec.versions 0).schema.openAPIV3Schema | toJson }}' \
+        >"$folder/templates/schema.yaml"
+    for file in deploy/crds/*.yaml; do
+        cp "$file" "$folder/crd.yaml"
+        kind=$(sed -n 's/^    kind: //p' "$file" | tr '[:upper:]' '[:lower:]')
+        "$HELM" template schemas "$folder" | grep '^{' >"$WORK/kinds/$kind.json"
+    done
+    where=(-schema-location "$WORK/kinds/{{.ResourceKind}}.json")
+    if curl -fsI --max-time 5 https://raw.githubusercontent.com/yannh/kubernetes-json-schema/master/README.md >/dev/null 2>&1; then
+        where+=(-schema-location default)
+    else
+        say "  kubeconform: Kubernetes' own kinds are NOT checked: their schemas cannot be downloaded on this machine"
+        where+=(-ignore-missing-schemas)
+    fi
+    # CRDs have no schema there either.
+    "$KUBECONFORM" -summary -skip CustomResourceDefinition -kubernetes-version "$OLDEST_KUBERNETES" "${where[@]}" \
+        <"$WORK/default" >"$WORK/conforms" || { cat "$WORK/conforms" >&2; die "kubeconform refuses what the chart renders"; }
+    ! grep -q 'Valid: 0' "$WORK/conforms" || die "kubeconform has found nothing to check"
+    say "  kubeconform: $(grep '^Summary' "$WORK/conforms")"
+}
+
+# Where there is a kubectl: it has kustomize built in, and needs no cluster for this.
+check_kustomize() {
+    local kubectl
+    kubectl=$(command -v kubectl || echo "$STATE_DIR/bin/kubectl")
+    if ! [ -x "$kubectl" ]; then
+        say "  kustomize: deploy/Kustomization was NOT built: there is no kubectl (make up puts one into the state folder)"
+        return
+    fi
+    "$kubectl" kustomize deploy >"$WORK/rendered"
+    shipped $(crds) "$NOT_IN_CHART" $(installed) >"$WORK/all"
+    same "kubectl kustomize deploy" "$WORK/all" "$WORK/rendered"
+}
+
+check_all() {
+    # No cluster is asked, whatever this machine's own is.
+    export KUBECONFIG=/dev/null
+    HELM=$(tool helm "$HELM_VERSION" helm.sh/helm/v3/cmd/helm)
+    KUBECONFORM=$(tool kubeconform "$KUBECONFORM_VERSION" github.com/yannh/kubeconform/cmd/kubeconform)
+    quiet_helm lint "$CHART" --strict --kube-version "$OLDEST_KUBERNETES" >&2
+    quiet_helm lint "$CHART" --strict --kube-version "$OLDEST_KUBERNETES" --values "$CHART/ci/other-values.yaml" >&2
+    check_objects
+    check_values
+    check_schema
+    check_schemas_of_kinds
+    check_kustomize
+}
