@@ -31,7 +31,7 @@ pub(crate) fn labels(run: &str) -> HashMap<String, String> {
 /// When Docker does not answer.
 pub(crate) async fn orphaned(docker: &Docker) -> Result<BTreeSet<String>, BareError> {
     let things = list(docker, LABEL).await?;
-    Ok(things.into_iter().filter_map(orphan).collect())
+    Ok(things.iter().filter_map(orphan).collect())
 }
 
 /// Names of the containers and networks that this process made and that are still there.
@@ -97,7 +97,7 @@ struct Thing {
     labels: HashMap<String, String>,
 }
 
-fn orphan(thing: Thing) -> Option<String> {
+fn orphan(thing: &Thing) -> Option<String> {
     let died = thing
         .labels
         .get(LABEL_OWNER)
@@ -191,11 +191,11 @@ mod tests {
     fn only_what_a_dead_process_left_is_an_orphan() {
         let own = labels("7");
         assert_eq!(own.get(LABEL).map(String::as_str), Some("7"));
-        assert_eq!(orphan(thing(&own[LABEL_OWNER])), None, "we are alive");
+        assert_eq!(orphan(&thing(&own[LABEL_OWNER])), None, "we are alive");
         let (rest, _) = own[LABEL_OWNER].rsplit_once('.').expect("a start");
         let dead = thing(&format!("{rest}.1"));
-        assert_eq!(orphan(dead), Some("7".to_owned()));
+        assert_eq!(orphan(&dead), Some("7".to_owned()));
         let unknown = thing("not written by us");
-        assert_eq!(orphan(unknown), None, "it is not known who made it");
+        assert_eq!(orphan(&unknown), None, "it is not known who made it");
     }
 }
