@@ -1,5 +1,5 @@
-//! Containers and networks of bare runs, by their labels: removed at the end of a run, and before the next one where the
-//! process that made them has died.
+//! Containers and networks of bare runs, by their labels: removed at the end of a run, and before the next one where
+//! the process that made them has died.
 
 use std::collections::{BTreeSet, HashMap};
 

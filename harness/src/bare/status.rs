@@ -153,9 +153,9 @@ mod tests {
             0 => String::new(),
             leader => format!(r#""leader":{leader},"#),
         };
-        format!(
-            r#"{{"Endpoint":"{name}:2379","Status":{{"header":{{"member_id":{member},"raft_term":{term}}},{leader}"version":"3.6.16"}}}}"#
-        )
+        let header = format!(r#""header":{{"member_id":{member},"raft_term":{term}}}"#);
+        let status = format!(r#"{{{header},{leader}"version":"3.6.16"}}"#);
+        format!(r#"{{"Endpoint":"{name}:2379","Status":{status}}}"#)
     }
 
     fn status(lines: &[String]) -> Status {
