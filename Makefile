@@ -13,7 +13,7 @@ help: ## what can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: test
-test: ## unit, property, model and drift tests: no cluster, no Docker
+test: ## unit, property, model and drift tests: no cluster; a bare run where Docker and its images are there
 	$(CARGO) test --workspace --exclude e2e --locked
 	$(CARGO) test --locked -p e2e --lib --test tidy
 

@@ -9,11 +9,13 @@
 //! - [`report`]: a run directory and its page; draws what was recorded, without a cluster.
 //! - [`bench`]: repeated failovers as a distribution; arithmetic over histories.
 //! - [`scenario`]: a scenario as data, and the run of one.
+//! - [`bare`]: runs without Kubernetes, etcd members as plain containers.
 //! - [`doctor`]: tries what this machine can do.
 //! - [`commands`]: the command line, one file a command.
 //!
 //! Nothing here knows the operator's insides: it reads and writes Kubernetes objects as any user does.
 
+pub mod bare;
 pub(crate) mod bench;
 pub mod cluster;
 pub mod commands;

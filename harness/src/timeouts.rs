@@ -30,6 +30,8 @@ pub(crate) const NAMESPACE_GONE: Duration = Duration::from_secs(120);
 pub(crate) const EFFECT: Duration = Duration::from_secs(10);
 /// The effect of a fault that Kubernetes must first notice (pod replaced, static pod gone) is seen.
 pub(crate) const EFFECT_SLOW: Duration = Duration::from_secs(60);
+/// Bare members answer and follow one leader, from nothing or after a fault (aim: 1 s; most of it is Docker's).
+pub(crate) const BARE_WHOLE: Duration = Duration::from_secs(20);
 /// An operation on an etcd cluster has ended, with a fault in its middle (aim: 12 s for two more members).
 pub(crate) const OPERATION: Duration = Duration::from_secs(180);
 /// What a fault did is undone.

@@ -23,7 +23,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "harness/src",
         &[
             "timeouts", "wait", "cluster", "deploy", "faults", "observe", "report", "bench",
-            "scenario", "doctor", "commands",
+            "scenario", "bare", "doctor", "commands",
         ],
     ),
     (

@@ -28,6 +28,7 @@ pub(crate) use lock::state_dir;
 pub use lock::{ClusterLock, LockError};
 pub use progress::Progress;
 pub use repository::{Repository, RepositoryError};
+pub(crate) use shell::exec;
 pub use shell::{NodeShell, ShellError, ShellOutput};
 pub(crate) use state::KUBELET_ANSWERS;
 pub use state::{NodeState, node_states, wait_nodes_back, wait_nodes_ready};

@@ -149,38 +149,44 @@ impl NodeShell {
     }
 
     async fn exec(&self, script: &str) -> Result<ShellOutput, bollard::errors::Error> {
-        let config = ExecConfig {
-            attach_stdout: Some(true),
-            attach_stderr: Some(true),
-            cmd: Some(vec!["sh".into(), "-c".into(), script.into()]),
-            ..Default::default()
-        };
-        let exec = self.docker.create_exec(&self.container, config).await?;
-        let mut stdout = Vec::new();
-        let mut stderr = Vec::new();
-        if let StartExecResults::Attached { mut output, .. } =
-            self.docker.start_exec(&exec.id, None).await?
-        {
-            while let Some(chunk) = output.next().await {
-                match chunk? {
-                    LogOutput::StdErr { message } => stderr.extend_from_slice(&message),
-                    other => stdout.extend_from_slice(&other.into_bytes()),
-                }
+        exec(&self.docker, &self.container, &["sh", "-c", script]).await
+    }
+}
+
+/// Runs a command in a container to its end; any status is an answer.
+///
+/// # Errors
+/// When Docker does not run it.
+pub(crate) async fn exec(
+    docker: &Docker,
+    container: &str,
+    command: &[&str],
+) -> Result<ShellOutput, bollard::errors::Error> {
+    let config = ExecConfig {
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        cmd: Some(command.iter().map(|word| (*word).to_owned()).collect()),
+        ..Default::default()
+    };
+    let exec = docker.create_exec(container, config).await?;
+    let mut stdout = Vec::new();
+    let mut stderr = Vec::new();
+    if let StartExecResults::Attached { mut output, .. } = docker.start_exec(&exec.id, None).await?
+    {
+        while let Some(chunk) = output.next().await {
+            match chunk? {
+                LogOutput::StdErr { message } => stderr.extend_from_slice(&message),
+                other => stdout.extend_from_slice(&other.into_bytes()),
             }
         }
-        let status = self
-            .docker
-            .inspect_exec(&exec.id)
-            .await?
-            .exit_code
-            .unwrap_or(-1);
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Ok(ShellOutput {
-            status,
-            stdout: text(stdout),
-            stderr: text(stderr),
-        })
     }
+    let status = docker.inspect_exec(&exec.id).await?.exit_code.unwrap_or(-1);
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok(ShellOutput {
+        status,
+        stdout: text(stdout),
+        stderr: text(stderr),
+    })
 }
 
 fn last_lines(text: &str, count: usize) -> String {

@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use super::{
-    CommandResult, Exit, TargetArgs, bench, check, doctor, down, fault, list, logs, report, run,
-    status, up,
+    CommandResult, Exit, TargetArgs, bare, bench, check, doctor, down, fault, list, logs, report,
+    run, status, up,
 };
 
 /// Real kind clusters, etcd in them, faults, and verdicts with evidence.
@@ -44,6 +44,8 @@ pub enum Command {
     Report(report::Args),
     /// Measures failovers as a distribution.
     Bench(bench::Args),
+    /// Runs scenarios with etcd members as plain containers, without Kubernetes.
+    Bare(bare::Args),
 }
 
 /// Runs a command to its end and returns its exit.
@@ -84,6 +86,7 @@ async fn dispatch(cli: Cli) -> CommandResult {
         Command::Check(args) => Box::pin(check::run(args, &target)).await,
         Command::Report(args) => Box::pin(report::run(args, &target)).await,
         Command::Bench(args) => Box::pin(bench::run(args, &target)).await,
+        Command::Bare(args) => Box::pin(bare::run(args)).await,
     }
 }
 
@@ -97,4 +100,29 @@ fn init_tracing() {
         .with_writer(std::io::stderr)
         .with_target(false)
         .try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn no_command_has_two_arguments_of_one_name() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_version_of_a_bare_run_is_that_of_etcd() {
+        let words = [
+            "harness",
+            "bare",
+            "run",
+            "bare::all_killed",
+            "--version",
+            "v3.6.1",
+        ];
+        assert!(Cli::try_parse_from(words).is_ok());
+    }
 }

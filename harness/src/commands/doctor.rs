@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{CommandResult, Exit, TargetArgs};
+use crate::bare::leftovers;
 use crate::doctor::examine;
-use crate::faults::residue::{self, Site};
+use crate::faults::residue::{self, Leftover, Site};
 
 /// Arguments of `harness doctor`.
 #[derive(Debug, clap::Args)]
@@ -46,9 +47,24 @@ async fn look_for_residue(args: &Args, target: &TargetArgs) -> CommandResult {
         for line in residue::remove(&site).await.map_err(anyhow::Error::msg)? {
             println!("{line}");
         }
+        if let Ok(Some(docker)) = &site.docker {
+            for run in leftovers::remove_orphaned(docker).await? {
+                println!("bare run {run} removed");
+            }
+        }
     }
     let limit = Duration::from_secs(args.wait);
-    let residue = residue::settle(&site, limit, |_| {}).await;
+    let mut residue = residue::settle(&site, limit, |_| {}).await;
+    // No timer removes these, so that they are not waited for.
+    if let Ok(Some(docker)) = &site.docker {
+        let left = |run| Leftover::new("Docker", format!("bare run {run} of a process that died"));
+        match leftovers::orphaned(docker).await {
+            Ok(runs) => residue.left.extend(runs.into_iter().map(left)),
+            Err(error) => residue
+                .unknown
+                .push(Leftover::new("Docker", error.to_string())),
+        }
+    }
     for leftover in &residue.left {
         println!("{leftover}");
     }

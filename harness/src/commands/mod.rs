@@ -1,5 +1,6 @@
 //! The command line, one file a command.
 
+mod bare;
 mod bench;
 mod check;
 mod cli;

@@ -9,7 +9,7 @@ mod error;
 mod etcd;
 mod namespace;
 pub(crate) mod operator;
-mod owner;
+pub(crate) mod owner;
 
 pub(crate) use apply::{apply, parse};
 pub(crate) use collect::{collect_cluster, collect_namespace};

@@ -5,13 +5,13 @@ use std::fs;
 use sha2::{Digest, Sha256};
 
 /// This process: its machine, the machine's start, its number and its own start.
-pub(super) fn own() -> String {
+pub(crate) fn own() -> String {
     let pid = std::process::id();
     format!("{}.{pid}.{}", machine(), started(pid).unwrap_or_default())
 }
 
 /// True when that process ran on this machine and does not run any more. Of other machines nothing is known.
-pub(super) fn has_died(owner: &str) -> bool {
+pub(crate) fn has_died(owner: &str) -> bool {
     let machine = machine();
     let Some((host, _)) = machine.split_once('.') else {
         return false;

@@ -7,7 +7,7 @@ use crate::faults::network::{cut, plan};
 use crate::faults::node::harm as node;
 use crate::faults::pods;
 use crate::faults::process::{control_plane, dns, harm as process, operator};
-use crate::faults::running::AnyRunning;
+use crate::faults::running::{AnyRunning, Injected};
 use crate::faults::{
     Availability, Evidence, Fault, FaultContext, FaultError, Healing, Target, availability,
     in_words,
@@ -75,19 +75,24 @@ pub async fn inject(context: &FaultContext, fault: &Fault) -> Result<Active, Fau
         Fault::FillQuota => database::fill(context).await,
         Fault::CorruptData { of } => database::corrupt(context, fault, of).await,
     }?;
-    tracing::info!(targets = in_words(&injected.targets), evidence = %injected.evidence, "injected: {fault}");
-    Ok(Active {
-        fault: fault.clone(),
-        targets: injected.targets,
-        evidence: injected.evidence,
-        begun,
-        injected: Instant::now(),
-        healed: false,
-        running: injected.running,
-    })
+    Ok(Active::of(fault, begun, injected))
 }
 
 impl Active {
+    /// A fault whose injection began then and has returned now.
+    pub(crate) fn of(fault: &Fault, begun: Instant, injected: Injected) -> Self {
+        tracing::info!(targets = in_words(&injected.targets), evidence = %injected.evidence, "injected: {fault}");
+        Self {
+            fault: fault.clone(),
+            targets: injected.targets,
+            evidence: injected.evidence,
+            begun,
+            injected: Instant::now(),
+            healed: false,
+            running: injected.running,
+        }
+    }
+
     /// Looks until the effect is seen.
     ///
     /// # Errors

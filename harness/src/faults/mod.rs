@@ -47,5 +47,6 @@ pub use fault::{
 pub use healing::Healing;
 pub use inject::{Active, inject};
 pub use member::Member;
+pub(crate) use running::{Injected, Running};
 pub use selector::Selector;
 pub use target::{Target, in_words};

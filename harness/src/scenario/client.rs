@@ -77,12 +77,7 @@ impl RecordingClient {
             .trim()
             .parse()
             .unwrap_or(before);
-        // Nodes that are containers have this host's clock: then the reading lies between and there is nothing to add.
-        Ok(if (before..=after).contains(&clock) {
-            0
-        } else {
-            clock - before.midpoint(after)
-        })
+        Ok(offset(before, clock, after))
     }
 
     /// Ends the traffic.
@@ -205,6 +200,16 @@ enum Attempted {
     Ran(String),
 }
 
+/// What must be added to this host's wall clock to get a clock that was read between these two times of it.
+pub(crate) fn offset(before: Nanos, clock: Nanos, after: Nanos) -> Nanos {
+    // Nodes that are containers have this host's clock: then the reading lies between and there is nothing to add.
+    if (before..=after).contains(&clock) {
+        0
+    } else {
+        clock - before.midpoint(after)
+    }
+}
+
 /// What the client is told.
 pub(super) struct ClientPlan<'a> {
     pub(super) image: &'a str,
@@ -228,7 +233,7 @@ fn config(subject: &Subject, plan: &ClientPlan<'_>) -> Value {
 }
 
 /// Where the load differs from the client's defaults.
-fn rates(load: Load) -> Value {
+pub(crate) fn rates(load: Load) -> Value {
     let mut rates = json!({"leases_expire": load.leases_expire, "compacts": load.compacts});
     if load.leases_expire {
         rates["lease_s"] = json!(SHORT_LEASE_S);

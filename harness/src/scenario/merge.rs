@@ -4,7 +4,7 @@ use etcd_history::{History, Record};
 
 /// The client's history and what the harness saw, in the order of their times; each writer's records keep the order in
 /// which they were written.
-pub(super) fn merge(client: History, seen: Vec<Record>, told: Vec<Record>) -> History {
+pub(crate) fn merge(client: History, seen: Vec<Record>, told: Vec<Record>) -> History {
     History::merged(client, seen.into_iter().chain(told))
 }
 

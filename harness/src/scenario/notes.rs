@@ -25,7 +25,7 @@ pub(super) fn fault_record(
 }
 
 /// A judgement that is only a figure.
-pub(super) fn figure(check: &str, name: &str, value: f64) -> Judgement {
+pub(crate) fn figure(check: &str, name: &str, value: f64) -> Judgement {
     let mut judgement = Judgement::new(check, Finding::Pass);
     judgement
         .figures

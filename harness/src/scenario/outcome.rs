@@ -94,14 +94,14 @@ impl Time {
 }
 
 /// What a run has found.
-pub(super) struct Found {
-    pub(super) history: History,
-    pub(super) expectations: Option<Expectations>,
-    pub(super) judgements: Vec<Judgement>,
+pub(crate) struct Found {
+    pub(crate) history: History,
+    pub(crate) expectations: Option<Expectations>,
+    pub(crate) judgements: Vec<Judgement>,
 }
 
 /// What is found in a run that was interrupted: nothing is judged of half a history, but it says whether it was healed.
-pub(super) fn cut_short(found: Found) -> Found {
+pub(crate) fn cut_short(found: Found) -> Found {
     let mut judgements = found.judgements.iter();
     let left = [leftovers::CHECK, "faults"];
     let trouble = judgements.find(|judgement| left.contains(&judgement.check.as_str()));

@@ -20,7 +20,8 @@ pub struct Plan {
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// No such scenario.
-    #[error("failed to find scenario {name:?}; `harness list` names them{}", alike(.near))]
+    #[error("failed to find scenario {name:?}; `harness list` names them, `harness bare list` those of \
+         bare members{}", alike(.near))]
     Find {
         /// The name.
         name: String,
@@ -45,8 +46,20 @@ impl Plan {
     /// # Errors
     /// [`PlanError`] for a name or a count that does not exist.
     pub fn named(name: &str, members: Option<u32>, seed: u64) -> Result<Self, PlanError> {
+        Self::among(&catalog::all(), name, members, seed)
+    }
+
+    /// As [`Self::named`], of these scenarios.
+    ///
+    /// # Errors
+    /// [`PlanError`] for a name or a count that does not exist.
+    pub(crate) fn among(
+        all: &[Scenario],
+        name: &str,
+        members: Option<u32>,
+        seed: u64,
+    ) -> Result<Self, PlanError> {
         let (name, of_name) = split_members(name);
-        let all = catalog::all();
         let Some(scenario) = all.iter().find(|scenario| scenario.name == name) else {
             let word = name.rsplit("::").next().unwrap_or(name);
             let has_word = |scenario: &&Scenario| scenario.name.contains(word);

@@ -15,11 +15,11 @@ use serde_json::json;
 
 use crate::deploy::collect_namespace;
 use crate::report::judgement::Severity;
-use crate::report::{Judgement, RunDir, worst};
+use crate::report::{Judgement, RunDir, RunDirError, worst};
 use crate::scenario::outcome::{Ended, Found, Gaps, cut_short, only_the_gap, time};
 use crate::scenario::subject::Subject;
 use crate::scenario::trial::TrialRun;
-use crate::scenario::{Act, Lab, Plan, RunError, conformance, interrupt, leftovers};
+use crate::scenario::{Act, Lab, Live, Plan, RunError, conformance, interrupt, leftovers};
 
 /// A run of which nothing more is measured: what was seen is fetched, and waits to be saved and judged.
 pub struct Measured {
@@ -62,7 +62,7 @@ async fn measure_in(lab: Lab, plan: Plan) -> Result<Measured, RunError> {
         .say(format!("{}: {}", plan.trial(), plan.scenario.story));
     lab.live
         .say(format!("seed {}; again: {}", plan.seed, plan.replay()));
-    save_plan(&dir, &plan, started, None)?;
+    save_plan(&dir, (&plan, &plan.replay()), started, None)?;
 
     // Nothing of a fault is on now: a run is only set up ahead while the one before it is judged.
     let leftovers = leftovers::before(&lab).await;
@@ -147,7 +147,8 @@ impl Measured {
         let (into, of) = (dir.clone(), plan.clone());
         let judged = tokio::task::spawn_blocking(move || {
             into.write_history(&found.history)?;
-            save_plan(&into, &of, started, found.expectations.as_ref())?;
+            let expectations = found.expectations.as_ref();
+            save_plan(&into, (&of, &of.replay()), started, expectations)?;
             judge(&mut found);
             into.write_reports(&found.history, &found.judgements)?;
             Ok::<_, RunError>(found)
@@ -159,8 +160,8 @@ impl Measured {
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         };
         phases.insert("save, judge".to_owned(), lab.live.seconds() - begin);
-        let ended = ended(&lab, &plan, &found, phases, &dir);
-        tell(&lab, &ended);
+        let ended = ended(&lab.live, &plan, &found, phases, &dir);
+        tell(&lab.live, &ended);
         Ok(ended)
     }
 }
@@ -208,7 +209,7 @@ async fn until_asked(lab: &Lab, work: impl Future<Output = Found>) -> Found {
 }
 
 /// Adds what the checks say to what the run itself found.
-fn judge(found: &mut Found) {
+pub(crate) fn judge(found: &mut Found) {
     let Some(expectations) = &found.expectations else {
         return;
     };
@@ -218,27 +219,29 @@ fn judge(found: &mut Found) {
         .extend(verdicts.iter().map(Judgement::from));
 }
 
-fn save_plan(
+/// Saves a plan and the command that repeats it.
+pub(crate) fn save_plan(
     dir: &RunDir,
-    plan: &Plan,
+    (plan, replay): (&Plan, &str),
     started: Timestamp,
     expectations: Option<&Expectations>,
-) -> Result<(), RunError> {
+) -> Result<(), RunDirError> {
     let document = json!({
         "scenario": plan.trial(),
         "seed": plan.seed,
         "members": plan.members,
         "description": plan.scenario.story,
         "started": started.to_string(),
-        "replay": plan.replay(),
+        "replay": replay,
         "plan": plan.scenario,
         "expectations": expectations,
     });
-    Ok(dir.write_plan(&document)?)
+    dir.write_plan(&document)
 }
 
-fn ended(
-    lab: &Lab,
+/// How a run ended.
+pub(crate) fn ended(
+    live: &Live,
     plan: &Plan,
     found: &Found,
     phases: BTreeMap<String, f64>,
@@ -265,15 +268,15 @@ fn ended(
         cause: cause.unwrap_or_default(),
         gaps: Gaps::of(&found.judgements),
         operations,
-        seconds: lab.live.seconds(),
-        ahead_s: lab.live.ahead_seconds(),
+        seconds: live.seconds(),
+        ahead_s: live.ahead_seconds(),
         phases,
         dir: dir.path().to_owned(),
     }
 }
 
 /// Seconds of each phase until the next one, but for the last: it ends with the recording.
-fn phases(history: &History) -> BTreeMap<String, f64> {
+pub(crate) fn phases(history: &History) -> BTreeMap<String, f64> {
     let mut begun: Vec<(Nanos, &str)> = Vec::new();
     for record in &history.records {
         if let Record::Phase { t, name } = record {
@@ -309,7 +312,8 @@ async fn clean_up(lab: &Lab, subject: &Subject) {
     }
 }
 
-fn tell(lab: &Lab, ended: &Ended) {
+/// Says how a run ended.
+pub(crate) fn tell(live: &Live, ended: &Ended) {
     let gaps = ended.gaps.map_or_else(String::new, |gaps| {
         let told =
             |[new, held, all]: [f64; 3]| format!("{new:.0} new, {held:.0} held, {all:.0} dial-all");
@@ -319,14 +323,14 @@ fn tell(lab: &Lab, ended: &Ended) {
             told(gaps.most)
         )
     });
-    lab.live.say(format!(
+    live.say(format!(
         "{}: {} operations{gaps} - {}",
         ended.severity.word(),
         ended.operations,
         ended.dir.join("report.html").display()
     ));
     if !ended.cause.is_empty() {
-        lab.live.say(&ended.cause);
+        live.say(&ended.cause);
     }
 }
 

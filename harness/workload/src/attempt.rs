@@ -45,11 +45,12 @@ impl Shared {
         *self.stopping.borrow()
     }
 
-    /// A connection through the leader service, held as the configuration says.
-    pub(crate) fn held_service(&self) -> Held {
-        let mut held = Held::new(Arc::clone(&self.names), &self.config.service);
+    /// A connection through the leader service, held as the configuration says; none where there is no service.
+    pub(crate) fn held_service(&self) -> Option<Held> {
+        let service = self.config.service.as_deref()?;
+        let mut held = Held::new(Arc::clone(&self.names), service);
         held.redials_on_deadline = self.config.held_redials_on_deadline;
-        held
+        Some(held)
     }
 
     fn deadline(&self) -> Instant {

@@ -16,6 +16,15 @@ use crate::{
     schedule::until,
 };
 
+/// The route of a client's operation. Without a service members take all of them.
+fn route(through_service: bool, local: u32) -> Route {
+    match (through_service, local % 2) {
+        (false, _) => Route::Member,
+        (true, 0) => Route::ServiceHeld,
+        (true, _) => Route::ServiceFresh,
+    }
+}
+
 /// Runs one client until the traffic ends. Even ones hold their connection, odd ones dial for every operation.
 pub(crate) async fn run(shared: Arc<Shared>, local: u32) {
     let client = shared.recorder.client(local);
@@ -36,11 +45,7 @@ pub(crate) async fn run(shared: Arc<Shared>, local: u32) {
         let next = Instant::now() + spacing;
         let op = shared.recorder.op();
         let Step { request, at_member } = mix.next(op);
-        let route = match (at_member, local % 2) {
-            (true, _) => Route::Member,
-            (false, 0) => Route::ServiceHeld,
-            (false, _) => Route::ServiceFresh,
-        };
+        let route = route(config.service.is_some() && !at_member, local);
         let attempt = Attempt {
             op,
             client,
@@ -48,13 +53,15 @@ pub(crate) async fn run(shared: Arc<Shared>, local: u32) {
             scheduled: None,
             request,
         };
-        let outcome = match route {
-            Route::Member => {
+        let outcome = match (route, &config.service, &service) {
+            (Route::ServiceFresh, Some(name), _) => attempt::fresh(&shared, name, &attempt).await,
+            (Route::ServiceHeld, _, Some(service)) => {
+                attempt::held(&shared, service, &attempt).await
+            }
+            _ => {
                 let member = &members[rng.random_range(0..members.len())];
                 attempt::held(&shared, member, &attempt).await
             }
-            Route::ServiceFresh => attempt::fresh(&shared, &config.service, &attempt).await,
-            _ => attempt::held(&shared, &service, &attempt).await,
         };
         mix.learn(&attempt.request, &outcome);
         // A refused connection is refused again at once: without the pause a gap would be a busy loop.
@@ -65,5 +72,18 @@ pub(crate) async fn run(shared: Arc<Shared>, local: u32) {
             next
         })
         .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_operation_is_recorded_on_the_route_of_a_service_that_is_not_there() {
+        for local in 0..4 {
+            assert_eq!(route(false, local), Route::Member);
+            assert_ne!(route(true, local), Route::Member);
+        }
     }
 }

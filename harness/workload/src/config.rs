@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Config {
     /// Seed of every random choice.
     pub(crate) seed: u64,
-    /// `host:port` of the leader service.
-    pub(crate) service: String,
+    /// `host:port` of the leader service; absent where there is none. Then nothing is sent on its routes, and what needs
+    /// the cluster as a whole is sent to members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) service: Option<String>,
     /// The members, by pod name.
     pub(crate) members: Vec<Member>,
     /// First characters of every key of the run.
@@ -192,6 +194,19 @@ mod tests {
         assert_eq!(config.deadline(), Duration::from_secs(1));
         assert_eq!(config.rates, Rates::default());
         assert_eq!(config.range_end(), "run/~");
+    }
+
+    #[test]
+    fn a_cluster_may_have_no_service() {
+        let text = SMALLEST.replace(r#","service":"a-etcd:2379""#, "");
+        let config = Config::parse(&text).unwrap();
+        assert_eq!(config.service, None);
+        let kept = serde_json::to_string(&config).unwrap();
+        assert_eq!(
+            Config::parse(&kept).unwrap(),
+            config,
+            "the final phase reads it"
+        );
     }
 
     #[test]

@@ -67,16 +67,16 @@ pub(crate) async fn run(
         names: Arc::new(Names::default()),
         stopping,
     };
-    let service = Held::new(Arc::clone(&shared.names), &shared.config.service);
-
-    Box::pin(end_leases(&shared, &service, until)).await?;
-    let (tombstone, revision) = Box::pin(tombstone(&shared, &service, until)).await?;
-    let (mut read, mut unread) = (Vec::new(), Vec::new());
     let now = if members.is_empty() {
         &shared.config.members
     } else {
         &members
     };
+    let entry = Entry::of(&shared, now)?;
+
+    Box::pin(end_leases(&shared, &entry, until)).await?;
+    let (tombstone, revision) = Box::pin(tombstone(&shared, &entry, until)).await?;
+    let (mut read, mut unread) = (Vec::new(), Vec::new());
     for member in now {
         match Box::pin(read_member(&shared, member, revision, until)).await {
             Ok(()) => read.push(member.pod.clone()),
@@ -86,7 +86,8 @@ pub(crate) async fn run(
     let of = if shared.config.rates.watch {
         // Who watched a member that has left saw its end, and no more.
         let watched = shared.config.members.iter();
-        watched.filter(|member| now.contains(member)).count() + 1
+        let watched = watched.filter(|member| now.contains(member)).count();
+        watched + usize::from(shared.config.service.is_some())
     } else {
         0
     };
@@ -99,25 +100,42 @@ pub(crate) async fn run(
     })
 }
 
+/// Where what any member may take is sent: to the leader service, or where there is none to the first member.
+struct Entry {
+    route: Route,
+    held: Held,
+}
+
+impl Entry {
+    fn of(shared: &Shared, members: &[Member]) -> anyhow::Result<Self> {
+        let (route, address) = match (&shared.config.service, members.first()) {
+            (Some(service), _) => (Route::ServiceHeld, service),
+            (None, Some(member)) => (Route::Member, &member.address),
+            (None, None) => bail!("there is neither a service nor a member to send to"),
+        };
+        let held = Held::new(Arc::clone(&shared.names), address);
+        Ok(Self { route, held })
+    }
+}
+
 /// One recorded operation, tried again - as a new operation - until it is acknowledged.
 async fn insist(
     shared: &Shared,
-    held: &Held,
+    entry: &Entry,
     until: Instant,
     request: impl Fn(u64) -> Request,
 ) -> anyhow::Result<(Attempt, i64)> {
     let client = shared.recorder.client(CLIENT);
     loop {
         let op = shared.recorder.op();
-        let route = Route::ServiceHeld;
         let attempt = Attempt {
             op,
             client,
-            route,
+            route: entry.route,
             scheduled: None,
             request: request(op),
         };
-        match attempt::held(shared, held, &attempt).await {
+        match attempt::held(shared, &entry.held, &attempt).await {
             Outcome::Ok { revision, .. } => return Ok((attempt, revision)),
             Outcome::Failed { class, .. } if class == "lease_not_found" => return Ok((attempt, 0)),
             Outcome::Failed { class, message } | Outcome::Unknown { class, message } => {
@@ -133,16 +151,16 @@ async fn insist(
     }
 }
 
-async fn end_leases(shared: &Shared, service: &Held, until: Instant) -> anyhow::Result<()> {
+async fn end_leases(shared: &Shared, entry: &Entry, until: Instant) -> anyhow::Result<()> {
     let leases = loop {
-        match service.get(until).await {
+        match entry.held.get(until).await {
             Ok((number, mut client)) => match timeout_at(until, client.leases()).await {
                 Ok(Ok(answer)) => break answer,
                 other if Instant::now() >= until => bail!("failed to list the leases: {other:?}"),
-                _ => service.give_up(number).await,
+                _ => entry.held.give_up(number).await,
             },
             Err(error) if Instant::now() >= until => {
-                return Err(error).context("failed to reach the leader service");
+                return Err(error).context("failed to reach the cluster to list its leases");
             }
             Err(_) => {}
         }
@@ -150,14 +168,14 @@ async fn end_leases(shared: &Shared, service: &Held, until: Instant) -> anyhow::
     };
     for lease in leases.leases() {
         let id = lease.id();
-        insist(shared, service, until, |_| Request::LeaseRevoke { id }).await?;
+        insist(shared, entry, until, |_| Request::LeaseRevoke { id }).await?;
     }
     Ok(())
 }
 
 async fn tombstone(
     shared: &Shared,
-    service: &Held,
+    entry: &Entry,
     until: Instant,
 ) -> anyhow::Result<(String, i64)> {
     let prefix = &shared.config.prefix;
@@ -166,7 +184,7 @@ async fn tombstone(
         value: format!("c{CLIENT}-{op}"),
         lease: 0,
     };
-    let (attempt, revision) = insist(shared, service, until, put).await?;
+    let (attempt, revision) = insist(shared, entry, until, put).await?;
     let Request::Put { value, .. } = attempt.request else {
         bail!("the tombstone is a put")
     };

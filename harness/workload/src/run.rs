@@ -115,12 +115,13 @@ fn sample_machine(shared: &Arc<Shared>) -> std::io::Result<Sampler> {
 fn background(shared: &Arc<Shared>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let config = &shared.config;
-    let service = ("service".to_owned(), config.service.clone());
+    let service = config.service.clone();
+    let service = service.map(|address| ("service".to_owned(), address));
     let members = config
         .members
         .iter()
         .map(|m| (m.pod.clone(), m.address.clone()));
-    for (number, (target, address)) in std::iter::once(service).chain(members).enumerate() {
+    for (number, (target, address)) in service.into_iter().chain(members).enumerate() {
         let names = Arc::clone(&shared.names);
         let name = address.clone();
         tasks.spawn(async move { names.keep(&name).await });

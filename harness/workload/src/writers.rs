@@ -28,9 +28,13 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Writes through the service until the traffic ends; every write that left is waited for.
+    /// Writes through the service, if there is one, until the traffic ends; every write that left is waited for.
     pub(crate) async fn run(self, shared: Arc<Shared>) {
-        let held = Arc::new(shared.held_service());
+        let (Some(service), Some(held)) = (shared.config.service.clone(), shared.held_service())
+        else {
+            return;
+        };
+        let (service, held) = (Arc::<str>::from(service), Arc::new(held));
         let pool = Arc::new(Pool::from(shared.recorder.client(self.first_client)));
         let Some(schedule) = Schedule::new(Instant::now(), self.rate) else {
             return;
@@ -44,10 +48,11 @@ impl Writer {
             }
             let scheduled = shared.recorder.clock.at(at);
             let (shared, held, pool) = (Arc::clone(&shared), Arc::clone(&held), Arc::clone(&pool));
+            let service = Arc::clone(&service);
             open.spawn(async move {
                 let attempt = unique_put(&shared, self.route, pool.take(), Some(scheduled));
                 if self.route == Route::ServiceFresh {
-                    attempt::fresh(&shared, &shared.config.service, &attempt).await;
+                    attempt::fresh(&shared, &service, &attempt).await;
                 } else {
                     attempt::held(&shared, &held, &attempt).await;
                 }

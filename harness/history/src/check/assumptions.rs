@@ -14,7 +14,7 @@ use super::placement;
 use super::verdict::{Findings, Verdict};
 use crate::hash::{FastHasher, FastMap};
 use crate::index::{FaultWindow, Index, Op};
-use crate::record::{FaultStep, Nanos, OpId, Record, Request, Response, WatchEvent, Writer};
+use crate::record::{FaultStep, Nanos, OpId, Record, Request, Response, Route, WatchEvent, Writer};
 
 /// Name of the check.
 const CHECK: &str = "assumptions";
@@ -31,6 +31,7 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     values(case.index, &mut findings);
     names(case.index, &mut findings);
     kinds(case, &mut findings);
+    routes(case, &mut findings);
     faults(case, &mut findings);
     traffic(case, &mut findings);
     outcomes(case.index, &mut findings);
@@ -194,6 +195,21 @@ fn leases_of(request: &Request) -> impl Iterator<Item = i64> {
         Request::LeaseKeepAlive { id } | Request::LeaseRevoke { id } => Some(*id),
         _ => None,
     })
+}
+
+/// Without Kubernetes there is no leader service.
+fn routes(case: &Case<'_>, findings: &mut Findings) {
+    if case.expectations.kubernetes {
+        return;
+    }
+    let of_service =
+        |op: &&Op<'_>| matches!(op.call.route, Route::ServiceHeld | Route::ServiceFresh);
+    let count = case.index.ops.iter().filter(of_service).count();
+    if count > 0 {
+        findings.doubt(format!(
+            "{count} operations went through a leader service, which a run without Kubernetes does not have"
+        ));
+    }
 }
 
 fn kinds(case: &Case<'_>, findings: &mut Findings) {

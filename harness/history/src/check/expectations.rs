@@ -51,7 +51,7 @@ pub struct Expectations {
     pub label_lag_ms: Option<u64>,
     /// True when the run ends with every member in place and the labels settled.
     pub ends_healthy: bool,
-    /// False for a run without Kubernetes: no pods, no labels, no endpoints.
+    /// False for a run without Kubernetes: no pods, no labels, no endpoints, and no leader service to send through.
     pub kubernetes: bool,
     /// Election timeout of etcd, in milliseconds.
     #[serde(deserialize_with = "milliseconds")]

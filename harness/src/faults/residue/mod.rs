@@ -4,7 +4,5 @@ mod find;
 mod node;
 mod remove;
 
-#[cfg(test)]
-pub(crate) use find::Leftover;
-pub(crate) use find::{Residue, Site, find, settle};
+pub(crate) use find::{Leftover, Residue, Site, find, settle};
 pub(crate) use remove::remove;

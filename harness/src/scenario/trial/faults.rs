@@ -1,11 +1,9 @@
 //! The faults of a trial: injected, proved, healed, looked for again; each step is recorded.
 
-use etcd_history::record::FaultStep;
-
 use super::state::TrialRun;
-use crate::faults::{Active, Evidence, Fault, FaultContext, FaultError, Target, in_words, inject};
+use crate::faults::{Active, Fault, FaultContext, FaultError, Target, inject};
 use crate::report::{Finding, Judgement};
-use crate::scenario::notes::fault_record;
+use crate::scenario::steps::Steps;
 use crate::scenario::subject::Seat;
 use crate::scenario::targets::hit;
 use crate::timeouts;
@@ -60,85 +58,24 @@ impl TrialRun<'_> {
         };
         let begun = self.now();
         let active = inject(context, fault).await;
-        let injected = self.now();
-        let targets = active
-            .as_ref()
-            .map(|active| in_words(&active.targets))
-            .unwrap_or_default();
-        let note = |t, step, evidence| fault_record((t, number), fault, &targets, step, evidence);
-        self.told
-            .push(note(begun, FaultStep::Injecting, Evidence::new()));
-        let mut active = active?;
+        let mut active = self.steps().injected((begun, number), fault, active)?;
         self.excuse(fault, &active.targets, &seats);
-        self.told
-            .push(note(injected, FaultStep::Injected, active.evidence.clone()));
-        match active.effect().await {
-            Ok(evidence) => {
-                self.lab.live.say(format!("  on {targets}: {evidence}"));
-                self.told
-                    .push(note(self.now(), FaultStep::Effective, evidence));
-            }
-            Err(error) => {
-                let evidence = Evidence::new().with("error", &error);
-                self.told
-                    .push(note(self.now(), FaultStep::Ineffective, evidence));
-                let reason = error.to_string();
-                self.lab.live.say(&reason);
-                self.judgements
-                    .push(Judgement::new("faults", Finding::Inconclusive { reason }));
-            }
-        }
+        self.steps().effect(number, &mut active).await;
         Ok(active)
     }
 
     /// Heals in reverse order and looks for what is left.
     pub(super) async fn heal(&mut self, active: Vec<(u32, Active)>) {
-        for (number, mut active) in active.into_iter().rev() {
-            let fault = active.fault.clone();
-            let targets = in_words(&active.targets);
-            let note =
-                |t, step, evidence| fault_record((t, number), &fault, &targets, step, evidence);
-            self.told
-                .push(note(self.now(), FaultStep::Healing, Evidence::new()));
-            let healed = active.heal().await;
-            let at = self.now();
-            let left = match &healed {
-                Ok(_) => active.residue().await,
-                Err(error) => Ok(Some(error.to_string())),
-            };
-            match left {
-                Ok(None) => {
-                    let healing = healed.unwrap_or_default();
-                    for reason in healing.doubts {
-                        self.judgements
-                            .push(Judgement::new("faults", Finding::Inconclusive { reason }));
-                    }
-                    self.told
-                        .push(note(at, FaultStep::Healed, healing.evidence));
-                }
-                Ok(Some(left)) => {
-                    self.told.push(note(
-                        at,
-                        FaultStep::Residue,
-                        Evidence::new().with("left", &left),
-                    ));
-                    let reason = format!("something of `{fault}` is left: {left}");
-                    self.judgements
-                        .push(Judgement::new("faults", Finding::Inconclusive { reason }));
-                }
-                Err(error) => {
-                    let reason = format!("it is not known what is left of `{fault}`: {error}");
-                    self.told.push(note(
-                        at,
-                        FaultStep::Residue,
-                        Evidence::new().with("error", &error),
-                    ));
-                    self.judgements
-                        .push(Judgement::new("faults", Finding::Inconclusive { reason }));
-                }
-            }
+        self.steps().heal(active).await;
+    }
+
+    fn steps(&mut self) -> Steps<'_> {
+        Steps {
+            live: &self.lab.live,
+            offset: self.offset,
+            told: &mut self.told,
+            judgements: &mut self.judgements,
         }
-        self.lab.live.say("healed");
     }
 
     /// Effects of the fault itself are not attributed to the operator.

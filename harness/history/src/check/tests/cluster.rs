@@ -2,7 +2,7 @@
 
 use crate::check::test_support::*;
 use crate::check::{self, Expectations, OperationKind, Traffic};
-use crate::record::FaultStep;
+use crate::record::{FaultStep, Route};
 
 const A: (&str, &str) = ("etcd-0", "a");
 const B: (&str, &str) = ("etcd-1", "b");
@@ -394,4 +394,21 @@ fn the_death_of_a_follower_moves_no_leadership() {
         .sample(300, B, Some("b"), 3);
     let verdicts = check::all(&led.history(), &three);
     assert!(verdicts.iter().all(|verdict| verdict.check != "elections"));
+}
+
+#[test]
+fn without_kubernetes_no_operation_goes_through_a_service() {
+    let bare = Expectations {
+        kubernetes: false,
+        ..small()
+    };
+    let put = |route| Story::new().route(route).put(1, (1, 2), ("a", "1"), 2);
+    for route in [Route::ServiceHeld, Route::ServiceFresh] {
+        let words = "1 operations went through a leader service";
+        inconclusive(&put(route).verdict("assumptions", &bare), words);
+        put(route).passes("assumptions");
+    }
+    for route in [Route::DialAll, Route::Member] {
+        assert!(put(route).verdict("assumptions", &bare).passed());
+    }
 }

@@ -1,0 +1,41 @@
+//! The scenarios of bare members.
+
+use crate::faults::{Container, Direction, Fault, Selector, Traffic};
+use crate::scenario::promise::Continuity::LeaderStays;
+use crate::scenario::{Promise, Scenario};
+
+/// All of them. What they promise about the leader service has no meaning here and is left out ([`super::plan`]).
+#[must_use]
+pub fn all() -> Vec<Scenario> {
+    let kill = |of| Fault::KillProcess {
+        container: Container::Etcd,
+        of,
+    };
+    let scenarios = vec![
+        Scenario::faults(
+            "bare::leader_killed",
+            "The leader is killed and starts again: the others elect, and nothing acknowledged is lost.",
+            [kill(Selector::Leader)],
+        ),
+        Scenario::faults(
+            "bare::leader_frozen",
+            "The leader stops running and keeps its connections: the others elect, and it follows when it continues.",
+            [Fault::FreezeProcess { container: Container::Etcd, of: Selector::Leader }],
+        ),
+        Scenario::faults(
+            "bare::follower_cut_off",
+            "A follower loses its network, clients included: the leader stays, also when the follower is back.",
+            [Fault::Isolate { of: Selector::AnyFollower, traffic: Traffic::All, direction: Direction::Both }],
+        )
+        .promise(Promise::continuity(LeaderStays)),
+        Scenario::faults(
+            "bare::all_killed",
+            "All members are killed at once and start again: what was acknowledged is on their disks.",
+            [kill(Selector::All)],
+        )
+        .promise(Promise::default().loses_quorum()),
+    ];
+    // Another seed shows more than another round, and a new cluster is cheap.
+    let sized = |scenario: Scenario| scenario.once().members([3, 5]);
+    scenarios.into_iter().map(sized).collect()
+}

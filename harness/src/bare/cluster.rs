@@ -1,0 +1,334 @@
+//! The containers of one run: made, asked, stopped, cut off, removed, all through Docker's API. No port is published
+//! and nothing needs root on the host: members are asked by etcdctl in one of their containers.
+
+use std::collections::HashMap;
+
+use bollard::Docker;
+use bollard::models::{
+    ContainerCreateBody, HostConfig, NetworkConnectRequest, NetworkCreateRequest,
+    NetworkDisconnectRequest,
+};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, KillContainerOptionsBuilder, LogsOptionsBuilder,
+    StartContainerOptions,
+};
+use futures::StreamExt;
+use futures::future::{join_all, try_join_all};
+
+use crate::bare::BareError;
+use crate::bare::leftovers;
+use crate::bare::member::{Layout, address};
+use crate::bare::status::Status;
+use crate::cluster::{ShellOutput, exec};
+use crate::timeouts;
+use crate::wait::{Poll, wait_every};
+
+/// Time between two looks at members that are coming up.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
+/// Longest wait of etcdctl for one member that does not answer.
+const DIAL: &str = "--dial-timeout=300ms";
+const COMMAND: &str = "--command-timeout=500ms";
+
+/// The containers of one run.
+#[derive(Clone, Debug)]
+pub(crate) struct BareCluster {
+    docker: Docker,
+    layout: Layout,
+}
+
+/// A container as Docker reports it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) running: bool,
+    pub(crate) paused: bool,
+    pub(crate) exit_code: i64,
+    pub(crate) started_at: String,
+    pub(crate) connected: bool,
+}
+
+/// A container before it is made.
+pub(crate) struct Recipe<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) image: &'a str,
+    pub(crate) command: Vec<String>,
+    pub(crate) environment: Vec<String>,
+    /// Folders in memory, with their mount options.
+    pub(crate) memory: HashMap<String, String>,
+}
+
+impl BareCluster {
+    /// The containers of a run, none of which is there yet.
+    pub(crate) fn new(docker: Docker, layout: Layout) -> Self {
+        Self { docker, layout }
+    }
+
+    /// The members' names and addresses.
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Makes the network.
+    pub(crate) async fn make_network(&self) -> Result<(), BareError> {
+        let name = self.layout.network();
+        let request = NetworkCreateRequest {
+            name: name.clone(),
+            driver: Some("bridge".to_owned()),
+            labels: Some(leftovers::labels(self.layout.run())),
+            ..Default::default()
+        };
+        let made = self.docker.create_network(request).await;
+        made.map_err(|error| BareError::docker(format!("make network {name}"), error))?;
+        Ok(())
+    }
+
+    /// Makes and starts all members.
+    pub(crate) async fn start_members(&self, image: &str) -> Result<(), BareError> {
+        let names = self.layout.names();
+        let made = names.iter().map(|name| {
+            self.make(Recipe {
+                name,
+                image,
+                command: [
+                    vec!["/usr/local/bin/etcd".to_owned()],
+                    self.layout.flags(name),
+                ]
+                .concat(),
+                environment: Vec::new(),
+                memory: HashMap::new(),
+            })
+        });
+        // To the end, also when one fails: what is under way when this returns would escape the removal.
+        let made = join_all(made).await;
+        made.into_iter().collect()
+    }
+
+    /// Makes and starts a container on the network.
+    pub(crate) async fn make(&self, recipe: Recipe<'_>) -> Result<(), BareError> {
+        let name = recipe.name;
+        let body = ContainerCreateBody {
+            image: Some(recipe.image.to_owned()),
+            hostname: Some(name.to_owned()),
+            entrypoint: Some(recipe.command),
+            cmd: Some(Vec::new()),
+            env: Some(recipe.environment),
+            labels: Some(leftovers::labels(self.layout.run())),
+            host_config: Some(HostConfig {
+                network_mode: Some(self.layout.network()),
+                tmpfs: Some(recipe.memory),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let options = CreateContainerOptionsBuilder::default().name(name).build();
+        let made = self.docker.create_container(Some(options), body).await;
+        made.map_err(|error| BareError::docker(format!("make container {name}"), error))?;
+        self.start(name).await
+    }
+
+    /// Waits until all members answer and follow one leader; returns its name and the version of etcd.
+    pub(crate) async fn wait_whole(
+        &self,
+        limit: std::time::Duration,
+    ) -> Result<(String, String), BareError> {
+        let names = self.layout.names();
+        let what = "every member answer and follow one leader";
+        wait_every(LOOK, what, limit, async || {
+            let looked = self.look().await;
+            let agreed = looked.and_then(|status| {
+                let leader = status.agreed(&names)?.to_owned();
+                Ok((leader, status.versions().join(", ")))
+            });
+            match agreed {
+                Ok(agreed) => Poll::Ready(agreed),
+                Err(status) => match self.ended().await {
+                    Some(ended) => Poll::Failed(ended),
+                    None => Poll::NotYet(status),
+                },
+            }
+        })
+        .await
+        .map_err(|error| BareError::Wait(error.to_string()))
+    }
+
+    /// A member that has ended by itself, with its last words.
+    async fn ended(&self) -> Option<String> {
+        for name in self.layout.names() {
+            let seen = self.seen(&name).await.ok()?;
+            if !seen.running && seen.exit_code != 0 {
+                let said = self.log(&name, "3").await;
+                return Some(format!(
+                    "{name} ended with {}: {}",
+                    seen.exit_code,
+                    said.trim()
+                ));
+            }
+        }
+        None
+    }
+
+    /// What the members say, asked from the first of them that can ask.
+    pub(crate) async fn look(&self) -> Result<Status, String> {
+        let names = self.layout.names();
+        let mut last = "there is no member".to_owned();
+        for from in &names {
+            match self.look_from(from, &names).await {
+                Ok(status) => return Ok(status),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// What these members say, asked from one of them.
+    pub(crate) async fn look_from(&self, from: &str, of: &[String]) -> Result<Status, String> {
+        let own = |name: &String| {
+            if name == from {
+                "127.0.0.1:2379".to_owned()
+            } else {
+                address(name)
+            }
+        };
+        let endpoints: Vec<String> = of.iter().map(own).collect();
+        let endpoints = format!("--endpoints={}", endpoints.join(","));
+        let command = [
+            "/usr/local/bin/etcdctl",
+            &endpoints,
+            DIAL,
+            COMMAND,
+            "endpoint",
+            "status",
+            "-w=json",
+        ];
+        let output = self
+            .run(from, &command)
+            .await
+            .map_err(|error| error.to_string())?;
+        // Its status says that one did not answer; those that did are printed anyway.
+        if output.stdout.trim().is_empty() {
+            let said = output.stderr.lines().last().unwrap_or_default();
+            return Err(format!(
+                "etcdctl in {from} ended with {}: {said}",
+                output.status
+            ));
+        }
+        Status::parse(&output.stdout.replace("127.0.0.1:2379", &address(from)))
+    }
+
+    /// Runs a command in a container.
+    pub(crate) async fn run(
+        &self,
+        container: &str,
+        command: &[&str],
+    ) -> Result<ShellOutput, BareError> {
+        let failed = |message: String| BareError::Command {
+            command: command.join(" "),
+            container: container.to_owned(),
+            message,
+        };
+        let ran = exec(&self.docker, container, command);
+        match tokio::time::timeout(timeouts::NODE_COMMAND, ran).await {
+            Ok(ran) => ran.map_err(|error| failed(error.to_string())),
+            Err(_) => Err(failed(format!(
+                "no end after {} s",
+                timeouts::NODE_COMMAND.as_secs()
+            ))),
+        }
+    }
+
+    /// A container as Docker reports it.
+    pub(crate) async fn seen(&self, name: &str) -> Result<Seen, BareError> {
+        let found = self.docker.inspect_container(name, None).await;
+        let found =
+            found.map_err(|error| BareError::docker(format!("inspect container {name}"), error))?;
+        let state = found.state.unwrap_or_default();
+        let networks = found
+            .network_settings
+            .and_then(|settings| settings.networks);
+        Ok(Seen {
+            running: state.running.unwrap_or_default(),
+            paused: state.paused.unwrap_or_default(),
+            exit_code: state.exit_code.unwrap_or_default(),
+            started_at: state.started_at.unwrap_or_default(),
+            connected: networks.is_some_and(|all| all.contains_key(&self.layout.network())),
+        })
+    }
+
+    /// Starts a container.
+    pub(crate) async fn start(&self, name: &str) -> Result<(), BareError> {
+        let started = self
+            .docker
+            .start_container(name, None::<StartContainerOptions>)
+            .await;
+        started.map_err(|error| BareError::docker(format!("start container {name}"), error))
+    }
+
+    /// SIGKILL to these members at once.
+    pub(crate) async fn kill(&self, names: &[String]) -> Result<(), BareError> {
+        let kill = async |name: &String| {
+            let options = KillContainerOptionsBuilder::default()
+                .signal("SIGKILL")
+                .build();
+            let killed = self.docker.kill_container(name, Some(options)).await;
+            killed.map_err(|error| BareError::docker(format!("kill container {name}"), error))
+        };
+        try_join_all(names.iter().map(kill)).await.map(drop)
+    }
+
+    /// Freezes all processes of a container.
+    pub(crate) async fn pause(&self, name: &str) -> Result<(), BareError> {
+        let paused = self.docker.pause_container(name).await;
+        paused.map_err(|error| BareError::docker(format!("pause container {name}"), error))
+    }
+
+    /// Resumes them.
+    pub(crate) async fn unpause(&self, name: &str) -> Result<(), BareError> {
+        let resumed = self.docker.unpause_container(name).await;
+        resumed.map_err(|error| BareError::docker(format!("unpause container {name}"), error))
+    }
+
+    /// Takes a container's only network from it.
+    pub(crate) async fn disconnect(&self, name: &str) -> Result<(), BareError> {
+        let request = NetworkDisconnectRequest {
+            container: name.to_owned(),
+            force: Some(true),
+        };
+        let done = self
+            .docker
+            .disconnect_network(&self.layout.network(), request)
+            .await;
+        done.map_err(|error| BareError::docker(format!("disconnect container {name}"), error))
+    }
+
+    /// Gives it back.
+    pub(crate) async fn connect(&self, name: &str) -> Result<(), BareError> {
+        let request = NetworkConnectRequest {
+            container: name.to_owned(),
+            ..Default::default()
+        };
+        let done = self
+            .docker
+            .connect_network(&self.layout.network(), request)
+            .await;
+        done.map_err(|error| BareError::docker(format!("connect container {name}"), error))
+    }
+
+    /// The end of a container's log, so many lines or `all`; what cannot be read is left out.
+    pub(crate) async fn log(&self, name: &str, lines: &str) -> String {
+        let options = LogsOptionsBuilder::default()
+            .stdout(true)
+            .stderr(true)
+            .tail(lines)
+            .build();
+        let mut chunks = self.docker.logs(name, Some(options));
+        let mut text = String::new();
+        while let Some(Ok(chunk)) = chunks.next().await {
+            text.push_str(&String::from_utf8_lossy(&chunk.into_bytes()));
+        }
+        text
+    }
+
+    /// Removes everything of the run.
+    pub(crate) async fn remove(&self) -> Result<(), BareError> {
+        leftovers::remove(&self.docker, self.layout.run()).await
+    }
+}

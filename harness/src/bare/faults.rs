@@ -1,0 +1,282 @@
+//! Faults on containers, by Docker's API: a member is killed, frozen or cut off. The faults are those of the scenario
+//! language, as far as they make sense here.
+//!
+//! No dead man's switch: the members belong to this run alone and disturb no other one. What a killed harness leaves is
+//! removed before the next run.
+
+use std::time::Instant;
+
+use futures::future::join_all;
+
+use crate::bare::BareError;
+use crate::bare::cluster::BareCluster;
+use crate::faults::{
+    Active, Container, Direction, Evidence, Fault, FaultError, Healing, Injected, Running,
+    Selector, Target, Traffic,
+};
+use crate::timeouts;
+use crate::wait::{Poll, wait_until};
+
+/// What is done to a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Harm {
+    Kill,
+    Freeze,
+    CutOff,
+}
+
+/// Members that were harmed.
+struct Harmed {
+    cluster: BareCluster,
+    fault: String,
+    harm: Harm,
+    members: Vec<String>,
+    /// A member that was not: it asks the others.
+    witness: Option<String>,
+}
+
+/// Injects a fault: chooses its targets now, does it.
+///
+/// # Errors
+/// [`FaultError::Unavailable`] for a fault that bare members cannot have, else the step that failed; what was half done
+/// is taken back.
+pub(crate) async fn inject(
+    cluster: &BareCluster,
+    fault: &Fault,
+    seed: u64,
+) -> Result<Active, FaultError> {
+    let begun = Instant::now();
+    let (harm, of) = harm(fault).ok_or_else(|| FaultError::Unavailable {
+        fault: fault.to_string(),
+        reason: "members that are plain containers are only killed, frozen and cut off".to_owned(),
+    })?;
+    let names = cluster.layout().names();
+    let status = cluster.look().await;
+    let status = status.map_err(|error| FaultError::find("the members", error))?;
+    let chosen = of.select(&status.members(&names), seed)?;
+    let members: Vec<String> = chosen.into_iter().map(|member| member.pod).collect();
+    let leader = status.leader().unwrap_or("unknown");
+    let mut harmed = Harmed {
+        cluster: cluster.clone(),
+        fault: fault.to_string(),
+        harm,
+        witness: names.into_iter().find(|name| !members.contains(name)),
+        members,
+    };
+    if let Err(error) = harmed.begin().await {
+        // The error of the injection is the one to report; the run removes the containers in any case.
+        let _ = Running::heal(&mut harmed).await;
+        return Err(FaultError::docker(format!("inject {fault}"), error));
+    }
+    let injected = Injected {
+        targets: harmed
+            .members
+            .iter()
+            .map(|name| Target::member(name))
+            .collect(),
+        evidence: Evidence::new().with("leader", leader),
+        running: Box::new(harmed),
+    };
+    Ok(Active::of(fault, begun, injected))
+}
+
+/// What a fault does to containers, and to which; nothing for those that need more than Docker's API.
+fn harm(fault: &Fault) -> Option<(Harm, &Selector)> {
+    match fault {
+        Fault::KillProcess {
+            container: Container::Etcd,
+            of,
+        } => Some((Harm::Kill, of)),
+        Fault::FreezeProcess {
+            container: Container::Etcd,
+            of,
+        } => Some((Harm::Freeze, of)),
+        Fault::Isolate {
+            of,
+            traffic: Traffic::All,
+            direction: Direction::Both,
+        } => Some((Harm::CutOff, of)),
+        _ => None,
+    }
+}
+
+impl Harmed {
+    async fn begin(&self) -> Result<(), BareError> {
+        match self.harm {
+            Harm::Kill => self.cluster.kill(&self.members).await,
+            Harm::Freeze => all(self.members.iter().map(|name| self.cluster.pause(name))).await,
+            Harm::CutOff => {
+                all(self
+                    .members
+                    .iter()
+                    .map(|name| self.cluster.disconnect(name)))
+                .await
+            }
+        }
+    }
+
+    async fn end(&self) -> Result<(), BareError> {
+        let members = self.members.iter();
+        match self.harm {
+            Harm::Kill => all(members.map(|name| self.cluster.start(name))).await,
+            Harm::Freeze => all(members.map(|name| self.cluster.unpause(name))).await,
+            Harm::CutOff => all(members.map(|name| self.cluster.connect(name))).await,
+        }
+    }
+
+    /// True while Docker says that the member is harmed.
+    async fn is_on(&self, member: &str) -> Result<bool, BareError> {
+        let seen = self.cluster.seen(member).await?;
+        Ok(match self.harm {
+            Harm::Kill => !seen.running && seen.exit_code == KILLED,
+            Harm::Freeze => seen.paused,
+            Harm::CutOff => seen.running && !seen.connected,
+        })
+    }
+
+    /// What shows that a member is harmed, not only in Docker's opinion.
+    ///
+    /// # Errors
+    /// What was seen instead, in words.
+    async fn shown(&self, member: &str) -> Result<Evidence, String> {
+        if !self
+            .is_on(member)
+            .await
+            .map_err(|error| error.to_string())?
+        {
+            return Err(format!("{member} runs as before"));
+        }
+        let mut evidence = Evidence::new();
+        evidence.add(
+            "docker",
+            match self.harm {
+                Harm::Kill => format!("exited with {KILLED}"),
+                Harm::Freeze => "paused".to_owned(),
+                Harm::CutOff => "without a network".to_owned(),
+            },
+        );
+        if let Some(witness) = &self.witness {
+            let both = [witness.clone(), member.to_owned()];
+            let status = self.cluster.look_from(witness, &both).await?;
+            if !status.answers(witness) {
+                return Err(format!("{witness} cannot ask for {member}"));
+            }
+            if status.answers(member) {
+                return Err(format!("{member} still answers {witness}"));
+            }
+            evidence.add("no_answer_to", witness);
+        }
+        if self.harm == Harm::CutOff {
+            let own = self.cluster.look_from(member, &[member.to_owned()]).await?;
+            if !own.answers(member) || own.has_leader(member) {
+                return Err(format!("{member} still knows a leader"));
+            }
+            evidence.add("own_leader", "none");
+        }
+        Ok(evidence)
+    }
+}
+
+/// Exit code of a process that was ended by SIGKILL: 128 and the signal's number.
+const KILLED: i64 = 128 + 9;
+
+impl Running for Harmed {
+    async fn effect(&mut self) -> Result<Evidence, FaultError> {
+        let what = "every target stop answering";
+        let seen = wait_until(what, timeouts::EFFECT, async || {
+            let mut evidence = Evidence::new();
+            for shown in join_all(self.members.iter().map(|name| self.shown(name))).await {
+                match shown {
+                    Ok(more) => evidence.extend(more),
+                    Err(status) => return Poll::NotYet::<_, FaultError>(status),
+                }
+            }
+            Poll::Ready(evidence)
+        });
+        seen.await
+            .map_err(|error| FaultError::unseen(&self.fault, error))
+    }
+
+    async fn heal(&mut self) -> Result<Healing, FaultError> {
+        let failed = |reason: String| FaultError::Heal {
+            fault: self.fault.clone(),
+            reason,
+        };
+        let mut healing = Healing::default();
+        for member in &self.members {
+            let on = self.is_on(member).await;
+            if !on.map_err(|error| failed(error.to_string()))? {
+                healing.early(member, "something else");
+            }
+        }
+        self.end()
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        let what = "every target answer again";
+        let begun = Instant::now();
+        let answered = wait_until(what, timeouts::HEAL, async || {
+            for member in &self.members {
+                let from = self.witness.as_ref().unwrap_or(member);
+                match self
+                    .cluster
+                    .look_from(from, std::slice::from_ref(member))
+                    .await
+                {
+                    Ok(status) if status.answers(member) => {}
+                    Ok(_) => return Poll::NotYet::<(), String>(format!("no answer of {member}")),
+                    Err(error) => return Poll::NotYet(error),
+                }
+            }
+            Poll::Ready(())
+        });
+        answered.await.map_err(|error| failed(error.to_string()))?;
+        let after = format!("{} ms", begun.elapsed().as_millis());
+        healing.evidence.add("answers_after", after);
+        Ok(healing)
+    }
+
+    async fn residue(&self) -> Result<Option<String>, FaultError> {
+        for member in &self.members {
+            let seen = self.cluster.seen(member).await;
+            let seen = seen.map_err(|error| FaultError::find(member.as_str(), error))?;
+            if !seen.running || seen.paused || !seen.connected {
+                return Ok(Some(format!("{member}: {seen:?}")));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// All of them to their end, then the first error.
+async fn all(
+    work: impl Iterator<Item = impl Future<Output = Result<(), BareError>>>,
+) -> Result<(), BareError> {
+    join_all(work).await.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bare::catalog;
+
+    #[test]
+    fn every_fault_of_the_catalogue_can_be_injected() {
+        for scenario in catalog::all() {
+            for fault in scenario.all_faults() {
+                assert!(harm(fault).is_some(), "{}: {fault}", scenario.name);
+            }
+        }
+    }
+
+    #[test]
+    fn what_would_only_be_done_in_part_is_not_done() {
+        let of = Selector::Leader;
+        let peers_only = Fault::Isolate {
+            of: of.clone(),
+            traffic: Traffic::Peer,
+            direction: Direction::Both,
+        };
+        assert_eq!(harm(&peers_only), None, "clients would be cut off too");
+        assert_eq!(harm(&Fault::FillDisk { of }), None);
+    }
+}

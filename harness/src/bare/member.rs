@@ -1,0 +1,135 @@
+//! The members of one run: their names, their addresses, the flags of their etcd. Pure.
+
+/// Milliseconds between two heartbeats of a leader, as the operator's clusters have it.
+const HEARTBEAT_MS: u32 = 50;
+/// Milliseconds without one until a follower asks for an election.
+const ELECTION_MS: u32 = 500;
+
+/// The members of one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    run: String,
+    members: u32,
+    settings: Vec<(String, String)>,
+}
+
+impl Layout {
+    /// So many members of the run with this name. `settings` are flags of etcd by name, in place of the usual ones.
+    pub(crate) fn new(run: &str, members: u32, settings: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self {
+            run: run.to_owned(),
+            members,
+            settings: settings.iter().map(owned).collect(),
+        }
+    }
+
+    /// Name of the run, which is the value of the label of all that it makes.
+    pub(crate) fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// Name of the network.
+    pub(crate) fn network(&self) -> String {
+        format!("bare-{}", self.run)
+    }
+
+    /// Names of the members, which are those of their containers and hosts.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let name = |number| format!("bare-{}-{number}", self.run);
+        (0..self.members).map(name).collect()
+    }
+
+    /// Name of the recording client's container.
+    pub(crate) fn client(&self) -> String {
+        format!("bare-{}-client", self.run)
+    }
+
+    /// Flags of the etcd of this member.
+    pub(crate) fn flags(&self, member: &str) -> Vec<String> {
+        let peer = |name: &str| format!("http://{name}:2380");
+        let initial: Vec<String> = self
+            .names()
+            .iter()
+            .map(|name| format!("{name}={}", peer(name)))
+            .collect();
+        let mut flags = vec![
+            ("name", member.to_owned()),
+            ("data-dir", "/var/lib/etcd/data".to_owned()),
+            ("listen-client-urls", "http://0.0.0.0:2379".to_owned()),
+            ("listen-peer-urls", "http://0.0.0.0:2380".to_owned()),
+            (
+                "advertise-client-urls",
+                format!("http://{}", address(member)),
+            ),
+            ("initial-advertise-peer-urls", peer(member)),
+            ("initial-cluster", initial.join(",")),
+            ("initial-cluster-state", "new".to_owned()),
+            ("initial-cluster-token", self.network()),
+            ("heartbeat-interval", HEARTBEAT_MS.to_string()),
+            ("election-timeout", ELECTION_MS.to_string()),
+            // The default from 3.5 on.
+            ("pre-vote", "true".to_owned()),
+            ("logger", "zap".to_owned()),
+            ("log-outputs", "stderr".to_owned()),
+        ];
+        for (name, value) in &self.settings {
+            match flags.iter_mut().find(|(known, _)| known == name) {
+                Some((_, usual)) => usual.clone_from(value),
+                None => flags.push((name, value.clone())),
+            }
+        }
+        let flag = |(name, value)| format!("--{name}={value}");
+        flags.into_iter().map(flag).collect()
+    }
+}
+
+/// `host:port` that clients of a member dial.
+pub(crate) fn address(member: &str) -> String {
+    format!("{member}:2379")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value<'a>(flags: &'a [String], name: &str) -> Vec<&'a str> {
+        let prefix = format!("--{name}=");
+        let values = flags.iter().filter_map(|flag| flag.strip_prefix(&prefix));
+        values.collect()
+    }
+
+    #[test]
+    fn every_member_knows_all_and_itself() {
+        let layout = Layout::new("7", 3, &[]);
+        for name in layout.names() {
+            let flags = layout.flags(&name);
+            let all = "bare-7-0=http://bare-7-0:2380,bare-7-1=http://bare-7-1:2380,bare-7-2=http://bare-7-2:2380";
+            assert_eq!(value(&flags, "initial-cluster"), [all]);
+            assert_eq!(value(&flags, "name"), [name.as_str()]);
+            let own = format!("http://{}", address(&name));
+            assert_eq!(value(&flags, "advertise-client-urls"), [own.as_str()]);
+        }
+    }
+
+    #[test]
+    fn two_runs_share_no_name() {
+        let names = |run| {
+            let layout = Layout::new(run, 5, &[]);
+            let mut all = layout.names();
+            all.extend([layout.network(), layout.client()]);
+            all
+        };
+        let (one, other) = (names("7"), names("8"));
+        assert_eq!(one.len(), 7);
+        assert!(one.iter().all(|name| !other.contains(name)));
+    }
+
+    #[test]
+    fn a_setting_replaces_the_usual_flag_and_is_said_once() {
+        let settings = [("election-timeout", "900"), ("snapshot-count", "100")];
+        let flags = Layout::new("7", 3, &settings).flags("bare-7-0");
+        assert_eq!(value(&flags, "election-timeout"), ["900"]);
+        assert_eq!(value(&flags, "snapshot-count"), ["100"]);
+    }
+}

@@ -1,0 +1,25 @@
+//! The tier without Kubernetes: etcd members as plain containers on a Docker network of their own.
+//!
+//! The same scenario language, recording client, history, checks and run directory as in a cluster. What a cluster
+//! adds is missing here and is not imitated: there are no pods, no labels and no leader service, so that clients dial
+//! members, and what a run expects says so ([`plan`]).
+//!
+//! Everything that is made carries a label with the process that made it; what a killed process left is removed before
+//! the next run ([`leftovers`]).
+
+pub mod catalog;
+mod client;
+mod cluster;
+mod error;
+mod faults;
+mod lab;
+pub(crate) mod leftovers;
+mod member;
+mod plan;
+mod run;
+mod status;
+
+pub use error::BareError;
+pub use lab::BareLab;
+pub use plan::{BarePlan, VERSION};
+pub use run::run;

@@ -1,0 +1,146 @@
+//! One bare run, before it begins, and what its checks expect. Pure.
+
+use etcd_history::check::{Expectations, InTime};
+use etcd_history::record::Route;
+
+use crate::bare::catalog;
+use crate::scenario::{Act, Plan, PlanError, Trial};
+use crate::timeouts;
+
+/// Version of etcd where none is asked for: that of the operator's clusters.
+pub const VERSION: &str = "v3.6.16";
+
+/// One bare run, before it begins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BarePlan {
+    /// Scenario, members, seed.
+    pub plan: Plan,
+    /// Version of etcd, which is the tag of its image.
+    pub version: String,
+}
+
+impl BarePlan {
+    /// A plan for a bare scenario by its name; the scenario's first member count unless said otherwise.
+    ///
+    /// # Errors
+    /// [`PlanError`] for a name or a count that does not exist.
+    pub fn named(
+        name: &str,
+        members: Option<u32>,
+        version: &str,
+        seed: u64,
+    ) -> Result<Self, PlanError> {
+        Ok(Self {
+            plan: Plan::among(&catalog::all(), name, members, seed)?,
+            version: version.to_owned(),
+        })
+    }
+
+    /// The same with another seed.
+    #[must_use]
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.plan.seed = seed;
+        self
+    }
+
+    /// The command that repeats it.
+    #[must_use]
+    pub fn replay(&self) -> String {
+        format!(
+            "harness bare run {} --members {} --version {} --seed {}",
+            self.plan.scenario.name, self.plan.members, self.version, self.plan.seed
+        )
+    }
+
+    /// The image of its members.
+    #[must_use]
+    pub fn image(&self) -> String {
+        format!("etcd-harness/etcd:{}", self.version)
+    }
+
+    /// Its faults under load; none for a scenario that has none.
+    pub(crate) fn trial(&self) -> Option<&Trial> {
+        match &self.plan.scenario.act {
+            Act::Faults(trial) => Some(trial),
+            _ => None,
+        }
+    }
+
+    /// What the checks expect. There is no Kubernetes and no leader service: what a scenario promises of that route is
+    /// not claimed, and the gaps of the client that dials all members are only reported.
+    pub(crate) fn expectations(&self) -> Expectations {
+        let members = self.plan.members;
+        let promise = &self.plan.scenario.promise;
+        let (events, kinds) = match self.trial() {
+            Some(trial) => (trial.events(), trial.load.kinds()),
+            None => (0, Vec::new()),
+        };
+        let mut expectations = promise.expectations(members, events);
+        expectations.operations.extend(kinds);
+        expectations.kubernetes = false;
+        expectations.planned = false;
+        let through_service = |route| matches!(route, Route::ServiceFresh | Route::ServiceHeld);
+        expectations
+            .gaps
+            .retain(|budget| !through_service(budget.route));
+        let limit_ms = u64::try_from(timeouts::BARE_WHOLE.as_millis()).unwrap_or(u64::MAX);
+        let in_time = |(from, to): (&str, &str)| InTime {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            limit_ms,
+        };
+        expectations.in_time = [("set_up", "ready"), ("recover", "recovered")]
+            .map(in_time)
+            .into();
+        expectations
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(name: &str) -> BarePlan {
+        BarePlan::named(name, None, VERSION, 7).expect("a plan")
+    }
+
+    #[test]
+    fn nothing_is_claimed_of_a_service_that_is_not_there() {
+        for scenario in catalog::all() {
+            let expectations = plan(scenario.name).expectations();
+            assert!(!expectations.kubernetes, "{}", scenario.name);
+            assert!(expectations.gaps.is_empty(), "{}", scenario.name);
+            assert_eq!(expectations.faults, 1, "{}", scenario.name);
+            assert_eq!(expectations.members, 3, "{}", scenario.name);
+        }
+    }
+
+    #[test]
+    fn a_follower_that_is_cut_off_moves_no_leadership() {
+        let terms = |name| plan(name).expectations().terms_per_round;
+        assert_eq!(terms("bare::follower_cut_off"), Some(0));
+        assert_eq!(terms("bare::leader_killed"), None);
+    }
+
+    #[test]
+    fn the_command_that_repeats_it_leads_back_to_the_plan() {
+        let plan = BarePlan::named("bare::all_killed", Some(5), "v3.6.1", 9).expect("a plan");
+        assert_eq!(
+            plan.replay(),
+            "harness bare run bare::all_killed --members 5 --version v3.6.1 --seed 9"
+        );
+        assert_eq!(plan.image(), "etcd-harness/etcd:v3.6.1");
+        let again = BarePlan::named(&plan.plan.trial(), None, "v3.6.1", 9).expect("a plan");
+        assert_eq!(again, plan);
+    }
+
+    #[test]
+    fn a_wrong_name_says_where_the_right_ones_are() {
+        let error = BarePlan::named("leader_killed", None, VERSION, 7).expect_err("no such name");
+        let text = error.to_string();
+        assert!(
+            text.contains("harness bare list") && text.contains("near: bare::leader_killed"),
+            "{text}"
+        );
+    }
+}

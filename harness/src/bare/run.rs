@@ -1,0 +1,339 @@
+//! Runs one bare plan: members and client come up side by side, load, the fault, heal, final reads; what was seen is
+//! saved before it is judged, and the containers are removed in any case.
+
+use std::time::Duration;
+
+use etcd_history::record::Nanos;
+use etcd_history::{Expectations, History, Record};
+use jiff::Timestamp;
+
+use crate::bare::client::BareClient;
+use crate::bare::cluster::BareCluster;
+use crate::bare::faults::inject;
+use crate::bare::leftovers;
+use crate::bare::member::Layout;
+use crate::bare::{BareError, BareLab, BarePlan};
+use crate::faults::Active;
+use crate::observe::{self, MachineLog};
+use crate::report::{Finding, Judgement, RunDir};
+use crate::scenario::merge::merge;
+use crate::scenario::notes::figure;
+use crate::scenario::outcome::{Found, cut_short};
+use crate::scenario::runner::{ended, judge, phases, save_plan, tell};
+use crate::scenario::steps::Steps;
+use crate::scenario::{Ended, Trial};
+use crate::timeouts;
+use crate::wait::pause;
+
+/// Time under load between two rounds.
+const BETWEEN_ROUNDS: Duration = Duration::from_secs(1);
+
+/// Runs a plan.
+///
+/// # Errors
+/// [`BareError`] when nothing could be run or saved. Everything else is in the verdict.
+pub async fn run(lab: &BareLab, plan: &BarePlan) -> Result<Ended, BareError> {
+    let lab = BareLab {
+        live: lab.live.anew(),
+        ..lab.clone()
+    };
+    let live = lab.live.clone();
+    live.telling(Box::pin(run_in(&lab, plan))).await
+}
+
+async fn run_in(lab: &BareLab, plan: &BarePlan) -> Result<Ended, BareError> {
+    let started = Timestamp::now();
+    lab.find_images(&plan.image()).await?;
+    let whole = &plan.plan;
+    let dir = RunDir::create(&lab.runs, started, &whole.trial(), whole.seed)?;
+    let replay = plan.replay();
+    lab.live
+        .say(format!("{}: {}", whole.trial(), whole.scenario.story));
+    lab.live
+        .say(format!("seed {}; again: {replay}", whole.seed));
+    save_plan(&dir, (whole, &replay), started, None)?;
+    for run in leftovers::remove_orphaned(&lab.docker).await? {
+        lab.live.say(format!(
+            "removed run {run}, which a process that died had left"
+        ));
+    }
+
+    let settings = plan.trial().map(|trial| trial.settings.clone());
+    let name = format!("{:08x}", rand::random::<u32>());
+    let layout = Layout::new(&name, whole.members, &settings.unwrap_or_default());
+    let cluster = BareCluster::new(lab.docker.clone(), layout);
+    let begin = lab.live.seconds();
+    let mut found = Box::pin(BareRun::new(lab, plan, &cluster).run()).await;
+    let acted_s = lab.live.seconds() - begin;
+    save_logs(&cluster, &dir).await?;
+    if let Err(error) = cluster.remove().await {
+        let reason = error.to_string();
+        found
+            .judgements
+            .push(Judgement::new("residue", Finding::Inconclusive { reason }));
+    }
+    if lab.interrupt.is_asked() {
+        found = cut_short(found);
+    }
+    Box::pin(conclude(lab, plan, (started, dir), (found, acted_s))).await
+}
+
+/// Saves, judges, draws.
+async fn conclude(
+    lab: &BareLab,
+    plan: &BarePlan,
+    (started, dir): (Timestamp, RunDir),
+    (mut found, acted_s): (Found, f64),
+) -> Result<Ended, BareError> {
+    let mut seconds = phases(&found.history);
+    let before: f64 = seconds.values().sum();
+    seconds.insert("fetch, remove".to_owned(), (acted_s - before).max(0.0));
+    let begin = lab.live.seconds();
+    let (into, of) = (dir.clone(), plan.clone());
+    let judged = tokio::task::spawn_blocking(move || {
+        into.write_history(&found.history)?;
+        let expectations = found.expectations.as_ref();
+        save_plan(&into, (&of.plan, &of.replay()), started, expectations)?;
+        judge(&mut found);
+        into.write_reports(&found.history, &found.judgements)?;
+        Ok::<_, BareError>(found)
+    });
+    let found = match judged.await {
+        Ok(found) => found?,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    };
+    seconds.insert("save, judge".to_owned(), lab.live.seconds() - begin);
+    let ended = ended(&lab.live, &plan.plan, &found, seconds, &dir);
+    tell(&lab.live, &ended);
+    dir.write_log("harness.log", lab.live.text().as_bytes())?;
+    Ok(ended)
+}
+
+/// What every container has said.
+async fn save_logs(cluster: &BareCluster, dir: &RunDir) -> Result<(), BareError> {
+    let mut names = cluster.layout().names();
+    names.push(cluster.layout().client());
+    for name in names {
+        let text = cluster.log(&name, "all").await;
+        dir.write_log(&format!("{name}.log"), text.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// One run, and what it has recorded so far.
+struct BareRun<'a> {
+    lab: &'a BareLab,
+    plan: &'a BarePlan,
+    cluster: &'a BareCluster,
+    offset: Nanos,
+    told: Vec<Record>,
+    judgements: Vec<Judgement>,
+    expectations: Expectations,
+    machine: Option<MachineLog>,
+}
+
+impl<'a> BareRun<'a> {
+    fn new(lab: &'a BareLab, plan: &'a BarePlan, cluster: &'a BareCluster) -> Self {
+        let machine = MachineLog::start();
+        if let Err(error) = &machine {
+            lab.live.say(format!("the machine is not sampled: {error}"));
+        }
+        Self {
+            lab,
+            plan,
+            cluster,
+            offset: 0,
+            told: Vec::new(),
+            judgements: Vec::new(),
+            expectations: plan.expectations(),
+            machine: machine.ok(),
+        }
+    }
+
+    async fn run(mut self) -> Found {
+        let plan = self.plan;
+        let Some(trial) = plan.trial() else {
+            let reason = format!("{} has no faults", plan.plan.scenario.name);
+            self.doubt("set_up", reason);
+            return self.found(History::default());
+        };
+        self.phase("set_up");
+        let client = match Box::pin(self.make_ready(trial)).await {
+            Ok(client) => client,
+            Err(error) => {
+                self.judge("set_up", Err::<(), _>(&error));
+                return self.found(History::default());
+            }
+        };
+        self.phase("warm_up");
+        self.rest(trial.warm_up).await;
+        for round in 0..trial.rounds {
+            if round > 0 {
+                self.rest(BETWEEN_ROUNDS).await;
+            }
+            if self.lab.interrupt.is_asked() || !Box::pin(self.round(trial, round)).await {
+                break;
+            }
+        }
+        self.phase("settle");
+        self.rest(trial.settle).await;
+        self.phase("final");
+        let history = Box::pin(self.finish(&client)).await;
+        self.found(history)
+    }
+
+    /// Everything until traffic flows.
+    async fn make_ready(&mut self, trial: &Trial) -> Result<BareClient<'a>, BareError> {
+        let (lab, cluster) = (self.lab, self.cluster);
+        let begin = lab.live.seconds();
+        cluster.make_network().await?;
+        let image = self.plan.image();
+        let load = (self.plan.plan.seed, trial.load);
+        let members = async {
+            cluster.start_members(&image).await?;
+            cluster
+                .wait_whole(timeouts::patient(timeouts::BARE_WHOLE))
+                .await
+        };
+        let client = BareClient::create(cluster, &lab.client_image, load);
+        let (members, client) = tokio::join!(members, client);
+        let (leader, version) = members?;
+        let took = lab.live.seconds() - begin;
+        self.phase("ready");
+        let count = self.plan.plan.members;
+        lab.live.say(format!(
+            "{count} members of etcd {version} follow {leader} {took:.2} s after nothing was there"
+        ));
+        self.judgements.push(figure("created", "ready_s", took));
+        let client = client?;
+        self.offset = client.start().await?;
+        Ok(client)
+    }
+
+    /// The faults once; false when one did not come, or the members did not recover.
+    async fn round(&mut self, trial: &Trial, round: u32) -> bool {
+        self.phase("fault");
+        let each = u32::try_from(trial.faults.len()).unwrap_or_default();
+        // Another seed, so that it is not the same follower each time.
+        let seed = self.plan.plan.seed.wrapping_add(u64::from(round));
+        let mut on: Vec<(u32, Active)> = Vec::new();
+        for (number, fault) in (round * each..).zip(&trial.faults) {
+            self.lab.live.say(format!("fault {number}: {fault}"));
+            let begun = self.now();
+            let active = inject(self.cluster, fault, seed).await;
+            match self.steps().injected((begun, number), fault, active) {
+                Ok(mut active) => {
+                    self.steps().effect(number, &mut active).await;
+                    on.push((number, active));
+                }
+                Err(error) => {
+                    self.doubt("faults", error.to_string());
+                    break;
+                }
+            }
+        }
+        self.rest(trial.lasts).await;
+        self.phase("heal");
+        let all = on.len() == trial.faults.len();
+        self.steps().heal(on).await;
+        self.recover().await && all
+    }
+
+    /// All members answer again and follow one leader; false when they do not.
+    async fn recover(&mut self) -> bool {
+        self.phase("recover");
+        let whole = self
+            .cluster
+            .wait_whole(timeouts::patient(timeouts::BARE_WHOLE))
+            .await;
+        self.judge("recovery", whole.as_ref().map(drop));
+        if whole.is_ok() {
+            self.phase("recovered");
+        }
+        whole.is_ok()
+    }
+
+    /// Stops the traffic, lets the client read what is left, fetches the history.
+    async fn finish(&mut self, client: &BareClient<'_>) -> History {
+        let stopped = client.stop().await;
+        self.judge("stop", stopped.as_ref());
+        if !self.lab.interrupt.is_asked() {
+            let summary = client.finish().await;
+            self.judge("final", summary.as_ref().map(drop));
+            if let Ok(summary) = summary {
+                self.lab.live.say(format!("final: {summary}"));
+                let unread = summary["unread"].as_array();
+                if unread.is_none_or(|unread| !unread.is_empty()) {
+                    let unread = format!("not every member could be read at the end: {summary}");
+                    self.violation("final", unread);
+                }
+            }
+        }
+        let history = client.history().await;
+        self.judge("history", history.as_ref().map(drop));
+        let machine = self.machine.take();
+        let seen = machine.into_iter().flat_map(|log| log.finish(self.offset));
+        let told = std::mem::take(&mut self.told);
+        merge(history.unwrap_or_default(), seen.collect(), told)
+    }
+
+    fn found(self, history: History) -> Found {
+        let judged = !history.records.is_empty();
+        Found {
+            history,
+            expectations: judged.then_some(self.expectations),
+            judgements: self.judgements,
+        }
+    }
+
+    /// Lets time pass, unless the run is to end.
+    async fn rest(&self, duration: Duration) {
+        let _ = self.lab.interrupt.or(pause(duration)).await;
+    }
+
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers pass what `as_ref` returns"
+    )]
+    fn judge<T>(&mut self, check: &str, result: Result<T, &BareError>) {
+        if let Err(error) = result {
+            self.violation(check, error.to_string());
+        }
+    }
+
+    fn violation(&mut self, check: &str, explanation: String) {
+        self.lab.live.say(format!("{check}: {explanation}"));
+        let finding = Finding::Violation {
+            explanation,
+            ops: Vec::new(),
+        };
+        self.judgements.push(Judgement::new(check, finding));
+    }
+
+    fn doubt(&mut self, check: &str, reason: String) {
+        self.lab.live.say(format!("{check}: {reason}"));
+        self.judgements
+            .push(Judgement::new(check, Finding::Inconclusive { reason }));
+    }
+
+    fn steps(&mut self) -> Steps<'_> {
+        Steps {
+            live: &self.lab.live,
+            offset: self.offset,
+            told: &mut self.told,
+            judgements: &mut self.judgements,
+        }
+    }
+
+    fn phase(&mut self, name: &str) {
+        self.lab.live.say(format!("phase {name}"));
+        self.told.push(Record::Phase {
+            t: self.now(),
+            name: name.to_owned(),
+        });
+    }
+
+    fn now(&self) -> Nanos {
+        observe::now(self.offset)
+    }
+}

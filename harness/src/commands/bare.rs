@@ -1,0 +1,120 @@
+//! `harness bare`: scenarios with etcd members as plain containers.
+
+use std::path::PathBuf;
+
+use super::{CommandResult, Exit};
+use crate::bare::{BareLab, BarePlan, VERSION, catalog, run as run_plan};
+use crate::report::judgement::Severity;
+use crate::scenario::{Ended, Interrupt, Live};
+
+/// Arguments of `harness bare`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Runs one scenario.
+    // Its `--version` is that of etcd.
+    #[command(disable_version_flag = true)]
+    Run(RunArgs),
+    /// Lists the scenarios.
+    List,
+}
+
+/// Arguments of `harness bare run`.
+#[derive(Debug, clap::Args)]
+struct RunArgs {
+    /// Name of the scenario, as `harness bare list` prints it.
+    scenario: String,
+    /// Members of the etcd cluster; the scenario's first count when not given.
+    #[arg(long)]
+    members: Option<u32>,
+    /// Version of etcd, the tag of an image `etcd-harness/etcd`.
+    #[arg(long, default_value = VERSION)]
+    version: String,
+    /// Seed of all random choices; random itself when not given.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Runs, each with the next seed.
+    #[arg(long, default_value_t = 1)]
+    times: u64,
+    /// Folder of the run directories.
+    #[arg(long, default_value = "runs")]
+    runs: PathBuf,
+}
+
+pub(super) async fn run(args: Args) -> CommandResult {
+    match args.command {
+        Command::Run(args) => run_times(args).await,
+        Command::List => {
+            for scenario in catalog::all() {
+                let counts: Vec<String> = scenario.members.iter().map(u32::to_string).collect();
+                println!(
+                    "{:<28} {:<6} {}",
+                    scenario.name,
+                    counts.join(","),
+                    scenario.story
+                );
+            }
+            Ok(Exit::Pass)
+        }
+    }
+}
+
+async fn run_times(args: RunArgs) -> CommandResult {
+    let first = args
+        .seed
+        .unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    let plan = BarePlan::named(&args.scenario, args.members, &args.version, first)?;
+    let lab = BareLab::connect(args.runs, Live::loud()).await?;
+    let lab = BareLab {
+        interrupt: Interrupt::by_signal()?,
+        ..lab
+    };
+    let mut worst = Exit::Pass;
+    for number in 0..args.times {
+        let plan = plan.clone().with_seed(first.wrapping_add(number));
+        let ended = Box::pin(run_plan(&lab, &plan)).await?;
+        if ended.interrupted {
+            println!("{}, saved in {}", ended.cause, ended.dir.display());
+            return Ok(Exit::Interrupted);
+        }
+        let word = ended.severity.word();
+        println!("{word} {:.1} s {}", ended.seconds, ended.dir.display());
+        println!("again: {}", plan.replay());
+        worst = worse(worst, exit(&ended));
+    }
+    Ok(worst)
+}
+
+fn exit(ended: &Ended) -> Exit {
+    match ended.severity {
+        Severity::Pass | Severity::NotJudged => Exit::Pass,
+        Severity::Violation => Exit::Violation,
+        Severity::Inconclusive => Exit::Inconclusive,
+    }
+}
+
+/// Of several runs the worst counts; a violation is worse than a run that proves nothing.
+fn worse(one: Exit, other: Exit) -> Exit {
+    match (one, other) {
+        (Exit::Violation, _) | (_, Exit::Violation) => Exit::Violation,
+        (one, other) => one.max(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_violation_among_many_runs_is_not_hidden() {
+        assert_eq!(worse(Exit::Violation, Exit::Inconclusive), Exit::Violation);
+        assert_eq!(worse(Exit::Inconclusive, Exit::Violation), Exit::Violation);
+        assert_eq!(worse(Exit::Pass, Exit::Inconclusive), Exit::Inconclusive);
+        assert_eq!(worse(Exit::Pass, Exit::Pass), Exit::Pass);
+    }
+}
