@@ -288,7 +288,7 @@ fn an_empty_storage_class_is_the_default_one() {
 fn what_cannot_be_carried_out_names_its_field() {
     let mut class = component();
     class.spec.volume_claim_templates[0].spec.storage_class_name = Some("fast".into());
-    assert!(refused(&class, &shipped()).contains("storageClassName \"fast\" is not there"));
+    assert!(refused(&class, &shipped()).contains("storageClassName \"fast\" does not exist"));
     let no_class = Observed {
         storage_classes: vec![],
         ..shipped()

@@ -164,7 +164,7 @@ fn a_lost_claim_is_replaced_by_rule() {
         "add a-1 as a learner",
         "create claim data-a-1",
         "create pod a-1",
-        "give a-1",
+        "promote learner a-1",
     ];
     let at: Vec<_> = order
         .iter()
@@ -188,7 +188,7 @@ fn a_member_is_made_anew_when_asked_and_hands_over_first() {
         "delete pod a-0",
         "delete claim data-a-0",
         "add a-0 as a learner",
-        "give a-0",
+        "promote learner a-0",
     ];
     let at: Vec<_> = order
         .iter()

@@ -195,7 +195,7 @@ fn a_corrupt_member_is_replaced_and_its_alarm_disarmed_when_it_has_left() {
                 "remove a-1",
                 "disarm CORRUPT",
                 "add a-1 as a learner",
-                "give a-1",
+                "promote learner a-1",
             ],
         );
         assert_ne!(world.disk_of("a-1"), before);

@@ -65,13 +65,13 @@ fn members_whose_claims_were_deleted_are_replaced_one_at_a_time() {
             let word = line
                 .split(' ')
                 .next()
-                .filter(|word| ["remove", "give"].contains(word));
+                .filter(|word| ["remove", "promote"].contains(word));
             word.map(str::to_owned)
         });
         let changes: Vec<_> = changes.collect();
         assert_eq!(
             changes,
-            ["remove", "give"].repeat(deleted.len()),
+            ["remove", "promote"].repeat(deleted.len()),
             "{told:?}"
         );
     }
