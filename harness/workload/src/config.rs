@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Config {
     /// Seed of every random choice.
     pub(crate) seed: u64,
-    /// `host:port` of the leader service; absent where there is none. Then nothing is sent on its routes, and what needs
-    /// the cluster as a whole is sent to members.
+    /// `host:port` of the leader service; absent where there is none. Then nothing is sent on its routes, and what
+    /// needs the cluster as a whole is sent to members.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) service: Option<String>,
     /// The members, by pod name.
