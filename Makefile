@@ -13,9 +13,16 @@ help: ## what can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: test
-test: ## unit, property, model and drift tests: no cluster; a bare run where Docker and its images are there
+test: ## unit, property, model and drift tests: no cluster, no Docker
 	$(CARGO) test --workspace --exclude e2e --locked
 	$(CARGO) test --locked -p e2e --lib --test tidy
+
+.PHONY: bare
+bare: ## one scenario with etcd members as plain containers
+	images/docker.sh
+	images/rust.sh workload
+	images/etcd.sh
+	ETCD_HARNESS_BARE=1 $(CARGO) test --locked -p harness --test bare -- --nocapture
 
 .PHONY: e2e
 e2e: up ## every scenario on a real kind cluster; PART=2/6: a sixth of those that are not in the smoke subset

@@ -54,7 +54,7 @@ impl BareLab {
     ///
     /// # Errors
     /// [`BareError::FindImage`] for the first that is not there, with the command that makes it.
-    pub async fn find_images(&self, etcd: &str) -> Result<(), BareError> {
+    pub(crate) async fn find_images(&self, etcd: &str) -> Result<(), BareError> {
         let version = etcd.rsplit(':').next().unwrap_or(etcd);
         let wanted = [
             (etcd, format!("images/etcd.sh {version}")),

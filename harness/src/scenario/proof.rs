@@ -50,11 +50,18 @@ fn lacking(
         let mut pods = after.pods.iter();
         pods.find_map(|(name, pod)| Some(format!("pod {name} {}", wrong(pod)?)))
     };
+    if before.pods.is_empty() {
+        return Some("no pod was there before".to_owned());
+    }
+    // What does not scale keeps every pod's member, but for the one that it is to replace.
+    if !matches!(operation, Operation::Scale(_))
+        && let Some(lost) = other_members(before, after, replaced)
+    {
+        return Some(lost);
+    }
     match operation {
         Operation::Scale(to) => not_scaled(to, after),
-        Operation::Restart | Operation::StopAndStart => {
-            not_restarted(before, after).or_else(|| other_members(before, after, None))
-        }
+        Operation::Restart | Operation::StopAndStart => not_restarted(before, after),
         Operation::Resize => each(&|pod| {
             let is = pod.cpu_limit.as_deref().unwrap_or("none");
             (millicores(is) != millicores(CPU_LIMIT))
@@ -80,12 +87,17 @@ fn lacking(
                 .then(|| format!("has the quota {is}, not {QUOTA} bytes"))
         }),
         Operation::RebuildFollower => {
-            let pod = replaced?;
+            let Some(pod) = replaced else {
+                return Some("no pod was chosen".to_owned());
+            };
             let member = |state: &State| state.pods.get(pod).map(|pod| pod.member.clone());
-            if member(before) == member(after) {
-                return Some(format!("pod {pod} still has the member that it had"));
+            match (member(before), member(after)) {
+                (_, None) => Some(format!("pod {pod} is not there")),
+                (before, after) if before == after => {
+                    Some(format!("pod {pod} still has the member that it had"))
+                }
+                _ => None,
             }
-            other_members(before, after, Some(pod))
         }
         Operation::Expose | Operation::Conceal => None,
     }
@@ -236,7 +248,8 @@ mod tests {
     #[test]
     fn an_operation_that_did_nothing_lacks_its_effect_and_one_that_did_it_does_not() {
         for (operation, done, told) in cases() {
-            let lacking = |after| lacking(operation, &state(), after, Some("q-2"));
+            let replaced = (operation == Operation::RebuildFollower).then_some("q-2");
+            let lacking = |after| lacking(operation, &state(), after, replaced);
             assert_eq!(lacking(&done), None, "{operation:?}");
             let nothing = lacking(&state()).unwrap_or_default();
             assert!(nothing.contains(told), "{operation:?}: {nothing}");
@@ -260,6 +273,17 @@ mod tests {
             told.contains("does not hold the member of pod q-1"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn pods_that_are_gone_have_not_had_the_effect() {
+        for (operation, _, _) in cases() {
+            let replaced = (operation == Operation::RebuildFollower).then_some("q-2");
+            let told = lacking(operation, &state(), &State::default(), replaced);
+            assert!(told.is_some(), "{operation:?}");
+            let nothing = State::default();
+            assert!(lacking(operation, &nothing, &nothing, replaced).is_some());
+        }
     }
 
     #[test]

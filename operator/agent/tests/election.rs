@@ -31,7 +31,7 @@ fn in_time(claim: bool, figures: &str) {
         .split_whitespace()
         .find_map(|word| word.strip_prefix("avg60="));
     match waited.and_then(|share| share.parse::<f64>().ok()) {
-        Some(share) if share > 60.0 => {
+        Some(share) if share > 30.0 => {
             println!(
                 "time not judged, {share} % of it a process waited for a processor: {figures}"
             );
@@ -234,6 +234,7 @@ async fn writes_go_on_long_before_rafts_own_timeout_when_the_leaders_etcd_is_kil
     in_time(with[2] < RAFTS_OWN / 2, &format!("{with:?}"));
     assert_eq!(reports.needless, 0);
     assert!(reports.won >= 1, "{reports:?}");
+    in_time(reports.won >= 3, &format!("{reports:?}"));
 }
 
 #[tokio::test]

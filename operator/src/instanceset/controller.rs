@@ -118,6 +118,7 @@ impl Reconciler {
         let set = current::<InstanceSet>(&self.frame, head, blame).await;
         let Some(set) = set.map_err(|source| Error::read("the InstanceSet", source))? else {
             self.pace.forget(&key(head));
+            self.rehearsals.forget(&key(head));
             return Ok(Action::requeue(UNREADABLE));
         };
         let desired = match Desired::read(&set, &self.cluster_domain) {

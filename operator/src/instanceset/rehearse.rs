@@ -11,6 +11,7 @@ use kube::api::{Api, PostParams};
 use super::desired::Desired;
 use super::observed::PodSeen;
 use super::plan::pods::{self, Purpose};
+use crate::client::message;
 
 /// Revisions that the API server takes, by InstanceSet. One that is refused is asked about again: a webhook or a policy
 /// may have changed.
@@ -50,10 +51,17 @@ impl Rehearsals {
             // A quota may be used up by the pods that are there, a webhook may not know dry runs, and a user may have a
             // pod of that name, which is looked at last: none is a reason.
             Err(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 409) => {}
-            Err(error) => return Some(format!("it was asked and did not say: {error}")),
+            Err(error) => {
+                return Some(format!("it was asked and did not say: {}", message(&error)));
+            }
         }
         self.known().insert(key, revision);
         None
+    }
+
+    /// The InstanceSet, by namespace and name, is gone.
+    pub(super) fn forget(&self, set: &str) {
+        self.known().remove(set);
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, String>> {
