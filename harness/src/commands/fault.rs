@@ -143,6 +143,8 @@ enum What {
         #[arg(long)]
         active: bool,
     },
+    /// Replaces every replica of the operator by a rollout, as an upgrade does.
+    ReplaceOperator,
     /// Stops a part of the control plane: api-server, controller-manager or scheduler.
     Stop {
         #[arg(value_parser = part)]
@@ -228,6 +230,7 @@ impl What {
             What::KillOperator { active } => operator(OperatorFault::Killed, active),
             What::FreezeOperator { active } => operator(OperatorFault::Paused, active),
             What::CutOperator { active } => operator(OperatorFault::CutOff, active),
+            What::ReplaceOperator => operator(OperatorFault::Replaced, false),
             What::Stop { part: of } => part(of, Absence::Stopped),
             What::Freeze { part: of } => part(of, Absence::Frozen),
             What::DropDns { of } => Fault::DropDns { of },

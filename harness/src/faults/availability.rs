@@ -210,6 +210,10 @@ pub fn need(fault: &Fault) -> Need {
             how: OperatorFault::CutOff,
             ..
         } => Need::PacketRules,
+        Fault::Operator {
+            how: OperatorFault::Replaced,
+            ..
+        } => Need::Api,
         Fault::Operator { .. } => Need::NodeShells,
         Fault::Isolate { .. }
         | Fault::Split { .. }

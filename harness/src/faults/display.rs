@@ -132,6 +132,7 @@ impl fmt::Display for OperatorFault {
             OperatorFault::Killed => "kill",
             OperatorFault::Paused => "freeze",
             OperatorFault::CutOff => "cut off from the API server",
+            OperatorFault::Replaced => "replace by a rollout",
         })
     }
 }

@@ -226,6 +226,8 @@ pub enum OperatorFault {
     Paused,
     /// Cut off from the API server.
     CutOff,
+    /// Replaced one after the other by a rollout, as an upgrade does. Of all replicas only.
+    Replaced,
 }
 
 /// Which replicas of the operator are meant.
