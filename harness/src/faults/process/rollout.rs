@@ -1,4 +1,4 @@
-//! The operator replaced by a rollout of its Deployment, as an upgrade does: one pod after the other, each asked to stop.
+//! The operator replaced by a rollout of its Deployment, as an upgrade does: one pod after the other is asked to stop.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;

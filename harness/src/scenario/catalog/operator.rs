@@ -45,6 +45,7 @@ pub(super) fn all() -> Vec<Scenario> {
             [operator(OperatorFault::Replaced, Replicas::All)],
         )
         .once()
+        .and_long([5])
         .promise(Promise::continuity(LeaderStays).no_failed_write()),
     ]
 }
