@@ -20,6 +20,7 @@ use super::evict::{Evicted, evict};
 use super::names as keys;
 use super::plan::steps::{Changes, Labelled};
 use super::plan::{Grace, Removal, Step, Via};
+use super::resize::resize;
 use crate::agent::AgentClient;
 use crate::controller::refuse_foreign;
 use crate::token;
@@ -77,6 +78,15 @@ impl<'a> Applier<'a> {
                 uid,
                 changes,
             } => self.relabel(*kind, name, uid, changes).await,
+            Step::Resize {
+                name,
+                uid,
+                amounts,
+                revision,
+            } => {
+                let pods: Api<Pod> = self.api();
+                resize(&pods, (name, uid), amounts, revision).await
+            }
             Step::DeletePod {
                 name,
                 uid,

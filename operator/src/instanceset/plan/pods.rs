@@ -10,10 +10,10 @@ use kbagent_protocol::Id;
 use kube::api::ObjectMeta;
 use sha2::{Digest, Sha256};
 
-use super::relabel;
+use super::{relabel, resize};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
-use crate::instanceset::observed::PodSeen;
+use crate::instanceset::observed::{PodSeen, Resize};
 
 /// What a pod is made for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,12 +29,17 @@ pub struct Purpose<'a> {
 /// Name of the template's state: pods of another one are outdated.
 #[must_use]
 pub fn revision(desired: &Desired) -> String {
+    digest(desired, desired.template.spec.as_ref())
+}
+
+/// Name of the template's state, if its pods were so.
+pub(super) fn digest(desired: &Desired, spec: Option<&PodSpec>) -> String {
     let restart = desired
         .template
         .metadata
         .as_ref()
         .and_then(|meta| meta.annotations.as_ref()?.get(labels::RESTART));
-    let state = serde_json::json!([desired.template.spec, restart]);
+    let state = serde_json::json!([spec, restart]);
     let digest = Sha256::digest(state.to_string().as_bytes());
     digest
         .iter()
@@ -47,7 +52,7 @@ pub fn revision(desired: &Desired) -> String {
 #[must_use]
 pub fn is_current(desired: &Desired, name: &str, pod: &PodSeen) -> bool {
     let lacks = || desired.recreate && relabel::of_pod(desired, name, pod).is_some();
-    pod.revision == revision(desired) && !lacks()
+    pod.revision == revision(desired) && pod.resize == Resize::Settled && !lacks()
 }
 
 /// Labels of all children that belong to a pod.
@@ -84,6 +89,7 @@ pub fn build(desired: &Desired, name: &str, purpose: &Purpose<'_>) -> Pod {
     relabel::record(&own, &mut annotations);
     own.insert(labels::REVISION.to_owned(), revision(desired));
     annotations.insert(keys::CATCH_UP.to_owned(), purpose.catch_up.to_string());
+    annotations.insert(keys::BASE.to_owned(), resize::base(desired));
     let mut spec = desired.template.spec.clone().unwrap_or_default();
     spec.hostname = Some(name.to_owned());
     spec.subdomain = Some(desired.name.headless());

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use etcd_operator_api::labels;
 
 use super::safety::{Gate, Safety, Unsafe};
-use super::{Grace, Plan, Step, Via, Waiting, pods};
+use super::{Grace, Plan, Step, Via, Waiting, pods, resize};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names::CATCH_UP;
 use crate::instanceset::observed::{Observed, PodSeen};
@@ -63,6 +63,7 @@ pub fn plan(
     unwell.sort_by_key(rank);
     well.sort_by_key(rank);
     let lacking = lacking(desired, seen, plan);
+    let revision = pods::revision(desired);
     // Those that are not ready are missed already: they wait for the margin, and for pods that were just recreated.
     let missed = |name: &&&String| {
         let is_unwell = unwell.iter().any(|(pod, _)| pod == *name);
@@ -79,8 +80,15 @@ pub fn plan(
         room.replace(unwell, safety, gate, plan);
     }
     room.absent = lacking.len();
-    if quiet {
+    let (in_place, well): (Vec<_>, Vec<_>) = well
+        .into_iter()
+        .partition(|(_, pod)| resize::fits(desired, pod));
+    // Amounts that have just been given are waited for, whatever room there is for others.
+    let given = in_place.iter().any(|(_, pod)| pod.revision == revision);
+    if quiet && !given && !well.is_empty() {
         room.replace(well, safety, gate, plan);
+    } else if given || (quiet && plan.steps.is_empty() && room.left() > 0) {
+        resize::plan(desired, &in_place, plan);
     }
 }
 
@@ -113,6 +121,10 @@ struct Room {
 }
 
 impl Room {
+    fn left(&self) -> usize {
+        self.at_a_time.saturating_sub(self.absent).min(self.open)
+    }
+
     fn replace(
         &self,
         pods: Vec<(&String, &PodSeen)>,
@@ -120,8 +132,7 @@ impl Room {
         gate: &mut Gate<'_>,
         plan: &mut Plan,
     ) {
-        let room = self.at_a_time.saturating_sub(self.absent).min(self.open);
-        for (name, pod) in pods.into_iter().take(room) {
+        for (name, pod) in pods.into_iter().take(self.left()) {
             match gate.delete_pod(name, pod, Grace::Template, "it is updated", plan) {
                 Ok(()) => {}
                 Err(Unsafe::Leads) => {
