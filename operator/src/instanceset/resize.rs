@@ -16,7 +16,7 @@ use super::error::Error;
 use super::names as keys;
 use super::observed::Resize;
 
-type Amounts = BTreeMap<String, ResourceRequirements>;
+type Amounts = [(String, ResourceRequirements)];
 
 /// Gives them to one incarnation of a pod and records the revision on it. Where the API server refuses (another quality
 /// of service, a lower limit, a server or a Role without the subresource), the refusal is recorded: the pod is then
@@ -56,7 +56,13 @@ fn body(uid: &str, amounts: &Amounts) -> Value {
         .iter()
         .map(|(name, resources)| json!({ "name": name, "resources": resources }))
         .collect();
-    json!({ "metadata": { "uid": uid }, "spec": { "containers": containers } })
+    // Without their order a strategic merge puts those of the patch first, which a resize may not.
+    let order: Vec<Value> = amounts
+        .iter()
+        .map(|(name, _)| json!({ "name": name }))
+        .collect();
+    json!({ "metadata": { "uid": uid },
+        "spec": { "$setElementOrder/containers": order, "containers": containers } })
 }
 
 /// What has become of the amounts that a pod was given.
@@ -75,7 +81,7 @@ pub(super) fn seen(pod: &Pod) -> Resize {
         said.unwrap_or_else(|| or.to_owned())
     };
     if let Some(pending) = on("PodResizePending") {
-        let why = text(pending, "its node has no room");
+        let why = text(pending, "its node has not enough");
         return match pending.reason.as_deref() {
             Some("Infeasible") => Resize::Impossible(why),
             _ => Resize::UnderWay(why),
@@ -189,7 +195,7 @@ mod tests {
             limits: Some(cpu),
             ..ResourceRequirements::default()
         };
-        let amounts = BTreeMap::from([("etcd".to_owned(), limits)]);
+        let amounts = [("etcd".to_owned(), limits)];
         let came = resize(&pods, ("db-1", "u-1"), &amounts, "r2").await;
         let asked = asked.lock().expect("no panic").clone();
         (came, asked)
@@ -210,6 +216,8 @@ mod tests {
             (cpu, &asked[0].1["metadata"]["uid"]),
             (&json!("2"), &json!("u-1"))
         );
+        let order = &asked[0].1["spec"]["$setElementOrder/containers"];
+        assert_eq!(order, &json!([{ "name": "etcd" }]));
         assert_eq!(asked[1].1["metadata"]["labels"][labels::REVISION], "r2");
         assert_eq!(asked[1].1["metadata"]["annotations"][keys::RESIZED], "r2");
     }

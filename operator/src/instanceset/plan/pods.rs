@@ -8,9 +8,10 @@ use k8s_openapi::api::core::v1::{
 };
 use kbagent_protocol::Id;
 use kube::api::ObjectMeta;
-use sha2::{Digest, Sha256};
 
-use super::{relabel, resize};
+use super::relabel;
+use super::revision::base;
+pub use super::revision::revision;
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
 use crate::instanceset::observed::{PodSeen, Resize};
@@ -24,28 +25,6 @@ pub struct Purpose<'a> {
     pub join: Option<Id>,
     /// Raft index that its member must have applied to count as caught up (P9).
     pub catch_up: u64,
-}
-
-/// Name of the template's state: pods of another one are outdated.
-#[must_use]
-pub fn revision(desired: &Desired) -> String {
-    digest(desired, desired.template.spec.as_ref())
-}
-
-/// Name of the template's state, if its pods were so.
-pub(super) fn digest(desired: &Desired, spec: Option<&PodSpec>) -> String {
-    let restart = desired
-        .template
-        .metadata
-        .as_ref()
-        .and_then(|meta| meta.annotations.as_ref()?.get(labels::RESTART));
-    let state = serde_json::json!([spec, restart]);
-    let digest = Sha256::digest(state.to_string().as_bytes());
-    digest
-        .iter()
-        .take(5)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 /// True when the pod is what its template says now.
@@ -89,7 +68,7 @@ pub fn build(desired: &Desired, name: &str, purpose: &Purpose<'_>) -> Pod {
     relabel::record(&own, &mut annotations);
     own.insert(labels::REVISION.to_owned(), revision(desired));
     annotations.insert(keys::CATCH_UP.to_owned(), purpose.catch_up.to_string());
-    annotations.insert(keys::BASE.to_owned(), resize::base(desired));
+    annotations.insert(keys::BASE.to_owned(), base(desired));
     let mut spec = desired.template.spec.clone().unwrap_or_default();
     spec.hostname = Some(name.to_owned());
     spec.subdomain = Some(desired.name.headless());

@@ -6,35 +6,14 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::{Plan, Step, Waiting, pods};
+use super::revision::{IN_PLACE, base, revision};
+use super::steps::{Plan, Step, Waiting};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
 use crate::instanceset::observed::{PodSeen, Resize};
 
-/// What Kubernetes changes in place.
-const IN_PLACE: [&str; 2] = ["cpu", "memory"];
-
-/// Name of the template's state without the amounts that can be changed in place. An amount that is added or taken
-/// away is another state: Kubernetes changes only those that a pod has.
-#[must_use]
-pub fn base(desired: &Desired) -> String {
-    let mut spec = desired.template.spec.clone().unwrap_or_default();
-    for container in &mut spec.containers {
-        let resources = container.resources.get_or_insert_default();
-        for amounts in [&mut resources.limits, &mut resources.requests] {
-            for (name, amount) in amounts.iter_mut().flatten() {
-                if IN_PLACE.contains(&name.as_str()) {
-                    *amount = Quantity::default();
-                }
-            }
-        }
-    }
-    pods::digest(desired, Some(&spec))
-}
-
-/// The amounts that containers of a pod have by the template.
-#[must_use]
-pub fn amounts(desired: &Desired) -> BTreeMap<String, ResourceRequirements> {
+/// The amounts that each container of a pod has by the template, in the template's order.
+fn amounts(desired: &Desired) -> Vec<(String, ResourceRequirements)> {
     let spec: Option<&PodSpec> = desired.template.spec.as_ref();
     let containers = spec.into_iter().flat_map(|spec| &spec.containers);
     let only = |amounts: &Option<BTreeMap<String, Quantity>>| {
@@ -42,37 +21,39 @@ pub fn amounts(desired: &Desired) -> BTreeMap<String, ResourceRequirements> {
         kept.retain(|name, _| IN_PLACE.contains(&name.as_str()));
         (!kept.is_empty()).then_some(kept)
     };
-    let mut all = BTreeMap::new();
-    for container in containers {
-        let Some(resources) = &container.resources else {
-            continue;
-        };
-        let (limits, requests) = (only(&resources.limits), only(&resources.requests));
-        if limits.is_some() || requests.is_some() {
+    containers
+        .map(|container| {
+            let resources = container.resources.clone().unwrap_or_default();
             let changed = ResourceRequirements {
-                limits,
-                requests,
+                limits: only(&resources.limits),
+                requests: only(&resources.requests),
                 ..ResourceRequirements::default()
             };
-            all.insert(container.name.clone(), changed);
-        }
-    }
-    all
+            (container.name.clone(), changed)
+        })
+        .collect()
 }
 
 /// True when an outdated pod differs from its template in such amounts only, and Kubernetes has not refused them.
 #[must_use]
 pub fn fits(desired: &Desired, pod: &PodSeen) -> bool {
     let says = |key, value: &str| pod.annotations.get(key).is_some_and(|said| said == value);
-    let refused = says(keys::RESIZE_REFUSED, &pods::revision(desired));
+    let refused = says(keys::RESIZE_REFUSED, &revision(desired));
     let possible = !matches!(pod.resize, Resize::Impossible(_));
     !desired.recreate && !refused && possible && says(keys::BASE, &base(desired))
 }
 
+/// True when one of these pods, all of which fit, was given its amounts and does not have them yet.
+#[must_use]
+pub fn is_given(desired: &Desired, pods: &[(&String, &PodSeen)]) -> bool {
+    let now = revision(desired);
+    pods.iter().any(|(_, pod)| pod.revision == now)
+}
+
 /// Changes the first of these pods, all of which fit; the next follows when the kubelet has applied that change.
 pub fn plan(desired: &Desired, pods: &[(&String, &PodSeen)], plan: &mut Plan) {
-    let revision = pods::revision(desired);
-    let is_given = |pod: &PodSeen| pod.revision == revision;
+    let now = revision(desired);
+    let is_given = |pod: &PodSeen| pod.revision == now;
     if let Some((name, pod)) = pods.iter().find(|(_, pod)| is_given(pod)) {
         let why = match &pod.resize {
             Resize::UnderWay(why) | Resize::Impossible(why) => why.clone(),
@@ -87,7 +68,7 @@ pub fn plan(desired: &Desired, pods: &[(&String, &PodSeen)], plan: &mut Plan) {
             name: (*name).clone(),
             uid: pod.uid.clone(),
             amounts: amounts(desired),
-            revision,
+            revision: now,
         });
     }
 }

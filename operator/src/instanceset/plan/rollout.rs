@@ -22,18 +22,12 @@ pub fn plan(
     quiet: bool,
     plan: &mut Plan,
 ) {
-    let members = || {
-        desired
-            .members
-            .iter()
-            .filter_map(|pod| Some((pod, seen.pods.get(pod)?)))
-    };
+    let names = || desired.members.iter();
+    let members = || names().filter_map(|pod| Some((pod, seen.pods.get(pod)?)));
     let is_current = |name: &String, pod: &PodSeen| pods::is_current(desired, name, pod);
     let is_outdated =
-        |name: &String, pod: &PodSeen| !pod.terminating && pod.owned && !is_current(name, pod);
-    let outdated: Vec<(&String, &PodSeen)> = members()
-        .filter(|(name, pod)| is_outdated(name, pod))
-        .collect();
+        |(name, pod): &(&String, &PodSeen)| !pod.terminating && pod.owned && !is_current(name, pod);
+    let outdated: Vec<_> = members().filter(is_outdated).collect();
     if outdated.is_empty() {
         return;
     }
@@ -48,12 +42,9 @@ pub fn plan(
     if replace_idle(&outdated, gate, plan) {
         return;
     }
-    let updated = members()
-        .filter(|(name, pod)| is_current(name, pod))
-        .count();
+    let updated = members().filter(|(name, pod)| is_current(name, pod));
     let mut room = Room {
-        // How many more may get the new revision.
-        open: desired.update.replicas.saturating_sub(updated),
+        open: desired.update.replicas.saturating_sub(updated.count()),
         at_a_time: desired.update.at_a_time,
         absent: 0,
     };
@@ -63,7 +54,6 @@ pub fn plan(
     unwell.sort_by_key(rank);
     well.sort_by_key(rank);
     let lacking = lacking(desired, seen, plan);
-    let revision = pods::revision(desired);
     // Those that are not ready are missed already: they wait for the margin, and for pods that were just recreated.
     let missed = |name: &&&String| {
         let is_unwell = unwell.iter().any(|(pod, _)| pod == *name);
@@ -83,8 +73,8 @@ pub fn plan(
     let (in_place, well): (Vec<_>, Vec<_>) = well
         .into_iter()
         .partition(|(_, pod)| resize::fits(desired, pod));
-    // Amounts that have just been given are waited for, whatever room there is for others.
-    let given = in_place.iter().any(|(_, pod)| pod.revision == revision);
+    // Amounts that have just been given are waited for, however many others may change.
+    let given = resize::is_given(desired, &in_place);
     if quiet && !given && !well.is_empty() {
         room.replace(well, safety, gate, plan);
     } else if given || (quiet && plan.steps.is_empty() && room.left() > 0) {
@@ -115,6 +105,7 @@ fn rank(
 
 /// How many pods an update may take now.
 struct Room {
+    /// How many more may get the new revision.
     open: usize,
     at_a_time: usize,
     absent: usize,

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use etcd_operator_api::instance_set::InstanceSetStatus;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceRequirements, Service};
 use kbagent_protocol::{Alarm, Id};
 
@@ -20,8 +19,8 @@ pub struct Plan {
 
 /// The draft of a status; its own module to keep the names short.
 pub mod status_draft {
-    use super::InstanceSetStatus;
     use etcd_operator_api::condition::Observation;
+    use etcd_operator_api::instance_set::InstanceSetStatus;
 
     /// A status whose conditions have no times yet.
     #[derive(Clone, Debug, PartialEq)]
@@ -141,8 +140,8 @@ pub enum Step {
         name: String,
         /// Incarnation.
         uid: String,
-        /// Amounts by container.
-        amounts: BTreeMap<String, ResourceRequirements>,
+        /// Amounts of each container, in the pod's order.
+        amounts: Vec<(String, ResourceRequirements)>,
         /// The revision that the pod then has.
         revision: String,
     },
