@@ -163,6 +163,10 @@ enum What {
     WipeData { of: Selector },
     /// Deletes a member's claim and pod.
     DeleteClaim { of: Selector },
+    /// Deletes a member's claim under its running pod.
+    DeleteClaimAlone { of: Selector },
+    /// Asks for more processors than any node has.
+    WrongTemplate,
     /// Fills a member's small volume.
     FillDisk { of: Selector },
     /// Writes until etcd's quota is full; it must be a small one.
@@ -237,6 +241,8 @@ impl What {
             What::FreezeDns => Fault::FreezeDns,
             What::WipeData { of } => lose(of, DataLoss::Wiped),
             What::DeleteClaim { of } => lose(of, DataLoss::ClaimDeleted),
+            What::DeleteClaimAlone { of } => lose(of, DataLoss::ClaimAlone),
+            What::WrongTemplate => Fault::WrongTemplate,
             What::FillDisk { of } => Fault::FillDisk { of },
             What::FillQuota => Fault::FillQuota,
             What::CorruptData { of } => Fault::CorruptData { of },
