@@ -14,7 +14,7 @@ const CIRCLES: &[(&str, usize)] = &[
     ("operator/src", 31),
     ("operator/agent/src", 2),
     ("operator/api/src", 2),
-    ("operator/kubectl-etcd/src", 0),
+    ("operator/kubectl-kbetcd/src", 0),
 ];
 
 /// Folders of a crate, from the bottom to the top: a folder may use those above it in this table.
