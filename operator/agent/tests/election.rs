@@ -12,6 +12,7 @@ use kbagent::election::message::{self, MessageError, Target};
 use kbagent::election::plan::Order;
 use kbagent::election::raft::{self, RaftState};
 use kbagent::http::Call;
+use kbagent::tls::Tls;
 use kbagent_protocol::{
     AgentReport, ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding, Id, PATH_AGENT,
     PATH_ELECTION,
@@ -52,7 +53,10 @@ fn members(net: u8, count: u8, fast: bool) -> Vec<Pod> {
 
 async fn raft_of(pod: &Pod) -> RaftState {
     let address = format!("{}:{CLIENT_PORT}", pod.host);
-    until("raft's state", 5, async || raft::read(&address).await).await
+    until("raft's state", 5, async || {
+        raft::read(&address, &Tls::default()).await
+    })
+    .await
 }
 
 async fn report(pod: &Pod) -> ElectionReport {
@@ -155,8 +159,10 @@ async fn a_member_that_is_told_to_campaign_does_so_once_and_only_in_its_own_term
     let before = raft_of(&pods[first]).await;
     let status = pods[first].view().await.status.expect("a status");
     let address = format!("{}:22380", pods[first].host);
+    let plain = Tls::default();
     let target = Target {
         address: &address,
+        tls: &plain,
         cluster: status.cluster_id,
         version: &status.version,
     };
