@@ -21,11 +21,13 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{PredicateConfig, WatchStreamExt, predicates, watcher};
 use serde_json::json;
 
+use super::certificates::{CertificateError, Certified, certify};
 use super::ensure;
 use super::observe::{ObserveError, Observed, observe};
 use super::phase::{ROLE_TIMEOUT, roles_missing_for};
 use super::plan::{Plan, last_word, plan};
 use super::status::{Outcome, status};
+use crate::certificates::IssueError;
 use crate::client::message;
 use crate::controller::{
     ApplyError, Backoff, Blame, Calm, Context, Head, Late, ROUND, UNREADABLE, apply_if_different,
@@ -44,6 +46,8 @@ enum Error {
     Apply(#[from] ApplyError),
     #[error(transparent)]
     Late(#[from] Late),
+    #[error(transparent)]
+    Issue(#[from] IssueError),
     #[error("failed to read the Component: {}", message(.0))]
     Read(kube::Error),
     #[error("failed to release the Component: {}", message(.0))]
@@ -161,24 +165,54 @@ async fn reconcile_component(component: &Component, context: &Context) -> Result
         return tear_down(component, &observed, context).await;
     }
     let planned = plan(component, &observed, &context.config.cluster_domain);
-    let (outcome, failure) = match planned {
-        Err(refused) => (Outcome::Refused(refused.to_string()), None),
-        Ok(mut plan) => {
-            let applied = plan.held.take().map_or(Outcome::Applied, Outcome::Held);
-            match Box::pin(carry_out(component, plan, context)).await {
-                Ok(()) => (applied, None),
-                Err(error) => {
-                    let refused = error.refusal().into_iter().collect();
-                    (Outcome::Failed(error.to_string(), refused), Some(error))
-                }
-            }
-        }
+    let (outcome, certified, failure) = match planned {
+        Err(refused) => (Outcome::Refused(refused.to_string()), None, None),
+        Ok(plan) => Box::pin(carry_out_certified(component, plan, context)).await?,
     };
-    tell(component, observed.instance_set.as_ref(), &outcome, context).await?;
+    let its = observed.instance_set.as_ref();
+    tell(component, its, (&outcome, certified.as_ref()), context).await?;
     match failure {
         Some(error) => Err(error.into()),
         None => Ok(next_look(&observed)),
     }
+}
+
+/// Pods mount their certificate, so it comes before all else: without one nothing is made.
+async fn carry_out_certified(
+    component: &Component,
+    mut plan: Plan,
+    context: &Context,
+) -> Result<(Outcome, Option<Certified>, Option<ApplyError>), Error> {
+    let certified = match plan.certificates.take() {
+        None => None,
+        Some(wanted) => {
+            let now = Timestamp::now();
+            match Box::pin(certify(&context.client, component, &wanted, now)).await {
+                Ok(certified) => Some(certified),
+                Err(CertificateError::Fault(fault)) => {
+                    return Ok((Outcome::Refused(format!("issuer: {fault}")), None, None));
+                }
+                Err(CertificateError::Apply(error)) => {
+                    let (outcome, error) = failed(error);
+                    return Ok((outcome, None, Some(error)));
+                }
+                Err(CertificateError::Issue(error)) => return Err(error.into()),
+            }
+        }
+    };
+    let applied = plan.held.take().map_or(Outcome::Applied, Outcome::Held);
+    Ok(match Box::pin(carry_out(component, plan, context)).await {
+        Ok(()) => (applied, certified, None),
+        Err(error) => {
+            let (outcome, error) = failed(error);
+            (outcome, certified, Some(error))
+        }
+    })
+}
+
+fn failed(error: ApplyError) -> (Outcome, ApplyError) {
+    let refused = error.refusal().into_iter().collect();
+    (Outcome::Failed(error.to_string(), refused), error)
 }
 
 /// Missing roles turn into a failure by the passing of time alone, so that moment is looked at.
@@ -203,6 +237,7 @@ async fn carry_out(component: &Component, plan: Plan, context: &Context) -> Resu
         obsolete_services,
         disruption_budget,
         instance_set,
+        certificates: _,
         held: _,
     } = plan;
     let account = async {
@@ -248,7 +283,8 @@ async fn tear_down(
     if component.spec.termination_policy == TerminationPolicy::DoNotTerminate {
         let text = "deletion is blocked by terminationPolicy DoNotTerminate".to_owned();
         let outcome = Outcome::Refused(text);
-        tell(component, observed.instance_set.as_ref(), &outcome, context).await?;
+        let its = observed.instance_set.as_ref();
+        tell(component, its, (&outcome, None), context).await?;
         return Ok(Action::await_change());
     }
     let uid = component.uid().unwrap_or_default();
@@ -260,7 +296,7 @@ async fn tear_down(
         if its.metadata.deletion_timestamp.is_none() {
             delete(&context.client, its).await?;
         }
-        tell(component, Some(its), &Outcome::Applied, context).await?;
+        tell(component, Some(its), (&Outcome::Applied, None), context).await?;
         return Ok(Action::await_change());
     }
     let rest: Vec<_> = component
@@ -293,10 +329,11 @@ async fn tear_down(
 async fn tell(
     component: &Component,
     instance_set: Option<&InstanceSet>,
-    outcome: &Outcome,
+    (outcome, certified): (&Outcome, Option<&Certified>),
     context: &Context,
 ) -> Result<(), ApplyError> {
-    let next = status(component, instance_set, outcome, &Time(Timestamp::now()));
+    let now = Time(Timestamp::now());
+    let next = status(component, instance_set, outcome, certified, &now);
     let before = component.status.clone().unwrap_or_default();
     if write_status(&context.client, component, next.clone()).await? {
         announce(component, &before, &next, context).await;
@@ -322,6 +359,7 @@ async fn announce(
     for kind in [
         ConditionType::ProvisioningStarted,
         ConditionType::ApplyResources,
+        ConditionType::CertificatesValid,
     ] {
         let Some(now) = condition::find(&next.conditions, kind) else {
             continue;
