@@ -169,8 +169,9 @@ fn signed(
 ) -> Result<(), Fault> {
     let seconds = u64::try_from(now.as_second()).unwrap_or_default();
     let time = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-    let server = (subject == Subject::Member).then(KeyUsage::server_auth);
-    for usage in server.into_iter().chain([KeyUsage::client_auth()]) {
+    let server = (subject == Subject::Member).then(|| ("serverAuth", KeyUsage::server_auth()));
+    let client = ("clientAuth", KeyUsage::client_auth());
+    for (name, usage) in server.into_iter().chain([client]) {
         let algorithms = webpki::ALL_VERIFICATION_ALGS;
         let found = end.verify_for_usage(algorithms, &anchors, chain, time, usage, None, None);
         match found.map(|_| ()) {
@@ -183,10 +184,14 @@ fn signed(
                 }));
             }
             Err(why) => {
+                let why = match why {
+                    Refused::RequiredEkuNotFoundContext(_) => format!("{name} is missing"),
+                    other => other.to_string(),
+                };
                 return Err(Fault::Usage {
                     secret: place.secret.clone(),
                     field: place.cert.clone(),
-                    why: why.to_string(),
+                    why,
                 });
             }
         }

@@ -124,6 +124,8 @@ fn a_client_s_certificate_is_no_servers_and_no_members() {
     found.expect("a client's");
     let as_member = fault(&data(&made), &[], now());
     assert!(matches!(as_member, Fault::Usage { .. }), "{as_member}");
+    let told = as_member.to_string();
+    assert!(told.contains("(serverAuth is missing)"), "{told}");
     assert_ne!(Subject::Client.common_name(), Subject::Member.common_name());
 }
 

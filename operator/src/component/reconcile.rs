@@ -36,6 +36,8 @@ use crate::controller::{
 
 /// Objects that are not watched (Secret, ServiceAccount, StorageClass) are looked at again after so long.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
+/// So are Secrets with certificates while one of them is at fault: its owner waits for the effect of his edit.
+const AT_FAULT: Duration = Duration::from_secs(15);
 
 /// A step of the reconcile failed.
 #[derive(Debug, thiserror::Error)]
@@ -173,8 +175,15 @@ async fn reconcile_component(component: &Component, context: &Context) -> Result
     tell(component, its, (&outcome, certified.as_ref()), context).await?;
     match failure {
         Some(error) => Err(error.into()),
+        None if at_fault(component, &outcome, certified.as_ref()) => Ok(Action::requeue(AT_FAULT)),
         None => Ok(next_look(&observed)),
     }
+}
+
+/// Whether a Secret may be what has to change.
+fn at_fault(component: &Component, outcome: &Outcome, certified: Option<&Certified>) -> bool {
+    let refused = matches!(outcome, Outcome::Refused(_)) && component.spec.tls_config.is_some();
+    refused || matches!(certified, Some(Certified::Kept(_)))
 }
 
 /// Pods mount their certificate, so it comes before all else: without one nothing is made.
