@@ -4,6 +4,7 @@
 #[expect(dead_code, reason = "the bench serves other tests too")]
 mod bench;
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use bench::{CLIENT_PORT, Pod, settled_leader, until};
@@ -18,6 +19,8 @@ use kbagent_protocol::{
     PATH_ELECTION,
 };
 use tokio::sync::watch;
+
+static PLAIN: LazyLock<Tls> = LazyLock::new(Tls::default);
 
 /// Agents take part when they are two seconds old.
 const GROWN: Duration = Duration::from_secs(3);
@@ -159,10 +162,9 @@ async fn a_member_that_is_told_to_campaign_does_so_once_and_only_in_its_own_term
     let before = raft_of(&pods[first]).await;
     let status = pods[first].view().await.status.expect("a status");
     let address = format!("{}:22380", pods[first].host);
-    let plain = Tls::default();
     let target = Target {
         address: &address,
-        tls: &plain,
+        tls: &PLAIN,
         cluster: status.cluster_id,
         version: &status.version,
     };

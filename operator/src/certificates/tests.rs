@@ -192,6 +192,11 @@ fn what_is_wrong_is_named_with_its_secret_its_key_and_its_date() {
         assert!(told.contains(wanted), "{name}: {told}");
         assert!(told.contains("Secret mine"), "{name}: {told}");
     }
+}
+
+#[test]
+fn a_certificate_out_of_time_is_named_with_its_date() {
+    let good = data(&member(&ca(now()), now()));
     let early = fault(&good, &[], after(-1)).to_string();
     assert!(
         early.contains("not valid before 2026-03-01T10:00:00Z"),

@@ -1,5 +1,5 @@
-//! IO: the Secrets with certificates, read and written by name. What must be issued is decided in [`crate::certificates`];
-//! here are keys and serial numbers. Nothing of a Secret is logged.
+//! IO: the Secrets with certificates, read and written by name. What must be issued is decided in
+//! [`crate::certificates`]; here are keys and serial numbers. Nothing of a Secret is logged.
 
 use std::collections::BTreeMap;
 

@@ -36,7 +36,8 @@ struct Call {
 }
 
 impl Client {
-    /// A client of the member at `endpoint` (`http://host:port`, `https:` with TLS); connects at the first call and again after a loss.
+    /// A client of the member at `endpoint` (`http://host:port`, `https:` with TLS); connects at the first call and
+    /// again after a loss.
     ///
     /// # Errors
     /// When the address is no URL.

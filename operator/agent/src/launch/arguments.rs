@@ -64,7 +64,7 @@ fn encrypted(config: &Config, argument: &str) -> String {
     argument.to_owned()
 }
 
-/// etcd's files, of which it reads certificate and key again for every handshake. It speaks TLS 1.2 and newer by itself.
+/// etcd's files, of which it reads certificate and key again for every handshake. It takes no version before TLS 1.2.
 fn certificates(config: &Config) -> Vec<String> {
     let Some(directory) = config.tls.directory() else {
         return Vec::new();
