@@ -26,7 +26,7 @@ use super::error::Error;
 use super::events;
 use super::observe::Sources;
 use super::pace::Pace;
-use super::plan::steps::status_draft::Draft;
+use super::plan::steps::StatusDraft;
 use super::plan::{Plan, Step, Waiting, plan, status};
 use super::rehearse::Rehearsals;
 use crate::controller::{Backoff, Blame, Calm, Head, UNREADABLE, current};
@@ -242,7 +242,7 @@ impl Reconciler {
 
 /// The draft with times, and with the outcome of the steps when they have been taken.
 fn finished(
-    draft: &Draft,
+    draft: &StatusDraft,
     desired: &Desired,
     outcome: Option<Option<&Error>>,
 ) -> InstanceSetStatus {
