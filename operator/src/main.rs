@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use operator::controller::{Config, Context};
+use operator::config::Config;
+use operator::controller::Context;
 use operator::metrics::Metrics;
 use operator::{admission, client, crd, run, server, telemetry};
 use tokio::sync::watch;

@@ -19,7 +19,7 @@ pub use apply::{
 };
 pub use backoff::{Backoff, STORM};
 pub use calm::Calm;
-pub use context::{Config, Context};
+pub use context::Context;
 pub use current::{Blame, UNREADABLE, current, list};
 pub use difference::{APPLIED, fingerprint, holds, with_fingerprint};
 pub use head::Head;
