@@ -24,10 +24,8 @@ pub mod settings;
 pub mod update;
 pub mod volume;
 
-pub use cluster::{
-    Cluster, ClusterComponentSpec, ClusterPhase, ClusterSpec, ClusterStatus, TerminationPolicy,
-};
-pub use component::{Component, ComponentPhase, ComponentSpec, ComponentStatus};
+pub use cluster::{Cluster, ClusterComponentSpec, ClusterPhase, ClusterSpec, ClusterStatus};
+pub use component::{Component, ComponentPhase, ComponentSpec, ComponentStatus, TerminationPolicy};
 pub use component_definition::{
     ComponentDefinition, ComponentDefinitionSpec, ComponentDefinitionStatus, ReplicaRole,
 };
