@@ -29,7 +29,7 @@ use super::pace::Pace;
 use super::plan::steps::StatusDraft;
 use super::plan::{Plan, Step, Waiting, plan, status};
 use super::rehearse::Rehearsals;
-use crate::controller::{Backoff, Blame, Calm, Head, UNREADABLE, current};
+use crate::controller::{Backoff, Blame, Calm, Head, UNREADABLE, current, key};
 use crate::lease::Tenure;
 use crate::roles::MemberStore;
 
@@ -77,10 +77,6 @@ pub(super) async fn reconcile(
         reconciler.backoff.succeeded(&key(&*set));
     }
     result
-}
-
-fn key(set: &impl ResourceExt) -> String {
-    format!("{}/{}", set.namespace().unwrap_or_default(), set.name_any())
 }
 
 /// When to try again after an error. It was recorded where it happened.
