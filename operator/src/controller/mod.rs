@@ -15,7 +15,7 @@ mod status;
 mod watched;
 
 pub use apply::{
-    ApplyError, apply, apply_if_different, cannot_rehearse, delete, is_refusal, own, patch,
+    ApplyError, Object, apply, apply_if_different, cannot_rehearse, delete, is_refusal, own, patch,
     refuse_foreign, rehearse,
 };
 pub use backoff::{Backoff, STORM};
