@@ -8,7 +8,7 @@ use super::latch::Latch;
 use super::pods::{self, Purpose};
 use super::safety::{Gate, PATIENCE};
 use super::slots::{self, PodTurn};
-use super::{Grace, Plan, Step, Waiting, template, volumes};
+use super::{Grace, Plan, Step, Waiting, revision, volumes};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{Observed, PodSeen};
 
@@ -84,7 +84,7 @@ fn foreign(name: &str, pod: &PodSeen) -> Option<Waiting> {
 /// written is found again (B3); only a pod that knows of lost data must keep that knowledge (M11).
 fn is_corrected(desired: &Desired, pod: &PodSeen) -> bool {
     let knows_of_loss = pod.refused().is_some_and(|(code, _)| code == "DataLost");
-    let outdated = desired.update.rolling && pod.revision != template::revision(desired);
+    let outdated = desired.update.rolling && pod.revision != revision::revision(desired);
     outdated && !knows_of_loss && (pod.is_idle() || pod.age_seconds > PATIENCE)
 }
 

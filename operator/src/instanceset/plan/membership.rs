@@ -129,8 +129,8 @@ impl Change<'_> {
             None => self.remove(pod, member, why),
         };
         let wanted = |(pod, _, _): &&(String, Member, String)| self.desired.wants(pod);
-        let going = self.facts.going.iter().filter(wanted).map(replace);
-        if let Some(step) = first_of(going, held) {
+        let going = self.leader_last(self.facts.going.iter().filter(wanted));
+        if let Some(step) = first_of(going.into_iter().map(replace), held) {
             return Some(step);
         }
         let spare = self.safety.voters > self.desired.members.len() || awaited.is_none();
@@ -139,7 +139,18 @@ impl Change<'_> {
         if step.is_some() || !held.is_empty() {
             return step;
         }
-        first_of(self.facts.condemned.iter().map(replace), held)
+        let condemned = self.leader_last(self.facts.condemned.iter());
+        first_of(condemned.into_iter().map(replace), held)
+    }
+
+    /// Leadership then moves once, to a member that stays.
+    fn leader_last<'a>(
+        &self,
+        members: impl Iterator<Item = &'a (String, Member, String)>,
+    ) -> Vec<&'a (String, Member, String)> {
+        let mut members: Vec<_> = members.collect();
+        members.sort_by_key(|(pod, _, _)| self.safety.leader.as_ref() == Some(pod));
+        members
     }
 
     fn votes(&self, pod: &str) -> bool {
@@ -296,8 +307,8 @@ impl Change<'_> {
 
     fn step_down(&self, from: &str, what: String) -> Result<Step, Waiting> {
         let stays = |pod: &String| {
-            let mut condemned = self.facts.condemned.iter();
-            self.desired.wants(pod) && !condemned.any(|(other, _, _)| other == pod)
+            let mut replaced = self.facts.condemned.iter().chain(&self.facts.going);
+            self.desired.wants(pod) && !replaced.any(|(other, _, _)| other == pod)
         };
         let successor = self
             .safety

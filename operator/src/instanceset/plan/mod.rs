@@ -11,6 +11,8 @@ pub mod membership;
 mod planner;
 pub mod pods;
 pub mod relabel;
+pub mod resize;
+pub mod revision;
 pub mod rollout;
 pub mod roster;
 pub mod safety;

@@ -7,10 +7,10 @@ use k8s_openapi::api::core::v1::{
 use kbagent_protocol::Id;
 use kube::api::ObjectMeta;
 
-use super::{relabel, template};
+use super::{relabel, revision, template};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
-use crate::instanceset::observed::PodSeen;
+use crate::instanceset::observed::{PodSeen, Resize};
 
 /// What a pod is made for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,8 @@ pub struct Purpose<'a> {
 #[must_use]
 pub fn is_current(desired: &Desired, name: &str, pod: &PodSeen) -> bool {
     let lacks = || desired.recreate && relabel::of_pod(desired, name, pod).is_some();
-    pod.revision == template::revision(desired) && !lacks()
+    let current = pod.revision == revision::revision(desired) && pod.resize == Resize::Settled;
+    current && !lacks()
 }
 
 /// The pod of the member `name`.
@@ -39,8 +40,9 @@ pub fn build(desired: &Desired, name: &str, purpose: &Purpose<'_>) -> Pod {
         .and_then(|meta| meta.annotations.clone())
         .unwrap_or_default();
     template::record(&own, &mut annotations);
-    own.insert(labels::REVISION.to_owned(), template::revision(desired));
+    own.insert(labels::REVISION.to_owned(), revision::revision(desired));
     annotations.insert(keys::CATCH_UP.to_owned(), purpose.catch_up.to_string());
+    annotations.insert(keys::BASE.to_owned(), revision::base(desired));
     let mut spec = desired.template.spec.clone().unwrap_or_default();
     spec.hostname = Some(name.to_owned());
     spec.subdomain = Some(desired.name.headless());

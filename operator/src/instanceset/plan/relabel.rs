@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use etcd_operator_api::labels;
 
 use super::steps::{Changes, Labelled};
-use super::{Plan, Step, template, volumes};
+use super::{Plan, Step, revision, template, volumes};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{ClaimSeen, Observed, PodSeen};
 
@@ -48,7 +48,7 @@ pub fn of_pod(desired: &Desired, name: &str, pod: &PodSeen) -> Option<Changes> {
     template::record(&wanted, &mut annotations);
     // A new value of it requests a restart, and must stay visible until the pod is new.
     annotations.remove(labels::RESTART);
-    if pod.revision != template::revision(desired) {
+    if pod.revision != revision::revision(desired) {
         // These tell what the pod was made of.
         wanted.remove(labels::SERVICE_VERSION);
         wanted.remove(labels::COMPONENT);

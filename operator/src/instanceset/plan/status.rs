@@ -12,7 +12,7 @@ use super::latch::Latch;
 use super::pods;
 use super::safety::quorum;
 use super::steps::StatusDraft;
-use super::{Plan, Waiting, alarms, roster, template};
+use super::{Plan, Waiting, alarms, revision, roster};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{NO_CREDENTIALS, Observed, PodSeen, Reading};
 
@@ -25,7 +25,7 @@ const FAILURE_AFTER: i64 = 60;
 #[must_use]
 pub fn status(desired: &Desired, seen: &Observed, latch: &Latch, plan: &Plan) -> StatusDraft {
     let before = &desired.recorded;
-    let revision = template::revision(desired);
+    let revision = revision::revision(desired);
     let owned = || seen.pods.values().filter(|pod| pod.owned);
     let count = |test: &dyn Fn(&PodSeen) -> bool| {
         i32::try_from(owned().filter(|pod| !pod.terminating && test(pod)).count()).unwrap_or(0)

@@ -1,10 +1,9 @@
-//! What the template gives all children of a pod: its revision, their labels, and the record of which keys it gave.
+//! What the template gives all children of a pod: their labels, and the record of which keys it gave.
 
 use std::collections::BTreeMap;
 
 use etcd_operator_api::labels;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names::TEMPLATE_KEYS;
@@ -18,23 +17,6 @@ pub struct Keys {
     pub labels: Vec<String>,
     /// Of annotations.
     pub annotations: Vec<String>,
-}
-
-/// Name of the template's state: pods of another one are outdated.
-#[must_use]
-pub fn revision(desired: &Desired) -> String {
-    let restart = desired
-        .template
-        .metadata
-        .as_ref()
-        .and_then(|meta| meta.annotations.as_ref()?.get(labels::RESTART));
-    let state = serde_json::json!([desired.template.spec, restart]);
-    let digest = Sha256::digest(state.to_string().as_bytes());
-    digest
-        .iter()
-        .take(5)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 /// Labels of all children that belong to a pod.
