@@ -184,11 +184,7 @@ impl What {
         let part = |part, how| Fault::ControlPlane { part, how };
         let operator = |how, active: bool| Fault::Operator {
             how,
-            replicas: if active {
-                Replicas::LeaseHolder
-            } else {
-                Replicas::All
-            },
+            replicas: replicas(active),
         };
         match self {
             What::KillEtcd { of } => kill(Container::Etcd, of),
@@ -247,6 +243,14 @@ impl What {
             What::FillQuota => Fault::FillQuota,
             What::CorruptData { of } => Fault::CorruptData { of },
         }
+    }
+}
+
+const fn replicas(active: bool) -> Replicas {
+    if active {
+        Replicas::LeaseHolder
+    } else {
+        Replicas::All
     }
 }
 

@@ -129,7 +129,9 @@ impl Change<'_> {
             None => self.remove(pod, member, why),
         };
         let wanted = |(pod, _, _): &&(String, Member, String)| self.desired.wants(pod);
-        let going = self.leader_last(self.facts.going.iter().filter(wanted));
+        // The leader last: leadership then moves once, to a member that stays.
+        let mut going: Vec<_> = self.facts.going.iter().filter(wanted).collect();
+        going.sort_by_key(|(pod, _, _)| self.safety.leader.as_ref() == Some(pod));
         if let Some(step) = first_of(going.into_iter().map(replace), held) {
             return Some(step);
         }
@@ -139,18 +141,7 @@ impl Change<'_> {
         if step.is_some() || !held.is_empty() {
             return step;
         }
-        let condemned = self.leader_last(self.facts.condemned.iter());
-        first_of(condemned.into_iter().map(replace), held)
-    }
-
-    /// Leadership then moves once, to a member that stays.
-    fn leader_last<'a>(
-        &self,
-        members: impl Iterator<Item = &'a (String, Member, String)>,
-    ) -> Vec<&'a (String, Member, String)> {
-        let mut members: Vec<_> = members.collect();
-        members.sort_by_key(|(pod, _, _)| self.safety.leader.as_ref() == Some(pod));
-        members
+        first_of(self.facts.condemned.iter().map(replace), held)
     }
 
     fn votes(&self, pod: &str) -> bool {
