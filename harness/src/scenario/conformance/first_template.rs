@@ -46,7 +46,10 @@ pub(super) async fn check(subject: &Subject, list: &mut Checklist) {
 async fn make(subject: &Subject) -> Result<(), String> {
     let mut object = subject.etcd(None).manifest();
     object["metadata"]["name"] = json!(NAME);
-    object["spec"]["componentSpecs"][0]["resources"]["requests"]["cpu"] = json!("4096");
+    let resources = &mut object["spec"]["componentSpecs"][0]["resources"];
+    for amounts in ["requests", "limits"] {
+        resources[amounts]["cpu"] = json!("4096");
+    }
     let object = serde_json::from_value(object).map_err(|error| error.to_string())?;
     let made = subject
         .clusters()
@@ -56,8 +59,9 @@ async fn make(subject: &Subject) -> Result<(), String> {
 }
 
 async fn correct(subject: &Subject) -> Result<(), String> {
-    let path = "/spec/componentSpecs/0/resources/requests/cpu";
-    let edit = json!([{ "op": "replace", "path": path, "value": "10m" }]);
+    let right = subject.etcd(None).manifest()["spec"]["componentSpecs"][0]["resources"].take();
+    let path = "/spec/componentSpecs/0/resources";
+    let edit = json!([{ "op": "add", "path": path, "value": right }]);
     let edit = serde_json::from_value(edit).map_err(|error| error.to_string())?;
     let params = PatchParams {
         field_manager: Some(MANAGER.to_owned()),
