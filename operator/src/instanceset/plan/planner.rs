@@ -41,6 +41,7 @@ fn decide(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) {
     services::plan(desired, seen, plan);
     volumes::keep(desired, seen, plan);
     relabel::plan(desired, seen, plan);
+    plan.waiting.extend(cannot_run(seen));
     if let Some(mismatch) = latch.mismatch() {
         plan.waiting.push(mismatch);
         return;
@@ -67,4 +68,16 @@ fn decide(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) {
     let quiet = membership::plan(&world, plan);
     rollout::plan(desired, seen, &safety, &mut gate, quiet, plan);
     upkeep::plan(&world, quiet, &mut gate, plan);
+}
+
+/// What Kubernetes says of pods that it cannot start, told at once.
+fn cannot_run(seen: &Observed) -> impl Iterator<Item = Waiting> {
+    let pods = seen.pods.iter();
+    let pods = pods.filter(|(_, pod)| pod.owned && !pod.ready && !pod.terminating);
+    pods.filter_map(|(name, pod)| {
+        Some(Waiting::CannotRun {
+            pod: name.clone(),
+            why: pod.broken.clone()?,
+        })
+    })
 }

@@ -281,11 +281,11 @@ fn quorate(desired: &Desired, seen: &Observed, latch: &Latch, plan: &Plan) -> Ob
         return told(Truth::False, Reason::DataLost, &lost.to_string());
     }
     if !latch.bootstrapped() {
-        return told(
-            Truth::False,
-            Reason::NotBootstrapped,
-            "the cluster has not formed yet",
-        );
+        let mut waiting = plan.waiting.iter();
+        let broken = waiting.find(|why| matches!(why, Waiting::CannotRun { .. }));
+        let why = broken.map_or(String::new(), |why| format!(": {why}"));
+        let text = format!("the cluster has not formed yet{why}");
+        return told(Truth::False, Reason::NotBootstrapped, &text);
     }
     if seen.members.known().is_some() {
         return told(Truth::True, Reason::QuorumPresent, "");

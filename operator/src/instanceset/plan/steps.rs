@@ -253,6 +253,14 @@ pub enum Waiting {
          this Cluster another name"
     )]
     LeftBehind(String),
+    /// The containers of a pod cannot run.
+    #[error("pod {pod} cannot run: {why}")]
+    CannotRun {
+        /// The pod.
+        pod: String,
+        /// What Kubernetes says.
+        why: String,
+    },
     /// The cluster has not formed yet.
     #[error("members {0} are bootstrapping the cluster")]
     Bootstrap(String),
@@ -482,6 +490,7 @@ impl Waiting {
             Waiting::NoNode(_) => "NodeNotFound",
             Waiting::TemplateRefused(_) => "TemplateRefused",
             Waiting::LeftBehind(_) => "ForeignClaim",
+            Waiting::CannotRun { .. } => "CannotRun",
             Waiting::Bootstrap(_) => "Bootstrap",
             Waiting::ClaimLostEarly(_) => "ClaimLostEarly",
             Waiting::MembersUnknown(_) => "MembersUnknown",
