@@ -70,6 +70,7 @@ impl Lint<'_> {
                 Some(pod) if pod.uid == *uid => {
                     self.delete_pod(name, pod, *grace, found);
                     self.ask_budget(name, pod, (*grace, *how), found);
+                    self.move_first(name, pod, *grace, found);
                 }
                 _ => found.push(format!("C2: {name} is deleted in an incarnation not seen")),
             },
@@ -134,6 +135,22 @@ impl Lint<'_> {
                 ));
             }
             _ => {}
+        }
+    }
+
+    /// A leader is not stopped while another voter could lead.
+    fn move_first(&self, name: &str, pod: &PodSeen, grace: Grace, found: &mut Vec<Violation>) {
+        let leads = pod
+            .status()
+            .is_some_and(|status| status.leader_id == Some(status.member_id));
+        let others = self.seen.pods.iter().filter(|(other, _)| *other != name);
+        let votes = |pod: &PodSeen| pod.status().is_some_and(|status| !status.is_learner);
+        let mut able = others.filter(|(_, pod)| pod.takes_part() && pod.ready && votes(pod));
+        let planned = grace == Grace::Template && !self.all_go();
+        if leads && planned && pod.takes_part() && able.next().is_some() {
+            found.push(format!(
+                "P9: {name} leads and is stopped before leadership has moved"
+            ));
         }
     }
 
