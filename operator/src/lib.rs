@@ -8,6 +8,7 @@
 //! - [`roles`]: which pod carries which role label; a data path, runs in every replica without the lease.
 //! - [`definition`]: ComponentDefinitions and ComponentVersions: matching, resolution, their status.
 //! - [`agent`]: client of kbagent, the only way to etcd.
+//! - [`certificates`]: names, issuing and checks of certificates: pure.
 //! - [`admission`]: the policies that keep others from the operator's objects.
 //! - [`token`]: what opens an agent for changes.
 //! - [`controller`]: what the reconcilers share: context, backoff, events, apply.
@@ -20,6 +21,7 @@ pub mod admission;
 #[cfg(test)]
 mod admitted;
 pub mod agent;
+pub mod certificates;
 pub mod client;
 pub mod cluster;
 pub mod component;

@@ -32,6 +32,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "lease",
             "metrics",
             "token",
+            "certificates",
             "controller",
             "server",
             "admission",

@@ -16,6 +16,7 @@ use crate::rules;
 use crate::scheduling::SchedulingPolicy;
 use crate::service::{ClusterService, ComponentServiceOverride};
 use crate::settings::ComponentConfig;
+use crate::tls::Issuer;
 use crate::update::{InstanceUpdateStrategy, PodUpdatePolicy};
 use crate::volume::{RetentionPolicy, VolumeClaimTemplate};
 
@@ -113,8 +114,10 @@ pub struct ClusterBackup {
     rules::unsupported_entries("systemAccounts"),
     rules::unsupported_entries("volumes"),
     rules::unsupported_entries("instances"),
-    rules::unsupported_true("tls"),
-    rules::unsupported_field("issuer"),
+    rules::rule(
+        "(has(self.tls) && self.tls) == has(self.issuer)",
+        "tls: true needs an issuer, e.g. issuer: {name: KubeBlocks}, and an issuer needs tls: true"
+    ),
     rules::unsupported_field("parallelPodManagementConcurrency"),
     rules::pod_update_policy(),
     rules::unsupported("podUpgradePolicy other than ReCreate", "!has(self.podUpgradePolicy) || self.podUpgradePolicy == 'ReCreate'"),
@@ -185,12 +188,12 @@ pub struct ClusterComponentSpec {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub configs: Vec<ComponentConfig>,
-    /// Not supported yet, except `false`.
+    /// Whether members and clients speak TLS. Fixed when the members are made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<bool>,
-    /// Not supported yet.
+    /// Who issues the certificates. Fixed when the members are made, but for the name of a user's Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub issuer: Option<Opaque>,
+    pub issuer: Option<Issuer>,
     /// ServiceAccount of the pods; instead of the one the operator makes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]

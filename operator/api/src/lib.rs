@@ -21,6 +21,7 @@ pub mod rules;
 pub mod scheduling;
 pub mod service;
 pub mod settings;
+pub mod tls;
 pub mod update;
 pub mod volume;
 
