@@ -22,6 +22,7 @@ use crate::instanceset::desired::Desired;
 mod fields;
 mod held;
 pub(crate) mod objects;
+mod restricted;
 mod running;
 
 const DEFINITION: &str = include_str!("../../../deploy/40-componentdefinition.yaml");
