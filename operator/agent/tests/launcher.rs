@@ -38,14 +38,14 @@ async fn report(pod: &Pod) -> AgentReport {
 }
 
 /// Waits until the client's connection has ended, and says after how long.
-fn let_go(
+fn disconnected(
     what: &str,
     client: std::thread::JoinHandle<(Instant, std::io::Result<usize>)>,
     since: Instant,
 ) -> Duration {
     let (at, end) = client.join().expect("the reader");
     let after = at.saturating_duration_since(since);
-    println!("{what}: let go after {after:?}: {end:?}");
+    println!("{what}: disconnected after {after:?}: {end:?}");
     let timed_out = end.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
     assert!(!timed_out, "{what}: the connection was held");
     after
@@ -53,7 +53,7 @@ fn let_go(
 
 #[tokio::test]
 #[ignore = "needs ETCD_BIN"]
-async fn clients_of_a_frozen_leader_are_let_go_and_it_comes_back_by_itself() {
+async fn clients_of_a_frozen_leader_are_disconnected_and_it_comes_back_by_itself() {
     let pods = three(6);
     let leader = settled_leader(&pods).await;
     until("the launcher is found", 5, async || {
@@ -65,7 +65,7 @@ async fn clients_of_a_frozen_leader_are_let_go_and_it_comes_back_by_itself() {
     let bystander = held(&pods[(leader + 1) % 3]);
     let frozen = Instant::now();
     pods[leader].signal("STOP");
-    let after = let_go("a frozen leader", client, frozen);
+    let after = disconnected("a frozen leader", client, frozen);
     // Two of etcd's election timeouts of 1 s, the grace, and a busy machine.
     assert!(after < Duration::from_millis(3500), "{after:?}");
     let next = settled_leader(&pods).await;
@@ -90,7 +90,7 @@ async fn clients_of_a_frozen_leader_are_let_go_and_it_comes_back_by_itself() {
 
 #[tokio::test]
 #[ignore = "needs ETCD_BIN"]
-async fn clients_of_a_lonely_leader_are_let_go_once() {
+async fn clients_of_a_lonely_leader_are_disconnected_once() {
     let pods = three(7);
     let leader = settled_leader(&pods).await;
     let client = held(&pods[leader]);
@@ -98,7 +98,7 @@ async fn clients_of_a_lonely_leader_are_let_go_once() {
     for other in (0..3).filter(|other| *other != leader) {
         pods[other].signal("STOP");
     }
-    let after = let_go("a lonely leader", client, alone);
+    let after = disconnected("a lonely leader", client, alone);
     assert!(after < Duration::from_millis(3500), "{after:?}");
     let launcher = Launcher::new(&pods[leader].path("run"));
     let again = until("it is back", 15, async || {
@@ -209,7 +209,7 @@ async fn a_stopping_etcd_does_not_wait_for_a_watch() {
     println!("etcd and launcher ended after {took:?}");
     // etcd itself would wait for its request timeout, 5 s and two elections.
     assert!(took < Duration::from_secs(5), "{took:?}");
-    let_go("a stopping member", client, stopped);
+    disconnected("a stopping member", client, stopped);
     assert!(agent.wait().expect("the agent").success());
     assert_ne!(
         pods[leader].role().await.map(|(role, _)| role),

@@ -36,6 +36,8 @@ pub enum ConditionType {
     /// Pods would be recreated for no other reason than a new release of the operator, and are not (Component,
     /// Cluster).
     UpdateHeld,
+    /// Admission policies are missing: others may edit what the operator owns (Cluster, while it is so).
+    Unprotected,
     /// It waits for its turn or for the Cluster (OpsRequest).
     WaitForProgressing,
     /// It can be carried out (OpsRequest).
@@ -91,6 +93,7 @@ impl ConditionType {
             ConditionType::ClusterIdConsistent => "ClusterIDConsistent",
             ConditionType::AlarmRaised => "AlarmRaised",
             ConditionType::UpdateHeld => "UpdateHeld",
+            ConditionType::Unprotected => "Unprotected",
             ConditionType::WaitForProgressing => "WaitForProgressing",
             ConditionType::Validated => "Validated",
             ConditionType::Restarting => "Restarting",
@@ -125,6 +128,8 @@ pub enum Reason {
     ApplyResourcesFailed,
     /// A field that cannot change was changed; the running members keep the old value.
     ImmutableFieldChanged,
+    /// An admission policy or its binding is not installed, or is another one.
+    AdmissionMissing,
     /// The Cluster is ready.
     ClusterReady,
     /// Some components are not ready.
@@ -225,6 +230,7 @@ impl Reason {
             Reason::ApplyResourcesSucceed => "ApplyResourcesSucceed",
             Reason::ApplyResourcesFailed => "ApplyResourcesFailed",
             Reason::ImmutableFieldChanged => "ImmutableFieldChanged",
+            Reason::AdmissionMissing => "AdmissionMissing",
             Reason::ClusterReady => "ClusterReady",
             Reason::ComponentsNotReady => "ComponentsNotReady",
             Reason::Available => "Available",

@@ -12,6 +12,7 @@ mod phase;
 mod plan;
 mod reconcile;
 mod rehearse;
+mod rotation;
 mod settings;
 mod status;
 mod validate;

@@ -72,18 +72,16 @@ struct Driver {
 /// # Errors
 /// Never: it runs until it is dropped.
 pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
-    let client = &context.client;
     let ours = watcher::Config::default().labels(&format!(
         "{}={}",
         labels::MANAGED_BY,
         labels::MANAGED_BY_VALUE
     ));
-    let watches = &context.metrics.watches;
-    let controller = heads::<Component>(client, ours.clone(), watches);
+    let controller = heads::<Component>(&context, ours.clone());
     let (by_definition, by_version) = (controller.store(), controller.store());
-    let definitions = touched::<ComponentDefinition>(client, watcher::Config::default(), watches)
+    let definitions = touched::<ComponentDefinition>(&context, watcher::Config::default())
         .predicate_filter(predicates::generation, PredicateConfig::default());
-    let versions = touched::<ComponentVersion>(client, watcher::Config::default(), watches)
+    let versions = touched::<ComponentVersion>(&context, watcher::Config::default())
         .predicate_filter(predicates::generation, PredicateConfig::default());
     let driver = Arc::new(Driver {
         context: Arc::clone(&context),
@@ -91,10 +89,10 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         calm: Calm::default(),
     });
     controller
-        .owns_stream(touched::<InstanceSet>(client, ours.clone(), watches))
-        .owns_stream(touched::<Service>(client, ours.clone(), watches))
-        .owns_stream(touched::<ConfigMap>(client, ours.clone(), watches))
-        .owns_stream(touched::<PodDisruptionBudget>(client, ours, watches))
+        .owns_stream(touched::<InstanceSet>(&context, ours.clone()))
+        .owns_stream(touched::<Service>(&context, ours.clone()))
+        .owns_stream(touched::<ConfigMap>(&context, ours.clone()))
+        .owns_stream(touched::<PodDisruptionBudget>(&context, ours))
         .watches_stream(definitions, move |_| all(&by_definition.state()))
         .watches_stream(versions, move |_| all(&by_version.state()))
         .run(
@@ -219,7 +217,7 @@ async fn carry_out(component: &Component, plan: Plan, context: &Context) -> Resu
     };
     futures::future::try_join5(
         account,
-        ensure::secret(client, component),
+        ensure::secret(client, component, context.config.token_age),
         apply_if_different(client, &environment),
         apply_if_different(client, &disruption_budget),
         service_objects,

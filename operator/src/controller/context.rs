@@ -16,6 +16,10 @@ pub struct Config {
     pub namespace: String,
     /// Service account that the operator runs as; the admission policies name it.
     pub service_account: String,
+    /// Age at which the token of a component's agents is replaced; zero for never.
+    pub token_age: std::time::Duration,
+    /// Namespaces whose Clusters are served; all when there are none. Each once.
+    pub namespaces: Vec<String>,
     /// Name of this replica (its pod).
     pub identity: String,
 }
@@ -33,6 +37,10 @@ pub struct Context {
     pub tenure: Tenure,
     /// Publishes events, repeated ones as one series.
     pub recorder: Recorder,
+    /// Admission policies that are not installed as they should be; told by those that look.
+    pub unprotected: tokio::sync::watch::Sender<Vec<String>>,
+    /// The one namespace that these reconcilers serve; all when `None`.
+    pub served: Option<String>,
 }
 
 impl Context {
@@ -50,7 +58,22 @@ impl Context {
             metrics,
             tenure: Tenure::default(),
             recorder,
+            unprotected: tokio::sync::watch::Sender::default(),
+            served: None,
         }
+    }
+
+    /// The same for each namespace that is served: once, for all of them, when none is named.
+    #[must_use]
+    pub fn each(&self) -> Vec<Self> {
+        if self.config.namespaces.is_empty() {
+            return vec![self.clone()];
+        }
+        let of = |namespace: &String| Self {
+            served: Some(namespace.clone()),
+            ..self.clone()
+        };
+        self.config.namespaces.iter().map(of).collect()
     }
 
     /// Publishes an event about an object. An event that cannot be written is logged, never an error: events

@@ -80,7 +80,6 @@ struct Driver {
 /// # Errors
 /// Never: it runs until it is dropped.
 pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
-    let (client, watches) = (&context.client, &context.metrics.watches);
     let all = watcher::Config::default;
     let ours = all().labels(&format!(
         "{}={}",
@@ -103,11 +102,11 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     });
     controller
         .with_config(Config::default().debounce(STORM))
-        .watches_stream(touched::<Cluster>(client, all(), watches), move |cluster| {
+        .watches_stream(touched::<Cluster>(&context, all()), move |cluster| {
             let namespace = cluster.metadata.namespace.as_deref();
             going_on(&by_cluster, namespace, &cluster.name_any())
         })
-        .watches_stream(touched::<InstanceSet>(client, ours, watches), move |set| {
+        .watches_stream(touched::<InstanceSet>(&context, ours), move |set| {
             let cluster = set.labels().get(labels::INSTANCE).cloned();
             let namespace = set.metadata.namespace.as_deref();
             going_on(&by_set, namespace, &cluster.unwrap_or_default())

@@ -165,8 +165,8 @@ pub(crate) fn keep_killing(which: Which<'_>, dir: &str, trace: &str) -> String {
     )
 }
 
-/// Stops the processes of the containers and those that come in their place, until `stop_killing`: etcd's launcher kills
-/// a frozen etcd and starts another, and what made the first one hang does so to the next.
+/// Stops the processes of the containers and those that come in their place, until `stop_killing`: etcd's launcher
+/// kills a frozen etcd and starts another, and what made the first one hang does so to the next.
 pub(crate) fn keep_stopping(which: Which<'_>, dir: &str, trace: &str) -> String {
     format!(
         "{}\ncat >{dir}/{trace}.loop <<'END-OF-LOOP'\n{FUNCTIONS}while [ -e {dir}/{trace}.loop ]; do\n\
@@ -179,7 +179,8 @@ pub(crate) fn keep_stopping(which: Which<'_>, dir: &str, trace: &str) -> String 
     )
 }
 
-/// Ends [`keep_killing`] and [`keep_stopping`]: waits for the turn that its loop is in, which would kill once more and leave a line behind.
+/// Ends [`keep_killing`] and [`keep_stopping`]: waits for the turn that the loop is in, which would kill once more and
+/// leave a line behind.
 pub(crate) fn stop_killing(dir: &str, trace: &str) -> String {
     format!(
         "rm -f {dir}/{trace}.loop\nn=0\n\

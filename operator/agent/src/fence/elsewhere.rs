@@ -2,7 +2,8 @@
 //! majority can be made with this member before that changes. Then a restart of its etcd costs nothing.
 //!
 //! A leader whose disk hangs keeps saying that it leads, because its own news pass through that disk, and one that is
-//! frozen says nothing: so the others are asked, and a majority of voters must be accounted for. One liar is not enough.
+//! frozen says nothing: so the others are asked, and a majority of voters must be accounted for. One liar is not
+//! enough.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ const EVERY: Duration = Duration::from_millis(500);
 const EVERY_IN_TROUBLE: Duration = Duration::from_millis(50);
 /// Deadline of a question.
 const DEADLINE: Duration = Duration::from_millis(400);
-/// How old the list of voters may become while the own member is well.
+/// How old the list of voters may become while the own member answers.
 const LIST_FOR: Duration = Duration::from_secs(10);
 /// Voters that are asked: etcd itself advises against more than seven.
 const MOST: usize = 16;
