@@ -12,7 +12,8 @@ use kube::{Client, ResourceExt};
 use serde_json::Value;
 use tokio::time::interval;
 
-use crate::controller::{Config, Context, holds};
+use crate::config::Config;
+use crate::controller::{Context, holds};
 
 /// The policies, for the account of [`SHIPPED`].
 const POLICIES: &str = include_str!("../../deploy/25-admission.yaml");
