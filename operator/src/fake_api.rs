@@ -38,6 +38,8 @@ pub(crate) fn server(
         cluster_domain: "cluster.local".to_owned(),
         namespace: "kb-system".to_owned(),
         service_account: "etcd-operator".to_owned(),
+        token_age: std::time::Duration::ZERO,
+        namespaces: vec![],
         identity: "operator-0".to_owned(),
     };
     let client = Client::new(tower::service_fn(serve), "ns");

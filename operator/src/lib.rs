@@ -12,8 +12,8 @@
 //! - [`admission`]: the policies that keep others from the operator's objects.
 //! - [`token`]: what opens an agent for changes.
 //! - [`controller`]: what the reconcilers share: context, backoff, events, apply.
-//! - [`run`], [`config`], [`client`], [`lease`], [`server`], [`metrics`], [`watches`], [`telemetry`], [`crd`]: the
-//!   frame around them.
+//! - [`run`], [`config`], [`client`], [`lease`], [`server`], [`metrics`], [`namespaces`], [`watches`], [`telemetry`],
+//!   [`crd`]: the frame around them.
 //!
 //! Rule of dependency: `plan` modules see no client and no clock; nothing depends on the reconcilers.
 
@@ -36,6 +36,7 @@ pub mod lease;
 pub mod metrics;
 #[cfg(test)]
 mod mutation;
+pub mod namespaces;
 pub mod operations;
 pub mod roles;
 pub mod run;

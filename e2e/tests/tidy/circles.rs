@@ -23,6 +23,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "operator/src",
         &[
             "config",
+            "namespaces",
             "shallow",
             "telemetry",
             "watches",

@@ -167,6 +167,8 @@ enum What {
     DeleteClaimAlone { of: Selector },
     /// Asks for more processors than any node has.
     WrongTemplate,
+    /// Floods the agents from the recording client's pod, beside Clusters that cannot be read.
+    FloodAgents,
     /// Fills a member's small volume.
     FillDisk { of: Selector },
     /// Writes until etcd's quota is full; it must be a small one.
@@ -239,6 +241,7 @@ impl What {
             What::DeleteClaim { of } => lose(of, DataLoss::ClaimDeleted),
             What::DeleteClaimAlone { of } => lose(of, DataLoss::ClaimAlone),
             What::WrongTemplate => Fault::WrongTemplate,
+            What::FloodAgents => Fault::FloodAgents,
             What::FillDisk { of } => Fault::FillDisk { of },
             What::FillQuota => Fault::FillQuota,
             What::CorruptData { of } => Fault::CorruptData { of },

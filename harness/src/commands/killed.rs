@@ -31,6 +31,7 @@ pub(super) const FAULTS: &[&str] = &[
     "wipe-data follower",
     "delete-claim follower",
     "wrong-template",
+    "flood-agents",
     "fill-quota",
     "corrupt-data follower",
     "drop-dns leader",

@@ -190,6 +190,7 @@ pub fn need(fault: &Fault) -> Need {
         | Fault::ExhaustMemory { .. }
         | Fault::FillQuota
         | Fault::WrongTemplate
+        | Fault::FloodAgents
         | Fault::CorruptData { .. }
         | Fault::StopKubelet { .. }
         | Fault::ControlPlane {

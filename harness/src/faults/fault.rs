@@ -125,6 +125,9 @@ pub enum Fault {
     },
     /// The Cluster asks for more processors than any node has.
     WrongTemplate,
+    /// The recording client's pod floods the agents and holds half-open connections to them, and Clusters that the
+    /// operator cannot read are in the namespace.
+    FloodAgents,
     /// A member's volume, a small file system of its own, is filled to the last block.
     FillDisk {
         /// Whose.
@@ -312,6 +315,7 @@ impl Fault {
             Fault::FreezeDns => "freeze_dns",
             Fault::LoseData { .. } => "lose_data",
             Fault::WrongTemplate => "wrong_template",
+            Fault::FloodAgents => "flood_agents",
             Fault::FillDisk { .. } => "fill_disk",
             Fault::FillQuota => "fill_quota",
             Fault::CorruptData { .. } => "corrupt_data",

@@ -1,7 +1,7 @@
 //! What the pod's environment tells kbagent. Read once at the start, from a function, so that tests need no process
 //! environment. docs: every variable is named here and nowhere else.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -81,9 +81,6 @@ pub struct Config {
     pub listen: SocketAddr,
     /// `KB_ELECTION_TIMEOUT_MS`: etcd's election timeout; an etcd that hangs longer is fenced.
     pub election_timeout: Duration,
-    /// `KB_FENCE_LOCAL_ADDRESS`: cut only connections to this address, loopback ones as well; for tests that run
-    /// several members in one network namespace.
-    pub fence_local_address: Option<IpAddr>,
 }
 
 impl Config {
@@ -148,14 +145,6 @@ impl Config {
                 "number of milliseconds",
                 1000,
             )?),
-            fence_local_address: match env.given("KB_FENCE_LOCAL_ADDRESS") {
-                None => None,
-                Some(text) => Some(text.parse().map_err(|_| ConfigError::Unreadable {
-                    name: "KB_FENCE_LOCAL_ADDRESS",
-                    value: text,
-                    wanted: "IP address",
-                })?),
-            },
             headless_domain,
         })
     }

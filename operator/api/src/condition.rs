@@ -38,6 +38,8 @@ pub enum ConditionType {
     UpdateHeld,
     /// The certificates are in order (Component, Cluster; with TLS only).
     CertificatesValid,
+    /// Admission policies are missing: others may edit what the operator owns (Cluster, while it is so).
+    Unprotected,
     /// It waits for its turn or for the Cluster (OpsRequest).
     WaitForProgressing,
     /// It can be carried out (OpsRequest).
@@ -94,6 +96,7 @@ impl ConditionType {
             ConditionType::AlarmRaised => "AlarmRaised",
             ConditionType::UpdateHeld => "UpdateHeld",
             ConditionType::CertificatesValid => "CertificatesValid",
+            ConditionType::Unprotected => "Unprotected",
             ConditionType::WaitForProgressing => "WaitForProgressing",
             ConditionType::Validated => "Validated",
             ConditionType::Restarting => "Restarting",
@@ -128,6 +131,8 @@ pub enum Reason {
     ApplyResourcesFailed,
     /// A field that cannot change was changed; the running members keep the old value.
     ImmutableFieldChanged,
+    /// An admission policy or its binding is not installed, or is another one.
+    AdmissionMissing,
     /// The Cluster is ready.
     ClusterReady,
     /// Some components are not ready.
@@ -232,6 +237,7 @@ impl Reason {
             Reason::ApplyResourcesSucceed => "ApplyResourcesSucceed",
             Reason::ApplyResourcesFailed => "ApplyResourcesFailed",
             Reason::ImmutableFieldChanged => "ImmutableFieldChanged",
+            Reason::AdmissionMissing => "AdmissionMissing",
             Reason::ClusterReady => "ClusterReady",
             Reason::ComponentsNotReady => "ComponentsNotReady",
             Reason::Available => "Available",

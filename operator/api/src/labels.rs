@@ -74,6 +74,15 @@ pub const MONITOR_PREFIX: &str = "monitor.kubeblocks.io/";
 /// Annotation by which KubeBlocks makes a Cluster from a backup; refused.
 pub const RESTORE: &str = "kubeblocks.io/restore-from-backup";
 
+/// Annotation that people write on the Secret of the agents' token: a new value asks for another token.
+pub const TOKEN_ROTATE: &str = "apps.kubeblocks.io/rotate-token";
+/// Annotation of that Secret: the value of [`TOKEN_ROTATE`] that was last obeyed.
+pub const TOKEN_ROTATED: &str = "apps.kubeblocks.io/rotated-token";
+/// Annotation of that Secret: when its token was made, where it is not as old as the Secret.
+pub const TOKEN_SINCE: &str = "apps.kubeblocks.io/token-since";
+/// Annotation of that Secret while its token is replaced: the step, and when it was made.
+pub const TOKEN_STEP: &str = "apps.kubeblocks.io/token-step";
+
 /// Finalizer of a Cluster.
 pub const CLUSTER_FINALIZER: &str = "cluster.kubeblocks.io/finalizer";
 /// Finalizer of a Component.

@@ -165,6 +165,8 @@ impl fmt::Display for ComponentName {
 
 /// Key of the agents' token in its Secret.
 pub const TOKEN_KEY: &str = "token";
+/// Key of a second token in that Secret, which agents take too, while the first one is replaced.
+pub const TOKEN_ALSO_KEY: &str = "also";
 
 /// Key of the CA's certificate in a Secret with a certificate.
 pub const CA_KEY: &str = "ca.crt";

@@ -397,14 +397,15 @@ pub struct AgentReport {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FencingReport {
-    /// True when the agent could cut a connection of its own as a trial.
+    /// True when the launcher takes demands.
     pub supported: bool,
-    /// Why not, when it could not.
+    /// Why not, when it does not.
     pub unsupported_reason: Option<String>,
-    /// True while clients are being cut.
+    /// True while a restart of etcd is wanted.
     pub active: bool,
-    /// Connections cut since the agent came up.
-    pub connections_cut: u64,
+    /// Restarts of etcd since the agent came up.
+    #[serde(default)]
+    pub restarts: u64,
 }
 
 /// Names of the actions.

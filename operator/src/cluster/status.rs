@@ -23,11 +23,12 @@ pub(super) enum Outcome {
     Failed(String, BTreeMap<String, String>),
 }
 
-/// The status that follows.
+/// The status that follows; `missing` names the admission policies that are not installed.
 pub(super) fn status(
     cluster: &Cluster,
     components: &[Component],
     outcome: &Outcome,
+    missing: &[String],
     now: &Time,
 ) -> ClusterStatus {
     let deleting = cluster.metadata.deletion_timestamp.is_some();
@@ -47,6 +48,7 @@ pub(super) fn status(
         _ => outcome_conditions(cluster, outcome),
     };
     observations.extend(component_conditions(cluster, components));
+    observations.extend(unprotected(missing));
     if deleting {
         observations.push(terminating(held_back));
     }
@@ -278,6 +280,16 @@ fn alarm(components: &[Component]) -> Option<Observation> {
         reason,
         text,
     ))
+}
+
+/// Others may edit what the operator owns: its members can be taken away by an ordinary edit.
+fn unprotected(missing: &[String]) -> Option<Observation> {
+    let text = format!(
+        "members are not protected from edits of other accounts, apply what `operator admission` prints: {}",
+        missing.join("; ")
+    );
+    let (kind, reason) = (ConditionType::Unprotected, Reason::AdmissionMissing);
+    (!missing.is_empty()).then(|| Observation::new(kind, true, reason, text))
 }
 
 fn terminating(held_back: bool) -> Observation {

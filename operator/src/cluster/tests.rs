@@ -7,7 +7,7 @@ use etcd_operator_api::tls::IssuerName;
 use etcd_operator_api::update::PodUpdatePolicy;
 use etcd_operator_api::volume::{Retention, RetentionPolicy};
 use etcd_operator_api::{
-    Cluster, ClusterPhase, Component, ComponentDefinition, ComponentVersion, Opaque,
+    Cluster, ClusterPhase, ClusterStatus, Component, ComponentDefinition, ComponentVersion, Opaque,
     TerminationPolicy, labels,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -16,7 +16,7 @@ use kube::ResourceExt;
 
 use super::observe::Observed;
 use super::plan::{Plan, last_word, plan};
-use super::status::{Outcome, status};
+use super::status::{self, Outcome};
 
 pub(crate) mod objects;
 
@@ -52,6 +52,16 @@ spec:
     componentSelector: store
     spec: {type: NodePort, ports: [{port: 2379}]}
 "#;
+
+/// The status while all admission policies are there.
+fn status(
+    cluster: &Cluster,
+    components: &[Component],
+    outcome: &Outcome,
+    now: &Time,
+) -> ClusterStatus {
+    status::status(cluster, components, outcome, &[], now)
+}
 
 fn manifest() -> Cluster {
     serde_saphyr::from_str(MANIFEST).expect("manifest")
@@ -431,4 +441,20 @@ fn a_certificate_at_fault_is_told_by_the_cluster_before_those_in_order() {
         ("False", "b: about b")
     );
     assert_eq!(fault.reason, "CertificateFault");
+}
+
+#[test]
+fn a_user_is_told_while_no_policy_protects_the_members() {
+    let missing = ["ValidatingAdmissionPolicy x: it is not there".to_owned()];
+    let mut cluster = manifest();
+    let seen = status::status(&cluster, &[running()], &Outcome::Applied, &missing, &now());
+    let told = condition::find(&seen.conditions, ConditionType::Unprotected).expect("told");
+    assert_eq!(
+        (told.status.as_str(), told.reason.as_str()),
+        ("True", "AdmissionMissing")
+    );
+    assert!(told.message.ends_with(&missing[0]), "{}", told.message);
+    cluster.status = Some(seen);
+    let seen = status(&cluster, &[running()], &Outcome::Applied, &now());
+    assert!(condition::find(&seen.conditions, ConditionType::Unprotected).is_none());
 }

@@ -13,6 +13,7 @@ mod phase;
 mod plan;
 mod reconcile;
 mod rehearse;
+mod rotation;
 mod settings;
 mod status;
 mod tls;

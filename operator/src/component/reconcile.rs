@@ -71,20 +71,18 @@ impl Error {
 /// # Errors
 /// Never: it runs until it is dropped.
 pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
-    let client = &context.client;
-    let watches = &context.metrics.watches;
-    let controller = heads::<Component>(client, ours(), watches);
+    let controller = heads::<Component>(&context, ours());
     let (by_definition, by_version) = (controller.store(), controller.store());
-    let definitions = touched::<ComponentDefinition>(client, watcher::Config::default(), watches)
+    let definitions = touched::<ComponentDefinition>(&context, watcher::Config::default())
         .predicate_filter(predicates::generation, PredicateConfig::default());
-    let versions = touched::<ComponentVersion>(client, watcher::Config::default(), watches)
+    let versions = touched::<ComponentVersion>(&context, watcher::Config::default())
         .predicate_filter(predicates::generation, PredicateConfig::default());
     let driver = Driver::new("Component", &context);
     controller
-        .owns_stream(touched::<InstanceSet>(client, ours(), watches))
-        .owns_stream(touched::<Service>(client, ours(), watches))
-        .owns_stream(touched::<ConfigMap>(client, ours(), watches))
-        .owns_stream(touched::<PodDisruptionBudget>(client, ours(), watches))
+        .owns_stream(touched::<InstanceSet>(&context, ours()))
+        .owns_stream(touched::<Service>(&context, ours()))
+        .owns_stream(touched::<ConfigMap>(&context, ours()))
+        .owns_stream(touched::<PodDisruptionBudget>(&context, ours()))
         .watches_stream(definitions, move |_| all(&by_definition.state()))
         .watches_stream(versions, move |_| all(&by_version.state()))
         .run(
@@ -215,7 +213,7 @@ async fn carry_out(component: &Component, plan: Plan, context: &Context) -> Resu
     };
     futures::future::try_join5(
         account,
-        ensure::secret(client, component),
+        ensure::secret(client, component, context.config.token_age),
         apply_if_different(client, &environment),
         apply_if_different(client, &disruption_budget),
         service_objects,

@@ -23,6 +23,7 @@ mod certificates;
 mod fields;
 mod held;
 pub(crate) mod objects;
+mod restricted;
 mod running;
 mod tls;
 

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use etcd_operator_api::labels;
 
-use super::departed;
+use super::departed::{self, Departed};
 use super::endpoints::Endpoints;
 use super::facts::{PodFacts, PodKey, whereabouts};
 use super::group::{Group, Input};
@@ -194,12 +194,14 @@ impl Path {
             .is_some_and(|last| departed::led(&last))
         {
             let client = self.context.client.clone();
-            tokio::spawn(departed::ask_to_hand_over(
-                client,
-                key.clone(),
-                group.1.clone(),
-                stream.ip,
-            ));
+            let departed = Departed {
+                pod: key.clone(),
+                uid: uid.clone(),
+                instance_set: group.1.clone(),
+                address: stream.ip,
+            };
+            let served = self.context.namespace.clone();
+            tokio::spawn(departed::ask_to_hand_over(client, served, departed));
         }
     }
 

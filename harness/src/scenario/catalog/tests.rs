@@ -51,6 +51,7 @@ fn every_kind_of_fault_is_used() {
         "freeze_dns",
         "lose_data",
         "wrong_template",
+        "flood_agents",
         "fill_disk",
         "fill_quota",
         "corrupt_data",

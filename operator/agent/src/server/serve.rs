@@ -67,7 +67,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         stopping: handoff.moving(),
         moved_at: actions.moved_at(),
     };
-    let fencing = fence::start(&config, knowledge.clone(), planned);
+    let fencing = fence::start(&config, &own, knowledge.clone(), planned);
     let elections = election::start(&config, &own, knowledge.clone(), handoff.moving(), trouble);
     let app = Arc::new(App {
         actions,
@@ -77,7 +77,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         members: SharedRead::default(),
         own,
         knowledge,
-        fencing: fencing.clone(),
+        fencing,
         elections,
         incarnation,
     });
@@ -99,8 +99,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         () = async {
             terminate.recv().await;
             tracing::info!("the agent stops");
-            let can_cut = fencing.borrow().supported;
-            farewell::farewell(&config, can_cut).await;
+            farewell::farewell(&config).await;
         } => {}
     }
     Ok(())

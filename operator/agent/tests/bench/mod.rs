@@ -10,7 +10,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -148,22 +148,42 @@ impl Pod {
         self
     }
 
+    /// Kills etcd; its launcher ends with it.
     pub(crate) fn kill_etcd(&mut self) {
-        if let Some(mut child) = self.etcd.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
+        if self.etcd.is_some() {
+            self.signal("KILL");
+            self.ended();
         }
+    }
+
+    /// Waits until the launcher has ended; how.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        self.etcd.take().unwrap().wait().unwrap()
+    }
+
+    /// Number of the etcd that the launcher has started, when it runs.
+    pub(crate) fn etcd_pid(&self) -> Option<String> {
+        let launcher = self.etcd.as_ref()?.id();
+        let children = fs::read_to_string(format!("/proc/{launcher}/task/{launcher}/children"));
+        children.ok()?.split_whitespace().next().map(str::to_owned)
     }
 
     /// Sends a signal to etcd, by its name.
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.etcd.as_ref().unwrap().id().to_string();
+        self.send(name, &self.etcd_pid().unwrap());
+    }
+
+    /// Sends a signal to the launcher, by its name.
+    pub(crate) fn signal_launcher(&self, name: &str) {
+        self.send(name, &self.etcd.as_ref().unwrap().id().to_string());
+    }
+
+    fn send(&self, name: &str, pid: &str) {
+        let status = Command::new("kill").args(["-s", name, pid]).status();
         assert!(
-            Command::new("kill")
-                .args(["-s", name, &pid])
-                .status()
-                .unwrap()
-                .success()
+            status.unwrap().success(),
+            "{}: kill -s {name} {pid}",
+            self.name
         );
     }
 
@@ -245,6 +265,9 @@ impl Pod {
 
 impl Drop for Pod {
     fn drop(&mut self) {
+        if let Some(pid) = self.etcd_pid() {
+            let _ = Command::new("kill").args(["-s", "KILL", &pid]).status();
+        }
         for child in [&mut self.etcd, &mut self.agent].into_iter().flatten() {
             let _ = child.kill();
             let _ = child.wait();
