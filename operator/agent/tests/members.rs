@@ -1,6 +1,7 @@
 //! kbagent with real members: roles, loss of the leader, moves, changes of membership, lost data, hand-over.
 //! Needs the path of an `etcd` in `ETCD_BIN`; run with `--run-ignored all` (nextest) or `-- --ignored`.
 
+#[expect(dead_code, reason = "the bench serves other tests too")]
 mod bench;
 
 use std::fs;

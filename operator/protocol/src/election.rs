@@ -47,12 +47,25 @@ pub struct ElectionAnswer {
     pub reason: Option<String>,
 }
 
+/// One line of [`crate::PATH_BEATS`]: the agent lives, and when its etcd was last seen to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Beat {
+    /// Milliseconds since the etcd beside the agent answered; `None` when it has not answered yet.
+    pub silent_ms: Option<u64>,
+    /// True when the agent itself came late just now, so that the silence of its etcd tells nothing.
+    pub starved: bool,
+}
+
 /// What an agent has done to shorten elections since it came up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ElectionReport {
     /// False when the setting `fastElection` is `false`.
     pub enabled: bool,
+    /// True when the silence of a leader counts, too: `fastElection` is `suspicion`.
+    #[serde(default)]
+    pub suspicion: bool,
     /// Campaigns that were begun.
     pub started: u64,
     /// Of these, those after which the own member led.
@@ -63,4 +76,7 @@ pub struct ElectionReport {
     pub needless: u64,
     /// Deaths of a leader that were left to raft's own timeout.
     pub left_to_raft: u64,
+    /// Times at which this agent suspected a leader that was silent, whether or not a campaign came of it.
+    #[serde(default)]
+    pub suspected: u64,
 }

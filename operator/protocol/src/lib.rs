@@ -5,7 +5,7 @@
 
 mod election;
 
-pub use election::{ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding};
+pub use election::{Beat, ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,6 +37,9 @@ pub const PATH_DRAINED: &str = "/v1.0/drained";
 pub const PATH_HANDOFF: &str = "/v1.0/handoff";
 /// `POST`, bearer token: an [`ElectionRequest`] of another agent whose leader has died; answers an [`ElectionAnswer`].
 pub const PATH_ELECTION: &str = "/v1.0/election";
+/// `GET`, bearer token: a stream of [`Beat`], one JSON document a line, some thirty a second: the agent's own life and
+/// its etcd's. Read by the agents of the other members while this one's leads.
+pub const PATH_BEATS: &str = "/v1.0/beats";
 /// `GET`: what the agent says of itself, as an [`AgentReport`].
 pub const PATH_AGENT: &str = "/v1.0/agent";
 /// `GET`: 200 while the agent's own loop is alive (liveness probe of the agent).

@@ -5,6 +5,8 @@
     reason = "a bench that breaks has to stop the test"
 )]
 
+pub(crate) mod failover;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -139,14 +141,14 @@ impl Pod {
 
     /// Sends a signal to etcd, by its name.
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.etcd.as_ref().unwrap().id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-s", name, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        signal(self.etcd.as_ref().unwrap(), name);
+    }
+
+    /// Sends a signal to etcd and to the agent, as when the whole node stops or continues.
+    pub(crate) fn signal_all(&self, name: &str) {
+        for child in [&self.etcd, &self.agent].into_iter().flatten() {
+            signal(child, name);
+        }
     }
 
     /// Runs `kbagent handoff` as the pod's preStop does.
@@ -223,6 +225,12 @@ impl Pod {
         });
         receiver
     }
+}
+
+fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    let kill = Command::new("kill").args(["-s", name, &pid]).status();
+    assert!(kill.unwrap().success());
 }
 
 impl Drop for Pod {
