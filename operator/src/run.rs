@@ -41,6 +41,7 @@ pub async fn run(
         metrics: role_metrics,
         watches: context.metrics.watches.clone(),
         namespace: None,
+        identity: context.config.identity.clone(),
     }));
     let mut candidate = Candidate::new(
         context.client.clone(),

@@ -57,6 +57,34 @@ pub struct Beat {
     pub starved: bool,
 }
 
+/// A campaign that an agent began, and what came of it. Part of its [`crate::MemberView`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Campaign {
+    /// The term that it was begun from.
+    pub term: u64,
+    /// The leader of before.
+    pub leader: Id,
+    /// True when that was silent for too long, false when it had died.
+    pub suspected: bool,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Milliseconds from the news to that.
+    pub after_ms: u64,
+}
+
+/// What came of a campaign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    /// The member leads.
+    Won,
+    /// Another was sooner, or raft's own timeout had its turn.
+    Late,
+    /// The member leads, and the old leader was there all the time.
+    Needless,
+}
+
 /// What an agent has done to shorten elections since it came up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -5,7 +5,9 @@
 
 mod election;
 
-pub use election::{Beat, ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding};
+pub use election::{
+    Beat, Campaign, ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding, Outcome,
+};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -179,6 +181,9 @@ pub struct MemberView {
     /// What the agent has done to free space, until it is restarted.
     #[serde(default)]
     pub care: Care,
+    /// The newest election that the agent began and saw the end of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<Campaign>,
 }
 
 /// What was done to free space, each by etcd's revision just before it; 0 for never. Sizes do not show it: etcd counts

@@ -34,7 +34,10 @@ const OPEN: Duration = Duration::from_secs(1);
 const LINE: usize = 4096;
 /// Signs that wait for the judge; what does not fit is lost, as beats may be.
 const SIGNS: usize = 16;
-/// How often the kernel's figure of waiting processes is read.
+/// How long the processes of the agent's own control group have waited for a processor. `/proc/pressure` would tell how
+/// busy the machine is, which delays only some.
+const PRESSURE: &str = "/sys/fs/cgroup/cpu.pressure";
+/// How often it is read.
 const PRESSURE_EVERY: Duration = Duration::from_millis(500);
 /// What an etcd is asked. It answers from memory, whether or not there is a leader.
 const QUESTION: &str = "/version";
@@ -129,6 +132,10 @@ async fn pulse(address: String, beats: Arc<Beats>, answered: watch::Sender<Optio
             } else {
                 session = None;
             }
+        } else {
+            // What was seen before the next reader comes would look like a long silence to it.
+            session = None;
+            answered.send_replace(None);
         }
         sleep(BEAT).await;
     }
@@ -281,7 +288,7 @@ impl Watch {
     }
 }
 
-/// The share of time in which some process waited for a processor (`/proc/pressure/cpu`).
+/// The share of time in which some process of the agent's waited for a processor.
 #[derive(Default)]
 struct Pressure {
     read: Option<(Instant, Duration)>,
@@ -293,7 +300,7 @@ impl Pressure {
         let now = Instant::now();
         let since = self.read.map(|(at, total)| (now - at, total));
         if since.is_none_or(|(since, _)| since >= PRESSURE_EVERY) {
-            let text = std::fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
+            let text = std::fs::read_to_string(PRESSURE).unwrap_or_default();
             let total = waited(&text);
             self.share = since.zip(total).map(|((since, before), total)| {
                 total.saturating_sub(before).as_secs_f64() / since.as_secs_f64()
@@ -315,6 +322,7 @@ fn waited(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -334,6 +342,36 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind");
         let address = listener.local_addr().expect("address");
         assert!(!lives(address, Duration::from_millis(50)).await);
+    }
+
+    /// Answers every request, as etcd does.
+    async fn etcd(listener: TcpListener) {
+        let (mut stream, _) = listener.accept().await.expect("accept");
+        let mut question = [0; 512];
+        while stream.read(&mut question).await.is_ok_and(|read| read > 0) {
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+            stream.write_all(answer).await.expect("written");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_own_etcd_is_asked_while_beats_are_read_and_what_was_before_is_forgotten() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind");
+        let address = listener.local_addr().expect("address").to_string();
+        let etcd = tokio::spawn(etcd(listener));
+        let beats = Arc::new(Beats::default());
+        let (answered_to, mut answered) = watch::channel(None);
+        let pulse = tokio::spawn(pulse(address, Arc::clone(&beats), answered_to));
+        let reader = beats.body().expect("a place");
+        let seen = answered.wait_for(Option::is_some).await;
+        assert!(seen.is_ok());
+        drop(seen);
+        drop(reader);
+        let forgotten = answered.wait_for(Option::is_none).await;
+        assert!(forgotten.is_ok());
+        drop(forgotten);
+        pulse.abort();
+        etcd.abort();
     }
 
     #[tokio::test]

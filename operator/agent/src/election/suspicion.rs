@@ -20,8 +20,9 @@ const MEMORY: Duration = Duration::from_secs(60);
 const LATE: Duration = Duration::from_millis(25);
 /// A judge that was late says nothing for so long: what it received came late, too.
 const STARVED: Duration = Duration::from_secs(1);
-/// Share of time in which some process waited for a processor, from which on a judge counts as starved.
-const PRESSURE: f64 = 0.9;
+/// Share of time in which its process waited for a processor, from which on a judge counts as starved. It needs far
+/// less of one.
+const PRESSURE: f64 = 0.25;
 /// A leader is judged after it has given signs of life for so long.
 const KNOWN: Duration = Duration::from_secs(1);
 
@@ -33,7 +34,7 @@ pub struct Punctuality {
 }
 
 impl Punctuality {
-    /// The timer of one [`BEAT`] has ended. `pressure` is the share of the last moments in which some process waited
+    /// The timer of one [`BEAT`] has ended. `pressure` is the share of the last moments in which the process waited
     /// for a processor, where the kernel tells.
     pub fn tick(&mut self, now: Instant, pressure: Option<f64>) {
         let late = self

@@ -10,7 +10,8 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use hyper::{Method, StatusCode};
 use kbagent_protocol::{
-    ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding, Id, PATH_ELECTION,
+    Campaign, ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding, Id, Outcome,
+    PATH_ELECTION,
 };
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::timeout;
@@ -24,7 +25,7 @@ use crate::actions::Token;
 use crate::config::Config;
 use crate::etcd::Client;
 use crate::http::Call;
-use crate::watch::{Knowledge, Trouble};
+use crate::watch::{Knowledge, Own, Trouble};
 
 /// Longest wait for another agent's answer, which asks its etcd and the leader's in turn. Ordinarily some milliseconds.
 const ANSWER: Duration = Duration::from_millis(250);
@@ -52,6 +53,7 @@ pub struct Elections {
     suspected: watch::Receiver<Option<Died>>,
     token: Token,
     report: watch::Sender<ElectionReport>,
+    shown: watch::Sender<Own>,
     places: Semaphore,
 }
 
@@ -69,6 +71,7 @@ pub fn start(
     knowledge: watch::Receiver<Knowledge>,
     stopping: watch::Receiver<bool>,
     trouble: Trouble,
+    shown: watch::Sender<Own>,
 ) -> Arc<Elections> {
     let (held_to, held) = watch::channel(None);
     let (addresses_to, addresses) = watch::channel(BTreeMap::new());
@@ -91,6 +94,7 @@ pub fn start(
         suspected,
         token: Token::new(config.token_file.clone()),
         report: watch::Sender::new(report),
+        shown,
         places: Semaphore::new(PLACES),
     });
     if config.fast_election.suspicion() {
@@ -458,9 +462,20 @@ impl Elections {
     async fn outcome(self: Arc<Self>, order: Order, held: Held, suspected: bool, began: Instant) {
         let leads = self.another_leads(held.led);
         let leader = timeout(self.config.election_timeout, leads).await.ok();
-        let after_ms = began.elapsed().as_millis();
+        let after_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let show = |outcome| {
+            let campaign = Campaign {
+                term: order.term,
+                leader: held.led.leader,
+                suspected,
+                outcome,
+                after_ms,
+            };
+            self.shown.send_modify(|own| own.campaign = Some(campaign));
+        };
         if leader != Some(order.member) {
             self.report.send_modify(|report| report.late += 1);
+            show(Outcome::Late);
             tracing::info!(term = order.term, ?leader, "the campaign was not won");
             return;
         }
@@ -468,6 +483,11 @@ impl Elections {
         self.report.send_modify(|report| {
             report.won += 1;
             report.needless += u64::from(needless);
+        });
+        show(if needless {
+            Outcome::Needless
+        } else {
+            Outcome::Won
         });
         if needless {
             let mut planner = self.planner.lock().await;

@@ -230,6 +230,7 @@ mod tests {
             status_age_ms: Some(age),
             under_way: None,
             care: Default::default(),
+            campaign: None,
         }
     }
 

@@ -62,13 +62,19 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let trouble = watch::Trouble::default();
     let knowledge = watch::start(&config, &own, incarnation, does, &trouble);
     let handoff = Handoff::new(Arc::clone(&config), own.clone());
-    let actions = Actions::new(Arc::clone(&config), own.clone(), knowledge.clone(), shown);
+    let actions = Actions::new(
+        Arc::clone(&config),
+        own.clone(),
+        knowledge.clone(),
+        shown.clone(),
+    );
     let planned = fence::Planned {
         stopping: handoff.moving(),
         moved_at: actions.moved_at(),
     };
     let fencing = fence::start(&config, knowledge.clone(), planned);
-    let elections = election::start(&config, &own, knowledge.clone(), handoff.moving(), trouble);
+    let moving = handoff.moving();
+    let elections = election::start(&config, &own, knowledge.clone(), moving, trouble, shown);
     let app = Arc::new(App {
         actions,
         handoff,
