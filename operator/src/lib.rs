@@ -11,8 +11,8 @@
 //! - [`admission`]: the policies that keep others from the operator's objects.
 //! - [`token`]: what opens an agent for changes.
 //! - [`controller`]: what the reconcilers share: context, backoff, events, apply.
-//! - [`run`], [`client`], [`lease`], [`server`], [`metrics`], [`watches`], [`telemetry`], [`crd`]: the frame around
-//!   them.
+//! - [`run`], [`config`], [`client`], [`lease`], [`server`], [`metrics`], [`watches`], [`telemetry`], [`crd`]: the
+//!   frame around them.
 //!
 //! Rule of dependency: `plan` modules see no client and no clock; nothing depends on the reconcilers.
 
@@ -23,6 +23,7 @@ pub mod agent;
 pub mod client;
 pub mod cluster;
 pub mod component;
+pub mod config;
 pub mod controller;
 pub mod crd;
 pub mod definition;

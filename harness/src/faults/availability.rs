@@ -182,7 +182,7 @@ pub fn need(fault: &Fault) -> Need {
     match fault {
         Fault::DeletePod { .. } => Need::Api,
         Fault::LoseData {
-            how: DataLoss::ClaimDeleted,
+            how: DataLoss::ClaimDeleted | DataLoss::ClaimAlone,
             ..
         } => Need::Api,
         Fault::KillProcess { .. }
@@ -190,6 +190,7 @@ pub fn need(fault: &Fault) -> Need {
         | Fault::ExhaustMemory { .. }
         | Fault::Elect { .. }
         | Fault::FillQuota
+        | Fault::WrongTemplate
         | Fault::CorruptData { .. }
         | Fault::StopKubelet { .. }
         | Fault::ControlPlane {
@@ -211,6 +212,10 @@ pub fn need(fault: &Fault) -> Need {
             how: OperatorFault::CutOff,
             ..
         } => Need::PacketRules,
+        Fault::Operator {
+            how: OperatorFault::Replaced,
+            ..
+        } => Need::Api,
         Fault::Operator { .. } => Need::NodeShells,
         Fault::Isolate { .. }
         | Fault::Split { .. }

@@ -9,12 +9,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bounds;
-use crate::component::ComponentPhase;
+use crate::component::{ComponentPhase, TerminationPolicy};
 use crate::opaque::Opaque;
 use crate::quantity::Resources;
 use crate::rules;
 use crate::scheduling::SchedulingPolicy;
 use crate::service::{ClusterService, ComponentServiceOverride};
+use crate::settings::ComponentConfig;
 use crate::update::{InstanceUpdateStrategy, PodUpdatePolicy};
 use crate::volume::{RetentionPolicy, VolumeClaimTemplate};
 
@@ -92,18 +93,6 @@ pub struct ClusterSpec {
     /// Not supported yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore: Option<Opaque>,
-}
-
-/// What deleting a Cluster does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum TerminationPolicy {
-    /// Nothing: the Cluster stays until the policy is changed.
-    DoNotTerminate,
-    /// Pods, services and claims go.
-    #[default]
-    Delete,
-    /// As `Delete`, and backups go too.
-    WipeOut,
 }
 
 /// Backup settings of KubeBlocks.
@@ -234,34 +223,6 @@ pub struct ClusterComponentSpec {
     /// True stops all members and keeps their claims.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<bool>,
-}
-
-/// Settings of etcd.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
-    rules::unsupported_field("configMap"),
-    rules::unsupported_field("reconfigure"),
-    rules::unsupported_true("externalManaged"),
-    rules::rule("self.name == 'etcd'", "configs: there is one, its name is etcd"),
-]))]
-pub struct ComponentConfig {
-    /// Its name: `etcd`.
-    #[schemars(length(min = 1, max = 63))]
-    pub name: String,
-    /// Settings by name, see [`crate::settings`].
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "crate::settings::schema")]
-    pub variables: BTreeMap<String, String>,
-    /// Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub config_map: Option<Opaque>,
-    /// Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reconfigure: Option<Opaque>,
-    /// Not supported yet, except `false`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub external_managed: Option<bool>,
 }
 
 /// What is known of a Cluster.

@@ -8,11 +8,11 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::{ComponentConfig, TerminationPolicy};
 use crate::quantity::Resources;
 use crate::rules;
 use crate::scheduling::SchedulingPolicy;
 use crate::service::ComponentServiceOverride;
+use crate::settings::ComponentConfig;
 use crate::update::{InstanceUpdateStrategy, PodUpdatePolicy};
 use crate::volume::{RetentionPolicy, VolumeClaimTemplate};
 
@@ -116,6 +116,18 @@ pub struct ComponentSpec {
     /// True stops all members and keeps their claims.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<bool>,
+}
+
+/// What deleting a Cluster does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TerminationPolicy {
+    /// Nothing: the Cluster stays until the policy is changed.
+    DoNotTerminate,
+    /// Pods, services and claims go.
+    #[default]
+    Delete,
+    /// As `Delete`, and backups go too.
+    WipeOut,
 }
 
 /// What is known of a component.

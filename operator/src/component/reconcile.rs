@@ -1,7 +1,7 @@
 //! The driver of Components: observe, plan, apply in a visible order, status. Decides nothing itself.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use etcd_operator_api::condition::{self, ConditionType, Reason, Truth};
 use etcd_operator_api::{
@@ -17,7 +17,6 @@ use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
-use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{PredicateConfig, WatchStreamExt, predicates, watcher};
 use serde_json::json;
 
@@ -28,8 +27,8 @@ use super::plan::{Plan, last_word, plan};
 use super::status::{Outcome, status};
 use crate::client::message;
 use crate::controller::{
-    ApplyError, Backoff, Blame, Calm, Context, Head, Late, ROUND, UNREADABLE, apply_if_different,
-    current, delete, heads, patch, touched, within, write_status,
+    ApplyError, Blame, Context, Driver, Head, Late, ROUND, UNREADABLE, all, apply_if_different,
+    current, delete, heads, ours, patch, touched, write_status,
 };
 
 /// Objects that are not watched (Secret, ServiceAccount, StorageClass) are looked at again after so long.
@@ -61,45 +60,30 @@ impl Error {
     }
 }
 
-struct Driver {
-    context: Arc<Context>,
-    backoff: Backoff,
-    calm: Calm,
-}
-
 /// Reconciles all Components.
 ///
 /// # Errors
 /// Never: it runs until it is dropped.
 pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let client = &context.client;
-    let ours = watcher::Config::default().labels(&format!(
-        "{}={}",
-        labels::MANAGED_BY,
-        labels::MANAGED_BY_VALUE
-    ));
     let watches = &context.metrics.watches;
-    let controller = heads::<Component>(client, ours.clone(), watches);
+    let controller = heads::<Component>(client, ours(), watches);
     let (by_definition, by_version) = (controller.store(), controller.store());
     let definitions = touched::<ComponentDefinition>(client, watcher::Config::default(), watches)
         .predicate_filter(predicates::generation, PredicateConfig::default());
     let versions = touched::<ComponentVersion>(client, watcher::Config::default(), watches)
         .predicate_filter(predicates::generation, PredicateConfig::default());
-    let driver = Arc::new(Driver {
-        context: Arc::clone(&context),
-        backoff: Backoff::default(),
-        calm: Calm::default(),
-    });
+    let driver = Driver::new("Component", &context);
     controller
-        .owns_stream(touched::<InstanceSet>(client, ours.clone(), watches))
-        .owns_stream(touched::<Service>(client, ours.clone(), watches))
-        .owns_stream(touched::<ConfigMap>(client, ours.clone(), watches))
-        .owns_stream(touched::<PodDisruptionBudget>(client, ours, watches))
+        .owns_stream(touched::<InstanceSet>(client, ours(), watches))
+        .owns_stream(touched::<Service>(client, ours(), watches))
+        .owns_stream(touched::<ConfigMap>(client, ours(), watches))
+        .owns_stream(touched::<PodDisruptionBudget>(client, ours(), watches))
         .watches_stream(definitions, move |_| all(&by_definition.state()))
         .watches_stream(versions, move |_| all(&by_version.state()))
         .run(
             reconcile,
-            |component, error, driver| error_policy(&component, error, &driver),
+            |component, error, driver| driver.failed(&*component, error, error.is_expected()),
             driver,
         )
         .for_each(|_| futures::future::ready(()))
@@ -107,44 +91,12 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn all(components: &[Arc<Head<Component>>]) -> Vec<ObjectRef<Head<Component>>> {
-    let all = components.iter();
-    all.map(|component| ObjectRef::from_obj(component.as_ref()))
-        .collect()
-}
-
-fn error_policy(component: &Head<Component>, error: &Error, driver: &Driver) -> Action {
-    if error.is_expected() {
-        tracing::debug!(component = key(component), %error, "reconcile is tried again");
-    } else {
-        tracing::warn!(component = key(component), %error, "reconcile failed");
-    }
-    driver.backoff.failed(&key(component))
-}
-
-fn key(component: &impl ResourceExt) -> String {
-    format!(
-        "{}/{}",
-        component.namespace().unwrap_or_default(),
-        component.name_any()
-    )
-}
-
 async fn reconcile(component: Arc<Head<Component>>, driver: Arc<Driver>) -> Result<Action, Error> {
-    if let Some(later) = driver.calm.rest(&key(&*component)) {
+    if let Some(later) = driver.rest(&*component) {
         return Ok(later);
     }
-    let began = Instant::now();
     let round = Box::pin(reconcile_head(&component, &driver.context));
-    let result = within(ROUND, round).await;
-    driver
-        .context
-        .metrics
-        .reconciled("Component", result.is_ok(), began.elapsed());
-    if result.is_ok() {
-        driver.backoff.succeeded(&key(&*component));
-    }
-    result
+    driver.round(&*component, ROUND, round).await
 }
 
 async fn reconcile_head(head: &Head<Component>, context: &Context) -> Result<Action, Error> {

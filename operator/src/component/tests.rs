@@ -1,8 +1,8 @@
 //! From a Component to its children, with the definitions that deploy/ ships, and its phase by a table.
 
-use etcd_operator_api::cluster::ComponentConfig;
 use etcd_operator_api::condition::{self, ConditionType};
 use etcd_operator_api::lifecycle::LifecycleActions;
+use etcd_operator_api::settings::ComponentConfig;
 use etcd_operator_api::volume::Retention;
 use etcd_operator_api::{
     Component, ComponentDefinition, ComponentPhase, ComponentVersion, InstanceSet, labels,

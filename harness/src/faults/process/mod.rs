@@ -6,4 +6,6 @@ pub(super) mod dns;
 pub(super) mod election;
 pub(super) mod harm;
 pub(super) mod operator;
+pub(super) mod replicas;
+pub(super) mod rollout;
 pub(super) mod scripts;

@@ -7,7 +7,7 @@ use etcd_operator_api::{Cluster, ClusterComponentSpec, Component, ComponentSpec,
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
 
-use super::super::plan::{Resolution, SpecError};
+use super::super::resolution::{Resolution, SpecError};
 use crate::controller::own;
 
 pub(in super::super) fn component(

@@ -7,7 +7,7 @@ use etcd_operator_api::labels;
 use kbagent_protocol::{Id, Member, MemberList};
 
 use super::Waiting;
-use super::bootstrap::Latch;
+use super::latch::Latch;
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{Observed, Reading};
 

@@ -5,7 +5,7 @@ use etcd_operator_api::names;
 use super::super::super::desired::Desired;
 use super::super::super::observed::{Observed, PodSeen};
 use super::super::steps::{Grace, Plan, Removal, Step, Via};
-use super::super::{plan, pods, upkeep};
+use super::super::{alarms, plan, revision};
 use super::{ALARMS, CLAIMS, FREEZE, HAND, Planner, Wish, explore};
 
 /// What the explorer says of the planner.
@@ -103,7 +103,7 @@ fn members_removed_while_others_are_on_their_way_are_found() {
 /// All outdated pods at once, however few are left.
 fn without_margin(desired: &Desired, seen: &Observed) -> Plan {
     let mut plan = plan(desired, seen);
-    let revision = pods::revision(desired);
+    let revision = revision::revision(desired);
     let outdated = |pod: &PodSeen| pod.revision != revision && !pod.terminating;
     for (name, pod) in seen.pods.iter().filter(|(_, pod)| outdated(pod)) {
         plan.steps
@@ -189,7 +189,7 @@ fn disarms_at_once(desired: &Desired, seen: &Observed) -> Plan {
         pod: pod.clone(),
         ip: std::net::Ipv4Addr::LOCALHOST.into(),
     });
-    let alarms = upkeep::alarms(seen).into_iter();
+    let alarms = alarms::alarms(seen).into_iter();
     let steps = alarms.filter_map(|alarm| {
         Some(Step::Disarm {
             via: via.clone()?,
