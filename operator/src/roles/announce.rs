@@ -105,9 +105,8 @@ impl News {
         let incarnation = view.agent_incarnation;
         let term = view.campaign.map_or(0, |campaign| campaign.term);
         let before = self.newest;
-        match before {
-            Some((known, newest)) if known == incarnation && newest >= term => return None,
-            _ => {}
+        if before.is_some_and(|(known, newest)| known == incarnation && newest >= term) {
+            return None;
         }
         let soon = self
             .at

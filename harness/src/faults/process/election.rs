@@ -108,21 +108,18 @@ fn post(to: &Status, ip: &str) -> Option<String> {
     };
     // They become words of a shell.
     (known(&to.cluster_id) && known(&to.member_id) && known(&to.version)).then_some(())?;
-    let octal: String = message(id, to.term)
-        .iter()
-        .map(|byte| format!("\\{byte:03o}"))
-        .collect();
-    let headers: String = [
+    let octal = message(id, to.term).into_iter();
+    let octal: Vec<String> = octal.map(|byte| format!("\\{byte:03o}")).collect();
+    let headers = [
         ("Content-Type", "application/protobuf"),
-        ("X-Etcd-Cluster-ID", &to.cluster_id),
-        ("X-Raft-To", &to.member_id),
-        ("X-Server-From", &to.member_id),
-        ("X-Server-Version", &to.version),
+        ("X-Etcd-Cluster-ID", to.cluster_id.as_str()),
+        ("X-Raft-To", to.member_id.as_str()),
+        ("X-Server-From", to.member_id.as_str()),
+        ("X-Server-Version", to.version.as_str()),
         ("X-Min-Cluster-Version", MIN_CLUSTER),
-    ]
-    .iter()
-    .map(|(name, value)| format!(" -H '{name}: {value}'"))
-    .collect();
+    ];
+    let headers = headers.map(|(name, value)| format!(" -H '{name}: {value}'"));
+    let (octal, headers) = (octal.concat(), headers.concat());
     Some(format!(
         "code=$(printf '{octal}' | curl -s -m 2 -o /dev/null -w '%{{http_code}}' -X POST{headers} \
          --data-binary @- http://{ip}:2380/raft)\n\
@@ -137,10 +134,10 @@ fn message(member: u64, term: u64) -> Vec<u8> {
         bytes.push(tag << 3);
         let mut rest = value;
         while rest >= 0x80 {
-            bytes.push((rest & 0x7f) as u8 | 0x80);
+            bytes.push(rest.to_le_bytes()[0] | 0x80);
             rest >>= 7;
         }
-        bytes.push(rest as u8);
+        bytes.push(rest.to_le_bytes()[0]);
     }
     bytes
 }
@@ -179,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_message_is_rafts() {
-        let wanted = [8, 14, 16, 0xac, 2, 24, 0xac, 2, 32, 5];
+        let wanted: [u8; 10] = [8, 14, 16, 0xac, 2, 24, 0xac, 2, 32, 5];
         assert_eq!(message(300, 5), wanted);
         assert_eq!(message(u64::MAX, 1).len(), 2 + 11 + 11 + 2);
     }
