@@ -35,6 +35,7 @@ pub async fn run(
     context
         .metrics
         .register(|registry| role_metrics.register(registry));
+    let identity = context.config.identity.clone();
     let role_paths = context.each().into_iter().map(|one| {
         let path = roles::run(Arc::new(roles::Context {
             client: one.client,
@@ -42,6 +43,7 @@ pub async fn run(
             metrics: role_metrics.clone(),
             watches: one.metrics.watches,
             namespace: one.served,
+            identity: identity.clone(),
         }));
         Box::pin(path)
     });

@@ -64,6 +64,8 @@ enum What {
     KillExporter { of: Selector },
     /// SIGSTOP to the metrics exporter.
     FreezeExporter { of: Selector },
+    /// Lets a follower campaign: an election, and nothing is killed.
+    Elect { of: Selector },
     /// Deletes the pod.
     DeletePod {
         of: Selector,
@@ -201,6 +203,7 @@ impl What {
             What::FreezeEtcd { of } => freeze(Container::Etcd, of),
             What::FreezeAgent { of } => freeze(Container::Kbagent, of),
             What::FreezeExporter { of } => freeze(Container::Exporter, of),
+            What::Elect { of } => Fault::Elect { of },
             What::DeletePod { of, force, evict } => Fault::DeletePod {
                 of,
                 how: deletion(force, evict),

@@ -188,6 +188,7 @@ pub fn need(fault: &Fault) -> Need {
         Fault::KillProcess { .. }
         | Fault::KeepKilling { .. }
         | Fault::ExhaustMemory { .. }
+        | Fault::Elect { .. }
         | Fault::FillQuota
         | Fault::WrongTemplate
         | Fault::FloodAgents

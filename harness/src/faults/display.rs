@@ -19,6 +19,7 @@ impl fmt::Display for Fault {
             Fault::ExhaustMemory { container, of } => {
                 write!(f, "exhaust the memory of {} of {of}", container.name())
             }
+            Fault::Elect { of } => write!(f, "let {of} campaign"),
             Fault::DeletePod { of, how } => {
                 let (verb, manner) = how.words();
                 write!(f, "{verb} the pod of {of}{manner}")

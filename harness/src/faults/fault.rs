@@ -36,6 +36,11 @@ pub enum Fault {
         /// Whose.
         of: Selector,
     },
+    /// A follower is told to campaign, as by a leader that transfers leadership: an election, and nothing is killed.
+    Elect {
+        /// Whose member: one.
+        of: Selector,
+    },
     /// The pod is deleted through the API.
     DeletePod {
         /// Whose.
@@ -300,6 +305,7 @@ impl Fault {
             Fault::KeepKilling { .. } => "keep_killing",
             Fault::ExhaustMemory { .. } => "exhaust_memory",
             Fault::FreezeProcess { .. } => "freeze_process",
+            Fault::Elect { .. } => "elect",
             Fault::DeletePod { .. } => "delete_pod",
             Fault::Isolate { .. } => "isolate",
             Fault::Split { .. } => "split",

@@ -36,6 +36,44 @@ pub struct Peer {
     pub host: String,
 }
 
+/// When a follower is told to campaign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FastElection {
+    /// `false`: never.
+    Off,
+    /// `true`: when the leader's etcd has died.
+    News,
+    /// `suspicion`: also when it is silent for too long.
+    Suspicion,
+}
+
+impl FastElection {
+    /// Whether a death counts.
+    #[must_use]
+    pub fn news(self) -> bool {
+        self != FastElection::Off
+    }
+
+    /// Whether silence counts.
+    #[must_use]
+    pub fn suspicion(self) -> bool {
+        self == FastElection::Suspicion
+    }
+}
+
+impl std::str::FromStr for FastElection {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "false" => Ok(FastElection::Off),
+            "true" => Ok(FastElection::News),
+            "suspicion" => Ok(FastElection::Suspicion),
+            _ => Err(()),
+        }
+    }
+}
+
 /// The settings.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -75,8 +113,8 @@ pub struct Config {
     pub tls: Tls,
     /// `KB_TLS_PEER_NAME`: the common name that a peer's certificate must have.
     pub tls_peer_name: Option<String>,
-    /// `KB_FAST_ELECTION`: whether a follower is told to campaign when the leader's etcd has died.
-    pub fast_election: bool,
+    /// `KB_FAST_ELECTION`: when a follower is told to campaign.
+    pub fast_election: FastElection,
     /// `KB_LISTEN`: where kbagent listens.
     pub listen: SocketAddr,
     /// `KB_ELECTION_TIMEOUT_MS`: etcd's election timeout; an etcd that hangs longer is fenced.
@@ -134,7 +172,11 @@ impl Config {
                 .unwrap_or_else(|| own(peer_port)),
             tls,
             tls_peer_name: env.given("KB_TLS_PEER_NAME"),
-            fast_election: env.parsed("KB_FAST_ELECTION", "word true or false", true)?,
+            fast_election: env.parsed(
+                "KB_FAST_ELECTION",
+                "word true, suspicion or false",
+                FastElection::News,
+            )?,
             listen: env.parsed(
                 "KB_LISTEN",
                 "address with port",
@@ -303,12 +345,13 @@ mod tests {
             };
             Config::from_lookup(&given).map(|config| config.fast_election)
         };
-        assert!(with("").expect("config"));
-        assert!(!with("false").expect("config"));
+        assert_eq!(with("").expect("config"), FastElection::News);
+        assert_eq!(with("false").expect("config"), FastElection::Off);
+        assert_eq!(with("suspicion").expect("config"), FastElection::Suspicion);
         let error = with("no").expect_err("neither");
         assert_eq!(
             error.to_string(),
-            "failed to read the environment: KB_FAST_ELECTION is \"no\", which is no word true or false"
+            "failed to read the environment: KB_FAST_ELECTION is \"no\", which is no word true, suspicion or false"
         );
     }
 

@@ -369,7 +369,7 @@ fn settings_take_the_place_of_the_definitions_flags() {
     assert!(plan(&hours, &shipped(), "cluster.local").is_ok());
     assert!(refusal(&[("snapshot-catchup-entries", "5000")]).contains("from etcd 3.6 on"));
     assert!(refusal(&[("data-dir", "/x")]).contains("is not a setting"));
-    assert!(refusal(&[("fastElection", "no")]).contains("one of true, false"));
+    assert!(refusal(&[("fastElection", "no")]).contains("one of true, suspicion, false"));
     let mut small = with(&[("quota-backend-bytes", "8589934592")], "3.6.1");
     let claim = &mut small.spec.volume_claim_templates[0].spec;
     let size = serde_json::from_str("\"5Gi\"").expect("quantity");

@@ -36,6 +36,7 @@ fn every_kind_of_fault_is_used() {
         "keep_killing",
         "freeze_process",
         "exhaust_memory",
+        "elect",
         "delete_pod",
         "isolate",
         "split",

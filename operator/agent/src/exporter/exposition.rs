@@ -145,6 +145,13 @@ fn elections(text: &mut Text, agent: &AgentReport) {
     let name = "kb_etcd_fast_election_enabled";
     let help = "1 when kbagent shortens the election after a leader has died.";
     text.gauge(name, help, u8::from(elections.enabled));
+    let name = "kb_etcd_leader_suspicion_enabled";
+    let help =
+        "1 when kbagent also shortens the election after a leader has been silent for too long.";
+    text.gauge(name, help, u8::from(elections.suspicion));
+    let name = "kb_etcd_leader_suspicions_total";
+    let help = "Times at which kbagent suspected a leader that was silent, whether or not a campaign came of it.";
+    text.one((name, "counter", help), elections.suspected);
     let name = "kb_etcd_fast_elections_total";
     text.family(
         name,
@@ -223,6 +230,7 @@ mod tests {
             status_age_ms: Some(age),
             under_way: None,
             care: Default::default(),
+            campaign: None,
         }
     }
 

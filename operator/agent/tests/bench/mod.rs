@@ -5,6 +5,8 @@
     reason = "a bench that breaks has to stop the test"
 )]
 
+pub(crate) mod failover;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -176,6 +178,16 @@ impl Pod {
     /// Sends a signal to the launcher, by its name.
     pub(crate) fn signal_launcher(&self, name: &str) {
         self.send(name, &self.etcd.as_ref().unwrap().id().to_string());
+    }
+
+    /// Sends a signal to etcd, its launcher and the agent, as when the whole node stops or continues.
+    pub(crate) fn signal_all(&self, name: &str) {
+        let etcd = self.etcd_pid();
+        let children = [&self.etcd, &self.agent].into_iter().flatten();
+        let children = children.map(|child| child.id().to_string());
+        for pid in children.chain(etcd) {
+            self.send(name, &pid);
+        }
     }
 
     fn send(&self, name: &str, pid: &str) {
