@@ -1,3 +1,5 @@
+//! What a client asks, from seeds and from answers that it is given.
+
 use super::*;
 
 fn mix(seed: u64, rates: &Rates) -> Mix {
