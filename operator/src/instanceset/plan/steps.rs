@@ -3,36 +3,31 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use etcd_operator_api::condition::Observation;
 use etcd_operator_api::instance_set::InstanceSetStatus;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceRequirements, Service};
 use kbagent_protocol::{Alarm, Id};
 
 /// What to do, in order, and what is being waited for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// The status to record, without conditions' times.
-    pub status: Option<status_draft::Draft>,
+    pub status: Option<StatusDraft>,
     /// Steps, to be taken in order; a failed one ends the round.
     pub steps: Vec<Step>,
     /// Steps that are not taken, and why.
     pub waiting: Vec<Waiting>,
 }
 
-/// The draft of a status; its own module to keep the names short.
-pub mod status_draft {
-    use super::InstanceSetStatus;
-    use etcd_operator_api::condition::Observation;
-
-    /// A status whose conditions have no times yet.
-    #[derive(Clone, Debug, PartialEq)]
-    pub struct Draft {
-        /// All but the conditions, which are those of the recorded status.
-        pub status: InstanceSetStatus,
-        /// The conditions.
-        pub observations: Vec<Observation>,
-        /// True when the status holds something that must be on record before any step is taken (B1).
-        pub first: bool,
-    }
+/// A status whose conditions have no times yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatusDraft {
+    /// All but the conditions, which are those of the recorded status.
+    pub status: InstanceSetStatus,
+    /// The conditions.
+    pub observations: Vec<Observation>,
+    /// True when the status holds something that must be on record before any step is taken (B1).
+    pub first: bool,
 }
 
 /// The agent that carries out a change of membership: a healthy voter, the leader when there is one (M7).
@@ -134,6 +129,17 @@ pub enum Step {
         uid: String,
         /// What differs.
         changes: Changes,
+    },
+    /// Gives this incarnation of a pod other amounts of cpu and memory while it runs.
+    Resize {
+        /// Name.
+        name: String,
+        /// Incarnation.
+        uid: String,
+        /// Amounts of each container, in the pod's order.
+        amounts: Vec<(String, ResourceRequirements)>,
+        /// The revision that the pod then has.
+        revision: String,
     },
     /// Deletes this incarnation of a pod.
     DeletePod {
@@ -247,6 +253,14 @@ pub enum Waiting {
          this Cluster another name"
     )]
     LeftBehind(String),
+    /// The containers of a pod cannot run.
+    #[error("pod {pod} cannot run: {why}")]
+    CannotRun {
+        /// The pod.
+        pod: String,
+        /// What Kubernetes says.
+        why: String,
+    },
     /// The cluster has not formed yet.
     #[error("members {0} are bootstrapping the cluster")]
     Bootstrap(String),
@@ -445,6 +459,14 @@ pub enum Waiting {
         /// What is missing.
         why: String,
     },
+    /// The kubelet has not applied other amounts of cpu and memory.
+    #[error("the update waits until the kubelet has given pod {pod} its cpu and memory: {why}")]
+    Resizing {
+        /// The pod.
+        pod: String,
+        /// What the kubelet says.
+        why: String,
+    },
     /// Kubernetes did not let a voter be stopped.
     #[error("pod {pod} is not stopped yet: {why}")]
     Budget {
@@ -468,6 +490,7 @@ impl Waiting {
             Waiting::NoNode(_) => "NodeNotFound",
             Waiting::TemplateRefused(_) => "TemplateRefused",
             Waiting::LeftBehind(_) => "ForeignClaim",
+            Waiting::CannotRun { .. } => "CannotRun",
             Waiting::Bootstrap(_) => "Bootstrap",
             Waiting::ClaimLostEarly(_) => "ClaimLostEarly",
             Waiting::MembersUnknown(_) => "MembersUnknown",
@@ -498,6 +521,7 @@ impl Waiting {
             Waiting::Defragmenting(_) => "Defragmenting",
             Waiting::NotAlone { .. } => "NotAlone",
             Waiting::Update { .. } => "Update",
+            Waiting::Resizing { .. } => "Resizing",
             Waiting::Budget { .. } => "DisruptionBudget",
             Waiting::OnDelete(_) => "OnDelete",
         }
