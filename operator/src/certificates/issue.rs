@@ -60,7 +60,7 @@ pub enum IssueError {
 ///
 /// # Errors
 /// When it cannot be made.
-pub fn new_ca(component: &str, material: Material, now: Timestamp) -> Result<Made, IssueError> {
+pub fn new_ca(component: &str, material: &Material, now: Timestamp) -> Result<Made, IssueError> {
     let (from, until) = (now.checked_sub(BEHIND)?, now.checked_add(CA_LIFE)?);
     let mut params = params(&format!("{component} CA"), from, until, material.serial);
     // It signs members and clients, and no further CA.

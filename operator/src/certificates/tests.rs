@@ -49,7 +49,7 @@ fn data(made: &Made) -> Data {
 
 /// A CA of this moment, as it is read back.
 fn ca(at: Timestamp) -> Read {
-    let made = new_ca("ledger-store", material(1), at).expect("a CA");
+    let made = new_ca("ledger-store", &material(1), at).expect("a CA");
     read_ca(&place(), &data(&made), at).expect("a CA")
 }
 

@@ -127,7 +127,7 @@ impl Round<'_> {
         let data = match certificates::authority(found.is_some(), members_made, &place.secret)? {
             Authority::Keep => found.and_then(|secret| secret.data).unwrap_or_default(),
             Authority::Make => {
-                let made = certificates::new_ca(self.name.as_str(), material()?, self.now)?;
+                let made = certificates::new_ca(self.name.as_str(), &material()?, self.now)?;
                 let mut data = data(made);
                 data.remove(CA_KEY);
                 self.write(None, &place.secret, data.clone()).await?;
