@@ -2,31 +2,6 @@
 # layers without compression, whose bytes would depend on the compressor. Needs no Docker. Sourced after lib.sh.
 # shellcheck shell=bash
 
-# net_admin_header: writes to stdout the tar header that gives the file after it the capability NET_ADMIN, permitted
-# only, since the agent raises it itself: an effective one would keep it from starting where it is not granted. kbagent
-# cuts a deposed leader's connections without being root. Written by hand since setcap would need root here, and Linux.
-net_admin_header() {
-    local record=$WORK/record header=$WORK/header sum octet
-    # struct vfs_cap_data: revision 2, no effective bit, permitted 1 << 12
-    printf '57 SCHILY.xattr.security.capability=\000\000\000\002\000\020\000\000\000\000\000\000\000\000\000\000\000\000\000\000\n' >"$record"
-    pad() { printf '%s' "$1"; head -c $(($2 - ${#1})) /dev/zero; }
-    fields() { # name mode uid gid size mtime, CHECKSUM, type link magic
-        pad ./PaxHeaders/kbagent 100
-        pad 0000644 8; pad 0000000 8; pad 0000000 8
-        pad "$(printf '%011o' 57)" 12; pad 00000000000 12
-        printf '%s' "$1"
-        pad x 101
-        printf 'ustar\00000'
-        head -c 247 /dev/zero
-    }
-    fields '        ' >"$header"
-    sum=0
-    for octet in $(od -An -v -tu1 "$header"); do sum=$((sum + octet)); done
-    fields "$(printf '%06o' "$sum")  "
-    cat "$record"
-    head -c $((512 - 57)) /dev/zero
-}
-
 # archive FOLDER FILE...: a tar of these files, in this order, without the traces of who made it and when.
 archive() {
     local folder=$1
@@ -80,10 +55,7 @@ image() {
     mkdir -p "$root"
     cp "$4" "$root/$name"
     chmod 755 "$root/$name"
-    {
-        [ "$name" != kbagent ] || net_admin_header
-        archive "$root" "$name"
-    } >"$WORK/layer"
+    archive "$root" "$name" >"$WORK/layer"
     blob "$layout" "$WORK/layer"
     layer="{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar\",\"digest\":\"$DIGEST\",\"size\":$SIZE}"
     printf '{"created":%s,"architecture":"%s","os":"linux","config":{"User":"65532:65532","Entrypoint":["/%s"],"Labels":%s},"rootfs":{"type":"layers","diff_ids":["%s"]},"history":[{"created":%s,"created_by":"images/release.sh"}]}' \

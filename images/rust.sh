@@ -8,8 +8,6 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=images/crates.sh
 . "$(dirname "$0")/crates.sh"
-# shellcheck source=images/oci.sh
-. "$(dirname "$0")/oci.sh"
 
 repo=$(dirname "$IMAGES_DIR")
 target=$(uname -m | sed 's/^arm64$/aarch64/')-unknown-linux-gnu
@@ -46,17 +44,14 @@ workdir rust
 for name in "${names[@]}"; do
     binary=$out/$target/release/$name
     [ -x "$binary" ] || die "$binary was not built"
-    hash=$(key "$binary" "$0" "$IMAGES_DIR/oci.sh" "$name")
+    hash=$(key "$binary" "$0" "$name")
     image=etcd-harness/$name
     if ! have_image "$image:$hash"; then
         rm -rf "$WORK/root"
         mkdir -p "$WORK/root"
         cp "$binary" "$WORK/root/$name"
         chmod 755 "$WORK/root/$name"
-        {
-            [ "$name" != kbagent ] || net_admin_header
-            COPYFILE_DISABLE=1 tar -C "$WORK/root" --format=ustar -cf - "$name"
-        } | docker import --platform "linux/$(arch)" --change 'USER 65532:65532' \
+        COPYFILE_DISABLE=1 tar -C "$WORK/root" --format=ustar -cf - "$name" | docker import --platform "linux/$(arch)" --change 'USER 65532:65532' \
             --change "ENTRYPOINT [\"/$name\"]" - "$image:$hash" >/dev/null
     fi
     docker tag "$image:$hash" "$image:dev"

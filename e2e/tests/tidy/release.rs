@@ -121,18 +121,3 @@ fn the_same_program_makes_the_same_image() {
     assert_ne!(index("three", "operator", "another"), first);
     assert_ne!(index("four", "kbagent", "program"), first);
 }
-
-#[test]
-fn only_the_agent_has_a_capability() {
-    let scratch = Scratch::new("capability");
-    for (name, expected) in [("kbagent", true), ("operator", false)] {
-        let layout = scratch.layout(name, name, "program");
-        let folder = fs::read_dir(layout.join("blobs/sha256")).expect("blobs");
-        let blobs = folder
-            .flatten()
-            .map(|entry| fs::read(entry.path()).expect("a blob"));
-        let word = b"SCHILY.xattr.security.capability=";
-        let found = blobs.filter(|blob| blob.windows(word.len()).any(|part| part == word));
-        assert_eq!(found.count() > 0, expected, "{name}");
-    }
-}

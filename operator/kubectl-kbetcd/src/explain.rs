@@ -11,12 +11,13 @@ use crate::model::{Report, report};
 use crate::reasons::{Explained, explained};
 
 /// Conditions that are bad when they hold; the others are bad when they do not.
-const BAD_WHEN_TRUE: [ConditionType; 5] = [
+const BAD_WHEN_TRUE: [ConditionType; 6] = [
     ConditionType::Terminating,
     ConditionType::InstanceFailure,
     ConditionType::InstanceUpdateRestricted,
     ConditionType::AlarmRaised,
     ConditionType::UpdateHeld,
+    ConditionType::Unprotected,
 ];
 
 /// Why a cluster waits.

@@ -51,6 +51,7 @@ fn view(n: u64, applied: u64) -> MemberView {
         status_age_ms: Some(1),
         under_way: None,
         care: Default::default(),
+        campaign: None,
     }
 }
 

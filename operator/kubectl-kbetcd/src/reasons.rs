@@ -100,6 +100,8 @@ mod tests {
             T::ClusterIdConsistent,
             T::AlarmRaised,
             T::UpdateHeld,
+            T::CertificatesValid,
+            T::Unprotected,
         ];
         let missing = all
             .iter()
