@@ -1,8 +1,8 @@
-//! IO: makes an OpsRequest and follows it until it ends. What is told of it is pure.
+//! IO: makes an OpsRequest and follows it until it ends. What is said about it is pure.
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use etcd_operator_api::{OpsPhase, OpsRequest};
 use futures::StreamExt as _;
 use kube::api::PostParams;
@@ -10,6 +10,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, ResourceExt};
 use tokio::time::{Instant, timeout_at};
 
+use crate::failed::failed;
 use crate::out;
 
 /// A request that was not taken up for so long has no operator.
@@ -28,7 +29,7 @@ pub(crate) enum End {
 /// Makes the request; its name.
 pub(crate) async fn make(api: &Api<OpsRequest>, request: &OpsRequest) -> anyhow::Result<String> {
     let made = api.create(&PostParams::default(), request).await;
-    let made = made.context("failed to make the OpsRequest")?;
+    let made = made.map_err(|error| failed("make the OpsRequest", &error))?;
     Ok(made.name_any())
 }
 
@@ -97,7 +98,7 @@ fn refused(error: &watcher::Error) -> anyhow::Result<()> {
     };
     match source {
         kube::Error::Api(status) if [401, 403].contains(&status.code) => {
-            bail!("failed to watch the OpsRequest: {status}")
+            Err(failed("watch the OpsRequest", source))
         }
         _ => Ok(()),
     }

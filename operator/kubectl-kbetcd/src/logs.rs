@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, LogParams};
 use kube::{Client, ResourceExt};
 
+use crate::failed::{failed, plain};
 use crate::out;
 
 /// Longest line that is kept in one piece.
@@ -44,10 +45,8 @@ pub(crate) async fn logs(
         match api.log_stream(&name, &params).await {
             Ok(reader) => streams.push(lines(reader, head).boxed()),
             // A member that has not started yet must not hide the logs of the others.
-            Err(error) if prefixed => out::note(&format!("{name}: no logs: {error}")),
-            Err(error) => {
-                return Err(error).with_context(|| format!("failed to read logs of {name}"));
-            }
+            Err(error) if prefixed => out::note(&format!("{name}: no logs: {}", plain(&error))),
+            Err(error) => return Err(failed(&format!("read logs of {name}"), &error)),
         }
     }
     if streams.is_empty() {
@@ -59,8 +58,13 @@ pub(crate) async fn logs(
         true => stream::select_all(streams).boxed(),
         false => stream::iter(streams).flatten().boxed(),
     };
+    let mut any = false;
     while let Some(line) = lines.next().await {
         out::say(&line?)?;
+        any = true;
+    }
+    if !any {
+        out::note("no lines: the container has not started, or wrote nothing in that time");
     }
     Ok(())
 }

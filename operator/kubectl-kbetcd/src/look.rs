@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use etcd_operator_api::{Cluster, Component, InstanceSet, OpsRequest, labels};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
@@ -11,6 +11,8 @@ use kbagent_protocol::{MemberView, PATH_MEMBER, PORT};
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 use serde::de::DeserializeOwned;
+
+use crate::failed::{failed, plain};
 
 /// Objects of one answer, and answers of one list: what is more is not read, and that is said.
 const PAGE: u32 = 500;
@@ -80,13 +82,15 @@ pub(crate) async fn cluster(
 ) -> anyhow::Result<Cluster> {
     let clusters: Api<Cluster> = Api::namespaced(client.clone(), namespace);
     let found = clusters.get_opt(name).await;
-    if let Some(cluster) = found.context("failed to read the Cluster")? {
+    if let Some(cluster) = found.map_err(|error| failed("read the Cluster", &error))? {
         return Ok(cluster);
     }
     // Tells a name that is not there from a kind that is not there.
-    let others = clusters.list(&ListParams::default().limit(20)).await.context(
-        "failed to list Clusters: is the operator installed? kubectl get crd clusters.apps.kubeblocks.io",
-    )?;
+    let others = clusters.list(&ListParams::default().limit(20)).await;
+    let others = others.map_err(|error| {
+        let hint = "is the operator installed? kubectl get crd clusters.apps.kubeblocks.io";
+        anyhow::anyhow!("{}: {hint}", failed("list Clusters", &error))
+    })?;
     let names: Vec<String> = others.iter().map(ResourceExt::name_any).collect();
     match names.is_empty() {
         true => bail!(
@@ -158,7 +162,7 @@ where
     let mut params = params.clone().limit(PAGE);
     for _ in 0..PAGES {
         let page = api.list(&params).await;
-        let page = page.with_context(|| format!("failed to list {what}"))?;
+        let page = page.map_err(|error| failed(&format!("list {what}"), &error))?;
         let more = page.metadata.continue_.clone();
         all.extend(page.items);
         match more.filter(|token| !token.is_empty()) {
@@ -179,8 +183,6 @@ async fn member(client: &Client, namespace: &str, pod: &str) -> Result<MemberVie
     let request = kube::core::Request::new(pods)
         .get_subresource(&path, &format!("{pod}:{PORT}"))
         .map_err(|error| error.to_string())?;
-    client
-        .request(request)
-        .await
-        .map_err(|error| error.to_string())
+    let answer = client.request(request).await;
+    answer.map_err(|error| plain(&error))
 }

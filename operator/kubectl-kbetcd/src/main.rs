@@ -8,6 +8,7 @@ mod cli;
 mod complete;
 mod events;
 mod explain;
+mod failed;
 #[cfg(test)]
 mod fixture;
 mod follow;
@@ -122,14 +123,16 @@ async fn client(target: &Target) -> anyhow::Result<(Client, String)> {
         context: target.context.clone(),
         ..KubeConfigOptions::default()
     };
-    let config = Config::from_kubeconfig(&options)
-        .await
-        .context("failed to read the kubeconfig (KUBECONFIG names it; kubectl config get-contexts lists contexts)")?;
+    let config = Config::from_kubeconfig(&options).await.map_err(|error| {
+        let hint = "KUBECONFIG names the file; kubectl config get-contexts lists contexts";
+        anyhow::anyhow!("failed to read the kubeconfig: {error}: {hint}")
+    })?;
     let namespace = target
         .namespace
         .clone()
         .unwrap_or_else(|| config.default_namespace.clone());
-    let client = Client::try_from(config).context("failed to make a client from the kubeconfig")?;
+    let client = Client::try_from(config)
+        .map_err(|error| failed::failed("make a client from the kubeconfig", &error))?;
     Ok((client, namespace))
 }
 
