@@ -14,6 +14,7 @@ const CIRCLES: &[(&str, usize)] = &[
     ("operator/src", 36),
     ("operator/agent/src", 2),
     ("operator/api/src", 2),
+    ("operator/backup/src", 0),
     ("operator/kubectl-etcd/src", 0),
 ];
 

@@ -51,6 +51,11 @@ const PURE: &[(&str, &[&str], &str)] = &[
         "the planner of elections sees no clock and no network",
     ),
     (
+        "operator/backup/src/manifest.rs",
+        &["tokio", "async fn", "SystemTime", "Timestamp::now", "std::env"],
+        "what a backup says of itself is data",
+    ),
+    (
         "operator/api/src",
         &["kube::Client", "tokio", "async fn"],
         "the API is data",

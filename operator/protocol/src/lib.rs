@@ -3,8 +3,10 @@
 //! Identifiers of etcd (member, cluster) are `u64` in etcd and lower-case hexadecimal text here, as etcd logs them,
 //! because JSON readers lose bits of large integers.
 
+mod backup;
 mod election;
 
+pub use backup::{BackupReport, BackupSummary, LARGEST_REPORT};
 pub use election::{ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding};
 
 use std::collections::BTreeMap;
