@@ -1,7 +1,8 @@
 //! The CustomResourceDefinitions as files: what `operator crd` prints and deploy/crds holds.
 
 use etcd_operator_api::{
-    Cluster, Component, ComponentDefinition, ComponentVersion, InstanceSet, OpsRequest,
+    Backup, BackupPolicy, BackupRepo, BackupSchedule, Cluster, Component, ComponentDefinition,
+    ComponentVersion, InstanceSet, OpsRequest,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{CustomResourceExt, ResourceExt};
@@ -28,6 +29,10 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         ComponentVersion::crd(),
         InstanceSet::crd(),
         OpsRequest::crd(),
+        Backup::crd(),
+        BackupPolicy::crd(),
+        BackupRepo::crd(),
+        BackupSchedule::crd(),
     ]
 }
 

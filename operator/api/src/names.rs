@@ -145,6 +145,8 @@ impl fmt::Display for ComponentName {
     }
 }
 
+/// Name of the claim template that etcd's data is on.
+pub const DATA: &str = "data";
 /// Key of the agents' token in its Secret.
 pub const TOKEN_KEY: &str = "token";
 
