@@ -38,6 +38,7 @@ pub(crate) fn server(
         namespace: "kb-system".to_owned(),
         service_account: "etcd-operator".to_owned(),
         identity: "operator-0".to_owned(),
+        backup_image: "etcd-backup:1".to_owned(),
     };
     let client = Client::new(tower::service_fn(serve), "ns");
     (Context::new(client, config, Metrics::default()), asked)

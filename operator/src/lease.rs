@@ -295,6 +295,7 @@ mod tests {
             namespace: "n".to_owned(),
             service_account: "a".to_owned(),
             identity: "one".to_owned(),
+            backup_image: String::new(),
         };
         Candidate::new(server(Arc::clone(delay)), &config, Tenure::default())
     }

@@ -63,6 +63,9 @@ struct RunArgs {
     /// Name of this replica.
     #[arg(long, env = "POD_NAME", default_value = "local")]
     identity: String,
+    /// Image of the program that backup Jobs run.
+    #[arg(long, env = "BACKUP_IMAGE", default_value = "etcd-harness/etcd-backup:dev")]
+    backup_image: String,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -117,6 +120,7 @@ async fn run_operator(args: RunArgs) -> anyhow::Result<()> {
         namespace: args.account.namespace,
         service_account: args.account.service_account,
         identity: args.identity,
+        backup_image: args.backup_image,
     };
     let pages = server::Pages {
         metrics: Metrics::default(),

@@ -11,7 +11,7 @@ use tokio::time::interval;
 use crate::controller::Context;
 use crate::lease::Candidate;
 use crate::roles::{self, MemberStore, RoleMetrics};
-use crate::{admission, cluster, component, definition, instanceset, operations};
+use crate::{admission, backup, cluster, component, definition, instanceset, operations};
 
 /// How often the API server is asked until it answers for the first time.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -64,6 +64,11 @@ pub async fn run(
 
 /// All that only one replica may do.
 async fn reconcilers(context: Arc<Context>, store: Arc<MemberStore>) {
+    let backups = Arc::new(backup::Context {
+        frame: Arc::clone(&context),
+        store: Arc::clone(&store),
+        image: context.config.backup_image.clone(),
+    });
     let instance_sets = Arc::new(instanceset::Context {
         frame: Arc::clone(&context),
         store,
@@ -74,6 +79,7 @@ async fn reconcilers(context: Arc<Context>, store: Arc<MemberStore>) {
         result = Box::pin(component::run(two)) => result,
         result = Box::pin(definition::run(three)) => result,
         result = Box::pin(operations::run(four)) => result,
+        result = Box::pin(backup::run(backups)) => result,
         result = Box::pin(instanceset::run(instance_sets)) => result,
     };
     tracing::error!(?ended, "a reconciler ended");

@@ -119,8 +119,6 @@ impl Programs {
             format!("--listen-client-urls={client}"),
             format!("--advertise-client-urls={client}"),
             format!("--listen-peer-urls={peer}"),
-            // What is deleted afterwards needs no disk that keeps it.
-            "--unsafe-no-fsync".to_owned(),
             "--log-level=error".to_owned(),
         ]);
         command

@@ -1,8 +1,6 @@
 //! Backups of a real etcd: made, proven, restored; torn, truncated and falsified ones refused.
 //! Needs `ETCD_BIN`, with `etcdutl` beside it; run with `-- --ignored`.
 
-#![expect(clippy::unwrap_used, reason = "a test that breaks has to stop")]
-
 mod bench;
 
 use std::sync::Arc;

@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 /// Port kbagent listens on in every pod.
 pub const PORT: u16 = 5001;
+/// Beside etcd's data directory: whose data it is, as JSON (`clusterUid`, `podName`).
+pub const IDENTITY_FILE: &str = "kbagent-identity.json";
 /// Port the metrics exporter listens on in every pod.
 pub const EXPORTER_PORT: u16 = 9187;
 

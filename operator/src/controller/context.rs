@@ -18,6 +18,8 @@ pub struct Config {
     pub service_account: String,
     /// Name of this replica (its pod).
     pub identity: String,
+    /// Image of the program that backup Jobs run.
+    pub backup_image: String,
 }
 
 /// Shared by all reconcilers; cheap to clone inside an `Arc`.

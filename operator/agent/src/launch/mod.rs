@@ -9,6 +9,8 @@ mod decide;
 mod evidence;
 mod run;
 
+pub use kbagent_protocol::IDENTITY_FILE;
+
 pub use decide::{Decision, Evidence, Identity, IdentityFile, Trace, decide};
 pub use run::{LaunchError, run};
 
@@ -18,5 +20,3 @@ pub const BEGUN_FILE: &str = "etcd-begun";
 pub const ANSWERED_FILE: &str = "etcd-answered";
 /// In the run directory: why etcd is not started, as JSON.
 pub const REFUSED_FILE: &str = "refused.json";
-/// Beside the data directory: whose data it is, as JSON.
-pub const IDENTITY_FILE: &str = "kbagent-identity.json";
