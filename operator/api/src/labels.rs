@@ -69,7 +69,7 @@ pub const TEMPLATE_INPUTS: &str = "apps.kubeblocks.io/template-inputs";
 pub const REBUILD: &str = "workloads.kubeblocks.io/rebuild";
 /// Prefix of the annotations of the headless service that tell Prometheus what to scrape.
 pub const MONITOR_PREFIX: &str = "monitor.kubeblocks.io/";
-/// Annotation by which KubeBlocks makes a Cluster from a backup; refused.
+/// Annotation of a Cluster: the backup that each component begins with, as KubeBlocks writes it (JSON).
 pub const RESTORE: &str = "kubeblocks.io/restore-from-backup";
 
 /// Finalizer of a Cluster.

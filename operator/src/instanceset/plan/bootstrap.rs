@@ -3,6 +3,7 @@
 //! After the latch nothing here runs any more: every further member joins as a learner.
 
 use etcd_operator_api::names;
+use etcd_operator_api::restore::NOT_FILLED;
 use kbagent_protocol::Id;
 
 use super::pods::{self, Purpose};
@@ -84,7 +85,13 @@ fn frozen(desired: &Desired, seen: &Observed) -> Vec<String> {
     let nothing_made = seen.pods.is_empty() && seen.claims.is_empty();
     let latched = desired.recorded.cluster_id.is_some();
     if recorded.is_empty() || !sound || (nothing_made && !latched) {
-        desired.members.clone()
+        // A backup is restored to one member; the others join it and copy its data (D1).
+        let many = if desired.seed.is_some() {
+            1
+        } else {
+            desired.members.len()
+        };
+        desired.members.iter().take(many).cloned().collect()
     } else {
         recorded.clone()
     }
@@ -92,6 +99,12 @@ fn frozen(desired: &Desired, seen: &Observed) -> Vec<String> {
 
 /// Makes the claims and pods of the frozen set.
 pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) {
+    let unfilled = latch
+        .frozen
+        .iter()
+        .find_map(|pod| unfilled(desired, seen, pod));
+    let seeded = unfilled.is_none();
+    plan.waiting.extend(unfilled);
     plan.waiting
         .push(Waiting::Bootstrap(latch.frozen.join(", ")));
     // Claims come before pods, so a claim that is missing while a pod is there was lost: a new disk under the old
@@ -116,10 +129,12 @@ pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) 
                 plan.waiting
                     .extend(seen.no_node.clone().map(Waiting::NoNode));
             }
+            PodTurn::Absent if !seeded => all_there = false,
             PodTurn::Absent => {
                 all_there = false;
+                // With a backup the data is there. Were it not, the launcher must not begin with none.
                 let purpose = Purpose {
-                    bootstrap: Some(&latch.frozen),
+                    bootstrap: desired.seed.is_none().then_some(latch.frozen.as_slice()),
                     ..Purpose::default()
                 };
                 plan.steps.push(Step::CreatePod(Box::new(pods::build(
@@ -149,6 +164,21 @@ pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) 
         let why = "its template has changed before the cluster has formed";
         slots::remove_pod(name, pod, Grace::Template, why, &mut gate, plan);
     }
+}
+
+/// Why the member's claims do not hold the backup yet that it begins with.
+fn unfilled(desired: &Desired, seen: &Observed, pod: &str) -> Option<Waiting> {
+    let seed = desired.seed.as_deref()?;
+    let claim = names::claim(desired.data_claim(), pod);
+    let there = seen.claims.get(&claim);
+    if there.is_some_and(|there| !there.terminating && there.filled() == Some(seed)) {
+        return None;
+    }
+    let why = there.and_then(|there| there.annotations.get(NOT_FILLED).cloned());
+    Some(match why {
+        Some(why) => Waiting::SeedFailed { claim, why },
+        None => Waiting::Seed(claim),
+    })
 }
 
 /// What the launcher found: the volume holds data of another cluster.
