@@ -92,6 +92,7 @@ impl Lint<'_> {
             | Step::ReleaseClaim { .. }
             | Step::BindClaim { .. }
             | Step::Relabel { .. }
+            | Step::Resize { .. }
             | Step::Switchover { .. } => {}
         }
     }
