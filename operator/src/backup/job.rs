@@ -161,7 +161,7 @@ pub(super) fn fill(frame: &Frame, job: &str, credential: Option<&str>, fill: &Fi
     job
 }
 
-/// Bytes of the scratch volume: the snapshot, its restored copy and etcd's log; it may have grown since it was looked at.
+/// Bytes of the scratch volume: the snapshot, its restored copy and etcd's log. The database may have grown since.
 pub(super) fn scratch_bytes(database: u64) -> u64 {
     512 * MEBI + database * 5 / 2
 }
@@ -223,6 +223,11 @@ fn skeleton(
         volume_mounts: Some(mounts),
         ..container(memory)
     };
+    made(frame, job, pod(frame, install, work, volumes))
+}
+
+/// The Job around its pod. Only one label is on the pod: no service and no budget selects it.
+fn made(frame: &Frame, job: &str, pod: PodSpec) -> Job {
     let own = BTreeMap::from([(BACKUP_UID.to_owned(), frame.uid.clone())]);
     let mut all = own.clone();
     all.insert(
@@ -245,7 +250,7 @@ fn skeleton(
                     labels: Some(own),
                     ..ObjectMeta::default()
                 }),
-                spec: Some(pod(frame, install, work, volumes)),
+                spec: Some(pod),
             },
             ..JobSpec::default()
         }),

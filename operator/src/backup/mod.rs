@@ -1,9 +1,8 @@
 //! Backups: BackupRepo, BackupPolicy, BackupSchedule and Backup -> Jobs that run `etcd-backup`, and what they report.
 //!
-//! `place`, `choose`, `period`, `job` and `plan` are pure; `observe` reads; `credential` copies a Secret; `reconcile` does
-//! what `plan` decides for Backups, `repo` and `policy` keep the other two kinds, `seed` fills the first disk of a Cluster
-//! that begins with a backup. No data of etcd passes through the
-//! operator.
+//! `place`, `choose`, `period`, `calendar`, `job` and `plan` are pure; `observe` reads; `credential` copies a Secret;
+//! `reconcile` does what `plan` decides for Backups; `repo`, `policy` and `schedule` keep the other kinds; `seed` fills the
+//! first disk of a Cluster that begins with a backup. No data of etcd passes through the operator.
 
 mod calendar;
 mod choose;

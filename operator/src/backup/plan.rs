@@ -440,6 +440,11 @@ fn leave(backup: &Backup, seen: &Seen, settings: &Settings, mut status: BackupSt
     if status.path.is_none() || backup.spec.deletion_policy == DeletionPolicy::Retain {
         return act(status, Act::Release);
     }
+    erase(backup, seen, settings, status)
+}
+
+/// The data of a Backup that is being deleted, by a Job.
+fn erase(backup: &Backup, seen: &Seen, settings: &Settings, mut status: BackupStatus) -> Decision {
     status.phase = Some(BackupPhase::Deleting);
     let keep = "or set spec.deletionPolicy to Retain to keep the data";
     match &seen.eraser {

@@ -1,7 +1,7 @@
 //! The first disk of a Cluster that begins with a backup: a Job fills it, and the claim says so or why not.
 //!
-//! The InstanceSet's planner makes the claim, waits for that word, and makes the pod. Nothing here touches a claim that a
-//! pod uses or a cluster that has formed (D13).
+//! The InstanceSet's planner makes the claim, waits for its annotation, and makes the pod. Nothing here touches a claim
+//! that a pod uses or a cluster that has formed (D13).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,7 +86,7 @@ pub(super) async fn round(set: &InstanceSet, context: &Context) -> Result<Action
         .annotations()
         .get(SEED)
         .and_then(|text| serde_json::from_str::<Seed>(text).ok());
-    // One that cannot be read is told of by the InstanceSet's own controller.
+    // One that cannot be read is reported by the InstanceSet's own controller.
     let Some(seed) = seed.filter(|_| set.metadata.deletion_timestamp.is_none()) else {
         return Ok(Action::await_change());
     };

@@ -167,6 +167,9 @@ fn answers(line: &str) -> (u16, Value) {
             _ => failure(404, "NotFound", "none"),
         };
     }
+    if path.contains("/backups/") {
+        return typed("Backup", serde_json::to_value(held()).expect("json"));
+    }
     (201, json!({ "metadata": { "name": "made" } }))
 }
 
@@ -181,7 +184,9 @@ pub(super) fn context(frame: crate::controller::Context) -> Context {
 #[tokio::test]
 async fn without_a_fit_member_only_the_status_is_written() {
     let (frame, asked) = server(answers);
-    reconcile::round(&held(), &context(frame))
+    let mut fresh = held();
+    fresh.metadata.creation_timestamp = Some(Time(Timestamp::now()));
+    reconcile::round(&fresh, &context(frame))
         .await
         .expect("a round");
     let asked = asked.lock().expect("no panic");

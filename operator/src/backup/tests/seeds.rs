@@ -92,10 +92,7 @@ async fn a_claim_that_is_there_is_filled_by_a_job_of_the_members_identity() {
     ] {
         assert!(arguments.contains(wanted), "{wanted}: {arguments}");
     }
-    assert!(
-        arguments.contains(r#"clusterUid\\\":\\\"cu"#),
-        "{arguments}"
-    );
+    assert!(arguments.contains(r#"clusterUid\":\"cu"#), "{arguments}");
     let claims = pod["volumes"].as_array().expect("volumes").iter();
     let claims: Vec<_> = claims
         .filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str())
