@@ -51,9 +51,17 @@ const PURE: &[(&str, &[&str], &str)] = &[
         "the planner of elections sees no clock and no network",
     ),
     (
-        "operator/backup/src/manifest.rs",
-        &["tokio", "async fn", "SystemTime", "Timestamp::now", "std::env"],
-        "what a backup says of itself is data",
+        "operator/src/backup/plan.rs",
+        &[
+            "Api<",
+            "tokio",
+            "async fn",
+            ".await",
+            "SystemTime",
+            "Timestamp::now",
+            "std::env",
+        ],
+        "what becomes of a Backup is decided without a client and a clock",
     ),
     (
         "operator/api/src",

@@ -52,7 +52,7 @@ pub struct BackupSpec {
     /// Whether the data in the repository goes with this object.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
-    /// How long it is kept after it was made, e.g. `7d`, `12h`, `1w`; for ever when absent. This object is deleted then.
+    /// How long it is kept after it was made, e.g. `7d`; for ever when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,6}[ymwdhs]){1,6}$"))]
     pub retention_period: Option<String>,

@@ -8,6 +8,7 @@ use kbagent_protocol::{BackupReport, EtcdState};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
+use super::context::Context;
 use super::job::WORK;
 use super::observed::{ClusterSeen, JobSeen, JobState, MemberSeen, Seen};
 use super::{place, plan};
@@ -35,10 +36,7 @@ fn failed(what: &'static str) -> impl FnOnce(kube::Error) -> ObserveError {
 }
 
 /// Sees what a Backup depends on.
-pub(super) async fn observe(
-    context: &super::Context,
-    backup: &Backup,
-) -> Result<Seen, ObserveError> {
+pub(super) async fn observe(context: &Context, backup: &Backup) -> Result<Seen, ObserveError> {
     let client = &context.frame.client;
     let namespace = backup.namespace().unwrap_or_default();
     let policies: Api<BackupPolicy> = Api::namespaced(client.clone(), &namespace);
@@ -77,7 +75,7 @@ pub(super) async fn observe(
 
 /// The repository of a name, or the default one; why there is none.
 async fn repository(
-    context: &super::Context,
+    context: &Context,
     name: Option<String>,
 ) -> Result<Result<BackupRepo, String>, ObserveError> {
     if let Some(name) = name.filter(|name| !name.is_empty()) {
@@ -107,7 +105,7 @@ async fn repository(
 }
 
 async fn cluster_of(
-    context: &super::Context,
+    context: &Context,
     namespace: &str,
     name: &ComponentName,
 ) -> Result<Option<ClusterSeen>, ObserveError> {
@@ -127,7 +125,7 @@ async fn cluster_of(
 }
 
 async fn members(
-    context: &super::Context,
+    context: &Context,
     namespace: &str,
     name: &ComponentName,
 ) -> Result<Vec<MemberSeen>, ObserveError> {
@@ -144,7 +142,7 @@ async fn members(
         .collect())
 }
 
-fn member(context: &super::Context, namespace: &str, pod: &Pod) -> MemberSeen {
+fn member(context: &Context, namespace: &str, pod: &Pod) -> MemberSeen {
     let key = PodKey {
         namespace: namespace.to_owned(),
         name: pod.name_any(),
@@ -169,7 +167,7 @@ fn member(context: &super::Context, namespace: &str, pod: &Pod) -> MemberSeen {
 
 /// A Job of this name, and what its pods say.
 pub(super) async fn job(
-    context: &super::Context,
+    context: &Context,
     namespace: &str,
     name: &str,
 ) -> Result<Option<JobSeen>, ObserveError> {

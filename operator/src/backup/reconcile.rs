@@ -18,10 +18,11 @@ use kube::runtime::events::EventType;
 use kube::runtime::watcher;
 use serde_json::json;
 
+use super::context::Context;
+use super::credential;
 use super::job::{self, Frame, Save};
 use super::observe::{ObserveError, observe};
 use super::plan::{self, Act, Decision, FINALIZER, Settings, decide};
-use super::{Context, credential};
 use crate::client::message;
 use crate::controller::{
     ApplyError, Backoff, Blame, Head, Late, ROUND, UNREADABLE, current, delete, heads, touched,

@@ -2,20 +2,8 @@
 
 use std::sync::Arc;
 
+use super::context::Context;
 use super::{policy, reconcile, repo, schedule, seed};
-use crate::controller;
-use crate::roles::MemberStore;
-
-/// What the controllers of backups are given.
-#[derive(Clone)]
-pub struct Context {
-    /// What every reconciler has.
-    pub frame: Arc<controller::Context>,
-    /// Agents' views: which member is in sync.
-    pub store: Arc<MemberStore>,
-    /// Image with `etcd-backup`.
-    pub image: String,
-}
 
 /// Reconciles BackupRepos, BackupPolicies, BackupSchedules and Backups, and fills disks of restored Clusters.
 ///

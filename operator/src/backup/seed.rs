@@ -19,10 +19,11 @@ use kube::runtime::watcher;
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
 
+use super::context::Context;
 use super::job::{self, Fill, Frame};
 use super::observe::{ObserveError, job as read_job};
 use super::observed::{JobSeen, JobState};
-use super::{Context, credential, place};
+use super::{credential, place};
 use crate::client::message;
 use crate::controller::{Blame, Head, Late, ROUND, UNREADABLE, current, heads, touched, within};
 
