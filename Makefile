@@ -69,5 +69,5 @@ chart-kind: up ## installs, upgrades and removes the chart on the kind cluster, 
 	hack/chart kind
 
 .PHONY: crds
-crds: ## regenerates deploy/crds from the types
-	$(CARGO) run --locked -p operator -- crd --directory deploy/crds
+crds: ## regenerates deploy/crds and docs/crd-reference.md from the types
+	$(CARGO) run --locked -p operator -- crd --directory deploy/crds --reference docs/crd-reference.md

@@ -16,7 +16,7 @@ use crate::controller::{Context, holds};
 const POLICIES: &str = include_str!("../../deploy/25-admission.yaml");
 /// The account that `deploy/` installs.
 const SHIPPED: &str = "system:serviceaccount:kb-system:etcd-operator";
-/// How often the installed policies are looked at: people change them rarely, and a look is eight small reads.
+/// How often the installed policies are looked at: people change them rarely, and a look is ten small reads.
 const EVERY: Duration = Duration::from_secs(60);
 
 /// The policies are no YAML of objects; a bug.
@@ -132,7 +132,7 @@ mod tests {
                 .as_ref()
                 .is_some_and(|types| types.kind == "ValidatingAdmissionPolicy")
         });
-        assert_eq!(guarded.count(), 4);
+        assert_eq!(guarded.count(), 5);
     }
 
     #[test]

@@ -8,7 +8,8 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 
-use crate::controller::{Config, Context};
+use crate::config::Config;
+use crate::controller::Context;
 use crate::metrics::Metrics;
 
 /// One request: `GET /path?query`, and its body.

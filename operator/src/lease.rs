@@ -14,7 +14,7 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use kube::{Client, ResourceExt};
 use tokio::time::{Instant, interval, timeout};
 
-use crate::controller::Config;
+use crate::config::Config;
 
 /// Name of the Lease.
 const NAME: &str = "etcd-operator";

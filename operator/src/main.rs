@@ -1,13 +1,14 @@
 //! The operator's command line: `run` it, or print its CustomResourceDefinitions. Wiring only.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use operator::controller::{Config, Context};
+use operator::config::Config;
+use operator::controller::Context;
 use operator::metrics::Metrics;
 use operator::{admission, client, crd, run, server, telemetry};
 use tokio::sync::watch;
@@ -34,6 +35,9 @@ enum Command {
         /// Directory to write one file for each definition into.
         #[arg(long)]
         directory: Option<PathBuf>,
+        /// File to write the reference of all fields into, as Markdown.
+        #[arg(long)]
+        reference: Option<PathBuf>,
     },
     /// Print the admission policies for an operator of this account.
     Admission(Account),
@@ -70,13 +74,10 @@ struct RunArgs {
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
-        Command::Crd { directory: None } => {
-            print!("{}", crd::stream()?);
-            Ok(())
-        }
         Command::Crd {
-            directory: Some(directory),
-        } => write_crds(&directory),
+            directory,
+            reference,
+        } => write_crds(directory.as_deref(), reference.as_deref()),
         Command::Admission(account) => {
             let policies = admission::policies(&account.namespace, &account.service_account);
             print!("{policies}");
@@ -95,13 +96,22 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-fn write_crds(directory: &std::path::Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(directory).context("failed to make the directory")?;
-    for (name, content) in crd::files()? {
-        let path = directory.join(name);
-        std::fs::write(&path, content).with_context(|| format!("failed to write {path:?}"))?;
+fn write_crds(directory: Option<&Path>, reference: Option<&Path>) -> anyhow::Result<()> {
+    let write = |path: &Path, content: String| {
+        std::fs::write(path, content).with_context(|| format!("failed to write {path:?}"))
+    };
+    if directory.is_none() && reference.is_none() {
+        print!("{}", crd::stream()?);
     }
-    Ok(())
+    if let Some(directory) = directory {
+        std::fs::create_dir_all(directory).context("failed to make the directory")?;
+        for (name, content) in crd::files()? {
+            write(&directory.join(name), content)?;
+        }
+    }
+    reference.map_or(Ok(()), |path| {
+        write(path, crd::reference::page(&crd::all()))
+    })
 }
 
 async fn run_operator(args: RunArgs) -> anyhow::Result<()> {

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use kbagent_protocol::Id;
 
+use crate::tls::Tls;
+
 /// A variable that is missing or cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -69,6 +71,10 @@ pub struct Config {
     pub etcd_endpoint: String,
     /// `KB_PEER_ENDPOINT`: the own member's peer endpoint.
     pub peer_endpoint: String,
+    /// `KB_TLS_DIR`: etcd speaks TLS, with the files of this directory; plain when it is not set.
+    pub tls: Tls,
+    /// `KB_TLS_PEER_NAME`: the common name that a peer's certificate must have.
+    pub tls_peer_name: Option<String>,
     /// `KB_FAST_ELECTION`: whether a follower is told to campaign when the leader's etcd has died.
     pub fast_election: bool,
     /// `KB_LISTEN`: where kbagent listens.
@@ -99,6 +105,9 @@ impl Config {
         let peers = |text: String| parse_peers(&text, &headless_domain);
         let client_port = env.parsed("KB_CLIENT_PORT", "port", 2379)?;
         let peer_port = env.parsed("KB_PEER_PORT", "port", 2380)?;
+        let tls_dir = env.given("KB_TLS_DIR").map(PathBuf::from);
+        let tls = Tls::new(tls_dir.as_deref());
+        let own = |port| format!("{}://127.0.0.1:{port}", tls.scheme());
         Ok(Self {
             pod_name: env.needed("POD_NAME")?,
             pod_uid: env.needed("POD_UID")?,
@@ -122,10 +131,12 @@ impl Config {
             peer_port,
             etcd_endpoint: env
                 .given("KB_ETCD_ENDPOINT")
-                .unwrap_or_else(|| format!("http://127.0.0.1:{client_port}")),
+                .unwrap_or_else(|| own(client_port)),
             peer_endpoint: env
                 .given("KB_PEER_ENDPOINT")
-                .unwrap_or_else(|| format!("http://127.0.0.1:{peer_port}")),
+                .unwrap_or_else(|| own(peer_port)),
+            tls,
+            tls_peer_name: env.given("KB_TLS_PEER_NAME"),
             fast_election: env.parsed("KB_FAST_ELECTION", "word true or false", true)?,
             listen: env.parsed(
                 "KB_LISTEN",
@@ -162,13 +173,13 @@ impl Config {
     /// The peer URL of a host.
     #[must_use]
     pub fn peer_url(&self, host: &str) -> String {
-        format!("http://{host}:{}", self.peer_port)
+        format!("{}://{host}:{}", self.tls.scheme(), self.peer_port)
     }
 
     /// The client URL of a host.
     #[must_use]
     pub fn client_url(&self, host: &str) -> String {
-        format!("http://{host}:{}", self.client_port)
+        format!("{}://{host}:{}", self.tls.scheme(), self.client_port)
     }
 
     /// `host:port` of the own member for clients.
@@ -198,7 +209,7 @@ impl Config {
 }
 
 fn without_scheme(url: &str) -> String {
-    let address = url.strip_prefix("http://").unwrap_or(url);
+    let address = url.split_once("://").map_or(url, |(_, address)| address);
     address.trim_end_matches('/').to_owned()
 }
 
@@ -310,6 +321,21 @@ mod tests {
             error.to_string(),
             "failed to read the environment: KB_FAST_ELECTION is \"no\", which is no word true or false"
         );
+    }
+
+    #[test]
+    fn with_certificates_all_of_etcds_urls_are_https() {
+        let given = |name: &str| match name {
+            "KB_TLS_DIR" => Some("/etc/pki/tls".to_owned()),
+            _ => lookup(name),
+        };
+        let config = Config::from_lookup(&given).expect("config");
+        let urls = [config.own_peer_url(), config.client_url("h")];
+        let own = [config.etcd_endpoint.clone(), config.peer_endpoint.clone()];
+        for url in urls.iter().chain(&own).chain(&config.other_client_urls()) {
+            assert!(url.starts_with("https://"), "{url}");
+        }
+        assert_eq!(config.peer_address(), "127.0.0.1:2380");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! A small HTTP client for this pod's own neighbours and other agents: one request, one connection. No TLS, no
-//! redirects.
+//! A small HTTP client for this pod's own neighbours and other agents: one request, one connection. No
+//! redirects; TLS where the caller has it.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+
+use crate::tls::{Speaks, Tls};
 
 /// Largest answer that is read: etcd's own metrics are under 1 MB.
 const LARGEST: usize = 8 << 20;
@@ -35,6 +36,8 @@ pub struct Call<'a> {
     pub token: Option<&'a str>,
     /// Other headers, the content's type among them.
     pub headers: &'a [(&'a str, &'a str)],
+    /// How an etcd with TLS is reached; agents and metrics have none.
+    pub tls: Option<&'a Tls>,
     /// Time for all of it.
     pub deadline: Duration,
 }
@@ -49,6 +52,7 @@ impl<'a> Call<'a> {
             method: Method::GET,
             token: None,
             headers: &[("content-type", "application/json")],
+            tls: None,
             deadline: Duration::from_secs(1),
         }
     }
@@ -77,7 +81,9 @@ impl<'a> Call<'a> {
         &self,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
-        let stream = TcpStream::connect(self.address).await?;
+        let plain = Tls::default();
+        let tls = self.tls.unwrap_or(&plain);
+        let stream = tls.connect(self.address, Speaks::Http1).await?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(connection);

@@ -20,4 +20,5 @@ pub mod install;
 pub mod launch;
 pub mod server;
 pub mod telemetry;
+pub mod tls;
 pub mod watch;

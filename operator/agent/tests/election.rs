@@ -4,6 +4,7 @@
 #[expect(dead_code, reason = "the bench serves other tests too")]
 mod bench;
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use bench::{CLIENT_PORT, Pod, settled_leader, until};
@@ -12,11 +13,14 @@ use kbagent::election::message::{self, MessageError, Target};
 use kbagent::election::plan::Order;
 use kbagent::election::raft::{self, RaftState};
 use kbagent::http::Call;
+use kbagent::tls::Tls;
 use kbagent_protocol::{
     AgentReport, ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding, Id, PATH_AGENT,
     PATH_ELECTION,
 };
 use tokio::sync::watch;
+
+static PLAIN: LazyLock<Tls> = LazyLock::new(Tls::default);
 
 /// Agents take part when they are two seconds old.
 const GROWN: Duration = Duration::from_secs(3);
@@ -52,7 +56,10 @@ fn members(net: u8, count: u8, fast: bool) -> Vec<Pod> {
 
 async fn raft_of(pod: &Pod) -> RaftState {
     let address = format!("{}:{CLIENT_PORT}", pod.host);
-    until("raft's state", 5, async || raft::read(&address).await).await
+    until("raft's state", 5, async || {
+        raft::read(&address, &Tls::default()).await
+    })
+    .await
 }
 
 async fn report(pod: &Pod) -> ElectionReport {
@@ -157,6 +164,7 @@ async fn a_member_that_is_told_to_campaign_does_so_once_and_only_in_its_own_term
     let address = format!("{}:22380", pods[first].host);
     let target = Target {
         address: &address,
+        tls: &PLAIN,
         cluster: status.cluster_id,
         version: &status.version,
     };

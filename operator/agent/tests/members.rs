@@ -1,6 +1,7 @@
 //! kbagent with real members: roles, loss of the leader, moves, changes of membership, lost data, hand-over.
 //! Needs the path of an `etcd` in `ETCD_BIN`; run with `--run-ignored all` (nextest) or `-- --ignored`.
 
+#[expect(dead_code, reason = "the bench serves other tests too")]
 mod bench;
 
 use std::fs;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bench::{CLIENT_PORT, Pod, output, settled_leader, three, until};
 use kbagent::etcd::Client;
+use kbagent::tls::Tls;
 use kbagent_protocol::{
     EtcdState, FencingReport, Member, MemberList, PATH_AGENT, PATH_MEMBERS, Role, SwitchoverOutput,
     action, parameter,
@@ -26,8 +28,11 @@ async fn roles_are_right_and_a_killed_leader_is_followed_at_once() {
     let survivor = (leader + 1) % 3;
     let old = pods[leader].name.clone();
     let lines = pods[survivor].stream();
-    let client =
-        Client::new(&format!("http://{}:{CLIENT_PORT}", pods[survivor].host)).expect("url");
+    let client = Client::new(
+        &format!("http://{}:{CLIENT_PORT}", pods[survivor].host),
+        &Tls::default(),
+    )
+    .expect("url");
     let before = client.status(Duration::from_secs(1)).await.expect("status");
     let killed = Instant::now();
     pods[leader].kill_etcd();

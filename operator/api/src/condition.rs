@@ -36,6 +36,8 @@ pub enum ConditionType {
     /// Pods would be recreated for no other reason than a new release of the operator, and are not (Component,
     /// Cluster).
     UpdateHeld,
+    /// The certificates are in order (Component, Cluster; with TLS only).
+    CertificatesValid,
     /// It waits for its turn or for the Cluster (OpsRequest).
     WaitForProgressing,
     /// It can be carried out (OpsRequest).
@@ -91,6 +93,7 @@ impl ConditionType {
             ConditionType::ClusterIdConsistent => "ClusterIDConsistent",
             ConditionType::AlarmRaised => "AlarmRaised",
             ConditionType::UpdateHeld => "UpdateHeld",
+            ConditionType::CertificatesValid => "CertificatesValid",
             ConditionType::WaitForProgressing => "WaitForProgressing",
             ConditionType::Validated => "Validated",
             ConditionType::Restarting => "Restarting",
@@ -171,6 +174,10 @@ pub enum Reason {
     Corrupt,
     /// The operator makes other pods from the same spec than its release before.
     OperatorChanged,
+    /// The certificates are in order.
+    Certified,
+    /// A certificate, its key or its Secret is not as it must be; the message names it.
+    CertificateFault,
     /// It has not begun (OpsRequest).
     WaitForProgressing,
     /// It can be carried out.
@@ -248,6 +255,8 @@ impl Reason {
             Reason::NoSpace => "NoSpace",
             Reason::Corrupt => "Corrupt",
             Reason::OperatorChanged => "OperatorChanged",
+            Reason::Certified => "Certified",
+            Reason::CertificateFault => "CertificateFault",
             Reason::WaitForProgressing => "WaitForProgressing",
             Reason::ValidateOpsRequestPassed => "ValidateOpsRequestPassed",
             Reason::ValidateFailed => "ValidateFailed",
@@ -393,6 +402,20 @@ pub fn held_of(conditions: &[Condition]) -> Option<Observation> {
     let known = find(conditions, kind).filter(|_| holds(conditions, kind))?;
     let (reason, text) = (Reason::OperatorChanged, known.message.clone());
     Some(Observation::new(kind, true, reason, text))
+}
+
+/// What conditions say of certificates, to be told on; `None` without TLS.
+#[must_use]
+pub fn certificates_of(conditions: &[Condition]) -> Option<Observation> {
+    let kind = ConditionType::CertificatesValid;
+    let known = find(conditions, kind)?;
+    let fine = holds(conditions, kind);
+    let reason = if fine {
+        Reason::Certified
+    } else {
+        Reason::CertificateFault
+    };
+    Some(Observation::new(kind, fine, reason, known.message.clone()))
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub mod rules;
 pub mod scheduling;
 pub mod service;
 pub mod settings;
+pub mod tls;
 pub mod update;
 pub mod volume;
 
@@ -33,10 +34,8 @@ pub use backup::{Backup, BackupPhase, BackupSpec, BackupStatus, DeletionPolicy};
 pub use backup_policy::{BackupPolicy, BackupPolicySpec, BackupPolicyStatus};
 pub use backup_repo::{BackupRepo, BackupRepoSpec, BackupRepoStatus};
 pub use backup_schedule::{BackupSchedule, BackupScheduleSpec, BackupScheduleStatus};
-pub use cluster::{
-    Cluster, ClusterComponentSpec, ClusterPhase, ClusterSpec, ClusterStatus, TerminationPolicy,
-};
-pub use component::{Component, ComponentPhase, ComponentSpec, ComponentStatus};
+pub use cluster::{Cluster, ClusterComponentSpec, ClusterPhase, ClusterSpec, ClusterStatus};
+pub use component::{Component, ComponentPhase, ComponentSpec, ComponentStatus, TerminationPolicy};
 pub use component_definition::{
     ComponentDefinition, ComponentDefinitionSpec, ComponentDefinitionStatus, ReplicaRole,
 };
@@ -45,9 +44,5 @@ pub use instance_set::{InstanceSet, InstanceSetSpec, InstanceSetStatus, MemberSt
 pub use opaque::Opaque;
 pub use ops_request::{OpsPhase, OpsRequest, OpsRequestSpec, OpsRequestStatus, OpsType};
 
-/// Group of Cluster, Component, ComponentDefinition and ComponentVersion.
-pub const APPS_GROUP: &str = "apps.kubeblocks.io";
-/// Group of InstanceSet.
-pub const WORKLOADS_GROUP: &str = "workloads.kubeblocks.io";
 /// Name under which the operator owns fields in server-side apply. One for all controllers.
 pub const FIELD_MANAGER: &str = "etcd-operator";

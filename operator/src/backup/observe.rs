@@ -119,6 +119,7 @@ async fn cluster_of(
         Some(ClusterSeen {
             uid: set.annotations().get(labels::CLUSTER_UID)?.clone(),
             pod: template.spec?,
+            tls: set.annotations().contains_key(labels::TLS_ISSUER),
             domain: headless_domain(name, namespace, &context.frame.config.cluster_domain),
         })
     }))

@@ -30,6 +30,8 @@ pub(super) struct ClusterSeen {
     pub(super) uid: String,
     /// Pod spec of the members.
     pub(super) pod: PodSpec,
+    /// True when they serve clients by TLS only.
+    pub(super) tls: bool,
     /// Domain of their host names.
     pub(super) domain: String,
 }

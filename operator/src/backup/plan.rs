@@ -192,6 +192,10 @@ fn prepare(backup: &Backup, seen: &Seen, settings: &Settings) -> Result<Ready, O
             "Cluster {cluster:?} has no component {component:?} in this namespace"
         ))
     })?;
+    if of.tls {
+        let why = "the Cluster has tls, and a Job has no client certificate: not supported yet, use etcdctl snapshot save";
+        return Err(Obstacle::Refused(why.to_owned()));
+    }
     if let Some(first) = before(backup, &cluster, &seen.others) {
         return Err(Obstacle::Turn(format!(
             "backup {first:?} of this Cluster is first: one is made at a time"

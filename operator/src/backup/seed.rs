@@ -191,10 +191,12 @@ async fn begin(
     };
     let component = ComponentName::existing(&set.name_any());
     let domain = headless_domain(&component, &namespace, &context.frame.config.cluster_domain);
+    let tls = set.annotations().contains_key(labels::TLS_ISSUER);
+    let scheme = if tls { "https" } else { "http" };
     let fill = Fill {
         claim: claim.name_any(),
         member: member.to_owned(),
-        peer_url: format!("http://{member}.{domain}:2380"),
+        peer_url: format!("{scheme}://{member}.{domain}:2380"),
         cluster_uid: set
             .annotations()
             .get(labels::CLUSTER_UID)

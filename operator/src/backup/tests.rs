@@ -99,6 +99,7 @@ fn seen() -> Seen {
         cluster: Some(ClusterSeen {
             uid: "cu".into(),
             pod: pod_spec(),
+            tls: false,
             domain: "h.demo.svc.cluster.local".into(),
         }),
         ..Seen::default()
@@ -334,6 +335,13 @@ fn what_cannot_be_says_so_and_what_may_come_is_waited_for() {
     };
     assert_eq!(told(unfit.clone(), 100).0, Some(BackupPhase::New));
     assert_eq!(told(unfit, 4000).0, Some(BackupPhase::Failed));
+    let mut encrypted = seen();
+    encrypted.cluster.as_mut().expect("a cluster").tls = true;
+    let (phase, why) = told(encrypted, 1);
+    assert!(
+        phase == Some(BackupPhase::Failed) && why.contains("has tls"),
+        "{why}"
+    );
     let mut slow = policy();
     slow.spec.rate_limit = Some(k8s_openapi::apimachinery::pkg::api::resource::Quantity(
         "0".into(),

@@ -223,6 +223,7 @@ fn component_conditions(cluster: &Cluster, components: &[Component]) -> Vec<Obse
     let mut all = vec![ready, available];
     all.extend(alarm(components));
     all.extend(held(components));
+    all.extend(certificates(components));
     all
 }
 
@@ -236,6 +237,28 @@ fn held(components: &[Component]) -> Option<Observation> {
     let kind = ConditionType::UpdateHeld;
     (!told.is_empty())
         .then(|| Observation::new(kind, true, Reason::OperatorChanged, told.join("; ")))
+}
+
+/// What its components say of their certificates; one that is at fault before those that are not.
+fn certificates(components: &[Component]) -> Option<Observation> {
+    let told = components.iter().filter_map(|component| {
+        let told = condition::certificates_of(&component.status.as_ref()?.conditions)?;
+        Some((component_name(component), told))
+    });
+    let told: Vec<_> = told.collect();
+    let fault = told.iter().find(|(_, told)| told.status != Truth::True);
+    let first = &fault.or(told.first())?.1;
+    let texts = told.iter().filter(|(_, told)| told.status == first.status);
+    let texts: Vec<_> = texts
+        .map(|(name, told)| format!("{name}: {}", told.message))
+        .collect();
+    let kind = ConditionType::CertificatesValid;
+    Some(Observation::new(
+        kind,
+        first.status,
+        first.reason,
+        texts.join("; "),
+    ))
 }
 
 /// The alarms of its components, the reason that of the first.

@@ -4,6 +4,7 @@
 //! visible order, `status` and `phase` (pure) tell. Pods and members belong to the InstanceSet.
 
 mod build;
+mod certificates;
 mod ensure;
 mod fields;
 mod held;
@@ -14,6 +15,7 @@ mod reconcile;
 mod rehearse;
 mod settings;
 mod status;
+mod tls;
 mod validate;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! From a Component to its children, with the definitions that deploy/ ships, and its phase by a table.
 
-use etcd_operator_api::cluster::ComponentConfig;
 use etcd_operator_api::condition::{self, ConditionType};
 use etcd_operator_api::lifecycle::LifecycleActions;
+use etcd_operator_api::settings::ComponentConfig;
 use etcd_operator_api::volume::Retention;
 use etcd_operator_api::{
     Component, ComponentDefinition, ComponentPhase, ComponentVersion, InstanceSet, labels,
@@ -19,10 +19,12 @@ use super::plan::{Plan, plan};
 use super::status::{Outcome, status};
 use crate::instanceset::desired::Desired;
 
+mod certificates;
 mod fields;
 mod held;
 pub(crate) mod objects;
 mod running;
+mod tls;
 
 const DEFINITION: &str = include_str!("../../../deploy/40-componentdefinition.yaml");
 const VERSION: &str = include_str!("../../../deploy/41-componentversion.yaml");
@@ -495,7 +497,7 @@ fn phase_after(before: Option<ComponentPhase>, its: &InstanceSet, second: i64) -
         phase: Some(phase),
         ..Default::default()
     });
-    status(&component, Some(its), &Outcome::Applied, &at(second))
+    status(&component, Some(its), &Outcome::Applied, None, &at(second))
         .phase
         .expect("phase")
 }
@@ -534,7 +536,7 @@ fn an_alarm_is_told_while_it_stands_and_outweighs_what_is_waited_for() {
         );
         let waiting = "waitingOn: [{reason: NotAlone, message: wait}]";
         let its = instance_set(3, 3, &format!("conditions: [{alarm}]\n{waiting}\n"));
-        status(&component(), Some(&its), &Outcome::Applied, &at(20))
+        status(&component(), Some(&its), &Outcome::Applied, None, &at(20))
     };
     let seen = raised("True");
     let told = condition::find(&seen.conditions, ConditionType::AlarmRaised).expect("told");
@@ -562,7 +564,7 @@ fn an_instance_set_of_an_older_spec_is_not_running() {
 #[test]
 fn availability_needs_a_leader_and_a_quorum() {
     let available = |its: &InstanceSet| {
-        let seen = status(&component(), Some(its), &Outcome::Applied, &at(20));
+        let seen = status(&component(), Some(its), &Outcome::Applied, None, &at(20));
         condition::holds(&seen.conditions, ConditionType::Available)
     };
     assert!(available(&instance_set(2, 2, "")));

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use etcd_operator_api::{ComponentDefinition, ComponentVersion};
 use kube::ResourceExt;
 
-use super::matching::{Unresolved, matches};
+use super::pattern::matches;
+use super::unresolved::Unresolved;
 
 /// A version and its images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -49,6 +49,21 @@ pub(crate) struct Victim {
 }
 
 impl Victim {
+    /// A container of a pod that is no member's.
+    pub(crate) fn of_pod(pod: Member, container: String) -> Result<Self, FaultError> {
+        let node = pod.node()?.to_owned();
+        Ok(Self {
+            target: Target::Pod {
+                pod: pod.pod,
+                node: node.clone(),
+                part: format!("container {container}"),
+            },
+            uid: pod.uid,
+            node,
+            container,
+        })
+    }
+
     fn which(&self) -> Which<'_> {
         Which {
             uid: &self.uid,

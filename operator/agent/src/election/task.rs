@@ -200,7 +200,7 @@ impl Elections {
             is_learner: status.is_learner,
         };
         if standing.leader_id.is_none() {
-            let state = raft::read(&self.config.etcd_address()).await?;
+            let state = raft::read(&self.config.etcd_address(), &self.config.tls).await?;
             standing.term = state.term;
             standing.leader_id = state.leader;
             standing.commit = state.commit;
@@ -367,6 +367,7 @@ impl Elections {
             .map(|known| known.version.clone());
         let target = Target {
             address: &self.config.peer_address(),
+            tls: &self.config.tls,
             cluster,
             version: &version.unwrap_or_default(),
         };

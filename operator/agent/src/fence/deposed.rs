@@ -27,7 +27,7 @@ pub(super) async fn look(
     let clients: Vec<Client> = config
         .other_client_urls()
         .iter()
-        .filter_map(|url| Client::new(url).ok())
+        .filter_map(|url| Client::new(url, &config.tls).ok())
         .collect();
     if clients.is_empty() {
         return;

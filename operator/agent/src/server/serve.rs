@@ -54,7 +54,7 @@ pub enum ServeError {
 /// When the agent cannot begin.
 pub async fn serve(config: Config) -> Result<(), ServeError> {
     let config = Arc::new(config);
-    let own = Client::new(&config.etcd_endpoint)?;
+    let own = Client::new(&config.etcd_endpoint, &config.tls)?;
     let incarnation = rand::random();
     let listener = TcpListener::bind(config.listen).await?;
     let mut terminate = signal(SignalKind::terminate())?;

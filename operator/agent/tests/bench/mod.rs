@@ -18,6 +18,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hyper::{Method, StatusCode};
 use kbagent::http::Call;
+use kbagent::tls::FILES;
 use kbagent_protocol::{
     ActionAnswer, ActionRequest, MemberView, PATH_ACTION, PATH_GETROLE, PATH_MEMBER, PATH_WATCH,
     Role, RoleAnswer,
@@ -88,6 +89,23 @@ impl Pod {
         let peers = self.env["KB_PEERS"].clone();
         self.set("KB_BOOTSTRAP_MEMBERS", &peers);
         self
+    }
+
+    /// The files by which etcd speaks TLS, in a directory of their own: CA, certificate, key.
+    pub(crate) fn certificates(&mut self, texts: &[String; 3]) {
+        let directory = self.path("tls");
+        fs::create_dir_all(&directory).unwrap();
+        for (name, text) in FILES.iter().zip(texts) {
+            // As the kubelet does: a file is whole or it is the one of before.
+            let partial = directory.join(format!("{name}.partial"));
+            fs::write(&partial, text).unwrap();
+            fs::rename(&partial, directory.join(name)).unwrap();
+        }
+        self.set("KB_TLS_DIR", &directory.display().to_string());
+        for endpoint in ["KB_ETCD_ENDPOINT", "KB_PEER_ENDPOINT"] {
+            let url = self.env[endpoint].replace("http://", "https://");
+            self.set(endpoint, &url);
+        }
     }
 
     pub(crate) fn path(&self, path: &str) -> PathBuf {

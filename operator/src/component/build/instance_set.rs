@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use kube::ResourceExt;
 
+use super::super::tls::Tls;
 use super::super::validate::{SpecError, Valid};
 use super::metadata::{child, child_labels};
 use super::template::template;
@@ -60,7 +61,13 @@ fn annotations(valid: &Valid<'_>) -> BTreeMap<String, String> {
     ]);
     let seed = valid.component.annotations().get(SEED).cloned();
     let seed = seed.map(|seed| (SEED.to_owned(), seed));
-    always.into_iter().chain(held).chain(seed).collect()
+    let tls = valid.tls.as_ref().map(Tls::record);
+    always
+        .into_iter()
+        .chain(held)
+        .chain(seed)
+        .chain(tls)
+        .collect()
 }
 
 fn spec(valid: &Valid<'_>) -> Result<InstanceSetSpec, SpecError> {

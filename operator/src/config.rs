@@ -1,0 +1,16 @@
+//! Settings of the process, from its command line and environment.
+
+/// Settings of this process; never change while it runs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// DNS domain of the Kubernetes cluster, e.g. `cluster.local`.
+    pub cluster_domain: String,
+    /// Namespace the operator runs in.
+    pub namespace: String,
+    /// Service account that the operator runs as; the admission policies name it.
+    pub service_account: String,
+    /// Name of this replica (its pod).
+    pub identity: String,
+    /// Image of the program that backup Jobs run.
+    pub backup_image: String,
+}
