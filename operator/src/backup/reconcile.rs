@@ -115,14 +115,14 @@ async fn one(head: &Head<Backup>, context: &Context) -> Result<Action, Error> {
     let blame = Blame::Condition(ConditionType::Validated, Reason::ValidateFailed);
     let found = current::<Backup>(&context.frame, head, blame).await;
     match found.map_err(Error::Read)? {
-        Some(backup) => round(&backup, context).await,
+        Some(backup) => Box::pin(round(&backup, context)).await,
         None => Ok(Action::requeue(UNREADABLE)),
     }
 }
 
 /// One round of one Backup, read just now.
 pub(super) async fn round(backup: &Backup, context: &Context) -> Result<Action, Error> {
-    let seen = observe(context, backup).await?;
+    let seen = Box::pin(observe(context, backup)).await?;
     let settings = Settings {
         tool: context.image.clone(),
     };

@@ -76,7 +76,7 @@ async fn one(head: Arc<Head<InstanceSet>>, context: Arc<Context>) -> Result<Acti
     let blame = Blame::Condition(ConditionType::Reconciled, Reason::ReconcileFailed);
     let found = current::<InstanceSet>(&context.frame, &head, blame).await;
     match found.map_err(failed("read the InstanceSet"))? {
-        Some(set) => round(&set, &context).await,
+        Some(set) => Box::pin(round(&set, &context)).await,
         None => Ok(Action::requeue(UNREADABLE)),
     }
 }
@@ -123,7 +123,7 @@ pub(super) async fn round(set: &InstanceSet, context: &Context) -> Result<Action
     }
     let job = job::name("restore", &set.name_any(), &claim.uid().unwrap_or_default());
     match read_job(context, &namespace, &job).await? {
-        None => begin(set, context, &seed, &member, &claim, &job).await,
+        None => Box::pin(begin(set, context, &seed, &member, &claim, &job)).await,
         Some(seen) => follow(&claims, &claim, &seed, seen).await,
     }
 }
@@ -143,17 +143,17 @@ async fn follow(
             tell(
                 claims,
                 claim,
-                json!({ FILLED: seed.backup_uid, NOT_FILLED: null }),
+                &json!({ FILLED: seed.backup_uid, NOT_FILLED: null }),
             )
             .await?;
             Ok(Action::await_change())
         }
         (JobState::Failed(why), _) => {
-            tell(claims, claim, json!({ NOT_FILLED: told.unwrap_or(why) })).await?;
+            tell(claims, claim, &json!({ NOT_FILLED: told.unwrap_or(why) })).await?;
             Ok(Action::requeue(BLOCKED))
         }
         (JobState::Running, why) => {
-            tell(claims, claim, json!({ NOT_FILLED: why })).await?;
+            tell(claims, claim, &json!({ NOT_FILLED: why })).await?;
             Ok(Action::requeue(BLOCKED))
         }
     }
@@ -185,7 +185,7 @@ async fn begin(
     let (frame, secret) = match ready {
         Ok(ready) => ready,
         Err(why) => {
-            tell(&claims, claim, json!({ NOT_FILLED: why })).await?;
+            tell(&claims, claim, &json!({ NOT_FILLED: why })).await?;
             return Ok(Action::requeue(BLOCKED));
         }
     };
@@ -216,7 +216,7 @@ async fn begin(
             });
         }
     }
-    tell(&claims, claim, json!({ NOT_FILLED: null })).await?;
+    tell(&claims, claim, &json!({ NOT_FILLED: null })).await?;
     Ok(Action::requeue(SOON))
 }
 
@@ -258,7 +258,7 @@ fn frame(
 async fn tell(
     claims: &Api<PersistentVolumeClaim>,
     claim: &PersistentVolumeClaim,
-    wanted: Value,
+    wanted: &Value,
 ) -> Result<(), Error> {
     let there = |(key, value): (&String, &Value)| {
         claim.annotations().get(key).map(String::as_str) == value.as_str()
