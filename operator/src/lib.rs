@@ -4,6 +4,7 @@
 //! - [`cluster`]: Cluster -> Components and its own services.
 //! - [`component`]: Component -> InstanceSet, services, secret, budget.
 //! - [`instanceset`]: InstanceSet -> pods, claims, membership.
+//! - [`backup`]: Backup -> a Job that makes it, and what came of it; policies and repositories.
 //! - [`operations`]: OpsRequest -> an edit of its Cluster, and what came of it.
 //! - [`roles`]: which pod carries which role label; a data path, runs in every replica without the lease.
 //! - [`definition`]: ComponentDefinitions and ComponentVersions: matching, resolution, their status.
@@ -21,6 +22,7 @@ pub mod admission;
 #[cfg(test)]
 mod admitted;
 pub mod agent;
+pub mod backup;
 pub mod certificates;
 pub mod client;
 pub mod cluster;

@@ -74,6 +74,13 @@ struct RunArgs {
     /// Name of this replica.
     #[arg(long, env = "POD_NAME", default_value = "local")]
     identity: String,
+    /// Image of the program that backup Jobs run.
+    #[arg(
+        long,
+        env = "BACKUP_IMAGE",
+        default_value = "etcd-harness/etcd-backup:dev"
+    )]
+    backup_image: String,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -136,6 +143,7 @@ async fn run_operator(args: RunArgs) -> anyhow::Result<()> {
         token_age: Duration::from_secs(u64::from(args.token_days) * 24 * 3600),
         namespaces: args.namespaces.0,
         identity: args.identity,
+        backup_image: args.backup_image,
     };
     let pages = server::Pages {
         metrics: Metrics::default(),

@@ -11,7 +11,7 @@ use tokio::time::interval;
 use crate::controller::Context;
 use crate::lease::Candidate;
 use crate::roles::{self, MemberStore, RoleMetrics};
-use crate::{admission, cluster, component, definition, instanceset, operations};
+use crate::{admission, backup, cluster, component, definition, instanceset, operations};
 
 /// How often the API server is asked until it answers for the first time.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -74,6 +74,7 @@ async fn reconcilers(context: Arc<Context>, store: Arc<MemberStore>) {
     let served = namespaces.map(|one| Box::pin(serve(Arc::new(one), Arc::clone(&store))));
     let ended = tokio::select! {
         result = Box::pin(definition::run(Arc::clone(&context))) => result,
+        result = Box::pin(backup::repositories(Arc::clone(&context))) => result,
         result = first_to_end(served) => result,
     };
     tracing::error!(?ended, "a reconciler ended");
@@ -81,6 +82,11 @@ async fn reconcilers(context: Arc<Context>, store: Arc<MemberStore>) {
 
 /// The reconcilers of one namespace, or of all.
 async fn serve(context: Arc<Context>, store: Arc<MemberStore>) -> anyhow::Result<()> {
+    let backups = Arc::new(backup::Context {
+        frame: Arc::clone(&context),
+        store: Arc::clone(&store),
+        image: context.config.backup_image.clone(),
+    });
     let instance_sets = Arc::new(instanceset::Context {
         frame: Arc::clone(&context),
         store,
@@ -90,6 +96,7 @@ async fn serve(context: Arc<Context>, store: Arc<MemberStore>) -> anyhow::Result
         result = Box::pin(cluster::run(one)) => result,
         result = Box::pin(component::run(two)) => result,
         result = Box::pin(operations::run(three)) => result,
+        result = Box::pin(backup::run(backups)) => result,
         result = Box::pin(instanceset::run(instance_sets)) => result,
     }
 }

@@ -14,6 +14,7 @@ const CRATES: &[&str] = &[
     "operator/src",
     "operator/agent/src",
     "operator/api/src",
+    "operator/backup/src",
     "operator/kubectl-etcd/src",
 ];
 
@@ -43,6 +44,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "component",
             "cluster",
             "operations",
+            "backup",
             "run",
         ],
     ),

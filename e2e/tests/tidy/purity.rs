@@ -66,6 +66,19 @@ const PURE: &[(&str, &[&str], &str)] = &[
         "the planner of elections sees no clock and no network",
     ),
     (
+        "operator/src/backup/plan.rs",
+        &[
+            "Api<",
+            "tokio",
+            "async fn",
+            ".await",
+            "SystemTime",
+            "Timestamp::now",
+            "std::env",
+        ],
+        "what becomes of a Backup is decided without a client and a clock",
+    ),
+    (
         "operator/api/src",
         &["kube::Client", "tokio", "async fn"],
         "the API is data",
