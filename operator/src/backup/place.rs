@@ -135,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    fn repo(spec: Value) -> BackupRepo {
+    fn repo(spec: &Value) -> BackupRepo {
         serde_json::from_value(
             json!({ "apiVersion": "dataprotection.kubeblocks.io/v1alpha1", "kind": "BackupRepo",
             "metadata": { "name": "s3-repo" }, "spec": spec }),
@@ -143,9 +143,9 @@ mod tests {
         .expect("a repository")
     }
 
-    fn minio(config: Value) -> BackupRepo {
+    fn minio(config: &Value) -> BackupRepo {
         repo(
-            json!({ "storageProviderRef": "minio", "accessMethod": "Tool", "pvReclaimPolicy": "Retain",
+            &json!({ "storageProviderRef": "minio", "accessMethod": "Tool", "pvReclaimPolicy": "Retain",
             "volumeCapacity": "100Gi", "config": config,
             "credential": { "name": "s3-credential-for-backuprepo", "namespace": "kb-system" } }),
         )
@@ -158,7 +158,7 @@ mod tests {
         let Place::Bucket {
             arguments,
             credential,
-        } = read(&minio(config)).expect("a place")
+        } = read(&minio(&config)).expect("a place")
         else {
             panic!("no bucket");
         };
@@ -191,12 +191,12 @@ mod tests {
                 "spec.config.pathStyle",
             ),
         ] {
-            let error = read(&minio(config)).expect_err("refused");
+            let error = read(&minio(&config)).expect_err("refused");
             assert!(error.contains(told), "{error}");
         }
         let claim = |config: Value| {
             read(&repo(
-                json!({ "storageProviderRef": "pvc", "pvReclaimPolicy": "Retain",
+                &json!({ "storageProviderRef": "pvc", "pvReclaimPolicy": "Retain",
                 "volumeCapacity": "10Gi", "config": config }),
             ))
         };

@@ -209,7 +209,7 @@ mod tests {
 
     use super::*;
 
-    fn cluster(annotation: Option<Value>, restore: Value) -> Cluster {
+    fn cluster(annotation: Option<Value>, restore: &Value) -> Cluster {
         let mut cluster: Cluster = serde_json::from_value(json!({
             "metadata": { "name": "etcd-cluster-restore", "namespace": "demo" },
             "spec": { "terminationPolicy": "Delete", "restore": restore,
@@ -223,7 +223,7 @@ mod tests {
         cluster
     }
 
-    fn backup(status: Value) -> Backup {
+    fn backup(status: &Value) -> Backup {
         let mut all = json!({ "phase": "Completed", "verified": true, "backupRepoName": "r", "path": "p", "sha256": "s",
             "etcdVersion": "3.6.16", "revision": 7 });
         for (key, value) in status.as_object().expect("fields") {
@@ -240,10 +240,10 @@ mod tests {
     fn both_of_kubeblocks_ways_name_the_same_backup() {
         let entry = json!({ "etcd": { "name": "b", "namespace": "demo", "volumeRestorePolicy": "Parallel",
             "doReadyRestoreAfterClusterRunning": "false" } });
-        let annotated = requested(&cluster(Some(entry), Value::Null)).expect("a source");
+        let annotated = requested(&cluster(Some(entry), &Value::Null)).expect("a source");
         let source = json!({ "source": { "apiGroup": "dataprotection.kubeblocks.io", "kind": "Backup", "name": "b",
             "namespace": "demo" } });
-        let written = requested(&cluster(None, source.clone())).expect("a source");
+        let written = requested(&cluster(None, &source)).expect("a source");
         let plain = |all: &[Source]| {
             all.iter()
                 .map(|s| (s.component.clone(), s.backup.clone()))
@@ -251,8 +251,8 @@ mod tests {
         };
         assert_eq!(plain(&annotated), [("etcd".to_owned(), "b".to_owned())]);
         assert_eq!(plain(&written), plain(&annotated));
-        assert_eq!(requested(&cluster(None, Value::Null)), Ok(Vec::new()));
-        let both = requested(&cluster(Some(json!({ "etcd": { "name": "b" } })), source));
+        assert_eq!(requested(&cluster(None, &Value::Null)), Ok(Vec::new()));
+        let both = requested(&cluster(Some(json!({ "etcd": { "name": "b" } })), &source));
         assert!(both.is_err_and(|why| why.contains("keep one")));
     }
 
@@ -278,17 +278,17 @@ mod tests {
             ),
             (json!([]), "cannot be read"),
         ] {
-            let why = requested(&cluster(Some(annotation), Value::Null)).expect_err("refused");
+            let why = requested(&cluster(Some(annotation), &Value::Null)).expect_err("refused");
             assert!(why.contains(told), "{why}");
         }
     }
 
     #[test]
     fn a_backup_that_cannot_be_restored_is_refused_before_anything_is_made() {
-        let cluster = cluster(Some(json!({ "etcd": { "name": "b" } })), Value::Null);
+        let cluster = cluster(Some(json!({ "etcd": { "name": "b" } })), &Value::Null);
         let source = requested(&cluster).expect("a source").remove(0);
         let of =
-            |status: Value, version: &str| seed(&cluster, &source, Some(&backup(status)), version);
+            |status: Value, version: &str| seed(&cluster, &source, Some(&backup(&status)), version);
         let good = of(json!({}), "3.6.1").expect("a seed");
         assert_eq!(
             (good.backup_uid.as_str(), good.path.as_str(), good.revision),
@@ -320,7 +320,7 @@ mod tests {
             seed(
                 &trusting,
                 &source,
-                Some(&backup(json!({ "verified": false }))),
+                Some(&backup(&json!({ "verified": false }))),
                 "3.6.1"
             )
             .is_ok()
