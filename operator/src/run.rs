@@ -10,7 +10,7 @@ use tokio::time::interval;
 
 use crate::controller::Context;
 use crate::lease::Candidate;
-use crate::roles::{self, MemberStore, RoleMetrics};
+use crate::roles::{self, Board, MemberStore, RoleMetrics};
 use crate::{admission, cluster, component, definition, instanceset, operations};
 
 /// How often the API server is asked until it answers for the first time.
@@ -38,6 +38,7 @@ pub async fn run(
     let role_path = roles::run(Arc::new(roles::Context {
         client: context.client.clone(),
         store: Arc::clone(&store),
+        board: Arc::new(Board::default()),
         metrics: role_metrics,
         watches: context.metrics.watches.clone(),
         namespace: None,

@@ -51,6 +51,20 @@ const PURE: &[(&str, &[&str], &str)] = &[
         "the planner of elections sees no clock and no network",
     ),
     (
+        "operator/src/roles/failover.rs",
+        &[
+            "tokio",
+            "kube::",
+            "async fn",
+            ".await",
+            "Timestamp::now",
+            "Instant::now",
+            "rand::",
+            "std::env",
+        ],
+        "a failover's times come from its caller",
+    ),
+    (
         "operator/api/src",
         &["kube::Client", "tokio", "async fn"],
         "the API is data",

@@ -4,10 +4,12 @@
 //! folded into facts (`knowledge`), facts and labels into ordered writes (`decide`, pure), and those are carried
 //! out under guards (`write`). Must not reconcile anything else, and no label may wait for the old leader's pod.
 
+pub mod board;
 pub mod decide;
 mod departed;
 mod endpoints;
 pub mod facts;
+pub mod failover;
 mod group;
 pub mod knowledge;
 mod metrics;
@@ -22,6 +24,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use board::Board;
 pub use metrics::RoleMetrics;
 pub use path::{Context, run};
 pub use store::MemberStore;

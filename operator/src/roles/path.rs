@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use etcd_operator_api::labels;
 
+use super::board::{Board, Labelled};
 use super::departed;
 use super::endpoints::Endpoints;
 use super::facts::{PodFacts, PodKey, whereabouts};
@@ -31,6 +32,8 @@ pub struct Context {
     pub client: Client,
     /// Where views are put for the reconciler.
     pub store: Arc<MemberStore>,
+    /// Where labels and failovers are shown.
+    pub board: Arc<Board>,
     /// Figures.
     pub metrics: RoleMetrics,
     /// Figures of watches.
@@ -155,6 +158,13 @@ impl Path {
                 running.pods += 1;
             }
         }
+        let labelled = Labelled {
+            instance_set: place.instance_set.clone(),
+            cluster: place.cluster,
+            uid: facts.uid.clone(),
+            role: facts.role.clone(),
+        };
+        self.context.board.put(key.clone(), labelled);
         let ip = place.ip.and_then(|ip| ip.parse().ok());
         if let Some(member) = self.pods.get_mut(&key) {
             let due = match (ip, &member.stream) {
@@ -208,6 +218,7 @@ impl Path {
             return;
         };
         self.context.store.forget(key);
+        self.context.board.forget(key);
         let Some(running) = self.groups.get_mut(&member.group) else {
             return;
         };
@@ -223,6 +234,7 @@ impl Path {
             running.task.abort();
             let (namespace, instance_set) = &member.group;
             self.context.store.forget_all(namespace, instance_set);
+            self.context.board.forget_all(&member.group);
         }
     }
 
@@ -238,7 +250,12 @@ impl Path {
                 instance_set: name.1.clone(),
             };
             let labeller = Labeller::new(pods, endpoints);
-            let group = Group::new(labeller, context.metrics.clone());
+            let group = Group::new(
+                name.clone(),
+                labeller,
+                context.metrics.clone(),
+                Arc::clone(&context.board),
+            );
             Running {
                 inputs,
                 task: tokio::spawn(group.run(receiver)),
