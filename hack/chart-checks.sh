@@ -132,6 +132,7 @@ check_values() {
     times 1 'memory: 320Mi'
     times 1 'value: example.internal'
     times 1 'value: debug,'
+    times 1 '- --page-address'
     times 1 'kind: PodDisruptionBudget'
     render kb-system --set replicas=1 >"$WORK/found"
     times 0 'kind: PodDisruptionBudget'
@@ -141,7 +142,7 @@ check_values() {
 # The schema refuses what would only be noticed later, or never.
 check_schema() {
     local wrong
-    for wrong in replicas=0 replica=3 logLevel=verbose images.operator.tag= images.pullPolicy=Sometimes admission.enabled=false; do
+    for wrong in replicas=0 replica=3 logLevel=verbose images.operator.tag= images.pullPolicy=Sometimes admission.enabled=false page.enabled=maybe; do
         if render kb-system --set "$wrong" >/dev/null 2>&1; then
             die "values.schema.json lets $wrong pass"
         fi

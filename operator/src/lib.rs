@@ -6,6 +6,7 @@
 //! - [`instanceset`]: InstanceSet -> pods, claims, membership.
 //! - [`operations`]: OpsRequest -> an edit of its Cluster, and what came of it.
 //! - [`roles`]: which pod carries which role label; a data path, runs in every replica without the lease.
+//! - [`page`]: one look at all clusters, for people; off by default.
 //! - [`definition`]: ComponentDefinitions and ComponentVersions: matching, resolution, their status.
 //! - [`agent`]: client of kbagent, the only way to etcd.
 //! - [`admission`]: the policies that keep others from the operator's objects.
@@ -35,6 +36,7 @@ pub mod metrics;
 #[cfg(test)]
 mod mutation;
 pub mod operations;
+pub mod page;
 pub mod roles;
 pub mod run;
 pub mod server;

@@ -41,6 +41,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "component",
             "cluster",
             "operations",
+            "page",
             "run",
         ],
     ),
