@@ -9,6 +9,12 @@ pub struct Config {
     pub namespace: String,
     /// Service account that the operator runs as; the admission policies name it.
     pub service_account: String,
+    /// Age at which the token of a component's agents is replaced; zero for never.
+    pub token_age: std::time::Duration,
+    /// Namespaces whose Clusters are served; all when there are none. Each once.
+    pub namespaces: Vec<String>,
     /// Name of this replica (its pod).
     pub identity: String,
+    /// Image of the program that backup Jobs run.
+    pub backup_image: String,
 }

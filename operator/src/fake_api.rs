@@ -38,7 +38,10 @@ pub(crate) fn server(
         cluster_domain: "cluster.local".to_owned(),
         namespace: "kb-system".to_owned(),
         service_account: "etcd-operator".to_owned(),
+        token_age: std::time::Duration::ZERO,
+        namespaces: vec![],
         identity: "operator-0".to_owned(),
+        backup_image: "etcd-backup:1".to_owned(),
     };
     let client = Client::new(tower::service_fn(serve), "ns");
     (Context::new(client, config, Metrics::default()), asked)

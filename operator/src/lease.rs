@@ -294,7 +294,10 @@ mod tests {
             cluster_domain: String::new(),
             namespace: "n".to_owned(),
             service_account: "a".to_owned(),
+            token_age: std::time::Duration::ZERO,
+            namespaces: vec![],
             identity: "one".to_owned(),
+            backup_image: String::new(),
         };
         Candidate::new(server(Arc::clone(delay)), &config, Tenure::default())
     }

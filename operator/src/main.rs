@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -67,9 +68,22 @@ struct RunArgs {
     cluster_domain: String,
     #[command(flatten)]
     account: Account,
+    /// Namespaces whose Clusters are served, with commas between them; all when it is empty.
+    #[arg(long, env = "OPERATOR_NAMESPACES", default_value = "", value_parser = operator::namespaces::parse)]
+    namespaces: operator::namespaces::Namespaces,
+    /// Days after which the token of a component's agents is replaced; 0 for never.
+    #[arg(long, env = "OPERATOR_TOKEN_DAYS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(0..=3650))]
+    token_days: u16,
     /// Name of this replica.
     #[arg(long, env = "POD_NAME", default_value = "local")]
     identity: String,
+    /// Image of the program that backup Jobs run.
+    #[arg(
+        long,
+        env = "BACKUP_IMAGE",
+        default_value = "etcd-harness/etcd-backup:dev"
+    )]
+    backup_image: String,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -133,7 +147,10 @@ async fn run_operator(args: RunArgs) -> anyhow::Result<()> {
         cluster_domain: args.cluster_domain,
         namespace: args.account.namespace,
         service_account: args.account.service_account,
+        token_age: Duration::from_secs(u64::from(args.token_days) * 24 * 3600),
+        namespaces: args.namespaces.0,
         identity: args.identity,
+        backup_image: args.backup_image,
     };
     let pages = server::Pages {
         metrics: Metrics::default(),

@@ -14,6 +14,7 @@ const CRATES: &[&str] = &[
     "operator/src",
     "operator/agent/src",
     "operator/api/src",
+    "operator/backup/src",
     "operator/kubectl-etcd/src",
 ];
 
@@ -23,6 +24,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "operator/src",
         &[
             "config",
+            "namespaces",
             "shallow",
             "telemetry",
             "watches",
@@ -32,6 +34,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "lease",
             "metrics",
             "token",
+            "certificates",
             "controller",
             "server",
             "admission",
@@ -41,6 +44,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "component",
             "cluster",
             "operations",
+            "backup",
             "page",
             "run",
         ],

@@ -23,6 +23,21 @@ const PURE: &[(&str, &[&str], &str)] = &[
         "a plan sees no client, clock, randomness or environment",
     ),
     (
+        "operator/src/certificates",
+        &[
+            "kube::",
+            "tokio",
+            "async fn",
+            ".await",
+            "SystemTime::now",
+            "Timestamp::now",
+            "generate()",
+            "rand::",
+            "std::env",
+        ],
+        "certificates are given their keys, serial numbers and time",
+    ),
+    (
         "harness/history/src",
         &[
             "tokio",
@@ -91,6 +106,19 @@ const PURE: &[(&str, &[&str], &str)] = &[
             "std::env",
         ],
         "a failover's times come from its caller",
+    ),
+    (
+        "operator/src/backup/plan.rs",
+        &[
+            "Api<",
+            "tokio",
+            "async fn",
+            ".await",
+            "SystemTime",
+            "Timestamp::now",
+            "std::env",
+        ],
+        "what becomes of a Backup is decided without a client and a clock",
     ),
     (
         "operator/api/src",

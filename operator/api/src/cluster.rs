@@ -12,10 +12,12 @@ use crate::bounds;
 use crate::component::{ComponentPhase, TerminationPolicy};
 use crate::opaque::Opaque;
 use crate::quantity::Resources;
+use crate::restore::ClusterRestore;
 use crate::rules;
 use crate::scheduling::SchedulingPolicy;
 use crate::service::{ClusterService, ComponentServiceOverride};
 use crate::settings::ComponentConfig;
+use crate::tls::Issuer;
 use crate::update::{InstanceUpdateStrategy, PodUpdatePolicy};
 use crate::volume::{RetentionPolicy, VolumeClaimTemplate};
 
@@ -45,7 +47,10 @@ use crate::volume::{RetentionPolicy, VolumeClaimTemplate};
     rules::unsupported_text("clusterDef"),
     rules::unsupported_text("topology"),
     rules::unsupported_entries("shardings"),
-    rules::unsupported_field("restore"),
+    rules::rule(
+        "has(self.restore) == has(oldSelf.restore) && (!has(self.restore) || self.restore == oldSelf.restore)",
+        "restore cannot be changed: a Cluster that exists is not restored in place; make another one with this field"
+    ),
     rules::unsupported("backup", "!has(self.backup) || !has(self.backup.enabled) || !self.backup.enabled"),
     rules::rule(
         "oldSelf.componentSpecs.all(o, self.componentSpecs.exists(n, n.name == o.name))",
@@ -90,9 +95,9 @@ pub struct ClusterSpec {
     /// Not supported yet, except `enabled: false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<ClusterBackup>,
-    /// Not supported yet.
+    /// The backup that this Cluster begins with. Set when it is made, and never later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub restore: Option<Opaque>,
+    pub restore: Option<ClusterRestore>,
 }
 
 /// Backup settings of KubeBlocks.
@@ -113,8 +118,10 @@ pub struct ClusterBackup {
     rules::unsupported_entries("systemAccounts"),
     rules::unsupported_entries("volumes"),
     rules::unsupported_entries("instances"),
-    rules::unsupported_true("tls"),
-    rules::unsupported_field("issuer"),
+    rules::rule(
+        "(has(self.tls) && self.tls) == has(self.issuer)",
+        "tls: true needs an issuer, e.g. issuer: {name: KubeBlocks}, and an issuer needs tls: true"
+    ),
     rules::unsupported_field("parallelPodManagementConcurrency"),
     rules::pod_update_policy(),
     rules::unsupported("podUpgradePolicy other than ReCreate", "!has(self.podUpgradePolicy) || self.podUpgradePolicy == 'ReCreate'"),
@@ -185,12 +192,12 @@ pub struct ClusterComponentSpec {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub configs: Vec<ComponentConfig>,
-    /// Not supported yet, except `false`.
+    /// Whether members and clients speak TLS. Fixed when the members are made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<bool>,
-    /// Not supported yet.
+    /// Who issues the certificates. Fixed when the members are made, but for the name of a user's Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub issuer: Option<Opaque>,
+    pub issuer: Option<Issuer>,
     /// ServiceAccount of the pods; instead of the one the operator makes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]

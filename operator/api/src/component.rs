@@ -13,6 +13,7 @@ use crate::rules;
 use crate::scheduling::SchedulingPolicy;
 use crate::service::ComponentServiceOverride;
 use crate::settings::ComponentConfig;
+use crate::tls::TlsConfig;
 use crate::update::{InstanceUpdateStrategy, PodUpdatePolicy};
 use crate::volume::{RetentionPolicy, VolumeClaimTemplate};
 
@@ -96,6 +97,9 @@ pub struct ComponentSpec {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub configs: Vec<ComponentConfig>,
+    /// TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_config: Option<TlsConfig>,
     /// ServiceAccount of the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]

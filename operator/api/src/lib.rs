@@ -4,6 +4,10 @@
 //! its manifests apply unchanged; a field whose effect is not built yet is declared and refused by a
 //! rule that names it, never ignored.
 
+pub mod backup;
+pub mod backup_policy;
+pub mod backup_repo;
+pub mod backup_schedule;
 pub mod bounds;
 pub mod cluster;
 pub mod component;
@@ -17,13 +21,19 @@ pub mod names;
 pub mod opaque;
 pub mod ops_request;
 pub mod quantity;
+pub mod restore;
 pub mod rules;
 pub mod scheduling;
 pub mod service;
 pub mod settings;
+pub mod tls;
 pub mod update;
 pub mod volume;
 
+pub use backup::{Backup, BackupPhase, BackupSpec, BackupStatus, DeletionPolicy};
+pub use backup_policy::{BackupPolicy, BackupPolicySpec, BackupPolicyStatus};
+pub use backup_repo::{BackupRepo, BackupRepoSpec, BackupRepoStatus};
+pub use backup_schedule::{BackupSchedule, BackupScheduleSpec, BackupScheduleStatus};
 pub use cluster::{Cluster, ClusterComponentSpec, ClusterPhase, ClusterSpec, ClusterStatus};
 pub use component::{Component, ComponentPhase, ComponentSpec, ComponentStatus, TerminationPolicy};
 pub use component_definition::{

@@ -26,7 +26,8 @@ pub const COMPACTION_MODE: &str = "auto-compaction-mode";
 /// How much compaction keeps.
 pub const COMPACTION_RETENTION: &str = "auto-compaction-retention";
 
-/// Whether agents let a follower campaign as soon as the leader's etcd has died. Theirs, no flag of etcd.
+/// When agents let a follower campaign: as soon as the leader's etcd has died (`true`), or also when it has been silent
+/// for too long (`suspicion`), or never. Theirs, no flag of etcd.
 pub const FAST_ELECTION: &str = "fastElection";
 /// The agent's variable for it.
 pub const FAST_ELECTION_VARIABLE: &str = "KB_FAST_ELECTION";
@@ -187,7 +188,7 @@ pub const SETTINGS: [Setting; 22] = [
     ),
     setting(
         FAST_ELECTION,
-        Values::Words(&["true", "false"]),
+        Values::Words(&["true", "suspicion", "false"]),
         Flag::Agent,
     ),
 ];
@@ -393,6 +394,7 @@ mod tests {
             ("auto-compaction-retention", "1h30m"),
             ("backend-batch-interval", "100ms"),
             (FAST_ELECTION, "false"),
+            (FAST_ELECTION, "suspicion"),
         ] {
             assert!(check(name, value).is_ok(), "{name} {value}");
         }

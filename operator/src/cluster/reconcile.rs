@@ -79,21 +79,21 @@ fn together(errors: &[ApplyError]) -> String {
 /// # Errors
 /// Never: it runs until it is dropped.
 pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
-    let client = &context.client;
-    let (all_of, watches) = (watcher::Config::default, &context.metrics.watches);
-    let controller = heads::<Cluster>(client, all_of(), watches);
+    let all_of = watcher::Config::default;
+    let controller = heads::<Cluster>(&context, all_of());
     // A new definition or version may resolve what could not be resolved before; their status does not matter.
     let (by_definition, by_version) = (controller.store(), controller.store());
-    let definitions = touched::<ComponentDefinition>(client, all_of(), watches)
+    let definitions = touched::<ComponentDefinition>(&context, all_of())
         .predicate_filter(predicates::generation, PredicateConfig::default());
-    let versions = touched::<ComponentVersion>(client, all_of(), watches)
+    let versions = touched::<ComponentVersion>(&context, all_of())
         .predicate_filter(predicates::generation, PredicateConfig::default());
     let driver = Driver::new("Cluster", &context);
     controller
-        .owns_stream(touched::<Component>(client, ours(), watches))
-        .owns_stream(touched::<Service>(client, ours(), watches))
+        .owns_stream(touched::<Component>(&context, ours()))
+        .owns_stream(touched::<Service>(&context, ours()))
         .watches_stream(definitions, move |_| all(&by_definition.state()))
         .watches_stream(versions, move |_| all(&by_version.state()))
+        .reconcile_all_on(changes(context.unprotected.subscribe()))
         .run(
             reconcile,
             |cluster, error, driver| driver.failed(&*cluster, error, error.is_expected()),
@@ -102,6 +102,16 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         .for_each(|_| futures::future::ready(()))
         .await;
     Ok(())
+}
+
+/// Wakes when the admission policies come or go.
+fn changes(
+    unprotected: tokio::sync::watch::Receiver<Vec<String>>,
+) -> impl futures::Stream<Item = ()> + Send {
+    futures::stream::unfold(unprotected, |mut unprotected| async {
+        unprotected.changed().await.ok()?;
+        Some(((), unprotected))
+    })
 }
 
 async fn reconcile(cluster: Arc<Head<Cluster>>, driver: Arc<Driver>) -> Result<Action, Error> {
@@ -264,7 +274,8 @@ async fn tell(
     context: &Context,
 ) -> Result<(), Error> {
     let now = Time(Timestamp::now());
-    let next = status(cluster, components, outcome, &now);
+    let missing = context.unprotected.borrow().clone();
+    let next = status(cluster, components, outcome, &missing, &now);
     let before = cluster.status.clone().unwrap_or_default();
     if write_status(&context.client, cluster, next.clone()).await? {
         announce(cluster, &before, &next, context).await;

@@ -21,6 +21,10 @@ pub struct Context {
     pub tenure: Tenure,
     /// Publishes events, repeated ones as one series.
     pub recorder: Recorder,
+    /// Admission policies that are not installed as they should be; told by those that look.
+    pub unprotected: tokio::sync::watch::Sender<Vec<String>>,
+    /// The one namespace that these reconcilers serve; all when `None`.
+    pub served: Option<String>,
 }
 
 impl Context {
@@ -38,7 +42,22 @@ impl Context {
             metrics,
             tenure: Tenure::default(),
             recorder,
+            unprotected: tokio::sync::watch::Sender::default(),
+            served: None,
         }
+    }
+
+    /// The same for each namespace that is served: once, for all of them, when none is named.
+    #[must_use]
+    pub fn each(&self) -> Vec<Self> {
+        if self.config.namespaces.is_empty() {
+            return vec![self.clone()];
+        }
+        let of = |namespace: &String| Self {
+            served: Some(namespace.clone()),
+            ..self.clone()
+        };
+        self.config.namespaces.iter().map(of).collect()
     }
 
     /// Publishes an event about an object. An event that cannot be written is logged, never an error: events

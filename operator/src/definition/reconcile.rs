@@ -38,15 +38,14 @@ enum Error {
 /// # Errors
 /// Never: it runs until it is dropped.
 pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
-    let (client, watches) = (&context.client, &context.metrics.watches);
     let all = watcher::Config::default;
-    let definitions = heads::<ComponentDefinition>(client, all(), watches);
+    let definitions = heads::<ComponentDefinition>(&context, all());
     let definitions = definitions.run(
         |head, context| within(ROUND, definition(head, context)),
         |_, error, _| retry(error),
         Arc::clone(&context),
     );
-    let versions = heads::<ComponentVersion>(client, all(), watches);
+    let versions = heads::<ComponentVersion>(&context, all());
     let versions = versions.run(
         |head, context| within(ROUND, version(head, context)),
         |_, error, _| retry(error),

@@ -75,7 +75,6 @@ impl Error {
 /// # Errors
 /// Never: it runs until it is dropped.
 pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
-    let (client, watches) = (&context.client, &context.metrics.watches);
     let all = watcher::Config::default;
     let (store, writer) = reflector::store();
     // The store knows of a change before it is told here: whose turn it is now is read from it.
@@ -90,18 +89,15 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let driver = Driver::new("OpsRequest", &context);
     controller
         .with_config(Config::default().debounce(STORM))
-        .watches_stream(touched::<Cluster>(client, all(), watches), move |cluster| {
+        .watches_stream(touched::<Cluster>(&context, all()), move |cluster| {
             let namespace = cluster.metadata.namespace.as_deref();
             going_on(&by_cluster, namespace, &cluster.name_any())
         })
-        .watches_stream(
-            touched::<InstanceSet>(client, ours(), watches),
-            move |set| {
-                let cluster = set.labels().get(labels::INSTANCE).cloned();
-                let namespace = set.metadata.namespace.as_deref();
-                going_on(&by_set, namespace, &cluster.unwrap_or_default())
-            },
-        )
+        .watches_stream(touched::<InstanceSet>(&context, ours()), move |set| {
+            let cluster = set.labels().get(labels::INSTANCE).cloned();
+            let namespace = set.metadata.namespace.as_deref();
+            going_on(&by_set, namespace, &cluster.unwrap_or_default())
+        })
         .run(
             reconcile,
             |request, error, driver| error_policy(&request, error, &driver),

@@ -8,19 +8,17 @@ use std::time::Duration;
 use etcd_operator_api::{Cluster, InstanceSet, labels};
 use futures::TryStreamExt;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::Resource;
 use kube::api::Api;
-use kube::core::DeserializeGuard;
-use kube::core::ObjectMeta;
+use kube::core::{DeserializeGuard, NamespaceResourceScope, ObjectMeta};
 use kube::runtime::watcher::{self, Event};
-use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 
 use super::text::cut;
 use super::view::{ClusterFacts, Facts, FailoverView, Key, PodFacts, SetFacts};
-use crate::controller::events;
+use crate::controller::{Context, events};
 use crate::roles::failover::{Failover, News};
 use crate::roles::{Board, MemberStore};
-use crate::watches::Watches;
 
 /// The objects of one kind, reduced to facts. `None` until the first list is complete.
 #[derive(Debug)]
@@ -37,8 +35,15 @@ impl<F: Clone> Kept<F> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn all(&self) -> Option<BTreeMap<Key, F>> {
-        self.lock().clone()
+    /// Adds what is known; false when there is no complete list yet.
+    fn add_to(&self, all: &mut BTreeMap<Key, F>) -> bool {
+        let kept = self.lock();
+        all.extend(
+            kept.iter()
+                .flatten()
+                .map(|(key, facts)| (key.clone(), facts.clone())),
+        );
+        kept.is_some()
     }
 
     /// Takes in an event. `listing` holds what a list that is not complete has brought.
@@ -76,36 +81,62 @@ impl<F: Clone> Kept<F> {
     }
 }
 
+/// What is watched of one namespace, or of all.
+pub(super) struct Place {
+    context: Context,
+    clusters: Kept<ClusterFacts>,
+    sets: Kept<SetFacts>,
+}
+
 /// The caches behind the page.
-#[derive(Debug)]
 pub(super) struct Gather {
-    pub(super) clusters: Kept<ClusterFacts>,
-    pub(super) sets: Kept<SetFacts>,
-    pub(super) store: Arc<MemberStore>,
-    pub(super) board: Arc<Board>,
+    places: Vec<Place>,
+    store: Arc<MemberStore>,
+    board: Arc<Board>,
 }
 
 impl Gather {
+    /// Caches of the namespaces that are served.
+    pub(super) fn new(context: &Context, store: Arc<MemberStore>, board: Arc<Board>) -> Self {
+        let places = context.each().into_iter().map(|context| Place {
+            context,
+            clusters: Kept::default(),
+            sets: Kept::default(),
+        });
+        Self {
+            places: places.collect(),
+            store,
+            board,
+        }
+    }
+
     /// Keeps the caches up to date.
     ///
     /// # Errors
     /// When a watch ends, which it only does with the process.
-    pub(super) async fn keep(&self, client: &Client, watches: &Watches) -> anyhow::Result<()> {
-        tokio::try_join!(
-            follow(client, watches, &self.clusters, cluster_facts),
-            follow(client, watches, &self.sets, set_facts),
-        )?;
-        Ok(())
+    pub(super) async fn keep(&self) -> anyhow::Result<()> {
+        let all = self.places.iter().map(|place| async move {
+            tokio::try_join!(
+                follow(&place.context, &place.clusters, cluster_facts),
+                follow(&place.context, &place.sets, set_facts),
+            )
+        });
+        futures::future::try_join_all(all).await.map(drop)
     }
 
     /// All that is known now.
     pub(super) fn facts(&self) -> Facts {
-        let (clusters, sets) = (self.clusters.all(), self.sets.all());
+        let (mut clusters, mut sets) = (BTreeMap::new(), BTreeMap::new());
+        let (mut all_clusters, mut all_sets) = (true, true);
+        for place in &self.places {
+            all_clusters &= place.clusters.add_to(&mut clusters);
+            all_sets &= place.sets.add_to(&mut sets);
+        }
         let mut unread = Vec::new();
-        if clusters.is_none() {
+        if !all_clusters {
             unread.push("Cluster");
         }
-        if sets.is_none() {
+        if !all_sets {
             unread.push("InstanceSet");
         }
         let now = Timestamp::now();
@@ -121,8 +152,8 @@ impl Gather {
         });
         let failovers = self.board.failovers().into_iter();
         Facts {
-            clusters: clusters.unwrap_or_default(),
-            sets: sets.unwrap_or_default(),
+            clusters,
+            sets,
             pods: pods.collect(),
             failovers: failovers
                 .map(|(key, all)| (key, all.iter().map(|one| failover(one, now)).collect()))
@@ -133,15 +164,20 @@ impl Gather {
 }
 
 async fn follow<K, F: Clone>(
-    client: &Client,
-    watches: &Watches,
+    context: &Context,
     kept: &Kept<F>,
     facts: impl Fn(Result<K, ()>, &ObjectMeta) -> F,
 ) -> anyhow::Result<()>
 where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    K: Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let api = Api::<DeserializeGuard<K>>::all(client.clone());
+    let client = context.client.clone();
+    let api = match &context.served {
+        Some(namespace) => Api::<DeserializeGuard<K>>::namespaced(client, namespace),
+        None => Api::all(client),
+    };
+    let watches = &context.metrics.watches;
     let mut events = std::pin::pin!(events(api, watcher::Config::default(), watches));
     let mut listing = BTreeMap::new();
     loop {
@@ -234,6 +270,11 @@ mod tests {
 
     use super::*;
 
+    fn known<F: Clone>(kept: &Kept<F>) -> Option<BTreeMap<Key, F>> {
+        let mut all = BTreeMap::new();
+        kept.add_to(&mut all).then_some(all)
+    }
+
     fn guarded<K: Resource + DeserializeOwned>(value: Value) -> DeserializeGuard<K> {
         DeserializeGuard::deserialize(value).expect("metadata")
     }
@@ -249,8 +290,7 @@ mod tests {
         let (kept, mut listing) = (Kept::default(), BTreeMap::new());
         let mut take = |event| {
             kept.take(event, cluster_facts, &mut listing);
-            kept.all()
-                .map(|all| all.into_keys().map(|key| key.1).collect::<Vec<_>>())
+            known(&kept).map(|all| all.into_keys().map(|key| key.1).collect::<Vec<_>>())
         };
         assert_eq!(take(Event::Init), None);
         assert_eq!(
@@ -286,7 +326,7 @@ mod tests {
         ] {
             kept.take(event, cluster_facts, &mut listing);
         }
-        let all = kept.all().unwrap_or_default();
+        let all = known(&kept).unwrap_or_default();
         let of = |name: &str| all[&("n".to_owned(), name.to_owned())].clone();
         assert_eq!(of("bad").message.as_deref(), Some(UNREADABLE));
         assert_eq!(of("good").phase.as_deref(), Some("Running"));

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 
-use super::gather::{Gather, Kept};
+use super::gather::Gather;
 use super::html::{STYLE, html};
 use super::view::{ClusterView, View, clusters, page};
 use crate::controller::Context;
@@ -69,12 +69,7 @@ pub async fn run(
     board: Arc<Board>,
     listener: TcpListener,
 ) -> anyhow::Result<()> {
-    let gather = Arc::new(Gather {
-        clusters: Kept::default(),
-        sets: Kept::default(),
-        store,
-        board,
-    });
+    let gather = Arc::new(Gather::new(context, store, board));
     let source = {
         let gather = Arc::clone(&gather);
         move || {
@@ -85,7 +80,7 @@ pub async fn run(
     let router = router(context.config.identity.clone(), source);
     tokio::select! {
         never = http_limits::serve(listener, router, Limits::default()) => match never {},
-        ended = gather.keep(&context.client, &context.metrics.watches) => ended,
+        ended = gather.keep() => ended,
     }
 }
 

@@ -37,6 +37,9 @@ pub(in super::super) fn environment(valid: &Valid<'_>, cluster_domain: &str) -> 
         let service = service_domain(&service, &namespace, cluster_domain);
         data.insert(names::ENV_LEADER_SERVICE.to_owned(), service);
     }
+    if valid.tls.is_some() {
+        data.insert("TLS_ENABLED".to_owned(), "true".to_owned());
+    }
     let mut map = ConfigMap {
         metadata: child(valid, valid.name.env_config_map()),
         data: Some(data),

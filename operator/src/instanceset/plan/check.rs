@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use etcd_operator_api::restore::FILLED;
 use etcd_operator_api::{labels, names};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kbagent_protocol::{Id, Member};
@@ -70,6 +71,7 @@ impl Lint<'_> {
                 Some(pod) if pod.uid == *uid => {
                     self.delete_pod(name, pod, *grace, found);
                     self.ask_budget(name, pod, (*grace, *how), found);
+                    self.move_first(name, pod, *grace, found);
                 }
                 _ => found.push(format!("C2: {name} is deleted in an incarnation not seen")),
             },
@@ -134,6 +136,22 @@ impl Lint<'_> {
                 ));
             }
             _ => {}
+        }
+    }
+
+    /// A leader is not stopped while another voter could lead.
+    fn move_first(&self, name: &str, pod: &PodSeen, grace: Grace, found: &mut Vec<Violation>) {
+        let leads = pod
+            .status()
+            .is_some_and(|status| status.leader_id == Some(status.member_id));
+        let others = self.seen.pods.iter().filter(|(other, _)| *other != name);
+        let votes = |pod: &PodSeen| pod.status().is_some_and(|status| !status.is_learner);
+        let mut able = others.filter(|(_, pod)| pod.takes_part() && pod.ready && votes(pod));
+        let planned = grace == Grace::Template && !self.all_go();
+        if leads && planned && pod.takes_part() && able.next().is_some() {
+            found.push(format!(
+                "P9: {name} leads and is stopped before leadership has moved"
+            ));
         }
     }
 
@@ -298,6 +316,7 @@ impl Lint<'_> {
         let bootstrap = environment
             .find(|variable| variable.name == keys::ENV_BOOTSTRAP)
             .and_then(|variable| variable.value.clone());
+        let begins = bootstrap.is_some();
         if let Some(set) = bootstrap {
             let frozen = &self.desired.recorded.bootstrap_members;
             if self.bootstrapped() {
@@ -308,6 +327,20 @@ impl Lint<'_> {
                 found.push(format!(
                     "B1: {name} bootstraps with another set than the frozen one"
                 ));
+            }
+        }
+        if let (Some(seed), false) = (&self.desired.seed, self.bootstrapped()) {
+            let mut claims = self.seen.claims.iter();
+            let filled = claims.any(|(claim, seen)| {
+                claim.ends_with(&name) && seen.annotations.get(FILLED) == Some(seed)
+            });
+            if !filled {
+                found.push(format!(
+                    "D1: {name} is made before its disk holds the backup"
+                ));
+            }
+            if begins {
+                found.push(format!("D1: {name} may begin without the backup"));
             }
         }
         for template in &self.desired.claims {

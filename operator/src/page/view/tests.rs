@@ -32,6 +32,7 @@ fn running_view(pod: &str, leads: bool, applied: u64) -> MemberView {
         status_age_ms: Some(1),
         under_way: None,
         care: Default::default(),
+        campaign: None,
     }
 }
 
