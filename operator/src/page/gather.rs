@@ -143,7 +143,6 @@ impl Gather {
         let pods = self.board.pods().into_iter().map(|(key, pod)| {
             let seen = self.store.of(&key, &pod.uid);
             let facts = PodFacts {
-                cluster: pod.cluster,
                 set: pod.instance_set,
                 label: pod.role,
                 view: seen.map(|seen| (seen.view, seen.silent)),

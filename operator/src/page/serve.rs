@@ -292,8 +292,7 @@ mod tests {
 
     #[tokio::test]
     async fn many_readers_within_a_second_have_it_put_together_once() {
-        let source_made = AtomicUsize::new(0);
-        let made = Arc::new(source_made);
+        let made = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&made);
         let page = Page {
             replica: "r".to_owned(),

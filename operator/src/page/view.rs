@@ -38,7 +38,6 @@ pub(super) struct SetFacts {
 /// What is known of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct PodFacts {
-    pub(super) cluster: String,
     pub(super) set: String,
     pub(super) label: Option<String>,
     /// The agent's newest view, and whether it has become silent.

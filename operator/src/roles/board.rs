@@ -16,8 +16,6 @@ pub const KEPT: usize = 5;
 pub struct Labelled {
     /// Name of the InstanceSet.
     pub instance_set: String,
-    /// Name of the Cluster.
-    pub cluster: String,
     /// Identity of this incarnation of the name.
     pub uid: String,
     /// The role label.

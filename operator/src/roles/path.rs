@@ -166,7 +166,6 @@ impl Path {
         }
         let labelled = Labelled {
             instance_set: place.instance_set.clone(),
-            cluster: place.cluster,
             uid: facts.uid.clone(),
             role: facts.role.clone(),
         };

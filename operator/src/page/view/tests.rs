@@ -55,7 +55,6 @@ fn add(facts: &mut Facts, namespace: &str, name: &str, phase: &str) {
         let leads = ordinal == 1;
         let applied = if ordinal == 2 { 100 } else { 120 };
         let one = PodFacts {
-            cluster: name.to_owned(),
             set: set.clone(),
             label: Some(if leads { "leader" } else { "follower" }.to_owned()),
             view: Some((running_view(&pod, leads, applied), false)),
@@ -132,7 +131,6 @@ pub(in crate::page) fn hostile(mark: &str) -> Facts {
         (status.version, status.alarms) = (said(), vec![said()]);
     }
     let mut one = PodFacts {
-        cluster: said(),
         set: said(),
         label: Some("leader".into()),
         view: Some((view.clone(), false)),
