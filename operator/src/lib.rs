@@ -7,6 +7,7 @@
 //! - [`backup`]: Backup -> a Job that makes it, and what came of it; policies and repositories.
 //! - [`operations`]: OpsRequest -> an edit of its Cluster, and what came of it.
 //! - [`roles`]: which pod carries which role label; a data path, runs in every replica without the lease.
+//! - [`page`]: one look at all clusters, for people; off by default.
 //! - [`definition`]: ComponentDefinitions and ComponentVersions: matching, resolution, their status.
 //! - [`agent`]: client of kbagent, the only way to etcd.
 //! - [`certificates`]: names, issuing and checks of certificates: pure.
@@ -40,6 +41,7 @@ pub mod metrics;
 mod mutation;
 pub mod namespaces;
 pub mod operations;
+pub mod page;
 pub mod roles;
 pub mod run;
 pub mod server;

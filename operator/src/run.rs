@@ -6,23 +6,25 @@ use std::time::Duration;
 
 use etcd_operator_api::Cluster;
 use kube::api::{Api, ListParams, PartialObjectMeta};
+use tokio::net::TcpListener;
 use tokio::time::interval;
 
 use crate::controller::Context;
 use crate::lease::Candidate;
-use crate::roles::{self, MemberStore, RoleMetrics};
-use crate::{admission, backup, cluster, component, definition, instanceset, operations};
+use crate::roles::{self, Board, MemberStore, RoleMetrics};
+use crate::{admission, backup, cluster, component, definition, instanceset, operations, page};
 
 /// How often the API server is asked until it answers for the first time.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
-/// Runs the operator until `stop` is ready.
+/// Runs the operator until `stop` is ready, with the status page on `listener` if there is one.
 ///
 /// # Errors
-/// When the role path ends, which it only does with the process.
+/// When the role path or the page ends, which it only does with the process.
 pub async fn run(
     context: Arc<Context>,
     ready: Arc<AtomicBool>,
+    listener: Option<TcpListener>,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     tokio::pin!(stop);
@@ -31,6 +33,7 @@ pub async fn run(
         () = established(&context) => ready.store(true, Ordering::Relaxed),
     }
     let store = Arc::new(MemberStore::default());
+    let board = Arc::new(Board::default());
     let role_metrics = RoleMetrics::default();
     context
         .metrics
@@ -40,6 +43,7 @@ pub async fn run(
         let path = roles::run(Arc::new(roles::Context {
             client: one.client,
             store: Arc::clone(&store),
+            board: Arc::clone(&board),
             metrics: role_metrics.clone(),
             watches: one.metrics.watches,
             namespace: one.served,
@@ -48,6 +52,15 @@ pub async fn run(
         Box::pin(path)
     });
     let role_path = first_to_end(role_paths);
+    let shown = {
+        let (context, store) = (Arc::clone(&context), Arc::clone(&store));
+        async move {
+            match listener {
+                Some(listener) => page::run(&context, store, board, listener).await,
+                None => std::future::pending().await,
+            }
+        }
+    };
     let mut candidate = Candidate::new(
         context.client.clone(),
         &context.config,
@@ -64,6 +77,7 @@ pub async fn run(
     tokio::select! {
         result = role_path => result,
         result = admission::watch(&context) => result,
+        result = Box::pin(shown) => result,
         () = led => Ok(()),
     }
 }

@@ -45,6 +45,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "cluster",
             "operations",
             "backup",
+            "page",
             "run",
         ],
     ),

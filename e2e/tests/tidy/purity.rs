@@ -66,6 +66,48 @@ const PURE: &[(&str, &[&str], &str)] = &[
         "the planner of elections sees no clock and no network",
     ),
     (
+        "operator/src/page/view.rs",
+        &[
+            "tokio",
+            "kube::",
+            "async fn",
+            ".await",
+            "Timestamp::now",
+            "Instant::now",
+            "rand::",
+            "std::env",
+        ],
+        "the status page is made of facts alone",
+    ),
+    (
+        "operator/src/page/html.rs",
+        &[
+            "tokio",
+            "kube::",
+            "async fn",
+            ".await",
+            "Timestamp::now",
+            "Instant::now",
+            "rand::",
+            "std::env",
+        ],
+        "the status page is made of its view alone",
+    ),
+    (
+        "operator/src/roles/failover.rs",
+        &[
+            "tokio",
+            "kube::",
+            "async fn",
+            ".await",
+            "Timestamp::now",
+            "Instant::now",
+            "rand::",
+            "std::env",
+        ],
+        "a failover's times come from its caller",
+    ),
+    (
         "operator/src/backup/plan.rs",
         &[
             "Api<",
