@@ -54,6 +54,7 @@ pub async fn run(
     let role_path = first_to_end(role_paths);
     let shown = {
         let (context, store) = (Arc::clone(&context), Arc::clone(&store));
+        let board = Arc::clone(&board);
         async move {
             match listener {
                 Some(listener) => page::run(&context, store, board, listener).await,
