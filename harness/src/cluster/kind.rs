@@ -103,7 +103,13 @@ async fn make_or_start(
 
 /// The images that a node must have: our own, and etcd in the versions that are tested (from `images/versions.env`).
 fn images(versions: &str) -> Vec<String> {
-    let own = ["operator", "kbagent", "metrics-exporter", "workload"];
+    let own = [
+        "operator",
+        "kbagent",
+        "metrics-exporter",
+        "etcd-backup",
+        "workload",
+    ];
     let own = own
         .into_iter()
         .map(|name| format!("etcd-harness/{name}:dev"));

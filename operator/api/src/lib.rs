@@ -30,6 +30,10 @@
 //! # }
 //! ```
 
+pub mod backup;
+pub mod backup_policy;
+pub mod backup_repo;
+pub mod backup_schedule;
 pub mod bounds;
 pub mod cluster;
 pub mod component;
@@ -43,6 +47,7 @@ pub mod names;
 pub mod opaque;
 pub mod ops_request;
 pub mod quantity;
+pub mod restore;
 pub mod rules;
 pub mod scheduling;
 pub mod service;
@@ -51,6 +56,10 @@ pub mod tls;
 pub mod update;
 pub mod volume;
 
+pub use backup::{Backup, BackupPhase, BackupSpec, BackupStatus, DeletionPolicy};
+pub use backup_policy::{BackupPolicy, BackupPolicySpec, BackupPolicyStatus};
+pub use backup_repo::{BackupRepo, BackupRepoSpec, BackupRepoStatus};
+pub use backup_schedule::{BackupSchedule, BackupScheduleSpec, BackupScheduleStatus};
 pub use cluster::{Cluster, ClusterComponentSpec, ClusterPhase, ClusterSpec, ClusterStatus};
 pub use component::{Component, ComponentPhase, ComponentSpec, ComponentStatus, TerminationPolicy};
 pub use component_definition::{

@@ -3,8 +3,10 @@
 //! Identifiers of etcd (member, cluster) are `u64` in etcd and lower-case hexadecimal text here, as etcd logs them,
 //! because JSON readers lose bits of large integers.
 
+mod backup;
 mod election;
 
+pub use backup::{BackupReport, BackupSummary, LARGEST_REPORT};
 pub use election::{
     Beat, Campaign, ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding, Outcome,
 };
@@ -17,6 +19,8 @@ use serde::{Deserialize, Serialize};
 
 /// Port kbagent listens on in every pod.
 pub const PORT: u16 = 5001;
+/// Beside etcd's data directory: whose data it is, as JSON (`clusterUid`, `podName`).
+pub const IDENTITY_FILE: &str = "kbagent-identity.json";
 /// Port the metrics exporter listens on in every pod.
 pub const EXPORTER_PORT: u16 = 9187;
 

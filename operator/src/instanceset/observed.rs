@@ -223,6 +223,13 @@ impl ClaimSeen {
             .contains_key(etcd_operator_api::labels::REBUILD)
     }
 
+    /// UID of the Backup that it was filled with.
+    #[must_use]
+    pub fn filled(&self) -> Option<&str> {
+        let filled = self.annotations.get(etcd_operator_api::restore::FILLED)?;
+        Some(filled)
+    }
+
     /// UID of the Cluster that the claim was made for, where that is on record.
     #[must_use]
     pub fn home(&self) -> Option<&str> {

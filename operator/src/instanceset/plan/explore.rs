@@ -354,6 +354,8 @@ struct Wish {
     update: Option<(&'static str, usize)>,
     menu: &'static [Mishap],
     mishaps: usize,
+    /// It begins with a backup.
+    seeded: bool,
 }
 
 impl Wish {
@@ -364,6 +366,16 @@ impl Wish {
             update: None,
             menu: &[],
             mishaps: 0,
+            seeded: false,
+        }
+    }
+
+    /// A cluster that begins with a backup.
+    const fn seeded(members: u32) -> Self {
+        Self {
+            from: 0,
+            seeded: true,
+            ..Self::size(members, members)
         }
     }
 
@@ -396,6 +408,7 @@ impl Wish {
 
     fn state(self, planner: Planner) -> State {
         let mut world = match self.from {
+            0 if self.seeded => World::seeded(self.to),
             0 => World::new(self.to),
             from => grown(from),
         };
@@ -445,6 +458,11 @@ fn every_order_of_one_mishap() {
 #[test]
 fn every_order_of_one_change_by_hand() {
     all(&[Wish::size(3, 3).with(HAND, 1)]);
+}
+
+#[test]
+fn every_order_of_a_beginning_with_a_backup() {
+    all(&[Wish::seeded(1), Wish::seeded(3)]);
 }
 
 #[test]

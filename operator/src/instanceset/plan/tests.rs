@@ -16,6 +16,7 @@ mod by_hand;
 mod claims;
 mod labels;
 mod resize;
+mod seeded;
 
 /// Plans and acts until nothing more happens; the steps taken, in words.
 pub(super) fn settle(world: &mut World) -> Vec<String> {

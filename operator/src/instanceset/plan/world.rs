@@ -16,6 +16,7 @@ use super::{Grace, Plan, Step};
 mod databases;
 mod guarded;
 mod mishaps;
+mod seeded;
 
 pub(super) use guarded::renumbered;
 
@@ -115,6 +116,7 @@ pub(super) fn desired(replicas: u32) -> Desired {
         vars: BTreeMap::new(),
         service_annotations: BTreeMap::new(),
         roles: Vec::new(),
+        seed: None,
         recorded: Default::default(),
         name,
     }
@@ -220,6 +222,7 @@ impl World {
     pub(super) fn tick(&mut self) {
         self.pods
             .retain(|_, pod| !pod.terminating || pod.node_gone || pod.frozen);
+        self.fill_first();
         let pods = &self.pods;
         self.disks.retain(|name, disk| {
             let used = name
@@ -261,9 +264,7 @@ impl World {
             (Some(id), Some(at)) if self.members[at].id == id => Ok(id),
             (Some(_), _) if self.formed > 0 => Err(Some("RemovedMember")),
             (Some(id), _) => Ok(id),
-            (None, None) if self.formed == 0 && pod.bootstrap => Ok(Id(
-                name.len() as u64 * 1000 + u64::from(name.as_bytes()[name.len() - 1])
-            )),
+            (None, None) if self.formed == 0 && pod.bootstrap => Ok(seeded::identifier(name)),
             (None, Some(at))
                 if pod.bootstrap
                     && self.members[at].name.is_empty()
@@ -313,7 +314,7 @@ impl World {
         self.members = set
             .iter()
             .map(|pod| Member {
-                id: Id(pod.len() as u64 * 1000 + u64::from(pod.as_bytes()[pod.len() - 1])),
+                id: seeded::identifier(pod),
                 name: there(pod).map_or(String::new(), |_| pod.clone()),
                 peer_urls: vec![url(pod)],
                 client_urls: Vec::new(),
