@@ -14,8 +14,8 @@ const CRATES: &[&str] = &[
     "operator/src",
     "operator/agent/src",
     "operator/api/src",
+    "operator/kubectl-kbetcd/src",
     "operator/backup/src",
-    "operator/kubectl-etcd/src",
 ];
 
 /// Folders of a crate, from the bottom to the top: a folder may use those that stand before it in this table.
