@@ -91,12 +91,12 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             show(&asked, &rows, |rows| top::text(rows))?;
         }
         Command::Switchover(asked) => {
-            return change(&asked.change, &Verb::Switchover { to: asked.to }).await;
+            return Box::pin(change(&asked.change, &Verb::Switchover { to: asked.to })).await;
         }
-        Command::Restart(asked) => return change(&asked.change, &Verb::Restart).await,
+        Command::Restart(asked) => return Box::pin(change(&asked.change, &Verb::Restart)).await,
         Command::Rebuild(asked) => {
             let (pods, force) = (asked.pods, asked.force);
-            return change(&asked.change, &Verb::Rebuild { pods, force }).await;
+            return Box::pin(change(&asked.change, &Verb::Rebuild { pods, force })).await;
         }
         Command::Logs(asked) => logs(asked).await?,
         Command::Events(asked) => events(&asked).await?,

@@ -1,4 +1,4 @@
-//! What the page shows, out of caches: two watches that keep a few words of each object, and what the role path holds.
+//! What the page shows, out of caches: two watches that keep few fields of each object, and what the role path holds.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

@@ -1,6 +1,6 @@
 //! One look at all clusters, for people: read-only, off by default, on loopback only.
 //!
-//! `gather` keeps a few words of each object and `serve` answers; `view` and `html` are pure: facts in, page out. Must
+//! `gather` keeps few fields of each object and `serve` answers; `view` and `html` are pure: facts in, page out. Must
 //! not decide or write anything, and no request of a reader costs a call of the API server.
 
 mod gather;

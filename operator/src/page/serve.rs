@@ -94,7 +94,7 @@ struct Page {
 }
 
 impl Page {
-    /// The page of this number. Put together once a second at most, whoever asks.
+    /// The page of this number. Put together once a second at most, however many ask.
     fn view(&self, number: usize) -> View {
         let mut kept = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
         let old = kept.take().filter(|(made, ..)| made.elapsed() < FRESH);

@@ -1,3 +1,5 @@
+//! States, bounds and hostile names of the view.
+
 use kbagent_protocol::Id;
 
 use super::*;
