@@ -295,8 +295,8 @@ InstanceSet/db-etcd: CatchingUp
         let mut seen = seen();
         seen.views.insert("db-etcd-1".into(), Err("refused".into()));
         seen.requests = vec![
-            ops(json!({ "phase": "Pending" })),
-            ops(json!({ "phase": "Failed" })),
+            ops(&json!({ "phase": "Pending" })),
+            ops(&json!({ "phase": "Failed" })),
         ];
         let status = seen.cluster.status.as_mut().expect("a status");
         status.refused_objects = [("Service/x".to_owned(), "port is taken".to_owned())].into();

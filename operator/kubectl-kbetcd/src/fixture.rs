@@ -86,7 +86,7 @@ pub(crate) fn seen() -> Seen {
 }
 
 /// An OpsRequest `r` with this status.
-pub(crate) fn ops(status: serde_json::Value) -> OpsRequest {
+pub(crate) fn ops(status: &serde_json::Value) -> OpsRequest {
     serde_json::from_value(json!({ "metadata": { "name": "r", "namespace": "ns" },
         "spec": { "clusterName": "db", "type": "Restart", "restart": [{ "componentName": "etcd" }] },
         "status": status }))

@@ -162,7 +162,7 @@ mod tests {
             condition("Validated", "2026-01-01T00:00:00Z"),
             condition("Aborted", "2026-01-01T00:01:05Z"),
         ];
-        let ended = ops(json!({ "phase": "Aborted", "conditions": conditions,
+        let ended = ops(&json!({ "phase": "Aborted", "conditions": conditions,
             "startTimestamp": "2026-01-01T00:00:00Z", "completionTimestamp": "2026-01-01T00:01:05Z" }));
         assert_eq!(
             line(&ended),
@@ -173,11 +173,11 @@ mod tests {
 
     #[test]
     fn progress_is_told_with_what_is_waited_for() {
-        assert_eq!(line(&ops(json!({}))), "not taken up yet");
-        let running = ops(json!({ "phase": "Running", "progress": "1/3",
+        assert_eq!(line(&ops(&json!({}))), "not taken up yet");
+        let running = ops(&json!({ "phase": "Running", "progress": "1/3",
             "components": { "etcd": { "reason": "Update", "message": "db-etcd-1 is not ready" } } }));
         assert_eq!(line(&running), "Running  1/3  etcd: db-etcd-1 is not ready");
-        let pending = ops(json!({ "phase": "Pending",
+        let pending = ops(&json!({ "phase": "Pending",
             "conditions": [condition("WaitForProgressing", "2026-01-01T00:00:00Z")] }));
         assert_eq!(line(&pending), "Pending  WaitForProgressing text");
     }

@@ -157,9 +157,9 @@ waiting on: CatchingUp: db-etcd-1 has applied 100 of 120
         let mut seen = seen();
         let running = json!({ "phase": "Running", "progress": "1/3" });
         seen.requests = vec![
-            ops(running),
-            ops(json!({ "phase": "Succeed" })),
-            ops(json!({})),
+            ops(&running),
+            ops(&json!({ "phase": "Succeed" })),
+            ops(&json!({})),
         ];
         let text = view(&report(&seen));
         assert!(
