@@ -7,7 +7,7 @@ use etcd_operator_api::{ComponentDefinition, ComponentVersion};
 use kube::ResourceExt;
 
 use super::pattern::expression;
-use super::release::{offered, release_for};
+use super::release::{not_offered, release_for};
 use super::unresolved::Unresolved;
 
 /// What a component asks for.
@@ -49,11 +49,7 @@ pub fn resolve<'a>(
     current
         .or(offering.last())
         .map(|found| **found)
-        .ok_or_else(|| Unresolved::Version {
-            wanted: wanted.version.unwrap_or_default().to_owned(),
-            definition: last.name_any(),
-            known: offered(last, versions).join(", "),
-        })
+        .ok_or_else(|| not_offered(last, wanted.version, versions))
 }
 
 /// The definitions that `pattern` means by the strongest way that means any, by name.
@@ -166,7 +162,7 @@ mod tests {
         let error = resolve(wanted, &definitions, &[]).expect_err("unknown version");
         assert_eq!(
             error.to_string(),
-            r#"serviceVersion "9.9.9" is not offered for componentDef "etcd-3", there are: 3.6.1"#
+            r#"serviceVersion "9.9.9" is not offered for componentDef "etcd-3", there are: 3.6.1; the nearest is 3.6.1"#
         );
     }
 }

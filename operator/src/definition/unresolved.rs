@@ -13,7 +13,7 @@ pub enum Unresolved {
     },
     /// No matching definition offers the version.
     #[error(
-        "serviceVersion {wanted:?} is not offered for componentDef {definition:?}, there are: {known}"
+        "serviceVersion {wanted:?} is not offered for componentDef {definition:?}, there are: {known}{nearest}"
     )]
     Version {
         /// What was asked for.
@@ -22,5 +22,7 @@ pub enum Unresolved {
         definition: String,
         /// The versions there are.
         known: String,
+        /// Which of them comes nearest, in words; empty when none does.
+        nearest: String,
     },
 }
