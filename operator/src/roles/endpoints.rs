@@ -89,6 +89,10 @@ impl Endpoints {
                 touched = true;
                 self.touch(&slices, &winner, term).await;
             }
+            if touched {
+                // A service without a pod of its role never follows: not fifty lists for that.
+                sleep(LATE).await;
+            }
         }
         false
     }
