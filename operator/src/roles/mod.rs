@@ -22,7 +22,7 @@ mod timing;
 mod write;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod test_support;
 #[cfg(test)]
 mod tests;
 
