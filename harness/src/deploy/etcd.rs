@@ -48,7 +48,6 @@ pub(crate) struct EtcdState {
 
 impl EtcdCluster {
     /// A cluster of so many members.
-    #[must_use]
     pub(crate) fn new(namespace: &str, name: &str, members: u32) -> Self {
         Self {
             namespace: namespace.to_owned(),
@@ -73,13 +72,11 @@ impl EtcdCluster {
     }
 
     /// Name of the leader service.
-    #[must_use]
     pub(crate) fn leader_service(&self) -> String {
         format!("{}-etcd", self.name)
     }
 
     /// The object.
-    #[must_use]
     pub(crate) fn manifest(&self) -> Value {
         let mut claim = json!({
             "accessModes": ["ReadWriteOnce"],
@@ -235,7 +232,6 @@ fn clusters(kube: &Client, namespace: &str) -> Api<DynamicObject> {
 }
 
 /// The kind of an etcd cluster.
-#[must_use]
 pub(crate) fn cluster_resource() -> ApiResource {
     ApiResource::from_gvk_with_plural(
         &GroupVersionKind::gvk("apps.kubeblocks.io", "v1", "Cluster"),

@@ -12,7 +12,6 @@ pub struct Evidence {
 
 impl Evidence {
     /// None yet.
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
@@ -45,25 +44,21 @@ impl Evidence {
     }
 
     /// Revisions that the fault itself made.
-    #[must_use]
     pub fn writes(&self) -> &[i64] {
         &self.writes
     }
 
     /// One fact.
-    #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.facts.get(name).map(String::as_str)
     }
 
     /// True when there is none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.facts.is_empty() && self.writes.is_empty()
     }
 
     /// All facts, as a fault record of the history wants them.
-    #[must_use]
     pub fn into_map(self) -> BTreeMap<String, String> {
         self.facts
     }

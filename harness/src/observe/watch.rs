@@ -43,7 +43,6 @@ pub(crate) struct Observer {
 
 impl Observer {
     /// Starts watching. `offset` is what must be added to this host's wall clock to get the recording client's.
-    #[must_use]
     pub(crate) fn start(client: &Client, subject: &Subject, offset: Nanos) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = JoinSet::new();

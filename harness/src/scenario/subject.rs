@@ -225,7 +225,7 @@ impl Subject {
         path: &str,
         request: &str,
     ) -> Result<String, String> {
-        let target = proxy::Target {
+        let target = proxy::Endpoint {
             namespace: &self.namespace,
             kind: "pods",
             name: pod,
@@ -246,7 +246,7 @@ impl Subject {
 
     async fn get(&self, kind: &str, name: &str, port: u16, path: &str) -> Result<String, String> {
         let namespace = &self.namespace;
-        let target = proxy::Target {
+        let target = proxy::Endpoint {
             namespace,
             kind,
             name,
