@@ -110,8 +110,8 @@ fn early_progress() -> Bug {
 fn watch_after_snapshot() -> Bug {
     Bug {
         number: 15271,
-        how: "1000 operations a second; a follower loses the other members, not its clients, until it is 5200 entries behind \
-              and needs a snapshot",
+        how: "2000 operations a second, each client at one member; a follower loses the other members, not its clients, \
+              until it is 5200 entries behind and needs a snapshot",
         affected: "v3.5.7",
         fixed: "v3.5.9",
         budget: Duration::from_secs(60),
@@ -128,7 +128,8 @@ fn watch_after_snapshot() -> Bug {
         )
         .once()
         .lasts(45)
-        .operations_s(1000)
+        .operations_s(2000)
+        .pinned()
         .setting("snapshot-count", "100")
         .promise(Promise::default()),
     }

@@ -91,6 +91,8 @@ pub struct Load {
     /// True when clients compact what is a moment old, and send transactions that write beside a read of what is
     /// compacted.
     pub compacted_txns: bool,
+    /// True when each mixed client asks one member only; for bare members.
+    pub pinned: bool,
     /// Milliseconds between two questions for the progress of each watch under load, 5 to 10000; 0: only in silence.
     pub progress_ms: u32,
     /// Operations a second of the mixed clients together, 1 to 5000; 0: the recording client's default, 48.
@@ -105,6 +107,7 @@ impl Default for Load {
             leases_expire: false,
             compacts: false,
             compacted_txns: false,
+            pinned: false,
             progress_ms: 0,
             operations_s: 0,
         }
@@ -285,6 +288,12 @@ impl Scenario {
     #[must_use]
     pub fn compacted_txns(self) -> Self {
         self.with(|trial| trial.load.compacted_txns = true)
+    }
+
+    /// Each mixed client asks one member only.
+    #[must_use]
+    pub fn pinned(self) -> Self {
+        self.with(|trial| trial.load.pinned = true)
     }
 
     /// Every watch is asked for its progress so often, under load.

@@ -6,6 +6,7 @@
 
 pub mod ahead;
 pub mod attempts;
+mod backup;
 pub mod catalog;
 pub(crate) mod client;
 mod conformance;

@@ -6,10 +6,17 @@ use etcd_history::record::{FaultRecord, FaultStep};
 use super::state::TrialRun;
 use crate::faults::{Evidence, FaultContext};
 use crate::scenario::RunError;
+use crate::scenario::backup::BackUp;
 use crate::scenario::notes::figure;
 use crate::scenario::operation::{self, Asked, Operation};
 use crate::scenario::subject;
 use crate::timeouts;
+
+/// What was asked for: an OpsRequest, or a backup.
+enum Request {
+    Ops(Asked),
+    BackUp(BackUp),
+}
 
 impl TrialRun<'_> {
     /// One operation after the other; the faults come while the first is under way.
@@ -53,7 +60,7 @@ impl TrialRun<'_> {
     }
 
     /// Makes the request and waits until it has begun.
-    async fn ask(&mut self, operation: Operation, number: u32) -> Result<Asked, RunError> {
+    async fn ask(&mut self, operation: Operation, number: u32) -> Result<Request, RunError> {
         let word = operation.word();
         self.lab.live.say(format!("operation {number}: {word}"));
         if operation == Operation::StopAndStart {
@@ -63,6 +70,13 @@ impl TrialRun<'_> {
         }
         self.log.phase(&format!("operation_{number}"));
         self.note(operation, number, FaultStep::Injecting, "");
+        if operation == Operation::BackUpAndRestore {
+            let backup = BackUp::ask(&self.subject, number).await?;
+            self.note(operation, number, FaultStep::Injected, "");
+            let told = backup.begun().await?;
+            self.note(operation, number, FaultStep::Effective, &told);
+            return Ok(Request::BackUp(backup));
+        }
         let leader = self.subject.leader().await.unwrap_or_default();
         self.expectations
             .replaced_members
@@ -71,7 +85,7 @@ impl TrialRun<'_> {
         self.note(operation, number, FaultStep::Injected, "");
         let told = asked.begun().await?;
         self.note(operation, number, FaultStep::Effective, &told.text);
-        Ok(asked)
+        Ok(Request::Ops(asked))
     }
 
     /// Waits for its end, which must be success.
@@ -79,9 +93,21 @@ impl TrialRun<'_> {
         &mut self,
         operation: Operation,
         number: u32,
-        asked: &mut Asked,
+        request: &mut Request,
     ) -> Result<(), RunError> {
-        let told = asked.ended(timeouts::patient(timeouts::OPERATION)).await?;
+        let limit = timeouts::patient(timeouts::OPERATION);
+        let asked = match request {
+            Request::Ops(asked) => asked,
+            Request::BackUp(backup) => {
+                self.note(operation, number, FaultStep::Healing, "");
+                let compared = backup.ended(limit).await?;
+                self.lab.live.say(compared.clone());
+                self.note(operation, number, FaultStep::Healed, &compared);
+                self.phase(&format!("operation_{number}_done"));
+                return Ok(());
+            }
+        };
+        let told = asked.ended(limit).await?;
         self.note(operation, number, FaultStep::Healing, &told.text);
         if !told.succeeded() {
             let what = format!("{} ended {}: {}", operation.word(), told.phase, told.text);
