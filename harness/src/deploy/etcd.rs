@@ -1,5 +1,6 @@
 //! An etcd cluster as a user writes it, and waiting until it serves.
 
+use etcd_operator_api::labels;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, DynamicObject, ListParams};
 use kube::core::{ApiResource, GroupVersionKind};
@@ -147,7 +148,8 @@ impl EtcdCluster {
         let found = found.map_err(|error| DeployError::call("read", name.clone(), error))?;
         let slices: Api<EndpointSlice> = Api::namespaced(kube.clone(), &self.namespace);
         let params = ListParams::default().labels(&format!(
-            "kubernetes.io/service-name={}",
+            "{}={}",
+            labels::SERVICE_NAME,
             self.leader_service()
         ));
         let slices = slices

@@ -24,10 +24,6 @@ impl Evidence {
     }
 
     /// Adds a fact; a later one of the same name replaces it.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "callers need the error no longer"
-    )]
     pub fn add(&mut self, name: impl Into<String>, value: impl ToString) {
         self.facts.insert(name.into(), value.to_string());
     }

@@ -41,10 +41,6 @@ impl RunLog {
     }
 
     /// A step of the run that failed is a violation.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "callers pass what `as_ref` returns"
-    )]
     pub(crate) fn judge<T>(&mut self, check: &'static str, result: Result<T, &impl Display>) {
         if let Err(error) = result {
             self.violation(check, error.to_string());

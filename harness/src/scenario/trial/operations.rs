@@ -103,7 +103,7 @@ impl TrialRun<'_> {
                 let compared = backup.ended(limit).await?;
                 self.lab.live.say(compared.clone());
                 self.note(operation, number, FaultStep::Healed, &compared);
-                self.phase(&format!("operation_{number}_done"));
+                self.log.phase(&format!("operation_{number}_done"));
                 return Ok(());
             }
         };
