@@ -39,7 +39,6 @@ pub struct Board {
 
 impl Board {
     /// All pods that are followed.
-    #[must_use]
     pub fn pods(&self) -> Vec<(PodKey, Labelled)> {
         let pods = lock(&self.pods);
         pods.iter()
@@ -48,7 +47,6 @@ impl Board {
     }
 
     /// The last failovers of every InstanceSet that had one, newest first.
-    #[must_use]
     pub fn failovers(&self) -> HashMap<SetKey, Vec<Failover>> {
         let failovers = lock(&self.failovers);
         let newest_first = failovers.iter();

@@ -16,7 +16,7 @@ use super::decide::decide;
 use super::export::{Trace, Traces};
 use super::facts::PodFacts;
 use super::failover::Tracker;
-use super::knowledge::Knowledge;
+use super::knowledge::AgentReports;
 use super::metrics::RoleMetrics;
 use super::timing;
 use super::trace::Election;
@@ -72,7 +72,7 @@ pub(super) struct Group {
     pods: BTreeMap<String, PodFacts>,
     /// Versions written here that the watch has not delivered yet.
     written: BTreeMap<String, PodFacts>,
-    knowledge: Knowledge,
+    knowledge: AgentReports,
 }
 
 impl Group {
@@ -91,7 +91,7 @@ impl Group {
             tracker: Tracker::default(),
             pods: BTreeMap::new(),
             written: BTreeMap::new(),
-            knowledge: Knowledge::default(),
+            knowledge: AgentReports::default(),
         }
     }
 
@@ -241,7 +241,7 @@ mod tests {
 
     use super::super::endpoints::Endpoints;
     use super::super::failover::News;
-    use super::super::testing::running;
+    use super::super::test_support::running;
     use super::*;
 
     fn stored(name: &str, role: &str) -> Value {

@@ -25,7 +25,7 @@ mod trace;
 mod write;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod test_support;
 #[cfg(test)]
 mod tests;
 

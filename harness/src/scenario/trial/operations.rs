@@ -39,7 +39,7 @@ impl TrialRun<'_> {
                 }
                 Err(error) => Err(error),
             };
-            self.judge("operation", done.as_ref());
+            self.log.judge("operation", done.as_ref());
             if done.is_err() {
                 return;
             }
@@ -47,7 +47,9 @@ impl TrialRun<'_> {
             let word = operation.word();
             self.lab.live.say(format!("{word} done after {took:.1} s"));
             let name = format!("{}_s", word.replace('-', "_"));
-            self.judgements.push(figure("operation_time", &name, took));
+            self.log
+                .verdicts
+                .push(figure("operation_time", &name, took));
             let after = operation.members_after(self.subject.members);
             self.subject = self.subject.with_members(after);
             // Traffic between two operations shows that the first one has left nothing behind.
@@ -66,7 +68,7 @@ impl TrialRun<'_> {
             let uids = seats.map(|seat| seat.uid);
             self.expectations.deleted_by_faults.extend(uids);
         }
-        self.phase(&format!("operation_{number}"));
+        self.log.phase(&format!("operation_{number}"));
         self.note(operation, number, FaultStep::Injecting, "");
         if operation == Operation::BackUpAndRestore {
             let backup = BackUp::ask(&self.subject, number).await?;
@@ -101,7 +103,7 @@ impl TrialRun<'_> {
                 let compared = backup.ended(limit).await?;
                 self.lab.live.say(compared.clone());
                 self.note(operation, number, FaultStep::Healed, &compared);
-                self.phase(&format!("operation_{number}_done"));
+                self.log.phase(&format!("operation_{number}_done"));
                 return Ok(());
             }
         };
@@ -112,7 +114,7 @@ impl TrialRun<'_> {
             return Err(RunError::Wait(what));
         }
         self.note(operation, number, FaultStep::Healed, &told.text);
-        self.phase(&format!("operation_{number}_done"));
+        self.log.phase(&format!("operation_{number}_done"));
         let after = operation.members_after(self.subject.members);
         let subject = self.subject.with_members(after);
         let replaced = asked.replaced.as_deref();
@@ -124,8 +126,8 @@ impl TrialRun<'_> {
             "" => Evidence::new(),
             text => Evidence::new().with("told", text),
         };
-        self.told.push(Record::Fault(FaultRecord {
-            t: self.now(),
+        self.log.told.push(Record::Fault(FaultRecord {
+            t: self.log.now(),
             fault: number,
             name: operation.word(),
             target: subject::CLUSTER.to_owned(),
