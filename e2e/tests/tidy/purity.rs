@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::tree::{production, report, root};
 
-/// Words of what is not given to a module but fetched by it.
+/// What a pure module is given, and does not fetch.
 const FETCHED: &[&str] = &[
     "tokio",
     "kube::",
