@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::tree::{production, report, root};
 
-/// Words of what is not given to a module but fetched by it.
+/// What is not given to a module but fetched by it.
 const FETCHED: &[&str] = &[
     "tokio",
     "kube::",
