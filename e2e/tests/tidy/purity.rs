@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::tree::{production, report, root};
 
-/// What a pure module is given, and does not fetch.
+/// What is not given to a module but fetched by it.
 const FETCHED: &[&str] = &[
     "tokio",
     "kube::",
