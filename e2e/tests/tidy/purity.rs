@@ -66,6 +66,20 @@ const PURE: &[(&str, &[&str], &str)] = &[
         "the planner of elections sees no clock and no network",
     ),
     (
+        "operator/agent/src/accounts/plan.rs",
+        &[
+            "tokio",
+            "async fn",
+            ".await",
+            "SystemTime",
+            "Instant::now",
+            "rand::",
+            "std::env",
+            "std::net",
+        ],
+        "changes of users follow from what is wanted and what is there",
+    ),
+    (
         "operator/src/page/view.rs",
         &[
             "tokio",

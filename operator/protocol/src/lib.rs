@@ -3,9 +3,14 @@
 //! Identifiers of etcd (member, cluster) are `u64` in etcd and lower-case hexadecimal text here, as etcd logs them,
 //! because JSON readers lose bits of large integers.
 
+mod accounts;
 mod backup;
 mod election;
 
+pub use accounts::{
+    ACCOUNTS_FILE, Access, Account, Accounts, AccountsReport, LARGEST_ACCOUNTS, Password,
+    Permission, ROLE_PREFIX, ROOT,
+};
 pub use backup::{BackupReport, BackupSummary, LARGEST_REPORT};
 pub use election::{
     Beat, Campaign, ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding, Outcome,
@@ -188,6 +193,9 @@ pub struct MemberView {
     /// The newest election that the agent began and saw the end of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub campaign: Option<Campaign>,
+    /// Users of etcd, while the agent's member leads and has been given some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accounts: Option<AccountsReport>,
 }
 
 /// What was done to free space, each by etcd's revision just before it; 0 for never. Sizes do not show it: etcd counts

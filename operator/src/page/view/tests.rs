@@ -35,6 +35,7 @@ fn running_view(pod: &str, leads: bool, applied: u64) -> MemberView {
         under_way: None,
         care: Default::default(),
         campaign: None,
+        accounts: None,
     }
 }
 
