@@ -67,6 +67,8 @@ pub const RESTART: &str = "kubeblocks.io/restart";
 pub const TEMPLATE_INPUTS: &str = "apps.kubeblocks.io/template-inputs";
 /// Annotation of an InstanceSet whose members speak TLS: who issues their certificates.
 pub const TLS_ISSUER: &str = "apps.kubeblocks.io/tls-issuer";
+/// Annotation of an InstanceSet whose etcd has users: `on`.
+pub const ACCOUNTS: &str = "apps.kubeblocks.io/accounts";
 /// Annotation of a claim whose member is to be rebuilt with an empty disk; UID of the OpsRequest that asked for it.
 pub const REBUILD: &str = "workloads.kubeblocks.io/rebuild";
 /// Prefix of the annotations of the headless service that tell Prometheus what to scrape.

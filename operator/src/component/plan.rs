@@ -6,6 +6,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
+use super::accounts::{self, Planned};
 use super::build;
 use super::held::hold;
 use super::observe::Observed;
@@ -44,6 +45,8 @@ pub(super) struct Plan {
     pub(super) instance_set: InstanceSet,
     /// What the certificates must be; `None` without TLS.
     pub(super) certificates: Option<Certificates>,
+    /// Users of etcd; `None` without any.
+    pub(super) accounts: Option<Vec<Planned>>,
     /// What the operator would change in the pods on its own, and does not.
     pub(super) held: Option<String>,
 }
@@ -89,6 +92,7 @@ pub(super) fn plan(
     let certificates = certificates(&valid, observed, named, cluster_domain);
     Ok(Plan {
         certificates,
+        accounts: valid.accounts.then(|| accounts::planned(component)),
         service_account: own_account.then(|| build::service_account_name(&valid)),
         environment,
         obsolete_services,

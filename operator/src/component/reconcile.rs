@@ -13,19 +13,20 @@ use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::runtime::{PredicateConfig, WatchStreamExt, predicates, watcher};
+use kube::{Client, ResourceExt};
 use serde_json::json;
 
 use super::certificates::{CertificateError, Certified, certify};
+use super::credentials::{CredentialError, provide};
 use super::ensure;
 use super::observe::{ObserveError, Observed, observe};
 use super::phase::{ROLE_TIMEOUT, roles_missing_for};
 use super::plan::{Plan, last_word, plan};
-use super::status::{Outcome, status};
+use super::status::{Outcome, Secured, status};
 use crate::certificates::IssueError;
 use crate::client::message;
 use crate::controller::{
@@ -117,56 +118,74 @@ async fn reconcile_component(component: &Component, context: &Context) -> Result
         return tear_down(component, &observed, context).await;
     }
     let planned = plan(component, &observed, &context.config.cluster_domain);
-    let (outcome, certified, failure) = match planned {
-        Err(refused) => (Outcome::Refused(refused.to_string()), None, None),
-        Ok(plan) => Box::pin(carry_out_certified(component, plan, context)).await?,
+    let mut secured = Secured::default();
+    let (outcome, failure) = match planned {
+        Err(refused) => (Outcome::Refused(refused.to_string()), None),
+        Ok(plan) => {
+            Box::pin(carry_out_with_secrets(
+                component,
+                plan,
+                &mut secured,
+                context,
+            ))
+            .await?
+        }
     };
     let its = observed.instance_set.as_ref();
-    tell(component, its, (&outcome, certified.as_ref()), context).await?;
+    tell(component, its, (&outcome, &secured), context).await?;
     match failure {
         Some(error) => Err(error.into()),
-        None if at_fault(component, &outcome, certified.as_ref()) => Ok(Action::requeue(AT_FAULT)),
+        None if at_fault(component, &outcome, &secured) => Ok(Action::requeue(AT_FAULT)),
         None => Ok(next_look(&observed)),
     }
 }
 
 /// Whether a Secret may be what has to change.
-fn at_fault(component: &Component, outcome: &Outcome, certified: Option<&Certified>) -> bool {
+fn at_fault(component: &Component, outcome: &Outcome, secured: &Secured) -> bool {
     let refused = matches!(outcome, Outcome::Refused(_)) && component.spec.tls_config.is_some();
-    refused || matches!(certified, Some(Certified::Kept(_)))
+    let kept = secured
+        .provided
+        .as_ref()
+        .is_some_and(|of| of.kept.is_some());
+    refused || kept || matches!(secured.certified, Some(Certified::Kept(_)))
 }
 
-/// Pods mount their certificate, so it comes before all else: without one nothing is made.
-async fn carry_out_certified(
+/// Pods mount their certificate and etcd's users, so these come before all else: without them nothing is made.
+async fn carry_out_with_secrets(
     component: &Component,
     mut plan: Plan,
+    secured: &mut Secured,
     context: &Context,
-) -> Result<(Outcome, Option<Certified>, Option<ApplyError>), Error> {
-    let certified = match plan.certificates.take() {
-        None => None,
-        Some(wanted) => {
-            let now = Timestamp::now();
-            match Box::pin(certify(&context.client, component, &wanted, now)).await {
-                Ok(certified) => Some(certified),
-                Err(CertificateError::Fault(fault)) => {
-                    return Ok((Outcome::Refused(format!("issuer: {fault}")), None, None));
-                }
-                Err(CertificateError::Apply(error)) => {
-                    let (outcome, error) = failed(error);
-                    return Ok((outcome, None, Some(error)));
-                }
-                Err(CertificateError::Issue(error)) => return Err(error.into()),
-            }
-        }
+) -> Result<(Outcome, Option<ApplyError>), Error> {
+    let stopped = |error: ApplyError| {
+        let (outcome, error) = failed(error);
+        Ok((outcome, Some(error)))
     };
-    let applied = plan.held.take().map_or(Outcome::Applied, Outcome::Held);
-    Ok(match Box::pin(carry_out(component, plan, context)).await {
-        Ok(()) => (applied, certified, None),
-        Err(error) => {
-            let (outcome, error) = failed(error);
-            (outcome, certified, Some(error))
+    if let Some(wanted) = plan.certificates.take() {
+        let now = Timestamp::now();
+        match Box::pin(certify(&context.client, component, &wanted, now)).await {
+            Ok(certified) => secured.certified = Some(certified),
+            Err(CertificateError::Fault(fault)) => {
+                return Ok((Outcome::Refused(format!("issuer: {fault}")), None));
+            }
+            Err(CertificateError::Apply(error)) => return stopped(error),
+            Err(CertificateError::Issue(error)) => return Err(error.into()),
         }
-    })
+    }
+    if let Some(planned) = plan.accounts.take() {
+        match Box::pin(provide(&context.client, component, &planned)).await {
+            Ok(provided) => secured.provided = Some(provided),
+            Err(CredentialError::Fault(fault)) => {
+                return Ok((Outcome::Refused(fault.to_string()), None));
+            }
+            Err(CredentialError::Apply(error)) => return stopped(error),
+        }
+    }
+    let applied = plan.held.take().map_or(Outcome::Applied, Outcome::Held);
+    match Box::pin(carry_out(component, plan, context)).await {
+        Ok(()) => Ok((applied, None)),
+        Err(error) => stopped(error),
+    }
 }
 
 fn failed(error: ApplyError) -> (Outcome, ApplyError) {
@@ -243,7 +262,7 @@ async fn tear_down(
         let text = "deletion is blocked by terminationPolicy DoNotTerminate".to_owned();
         let outcome = Outcome::Refused(text);
         let its = observed.instance_set.as_ref();
-        tell(component, its, (&outcome, None), context).await?;
+        tell(component, its, (&outcome, &Secured::default()), context).await?;
         return Ok(Action::await_change());
     }
     let uid = component.uid().unwrap_or_default();
@@ -255,7 +274,8 @@ async fn tear_down(
         if its.metadata.deletion_timestamp.is_none() {
             delete(&context.client, its).await?;
         }
-        tell(component, Some(its), (&Outcome::Applied, None), context).await?;
+        let told = (&Outcome::Applied, &Secured::default());
+        tell(component, Some(its), told, context).await?;
         return Ok(Action::await_change());
     }
     let rest: Vec<_> = component
@@ -288,11 +308,11 @@ async fn tear_down(
 async fn tell(
     component: &Component,
     instance_set: Option<&InstanceSet>,
-    (outcome, certified): (&Outcome, Option<&Certified>),
+    (outcome, secured): (&Outcome, &Secured),
     context: &Context,
 ) -> Result<(), ApplyError> {
     let now = Time(Timestamp::now());
-    let next = status(component, instance_set, outcome, certified, &now);
+    let next = status(component, instance_set, outcome, secured, &now);
     let before = component.status.clone().unwrap_or_default();
     if write_status(&context.client, component, next.clone()).await? {
         announce(component, &before, &next, context).await;
@@ -319,6 +339,7 @@ async fn announce(
         ConditionType::ProvisioningStarted,
         ConditionType::ApplyResources,
         ConditionType::CertificatesValid,
+        ConditionType::AccountsReady,
     ] {
         let Some(now) = condition::find(&next.conditions, kind) else {
             continue;

@@ -64,7 +64,8 @@ fn annotations(cluster: &Cluster) -> BTreeMap<String, String> {
             labels::CLUSTER_UID.to_owned(),
             cluster.uid().unwrap_or_default(),
         ),
-    ])
+    ]);
+    always.into_iter().chain(policy).collect()
 }
 
 /// Every field of the desired spec is named, so that a new one cannot be forgotten. Those without an effect are refused
@@ -89,7 +90,7 @@ fn component_spec(
         persistent_volume_claim_retention_policy,
         volumes: _,
         services,
-        system_accounts: _,
+        system_accounts,
         configs,
         tls,
         issuer,
@@ -120,6 +121,7 @@ fn component_spec(
         services,
         configs,
         tls_config: tls_config(tls, issuer),
+        system_accounts,
         service_account_name,
         pod_update_policy,
         instance_update_strategy,

@@ -17,8 +17,8 @@ use kube::api::ObjectMeta;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::super::tls;
 use super::super::validate::{SpecError, Valid};
+use super::super::{accounts, tls};
 use super::metadata::{child_labels, pod_selector};
 use super::service_account::service_account_name;
 
