@@ -10,6 +10,7 @@ mod credentials;
 mod ensure;
 mod fields;
 mod held;
+mod network;
 mod observe;
 mod phase;
 mod plan;

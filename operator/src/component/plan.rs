@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::accounts::{self, Planned};
 use super::build;
 use super::held::hold;
+use super::network::{self, Reach};
 use super::observe::Observed;
 use super::tls::Tls;
 use super::validate::{SpecError, Valid, check_domain, validate};
@@ -47,6 +48,8 @@ pub(super) struct Plan {
     pub(super) certificates: Option<Certificates>,
     /// Users of etcd; `None` without any.
     pub(super) accounts: Option<Vec<Planned>>,
+    /// Who may reach the members.
+    pub(super) reach: Reach,
     /// What the operator would change in the pods on its own, and does not.
     pub(super) held: Option<String>,
 }
@@ -72,6 +75,7 @@ pub(super) fn plan(
     cluster_domain: &str,
 ) -> Result<Plan, SpecError> {
     let valid = validate(component, observed)?;
+    let reach = network::reach(component)?;
     let environment = build::environment(&valid, cluster_domain);
     check_domain(observed, &environment)?;
     let services = build::services(&valid)?;
@@ -99,6 +103,7 @@ pub(super) fn plan(
         disruption_budget: build::disruption_budget(&valid, observed.instance_set.as_ref()),
         instance_set,
         services,
+        reach,
         held,
     })
 }

@@ -10,6 +10,7 @@ use etcd_operator_api::{
 };
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -23,6 +24,7 @@ use serde_json::json;
 use super::certificates::{CertificateError, Certified, certify};
 use super::credentials::{CredentialError, provide};
 use super::ensure;
+use super::network;
 use super::observe::{ObserveError, Observed, observe};
 use super::phase::{ROLE_TIMEOUT, roles_missing_for};
 use super::plan::{Plan, last_word, plan};
@@ -84,6 +86,7 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         .owns_stream(touched::<Service>(&context, ours()))
         .owns_stream(touched::<ConfigMap>(&context, ours()))
         .owns_stream(touched::<PodDisruptionBudget>(&context, ours()))
+        .owns_stream(touched::<NetworkPolicy>(&context, ours()))
         .watches_stream(definitions, move |_| all(&by_definition.state()))
         .watches_stream(versions, move |_| all(&by_version.state()))
         .run(
@@ -216,6 +219,8 @@ async fn carry_out(component: &Component, plan: Plan, context: &Context) -> Resu
         disruption_budget,
         instance_set,
         certificates: _,
+        accounts: _,
+        reach,
         held: _,
     } = plan;
     let account = async {
@@ -238,11 +243,39 @@ async fn carry_out(component: &Component, plan: Plan, context: &Context) -> Resu
         service_objects,
     )
     .await?;
+    let policy = network::policy(component, reach, &context.config.namespace);
+    bound(client, component, policy).await?;
     apply_if_different(client, &instance_set).await?;
     for service in &obsolete_services {
         delete(client, service).await?;
     }
     Ok(())
+}
+
+/// The policy as it is wanted; our own goes where none is.
+async fn bound(
+    client: &Client,
+    component: &Component,
+    policy: Option<NetworkPolicy>,
+) -> Result<(), ApplyError> {
+    if let Some(policy) = policy {
+        return apply_if_different(client, &policy).await.map(|_| ());
+    }
+    let name = component.name_any();
+    let namespace = component.namespace().unwrap_or_default();
+    let api: Api<NetworkPolicy> = Api::namespaced(client.clone(), &namespace);
+    let found = api.get_opt(&name).await;
+    let found = found.map_err(|source| ApplyError::Read {
+        kind: "NetworkPolicy".to_owned(),
+        name,
+        source,
+    })?;
+    let uid = component.uid().unwrap_or_default();
+    let ours = |policy: &NetworkPolicy| policy.owner_references().iter().any(|o| o.uid == uid);
+    match found.filter(ours) {
+        Some(policy) => delete(client, &policy).await,
+        None => Ok(()),
+    }
 }
 
 /// Deletion: the InstanceSet (it takes members and claims along), then the Component; the rest, being owned, follows.

@@ -23,6 +23,7 @@ mod accounts;
 mod certificates;
 mod fields;
 mod held;
+mod network;
 pub(crate) mod objects;
 mod restricted;
 mod running;

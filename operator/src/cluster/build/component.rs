@@ -54,7 +54,9 @@ fn component_labels(cluster: &Cluster, resolution: &Resolution) -> BTreeMap<Stri
 
 fn annotations(cluster: &Cluster) -> BTreeMap<String, String> {
     let generation = cluster.metadata.generation.unwrap_or_default();
-    BTreeMap::from([
+    let policy = cluster.annotations().get_key_value(labels::NETWORK_POLICY);
+    let policy = policy.map(|(name, value)| (name.clone(), value.clone()));
+    let always = BTreeMap::from([
         (labels::GENERATION.to_owned(), generation.to_string()),
         (
             labels::CRD_API_VERSION.to_owned(),
