@@ -12,6 +12,7 @@ pub mod actions;
 pub mod config;
 pub mod election;
 pub mod etcd;
+pub mod expiry;
 pub mod exporter;
 pub mod farewell;
 pub mod fence;

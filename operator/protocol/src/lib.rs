@@ -411,6 +411,19 @@ pub struct AgentReport {
     /// What it did when leaders died.
     #[serde(default)]
     pub elections: ElectionReport,
+    /// Until when its certificates are valid; with TLS only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<CertificateReport>,
+}
+
+/// Ends of the certificates that etcd and the agent use, in seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateReport {
+    /// Of the member's certificate.
+    pub certificate_ends: i64,
+    /// Of the CA that it believes.
+    pub ca_ends: i64,
 }
 
 /// Fencing of the own member (design: a deposed leader is fenced).

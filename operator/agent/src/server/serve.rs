@@ -84,6 +84,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         token: Token::new(config.token_file.clone()),
         places: Semaphore::new(ACTIONS),
         members: SharedRead::default(),
+        tls: config.tls.clone(),
         own,
         knowledge,
         fencing,
