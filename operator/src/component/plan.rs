@@ -11,7 +11,7 @@ use super::build;
 use super::held::hold;
 use super::network::{self, Reach};
 use super::observe::Observed;
-use super::tls::Tls;
+use super::tls::{Tls, started_with};
 use super::validate::{SpecError, Valid, check_domain, validate};
 use crate::certificates::{Names, member_names, needed};
 use crate::instanceset::names::ENV_LEADER_SERVICE;
@@ -27,6 +27,8 @@ pub(super) struct Certificates {
     pub(super) needed: Vec<String>,
     /// Whether members may have been started with a CA.
     pub(super) members_made: bool,
+    /// The CAs that all members were started with, where that is on record.
+    pub(super) started_with: Option<String>,
 }
 
 /// The desired objects.
@@ -126,5 +128,6 @@ fn certificates(
         names: member_names(&valid.name, &namespace, cluster_domain, (&pods, &services)),
         needed: needed(&valid.name, &namespace, cluster_domain, &pods, leader),
         members_made: observed.instance_set.is_some(),
+        started_with: observed.instance_set.as_ref().and_then(started_with),
     })
 }

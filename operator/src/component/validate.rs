@@ -134,6 +134,8 @@ pub(super) struct Valid<'a> {
     pub(super) runtime: PodSpec,
     pub(super) flags: Flags,
     pub(super) tls: Option<Tls>,
+    /// Which CAs members are to be started with.
+    pub(super) trust: Option<String>,
     /// Whether etcd has users.
     pub(super) accounts: bool,
     /// The last restart that was asked for.
@@ -194,6 +196,7 @@ pub(super) fn validate<'a>(
         release,
         runtime,
         flags,
+        trust: observed.trust.clone().filter(|_| tls == Some(Tls::Own)),
         tls,
         accounts,
         restarted: restarted(observed),

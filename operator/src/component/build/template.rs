@@ -57,6 +57,12 @@ pub(super) fn template(valid: &Valid<'_>) -> Result<PodTemplateSpec, SpecError> 
     }
     if let Some(wish) = &valid.tls {
         tls::put_into(&mut pod, wish, valid.name.tls_secret(), AGENT_CONTAINER);
+        if let Some(trust) = &valid.trust {
+            tls::start_with(&mut pod, trust);
+        }
+    }
+    if valid.accounts {
+        accounts::put_into(&mut pod, valid.name.accounts_secret(), AGENT_CONTAINER);
     }
     agent_first(&mut pod);
     pod.volumes
