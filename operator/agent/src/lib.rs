@@ -2,8 +2,9 @@
 //! carries out membership changes and moves of leadership, fences a deposed leader and exports metrics.
 //!
 //! Modules: [`etcd`] speaks to members; [`watch`] knows the own member; [`fence`] has a deposed leader restarted;
-//! [`election`] shortens the election after a leader has died; [`actions`] changes membership and leadership; [`accounts`] gives etcd its users;
-//! [`handoff`] moves leadership before the pod stops, [`farewell`] ends an etcd that waits for its clients; [`server`]
+//! [`election`] shortens the election after a leader has died; [`actions`] changes membership and leadership;
+//! [`accounts`] gives etcd its users;
+//! [`handoff`] moves leadership before the pod stops, [`stopping`] ends an etcd that waits for its clients; [`server`]
 //! is the HTTP face; [`launch`] starts etcd and stands over it; [`exporter`] is the other binary. Nothing here speaks
 //! to Kubernetes, and nothing here decides that a membership change is wanted: that is the operator's.
 
@@ -14,13 +15,13 @@ pub mod election;
 pub mod etcd;
 pub mod expiry;
 pub mod exporter;
-pub mod farewell;
 pub mod fence;
 pub mod handoff;
 pub mod http;
 pub mod install;
 pub mod launch;
 pub mod server;
+pub mod stopping;
 pub mod telemetry;
 pub mod tls;
 pub mod watch;
