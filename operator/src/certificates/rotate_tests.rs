@@ -76,7 +76,7 @@ impl World {
             .map(|(key, value)| (key.to_owned(), text(value)))
             .collect();
         let leaf = Leaf {
-            signer: first.cert.clone().into_bytes(),
+            signer: first.cert.into_bytes(),
             bundle: bundle(&data),
         };
         let member = Member {

@@ -284,7 +284,6 @@ async fn a_secret_at_fault_is_named_and_the_password_of_before_stays() {
             "{text}"
         );
         // Without one of before nothing is given to any agent.
-        let mut secrets = secrets;
         secrets.remove(ALL);
         let (result, after, _) = round(&secrets, &planned).await;
         let fault = result.expect_err("a fault").to_string();
