@@ -69,7 +69,8 @@ pub const TEMPLATE_INPUTS: &str = "apps.kubeblocks.io/template-inputs";
 pub const TLS_ISSUER: &str = "apps.kubeblocks.io/tls-issuer";
 /// Annotation of an InstanceSet whose etcd has users: `on`.
 pub const ACCOUNTS: &str = "apps.kubeblocks.io/accounts";
-/// Annotation of a Cluster, and of its Components: who may reach the members. `open` (the default), `members` or `none`.
+/// Annotation of a Cluster, and of its Components: who may reach the members. `open` (the default), `members` or
+/// `none`.
 pub const NETWORK_POLICY: &str = "apps.kubeblocks.io/network-policy";
 /// Label of the pods of a backup's Jobs: UID of the Backup.
 pub const BACKUP_UID: &str = "dataprotection.kubeblocks.io/backup-uid";

@@ -148,7 +148,7 @@ impl Kind for Expose {
     }
 }
 
-/// Outside of the Kubernetes cluster anyone may listen: that takes TLS, or the word of the owner.
+/// Outside of the Kubernetes cluster anyone may listen: that takes TLS, or `force`.
 fn in_clear(
     request: &OpsRequest,
     cluster: &Cluster,
