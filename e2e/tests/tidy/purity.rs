@@ -78,6 +78,20 @@ const PURE: &[(&str, &[&str], &str)] = &[
         "the planner of elections sees no clock and no network",
     ),
     (
+        "operator/agent/src/accounts/plan.rs",
+        &[
+            "tokio",
+            "async fn",
+            ".await",
+            "SystemTime",
+            "Instant::now",
+            "rand::",
+            "std::env",
+            "std::net",
+        ],
+        "changes of users follow from what is wanted and what is there",
+    ),
+    (
         "operator/src/page/view.rs",
         FETCHED,
         "the status page is made of facts alone",

@@ -42,5 +42,6 @@ pub(crate) fn running(
         under_way: None,
         care: Default::default(),
         campaign: None,
+        accounts: None,
     }
 }
