@@ -59,13 +59,18 @@ impl Ca {
 }
 
 fn hosts(net: u8) -> Vec<String> {
-    let mut hosts: Vec<String> = (1..=3).map(|n| format!("127.77.{net}.{n}")).collect();
+    let own = |at: u8| (1..=3).map(move |n| format!("127.{at}.{net}.{n}"));
+    let mut hosts: Vec<String> = own(77).chain(own(78)).collect();
     hosts.push("127.0.0.1".to_owned());
     hosts
 }
 
 /// Three members on one certificate, as the operator gives them.
 fn secured(net: u8, ca: &Ca) -> Vec<Pod> {
+    secured_and(net, ca, |pod| pod)
+}
+
+fn secured_and(net: u8, ca: &Ca, change: impl Fn(Pod) -> Pod) -> Vec<Pod> {
     let hosts = hosts(net);
     let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
     let files = ca.signs(MEMBER, &hosts);
@@ -73,7 +78,7 @@ fn secured(net: u8, ca: &Ca) -> Vec<Pod> {
         let mut pod = Pod::new(net, n, &[0, 1, 2]).bootstraps();
         pod.certificates(&files);
         pod.set("KB_TLS_PEER_NAME", MEMBER);
-        pod.start()
+        change(pod).start()
     };
     (0..3).map(pod).collect()
 }
@@ -150,6 +155,31 @@ async fn members_with_tls_elect_move_and_are_watched_as_without() {
     assert!(started > before.0);
     pods[leader].start_etcd();
     settled_leader(&pods).await;
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn a_client_of_a_dead_leader_is_led_on_and_speaks_tls_to_the_next() {
+    let ca = Ca::new();
+    let mut pods = secured_and(57, &ca, Pod::relays);
+    let leader = settled_leader(&pods).await;
+    let stands_by = async |pod: &Pod| {
+        let report = pod.get::<AgentReport>(PATH_AGENT).await?;
+        report.relay.stands_by.then_some(())
+    };
+    until("the agent stands by", 20, async || {
+        stands_by(&pods[leader]).await
+    })
+    .await;
+    let (_kept, client) = with(&ca.signs("application", &[]));
+    let (_kept, foreign) = with(&Ca::new().signs(MEMBER, &[]));
+    comes_to_write(&pods[leader], &client).await;
+    pods[leader].kill_etcd();
+    until("a client is led on", 10, async || {
+        writes(&pods[leader], &client).await.then_some(())
+    })
+    .await;
+    assert!(!writes(&pods[leader], &foreign).await, "etcd decides");
 }
 
 #[tokio::test]

@@ -336,6 +336,7 @@ fn settings_take_the_place_of_the_definitions_flags() {
             ("heartbeat-interval", "100"),
             ("corrupt-check-time", "1h"),
             ("fastElection", "false"),
+            ("relayClients", "true"),
         ],
         "3.5.15",
     );
@@ -350,7 +351,13 @@ fn settings_take_the_place_of_the_definitions_flags() {
     let told = |name: &str| agent.iter().find(|v| v.name == name)?.value.as_deref();
     assert_eq!(told("KB_ELECTION_TIMEOUT_MS"), Some("1000"));
     assert_eq!(told("KB_FAST_ELECTION"), Some("false"));
-    assert!(!args.iter().any(|arg| arg.contains("fastElection")));
+    assert_eq!(told("KB_RELAY_CLIENTS"), Some("true"));
+    let launcher = container(&spec, "etcd").env.clone().unwrap_or_default();
+    let relays = launcher.iter().filter(|v| v.name == "KB_RELAY_CLIENTS");
+    let relays: Vec<_> = relays.map(|v| v.value.as_deref()).collect();
+    assert_eq!(relays, [Some("true")]);
+    let agents = |arg: &String| arg.contains("fastElection") || arg.contains("relayClients");
+    assert!(!args.iter().any(agents));
 
     let plain = pod(&planned(&component())).0;
     assert_eq!(
@@ -370,6 +377,7 @@ fn settings_take_the_place_of_the_definitions_flags() {
     assert!(refusal(&[("snapshot-catchup-entries", "5000")]).contains("from etcd 3.6 on"));
     assert!(refusal(&[("data-dir", "/x")]).contains("is not a setting"));
     assert!(refusal(&[("fastElection", "no")]).contains("one of true, suspicion, false"));
+    assert!(refusal(&[("relayClients", "yes")]).contains("one of true, false"));
     let mut small = with(&[("quota-backend-bytes", "8589934592")], "3.6.1");
     let claim = &mut small.spec.volume_claim_templates[0].spec;
     let size = serde_json::from_str("\"5Gi\"").expect("quantity");

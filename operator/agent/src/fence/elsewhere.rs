@@ -6,13 +6,16 @@
 //! enough.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use kbagent_protocol::{EtcdState, MemberStatus, Role};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use crate::config::without_scheme;
 use crate::etcd::{Client, EtcdError, Member, Status};
 use crate::watch::Knowledge;
 
@@ -149,6 +152,8 @@ struct Others {
     voters: usize,
     /// By identifier.
     urls: BTreeMap<u64, String>,
+    /// `host:port` for peers, by identifier.
+    peers: BTreeMap<u64, String>,
     /// Connections that answered last time.
     clients: BTreeMap<u64, Client>,
     listed: Option<Instant>,
@@ -176,6 +181,12 @@ impl Others {
             .filter_map(|member| Some((member.id, member.client_urls.first()?.clone())))
             .take(MOST)
             .collect();
+        self.peers = voters()
+            .filter_map(|member| {
+                let url = member.peer_urls.first()?;
+                Some((member.id, without_scheme(url)))
+            })
+            .collect();
         let urls = &self.urls;
         self.clients
             .retain(|id, client| urls.get(id).is_some_and(|url| url == client.endpoint()));
@@ -184,7 +195,7 @@ impl Others {
     async fn ask(&mut self, client: &Client, own: &MemberStatus) -> Vec<Answer> {
         for (id, url) in &self.urls {
             if !self.clients.contains_key(id)
-                && let Ok(client) = client.of(url)
+                && let Ok(client) = client.of(url, *id)
             {
                 self.clients.insert(*id, client);
             }
@@ -192,7 +203,10 @@ impl Others {
         let mut questions: FuturesUnordered<_> = self
             .clients
             .iter()
-            .map(|(id, client)| async move { (*id, client.status(DEADLINE).await) })
+            .map(|(id, client)| {
+                let peer = self.peers.get(id);
+                async move { (*id, says(client, peer).await) }
+            })
             .collect();
         let mut answers = Vec::new();
         let mut lost = Vec::new();
@@ -211,10 +225,34 @@ impl Others {
     }
 }
 
+/// What a member says of itself. At the clients' port the agent of a dead member holds a question for a while, and at
+/// the peers' port a dead member refuses.
+async fn says(client: &Client, peer: Option<&String>) -> Result<Status, EtcdError> {
+    let gone = async {
+        match peer {
+            Some(peer) if refuses(peer).await => {}
+            _ => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        status = client.status(DEADLINE) => status,
+        () = gone => Err(EtcdError::Refused { endpoint: client.endpoint().to_owned() }),
+    }
+}
+
+async fn refuses(address: &str) -> bool {
+    let refused = TcpStream::connect(address).await;
+    refused.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+}
+
 fn meaning(own: &MemberStatus, answer: &Result<Status, EtcdError>) -> Answer {
     match answer {
         Ok(other) if moved_on(own, other) => Answer::Another,
-        Ok(_) | Err(EtcdError::Refused { .. } | EtcdError::Rejected { .. }) => Answer::Other,
+        Ok(_)
+        | Err(EtcdError::Refused { .. } | EtcdError::Another { .. } | EtcdError::Rejected { .. }) => {
+            Answer::Other
+        }
         Err(EtcdError::TimedOut { .. } | EtcdError::Transport { .. }) => Answer::Silent,
     }
 }
@@ -302,6 +340,20 @@ mod tests {
         });
         assert_eq!(meaning(&own(None), &refused), Answer::Other);
         assert_eq!(meaning(&own(None), &silent), Answer::Silent);
+    }
+
+    #[tokio::test]
+    async fn a_member_in_whose_place_clients_are_held_is_gone_too() {
+        let bind = || tokio::net::TcpListener::bind(("127.0.0.1", 0));
+        let (clients, peers) = (bind().await.expect("bind"), bind().await.expect("bind"));
+        let peer = peers.local_addr().expect("address").to_string();
+        let url = format!("http://{}", clients.local_addr().expect("address"));
+        let client = Client::new(&url, &crate::tls::Tls::default()).expect("a client");
+        let silent = says(&client, Some(&peer)).await;
+        assert_eq!(meaning(&own(None), &silent), Answer::Silent);
+        drop(peers);
+        let gone = says(&client, Some(&peer)).await;
+        assert_eq!(meaning(&own(None), &gone), Answer::Other);
     }
 
     #[test]

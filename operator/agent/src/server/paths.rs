@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use http_limits::Standing;
 use kbagent_protocol::{
     ActionRequest, AgentReport, ElectionRequest, ErrorAnswer, FencingReport, MemberList,
-    MemberView, RoleAnswer,
+    MemberView, RelayReport, RoleAnswer,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -31,6 +31,7 @@ pub(super) struct App {
     pub(super) knowledge: watch::Receiver<Knowledge>,
     pub(super) fencing: watch::Receiver<FencingReport>,
     pub(super) elections: Arc<Elections>,
+    pub(super) relay: watch::Receiver<RelayReport>,
     pub(super) actions: Actions,
     pub(super) handoff: Arc<Handoff>,
     pub(super) token: Token,
@@ -111,6 +112,7 @@ pub(super) async fn agent(State(app): Shared) -> Json<AgentReport> {
         agent_incarnation: app.incarnation,
         fencing: app.fencing.borrow().clone(),
         elections: app.elections.report(),
+        relay: app.relay.borrow().clone(),
     })
 }
 

@@ -21,7 +21,7 @@ use crate::actions::{Actions, Token};
 use crate::config::Config;
 use crate::etcd::{Client, EtcdError};
 use crate::handoff::Handoff;
-use crate::{election, farewell, fence, watch};
+use crate::{election, farewell, fence, relay, watch};
 
 /// What callers may cost: the operator's replicas, the other agents, probes and a few people. An action is a few
 /// hundred bytes.
@@ -75,6 +75,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let fencing = fence::start(&config, &own, knowledge.clone(), planned);
     let moving = handoff.moving();
     let elections = election::start(&config, &own, knowledge.clone(), moving, trouble, shown);
+    let relay = relay::start(&config, &own, knowledge.clone());
     let app = Arc::new(App {
         actions,
         handoff,
@@ -85,6 +86,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         knowledge,
         fencing,
         elections,
+        relay,
         incarnation,
     });
     let router = Router::new()
