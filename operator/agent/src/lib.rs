@@ -2,10 +2,11 @@
 //! carries out membership changes and moves of leadership, fences a deposed leader and exports metrics.
 //!
 //! Modules: [`etcd`] speaks to members; [`watch`] knows the own member; [`fence`] has a deposed leader restarted;
-//! [`election`] shortens the election after a leader has died; [`relay`] leads clients of a dead etcd to the leader; [`actions`] changes membership and leadership;
-//! [`handoff`] moves leadership before the pod stops, [`farewell`] ends an etcd that waits for its clients; [`server`]
-//! is the HTTP face; [`launch`] starts etcd and stands over it; [`exporter`] is the other binary. Nothing here speaks
-//! to Kubernetes, and nothing here decides that a membership change is wanted: that is the operator's.
+//! [`election`] shortens the election after a leader has died; [`relay`] leads clients of a dead etcd to the leader;
+//! [`actions`] changes membership and leadership; [`handoff`] moves leadership before the pod stops, [`farewell`] ends
+//! an etcd that waits for its clients; [`server`] is the HTTP face; [`launch`] starts etcd and stands over it;
+//! [`exporter`] is the other binary. Nothing here speaks to Kubernetes, and nothing here decides that a membership
+//! change is wanted: that is the operator's.
 
 pub mod actions;
 pub mod config;

@@ -38,8 +38,11 @@ fn public(pod: &Pod) -> String {
 }
 
 async fn relay(pod: &Pod) -> RelayReport {
-    let report: AgentReport = pod.get(PATH_AGENT).await.expect("a report");
-    report.relay
+    until("a report", 10, async || {
+        let report: Option<AgentReport> = pod.get(PATH_AGENT).await;
+        Some(report?.relay)
+    })
+    .await
 }
 
 async fn all_stand_by(pods: &[Pod]) {

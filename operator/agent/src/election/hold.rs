@@ -1,6 +1,6 @@
 //! Knows who leads and where, and notices its end: by a connection to the leader's etcd, which the kernel resets when
-//! the process dies. Asks once more before anything is believed, at the port of peers: at the clients' port the agent of
-//! the dead leader accepts in its place.
+//! the process dies. Asks once more before anything is believed, at the port of peers: at the clients' port the
+//! agent of the dead leader accepts in its place.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -60,8 +60,10 @@ pub(super) async fn keep(
                 held.send_replace(Some(Held { led: *led, address }));
                 let tls = config.tls.named(&host);
                 let clients = SocketAddr::new(address.ip(), config.client_port);
-                let ended = until_it_ends(&clients.to_string(), &tls).await;
-                if ended.is_ok() || evidence(address).await == Evidence::Gone {
+                // Who is gone is not asked for its clients' port, where its agent would answer.
+                let gone = connect(address).await == Evidence::Gone;
+                let ended = gone || until_it_ends(&clients.to_string(), &tls).await.is_ok();
+                if ended || evidence(address).await == Evidence::Gone {
                     trouble.news.notify_one();
                     trouble.alarm.notify_one();
                 }

@@ -14,6 +14,7 @@ use futures::stream::FuturesUnordered;
 use kbagent_protocol::{EtcdState, MemberStatus, Role};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::config::without_scheme;
 use crate::etcd::{Client, EtcdError, Member, Status};
@@ -25,6 +26,8 @@ const EVERY: Duration = Duration::from_millis(500);
 const EVERY_IN_TROUBLE: Duration = Duration::from_millis(50);
 /// Deadline of a question.
 const DEADLINE: Duration = Duration::from_millis(400);
+/// Longest wait for a port to refuse.
+const QUICK: Duration = Duration::from_millis(100);
 /// How old the list of voters may become while the own member answers.
 const LIST_FOR: Duration = Duration::from_secs(10);
 /// Voters that are asked: etcd itself advises against more than seven.
@@ -225,20 +228,16 @@ impl Others {
     }
 }
 
-/// What a member says of itself. At the clients' port the agent of a dead member holds a question for a while, and at
-/// the peers' port a dead member refuses.
+/// What a member says of itself. Who is dead refuses at the peers' port; at the clients' port its agent would hold the
+/// question for a while.
 async fn says(client: &Client, peer: Option<&String>) -> Result<Status, EtcdError> {
-    let gone = async {
-        match peer {
-            Some(peer) if refuses(peer).await => {}
-            _ => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        biased;
-        status = client.status(DEADLINE) => status,
-        () = gone => Err(EtcdError::Refused { endpoint: client.endpoint().to_owned() }),
+    if let Some(peer) = peer
+        && timeout(QUICK, refuses(peer)).await.unwrap_or(false)
+    {
+        let endpoint = client.endpoint().to_owned();
+        return Err(EtcdError::Refused { endpoint });
     }
+    client.status(DEADLINE).await
 }
 
 async fn refuses(address: &str) -> bool {

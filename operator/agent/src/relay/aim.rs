@@ -2,8 +2,8 @@
 
 use kbagent_protocol::{EtcdState, Id, MemberStatus, MemberView, Role};
 
-/// How old a status may be. A member that serves is polled every 50 ms.
-const FRESH_MS: u64 = 500;
+/// How old a status may be: one that is older says nothing of who leads now.
+const FRESH_MS: u64 = 2000;
 
 /// Where a client is led.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,21 +16,14 @@ pub(super) enum Aim {
     Hopeless,
 }
 
-/// By the views of the other members' agents, each with the name of the pod that was asked. Each speaks for its own etcd
-/// alone: what others say of a leader may be older than its death.
+/// By the views of the other members' agents, each with the name of the pod that was asked. Each speaks for its own
+/// etcd alone: what others say of a leader may be older than its death.
 pub(super) fn aim(voters: usize, cluster: Option<Id>, told: &[(String, MemberView)]) -> Aim {
-    let serves = |told: &&(String, MemberView)| {
-        let (pod, view) = *told;
-        view.instance == *pod
-            && view.etcd == EtcdState::Running
-            && view.status_age_ms.is_some_and(|age| age <= FRESH_MS)
-    };
-    let of_cluster = |status: &MemberStatus| cluster.is_none_or(|own| status.cluster_id == own);
     let known: Vec<(&String, &MemberStatus)> = told
         .iter()
-        .filter(serves)
+        .filter(|(pod, view)| view.instance == *pod && may_serve(view))
         .filter_map(|(pod, view)| Some((pod, view.status.as_ref()?)))
-        .filter(|(_, status)| of_cluster(status))
+        .filter(|(_, status)| cluster.is_none_or(|own| status.cluster_id == own))
         .collect();
     let leaders = known
         .iter()
@@ -44,6 +37,15 @@ pub(super) fn aim(voters: usize, cluster: Option<Id>, told: &[(String, MemberVie
     } else {
         Aim::Hopeless
     }
+}
+
+/// Whether a process is there. One that is slow to answer is: all are where processors are busy.
+fn may_serve(view: &MemberView) -> bool {
+    let there = matches!(
+        view.etcd,
+        EtcdState::Running | EtcdState::Unreachable { refused: false, .. }
+    );
+    there && view.status_age_ms.is_some_and(|age| age <= FRESH_MS)
 }
 
 #[cfg(test)]
@@ -126,6 +128,13 @@ mod tests {
         let another = changed(told(2, Some(2), 5), |view| view.instance = "p7".to_owned());
         let foreign = changed(told(2, Some(2), 5), |view| status(view).cluster_id = Id(8));
         let empty = changed(told(2, Some(2), 5), |view| view.status = None);
+        let slow = changed(told(2, Some(2), 5), |view| {
+            view.etcd = EtcdState::Unreachable {
+                reason: String::new(),
+                refused: false,
+            };
+        });
+        assert_eq!(of(&[slow]), Aim::Leader("p2".to_owned()));
         for one in [old, dead, another, foreign, empty] {
             assert_eq!(
                 of(&[one.clone(), told(3, None, 5)]),

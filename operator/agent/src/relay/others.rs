@@ -28,8 +28,8 @@ pub(super) struct Others {
     pub(super) agents: BTreeMap<String, SocketAddr>,
 }
 
-/// Keeps them, by the own member's list; before there was one, by the pod's environment. A failed reading keeps what was
-/// known.
+/// Keeps them, by the own member's list; before there was one, by the pod's environment. A failed reading keeps what
+/// was known.
 pub(super) async fn keep(config: Arc<Config>, own: Client, others: watch::Sender<Others>) {
     let peers = config.peers.iter().map(|peer| peer.name.clone());
     let mut names: Vec<String> = peers.take(MOST).collect();

@@ -35,8 +35,8 @@ const BUFFER: usize = 16 * 1024;
 const HELD: u32 = 3;
 const HELD_LEAST: Duration = Duration::from_secs(1);
 const HELD_MOST: Duration = Duration::from_secs(10);
-/// The same while members that could elect a leader are out of reach: the service leads elsewhere, where there are some.
-const HOPELESS: Duration = Duration::from_millis(300);
+/// The same while members that could elect a leader are out of reach: the service leads to where there are some.
+const HOPELESS: Duration = Duration::from_millis(500);
 /// Longest life of a connection. Its client then dials the service, which has long led to the leader.
 const LIFE: Duration = Duration::from_mins(10);
 /// How long sent bytes may stay unacknowledged: who is gone, or does not read, goes.
@@ -44,7 +44,7 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 /// Pause between two rounds of questions while clients are held.
 const EVERY: Duration = Duration::from_millis(10);
 /// Deadline of a question, and of a connection to the leader.
-const ANSWER: Duration = Duration::from_millis(150);
+const ANSWER: Duration = Duration::from_millis(300);
 /// Wait for further answers when those of a majority name no leader.
 const FURTHER: Duration = Duration::from_millis(20);
 /// A process that dies closes its sockets one by one: one that accepts is asked again after this.
@@ -189,7 +189,7 @@ impl Relay {
         });
     }
 
-    /// Holds a client until there is a leader, and passes on what it says. No byte is read before, and none is sent twice.
+    /// Holds a client until there is a leader, and passes on what it says. No byte is read before, none is sent twice.
     async fn lead(&self, mut client: TcpStream) {
         let held = self.config.election_timeout * HELD;
         let held = held.clamp(HELD_LEAST, HELD_MOST);
