@@ -25,8 +25,10 @@ const EVERY: Duration = Duration::from_millis(5);
 
 fn members(net: u8, relays: bool, fast: &str) -> Vec<Pod> {
     let pod = |n: u8| {
-        let pod = Pod::new(net, n, &[0, 1, 2]).bootstraps();
-        let mut pod = if relays { pod.relays() } else { pod };
+        let mut pod = Pod::new(net, n, &[0, 1, 2]).bootstraps();
+        if relays {
+            pod.relay();
+        }
         pod.set("KB_FAST_ELECTION", fast);
         pod.start()
     };

@@ -1,8 +1,8 @@
 //! Settings of etcd that a user may change: their names, values, and what versions call them. Data and pure checks.
 //!
 //! Every setting but [`FAST_ELECTION`] and [`RELAY_CLIENTS`] is a flag of etcd; all are read when the pod starts, so
-//! that a change recreates pods, one by one. Flags that are not here belong to the operator (identity, addresses, bootstrap) or to the
-//! definition.
+//! that a change recreates pods, one by one. Flags that are not here belong to the operator (identity, addresses,
+//! bootstrap) or to the definition.
 
 use std::collections::BTreeMap;
 

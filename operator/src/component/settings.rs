@@ -198,3 +198,35 @@ fn set(container: &mut Container, variable: &str, value: &str) {
         value_from: None,
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_launcher_is_told_with_the_agent_what_concerns_both() {
+        let flags = Flags {
+            flags: BTreeMap::new(),
+            agent: vec![
+                (RELAY_CLIENTS_VARIABLE, "true".to_owned()),
+                (AGENT_ELECTION, "1000".to_owned()),
+            ],
+        };
+        let variable = |name: &str, value: &str| EnvVar {
+            name: name.to_owned(),
+            value: Some(value.to_owned()),
+            value_from: None,
+        };
+        let shipped = Container {
+            env: Some(vec![variable(RELAY_CLIENTS_VARIABLE, "false")]),
+            ..Container::default()
+        };
+        let (mut etcd, mut agent) = (shipped.clone(), shipped);
+        flags.put_into_etcd(&mut etcd);
+        flags.tell_agent(&mut agent);
+        let relays = variable(RELAY_CLIENTS_VARIABLE, "true");
+        assert_eq!(etcd.env, Some(vec![relays.clone()]));
+        let told = vec![relays, variable(AGENT_ELECTION, "1000")];
+        assert_eq!(agent.env, Some(told));
+    }
+}

@@ -16,12 +16,14 @@ use kube::ResourceExt;
 
 use super::observe::Observed;
 use super::plan::{Plan, plan};
-use super::status::{Outcome, status};
+use super::status::{Outcome, Secured, status};
 use crate::instanceset::desired::Desired;
 
+mod accounts;
 mod certificates;
 mod fields;
 mod held;
+mod network;
 pub(crate) mod objects;
 mod restricted;
 mod running;
@@ -336,7 +338,6 @@ fn settings_take_the_place_of_the_definitions_flags() {
             ("heartbeat-interval", "100"),
             ("corrupt-check-time", "1h"),
             ("fastElection", "false"),
-            ("relayClients", "true"),
         ],
         "3.5.15",
     );
@@ -351,13 +352,7 @@ fn settings_take_the_place_of_the_definitions_flags() {
     let told = |name: &str| agent.iter().find(|v| v.name == name)?.value.as_deref();
     assert_eq!(told("KB_ELECTION_TIMEOUT_MS"), Some("1000"));
     assert_eq!(told("KB_FAST_ELECTION"), Some("false"));
-    assert_eq!(told("KB_RELAY_CLIENTS"), Some("true"));
-    let launcher = container(&spec, "etcd").env.clone().unwrap_or_default();
-    let relays = launcher.iter().filter(|v| v.name == "KB_RELAY_CLIENTS");
-    let relays: Vec<_> = relays.map(|v| v.value.as_deref()).collect();
-    assert_eq!(relays, [Some("true")]);
-    let agents = |arg: &String| arg.contains("fastElection") || arg.contains("relayClients");
-    assert!(!args.iter().any(agents));
+    assert!(!args.iter().any(|arg| arg.contains("fastElection")));
 
     let plain = pod(&planned(&component())).0;
     assert_eq!(
@@ -377,7 +372,6 @@ fn settings_take_the_place_of_the_definitions_flags() {
     assert!(refusal(&[("snapshot-catchup-entries", "5000")]).contains("from etcd 3.6 on"));
     assert!(refusal(&[("data-dir", "/x")]).contains("is not a setting"));
     assert!(refusal(&[("fastElection", "no")]).contains("one of true, suspicion, false"));
-    assert!(refusal(&[("relayClients", "yes")]).contains("one of true, false"));
     let mut small = with(&[("quota-backend-bytes", "8589934592")], "3.6.1");
     let claim = &mut small.spec.volume_claim_templates[0].spec;
     let size = serde_json::from_str("\"5Gi\"").expect("quantity");
@@ -506,9 +500,16 @@ fn phase_after(before: Option<ComponentPhase>, its: &InstanceSet, second: i64) -
         phase: Some(phase),
         ..Default::default()
     });
-    status(&component, Some(its), &Outcome::Applied, None, &at(second))
-        .phase
-        .expect("phase")
+    applied(&component, its, second).phase.expect("phase")
+}
+
+fn applied(
+    component: &Component,
+    its: &InstanceSet,
+    second: i64,
+) -> etcd_operator_api::ComponentStatus {
+    let (applied, secured) = (Outcome::Applied, Secured::default());
+    status(component, Some(its), &applied, &secured, &at(second))
 }
 
 #[test]
@@ -545,7 +546,7 @@ fn an_alarm_is_told_while_it_stands_and_outweighs_what_is_waited_for() {
         );
         let waiting = "waitingOn: [{reason: NotAlone, message: wait}]";
         let its = instance_set(3, 3, &format!("conditions: [{alarm}]\n{waiting}\n"));
-        status(&component(), Some(&its), &Outcome::Applied, None, &at(20))
+        applied(&component(), &its, 20)
     };
     let seen = raised("True");
     let told = condition::find(&seen.conditions, ConditionType::AlarmRaised).expect("told");
@@ -573,7 +574,7 @@ fn an_instance_set_of_an_older_spec_is_not_running() {
 #[test]
 fn availability_needs_a_leader_and_a_quorum() {
     let available = |its: &InstanceSet| {
-        let seen = status(&component(), Some(its), &Outcome::Applied, None, &at(20));
+        let seen = applied(&component(), its, 20);
         condition::holds(&seen.conditions, ConditionType::Available)
     };
     assert!(available(&instance_set(2, 2, "")));

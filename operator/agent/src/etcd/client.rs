@@ -31,10 +31,10 @@ pub struct Client {
     member: Option<u64>,
 }
 
-struct Call {
-    name: &'static str,
-    path: &'static str,
-    deadline: Duration,
+pub(super) struct Call {
+    pub(super) name: &'static str,
+    pub(super) path: &'static str,
+    pub(super) deadline: Duration,
 }
 
 impl Client {
@@ -279,7 +279,7 @@ impl Client {
         })
     }
 
-    async fn unary<Q, A>(&self, call: Call, request: Q) -> Result<A, EtcdError>
+    pub(super) async fn unary<Q, A>(&self, call: Call, request: Q) -> Result<A, EtcdError>
     where
         Q: prost::Message + Default + 'static,
         A: prost::Message + Default + 'static,

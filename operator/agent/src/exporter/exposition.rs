@@ -72,6 +72,7 @@ pub fn render(sources: &Sources) -> String {
         fencing(&mut text, agent);
         elections(&mut text, agent);
         relay(&mut text, agent);
+        certificates(&mut text, agent);
     }
     if let Some(volume) = sources.volume {
         let help = "Size of the data volume in bytes.";
@@ -189,6 +190,21 @@ fn relay(text: &mut Text, agent: &AgentReport) {
     }
 }
 
+fn certificates(text: &mut Text, agent: &AgentReport) {
+    let Some(report) = agent.certificates else {
+        return;
+    };
+    let name = "kb_etcd_certificate_expiry_seconds";
+    text.family(
+        name,
+        "gauge",
+        "When the member's certificate, and the CA that it believes, end: seconds since 1970.",
+    );
+    for (certificate, ends) in [("member", report.certificate_ends), ("ca", report.ca_ends)] {
+        let _ = writeln!(text.0, "{name}{{certificate=\"{certificate}\"}} {ends}");
+    }
+}
+
 /// Names of the families of an exposition text.
 fn families(text: &str) -> impl Iterator<Item = &str> {
     text.lines()
@@ -218,7 +234,9 @@ fn pass_through(text: &mut String, etcd: &str, own: &BTreeSet<String>) {
 
 #[cfg(test)]
 mod tests {
-    use kbagent_protocol::{ElectionReport, FencingReport, Id, MemberStatus, RelayReport};
+    use kbagent_protocol::{
+        CertificateReport, ElectionReport, FencingReport, Id, MemberStatus, RelayReport,
+    };
 
     use super::*;
 
@@ -250,6 +268,7 @@ mod tests {
             under_way: None,
             care: Default::default(),
             campaign: None,
+            accounts: None,
         }
     }
 
@@ -317,6 +336,10 @@ mod tests {
                 passed: 4,
                 ..RelayReport::default()
             },
+            certificates: Some(CertificateReport {
+                certificate_ends: 7,
+                ca_ends: 8,
+            }),
         };
         let text = render(&Sources {
             etcd: Some(etcd.into()),
@@ -344,6 +367,10 @@ mod tests {
             "kb_etcd_relayed_connections_total{outcome=\"passed\"}",
         );
         assert_eq!(passed.as_deref(), Some("4"));
+        for (of, end) in [("member", "7"), ("ca", "8")] {
+            let series = format!("kb_etcd_certificate_expiry_seconds{{certificate=\"{of}\"}}");
+            assert_eq!(value(&text, &series).as_deref(), Some(end));
+        }
         let names: Vec<_> = families(&text).collect();
         let once: BTreeSet<_> = names.iter().collect();
         assert_eq!(names.len(), once.len(), "{names:?}");

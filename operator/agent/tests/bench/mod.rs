@@ -6,6 +6,8 @@
 )]
 
 pub(crate) mod failover;
+pub(crate) mod keys;
+pub(crate) mod secured;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -94,14 +96,13 @@ impl Pod {
     }
 
     /// The agent accepts clients of its dead etcd, which has an address of its own, as it has within a pod.
-    pub(crate) fn relays(mut self) -> Self {
+    pub(crate) fn relay(&mut self) {
         let own = self.host.replacen("127.77.", "127.78.", 1);
         let host = self.host.clone();
         self.set("POD_IP", &host);
         let endpoint = self.env["KB_ETCD_ENDPOINT"].replace(&host, &own);
         self.set("KB_ETCD_ENDPOINT", &endpoint);
         self.set("KB_RELAY_CLIENTS", "true");
-        self
     }
 
     /// The files by which etcd speaks TLS, in a directory of their own: CA, certificate, key.

@@ -260,7 +260,7 @@ fn the_shape_of_the_json_is_version_one() {
     assert_eq!(
         component["members"][2],
         serde_json::json!({ "pod": "orders-etcd-2", "role": "follower", "term": 3, "lag": 20, "dbBytes": 25000,
-            "quotaBytes": 2147483648_u64, "version": "3.6.16", "alarms": [], "trouble": null })
+            "quotaBytes": 2147483648_u64, "version": "3.6.5", "alarms": [], "trouble": null })
     );
     assert_eq!(
         component["failovers"][0],
