@@ -188,6 +188,8 @@ pub fn is_denied(answer: &str) -> bool {
         "user name is empty",
         "permission denied",
         "invalid auth token",
+        // The common name of a certificate, with tls.
+        "user name not found",
     ];
     denials.iter().any(|denial| answer.contains(denial))
 }
