@@ -58,7 +58,16 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     (
         "harness/history/src",
-        &["hash", "record", "history", "index", "check", "simulate"],
+        &[
+            "hash",
+            "record",
+            "error",
+            "binary",
+            "history",
+            "index",
+            "check",
+            "simulate",
+        ],
     ),
 ];
 
