@@ -66,6 +66,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "history",
             "index",
             "check",
+            "registers",
             "simulate",
         ],
     ),

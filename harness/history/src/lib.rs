@@ -4,8 +4,8 @@
 //! check reads a [`History`] and returns a verdict; the same history always gives the same verdict.
 //!
 //! Modules: [`record`] is the file format, [`binary`] its binary form, [`history`] a whole run in memory, [`index`] the
-//! joined view over it, [`check`] one file per property, [`simulate`] a correct etcd that writes histories from a seed:
-//! what the checks are tested with and measured on.
+//! joined view over it, [`check`] one file per property, [`registers`] for histories without revisions, [`simulate`] a
+//! correct etcd that writes histories from a seed: what the checks are tested with and measured on.
 //!
 //! ```
 //! use etcd_history::check::{self, Expectations, Finding};
@@ -40,6 +40,7 @@ mod hash;
 pub mod history;
 pub mod index;
 pub mod record;
+pub mod registers;
 pub mod simulate;
 
 pub use check::{Expectations, Finding, Verdict};
