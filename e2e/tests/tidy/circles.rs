@@ -61,6 +61,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         &[
             "hash",
             "record",
+            "parts",
             "error",
             "binary",
             "history",

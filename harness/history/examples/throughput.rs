@@ -80,13 +80,13 @@ fn step(name: &str, path: &str, operations: &str, keys: &str) -> AnyResult<()> {
             for record in records(path)? {
                 judge.feed(record?);
             }
-            format!("read and judged as a stream: {:?}", judge.verdict().outcome)
+            format!("read and judged as a stream: {:?}", judge.verdict().finding)
         }
         _ => {
             let history = History {
                 records: records(path)?.collect::<Result<_, _>>()?,
             };
-            format!("read and judged as a whole: {:?}", check::linearizable(&history).outcome)
+            format!("read and judged as a whole: {:?}", check::linearizable(&history).finding)
         }
     };
     report(&told, operations, begin);

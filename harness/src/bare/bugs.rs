@@ -28,7 +28,6 @@ pub struct Bug {
 }
 
 /// All that there is a plan for.
-#[must_use]
 pub fn all() -> Vec<Bug> {
     vec![
         compacted_txn(),
@@ -39,20 +38,17 @@ pub fn all() -> Vec<Bug> {
 }
 
 /// The bug with this number.
-#[must_use]
 pub fn find(number: u32) -> Option<Bug> {
     all().into_iter().find(|bug| bug.number == number)
 }
 
 impl Bug {
     /// What it does, in a sentence.
-    #[must_use]
     pub fn story(&self) -> &'static str {
         self.scenario.story
     }
 
     /// A run that looks for it in a version.
-    #[must_use]
     pub fn plan(&self, version: &str, seed: u64) -> BarePlan {
         let members = self.scenario.members.first().copied().unwrap_or(3);
         BarePlan {

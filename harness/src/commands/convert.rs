@@ -75,7 +75,7 @@ mod tests {
     use etcd_history::simulate::{Plan, simulate};
 
     use super::*;
-    use crate::report::judgement::Severity;
+    use crate::report::Severity;
 
     #[test]
     fn a_history_comes_back_from_the_binary_form_and_is_judged_in_both() {

@@ -7,10 +7,9 @@ use std::path::Path;
 use anyhow::Context as _;
 use etcd_history::check::{self, Expectations};
 use etcd_history::history::Records;
-use etcd_history::{History, Record, Verdict};
+use etcd_history::{History, Record};
 
-use crate::report::judgement::{Severity, figure};
-use crate::report::{Judgement, prose, worst};
+use crate::report::{Severity, Verdict, prose, worst};
 
 /// Bytes that are read at once.
 const BUFFER: usize = 1 << 20;
@@ -39,18 +38,17 @@ pub(super) fn stream(path: &Path, verbose: bool) -> anyhow::Result<Severity> {
 }
 
 fn tell(path: &Path, verdicts: &[Verdict], verbose: bool) -> Severity {
-    let judgements: Vec<Judgement> = verdicts.iter().map(Judgement::from).collect();
-    println!("{}: {}", path.display(), prose::headline(&judgements));
+    println!("{}: {}", path.display(), prose::headline(verdicts));
     if verbose {
-        for judgement in &judgements {
-            let (word, why) = (judgement.severity().word(), judgement.explanation());
-            println!("  {:<13} {word} {why}", judgement.check);
-            for (name, value) in &judgement.figures {
-                println!("    {name} {}", figure(value));
+        for verdict in verdicts {
+            let (word, why) = (verdict.severity().word(), verdict.explanation());
+            println!("  {:<13} {word} {why}", verdict.check);
+            for (name, value) in &verdict.figures {
+                println!("    {name} {}", prose::figure(value));
             }
         }
     }
-    worst(&judgements).0
+    worst(verdicts).0
 }
 
 /// Kubernetes is expected where the history has a pod.

@@ -119,7 +119,6 @@ impl Default for Load {
 
 impl Load {
     /// What must be seen of it, besides what every load has.
-    #[must_use]
     pub fn kinds(&self) -> Vec<OperationKind> {
         let expire = self.leases_expire.then_some(OperationKind::LeaseEnd);
         let compacts = self.compacts || self.compacted_txns;
@@ -130,7 +129,6 @@ impl Load {
 
 impl Trial {
     /// Phases that must come in time.
-    #[must_use]
     pub fn in_time(&self, recovers_within: Duration) -> Vec<InTime> {
         let limit = |from: &str, to: &str, limit: Duration| InTime {
             from: from.to_owned(),
@@ -154,7 +152,6 @@ impl Trial {
     }
 
     /// How many faults and operations there are in a run.
-    #[must_use]
     pub fn events(&self) -> usize {
         match self.operations.len() {
             0 => self.faults.len() * self.rounds as usize,
@@ -165,7 +162,6 @@ impl Trial {
 
 impl Scenario {
     /// Faults under load, on three members unless said otherwise.
-    #[must_use]
     pub fn faults(name: &'static str, story: &'static str, faults: impl Into<Vec<Fault>>) -> Self {
         let trial = Trial {
             load: Load::default(),
@@ -183,7 +179,6 @@ impl Scenario {
     }
 
     /// Operations under load, on three members unless said otherwise.
-    #[must_use]
     pub fn operations(
         name: &'static str,
         story: &'static str,
@@ -199,7 +194,6 @@ impl Scenario {
     }
 
     /// Something else than faults.
-    #[must_use]
     pub fn new(name: &'static str, story: &'static str, act: Act) -> Self {
         Self {
             name,
@@ -228,7 +222,6 @@ impl Scenario {
     }
 
     /// Member counts of the suite, or of what takes minutes.
-    #[must_use]
     pub fn counts(&self, long: bool) -> Vec<u32> {
         match (self.long, long) {
             (true, true) => [&self.members[..], &self.long_members].concat(),
@@ -251,7 +244,6 @@ impl Scenario {
     }
 
     /// How often its faults are repeated; once for scenarios without load.
-    #[must_use]
     pub fn rounds(&self) -> u32 {
         match &self.act {
             Act::Faults(trial) if trial.operations.is_empty() => trial.rounds,
@@ -365,7 +357,6 @@ impl Scenario {
     }
 
     /// The group it belongs to: what is before `::`.
-    #[must_use]
     pub fn room(&self) -> &'static str {
         self.name
             .split_once("::")
@@ -373,7 +364,6 @@ impl Scenario {
     }
 
     /// The faults; none for scenarios without load.
-    #[must_use]
     pub fn all_faults(&self) -> &[Fault] {
         match &self.act {
             Act::Faults(trial) => &trial.faults,

@@ -42,6 +42,8 @@ pub enum Operation {
     Conceal,
     /// A follower's member is replaced by a new one of its name, with an empty disk.
     RebuildFollower,
+    /// A backup is made, and restored into a second Cluster beside the first.
+    BackUpAndRestore,
 }
 
 /// Largest database after [`Operation::Reconfigure`], in bytes.
@@ -105,6 +107,8 @@ impl Operation {
             Operation::Conceal => vec![exposing("Disable")],
             Operation::RebuildFollower => vec![json!({ "type": "RebuildInstance", "force": true,
                 "rebuildFrom": [{ "componentName": COMPONENT, "inPlace": true, "instances": [{ "name": replaced }] }] })],
+            // No OpsRequest: an object of its own (`scenario::backup`).
+            Operation::BackUpAndRestore => vec![],
             Operation::StopAndStart => vec![
                 json!({ "type": "Stop", "stop": component }),
                 json!({ "type": "Start", "start": component }),
@@ -129,6 +133,7 @@ impl Operation {
             Operation::Expose => "expose".to_owned(),
             Operation::Conceal => "conceal".to_owned(),
             Operation::RebuildFollower => "rebuild-follower".to_owned(),
+            Operation::BackUpAndRestore => "back-up-and-restore".to_owned(),
         }
     }
 }

@@ -99,7 +99,8 @@ fn lacking(
                 _ => None,
             }
         }
-        Operation::Expose | Operation::Conceal => None,
+        // A backup is proved by what is restored from it.
+        Operation::Expose | Operation::Conceal | Operation::BackUpAndRestore => None,
     }
 }
 

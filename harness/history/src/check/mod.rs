@@ -68,4 +68,4 @@ pub use in_time::CHECK as IN_TIME;
 pub use planned::HAND_OVER;
 pub use shown::{first_shown, shows};
 pub use stream::{Stream, stream};
-pub use verdict::{Finding, Verdict};
+pub use verdict::{Finding, Severity, Verdict, worst};

@@ -10,7 +10,7 @@ use crate::simulate::{Plan, Random, simulate};
 fn streamed(history: &History) -> Finding {
     let records = history.records.iter().cloned();
     let Ok(verdict) = stream(records.map(Ok::<_, std::convert::Infallible>));
-    verdict.outcome
+    verdict.finding
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn spoiled_histories_are_called_broken_when_the_whole_judgement_does() {
                 continue;
             }
             spoiler.history.records.sort_by_key(Record::time);
-            let whole = check::linearizable(&spoiler.history).outcome;
+            let whole = check::linearizable(&spoiler.history).finding;
             let broken = matches!(whole, Finding::Violation { .. });
             let stream = streamed(&spoiler.history);
             let found = matches!(stream, Finding::Violation { .. });
@@ -74,7 +74,7 @@ fn what_is_kept_does_not_grow_with_the_history() {
             judge.feed(record);
             most = most.max(judge.queue.len() + judge.open.len() + judge.replay.waiting());
         }
-        assert_eq!(judge.verdict().outcome, Finding::Pass);
+        assert_eq!(judge.verdict().finding, Finding::Pass);
         most
     };
     let (short, long) = (kept(1_000), kept(20_000));
@@ -106,7 +106,7 @@ fn a_violation_is_known_while_the_run_goes() {
         }
     }
     assert!(judge.broken());
-    let Finding::Violation { explanation, ops } = judge.verdict().outcome else {
+    let Finding::Violation { explanation, ops } = judge.verdict().finding else {
         panic!("it was broken before");
     };
     assert!(explanation.contains("had happened before it was called"), "{explanation}");
