@@ -56,13 +56,22 @@ fn all(operations: &str, keys: &str) -> AnyResult<()> {
     let mut well = true;
     for name in ["make", "read", "stream", "whole"] {
         if well && (name != "whole" || count <= WHOLE_MAX) {
-            let path = path.to_str().ok_or("the temporary folder has no plain name")?;
+            let path = path
+                .to_str()
+                .ok_or("the temporary folder has no plain name")?;
             let mut step = Command::new(std::env::current_exe()?);
-            well = step.args(["step", name, path, operations, keys]).status()?.success();
+            well = step
+                .args(["step", name, path, operations, keys])
+                .status()?
+                .success();
         }
     }
     std::fs::remove_file(&path)?;
-    if well { Ok(()) } else { Err("a step failed".into()) }
+    if well {
+        Ok(())
+    } else {
+        Err("a step failed".into())
+    }
 }
 
 fn step(name: &str, path: &str, operations: &str, keys: &str) -> AnyResult<()> {
@@ -86,7 +95,10 @@ fn step(name: &str, path: &str, operations: &str, keys: &str) -> AnyResult<()> {
             let history = History {
                 records: records(path)?.collect::<Result<_, _>>()?,
             };
-            format!("read and judged as a whole: {:?}", check::linearizable(&history).finding)
+            format!(
+                "read and judged as a whole: {:?}",
+                check::linearizable(&history).finding
+            )
         }
     };
     report(&told, operations, begin);
@@ -94,7 +106,10 @@ fn step(name: &str, path: &str, operations: &str, keys: &str) -> AnyResult<()> {
 }
 
 fn records(path: &Path) -> AnyResult<Records<BufReader<File>>> {
-    Ok(Records::new(BufReader::with_capacity(1 << 20, File::open(path)?))?)
+    Ok(Records::new(BufReader::with_capacity(
+        1 << 20,
+        File::open(path)?,
+    ))?)
 }
 
 fn count(path: &Path) -> AnyResult<u64> {
@@ -251,7 +266,9 @@ impl Etcd {
         let kv = KeyValue {
             key: key.to_owned(),
             value: value.to_owned(),
-            create_revision: before.as_ref().map_or(self.revision, |kv| kv.create_revision),
+            create_revision: before
+                .as_ref()
+                .map_or(self.revision, |kv| kv.create_revision),
             mod_revision: self.revision,
             version: before.map_or(1, |kv| kv.version + 1),
             lease: 0,
@@ -264,7 +281,10 @@ impl Etcd {
         let Compare::ModRevision { key, revision } = compare else {
             return false;
         };
-        self.keys[number(key)].as_ref().map_or(0, |kv| kv.mod_revision) == *revision
+        self.keys[number(key)]
+            .as_ref()
+            .map_or(0, |kv| kv.mod_revision)
+            == *revision
     }
 
     fn call(&mut self, op: u64, client: u32, request: Request) -> Record {
@@ -324,7 +344,10 @@ fn number(key: &str) -> usize {
 fn report(what: &str, operations: u64, begin: Duration) {
     let seconds = (spent() - begin).as_secs_f64();
     let rate = operations as f64 / seconds;
-    println!("| {what} | {seconds:.2} s | {rate:.0} | {} MiB |", peak_mib());
+    println!(
+        "| {what} | {seconds:.2} s | {rate:.0} | {} MiB |",
+        peak_mib()
+    );
 }
 
 /// Processor time of this process, else the time since its start. `schedstat` is in nanoseconds.

@@ -2,8 +2,9 @@
 //!
 //! Eight bytes of magic, the version, then a frame a record: its length and its body. Numbers are varints, times the
 //! difference to the record before; a string that was written a short while ago is a distance back. What comes often
-//! (calls, returns, watch responses, status) has a form of its own, all else is JSON in a frame. A last frame that was cut off
-//! is dropped, as the last line of a JSON file is; anything else that does not fit is an error with the record's number.
+//! (calls, returns, watch responses, status) has a form of its own, all else is JSON in a frame. A last frame that was
+//! cut off is dropped, as the last line of a JSON file is; anything else that does not fit is an error with the record's
+//! number.
 //!
 //! [`History::read`](crate::History::read) takes either form.
 
@@ -137,7 +138,9 @@ impl<R: BufRead> BinaryReader<R> {
         }
         let buffered = self.from.fill_buf().map_err(broken)?;
         // Most frames are in the reader's buffer as a whole: those are not copied.
-        let whole = usize::try_from(length).ok().and_then(|length| buffered.get(..length));
+        let whole = usize::try_from(length)
+            .ok()
+            .and_then(|length| buffered.get(..length));
         let record = if let Some(body) = whole {
             let record = body_of(body, &mut self.words, &mut self.last, line)?;
             let length = body.len();

@@ -37,7 +37,8 @@ pub enum ReadError {
     },
     /// A binary file is of a version that is not known here.
     #[error(
-        "the binary history has version {version}, this harness reads version 1; judge it with the harness that wrote it"
+        "the binary history has version {version}, this harness reads version 1; \
+         judge it with the harness that wrote it"
     )]
     BinaryVersion {
         /// Its version.

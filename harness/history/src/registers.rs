@@ -1,8 +1,8 @@
 //! Histories without revisions: registers that are read, written, and compared and set, each key by itself.
 //!
 //! What etcd tells with every answer, others do not: there the order has to be searched for. [`judge`] does so return
-//! by return, in memory that grows with the operations that are open and not with the history; [`jepsen`] reads the logs
-//! of Jepsen's register tests.
+//! by return, in memory that grows with the operations that are open and not with the history; [`jepsen`] reads the
+//! logs of Jepsen's register tests.
 
 pub mod jepsen;
 mod search;
@@ -108,7 +108,7 @@ pub fn judge(events: &[Event], steps_max: u64) -> Finding {
     doubt.unwrap_or(Finding::Pass)
 }
 
-/// The registers by their keys, without what did not happen and without reads that nobody saw the answer of.
+/// The registers by their keys, without what did not happen and without reads that have no answer.
 fn split(events: &[Event]) -> Result<BTreeMap<&str, Register>, String> {
     let mut ends: BTreeMap<OpId, Option<Answer>> = BTreeMap::new();
     for event in events {
@@ -130,7 +130,9 @@ fn split(events: &[Event]) -> Result<BTreeMap<&str, Register>, String> {
                 let answer = end.flatten();
                 let counts = end != Some(None) && (answer.is_some() || *action != Action::Read);
                 if !answer.is_none_or(|answer| fits(*action, answer)) {
-                    return Err(format!("the answer of operation {op} is not one to {action:?}"));
+                    return Err(format!(
+                        "the answer of operation {op} is not one to {action:?}"
+                    ));
                 }
                 let place = counts.then(|| {
                     let register = registers.entry(key).or_default();

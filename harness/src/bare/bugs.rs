@@ -143,8 +143,8 @@ fn watch_after_snapshot() -> Bug {
 fn future_watch() -> Bug {
     Bug {
         number: 20221,
-        how: "300 operations a second, each client at one member, watches that begin 1500 revisions ahead; a follower loses \
-              the other members, not its clients, until it is 60 entries behind and needs a snapshot",
+        how: "300 operations a second, each client at one member, watches that begin 1500 revisions ahead; a follower \
+              loses the other members, not its clients, until it is 60 entries behind and needs a snapshot",
         affected: "v3.6.1",
         fixed: "v3.6.16",
         budget: Duration::from_secs(180),
@@ -152,8 +152,7 @@ fn future_watch() -> Bug {
         behind: Some(60),
         scenario: Scenario::faults(
             "bug::20221",
-            "A watch that begins at a revision that is not there yet is told of older ones by a member that was sent a \
-             snapshot.",
+            "A watch that begins at a revision that is not there yet is sent older ones by a member that got a snapshot.",
             [Fault::Split {
                 side: Selector::AnyFollower,
                 direction: Direction::Both,

@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use super::{
-    CommandResult, Exit, TargetArgs, bare, bench, bug, check, convert, doctor, down, fault, list, logs,
-    report, run, status, up,
+    CommandResult, Exit, TargetArgs, bare, bench, bug, check, convert, doctor, down, fault, list,
+    logs, report, run, status, up,
 };
 
 /// Real kind clusters, etcd in them, faults, and verdicts with evidence.

@@ -37,8 +37,12 @@ fn convert(from: &Path, to: &Path) -> anyhow::Result<u64> {
             to.display()
         ),
     };
-    let file = File::create_new(to)
-        .with_context(|| format!("failed to make {}: name a file that is not there", to.display()))?;
+    let file = File::create_new(to).with_context(|| {
+        format!(
+            "failed to make {}: name a file that is not there",
+            to.display()
+        )
+    })?;
     let written = copy(from, BufWriter::new(file), binary);
     if written.is_err() {
         // It is half a history; that it cannot be deleted is no second failure.
@@ -80,7 +84,8 @@ mod tests {
     #[test]
     fn a_history_comes_back_from_the_binary_form_and_is_judged_in_both() {
         let folder = tempfile::tempdir().unwrap();
-        let [lines, binary, again] = ["a.jsonl", "a.bin", "b.jsonl"].map(|name| folder.path().join(name));
+        let [lines, binary, again] =
+            ["a.jsonl", "a.bin", "b.jsonl"].map(|name| folder.path().join(name));
         let history = simulate(&Plan::default());
         history.write(File::create(&lines).unwrap()).unwrap();
         let count = history.records.len() as u64;
@@ -89,7 +94,10 @@ mod tests {
         let back = History::read(fs::read(&again).unwrap().as_slice()).unwrap();
         assert_eq!(back, history);
         for path in [&lines, &binary] {
-            assert_ne!(history_file::check(path, false).unwrap(), Severity::Violation);
+            assert_ne!(
+                history_file::check(path, false).unwrap(),
+                Severity::Violation
+            );
             assert_eq!(history_file::stream(path, true).unwrap(), Severity::Pass);
         }
     }

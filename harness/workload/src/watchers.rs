@@ -28,7 +28,7 @@ const PATIENCE: u32 = 3;
 /// Pause before a new stream.
 const REDIAL: Duration = Duration::from_millis(200);
 
-/// Responses after which a watch of the future makes room for the next one.
+/// Responses after which a watch of the future ends, so that the next one begins.
 const FUTURE_RESPONSES: u32 = 50;
 
 /// One watcher.

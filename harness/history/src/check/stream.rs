@@ -1,10 +1,10 @@
 //! Linearizability while a history is still being written, in memory that does not grow with it: what is kept is the
 //! key space, the operations that are open, and the revisions that are not explained yet.
 //!
-//! A revision is replayed when no open operation can have made it or have seen an older one. Real time is judged when an
-//! answer comes: what was proved before its call cannot be behind it. The same model as the whole judgement's, without
-//! its search: where that would search, or clocks disagree, this one says that it cannot tell. What it calls a violation
-//! is one. Reads of old revisions and serializable reads are not compared.
+//! A revision is replayed when no open operation can have made it or have seen an older one. Real time is judged when
+//! an answer comes: what was proved before its call cannot be behind it. The same model as the whole judgement's,
+//! without its search: where that would search, or clocks disagree, this one says that it cannot tell. What it calls a
+//! violation is one. Reads of old revisions and serializable reads are not compared.
 
 mod front;
 mod lost;
@@ -69,10 +69,16 @@ struct Done {
 /// Why nothing more is judged.
 #[derive(Debug)]
 enum Stop {
-    Violation { explanation: String, ops: Vec<OpId> },
+    Violation {
+        explanation: String,
+        ops: Vec<OpId>,
+    },
     Unsure(String),
     /// A watcher saw a value that none of the operations without an acknowledgement wrote.
-    Foreign { value: String, explanation: String },
+    Foreign {
+        value: String,
+        explanation: String,
+    },
 }
 
 impl Done {
@@ -171,7 +177,13 @@ impl Stream {
             }
             None => {}
             Some(Stop::Violation { explanation, ops }) => findings.violation(explanation, ops),
-            Some(Stop::Unsure(reason) | Stop::Foreign { explanation: reason, .. }) => {
+            Some(
+                Stop::Unsure(reason)
+                | Stop::Foreign {
+                    explanation: reason,
+                    ..
+                },
+            ) => {
                 findings.doubt(format!("{reason}; judge the whole history at once"));
             }
         }
@@ -249,7 +261,10 @@ impl Stream {
                 }
                 Teller::Other => "a watcher or a member".to_owned(),
             };
-            format!(", as {teller} tells (revision {} by {seconds:.6} s)", step.revision)
+            format!(
+                ", as {teller} tells (revision {} by {seconds:.6} s)",
+                step.revision
+            )
         });
         Stop::Violation {
             explanation: format!(
@@ -324,29 +339,13 @@ impl From<Asked> for Done {
 
 /// Reads of an old revision, and those that may be old, within a request.
 fn old_reads(request: &Request, response: &Response) -> usize {
-    match (request, response) {
-        (
-            Request::Range {
-                serializable,
-                revision,
-                ..
-            },
-            _,
-        ) => usize::from(*serializable || *revision > 0),
-        (
-            Request::Txn {
-                then, otherwise, ..
-            },
-            Response::Txn {
-                succeeded,
-                responses,
-            },
-        ) => {
-            let branch = if *succeeded { then } else { otherwise };
-            let pairs = branch.iter().zip(responses);
-            pairs.map(|(request, response)| old_reads(request, response)).sum()
+    let old = |request: &Request| matches!(request, Request::Range { serializable, revision, .. } if *serializable || *revision > 0);
+    match request {
+        Request::Txn { .. } => {
+            let parts = request.answered(response);
+            parts.filter(|(request, _)| old(request)).count()
         }
-        _ => 0,
+        request => usize::from(old(request)),
     }
 }
 

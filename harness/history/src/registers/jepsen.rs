@@ -35,7 +35,8 @@ pub fn read(text: &str) -> Result<Vec<Event>, LogError> {
             return Err(misfit("a process, a kind and a function are wanted"));
         };
         if *kind == ":invoke" {
-            let action = action(what, value).ok_or_else(|| misfit("its call is not one of a register"))?;
+            let action =
+                action(what, value).ok_or_else(|| misfit("its call is not one of a register"))?;
             next += 1;
             if open.insert(process, (next, action)).is_some() {
                 return Err(misfit("its process has another operation open"));

@@ -2,8 +2,8 @@
 //!
 //! An operation happens as late as it can: when its return comes, it and whatever had to be in front of it are tried on
 //! each state. Reads, and sets that find another value, change nothing, so that they happen as soon as they fit.
-//! Operations without an answer need not happen: those that ask the same are counted and not told apart, and of two states
-//! that differ only in how many of them were used up the one that used less is kept.
+//! Operations without an answer need not happen: those that ask the same are counted and not told apart, and of two
+//! states that differ only in how many of them were used up the one that used less is kept.
 
 use std::collections::BTreeMap;
 
@@ -186,7 +186,8 @@ impl Search<'_> {
         let ops: Vec<OpId> = std::iter::once(op.id).chain(ids).collect();
         Finding::Violation {
             explanation: format!(
-                "{}: at the return before it the register can only have been {}, and nothing called since leads there{beside}",
+                "{}: at the return before it the register can only have been {}, and nothing called since leads \
+                 there{beside}",
                 words(&op),
                 values.join(" or ")
             ),

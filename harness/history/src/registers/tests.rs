@@ -10,7 +10,9 @@ fn judged(log: &str) -> Finding {
 }
 
 fn log(lines: &[&str]) -> String {
-    let lines = lines.iter().map(|line| format!("INFO  jepsen.util - {line}\n"));
+    let lines = lines
+        .iter()
+        .map(|line| format!("INFO  jepsen.util - {line}\n"));
     lines.collect()
 }
 
@@ -59,15 +61,24 @@ fn a_failed_read_says_nothing_and_a_failed_set_says_what_was_not_there() {
 #[test]
 fn a_log_that_is_none_is_refused_with_its_line() {
     for (lines, told) in [
-        (vec!["0 :invoke :read nil", "0 :perhaps :read nil"], "line 2"),
+        (
+            vec!["0 :invoke :read nil", "0 :perhaps :read nil"],
+            "line 2",
+        ),
         (vec!["0 :ok :read 1"], "no operation open"),
         (vec!["0 :invoke :append 1"], "not one of a register"),
-        (vec!["0 :invoke :read nil", "0 :invoke :read nil"], "another operation open"),
+        (
+            vec!["0 :invoke :read nil", "0 :invoke :read nil"],
+            "another operation open",
+        ),
     ] {
         let error = jepsen::read(&log(&lines)).expect_err(told).to_string();
         assert!(error.contains(told), "{error}");
     }
-    assert!(matches!(judged("nothing of Jepsen's\n"), Finding::Inconclusive { .. }));
+    assert!(matches!(
+        judged("nothing of Jepsen's\n"),
+        Finding::Inconclusive { .. }
+    ));
 }
 
 #[test]
@@ -96,13 +107,19 @@ fn small_histories_are_judged_as_by_trying_all_orders() {
     for seed in 0..4_000 {
         let events = random_events(&mut Random::new(seed));
         let found = judge(&events, STEPS);
-        let register = split(&events).expect("it fits").remove("").unwrap_or_default();
+        let register = split(&events)
+            .expect("it fits")
+            .remove("")
+            .unwrap_or_default();
         let order = some_order(&register, None, &mut vec![false; register.ops.len()]);
         let passed = matches!(found, Finding::Pass | Finding::Inconclusive { .. });
         assert_eq!(passed, order, "seed {seed}: {found:?} {events:?}");
         broken += u32::from(!order);
     }
-    assert!((500..3_500).contains(&broken), "{broken} of 4000 are broken");
+    assert!(
+        (500..3_500).contains(&broken),
+        "{broken} of 4000 are broken"
+    );
 }
 
 /// Calls and returns of a few processes, with answers that may well be wrong.

@@ -17,7 +17,7 @@ pub(super) enum Teller {
     Other,
 }
 
-/// A revision, when it was proved, and by whom.
+/// A revision, when it was proved, and who proved it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Step {
     pub(super) t: Nanos,
@@ -115,7 +115,10 @@ mod tests {
         for (t, revision) in [(10, 4), (20, 6), (30, 5), (15, 7)] {
             front.learn(&answer(t, revision));
         }
-        assert_eq!([10, 11, 15, 16, 99].map(|t| front.before(t)), [0, 4, 4, 7, 7]);
+        assert_eq!(
+            [10, 11, 15, 16, 99].map(|t| front.before(t)),
+            [0, 4, 4, 7, 7]
+        );
         assert_eq!(front.first(5).map(|step| step.t), Some(15));
         assert_eq!(front.highest(), 7);
     }

@@ -38,9 +38,8 @@ impl Losses {
                 Request::Txn {
                     then, otherwise, ..
                 } if then.iter().chain(otherwise).any(deletes) => {
-                    let marked = [then, otherwise].map(|branch| {
-                        !branch.iter().any(deletes) || branch.iter().any(puts)
-                    });
+                    let marked = [then, otherwise]
+                        .map(|branch| !branch.iter().any(deletes) || branch.iter().any(puts));
                     if marked == [true; 2] {
                         self.deleters.push(at);
                     } else {

@@ -242,9 +242,8 @@ impl Replay {
             return Ok(());
         };
         let placed = early.placed.iter();
-        let lowest = placed.map(|(_, part, revision)| {
-            revision.saturating_sub(i64::from(*part == Part::Changes))
-        });
+        let lowest = placed
+            .map(|(_, part, revision)| revision.saturating_sub(i64::from(*part == Part::Changes)));
         let Some(lowest) = lowest.min().filter(|lowest| *lowest < settled) else {
             return Ok(());
         };
@@ -355,7 +354,8 @@ impl Replay {
                 Some(owner) => self.found(owner, revision, &slot.events),
                 None => Err(Stop::Foreign {
                     explanation: format!(
-                        "{} = {} is of revision {revision}, a watcher saw it, and no operation can have written it there",
+                        "{} = {} is of revision {revision}, a watcher saw it, and no operation can have written it \
+                         there",
                         kv.key,
                         words::shown(&kv.value)
                     ),
@@ -406,16 +406,17 @@ impl Replay {
         // A lone delete has no mark: that it was this one is a guess, which is held against none.
         let marked = !matches!(lost.done.call.request, Request::Delete { .. });
         if marked && lost.done.floor >= revision {
-            let why = format!("revision {revision} had happened before it was called, yet it made it");
+            let why =
+                format!("revision {revision} had happened before it was called, yet it made it");
             return Err(lost.done.violation(start, &why));
         }
         let (request, store) = (&lost.done.call.request, &mut self.store);
         let stepped = store.execute(request, None, &mut self.changes);
         let wrong = match stepped {
             Err(Mismatch(why)) => Some(why),
-            Ok(()) if store.revision != revision => {
-                Some(format!("it changes nothing at revision {revision}, yet it made it"))
-            }
+            Ok(()) if store.revision != revision => Some(format!(
+                "it changes nothing at revision {revision}, yet it made it"
+            )),
             Ok(()) => witness::agree(&self.changes, events, revision, None)
                 .err()
                 .map(|why| format!("the watches disagree: {why}")),
@@ -434,7 +435,9 @@ impl Replay {
         if self.losses.may_delete(self.scopes.len() > 1) {
             return Ok(false);
         }
-        let held = events.first().and_then(|event| self.store.get(log::key(event)));
+        let held = events
+            .first()
+            .and_then(|event| self.store.get(log::key(event)));
         let lease = held.map_or(0, |item| item.lease);
         self.changes.clear();
         self.changes.extend(self.store.leased(lease));

@@ -46,16 +46,26 @@ fn spoiled_histories_are_called_broken_when_the_whole_judgement_does() {
             let broken = matches!(whole, Finding::Violation { .. });
             let stream = streamed(&spoiler.history);
             let found = matches!(stream, Finding::Violation { .. });
-            assert!(broken || !found, "{}: {stream:?}, not {whole:?}", mutation.name);
+            assert!(
+                broken || !found,
+                "{}: {stream:?}, not {whole:?}",
+                mutation.name
+            );
             of_whole += usize::from(broken);
             of_stream += usize::from(found);
             if broken && !found {
-                told += &format!("\n{} (seed {seed}): {stream:?}, not {whole:?}", mutation.name);
+                told += &format!(
+                    "\n{} (seed {seed}): {stream:?}, not {whole:?}",
+                    mutation.name
+                );
             }
         }
     }
     println!("{of_stream} of {of_whole} are found{told}");
-    assert!(of_stream * 4 >= of_whole * 3, "{of_stream} of {of_whole} are found{told}");
+    assert!(
+        of_stream * 4 >= of_whole * 3,
+        "{of_stream} of {of_whole} are found{told}"
+    );
 }
 
 #[test]
@@ -78,7 +88,10 @@ fn what_is_kept_does_not_grow_with_the_history() {
         most
     };
     let (short, long) = (kept(1_000), kept(20_000));
-    assert!(long < 500 && long < short * 4, "{short} for 1000, {long} for 20000");
+    assert!(
+        long < 500 && long < short * 4,
+        "{short} for 1000, {long} for 20000"
+    );
 }
 
 #[test]
@@ -109,6 +122,9 @@ fn a_violation_is_known_while_the_run_goes() {
     let Finding::Violation { explanation, ops } = judge.verdict().finding else {
         panic!("it was broken before");
     };
-    assert!(explanation.contains("had happened before it was called"), "{explanation}");
+    assert!(
+        explanation.contains("had happened before it was called"),
+        "{explanation}"
+    );
     assert!((1..=6).contains(&ops.len()), "{ops:?}");
 }
