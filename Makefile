@@ -41,9 +41,9 @@ e2e-killed: up ## every fault, its harness killed at a random moment: a quarter 
 	$(HARNESS) bench killed
 
 .PHONY: up
-up: ## the cluster, the images and the operator; nothing is done twice
+up: ## the cluster, the images and the operator; nothing is done twice; ETCD="3.6.12 3.7.3": more versions of etcd
 	images/docker.sh
-	$(HARNESS) up
+	$(HARNESS) up $(ETCD:%=--etcd %)
 	images/kubectl.sh
 
 .PHONY: down

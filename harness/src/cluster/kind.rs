@@ -15,11 +15,15 @@ use crate::timeouts;
 use crate::wait::{Poll, wait_every};
 
 /// Makes the cluster if it is not there, starts nodes that are stopped, loads images that are missing or different.
-/// For an existing cluster (`--kubeconfig`, `--context`) it only attaches.
+/// For an existing cluster (`--kubeconfig`, `--context`) it only attaches. `etcd`: further versions of etcd to load.
 ///
 /// # Errors
 /// Says which step failed and what to do.
-pub(crate) async fn up(choice: &Choice, progress: &mut Progress) -> Result<Cluster, ClusterError> {
+pub(crate) async fn up(
+    choice: &Choice,
+    etcd: &[EtcdVersion],
+    progress: &mut Progress,
+) -> Result<Cluster, ClusterError> {
     if !choice.is_own() {
         return Cluster::attach(choice).await;
     }
@@ -46,22 +50,35 @@ pub(crate) async fn up(choice: &Choice, progress: &mut Progress) -> Result<Clust
     let names: Vec<String> = cluster.nodes.iter().map(|node| node.name.clone()).collect();
     let ready = wait_nodes_back(&cluster, &names, timeouts::NODE_READY);
     progress.phase("nodes ready", ready).await?;
+    load_images(choice, &repository, etcd, progress).await?;
+    let proxies = tuning::wait_proxies(&cluster.kube);
+    progress.wait("proxies", proxies).await?;
+    Ok(cluster)
+}
+
+/// Makes the images that are missing, and puts them into the nodes.
+async fn load_images(
+    choice: &Choice,
+    repository: &Repository,
+    etcd: &[EtcdVersion],
+    progress: &mut Progress,
+) -> Result<(), ClusterError> {
+    let versions = etcd_versions(&repository.read("images/versions.env")?, etcd);
+    let args: Vec<&str> = versions.iter().map(String::as_str).collect();
     progress
-        .script("etcd images", repository.script("etcd.sh", &[]))
+        .script("etcd images", repository.script("etcd.sh", &args))
         .await?;
     progress
         .script("our images", repository.script("rust.sh", &[]))
         .await?;
-    let images = images(&repository.read("images/versions.env")?);
+    let images = images(&versions);
     let args: Vec<&str> = std::iter::once(choice.name.as_str())
         .chain(images.iter().map(String::as_str))
         .collect();
     progress
         .script("load images", repository.script("load.sh", &args))
         .await?;
-    let proxies = tuning::wait_proxies(&cluster.kube);
-    progress.wait("proxies", proxies).await?;
-    Ok(cluster)
+    Ok(())
 }
 
 /// Makes the nodes, or starts those that are there.
@@ -101,18 +118,49 @@ async fn make_or_start(
     Ok(())
 }
 
-/// The images that a node must have: our own, and etcd in the versions that are tested (from `images/versions.env`).
-fn images(versions: &str) -> Vec<String> {
+/// A patch release of etcd, as images are tagged with it: `v3.6.12`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EtcdVersion(String);
+
+impl std::str::FromStr for EtcdVersion {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let plain = text.strip_prefix('v').unwrap_or(text);
+        let mut parts = plain.split('.');
+        let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        let minor = (parts.next(), parts.next().filter(|minor| is_number(minor)));
+        let patch = parts.next().filter(|patch| is_number(patch));
+        match (minor, patch, parts.next()) {
+            ((Some("3"), Some(_)), Some(_), None) => Ok(Self(format!("v{plain}"))),
+            _ => Err(format!("{text:?} is no version of etcd such as 3.6.12")),
+        }
+    }
+}
+
+/// The versions of etcd that are tested (from `images/versions.env`), and those that were asked for.
+fn etcd_versions(text: &str, asked: &[EtcdVersion]) -> Vec<String> {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("ETCD_E2E_VERSIONS="));
+    let line = line.unwrap_or_default().trim_matches('"');
+    let mut all: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+    for EtcdVersion(version) in asked {
+        if !all.contains(version) {
+            all.push(version.clone());
+        }
+    }
+    all
+}
+
+/// The images that a node must have: our own, and etcd.
+fn images(etcd: &[String]) -> Vec<String> {
     let own = ["operator", "kbagent", "metrics-exporter", "workload"];
     let own = own
         .into_iter()
         .map(|name| format!("etcd-harness/{name}:dev"));
-    let line = versions
-        .lines()
-        .find_map(|line| line.strip_prefix("ETCD_E2E_VERSIONS="));
-    let line = line.unwrap_or_default().trim_matches('"');
-    let etcd = line
-        .split_whitespace()
+    let etcd = etcd
+        .iter()
         .map(|version| format!("etcd-harness/etcd:{version}"));
     own.chain(etcd).collect()
 }
@@ -259,10 +307,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nodes_get_our_images_and_etcd_in_the_tested_versions() {
-        let images = images("A=1\nETCD_E2E_VERSIONS=\"v3.6.16 v3.6.1\"\n");
-        assert_eq!(images.len(), 6);
-        assert!(images.contains(&"etcd-harness/etcd:v3.6.1".to_owned()));
+    fn nodes_get_our_images_and_etcd_in_the_tested_versions_and_those_asked_for() {
+        let asked = ["3.6.12", "v3.6.1"].map(|text| text.parse().expect("a version"));
+        let versions = etcd_versions("A=1\nETCD_E2E_VERSIONS=\"v3.6.16 v3.6.1\"\n", &asked);
+        assert_eq!(versions, ["v3.6.16", "v3.6.1", "v3.6.12"]);
+        let images = images(&versions);
+        assert_eq!(images.len(), 7);
+        assert!(images.contains(&"etcd-harness/etcd:v3.6.12".to_owned()));
         assert!(images.contains(&"etcd-harness/operator:dev".to_owned()));
+    }
+
+    #[test]
+    fn what_is_no_version_of_etcd_is_refused_before_anything_is_built() {
+        for text in [
+            "", "3.6", "3.6.x", "2.3.8", "3.6.1-rc", "3.6.1.2", "v3..1", "3.6.1;rm",
+        ] {
+            assert!(text.parse::<EtcdVersion>().is_err(), "{text}");
+        }
     }
 }

@@ -13,13 +13,20 @@ pub struct Args {
     /// Make small volumes too, of the storage class that it names: those may be filled.
     #[arg(long)]
     small_volumes: bool,
+    /// Load this version of etcd too, e.g. 3.6.12; its image is pulled or built where it is missing. May be repeated.
+    #[arg(long = "etcd", value_name = "VERSION")]
+    etcd: Vec<kind::EtcdVersion>,
 }
 
 pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
     let choice = target.choice();
+    anyhow::ensure!(
+        choice.is_own() || args.etcd.is_empty(),
+        "--etcd loads images into a cluster of the harness's own; this one must be able to pull them"
+    );
     let _in_use = ClusterLock::using(&choice.name)?;
     let mut progress = Progress::new();
-    let cluster = kind::up(&choice, &mut progress).await?;
+    let cluster = kind::up(&choice, &args.etcd, &mut progress).await?;
     if !args.no_operator {
         let repository = Repository::find()?;
         let install = operator::install(&cluster, &repository);

@@ -57,10 +57,10 @@ pub struct Release {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub changes: Option<String>,
-    /// Version of the service that users ask for.
+    /// Version of the service that users ask for; `3.6.x` stands for every patch release of a minor.
     #[schemars(length(min = 1, max = 32))]
     pub service_version: String,
-    /// Images by container name.
+    /// Images by container name; `$(SERVICE_VERSION)` in those of a `3.6.x` is the version that was asked for.
     #[schemars(extend("minProperties" = 1, "maxProperties" = 128))]
     pub images: BTreeMap<String, String>,
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use etcd_operator_api::component_definition::DefinitionPhase;
+use etcd_operator_api::component_version::Release;
 use etcd_operator_api::update::{MemberUpdateStrategy, PodUpdatePolicy};
 use etcd_operator_api::{
     ComponentDefinition, ComponentDefinitionStatus, ComponentVersion, ComponentVersionStatus,
@@ -10,7 +11,7 @@ use etcd_operator_api::{
 use k8s_openapi::api::core::v1::PodSpec;
 
 use super::metadata::{Metadata, check_metadata};
-use super::release::newest_first;
+use super::release::{VERSION, newest_first, rule};
 
 /// The status of a definition: available, or why not.
 #[must_use]
@@ -141,6 +142,9 @@ fn version_error(version: &ComponentVersion) -> Option<String> {
     ) {
         return Some(format!("spec.releases names {name:?} twice"));
     }
+    if let Some(wrong) = version.spec.releases.iter().find_map(image_error) {
+        return Some(wrong);
+    }
     let mut named = version
         .spec
         .compatibility_rules
@@ -151,6 +155,24 @@ fn version_error(version: &ComponentVersion) -> Option<String> {
         .map(|name| {
             format!("spec.compatibilityRules names release {name:?}, which is not in spec.releases")
         })
+}
+
+/// A rule whose images are the same for all versions would run one and call it another.
+fn image_error(release: &Release) -> Option<String> {
+    let (name, version) = (&release.name, &release.service_version);
+    let is_rule = rule(version).is_some();
+    let wrong = |image: &&String| image.contains(VERSION) != is_rule;
+    let image = release.images.values().find(wrong)?;
+    Some(if is_rule {
+        format!(
+            "spec.releases[{name}] stands for all versions {version}, and its image {image:?} has no {VERSION}"
+        )
+    } else {
+        format!(
+            "spec.releases[{name}] has {VERSION} in its image {image:?}, and serviceVersion {version} is no rule: write \
+             3.6.x, say, for all patch releases of a minor"
+        )
+    })
 }
 
 fn twice<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
@@ -172,6 +194,22 @@ mod tests {
         assert_eq!(status.phase, Some(DefinitionPhase::Unavailable));
         assert_eq!(status.observed_generation, Some(3));
         assert!(status.message.expect("message").contains("spec.runtime"));
+    }
+
+    #[test]
+    fn a_rule_for_versions_has_the_version_in_its_images() {
+        let told = |version: &str, image: &str| {
+            let yaml = format!(
+                "metadata: {{name: x}}\nspec:\n  compatibilityRules: [{{compDefs: [a], releases: [r]}}]\n  \
+                 releases: [{{name: r, serviceVersion: {version}, images: {{etcd: \"{image}\"}}}}]\n"
+            );
+            let version: ComponentVersion = serde_saphyr::from_str(&yaml).expect("version");
+            check_version(&version).message.unwrap_or_default()
+        };
+        assert_eq!(told("3.6.x", "e:v$(SERVICE_VERSION)"), "");
+        assert_eq!(told("3.6.1", "e:v3.6.1"), "");
+        assert!(told("3.6.x", "e:v3.6.1").contains("has no $(SERVICE_VERSION)"));
+        assert!(told("3.6.1", "e:v$(SERVICE_VERSION)").contains("is no rule"));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use etcd_operator_api::{ComponentDefinition, ComponentVersion};
 use kube::ResourceExt;
 
-use super::release::{offered, release_for};
+use super::release::{not_offered, release_for};
 
 /// A component cannot be resolved. Every message names the field of the component to correct.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,7 +21,7 @@ pub enum Unresolved {
     },
     /// No matching definition offers the version.
     #[error(
-        "serviceVersion {wanted:?} is not offered for componentDef {definition:?}, there are: {known}"
+        "serviceVersion {wanted:?} is not offered for componentDef {definition:?}, there are: {known}{nearest}"
     )]
     Version {
         /// What was asked for.
@@ -30,6 +30,8 @@ pub enum Unresolved {
         definition: String,
         /// The versions there are.
         known: String,
+        /// Which of them comes nearest, in words; empty when none does.
+        nearest: String,
     },
 }
 
@@ -95,11 +97,7 @@ pub fn resolve<'a>(
     current
         .or(offering.last())
         .map(|found| **found)
-        .ok_or_else(|| Unresolved::Version {
-            wanted: wanted.version.unwrap_or_default().to_owned(),
-            definition: last.name_any(),
-            known: offered(last, versions).join(", "),
-        })
+        .ok_or_else(|| not_offered(last, wanted.version, versions))
 }
 
 /// The definitions that `pattern` means by the strongest way that means any, by name.
@@ -211,7 +209,7 @@ mod tests {
         let error = resolve(wanted, &definitions, &[]).expect_err("unknown version");
         assert_eq!(
             error.to_string(),
-            r#"serviceVersion "9.9.9" is not offered for componentDef "etcd-3", there are: 3.6.1"#
+            r#"serviceVersion "9.9.9" is not offered for componentDef "etcd-3", there are: 3.6.1; the nearest is 3.6.1"#
         );
     }
 }

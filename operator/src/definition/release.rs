@@ -1,4 +1,7 @@
 //! Which images run a version of a definition's service. Pure.
+//!
+//! A release of a ComponentVersion is one version, or a rule for all patch releases of a minor: `serviceVersion: 3.6.x`,
+//! with [`VERSION`] in its images, where the version that was asked for is put.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -7,6 +10,9 @@ use etcd_operator_api::{ComponentDefinition, ComponentVersion};
 use kube::ResourceExt;
 
 use super::matching::{Unresolved, matches};
+
+/// What stands for the version in the images of a rule.
+pub(super) const VERSION: &str = "$(SERVICE_VERSION)";
 
 /// A version and its images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,8 +23,27 @@ pub struct Release {
     pub images: BTreeMap<String, String>,
 }
 
+impl Release {
+    /// This release when it is of `version`, or what its rule makes of `version`.
+    fn of(&self, version: &str) -> Option<Self> {
+        if self.service_version == version {
+            return rule(version).is_none().then(|| self.clone());
+        }
+        let rule = rule(&self.service_version)?;
+        let (major, minor, _) = patch_release(version)?;
+        (rule == (major, minor)).then(|| Self {
+            service_version: version.to_owned(),
+            images: self
+                .images
+                .iter()
+                .map(|(name, image)| (name.clone(), image.replace(VERSION, version)))
+                .collect(),
+        })
+    }
+}
+
 /// The release of a version. When none is asked for, that of the definition's own `serviceVersion`, which is the
-/// one it was made and tried for; without one, the newest.
+/// one it was made and tried for; without one, the newest that is named.
 ///
 /// # Errors
 /// When the version is not offered for the definition.
@@ -30,17 +55,32 @@ pub fn release_for(
     let releases = releases(definition, versions);
     let default = definition.spec.service_version.as_deref();
     let found = match version.or(default) {
-        None => releases.into_iter().next(),
-        Some(version) => releases.into_iter().find(|r| r.service_version == version),
+        None => releases
+            .into_iter()
+            .find(|release| rule(&release.service_version).is_none()),
+        Some(version) => releases.iter().find_map(|release| release.of(version)),
     };
-    found.ok_or_else(|| Unresolved::Version {
-        wanted: version.unwrap_or_default().to_owned(),
-        definition: definition.name_any(),
-        known: offered(definition, versions).join(", "),
-    })
+    found.ok_or_else(|| not_offered(definition, version, versions))
 }
 
-/// The versions on offer, newest first.
+/// The error that names what there is, and what comes nearest to what was asked for.
+pub(super) fn not_offered(
+    definition: &ComponentDefinition,
+    version: Option<&str>,
+    versions: &[ComponentVersion],
+) -> Unresolved {
+    let offered = offered(definition, versions);
+    let wanted = version.unwrap_or_default().to_owned();
+    let nearest = nearest(&wanted, &offered);
+    Unresolved::Version {
+        nearest: nearest.map_or_else(String::new, |nearest| format!("; the nearest is {nearest}")),
+        wanted,
+        definition: definition.name_any(),
+        known: offered.join(", "),
+    }
+}
+
+/// The versions on offer, newest first; a rule as it is written, e.g. `3.6.x`.
 #[must_use]
 pub fn offered(definition: &ComponentDefinition, versions: &[ComponentVersion]) -> Vec<String> {
     releases(definition, versions)
@@ -49,14 +89,56 @@ pub fn offered(definition: &ComponentDefinition, versions: &[ComponentVersion]) 
         .collect()
 }
 
-/// All releases, newest first. A ComponentVersion goes before the definition's own images.
+/// What is on offer that has most in common with `wanted`: its minor before its patch release.
+fn nearest(wanted: &str, offered: &[String]) -> Option<String> {
+    let parts: Vec<i64> = wanted
+        .trim_start_matches(['v', 'V'])
+        .split(['.', '-', '+'])
+        .map_while(|part| part.parse().ok())
+        .collect();
+    let [major, minor, patch @ ..] = parts.as_slice() else {
+        return None;
+    };
+    let distance = |text: &String| {
+        let own: Vec<i64> = text
+            .split(['.', '-', '+'])
+            .map_while(|part| part.parse().ok())
+            .collect();
+        let of = |at: usize, wanted: i64| {
+            own.get(at)
+                .map_or(0, |own| own.saturating_sub(wanted).saturating_abs())
+        };
+        (
+            of(0, *major),
+            of(1, *minor),
+            of(2, patch.first().copied().unwrap_or_default()),
+        )
+    };
+    let found = offered.iter().min_by_key(|text| distance(text))?;
+    let same_minor = rule(found).is_some_and(|(own_major, own_minor)| {
+        i64::try_from(own_major).is_ok_and(|own| own == *major)
+            && i64::try_from(own_minor).is_ok_and(|own| own == *minor)
+    });
+    Some(match patch.first() {
+        Some(patch) if same_minor && *patch >= 0 => format!("{major}.{minor}.{patch}"),
+        _ => found.clone(),
+    })
+}
+
+/// All releases, newest first, a named one before the rule of its minor. A ComponentVersion goes before the
+/// definition's own images, also where only a rule of it holds the definition's version.
 fn releases(definition: &ComponentDefinition, versions: &[ComponentVersion]) -> Vec<Release> {
     let name = definition.name_any();
     let mut found: Vec<Release> = versions
         .iter()
         .flat_map(|version| of_version(&name, version))
-        .chain(own_release(definition))
         .collect();
+    if let Some(own) = own_release(definition) {
+        let by_rule = found
+            .iter()
+            .find_map(|release| release.of(&own.service_version));
+        found.push(by_rule.unwrap_or(own));
+    }
     found.sort_by(|a, b| newest_first(&a.service_version, &b.service_version));
     found.dedup_by(|later, earlier| later.service_version == earlier.service_version);
     found
@@ -93,6 +175,25 @@ fn own_release(definition: &ComponentDefinition) -> Option<Release> {
     })
 }
 
+/// The minor whose patch releases a rule such as `3.6.x` stands for; none when the text is no rule.
+pub(super) fn rule(text: &str) -> Option<(u64, u64)> {
+    let (major, minor) = text.strip_suffix(".x")?.split_once('.')?;
+    Some((number(major)?, number(minor)?))
+}
+
+/// The three numbers of a version that is written `x.y.z` and no other way: it becomes part of an image's name.
+fn patch_release(version: &str) -> Option<(u64, u64, u64)> {
+    let mut parts = version.split('.').map(number);
+    let found = (parts.next()??, parts.next()??, parts.next()??);
+    parts.next().is_none().then_some(found)
+}
+
+fn number(text: &str) -> Option<u64> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    let short = text == "0" || !text.starts_with('0');
+    (plain && short).then(|| text.parse().ok()).flatten()
+}
+
 /// Orders versions, the newest first: by their numbers, then by their text.
 #[must_use]
 pub fn newest_first(a: &str, b: &str) -> Ordering {
@@ -127,6 +228,21 @@ spec:
         .expect("version")
     }
 
+    fn by_rule() -> ComponentVersion {
+        serde_saphyr::from_str(
+            r#"
+metadata: {name: versions}
+spec:
+  compatibilityRules: [{compDefs: [store], releases: [a, b, c]}]
+  releases:
+  - {name: a, serviceVersion: 3.5.x, images: {etcd: "store:v$(SERVICE_VERSION)"}}
+  - {name: b, serviceVersion: 3.6.x, images: {etcd: "store:v$(SERVICE_VERSION)"}}
+  - {name: c, serviceVersion: 3.6.4, images: {etcd: "special:4"}}
+"#,
+        )
+        .expect("version")
+    }
+
     fn definition(name: &str) -> ComponentDefinition {
         let yaml = format!("metadata: {{name: {name}}}\nspec: {{runtime: {{}}}}");
         serde_saphyr::from_str(&yaml).expect("definition")
@@ -149,10 +265,53 @@ spec:
         definition.spec.service_version = Some("3.5.9".to_owned());
         let release = release_for(&definition, None, &[version()]).expect("release");
         assert_eq!(release.images["etcd"], "store:3.5.9");
+        definition.spec.service_version = Some("3.6.7".to_owned());
+        let release = release_for(&definition, None, &[by_rule()]).expect("release");
+        assert_eq!(release.images["etcd"], "store:v3.6.7", "of the rule");
     }
 
     #[test]
     fn an_incompatible_definition_is_offered_nothing() {
         assert!(offered(&definition("shop"), &[version()]).is_empty());
+    }
+
+    #[test]
+    fn a_rule_offers_every_patch_release_of_its_minor() {
+        let image = |version: &str| {
+            let found = release_for(&definition("store-1"), Some(version), &[by_rule()]);
+            found.map(|release| (release.service_version, release.images["etcd"].clone()))
+        };
+        let made = |version: &str| Ok((version.to_owned(), format!("store:v{version}")));
+        for version in ["3.5.0", "3.5.35", "3.6.12", "3.6.99"] {
+            assert_eq!(image(version), made(version));
+        }
+        let named = ("3.6.4".to_owned(), "special:4".to_owned());
+        assert_eq!(image("3.6.4"), Ok(named), "a named release comes first");
+        let default = release_for(&definition("store-1"), None, &[by_rule()]).expect("one");
+        assert_eq!(default.service_version, "3.6.4", "a rule is no default");
+    }
+
+    #[test]
+    fn what_is_no_patch_release_is_refused_with_the_nearest() {
+        let cases = [
+            ("3.4.20", "; the nearest is 3.5.x"),
+            ("3.8.1", "; the nearest is 3.6.x"),
+            ("v3.6.12", "; the nearest is 3.6.12"),
+            ("3.6.12-rc.1", "; the nearest is 3.6.12"),
+            ("3.5.7.1", "; the nearest is 3.5.7"),
+            ("3.05.7", "; the nearest is 3.5.7"),
+            ("3.5.x", "; the nearest is 3.5.x"),
+            ("3.5.", "; the nearest is 3.5.x"),
+            ("3.5.+7", "; the nearest is 3.5.x"),
+            ("latest", ""),
+            ("3", ""),
+            ("3.5.99999999999999999999", "; the nearest is 3.5.x"),
+        ];
+        for (wanted, told) in cases {
+            let refused = release_for(&definition("store-1"), Some(wanted), &[by_rule()]);
+            let text = refused.expect_err(wanted).to_string();
+            let known = "there are: 3.6.4, 3.6.x, 3.5.x";
+            assert!(text.ends_with(&format!("{known}{told}")), "{text}");
+        }
     }
 }

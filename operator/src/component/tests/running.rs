@@ -48,6 +48,8 @@ fn versions_are_compared_with_what_members_run() {
         // The last spec says 3.6.16, and no member runs it yet.
         ("3.6.16", &all("3.6.1"), "3.7.3", Some("3.6.11 first")),
         ("3.6.16", &all("3.6.16"), "3.7.3", None),
+        // What KubeBlocks' upgrade.yaml asks for.
+        ("3.6.1", &all("3.6.1"), "3.6.12", None),
         (
             "3.6.16",
             &[Some("3.6.16"), Some("3.6.16"), Some("3.6.1")],
