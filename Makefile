@@ -64,6 +64,10 @@ lint: ## formatting, clippy, licences and bans of dependencies
 chart: ## checks the Helm chart: lint, rendered objects against deploy/*.yaml; no cluster
 	hack/chart
 
+.PHONY: chart-kind
+chart-kind: up ## installs, upgrades and removes the chart on the kind cluster, below a Cluster that must not notice
+	hack/chart kind
+
 .PHONY: crds
 crds: ## regenerates deploy/crds from the types
 	$(CARGO) run --locked -p operator -- crd --directory deploy/crds

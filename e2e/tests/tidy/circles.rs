@@ -11,7 +11,7 @@ const CIRCLES: &[(&str, usize)] = &[
     ("harness/history/src", 0),
     ("harness/workload/src", 0),
     ("harness/machine/src", 0),
-    ("operator/src", 36),
+    ("operator/src", 31),
     ("operator/agent/src", 2),
     ("operator/api/src", 2),
     ("operator/kubectl-etcd/src", 0),

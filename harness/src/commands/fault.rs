@@ -143,6 +143,8 @@ enum What {
         #[arg(long)]
         active: bool,
     },
+    /// Replaces every replica of the operator by a rollout, as an upgrade does.
+    ReplaceOperator,
     /// Stops a part of the control plane: api-server, controller-manager or scheduler.
     Stop {
         #[arg(value_parser = part)]
@@ -161,6 +163,10 @@ enum What {
     WipeData { of: Selector },
     /// Deletes a member's claim and pod.
     DeleteClaim { of: Selector },
+    /// Deletes a member's claim under its running pod.
+    DeleteClaimAlone { of: Selector },
+    /// Asks for more processors than any node has.
+    WrongTemplate,
     /// Fills a member's small volume.
     FillDisk { of: Selector },
     /// Writes until etcd's quota is full; it must be a small one.
@@ -178,11 +184,7 @@ impl What {
         let part = |part, how| Fault::ControlPlane { part, how };
         let operator = |how, active: bool| Fault::Operator {
             how,
-            replicas: if active {
-                Replicas::LeaseHolder
-            } else {
-                Replicas::All
-            },
+            replicas: replicas(active),
         };
         match self {
             What::KillEtcd { of } => kill(Container::Etcd, of),
@@ -228,16 +230,27 @@ impl What {
             What::KillOperator { active } => operator(OperatorFault::Killed, active),
             What::FreezeOperator { active } => operator(OperatorFault::Paused, active),
             What::CutOperator { active } => operator(OperatorFault::CutOff, active),
+            What::ReplaceOperator => operator(OperatorFault::Replaced, false),
             What::Stop { part: of } => part(of, Absence::Stopped),
             What::Freeze { part: of } => part(of, Absence::Frozen),
             What::DropDns { of } => Fault::DropDns { of },
             What::FreezeDns => Fault::FreezeDns,
             What::WipeData { of } => lose(of, DataLoss::Wiped),
             What::DeleteClaim { of } => lose(of, DataLoss::ClaimDeleted),
+            What::DeleteClaimAlone { of } => lose(of, DataLoss::ClaimAlone),
+            What::WrongTemplate => Fault::WrongTemplate,
             What::FillDisk { of } => Fault::FillDisk { of },
             What::FillQuota => Fault::FillQuota,
             What::CorruptData { of } => Fault::CorruptData { of },
         }
+    }
+}
+
+const fn replicas(active: bool) -> Replicas {
+    if active {
+        Replicas::LeaseHolder
+    } else {
+        Replicas::All
     }
 }
 

@@ -30,6 +30,7 @@ pub(super) const FAULTS: &[&str] = &[
     "fill-disk follower",
     "wipe-data follower",
     "delete-claim follower",
+    "wrong-template",
     "fill-quota",
     "corrupt-data follower",
     "drop-dns leader",

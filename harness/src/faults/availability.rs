@@ -182,13 +182,14 @@ pub fn need(fault: &Fault) -> Need {
     match fault {
         Fault::DeletePod { .. } => Need::Api,
         Fault::LoseData {
-            how: DataLoss::ClaimDeleted,
+            how: DataLoss::ClaimDeleted | DataLoss::ClaimAlone,
             ..
         } => Need::Api,
         Fault::KillProcess { .. }
         | Fault::KeepKilling { .. }
         | Fault::ExhaustMemory { .. }
         | Fault::FillQuota
+        | Fault::WrongTemplate
         | Fault::CorruptData { .. }
         | Fault::StopKubelet { .. }
         | Fault::ControlPlane {
@@ -210,6 +211,10 @@ pub fn need(fault: &Fault) -> Need {
             how: OperatorFault::CutOff,
             ..
         } => Need::PacketRules,
+        Fault::Operator {
+            how: OperatorFault::Replaced,
+            ..
+        } => Need::Api,
         Fault::Operator { .. } => Need::NodeShells,
         Fault::Isolate { .. }
         | Fault::Split { .. }

@@ -67,6 +67,7 @@ impl fmt::Display for Fault {
             Fault::DropDns { of } => write!(f, "drop the name lookups of {of}"),
             Fault::FreezeDns => write!(f, "freeze the cluster's DNS servers"),
             Fault::LoseData { of, how } => write!(f, "{} of {of}", how.words()),
+            Fault::WrongTemplate => write!(f, "ask for more processors than any node has"),
             Fault::FillDisk { of } => write!(f, "fill the disk of {of}"),
             Fault::FillQuota => write!(f, "write until etcd's quota is full"),
             Fault::CorruptData { of } => write!(f, "corrupt bytes of the database of {of}"),
@@ -89,6 +90,7 @@ impl DataLoss {
         match self {
             DataLoss::Wiped => "wipe the data",
             DataLoss::ClaimDeleted => "delete the volume claim and the pod",
+            DataLoss::ClaimAlone => "delete the volume claim under the running pod",
         }
     }
 }
@@ -132,6 +134,7 @@ impl fmt::Display for OperatorFault {
             OperatorFault::Killed => "kill",
             OperatorFault::Paused => "freeze",
             OperatorFault::CutOff => "cut off from the API server",
+            OperatorFault::Replaced => "replace by a rollout",
         })
     }
 }

@@ -123,6 +123,8 @@ pub enum Fault {
         /// How.
         how: DataLoss,
     },
+    /// The Cluster asks for more processors than any node has.
+    WrongTemplate,
     /// A member's volume, a small file system of its own, is filled to the last block.
     FillDisk {
         /// Whose.
@@ -226,6 +228,8 @@ pub enum OperatorFault {
     Paused,
     /// Cut off from the API server.
     CutOff,
+    /// Replaced one after the other by a rollout, as an upgrade does. Of all replicas only.
+    Replaced,
 }
 
 /// Which replicas of the operator are meant.
@@ -280,6 +284,8 @@ pub enum DataLoss {
     Wiped,
     /// The claim and the pod are deleted.
     ClaimDeleted,
+    /// The claim alone is deleted: Kubernetes keeps it until its pod has gone.
+    ClaimAlone,
 }
 
 impl Fault {
@@ -305,6 +311,7 @@ impl Fault {
             Fault::DropDns { .. } => "drop_dns",
             Fault::FreezeDns => "freeze_dns",
             Fault::LoseData { .. } => "lose_data",
+            Fault::WrongTemplate => "wrong_template",
             Fault::FillDisk { .. } => "fill_disk",
             Fault::FillQuota => "fill_quota",
             Fault::CorruptData { .. } => "corrupt_data",

@@ -8,6 +8,7 @@ use crate::faults::node::harm as node;
 use crate::faults::pods;
 use crate::faults::process::{control_plane, dns, harm as process, operator};
 use crate::faults::running::{AnyRunning, Injected};
+use crate::faults::template;
 use crate::faults::{
     Availability, Evidence, Fault, FaultContext, FaultError, Healing, Target, availability,
     in_words,
@@ -71,6 +72,7 @@ pub async fn inject(context: &FaultContext, fault: &Fault) -> Result<Active, Fau
         }
         Fault::FreezeDns => dns::inject(context, fault).await,
         Fault::LoseData { of, how } => loss::inject(context, fault, of, *how).await,
+        Fault::WrongTemplate => template::inject(context, fault).await,
         Fault::FillDisk { of } => full_disk::inject(context, fault, of).await,
         Fault::FillQuota => database::fill(context).await,
         Fault::CorruptData { of } => database::corrupt(context, fault, of).await,

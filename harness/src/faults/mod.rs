@@ -34,6 +34,7 @@ mod running;
 mod selector;
 pub(crate) mod switch;
 mod target;
+mod template;
 mod together;
 
 pub use availability::{Availability, Capabilities, Need, availability, impossible, need};

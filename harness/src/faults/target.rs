@@ -39,6 +39,11 @@ pub enum Target {
         /// The node.
         node: String,
     },
+    /// An object that a user writes. No member is hit by that alone.
+    Object {
+        /// Kind and name.
+        what: String,
+    },
 }
 
 impl Target {
@@ -58,7 +63,7 @@ impl Target {
             Self::Member { pod, .. } => pod == member,
             Self::Side { near, far } => near.iter().chain(far).any(|pod| pod == member),
             Self::Node(node) => node == on,
-            Self::Pod { .. } | Self::Process { .. } => false,
+            Self::Pod { .. } | Self::Process { .. } | Self::Object { .. } => false,
         }
     }
 }
@@ -94,6 +99,7 @@ impl fmt::Display for Target {
             Self::Side { near, far } => write!(f, "{} from {}", near.join("+"), far.join("+")),
             Self::Node(node) => write!(f, "node {node}"),
             Self::Process { name, node } => write!(f, "{name} on node {node}"),
+            Self::Object { what } => f.write_str(what),
         }
     }
 }

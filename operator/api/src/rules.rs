@@ -88,8 +88,8 @@ pub fn unsupported(field: &str, rule: &str) -> Value {
 pub fn pod_update_policy() -> Value {
     json!({
         "rule": "!has(self.podUpdatePolicy) || self.podUpdatePolicy != 'StrictInPlace'",
-        "message": "podUpdatePolicy: StrictInPlace is not supported: say PreferInPlace (labels and annotations in place, \
-                    anything else by a new pod) or ReCreate",
+        "message": "podUpdatePolicy: StrictInPlace is not supported: say PreferInPlace (labels, annotations, cpu and memory \
+                    in place, anything else by a new pod) or ReCreate",
         "reason": "FieldValueForbidden",
     })
 }

@@ -29,10 +29,11 @@ pub enum MemberUpdateStrategy {
 /// Whether a change that could be made in a running pod recreates it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum PodUpdatePolicy {
-    /// In place where possible (labels and annotations), else by a new pod.
+    /// In place where possible (labels and annotations; amounts of cpu and memory where Kubernetes does it), else by a
+    /// new pod.
     #[default]
     PreferInPlace,
-    /// Refused: only labels and annotations are changed in place.
+    /// Refused: what cannot be changed in place needs a new pod.
     StrictInPlace,
     /// By a new pod.
     ReCreate,

@@ -99,8 +99,8 @@ fn without_effect(definition: &ComponentDefinition, runtime: &PodSpec) -> Option
         return Some(text.to_owned());
     }
     if spec.pod_update_policy == PodUpdatePolicy::StrictInPlace {
-        let text = "spec.podUpdatePolicy StrictInPlace is not supported, only labels and annotations are changed in place: use \
-                    PreferInPlace or ReCreate";
+        let text = "spec.podUpdatePolicy StrictInPlace is not supported, most fields cannot be changed in place: use PreferInPlace or \
+                    ReCreate";
         return Some(text.to_owned());
     }
     let mut volumes = spec.volumes.iter();

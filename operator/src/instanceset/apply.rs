@@ -20,6 +20,7 @@ use super::evict::{Evicted, evict};
 use super::names as keys;
 use super::plan::steps::{Changes, Labelled};
 use super::plan::{Grace, Removal, Step, Via};
+use super::resize::resize;
 use crate::agent::AgentClient;
 use crate::controller::refuse_foreign;
 use crate::token;
@@ -77,26 +78,19 @@ impl<'a> Applier<'a> {
                 uid,
                 changes,
             } => self.relabel(*kind, name, uid, changes).await,
+            Step::Resize {
+                name,
+                uid,
+                amounts,
+                revision,
+            } => resize(&self.api(), (name, uid), amounts, revision).await,
             Step::DeletePod {
                 name,
                 uid,
                 grace,
                 how,
                 why: _,
-            } => {
-                let pods: Api<Pod> = self.api();
-                if *how == Removal::Evict && evict(&pods, name, uid).await? == Evicted::Done {
-                    return Ok(());
-                }
-                let params = incarnation(uid);
-                let params = match grace {
-                    Grace::Template => params,
-                    Grace::Moment => params.grace_period(1),
-                    Grace::Dead => params.grace_period(0),
-                };
-                let gone = pods.delete(name, &params).await.map(drop);
-                tolerate_absent(gone, || format!("delete pod {name}"))
-            }
+            } => self.delete_pod(name, uid, *grace, *how).await,
             Step::Switchover { .. }
             | Step::AddLearner { .. }
             | Step::Promote { .. }
@@ -105,6 +99,27 @@ impl<'a> Applier<'a> {
             | Step::Defragment { .. }
             | Step::Disarm { .. } => self.ask(step).await,
         }
+    }
+
+    async fn delete_pod(
+        &self,
+        name: &str,
+        uid: &str,
+        grace: Grace,
+        how: Removal,
+    ) -> Result<(), Error> {
+        let pods: Api<Pod> = self.api();
+        if how == Removal::Evict && evict(&pods, name, uid).await? == Evicted::Done {
+            return Ok(());
+        }
+        let params = incarnation(uid);
+        let params = match grace {
+            Grace::Template => params,
+            Grace::Moment => params.grace_period(1),
+            Grace::Dead => params.grace_period(0),
+        };
+        let gone = pods.delete(name, &params).await.map(drop);
+        tolerate_absent(gone, || format!("delete pod {name}"))
     }
 
     async fn relabel(

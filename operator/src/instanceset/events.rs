@@ -27,6 +27,9 @@ pub fn summary(step: &Step) -> String {
             Labelled::Pod => format!("label pod {name}"),
             Labelled::Claim => format!("label claim {name}"),
         },
+        Step::Resize { name, .. } => {
+            format!("give pod {name} its amounts of cpu and memory in place")
+        }
         Step::DeletePod {
             name,
             grace,
@@ -73,6 +76,7 @@ pub(super) async fn taken(recorder: &Recorder, set: &InstanceSet, step: &Step) {
         Step::RetireClaim { .. } | Step::ReleaseClaim { .. } => "KeepClaim",
         Step::BindClaim { .. } => "BindClaim",
         Step::CreatePod(_) => "CreatePod",
+        Step::Resize { .. } => "Resize",
         Step::DeletePod { .. } => "DeletePod",
         Step::Switchover { .. } => "Switchover",
         Step::AddLearner { .. } => "AddLearner",

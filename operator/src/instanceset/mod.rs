@@ -17,6 +17,7 @@ pub mod observed;
 mod pace;
 pub mod plan;
 mod rehearse;
+mod resize;
 mod run;
 
 pub use run::{Context, run};

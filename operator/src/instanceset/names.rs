@@ -6,6 +6,12 @@ pub const JOIN: &str = "workloads.kubeblocks.io/join-member-id";
 pub const RETIRED: &str = "workloads.kubeblocks.io/retired";
 /// Annotation of pods: the raft index (decimal) that its member must have applied to count as caught up (P9).
 pub const CATCH_UP: &str = "workloads.kubeblocks.io/catch-up-index";
+/// Annotation of pods: the template's state without the amounts of cpu and memory, which can be changed in place.
+pub const BASE: &str = "workloads.kubeblocks.io/template-base";
+/// Annotation of pods: the revision whose amounts of cpu and memory were given to the pod in place.
+pub const RESIZED: &str = "workloads.kubeblocks.io/resized-to";
+/// Annotation of pods: the revision whose amounts of cpu and memory Kubernetes refuses to give in place.
+pub const RESIZE_REFUSED: &str = "workloads.kubeblocks.io/resize-refused";
 
 /// Annotation of pods and claims: keys of the labels and annotations that their template gave them, as JSON. One that
 /// the template has no longer is taken away.

@@ -21,6 +21,7 @@ use super::error::Error;
 use super::names as keys;
 use super::observed::{ClaimSeen, NO_CREDENTIALS, NodeSeen, Observed, PodSeen, Reading};
 use super::rehearse::Rehearsals;
+use super::resize;
 use crate::agent::AgentClient;
 use crate::roles::MemberStore;
 use crate::roles::facts::PodKey;
@@ -142,6 +143,7 @@ impl Sources<'_> {
             terminating: pod.metadata.deletion_timestamp.is_some(),
             ended: matches!(phase, Some("Failed" | "Succeeded")),
             broken: broken(pod),
+            resize: resize::seen(pod),
             runs: runs(pod),
             node: self.node(pod).await?,
             ip: status

@@ -64,6 +64,18 @@ impl NodeSeen {
     }
 }
 
+/// What has become of amounts of cpu and memory that a pod was given while it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Resize {
+    /// It has them, or was never given others.
+    #[default]
+    Settled,
+    /// The kubelet has not applied them yet; what it says.
+    UnderWay(String),
+    /// Its node can never give them; what the kubelet says.
+    Impossible(String),
+}
+
 /// A pod.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PodSeen {
@@ -87,6 +99,8 @@ pub struct PodSeen {
     pub ended: bool,
     /// Why its containers cannot run (image, crash loop, no node), if so.
     pub broken: Option<String>,
+    /// Whether amounts of cpu and memory that it was given while it runs have arrived.
+    pub resize: Resize,
     /// True when kubelet says that the container of etcd runs.
     pub runs: bool,
     /// Its node.

@@ -117,11 +117,13 @@ pub(crate) async fn inject(
                     killed: scripts::parse(&output).len(),
                 });
             }
-            DataLoss::ClaimDeleted => {
+            DataLoss::ClaimDeleted | DataLoss::ClaimAlone => {
                 delete_claim(context, &volume.claim).await?;
-                let api: Api<Pod> =
-                    Api::namespaced(context.cluster.kube.clone(), &context.namespace);
-                pods::delete(&api, &victim, Deletion::Forced).await?;
+                if how == DataLoss::ClaimDeleted {
+                    let api: Api<Pod> =
+                        Api::namespaced(context.cluster.kube.clone(), &context.namespace);
+                    pods::delete(&api, &victim, Deletion::Forced).await?;
+                }
                 evidence.add(format!("claim {}", volume.claim.name_any()), "deleted");
                 losses.push(Loss {
                     member: victim,
@@ -214,7 +216,7 @@ impl Lost {
                 "{} files deleted, {} processes killed",
                 loss.files, loss.killed
             ))),
-            DataLoss::ClaimDeleted => {
+            DataLoss::ClaimDeleted | DataLoss::ClaimAlone => {
                 let api: Api<PersistentVolumeClaim> =
                     Api::namespaced(self.cluster.kube.clone(), &self.namespace);
                 let name = loss.claim.name_any();
@@ -228,6 +230,9 @@ impl Lost {
                         "replaced: UID is now {}",
                         now.uid().unwrap_or_default()
                     )),
+                    Some(now) if now.metadata.deletion_timestamp.is_none() => {
+                        Err("the claim is not being deleted".into())
+                    }
                     Some(_) => Err("the claim is still there".into()),
                 })
             }

@@ -9,7 +9,7 @@ use crate::cluster::{Cluster, KUBELET_ANSWERS, node_states, wait_nodes_back};
 use crate::faults::members::roster;
 use crate::faults::node::objects::Objects;
 use crate::faults::node::power;
-use crate::faults::process::operator;
+use crate::faults::process::replicas;
 use crate::faults::running::{Injected, Running};
 use crate::faults::switch::container::{Order, Switch, image_of};
 use crate::faults::switch::deadman::{self, BY_SWITCH, Deed, Healed};
@@ -105,7 +105,7 @@ async fn resolve(
     let mut names: Vec<String> = match of {
         NodeSelector::Named(name) => vec![name.clone()],
         NodeSelector::Operator => {
-            let active = operator::pods(context, Replicas::LeaseHolder).await?;
+            let active = replicas::pods(context, Replicas::LeaseHolder).await?;
             let nodes = active.iter().map(|(pod, _)| pod.node().map(str::to_owned));
             nodes.collect::<Result<_, FaultError>>()?
         }

@@ -5,4 +5,6 @@ pub(super) mod control_plane;
 pub(super) mod dns;
 pub(super) mod harm;
 pub(super) mod operator;
+pub(super) mod replicas;
+pub(super) mod rollout;
 pub(super) mod scripts;

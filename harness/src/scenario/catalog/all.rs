@@ -3,8 +3,8 @@
 use crate::scenario::Scenario;
 
 use super::{
-    agent, control_plane, failover, lossy, node, operation, operator, partition, provision, quorum,
-    restart, storage, store,
+    agent, control_plane, failover, lossy, node, operation, operator, owner, partition, provision,
+    quorum, restart, storage, store,
 };
 
 /// All scenarios, in the order in which they are run: what everything else rests on first, what shakes the whole
@@ -21,6 +21,7 @@ pub fn all() -> Vec<Scenario> {
         agent::all(),
         operator::all(),
         storage::all(),
+        owner::all(),
         control_plane::all(),
         node::all(),
         operation::all(),

@@ -15,6 +15,7 @@ mod lossy;
 mod node;
 mod operation;
 mod operator;
+mod owner;
 mod partition;
 mod provision;
 mod quorum;

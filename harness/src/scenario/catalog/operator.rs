@@ -1,7 +1,7 @@
 //! The operator fails when the leader dies.
 
 use crate::faults::{Container, Fault, OperatorFault, Replicas, Selector};
-use crate::scenario::promise::Continuity::{ProcessKilled, Within};
+use crate::scenario::promise::Continuity::{LeaderStays, ProcessKilled, Within};
 use crate::scenario::{Promise, Scenario};
 
 pub(super) fn all() -> Vec<Scenario> {
@@ -39,5 +39,13 @@ pub(super) fn all() -> Vec<Scenario> {
         )
         .and_long([5])
         .promise(Promise::continuity(ProcessKilled)),
+        Scenario::faults(
+            "operator::replaced",
+            "Every replica of the operator is replaced by a rollout, as an upgrade does: no member restarts, no client notices.",
+            [operator(OperatorFault::Replaced, Replicas::All)],
+        )
+        .once()
+        .and_long([5])
+        .promise(Promise::continuity(LeaderStays).no_failed_write()),
     ]
 }

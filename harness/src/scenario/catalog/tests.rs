@@ -50,6 +50,7 @@ fn every_kind_of_fault_is_used() {
         "drop_dns",
         "freeze_dns",
         "lose_data",
+        "wrong_template",
         "fill_disk",
         "fill_quota",
         "corrupt_data",

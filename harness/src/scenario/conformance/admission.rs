@@ -12,7 +12,7 @@ use super::bring_up::bring_up;
 use super::checklist::Checklist;
 use super::outcome::found;
 use super::requests::bad_requests;
-use super::{strangers, termination};
+use super::{first_template, strangers, termination};
 use crate::scenario::Lab;
 use crate::scenario::outcome::Found;
 use crate::scenario::subject::{CLUSTER, MANAGER, Seat, Subject};
@@ -28,6 +28,7 @@ pub(crate) async fn admission(lab: &Lab, subject: &Subject) -> Found {
         Ok(()) => {
             let before = seats(subject).await;
             bad_specs(subject, &mut list).await;
+            Box::pin(first_template::check(subject, &mut list)).await;
             bad_changes(subject, &mut list).await;
             bad_requests(subject, &mut list).await;
             roles_by_hand(subject, &mut list).await;

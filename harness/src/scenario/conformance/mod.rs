@@ -8,6 +8,7 @@ mod bring_up;
 mod checklist;
 mod conform;
 mod documents;
+mod first_template;
 mod manifests;
 mod objects;
 mod outcome;

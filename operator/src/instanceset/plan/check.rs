@@ -91,6 +91,7 @@ impl Lint<'_> {
             | Step::ReleaseClaim { .. }
             | Step::BindClaim { .. }
             | Step::Relabel { .. }
+            | Step::Resize { .. }
             | Step::Switchover { .. } => {}
         }
     }

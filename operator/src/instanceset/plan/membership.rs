@@ -129,8 +129,10 @@ impl Change<'_> {
             None => self.remove(pod, member, why),
         };
         let wanted = |(pod, _, _): &&(String, Member, String)| self.desired.wants(pod);
-        let going = self.facts.going.iter().filter(wanted).map(replace);
-        if let Some(step) = first_of(going, held) {
+        // The leader last: leadership then moves once, to a member that stays.
+        let mut going: Vec<_> = self.facts.going.iter().filter(wanted).collect();
+        going.sort_by_key(|(pod, _, _)| self.safety.leader.as_ref() == Some(pod));
+        if let Some(step) = first_of(going.into_iter().map(replace), held) {
             return Some(step);
         }
         let spare = self.safety.voters > self.desired.members.len() || awaited.is_none();
@@ -296,8 +298,8 @@ impl Change<'_> {
 
     fn step_down(&self, from: &str, what: String) -> Result<Step, Waiting> {
         let stays = |pod: &String| {
-            let mut condemned = self.facts.condemned.iter();
-            self.desired.wants(pod) && !condemned.any(|(other, _, _)| other == pod)
+            let mut replaced = self.facts.condemned.iter().chain(&self.facts.going);
+            self.desired.wants(pod) && !replaced.any(|(other, _, _)| other == pod)
         };
         let successor = self
             .safety

@@ -8,6 +8,8 @@ pub mod check;
 pub mod membership;
 pub mod pods;
 pub mod relabel;
+pub mod resize;
+pub mod revision;
 pub mod rollout;
 pub mod roster;
 pub mod safety;

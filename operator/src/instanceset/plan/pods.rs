@@ -8,12 +8,13 @@ use k8s_openapi::api::core::v1::{
 };
 use kbagent_protocol::Id;
 use kube::api::ObjectMeta;
-use sha2::{Digest, Sha256};
 
 use super::relabel;
+use super::revision::base;
+pub use super::revision::revision;
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
-use crate::instanceset::observed::PodSeen;
+use crate::instanceset::observed::{PodSeen, Resize};
 
 /// What a pod is made for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,28 +27,11 @@ pub struct Purpose<'a> {
     pub catch_up: u64,
 }
 
-/// Name of the template's state: pods of another one are outdated.
-#[must_use]
-pub fn revision(desired: &Desired) -> String {
-    let restart = desired
-        .template
-        .metadata
-        .as_ref()
-        .and_then(|meta| meta.annotations.as_ref()?.get(labels::RESTART));
-    let state = serde_json::json!([desired.template.spec, restart]);
-    let digest = Sha256::digest(state.to_string().as_bytes());
-    digest
-        .iter()
-        .take(5)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
 /// True when the pod is what its template says now.
 #[must_use]
 pub fn is_current(desired: &Desired, name: &str, pod: &PodSeen) -> bool {
     let lacks = || desired.recreate && relabel::of_pod(desired, name, pod).is_some();
-    pod.revision == revision(desired) && !lacks()
+    pod.revision == revision(desired) && pod.resize == Resize::Settled && !lacks()
 }
 
 /// Labels of all children that belong to a pod.
@@ -84,6 +68,7 @@ pub fn build(desired: &Desired, name: &str, purpose: &Purpose<'_>) -> Pod {
     relabel::record(&own, &mut annotations);
     own.insert(labels::REVISION.to_owned(), revision(desired));
     annotations.insert(keys::CATCH_UP.to_owned(), purpose.catch_up.to_string());
+    annotations.insert(keys::BASE.to_owned(), base(desired));
     let mut spec = desired.template.spec.clone().unwrap_or_default();
     spec.hostname = Some(name.to_owned());
     spec.subdomain = Some(desired.name.headless());

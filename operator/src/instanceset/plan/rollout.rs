@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use etcd_operator_api::labels;
 
 use super::safety::{Gate, Safety, Unsafe};
-use super::{Grace, Plan, Step, Via, Waiting, pods};
+use super::{Grace, Plan, Step, Via, Waiting, pods, resize};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names::CATCH_UP;
 use crate::instanceset::observed::{Observed, PodSeen};
@@ -22,18 +22,12 @@ pub fn plan(
     quiet: bool,
     plan: &mut Plan,
 ) {
-    let members = || {
-        desired
-            .members
-            .iter()
-            .filter_map(|pod| Some((pod, seen.pods.get(pod)?)))
-    };
+    let names = || desired.members.iter();
+    let members = || names().filter_map(|pod| Some((pod, seen.pods.get(pod)?)));
     let is_current = |name: &String, pod: &PodSeen| pods::is_current(desired, name, pod);
     let is_outdated =
-        |name: &String, pod: &PodSeen| !pod.terminating && pod.owned && !is_current(name, pod);
-    let outdated: Vec<(&String, &PodSeen)> = members()
-        .filter(|(name, pod)| is_outdated(name, pod))
-        .collect();
+        |(name, pod): &(&String, &PodSeen)| !pod.terminating && pod.owned && !is_current(name, pod);
+    let outdated: Vec<_> = members().filter(is_outdated).collect();
     if outdated.is_empty() {
         return;
     }
@@ -48,12 +42,9 @@ pub fn plan(
     if replace_idle(&outdated, gate, plan) {
         return;
     }
-    let updated = members()
-        .filter(|(name, pod)| is_current(name, pod))
-        .count();
+    let updated = members().filter(|(name, pod)| is_current(name, pod));
     let mut room = Room {
-        // How many more may get the new revision.
-        open: desired.update.replicas.saturating_sub(updated),
+        open: desired.update.replicas.saturating_sub(updated.count()),
         at_a_time: desired.update.at_a_time,
         absent: 0,
     };
@@ -79,8 +70,15 @@ pub fn plan(
         room.replace(unwell, safety, gate, plan);
     }
     room.absent = lacking.len();
-    if quiet {
+    let (in_place, well): (Vec<_>, Vec<_>) = well
+        .into_iter()
+        .partition(|(_, pod)| resize::fits(desired, pod));
+    // Amounts that have just been given are waited for, however many others may change.
+    let given = resize::is_given(desired, &in_place);
+    if quiet && !given && !well.is_empty() {
         room.replace(well, safety, gate, plan);
+    } else if given || (quiet && plan.steps.is_empty() && room.left() > 0) {
+        resize::plan(desired, &in_place, plan);
     }
 }
 
@@ -107,12 +105,17 @@ fn rank(
 
 /// How many pods an update may take now.
 struct Room {
+    /// How many more may get the new revision.
     open: usize,
     at_a_time: usize,
     absent: usize,
 }
 
 impl Room {
+    fn left(&self) -> usize {
+        self.at_a_time.saturating_sub(self.absent).min(self.open)
+    }
+
     fn replace(
         &self,
         pods: Vec<(&String, &PodSeen)>,
@@ -120,8 +123,7 @@ impl Room {
         gate: &mut Gate<'_>,
         plan: &mut Plan,
     ) {
-        let room = self.at_a_time.saturating_sub(self.absent).min(self.open);
-        for (name, pod) in pods.into_iter().take(room) {
+        for (name, pod) in pods.into_iter().take(self.left()) {
             match gate.delete_pod(name, pod, Grace::Template, "it is updated", plan) {
                 Ok(()) => {}
                 Err(Unsafe::Leads) => {

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use etcd_operator_api::instance_set::InstanceSetStatus;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceRequirements, Service};
 use kbagent_protocol::{Alarm, Id};
 
 /// What to do, in order, and what is being waited for.
@@ -20,8 +19,8 @@ pub struct Plan {
 
 /// The draft of a status; its own module to keep the names short.
 pub mod status_draft {
-    use super::InstanceSetStatus;
     use etcd_operator_api::condition::Observation;
+    use etcd_operator_api::instance_set::InstanceSetStatus;
 
     /// A status whose conditions have no times yet.
     #[derive(Clone, Debug, PartialEq)]
@@ -134,6 +133,17 @@ pub enum Step {
         uid: String,
         /// What differs.
         changes: Changes,
+    },
+    /// Gives this incarnation of a pod other amounts of cpu and memory while it runs.
+    Resize {
+        /// Name.
+        name: String,
+        /// Incarnation.
+        uid: String,
+        /// Amounts of each container, in the pod's order.
+        amounts: Vec<(String, ResourceRequirements)>,
+        /// The revision that the pod then has.
+        revision: String,
     },
     /// Deletes this incarnation of a pod.
     DeletePod {
@@ -445,6 +455,14 @@ pub enum Waiting {
         /// What is missing.
         why: String,
     },
+    /// The kubelet has not applied other amounts of cpu and memory.
+    #[error("the update waits until the kubelet has given pod {pod} its cpu and memory: {why}")]
+    Resizing {
+        /// The pod.
+        pod: String,
+        /// What the kubelet says.
+        why: String,
+    },
     /// Kubernetes did not let a voter be stopped.
     #[error("pod {pod} is not stopped yet: {why}")]
     Budget {
@@ -498,6 +516,7 @@ impl Waiting {
             Waiting::Defragmenting(_) => "Defragmenting",
             Waiting::NotAlone { .. } => "NotAlone",
             Waiting::Update { .. } => "Update",
+            Waiting::Resizing { .. } => "Resizing",
             Waiting::Budget { .. } => "DisruptionBudget",
             Waiting::OnDelete(_) => "OnDelete",
         }

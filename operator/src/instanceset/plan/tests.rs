@@ -15,6 +15,7 @@ use crate::instanceset::observed::{Observed, PodSeen, Reading};
 mod by_hand;
 mod claims;
 mod labels;
+mod resize;
 
 /// Plans and acts until nothing more happens; the steps taken, in words.
 pub(super) fn settle(world: &mut World) -> Vec<String> {

@@ -10,7 +10,7 @@ use kbagent_protocol::{EtcdState, Id, Member, MemberList, MemberStatus, MemberVi
 
 use super::super::desired::{Desired, Limits, Update};
 use super::super::names as keys;
-use super::super::observed::{ClaimSeen, NodeSeen, Observed, PodSeen, Reading};
+use super::super::observed::{ClaimSeen, NodeSeen, Observed, PodSeen, Reading, Resize};
 use super::{Grace, Plan, Step};
 
 mod databases;
@@ -65,7 +65,7 @@ pub(super) struct World {
     pub(super) members: Vec<Member>,
     formed: u32,
     next: u64,
-    leader: Option<String>,
+    pub(super) leader: Option<String>,
     /// What an observer cannot see just now.
     pub(super) blind: bool,
     pub(super) silent: Option<String>,
@@ -419,6 +419,7 @@ impl World {
             terminating: pod.terminating,
             ended: false,
             broken: None,
+            resize: Resize::Settled,
             runs: pod.running.is_some() || pod.frozen || pod.is("mute"),
             node: match (pod.node_gone, pod.frozen) {
                 (true, _) => NodeSeen::Gone,
@@ -506,6 +507,12 @@ impl World {
                 changes,
                 ..
             } => self.relabel(*kind, name, changes),
+            Step::Resize { name, revision, .. } => {
+                if let Some(pod) = self.pods.get_mut(name) {
+                    let (key, now) = (labels::REVISION.to_owned(), revision.clone());
+                    pod.labels.insert(key, now);
+                }
+            }
         }
     }
 

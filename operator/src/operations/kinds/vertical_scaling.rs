@@ -1,4 +1,4 @@
-//! VerticalScaling: pods are recreated one by one with other resources. What is not named stays.
+//! VerticalScaling: pods get other resources one by one, in place where Kubernetes does it. What is not named stays.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -121,3 +121,31 @@ fn a_new_claim_tells_whose_it_is() {
         next.steps.iter().map(summary).collect::<Vec<_>>()
     );
 }
+
+#[test]
+fn claims_deleted_under_all_members_move_leadership_once_and_the_leader_goes_last() {
+    for (members, leads) in [(3, "a-0"), (3, "a-1"), (5, "a-2")] {
+        let mut world = grown(members);
+        world.leader = Some(leads.to_owned());
+        for pod in world.pod_names() {
+            world.delete_claim(&pod);
+        }
+        let told = settle(&mut world);
+        assert_eq!(is_whole(&world), Ok(()));
+        let moves: Vec<_> = told
+            .iter()
+            .filter(|step| step.starts_with("move"))
+            .collect();
+        assert_eq!(moves.len(), 1, "{told:?}");
+        let removed: Vec<_> = told
+            .iter()
+            .filter(|step| step.starts_with("remove"))
+            .collect();
+        assert_eq!(removed.len(), members as usize, "{told:?}");
+        let last = format!("remove {leads} ");
+        assert!(
+            removed.last().is_some_and(|step| step.starts_with(&last)),
+            "{told:?}"
+        );
+    }
+}

@@ -1,0 +1,61 @@
+# What `hack/chart kind` does on the harness's kind cluster: takes over, upgrades, removes. Sourced by it, never run.
+# shellcheck shell=bash
+
+CONTEXT=kind-${ETCD_HARNESS_CLUSTER:-etcd-harness}
+TRIED=etcd-chart-try
+
+kube() { "$KUBECTL" --context "$CONTEXT" "$@"; }
+
+# members: each pod of the tried Cluster with its UID and its containers' restarts.
+members() {
+    kube -n "$TRIED" get pods --sort-by=.metadata.name -o \
+        jsonpath='{range .items[*]}{.metadata.name} {.metadata.uid} {.status.containerStatuses[*].restartCount}{"\n"}{end}'
+}
+
+# untouched WHAT: no member was recreated or restarted by WHAT.
+untouched() {
+    diff -u --label before --label after "$WORK/members" <(members) >&2 || die "$1: a member was recreated or restarted"
+    say "  $1: no member restarted"
+}
+
+# answers WHAT: the leader service takes a write from each member's pod.
+answers() {
+    kube -n "$TRIED" exec three-etcd-0 -c etcd -- \
+        etcdctl --endpoints http://three-etcd:2379 put chart "$1" >"$WORK/put" 2>&1 ||
+        die "$1: a write through the leader service failed: $(tail -1 "$WORK/put")"
+}
+
+# As `kubectl apply` had installed it: the next `make up` finds what it knows.
+restore() {
+    kube apply --server-side --force-conflicts -k deploy >"$WORK/applied" 2>&1 ||
+        die "kubectl apply -k deploy failed: $(tail -1 "$WORK/applied")"
+    kube -n kb-system rollout status deployment/etcd-operator --timeout=120s >&2
+}
+
+try_on_kind() {
+    KUBECTL=$(command -v kubectl || echo "$STATE_DIR/bin/kubectl")
+    kube -n kb-system get deployment etcd-operator >/dev/null 2>&1 ||
+        die "no operator in context $CONTEXT: run make up first" 3
+    HELM=$(tool helm "$HELM_VERSION" helm.sh/helm/v3/cmd/helm)
+    local -a release=(etcd-operator "$CHART" --kube-context "$CONTEXT" --namespace kb-system --wait --timeout 3m)
+
+    kube delete namespace "$TRIED" --ignore-not-found >&2
+    trap 'kube delete namespace "$TRIED" --ignore-not-found --wait=false >&2; end_lanes; rm -rf "$WORK"' EXIT
+    kube create namespace "$TRIED" >&2
+    kube -n "$TRIED" apply -f deploy/samples/three-members.yaml >&2
+    kube -n "$TRIED" wait --for=jsonpath='{.status.phase}'=Running cluster/three --timeout=180s >&2
+    members >"$WORK/members"
+
+    quiet_helm install "${release[@]}" --take-ownership >/dev/null
+    untouched "helm install --take-ownership"
+    answers install
+    quiet_helm upgrade "${release[@]}" --set resources.limits.memory=170Mi --set extraLabels.team=storage >/dev/null
+    untouched "helm upgrade with other resources"
+    answers upgrade
+    "$HELM" uninstall etcd-operator --kube-context "$CONTEXT" --namespace kb-system --wait >&2
+    answers uninstall
+    restore
+    untouched "helm uninstall, kubectl apply -k deploy"
+    kube -n "$TRIED" delete cluster three --timeout=120s >&2
+    say "  the chart installs, upgrades and goes: the members served throughout"
+}
