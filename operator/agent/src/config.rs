@@ -55,6 +55,8 @@ pub struct Config {
     pub bootstrap: Option<Vec<Peer>>,
     /// `KB_JOIN_MEMBER_ID`: the learner this pod was made for.
     pub join_member_id: Option<Id>,
+    /// `KB_FORCE_NEW_CLUSTER`: by this mark etcd is started once as the only member of its cluster (D11).
+    pub force: Option<String>,
     /// `KB_DATA_DIR`: etcd's data directory; the identity file lies beside it.
     pub data_dir: PathBuf,
     /// `KB_RUN_DIR`: what etcd's and kbagent's containers tell each other, gone with the pod.
@@ -115,6 +117,7 @@ impl Config {
                     wanted: "hexadecimal member identifier",
                 })?),
             },
+            force: env.given("KB_FORCE_NEW_CLUSTER"),
             data_dir: env.path("KB_DATA_DIR", "/var/lib/etcd/data/etcd"),
             run_dir: env.path("KB_RUN_DIR", "/run/kbagent"),
             token_file: env.path("KB_TOKEN_FILE", "/etc/kbagent/token"),

@@ -18,5 +18,7 @@ pub const BEGUN_FILE: &str = "etcd-begun";
 pub const ANSWERED_FILE: &str = "etcd-answered";
 /// In the run directory: why etcd is not started, as JSON.
 pub const REFUSED_FILE: &str = "refused.json";
+/// Beside the data directory: the mark by which etcd was last started as the only member of its cluster.
+pub const FORCED_FILE: &str = "kbagent-forced";
 /// Beside the data directory: whose data it is, as JSON.
 pub const IDENTITY_FILE: &str = "kbagent-identity.json";

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::arguments::arguments;
 use super::decide::{Decision, decide};
-use super::evidence::{self, expected, identity_path};
-use super::{BEGUN_FILE, REFUSED_FILE};
+use super::evidence::{self, beside, expected, identity_path};
+use super::{BEGUN_FILE, FORCED_FILE, REFUSED_FILE};
 use crate::config::Config;
 use crate::watch::Refusal;
 
@@ -59,7 +59,7 @@ pub async fn run(
     let (program, user) = command.split_first().ok_or(LaunchError::NoProgram)?;
     let decision = settle(config).await;
     own_name(config).await;
-    prepare(config)?;
+    prepare(config, &decision)?;
     let flags = arguments(config, &decision, user);
     tracing::info!(?flags, "etcd starts");
     let mut etcd = Command::new(program);
@@ -89,7 +89,9 @@ async fn settle(config: &Config) -> Decision {
             told = Some(decision.clone());
         }
         match decision {
-            Decision::Start | Decision::Bootstrap | Decision::Join(_) => return decision,
+            Decision::Start | Decision::Force(_) | Decision::Bootstrap | Decision::Join(_) => {
+                return decision;
+            }
             Decision::Ask => tokio::time::sleep(ASK_EVERY).await,
             Decision::Refuse(_) => tokio::time::sleep(REFUSED_EVERY).await,
         }
@@ -169,13 +171,21 @@ async fn own_name(config: &Config) {
     }
 }
 
-/// Writes whose volume this is, then that etcd was begun: in this order, see [`decide`].
-fn prepare(config: &Config) -> Result<(), LaunchError> {
+/// Writes whose volume this is, then that etcd was begun: in this order, see [`decide`]. A forced start is on record
+/// before it begins.
+fn prepare(config: &Config, decision: &Decision) -> Result<(), LaunchError> {
     let identity = identity_path(config);
     write_identity(config, &identity).map_err(|source| LaunchError::Mark {
         path: identity.display().to_string(),
         source,
     })?;
+    if let Decision::Force(mark) = decision {
+        let forced = beside(config, FORCED_FILE);
+        write_whole(&forced, mark.as_bytes()).map_err(|source| LaunchError::Mark {
+            path: forced.display().to_string(),
+            source,
+        })?;
+    }
     let begun = config.run_dir.join(BEGUN_FILE);
     fs::write(&begun, "").map_err(|source| LaunchError::Mark {
         path: begun.display().to_string(),
@@ -187,9 +197,14 @@ fn write_identity(config: &Config, path: &Path) -> io::Result<()> {
     if path.try_exists()? {
         return Ok(());
     }
+    write_whole(path, &serde_json::to_vec(&expected(config))?)
+}
+
+/// Writes a file that outlives a loss of power, whole or not at all.
+fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
     let partial = path.with_extension("partial");
     let mut file = fs::File::create(&partial)?;
-    file.write_all(&serde_json::to_vec(&expected(config))?)?;
+    file.write_all(text)?;
     file.sync_all()?;
     fs::rename(&partial, path)?;
     if let Some(directory) = path.parent() {
