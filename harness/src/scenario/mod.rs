@@ -11,6 +11,7 @@ pub(crate) mod client;
 mod conformance;
 pub(crate) mod creation;
 mod description;
+mod disaster;
 mod error;
 pub mod interrupt;
 mod lab;
