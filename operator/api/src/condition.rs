@@ -60,6 +60,8 @@ pub enum ConditionType {
     Reconfigure,
     /// Members are replaced by new ones of the same name (OpsRequest).
     InstancesRebuilding,
+    /// One member continues without the others, whose quorum does not come back (OpsRequest).
+    QuorumRecovering,
     /// Kubernetes refuses what came of its edit: the edit is taken back (OpsRequest).
     Reverting,
     /// The effect was seen (OpsRequest).
@@ -103,6 +105,7 @@ impl ConditionType {
             ConditionType::Exposing => "Exposing",
             ConditionType::Reconfigure => "Reconfigure",
             ConditionType::InstancesRebuilding => "InstancesRebuilding",
+            ConditionType::QuorumRecovering => "QuorumRecovering",
             ConditionType::Reverting => "Reverting",
             ConditionType::Succeed => "Succeed",
             ConditionType::Failed => "Failed",
@@ -201,6 +204,8 @@ pub enum Reason {
     ReconfigureStarted,
     /// Members are replaced by new ones of the same name.
     StartToRebuildInstances,
+    /// One member is to continue without the others.
+    QuorumRecoveryStarted,
     /// The effect was seen.
     OpsRequestProcessedSuccessfully,
     /// It has failed.
@@ -263,6 +268,7 @@ impl Reason {
             Reason::ExposeStarted => "ExposeStarted",
             Reason::ReconfigureStarted => "ReconfigureStarted",
             Reason::StartToRebuildInstances => "StartToRebuildInstances",
+            Reason::QuorumRecoveryStarted => "QuorumRecoveryStarted",
             Reason::OpsRequestProcessedSuccessfully => "OpsRequestProcessedSuccessfully",
             Reason::OpsRequestFailed => "OpsRequestFailed",
             Reason::OpsRequestAborted => "OpsRequestAborted",

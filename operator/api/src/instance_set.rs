@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::component_definition::ReplicaRole;
 use crate::lifecycle::{Action, LifecycleActions};
 use crate::opaque::Opaque;
+use crate::recovery::Recovery;
 use crate::rules;
 use crate::update::{
     InstanceUpdateStrategy, MemberUpdateStrategy, PodManagementPolicy, PodUpdatePolicy,
@@ -179,6 +180,9 @@ pub struct InstanceSetStatus {
     /// Member identifiers (hexadecimal) last seen, by pod. Rule M11: a pod without its data is not this member.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<KnownMember>,
+    /// How a quorum that did not come back is recovered (rule D11); the last one stays on record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
     /// What is being waited for; empty when nothing is to do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting_on: Vec<WaitingOn>,

@@ -67,6 +67,8 @@ pub const RESTART: &str = "kubeblocks.io/restart";
 pub const TEMPLATE_INPUTS: &str = "apps.kubeblocks.io/template-inputs";
 /// Annotation of a claim whose member is to be rebuilt with an empty disk; UID of the OpsRequest that asked for it.
 pub const REBUILD: &str = "workloads.kubeblocks.io/rebuild";
+/// Annotation of an InstanceSet whose quorum is given up: a [`crate::recovery::RecoveryWish`] as JSON.
+pub const RECOVER: &str = "workloads.kubeblocks.io/recover-quorum";
 /// Prefix of the annotations of the headless service that tell Prometheus what to scrape.
 pub const MONITOR_PREFIX: &str = "monitor.kubeblocks.io/";
 /// Annotation by which KubeBlocks makes a Cluster from a backup; refused.

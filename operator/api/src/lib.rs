@@ -17,6 +17,7 @@ pub mod names;
 pub mod opaque;
 pub mod ops_request;
 pub mod quantity;
+pub mod recovery;
 pub mod rules;
 pub mod scheduling;
 pub mod service;

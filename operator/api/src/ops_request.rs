@@ -56,6 +56,7 @@ pub use status::{
     rules::fixed("reconfigures"),
     rules::fixed("expose"),
     rules::fixed("rebuildFrom"),
+    rules::fixed("recoverQuorum"),
     rules::rule(
         "!has(self.cancel) || !self.cancel || self.type in ['HorizontalScaling', 'VerticalScaling']",
         "cancel: only HorizontalScaling and VerticalScaling can be cancelled"
@@ -74,6 +75,7 @@ pub use status::{
     rules::goes_with("Reconfiguring", "reconfigures"),
     rules::goes_with("Expose", "expose"),
     rules::goes_with("RebuildInstance", "rebuildFrom"),
+    rules::goes_with("RecoverQuorum", "recoverQuorum"),
     rules::unsupported_entries("volumeExpansion"),
     rules::unsupported_field("backup"),
     rules::unsupported_field("restore"),
@@ -151,6 +153,10 @@ pub struct OpsRequestSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub rebuild_from: Vec<Rebuild>,
+    /// Components whose quorum does not come back, and which continue with one member. Not KubeBlocks'.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub recover_quorum: Vec<RecoverQuorum>,
     /// Not supported yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
@@ -192,6 +198,8 @@ pub enum OpsType {
     Expose,
     /// Members are replaced by new ones of the same name, which fetch all data from the others.
     RebuildInstance,
+    /// One member continues without the others, whose quorum does not come back. Not KubeBlocks'.
+    RecoverQuorum,
 }
 
 /// A component of the Cluster.
@@ -508,4 +516,38 @@ pub struct RebuildInstance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub target_node_name: Option<String>,
+}
+
+/// A component that continues with one member. What only the others know is lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::rule(
+        "(has(self.acceptDataLoss) && self.acceptDataLoss) != (has(self.dryRun) && self.dryRun)",
+        "recoverQuorum: say either dryRun: true, to see what would be lost, or acceptDataLoss: true"
+    ),
+]))]
+pub struct RecoverQuorum {
+    /// The component's name within the Cluster.
+    #[schemars(length(min = 1, max = 63))]
+    pub component_name: String,
+    /// Name of the pod whose member stays; absent or `furthest`: that of the highest term and index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub survivor: Option<String>,
+    /// True when what only other members know may be lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accept_data_loss: bool,
+    /// True to see what would be lost, and to change nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+impl RecoverQuorum {
+    /// The pod that is named, if any.
+    #[must_use]
+    pub fn named_survivor(&self) -> Option<&str> {
+        let named = self.survivor.as_deref();
+        named.filter(|pod| !pod.is_empty() && *pod != "furthest")
+    }
 }

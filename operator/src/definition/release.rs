@@ -1,7 +1,7 @@
 //! Which images run a version of a definition's service. Pure.
 //!
-//! A release of a ComponentVersion is one version, or a rule for all patch releases of a minor: `serviceVersion: 3.6.x`,
-//! with [`VERSION`] in its images, where the version that was asked for is put.
+//! A release of a ComponentVersion is one version, or a rule for all patch releases of a minor: `serviceVersion:
+//! 3.6.x`, with [`VERSION`] in its images, where the version that was asked for is put.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;

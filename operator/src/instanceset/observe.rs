@@ -151,6 +151,7 @@ impl Sources<'_> {
                 .filter(|ip| !ip.is_empty()),
             owned,
             join: variable(pod, keys::ENV_JOIN).and_then(|id| id.parse().ok()),
+            force: variable(pod, keys::ENV_FORCE),
             heard: seen
                 .as_ref()
                 .is_some_and(|seen| !seen.silent && seen.age() < FRESH),

@@ -111,6 +111,8 @@ pub struct PodSeen {
     pub owned: bool,
     /// The member it was made for, when it joins as a learner.
     pub join: Option<Id>,
+    /// The mark by which it is started as the only member of its cluster, when it was made for that.
+    pub force: Option<String>,
     /// What its agent said last.
     pub view: Option<MemberView>,
     /// True when the agent reports now.

@@ -22,6 +22,7 @@ mod expose;
 mod horizontal_scaling;
 mod rebuild_instance;
 mod reconfiguring;
+mod recover_quorum;
 mod restart;
 mod start;
 mod stop;
@@ -31,6 +32,7 @@ mod vertical_scaling;
 
 pub(super) use expose::objects as services_of;
 pub(super) use rebuild_instance::begun;
+pub(super) use recover_quorum::{under_way, wishes, withdrawn};
 pub(super) use switchover::leaders;
 
 /// Time for what needs no more than a few pods to start or stop, or a platform to give an address.
@@ -100,6 +102,11 @@ pub(super) trait Kind: Sync {
     /// The pods that it is about, and what is still missing for each.
     fn rows(&self, facts: &Facts<'_>) -> Vec<Row> {
         rows_of_all(facts)
+    }
+
+    /// What came of it, for the message of its end; an error when nothing more will.
+    fn outcome(&self, _view: &View<'_>) -> Result<String, String> {
+        Ok(String::new())
     }
 
     /// How far it is.
@@ -174,6 +181,7 @@ pub(super) fn of(kind: OpsType) -> &'static dyn Kind {
         OpsType::Reconfiguring => &reconfiguring::Reconfiguring,
         OpsType::Expose => &expose::Expose,
         OpsType::RebuildInstance => &rebuild_instance::RebuildInstance,
+        OpsType::RecoverQuorum => &recover_quorum::RecoverQuorum,
     }
 }
 

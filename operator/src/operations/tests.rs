@@ -7,6 +7,7 @@ mod exposing;
 pub(crate) mod lives;
 mod proof;
 mod queueing;
+mod recovering;
 mod refused;
 mod undo;
 

@@ -128,6 +128,9 @@ pub struct LastComponentConfiguration {
     /// Members that are rebuilt: their identifiers (hexadecimal) by pod.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rebuilt_members: BTreeMap<String, String>,
+    /// Token of the recovery of its quorum, as it is on record in the InstanceSet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<String>,
     /// Claims of those members: their UIDs by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rebuilt_claims: BTreeMap<String, String>,

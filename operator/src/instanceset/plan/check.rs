@@ -14,6 +14,7 @@ use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
 use crate::instanceset::observed::{NodeSeen, Observed, PodSeen, Reading};
 
+mod recovery;
 mod upkeep;
 
 /// A rule that a plan breaks.
@@ -34,6 +35,7 @@ pub fn lint(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Violation> {
     }
     lint.margin(&mut found);
     lint.contradicted(&mut found);
+    recovery::check(&lint, &mut found);
     found
 }
 
@@ -461,7 +463,7 @@ impl Lint<'_> {
 
     /// Members that may vote and are stopped by this plan leave a quorum, and no data goes that is needed.
     fn margin(&self, found: &mut Vec<Violation>) {
-        if self.all_go() {
+        if self.all_go() || recovery::gives_up(self) {
             return;
         }
         let deleted = self.plan.steps.iter().filter_map(|step| match step {

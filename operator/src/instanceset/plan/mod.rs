@@ -7,6 +7,7 @@ pub mod bootstrap;
 pub mod check;
 pub mod membership;
 pub mod pods;
+pub mod recovery;
 pub mod relabel;
 pub mod resize;
 pub mod revision;
@@ -44,8 +45,10 @@ pub fn plan(desired: &Desired, seen: &Observed) -> Plan {
         return plan;
     }
     let latch = bootstrap::latch(desired, seen);
-    decide(desired, seen, &latch, &mut plan);
+    let recovery = recovery::record(desired, seen, &latch);
+    decide(desired, seen, (&latch, &recovery), &mut plan);
     plan.status = Some(status::status(desired, seen, &latch, &plan));
+    status::recover(&mut plan, desired, recovery.record);
     debug_assert!(
         check::lint(desired, seen, &plan).is_empty(),
         "the plan breaks a rule: {:?}",
@@ -54,7 +57,12 @@ pub fn plan(desired: &Desired, seen: &Observed) -> Plan {
     plan
 }
 
-fn decide(desired: &Desired, seen: &Observed, latch: &bootstrap::Latch, plan: &mut Plan) {
+fn decide(
+    desired: &Desired,
+    seen: &Observed,
+    (latch, recovery): (&bootstrap::Latch, &recovery::Reading),
+    plan: &mut Plan,
+) {
     if desired.paused {
         plan.waiting.push(Waiting::Paused);
         return;
@@ -78,6 +86,9 @@ fn decide(desired: &Desired, seen: &Observed, latch: &bootstrap::Latch, plan: &m
     }
     if !latch.bootstrapped() {
         bootstrap::plan(desired, seen, latch, plan);
+        return;
+    }
+    if recovery::plan(desired, seen, recovery, plan) {
         return;
     }
     let roster = roster::read(desired, seen, latch);

@@ -325,6 +325,9 @@ pub enum Waiting {
         /// Voters that are needed.
         needed: usize,
     },
+    /// A quorum is given up, or is to be.
+    #[error("recovery of the quorum: {0}")]
+    Recovery(String),
     /// The only member's data is gone.
     #[error("the data of {0} is gone and no member is left that has it: restore a backup")]
     DataLost(String),
@@ -497,6 +500,7 @@ impl Waiting {
             Waiting::ForeignData { .. } => "ForeignData",
             Waiting::Refused { .. } => "Refused",
             Waiting::Quorum { .. } => "Quorum",
+            Waiting::Recovery(_) => "Recovery",
             Waiting::DataLost(_) => "DataLost",
             Waiting::MemberStarting(_) => "MemberStarting",
             Waiting::CatchingUp { .. } => "CatchingUp",

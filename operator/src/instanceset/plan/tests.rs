@@ -15,6 +15,7 @@ use crate::instanceset::observed::{Observed, PodSeen, Reading};
 mod by_hand;
 mod claims;
 mod labels;
+mod recovery;
 mod resize;
 
 /// Plans and acts until nothing more happens; the steps taken, in words.

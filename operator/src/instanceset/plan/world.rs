@@ -16,6 +16,7 @@ use super::{Grace, Plan, Step};
 mod databases;
 mod guarded;
 mod mishaps;
+mod recovery;
 
 pub(super) use guarded::renumbered;
 
@@ -37,6 +38,8 @@ struct Disk {
     foreign: bool,
     /// The member whose log it holds.
     member: Option<Id>,
+    /// The mark by which that member was made the only one.
+    forced: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -49,6 +52,8 @@ struct Machine {
     image: String,
     bootstrap: bool,
     join: Option<Id>,
+    /// The mark by which its member becomes the only one, once.
+    force: Option<String>,
     terminating: bool,
     node_gone: bool,
     /// It is frozen and its node does not report; the disk is intact.
@@ -113,6 +118,7 @@ pub(super) fn desired(replicas: u32) -> Desired {
         recreate: false,
         limits: Limits::default(),
         vars: BTreeMap::new(),
+        recovery: None,
         service_annotations: BTreeMap::new(),
         roles: Vec::new(),
         recorded: Default::default(),
@@ -195,12 +201,6 @@ impl World {
         self.pods.keys().cloned().collect()
     }
 
-    pub(super) fn disk_of(&self, pod: &str) -> Option<(u64, Option<Id>)> {
-        self.disks
-            .get(&names::claim("data", pod))
-            .map(|disk| (disk.uid, disk.member))
-    }
-
     fn lead(&mut self) {
         let runs = |pod: &String| {
             let voter = |id| self.members.iter().any(|m| m.id == id && !m.is_learner);
@@ -247,6 +247,7 @@ impl World {
             return;
         };
         let claim = names::claim("data", name);
+        self.force(name, &pod);
         let disk = self.disks.get(&claim).cloned();
         let still = pod.terminating || pod.node_gone || pod.frozen;
         let (Some(disk), false) = (disk, still || pod.is("hang") || pod.is("mute")) else {
@@ -429,6 +430,7 @@ impl World {
             ip: Some("10.0.0.1".to_owned()),
             owned: true,
             join: pod.join,
+            force: pod.force.clone(),
             view: Some(MemberView {
                 instance: name.to_owned(),
                 pod_uid: pod.uid.to_string(),
@@ -468,6 +470,7 @@ impl World {
                     bound: meta.owner_references.is_some(),
                     foreign: false,
                     member: None,
+                    forced: None,
                 };
                 let old = self.disks.insert(meta.name.unwrap_or_default(), disk);
                 assert!(old.is_none(), "a claim of the name exists");
@@ -539,6 +542,7 @@ impl World {
             annotations: meta.annotations.unwrap_or_default(),
             bootstrap: env.contains_key(keys::ENV_BOOTSTRAP),
             join: env.get(keys::ENV_JOIN).and_then(|id| id.parse().ok()),
+            force: env.get(keys::ENV_FORCE).cloned(),
             terminating: false,
             node_gone: false,
             frozen: false,

@@ -109,7 +109,7 @@ impl World {
                 (
                     &self.desired.members,
                     self.desired.stop,
-                    (image, &self.desired.cluster_domain),
+                    (image, &self.desired.cluster_domain, &self.desired.recovery),
                     &self.desired.recorded
                 ),
             )

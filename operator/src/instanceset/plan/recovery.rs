@@ -1,0 +1,449 @@
+//! A quorum that does not come back is given up on approval (D11): one survivor becomes the only member of the cluster,
+//! and the others are replaced by learners with new volumes.
+//!
+//! Chosen -> the other pods are gone -> Isolated -> their volumes are marked, the survivor is started alone, once ->
+//! Forced -> the usual rules let others join -> Done. Each step is on record before it is taken. Up to Isolated nothing
+//! is lost, and a quorum that comes back ends it; from Isolated on no other member can run, because none is started
+//! without the operator, and none that may still run is passed over (P5).
+
+use etcd_operator_api::instance_set::KnownMember;
+use etcd_operator_api::names;
+use etcd_operator_api::recovery::{Recovery, RecoveryStep, RecoveryWish, Standing};
+use kbagent_protocol::{Id, MemberStatus};
+
+use super::bootstrap::Latch;
+use super::pods::{self, Purpose};
+use super::safety::{Gate, PATIENCE};
+use super::slots::{self, PodTurn};
+use super::{Grace, Plan, Step, Waiting};
+use crate::instanceset::desired::Desired;
+use crate::instanceset::observed::{ClaimSeen, NodeSeen, Observed, PodSeen};
+
+/// Starts of the survivor before it is given up.
+const MOST_ATTEMPTS: i32 = 3;
+
+/// What is to be on record, and what is not decided yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reading {
+    /// The recovery as it is to be recorded.
+    pub record: Option<Recovery>,
+    /// Why a request is not decided yet.
+    pub undecided: Option<String>,
+}
+
+/// Reads the next step off the world.
+#[must_use]
+pub fn record(desired: &Desired, seen: &Observed, latch: &Latch) -> Reading {
+    let before = desired.recorded.recovery.clone();
+    let known = |record| Reading {
+        record,
+        undecided: None,
+    };
+    if desired.paused || desired.stop {
+        return known(before);
+    }
+    if let Some(recovery) = &before
+        && is_under_way(recovery.step)
+    {
+        return known(Some(advance(recovery, desired, seen)));
+    }
+    let asked = desired.recovery.as_ref();
+    let new = asked.filter(|wish| before.as_ref().is_none_or(|b| b.token != wish.token));
+    let Some(wish) = new else {
+        return known(before);
+    };
+    match begin(wish, desired, seen, latch) {
+        Ok(recovery) => known(Some(recovery)),
+        Err(Held::Never(why)) => known(Some(refused(&wish.token, why))),
+        Err(Held::NotYet(why)) => Reading {
+            record: before,
+            undecided: Some(why),
+        },
+    }
+}
+
+fn is_under_way(step: RecoveryStep) -> bool {
+    use RecoveryStep::{Chosen, Forced, Isolated};
+    matches!(step, Chosen | Isolated | Forced)
+}
+
+fn refused(token: &str, message: String) -> Recovery {
+    Recovery {
+        token: token.to_owned(),
+        step: RecoveryStep::Refused,
+        message,
+        ..Recovery::default()
+    }
+}
+
+/// Why a recovery does not begin.
+enum Held {
+    Never(String),
+    NotYet(String),
+}
+
+fn begin(
+    wish: &RecoveryWish,
+    desired: &Desired,
+    seen: &Observed,
+    latch: &Latch,
+) -> Result<Recovery, Held> {
+    if !desired
+        .recorded
+        .cluster_id
+        .as_ref()
+        .is_some_and(|_| latch.bootstrapped())
+    {
+        return Err(Held::Never("the cluster has not formed yet".to_owned()));
+    }
+    if let Some(mismatch) = latch.mismatch() {
+        return Err(Held::Never(mismatch.to_string()));
+    }
+    if let Some(why) = quorum_is_there(seen) {
+        return Err(Held::Never(format!(
+            "a quorum is there ({why}): nothing is done"
+        )));
+    }
+    if let Some((pod, _)) = seen.pods.iter().find(|(_, pod)| pod.denied().is_some()) {
+        let why = "etcd refuses the agent, so that it is not known whether a quorum is there";
+        return Err(Held::Never(format!(
+            "{why} ({pod}): disable authentication first"
+        )));
+    }
+    let voters: Vec<&KnownMember> = desired.recorded.members.iter().collect();
+    let voters: Vec<_> = voters
+        .into_iter()
+        .filter(|member| !member.is_learner)
+        .collect();
+    let named = |pod: &String| voters.iter().any(|member| member.pod_name == *pod);
+    if let Some(pod) = wish.survivor.as_ref().filter(|pod| !named(pod)) {
+        let known: Vec<&str> = voters
+            .iter()
+            .map(|member| member.pod_name.as_str())
+            .collect();
+        let known = known.join(", ");
+        return Err(Held::Never(format!("{pod} is no voter on record: {known}")));
+    }
+    if let Some(pod) = seen
+        .pods
+        .iter()
+        .find_map(|(name, pod)| may_answer(name, pod))
+    {
+        let why = "is ready to run and its agent is not known to say anything: it may be part of a quorum";
+        return Err(Held::NotYet(format!(
+            "pod {pod} {why}; delete it if it is broken"
+        )));
+    }
+    let standings: Vec<Standing> = voters.iter().map(|m| standing(m, desired, seen)).collect();
+    let fit = standings
+        .iter()
+        .filter(|standing| standing.message.is_none());
+    let fit = fit.filter(|s| wish.survivor.as_ref().is_none_or(|pod| *pod == s.pod_name));
+    let Some(best) = fit.max_by_key(|standing| (standing.term, standing.index, standing.revision))
+    else {
+        let told = standings
+            .iter()
+            .filter_map(|s| Some((&s.pod_name, s.message.as_ref()?)));
+        let told: Vec<String> = told.map(|(pod, why)| format!("{pod}: {why}")).collect();
+        return Err(Held::NotYet(format!(
+            "no survivor can be read: {}",
+            told.join("; ")
+        )));
+    };
+    let step = match wish.dry_run {
+        true => RecoveryStep::Surveyed,
+        false => RecoveryStep::Chosen,
+    };
+    Ok(Recovery {
+        token: wish.token.clone(),
+        step,
+        attempt: 0,
+        survivor: Some(best.pod_name.clone()),
+        member_id: Some(best.member_id.clone()),
+        term: best.term.unwrap_or_default(),
+        index: best.index.unwrap_or_default(),
+        message: told(best, &standings),
+        standings,
+    })
+}
+
+/// What says that there is a leader.
+fn quorum_is_there(seen: &Observed) -> Option<String> {
+    if seen.members.known().is_some() {
+        return Some("the member list was read".to_owned());
+    }
+    let follows = seen.pods.iter().find(|(_, pod)| pod.takes_part());
+    follows.map(|(name, _)| format!("{name} has a leader"))
+}
+
+/// The name of a pod that can run on a node that is there, and of which it is not known what it does.
+fn may_answer<'a>(name: &'a String, pod: &PodSeen) -> Option<&'a String> {
+    let silent = pod.status().is_none() && pod.refused().is_none();
+    let fit = pod.owned && !pod.terminating && !pod.ended && pod.broken.is_none();
+    let unsure = (fit && silent && pod.node == NodeSeen::Ready) || (pod.ready && silent);
+    unsure.then_some(name)
+}
+
+fn standing(member: &KnownMember, desired: &Desired, seen: &Observed) -> Standing {
+    let pod = seen.pods.get(&member.pod_name);
+    let own = |status: &&MemberStatus| status.member_id.to_string() == member.member_id;
+    let status = pod.and_then(PodSeen::status).filter(own);
+    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let why = match (pod, status) {
+        (None, _) => Some("it has no pod"),
+        (Some(pod), _) if pod.terminating => Some("its pod is going"),
+        (Some(_), None) => Some("its etcd does not say where it stands"),
+        (Some(_), Some(_)) if !is_whole(desired, seen, &member.pod_name) => {
+            Some("its volume is gone or going")
+        }
+        (Some(_), Some(_)) => None,
+    };
+    Standing {
+        pod_name: member.pod_name.clone(),
+        member_id: member.member_id.clone(),
+        term: status.map(|status| number(status.term)),
+        index: status.map(|status| number(status.raft_index)),
+        revision: status.map(|status| status.revision),
+        message: why.map(str::to_owned),
+    }
+}
+
+fn is_whole(desired: &Desired, seen: &Observed, pod: &str) -> bool {
+    let fit = |claim: &ClaimSeen| claim.owned && !claim.terminating && claim.lost.is_none();
+    let mut claims = desired.claims.iter();
+    claims.all(|template| {
+        let claim = seen.claims.get(&names::claim(&template.name, pod));
+        claim.is_some_and(fit)
+    })
+}
+
+/// Who stays, and what would be lost.
+fn told(best: &Standing, all: &[Standing]) -> String {
+    let index = best.index.unwrap_or_default();
+    let mut text = format!(
+        "{} stays (member {}, term {}, index {index}, revision {})",
+        best.pod_name,
+        best.member_id,
+        best.term.unwrap_or_default(),
+        best.revision.unwrap_or_default(),
+    );
+    for other in all.iter().filter(|other| other.pod_name != best.pod_name) {
+        text += &match other.index {
+            Some(theirs) if theirs > index => {
+                let more = theirs.saturating_sub(index);
+                format!(
+                    "; of {} {more} log entries are lost (index {theirs})",
+                    other.pod_name
+                )
+            }
+            Some(theirs) => format!("; {} has no more (index {theirs})", other.pod_name),
+            None => format!(
+                "; what only {} knows is lost, how much is not known ({})",
+                other.pod_name,
+                other.message.as_deref().unwrap_or("it cannot be read"),
+            ),
+        };
+    }
+    text + "; entries that the survivor does not know to be committed are lost too"
+}
+
+/// The step that a recovery is at now.
+fn advance(before: &Recovery, desired: &Desired, seen: &Observed) -> Recovery {
+    let next = before.clone();
+    match before.step {
+        RecoveryStep::Chosen => chosen(next, desired, seen),
+        RecoveryStep::Isolated => isolated(next, seen),
+        RecoveryStep::Forced if is_regrown(desired, seen) => Recovery {
+            step: RecoveryStep::Done,
+            ..next
+        },
+        _ => next,
+    }
+}
+
+fn chosen(recovery: Recovery, desired: &Desired, seen: &Observed) -> Recovery {
+    let asked = desired.recovery.as_ref().map(|wish| wish.token.as_str());
+    let survivor = recovery.survivor.clone().unwrap_or_default();
+    let pod = seen.pods.get(&survivor);
+    let term = pod.and_then(|pod| Some(pod.status()?.term));
+    let why = if asked != Some(recovery.token.as_str()) {
+        "the request was withdrawn".to_owned()
+    } else if let Some(why) = quorum_is_there(seen) {
+        format!("a quorum came back ({why})")
+    } else if term.is_some_and(|term| i64::try_from(term) != Ok(recovery.term)) {
+        format!("{survivor} has seen an election since it was chosen")
+    } else if !is_whole(desired, seen, &survivor) {
+        format!("the volume of {survivor} is gone or going")
+    } else if seen.pods.keys().all(|other| *other == survivor) {
+        return Recovery {
+            step: RecoveryStep::Isolated,
+            attempt: 1,
+            ..recovery
+        };
+    } else {
+        return recovery;
+    };
+    let message = format!("{why}: no member was given up; {}", recovery.message);
+    Recovery {
+        step: RecoveryStep::Refused,
+        message,
+        ..recovery
+    }
+}
+
+fn isolated(recovery: Recovery, seen: &Observed) -> Recovery {
+    let pod = recovery
+        .survivor
+        .as_ref()
+        .and_then(|name| seen.pods.get(name));
+    let Some(pod) = pod.filter(|pod| pod.force.as_ref() == Some(&mark(&recovery))) else {
+        return recovery;
+    };
+    let own = recovery
+        .member_id
+        .as_ref()
+        .and_then(|id| id.parse::<Id>().ok());
+    let status = pod.status();
+    let leads = status.is_some_and(|s| Some(s.member_id) == own && s.leader_id == own);
+    let list = seen.members.known();
+    let mut voters = list
+        .iter()
+        .flat_map(|list| &list.members)
+        .filter(|m| !m.is_learner);
+    if leads && list.is_some() && voters.all(|member| Some(member.id) == own) {
+        return Recovery {
+            step: RecoveryStep::Forced,
+            ..recovery
+        };
+    }
+    // Alone it elects itself in a moment: one that answers and has no leader was started with the others still in its
+    // list.
+    let in_vain = status.is_some_and(|status| status.leader_id.is_none());
+    if !in_vain || pod.age_seconds <= PATIENCE {
+        return recovery;
+    }
+    let attempt = recovery.attempt.saturating_add(1);
+    if attempt > MOST_ATTEMPTS {
+        let message = format!(
+            "the survivor did not become the only member in {MOST_ATTEMPTS} starts: see the log of its etcd; {}",
+            recovery.message
+        );
+        return Recovery {
+            step: RecoveryStep::Failed,
+            message,
+            ..recovery
+        };
+    }
+    Recovery {
+        attempt,
+        ..recovery
+    }
+}
+
+fn is_regrown(desired: &Desired, seen: &Observed) -> bool {
+    let Some(list) = seen.members.known() else {
+        return false;
+    };
+    let votes = |pod: &String| {
+        let mut members = list.members.iter();
+        members.any(|member| member.name == *pod && !member.is_learner)
+    };
+    list.members.len() == desired.members.len() && desired.members.iter().all(votes)
+}
+
+/// What makes one start of the survivor the forced one.
+fn mark(recovery: &Recovery) -> String {
+    format!("{}-{}", recovery.token, recovery.attempt)
+}
+
+/// Plans the steps of a recovery; false when the usual rules apply.
+pub fn plan(desired: &Desired, seen: &Observed, reading: &Reading, plan: &mut Plan) -> bool {
+    let undecided = reading.undecided.clone();
+    plan.waiting.extend(undecided.map(Waiting::Recovery));
+    let Some(recovery) = &reading.record else {
+        return false;
+    };
+    let Some(survivor) = recovery.survivor.clone() else {
+        return false;
+    };
+    match recovery.step {
+        RecoveryStep::Chosen => stop_others(seen, &survivor, plan),
+        RecoveryStep::Isolated => {
+            retire(seen, &survivor, plan);
+            stop_others(seen, &survivor, plan);
+            let alone = seen.pods.keys().all(|other| *other == survivor);
+            if alone {
+                force(desired, seen, (recovery, &survivor), plan);
+            }
+        }
+        _ => return false,
+    }
+    true
+}
+
+fn stop_others(seen: &Observed, survivor: &str, plan: &mut Plan) {
+    let why = "its quorum is given up";
+    let mut gate = Gate::open(seen);
+    for (name, pod) in seen.pods.iter().filter(|(name, _)| *name != survivor) {
+        plan.waiting
+            .push(Waiting::Recovery(format!("pod {name} must be gone first")));
+        if slots::pod_turn(seen, name, &mut gate, plan) == PodTurn::Lives {
+            slots::remove_pod(name, pod, Grace::Template, why, &mut gate, plan);
+        }
+    }
+}
+
+/// Marks the volumes of the members that are given up: none of them is mounted again.
+fn retire(seen: &Observed, survivor: &str, plan: &mut Plan) {
+    let of = |claim: &ClaimSeen| {
+        claim
+            .labels
+            .get(etcd_operator_api::labels::POD_NAME)
+            .cloned()
+    };
+    let others = seen.claims.iter().filter(|(_, claim)| {
+        let other = of(claim).is_some_and(|pod| pod != survivor);
+        other && claim.owned && !claim.retired() && !claim.terminating
+    });
+    for (name, claim) in others {
+        let (name, uid) = (name.clone(), claim.uid.clone());
+        plan.steps.push(Step::RetireClaim { name, uid });
+    }
+}
+
+/// Starts the survivor as the only member.
+fn force(
+    desired: &Desired,
+    seen: &Observed,
+    (recovery, survivor): (&Recovery, &str),
+    plan: &mut Plan,
+) {
+    let mark = mark(recovery);
+    let mut gate = Gate::open(seen);
+    let there = seen.pods.get(survivor);
+    match (slots::pod_turn(seen, survivor, &mut gate, plan), there) {
+        (PodTurn::Lives, Some(pod)) if pod.force.as_ref() == Some(&mark) => {
+            let text = format!("{survivor} is to lead alone (attempt {})", recovery.attempt);
+            plan.waiting.push(Waiting::Recovery(text));
+        }
+        (PodTurn::Lives, Some(pod)) => {
+            let why = "it is started as the only member of its cluster";
+            slots::remove_pod(survivor, pod, Grace::Template, why, &mut gate, plan);
+        }
+        (PodTurn::Absent, _) if !is_whole(desired, seen, survivor) => {
+            plan.waiting.push(Waiting::DataLost(survivor.to_owned()));
+        }
+        (PodTurn::Absent, _) => match &seen.no_node {
+            Some(node) => plan.waiting.push(Waiting::NoNode(node.clone())),
+            None => {
+                let purpose = Purpose {
+                    force: Some(&mark),
+                    ..Purpose::default()
+                };
+                let pod = pods::build(desired, survivor, &purpose);
+                plan.steps.push(Step::CreatePod(Box::new(pod)));
+            }
+        },
+        _ => {}
+    }
+}
