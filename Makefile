@@ -18,11 +18,12 @@ test: ## unit, property, model and drift tests: no cluster, no Docker
 	$(CARGO) test --locked -p e2e --lib --test tidy
 
 .PHONY: bare
-bare: ## one scenario with etcd members as plain containers
+bare: ## every scenario with etcd members as plain containers
 	images/docker.sh
 	images/rust.sh workload
 	images/etcd.sh
 	ETCD_HARNESS_BARE=1 $(CARGO) test --locked -p harness --test bare -- --nocapture
+	$(HARNESS) bare all
 
 .PHONY: e2e
 e2e: up ## every scenario on a real kind cluster; PART=2/6: a sixth of those that are not in the smoke subset
@@ -69,5 +70,5 @@ chart-kind: up ## installs, upgrades and removes the chart on the kind cluster, 
 	hack/chart kind
 
 .PHONY: crds
-crds: ## regenerates deploy/crds from the types
-	$(CARGO) run --locked -p operator -- crd --directory deploy/crds
+crds: ## regenerates deploy/crds and docs/crd-reference.md from the types
+	$(CARGO) run --locked -p operator -- crd --directory deploy/crds --reference docs/crd-reference.md

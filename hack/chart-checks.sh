@@ -133,6 +133,12 @@ check_values() {
     times 1 'value: example.internal'
     times 1 'value: debug,'
     times 1 'kind: PodDisruptionBudget'
+    times 1 'value: shop,bank'
+    # One for each namespace, the one of the lease and two for events; none of rights in all namespaces.
+    times 5 '# RoleBinding '
+    times 1 '# RoleBinding shop/etcd-operator'
+    times 1 '# ClusterRoleBinding '
+    times 1 '# ClusterRoleBinding /etcd-operator-cluster'
     render kb-system --set replicas=1 >"$WORK/found"
     times 0 'kind: PodDisruptionBudget'
     say "  other values: each has its effect"
@@ -141,7 +147,7 @@ check_values() {
 # The schema refuses what would only be noticed later, or never.
 check_schema() {
     local wrong
-    for wrong in replicas=0 replica=3 logLevel=verbose images.operator.tag= images.pullPolicy=Sometimes admission.enabled=false; do
+    for wrong in namespaces={Shop} namespaces={a,a} replicas=0 replica=3 logLevel=verbose images.operator.tag= images.pullPolicy=Sometimes admission.enabled=false; do
         if render kb-system --set "$wrong" >/dev/null 2>&1; then
             die "values.schema.json lets $wrong pass"
         fi

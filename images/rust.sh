@@ -41,32 +41,6 @@ fi
 
 workdir rust
 
-# Writes to stdout the tar header that gives the file after it the capability NET_ADMIN,
-# permitted only, since the agent raises it itself: an effective one would keep it from
-# starting where it is not granted. kbagent cuts a deposed leader's connections without being
-# root. Written by hand since setcap would need root here, and Linux.
-net_admin_header() {
-    local record=$WORK/record header=$WORK/header sum octet
-    # struct vfs_cap_data: revision 2, no effective bit, permitted 1 << 12
-    printf '57 SCHILY.xattr.security.capability=\000\000\000\002\000\020\000\000\000\000\000\000\000\000\000\000\000\000\000\000\n' >"$record"
-    pad() { printf '%s' "$1"; head -c $(($2 - ${#1})) /dev/zero; }
-    fields() { # name mode uid gid size mtime, CHECKSUM, type link magic
-        pad ./PaxHeaders/kbagent 100
-        pad 0000644 8; pad 0000000 8; pad 0000000 8
-        pad "$(printf '%011o' 57)" 12; pad 00000000000 12
-        printf '%s' "$1"
-        pad x 101
-        printf 'ustar\00000'
-        head -c 247 /dev/zero
-    }
-    fields '        ' >"$header"
-    sum=0
-    for octet in $(od -An -v -tu1 "$header"); do sum=$((sum + octet)); done
-    fields "$(printf '%06o' "$sum")  "
-    cat "$record"
-    head -c $((512 - 57)) /dev/zero
-}
-
 for name in "${names[@]}"; do
     binary=$out/$target/release/$name
     [ -x "$binary" ] || die "$binary was not built"
@@ -77,10 +51,7 @@ for name in "${names[@]}"; do
         mkdir -p "$WORK/root"
         cp "$binary" "$WORK/root/$name"
         chmod 755 "$WORK/root/$name"
-        {
-            [ "$name" != kbagent ] || net_admin_header
-            COPYFILE_DISABLE=1 tar -C "$WORK/root" --format=ustar -cf - "$name"
-        } | docker import --platform "linux/$(arch)" --change 'USER 65532:65532' \
+        COPYFILE_DISABLE=1 tar -C "$WORK/root" --format=ustar -cf - "$name" | docker import --platform "linux/$(arch)" --change 'USER 65532:65532' \
             --change "ENTRYPOINT [\"/$name\"]" - "$image:$hash" >/dev/null
     fi
     docker tag "$image:$hash" "$image:dev"

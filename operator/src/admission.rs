@@ -2,22 +2,27 @@
 //!
 //! Without them everything works, and a member can be taken away by an ordinary edit: so what is missing is reported.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use kube::api::{Api, ApiResource, DynamicObject, TypeMeta};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ApiResource, DynamicObject, ObjectMeta, TypeMeta};
 use kube::core::GroupVersionKind;
+use kube::runtime::events::EventType;
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 use tokio::time::interval;
 
+use crate::config::Config;
 use crate::controller::{Context, holds};
 
 /// The policies, for the account of [`SHIPPED`].
 const POLICIES: &str = include_str!("../../deploy/25-admission.yaml");
 /// The account that `deploy/` installs.
 const SHIPPED: &str = "system:serviceaccount:kb-system:etcd-operator";
-/// How often the installed policies are looked at: people change them rarely, and a look is eight small reads.
+/// How often the installed policies are looked at: people change them rarely, and a look is ten small reads.
 const EVERY: Duration = Duration::from_secs(60);
+/// How often the event is repeated: the API server forgets one after an hour.
+const AGAIN: Duration = Duration::from_secs(55 * 60);
 
 /// The policies are no YAML of objects; a bug.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +36,8 @@ pub fn policies(namespace: &str, account: &str) -> String {
     POLICIES.replace(SHIPPED, &account)
 }
 
-/// Checks the policies for ever: a metric, and a line in the log whenever what is missing has changed.
+/// Looks at the policies for ever. What is missing is a figure, a condition of every Cluster, a line in the log and an
+/// event of this replica's pod, repeated every hour, for events are forgotten.
 ///
 /// # Errors
 /// When this program's own policies cannot be read.
@@ -39,23 +45,67 @@ pub async fn watch(context: &Context) -> anyhow::Result<()> {
     let (namespace, account) = (&context.config.namespace, &context.config.service_account);
     let wanted = parse(&policies(namespace, account))?;
     let mut ticks = interval(EVERY);
-    let mut known = Vec::new();
+    let mut known = Found::default();
+    let mut told: Option<Instant> = None;
     loop {
         ticks.tick().await;
-        let missing = missing(&context.client, &wanted).await;
-        context.metrics.admission_missing(missing.len());
-        if missing != known {
-            tell(&missing);
-            known = missing;
+        let found = look(&context.client, &wanted).await;
+        context
+            .metrics
+            .admission_missing(found.missing.len() + found.unread.len());
+        // A policy that could not be read is where it was.
+        if found.unread.is_empty() {
+            context.unprotected.send_if_modified(|last| {
+                let changed = *last != found.missing;
+                last.clone_from(&found.missing);
+                changed
+            });
         }
+        let changed = found != known;
+        if changed {
+            tell(&found);
+        }
+        let due = told.is_none_or(|then| then.elapsed() >= AGAIN);
+        if !found.missing.is_empty() && (changed || due) {
+            told = Some(Instant::now());
+            let note = format!(
+                "members are not protected, apply what `operator admission` prints: {}",
+                found.missing.join("; ")
+            );
+            let pod = own_pod(&context.config);
+            context
+                .event(&pod, EventType::Warning, "AdmissionMissing", note)
+                .await;
+        }
+        known = found;
     }
 }
 
-fn tell(missing: &[String]) {
-    if missing.is_empty() {
+/// What the policies were found to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Found {
+    /// Not there, or not what they should be.
+    missing: Vec<String>,
+    /// Not known: the API server did not answer, or refused.
+    unread: Vec<String>,
+}
+
+fn own_pod(config: &Config) -> Pod {
+    Pod {
+        metadata: ObjectMeta {
+            name: Some(config.identity.clone()),
+            namespace: Some(config.namespace.clone()),
+            ..ObjectMeta::default()
+        },
+        ..Pod::default()
+    }
+}
+
+fn tell(found: &Found) {
+    if *found == Found::default() {
         tracing::info!("the admission policies are installed");
     }
-    for text in missing {
+    for text in found.missing.iter().chain(&found.unread) {
         tracing::warn!(
             policy = text,
             "an admission policy does not protect members: apply what `operator admission` prints"
@@ -72,8 +122,8 @@ fn parse(text: &str) -> Result<Vec<DynamicObject>, NotRead> {
 }
 
 /// What is not installed as it should be, and why.
-async fn missing(client: &Client, wanted: &[DynamicObject]) -> Vec<String> {
-    let mut missing = Vec::new();
+async fn look(client: &Client, wanted: &[DynamicObject]) -> Found {
+    let mut found = Found::default();
     for object in wanted {
         let types = object.types.clone().unwrap_or_default();
         let name = object.name_any();
@@ -87,12 +137,15 @@ async fn missing(client: &Client, wanted: &[DynamicObject]) -> Vec<String> {
         };
         let kind = types.kind;
         match live {
-            Ok(live) => missing
+            Ok(live) => found
+                .missing
                 .extend(differs(object, live.as_ref()).map(|why| format!("{kind} {name}: {why}"))),
-            Err(error) => missing.push(format!("{kind} {name}: it cannot be read: {error}")),
+            Err(error) => found
+                .unread
+                .push(format!("{kind} {name}: it cannot be read: {error}")),
         }
     }
-    missing
+    found
 }
 
 fn resource(types: &TypeMeta) -> Option<ApiResource> {
@@ -132,7 +185,7 @@ mod tests {
                 .as_ref()
                 .is_some_and(|types| types.kind == "ValidatingAdmissionPolicy")
         });
-        assert_eq!(guarded.count(), 4);
+        assert_eq!(guarded.count(), 5);
     }
 
     #[test]
@@ -164,15 +217,38 @@ mod tests {
             true => failure(404, "NotFound", "gone"),
             false => failure(403, "Forbidden", "no"),
         });
-        let found = missing(&context.client, &wanted).await;
-        assert_eq!(found.len(), wanted.len());
-        assert!(
-            found.contains(
-                &"ValidatingAdmissionPolicyBinding etcd-operator-roles: it is not there".to_owned()
-            ),
-            "{found:?}"
-        );
+        let found = look(&context.client, &wanted).await;
+        assert_eq!(found.unread.len(), wanted.len() - 1);
+        let gone = "ValidatingAdmissionPolicyBinding etcd-operator-roles: it is not there";
+        assert_eq!(found.missing, [gone]);
         assert_eq!(asked.lock().expect("no panic").len(), wanted.len());
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_reaches_every_cluster_and_an_event() {
+        let (context, asked) = server(|line| match line.starts_with("GET") {
+            true => failure(404, "NotFound", "gone"),
+            false => (201, json!({})),
+        });
+        let mut told = context.unprotected.subscribe();
+        tokio::select! {
+            ended = watch(&context) => panic!("{ended:?}"),
+            () = async {
+                told.changed().await.expect("told");
+                while !asked.lock().expect("no panic").iter().any(|(line, _)| line.contains("/events")) {
+                    tokio::task::yield_now().await;
+                }
+            } => {}
+        }
+        assert_eq!(told.borrow().len(), parse(POLICIES).expect("objects").len());
+        let asked = asked.lock().expect("no panic");
+        let (line, body) = asked
+            .iter()
+            .find(|(line, _)| line.contains("/events"))
+            .expect("an event");
+        assert!(line.contains("/namespaces/kb-system/"), "{line}");
+        assert_eq!(body["reason"], "AdmissionMissing");
+        assert_eq!(body["regarding"]["name"], "operator-0");
     }
 
     #[test]

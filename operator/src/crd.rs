@@ -1,5 +1,7 @@
 //! The CustomResourceDefinitions as files: what `operator crd` prints and deploy/crds holds.
 
+pub mod reference;
+
 use etcd_operator_api::{
     Cluster, Component, ComponentDefinition, ComponentVersion, InstanceSet, OpsRequest,
 };

@@ -8,7 +8,8 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 
-use crate::controller::{Config, Context};
+use crate::config::Config;
+use crate::controller::Context;
 use crate::metrics::Metrics;
 
 /// One request: `GET /path?query`, and its body.
@@ -37,6 +38,8 @@ pub(crate) fn server(
         cluster_domain: "cluster.local".to_owned(),
         namespace: "kb-system".to_owned(),
         service_account: "etcd-operator".to_owned(),
+        token_age: std::time::Duration::ZERO,
+        namespaces: vec![],
         identity: "operator-0".to_owned(),
     };
     let client = Client::new(tower::service_fn(serve), "ns");

@@ -14,7 +14,7 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use kube::{Client, ResourceExt};
 use tokio::time::{Instant, interval, timeout};
 
-use crate::controller::Config;
+use crate::config::Config;
 
 /// Name of the Lease.
 const NAME: &str = "etcd-operator";
@@ -294,6 +294,8 @@ mod tests {
             cluster_domain: String::new(),
             namespace: "n".to_owned(),
             service_account: "a".to_owned(),
+            token_age: std::time::Duration::ZERO,
+            namespaces: vec![],
             identity: "one".to_owned(),
         };
         Candidate::new(server(Arc::clone(delay)), &config, Tenure::default())

@@ -8,11 +8,12 @@
 //! - [`roles`]: which pod carries which role label; a data path, runs in every replica without the lease.
 //! - [`definition`]: ComponentDefinitions and ComponentVersions: matching, resolution, their status.
 //! - [`agent`]: client of kbagent, the only way to etcd.
+//! - [`certificates`]: names, issuing and checks of certificates: pure.
 //! - [`admission`]: the policies that keep others from the operator's objects.
 //! - [`token`]: what opens an agent for changes.
 //! - [`controller`]: what the reconcilers share: context, backoff, events, apply.
-//! - [`run`], [`client`], [`lease`], [`server`], [`metrics`], [`watches`], [`telemetry`], [`crd`]: the frame around
-//!   them.
+//! - [`run`], [`config`], [`client`], [`lease`], [`server`], [`metrics`], [`namespaces`], [`watches`], [`telemetry`],
+//!   [`crd`]: the frame around them.
 //!
 //! Rule of dependency: `plan` modules see no client and no clock; nothing depends on the reconcilers.
 
@@ -20,9 +21,11 @@ pub mod admission;
 #[cfg(test)]
 mod admitted;
 pub mod agent;
+pub mod certificates;
 pub mod client;
 pub mod cluster;
 pub mod component;
+pub mod config;
 pub mod controller;
 pub mod crd;
 pub mod definition;
@@ -33,6 +36,7 @@ pub mod lease;
 pub mod metrics;
 #[cfg(test)]
 mod mutation;
+pub mod namespaces;
 pub mod operations;
 pub mod roles;
 pub mod run;

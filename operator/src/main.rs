@@ -1,13 +1,15 @@
 //! The operator's command line: `run` it, or print its CustomResourceDefinitions. Wiring only.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use operator::controller::{Config, Context};
+use operator::config::Config;
+use operator::controller::Context;
 use operator::metrics::Metrics;
 use operator::{admission, client, crd, run, server, telemetry};
 use tokio::sync::watch;
@@ -34,6 +36,9 @@ enum Command {
         /// Directory to write one file for each definition into.
         #[arg(long)]
         directory: Option<PathBuf>,
+        /// File to write the reference of all fields into, as Markdown.
+        #[arg(long)]
+        reference: Option<PathBuf>,
     },
     /// Print the admission policies for an operator of this account.
     Admission(Account),
@@ -60,6 +65,12 @@ struct RunArgs {
     cluster_domain: String,
     #[command(flatten)]
     account: Account,
+    /// Namespaces whose Clusters are served, with commas between them; all when it is empty.
+    #[arg(long, env = "OPERATOR_NAMESPACES", default_value = "", value_parser = operator::namespaces::parse)]
+    namespaces: operator::namespaces::Namespaces,
+    /// Days after which the token of a component's agents is replaced; 0 for never.
+    #[arg(long, env = "OPERATOR_TOKEN_DAYS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(0..=3650))]
+    token_days: u16,
     /// Name of this replica.
     #[arg(long, env = "POD_NAME", default_value = "local")]
     identity: String,
@@ -67,13 +78,10 @@ struct RunArgs {
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
-        Command::Crd { directory: None } => {
-            print!("{}", crd::stream()?);
-            Ok(())
-        }
         Command::Crd {
-            directory: Some(directory),
-        } => write_crds(&directory),
+            directory,
+            reference,
+        } => write_crds(directory.as_deref(), reference.as_deref()),
         Command::Admission(account) => {
             let policies = admission::policies(&account.namespace, &account.service_account);
             print!("{policies}");
@@ -92,13 +100,22 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-fn write_crds(directory: &std::path::Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(directory).context("failed to make the directory")?;
-    for (name, content) in crd::files()? {
-        let path = directory.join(name);
-        std::fs::write(&path, content).with_context(|| format!("failed to write {path:?}"))?;
+fn write_crds(directory: Option<&Path>, reference: Option<&Path>) -> anyhow::Result<()> {
+    let write = |path: &Path, content: String| {
+        std::fs::write(path, content).with_context(|| format!("failed to write {path:?}"))
+    };
+    if directory.is_none() && reference.is_none() {
+        print!("{}", crd::stream()?);
     }
-    Ok(())
+    if let Some(directory) = directory {
+        std::fs::create_dir_all(directory).context("failed to make the directory")?;
+        for (name, content) in crd::files()? {
+            write(&directory.join(name), content)?;
+        }
+    }
+    reference.map_or(Ok(()), |path| {
+        write(path, crd::reference::page(&crd::all()))
+    })
 }
 
 async fn run_operator(args: RunArgs) -> anyhow::Result<()> {
@@ -116,6 +133,8 @@ async fn run_operator(args: RunArgs) -> anyhow::Result<()> {
         cluster_domain: args.cluster_domain,
         namespace: args.account.namespace,
         service_account: args.account.service_account,
+        token_age: Duration::from_secs(u64::from(args.token_days) * 24 * 3600),
+        namespaces: args.namespaces.0,
         identity: args.identity,
     };
     let pages = server::Pages {

@@ -35,13 +35,19 @@ pub async fn run(
     context
         .metrics
         .register(|registry| role_metrics.register(registry));
-    let role_path = roles::run(Arc::new(roles::Context {
-        client: context.client.clone(),
-        store: Arc::clone(&store),
-        metrics: role_metrics,
-        watches: context.metrics.watches.clone(),
-        namespace: None,
-    }));
+    let identity = context.config.identity.clone();
+    let role_paths = context.each().into_iter().map(|one| {
+        let path = roles::run(Arc::new(roles::Context {
+            client: one.client,
+            store: Arc::clone(&store),
+            metrics: role_metrics.clone(),
+            watches: one.metrics.watches,
+            namespace: one.served,
+            identity: identity.clone(),
+        }));
+        Box::pin(path)
+    });
+    let role_path = first_to_end(role_paths);
     let mut candidate = Candidate::new(
         context.client.clone(),
         &context.config,
@@ -56,7 +62,7 @@ pub async fn run(
         }
     });
     tokio::select! {
-        result = Box::pin(role_path) => result,
+        result = role_path => result,
         result = admission::watch(&context) => result,
         () = led => Ok(()),
     }
@@ -64,25 +70,45 @@ pub async fn run(
 
 /// All that only one replica may do.
 async fn reconcilers(context: Arc<Context>, store: Arc<MemberStore>) {
+    let namespaces = context.each().into_iter();
+    let served = namespaces.map(|one| Box::pin(serve(Arc::new(one), Arc::clone(&store))));
+    let ended = tokio::select! {
+        result = Box::pin(definition::run(Arc::clone(&context))) => result,
+        result = first_to_end(served) => result,
+    };
+    tracing::error!(?ended, "a reconciler ended");
+}
+
+/// The reconcilers of one namespace, or of all.
+async fn serve(context: Arc<Context>, store: Arc<MemberStore>) -> anyhow::Result<()> {
     let instance_sets = Arc::new(instanceset::Context {
         frame: Arc::clone(&context),
         store,
     });
-    let [one, two, three, four] = std::array::from_fn(|_| Arc::clone(&context));
-    let ended = tokio::select! {
+    let [one, two, three] = std::array::from_fn(|_| Arc::clone(&context));
+    tokio::select! {
         result = Box::pin(cluster::run(one)) => result,
         result = Box::pin(component::run(two)) => result,
-        result = Box::pin(definition::run(three)) => result,
-        result = Box::pin(operations::run(four)) => result,
+        result = Box::pin(operations::run(three)) => result,
         result = Box::pin(instanceset::run(instance_sets)) => result,
-    };
-    tracing::error!(?ended, "a reconciler ended");
+    }
+}
+
+/// Runs all of them until one ends. There is always one.
+async fn first_to_end<F>(all: impl Iterator<Item = F>) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>> + Unpin,
+{
+    futures::future::select_all(all).await.0
 }
 
 /// Waits until the CustomResourceDefinitions are there and the API server answers.
 async fn established(context: &Context) {
     // Metadata can be read whatever the objects look like.
-    let clusters: Api<PartialObjectMeta<Cluster>> = Api::all(context.client.clone());
+    let clusters: Api<PartialObjectMeta<Cluster>> = match context.config.namespaces.first() {
+        Some(namespace) => Api::namespaced(context.client.clone(), namespace),
+        None => Api::all(context.client.clone()),
+    };
     let mut ticks = interval(ASK_AGAIN);
     loop {
         ticks.tick().await;

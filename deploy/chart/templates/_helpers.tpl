@@ -21,3 +21,24 @@
 {{- $indent := index . 1 -}}
 {{- with (index . 0).Values.images.pullSecrets }}{{ dict "imagePullSecrets" . | toYaml | nindent $indent }}{{ end -}}
 {{- end -}}
+
+{{- /* The operator's rights in each namespace that it serves by name. */ -}}
+{{- define "etcd-operator.roleBindings" -}}
+{{- range $namespace := .Values.namespaces }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata:
+  name: etcd-operator
+  namespace: {{ $namespace }}
+  {{- include "etcd-operator.labels" $ }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: ClusterRole
+  name: etcd-operator
+subjects:
+- kind: ServiceAccount
+  name: etcd-operator
+  namespace: {{ $.Release.Namespace }}
+{{- end }}
+{{- end -}}

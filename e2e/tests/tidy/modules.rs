@@ -50,6 +50,11 @@ impl Crate {
         read
     }
 
+    /// The modules.
+    pub(crate) fn modules(&self) -> impl Iterator<Item = &Module> {
+        self.code.keys()
+    }
+
     fn children(&self, module: &Module) -> BTreeSet<String> {
         self.code
             .get(module)

@@ -23,6 +23,21 @@ const PURE: &[(&str, &[&str], &str)] = &[
         "a plan sees no client, clock, randomness or environment",
     ),
     (
+        "operator/src/certificates",
+        &[
+            "kube::",
+            "tokio",
+            "async fn",
+            ".await",
+            "SystemTime::now",
+            "Timestamp::now",
+            "generate()",
+            "rand::",
+            "std::env",
+        ],
+        "certificates are given their keys, serial numbers and time",
+    ),
+    (
         "harness/history/src",
         &[
             "tokio",

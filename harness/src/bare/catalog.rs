@@ -11,6 +11,10 @@ pub fn all() -> Vec<Scenario> {
         container: Container::Etcd,
         of,
     };
+    let split = |side| Fault::Split {
+        side,
+        direction: Direction::Both,
+    };
     let scenarios = vec![
         Scenario::faults(
             "bare::leader_killed",
@@ -28,6 +32,31 @@ pub fn all() -> Vec<Scenario> {
             [Fault::Isolate { of: Selector::AnyFollower, traffic: Traffic::All, direction: Direction::Both }],
         )
         .promise(Promise::continuity(LeaderStays)),
+        Scenario::faults(
+            "bare::follower_split",
+            "A follower loses the other members and keeps its clients: it serves nothing new, the leader stays, and its \
+             watches miss nothing when it is back.",
+            [split(Selector::AnyFollower)],
+        )
+        .promise(Promise::continuity(LeaderStays)),
+        Scenario::faults(
+            "bare::leader_split",
+            "The leader loses the other members and keeps its clients: the others elect, and what it still answers is \
+             neither stale nor lost.",
+            [split(Selector::Leader)],
+        ),
+        Scenario::faults(
+            "bare::old_and_compacted",
+            "Clients compact the store and read on both sides of it, short leases end by themselves, every watch is asked \
+             for its progress under load, while the leader is killed.",
+            [kill(Selector::Leader)],
+        )
+        .lasts(4)
+        .compacts()
+        .leases_expire()
+        .progress_every_ms(50)
+        .operations_s(300)
+        .setting("snapshot-count", "100"),
         Scenario::faults(
             "bare::all_killed",
             "All members are killed at once and start again: what was acknowledged is on their disks.",

@@ -1,11 +1,11 @@
 //! The containers of one run: made, asked, stopped, cut off, removed, all through Docker's API. No port is published
 //! and nothing needs root on the host: members are asked by etcdctl in one of their containers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use bollard::Docker;
 use bollard::models::{
-    ContainerCreateBody, HostConfig, NetworkConnectRequest, NetworkCreateRequest,
+    ContainerCreateBody, EndpointSettings, HostConfig, NetworkConnectRequest, NetworkCreateRequest,
     NetworkDisconnectRequest,
 };
 use bollard::query_parameters::{
@@ -43,7 +43,8 @@ pub(crate) struct Seen {
     pub(crate) paused: bool,
     pub(crate) exit_code: i64,
     pub(crate) started_at: String,
-    pub(crate) connected: bool,
+    /// The networks that it is on.
+    pub(crate) networks: BTreeSet<String>,
 }
 
 /// A container before it is made.
@@ -67,9 +68,16 @@ impl BareCluster {
         &self.layout
     }
 
-    /// Makes the network.
-    pub(crate) async fn make_network(&self) -> Result<(), BareError> {
-        let name = self.layout.network();
+    /// Makes the network, or both.
+    pub(crate) async fn make_networks(&self) -> Result<(), BareError> {
+        self.make_network(self.layout.network()).await?;
+        match self.layout.peers() {
+            Some(name) => self.make_network(name).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn make_network(&self, name: String) -> Result<(), BareError> {
         let request = NetworkCreateRequest {
             name: name.clone(),
             driver: Some("bridge".to_owned()),
@@ -84,8 +92,8 @@ impl BareCluster {
     /// Makes and starts all members.
     pub(crate) async fn start_members(&self, image: &str) -> Result<(), BareError> {
         let names = self.layout.names();
-        let made = names.iter().map(|name| {
-            self.make(Recipe {
+        let made = names.iter().map(async |name| {
+            let recipe = Recipe {
                 name,
                 image,
                 command: [
@@ -95,7 +103,12 @@ impl BareCluster {
                 .concat(),
                 environment: Vec::new(),
                 memory: HashMap::new(),
-            })
+            };
+            self.create(recipe).await?;
+            if self.layout.peers().is_some() {
+                self.join_peers(name).await?;
+            }
+            self.start(name).await
         });
         // To the end, also when one fails: what is under way when this returns would escape the removal.
         let made = join_all(made).await;
@@ -104,6 +117,12 @@ impl BareCluster {
 
     /// Makes and starts a container on the network.
     pub(crate) async fn make(&self, recipe: Recipe<'_>) -> Result<(), BareError> {
+        let name = recipe.name;
+        self.create(recipe).await?;
+        self.start(name).await
+    }
+
+    async fn create(&self, recipe: Recipe<'_>) -> Result<(), BareError> {
         let name = recipe.name;
         let body = ContainerCreateBody {
             image: Some(recipe.image.to_owned()),
@@ -122,7 +141,7 @@ impl BareCluster {
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         let made = self.docker.create_container(Some(options), body).await;
         made.map_err(|error| BareError::docker(format!("make container {name}"), error))?;
-        self.start(name).await
+        Ok(())
     }
 
     /// Waits until all members answer and follow one leader; returns its name and the version of etcd.
@@ -249,7 +268,7 @@ impl BareCluster {
             paused: state.paused.unwrap_or_default(),
             exit_code: state.exit_code.unwrap_or_default(),
             started_at: state.started_at.unwrap_or_default(),
-            connected: networks.is_some_and(|all| all.contains_key(&self.layout.network())),
+            networks: networks.unwrap_or_default().into_keys().collect(),
         })
     }
 
@@ -286,29 +305,61 @@ impl BareCluster {
         resumed.map_err(|error| BareError::docker(format!("unpause container {name}"), error))
     }
 
-    /// Takes a container's only network from it.
+    /// Takes its networks from a container.
     pub(crate) async fn disconnect(&self, name: &str) -> Result<(), BareError> {
+        self.leave(name, &self.layout.network()).await?;
+        self.leave_peers(name).await
+    }
+
+    /// Takes a member's network to the other members from it, where they have one of their own.
+    pub(crate) async fn leave_peers(&self, name: &str) -> Result<(), BareError> {
+        match self.layout.peers() {
+            Some(network) => self.leave(name, &network).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn leave(&self, name: &str, network: &str) -> Result<(), BareError> {
         let request = NetworkDisconnectRequest {
             container: name.to_owned(),
             force: Some(true),
         };
-        let done = self
-            .docker
-            .disconnect_network(&self.layout.network(), request)
-            .await;
+        let done = self.docker.disconnect_network(network, request).await;
         done.map_err(|error| BareError::docker(format!("disconnect container {name}"), error))
     }
 
-    /// Gives it back.
+    /// Gives them back.
     pub(crate) async fn connect(&self, name: &str) -> Result<(), BareError> {
+        self.join(name, &self.layout.network(), None).await?;
+        self.join_peers(name).await
+    }
+
+    /// Connects a member to the other members, where they have a network of their own.
+    pub(crate) async fn join_peers(&self, name: &str) -> Result<(), BareError> {
+        match self.layout.peers() {
+            Some(network) => {
+                self.join(name, &network, Some(self.layout.peer(name)))
+                    .await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Connects a container to a network, there with one more name.
+    async fn join(
+        &self,
+        name: &str,
+        network: &str,
+        alias: Option<String>,
+    ) -> Result<(), BareError> {
         let request = NetworkConnectRequest {
             container: name.to_owned(),
-            ..Default::default()
+            endpoint_config: Some(EndpointSettings {
+                aliases: alias.map(|alias| vec![alias]),
+                ..Default::default()
+            }),
         };
-        let done = self
-            .docker
-            .connect_network(&self.layout.network(), request)
-            .await;
+        let done = self.docker.connect_network(network, request).await;
         done.map_err(|error| BareError::docker(format!("connect container {name}"), error))
     }
 

@@ -23,6 +23,7 @@ enum Harm {
     Kill,
     Freeze,
     CutOff,
+    Split,
 }
 
 /// Members that were harmed.
@@ -48,8 +49,15 @@ pub(crate) async fn inject(
     let begun = Instant::now();
     let (harm, of) = harm(fault).ok_or_else(|| FaultError::Unavailable {
         fault: fault.to_string(),
-        reason: "members that are plain containers are only killed, frozen and cut off".to_owned(),
+        reason: "members that are plain containers are only killed, frozen, cut off and split"
+            .to_owned(),
     })?;
+    if harm == Harm::Split && cluster.layout().peers().is_none() {
+        return Err(FaultError::Unavailable {
+            fault: fault.to_string(),
+            reason: "these members have no network of their own".to_owned(),
+        });
+    }
     let names = cluster.layout().names();
     let status = cluster.look().await;
     let status = status.map_err(|error| FaultError::find("the members", error))?;
@@ -96,6 +104,10 @@ fn harm(fault: &Fault) -> Option<(Harm, &Selector)> {
             traffic: Traffic::All,
             direction: Direction::Both,
         } => Some((Harm::CutOff, of)),
+        Fault::Split {
+            side,
+            direction: Direction::Both,
+        } => Some((Harm::Split, side)),
         _ => None,
     }
 }
@@ -112,6 +124,13 @@ impl Harmed {
                     .map(|name| self.cluster.disconnect(name)))
                 .await
             }
+            Harm::Split => {
+                all(self
+                    .members
+                    .iter()
+                    .map(|name| self.cluster.leave_peers(name)))
+                .await
+            }
         }
     }
 
@@ -121,6 +140,7 @@ impl Harmed {
             Harm::Kill => all(members.map(|name| self.cluster.start(name))).await,
             Harm::Freeze => all(members.map(|name| self.cluster.unpause(name))).await,
             Harm::CutOff => all(members.map(|name| self.cluster.connect(name))).await,
+            Harm::Split => all(members.map(|name| self.cluster.join_peers(name))).await,
         }
     }
 
@@ -130,7 +150,8 @@ impl Harmed {
         Ok(match self.harm {
             Harm::Kill => !seen.running && seen.exit_code == KILLED,
             Harm::Freeze => seen.paused,
-            Harm::CutOff => seen.running && !seen.connected,
+            Harm::CutOff => seen.running && seen.networks.is_empty(),
+            Harm::Split => seen.running && seen.networks.len() == 1,
         })
     }
 
@@ -153,9 +174,10 @@ impl Harmed {
                 Harm::Kill => format!("exited with {KILLED}"),
                 Harm::Freeze => "paused".to_owned(),
                 Harm::CutOff => "without a network".to_owned(),
+                Harm::Split => "without its peers' network".to_owned(),
             },
         );
-        if let Some(witness) = &self.witness {
+        if let Some(witness) = self.witness.as_ref().filter(|_| self.harm != Harm::Split) {
             let both = [witness.clone(), member.to_owned()];
             let status = self.cluster.look_from(witness, &both).await?;
             if !status.answers(witness) {
@@ -166,7 +188,7 @@ impl Harmed {
             }
             evidence.add("no_answer_to", witness);
         }
-        if self.harm == Harm::CutOff {
+        if matches!(self.harm, Harm::CutOff | Harm::Split) {
             let own = self.cluster.look_from(member, &[member.to_owned()]).await?;
             if !own.answers(member) || own.has_leader(member) {
                 return Err(format!("{member} still knows a leader"));
@@ -239,7 +261,8 @@ impl Running for Harmed {
         for member in &self.members {
             let seen = self.cluster.seen(member).await;
             let seen = seen.map_err(|error| FaultError::find(member.as_str(), error))?;
-            if !seen.running || seen.paused || !seen.connected {
+            let networks = 1 + usize::from(self.cluster.layout().peers().is_some());
+            if !seen.running || seen.paused || seen.networks.len() < networks {
                 return Ok(Some(format!("{member}: {seen:?}")));
             }
         }

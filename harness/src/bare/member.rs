@@ -11,6 +11,8 @@ pub(crate) struct Layout {
     run: String,
     members: u32,
     settings: Vec<(String, String)>,
+    /// True when members talk to each other on a network of their own.
+    peers_apart: bool,
 }
 
 impl Layout {
@@ -21,6 +23,28 @@ impl Layout {
             run: run.to_owned(),
             members,
             settings: settings.iter().map(owned).collect(),
+            peers_apart: false,
+        }
+    }
+
+    /// Members talk to each other on a network of their own, so that it can be taken from one without its clients.
+    pub(crate) fn with_peers_apart(mut self, apart: bool) -> Self {
+        self.peers_apart = apart;
+        self
+    }
+
+    /// Name of the network of the members alone, where there is one.
+    pub(crate) fn peers(&self) -> Option<String> {
+        self.peers_apart
+            .then(|| format!("{}-peers", self.network()))
+    }
+
+    /// Name by which other members find this one.
+    pub(crate) fn peer(&self, member: &str) -> String {
+        if self.peers_apart {
+            format!("{member}-peer")
+        } else {
+            member.to_owned()
         }
     }
 
@@ -47,7 +71,7 @@ impl Layout {
 
     /// Flags of the etcd of this member.
     pub(crate) fn flags(&self, member: &str) -> Vec<String> {
-        let peer = |name: &str| format!("http://{name}:2380");
+        let peer = |name: &str| format!("http://{}:2380", self.peer(name));
         let initial: Vec<String> = self
             .names()
             .iter()
@@ -123,6 +147,22 @@ mod tests {
         let (one, other) = (names("7"), names("8"));
         assert_eq!(one.len(), 7);
         assert!(one.iter().all(|name| !other.contains(name)));
+    }
+
+    #[test]
+    fn members_on_a_network_of_their_own_have_a_name_there_that_clients_do_not_know() {
+        let layout = Layout::new("7", 3, &[]);
+        assert_eq!(layout.peers(), None);
+        let apart = layout.with_peers_apart(true);
+        assert_eq!(apart.peers().as_deref(), Some("bare-7-peers"));
+        let flags = apart.flags("bare-7-1");
+        let peer = "http://bare-7-1-peer:2380";
+        assert_eq!(value(&flags, "initial-advertise-peer-urls"), [peer]);
+        assert!(value(&flags, "initial-cluster")[0].contains(&format!("bare-7-1={peer},")));
+        assert_eq!(
+            value(&flags, "advertise-client-urls"),
+            ["http://bare-7-1:2379"]
+        );
     }
 
     #[test]

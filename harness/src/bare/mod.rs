@@ -7,12 +7,15 @@
 //! Everything that is made carries a label with the process that made it; what a killed process left is removed before
 //! the next run ([`leftovers`]).
 
+pub mod bugs;
 pub mod catalog;
 mod client;
 mod cluster;
 mod error;
 mod faults;
+mod hunt;
 mod lab;
+mod ledger;
 pub(crate) mod leftovers;
 mod member;
 mod plan;
@@ -20,6 +23,8 @@ mod run;
 mod status;
 
 pub use error::BareError;
+pub use hunt::{Sighting, hunt};
 pub use lab::BareLab;
+pub use ledger::{Series, recorded};
 pub use plan::{BarePlan, VERSION};
 pub use run::run;

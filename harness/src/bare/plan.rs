@@ -1,9 +1,12 @@
 //! One bare run, before it begins, and what its checks expect. Pure.
 
+use std::time::Duration;
+
 use etcd_history::check::{Expectations, InTime};
 use etcd_history::record::Route;
 
 use crate::bare::catalog;
+use crate::faults::Fault;
 use crate::scenario::{Act, Plan, PlanError, Trial};
 use crate::timeouts;
 
@@ -17,6 +20,22 @@ pub struct BarePlan {
     pub plan: Plan,
     /// Version of etcd, which is the tag of its image.
     pub version: String,
+    /// What it looks for, where that is a known bug.
+    pub hunt: Option<Hunt>,
+}
+
+/// A run that looks for one bug: its faults are repeated until a check shows it or the time is over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hunt {
+    /// Number of etcd's issue.
+    pub bug: u32,
+    /// Longest time under load.
+    pub budget: Duration,
+    /// Checks that show it.
+    pub checks: &'static [&'static str],
+    /// Entries of the raft log that a member must be behind before the faults of a round are healed; they last as long
+    /// as the scenario says at most.
+    pub behind: Option<u64>,
 }
 
 impl BarePlan {
@@ -33,6 +52,7 @@ impl BarePlan {
         Ok(Self {
             plan: Plan::among(&catalog::all(), name, members, seed)?,
             version: version.to_owned(),
+            hunt: None,
         })
     }
 
@@ -46,6 +66,12 @@ impl BarePlan {
     /// The command that repeats it.
     #[must_use]
     pub fn replay(&self) -> String {
+        if let Some(hunt) = self.hunt {
+            return format!(
+                "harness bug {} --version {} --seed {}",
+                hunt.bug, self.version, self.plan.seed
+            );
+        }
         format!(
             "harness bare run {} --members {} --version {} --seed {}",
             self.plan.scenario.name, self.plan.members, self.version, self.plan.seed
@@ -56,6 +82,14 @@ impl BarePlan {
     #[must_use]
     pub fn image(&self) -> String {
         format!("etcd-harness/etcd:{}", self.version)
+    }
+
+    /// True when members need a network of their own, because a fault takes them from each other alone.
+    pub(crate) fn peers_apart(&self) -> bool {
+        let faults = self.plan.scenario.all_faults();
+        faults
+            .iter()
+            .any(|fault| matches!(fault, Fault::Split { .. }))
     }
 
     /// Its faults under load; none for a scenario that has none.
@@ -89,9 +123,9 @@ impl BarePlan {
             to: to.to_owned(),
             limit_ms,
         };
-        expectations.in_time = [("set_up", "ready"), ("recover", "recovered")]
-            .map(in_time)
-            .into();
+        let recovers = (events > 0).then_some(("recover", "recovered"));
+        let phases = [("set_up", "ready")].into_iter().chain(recovers);
+        expectations.in_time = phases.map(in_time).collect();
         expectations
     }
 }

@@ -1,8 +1,9 @@
 //! Runs one bare plan: members and client come up side by side, load, the fault, heal, final reads; what was seen is
 //! saved before it is judged, and the containers are removed in any case.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use etcd_history::check;
 use etcd_history::record::Nanos;
 use etcd_history::{Expectations, History, Record};
 use jiff::Timestamp;
@@ -12,6 +13,7 @@ use crate::bare::cluster::BareCluster;
 use crate::bare::faults::inject;
 use crate::bare::leftovers;
 use crate::bare::member::Layout;
+use crate::bare::plan::Hunt;
 use crate::bare::{BareError, BareLab, BarePlan};
 use crate::faults::Active;
 use crate::observe::{self, MachineLog};
@@ -23,7 +25,7 @@ use crate::scenario::runner::{ended, judge, phases, save_plan, tell};
 use crate::scenario::steps::Steps;
 use crate::scenario::{Ended, Trial};
 use crate::timeouts;
-use crate::wait::pause;
+use crate::wait::{Poll, pause, wait_until};
 
 /// Time under load between two rounds.
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(1);
@@ -60,7 +62,8 @@ async fn run_in(lab: &BareLab, plan: &BarePlan) -> Result<Ended, BareError> {
 
     let settings = plan.trial().map(|trial| trial.settings.clone());
     let name = format!("{:08x}", rand::random::<u32>());
-    let layout = Layout::new(&name, whole.members, &settings.unwrap_or_default());
+    let layout = Layout::new(&name, whole.members, &settings.unwrap_or_default())
+        .with_peers_apart(plan.peers_apart());
     let cluster = BareCluster::new(lab.docker.clone(), layout);
     let begin = lab.live.seconds();
     let mut found = Box::pin(BareRun::new(lab, plan, &cluster).run()).await;
@@ -167,6 +170,21 @@ impl<'a> BareRun<'a> {
         };
         self.phase("warm_up");
         self.rest(trial.warm_up).await;
+        let shown = match plan.hunt {
+            Some(hunt) => Box::pin(self.hunt(trial, hunt, &client)).await,
+            None => {
+                self.rounds(trial).await;
+                false
+            }
+        };
+        self.phase("settle");
+        self.rest(trial.settle).await;
+        self.phase("final");
+        let history = Box::pin(self.finish(&client, shown)).await;
+        self.found(history)
+    }
+
+    async fn rounds(&mut self, trial: &Trial) {
         for round in 0..trial.rounds {
             if round > 0 {
                 self.rest(BETWEEN_ROUNDS).await;
@@ -175,18 +193,48 @@ impl<'a> BareRun<'a> {
                 break;
             }
         }
-        self.phase("settle");
-        self.rest(trial.settle).await;
-        self.phase("final");
-        let history = Box::pin(self.finish(&client)).await;
-        self.found(history)
+    }
+
+    /// Rounds until a check shows the bug or the time is over; true when it was shown.
+    async fn hunt(&mut self, trial: &Trial, hunt: Hunt, client: &BareClient<'_>) -> bool {
+        let begin = Instant::now();
+        for round in 0.. {
+            let left = hunt.budget.saturating_sub(begin.elapsed());
+            if left.is_zero() || self.lab.interrupt.is_asked() {
+                break;
+            }
+            if trial.faults.is_empty() {
+                self.rest(trial.lasts.min(left)).await;
+            } else if !Box::pin(self.round(trial, round)).await {
+                break;
+            }
+            let shown = self.shows(hunt, client).await;
+            self.judge("history", shown.as_ref().map(drop));
+            if shown.unwrap_or_default() {
+                self.lab.live.say(format!("#{} is shown", hunt.bug));
+                return true;
+            }
+        }
+        false
+    }
+
+    /// True when what was seen so far shows the bug.
+    async fn shows(&self, hunt: Hunt, client: &BareClient<'_>) -> Result<bool, BareError> {
+        let history = merge(client.history().await?, Vec::new(), self.told.clone());
+        let expectations = self.expectations.clone();
+        let judged =
+            tokio::task::spawn_blocking(move || check::shows(&history, &expectations, hunt.checks));
+        match judged.await {
+            Ok(shown) => Ok(shown),
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
     }
 
     /// Everything until traffic flows.
     async fn make_ready(&mut self, trial: &Trial) -> Result<BareClient<'a>, BareError> {
         let (lab, cluster) = (self.lab, self.cluster);
         let begin = lab.live.seconds();
-        cluster.make_network().await?;
+        cluster.make_networks().await?;
         let image = self.plan.image();
         let load = (self.plan.plan.seed, trial.load);
         let members = async {
@@ -232,11 +280,32 @@ impl<'a> BareRun<'a> {
                 }
             }
         }
-        self.rest(trial.lasts).await;
+        match self.plan.hunt.and_then(|hunt| hunt.behind) {
+            Some(entries) => self.until_behind(entries, trial.lasts).await,
+            None => self.rest(trial.lasts).await,
+        }
         self.phase("heal");
         let all = on.len() == trial.faults.len();
         self.steps().heal(on).await;
         self.recover().await && all
+    }
+
+    /// Waits until a member is so far behind that the leader must send it a snapshot.
+    async fn until_behind(&mut self, entries: u64, limit: Duration) {
+        let what = "a member be far enough behind";
+        let seen = wait_until(what, limit, async || match self.cluster.look().await {
+            Ok(status) if status.behind() >= entries => Poll::Ready(status.behind()),
+            Ok(status) => Poll::NotYet(format!("{} of {entries} entries", status.behind())),
+            Err(error) => Poll::NotYet::<_, String>(error),
+        });
+        match self.lab.interrupt.or(seen).await {
+            Ok(Ok(behind)) => self
+                .lab
+                .live
+                .say(format!("a member is {behind} entries behind")),
+            Ok(Err(error)) => self.doubt("faults", error.to_string()),
+            Err(_) => {}
+        }
     }
 
     /// All members answer again and follow one leader; false when they do not.
@@ -253,11 +322,12 @@ impl<'a> BareRun<'a> {
         whole.is_ok()
     }
 
-    /// Stops the traffic, lets the client read what is left, fetches the history.
-    async fn finish(&mut self, client: &BareClient<'_>) -> History {
+    /// Stops the traffic, lets the client read what is left, fetches the history. Members that were shown to differ are
+    /// not waited for.
+    async fn finish(&mut self, client: &BareClient<'_>, shown: bool) -> History {
         let stopped = client.stop().await;
         self.judge("stop", stopped.as_ref());
-        if !self.lab.interrupt.is_asked() {
+        if !shown && !self.lab.interrupt.is_asked() {
             let summary = client.finish().await;
             self.judge("final", summary.as_ref().map(drop));
             if let Ok(summary) = summary {

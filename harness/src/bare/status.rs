@@ -17,6 +17,7 @@ struct Answer {
     member: u64,
     leader: u64,
     term: u64,
+    applied: u64,
     version: String,
 }
 
@@ -34,6 +35,8 @@ struct Told {
     /// etcd leaves out what is 0: a member without a leader.
     #[serde(default)]
     leader: u64,
+    #[serde(default, rename = "raftAppliedIndex")]
+    applied: u64,
     #[serde(default)]
     version: String,
 }
@@ -60,6 +63,7 @@ impl Status {
                 member: line.status.header.member_id,
                 leader: line.status.leader,
                 term: line.status.header.raft_term,
+                applied: line.status.applied,
                 version: line.status.version,
             };
             (name.to_owned(), answer)
@@ -87,6 +91,13 @@ impl Status {
         let mut answers = self.answers.iter();
         let (name, _) = answers.find(|(_, answer)| answer.member == newest.leader)?;
         Some(name)
+    }
+
+    /// How many entries of the raft log the one that has applied least is behind the one that has applied most.
+    pub(crate) fn behind(&self) -> u64 {
+        let applied = || self.answers.values().map(|answer| answer.applied);
+        let (most, least) = (applied().max(), applied().min());
+        most.unwrap_or(0).saturating_sub(least.unwrap_or(0))
     }
 
     /// Versions that the members run.
@@ -196,6 +207,20 @@ mod tests {
         assert_eq!(of(&split), Some("b".to_owned()));
         let gone = [line("a", 1, 9, 4), line("b", 2, 9, 4)];
         assert_eq!(of(&gone), None, "the leader itself does not answer");
+    }
+
+    #[test]
+    fn who_has_applied_least_is_behind() {
+        let at = |name: &str, member: u64, applied: u64| {
+            let text = line(name, member, 1, 4);
+            text.replace(
+                "\"version\"",
+                &format!("\"raftAppliedIndex\":{applied},\"version\""),
+            )
+        };
+        let members = [at("a", 1, 5_200), at("b", 2, 5_190), at("c", 3, 90)];
+        assert_eq!(status(&members).behind(), 5_110);
+        assert_eq!(Status::default().behind(), 0);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use etcd_history::record::Route;
+use etcd_operator_api::settings;
 
 use super::failover::FailoverReport;
 
@@ -16,6 +17,18 @@ pub(crate) enum Kind {
     Delete,
     /// SIGSTOP to etcd's process.
     Freeze,
+    /// Its memory runs out.
+    Oom,
+    /// `kubectl delete pod --force --grace-period=0`.
+    Forced,
+    /// Its whole node stops.
+    NodeFrozen,
+    /// Cut off from its peers.
+    CutPeers,
+    /// Cut off from all others.
+    CutAll,
+    /// A follower is told to campaign, nothing dies.
+    Elect,
 }
 
 impl Kind {
@@ -26,6 +39,12 @@ impl Kind {
             Self::Sigkill => "failover::leader_etcd_killed",
             Self::Delete => "failover::leader_pod_deleted",
             Self::Freeze => "failover::leader_frozen",
+            Self::Oom => "failover::leader_out_of_memory",
+            Self::Forced => "failover::leader_pod_deleted_by_force",
+            Self::NodeFrozen => "node::leader_node_paused",
+            Self::CutPeers => "partition::leader_cut_off_from_peers",
+            Self::CutAll => "partition::leader_cut_off_from_everybody",
+            Self::Elect => "failover::election_on_demand",
         }
     }
 
@@ -36,6 +55,12 @@ impl Kind {
             Self::Sigkill => "killed",
             Self::Delete => "deleted",
             Self::Freeze => "frozen",
+            Self::Oom => "out-of-memory",
+            Self::Forced => "deleted-by-force",
+            Self::NodeFrozen => "node-frozen",
+            Self::CutPeers => "cut-off-from-peers",
+            Self::CutAll => "cut-off-from-all",
+            Self::Elect => "deposed",
         }
     }
 
@@ -43,9 +68,10 @@ impl Kind {
     #[must_use]
     pub(crate) fn budget_ms(self) -> BTreeMap<Route, f64> {
         let (fresh, held) = match self {
-            Self::Sigkill => (150.0, 150.0),
+            Self::Sigkill | Self::Oom | Self::Elect => (150.0, 150.0),
             Self::Delete => (100.0, 100.0),
-            Self::Freeze => (300.0, 1000.0),
+            Self::Forced => (300.0, 300.0),
+            Self::Freeze | Self::NodeFrozen | Self::CutPeers | Self::CutAll => (300.0, 1000.0),
         };
         BTreeMap::from([(Route::ServiceFresh, fresh), (Route::ServiceHeld, held)])
     }
@@ -67,5 +93,59 @@ impl Kind {
             ))
         };
         self.budget_ms().into_iter().filter_map(line).collect()
+    }
+}
+
+/// The setting `fastElection` of the clusters that are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum FastElection {
+    /// As the definition has it.
+    Shipped,
+    /// `true`.
+    On,
+    /// `suspicion`.
+    Suspicion,
+    /// `false`.
+    Off,
+}
+
+impl FastElection {
+    /// The setting and its value; `None` where the definition's is kept.
+    #[must_use]
+    pub(crate) fn setting(self) -> Option<(&'static str, &'static str)> {
+        let value = match self {
+            Self::Shipped => return None,
+            Self::On => "true",
+            Self::Suspicion => "suspicion",
+            Self::Off => "false",
+        };
+        Some((settings::FAST_ELECTION, value))
+    }
+
+    /// What it adds to the name of a series.
+    #[must_use]
+    pub(crate) fn suffix(self) -> &'static str {
+        match self {
+            Self::Shipped => "",
+            Self::On => ", fastElection true",
+            Self::Suspicion => ", fastElection suspicion",
+            Self::Off => ", fastElection false",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum as _;
+
+    use super::*;
+
+    #[test]
+    fn every_value_of_the_setting_can_be_had() {
+        for fast in FastElection::value_variants() {
+            if let Some((name, value)) = fast.setting() {
+                assert!(settings::check(name, value).is_ok(), "{fast:?}");
+            }
+        }
     }
 }

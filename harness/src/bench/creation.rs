@@ -1,9 +1,11 @@
 //! Creations as a distribution, beside StatefulSets of as many bare etcd pods that were created in turn with them.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::stages::{Stage, Stages};
 use super::statistics::Summary;
 use super::table::table;
 
@@ -25,13 +27,31 @@ pub(crate) struct CreationReport {
     pub bare: Option<Summary>,
     /// Of the differences of each pair.
     pub over_bare: Option<Summary>,
+    /// When all pods had come so far, in seconds: of the Clusters, and of the StatefulSets.
+    pub stages: BTreeMap<Stage, [Option<Summary>; 2]>,
 }
 
 impl CreationReport {
     /// Of pairs: a Cluster's creation and that of bare pods, in seconds.
     #[must_use]
-    pub(crate) fn of(members: u32, storage: &str, creations: Vec<[f64; 2]>) -> Self {
+    pub(crate) fn of(
+        members: u32,
+        storage: &str,
+        creations: Vec<[f64; 2]>,
+        stages: &[[Stages; 2]],
+    ) -> Self {
+        let stage = |stage: Stage| {
+            let of = |which: usize| {
+                Summary::of(
+                    stages
+                        .iter()
+                        .filter_map(|both| both[which].get(&stage).copied()),
+                )
+            };
+            (stage, [of(0), of(1)])
+        };
         Self {
+            stages: Stage::ALL.map(stage).into(),
             members,
             storage: storage.to_owned(),
             cluster: Summary::of(creations.iter().map(|[cluster, _]| *cluster)),
@@ -72,6 +92,22 @@ impl CreationReport {
         .flatten()
         .collect();
         text.push_str(&table(&["", "median", "p95", "max"], &rows));
+        let cell = |summary: &Option<Summary>| {
+            summary.map_or_else(String::new, |summary| format!("{:.1}", summary.median))
+        };
+        let seen = self
+            .stages
+            .iter()
+            .filter(|(_, both)| both.iter().any(Option::is_some));
+        let rows: Vec<Vec<String>> = seen
+            .map(|(stage, [cluster, bare])| {
+                vec![stage.words().to_owned(), cell(cluster), cell(bare)]
+            })
+            .collect();
+        if !rows.is_empty() {
+            text.push_str("\nSeconds after the request at which this held of all, medians:\n\n");
+            text.push_str(&table(&["", "Cluster", "StatefulSet"], &rows));
+        }
         if let Some(aim) = self.aim_s() {
             // Writing to a string cannot fail.
             let _ = writeln!(
@@ -90,18 +126,25 @@ mod tests {
     #[test]
     fn pairs_are_compared_one_by_one() {
         let pairs = vec![[5.5, 4.0], [6.0, 5.5], [5.0, 3.0]];
-        let report = CreationReport::of(3, "volumes", pairs);
+        let stages = |ready| Stages::from([(Stage::Created, 0.5), (Stage::Ready, ready)]);
+        let both = [[stages(5.0), stages(4.0)], [stages(4.0), stages(3.0)]];
+        let report = CreationReport::of(3, "volumes", pairs, &both);
         assert_eq!(report.cluster.unwrap().median, 5.5);
         assert_eq!(report.bare.unwrap().median, 4.0);
         assert_eq!(report.over_bare.unwrap().median, 1.5);
         let text = report.text();
         assert!(text.contains("Cluster over StatefulSet"), "{text}");
         assert!(text.contains("reaches for 6 s"), "{text}");
+        let ready = text.lines().find(|line| line.contains("pods ready"));
+        assert!(
+            ready.is_some_and(|line| line.contains("4.5") && line.contains("3.5")),
+            "{text}"
+        );
     }
 
     #[test]
     fn nothing_measured_is_an_empty_table() {
-        let report = CreationReport::of(7, "volumes", vec![]);
+        let report = CreationReport::of(7, "volumes", vec![], &[]);
         assert_eq!((report.cluster, report.aim_s()), (None, None));
         assert!(!report.text().contains("Cluster:"));
     }

@@ -1,16 +1,17 @@
 //! Measurements that are repeated until they are a distribution: failover and creation.
 //!
-//! [`statistics`] is arithmetic, [`failover`] measures histories, [`creation`] pairs of times, [`power`] says what
-//! limits find, [`budget`] is what they are held against, [`table`] words them; nothing here touches a cluster. The
-//! commands make the runs and pass on what they found.
+//! [`statistics`] is arithmetic, [`failover`] measures histories, [`creation`] pairs of times, [`stages`] where those
+//! go, [`power`] says what limits find, [`budget`] is what they are held against, [`table`] words them; nothing here
+//! touches a cluster. The commands make the runs and pass on what they found.
 
 pub(crate) mod budget;
 pub(crate) mod creation;
 pub(crate) mod failover;
 pub(crate) mod power;
+pub(crate) mod stages;
 pub(crate) mod statistics;
 pub(crate) mod table;
 
-pub(crate) use budget::Kind;
+pub(crate) use budget::{FastElection, Kind};
 pub(crate) use creation::CreationReport;
 pub(crate) use failover::{Failover, FailoverReport};

@@ -126,21 +126,6 @@ impl NodeShell {
         })
     }
 
-    /// Starts a script that continues by itself.
-    ///
-    /// # Errors
-    /// When Docker does not start it.
-    pub async fn detach(&self, script: &str) -> Result<(), ShellError> {
-        // `setsid` and closed streams: it outlives the exec session and the caller.
-        let quoted = script.replace('\'', r"'\''");
-        self.check(
-            "start a detached command",
-            &format!("setsid -f sh -c '{quoted}' </dev/null >/dev/null 2>&1"),
-        )
-        .await
-        .map(drop)
-    }
-
     fn refused(&self, source: bollard::errors::Error) -> ShellError {
         ShellError::Exec {
             node: self.container.clone(),

@@ -1,6 +1,7 @@
 //! `harness bare`: scenarios with etcd members as plain containers.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use super::{CommandResult, Exit};
 use crate::bare::{BareLab, BarePlan, VERSION, catalog, run as run_plan};
@@ -20,8 +21,25 @@ enum Command {
     // Its `--version` is that of etcd.
     #[command(disable_version_flag = true)]
     Run(RunArgs),
+    /// Runs every scenario once, and says how many that is in an hour.
+    #[command(disable_version_flag = true)]
+    All(AllArgs),
     /// Lists the scenarios.
     List,
+}
+
+/// Arguments of `harness bare all`.
+#[derive(Debug, clap::Args)]
+struct AllArgs {
+    /// Version of etcd, the tag of an image `etcd-harness/etcd`.
+    #[arg(long, default_value = VERSION)]
+    version: String,
+    /// Seed of all random choices; random itself when not given.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Folder of the run directories.
+    #[arg(long, default_value = "runs")]
+    runs: PathBuf,
 }
 
 /// Arguments of `harness bare run`.
@@ -49,6 +67,7 @@ struct RunArgs {
 pub(super) async fn run(args: Args) -> CommandResult {
     match args.command {
         Command::Run(args) => run_times(args).await,
+        Command::All(args) => run_all(args).await,
         Command::List => {
             for scenario in catalog::all() {
                 let counts: Vec<String> = scenario.members.iter().map(u32::to_string).collect();
@@ -65,18 +84,48 @@ pub(super) async fn run(args: Args) -> CommandResult {
 }
 
 async fn run_times(args: RunArgs) -> CommandResult {
-    let first = args
-        .seed
-        .unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    let first = args.seed.unwrap_or_else(any_seed);
     let plan = BarePlan::named(&args.scenario, args.members, &args.version, first)?;
-    let lab = BareLab::connect(args.runs, Live::loud()).await?;
+    let with_seed = |number| plan.clone().with_seed(first.wrapping_add(number));
+    let plans = (0..args.times).map(with_seed);
+    run_plans(args.runs, plans).await
+}
+
+/// Every scenario with its first member count.
+async fn run_all(args: AllArgs) -> CommandResult {
+    let seed = args.seed.unwrap_or_else(any_seed);
+    let mut plans = Vec::new();
+    for scenario in catalog::all() {
+        plans.push(BarePlan::named(scenario.name, None, &args.version, seed)?);
+    }
+    let (count, begin) = (plans.len(), Instant::now());
+    let exit = run_plans(args.runs, plans).await?;
+    if exit != Exit::Interrupted {
+        println!("{}", pace(count, begin.elapsed()));
+    }
+    Ok(exit)
+}
+
+/// How many scenarios an hour has.
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+fn pace(count: usize, took: Duration) -> String {
+    let seconds = took.as_secs_f64();
+    let an_hour = count as f64 * 3600.0 / seconds.max(0.001);
+    format!("{count} scenarios in {seconds:.0} s: {an_hour:.0} an hour")
+}
+
+fn any_seed() -> u64 {
+    u64::from(rand::random::<u32>())
+}
+
+async fn run_plans(runs: PathBuf, plans: impl IntoIterator<Item = BarePlan>) -> CommandResult {
+    let lab = BareLab::connect(runs, Live::loud()).await?;
     let lab = BareLab {
         interrupt: Interrupt::by_signal()?,
         ..lab
     };
     let mut worst = Exit::Pass;
-    for number in 0..args.times {
-        let plan = plan.clone().with_seed(first.wrapping_add(number));
+    for plan in plans {
         let ended = Box::pin(run_plan(&lab, &plan)).await?;
         if ended.interrupted {
             println!("{}, saved in {}", ended.cause, ended.dir.display());
@@ -86,6 +135,11 @@ async fn run_times(args: RunArgs) -> CommandResult {
         println!("{word} {:.1} s {}", ended.seconds, ended.dir.display());
         println!("again: {}", plan.replay());
         worst = worse(worst, exit(&ended));
+    }
+    let left = lab.left().await?;
+    if !left.is_empty() {
+        println!("left behind: {}", left.join(", "));
+        worst = worse(worst, Exit::Inconclusive);
     }
     Ok(worst)
 }
@@ -109,6 +163,12 @@ fn worse(one: Exit, other: Exit) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_pace_is_that_of_an_hour() {
+        let told = pace(7, Duration::from_secs(63));
+        assert_eq!(told, "7 scenarios in 63 s: 400 an hour");
+    }
 
     #[test]
     fn one_violation_among_many_runs_is_not_hidden() {

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{CommandResult, Exit, TargetArgs, killed};
 use crate::bench::power::power;
-use crate::bench::{CreationReport, Failover, FailoverReport, Kind, failover, table};
+use crate::bench::{CreationReport, Failover, FailoverReport, FastElection, Kind, failover, table};
 use crate::report::RunDir;
 use crate::report::judgement::Severity;
 use crate::scenario::creation::{self, Storage};
@@ -76,10 +76,14 @@ struct FailoverArgs {
     /// What is done to the leader.
     #[arg(long, value_enum, default_value = "sigkill")]
     kind: Kind,
+    /// Values of the clusters' setting fastElection that are measured in turn, e.g. off,on: one table for each.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "shipped")]
+    fast_election: Vec<FastElection>,
     /// Seed of the first run; the others count on from it.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Where the JSON goes; beside the runs unless said otherwise.
+    /// Where the JSON goes, an array of one report for each value of --fast-election; beside the runs unless said
+    /// otherwise.
     #[arg(long)]
     json: Option<PathBuf>,
     /// Measures these saved runs and makes none.
@@ -97,40 +101,41 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
 }
 
 async fn bench_failover(args: FailoverArgs, target: &TargetArgs) -> CommandResult {
-    let (dirs, broken, runs) = if args.from.is_empty() {
+    let (series, json) = if args.from.is_empty() {
         make_runs(&args, target).await?
     } else {
-        (args.from.clone(), Vec::new(), None)
+        let mut saved = Series::of(FastElection::Shipped);
+        saved.dirs.clone_from(&args.from);
+        (vec![saved], None)
     };
-    let (failovers, members) = measure(&dirs)?;
-    let report = FailoverReport::of(args.kind.word(), members.unwrap_or(args.members), failovers);
-    print!("{}", table::failover(&report));
-    let budgets = args.kind.judge(&report);
-    println!();
-    for (_, line) in &budgets {
-        println!("{line}");
+    let (mut reports, mut exit) = (Vec::new(), Exit::Pass);
+    for Series { fast, dirs, broken } in &series {
+        let (failovers, members) = measure(dirs)?;
+        let kind = format!("{}{}", args.kind.word(), fast.suffix());
+        let report = FailoverReport::of(&kind, members.unwrap_or(args.members), failovers);
+        println!("{}", table::failover(&report));
+        let budgets = args.kind.judge(&report);
+        for line in budgets.iter().map(|(_, line)| line).chain(broken) {
+            println!("{line}");
+        }
+        exit = match exit {
+            Exit::Violation => exit,
+            _ if !broken.is_empty() || budgets.iter().any(|(kept, _)| !kept) => Exit::Violation,
+            _ if report.unusable > 0 || budgets.is_empty() => Exit::Inconclusive,
+            _ => exit,
+        };
+        reports.push(report);
     }
-    for line in &broken {
-        println!("{line}");
-    }
-    if let Some(path) = args.json.or(runs) {
-        write_json(&path, &report)?;
+    if let Some(path) = args.json.or(json) {
+        write_json(&path, &reports)?;
         println!("{}", path.display());
     }
-    Ok(
-        if !broken.is_empty() || budgets.iter().any(|(kept, _)| !kept) {
-            Exit::Violation
-        } else if report.unusable > 0 || budgets.is_empty() {
-            Exit::Inconclusive
-        } else {
-            Exit::Pass
-        },
-    )
+    Ok(exit)
 }
 
 async fn bench_creation(args: CreationArgs, target: &TargetArgs) -> CommandResult {
     let lab = Lab::attach(&target.choice(), Live::loud()).await?;
-    let mut creations = Vec::new();
+    let (mut creations, mut stages) = (Vec::new(), Vec::new());
     for turn in 1..=args.times {
         let made = creation::create(&lab, args.members, args.storage).await?;
         eprintln!(
@@ -138,8 +143,9 @@ async fn bench_creation(args: CreationArgs, target: &TargetArgs) -> CommandResul
             args.times, made.cluster_s, made.bare_s
         );
         creations.push([made.cluster_s, made.bare_s]);
+        stages.push(made.stages);
     }
-    let report = CreationReport::of(args.members, args.storage.words(), creations);
+    let report = CreationReport::of(args.members, args.storage.words(), creations, &stages);
     print!("{}", report.text());
     let name = format!(
         "bench-creation-{}-{}.json",
@@ -186,32 +192,62 @@ fn bench_power(args: &PowerArgs) -> CommandResult {
     Ok(Exit::Pass)
 }
 
-/// Directories of the runs, a line for each run that broke a promise other than the gap, and where the JSON goes.
-type Runs = (Vec<PathBuf>, Vec<String>, Option<PathBuf>);
+/// Runs with one value of the setting.
+struct Series {
+    fast: FastElection,
+    dirs: Vec<PathBuf>,
+    /// A line for each run that broke a promise other than the gap.
+    broken: Vec<String>,
+}
 
-async fn make_runs(args: &FailoverArgs, target: &TargetArgs) -> anyhow::Result<Runs> {
+impl Series {
+    fn of(fast: FastElection) -> Self {
+        Self {
+            fast,
+            dirs: Vec::new(),
+            broken: Vec::new(),
+        }
+    }
+}
+
+/// Makes the runs of all series in turn, so that all see the same machine; also where the JSON goes.
+async fn make_runs(
+    args: &FailoverArgs,
+    target: &TargetArgs,
+) -> anyhow::Result<(Vec<Series>, Option<PathBuf>)> {
     let lab = Lab::attach(&target.choice(), Live::loud()).await?;
-    let mut dirs = Vec::new();
-    let mut broken = Vec::new();
+    let mut all: Vec<Series> = args
+        .fast_election
+        .iter()
+        .map(|fast| Series::of(*fast))
+        .collect();
     let mut made = 0;
     while made < args.kills {
-        let seed = args.seed.wrapping_add(u64::from(made));
-        let mut plan = Plan::named(args.kind.scenario(), Some(args.members), seed)?;
-        plan.scenario = plan.scenario.at_most(args.kills - made);
-        let more = plan.scenario.rounds();
-        eprintln!(
-            "failovers {} to {} of {}",
-            made + 1,
-            made + more,
-            args.kills
-        );
-        made += more;
-        let ended = Box::pin(run_plan(&lab, &plan)).await?;
-        // The gap of a single run is judged by the distribution.
-        if ended.severity == Severity::Violation && !ended.only_the_gap {
-            broken.push(format!("{}: {}", ended.dir.display(), ended.cause));
+        let mut more = 0;
+        for series in &mut all {
+            let seed = args.seed.wrapping_add(u64::from(made));
+            let mut plan = Plan::named(args.kind.scenario(), Some(args.members), seed)?;
+            plan.scenario = plan.scenario.at_most(args.kills - made);
+            if let Some((name, value)) = series.fast.setting() {
+                plan.scenario = plan.scenario.setting(name, value);
+            }
+            more = plan.scenario.rounds();
+            eprintln!(
+                "failovers {} to {} of {}{}",
+                made + 1,
+                made + more,
+                args.kills,
+                series.fast.suffix()
+            );
+            let ended = Box::pin(run_plan(&lab, &plan)).await?;
+            // The gap of a single run is judged by the distribution.
+            if ended.severity == Severity::Violation && !ended.only_the_gap {
+                let line = format!("{}: {}", ended.dir.display(), ended.cause);
+                series.broken.push(line);
+            }
+            series.dirs.push(ended.dir);
         }
-        dirs.push(ended.dir);
+        made += more;
     }
     let name = format!(
         "bench-failover-{}-{}-{}.json",
@@ -220,7 +256,7 @@ async fn make_runs(args: &FailoverArgs, target: &TargetArgs) -> anyhow::Result<R
         args.seed
     );
     let json = lab.runs.join(name);
-    Ok((dirs, broken, Some(json)))
+    Ok((all, Some(json)))
 }
 
 /// The failovers of saved runs, and their member count when all have the same.
@@ -249,4 +285,20 @@ fn write_json(path: &Path, report: &impl Serialize) -> anyhow::Result<()> {
             .with_context(|| format!("failed to make {}", folder.display()))?;
     }
     std::fs::write(path, text + "\n").with_context(|| format!("failed to write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum as _;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_scenario_and_a_word_of_its_own() {
+        let mut words = BTreeSet::new();
+        for kind in Kind::value_variants() {
+            assert!(Plan::named(kind.scenario(), Some(3), 1).is_ok(), "{kind:?}");
+            assert!(words.insert(kind.word()), "{kind:?}");
+        }
+    }
 }

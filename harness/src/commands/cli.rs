@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use super::{
-    CommandResult, Exit, TargetArgs, bare, bench, check, doctor, down, fault, list, logs, report,
-    run, status, up,
+    CommandResult, Exit, TargetArgs, bare, bench, bug, check, doctor, down, fault, list, logs,
+    report, run, status, up,
 };
 
 /// Real kind clusters, etcd in them, faults, and verdicts with evidence.
@@ -46,6 +46,8 @@ pub enum Command {
     Bench(bench::Args),
     /// Runs scenarios with etcd members as plain containers, without Kubernetes.
     Bare(bare::Args),
+    /// Looks for a known bug of etcd in a version that has it, and in one that does not.
+    Bug(bug::Args),
 }
 
 /// Runs a command to its end and returns its exit.
@@ -87,6 +89,7 @@ async fn dispatch(cli: Cli) -> CommandResult {
         Command::Report(args) => Box::pin(report::run(args, &target)).await,
         Command::Bench(args) => Box::pin(bench::run(args, &target)).await,
         Command::Bare(args) => Box::pin(bare::run(args)).await,
+        Command::Bug(args) => Box::pin(bug::run(args)).await,
     }
 }
 

@@ -64,6 +64,8 @@ enum What {
     KillExporter { of: Selector },
     /// SIGSTOP to the metrics exporter.
     FreezeExporter { of: Selector },
+    /// Lets a follower campaign: an election, and nothing is killed.
+    Elect { of: Selector },
     /// Deletes the pod.
     DeletePod {
         of: Selector,
@@ -167,6 +169,8 @@ enum What {
     DeleteClaimAlone { of: Selector },
     /// Asks for more processors than any node has.
     WrongTemplate,
+    /// Floods the agents from the recording client's pod, beside Clusters that cannot be read.
+    FloodAgents,
     /// Fills a member's small volume.
     FillDisk { of: Selector },
     /// Writes until etcd's quota is full; it must be a small one.
@@ -199,6 +203,7 @@ impl What {
             What::FreezeEtcd { of } => freeze(Container::Etcd, of),
             What::FreezeAgent { of } => freeze(Container::Kbagent, of),
             What::FreezeExporter { of } => freeze(Container::Exporter, of),
+            What::Elect { of } => Fault::Elect { of },
             What::DeletePod { of, force, evict } => Fault::DeletePod {
                 of,
                 how: deletion(force, evict),
@@ -239,6 +244,7 @@ impl What {
             What::DeleteClaim { of } => lose(of, DataLoss::ClaimDeleted),
             What::DeleteClaimAlone { of } => lose(of, DataLoss::ClaimAlone),
             What::WrongTemplate => Fault::WrongTemplate,
+            What::FloodAgents => Fault::FloodAgents,
             What::FillDisk { of } => Fault::FillDisk { of },
             What::FillQuota => Fault::FillQuota,
             What::CorruptData { of } => Fault::CorruptData { of },

@@ -2,6 +2,7 @@
 
 mod bare;
 mod bench;
+mod bug;
 mod check;
 mod cli;
 mod doctor;

@@ -188,8 +188,10 @@ pub fn need(fault: &Fault) -> Need {
         Fault::KillProcess { .. }
         | Fault::KeepKilling { .. }
         | Fault::ExhaustMemory { .. }
+        | Fault::Elect { .. }
         | Fault::FillQuota
         | Fault::WrongTemplate
+        | Fault::FloodAgents
         | Fault::CorruptData { .. }
         | Fault::StopKubelet { .. }
         | Fault::ControlPlane {

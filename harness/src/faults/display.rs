@@ -19,6 +19,7 @@ impl fmt::Display for Fault {
             Fault::ExhaustMemory { container, of } => {
                 write!(f, "exhaust the memory of {} of {of}", container.name())
             }
+            Fault::Elect { of } => write!(f, "let {of} campaign"),
             Fault::DeletePod { of, how } => {
                 let (verb, manner) = how.words();
                 write!(f, "{verb} the pod of {of}{manner}")
@@ -67,6 +68,7 @@ impl fmt::Display for Fault {
             Fault::DropDns { of } => write!(f, "drop the name lookups of {of}"),
             Fault::FreezeDns => write!(f, "freeze the cluster's DNS servers"),
             Fault::LoseData { of, how } => write!(f, "{} of {of}", how.words()),
+            Fault::FloodAgents => write!(f, "flood the agents beside Clusters that cannot be read"),
             Fault::WrongTemplate => write!(f, "ask for more processors than any node has"),
             Fault::FillDisk { of } => write!(f, "fill the disk of {of}"),
             Fault::FillQuota => write!(f, "write until etcd's quota is full"),

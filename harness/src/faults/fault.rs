@@ -36,6 +36,11 @@ pub enum Fault {
         /// Whose.
         of: Selector,
     },
+    /// A follower is told to campaign, as by a leader that transfers leadership: an election, and nothing is killed.
+    Elect {
+        /// Whose member: one.
+        of: Selector,
+    },
     /// The pod is deleted through the API.
     DeletePod {
         /// Whose.
@@ -125,6 +130,9 @@ pub enum Fault {
     },
     /// The Cluster asks for more processors than any node has.
     WrongTemplate,
+    /// The recording client's pod floods the agents and holds half-open connections to them, and Clusters that the
+    /// operator cannot read are in the namespace.
+    FloodAgents,
     /// A member's volume, a small file system of its own, is filled to the last block.
     FillDisk {
         /// Whose.
@@ -297,6 +305,7 @@ impl Fault {
             Fault::KeepKilling { .. } => "keep_killing",
             Fault::ExhaustMemory { .. } => "exhaust_memory",
             Fault::FreezeProcess { .. } => "freeze_process",
+            Fault::Elect { .. } => "elect",
             Fault::DeletePod { .. } => "delete_pod",
             Fault::Isolate { .. } => "isolate",
             Fault::Split { .. } => "split",
@@ -312,6 +321,7 @@ impl Fault {
             Fault::FreezeDns => "freeze_dns",
             Fault::LoseData { .. } => "lose_data",
             Fault::WrongTemplate => "wrong_template",
+            Fault::FloodAgents => "flood_agents",
             Fault::FillDisk { .. } => "fill_disk",
             Fault::FillQuota => "fill_quota",
             Fault::CorruptData { .. } => "corrupt_data",

@@ -6,13 +6,13 @@ use crate::faults::data::{database, full_disk, loss};
 use crate::faults::network::{cut, plan};
 use crate::faults::node::harm as node;
 use crate::faults::pods;
-use crate::faults::process::{control_plane, dns, harm as process, operator};
+use crate::faults::process::{control_plane, dns, election, harm as process, operator};
 use crate::faults::running::{AnyRunning, Injected};
-use crate::faults::template;
 use crate::faults::{
     Availability, Evidence, Fault, FaultContext, FaultError, Healing, Target, availability,
     in_words,
 };
+use crate::faults::{flood, template};
 
 /// A fault that is on.
 pub struct Active {
@@ -54,6 +54,7 @@ pub async fn inject(context: &FaultContext, fault: &Fault) -> Result<Active, Fau
         | Fault::KeepKilling { .. }
         | Fault::ExhaustMemory { .. }
         | Fault::FreezeProcess { .. } => process::inject(context, fault).await,
+        Fault::Elect { of } => election::inject(context, fault, of).await,
         Fault::DeletePod { of, how } => pods::inject(context, fault, of, *how).await,
         Fault::Isolate { .. }
         | Fault::Split { .. }
@@ -73,6 +74,7 @@ pub async fn inject(context: &FaultContext, fault: &Fault) -> Result<Active, Fau
         Fault::FreezeDns => dns::inject(context, fault).await,
         Fault::LoseData { of, how } => loss::inject(context, fault, of, *how).await,
         Fault::WrongTemplate => template::inject(context, fault).await,
+        Fault::FloodAgents => flood::inject(context, fault).await,
         Fault::FillDisk { of } => full_disk::inject(context, fault, of).await,
         Fault::FillQuota => database::fill(context).await,
         Fault::CorruptData { of } => database::corrupt(context, fault, of).await,

@@ -21,6 +21,7 @@ mod display;
 mod error;
 mod evidence;
 mod fault;
+mod flood;
 mod healing;
 mod inject;
 mod member;

@@ -273,14 +273,6 @@ impl RunDir {
         self.write(&in_folder("logs", name)?, |file| file.write_all(text))
     }
 
-    /// Keeps a Kubernetes object or another piece of evidence under `objects/`.
-    ///
-    /// # Errors
-    /// The name is not a plain one or the file cannot be written.
-    pub fn write_object(&self, name: &str, text: &[u8]) -> Result<(), RunDirError> {
-        self.write(&in_folder("objects", name)?, |file| file.write_all(text))
-    }
-
     /// Writes everything that follows from history and verdicts: `verdicts.json`, `verdict.txt`, `junit.xml` and the
     /// page, in this order, so that the short ones survive a disk that fills up.
     ///

@@ -19,6 +19,10 @@ use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
 const POD: &str = "workload";
+/// Operations a second of one of many mixed clients: each waits for an answer before it asks again.
+const EACH: u32 = 50;
+/// Most mixed clients.
+const MOST_CLIENTS: u32 = 100;
 /// Seconds of a lease that is to end within a run; etcd makes what is shorter than 2 s longer.
 const SHORT_LEASE_S: u32 = 3;
 /// Longest time for stopping the traffic: the deadline of an operation and an exec on a busy machine.
@@ -234,7 +238,17 @@ fn config(subject: &Subject, plan: &ClientPlan<'_>) -> Value {
 
 /// Where the load differs from the client's defaults.
 pub(crate) fn rates(load: Load) -> Value {
-    let mut rates = json!({"leases_expire": load.leases_expire, "compacts": load.compacts});
+    let mut rates = json!({
+        "leases_expire": load.leases_expire,
+        "compacts": load.compacts,
+        "compacted_txns": load.compacted_txns,
+        "progress_ms": load.progress_ms,
+    });
+    if load.operations_s > 0 {
+        let clients = (load.operations_s / EACH).clamp(1, MOST_CLIENTS);
+        rates["clients"] = json!(clients);
+        rates["client_rate"] = json!(f64::from(load.operations_s) / f64::from(clients));
+    }
     if load.leases_expire {
         rates["lease_s"] = json!(SHORT_LEASE_S);
     }

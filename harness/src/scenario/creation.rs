@@ -1,13 +1,15 @@
 //! Creation measured, from the request to the whole: a Cluster, and beside it the least that Kubernetes needs for as
 //! many etcd pods on the same volumes, a StatefulSet that starts all of them at once.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DynamicObject};
+use kube::api::{Api, DynamicObject, ListParams};
 use serde_json::{Value, json};
 
+use crate::bench::stages::{self, Stage, Stages};
 use crate::cluster::volumes::{self, Pool};
 use crate::deploy::{apply, wait_quiet};
 use crate::scenario::subject::Subject;
@@ -48,13 +50,15 @@ impl Storage {
 }
 
 /// One creation of each.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Creation {
     /// Seconds until all members are ready and labelled, the leader service leads to the leader and the Cluster says
     /// that it runs.
     pub cluster_s: f64,
     /// Seconds until all pods of the StatefulSet are ready.
     pub bare_s: f64,
+    /// Where the time went: of the Cluster, and of the StatefulSet.
+    pub stages: [Stages; 2],
 }
 
 /// Creates both, one after the other, each alone in the cluster.
@@ -71,13 +75,21 @@ pub(crate) async fn create(
         let why = "volumes are only made in a kind cluster of the harness's own: use --storage default-class";
         return Err(RunError::Wait(why.to_owned()));
     }
-    let (cluster_s, image) = cluster(lab, members, pool.as_ref()).await?;
-    let bare_s = bare(lab, members, pool.as_ref(), &image).await?;
-    Ok(Creation { cluster_s, bare_s })
+    let (cluster_s, image, of_cluster) = cluster(lab, members, pool.as_ref()).await?;
+    let (bare_s, of_bare) = bare(lab, members, pool.as_ref(), &image).await?;
+    Ok(Creation {
+        cluster_s,
+        bare_s,
+        stages: [of_cluster, of_bare],
+    })
 }
 
-/// Seconds of a Cluster, and the image of its etcd.
-async fn cluster(lab: &Lab, members: u32, pool: Option<&Pool>) -> Result<(f64, String), RunError> {
+/// Seconds of a Cluster, the image of its etcd, and where the time went.
+async fn cluster(
+    lab: &Lab,
+    members: u32,
+    pool: Option<&Pool>,
+) -> Result<(f64, String, Stages), RunError> {
     let subject = ground(lab, "bench::creation_cluster", members, pool).await?;
     let begin = Instant::now();
     let made = async {
@@ -89,15 +101,22 @@ async fn cluster(lab: &Lab, members: u32, pool: Option<&Pool>) -> Result<(f64, S
         let image = image.ok_or_else(|| RunError::Wait("no pod has an etcd container".into()))?;
         Ok::<_, RunError>((seconds(took), image))
     };
+    let pods = Api::namespaced(subject.kube.clone(), &subject.namespace);
+    let stages = watch(pods, members, Stage::Labelled);
     // The first error is reported.
-    let made = made.await;
+    let (made, stages) = tokio::join!(made, stages);
     let deleted = subject.delete().await;
-    let made = made?;
-    deleted.map(|()| made)
+    let (took, image) = made?;
+    deleted.map(|()| (took, image, stages))
 }
 
-/// Seconds of a StatefulSet.
-async fn bare(lab: &Lab, members: u32, pool: Option<&Pool>, image: &str) -> Result<f64, RunError> {
+/// Seconds of a StatefulSet, and where the time went.
+async fn bare(
+    lab: &Lab,
+    members: u32,
+    pool: Option<&Pool>,
+    image: &str,
+) -> Result<(f64, Stages), RunError> {
     let subject = ground(lab, "bench::creation_bare", members, pool).await?;
     let begin = Instant::now();
     let made = async {
@@ -109,11 +128,13 @@ async fn bare(lab: &Lab, members: u32, pool: Option<&Pool>, image: &str) -> Resu
         wait_ready(&subject).await?;
         Ok::<_, RunError>(seconds(begin.elapsed()))
     };
+    let pods = Api::namespaced(subject.kube.clone(), &subject.namespace);
+    let stages = watch(pods, members, Stage::Ready);
     // The first error is reported.
-    let made = made.await;
+    let (made, stages) = tokio::join!(made, stages);
     let deleted = subject.delete().await;
     let made = made?;
-    deleted.map(|()| made)
+    deleted.map(|()| (made, stages))
 }
 
 /// A namespace, volumes, and no other process at work.
@@ -128,6 +149,30 @@ async fn ground(
         volumes::prepare(&lab.cluster, pool).await?;
     }
     Subject::create(&lab.cluster, name, members).await
+}
+
+/// Looks at the pods of a namespace until they have come as far as `last`, or for as long as a creation may take.
+async fn watch(pods: Api<Pod>, members: u32, last: Stage) -> Stages {
+    let begin = Instant::now();
+    let seen = Mutex::new(Stages::new());
+    let look = async || {
+        let listed = pods.list(&ListParams::default()).await;
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match listed {
+            Ok(listed) => stages::note(&mut seen, &listed.items, members, begin.elapsed()),
+            Err(error) => return Poll::NotYet::<(), String>(error.to_string()),
+        }
+        match seen.contains_key(&last) {
+            true => Poll::Ready(()),
+            false => Poll::NotYet(format!("{:?}", seen.keys().last())),
+        }
+    };
+    let waited = wait_until(last.words(), timeouts::CLUSTER_RUNNING, look).await;
+    if let Err(error) = waited {
+        // The creation itself says why.
+        tracing::debug!(%error, "stages are missing");
+    }
+    seen.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn wait_ready(subject: &Subject) -> Result<(), RunError> {

@@ -88,6 +88,13 @@ pub struct Load {
     pub leases_expire: bool,
     /// True when clients compact the store, and read at old revisions.
     pub compacts: bool,
+    /// True when clients compact what is a moment old, and send transactions that write beside a read of what is
+    /// compacted.
+    pub compacted_txns: bool,
+    /// Milliseconds between two questions for the progress of each watch under load, 5 to 10000; 0: only in silence.
+    pub progress_ms: u32,
+    /// Operations a second of the mixed clients together, 1 to 5000; 0: the recording client's default, 48.
+    pub operations_s: u32,
 }
 
 impl Default for Load {
@@ -97,6 +104,9 @@ impl Default for Load {
             outlives_node: false,
             leases_expire: false,
             compacts: false,
+            compacted_txns: false,
+            progress_ms: 0,
+            operations_s: 0,
         }
     }
 }
@@ -106,7 +116,8 @@ impl Load {
     #[must_use]
     pub fn kinds(&self) -> Vec<OperationKind> {
         let expire = self.leases_expire.then_some(OperationKind::LeaseEnd);
-        let compact = self.compacts.then_some(OperationKind::Compact);
+        let compacts = self.compacts || self.compacted_txns;
+        let compact = compacts.then_some(OperationKind::Compact);
         expire.into_iter().chain(compact).collect()
     }
 }
@@ -276,6 +287,30 @@ impl Scenario {
     #[must_use]
     pub fn compacts(self) -> Self {
         self.with(|trial| trial.load.compacts = true)
+    }
+
+    /// Clients write beside reads of what is compacted.
+    #[must_use]
+    pub fn compacted_txns(self) -> Self {
+        self.with(|trial| trial.load.compacted_txns = true)
+    }
+
+    /// Every watch is asked for its progress so often, under load.
+    #[must_use]
+    pub fn progress_every_ms(self, milliseconds: u32) -> Self {
+        self.with(|trial| trial.load.progress_ms = milliseconds)
+    }
+
+    /// The mixed clients send so many operations a second together.
+    #[must_use]
+    pub fn operations_s(self, operations: u32) -> Self {
+        self.with(|trial| trial.load.operations_s = operations)
+    }
+
+    /// The first fault comes so many milliseconds after the traffic began.
+    #[must_use]
+    pub fn warm_up_ms(self, milliseconds: u64) -> Self {
+        self.with(|trial| trial.warm_up = Duration::from_millis(milliseconds))
     }
 
     /// Every member's data is on a small file system of its own.

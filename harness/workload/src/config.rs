@@ -7,6 +7,11 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+/// How often the progress of a watch may be asked for under load, in milliseconds.
+const PROGRESS_MS: std::ops::RangeInclusive<u64> = 5..=10_000;
+/// Most closed-loop clients: the numbers from 1000 on are those of the open-loop writers.
+const CLIENTS_MAX: u32 = 900;
+
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -75,6 +80,11 @@ pub(crate) struct Rates {
     pub(crate) leases_expire: bool,
     /// True when the closed-loop clients compact the store, and read at old revisions.
     pub(crate) compacts: bool,
+    /// True when they compact what is a moment old, and send transactions that write one key and read another at a
+    /// revision that is compacted: etcd must refuse them whole.
+    pub(crate) compacted_txns: bool,
+    /// Milliseconds between two questions for the progress of every watch while events come; 0 asks only in silence.
+    pub(crate) progress_ms: u64,
     /// Milliseconds between two status questions to a member.
     pub(crate) status_ms: u64,
     /// Watches on every member and through the service.
@@ -95,6 +105,8 @@ impl Default for Rates {
             lease_s: 60,
             leases_expire: false,
             compacts: false,
+            compacted_txns: false,
+            progress_ms: 0,
             status_ms: 100,
             watch: true,
         }
@@ -139,6 +151,14 @@ impl Config {
             return Err(ConfigError::Reject(
                 "a rate must be between 0 and 10000 a second",
             ));
+        }
+        if !(rates.progress_ms == 0 || PROGRESS_MS.contains(&rates.progress_ms)) {
+            return Err(ConfigError::Reject(
+                "progress_ms must be 0 (only in silence) or between 5 and 10000",
+            ));
+        }
+        if rates.clients > CLIENTS_MAX {
+            return Err(ConfigError::Reject("clients must be at most 900"));
         }
         Ok(config)
     }
@@ -225,6 +245,8 @@ mod tests {
             (r#""seed":7,"prefix":"""#, "prefix"),
             (r#""seed":7,"rates":{"held":-1}"#, "rate"),
             (r#""seed":7,"rates":{"lease_s":0}"#, "lease_s"),
+            (r#""seed":7,"rates":{"progress_ms":4}"#, "progress_ms"),
+            (r#""seed":7,"rates":{"clients":901}"#, "clients"),
         ] {
             let text = SMALLEST.replace("\"seed\":7", bad);
             let error = Config::parse(&text).unwrap_err().to_string();

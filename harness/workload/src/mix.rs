@@ -21,6 +21,8 @@ const LEASE_KEYS: u32 = 3;
 const KEPT: i64 = 200;
 /// Revisions from one compaction to the next of a client.
 const BETWEEN: i64 = 100;
+/// Revisions that stay behind a compaction which is to be met at once.
+const KEPT_NEWEST: i64 = 10;
 
 /// The state of one client.
 #[derive(Debug)]
@@ -44,6 +46,7 @@ struct Habits {
     lease_s: i64,
     leases_expire: bool,
     compacts: bool,
+    compacted_txns: bool,
 }
 
 /// What the client last learnt of a key.
@@ -83,6 +86,7 @@ impl Mix {
                 lease_s: rates.lease_s,
                 leases_expire: rates.leases_expire,
                 compacts: rates.compacts,
+                compacted_txns: rates.compacted_txns,
             },
             revision: 0,
             compacted: 0,
@@ -92,9 +96,12 @@ impl Mix {
     /// The next request; `op` makes its values unique.
     pub(crate) fn next(&mut self, op: OpId) -> Step {
         let key = self.key();
-        if self.habits.compacts
-            && let Some(request) = self.of_the_past(&key)
-        {
+        let past = match self.habits {
+            Habits { compacts: true, .. } => self.of_the_past(&key),
+            _ => None,
+        };
+        let past = past.or_else(|| self.of_the_compacted(&key, op));
+        if let Some(request) = past {
             return Step {
                 request,
                 at_member: false,
@@ -166,6 +173,36 @@ impl Mix {
                 serializable: false,
                 revision: self.rng.random_range(oldest..=self.revision),
             }),
+            _ => None,
+        }
+    }
+
+    /// Now and then a compaction of all but the newest, and a write beside a read of what is compacted.
+    fn of_the_compacted(&mut self, key: &str, op: OpId) -> Option<Request> {
+        if !self.habits.compacted_txns {
+            return None;
+        }
+        match self.rng.random_range(0..100u32) {
+            0..10 if self.revision > self.compacted + 2 * KEPT_NEWEST => {
+                self.compacted = self.revision - KEPT_NEWEST;
+                Some(Request::Compact {
+                    revision: self.compacted,
+                })
+            }
+            10..20 if self.compacted > 1 => {
+                let read = Request::Range {
+                    key: self.key(),
+                    range_end: None,
+                    limit: 0,
+                    serializable: false,
+                    revision: self.compacted - 1,
+                };
+                Some(Request::Txn {
+                    compare: Vec::new(),
+                    then: vec![self.put(key.to_owned(), op, 0), read],
+                    otherwise: Vec::new(),
+                })
+            }
             _ => None,
         }
     }
@@ -356,218 +393,4 @@ fn get(key: String, serializable: bool) -> Request {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn mix(seed: u64, rates: &Rates) -> Mix {
-        let rates = Rates {
-            keys: 3,
-            ..rates.clone()
-        };
-        Mix::new(seed, 1, "t/", &rates)
-    }
-
-    fn requests(seed: u64) -> Vec<Step> {
-        let mut mix = mix(seed, &Rates::default());
-        (1..400).map(|op| mix.next(op)).collect()
-    }
-
-    #[test]
-    fn a_seed_gives_the_same_requests_again() {
-        assert_eq!(requests(5), requests(5));
-        assert_ne!(requests(5), requests(6));
-    }
-
-    /// What a client asks that is always answered, at revisions that grow.
-    fn asked(rates: &Rates) -> Vec<Request> {
-        let mut mix = mix(1, rates);
-        let mut asked = Vec::new();
-        for op in 1..2000 {
-            let step = mix.next(op);
-            let response = match &step.request {
-                Request::Put { .. } => Response::Put {},
-                Request::Range { .. } => Response::Range {
-                    kvs: vec![],
-                    count: 0,
-                    more: false,
-                },
-                Request::LeaseGrant { id, ttl } => Response::LeaseGrant { id: *id, ttl: *ttl },
-                Request::LeaseRevoke { .. } => Response::LeaseRevoke {},
-                Request::LeaseKeepAlive { .. } => Response::LeaseKeepAlive { ttl: 1 },
-                Request::Compact { .. } => Response::Compact {},
-                _ => Response::Txn {
-                    succeeded: true,
-                    responses: vec![],
-                },
-            };
-            let outcome = Outcome::Ok {
-                revision: op.cast_signed(),
-                term: 1,
-                member: "1".into(),
-                response,
-            };
-            mix.learn(&step.request, &outcome);
-            asked.push(step.request);
-        }
-        asked
-    }
-
-    fn kinds(asked: &[Request]) -> std::collections::BTreeSet<String> {
-        let kind = |request: &Request| {
-            let text = serde_json::to_value(request).unwrap();
-            text["kind"].as_str().unwrap().to_owned()
-        };
-        asked.iter().map(kind).collect()
-    }
-
-    #[test]
-    fn every_kind_is_asked() {
-        let kinds = kinds(&asked(&Rates::default()));
-        let wanted = [
-            "lease_grant",
-            "lease_keep_alive",
-            "lease_revoke",
-            "put",
-            "range",
-            "txn",
-        ];
-        assert!(wanted.iter().all(|kind| kinds.contains(*kind)), "{kinds:?}");
-        assert!(!kinds.contains("compact"), "only where it is asked for");
-    }
-
-    #[test]
-    fn leases_that_are_to_end_by_themselves_are_not_revoked() {
-        let asked = asked(&Rates {
-            lease_s: 3,
-            leases_expire: true,
-            ..Rates::default()
-        });
-        let grants = asked.iter().filter(|request| match request {
-            Request::LeaseGrant { ttl, .. } => {
-                assert_eq!(*ttl, 3);
-                true
-            }
-            _ => false,
-        });
-        assert!(grants.count() > 5, "one after the other");
-        assert!(!kinds(&asked).contains("lease_revoke"));
-    }
-
-    #[test]
-    fn a_client_compacts_what_is_old_and_reads_on_both_sides_of_it() {
-        let asked = asked(&Rates {
-            compacts: true,
-            ..Rates::default()
-        });
-        let (mut compacted, mut now) = (0, 0);
-        let (mut before, mut after) = (0, 0);
-        for (revision, request) in (1..).zip(&asked) {
-            match request {
-                Request::Compact { revision } => {
-                    assert!(*revision > compacted && *revision <= now - KEPT);
-                    compacted = *revision;
-                }
-                Request::Range {
-                    revision: at @ 1.., ..
-                } if *at < compacted => before += 1,
-                Request::Range {
-                    revision: at @ 1.., ..
-                } => {
-                    assert!(*at <= now, "nothing of the future");
-                    after += 1;
-                }
-                _ => {}
-            }
-            now = revision;
-        }
-        assert!(
-            compacted > 1000 && before > 0 && after > 0,
-            "{compacted} {before} {after}"
-        );
-    }
-
-    #[test]
-    fn compare_and_swap_uses_what_was_read() {
-        let rates = Rates {
-            keys: 1,
-            ..Rates::default()
-        };
-        let mut mix = Mix::new(1, 1, "t/", &rates);
-        let read = get("t/k/000".into(), false);
-        let kv = KeyValue {
-            key: "t/k/000".into(),
-            value: "c9-9".into(),
-            create_revision: 4,
-            mod_revision: 8,
-            version: 2,
-            lease: 0,
-        };
-        let response = Response::Range {
-            kvs: vec![kv],
-            count: 1,
-            more: false,
-        };
-        mix.learn(
-            &read,
-            &Outcome::Ok {
-                revision: 9,
-                term: 1,
-                member: "1".into(),
-                response,
-            },
-        );
-        let Request::Txn { compare, .. } = mix.compare_and_swap("t/k/000".into(), 77) else {
-            panic!("a compare-and-swap is a transaction")
-        };
-        let by_revision = Compare::ModRevision {
-            key: "t/k/000".into(),
-            revision: 8,
-        };
-        let by_value = Compare::Value {
-            key: "t/k/000".into(),
-            value: "c9-9".into(),
-        };
-        assert!(
-            compare == [by_revision] || compare == [by_value],
-            "{compare:?}"
-        );
-        mix.learn(
-            &read,
-            &Outcome::Unknown {
-                class: "deadline".into(),
-                message: String::new(),
-            },
-        );
-        let write = Request::Put {
-            key: "t/k/000".into(),
-            value: "x".into(),
-            lease: 0,
-        };
-        mix.learn(
-            &write,
-            &Outcome::Unknown {
-                class: "deadline".into(),
-                message: String::new(),
-            },
-        );
-        assert_eq!(
-            mix.compare_and_swap("t/k/000".into(), 78),
-            get("t/k/000".into(), false)
-        );
-    }
-
-    #[test]
-    fn no_transaction_writes_a_key_twice() {
-        for step in requests(11) {
-            let Request::Txn { then, .. } = &step.request else {
-                continue;
-            };
-            let mut written = std::collections::BTreeSet::new();
-            for request in then {
-                if let Request::Put { key, .. } | Request::Delete { key, .. } = request {
-                    assert!(written.insert(key), "etcd refuses {then:?}");
-                }
-            }
-        }
-    }
-}
+mod tests;

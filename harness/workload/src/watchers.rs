@@ -11,7 +11,7 @@ use etcd_history::{
     Record,
     record::{KeyEvent, WatchEvent, WatchRecord},
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
     attempt::Shared,
@@ -43,6 +43,56 @@ struct Streams<'a> {
     watcher: &'a Watcher,
     stream: u32,
     next: i64,
+}
+
+/// When a stream is asked for its progress: after a second of silence, and under load where that is wanted.
+#[derive(Debug)]
+struct Questions {
+    /// When it said something last.
+    spoke: Instant,
+    /// Seconds of silence since, each with a question.
+    vain: u32,
+    under_load: Option<Duration>,
+    next: Option<Instant>,
+}
+
+impl Questions {
+    fn new(now: Instant, progress_ms: u64) -> Self {
+        let under_load = (progress_ms > 0).then(|| Duration::from_millis(progress_ms));
+        Self {
+            spoke: now,
+            vain: 0,
+            under_load,
+            next: under_load.map(|every| now + every),
+        }
+    }
+
+    /// When a question is due.
+    fn due(&self) -> Instant {
+        let silent = self.silent();
+        self.next.map_or(silent, |next| next.min(silent))
+    }
+
+    fn silent(&self) -> Instant {
+        self.spoke + ASK * (self.vain + 1)
+    }
+
+    fn answered(&mut self, now: Instant) {
+        self.spoke = now;
+        self.vain = 0;
+    }
+
+    /// True when nothing came although it was asked often enough.
+    fn in_vain(&self, now: Instant) -> bool {
+        self.vain == PATIENCE && now >= self.silent()
+    }
+
+    fn asked(&mut self, now: Instant) {
+        if now >= self.silent() {
+            self.vain += 1;
+        }
+        self.next = self.under_load.map(|every| now + every);
+    }
 }
 
 impl Watcher {
@@ -93,26 +143,29 @@ impl Streams<'_> {
     }
 
     async fn follow(&mut self, mut stream: WatchStream) -> String {
-        let mut asked = 0;
+        let mut questions = Questions::new(Instant::now(), self.shared.config.rates.progress_ms);
         loop {
-            match timeout(ASK, stream.message()).await {
+            match timeout_at(questions.due(), stream.message()).await {
                 Ok(Ok(Some(response))) => {
-                    asked = 0;
+                    questions.answered(Instant::now());
                     if self.said(&response) {
                         return "cancelled".to_owned();
                     }
                 }
                 Ok(Ok(None)) => return "the stream ended".to_owned(),
                 Ok(Err(error)) => return error.to_string(),
-                Err(_) if asked == PATIENCE => {
-                    return format!("silent for {} s", (asked + 1) * ASK.as_secs() as u32);
-                }
-                Err(_) => {
-                    asked += 1;
-                    if let Err(error) = stream.request_progress().await {
-                        return error.to_string();
-                    }
-                }
+                Err(_) => {}
+            }
+            let now = Instant::now();
+            if now < questions.due() {
+                continue;
+            }
+            if questions.in_vain(now) {
+                return format!("silent for {} s", (PATIENCE + 1) * ASK.as_secs() as u32);
+            }
+            questions.asked(now);
+            if let Err(error) = stream.request_progress().await {
+                return error.to_string();
             }
         }
     }
@@ -178,5 +231,36 @@ fn mod_revision(event: &KeyEvent) -> i64 {
     match event {
         KeyEvent::Put { kv, .. } => kv.mod_revision,
         KeyEvent::Delete { mod_revision, .. } => *mod_revision,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_stream_that_is_asked_often_is_given_up_as_soon_as_any_other() {
+        for progress_ms in [0, 10] {
+            let begin = Instant::now();
+            let mut questions = Questions::new(begin, progress_ms);
+            while !questions.in_vain(questions.due()) {
+                questions.asked(questions.due());
+            }
+            assert_eq!(questions.due(), begin + ASK * 4, "{progress_ms}");
+        }
+    }
+
+    #[test]
+    fn under_load_it_is_asked_although_it_speaks() {
+        let begin = Instant::now();
+        let (mut quiet, mut often) = (Questions::new(begin, 0), Questions::new(begin, 10));
+        for ms in 1..=9 {
+            quiet.answered(begin + MS * ms);
+            often.answered(begin + MS * ms);
+        }
+        assert_eq!(often.due(), begin + MS * 10);
+        assert_eq!(quiet.due(), begin + MS * 9 + ASK);
     }
 }

@@ -1,11 +1,13 @@
 //! What the pod's environment tells kbagent. Read once at the start, from a function, so that tests need no process
 //! environment. docs: every variable is named here and nowhere else.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use kbagent_protocol::Id;
+
+use crate::tls::Tls;
 
 /// A variable that is missing or cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,44 @@ pub struct Peer {
     pub name: String,
     /// DNS name or address.
     pub host: String,
+}
+
+/// When a follower is told to campaign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FastElection {
+    /// `false`: never.
+    Off,
+    /// `true`: when the leader's etcd has died.
+    News,
+    /// `suspicion`: also when it is silent for too long.
+    Suspicion,
+}
+
+impl FastElection {
+    /// Whether a death counts.
+    #[must_use]
+    pub fn news(self) -> bool {
+        self != FastElection::Off
+    }
+
+    /// Whether silence counts.
+    #[must_use]
+    pub fn suspicion(self) -> bool {
+        self == FastElection::Suspicion
+    }
+}
+
+impl std::str::FromStr for FastElection {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "false" => Ok(FastElection::Off),
+            "true" => Ok(FastElection::News),
+            "suspicion" => Ok(FastElection::Suspicion),
+            _ => Err(()),
+        }
+    }
 }
 
 /// The settings.
@@ -71,15 +111,16 @@ pub struct Config {
     pub etcd_endpoint: String,
     /// `KB_PEER_ENDPOINT`: the own member's peer endpoint.
     pub peer_endpoint: String,
-    /// `KB_FAST_ELECTION`: whether a follower is told to campaign when the leader's etcd has died.
-    pub fast_election: bool,
+    /// `KB_TLS_DIR`: etcd speaks TLS, with the files of this directory; plain when it is not set.
+    pub tls: Tls,
+    /// `KB_TLS_PEER_NAME`: the common name that a peer's certificate must have.
+    pub tls_peer_name: Option<String>,
+    /// `KB_FAST_ELECTION`: when a follower is told to campaign.
+    pub fast_election: FastElection,
     /// `KB_LISTEN`: where kbagent listens.
     pub listen: SocketAddr,
     /// `KB_ELECTION_TIMEOUT_MS`: etcd's election timeout; an etcd that hangs longer is fenced.
     pub election_timeout: Duration,
-    /// `KB_FENCE_LOCAL_ADDRESS`: cut only connections to this address, loopback ones as well; for tests that run
-    /// several members in one network namespace.
-    pub fence_local_address: Option<IpAddr>,
 }
 
 impl Config {
@@ -101,6 +142,9 @@ impl Config {
         let peers = |text: String| parse_peers(&text, &headless_domain);
         let client_port = env.parsed("KB_CLIENT_PORT", "port", 2379)?;
         let peer_port = env.parsed("KB_PEER_PORT", "port", 2380)?;
+        let tls_dir = env.given("KB_TLS_DIR").map(PathBuf::from);
+        let tls = Tls::new(tls_dir.as_deref());
+        let own = |port| format!("{}://127.0.0.1:{port}", tls.scheme());
         Ok(Self {
             pod_name: env.needed("POD_NAME")?,
             pod_uid: env.needed("POD_UID")?,
@@ -125,11 +169,17 @@ impl Config {
             peer_port,
             etcd_endpoint: env
                 .given("KB_ETCD_ENDPOINT")
-                .unwrap_or_else(|| format!("http://127.0.0.1:{client_port}")),
+                .unwrap_or_else(|| own(client_port)),
             peer_endpoint: env
                 .given("KB_PEER_ENDPOINT")
-                .unwrap_or_else(|| format!("http://127.0.0.1:{peer_port}")),
-            fast_election: env.parsed("KB_FAST_ELECTION", "word true or false", true)?,
+                .unwrap_or_else(|| own(peer_port)),
+            tls,
+            tls_peer_name: env.given("KB_TLS_PEER_NAME"),
+            fast_election: env.parsed(
+                "KB_FAST_ELECTION",
+                "word true, suspicion or false",
+                FastElection::News,
+            )?,
             listen: env.parsed(
                 "KB_LISTEN",
                 "address with port",
@@ -140,14 +190,6 @@ impl Config {
                 "number of milliseconds",
                 1000,
             )?),
-            fence_local_address: match env.given("KB_FENCE_LOCAL_ADDRESS") {
-                None => None,
-                Some(text) => Some(text.parse().map_err(|_| ConfigError::Unreadable {
-                    name: "KB_FENCE_LOCAL_ADDRESS",
-                    value: text,
-                    wanted: "IP address",
-                })?),
-            },
             headless_domain,
         })
     }
@@ -165,13 +207,13 @@ impl Config {
     /// The peer URL of a host.
     #[must_use]
     pub fn peer_url(&self, host: &str) -> String {
-        format!("http://{host}:{}", self.peer_port)
+        format!("{}://{host}:{}", self.tls.scheme(), self.peer_port)
     }
 
     /// The client URL of a host.
     #[must_use]
     pub fn client_url(&self, host: &str) -> String {
-        format!("http://{host}:{}", self.client_port)
+        format!("{}://{host}:{}", self.tls.scheme(), self.client_port)
     }
 
     /// `host:port` of the own member for clients.
@@ -201,7 +243,7 @@ impl Config {
 }
 
 fn without_scheme(url: &str) -> String {
-    let address = url.strip_prefix("http://").unwrap_or(url);
+    let address = url.split_once("://").map_or(url, |(_, address)| address);
     address.trim_end_matches('/').to_owned()
 }
 
@@ -306,13 +348,29 @@ mod tests {
             };
             Config::from_lookup(&given).map(|config| config.fast_election)
         };
-        assert!(with("").expect("config"));
-        assert!(!with("false").expect("config"));
+        assert_eq!(with("").expect("config"), FastElection::News);
+        assert_eq!(with("false").expect("config"), FastElection::Off);
+        assert_eq!(with("suspicion").expect("config"), FastElection::Suspicion);
         let error = with("no").expect_err("neither");
         assert_eq!(
             error.to_string(),
-            "failed to read the environment: KB_FAST_ELECTION is \"no\", which is no word true or false"
+            "failed to read the environment: KB_FAST_ELECTION is \"no\", which is no word true, suspicion or false"
         );
+    }
+
+    #[test]
+    fn with_certificates_all_of_etcds_urls_are_https() {
+        let given = |name: &str| match name {
+            "KB_TLS_DIR" => Some("/etc/pki/tls".to_owned()),
+            _ => lookup(name),
+        };
+        let config = Config::from_lookup(&given).expect("config");
+        let urls = [config.own_peer_url(), config.client_url("h")];
+        let own = [config.etcd_endpoint.clone(), config.peer_endpoint.clone()];
+        for url in urls.iter().chain(&own).chain(&config.other_client_urls()) {
+            assert!(url.starts_with("https://"), "{url}");
+        }
+        assert_eq!(config.peer_address(), "127.0.0.1:2380");
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! The last thing that the agent does when its pod stops: it closes the connections of clients that hold streams.
+//! The last thing that the agent does when its pod stops: it has an etcd killed that waits for clients which hold
+//! streams.
 //!
 //! etcd refuses new connections at once, asks its clients to leave (GOAWAY), and then waits for open streams to end by
 //! themselves: a watch never does, so that it takes the whole of its request timeout (5 s and two elections), for which
-//! the member is unavailable and nothing is gained. Ordinary requests have long been answered by then.
+//! the member is unavailable and nothing is gained. Ordinary requests have long been answered by then, leadership was
+//! transferred before, and what was acknowledged is in the logs of a majority.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,51 +14,33 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use crate::config::Config;
-use crate::fence::{Cutter, Scope};
+use crate::fence::Launcher;
+use crate::launch::Demand;
 
 /// How long etcd may take to begin to stop: both containers are told at once. An agent that is stopped alone ends then.
 const BEGIN: Duration = Duration::from_secs(2);
 /// Time for requests that are under way.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
-/// Longest time in which connections are closed.
-const END: Duration = Duration::from_secs(8);
 /// Pause between two looks.
 const EVERY: Duration = Duration::from_millis(50);
 
-/// Waits for etcd to stop and lets its clients go. Does nothing where connections cannot be cut.
-pub async fn farewell(config: &Arc<Config>, can_cut: bool) {
-    if !can_cut {
+/// Waits for etcd to stop listening, and has it killed soon after. The launcher refuses when etcd was not told to stop,
+/// and has ended itself when etcd has.
+pub async fn farewell(config: &Arc<Config>) {
+    let Ok(found) = tokio::net::lookup_host(config.etcd_address()).await else {
         return;
-    }
-    let local = config.fence_local_address;
-    let address = SocketAddr::new(
-        local.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        config.client_port,
-    );
+    };
+    let Some(address) = found.into_iter().next() else {
+        return;
+    };
     if !refuses_within(address, BEGIN).await {
         return;
     }
     sleep(LAST_ANSWERS).await;
-    let cutter = Cutter::new(
-        config.client_port,
-        local.map_or(Scope::SpareLoopback, Scope::To),
-    );
-    let until = Instant::now() + END;
-    let mut let_go = 0;
-    // Streams may have been accepted in the very last moment: until nothing is left twice.
-    let mut nothing = 0;
-    while nothing < 2 && Instant::now() < until {
-        match cutter.cut() {
-            Ok(0) => nothing += 1,
-            Ok(cut) => (let_go, nothing) = (let_go + cut, 0),
-            Err(error) => {
-                tracing::warn!(%error, "failed to close client connections");
-                return;
-            }
-        }
-        sleep(EVERY).await;
+    match Launcher::new(&config.run_dir).demand(Demand::End).await {
+        Ok(()) => tracing::info!("etcd waited for its clients: it is killed"),
+        Err(error) => tracing::info!(%error, "etcd ends by itself"),
     }
-    tracing::info!(let_go, "closed client connections of the stopping member");
 }
 
 /// True once no process listens on the address any more.

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::actions::{Cluster, move_away};
 use crate::config::Config;
 use crate::etcd::Client;
+use crate::tls::Tls;
 
 /// Longest time for the whole hand-over of leadership itself.
 const MOVE: Duration = Duration::from_secs(8);
@@ -144,6 +145,7 @@ impl Handoff {
         let Some(service) = &self.config.leader_service else {
             return false;
         };
+        let tls = self.config.tls.named(service);
         let until = Instant::now() + SERVICE;
         let mut address: Option<SocketAddr> = None;
         while Instant::now() < until {
@@ -153,7 +155,7 @@ impl Handoff {
                 address = found.ok().and_then(|mut addresses| addresses.next());
             }
             if let Some(address) = address
-                && answers_as(address, id).await
+                && answers_as(address, &tls, id).await
             {
                 return true;
             }
@@ -164,8 +166,8 @@ impl Handoff {
 }
 
 /// A new client each time: a held connection would stay with the old leader.
-async fn answers_as(address: SocketAddr, id: u64) -> bool {
-    let Ok(client) = Client::new(&format!("http://{address}")) else {
+async fn answers_as(address: SocketAddr, tls: &Tls, id: u64) -> bool {
+    let Ok(client) = Client::new(&format!("{}://{address}", tls.scheme()), tls) else {
         return false;
     };
     let status = client.status(PROBE).await;

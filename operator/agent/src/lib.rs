@@ -1,11 +1,11 @@
 //! kbagent: what stands beside etcd in every pod. It watches its own member, says its role, launches etcd by rule,
 //! carries out membership changes and moves of leadership, fences a deposed leader and exports metrics.
 //!
-//! Modules: [`etcd`] speaks to members; [`watch`] knows the own member; [`fence`] cuts clients of a deposed leader;
+//! Modules: [`etcd`] speaks to members; [`watch`] knows the own member; [`fence`] has a deposed leader restarted;
 //! [`election`] shortens the election after a leader has died; [`actions`] changes membership and leadership;
-//! [`handoff`] moves leadership before the pod stops, [`farewell`] lets the clients of a stopping etcd go; [`server`]
-//! is the HTTP face; [`launch`] starts etcd; [`exporter`] is the other binary. Nothing here speaks to Kubernetes, and
-//! nothing here decides that a membership change is wanted: that is the operator's.
+//! [`handoff`] moves leadership before the pod stops, [`farewell`] ends an etcd that waits for its clients; [`server`]
+//! is the HTTP face; [`launch`] starts etcd and stands over it; [`exporter`] is the other binary. Nothing here speaks
+//! to Kubernetes, and nothing here decides that a membership change is wanted: that is the operator's.
 
 pub mod actions;
 pub mod config;
@@ -20,4 +20,5 @@ pub mod install;
 pub mod launch;
 pub mod server;
 pub mod telemetry;
+pub mod tls;
 pub mod watch;

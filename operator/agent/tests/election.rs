@@ -4,152 +4,26 @@
 #[expect(dead_code, reason = "the bench serves other tests too")]
 mod bench;
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use bench::{CLIENT_PORT, Pod, settled_leader, until};
+use bench::failover::{GROWN, RAFTS_OWN, gaps, in_time, members, raft_of, reports, told};
+use bench::{Pod, settled_leader, until};
 use hyper::{Method, StatusCode};
 use kbagent::election::message::{self, MessageError, Target};
 use kbagent::election::plan::Order;
-use kbagent::election::raft::{self, RaftState};
 use kbagent::http::Call;
+use kbagent::tls::Tls;
 use kbagent_protocol::{
-    AgentReport, ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding, Id, PATH_AGENT,
-    PATH_ELECTION,
+    ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding, Id, PATH_ELECTION,
 };
-use tokio::sync::watch;
 
-/// Agents take part when they are two seconds old.
-const GROWN: Duration = Duration::from_secs(3);
-/// Raft's own timeout is one second or longer; the last heartbeat may be one interval older than the leader's death.
-const RAFTS_OWN: Duration = Duration::from_millis(880);
-
-/// Claims about time are made only where processors were free: reports the share of time in which a process waited for
-/// one.
-fn in_time(claim: bool, figures: &str) {
-    let pressure = std::fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
-    let waited = pressure
-        .split_whitespace()
-        .find_map(|word| word.strip_prefix("avg60="));
-    match waited.and_then(|share| share.parse::<f64>().ok()) {
-        Some(share) if share > 30.0 => {
-            println!(
-                "time not judged, {share} % of it a process waited for a processor: {figures}"
-            );
-        }
-        _ => assert!(claim, "{figures}"),
-    }
-}
-
-fn members(net: u8, count: u8, fast: bool) -> Vec<Pod> {
-    let all: Vec<u8> = (0..count).collect();
-    let pod = |n: &u8| {
-        let mut pod = Pod::new(net, *n, &all).bootstraps();
-        pod.set("KB_FAST_ELECTION", if fast { "true" } else { "false" });
-        pod.start()
-    };
-    all.iter().map(pod).collect()
-}
-
-async fn raft_of(pod: &Pod) -> RaftState {
-    let address = format!("{}:{CLIENT_PORT}", pod.host);
-    until("raft's state", 5, async || raft::read(&address).await).await
-}
-
-async fn report(pod: &Pod) -> ElectionReport {
-    let report: AgentReport = pod.get(PATH_AGENT).await.expect("a report");
-    report.elections
-}
-
-/// All agents' figures in one; those of agents that are gone are missing.
-async fn reports(pods: &[Pod]) -> ElectionReport {
-    let mut sum = ElectionReport::default();
-    for pod in pods.iter().filter(|pod| pod.agent.is_some()) {
-        let one = report(pod).await;
-        sum.started += one.started;
-        sum.won += one.won;
-        sum.late += one.late;
-        sum.needless += one.needless;
-        sum.left_to_raft += one.left_to_raft;
-    }
-    sum
-}
-
-/// What the agents wrote about elections: how long after the news they did what.
-fn told(pods: &[Pod]) -> String {
-    let logs = pods
-        .iter()
-        .filter_map(|pod| std::fs::read_to_string(pod.path("agent.log")).ok());
-    let about = |line: &&str| line.contains("kbagent::election");
-    let lines = logs.flat_map(|log| {
-        let lines = log.lines().filter(about);
-        lines.map(|line| format!("  {line}\n")).collect::<Vec<_>>()
-    });
-    lines.collect()
-}
-
-/// A client that knows all members and writes all the time; when it is told to stop, its longest time without a write.
-fn client(pods: &[Pod]) -> (watch::Sender<bool>, tokio::task::JoinHandle<Duration>) {
-    let (stop, stopped) = watch::channel(false);
-    let addresses: Vec<_> = pods
-        .iter()
-        .map(|pod| format!("{}:{CLIENT_PORT}", pod.host))
-        .collect();
-    let writes = async move {
-        let (mut longest, mut last) = (Duration::ZERO, Instant::now());
-        for address in addresses.iter().cycle() {
-            let call = Call {
-                method: Method::POST,
-                deadline: Duration::from_millis(100),
-                ..Call::get(address, "/v3/kv/put")
-            };
-            let body = r#"{"key":"a2V5","value":"eA=="}"#.to_owned();
-            if matches!(call.send(body).await, Ok((StatusCode::OK, _))) {
-                longest = longest.max(last.elapsed());
-                last = Instant::now();
-                if *stopped.borrow() {
-                    break;
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        longest
-    };
-    (stop, tokio::spawn(writes))
-}
-
-/// The longest time without a write around a death.
-async fn gap(pods: &mut [Pod], die: impl FnOnce(&mut Pod)) -> Duration {
-    let leader = settled_leader(pods).await;
-    let (stop, writes) = client(pods);
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    die(&mut pods[leader]);
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    stop.send_replace(true);
-    let longest = writes.await.expect("the client");
-    pods[leader].start_etcd();
-    if pods[leader].agent.is_none() {
-        pods[leader].start_agent();
-    }
-    settled_leader(pods).await;
-    longest
-}
-
-/// Gaps of some deaths, sorted.
-async fn gaps(pods: &mut [Pod], times: usize, die: impl Fn(&mut Pod)) -> Vec<Duration> {
-    settled_leader(pods).await;
-    let mut all = vec![];
-    for _ in 0..times {
-        tokio::time::sleep(GROWN).await;
-        all.push(gap(pods, &die).await);
-    }
-    all.sort();
-    all
-}
+static PLAIN: LazyLock<Tls> = LazyLock::new(Tls::default);
 
 #[tokio::test]
 #[ignore = "needs ETCD_BIN"]
 async fn a_member_that_is_told_to_campaign_does_so_once_and_only_in_its_own_term() {
-    let mut pods = members(41, 3, false);
+    let mut pods = members(41, 3, "false");
     let leader = settled_leader(&pods).await;
     let (first, second) = ((leader + 1) % 3, (leader + 2) % 3);
     let before = raft_of(&pods[first]).await;
@@ -157,6 +31,7 @@ async fn a_member_that_is_told_to_campaign_does_so_once_and_only_in_its_own_term
     let address = format!("{}:22380", pods[first].host);
     let target = Target {
         address: &address,
+        tls: &PLAIN,
         cluster: status.cluster_id,
         version: &status.version,
     };
@@ -221,12 +96,12 @@ async fn a_member_that_is_told_to_campaign_does_so_once_and_only_in_its_own_term
 #[tokio::test]
 #[ignore = "needs ETCD_BIN"]
 async fn writes_go_on_long_before_rafts_own_timeout_when_the_leaders_etcd_is_killed() {
-    let mut slow = members(42, 3, false);
-    let without = gaps(&mut slow, 5, Pod::kill_etcd).await;
+    let mut slow = members(42, 3, "false");
+    let without = gaps(&mut slow, 5, Pod::kill_etcd, Pod::start_etcd).await;
     assert_eq!(reports(&slow).await, ElectionReport::default());
     drop(slow);
-    let mut pods = members(43, 3, true);
-    let with = gaps(&mut pods, 5, Pod::kill_etcd).await;
+    let mut pods = members(43, 3, "true");
+    let with = gaps(&mut pods, 5, Pod::kill_etcd, Pod::start_etcd).await;
     let reports = reports(&pods).await;
     println!("without: {without:?}\nwith:    {with:?}\n{reports:?}");
     print!("{}", told(&pods));
@@ -240,14 +115,18 @@ async fn writes_go_on_long_before_rafts_own_timeout_when_the_leaders_etcd_is_kil
 #[tokio::test]
 #[ignore = "needs ETCD_BIN"]
 async fn a_whole_pod_that_is_gone_is_news_too() {
-    let mut pods = members(44, 3, true);
-    let with = gaps(&mut pods, 3, |pod| {
+    let mut pods = members(44, 3, "true");
+    let die = |pod: &mut Pod| {
         let mut agent = pod.agent.take().expect("an agent");
         agent.kill().expect("killed");
         agent.wait().expect("ended");
         pod.kill_etcd();
-    })
-    .await;
+    };
+    let back = |pod: &mut Pod| {
+        pod.start_etcd();
+        pod.start_agent();
+    };
+    let with = gaps(&mut pods, 3, die, back).await;
     println!(
         "agent and etcd killed: {with:?}, {:?}",
         reports(&pods).await
@@ -258,7 +137,7 @@ async fn a_whole_pod_that_is_gone_is_news_too() {
 #[tokio::test]
 #[ignore = "needs ETCD_BIN"]
 async fn two_leaders_of_five_die_in_a_row() {
-    let mut pods = members(45, 5, true);
+    let mut pods = members(45, 5, "true");
     settled_leader(&pods).await;
     tokio::time::sleep(GROWN).await;
     let mut all = vec![];
@@ -316,7 +195,7 @@ async fn two_leaders_of_five_die_in_a_row() {
 #[tokio::test]
 #[ignore = "needs ETCD_BIN"]
 async fn a_leader_that_hands_over_and_stops_starts_no_campaign() {
-    let mut pods = members(46, 3, true);
+    let mut pods = members(46, 3, "true");
     let leader = settled_leader(&pods).await;
     tokio::time::sleep(GROWN).await;
     let before = raft_of(&pods[leader]).await;
@@ -338,7 +217,7 @@ async fn a_leader_that_hands_over_and_stops_starts_no_campaign() {
 #[tokio::test]
 #[ignore = "needs ETCD_BIN"]
 async fn an_agent_that_lies_about_the_leader_gets_no_consent() {
-    let pods = members(47, 3, true);
+    let pods = members(47, 3, "true");
     let leader = settled_leader(&pods).await;
     tokio::time::sleep(GROWN).await;
     let victim = &pods[(leader + 1) % 3];

@@ -9,12 +9,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bounds;
-use crate::component::ComponentPhase;
+use crate::component::{ComponentPhase, TerminationPolicy};
 use crate::opaque::Opaque;
 use crate::quantity::Resources;
 use crate::rules;
 use crate::scheduling::SchedulingPolicy;
 use crate::service::{ClusterService, ComponentServiceOverride};
+use crate::settings::ComponentConfig;
+use crate::tls::Issuer;
 use crate::update::{InstanceUpdateStrategy, PodUpdatePolicy};
 use crate::volume::{RetentionPolicy, VolumeClaimTemplate};
 
@@ -94,18 +96,6 @@ pub struct ClusterSpec {
     pub restore: Option<Opaque>,
 }
 
-/// What deleting a Cluster does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum TerminationPolicy {
-    /// Nothing: the Cluster stays until the policy is changed.
-    DoNotTerminate,
-    /// Pods, services and claims go.
-    #[default]
-    Delete,
-    /// As `Delete`, and backups go too.
-    WipeOut,
-}
-
 /// Backup settings of KubeBlocks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -124,8 +114,10 @@ pub struct ClusterBackup {
     rules::unsupported_entries("systemAccounts"),
     rules::unsupported_entries("volumes"),
     rules::unsupported_entries("instances"),
-    rules::unsupported_true("tls"),
-    rules::unsupported_field("issuer"),
+    rules::rule(
+        "(has(self.tls) && self.tls) == has(self.issuer)",
+        "tls: true needs an issuer, e.g. issuer: {name: KubeBlocks}, and an issuer needs tls: true"
+    ),
     rules::unsupported_field("parallelPodManagementConcurrency"),
     rules::pod_update_policy(),
     rules::unsupported("podUpgradePolicy other than ReCreate", "!has(self.podUpgradePolicy) || self.podUpgradePolicy == 'ReCreate'"),
@@ -196,12 +188,12 @@ pub struct ClusterComponentSpec {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub configs: Vec<ComponentConfig>,
-    /// Not supported yet, except `false`.
+    /// Whether members and clients speak TLS. Fixed when the members are made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<bool>,
-    /// Not supported yet.
+    /// Who issues the certificates. Fixed when the members are made, but for the name of a user's Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub issuer: Option<Opaque>,
+    pub issuer: Option<Issuer>,
     /// ServiceAccount of the pods; instead of the one the operator makes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
@@ -234,34 +226,6 @@ pub struct ClusterComponentSpec {
     /// True stops all members and keeps their claims.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<bool>,
-}
-
-/// Settings of etcd.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
-    rules::unsupported_field("configMap"),
-    rules::unsupported_field("reconfigure"),
-    rules::unsupported_true("externalManaged"),
-    rules::rule("self.name == 'etcd'", "configs: there is one, its name is etcd"),
-]))]
-pub struct ComponentConfig {
-    /// Its name: `etcd`.
-    #[schemars(length(min = 1, max = 63))]
-    pub name: String,
-    /// Settings by name, see [`crate::settings`].
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "crate::settings::schema")]
-    pub variables: BTreeMap<String, String>,
-    /// Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub config_map: Option<Opaque>,
-    /// Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reconfigure: Option<Opaque>,
-    /// Not supported yet, except `false`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub external_managed: Option<bool>,
 }
 
 /// What is known of a Cluster.

@@ -8,11 +8,12 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::{ComponentConfig, TerminationPolicy};
 use crate::quantity::Resources;
 use crate::rules;
 use crate::scheduling::SchedulingPolicy;
 use crate::service::ComponentServiceOverride;
+use crate::settings::ComponentConfig;
+use crate::tls::TlsConfig;
 use crate::update::{InstanceUpdateStrategy, PodUpdatePolicy};
 use crate::volume::{RetentionPolicy, VolumeClaimTemplate};
 
@@ -96,6 +97,9 @@ pub struct ComponentSpec {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub configs: Vec<ComponentConfig>,
+    /// TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_config: Option<TlsConfig>,
     /// ServiceAccount of the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
@@ -116,6 +120,18 @@ pub struct ComponentSpec {
     /// True stops all members and keeps their claims.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<bool>,
+}
+
+/// What deleting a Cluster does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TerminationPolicy {
+    /// Nothing: the Cluster stays until the policy is changed.
+    DoNotTerminate,
+    /// Pods, services and claims go.
+    #[default]
+    Delete,
+    /// As `Delete`, and backups go too.
+    WipeOut,
 }
 
 /// What is known of a component.

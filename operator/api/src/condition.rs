@@ -36,6 +36,10 @@ pub enum ConditionType {
     /// Pods would be recreated for no other reason than a new release of the operator, and are not (Component,
     /// Cluster).
     UpdateHeld,
+    /// The certificates are in order (Component, Cluster; with TLS only).
+    CertificatesValid,
+    /// Admission policies are missing: others may edit what the operator owns (Cluster, while it is so).
+    Unprotected,
     /// It waits for its turn or for the Cluster (OpsRequest).
     WaitForProgressing,
     /// It can be carried out (OpsRequest).
@@ -93,6 +97,8 @@ impl ConditionType {
             ConditionType::ClusterIdConsistent => "ClusterIDConsistent",
             ConditionType::AlarmRaised => "AlarmRaised",
             ConditionType::UpdateHeld => "UpdateHeld",
+            ConditionType::CertificatesValid => "CertificatesValid",
+            ConditionType::Unprotected => "Unprotected",
             ConditionType::WaitForProgressing => "WaitForProgressing",
             ConditionType::Validated => "Validated",
             ConditionType::Restarting => "Restarting",
@@ -128,6 +134,8 @@ pub enum Reason {
     ApplyResourcesFailed,
     /// A field that cannot change was changed; the running members keep the old value.
     ImmutableFieldChanged,
+    /// An admission policy or its binding is not installed, or is another one.
+    AdmissionMissing,
     /// The Cluster is ready.
     ClusterReady,
     /// Some components are not ready.
@@ -174,6 +182,10 @@ pub enum Reason {
     Corrupt,
     /// The operator makes other pods from the same spec than its release before.
     OperatorChanged,
+    /// The certificates are in order.
+    Certified,
+    /// A certificate, its key or its Secret is not as it must be; the message names it.
+    CertificateFault,
     /// It has not begun (OpsRequest).
     WaitForProgressing,
     /// It can be carried out.
@@ -230,6 +242,7 @@ impl Reason {
             Reason::ApplyResourcesSucceed => "ApplyResourcesSucceed",
             Reason::ApplyResourcesFailed => "ApplyResourcesFailed",
             Reason::ImmutableFieldChanged => "ImmutableFieldChanged",
+            Reason::AdmissionMissing => "AdmissionMissing",
             Reason::ClusterReady => "ClusterReady",
             Reason::ComponentsNotReady => "ComponentsNotReady",
             Reason::Available => "Available",
@@ -253,6 +266,8 @@ impl Reason {
             Reason::NoSpace => "NoSpace",
             Reason::Corrupt => "Corrupt",
             Reason::OperatorChanged => "OperatorChanged",
+            Reason::Certified => "Certified",
+            Reason::CertificateFault => "CertificateFault",
             Reason::WaitForProgressing => "WaitForProgressing",
             Reason::ValidateOpsRequestPassed => "ValidateOpsRequestPassed",
             Reason::ValidateFailed => "ValidateFailed",
@@ -399,6 +414,20 @@ pub fn held_of(conditions: &[Condition]) -> Option<Observation> {
     let known = find(conditions, kind).filter(|_| holds(conditions, kind))?;
     let (reason, text) = (Reason::OperatorChanged, known.message.clone());
     Some(Observation::new(kind, true, reason, text))
+}
+
+/// What conditions say of certificates, to be told on; `None` without TLS.
+#[must_use]
+pub fn certificates_of(conditions: &[Condition]) -> Option<Observation> {
+    let kind = ConditionType::CertificatesValid;
+    let known = find(conditions, kind)?;
+    let fine = holds(conditions, kind);
+    let reason = if fine {
+        Reason::Certified
+    } else {
+        Reason::CertificateFault
+    };
+    Some(Observation::new(kind, fine, reason, known.message.clone()))
 }
 
 #[cfg(test)]

@@ -65,6 +65,8 @@ pub const RESTART: &str = "kubeblocks.io/restart";
 /// Annotation of an InstanceSet: digest of what its pods' template was made from. A template that differs although this
 /// does not was changed by the operator.
 pub const TEMPLATE_INPUTS: &str = "apps.kubeblocks.io/template-inputs";
+/// Annotation of an InstanceSet whose members speak TLS: who issues their certificates.
+pub const TLS_ISSUER: &str = "apps.kubeblocks.io/tls-issuer";
 /// Annotation of a claim whose member is to be rebuilt with an empty disk; UID of the OpsRequest that asked for it.
 pub const REBUILD: &str = "workloads.kubeblocks.io/rebuild";
 /// Annotation of an InstanceSet whose quorum is given up: a [`crate::recovery::RecoveryWish`] as JSON.
@@ -73,6 +75,15 @@ pub const RECOVER: &str = "workloads.kubeblocks.io/recover-quorum";
 pub const MONITOR_PREFIX: &str = "monitor.kubeblocks.io/";
 /// Annotation by which KubeBlocks makes a Cluster from a backup; refused.
 pub const RESTORE: &str = "kubeblocks.io/restore-from-backup";
+
+/// Annotation that people write on the Secret of the agents' token: a new value asks for another token.
+pub const TOKEN_ROTATE: &str = "apps.kubeblocks.io/rotate-token";
+/// Annotation of that Secret: the value of [`TOKEN_ROTATE`] that was last obeyed.
+pub const TOKEN_ROTATED: &str = "apps.kubeblocks.io/rotated-token";
+/// Annotation of that Secret: when its token was made, where it is not as old as the Secret.
+pub const TOKEN_SINCE: &str = "apps.kubeblocks.io/token-since";
+/// Annotation of that Secret while its token is replaced: the step, and when it was made.
+pub const TOKEN_STEP: &str = "apps.kubeblocks.io/token-step";
 
 /// Finalizer of a Cluster.
 pub const CLUSTER_FINALIZER: &str = "cluster.kubeblocks.io/finalizer";

@@ -22,13 +22,12 @@ pub mod rules;
 pub mod scheduling;
 pub mod service;
 pub mod settings;
+pub mod tls;
 pub mod update;
 pub mod volume;
 
-pub use cluster::{
-    Cluster, ClusterComponentSpec, ClusterPhase, ClusterSpec, ClusterStatus, TerminationPolicy,
-};
-pub use component::{Component, ComponentPhase, ComponentSpec, ComponentStatus};
+pub use cluster::{Cluster, ClusterComponentSpec, ClusterPhase, ClusterSpec, ClusterStatus};
+pub use component::{Component, ComponentPhase, ComponentSpec, ComponentStatus, TerminationPolicy};
 pub use component_definition::{
     ComponentDefinition, ComponentDefinitionSpec, ComponentDefinitionStatus, ReplicaRole,
 };
@@ -37,9 +36,5 @@ pub use instance_set::{InstanceSet, InstanceSetSpec, InstanceSetStatus, MemberSt
 pub use opaque::Opaque;
 pub use ops_request::{OpsPhase, OpsRequest, OpsRequestSpec, OpsRequestStatus, OpsType};
 
-/// Group of Cluster, Component, ComponentDefinition and ComponentVersion.
-pub const APPS_GROUP: &str = "apps.kubeblocks.io";
-/// Group of InstanceSet.
-pub const WORKLOADS_GROUP: &str = "workloads.kubeblocks.io";
 /// Name under which the operator owns fields in server-side apply. One for all controllers.
 pub const FIELD_MANAGER: &str = "etcd-operator";

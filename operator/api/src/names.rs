@@ -132,6 +132,24 @@ impl ComponentName {
         format!("{}-kbagent", self.0)
     }
 
+    /// Name of the Secret with the members' certificate, which their pods mount.
+    #[must_use]
+    pub fn tls_secret(&self) -> String {
+        format!("{}-tls-certs", self.0)
+    }
+
+    /// Name of the Secret with the CA and its key, which no pod mounts.
+    #[must_use]
+    pub fn ca_secret(&self) -> String {
+        format!("{}-ca", self.0)
+    }
+
+    /// Name of the Secret with a certificate for applications.
+    #[must_use]
+    pub fn client_secret(&self) -> String {
+        format!("{}-client", self.0)
+    }
+
     /// Name of the PodDisruptionBudget.
     #[must_use]
     pub fn disruption_budget(&self) -> String {
@@ -147,6 +165,15 @@ impl fmt::Display for ComponentName {
 
 /// Key of the agents' token in its Secret.
 pub const TOKEN_KEY: &str = "token";
+/// Key of a second token in that Secret, which agents take too, while the first one is replaced.
+pub const TOKEN_ALSO_KEY: &str = "also";
+
+/// Key of the CA's certificate in a Secret with a certificate.
+pub const CA_KEY: &str = "ca.crt";
+/// Key of the certificate.
+pub const CERTIFICATE_KEY: &str = "tls.crt";
+/// Key of its private key.
+pub const PRIVATE_KEY: &str = "tls.key";
 
 /// Name of a pod's claim.
 #[must_use]

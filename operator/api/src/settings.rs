@@ -6,10 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use schemars::{Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::rules::rule;
+use crate::opaque::Opaque;
+use crate::rules::{self, rule};
 
 /// Name of the one `configs` entry that a component has.
 pub const CONFIG: &str = "etcd";
@@ -24,10 +26,39 @@ pub const COMPACTION_MODE: &str = "auto-compaction-mode";
 /// How much compaction keeps.
 pub const COMPACTION_RETENTION: &str = "auto-compaction-retention";
 
-/// Whether agents let a follower campaign as soon as the leader's etcd has died. Theirs, no flag of etcd.
+/// When agents let a follower campaign: as soon as the leader's etcd has died (`true`), or also when it has been silent
+/// for too long (`suspicion`), or never. Theirs, no flag of etcd.
 pub const FAST_ELECTION: &str = "fastElection";
 /// The agent's variable for it.
 pub const FAST_ELECTION_VARIABLE: &str = "KB_FAST_ELECTION";
+
+/// Settings of etcd.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::unsupported_field("configMap"),
+    rules::unsupported_field("reconfigure"),
+    rules::unsupported_true("externalManaged"),
+    rules::rule("self.name == 'etcd'", "configs: there is one, its name is etcd"),
+]))]
+pub struct ComponentConfig {
+    /// Its name: `etcd`.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// Settings of etcd by the names of its flags, and `fastElection`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "self::schema")]
+    pub variables: BTreeMap<String, String>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map: Option<Opaque>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconfigure: Option<Opaque>,
+    /// Not supported yet, except `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_managed: Option<bool>,
+}
 
 /// A setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +188,7 @@ pub const SETTINGS: [Setting; 22] = [
     ),
     setting(
         FAST_ELECTION,
-        Values::Words(&["true", "false"]),
+        Values::Words(&["true", "suspicion", "false"]),
         Flag::Agent,
     ),
 ];
@@ -343,7 +374,7 @@ pub fn schema(_: &mut SchemaGenerator) -> Schema {
 
 /// A component's settings by name, as KubeBlocks' `configs` hold them.
 #[must_use]
-pub fn of(configs: &[crate::cluster::ComponentConfig]) -> BTreeMap<String, String> {
+pub fn of(configs: &[ComponentConfig]) -> BTreeMap<String, String> {
     let own = configs.iter().find(|config| config.name == CONFIG);
     own.map(|config| config.variables.clone())
         .unwrap_or_default()
@@ -363,6 +394,7 @@ mod tests {
             ("auto-compaction-retention", "1h30m"),
             ("backend-batch-interval", "100ms"),
             (FAST_ELECTION, "false"),
+            (FAST_ELECTION, "suspicion"),
         ] {
             assert!(check(name, value).is_ok(), "{name} {value}");
         }

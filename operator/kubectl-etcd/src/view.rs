@@ -316,6 +316,7 @@ mod tests {
             status_age_ms: Some(1),
             under_way: None,
             care: Default::default(),
+            campaign: None,
         };
         let claim = json!({ "metadata": { "name": "data-db-etcd-0" },
             "status": { "phase": "Bound", "capacity": { "storage": "1Gi" } } });

@@ -47,12 +47,53 @@ pub struct ElectionAnswer {
     pub reason: Option<String>,
 }
 
+/// One line of [`crate::PATH_BEATS`]: the agent lives, and when its etcd was last seen to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Beat {
+    /// Milliseconds since the etcd beside the agent answered; `None` when it has not answered yet.
+    pub silent_ms: Option<u64>,
+    /// True when the agent itself came late just now, so that the silence of its etcd tells nothing.
+    pub starved: bool,
+}
+
+/// A campaign that an agent began, and what came of it. Part of its [`crate::MemberView`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Campaign {
+    /// The term that it was begun from.
+    pub term: u64,
+    /// The leader of before.
+    pub leader: Id,
+    /// True when that was silent for too long, false when it had died.
+    pub suspected: bool,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Milliseconds from the news to that.
+    pub after_ms: u64,
+}
+
+/// What came of a campaign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    /// The member leads.
+    Won,
+    /// Another was sooner, or raft's own timeout had its turn.
+    Late,
+    /// The member leads, and the old leader was there all the time.
+    Needless,
+}
+
 /// What an agent has done to shorten elections since it came up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ElectionReport {
     /// False when the setting `fastElection` is `false`.
     pub enabled: bool,
+    /// True when the silence of a leader counts, too: `fastElection` is `suspicion`.
+    #[serde(default)]
+    pub suspicion: bool,
     /// Campaigns that were begun.
     pub started: u64,
     /// Of these, those after which the own member led.
@@ -63,4 +104,7 @@ pub struct ElectionReport {
     pub needless: u64,
     /// Deaths of a leader that were left to raft's own timeout.
     pub left_to_raft: u64,
+    /// Times at which this agent suspected a leader that was silent, whether or not a campaign came of it.
+    #[serde(default)]
+    pub suspected: u64,
 }

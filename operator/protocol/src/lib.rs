@@ -5,7 +5,9 @@
 
 mod election;
 
-pub use election::{ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding};
+pub use election::{
+    Beat, Campaign, ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding, Outcome,
+};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,6 +39,9 @@ pub const PATH_DRAINED: &str = "/v1.0/drained";
 pub const PATH_HANDOFF: &str = "/v1.0/handoff";
 /// `POST`, bearer token: an [`ElectionRequest`] of another agent whose leader has died; answers an [`ElectionAnswer`].
 pub const PATH_ELECTION: &str = "/v1.0/election";
+/// `GET`, bearer token: a stream of [`Beat`], one JSON document a line, some thirty a second: the agent's own life and
+/// its etcd's. Read by the agents of the other members while this one's leads.
+pub const PATH_BEATS: &str = "/v1.0/beats";
 /// `GET`: what the agent says of itself, as an [`AgentReport`].
 pub const PATH_AGENT: &str = "/v1.0/agent";
 /// `GET`: 200 while the agent's own loop is alive (liveness probe of the agent).
@@ -176,6 +181,9 @@ pub struct MemberView {
     /// What the agent has done to free space, until it is restarted.
     #[serde(default)]
     pub care: Care,
+    /// The newest election that the agent began and saw the end of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<Campaign>,
 }
 
 /// What was done to free space, each by etcd's revision just before it; 0 for never. Sizes do not show it: etcd counts
@@ -397,14 +405,15 @@ pub struct AgentReport {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FencingReport {
-    /// True when the agent could cut a connection of its own as a trial.
+    /// True when the launcher takes demands.
     pub supported: bool,
-    /// Why not, when it could not.
+    /// Why not, when it does not.
     pub unsupported_reason: Option<String>,
-    /// True while clients are being cut.
+    /// True while a restart of etcd is wanted.
     pub active: bool,
-    /// Connections cut since the agent came up.
-    pub connections_cut: u64,
+    /// Restarts of etcd since the agent came up.
+    #[serde(default)]
+    pub restarts: u64,
 }
 
 /// Names of the actions.

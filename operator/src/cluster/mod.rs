@@ -9,6 +9,7 @@ mod phase;
 mod plan;
 mod reconcile;
 mod rehearse;
+mod resolution;
 mod status;
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use etcd_operator_api::condition::{self, ConditionType, Reason, Truth};
 use etcd_operator_api::{
@@ -17,7 +16,6 @@ use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
-use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{PredicateConfig, WatchStreamExt, predicates, watcher};
 use serde_json::json;
 
@@ -26,8 +24,8 @@ use super::plan::{Plan, last_word, plan};
 use super::status::{Outcome, status};
 use crate::client::message;
 use crate::controller::{
-    ApplyError, Backoff, Blame, Calm, Context, Head, Late, ROUND, UNREADABLE, apply_if_different,
-    current, delete, heads, patch, touched, within, write_status,
+    ApplyError, Blame, Context, Driver, Head, Late, ROUND, UNREADABLE, all, apply_if_different,
+    current, delete, heads, ours, patch, touched, write_status,
 };
 
 /// A step of the reconcile failed.
@@ -76,44 +74,29 @@ fn together(errors: &[ApplyError]) -> String {
     texts.collect::<Vec<_>>().join("; ")
 }
 
-struct Driver {
-    context: Arc<Context>,
-    backoff: Backoff,
-    calm: Calm,
-}
-
 /// Reconciles all Clusters.
 ///
 /// # Errors
 /// Never: it runs until it is dropped.
 pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
-    let client = &context.client;
-    let ours = watcher::Config::default().labels(&format!(
-        "{}={}",
-        labels::MANAGED_BY,
-        labels::MANAGED_BY_VALUE
-    ));
-    let (all_of, watches) = (watcher::Config::default, &context.metrics.watches);
-    let controller = heads::<Cluster>(client, all_of(), watches);
+    let all_of = watcher::Config::default;
+    let controller = heads::<Cluster>(&context, all_of());
     // A new definition or version may resolve what could not be resolved before; their status does not matter.
     let (by_definition, by_version) = (controller.store(), controller.store());
-    let definitions = touched::<ComponentDefinition>(client, all_of(), watches)
+    let definitions = touched::<ComponentDefinition>(&context, all_of())
         .predicate_filter(predicates::generation, PredicateConfig::default());
-    let versions = touched::<ComponentVersion>(client, all_of(), watches)
+    let versions = touched::<ComponentVersion>(&context, all_of())
         .predicate_filter(predicates::generation, PredicateConfig::default());
-    let driver = Arc::new(Driver {
-        context: Arc::clone(&context),
-        backoff: Backoff::default(),
-        calm: Calm::default(),
-    });
+    let driver = Driver::new("Cluster", &context);
     controller
-        .owns_stream(touched::<Component>(client, ours.clone(), watches))
-        .owns_stream(touched::<Service>(client, ours, watches))
+        .owns_stream(touched::<Component>(&context, ours()))
+        .owns_stream(touched::<Service>(&context, ours()))
         .watches_stream(definitions, move |_| all(&by_definition.state()))
         .watches_stream(versions, move |_| all(&by_version.state()))
+        .reconcile_all_on(changes(context.unprotected.subscribe()))
         .run(
             reconcile,
-            |cluster, error, driver| error_policy(&cluster, error, &driver),
+            |cluster, error, driver| driver.failed(&*cluster, error, error.is_expected()),
             driver,
         )
         .for_each(|_| futures::future::ready(()))
@@ -121,45 +104,22 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn all(clusters: &[Arc<Head<Cluster>>]) -> Vec<ObjectRef<Head<Cluster>>> {
-    clusters
-        .iter()
-        .map(|cluster| ObjectRef::from_obj(cluster.as_ref()))
-        .collect()
-}
-
-fn error_policy(cluster: &Head<Cluster>, error: &Error, driver: &Driver) -> Action {
-    if error.is_expected() {
-        tracing::debug!(cluster = key(cluster), %error, "reconcile is tried again");
-    } else {
-        tracing::warn!(cluster = key(cluster), %error, "reconcile failed");
-    }
-    driver.backoff.failed(&key(cluster))
-}
-
-fn key(cluster: &impl ResourceExt) -> String {
-    format!(
-        "{}/{}",
-        cluster.namespace().unwrap_or_default(),
-        cluster.name_any()
-    )
+/// Wakes when the admission policies come or go.
+fn changes(
+    unprotected: tokio::sync::watch::Receiver<Vec<String>>,
+) -> impl futures::Stream<Item = ()> + Send {
+    futures::stream::unfold(unprotected, |mut unprotected| async {
+        unprotected.changed().await.ok()?;
+        Some(((), unprotected))
+    })
 }
 
 async fn reconcile(cluster: Arc<Head<Cluster>>, driver: Arc<Driver>) -> Result<Action, Error> {
-    if let Some(later) = driver.calm.rest(&key(&*cluster)) {
+    if let Some(later) = driver.rest(&*cluster) {
         return Ok(later);
     }
-    let began = Instant::now();
     let round = Box::pin(reconcile_head(&cluster, &driver.context));
-    let result = within(ROUND, round).await;
-    driver
-        .context
-        .metrics
-        .reconciled("Cluster", result.is_ok(), began.elapsed());
-    if result.is_ok() {
-        driver.backoff.succeeded(&key(&*cluster));
-    }
-    result
+    driver.round(&*cluster, ROUND, round).await
 }
 
 async fn reconcile_head(head: &Head<Cluster>, context: &Context) -> Result<Action, Error> {
@@ -314,7 +274,8 @@ async fn tell(
     context: &Context,
 ) -> Result<(), Error> {
     let now = Time(Timestamp::now());
-    let next = status(cluster, components, outcome, &now);
+    let missing = context.unprotected.borrow().clone();
+    let next = status(cluster, components, outcome, &missing, &now);
     let before = cluster.status.clone().unwrap_or_default();
     if write_status(&context.client, cluster, next.clone()).await? {
         announce(cluster, &before, &next, context).await;

@@ -23,11 +23,12 @@ pub(super) enum Outcome {
     Failed(String, BTreeMap<String, String>),
 }
 
-/// The status that follows.
+/// The status that follows; `missing` names the admission policies that are not installed.
 pub(super) fn status(
     cluster: &Cluster,
     components: &[Component],
     outcome: &Outcome,
+    missing: &[String],
     now: &Time,
 ) -> ClusterStatus {
     let deleting = cluster.metadata.deletion_timestamp.is_some();
@@ -47,6 +48,7 @@ pub(super) fn status(
         _ => outcome_conditions(cluster, outcome),
     };
     observations.extend(component_conditions(cluster, components));
+    observations.extend(unprotected(missing));
     if deleting {
         observations.push(terminating(held_back));
     }
@@ -223,6 +225,7 @@ fn component_conditions(cluster: &Cluster, components: &[Component]) -> Vec<Obse
     let mut all = vec![ready, available];
     all.extend(alarm(components));
     all.extend(held(components));
+    all.extend(certificates(components));
     all
 }
 
@@ -236,6 +239,28 @@ fn held(components: &[Component]) -> Option<Observation> {
     let kind = ConditionType::UpdateHeld;
     (!told.is_empty())
         .then(|| Observation::new(kind, true, Reason::OperatorChanged, told.join("; ")))
+}
+
+/// What its components say of their certificates; one that is at fault before those that are not.
+fn certificates(components: &[Component]) -> Option<Observation> {
+    let told = components.iter().filter_map(|component| {
+        let told = condition::certificates_of(&component.status.as_ref()?.conditions)?;
+        Some((component_name(component), told))
+    });
+    let told: Vec<_> = told.collect();
+    let fault = told.iter().find(|(_, told)| told.status != Truth::True);
+    let first = &fault.or(told.first())?.1;
+    let texts = told.iter().filter(|(_, told)| told.status == first.status);
+    let texts: Vec<_> = texts
+        .map(|(name, told)| format!("{name}: {}", told.message))
+        .collect();
+    let kind = ConditionType::CertificatesValid;
+    Some(Observation::new(
+        kind,
+        first.status,
+        first.reason,
+        texts.join("; "),
+    ))
 }
 
 /// The alarms of its components, the reason that of the first.
@@ -255,6 +280,16 @@ fn alarm(components: &[Component]) -> Option<Observation> {
         reason,
         text,
     ))
+}
+
+/// Others may edit what the operator owns: its members can be taken away by an ordinary edit.
+fn unprotected(missing: &[String]) -> Option<Observation> {
+    let text = format!(
+        "members are not protected from edits of other accounts, apply what `operator admission` prints: {}",
+        missing.join("; ")
+    );
+    let (kind, reason) = (ConditionType::Unprotected, Reason::AdmissionMissing);
+    (!missing.is_empty()).then(|| Observation::new(kind, true, reason, text))
 }
 
 fn terminating(held_back: bool) -> Observation {

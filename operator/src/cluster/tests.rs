@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use etcd_operator_api::condition::{self, ConditionType};
+use etcd_operator_api::tls::IssuerName;
 use etcd_operator_api::update::PodUpdatePolicy;
 use etcd_operator_api::volume::{Retention, RetentionPolicy};
 use etcd_operator_api::{
-    Cluster, ClusterPhase, Component, ComponentDefinition, ComponentVersion, Opaque,
+    Cluster, ClusterPhase, ClusterStatus, Component, ComponentDefinition, ComponentVersion, Opaque,
     TerminationPolicy, labels,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -15,7 +16,7 @@ use kube::ResourceExt;
 
 use super::observe::Observed;
 use super::plan::{Plan, last_word, plan};
-use super::status::{Outcome, status};
+use super::status::{self, Outcome};
 
 pub(crate) mod objects;
 
@@ -51,6 +52,16 @@ spec:
     componentSelector: store
     spec: {type: NodePort, ports: [{port: 2379}]}
 "#;
+
+/// The status while all admission policies are there.
+fn status(
+    cluster: &Cluster,
+    components: &[Component],
+    outcome: &Outcome,
+    now: &Time,
+) -> ClusterStatus {
+    status::status(cluster, components, outcome, &[], now)
+}
 
 fn manifest() -> Cluster {
     serde_saphyr::from_str(MANIFEST).expect("manifest")
@@ -384,4 +395,66 @@ fn an_update_that_a_component_holds_back_is_told_by_the_cluster() {
     assert_eq!(seen.phase, Some(ClusterPhase::Running));
     let seen = status(&manifest(), &[running()], &Outcome::Applied, &now());
     assert!(condition::find(&seen.conditions, ConditionType::UpdateHeld).is_none());
+}
+
+#[test]
+fn the_sample_with_tls_becomes_a_component_with_tls() {
+    let sample = include_str!("../../../deploy/samples/cluster-with-tls.yaml");
+    let mut cluster: Cluster = serde_saphyr::from_str(sample).expect("a Cluster");
+    cluster.metadata.namespace = Some("books".to_owned());
+    cluster.metadata.uid = Some("u".to_owned());
+    let (components, _) = objects::of(&cluster, &[]).expect("a plan");
+    let tls = components[0].spec.tls_config.as_ref().expect("TLS");
+    let issuer = tls.issuer.as_ref().expect("an issuer");
+    assert!(tls.enable && issuer.name == IssuerName::KubeBlocks);
+    assert_eq!(planned(&manifest()).components[0].spec.tls_config, None);
+}
+
+#[test]
+fn a_certificate_at_fault_is_told_by_the_cluster_before_those_in_order() {
+    let with = |name: &str, truth: &str| {
+        let mut component = running();
+        let conditions = &mut component.status.as_mut().expect("status").conditions;
+        let mut told = conditions[0].clone();
+        told.type_ = "CertificatesValid".into();
+        told.status = truth.into();
+        told.message = format!("about {name}");
+        conditions.push(told);
+        let name = (labels::COMPONENT_NAME.to_owned(), name.to_owned());
+        component.labels_mut().extend([name]);
+        component
+    };
+    let seen = |components: &[Component]| {
+        let seen = status(&manifest(), components, &Outcome::Applied, &now());
+        condition::find(&seen.conditions, ConditionType::CertificatesValid).cloned()
+    };
+    assert_eq!(seen(&[running()]), None, "without TLS");
+    let fine = seen(&[with("a", "True")]).expect("told");
+    assert_eq!(
+        (fine.status.as_str(), fine.message.as_str()),
+        ("True", "a: about a")
+    );
+    assert_eq!(fine.reason, "Certified");
+    let fault = seen(&[with("a", "True"), with("b", "False")]).expect("told");
+    assert_eq!(
+        (fault.status.as_str(), fault.message.as_str()),
+        ("False", "b: about b")
+    );
+    assert_eq!(fault.reason, "CertificateFault");
+}
+
+#[test]
+fn a_user_is_told_while_no_policy_protects_the_members() {
+    let missing = ["ValidatingAdmissionPolicy x: it is not there".to_owned()];
+    let mut cluster = manifest();
+    let seen = status::status(&cluster, &[running()], &Outcome::Applied, &missing, &now());
+    let told = condition::find(&seen.conditions, ConditionType::Unprotected).expect("told");
+    assert_eq!(
+        (told.status.as_str(), told.reason.as_str()),
+        ("True", "AdmissionMissing")
+    );
+    assert!(told.message.ends_with(&missing[0]), "{}", told.message);
+    cluster.status = Some(seen);
+    let seen = status(&cluster, &[running()], &Outcome::Applied, &now());
+    assert!(condition::find(&seen.conditions, ConditionType::Unprotected).is_none());
 }

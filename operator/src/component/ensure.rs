@@ -3,23 +3,31 @@
 //! The secret is made here and not planned, because it needs randomness; its value is never read or logged.
 
 use std::fmt::Write;
+use std::time::Duration;
 
-use etcd_operator_api::names::{ComponentName, TOKEN_KEY};
+use etcd_operator_api::names::{ComponentName, TOKEN_ALSO_KEY, TOKEN_KEY};
 use etcd_operator_api::{Component, labels};
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, ObjectMeta, PartialObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, Resource, ResourceExt};
 use serde_json::json;
 
 use super::build::service_account;
+use super::rotation::{self, Step};
 use crate::controller::{ApplyError, own};
 
 /// Bytes of randomness in a token.
 const TOKEN_BYTES: usize = 32;
 
-/// Makes the agents' secret when it is not there.
-pub(super) async fn secret(client: &Client, component: &Component) -> Result<(), ApplyError> {
+/// Makes the agents' secret when it is not there, and replaces its token when that is due.
+pub(super) async fn secret(
+    client: &Client,
+    component: &Component,
+    longest: Duration,
+) -> Result<(), ApplyError> {
     let name = ComponentName::existing(&component.name_any()).agent_secret();
     let api: Api<Secret> =
         Api::namespaced(client.clone(), &component.namespace().unwrap_or_default());
@@ -33,7 +41,9 @@ pub(super) async fn secret(client: &Client, component: &Component) -> Result<(),
         let mut owners = live.owner_references().iter();
         let controller = owners.find(|owner| owner.controller == Some(true));
         return match controller {
-            Some(owner) if Some(&owner.uid) == component.uid().as_ref() => Ok(()),
+            Some(owner) if Some(&owner.uid) == component.uid().as_ref() => {
+                rotate(&api, &live, longest).await
+            }
             _ => Err(foreign("Secret", &name)),
         };
     }
@@ -56,6 +66,53 @@ pub(super) async fn secret(client: &Client, component: &Component) -> Result<(),
         "Secret",
         &name,
     )
+}
+
+/// Writes the step that is due, if any.
+async fn rotate(
+    api: &Api<Secret>,
+    live: &PartialObjectMeta<Secret>,
+    longest: Duration,
+) -> Result<(), ApplyError> {
+    let now = Timestamp::now();
+    let created = live.creation_timestamp().map(|time| time.0);
+    let Some(step) = rotation::next(live.annotations(), created, longest, now) else {
+        return Ok(());
+    };
+    let name = live.name_any();
+    let failed = |source| ApplyError::Write {
+        kind: "Secret".into(),
+        name: name.clone(),
+        source,
+    };
+    let (step, data) = match step {
+        Step::Prepare => (step, json!({ TOKEN_ALSO_KEY: encoded(&token()) })),
+        Step::Retire => (step, json!({ TOKEN_ALSO_KEY: null })),
+        Step::Switch => {
+            let secret = api.get(&name).await.map_err(failed)?;
+            let data = secret.data.unwrap_or_default();
+            match (data.get(TOKEN_KEY), data.get(TOKEN_ALSO_KEY)) {
+                (Some(old), Some(new)) => (step, json!({ TOKEN_KEY: new, TOKEN_ALSO_KEY: old })),
+                // Taken out by hand meanwhile.
+                _ => (Step::Prepare, json!({ TOKEN_ALSO_KEY: encoded(&token()) })),
+            }
+        }
+    };
+    let annotations = rotation::after(step, live.annotations(), now);
+    let body = json!({
+        "metadata": { "annotations": annotations, "resourceVersion": live.resource_version() },
+        "data": data,
+    });
+    let patched = api
+        .patch(&name, &PatchParams::default(), &Patch::Merge(&body))
+        .await;
+    patched.map_err(failed)?;
+    tracing::info!(secret = name, ?step, "the agents' token is being replaced");
+    Ok(())
+}
+
+fn encoded(token: &str) -> ByteString {
+    ByteString(token.as_bytes().to_vec())
 }
 
 fn token() -> String {
@@ -142,6 +199,8 @@ fn created<K>(result: kube::Result<K>, kind: &str, name: &str) -> Result<(), App
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use serde_json::Value;
 
     use super::*;
@@ -166,7 +225,7 @@ mod tests {
             }
         });
         let component = component();
-        let secret = secret(&context.client, &component).await;
+        let secret = secret(&context.client, &component, Duration::ZERO).await;
         let account = account(&context.client, &component, "kb-etcd").await;
         let asked = asked.lock().expect("no panic");
         let lines = asked.iter().map(|(line, _)| line.clone());
@@ -206,6 +265,77 @@ mod tests {
         assert!(
             results.iter().all(Result::is_ok) && written.is_empty(),
             "{written:?}"
+        );
+    }
+
+    /// What a patch leaves, and as if its step were long past.
+    fn take(stored: &mut Value, patch: &Value) {
+        for (key, value) in patch["data"].as_object().expect("data") {
+            stored["data"][key] = value.clone();
+        }
+        let written = &patch["metadata"]["annotations"];
+        for (key, value) in written.as_object().expect("annotations") {
+            stored["metadata"]["annotations"][key] = value.clone();
+        }
+        let annotations = stored["metadata"]["annotations"].as_object_mut();
+        let annotations = annotations.expect("annotations");
+        match annotations.remove(labels::TOKEN_STEP) {
+            Some(Value::String(step)) => {
+                let (what, _) = step.split_once(' ').expect("a step and its time");
+                let past = format!("{what} 2026-01-01T00:00:00Z");
+                annotations.insert(labels::TOKEN_STEP.to_owned(), past.into());
+            }
+            other => assert_eq!(other, Some(Value::Null), "a step or its end"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_is_replaced_without_a_moment_in_which_one_is_refused() {
+        let stored = Arc::new(Mutex::new(json!({
+            "metadata": { "name": "c-etcd-kbagent", "namespace": "n", "resourceVersion": "1",
+                "annotations": { labels::TOKEN_ROTATE: "now" }, "ownerReferences": owner("Component", "ours") },
+            "data": { TOKEN_KEY: "b2xk" },
+        })));
+        let live = Arc::clone(&stored);
+        let (context, asked) = server(move |_| (200, live.lock().expect("no panic").clone()));
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            secret(&context.client, &component(), Duration::ZERO)
+                .await
+                .expect("done");
+            let (line, patch) = asked
+                .lock()
+                .expect("no panic")
+                .last()
+                .expect("asked")
+                .clone();
+            assert!(line.starts_with("PATCH"), "{line}");
+            let mut stored = stored.lock().expect("no panic");
+            take(&mut stored, &patch);
+            seen.push((
+                stored["data"][TOKEN_KEY].clone(),
+                stored["data"][TOKEN_ALSO_KEY].clone(),
+            ));
+        }
+        let new = seen[0].1.clone();
+        assert!(new.is_string() && new != "b2xk", "{seen:?}");
+        let old = json!("b2xk");
+        assert_eq!(
+            seen,
+            [
+                (old.clone(), new.clone()),
+                (new.clone(), old),
+                (new, json!(null))
+            ]
+        );
+        let before = asked.lock().expect("no panic").len();
+        secret(&context.client, &component(), Duration::ZERO)
+            .await
+            .expect("done");
+        assert_eq!(
+            asked.lock().expect("no panic").len(),
+            before + 1,
+            "it was obeyed once"
         );
     }
 }

@@ -50,7 +50,7 @@ pub(super) fn hold(
 /// A digest of what the pods' part of the template is made from.
 fn inputs(valid: &Valid<'_>) -> String {
     let wish = &valid.component.spec;
-    let all = json!([
+    let mut all = json!([
         valid.name.to_string(),
         valid.runtime,
         valid.release.service_version,
@@ -66,6 +66,10 @@ fn inputs(valid: &Valid<'_>) -> String {
             .get(labels::RESTART)
             .or(valid.restarted.as_ref()),
     ]);
+    // Not before there is one: the digests that are on record know nothing of it.
+    if let (Some(tls), Some(all)) = (&valid.tls, all.as_array_mut()) {
+        all.push(json!(tls.record()));
+    }
     let digest = Sha256::digest(all.to_string().as_bytes());
     let bytes = digest.iter().take(8);
     bytes.map(|byte| format!("{byte:02x}")).collect()

@@ -4,6 +4,7 @@
 //! visible order, `status` and `phase` (pure) tell. Pods and members belong to the InstanceSet.
 
 mod build;
+mod certificates;
 mod ensure;
 mod fields;
 mod held;
@@ -12,8 +13,10 @@ mod phase;
 mod plan;
 mod reconcile;
 mod rehearse;
+mod rotation;
 mod settings;
 mod status;
+mod tls;
 mod validate;
 
 #[cfg(test)]

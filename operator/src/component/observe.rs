@@ -21,6 +21,8 @@ pub(super) struct Observed {
     pub(super) instance_set: Option<InstanceSet>,
     /// The Component's services, without the headless one.
     pub(super) services: Vec<Service>,
+    /// Services that lead to its members, those of its Cluster among them.
+    pub(super) leading: Vec<Service>,
     /// The containers' environment as it was written last.
     pub(super) environment: Option<ConfigMap>,
     /// All storage classes.
@@ -65,7 +67,10 @@ pub(super) async fn observe(
     // Another one of that name says nothing about this Component.
     let written = |map: &ConfigMap| map.owner_references().iter().any(|o| o.uid == uid);
     let environment = environment.map_err(failed("the environment ConfigMap"))?;
+    let leading = services.iter().filter(|service| leads(service, component));
+    let leading = leading.cloned().collect();
     Ok(Observed {
+        leading,
         definition: definition.map_err(failed("ComponentDefinition"))?,
         versions: versions.map_err(failed("ComponentVersions"))?.0,
         instance_set: instance_set.map_err(failed("InstanceSet"))?,
@@ -75,9 +80,23 @@ pub(super) async fn observe(
     })
 }
 
+/// Whether it selects the Component's pods.
+fn leads(service: &Service, component: &Component) -> bool {
+    let selector = service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.selector.as_ref());
+    let same = |label: &str| {
+        let selected = selector.and_then(|selector| selector.get(label));
+        selected.is_some() && selected == component.labels().get(label)
+    };
+    same(labels::INSTANCE) && same(labels::COMPONENT_NAME)
+}
+
+/// Everything of its Cluster.
 fn selector(component: &Component) -> String {
     let own = component.labels();
-    let pairs = [labels::MANAGED_BY, labels::INSTANCE, labels::COMPONENT_NAME]
+    let pairs = [labels::MANAGED_BY, labels::INSTANCE]
         .map(|label| format!("{label}={}", own.get(label).map_or("", String::as_str)));
     pairs.join(",")
 }

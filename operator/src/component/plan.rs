@@ -9,7 +9,23 @@ use serde_json::{Value, json};
 use super::build;
 use super::held::hold;
 use super::observe::Observed;
-use super::validate::{SpecError, check_domain, validate};
+use super::tls::Tls;
+use super::validate::{SpecError, Valid, check_domain, validate};
+use crate::certificates::{Names, member_names, needed};
+use crate::instanceset::names::ENV_LEADER_SERVICE;
+
+/// What the certificates of a component must be.
+#[derive(Clone, Debug)]
+pub(super) struct Certificates {
+    /// Who issues them.
+    pub(super) tls: Tls,
+    /// Names that the operator puts into the members'.
+    pub(super) names: Names,
+    /// Names that a user's must be for.
+    pub(super) needed: Vec<String>,
+    /// Whether members may have been started with a CA.
+    pub(super) members_made: bool,
+}
 
 /// The desired objects.
 #[derive(Clone, Debug)]
@@ -26,6 +42,8 @@ pub(super) struct Plan {
     pub(super) disruption_budget: PodDisruptionBudget,
     /// The members.
     pub(super) instance_set: InstanceSet,
+    /// What the certificates must be; `None` without TLS.
+    pub(super) certificates: Option<Certificates>,
     /// What the operator would change in the pods on its own, and does not.
     pub(super) held: Option<String>,
 }
@@ -65,7 +83,12 @@ pub(super) fn plan(
     let own_account = component.spec.service_account_name.is_none();
     let mut instance_set = build::instance_set(&valid)?;
     let held = hold(&valid, observed.instance_set.as_ref(), &mut instance_set);
+    let leader = environment.data.as_ref();
+    let leader = leader.and_then(|data| data.get(ENV_LEADER_SERVICE));
+    let named = (services.as_slice(), leader.map(String::as_str));
+    let certificates = certificates(&valid, observed, named, cluster_domain);
     Ok(Plan {
+        certificates,
         service_account: own_account.then(|| build::service_account_name(&valid)),
         environment,
         obsolete_services,
@@ -73,5 +96,26 @@ pub(super) fn plan(
         instance_set,
         services,
         held,
+    })
+}
+
+fn certificates(
+    valid: &Valid<'_>,
+    observed: &Observed,
+    (services, leader): (&[Service], Option<&str>),
+    cluster_domain: &str,
+) -> Option<Certificates> {
+    let tls = valid.tls.clone()?;
+    let namespace = valid.component.namespace().unwrap_or_default();
+    let spec = &valid.component.spec;
+    let replicas = u32::try_from(spec.replicas).unwrap_or(0);
+    let pods = valid.name.pods(replicas, &spec.offline_instances);
+    // Those that are planned are named before they are there; those that are there have addresses.
+    let services = [services, &observed.leading].concat();
+    Some(Certificates {
+        tls,
+        names: member_names(&valid.name, &namespace, cluster_domain, (&pods, &services)),
+        needed: needed(&valid.name, &namespace, cluster_domain, &pods, leader),
+        members_made: observed.instance_set.is_some(),
     })
 }

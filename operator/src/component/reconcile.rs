@@ -1,7 +1,7 @@
 //! The driver of Components: observe, plan, apply in a visible order, status. Decides nothing itself.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use etcd_operator_api::condition::{self, ConditionType, Reason, Truth};
 use etcd_operator_api::{
@@ -17,23 +17,26 @@ use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
-use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{PredicateConfig, WatchStreamExt, predicates, watcher};
 use serde_json::json;
 
+use super::certificates::{CertificateError, Certified, certify};
 use super::ensure;
 use super::observe::{ObserveError, Observed, observe};
 use super::phase::{ROLE_TIMEOUT, roles_missing_for};
 use super::plan::{Plan, last_word, plan};
 use super::status::{Outcome, status};
+use crate::certificates::IssueError;
 use crate::client::message;
 use crate::controller::{
-    ApplyError, Backoff, Blame, Calm, Context, Head, Late, ROUND, UNREADABLE, apply_if_different,
-    current, delete, heads, patch, touched, within, write_status,
+    ApplyError, Blame, Context, Driver, Head, Late, ROUND, UNREADABLE, all, apply_if_different,
+    current, delete, heads, ours, patch, touched, write_status,
 };
 
 /// Objects that are not watched (Secret, ServiceAccount, StorageClass) are looked at again after so long.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
+/// So are Secrets with certificates while one of them is at fault: its owner waits for the effect of his edit.
+const AT_FAULT: Duration = Duration::from_secs(15);
 
 /// A step of the reconcile failed.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +47,8 @@ enum Error {
     Apply(#[from] ApplyError),
     #[error(transparent)]
     Late(#[from] Late),
+    #[error(transparent)]
+    Issue(#[from] IssueError),
     #[error("failed to read the Component: {}", message(.0))]
     Read(kube::Error),
     #[error("failed to release the Component: {}", message(.0))]
@@ -61,45 +66,28 @@ impl Error {
     }
 }
 
-struct Driver {
-    context: Arc<Context>,
-    backoff: Backoff,
-    calm: Calm,
-}
-
 /// Reconciles all Components.
 ///
 /// # Errors
 /// Never: it runs until it is dropped.
 pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
-    let client = &context.client;
-    let ours = watcher::Config::default().labels(&format!(
-        "{}={}",
-        labels::MANAGED_BY,
-        labels::MANAGED_BY_VALUE
-    ));
-    let watches = &context.metrics.watches;
-    let controller = heads::<Component>(client, ours.clone(), watches);
+    let controller = heads::<Component>(&context, ours());
     let (by_definition, by_version) = (controller.store(), controller.store());
-    let definitions = touched::<ComponentDefinition>(client, watcher::Config::default(), watches)
+    let definitions = touched::<ComponentDefinition>(&context, watcher::Config::default())
         .predicate_filter(predicates::generation, PredicateConfig::default());
-    let versions = touched::<ComponentVersion>(client, watcher::Config::default(), watches)
+    let versions = touched::<ComponentVersion>(&context, watcher::Config::default())
         .predicate_filter(predicates::generation, PredicateConfig::default());
-    let driver = Arc::new(Driver {
-        context: Arc::clone(&context),
-        backoff: Backoff::default(),
-        calm: Calm::default(),
-    });
+    let driver = Driver::new("Component", &context);
     controller
-        .owns_stream(touched::<InstanceSet>(client, ours.clone(), watches))
-        .owns_stream(touched::<Service>(client, ours.clone(), watches))
-        .owns_stream(touched::<ConfigMap>(client, ours.clone(), watches))
-        .owns_stream(touched::<PodDisruptionBudget>(client, ours, watches))
+        .owns_stream(touched::<InstanceSet>(&context, ours()))
+        .owns_stream(touched::<Service>(&context, ours()))
+        .owns_stream(touched::<ConfigMap>(&context, ours()))
+        .owns_stream(touched::<PodDisruptionBudget>(&context, ours()))
         .watches_stream(definitions, move |_| all(&by_definition.state()))
         .watches_stream(versions, move |_| all(&by_version.state()))
         .run(
             reconcile,
-            |component, error, driver| error_policy(&component, error, &driver),
+            |component, error, driver| driver.failed(&*component, error, error.is_expected()),
             driver,
         )
         .for_each(|_| futures::future::ready(()))
@@ -107,44 +95,12 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn all(components: &[Arc<Head<Component>>]) -> Vec<ObjectRef<Head<Component>>> {
-    let all = components.iter();
-    all.map(|component| ObjectRef::from_obj(component.as_ref()))
-        .collect()
-}
-
-fn error_policy(component: &Head<Component>, error: &Error, driver: &Driver) -> Action {
-    if error.is_expected() {
-        tracing::debug!(component = key(component), %error, "reconcile is tried again");
-    } else {
-        tracing::warn!(component = key(component), %error, "reconcile failed");
-    }
-    driver.backoff.failed(&key(component))
-}
-
-fn key(component: &impl ResourceExt) -> String {
-    format!(
-        "{}/{}",
-        component.namespace().unwrap_or_default(),
-        component.name_any()
-    )
-}
-
 async fn reconcile(component: Arc<Head<Component>>, driver: Arc<Driver>) -> Result<Action, Error> {
-    if let Some(later) = driver.calm.rest(&key(&*component)) {
+    if let Some(later) = driver.rest(&*component) {
         return Ok(later);
     }
-    let began = Instant::now();
     let round = Box::pin(reconcile_head(&component, &driver.context));
-    let result = within(ROUND, round).await;
-    driver
-        .context
-        .metrics
-        .reconciled("Component", result.is_ok(), began.elapsed());
-    if result.is_ok() {
-        driver.backoff.succeeded(&key(&*component));
-    }
-    result
+    driver.round(&*component, ROUND, round).await
 }
 
 async fn reconcile_head(head: &Head<Component>, context: &Context) -> Result<Action, Error> {
@@ -161,24 +117,61 @@ async fn reconcile_component(component: &Component, context: &Context) -> Result
         return tear_down(component, &observed, context).await;
     }
     let planned = plan(component, &observed, &context.config.cluster_domain);
-    let (outcome, failure) = match planned {
-        Err(refused) => (Outcome::Refused(refused.to_string()), None),
-        Ok(mut plan) => {
-            let applied = plan.held.take().map_or(Outcome::Applied, Outcome::Held);
-            match Box::pin(carry_out(component, plan, context)).await {
-                Ok(()) => (applied, None),
-                Err(error) => {
-                    let refused = error.refusal().into_iter().collect();
-                    (Outcome::Failed(error.to_string(), refused), Some(error))
+    let (outcome, certified, failure) = match planned {
+        Err(refused) => (Outcome::Refused(refused.to_string()), None, None),
+        Ok(plan) => Box::pin(carry_out_certified(component, plan, context)).await?,
+    };
+    let its = observed.instance_set.as_ref();
+    tell(component, its, (&outcome, certified.as_ref()), context).await?;
+    match failure {
+        Some(error) => Err(error.into()),
+        None if at_fault(component, &outcome, certified.as_ref()) => Ok(Action::requeue(AT_FAULT)),
+        None => Ok(next_look(&observed)),
+    }
+}
+
+/// Whether a Secret may be what has to change.
+fn at_fault(component: &Component, outcome: &Outcome, certified: Option<&Certified>) -> bool {
+    let refused = matches!(outcome, Outcome::Refused(_)) && component.spec.tls_config.is_some();
+    refused || matches!(certified, Some(Certified::Kept(_)))
+}
+
+/// Pods mount their certificate, so it comes before all else: without one nothing is made.
+async fn carry_out_certified(
+    component: &Component,
+    mut plan: Plan,
+    context: &Context,
+) -> Result<(Outcome, Option<Certified>, Option<ApplyError>), Error> {
+    let certified = match plan.certificates.take() {
+        None => None,
+        Some(wanted) => {
+            let now = Timestamp::now();
+            match Box::pin(certify(&context.client, component, &wanted, now)).await {
+                Ok(certified) => Some(certified),
+                Err(CertificateError::Fault(fault)) => {
+                    return Ok((Outcome::Refused(format!("issuer: {fault}")), None, None));
                 }
+                Err(CertificateError::Apply(error)) => {
+                    let (outcome, error) = failed(error);
+                    return Ok((outcome, None, Some(error)));
+                }
+                Err(CertificateError::Issue(error)) => return Err(error.into()),
             }
         }
     };
-    tell(component, observed.instance_set.as_ref(), &outcome, context).await?;
-    match failure {
-        Some(error) => Err(error.into()),
-        None => Ok(next_look(&observed)),
-    }
+    let applied = plan.held.take().map_or(Outcome::Applied, Outcome::Held);
+    Ok(match Box::pin(carry_out(component, plan, context)).await {
+        Ok(()) => (applied, certified, None),
+        Err(error) => {
+            let (outcome, error) = failed(error);
+            (outcome, certified, Some(error))
+        }
+    })
+}
+
+fn failed(error: ApplyError) -> (Outcome, ApplyError) {
+    let refused = error.refusal().into_iter().collect();
+    (Outcome::Failed(error.to_string(), refused), error)
 }
 
 /// Missing roles turn into a failure by the passing of time alone, so that moment is looked at.
@@ -203,6 +196,7 @@ async fn carry_out(component: &Component, plan: Plan, context: &Context) -> Resu
         obsolete_services,
         disruption_budget,
         instance_set,
+        certificates: _,
         held: _,
     } = plan;
     let account = async {
@@ -219,7 +213,7 @@ async fn carry_out(component: &Component, plan: Plan, context: &Context) -> Resu
     };
     futures::future::try_join5(
         account,
-        ensure::secret(client, component),
+        ensure::secret(client, component, context.config.token_age),
         apply_if_different(client, &environment),
         apply_if_different(client, &disruption_budget),
         service_objects,
@@ -248,7 +242,8 @@ async fn tear_down(
     if component.spec.termination_policy == TerminationPolicy::DoNotTerminate {
         let text = "deletion is blocked by terminationPolicy DoNotTerminate".to_owned();
         let outcome = Outcome::Refused(text);
-        tell(component, observed.instance_set.as_ref(), &outcome, context).await?;
+        let its = observed.instance_set.as_ref();
+        tell(component, its, (&outcome, None), context).await?;
         return Ok(Action::await_change());
     }
     let uid = component.uid().unwrap_or_default();
@@ -260,7 +255,7 @@ async fn tear_down(
         if its.metadata.deletion_timestamp.is_none() {
             delete(&context.client, its).await?;
         }
-        tell(component, Some(its), &Outcome::Applied, context).await?;
+        tell(component, Some(its), (&Outcome::Applied, None), context).await?;
         return Ok(Action::await_change());
     }
     let rest: Vec<_> = component
@@ -293,10 +288,11 @@ async fn tear_down(
 async fn tell(
     component: &Component,
     instance_set: Option<&InstanceSet>,
-    outcome: &Outcome,
+    (outcome, certified): (&Outcome, Option<&Certified>),
     context: &Context,
 ) -> Result<(), ApplyError> {
-    let next = status(component, instance_set, outcome, &Time(Timestamp::now()));
+    let now = Time(Timestamp::now());
+    let next = status(component, instance_set, outcome, certified, &now);
     let before = component.status.clone().unwrap_or_default();
     if write_status(&context.client, component, next.clone()).await? {
         announce(component, &before, &next, context).await;
@@ -322,6 +318,7 @@ async fn announce(
     for kind in [
         ConditionType::ProvisioningStarted,
         ConditionType::ApplyResources,
+        ConditionType::CertificatesValid,
     ] {
         let Some(now) = condition::find(&next.conditions, kind) else {
             continue;

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use etcd_operator_api::condition::{self, ConditionType, Observation, Reason, Truth, alarm_of};
+use etcd_operator_api::names::ComponentName;
 use etcd_operator_api::{Component, ComponentPhase, ComponentStatus, InstanceSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
+use super::certificates::Certified;
 use super::phase::{Facts, is_available, phase, roles_missing_for};
 
 /// How the reconcile went.
@@ -27,6 +29,7 @@ pub(super) fn status(
     component: &Component,
     instance_set: Option<&InstanceSet>,
     outcome: &Outcome,
+    certified: Option<&Certified>,
     now: &Time,
 ) -> ComponentStatus {
     let facts = Facts {
@@ -44,6 +47,7 @@ pub(super) fn status(
     let mut observations = outcome_conditions(component, outcome);
     observations.push(available(component, instance_set));
     observations.extend(instance_set.and_then(alarm));
+    observations.extend(certified.map(certificates));
     let mut conditions = component
         .status
         .as_ref()
@@ -60,7 +64,7 @@ pub(super) fn status(
         observed_generation: component.metadata.generation,
         conditions,
         phase: Some(phase),
-        message: messages(&facts, outcome),
+        message: messages(&facts, outcome, certified),
         refused_objects: match outcome {
             Outcome::Failed(_, refused) => refused.clone(),
             Outcome::Applied | Outcome::Held(_) | Outcome::Refused(_) => BTreeMap::new(),
@@ -124,11 +128,30 @@ fn alarm(its: &InstanceSet) -> Option<Observation> {
     alarm_of(&its.status.as_ref()?.conditions)
 }
 
-fn messages(facts: &Facts<'_>, outcome: &Outcome) -> BTreeMap<String, String> {
+fn certificates(certified: &Certified) -> Observation {
+    let kind = ConditionType::CertificatesValid;
+    match certified {
+        Certified::Good(text) => Observation::new(kind, true, Reason::Certified, text),
+        Certified::Kept(text) => Observation::new(kind, false, Reason::CertificateFault, text),
+    }
+}
+
+fn messages(
+    facts: &Facts<'_>,
+    outcome: &Outcome,
+    certified: Option<&Certified>,
+) -> BTreeMap<String, String> {
     let mut messages = BTreeMap::new();
     if let Outcome::Refused(text) | Outcome::Failed(text, _) | Outcome::Held(text) = outcome {
         messages.insert(
             format!("Component/{}", facts.component.name_any()),
+            text.clone(),
+        );
+    }
+    if let Some(Certified::Kept(text)) = certified {
+        let name = facts.component.name_any();
+        messages.insert(
+            format!("Secret/{}", ComponentName::existing(&name).tls_secret()),
             text.clone(),
         );
     }

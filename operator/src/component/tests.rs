@@ -1,8 +1,8 @@
 //! From a Component to its children, with the definitions that deploy/ ships, and its phase by a table.
 
-use etcd_operator_api::cluster::ComponentConfig;
 use etcd_operator_api::condition::{self, ConditionType};
 use etcd_operator_api::lifecycle::LifecycleActions;
+use etcd_operator_api::settings::ComponentConfig;
 use etcd_operator_api::volume::Retention;
 use etcd_operator_api::{
     Component, ComponentDefinition, ComponentPhase, ComponentVersion, InstanceSet, labels,
@@ -19,10 +19,13 @@ use super::plan::{Plan, plan};
 use super::status::{Outcome, status};
 use crate::instanceset::desired::Desired;
 
+mod certificates;
 mod fields;
 mod held;
 pub(crate) mod objects;
+mod restricted;
 mod running;
+mod tls;
 
 const DEFINITION: &str = include_str!("../../../deploy/40-componentdefinition.yaml");
 const VERSION: &str = include_str!("../../../deploy/41-componentversion.yaml");
@@ -366,7 +369,7 @@ fn settings_take_the_place_of_the_definitions_flags() {
     assert!(plan(&hours, &shipped(), "cluster.local").is_ok());
     assert!(refusal(&[("snapshot-catchup-entries", "5000")]).contains("from etcd 3.6 on"));
     assert!(refusal(&[("data-dir", "/x")]).contains("is not a setting"));
-    assert!(refusal(&[("fastElection", "no")]).contains("one of true, false"));
+    assert!(refusal(&[("fastElection", "no")]).contains("one of true, suspicion, false"));
     let mut small = with(&[("quota-backend-bytes", "8589934592")], "3.6.1");
     let claim = &mut small.spec.volume_claim_templates[0].spec;
     let size = serde_json::from_str("\"5Gi\"").expect("quantity");
@@ -495,7 +498,7 @@ fn phase_after(before: Option<ComponentPhase>, its: &InstanceSet, second: i64) -
         phase: Some(phase),
         ..Default::default()
     });
-    status(&component, Some(its), &Outcome::Applied, &at(second))
+    status(&component, Some(its), &Outcome::Applied, None, &at(second))
         .phase
         .expect("phase")
 }
@@ -534,7 +537,7 @@ fn an_alarm_is_told_while_it_stands_and_outweighs_what_is_waited_for() {
         );
         let waiting = "waitingOn: [{reason: NotAlone, message: wait}]";
         let its = instance_set(3, 3, &format!("conditions: [{alarm}]\n{waiting}\n"));
-        status(&component(), Some(&its), &Outcome::Applied, &at(20))
+        status(&component(), Some(&its), &Outcome::Applied, None, &at(20))
     };
     let seen = raised("True");
     let told = condition::find(&seen.conditions, ConditionType::AlarmRaised).expect("told");
@@ -562,7 +565,7 @@ fn an_instance_set_of_an_older_spec_is_not_running() {
 #[test]
 fn availability_needs_a_leader_and_a_quorum() {
     let available = |its: &InstanceSet| {
-        let seen = status(&component(), Some(its), &Outcome::Applied, &at(20));
+        let seen = status(&component(), Some(its), &Outcome::Applied, None, &at(20));
         condition::holds(&seen.conditions, ConditionType::Available)
     };
     assert!(available(&instance_set(2, 2, "")));

@@ -14,6 +14,7 @@ use kube::ResourceExt;
 use super::fields::{self, BadField};
 use super::observe::Observed;
 use super::settings::{self, Flags, SettingError};
+use super::tls::{self, Tls, TlsError};
 use crate::definition::{
     BadMetadata, Metadata, NoRoad, Release, Unresolved, check_definition, check_metadata,
     check_upgrade, minor_of, release_for,
@@ -42,6 +43,8 @@ pub(super) enum SpecError {
     Metadata(#[from] BadMetadata),
     #[error(transparent)]
     Field(#[from] BadField),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("replicas must be odd: {} or {}, not {replicas}", replicas - 1, replicas + 1)]
     EvenReplicas { replicas: i32 },
     #[error("replicas {replicas} is outside the {min} to {max} that compDef {definition:?} allows")]
@@ -127,6 +130,7 @@ pub(super) struct Valid<'a> {
     pub(super) release: Release,
     pub(super) runtime: PodSpec,
     pub(super) flags: Flags,
+    pub(super) tls: Option<Tls>,
     /// The last restart that was asked for.
     pub(super) restarted: Option<String>,
 }
@@ -162,6 +166,7 @@ pub(super) fn validate<'a>(
     check_volumes(component, definition, &runtime)?;
     check_services(component, definition)?;
     fields::check(component)?;
+    let tls = tls::check(component, observed, &runtime)?;
     let running = observed.instance_set.as_ref();
     let bound = running.is_some_and(|its| its.spec.replicas >= component.spec.replicas);
     for template in &component.spec.volume_claim_templates {
@@ -183,6 +188,7 @@ pub(super) fn validate<'a>(
         release,
         runtime,
         flags,
+        tls,
         restarted: restarted(observed),
     })
 }

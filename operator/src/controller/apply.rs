@@ -132,18 +132,33 @@ where
         .extend(owner.controller_owner_ref(&()));
 }
 
-/// Writes the object unless the API server already has it so. Returns whether it was written.
-///
-/// # Errors
-/// When reading or writing fails, or another owner controls an object of that name.
-pub async fn apply_if_different<K>(client: &Client, wanted: &K) -> Result<bool, ApplyError>
-where
+/// A namespaced object that is read and written whole.
+pub trait Object:
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Serialize
+{
+}
+
+impl<K> Object for K where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
         + Clone
         + Debug
         + DeserializeOwned
-        + Serialize,
+        + Serialize
 {
+}
+
+/// Writes the object unless the API server already has it so. Returns whether it was written.
+///
+/// # Errors
+/// When reading or writing fails, or another owner controls an object of that name.
+pub async fn apply_if_different<K: Object>(
+    client: &Client,
+    wanted: &K,
+) -> Result<bool, ApplyError> {
     let namespace = wanted.namespace().unwrap_or_default();
     let (kind, name) = (K::kind(&()).into_owned(), wanted.name_any());
     let api: Api<K> = Api::namespaced(client.clone(), &namespace);
@@ -176,14 +191,10 @@ where
 ///
 /// # Errors
 /// When it cannot be asked.
-pub async fn rehearse<K>(client: &Client, wanted: &K) -> Result<Option<String>, ApplyError>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Serialize,
-{
+pub async fn rehearse<K: Object>(
+    client: &Client,
+    wanted: &K,
+) -> Result<Option<String>, ApplyError> {
     let (kind, name) = (K::kind(&()).into_owned(), wanted.name_any());
     let api: Api<K> = Api::namespaced(client.clone(), &wanted.namespace().unwrap_or_default());
     let live = api.get_metadata_opt(&name).await;
@@ -227,14 +238,7 @@ fn controller_of<K: Resource>(object: &K) -> Option<String> {
 ///
 /// # Errors
 /// When writing fails.
-pub async fn apply<K>(client: &Client, wanted: &K) -> Result<(), ApplyError>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Serialize,
-{
+pub async fn apply<K: Object>(client: &Client, wanted: &K) -> Result<(), ApplyError> {
     let api: Api<K> = Api::namespaced(client.clone(), &wanted.namespace().unwrap_or_default());
     write(&api, &wanted.name_any(), &document(wanted)?).await
 }
@@ -297,13 +301,7 @@ pub fn refuse_foreign<K: Resource<DynamicType = ()>>(
 ///
 /// # Errors
 /// When the API server refuses.
-pub async fn patch<K>(client: &Client, object: &K, body: &Value) -> Result<(), ApplyError>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + Debug
-        + DeserializeOwned,
-{
+pub async fn patch<K: Object>(client: &Client, object: &K, body: &Value) -> Result<(), ApplyError> {
     let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
     let name = object.name_any();
     let mut body = body.clone();
@@ -327,13 +325,7 @@ where
 ///
 /// # Errors
 /// When the API server refuses.
-pub async fn delete<K>(client: &Client, object: &K) -> Result<(), ApplyError>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + Debug
-        + DeserializeOwned,
-{
+pub async fn delete<K: Object>(client: &Client, object: &K) -> Result<(), ApplyError> {
     let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
     let name = object.name_any();
     let parameters = DeleteParams::background().preconditions(Preconditions {

@@ -4,21 +4,9 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
 
 use super::apply::namespace_ends;
+use crate::config::Config;
 use crate::lease::Tenure;
 use crate::metrics::Metrics;
-
-/// Settings of this process; never change while it runs.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// DNS domain of the Kubernetes cluster, e.g. `cluster.local`.
-    pub cluster_domain: String,
-    /// Namespace the operator runs in.
-    pub namespace: String,
-    /// Service account that the operator runs as; the admission policies name it.
-    pub service_account: String,
-    /// Name of this replica (its pod).
-    pub identity: String,
-}
 
 /// Shared by all reconcilers; cheap to clone inside an `Arc`.
 #[derive(Clone)]
@@ -33,6 +21,10 @@ pub struct Context {
     pub tenure: Tenure,
     /// Publishes events, repeated ones as one series.
     pub recorder: Recorder,
+    /// Admission policies that are not installed as they should be; told by those that look.
+    pub unprotected: tokio::sync::watch::Sender<Vec<String>>,
+    /// The one namespace that these reconcilers serve; all when `None`.
+    pub served: Option<String>,
 }
 
 impl Context {
@@ -50,7 +42,22 @@ impl Context {
             metrics,
             tenure: Tenure::default(),
             recorder,
+            unprotected: tokio::sync::watch::Sender::default(),
+            served: None,
         }
+    }
+
+    /// The same for each namespace that is served: once, for all of them, when none is named.
+    #[must_use]
+    pub fn each(&self) -> Vec<Self> {
+        if self.config.namespaces.is_empty() {
+            return vec![self.clone()];
+        }
+        let of = |namespace: &String| Self {
+            served: Some(namespace.clone()),
+            ..self.clone()
+        };
+        self.config.namespaces.iter().map(of).collect()
     }
 
     /// Publishes an event about an object. An event that cannot be written is logged, never an error: events

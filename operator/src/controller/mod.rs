@@ -8,20 +8,22 @@ mod calm;
 mod context;
 mod current;
 mod difference;
+mod driver;
 mod head;
 mod round;
 mod status;
 mod watched;
 
 pub use apply::{
-    ApplyError, apply, apply_if_different, cannot_rehearse, delete, is_refusal, own, patch,
+    ApplyError, Object, apply, apply_if_different, cannot_rehearse, delete, is_refusal, own, patch,
     refuse_foreign, rehearse,
 };
 pub use backoff::{Backoff, STORM};
 pub use calm::Calm;
-pub use context::{Config, Context};
+pub use context::Context;
 pub use current::{Blame, UNREADABLE, current, list};
 pub use difference::{APPLIED, fingerprint, holds, with_fingerprint};
+pub use driver::{Driver, all, key, ours};
 pub use head::Head;
 pub use round::{Late, ROUND, within};
 pub use status::write_status;

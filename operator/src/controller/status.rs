@@ -1,15 +1,10 @@
 //! IO out: writes a status, whole, only when it changed, and only over the object it was computed from.
 
-use std::fmt::Debug;
-
 use kube::api::{Api, PostParams};
-use kube::core::NamespaceResourceScope;
 use kube::core::object::HasStatus;
-use kube::{Client, Resource, ResourceExt};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use kube::{Client, ResourceExt};
 
-use super::ApplyError;
+use super::{ApplyError, Object};
 
 /// Replaces the status of `object` by `status`. A conflict is an error: the caller computes again from what is
 /// there then. Returns whether it was written.
@@ -22,12 +17,7 @@ pub async fn write_status<K>(
     status: K::Status,
 ) -> Result<bool, ApplyError>
 where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + HasStatus
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Serialize,
+    K: Object + HasStatus,
     K::Status: PartialEq,
 {
     if object.status() == Some(&status) {

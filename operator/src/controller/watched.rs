@@ -5,11 +5,11 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
+use kube::Resource;
 use kube::api::Api;
-use kube::core::DeserializeGuard;
+use kube::core::{ClusterResourceScope, DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::watcher::Event;
 use kube::runtime::{Controller, WatchStreamExt, reflector, watcher};
-use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 
 use super::current::{Blame, tell};
@@ -18,6 +18,33 @@ use crate::watches::Watches;
 
 /// Objects of a page of a list: annotations alone may be 256 KiB each.
 const PAGE: u32 = 50;
+
+/// Where objects of a kind are looked for: those in namespaces where the operator serves, others everywhere.
+pub trait Reach<K> {
+    /// The way to them.
+    fn api(context: &Context) -> Api<K>;
+}
+
+impl<K> Reach<K> for NamespaceResourceScope
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    fn api(context: &Context) -> Api<K> {
+        match &context.served {
+            Some(namespace) => Api::namespaced(context.client.clone(), namespace),
+            None => Api::all(context.client.clone()),
+        }
+    }
+}
+
+impl<K> Reach<K> for ClusterResourceScope
+where
+    K: Resource<DynamicType = (), Scope = ClusterResourceScope>,
+{
+    fn api(context: &Context) -> Api<K> {
+        Api::all(context.client.clone())
+    }
+}
 
 /// Events of a watch that is counted. Reconnects with a backoff for ever.
 pub fn events<K>(
@@ -36,23 +63,26 @@ where
 
 /// Objects of kind `K` as they are made, changed or deleted.
 pub fn touched<K>(
-    client: &Client,
+    context: &Context,
     config: watcher::Config,
-    watches: &Watches,
 ) -> impl Stream<Item = watcher::Result<Head<K>>> + Send + use<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+    K::Scope: Reach<Head<K>>,
 {
-    events(Api::<Head<K>>::all(client.clone()), config, watches).touched_objects()
+    let api = K::Scope::api(context);
+    events(api, config, &context.metrics.watches).touched_objects()
 }
 
 /// A controller that knows the metadata of its objects only: each is read when it is reconciled.
-pub fn heads<K>(client: &Client, config: watcher::Config, watches: &Watches) -> Controller<Head<K>>
+pub fn heads<K>(context: &Context, config: watcher::Config) -> Controller<Head<K>>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+    K::Scope: Reach<Head<K>>,
 {
     let (store, writer) = reflector::store();
-    let events = events(Api::<Head<K>>::all(client.clone()), config, watches).modify(|head| {
+    let api = K::Scope::api(context);
+    let events = events(api, config, &context.metrics.watches).modify(|head| {
         head.metadata.managed_fields = None;
         head.metadata.annotations = None;
     });
@@ -67,8 +97,9 @@ pub fn readable<K>(
 ) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + use<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K::Scope: Reach<DeserializeGuard<K>>,
 {
-    let api = Api::<DeserializeGuard<K>>::all(context.client.clone());
+    let api = K::Scope::api(context);
     let events = events(api, config, &context.metrics.watches);
     let context = Arc::clone(context);
     events.filter_map(move |event| {

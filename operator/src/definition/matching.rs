@@ -6,57 +6,9 @@
 use etcd_operator_api::{ComponentDefinition, ComponentVersion};
 use kube::ResourceExt;
 
+use super::pattern::expression;
 use super::release::{not_offered, release_for};
-
-/// A component cannot be resolved. Every message names the field of the component to correct.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unresolved {
-    /// No definition has such a name.
-    #[error("componentDef {wanted:?} matches no ComponentDefinition, there are: {known}")]
-    Definition {
-        /// What was asked for.
-        wanted: String,
-        /// The names there are.
-        known: String,
-    },
-    /// No matching definition offers the version.
-    #[error(
-        "serviceVersion {wanted:?} is not offered for componentDef {definition:?}, there are: {known}{nearest}"
-    )]
-    Version {
-        /// What was asked for.
-        wanted: String,
-        /// The definition.
-        definition: String,
-        /// The versions there are.
-        known: String,
-        /// Which of them comes nearest, in words; empty when none does.
-        nearest: String,
-    },
-}
-
-/// Whether `pattern` means `name`.
-#[must_use]
-pub fn matches(pattern: &str, name: &str) -> bool {
-    name.starts_with(pattern) || matches_expression(pattern, name)
-}
-
-fn matches_expression(pattern: &str, name: &str) -> bool {
-    expression(pattern).is_some_and(|expression| expression.is_match(name))
-}
-
-/// The pattern is a tenant's: one that would compile to more than this matches nothing.
-const LARGEST_EXPRESSION: usize = 64 * 1024;
-/// As for groups within groups.
-const DEEPEST_EXPRESSION: u32 = 16;
-
-fn expression(pattern: &str) -> Option<regex_lite::Regex> {
-    let mut builder = regex_lite::RegexBuilder::new(pattern);
-    builder
-        .size_limit(LARGEST_EXPRESSION)
-        .nest_limit(DEEPEST_EXPRESSION);
-    builder.build().ok()
-}
+use super::unresolved::Unresolved;
 
 /// What a component asks for.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +83,7 @@ fn names(definitions: &[ComponentDefinition]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pattern::matches;
     use super::*;
 
     fn definitions(names: &[&str]) -> Vec<ComponentDefinition> {

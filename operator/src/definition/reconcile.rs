@@ -1,14 +1,18 @@
 //! IO: writes into definitions and versions whether clusters may use them.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_operator_api::{ComponentDefinition, ComponentVersion, FIELD_MANAGER};
 use futures::StreamExt;
-use kube::ResourceExt;
+use k8s_openapi::ClusterResourceScope;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::runtime::watcher;
+use kube::{Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::checks::{check_definition, check_version};
@@ -34,15 +38,14 @@ enum Error {
 /// # Errors
 /// Never: it runs until it is dropped.
 pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
-    let (client, watches) = (&context.client, &context.metrics.watches);
     let all = watcher::Config::default;
-    let definitions = heads::<ComponentDefinition>(client, all(), watches);
+    let definitions = heads::<ComponentDefinition>(&context, all());
     let definitions = definitions.run(
         |head, context| within(ROUND, definition(head, context)),
         |_, error, _| retry(error),
         Arc::clone(&context),
     );
-    let versions = heads::<ComponentVersion>(client, all(), watches);
+    let versions = heads::<ComponentVersion>(&context, all());
     let versions = versions.run(
         |head, context| within(ROUND, version(head, context)),
         |_, error, _| retry(error),
@@ -71,16 +74,7 @@ async fn definition(
     };
     let status = check_definition(&definition);
     if definition.status.as_ref() != Some(&status) {
-        let api: Api<ComponentDefinition> = Api::all(context.client.clone());
-        let name = definition.name_any();
-        let body = json!({
-            "apiVersion": "apps.kubeblocks.io/v1", "kind": "ComponentDefinition", "status": status,
-        });
-        let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let written = api
-            .patch_status(&name, &parameters, &Patch::Apply(&body))
-            .await;
-        written.map_err(|source| Error::Write { name, source })?;
+        write::<ComponentDefinition>(&context, definition.name_any(), &status).await?;
     }
     Ok(Action::await_change())
 }
@@ -95,16 +89,24 @@ async fn version(
     };
     let status = check_version(&version);
     if version.status.as_ref() != Some(&status) {
-        let api: Api<ComponentVersion> = Api::all(context.client.clone());
-        let name = version.name_any();
-        let body = json!({
-            "apiVersion": "apps.kubeblocks.io/v1", "kind": "ComponentVersion", "status": status,
-        });
-        let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let written = api
-            .patch_status(&name, &parameters, &Patch::Apply(&body))
-            .await;
-        written.map_err(|source| Error::Write { name, source })?;
+        write::<ComponentVersion>(&context, version.name_any(), &status).await?;
     }
     Ok(Action::await_change())
+}
+
+async fn write<K>(context: &Context, name: String, status: &impl Serialize) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::all(context.client.clone());
+    let body = json!({
+        "apiVersion": K::api_version(&()), "kind": K::kind(&()), "status": status,
+    });
+    let parameters = PatchParams::apply(FIELD_MANAGER).force();
+    let written = api
+        .patch_status(&name, &parameters, &Patch::Apply(&body))
+        .await;
+    written
+        .map(drop)
+        .map_err(|source| Error::Write { name, source })
 }

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use etcd_operator_api::{ComponentDefinition, ComponentVersion};
 use kube::ResourceExt;
 
-use super::matching::{Unresolved, matches};
+use super::pattern::matches;
+use super::unresolved::Unresolved;
 
 /// What stands for the version in the images of a rule.
 pub(super) const VERSION: &str = "$(SERVICE_VERSION)";

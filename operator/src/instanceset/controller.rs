@@ -26,10 +26,10 @@ use super::error::Error;
 use super::events;
 use super::observe::Sources;
 use super::pace::Pace;
-use super::plan::steps::status_draft::Draft;
+use super::plan::steps::StatusDraft;
 use super::plan::{Plan, Step, Waiting, plan, status};
 use super::rehearse::Rehearsals;
-use crate::controller::{Backoff, Blame, Calm, Head, UNREADABLE, current};
+use crate::controller::{Backoff, Blame, Calm, Head, UNREADABLE, current, key};
 use crate::lease::Tenure;
 use crate::roles::MemberStore;
 
@@ -77,10 +77,6 @@ pub(super) async fn reconcile(
         reconciler.backoff.succeeded(&key(&*set));
     }
     result
-}
-
-fn key(set: &impl ResourceExt) -> String {
-    format!("{}/{}", set.namespace().unwrap_or_default(), set.name_any())
 }
 
 /// When to try again after an error. It was recorded where it happened.
@@ -242,7 +238,7 @@ impl Reconciler {
 
 /// The draft with times, and with the outcome of the steps when they have been taken.
 fn finished(
-    draft: &Draft,
+    draft: &StatusDraft,
     desired: &Desired,
     outcome: Option<Option<&Error>>,
 ) -> InstanceSetStatus {

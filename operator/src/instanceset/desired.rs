@@ -10,6 +10,7 @@ use etcd_operator_api::lifecycle::Action;
 use etcd_operator_api::names::ComponentName;
 use etcd_operator_api::opaque::NotOfType;
 use etcd_operator_api::recovery::RecoveryWish;
+use etcd_operator_api::rules::MAX_REPLICAS;
 use etcd_operator_api::update::{
     InstanceUpdateStrategyType, MemberUpdateStrategy, PodManagementPolicy, PodUpdatePolicy, amount,
 };
@@ -109,7 +110,7 @@ impl Desired {
         let replicas = if spec.stop {
             0
         } else {
-            spec.replicas.clamp(0, 7)
+            spec.replicas.clamp(0, MAX_REPLICAS)
         } as u32;
         // Members may always go, whatever their number.
         if !spec.stop && its.metadata.deletion_timestamp.is_none() {

@@ -11,6 +11,7 @@ use kube::api::{Api, PostParams};
 use super::desired::Desired;
 use super::observed::PodSeen;
 use super::plan::pods::{self, Purpose};
+use super::plan::revision;
 use crate::client::message;
 
 /// Revisions that the API server takes, by InstanceSet. One that is refused is asked about again: a webhook or a policy
@@ -30,7 +31,7 @@ impl Rehearsals {
         let outdated = |(name, pod): (&String, &PodSeen)| {
             desired.wants(name) && pod.owned && !pods::is_current(desired, name, pod)
         };
-        let (revision, key) = (pods::revision(desired), key(desired));
+        let (revision, key) = (revision::revision(desired), key(desired));
         if !there.iter().any(outdated) || self.known().get(&key) == Some(&revision) {
             return None;
         }

@@ -79,31 +79,33 @@ fn controller(
         labels::WORKLOAD_MANAGED_BY_VALUE
     );
     let children = || watcher::Config::default().labels(&selector);
-    let (client, watches) = (&context.frame.client, &context.frame.metrics.watches);
+    let frame = &context.frame;
     let nodes = stream::unfold(nodes, |mut nodes| async {
         nodes.recv().await.map(|()| ((), nodes))
     });
-    let claims = touched::<PersistentVolumeClaim>(client, children(), watches);
-    heads::<InstanceSet>(client, watcher::Config::default(), watches)
+    let claims = touched::<PersistentVolumeClaim>(frame, children());
+    heads::<InstanceSet>(frame, watcher::Config::default())
         // No limit of how many at a time: those that hang would take the places of the others (C3).
-        .owns_stream(touched::<Pod>(client, children(), watches))
+        .owns_stream(touched::<Pod>(frame, children()))
         // A claim that outlives its InstanceSet has no owner, but it has the label.
         .watches_stream(claims, |claim| parent(&claim))
-        .owns_stream(touched::<Service>(client, children(), watches))
+        .owns_stream(touched::<Service>(frame, children()))
         .reconcile_all_on(nodes)
-        .reconcile_on(views(context.store.changes()))
+        .reconcile_on(views(context.store.changes(), frame.served.clone()))
 }
 
 /// InstanceSets whose members' state has changed.
 fn views(
     changes: broadcast::Receiver<crate::roles::store::Changed>,
+    served: Option<String>,
 ) -> impl futures::Stream<Item = ObjectRef<Head<InstanceSet>>> + Send {
-    stream::unfold(changes, |mut changes| async move {
+    stream::unfold((changes, served), |(mut changes, served)| async move {
         loop {
             match changes.recv().await {
+                Ok(changed) if served.as_ref().is_some_and(|one| *one != changed.namespace) => {}
                 Ok(changed) => {
                     let of = ObjectRef::new(&changed.instance_set).within(&changed.namespace);
-                    return Some((of, changes));
+                    return Some((of, (changes, served)));
                 }
                 // What was missed is found by the backstop.
                 Err(broadcast::error::RecvError::Lagged(_)) => {}

@@ -4,10 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use etcd_operator_api::OpsRequest;
 use etcd_operator_api::labels;
 use etcd_operator_api::names::ComponentName;
 use etcd_operator_api::ops_request::Switchover;
+use etcd_operator_api::{InstanceSet, OpsRequest};
 use k8s_openapi::api::core::v1::Pod;
 use kbagent_protocol::{ActionRequest, PORT, SwitchoverOutput, action, parameter};
 use kube::ResourceExt;
@@ -55,7 +55,13 @@ async fn one(
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
     let selector = format!("{}={}", labels::WORKLOAD_INSTANCE, name.as_str());
     let pods = pods.list(&ListParams::default().labels(&selector)).await;
-    let pods = pods.map_err(|error| unknown(error.to_string()))?;
+    let mut pods = pods.map_err(|error| unknown(error.to_string()))?;
+    let sets: Api<InstanceSet> = Api::namespaced(context.client.clone(), &namespace);
+    let set = sets.get_metadata_opt(name.as_str()).await;
+    let set = set.map_err(|error| unknown(error.to_string()))?;
+    // The token is for members only.
+    let set = set.and_then(|set| set.uid());
+    pods.items.retain(|pod| is_member(set.as_deref(), pod));
     // The leader's own agent first: it need not ask its way.
     let leads = |pod: &Pod| {
         pod.labels()
@@ -123,6 +129,13 @@ fn judge(
     Ok((output.leader, text))
 }
 
+/// Whether the InstanceSet with this UID controls the pod.
+fn is_member(set: Option<&str>, pod: &Pod) -> bool {
+    let mut owners = pod.owner_references().iter();
+    let controller = owners.find(|owner| owner.controller == Some(true));
+    set.is_some() && controller.map(|owner| owner.uid.as_str()) == set
+}
+
 fn address(pod: &Pod) -> Option<SocketAddr> {
     let ip = pod.status.as_ref()?.pod_ip.as_ref()?;
     let ip: IpAddr = ip.parse().ok()?;
@@ -135,6 +148,28 @@ fn address(pod: &Pod) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pod_with_the_labels_of_a_member_and_another_owner_gets_no_token() {
+        let pod = |owners: serde_json::Value| -> Pod {
+            let pod = serde_json::json!({ "metadata": { "name": "p", "ownerReferences": owners } });
+            serde_json::from_value(pod).expect("a pod")
+        };
+        let owner = |uid: &str, controller: bool| serde_json::json!([{ "apiVersion": "v1", "kind": "K", "name": "n", "uid": uid, "controller": controller }]);
+        let set = Some("set");
+        assert!(is_member(set, &pod(owner("set", true))));
+        for stranger in [
+            serde_json::json!([]),
+            owner("other", true),
+            owner("set", false),
+        ] {
+            assert!(!is_member(set, &pod(stranger)));
+        }
+        assert!(
+            !is_member(None, &pod(serde_json::json!([]))),
+            "no InstanceSet, no member"
+        );
+    }
 
     #[test]
     fn only_the_leader_that_was_asked_for_counts_as_moved() {

@@ -14,13 +14,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::edit::{self, Change};
-use super::kinds::{self, Kind};
+use super::facts::{Progress, View};
+use super::kind::Kind;
+use super::kinds;
 use super::observed::{NotMoved, Seen};
 use super::obstacle::{Obstacle, obstacle};
-use super::progress::{Progress, View};
 use super::refusal::Refused;
 use super::refused::refused;
-use super::{queue, request};
+use super::{progress, queue, request};
 
 /// Polling interval for state that has no watch.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -414,7 +415,7 @@ impl Story<'_> {
     }
 
     fn look(&mut self, cluster: &Cluster, undone: bool) -> Progress {
-        let progress = self.kind().progress(&self.view(cluster, undone));
+        let progress = progress::of(self.kind(), &self.view(cluster, undone));
         self.status.progress = Some(progress.text());
         self.status.components.clone_from(&progress.components);
         progress

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use etcd_operator_api::cluster::ComponentConfig;
 use etcd_operator_api::ops_request::{LastComponentConfiguration, LastConfiguration};
 use etcd_operator_api::quantity::Resources;
 use etcd_operator_api::service::ClusterService;
+use etcd_operator_api::settings::ComponentConfig;
 use etcd_operator_api::{Cluster, ClusterComponentSpec, labels, settings};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Value, json};

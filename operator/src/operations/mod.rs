@@ -1,15 +1,17 @@
 //! OpsRequest -> an edit of its Cluster, or a call of an agent, and the observed result.
 //!
-//! `kinds` holds one file a type of operation. They and `request`, `edit`, `queue`, `progress`, `refused` and `decide`
-//! are pure; `observe` reads; `agents` moves leadership; `claims` marks disks; `cluster_edit` and `reconcile` write. An
-//! operation changes nothing but the Cluster's spec (and who leads, and which disk is to be replaced): pods and members
-//! belong to the modules below, with all their checks.
+//! `kinds` holds one file a type of operation, `kind` what each of them says. They and `facts`, `request`, `edit`,
+//! `queue`, `progress`, `refused` and `decide` are pure; `observe` reads; `agents` moves leadership; `claims` marks
+//! disks; `cluster_edit` and `reconcile` write. An operation changes nothing but the Cluster's spec (and who leads, and
+//! which disk is to be replaced): pods and members belong to the modules below, with all their checks.
 
 mod agents;
 mod claims;
 mod cluster_edit;
 mod decide;
 mod edit;
+mod facts;
+mod kind;
 mod kinds;
 mod observe;
 mod observed;

@@ -1,7 +1,7 @@
 //! The driver of OpsRequests: observe, decide, act, record. Decides nothing itself.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use etcd_operator_api::condition::{self, ConditionType, Observation, Reason};
 use etcd_operator_api::ops_request::OpsRequestStatus;
@@ -27,7 +27,7 @@ use crate::client::message;
 use crate::cluster;
 use crate::component::RehearseError;
 use crate::controller::{
-    ApplyError, Backoff, Blame, Context, Late, STORM, delete, readable, touched, within,
+    ApplyError, Blame, Context, Driver, Late, STORM, delete, key, ours, readable, touched,
     write_status,
 };
 
@@ -72,23 +72,12 @@ impl Error {
     }
 }
 
-struct Driver {
-    context: Arc<Context>,
-    backoff: Backoff,
-}
-
 /// Reconciles all OpsRequests.
 ///
 /// # Errors
 /// Never: it runs until it is dropped.
 pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
-    let (client, watches) = (&context.client, &context.metrics.watches);
     let all = watcher::Config::default;
-    let ours = all().labels(&format!(
-        "{}={}",
-        labels::MANAGED_BY,
-        labels::MANAGED_BY_VALUE
-    ));
     let (store, writer) = reflector::store();
     // The store knows of a change before it is told here: whose turn it is now is read from it.
     let turns = store.clone();
@@ -99,17 +88,14 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         .flat_map(move |touched| stream::iter(with_followers(touched, &turns)));
     let controller = Controller::for_stream(requests, store);
     let (by_cluster, by_set) = (controller.store(), controller.store());
-    let driver = Arc::new(Driver {
-        context: Arc::clone(&context),
-        backoff: Backoff::default(),
-    });
+    let driver = Driver::new("OpsRequest", &context);
     controller
         .with_config(Config::default().debounce(STORM))
-        .watches_stream(touched::<Cluster>(client, all(), watches), move |cluster| {
+        .watches_stream(touched::<Cluster>(&context, all()), move |cluster| {
             let namespace = cluster.metadata.namespace.as_deref();
             going_on(&by_cluster, namespace, &cluster.name_any())
         })
-        .watches_stream(touched::<InstanceSet>(client, ours, watches), move |set| {
+        .watches_stream(touched::<InstanceSet>(&context, ours()), move |set| {
             let cluster = set.labels().get(labels::INSTANCE).cloned();
             let namespace = set.metadata.namespace.as_deref();
             going_on(&by_set, namespace, &cluster.unwrap_or_default())
@@ -155,35 +141,16 @@ fn going_on(
         .collect()
 }
 
-fn key(request: &OpsRequest) -> String {
-    format!(
-        "{}/{}",
-        request.namespace().unwrap_or_default(),
-        request.name_any()
-    )
-}
-
 fn error_policy(request: &OpsRequest, error: &Error, driver: &Driver) -> Action {
     if error.is_conflict() {
         return Action::requeue(CONFLICT);
     }
-    tracing::warn!(request = key(request), %error, "reconcile failed");
-    driver.backoff.failed(&key(request))
+    driver.failed(request, error, false)
 }
 
 async fn reconcile(request: Arc<OpsRequest>, driver: Arc<Driver>) -> Result<Action, Error> {
-    let began = Instant::now();
-    let result = within(
-        LIMIT,
-        Box::pin(reconcile_request(&request, &driver.context)),
-    )
-    .await;
-    let metrics = &driver.context.metrics;
-    metrics.reconciled("OpsRequest", result.is_ok(), began.elapsed());
-    if result.is_ok() {
-        driver.backoff.succeeded(&key(&request));
-    }
-    result
+    let round = Box::pin(reconcile_request(&request, &driver.context));
+    driver.round(&*request, LIMIT, round).await
 }
 
 async fn reconcile_request(cached: &OpsRequest, context: &Context) -> Result<Action, Error> {

@@ -11,7 +11,8 @@ use etcd_operator_api::{Cluster, ClusterComponentSpec, OpsRequest, labels, setti
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::edit::{self, Change};
-use super::kinds::{self, Edited};
+use super::kind::Edited;
+use super::kinds;
 use super::observed::Seen;
 use super::refusal::Refused;
 

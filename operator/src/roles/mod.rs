@@ -2,8 +2,10 @@
 //!
 //! A data path: the leader's service follows the label. Each pod's agent streams its view (`streams`), views are
 //! folded into facts (`knowledge`), facts and labels into ordered writes (`decide`, pure), and those are carried
-//! out under guards (`write`). Must not reconcile anything else, and no label may wait for the old leader's pod.
+//! out under guards (`write`). Elections that agents began become events (`announce`). Must not reconcile anything
+//! else, and no label may wait for the old leader's pod.
 
+mod announce;
 pub mod decide;
 mod departed;
 mod endpoints;

@@ -14,7 +14,8 @@ use tokio::task::JoinHandle;
 
 use etcd_operator_api::labels;
 
-use super::departed;
+use super::announce::Elections;
+use super::departed::{self, Departed};
 use super::endpoints::Endpoints;
 use super::facts::{PodFacts, PodKey, whereabouts};
 use super::group::{Group, Input};
@@ -37,6 +38,8 @@ pub struct Context {
     pub watches: Watches,
     /// The one namespace to serve; all when `None`.
     pub namespace: Option<String>,
+    /// Name of this replica.
+    pub identity: String,
 }
 
 /// Follows pods and their agents for ever.
@@ -55,8 +58,10 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     );
     let config = watcher::Config::default().labels(&selector);
     let mut events = std::pin::pin!(events(pods, config, &context.watches));
+    let elections = Elections::start(context.client.clone(), &context.identity);
     let mut path = Path {
         context,
+        elections,
         groups: HashMap::new(),
         pods: HashMap::new(),
         listed: None,
@@ -85,6 +90,7 @@ struct Running {
 
 struct Path {
     context: Arc<Context>,
+    elections: Elections,
     groups: HashMap<(String, String), Running>,
     pods: HashMap<PodKey, Member>,
     /// Pods seen since the watch restarted; the others are gone.
@@ -171,7 +177,8 @@ impl Path {
                     probe: place.probe,
                 };
                 let store = Arc::clone(&self.context.store);
-                member.stream = Some(Stream::start(target, store, inputs.clone()));
+                let elections = &self.elections;
+                member.stream = Some(Stream::start(target, store, inputs.clone(), elections));
             }
         }
         let _ended = inputs.send(Input::Pod(facts));
@@ -194,12 +201,14 @@ impl Path {
             .is_some_and(|last| departed::led(&last))
         {
             let client = self.context.client.clone();
-            tokio::spawn(departed::ask_to_hand_over(
-                client,
-                key.clone(),
-                group.1.clone(),
-                stream.ip,
-            ));
+            let departed = Departed {
+                pod: key.clone(),
+                uid: uid.clone(),
+                instance_set: group.1.clone(),
+                address: stream.ip,
+            };
+            let served = self.context.namespace.clone();
+            tokio::spawn(departed::ask_to_hand_over(client, served, departed));
         }
     }
 

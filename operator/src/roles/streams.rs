@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
+use super::announce::{Announcer, Elections};
 use super::facts::PodKey;
 use super::group::{Input, Mailbox};
 use super::store::MemberStore;
@@ -57,7 +58,9 @@ impl Stream {
         target: Target,
         store: Arc<MemberStore>,
         group: mpsc::UnboundedSender<Input>,
+        elections: &Elections,
     ) -> Self {
+        let announcer = elections.of(&target.pod, &target.uid);
         let (uid, ip) = (target.uid.clone(), target.ip);
         let listener = Listener {
             target,
@@ -66,6 +69,7 @@ impl Stream {
             heard: Instant::now(),
             silent: false,
             mailbox: Mailbox::default(),
+            announcer,
             second: (Instant::now(), 0),
         };
         Self {
@@ -83,6 +87,7 @@ struct Listener {
     heard: Instant,
     silent: bool,
     mailbox: Mailbox,
+    announcer: Announcer,
     /// When the present second began, and the views of it.
     second: (Instant, u32),
 }
@@ -155,6 +160,7 @@ impl Listener {
         self.silent = false;
         self.store
             .put(&self.target.pod, &self.target.instance_set, &view);
+        self.announcer.take(&view);
         if self.mailbox.put(view) {
             self.send(Input::Said(self.mailbox.clone()));
         }

@@ -40,5 +40,6 @@ pub(crate) fn running(
         status_age_ms: Some(0),
         under_way: None,
         care: Default::default(),
+        campaign: None,
     }
 }

@@ -12,7 +12,8 @@
 //! [`continuity`], [`planned`], [`in_time`] for the operator.
 //!
 //! Claims about time ([`continuity`], [`planned`], [`in_time`], the late end of [`leases`]) ask [`machine`] first:
-//! where it was too busy they are not judged. All other claims are judged on every machine.
+//! where it was too busy they are not judged. All other claims are judged on every machine. [`shown`] asks all checks
+//! whether and when a history shows a violation.
 
 mod agreement;
 mod all;
@@ -44,6 +45,7 @@ mod reads;
 mod rounds;
 mod sample;
 mod search;
+mod shown;
 mod store;
 mod verdict;
 mod watch;
@@ -63,4 +65,5 @@ pub use continuity::{CHECK as CONTINUITY, GapSamples};
 pub use expectations::{Expectations, GapBudget, InTime, OperationKind, Traffic};
 pub use in_time::CHECK as IN_TIME;
 pub use planned::HAND_OVER;
+pub use shown::{first_shown, shows};
 pub use verdict::{Finding, Verdict};

@@ -6,7 +6,7 @@ use kube::api::ListParams;
 
 use crate::faults::process::harm::{Harm, Victim, harm_all};
 use crate::faults::running::Injected;
-use crate::faults::{Fault, FaultContext, FaultError, Member, Target};
+use crate::faults::{Fault, FaultContext, FaultError, Member};
 
 /// Label of the DNS servers' pods, the same in every distribution for compatibility's sake.
 const DNS_LABEL: &str = "k8s-app=kube-dns";
@@ -23,17 +23,7 @@ pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Inje
             .spec
             .and_then(|spec| spec.containers.into_iter().next())
             .map(|c| c.name);
-        let (node, container) = (member.node()?.to_owned(), container.unwrap_or_default());
-        victims.push(Victim {
-            target: Target::Pod {
-                pod: member.pod,
-                node: node.clone(),
-                part: format!("container {container}"),
-            },
-            uid: member.uid,
-            node,
-            container,
-        });
+        victims.push(Victim::of_pod(member, container.unwrap_or_default())?);
     }
     if victims.is_empty() {
         return Err(FaultError::find(

@@ -3,6 +3,7 @@
 
 pub(super) mod control_plane;
 pub(super) mod dns;
+pub(super) mod election;
 pub(super) mod harm;
 pub(super) mod operator;
 pub(super) mod replicas;

@@ -32,20 +32,10 @@ pub(crate) async fn inject(
         OperatorFault::CutOff => return cut_off(context, fault, pods).await,
         OperatorFault::Replaced => return rollout::inject(context, fault, replicas).await,
     };
-    let mut victims = Vec::new();
-    for (member, container) in pods {
-        let node = member.node()?.to_owned();
-        victims.push(Victim {
-            target: Target::Pod {
-                pod: member.pod,
-                node: node.clone(),
-                part: format!("container {container}"),
-            },
-            uid: member.uid,
-            node,
-            container,
-        });
-    }
+    let victims = pods
+        .into_iter()
+        .map(|(member, container)| Victim::of_pod(member, container))
+        .collect::<Result<_, _>>()?;
     harm_all(context, fault, victims, harm).await
 }
 

@@ -3,6 +3,7 @@
 //! their output.
 //!
 //! A signal from the node's process namespace reaches a container's first process too, SIGKILL and SIGSTOP included.
+//! In etcd's container that is the launcher, etcd's parent: what is harmed there is etcd alone, by its name.
 
 /// Shell functions that the scripts below begin with.
 const FUNCTIONS: &str = r#"
@@ -16,7 +17,18 @@ ids() {
   done
 }
 pids() { grep -lsF "$1" /proc/[0-9]*/cgroup | cut -d/ -f3; }
-main() { cat $B/$1/init.pid; }
+# main ID NAME: the process that the container is for: of its name, or the first one
+main() {
+  for p in $(pids $1); do
+    [ "$(cat /proc/$p/comm 2>/dev/null)" = "$2" ] && { echo $p; return; }
+  done
+  cat $B/$1/init.pid
+}
+# harmed ID NAME: the processes that are stopped: in etcd's container all but the launcher
+harmed() {
+  if [ "$2" = etcd ]; then for p in $(pids $1); do [ "$(cat /proc/$p/comm 2>/dev/null)" = kbagent ] || echo $p; done
+  else pids $1; fi
+}
 # show ID PID: one line about a process
 show() {
   [ -r /proc/$2/status ] || return 0
@@ -37,6 +49,13 @@ pub(crate) struct Process {
     pub state: char,
     /// Its command.
     pub command: String,
+}
+
+impl Process {
+    /// True for the launcher in etcd's container, which a fault of etcd leaves alone.
+    pub(crate) fn launches(&self, which: Which<'_>) -> bool {
+        which.container == "etcd" && self.command == "kbagent"
+    }
 }
 
 /// Which containers: all of this name, of one pod or of any.
@@ -65,8 +84,8 @@ pub(crate) fn list(which: Which<'_>) -> String {
 /// Kills the first process of each container and lists it as it was.
 pub(crate) fn kill(which: Which<'_>) -> String {
     format!(
-        "{FUNCTIONS}n=0\nfor i in {}; do p=$(main $i); show $i $p; kill -KILL $p && n=$((n+1)); done\n\
-         [ $n -gt 0 ] || {{ echo 'no process of container {} runs in the pod' >&2; exit 1; }}",
+        "{FUNCTIONS}n=0\nfor i in {}; do p=$(main $i {1}); show $i $p; kill -KILL $p && n=$((n+1)); done\n\
+         [ $n -gt 0 ] || {{ echo 'no process of container {1} runs in the pod' >&2; exit 1; }}",
         which.ids(),
         which.container,
     )
@@ -80,8 +99,8 @@ pub(crate) fn kill(which: Which<'_>) -> String {
 /// kernel's own count of such kills is the proof.
 pub(crate) fn exhaust(which: Which<'_>) -> String {
     format!(
-        "{FUNCTIONS}{EXHAUST}n=0\nfor i in {}; do p=$(main $i); show $i $p; exhaust $i $p || exit 1; n=$((n+1)); done\n\
-         [ $n -gt 0 ] || {{ echo 'no process of container {} runs in the pod' >&2; exit 1; }}",
+        "{FUNCTIONS}{EXHAUST}n=0\nfor i in {}; do p=$(main $i {1}); show $i $p; exhaust $i $p || exit 1; n=$((n+1)); done\n\
+         [ $n -gt 0 ] || {{ echo 'no process of container {1} runs in the pod' >&2; exit 1; }}",
         which.ids(),
         which.container,
     )
@@ -114,12 +133,12 @@ exhaust() {
 }
 "#;
 
-/// Stops every process of the containers. Twice, for one may have forked in between.
+/// Stops every process of the containers but etcd's launcher. Twice, for one may have forked in between.
 pub(crate) fn stop(which: Which<'_>) -> String {
     format!(
-        "{FUNCTIONS}n=0\nfor i in {}; do for r in 1 2; do for p in $(pids $i); do kill -STOP $p && n=$((n+1)); done; done; done\n\
-         [ $n -gt 0 ] || {{ echo 'no process of container {} runs in the pod' >&2; exit 1; }}\n\
-         for i in {0}; do for p in $(pids $i); do show $i $p; done; done",
+        "{FUNCTIONS}n=0\nfor i in {}; do for r in 1 2; do for p in $(harmed $i {1}); do kill -STOP $p && n=$((n+1)); done; done; done\n\
+         [ $n -gt 0 ] || {{ echo 'no process of container {1} runs in the pod' >&2; exit 1; }}\n\
+         for i in {0}; do for p in $(harmed $i {1}); do show $i $p; done; done",
         which.ids(),
         which.container,
     )
@@ -139,13 +158,29 @@ pub(crate) fn go_on(which: Which<'_>) -> String {
 pub(crate) fn keep_killing(which: Which<'_>, dir: &str, trace: &str) -> String {
     format!(
         "cat >{dir}/{trace}.loop <<'END-OF-LOOP'\n{FUNCTIONS}while [ -e {dir}/{trace}.loop ]; do\n\
-         for i in {}; do p=$(main $i); kill -KILL $p && show $i $p >>{dir}/{trace}.kills; done\nsleep 0.1\ndone\nrm -f {dir}/{trace}.killing\nEND-OF-LOOP\n\
+         for i in {}; do p=$(main $i {}); kill -KILL $p && show $i $p >>{dir}/{trace}.kills; done\nsleep 0.1\ndone\nrm -f {dir}/{trace}.killing\nEND-OF-LOOP\n\
          : >{dir}/{trace}.kills\n: >{dir}/{trace}.killing\nsetsid -f sh {dir}/{trace}.loop </dev/null >/dev/null 2>&1",
         which.ids(),
+        which.container,
     )
 }
 
-/// Ends [`keep_killing`]: waits for the turn that its loop is in, which would kill once more and leave a line behind.
+/// Stops the processes of the containers and those that come in their place, until `stop_killing`: etcd's launcher
+/// kills a frozen etcd and starts another, and what made the first one hang does so to the next.
+pub(crate) fn keep_stopping(which: Which<'_>, dir: &str, trace: &str) -> String {
+    format!(
+        "{}\ncat >{dir}/{trace}.loop <<'END-OF-LOOP'\n{FUNCTIONS}while [ -e {dir}/{trace}.loop ]; do\n\
+         for i in {}; do for p in $(harmed $i {}); do kill -STOP $p; done; done\nsleep 0.1\ndone\n\
+         rm -f {dir}/{trace}.killing\nEND-OF-LOOP\n\
+         : >{dir}/{trace}.killing\nsetsid -f sh {dir}/{trace}.loop </dev/null >/dev/null 2>&1",
+        stop(which),
+        which.ids(),
+        which.container,
+    )
+}
+
+/// Ends [`keep_killing`] and [`keep_stopping`]: waits for the turn that the loop is in, which would kill once more and
+/// leave a line behind.
 pub(crate) fn stop_killing(dir: &str, trace: &str) -> String {
     format!(
         "rm -f {dir}/{trace}.loop\nn=0\n\
@@ -157,14 +192,15 @@ pub(crate) fn stop_killing(dir: &str, trace: &str) -> String {
 /// Prints how long the machine is up, and in which unit the starts of processes are.
 pub(crate) const UPTIME: &str = r#"echo "uptime $(cut -d' ' -f1 /proc/uptime) $(getconf CLK_TCK)""#;
 
-/// Age in seconds of the oldest process in the output of [`list`] and [`UPTIME`]; 0 when there is none.
-pub(crate) fn oldest_s(text: &str) -> f64 {
+/// Age in seconds of the oldest process that counts in the output of [`list`] and [`UPTIME`]; 0 when there is none.
+pub(crate) fn oldest_s(text: &str, counts: impl Fn(&Process) -> bool) -> f64 {
     let uptime = text.lines().find_map(|line| {
         let mut words = line.strip_prefix("uptime ")?.split_whitespace();
         let up: f64 = words.next()?.parse().ok()?;
         Some((up, words.next()?.parse::<f64>().ok()?))
     });
-    let starts = parse(text).into_iter().map(|process| process.started);
+    let counted = parse(text).into_iter().filter(counts);
+    let starts = counted.map(|process| process.started);
     match (starts.min(), uptime) {
         // Ticks since the machine's start are far below what a float holds exactly.
         #[expect(
@@ -179,9 +215,10 @@ pub(crate) fn oldest_s(text: &str) -> f64 {
 /// Sends a packet to the DNS server that the containers are told to ask, from their own network.
 pub(crate) fn ask_dns(which: Which<'_>) -> String {
     format!(
-        "{FUNCTIONS}for i in {}; do p=$(main $i); s=$(awk '/^nameserver/ {{print $2; exit}}' /proc/$p/root/etc/resolv.conf)\n\
+        "{FUNCTIONS}for i in {}; do p=$(main $i {}); s=$(awk '/^nameserver/ {{print $2; exit}}' /proc/$p/root/etc/resolv.conf)\n\
          nsenter -t $p -n bash -c \"echo > /dev/udp/$s/53\"; done; true",
-        which.ids()
+        which.ids(),
+        which.container
     )
 }
 
@@ -219,16 +256,28 @@ mod tests {
     #[test]
     fn the_oldest_process_tells_how_long_none_was_killed() {
         let text = "process a 5 9000 S etcd\nprocess b 6 9900 S etcd\nuptime 100.5 100\n";
-        assert!((oldest_s(text) - 10.5).abs() < 1e-9);
-        assert!(oldest_s("uptime 100.5 100\n").abs() < 1e-9, "none runs");
+        assert!((oldest_s(text, |_| true) - 10.5).abs() < 1e-9);
+        assert!((oldest_s(text, |process| process.pid == 6) - 1.5).abs() < 1e-9);
+        assert!(
+            oldest_s("uptime 100.5 100\n", |_| true).abs() < 1e-9,
+            "none runs"
+        );
         let own = std::process::Command::new("sh")
             .args(["-c", UPTIME])
             .output();
         let own = String::from_utf8_lossy(&own.expect("a shell").stdout).into_owned();
         assert!(
-            oldest_s(&format!("process a 1 1 S init\n{own}")) > 1.0,
+            oldest_s(&format!("process a 1 1 S init\n{own}"), |_| true) > 1.0,
             "{own}"
         );
+    }
+
+    #[test]
+    fn the_launcher_is_no_part_of_a_fault_of_etcd() {
+        let found = parse("process a 5 1 S kbagent\n");
+        let which = |container| Which { uid: "", container };
+        assert!(found[0].launches(which("etcd")));
+        assert!(!found[0].launches(which("kbagent")));
     }
 
     #[test]
@@ -254,6 +303,7 @@ mod tests {
             stop(which),
             go_on(which),
             keep_killing(which, "/run/x", "f1"),
+            keep_stopping(which, "/run/x", "f1"),
             ask_dns(which),
             exhaust(which),
         ];

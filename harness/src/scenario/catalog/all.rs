@@ -3,8 +3,8 @@
 use crate::scenario::Scenario;
 
 use super::{
-    agent, control_plane, failover, lossy, node, operation, operator, owner, partition, provision,
-    quorum, restart, storage, store,
+    agent, control_plane, failover, hostile, lossy, node, operation, operator, owner, partition,
+    provision, quorum, restart, storage, store,
 };
 
 /// All scenarios, in the order in which they are run: what everything else rests on first, what shakes the whole
@@ -19,6 +19,7 @@ pub fn all() -> Vec<Scenario> {
         store::all(),
         quorum::all(),
         agent::all(),
+        hostile::all(),
         operator::all(),
         storage::all(),
         owner::all(),

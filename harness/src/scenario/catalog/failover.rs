@@ -62,6 +62,13 @@ pub(super) fn all() -> Vec<Scenario> {
         .at_most(3)
         .promise(Promise::continuity(ProcessKilled)),
         Scenario::faults(
+            "failover::election_on_demand",
+            "A follower is told to campaign while the leader is well: the same message as after a crash, and nothing dies.",
+            [Fault::Elect { of: Selector::AnyFollower }],
+        )
+        .and_long([5])
+        .promise(Promise::continuity(ProcessKilled)),
+        Scenario::faults(
             "failover::leader_frozen",
             "The leader's etcd stops running and keeps its connections: clients must not hang on it.",
             [Fault::FreezeProcess { container: Container::Etcd, of: Selector::Leader }],

@@ -81,7 +81,7 @@ impl Cluster {
                 member.id
             ))
         })?;
-        Ok(Client::new(url)?)
+        Ok(self.own.of(url)?)
     }
 
     /// Where the leader stands, asked of the leader itself. To be read before [`Cluster::standings`].

@@ -1,6 +1,10 @@
-//! The bearer token of changes: read for every call, so that a rotated Secret is effective at once.
+//! The bearer token of changes: read for every call, so that a rotated Secret is effective at once. While it is
+//! replaced a second one opens as well, which lies beside it.
 
 use std::path::PathBuf;
+
+/// Name of the second token's file: the key of the Secret.
+const ALSO: &str = "also";
 
 /// Why a caller is turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +47,13 @@ impl Token {
         }
     }
 
+    /// The second token, if there is one.
+    fn also(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.path.with_file_name(ALSO)).ok()?;
+        let token = text.trim();
+        (!token.is_empty()).then(|| token.to_owned())
+    }
+
     /// Checks the value of an `Authorization` header.
     ///
     /// # Errors
@@ -50,7 +61,9 @@ impl Token {
     pub fn check(&self, authorization: Option<&str>) -> Result<(), TokenError> {
         let shown = authorization.and_then(|value| value.strip_prefix("Bearer "));
         let shown = shown.ok_or(TokenError::Absent)?.trim();
-        if same(shown.as_bytes(), self.read()?.as_bytes()) {
+        let also = self.also();
+        let second = also.is_some_and(|also| same(shown.as_bytes(), also.as_bytes()));
+        if same(shown.as_bytes(), self.read()?.as_bytes()) || second {
             Ok(())
         } else {
             Err(TokenError::Wrong)
@@ -98,5 +111,22 @@ mod tests {
         }
         std::fs::write(&path, "rotated").expect("write");
         assert_eq!(token.check(Some("Bearer s3cret")), Err(TokenError::Wrong));
+        std::fs::write(dir.path().join("also"), "s3cret\n").expect("write");
+        for both in ["Bearer s3cret", "Bearer rotated"] {
+            assert_eq!(token.check(Some(both)), Ok(()), "while it is replaced");
+        }
+        assert_eq!(
+            token.read().as_deref(),
+            Ok("rotated"),
+            "the first one is sent"
+        );
+        std::fs::write(dir.path().join("also"), "\n").expect("write");
+        assert_eq!(token.check(Some("Bearer ")), Err(TokenError::Wrong));
+        std::fs::remove_file(&path).expect("remove");
+        assert_eq!(
+            token.check(Some("Bearer s3cret")),
+            Err(TokenError::Unknown),
+            "a second one alone opens nothing"
+        );
     }
 }

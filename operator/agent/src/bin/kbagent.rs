@@ -1,36 +1,36 @@
 //! kbagent's command line: `serve` (default), `install DEST`, `launch -- etcd ARGS...`, `handoff`. Wiring only.
 
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use hyper::Method;
 use kbagent::actions::Token;
 use kbagent::config::Config;
-use kbagent::fence::Cutter;
 use kbagent::http::Call;
 use kbagent::{install, launch, server, telemetry};
 use kbagent_protocol::{PATH_HANDOFF, PORT};
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Longest hand-over: the pod's grace period must be longer.
 const HANDOFF: Duration = Duration::from_secs(20);
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     telemetry::install();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        [] | ["serve"] => {
-            Cutter::take_capability();
-            Ok(runtime()?.block_on(server::serve(Config::from_env()?))?)
-        }
+        [] | ["serve"] => runtime()?.block_on(server::serve(Config::from_env()?))?,
         ["install", destination] => install::install(Path::new(destination))
-            .with_context(|| format!("failed to install to {destination}")),
-        ["launch", "--", ..] => runtime()?.block_on(launch_etcd(&arguments[2..])),
-        ["handoff"] => runtime()?.block_on(handoff()),
+            .with_context(|| format!("failed to install to {destination}"))?,
+        ["launch", "--", ..] => {
+            let status = runtime()?.block_on(launch::run(&Config::from_env()?, &arguments[2..]))?;
+            return Ok(ExitCode::from(status));
+        }
+        ["handoff"] => runtime()?.block_on(handoff())?,
         _ => bail!("usage: kbagent [serve | install DEST | launch -- ETCD ARGS... | handoff]"),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
@@ -38,16 +38,6 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .enable_all()
         .max_blocking_threads(2)
         .build()
-}
-
-/// Becomes etcd. As process 1 it would not die of SIGTERM by itself while it waits.
-async fn launch_etcd(command: &[String]) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let config = Config::from_env()?;
-    tokio::select! {
-        outcome = launch::run(&config, command) => match outcome? {},
-        _ = terminate.recv() => Ok(()),
-    }
 }
 
 async fn handoff() -> anyhow::Result<()> {

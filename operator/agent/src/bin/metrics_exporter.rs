@@ -1,5 +1,6 @@
 //! The metrics exporter's process: reads its settings and serves. Wiring only.
 
+use anyhow::Context as _;
 use kbagent::exporter::{Settings, serve};
 use kbagent::telemetry;
 
@@ -8,6 +9,8 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(Settings::from_env()?))?;
-    Ok(())
+    let settings = Settings::from_env().context("failed to read KB_EXPORTER_LISTEN")?;
+    runtime
+        .block_on(serve(settings))
+        .context("failed to listen")
 }

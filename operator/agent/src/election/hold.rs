@@ -56,7 +56,8 @@ pub(super) async fn keep(
             let found = lookup_host((host.as_str(), config.client_port)).await;
             if let Some(address) = found.ok().and_then(|mut addresses| addresses.next()) {
                 held.send_replace(Some(Held { led: *led, address }));
-                let ended = until_it_ends(address).await;
+                let tls = config.tls.named(&host);
+                let ended = until_it_ends(&address.to_string(), &tls).await;
                 if ended.is_ok() || evidence(address).await == Evidence::Gone {
                     trouble.news.notify_one();
                     trouble.alarm.notify_one();

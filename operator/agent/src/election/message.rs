@@ -14,6 +14,7 @@ use prost::Message as _;
 
 use super::plan::Order;
 use crate::http::Call;
+use crate::tls::Tls;
 
 /// `raftpb.MessageType`.
 const TIMEOUT_NOW: i32 = 14;
@@ -42,6 +43,8 @@ pub struct Target<'a> {
     pub address: &'a str,
     /// Its cluster.
     pub cluster: Id,
+    /// How it is reached.
+    pub tls: &'a Tls,
     /// Its version, e.g. `3.6.16`.
     pub version: &'a str,
 }
@@ -92,6 +95,7 @@ pub async fn tell(order: Order, target: Target<'_>) -> Result<(), MessageError> 
         method: Method::POST,
         headers: &headers,
         deadline: DEADLINE,
+        tls: Some(target.tls),
         ..Call::get(target.address, "/raft")
     };
     let (status, body) = call.send(message.encode_to_vec()).await?;
@@ -125,6 +129,7 @@ mod tests {
         };
         let target = Target {
             address: "127.0.0.1:1",
+            tls: &Tls::default(),
             cluster: Id(1),
             version: "3.6.16",
         };

@@ -1,14 +1,17 @@
 //! After a crash: when the leader's etcd is seen to be gone, one follower is told to campaign at once, without
 //! waiting for raft's election timeout to find out by silence. docs/failover.md has the mechanism and why it is safe.
 //!
-//! [`plan`] is pure: who, when, and when not. `hold` notices the end of the leader's etcd, [`raft`] reads the own
+//! [`plan`] is pure: who, when, and when not; [`suspicion`] is, too: whether a leader that is silent counts as gone.
+//! `beat` carries signs of life, `hold` notices the end of the leader's etcd, [`raft`] reads the own
 //! member's term, [`message`] tells it to campaign, `task` asks the other agents. Must never decide who leads: that is
 //! raft's.
 
+mod beat;
 mod hold;
 pub mod message;
 pub mod plan;
 pub mod raft;
+pub mod suspicion;
 mod task;
 
 pub use task::{Elections, start};

@@ -46,6 +46,8 @@ pub enum Evidence {
     Alive,
     /// Nothing came back. Silence is no evidence.
     Silent,
+    /// It has been silent for so long that [`super::suspicion`] takes it for hung, frozen or cut off.
+    Suspected,
 }
 
 /// What one agent knows by itself.
@@ -90,6 +92,8 @@ pub struct Ask {
     pub standing: ElectionStanding,
     /// The leader that died.
     pub leader: Id,
+    /// True when it is only suspected.
+    pub suspected: bool,
     voters: BTreeSet<Id>,
     asked: Instant,
 }
@@ -170,9 +174,16 @@ pub struct Planner {
     forgotten: u64,
     /// Newest term from which the own member was told to campaign.
     ordered: u64,
-    rests_until: Option<Instant>,
-    needless: u32,
+    /// After a death that was none, and after a suspicion that was wrong.
+    rests: [Rest; 2],
     case: Option<Case>,
+}
+
+/// Rest after needless elections.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rest {
+    until: Option<Instant>,
+    needless: u32,
 }
 
 impl Planner {
@@ -185,8 +196,7 @@ impl Planner {
             given: BTreeMap::new(),
             forgotten: 0,
             ordered: 0,
-            rests_until: None,
-            needless: 0,
+            rests: [Rest::default(); 2],
             case: None,
         }
     }
@@ -261,6 +271,7 @@ impl Planner {
         Ok(Some(Ask {
             standing: own.clone(),
             leader: died.leader,
+            suspected: look.witness.evidence == Evidence::Suspected,
             voters: look.voters.clone(),
             asked: now,
         }))
@@ -330,10 +341,16 @@ impl Planner {
         Some(Order { member: own, term })
     }
 
-    /// An election that was won turned out to have been needless.
-    pub fn was_needless(&mut self, now: Instant) {
-        self.rests_until = Some(now + REST * 2u32.pow(self.needless.min(DOUBLINGS)));
-        self.needless += 1;
+    /// An election after a suspicion, or after a death, turned out to have been needless.
+    pub fn was_needless(&mut self, suspected: bool, now: Instant) {
+        let rest = &mut self.rests[usize::from(suspected)];
+        rest.until = Some(now + REST * 2u32.pow(rest.needless.min(DOUBLINGS)));
+        rest.needless += 1;
+    }
+
+    /// The leader that was suspected is there after all. What was consented to stays.
+    pub fn was_there(&mut self) {
+        self.case = None;
     }
 
     /// The own standing and the death, if there is one and this agent may do something about it.
@@ -347,14 +364,15 @@ impl Planner {
             return Err(Reason::LeaderKnown);
         }
         match witness.evidence {
-            Evidence::Gone => {}
+            Evidence::Gone | Evidence::Suspected => {}
             Evidence::Alive => return Err(Reason::Alive),
             Evidence::Silent => return Err(Reason::Silent),
         }
         if now.saturating_duration_since(self.born) < YOUNG {
             return Err(Reason::Young);
         }
-        if self.rests_until.is_some_and(|until| now < until) {
+        let rest = self.rests[usize::from(witness.evidence == Evidence::Suspected)];
+        if rest.until.is_some_and(|until| now < until) {
             return Err(Reason::Rests);
         }
         if witness.stopping {

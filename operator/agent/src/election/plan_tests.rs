@@ -304,12 +304,52 @@ fn who_came_up_just_now_or_was_wrong_takes_no_part() {
     assert_eq!(consent, Err(Reason::Young));
     let (mut planner, mut now) = grown();
     for rest in [REST, REST * 2, REST * 4] {
-        planner.was_needless(now);
+        planner.was_needless(false, now);
         let step = planner.step(&look(), now + rest - ms(1));
         assert_eq!(step, Step::GiveWay(Reason::Rests));
         now += rest;
     }
     assert!(matches!(planner.step(&look(), now), Step::Ask(_)));
+}
+
+#[test]
+fn a_wrong_suspicion_does_not_keep_a_death_waiting() {
+    let (mut planner, now) = grown();
+    planner.was_needless(true, now);
+    let mut suspected = look();
+    suspected.witness.evidence = Evidence::Suspected;
+    let step = planner.step(&suspected, now);
+    assert_eq!(step, Step::GiveWay(Reason::Rests));
+    assert!(matches!(planner.step(&look(), now), Step::Ask(_)));
+    planner.was_there();
+    let step = planner.step(&suspected, now + REST);
+    assert!(matches!(step, Step::Ask(_)), "{step:?}");
+}
+
+#[test]
+fn a_leader_that_is_there_again_may_die_later_and_consents_stay() {
+    let (mut planner, now) = grown();
+    let mut suspected = look();
+    suspected.witness.evidence = Evidence::Suspected;
+    suspected.witness.own = Some(standing(3, 100));
+    suspected.others = vec![standing(2, 100)];
+    assert_eq!(planner.step(&suspected, now), Step::Wait(TURN));
+    assert_eq!(
+        planner.consent(&request(2, 100), &suspected.witness, now),
+        Ok(())
+    );
+    let later = now + ELECTION * 3;
+    let step = planner.step(&suspected, later);
+    assert_eq!(step, Step::GiveWay(Reason::RaftsTurn));
+    planner.was_there();
+    let mut died = suspected;
+    died.witness.evidence = Evidence::Gone;
+    assert_eq!(planner.step(&died, later), Step::Wait(TURN));
+    assert_eq!(
+        planner.step(&died, later + TURN),
+        Step::Wait(TURN),
+        "the term's consent is another's"
+    );
 }
 
 #[test]

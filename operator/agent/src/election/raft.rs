@@ -9,6 +9,7 @@ use kbagent_protocol::Id;
 use serde::Deserialize;
 
 use crate::http::Call;
+use crate::tls::Tls;
 
 const PATH: &str = "/debug/vars";
 /// Deadline of a reading. Raft answers between two steps, so one that waits for its disk takes longer.
@@ -42,9 +43,10 @@ struct Status {
 }
 
 /// Reads it from the member at `address` (`host:port`); `None` when etcd does not report it.
-pub async fn read(address: &str) -> Option<RaftState> {
+pub async fn read(address: &str, tls: &Tls) -> Option<RaftState> {
     let call = Call {
         deadline: DEADLINE,
+        tls: Some(tls),
         ..Call::get(address, PATH)
     };
     match call.send(String::new()).await {

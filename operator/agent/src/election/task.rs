@@ -5,15 +5,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use hyper::{Method, StatusCode};
 use kbagent_protocol::{
-    ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding, Id, PATH_ELECTION,
+    Campaign, ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding, Id, Outcome,
+    PATH_ELECTION,
 };
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::timeout;
 
+use super::beat::{self, Beats};
 use super::hold::{self, Held, evidence};
 use super::message::{self, MessageError, Target};
 use super::plan::{Ask, Died, Evidence, Look, Order, Planner, Reason, Step, Witness};
@@ -22,7 +25,7 @@ use crate::actions::Token;
 use crate::config::Config;
 use crate::etcd::Client;
 use crate::http::Call;
-use crate::watch::{Knowledge, Trouble};
+use crate::watch::{Knowledge, Own, Trouble};
 
 /// Longest wait for another agent's answer, which asks its etcd and the leader's in turn. Ordinarily some milliseconds.
 const ANSWER: Duration = Duration::from_millis(250);
@@ -45,9 +48,12 @@ pub struct Elections {
     held: watch::Receiver<Option<Held>>,
     addresses: watch::Receiver<BTreeMap<String, SocketAddr>>,
     stopping: watch::Receiver<bool>,
-    planner: Mutex<Planner>,
+    planner: Arc<Mutex<Planner>>,
+    beats: Arc<Beats>,
+    suspected: watch::Receiver<Option<Died>>,
     token: Token,
     report: watch::Sender<ElectionReport>,
+    shown: watch::Sender<Own>,
     places: Semaphore,
 }
 
@@ -65,11 +71,15 @@ pub fn start(
     knowledge: watch::Receiver<Knowledge>,
     stopping: watch::Receiver<bool>,
     trouble: Trouble,
+    shown: watch::Sender<Own>,
 ) -> Arc<Elections> {
     let (held_to, held) = watch::channel(None);
     let (addresses_to, addresses) = watch::channel(BTreeMap::new());
+    let (suspected_to, suspected) = watch::channel(None);
+    let planner = Planner::new(config.election_timeout, Instant::now());
     let report = ElectionReport {
-        enabled: config.fast_election,
+        enabled: config.fast_election.news(),
+        suspicion: config.fast_election.suspicion(),
         ..ElectionReport::default()
     };
     let elections = Arc::new(Elections {
@@ -79,12 +89,25 @@ pub fn start(
         held,
         addresses,
         stopping,
-        planner: Mutex::new(Planner::new(config.election_timeout, Instant::now())),
+        planner: Arc::new(Mutex::new(planner)),
+        beats: Arc::default(),
+        suspected,
         token: Token::new(config.token_file.clone()),
         report: watch::Sender::new(report),
+        shown,
         places: Semaphore::new(PLACES),
     });
-    if config.fast_election {
+    if config.fast_election.suspicion() {
+        beat::start(beat::Watch {
+            config: Arc::clone(config),
+            beats: Arc::clone(&elections.beats),
+            held: elections.held.clone(),
+            suspected: suspected_to,
+            planner: Arc::clone(&elections.planner),
+            trouble: trouble.clone(),
+        });
+    }
+    if config.fast_election.news() {
         tokio::spawn(hold::addresses(Arc::clone(config), addresses_to));
         tokio::spawn(hold::keep(
             Arc::clone(config),
@@ -104,15 +127,22 @@ impl Elections {
         self.report.borrow().clone()
     }
 
+    /// The stream of signs of life of one reader; `None` when there are too many, or beats are switched off.
+    #[must_use]
+    pub fn beats(&self) -> Option<Body> {
+        let on = self.config.fast_election.suspicion();
+        on.then(|| self.beats.body()).flatten()
+    }
+
     /// Answers another agent; `None` when too many ask at once.
-    pub async fn answer(&self, request: &ElectionRequest) -> Option<ElectionAnswer> {
+    pub async fn answer(self: &Arc<Self>, request: &ElectionRequest) -> Option<ElectionAnswer> {
         let _place = self.places.try_acquire().ok()?;
         let refused = |standing, reason: String| ElectionAnswer {
             standing,
             consents: false,
             reason: Some(reason),
         };
-        if !self.config.fast_election {
+        if !self.config.fast_election.news() {
             return Some(refused(None, "fastElection is off here".to_owned()));
         }
         if !request.consent {
@@ -126,20 +156,50 @@ impl Elections {
         let now = Instant::now();
         let consent = self.planner.lock().await.consent(request, &witness, now);
         Some(match consent {
-            Ok(()) => ElectionAnswer {
-                standing: witness.own,
-                consents: true,
-                reason: None,
-            },
+            Ok(()) => {
+                self.consented(&witness);
+                ElectionAnswer {
+                    standing: witness.own,
+                    consents: true,
+                    reason: None,
+                }
+            }
             Err(reason) => refused(witness.own, reason.to_string()),
         })
     }
 
+    /// After consent to a campaign against a leader that was silent, this agent too rests when there was no need.
+    fn consented(self: &Arc<Self>, witness: &Witness) {
+        let held = *self.held.borrow();
+        let held = held.filter(|held| Some(held.led) == witness.died);
+        let Some(held) = held.filter(|_| witness.evidence == Evidence::Suspected) else {
+            return;
+        };
+        let elections = Arc::clone(self);
+        tokio::spawn(async move {
+            let another = elections.another_leads(held.led);
+            let elected = timeout(elections.config.election_timeout, another).await;
+            if elected.is_ok() && was_there(held, true).await {
+                elections
+                    .planner
+                    .lock()
+                    .await
+                    .was_needless(true, Instant::now());
+            }
+        });
+    }
+
     async fn run(self: Arc<Self>, trouble: Trouble) {
         let mut counted = None;
+        let mut suspected = None;
         loop {
             trouble.news.notified().await;
             let died = self.held.borrow().map(|held| held.led);
+            let now = *self.suspected.borrow();
+            if now.is_some() && now != suspected {
+                self.report.send_modify(|report| report.suspected += 1);
+            }
+            suspected = now;
             if let Some(reason) = self.case().await
                 && counted != died
             {
@@ -200,7 +260,7 @@ impl Elections {
             is_learner: status.is_learner,
         };
         if standing.leader_id.is_none() {
-            let state = raft::read(&self.config.etcd_address()).await?;
+            let state = raft::read(&self.config.etcd_address(), &self.config.tls).await?;
             standing.term = state.term;
             standing.leader_id = state.leader;
             standing.commit = state.commit;
@@ -216,7 +276,7 @@ impl Elections {
         let evidence = match held {
             // A planned move: the old leader is not asked.
             Some(held) if leader.is_some_and(|id| id != held.led.leader) => Evidence::Silent,
-            Some(held) => evidence(held.address).await,
+            Some(held) => self.evidence(&held).await,
             None => Evidence::Silent,
         };
         Witness {
@@ -224,6 +284,23 @@ impl Elections {
             evidence,
             own,
             stopping: *self.stopping.borrow(),
+        }
+    }
+
+    /// What a connection finds, unless the judge suspects the leader meanwhile: an etcd that hangs still accepts.
+    async fn evidence(&self, held: &Held) -> Evidence {
+        let mut suspected = self.suspected.clone();
+        let suspicion = async {
+            let same = |known: &Option<Died>| *known == Some(held.led);
+            if suspected.wait_for(same).await.is_err() {
+                // Nothing is suspected where suspicion is off.
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            biased;
+            () = suspicion => Evidence::Suspected,
+            found = evidence(held.address) => found,
         }
     }
 
@@ -240,7 +317,8 @@ impl Elections {
             })
             .collect();
         let mut others = vec![];
-        if let (Some(own), Evidence::Gone) = (&witness.own, witness.evidence) {
+        let over = matches!(witness.evidence, Evidence::Gone | Evidence::Suspected);
+        if let Some(own) = witness.own.as_ref().filter(|_| over) {
             let request = ElectionRequest {
                 leader: held.led.leader,
                 standing: own.clone(),
@@ -351,8 +429,9 @@ impl Elections {
                 self.tell(order, ask.standing.cluster_id).await?;
                 let after_ms = began.elapsed().as_millis();
                 let (member, term, leader) = (order.member, order.term, held.led.leader);
-                tracing::info!(%member, term, %leader, after_ms, "the leader has died: this member campaigns");
-                tokio::spawn(Arc::clone(self).outcome(order, held, began));
+                let suspected = ask.suspected;
+                tracing::info!(%member, term, %leader, suspected, after_ms, "the leader is gone: this member campaigns");
+                tokio::spawn(Arc::clone(self).outcome(order, held, suspected, began));
                 return Ok(());
             }
         }
@@ -367,6 +446,7 @@ impl Elections {
             .map(|known| known.version.clone());
         let target = Target {
             address: &self.config.peer_address(),
+            tls: &self.config.tls,
             cluster,
             version: &version.unwrap_or_default(),
         };
@@ -380,22 +460,39 @@ impl Elections {
     }
 
     /// Finds out what came of it.
-    async fn outcome(self: Arc<Self>, order: Order, held: Held, began: Instant) {
+    async fn outcome(self: Arc<Self>, order: Order, held: Held, suspected: bool, began: Instant) {
         let leads = self.another_leads(held.led);
         let leader = timeout(self.config.election_timeout, leads).await.ok();
-        let after_ms = began.elapsed().as_millis();
+        let after_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let show = |outcome| {
+            let campaign = Campaign {
+                term: order.term,
+                leader: held.led.leader,
+                suspected,
+                outcome,
+                after_ms,
+            };
+            self.shown.send_modify(|own| own.campaign = Some(campaign));
+        };
         if leader != Some(order.member) {
             self.report.send_modify(|report| report.late += 1);
+            show(Outcome::Late);
             tracing::info!(term = order.term, ?leader, "the campaign was not won");
             return;
         }
-        let needless = evidence(held.address).await == Evidence::Alive;
+        let needless = was_there(held, suspected).await;
         self.report.send_modify(|report| {
             report.won += 1;
             report.needless += u64::from(needless);
         });
+        show(if needless {
+            Outcome::Needless
+        } else {
+            Outcome::Won
+        });
         if needless {
-            self.planner.lock().await.was_needless(Instant::now());
+            let mut planner = self.planner.lock().await;
+            planner.was_needless(suspected, Instant::now());
             tracing::warn!(
                 "the campaign was won and needless: the old leader is there; agent rests"
             );
@@ -421,5 +518,14 @@ impl Elections {
             // The watcher ended, and the process with it.
             _ => std::future::pending().await,
         }
+    }
+}
+
+/// Whether the old leader's etcd is there. One that hangs accepts, and does not answer.
+async fn was_there(held: Held, suspected: bool) -> bool {
+    if suspected {
+        beat::lives(held.address, beat::QUICK).await
+    } else {
+        evidence(held.address).await == Evidence::Alive
     }
 }

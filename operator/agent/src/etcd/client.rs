@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use hyper::Uri;
 use hyper::http::uri::PathAndQuery;
+use hyper_util::rt::TokioIo;
 use kbagent_protocol::{Alarm, AlarmKind};
 use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
@@ -14,6 +16,7 @@ use super::messages::{
     AlarmRequest, CompactionRequest, Done, Empty, HashKv, HashKvRequest, IdRequest, Member,
     MemberAddRequest, MemberAddResponse, MemberList, MemberListRequest, Status,
 };
+use crate::tls::{Speaks, Stream, Tls};
 
 /// Longest time to wait for a TCP connection.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -23,6 +26,7 @@ const CONNECT: Duration = Duration::from_secs(1);
 pub struct Client {
     channel: Channel,
     endpoint: String,
+    tls: Tls,
 }
 
 struct Call {
@@ -32,28 +36,42 @@ struct Call {
 }
 
 impl Client {
-    /// A client of the member at `endpoint` (`http://host:port`); connects at the first call and again after a loss.
+    /// A client of the member at `endpoint` (`http://host:port`, `https:` with TLS); connects at the first call and
+    /// again after a loss.
     ///
     /// # Errors
     /// When the address is no URL.
-    pub fn new(endpoint: &str) -> Result<Self, EtcdError> {
+    pub fn new(endpoint: &str, tls: &Tls) -> Result<Self, EtcdError> {
         let built =
             Endpoint::from_shared(endpoint.to_owned()).map_err(|error| EtcdError::Transport {
                 endpoint: endpoint.to_owned(),
                 message: error.to_string(),
             })?;
         // Small windows: answers are a few hundred bytes, and kbagent's memory counts in every pod.
-        let channel = built
+        let built = built
             .connect_timeout(CONNECT)
             .tcp_nodelay(true)
             .initial_stream_window_size(64 * 1024)
             .initial_connection_window_size(64 * 1024)
-            .buffer_size(16usize)
-            .connect_lazy();
+            .buffer_size(16usize);
+        let channel = if tls.is_on() {
+            built.connect_with_connector_lazy(connector(tls))
+        } else {
+            built.connect_lazy()
+        };
         Ok(Self {
             channel,
             endpoint: endpoint.to_owned(),
+            tls: tls.clone(),
         })
+    }
+
+    /// A client of another member, with the same certificates.
+    ///
+    /// # Errors
+    /// When the address is no URL.
+    pub fn of(&self, endpoint: &str) -> Result<Self, EtcdError> {
+        Self::new(endpoint, &self.tls)
     }
 
     /// The address.
@@ -263,4 +281,20 @@ impl Client {
             }),
         }
     }
+}
+
+/// Connects with the certificates of the moment.
+fn connector(
+    tls: &Tls,
+) -> impl tower::Service<Uri, Response = TokioIo<Box<dyn Stream>>, Error = std::io::Error, Future: Send>
++ Send
++ use<> {
+    let tls = tls.clone();
+    tower::service_fn(move |uri: Uri| {
+        let tls = tls.clone();
+        async move {
+            let address = uri.authority().map(ToString::to_string).unwrap_or_default();
+            tls.connect(&address, Speaks::Http2).await.map(TokioIo::new)
+        }
+    })
 }

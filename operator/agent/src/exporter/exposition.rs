@@ -126,18 +126,18 @@ fn fencing(text: &mut Text, agent: &AgentReport) {
     let name = "kb_etcd_fencing_supported";
     text.gauge(
         name,
-        "1 when kbagent can cut clients of a deposed leader.",
+        "1 when the launcher takes demands to restart a deposed leader.",
         u8::from(fencing.supported),
     );
     let name = "kb_etcd_fencing_active";
     text.gauge(
         name,
-        "1 while kbagent cuts clients of this member.",
+        "1 while kbagent wants this member restarted, because it cannot serve its clients.",
         u8::from(fencing.active),
     );
-    let name = "kb_etcd_fenced_connections_total";
-    let help = "Connections of clients that kbagent has cut since it came up.";
-    text.one((name, "counter", help), fencing.connections_cut);
+    let name = "kb_etcd_fence_restarts_total";
+    let help = "Restarts of a deposed etcd without a leader, since kbagent came up.";
+    text.one((name, "counter", help), fencing.restarts);
 }
 
 fn elections(text: &mut Text, agent: &AgentReport) {
@@ -145,6 +145,13 @@ fn elections(text: &mut Text, agent: &AgentReport) {
     let name = "kb_etcd_fast_election_enabled";
     let help = "1 when kbagent shortens the election after a leader has died.";
     text.gauge(name, help, u8::from(elections.enabled));
+    let name = "kb_etcd_leader_suspicion_enabled";
+    let help =
+        "1 when kbagent also shortens the election after a leader has been silent for too long.";
+    text.gauge(name, help, u8::from(elections.suspicion));
+    let name = "kb_etcd_leader_suspicions_total";
+    let help = "Times at which kbagent suspected a leader that was silent, whether or not a campaign came of it.";
+    text.one((name, "counter", help), elections.suspected);
     let name = "kb_etcd_fast_elections_total";
     text.family(
         name,
@@ -223,6 +230,7 @@ mod tests {
             status_age_ms: Some(age),
             under_way: None,
             care: Default::default(),
+            campaign: None,
         }
     }
 
@@ -277,7 +285,7 @@ mod tests {
             agent_incarnation: 1,
             fencing: FencingReport {
                 supported: true,
-                connections_cut: 3,
+                restarts: 3,
                 ..FencingReport::default()
             },
             elections: ElectionReport {
@@ -303,7 +311,7 @@ mod tests {
         );
         assert_eq!(value(&text, "last").as_deref(), Some("2"));
         assert_eq!(
-            value(&text, "kb_etcd_fenced_connections_total").as_deref(),
+            value(&text, "kb_etcd_fence_restarts_total").as_deref(),
             Some("3")
         );
         let won = value(&text, "kb_etcd_fast_elections_total{outcome=\"won\"}");

@@ -5,7 +5,9 @@
 
 mod exposition;
 mod serve;
+mod settings;
 mod sources;
 
 pub use exposition::{Sources, Volume, render};
-pub use serve::{ExporterError, Settings, serve};
+pub use serve::serve;
+pub use settings::Settings;

@@ -8,7 +8,7 @@ use kbagent_protocol::{PATH_AGENT, PATH_MEMBER};
 use serde::de::DeserializeOwned;
 
 use super::exposition::{Sources, Volume};
-use super::serve::Settings;
+use super::settings::Settings;
 use crate::http::Call;
 
 /// Deadline of each source: a scrape has ten seconds as a rule.

@@ -1,4 +1,4 @@
-//! Pure: when are the clients of this member cut?
+//! Pure: when is this member's etcd restarted, so that its clients go elsewhere?
 
 use std::time::{Duration, Instant};
 
@@ -29,13 +29,18 @@ pub enum Seen {
     /// It has no vote: it serves no clients, and nothing is to be gained.
     Learns,
     /// It answers and knows no leader.
-    Leaderless,
+    Leaderless {
+        /// Too many others have another leader or are out of reach for a majority with this member.
+        outvoted: bool,
+    },
     /// It led at its last answer, and another leads in a higher term.
     Deposed,
     /// The process is there and has not answered since.
     Hangs {
         /// The last answer.
         since: Instant,
+        /// The others are a majority, and have a leader without it.
+        spare: bool,
     },
     /// No process: the kernel has closed its connections.
     Gone,
@@ -48,8 +53,8 @@ pub enum Verdict {
     Leave,
     /// Not yet.
     Wait,
-    /// Cut them.
-    Cut,
+    /// Restart it.
+    Restart,
 }
 
 /// How long a member that gave leadership away itself may be without a leader before its clients are cut.
@@ -62,8 +67,6 @@ pub(super) fn planned_grace(election_timeout: Duration) -> Duration {
 pub struct Condition {
     election_timeout: Duration,
     led: bool,
-    /// The process was seen to be gone, and none has answered since.
-    gone: bool,
     trouble_since: Option<Instant>,
 }
 
@@ -74,7 +77,6 @@ impl Condition {
         Self {
             election_timeout,
             led: false,
-            gone: false,
             trouble_since: None,
         }
     }
@@ -82,26 +84,25 @@ impl Condition {
     /// Takes in what is seen at `now`; `planned` while the member transfers leadership itself.
     pub fn observe(&mut self, seen: Seen, now: Instant, planned: bool) -> Verdict {
         let move_grace = planned_grace(self.election_timeout);
-        let (began, grace) = match seen {
+        let (began, grace, costs_nothing) = match seen {
             Seen::Leads | Seen::Follows | Seen::Learns | Seen::Gone => {
                 self.led = seen == Seen::Leads;
-                self.gone = seen == Seen::Gone;
                 self.trouble_since = None;
                 return Verdict::Leave;
             }
-            // A new process that listens and does not serve yet: another member serves clients in its backlog sooner.
-            Seen::Hangs { .. } if self.gone => return Verdict::Cut,
-            Seen::Deposed | Seen::Leaderless if planned => (now, move_grace),
-            Seen::Deposed => (now, GRACE_DEPOSED),
-            Seen::Leaderless if self.led => (now, GRACE_LED),
-            Seen::Leaderless => (now, self.election_timeout),
-            Seen::Hangs { since } => (since, self.election_timeout * HANGING_ELECTIONS),
+            Seen::Deposed if planned => (now, move_grace, true),
+            Seen::Deposed => (now, GRACE_DEPOSED, true),
+            Seen::Leaderless { outvoted } if planned => (now, move_grace, outvoted),
+            Seen::Leaderless { outvoted } if self.led => (now, GRACE_LED, outvoted),
+            Seen::Leaderless { outvoted } => (now, self.election_timeout, outvoted),
+            Seen::Hangs { since, spare } => {
+                (since, self.election_timeout * HANGING_ELECTIONS, spare)
+            }
         };
-        self.gone = false;
         let since = *self.trouble_since.get_or_insert(began);
         let lasted = now.saturating_duration_since(since);
-        if lasted >= grace {
-            Verdict::Cut
+        if lasted >= grace && costs_nothing {
+            Verdict::Restart
         } else {
             Verdict::Wait
         }
@@ -113,6 +114,16 @@ mod tests {
     use super::*;
 
     const ELECTION: Duration = Duration::from_millis(1000);
+    const ALONE: fn(Instant) -> Seen = |_| Seen::Leaderless { outvoted: true };
+    const CANDIDATE: fn(Instant) -> Seen = |_| Seen::Leaderless { outvoted: false };
+    const HANGS: fn(Instant) -> Seen = |start| Seen::Hangs {
+        since: start,
+        spare: true,
+    };
+    const HANGS_NEEDED: fn(Instant) -> Seen = |start| Seen::Hangs {
+        since: start,
+        spare: false,
+    };
 
     /// Milliseconds after the start, what is seen then, what follows.
     type Step = (u64, fn(Instant) -> Seen, Verdict);
@@ -126,60 +137,77 @@ mod tests {
         let mut condition = Condition::new(ELECTION);
         for (at, seen, expected) in steps {
             let now = start + Duration::from_millis(*at);
-            assert_eq!(
-                condition.observe(seen(start), now, planned),
-                *expected,
-                "{name} at {at} ms"
-            );
+            let found = condition.observe(seen(start), now, planned);
+            assert_eq!(found, *expected, "{name} at {at} ms");
         }
     }
 
     #[test]
-    fn a_deposed_leader_is_cut_after_a_short_grace_until_it_follows() {
+    fn a_deposed_leader_is_restarted_after_a_short_grace() {
         run(
             "deposed",
             &[
                 (0, |_| Seen::Leads, Verdict::Leave),
-                (10, |_| Seen::Leaderless, Verdict::Wait),
-                (209, |_| Seen::Leaderless, Verdict::Wait),
-                (210, |_| Seen::Leaderless, Verdict::Cut),
-                (900, |_| Seen::Leaderless, Verdict::Cut),
+                (10, ALONE, Verdict::Wait),
+                (209, ALONE, Verdict::Wait),
+                (210, ALONE, Verdict::Restart),
                 (950, |_| Seen::Follows, Verdict::Leave),
-                (960, |_| Seen::Leaderless, Verdict::Wait),
-                (1200, |_| Seen::Leaderless, Verdict::Wait),
+                (960, ALONE, Verdict::Wait),
+                (1200, ALONE, Verdict::Wait),
             ],
         );
     }
 
     #[test]
-    fn who_hands_over_keeps_its_clients_until_it_hears_of_the_next_leader() {
+    fn a_member_that_a_majority_could_need_is_never_restarted() {
+        run(
+            "a leader without its lease, whose only follower is there",
+            &[
+                (0, |_| Seen::Leads, Verdict::Leave),
+                (10, CANDIDATE, Verdict::Wait),
+                (90_000, CANDIDATE, Verdict::Wait),
+                (90_010, ALONE, Verdict::Restart),
+            ],
+        );
+        run(
+            "hangs, and the others have no leader",
+            &[
+                (0, |_| Seen::Follows, Verdict::Leave),
+                (90_000, HANGS_NEEDED, Verdict::Wait),
+                (90_010, HANGS, Verdict::Restart),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_member_that_transfers_leadership_keeps_its_clients_until_it_knows_the_next_leader() {
         let steps: [Step; 5] = [
             (0, |_| Seen::Leads, Verdict::Leave),
-            (10, |_| Seen::Leaderless, Verdict::Wait),
+            (10, ALONE, Verdict::Wait),
             (900, |_| Seen::Deposed, Verdict::Wait),
-            (4009, |_| Seen::Leaderless, Verdict::Wait),
-            (4010, |_| Seen::Leaderless, Verdict::Cut),
+            (4009, ALONE, Verdict::Wait),
+            (4010, ALONE, Verdict::Restart),
         ];
         run_as("a move without an end", &steps, true);
     }
 
     #[test]
-    fn an_ordinary_election_cuts_nobody_at_the_followers() {
+    fn an_ordinary_election_restarts_no_follower() {
         run(
             "election",
             &[
                 (0, |_| Seen::Follows, Verdict::Leave),
-                (10, |_| Seen::Leaderless, Verdict::Wait),
-                (900, |_| Seen::Leaderless, Verdict::Wait),
+                (10, CANDIDATE, Verdict::Wait),
+                (900, ALONE, Verdict::Wait),
                 (950, |_| Seen::Leads, Verdict::Leave),
             ],
         );
         run(
-            "no quorum for long",
+            "cut off for long",
             &[
                 (0, |_| Seen::Follows, Verdict::Leave),
-                (10, |_| Seen::Leaderless, Verdict::Wait),
-                (1010, |_| Seen::Leaderless, Verdict::Cut),
+                (10, ALONE, Verdict::Wait),
+                (1010, ALONE, Verdict::Restart),
             ],
         );
     }
@@ -190,43 +218,29 @@ mod tests {
             "hangs",
             &[
                 (0, |_| Seen::Leads, Verdict::Leave),
-                (310, |start| Seen::Hangs { since: start }, Verdict::Wait),
-                (3999, |start| Seen::Hangs { since: start }, Verdict::Wait),
-                (4000, |start| Seen::Hangs { since: start }, Verdict::Cut),
+                (310, HANGS, Verdict::Wait),
+                (3999, HANGS, Verdict::Wait),
+                (4000, HANGS, Verdict::Restart),
                 (4010, |_| Seen::Gone, Verdict::Leave),
             ],
         );
     }
 
     #[test]
-    fn a_new_process_that_does_not_serve_yet_holds_no_clients() {
-        run(
-            "restarted",
-            &[
-                (0, |_| Seen::Leads, Verdict::Leave),
-                (10, |_| Seen::Gone, Verdict::Leave),
-                (500, |start| Seen::Hangs { since: start }, Verdict::Cut),
-                (600, |_| Seen::Leaderless, Verdict::Wait),
-                (650, |_| Seen::Follows, Verdict::Leave),
-            ],
-        );
-    }
-
-    #[test]
-    fn a_leader_that_does_not_know_that_it_was_deposed_is_cut() {
+    fn a_leader_that_does_not_know_that_it_was_deposed_is_restarted() {
         run(
             "deposed by the others",
             &[
                 (0, |_| Seen::Leads, Verdict::Leave),
                 (10, |_| Seen::Deposed, Verdict::Wait),
-                (210, |_| Seen::Deposed, Verdict::Cut),
+                (210, |_| Seen::Deposed, Verdict::Restart),
                 (220, |_| Seen::Follows, Verdict::Leave),
             ],
         );
     }
 
     #[test]
-    fn a_learner_and_a_dead_process_have_nobody_to_cut() {
+    fn a_learner_and_a_dead_process_have_no_clients_to_lose() {
         let quiet: [fn(Instant) -> Seen; 2] = [|_| Seen::Learns, |_| Seen::Gone];
         for seen in quiet {
             run(

@@ -1,13 +1,15 @@
-//! Fences a deposed leader: cuts clients that hold connections to a member that cannot serve them, so that they dial
-//! the service again and meet the new leader. Acts on its own evidence alone, with no help from outside the pod.
+//! Fences a deposed leader: clients that hold connections to a member that cannot serve them are disconnected, so
+//! that they dial the service again and meet the new leader. The launcher kills etcd and starts it again, and the kernel closes
+//! its connections: no capability is needed. Acts on its own evidence alone, with no help from outside the pod.
 //!
-//! [`condition`] is pure; `sockets` speaks netlink. Must never cut while etcd follows a leader: it forwards well then.
+//! [`condition`] is pure; `elsewhere` asks the other members, `launcher` speaks to etcd's parent. Must never restart an
+//! etcd that follows a leader (it forwards well then), nor one that could be needed for a majority.
 
 mod condition;
-mod deposed;
-mod sockets;
+mod elsewhere;
+mod launcher;
 mod task;
 
 pub use condition::{Condition, Seen, Verdict};
-pub use sockets::{Cutter, FenceError, Scope};
+pub use launcher::{Launcher, LauncherError};
 pub use task::{Planned, start};

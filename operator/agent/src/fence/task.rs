@@ -1,4 +1,4 @@
-//! Applies the condition to what the watcher knows, and cuts.
+//! Applies the condition to what the watcher and the other members tell, and has etcd restarted.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,13 +7,17 @@ use kbagent_protocol::{EtcdState, FencingReport, Role};
 use tokio::sync::watch;
 
 use super::condition::{Condition, Seen, Verdict, planned_grace};
-use super::deposed;
-use super::sockets::{Cutter, Scope};
+use super::elsewhere::{self, Elsewhere};
+use super::launcher::Launcher;
 use crate::config::Config;
+use crate::etcd::Client;
+use crate::launch::Demand;
 use crate::watch::Knowledge;
 
-/// Pause between two looks while something is wrong; new clients that still land here are cut as often.
+/// Pause between two looks while something is wrong.
 const EVERY: Duration = Duration::from_millis(50);
+/// Pause after a restart was demanded, whether it was done or refused.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What tells that a move of leadership was this member's own doing.
 pub struct Planned {
@@ -36,56 +40,30 @@ impl Planned {
 #[must_use]
 pub fn start(
     config: &Arc<Config>,
+    own: &Client,
     knowledge: watch::Receiver<Knowledge>,
     planned: Planned,
 ) -> watch::Receiver<FencingReport> {
-    let first = match Cutter::trial() {
-        Ok(()) => FencingReport {
-            supported: true,
-            ..FencingReport::default()
-        },
-        Err(error) => {
-            tracing::warn!(
-                %error,
-                "clients of a deposed leader cannot be cut: those that hold a connection to it wait until \
-                 they time out by themselves"
-            );
-            let unsupported_reason = Some(error.to_string());
-            FencingReport {
-                unsupported_reason,
-                ..FencingReport::default()
-            }
-        }
+    let (report, reports) = watch::channel(FencingReport::default());
+    let (found, elsewhere) = watch::channel(None);
+    let fence = Fence {
+        condition: Condition::new(config.election_timeout),
+        launcher: Launcher::new(&config.run_dir),
+        report,
+        elsewhere,
+        planned,
+        election_timeout: config.election_timeout,
     };
-    let supported = first.supported;
-    let (report, reports) = watch::channel(first);
-    if supported {
-        let (newest, newest_term) = watch::channel(0);
-        let fence = Fence {
-            condition: Condition::new(config.election_timeout),
-            cutter: Cutter::new(
-                config.client_port,
-                config
-                    .fence_local_address
-                    .map_or(Scope::SpareLoopback, Scope::To),
-            ),
-            report,
-            newest_term,
-            planned,
-            election_timeout: config.election_timeout,
-        };
-        tokio::spawn(deposed::look(Arc::clone(config), knowledge.clone(), newest));
-        tokio::spawn(fence.run(knowledge));
-    }
+    tokio::spawn(elsewhere::look(own.clone(), knowledge.clone(), found));
+    tokio::spawn(fence.run(knowledge));
     reports
 }
 
 struct Fence {
     condition: Condition,
-    cutter: Cutter,
+    launcher: Launcher,
     report: watch::Sender<FencingReport>,
-    /// Newest term in which another member was seen to lead.
-    newest_term: watch::Receiver<u64>,
+    elsewhere: watch::Receiver<Option<Elsewhere>>,
     planned: Planned,
     election_timeout: Duration,
 }
@@ -94,70 +72,89 @@ impl Fence {
     async fn run(mut self, mut knowledge: watch::Receiver<Knowledge>) {
         loop {
             let now = Instant::now();
-            let newest_term = *self.newest_term.borrow_and_update();
-            let seen = seen(&knowledge.borrow_and_update(), newest_term);
+            let found = *self.elsewhere.borrow_and_update();
+            let (seen, term, running) = {
+                let known = knowledge.borrow_and_update();
+                let term = known.status().map_or(0, |status| status.term);
+                let running = *known.etcd() == EtcdState::Running;
+                (seen(&known, found, now), term, running)
+            };
+            if running && !self.report.borrow().supported {
+                self.look_for_launcher().await;
+            }
             let planned = self.planned.holds(self.election_timeout);
             let verdict = self.condition.observe(seen, now, planned);
-            self.set_active(verdict == Verdict::Cut, seen);
+            self.set_active(verdict == Verdict::Restart, seen);
             match verdict {
                 // Every change that could matter wakes: without one nothing has to be looked at.
                 Verdict::Leave => {
                     let over = tokio::select! {
                         known = knowledge.changed() => known.is_err(),
-                        // Without others to ask there is only the own knowledge.
-                        Ok(()) = self.newest_term.changed() => false,
+                        // An error means that nothing more is found, and the own knowledge is all there is.
+                        Ok(()) = self.elsewhere.changed() => false,
                     };
                     if over {
                         return;
                     }
                 }
                 Verdict::Wait => tokio::time::sleep(EVERY).await,
-                Verdict::Cut => {
-                    self.cut();
-                    tokio::time::sleep(EVERY).await;
+                Verdict::Restart => {
+                    self.restart(term).await;
+                    tokio::time::sleep(AGAIN).await;
                 }
             }
         }
+    }
+
+    async fn look_for_launcher(&self) {
+        let found = self.launcher.demand(Demand::Ready).await;
+        self.report.send_modify(|report| {
+            report.supported = found.is_ok();
+            report.unsupported_reason = found.err().map(|error| error.to_string());
+        });
     }
 
     fn set_active(&self, active: bool, seen: Seen) {
         self.report.send_if_modified(|report| {
             let changed = report.active != active;
             if changed {
-                let cut = report.connections_cut;
-                tracing::info!(
-                    active,
-                    ?seen,
-                    connections_cut = cut,
-                    "fencing of clients changed"
-                );
+                let restarts = report.restarts;
+                tracing::info!(active, ?seen, restarts, "fencing of clients changed");
             }
             report.active = active;
             changed
         });
     }
 
-    fn cut(&self) {
-        match self.cutter.cut() {
-            Ok(0) => {}
-            Ok(cut) => {
-                tracing::info!(cut, "cut clients of a member that cannot serve them");
-                let cut = u64::try_from(cut).unwrap_or(0);
-                self.report
-                    .send_modify(|report| report.connections_cut += cut);
+    async fn restart(&self, term: u64) {
+        match self.launcher.demand(Demand::Restart { term }).await {
+            Ok(()) => {
+                tracing::warn!(
+                    term,
+                    "etcd is restarted: the majority is elsewhere, and its clients must go there"
+                );
+                self.report.send_modify(|report| report.restarts += 1);
             }
-            Err(error) => tracing::warn!(%error, "failed to cut clients"),
+            Err(error) => {
+                tracing::warn!(%error, term, "clients of a member that cannot serve them stay")
+            }
         }
     }
 }
 
-fn seen(knowledge: &Knowledge, newest_term: u64) -> Seen {
+fn seen(knowledge: &Knowledge, elsewhere: Option<Elsewhere>, now: Instant) -> Seen {
     let status = knowledge.status();
+    let found = |judge: fn(&Elsewhere, Instant) -> bool| {
+        elsewhere.is_some_and(|elsewhere| judge(&elsewhere, now))
+    };
+    let deposed = found(Elsewhere::deposed);
     match (knowledge.etcd(), status, knowledge.answered_at()) {
         (_, Some(status), _) if status.is_learner => Seen::Learns,
-        (EtcdState::Running, Some(status), _) if status.leader_id.is_none() => Seen::Leaderless,
+        (EtcdState::Running, Some(status), _) if status.leader_id.is_none() => Seen::Leaderless {
+            outvoted: found(Elsewhere::outvoted),
+        },
         (EtcdState::Running, Some(status), _) if status.role() == Role::Leader => {
-            if newest_term > status.term {
+            if deposed {
                 Seen::Deposed
             } else {
                 Seen::Leads
@@ -165,11 +162,14 @@ fn seen(knowledge: &Knowledge, newest_term: u64) -> Seen {
         }
         (EtcdState::Running, _, _) => Seen::Follows,
         (EtcdState::Unreachable { refused: false, .. }, Some(status), _)
-            if status.role() == Role::Leader && newest_term > status.term =>
+            if status.role() == Role::Leader && deposed =>
         {
             Seen::Deposed
         }
-        (EtcdState::Unreachable { refused: false, .. }, _, Some(since)) => Seen::Hangs { since },
+        (EtcdState::Unreachable { refused: false, .. }, _, Some(since)) => Seen::Hangs {
+            since,
+            spare: found(Elsewhere::whole),
+        },
         _ => Seen::Gone,
     }
 }

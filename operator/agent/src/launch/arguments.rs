@@ -3,22 +3,16 @@
 
 use crate::config::{Config, Peer};
 use crate::etcd::Member;
+use crate::tls::FILES;
 
 use super::decide::Decision;
 
 /// The arguments for `decision` after the user's own.
 pub(super) fn arguments(config: &Config, decision: &Decision, user: &[String]) -> Vec<String> {
-    let mut all = user.to_vec();
-    let client_port = config.client_port;
+    let mut all: Vec<String> = user.iter().map(|flag| encrypted(config, flag)).collect();
     let listens = [
-        (
-            "listen-client-urls",
-            format!("http://0.0.0.0:{client_port}"),
-        ),
-        (
-            "listen-peer-urls",
-            format!("http://0.0.0.0:{}", config.peer_port),
-        ),
+        ("listen-client-urls", config.client_url("0.0.0.0")),
+        ("listen-peer-urls", config.peer_url("0.0.0.0")),
         ("listen-metrics-urls", "http://0.0.0.0:2381".to_owned()),
     ];
     for (flag, value) in listens {
@@ -56,7 +50,41 @@ pub(super) fn arguments(config: &Config, decision: &Decision, user: &[String]) -
     if matches!(decision, Decision::Force(_)) {
         all.push("--force-new-cluster=true".to_owned());
     }
+    all.extend(certificates(config));
     all
+}
+
+/// With TLS no port of etcd's API stays open to plain text: a definition's listen addresses keep host and port.
+fn encrypted(config: &Config, argument: &str) -> String {
+    let listens = ["listen-client-urls", "listen-peer-urls"];
+    if config.tls.is_on()
+        && listens
+            .iter()
+            .any(|flag| names(&[argument.to_owned()], flag))
+    {
+        return argument.replace("http://", "https://");
+    }
+    argument.to_owned()
+}
+
+/// etcd's files, of which it reads certificate and key again for every handshake. It takes no version before TLS 1.2.
+fn certificates(config: &Config) -> Vec<String> {
+    let Some(directory) = config.tls.directory() else {
+        return Vec::new();
+    };
+    let [ca, cert, key] = FILES.map(|name| directory.join(name).display().to_string());
+    let mut flags = Vec::new();
+    for side in ["", "peer-"] {
+        flags.extend([
+            format!("--{side}cert-file={cert}"),
+            format!("--{side}key-file={key}"),
+            format!("--{side}trusted-ca-file={ca}"),
+            format!("--{side}client-cert-auth=true"),
+        ]);
+    }
+    let name = config.tls_peer_name.iter();
+    flags.extend(name.map(|name| format!("--peer-cert-allowed-cn={name}")));
+    flags
 }
 
 fn names(user: &[String], flag: &str) -> bool {
@@ -94,7 +122,10 @@ fn live(members: &[Member], own_name: &str, own_peer_url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::tls::Tls;
 
     fn config() -> Config {
         Config::from_lookup(&|name| {
@@ -160,6 +191,47 @@ mod tests {
         };
         assert!(has(&Decision::Force("m".into())));
         assert!(!has(&Decision::Start) && !has(&Decision::Bootstrap));
+    }
+
+    #[test]
+    fn with_certificates_no_port_of_the_api_is_plain() {
+        let config = Config {
+            tls: Tls::new(Some(Path::new("/tls"))),
+            tls_peer_name: Some("member".to_owned()),
+            ..config()
+        };
+        let user = [
+            "--listen-client-urls=http://10.0.0.1:2379,http://127.0.0.1:2379",
+            "--listen-metrics-urls=http://0.0.0.0:2381",
+        ];
+        let user: Vec<String> = user.iter().map(ToString::to_string).collect();
+        let flags = arguments(&config, &Decision::Bootstrap, &user);
+        let plain: Vec<_> = flags
+            .iter()
+            .filter(|flag| flag.contains("http://"))
+            .collect();
+        // Probes and scrapes have no certificate.
+        assert_eq!(plain, ["--listen-metrics-urls=http://0.0.0.0:2381"]);
+        for wanted in [
+            "--listen-client-urls=https://10.0.0.1:2379,https://127.0.0.1:2379",
+            "--listen-peer-urls=https://0.0.0.0:2380",
+            "--cert-file=/tls/cert.pem",
+            "--key-file=/tls/key.pem",
+            "--trusted-ca-file=/tls/ca.pem",
+            "--client-cert-auth=true",
+            "--peer-cert-file=/tls/cert.pem",
+            "--peer-key-file=/tls/key.pem",
+            "--peer-trusted-ca-file=/tls/ca.pem",
+            "--peer-client-cert-auth=true",
+            "--peer-cert-allowed-cn=member",
+        ] {
+            assert!(
+                flags.iter().any(|flag| flag == wanted),
+                "{wanted}: {flags:?}"
+            );
+        }
+        let flags = arguments(&super::tests::config(), &Decision::Start, &user);
+        assert!(!flags.iter().any(|flag| flag.contains("cert")), "{flags:?}");
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub(super) async fn members(config: &Config) -> Option<Vec<Member>> {
     let clients = config
         .other_client_urls()
         .into_iter()
-        .filter_map(|url| Client::new(&url).ok());
+        .filter_map(|url| Client::new(&url, &config.tls).ok());
     let mut answers: FuturesUnordered<_> = clients
         .map(|client| async move { client.members(true, DEADLINE).await })
         .collect();

@@ -1,15 +1,19 @@
-//! The launcher: runs as process 1 of etcd's container, finds out whether and how etcd may start, then becomes etcd.
+//! The launcher: runs as process 1 of etcd's container, finds out whether and how etcd may start, starts it, and stands
+//! over it: when the agent finds that the member was deposed and has no leader, etcd is killed and started again.
 //!
-//! [`decide`] is pure; `evidence` reads, `arguments` writes etcd's flags, `run` does. Must not change membership, and
-//! must never start etcd when it does not know (M5): a member that starts wrongly can lose data, one that waits can
-//! not.
+//! [`decide`] and `demand` are pure; `evidence` reads, `arguments` writes etcd's flags, `run` and `supervise` do. Must
+//! not change membership, and must never start etcd when it does not know (M5): a member that starts wrongly can lose
+//! data, one that waits can not.
 
 mod arguments;
 mod decide;
+mod demand;
 mod evidence;
 mod run;
+mod supervise;
 
 pub use decide::{Decision, Evidence, Identity, IdentityFile, Trace, decide};
+pub use demand::Demand;
 pub use run::{LaunchError, run};
 
 /// In the run directory: etcd was started in this pod.
@@ -22,3 +26,9 @@ pub const REFUSED_FILE: &str = "refused.json";
 pub const FORCED_FILE: &str = "kbagent-forced";
 /// Beside the data directory: whose data it is, as JSON.
 pub const IDENTITY_FILE: &str = "kbagent-identity.json";
+/// In the run directory: the socket at which the launcher takes demands of the agent.
+pub const LAUNCHER_SOCKET: &str = "launcher.sock";
+/// What the launcher answers when it does what was demanded; anything else says why not.
+pub const YES: &str = "yes";
+/// Longest answer of the launcher.
+pub const ANSWER_BYTES: u64 = 256;

@@ -1,18 +1,22 @@
-//! Does what was decided: waits, refuses out loud, or becomes etcd.
+//! Does what was decided: waits, refuses out loud, or starts etcd and stands over it.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::process::Pid;
+
 use super::arguments::arguments;
 use super::decide::{Decision, decide};
+use super::demand::Gate;
 use super::evidence::{self, beside, expected, identity_path};
+use super::supervise::{End, Signals, listen, supervise};
 use super::{BEGUN_FILE, FORCED_FILE, REFUSED_FILE};
 use crate::config::Config;
+use crate::etcd::Client;
 use crate::watch::Refusal;
 
 /// Pause between two attempts while no member returns a member list.
@@ -24,7 +28,15 @@ const OWN_NAME: Duration = Duration::from_secs(10);
 /// Pause between two looks at the own DNS name.
 const OWN_NAME_EVERY: Duration = Duration::from_millis(100);
 
-/// Why the launcher ended instead of becoming etcd.
+/// Shortest time that a restarted etcd stays down: clients of the service are refused at once meanwhile, and not accepted
+/// by a member that does not serve yet, until the service leads elsewhere.
+const DOWN: Duration = Duration::from_millis(500);
+/// Longest time that it stays down while no other member is within reach. The kubelet's liveness probe waits longer.
+const DOWN_ALONE: Duration = Duration::from_secs(5);
+/// Pause between two looks for another member, and the deadline of one.
+const DOWN_EVERY: Duration = Duration::from_millis(100);
+
+/// Why the launcher ended without an etcd.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
     /// No program was given.
@@ -38,6 +50,9 @@ pub enum LaunchError {
         /// The error.
         source: io::Error,
     },
+    /// Signals cannot be received.
+    #[error("failed to receive signals")]
+    Signals(#[source] io::Error),
     /// The program could not be executed.
     #[error("failed to execute {program}")]
     Execute {
@@ -48,30 +63,83 @@ pub enum LaunchError {
     },
 }
 
-/// Waits until etcd may start, then replaces this process by it: returns only on failure.
+/// Waits until etcd may start, starts it, and stands over it until it ends; the status to end with.
 ///
 /// # Errors
 /// When etcd may start but cannot be started.
-pub async fn run(
-    config: &Config,
-    command: &[String],
-) -> Result<std::convert::Infallible, LaunchError> {
+pub async fn run(config: &Config, command: &[String]) -> Result<u8, LaunchError> {
     let (program, user) = command.split_first().ok_or(LaunchError::NoProgram)?;
+    let mut signals = Signals::new().map_err(LaunchError::Signals)?;
+    let listener = match listen(&config.run_dir) {
+        Ok(listener) => Some(listener),
+        Err(error) => {
+            tracing::warn!(%error, "failed to listen for the agent: a deposed etcd is not restarted");
+            None
+        }
+    };
+    let mut gate = Gate::new(Instant::now());
+    loop {
+        // Each time: a volume that was lost meanwhile must not be taken for a new one (M11).
+        let decision = tokio::select! {
+            decision = ready(config) => decision,
+            _ = signals.stop() => return Ok(0),
+        };
+        prepare(config, &decision)?;
+        let flags = arguments(config, &decision, user);
+        tracing::info!(?flags, "etcd starts");
+        let etcd = start(program, &flags)?;
+        match supervise(etcd, listener.as_ref(), &mut gate, &mut signals).await {
+            End::Exited(status) => return Ok(status),
+            End::Restart => tokio::select! {
+                () = down(config) => {}
+                _ = signals.stop() => return Ok(0),
+            },
+        }
+    }
+}
+
+async fn ready(config: &Config) -> Decision {
     let decision = settle(config).await;
     own_name(config).await;
-    prepare(config, &decision)?;
-    let flags = arguments(config, &decision, user);
-    tracing::info!(?flags, "etcd starts");
+    decision
+}
+
+/// Starts etcd with this process's input and outputs.
+fn start(program: &str, flags: &[String]) -> Result<Pid, LaunchError> {
     let mut etcd = Command::new(program);
-    etcd.args(&flags);
+    etcd.args(flags);
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(name)) {
         etcd.env_remove(name);
     }
-    let source = etcd.exec();
-    Err(LaunchError::Execute {
-        program: program.clone(),
+    let failed = |source| LaunchError::Execute {
+        program: program.to_owned(),
         source,
-    })
+    };
+    let child = etcd.spawn().map_err(failed)?;
+    let number = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    number.ok_or_else(|| failed(io::Error::other("its process has no number")))
+}
+
+/// Keeps etcd down until another member with a leader is within reach, within bounds.
+async fn down(config: &Config) {
+    let began = Instant::now();
+    tokio::time::sleep(DOWN).await;
+    while began.elapsed() < DOWN_ALONE && !led(config).await {
+        tokio::time::sleep(DOWN_EVERY).await;
+    }
+    let down_ms = began.elapsed().as_millis();
+    tracing::info!(down_ms, "etcd may start again");
+}
+
+/// True when another member answers and knows a leader.
+async fn led(config: &Config) -> bool {
+    let looks = config
+        .other_client_urls()
+        .into_iter()
+        .filter_map(|url| Client::new(&url, &config.tls).ok())
+        .map(|client| async move { client.status(DOWN_EVERY).await });
+    let answers = futures::future::join_all(looks).await;
+    answers.iter().flatten().any(|status| status.leader != 0)
 }
 
 /// True for a variable that etcd would take for a flag, beside those that were judged (V4).

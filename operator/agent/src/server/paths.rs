@@ -180,6 +180,25 @@ pub(super) async fn election(
     }
 }
 
+/// Signs of life, for agents of other members.
+pub(super) async fn beats(
+    State(app): Shared,
+    Extension(standing): Extension<Standing>,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(error) = authorize(&app, &headers, &standing) {
+        return turned_away(error);
+    }
+    match app.elections.beats() {
+        Some(body) => ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response(),
+        None => {
+            let message =
+                "no beats: fastElection is not suspicion here, or too many read them".to_owned();
+            failure(StatusCode::SERVICE_UNAVAILABLE, "ERR_BUSY", message)
+        }
+    }
+}
+
 fn authorize(app: &App, headers: &HeaderMap, standing: &Standing) -> Result<(), TokenError> {
     let shown = headers.get(header::AUTHORIZATION);
     app.token

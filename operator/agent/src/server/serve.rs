@@ -8,8 +8,8 @@ use axum::Router;
 use axum::routing::{get, post};
 use http_limits::Limits;
 use kbagent_protocol::{
-    PATH_ACTION, PATH_AGENT, PATH_DRAINED, PATH_ELECTION, PATH_GETROLE, PATH_HANDOFF, PATH_HEALTHZ,
-    PATH_MEMBER, PATH_MEMBERS, PATH_WATCH,
+    PATH_ACTION, PATH_AGENT, PATH_BEATS, PATH_DRAINED, PATH_ELECTION, PATH_GETROLE, PATH_HANDOFF,
+    PATH_HEALTHZ, PATH_MEMBER, PATH_MEMBERS, PATH_WATCH,
 };
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -54,7 +54,7 @@ pub enum ServeError {
 /// When the agent cannot begin.
 pub async fn serve(config: Config) -> Result<(), ServeError> {
     let config = Arc::new(config);
-    let own = Client::new(&config.etcd_endpoint)?;
+    let own = Client::new(&config.etcd_endpoint, &config.tls)?;
     let incarnation = rand::random();
     let listener = TcpListener::bind(config.listen).await?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -62,13 +62,19 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let trouble = watch::Trouble::default();
     let knowledge = watch::start(&config, &own, incarnation, does, &trouble);
     let handoff = Handoff::new(Arc::clone(&config), own.clone());
-    let actions = Actions::new(Arc::clone(&config), own.clone(), knowledge.clone(), shown);
+    let actions = Actions::new(
+        Arc::clone(&config),
+        own.clone(),
+        knowledge.clone(),
+        shown.clone(),
+    );
     let planned = fence::Planned {
         stopping: handoff.moving(),
         moved_at: actions.moved_at(),
     };
-    let fencing = fence::start(&config, knowledge.clone(), planned);
-    let elections = election::start(&config, &own, knowledge.clone(), handoff.moving(), trouble);
+    let fencing = fence::start(&config, &own, knowledge.clone(), planned);
+    let moving = handoff.moving();
+    let elections = election::start(&config, &own, knowledge.clone(), moving, trouble, shown);
     let app = Arc::new(App {
         actions,
         handoff,
@@ -77,7 +83,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         members: SharedRead::default(),
         own,
         knowledge,
-        fencing: fencing.clone(),
+        fencing,
         elections,
         incarnation,
     });
@@ -91,6 +97,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         .route(PATH_HEALTHZ, get(paths::healthz))
         .route(PATH_HANDOFF, post(paths::handoff))
         .route(PATH_ACTION, post(paths::action))
+        .route(PATH_BEATS, get(paths::beats))
         .route(PATH_ELECTION, post(paths::election))
         .with_state(app);
     tracing::info!(listen = %config.listen, pod = config.pod_name, "the agent serves");
@@ -99,8 +106,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         () = async {
             terminate.recv().await;
             tracing::info!("the agent stops");
-            let can_cut = fencing.borrow().supported;
-            farewell::farewell(&config, can_cut).await;
+            farewell::farewell(&config).await;
         } => {}
     }
     Ok(())

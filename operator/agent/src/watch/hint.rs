@@ -6,18 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty};
-use hyper::Request;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, HOST};
-use hyper_util::rt::TokioIo;
 use kbagent_protocol::{EtcdState, MemberView, PATH_WATCH, Role};
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 
 use super::view::Knowledge;
 use crate::actions::Token;
 use crate::config::Config;
+use crate::http::Lines;
 
 /// A stream that says nothing for so long is dead: it has a sign of life each second.
 const SILENT: Duration = Duration::from_millis(1500);
@@ -71,22 +67,16 @@ async fn another(knowledge: &mut watch::Receiver<Knowledge>, own: &str, leader: 
 
 /// Reads the leader's stream until it tells trouble or breaks; false when it could not be read at all.
 async fn follow(address: &str, token: &Token) -> bool {
-    let Ok(Ok(mut body)) = tokio::time::timeout(SILENT, open(address, token)).await else {
+    // A reader with the token keeps its place when there are too many. The stream is open without one, too.
+    let token = token.read().ok();
+    let open = Lines::open(address, PATH_WATCH, token.as_deref(), LINE);
+    let Ok(Ok(mut lines)) = timeout(SILENT, open).await else {
         return false;
     };
-    let mut line = Vec::new();
-    while let Ok(Some(Ok(frame))) = tokio::time::timeout(SILENT, body.frame()).await {
-        line.extend_from_slice(frame.data_ref().map_or(&[][..], AsRef::as_ref));
-        while let Some(end) = line.iter().position(|byte| *byte == b'\n') {
-            let rest = line.split_off(end + 1);
-            let view = serde_json::from_slice::<MemberView>(&line);
-            line = rest;
-            if view.is_ok_and(|view| in_trouble(&view)) {
-                return true;
-            }
-        }
-        if line.len() > LINE {
-            return false;
+    while let Ok(Some(line)) = timeout(SILENT, lines.next()).await {
+        let view = serde_json::from_slice::<MemberView>(&line);
+        if view.is_ok_and(|view| in_trouble(&view)) {
+            return true;
         }
     }
     true
@@ -98,25 +88,4 @@ fn in_trouble(view: &MemberView) -> bool {
         .as_ref()
         .is_some_and(|status| status.role() == Role::Leader);
     view.etcd != EtcdState::Running || !leads
-}
-
-async fn open(
-    address: &str,
-    token: &Token,
-) -> Result<Incoming, Box<dyn std::error::Error + Send + Sync>> {
-    let stream = TcpStream::connect(address).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let mut request = Request::get(PATH_WATCH).header(HOST, address);
-    // A reader with the token keeps its place when there are too many. The stream is open without one, too.
-    if let Ok(token) = token.read() {
-        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-    }
-    let request = request.body(Empty::<Bytes>::new())?;
-    let answer = sender.send_request(request).await?;
-    if !answer.status().is_success() {
-        return Err(format!("the leader's agent answers {}", answer.status()).into());
-    }
-    Ok(answer.into_body())
 }

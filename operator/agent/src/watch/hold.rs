@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
+
+use crate::tls::{Speaks, Tls};
 
 /// Longest time to wait for a connection.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -17,12 +18,13 @@ const QUESTION: &[u8] = b"GET /version HTTP/1.1\r\nHost: etcd\r\n\r\n";
 /// Pause before the next attempt.
 pub(crate) const AGAIN: Duration = Duration::from_secs(1);
 
-/// Connects and waits until the connection ends. Silence is no end.
+/// Connects to `host:port` and waits until the connection ends. Silence is no end. With TLS a connection that says
+/// nothing in it would be closed by etcd at once.
 ///
 /// # Errors
 /// When there was no connection.
-pub(crate) async fn until_it_ends(address: impl ToSocketAddrs) -> io::Result<()> {
-    let mut stream = timeout(CONNECT, TcpStream::connect(address)).await??;
+pub(crate) async fn until_it_ends(address: &str, tls: &Tls) -> io::Result<()> {
+    let mut stream = timeout(CONNECT, tls.connect(address, Speaks::Http1)).await??;
     stream.write_all(QUESTION).await?;
     let mut answer = [0; 512];
     while stream.read(&mut answer).await.is_ok_and(|read| read > 0) {}
@@ -30,9 +32,9 @@ pub(crate) async fn until_it_ends(address: impl ToSocketAddrs) -> io::Result<()>
 }
 
 /// Notifies `alarm` whenever the etcd at `address` ends.
-pub(super) async fn own(address: String, alarm: Arc<Notify>) {
+pub(super) async fn own(address: String, tls: Tls, alarm: Arc<Notify>) {
     loop {
-        if until_it_ends(&address).await.is_ok() {
+        if until_it_ends(&address, &tls).await.is_ok() {
             alarm.notify_one();
         }
         sleep(AGAIN).await;
@@ -50,7 +52,8 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind");
         let address = listener.local_addr().expect("address");
         let alarm = Arc::new(Notify::new());
-        let holding = tokio::spawn(own(address.to_string(), Arc::clone(&alarm)));
+        let (plain, address) = (Tls::default(), address.to_string());
+        let holding = tokio::spawn(own(address.clone(), plain.clone(), Arc::clone(&alarm)));
         let (peer, _) = listener.accept().await.expect("accept");
         let silence = timeout(Duration::from_millis(50), alarm.notified()).await;
         assert!(silence.is_err(), "silence is no end");
@@ -58,7 +61,9 @@ mod tests {
         assert!(timeout(CONNECT, alarm.notified()).await.is_ok());
         holding.abort();
         drop(listener);
-        let refused = until_it_ends(address).await.expect_err("no listener");
+        let refused = until_it_ends(&address, &plain)
+            .await
+            .expect_err("no listener");
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
     }
 }

@@ -68,7 +68,7 @@ fn is_gone(etcd: &EtcdState) -> bool {
 /// A linearizable list from any other member; `None` when none answers, which proves nothing (M5).
 async fn ask_others(config: &Config) -> Option<Vec<Member>> {
     for url in config.other_client_urls() {
-        let Ok(client) = Client::new(&url) else {
+        let Ok(client) = Client::new(&url, &config.tls) else {
             continue;
         };
         if let Ok(list) = client.members(true, DEADLINE).await {

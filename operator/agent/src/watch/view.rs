@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kbagent_protocol::{Care, EtcdState, Id, MemberStatus, MemberView};
+use kbagent_protocol::{Campaign, Care, EtcdState, Id, MemberStatus, MemberView};
 use serde::{Deserialize, Serialize};
 
 use super::names::Names;
@@ -58,6 +58,7 @@ impl Knowledge {
             status_age_ms: None,
             under_way: None,
             care: Care::default(),
+            campaign: None,
         };
         Self {
             view,
@@ -118,6 +119,7 @@ impl Knowledge {
         let mut next = self.view.clone();
         next.under_way = hints.own.under_way.map(str::to_owned);
         next.care = hints.own.care;
+        next.campaign = hints.own.campaign;
         match poll {
             Ok(status) => {
                 let mut status = named(&status, hints.names, &next.instance);
@@ -202,6 +204,8 @@ pub struct Own {
     pub under_way: Option<&'static str>,
     /// What was done to free space.
     pub care: Care,
+    /// The newest election that was begun and has ended.
+    pub campaign: Option<Campaign>,
 }
 
 fn named(status: &Status, names: &Names, own_name: &str) -> MemberStatus {
@@ -262,7 +266,7 @@ fn matters(old: &MemberView, new: &MemberView) -> bool {
     };
     !same_state(&old.etcd, &new.etcd)
         || essence(old) != essence(new)
-        || (&old.under_way, old.care) != (&new.under_way, new.care)
+        || (&old.under_way, old.care, old.campaign) != (&new.under_way, new.care, new.campaign)
         || size(new) < size(old)
 }
 

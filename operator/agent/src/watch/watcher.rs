@@ -68,7 +68,11 @@ pub fn start(
     ));
     tokio::spawn(removed::look(Arc::clone(config), seen.clone(), removed_to));
     let alarm = Arc::clone(&trouble.alarm);
-    tokio::spawn(hold::own(config.etcd_address(), Arc::clone(&alarm)));
+    tokio::spawn(hold::own(
+        config.etcd_address(),
+        config.tls.clone(),
+        Arc::clone(&alarm),
+    ));
     tokio::spawn(hint::listen(
         Arc::clone(config),
         seen.clone(),

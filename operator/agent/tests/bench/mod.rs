@@ -5,12 +5,14 @@
     reason = "a bench that breaks has to stop the test"
 )]
 
+pub(crate) mod failover;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hyper::{Method, StatusCode};
 use kbagent::http::Call;
+use kbagent::tls::FILES;
 use kbagent_protocol::{
     ActionAnswer, ActionRequest, MemberView, PATH_ACTION, PATH_GETROLE, PATH_MEMBER, PATH_WATCH,
     Role, RoleAnswer,
@@ -90,6 +93,23 @@ impl Pod {
         self
     }
 
+    /// The files by which etcd speaks TLS, in a directory of their own: CA, certificate, key.
+    pub(crate) fn certificates(&mut self, texts: &[String; 3]) {
+        let directory = self.path("tls");
+        fs::create_dir_all(&directory).unwrap();
+        for (name, text) in FILES.iter().zip(texts) {
+            // As the kubelet does: a file is whole or it is the one of before.
+            let partial = directory.join(format!("{name}.partial"));
+            fs::write(&partial, text).unwrap();
+            fs::rename(&partial, directory.join(name)).unwrap();
+        }
+        self.set("KB_TLS_DIR", &directory.display().to_string());
+        for endpoint in ["KB_ETCD_ENDPOINT", "KB_PEER_ENDPOINT"] {
+            let url = self.env[endpoint].replace("http://", "https://");
+            self.set(endpoint, &url);
+        }
+    }
+
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.dir.path().join(path)
     }
@@ -130,22 +150,52 @@ impl Pod {
         self
     }
 
+    /// Kills etcd; its launcher ends with it.
     pub(crate) fn kill_etcd(&mut self) {
-        if let Some(mut child) = self.etcd.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
+        if self.etcd.is_some() {
+            self.signal("KILL");
+            self.ended();
         }
+    }
+
+    /// Waits until the launcher has ended; how.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        self.etcd.take().unwrap().wait().unwrap()
+    }
+
+    /// Number of the etcd that the launcher has started, when it runs.
+    pub(crate) fn etcd_pid(&self) -> Option<String> {
+        let launcher = self.etcd.as_ref()?.id();
+        let children = fs::read_to_string(format!("/proc/{launcher}/task/{launcher}/children"));
+        children.ok()?.split_whitespace().next().map(str::to_owned)
     }
 
     /// Sends a signal to etcd, by its name.
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.etcd.as_ref().unwrap().id().to_string();
+        self.send(name, &self.etcd_pid().unwrap());
+    }
+
+    /// Sends a signal to the launcher, by its name.
+    pub(crate) fn signal_launcher(&self, name: &str) {
+        self.send(name, &self.etcd.as_ref().unwrap().id().to_string());
+    }
+
+    /// Sends a signal to etcd, its launcher and the agent, as when the whole node stops or continues.
+    pub(crate) fn signal_all(&self, name: &str) {
+        let etcd = self.etcd_pid();
+        let children = [&self.etcd, &self.agent].into_iter().flatten();
+        let children = children.map(|child| child.id().to_string());
+        for pid in children.chain(etcd) {
+            self.send(name, &pid);
+        }
+    }
+
+    fn send(&self, name: &str, pid: &str) {
+        let status = Command::new("kill").args(["-s", name, pid]).status();
         assert!(
-            Command::new("kill")
-                .args(["-s", name, &pid])
-                .status()
-                .unwrap()
-                .success()
+            status.unwrap().success(),
+            "{}: kill -s {name} {pid}",
+            self.name
         );
     }
 
@@ -227,6 +277,9 @@ impl Pod {
 
 impl Drop for Pod {
     fn drop(&mut self) {
+        if let Some(pid) = self.etcd_pid() {
+            let _ = Command::new("kill").args(["-s", "KILL", &pid]).status();
+        }
         for child in [&mut self.etcd, &mut self.agent].into_iter().flatten() {
             let _ = child.kill();
             let _ = child.wait();

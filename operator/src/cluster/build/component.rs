@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use etcd_operator_api::names::ComponentName;
+use etcd_operator_api::tls::{Issuer, TlsConfig};
 use etcd_operator_api::{Cluster, ClusterComponentSpec, Component, ComponentSpec, labels};
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
 
-use super::super::plan::{Resolution, SpecError};
+use super::super::resolution::{Resolution, SpecError};
 use crate::controller::own;
 
 pub(in super::super) fn component(
@@ -90,8 +91,8 @@ fn component_spec(
         services,
         system_accounts: _,
         configs,
-        tls: _,
-        issuer: _,
+        tls,
+        issuer,
         service_account_name,
         parallel_pod_management_concurrency: _,
         pod_update_policy,
@@ -118,6 +119,7 @@ fn component_spec(
         persistent_volume_claim_retention_policy,
         services,
         configs,
+        tls_config: tls_config(tls, issuer),
         service_account_name,
         pod_update_policy,
         instance_update_strategy,
@@ -125,4 +127,9 @@ fn component_spec(
         disable_exporter,
         stop,
     }
+}
+
+fn tls_config(tls: Option<bool>, issuer: Option<Issuer>) -> Option<TlsConfig> {
+    let enable = tls == Some(true);
+    (enable || issuer.is_some()).then_some(TlsConfig { enable, issuer })
 }

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
 
-use super::super::plan::SpecError;
+use super::super::resolution::SpecError;
 use crate::controller::own;
 
 pub(in super::super) fn service(

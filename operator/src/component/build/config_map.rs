@@ -11,6 +11,7 @@ use super::super::validate::Valid;
 use super::metadata::child;
 use super::service::leader_service_name;
 use crate::controller::own;
+use crate::instanceset::names;
 
 pub(in super::super) fn environment(valid: &Valid<'_>, cluster_domain: &str) -> ConfigMap {
     let namespace = valid.component.namespace().unwrap_or_default();
@@ -27,14 +28,17 @@ pub(in super::super) fn environment(valid: &Valid<'_>, cluster_domain: &str) -> 
             "ETCD_COMPONENT_NAME".to_owned(),
             valid.component_name.clone(),
         ),
-        ("KB_CLUSTER_UID".to_owned(), valid.cluster_uid.clone()),
-        ("KB_HEADLESS_DOMAIN".to_owned(), domain),
-        ("KB_PEERS".to_owned(), pods.join(",")),
+        (names::ENV_CLUSTER_UID.to_owned(), valid.cluster_uid.clone()),
+        (names::ENV_HEADLESS_DOMAIN.to_owned(), domain),
+        (names::ENV_PEERS.to_owned(), pods.join(",")),
         ("PEER_FQDNS".to_owned(), hosts.join(",")),
     ]);
     if let Some(service) = leader_service_name(valid) {
         let service = service_domain(&service, &namespace, cluster_domain);
-        data.insert("KB_LEADER_SERVICE".to_owned(), service);
+        data.insert(names::ENV_LEADER_SERVICE.to_owned(), service);
+    }
+    if valid.tls.is_some() {
+        data.insert("TLS_ENABLED".to_owned(), "true".to_owned());
     }
     let mut map = ConfigMap {
         metadata: child(valid, valid.name.env_config_map()),

@@ -9,6 +9,7 @@ use etcd_operator_api::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
+use super::super::tls::Tls;
 use super::super::validate::{SpecError, Valid};
 use super::metadata::{child, child_labels};
 use super::template::template;
@@ -51,7 +52,8 @@ fn annotations(valid: &Valid<'_>) -> BTreeMap<String, String> {
         ),
         (labels::CLUSTER_UID.to_owned(), valid.cluster_uid.clone()),
     ]);
-    always.into_iter().chain(held).collect()
+    let tls = valid.tls.as_ref().map(Tls::record);
+    always.into_iter().chain(held).chain(tls).collect()
 }
 
 fn spec(valid: &Valid<'_>) -> Result<InstanceSetSpec, SpecError> {

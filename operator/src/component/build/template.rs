@@ -17,6 +17,7 @@ use kube::api::ObjectMeta;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::super::tls;
 use super::super::validate::{SpecError, Valid};
 use super::metadata::{child_labels, pod_selector};
 use super::service_account::service_account_name;
@@ -53,6 +54,9 @@ pub(super) fn template(valid: &Valid<'_>) -> Result<PodTemplateSpec, SpecError> 
             requests: Some(wish.requests.clone()),
             ..ResourceRequirements::default()
         });
+    }
+    if let Some(wish) = &valid.tls {
+        tls::put_into(&mut pod, wish, valid.name.tls_secret(), AGENT_CONTAINER);
     }
     agent_first(&mut pod);
     pod.volumes

@@ -12,13 +12,15 @@ use kbagent_protocol::{Id, Member};
 use super::{Grace, Plan, Removal, Step};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
-use crate::instanceset::observed::{NodeSeen, Observed, PodSeen, Reading};
+use crate::instanceset::observed::{NodeSeen, Observed, PodSeen};
 
+mod lint;
 mod recovery;
 mod upkeep;
 
-/// A rule that a plan breaks.
-pub type Violation = String;
+pub use lint::Violation;
+
+use lint::Lint;
 
 /// Finds broken rules.
 #[must_use]
@@ -37,12 +39,6 @@ pub fn lint(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Violation> {
     lint.contradicted(&mut found);
     recovery::check(&lint, &mut found);
     found
-}
-
-struct Lint<'a> {
-    desired: &'a Desired,
-    seen: &'a Observed,
-    plan: &'a Plan,
 }
 
 impl Lint<'_> {
@@ -76,6 +72,7 @@ impl Lint<'_> {
                 Some(pod) if pod.uid == *uid => {
                     self.delete_pod(name, pod, *grace, found);
                     self.ask_budget(name, pod, (*grace, *how), found);
+                    self.move_first(name, pod, *grace, found);
                 }
                 _ => found.push(format!("C2: {name} is deleted in an incarnation not seen")),
             },
@@ -143,6 +140,22 @@ impl Lint<'_> {
         }
     }
 
+    /// A leader is not stopped while another voter could lead.
+    fn move_first(&self, name: &str, pod: &PodSeen, grace: Grace, found: &mut Vec<Violation>) {
+        let leads = pod
+            .status()
+            .is_some_and(|status| status.leader_id == Some(status.member_id));
+        let others = self.seen.pods.iter().filter(|(other, _)| *other != name);
+        let votes = |pod: &PodSeen| pod.status().is_some_and(|status| !status.is_learner);
+        let mut able = others.filter(|(_, pod)| pod.takes_part() && pod.ready && votes(pod));
+        let planned = grace == Grace::Template && !self.all_go();
+        if leads && planned && pod.takes_part() && able.next().is_some() {
+            found.push(format!(
+                "P9: {name} leads and is stopped before leadership has moved"
+            ));
+        }
+    }
+
     /// A member that takes part and is not in the list: nothing is decided on such a list.
     fn contradicted(&self, found: &mut Vec<Violation>) {
         let Some(members) = self.members() else {
@@ -180,52 +193,6 @@ impl Lint<'_> {
     }
 
     /// True when the data of the pod goes with it.
-    fn is_last_of_its_data(&self, pod: &str) -> bool {
-        let mut claims = self.desired.claims.iter();
-        claims.any(|template| {
-            let claim = self.seen.claims.get(&names::claim(&template.name, pod));
-            claim.is_none_or(|claim| claim.terminating)
-        })
-    }
-
-    fn members(&self) -> Option<&[Member]> {
-        match &self.seen.members {
-            Reading::Known(list) => Some(&list.members),
-            Reading::Unknown(_) => None,
-        }
-    }
-
-    /// The member that lives in the pod: what its etcd says it is, what its claim was made for, what is on record; then
-    /// the one whose peer URL names it.
-    fn member_of(&self, pod: &str) -> Option<&Member> {
-        let listed = |id: Id| self.members()?.iter().find(|member| member.id == id);
-        let own = self.identifiers(pod).into_iter().find_map(listed);
-        let host = format!("//{pod}.");
-        let elsewhere = |member: &Member| {
-            let others = self.seen.pods.keys().filter(|other| *other != pod);
-            let mut others = others.flat_map(|other| self.identifiers(other));
-            others.any(|id| id == member.id)
-        };
-        own.or_else(|| {
-            let mut named = self.members()?.iter();
-            named.find(|m| m.peer_urls.iter().any(|url| url.contains(&host)) && !elsewhere(m))
-        })
-    }
-
-    /// All identifiers that anything knows for the pod.
-    fn identifiers(&self, pod: &str) -> Vec<Id> {
-        let view = self.seen.pods.get(pod).and_then(|pod| pod.view.as_ref());
-        let told = view.and_then(|view| Some(view.status.as_ref()?.member_id));
-        let claims = self.desired.claims.iter().filter_map(|template| {
-            let claim = names::claim(&template.name, pod);
-            self.seen.claims.get(&claim)?.join()
-        });
-        let recorded = self.desired.recorded.members.iter();
-        let recorded = recorded.filter(|known| known.pod_name == pod);
-        let recorded = recorded.filter_map(|known| known.member_id.parse().ok());
-        told.into_iter().chain(claims).chain(recorded).collect()
-    }
-
     fn add(&self, pod: &str, found: &mut Vec<Violation>) {
         let Some(members) = self.members() else {
             found.push(format!("M5: {pod} is added while the list is unknown"));
@@ -338,21 +305,6 @@ impl Lint<'_> {
                 "M13: {id} is removed and {healthy} of {rest} others are healthy"
             ));
         }
-    }
-
-    fn takes_part(&self, member: &Member) -> bool {
-        self.seen.pods.values().any(|pod| {
-            pod.takes_part()
-                && !pod.defragments()
-                && pod
-                    .status()
-                    .is_some_and(|status| status.member_id == member.id)
-        })
-    }
-
-    fn bootstrapped(&self) -> bool {
-        self.desired.recorded.cluster_id.is_some()
-            || self.seen.pods.values().any(PodSeen::takes_part)
     }
 
     fn create_pod(&self, pod: &Pod, found: &mut Vec<Violation>) {
@@ -514,12 +466,6 @@ impl Lint<'_> {
                 ));
             }
         }
-    }
-
-    /// True when the pod's containers or its volume may still hold data: its node is there, and it has not ended.
-    fn holds(&self, pod: &str) -> bool {
-        let pod = self.seen.pods.get(pod);
-        pod.is_some_and(|pod| !pod.ended && !pod.node.is_dead())
     }
 }
 

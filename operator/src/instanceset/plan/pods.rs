@@ -1,7 +1,5 @@
 //! The pod of a member. Builder only; the template is the component definition's.
 
-use std::collections::BTreeMap;
-
 use etcd_operator_api::{labels, names};
 use k8s_openapi::api::core::v1::{
     Container, EnvVar, PersistentVolumeClaimVolumeSource, Pod, PodSpec, Volume,
@@ -9,9 +7,7 @@ use k8s_openapi::api::core::v1::{
 use kbagent_protocol::Id;
 use kube::api::ObjectMeta;
 
-use super::relabel;
-use super::revision::base;
-pub use super::revision::revision;
+use super::{relabel, revision, template};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
 use crate::instanceset::observed::{PodSeen, Resize};
@@ -33,44 +29,22 @@ pub struct Purpose<'a> {
 #[must_use]
 pub fn is_current(desired: &Desired, name: &str, pod: &PodSeen) -> bool {
     let lacks = || desired.recreate && relabel::of_pod(desired, name, pod).is_some();
-    pod.revision == revision(desired) && pod.resize == Resize::Settled && !lacks()
-}
-
-/// Labels of all children that belong to a pod.
-#[must_use]
-pub fn labels(desired: &Desired, pod: &str) -> BTreeMap<String, String> {
-    let meta = desired.template.metadata.as_ref();
-    let mut all = meta
-        .and_then(|meta| meta.labels.clone())
-        .unwrap_or_default();
-    all.extend(desired.labels.clone());
-    let own = [
-        (labels::POD_NAME, pod),
-        (
-            labels::WORKLOAD_MANAGED_BY,
-            labels::WORKLOAD_MANAGED_BY_VALUE,
-        ),
-        (labels::WORKLOAD_INSTANCE, desired.name.as_str()),
-        (labels::RELEASE_PHASE, labels::RELEASE_PHASE_STABLE),
-    ];
-    all.extend(own.map(|(key, value)| (key.to_owned(), value.to_owned())));
-    // The role is the role path's to write.
-    all.remove(labels::ROLE);
-    all
+    let current = pod.revision == revision::revision(desired) && pod.resize == Resize::Settled;
+    current && !lacks()
 }
 
 /// The pod of the member `name`.
 #[must_use]
 pub fn build(desired: &Desired, name: &str, purpose: &Purpose<'_>) -> Pod {
-    let mut own = labels(desired, name);
+    let mut own = template::labels(desired, name);
     let meta = desired.template.metadata.as_ref();
     let mut annotations = meta
         .and_then(|meta| meta.annotations.clone())
         .unwrap_or_default();
-    relabel::record(&own, &mut annotations);
-    own.insert(labels::REVISION.to_owned(), revision(desired));
+    template::record(&own, &mut annotations);
+    own.insert(labels::REVISION.to_owned(), revision::revision(desired));
     annotations.insert(keys::CATCH_UP.to_owned(), purpose.catch_up.to_string());
-    annotations.insert(keys::BASE.to_owned(), base(desired));
+    annotations.insert(keys::BASE.to_owned(), revision::base(desired));
     let mut spec = desired.template.spec.clone().unwrap_or_default();
     spec.hostname = Some(name.to_owned());
     spec.subdomain = Some(desired.name.headless());

@@ -11,7 +11,7 @@ use etcd_operator_api::names;
 use etcd_operator_api::recovery::{Recovery, RecoveryStep, RecoveryWish, Standing};
 use kbagent_protocol::{Id, MemberStatus};
 
-use super::bootstrap::Latch;
+use super::latch::Latch;
 use super::pods::{self, Purpose};
 use super::safety::{Gate, PATIENCE};
 use super::slots::{self, PodTurn};

@@ -4,22 +4,13 @@
 use std::collections::BTreeMap;
 
 use etcd_operator_api::labels;
-use serde::{Deserialize, Serialize};
 
 use super::steps::{Changes, Labelled};
-use super::{Plan, Step, pods, volumes};
+use super::{Plan, Step, revision, template, volumes};
 use crate::instanceset::desired::Desired;
-use crate::instanceset::names::TEMPLATE_KEYS;
 use crate::instanceset::observed::{ClaimSeen, Observed, PodSeen};
 
 type Map = BTreeMap<String, String>;
-
-/// Keys that a template gave.
-#[derive(Default, Serialize, Deserialize)]
-struct Keys {
-    labels: Vec<String>,
-    annotations: Vec<String>,
-}
 
 /// Plans what differs.
 pub fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
@@ -44,30 +35,20 @@ pub fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
     }
 }
 
-/// Puts on record, in `annotations`, which keys the template gave.
-pub fn record(labels: &Map, annotations: &mut Map) {
-    let keys = Keys {
-        labels: labels.keys().cloned().collect(),
-        annotations: annotations.keys().cloned().collect(),
-    };
-    let text = serde_json::to_string(&keys).unwrap_or_default();
-    annotations.insert(TEMPLATE_KEYS.to_owned(), text);
-}
-
 /// What a pod's labels and annotations lack.
 #[must_use]
 pub fn of_pod(desired: &Desired, name: &str, pod: &PodSeen) -> Option<Changes> {
     if !pod.owned || pod.terminating {
         return None;
     }
-    let mut wanted = pods::labels(desired, name);
+    let mut wanted = template::labels(desired, name);
     let meta = desired.template.metadata.as_ref();
     let given = meta.and_then(|meta| meta.annotations.clone());
     let mut annotations = given.unwrap_or_default();
-    record(&wanted, &mut annotations);
+    template::record(&wanted, &mut annotations);
     // A new value of it requests a restart, and must stay visible until the pod is new.
     annotations.remove(labels::RESTART);
-    if pod.revision != pods::revision(desired) {
+    if pod.revision != revision::revision(desired) {
         // These tell what the pod was made of.
         wanted.remove(labels::SERVICE_VERSION);
         wanted.remove(labels::COMPONENT);
@@ -101,11 +82,7 @@ fn of_claim(desired: &Desired, claim: &ClaimSeen) -> Option<Changes> {
 
 /// What must be set, and what was the template's and is no longer; never one of `kept`.
 fn changes(live: (&Map, &Map), wanted: (&Map, &Map), kept: &[&str]) -> Option<Changes> {
-    let before: Keys = live
-        .1
-        .get(TEMPLATE_KEYS)
-        .and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or_default();
+    let before = template::recorded(live.1);
     let found = Changes {
         labels: difference(live.0, wanted.0, &before.labels, kept),
         annotations: difference(live.1, wanted.1, &before.annotations, kept),

@@ -7,7 +7,7 @@ use etcd_operator_api::labels;
 use kbagent_protocol::{Id, Member, MemberList};
 
 use super::Waiting;
-use super::bootstrap::Latch;
+use super::latch::Latch;
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{Observed, Reading};
 
@@ -199,12 +199,22 @@ fn misplaced(desired: &Desired, named: &[(Option<String>, Member)]) -> BTreeMap<
                     pod: pod.clone(),
                     member: member.id,
                     listed: member.peer_urls.join(","),
-                    wanted: format!("http://{wanted}:2380"),
+                    wanted: format!("{}://{wanted}{PEER_PORT}", scheme(member)),
                 },
             };
             Some((pod.clone(), fault))
         })
         .collect()
+}
+
+/// The scheme that the member is reached by now: with TLS another one would not reach it.
+fn scheme(member: &Member) -> &'static str {
+    let mut urls = member.peer_urls.iter();
+    if urls.any(|url| url.starts_with("https://")) {
+        "https"
+    } else {
+        "http"
+    }
 }
 
 /// Each fault once.

@@ -101,7 +101,7 @@ impl Safety {
     /// Weighs the list against what members say.
     #[must_use]
     pub fn of(desired: &Desired, seen: &Observed, roster: &Roster) -> Self {
-        let revision = super::pods::revision(desired);
+        let revision = super::revision::revision(desired);
         let listed = roster.members.known();
         let voters = listed
             .into_iter()

@@ -13,7 +13,7 @@ use kbagent_protocol::{Id, Member};
 use super::pods::{self, Purpose};
 use super::roster::Roster;
 use super::safety::{Gate, Holder};
-use super::{Grace, Plan, Step, Waiting, upkeep, volumes};
+use super::{Grace, Plan, Step, Waiting, alarms, volumes};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{ClaimSeen, Observed, PodSeen, Reading};
 
@@ -71,7 +71,7 @@ pub fn plan(
     plan: &mut Plan,
 ) -> Facts {
     let mut facts = Facts::default();
-    let corrupt = upkeep::corrupt(seen, roster);
+    let corrupt = alarms::corrupt(seen, roster);
     let mut rest = Plan::default();
     rest.waiting.extend(roster.faults.iter().cloned());
     for pod in names_of(desired, seen, roster) {

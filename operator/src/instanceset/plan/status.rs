@@ -9,11 +9,11 @@ use etcd_operator_api::recovery::Recovery;
 use etcd_operator_api::{labels, names};
 use kbagent_protocol::AlarmKind;
 
-use super::bootstrap::Latch;
+use super::latch::Latch;
 use super::pods;
 use super::safety::quorum;
-use super::steps::status_draft::Draft;
-use super::{Plan, Waiting, roster, upkeep};
+use super::steps::StatusDraft;
+use super::{Plan, Waiting, alarms, revision, roster};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{NO_CREDENTIALS, Observed, PodSeen, Reading};
 
@@ -24,9 +24,9 @@ const FAILURE_AFTER: i64 = 60;
 
 /// The status.
 #[must_use]
-pub fn status(desired: &Desired, seen: &Observed, latch: &Latch, plan: &Plan) -> Draft {
+pub fn status(desired: &Desired, seen: &Observed, latch: &Latch, plan: &Plan) -> StatusDraft {
     let before = &desired.recorded;
-    let revision = pods::revision(desired);
+    let revision = revision::revision(desired);
     let owned = || seen.pods.values().filter(|pod| pod.owned);
     let count = |test: &dyn Fn(&PodSeen) -> bool| {
         i32::try_from(owned().filter(|pod| !pod.terminating && test(pod)).count()).unwrap_or(0)
@@ -81,7 +81,7 @@ pub fn status(desired: &Desired, seen: &Observed, latch: &Latch, plan: &Plan) ->
     };
     let first = status.cluster_id != before.cluster_id
         || status.bootstrap_members != before.bootstrap_members;
-    Draft {
+    StatusDraft {
         observations: observations(desired, seen, latch, plan),
         status,
         first,
@@ -291,11 +291,11 @@ fn quorate(desired: &Desired, seen: &Observed, latch: &Latch, plan: &Plan) -> Ob
         return told(Truth::False, Reason::DataLost, &lost.to_string());
     }
     if !latch.bootstrapped() {
-        return told(
-            Truth::False,
-            Reason::NotBootstrapped,
-            "the cluster has not formed yet",
-        );
+        let mut waiting = plan.waiting.iter();
+        let broken = waiting.find(|why| matches!(why, Waiting::CannotRun { .. }));
+        let why = broken.map_or(String::new(), |why| format!(": {why}"));
+        let text = format!("the cluster has not formed yet{why}");
+        return told(Truth::False, Reason::NotBootstrapped, &text);
     }
     if seen.members.known().is_some() {
         return told(Truth::True, Reason::QuorumPresent, "");
@@ -354,12 +354,12 @@ fn is_dataless(desired: &Desired, seen: &Observed, pod: &str) -> bool {
 
 fn alarmed(desired: &Desired, seen: &Observed) -> Observation {
     let kind = ConditionType::AlarmRaised;
-    let reason = match upkeep::alarms(seen).first().map(|alarm| alarm.kind) {
+    let reason = match alarms::alarms(seen).first().map(|alarm| alarm.kind) {
         None => return Observation::new(kind, false, Reason::NoAlarm, ""),
         Some(AlarmKind::NoSpace) => Reason::NoSpace,
         Some(AlarmKind::Corrupt) => Reason::Corrupt,
     };
-    Observation::new(kind, true, reason, upkeep::told(desired, seen).join("; "))
+    Observation::new(kind, true, reason, alarms::told(desired, seen).join("; "))
 }
 
 fn consistent(latch: &Latch) -> Observation {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use etcd_operator_api::condition::Observation;
+use etcd_operator_api::instance_set::InstanceSetStatus;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceRequirements, Service};
 use kbagent_protocol::{Alarm, Id};
 
@@ -10,28 +12,22 @@ use kbagent_protocol::{Alarm, Id};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// The status to record, without conditions' times.
-    pub status: Option<status_draft::Draft>,
+    pub status: Option<StatusDraft>,
     /// Steps, to be taken in order; a failed one ends the round.
     pub steps: Vec<Step>,
     /// Steps that are not taken, and why.
     pub waiting: Vec<Waiting>,
 }
 
-/// The draft of a status; its own module to keep the names short.
-pub mod status_draft {
-    use etcd_operator_api::condition::Observation;
-    use etcd_operator_api::instance_set::InstanceSetStatus;
-
-    /// A status whose conditions have no times yet.
-    #[derive(Clone, Debug, PartialEq)]
-    pub struct Draft {
-        /// All but the conditions, which are those of the recorded status.
-        pub status: InstanceSetStatus,
-        /// The conditions.
-        pub observations: Vec<Observation>,
-        /// True when the status holds something that must be on record before any step is taken (B1).
-        pub first: bool,
-    }
+/// A status whose conditions have no times yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatusDraft {
+    /// All but the conditions, which are those of the recorded status.
+    pub status: InstanceSetStatus,
+    /// The conditions.
+    pub observations: Vec<Observation>,
+    /// True when the status holds something that must be on record before any step is taken (B1).
+    pub first: bool,
 }
 
 /// The agent that carries out a change of membership: a healthy voter, the leader when there is one (M7).
@@ -257,6 +253,14 @@ pub enum Waiting {
          this Cluster another name"
     )]
     LeftBehind(String),
+    /// The containers of a pod cannot run.
+    #[error("pod {pod} cannot run: {why}")]
+    CannotRun {
+        /// The pod.
+        pod: String,
+        /// What Kubernetes says.
+        why: String,
+    },
     /// The cluster has not formed yet.
     #[error("members {0} are bootstrapping the cluster")]
     Bootstrap(String),
@@ -489,6 +493,7 @@ impl Waiting {
             Waiting::NoNode(_) => "NodeNotFound",
             Waiting::TemplateRefused(_) => "TemplateRefused",
             Waiting::LeftBehind(_) => "ForeignClaim",
+            Waiting::CannotRun { .. } => "CannotRun",
             Waiting::Bootstrap(_) => "Bootstrap",
             Waiting::ClaimLostEarly(_) => "ClaimLostEarly",
             Waiting::MembersUnknown(_) => "MembersUnknown",

@@ -544,3 +544,22 @@ fn authentication_that_is_on_is_no_lost_quorum() {
     set(&mut seen, "no leader");
     assert_eq!(quorate(&seen).0, Truth::False);
 }
+
+#[test]
+fn why_a_pod_cannot_run_is_told_at_once_before_and_after_the_start() {
+    let mut world = World::new(3);
+    let first = plan(&world.desired, &world.observe());
+    world.take(&first, usize::MAX);
+    for mut seen in [world.observe(), grown(3).observe()] {
+        let pod = seen.pods.get_mut("a-1").expect("a pod");
+        (pod.ready, pod.age_seconds) = (false, 1);
+        pod.broken = Some("unschedulable: Insufficient cpu".to_owned());
+        let status = plan(&world.desired, &seen).status.expect("a status");
+        let told = status.status.message.unwrap_or_default();
+        assert_eq!(told, "pod a-1 cannot run: unschedulable: Insufficient cpu");
+        let mut conditions = status.observations.iter();
+        let formed = conditions.find(|told| told.kind == ConditionType::Quorate);
+        let formed = formed.expect("the condition");
+        assert!(formed.status == Truth::True || formed.message.contains(&told));
+    }
+}

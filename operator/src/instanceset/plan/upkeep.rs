@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 
 use kbagent_protocol::{Alarm, AlarmKind, Care as Cared, Id, Member, MemberStatus};
 
+use super::alarms::{alarms, corrupt, quota_of};
 use super::membership::World;
-use super::roster::Roster;
 use super::safety::{Gate, Unsafe};
 use super::{Plan, Step, Via, Waiting, rollout};
-use crate::instanceset::desired::Desired;
-use crate::instanceset::observed::Observed;
 
 /// Smallest database, in bytes, and share of free pages in it, in hundredths, that are worth a defragmentation while
 /// nothing is wrong.
@@ -20,75 +18,6 @@ const WORTH_PERCENT: u64 = 45;
 const ROOM_PERCENT: u64 = 90;
 /// Share of the quota, in hundredths, that may be in use for a defragmentation to bring the database below that.
 const USED_PERCENT: u64 = 80;
-/// etcd's own quota in bytes, when none is set.
-const DEFAULT_QUOTA: u64 = 2 * 1024 * 1024 * 1024;
-
-/// The alarms that stand, the gravest first, as the member says that has applied most.
-#[must_use]
-pub fn alarms(seen: &Observed) -> Vec<Alarm> {
-    let statuses = seen.pods.values().filter(|pod| pod.takes_part());
-    let statuses = statuses.filter_map(|pod| pod.status());
-    let newest = statuses.max_by_key(|status| status.applied_index);
-    let mut all: Vec<Alarm> = newest.map_or_else(Vec::new, |status| status.raised().collect());
-    all.sort_by_key(|alarm| (std::cmp::Reverse(alarm.kind), alarm.member));
-    all
-}
-
-/// Members whose data etcd found to differ from the others', if the others are a majority: else it cannot be decided
-/// who is right, and none is named.
-#[must_use]
-pub fn corrupt(seen: &Observed, roster: &Roster) -> Vec<Id> {
-    let alarms = alarms(seen);
-    let named = |id: Id| {
-        let mut all = alarms.iter();
-        all.any(|alarm| alarm.kind == AlarmKind::Corrupt && alarm.member == id)
-    };
-    let list = roster.members.known().into_iter().flatten();
-    let list: Vec<&Member> = list.map(|(_, member)| member).collect();
-    let voters = list.iter().filter(|member| !member.is_learner);
-    let wrong_voters = voters.clone().filter(|member| named(member.id)).count();
-    if named(Id(0)) || wrong_voters * 2 >= voters.count() {
-        return Vec::new();
-    }
-    let wrong = list.iter().filter(|member| named(member.id));
-    wrong.map(|member| member.id).collect()
-}
-
-/// What the alarms are about, with figures, for an owner.
-#[must_use]
-pub fn told(desired: &Desired, seen: &Observed) -> Vec<String> {
-    let own = |id: Id| {
-        let mut pods = seen.pods.iter();
-        pods.find_map(|(pod, there)| {
-            let status = there.status().filter(|status| status.member_id == id)?;
-            Some((pod, status))
-        })
-    };
-    let tell = |alarm: &Alarm| {
-        let (id, kind) = (alarm.member, alarm.kind.as_str());
-        match (alarm.kind, own(id)) {
-            (AlarmKind::NoSpace, Some((pod, status))) => {
-                let size = mib(status.db_size_bytes);
-                let quota = mib(quota_of(status, desired));
-                let volume = volume(desired);
-                format!(
-                    "{kind}: etcd accepts no writes, the database of {pod} has {size} of its quota \
-                     (quota-backend-bytes) of {quota}, on a volume of {volume}"
-                )
-            }
-            (AlarmKind::NoSpace, None) => {
-                format!("{kind}: etcd accepts no writes, member {id} is out of space")
-            }
-            (AlarmKind::Corrupt, own) => {
-                let of = own.map_or_else(|| "no pod".to_owned(), |(pod, _)| pod.clone());
-                format!(
-                    "{kind}: etcd does not serve, the data of member {id} ({of}) differs from the others'"
-                )
-            }
-        }
-    };
-    alarms(seen).iter().map(tell).collect()
-}
 
 /// Plans what is due; `quiet` is true when no change of membership is due.
 pub fn plan(world: &World<'_>, quiet: bool, gate: &mut Gate<'_>, plan: &mut Plan) {
@@ -246,37 +175,4 @@ impl Care<'_, '_> {
 
 fn percent(of: u64, percent: u64) -> u64 {
     of / 100 * percent + of % 100 * percent / 100
-}
-
-fn mib(bytes: u64) -> String {
-    format!("{} MiB", bytes / (1024 * 1024))
-}
-
-/// The member's quota; releases before 3.6 do not tell it themselves.
-fn quota_of(status: &MemberStatus, desired: &Desired) -> u64 {
-    status.db_quota_bytes.unwrap_or_else(|| quota(desired))
-}
-
-/// The quota that the template's flags set.
-fn quota(desired: &Desired) -> u64 {
-    let flag = format!("--{}=", etcd_operator_api::settings::QUOTA);
-    let spec = desired.template.spec.iter();
-    let containers = spec.flat_map(|spec| &spec.containers);
-    let words = containers.flat_map(|one| one.command.iter().chain(&one.args).flatten());
-    let mut set = words.filter_map(|word| word.strip_prefix(&flag)?.parse().ok());
-    let quota: Option<u64> = set.next_back().filter(|quota| *quota > 0);
-    quota.unwrap_or(DEFAULT_QUOTA)
-}
-
-/// What a member's claims ask for.
-fn volume(desired: &Desired) -> String {
-    let sizes = desired.claims.iter().filter_map(|template| {
-        let size = template.spec.resources.requests.get("storage")?;
-        Some(size.0.clone())
-    });
-    let sizes: Vec<String> = sizes.collect();
-    if sizes.is_empty() {
-        return "unknown size".to_owned();
-    }
-    sizes.join(" and ")
 }

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 use kbagent_protocol::Id;
 use kube::api::ObjectMeta;
 
-use super::{Plan, Step, Waiting, pods, relabel};
+use super::{Plan, Step, Waiting, template};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
 use crate::instanceset::observed::{ClaimSeen, Observed};
@@ -52,7 +52,7 @@ pub fn metadata(
     template: &VolumeClaimTemplate,
     pod: &str,
 ) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
-    let mut labels = pods::labels(desired, pod);
+    let mut labels = template::labels(desired, pod);
     labels.extend(template.labels.clone());
     labels.insert(
         labels::VOLUME_CLAIM_TEMPLATE.to_owned(),
@@ -61,7 +61,7 @@ pub fn metadata(
     let mut annotations = template.annotations.clone();
     let home = (labels::CLUSTER_UID.to_owned(), desired.cluster_uid.clone());
     annotations.extend([home]);
-    relabel::record(&labels, &mut annotations);
+    template::record(&labels, &mut annotations);
     (labels, annotations)
 }
 

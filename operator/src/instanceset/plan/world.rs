@@ -441,6 +441,7 @@ impl World {
                 status_age_ms: Some(0),
                 under_way: under_way.then(|| action::DEFRAGMENT.to_owned()),
                 care: self.databases.care_of(name),
+                campaign: None,
             }),
             heard: self.silent.as_deref() != Some(name) && !pod.node_gone && !pod.frozen,
         }

@@ -14,11 +14,11 @@ use etcd_operator_api::{Opaque, OpsRequest};
 use k8s_openapi::api::core::v1::ServiceSpec;
 use serde_json::json;
 
-use super::{Edited, Kind, SHORT};
-use crate::operations::edit::{self, Change, Field};
+use crate::operations::edit::{self, Change};
+use crate::operations::facts::{Progress, View};
+use crate::operations::kind::{Kind, SHORT};
 use crate::operations::observed::{Seen, ServiceSeen};
 use crate::operations::obstacle::Needs;
-use crate::operations::progress::{Progress, View};
 use crate::operations::refusal::Refused;
 
 /// Longest last part of a service's name.
@@ -97,10 +97,6 @@ impl Kind for Expose {
         Ok(())
     }
 
-    fn fields(&self, _edited: &Edited<'_>) -> Result<Vec<Field>, Refused> {
-        Ok(Vec::new())
-    }
-
     fn services(&self, request: &OpsRequest) -> Vec<Change> {
         let change = |(asked, service): (&Asked, &ExposeService)| Change::Service {
             name: service.name.clone(),
@@ -110,7 +106,7 @@ impl Kind for Expose {
     }
 
     /// A service is there when clients can reach a member through it.
-    fn progress(&self, view: &View<'_>) -> Progress {
+    fn progress(&self, view: &View<'_>) -> Option<Progress> {
         let status = view.cluster.status.as_ref();
         let conditions = status.map(|s| s.conditions.as_slice()).unwrap_or_default();
         let reflected = status
@@ -147,7 +143,7 @@ impl Kind for Expose {
             let component: &mut OpsComponentStatus = component.or_default();
             component.progress_details.push(detail);
         }
-        progress
+        Some(progress)
     }
 }
 

@@ -8,10 +8,10 @@ use etcd_operator_api::ops_request::{
     HorizontalScaling as Scaling, LastComponentConfiguration, OpsRequestSpec, ScaleIn, ScaleOut,
 };
 
-use super::{Edited, Facts, Kind, LONG};
 use crate::operations::edit::Field;
+use crate::operations::facts::{Facts, Row, has_newest_revision};
+use crate::operations::kind::{Edited, Kind, LONG};
 use crate::operations::obstacle::Needs;
-use crate::operations::progress::{Row, has_newest_revision};
 use crate::operations::refusal::Refused;
 
 pub(super) struct HorizontalScaling;

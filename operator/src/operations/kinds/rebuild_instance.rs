@@ -4,18 +4,16 @@
 //! spare it, and lets a new one of that name join as a learner (M3, M10, M13).
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::instance_set::KnownMember;
 use etcd_operator_api::ops_request::{LastConfiguration, OpsRequestSpec};
 use etcd_operator_api::{ClusterPhase, InstanceSet, OpsRequest, names};
 
-use super::{Edited, Facts, Kind, LONG};
-use crate::operations::edit::Field;
+use crate::operations::facts::{Facts, Row, has_newest_revision};
+use crate::operations::kind::Kind;
 use crate::operations::observed::Seen;
 use crate::operations::obstacle::Needs;
-use crate::operations::progress::{Row, has_newest_revision};
 use crate::operations::refusal::Refused;
 
 pub(super) struct RebuildInstance;
@@ -37,10 +35,6 @@ impl Kind for RebuildInstance {
             ConditionType::InstancesRebuilding,
             Reason::StartToRebuildInstances,
         )
-    }
-
-    fn deadline(&self) -> Duration {
-        LONG
     }
 
     fn needs(&self, _spec: &OpsRequestSpec) -> Needs {
@@ -95,10 +89,6 @@ impl Kind for RebuildInstance {
             }
         }
         Ok(())
-    }
-
-    fn fields(&self, _edited: &Edited<'_>) -> Result<Vec<Field>, Refused> {
-        Ok(Vec::new())
     }
 
     /// There is another member of that name, and it votes.

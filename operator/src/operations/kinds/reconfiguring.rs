@@ -1,7 +1,6 @@
 //! Reconfiguring: pods are recreated one by one with other settings, which etcd and its agent read when they start.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::ops_request::{LastConfiguration, OpsRequestSpec, Parameter};
@@ -9,11 +8,11 @@ use etcd_operator_api::settings::{FAST_ELECTION, FAST_ELECTION_VARIABLE};
 use etcd_operator_api::{ClusterPhase, OpsRequest};
 use k8s_openapi::api::core::v1::PodSpec;
 
-use super::{AGENT, Edited, Facts, Kind, LONG};
 use crate::operations::edit::Field;
+use crate::operations::facts::{AGENT, Facts, Row};
+use crate::operations::kind::{Edited, Kind};
 use crate::operations::observed::Seen;
 use crate::operations::obstacle::Needs;
-use crate::operations::progress::Row;
 use crate::operations::refusal::Refused;
 
 pub(super) struct Reconfiguring;
@@ -32,10 +31,6 @@ impl Kind for Reconfiguring {
 
     fn started(&self) -> (ConditionType, Reason) {
         (ConditionType::Reconfigure, Reason::ReconfigureStarted)
-    }
-
-    fn deadline(&self) -> Duration {
-        LONG
     }
 
     fn needs(&self, _spec: &OpsRequestSpec) -> Needs {

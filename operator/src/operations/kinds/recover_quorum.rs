@@ -4,7 +4,6 @@
 //! InstanceSet's status, and refuses while a quorum is there. The request tells what is on record.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::ops_request::{
@@ -14,11 +13,10 @@ use etcd_operator_api::recovery::{Recovery, RecoveryStep, RecoveryWish, Standing
 use etcd_operator_api::{ClusterPhase, InstanceSet, OpsRequest, labels};
 use kube::ResourceExt;
 
-use super::{Edited, Facts, Kind, LONG};
-use crate::operations::edit::Field;
+use crate::operations::facts::{Facts, Progress, Row, View};
+use crate::operations::kind::Kind;
 use crate::operations::observed::Seen;
 use crate::operations::obstacle::Needs;
-use crate::operations::progress::{Progress, Row, View, by_pods};
 use crate::operations::refusal::Refused;
 
 pub(super) struct RecoverQuorum;
@@ -40,10 +38,6 @@ impl Kind for RecoverQuorum {
             ConditionType::QuorumRecovering,
             Reason::QuorumRecoveryStarted,
         )
-    }
-
-    fn deadline(&self) -> Duration {
-        LONG
     }
 
     fn needs(&self, _spec: &OpsRequestSpec) -> Needs {
@@ -83,10 +77,6 @@ impl Kind for RecoverQuorum {
         Ok(())
     }
 
-    fn fields(&self, _edited: &Edited<'_>) -> Result<Vec<Field>, Refused> {
-        Ok(Vec::new())
-    }
-
     /// The survivor: it leads, and the others vote again.
     fn rows(&self, facts: &Facts<'_>) -> Vec<Row> {
         let recovery = facts.status.recovery.as_ref();
@@ -120,13 +110,13 @@ impl Kind for RecoverQuorum {
         Ok(told.join("; "))
     }
 
-    fn progress(&self, view: &View<'_>) -> Progress {
-        let spec = &view.request.spec;
-        let mut progress = by_pods(self, view);
-        let all = spec.recover_quorum.iter();
+    /// A dry run is about no pods: it is done when all components were looked at.
+    fn progress(&self, view: &View<'_>) -> Option<Progress> {
+        let all = view.request.spec.recover_quorum.iter();
         if !all.clone().all(|asked| asked.dry_run) {
-            return progress;
+            return None;
         }
+        let mut progress = Progress::default();
         let records = on_record(view);
         let surveyed = records
             .values()
@@ -139,7 +129,7 @@ impl Kind for RecoverQuorum {
             };
             progress.components.insert(component.to_owned(), status);
         }
-        progress
+        Some(progress)
     }
 }
 

@@ -1,17 +1,15 @@
 //! Restart: pods are recreated one by one.
 
-use std::time::Duration;
-
 use etcd_operator_api::OpsRequest;
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::ops_request::{LastConfiguration, OpsRequestSpec};
 use kube::ResourceExt;
 
-use super::{Edited, Facts, Kind, LONG, plain};
 use crate::operations::edit::Field;
+use crate::operations::facts::{Facts, Row};
+use crate::operations::kind::{Edited, Kind, plain};
 use crate::operations::observed::Seen;
 use crate::operations::obstacle::Needs;
-use crate::operations::progress::Row;
 use crate::operations::refusal::Refused;
 
 pub(super) struct Restart;
@@ -23,10 +21,6 @@ impl Kind for Restart {
 
     fn started(&self) -> (ConditionType, Reason) {
         (ConditionType::Restarting, Reason::RestartStarted)
-    }
-
-    fn deadline(&self) -> Duration {
-        LONG
     }
 
     fn needs(&self, _spec: &OpsRequestSpec) -> Needs {

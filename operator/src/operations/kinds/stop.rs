@@ -6,10 +6,10 @@ use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::ops_request::OpsRequestSpec;
 use etcd_operator_api::{ClusterPhase, ComponentPhase, InstanceSet, InstanceSetStatus};
 
-use super::{Edited, Facts, Kind, SHORT, plain};
 use crate::operations::edit::Field;
+use crate::operations::facts::{Facts, Row};
+use crate::operations::kind::{Edited, Kind, SHORT, plain};
 use crate::operations::obstacle::Needs;
-use crate::operations::progress::Row;
 use crate::operations::refusal::Refused;
 
 pub(super) struct Stop;

@@ -9,11 +9,10 @@ use etcd_operator_api::ops_request::{
 };
 use etcd_operator_api::{InstanceSet, OpsRequest};
 
-use super::{Edited, Kind};
-use crate::operations::edit::Field;
+use crate::operations::facts::{Progress, View};
+use crate::operations::kind::Kind;
 use crate::operations::observed::{Moved, Seen};
 use crate::operations::obstacle::Needs;
-use crate::operations::progress::{Progress, View};
 use crate::operations::refusal::Refused;
 
 pub(super) struct Switchover;
@@ -69,12 +68,8 @@ impl Kind for Switchover {
         }
         Ok(())
     }
-
-    fn fields(&self, _edited: &Edited<'_>) -> Result<Vec<Field>, Refused> {
-        Ok(Vec::new())
-    }
     /// The pods that the agents said lead have the role that only a leader has.
-    fn progress(&self, view: &View<'_>) -> Progress {
+    fn progress(&self, view: &View<'_>) -> Option<Progress> {
         let mut progress = Progress {
             components: view.recorded.components.clone(),
             complete: true,
@@ -95,7 +90,7 @@ impl Kind for Switchover {
                 detail.message = lacks.map(str::to_owned);
             }
         }
-        progress
+        Some(progress)
     }
 }
 

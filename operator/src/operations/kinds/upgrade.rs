@@ -1,14 +1,12 @@
 //! Upgrade: pods are recreated one by one with another version of etcd.
 
-use std::time::Duration;
-
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::ops_request::{OpsRequestSpec, UpgradeComponent};
 
-use super::{Edited, Facts, Kind, LONG};
 use crate::operations::edit::Field;
+use crate::operations::facts::{Facts, Row};
+use crate::operations::kind::{Edited, Kind};
 use crate::operations::obstacle::Needs;
-use crate::operations::progress::Row;
 use crate::operations::refusal::Refused;
 
 pub(super) struct Upgrade;
@@ -24,10 +22,6 @@ impl Kind for Upgrade {
             ConditionType::VersionUpgrading,
             Reason::VersionUpgradeStarted,
         )
-    }
-
-    fn deadline(&self) -> Duration {
-        LONG
     }
 
     fn needs(&self, _spec: &OpsRequestSpec) -> Needs {

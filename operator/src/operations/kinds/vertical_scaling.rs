@@ -1,17 +1,16 @@
 //! VerticalScaling: pods get other resources one by one, in place where Kubernetes does it. What is not named stays.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::ops_request::{OpsRequestSpec, VerticalScaling as Asked};
 use etcd_operator_api::quantity::amount;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::{Edited, Facts, Kind, LONG};
 use crate::operations::edit::Field;
+use crate::operations::facts::{Facts, Row};
+use crate::operations::kind::{Edited, Kind};
 use crate::operations::obstacle::Needs;
-use crate::operations::progress::Row;
 use crate::operations::refusal::Refused;
 
 pub(super) struct VerticalScaling;
@@ -28,10 +27,6 @@ impl Kind for VerticalScaling {
             ConditionType::VerticalScaling,
             Reason::VerticalScalingStarted,
         )
-    }
-
-    fn deadline(&self) -> Duration {
-        LONG
     }
 
     fn needs(&self, _spec: &OpsRequestSpec) -> Needs {

@@ -2,7 +2,7 @@
 
 use kbagent_protocol::{Alarm, AlarmKind, MemberStatus};
 
-use super::{Lint, Violation};
+use super::lint::{Lint, Violation};
 use crate::instanceset::observed::PodSeen;
 use crate::instanceset::plan::Step;
 

@@ -147,6 +147,26 @@ fn a_member_is_known_by_its_identifier_whatever_its_address() {
 }
 
 #[test]
+fn the_peer_url_to_set_back_has_the_members_scheme() {
+    for scheme in ["http://", "https://"] {
+        let mut world = grown(3);
+        world.move_url("a-1");
+        for member in &mut world.members {
+            for url in &mut member.peer_urls {
+                *url = url.replace("http://", scheme);
+            }
+        }
+        let told: Vec<_> = next(&world)
+            .waiting
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let wanted = format!("--peer-urls={scheme}a-1.");
+        assert!(told.iter().any(|text| text.contains(&wanted)), "{told:?}");
+    }
+}
+
+#[test]
 fn another_cluster_domain_is_refused_and_touches_nobody() {
     let mut world = grown(3);
     let before = world.observe();

@@ -7,7 +7,7 @@ use super::{check, is_whole, plan, settle};
 use crate::instanceset::names as keys;
 use crate::instanceset::observed::{Observed, Resize};
 use crate::instanceset::plan::world::World;
-use crate::instanceset::plan::{Plan, pods};
+use crate::instanceset::plan::{Plan, revision};
 
 fn limited(world: &mut World, limits: &[(&str, &str)]) {
     let amounts = limits
@@ -61,7 +61,7 @@ fn the_next_pod_waits_until_the_kubelet_has_applied_the_last_change() {
     let first = next(&world, &world.observe());
     world.take(&first, usize::MAX);
     let mut seen = world.observe();
-    let revision = pods::revision(&world.desired);
+    let revision = revision::revision(&world.desired);
     let pod = seen.pods.values_mut().find(|pod| pod.revision == revision);
     pod.expect("one has them").resize = Resize::UnderWay("node is full".to_owned());
     let held = next(&world, &seen);
@@ -92,7 +92,7 @@ fn what_kubernetes_does_not_change_in_place_recreates_the_pod() {
     recreated(&world, &impossible);
     let mut refused = world.observe();
     for pod in refused.pods.values_mut() {
-        let (key, revision) = (keys::RESIZE_REFUSED, pods::revision(&world.desired));
+        let (key, revision) = (keys::RESIZE_REFUSED, revision::revision(&world.desired));
         pod.annotations.insert(key.to_owned(), revision);
     }
     recreated(&world, &refused);

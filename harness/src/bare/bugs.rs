@@ -1,0 +1,164 @@
+//! Known bugs of etcd that its ordinary binaries show, each as a plan: traffic, faults, the checks that find it, a
+//! version that has it and one that does not. They measure the harness: what it no longer finds, it has lost.
+
+use std::time::Duration;
+
+use crate::bare::plan::{BarePlan, Hunt};
+use crate::faults::{Direction, Fault, Selector};
+use crate::scenario::{Plan, Promise, Scenario};
+
+/// A known bug.
+#[derive(Clone, Debug)]
+pub struct Bug {
+    /// Number of the issue at github.com/etcd-io/etcd.
+    pub number: u32,
+    /// How it is provoked, in few words.
+    pub how: &'static str,
+    /// A version that has it.
+    pub affected: &'static str,
+    /// A version that does not.
+    pub fixed: &'static str,
+    /// Within which time under load it must be shown.
+    pub budget: Duration,
+    /// The checks that show it.
+    pub checks: &'static [&'static str],
+    /// Entries that a member must be behind before it is let back.
+    behind: Option<u64>,
+    scenario: Scenario,
+}
+
+/// All that there is a plan for.
+#[must_use]
+pub fn all() -> Vec<Bug> {
+    vec![compacted_txn(), early_progress(), watch_after_snapshot()]
+}
+
+/// The bug with this number.
+#[must_use]
+pub fn find(number: u32) -> Option<Bug> {
+    all().into_iter().find(|bug| bug.number == number)
+}
+
+impl Bug {
+    /// What it does, in a sentence.
+    #[must_use]
+    pub fn story(&self) -> &'static str {
+        self.scenario.story
+    }
+
+    /// A run that looks for it in a version.
+    #[must_use]
+    pub fn plan(&self, version: &str, seed: u64) -> BarePlan {
+        let members = self.scenario.members.first().copied().unwrap_or(3);
+        BarePlan {
+            plan: Plan {
+                scenario: self.scenario.clone(),
+                members,
+                seed,
+            },
+            version: version.to_owned(),
+            hunt: Some(Hunt {
+                bug: self.number,
+                budget: self.budget,
+                checks: self.checks,
+                behind: self.behind,
+            }),
+        }
+    }
+}
+
+fn compacted_txn() -> Bug {
+    Bug {
+        number: 18667,
+        how: "400 operations a second, some a transaction of a put and a read at a compacted revision; no fault",
+        affected: "v3.6.16",
+        fixed: "v3.7.3",
+        budget: Duration::from_secs(1),
+        checks: &["linearizable", "watch", "durability", "agreement", "raft"],
+        behind: None,
+        scenario: Scenario::faults(
+            "bug::18667",
+            "A transaction that is refused because it reads what is compacted is applied by the other members.",
+            [],
+        )
+        .once()
+        .warm_up_ms(0)
+        .lasts(1)
+        .operations_s(400)
+        .compacted_txns(),
+    }
+}
+
+fn early_progress() -> Bug {
+    Bug {
+        number: 15220,
+        how: "400 operations a second, every watch asked for its progress every 5 ms; no fault",
+        affected: "v3.5.7",
+        fixed: "v3.5.9",
+        budget: Duration::from_secs(60),
+        checks: &["watch"],
+        behind: None,
+        scenario: Scenario::faults(
+            "bug::15220",
+            "A watch that is asked for its progress promises a revision whose events are still to come.",
+            [],
+        )
+        .once()
+        .warm_up_ms(0)
+        .lasts(5)
+        .operations_s(400)
+        .progress_every_ms(5),
+    }
+}
+
+fn watch_after_snapshot() -> Bug {
+    Bug {
+        number: 15271,
+        how: "1000 operations a second; a follower loses the other members, not its clients, until it is 5200 entries behind \
+              and needs a snapshot",
+        affected: "v3.5.7",
+        fixed: "v3.5.9",
+        budget: Duration::from_secs(60),
+        checks: &["watch"],
+        // etcd keeps 5000 entries behind a snapshot; these versions have no flag for that.
+        behind: Some(5_200),
+        scenario: Scenario::faults(
+            "bug::15271",
+            "A watch on a member that was sent a snapshot goes back to what it has delivered, or passes over events.",
+            [Fault::Split {
+                side: Selector::AnyFollower,
+                direction: Direction::Both,
+            }],
+        )
+        .once()
+        .lasts(45)
+        .operations_s(1000)
+        .setting("snapshot-count", "100")
+        .promise(Promise::default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bug_has_a_plan_that_can_find_it() {
+        for bug in all() {
+            assert!(!bug.checks.is_empty() && bug.affected != bug.fixed);
+            let plan = bug.plan(bug.affected, 4);
+            let trial = plan.trial().expect("a load");
+            let round = trial.lasts + trial.warm_up;
+            assert!(
+                round <= bug.budget,
+                "#{} has one round at least",
+                bug.number
+            );
+            let again = format!(
+                "harness bug {} --version {} --seed 4",
+                bug.number, bug.affected
+            );
+            assert_eq!(plan.replay(), again);
+        }
+    }
+}

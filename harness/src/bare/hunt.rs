@@ -1,0 +1,109 @@
+//! One run that looks for a known bug, and what it saw.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use etcd_history::check;
+use etcd_history::record::Nanos;
+use etcd_history::{Expectations, History, Record};
+
+use crate::bare::bugs::Bug;
+use crate::bare::{BareError, BareLab, run};
+use crate::report::RunDir;
+use crate::report::judgement::Severity;
+
+/// What one run saw.
+#[derive(Clone, Debug)]
+pub struct Sighting {
+    /// Time under load until the record that shows the bug.
+    pub shown_after: Option<Duration>,
+    /// Time under load.
+    pub lasted: Duration,
+    /// How bad the run is as a whole.
+    pub severity: Severity,
+    /// Why.
+    pub cause: String,
+    /// True when it was ended early.
+    pub interrupted: bool,
+    /// The run directory.
+    pub dir: PathBuf,
+}
+
+/// Looks for a bug in a version of etcd.
+///
+/// # Errors
+/// [`BareError`] when nothing could be run or saved.
+pub async fn hunt(
+    lab: &BareLab,
+    bug: &Bug,
+    version: &str,
+    seed: u64,
+) -> Result<Sighting, BareError> {
+    let ended = Box::pin(run(lab, &bug.plan(version, seed))).await?;
+    let dir = RunDir::open(&ended.dir)?;
+    let history = dir.history()?;
+    let expectations = dir.expectations()?;
+    let checks = bug.checks;
+    let looked = tokio::task::spawn_blocking(move || {
+        let shown = expectations.and_then(|of| shown_after(&history, &of, checks));
+        (shown, under_load(&history))
+    });
+    let (shown_after, lasted) = match looked.await {
+        Ok(looked) => looked,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    };
+    Ok(Sighting {
+        shown_after,
+        lasted,
+        severity: ended.severity,
+        cause: ended.cause,
+        interrupted: ended.interrupted,
+        dir: ended.dir,
+    })
+}
+
+fn shown_after(
+    history: &History,
+    expectations: &Expectations,
+    checks: &[&str],
+) -> Option<Duration> {
+    let begin = phase(history, "warm_up")?;
+    let shown = check::first_shown(history, expectations, checks)?;
+    Some(between(begin, shown))
+}
+
+/// From the first request to the end of the last round.
+fn under_load(history: &History) -> Duration {
+    let times = phase(history, "warm_up").zip(phase(history, "settle"));
+    times.map_or(Duration::ZERO, |(from, to)| between(from, to))
+}
+
+fn between(from: Nanos, to: Nanos) -> Duration {
+    Duration::from_nanos(to.saturating_sub(from).max(0).unsigned_abs())
+}
+
+fn phase(history: &History, wanted: &str) -> Option<Nanos> {
+    history.records.iter().find_map(|record| match record {
+        Record::Phase { t, name } if name == wanted => Some(*t),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_under_load_is_that_between_its_phases() {
+        let at = |(t, name): (Nanos, &str)| Record::Phase {
+            t,
+            name: name.to_owned(),
+        };
+        let told = [(1_000, "set_up"), (5_000, "warm_up"), (9_000, "settle")];
+        let history = History {
+            records: told.map(at).to_vec(),
+        };
+        assert_eq!(under_load(&history), Duration::from_nanos(4_000));
+        assert_eq!(under_load(&History::default()), Duration::ZERO);
+    }
+}

@@ -1,0 +1,214 @@
+//! Pure: has the leader been silent for too long? Time is passed in.
+//!
+//! A sign of life is a beat of the leader's agent that says that its etcd answers, or an answer of that etcd itself.
+//! Silence counts when it is far longer than any of the last minutes, and when this judge was on time all along. One
+//! judge only suspects: agents of a majority must, each by itself, before [`super::plan`] lets a member campaign.
+
+use std::time::{Duration, Instant};
+
+use super::plan::Died;
+
+/// Pace of beats, and of the judge's own timer.
+pub const BEAT: Duration = Duration::from_millis(30);
+/// Silence that is never suspicious: five beats.
+const FLOOR: Duration = Duration::from_millis(150);
+/// Suspicious silence is so many times the longest that was followed by a sign of life.
+const TIMES: u32 = 3;
+/// The longest silence is remembered for one to two of these.
+const MEMORY: Duration = Duration::from_secs(60);
+/// A timer that is later than this was late because processors were busy, or the process was stopped.
+const LATE: Duration = Duration::from_millis(25);
+/// A judge that was late says nothing for so long: what it received came late, too.
+const STARVED: Duration = Duration::from_secs(1);
+/// Share of time in which its process waited for a processor, from which on a judge counts as starved. It needs far
+/// less of one.
+const PRESSURE: f64 = 0.25;
+/// A leader is judged after it has given signs of life for so long.
+const KNOWN: Duration = Duration::from_secs(1);
+
+/// Whether the process itself is on time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Punctuality {
+    ticked: Option<Instant>,
+    starved_until: Option<Instant>,
+}
+
+impl Punctuality {
+    /// The timer of one [`BEAT`] has ended. `pressure` is the share of the last moments in which the process waited
+    /// for a processor, where the kernel tells.
+    pub fn tick(&mut self, now: Instant, pressure: Option<f64>) {
+        let late = self
+            .ticked
+            .is_some_and(|then| now.saturating_duration_since(then) > BEAT + LATE);
+        if late || pressure.is_some_and(|share| share > PRESSURE) {
+            self.starved_until = Some(now + STARVED);
+        }
+        self.ticked = Some(now);
+    }
+
+    /// True when it was late just now, or is.
+    #[must_use]
+    pub fn starved(&self, now: Instant) -> bool {
+        let overdue = self
+            .ticked
+            .is_none_or(|then| now.saturating_duration_since(then) > BEAT + LATE);
+        overdue || self.starved_until.is_some_and(|until| now < until)
+    }
+}
+
+/// The longest silences that were followed by a sign of life.
+#[derive(Clone, Copy, Debug, Default)]
+struct Silences {
+    since: Option<Instant>,
+    now: Duration,
+    before: Duration,
+}
+
+impl Silences {
+    fn add(&mut self, silence: Duration, now: Instant) {
+        let since = *self.since.get_or_insert(now);
+        let age = now.saturating_duration_since(since);
+        if age >= MEMORY {
+            let recent = age < MEMORY * 2;
+            self.before = if recent { self.now } else { Duration::ZERO };
+            (self.now, self.since) = (Duration::ZERO, Some(now));
+        }
+        self.now = self.now.max(silence);
+    }
+
+    fn longest(&self) -> Duration {
+        self.now.max(self.before)
+    }
+}
+
+/// A leader under watch.
+#[derive(Clone, Copy, Debug)]
+struct Watched {
+    led: Died,
+    /// First and newest sign of life.
+    signs: Option<(Instant, Instant)>,
+}
+
+/// What one judge thinks of its leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is not silent, or not known for long enough.
+    Well,
+    /// It has been silent for too long.
+    Suspected(Died),
+    /// It is silent, and that tells nothing.
+    Left(Left),
+}
+
+/// Why silence tells nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Left {
+    /// This agent itself was late.
+    #[error("this agent itself was late just now: processors are busy")]
+    Starved,
+    /// Signs of life come irregularly.
+    #[error("silence that ended was a quarter of the election timeout lately")]
+    Irregular,
+    /// It took too long.
+    #[error("it took so long that raft's own timeout has its turn")]
+    RaftsTurn,
+}
+
+/// One agent's judgement of the leader that its member follows.
+#[derive(Clone, Copy, Debug)]
+pub struct Judge {
+    election_timeout: Duration,
+    watched: Option<Watched>,
+    silences: Silences,
+}
+
+impl Judge {
+    /// `election_timeout` is etcd's.
+    #[must_use]
+    pub fn new(election_timeout: Duration) -> Self {
+        Self {
+            election_timeout,
+            watched: None,
+            silences: Silences::default(),
+        }
+    }
+
+    /// The leader to watch from now on.
+    pub fn watch(&mut self, led: Option<Died>) {
+        if self.watched.map(|watched| watched.led) != led {
+            self.watched = led.map(|led| Watched { led, signs: None });
+        }
+    }
+
+    /// A sign of life of `led` from the moment `at`, received `now`.
+    pub fn sign(&mut self, led: Died, at: Instant, now: Instant) {
+        let Some(watched) = self.watched.as_mut().filter(|known| known.led == led) else {
+            return;
+        };
+        let at = at.min(now);
+        match &mut watched.signs {
+            None => watched.signs = Some((at, at)),
+            Some((_, newest)) if at > *newest => {
+                let silence = at.saturating_duration_since(*newest);
+                *newest = at;
+                self.silences.add(silence, now);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// How much silence is suspicious now.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        FLOOR.max(self.silences.longest().saturating_mul(TIMES))
+    }
+
+    /// True when the leader's etcd is to be asked, because its agent has been silent for a while.
+    #[must_use]
+    pub fn asks(&self, now: Instant) -> bool {
+        self.silence(now)
+            .is_some_and(|(_, silence)| silence >= FLOOR / 2)
+    }
+
+    /// The leader, when it is suspected. Never of a judge that is not on time, nor when raft's own timeout is as near.
+    #[must_use]
+    pub fn suspects(&self, own: &Punctuality, now: Instant) -> Option<Died> {
+        match self.verdict(own, now) {
+            Verdict::Suspected(led) => Some(led),
+            Verdict::Well | Verdict::Left(_) => None,
+        }
+    }
+
+    /// What is to be thought of the leader.
+    #[must_use]
+    pub fn verdict(&self, own: &Punctuality, now: Instant) -> Verdict {
+        let Some((led, silence)) = self.silence(now) else {
+            return Verdict::Well;
+        };
+        let patience = self.patience();
+        if silence <= FLOOR {
+            Verdict::Well
+        } else if own.starved(now) {
+            Verdict::Left(Left::Starved)
+        } else if patience > self.election_timeout * 3 / 4 {
+            Verdict::Left(Left::Irregular)
+        } else if silence <= patience {
+            Verdict::Well
+        } else if silence > self.election_timeout {
+            Verdict::Left(Left::RaftsTurn)
+        } else {
+            Verdict::Suspected(led)
+        }
+    }
+
+    fn silence(&self, now: Instant) -> Option<(Died, Duration)> {
+        let watched = self.watched?;
+        let (first, newest) = watched.signs?;
+        let known = newest.saturating_duration_since(first) >= KNOWN;
+        known.then(|| (watched.led, now.saturating_duration_since(newest)))
+    }
+}
+
+#[cfg(test)]
+#[path = "suspicion_tests.rs"]
+mod tests;

@@ -1,0 +1,353 @@
+//! Finds out whether the majority is elsewhere: the other voters follow another leader or are out of reach, so that no
+//! majority can be made with this member before that changes. Then a restart of its etcd costs nothing.
+//!
+//! A leader whose disk hangs keeps saying that it leads, because its own news pass through that disk, and one that is
+//! frozen says nothing: so the others are asked, and a majority of voters must be accounted for. One liar is not
+//! enough.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use kbagent_protocol::{EtcdState, MemberStatus, Role};
+use tokio::sync::watch;
+
+use crate::etcd::{Client, EtcdError, Member, Status};
+use crate::watch::Knowledge;
+
+/// Pause between two rounds of questions: cheap beside the polls of the own member.
+const EVERY: Duration = Duration::from_millis(500);
+/// The same while the own member does not answer or knows no leader.
+const EVERY_IN_TROUBLE: Duration = Duration::from_millis(50);
+/// Deadline of a question.
+const DEADLINE: Duration = Duration::from_millis(400);
+/// How old the list of voters may become while the own member answers.
+const LIST_FOR: Duration = Duration::from_secs(10);
+/// Voters that are asked: etcd itself advises against more than seven.
+const MOST: usize = 16;
+/// How long an answer counts.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// What another voter does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// It follows another leader, or is one, and has moved on to that term without the own member.
+    Another,
+    /// It neither answers nor refuses: it may be part of a majority that is out of reach.
+    Silent,
+    /// Anything else: it has no leader, names the own member, is of another cluster, or its process is gone.
+    Other,
+}
+
+/// What the last round of questions has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Elsewhere {
+    /// All voters, the own member among them.
+    voters: usize,
+    another: usize,
+    silent: usize,
+    at: Instant,
+}
+
+impl Elsewhere {
+    fn of(voters: usize, answers: &[Answer], at: Instant) -> Self {
+        let count = |wanted| answers.iter().filter(|answer| **answer == wanted).count();
+        Self {
+            voters,
+            another: count(Answer::Another),
+            silent: count(Answer::Silent),
+            at,
+        }
+    }
+
+    fn quorum(&self) -> usize {
+        self.voters / 2 + 1
+    }
+
+    fn fresh(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) < FRESH
+    }
+
+    /// No majority can be made with those that are left.
+    pub(super) fn outvoted(&self, now: Instant) -> bool {
+        self.fresh(now) && self.another + self.silent >= self.quorum()
+    }
+
+    /// The same, and at least one voter says that another leads.
+    pub(super) fn deposed(&self, now: Instant) -> bool {
+        self.outvoted(now) && self.another > 0
+    }
+
+    /// A majority without the own member follows another leader.
+    pub(super) fn whole(&self, now: Instant) -> bool {
+        self.fresh(now) && self.another >= self.quorum()
+    }
+}
+
+/// Asks the other voters while the own member leads or is in trouble, and publishes what they say.
+pub(super) async fn look(
+    own: Client,
+    knowledge: watch::Receiver<Knowledge>,
+    found: watch::Sender<Option<Elsewhere>>,
+) {
+    let mut others = Others::default();
+    loop {
+        pause(knowledge.clone(), others.listed.is_some()).await;
+        let (state, status) = {
+            let known = knowledge.borrow();
+            (known.etcd().clone(), known.status().cloned())
+        };
+        let Some(status) = status else { continue };
+        if state == EtcdState::Running {
+            others.refresh(&own, &status).await;
+        }
+        if matters(&state, &status) && others.voters > 0 {
+            let answers = others.ask(&own, &status).await;
+            let seen = Elsewhere::of(others.voters, &answers, Instant::now());
+            found.send_replace(Some(seen));
+        }
+    }
+}
+
+/// True when it is worth asking: a follower of a leader has nothing to find out.
+fn matters(state: &EtcdState, status: &MemberStatus) -> bool {
+    match state {
+        EtcdState::Running => status.role() == Role::Leader || status.leader_id.is_none(),
+        EtcdState::Unreachable { refused, .. } => !refused,
+        EtcdState::Starting { .. } | EtcdState::Refused { .. } => false,
+    }
+}
+
+/// Waits for the next round's turn, which comes early when the own member falls silent or loses its leader, and when it
+/// answers and the others are not known: it may fall silent next.
+async fn pause(mut knowledge: watch::Receiver<Knowledge>, listed: bool) {
+    let trouble = async {
+        let alarming = |known: &Knowledge| {
+            let silent = matches!(known.etcd(), EtcdState::Unreachable { refused: false, .. });
+            let leaderless = *known.etcd() == EtcdState::Running
+                && known
+                    .status()
+                    .is_some_and(|status| status.leader_id.is_none());
+            let unlisted = !listed && *known.etcd() == EtcdState::Running;
+            silent || leaderless || unlisted
+        };
+        if knowledge.wait_for(alarming).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(EVERY_IN_TROUBLE).await;
+    };
+    tokio::select! {
+        () = tokio::time::sleep(EVERY) => {}
+        () = trouble => {}
+    }
+}
+
+/// The other voters, by the own member's newest list of them.
+#[derive(Default)]
+struct Others {
+    voters: usize,
+    /// By identifier.
+    urls: BTreeMap<u64, String>,
+    /// Connections that answered last time.
+    clients: BTreeMap<u64, Client>,
+    listed: Option<Instant>,
+}
+
+impl Others {
+    async fn refresh(&mut self, own: &Client, status: &MemberStatus) {
+        if self.listed.is_some_and(|then| then.elapsed() < LIST_FOR) {
+            return;
+        }
+        // The member's own copy: it has no majority to ask when this is needed.
+        if let Ok(list) = own.members(false, DEADLINE).await {
+            self.take(&list.members, status.member_id.0);
+            // A voter that has just started has no address yet.
+            let whole = self.urls.len() + 1 >= self.voters.min(MOST);
+            self.listed = whole.then(Instant::now);
+        }
+    }
+
+    fn take(&mut self, members: &[Member], own: u64) {
+        let voters = || members.iter().filter(|member| !member.is_learner);
+        self.voters = voters().count();
+        self.urls = voters()
+            .filter(|member| member.id != own)
+            .filter_map(|member| Some((member.id, member.client_urls.first()?.clone())))
+            .take(MOST)
+            .collect();
+        let urls = &self.urls;
+        self.clients
+            .retain(|id, client| urls.get(id).is_some_and(|url| url == client.endpoint()));
+    }
+
+    async fn ask(&mut self, client: &Client, own: &MemberStatus) -> Vec<Answer> {
+        for (id, url) in &self.urls {
+            if !self.clients.contains_key(id)
+                && let Ok(client) = client.of(url)
+            {
+                self.clients.insert(*id, client);
+            }
+        }
+        let mut questions: FuturesUnordered<_> = self
+            .clients
+            .iter()
+            .map(|(id, client)| async move { (*id, client.status(DEADLINE).await) })
+            .collect();
+        let mut answers = Vec::new();
+        let mut lost = Vec::new();
+        while let Some((id, answer)) = questions.next().await {
+            if answer.is_err() {
+                lost.push(id);
+            }
+            answers.push(meaning(own, &answer));
+        }
+        drop(questions);
+        // A connection from before a cut stays silent for a while after it: the next question gets a new one.
+        for id in lost {
+            self.clients.remove(&id);
+        }
+        answers
+    }
+}
+
+fn meaning(own: &MemberStatus, answer: &Result<Status, EtcdError>) -> Answer {
+    match answer {
+        Ok(other) if moved_on(own, other) => Answer::Another,
+        Ok(_) | Err(EtcdError::Refused { .. } | EtcdError::Rejected { .. }) => Answer::Other,
+        Err(EtcdError::TimedOut { .. } | EtcdError::Transport { .. }) => Answer::Silent,
+    }
+}
+
+/// True when `other` has another leader than the own member, in a term that the own member did not lead.
+fn moved_on(own: &MemberStatus, other: &Status) -> bool {
+    let header = other.header.unwrap_or_default();
+    let newer = if own.role() == Role::Leader {
+        other.raft_term > own.term
+    } else {
+        other.raft_term >= own.term
+    };
+    header.cluster_id == own.cluster_id.0
+        && newer
+        && other.leader != 0
+        && other.leader != own.member_id.0
+}
+
+#[cfg(test)]
+mod tests {
+    use kbagent_protocol::Id;
+
+    use super::*;
+    use crate::etcd::ResponseHeader;
+
+    fn own(leader: Option<u64>) -> MemberStatus {
+        MemberStatus {
+            member_id: Id(1),
+            cluster_id: Id(9),
+            leader_id: leader.map(Id),
+            leader: None,
+            term: 4,
+            revision: 0,
+            raft_index: 0,
+            applied_index: 0,
+            is_learner: false,
+            version: String::new(),
+            db_size_bytes: 0,
+            db_size_in_use_bytes: 0,
+            db_quota_bytes: None,
+            alarms: vec![],
+        }
+    }
+
+    fn status(cluster_id: u64, leader: u64, raft_term: u64) -> Status {
+        let header = Some(ResponseHeader {
+            cluster_id,
+            ..ResponseHeader::default()
+        });
+        Status {
+            header,
+            leader,
+            raft_term,
+            ..Status::default()
+        }
+    }
+
+    #[test]
+    fn only_another_leader_of_this_cluster_in_a_term_of_its_own_counts() {
+        // Name, own leader, cluster, leader and term of the other, what it means.
+        let cases = [
+            ("another in a higher term", Some(1), 9, 2, 5, true),
+            ("the term that this one leads", Some(1), 9, 2, 4, false),
+            ("a candidate", Some(1), 9, 0, 5, false),
+            ("ourselves, elected again", Some(1), 9, 1, 5, false),
+            ("another cluster", Some(1), 8, 2, 5, false),
+            ("the leader that this one lost", None, 9, 2, 4, true),
+            ("the leader of an older term", None, 9, 2, 3, false),
+        ];
+        for (name, leads, cluster, leader, term, expected) in cases {
+            let found = moved_on(&own(leads), &status(cluster, leader, term));
+            assert_eq!(found, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_no_majority_elsewhere() {
+        let endpoint = "http://x".to_owned();
+        let refused = Err(EtcdError::Refused {
+            endpoint: endpoint.clone(),
+        });
+        let silent = Err(EtcdError::TimedOut {
+            endpoint,
+            deadline_ms: 1,
+        });
+        assert_eq!(meaning(&own(None), &refused), Answer::Other);
+        assert_eq!(meaning(&own(None), &silent), Answer::Silent);
+    }
+
+    #[test]
+    fn a_majority_of_voters_must_be_accounted_for() {
+        use Answer::{Another, Other, Silent};
+        // Voters, answers, outvoted, deposed, whole.
+        let cases: [(usize, &[Answer], [bool; 3]); 8] = [
+            (3, &[Silent, Silent], [true, false, false]),
+            (3, &[Another, Another], [true, true, true]),
+            (3, &[Another, Silent], [true, true, false]),
+            (3, &[Another, Other], [false, false, false]),
+            (3, &[Other, Silent], [false, false, false]),
+            (5, &[Another, Silent, Silent, Other], [true, true, false]),
+            (5, &[Another, Another, Other, Other], [false, false, false]),
+            (1, &[], [false, false, false]),
+        ];
+        let now = Instant::now();
+        for (voters, answers, expected) in cases {
+            let seen = Elsewhere::of(voters, answers, now);
+            let found = [seen.outvoted(now), seen.deposed(now), seen.whole(now)];
+            assert_eq!(found, expected, "{voters} voters, {answers:?}");
+            assert!(
+                !seen.outvoted(now + FRESH),
+                "an old answer counts for nothing"
+            );
+        }
+    }
+
+    #[test]
+    fn learners_have_no_say_and_addresses_follow_the_list() {
+        let member = |id, url: &str, is_learner| Member {
+            id,
+            client_urls: vec![url.to_owned()],
+            is_learner,
+            ..Member::default()
+        };
+        let mut others = Others::default();
+        others.take(
+            &[
+                member(1, "http://a", false),
+                member(2, "http://b", false),
+                member(3, "http://c", true),
+            ],
+            1,
+        );
+        assert_eq!(others.voters, 2);
+        assert_eq!(others.urls, BTreeMap::from([(2, "http://b".to_owned())]));
+    }
+}

@@ -1,0 +1,153 @@
+//! What can be wrong with a Secret that holds a certificate. Each says which Secret, which key of it, and what to do.
+
+use jiff::Timestamp;
+
+/// A Secret, and under which keys it has what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its name.
+    pub secret: String,
+    /// Key of the CA.
+    pub ca: String,
+    /// Key of the certificate.
+    pub cert: String,
+    /// Key of the private key.
+    pub key: String,
+}
+
+/// What is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The Secret is not there.
+    #[error("Secret {secret} is not there: make it, with the CA, the certificate and its key")]
+    NoSecret {
+        /// The Secret.
+        secret: String,
+    },
+    /// A part of it is missing.
+    #[error("Secret {secret} has no key {field:?}, or it is empty")]
+    Missing {
+        /// The Secret.
+        secret: String,
+        /// The key.
+        field: String,
+    },
+    /// It is no PEM, or no certificate or key in it.
+    #[error("Secret {secret}, key {field:?} cannot be read: {why}")]
+    Unreadable {
+        /// The Secret.
+        secret: String,
+        /// The key.
+        field: String,
+        /// The parser's words.
+        why: String,
+    },
+    /// More certificates than are read.
+    #[error("Secret {secret}, key {field:?} holds {found} certificates: {most} at most")]
+    TooMany {
+        /// The Secret.
+        secret: String,
+        /// The key.
+        field: String,
+        /// How many.
+        found: usize,
+        /// How many may be.
+        most: usize,
+    },
+    /// The key belongs to another certificate.
+    #[error("Secret {secret}: key {key:?} is not the private key of the certificate in {cert:?}")]
+    KeyDoesNotFit {
+        /// The Secret.
+        secret: String,
+        /// The private key's key.
+        key: String,
+        /// The certificate's key.
+        cert: String,
+    },
+    /// It is no CA.
+    #[error("Secret {secret}, key {field:?} holds a certificate that is no CA")]
+    NoCa {
+        /// The Secret.
+        secret: String,
+        /// The key.
+        field: String,
+    },
+    /// Too late.
+    #[error(
+        "Secret {secret}, key {field:?}: the certificate expired on {date}: replace it, and keep the CA that signs it"
+    )]
+    Expired {
+        /// The Secret.
+        secret: String,
+        /// The key.
+        field: String,
+        /// Since when.
+        date: Timestamp,
+    },
+    /// Too early.
+    #[error("Secret {secret}, key {field:?}: the certificate is not valid before {date}")]
+    NotYetValid {
+        /// The Secret.
+        secret: String,
+        /// The key.
+        field: String,
+        /// From when on.
+        date: Timestamp,
+    },
+    /// Another CA signed it.
+    #[error("Secret {secret}: the certificate in {cert:?} is not signed by the CA in {ca:?}")]
+    NotSigned {
+        /// The Secret.
+        secret: String,
+        /// The certificate's key.
+        cert: String,
+        /// The CA's key.
+        ca: String,
+    },
+    /// A member is a server and a client.
+    #[error(
+        "Secret {secret}, key {field:?}: the certificate cannot be used here ({why}): its extended key usage must hold \
+         serverAuth and clientAuth"
+    )]
+    Usage {
+        /// The Secret.
+        secret: String,
+        /// The key.
+        field: String,
+        /// The verifier's words.
+        why: String,
+    },
+    /// A name that is needed.
+    #[error(
+        "Secret {secret}, key {field:?}: the certificate is not for {name}: its subject alternative names must hold it, or \
+         a wildcard for it"
+    )]
+    NameMissing {
+        /// The Secret.
+        secret: String,
+        /// The key.
+        field: String,
+        /// The name.
+        name: String,
+    },
+    /// The members that run believe the CA of before.
+    #[error(
+        "Secret {secret}, key {field:?} holds another CA than the members were made with, and etcd does not read it again: \
+         put that CA back, or make a new Cluster"
+    )]
+    CaChanged {
+        /// The Secret.
+        secret: String,
+        /// The key.
+        field: String,
+    },
+    /// The own CA was lost.
+    #[error(
+        "Secret {secret} with the CA is not there and members run with its certificates: put it back from a copy. Nothing \
+         is renewed until then"
+    )]
+    CaLost {
+        /// The Secret.
+        secret: String,
+    },
+}

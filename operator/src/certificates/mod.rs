@@ -1,0 +1,19 @@
+//! PURE: certificates of a component: which names they hold, how they are issued, what is wrong with one, and what must
+//! be issued when. Keys, serial numbers and the time are given by the caller.
+
+mod decide;
+mod fault;
+mod issue;
+mod names;
+mod read;
+mod subject;
+
+#[cfg(test)]
+mod tests;
+
+pub use decide::{Authority, Leaf, Wanted, authority, leaf, renewal};
+pub use fault::{Fault, Place};
+pub use issue::{Ca, IssueError, Made, Material, new_ca, sign};
+pub use names::{Names, member_names, needed};
+pub use read::{Certificate, Data, Read, authorities, read, read_ca};
+pub use subject::Subject;

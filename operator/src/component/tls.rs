@@ -1,0 +1,208 @@
+//! PURE: TLS of a component: what is refused, and what the pods get.
+
+use etcd_operator_api::tls::{IssuerName, TlsSecretRef};
+use etcd_operator_api::{Component, InstanceSet, labels, names};
+use k8s_openapi::api::core::v1::{
+    Container, EnvVar, KeyToPath, PodSpec, SecretVolumeSource, Volume, VolumeMount,
+};
+use kube::ResourceExt;
+
+use super::observe::Observed;
+use crate::certificates::Subject;
+
+/// Volume of the members' certificate, and where KubeBlocks' etcd has it.
+const VOLUME: &str = "tls";
+const DIRECTORY: &str = "/etc/pki/tls";
+/// Keys of the Secret, and the files they become.
+const FILES: [(&str, &str); 3] = [
+    (names::CA_KEY, "ca.pem"),
+    (names::CERTIFICATE_KEY, "cert.pem"),
+    (names::PRIVATE_KEY, "key.pem"),
+];
+/// Tells launcher and agent where the files are.
+const DIRECTORY_VARIABLE: &str = "KB_TLS_DIR";
+/// Tells the launcher which common name peers have.
+const PEER_NAME_VARIABLE: &str = "KB_TLS_PEER_NAME";
+/// What the launcher is called by.
+const LAUNCH: &str = "launch";
+
+/// TLS cannot be had so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum TlsError {
+    #[error("issuer is needed with tls: true, e.g. issuer: {{name: KubeBlocks}}")]
+    NoIssuer,
+    #[error("issuer has no effect without tls: true: set that, or leave issuer out")]
+    NoTls,
+    #[error("issuer.secretRef is needed with issuer.name UserProvided, and goes with no other")]
+    SecretRef,
+    #[error(
+        "issuer.secretRef.namespace {namespace:?} is another namespace than the Cluster's, from which nothing is read: copy \
+         the Secret, and leave the field out"
+    )]
+    Namespace { namespace: String },
+    #[error(
+        "tls cannot be switched {} while there are members: their peer URLs would change under them. Set it back, or make \
+         a new Cluster and copy the data",
+        if *on { "on" } else { "off" }
+    )]
+    Switched { on: bool },
+    #[error(
+        "issuer.name cannot go from {from} to {to} while there are members: they believe the CA of before. Set it back, or \
+         make a new Cluster and copy the data"
+    )]
+    IssuerChanged { from: String, to: &'static str },
+    #[error("compDef {definition:?} cannot have tls: {why}")]
+    Definition {
+        definition: String,
+        why: &'static str,
+    },
+}
+
+/// Who issues the certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Tls {
+    /// The operator.
+    Own,
+    /// The user, by this Secret.
+    User(TlsSecretRef),
+}
+
+impl Tls {
+    fn issuer(&self) -> IssuerName {
+        match self {
+            Tls::Own => IssuerName::KubeBlocks,
+            Tls::User(_) => IssuerName::UserProvided,
+        }
+    }
+
+    /// What is recorded of it in the InstanceSet.
+    pub(super) fn record(&self) -> (String, String) {
+        let issuer = self.issuer().as_str().to_owned();
+        (labels::TLS_ISSUER.to_owned(), issuer)
+    }
+}
+
+/// What the component asks for; `None` without TLS.
+pub(super) fn check(
+    component: &Component,
+    observed: &Observed,
+    runtime: &PodSpec,
+) -> Result<Option<Tls>, TlsError> {
+    let wanted = wanted(component)?;
+    if wanted.is_some() {
+        fits(component, runtime)?;
+    }
+    unchanged(wanted.as_ref(), observed.instance_set.as_ref())?;
+    Ok(wanted)
+}
+
+fn wanted(component: &Component) -> Result<Option<Tls>, TlsError> {
+    let config = component.spec.tls_config.clone().unwrap_or_default();
+    let issuer = match (config.enable, config.issuer) {
+        (false, None) => return Ok(None),
+        (false, Some(_)) => return Err(TlsError::NoTls),
+        (true, None) => return Err(TlsError::NoIssuer),
+        (true, Some(issuer)) => issuer,
+    };
+    match (issuer.name, issuer.secret_ref) {
+        (IssuerName::KubeBlocks, None) => Ok(Some(Tls::Own)),
+        (IssuerName::UserProvided, Some(secret)) => {
+            let own = component.namespace();
+            let other = secret.namespace.as_ref().filter(|name| !name.is_empty());
+            match other.filter(|name| Some(*name) != own.as_ref()) {
+                Some(namespace) => Err(TlsError::Namespace {
+                    namespace: namespace.clone(),
+                }),
+                None => Ok(Some(Tls::User(secret))),
+            }
+        }
+        _ => Err(TlsError::SecretRef),
+    }
+}
+
+/// A definition of one's own may start etcd by other means, which would stay in plain text.
+fn fits(component: &Component, runtime: &PodSpec) -> Result<(), TlsError> {
+    let etcd = runtime.containers.first();
+    let command = etcd.and_then(|etcd| etcd.command.as_ref());
+    let launched = command.is_some_and(|words| words.iter().any(|word| word == LAUNCH));
+    let taken = runtime.volumes.iter().flatten();
+    let taken = taken.into_iter().any(|volume| volume.name == VOLUME);
+    let why = match (launched, taken) {
+        (false, _) => "its first container does not start etcd by kbagent's launch",
+        (true, true) => "it has a volume named tls of its own",
+        (true, false) => return Ok(()),
+    };
+    Err(TlsError::Definition {
+        definition: component.spec.comp_def.clone(),
+        why,
+    })
+}
+
+/// Peer URLs and the members' CA stay as they were made (N5).
+fn unchanged(wanted: Option<&Tls>, running: Option<&InstanceSet>) -> Result<(), TlsError> {
+    let Some(running) = running else {
+        return Ok(());
+    };
+    let known = running.annotations().get(labels::TLS_ISSUER);
+    match (known, wanted.map(|tls| tls.issuer().as_str())) {
+        (None, None) => Ok(()),
+        (None, Some(_)) => Err(TlsError::Switched { on: true }),
+        (Some(_), None) => Err(TlsError::Switched { on: false }),
+        (Some(from), Some(to)) if from != to => Err(TlsError::IssuerChanged {
+            from: from.clone(),
+            to,
+        }),
+        (Some(_), Some(_)) => Ok(()),
+    }
+}
+
+/// Gives the certificate to etcd and the agent, and to no other container.
+pub(super) fn put_into(pod: &mut PodSpec, tls: &Tls, secret: String, agent: &str) {
+    let item = |(key, path): (&str, &str)| KeyToPath {
+        key: key.to_owned(),
+        path: path.to_owned(),
+        mode: None,
+    };
+    pod.volumes.get_or_insert_default().push(Volume {
+        name: VOLUME.to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(secret),
+            items: Some(FILES.into_iter().map(item).collect()),
+            // Read by the pod's user through its fsGroup, by no other.
+            default_mode: Some(0o440),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    });
+    let etcd = pod.containers.first().map(|etcd| etcd.name.clone());
+    for container in &mut pod.containers {
+        let is_etcd = Some(&container.name) == etcd.as_ref();
+        if !is_etcd && container.name != agent {
+            continue;
+        }
+        container
+            .volume_mounts
+            .get_or_insert_default()
+            .push(VolumeMount {
+                name: VOLUME.to_owned(),
+                mount_path: DIRECTORY.to_owned(),
+                read_only: Some(true),
+                ..VolumeMount::default()
+            });
+        set(container, DIRECTORY_VARIABLE, DIRECTORY);
+        // A user's CA may have signed members under any name.
+        if is_etcd && *tls == Tls::Own {
+            set(container, PEER_NAME_VARIABLE, Subject::Member.common_name());
+        }
+    }
+}
+
+fn set(container: &mut Container, name: &str, value: &str) {
+    let env: &mut Vec<EnvVar> = container.env.get_or_insert_default();
+    env.retain(|known| known.name != name);
+    env.push(EnvVar {
+        name: name.to_owned(),
+        value: Some(value.to_owned()),
+        value_from: None,
+    });
+}
