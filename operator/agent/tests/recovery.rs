@@ -7,14 +7,35 @@ use std::time::Duration;
 
 use bench::{CLIENT_PORT, Pod, output, settled_leader, three, until};
 use kbagent::etcd::Client;
+use kbagent::fence::Launcher;
+use kbagent::launch::Demand;
+use kbagent::tls::Tls;
 use kbagent_protocol::{Member, MemberList, PATH_MEMBERS, Role, action, parameter};
 
 fn client(pod: &Pod) -> Client {
-    Client::new(&format!("http://{}:{CLIENT_PORT}", pod.host)).expect("url")
+    Client::new(
+        &format!("http://{}:{CLIENT_PORT}", pod.host),
+        &Tls::default(),
+    )
+    .expect("url")
 }
 
 async fn list(pod: &Pod) -> MemberList {
     until("a member list", 20, async || pod.get(PATH_MEMBERS).await).await
+}
+
+/// The member list that etcd has now, which has so many members.
+async fn list_of(pod: &Pod, members: usize) -> MemberList {
+    let found = until("etcd's own list", 20, async || {
+        let status = client(pod).status(Duration::from_secs(1)).await.ok()?;
+        if status.leader == 0 {
+            return None;
+        }
+        pod.get::<MemberList>(PATH_MEMBERS).await
+    })
+    .await;
+    assert_eq!(found.members.len(), members, "{found:?}");
+    found
 }
 
 #[tokio::test]
@@ -68,11 +89,22 @@ async fn a_survivor_is_forced_once_keeps_its_identity_and_takes_learners() {
     })
     .await;
 
-    // The same environment again: the mark is used, and the learner stays a member.
+    // Its launcher starts etcd again in place: the mark is used, and the learner stays a member.
+    let (forced, term) = (survivor.etcd_pid(), status.raft_term + 1);
+    let launcher = Launcher::new(&survivor.path("run"));
+    let demanded = launcher.demand(Demand::Restart { term }).await;
+    demanded.expect("the launcher starts it again");
+    until("another etcd", 20, async || {
+        survivor.etcd_pid().filter(|pid| Some(pid) != forced.as_ref())
+    })
+    .await;
+    let again = list_of(&survivor, 2).await;
+    assert!(again.members.iter().any(|member| member.id == joined.id));
+
+    // The same environment in another container: as before.
     survivor.kill_etcd();
     survivor.start_etcd();
-    let again = list(&survivor).await;
-    assert_eq!(again.members.len(), 2, "{again:?}");
+    list_of(&survivor, 2).await;
 }
 
 #[tokio::test]

@@ -531,7 +531,7 @@ pub struct RecoverQuorum {
     /// The component's name within the Cluster.
     #[schemars(length(min = 1, max = 63))]
     pub component_name: String,
-    /// Name of the pod whose member stays; absent or `furthest`: that of the highest term and index.
+    /// Name of the pod whose member stays; absent or `furthest`: that of the highest committed index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub survivor: Option<String>,

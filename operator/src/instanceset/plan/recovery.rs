@@ -110,11 +110,8 @@ fn begin(
             "{why} ({pod}): disable authentication first"
         )));
     }
-    let voters: Vec<&KnownMember> = desired.recorded.members.iter().collect();
-    let voters: Vec<_> = voters
-        .into_iter()
-        .filter(|member| !member.is_learner)
-        .collect();
+    let voters = desired.recorded.members.iter();
+    let voters: Vec<&KnownMember> = voters.filter(|member| !member.is_learner).collect();
     let named = |pod: &String| voters.iter().any(|member| member.pod_name == *pod);
     if let Some(pod) = wish.survivor.as_ref().filter(|pod| !named(pod)) {
         let known: Vec<&str> = voters
@@ -139,7 +136,9 @@ fn begin(
         .iter()
         .filter(|standing| standing.message.is_none());
     let fit = fit.filter(|s| wish.survivor.as_ref().is_none_or(|pod| *pod == s.pod_name));
-    let Some(best) = fit.max_by_key(|standing| (standing.term, standing.index, standing.revision))
+    // Index before term: what is committed below an index is the same for all, whereas a member that only campaigned has
+    // a high term and may know less.
+    let Some(best) = fit.max_by_key(|standing| (standing.index, standing.term, standing.revision))
     else {
         let told = standings
             .iter()
@@ -253,7 +252,7 @@ fn advance(before: &Recovery, desired: &Desired, seen: &Observed) -> Recovery {
     match before.step {
         RecoveryStep::Chosen => chosen(next, desired, seen),
         RecoveryStep::Isolated => isolated(next, seen),
-        RecoveryStep::Forced if is_regrown(desired, seen) => Recovery {
+        RecoveryStep::Forced if is_regrown(before, desired, seen) => Recovery {
             step: RecoveryStep::Done,
             ..next
         },
@@ -305,20 +304,19 @@ fn isolated(recovery: Recovery, seen: &Observed) -> Recovery {
         .and_then(|id| id.parse::<Id>().ok());
     let status = pod.status();
     let leads = status.is_some_and(|s| Some(s.member_id) == own && s.leader_id == own);
-    let list = seen.members.known();
-    let mut voters = list
-        .iter()
-        .flat_map(|list| &list.members)
-        .filter(|m| !m.is_learner);
-    if leads && list.is_some() && voters.all(|member| Some(member.id) == own) {
+    // No other pod is there: with others in its raft group it would not lead. Its list may still name some (#20339).
+    if leads && seen.members.known().is_some() {
         return Recovery {
             step: RecoveryStep::Forced,
             ..recovery
         };
     }
-    // Alone it elects itself in a moment: one that answers and has no leader was started with the others still in its
-    // list.
-    let in_vain = status.is_some_and(|status| status.leader_id.is_none());
+    // Alone it elects itself in a moment, in a new term: one that answers without a leader in its former term was started
+    // with the others still in its list. One in a later term may have led alone and acknowledged writes: it is not forced
+    // a second time.
+    let in_vain = status.is_some_and(|status| {
+        status.leader_id.is_none() && i64::try_from(status.term) == Ok(recovery.term)
+    });
     if !in_vain || pod.age_seconds <= PATIENCE {
         return recovery;
     }
@@ -340,7 +338,7 @@ fn isolated(recovery: Recovery, seen: &Observed) -> Recovery {
     }
 }
 
-fn is_regrown(desired: &Desired, seen: &Observed) -> bool {
+fn is_regrown(recovery: &Recovery, desired: &Desired, seen: &Observed) -> bool {
     let Some(list) = seen.members.known() else {
         return false;
     };
@@ -348,7 +346,13 @@ fn is_regrown(desired: &Desired, seen: &Observed) -> bool {
         let mut members = list.members.iter();
         members.any(|member| member.name == *pod && !member.is_learner)
     };
-    list.members.len() == desired.members.len() && desired.members.iter().all(votes)
+    let given_up = |id: String| {
+        let mut old = recovery.standings.iter();
+        old.any(|old| old.member_id == id && recovery.member_id.as_ref() != Some(&id))
+    };
+    list.members.len() == desired.members.len()
+        && desired.members.iter().all(votes)
+        && !list.members.iter().any(|m| given_up(m.id.to_string()))
 }
 
 /// What makes one start of the survivor the forced one.

@@ -184,6 +184,7 @@ pub(in super::super) fn wishes(
         let set = sets.get(&asked.component_name)?;
         let wish = RecoveryWish {
             token: request.uid()?,
+            request: request.name_any(),
             survivor: asked.named_survivor().map(str::to_owned),
             dry_run: asked.dry_run,
         };

@@ -55,6 +55,7 @@ fn the_instance_set_is_asked_by_the_request_s_uid() {
         let (_, decision) = asked(spec);
         let wish = RecoveryWish {
             token: "a".to_owned(),
+            request: "a".to_owned(),
             survivor: survivor.map(str::to_owned),
             dry_run: false,
         };

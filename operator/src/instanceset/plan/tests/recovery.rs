@@ -3,6 +3,7 @@
 use etcd_operator_api::recovery::{Recovery, RecoveryStep};
 
 use super::*;
+use crate::instanceset::observed::NodeSeen;
 
 fn recovery(world: &World) -> Recovery {
     world.desired.recorded.recovery.clone().expect("a recovery")
@@ -167,4 +168,76 @@ fn a_start_in_vain_is_tried_again_under_another_mark_and_not_for_ever() {
     let failed = recovery(&world);
     assert_eq!(failed.step, RecoveryStep::Failed, "{failed:?}");
     assert_eq!(failed.attempt, 3);
+}
+
+#[test]
+fn the_furthest_is_who_has_committed_most_not_who_campaigned_last() {
+    let mut world = grown(3);
+    (world.freeze("a-0"), world.freeze("a-1"));
+    world.approve("t", None);
+    let mut seen = world.observe();
+    let mut standing = |pod: &str, term, index| {
+        let mut own = seen.pods["a-2"].clone();
+        own.node = NodeSeen::Ready;
+        own.heard = true;
+        let known = world.desired.recorded.members.iter();
+        let member = known.clone().find(|member| member.pod_name == pod);
+        let id = member.and_then(|member| member.member_id.parse().ok());
+        let status = own.view.as_mut().and_then(|view| view.status.as_mut());
+        let status = status.expect("a status");
+        status.member_id = id.expect("a member");
+        (status.term, status.raft_index) = (term, index);
+        seen.pods.insert(pod.to_owned(), own);
+    };
+    standing("a-1", 9, 50);
+    standing("a-2", 4, 70);
+    let next = plan(&world.desired, &seen);
+    let recovery = next.status.and_then(|draft| draft.status.recovery);
+    let recovery = recovery.expect("a recovery");
+    assert_eq!(recovery.survivor.as_deref(), Some("a-2"), "{recovery:?}");
+    assert!(recovery.message.contains("a-1 has no more"), "{recovery:?}");
+}
+
+#[test]
+fn a_survivor_that_may_have_led_alone_is_not_forced_again() {
+    let mut world = bereft(3, 2);
+    world.approve("t", None);
+    world.age = 60;
+    while !world.pods_forced() {
+        let next = plan(&world.desired, &world.observe());
+        world.take(&next, usize::MAX);
+        world.tick();
+    }
+    let attempt = |term: u64| {
+        let mut seen = world.observe();
+        seen.members = Reading::Unknown("it has no leader now".to_owned());
+        let pod = seen.pods.get_mut("a-2").and_then(|pod| pod.view.as_mut());
+        let status = pod.and_then(|view| view.status.as_mut()).expect("a status");
+        (status.leader_id, status.term) = (None, term);
+        let next = plan(&world.desired, &seen).status.expect("a status");
+        next.status.recovery.expect("a recovery").attempt
+    };
+    assert_eq!(recovery(&world).step, RecoveryStep::Isolated);
+    assert_eq!((attempt(3), attempt(4)), (2, 1));
+}
+
+#[test]
+fn members_that_an_etcd_forgot_to_remove_are_removed_and_not_taken_for_new_ones() {
+    let old = grown(3).observe().members;
+    let mut world = bereft(3, 2);
+    world.approve("t", None);
+    while !world.pods_forced() {
+        let next = plan(&world.desired, &world.observe());
+        world.take(&next, usize::MAX);
+        world.tick();
+    }
+    for round in 0..2 {
+        let mut seen = world.observe();
+        seen.members = old.clone();
+        let next = plan(&world.desired, &seen);
+        world.take(&next, 0);
+        assert_eq!(recovery(&world).step, RecoveryStep::Forced, "round {round}");
+        let removes = |step: &Step| matches!(step, Step::RemoveMember { .. });
+        assert_eq!(next.steps.iter().any(removes), round > 0, "{:?}", next.steps);
+    }
 }

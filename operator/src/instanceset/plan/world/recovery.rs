@@ -10,6 +10,7 @@ impl World {
     pub(in super::super) fn approve(&mut self, token: &str, survivor: Option<&str>) {
         self.desired.recovery = Some(RecoveryWish {
             token: token.to_owned(),
+            request: token.to_owned(),
             survivor: survivor.map(str::to_owned),
             dry_run: false,
         });
@@ -62,6 +63,11 @@ impl World {
 }
 
 impl World {
+    /// True when there is a pod whose member is to be the only one.
+    pub(in super::super) fn pods_forced(&self) -> bool {
+        self.pods.values().any(|pod| pod.force.is_some())
+    }
+
     /// True when a voter's disk is there from which a cluster can be continued.
     pub(in super::super) fn has_a_survivor(&self) -> bool {
         let voters = self.members.iter().filter(|member| !member.is_learner);
