@@ -18,7 +18,7 @@ untouched() {
     say "  $1: no member restarted"
 }
 
-# answers WHAT: the leader service takes a write from each member's pod.
+# answers WHAT: after WHAT the leader service takes a write.
 answers() {
     kube -n "$TRIED" exec three-etcd-0 -c etcd -- \
         etcdctl --endpoints http://three-etcd:2379 put chart "$1" >"$WORK/put" 2>&1 ||
@@ -46,8 +46,9 @@ try_on_kind() {
     kube -n "$TRIED" wait --for=jsonpath='{.status.phase}'=Running cluster/three --timeout=180s >&2
     members >"$WORK/members"
 
-    quiet_helm install "${release[@]}" --take-ownership >/dev/null
-    untouched "helm install --take-ownership"
+    # Not `install`: a run that was cut off may have left a release.
+    quiet_helm upgrade --install "${release[@]}" --take-ownership >/dev/null
+    untouched "helm upgrade --install --take-ownership"
     answers install
     quiet_helm upgrade "${release[@]}" --set resources.limits.memory=170Mi --set extraLabels.team=storage >/dev/null
     untouched "helm upgrade with other resources"

@@ -4,7 +4,8 @@
 //! Admission rules are not evaluated: objects that only a rule refuses must be read too.
 
 use etcd_operator_api::{
-    Cluster, Component, ComponentDefinition, ComponentVersion, InstanceSet, OpsRequest,
+    Backup, BackupPolicy, BackupRepo, BackupSchedule, Cluster, Component, ComponentDefinition,
+    ComponentVersion, InstanceSet, OpsRequest,
 };
 use kube::CustomResourceExt;
 use proptest::prelude::*;
@@ -171,4 +172,12 @@ fn a_definition_or_version_that_is_admitted_is_read() {
 #[test]
 fn a_request_that_is_admitted_is_read() {
     reads_what_it_admits::<OpsRequest>();
+}
+
+#[test]
+fn a_backup_its_policy_and_repository_that_are_admitted_are_read() {
+    reads_what_it_admits::<Backup>();
+    reads_what_it_admits::<BackupPolicy>();
+    reads_what_it_admits::<BackupRepo>();
+    reads_what_it_admits::<BackupSchedule>();
 }

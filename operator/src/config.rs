@@ -15,4 +15,6 @@ pub struct Config {
     pub namespaces: Vec<String>,
     /// Name of this replica (its pod).
     pub identity: String,
+    /// Image of the program that backup Jobs run.
+    pub backup_image: String,
 }

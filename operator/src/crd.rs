@@ -3,7 +3,8 @@
 pub mod reference;
 
 use etcd_operator_api::{
-    Cluster, Component, ComponentDefinition, ComponentVersion, InstanceSet, OpsRequest,
+    Backup, BackupPolicy, BackupRepo, BackupSchedule, Cluster, Component, ComponentDefinition,
+    ComponentVersion, InstanceSet, OpsRequest,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{CustomResourceExt, ResourceExt};
@@ -30,6 +31,10 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         ComponentVersion::crd(),
         InstanceSet::crd(),
         OpsRequest::crd(),
+        Backup::crd(),
+        BackupPolicy::crd(),
+        BackupRepo::crd(),
+        BackupSchedule::crd(),
     ]
 }
 

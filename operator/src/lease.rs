@@ -297,6 +297,7 @@ mod tests {
             token_age: std::time::Duration::ZERO,
             namespaces: vec![],
             identity: "one".to_owned(),
+            backup_image: String::new(),
         };
         Candidate::new(server(Arc::clone(delay)), &config, Tenure::default())
     }

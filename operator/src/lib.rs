@@ -4,8 +4,10 @@
 //! - [`cluster`]: Cluster -> Components and its own services.
 //! - [`component`]: Component -> InstanceSet, services, secret, budget.
 //! - [`instanceset`]: InstanceSet -> pods, claims, membership.
+//! - [`backup`]: Backup -> a Job that makes it, and what came of it; policies and repositories.
 //! - [`operations`]: OpsRequest -> an edit of its Cluster, and what came of it.
 //! - [`roles`]: which pod carries which role label; a data path, runs in every replica without the lease.
+//! - [`page`]: one look at all clusters, for people; off by default.
 //! - [`definition`]: ComponentDefinitions and ComponentVersions: matching, resolution, their status.
 //! - [`agent`]: client of kbagent, the only way to etcd.
 //! - [`certificates`]: names, issuing and checks of certificates: pure.
@@ -21,6 +23,7 @@ pub mod admission;
 #[cfg(test)]
 mod admitted;
 pub mod agent;
+pub mod backup;
 pub mod certificates;
 pub mod client;
 pub mod cluster;
@@ -38,6 +41,7 @@ pub mod metrics;
 mod mutation;
 pub mod namespaces;
 pub mod operations;
+pub mod page;
 pub mod roles;
 pub mod run;
 pub mod server;

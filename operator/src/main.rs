@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use operator::config::Config;
 use operator::controller::Context;
 use operator::metrics::Metrics;
-use operator::{admission, client, crd, run, server, telemetry};
+use operator::{admission, client, crd, page, run, server, telemetry};
 use tokio::sync::watch;
 
 /// A reconcile makes thousands of small JSON nodes beside objects that stay: glibc's heap keeps the pages of all of
@@ -60,6 +60,9 @@ struct RunArgs {
     /// Address of /metrics, /healthz and /readyz.
     #[arg(long, env = "OPERATOR_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
+    /// Serve a status page of all clusters, for people. Loopback only; kubectl port-forward reaches it.
+    #[arg(long, env = "PAGE_ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:8081")]
+    page_address: Option<page::Address>,
     /// DNS domain of the Kubernetes cluster.
     #[arg(long, env = "CLUSTER_DOMAIN", default_value = "cluster.local")]
     cluster_domain: String,
@@ -74,6 +77,13 @@ struct RunArgs {
     /// Name of this replica.
     #[arg(long, env = "POD_NAME", default_value = "local")]
     identity: String,
+    /// Image of the program that backup Jobs run.
+    #[arg(
+        long,
+        env = "BACKUP_IMAGE",
+        default_value = "etcd-harness/etcd-backup:dev"
+    )]
+    backup_image: String,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -129,6 +139,10 @@ async fn run_operator(args: RunArgs) -> anyhow::Result<()> {
     let client = client::client()
         .await
         .context("failed to find the API server")?;
+    let listener = match args.page_address {
+        Some(address) => Some(page::bind(address).await?),
+        None => None,
+    };
     let config = Config {
         cluster_domain: args.cluster_domain,
         namespace: args.account.namespace,
@@ -136,6 +150,7 @@ async fn run_operator(args: RunArgs) -> anyhow::Result<()> {
         token_age: Duration::from_secs(u64::from(args.token_days) * 24 * 3600),
         namespaces: args.namespaces.0,
         identity: args.identity,
+        backup_image: args.backup_image,
     };
     let pages = server::Pages {
         metrics: Metrics::default(),
@@ -148,6 +163,7 @@ async fn run_operator(args: RunArgs) -> anyhow::Result<()> {
     let work = run::run(
         Arc::clone(&context),
         Arc::clone(&pages.ready),
+        listener,
         ended(stopped),
     );
     tokio::pin!(work);

@@ -6,23 +6,25 @@ use std::time::Duration;
 
 use etcd_operator_api::Cluster;
 use kube::api::{Api, ListParams, PartialObjectMeta};
+use tokio::net::TcpListener;
 use tokio::time::interval;
 
 use crate::controller::Context;
 use crate::lease::Candidate;
-use crate::roles::{self, MemberStore, RoleMetrics};
-use crate::{admission, cluster, component, definition, instanceset, operations};
+use crate::roles::{self, Board, MemberStore, RoleMetrics};
+use crate::{admission, backup, cluster, component, definition, instanceset, operations, page};
 
 /// How often the API server is asked until it answers for the first time.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
-/// Runs the operator until `stop` is ready.
+/// Runs the operator until `stop` is ready, with the status page on `listener` if there is one.
 ///
 /// # Errors
-/// When the role path ends, which it only does with the process.
+/// When the role path or the page ends, which it only does with the process.
 pub async fn run(
     context: Arc<Context>,
     ready: Arc<AtomicBool>,
+    listener: Option<TcpListener>,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     tokio::pin!(stop);
@@ -31,6 +33,7 @@ pub async fn run(
         () = established(&context) => ready.store(true, Ordering::Relaxed),
     }
     let store = Arc::new(MemberStore::default());
+    let board = Arc::new(Board::default());
     let role_metrics = RoleMetrics::default();
     context
         .metrics
@@ -40,6 +43,7 @@ pub async fn run(
         let path = roles::run(Arc::new(roles::Context {
             client: one.client,
             store: Arc::clone(&store),
+            board: Arc::clone(&board),
             metrics: role_metrics.clone(),
             watches: one.metrics.watches,
             namespace: one.served,
@@ -48,6 +52,16 @@ pub async fn run(
         Box::pin(path)
     });
     let role_path = first_to_end(role_paths);
+    let shown = {
+        let (context, store) = (Arc::clone(&context), Arc::clone(&store));
+        let board = Arc::clone(&board);
+        async move {
+            match listener {
+                Some(listener) => page::run(&context, store, board, listener).await,
+                None => std::future::pending().await,
+            }
+        }
+    };
     let mut candidate = Candidate::new(
         context.client.clone(),
         &context.config,
@@ -64,6 +78,7 @@ pub async fn run(
     tokio::select! {
         result = role_path => result,
         result = admission::watch(&context) => result,
+        result = Box::pin(shown) => result,
         () = led => Ok(()),
     }
 }
@@ -74,6 +89,7 @@ async fn reconcilers(context: Arc<Context>, store: Arc<MemberStore>) {
     let served = namespaces.map(|one| Box::pin(serve(Arc::new(one), Arc::clone(&store))));
     let ended = tokio::select! {
         result = Box::pin(definition::run(Arc::clone(&context))) => result,
+        result = Box::pin(backup::repositories(Arc::clone(&context))) => result,
         result = first_to_end(served) => result,
     };
     tracing::error!(?ended, "a reconciler ended");
@@ -81,6 +97,11 @@ async fn reconcilers(context: Arc<Context>, store: Arc<MemberStore>) {
 
 /// The reconcilers of one namespace, or of all.
 async fn serve(context: Arc<Context>, store: Arc<MemberStore>) -> anyhow::Result<()> {
+    let backups = Arc::new(backup::Context {
+        frame: Arc::clone(&context),
+        store: Arc::clone(&store),
+        image: context.config.backup_image.clone(),
+    });
     let instance_sets = Arc::new(instanceset::Context {
         frame: Arc::clone(&context),
         store,
@@ -90,6 +111,7 @@ async fn serve(context: Arc<Context>, store: Arc<MemberStore>) -> anyhow::Result
         result = Box::pin(cluster::run(one)) => result,
         result = Box::pin(component::run(two)) => result,
         result = Box::pin(operations::run(three)) => result,
+        result = Box::pin(backup::run(backups)) => result,
         result = Box::pin(instanceset::run(instance_sets)) => result,
     }
 }

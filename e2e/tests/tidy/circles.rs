@@ -14,7 +14,8 @@ const CRATES: &[&str] = &[
     "operator/src",
     "operator/agent/src",
     "operator/api/src",
-    "operator/kubectl-etcd/src",
+    "operator/kubectl-kbetcd/src",
+    "operator/backup/src",
 ];
 
 /// Folders of a crate, from the bottom to the top: a folder may use those that stand before it in this table.
@@ -43,6 +44,8 @@ const FLOORS: &[(&str, &[&str])] = &[
             "component",
             "cluster",
             "operations",
+            "backup",
+            "page",
             "run",
         ],
     ),

@@ -40,6 +40,18 @@ fn links_of_the_documents_lead_somewhere() {
     report("dead links", &findings);
 }
 
+#[test]
+fn every_document_is_in_the_index() {
+    let index = fs::read_to_string(root().join("docs/README.md")).expect("docs/README.md");
+    let missing: Vec<String> = files(Some("md"))
+        .into_iter()
+        .filter_map(|(name, _)| Some(name.strip_prefix("docs/")?.to_owned()))
+        .filter(|name| name != "README.md" && !index.contains(&format!("]({name})")))
+        .map(|name| format!("docs/README.md does not list {name}"))
+        .collect();
+    report("documents that no reader finds", &missing);
+}
+
 /// Files and tests that a document names in backticks and that are nowhere: files by the end of their path, tests
 /// behind the word `Test:`.
 fn names_nothing(document: &str, paths: &[&str], code: &str) -> Vec<String> {

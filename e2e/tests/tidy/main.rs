@@ -8,6 +8,7 @@ mod documents;
 mod lexer;
 mod modules;
 mod purity;
+mod release;
 mod sizes;
 mod subjects;
 mod tree;

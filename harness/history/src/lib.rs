@@ -6,6 +6,32 @@
 //! Modules: [`record`] is the file format, [`history`] a whole run in memory, [`index`] the joined view over it,
 //! [`check`] one file per property, [`simulate`] a correct etcd that writes histories from a seed: what the checks are
 //! tested with and measured on.
+//!
+//! ```
+//! use etcd_history::check::{self, Expectations, Finding};
+//! use etcd_history::simulate::{Plan, Variety, simulate};
+//! use etcd_history::History;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // A file, as a recording client writes it.
+//! let mut file = Vec::new();
+//! simulate(&Plan::default()).write(&mut file)?;
+//!
+//! let history = History::read(file.as_slice())?;
+//! assert!(check::linearizable(&history).passed());
+//!
+//! // An etcd of which one member has another value for a key.
+//! let variety = Variety { diverges: true, ..Variety::default() };
+//! let wrong = simulate(&Plan { variety, ..Plan::default() });
+//! let verdicts = check::all(&wrong, &Expectations::default());
+//! assert!(verdicts.iter().any(|verdict| matches!(verdict.outcome, Finding::Violation { .. })));
+//!
+//! // Where nothing was seen, nothing is proved.
+//! let nothing = check::linearizable(&History::default());
+//! assert!(matches!(nothing.outcome, Finding::Inconclusive { .. }));
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod check;
 mod hash;

@@ -155,7 +155,13 @@ fn etcd_versions(text: &str, asked: &[EtcdVersion]) -> Vec<String> {
 
 /// The images that a node must have: our own, and etcd.
 fn images(etcd: &[String]) -> Vec<String> {
-    let own = ["operator", "kbagent", "metrics-exporter", "workload"];
+    let own = [
+        "operator",
+        "kbagent",
+        "metrics-exporter",
+        "etcd-backup",
+        "workload",
+    ];
     let own = own
         .into_iter()
         .map(|name| format!("etcd-harness/{name}:dev"));
@@ -312,7 +318,7 @@ mod tests {
         let versions = etcd_versions("A=1\nETCD_E2E_VERSIONS=\"v3.6.16 v3.6.1\"\n", &asked);
         assert_eq!(versions, ["v3.6.16", "v3.6.1", "v3.6.12"]);
         let images = images(&versions);
-        assert_eq!(images.len(), 7);
+        assert_eq!(images.len(), 8);
         assert!(images.contains(&"etcd-harness/etcd:v3.6.12".to_owned()));
         assert!(images.contains(&"etcd-harness/operator:dev".to_owned()));
     }

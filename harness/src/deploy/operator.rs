@@ -17,7 +17,7 @@ pub(crate) const NAMESPACE: &str = "kb-system";
 /// Labels of the operator's pods and of its Deployment.
 pub(crate) const POD_LABELS: &str = "app.kubernetes.io/name=etcd-operator";
 /// Folders below `deploy/` that are not part of an installation.
-const NOT_INSTALLED: [&str; 2] = ["chart", "samples"];
+const NOT_INSTALLED: [&str; 4] = ["chart", "krew", "monitoring", "samples"];
 
 /// Applies CRDs first, then the rest, in the order of file names; returns the number of objects.
 ///
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn folders_come_first_and_what_is_not_installed_never() {
         let dir = tempfile::tempdir().expect("a scratch folder");
-        for folder in ["chart", "crds", "samples"] {
+        for folder in ["chart", "crds", "krew", "monitoring", "samples"] {
             std::fs::create_dir(dir.path().join(folder)).expect("create");
         }
         for file in [
@@ -183,6 +183,8 @@ mod tests {
             "crds/a.yaml",
             "samples/c.yaml",
             "chart/values.yaml",
+            "krew/plugin.yaml",
+            "monitoring/rule.yaml",
             "Kustomization",
             "README.md",
             "operator.yaml",

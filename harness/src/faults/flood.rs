@@ -127,6 +127,20 @@ impl Flood {
         Ok(())
     }
 
+    /// A Cluster of the flood that is still there.
+    async fn left(&self) -> Result<Option<String>, FaultError> {
+        for number in 0..POISON {
+            let name = name(&self.trace, number);
+            let found = self.clusters().get_metadata_opt(&name).await;
+            let found = found
+                .map_err(|error| FaultError::api(format!("look for Cluster {name}"), error))?;
+            if found.is_some() {
+                return Ok(Some(format!("Cluster {name} is still there")));
+            }
+        }
+        Ok(None)
+    }
+
     /// What the flood has done so far.
     async fn done(&self) -> Result<Done, FaultError> {
         let place = place(&self.trace);
@@ -158,6 +172,15 @@ impl Running for Flood {
         let done = self.done().await?;
         let healed = deadman::heal(&self.shell, &self.trace).await?;
         self.remove().await?;
+        let gone = wait_until("its Clusters gone", timeouts::HEAL, async || {
+            match self.left().await {
+                Ok(None) => Poll::Ready(()),
+                Ok(Some(left)) => Poll::NotYet::<_, FaultError>(left),
+                Err(error) => Poll::NotYet(error.to_string()),
+            }
+        });
+        gone.await
+            .map_err(|error| FaultError::api("delete the flood's Clusters", error))?;
         let mut healing = Healing::default();
         healing.evidence.add("requests sent in all", done.sent);
         if healed == Healed::ByTimer {
@@ -167,14 +190,8 @@ impl Running for Flood {
     }
 
     async fn residue(&self) -> Result<Option<String>, FaultError> {
-        for number in 0..POISON {
-            let name = name(&self.trace, number);
-            let found = self.clusters().get_metadata_opt(&name).await;
-            let found = found
-                .map_err(|error| FaultError::api(format!("look for Cluster {name}"), error))?;
-            if found.is_some() {
-                return Ok(Some(format!("Cluster {name} is still there")));
-            }
+        if let Some(left) = self.left().await? {
+            return Ok(Some(left));
         }
         Ok(deadman::residue(&self.shell, &self.trace).await?)
     }

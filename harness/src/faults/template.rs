@@ -88,14 +88,14 @@ impl Edit {
         Ok((inject, heal))
     }
 
-    /// What the scheduler says of a pod without a node.
-    async fn unschedulable(&self) -> Result<Option<String>, FaultError> {
+    /// What the scheduler says of each pod without a node.
+    async fn unschedulable(&self) -> Result<Vec<String>, FaultError> {
         let context = &self.context;
         let pods: Api<Pod> = Api::namespaced(context.cluster.kube.clone(), &context.namespace);
         let params = ListParams::default().labels(&pod_labels(&context.etcd, &context.component));
         let listed = pods.list(&params).await;
         let listed = listed.map_err(|error| FaultError::api("list the members' pods", error))?;
-        Ok(listed.items.iter().find_map(said))
+        Ok(listed.items.iter().filter_map(said).collect())
     }
 }
 
@@ -150,8 +150,8 @@ impl Running for Edit {
         let what = "a pod of the new template without a node";
         let seen = wait_until(what, timeouts::EFFECT_SLOW, async || {
             match self.unschedulable().await {
-                Ok(Some(why)) => Poll::Ready(why),
-                Ok(None) => Poll::NotYet("every pod has one".to_owned()),
+                Ok(all) if all.is_empty() => Poll::NotYet("every pod has one".to_owned()),
+                Ok(all) => Poll::Ready(all.join("; ")),
                 Err(error) => Poll::Failed(error),
             }
         });
@@ -163,6 +163,7 @@ impl Running for Edit {
     async fn heal(&mut self) -> Result<Healing, FaultError> {
         let what = "the Cluster corrected";
         let (every, limit) = (timeouts::POLL_SLOW, timeouts::HEAL);
+        let stopped = self.unschedulable().await;
         let healed = wait_every(every, what, limit, async || {
             match deadman::heal(&self.shell, &self.trace).await {
                 Ok(healed) => Poll::Ready(healed),
@@ -171,6 +172,14 @@ impl Running for Edit {
         });
         let healed = healed.await.map_err(|error| FaultError::api(what, error))?;
         let mut healing = Healing::default();
+        match stopped {
+            Ok(all) if all.len() > 1 => {
+                let all = all.join("; ");
+                healing.doubt(format!("the update did not stop at its first pod: {all}"));
+            }
+            Ok(all) => healing.evidence.add("pods without a node", all.len()),
+            Err(error) => healing.doubt(format!("pods without a node are not known: {error}")),
+        }
         if healed == Healed::ByTimer {
             healing.early(format!("Cluster {}", self.context.etcd), BY_SWITCH);
         }

@@ -109,6 +109,8 @@ pub struct Config {
     pub peer_port: u16,
     /// `KB_ETCD_ENDPOINT`: the own member.
     pub etcd_endpoint: String,
+    /// `KB_ETCD_METRICS`: `host:port` of the own member's metrics.
+    pub metrics_address: String,
     /// `KB_PEER_ENDPOINT`: the own member's peer endpoint.
     pub peer_endpoint: String,
     /// `KB_TLS_DIR`: etcd speaks TLS, with the files of this directory; plain when it is not set.
@@ -170,6 +172,9 @@ impl Config {
             etcd_endpoint: env
                 .given("KB_ETCD_ENDPOINT")
                 .unwrap_or_else(|| own(client_port)),
+            metrics_address: env
+                .given("KB_ETCD_METRICS")
+                .unwrap_or_else(|| "127.0.0.1:2381".to_owned()),
             peer_endpoint: env
                 .given("KB_PEER_ENDPOINT")
                 .unwrap_or_else(|| own(peer_port)),

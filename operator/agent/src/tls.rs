@@ -238,9 +238,9 @@ mod tests {
         assert_eq!(load(), first[1].as_bytes());
         write(directory.path(), 2, &second[2]);
         assert_eq!(load(), second[1].as_bytes());
-        for file in 0..3 {
-            fs::remove_file(directory.path().join(FILES[file])).expect("remove");
-            assert_eq!(load(), second[1].as_bytes(), "without {}", FILES[file]);
+        for file in FILES {
+            fs::remove_file(directory.path().join(file)).expect("remove");
+            assert_eq!(load(), second[1].as_bytes(), "without {file}");
         }
         write(directory.path(), 0, "no certificate");
         assert_eq!(load(), second[1].as_bytes());

@@ -10,7 +10,7 @@ use kbagent::etcd::Client;
 use kbagent::fence::Launcher;
 use kbagent::launch::Demand;
 use kbagent::tls::Tls;
-use kbagent_protocol::{Member, MemberList, PATH_MEMBERS, Role, action, parameter};
+use kbagent_protocol::{EtcdState, Member, MemberList, PATH_MEMBERS, Role, action, parameter};
 
 fn client(pod: &Pod) -> Client {
     Client::new(
@@ -95,7 +95,9 @@ async fn a_survivor_is_forced_once_keeps_its_identity_and_takes_learners() {
     let demanded = launcher.demand(Demand::Restart { term }).await;
     demanded.expect("the launcher starts it again");
     until("another etcd", 20, async || {
-        survivor.etcd_pid().filter(|pid| Some(pid) != forced.as_ref())
+        survivor
+            .etcd_pid()
+            .filter(|pid| Some(pid) != forced.as_ref())
     })
     .await;
     let again = list_of(&survivor, 2).await;
@@ -126,4 +128,43 @@ async fn a_member_that_was_given_up_finds_that_it_was_removed() {
     })
     .await;
     assert_eq!(list(&pods[2]).await.members.len(), 1);
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn a_survivor_that_was_restarted_without_a_quorum_says_where_it_stands_and_is_forced() {
+    let mut pods = three(13);
+    settled_leader(&pods).await;
+    let status = client(&pods[2]).status(Duration::from_secs(1)).await;
+    let own = status.expect("status").header.expect("a header").member_id;
+    for pod in &mut pods {
+        pod.kill_etcd();
+    }
+    pods[2].start_etcd();
+    let standing = until("where it stands", 20, async || {
+        let view = pods[2].view().await;
+        view.standing.filter(|own| own.leaderless_seconds > 0)
+    })
+    .await;
+    assert_eq!((standing.member_id.0, standing.has_leader), (own, false));
+    assert!(standing.index > 0 && standing.revision > 0, "{standing:?}");
+    let status = client(&pods[2]).status(Duration::from_secs(1)).await;
+    assert!(status.is_err(), "it serves no client: {status:?}");
+
+    pods[2].kill_etcd();
+    pods[2].set("KB_FORCE_NEW_CLUSTER", "request-1");
+    pods[2].start_etcd();
+    assert_eq!(list(&pods[2]).await.members.len(), 1);
+    let view = until("a status again", 20, async || {
+        let view = pods[2].view().await;
+        let led = view
+            .status
+            .as_ref()
+            .is_some_and(|status| status.leader_id.is_some());
+        (led && view.etcd == EtcdState::Running).then_some(view)
+    })
+    .await;
+    assert_eq!(view.standing, None);
+    let status = view.status.expect("a status");
+    assert!(status.revision >= standing.revision && status.raft_index >= standing.index);
 }

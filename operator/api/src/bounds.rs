@@ -58,7 +58,7 @@ mod tests {
     use kube::CustomResourceExt;
 
     use super::*;
-    use crate::{Cluster, OpsRequest};
+    use crate::{Backup, BackupPolicy, BackupRepo, BackupSchedule, Cluster, OpsRequest};
 
     /// Paths of lists, maps and texts without a bound.
     fn open(schema: &Value, path: &str, found: &mut Vec<String>) {
@@ -91,7 +91,14 @@ mod tests {
 
     #[test]
     fn nothing_that_a_tenant_writes_is_without_a_bound() {
-        for crd in [Cluster::crd(), OpsRequest::crd()] {
+        for crd in [
+            Cluster::crd(),
+            OpsRequest::crd(),
+            Backup::crd(),
+            BackupPolicy::crd(),
+            BackupRepo::crd(),
+            BackupSchedule::crd(),
+        ] {
             let crd = serde_json::to_value(crd).expect("a definition is JSON");
             let all = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
             let mut found = Vec::new();

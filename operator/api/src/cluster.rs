@@ -12,6 +12,7 @@ use crate::bounds;
 use crate::component::{ComponentPhase, TerminationPolicy};
 use crate::opaque::Opaque;
 use crate::quantity::Resources;
+use crate::restore::ClusterRestore;
 use crate::rules;
 use crate::scheduling::SchedulingPolicy;
 use crate::service::{ClusterService, ComponentServiceOverride};
@@ -46,7 +47,10 @@ use crate::volume::{RetentionPolicy, VolumeClaimTemplate};
     rules::unsupported_text("clusterDef"),
     rules::unsupported_text("topology"),
     rules::unsupported_entries("shardings"),
-    rules::unsupported_field("restore"),
+    rules::rule(
+        "has(self.restore) == has(oldSelf.restore) && (!has(self.restore) || self.restore == oldSelf.restore)",
+        "restore cannot be changed: a Cluster that exists is not restored in place; make another one with this field"
+    ),
     rules::unsupported("backup", "!has(self.backup) || !has(self.backup.enabled) || !self.backup.enabled"),
     rules::rule(
         "oldSelf.componentSpecs.all(o, self.componentSpecs.exists(n, n.name == o.name))",
@@ -91,9 +95,9 @@ pub struct ClusterSpec {
     /// Not supported yet, except `enabled: false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<ClusterBackup>,
-    /// Not supported yet.
+    /// The backup that this Cluster begins with. Set when it is made, and never later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub restore: Option<Opaque>,
+    pub restore: Option<ClusterRestore>,
 }
 
 /// Backup settings of KubeBlocks.

@@ -73,7 +73,7 @@ pub const REBUILD: &str = "workloads.kubeblocks.io/rebuild";
 pub const RECOVER: &str = "workloads.kubeblocks.io/recover-quorum";
 /// Prefix of the annotations of the headless service that tell Prometheus what to scrape.
 pub const MONITOR_PREFIX: &str = "monitor.kubeblocks.io/";
-/// Annotation by which KubeBlocks makes a Cluster from a backup; refused.
+/// Annotation of a Cluster: the backup that each component begins with, as KubeBlocks writes it (JSON).
 pub const RESTORE: &str = "kubeblocks.io/restore-from-backup";
 
 /// Annotation that people write on the Secret of the agents' token: a new value asks for another token.

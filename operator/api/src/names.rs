@@ -163,6 +163,8 @@ impl fmt::Display for ComponentName {
     }
 }
 
+/// Name of the claim template that etcd's data is on.
+pub const DATA: &str = "data";
 /// Key of the agents' token in its Secret.
 pub const TOKEN_KEY: &str = "token";
 /// Key of a second token in that Secret, which agents take too, while the first one is replaced.

@@ -3,8 +3,10 @@
 //! Identifiers of etcd (member, cluster) are `u64` in etcd and lower-case hexadecimal text here, as etcd logs them,
 //! because JSON readers lose bits of large integers.
 
+mod backup;
 mod election;
 
+pub use backup::{BackupReport, BackupSummary, LARGEST_REPORT};
 pub use election::{
     Beat, Campaign, ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding, Outcome,
 };
@@ -17,6 +19,8 @@ use serde::{Deserialize, Serialize};
 
 /// Port kbagent listens on in every pod.
 pub const PORT: u16 = 5001;
+/// Beside etcd's data directory: whose data it is, as JSON (`clusterUid`, `podName`).
+pub const IDENTITY_FILE: &str = "kbagent-identity.json";
 /// Port the metrics exporter listens on in every pod.
 pub const EXPORTER_PORT: u16 = 9187;
 
@@ -184,6 +188,25 @@ pub struct MemberView {
     /// The newest election that the agent began and saw the end of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub campaign: Option<Campaign>,
+    /// Where the member stands while it serves no client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<MemberStanding>,
+}
+
+/// What etcd's metrics say of a member that answers no status: one that was restarted without a quorum.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberStanding {
+    /// Identifier of the member.
+    pub member_id: Id,
+    /// True when it follows, or is, a leader.
+    pub has_leader: bool,
+    /// Raft index that it has applied: all that it knows to be committed.
+    pub index: u64,
+    /// Revision of its key space.
+    pub revision: i64,
+    /// Seconds for which it has had no leader, as far as the agent has looked.
+    pub leaderless_seconds: u64,
 }
 
 /// What was done to free space, each by etcd's revision just before it; 0 for never. Sizes do not show it: etcd counts

@@ -10,6 +10,7 @@ mod plan;
 mod reconcile;
 mod rehearse;
 mod resolution;
+mod restore;
 mod status;
 
 #[cfg(test)]

@@ -1,10 +1,15 @@
 //! IO in: everything the plan of a Cluster depends on, read from the API server (C2: not from a cache).
 
-use etcd_operator_api::{Cluster, Component, ComponentDefinition, ComponentVersion, labels};
+use std::collections::BTreeMap;
+
+use etcd_operator_api::{
+    Backup, Cluster, Component, ComponentDefinition, ComponentVersion, labels,
+};
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, ListParams, ObjectMeta};
 use kube::{Client, Resource, ResourceExt};
 
+use super::restore::requested;
 use crate::client::message;
 use crate::controller::list;
 
@@ -19,6 +24,8 @@ pub(super) struct Observed {
     pub(super) components: Vec<Component>,
     /// The Cluster's own services.
     pub(super) services: Vec<Service>,
+    /// Backups that components which are not there yet are to begin with, by name.
+    pub(super) backups: BTreeMap<String, Backup>,
 }
 
 /// Something could not be read.
@@ -61,12 +68,41 @@ pub(super) async fn observe(client: &Client, cluster: &Cluster) -> Result<Observ
         let name = bad.name.clone().unwrap_or_default();
         return Err(ObserveError::Unreadable { name });
     }
+    let components = owned(components, cluster);
+    let backups = backups(client, cluster, &components).await?;
     Ok(Observed {
         definitions: definitions.map_err(failed("ComponentDefinitions"))?.0,
         versions: versions.map_err(failed("ComponentVersions"))?.0,
-        components: owned(components, cluster),
+        components,
         services: owned(services.map_err(failed("Services"))?.items, cluster),
+        backups,
     })
+}
+
+async fn backups(
+    client: &Client,
+    cluster: &Cluster,
+    components: &[Component],
+) -> Result<BTreeMap<String, Backup>, ObserveError> {
+    let mut found = BTreeMap::new();
+    // One that cannot be understood is refused by the plan.
+    for source in requested(cluster).unwrap_or_default() {
+        let there = |component: &Component| {
+            component.labels().get(labels::COMPONENT_NAME) == Some(&source.component)
+        };
+        if components.iter().any(there) {
+            continue;
+        }
+        let api: Api<Backup> =
+            Api::namespaced(client.clone(), &cluster.namespace().unwrap_or_default());
+        let backup = api.get_opt(&source.backup).await;
+        let backup = backup.map_err(|source| ObserveError::List {
+            what: "the Backup",
+            source,
+        })?;
+        found.extend(backup.map(|backup| (source.backup, backup)));
+    }
+    Ok(found)
 }
 
 /// Those that this very Cluster controls, not an earlier one of the same name.

@@ -4,15 +4,16 @@
 //! the field, and no object at all: running members stay as they are.
 
 use etcd_operator_api::names::{ComponentName, cluster_service};
+use etcd_operator_api::restore::SEED;
 use etcd_operator_api::update::PodUpdatePolicy;
 use etcd_operator_api::{Cluster, ClusterComponentSpec, Component, labels};
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::build;
 use super::observe::Observed;
 use super::resolution::{Resolution, SpecError};
+use super::{build, restore};
 use crate::definition::{Wanted, release_for, resolve};
 
 /// The desired objects.
@@ -55,13 +56,12 @@ pub(super) fn last_word(cluster: &Cluster, component: &Component) -> Option<Valu
 /// Plans a Cluster.
 pub(super) fn plan(cluster: &Cluster, observed: &Observed) -> Result<Plan, SpecError> {
     let mut plan = Plan::default();
-    if cluster.annotations().contains_key(labels::RESTORE) {
-        return Err(SpecError::Restore);
-    }
+    let sources = restore::requested(cluster).map_err(SpecError::Restore)?;
     for spec in &cluster.spec.component_specs {
         let resolution = resolve_component(cluster, spec, observed)?;
-        plan.components
-            .push(build::component(cluster, spec, &resolution)?);
+        let mut component = build::component(cluster, spec, &resolution)?;
+        begin_with(&mut component, cluster, &resolution, &sources, observed)?;
+        plan.components.push(component);
         plan.resolutions.push(resolution);
     }
     plan.services = services(cluster)?;
@@ -84,6 +84,37 @@ pub(super) fn plan(cluster: &Cluster, observed: &Observed) -> Result<Plan, SpecE
         .cloned()
         .collect();
     Ok(plan)
+}
+
+/// What the component's data comes from: decided when it is made, and kept from then on.
+fn begin_with(
+    component: &mut Component,
+    cluster: &Cluster,
+    resolution: &Resolution,
+    sources: &[restore::Source],
+    observed: &Observed,
+) -> Result<(), SpecError> {
+    let name = component.name_any();
+    let current = observed.components.iter().find(|c| c.name_any() == name);
+    let source = sources
+        .iter()
+        .find(|source| source.component == resolution.name);
+    let seed = match (current, source) {
+        (Some(current), source) => match (current.annotations().get(SEED), source) {
+            (None, Some(_)) => return Err(SpecError::Restore(restore::in_place(&resolution.name))),
+            (seed, _) => seed.cloned(),
+        },
+        (None, None) => None,
+        (None, Some(source)) => {
+            let backup = observed.backups.get(&source.backup);
+            let seed = restore::seed(cluster, source, backup, &resolution.service_version);
+            Some(restore::text(&seed.map_err(SpecError::Restore)?))
+        }
+    };
+    if let Some(seed) = seed {
+        component.annotations_mut().insert(SEED.to_owned(), seed);
+    }
+    Ok(())
 }
 
 fn resolve_component(

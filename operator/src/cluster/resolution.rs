@@ -1,6 +1,5 @@
 //! What a component's definition and version were resolved to, and why a spec cannot be carried out.
 
-use etcd_operator_api::labels;
 use etcd_operator_api::names::BadName;
 use etcd_operator_api::opaque::NotOfType;
 
@@ -26,12 +25,9 @@ pub(super) enum SpecError {
     /// A foreign object inside the spec.
     #[error("{0}")]
     NotOfType(String),
-    /// A restore.
-    #[error(
-        "metadata.annotations[{}] is not supported: no backup is restored, take it out",
-        labels::RESTORE
-    )]
-    Restore,
+    /// A restore that cannot be.
+    #[error("{0}")]
+    Restore(String),
     /// A policy that nothing would come of.
     #[error(
         "spec.componentSpecs[{component}].podUpgradePolicy must be ReCreate or left out: a new version recreates pods"

@@ -139,10 +139,11 @@ fn what_cannot_be_carried_out_names_its_field() {
     selector.spec.services[0].component_selector = Some("other".into());
     assert!(refused(&selector).contains("spec.services[outside].componentSelector"));
     let mut restore = manifest();
+    let asked = r#"{"store":{"name":"b","namespace":"books"}}"#;
     restore
         .annotations_mut()
-        .insert(labels::RESTORE.into(), "{}".into());
-    assert!(refused(&restore).contains("restore-from-backup] is not supported"));
+        .insert(labels::RESTORE.into(), asked.into());
+    assert!(refused(&restore).contains("Backup \"b\" is not there"));
     let mut policy = manifest();
     policy.spec.component_specs[0].pod_upgrade_policy = Some(PodUpdatePolicy::PreferInPlace);
     assert!(refused(&policy).contains("spec.componentSpecs[store].podUpgradePolicy"));

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use etcd_operator_api::instance_set::{InstanceSet, InstanceSetStatus};
 use etcd_operator_api::labels;
 use etcd_operator_api::lifecycle::Action;
-use etcd_operator_api::names::ComponentName;
+use etcd_operator_api::names::{self, ComponentName};
 use etcd_operator_api::opaque::NotOfType;
 use etcd_operator_api::recovery::RecoveryWish;
+use etcd_operator_api::restore::{SEED, Seed};
 use etcd_operator_api::rules::MAX_REPLICAS;
 use etcd_operator_api::update::{
     InstanceUpdateStrategyType, MemberUpdateStrategy, PodManagementPolicy, PodUpdatePolicy, amount,
@@ -73,6 +74,8 @@ pub struct Desired {
     pub recovery: Option<RecoveryWish>,
     /// Roles that are declared, by name.
     pub roles: Vec<etcd_operator_api::component_definition::ReplicaRole>,
+    /// UID of the Backup that the first member's data comes from, instead of none.
+    pub seed: Option<String>,
     /// What was recorded before: latches are read from it, nothing else (C1).
     pub recorded: InstanceSetStatus,
 }
@@ -159,6 +162,7 @@ impl Desired {
             service_annotations: spec.headless_service_annotations.clone(),
             recovery: wish(its)?,
             roles: spec.roles.clone(),
+            seed: seed(its)?,
             recorded: its.status.clone().unwrap_or_default(),
             template,
             name,
@@ -170,6 +174,18 @@ impl Desired {
     pub fn domain(&self) -> String {
         let (name, namespace) = (&self.name, &self.namespace);
         etcd_operator_api::names::headless_domain(name, namespace, &self.cluster_domain)
+    }
+
+    /// Name of the claim template that etcd's data is on.
+    #[must_use]
+    pub fn data_claim(&self) -> &str {
+        let named = self
+            .claims
+            .iter()
+            .find(|template| template.name == names::DATA);
+        named
+            .or_else(|| self.claims.first())
+            .map_or(names::DATA, |template| &template.name)
     }
 
     /// True when `pod` is to be a member.
@@ -201,6 +217,18 @@ fn wish(its: &InstanceSet) -> Result<Option<RecoveryWish>, NotOfType> {
         reason: format!("{error}; remove it, and ask for it by an OpsRequest RecoverQuorum"),
     })?;
     Ok(Some(wish))
+}
+
+/// The backup to begin with. One that cannot be read is an error: without it an empty cluster would be made.
+fn seed(its: &InstanceSet) -> Result<Option<String>, NotOfType> {
+    let Some(text) = its.annotations().get(SEED) else {
+        return Ok(None);
+    };
+    let seed: Seed = serde_json::from_str(text).map_err(|error| NotOfType {
+        field: format!("metadata.annotations[{SEED}]"),
+        reason: error.to_string(),
+    })?;
+    Ok(Some(seed.backup_uid))
 }
 
 /// What pods are made of.

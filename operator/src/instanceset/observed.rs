@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Service;
-use kbagent_protocol::{EtcdState, Id, MemberList, MemberStatus, MemberView, action};
+use kbagent_protocol::{
+    EtcdState, Id, MemberList, MemberStanding, MemberStatus, MemberView, action,
+};
 
 /// Something read, or the reason why it is not known. Unknown is never absent (M5).
 #[derive(Clone, Debug, PartialEq)]
@@ -130,6 +132,16 @@ impl PodSeen {
         }
     }
 
+    /// Where the member stands while etcd answers no status: it was restarted and has had no leader since.
+    #[must_use]
+    pub fn standing(&self) -> Option<&MemberStanding> {
+        let view = self.view.as_ref().filter(|_| self.heard)?;
+        match view.etcd {
+            EtcdState::Starting { .. } | EtcdState::Unreachable { .. } => view.standing.as_ref(),
+            EtcdState::Running | EtcdState::Refused { .. } => None,
+        }
+    }
+
     /// What etcd answers when it refuses the agent for want of credentials.
     #[must_use]
     pub fn denied(&self) -> Option<&str> {
@@ -223,6 +235,13 @@ impl ClaimSeen {
     pub fn condemned(&self) -> bool {
         self.annotations
             .contains_key(etcd_operator_api::labels::REBUILD)
+    }
+
+    /// UID of the Backup that it was filled with.
+    #[must_use]
+    pub fn filled(&self) -> Option<&str> {
+        let filled = self.annotations.get(etcd_operator_api::restore::FILLED)?;
+        Some(filled)
     }
 
     /// UID of the Cluster that the claim was made for, where that is on record.

@@ -91,7 +91,7 @@ impl Announcer {
     }
 }
 
-/// What was told of one agent.
+/// What was reported of one agent.
 #[derive(Clone, Copy, Debug, Default)]
 struct News {
     /// The agent's incarnation and the term of its newest campaign.

@@ -15,7 +15,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tracing::{debug, info};
 
 /// Longest wait. A strip reaches the slice in a few tens of milliseconds; when it takes longer, a leader with a late
@@ -27,6 +27,10 @@ const AGAIN: Duration = Duration::from_millis(10);
 const READ_BACK: Duration = Duration::from_millis(20);
 /// An endpoint that has not followed its label after so long is late: usual are 10 to 40 ms.
 const LATE: Duration = Duration::from_millis(80);
+/// Longest that endpoints are looked at after the label was written.
+const FOLLOWED: Duration = Duration::from_secs(1);
+/// Pause between two looks at endpoints that should follow.
+const LOOK: Duration = Duration::from_millis(20);
 /// Label of slices that Kubernetes keeps.
 const MANAGED_BY_KUBERNETES: &str =
     "endpointslice.kubernetes.io/managed-by=endpointslice-controller.k8s.io";
@@ -66,13 +70,51 @@ impl Endpoints {
         }
     }
 
-    /// Touches the services that do not lead to `winner` of `term` in time.
-    pub(super) async fn hurry(self, winner: String, term: u64) {
-        sleep(LATE).await;
-        let slices = self.cached().await.unwrap_or_default();
+    /// Touches the services that do not lead to `winner` of `term` in time. True as soon as they lead to it, false when
+    /// that was not seen within [`FOLLOWED`].
+    pub(super) async fn hurry(self, winner: String, term: u64) -> bool {
+        let labelled = Instant::now();
+        let mut looks = interval_at(labelled + LOOK, LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut touched = false;
+        while labelled.elapsed() < FOLLOWED {
+            looks.tick().await;
+            let Ok(slices) = self.cached().await else {
+                continue;
+            };
+            if self.follow(&slices, &winner) {
+                return true;
+            }
+            if !touched && labelled.elapsed() >= LATE {
+                touched = true;
+                self.touch(&slices, &winner, term).await;
+            }
+            if touched {
+                // A service without a pod of its role never follows: not fifty lists for that.
+                sleep(LATE).await;
+            }
+        }
+        false
+    }
+
+    /// True when a service leads to `winner` alone and none to another member alone or to no pod at all.
+    fn follow(&self, slices: &[EndpointSlice], winner: &str) -> bool {
+        let names = |slice: &EndpointSlice| -> Vec<String> {
+            let targets = slice.endpoints.iter();
+            targets
+                .filter_map(|endpoint| endpoint.target_ref.as_ref()?.name.clone())
+                .collect()
+        };
+        let late = |slice: &EndpointSlice| {
+            slice.endpoints.is_empty() || leads_elsewhere(slice, &self.instance_set, winner)
+        };
+        !slices.iter().any(late) && slices.iter().any(|slice| names(slice) == [winner])
+    }
+
+    async fn touch(&self, slices: &[EndpointSlice], winner: &str, term: u64) {
         for slice in slices {
             let late =
-                slice.endpoints.is_empty() || leads_elsewhere(&slice, &self.instance_set, &winner);
+                slice.endpoints.is_empty() || leads_elsewhere(slice, &self.instance_set, winner);
             let Some(service) = slice.labels().get(SERVICE_NAME).filter(|_| late) else {
                 continue;
             };
@@ -221,7 +263,8 @@ mod tests {
             (&[&[]], true),
         ] {
             let (endpoints, seen) = served(pods);
-            endpoints.hurry("a-etcd-1".to_owned(), 7).await;
+            let followed = endpoints.hurry("a-etcd-1".to_owned(), 7).await;
+            assert_eq!(followed, !late, "{pods:?}");
             let wanted: &[&str] = if late {
                 &["/api/v1/namespaces/n/services/a-etcd"]
             } else {

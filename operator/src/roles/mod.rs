@@ -6,10 +6,12 @@
 //! else, and no label may wait for the old leader's pod.
 
 mod announce;
+pub mod board;
 pub mod decide;
 mod departed;
 mod endpoints;
 pub mod facts;
+pub mod failover;
 mod group;
 pub mod knowledge;
 mod metrics;
@@ -24,6 +26,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use board::Board;
 pub use metrics::RoleMetrics;
 pub use path::{Context, run};
 pub use store::MemberStore;

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use etcd_operator_api::labels;
 
 use super::announce::Elections;
+use super::board::{Board, Labelled};
 use super::departed::{self, Departed};
 use super::endpoints::Endpoints;
 use super::facts::{PodFacts, PodKey, whereabouts};
@@ -32,6 +33,8 @@ pub struct Context {
     pub client: Client,
     /// Where views are put for the reconciler.
     pub store: Arc<MemberStore>,
+    /// Where labels and failovers are shown.
+    pub board: Arc<Board>,
     /// Figures.
     pub metrics: RoleMetrics,
     /// Figures of watches.
@@ -161,6 +164,12 @@ impl Path {
                 running.pods += 1;
             }
         }
+        let labelled = Labelled {
+            instance_set: place.instance_set.clone(),
+            uid: facts.uid.clone(),
+            role: facts.role.clone(),
+        };
+        self.context.board.put(key.clone(), labelled);
         let ip = place.ip.and_then(|ip| ip.parse().ok());
         if let Some(member) = self.pods.get_mut(&key) {
             let due = match (ip, &member.stream) {
@@ -217,6 +226,7 @@ impl Path {
             return;
         };
         self.context.store.forget(key);
+        self.context.board.forget(key);
         let Some(running) = self.groups.get_mut(&member.group) else {
             return;
         };
@@ -232,6 +242,7 @@ impl Path {
             running.task.abort();
             let (namespace, instance_set) = &member.group;
             self.context.store.forget_all(namespace, instance_set);
+            self.context.board.forget_all(&member.group);
         }
     }
 
@@ -247,7 +258,12 @@ impl Path {
                 instance_set: name.1.clone(),
             };
             let labeller = Labeller::new(pods, endpoints);
-            let group = Group::new(labeller, context.metrics.clone());
+            let group = Group::new(
+                name.clone(),
+                labeller,
+                context.metrics.clone(),
+                Arc::clone(&context.board),
+            );
             Running {
                 inputs,
                 task: tokio::spawn(group.run(receiver)),

@@ -41,5 +41,6 @@ pub(crate) fn running(
         under_way: None,
         care: Default::default(),
         campaign: None,
+        standing: None,
     }
 }

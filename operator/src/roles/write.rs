@@ -2,6 +2,8 @@
 //!
 //! Every patch names the version and UID it was decided on, so an API server that has moved on refuses it.
 
+use std::time::Instant;
+
 use crate::client::message;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
@@ -44,10 +46,17 @@ pub(super) enum Error {
     },
 }
 
+/// A pod's version that was written here.
+pub(super) struct Written {
+    pub(super) facts: PodFacts,
+    /// When the API server had answered.
+    pub(super) at: Instant,
+}
+
 /// How a patch ended.
 enum Outcome {
     /// The pod has the role; its new version.
-    Written(PodFacts),
+    Written(Written),
     /// The version is not the newest any more, or the pod is gone.
     Outdated,
 }
@@ -56,7 +65,7 @@ enum Outcome {
 #[derive(Clone)]
 pub(super) struct Labeller {
     pods: Api<Pod>,
-    endpoints: Endpoints,
+    pub(super) endpoints: Endpoints,
     instance_set: String,
 }
 
@@ -76,7 +85,7 @@ impl Labeller {
         &self,
         cached: &[PodFacts],
         knowledge: &Knowledge,
-    ) -> Result<Vec<PodFacts>, Error> {
+    ) -> Result<Vec<Written>, Error> {
         let mut written = Vec::new();
         let mut early = decide(cached, knowledge);
         if early.at_once
@@ -91,9 +100,9 @@ impl Labeller {
             // catch up with it (a consistent list waits for that).
             let (listed, stripped) = tokio::join!(self.list(), self.all(&early.first));
             let mut pods = listed?;
-            for facts in stripped? {
-                overlay(&mut pods, &facts);
-                written.push(facts);
+            for one in stripped? {
+                overlay(&mut pods, &one.facts);
+                written.push(one);
             }
             let Decision { first, then, .. } = decide(&pods, knowledge);
             if first.is_empty() && then.is_none() {
@@ -135,7 +144,7 @@ impl Labeller {
     }
 
     /// Writes all at once; returns the new versions of those that were written.
-    async fn all(&self, writes: &[Write]) -> Result<Vec<PodFacts>, Error> {
+    async fn all(&self, writes: &[Write]) -> Result<Vec<Written>, Error> {
         let mut written = Vec::new();
         for outcome in join_all(writes.iter().map(|write| self.patch(write))).await {
             if let Outcome::Written(facts) = outcome? {
@@ -148,12 +157,7 @@ impl Labeller {
     /// The one write that makes a leader, so that endpoints follow it at once.
     async fn label(&self, grant: &Write) -> Result<Outcome, Error> {
         self.endpoints.let_go(&grant.pod.name).await;
-        let outcome = self.patch(grant).await?;
-        if let Outcome::Written(facts) = &outcome {
-            let (winner, term) = (facts.name.clone(), facts.term.unwrap_or(0));
-            tokio::spawn(self.endpoints.clone().hurry(winner, term));
-        }
-        Ok(outcome)
+        self.patch(grant).await
     }
 
     async fn patch(&self, write: &Write) -> Result<Outcome, Error> {
@@ -177,7 +181,10 @@ impl Labeller {
             Err(_) => Err(Error::Silent {
                 what: format!("the role of pod {name}"),
             }),
-            Ok(Ok(pod)) => Ok(Outcome::Written(PodFacts::of(&pod))),
+            Ok(Ok(pod)) => Ok(Outcome::Written(Written {
+                facts: PodFacts::of(&pod),
+                at: Instant::now(),
+            })),
             Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409 | 422) => {
                 Ok(Outcome::Outdated)
             }

@@ -106,7 +106,7 @@ fn post(to: &Status, ip: &str) -> Option<String> {
     let known = |text: &str| {
         !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '.')
     };
-    // They become words of a shell.
+    // They are put into a shell command.
     (known(&to.cluster_id) && known(&to.member_id) && known(&to.version)).then_some(())?;
     let octal = message(id, to.term).into_iter();
     let octal: Vec<String> = octal.map(|byte| format!("\\{byte:03o}")).collect();
@@ -157,7 +157,7 @@ impl Running for Told {
             match ask(&self.shell, &self.ip).await {
                 Ok(now) if now.leads() && now.term > self.before.term => Poll::Ready(now),
                 Ok(now) => Poll::NotYet(format!("term {}, leader {:?}", now.term, now.leader_id)),
-                // An election that costs its agent an answer is one all the same.
+                // An election that costs its agent an answer is one anyway.
                 Err(error) => Poll::NotYet(error.to_string()),
             }
         })

@@ -53,6 +53,15 @@ pub(super) fn all() -> Vec<Scenario> {
         )
         .members(THREE_AND_FIVE)
         .promise(Promise::continuity(LeaderStays)),
+    ]
+    .into_iter()
+    .chain(others())
+    .collect()
+}
+
+/// Deaths of another kind, and none.
+fn others() -> Vec<Scenario> {
+    vec![
         Scenario::faults(
             "failover::leader_out_of_memory",
             "The memory of the leader's etcd runs out and the kernel kills it: as any other death.",
@@ -63,7 +72,7 @@ pub(super) fn all() -> Vec<Scenario> {
         .promise(Promise::continuity(ProcessKilled)),
         Scenario::faults(
             "failover::election_on_demand",
-            "A follower is told to campaign while the leader is well: the same message as after a crash, and nothing dies.",
+            "A follower is told to campaign while the leader is healthy: the same message as after a crash, and nothing dies.",
             [Fault::Elect { of: Selector::AnyFollower }],
         )
         .and_long([5])

@@ -41,7 +41,7 @@ pub(super) fn all() -> Vec<Scenario> {
         .promise(Promise::continuity(ProcessKilled)),
         Scenario::faults(
             "operator::replaced",
-            "Every replica of the operator is replaced by a rollout, as an upgrade does: no member restarts, no client notices.",
+            "Every replica of the operator is replaced by a rollout, as an upgrade does: the leader stays, no client notices.",
             [operator(OperatorFault::Replaced, Replicas::All)],
         )
         .once()

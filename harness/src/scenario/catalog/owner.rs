@@ -40,7 +40,7 @@ pub(super) fn all() -> Vec<Scenario> {
         ),
         Scenario::operations(
             "owner::scale_in_member_dead",
-            "Five members become three while etcd of a follower cannot run: the dead one leaves first, no vote is missed.",
+            "Five members become three while etcd of a follower cannot run: the others write on, and the scaling ends.",
             [Operation::Scale(3)],
         )
         .members([5])

@@ -231,6 +231,7 @@ mod tests {
             under_way: None,
             care: Default::default(),
             campaign: None,
+            standing: None,
         }
     }
 

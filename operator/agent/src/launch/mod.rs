@@ -12,6 +12,8 @@ mod evidence;
 mod run;
 mod supervise;
 
+pub use kbagent_protocol::IDENTITY_FILE;
+
 pub use decide::{Decision, Evidence, Identity, IdentityFile, Trace, decide};
 pub use demand::Demand;
 pub use run::{LaunchError, run};
@@ -24,8 +26,6 @@ pub const ANSWERED_FILE: &str = "etcd-answered";
 pub const REFUSED_FILE: &str = "refused.json";
 /// Beside the data directory: the mark by which etcd was last started as the only member of its cluster.
 pub const FORCED_FILE: &str = "kbagent-forced";
-/// Beside the data directory: whose data it is, as JSON.
-pub const IDENTITY_FILE: &str = "kbagent-identity.json";
 /// In the run directory: the socket at which the launcher takes demands of the agent.
 pub const LAUNCHER_SOCKET: &str = "launcher.sock";
 /// What the launcher answers when it does what was demanded; anything else says why not.

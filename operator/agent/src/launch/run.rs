@@ -28,8 +28,8 @@ const OWN_NAME: Duration = Duration::from_secs(10);
 /// Pause between two looks at the own DNS name.
 const OWN_NAME_EVERY: Duration = Duration::from_millis(100);
 
-/// Shortest time that a restarted etcd stays down: clients of the service are refused at once meanwhile, and not accepted
-/// by a member that does not serve yet, until the service leads elsewhere.
+/// Shortest time that a restarted etcd stays down: clients of the service are refused at once meanwhile, and not
+/// accepted by a member that does not serve yet, until the service leads elsewhere.
 const DOWN: Duration = Duration::from_millis(500);
 /// Longest time that it stays down while no other member is within reach. The kubelet's liveness probe waits longer.
 const DOWN_ALONE: Duration = Duration::from_secs(5);

@@ -7,6 +7,7 @@ mod hint;
 mod hold;
 mod names;
 mod removed;
+mod standing;
 mod view;
 mod watcher;
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kbagent_protocol::{Campaign, Care, EtcdState, Id, MemberStatus, MemberView};
+use kbagent_protocol::{Campaign, Care, EtcdState, Id, MemberStanding, MemberStatus, MemberView};
 use serde::{Deserialize, Serialize};
 
 use super::names::Names;
@@ -59,6 +59,7 @@ impl Knowledge {
             under_way: None,
             care: Care::default(),
             campaign: None,
+            standing: None,
         };
         Self {
             view,
@@ -120,6 +121,7 @@ impl Knowledge {
         next.under_way = hints.own.under_way.map(str::to_owned);
         next.care = hints.own.care;
         next.campaign = hints.own.campaign;
+        next.standing = hints.standing.filter(|_| poll.is_err()).cloned();
         match poll {
             Ok(status) => {
                 let mut status = named(&status, hints.names, &next.instance);
@@ -193,6 +195,8 @@ pub struct Hints<'a> {
     pub names: &'a Names,
     /// A reason why etcd must not run.
     pub refusal: Option<&'a Refusal>,
+    /// What the metrics of a silent member say.
+    pub standing: Option<&'a MemberStanding>,
     /// What the agent itself does.
     pub own: Own,
 }
@@ -264,10 +268,19 @@ fn matters(old: &MemberView, new: &MemberView) -> bool {
             .as_ref()
             .map_or(0, |status| status.db_size_bytes)
     };
+    // How long it has had no leader rides on other lines.
+    let known = |view: &MemberView| {
+        let standing = view.standing.clone();
+        standing.map(|standing| MemberStanding {
+            leaderless_seconds: 0,
+            ..standing
+        })
+    };
     !same_state(&old.etcd, &new.etcd)
         || essence(old) != essence(new)
         || (&old.under_way, old.care, old.campaign) != (&new.under_way, new.care, new.campaign)
         || size(new) < size(old)
+        || known(old) != known(new)
 }
 
 fn same_state(old: &EtcdState, new: &EtcdState) -> bool {

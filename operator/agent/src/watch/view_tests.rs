@@ -61,6 +61,7 @@ impl Bench {
         let hints = Hints {
             names: &self.names,
             refusal: None,
+            standing: None,
             own: self.own,
         };
         self.knowledge.fold(poll, &hints, self.now)
@@ -152,6 +153,7 @@ fn silence_is_told_apart() {
     let hints = Hints {
         names: &bench.names,
         refusal: Some(&lost),
+        standing: None,
         own: Own::default(),
     };
     assert!(bench.knowledge.fold(refused(), &hints, bench.now));

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use etcd_operator_api::instance_set::MembershipReconfiguration;
+use etcd_operator_api::restore::{SEED, SEEDED_LABEL};
 use etcd_operator_api::volume::{Retention, RetentionPolicy, VolumeClaimTemplate};
 use etcd_operator_api::{
     ComponentSpec, InstanceSet, InstanceSetSpec, Opaque, TerminationPolicy, labels,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+use kube::ResourceExt;
 
 use super::super::tls::Tls;
 use super::super::validate::{SpecError, Valid};
@@ -18,6 +21,10 @@ use crate::controller::own;
 pub(in super::super) fn instance_set(valid: &Valid<'_>) -> Result<InstanceSet, SpecError> {
     let mut metadata = child(valid, valid.name.to_string());
     metadata.annotations = Some(annotations(valid));
+    if valid.component.annotations().contains_key(SEED) {
+        let label = (SEEDED_LABEL.to_owned(), "true".to_owned());
+        metadata.labels.get_or_insert_default().extend([label]);
+    }
     let mut instance_set = InstanceSet {
         metadata,
         spec: spec(valid)?,
@@ -52,8 +59,15 @@ fn annotations(valid: &Valid<'_>) -> BTreeMap<String, String> {
         ),
         (labels::CLUSTER_UID.to_owned(), valid.cluster_uid.clone()),
     ]);
+    let seed = valid.component.annotations().get(SEED).cloned();
+    let seed = seed.map(|seed| (SEED.to_owned(), seed));
     let tls = valid.tls.as_ref().map(Tls::record);
-    always.into_iter().chain(held).chain(tls).collect()
+    always
+        .into_iter()
+        .chain(held)
+        .chain(seed)
+        .chain(tls)
+        .collect()
 }
 
 fn spec(valid: &Valid<'_>) -> Result<InstanceSetSpec, SpecError> {

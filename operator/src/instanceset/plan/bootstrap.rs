@@ -3,6 +3,7 @@
 //! After the latch nothing here runs any more: every further member joins as a learner.
 
 use etcd_operator_api::names;
+use etcd_operator_api::restore::NOT_FILLED;
 
 use super::latch::Latch;
 use super::pods::{self, Purpose};
@@ -14,6 +15,12 @@ use crate::instanceset::observed::{Observed, PodSeen};
 
 /// Makes the claims and pods of the frozen set.
 pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) {
+    let unfilled = latch
+        .frozen
+        .iter()
+        .find_map(|pod| unfilled(desired, seen, pod));
+    let seeded = unfilled.is_none();
+    plan.waiting.extend(unfilled);
     plan.waiting
         .push(Waiting::Bootstrap(latch.frozen.join(", ")));
     // Claims come before pods, so a claim that is missing while a pod is there was lost: a new disk under the old
@@ -38,10 +45,12 @@ pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) 
                 plan.waiting
                     .extend(seen.no_node.clone().map(Waiting::NoNode));
             }
+            PodTurn::Absent if !seeded => all_there = false,
             PodTurn::Absent => {
                 all_there = false;
+                // With a backup the data is there. Were it not, the launcher must not begin with none.
                 let purpose = Purpose {
-                    bootstrap: Some(&latch.frozen),
+                    bootstrap: desired.seed.is_none().then_some(latch.frozen.as_slice()),
                     ..Purpose::default()
                 };
                 plan.steps.push(Step::CreatePod(Box::new(pods::build(
@@ -71,6 +80,21 @@ pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) 
         let why = "its template has changed before the cluster has formed";
         slots::remove_pod(name, pod, Grace::Template, why, &mut gate, plan);
     }
+}
+
+/// Why the member's claims do not hold the backup yet that it begins with.
+fn unfilled(desired: &Desired, seen: &Observed, pod: &str) -> Option<Waiting> {
+    let seed = desired.seed.as_deref()?;
+    let claim = names::claim(desired.data_claim(), pod);
+    let there = seen.claims.get(&claim);
+    if there.is_some_and(|there| !there.terminating && there.filled() == Some(seed)) {
+        return None;
+    }
+    let why = there.and_then(|there| there.annotations.get(NOT_FILLED).cloned());
+    Some(match why {
+        Some(why) => Waiting::SeedFailed { claim, why },
+        None => Waiting::Seed(claim),
+    })
 }
 
 /// What the launcher found: the volume holds data of another cluster.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use etcd_operator_api::restore::FILLED;
 use etcd_operator_api::{labels, names};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kbagent_protocol::{Id, Member};
@@ -317,6 +318,7 @@ impl Lint<'_> {
         let bootstrap = environment
             .find(|variable| variable.name == keys::ENV_BOOTSTRAP)
             .and_then(|variable| variable.value.clone());
+        let begins = bootstrap.is_some();
         if let Some(set) = bootstrap {
             let frozen = &self.desired.recorded.bootstrap_members;
             if self.bootstrapped() {
@@ -327,6 +329,20 @@ impl Lint<'_> {
                 found.push(format!(
                     "B1: {name} bootstraps with another set than the frozen one"
                 ));
+            }
+        }
+        if let (Some(seed), false) = (&self.desired.seed, self.bootstrapped()) {
+            let mut claims = self.seen.claims.iter();
+            let filled = claims.any(|(claim, seen)| {
+                claim.ends_with(&name) && seen.annotations.get(FILLED) == Some(seed)
+            });
+            if !filled {
+                found.push(format!(
+                    "D1: {name} is made before its disk holds the backup"
+                ));
+            }
+            if begins {
+                found.push(format!("D1: {name} may begin without the backup"));
             }
         }
         for template in &self.desired.claims {

@@ -366,6 +366,8 @@ struct Wish {
     mishaps: usize,
     /// Members whose nodes are lost, and others whose nodes freeze, before anything else happens.
     gone: (u32, u32),
+    /// It begins with a backup.
+    seeded: bool,
 }
 
 impl Wish {
@@ -377,6 +379,16 @@ impl Wish {
             menu: &[],
             mishaps: 0,
             gone: (0, 0),
+            seeded: false,
+        }
+    }
+
+    /// A cluster that begins with a backup.
+    const fn seeded(members: u32) -> Self {
+        Self {
+            from: 0,
+            seeded: true,
+            ..Self::size(members, members)
         }
     }
 
@@ -416,6 +428,7 @@ impl Wish {
 
     fn state(self, planner: Planner) -> State {
         let mut world = match self.from {
+            0 if self.seeded => World::seeded(self.to),
             0 => World::new(self.to),
             from => grown(from),
         };
@@ -468,6 +481,11 @@ fn every_order_of_one_mishap() {
 #[test]
 fn every_order_of_one_change_by_hand() {
     all(&[Wish::size(3, 3).with(HAND, 1)]);
+}
+
+#[test]
+fn every_order_of_a_beginning_with_a_backup() {
+    all(&[Wish::seeded(1), Wish::seeded(3)]);
 }
 
 #[test]

@@ -78,7 +78,13 @@ fn frozen(desired: &Desired, seen: &Observed) -> Vec<String> {
     let nothing_made = seen.pods.is_empty() && seen.claims.is_empty();
     let latched = desired.recorded.cluster_id.is_some();
     if recorded.is_empty() || !sound || (nothing_made && !latched) {
-        desired.members.clone()
+        // A backup is restored to one member; the others join it and copy its data (D1).
+        let many = if desired.seed.is_some() {
+            1
+        } else {
+            desired.members.len()
+        };
+        desired.members.iter().take(many).cloned().collect()
     } else {
         recorded.clone()
     }

@@ -9,7 +9,7 @@
 use etcd_operator_api::instance_set::KnownMember;
 use etcd_operator_api::names;
 use etcd_operator_api::recovery::{Recovery, RecoveryStep, RecoveryWish, Standing};
-use kbagent_protocol::{Id, MemberStatus};
+use kbagent_protocol::Id;
 
 use super::latch::Latch;
 use super::pods::{self, Purpose};
@@ -171,13 +171,61 @@ fn quorum_is_there(seen: &Observed) -> Option<String> {
     if seen.members.known().is_some() {
         return Some("the member list was read".to_owned());
     }
-    let follows = seen.pods.iter().find(|(_, pod)| pod.takes_part());
+    let has_leader = |pod: &PodSeen| stand(pod).is_some_and(|own| own.follows);
+    let follows = seen.pods.iter().find(|(_, pod)| has_leader(pod));
     follows.map(|(name, _)| format!("{name} has a leader"))
+}
+
+/// What can be read of a member: from its status, or from the metrics of one that was restarted without a quorum.
+struct Stand {
+    member: Id,
+    leader: Option<Id>,
+    follows: bool,
+    term: Option<u64>,
+    index: u64,
+    revision: i64,
+    /// True when its etcd has waited in vain for a leader since it was started, for long.
+    waits: bool,
+}
+
+impl Stand {
+    fn leads(&self) -> bool {
+        self.leader == Some(self.member)
+    }
+
+    fn is(&self, recovery: &Recovery) -> bool {
+        recovery.member_id.as_ref() == Some(&self.member.to_string())
+    }
+}
+
+fn stand(pod: &PodSeen) -> Option<Stand> {
+    let long = |seconds: u64| i64::try_from(seconds).is_ok_and(|seconds| seconds > PATIENCE);
+    let running = pod.status().map(|status| Stand {
+        member: status.member_id,
+        leader: status.leader_id,
+        follows: status.leader_id.is_some(),
+        term: Some(status.term),
+        index: status.raft_index,
+        revision: status.revision,
+        waits: false,
+    });
+    running.or_else(|| {
+        let own = pod.standing()?;
+        Some(Stand {
+            member: own.member_id,
+            leader: None,
+            follows: own.has_leader,
+            term: None,
+            index: own.index,
+            revision: own.revision,
+            waits: !own.has_leader && long(own.leaderless_seconds),
+        })
+    })
 }
 
 /// The name of a pod that can run on a node that is there, and of which it is not known what it does.
 fn may_answer<'a>(name: &'a String, pod: &PodSeen) -> Option<&'a String> {
-    let silent = pod.status().is_none() && pod.refused().is_none();
+    let silent = stand(pod).is_none() && pod.refused().is_none();
     let fit = pod.owned && !pod.terminating && !pod.ended && pod.broken.is_none();
     let unsure = (fit && silent && pod.node == NodeSeen::Ready) || (pod.ready && silent);
     unsure.then_some(name)
@@ -185,13 +233,13 @@ fn may_answer<'a>(name: &'a String, pod: &PodSeen) -> Option<&'a String> {
 
 fn standing(member: &KnownMember, desired: &Desired, seen: &Observed) -> Standing {
     let pod = seen.pods.get(&member.pod_name);
-    let own = |status: &&MemberStatus| status.member_id.to_string() == member.member_id;
-    let status = pod.and_then(PodSeen::status).filter(own);
+    let own = |stand: &Stand| stand.member.to_string() == member.member_id;
+    let stand = pod.and_then(stand).filter(own);
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    let why = match (pod, status) {
+    let why = match (pod, &stand) {
         (None, _) => Some("it has no pod"),
         (Some(pod), _) if pod.terminating => Some("its pod is going"),
-        (Some(_), None) => Some("its etcd does not say where it stands"),
+        (Some(_), None) => Some("neither its etcd nor its metrics say where it stands"),
         (Some(_), Some(_)) if !is_whole(desired, seen, &member.pod_name) => {
             Some("its volume is gone or going")
         }
@@ -200,9 +248,9 @@ fn standing(member: &KnownMember, desired: &Desired, seen: &Observed) -> Standin
     Standing {
         pod_name: member.pod_name.clone(),
         member_id: member.member_id.clone(),
-        term: status.map(|status| number(status.term)),
-        index: status.map(|status| number(status.raft_index)),
-        revision: status.map(|status| status.revision),
+        term: stand.as_ref().and_then(|stand| stand.term).map(number),
+        index: stand.as_ref().map(|stand| number(stand.index)),
+        revision: stand.as_ref().map(|stand| stand.revision),
         message: why.map(str::to_owned),
     }
 }
@@ -251,7 +299,7 @@ fn advance(before: &Recovery, desired: &Desired, seen: &Observed) -> Recovery {
     let next = before.clone();
     match before.step {
         RecoveryStep::Chosen => chosen(next, desired, seen),
-        RecoveryStep::Isolated => isolated(next, seen),
+        RecoveryStep::Isolated => isolated(next, desired, seen),
         RecoveryStep::Forced if is_regrown(before, desired, seen) => Recovery {
             step: RecoveryStep::Done,
             ..next
@@ -263,8 +311,9 @@ fn advance(before: &Recovery, desired: &Desired, seen: &Observed) -> Recovery {
 fn chosen(recovery: Recovery, desired: &Desired, seen: &Observed) -> Recovery {
     let asked = desired.recovery.as_ref().map(|wish| wish.token.as_str());
     let survivor = recovery.survivor.clone().unwrap_or_default();
-    let pod = seen.pods.get(&survivor);
-    let term = pod.and_then(|pod| Some(pod.status()?.term));
+    let stand = seen.pods.get(&survivor).and_then(stand);
+    let term = stand.as_ref().and_then(|stand| stand.term);
+    let alone = seen.pods.keys().all(|other| *other == survivor);
     let why = if asked != Some(recovery.token.as_str()) {
         "the request was withdrawn".to_owned()
     } else if let Some(why) = quorum_is_there(seen) {
@@ -273,7 +322,7 @@ fn chosen(recovery: Recovery, desired: &Desired, seen: &Observed) -> Recovery {
         format!("{survivor} has seen an election since it was chosen")
     } else if !is_whole(desired, seen, &survivor) {
         format!("the volume of {survivor} is gone or going")
-    } else if seen.pods.keys().all(|other| *other == survivor) {
+    } else if alone && stand.is_some_and(|stand| stand.is(&recovery)) {
         return Recovery {
             step: RecoveryStep::Isolated,
             attempt: 1,
@@ -290,51 +339,55 @@ fn chosen(recovery: Recovery, desired: &Desired, seen: &Observed) -> Recovery {
     }
 }
 
-fn isolated(recovery: Recovery, seen: &Observed) -> Recovery {
-    let pod = recovery
-        .survivor
-        .as_ref()
-        .and_then(|name| seen.pods.get(name));
-    let Some(pod) = pod.filter(|pod| pod.force.as_ref() == Some(&mark(&recovery))) else {
+fn isolated(recovery: Recovery, desired: &Desired, seen: &Observed) -> Recovery {
+    let survivor = recovery.survivor.clone().unwrap_or_default();
+    if !is_whole(desired, seen, &survivor) {
+        return failed(
+            &recovery,
+            &format!("the volume of {survivor} is gone or going"),
+        );
+    }
+    let pod = seen.pods.get(&survivor);
+    let pod = pod.filter(|pod| pod.force.as_ref() == Some(&mark(&recovery)));
+    let Some(stand) = pod.and_then(stand).filter(|stand| stand.is(&recovery)) else {
         return recovery;
     };
-    let own = recovery
-        .member_id
-        .as_ref()
-        .and_then(|id| id.parse::<Id>().ok());
-    let status = pod.status();
-    let leads = status.is_some_and(|s| Some(s.member_id) == own && s.leader_id == own);
     // No other pod is there: with others in its raft group it would not lead. Its list may still name some (#20339).
-    if leads && seen.members.known().is_some() {
+    if stand.leads() && seen.members.known().is_some() {
         return Recovery {
             step: RecoveryStep::Forced,
             ..recovery
         };
     }
-    // Alone it elects itself in a moment, in a new term: one that answers without a leader in its former term was started
-    // with the others still in its list. One in a later term may have led alone and acknowledged writes: it is not forced
-    // a second time.
-    let in_vain = status.is_some_and(|status| {
-        status.leader_id.is_none() && i64::try_from(status.term) == Ok(recovery.term)
-    });
-    if !in_vain || pod.age_seconds <= PATIENCE {
+    // Alone it elects itself within a second and serves. One that waits for a leader in the same process, and for long,
+    // was started with the others still in its log: nothing was acknowledged by it alone.
+    if !stand.waits {
         return recovery;
     }
     let attempt = recovery.attempt.saturating_add(1);
     if attempt > MOST_ATTEMPTS {
-        let message = format!(
-            "the survivor did not become the only member in {MOST_ATTEMPTS} starts: see the log of its etcd; {}",
-            recovery.message
+        let why = format!(
+            "the survivor did not become the only member in {MOST_ATTEMPTS} starts: see the log of its etcd"
         );
-        return Recovery {
-            step: RecoveryStep::Failed,
-            message,
-            ..recovery
-        };
+        return failed(&recovery, &why);
     }
     Recovery {
         attempt,
         ..recovery
+    }
+}
+
+fn failed(recovery: &Recovery, why: &str) -> Recovery {
+    let mark = crate::instanceset::names::RETIRED;
+    let message = format!(
+        "{why}; the volumes of the others are kept: take the annotation {mark} off the claim of one that is to \
+         continue, and make another OpsRequest; {}",
+        recovery.message
+    );
+    Recovery {
+        step: RecoveryStep::Failed,
+        message,
+        ..recovery.clone()
     }
 }
 
@@ -371,7 +424,15 @@ pub fn plan(desired: &Desired, seen: &Observed, reading: &Reading, plan: &mut Pl
         return false;
     };
     match recovery.step {
-        RecoveryStep::Chosen => stop_others(seen, &survivor, plan),
+        RecoveryStep::Chosen => {
+            stop_others(seen, &survivor, plan);
+            let stand = seen.pods.get(&survivor).and_then(stand);
+            if !stand.is_some_and(|stand| stand.is(recovery)) {
+                plan.waiting.push(Waiting::Recovery(format!(
+                    "{survivor} does not say where it stands any more: delete the OpsRequest to choose again"
+                )));
+            }
+        }
         RecoveryStep::Isolated => {
             retire(seen, &survivor, plan);
             stop_others(seen, &survivor, plan);

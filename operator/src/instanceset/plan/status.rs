@@ -256,6 +256,7 @@ fn failure(seen: &Observed, plan: &Plan) -> Observation {
             reason,
             Waiting::ForeignData { .. }
                 | Waiting::DataLost(_)
+                | Waiting::SeedFailed { .. }
                 | Waiting::NotOurs { .. }
                 | Waiting::LeftBehind(_)
                 | Waiting::NoNode(_)

@@ -253,6 +253,20 @@ pub enum Waiting {
          this Cluster another name"
     )]
     LeftBehind(String),
+    /// The first member's claim is not filled with the backup yet.
+    #[error("claim {0} is being filled with the backup that the cluster begins with")]
+    Seed(String),
+    /// It cannot be.
+    #[error(
+        "claim {claim} is not filled with the backup: {why}; correct that and delete the failed Job to try again, or delete \
+         the Cluster, which holds no data"
+    )]
+    SeedFailed {
+        /// The claim.
+        claim: String,
+        /// Why not.
+        why: String,
+    },
     /// The containers of a pod cannot run.
     #[error("pod {pod} cannot run: {why}")]
     CannotRun {
@@ -493,6 +507,8 @@ impl Waiting {
             Waiting::NoNode(_) => "NodeNotFound",
             Waiting::TemplateRefused(_) => "TemplateRefused",
             Waiting::LeftBehind(_) => "ForeignClaim",
+            Waiting::Seed(_) => "Restore",
+            Waiting::SeedFailed { .. } => "RestoreFailed",
             Waiting::CannotRun { .. } => "CannotRun",
             Waiting::Bootstrap(_) => "Bootstrap",
             Waiting::ClaimLostEarly(_) => "ClaimLostEarly",

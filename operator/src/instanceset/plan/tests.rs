@@ -17,6 +17,7 @@ mod claims;
 mod labels;
 mod recovery;
 mod resize;
+mod seeded;
 
 /// Plans and acts until nothing more happens; the steps taken, in words.
 pub(super) fn settle(world: &mut World) -> Vec<String> {

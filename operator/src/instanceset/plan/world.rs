@@ -17,6 +17,8 @@ mod databases;
 mod guarded;
 mod mishaps;
 mod recovery;
+mod seeded;
+mod views;
 
 pub(super) use guarded::renumbered;
 
@@ -54,6 +56,8 @@ struct Machine {
     join: Option<Id>,
     /// The mark by which its member becomes the only one, once.
     force: Option<String>,
+    /// Its etcd has had a leader since it was started.
+    served: bool,
     terminating: bool,
     node_gone: bool,
     /// It is frozen and its node does not report; the disk is intact.
@@ -80,6 +84,8 @@ pub(super) struct World {
     pub(super) refused_template: Option<String>,
     /// Seconds since pods were made.
     pub(super) age: i64,
+    /// An etcd that is to be the only member dies before it has written that.
+    pub(super) barren: bool,
     pub(super) databases: databases::Databases,
 }
 
@@ -121,6 +127,7 @@ pub(super) fn desired(replicas: u32) -> Desired {
         recovery: None,
         service_annotations: BTreeMap::new(),
         roles: Vec::new(),
+        seed: None,
         recorded: Default::default(),
         name,
     }
@@ -141,6 +148,7 @@ impl World {
             no_node: None,
             refused_template: None,
             age: 1,
+            barren: false,
             databases: Default::default(),
         }
     }
@@ -214,12 +222,17 @@ impl World {
         } else if !self.leader.as_ref().is_some_and(runs) {
             self.leader = self.pods.keys().find(|pod| runs(pod)).cloned();
         }
+        let led = self.leader.is_some();
+        for pod in self.pods.values_mut() {
+            pod.served = pod.running.is_some() && (pod.served || led);
+        }
     }
 
     /// Time passes: what is going goes, what can start starts.
     pub(super) fn tick(&mut self) {
         self.pods
             .retain(|_, pod| !pod.terminating || pod.node_gone || pod.frozen);
+        self.fill_first();
         let pods = &self.pods;
         self.disks.retain(|name, disk| {
             let used = name
@@ -262,9 +275,7 @@ impl World {
             (Some(id), Some(at)) if self.members[at].id == id => Ok(id),
             (Some(_), _) if self.formed > 0 => Err(Some("RemovedMember")),
             (Some(id), _) => Ok(id),
-            (None, None) if self.formed == 0 && pod.bootstrap => Ok(Id(
-                name.len() as u64 * 1000 + u64::from(name.as_bytes()[name.len() - 1])
-            )),
+            (None, None) if self.formed == 0 && pod.bootstrap => Ok(seeded::identifier(name)),
             (None, Some(at))
                 if pod.bootstrap
                     && self.members[at].name.is_empty()
@@ -314,7 +325,7 @@ impl World {
         self.members = set
             .iter()
             .map(|pod| Member {
-                id: Id(pod.len() as u64 * 1000 + u64::from(pod.as_bytes()[pod.len() - 1])),
+                id: seeded::identifier(pod),
                 name: there(pod).map_or(String::new(), |_| pod.clone()),
                 peer_urls: vec![url(pod)],
                 client_urls: Vec::new(),
@@ -360,49 +371,12 @@ impl World {
         }
     }
 
-    /// What the member in a pod says of itself, if it runs.
-    fn status_of(&self, name: &str, pod: &Machine, leader: Option<Id>) -> Option<MemberStatus> {
-        let learner = |id| self.members.iter().any(|m| m.id == id && m.is_learner);
-        let mut status = pod.running.map(|id| MemberStatus {
-            member_id: id,
-            cluster_id: Id(7),
-            leader_id: leader,
-            leader: self.leader.clone(),
-            revision: 0,
-            term: 3,
-            raft_index: 50,
-            applied_index: 50,
-            is_learner: learner(id),
-            version: String::new(),
-            db_size_bytes: 0,
-            db_size_in_use_bytes: 0,
-            db_quota_bytes: None,
-            alarms: Vec::new(),
-        });
-        if let Some(status) = status.as_mut() {
-            self.databases.show(name, status);
-        }
-        status
-    }
-
     fn pod_seen(&self, name: &str, pod: &Machine) -> PodSeen {
         let leader = self
             .leader
             .as_ref()
             .and_then(|leader| self.pods.get(leader)?.running);
         let learner = |id| self.members.iter().any(|m| m.id == id && m.is_learner);
-        let status = self.status_of(name, pod, leader);
-        let under_way = self.databases.under_way.as_deref() == Some(name);
-        let etcd = match (pod.refused, &status) {
-            (Some(code), _) => EtcdState::Refused {
-                code: code.to_owned(),
-                message: String::new(),
-            },
-            (None, Some(_)) => EtcdState::Running,
-            (None, None) => EtcdState::Starting {
-                reason: String::new(),
-            },
-        };
         let serves = leader.is_some() && pod.running.is_some_and(|id| !learner(id));
         let ready = serves && !pod.is("ill") && !self.databases.are_corrupt();
         PodSeen {
@@ -431,18 +405,7 @@ impl World {
             owned: true,
             join: pod.join,
             force: pod.force.clone(),
-            view: Some(MemberView {
-                instance: name.to_owned(),
-                pod_uid: pod.uid.to_string(),
-                agent_incarnation: 1,
-                sequence: 1,
-                etcd,
-                status,
-                status_age_ms: Some(0),
-                under_way: under_way.then(|| action::DEFRAGMENT.to_owned()),
-                care: self.databases.care_of(name),
-                campaign: None,
-            }),
+            view: Some(self.view_of(name, pod, leader)),
             heard: self.silent.as_deref() != Some(name) && !pod.node_gone && !pod.frozen,
         }
     }
@@ -450,6 +413,7 @@ impl World {
     /// Records the status and takes up to `upto` steps: a crash may come between any two.
     pub(super) fn take(&mut self, plan: &Plan, upto: usize) {
         if let Some(draft) = &plan.status {
+            self.approves(&draft.status);
             self.desired.recorded = draft.status.clone();
         }
         for step in plan.steps.iter().take(upto) {
@@ -544,6 +508,7 @@ impl World {
             bootstrap: env.contains_key(keys::ENV_BOOTSTRAP),
             join: env.get(keys::ENV_JOIN).and_then(|id| id.parse().ok()),
             force: env.get(keys::ENV_FORCE).cloned(),
+            served: false,
             terminating: false,
             node_gone: false,
             frozen: false,

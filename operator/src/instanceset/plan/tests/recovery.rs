@@ -18,6 +18,15 @@ fn bereft(members: u32, lost: u32) -> World {
     world
 }
 
+/// Until the survivor's pod is made as that of the only member.
+fn force(world: &mut World) {
+    while !world.pods_forced() {
+        world.tick();
+        let next = plan(&world.desired, &world.observe());
+        world.take(&next, usize::MAX);
+    }
+}
+
 #[test]
 fn nothing_is_given_up_without_approval() {
     let mut world = bereft(3, 2);
@@ -156,15 +165,8 @@ fn a_start_in_vain_is_tried_again_under_another_mark_and_not_for_ever() {
     let mut world = bereft(3, 2);
     world.approve("t", None);
     world.age = 60;
-    for _ in 0..60 {
-        // etcd dies before its log is written: the mark is used, and the others are still members.
-        let members = world.members.clone();
-        let next = plan(&world.desired, &world.observe());
-        world.take(&next, usize::MAX);
-        world.tick();
-        world.members = members;
-        world.tick();
-    }
+    world.barren = true;
+    settle(&mut world);
     let failed = recovery(&world);
     assert_eq!(failed.step, RecoveryStep::Failed, "{failed:?}");
     assert_eq!(failed.attempt, 3);
@@ -199,26 +201,27 @@ fn the_furthest_is_who_has_committed_most_not_who_campaigned_last() {
 }
 
 #[test]
-fn a_survivor_that_may_have_led_alone_is_not_forced_again() {
+fn one_that_may_still_come_up_alone_is_not_forced_again() {
     let mut world = bereft(3, 2);
     world.approve("t", None);
-    world.age = 60;
-    while !world.pods_forced() {
-        let next = plan(&world.desired, &world.observe());
-        world.take(&next, usize::MAX);
-        world.tick();
-    }
-    let attempt = |term: u64| {
+    world.barren = true;
+    force(&mut world);
+    world.tick();
+    let attempt = |seconds: u64, has_leader: bool| {
         let mut seen = world.observe();
-        seen.members = Reading::Unknown("it has no leader now".to_owned());
         let pod = seen.pods.get_mut("a-2").and_then(|pod| pod.view.as_mut());
-        let status = pod.and_then(|view| view.status.as_mut()).expect("a status");
-        (status.leader_id, status.term) = (None, term);
+        let own = pod
+            .and_then(|view| view.standing.as_mut())
+            .expect("a standing");
+        (own.leaderless_seconds, own.has_leader) = (seconds, has_leader);
         let next = plan(&world.desired, &seen).status.expect("a status");
         next.status.recovery.expect("a recovery").attempt
     };
     assert_eq!(recovery(&world).step, RecoveryStep::Isolated);
-    assert_eq!((attempt(3), attempt(4)), (2, 1));
+    assert_eq!(
+        (attempt(31, false), attempt(5, false), attempt(31, true)),
+        (2, 1, 1)
+    );
 }
 
 #[test]
@@ -226,11 +229,7 @@ fn members_that_an_etcd_forgot_to_remove_are_removed_and_not_taken_for_new_ones(
     let old = grown(3).observe().members;
     let mut world = bereft(3, 2);
     world.approve("t", None);
-    while !world.pods_forced() {
-        let next = plan(&world.desired, &world.observe());
-        world.take(&next, usize::MAX);
-        world.tick();
-    }
+    force(&mut world);
     for round in 0..2 {
         let mut seen = world.observe();
         seen.members = old.clone();
@@ -238,6 +237,103 @@ fn members_that_an_etcd_forgot_to_remove_are_removed_and_not_taken_for_new_ones(
         world.take(&next, 0);
         assert_eq!(recovery(&world).step, RecoveryStep::Forced, "round {round}");
         let removes = |step: &Step| matches!(step, Step::RemoveMember { .. });
-        assert_eq!(next.steps.iter().any(removes), round > 0, "{:?}", next.steps);
+        assert_eq!(
+            next.steps.iter().any(removes),
+            round > 0,
+            "{:?}",
+            next.steps
+        );
     }
+}
+
+#[test]
+fn a_survivor_that_was_restarted_without_a_quorum_is_read_by_its_metrics() {
+    let mut world = bereft(3, 2);
+    world.delete_pod("a-2");
+    settle(&mut world);
+    let seen = world.observe();
+    let pod = &seen.pods["a-2"];
+    assert!(pod.status().is_none() && pod.standing().is_some());
+    let mut told = seen.clone();
+    let view = told.pods.get_mut("a-2").and_then(|pod| pod.view.as_mut());
+    let own = view.and_then(|view| view.standing.as_mut());
+    own.expect("a standing").has_leader = true;
+    world.approve("t", None);
+    let next = plan(&world.desired, &told).status.expect("a status");
+    let refused = next.status.recovery.expect("a recovery");
+    assert_eq!(refused.step, RecoveryStep::Refused, "{refused:?}");
+    let id = world.disk_of("a-2");
+    settle(&mut world);
+    assert_eq!((is_whole(&world), world.disk_of("a-2")), (Ok(()), id));
+}
+
+/// Two of three are frozen, and their pods are to go so that the third can continue.
+fn given_up() -> World {
+    let mut world = grown(3);
+    (world.freeze("a-0"), world.freeze("a-1"));
+    world.approve("t", Some("a-2"));
+    settle(&mut world);
+    assert_eq!(recovery(&world).step, RecoveryStep::Chosen);
+    world
+}
+
+#[test]
+fn a_survivor_that_is_silent_or_lost_before_others_are_given_up_costs_nothing() {
+    let mut world = given_up();
+    world.freeze("a-2");
+    world.thaw();
+    world.freeze("a-2");
+    let told = settle(&mut world);
+    assert_eq!(recovery(&world).step, RecoveryStep::Chosen, "{told:?}");
+    world.desired.recovery = None;
+    settle(&mut world);
+    assert_eq!(recovery(&world).step, RecoveryStep::Refused);
+    assert!(world.quorate(), "the others are there again");
+    world.thaw();
+    settle(&mut world);
+    assert_eq!(is_whole(&world), Ok(()));
+
+    let mut world = given_up();
+    world.lose_node("a-2");
+    settle(&mut world);
+    assert!(
+        recovery(&world)
+            .message
+            .contains("the volume of a-2 is gone")
+    );
+    world.thaw();
+    settle(&mut world);
+    assert_eq!(is_whole(&world), Ok(()));
+}
+
+#[test]
+fn a_survivor_that_is_lost_when_others_are_given_up_leaves_their_volumes() {
+    let mut world = given_up();
+    world.thaw();
+    let others = [world.disk_of("a-0"), world.disk_of("a-1")];
+    while recovery(&world).step == RecoveryStep::Chosen {
+        world.tick();
+        let next = plan(&world.desired, &world.observe());
+        world.take(&next, usize::MAX);
+    }
+    world.lose_node("a-2");
+    settle(&mut world);
+    let failed = recovery(&world);
+    assert_eq!(failed.step, RecoveryStep::Failed, "{failed:?}");
+    assert!(
+        failed
+            .message
+            .contains("the volumes of the others are kept")
+    );
+    assert_eq!(others, [world.disk_of("a-0"), world.disk_of("a-1")]);
+    // The owner chooses again: what the mark kept away comes back when it is taken off.
+    world.unmark("a-0");
+    settle(&mut world);
+    world.approve("u", Some("a-0"));
+    settle(&mut world);
+    assert_eq!(
+        (is_whole(&world), world.disk_of("a-0")),
+        (Ok(()), others[0])
+    );
+    assert_eq!(recovery(&world).step, RecoveryStep::Done);
 }

@@ -1,7 +1,8 @@
 //! A quorum that is given up.
 
+use etcd_operator_api::instance_set::InstanceSetStatus;
 use etcd_operator_api::names;
-use etcd_operator_api::recovery::RecoveryWish;
+use etcd_operator_api::recovery::{RecoveryStep, RecoveryWish};
 
 use super::{Machine, World};
 
@@ -33,10 +34,9 @@ impl World {
             return;
         };
         disk.forced = Some(mark);
-        assert!(
-            self.desired.recovery.is_some(),
-            "{name} is forced without approval"
-        );
+        if self.barren {
+            return;
+        }
         let voters = self.members.iter().filter(|m| !m.is_learner && m.id != own);
         let running = voters.clone().filter(|m| self.may_run(m.id)).count();
         assert!(
@@ -49,6 +49,25 @@ impl World {
                 pod.running = None;
                 pod.refused = Some("RemovedMember");
             }
+        }
+    }
+
+    /// What is to be recorded gives members up only while the owner asks for it.
+    pub(super) fn approves(&self, next: &InstanceSetStatus) {
+        let gives_up = |status: &InstanceSetStatus| {
+            let step = status.recovery.as_ref().map(|own| own.step);
+            step == Some(RecoveryStep::Isolated)
+        };
+        assert!(
+            self.desired.recovery.is_some() || !gives_up(next) || gives_up(&self.desired.recorded),
+            "members are given up without approval"
+        );
+    }
+
+    /// The owner takes the mark off a member that was given up.
+    pub(in super::super) fn unmark(&mut self, pod: &str) {
+        if let Some(disk) = self.disks.get_mut(&names::claim("data", pod)) {
+            disk.annotations.remove(crate::instanceset::names::RETIRED);
         }
     }
 

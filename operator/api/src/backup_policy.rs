@@ -1,0 +1,175 @@
+//! BackupPolicy: what is backed up, how, and where to. One is made for each component. Data and admission rules only.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::bounds;
+use crate::opaque::Opaque;
+use crate::rules;
+
+/// Name of the one method: a snapshot of etcd.
+pub const DATAFILE: &str = "datafile";
+
+/// What is backed up, how, and where to.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "dataprotection.kubeblocks.io",
+    version = "v1alpha1",
+    kind = "BackupPolicy",
+    plural = "backuppolicies",
+    namespaced,
+    status = "BackupPolicyStatus",
+    derive = "PartialEq",
+    derive = "Default",
+    shortname = "bp",
+    category = "kubeblocks",
+    doc = "What is backed up, how, and where to.",
+    printcolumn = r#"{"name":"BACKUP-REPO","type":"string","jsonPath":".spec.backupRepoName"}"#,
+    printcolumn = r#"{"name":"STATUS","type":"string","jsonPath":".status.phase"}"#,
+    printcolumn = r#"{"name":"AGE","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::unsupported_true("useKopia"),
+    rules::unsupported_field("encryptionConfig"),
+    rules::unsupported_entries("targets"),
+    rules::rule(
+        "self.backupMethods.all(m, m.name == 'datafile')",
+        "backupMethods: there is one, its name is datafile (a snapshot of etcd)"
+    ),
+]), transform = bounds::fill)]
+pub struct BackupPolicySpec {
+    /// The BackupRepo; the default one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub backup_repo_name: Option<String>,
+    /// Folder below the repository's own prefix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(max = 256),
+        regex(pattern = r"^(/?[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?$")
+    )]
+    pub path_prefix: Option<String>,
+    /// How often a Job that failed is repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10))]
+    pub backoff_limit: Option<i32>,
+    /// Bytes a second at most that a backup reads from its member, e.g. `50Mi`. Not KubeBlocks'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<Quantity>,
+    /// What is backed up.
+    pub target: BackupTarget,
+    /// The methods: `datafile`.
+    #[schemars(length(min = 1, max = 1))]
+    pub backup_methods: Vec<BackupMethod>,
+    /// Not supported yet, except false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_kopia: Option<bool>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption_config: Option<Opaque>,
+    /// Not supported: `target` is one component.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<Opaque>,
+}
+
+/// A component, by the labels of its pods.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::unsupported_field("connectionCredential"),
+    rules::unsupported_field("serviceAccountName"),
+    rules::unsupported_field("containerPort"),
+]))]
+pub struct BackupTarget {
+    /// Which pods.
+    pub pod_selector: TargetSelector,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_credential: Option<Opaque>,
+    /// Not supported: a backup's Job has no account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account_name: Option<String>,
+    /// Not supported: it is etcd's client port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_port: Option<Opaque>,
+}
+
+/// Pods of a component; of these the operator picks a follower that is in sync.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::rule(
+        "!has(self.matchLabels) ? false : 'app.kubernetes.io/instance' in self.matchLabels && 'apps.kubeblocks.io/component-name' in self.matchLabels && self.matchLabels.all(k, k in ['app.kubernetes.io/instance', 'app.kubernetes.io/managed-by', 'apps.kubeblocks.io/component-name'])",
+        "matchLabels: name the Cluster (app.kubernetes.io/instance) and its component (apps.kubeblocks.io/component-name); which member, the operator decides"
+    ),
+    rules::rule("!has(self.strategy) || self.strategy == 'Any'", "strategy: Any; one member is backed up"),
+    rules::unsupported_field("fallbackLabelSelector"),
+]))]
+pub struct TargetSelector {
+    /// Labels of the Cluster and the component.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub match_labels: BTreeMap<String, String>,
+    /// `Any`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub strategy: Option<String>,
+    /// Not supported: the operator decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback_label_selector: Option<Opaque>,
+}
+
+/// How a backup is made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::unsupported_true("snapshotVolumes"),
+    rules::unsupported_text("actionSetName"),
+    rules::unsupported_field("targetVolumes"),
+    rules::unsupported_entries("env"),
+    rules::unsupported_field("runtimeSettings"),
+]))]
+pub struct BackupMethod {
+    /// `datafile`.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// Not supported yet, except false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_volumes: Option<bool>,
+    /// Not supported: the operator's own Job makes the backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub action_set_name: Option<String>,
+    /// Not supported: no volume of a member is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_volumes: Option<Opaque>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<Opaque>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_settings: Option<Opaque>,
+}
+
+/// What is known of a policy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupPolicyStatus {
+    /// `Available`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<BackupPolicyPhase>,
+    /// Generation that this describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+}
+
+/// State of a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum BackupPolicyPhase {
+    /// Backups may use it.
+    Available,
+}

@@ -1,0 +1,85 @@
+//! How a new Cluster begins with the data of a backup. Data and admission rules only.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::opaque::Opaque;
+use crate::rules;
+
+/// Annotation of a Component and its InstanceSet: the backup that their data comes from, as a [`Seed`] in JSON. Written
+/// when they are made, never later: a running cluster is not restored in place (D13).
+pub const SEED: &str = "dataprotection.kubeblocks.io/seed";
+/// Label of an InstanceSet that has [`SEED`].
+pub const SEEDED_LABEL: &str = "dataprotection.kubeblocks.io/seeded";
+/// Annotation of the claim of the first member: UID of the Backup that it was filled with.
+pub const FILLED: &str = "dataprotection.kubeblocks.io/filled";
+/// Annotation of that claim: why it is not filled.
+pub const NOT_FILLED: &str = "dataprotection.kubeblocks.io/not-filled";
+/// Annotation of a Component: `"true"` when its data has come from the backup and the cluster has formed.
+pub const RESTORE_DONE: &str = "kubeblocks.io/restore-done";
+/// Annotation of a Cluster: `"true"` restores from a backup that was never verified, too.
+pub const ALLOW_UNVERIFIED: &str = "dataprotection.kubeblocks.io/allow-unverified";
+
+/// A backup that a cluster begins with, as it was when the Cluster was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Seed {
+    /// Name of the Backup, in the Cluster's namespace.
+    pub backup: String,
+    /// Its UID.
+    pub backup_uid: String,
+    /// Its BackupRepo.
+    pub repo: String,
+    /// Its folder in the repository.
+    pub path: String,
+    /// SHA-256 of its snapshot, hexadecimal.
+    pub sha256: String,
+    /// Its revision.
+    pub revision: i64,
+}
+
+/// From what a new Cluster begins.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::unsupported_field("pitr"),
+    rules::unsupported_entries("parameters"),
+]))]
+pub struct ClusterRestore {
+    /// The backup.
+    pub source: RestoreSource,
+    /// Not supported yet: a restore is to the backup's revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pitr: Option<Opaque>,
+    /// Not supported: a restore has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<Opaque>,
+}
+
+/// A Backup.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::rule(
+        "!has(self.apiGroup) || self.apiGroup == 'dataprotection.kubeblocks.io'",
+        "apiGroup: dataprotection.kubeblocks.io"
+    ),
+    rules::rule("!has(self.kind) || self.kind == 'Backup'", "kind: Backup"),
+]))]
+pub struct RestoreSource {
+    /// `dataprotection.kubeblocks.io`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub api_group: Option<String>,
+    /// `Backup`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub kind: Option<String>,
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Its namespace: the Cluster's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub namespace: Option<String>,
+}

@@ -1,0 +1,126 @@
+//! What can go wrong, where, and what to do next.
+
+use std::io;
+
+use object_store::path::Path;
+
+use crate::manifest::NotAManifest;
+use crate::path::NotAPath;
+
+/// A failure of a Job.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The repository did not do what it was asked to.
+    #[error("failed to {what} {object} in the repository: {source}: {}", remedy(.source))]
+    Store {
+        /// `read`, `write`, `delete`, `list`.
+        what: &'static str,
+        /// The object.
+        object: Path,
+        /// The repository's answer.
+        #[source]
+        source: object_store::Error,
+    },
+    /// The repository cannot be used as it is configured.
+    #[error("the repository cannot be used: {0}")]
+    Settings(String),
+    /// What the repository returned is not what was written.
+    #[error(
+        "the repository returned other bytes than were written as {object}: {found}; the backup is worthless, make \
+         another one in another repository"
+    )]
+    Lying {
+        /// The object.
+        object: Path,
+        /// The difference.
+        found: String,
+    },
+    /// The object is there already, and another writer's.
+    #[error(
+        "{0} is there already and belongs to another backup: two clusters or two Jobs write to one path; give the \
+         BackupRepo another pathPrefix"
+    )]
+    Taken(Path),
+    /// A manifest cannot be used.
+    #[error("{object} cannot be used: {source}")]
+    Manifest {
+        /// The object.
+        object: Path,
+        /// Why.
+        #[source]
+        source: NotAManifest,
+    },
+    /// There is no such backup.
+    #[error(
+        "there is no backup at {0}: it has no manifest, so it was never completed, or it was deleted"
+    )]
+    NoBackup(Path),
+    /// A path is none.
+    #[error(transparent)]
+    Path(#[from] NotAPath),
+    /// etcd did not answer as it must.
+    #[error("failed to {what} at {endpoint}: {message}")]
+    Member {
+        /// What was asked.
+        what: &'static str,
+        /// The member.
+        endpoint: String,
+        /// The error.
+        message: String,
+    },
+    /// The stream ended early or was spoiled on its way.
+    #[error(
+        "the snapshot of {endpoint} is torn after {bytes} bytes: {why}; nothing of it is kept, the next attempt begins \
+         again"
+    )]
+    Torn {
+        /// The member.
+        endpoint: String,
+        /// Bytes received.
+        bytes: u64,
+        /// What is wrong.
+        why: String,
+    },
+    /// The local disk did not do what it was asked to.
+    #[error("failed to {what} {path}: {source}; the volume must hold {needed}")]
+    Disk {
+        /// What was done.
+        what: &'static str,
+        /// The file.
+        path: String,
+        /// What it takes.
+        needed: &'static str,
+        /// The error.
+        #[source]
+        source: io::Error,
+    },
+    /// etcd's own program failed.
+    #[error("{program} failed: {output}")]
+    Program {
+        /// Its name and verb.
+        program: String,
+        /// The end of what it printed.
+        output: String,
+    },
+    /// The restored data is not what the member had.
+    #[error("the restored snapshot differs from the member: {0}; the backup is not to be used")]
+    Differs(String),
+    /// The target is in use.
+    #[error("{0} holds data already and is left alone: restore into an empty volume")]
+    NotEmpty(String),
+}
+
+/// What helps against an answer of a repository.
+fn remedy(error: &object_store::Error) -> &'static str {
+    use object_store::Error as Answer;
+    match error {
+        Answer::NotFound { .. } => {
+            "check bucket and path, or whether the object was deleted by hand"
+        }
+        Answer::PermissionDenied { .. } | Answer::Unauthenticated { .. } => {
+            "check the credential of the BackupRepo and what it may do in the bucket"
+        }
+        Answer::AlreadyExists { .. } | Answer::Precondition { .. } => "another writer was first",
+        _ => "check that the repository is reachable from this namespace and has free space",
+    }
+}

@@ -1,0 +1,23 @@
+//! Backups of etcd that are proven: a snapshot streamed into a repository, restored from there, and compared.
+//!
+//! `manifest`, `digest`, `pace`, `report`, `path` are pure. `repository` reads and writes objects, `member` asks etcd,
+//! `utility` runs etcdutl and a throw-away etcd; `save`, `verify`, `restore`, `remove` are what a Job does with them.
+
+pub mod digest;
+pub mod error;
+pub mod manifest;
+pub mod member;
+pub mod pace;
+pub mod path;
+pub mod remove;
+pub mod report;
+pub mod repository;
+pub mod restore;
+pub mod s3;
+pub mod save;
+pub mod utility;
+pub mod verify;
+
+pub use error::Error;
+pub use manifest::Manifest;
+pub use repository::Repository;

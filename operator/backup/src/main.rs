@@ -1,0 +1,308 @@
+//! The command line of a backup's Job. Wiring only: what is done is in the library.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use etcd_backup::error::Error;
+use etcd_backup::manifest::Source;
+use etcd_backup::member::Member;
+use etcd_backup::pace::Pace;
+use etcd_backup::path::Folder;
+use etcd_backup::remove::remove;
+use etcd_backup::report::report;
+use etcd_backup::repository::Repository;
+use etcd_backup::restore::{Restore, restore};
+use etcd_backup::s3::Bucket;
+use etcd_backup::save::{Save, save};
+use etcd_backup::utility::{NewMember, Ports, Programs};
+use etcd_backup::verify::Bench;
+use kbagent_protocol::BackupReport;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Backs etcd up and restores it.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    /// File that the result is written to, for the operator.
+    #[arg(long, default_value = "/dev/termination-log")]
+    report: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Copy this program to a folder that a container of another image mounts.
+    Install {
+        /// The file to write.
+        to: PathBuf,
+    },
+    /// Write, read and delete a small object: whether the repository can be used.
+    Probe(Place),
+    /// Make a backup.
+    Save(SaveArgs),
+    /// Delete a backup.
+    Delete {
+        #[command(flatten)]
+        place: Place,
+        /// UID of the Backup object.
+        #[arg(long)]
+        backup_uid: String,
+    },
+    /// Fill an empty volume with a backup.
+    Restore(RestoreArgs),
+}
+
+/// A repository, and a path in it.
+#[derive(Args)]
+struct Place {
+    /// Folder that is the repository.
+    #[arg(long, conflicts_with = "bucket", required_unless_present = "bucket")]
+    folder: Option<PathBuf>,
+    /// Bucket that is the repository.
+    #[arg(long, requires = "credentials")]
+    bucket: Option<String>,
+    /// URL of the bucket's server.
+    #[arg(long)]
+    endpoint_url: Option<String>,
+    /// Region of the bucket.
+    #[arg(long)]
+    region: Option<String>,
+    /// The bucket is part of the host name.
+    #[arg(long)]
+    virtual_hosted: bool,
+    /// Folder with accessKeyId, secretAccessKey and perhaps ca.crt.
+    #[arg(long)]
+    credentials: Option<PathBuf>,
+    /// Path in the repository.
+    #[arg(long)]
+    path: String,
+}
+
+#[derive(Args)]
+struct SaveArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Client URL of the member.
+    #[arg(long)]
+    member: String,
+    /// UID of the Backup object.
+    #[arg(long)]
+    backup_uid: String,
+    /// Namespace of the Cluster.
+    #[arg(long)]
+    namespace: String,
+    /// The Cluster.
+    #[arg(long)]
+    cluster: String,
+    /// Its component.
+    #[arg(long)]
+    component: String,
+    /// Name that no other attempt has: the pod's.
+    #[arg(long, env = "POD_NAME")]
+    attempt: String,
+    /// Bytes a second at most.
+    #[arg(long)]
+    rate: Option<u64>,
+    /// Empty folder that holds the snapshot twice and 200 MiB: the backup is restored there. Without it the backup is
+    /// not verified.
+    #[arg(long)]
+    scratch: Option<PathBuf>,
+    #[command(flatten)]
+    programs: ProgramArgs,
+}
+
+#[derive(Args)]
+struct ProgramArgs {
+    /// etcd, of the cluster's version.
+    #[arg(long, default_value = "/usr/local/bin/etcd")]
+    etcd: PathBuf,
+    /// etcdutl, of the same.
+    #[arg(long, default_value = "/usr/local/bin/etcdutl")]
+    etcdutl: PathBuf,
+}
+
+#[derive(Args)]
+struct RestoreArgs {
+    #[command(flatten)]
+    place: Place,
+    /// The member's volume.
+    #[arg(long)]
+    volume: PathBuf,
+    /// Name of the data directory in it.
+    #[arg(long)]
+    data: String,
+    /// The member's name.
+    #[arg(long)]
+    name: String,
+    /// Its peer URL.
+    #[arg(long)]
+    peer_url: String,
+    /// Token of the new cluster.
+    #[arg(long)]
+    token: String,
+    /// Name of the file that says whose data it is.
+    #[arg(long)]
+    identity_file: String,
+    /// Its content.
+    #[arg(long)]
+    identity: String,
+    /// SHA-256 that the backup must have.
+    #[arg(long, default_value = "")]
+    sha256: String,
+    #[command(flatten)]
+    programs: ProgramArgs,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // The only TLS provider of the process. It can only be there already, which is as good.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(carry_out(cli.command)),
+        Err(error) => Err(Error::Settings(format!(
+            "failed to start the runtime: {error}"
+        ))),
+    };
+    let (told, code) = match result {
+        Ok(told) => (told, ExitCode::SUCCESS),
+        Err(error) => (BackupReport::failed(&error.to_string()), ExitCode::FAILURE),
+    };
+    let text = serde_json::to_string(&told).unwrap_or_default();
+    println!("{text}");
+    if cli.report.exists()
+        && let Err(error) = std::fs::write(&cli.report, text)
+    {
+        eprintln!("failed to write {}: {error}", cli.report.display());
+    }
+    code
+}
+
+/// Does it, unless the pod is told to stop: what is half done is then cleared by the next attempt.
+async fn carry_out(command: Command) -> Result<BackupReport, Error> {
+    let stopped = |error| Error::Settings(format!("failed to listen for SIGTERM: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(stopped)?;
+    tokio::select! {
+        done = Box::pin(run(command)) => done,
+        _ = terminate.recv() => Err(Error::Settings("the Job was told to stop before its end".to_owned())),
+    }
+}
+
+async fn run(command: Command) -> Result<BackupReport, Error> {
+    match command {
+        Command::Install { to } => install(&to).await.map(|()| BackupReport::default()),
+        Command::Probe(place) => {
+            let (repository, folder) = open(&place)?;
+            repository
+                .probe(&folder)
+                .await
+                .map(|()| BackupReport::default())
+        }
+        Command::Save(args) => {
+            let (repository, folder) = open(&args.place)?;
+            let member = Member::connect(&args.member).await?;
+            let manifest = save(&repository, &member, &args.into_save(folder)).await?;
+            Ok(report(&manifest))
+        }
+        Command::Delete { place, backup_uid } => {
+            let (repository, folder) = open(&place)?;
+            remove(&repository, &folder, &backup_uid)
+                .await
+                .map(|()| BackupReport::default())
+        }
+        Command::Restore(args) => {
+            let (repository, folder) = open(&args.place)?;
+            let manifest = restore(&repository, &args.into_restore(folder)).await?;
+            Ok(report(&manifest))
+        }
+    }
+}
+
+fn open(place: &Place) -> Result<(Repository, Folder), Error> {
+    let folder = Folder::read(&place.path)?;
+    let repository = match (&place.folder, &place.bucket) {
+        (Some(folder), _) => Repository::folder(folder)?,
+        (None, bucket) => Bucket {
+            bucket: bucket.clone().unwrap_or_default(),
+            endpoint: place.endpoint_url.clone(),
+            region: place.region.clone(),
+            virtual_hosted: place.virtual_hosted,
+            credentials: place.credentials.clone().unwrap_or_default(),
+        }
+        .open()?,
+    };
+    Ok((repository, folder))
+}
+
+/// Copies this program; a name that appears is the whole of it.
+async fn install(to: &Path) -> Result<(), Error> {
+    let copy = || -> std::io::Result<()> {
+        let part = to.with_extension("part");
+        std::fs::copy(std::env::current_exe()?, &part)?;
+        std::fs::rename(&part, to)
+    };
+    copy().map_err(|source| Error::Disk {
+        what: "write",
+        path: to.display().to_string(),
+        needed: "this program",
+        source,
+    })
+}
+
+impl SaveArgs {
+    fn into_save(self, folder: Folder) -> Save {
+        let programs = self.programs.into_programs();
+        Save {
+            source: Source {
+                backup_uid: self.backup_uid,
+                namespace: self.namespace,
+                cluster: self.cluster,
+                component: self.component,
+            },
+            folder,
+            attempt: self.attempt,
+            pace: Pace::new(self.rate),
+            bench: self.scratch.map(|scratch| Bench {
+                programs,
+                scratch,
+                // Of the pod alone.
+                ports: Ports {
+                    client: 2379,
+                    peer: 2380,
+                },
+            }),
+        }
+    }
+}
+
+impl RestoreArgs {
+    fn into_restore(self, folder: Folder) -> Restore {
+        Restore {
+            folder,
+            volume: self.volume,
+            data: self.data,
+            member: NewMember {
+                name: self.name,
+                peer_url: self.peer_url,
+                token: self.token,
+                bump: true,
+            },
+            identity: (self.identity_file, self.identity),
+            programs: self.programs.into_programs(),
+            sha256: self.sha256,
+        }
+    }
+}
+
+impl ProgramArgs {
+    fn into_programs(self) -> Programs {
+        Programs {
+            etcd: self.etcd,
+            etcdutl: self.etcdutl,
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Asks one named member of etcd. Every call has a deadline.
+
+use std::time::Duration;
+
+use etcd_client::{Client, CompactionOptions, ConnectOptions, SnapshotStreaming};
+use tokio::time::timeout;
+
+use crate::error::Error;
+
+/// Longest time to wait for a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Deadline of a short call.
+const SHORT: Duration = Duration::from_secs(10);
+/// Deadline of a hash over all keys: it reads the whole database.
+const HASH: Duration = Duration::from_secs(300);
+/// Longest silence within a stream.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// A member.
+#[derive(Clone)]
+pub struct Member {
+    client: Client,
+    endpoint: String,
+}
+
+/// What a member says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Identifier of the cluster.
+    pub cluster: u64,
+    /// Identifier of the member.
+    pub member: u64,
+    /// Revision of its key space.
+    pub revision: i64,
+    /// True when it follows, or is, a leader.
+    pub led: bool,
+    /// True for a member without a vote.
+    pub learner: bool,
+    /// Its version.
+    pub version: String,
+}
+
+/// A hash of a key space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hash {
+    /// The hash.
+    pub hash: u32,
+    /// The revision that the member was compacted at: hashes of different ones differ.
+    pub compacted: i64,
+}
+
+impl Member {
+    /// The member at `endpoint` (`http://host:port`) and no other: requests are never balanced.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn connect(endpoint: &str) -> Result<Self, Error> {
+        let options = ConnectOptions::new()
+            .with_connect_timeout(CONNECT)
+            .with_tcp_keepalive(SHORT);
+        let client = timeout(CONNECT, Client::connect([endpoint], Some(options)));
+        let client = answer("connect", endpoint, client.await)?;
+        Ok(Member {
+            client,
+            endpoint: endpoint.to_owned(),
+        })
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// What it says of itself.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn status(&self) -> Result<Status, Error> {
+        let mut client = self.client.clone();
+        let status = timeout(SHORT, client.status()).await;
+        let status = answer("read the status", &self.endpoint, status)?;
+        let header = status.header();
+        Ok(Status {
+            cluster: header.map(|header| header.cluster_id()).unwrap_or_default(),
+            member: header.map(|header| header.member_id()).unwrap_or_default(),
+            revision: header.map(|header| header.revision()).unwrap_or_default(),
+            led: status.leader() != 0,
+            learner: status.is_learner(),
+            version: status.version().to_owned(),
+        })
+    }
+
+    /// Begins a snapshot.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn snapshot(&self) -> Result<Stream, Error> {
+        let mut client = self.client.clone();
+        let stream = timeout(SILENCE, client.snapshot()).await;
+        Ok(Stream {
+            stream: answer("begin the snapshot", &self.endpoint, stream)?,
+            endpoint: self.endpoint.clone(),
+        })
+    }
+
+    /// The hash of all keys up to a revision.
+    ///
+    /// # Errors
+    /// When it does not answer, or has no such revision.
+    pub async fn hash(&self, revision: i64) -> Result<Hash, Error> {
+        let mut client = self.client.clone();
+        let hash = timeout(HASH, client.hash_kv(revision)).await;
+        let hash = answer("hash the key space", &self.endpoint, hash)?;
+        Ok(Hash {
+            hash: hash.hash(),
+            compacted: hash.compact_version(),
+        })
+    }
+
+    /// Forgets all revisions before `revision` and waits until it is done.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn compact(&self, revision: i64) -> Result<(), Error> {
+        let mut client = self.client.clone();
+        let options = CompactionOptions::new().with_physical();
+        let done = timeout(HASH, client.compact(revision, Some(options))).await;
+        answer("compact", &self.endpoint, done).map(|_| ())
+    }
+}
+
+/// A snapshot that arrives.
+pub struct Stream {
+    stream: SnapshotStreaming,
+    endpoint: String,
+}
+
+/// A piece of a snapshot.
+#[derive(Debug)]
+pub struct Piece {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Bytes that are still to come.
+    pub remaining: u64,
+}
+
+impl Stream {
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// When the stream breaks or stays silent.
+    pub async fn next(&mut self) -> Result<Option<Piece>, Error> {
+        let piece = timeout(SILENCE, self.stream.message()).await;
+        let piece = answer("read the snapshot", &self.endpoint, piece)?;
+        Ok(piece.map(|piece| Piece {
+            bytes: piece.blob().to_vec(),
+            remaining: piece.remaining_bytes(),
+        }))
+    }
+}
+
+fn answer<T>(
+    what: &'static str,
+    endpoint: &str,
+    answer: Result<Result<T, etcd_client::Error>, tokio::time::error::Elapsed>,
+) -> Result<T, Error> {
+    let message = match answer {
+        Ok(Ok(answer)) => return Ok(answer),
+        Ok(Err(error)) => match hint(&error) {
+            Some(hint) => format!("{error}: {hint}"),
+            None => error.to_string(),
+        },
+        Err(_) => {
+            "it does not answer in time: check the member's pod and the network policy".to_owned()
+        }
+    };
+    Err(Error::Member {
+        what,
+        endpoint: endpoint.to_owned(),
+        message,
+    })
+}
+
+fn hint(error: &etcd_client::Error) -> Option<&'static str> {
+    let text = error.to_string();
+    let denied = [
+        "user name is empty",
+        "permission denied",
+        "invalid auth token",
+    ];
+    denied.iter().any(|denial| text.contains(denial)).then_some(
+        "etcd's authentication is on, and backups have no credentials: `etcdctl auth disable`",
+    )
+}

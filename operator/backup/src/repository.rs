@@ -1,0 +1,302 @@
+//! Reads and writes objects: a folder (a mounted claim) or a bucket, through one interface, streaming.
+
+use std::path::Path as File;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{
+    Error as Answer, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, WriteMultipart,
+};
+use tokio::io::AsyncWriteExt;
+
+use crate::digest::{Digests, Sum};
+use crate::error::Error;
+use crate::manifest::{self, Manifest};
+use crate::path::Folder;
+
+/// Bytes of a part: S3 takes 10,000 of them, so 80 GiB.
+const PART: usize = 8 * 1024 * 1024;
+/// Parts under way at a time; with the one that fills they are the memory of an upload.
+const PARTS: usize = 2;
+/// Most objects of one backup that are looked at.
+const OBJECTS: usize = 1000;
+
+/// Where backups lie.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    store: Arc<dyn ObjectStore>,
+}
+
+impl Repository {
+    /// A repository over a store.
+    #[must_use]
+    pub fn over(store: Arc<dyn ObjectStore>) -> Self {
+        Repository { store }
+    }
+
+    /// A folder, which is there already: a claim that is mounted.
+    ///
+    /// # Errors
+    /// When there is no such folder.
+    pub fn folder(folder: &File) -> Result<Self, Error> {
+        let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| {
+            let folder = folder.display();
+            let why =
+                format!("{folder} cannot be used ({error}): mount the repository's claim there");
+            Error::Settings(why)
+        })?;
+        // A backup that is reported as done must survive the node.
+        Ok(Self::over(Arc::new(store.with_fsync(true))))
+    }
+
+    /// Begins an object.
+    ///
+    /// # Errors
+    /// When the repository does not take it.
+    pub async fn begin(&self, object: &Path) -> Result<Upload, Error> {
+        let upload = self.store.put_multipart(object).await;
+        let upload = upload.map_err(|source| failed("write", object, source))?;
+        Ok(Upload {
+            object: object.clone(),
+            parts: WriteMultipart::new_with_chunk_size(upload, PART),
+        })
+    }
+
+    /// Streams an object into a file, no further than `limit` bytes.
+    ///
+    /// # Errors
+    /// When either side fails, or the object is longer.
+    pub async fn fetch(&self, object: &Path, limit: u64, to: &File) -> Result<Sum, Error> {
+        let answer = self.store.get(object).await;
+        let answer = answer.map_err(|source| failed("read", object, source))?;
+        let written = |source| Error::Disk {
+            what: "write",
+            path: to.display().to_string(),
+            needed: "the snapshot twice and 200 MiB",
+            source,
+        };
+        let mut file = tokio::fs::File::create(to).await.map_err(written)?;
+        let mut digests = Digests::default();
+        let mut stream = answer.into_stream();
+        while let Some(bytes) = stream.next().await {
+            let bytes = bytes.map_err(|source| failed("read", object, source))?;
+            digests.update(&bytes);
+            if digests.bytes() > limit {
+                let found = format!("it is longer than the {limit} bytes that were written");
+                return Err(Error::Lying {
+                    object: object.clone(),
+                    found,
+                });
+            }
+            file.write_all(&bytes).await.map_err(written)?;
+        }
+        file.sync_all().await.map_err(written)?;
+        Ok(digests.sum())
+    }
+
+    /// Streams the snapshot of a backup into a file; it is what was written, or an error.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub async fn fetch_snapshot(
+        &self,
+        folder: &Folder,
+        expected: &Snapshot<'_>,
+        to: &File,
+    ) -> Result<(), Error> {
+        let object = folder.path().clone().join(expected.object);
+        let sum = self.fetch(&object, expected.bytes, to).await?;
+        let found = if sum.bytes < expected.bytes {
+            format!("{} bytes of {}", sum.bytes, expected.bytes)
+        } else if sum.sha256 != expected.sha256 {
+            format!("SHA-256 {} instead of {}", sum.sha256, expected.sha256)
+        } else {
+            return Ok(());
+        };
+        Err(Error::Lying { object, found })
+    }
+
+    /// Writes a small object that must not be there yet, and reads it back: of two writers one wins, also where the
+    /// server looks and writes in two steps, unless both do all of this at the very same moment.
+    ///
+    /// # Errors
+    /// [`Error::Taken`] when it is there.
+    pub async fn create(&self, object: &Path, bytes: Vec<u8>) -> Result<(), Error> {
+        self.put_new(object, bytes.clone()).await?;
+        match self.small(object, manifest::LARGEST).await? {
+            Some(read) if read == bytes => Ok(()),
+            Some(_) => Err(Error::Taken(object.clone())),
+            None => Err(Error::Lying {
+                object: object.clone(),
+                found: "it is not there although it was accepted".to_owned(),
+            }),
+        }
+    }
+
+    async fn put_new(&self, object: &Path, bytes: Vec<u8>) -> Result<(), Error> {
+        let options = PutOptions::from(PutMode::Create);
+        match self
+            .store
+            .put_opts(object, PutPayload::from(bytes.clone()), options)
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(Answer::AlreadyExists { .. } | Answer::Precondition { .. }) => {
+                Err(Error::Taken(object.clone()))
+            }
+            // The server knows no conditions: two writers at the same moment can then not be told apart.
+            Err(Answer::NotImplemented { .. } | Answer::NotSupported { .. }) => {
+                if self.small(object, 0).await?.is_some() {
+                    return Err(Error::Taken(object.clone()));
+                }
+                let written = self.store.put(object, PutPayload::from(bytes)).await;
+                written
+                    .map(|_| ())
+                    .map_err(|source| failed("write", object, source))
+            }
+            Err(source) => Err(failed("write", object, source)),
+        }
+    }
+
+    /// A small object; `None` when there is none. `limit` 0 asks only whether it is there.
+    async fn small(&self, object: &Path, limit: u64) -> Result<Option<Bytes>, Error> {
+        let meta = match self.store.head(object).await {
+            Ok(meta) => meta,
+            Err(Answer::NotFound { .. }) => return Ok(None),
+            Err(source) => return Err(failed("read", object, source)),
+        };
+        let end = meta.size.min(limit);
+        if end == 0 {
+            return Ok(Some(Bytes::new()));
+        }
+        let bytes = self.store.get_range(object, 0..end).await;
+        bytes
+            .map(Some)
+            .map_err(|source| failed("read", object, source))
+    }
+
+    /// The manifest of a backup; `None` when there is no backup.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn manifest(&self, folder: &Folder) -> Result<Option<Manifest>, Error> {
+        let object = folder.manifest();
+        let Some(bytes) = self.small(&object, manifest::LARGEST).await? else {
+            return Ok(None);
+        };
+        let read = Manifest::read(&bytes);
+        read.map(Some)
+            .map_err(|source| Error::Manifest { object, source })
+    }
+
+    /// All objects of a backup.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub async fn list(&self, folder: &Folder) -> Result<Vec<Path>, Error> {
+        let all = self.store.list(Some(folder.path())).take(OBJECTS);
+        let all: Vec<_> = all
+            .try_collect()
+            .await
+            .map_err(|source| failed("list", folder.path(), source))?;
+        Ok(all.into_iter().map(|meta| meta.location).collect())
+    }
+
+    /// Deletes an object. Gone is success.
+    ///
+    /// # Errors
+    /// When the repository refuses.
+    pub async fn delete(&self, object: &Path) -> Result<(), Error> {
+        match self.store.delete(object).await {
+            Ok(()) | Err(Answer::NotFound { .. }) => Ok(()),
+            Err(source) => Err(failed("delete", object, source)),
+        }
+    }
+
+    /// Writes, reads and deletes an object of its own: whether the repository can be used.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub async fn probe(&self, folder: &Folder) -> Result<(), Error> {
+        let object = folder.path().clone().join("probe");
+        let content = folder.path().to_string().into_bytes();
+        self.delete(&object).await?;
+        self.create(&object, content.clone()).await?;
+        let read = self.small(&object, manifest::LARGEST).await?;
+        self.delete(&object).await?;
+        if read.as_deref() != Some(content.as_slice()) {
+            let found = "a probe of some bytes came back changed".to_owned();
+            return Err(Error::Lying { object, found });
+        }
+        Ok(())
+    }
+}
+
+/// What the object of a snapshot must be.
+#[derive(Clone, Copy, Debug)]
+pub struct Snapshot<'a> {
+    /// Its name in the folder.
+    pub object: &'a str,
+    /// Its length.
+    pub bytes: u64,
+    /// Hexadecimal SHA-256 of it.
+    pub sha256: &'a str,
+}
+
+impl<'a> From<&'a Manifest> for Snapshot<'a> {
+    fn from(manifest: &'a Manifest) -> Self {
+        Snapshot {
+            object: &manifest.object,
+            bytes: manifest.bytes,
+            sha256: &manifest.sha256,
+        }
+    }
+}
+
+/// An object that is being written. It is not there until `finish` has answered.
+#[derive(Debug)]
+pub struct Upload {
+    object: Path,
+    parts: WriteMultipart,
+}
+
+impl Upload {
+    /// Takes the next bytes; waits while the repository is slower than the source.
+    ///
+    /// # Errors
+    /// When a part was refused.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let ready = self.parts.wait_for_capacity(PARTS).await;
+        ready.map_err(|source| failed("write", &self.object, source))?;
+        self.parts.write(bytes);
+        Ok(())
+    }
+
+    /// Makes the object appear.
+    ///
+    /// # Errors
+    /// When the repository refuses.
+    pub async fn finish(self) -> Result<(), Error> {
+        let finished = self.parts.finish().await;
+        finished
+            .map(|_| ())
+            .map_err(|source| failed("write", &self.object, source))
+    }
+
+    /// Takes back what was written of it. What cannot be taken back is left to the bucket's own rule for incomplete
+    /// uploads.
+    pub async fn abort(self) {
+        let _left = self.parts.abort().await;
+    }
+}
+
+fn failed(what: &'static str, object: &Path, source: Answer) -> Error {
+    Error::Store {
+        what,
+        object: object.clone(),
+        source,
+    }
+}

@@ -1,0 +1,121 @@
+//! Fills an empty volume with the data of a backup, as the only member of a new cluster.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+use crate::manifest::Manifest;
+use crate::path::Folder;
+use crate::repository::{Repository, Snapshot};
+use crate::utility::{NewMember, Programs};
+
+/// What is restored where.
+#[derive(Clone, Debug)]
+pub struct Restore {
+    /// The backup.
+    pub folder: Folder,
+    /// The member's volume.
+    pub volume: PathBuf,
+    /// Name of the data directory in it.
+    pub data: String,
+    /// The member.
+    pub member: NewMember,
+    /// Name and content of a file that says whose data it is, written before the data appears.
+    pub identity: (String, String),
+    /// etcd's programs.
+    pub programs: Programs,
+    /// SHA-256 that the backup must have; empty when it is not known.
+    pub sha256: String,
+}
+
+/// Restores; repeatable: what an attempt left that was killed is cleared, and what is done is left alone.
+///
+/// # Errors
+/// When any part fails; there is no data directory then.
+pub async fn restore(repository: &Repository, restore: &Restore) -> Result<Manifest, Error> {
+    let manifest = repository.manifest(&restore.folder).await?;
+    let manifest = manifest.ok_or_else(|| Error::NoBackup(restore.folder.path().clone()))?;
+    if !restore.sha256.is_empty() && manifest.sha256 != restore.sha256 {
+        let object = restore.folder.manifest();
+        let found = format!(
+            "it names SHA-256 {} instead of {}",
+            manifest.sha256, restore.sha256
+        );
+        return Err(Error::Lying { object, found });
+    }
+    let data = restore.volume.join(&restore.data);
+    let identity = restore.volume.join(&restore.identity.0);
+    if exists(&data).await? {
+        let own = tokio::fs::read_to_string(&identity)
+            .await
+            .unwrap_or_default();
+        // The data directory appears by one rename, so it is complete.
+        return if own == restore.identity.1 {
+            Ok(manifest)
+        } else {
+            Err(Error::NotEmpty(data.display().to_string()))
+        };
+    }
+    let scratch = restore.volume.join(".restore");
+    clear(&scratch).await?;
+    tokio::fs::create_dir(&scratch)
+        .await
+        .map_err(|source| disk("make", &scratch, source))?;
+    let (file, made) = (scratch.join("snapshot.db"), scratch.join("restored"));
+    let snapshot = Snapshot::from(&manifest);
+    repository
+        .fetch_snapshot(&restore.folder, &snapshot, &file)
+        .await?;
+    restore
+        .programs
+        .restore(&file, &made, &restore.member)
+        .await?;
+    tokio::fs::remove_file(&file)
+        .await
+        .map_err(|source| disk("delete", &file, source))?;
+    synced(&made).await?;
+    tokio::fs::write(&identity, &restore.identity.1)
+        .await
+        .map_err(|source| disk("write", &identity, source))?;
+    tokio::fs::rename(&made, &data)
+        .await
+        .map_err(|source| disk("rename", &made, source))?;
+    clear(&scratch).await?;
+    synced(&restore.volume).await?;
+    Ok(manifest)
+}
+
+async fn exists(path: &Path) -> Result<bool, Error> {
+    tokio::fs::try_exists(path)
+        .await
+        .map_err(|source| disk("look for", path, source))
+}
+
+async fn clear(folder: &Path) -> Result<(), Error> {
+    match tokio::fs::remove_dir_all(folder).await {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(disk("clear", folder, source)),
+    }
+}
+
+/// Waits until the file system of a folder has all that was written on its disk.
+async fn synced(folder: &Path) -> Result<(), Error> {
+    let path = folder.to_owned();
+    let done = tokio::task::spawn_blocking(move || {
+        let file = std::fs::File::open(&path)?;
+        rustix::fs::syncfs(&file).map_err(std::io::Error::from)
+    });
+    let done = done
+        .await
+        .unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    done.map_err(|source| disk("sync", folder, source))
+}
+
+fn disk(what: &'static str, path: &Path, source: std::io::Error) -> Error {
+    Error::Disk {
+        what,
+        path: path.display().to_string(),
+        needed: "the snapshot twice and 200 MiB",
+        source,
+    }
+}

@@ -1,0 +1,189 @@
+//! Makes a backup: streamed, proven, and only then on record.
+
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep};
+
+use crate::digest::{Digests, Sum};
+use crate::error::Error;
+use crate::manifest::{FORMAT, Manifest, Source, Verification};
+use crate::member::{Member, Status};
+use crate::pace::Pace;
+use crate::path::Folder;
+use crate::repository::{Repository, Snapshot};
+use crate::verify::{Bench, verify};
+
+/// What a backup is made of and with.
+#[derive(Clone, Debug)]
+pub struct Save {
+    /// What it is of.
+    pub source: Source,
+    /// Where it goes.
+    pub folder: Folder,
+    /// Name of this attempt: no other one has it.
+    pub attempt: String,
+    /// Bytes a second at most.
+    pub pace: Pace,
+    /// Where it is proven; `None` leaves it unproven, and says so.
+    pub bench: Option<Bench>,
+}
+
+/// Makes a backup; of one that an earlier attempt has made only the manifest.
+///
+/// # Errors
+/// When any part fails. Nothing of this attempt is left in the repository then, as far as the repository allows.
+pub async fn save(
+    repository: &Repository,
+    member: &Member,
+    save: &Save,
+) -> Result<Manifest, Error> {
+    if let Some(manifest) = earlier(repository, save).await? {
+        return Ok(manifest);
+    }
+    let made = Box::pin(attempt(repository, member, save)).await;
+    match made {
+        Err(error) => {
+            // The error that is told is the first one.
+            let _left = repository
+                .delete(&save.folder.snapshot(&save.attempt))
+                .await;
+            // Another attempt of the same backup was faster: it is there.
+            match (&error, earlier(repository, save).await) {
+                (Error::Taken(_), Ok(Some(manifest))) => Ok(manifest),
+                _ => Err(error),
+            }
+        }
+        Ok(manifest) => {
+            // What stays only takes space, and goes with the backup.
+            let _left = sweep(repository, save).await;
+            Ok(manifest)
+        }
+    }
+}
+
+async fn earlier(repository: &Repository, save: &Save) -> Result<Option<Manifest>, Error> {
+    match repository.manifest(&save.folder).await? {
+        Some(manifest) if manifest.source.backup_uid == save.source.backup_uid => {
+            Ok(Some(manifest))
+        }
+        Some(_) => Err(Error::Taken(save.folder.manifest())),
+        None => Ok(None),
+    }
+}
+
+/// Deletes what attempts have left that were killed. Only when the manifest is there: until then another attempt may
+/// yet write one that names its own object.
+async fn sweep(repository: &Repository, save: &Save) -> Result<(), Error> {
+    let kept = [save.folder.manifest(), save.folder.snapshot(&save.attempt)];
+    for object in repository.list(&save.folder).await? {
+        if !kept.contains(&object) {
+            repository.delete(&object).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn attempt(repository: &Repository, member: &Member, save: &Save) -> Result<Manifest, Error> {
+    let before = member.status().await?;
+    if before.learner || !before.led {
+        let message = if before.learner {
+            "it is a learner and may be behind: take the snapshot of a voter"
+        } else {
+            "it knows no leader and may be behind: wait until the cluster has a quorum"
+        };
+        return Err(Error::Member {
+            what: "begin the snapshot",
+            endpoint: member.endpoint().to_owned(),
+            message: message.to_owned(),
+        });
+    }
+    let started_at = Timestamp::now();
+    let sum = stream(repository, member, save).await?;
+    let ended_at = Timestamp::now();
+    let after = member.status().await?;
+    let object = format!("snapshot-{}.db", save.attempt);
+    let mut manifest = Manifest {
+        format_version: FORMAT,
+        source: save.source.clone(),
+        object,
+        bytes: sum.bytes,
+        sha256: sum.sha256,
+        started_at: started_at.to_string(),
+        ended_at: ended_at.to_string(),
+        etcd_version: before.version.clone(),
+        cluster_id: format!("{:x}", before.cluster),
+        member_id: format!("{:x}", before.member),
+        revision_before: before.revision,
+        revision_after: after.revision,
+        revision: None,
+        hash: None,
+        total_keys: None,
+        verification: Verification {
+            verified: false,
+            hash_kv: None,
+            reason: Some("verification was switched off".to_owned()),
+        },
+    };
+    if let Some(bench) = &save.bench {
+        let snapshot = Snapshot::from(&manifest);
+        let proof = Box::pin(verify(repository, &save.folder, &snapshot, member, bench)).await?;
+        manifest.revision = Some(proof.file.revision);
+        manifest.hash = Some(format!("{:x}", proof.file.hash));
+        manifest.total_keys = Some(proof.file.total_key);
+        manifest.verification = proof.verification;
+        within(proof.file.revision, &before, &after)?;
+    }
+    let bytes = manifest
+        .write()
+        .map_err(|error| Error::Settings(error.to_string()))?;
+    repository.create(&save.folder.manifest(), bytes).await?;
+    Ok(manifest)
+}
+
+/// A snapshot of the member lies between what the member said before and after.
+fn within(revision: i64, before: &Status, after: &Status) -> Result<(), Error> {
+    if (before.revision..=after.revision).contains(&revision) {
+        return Ok(());
+    }
+    Err(Error::Differs(format!(
+        "its revision is {revision}, the member's was {} before and {} after",
+        before.revision, after.revision
+    )))
+}
+
+async fn stream(repository: &Repository, member: &Member, save: &Save) -> Result<Sum, Error> {
+    let mut pieces = member.snapshot().await?;
+    let mut upload = repository
+        .begin(&save.folder.snapshot(&save.attempt))
+        .await?;
+    let mut digests = Digests::default();
+    let began = Instant::now();
+    let torn = |bytes, why| Error::Torn {
+        endpoint: member.endpoint().to_owned(),
+        bytes,
+        why,
+    };
+    let streamed = async {
+        while let Some(piece) = pieces
+            .next()
+            .await
+            .map_err(|error| torn(digests.bytes(), error.to_string()))?
+        {
+            digests.update(&piece.bytes);
+            upload.write(&piece.bytes).await?;
+            sleep(save.pace.wait(digests.bytes(), began.elapsed())).await;
+        }
+        let bytes = digests.bytes();
+        digests.snapshot().map_err(|why| torn(bytes, why))
+    };
+    let streamed = streamed.await;
+    match streamed {
+        Ok(sum) => {
+            upload.finish().await?;
+            Ok(sum)
+        }
+        Err(error) => {
+            upload.abort().await;
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Runs etcd's own programs: etcdutl, and a throw-away etcd on loopback.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+
+use crate::error::Error;
+use crate::member::Member;
+
+/// Most that is kept of what a program prints, in bytes.
+const OUTPUT: usize = 64 * 1024;
+/// Most of it that an error shows, in characters: the end.
+const SHOWN: usize = 600;
+/// How long a throw-away etcd may take to load its data.
+const START: Duration = Duration::from_secs(180);
+/// How often it is asked.
+const ASK: Duration = Duration::from_millis(100);
+/// Added to the revision of restored data (D1): above all that the old cluster can ever have served.
+pub const BUMP: u64 = 1_000_000_000;
+
+/// etcd's programs, of the version of the cluster (D2).
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// etcd.
+    pub etcd: PathBuf,
+    /// etcdutl.
+    pub etcdutl: PathBuf,
+}
+
+/// What `etcdutl snapshot status` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileStatus {
+    /// Hash of the database.
+    pub hash: u32,
+    /// Revision.
+    pub revision: i64,
+    /// Keys in all revisions.
+    pub total_key: u64,
+}
+
+/// The member that restored data is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewMember {
+    /// Its name.
+    pub name: String,
+    /// Its peer URL.
+    pub peer_url: String,
+    /// Token of the new cluster: other members of the same URLs do not belong to it.
+    pub token: String,
+    /// True when the revision is raised and all before it is compacted (D1).
+    pub bump: bool,
+}
+
+impl Programs {
+    /// What etcdutl reads in a snapshot.
+    ///
+    /// # Errors
+    /// When it cannot read it.
+    pub async fn status(&self, snapshot: &Path) -> Result<FileStatus, Error> {
+        let mut command = Command::new(&self.etcdutl);
+        command
+            .args(["snapshot", "status", "--write-out", "json"])
+            .arg(snapshot);
+        let output = run("etcdutl snapshot status", command).await?;
+        serde_json::from_str(&output).map_err(|error| Error::Program {
+            program: "etcdutl snapshot status".to_owned(),
+            output: format!("its answer cannot be read ({error}): {}", tail(&output)),
+        })
+    }
+
+    /// Makes a data directory of a snapshot, as the only member of a new cluster.
+    ///
+    /// # Errors
+    /// When etcdutl refuses, for one because the hash at the snapshot's end is wrong.
+    pub async fn restore(
+        &self,
+        snapshot: &Path,
+        data: &Path,
+        member: &NewMember,
+    ) -> Result<(), Error> {
+        let NewMember {
+            name,
+            peer_url,
+            token,
+            bump,
+        } = member;
+        let mut command = Command::new(&self.etcdutl);
+        command.args(["snapshot", "restore"]).arg(snapshot);
+        command.arg("--data-dir").arg(data);
+        command.args([
+            format!("--name={name}"),
+            format!("--initial-cluster={name}={peer_url}"),
+            format!("--initial-advertise-peer-urls={peer_url}"),
+            format!("--initial-cluster-token={token}"),
+        ]);
+        if *bump {
+            command.arg(format!("--bump-revision={BUMP}"));
+            command.arg("--mark-compacted");
+        }
+        run("etcdutl snapshot restore", command).await.map(|_| ())
+    }
+
+    /// Starts an etcd on restored data, on loopback only, and waits until it leads itself.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start(&self, data: &Path, name: &str, ports: Ports) -> Result<Server, Error> {
+        let client = format!("http://127.0.0.1:{}", ports.client);
+        let peer = format!("http://127.0.0.1:{}", ports.peer);
+        let mut command = Command::new(&self.etcd);
+        command.arg("--data-dir").arg(data).args([
+            format!("--name={name}"),
+            format!("--listen-client-urls={client}"),
+            format!("--advertise-client-urls={client}"),
+            format!("--listen-peer-urls={peer}"),
+            "--log-level=error".to_owned(),
+        ]);
+        command
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        let child = command
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| spawn("etcd", &error))?;
+        let mut server = Server { child, client };
+        let began = Instant::now();
+        loop {
+            if let Ok(Some(status)) = server.child.try_wait() {
+                return Err(Error::Program {
+                    program: "the throw-away etcd".to_owned(),
+                    output: format!("it ended with {status} on the restored data"),
+                });
+            }
+            if let Ok(member) = Member::connect(&server.client).await
+                && member.status().await.is_ok_and(|status| status.led)
+            {
+                return Ok(server);
+            }
+            if began.elapsed() > START {
+                return Err(Error::Program {
+                    program: "the throw-away etcd".to_owned(),
+                    output: format!(
+                        "it does not serve the restored data within {} s",
+                        START.as_secs()
+                    ),
+                });
+            }
+            sleep(ASK).await;
+        }
+    }
+}
+
+/// Where a throw-away etcd listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// For clients.
+    pub client: u16,
+    /// For peers, which there are none of.
+    pub peer: u16,
+}
+
+/// A throw-away etcd; it is killed when this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    client: String,
+}
+
+impl Server {
+    /// Its client URL.
+    #[must_use]
+    pub fn client_url(&self) -> &str {
+        &self.client
+    }
+
+    /// Ends it.
+    pub async fn stop(mut self) {
+        // It may have ended already.
+        let _ended = self.child.kill().await;
+    }
+}
+
+/// Runs a program to its end; what it printed on stdout.
+async fn run(program: &str, mut command: Command) -> Result<String, Error> {
+    command
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| spawn(program, &error))?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (stdout, stderr, status) = tokio::join!(collect(stdout), collect(stderr), child.wait());
+    match status {
+        Ok(status) if status.success() => Ok(stdout),
+        Ok(status) => Err(Error::Program {
+            program: program.to_owned(),
+            output: format!("{status}: {}", tail(&stderr)),
+        }),
+        Err(error) => Err(spawn(program, &error)),
+    }
+}
+
+/// The beginning of a stream; all of it is read, so that its writer does not wait.
+async fn collect(stream: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
+    let Some(mut stream) = stream else {
+        return String::new();
+    };
+    let (mut kept, mut piece) = (Vec::new(), vec![0_u8; 8192]);
+    while let Ok(read @ 1..) = stream.read(&mut piece).await {
+        let free = OUTPUT.saturating_sub(kept.len());
+        kept.extend_from_slice(&piece[..read.min(free)]);
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}
+
+fn tail(text: &str) -> String {
+    let text = text.trim();
+    let skip = text.chars().count().saturating_sub(SHOWN);
+    text.chars().skip(skip).collect()
+}
+
+fn spawn(program: &str, error: &std::io::Error) -> Error {
+    Error::Program {
+        program: program.to_owned(),
+        output: format!(
+            "it cannot be started ({error}): the image of etcd must have etcd and etcdutl"
+        ),
+    }
+}

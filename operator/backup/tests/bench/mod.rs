@@ -1,0 +1,98 @@
+//! A bench: a real etcd, repositories that misbehave, and what a backup is made with.
+//! Needs an `etcd` in `ETCD_BIN`, with `etcdutl` beside it.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a bench that breaks has to stop the test"
+)]
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use etcd_backup::manifest::Source;
+use etcd_backup::member::Member;
+use etcd_backup::pace::Pace;
+use etcd_backup::path::Folder;
+use etcd_backup::save::Save;
+use etcd_backup::utility::{NewMember, Ports, Programs, Server};
+use etcd_backup::verify::Bench;
+use tempfile::TempDir;
+
+pub(crate) fn programs() -> Programs {
+    let etcd = PathBuf::from(std::env::var_os("ETCD_BIN").unwrap());
+    Programs {
+        etcdutl: etcd.with_file_name("etcdutl"),
+        etcd,
+    }
+}
+
+/// Two ports that were free just now.
+pub(crate) fn ports() -> Ports {
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [client, peer] = listeners.map(|listener| listener.local_addr().unwrap().port());
+    Ports { client, peer }
+}
+
+/// A cluster of one.
+pub(crate) struct Etcd {
+    pub(crate) server: Server,
+    pub(crate) member: Member,
+    pub(crate) client: etcd_client::Client,
+    _dir: TempDir,
+}
+
+impl Etcd {
+    pub(crate) async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        Self::over(dir, &data, "source").await
+    }
+
+    pub(crate) async fn over(dir: TempDir, data: &Path, name: &str) -> Self {
+        let server = programs().start(data, name, ports()).await.unwrap();
+        let url = server.client_url().to_owned();
+        Etcd {
+            member: Member::connect(&url).await.unwrap(),
+            client: etcd_client::Client::connect([&url], None).await.unwrap(),
+            server,
+            _dir: dir,
+        }
+    }
+
+    /// Writes keys of a kilobyte, several times each.
+    pub(crate) async fn fill(&mut self, keys: usize) {
+        for number in 0..keys * 2 {
+            let key = format!("key-{}", number % keys);
+            let value = format!("{number}-").repeat(200);
+            self.client.put(key, value, None).await.unwrap();
+        }
+    }
+}
+
+pub(crate) fn save(scratch: &Path, attempt: &str) -> Save {
+    Save {
+        source: Source {
+            backup_uid: "uid".into(),
+            namespace: "demo".into(),
+            cluster: "shop".into(),
+            component: "etcd".into(),
+        },
+        folder: Folder::read("pre/demo/shop-u/etcd/b").unwrap(),
+        attempt: attempt.into(),
+        pace: Pace::new(None),
+        bench: Some(Bench {
+            programs: programs(),
+            scratch: scratch.to_owned(),
+            ports: ports(),
+        }),
+    }
+}
+
+pub(crate) fn new_member() -> NewMember {
+    NewMember {
+        name: "seed-0".into(),
+        peer_url: "http://127.0.0.1:2380".into(),
+        token: "new".into(),
+        bump: true,
+    }
+}

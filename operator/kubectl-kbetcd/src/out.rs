@@ -1,0 +1,43 @@
+//! IO: where text goes. What a cluster says may hold control characters, which a terminal would obey.
+
+use std::io::{self, Write as _};
+
+/// Text as a terminal may be given it.
+fn printable(text: &str) -> String {
+    let safe = |c: char| c == '\n' || c == '\t' || !c.is_control();
+    text.chars()
+        .map(|c| {
+            if safe(c) {
+                c
+            } else {
+                char::REPLACEMENT_CHARACTER
+            }
+        })
+        .collect()
+}
+
+/// Writes to standard output, at once.
+pub(crate) fn say(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(printable(text).as_bytes())?;
+    stdout.flush()
+}
+
+/// A note beside the output: a line of standard error. Where that is closed there is no place to complain.
+pub(crate) fn note(text: &str) {
+    let _closed = writeln!(io::stderr().lock(), "{}", printable(text));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_escape_sequence_reaches_a_terminal() {
+        assert_eq!(
+            printable("a\u{1b}[2Jb\r\n\tc"),
+            "a\u{fffd}[2Jb\u{fffd}\n\tc"
+        );
+        assert_eq!(printable("größer"), "größer");
+    }
+}

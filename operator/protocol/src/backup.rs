@@ -1,0 +1,91 @@
+//! What a backup's Job says when it ends, in its container's termination message. Data only.
+
+use serde::{Deserialize, Serialize};
+
+/// Kubernetes keeps this much of a termination message, in bytes.
+pub const LARGEST_REPORT: usize = 4096;
+/// Longest text in it in characters, so that a report stays below that.
+const TEXT: usize = 900;
+
+/// What a Job says when it ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupReport {
+    /// Why it failed; absent after success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// The backup, when one was made or read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupSummary>,
+}
+
+/// A backup in short.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupSummary {
+    /// Bytes in the repository.
+    pub bytes: u64,
+    /// Revision of the snapshot.
+    pub revision: i64,
+    /// Hexadecimal SHA-256 of the snapshot.
+    pub sha256: String,
+    /// Hash of the key space at the revision, hexadecimal; empty when it was not compared.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hash_kv: String,
+    /// Version of etcd.
+    pub etcd_version: String,
+    /// True when it was restored and compared.
+    pub verified: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl BackupReport {
+    /// Of a failure.
+    #[must_use]
+    pub fn failed(text: &str) -> Self {
+        BackupReport {
+            failure: Some(short(text)),
+            backup: None,
+        }
+    }
+
+    /// Of a backup that is there.
+    #[must_use]
+    pub fn of(summary: BackupSummary) -> Self {
+        let reason = summary.reason.as_deref().map(short);
+        BackupReport {
+            failure: None,
+            backup: Some(BackupSummary { reason, ..summary }),
+        }
+    }
+
+    /// Reads one; `None` for anything else, such as a message that was cut.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+}
+
+/// The beginning of a text, without control characters, which JSON would make six times as long.
+fn short(text: &str) -> String {
+    let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    plain.take(TEXT).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_fits_whatever_the_error_says() {
+        for text in ["\u{1}".repeat(9000), "ü".repeat(9000), "\"\\".repeat(9000)] {
+            let report = BackupReport::failed(&text);
+            let json = serde_json::to_string(&report).expect("json");
+            assert!(json.len() < LARGEST_REPORT, "{} bytes", json.len());
+            assert_eq!(BackupReport::read(&json), Some(report));
+        }
+        assert_eq!(BackupReport::read("half of {"), None);
+    }
+}

@@ -1,0 +1,17 @@
+//! What the controllers of backups are given.
+
+use std::sync::Arc;
+
+use crate::controller;
+use crate::roles::MemberStore;
+
+/// What the controllers of backups are given.
+#[derive(Clone)]
+pub struct Context {
+    /// What every reconciler has.
+    pub frame: Arc<controller::Context>,
+    /// Agents' views: which member is in sync.
+    pub store: Arc<MemberStore>,
+    /// Image with `etcd-backup`.
+    pub image: String,
+}

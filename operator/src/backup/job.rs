@@ -1,0 +1,437 @@
+//! Pure builders: the Jobs of backups, their claim and the copy of a credential.
+
+use std::collections::BTreeMap;
+
+use etcd_operator_api::labels;
+use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, ObjectFieldSelector,
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimVolumeSource,
+    PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements, SeccompProfile, Secret,
+    SecretVolumeSource, SecurityContext, Volume, VolumeMount, VolumeResourceRequirements,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kbagent_protocol::IDENTITY_FILE;
+use kube::api::ObjectMeta;
+use sha2::{Digest, Sha256};
+
+use super::place::Place;
+
+/// Label of Jobs and their pods: UID of the Backup they work for.
+pub(super) const BACKUP_UID: &str = "dataprotection.kubeblocks.io/backup-uid";
+/// Container of a Job that does the work and leaves the report.
+pub(super) const WORK: &str = "backup";
+/// A Job is ended after so many seconds: a snapshot of 8 GiB at 5 MiB/s takes half an hour, twice.
+pub(super) const DEADLINE: i64 = 7200;
+/// User and group of a Job's processes; those of the members, whose volume one of them fills.
+const USER: i64 = 1000;
+/// Where the repository's claim is mounted.
+const REPOSITORY: &str = "/repository";
+/// Where the credential is mounted.
+const CREDENTIAL: &str = "/etc/repository";
+/// Where a backup is restored to be proven.
+const SCRATCH: &str = "/scratch";
+/// Where a member's claim is mounted.
+const VOLUME: &str = "/volume";
+/// Name of etcd's data directory on it.
+const DATA_FOLDER: &str = "etcd";
+const MEBI: u64 = 1024 * 1024;
+
+/// What all Jobs of one Backup share.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Frame {
+    /// Namespace of the Backup.
+    pub(super) namespace: String,
+    /// Reference to what the Job goes with.
+    pub(super) owner: OwnerReference,
+    /// UID of the Backup.
+    pub(super) uid: String,
+    /// Image with the program that is copied beside etcd's.
+    pub(super) tool: String,
+    /// Image of etcd, of the cluster's version; `None` for a Job that needs none.
+    pub(super) etcd: Option<String>,
+    /// Pod spec of the members, whose scheduling a Job shares.
+    pub(super) like: PodSpec,
+    /// The repository.
+    pub(super) place: Place,
+    /// Folder of the backup in it.
+    pub(super) path: String,
+    /// How often the Job is repeated.
+    pub(super) retries: i32,
+}
+
+/// What a backup is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Save {
+    /// The Cluster.
+    pub(super) cluster: String,
+    /// Its component.
+    pub(super) component: String,
+    /// Client URL of the member.
+    pub(super) member: String,
+    /// Bytes of the member's database.
+    pub(super) database: u64,
+    /// Bytes a second at most.
+    pub(super) rate: Option<u64>,
+}
+
+/// Name of a Job, or of something else that goes with a Backup.
+pub(super) fn name(what: &str, backup: &str, uid: &str) -> String {
+    // Names of Jobs become labels, which hold 63 characters.
+    let backup: String = backup.chars().take(40).collect();
+    let uid: String = uid.chars().take(8).collect();
+    format!(
+        "{what}-{}-{uid}",
+        backup.trim_end_matches(['-', '.']).replace('.', "-")
+    )
+}
+
+/// Name of the copy of a credential: another one for another version of it. Nothing of its content is in the name.
+pub(super) fn credential_name(backup: &str, uid: &str, original: &Secret) -> String {
+    let version = format!(
+        "{:?} {:?}",
+        original.metadata.uid, original.metadata.resource_version
+    );
+    let hash = Sha256::digest(version);
+    let hash: String = hash
+        .iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("{}-{hash}", name("repo", backup, uid))
+}
+
+/// The Job that makes a backup.
+pub(super) fn save(frame: &Frame, job: &str, credential: Option<&str>, save: &Save) -> Job {
+    let scratch = scratch_bytes(save.database);
+    let mut arguments = vec![
+        "save".to_owned(),
+        format!("--member={}", save.member),
+        format!("--backup-uid={}", frame.uid),
+        format!("--namespace={}", frame.namespace),
+        format!("--cluster={}", save.cluster),
+        format!("--component={}", save.component),
+        format!("--scratch={SCRATCH}"),
+    ];
+    arguments.extend(save.rate.map(|rate| format!("--rate={rate}")));
+    let memory = 512 * MEBI + 2 * save.database;
+    let mut job = skeleton(frame, job, credential, arguments, memory);
+    add_volume(&mut job, empty("scratch", scratch), SCRATCH);
+    job
+}
+
+/// The Job that deletes a backup.
+pub(super) fn erase(frame: &Frame, job: &str, credential: Option<&str>) -> Job {
+    let arguments = vec!["delete".to_owned(), format!("--backup-uid={}", frame.uid)];
+    skeleton(frame, job, credential, arguments, 128 * MEBI)
+}
+
+/// What is filled with a backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fill {
+    /// The member's claim.
+    pub(super) claim: String,
+    /// The member, which has its pod's name.
+    pub(super) member: String,
+    /// Its peer URL.
+    pub(super) peer_url: String,
+    /// UID of the Cluster.
+    pub(super) cluster_uid: String,
+    /// SHA-256 that the backup must have.
+    pub(super) sha256: String,
+}
+
+/// The Job that fills a claim. As what data and identity are written is what the member's launcher expects.
+pub(super) fn fill(frame: &Frame, job: &str, credential: Option<&str>, fill: &Fill) -> Job {
+    let identity = serde_json::json!({ "clusterUid": fill.cluster_uid, "podName": fill.member });
+    let arguments = vec![
+        "restore".to_owned(),
+        format!("--volume={VOLUME}"),
+        format!("--data={DATA_FOLDER}"),
+        format!("--name={}", fill.member),
+        format!("--peer-url={}", fill.peer_url),
+        format!("--token=etcd-{}", fill.cluster_uid),
+        format!("--identity-file={IDENTITY_FILE}"),
+        format!("--identity={identity}"),
+        format!("--sha256={}", fill.sha256),
+    ];
+    let mut job = skeleton(frame, job, credential, arguments, 1024 * MEBI);
+    add_volume(&mut job, claim_volume("data", &fill.claim), VOLUME);
+    job
+}
+
+/// Bytes of the scratch volume: the snapshot, its restored copy and etcd's log. The database may have grown since.
+pub(super) fn scratch_bytes(database: u64) -> u64 {
+    512 * MEBI + database * 5 / 2
+}
+
+fn skeleton(
+    frame: &Frame,
+    job: &str,
+    credential: Option<&str>,
+    mut arguments: Vec<String>,
+    memory: u64,
+) -> Job {
+    arguments.push(format!("--path={}", frame.path));
+    let (mut volumes, mut mounts) = (Vec::new(), Vec::new());
+    match &frame.place {
+        Place::Claim { name, .. } => {
+            arguments.push(format!("--folder={REPOSITORY}"));
+            volumes.push(claim_volume("repository", name));
+            mounts.push(mount("repository", REPOSITORY, false));
+        }
+        Place::Bucket {
+            arguments: bucket, ..
+        } => {
+            arguments.extend(bucket.clone());
+            arguments.push(format!("--credentials={CREDENTIAL}"));
+            volumes.push(Volume {
+                name: "credential".to_owned(),
+                secret: Some(SecretVolumeSource {
+                    secret_name: credential.map(str::to_owned),
+                    default_mode: Some(0o440),
+                    ..SecretVolumeSource::default()
+                }),
+                ..Volume::default()
+            });
+            mounts.push(mount("credential", CREDENTIAL, true));
+        }
+    }
+    // etcd's image has etcd's programs and not ours.
+    let install = frame.etcd.is_some().then(|| Container {
+        name: "install".to_owned(),
+        image: Some(frame.tool.clone()),
+        image_pull_policy: Some("IfNotPresent".to_owned()),
+        args: Some(vec!["install".to_owned(), "/tools/etcd-backup".to_owned()]),
+        volume_mounts: Some(vec![mount("tools", "/tools", false)]),
+        ..container(64 * MEBI)
+    });
+    if install.is_some() {
+        volumes.push(empty("tools", 64 * MEBI));
+        mounts.push(mount("tools", "/tools", true));
+    }
+    let work = Container {
+        name: WORK.to_owned(),
+        image: Some(frame.etcd.clone().unwrap_or_else(|| frame.tool.clone())),
+        image_pull_policy: Some("IfNotPresent".to_owned()),
+        command: install
+            .is_some()
+            .then(|| vec!["/tools/etcd-backup".to_owned()]),
+        args: Some(arguments),
+        env: Some(vec![pod_name()]),
+        volume_mounts: Some(mounts),
+        ..container(memory)
+    };
+    made(frame, job, pod(frame, install, work, volumes))
+}
+
+/// The Job around its pod. Only one label is on the pod: no service and no budget selects it.
+fn made(frame: &Frame, job: &str, pod: PodSpec) -> Job {
+    let own = BTreeMap::from([(BACKUP_UID.to_owned(), frame.uid.clone())]);
+    let mut all = own.clone();
+    all.insert(
+        labels::MANAGED_BY.to_owned(),
+        labels::MANAGED_BY_VALUE.to_owned(),
+    );
+    Job {
+        metadata: ObjectMeta {
+            name: Some(job.to_owned()),
+            namespace: Some(frame.namespace.clone()),
+            labels: Some(all),
+            owner_references: Some(vec![frame.owner.clone()]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(JobSpec {
+            backoff_limit: Some(frame.retries),
+            active_deadline_seconds: Some(DEADLINE),
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta {
+                    labels: Some(own),
+                    ..ObjectMeta::default()
+                }),
+                spec: Some(pod),
+            },
+            ..JobSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn pod(
+    frame: &Frame,
+    install: Option<Container>,
+    work: Container,
+    volumes: Vec<Volume>,
+) -> PodSpec {
+    let like = &frame.like;
+    PodSpec {
+        restart_policy: Some("Never".to_owned()),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        termination_grace_period_seconds: Some(10),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(USER),
+            run_as_group: Some(USER),
+            fs_group: Some(USER),
+            fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".to_owned(),
+                localhost_profile: None,
+            }),
+            ..PodSecurityContext::default()
+        }),
+        // Where members may run a Job may, and their images can be pulled.
+        image_pull_secrets: like.image_pull_secrets.clone(),
+        node_selector: like.node_selector.clone(),
+        tolerations: like.tolerations.clone(),
+        runtime_class_name: like.runtime_class_name.clone(),
+        scheduler_name: like.scheduler_name.clone(),
+        init_containers: install.map(|install| vec![install]),
+        containers: vec![work],
+        volumes: Some(volumes),
+        ..PodSpec::default()
+    }
+}
+
+fn container(memory: u64) -> Container {
+    let limits = [("cpu", "1".to_owned()), ("memory", memory.to_string())];
+    let requests = [
+        ("cpu", "50m".to_owned()),
+        ("memory", (64 * MEBI).to_string()),
+    ];
+    let quantities = |all: [(&str, String); 2]| {
+        let all = all
+            .into_iter()
+            .map(|(name, amount)| (name.to_owned(), Quantity(amount)));
+        Some(all.collect())
+    };
+    Container {
+        resources: Some(ResourceRequirements {
+            limits: quantities(limits),
+            requests: quantities(requests),
+            ..ResourceRequirements::default()
+        }),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            capabilities: Some(Capabilities {
+                drop: Some(vec!["ALL".to_owned()]),
+                add: None,
+            }),
+            ..SecurityContext::default()
+        }),
+        ..Container::default()
+    }
+}
+
+fn pod_name() -> EnvVar {
+    EnvVar {
+        name: "POD_NAME".to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                api_version: None,
+                field_path: "metadata.name".to_owned(),
+            }),
+            ..EnvVarSource::default()
+        }),
+    }
+}
+
+fn empty(name: &str, bytes: u64) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource {
+            medium: None,
+            size_limit: Some(Quantity(bytes.to_string())),
+        }),
+        ..Volume::default()
+    }
+}
+
+fn claim_volume(name: &str, claim: &str) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+            claim_name: claim.to_owned(),
+            read_only: None,
+        }),
+        ..Volume::default()
+    }
+}
+
+fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
+    VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
+        read_only: Some(read_only),
+        ..VolumeMount::default()
+    }
+}
+
+fn add_volume(job: &mut Job, volume: Volume, path: &str) {
+    let Some(spec) = job
+        .spec
+        .as_mut()
+        .and_then(|spec| spec.template.spec.as_mut())
+    else {
+        return;
+    };
+    if let Some(work) = spec.containers.first_mut() {
+        work.volume_mounts
+            .get_or_insert_default()
+            .push(mount(&volume.name, path, false));
+    }
+    spec.volumes.get_or_insert_default().push(volume);
+}
+
+/// The claim of a repository in a namespace; `None` for a bucket. No object owns it: backups outlive what made them.
+pub(super) fn repository_claim(place: &Place, namespace: &str) -> Option<PersistentVolumeClaim> {
+    let Place::Claim {
+        name,
+        size,
+        class,
+        mode,
+    } = place
+    else {
+        return None;
+    };
+    Some(PersistentVolumeClaim {
+        metadata: ObjectMeta {
+            name: Some(name.clone()),
+            namespace: Some(namespace.to_owned()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(vec![mode.clone()]),
+            storage_class_name: class.clone(),
+            resources: Some(VolumeResourceRequirements {
+                requests: Some(BTreeMap::from([("storage".to_owned(), size.clone())])),
+                limits: None,
+            }),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        status: None,
+    })
+}
+
+/// A credential in the Job's namespace; it goes with its owner.
+pub(super) fn credential_copy(frame: &Frame, name: &str, original: &Secret) -> Secret {
+    let wanted = ["accessKeyId", "secretAccessKey", "ca.crt"];
+    let mut data = original.data.clone().unwrap_or_default();
+    data.retain(|key, _| wanted.contains(&key.as_str()));
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(frame.namespace.clone()),
+            labels: Some(BTreeMap::from([(BACKUP_UID.to_owned(), frame.uid.clone())])),
+            owner_references: Some(vec![frame.owner.clone()]),
+            ..ObjectMeta::default()
+        },
+        immutable: Some(true),
+        data: Some(data),
+        ..Secret::default()
+    }
+}

@@ -1,0 +1,279 @@
+//! IO in: what a decision about a Backup depends on, read from the API server (C2: not from a cache).
+
+use etcd_operator_api::names::{ComponentName, headless_domain};
+use etcd_operator_api::{Backup, BackupPolicy, BackupRepo, InstanceSet, labels};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodTemplateSpec};
+use kbagent_protocol::{BackupReport, EtcdState};
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+
+use super::context::Context;
+use super::job::WORK;
+use super::observed::{ClusterSeen, JobSeen, JobState, MemberSeen, Seen};
+use super::{place, plan};
+use crate::client::message;
+use crate::controller::list;
+use crate::roles::facts::PodKey;
+
+/// A view older than this tells nothing about now: agents repeat theirs every second.
+const FRESH: std::time::Duration = std::time::Duration::from_secs(3);
+/// Label of a Job's pods.
+const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+/// Most BackupRepos that are searched for the default one.
+const REPOS: u32 = 200;
+
+/// Something could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to read {what}: {}", message(.source))]
+pub(super) struct ObserveError {
+    what: &'static str,
+    source: kube::Error,
+}
+
+fn failed(what: &'static str) -> impl FnOnce(kube::Error) -> ObserveError {
+    move |source| ObserveError { what, source }
+}
+
+/// Sees what a Backup depends on.
+pub(super) async fn observe(context: &Context, backup: &Backup) -> Result<Seen, ObserveError> {
+    let client = &context.frame.client;
+    let namespace = backup.namespace().unwrap_or_default();
+    let policies: Api<BackupPolicy> = Api::namespaced(client.clone(), &namespace);
+    let policy = policies.get_opt(&backup.spec.backup_policy_name).await;
+    let policy = policy.map_err(failed("the BackupPolicy"))?;
+    let recorded = backup
+        .status
+        .as_ref()
+        .and_then(|status| status.backup_repo_name.clone());
+    let named = recorded.or_else(|| {
+        policy
+            .as_ref()
+            .and_then(|policy| policy.spec.backup_repo_name.clone())
+    });
+    let mut seen = Seen {
+        repo: Some(repository(context, named).await?),
+        job: job(context, &namespace, &plan::job_name(backup)).await?,
+        ..Seen::default()
+    };
+    if backup.metadata.deletion_timestamp.is_some() {
+        seen.eraser = job(context, &namespace, &plan::eraser_name(backup)).await?;
+    }
+    let target = policy.as_ref().and_then(|policy| plan::target(policy).ok());
+    seen.policy = policy;
+    if let Some((cluster, component)) = target {
+        let name = ComponentName::existing(&format!("{cluster}-{component}"));
+        seen.cluster = cluster_of(context, &namespace, &name).await?;
+        seen.members = members(context, &namespace, &name).await?;
+    }
+    let others: Api<_> = Api::namespaced(client.clone(), &namespace);
+    // One that cannot be read does nothing, so nothing waits for it.
+    let others = list(&others, &ListParams::default()).await;
+    seen.others = others.map_err(failed("the Backups"))?.0;
+    Ok(seen)
+}
+
+/// The repository of a name, or the default one; why there is none.
+async fn repository(
+    context: &Context,
+    name: Option<String>,
+) -> Result<Result<BackupRepo, String>, ObserveError> {
+    if let Some(name) = name.filter(|name| !name.is_empty()) {
+        let repos: Api<BackupRepo> = Api::all(context.frame.client.clone());
+        let repo = repos
+            .get_opt(&name)
+            .await
+            .map_err(failed("the BackupRepo"))?;
+        return Ok(repo.ok_or_else(|| format!("BackupRepo {name:?} is not there")));
+    }
+    let repos: Api<_> = Api::all(context.frame.client.clone());
+    let all = list(&repos, &ListParams::default().limit(REPOS)).await;
+    let all: Vec<BackupRepo> = all.map_err(failed("the BackupRepos"))?.0;
+    let mut defaults: Vec<_> = all.into_iter().filter(place::is_default).collect();
+    Ok(match (defaults.pop(), defaults.len()) {
+        (Some(repo), 0) => Ok(repo),
+        (None, _) => Err(format!(
+            "the BackupPolicy names no backupRepoName, and no BackupRepo has the annotation {}: true",
+            place::DEFAULT
+        )),
+        (Some(_), more) => Err(format!(
+            "{} BackupRepos have the annotation {}: true: leave it to one, or name one in the BackupPolicy",
+            more + 1,
+            place::DEFAULT
+        )),
+    })
+}
+
+async fn cluster_of(
+    context: &Context,
+    namespace: &str,
+    name: &ComponentName,
+) -> Result<Option<ClusterSeen>, ObserveError> {
+    let sets: Api<InstanceSet> = Api::namespaced(context.frame.client.clone(), namespace);
+    let set = sets
+        .get_opt(name.as_str())
+        .await
+        .map_err(failed("the InstanceSet"))?;
+    Ok(set.and_then(|set| {
+        let template: PodTemplateSpec = set.spec.template.parse("spec.template").ok()?;
+        Some(ClusterSeen {
+            uid: set.annotations().get(labels::CLUSTER_UID)?.clone(),
+            pod: template.spec?,
+            tls: set.annotations().contains_key(labels::TLS_ISSUER),
+            domain: headless_domain(name, namespace, &context.frame.config.cluster_domain),
+        })
+    }))
+}
+
+async fn members(
+    context: &Context,
+    namespace: &str,
+    name: &ComponentName,
+) -> Result<Vec<MemberSeen>, ObserveError> {
+    let pods: Api<Pod> = Api::namespaced(context.frame.client.clone(), namespace);
+    let params = ListParams::default().labels(&format!("{}={name}", labels::WORKLOAD_INSTANCE));
+    let pods = pods
+        .list(&params)
+        .await
+        .map_err(failed("the members' pods"))?;
+    Ok(pods
+        .items
+        .iter()
+        .map(|pod| member(context, namespace, pod))
+        .collect())
+}
+
+fn member(context: &Context, namespace: &str, pod: &Pod) -> MemberSeen {
+    let key = PodKey {
+        namespace: namespace.to_owned(),
+        name: pod.name_any(),
+    };
+    let seen = context.store.of(&key, &pod.uid().unwrap_or_default());
+    let seen = seen.filter(|seen| !seen.silent && seen.age() < FRESH);
+    let view = seen.map(|seen| seen.view);
+    let view = view.filter(|view| view.etcd == EtcdState::Running && view.under_way.is_none());
+    let status = pod.status.as_ref();
+    let conditions = status
+        .and_then(|status| status.conditions.as_ref())
+        .into_iter()
+        .flatten();
+    let mut ready = conditions.filter(|condition| condition.type_ == "Ready");
+    MemberSeen {
+        pod: pod.name_any(),
+        ready: pod.metadata.deletion_timestamp.is_none()
+            && ready.any(|condition| condition.status == "True"),
+        status: view.and_then(|view| view.status),
+    }
+}
+
+/// A Job of this name, and what its pods say.
+pub(super) async fn job(
+    context: &Context,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<JobSeen>, ObserveError> {
+    let jobs: Api<Job> = Api::namespaced(context.frame.client.clone(), namespace);
+    let Some(job) = jobs.get_opt(name).await.map_err(failed("the Job"))? else {
+        return Ok(None);
+    };
+    let pods: Api<Pod> = Api::namespaced(context.frame.client.clone(), namespace);
+    let params = ListParams::default().labels(&format!("{JOB_NAME}={name}"));
+    let pods = pods
+        .list(&params)
+        .await
+        .map_err(failed("the Job's pods"))?
+        .items;
+    let uid = job.uid().unwrap_or_default();
+    // Labels are anyone's to write: a report counts from a pod that the Job controls.
+    let own: Vec<Pod> = pods
+        .into_iter()
+        .filter(|pod| {
+            pod.owner_references()
+                .iter()
+                .any(|owner| owner.uid == uid && owner.controller == Some(true))
+        })
+        .collect();
+    Ok(Some(job_seen(&job, &own)))
+}
+
+/// Pure: a Job as it stands.
+pub(super) fn job_seen(job: &Job, pods: &[Pod]) -> JobSeen {
+    let status = job.status.as_ref();
+    let conditions = status
+        .and_then(|status| status.conditions.as_ref())
+        .into_iter()
+        .flatten();
+    let held: Vec<_> = conditions
+        .filter(|condition| condition.status == "True")
+        .collect();
+    let of = |kind: &str| held.iter().find(|condition| condition.type_ == kind);
+    let state = if of("Complete").is_some() {
+        JobState::Succeeded
+    } else if let Some(failed) = of("Failed") {
+        let text = [failed.reason.as_deref(), failed.message.as_deref()];
+        let text: Vec<_> = text.into_iter().flatten().collect();
+        JobState::Failed(format!("its Job has failed: {}", text.join(": ")))
+    } else {
+        JobState::Running
+    };
+    let mut ended: Vec<_> = pods.iter().filter_map(ended).collect();
+    ended.sort_by_key(|(code, at, _)| (*code == 0, *at));
+    JobSeen {
+        report: ended.pop().and_then(|(_, _, report)| report),
+        stuck: if state == JobState::Running {
+            pods.iter().find_map(stuck)
+        } else {
+            None
+        },
+        state,
+    }
+}
+
+type Ended = (
+    i32,
+    Option<k8s_openapi::jiff::Timestamp>,
+    Option<BackupReport>,
+);
+
+/// Exit code, time and report of a pod whose work has ended.
+fn ended(pod: &Pod) -> Option<Ended> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    let work = statuses.iter().find(|container| container.name == WORK)?;
+    let ended = work.state.as_ref()?.terminated.as_ref()?;
+    let report = ended.message.as_deref().and_then(BackupReport::read);
+    Some((
+        ended.exit_code,
+        ended.finished_at.as_ref().map(|at| at.0),
+        report,
+    ))
+}
+
+/// Why a pod does not run, when it is no matter of seconds.
+fn stuck(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let conditions = status.conditions.as_ref().into_iter().flatten();
+    let mut unplaced = conditions.filter(|c| c.type_ == "PodScheduled" && c.status == "False");
+    if let Some(condition) = unplaced.next() {
+        let text = condition.message.clone().unwrap_or_default();
+        return Some(format!("pod {} is not scheduled: {text}", pod.name_any()));
+    }
+    let containers = status
+        .init_container_statuses
+        .iter()
+        .chain(&status.container_statuses)
+        .flatten();
+    let waiting = |container: &ContainerStatus| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let reason = waiting.reason.as_deref().unwrap_or_default();
+        let usual = matches!(reason, "" | "ContainerCreating" | "PodInitializing");
+        let text = waiting.message.as_deref().unwrap_or_default();
+        (!usual).then(|| {
+            format!(
+                "container {} of pod {}: {reason}: {text}",
+                container.name,
+                pod.name_any()
+            )
+        })
+    };
+    containers.filter_map(waiting).next()
+}

@@ -1,0 +1,70 @@
+//! What a decision about a Backup depends on, as plain data.
+
+use etcd_operator_api::{Backup, BackupPolicy, BackupRepo};
+use k8s_openapi::api::core::v1::PodSpec;
+use kbagent_protocol::{BackupReport, MemberStatus};
+
+/// All that was seen.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    /// The policy that the Backup names.
+    pub(super) policy: Option<BackupPolicy>,
+    /// The repository that the policy names, or the default one; why there is none.
+    pub(super) repo: Option<Result<BackupRepo, String>>,
+    /// The members' pods.
+    pub(super) members: Vec<MemberSeen>,
+    /// UID of the Cluster, what its pods are made of, and their headless domain.
+    pub(super) cluster: Option<ClusterSeen>,
+    /// Other Backups in the namespace.
+    pub(super) others: Vec<Backup>,
+    /// The Job that makes the backup.
+    pub(super) job: Option<JobSeen>,
+    /// The Job that deletes it.
+    pub(super) eraser: Option<JobSeen>,
+}
+
+/// The cluster that is backed up.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct ClusterSeen {
+    /// UID of the Cluster.
+    pub(super) uid: String,
+    /// Pod spec of the members.
+    pub(super) pod: PodSpec,
+    /// True when they serve clients by TLS only.
+    pub(super) tls: bool,
+    /// Domain of their host names.
+    pub(super) domain: String,
+}
+
+/// A member's pod.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct MemberSeen {
+    /// Its name.
+    pub(super) pod: String,
+    /// True when it is ready and stays.
+    pub(super) ready: bool,
+    /// What its etcd says now, when its agent reports; `None` also while it is defragmented.
+    pub(super) status: Option<MemberStatus>,
+}
+
+/// A Job.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct JobSeen {
+    /// Where it stands.
+    pub(super) state: JobState,
+    /// What its newest pod that ended has said.
+    pub(super) report: Option<BackupReport>,
+    /// Why its pod does not run, if it does not.
+    pub(super) stuck: Option<String>,
+}
+
+/// Where a Job stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum JobState {
+    /// It runs, or will.
+    Running,
+    /// It has succeeded.
+    Succeeded,
+    /// It was given up, and what Kubernetes says of it.
+    Failed(String),
+}

@@ -1,0 +1,522 @@
+//! PURE: a Backup and what was seen -> its next status, and one act.
+
+use std::cmp::Ordering;
+
+use etcd_operator_api::backup::{BackupPhase, BackupStatus, BackupStatusTarget, DeletionPolicy};
+use etcd_operator_api::quantity::amount;
+use etcd_operator_api::{Backup, BackupPolicy, BackupRepo, labels};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kbagent_protocol::BackupSummary;
+use kube::{Resource, ResourceExt};
+
+use super::choose::choose;
+use super::job::{self, Frame, Save};
+use super::observed::{JobSeen, JobState, Seen};
+use super::{period, place};
+
+/// Finalizer of a Backup: its data in the repository goes before it.
+pub(super) const FINALIZER: &str = "dataprotection.kubeblocks.io/finalizer";
+/// The version of the format in the repository, for the status.
+const FORMAT: &str = "1";
+/// How long a Backup waits for a policy that is not there: that of a new Cluster is being made.
+const PATIENCE: i64 = 60;
+/// How long it waits for a member that can be backed up.
+const WAIT: i64 = 3600;
+
+/// What is done, once.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Act {
+    /// Nothing but the status.
+    Record,
+    /// The finalizer is added.
+    Hold,
+    /// The Job is created.
+    Begin(Box<(Frame, Save)>),
+    /// The Job that deletes the data is created.
+    Erase(Box<Frame>),
+    /// The Job that makes the backup is deleted.
+    Cancel,
+    /// The finalizer is removed.
+    Release,
+    /// The Backup has expired: it is deleted.
+    Expire,
+}
+
+/// A decision.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Decision {
+    /// The status from now on.
+    pub(super) status: BackupStatus,
+    /// What is done.
+    pub(super) act: Act,
+    /// Seconds until it is looked at again, when no event is sure to come.
+    pub(super) again: Option<i64>,
+}
+
+/// What never changes while the operator runs.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    /// Image with `etcd-backup`.
+    pub(super) tool: String,
+}
+
+/// Decides.
+pub(super) fn decide(backup: &Backup, seen: &Seen, settings: &Settings, now: &Time) -> Decision {
+    let status = backup.status.clone().unwrap_or_default();
+    if backup.metadata.deletion_timestamp.is_some() {
+        return leave(backup, seen, settings, status);
+    }
+    match status.phase {
+        Some(BackupPhase::Completed | BackupPhase::Failed | BackupPhase::Deleting) => {
+            keep(status, now)
+        }
+        _ if !backup
+            .finalizers()
+            .iter()
+            .any(|finalizer| finalizer == FINALIZER) =>
+        {
+            act(status, Act::Hold)
+        }
+        _ if status.job.is_some() => follow(backup, seen, settings, status, now),
+        _ => begin(backup, seen, settings, status, now),
+    }
+}
+
+fn act(status: BackupStatus, act: Act) -> Decision {
+    Decision {
+        status,
+        act,
+        again: None,
+    }
+}
+
+/// A backup that has ended: nothing, until it expires.
+fn keep(status: BackupStatus, now: &Time) -> Decision {
+    match &status.expiration {
+        Some(at) if at.0 <= now.0 => act(status, Act::Expire),
+        Some(at) => {
+            let again = Some(at.0.duration_since(now.0).as_secs().max(1));
+            Decision {
+                status,
+                act: Act::Record,
+                again,
+            }
+        }
+        None => act(status, Act::Record),
+    }
+}
+
+fn fail(mut status: BackupStatus, now: &Time, why: String) -> Decision {
+    status.phase = Some(BackupPhase::Failed);
+    status.completion_timestamp = Some(now.clone());
+    status.failure_reason = Some(why);
+    act(status, Act::Record)
+}
+
+/// It waits, and says for what.
+fn wait(mut status: BackupStatus, why: String, again: i64) -> Decision {
+    status.phase = Some(BackupPhase::New);
+    status.failure_reason = Some(why);
+    Decision {
+        status,
+        act: Act::Record,
+        again: Some(again),
+    }
+}
+
+fn age(backup: &Backup, now: &Time) -> i64 {
+    let made = backup.metadata.creation_timestamp.as_ref();
+    made.map_or(0, |made| now.0.duration_since(made.0).as_secs())
+}
+
+fn begin(
+    backup: &Backup,
+    seen: &Seen,
+    settings: &Settings,
+    mut status: BackupStatus,
+    now: &Time,
+) -> Decision {
+    let ready = match prepare(backup, seen, settings) {
+        Ok(ready) => ready,
+        Err(Obstacle::Refused(why)) => return fail(status, now, why),
+        Err(Obstacle::Soon(why)) if age(backup, now) > PATIENCE => return fail(status, now, why),
+        Err(Obstacle::Later(why)) if age(backup, now) > WAIT => {
+            return fail(status, now, format!("{why}; it was waited for {WAIT} s"));
+        }
+        Err(Obstacle::Soon(why)) => return wait(status, why, 2),
+        Err(Obstacle::Later(why)) => return wait(status, why, 5),
+        Err(Obstacle::Turn(why)) => return wait(status, why, 10),
+    };
+    let (frame, save, pod, repo) = ready;
+    status.phase = Some(BackupPhase::New);
+    status.failure_reason = None;
+    status.format_version = Some(FORMAT.to_owned());
+    status.start_timestamp = Some(now.clone());
+    status.backup_repo_name = Some(repo);
+    status.path = Some(frame.path.clone());
+    status.target = Some(BackupStatusTarget { name: pod });
+    status.job = Some(job_name(backup));
+    act(status, Act::Begin(Box::new((frame, save))))
+}
+
+/// Why a backup does not begin.
+enum Obstacle {
+    /// It never will.
+    Refused(String),
+    /// What is missing should be there by now.
+    Soon(String),
+    /// The members are not fit yet.
+    Later(String),
+    /// Another backup is first.
+    Turn(String),
+}
+
+type Ready = (Frame, Save, String, String);
+
+fn prepare(backup: &Backup, seen: &Seen, settings: &Settings) -> Result<Ready, Obstacle> {
+    let name = &backup.spec.backup_policy_name;
+    let policy = seen.policy.as_ref().ok_or_else(|| {
+        Obstacle::Soon(format!("BackupPolicy {name:?} is not there: it is named {{cluster}}-{{component}}-backup-policy"))
+    })?;
+    if let Some(period) = &backup.spec.retention_period {
+        period::seconds(period)
+            .map_err(|why| Obstacle::Refused(format!("spec.retentionPeriod {why}")))?;
+    }
+    let (cluster, component) = target(policy).map_err(Obstacle::Refused)?;
+    let repo = repository(seen)?;
+    let found = place::read(repo);
+    let place = found
+        .map_err(|why| Obstacle::Refused(format!("BackupRepo {:?}: {why}", repo.name_any())))?;
+    let of = seen.cluster.as_ref().ok_or_else(|| {
+        Obstacle::Soon(format!(
+            "Cluster {cluster:?} has no component {component:?} in this namespace"
+        ))
+    })?;
+    if of.tls {
+        let why = "the Cluster has tls, and a Job has no client certificate: not supported yet, use etcdctl snapshot save";
+        return Err(Obstacle::Refused(why.to_owned()));
+    }
+    if let Some(first) = before(backup, &cluster, &seen.others) {
+        return Err(Obstacle::Turn(format!(
+            "backup {first:?} of this Cluster is first: one is made at a time"
+        )));
+    }
+    let (member, status) = choose(&seen.members).map_err(Obstacle::Later)?;
+    let etcd = of
+        .pod
+        .containers
+        .iter()
+        .find(|container| container.name == "etcd");
+    let etcd = etcd.and_then(|container| container.image.clone());
+    let etcd =
+        etcd.ok_or_else(|| Obstacle::Refused("the members have no container etcd".to_owned()))?;
+    let namespace = backup.namespace().unwrap_or_default();
+    let folder = format!(
+        "{namespace}/{cluster}-{}/{component}/{}",
+        of.uid,
+        backup.name_any()
+    );
+    let frame = Frame {
+        owner: backup.controller_owner_ref(&()).unwrap_or_default(),
+        uid: backup.uid().unwrap_or_default(),
+        tool: settings.tool.clone(),
+        etcd: Some(etcd),
+        like: of.pod.clone(),
+        path: below(&[&repo.spec.path_prefix, &policy.spec.path_prefix], &folder),
+        retries: policy.spec.backoff_limit.unwrap_or(2),
+        place,
+        namespace,
+    };
+    let rate = rate(policy).map_err(Obstacle::Refused)?;
+    let save = Save {
+        member: format!("http://{}.{}:2379", member.pod, of.domain),
+        database: status.db_size_bytes,
+        rate,
+        cluster,
+        component,
+    };
+    Ok((frame, save, member.pod.clone(), repo.name_any()))
+}
+
+/// Bytes a second, where the policy limits them.
+fn rate(policy: &BackupPolicy) -> Result<Option<u64>, String> {
+    let Some(limit) = &policy.spec.rate_limit else {
+        return Ok(None);
+    };
+    match amount(limit) {
+        Some(bytes) if bytes >= 1.0 => Ok(Some(bytes as u64)),
+        _ => Err(format!(
+            "spec.rateLimit {:?} of BackupPolicy {:?} must be bytes a second, e.g. 50Mi",
+            limit.0,
+            policy.name_any()
+        )),
+    }
+}
+
+/// The Cluster and the component that a policy is about.
+pub(super) fn target(policy: &BackupPolicy) -> Result<(String, String), String> {
+    let labelled = &policy.spec.target.pod_selector.match_labels;
+    match (
+        labelled.get(labels::INSTANCE),
+        labelled.get(labels::COMPONENT_NAME),
+    ) {
+        (Some(cluster), Some(component)) => Ok((cluster.clone(), component.clone())),
+        _ => Err(format!(
+            "spec.target.podSelector.matchLabels of BackupPolicy {:?} must name {} and {}",
+            policy.name_any(),
+            labels::INSTANCE,
+            labels::COMPONENT_NAME
+        )),
+    }
+}
+
+fn repository(seen: &Seen) -> Result<&BackupRepo, Obstacle> {
+    match &seen.repo {
+        Some(Ok(repo)) => Ok(repo),
+        Some(Err(why)) => Err(Obstacle::Refused(why.clone())),
+        None => Err(Obstacle::Refused("there is no BackupRepo".to_owned())),
+    }
+}
+
+/// A folder below prefixes that may be empty.
+fn below(prefixes: &[&Option<String>], folder: &str) -> String {
+    let prefixes = prefixes.iter().filter_map(|prefix| prefix.as_deref());
+    let parts = prefixes
+        .map(|prefix| prefix.trim_matches('/'))
+        .filter(|prefix| !prefix.is_empty());
+    parts.chain([folder]).collect::<Vec<_>>().join("/")
+}
+
+/// The Backup of the same Cluster that is first: one that has begun, else the older one.
+fn before(backup: &Backup, cluster: &str, others: &[Backup]) -> Option<String> {
+    let open = |other: &&Backup| {
+        let phase = other.status.as_ref().and_then(|status| status.phase);
+        let same = other.labels().get(labels::INSTANCE).map(String::as_str) == Some(cluster);
+        same && other.uid() != backup.uid() && !phase.is_some_and(BackupPhase::is_ended)
+    };
+    let begun = |other: &Backup| {
+        other
+            .status
+            .as_ref()
+            .is_some_and(|status| status.job.is_some())
+    };
+    let leaving = |other: &Backup| other.metadata.deletion_timestamp.is_some();
+    let first = others.iter().filter(open).find(|other| {
+        begun(other) || (!leaving(other) && order(other).cmp(&order(backup)) == Ordering::Less)
+    });
+    first.map(ResourceExt::name_any)
+}
+
+fn order(backup: &Backup) -> (Option<k8s_openapi::jiff::Timestamp>, String) {
+    let made = backup
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map(|made| made.0);
+    (made, backup.name_any())
+}
+
+/// Name of the Job that makes a backup.
+pub(super) fn job_name(backup: &Backup) -> String {
+    job::name(
+        "backup",
+        &backup.name_any(),
+        &backup.uid().unwrap_or_default(),
+    )
+}
+
+/// Name of the Job that deletes it.
+pub(super) fn eraser_name(backup: &Backup) -> String {
+    job::name(
+        "erase",
+        &backup.name_any(),
+        &backup.uid().unwrap_or_default(),
+    )
+}
+
+fn follow(
+    backup: &Backup,
+    seen: &Seen,
+    settings: &Settings,
+    mut status: BackupStatus,
+    now: &Time,
+) -> Decision {
+    let Some(job) = &seen.job else {
+        if status.phase == Some(BackupPhase::Running) {
+            return fail(
+                status,
+                now,
+                "its Job was deleted before its end: make another Backup".to_owned(),
+            );
+        }
+        // The status was written and the Job was not: it is made now, of what is there now.
+        return begin(backup, seen, settings, BackupStatus::default(), now);
+    };
+    match &job.state {
+        JobState::Running => {
+            status.phase = Some(BackupPhase::Running);
+            status.failure_reason = job.stuck.clone();
+            Decision {
+                status,
+                act: Act::Record,
+                again: Some(10),
+            }
+        }
+        JobState::Succeeded => complete(backup, job, status, now),
+        JobState::Failed(why) => {
+            let told = job
+                .report
+                .as_ref()
+                .and_then(|report| report.failure.clone());
+            fail(
+                status,
+                now,
+                told.or_else(|| job.stuck.clone())
+                    .unwrap_or_else(|| why.clone()),
+            )
+        }
+    }
+}
+
+fn complete(backup: &Backup, job: &JobSeen, mut status: BackupStatus, now: &Time) -> Decision {
+    let Some(summary) = job
+        .report
+        .as_ref()
+        .and_then(|report| report.backup.as_ref())
+    else {
+        let why = "its Job has succeeded, but its report is gone: make another Backup";
+        return fail(status, now, why.to_owned());
+    };
+    record(&mut status, summary);
+    status.phase = Some(BackupPhase::Completed);
+    status.completion_timestamp = Some(now.clone());
+    let began = status
+        .start_timestamp
+        .as_ref()
+        .map_or(now.0, |began| began.0);
+    status.duration = Some(period::shown(now.0.duration_since(began).as_secs().max(0)));
+    let kept = backup.spec.retention_period.as_deref().map(period::seconds);
+    if let Some(Ok(seconds)) = kept {
+        let end = now.0.as_second().saturating_add(seconds);
+        // A period that no calendar holds never ends.
+        status.expiration = k8s_openapi::jiff::Timestamp::from_second(end)
+            .ok()
+            .map(Time);
+    }
+    act(status, Act::Record)
+}
+
+fn record(status: &mut BackupStatus, summary: &BackupSummary) {
+    status.total_size = Some(summary.bytes.to_string());
+    status.revision = Some(summary.revision);
+    status.sha256 = Some(summary.sha256.clone());
+    status.hash = (!summary.hash_kv.is_empty()).then(|| summary.hash_kv.clone());
+    status.etcd_version = Some(summary.etcd_version.clone());
+    status.verified = Some(summary.verified);
+    status.failure_reason = summary.reason.clone();
+}
+
+/// A Backup that is being deleted: its Job first, then its data, then itself.
+fn leave(backup: &Backup, seen: &Seen, settings: &Settings, mut status: BackupStatus) -> Decision {
+    if !backup
+        .finalizers()
+        .iter()
+        .any(|finalizer| finalizer == FINALIZER)
+    {
+        return act(status, Act::Record);
+    }
+    let ended = status.phase.is_some_and(BackupPhase::is_ended);
+    if !ended && status.phase != Some(BackupPhase::Deleting) {
+        status.phase = Some(BackupPhase::Deleting);
+        status.failure_reason = None;
+    }
+    if seen
+        .job
+        .as_ref()
+        .is_some_and(|job| job.state == JobState::Running)
+    {
+        return Decision {
+            status,
+            act: Act::Cancel,
+            again: Some(2),
+        };
+    }
+    if status.path.is_none() || backup.spec.deletion_policy == DeletionPolicy::Retain {
+        return act(status, Act::Release);
+    }
+    erase(backup, seen, settings, status)
+}
+
+/// The data of a Backup that is being deleted, by a Job.
+fn erase(backup: &Backup, seen: &Seen, settings: &Settings, mut status: BackupStatus) -> Decision {
+    status.phase = Some(BackupPhase::Deleting);
+    let keep = "or set spec.deletionPolicy to Retain to keep the data";
+    match &seen.eraser {
+        Some(JobSeen {
+            state: JobState::Succeeded,
+            ..
+        }) => act(status, Act::Release),
+        Some(JobSeen {
+            state: JobState::Failed(why),
+            report,
+            ..
+        }) => {
+            let told = report.as_ref().and_then(|report| report.failure.clone());
+            let why = told.unwrap_or_else(|| why.clone());
+            status.failure_reason = Some(format!(
+                "its data is not deleted: {why}; delete the Job to try again, {keep}"
+            ));
+            Decision {
+                status,
+                act: Act::Record,
+                again: None,
+            }
+        }
+        Some(job) => {
+            status.failure_reason = job.stuck.clone();
+            Decision {
+                status,
+                act: Act::Record,
+                again: Some(10),
+            }
+        }
+        None => match eraser(backup, seen, settings, &status) {
+            Ok(frame) => act(status, Act::Erase(Box::new(frame))),
+            Err(why) => {
+                status.failure_reason = Some(format!(
+                    "its data cannot be deleted: {why}; correct that, {keep}"
+                ));
+                Decision {
+                    status,
+                    act: Act::Record,
+                    again: Some(30),
+                }
+            }
+        },
+    }
+}
+
+fn eraser(
+    backup: &Backup,
+    seen: &Seen,
+    settings: &Settings,
+    status: &BackupStatus,
+) -> Result<Frame, String> {
+    let repo = match &seen.repo {
+        Some(Ok(repo)) => repo,
+        Some(Err(why)) => return Err(why.clone()),
+        None => return Err("its BackupRepo is gone".to_owned()),
+    };
+    Ok(Frame {
+        namespace: backup.namespace().unwrap_or_default(),
+        owner: backup.controller_owner_ref(&()).unwrap_or_default(),
+        uid: backup.uid().unwrap_or_default(),
+        tool: settings.tool.clone(),
+        // The Cluster may be gone: the program needs no etcd to delete.
+        etcd: None,
+        like: seen.cluster.clone().unwrap_or_default().pod,
+        place: place::read(repo)?,
+        path: status.path.clone().unwrap_or_default(),
+        retries: 3,
+    })
+}

@@ -1,0 +1,348 @@
+//! The driver of Backups: observe, decide, act, record. Decides nothing itself.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use etcd_operator_api::backup::{BackupPhase, BackupStatus};
+use etcd_operator_api::condition::{ConditionType, Reason};
+use etcd_operator_api::{Backup, labels};
+use futures::StreamExt;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::runtime::controller::Action;
+use kube::runtime::events::EventType;
+use kube::runtime::watcher;
+use serde_json::json;
+
+use super::context::Context;
+use super::credential;
+use super::job::{self, Frame, Save};
+use super::observe::{ObserveError, observe};
+use super::plan::{self, Act, Decision, FINALIZER, Settings, decide};
+use crate::client::message;
+use crate::controller::{
+    ApplyError, Backoff, Blame, Head, Late, ROUND, UNREADABLE, current, delete, heads, touched,
+    within, write_status,
+};
+
+/// Look again although nothing has told to.
+const BACKSTOP: Duration = Duration::from_secs(300);
+/// Retry after another client wrote first, and after the object's own change.
+const CONFLICT: Duration = Duration::from_millis(50);
+/// Retry after something outside the cluster's objects is in the way.
+const BLOCKED: Duration = Duration::from_secs(10);
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("failed to read the Backup: {}", message(.0))]
+    Read(kube::Error),
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    #[error(transparent)]
+    Late(#[from] Late),
+    #[error("failed to {what}: {}", message(.source))]
+    Write {
+        what: &'static str,
+        source: kube::Error,
+    },
+}
+
+struct Driver {
+    context: Arc<Context>,
+    backoff: Backoff,
+}
+
+pub(super) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
+    let ours = watcher::Config::default().labels(&format!(
+        "{}={}",
+        labels::MANAGED_BY,
+        labels::MANAGED_BY_VALUE
+    ));
+    let driver = Arc::new(Driver {
+        context: Arc::clone(&context),
+        backoff: Backoff::default(),
+    });
+    heads::<Backup>(&context.frame, watcher::Config::default())
+        .owns_stream(touched::<Job>(&context.frame, ours))
+        .run(
+            reconcile,
+            |backup, error, driver| error_policy(&backup, error, &driver),
+            driver,
+        )
+        .for_each(|_| futures::future::ready(()))
+        .await;
+    Ok(())
+}
+
+fn key(backup: &impl ResourceExt) -> String {
+    format!(
+        "{}/{}",
+        backup.namespace().unwrap_or_default(),
+        backup.name_any()
+    )
+}
+
+fn error_policy(backup: &Head<Backup>, error: &Error, driver: &Driver) -> Action {
+    if matches!(error, Error::Apply(error) if error.is_conflict()) {
+        return Action::requeue(CONFLICT);
+    }
+    tracing::warn!(backup = key(backup), %error, "reconcile failed");
+    driver.backoff.failed(&key(backup))
+}
+
+async fn reconcile(head: Arc<Head<Backup>>, driver: Arc<Driver>) -> Result<Action, Error> {
+    let began = Instant::now();
+    let result = within(ROUND, Box::pin(one(&head, &driver.context))).await;
+    driver
+        .context
+        .frame
+        .metrics
+        .reconciled("Backup", result.is_ok(), began.elapsed());
+    if result.is_ok() {
+        driver.backoff.succeeded(&key(&*head));
+    }
+    result
+}
+
+async fn one(head: &Head<Backup>, context: &Context) -> Result<Action, Error> {
+    let blame = Blame::Condition(ConditionType::Validated, Reason::ValidateFailed);
+    let found = current::<Backup>(&context.frame, head, blame).await;
+    match found.map_err(Error::Read)? {
+        Some(backup) => Box::pin(round(&backup, context)).await,
+        None => Ok(Action::requeue(UNREADABLE)),
+    }
+}
+
+/// One round of one Backup, read just now.
+pub(super) async fn round(backup: &Backup, context: &Context) -> Result<Action, Error> {
+    let seen = Box::pin(observe(context, backup)).await?;
+    let settings = Settings {
+        tool: context.image.clone(),
+    };
+    let decision = decide(backup, &seen, &settings, &Time(Timestamp::now()));
+    let Decision { status, act, again } = decision;
+    let client = &context.frame.client;
+    let again = again.map_or(BACKSTOP, |seconds| {
+        Duration::from_secs(u64::try_from(seconds).unwrap_or(1)).min(BACKSTOP)
+    });
+    match act {
+        Act::Hold => {
+            finalize(context, backup, true).await?;
+            return Ok(Action::requeue(CONFLICT));
+        }
+        Act::Release => {
+            finalize(context, backup, false).await?;
+            return Ok(Action::await_change());
+        }
+        Act::Expire => {
+            tracing::info!(backup = key(backup), "the backup has expired");
+            delete(client, backup).await?;
+            return Ok(Action::await_change());
+        }
+        Act::Begin(parts) => {
+            return Box::pin(begin(context, backup, status, &parts.0, &parts.1)).await;
+        }
+        Act::Erase(frame) => return Box::pin(erase(context, backup, status, &frame)).await,
+        Act::Cancel => cancel(context, backup).await?,
+        Act::Record => {}
+    }
+    record(context, backup, status).await?;
+    Ok(Action::requeue(again))
+}
+
+/// What is to be made is on record before it is: a crash between the two is repaired by the next round.
+async fn begin(
+    context: &Context,
+    backup: &Backup,
+    mut status: BackupStatus,
+    frame: &Frame,
+    save: &Save,
+) -> Result<Action, Error> {
+    let client = &context.frame.client;
+    label(context, backup, save).await?;
+    let credential = match credential::provide(client, frame, &backup.name_any()).await {
+        Ok(credential) => credential,
+        Err(why) => return blocked(context, backup, why).await,
+    };
+    if let Some(claim) = job::repository_claim(&frame.place, &frame.namespace) {
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &frame.namespace);
+        created(
+            "create the repository's claim",
+            claims.create(&PostParams::default(), &claim).await,
+        )?;
+    }
+    let name = plan::job_name(backup);
+    status.job = Some(name.clone());
+    // The labels have changed the object: only the status of the newest is replaced.
+    let api: Api<Backup> = Api::namespaced(client.clone(), &frame.namespace);
+    let newest = api.get_opt(&backup.name_any()).await.map_err(Error::Read)?;
+    let Some(newest) =
+        newest.filter(|newest| newest.uid() == backup.uid() && newest.status == backup.status)
+    else {
+        return Ok(Action::requeue(CONFLICT));
+    };
+    record(context, &newest, status).await?;
+    let jobs: Api<Job> = Api::namespaced(client.clone(), &frame.namespace);
+    let wanted = job::save(frame, &name, credential.as_deref(), save);
+    created(
+        "create the Job",
+        jobs.create(&PostParams::default(), &wanted).await,
+    )?;
+    Ok(Action::requeue(BLOCKED))
+}
+
+async fn erase(
+    context: &Context,
+    backup: &Backup,
+    status: BackupStatus,
+    frame: &Frame,
+) -> Result<Action, Error> {
+    let client = &context.frame.client;
+    let credential = match credential::provide(client, frame, &backup.name_any()).await {
+        Ok(credential) => credential,
+        Err(why) => {
+            let keep = "correct that, or set spec.deletionPolicy to Retain to keep the data";
+            let status = BackupStatus {
+                failure_reason: Some(format!("its data cannot be deleted: {why}; {keep}")),
+                ..status
+            };
+            record(context, backup, status).await?;
+            return Ok(Action::requeue(BLOCKED));
+        }
+    };
+    let jobs: Api<Job> = Api::namespaced(client.clone(), &frame.namespace);
+    let wanted = job::erase(frame, &plan::eraser_name(backup), credential.as_deref());
+    match jobs.create(&PostParams::default(), &wanted).await {
+        // No Job can run in a namespace that ends: its data stays, and nothing holds the namespace back.
+        Err(kube::Error::Api(answer)) if credential::ends(&answer) => {
+            let text = "the namespace is being deleted: the backup's data stays in the repository"
+                .to_owned();
+            context
+                .frame
+                .event(backup, EventType::Warning, "DataKept", text)
+                .await;
+            finalize(context, backup, false).await?;
+            return Ok(Action::await_change());
+        }
+        made => created("create the Job", made)?,
+    }
+    record(context, backup, status).await?;
+    Ok(Action::requeue(BLOCKED))
+}
+
+async fn cancel(context: &Context, backup: &Backup) -> Result<(), Error> {
+    let namespace = backup.namespace().unwrap_or_default();
+    let jobs: Api<Job> = Api::namespaced(context.frame.client.clone(), &namespace);
+    // Foreground: the Job is gone when its pods are, so that nothing writes any more when the data is deleted.
+    match jobs
+        .delete(&plan::job_name(backup), &DeleteParams::foreground())
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(source) => Err(Error::Write {
+            what: "delete the Job",
+            source,
+        }),
+    }
+}
+
+async fn blocked(context: &Context, backup: &Backup, why: String) -> Result<Action, Error> {
+    let status = BackupStatus {
+        phase: Some(BackupPhase::New),
+        failure_reason: Some(why),
+        ..backup.status.clone().unwrap_or_default()
+    };
+    record(context, backup, status).await?;
+    Ok(Action::requeue(BLOCKED))
+}
+
+fn created<K>(what: &'static str, answer: kube::Result<K>) -> Result<(), Error> {
+    match answer {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        Err(source) => Err(Error::Write { what, source }),
+    }
+}
+
+/// The Cluster's labels: by them Backups of one Cluster know each other.
+async fn label(context: &Context, backup: &Backup, save: &Save) -> Result<(), Error> {
+    let wanted = [
+        (labels::INSTANCE, &save.cluster),
+        (labels::COMPONENT_NAME, &save.component),
+    ];
+    if wanted
+        .iter()
+        .all(|(label, value)| backup.labels().get(*label) == Some(value))
+    {
+        return Ok(());
+    }
+    let labelled: std::collections::BTreeMap<_, _> = wanted.into_iter().collect();
+    metadata(context, backup, json!({ "labels": labelled })).await
+}
+
+/// Adds or removes the finalizer, guarded by the list that was read.
+async fn finalize(context: &Context, backup: &Backup, there: bool) -> Result<(), Error> {
+    let mut all = backup.finalizers().to_vec();
+    all.retain(|finalizer| finalizer != FINALIZER);
+    if there {
+        all.push(FINALIZER.to_owned());
+    }
+    metadata(
+        context,
+        backup,
+        json!({ "finalizers": all, "resourceVersion": backup.resource_version() }),
+    )
+    .await
+}
+
+async fn metadata(
+    context: &Context,
+    backup: &Backup,
+    mut metadata: serde_json::Value,
+) -> Result<(), Error> {
+    metadata["uid"] = backup.uid().into();
+    let api: Api<Backup> = Api::namespaced(
+        context.frame.client.clone(),
+        &backup.namespace().unwrap_or_default(),
+    );
+    let patch = Patch::Merge(json!({ "metadata": metadata }));
+    match api
+        .patch_metadata(&backup.name_any(), &PatchParams::default(), &patch)
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(source) => Err(Error::Write {
+            what: "write the Backup's metadata",
+            source,
+        }),
+    }
+}
+
+async fn record(context: &Context, backup: &Backup, status: BackupStatus) -> Result<(), Error> {
+    let before = backup.status.as_ref().and_then(|status| status.phase);
+    let (phase, why, verified) = (status.phase, status.failure_reason.clone(), status.verified);
+    if write_status(&context.frame.client, backup, status).await? && phase != before {
+        let why = why.unwrap_or_default();
+        tracing::info!(backup = key(backup), ?phase, ?verified, why, "backup");
+        let (kind, reason, text) = match (phase, verified) {
+            (Some(BackupPhase::Failed), _) => (EventType::Warning, "Failed", why),
+            (Some(BackupPhase::Completed), Some(true)) => (
+                EventType::Normal,
+                "Completed",
+                "restored and compared with the member".to_owned(),
+            ),
+            (Some(BackupPhase::Completed), _) => (EventType::Warning, "NotVerified", why),
+            _ => return Ok(()),
+        };
+        context.frame.event(backup, kind, reason, text).await;
+    }
+    Ok(())
+}

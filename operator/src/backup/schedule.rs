@@ -1,0 +1,324 @@
+//! BackupSchedule -> Backups when they are due. At most one of those that were missed is made up for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_operator_api::backup_schedule::{
+    BackupSchedulePhase, BackupScheduleStatus, SchedulePolicy, ScheduleStatus,
+};
+use etcd_operator_api::condition::{ConditionType, Reason};
+use etcd_operator_api::{Backup, BackupPhase, BackupSchedule, BackupSpec};
+use futures::StreamExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams, ObjectMeta, PostParams};
+use kube::runtime::controller::Action;
+use kube::runtime::watcher;
+
+use super::calendar::Calendar;
+use super::period;
+use crate::client::message;
+use crate::controller::{
+    ApplyError, Blame, Context, Head, Late, ROUND, UNREADABLE, current, heads, list, within,
+    write_status,
+};
+
+/// Label of Backups: the schedule that made them, as `{BackupSchedule}.{schedule}`.
+const SCHEDULE: &str = "dataprotection.kubeblocks.io/schedule";
+/// Time to the next try after a failure.
+const RETRY: Duration = Duration::from_secs(5);
+/// Longest sleep: clocks step, and a sleep does not.
+const LONGEST: i64 = 300;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("failed to read or create a Backup: {}", message(.0))]
+    Api(#[from] kube::Error),
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    #[error(transparent)]
+    Late(#[from] Late),
+}
+
+pub(super) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
+    heads::<BackupSchedule>(&context, watcher::Config::default())
+        .run(
+            |head, context| within(ROUND, Box::pin(one(head, context))),
+            |_, error, _| {
+                tracing::warn!(%error, "reconcile failed");
+                Action::requeue(RETRY)
+            },
+            context,
+        )
+        .for_each(|_| futures::future::ready(()))
+        .await;
+    Ok(())
+}
+
+async fn one(head: Arc<Head<BackupSchedule>>, context: Arc<Context>) -> Result<Action, Error> {
+    let blame = Blame::Condition(ConditionType::Validated, Reason::ValidateFailed);
+    let found: Option<BackupSchedule> = current(&context, &head, blame).await?;
+    let Some(schedule) = found else {
+        return Ok(Action::requeue(UNREADABLE));
+    };
+    if schedule.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    round(&schedule, &context, &Time(Timestamp::now())).await
+}
+
+/// One round of one schedule, read just now.
+pub(super) async fn round(
+    schedule: &BackupSchedule,
+    context: &Context,
+    now: &Time,
+) -> Result<Action, Error> {
+    let backups: Api<_> = Api::namespaced(
+        context.client.clone(),
+        &schedule.namespace().unwrap_or_default(),
+    );
+    let made: Vec<Backup> = list(&backups, &ListParams::default().labels(SCHEDULE))
+        .await?
+        .0;
+    let Decision {
+        status,
+        backups,
+        again,
+    } = decide(schedule, &made, now);
+    let api: Api<Backup> = Api::namespaced(
+        context.client.clone(),
+        &schedule.namespace().unwrap_or_default(),
+    );
+    for backup in &backups {
+        match api.create(&PostParams::default(), backup).await {
+            Ok(_) => tracing::info!(backup = backup.name_any(), "a backup is due"),
+            // Its name is its time: it was made before the status was written.
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    write_status(&context.client, schedule, status).await?;
+    Ok(Action::requeue(Duration::from_secs(
+        u64::try_from(again.clamp(1, LONGEST)).unwrap_or(1),
+    )))
+}
+
+/// What is made, and what is recorded.
+#[derive(Clone, Debug)]
+pub(super) struct Decision {
+    status: BackupScheduleStatus,
+    pub(super) backups: Vec<Backup>,
+    /// Seconds until it is looked at again.
+    again: i64,
+}
+
+/// Pure: what is due. `made` are Backups of schedules.
+pub(super) fn decide(schedule: &BackupSchedule, made: &[Backup], now: &Time) -> Decision {
+    let before = schedule.status.clone().unwrap_or_default();
+    let mut decision = Decision {
+        status: BackupScheduleStatus {
+            phase: Some(BackupSchedulePhase::Available),
+            observed_generation: schedule.metadata.generation,
+            ..BackupScheduleStatus::default()
+        },
+        backups: Vec::new(),
+        again: LONGEST,
+    };
+    for policy in &schedule.spec.schedules {
+        let known = before.schedules.get(&policy.name);
+        if policy.enabled == Some(false) {
+            let last_schedule_time = known.and_then(|known| known.last_schedule_time.clone());
+            let off = ScheduleStatus {
+                last_schedule_time,
+                next_schedule_time: None,
+            };
+            decision.status.schedules.insert(policy.name.clone(), off);
+            continue;
+        }
+        match turn(schedule, policy, known, made, now) {
+            Ok((next, backup)) => {
+                decision.backups.extend(backup);
+                if let Some(at) = &next.next_schedule_time {
+                    decision.again = decision.again.min(at.0.duration_since(now.0).as_secs());
+                }
+                decision.status.schedules.insert(policy.name.clone(), next);
+            }
+            Err(why) => {
+                decision.status.phase = Some(BackupSchedulePhase::Failed);
+                decision.status.failure_reason =
+                    Some(format!("spec.schedules[{}]: {why}", policy.name));
+                let known = known.cloned().unwrap_or_default();
+                decision.status.schedules.insert(policy.name.clone(), known);
+            }
+        }
+    }
+    decision
+}
+
+fn turn(
+    schedule: &BackupSchedule,
+    policy: &SchedulePolicy,
+    known: Option<&ScheduleStatus>,
+    made: &[Backup],
+    now: &Time,
+) -> Result<(ScheduleStatus, Option<Backup>), String> {
+    let calendar = Calendar::read(&policy.cron_expression, policy.time_zone.as_deref())?;
+    if let Some(period) = &policy.retention_period {
+        period::seconds(period).map_err(|why| format!("retentionPeriod {why}"))?;
+    }
+    let begin = match known {
+        None => schedule.metadata.creation_timestamp.clone(),
+        Some(ScheduleStatus {
+            last_schedule_time: Some(last),
+            next_schedule_time: Some(_),
+        }) => Some(last.clone()),
+        // It was off, or could not be read: what was due meanwhile is not made up for.
+        Some(_) => None,
+    };
+    let begin = begin.map_or(now.0, |begin| begin.0);
+    let turn = calendar.turn(begin, now.0);
+    let mut next = ScheduleStatus {
+        last_schedule_time: Some(Time(begin)),
+        next_schedule_time: turn.next.map(Time),
+    };
+    let Some(due) = turn.due else {
+        return Ok((next, None));
+    };
+    next.last_schedule_time = Some(Time(due));
+    let late = now.0.duration_since(due).as_secs();
+    let allowed = schedule
+        .spec
+        .starting_deadline_minutes
+        .map(|minutes| minutes.saturating_mul(60));
+    let mark = mark(schedule, policy);
+    let under_way = made.iter().any(|backup| {
+        let phase = backup.status.as_ref().and_then(|status| status.phase);
+        backup.labels().get(SCHEDULE) == Some(&mark) && !phase.is_some_and(BackupPhase::is_ended)
+    });
+    let too_late = allowed.is_some_and(|allowed| late > allowed.max(60));
+    let backup = (!too_late && !under_way).then(|| backup(schedule, policy, due, mark));
+    Ok((next, backup))
+}
+
+fn mark(schedule: &BackupSchedule, policy: &SchedulePolicy) -> String {
+    let name: String = schedule.name_any().chars().take(42).collect();
+    format!("{}.{}", name.trim_end_matches(['-', '.']), policy.name)
+}
+
+fn backup(
+    schedule: &BackupSchedule,
+    policy: &SchedulePolicy,
+    due: Timestamp,
+    mark: String,
+) -> Backup {
+    let time = due.strftime("%Y%m%d%H%M%S");
+    Backup {
+        metadata: ObjectMeta {
+            name: Some(format!("{}-{}-{time}", schedule.name_any(), policy.name)),
+            namespace: schedule.namespace(),
+            labels: Some(BTreeMap::from([(SCHEDULE.to_owned(), mark)])),
+            ..ObjectMeta::default()
+        },
+        spec: BackupSpec {
+            backup_policy_name: schedule.spec.backup_policy_name.clone(),
+            backup_method: policy.backup_method.clone(),
+            retention_period: policy.retention_period.clone(),
+            ..BackupSpec::default()
+        },
+        status: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn schedule(deadline: Option<i64>, enabled: bool) -> BackupSchedule {
+        serde_json::from_value(json!({
+            "metadata": { "name": "daily", "namespace": "demo", "creationTimestamp": "2026-01-01T00:00:00Z" },
+            "spec": { "backupPolicyName": "p", "startingDeadlineMinutes": deadline, "schedules": [
+                { "name": "full", "enabled": enabled, "backupMethod": "datafile", "cronExpression": "0 18 * * *",
+                  "retentionPeriod": "7d" }] } }))
+        .expect("a schedule")
+    }
+
+    fn at(text: &str) -> Time {
+        Time(text.parse().expect("a time"))
+    }
+
+    fn after(mut schedule: BackupSchedule, decision: &Decision) -> BackupSchedule {
+        schedule.status = Some(decision.status.clone());
+        schedule
+    }
+
+    #[test]
+    fn a_backup_is_made_when_it_is_due_and_once() {
+        let schedule = schedule(None, true);
+        let early = decide(&schedule, &[], &at("2026-01-01T17:59:00Z"));
+        assert!(early.backups.is_empty() && early.again == 60, "{early:?}");
+        let schedule = after(schedule, &early);
+        let due = decide(&schedule, &[], &at("2026-01-01T18:00:01Z"));
+        assert_eq!(due.backups[0].name_any(), "daily-full-20260101180000");
+        assert_eq!(due.backups[0].spec.retention_period.as_deref(), Some("7d"));
+        let schedule = after(schedule, &due);
+        assert!(
+            decide(&schedule, &[], &at("2026-01-01T18:00:02Z"))
+                .backups
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn after_a_long_silence_one_is_made_up_for_or_none_when_that_is_too_late() {
+        let now = at("2026-03-01T20:00:00Z");
+        assert_eq!(decide(&schedule(None, true), &[], &now).backups.len(), 1);
+        assert_eq!(
+            decide(&schedule(Some(180), true), &[], &now).backups.len(),
+            1
+        );
+        let late = decide(&schedule(Some(60), true), &[], &now);
+        assert!(late.backups.is_empty());
+        assert!(
+            decide(&after(schedule(None, true), &late), &[], &now)
+                .backups
+                .is_empty(),
+            "it was given up"
+        );
+        let off = decide(&schedule(None, false), &[], &now);
+        assert!(off.backups.is_empty());
+        let on = after(schedule(None, true), &off);
+        assert!(
+            decide(&on, &[], &at("2026-04-01T20:01:00Z"))
+                .backups
+                .is_empty(),
+            "nothing of the time it was off"
+        );
+    }
+
+    #[test]
+    fn while_one_is_under_way_no_other_is_made() {
+        let now = at("2026-01-02T18:00:01Z");
+        let first = decide(&schedule(None, true), &[], &at("2026-01-01T18:00:01Z"));
+        let next = after(schedule(None, true), &first);
+        assert!(decide(&next, &first.backups, &now).backups.is_empty());
+        let mut ended = first.backups;
+        ended[0].status = serde_json::from_value(json!({ "phase": "Failed" })).expect("a status");
+        assert_eq!(decide(&next, &ended, &now).backups.len(), 1);
+    }
+
+    #[test]
+    fn a_schedule_that_cannot_be_read_says_which() {
+        let mut bad = schedule(None, true);
+        bad.spec.schedules[0].cron_expression = "daily".into();
+        let told = decide(&bad, &[], &at("2026-01-01T18:00:01Z")).status;
+        assert_eq!(told.phase, Some(BackupSchedulePhase::Failed));
+        assert!(
+            told.failure_reason
+                .is_some_and(|why| why.contains("spec.schedules[full]"))
+        );
+    }
+}

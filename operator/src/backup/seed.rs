@@ -1,0 +1,305 @@
+//! The first disk of a Cluster that begins with a backup: a Job fills it, and the claim says so or why not.
+//!
+//! The InstanceSet's planner makes the claim, waits for its annotation, and makes the pod. Nothing here touches a claim
+//! that a pod uses or a cluster that has formed (D13).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_operator_api::condition::{ConditionType, Reason};
+use etcd_operator_api::names::{self, ComponentName, headless_domain};
+use etcd_operator_api::restore::{FILLED, NOT_FILLED, RESTORE_DONE, SEED, SEEDED_LABEL, Seed};
+use etcd_operator_api::{BackupRepo, Component, InstanceSet, labels};
+use futures::StreamExt;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PodTemplateSpec};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::runtime::controller::Action;
+use kube::runtime::watcher;
+use kube::{Resource, ResourceExt};
+use serde_json::{Value, json};
+
+use super::context::Context;
+use super::job::{self, Fill, Frame};
+use super::observe::{ObserveError, job as read_job};
+use super::observed::{JobSeen, JobState};
+use super::{credential, place};
+use crate::client::message;
+use crate::controller::{Blame, Head, Late, ROUND, UNREADABLE, current, heads, touched, within};
+
+/// Look again while the claim is made, or the Job runs and its pod may be stuck.
+const SOON: Duration = Duration::from_secs(2);
+/// Look again at what only its owner can correct.
+const BLOCKED: Duration = Duration::from_secs(15);
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("failed to {what}: {}", message(.source))]
+    Api {
+        what: &'static str,
+        source: kube::Error,
+    },
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    #[error(transparent)]
+    Late(#[from] Late),
+}
+
+fn failed(what: &'static str) -> impl FnOnce(kube::Error) -> Error {
+    move |source| Error::Api { what, source }
+}
+
+pub(super) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
+    let seeded = watcher::Config::default().labels(&format!("{SEEDED_LABEL}=true"));
+    let ours = watcher::Config::default().labels(&format!(
+        "{}={}",
+        labels::MANAGED_BY,
+        labels::MANAGED_BY_VALUE
+    ));
+    heads::<InstanceSet>(&context.frame, seeded)
+        .owns_stream(touched::<Job>(&context.frame, ours))
+        .run(
+            |head, context| within(ROUND, Box::pin(one(head, context))),
+            |_, error, _| {
+                tracing::warn!(%error, "reconcile failed");
+                Action::requeue(SOON)
+            },
+            context,
+        )
+        .for_each(|_| futures::future::ready(()))
+        .await;
+    Ok(())
+}
+
+async fn one(head: Arc<Head<InstanceSet>>, context: Arc<Context>) -> Result<Action, Error> {
+    let blame = Blame::Condition(ConditionType::Reconciled, Reason::ReconcileFailed);
+    let found = current::<InstanceSet>(&context.frame, &head, blame).await;
+    match found.map_err(failed("read the InstanceSet"))? {
+        Some(set) => Box::pin(round(&set, &context)).await,
+        None => Ok(Action::requeue(UNREADABLE)),
+    }
+}
+
+/// One round of one InstanceSet, read just now.
+pub(super) async fn round(set: &InstanceSet, context: &Context) -> Result<Action, Error> {
+    let seed = set
+        .annotations()
+        .get(SEED)
+        .and_then(|text| serde_json::from_str::<Seed>(text).ok());
+    // One that cannot be read is reported by the InstanceSet's own controller.
+    let Some(seed) = seed.filter(|_| set.metadata.deletion_timestamp.is_none()) else {
+        return Ok(Action::await_change());
+    };
+    let status = set.status.clone().unwrap_or_default();
+    if status.cluster_id.is_some() {
+        done(set, context).await?;
+        return Ok(Action::await_change());
+    }
+    let Some(member) = status.bootstrap_members.first().cloned() else {
+        return Ok(Action::requeue(SOON));
+    };
+    let namespace = set.namespace().unwrap_or_default();
+    let templates = &set.spec.volume_claim_templates;
+    let template = templates
+        .iter()
+        .find(|template| template.name == names::DATA)
+        .or(templates.first());
+    let name = names::claim(
+        template.map_or(names::DATA, |template| &template.name),
+        &member,
+    );
+    let claims: Api<PersistentVolumeClaim> =
+        Api::namespaced(context.frame.client.clone(), &namespace);
+    let claim = claims
+        .get_opt(&name)
+        .await
+        .map_err(failed("read the claim"))?;
+    let Some(claim) = claim.filter(|claim| claim.metadata.deletion_timestamp.is_none()) else {
+        return Ok(Action::requeue(SOON));
+    };
+    if claim.annotations().get(FILLED) == Some(&seed.backup_uid) {
+        return Ok(Action::await_change());
+    }
+    let job = job::name("restore", &set.name_any(), &claim.uid().unwrap_or_default());
+    match read_job(context, &namespace, &job).await? {
+        None => Box::pin(begin(set, context, &seed, &member, &claim, &job)).await,
+        Some(seen) => follow(&claims, &claim, &seed, seen).await,
+    }
+}
+
+async fn follow(
+    claims: &Api<PersistentVolumeClaim>,
+    claim: &PersistentVolumeClaim,
+    seed: &Seed,
+    seen: JobSeen,
+) -> Result<Action, Error> {
+    let told = seen
+        .report
+        .as_ref()
+        .and_then(|report| report.failure.clone());
+    match (seen.state, seen.stuck) {
+        (JobState::Succeeded, _) => {
+            tell(
+                claims,
+                claim,
+                &json!({ FILLED: seed.backup_uid, NOT_FILLED: null }),
+            )
+            .await?;
+            Ok(Action::await_change())
+        }
+        (JobState::Failed(why), _) => {
+            tell(claims, claim, &json!({ NOT_FILLED: told.unwrap_or(why) })).await?;
+            Ok(Action::requeue(BLOCKED))
+        }
+        (JobState::Running, why) => {
+            tell(claims, claim, &json!({ NOT_FILLED: why })).await?;
+            Ok(Action::requeue(BLOCKED))
+        }
+    }
+}
+
+async fn begin(
+    set: &InstanceSet,
+    context: &Context,
+    seed: &Seed,
+    member: &str,
+    claim: &PersistentVolumeClaim,
+    job: &str,
+) -> Result<Action, Error> {
+    let client = &context.frame.client;
+    let namespace = set.namespace().unwrap_or_default();
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &namespace);
+    let repos: Api<BackupRepo> = Api::all(client.clone());
+    let repo = repos
+        .get_opt(&seed.repo)
+        .await
+        .map_err(failed("read the BackupRepo"))?;
+    let frame = frame(set, context, seed, repo.as_ref());
+    let ready = match frame {
+        Ok(frame) => credential::provide(client, &frame, &set.name_any())
+            .await
+            .map(|secret| (frame, secret)),
+        Err(why) => Err(why),
+    };
+    let (frame, secret) = match ready {
+        Ok(ready) => ready,
+        Err(why) => {
+            tell(&claims, claim, &json!({ NOT_FILLED: why })).await?;
+            return Ok(Action::requeue(BLOCKED));
+        }
+    };
+    let component = ComponentName::existing(&set.name_any());
+    let domain = headless_domain(&component, &namespace, &context.frame.config.cluster_domain);
+    let tls = set.annotations().contains_key(labels::TLS_ISSUER);
+    let scheme = if tls { "https" } else { "http" };
+    let fill = Fill {
+        claim: claim.name_any(),
+        member: member.to_owned(),
+        peer_url: format!("{scheme}://{member}.{domain}:2380"),
+        cluster_uid: set
+            .annotations()
+            .get(labels::CLUSTER_UID)
+            .cloned()
+            .unwrap_or_default(),
+        sha256: seed.sha256.clone(),
+    };
+    let jobs: Api<Job> = Api::namespaced(client.clone(), &namespace);
+    let wanted = job::fill(&frame, job, secret.as_deref(), &fill);
+    match jobs.create(&PostParams::default(), &wanted).await {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+        Err(source) => {
+            return Err(Error::Api {
+                what: "create the Job",
+                source,
+            });
+        }
+    }
+    tell(&claims, claim, &json!({ NOT_FILLED: null })).await?;
+    Ok(Action::requeue(SOON))
+}
+
+/// Pure: what the Job is made of, or why it cannot be.
+fn frame(
+    set: &InstanceSet,
+    context: &Context,
+    seed: &Seed,
+    repo: Option<&BackupRepo>,
+) -> Result<Frame, String> {
+    let repo = repo.ok_or_else(|| format!("BackupRepo {:?} is not there", seed.repo))?;
+    let template: PodTemplateSpec = set
+        .spec
+        .template
+        .parse("spec.template")
+        .map_err(|error| error.to_string())?;
+    let pod = template.spec.unwrap_or_default();
+    let etcd = pod
+        .containers
+        .iter()
+        .find(|container| container.name == "etcd");
+    Ok(Frame {
+        namespace: set.namespace().unwrap_or_default(),
+        owner: set.controller_owner_ref(&()).unwrap_or_default(),
+        uid: seed.backup_uid.clone(),
+        tool: context.image.clone(),
+        etcd: Some(
+            etcd.and_then(|container| container.image.clone())
+                .ok_or("the members have no container etcd")?,
+        ),
+        place: place::read(repo).map_err(|why| format!("BackupRepo {:?}: {why}", seed.repo))?,
+        path: seed.path.clone(),
+        retries: 2,
+        like: pod,
+    })
+}
+
+/// Writes annotations on exactly this claim, unless they are there.
+async fn tell(
+    claims: &Api<PersistentVolumeClaim>,
+    claim: &PersistentVolumeClaim,
+    wanted: &Value,
+) -> Result<(), Error> {
+    let there = |(key, value): (&String, &Value)| {
+        claim.annotations().get(key).map(String::as_str) == value.as_str()
+    };
+    if wanted.as_object().into_iter().flatten().all(there) {
+        return Ok(());
+    }
+    let patch = Patch::Merge(json!({ "metadata": { "uid": claim.uid(), "annotations": wanted } }));
+    match claims
+        .patch_metadata(&claim.name_any(), &PatchParams::default(), &patch)
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(source) => Err(Error::Api {
+            what: "annotate the claim",
+            source,
+        }),
+    }
+}
+
+/// The cluster has formed of the backup: the Component says so.
+async fn done(set: &InstanceSet, context: &Context) -> Result<(), Error> {
+    let namespace = set.namespace().unwrap_or_default();
+    let components: Api<Component> = Api::namespaced(context.frame.client.clone(), &namespace);
+    let component = components.get_metadata_opt(&set.name_any()).await;
+    let Some(component) = component.map_err(failed("read the Component"))? else {
+        return Ok(());
+    };
+    if component
+        .annotations()
+        .get(RESTORE_DONE)
+        .map(String::as_str)
+        == Some("true")
+    {
+        return Ok(());
+    }
+    let patch = Patch::Merge(
+        json!({ "metadata": { "uid": component.uid(), "annotations": { RESTORE_DONE: "true" } } }),
+    );
+    let patched = components
+        .patch_metadata(&set.name_any(), &PatchParams::default(), &patch)
+        .await;
+    patched.map(drop).map_err(failed("annotate the Component"))
+}

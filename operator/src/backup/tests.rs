@@ -1,0 +1,434 @@
+//! From KubeBlocks' manifests to Jobs, and from what Jobs say to a status.
+
+use std::sync::Arc;
+
+use etcd_operator_api::backup::{BackupPhase, DeletionPolicy};
+use etcd_operator_api::{Backup, BackupPolicy, BackupRepo, labels};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kbagent_protocol::{BackupReport, BackupSummary};
+use kube::ResourceExt;
+use serde_json::{Value, json};
+
+use super::choose::tests::member;
+use super::job;
+use super::observe::job_seen;
+use super::observed::{ClusterSeen, JobSeen, JobState, Seen};
+use super::plan::{Act, Decision, FINALIZER, Settings, decide};
+use crate::fake_api::{failure, server};
+use crate::roles::MemberStore;
+
+mod jobs;
+mod seeds;
+
+/// The shapes of KubeBlocks' backuprepo.yaml and backup.yaml.
+const REPO: &str = r"
+apiVersion: dataprotection.kubeblocks.io/v1alpha1
+kind: BackupRepo
+metadata:
+  name: s3-repo
+  annotations: {dataprotection.kubeblocks.io/is-default-repo: 'true'}
+spec:
+  storageProviderRef: minio
+  accessMethod: Tool
+  pvReclaimPolicy: Retain
+  volumeCapacity: 100Gi
+  config:
+    bucket: backups
+    endpoint: http://minio.demo.svc:9000
+    mountOptions: --memory-limit 1000 --dir-mode 0777 --file-mode 0666
+    region: cn-northwest-1
+  credential:
+    name: s3-credential-for-backuprepo
+    namespace: kb-system
+  pathPrefix: /all
+";
+const BACKUP: &str = r"
+apiVersion: dataprotection.kubeblocks.io/v1alpha1
+kind: Backup
+metadata: {name: etcd-cluster-backup, namespace: demo, uid: 12345678-aaaa, resourceVersion: '5',
+  creationTimestamp: '2026-01-01T00:00:00Z'}
+spec:
+  backupMethod: datafile
+  backupPolicyName: etcd-cluster-etcd-backup-policy
+  deletionPolicy: Delete
+";
+
+fn backup() -> Backup {
+    serde_saphyr::from_str(BACKUP).expect("a backup")
+}
+
+fn repo() -> BackupRepo {
+    serde_saphyr::from_str(REPO).expect("a repository")
+}
+
+fn policy() -> BackupPolicy {
+    let labelled = json!({ labels::INSTANCE: "etcd-cluster", labels::COMPONENT_NAME: "etcd" });
+    serde_json::from_value(json!({
+        "metadata": { "name": "etcd-cluster-etcd-backup-policy", "namespace": "demo" },
+        "spec": { "target": { "podSelector": { "matchLabels": labelled } }, "backupMethods": [{ "name": "datafile" }],
+            "rateLimit": "10Mi" } }))
+    .expect("a policy")
+}
+
+fn held() -> Backup {
+    let mut backup = backup();
+    backup.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+    backup
+}
+
+fn pod_spec() -> PodSpec {
+    serde_json::from_value(
+        json!({ "containers": [{ "name": "etcd", "image": "etcd:v3.6.16" }],
+        "tolerations": [{ "key": "db", "operator": "Exists" }] }),
+    )
+    .expect("a pod spec")
+}
+
+fn seen() -> Seen {
+    Seen {
+        policy: Some(policy()),
+        repo: Some(Ok(repo())),
+        members: vec![
+            member("c-0", 1, 1, 100),
+            member("c-1", 2, 1, 100),
+            member("c-2", 3, 1, 99),
+        ],
+        cluster: Some(ClusterSeen {
+            uid: "cu".into(),
+            pod: pod_spec(),
+            tls: false,
+            domain: "h.demo.svc.cluster.local".into(),
+        }),
+        ..Seen::default()
+    }
+}
+
+fn at(seconds: i64) -> Time {
+    Time(Timestamp::from_second(1_767_225_600 + seconds).expect("in range"))
+}
+
+fn decided(backup: &Backup, seen: &Seen, now: i64) -> Decision {
+    decide(
+        backup,
+        seen,
+        &Settings {
+            tool: "etcd-backup:1".into(),
+        },
+        &at(now),
+    )
+}
+
+fn begun() -> Backup {
+    let mut backup = held();
+    backup.status = Some(decided(&backup, &seen(), 1).status);
+    backup
+}
+
+fn running(state: JobState, report: Option<BackupReport>) -> Seen {
+    Seen {
+        job: Some(JobSeen {
+            state,
+            report,
+            stuck: None,
+        }),
+        ..seen()
+    }
+}
+
+fn summary() -> BackupSummary {
+    BackupSummary {
+        bytes: 4096,
+        revision: 77,
+        sha256: "ab".into(),
+        hash_kv: "cd".into(),
+        etcd_version: "3.6.16".into(),
+        verified: true,
+        reason: None,
+    }
+}
+
+#[test]
+fn a_backup_is_held_then_begun_on_a_follower_then_followed() {
+    assert_eq!(decided(&backup(), &seen(), 0).act, Act::Hold);
+    let decision = decided(&held(), &seen(), 1);
+    let Act::Begin(parts) = &decision.act else {
+        panic!("{decision:?}");
+    };
+    let (frame, save) = parts.as_ref();
+    assert_eq!(
+        frame.path,
+        "all/demo/etcd-cluster-cu/etcd/etcd-cluster-backup"
+    );
+    assert_eq!(save.member, "http://c-1.h.demo.svc.cluster.local:2379");
+    assert_eq!(save.rate, Some(10 << 20));
+    assert_eq!(
+        decision.status.job.as_deref(),
+        Some("backup-etcd-cluster-backup-12345678")
+    );
+    assert_eq!(
+        decision.status.target.as_ref().map(|t| t.name.as_str()),
+        Some("c-1")
+    );
+    let mut backup = begun();
+    let running = decided(&backup, &running(JobState::Running, None), 3);
+    assert_eq!(
+        (running.status.phase, &running.act),
+        (Some(BackupPhase::Running), &Act::Record)
+    );
+    backup.status = Some(running.status);
+    let lost = decided(&backup, &seen(), 4);
+    assert_eq!(lost.status.phase, Some(BackupPhase::Failed));
+    assert!(
+        lost.status
+            .failure_reason
+            .is_some_and(|why| why.contains("Job was deleted"))
+    );
+}
+
+#[test]
+fn a_status_without_its_job_makes_the_job_again() {
+    let again = decided(&begun(), &seen(), 2);
+    assert!(matches!(again.act, Act::Begin(_)), "{again:?}");
+}
+
+#[test]
+fn what_the_job_says_becomes_the_status() {
+    let mut backup = begun();
+    backup.spec.retention_period = Some("7d".into());
+    let done = decided(
+        &backup,
+        &running(JobState::Succeeded, Some(BackupReport::of(summary()))),
+        66,
+    );
+    let status = &done.status;
+    assert_eq!(status.phase, Some(BackupPhase::Completed));
+    assert_eq!((status.revision, status.verified), (Some(77), Some(true)));
+    assert_eq!(status.total_size.as_deref(), Some("4096"));
+    assert_eq!(status.duration.as_deref(), Some("1m5s"));
+    assert_eq!(status.expiration, Some(at(66 + 7 * 86400)));
+    backup.status = Some(done.status);
+    assert_eq!(decided(&backup, &seen(), 67).act, Act::Record);
+    assert_eq!(decided(&backup, &seen(), 66 + 7 * 86400).act, Act::Expire);
+
+    let unproven = BackupSummary {
+        verified: false,
+        reason: Some("compacted".into()),
+        ..summary()
+    };
+    let done = decided(
+        &begun(),
+        &running(JobState::Succeeded, Some(BackupReport::of(unproven))),
+        9,
+    );
+    assert_eq!(
+        (done.status.verified, done.status.failure_reason),
+        (Some(false), Some("compacted".into()))
+    );
+
+    let torn = running(
+        JobState::Failed("BackoffLimitExceeded".into()),
+        Some(BackupReport::failed("torn after 5")),
+    );
+    let failed = decided(&begun(), &torn, 9).status;
+    assert_eq!(
+        (failed.phase, failed.failure_reason),
+        (Some(BackupPhase::Failed), Some("torn after 5".into()))
+    );
+}
+
+#[test]
+fn one_backup_of_a_cluster_is_made_at_a_time() {
+    let other = |name: &str, made: i64, job: Option<&str>| {
+        let mut other = held();
+        other.metadata.name = Some(name.into());
+        other.metadata.uid = Some(name.into());
+        other.metadata.creation_timestamp = Some(at(made));
+        other.metadata.labels =
+            Some([(labels::INSTANCE.to_owned(), "etcd-cluster".to_owned())].into());
+        other.status = job.map(|job| {
+            serde_json::from_value(json!({ "phase": "Running", "job": job })).expect("status")
+        });
+        other
+    };
+    let act = |others: Vec<Backup>| decided(&held(), &Seen { others, ..seen() }, 1).act;
+    assert_eq!(
+        act(vec![other("later", 50, Some("j"))]),
+        Act::Record,
+        "one that has begun is first"
+    );
+    assert_eq!(act(vec![other("older", -50, None)]), Act::Record);
+    assert!(matches!(
+        act(vec![other("younger", 50, None)]),
+        Act::Begin(_)
+    ));
+    let mut ended = other("older", -50, Some("j"));
+    ended.status.as_mut().expect("status").phase = Some(BackupPhase::Completed);
+    assert!(matches!(act(vec![ended]), Act::Begin(_)));
+    let mut foreign = other("older", -50, Some("j"));
+    foreign.metadata.labels = None;
+    assert!(
+        matches!(act(vec![foreign]), Act::Begin(_)),
+        "of another Cluster"
+    );
+    let waits = decided(
+        &held(),
+        &Seen {
+            others: vec![other("older", -50, None)],
+            ..seen()
+        },
+        1,
+    )
+    .status;
+    assert!(
+        waits
+            .failure_reason
+            .is_some_and(|why| why.contains("\"older\""))
+    );
+}
+
+#[test]
+fn what_cannot_be_says_so_and_what_may_come_is_waited_for() {
+    let told = |seen: Seen, now: i64| {
+        let status = decided(&held(), &seen, now).status;
+        (status.phase, status.failure_reason.unwrap_or_default())
+    };
+    let none = Seen {
+        policy: None,
+        ..seen()
+    };
+    assert_eq!(told(none.clone(), 5).0, Some(BackupPhase::New));
+    let (phase, why) = told(none, 100);
+    assert!(
+        phase == Some(BackupPhase::Failed) && why.contains("etcd-cluster-etcd-backup-policy"),
+        "{why}"
+    );
+    let (phase, why) = told(
+        Seen {
+            repo: Some(Err("BackupRepo \"x\" is not there".into())),
+            ..seen()
+        },
+        1,
+    );
+    assert!(
+        phase == Some(BackupPhase::Failed) && why.contains("BackupRepo"),
+        "{why}"
+    );
+    let mut bad = repo();
+    bad.spec.config.clear();
+    let (phase, why) = told(
+        Seen {
+            repo: Some(Ok(bad)),
+            ..seen()
+        },
+        1,
+    );
+    assert!(
+        phase == Some(BackupPhase::Failed) && why.contains("spec.config.bucket"),
+        "{why}"
+    );
+    let unfit = Seen {
+        members: Vec::new(),
+        ..seen()
+    };
+    assert_eq!(told(unfit.clone(), 100).0, Some(BackupPhase::New));
+    assert_eq!(told(unfit, 4000).0, Some(BackupPhase::Failed));
+    let mut encrypted = seen();
+    encrypted.cluster.as_mut().expect("a cluster").tls = true;
+    let (phase, why) = told(encrypted, 1);
+    assert!(
+        phase == Some(BackupPhase::Failed) && why.contains("has tls"),
+        "{why}"
+    );
+    let mut slow = policy();
+    slow.spec.rate_limit = Some(k8s_openapi::apimachinery::pkg::api::resource::Quantity(
+        "0".into(),
+    ));
+    assert!(
+        told(
+            Seen {
+                policy: Some(slow),
+                ..seen()
+            },
+            1
+        )
+        .1
+        .contains("spec.rateLimit")
+    );
+}
+
+#[test]
+fn deletion_ends_the_job_then_the_data_then_the_object() {
+    let mut leaving = begun();
+    leaving.metadata.deletion_timestamp = Some(at(10));
+    let cancel = decided(&leaving, &running(JobState::Running, None), 10);
+    assert_eq!(
+        (cancel.status.phase, &cancel.act),
+        (Some(BackupPhase::Deleting), &Act::Cancel)
+    );
+    let erase = decided(&leaving, &seen(), 11);
+    let Act::Erase(frame) = &erase.act else {
+        panic!("{erase:?}");
+    };
+    assert_eq!(
+        frame.path,
+        "all/demo/etcd-cluster-cu/etcd/etcd-cluster-backup"
+    );
+    let eraser = |state| Seen {
+        eraser: Some(JobSeen {
+            state,
+            report: None,
+            stuck: None,
+        }),
+        ..seen()
+    };
+    assert_eq!(
+        decided(&leaving, &eraser(JobState::Running), 12).act,
+        Act::Record
+    );
+    assert_eq!(
+        decided(&leaving, &eraser(JobState::Succeeded), 13).act,
+        Act::Release
+    );
+    let stays = decided(&leaving, &eraser(JobState::Failed("no".into())), 13);
+    assert!(
+        stays.act == Act::Record
+            && stays
+                .status
+                .failure_reason
+                .is_some_and(|why| why.contains("Retain"))
+    );
+    let gone = decided(
+        &leaving,
+        &Seen {
+            repo: Some(Err("BackupRepo is not there".into())),
+            ..seen()
+        },
+        13,
+    );
+    assert!(
+        gone.act == Act::Record
+            && gone
+                .status
+                .failure_reason
+                .is_some_and(|why| why.contains("Retain"))
+    );
+    leaving.spec.deletion_policy = DeletionPolicy::Retain;
+    assert_eq!(decided(&leaving, &seen(), 14).act, Act::Release);
+    let mut never = held();
+    never.metadata.deletion_timestamp = Some(at(10));
+    assert_eq!(
+        decided(&never, &seen(), 14).act,
+        Act::Release,
+        "nothing was written"
+    );
+}
+
+#[test]
+fn the_examples_are_read_with_nothing_left_over() {
+    assert_eq!(repo().spec.path_prefix.as_deref(), Some("/all"));
+    assert_eq!(backup().spec.deletion_policy, DeletionPolicy::Delete);
+    assert_eq!(backup().name_any(), "etcd-cluster-backup");
+}

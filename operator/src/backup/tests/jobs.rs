@@ -1,0 +1,227 @@
+//! Jobs as they are made and read, and what is written beside them.
+
+use super::*;
+use crate::backup::{Context, credential, reconcile};
+
+fn made_job() -> Job {
+    let decision = decided(&held(), &seen(), 1);
+    let Act::Begin(parts) = decision.act else {
+        panic!("no job");
+    };
+    job::save(&parts.0, "j", Some("copy"), &parts.1)
+}
+
+#[test]
+fn a_job_has_no_rights_and_bounds_for_everything() {
+    let job = made_job();
+    let spec = job.spec.expect("spec");
+    assert_eq!(
+        (spec.active_deadline_seconds, spec.backoff_limit),
+        (Some(job::DEADLINE), Some(2))
+    );
+    let pod = spec.template.spec.expect("pod");
+    assert_eq!(
+        (
+            pod.automount_service_account_token,
+            pod.service_account_name
+        ),
+        (Some(false), None)
+    );
+    assert_eq!(
+        pod.security_context
+            .as_ref()
+            .and_then(|c| c.run_as_non_root),
+        Some(true)
+    );
+    assert_eq!(pod.tolerations.as_ref().map(Vec::len), Some(1));
+    for container in pod.init_containers.iter().flatten().chain(&pod.containers) {
+        let context = container.security_context.as_ref().expect("a context");
+        assert_eq!(context.read_only_root_filesystem, Some(true));
+        assert_eq!(context.allow_privilege_escalation, Some(false));
+        let limits = container
+            .resources
+            .as_ref()
+            .and_then(|r| r.limits.as_ref())
+            .expect("limits");
+        assert!(limits.contains_key("memory") && limits.contains_key("cpu"));
+    }
+    for volume in pod.volumes.iter().flatten() {
+        assert!(
+            volume
+                .empty_dir
+                .as_ref()
+                .is_none_or(|dir| dir.size_limit.is_some()),
+            "{volume:?}"
+        );
+    }
+    let work = &pod.containers[0];
+    assert_eq!(work.image.as_deref(), Some("etcd:v3.6.16"));
+    let arguments = work.args.as_ref().expect("arguments");
+    for wanted in [
+        "save",
+        "--bucket=backups",
+        "--rate=10485760",
+        "--path=all/demo/etcd-cluster-cu/etcd/etcd-cluster-backup",
+    ] {
+        assert!(
+            arguments.iter().any(|argument| argument == wanted),
+            "{arguments:?}"
+        );
+    }
+    let labels = spec
+        .template
+        .metadata
+        .and_then(|meta| meta.labels)
+        .expect("labels");
+    assert_eq!(
+        labels.keys().collect::<Vec<_>>(),
+        [job::BACKUP_UID],
+        "no service and no budget selects the pod"
+    );
+}
+
+#[test]
+fn names_of_jobs_hold_63_characters_whatever_the_backup_is_called() {
+    for name in [
+        "a".repeat(253),
+        format!("{}.b", "a".repeat(39)),
+        format!("{}--", "x".repeat(38)),
+    ] {
+        let made = job::name("backup", &name, "12345678-aaaa");
+        assert!(made.len() <= 63 && !made.contains('.'), "{made}");
+        assert!(made.ends_with("-12345678"), "{made}");
+    }
+}
+
+#[test]
+fn a_job_is_read_by_its_conditions_and_its_own_pods_messages() {
+    let job: Job = serde_json::from_value(json!({ "metadata": { "name": "j", "uid": "ju" }, "status": { "conditions": [
+        { "type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "too long" }] } }))
+    .expect("a job");
+    assert_eq!(
+        job_seen(&job, &[]).state,
+        JobState::Failed("its Job has failed: DeadlineExceeded: too long".into())
+    );
+    let pod = |name: &str, code: i32, message: &str, at: &str| -> Pod {
+        serde_json::from_value(json!({ "metadata": { "name": name }, "status": { "containerStatuses": [
+            { "name": "backup", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+              "state": { "terminated": { "exitCode": code, "message": message, "finishedAt": at } } }] } }))
+        .expect("a pod")
+    };
+    let report = |text: &str| serde_json::to_string(&BackupReport::failed(text)).expect("json");
+    let pods = [
+        pod("b", 1, &report("second"), "2026-01-01T00:00:09Z"),
+        pod("a", 1, &report("first"), "2026-01-01T00:00:05Z"),
+    ];
+    let seen = job_seen(&job, &pods);
+    assert_eq!(seen.report, Some(BackupReport::failed("second")));
+    let good = serde_json::to_string(&BackupReport::of(summary())).expect("json");
+    let pods = [
+        pod("a", 0, &good, "2026-01-01T00:00:01Z"),
+        pod("b", 1, &report("x"), "2026-01-01T00:00:09Z"),
+    ];
+    assert!(
+        job_seen(&job, &pods)
+            .report
+            .is_some_and(|report| report.backup.is_some()),
+        "success counts"
+    );
+    let stuck: Pod = serde_json::from_value(json!({ "metadata": { "name": "p" }, "status": {
+        "initContainerStatuses": [{ "name": "install", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": { "waiting": { "reason": "ImagePullBackOff", "message": "no such image" } } }] } }))
+    .expect("a pod");
+    let running: Job =
+        serde_json::from_value(json!({ "metadata": { "name": "j" } })).expect("a job");
+    let seen = job_seen(&running, &[stuck]);
+    assert!(
+        seen.stuck
+            .is_some_and(|why| why.contains("ImagePullBackOff"))
+    );
+}
+
+/// An API server in which the Backup of KubeBlocks' example can begin, but for its members.
+fn answers(line: &str) -> (u16, Value) {
+    let path = line.split('?').next().unwrap_or_default();
+    let set = json!({ "metadata": { "name": "etcd-cluster-etcd", "annotations": { labels::CLUSTER_UID: "cu" } },
+        "spec": { "replicas": 3, "selector": {}, "template": { "spec": pod_spec() } } });
+    let typed = |kind: &str, mut value: Value| {
+        value["kind"] = kind.into();
+        value["apiVersion"] = "dataprotection.kubeblocks.io/v1alpha1".into();
+        (200, value)
+    };
+    if line.starts_with("GET") {
+        return match path.rsplit('/').next().unwrap_or_default() {
+            "etcd-cluster-backup" => typed("Backup", serde_json::to_value(held()).expect("json")),
+            "etcd-cluster-etcd-backup-policy" => typed(
+                "BackupPolicy",
+                serde_json::to_value(policy()).expect("json"),
+            ),
+            "backuprepos" => (200, json!({ "metadata": {}, "items": [repo()] })),
+            "etcd-cluster-etcd" => (200, set),
+            "s3-credential-for-backuprepo" => (
+                200,
+                json!({ "metadata": { "name": "s" }, "data": {
+                "accessKeyId": "YQ==", "secretAccessKey": "Yg==", "other": "Yw==" } }),
+            ),
+            "pods" | "backups" => (200, json!({ "metadata": {}, "items": [] })),
+            _ => failure(404, "NotFound", "none"),
+        };
+    }
+    if path.contains("/backups/") {
+        return typed("Backup", serde_json::to_value(held()).expect("json"));
+    }
+    (201, json!({ "metadata": { "name": "made" } }))
+}
+
+pub(super) fn context(frame: crate::controller::Context) -> Context {
+    Context {
+        frame: Arc::new(frame),
+        store: Arc::new(MemberStore::default()),
+        image: "etcd-backup:1".into(),
+    }
+}
+
+#[tokio::test]
+async fn without_a_fit_member_only_the_status_is_written() {
+    let (frame, asked) = server(answers);
+    let mut fresh = held();
+    fresh.metadata.creation_timestamp = Some(Time(Timestamp::now()));
+    reconcile::round(&fresh, &context(frame))
+        .await
+        .expect("a round");
+    let asked = asked.lock().expect("no panic");
+    let written: Vec<_> = asked
+        .iter()
+        .filter(|(line, _)| !line.starts_with("GET"))
+        .collect();
+    assert_eq!(written.len(), 1, "{written:?}");
+    assert!(
+        written[0].0.contains("/backups/etcd-cluster-backup/status"),
+        "{}",
+        written[0].0
+    );
+    assert_eq!(written[0].1["status"]["phase"], "New");
+}
+
+#[tokio::test]
+async fn a_credential_of_another_namespace_is_copied_with_its_three_keys_and_an_owner() {
+    let (frame, asked) = server(answers);
+    let decision = decided(&held(), &seen(), 1);
+    let Act::Begin(parts) = decision.act else {
+        panic!("no job");
+    };
+    let copy = credential::provide(&frame.client, &parts.0, "etcd-cluster-backup").await;
+    let copy = copy.expect("a copy").expect("a name");
+    let asked = asked.lock().expect("no panic");
+    let (line, body) = asked
+        .iter()
+        .find(|(line, _)| line.starts_with("POST"))
+        .expect("a Secret");
+    assert!(line.contains("/namespaces/demo/secrets"), "{line}");
+    assert_eq!(body["metadata"]["name"], copy.as_str());
+    assert_eq!(body["metadata"]["ownerReferences"][0]["kind"], "Backup");
+    assert_eq!(
+        body["data"],
+        json!({ "accessKeyId": "YQ==", "secretAccessKey": "Yg==" })
+    );
+}

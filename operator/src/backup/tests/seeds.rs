@@ -1,0 +1,135 @@
+//! The first disk of a Cluster that begins with a backup.
+
+use std::sync::Mutex;
+
+use etcd_operator_api::InstanceSet;
+use etcd_operator_api::restore::{FILLED, NOT_FILLED, RESTORE_DONE, SEED, Seed};
+
+use super::jobs::context;
+use super::*;
+use crate::backup::seed::round;
+
+fn set(cluster_id: Option<&str>) -> InstanceSet {
+    let seed = Seed {
+        backup: "b".into(),
+        backup_uid: "bu".into(),
+        repo: "s3-repo".into(),
+        path: "p/b".into(),
+        sha256: "ab".into(),
+        revision: 7,
+    };
+    let seed = serde_json::to_string(&seed).expect("json");
+    serde_json::from_value(json!({
+        "metadata": { "name": "new-etcd", "namespace": "demo", "uid": "iu",
+            "annotations": { SEED: seed, labels::CLUSTER_UID: "cu" } },
+        "spec": { "replicas": 3, "selector": {}, "template": { "spec": pod_spec() },
+            "volumeClaimTemplates": [{ "name": "data", "spec": {} }] },
+        "status": { "bootstrapMembers": ["new-etcd-0"], "clusterID": cluster_id } }))
+    .expect("an InstanceSet")
+}
+
+/// What is written when the claim has these annotations and the Job this condition.
+async fn written(
+    annotations: Value,
+    job: Option<&'static str>,
+    set: &InstanceSet,
+) -> Vec<(String, Value)> {
+    let claim = json!({ "metadata": { "name": "data-new-etcd-0", "uid": "pvcuid00-1", "annotations": annotations } });
+    let made = Mutex::new(());
+    let (frame, asked) = server(move |line| {
+        let _one = made.lock();
+        let path = line.split('?').next().unwrap_or_default();
+        let name = path.rsplit('/').next().unwrap_or_default();
+        match (line.starts_with("GET"), name, job) {
+            (false, ..) => (201, json!({ "metadata": { "name": "made" } })),
+            (_, "data-new-etcd-0", _) => (200, claim.clone()),
+            (_, "s3-repo", _) => (200, serde_json::to_value(repo()).expect("json")),
+            (_, "s3-credential-for-backuprepo", _) => (
+                200,
+                json!({ "metadata": { "name": "s" }, "data": { "accessKeyId": "YQ==" } }),
+            ),
+            (_, "pods", _) => (200, json!({ "metadata": {}, "items": [] })),
+            (_, "new-etcd", _) => (
+                200,
+                json!({ "metadata": { "name": "new-etcd", "uid": "cu" } }),
+            ),
+            (_, "restore-new-etcd-pvcuid00", Some(condition)) => (
+                200,
+                json!({ "metadata": { "name": name, "uid": "ju" }, "status": { "conditions": [
+                    { "type": condition, "status": "True", "reason": "Why", "message": "told" }] } }),
+            ),
+            _ => failure(404, "NotFound", "none"),
+        }
+    });
+    round(set, &context(frame)).await.expect("a round");
+    let asked = asked.lock().expect("no panic");
+    asked
+        .iter()
+        .filter(|(line, _)| !line.starts_with("GET"))
+        .cloned()
+        .collect()
+}
+
+#[tokio::test]
+async fn a_claim_that_is_there_is_filled_by_a_job_of_the_members_identity() {
+    let written = written(json!({}), None, &set(None)).await;
+    let (line, job) = written
+        .iter()
+        .find(|(line, _)| line.contains("/jobs"))
+        .expect("a Job");
+    assert!(line.contains("/namespaces/demo/jobs"), "{line}");
+    assert_eq!(job["metadata"]["name"], "restore-new-etcd-pvcuid00");
+    let pod = &job["spec"]["template"]["spec"];
+    let arguments = pod["containers"][0]["args"].to_string();
+    for wanted in [
+        "--name=new-etcd-0",
+        "--peer-url=http://new-etcd-0.new-etcd-headless.demo.svc.cluster.local:2380",
+        "--token=etcd-cu",
+        "--path=p/b",
+        "--sha256=ab",
+        "--data=etcd",
+        "--identity-file=kbagent-identity.json",
+    ] {
+        assert!(arguments.contains(wanted), "{wanted}: {arguments}");
+    }
+    assert!(arguments.contains(r#"clusterUid\":\"cu"#), "{arguments}");
+    let claims = pod["volumes"].as_array().expect("volumes").iter();
+    let claims: Vec<_> = claims
+        .filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str())
+        .collect();
+    assert_eq!(claims, ["data-new-etcd-0"]);
+}
+
+#[tokio::test]
+async fn the_claim_says_when_it_is_filled_and_why_it_is_not() {
+    let done = written(json!({}), Some("Complete"), &set(None)).await;
+    assert_eq!(done.len(), 1, "{done:?}");
+    assert_eq!(done[0].1["metadata"]["annotations"][FILLED], "bu");
+    assert_eq!(done[0].1["metadata"]["uid"], "pvcuid00-1");
+    let failed = written(json!({}), Some("Failed"), &set(None)).await;
+    let why = failed[0].1["metadata"]["annotations"][NOT_FILLED]
+        .as_str()
+        .unwrap_or_default();
+    assert!(why.contains("told"), "{failed:?}");
+    assert!(
+        written(json!({ FILLED: "bu" }), None, &set(None))
+            .await
+            .is_empty(),
+        "nothing is left to do"
+    );
+}
+
+#[tokio::test]
+async fn a_cluster_that_has_formed_is_never_touched_and_its_component_says_so() {
+    let written = written(json!({}), None, &set(Some("7"))).await;
+    assert_eq!(written.len(), 1, "{written:?}");
+    assert!(
+        written[0].0.contains("/components/new-etcd"),
+        "{}",
+        written[0].0
+    );
+    assert_eq!(
+        written[0].1["metadata"]["annotations"][RESTORE_DONE],
+        "true"
+    );
+}

@@ -1,0 +1,329 @@
+//! Pure: the backup that a new Cluster begins with, or why it cannot.
+
+use std::collections::BTreeMap;
+
+use etcd_operator_api::backup::BackupPhase;
+use etcd_operator_api::restore::{ALLOW_UNVERIFIED, Seed};
+use etcd_operator_api::{Backup, Cluster, labels};
+use kube::ResourceExt;
+use serde::Deserialize;
+
+/// The first etcd whose tools raise the revision of restored data, by minor version (D1).
+const FLOOR: [(u32, u32, u32); 2] = [(3, 5, 10), (3, 6, 0)];
+
+/// What a component is to begin with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Source {
+    /// The component.
+    pub(super) component: String,
+    /// The Backup.
+    pub(super) backup: String,
+    /// The field that says so.
+    field: String,
+}
+
+/// One component's entry of KubeBlocks' annotation.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Entry {
+    name: String,
+    #[serde(default)]
+    namespace: Option<String>,
+    /// One member's volume is filled: whether that is parallel makes no difference.
+    #[serde(default)]
+    volume_restore_policy: Option<String>,
+    #[serde(default)]
+    do_ready_restore_after_cluster_running: Option<serde_json::Value>,
+}
+
+/// The backups that a Cluster asks for.
+pub(super) fn requested(cluster: &Cluster) -> Result<Vec<Source>, String> {
+    let annotation = cluster.annotations().get(labels::RESTORE);
+    let sources = match (annotation, &cluster.spec.restore) {
+        (None, None) => return Ok(Vec::new()),
+        (Some(_), Some(_)) => {
+            return Err(format!(
+                "spec.restore and metadata.annotations[{}] are both there: keep one",
+                labels::RESTORE
+            ));
+        }
+        (Some(text), None) => annotated(text)?,
+        (None, Some(restore)) => {
+            let [component] = cluster.spec.component_specs.as_slice() else {
+                return Err("spec.restore is for a Cluster with one component".to_owned());
+            };
+            let source = &restore.source;
+            let source = Source {
+                component: component.name.clone(),
+                backup: source.name.clone(),
+                field: "spec.restore.source".to_owned(),
+            };
+            vec![(source, restore.source.namespace.clone())]
+        }
+    };
+    let own = cluster.namespace().unwrap_or_default();
+    let there = |name: &String| {
+        cluster
+            .spec
+            .component_specs
+            .iter()
+            .any(|spec| spec.name == *name)
+    };
+    for (source, namespace) in &sources {
+        if let Some(other) = namespace
+            .as_ref()
+            .filter(|other| !other.is_empty() && **other != own)
+        {
+            return Err(format!(
+                "{}.namespace {other:?} is not this Cluster's: a backup is restored in its own namespace",
+                source.field
+            ));
+        }
+        if !there(&source.component) {
+            return Err(format!(
+                "{} names no component of spec.componentSpecs",
+                source.field
+            ));
+        }
+    }
+    Ok(sources.into_iter().map(|(source, _)| source).collect())
+}
+
+fn annotated(text: &str) -> Result<Vec<(Source, Option<String>)>, String> {
+    let field = format!("metadata.annotations[{}]", labels::RESTORE);
+    let entries: BTreeMap<String, Entry> =
+        serde_json::from_str(text).map_err(|error| format!("{field} cannot be read: {error}"))?;
+    let read = |(component, entry): (String, Entry)| {
+        let field = format!("{field}.{component}");
+        let policy = entry.volume_restore_policy.as_deref();
+        if !matches!(policy, None | Some("" | "Parallel" | "Serial")) {
+            return Err(format!(
+                "{field}.volumeRestorePolicy must be Parallel or Serial"
+            ));
+        }
+        let after = entry.do_ready_restore_after_cluster_running;
+        let off = after.is_none_or(|after| after == false || after == "false");
+        if !off {
+            return Err(format!(
+                "{field}.doReadyRestoreAfterClusterRunning is not supported: nothing is left to do then"
+            ));
+        }
+        let source = Source {
+            component,
+            backup: entry.name,
+            field,
+        };
+        Ok((source, entry.namespace))
+    };
+    entries.into_iter().map(read).collect()
+}
+
+/// Why a component that is there does not begin again.
+pub(super) fn in_place(component: &str) -> String {
+    format!(
+        "component {component:?} is there already and is not restored in place: make another Cluster with the same \
+         annotation or spec.restore, lead clients there, and delete this one"
+    )
+}
+
+/// A seed as an annotation has it.
+pub(super) fn text(seed: &Seed) -> String {
+    serde_json::to_string(seed).unwrap_or_default()
+}
+
+/// What the component begins with; `version` is the etcd that it gets.
+pub(super) fn seed(
+    cluster: &Cluster,
+    source: &Source,
+    backup: Option<&Backup>,
+    version: &str,
+) -> Result<Seed, String> {
+    let (field, name) = (&source.field, &source.backup);
+    let refuse = |why: String| Err(format!("{field}: Backup {name:?} {why}"));
+    let Some(backup) = backup else {
+        return refuse("is not there".to_owned());
+    };
+    if backup.metadata.deletion_timestamp.is_some() {
+        return refuse("is being deleted".to_owned());
+    }
+    let status = backup.status.clone().unwrap_or_default();
+    if status.phase != Some(BackupPhase::Completed) {
+        let phase = status
+            .phase
+            .map_or("New".to_owned(), |phase| format!("{phase:?}"));
+        return refuse(format!("is {phase}: restore from one that is Completed"));
+    }
+    let allowed = cluster
+        .annotations()
+        .get(ALLOW_UNVERIFIED)
+        .map(String::as_str)
+        == Some("true");
+    if status.verified != Some(true) && !allowed {
+        return refuse(format!(
+            "was never verified: choose another, or set the annotation {ALLOW_UNVERIFIED}: \"true\" on this Cluster"
+        ));
+    }
+    let (Some(repo), Some(path), Some(sha256)) =
+        (status.backup_repo_name, status.path, status.sha256)
+    else {
+        return refuse("does not say where its data is".to_owned());
+    };
+    let of = status.etcd_version.unwrap_or_default();
+    let (Some(old), Some(new)) = (parse(&of), parse(version)) else {
+        return refuse(format!(
+            "is of etcd {of:?}, and this Cluster's is {version:?}: one is no version"
+        ));
+    };
+    if (old.0, old.1) != (new.0, new.1) {
+        return refuse(format!(
+            "is of etcd {of}: set serviceVersion to one of {}.{} and upgrade when it runs, not {version}",
+            old.0, old.1
+        ));
+    }
+    let floor = FLOOR
+        .iter()
+        .find(|floor| (floor.0, floor.1) == (new.0, new.1));
+    if floor.is_some_and(|floor| new < *floor) || (new.0, new.1) < (3, 5) {
+        return refuse(format!(
+            "needs etcd 3.5.10 or later, which raises the revision of what it restores; serviceVersion is {version}"
+        ));
+    }
+    Ok(Seed {
+        backup: name.clone(),
+        backup_uid: backup.uid().unwrap_or_default(),
+        repo,
+        path,
+        sha256,
+        revision: status.revision.unwrap_or_default(),
+    })
+}
+
+fn parse(version: &str) -> Option<(u32, u32, u32)> {
+    let mut parts = version.split('.').map(|part| part.parse().ok());
+    Some((parts.next()??, parts.next()??, parts.next()??))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn cluster(annotation: Option<Value>, restore: &Value) -> Cluster {
+        let mut cluster: Cluster = serde_json::from_value(json!({
+            "metadata": { "name": "etcd-cluster-restore", "namespace": "demo" },
+            "spec": { "terminationPolicy": "Delete", "restore": restore,
+                "componentSpecs": [{ "name": "etcd", "replicas": 3 }] } }))
+        .expect("a Cluster");
+        if let Some(annotation) = annotation {
+            cluster
+                .annotations_mut()
+                .insert(labels::RESTORE.into(), annotation.to_string());
+        }
+        cluster
+    }
+
+    fn backup(status: &Value) -> Backup {
+        let mut all = json!({ "phase": "Completed", "verified": true, "backupRepoName": "r", "path": "p", "sha256": "s",
+            "etcdVersion": "3.6.16", "revision": 7 });
+        for (key, value) in status.as_object().expect("fields") {
+            all[key] = value.clone();
+        }
+        serde_json::from_value(
+            json!({ "metadata": { "name": "b", "namespace": "demo", "uid": "bu" },
+            "spec": { "backupPolicyName": "p", "backupMethod": "datafile" }, "status": all }),
+        )
+        .expect("a Backup")
+    }
+
+    #[test]
+    fn both_of_kubeblocks_ways_name_the_same_backup() {
+        let entry = json!({ "etcd": { "name": "b", "namespace": "demo", "volumeRestorePolicy": "Parallel",
+            "doReadyRestoreAfterClusterRunning": "false" } });
+        let annotated = requested(&cluster(Some(entry), &Value::Null)).expect("a source");
+        let source = json!({ "source": { "apiGroup": "dataprotection.kubeblocks.io", "kind": "Backup", "name": "b",
+            "namespace": "demo" } });
+        let written = requested(&cluster(None, &source)).expect("a source");
+        let plain = |all: &[Source]| {
+            all.iter()
+                .map(|s| (s.component.clone(), s.backup.clone()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(plain(&annotated), [("etcd".to_owned(), "b".to_owned())]);
+        assert_eq!(plain(&written), plain(&annotated));
+        assert_eq!(requested(&cluster(None, &Value::Null)), Ok(Vec::new()));
+        let both = requested(&cluster(Some(json!({ "etcd": { "name": "b" } })), &source));
+        assert!(both.is_err_and(|why| why.contains("keep one")));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_by_name() {
+        for (annotation, told) in [
+            (
+                json!({ "etcd": { "name": "b", "restoreTime": "2026-01-01" } }),
+                "restoreTime",
+            ),
+            (
+                json!({ "etcd": { "name": "b", "namespace": "other" } }),
+                "own namespace",
+            ),
+            (json!({ "mysql": { "name": "b" } }), "names no component"),
+            (
+                json!({ "etcd": { "name": "b", "volumeRestorePolicy": "Never" } }),
+                "volumeRestorePolicy",
+            ),
+            (
+                json!({ "etcd": { "name": "b", "doReadyRestoreAfterClusterRunning": true } }),
+                "doReadyRestore",
+            ),
+            (json!([]), "cannot be read"),
+        ] {
+            let why = requested(&cluster(Some(annotation), &Value::Null)).expect_err("refused");
+            assert!(why.contains(told), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_backup_that_cannot_be_restored_is_refused_before_anything_is_made() {
+        let cluster = cluster(Some(json!({ "etcd": { "name": "b" } })), &Value::Null);
+        let source = requested(&cluster).expect("a source").remove(0);
+        let of =
+            |status: Value, version: &str| seed(&cluster, &source, Some(&backup(&status)), version);
+        let good = of(json!({}), "3.6.1").expect("a seed");
+        assert_eq!(
+            (good.backup_uid.as_str(), good.path.as_str(), good.revision),
+            ("bu", "p", 7)
+        );
+        for (status, version, told) in [
+            (json!({ "phase": "Running" }), "3.6.1", "is Running"),
+            (json!({ "verified": false }), "3.6.1", "never verified"),
+            (json!({ "path": null }), "3.6.1", "where its data is"),
+            (json!({}), "3.5.35", "set serviceVersion to one of 3.6"),
+            (
+                json!({ "etcdVersion": "3.5.6" }),
+                "3.5.6",
+                "3.5.10 or later",
+            ),
+            (json!({ "etcdVersion": "x" }), "3.6.1", "no version"),
+        ] {
+            let why = of(status, version).expect_err("refused");
+            assert!(why.contains(told), "{why}");
+        }
+        assert!(
+            seed(&cluster, &source, None, "3.6.1").is_err_and(|why| why.contains("is not there"))
+        );
+        let mut trusting = cluster.clone();
+        trusting
+            .annotations_mut()
+            .insert(ALLOW_UNVERIFIED.into(), "true".into());
+        assert!(
+            seed(
+                &trusting,
+                &source,
+                Some(&backup(&json!({ "verified": false }))),
+                "3.6.1"
+            )
+            .is_ok()
+        );
+    }
+}
