@@ -1,6 +1,7 @@
 //! A quorum that does not come back: one member becomes the only one of its cluster, once, and others join it.
 //! Needs the path of an `etcd` in `ETCD_BIN`; run with `-- --ignored`.
 
+#[expect(dead_code, reason = "the bench serves other tests too")]
 mod bench;
 
 use std::time::Duration;

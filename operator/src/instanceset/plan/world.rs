@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use etcd_operator_api::{labels, names};
-use kbagent_protocol::{EtcdState, Id, Member, MemberList, MemberStatus, MemberView, action};
+use kbagent_protocol::{Id, Member, MemberList};
 
 use super::super::desired::{Desired, Limits, Update};
 use super::super::names as keys;
