@@ -230,6 +230,7 @@ fn members_that_an_etcd_forgot_to_remove_are_removed_and_not_taken_for_new_ones(
     let mut world = bereft(3, 2);
     world.approve("t", None);
     force(&mut world);
+    world.tick();
     for round in 0..2 {
         let mut seen = world.observe();
         seen.members = old.clone();
