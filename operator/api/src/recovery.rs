@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct RecoveryWish {
     /// UID of the OpsRequest.
     pub token: String,
-    /// Its name: without it the wish is void.
+    /// Its name: without that request this is void.
     pub request: String,
     /// The pod whose member stays; the one that is furthest when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

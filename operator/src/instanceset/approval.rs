@@ -24,7 +24,7 @@ pub(super) async fn confirm(client: &Client, desired: &mut Desired) -> Result<()
     Ok(())
 }
 
-/// True for the very request that made the wish, while it is under way.
+/// True for the very request that asked for it, while it is under way.
 fn approves(request: &OpsRequest, wish: &RecoveryWish, set: &str) -> bool {
     let spec = &request.spec;
     let phase = request.status.as_ref().and_then(|status| status.phase);

@@ -88,74 +88,38 @@ fn begin(
     seen: &Observed,
     latch: &Latch,
 ) -> Result<Recovery, Held> {
-    if !desired
-        .recorded
-        .cluster_id
-        .as_ref()
-        .is_some_and(|_| latch.bootstrapped())
-    {
-        return Err(Held::Never("the cluster has not formed yet".to_owned()));
-    }
-    if let Some(mismatch) = latch.mismatch() {
-        return Err(Held::Never(mismatch.to_string()));
-    }
-    if let Some(why) = quorum_is_there(seen) {
-        return Err(Held::Never(format!(
-            "a quorum is there ({why}): nothing is done"
-        )));
-    }
-    if let Some((pod, _)) = seen.pods.iter().find(|(_, pod)| pod.denied().is_some()) {
-        let why = "etcd refuses the agent, so that it is not known whether a quorum is there";
-        return Err(Held::Never(format!(
-            "{why} ({pod}): disable authentication first"
-        )));
-    }
     let voters = desired.recorded.members.iter();
     let voters: Vec<&KnownMember> = voters.filter(|member| !member.is_learner).collect();
+    refuse(desired, seen, latch)?;
     let named = |pod: &String| voters.iter().any(|member| member.pod_name == *pod);
     if let Some(pod) = wish.survivor.as_ref().filter(|pod| !named(pod)) {
-        let known: Vec<&str> = voters
-            .iter()
-            .map(|member| member.pod_name.as_str())
-            .collect();
+        let known: Vec<&str> = voters.iter().map(|m| m.pod_name.as_str()).collect();
         let known = known.join(", ");
         return Err(Held::Never(format!("{pod} is no voter on record: {known}")));
     }
-    if let Some(pod) = seen
-        .pods
-        .iter()
-        .find_map(|(name, pod)| may_answer(name, pod))
-    {
-        let why = "is ready to run and its agent is not known to say anything: it may be part of a quorum";
-        return Err(Held::NotYet(format!(
-            "pod {pod} {why}; delete it if it is broken"
-        )));
-    }
     let standings: Vec<Standing> = voters.iter().map(|m| standing(m, desired, seen)).collect();
-    let fit = standings
-        .iter()
-        .filter(|standing| standing.message.is_none());
-    let fit = fit.filter(|s| wish.survivor.as_ref().is_none_or(|pod| *pod == s.pod_name));
-    // Index before term: what is committed below an index is the same for all, whereas a member that only campaigned has
-    // a high term and may know less.
-    let Some(best) = fit.max_by_key(|standing| (standing.index, standing.term, standing.revision))
-    else {
-        let told = standings
-            .iter()
-            .filter_map(|s| Some((&s.pod_name, s.message.as_ref()?)));
-        let told: Vec<String> = told.map(|(pod, why)| format!("{pod}: {why}")).collect();
-        return Err(Held::NotYet(format!(
-            "no survivor can be read: {}",
-            told.join("; ")
-        )));
-    };
-    let step = match wish.dry_run {
-        true => RecoveryStep::Surveyed,
-        false => RecoveryStep::Chosen,
+    let fit = standings.iter().filter(|own| own.message.is_none());
+    let fit = fit.filter(|own| {
+        wish.survivor
+            .as_ref()
+            .is_none_or(|pod| *pod == own.pod_name)
+    });
+    // Index before term: what is committed below an index is the same for all, whereas a member that only campaigned
+    // has a high term and may know less.
+    let Some(best) = fit.max_by_key(|own| (own.index, own.term, own.revision)) else {
+        let told = standings.iter();
+        let told =
+            told.filter_map(|own| Some(format!("{}: {}", own.pod_name, own.message.as_ref()?)));
+        let told: Vec<String> = told.collect();
+        let why = format!("no survivor can be read: {}", told.join("; "));
+        return Err(Held::NotYet(why));
     };
     Ok(Recovery {
         token: wish.token.clone(),
-        step,
+        step: match wish.dry_run {
+            true => RecoveryStep::Surveyed,
+            false => RecoveryStep::Chosen,
+        },
         attempt: 0,
         survivor: Some(best.pod_name.clone()),
         member_id: Some(best.member_id.clone()),
@@ -164,6 +128,33 @@ fn begin(
         message: told(best, &standings),
         standings,
     })
+}
+
+/// Why a quorum is not given up now: it is there, or may be.
+fn refuse(desired: &Desired, seen: &Observed, latch: &Latch) -> Result<(), Held> {
+    if desired.recorded.cluster_id.is_none() || !latch.bootstrapped() {
+        return Err(Held::Never("the cluster has not formed yet".to_owned()));
+    }
+    if let Some(mismatch) = latch.mismatch() {
+        return Err(Held::Never(mismatch.to_string()));
+    }
+    if let Some(why) = quorum_is_there(seen) {
+        let why = format!("a quorum is there ({why}): nothing is done");
+        return Err(Held::Never(why));
+    }
+    let mut pods = seen.pods.iter();
+    if let Some((pod, _)) = pods.find(|(_, pod)| pod.denied().is_some()) {
+        let why = "etcd refuses the agent, so that it is not known whether a quorum is there";
+        let why = format!("{why} ({pod}): disable authentication first");
+        return Err(Held::Never(why));
+    }
+    let mut pods = seen.pods.iter();
+    if let Some(pod) = pods.find_map(|(name, pod)| may_answer(name, pod)) {
+        let why = "is ready to run and its agent is not known to say anything: it may be part of a quorum";
+        let why = format!("pod {pod} {why}; delete it if it is broken");
+        return Err(Held::NotYet(why));
+    }
+    Ok(())
 }
 
 /// What says that there is a leader.

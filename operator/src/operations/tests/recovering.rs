@@ -135,7 +135,7 @@ fn what_asks_for_it_is_taken_off_before_it_ends() {
     let Act::Recover(wishes) = decision.act else {
         panic!("{decision:?}")
     };
-    let wish = wishes["db-etcd"].clone().expect("a wish");
+    let wish = wishes["db-etcd"].clone().expect("a request");
     let taken_off = Act::Recover([("db-etcd".to_owned(), None)].into());
     for step in [RecoveryStep::Done, RecoveryStep::Refused] {
         let set = ask(with(step, "a"), &wish);
