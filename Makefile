@@ -69,6 +69,14 @@ chart: ## checks the Helm chart: lint, rendered objects against deploy/*.yaml; n
 chart-kind: up ## installs, upgrades and removes the chart on the kind cluster, below a Cluster that must not notice
 	hack/chart kind
 
+.PHONY: alerts
+alerts: ## checks and tests the alerts with promtool (which takes minutes to build, once); no cluster
+	hack/alerts
+
+.PHONY: book
+book: ## the documents as a website in target/book, links checked
+	hack/book
+
 .PHONY: crds
 crds: ## regenerates deploy/crds and docs/crd-reference.md from the types
 	$(CARGO) run --locked -p operator -- crd --directory deploy/crds --reference docs/crd-reference.md

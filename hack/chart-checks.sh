@@ -133,6 +133,7 @@ check_values() {
     times 1 'value: example.internal'
     times 1 'value: debug,'
     times 1 '- --page-address'
+    times 1 'value: http://collector.observe:4318'
     times 1 'kind: PodDisruptionBudget'
     times 1 'value: shop,bank'
     # One for each namespace, the one of the lease and two for events; none of rights in all namespaces.
@@ -148,7 +149,7 @@ check_values() {
 # The schema refuses what would only be noticed later, or never.
 check_schema() {
     local wrong
-    for wrong in namespaces={Shop} namespaces={a,a} replicas=0 replica=3 logLevel=verbose images.operator.tag= images.pullPolicy=Sometimes admission.enabled=false page.enabled=maybe; do
+    for wrong in namespaces={Shop} namespaces={a,a} replicas=0 replica=3 logLevel=verbose images.operator.tag= images.pullPolicy=Sometimes admission.enabled=false page.enabled=maybe traces.collector=collector:4318; do
         if render kb-system --set "$wrong" >/dev/null 2>&1; then
             die "values.schema.json lets $wrong pass"
         fi

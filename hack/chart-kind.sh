@@ -25,6 +25,35 @@ answers() {
         die "$1: a write through the leader service failed: $(tail -1 "$WORK/put")"
 }
 
+# may VERB RESOURCE NAMESPACE: whether the operator's account may.
+may() { kube auth can-i "$1" "$2" -n "$3" --as=system:serviceaccount:kb-system:etcd-operator 2>/dev/null; }
+
+# Serving one namespace by name, the operator has no rights in others, and replaces a pod in its own.
+narrow() {
+    local verb resource before
+    while read -r verb resource; do
+        [ "$(may "$verb" "$resource" "$TRIED")" = yes ] || die "namespaces: it may not $verb $resource in its namespace"
+        for other in kube-system default; do
+            [ "$(may "$verb" "$resource" "$other")" = no ] || die "namespaces: it may $verb $resource in $other"
+        done
+    done <<<"get secrets
+create pods
+patch services
+patch serviceaccounts
+delete persistentvolumeclaims"
+    before=$(kube -n "$TRIED" get pod three-etcd-2 -o jsonpath='{.metadata.uid}')
+    kube -n "$TRIED" delete pod three-etcd-2 --wait=false >&2
+    replaced() {
+        local now
+        now=$(kube -n "$TRIED" get pod three-etcd-2 -o jsonpath='{.metadata.uid} {.status.conditions[?(@.type=="Ready")].status}' 2>/dev/null)
+        [[ $now == *" True" && $now != "$before "* ]]
+    }
+    for _ in $(seq 120); do replaced && break; sleep 1; done
+    replaced || die "namespaces: the operator has not replaced a deleted pod within 120 s"
+    say "  helm upgrade with one namespace: no rights elsewhere, a deleted pod was replaced"
+    members >"$WORK/members"
+}
+
 # As `kubectl apply` had installed it: the next `make up` finds what it knows.
 restore() {
     kube apply --server-side --force-conflicts -k deploy >"$WORK/applied" 2>&1 ||
@@ -53,6 +82,10 @@ try_on_kind() {
     quiet_helm upgrade "${release[@]}" --set resources.limits.memory=170Mi --set extraLabels.team=storage >/dev/null
     untouched "helm upgrade with other resources"
     answers upgrade
+    quiet_helm upgrade "${release[@]}" --set "namespaces={$TRIED}" --set page.enabled=true >/dev/null
+    untouched "helm upgrade with one namespace"
+    narrow
+    answers namespaces
     "$HELM" uninstall etcd-operator --kube-context "$CONTEXT" --namespace kb-system --wait >&2
     answers uninstall
     restore

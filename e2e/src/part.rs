@@ -27,7 +27,6 @@ impl FromStr for Part {
 
 impl Part {
     /// What belongs to it.
-    #[must_use]
     pub fn of<T>(self, all: impl Iterator<Item = T>) -> Vec<T> {
         all.skip(self.number - 1).step_by(self.of).collect()
     }

@@ -16,7 +16,6 @@ pub struct Spent {
 
 impl Spent {
     /// Of a trial's phases, its seconds from begin to verdict, and those of them that came before its turn.
-    #[must_use]
     pub fn new(phases: &BTreeMap<String, f64>, seconds: f64, ahead: f64) -> Self {
         let mut phases = phases.clone();
         let rest = seconds - phases.values().sum::<f64>();
@@ -34,7 +33,6 @@ impl Spent {
 }
 
 /// All trials together: the longest phases first, and what ran beside something else.
-#[must_use]
 pub fn told<'a>(trials: impl IntoIterator<Item = &'a Spent>) -> String {
     let mut phases: BTreeMap<&str, f64> = BTreeMap::new();
     let (mut ahead, mut count) = (0.0, 0);

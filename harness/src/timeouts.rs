@@ -59,7 +59,6 @@ pub(crate) const FREEZE: Duration = Duration::from_secs(10);
 const PATIENCE: u32 = 4;
 
 /// How long a run waits for what a claim gives this much time.
-#[must_use]
 pub(crate) fn patient(limit: Duration) -> Duration {
     limit * PATIENCE
 }

@@ -30,7 +30,6 @@ const AGAIN: Duration = Duration::from_secs(55 * 60);
 pub struct NotRead(String);
 
 /// The policies as YAML, for an operator of this service account.
-#[must_use]
 pub fn policies(namespace: &str, account: &str) -> String {
     let account = format!("system:serviceaccount:{namespace}:{account}");
     POLICIES.replace(SHIPPED, &account)

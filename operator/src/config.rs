@@ -15,6 +15,8 @@ pub struct Config {
     pub namespaces: Vec<String>,
     /// Name of this replica (its pod).
     pub identity: String,
+    /// Where traces of failovers are sent, `http://HOST:PORT`; none when `None`.
+    pub collector: Option<String>,
     /// Image of the program that backup Jobs run.
     pub backup_image: String,
 }

@@ -22,7 +22,6 @@ pub struct NotWritten {
 }
 
 /// All definitions, in the order in which they are printed.
-#[must_use]
 pub fn all() -> Vec<CustomResourceDefinition> {
     vec![
         Cluster::crd(),

@@ -41,6 +41,7 @@ pub(crate) fn server(
         token_age: std::time::Duration::ZERO,
         namespaces: vec![],
         identity: "operator-0".to_owned(),
+        collector: None,
         backup_image: "etcd-backup:1".to_owned(),
     };
     let client = Client::new(tower::service_fn(serve), "ns");

@@ -41,7 +41,6 @@ pub struct Tenure(Arc<Mutex<Option<Instant>>>);
 
 impl Tenure {
     /// True while no other replica can have taken over.
-    #[must_use]
     pub fn holds(&self) -> bool {
         self.left() > Duration::ZERO
     }
@@ -69,7 +68,6 @@ pub struct Candidate {
 
 impl Candidate {
     /// A candidate under this replica's name.
-    #[must_use]
     pub fn new(client: Client, config: &Config, tenure: Tenure) -> Self {
         // A restarted process of the same pod must not mistake the old one's lease for its own.
         let identity = format!("{}_{:08x}", config.identity, rand::random::<u32>());
@@ -297,6 +295,7 @@ mod tests {
             token_age: std::time::Duration::ZERO,
             namespaces: vec![],
             identity: "one".to_owned(),
+            collector: None,
             backup_image: String::new(),
         };
         Candidate::new(server(Arc::clone(delay)), &config, Tenure::default())

@@ -24,6 +24,8 @@ pub mod admission;
 mod admitted;
 pub mod agent;
 pub mod backup;
+#[cfg(test)]
+mod broken;
 pub mod certificates;
 pub mod client;
 pub mod cluster;

@@ -77,6 +77,9 @@ struct RunArgs {
     /// Name of this replica.
     #[arg(long, env = "POD_NAME", default_value = "local")]
     identity: String,
+    /// Collector that gets a trace of each failover, as http://HOST:4318 (OTLP over HTTP); none when it is not given.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    collector: Option<String>,
     /// Image of the program that backup Jobs run.
     #[arg(
         long,
@@ -150,6 +153,7 @@ async fn run_operator(args: RunArgs) -> anyhow::Result<()> {
         token_age: Duration::from_secs(u64::from(args.token_days) * 24 * 3600),
         namespaces: args.namespaces.0,
         identity: args.identity,
+        collector: args.collector.filter(|collector| !collector.is_empty()),
         backup_image: args.backup_image,
     };
     let pages = server::Pages {

@@ -11,7 +11,7 @@ use tokio::time::interval;
 
 use crate::controller::Context;
 use crate::lease::Candidate;
-use crate::roles::{self, Board, MemberStore, RoleMetrics};
+use crate::roles::{self, Board, MemberStore, RoleMetrics, Traces};
 use crate::{admission, backup, cluster, component, definition, instanceset, operations, page};
 
 /// How often the API server is asked until it answers for the first time.
@@ -39,12 +39,17 @@ pub async fn run(
         .metrics
         .register(|registry| role_metrics.register(registry));
     let identity = context.config.identity.clone();
+    let traces = match &context.config.collector {
+        Some(collector) => Traces::start(collector, &identity)?,
+        None => Traces::default(),
+    };
     let role_paths = context.each().into_iter().map(|one| {
         let path = roles::run(Arc::new(roles::Context {
             client: one.client,
             store: Arc::clone(&store),
             board: Arc::clone(&board),
             metrics: role_metrics.clone(),
+            traces: traces.clone(),
             watches: one.metrics.watches,
             namespace: one.served,
             identity: identity.clone(),

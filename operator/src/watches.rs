@@ -95,7 +95,6 @@ impl Watches {
     }
 
     /// The kind of a watch that has been without a list for [`BLIND`], and for how long.
-    #[must_use]
     pub fn blind(&self) -> Option<(String, Duration)> {
         let waiting = lock(&self.0.waiting);
         let longest = waiting.values().min_by_key(|(_, since)| *since)?;
@@ -104,7 +103,6 @@ impl Watches {
     }
 
     /// Notes that an object cannot be read. True when that is new.
-    #[must_use]
     pub fn unreadable(&self, kind: &str, name: &str) -> bool {
         let key = (kind.to_owned(), name.to_owned());
         lock(&self.0.bad).insert(key, Instant::now()).is_none()

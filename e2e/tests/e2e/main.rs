@@ -24,10 +24,10 @@ use e2e::part::Part;
 use e2e::relay::Relay;
 use harness::cluster::{Choice, Cluster};
 use harness::faults::{Capabilities, Need, impossible, need};
-use harness::report::judgement::Severity;
+use harness::report::Severity;
 use harness::scenario::attempts::verdict;
 use harness::scenario::interrupt::EXIT_CODE;
-use harness::scenario::{Act, Ended, Interrupt, Plan, Scenario, catalog};
+use harness::scenario::{Act, Interrupt, Plan, Scenario, TrialResult, catalog};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use on_cluster::OnCluster;
@@ -231,7 +231,7 @@ impl Suite {
 }
 
 /// Red when it is red, and when it is not known; on request also when times could not be judged.
-fn told(severity: Severity, last: &Ended, runs: usize) -> Result<(), Failed> {
+fn told(severity: Severity, last: &TrialResult, runs: usize) -> Result<(), Failed> {
     match severity {
         Severity::Pass => Ok(()),
         Severity::NotJudged if !flag("E2E_STRICT") => Ok(()),
@@ -241,7 +241,7 @@ fn told(severity: Severity, last: &Ended, runs: usize) -> Result<(), Failed> {
     }
 }
 
-fn red(what: &str, last: &Ended) -> Failed {
+fn red(what: &str, last: &TrialResult) -> Failed {
     let page = last.dir.join("report.html");
     Failed::from(format!("{what}: {}\n{}", last.cause, page.display()))
 }

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use e2e::relay::Runs;
 use harness::cluster::Choice;
 use harness::scenario::{
-    Ended, Interrupt, Lab, Live, Measured, Plan, RunError, Turn, TurnGiver, ahead, measure,
+    Interrupt, Lab, Live, Measured, Plan, RunError, TrialResult, Turn, TurnGiver, ahead, measure,
 };
 use tokio::runtime::Runtime;
 
@@ -52,7 +52,7 @@ impl Runs for OnCluster {
     type Plan = Plan;
     type Ahead = Ahead;
     type Measured = Attempt;
-    type Ended = Ended;
+    type Ended = TrialResult;
     type Error = anyhow::Error;
 
     fn make(&self, plan: &Plan) -> anyhow::Result<Attempt> {
@@ -107,7 +107,7 @@ impl Runs for OnCluster {
         }
     }
 
-    fn judge(&self, attempt: Attempt) -> anyhow::Result<Ended> {
+    fn judge(&self, attempt: Attempt) -> anyhow::Result<TrialResult> {
         Ok(attempt.runtime.block_on(attempt.measured.judge())?)
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use e2e::spent::{self, Spent};
-use harness::report::judgement::Severity;
-use harness::scenario::{Ended, Gaps, Plan, Time};
+use harness::report::Severity;
+use harness::scenario::{Gaps, Plan, Time, TrialResult};
 
 /// Lines in the order in which trials ended.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ const COLUMNS: usize = 8;
 const HEAD: [&str; COLUMNS] = [
     "scenario",
     "members",
-    "verdict",
+    "result",
     "time",
     "median gap ms new/held/dial-all",
     "longest",
@@ -36,7 +36,7 @@ const HEAD: [&str; COLUMNS] = [
 
 impl Table {
     /// Adds a trial; one that could not be run at all has no end.
-    pub(crate) fn add(&self, plan: &Plan, ended: Option<&Ended>) {
+    pub(crate) fn add(&self, plan: &Plan, ended: Option<&TrialResult>) {
         let gaps = ended.and_then(|ended| ended.gaps);
         let cell = |part: fn(Gaps) -> [f64; 3]| match gaps.map(part) {
             Some([new, held, all]) => format!("{new:.0}/{held:.0}/{all:.0}"),
@@ -106,7 +106,7 @@ impl Table {
     }
 }
 
-/// The verdict but for time, which has a column of its own.
+/// The result but for time, which has a column of its own.
 fn word(severity: Severity) -> &'static str {
     match severity {
         Severity::Pass | Severity::NotJudged => Severity::Pass.word(),

@@ -58,7 +58,9 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     (
         "harness/history/src",
-        &["hash", "record", "history", "index", "check", "simulate"],
+        &[
+            "hash", "record", "parts", "history", "index", "check", "simulate",
+        ],
     ),
 ];
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::tree::{files, report, root};
+use crate::tree::{files, production, report, root};
 
 /// A line without what stands in backticks: an expression there may look like a link.
 fn without_code(line: &str) -> String {
@@ -102,6 +102,39 @@ fn a_file_or_test_that_is_not_there_is_found() {
         names_nothing(text, &["src/plan/a.rs", "src/sub.rs"], code),
         ["b.rs", "two"]
     );
+}
+
+/// Types in the last column of a table that are not the only one of their name. One behind a module may have others.
+fn not_alone(table: &str, code: &str) -> Vec<String> {
+    let cells = table.lines().filter(|line| line.starts_with("| "));
+    let types = cells.filter_map(|line| line.split('`').nth_back(1));
+    let found = |name: &str| {
+        let kinds = ["struct", "enum", "type", "trait"].iter();
+        let defined = kinds.map(|kind| format!("{kind} {name}"));
+        let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+        let count = |text: String| code.split(&text).skip(1).filter(|rest| ends(rest)).count();
+        defined.map(count).sum::<usize>()
+    };
+    types
+        .filter(|name| !name.contains("::") && found(name) != 1)
+        .map(|name| format!("`{name}` is defined {} times", found(name)))
+        .collect()
+}
+
+#[test]
+fn a_word_of_the_architecture_is_one_type() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    let table = text.split("## Words").nth(1).expect("its table of words");
+    let table = table.split("\n## ").next().unwrap_or_default();
+    let code: Vec<String> = production().into_iter().map(|(_, code)| code).collect();
+    report("words with two types", &not_alone(table, &code.join("\n")));
+}
+
+#[test]
+fn two_types_of_one_word_are_found() {
+    let table = "| a | what | `Verdict` |\n| b | what | `Route` |\n| c | what | `x::Target` |\n";
+    let code = "struct Verdict;\nenum Verdict {}\nstruct Routes;\nenum Route {}";
+    assert_eq!(not_alone(table, code), ["`Verdict` is defined 2 times"]);
 }
 
 #[test]

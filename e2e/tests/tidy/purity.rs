@@ -4,6 +4,18 @@ use std::fs;
 
 use crate::tree::{production, report, root};
 
+/// Words of what is not given to a module but fetched by it.
+const FETCHED: &[&str] = &[
+    "tokio",
+    "kube::",
+    "async fn",
+    ".await",
+    "Timestamp::now",
+    "Instant::now",
+    "rand::",
+    "std::env",
+];
+
 /// Folders that may not use certain words, and why.
 const PURE: &[(&str, &[&str], &str)] = &[
     (
@@ -67,44 +79,17 @@ const PURE: &[(&str, &[&str], &str)] = &[
     ),
     (
         "operator/src/page/view.rs",
-        &[
-            "tokio",
-            "kube::",
-            "async fn",
-            ".await",
-            "Timestamp::now",
-            "Instant::now",
-            "rand::",
-            "std::env",
-        ],
+        FETCHED,
         "the status page is made of facts alone",
     ),
     (
         "operator/src/page/html.rs",
-        &[
-            "tokio",
-            "kube::",
-            "async fn",
-            ".await",
-            "Timestamp::now",
-            "Instant::now",
-            "rand::",
-            "std::env",
-        ],
+        FETCHED,
         "the status page is made of its view alone",
     ),
     (
         "operator/src/roles/failover.rs",
-        &[
-            "tokio",
-            "kube::",
-            "async fn",
-            ".await",
-            "Timestamp::now",
-            "Instant::now",
-            "rand::",
-            "std::env",
-        ],
+        FETCHED,
         "a failover's times come from its caller",
     ),
     (

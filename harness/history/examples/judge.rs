@@ -51,7 +51,7 @@ fn judge(history: &History) -> bool {
     };
     let mut well = true;
     for verdict in check::all(history, &expectations) {
-        match verdict.outcome {
+        match verdict.finding {
             Finding::Pass => println!("  {:<13} pass", verdict.check),
             Finding::Violation { explanation, .. } => {
                 well = false;

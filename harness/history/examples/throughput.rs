@@ -38,7 +38,7 @@ fn main() {
     report("linearizable, from records to verdict", operations, begin);
     println!(
         "  {:?}, peak memory {} MiB before, {} MiB after",
-        verdict.outcome,
+        verdict.finding,
         before,
         peak_mib()
     );
@@ -52,7 +52,7 @@ fn main() {
     );
     report("all checks", operations, begin);
     for verdict in verdicts {
-        println!("  {:<13} {:?}", verdict.check, verdict.outcome);
+        println!("  {:<13} {:?}", verdict.check, verdict.finding);
     }
 }
 

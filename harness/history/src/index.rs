@@ -142,16 +142,8 @@ impl<'a> Op<'a> {
 
     /// True for a request that asks for a write.
     pub fn writes(&self) -> bool {
-        match &self.call.request {
-            Request::Put { .. } | Request::Delete { .. } => true,
-            Request::Txn {
-                then, otherwise, ..
-            } => then
-                .iter()
-                .chain(otherwise)
-                .any(|r| matches!(r, Request::Put { .. } | Request::Delete { .. })),
-            _ => false,
-        }
+        let mut parts = self.call.request.parts();
+        parts.any(|part| matches!(part, Request::Put { .. } | Request::Delete { .. }))
     }
 }
 

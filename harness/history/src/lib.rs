@@ -24,11 +24,11 @@
 //! let variety = Variety { diverges: true, ..Variety::default() };
 //! let wrong = simulate(&Plan { variety, ..Plan::default() });
 //! let verdicts = check::all(&wrong, &Expectations::default());
-//! assert!(verdicts.iter().any(|verdict| matches!(verdict.outcome, Finding::Violation { .. })));
+//! assert!(verdicts.iter().any(|verdict| matches!(verdict.finding, Finding::Violation { .. })));
 //!
 //! // Where nothing was seen, nothing is proved.
 //! let nothing = check::linearizable(&History::default());
-//! assert!(matches!(nothing.outcome, Finding::Inconclusive { .. }));
+//! assert!(matches!(nothing.finding, Finding::Inconclusive { .. }));
 //! # Ok(())
 //! # }
 //! ```
@@ -37,9 +37,10 @@ pub mod check;
 mod hash;
 pub mod history;
 pub mod index;
+mod parts;
 pub mod record;
 pub mod simulate;
 
-pub use check::{Expectations, Finding, Verdict};
+pub use check::{Expectations, Finding, Severity, Verdict};
 pub use history::History;
 pub use record::{Outcome, Record, Request, Response};

@@ -5,7 +5,6 @@ use crate::scenario::promise::Continuity::LeaderStays;
 use crate::scenario::{Promise, Scenario};
 
 /// All of them. What they promise about the leader service has no meaning here and is left out ([`super::plan`]).
-#[must_use]
 pub fn all() -> Vec<Scenario> {
     let kill = |of| Fault::KillProcess {
         container: Container::Etcd,

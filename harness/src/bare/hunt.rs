@@ -10,7 +10,7 @@ use etcd_history::{Expectations, History, Record};
 use crate::bare::bugs::Bug;
 use crate::bare::{BareError, BareLab, run};
 use crate::report::RunDir;
-use crate::report::judgement::Severity;
+use crate::report::Severity;
 
 /// What one run saw.
 #[derive(Clone, Debug)]

@@ -22,7 +22,6 @@ pub struct Series {
 
 impl Series {
     /// The middle of the times until it was shown.
-    #[must_use]
     pub fn median(&self) -> Option<Duration> {
         let mut sorted = self.shown.clone();
         sorted.sort_unstable();
@@ -35,7 +34,6 @@ impl Series {
     }
 
     /// The row of a bug.
-    #[must_use]
     pub fn row(&self, bug: &Bug, date: &str) -> String {
         let told = |time: Option<Duration>| time.map_or_else(|| "-".to_owned(), seconds);
         let there = match (self.clean.len(), self.unclean.len()) {

@@ -64,7 +64,6 @@ impl BarePlan {
     }
 
     /// The command that repeats it.
-    #[must_use]
     pub fn replay(&self) -> String {
         if let Some(hunt) = self.hunt {
             return format!(
@@ -79,7 +78,6 @@ impl BarePlan {
     }
 
     /// The image of its members.
-    #[must_use]
     pub fn image(&self) -> String {
         format!("etcd-harness/etcd:{}", self.version)
     }

@@ -4,8 +4,7 @@
 use std::time::{Duration, Instant};
 
 use etcd_history::check;
-use etcd_history::record::Nanos;
-use etcd_history::{Expectations, History, Record};
+use etcd_history::{Expectations, History};
 use jiff::Timestamp;
 
 use crate::bare::client::BareClient;
@@ -16,14 +15,14 @@ use crate::bare::member::Layout;
 use crate::bare::plan::Hunt;
 use crate::bare::{BareError, BareLab, BarePlan};
 use crate::faults::Active;
-use crate::observe::{self, MachineLog};
-use crate::report::{Finding, Judgement, RunDir};
+use crate::observe::MachineLog;
+use crate::report::{Finding, RunDir, Verdict};
 use crate::scenario::merge::merge;
 use crate::scenario::notes::figure;
 use crate::scenario::outcome::{Found, cut_short};
+use crate::scenario::run_log::RunLog;
 use crate::scenario::runner::{ended, judge, phases, save_plan, tell};
-use crate::scenario::steps::Steps;
-use crate::scenario::{Ended, Trial};
+use crate::scenario::{Trial, TrialResult};
 use crate::timeouts;
 use crate::wait::{Poll, pause, wait_until};
 
@@ -34,7 +33,7 @@ const BETWEEN_ROUNDS: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// [`BareError`] when nothing could be run or saved. Everything else is in the verdict.
-pub async fn run(lab: &BareLab, plan: &BarePlan) -> Result<Ended, BareError> {
+pub async fn run(lab: &BareLab, plan: &BarePlan) -> Result<TrialResult, BareError> {
     let lab = BareLab {
         live: lab.live.anew(),
         ..lab.clone()
@@ -43,7 +42,7 @@ pub async fn run(lab: &BareLab, plan: &BarePlan) -> Result<Ended, BareError> {
     live.telling(Box::pin(run_in(&lab, plan))).await
 }
 
-async fn run_in(lab: &BareLab, plan: &BarePlan) -> Result<Ended, BareError> {
+async fn run_in(lab: &BareLab, plan: &BarePlan) -> Result<TrialResult, BareError> {
     let started = Timestamp::now();
     lab.find_images(&plan.image()).await?;
     let whole = &plan.plan;
@@ -72,8 +71,8 @@ async fn run_in(lab: &BareLab, plan: &BarePlan) -> Result<Ended, BareError> {
     if let Err(error) = cluster.remove().await {
         let reason = error.to_string();
         found
-            .judgements
-            .push(Judgement::new("residue", Finding::Inconclusive { reason }));
+            .verdicts
+            .push(Verdict::new("residue", Finding::Inconclusive { reason }));
     }
     if lab.interrupt.is_asked() {
         found = cut_short(found);
@@ -87,7 +86,7 @@ async fn conclude(
     plan: &BarePlan,
     (started, dir): (Timestamp, RunDir),
     (mut found, acted_s): (Found, f64),
-) -> Result<Ended, BareError> {
+) -> Result<TrialResult, BareError> {
     let mut seconds = phases(&found.history);
     let before: f64 = seconds.values().sum();
     seconds.insert("fetch, remove".to_owned(), (acted_s - before).max(0.0));
@@ -98,7 +97,7 @@ async fn conclude(
         let expectations = found.expectations.as_ref();
         save_plan(&into, (&of.plan, &of.replay()), started, expectations)?;
         judge(&mut found);
-        into.write_reports(&found.history, &found.judgements)?;
+        into.write_reports(&found.history, &found.verdicts)?;
         Ok::<_, BareError>(found)
     });
     let found = match judged.await {
@@ -128,9 +127,7 @@ struct BareRun<'a> {
     lab: &'a BareLab,
     plan: &'a BarePlan,
     cluster: &'a BareCluster,
-    offset: Nanos,
-    told: Vec<Record>,
-    judgements: Vec<Judgement>,
+    log: RunLog,
     expectations: Expectations,
     machine: Option<MachineLog>,
 }
@@ -145,9 +142,7 @@ impl<'a> BareRun<'a> {
             lab,
             plan,
             cluster,
-            offset: 0,
-            told: Vec::new(),
-            judgements: Vec::new(),
+            log: RunLog::new(&lab.live),
             expectations: plan.expectations(),
             machine: machine.ok(),
         }
@@ -157,18 +152,18 @@ impl<'a> BareRun<'a> {
         let plan = self.plan;
         let Some(trial) = plan.trial() else {
             let reason = format!("{} has no faults", plan.plan.scenario.name);
-            self.doubt("set_up", reason);
+            self.log.doubt("set_up", reason);
             return self.found(History::default());
         };
-        self.phase("set_up");
+        self.log.phase("set_up");
         let client = match Box::pin(self.make_ready(trial)).await {
             Ok(client) => client,
             Err(error) => {
-                self.judge("set_up", Err::<(), _>(&error));
+                self.log.judge("set_up", Err::<(), _>(&error));
                 return self.found(History::default());
             }
         };
-        self.phase("warm_up");
+        self.log.phase("warm_up");
         self.rest(trial.warm_up).await;
         let shown = match plan.hunt {
             Some(hunt) => Box::pin(self.hunt(trial, hunt, &client)).await,
@@ -177,9 +172,9 @@ impl<'a> BareRun<'a> {
                 false
             }
         };
-        self.phase("settle");
+        self.log.phase("settle");
         self.rest(trial.settle).await;
-        self.phase("final");
+        self.log.phase("final");
         let history = Box::pin(self.finish(&client, shown)).await;
         self.found(history)
     }
@@ -209,7 +204,7 @@ impl<'a> BareRun<'a> {
                 break;
             }
             let shown = self.shows(hunt, client).await;
-            self.judge("history", shown.as_ref().map(drop));
+            self.log.judge("history", shown.as_ref().map(drop));
             if shown.unwrap_or_default() {
                 self.lab.live.say(format!("#{} is shown", hunt.bug));
                 return true;
@@ -220,7 +215,7 @@ impl<'a> BareRun<'a> {
 
     /// True when what was seen so far shows the bug.
     async fn shows(&self, hunt: Hunt, client: &BareClient<'_>) -> Result<bool, BareError> {
-        let history = merge(client.history().await?, Vec::new(), self.told.clone());
+        let history = merge(client.history().await?, Vec::new(), self.log.told.clone());
         let expectations = self.expectations.clone();
         let judged =
             tokio::task::spawn_blocking(move || check::shows(&history, &expectations, hunt.checks));
@@ -247,35 +242,35 @@ impl<'a> BareRun<'a> {
         let (members, client) = tokio::join!(members, client);
         let (leader, version) = members?;
         let took = lab.live.seconds() - begin;
-        self.phase("ready");
+        self.log.phase("ready");
         let count = self.plan.plan.members;
         lab.live.say(format!(
             "{count} members of etcd {version} follow {leader} {took:.2} s after nothing was there"
         ));
-        self.judgements.push(figure("created", "ready_s", took));
+        self.log.verdicts.push(figure("created", "ready_s", took));
         let client = client?;
-        self.offset = client.start().await?;
+        self.log.offset = client.start().await?;
         Ok(client)
     }
 
     /// The faults once; false when one did not come, or the members did not recover.
     async fn round(&mut self, trial: &Trial, round: u32) -> bool {
-        self.phase("fault");
+        self.log.phase("fault");
         let each = u32::try_from(trial.faults.len()).unwrap_or_default();
         // Another seed, so that it is not the same follower each time.
         let seed = self.plan.plan.seed.wrapping_add(u64::from(round));
         let mut on: Vec<(u32, Active)> = Vec::new();
         for (number, fault) in (round * each..).zip(&trial.faults) {
             self.lab.live.say(format!("fault {number}: {fault}"));
-            let begun = self.now();
+            let begun = self.log.now();
             let active = inject(self.cluster, fault, seed).await;
-            match self.steps().injected((begun, number), fault, active) {
+            match self.log.injected((begun, number), fault, active) {
                 Ok(mut active) => {
-                    self.steps().effect(number, &mut active).await;
+                    self.log.effect(number, &mut active).await;
                     on.push((number, active));
                 }
                 Err(error) => {
-                    self.doubt("faults", error.to_string());
+                    self.log.doubt("faults", error.to_string());
                     break;
                 }
             }
@@ -284,9 +279,9 @@ impl<'a> BareRun<'a> {
             Some(entries) => self.until_behind(entries, trial.lasts).await,
             None => self.rest(trial.lasts).await,
         }
-        self.phase("heal");
+        self.log.phase("heal");
         let all = on.len() == trial.faults.len();
-        self.steps().heal(on).await;
+        self.log.heal(on).await;
         self.recover().await && all
     }
 
@@ -303,21 +298,21 @@ impl<'a> BareRun<'a> {
                 .lab
                 .live
                 .say(format!("a member is {behind} entries behind")),
-            Ok(Err(error)) => self.doubt("faults", error.to_string()),
+            Ok(Err(error)) => self.log.doubt("faults", error.to_string()),
             Err(_) => {}
         }
     }
 
     /// All members answer again and follow one leader; false when they do not.
     async fn recover(&mut self) -> bool {
-        self.phase("recover");
+        self.log.phase("recover");
         let whole = self
             .cluster
             .wait_whole(timeouts::patient(timeouts::BARE_WHOLE))
             .await;
-        self.judge("recovery", whole.as_ref().map(drop));
+        self.log.judge("recovery", whole.as_ref().map(drop));
         if whole.is_ok() {
-            self.phase("recovered");
+            self.log.phase("recovered");
         }
         whole.is_ok()
     }
@@ -326,24 +321,26 @@ impl<'a> BareRun<'a> {
     /// not waited for.
     async fn finish(&mut self, client: &BareClient<'_>, shown: bool) -> History {
         let stopped = client.stop().await;
-        self.judge("stop", stopped.as_ref());
+        self.log.judge("stop", stopped.as_ref());
         if !shown && !self.lab.interrupt.is_asked() {
             let summary = client.finish().await;
-            self.judge("final", summary.as_ref().map(drop));
+            self.log.judge("final", summary.as_ref().map(drop));
             if let Ok(summary) = summary {
                 self.lab.live.say(format!("final: {summary}"));
                 let unread = summary["unread"].as_array();
                 if unread.is_none_or(|unread| !unread.is_empty()) {
                     let unread = format!("not every member could be read at the end: {summary}");
-                    self.violation("final", unread);
+                    self.log.violation("final", unread);
                 }
             }
         }
         let history = client.history().await;
-        self.judge("history", history.as_ref().map(drop));
+        self.log.judge("history", history.as_ref().map(drop));
         let machine = self.machine.take();
-        let seen = machine.into_iter().flat_map(|log| log.finish(self.offset));
-        let told = std::mem::take(&mut self.told);
+        let seen = machine
+            .into_iter()
+            .flat_map(|log| log.finish(self.log.offset));
+        let told = std::mem::take(&mut self.log.told);
         merge(history.unwrap_or_default(), seen.collect(), told)
     }
 
@@ -352,58 +349,12 @@ impl<'a> BareRun<'a> {
         Found {
             history,
             expectations: judged.then_some(self.expectations),
-            judgements: self.judgements,
+            verdicts: self.log.verdicts,
         }
     }
 
     /// Lets time pass, unless the run is to end.
     async fn rest(&self, duration: Duration) {
         let _ = self.lab.interrupt.or(pause(duration)).await;
-    }
-
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "callers pass what `as_ref` returns"
-    )]
-    fn judge<T>(&mut self, check: &str, result: Result<T, &BareError>) {
-        if let Err(error) = result {
-            self.violation(check, error.to_string());
-        }
-    }
-
-    fn violation(&mut self, check: &str, explanation: String) {
-        self.lab.live.say(format!("{check}: {explanation}"));
-        let finding = Finding::Violation {
-            explanation,
-            ops: Vec::new(),
-        };
-        self.judgements.push(Judgement::new(check, finding));
-    }
-
-    fn doubt(&mut self, check: &str, reason: String) {
-        self.lab.live.say(format!("{check}: {reason}"));
-        self.judgements
-            .push(Judgement::new(check, Finding::Inconclusive { reason }));
-    }
-
-    fn steps(&mut self) -> Steps<'_> {
-        Steps {
-            live: &self.lab.live,
-            offset: self.offset,
-            told: &mut self.told,
-            judgements: &mut self.judgements,
-        }
-    }
-
-    fn phase(&mut self, name: &str) {
-        self.lab.live.say(format!("phase {name}"));
-        self.told.push(Record::Phase {
-            t: self.now(),
-            name: name.to_owned(),
-        });
-    }
-
-    fn now(&self) -> Nanos {
-        observe::now(self.offset)
     }
 }

@@ -33,7 +33,6 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// The scenario that does it once.
-    #[must_use]
     pub(crate) fn scenario(self) -> &'static str {
         match self {
             Self::Sigkill => "failover::leader_etcd_killed",
@@ -49,7 +48,6 @@ impl Kind {
     }
 
     /// The word for it.
-    #[must_use]
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Sigkill => "killed",
@@ -65,7 +63,6 @@ impl Kind {
     }
 
     /// Most milliseconds that the median failover may be over the dial-all client, on new and on held connections.
-    #[must_use]
     pub(crate) fn budget_ms(self) -> BTreeMap<Route, f64> {
         let (fresh, held) = match self {
             Self::Sigkill | Self::Oom | Self::Elect => (150.0, 150.0),
@@ -77,7 +74,6 @@ impl Kind {
     }
 
     /// A line for every route: its median over the dial-all client beside its budget. The flag is true when it is kept.
-    #[must_use]
     pub(crate) fn judge(self, report: &FailoverReport) -> Vec<(bool, String)> {
         let line = |(route, budget): (Route, f64)| {
             let summary = report.over_dial_all_ms.get(&route)?;
@@ -111,7 +107,6 @@ pub(crate) enum FastElection {
 
 impl FastElection {
     /// The setting and its value; `None` where the definition's is kept.
-    #[must_use]
     pub(crate) fn setting(self) -> Option<(&'static str, &'static str)> {
         let value = match self {
             Self::Shipped => return None,
@@ -123,7 +118,6 @@ impl FastElection {
     }
 
     /// What it adds to the name of a series.
-    #[must_use]
     pub(crate) fn suffix(self) -> &'static str {
         match self {
             Self::Shipped => "",

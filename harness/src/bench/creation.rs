@@ -33,7 +33,6 @@ pub(crate) struct CreationReport {
 
 impl CreationReport {
     /// Of pairs: a Cluster's creation and that of bare pods, in seconds.
-    #[must_use]
     pub(crate) fn of(
         members: u32,
         storage: &str,
@@ -62,14 +61,12 @@ impl CreationReport {
     }
 
     /// What the design asks for in this case.
-    #[must_use]
     pub(crate) fn aim_s(&self) -> Option<f64> {
         let aim = AIMS.iter().find(|(members, _)| *members == self.members);
         aim.map(|(_, seconds)| *seconds)
     }
 
     /// The table.
-    #[must_use]
     pub(crate) fn text(&self) -> String {
         let mut text = format!(
             "{} members on {}, {} creations. Seconds from the request to the whole:\n\n",

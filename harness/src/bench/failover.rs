@@ -61,7 +61,6 @@ pub(crate) struct FailoverReport {
 }
 
 /// Measures every fault of a history. A fault's window ends where the next one begins.
-#[must_use]
 pub(crate) fn measure(run: &str, history: &History) -> Vec<Failover> {
     let signs = Signs::of(history);
     let routes = ROUTES.map(|route| (route, Acknowledgements::of(history, route)));
@@ -142,7 +141,6 @@ fn milliseconds(nanos: Nanos) -> f64 {
 
 impl Failover {
     /// True when it says something: it took effect, and every route had writes and came back.
-    #[must_use]
     pub(crate) fn usable(&self) -> bool {
         self.effective
             && ROUTES
@@ -152,7 +150,6 @@ impl Failover {
 
     /// What a route's gap has over the gap of the dial-all client, in milliseconds: what the way through the service
     /// cost.
-    #[must_use]
     pub(crate) fn over_dial_all(&self, route: Route) -> Option<f64> {
         Some(self.routes.get(&route)?.gap_ms - self.routes.get(&Route::DialAll)?.gap_ms)
     }
@@ -160,7 +157,6 @@ impl Failover {
 
 impl FailoverReport {
     /// Of all failovers of a measurement. Those that are no samples are kept and counted, and are in no distribution.
-    #[must_use]
     pub(crate) fn of(kind: &str, members: u32, failovers: Vec<Failover>) -> Self {
         let usable = || failovers.iter().filter(|failover| failover.usable());
         let mut gap_ms = BTreeMap::new();

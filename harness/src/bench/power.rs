@@ -27,7 +27,6 @@ pub(crate) struct Found {
 }
 
 /// Makes up `suites` suites of these runs for every delay and share.
-#[must_use]
 pub(crate) fn power(runs: &[GapSamples], suites: u32, seed: u64) -> Vec<Found> {
     let mut random = StdRng::seed_from_u64(seed);
     let pools: Vec<Vec<&Vec<f64>>> = runs

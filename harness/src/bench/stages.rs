@@ -37,7 +37,6 @@ impl Stage {
     ];
 
     /// For the table.
-    #[must_use]
     pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Created => "pods created",

@@ -17,7 +17,6 @@ pub(crate) struct Summary {
 
 impl Summary {
     /// Of samples in any order; absent when there is none.
-    #[must_use]
     pub(crate) fn of(samples: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = samples.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
@@ -40,7 +39,6 @@ impl Summary {
 
 /// With how much probability at most the next sample is above all those seen, with 95 % confidence: `1 - 0.05^(1/n)`.
 /// Twenty good failovers still allow for one bad one in seven.
-#[must_use]
 pub(crate) fn above_all_seen(samples: usize) -> f64 {
     match u32::try_from(samples) {
         Ok(0) | Err(_) => 1.0,

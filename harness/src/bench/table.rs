@@ -11,7 +11,6 @@ use crate::report::continuity::Stage;
 
 /// Rows of cells under a head, padded to the widest of each column; the first column to the left, the rest to the
 /// right.
-#[must_use]
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
     for row in rows {
@@ -39,7 +38,6 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// The name of a route.
-#[must_use]
 pub(crate) fn route(route: Route) -> &'static str {
     match route {
         Route::ServiceFresh => "service, new connections",
@@ -70,7 +68,6 @@ fn cells(name: String, summary: &Summary) -> Vec<String> {
 }
 
 /// The whole report of `harness bench failover`.
-#[must_use]
 pub(crate) fn failover(report: &FailoverReport) -> String {
     let FailoverReport {
         kind,
@@ -119,7 +116,6 @@ pub(crate) fn failover(report: &FailoverReport) -> String {
 }
 
 /// What the limits find, as `docs/verdicts.md` has it.
-#[must_use]
 pub(crate) fn power(trials: usize, suites: u32, found: &[Found]) -> String {
     let row = |found: &Found| {
         let (delay, share) = match found.delay_ms {

@@ -24,7 +24,6 @@ pub struct Choice {
 
 impl Choice {
     /// The kind cluster of this name.
-    #[must_use]
     pub fn kind(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -35,7 +34,6 @@ impl Choice {
 
     /// The choice that the environment makes, for callers without a command line (the end-to-end tests):
     /// `ETCD_HARNESS_CLUSTER` names a kind cluster, `ETCD_HARNESS_CONTEXT` an existing one.
-    #[must_use]
     pub fn from_env() -> Self {
         let name = std::env::var("ETCD_HARNESS_CLUSTER").unwrap_or_else(|_| "etcd-harness".into());
         Self {
@@ -46,13 +44,11 @@ impl Choice {
     }
 
     /// True for a cluster that the harness makes and deletes itself.
-    #[must_use]
     pub fn is_own(&self) -> bool {
         self.kubeconfig.is_none() && self.context.is_none()
     }
 
     /// The context, or `None` for the kubeconfig's current one.
-    #[must_use]
     pub fn context_name(&self) -> Option<String> {
         if self.is_own() {
             Some(format!("kind-{}", self.name))
@@ -228,7 +224,6 @@ impl Cluster {
     }
 
     /// Names of the worker nodes.
-    #[must_use]
     pub fn workers(&self) -> Vec<&str> {
         let workers = self
             .nodes
@@ -238,7 +233,6 @@ impl Cluster {
     }
 
     /// Names of the control-plane nodes.
-    #[must_use]
     pub fn control_planes(&self) -> Vec<&str> {
         let planes = self
             .nodes
@@ -248,7 +242,6 @@ impl Cluster {
     }
 
     /// True when the nodes are containers that node faults can reach.
-    #[must_use]
     pub fn has_node_shells(&self) -> bool {
         self.docker.is_some() && self.nodes.iter().all(|node| node.container.is_some())
     }

@@ -28,20 +28,17 @@ pub(crate) struct Trial(BTreeMap<String, Result<String, String>>);
 
 impl Trial {
     /// True when it was tried and worked.
-    #[must_use]
     pub(crate) fn works(&self, name: &str) -> bool {
         matches!(self.0.get(name), Some(Ok(_)))
     }
 
     /// What a trial gave; `None` when it was not made.
-    #[must_use]
     pub(crate) fn result(&self, name: &str) -> Option<&Result<String, String>> {
         self.0.get(name)
     }
 }
 
 /// The trials. Root in a container with all capabilities runs it; it prints one line each.
-#[must_use]
 pub(crate) fn script() -> String {
     let body = TRIALS.replace('\'', r"'\''");
     format!("unshare -n -m sh -c '{body}'")
@@ -67,7 +64,6 @@ try "cgroup" "if [ -e /sys/fs/cgroup/cgroup.controllers ]; then echo v2; else ec
 "#;
 
 /// The trials in the script's output.
-#[must_use]
 pub(crate) fn parse(text: &str) -> Trial {
     let line = |line: &str| {
         let mut parts = line.splitn(3, '|');
@@ -86,13 +82,11 @@ pub(crate) fn parse(text: &str) -> Trial {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::assert_is_shell;
 
     #[test]
     fn the_script_is_valid_shell_and_tries_every_primitive() {
-        let status = std::process::Command::new("sh")
-            .args(["-n", "-c", TRIALS])
-            .status();
-        assert!(status.expect("a shell").success());
+        assert_is_shell(TRIALS);
         for name in [
             NFT,
             NFT_RANDOM,

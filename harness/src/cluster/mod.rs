@@ -28,6 +28,8 @@ pub(crate) use lock::state_dir;
 pub use lock::{ClusterLock, LockError};
 pub use progress::Progress;
 pub use repository::{Repository, RepositoryError};
+#[cfg(test)]
+pub(crate) use shell::assert_is_shell;
 pub(crate) use shell::exec;
 pub use shell::{NodeShell, ShellError, ShellOutput};
 pub(crate) use state::KUBELET_ANSWERS;

@@ -22,7 +22,6 @@ impl Default for Progress {
 
 impl Progress {
     /// Talks on stderr.
-    #[must_use]
     pub fn new() -> Self {
         Self {
             start: Instant::now(),
@@ -32,7 +31,6 @@ impl Progress {
     }
 
     /// Says nothing (a runner that has its own display).
-    #[must_use]
     pub fn quiet() -> Self {
         Self {
             quiet: true,
@@ -99,7 +97,6 @@ impl Progress {
     }
 
     /// The phases so far.
-    #[must_use]
     pub fn phases(&self) -> &[(String, Duration)] {
         &self.phases
     }

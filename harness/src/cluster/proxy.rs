@@ -7,7 +7,7 @@ use crate::timeouts;
 
 /// The pod or service that is asked.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Target<'a> {
+pub(crate) struct Endpoint<'a> {
     pub(crate) namespace: &'a str,
     /// `pods` or `services`.
     pub(crate) kind: &'a str,
@@ -16,14 +16,14 @@ pub(crate) struct Target<'a> {
 }
 
 /// The answer to `GET /{path}`, or why there is none.
-pub(crate) async fn get(kube: &Client, target: Target<'_>, path: &str) -> Result<String, String> {
+pub(crate) async fn get(kube: &Client, target: Endpoint<'_>, path: &str) -> Result<String, String> {
     ask(kube, target, path, None).await
 }
 
 /// The answer to `POST /{path}` with this body of JSON, or why there is none.
 pub(crate) async fn post(
     kube: &Client,
-    target: Target<'_>,
+    target: Endpoint<'_>,
     path: &str,
     body: &str,
 ) -> Result<String, String> {
@@ -32,11 +32,11 @@ pub(crate) async fn post(
 
 async fn ask(
     kube: &Client,
-    target: Target<'_>,
+    target: Endpoint<'_>,
     path: &str,
     body: Option<&str>,
 ) -> Result<String, String> {
-    let Target {
+    let Endpoint {
         namespace,
         kind,
         name,

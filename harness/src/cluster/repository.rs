@@ -76,7 +76,6 @@ impl Repository {
     }
 
     /// A path in it.
-    #[must_use]
     pub fn path(&self, relative: &str) -> PathBuf {
         self.root.join(relative)
     }

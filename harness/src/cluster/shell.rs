@@ -21,7 +21,6 @@ pub struct ShellOutput {
 
 impl ShellOutput {
     /// True for status 0.
-    #[must_use]
     pub fn success(&self) -> bool {
         self.status == 0
     }
@@ -77,19 +76,16 @@ impl std::fmt::Debug for NodeShell {
 
 impl NodeShell {
     /// A shell in a container.
-    #[must_use]
     pub fn new(docker: Docker, container: String) -> Self {
         Self { docker, container }
     }
 
     /// The container.
-    #[must_use]
     pub fn container(&self) -> &str {
         &self.container
     }
 
     /// The Docker it is in.
-    #[must_use]
     pub fn docker(&self) -> &Docker {
         &self.docker
     }
@@ -180,6 +176,15 @@ fn last_lines(text: &str, count: usize) -> String {
         .filter(|line| !line.trim().is_empty())
         .collect();
     lines[lines.len().saturating_sub(count)..].join(" | ")
+}
+
+/// Panics when the script is not valid shell.
+#[cfg(test)]
+pub(crate) fn assert_is_shell(script: &str) {
+    let status = std::process::Command::new("sh")
+        .args(["-n", "-c", script])
+        .status();
+    assert!(status.expect("a shell").success(), "{script}");
 }
 
 #[cfg(test)]

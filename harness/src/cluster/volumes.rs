@@ -40,7 +40,6 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// What a claim may ask of a volume, as Kubernetes writes it.
-    #[must_use]
     pub(crate) fn size(&self) -> String {
         format!("{}Mi", self.mebibytes)
     }
@@ -299,6 +298,7 @@ fn volume(pool: &Pool, node: &str, number: u32) -> PersistentVolume {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::assert_is_shell;
 
     #[test]
     fn a_volume_stays_on_its_node_and_in_our_folder() {
@@ -340,9 +340,6 @@ mod tests {
     #[test]
     fn the_script_is_valid_shell() {
         let script = make(&SMALL, 0, true) + &make(&LOCAL, 3, true);
-        let status = std::process::Command::new("sh")
-            .args(["-n", "-c", &script])
-            .status();
-        assert!(status.expect("a shell").success(), "{script}");
+        assert_is_shell(&script);
     }
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::{CommandResult, Exit};
 use crate::bare::{BareLab, BarePlan, VERSION, catalog, run as run_plan};
-use crate::report::judgement::Severity;
-use crate::scenario::{Ended, Interrupt, Live};
+use crate::report::Severity;
+use crate::scenario::{Interrupt, Live};
 
 /// Arguments of `harness bare`.
 #[derive(Debug, clap::Args)]
@@ -124,7 +124,7 @@ async fn run_plans(runs: PathBuf, plans: impl IntoIterator<Item = BarePlan>) -> 
         interrupt: Interrupt::by_signal()?,
         ..lab
     };
-    let mut worst = Exit::Pass;
+    let mut worst = Severity::Pass;
     for plan in plans {
         let ended = Box::pin(run_plan(&lab, &plan)).await?;
         if ended.interrupted {
@@ -134,30 +134,14 @@ async fn run_plans(runs: PathBuf, plans: impl IntoIterator<Item = BarePlan>) -> 
         let word = ended.severity.word();
         println!("{word} {:.1} s {}", ended.seconds, ended.dir.display());
         println!("again: {}", plan.replay());
-        worst = worse(worst, exit(&ended));
+        worst = worst.max(ended.severity);
     }
     let left = lab.left().await?;
     if !left.is_empty() {
         println!("left behind: {}", left.join(", "));
-        worst = worse(worst, Exit::Inconclusive);
+        worst = worst.max(Severity::Inconclusive);
     }
-    Ok(worst)
-}
-
-fn exit(ended: &Ended) -> Exit {
-    match ended.severity {
-        Severity::Pass | Severity::NotJudged => Exit::Pass,
-        Severity::Violation => Exit::Violation,
-        Severity::Inconclusive => Exit::Inconclusive,
-    }
-}
-
-/// Of several runs the worst counts; a violation is worse than a run that proves nothing.
-fn worse(one: Exit, other: Exit) -> Exit {
-    match (one, other) {
-        (Exit::Violation, _) | (_, Exit::Violation) => Exit::Violation,
-        (one, other) => one.max(other),
-    }
+    Ok(worst.into())
 }
 
 #[cfg(test)]
@@ -168,13 +152,5 @@ mod tests {
     fn the_pace_is_that_of_an_hour() {
         let told = pace(7, Duration::from_secs(63));
         assert_eq!(told, "7 scenarios in 63 s: 400 an hour");
-    }
-
-    #[test]
-    fn one_violation_among_many_runs_is_not_hidden() {
-        assert_eq!(worse(Exit::Violation, Exit::Inconclusive), Exit::Violation);
-        assert_eq!(worse(Exit::Inconclusive, Exit::Violation), Exit::Violation);
-        assert_eq!(worse(Exit::Pass, Exit::Inconclusive), Exit::Inconclusive);
-        assert_eq!(worse(Exit::Pass, Exit::Pass), Exit::Pass);
     }
 }

@@ -12,7 +12,7 @@ use super::{CommandResult, Exit, TargetArgs, killed};
 use crate::bench::power::power;
 use crate::bench::{CreationReport, Failover, FailoverReport, FastElection, Kind, failover, table};
 use crate::report::RunDir;
-use crate::report::judgement::Severity;
+use crate::report::Severity;
 use crate::scenario::creation::{self, Storage};
 use crate::scenario::{Lab, Live, Plan, run as run_plan};
 

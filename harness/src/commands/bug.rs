@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow};
 use super::{CommandResult, Exit};
 use crate::bare::bugs::{self, Bug};
 use crate::bare::{BareLab, Series, Sighting, hunt, recorded};
-use crate::report::judgement::Severity;
+use crate::report::Severity;
 use crate::scenario::{Interrupt, Live};
 
 /// Arguments of `harness bug`.

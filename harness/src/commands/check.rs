@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use etcd_history::check;
 
 use super::{CommandResult, Exit, TargetArgs};
-use crate::report::judgement::Severity;
-use crate::report::{Judgement, RunDir, RunDirError, prose, worst};
+use crate::report::Severity;
+use crate::report::{RunDir, RunDirError, Verdict, prose, worst};
 
 /// Arguments of `harness check`.
 #[derive(Debug, clap::Args)]
@@ -39,65 +39,56 @@ pub(super) async fn run(args: Args, _target: &TargetArgs) -> CommandResult {
     Ok(if unreadable {
         Exit::Environment
     } else {
-        exit(worst_seen)
+        worst_seen.into()
     })
-}
-
-/// The exit that a severity asks for.
-pub(super) fn exit(severity: Severity) -> Exit {
-    match severity {
-        Severity::Pass | Severity::NotJudged => Exit::Pass,
-        Severity::Inconclusive => Exit::Inconclusive,
-        Severity::Violation => Exit::Violation,
-    }
 }
 
 fn check_one(dir: &Path, args: &Args) -> Result<Severity, RunDirError> {
     let run = RunDir::open(dir)?;
     let history = run.history()?;
-    let saved = run.judgements()?;
-    let judgements = match run.expectations()? {
+    let saved = run.verdicts()?;
+    let verdicts = match run.expectations()? {
         Some(expectations) => {
             let verdicts = check::all(&history, &expectations);
-            again(&saved, verdicts.iter().map(Judgement::from).collect())
+            again(&saved, verdicts)
         }
         // A run without load has no history to judge: what it found is all there is.
         None => saved.clone(),
     };
-    let (severity, _) = worst(&judgements);
-    println!("{}: {}", dir.display(), prose::headline(&judgements));
-    for change in changes(&saved, &judgements) {
+    let (severity, _) = worst(&verdicts);
+    println!("{}: {}", dir.display(), prose::headline(&verdicts));
+    for change in changes(&saved, &verdicts) {
         println!("  {change}");
     }
     if args.verbose {
-        print!("{}", prose::verdict(&run.header()?, &judgements));
+        print!("{}", prose::verdict(&run.header()?, &verdicts));
     }
     if args.save {
-        run.write_reports(&history, &judgements)?;
+        run.write_reports(&history, &verdicts)?;
     }
     Ok(severity)
 }
 
 /// The new verdicts, and of the saved ones those that no check of today gives.
-fn again(saved: &[Judgement], new: Vec<Judgement>) -> Vec<Judgement> {
+fn again(saved: &[Verdict], new: Vec<Verdict>) -> Vec<Verdict> {
     let own = saved.iter().filter(|old| {
-        let judged = new.iter().any(|judgement| judgement.check == old.check);
-        !judged && !check::RENAMED.contains(&old.check.as_str())
+        let judged = new.iter().any(|verdict| verdict.check == old.check);
+        !judged && !check::RENAMED.contains(&&*old.check)
     });
-    let mut all: Vec<Judgement> = own.cloned().collect();
+    let mut all: Vec<Verdict> = own.cloned().collect();
     all.extend(new);
     all
 }
 
 /// What is judged otherwise than when it was saved.
-fn changes(saved: &[Judgement], new: &[Judgement]) -> Vec<String> {
+fn changes(saved: &[Verdict], new: &[Verdict]) -> Vec<String> {
     let mut changes = Vec::new();
-    for judgement in new {
-        let (now, name) = (judgement.severity(), &judgement.check);
+    for verdict in new {
+        let (now, name) = (verdict.severity(), &verdict.check);
         match saved
             .iter()
             .find(|old| old.check == *name)
-            .map(Judgement::severity)
+            .map(Verdict::severity)
         {
             Some(before) if before == now => {}
             Some(before) => {
@@ -114,8 +105,8 @@ mod tests {
     use super::*;
     use crate::report::Finding;
 
-    fn doubt(check: &str) -> Judgement {
-        Judgement::new(
+    fn doubt(check: &'static str) -> Verdict {
+        Verdict::new(
             check,
             Finding::Inconclusive {
                 reason: "no traffic".to_owned(),
@@ -126,14 +117,11 @@ mod tests {
     #[test]
     fn what_the_run_found_by_itself_is_kept() {
         let saved = ["whole_again", "linearizable", "leader_stays"].map(doubt);
-        let all = again(&saved, vec![Judgement::new("linearizable", Finding::Pass)]);
-        let names: Vec<&str> = all
-            .iter()
-            .map(|judgement| judgement.check.as_str())
-            .collect();
+        let all = again(&saved, vec![Verdict::new("linearizable", Finding::Pass)]);
+        let names: Vec<&str> = all.iter().map(|verdict| &*verdict.check).collect();
         assert_eq!(names, ["whole_again", "linearizable"]);
         assert_eq!(
-            worst(&all).1.map(|cause| cause.check.as_str()),
+            worst(&all).1.map(|cause| &*cause.check),
             Some("whole_again")
         );
         assert_eq!(

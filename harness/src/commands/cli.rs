@@ -51,7 +51,6 @@ pub enum Command {
 }
 
 /// Runs a command to its end and returns its exit.
-#[must_use]
 pub fn start(cli: Cli) -> Exit {
     init_tracing();
     let runtime = match tokio::runtime::Builder::new_multi_thread()

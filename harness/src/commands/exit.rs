@@ -4,6 +4,8 @@
 
 use std::process::ExitCode;
 
+use crate::report::Severity;
+
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
@@ -17,6 +19,16 @@ pub enum Exit {
     Environment = 3,
     /// The run was interrupted; it was healed and saved.
     Interrupted = crate::scenario::interrupt::EXIT_CODE as isize,
+}
+
+impl From<Severity> for Exit {
+    fn from(severity: Severity) -> Self {
+        match severity {
+            Severity::Pass | Severity::NotJudged => Self::Pass,
+            Severity::Inconclusive => Self::Inconclusive,
+            Severity::Violation => Self::Violation,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {

@@ -16,7 +16,7 @@ pub struct Args {
 pub(super) async fn run(args: Args, _target: &TargetArgs) -> CommandResult {
     for dir in args.dirs {
         let run = RunDir::open(&dir)?;
-        run.write_reports(&run.history()?, &run.judgements()?)?;
+        run.write_reports(&run.history()?, &run.verdicts()?)?;
         println!("{}", run.page_path().display());
     }
     Ok(Exit::Pass)

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use super::{CommandResult, Exit, TargetArgs};
-use crate::report::judgement::Severity;
 use crate::scenario::{Interrupt, Lab, Live, Plan, run as run_plan};
 
 /// Arguments of `harness run`.
@@ -44,9 +43,5 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
     }
     println!("{} {}", ended.severity.word(), ended.dir.display());
     println!("again: {}", plan.replay());
-    Ok(match ended.severity {
-        Severity::Pass | Severity::NotJudged => Exit::Pass,
-        Severity::Violation => Exit::Violation,
-        Severity::Inconclusive => Exit::Inconclusive,
-    })
+    Ok(ended.severity.into())
 }

@@ -25,7 +25,6 @@ pub struct TargetArgs {
 
 impl TargetArgs {
     /// The cluster that was chosen.
-    #[must_use]
     pub fn choice(&self) -> Choice {
         Choice {
             name: self.name.clone(),

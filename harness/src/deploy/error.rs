@@ -47,10 +47,6 @@ pub enum DeployError {
 }
 
 impl DeployError {
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "callers need the error no longer"
-    )]
     pub(crate) fn call(
         action: &'static str,
         object: impl Into<String>,

@@ -1,5 +1,6 @@
 //! An etcd cluster as a user writes it, and waiting until it serves.
 
+use etcd_operator_api::labels;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, DynamicObject, ListParams};
 use kube::core::{ApiResource, GroupVersionKind};
@@ -48,7 +49,6 @@ pub(crate) struct EtcdState {
 
 impl EtcdCluster {
     /// A cluster of so many members.
-    #[must_use]
     pub(crate) fn new(namespace: &str, name: &str, members: u32) -> Self {
         Self {
             namespace: namespace.to_owned(),
@@ -73,13 +73,11 @@ impl EtcdCluster {
     }
 
     /// Name of the leader service.
-    #[must_use]
     pub(crate) fn leader_service(&self) -> String {
         format!("{}-etcd", self.name)
     }
 
     /// The object.
-    #[must_use]
     pub(crate) fn manifest(&self) -> Value {
         let mut claim = json!({
             "accessModes": ["ReadWriteOnce"],
@@ -150,7 +148,8 @@ impl EtcdCluster {
         let found = found.map_err(|error| DeployError::call("read", name.clone(), error))?;
         let slices: Api<EndpointSlice> = Api::namespaced(kube.clone(), &self.namespace);
         let params = ListParams::default().labels(&format!(
-            "kubernetes.io/service-name={}",
+            "{}={}",
+            labels::SERVICE_NAME,
             self.leader_service()
         ));
         let slices = slices
@@ -235,7 +234,6 @@ fn clusters(kube: &Client, namespace: &str) -> Api<DynamicObject> {
 }
 
 /// The kind of an etcd cluster.
-#[must_use]
 pub(crate) fn cluster_resource() -> ApiResource {
     ApiResource::from_gvk_with_plural(
         &GroupVersionKind::gvk("apps.kubeblocks.io", "v1", "Cluster"),

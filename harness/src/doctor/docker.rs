@@ -11,7 +11,7 @@ use bollard::query_parameters::{
 
 use crate::cluster::kernel::{self, Trial};
 use crate::cluster::{Choice, NodeShell, kind_nodes};
-use crate::doctor::{Finding, Standing};
+use crate::doctor::{Standing, Symptom};
 use crate::faults::Capabilities;
 use crate::faults::switch::container::{Order, Switch};
 use crate::timeouts;
@@ -38,7 +38,7 @@ const PRIMITIVES: [(&str, &str); 8] = [
 ];
 
 /// Docker itself and its images.
-pub(crate) async fn findings(docker: &Docker) -> Vec<Finding> {
+pub(crate) async fn findings(docker: &Docker) -> Vec<Symptom> {
     let mut findings = Vec::new();
     match docker.info().await {
         Ok(info) => {
@@ -52,9 +52,9 @@ pub(crate) async fn findings(docker: &Docker) -> Vec<Finding> {
                 info.operating_system.unwrap_or_default(),
                 info.kernel_version.unwrap_or_default(),
             );
-            findings.push(Finding::required("docker", Standing::Available, &text));
+            findings.push(Symptom::required("docker", Standing::Available, &text));
         }
-        Err(error) => findings.push(Finding::required(
+        Err(error) => findings.push(Symptom::required(
             "docker",
             Standing::Unavailable,
             &error.to_string(),
@@ -94,9 +94,9 @@ pub(crate) async fn findings(docker: &Docker) -> Vec<Finding> {
             .filter(|image| prefix.iter().any(|p| image.starts_with(p)))
             .collect();
         findings.push(if found.is_empty() {
-            Finding::new(subject, Standing::Fallback, "not there yet").remedy(remedy)
+            Symptom::new(subject, Standing::Fallback, "not there yet").remedy(remedy)
         } else {
-            Finding::new(subject, Standing::Available, &found.join(" "))
+            Symptom::new(subject, Standing::Available, &found.join(" "))
         });
     }
     findings
@@ -118,7 +118,7 @@ async fn images(docker: &Docker) -> Vec<String> {
 pub(crate) async fn kernel_findings(
     docker: &Docker,
     choice: &Choice,
-) -> (Vec<Finding>, Option<Capabilities>) {
+) -> (Vec<Symptom>, Option<Capabilities>) {
     let mut findings = Vec::new();
     let mut capabilities = None;
     let scratch = Scratch::start(docker, choice).await;
@@ -128,7 +128,7 @@ pub(crate) async fn kernel_findings(
     };
     match trial {
         Err(reason) => findings.push(
-            Finding::new(
+            Symptom::new(
                 "kernel",
                 Standing::Fallback,
                 &format!("not tried: {reason}"),
@@ -143,7 +143,7 @@ pub(crate) async fn kernel_findings(
                     .map(|(name, instead)| primitive(&trial, name, instead)),
             );
             if let Some(Ok(version)) = trial.result(kernel::CGROUP) {
-                findings.push(Finding::new(
+                findings.push(Symptom::new(
                     "cgroup in nodes",
                     Standing::Available,
                     version,
@@ -166,14 +166,14 @@ pub(crate) async fn kernel_findings(
     (findings, capabilities)
 }
 
-fn primitive(trial: &Trial, name: &str, instead: &str) -> Finding {
+fn primitive(trial: &Trial, name: &str, instead: &str) -> Symptom {
     match trial.result(name) {
-        Some(Ok(_)) => Finding::new(name, Standing::Available, "tried"),
+        Some(Ok(_)) => Symptom::new(name, Standing::Available, "tried"),
         Some(Err(complaint)) => {
-            Finding::new(name, Standing::Unavailable, complaint).remedy(instead)
+            Symptom::new(name, Standing::Unavailable, complaint).remedy(instead)
         }
         None => {
-            Finding::new(name, Standing::Unavailable, "the trial did not get there").remedy(instead)
+            Symptom::new(name, Standing::Unavailable, "the trial did not get there").remedy(instead)
         }
     }
 }
@@ -255,18 +255,18 @@ impl Scratch {
         Ok(kernel::parse(&output.stdout))
     }
 
-    async fn pause(&self) -> Finding {
+    async fn pause(&self) -> Symptom {
         let paused = self.docker.pause_container(&self.name).await;
         let thawed = self.docker.unpause_container(&self.name).await;
         match paused.and(thawed) {
-            Ok(()) => Finding::new("docker pause", Standing::Available, "tried"),
-            Err(error) => Finding::new("docker pause", Standing::Unavailable, &error.to_string())
+            Ok(()) => Symptom::new("docker pause", Standing::Available, "tried"),
+            Err(error) => Symptom::new("docker pause", Standing::Unavailable, &error.to_string())
                 .remedy("scenarios that freeze a whole node are skipped"),
         }
     }
 
     /// A container with Docker's socket, which undoes what is done to nodes as a whole.
-    async fn switch(&self) -> Finding {
+    async fn switch(&self) -> Symptom {
         let order = Order {
             cluster: "doctor",
             trace: &format!("doctor-{:08x}", rand::random::<u32>()),
@@ -277,9 +277,9 @@ impl Scratch {
         match Switch::arm(&self.docker, &order).await {
             Ok(switch) => {
                 switch.disarm().await;
-                Finding::new("switch for nodes", Standing::Available, "tried")
+                Symptom::new("switch for nodes", Standing::Available, "tried")
             }
-            Err(error) => Finding::new(
+            Err(error) => Symptom::new(
                 "switch for nodes",
                 Standing::Unavailable,
                 &error.to_string(),
@@ -288,7 +288,7 @@ impl Scratch {
         }
     }
 
-    async fn disk(&self) -> Finding {
+    async fn disk(&self) -> Symptom {
         let free = self.shell().run("df -Pk / | awk 'END {print int($4 / 1048576)}'; sysctl -n fs.inotify.max_user_instances").await;
         let text = free.map(|output| output.stdout).unwrap_or_default();
         let mut numbers = text
@@ -299,9 +299,9 @@ impl Scratch {
         let words =
             format!("{gib} GiB free where Docker keeps containers, {watches} file watchers");
         if gib >= DISK_NEEDED_GIB {
-            return Finding::new("disk", Standing::Available, &words);
+            return Symptom::new("disk", Standing::Available, &words);
         }
-        Finding::required("disk", Standing::Unavailable, &words).remedy(&format!(
+        Symptom::required("disk", Standing::Unavailable, &words).remedy(&format!(
             "six nodes and their images want {DISK_NEEDED_GIB} GiB: free some"
         ))
     }

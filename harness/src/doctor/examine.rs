@@ -1,6 +1,6 @@
 //! Looks at everything that doctor knows.
 
-use super::report::{Checkup, Finding, Standing};
+use super::report::{Checkup, Standing, Symptom};
 use super::{docker, host, scenarios};
 use crate::cluster::{Choice, Cluster, connect_docker};
 
@@ -8,7 +8,7 @@ use crate::cluster::{Choice, Cluster, connect_docker};
 pub(crate) async fn examine(choice: &Choice) -> Checkup {
     let mut findings = host::findings();
     match connect_docker().await {
-        Err(error) => findings.push(Finding::required(
+        Err(error) => findings.push(Symptom::required(
             "docker",
             Standing::Unavailable,
             &error.to_string(),
@@ -26,15 +26,15 @@ pub(crate) async fn examine(choice: &Choice) -> Checkup {
     Checkup { findings }
 }
 
-async fn cluster_finding(choice: &Choice) -> Finding {
+async fn cluster_finding(choice: &Choice) -> Symptom {
     match Cluster::attach(choice).await {
         Ok(cluster) => {
             let text = format!("context {}, {} nodes", cluster.context, cluster.nodes.len());
-            let finding = Finding::new("cluster", Standing::Available, &text);
+            let finding = Symptom::new("cluster", Standing::Available, &text);
             if cluster.has_node_shells() {
                 return finding;
             }
-            Finding {
+            Symptom {
                 standing: Standing::Fallback,
                 remedy: "faults of nodes, network and processes need nodes that are containers here; `harness up` makes such a cluster".into(),
                 ..finding
@@ -43,16 +43,16 @@ async fn cluster_finding(choice: &Choice) -> Finding {
         Err(error) if choice.is_own() => {
             let reason = error.to_string();
             let reason = reason.split(';').next().unwrap_or_default();
-            let finding = Finding::new(
+            let finding = Symptom::new(
                 "cluster",
                 Standing::Fallback,
                 &format!("{:?} is not up ({reason})", choice.name),
             );
-            Finding {
+            Symptom {
                 remedy: "`harness up` makes it".into(),
                 ..finding
             }
         }
-        Err(error) => Finding::required("cluster", Standing::Unavailable, &error.to_string()),
+        Err(error) => Symptom::required("cluster", Standing::Unavailable, &error.to_string()),
     }
 }

@@ -4,29 +4,29 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::cluster::Repository;
-use crate::doctor::{Finding, Standing};
+use crate::doctor::{Standing, Symptom};
 
 /// Bytes of memory below which six nodes do not fit: 1.5 GiB when idle, and what is tested on top.
 const MEMORY_NEEDED_GIB: u64 = 4;
 
 /// Looks at cores, memory, the repository and the tools.
-pub(crate) fn findings() -> Vec<Finding> {
+pub(crate) fn findings() -> Vec<Symptom> {
     vec![cores(), memory(), repository(), kind(), kubectl(), go()]
 }
 
-fn cores() -> Finding {
+fn cores() -> Symptom {
     let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let text = format!("{count} (on {})", std::env::consts::OS);
     if count >= 2 {
-        return Finding::new("cores", Standing::Available, &text);
+        return Symptom::new("cores", Standing::Available, &text);
     }
-    Finding::new("cores", Standing::Fallback, &text)
+    Symptom::new("cores", Standing::Fallback, &text)
         .remedy("two or more keep the time limits honest")
 }
 
-fn memory() -> Finding {
+fn memory() -> Symptom {
     let Ok(text) = std::fs::read_to_string("/proc/meminfo") else {
-        return Finding::new(
+        return Symptom::new(
             "memory",
             Standing::Available,
             "not looked at on this system",
@@ -40,21 +40,21 @@ fn memory() -> Finding {
     let (free, all) = (gib("MemAvailable:"), gib("MemTotal:"));
     let words = format!("{free} of {all} GiB free");
     if free >= MEMORY_NEEDED_GIB || all >= 2 * MEMORY_NEEDED_GIB {
-        return Finding::new("memory", Standing::Available, &words);
+        return Symptom::new("memory", Standing::Available, &words);
     }
-    Finding::new("memory", Standing::Fallback, &words).remedy(&format!(
+    Symptom::new("memory", Standing::Fallback, &words).remedy(&format!(
         "one control plane and five workers want {MEMORY_NEEDED_GIB} GiB: free some"
     ))
 }
 
-fn repository() -> Finding {
+fn repository() -> Symptom {
     match Repository::find() {
-        Ok(repository) => Finding::new(
+        Ok(repository) => Symptom::new(
             "repository",
             Standing::Available,
             &repository.path("").display().to_string(),
         ),
-        Err(error) => Finding::required("repository", Standing::Unavailable, &error.to_string()),
+        Err(error) => Symptom::required("repository", Standing::Unavailable, &error.to_string()),
     }
 }
 
@@ -72,34 +72,34 @@ fn tool(name: &str, version: &[&str]) -> Option<(PathBuf, String)> {
     })
 }
 
-fn kind() -> Finding {
+fn kind() -> Symptom {
     match tool("kind", &["version"]) {
-        Some((path, version)) => Finding::new(
+        Some((path, version)) => Symptom::new(
             "kind",
             Standing::Available,
             &format!("{version} ({})", path.display()),
         ),
-        None => Finding::new("kind", Standing::Fallback, "not found")
+        None => Symptom::new("kind", Standing::Fallback, "not found")
             .remedy("`harness up` builds it with Go; or install it: https://kind.sigs.k8s.io"),
     }
 }
 
-fn kubectl() -> Finding {
+fn kubectl() -> Symptom {
     match tool("kubectl", &["version", "--client"]) {
-        Some((path, version)) => Finding::new(
+        Some((path, version)) => Symptom::new(
             "kubectl",
             Standing::Available,
             &format!("{version} ({})", path.display()),
         ),
-        None => Finding::new("kubectl", Standing::Fallback, "not found")
+        None => Symptom::new("kubectl", Standing::Fallback, "not found")
             .remedy("not needed by the harness; `docker exec NODE kubectl` works in every node"),
     }
 }
 
-fn go() -> Finding {
+fn go() -> Symptom {
     match tool("go", &["version"]) {
-        Some((_, version)) => Finding::new("go", Standing::Available, &version),
-        None => Finding::new("go", Standing::Fallback, "not found")
+        Some((_, version)) => Symptom::new("go", Standing::Available, &version),
+        None => Symptom::new("go", Standing::Fallback, "not found")
             .remedy("needed only where images cannot be pulled from a registry"),
     }
 }

@@ -9,4 +9,4 @@ mod report;
 mod scenarios;
 
 pub(crate) use examine::examine;
-pub(crate) use report::{Finding, Standing};
+pub(crate) use report::{Standing, Symptom};

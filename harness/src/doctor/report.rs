@@ -28,7 +28,7 @@ impl fmt::Display for Standing {
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Finding {
+pub(crate) struct Symptom {
     /// What was looked at.
     pub subject: String,
     /// How it stands.
@@ -41,9 +41,8 @@ pub(crate) struct Finding {
     pub required: bool,
 }
 
-impl Finding {
+impl Symptom {
     /// A finding that can be lived with.
-    #[must_use]
     pub(crate) fn new(subject: &str, standing: Standing, detail: &str) -> Self {
         Self {
             subject: subject.to_owned(),
@@ -55,7 +54,6 @@ impl Finding {
     }
 
     /// A finding that all else rests on.
-    #[must_use]
     pub(crate) fn required(subject: &str, standing: Standing, detail: &str) -> Self {
         Self {
             required: true,
@@ -71,7 +69,7 @@ impl Finding {
     }
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for Symptom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -89,12 +87,11 @@ impl fmt::Display for Finding {
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Checkup {
     /// In the order in which they were made.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<Symptom>,
 }
 
 impl Checkup {
     /// True when nothing that all else rests on is missing.
-    #[must_use]
     pub(crate) fn is_sound(&self) -> bool {
         !self
             .findings
@@ -119,10 +116,10 @@ mod tests {
     #[test]
     fn only_what_all_else_rests_on_makes_a_machine_unfit() {
         let mut checkup = Checkup {
-            findings: vec![Finding::new("netem", Standing::Unavailable, "no module")],
+            findings: vec![Symptom::new("netem", Standing::Unavailable, "no module")],
         };
         assert!(checkup.is_sound());
-        checkup.findings.push(Finding::required(
+        checkup.findings.push(Symptom::required(
             "docker",
             Standing::Unavailable,
             "not running",
@@ -132,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_line_shows_standing_subject_detail_and_remedy() {
-        let finding = Finding::new("kind", Standing::Fallback, "not on the PATH")
+        let finding = Symptom::new("kind", Standing::Fallback, "not on the PATH")
             .remedy("`harness up` builds it");
         assert_eq!(
             finding.to_string(),

@@ -1,23 +1,23 @@
 //! Which scenarios this machine cannot run, and why: those that the suite skips.
 
-use crate::doctor::{Finding, Standing};
+use crate::doctor::{Standing, Symptom};
 use crate::faults::{Capabilities, impossible};
 use crate::scenario::catalog;
 
 /// A line for each, or one that says that there is none.
-pub(crate) fn findings(capabilities: &Capabilities) -> Vec<Finding> {
+pub(crate) fn findings(capabilities: &Capabilities) -> Vec<Symptom> {
     let all = catalog::all();
-    let skipped: Vec<Finding> = all
+    let skipped: Vec<Symptom> = all
         .iter()
         .filter_map(|scenario| {
             let reason = impossible(scenario.all_faults(), capabilities)?;
-            let finding = Finding::new(scenario.name, Standing::Unavailable, &reason);
+            let finding = Symptom::new(scenario.name, Standing::Unavailable, &reason);
             Some(finding.remedy("the suite skips it and says so"))
         })
         .collect();
     if skipped.is_empty() {
         let text = format!("all {} can be run", all.len());
-        return vec![Finding::new("scenarios", Standing::Available, &text)];
+        return vec![Symptom::new("scenarios", Standing::Available, &text)];
     }
     skipped
 }

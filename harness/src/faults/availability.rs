@@ -104,7 +104,6 @@ impl Capabilities {
     }
 
     /// From the results of the kernel's trial.
-    #[must_use]
     pub(crate) fn read(trial: &kernel::Trial) -> Self {
         let works = |name| trial.works(name);
         Self {
@@ -166,7 +165,6 @@ async fn try_switch(cluster: &Cluster, node: &str) -> Result<(), FaultError> {
 }
 
 /// Why one of these faults is not possible; nothing where all are.
-#[must_use]
 pub fn impossible(faults: &[Fault], capabilities: &Capabilities) -> Option<String> {
     faults
         .iter()
@@ -177,7 +175,6 @@ pub fn impossible(faults: &[Fault], capabilities: &Capabilities) -> Option<Strin
 }
 
 /// What a fault needs.
-#[must_use]
 pub fn need(fault: &Fault) -> Need {
     match fault {
         Fault::DeletePod { .. } => Need::Api,
@@ -231,7 +228,6 @@ pub fn need(fault: &Fault) -> Need {
 }
 
 /// Whether a fault is possible on a cluster with these capabilities.
-#[must_use]
 pub fn availability(fault: &Fault, capabilities: &Capabilities) -> Availability {
     capabilities
         .lacks(need(fault))

@@ -98,10 +98,6 @@ impl FaultError {
     }
 
     /// An API call that failed.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "callers need the error no longer"
-    )]
     pub(crate) fn api(action: impl Into<String>, message: impl ToString) -> Self {
         FaultError::CallApi {
             action: action.into(),
@@ -110,10 +106,6 @@ impl FaultError {
     }
 
     /// A Docker call that failed.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "callers need the error no longer"
-    )]
     pub(crate) fn docker(action: impl Into<String>, message: impl ToString) -> Self {
         FaultError::CallDocker {
             action: action.into(),
@@ -122,10 +114,6 @@ impl FaultError {
     }
 
     /// Something that is not there.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "callers need the error no longer"
-    )]
     pub(crate) fn find(what: impl Into<String>, reason: impl ToString) -> Self {
         FaultError::Find {
             what: what.into(),

@@ -12,7 +12,6 @@ pub struct Evidence {
 
 impl Evidence {
     /// None yet.
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
@@ -25,10 +24,6 @@ impl Evidence {
     }
 
     /// Adds a fact; a later one of the same name replaces it.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "callers need the error no longer"
-    )]
     pub fn add(&mut self, name: impl Into<String>, value: impl ToString) {
         self.facts.insert(name.into(), value.to_string());
     }
@@ -45,25 +40,21 @@ impl Evidence {
     }
 
     /// Revisions that the fault itself made.
-    #[must_use]
     pub fn writes(&self) -> &[i64] {
         &self.writes
     }
 
     /// One fact.
-    #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.facts.get(name).map(String::as_str)
     }
 
     /// True when there is none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.facts.is_empty() && self.writes.is_empty()
     }
 
     /// All facts, as a fault record of the history wants them.
-    #[must_use]
     pub fn into_map(self) -> BTreeMap<String, String> {
         self.facts
     }

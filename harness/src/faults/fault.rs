@@ -162,7 +162,6 @@ pub enum Container {
 
 impl Container {
     /// Its name in the pod.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Container::Etcd => "etcd",
@@ -264,7 +263,6 @@ pub enum ControlPlanePart {
 
 impl ControlPlanePart {
     /// Name of its process and of its static pod.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             ControlPlanePart::ApiServer => "kube-apiserver",
@@ -298,7 +296,6 @@ pub enum DataLoss {
 
 impl Fault {
     /// A fixed word for it, the same as in its JSON.
-    #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
             Fault::KillProcess { .. } => "kill_process",

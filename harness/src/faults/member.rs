@@ -25,7 +25,6 @@ pub struct Member {
 
 impl Member {
     /// The pod, as a member.
-    #[must_use]
     pub fn of(pod: &Pod) -> Self {
         let name = pod.name_any();
         let status = pod.status.clone().unwrap_or_default();

@@ -15,7 +15,6 @@ use crate::faults::{FaultContext, FaultError, Member};
 use crate::timeouts;
 
 /// The labels that all pods of a component have.
-#[must_use]
 pub(crate) fn pod_labels(cluster: &str, component: &str) -> String {
     format!(
         "{}={cluster},{}={component}",

@@ -57,7 +57,6 @@ impl Target {
     }
 
     /// True when a member of this pod on this node is hit.
-    #[must_use]
     pub fn hits(&self, member: &str, on: &str) -> bool {
         match self {
             Self::Member { pod, .. } => pod == member,
@@ -69,7 +68,6 @@ impl Target {
 }
 
 /// Targets in one line.
-#[must_use]
 pub fn in_words(targets: &[Target]) -> String {
     let words: Vec<String> = targets.iter().map(ToString::to_string).collect();
     words.join(", ")

@@ -5,7 +5,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use etcd_history::record::Nanos;
 
 /// Nanoseconds since the Unix epoch on the recording client's clock.
-#[must_use]
 pub(crate) fn now(offset: Nanos) -> Nanos {
     let wall = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -30,7 +30,6 @@ impl MachineLog {
     }
 
     /// Stops. `offset` is what must be added to this host's wall clock to get the recording client's.
-    #[must_use]
     pub(crate) fn finish(self, offset: Nanos) -> Vec<Record> {
         drop(self.sampler);
         let samples = std::mem::take(&mut *lock(&self.seen)).into_iter();

@@ -10,7 +10,7 @@ use kube::Client;
 use serde_json::Value;
 
 use super::clock::now;
-use crate::cluster::proxy::{self, Target};
+use crate::cluster::proxy::{self, Endpoint};
 use crate::wait::pause;
 
 /// Time between two lists: a learner of a test's small store has its vote after some seconds.
@@ -28,7 +28,7 @@ pub(super) async fn follow(
 ) {
     loop {
         for at in 0..pods.len() {
-            let target = Target {
+            let target = Endpoint {
                 namespace: &namespace,
                 kind: "pods",
                 name: &pods[at],

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use etcd_history::Record;
 use etcd_history::record::Nanos;
+use etcd_operator_api::labels;
 use futures::{StreamExt, TryStreamExt, pin_mut};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -43,7 +44,6 @@ pub(crate) struct Observer {
 
 impl Observer {
     /// Starts watching. `offset` is what must be added to this host's wall clock to get the recording client's.
-    #[must_use]
     pub(crate) fn start(client: &Client, subject: &Subject, offset: Nanos) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = JoinSet::new();
@@ -56,7 +56,7 @@ impl Observer {
         ));
         let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), &subject.namespace);
         let service = subject.service.clone();
-        let selector = format!("kubernetes.io/service-name={service}");
+        let selector = format!("{}={service}", labels::SERVICE_NAME);
         tasks.spawn(follow(
             slices,
             selector,

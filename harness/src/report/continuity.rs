@@ -21,7 +21,6 @@ pub(crate) struct Gap {
 
 impl Gap {
     /// Its length, in nanoseconds.
-    #[must_use]
     pub(crate) fn length(self) -> Nanos {
         self.to - self.from
     }
@@ -39,7 +38,6 @@ pub(crate) struct Acknowledgements {
 }
 
 /// True for a request that changes keys.
-#[must_use]
 pub(crate) fn writes(request: &Request) -> bool {
     match request {
         Request::Put { .. } | Request::Delete { .. } => true,
@@ -52,7 +50,6 @@ pub(crate) fn writes(request: &Request) -> bool {
 
 impl Acknowledgements {
     /// Those of the writes of one route.
-    #[must_use]
     pub(crate) fn of(history: &History, route: Route) -> Self {
         let mut found = Self::default();
         let mut open: HashMap<OpId, ()> = HashMap::new();
@@ -96,7 +93,6 @@ impl Acknowledgements {
 
     /// The longest stretch that lies in `[from, to]` for its larger part: one that straddles the begin of the next
     /// fault is the cost of one of the two, not of both.
-    #[must_use]
     pub(crate) fn longest_mostly_within(&self, from: Nanos, to: Nanos) -> Option<Gap> {
         let mostly = |gap: &Gap| {
             let inside = gap.to.min(to).saturating_sub(gap.from.max(from));
@@ -145,7 +141,6 @@ pub(crate) struct Signs<'a> {
 
 impl<'a> Signs<'a> {
     /// Those of a history.
-    #[must_use]
     pub(crate) fn of(history: &'a History) -> Self {
         let mut signs = Self::default();
         for record in &history.records {
@@ -182,7 +177,6 @@ impl<'a> Signs<'a> {
     }
 
     /// Where the time of a gap went. The routes past the service have neither label nor endpoints to wait for.
-    #[must_use]
     pub(crate) fn decompose(&self, gap: Gap, route: Route) -> Decomposition {
         let overlaps = |(_, from, to): &&(u32, Nanos, Nanos)| *from <= gap.to && *to >= gap.from;
         let fault = self.faults.iter().rev().find(overlaps).map(|fault| fault.0);

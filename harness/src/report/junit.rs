@@ -3,13 +3,12 @@
 
 use std::fmt::Write as _;
 
-use super::judgement::{Finding, Judgement, Severity};
 use super::markup::escape;
 use super::run_header::RunHeader;
+use super::{Finding, Severity, Verdict};
 
 /// The whole document.
-#[must_use]
-pub(crate) fn document(header: &RunHeader, verdicts: &[Judgement]) -> String {
+pub(crate) fn document(header: &RunHeader, verdicts: &[Verdict]) -> String {
     let count = |severity| verdicts.iter().filter(|j| j.severity() == severity).count();
     let suite = escape(&format!("{}-{}", header.scenario, header.seed));
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
@@ -29,14 +28,14 @@ pub(crate) fn document(header: &RunHeader, verdicts: &[Judgement]) -> String {
     xml
 }
 
-fn case(xml: &mut String, scenario: &str, verdict: &Judgement) {
+fn case(xml: &mut String, scenario: &str, verdict: &Verdict) {
     let _ = write!(
         xml,
         "  <testcase classname=\"{}\" name=\"{}\"",
         escape(scenario),
         escape(&verdict.check)
     );
-    let (tag, text) = match &verdict.outcome {
+    let (tag, text) = match &verdict.finding {
         Finding::Pass => {
             xml.push_str("/>\n");
             return;
@@ -62,15 +61,15 @@ mod tests {
     fn neither_a_violation_nor_a_doubt_is_green() {
         let explanation = "key \"a<b\"\u{0} & more".to_owned();
         let verdicts = [
-            Judgement::new("one", Finding::Pass),
-            Judgement::new(
+            Verdict::new("one", Finding::Pass),
+            Verdict::new(
                 "two",
                 Finding::Violation {
                     explanation,
                     ops: vec![],
                 },
             ),
-            Judgement::new(
+            Verdict::new(
                 "three",
                 Finding::Inconclusive {
                     reason: "no traffic".to_owned(),

@@ -12,9 +12,10 @@ use etcd_history::History;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::judgement::{Finding, Judgement, figure, worst};
 use super::markup::escape;
+use super::prose::figure;
 use super::run_header::RunHeader;
+use super::{Finding, Verdict, worst};
 use super::{prose, timeline};
 
 const TEMPLATE: &str = include_str!("page/page.html");
@@ -39,11 +40,10 @@ pub(crate) struct Run<'a> {
     /// What happened.
     pub history: &'a History,
     /// What the checks say of it.
-    pub verdicts: &'a [Judgement],
+    pub verdicts: &'a [Verdict],
 }
 
 /// The page.
-#[must_use]
 pub(crate) fn render(run: &Run<'_>) -> String {
     let data = pack(&timeline::build(run.history, run.verdicts));
     let (severity, _) = worst(run.verdicts);
@@ -112,8 +112,8 @@ fn facts(header: &RunHeader) -> String {
     html
 }
 
-fn verdicts(verdicts: &[Judgement]) -> String {
-    let mut order: Vec<&Judgement> = verdicts.iter().collect();
+fn verdicts(verdicts: &[Verdict]) -> String {
+    let mut order: Vec<&Verdict> = verdicts.iter().collect();
     order.sort_by_key(|verdict| std::cmp::Reverse(verdict.severity()));
     let mut html = String::new();
     for verdict in order {
@@ -143,10 +143,10 @@ fn verdicts(verdicts: &[Judgement]) -> String {
 }
 
 /// Buttons that lead to the operations a violation names.
-fn evidence(verdict: &Judgement) -> String {
+fn evidence(verdict: &Verdict) -> String {
     /// A violation may name thousands; the page marks all and lists some.
     const LISTED: usize = 12;
-    let Finding::Violation { ops, .. } = &verdict.outcome else {
+    let Finding::Violation { ops, .. } = &verdict.finding else {
         return String::new();
     };
     let mut html = String::new();
@@ -204,14 +204,14 @@ mod tests {
         let history = History {
             records: vec![Record::Call(call)],
         };
-        let mut verdict = Judgement::new(
+        let mut verdict = Verdict::new(
             EVIL,
             Finding::Violation {
                 explanation: EVIL.into(),
                 ops: (70..90).collect(),
             },
         );
-        verdict.figures.insert(EVIL.into(), EVIL.into());
+        verdict.figures.insert(EVIL.into(), 1.5);
         let plan = serde_json::json!({ "scenario": EVIL });
         let verdicts = [verdict];
         render(&Run {

@@ -2,15 +2,14 @@
 
 use std::fmt::Write as _;
 
-use super::judgement::{Judgement, Severity, figure, worst};
 use super::run_header::RunHeader;
+use super::{Severity, Verdict, worst};
 
 /// Columns of a terminal that text is wrapped to.
 const WIDTH: usize = 100;
 
 /// The whole text.
-#[must_use]
-pub(crate) fn verdict(header: &RunHeader, verdicts: &[Judgement]) -> String {
+pub(crate) fn verdict(header: &RunHeader, verdicts: &[Verdict]) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{}", headline(verdicts));
@@ -46,8 +45,7 @@ pub(crate) fn verdict(header: &RunHeader, verdicts: &[Judgement]) -> String {
 }
 
 /// One line: how the run ended and why.
-#[must_use]
-pub(crate) fn headline(verdicts: &[Judgement]) -> String {
+pub(crate) fn headline(verdicts: &[Verdict]) -> String {
     let (severity, cause) = worst(verdicts);
     match (severity, cause) {
         (Severity::NotJudged, Some(cause)) => {
@@ -64,11 +62,20 @@ pub(crate) fn headline(verdicts: &[Judgement]) -> String {
     }
 }
 
+/// A figure as people read it: no endless fractions.
+pub(super) fn figure(value: &f64) -> String {
+    if value.fract() == 0.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.3}")
+    }
+}
+
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn section(text: &mut String, verdict: &Judgement) {
+fn section(text: &mut String, verdict: &Verdict) {
     let _ = writeln!(text);
     let _ = writeln!(text, "[{}] {}", verdict.severity().word(), verdict.check);
     for paragraph in verdict.explanation().lines() {
@@ -114,9 +121,9 @@ mod tests {
             ..RunHeader::default()
         };
         let explanation = format!("a read went back\nto revision 3 {}", "word ".repeat(60));
-        let mut pass = Judgement::new("roles", Finding::Pass);
+        let mut pass = Verdict::new("roles", Finding::Pass);
         pass.figures.insert("labels".to_owned(), 4.into());
-        let bad = Judgement::new(
+        let bad = Verdict::new(
             "linearizable",
             Finding::Violation {
                 explanation,

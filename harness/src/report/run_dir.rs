@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::judgement::Judgement;
+use super::Verdict;
 use super::run_header::RunHeader;
 use super::{junit, page, prose};
 
@@ -174,19 +174,16 @@ impl RunDir {
     }
 
     /// Where it is.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Where its page is or will be.
-    #[must_use]
     pub fn page_path(&self) -> PathBuf {
         self.path.join(PAGE)
     }
 
     /// Where its history is or will be.
-    #[must_use]
     pub fn history_path(&self) -> PathBuf {
         self.path.join(HISTORY)
     }
@@ -261,7 +258,7 @@ impl RunDir {
     ///
     /// # Errors
     /// The file is there and cannot be read.
-    pub fn judgements(&self) -> Result<Vec<Judgement>, RunDirError> {
+    pub fn verdicts(&self) -> Result<Vec<Verdict>, RunDirError> {
         Ok(self.read_json(VERDICTS)?.unwrap_or_default())
     }
 
@@ -281,7 +278,7 @@ impl RunDir {
     pub fn write_reports(
         &self,
         history: &History,
-        verdicts: &[Judgement],
+        verdicts: &[Verdict],
     ) -> Result<(), RunDirError> {
         let header = self.header()?;
         self.write_json(VERDICTS, verdicts)?;
@@ -420,7 +417,7 @@ mod tests {
         };
         run.write_history(&history).unwrap();
         run.write_log("etcd-0.log", b"hello").unwrap();
-        let verdicts = vec![Judgement::new(
+        let verdicts = vec![Verdict::new(
             "linearizable",
             Finding::Violation {
                 explanation: "a read went back".to_owned(),
@@ -432,7 +429,7 @@ mod tests {
         let again = RunDir::open(run.path()).unwrap();
         assert_eq!(again.expectations().unwrap().unwrap().members, 5);
         assert_eq!(again.history().unwrap(), history);
-        assert_eq!(again.judgements().unwrap(), verdicts);
+        assert_eq!(again.verdicts().unwrap(), verdicts);
         assert_eq!(again.header().unwrap().members, 3);
         assert_eq!(again.header().unwrap().started, "20260921T141320Z");
         assert_eq!(again.plan().unwrap(), plan);

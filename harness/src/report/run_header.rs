@@ -22,7 +22,6 @@ pub(crate) struct RunHeader {
 impl RunHeader {
     /// Reads a plan: `scenario` is a name, or an object with `name` and `story`. What is not there stays empty, because
     /// a page of an old run is better than none.
-    #[must_use]
     pub(crate) fn of(plan: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let scenario = &plan["scenario"];
@@ -44,7 +43,6 @@ impl RunHeader {
     }
 
     /// The command that repeats the run.
-    #[must_use]
     pub(crate) fn replay(&self) -> String {
         if !self.replay.is_empty() {
             return self.replay.clone();

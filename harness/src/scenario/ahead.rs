@@ -8,7 +8,6 @@ const PER_WORKER: usize = 2;
 
 /// The run whose cluster is set up while the one of this trial is judged: the one that comes next in this order, if the
 /// two fit beside each other on so many workers.
-#[must_use]
 pub fn next<'a>(order: &'a [Plan], trial: &str, workers: usize) -> Option<&'a Plan> {
     let at = order.iter().position(|plan| plan.trial() == trial)?;
     let next = order.get(at + 1)?;

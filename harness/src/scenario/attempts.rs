@@ -3,13 +3,12 @@
 //! A run that proves nothing is made again: a fault without effect, too little traffic. Every other run decides: what
 //! must never happen is red the first time it is seen, and a run that was late is late.
 
-use crate::report::judgement::Severity;
+use crate::report::Severity;
 
 /// How often a run that proves nothing is made at most.
 const FUTILE: usize = 3;
 
 /// The verdict over all runs of a trial, the last of which decided; `None` while another one is needed.
-#[must_use]
 pub fn verdict(runs: &[Severity]) -> Option<Severity> {
     match runs.last()? {
         Severity::Inconclusive if runs.len() < FUTILE => None,

@@ -242,6 +242,7 @@ pub(crate) fn rates(load: Load) -> Value {
         "leases_expire": load.leases_expire,
         "compacts": load.compacts,
         "compacted_txns": load.compacted_txns,
+        "pinned": load.pinned,
         "progress_ms": load.progress_ms,
     });
     if load.operations_s > 0 {

@@ -31,7 +31,6 @@ pub(crate) enum Storage {
 
 impl Storage {
     /// A word for file names.
-    #[must_use]
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -40,7 +39,6 @@ impl Storage {
     }
 
     /// Text of the table.
-    #[must_use]
     pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Ready => "volumes that are there already",

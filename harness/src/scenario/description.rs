@@ -91,6 +91,8 @@ pub struct Load {
     /// True when clients compact what is a moment old, and send transactions that write beside a read of what is
     /// compacted.
     pub compacted_txns: bool,
+    /// True when each mixed client asks one member only; for bare members.
+    pub pinned: bool,
     /// Milliseconds between two questions for the progress of each watch under load, 5 to 10000; 0: only in silence.
     pub progress_ms: u32,
     /// Operations a second of the mixed clients together, 1 to 5000; 0: the recording client's default, 48.
@@ -105,6 +107,7 @@ impl Default for Load {
             leases_expire: false,
             compacts: false,
             compacted_txns: false,
+            pinned: false,
             progress_ms: 0,
             operations_s: 0,
         }
@@ -113,7 +116,6 @@ impl Default for Load {
 
 impl Load {
     /// What must be seen of it, besides what every load has.
-    #[must_use]
     pub fn kinds(&self) -> Vec<OperationKind> {
         let expire = self.leases_expire.then_some(OperationKind::LeaseEnd);
         let compacts = self.compacts || self.compacted_txns;
@@ -124,7 +126,6 @@ impl Load {
 
 impl Trial {
     /// Phases that must come in time.
-    #[must_use]
     pub fn in_time(&self, recovers_within: Duration) -> Vec<InTime> {
         let limit = |from: &str, to: &str, limit: Duration| InTime {
             from: from.to_owned(),
@@ -148,7 +149,6 @@ impl Trial {
     }
 
     /// How many faults and operations there are in a run.
-    #[must_use]
     pub fn events(&self) -> usize {
         match self.operations.len() {
             0 => self.faults.len() * self.rounds as usize,
@@ -159,7 +159,6 @@ impl Trial {
 
 impl Scenario {
     /// Faults under load, on three members unless said otherwise.
-    #[must_use]
     pub fn faults(name: &'static str, story: &'static str, faults: impl Into<Vec<Fault>>) -> Self {
         let trial = Trial {
             load: Load::default(),
@@ -177,7 +176,6 @@ impl Scenario {
     }
 
     /// Operations under load, on three members unless said otherwise.
-    #[must_use]
     pub fn operations(
         name: &'static str,
         story: &'static str,
@@ -193,7 +191,6 @@ impl Scenario {
     }
 
     /// Something else than faults.
-    #[must_use]
     pub fn new(name: &'static str, story: &'static str, act: Act) -> Self {
         Self {
             name,
@@ -222,7 +219,6 @@ impl Scenario {
     }
 
     /// Member counts of the suite, or of what takes minutes.
-    #[must_use]
     pub fn counts(&self, long: bool) -> Vec<u32> {
         match (self.long, long) {
             (true, true) => [&self.members[..], &self.long_members].concat(),
@@ -245,7 +241,6 @@ impl Scenario {
     }
 
     /// How often its faults are repeated; once for scenarios without load.
-    #[must_use]
     pub fn rounds(&self) -> u32 {
         match &self.act {
             Act::Faults(trial) if trial.operations.is_empty() => trial.rounds,
@@ -293,6 +288,12 @@ impl Scenario {
     #[must_use]
     pub fn compacted_txns(self) -> Self {
         self.with(|trial| trial.load.compacted_txns = true)
+    }
+
+    /// Each mixed client asks one member only.
+    #[must_use]
+    pub fn pinned(self) -> Self {
+        self.with(|trial| trial.load.pinned = true)
     }
 
     /// Every watch is asked for its progress so often, under load.
@@ -347,7 +348,6 @@ impl Scenario {
     }
 
     /// The group it belongs to: what is before `::`.
-    #[must_use]
     pub fn room(&self) -> &'static str {
         self.name
             .split_once("::")
@@ -355,7 +355,6 @@ impl Scenario {
     }
 
     /// The faults; none for scenarios without load.
-    #[must_use]
     pub fn all_faults(&self) -> &[Fault] {
         match &self.act {
             Act::Faults(trial) => &trial.faults,

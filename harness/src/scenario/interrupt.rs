@@ -11,7 +11,7 @@ use crate::scenario::RunError;
 /// Exit code of a run that was interrupted, as shells have it.
 pub const EXIT_CODE: u8 = 130;
 
-/// Name of the only judgement of an interrupted run.
+/// Name of the only verdict of an interrupted run.
 pub(super) const CHECK: &str = "interrupted";
 
 /// Whether the run is to end early.
@@ -22,7 +22,6 @@ pub struct Interrupt {
 
 impl Interrupt {
     /// Never.
-    #[must_use]
     pub fn never() -> Self {
         Self {
             sender: Arc::new(watch::Sender::new(false)),
@@ -54,7 +53,6 @@ impl Interrupt {
     }
 
     /// True from the first signal on.
-    #[must_use]
     pub fn is_asked(&self) -> bool {
         *self.sender.borrow()
     }

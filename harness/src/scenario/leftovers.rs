@@ -1,15 +1,15 @@
 //! What earlier faults left behind: looked for before a run, which it would spoil, and after it, for the next one.
 
 use crate::faults::residue::{self, Residue, Site};
-use crate::report::{Finding, Judgement};
+use crate::report::{Finding, Verdict};
 use crate::scenario::Lab;
 use crate::timeouts;
 
-/// Name of the judgement.
+/// Name of the verdict.
 pub(super) const CHECK: &str = "residue";
 
-/// Waits until timers have removed what other processes left; a judgement when something stays.
-pub(super) async fn before(lab: &Lab) -> Option<Judgement> {
+/// Waits until timers have removed what other processes left; a verdict when something stays.
+pub(super) async fn before(lab: &Lab) -> Option<Verdict> {
     let site = Site::in_cluster(&lab.cluster);
     let mut told = String::new();
     let residue = residue::settle(&site, timeouts::RESIDUE_BEFORE, |residue| {
@@ -20,17 +20,17 @@ pub(super) async fn before(lab: &Lab) -> Option<Judgement> {
         }
     })
     .await;
-    judgement(&residue, "leftovers of an earlier run")
+    verdict(&residue, "leftovers of an earlier run")
 }
 
 /// Looks for what this run leaves.
-pub(super) async fn after(lab: &Lab) -> Option<Judgement> {
+pub(super) async fn after(lab: &Lab) -> Option<Verdict> {
     let site = Site::in_cluster(&lab.cluster);
     let residue = residue::settle(&site, timeouts::RESIDUE_AFTER, |_| {}).await;
-    judgement(&residue, "this run left something behind")
+    verdict(&residue, "this run left something behind")
 }
 
-fn judgement(residue: &Residue, what: &str) -> Option<Judgement> {
+fn verdict(residue: &Residue, what: &str) -> Option<Verdict> {
     if residue.is_clean() {
         return None;
     }
@@ -38,14 +38,14 @@ fn judgement(residue: &Residue, what: &str) -> Option<Judgement> {
         "{what}: {}; `harness doctor --residue --fix` removes it",
         residue.in_words()
     );
-    Some(Judgement::new(CHECK, Finding::Inconclusive { reason }))
+    Some(Verdict::new(CHECK, Finding::Inconclusive { reason }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::faults::residue::Leftover;
-    use crate::report::judgement::Severity;
+    use crate::report::Severity;
 
     #[test]
     fn what_is_left_and_what_is_unknown_both_spoil_a_run() {
@@ -59,10 +59,10 @@ mod tests {
             ..Residue::default()
         };
         for residue in [left, unknown] {
-            let judgement = judgement(&residue, "leftovers of").expect("not clean");
-            assert_eq!(judgement.severity(), Severity::Inconclusive);
-            assert!(judgement.explanation().contains("packet rules: f1"));
+            let verdict = verdict(&residue, "leftovers of").expect("not clean");
+            assert_eq!(verdict.severity(), Severity::Inconclusive);
+            assert!(verdict.explanation().contains("packet rules: f1"));
         }
-        assert!(judgement(&Residue::default(), "leftovers of").is_none());
+        assert!(verdict(&Residue::default(), "leftovers of").is_none());
     }
 }

@@ -31,7 +31,6 @@ struct Kept {
 
 impl Live {
     /// Lines go to standard error at once.
-    #[must_use]
     pub fn loud() -> Self {
         Self {
             begin: Instant::now(),
@@ -41,7 +40,6 @@ impl Live {
     }
 
     /// Lines are only kept, for the run directory and for a failure's message.
-    #[must_use]
     pub fn quiet() -> Self {
         Self {
             loud: false,
@@ -70,13 +68,11 @@ impl Live {
     }
 
     /// Seconds that lines were kept back from the beginning on.
-    #[must_use]
     pub fn ahead_seconds(&self) -> f64 {
         self.kept().ahead
     }
 
     /// The same voice for a new run: its clock begins now and nothing is kept yet.
-    #[must_use]
     pub fn anew(&self) -> Self {
         Self {
             loud: self.loud,
@@ -140,13 +136,11 @@ impl Live {
     }
 
     /// Seconds since the run began.
-    #[must_use]
     pub fn seconds(&self) -> f64 {
         self.begin.elapsed().as_secs_f64()
     }
 
     /// Everything that was said.
-    #[must_use]
     pub fn text(&self) -> String {
         self.kept().lines.join("\n")
     }

@@ -6,6 +6,7 @@
 
 pub mod ahead;
 pub mod attempts;
+mod backup;
 pub mod catalog;
 pub(crate) mod client;
 mod conformance;
@@ -24,10 +25,10 @@ pub(crate) mod outcome;
 mod plan;
 pub(crate) mod promise;
 mod proof;
+pub(crate) mod run_log;
 pub(crate) mod runner;
 mod sizes;
 mod state;
-pub(crate) mod steps;
 mod subject;
 mod targets;
 mod trial;
@@ -41,7 +42,7 @@ pub use interrupt::Interrupt;
 pub use lab::Lab;
 pub use live::Live;
 pub use operation::Operation;
-pub use outcome::{Ended, Gaps, Time};
+pub use outcome::{Gaps, Time, TrialResult};
 pub use plan::{Plan, PlanError};
 pub use promise::Promise;
 pub use runner::{Measured, measure, run};

@@ -4,7 +4,7 @@ use etcd_history::Record;
 use etcd_history::record::{FaultRecord, FaultStep, Nanos};
 
 use crate::faults::{Evidence, Fault};
-use crate::report::{Finding, Judgement};
+use crate::report::{Finding, Verdict};
 
 pub(super) fn fault_record(
     (t, number): (Nanos, u32),
@@ -24,11 +24,9 @@ pub(super) fn fault_record(
     })
 }
 
-/// A judgement that is only a figure.
-pub(crate) fn figure(check: &str, name: &str, value: f64) -> Judgement {
-    let mut judgement = Judgement::new(check, Finding::Pass);
-    judgement
-        .figures
-        .insert(name.to_owned(), serde_json::json!(value));
-    judgement
+/// A verdict that is only a figure.
+pub(crate) fn figure(check: &'static str, name: &str, value: f64) -> Verdict {
+    let mut verdict = Verdict::new(check, Finding::Pass);
+    verdict.figures.insert(name.to_owned(), value);
+    verdict
 }

@@ -45,6 +45,8 @@ pub enum Operation {
     RebuildFollower,
     /// A majority is lost with its data; the leader continues alone, and others join it.
     RecoverQuorum,
+    /// A backup is made, and restored into a second Cluster beside the first.
+    BackUpAndRestore,
 }
 
 /// Largest database after [`Operation::Reconfigure`], in bytes.
@@ -117,6 +119,8 @@ impl Operation {
             Operation::RebuildFollower => vec![json!({ "type": "RebuildInstance", "force": true,
                 "rebuildFrom": [{ "componentName": COMPONENT, "inPlace": true, "instances": [{ "name": replaced }] }] })],
             Operation::RecoverQuorum => vec![recovering("dryRun"), recovering("acceptDataLoss")],
+            // No OpsRequest: an object of its own (`scenario::backup`).
+            Operation::BackUpAndRestore => vec![],
             Operation::StopAndStart => vec![
                 json!({ "type": "Stop", "stop": component }),
                 json!({ "type": "Start", "start": component }),
@@ -142,6 +146,7 @@ impl Operation {
             Operation::Conceal => "conceal".to_owned(),
             Operation::RebuildFollower => "rebuild-follower".to_owned(),
             Operation::RecoverQuorum => "recover-quorum".to_owned(),
+            Operation::BackUpAndRestore => "back-up-and-restore".to_owned(),
         }
     }
 }

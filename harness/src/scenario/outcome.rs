@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use etcd_history::History;
 use etcd_history::check::{self, Expectations};
 
-use crate::report::judgement::Severity;
-use crate::report::{Finding, Judgement};
+use crate::report::Severity;
+use crate::report::{Finding, Verdict};
 use crate::scenario::{interrupt, leftovers};
 
 /// How a run ended.
 #[derive(Clone, Debug)]
-pub struct Ended {
+pub struct TrialResult {
     /// Name of the trial.
     pub trial: String,
     /// Members of the cluster.
@@ -53,12 +53,12 @@ pub struct Gaps {
 
 impl Gaps {
     /// As the check of continuity measured them; absent when it did not.
-    pub(super) fn of(judgements: &[Judgement]) -> Option<Self> {
-        let mut judgements = judgements.iter();
-        let figures = &judgements
-            .find(|judgement| judgement.check == check::CONTINUITY)?
+    pub(super) fn of(verdicts: &[Verdict]) -> Option<Self> {
+        let mut verdicts = verdicts.iter();
+        let figures = &verdicts
+            .find(|verdict| verdict.check == check::CONTINUITY)?
             .figures;
-        let figure = |route: &str, what: &str| figures.get(&format!("{route}.{what}"))?.as_f64();
+        let figure = |route: &str, what: &str| figures.get(&format!("{route}.{what}")).copied();
         let of = |what: &str| {
             let [new, held, all] = ["service_fresh", "service_held", "dial_all"];
             Some([figure(new, what)?, figure(held, what)?, figure(all, what)?])
@@ -83,7 +83,6 @@ pub enum Time {
 
 impl Time {
     /// The word for it in a table.
-    #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::Judged => "judged",
@@ -97,18 +96,18 @@ impl Time {
 pub(crate) struct Found {
     pub(crate) history: History,
     pub(crate) expectations: Option<Expectations>,
-    pub(crate) judgements: Vec<Judgement>,
+    pub(crate) verdicts: Vec<Verdict>,
 }
 
 /// What is found in a run that was interrupted: nothing is judged of half a history, but it says whether it was healed.
 pub(crate) fn cut_short(found: Found) -> Found {
-    let mut judgements = found.judgements.iter();
+    let mut verdicts = found.verdicts.iter();
     let left = [leftovers::CHECK, "faults"];
-    let trouble = judgements.find(|judgement| left.contains(&judgement.check.as_str()));
-    let reason = trouble.map_or("healed", |judgement| judgement.explanation());
+    let trouble = verdicts.find(|verdict| left.contains(&&*verdict.check));
+    let reason = trouble.map_or("healed", |verdict| verdict.explanation());
     let reason = reason.to_owned();
     Found {
-        judgements: vec![Judgement::new(
+        verdicts: vec![Verdict::new(
             interrupt::CHECK,
             Finding::Inconclusive { reason },
         )],
@@ -119,10 +118,10 @@ pub(crate) fn cut_short(found: Found) -> Found {
 
 /// Whether what a run claims about time was judged.
 pub(super) fn time(found: &Found) -> Time {
-    let judged = |judgement: &Judgement| judgement.severity() != Severity::NotJudged;
+    let judged = |verdict: &Verdict| verdict.severity() != Severity::NotJudged;
     match &found.expectations {
         Some(expectations) if expectations.claims_time() => {
-            if found.judgements.iter().all(judged) {
+            if found.verdicts.iter().all(judged) {
                 Time::Judged
             } else {
                 Time::NotJudged
@@ -133,12 +132,12 @@ pub(super) fn time(found: &Found) -> Time {
 }
 
 /// True when continuity is violated and nothing else is.
-pub(super) fn only_the_gap(judgements: &[Judgement]) -> bool {
-    let mut violated = judgements
+pub(super) fn only_the_gap(verdicts: &[Verdict]) -> bool {
+    let mut violated = verdicts
         .iter()
-        .filter(|judgement| judgement.severity() == Severity::Violation)
+        .filter(|verdict| verdict.severity() == Severity::Violation)
         .peekable();
-    violated.peek().is_some() && violated.all(|judgement| judgement.check == check::CONTINUITY)
+    violated.peek().is_some() && violated.all(|verdict| verdict.check == check::CONTINUITY)
 }
 
 #[cfg(test)]
@@ -148,18 +147,18 @@ mod tests {
 
     #[test]
     fn an_interrupted_run_is_never_green() {
-        let found = |judgements| Found {
+        let found = |verdicts| Found {
             history: History::default(),
             expectations: None,
-            judgements,
+            verdicts,
         };
-        let cut = cut_short(found(vec![Judgement::new("created", Finding::Pass)]));
-        let (severity, cause) = worst(&cut.judgements);
+        let cut = cut_short(found(vec![Verdict::new("created", Finding::Pass)]));
+        let (severity, cause) = worst(&cut.verdicts);
         assert_eq!(severity, Severity::Inconclusive);
         assert_eq!(cause.expect("a cause").explanation(), "healed");
         let reason = "something of `x` is left: a rule".to_owned();
-        let left = Judgement::new("faults", Finding::Inconclusive { reason });
+        let left = Verdict::new("faults", Finding::Inconclusive { reason });
         let cut = cut_short(found(vec![left]));
-        assert!(cut.judgements[0].explanation().contains("a rule"));
+        assert!(cut.verdicts[0].explanation().contains("a rule"));
     }
 }

@@ -93,13 +93,11 @@ impl Plan {
     }
 
     /// The name of its trial, `failover::leader_etcd_killed::members_3`.
-    #[must_use]
     pub fn trial(&self) -> String {
         format!("{}::members_{}", self.scenario.name, self.members)
     }
 
     /// The command that repeats it.
-    #[must_use]
     pub fn replay(&self) -> String {
         format!(
             "harness run {} --members {} --seed {}",

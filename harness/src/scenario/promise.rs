@@ -115,7 +115,6 @@ impl Continuity {
 
 impl Promise {
     /// With this continuity and nothing else.
-    #[must_use]
     pub fn continuity(continuity: Continuity) -> Self {
         Self {
             continuity,
@@ -152,7 +151,6 @@ impl Promise {
     }
 
     /// How soon every member is ready and labelled again.
-    #[must_use]
     pub fn whole_again(&self) -> Duration {
         match self.whole_again_s {
             0 => WHOLE_AGAIN,
@@ -161,7 +159,6 @@ impl Promise {
     }
 
     /// What the checks expect of a run with this promise.
-    #[must_use]
     pub fn expectations(&self, members: u32, faults: usize) -> Expectations {
         Expectations {
             members,

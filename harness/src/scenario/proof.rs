@@ -100,7 +100,8 @@ fn lacking(
             }
         }
         Operation::RecoverQuorum => not_recovered(before, after),
-        Operation::Expose | Operation::Conceal => None,
+        // A backup is proved by what is restored from it.
+        Operation::Expose | Operation::Conceal | Operation::BackUpAndRestore => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Runs one scenario: creates the cluster, starts load, injects faults, heals, looks for what is left, saves, judges,
 //! reports.
 //!
-//! Everything is saved before it is judged, and whatever fails on the way is itself a judgement, so that a run that
+//! Everything is saved before it is judged, and whatever fails on the way is itself a verdict, so that a run that
 //! broke in the middle still shows how far it came.
 
 use std::collections::BTreeMap;
@@ -14,9 +14,9 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::deploy::collect_namespace;
-use crate::report::judgement::Severity;
-use crate::report::{Judgement, RunDir, RunDirError, worst};
-use crate::scenario::outcome::{Ended, Found, Gaps, cut_short, only_the_gap, time};
+use crate::report::Severity;
+use crate::report::{RunDir, RunDirError, Verdict, worst};
+use crate::scenario::outcome::{Found, Gaps, TrialResult, cut_short, only_the_gap, time};
 use crate::scenario::subject::Subject;
 use crate::scenario::trial::TrialRun;
 use crate::scenario::{Act, Lab, Live, Plan, RunError, conformance, interrupt, leftovers};
@@ -38,7 +38,7 @@ pub struct Measured {
 ///
 /// # Errors
 /// [`RunError`] when nothing could be run or saved. Everything else is in the verdict.
-pub async fn run(lab: &Lab, plan: &Plan) -> Result<Ended, RunError> {
+pub async fn run(lab: &Lab, plan: &Plan) -> Result<TrialResult, RunError> {
     let lab = Lab {
         live: lab.live.anew(),
         ..lab.clone()
@@ -84,7 +84,7 @@ async fn measure_in(lab: Lab, plan: Plan) -> Result<Measured, RunError> {
         return Err(RunError::GivenUp);
     }
     if subject.is_some() {
-        found.judgements.extend(leftovers::after(&lab).await);
+        found.verdicts.extend(leftovers::after(&lab).await);
     }
     let acted_s = lab.live.seconds() - begin;
     if lab.interrupt.is_asked() {
@@ -103,13 +103,11 @@ async fn measure_in(lab: Lab, plan: Plan) -> Result<Measured, RunError> {
 
 impl Measured {
     /// True when nothing has gone wrong so far: the cluster is healthy, and nothing of a fault is left.
-    #[must_use]
     pub fn is_well(&self) -> bool {
-        worst(&self.found.judgements).0 == Severity::Pass
+        worst(&self.found.verdicts).0 == Severity::Pass
     }
 
     /// Workers that another cluster can be set up on meanwhile; none where the harness did not create the cluster.
-    #[must_use]
     pub fn workers(&self) -> usize {
         let cluster = &self.lab.cluster;
         if cluster.own {
@@ -123,12 +121,12 @@ impl Measured {
     ///
     /// # Errors
     /// [`RunError`] when it cannot be saved.
-    pub async fn judge(self) -> Result<Ended, RunError> {
+    pub async fn judge(self) -> Result<TrialResult, RunError> {
         let live = self.lab.live.clone();
         live.telling(Box::pin(self.judge_in())).await
     }
 
-    async fn judge_in(self) -> Result<Ended, RunError> {
+    async fn judge_in(self) -> Result<TrialResult, RunError> {
         let Self {
             lab,
             plan,
@@ -150,7 +148,7 @@ impl Measured {
             let expectations = found.expectations.as_ref();
             save_plan(&into, (&of, &of.replay()), started, expectations)?;
             judge(&mut found);
-            into.write_reports(&found.history, &found.judgements)?;
+            into.write_reports(&found.history, &found.verdicts)?;
             Ok::<_, RunError>(found)
         });
         let (judged, put_away) = tokio::join!(judged, put_away(&lab, subject.as_ref(), &dir));
@@ -181,11 +179,11 @@ async fn put_away(lab: &Lab, subject: Option<&Subject>, dir: &RunDir) -> Result<
 }
 
 /// A run that was not made: what another process left would be attributed to it.
-fn not_made(leftovers: Judgement) -> Found {
+fn not_made(leftovers: Verdict) -> Found {
     Found {
         history: History::default(),
         expectations: None,
-        judgements: vec![leftovers],
+        verdicts: vec![leftovers],
     }
 }
 
@@ -204,7 +202,7 @@ async fn until_asked(lab: &Lab, work: impl Future<Output = Found>) -> Found {
     lab.interrupt.or(work).await.unwrap_or(Found {
         history: History::default(),
         expectations: None,
-        judgements: Vec::new(),
+        verdicts: Vec::new(),
     })
 }
 
@@ -213,10 +211,9 @@ pub(crate) fn judge(found: &mut Found) {
     let Some(expectations) = &found.expectations else {
         return;
     };
-    let verdicts = check::all(&found.history, expectations);
     found
-        .judgements
-        .extend(verdicts.iter().map(Judgement::from));
+        .verdicts
+        .extend(check::all(&found.history, expectations));
 }
 
 /// Saves a plan and the command that repeats it.
@@ -246,27 +243,27 @@ pub(crate) fn ended(
     found: &Found,
     phases: BTreeMap<String, f64>,
     dir: &RunDir,
-) -> Ended {
-    let (severity, cause) = worst(&found.judgements);
-    let cause = cause.map(|judgement| format!("{}: {}", judgement.check, judgement.explanation()));
+) -> TrialResult {
+    let (severity, cause) = worst(&found.verdicts);
+    let cause = cause.map(|verdict| format!("{}: {}", verdict.check, verdict.explanation()));
     let operations = found
         .history
         .records
         .iter()
         .filter(|record| matches!(record, etcd_history::Record::Call(_)))
         .count();
-    Ended {
+    TrialResult {
         trial: plan.trial(),
         members: plan.members,
         severity,
-        only_the_gap: only_the_gap(&found.judgements),
+        only_the_gap: only_the_gap(&found.verdicts),
         time: time(found),
         interrupted: found
-            .judgements
+            .verdicts
             .iter()
-            .any(|judgement| judgement.check == interrupt::CHECK),
+            .any(|verdict| verdict.check == interrupt::CHECK),
         cause: cause.unwrap_or_default(),
-        gaps: Gaps::of(&found.judgements),
+        gaps: Gaps::of(&found.verdicts),
         operations,
         seconds: live.seconds(),
         ahead_s: live.ahead_seconds(),
@@ -313,7 +310,7 @@ async fn clean_up(lab: &Lab, subject: &Subject) {
 }
 
 /// Says how a run ended.
-pub(crate) fn tell(live: &Live, ended: &Ended) {
+pub(crate) fn tell(live: &Live, ended: &TrialResult) {
     let gaps = ended.gaps.map_or_else(String::new, |gaps| {
         let told =
             |[new, held, all]: [f64; 3]| format!("{new:.0} new, {held:.0} held, {all:.0} dial-all");

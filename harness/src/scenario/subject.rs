@@ -225,7 +225,7 @@ impl Subject {
         path: &str,
         request: &str,
     ) -> Result<String, String> {
-        let target = proxy::Target {
+        let target = proxy::Endpoint {
             namespace: &self.namespace,
             kind: "pods",
             name: pod,
@@ -246,7 +246,7 @@ impl Subject {
 
     async fn get(&self, kind: &str, name: &str, port: u16, path: &str) -> Result<String, String> {
         let namespace = &self.namespace;
-        let target = proxy::Target {
+        let target = proxy::Endpoint {
             namespace,
             kind,
             name,
@@ -258,7 +258,7 @@ impl Subject {
     /// Names of the pods that the leader service leads to.
     async fn endpoints(&self) -> Result<Vec<String>, String> {
         let slices: Api<EndpointSlice> = Api::namespaced(self.kube.clone(), &self.namespace);
-        let selector = format!("kubernetes.io/service-name={}", Self::leader_service());
+        let selector = format!("{}={}", labels::SERVICE_NAME, Self::leader_service());
         let params = ListParams::default().labels(&selector);
         let listed = slices.list(&params).await.map_err(|e| e.to_string())?;
         let endpoints = listed.items.into_iter().flat_map(|slice| slice.endpoints);

@@ -1,6 +1,6 @@
 //! Operations and faults under load, phase by phase: warm up, fault, heal, settle, final.
 //!
-//! Whatever fails becomes a judgement and the run continues to its end as far as it can: faults are healed and the
+//! Whatever fails becomes a verdict and the run continues to its end as far as it can: faults are healed and the
 //! history is fetched in any case.
 
 mod faults;
@@ -38,11 +38,11 @@ impl TrialRun<'_> {
             Ok(Some(stage)) => stage,
             Ok(None) => return self.found(History::default()),
             Err(error) => {
-                self.judge("set_up", Err::<(), _>(&error));
+                self.log.judge("set_up", Err::<(), _>(&error));
                 return self.found(History::default());
             }
         };
-        self.phase("warm_up");
+        self.log.phase("warm_up");
         let look = async {
             let namespace = &self.subject.namespace;
             let context = FaultContext::new(&self.lab.cluster, namespace, subject::CLUSTER).await;
@@ -54,13 +54,13 @@ impl TrialRun<'_> {
         if self.trial.operations.is_empty() {
             self.repeat(&context).await;
         } else {
-            self.phase("fault");
+            self.log.phase("fault");
             self.operate(&context).await;
             self.recover().await;
         }
-        self.phase("settle");
+        self.log.phase("settle");
         self.rest(self.trial.settle).await;
-        self.phase("final");
+        self.log.phase("final");
         let history = self.finish(stage).await;
         self.found(history)
     }
@@ -76,12 +76,12 @@ impl TrialRun<'_> {
             if self.lab.interrupt.is_asked() {
                 return;
             }
-            self.phase("fault");
+            self.log.phase("fault");
             // Another seed, so that it is not the same follower each time.
             let seed = self.plan.seed.wrapping_add(u64::from(round));
             let context = context.clone().with_seed(seed);
             let active = self.inject_faults(&context, round * each).await;
-            self.phase("heal");
+            self.log.phase("heal");
             let all = active.len() == self.trial.faults.len();
             self.heal(active).await;
             if !self.recover().await || !all {
@@ -92,7 +92,7 @@ impl TrialRun<'_> {
 
     /// All members ready and labelled again; false when they are not.
     async fn recover(&mut self) -> bool {
-        self.phase("recover");
+        self.log.phase("recover");
         let limit = timeouts::patient(self.plan.scenario.promise.whole_again());
         let begin = self.lab.live.seconds();
         let whole = self.whole(limit).await;
@@ -100,9 +100,9 @@ impl TrialRun<'_> {
         if whole.is_ok() {
             self.lab.live.say(format!("recovered after {took:.1} s"));
         }
-        self.judge("recovery", whole.as_ref());
+        self.log.judge("recovery", whole.as_ref());
         if whole.is_ok() {
-            self.phase("recovered");
+            self.log.phase("recovered");
         }
         whole.is_ok()
     }

@@ -25,7 +25,6 @@ pub struct TurnGiver {
 
 impl Turn {
     /// Now.
-    #[must_use]
     pub fn now() -> Self {
         // A value outlives its sender.
         Self {
@@ -34,7 +33,6 @@ impl Turn {
     }
 
     /// When the giver says so.
-    #[must_use]
     pub fn later() -> (TurnGiver, Self) {
         let (sender, state) = watch::channel(State::NotYet);
         let giver = TurnGiver { state: sender };

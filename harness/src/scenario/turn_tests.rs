@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{Interrupt, Lab, Live, Plan, RunError, Turn, TurnGiver, measure};
 use crate::cluster::Cluster;
-use crate::report::judgement::Severity;
+use crate::report::Severity;
 
 type Asked = Arc<Mutex<Vec<String>>>;
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use harness::bare::{BareLab, BarePlan, VERSION, run};
-use harness::report::judgement::Severity;
+use harness::report::Severity;
 use harness::scenario::Live;
 use libtest_mimic::{Arguments, Failed, Trial};
 

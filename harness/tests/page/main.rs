@@ -8,7 +8,7 @@ mod sample;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use harness::report::{Finding, Judgement, RunDir};
+use harness::report::{Finding, RunDir, Verdict};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 const OPERATIONS: usize = 100_000;
@@ -64,25 +64,23 @@ fn write_run(parent: &Path, operations: usize) -> Result<RunDir, Failed> {
     Ok(run)
 }
 
-fn verdicts() -> Vec<Judgement> {
+fn verdicts() -> Vec<Verdict> {
     let explanation = "get reg/3 by client 9 returned revision 24170, but the put of revision 24172 was acknowledged \
         2.1 ms before it was called </script>";
     let violation = Finding::Violation {
         explanation: explanation.into(),
         ops: vec![40_321, 40_335],
     };
-    let mut gap = Judgement::new("leader_service_gap", Finding::Pass);
-    gap.figures
-        .insert("longest_gap_fresh_ms".into(), 1287.4.into());
-    gap.figures
-        .insert("longest_gap_dial_all_ms".into(), 1191.0.into());
+    let mut gap = Verdict::new("leader_service_gap", Finding::Pass);
+    gap.figures.insert("longest_gap_fresh_ms".into(), 1287.4);
+    gap.figures.insert("longest_gap_dial_all_ms".into(), 1191.0);
     let reason = "only 2 of 3 members answered with a hash at revision 61233".to_owned();
     vec![
-        Judgement::new("durability", Finding::Pass),
+        Verdict::new("durability", Finding::Pass),
         gap,
-        Judgement::new("hash_agreement", Finding::Inconclusive { reason }),
-        Judgement::new("linearizable", violation),
-        Judgement::new("watch_order", Finding::Pass),
+        Verdict::new("hash_agreement", Finding::Inconclusive { reason }),
+        Verdict::new("linearizable", violation),
+        Verdict::new("watch_order", Finding::Pass),
     ]
 }
 

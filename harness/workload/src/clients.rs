@@ -25,6 +25,14 @@ fn route(through_service: bool, local: u32) -> Route {
     }
 }
 
+/// The number of the member that a client asks.
+fn choose(pinned: bool, local: u32, members: usize, rng: &mut StdRng) -> usize {
+    if pinned {
+        return usize::try_from(local).unwrap_or_default() % members;
+    }
+    rng.random_range(0..members)
+}
+
 /// Runs one client until the traffic ends. Even ones hold their connection, odd ones dial for every operation.
 pub(crate) async fn run(shared: Arc<Shared>, local: u32) {
     let client = shared.recorder.client(local);
@@ -59,7 +67,8 @@ pub(crate) async fn run(shared: Arc<Shared>, local: u32) {
                 attempt::held(&shared, service, &attempt).await
             }
             _ => {
-                let member = &members[rng.random_range(0..members.len())];
+                let number = choose(config.rates.pinned, local, members.len(), &mut rng);
+                let member = &members[number];
                 attempt::held(&shared, member, &attempt).await
             }
         };
@@ -78,6 +87,20 @@ pub(crate) async fn run(shared: Arc<Shared>, local: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pinned_client_asks_one_member_and_together_they_ask_all() {
+        let mut rng = StdRng::seed_from_u64(7);
+        let mut asked = |pinned, local| -> Vec<usize> {
+            (0..50)
+                .map(|_| choose(pinned, local, 3, &mut rng))
+                .collect()
+        };
+        for local in 0..6 {
+            assert_eq!(asked(true, local), vec![local as usize % 3; 50]);
+        }
+        assert!((0..3).all(|member| asked(false, 0).contains(&member)));
+    }
 
     #[test]
     fn no_operation_is_recorded_on_the_route_of_a_service_that_is_not_there() {

@@ -83,6 +83,9 @@ pub(crate) struct Rates {
     /// True when they compact what is a moment old, and send transactions that write one key and read another at a
     /// revision that is compacted: etcd must refuse them whole.
     pub(crate) compacted_txns: bool,
+    /// True when each closed-loop client asks one member only, so that those of a member that does not answer do not
+    /// hold up the rest. Needs a configuration without a service.
+    pub(crate) pinned: bool,
     /// Milliseconds between two questions for the progress of every watch while events come; 0 asks only in silence.
     pub(crate) progress_ms: u64,
     /// Milliseconds between two status questions to a member.
@@ -106,6 +109,7 @@ impl Default for Rates {
             leases_expire: false,
             compacts: false,
             compacted_txns: false,
+            pinned: false,
             progress_ms: 0,
             status_ms: 100,
             watch: true,
@@ -155,6 +159,11 @@ impl Config {
         if !(rates.progress_ms == 0 || PROGRESS_MS.contains(&rates.progress_ms)) {
             return Err(ConfigError::Reject(
                 "progress_ms must be 0 (only in silence) or between 5 and 10000",
+            ));
+        }
+        if rates.pinned && config.service.is_some() {
+            return Err(ConfigError::Reject(
+                "pinned needs a configuration without service: a client that asks one member uses no service",
             ));
         }
         if rates.clients > CLIENTS_MAX {

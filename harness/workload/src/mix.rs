@@ -141,7 +141,9 @@ impl Mix {
                 revision, response, ..
             } => {
                 self.revision = self.revision.max(*revision);
-                self.learn_answer(request, response, *revision);
+                for (request, response) in request.answered(response) {
+                    self.learn_answer(request, response, *revision);
+                }
             }
             _ => self.forget(request),
         }
@@ -329,20 +331,6 @@ impl Mix {
                 }
                 None => self.see(key, 0, None),
             },
-            (
-                Request::Txn {
-                    then, otherwise, ..
-                },
-                Response::Txn {
-                    succeeded,
-                    responses,
-                },
-            ) => {
-                let branch = if *succeeded { then } else { otherwise };
-                for (request, response) in branch.iter().zip(responses) {
-                    self.learn_answer(request, response, revision);
-                }
-            }
             (Request::LeaseGrant { id, .. }, Response::LeaseGrant { .. }) => {
                 self.lease = Some(Lease { id: *id, keys: 0 });
             }

@@ -45,7 +45,6 @@ pub struct Handoff {
 
 impl Handoff {
     /// Through the own member.
-    #[must_use]
     pub fn new(config: Arc<Config>, own: Client) -> Arc<Self> {
         Arc::new(Self {
             config,

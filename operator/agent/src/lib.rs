@@ -3,7 +3,7 @@
 //!
 //! Modules: [`etcd`] speaks to members; [`watch`] knows the own member; [`fence`] has a deposed leader restarted;
 //! [`election`] shortens the election after a leader has died; [`actions`] changes membership and leadership;
-//! [`handoff`] moves leadership before the pod stops, [`farewell`] ends an etcd that waits for its clients; [`server`]
+//! [`handoff`] moves leadership before the pod stops, [`stopping`] ends an etcd that waits for its clients; [`server`]
 //! is the HTTP face; [`launch`] starts etcd and stands over it; [`exporter`] is the other binary. Nothing here speaks
 //! to Kubernetes, and nothing here decides that a membership change is wanted: that is the operator's.
 
@@ -12,13 +12,13 @@ pub mod config;
 pub mod election;
 pub mod etcd;
 pub mod exporter;
-pub mod farewell;
 pub mod fence;
 pub mod handoff;
 pub mod http;
 pub mod install;
 pub mod launch;
 pub mod server;
+pub mod stopping;
 pub mod telemetry;
 pub mod tls;
 pub mod watch;

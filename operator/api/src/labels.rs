@@ -85,6 +85,9 @@ pub const TOKEN_SINCE: &str = "apps.kubeblocks.io/token-since";
 /// Annotation of that Secret while its token is replaced: the step, and when it was made.
 pub const TOKEN_STEP: &str = "apps.kubeblocks.io/token-step";
 
+/// Kubernetes' label of EndpointSlices: their service.
+pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
 /// Finalizer of a Cluster.
 pub const CLUSTER_FINALIZER: &str = "cluster.kubeblocks.io/finalizer";
 /// Finalizer of a Component.

@@ -38,13 +38,11 @@ impl Digests {
     }
 
     /// Bytes so far.
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// The sum of any stream.
-    #[must_use]
     pub fn sum(self) -> Sum {
         Sum {
             sha256: hexadecimal(&self.whole.finalize()),
@@ -72,7 +70,6 @@ impl Digests {
 }
 
 /// Lower-case hexadecimal text.
-#[must_use]
 pub fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

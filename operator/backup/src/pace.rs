@@ -10,7 +10,6 @@ pub struct Pace {
 
 impl Pace {
     /// No more than `rate` bytes a second on the whole; 0 or `None` is no limit.
-    #[must_use]
     pub fn new(rate: Option<u64>) -> Self {
         Pace {
             rate: rate.filter(|rate| *rate > 0),
@@ -18,7 +17,6 @@ impl Pace {
     }
 
     /// How long to wait when `bytes` have passed in `elapsed`.
-    #[must_use]
     pub fn wait(self, bytes: u64, elapsed: Duration) -> Duration {
         let Some(rate) = self.rate else {
             return Duration::ZERO;

@@ -53,19 +53,16 @@ impl Folder {
     }
 
     /// The manifest: written last, so that a backup without it does not exist.
-    #[must_use]
     pub fn manifest(&self) -> Path {
         self.0.clone().join("manifest.json")
     }
 
     /// The snapshot of one attempt: no two attempts write to one object.
-    #[must_use]
     pub fn snapshot(&self, attempt: &str) -> Path {
         self.0.clone().join(format!("snapshot-{attempt}.db"))
     }
 
     /// The folder itself.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
     }

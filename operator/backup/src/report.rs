@@ -5,7 +5,6 @@ use kbagent_protocol::{BackupReport, BackupSummary};
 use crate::manifest::Manifest;
 
 /// The report of a backup that is there.
-#[must_use]
 pub fn report(manifest: &Manifest) -> BackupReport {
     let verification = &manifest.verification;
     BackupReport::of(BackupSummary {

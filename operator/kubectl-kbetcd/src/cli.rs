@@ -41,7 +41,7 @@ pub(crate) enum Command {
 }
 
 #[derive(Args)]
-pub(crate) struct Target {
+pub(crate) struct ClusterArgs {
     /// Name of the Cluster.
     pub(crate) name: String,
     /// Its namespace; the context's when left out.
@@ -64,7 +64,7 @@ pub(crate) enum Output {
 #[derive(Args)]
 pub(crate) struct Look {
     #[command(flatten)]
-    pub(crate) target: Target,
+    pub(crate) target: ClusterArgs,
     /// Shape of the output.
     #[arg(long, short, value_enum, default_value = "text")]
     pub(crate) output: Output,
@@ -73,7 +73,7 @@ pub(crate) struct Look {
 #[derive(Args)]
 pub(crate) struct Change {
     #[command(flatten)]
-    pub(crate) target: Target,
+    pub(crate) target: ClusterArgs,
     /// Component of the Cluster; needed when there are several.
     #[arg(long)]
     pub(crate) component: Option<String>,
@@ -116,7 +116,7 @@ pub(crate) struct Rebuild {
 #[derive(Args)]
 pub(crate) struct Logs {
     #[command(flatten)]
-    pub(crate) target: Target,
+    pub(crate) target: ClusterArgs,
     /// One pod; all pods of the Cluster when left out.
     #[arg(long)]
     pub(crate) pod: Option<String>,
@@ -140,7 +140,7 @@ pub(crate) struct Logs {
 #[derive(Args)]
 pub(crate) struct Events {
     #[command(flatten)]
-    pub(crate) target: Target,
+    pub(crate) target: ClusterArgs,
     /// How many, of the newest.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) limit: u16,

@@ -27,13 +27,13 @@ pub(crate) struct Explanation {
     cluster: String,
     phase: Option<String>,
     message: Option<String>,
-    findings: Vec<Finding>,
+    findings: Vec<Cause>,
 }
 
 /// One reason.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Finding {
+struct Cause {
     /// `Kind/name`.
     object: String,
     reason: String,
@@ -44,10 +44,10 @@ struct Finding {
     explained: Option<Explained>,
 }
 
-impl Finding {
+impl Cause {
     /// A finding that is explained by the first of these words that the document knows; the first is its reason.
     fn new(object: String, words: &[&str], message: &str) -> Self {
-        Finding {
+        Cause {
             object,
             reason: words.first().copied().unwrap_or_default().to_owned(),
             message: message.to_owned(),
@@ -73,29 +73,29 @@ pub(crate) fn explanation(seen: &Seen) -> Explanation {
     }
 }
 
-fn waits(report: &Report) -> Vec<Finding> {
+fn waits(report: &Report) -> Vec<Cause> {
     let mut findings = Vec::new();
     for part in &report.components {
         let object = format!("InstanceSet/{}", part.name);
         let waits = part.waiting_on.iter();
-        findings.extend(waits.map(|w| Finding::new(object.clone(), &[&w.reason], &w.message)));
+        findings.extend(waits.map(|w| Cause::new(object.clone(), &[&w.reason], &w.message)));
     }
     findings
 }
 
 /// What Kubernetes says of a pod that cannot run.
-fn pod(pod: &Pod) -> Vec<Finding> {
+fn pod(pod: &Pod) -> Vec<Cause> {
     let object = format!("Pod/{}", pod.name_any());
     let Some(status) = &pod.status else {
         return Vec::new();
     };
     let unscheduled = status.conditions.iter().flatten();
     let unscheduled = unscheduled.filter(|c| c.type_ == "PodScheduled" && c.status == "False");
-    let mut findings: Vec<Finding> = unscheduled
+    let mut findings: Vec<Cause> = unscheduled
         .map(|c| {
             let reason = c.reason.as_deref().unwrap_or("Unschedulable");
             let message = c.message.as_deref().unwrap_or_default();
-            Finding::new(object.clone(), &[reason], message)
+            Cause::new(object.clone(), &[reason], message)
         })
         .collect();
     let containers = status.container_statuses.iter().flatten();
@@ -110,37 +110,37 @@ fn pod(pod: &Pod) -> Vec<Finding> {
         }
         let said = waiting.message.as_deref().unwrap_or_default();
         let message = format!("container {}: {said}", container.name);
-        findings.push(Finding::new(object.clone(), &[reason], &message));
+        findings.push(Cause::new(object.clone(), &[reason], &message));
     }
     findings
 }
 
-fn silent(report: &Report) -> Vec<Finding> {
+fn silent(report: &Report) -> Vec<Cause> {
     let members = report.components.iter().flat_map(|part| &part.members);
     let silent = members.filter_map(|m| Some((&m.pod, m.silence.as_ref()?)));
     silent
-        .map(|(pod, why)| Finding::new(format!("Pod/{pod}"), &["MemberSilent"], why))
+        .map(|(pod, why)| Cause::new(format!("Pod/{pod}"), &["MemberSilent"], why))
         .collect()
 }
 
-fn requests(report: &Report) -> Vec<Finding> {
+fn requests(report: &Report) -> Vec<Cause> {
     let finding = |request: &crate::model::RequestReport| {
         let phase = request.phase.as_deref().unwrap_or("NotTakenUp");
         let message = request.message.as_deref().unwrap_or_default();
-        Finding::new(format!("OpsRequest/{}", request.name), &[phase], message)
+        Cause::new(format!("OpsRequest/{}", request.name), &[phase], message)
     };
     report.requests.iter().map(finding).collect()
 }
 
 /// Objects that Kubernetes refuses.
-fn refused(seen: &Seen) -> Vec<Finding> {
+fn refused(seen: &Seen) -> Vec<Cause> {
     let of_cluster = seen.cluster.status.iter();
     let of_cluster = of_cluster.flat_map(|status| &status.refused_objects);
     let of_components = seen.components.iter().filter_map(|c| c.status.as_ref());
     let of_components = of_components.flat_map(|status| &status.refused_objects);
-    let mut findings: Vec<Finding> = Vec::new();
+    let mut findings: Vec<Cause> = Vec::new();
     for (object, why) in of_cluster.chain(of_components) {
-        let new = Finding::new(object.clone(), &["Refused by Kubernetes"], why);
+        let new = Cause::new(object.clone(), &["Refused by Kubernetes"], why);
         if !findings.contains(&new) {
             findings.push(new);
         }
@@ -148,7 +148,7 @@ fn refused(seen: &Seen) -> Vec<Finding> {
     findings
 }
 
-fn conditions(seen: &Seen) -> Vec<Finding> {
+fn conditions(seen: &Seen) -> Vec<Cause> {
     let none = Vec::new();
     let mut all = Vec::new();
     let of_cluster = seen
@@ -169,7 +169,7 @@ fn conditions(seen: &Seen) -> Vec<Finding> {
     for (object, conditions) in all {
         let bad = conditions.iter().filter(|condition| is_bad(condition));
         findings
-            .extend(bad.map(|c| Finding::new(object.clone(), &[&c.type_, &c.reason], &c.message)));
+            .extend(bad.map(|c| Cause::new(object.clone(), &[&c.type_, &c.reason], &c.message)));
     }
     findings
 }
@@ -216,7 +216,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::fixture::{ops, seen};
+    use crate::test_support::{ops, seen};
 
     #[test]
     fn a_reason_to_wait_comes_with_what_the_document_says_of_it() {
@@ -277,7 +277,7 @@ InstanceSet/db-etcd: CatchingUp
             "message": "0/3 nodes" }], "containerStatuses": [waiting, creating] });
         seen.pods[1].status = Some(serde_json::from_value(status).expect("a status"));
         let told = explanation(&seen).findings;
-        let pod: Vec<&Finding> = told
+        let pod: Vec<&Cause> = told
             .iter()
             .filter(|f| f.object == "Pod/db-etcd-1")
             .collect();

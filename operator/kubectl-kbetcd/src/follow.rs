@@ -149,7 +149,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::fixture::ops;
+    use crate::test_support::ops;
 
     fn condition(kind: &str, at: &str) -> serde_json::Value {
         json!({ "type": kind, "status": "True", "reason": format!("{kind}Reason"), "message": format!("{kind} text"),

@@ -137,7 +137,7 @@ mod tests {
     use futures::executor::block_on;
 
     use super::*;
-    use crate::fixture::seen;
+    use crate::test_support::seen;
 
     fn split(text: &[u8]) -> Vec<String> {
         block_on(lines(text, "> ".to_owned()).boxed().try_collect()).expect("lines")

@@ -9,8 +9,6 @@ mod complete;
 mod events;
 mod explain;
 mod failed;
-#[cfg(test)]
-mod fixture;
 mod follow;
 mod logs;
 mod look;
@@ -19,6 +17,8 @@ mod out;
 mod reasons;
 mod request;
 mod table;
+#[cfg(test)]
+mod test_support;
 mod top;
 mod view;
 
@@ -34,7 +34,7 @@ use kube::config::KubeConfigOptions;
 use kube::{Api, Client, Config, ResourceExt};
 use serde::Serialize;
 
-use crate::cli::{Change, Cli, Command, Look, Output, Target};
+use crate::cli::{Change, Cli, ClusterArgs, Command, Look, Output};
 use crate::follow::End;
 use crate::request::Verb;
 
@@ -118,7 +118,7 @@ fn show<T: Serialize>(asked: &Look, data: &T, text: impl Fn(&T) -> String) -> an
 }
 
 /// A client, and the namespace that is meant.
-async fn client(target: &Target) -> anyhow::Result<(Client, String)> {
+async fn client(target: &ClusterArgs) -> anyhow::Result<(Client, String)> {
     let options = KubeConfigOptions {
         context: target.context.clone(),
         ..KubeConfigOptions::default()
@@ -136,7 +136,7 @@ async fn client(target: &Target) -> anyhow::Result<(Client, String)> {
     Ok((client, namespace))
 }
 
-async fn seen(target: &Target) -> anyhow::Result<look::Seen> {
+async fn seen(target: &ClusterArgs) -> anyhow::Result<look::Seen> {
     let (client, namespace) = client(target).await?;
     look::look(&client, &namespace, &target.name).await
 }

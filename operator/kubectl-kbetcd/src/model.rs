@@ -158,7 +158,7 @@ pub(crate) fn pods_of<'a>(seen: &'a Seen, set: &str) -> impl Iterator<Item = &'a
 
 fn leads_to(seen: &Seen, service: &str) -> Vec<String> {
     let named = |slice: &&_| {
-        let label = ResourceExt::labels(*slice).get("kubernetes.io/service-name");
+        let label = ResourceExt::labels(*slice).get(labels::SERVICE_NAME);
         label.map(String::as_str) == Some(service)
     };
     let slices = seen.slices.iter().filter(named);

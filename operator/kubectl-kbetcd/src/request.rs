@@ -157,7 +157,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::fixture::seen;
+    use crate::test_support::seen;
 
     fn spec(seen: &Seen, component: Option<&str>, verb: &Verb) -> serde_json::Value {
         let request = request(seen, component, verb).expect("a request");

@@ -86,8 +86,8 @@ fn row(row: &Row) -> [String; 10] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::seen;
     use crate::model::report;
+    use crate::test_support::seen;
 
     #[test]
     fn sizes_are_told_with_their_share_of_the_quota() {

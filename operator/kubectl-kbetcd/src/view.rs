@@ -119,8 +119,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::fixture::{ops, seen};
     use crate::model::report;
+    use crate::test_support::{ops, seen};
 
     #[test]
     fn a_look_tells_members_service_and_what_is_waited_for() {

@@ -2,34 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use etcd_operator_api::backup_policy::{
     BackupMethod, BackupPolicyPhase, BackupPolicyStatus, BackupTarget, DATAFILE, TargetSelector,
 };
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::{BackupPolicy, BackupPolicySpec, Component, labels};
-use futures::StreamExt;
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
 use kube::runtime::controller::Action;
 use kube::runtime::watcher;
 
-use crate::client::message;
 use crate::controller::{
-    ApplyError, Blame, Context, Head, Late, ROUND, UNREADABLE, apply_if_different, current, heads,
-    own, touched, within, write_status,
+    ApplyError, Blame, Context, Driver, Late, Unread, apply_if_different, heads, ours, own,
+    touched, write_status,
 };
 
 /// Annotation of the policy that was made for a component.
 const DEFAULT: &str = "dataprotection.kubeblocks.io/is-default-policy";
-/// Time to the next try after a failure.
-const RETRY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("failed to read a BackupPolicy or Component: {}", message(.0))]
-    Read(#[from] kube::Error),
+    #[error(transparent)]
+    Read(#[from] Unread),
     #[error(transparent)]
     Apply(#[from] ApplyError),
     #[error(transparent)]
@@ -37,46 +32,41 @@ enum Error {
 }
 
 pub(super) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
-    let all = watcher::Config::default;
-    let ours = all().labels(&format!(
-        "{}={}",
-        labels::MANAGED_BY,
-        labels::MANAGED_BY_VALUE
-    ));
-    let made = heads::<Component>(&context, ours.clone())
-        .owns_stream(touched::<BackupPolicy>(&context, ours))
-        .run(
-            |head, context| within(ROUND, make(head, context)),
-            |_, error, _| retry(error),
-            Arc::clone(&context),
-        );
-    let told = heads::<BackupPolicy>(&context, all()).run(
-        |head, context| within(ROUND, tell(head, context)),
-        |_, error, _| retry(error),
-        Arc::clone(&context),
-    );
-    futures::future::join(
-        made.for_each(|_| futures::future::ready(())),
-        told.for_each(|_| futures::future::ready(())),
+    futures::future::try_join(
+        Box::pin(make_all(Arc::clone(&context))),
+        Box::pin(tell_all(context)),
     )
-    .await;
-    Ok(())
+    .await
+    .map(drop)
 }
 
-fn retry(error: &Error) -> Action {
-    tracing::warn!(%error, "reconcile failed");
-    Action::requeue(RETRY)
-}
-
-async fn make(head: Arc<Head<Component>>, context: Arc<Context>) -> Result<Action, Error> {
+async fn make_all(context: Arc<Context>) -> anyhow::Result<()> {
+    let driver = Driver::new("BackupPolicy", &context);
+    let controller =
+        heads::<Component>(&context, ours()).owns_stream(touched::<BackupPolicy>(&context, ours()));
     // Reported by the Component's own controller when it cannot be read.
     let blame = Blame::Condition(ConditionType::ProvisioningStarted, Reason::PreCheckFailed);
-    let found: Option<Component> = current(&context, &head, blame).await?;
-    let Some(component) = found else {
-        return Ok(Action::requeue(UNREADABLE));
+    let round = move |component: Component| {
+        let context = Arc::clone(&context);
+        async move { Box::pin(make(&component, &context)).await }
     };
+    driver.run(controller, blame, |_| false, round).await
+}
+
+async fn tell_all(context: Arc<Context>) -> anyhow::Result<()> {
+    let driver = Driver::new("BackupPolicy", &context);
+    let controller = heads::<BackupPolicy>(&context, watcher::Config::default());
+    let blame = Blame::Condition(ConditionType::Validated, Reason::ValidateFailed);
+    let round = move |policy: BackupPolicy| {
+        let context = Arc::clone(&context);
+        async move { Box::pin(tell(&policy, &context)).await }
+    };
+    driver.run(controller, blame, |_| false, round).await
+}
+
+async fn make(component: &Component, context: &Context) -> Result<Action, Error> {
     if component.metadata.deletion_timestamp.is_none()
-        && let Some(policy) = policy(&component)
+        && let Some(policy) = policy(component)
         && let Err(error) = apply_if_different(&context.client, &policy).await
         && !error.namespace_ends()
     {
@@ -85,17 +75,12 @@ async fn make(head: Arc<Head<Component>>, context: Arc<Context>) -> Result<Actio
     Ok(Action::await_change())
 }
 
-async fn tell(head: Arc<Head<BackupPolicy>>, context: Arc<Context>) -> Result<Action, Error> {
-    let blame = Blame::Condition(ConditionType::Validated, Reason::ValidateFailed);
-    let found: Option<BackupPolicy> = current(&context, &head, blame).await?;
-    let Some(policy) = found else {
-        return Ok(Action::requeue(UNREADABLE));
-    };
+async fn tell(policy: &BackupPolicy, context: &Context) -> Result<Action, Error> {
     let status = BackupPolicyStatus {
         phase: Some(BackupPolicyPhase::Available),
         observed_generation: policy.metadata.generation,
     };
-    write_status(&context.client, &policy, status).await?;
+    write_status(&context.client, policy, status).await?;
     Ok(Action::await_change())
 }
 

@@ -1,12 +1,11 @@
 //! The driver of Backups: observe, decide, act, record. Decides nothing itself.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use etcd_operator_api::backup::{BackupPhase, BackupStatus};
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::{Backup, labels};
-use futures::StreamExt;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -25,8 +24,8 @@ use super::observe::{ObserveError, observe};
 use super::plan::{self, Act, Decision, FINALIZER, Settings, decide};
 use crate::client::message;
 use crate::controller::{
-    ApplyError, Backoff, Blame, Head, Late, ROUND, UNREADABLE, current, delete, heads, touched,
-    within, write_status,
+    ApplyError, Blame, Driver, Late, Unread, delete, finalize, heads, key, ours, release, touched,
+    write_status,
 };
 
 /// Look again although nothing has told to.
@@ -35,11 +34,13 @@ const BACKSTOP: Duration = Duration::from_secs(300);
 const CONFLICT: Duration = Duration::from_millis(50);
 /// Retry after something outside the cluster's objects is in the way.
 const BLOCKED: Duration = Duration::from_secs(10);
+/// What is done when a finalizer or label is written.
+const METADATA: &str = "write the Backup's metadata";
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    #[error("failed to read the Backup: {}", message(.0))]
-    Read(kube::Error),
+    #[error(transparent)]
+    Read(#[from] Unread),
     #[error(transparent)]
     Observe(#[from] ObserveError),
     #[error(transparent)]
@@ -47,76 +48,27 @@ pub(super) enum Error {
     #[error(transparent)]
     Late(#[from] Late),
     #[error("failed to {what}: {}", message(.source))]
-    Write {
+    Api {
         what: &'static str,
         source: kube::Error,
     },
 }
 
-struct Driver {
-    context: Arc<Context>,
-    backoff: Backoff,
+fn failed(what: &'static str) -> impl FnOnce(kube::Error) -> Error {
+    move |source| Error::Api { what, source }
 }
 
 pub(super) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
-    let ours = watcher::Config::default().labels(&format!(
-        "{}={}",
-        labels::MANAGED_BY,
-        labels::MANAGED_BY_VALUE
-    ));
-    let driver = Arc::new(Driver {
-        context: Arc::clone(&context),
-        backoff: Backoff::default(),
-    });
-    heads::<Backup>(&context.frame, watcher::Config::default())
-        .owns_stream(touched::<Job>(&context.frame, ours))
-        .run(
-            reconcile,
-            |backup, error, driver| error_policy(&backup, error, &driver),
-            driver,
-        )
-        .for_each(|_| futures::future::ready(()))
-        .await;
-    Ok(())
-}
-
-fn key(backup: &impl ResourceExt) -> String {
-    format!(
-        "{}/{}",
-        backup.namespace().unwrap_or_default(),
-        backup.name_any()
-    )
-}
-
-fn error_policy(backup: &Head<Backup>, error: &Error, driver: &Driver) -> Action {
-    if matches!(error, Error::Apply(error) if error.is_conflict()) {
-        return Action::requeue(CONFLICT);
-    }
-    tracing::warn!(backup = key(backup), %error, "reconcile failed");
-    driver.backoff.failed(&key(backup))
-}
-
-async fn reconcile(head: Arc<Head<Backup>>, driver: Arc<Driver>) -> Result<Action, Error> {
-    let began = Instant::now();
-    let result = within(ROUND, Box::pin(one(&head, &driver.context))).await;
-    driver
-        .context
-        .frame
-        .metrics
-        .reconciled("Backup", result.is_ok(), began.elapsed());
-    if result.is_ok() {
-        driver.backoff.succeeded(&key(&*head));
-    }
-    result
-}
-
-async fn one(head: &Head<Backup>, context: &Context) -> Result<Action, Error> {
+    let driver = Driver::new("Backup", &context.frame);
+    let controller = heads::<Backup>(&context.frame, watcher::Config::default())
+        .owns_stream(touched::<Job>(&context.frame, ours()));
     let blame = Blame::Condition(ConditionType::Validated, Reason::ValidateFailed);
-    let found = current::<Backup>(&context.frame, head, blame).await;
-    match found.map_err(Error::Read)? {
-        Some(backup) => Box::pin(round(&backup, context)).await,
-        None => Ok(Action::requeue(UNREADABLE)),
-    }
+    let expected = |error: &Error| matches!(error, Error::Apply(error) if error.is_conflict());
+    let round = move |backup: Backup| {
+        let context = Arc::clone(&context);
+        async move { Box::pin(round(&backup, &context)).await }
+    };
+    Box::pin(driver.run(controller, blame, expected, round)).await
 }
 
 /// One round of one Backup, read just now.
@@ -133,11 +85,13 @@ pub(super) async fn round(backup: &Backup, context: &Context) -> Result<Action, 
     });
     match act {
         Act::Hold => {
-            finalize(context, backup, true).await?;
+            let held = finalize(client, backup, FINALIZER).await;
+            held.map_err(failed(METADATA))?;
             return Ok(Action::requeue(CONFLICT));
         }
         Act::Release => {
-            finalize(context, backup, false).await?;
+            let released = release(client, backup, FINALIZER).await;
+            released.map_err(failed(METADATA))?;
             return Ok(Action::await_change());
         }
         Act::Expire => {
@@ -181,7 +135,8 @@ async fn begin(
     status.job = Some(name.clone());
     // The labels have changed the object: only the status of the newest is replaced.
     let api: Api<Backup> = Api::namespaced(client.clone(), &frame.namespace);
-    let newest = api.get_opt(&backup.name_any()).await.map_err(Error::Read)?;
+    let newest = api.get_opt(&backup.name_any()).await;
+    let newest = newest.map_err(failed("read the Backup"))?;
     let Some(newest) =
         newest.filter(|newest| newest.uid() == backup.uid() && newest.status == backup.status)
     else {
@@ -227,7 +182,8 @@ async fn erase(
                 .frame
                 .event(backup, EventType::Warning, "DataKept", text)
                 .await;
-            finalize(context, backup, false).await?;
+            let released = release(client, backup, FINALIZER).await;
+            released.map_err(failed(METADATA))?;
             return Ok(Action::await_change());
         }
         made => created("create the Job", made)?,
@@ -246,10 +202,7 @@ async fn cancel(context: &Context, backup: &Backup) -> Result<(), Error> {
     {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(source) => Err(Error::Write {
-            what: "delete the Job",
-            source,
-        }),
+        Err(error) => Err(failed("delete the Job")(error)),
     }
 }
 
@@ -267,7 +220,7 @@ fn created<K>(what: &'static str, answer: kube::Result<K>) -> Result<(), Error> 
     match answer {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-        Err(source) => Err(Error::Write { what, source }),
+        Err(error) => Err(failed(what)(error)),
     }
 }
 
@@ -287,21 +240,6 @@ async fn label(context: &Context, backup: &Backup, save: &Save) -> Result<(), Er
     metadata(context, backup, json!({ "labels": labelled })).await
 }
 
-/// Adds or removes the finalizer, guarded by the list that was read.
-async fn finalize(context: &Context, backup: &Backup, there: bool) -> Result<(), Error> {
-    let mut all = backup.finalizers().to_vec();
-    all.retain(|finalizer| finalizer != FINALIZER);
-    if there {
-        all.push(FINALIZER.to_owned());
-    }
-    metadata(
-        context,
-        backup,
-        json!({ "finalizers": all, "resourceVersion": backup.resource_version() }),
-    )
-    .await
-}
-
 async fn metadata(
     context: &Context,
     backup: &Backup,
@@ -319,10 +257,7 @@ async fn metadata(
     {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(source) => Err(Error::Write {
-            what: "write the Backup's metadata",
-            source,
-        }),
+        Err(error) => Err(failed(METADATA)(error)),
     }
 }
 

@@ -1,12 +1,10 @@
 //! IO: writes into BackupRepos whether their settings can be used.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use etcd_operator_api::BackupRepo;
 use etcd_operator_api::backup_repo::{BackupRepoPhase, BackupRepoStatus};
 use etcd_operator_api::condition::{self, ConditionType, Observation, Reason};
-use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
@@ -16,15 +14,14 @@ use kube::runtime::watcher;
 
 use super::place;
 use crate::client::message;
-use crate::controller::{Blame, Context, Head, Late, ROUND, UNREADABLE, current, heads, within};
-
-/// Time to the next try after a failure.
-const RETRY: Duration = Duration::from_secs(5);
+use crate::controller::{Blame, Context, Driver, Late, Unread, heads};
 
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("failed to read or write a BackupRepo: {}", message(.0))]
-    Api(#[from] kube::Error),
+    #[error(transparent)]
+    Read(#[from] Unread),
+    #[error("failed to write the status of a BackupRepo: {}", message(.0))]
+    Write(#[from] kube::Error),
     #[error(transparent)]
     Late(#[from] Late),
 }
@@ -34,25 +31,17 @@ enum Error {
 /// # Errors
 /// Never: it runs until it is dropped.
 pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
-    let repos = heads::<BackupRepo>(&context, watcher::Config::default());
-    let repos = repos.run(
-        |head, context| within(ROUND, one(head, context)),
-        |_, error, _| {
-            tracing::warn!(%error, "reconcile failed");
-            Action::requeue(RETRY)
-        },
-        context,
-    );
-    repos.for_each(|_| futures::future::ready(())).await;
-    Ok(())
+    let driver = Driver::new("BackupRepo", &context);
+    let controller = heads::<BackupRepo>(&context, watcher::Config::default());
+    let blame = Blame::Condition(ConditionType::Validated, Reason::ValidateFailed);
+    let round = move |repo| {
+        let context = Arc::clone(&context);
+        async move { Box::pin(reconcile(repo, &context)).await }
+    };
+    Box::pin(driver.run(controller, blame, |_: &Error| false, round)).await
 }
 
-async fn one(head: Arc<Head<BackupRepo>>, context: Arc<Context>) -> Result<Action, Error> {
-    let blame = Blame::Condition(ConditionType::Validated, Reason::ValidateFailed);
-    let found: Option<BackupRepo> = current(&context, &head, blame).await?;
-    let Some(mut repo) = found else {
-        return Ok(Action::requeue(UNREADABLE));
-    };
+async fn reconcile(mut repo: BackupRepo, context: &Context) -> Result<Action, Error> {
     let status = status(&repo, &Time(Timestamp::now()));
     if repo.status.as_ref() != Some(&status) {
         let api: Api<BackupRepo> = Api::all(context.client.clone());

@@ -9,7 +9,6 @@ use etcd_operator_api::backup_schedule::{
 };
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::{Backup, BackupPhase, BackupSchedule, BackupSpec};
-use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
@@ -21,20 +20,19 @@ use super::calendar::Calendar;
 use super::period;
 use crate::client::message;
 use crate::controller::{
-    ApplyError, Blame, Context, Head, Late, ROUND, UNREADABLE, current, heads, list, within,
-    write_status,
+    ApplyError, Blame, Context, Driver, Late, Unread, heads, list, write_status,
 };
 
 /// Label of Backups: the schedule that made them, as `{BackupSchedule}.{schedule}`.
 const SCHEDULE: &str = "dataprotection.kubeblocks.io/schedule";
-/// Time to the next try after a failure.
-const RETRY: Duration = Duration::from_secs(5);
 /// Longest sleep: clocks step, and a sleep does not.
 const LONGEST: i64 = 300;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    #[error("failed to read or create a Backup: {}", message(.0))]
+    #[error(transparent)]
+    Read(#[from] Unread),
+    #[error("failed to list or create Backups: {}", message(.0))]
     Api(#[from] kube::Error),
     #[error(transparent)]
     Apply(#[from] ApplyError),
@@ -43,30 +41,14 @@ pub(super) enum Error {
 }
 
 pub(super) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
-    heads::<BackupSchedule>(&context, watcher::Config::default())
-        .run(
-            |head, context| within(ROUND, Box::pin(one(head, context))),
-            |_, error, _| {
-                tracing::warn!(%error, "reconcile failed");
-                Action::requeue(RETRY)
-            },
-            context,
-        )
-        .for_each(|_| futures::future::ready(()))
-        .await;
-    Ok(())
-}
-
-async fn one(head: Arc<Head<BackupSchedule>>, context: Arc<Context>) -> Result<Action, Error> {
+    let driver = Driver::new("BackupSchedule", &context);
+    let controller = heads::<BackupSchedule>(&context, watcher::Config::default());
     let blame = Blame::Condition(ConditionType::Validated, Reason::ValidateFailed);
-    let found: Option<BackupSchedule> = current(&context, &head, blame).await?;
-    let Some(schedule) = found else {
-        return Ok(Action::requeue(UNREADABLE));
+    let round = move |schedule: BackupSchedule| {
+        let context = Arc::clone(&context);
+        async move { Box::pin(round(&schedule, &context, &Time(Timestamp::now()))).await }
     };
-    if schedule.metadata.deletion_timestamp.is_some() {
-        return Ok(Action::await_change());
-    }
-    round(&schedule, &context, &Time(Timestamp::now())).await
+    Box::pin(driver.run(controller, blame, |_: &Error| false, round)).await
 }
 
 /// One round of one schedule, read just now.
@@ -75,6 +57,9 @@ pub(super) async fn round(
     context: &Context,
     now: &Time,
 ) -> Result<Action, Error> {
+    if schedule.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
     let backups: Api<_> = Api::namespaced(
         context.client.clone(),
         &schedule.namespace().unwrap_or_default(),

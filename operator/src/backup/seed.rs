@@ -10,7 +10,6 @@ use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::names::{self, ComponentName, headless_domain};
 use etcd_operator_api::restore::{FILLED, NOT_FILLED, RESTORE_DONE, SEED, SEEDED_LABEL, Seed};
 use etcd_operator_api::{BackupRepo, Component, InstanceSet, labels};
-use futures::StreamExt;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PodTemplateSpec};
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -25,7 +24,7 @@ use super::observe::{ObserveError, job as read_job};
 use super::observed::{JobSeen, JobState};
 use super::{credential, place};
 use crate::client::message;
-use crate::controller::{Blame, Head, Late, ROUND, UNREADABLE, current, heads, touched, within};
+use crate::controller::{Blame, Driver, Late, Unread, heads, ours, touched};
 
 /// Look again while the claim is made, or the Job runs and its pod may be stuck.
 const SOON: Duration = Duration::from_secs(2);
@@ -40,6 +39,8 @@ pub(super) enum Error {
         source: kube::Error,
     },
     #[error(transparent)]
+    Read(#[from] Unread),
+    #[error(transparent)]
     Observe(#[from] ObserveError),
     #[error(transparent)]
     Late(#[from] Late),
@@ -51,33 +52,15 @@ fn failed(what: &'static str) -> impl FnOnce(kube::Error) -> Error {
 
 pub(super) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let seeded = watcher::Config::default().labels(&format!("{SEEDED_LABEL}=true"));
-    let ours = watcher::Config::default().labels(&format!(
-        "{}={}",
-        labels::MANAGED_BY,
-        labels::MANAGED_BY_VALUE
-    ));
-    heads::<InstanceSet>(&context.frame, seeded)
-        .owns_stream(touched::<Job>(&context.frame, ours))
-        .run(
-            |head, context| within(ROUND, Box::pin(one(head, context))),
-            |_, error, _| {
-                tracing::warn!(%error, "reconcile failed");
-                Action::requeue(SOON)
-            },
-            context,
-        )
-        .for_each(|_| futures::future::ready(()))
-        .await;
-    Ok(())
-}
-
-async fn one(head: Arc<Head<InstanceSet>>, context: Arc<Context>) -> Result<Action, Error> {
+    let driver = Driver::new("Restore", &context.frame);
+    let controller = heads::<InstanceSet>(&context.frame, seeded)
+        .owns_stream(touched::<Job>(&context.frame, ours()));
     let blame = Blame::Condition(ConditionType::Reconciled, Reason::ReconcileFailed);
-    let found = current::<InstanceSet>(&context.frame, &head, blame).await;
-    match found.map_err(failed("read the InstanceSet"))? {
-        Some(set) => Box::pin(round(&set, &context)).await,
-        None => Ok(Action::requeue(UNREADABLE)),
-    }
+    let round = move |set: InstanceSet| {
+        let context = Arc::clone(&context);
+        async move { Box::pin(round(&set, &context)).await }
+    };
+    Box::pin(driver.run(controller, blame, |_: &Error| false, round)).await
 }
 
 /// One round of one InstanceSet, read just now.

@@ -3,30 +3,32 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use etcd_operator_api::condition::{self, ConditionType, Reason, Truth};
+use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::{
-    Cluster, ClusterStatus, Component, ComponentDefinition, ComponentVersion, FIELD_MANAGER,
-    TerminationPolicy, labels,
+    Cluster, Component, ComponentDefinition, ComponentVersion, TerminationPolicy, labels,
 };
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
-use kube::runtime::events::EventType;
 use kube::runtime::{PredicateConfig, WatchStreamExt, predicates, watcher};
-use serde_json::json;
 
 use super::observe::{ObserveError, Observed, observe};
 use super::plan::{Plan, last_word, plan};
 use super::status::{Outcome, status};
 use crate::client::message;
 use crate::controller::{
-    ApplyError, Blame, Context, Driver, Head, Late, ROUND, UNREADABLE, all, apply_if_different,
-    current, delete, heads, ours, patch, touched, write_status,
+    ApplyError, Blame, Context, Driver, Late, Unread, all, announce, apply_if_different, delete,
+    finalize, heads, ours, patch, release, touched, write_status,
 };
+
+/// Conditions of which an event tells when they are false.
+const FAILING: [ConditionType; 3] = [
+    ConditionType::ProvisioningStarted,
+    ConditionType::ApplyResources,
+    ConditionType::Terminating,
+];
 
 /// A step of the reconcile failed.
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +39,8 @@ enum Error {
     Apply(#[from] ApplyError),
     #[error(transparent)]
     Late(#[from] Late),
-    #[error("failed to read the Cluster: {}", message(.0))]
-    Read(kube::Error),
+    #[error(transparent)]
+    Read(#[from] Unread),
     #[error("{}", together(.0))]
     Services(Vec<ApplyError>),
     #[error("failed to update the Cluster itself: {}", message(.0))]
@@ -88,20 +90,19 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let versions = touched::<ComponentVersion>(&context, all_of())
         .predicate_filter(predicates::generation, PredicateConfig::default());
     let driver = Driver::new("Cluster", &context);
-    controller
+    let controller = controller
         .owns_stream(touched::<Component>(&context, ours()))
         .owns_stream(touched::<Service>(&context, ours()))
         .watches_stream(definitions, move |_| all(&by_definition.state()))
         .watches_stream(versions, move |_| all(&by_version.state()))
-        .reconcile_all_on(changes(context.unprotected.subscribe()))
-        .run(
-            reconcile,
-            |cluster, error, driver| driver.failed(&*cluster, error, error.is_expected()),
-            driver,
-        )
-        .for_each(|_| futures::future::ready(()))
-        .await;
-    Ok(())
+        .reconcile_all_on(changes(context.unprotected.subscribe()));
+    let blame = Blame::Condition(ConditionType::ProvisioningStarted, Reason::PreCheckFailed);
+    let round = move |cluster: Cluster| {
+        let context = Arc::clone(&context);
+        async move { Box::pin(reconcile(&cluster, &context)).await }
+    };
+    let running = driver.run(controller, blame, Error::is_expected, round);
+    Box::pin(running).await
 }
 
 /// Wakes when the admission policies come or go.
@@ -114,23 +115,7 @@ fn changes(
     })
 }
 
-async fn reconcile(cluster: Arc<Head<Cluster>>, driver: Arc<Driver>) -> Result<Action, Error> {
-    if let Some(later) = driver.rest(&*cluster) {
-        return Ok(later);
-    }
-    let round = Box::pin(reconcile_head(&cluster, &driver.context));
-    driver.round(&*cluster, ROUND, round).await
-}
-
-async fn reconcile_head(head: &Head<Cluster>, context: &Context) -> Result<Action, Error> {
-    let blame = Blame::Condition(ConditionType::ProvisioningStarted, Reason::PreCheckFailed);
-    match current(context, head, blame).await.map_err(Error::Read)? {
-        Some(cluster) => Box::pin(reconcile_cluster(&cluster, context)).await,
-        None => Ok(Action::requeue(UNREADABLE)),
-    }
-}
-
-async fn reconcile_cluster(cluster: &Cluster, context: &Context) -> Result<Action, Error> {
+async fn reconcile(cluster: &Cluster, context: &Context) -> Result<Action, Error> {
     let deleting = cluster.metadata.deletion_timestamp.is_some();
     let finalized = cluster
         .finalizers()
@@ -168,7 +153,7 @@ async fn carry_out(
     observed: &Observed,
     context: &Context,
 ) -> Result<Cluster, Error> {
-    let finalized = finalize(cluster, context).await?;
+    let finalized = finalized(cluster, context).await?;
     let Plan {
         resolutions: _,
         components,
@@ -200,30 +185,19 @@ async fn carry_out(
     if !failed.is_empty() {
         return Err(Error::Services(failed));
     }
-    Ok(finalized.unwrap_or_else(|| cluster.clone()))
+    Ok(finalized)
 }
 
-/// Puts the finalizer on the Cluster, when it is not there yet. Nothing else of it is the operator's to write.
-async fn finalize(cluster: &Cluster, context: &Context) -> Result<Option<Cluster>, Error> {
+/// The Cluster with the finalizer, which is put on when it is not there yet. Nothing else of it is the operator's to
+/// write, and one that is being deleted takes no new finalizer.
+async fn finalized(cluster: &Cluster, context: &Context) -> Result<Cluster, Error> {
     let there = |f: &String| f == labels::CLUSTER_FINALIZER;
-    // A Cluster that is being deleted takes no new finalizer.
     if cluster.finalizers().iter().any(there) || cluster.metadata.deletion_timestamp.is_some() {
-        return Ok(None);
+        return Ok(cluster.clone());
     }
-    let mut all = cluster.finalizers().to_vec();
-    all.push(labels::CLUSTER_FINALIZER.to_owned());
-    let body = json!({
-        "metadata": { "finalizers": all, "resourceVersion": cluster.resource_version() },
-    });
-    let parameters = PatchParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
-    let finalized = api(cluster, context)
-        .patch(&cluster.name_any(), &parameters, &Patch::Merge(&body))
+    finalize(&context.client, cluster, labels::CLUSTER_FINALIZER)
         .await
-        .map_err(Error::Claim)?;
-    Ok(Some(finalized))
+        .map_err(Error::Claim)
 }
 
 /// Deletion: Components (each takes its members and claims along), then the Cluster; services, being owned, follow.
@@ -244,26 +218,10 @@ async fn tear_down(
         tell(cluster, &observed.components, &Outcome::Applied, context).await?;
         return Ok(Action::await_change());
     }
-    let rest: Vec<_> = cluster
-        .finalizers()
-        .iter()
-        .filter(|f| *f != labels::CLUSTER_FINALIZER)
-        .collect();
-    let body = json!({
-        "metadata": { "finalizers": rest, "resourceVersion": cluster.resource_version() },
-    });
-    let released = api(cluster, context)
-        .patch(
-            &cluster.name_any(),
-            &PatchParams::default(),
-            &Patch::Merge(&body),
-        )
-        .await;
-    match released {
-        Ok(_) => Ok(Action::await_change()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Action::await_change()),
-        Err(error) => Err(Error::Claim(error)),
-    }
+    release(&context.client, cluster, labels::CLUSTER_FINALIZER)
+        .await
+        .map_err(Error::Claim)?;
+    Ok(Action::await_change())
 }
 
 /// Writes the status when it changed, and events for what changed in it.
@@ -278,53 +236,9 @@ async fn tell(
     let next = status(cluster, components, outcome, &missing, &now);
     let before = cluster.status.clone().unwrap_or_default();
     if write_status(&context.client, cluster, next.clone()).await? {
-        announce(cluster, &before, &next, context).await;
+        let phases = (before.phase, next.phase);
+        let conditions = (&*before.conditions, &*next.conditions);
+        announce(context, cluster, phases, conditions, &FAILING).await;
     }
     Ok(())
-}
-
-async fn announce(
-    cluster: &Cluster,
-    before: &ClusterStatus,
-    next: &ClusterStatus,
-    context: &Context,
-) {
-    if let (true, Some(phase)) = (before.phase != next.phase, next.phase) {
-        let from = before
-            .phase
-            .map_or("nothing".to_owned(), |phase| format!("{phase:?}"));
-        let note = format!("phase went from {from} to {phase:?}");
-        context
-            .event(cluster, EventType::Normal, &format!("{phase:?}"), note)
-            .await;
-    }
-    let failing = [
-        ConditionType::ProvisioningStarted,
-        ConditionType::ApplyResources,
-        ConditionType::Terminating,
-    ];
-    for kind in failing {
-        let Some(now) = condition::find(&next.conditions, kind) else {
-            continue;
-        };
-        let same = condition::find(&before.conditions, kind)
-            .is_some_and(|old| old.status == now.status && old.message == now.message);
-        if now.status == Truth::False.as_str() && !same {
-            context
-                .event(
-                    cluster,
-                    EventType::Warning,
-                    &now.reason,
-                    now.message.clone(),
-                )
-                .await;
-        }
-    }
-}
-
-fn api(cluster: &Cluster, context: &Context) -> Api<Cluster> {
-    Api::namespaced(
-        context.client.clone(),
-        &cluster.namespace().unwrap_or_default(),
-    )
 }

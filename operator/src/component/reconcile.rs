@@ -3,22 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_operator_api::condition::{self, ConditionType, Reason, Truth};
+use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::{
-    Component, ComponentDefinition, ComponentStatus, ComponentVersion, InstanceSet,
-    TerminationPolicy, labels,
+    Component, ComponentDefinition, ComponentVersion, InstanceSet, TerminationPolicy, labels,
 };
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
-use kube::runtime::events::EventType;
 use kube::runtime::{PredicateConfig, WatchStreamExt, predicates, watcher};
-use serde_json::json;
 
 use super::certificates::{CertificateError, Certified, certify};
 use super::ensure;
@@ -29,14 +24,21 @@ use super::status::{Outcome, status};
 use crate::certificates::IssueError;
 use crate::client::message;
 use crate::controller::{
-    ApplyError, Blame, Context, Driver, Head, Late, ROUND, UNREADABLE, all, apply_if_different,
-    current, delete, heads, ours, patch, touched, write_status,
+    ApplyError, Blame, Context, Driver, Late, Unread, all, announce, apply_if_different, delete,
+    heads, ours, patch, release, touched, write_status,
 };
 
 /// Objects that are not watched (Secret, ServiceAccount, StorageClass) are looked at again after so long.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
 /// So are Secrets with certificates while one of them is at fault: its owner waits for the effect of his edit.
 const AT_FAULT: Duration = Duration::from_secs(15);
+
+/// Conditions of which an event tells when they are false.
+const FAILING: [ConditionType; 3] = [
+    ConditionType::ProvisioningStarted,
+    ConditionType::ApplyResources,
+    ConditionType::CertificatesValid,
+];
 
 /// A step of the reconcile failed.
 #[derive(Debug, thiserror::Error)]
@@ -49,8 +51,8 @@ enum Error {
     Late(#[from] Late),
     #[error(transparent)]
     Issue(#[from] IssueError),
-    #[error("failed to read the Component: {}", message(.0))]
-    Read(kube::Error),
+    #[error(transparent)]
+    Read(#[from] Unread),
     #[error("failed to release the Component: {}", message(.0))]
     Release(kube::Error),
 }
@@ -78,40 +80,23 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let versions = touched::<ComponentVersion>(&context, watcher::Config::default())
         .predicate_filter(predicates::generation, PredicateConfig::default());
     let driver = Driver::new("Component", &context);
-    controller
+    let controller = controller
         .owns_stream(touched::<InstanceSet>(&context, ours()))
         .owns_stream(touched::<Service>(&context, ours()))
         .owns_stream(touched::<ConfigMap>(&context, ours()))
         .owns_stream(touched::<PodDisruptionBudget>(&context, ours()))
         .watches_stream(definitions, move |_| all(&by_definition.state()))
-        .watches_stream(versions, move |_| all(&by_version.state()))
-        .run(
-            reconcile,
-            |component, error, driver| driver.failed(&*component, error, error.is_expected()),
-            driver,
-        )
-        .for_each(|_| futures::future::ready(()))
-        .await;
-    Ok(())
-}
-
-async fn reconcile(component: Arc<Head<Component>>, driver: Arc<Driver>) -> Result<Action, Error> {
-    if let Some(later) = driver.rest(&*component) {
-        return Ok(later);
-    }
-    let round = Box::pin(reconcile_head(&component, &driver.context));
-    driver.round(&*component, ROUND, round).await
-}
-
-async fn reconcile_head(head: &Head<Component>, context: &Context) -> Result<Action, Error> {
+        .watches_stream(versions, move |_| all(&by_version.state()));
     let blame = Blame::Condition(ConditionType::ProvisioningStarted, Reason::PreCheckFailed);
-    match current(context, head, blame).await.map_err(Error::Read)? {
-        Some(component) => Box::pin(reconcile_component(&component, context)).await,
-        None => Ok(Action::requeue(UNREADABLE)),
-    }
+    let round = move |component: Component| {
+        let context = Arc::clone(&context);
+        async move { Box::pin(reconcile(&component, &context)).await }
+    };
+    let running = driver.run(controller, blame, Error::is_expected, round);
+    Box::pin(running).await
 }
 
-async fn reconcile_component(component: &Component, context: &Context) -> Result<Action, Error> {
+async fn reconcile(component: &Component, context: &Context) -> Result<Action, Error> {
     let observed = observe(&context.client, component).await?;
     if component.metadata.deletion_timestamp.is_some() {
         return tear_down(component, &observed, context).await;
@@ -258,30 +243,10 @@ async fn tear_down(
         tell(component, Some(its), (&Outcome::Applied, None), context).await?;
         return Ok(Action::await_change());
     }
-    let rest: Vec<_> = component
-        .finalizers()
-        .iter()
-        .filter(|f| *f != labels::COMPONENT_FINALIZER)
-        .collect();
-    let body = json!({
-        "metadata": { "finalizers": rest, "resourceVersion": component.resource_version() },
-    });
-    let api: Api<Component> = Api::namespaced(
-        context.client.clone(),
-        &component.namespace().unwrap_or_default(),
-    );
-    let released = api
-        .patch(
-            &component.name_any(),
-            &PatchParams::default(),
-            &Patch::Merge(&body),
-        )
-        .await;
-    match released {
-        Ok(_) => Ok(Action::await_change()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Action::await_change()),
-        Err(error) => Err(Error::Release(error)),
-    }
+    release(&context.client, component, labels::COMPONENT_FINALIZER)
+        .await
+        .map_err(Error::Release)?;
+    Ok(Action::await_change())
 }
 
 /// Writes the status when it changed, and events for what changed in it.
@@ -295,45 +260,9 @@ async fn tell(
     let next = status(component, instance_set, outcome, certified, &now);
     let before = component.status.clone().unwrap_or_default();
     if write_status(&context.client, component, next.clone()).await? {
-        announce(component, &before, &next, context).await;
+        let phases = (before.phase, next.phase);
+        let conditions = (&*before.conditions, &*next.conditions);
+        announce(context, component, phases, conditions, &FAILING).await;
     }
     Ok(())
-}
-
-async fn announce(
-    component: &Component,
-    before: &ComponentStatus,
-    next: &ComponentStatus,
-    context: &Context,
-) {
-    if let (true, Some(phase)) = (before.phase != next.phase, next.phase) {
-        let from = before
-            .phase
-            .map_or("nothing".to_owned(), |phase| format!("{phase:?}"));
-        let note = format!("phase went from {from} to {phase:?}");
-        context
-            .event(component, EventType::Normal, &format!("{phase:?}"), note)
-            .await;
-    }
-    for kind in [
-        ConditionType::ProvisioningStarted,
-        ConditionType::ApplyResources,
-        ConditionType::CertificatesValid,
-    ] {
-        let Some(now) = condition::find(&next.conditions, kind) else {
-            continue;
-        };
-        let same = condition::find(&before.conditions, kind)
-            .is_some_and(|old| old.status == now.status && old.message == now.message);
-        if now.status == Truth::False.as_str() && !same {
-            context
-                .event(
-                    component,
-                    EventType::Warning,
-                    &now.reason,
-                    now.message.clone(),
-                )
-                .await;
-        }
-    }
 }

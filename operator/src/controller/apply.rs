@@ -73,7 +73,6 @@ pub enum ApplyError {
 
 impl ApplyError {
     /// Whether the object's namespace is being deleted: nothing can be made there, and nothing needs to.
-    #[must_use]
     pub fn namespace_ends(&self) -> bool {
         match self {
             ApplyError::Write { source, .. } => namespace_ends(source),
@@ -85,7 +84,6 @@ impl ApplyError {
     }
 
     /// The object (`Kind/name`) and why Kubernetes refuses it, when it would refuse it again.
-    #[must_use]
     pub fn refusal(&self) -> Option<(String, String)> {
         match self {
             ApplyError::Write {
@@ -103,7 +101,6 @@ impl ApplyError {
     }
 
     /// Whether the object has changed since it was read.
-    #[must_use]
     pub fn is_conflict(&self) -> bool {
         let conflict = |source: &kube::Error| matches!(source, kube::Error::Api(status) if status.is_conflict());
         matches!(self, ApplyError::Write { source, .. } if conflict(source))
@@ -217,13 +214,11 @@ pub async fn rehearse<K: Object>(
 }
 
 /// Whether asking the same again would be answered the same: invalid, or denied by an admission plugin.
-#[must_use]
 pub fn is_refusal(status: &Status) -> bool {
     matches!(status.code, 400 | 403 | 422)
 }
 
 /// Whether a webhook that has side effects stands in the way of a dry run: nothing is known then.
-#[must_use]
 pub fn cannot_rehearse(status: &Status) -> bool {
     status.code == 400 && status.message.contains("does not support dry run")
 }

@@ -29,7 +29,6 @@ pub struct Context {
 
 impl Context {
     /// A context over a client.
-    #[must_use]
     pub fn new(client: Client, config: Config, metrics: Metrics) -> Self {
         let reporter = Reporter {
             controller: "etcd-operator".into(),
@@ -48,7 +47,6 @@ impl Context {
     }
 
     /// The same for each namespace that is served: once, for all of them, when none is named.
-    #[must_use]
     pub fn each(&self) -> Vec<Self> {
         if self.config.namespaces.is_empty() {
             return vec![self.clone()];

@@ -10,14 +10,12 @@ use sha2::{Digest, Sha256};
 pub const APPLIED: &str = "apps.kubeblocks.io/applied-fingerprint";
 
 /// The wanted object with its fingerprint in it.
-#[must_use]
 pub fn with_fingerprint(mut wanted: Value) -> Value {
     wanted["metadata"]["annotations"][APPLIED] = Value::String(fingerprint(&wanted));
     wanted
 }
 
 /// The fingerprint of a wanted object.
-#[must_use]
 pub fn fingerprint(wanted: &Value) -> String {
     let digest = Sha256::digest(wanted.to_string());
     let bytes = digest.iter().take(8);
@@ -26,7 +24,6 @@ pub fn fingerprint(wanted: &Value) -> String {
 
 /// Whether every wanted field holds in the live object. Lists must agree in length and order; fields that
 /// only the live object has (defaults, status, other managers) do not matter.
-#[must_use]
 pub fn holds(wanted: &Value, live: &Value) -> bool {
     match (wanted, live) {
         (Value::Object(wanted), Value::Object(live)) => wanted.iter().all(|(key, value)| {

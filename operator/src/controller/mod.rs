@@ -2,6 +2,7 @@
 //!
 //! Only the reconcilers and the frame depend on this module; it takes no decision about a cluster.
 
+mod announce;
 mod apply;
 mod backoff;
 mod calm;
@@ -9,11 +10,13 @@ mod context;
 mod current;
 mod difference;
 mod driver;
+mod finalizer;
 mod head;
 mod round;
 mod status;
 mod watched;
 
+pub use announce::announce;
 pub use apply::{
     ApplyError, Object, apply, apply_if_different, cannot_rehearse, delete, is_refusal, own, patch,
     refuse_foreign, rehearse,
@@ -23,8 +26,9 @@ pub use calm::Calm;
 pub use context::Context;
 pub use current::{Blame, UNREADABLE, current, list};
 pub use difference::{APPLIED, fingerprint, holds, with_fingerprint};
-pub use driver::{Driver, all, key, ours};
+pub use driver::{Driver, Unread, all, key, ours};
+pub use finalizer::{finalize, release};
 pub use head::Head;
-pub use round::{Late, ROUND, within};
+pub use round::Late;
 pub use status::write_status;
 pub use watched::{events, heads, readable, touched};

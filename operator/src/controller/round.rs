@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// Longest a round of a Cluster, Component or definition may take: some dozen calls of the API server.
-pub const ROUND: Duration = Duration::from_secs(30);
+pub(super) const ROUND: Duration = Duration::from_secs(30);
 
 /// A round took too long.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +16,7 @@ pub struct Late(u64);
 ///
 /// # Errors
 /// Those of the round, or that it took too long.
-pub async fn within<T, E: From<Late>>(
+pub(super) async fn within<T, E: From<Late>>(
     limit: Duration,
     round: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {

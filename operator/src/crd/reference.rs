@@ -22,7 +22,6 @@ const COLUMNS: &str =
     "\n| Field | Type | Required | Default | Accepts | Description |\n|---|---|---|---|---|---|\n";
 
 /// The page.
-#[must_use]
 pub fn page(definitions: &[CustomResourceDefinition]) -> String {
     let mut page = HEADER.to_owned();
     page.push('\n');

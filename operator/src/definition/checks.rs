@@ -14,7 +14,6 @@ use super::metadata::{Metadata, check_metadata};
 use super::release::{VERSION, newest_first, rule};
 
 /// The status of a definition: available, or why not.
-#[must_use]
 pub fn check_definition(definition: &ComponentDefinition) -> ComponentDefinitionStatus {
     let wrong = definition_error(definition);
     ComponentDefinitionStatus {
@@ -25,7 +24,6 @@ pub fn check_definition(definition: &ComponentDefinition) -> ComponentDefinition
 }
 
 /// The status of a version: available, or why not.
-#[must_use]
 pub fn check_version(version: &ComponentVersion) -> ComponentVersionStatus {
     let mut offered: Vec<&str> = version
         .spec

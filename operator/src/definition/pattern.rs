@@ -1,7 +1,6 @@
 //! How a tenant names definitions: by a prefix, or by a regular expression of bounded size.
 
 /// Whether `pattern` means `name`.
-#[must_use]
 pub fn matches(pattern: &str, name: &str) -> bool {
     name.starts_with(pattern) || matches_expression(pattern, name)
 }

@@ -2,12 +2,11 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
 
 use etcd_operator_api::{ComponentDefinition, ComponentVersion, FIELD_MANAGER};
-use futures::StreamExt;
 use k8s_openapi::ClusterResourceScope;
 use kube::api::{Api, Patch, PatchParams};
+use kube::core::object::HasStatus;
 use kube::runtime::controller::Action;
 use kube::runtime::watcher;
 use kube::{Resource, ResourceExt};
@@ -17,16 +16,13 @@ use serde_json::json;
 
 use super::checks::{check_definition, check_version};
 use crate::client::message;
-use crate::controller::{Blame, Context, Head, Late, ROUND, UNREADABLE, current, heads, within};
-
-/// Time to the next try after a failure; these writes are rare and cheap.
-const RETRY: Duration = Duration::from_secs(5);
+use crate::controller::{Blame, Context, Driver, Late, Unread, heads};
 
 /// A definition could not be read, or its status not be written.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("failed to read a definition or version: {}", message(.0))]
-    Read(#[from] kube::Error),
+    #[error(transparent)]
+    Read(#[from] Unread),
     #[error(transparent)]
     Late(#[from] Late),
     #[error("failed to write the status of {name:?}: {}", message(.source))]
@@ -38,60 +34,39 @@ enum Error {
 /// # Errors
 /// Never: it runs until it is dropped.
 pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
-    let all = watcher::Config::default;
-    let definitions = heads::<ComponentDefinition>(&context, all());
-    let definitions = definitions.run(
-        |head, context| within(ROUND, definition(head, context)),
-        |_, error, _| retry(error),
-        Arc::clone(&context),
-    );
-    let versions = heads::<ComponentVersion>(&context, all());
-    let versions = versions.run(
-        |head, context| within(ROUND, version(head, context)),
-        |_, error, _| retry(error),
-        Arc::clone(&context),
-    );
-    futures::future::join(
-        definitions.for_each(|_| futures::future::ready(())),
-        versions.for_each(|_| futures::future::ready(())),
+    futures::future::try_join(
+        keep::<ComponentDefinition>(&context, "ComponentDefinition", check_definition),
+        keep::<ComponentVersion>(&context, "ComponentVersion", check_version),
     )
-    .await;
-    Ok(())
+    .await
+    .map(drop)
 }
 
-fn retry(error: &Error) -> Action {
-    tracing::warn!(%error, "reconcile failed");
-    Action::requeue(RETRY)
-}
-
-async fn definition(
-    head: Arc<Head<ComponentDefinition>>,
-    context: Arc<Context>,
-) -> Result<Action, Error> {
-    let found: Option<ComponentDefinition> = current(&context, &head, Blame::Phase).await?;
-    let Some(definition) = found else {
-        return Ok(Action::requeue(UNREADABLE));
+async fn keep<K>(
+    context: &Arc<Context>,
+    kind: &'static str,
+    check: fn(&K) -> K::Status,
+) -> anyhow::Result<()>
+where
+    K: Resource<DynamicType = (), Scope = ClusterResourceScope> + HasStatus,
+    K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K::Status: PartialEq + Serialize + Send + Sync,
+{
+    let driver = Driver::new(kind, context);
+    let controller = heads::<K>(context, watcher::Config::default());
+    let context = Arc::clone(context);
+    let round = move |object: K| {
+        let context = Arc::clone(&context);
+        async move {
+            let status = check(&object);
+            if object.status() != Some(&status) {
+                write::<K>(&context, object.name_any(), &status).await?;
+            }
+            Ok(Action::await_change())
+        }
     };
-    let status = check_definition(&definition);
-    if definition.status.as_ref() != Some(&status) {
-        write::<ComponentDefinition>(&context, definition.name_any(), &status).await?;
-    }
-    Ok(Action::await_change())
-}
-
-async fn version(
-    head: Arc<Head<ComponentVersion>>,
-    context: Arc<Context>,
-) -> Result<Action, Error> {
-    let found: Option<ComponentVersion> = current(&context, &head, Blame::Phase).await?;
-    let Some(version) = found else {
-        return Ok(Action::requeue(UNREADABLE));
-    };
-    let status = check_version(&version);
-    if version.status.as_ref() != Some(&status) {
-        write::<ComponentVersion>(&context, version.name_any(), &status).await?;
-    }
-    Ok(Action::await_change())
+    let expected = |_: &Error| false;
+    Box::pin(driver.run(controller, Blame::Phase, expected, round)).await
 }
 
 async fn write<K>(context: &Context, name: String, status: &impl Serialize) -> Result<(), Error>

@@ -82,7 +82,6 @@ pub(super) fn not_offered(
 }
 
 /// The versions on offer, newest first; a rule as it is written, e.g. `3.6.x`.
-#[must_use]
 pub fn offered(definition: &ComponentDefinition, versions: &[ComponentVersion]) -> Vec<String> {
     releases(definition, versions)
         .into_iter()
@@ -196,7 +195,6 @@ fn number(text: &str) -> Option<u64> {
 }
 
 /// Orders versions, the newest first: by their numbers, then by their text.
-#[must_use]
 pub fn newest_first(a: &str, b: &str) -> Ordering {
     numbers(b).cmp(&numbers(a)).then_with(|| b.cmp(a))
 }

@@ -94,7 +94,6 @@ fn check_one(from: &str, to: &str, held_back: bool) -> Result<(), NoRoad> {
 }
 
 /// The minor that a version belongs to; none when it is not written as a version.
-#[must_use]
 pub fn minor_of(version: &str) -> Option<(u64, u64)> {
     numbers(version).map(|(major, minor, _)| (major, minor))
 }

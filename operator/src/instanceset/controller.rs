@@ -81,10 +81,6 @@ pub(super) async fn reconcile(
 }
 
 /// When to try again after an error. It was recorded where it happened.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the signature is the controller's"
-)]
 pub(super) fn on_error(
     set: Arc<Head<InstanceSet>>,
     error: &Error,

@@ -83,14 +83,12 @@ impl Error {
     }
 
     /// True when etcd is not ready for a change, as for some seconds after one of its members was unavailable.
-    #[must_use]
     pub fn is_not_now(&self) -> bool {
         matches!(self, Error::Act { source, .. } if source.is_not_now())
     }
 
     /// True when another client wrote in between: looking again at once is right. An object of that name that is there
     /// already has the same code and stays there.
-    #[must_use]
     pub fn is_conflict(&self) -> bool {
         match self {
             Error::Write { source, .. } => {

@@ -232,7 +232,7 @@ impl ClaimSeen {
 
     /// True when a user has requested the rebuild of its member. Its data is good until then.
     #[must_use]
-    pub fn condemned(&self) -> bool {
+    pub fn to_rebuild(&self) -> bool {
         self.annotations
             .contains_key(etcd_operator_api::labels::REBUILD)
     }

@@ -14,9 +14,6 @@ use super::{kinds, queue};
 use crate::client::message;
 use crate::controller::{Context, list};
 
-/// Label by which endpoints belong to a service.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
-
 /// Something could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ObserveError {
@@ -114,7 +111,7 @@ async fn services(
     for name in kinds::services_of(request) {
         let service = services.get_opt(&name).await.map_err(failed("a service"))?;
         let Some(service) = service else { continue };
-        let params = ListParams::default().labels(&format!("{SERVICE_NAME}={name}"));
+        let params = ListParams::default().labels(&format!("{}={name}", labels::SERVICE_NAME));
         let listed = slices.list(&params).await.map_err(failed("endpoints"))?;
         let endpoints = listed.items.iter().flat_map(|slice| &slice.endpoints);
         // An absent condition means true (discovery/v1).

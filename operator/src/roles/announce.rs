@@ -183,7 +183,7 @@ fn event(told: &Told, identity: &str, now: Timestamp) -> Event {
 mod tests {
     use kbagent_protocol::Id;
 
-    use super::super::testing::running;
+    use super::super::test_support::running;
     use super::*;
 
     fn campaign(term: u64) -> Campaign {

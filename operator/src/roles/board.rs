@@ -5,8 +5,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use kbagent_protocol::Outcome;
+
 use super::facts::PodKey;
 use super::failover::Failover;
+use super::trace::Election;
 
 /// Failovers that are kept of each InstanceSet.
 pub const KEPT: usize = 5;
@@ -30,11 +33,12 @@ pub type SetKey = (String, String);
 pub struct Board {
     pods: Mutex<HashMap<PodKey, Labelled>>,
     failovers: Mutex<HashMap<SetKey, VecDeque<Failover>>>,
+    /// The newest campaign that was reported of each InstanceSet.
+    elections: Mutex<HashMap<SetKey, Election>>,
 }
 
 impl Board {
     /// All pods that are followed.
-    #[must_use]
     pub fn pods(&self) -> Vec<(PodKey, Labelled)> {
         let pods = lock(&self.pods);
         pods.iter()
@@ -43,7 +47,6 @@ impl Board {
     }
 
     /// The last failovers of every InstanceSet that had one, newest first.
-    #[must_use]
     pub fn failovers(&self) -> HashMap<SetKey, Vec<Failover>> {
         let failovers = lock(&self.failovers);
         let newest_first = failovers.iter();
@@ -63,6 +66,27 @@ impl Board {
     /// The InstanceSet has no pods any more.
     pub(super) fn forget_all(&self, set: &SetKey) {
         lock(&self.failovers).remove(set);
+        lock(&self.elections).remove(set);
+    }
+
+    /// An agent's view has a campaign. Views repeat it, so the first report counts; the newest term stays, and of that
+    /// the one that made a leader.
+    pub(super) fn campaigned(&self, set: &SetKey, election: Election) {
+        let rank = |election: &Election| {
+            let campaign = election.campaign;
+            (campaign.term, campaign.outcome != Outcome::Late)
+        };
+        let mut elections = lock(&self.elections);
+        if elections.get(set).map(rank) < Some(rank(&election)) {
+            elections.insert(set.clone(), election);
+        }
+    }
+
+    /// The failover that ended with the leader of this term, and the newest campaign.
+    pub(super) fn of_term(&self, set: &SetKey, term: u64) -> Option<(Failover, Option<Election>)> {
+        let failovers = lock(&self.failovers);
+        let ended = failovers.get(set)?.iter().find(|one| one.term == term)?;
+        Some((ended.clone(), lock(&self.elections).get(set).cloned()))
     }
 
     pub(super) fn record(&self, set: &SetKey, failover: Failover) {

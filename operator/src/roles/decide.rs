@@ -21,7 +21,7 @@
 use kbagent_protocol::Role;
 
 use super::facts::PodFacts;
-use super::knowledge::{Knowledge, Leader};
+use super::knowledge::{AgentReports, Leader};
 
 /// A new role and term for one version of one pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,15 +56,13 @@ pub struct Decision {
 
 impl Decision {
     /// True when the labels are as they should be.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.first.is_empty() && self.then.is_none()
     }
 }
 
 /// Compares what is labelled with what is known.
-#[must_use]
-pub fn decide(pods: &[PodFacts], knowledge: &Knowledge) -> Decision {
+pub fn decide(pods: &[PodFacts], knowledge: &AgentReports) -> Decision {
     let lost = pods.iter().filter(|pod| has_lost_label(pod, knowledge));
     let over = lost.filter_map(|pod| pod.term).max();
     let fences = pods.iter().filter_map(|pod| pod.fence);
@@ -81,7 +79,7 @@ pub fn decide(pods: &[PodFacts], knowledge: &Knowledge) -> Decision {
     }
 }
 
-fn with_leader(pods: &[PodFacts], knowledge: &Knowledge, leader: &Leader) -> Decision {
+fn with_leader(pods: &[PodFacts], knowledge: &AgentReports, leader: &Leader) -> Decision {
     let grant = pods
         .iter()
         .find(|pod| pod.name == leader.name)
@@ -126,7 +124,7 @@ fn with_leader(pods: &[PodFacts], knowledge: &Knowledge, leader: &Leader) -> Dec
 }
 
 /// With no leader known, only labels that are known to be wrong go, and what is over is fenced off.
-fn strips(pods: &[PodFacts], knowledge: &Knowledge, fence: Option<u64>) -> Vec<Write> {
+fn strips(pods: &[PodFacts], knowledge: &AgentReports, fence: Option<u64>) -> Vec<Write> {
     pods.iter()
         .map(|pod| Write {
             pod: pod.clone(),
@@ -147,7 +145,7 @@ fn strips(pods: &[PodFacts], knowledge: &Knowledge, fence: Option<u64>) -> Vec<W
 }
 
 /// Whether the pod may be labelled leader of `term`, which a member of its name leads.
-fn may_lead(pod: &PodFacts, knowledge: &Knowledge, term: u64) -> bool {
+fn may_lead(pod: &PodFacts, knowledge: &AgentReports, term: u64) -> bool {
     if knowledge.has_lost(&pod.uid, term) {
         return false;
     }
@@ -168,7 +166,7 @@ fn may_lead(pod: &PodFacts, knowledge: &Knowledge, term: u64) -> bool {
 }
 
 /// Whether the pod's own agent has said that it does not lead the term its label was written for.
-fn has_lost_label(pod: &PodFacts, knowledge: &Knowledge) -> bool {
+fn has_lost_label(pod: &PodFacts, knowledge: &AgentReports) -> bool {
     if !pod.is_labelled_leader() {
         return false;
     }
@@ -183,7 +181,7 @@ fn has_lost_label(pod: &PodFacts, knowledge: &Knowledge) -> bool {
 }
 
 /// The role of a pod that does not lead: its own word, else what it was before.
-fn role_of(pod: &PodFacts, knowledge: &Knowledge) -> Option<String> {
+fn role_of(pod: &PodFacts, knowledge: &AgentReports) -> Option<String> {
     let heard = knowledge.of(&pod.name, &pod.uid);
     if let Some(heard) = heard
         && heard.etcd_is_gone()

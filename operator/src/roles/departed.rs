@@ -96,7 +96,7 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::testing::running;
+    use super::super::test_support::running;
     use super::*;
     use crate::fake_api::{failure, server};
 

@@ -34,8 +34,6 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Label of slices that Kubernetes keeps.
 const MANAGED_BY_KUBERNETES: &str =
     "endpointslice.kubernetes.io/managed-by=endpointslice-controller.k8s.io";
-/// Label of a slice: name of its service.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// The endpoints of one cluster's services.
 #[derive(Clone)]
@@ -115,7 +113,7 @@ impl Endpoints {
         for slice in slices {
             let late =
                 slice.endpoints.is_empty() || leads_elsewhere(slice, &self.instance_set, winner);
-            let Some(service) = slice.labels().get(SERVICE_NAME).filter(|_| late) else {
+            let Some(service) = slice.labels().get(labels::SERVICE_NAME).filter(|_| late) else {
                 continue;
             };
             let body =
@@ -178,7 +176,7 @@ mod tests {
             endpoints: pods.iter().map(endpoint).collect(),
             ..EndpointSlice::default()
         };
-        let service = (SERVICE_NAME.to_owned(), "a-etcd".to_owned());
+        let service = (labels::SERVICE_NAME.to_owned(), "a-etcd".to_owned());
         slice.labels_mut().extend([service]);
         slice
     }

@@ -52,20 +52,17 @@ impl PodFacts {
     }
 
     /// True when the label says leader.
-    #[must_use]
     pub fn is_labelled_leader(&self) -> bool {
         self.role.as_deref() == Some(Role::Leader.as_str())
     }
 
     /// No leader of a lower term than this may be labelled, whichever pod it is.
-    #[must_use]
     pub fn floor(&self) -> u64 {
         self.term.max(self.fence).unwrap_or(0)
     }
 
     /// True when `self` is a later version of the same pod. Versions are numbers that grow (Kubernetes 1.35
     /// promises it, every earlier release did it).
-    #[must_use]
     pub fn is_newer_than(&self, other: &Self) -> bool {
         let number = |facts: &Self| facts.resource_version.parse::<u64>().unwrap_or(0);
         self.uid == other.uid && number(self) > number(other)
@@ -87,7 +84,6 @@ pub struct Whereabouts {
 
 /// Reads where a pod belongs and lives; `None` for a pod that no InstanceSet of its label's name controls, and for one
 /// whose definition has no `roleProbe`.
-#[must_use]
 pub fn whereabouts(pod: &Pod) -> Option<Whereabouts> {
     let instance_set = pod.labels().get(labels::WORKLOAD_INSTANCE)?.clone();
     let mut owners = pod.owner_references().iter();

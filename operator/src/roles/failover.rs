@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::facts::PodFacts;
-use super::knowledge::{Heard, Knowledge};
+use super::knowledge::{AgentReports, Heard};
 
 /// What was seen first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl Tracker {
         &mut self,
         now: Instant,
         pods: &[PodFacts],
-        knowledge: &Knowledge,
+        knowledge: &AgentReports,
     ) -> Option<Failover> {
         let labelled = pods
             .iter()
@@ -125,7 +125,7 @@ fn news(
     led: &Led,
     labelled: Option<&PodFacts>,
     pods: &[PodFacts],
-    knowledge: &Knowledge,
+    knowledge: &AgentReports,
 ) -> Option<News> {
     let gone = !pods.iter().any(|pod| pod.uid == led.uid);
     let last = knowledge.of(&led.pod, &led.uid);
@@ -147,7 +147,7 @@ fn news(
 mod tests {
     use kbagent_protocol::EtcdState;
 
-    use super::super::testing::running;
+    use super::super::test_support::running;
     use super::*;
 
     const STEP: Duration = Duration::from_millis(10);
@@ -169,8 +169,8 @@ mod tests {
             .to_vec()
     }
 
-    fn known(leader: &str, term: u64) -> Knowledge {
-        let mut knowledge = Knowledge::default();
+    fn known(leader: &str, term: u64) -> AgentReports {
+        let mut knowledge = AgentReports::default();
         for (sequence, name) in [(1, "a-0"), (2, "a-1")] {
             knowledge.hear(running(
                 name,
@@ -184,7 +184,7 @@ mod tests {
     }
 
     /// A leader whose etcd is gone.
-    fn dead(knowledge: &Knowledge) -> Knowledge {
+    fn dead(knowledge: &AgentReports) -> AgentReports {
         let mut knowledge = knowledge.clone();
         let mut view = running("a-0", "uid-a-0", 9, Some("a-0"), 2);
         view.etcd = EtcdState::Unreachable {
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn what_was_seen_first_is_named() {
         let start = Instant::now();
-        let first = |labels: &[PodFacts], knowledge: &Knowledge| {
+        let first = |labels: &[PodFacts], knowledge: &AgentReports| {
             let mut tracker = Tracker::default();
             tracker.look(start, &pods(Some("a-0"), 2), &known("a-0", 2));
             tracker.look(start + STEP, labels, knowledge);
@@ -249,7 +249,7 @@ mod tests {
         let start = Instant::now();
         let mut tracker = Tracker::default();
         assert_eq!(
-            tracker.look(start, &pods(None, 1), &Knowledge::default()),
+            tracker.look(start, &pods(None, 1), &AgentReports::default()),
             None
         );
         let first = tracker.look(start, &pods(Some("a-0"), 2), &known("a-0", 2));

@@ -13,11 +13,13 @@ use tracing::{info, warn};
 
 use super::board::{Board, SetKey};
 use super::decide::decide;
+use super::export::{Trace, Traces};
 use super::facts::PodFacts;
 use super::failover::Tracker;
-use super::knowledge::Knowledge;
+use super::knowledge::AgentReports;
 use super::metrics::RoleMetrics;
 use super::timing;
+use super::trace::Election;
 use super::write::{Error, Labeller, Written};
 
 /// What a group is told.
@@ -65,11 +67,12 @@ pub(super) struct Group {
     labeller: Labeller,
     metrics: RoleMetrics,
     board: Arc<Board>,
+    traces: Traces,
     tracker: Tracker,
     pods: BTreeMap<String, PodFacts>,
     /// Versions written here that the watch has not delivered yet.
     written: BTreeMap<String, PodFacts>,
-    knowledge: Knowledge,
+    knowledge: AgentReports,
 }
 
 impl Group {
@@ -77,17 +80,18 @@ impl Group {
         set: SetKey,
         labeller: Labeller,
         metrics: RoleMetrics,
-        board: Arc<Board>,
+        (board, traces): (Arc<Board>, Traces),
     ) -> Self {
         Self {
             set,
             labeller,
             metrics,
             board,
+            traces,
             tracker: Tracker::default(),
             pods: BTreeMap::new(),
             written: BTreeMap::new(),
-            knowledge: Knowledge::default(),
+            knowledge: AgentReports::default(),
         }
     }
 
@@ -136,6 +140,14 @@ impl Group {
             }
             Input::Said(mailbox) => {
                 if let Some(view) = mailbox.take() {
+                    if let Some(campaign) = view.campaign {
+                        let election = Election {
+                            pod: view.instance.clone(),
+                            campaign,
+                            told: Instant::now(),
+                        };
+                        self.board.campaigned(&self.set, election);
+                    }
                     self.knowledge.hear(view);
                 }
             }
@@ -197,6 +209,7 @@ impl Group {
             self.metrics.clone(),
             self.set.clone(),
         );
+        let traces = self.traces.clone();
         let labelled = Instant::now();
         tokio::spawn(async move {
             if endpoints.hurry(winner, term).await {
@@ -204,6 +217,13 @@ impl Group {
                 if board.served(&set, term, now) {
                     metrics.endpoints_followed(now - labelled);
                 }
+            }
+            if let Some((failover, election)) = board.of_term(&set, term) {
+                traces.send(Trace {
+                    set,
+                    failover,
+                    election,
+                });
             }
         });
     }
@@ -221,7 +241,7 @@ mod tests {
 
     use super::super::endpoints::Endpoints;
     use super::super::failover::News;
-    use super::super::testing::running;
+    use super::super::test_support::running;
     use super::*;
 
     fn stored(name: &str, role: &str) -> Value {
@@ -285,7 +305,8 @@ mod tests {
         };
         let labeller = Labeller::new(Api::namespaced(client.clone(), "n"), endpoints);
         let set = ("n".to_owned(), "a".to_owned());
-        Group::new(set, labeller, metrics.clone(), Arc::clone(board))
+        let shown = (Arc::clone(board), Traces::default());
+        Group::new(set, labeller, metrics.clone(), shown)
     }
 
     fn said(view: MemberView) -> Input {

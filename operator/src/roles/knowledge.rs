@@ -23,7 +23,6 @@ pub struct Heard {
 
 impl Heard {
     /// True when the agent itself said that etcd does not run.
-    #[must_use]
     pub fn etcd_is_gone(&self) -> bool {
         matches!(
             self.view.etcd,
@@ -33,14 +32,12 @@ impl Heard {
 
     /// True when an etcd that had seen `term` or a later one is gone: whatever starts in its place leads no such term.
     /// An older report proves nothing: the member may have restarted and been elected while the report was in flight.
-    #[must_use]
     pub fn went_at(&self, term: u64) -> bool {
         let seen = self.view.status.as_ref().map(|status| status.term);
         self.etcd_is_gone() && seen >= Some(term)
     }
 
     /// The term and role facts of a member that answers now.
-    #[must_use]
     pub fn running(&self) -> Option<&kbagent_protocol::MemberStatus> {
         match self.view.etcd {
             EtcdState::Running => self.view.status.as_ref(),
@@ -66,13 +63,13 @@ pub struct Leader {
 
 /// All that the agents of one InstanceSet have reported.
 #[derive(Clone, Debug, Default)]
-pub struct Knowledge {
+pub struct AgentReports {
     heard: BTreeMap<String, Heard>,
     /// By pod UID: the highest term whose leadership the pod is known to have had and lost.
     lost: BTreeMap<String, u64>,
 }
 
-impl Knowledge {
+impl AgentReports {
     /// Takes in a view. Returns false for one that is older than what is known.
     pub fn hear(&mut self, view: MemberView) -> bool {
         let before = self.heard.get(&view.instance);
@@ -117,7 +114,6 @@ impl Knowledge {
     }
 
     /// What the agent in this incarnation of the pod said last.
-    #[must_use]
     pub fn of(&self, pod: &str, uid: &str) -> Option<&Heard> {
         self.heard
             .get(pod)
@@ -125,7 +121,6 @@ impl Knowledge {
     }
 
     /// True when the pod is known to have led `term` and to lead it no longer.
-    #[must_use]
     pub fn has_lost(&self, uid: &str, term: u64) -> bool {
         self.lost.get(uid).is_some_and(|lost| *lost >= term)
     }
@@ -133,7 +128,6 @@ impl Knowledge {
     /// The leader of the highest term for which a member named one. A term far beyond `recorded`, the highest that was
     /// written before, needs the report of a second member, unless the group has one pod only: terms grow by elections,
     /// and one agent that lies would shut out every later leader.
-    #[must_use]
     pub fn leader(&self, recorded: u64, alone: bool) -> Option<Leader> {
         let cluster = self.cluster()?;
         let statuses = || {

@@ -18,6 +18,7 @@ use super::announce::Elections;
 use super::board::{Board, Labelled};
 use super::departed::{self, Departed};
 use super::endpoints::Endpoints;
+use super::export::Traces;
 use super::facts::{PodFacts, PodKey, whereabouts};
 use super::group::{Group, Input};
 use super::metrics::RoleMetrics;
@@ -37,6 +38,8 @@ pub struct Context {
     pub board: Arc<Board>,
     /// Figures.
     pub metrics: RoleMetrics,
+    /// Where failovers are sent as traces.
+    pub traces: Traces,
     /// Figures of watches.
     pub watches: Watches,
     /// The one namespace to serve; all when `None`.
@@ -262,7 +265,7 @@ impl Path {
                 name.clone(),
                 labeller,
                 context.metrics.clone(),
-                Arc::clone(&context.board),
+                (Arc::clone(&context.board), context.traces.clone()),
             );
             Running {
                 inputs,

@@ -34,7 +34,6 @@ pub struct Seen {
 
 impl Seen {
     /// Time since the agent's last report.
-    #[must_use]
     pub fn age(&self) -> Duration {
         self.at.elapsed()
     }
@@ -97,19 +96,16 @@ impl Default for MemberStore {
 
 impl MemberStore {
     /// An empty store.
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// The changes from now on.
-    #[must_use]
     pub fn changes(&self) -> broadcast::Receiver<Changed> {
         self.changed.subscribe()
     }
 
     /// The newest view of the pod with this UID.
-    #[must_use]
     pub fn of(&self, pod: &PodKey, uid: &str) -> Option<Seen> {
         self.lock()
             .get(pod)
@@ -118,7 +114,6 @@ impl MemberStore {
     }
 
     /// Time until an InstanceSet has settled after an election; none when it has.
-    #[must_use]
     pub fn settling(&self, namespace: &str, instance_set: &str) -> Option<Duration> {
         let key = (namespace.to_owned(), instance_set.to_owned());
         let settled_at = self.elections().get(&key)?.settled_at()?;
@@ -127,7 +122,6 @@ impl MemberStore {
     }
 
     /// How many agents report and how many are silent.
-    #[must_use]
     pub fn count(&self) -> (usize, usize) {
         let seen = self.lock();
         let silent = seen.values().filter(|seen| seen.silent).count();
@@ -236,7 +230,7 @@ fn differs(before: &MemberView, now: &MemberView) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::running;
+    use super::super::test_support::running;
     use super::*;
 
     fn key() -> PodKey {

@@ -4,8 +4,8 @@ use kbagent_protocol::EtcdState;
 
 use super::decide::decide;
 use super::facts::PodFacts;
-use super::knowledge::Knowledge;
-use super::testing::running;
+use super::knowledge::AgentReports;
+use super::test_support::running;
 
 fn pod(name: &str, role: Option<&str>, term: Option<u64>) -> PodFacts {
     PodFacts {
@@ -25,9 +25,9 @@ fn fenced(fence: u64, pod: PodFacts) -> PodFacts {
     }
 }
 
-/// Knowledge of views `(pod, leader, term)`.
-fn knowing(views: &[(&str, Option<&str>, u64)]) -> Knowledge {
-    let mut knowledge = Knowledge::default();
+/// AgentReports of views `(pod, leader, term)`.
+fn knowing(views: &[(&str, Option<&str>, u64)]) -> AgentReports {
+    let mut knowledge = AgentReports::default();
     for (sequence, (name, leader, term)) in views.iter().enumerate() {
         let uid = format!("uid-{name}");
         assert!(knowledge.hear(running(name, &uid, sequence as u64, *leader, *term)));
@@ -36,7 +36,7 @@ fn knowing(views: &[(&str, Option<&str>, u64)]) -> Knowledge {
 }
 
 /// `pod: role@term` of all writes; the grant stands behind a bar.
-fn told(pods: &[PodFacts], knowledge: &Knowledge) -> String {
+fn told(pods: &[PodFacts], knowledge: &AgentReports) -> String {
     let decision = decide(pods, knowledge);
     let one = |write: &super::decide::Write| {
         let role = write.role.as_deref().unwrap_or("-");
@@ -253,8 +253,8 @@ mod exploration {
 
     use super::super::decide::{Write, decide};
     use super::super::facts::PodFacts;
-    use super::super::knowledge::Knowledge;
-    use super::super::testing::running;
+    use super::super::knowledge::AgentReports;
+    use super::super::test_support::running;
 
     const PODS: usize = 3;
 
@@ -271,7 +271,7 @@ mod exploration {
 
     #[derive(Default)]
     struct Operator {
-        knowledge: Knowledge,
+        knowledge: AgentReports,
         cached: Vec<PodFacts>,
         mail: Vec<VecDeque<Mail>>,
         /// Early strips that are on their way, and the list when it has come.

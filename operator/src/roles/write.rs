@@ -16,7 +16,7 @@ use etcd_operator_api::{FIELD_MANAGER, labels};
 use super::decide::{Decision, Write, decide};
 use super::endpoints::Endpoints;
 use super::facts::PodFacts;
-use super::knowledge::Knowledge;
+use super::knowledge::AgentReports;
 use super::timing;
 
 /// Why labels could not be written.
@@ -84,7 +84,7 @@ impl Labeller {
     pub(super) async fn settle(
         &self,
         cached: &[PodFacts],
-        knowledge: &Knowledge,
+        knowledge: &AgentReports,
     ) -> Result<Vec<Written>, Error> {
         let mut written = Vec::new();
         let mut early = decide(cached, knowledge);

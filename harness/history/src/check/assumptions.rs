@@ -183,14 +183,7 @@ fn names(index: &Index<'_>, findings: &mut Findings) {
 
 /// Leases that a request names, whichever branch runs.
 fn leases_of(request: &Request) -> impl Iterator<Item = i64> {
-    let (own, then, otherwise): (_, &[Request], &[Request]) = match request {
-        Request::Txn {
-            then, otherwise, ..
-        } => (None, then, otherwise),
-        request => (Some(request), &[], &[]),
-    };
-    let requests = own.into_iter().chain(then).chain(otherwise);
-    requests.filter_map(|request| match request {
+    request.parts().filter_map(|request| match request {
         Request::Put { lease, .. } => Some(*lease),
         Request::LeaseKeepAlive { id } | Request::LeaseRevoke { id } => Some(*id),
         _ => None,

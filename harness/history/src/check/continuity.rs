@@ -292,7 +292,7 @@ impl GapSamples {
             }
             let mut findings = Findings::default();
             sample.judge("", "", limits(budget), &mut findings);
-            matches!(findings.verdict(CHECK).outcome, Finding::Violation { .. })
+            matches!(findings.verdict(CHECK).finding, Finding::Violation { .. })
         })
     }
 }

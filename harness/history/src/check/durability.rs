@@ -172,7 +172,9 @@ impl<'a> Ledger<'a> {
             match op.acked() {
                 Some(acked) if acked.revision > end => {}
                 Some(acked) => {
-                    ledger.acknowledged(op, &op.call.request, (acked.revision, acked.response))
+                    for (request, response) in op.call.request.answered(acked.response) {
+                        ledger.acknowledged(op, request, (acked.revision, response));
+                    }
                 }
                 None if op.unknown() => ledger.doubtful(&op.call.request),
                 None => {}
@@ -227,22 +229,6 @@ impl<'a> Ledger<'a> {
                     );
                 }
             }
-            (
-                Request::Txn {
-                    then, otherwise, ..
-                },
-                Response::Txn {
-                    succeeded,
-                    responses,
-                },
-            ) => {
-                for (request, response) in (if *succeeded { then } else { otherwise })
-                    .iter()
-                    .zip(responses)
-                {
-                    self.acknowledged(op, request, (revision, response));
-                }
-            }
             _ => {}
         }
     }
@@ -256,13 +242,7 @@ impl<'a> Ledger<'a> {
 
     fn doubtful(&mut self, request: &'a Request) {
         self.unknown_values.extend(placement::values_of(request));
-        let (own, then, otherwise): (_, &[Request], &[Request]) = match request {
-            Request::Txn {
-                then, otherwise, ..
-            } => (None, then, otherwise),
-            request => (Some(request), &[], &[]),
-        };
-        for request in own.into_iter().chain(then).chain(otherwise) {
+        for request in request.parts() {
             match request {
                 Request::Delete { key, range_end } => {
                     self.unknown_deletes

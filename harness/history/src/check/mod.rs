@@ -66,4 +66,4 @@ pub use expectations::{Expectations, GapBudget, InTime, OperationKind, Traffic};
 pub use in_time::CHECK as IN_TIME;
 pub use planned::HAND_OVER;
 pub use shown::{first_shown, shows};
-pub use verdict::{Finding, Verdict};
+pub use verdict::{Finding, Severity, Verdict, worst};

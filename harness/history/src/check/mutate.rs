@@ -35,10 +35,10 @@ pub(crate) enum Owed {
 }
 
 impl Owed {
-    fn paid(self, outcome: &Finding) -> bool {
+    fn paid(self, finding: &Finding) -> bool {
         match self {
-            Self::Violation => matches!(outcome, Finding::Violation { .. }),
-            Self::Doubt => matches!(outcome, Finding::Inconclusive { .. }),
+            Self::Violation => matches!(finding, Finding::Violation { .. }),
+            Self::Doubt => matches!(finding, Finding::Inconclusive { .. }),
         }
     }
 }
@@ -110,11 +110,11 @@ fn catch(mutations: &[Mutation], owed: Owed) {
             spoiler.history.records.sort_by_key(Record::time);
             let verdicts = check::all(&spoiler.history, &expectations(plan(seed).members));
             let verdict = check::test_support::one(verdicts, mutation.check);
-            caught += u64::from(owed.paid(&verdict.outcome));
-            if !owed.paid(&verdict.outcome) {
+            caught += u64::from(owed.paid(&verdict.finding));
+            if !owed.paid(&verdict.finding) {
                 told += &format!(
                     "\n{} (seed {seed}) owes a {owed:?}, {} says {:?}",
-                    mutation.name, mutation.check, verdict.outcome
+                    mutation.name, mutation.check, verdict.finding
                 );
             }
         }

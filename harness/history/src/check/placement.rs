@@ -41,21 +41,15 @@ pub(crate) fn part(request: &Request, response: &Response) -> Option<Part> {
 
 /// True for a request that the member it reaches answers from its own store, however old that is.
 pub(crate) fn local(request: &Request) -> bool {
-    match request {
-        Request::Range { serializable, .. } => *serializable,
-        Request::Txn {
-            then, otherwise, ..
-        } => then.iter().chain(otherwise).all(|r| {
-            matches!(
-                r,
-                Request::Range {
-                    serializable: true,
-                    ..
-                }
-            )
-        }),
-        _ => false,
-    }
+    request.parts().all(|part| {
+        matches!(
+            part,
+            Request::Range {
+                serializable: true,
+                ..
+            }
+        )
+    })
 }
 
 /// True for a local read of whatever revision the member has.
@@ -167,15 +161,17 @@ fn collect_past<'a>(
     op: u32,
     past: &mut Vec<Past<'a>>,
 ) {
-    match (request, response) {
-        (
+    for (request, response) in request.answered(response) {
+        if let (
             Request::Range {
                 revision,
                 serializable,
                 ..
             },
             Response::Range { .. },
-        ) if *revision > 0 => {
+        ) = (request, response)
+            && *revision > 0
+        {
             past.push(Past {
                 revision: *revision,
                 serializable: *serializable,
@@ -184,21 +180,6 @@ fn collect_past<'a>(
                 op,
             });
         }
-        (
-            Request::Txn {
-                then, otherwise, ..
-            },
-            Response::Txn {
-                succeeded,
-                responses,
-            },
-        ) => {
-            let branch = if *succeeded { then } else { otherwise };
-            for (request, response) in branch.iter().zip(responses) {
-                collect_past(request, response, op, past);
-            }
-        }
-        _ => {}
     }
 }
 
@@ -232,14 +213,7 @@ pub(crate) fn values_of(request: &Request) -> impl Iterator<Item = &str> {
 
 /// Keys and values that it may write, whichever branch runs.
 pub(crate) fn puts_of(request: &Request) -> impl Iterator<Item = (&str, &str)> {
-    let (own, then, otherwise): (_, &[Request], &[Request]) = match request {
-        Request::Txn {
-            then, otherwise, ..
-        } => (None, then, otherwise),
-        request => (Some(request), &[], &[]),
-    };
-    let requests = own.into_iter().chain(then).chain(otherwise);
-    requests.filter_map(|request| match request {
+    request.parts().filter_map(|request| match request {
         Request::Put { key, value, .. } => Some((key.as_str(), value.as_str())),
         _ => None,
     })

@@ -163,7 +163,7 @@ mod tests {
 
     fn judged(story: Story, members: u32) -> Finding {
         let expectations = Expectations { members, ..small() };
-        story.verdict(CHECK, &expectations).outcome
+        story.verdict(CHECK, &expectations).finding
     }
 
     #[test]

@@ -123,7 +123,7 @@ mod tests {
         }
         let mut findings = Findings::default();
         sample.judge("gap", "no write", LIMITS, &mut findings);
-        findings.verdict("sample").outcome
+        findings.verdict("sample").finding
     }
 
     fn violation(values: &[f64], words: &str) {

@@ -9,7 +9,7 @@ use crate::record::{Nanos, Record};
 /// True when one of these checks finds a violation.
 pub fn shows(history: &History, expectations: &Expectations, checks: &[&str]) -> bool {
     all(history, expectations).iter().any(|verdict| {
-        checks.contains(&verdict.check) && matches!(verdict.outcome, Finding::Violation { .. })
+        checks.contains(&&*verdict.check) && matches!(verdict.finding, Finding::Violation { .. })
     })
 }
 

@@ -479,7 +479,7 @@ impl Story {
     #[track_caller]
     pub(crate) fn passes(self, check: &str) {
         let verdict = self.verdict(check, &small());
-        assert_eq!(verdict.outcome, Finding::Pass, "{check}");
+        assert_eq!(verdict.finding, Finding::Pass, "{check}");
     }
 
     /// The check must fire and say this.
@@ -496,7 +496,7 @@ impl Story {
 
 #[track_caller]
 pub(crate) fn violates(verdict: &Verdict, words: &str) {
-    match &verdict.outcome {
+    match &verdict.finding {
         Finding::Violation { explanation, ops } => {
             assert!(
                 explanation.contains(words),
@@ -513,7 +513,7 @@ pub(crate) fn violates(verdict: &Verdict, words: &str) {
 
 #[track_caller]
 pub(crate) fn inconclusive(verdict: &Verdict, words: &str) {
-    match &verdict.outcome {
+    match &verdict.finding {
         Finding::Inconclusive { reason } => {
             assert!(reason.contains(words), "{reason:?} does not say {words:?}")
         }
@@ -526,7 +526,7 @@ pub(crate) fn inconclusive(verdict: &Verdict, words: &str) {
 
 #[track_caller]
 pub(crate) fn not_judged(verdict: &Verdict, words: &str) {
-    match &verdict.outcome {
+    match &verdict.finding {
         Finding::NotJudged { reason } => {
             assert!(reason.contains(words), "{reason:?} does not say {words:?}")
         }

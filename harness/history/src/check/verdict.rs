@@ -1,5 +1,6 @@
-//! What a check says in the end.
+//! What a check says in the end, and how bad that is.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -11,14 +12,16 @@ const NAMED_OPS_MAX: usize = 6;
 /// Most reasons that are given.
 const REASONS_MAX: usize = 3;
 
-/// The result of one check.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// The result of one check, as it is stored in a run directory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The check.
-    pub check: &'static str,
+    pub check: Cow<'static, str>,
     /// What it found.
-    pub outcome: Finding,
+    #[serde(rename = "outcome")]
+    pub finding: Finding,
     /// What it measured and counted; units are at the end of each name.
+    #[serde(default)]
     pub figures: BTreeMap<String, f64>,
 }
 
@@ -48,11 +51,76 @@ pub enum Finding {
     },
 }
 
+/// How bad a verdict is, or a run by the worst of its verdicts. Ordered from best to worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The check passed.
+    Pass,
+    /// It passed, but for claims about time on a machine that was too busy to judge them.
+    NotJudged,
+    /// It could not tell.
+    Inconclusive,
+    /// It found a violation.
+    Violation,
+}
+
+impl Severity {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::NotJudged => "not-judged",
+            Self::Inconclusive => "inconclusive",
+            Self::Violation => "violation",
+        }
+    }
+}
+
 impl Verdict {
+    /// A verdict without figures.
+    pub fn new(check: impl Into<Cow<'static, str>>, finding: Finding) -> Self {
+        Self {
+            check: check.into(),
+            finding,
+            figures: BTreeMap::new(),
+        }
+    }
+
     /// True only for a pass.
     pub fn passed(&self) -> bool {
-        self.outcome == Finding::Pass
+        self.finding == Finding::Pass
     }
+
+    /// How bad it is.
+    pub fn severity(&self) -> Severity {
+        match self.finding {
+            Finding::Pass => Severity::Pass,
+            Finding::NotJudged { .. } => Severity::NotJudged,
+            Finding::Inconclusive { .. } => Severity::Inconclusive,
+            Finding::Violation { .. } => Severity::Violation,
+        }
+    }
+
+    /// What was found in words; empty for a pass.
+    pub fn explanation(&self) -> &str {
+        match &self.finding {
+            Finding::Pass => "",
+            Finding::NotJudged { reason } | Finding::Inconclusive { reason } => reason,
+            Finding::Violation { explanation, .. } => explanation,
+        }
+    }
+}
+
+/// The whole run's severity and the verdict that is the cause: the first of the worst. A run without a verdict is
+/// inconclusive.
+pub fn worst(verdicts: &[Verdict]) -> (Severity, Option<&Verdict>) {
+    let severities = verdicts.iter().map(Verdict::severity);
+    let severity = severities.max().unwrap_or(Severity::Inconclusive);
+    let cause = verdicts
+        .iter()
+        .find(|verdict| verdict.severity() == severity)
+        .filter(|_| severity != Severity::Pass);
+    (severity, cause)
 }
 
 /// Collects what a check finds on its way. The first violation is reported whole, since it is next to the cause.
@@ -86,7 +154,10 @@ impl Findings {
     }
 
     pub(crate) fn figure(&mut self, name: impl Into<String>, value: f64) {
-        self.figures.insert(name.into(), value);
+        // Others have no place in JSON.
+        if value.is_finite() {
+            self.figures.insert(name.into(), value);
+        }
     }
 
     #[expect(
@@ -99,7 +170,7 @@ impl Findings {
 
     /// A violation outweighs a doubt: what was seen was seen. A doubt outweighs a claim that was not judged.
     pub(crate) fn verdict(self, check: &'static str) -> Verdict {
-        let outcome = match self.first {
+        let finding = match self.first {
             Some((explanation, ops)) if self.violations > 1 => Finding::Violation {
                 explanation: format!("{explanation} (and {} more)", self.violations - 1),
                 ops,
@@ -114,9 +185,8 @@ impl Findings {
             None => Finding::Pass,
         };
         Verdict {
-            check,
-            outcome,
             figures: self.figures,
+            ..Verdict::new(check, finding)
         }
     }
 }
@@ -135,4 +205,50 @@ fn unjudged(groups: &[(String, Vec<String>)]) -> String {
         .iter()
         .map(|(why, claims)| format!("{}: {why}", claims.join(", ")));
     listed(&told.collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn doubt(check: &'static str) -> Verdict {
+        let reason = "no traffic".to_owned();
+        Verdict::new(check, Finding::Inconclusive { reason })
+    }
+
+    fn bad(check: &'static str) -> Verdict {
+        let explanation = "lost".to_owned();
+        let ops = vec![OpId::from(4_u32)];
+        Verdict::new(check, Finding::Violation { explanation, ops })
+    }
+
+    #[test]
+    fn the_first_of_the_worst_is_the_cause() {
+        let pass = Verdict::new("a", Finding::Pass);
+        let reason = "busy".to_owned();
+        let late = Verdict::new("e", Finding::NotJudged { reason });
+        let all = [pass.clone(), late.clone(), doubt("b"), bad("c"), bad("d")];
+        assert_eq!(worst(&all), (Severity::Violation, Some(&all[3])));
+        assert_eq!(worst(&all[..3]), (Severity::Inconclusive, Some(&all[2])));
+        assert_eq!(worst(&all[..2]), (Severity::NotJudged, Some(&late)));
+        assert_eq!(worst(&[pass]), (Severity::Pass, None));
+        assert_eq!(worst(&[]), (Severity::Inconclusive, None));
+    }
+
+    #[test]
+    fn a_verdict_is_read_back_as_it_was_stored() {
+        let mut findings = Findings::default();
+        findings.violation("lost".to_owned(), vec![OpId::from(4_u32)]);
+        findings.figure("gap_ms", 1.5);
+        findings.figure("ratio", f64::NAN);
+        let verdict = findings.verdict("a");
+        let text = serde_json::to_string(&verdict).unwrap();
+        assert_eq!(serde_json::from_str::<Verdict>(&text).unwrap(), verdict);
+        let stored: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            stored,
+            serde_json::json!({ "check": "a", "figures": { "gap_ms": 1.5 },
+                "outcome": { "is": "violation", "explanation": "lost", "ops": [4] } })
+        );
+    }
 }

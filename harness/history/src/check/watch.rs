@@ -431,38 +431,19 @@ impl<'a> Stream<'a> {
 }
 
 /// Keys that an acknowledged write certainly changed. A deleted range is left out: its keys are not known here.
-fn changed<'a>(
-    request: &'a Request,
-    response: &'a Response,
-) -> Box<dyn Iterator<Item = &'a str> + 'a> {
-    match (request, response) {
-        (Request::Put { key, .. }, _) => Box::new(std::iter::once(key.as_str())),
-        (
+fn changed<'a>(request: &'a Request, response: &'a Response) -> impl Iterator<Item = &'a str> {
+    let parts = request.answered(response);
+    parts.filter_map(|(request, response)| match (request, response) {
+        (Request::Put { key, .. }, _)
+        | (
             Request::Delete {
                 key,
                 range_end: None,
             },
             Response::Delete { deleted: 1.. },
-        ) => Box::new(std::iter::once(key.as_str())),
-        (
-            Request::Txn {
-                then, otherwise, ..
-            },
-            Response::Txn {
-                succeeded,
-                responses,
-            },
-        ) => {
-            let branch = if *succeeded { then } else { otherwise };
-            Box::new(
-                branch
-                    .iter()
-                    .zip(responses)
-                    .flat_map(|(request, response)| changed(request, response)),
-            )
-        }
-        _ => Box::new(std::iter::empty()),
-    }
+        ) => Some(key.as_str()),
+        _ => None,
+    })
 }
 
 /// Walks the log: the previous key is the one before, a first version is a creation. A hole in the log ends what is

@@ -241,6 +241,7 @@ pub(crate) fn parse(text: &str) -> Vec<Process> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::assert_is_shell;
 
     #[test]
     fn processes_are_read_and_other_lines_are_not() {
@@ -308,10 +309,7 @@ mod tests {
             exhaust(which),
         ];
         for script in all {
-            let status = std::process::Command::new("sh")
-                .args(["-n", "-c", &script])
-                .status();
-            assert!(status.expect("a shell").success(), "{script}");
+            assert_is_shell(&script);
         }
     }
 }

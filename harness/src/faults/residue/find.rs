@@ -60,13 +60,11 @@ pub(crate) struct Residue {
 
 impl Residue {
     /// True when all was looked at and nothing is left.
-    #[must_use]
     pub(crate) fn is_clean(&self) -> bool {
         self.left.is_empty() && self.unknown.is_empty()
     }
 
     /// All of it in one line; empty when it is clean.
-    #[must_use]
     pub(crate) fn in_words(&self) -> String {
         let left = self.left.iter().map(ToString::to_string);
         let unknown = self
@@ -118,7 +116,6 @@ impl Site {
     }
 
     /// The site of a cluster that was attached to.
-    #[must_use]
     pub(crate) fn in_cluster(cluster: &Cluster) -> Self {
         let docker = match &cluster.docker {
             None if cluster.context.starts_with("kind-") => {

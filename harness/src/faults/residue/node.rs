@@ -101,6 +101,7 @@ pub(crate) fn parse(text: &str) -> Result<Seen, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::assert_is_shell;
 
     fn run(script: &str) -> String {
         let output = std::process::Command::new("sh")
@@ -112,10 +113,7 @@ mod tests {
     #[test]
     fn the_script_is_valid_shell() {
         let script = script();
-        let status = std::process::Command::new("sh")
-            .args(["-n", "-c", &script])
-            .status();
-        assert!(status.expect("a shell").success(), "{script}");
+        assert_is_shell(&script);
     }
 
     #[test]

@@ -116,13 +116,11 @@ fn remove_script() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::assert_is_shell;
 
     #[test]
     fn the_script_is_valid_shell() {
         let script = remove_script();
-        let status = std::process::Command::new("sh")
-            .args(["-n", "-c", &script])
-            .status();
-        assert!(status.expect("a shell").success(), "{script}");
+        assert_is_shell(&script);
     }
 }

@@ -82,7 +82,7 @@ impl Switch {
 
 /// A timer that another process left.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Stray {
+pub(crate) struct LeftTimer {
     /// Its container.
     pub name: String,
     /// True when it was made and not yet started. One whose maker was killed in between never will be; it holds no
@@ -94,7 +94,7 @@ pub(crate) struct Stray {
 pub(crate) async fn left(
     docker: &Docker,
     cluster: &str,
-) -> Result<Vec<Stray>, bollard::errors::Error> {
+) -> Result<Vec<LeftTimer>, bollard::errors::Error> {
     let filters = HashMap::from([("label".to_owned(), vec![format!("{LABEL}={cluster}")])]);
     let options = ListContainersOptionsBuilder::default()
         .all(true)
@@ -104,7 +104,7 @@ pub(crate) async fn left(
     let stray = |container: ContainerSummary| {
         let name = container.names?.first()?.trim_start_matches('/').to_owned();
         let state = container.state.map(|state| state.to_string());
-        Some(Stray {
+        Some(LeftTimer {
             name,
             idle: state.as_deref() == Some("created"),
         })
@@ -209,6 +209,7 @@ fn script(nodes: &[String], limit: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::assert_is_shell;
 
     #[test]
     fn the_timer_thaws_and_starts_every_node_after_the_limit() {
@@ -222,10 +223,7 @@ mod tests {
 
     #[test]
     fn the_script_is_valid_shell() {
-        let status = std::process::Command::new("sh")
-            .args(["-n", "-c", &script(&["w1".into()], Duration::from_secs(9))])
-            .status();
-        assert!(status.expect("a shell").success());
+        assert_is_shell(&script(&["w1".into()], Duration::from_secs(9)));
     }
 
     /// Docker is a script here: it refuses the first start and takes the second.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::span::Span;
 use super::{lanes, operations};
 use crate::report::continuity::{Acknowledgements, Decomposition, Gap, Signs, Stage};
-use crate::report::judgement::{Finding, Judgement};
+use crate::report::{Finding, Verdict};
 
 /// The routes whose continuity is compared.
 pub(crate) const ROUTES: [Route; 3] = [Route::ServiceHeld, Route::ServiceFresh, Route::DialAll];
@@ -67,8 +67,7 @@ const GAPS_MAX: usize = 8;
 const GAP_MIN: Nanos = 50_000_000;
 
 /// Makes the timeline of a history.
-#[must_use]
-pub(crate) fn build(history: &History, verdicts: &[Judgement]) -> Timeline {
+pub(crate) fn build(history: &History, verdicts: &[Verdict]) -> Timeline {
     let span = span(history);
     let signs = Signs::of(history);
     let routes = ROUTES
@@ -87,7 +86,7 @@ pub(crate) fn build(history: &History, verdicts: &[Judgement]) -> Timeline {
     let anomalies = verdicts
         .iter()
         .enumerate()
-        .flat_map(|(check, verdict)| match &verdict.outcome {
+        .flat_map(|(check, verdict)| match &verdict.finding {
             Finding::Violation { ops, .. } => ops.iter().map(|op| (*op, check)).collect(),
             _ => Vec::new(),
         })
@@ -107,7 +106,7 @@ pub(crate) fn build(history: &History, verdicts: &[Judgement]) -> Timeline {
         anomalies,
         checks: verdicts
             .iter()
-            .map(|verdict| verdict.check.clone())
+            .map(|verdict| verdict.check.to_string())
             .collect(),
         ops: operations::build(history, span),
     }

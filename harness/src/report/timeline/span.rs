@@ -13,7 +13,6 @@ pub(crate) struct Span {
 
 impl Span {
     /// Microseconds from the beginning.
-    #[must_use]
     pub(crate) fn micros(self, t: Nanos) -> i64 {
         (t - self.from).div_euclid(1000)
     }

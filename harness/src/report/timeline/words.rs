@@ -8,19 +8,16 @@ use etcd_history::record::{Compare, KeyValue, Request, Response};
 const TEXT_MAX: usize = 600;
 
 /// A request: `put k3 = 7.120`.
-#[must_use]
 pub(crate) fn request(request: &Request) -> String {
     cut(request_text(request))
 }
 
 /// An answer: `k3 = 7.120 @812 v3`.
-#[must_use]
 pub(crate) fn response(response: &Response) -> String {
     cut(response_text(response))
 }
 
 /// The word for what a request asks.
-#[must_use]
 pub(crate) fn kind(request: &Request) -> &'static str {
     match request {
         Request::Put { .. } => "put",
@@ -35,7 +32,6 @@ pub(crate) fn kind(request: &Request) -> &'static str {
 }
 
 /// The key that a request is about: the first one it names.
-#[must_use]
 pub(crate) fn key(request: &Request) -> Option<&str> {
     match request {
         Request::Put { key, .. } | Request::Range { key, .. } | Request::Delete { key, .. } => {

@@ -9,7 +9,6 @@ use super::{
 
 /// All scenarios, in the order in which they are run: what everything else rests on first, what shakes the whole
 /// cluster last.
-#[must_use]
 pub fn all() -> Vec<Scenario> {
     [
         provision::all(),

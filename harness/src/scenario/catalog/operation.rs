@@ -5,7 +5,7 @@ use crate::faults::{
     Absence, Container, ControlPlanePart, Deletion, Direction, Fault, OperatorFault, Replicas,
     Selector, Traffic,
 };
-use crate::scenario::promise::Continuity::{Planned, ProcessKilled};
+use crate::scenario::promise::Continuity::{LeaderSilent, Planned, ProcessKilled};
 use crate::scenario::{Operation, Promise, Scenario};
 
 pub(super) fn all() -> Vec<Scenario> {
@@ -108,6 +108,23 @@ fn usual() -> Vec<Scenario> {
             [Operation::Scale(5), Operation::Scale(3)],
         )
         .promise(planned()),
+        Scenario::operations(
+            "operation::backup",
+            "A backup under load is restored into a second cluster, which holds the keys of that revision.",
+            [Operation::BackUpAndRestore],
+        )
+        .promise(planned()),
+        Scenario::operations(
+            "operation::backup_leader_pod_deleted",
+            "The leader's pod is deleted by force while a backup is made: it ends verified, and holds what it must.",
+            [Operation::BackUpAndRestore],
+        )
+        .and_meanwhile([Fault::DeletePod {
+            of: Selector::Leader,
+            how: Deletion::Forced,
+        }])
+        .promise(Promise::continuity(LeaderSilent))
+        .long(),
         Scenario::operations(
             "operation::rolling_restart",
             "Every pod is recreated, followers first, the leader last and after it has transferred leadership.",

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use crate::report::{Finding, Judgement};
+use crate::report::{Finding, Verdict};
 use crate::scenario::Live;
 
 /// Most wrong things that one explanation tells.
@@ -75,8 +75,8 @@ impl Checklist {
         self.figures.push((name, value));
     }
 
-    pub(super) fn judgement(self) -> Judgement {
-        let outcome = match self.wrong.len() {
+    pub(super) fn verdict(self) -> Verdict {
+        let finding = match self.wrong.len() {
             0 if self.looked_at == 0 => Finding::Inconclusive {
                 reason: "nothing was looked at".to_owned(),
             },
@@ -94,16 +94,11 @@ impl Checklist {
                 }
             }
         };
-        let mut judgement = Judgement::new(self.name, outcome);
-        judgement
-            .figures
-            .insert("looked_at".to_owned(), serde_json::json!(self.looked_at));
-        for (name, value) in self.figures {
-            judgement
-                .figures
-                .insert(name.to_owned(), serde_json::json!(value));
-        }
-        judgement
+        let mut verdict = Verdict::new(self.name, finding);
+        let looked_at = [("looked_at", f64::from(self.looked_at))];
+        let all = looked_at.into_iter().chain(self.figures);
+        verdict.figures = all.map(|(name, value)| (name.to_owned(), value)).collect();
+        verdict
     }
 }
 
@@ -117,14 +112,14 @@ mod tests {
         list.equals("the port", &1, &2);
         list.holds("the label is there", false);
         list.holds("this one holds", true);
-        let judgement = list.judgement();
+        let verdict = list.verdict();
         assert!(
-            judgement
+            verdict
                 .explanation()
                 .contains("the port is 1, wanted 2; the label is there")
         );
-        assert_eq!(judgement.figures["looked_at"], 3);
-        let empty = Checklist::new("x", Live::quiet()).judgement();
-        assert!(matches!(empty.outcome, Finding::Inconclusive { .. }));
+        assert_eq!(verdict.figures["looked_at"], 3.0);
+        let empty = Checklist::new("x", Live::quiet()).verdict();
+        assert!(matches!(empty.finding, Finding::Inconclusive { .. }));
     }
 }

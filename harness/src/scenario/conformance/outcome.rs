@@ -3,20 +3,20 @@
 use etcd_history::History;
 
 use super::checklist::Checklist;
-use crate::report::{Finding, Judgement};
+use crate::report::{Finding, Verdict};
 use crate::scenario::outcome::Found;
 
 pub(super) fn found(list: Checklist) -> Found {
     Found {
         history: History::default(),
         expectations: None,
-        judgements: vec![list.judgement()],
+        verdicts: vec![list.verdict()],
     }
 }
 
-/// A judgement of something that was not there to be looked at.
-pub(super) fn not_there(check: &str, reason: &str) -> Found {
-    let judgement = Judgement::new(
+/// A verdict of something that was not there to be looked at.
+pub(super) fn not_there(check: &'static str, reason: &str) -> Found {
+    let verdict = Verdict::new(
         check,
         Finding::Inconclusive {
             reason: reason.to_owned(),
@@ -25,6 +25,6 @@ pub(super) fn not_there(check: &str, reason: &str) -> Found {
     Found {
         history: History::default(),
         expectations: None,
-        judgements: vec![judgement],
+        verdicts: vec![verdict],
     }
 }

@@ -2,8 +2,6 @@
 
 use super::state::TrialRun;
 use crate::faults::{Active, Fault, FaultContext, FaultError, Target, inject};
-use crate::report::{Finding, Judgement};
-use crate::scenario::steps::Steps;
 use crate::scenario::subject::Seat;
 use crate::scenario::targets::hit;
 use crate::timeouts;
@@ -23,21 +21,18 @@ impl TrialRun<'_> {
             match self.inject_one(context, number, fault).await {
                 Ok(active) => on.push((number, active)),
                 Err(error) => {
-                    let reason = error.to_string();
-                    self.lab.live.say(&reason);
-                    self.judgements
-                        .push(Judgement::new("faults", Finding::Inconclusive { reason }));
+                    self.log.doubt("faults", error.to_string());
                     break;
                 }
             }
         }
         self.rest(self.trial.lasts).await;
         if self.trial.recovers_under_fault {
-            self.phase("recover_under_fault");
+            self.log.phase("recover_under_fault");
             let limit = timeouts::patient(self.plan.scenario.promise.whole_again());
             let whole = self.whole(limit).await;
-            self.judge("recovery_under_fault", whole.as_ref());
-            self.phase("recovered_under_fault");
+            self.log.judge("recovery_under_fault", whole.as_ref());
+            self.log.phase("recovered_under_fault");
         }
         on
     }
@@ -56,26 +51,17 @@ impl TrialRun<'_> {
         } else {
             seats.await
         };
-        let begun = self.now();
+        let begun = self.log.now();
         let active = inject(context, fault).await;
-        let mut active = self.steps().injected((begun, number), fault, active)?;
+        let mut active = self.log.injected((begun, number), fault, active)?;
         self.excuse(fault, &active.targets, &seats);
-        self.steps().effect(number, &mut active).await;
+        self.log.effect(number, &mut active).await;
         Ok(active)
     }
 
     /// Heals in reverse order and looks for what is left.
     pub(super) async fn heal(&mut self, active: Vec<(u32, Active)>) {
-        self.steps().heal(active).await;
-    }
-
-    fn steps(&mut self) -> Steps<'_> {
-        Steps {
-            live: &self.lab.live,
-            offset: self.offset,
-            told: &mut self.told,
-            judgements: &mut self.judgements,
-        }
+        self.log.heal(active).await;
     }
 
     /// Effects of the fault itself are not attributed to the operator.

@@ -4,7 +4,6 @@ use etcd_history::History;
 
 use super::set_up::Stage;
 use super::state::TrialRun;
-use crate::report::{Finding, Judgement};
 use crate::scenario::client::RecordingClient;
 use crate::scenario::merge::merge;
 
@@ -12,20 +11,24 @@ impl TrialRun<'_> {
     /// Stops the traffic, lets the client read what is left, fetches the history.
     pub(super) async fn finish(&mut self, stage: Stage) -> History {
         let stopped = stage.client.stop().await;
-        self.judge("stop", stopped.as_ref());
+        self.log.judge("stop", stopped.as_ref());
         if !self.lab.interrupt.is_asked() {
             self.read_all(&stage.client).await;
         }
         stage.lines.abort();
         let client = stage.client.history().await;
-        self.judge("history", client.as_ref().map(|_| ()));
+        self.log.judge("history", client.as_ref().map(|_| ()));
         let mut seen = stage.observer.finish().await;
         let machine = self.machine.take();
-        seen.extend(machine.into_iter().flat_map(|log| log.finish(self.offset)));
+        seen.extend(
+            machine
+                .into_iter()
+                .flat_map(|log| log.finish(self.log.offset)),
+        );
         merge(
             client.unwrap_or_default(),
             seen,
-            std::mem::take(&mut self.told),
+            std::mem::take(&mut self.log.told),
         )
     }
 
@@ -38,19 +41,11 @@ impl TrialRun<'_> {
                 .as_array()
                 .is_some_and(|unread| !unread.is_empty())
             {
-                let explanation = format!(
-                    "not every member could be read at the end: {}",
-                    summary["unread"]
-                );
-                self.judgements.push(Judgement::new(
-                    "final",
-                    Finding::Violation {
-                        explanation,
-                        ops: vec![],
-                    },
-                ));
+                let unread = &summary["unread"];
+                let explanation = format!("not every member could be read at the end: {unread}");
+                self.log.violation("final", explanation);
             }
         }
-        self.judge("final", summary.as_ref().map(|_| ()));
+        self.log.judge("final", summary.as_ref().map(|_| ()));
     }
 }

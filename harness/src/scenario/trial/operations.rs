@@ -6,10 +6,17 @@ use etcd_history::record::{FaultRecord, FaultStep};
 use super::state::TrialRun;
 use crate::faults::{Evidence, FaultContext};
 use crate::scenario::RunError;
+use crate::scenario::backup::BackUp;
 use crate::scenario::notes::figure;
 use crate::scenario::operation::{self, Asked, Operation};
 use crate::scenario::subject;
 use crate::timeouts;
+
+/// What was asked for: an OpsRequest, or a backup.
+enum Request {
+    Ops(Asked),
+    BackUp(BackUp),
+}
 
 impl TrialRun<'_> {
     /// One operation after the other; the faults come while the first is under way.
@@ -32,7 +39,7 @@ impl TrialRun<'_> {
                 }
                 Err(error) => Err(error),
             };
-            self.judge("operation", done.as_ref());
+            self.log.judge("operation", done.as_ref());
             if done.is_err() {
                 return;
             }
@@ -40,7 +47,9 @@ impl TrialRun<'_> {
             let word = operation.word();
             self.lab.live.say(format!("{word} done after {took:.1} s"));
             let name = format!("{}_s", word.replace('-', "_"));
-            self.judgements.push(figure("operation_time", &name, took));
+            self.log
+                .verdicts
+                .push(figure("operation_time", &name, took));
             let after = operation.members_after(self.subject.members);
             self.subject = self.subject.with_members(after);
             // Traffic between two operations shows that the first one has left nothing behind.
@@ -51,7 +60,7 @@ impl TrialRun<'_> {
     }
 
     /// Makes the request and waits until it has begun.
-    async fn ask(&mut self, operation: Operation, number: u32) -> Result<Asked, RunError> {
+    async fn ask(&mut self, operation: Operation, number: u32) -> Result<Request, RunError> {
         let word = operation.word();
         self.lab.live.say(format!("operation {number}: {word}"));
         if matches!(
@@ -62,8 +71,15 @@ impl TrialRun<'_> {
             let uids = seats.map(|seat| seat.uid);
             self.expectations.deleted_by_faults.extend(uids);
         }
-        self.phase(&format!("operation_{number}"));
+        self.log.phase(&format!("operation_{number}"));
         self.note(operation, number, FaultStep::Injecting, "");
+        if operation == Operation::BackUpAndRestore {
+            let backup = BackUp::ask(&self.subject, number).await?;
+            self.note(operation, number, FaultStep::Injected, "");
+            let told = backup.begun().await?;
+            self.note(operation, number, FaultStep::Effective, &told);
+            return Ok(Request::BackUp(backup));
+        }
         let leader = self.subject.leader().await.unwrap_or_default();
         self.expectations
             .replaced_members
@@ -74,7 +90,7 @@ impl TrialRun<'_> {
         self.note(operation, number, FaultStep::Injected, "");
         let told = asked.begun().await?;
         self.note(operation, number, FaultStep::Effective, &told.text);
-        Ok(asked)
+        Ok(Request::Ops(asked))
     }
 
     /// Waits for its end, which must be success.
@@ -82,16 +98,28 @@ impl TrialRun<'_> {
         &mut self,
         operation: Operation,
         number: u32,
-        asked: &mut Asked,
+        request: &mut Request,
     ) -> Result<(), RunError> {
-        let told = asked.ended(timeouts::patient(timeouts::OPERATION)).await?;
+        let limit = timeouts::patient(timeouts::OPERATION);
+        let asked = match request {
+            Request::Ops(asked) => asked,
+            Request::BackUp(backup) => {
+                self.note(operation, number, FaultStep::Healing, "");
+                let compared = backup.ended(limit).await?;
+                self.lab.live.say(compared.clone());
+                self.note(operation, number, FaultStep::Healed, &compared);
+                self.log.phase(&format!("operation_{number}_done"));
+                return Ok(());
+            }
+        };
+        let told = asked.ended(limit).await?;
         self.note(operation, number, FaultStep::Healing, &told.text);
         if !told.succeeded() {
             let what = format!("{} ended {}: {}", operation.word(), told.phase, told.text);
             return Err(RunError::Wait(what));
         }
         self.note(operation, number, FaultStep::Healed, &told.text);
-        self.phase(&format!("operation_{number}_done"));
+        self.log.phase(&format!("operation_{number}_done"));
         let after = operation.members_after(self.subject.members);
         let subject = self.subject.with_members(after);
         let replaced = asked.replaced.as_deref();
@@ -103,8 +131,8 @@ impl TrialRun<'_> {
             "" => Evidence::new(),
             text => Evidence::new().with("told", text),
         };
-        self.told.push(Record::Fault(FaultRecord {
-            t: self.now(),
+        self.log.told.push(Record::Fault(FaultRecord {
+            t: self.log.now(),
             fault: number,
             name: operation.word(),
             target: subject::CLUSTER.to_owned(),

@@ -31,13 +31,13 @@ impl TrialRun<'_> {
     /// Everything until traffic flows; nothing when the run's turn does not come.
     pub(super) async fn set_up(&mut self) -> Result<Option<Stage>, RunError> {
         let lab = self.lab;
-        self.phase("set_up");
+        self.log.phase("set_up");
         let ready = Box::pin(self.make_ready());
         let ready = lab.interrupt.or(ready).await.and_then(|ready| ready)?;
         if !lab.turn.comes().await {
             return Ok(None);
         }
-        self.phase("quiet");
+        self.log.phase("quiet");
         let start = Box::pin(self.start(ready));
         let stage = lab.interrupt.or(start).await.and_then(|stage| stage)?;
         Ok(Some(stage))
@@ -62,7 +62,7 @@ impl TrialRun<'_> {
             pods: subject::pod_selector(),
             service: Subject::leader_service(),
         };
-        let observer = Observer::start(&lab.cluster.kube, &watched, self.offset);
+        let observer = Observer::start(&lab.cluster.kube, &watched, self.log.offset);
         let begin = lab.live.seconds();
         let client = async {
             let client = RecordingClient::create(subject, &client_plan).await?;
@@ -81,14 +81,14 @@ impl TrialRun<'_> {
         };
         let (client, cluster) = tokio::join!(client, cluster);
         cluster?;
-        self.phase("ready");
+        self.log.phase("ready");
         let client = client?;
         let took = lab.live.seconds() - begin;
         lab.live.say(format!(
             "{} members ready after {took:.1} s",
             self.plan.members
         ));
-        self.judgements.push(figure("created", "ready_s", took));
+        self.log.verdicts.push(figure("created", "ready_s", took));
         Ok(Ready {
             client,
             observer,
@@ -107,14 +107,14 @@ impl TrialRun<'_> {
         if let Err(error) = wait_quiet(&lab.cluster.kube).await {
             lab.live.say(error.to_string());
         }
-        self.offset = client.start().await?;
+        self.log.offset = client.start().await?;
         if !self.trial.operations.is_empty() {
             let most = sizes(self.plan.members, &self.trial.operations)
                 .into_iter()
                 .max();
             let all = self.subject.with_members(most.unwrap_or(self.plan.members));
             let kube = &lab.cluster.kube;
-            observer.follow_membership(kube, &watched, all.pod_names(), self.offset);
+            observer.follow_membership(kube, &watched, all.pod_names(), self.log.offset);
         }
         let lines = tokio::spawn(client.clone().tell(lab.live.clone()));
         Ok(Stage {

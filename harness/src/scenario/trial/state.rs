@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
+use etcd_history::History;
 use etcd_history::check::Expectations;
-use etcd_history::record::Nanos;
-use etcd_history::{History, Record};
 
 use crate::faults::Fault;
-use crate::observe::{self, MachineLog};
-use crate::report::{Finding, Judgement};
+use crate::observe::MachineLog;
 use crate::scenario::description::Trial;
 use crate::scenario::outcome::Found;
+use crate::scenario::run_log::RunLog;
 use crate::scenario::sizes::{leaving, sizes};
 use crate::scenario::subject::Subject;
 use crate::scenario::{Lab, Plan, RunError};
@@ -25,9 +24,7 @@ pub(in crate::scenario) struct TrialRun<'a> {
     pub(super) plan: &'a Plan,
     pub(super) subject: Subject,
     pub(super) trial: &'a Trial,
-    pub(super) offset: Nanos,
-    pub(super) told: Vec<Record>,
-    pub(super) judgements: Vec<Judgement>,
+    pub(super) log: RunLog,
     pub(super) expectations: Expectations,
     pub(super) machine: Option<MachineLog>,
 }
@@ -63,9 +60,7 @@ impl<'a> TrialRun<'a> {
             plan,
             subject: subject.clone(),
             trial,
-            offset: 0,
-            told: Vec::new(),
-            judgements: Vec::new(),
+            log: RunLog::new(&lab.live),
             expectations,
             machine: None,
         }
@@ -81,43 +76,13 @@ impl<'a> TrialRun<'a> {
         let _ = self.lab.interrupt.or(pause(duration)).await;
     }
 
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "callers pass what `as_ref` returns"
-    )]
-    pub(super) fn judge<T>(&mut self, check: &str, result: Result<T, &RunError>) {
-        if let Err(error) = result {
-            self.lab.live.say(format!("{check}: {error}"));
-            let explanation = error.to_string();
-            self.judgements.push(Judgement::new(
-                check,
-                Finding::Violation {
-                    explanation,
-                    ops: vec![],
-                },
-            ));
-        }
-    }
-
-    pub(super) fn phase(&mut self, name: &str) {
-        self.lab.live.say(format!("phase {name}"));
-        self.told.push(Record::Phase {
-            t: self.now(),
-            name: name.to_owned(),
-        });
-    }
-
-    pub(super) fn now(&self) -> Nanos {
-        observe::now(self.offset)
-    }
-
     pub(super) fn found(self, history: History) -> Found {
         let judged = !history.records.is_empty();
         let expectations = judged.then_some(self.expectations);
         Found {
             history,
             expectations,
-            judgements: self.judgements,
+            verdicts: self.log.verdicts,
         }
     }
 }

@@ -32,7 +32,6 @@ pub struct Actions {
 
 impl Actions {
     /// Through the own member; `shown` is what others see of it.
-    #[must_use]
     pub fn new(
         config: Arc<Config>,
         own: Client,
@@ -51,7 +50,6 @@ impl Actions {
     }
 
     /// When a switchover was last begun here.
-    #[must_use]
     pub fn moved_at(&self) -> watch::Receiver<Option<Instant>> {
         self.moved_at.subscribe()
     }

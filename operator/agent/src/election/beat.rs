@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::hold::Held;
 use super::plan::{Died, Planner};
-use super::suspicion::{BEAT, Judge, Punctuality, Verdict};
+use super::suspicion::{BEAT, Judge, Opinion, Punctuality};
 use crate::actions::Token;
 use crate::config::Config;
 use crate::http::{Lines, Session};
@@ -222,7 +222,7 @@ impl Watch {
         let mut judge = Judge::new(self.config.election_timeout);
         let mut own = Punctuality::default();
         let mut pressure = Pressure::default();
-        let mut left = Verdict::Well;
+        let mut left = Opinion::Well;
         let mut asking: Option<JoinHandle<()>> = None;
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -247,13 +247,13 @@ impl Watch {
                     }
                 }));
             }
-            let verdict = judge.verdict(&own, now);
-            if let Verdict::Left(reason) = verdict
-                && left != verdict
+            let opinion = judge.opinion(&own, now);
+            if let Opinion::Left(reason) = opinion
+                && left != opinion
             {
                 tracing::debug!(%reason, patience = ?judge.patience(), "the leader is silent: raft's own timeout decides");
             }
-            left = verdict;
+            left = opinion;
             self.suspect(judge.suspects(&own, now)).await;
         }
     }

@@ -188,7 +188,6 @@ struct Rest {
 
 impl Planner {
     /// Of an agent that comes up at `now`. `election_timeout` is etcd's.
-    #[must_use]
     pub fn new(election_timeout: Duration, now: Instant) -> Self {
         Self {
             election_timeout,

@@ -47,7 +47,6 @@ impl Punctuality {
     }
 
     /// True when it was late just now, or is.
-    #[must_use]
     pub fn starved(&self, now: Instant) -> bool {
         let overdue = self
             .ticked
@@ -91,7 +90,7 @@ struct Watched {
 
 /// What one judge thinks of its leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Opinion {
     /// It is not silent, or not known for long enough.
     Well,
     /// It has been silent for too long.
@@ -124,7 +123,6 @@ pub struct Judge {
 
 impl Judge {
     /// `election_timeout` is etcd's.
-    #[must_use]
     pub fn new(election_timeout: Duration) -> Self {
         Self {
             election_timeout,
@@ -158,46 +156,42 @@ impl Judge {
     }
 
     /// How much silence is suspicious now.
-    #[must_use]
     pub fn patience(&self) -> Duration {
         FLOOR.max(self.silences.longest().saturating_mul(TIMES))
     }
 
     /// True when the leader's etcd is to be asked, because its agent has been silent for a while.
-    #[must_use]
     pub fn asks(&self, now: Instant) -> bool {
         self.silence(now)
             .is_some_and(|(_, silence)| silence >= FLOOR / 2)
     }
 
     /// The leader, when it is suspected. Never of a judge that is not on time, nor when raft's own timeout is as near.
-    #[must_use]
     pub fn suspects(&self, own: &Punctuality, now: Instant) -> Option<Died> {
-        match self.verdict(own, now) {
-            Verdict::Suspected(led) => Some(led),
-            Verdict::Well | Verdict::Left(_) => None,
+        match self.opinion(own, now) {
+            Opinion::Suspected(led) => Some(led),
+            Opinion::Well | Opinion::Left(_) => None,
         }
     }
 
     /// What is to be thought of the leader.
-    #[must_use]
-    pub fn verdict(&self, own: &Punctuality, now: Instant) -> Verdict {
+    pub fn opinion(&self, own: &Punctuality, now: Instant) -> Opinion {
         let Some((led, silence)) = self.silence(now) else {
-            return Verdict::Well;
+            return Opinion::Well;
         };
         let patience = self.patience();
         if silence <= FLOOR {
-            Verdict::Well
+            Opinion::Well
         } else if own.starved(now) {
-            Verdict::Left(Left::Starved)
+            Opinion::Left(Left::Starved)
         } else if patience > self.election_timeout * 3 / 4 {
-            Verdict::Left(Left::Irregular)
+            Opinion::Left(Left::Irregular)
         } else if silence <= patience {
-            Verdict::Well
+            Opinion::Well
         } else if silence > self.election_timeout {
-            Verdict::Left(Left::RaftsTurn)
+            Opinion::Left(Left::RaftsTurn)
         } else {
-            Verdict::Suspected(led)
+            Opinion::Suspected(led)
         }
     }
 

@@ -48,7 +48,7 @@ pub enum Seen {
 
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Action {
     /// Clients are served, or there are none.
     Leave,
     /// Not yet.
@@ -72,7 +72,6 @@ pub struct Condition {
 
 impl Condition {
     /// No trouble yet. `election_timeout` is etcd's.
-    #[must_use]
     pub fn new(election_timeout: Duration) -> Self {
         Self {
             election_timeout,
@@ -82,13 +81,13 @@ impl Condition {
     }
 
     /// Takes in what is seen at `now`; `planned` while the member transfers leadership itself.
-    pub fn observe(&mut self, seen: Seen, now: Instant, planned: bool) -> Verdict {
+    pub fn observe(&mut self, seen: Seen, now: Instant, planned: bool) -> Action {
         let move_grace = planned_grace(self.election_timeout);
         let (began, grace, costs_nothing) = match seen {
             Seen::Leads | Seen::Follows | Seen::Learns | Seen::Gone => {
                 self.led = seen == Seen::Leads;
                 self.trouble_since = None;
-                return Verdict::Leave;
+                return Action::Leave;
             }
             Seen::Deposed if planned => (now, move_grace, true),
             Seen::Deposed => (now, GRACE_DEPOSED, true),
@@ -102,9 +101,9 @@ impl Condition {
         let since = *self.trouble_since.get_or_insert(began);
         let lasted = now.saturating_duration_since(since);
         if lasted >= grace && costs_nothing {
-            Verdict::Restart
+            Action::Restart
         } else {
-            Verdict::Wait
+            Action::Wait
         }
     }
 }
@@ -126,7 +125,7 @@ mod tests {
     };
 
     /// Milliseconds after the start, what is seen then, what follows.
-    type Step = (u64, fn(Instant) -> Seen, Verdict);
+    type Step = (u64, fn(Instant) -> Seen, Action);
 
     fn run(name: &str, steps: &[Step]) {
         run_as(name, steps, false);
@@ -147,13 +146,13 @@ mod tests {
         run(
             "deposed",
             &[
-                (0, |_| Seen::Leads, Verdict::Leave),
-                (10, ALONE, Verdict::Wait),
-                (209, ALONE, Verdict::Wait),
-                (210, ALONE, Verdict::Restart),
-                (950, |_| Seen::Follows, Verdict::Leave),
-                (960, ALONE, Verdict::Wait),
-                (1200, ALONE, Verdict::Wait),
+                (0, |_| Seen::Leads, Action::Leave),
+                (10, ALONE, Action::Wait),
+                (209, ALONE, Action::Wait),
+                (210, ALONE, Action::Restart),
+                (950, |_| Seen::Follows, Action::Leave),
+                (960, ALONE, Action::Wait),
+                (1200, ALONE, Action::Wait),
             ],
         );
     }
@@ -163,18 +162,18 @@ mod tests {
         run(
             "a leader without its lease, whose only follower is there",
             &[
-                (0, |_| Seen::Leads, Verdict::Leave),
-                (10, CANDIDATE, Verdict::Wait),
-                (90_000, CANDIDATE, Verdict::Wait),
-                (90_010, ALONE, Verdict::Restart),
+                (0, |_| Seen::Leads, Action::Leave),
+                (10, CANDIDATE, Action::Wait),
+                (90_000, CANDIDATE, Action::Wait),
+                (90_010, ALONE, Action::Restart),
             ],
         );
         run(
             "hangs, and the others have no leader",
             &[
-                (0, |_| Seen::Follows, Verdict::Leave),
-                (90_000, HANGS_NEEDED, Verdict::Wait),
-                (90_010, HANGS, Verdict::Restart),
+                (0, |_| Seen::Follows, Action::Leave),
+                (90_000, HANGS_NEEDED, Action::Wait),
+                (90_010, HANGS, Action::Restart),
             ],
         );
     }
@@ -182,11 +181,11 @@ mod tests {
     #[test]
     fn a_member_that_transfers_leadership_keeps_its_clients_until_it_knows_the_next_leader() {
         let steps: [Step; 5] = [
-            (0, |_| Seen::Leads, Verdict::Leave),
-            (10, ALONE, Verdict::Wait),
-            (900, |_| Seen::Deposed, Verdict::Wait),
-            (4009, ALONE, Verdict::Wait),
-            (4010, ALONE, Verdict::Restart),
+            (0, |_| Seen::Leads, Action::Leave),
+            (10, ALONE, Action::Wait),
+            (900, |_| Seen::Deposed, Action::Wait),
+            (4009, ALONE, Action::Wait),
+            (4010, ALONE, Action::Restart),
         ];
         run_as("a move without an end", &steps, true);
     }
@@ -196,18 +195,18 @@ mod tests {
         run(
             "election",
             &[
-                (0, |_| Seen::Follows, Verdict::Leave),
-                (10, CANDIDATE, Verdict::Wait),
-                (900, ALONE, Verdict::Wait),
-                (950, |_| Seen::Leads, Verdict::Leave),
+                (0, |_| Seen::Follows, Action::Leave),
+                (10, CANDIDATE, Action::Wait),
+                (900, ALONE, Action::Wait),
+                (950, |_| Seen::Leads, Action::Leave),
             ],
         );
         run(
             "cut off for long",
             &[
-                (0, |_| Seen::Follows, Verdict::Leave),
-                (10, ALONE, Verdict::Wait),
-                (1010, ALONE, Verdict::Restart),
+                (0, |_| Seen::Follows, Action::Leave),
+                (10, ALONE, Action::Wait),
+                (1010, ALONE, Action::Restart),
             ],
         );
     }
@@ -217,11 +216,11 @@ mod tests {
         run(
             "hangs",
             &[
-                (0, |_| Seen::Leads, Verdict::Leave),
-                (310, HANGS, Verdict::Wait),
-                (3999, HANGS, Verdict::Wait),
-                (4000, HANGS, Verdict::Restart),
-                (4010, |_| Seen::Gone, Verdict::Leave),
+                (0, |_| Seen::Leads, Action::Leave),
+                (310, HANGS, Action::Wait),
+                (3999, HANGS, Action::Wait),
+                (4000, HANGS, Action::Restart),
+                (4010, |_| Seen::Gone, Action::Leave),
             ],
         );
     }
@@ -231,10 +230,10 @@ mod tests {
         run(
             "deposed by the others",
             &[
-                (0, |_| Seen::Leads, Verdict::Leave),
-                (10, |_| Seen::Deposed, Verdict::Wait),
-                (210, |_| Seen::Deposed, Verdict::Restart),
-                (220, |_| Seen::Follows, Verdict::Leave),
+                (0, |_| Seen::Leads, Action::Leave),
+                (10, |_| Seen::Deposed, Action::Wait),
+                (210, |_| Seen::Deposed, Action::Restart),
+                (220, |_| Seen::Follows, Action::Leave),
             ],
         );
     }
@@ -245,7 +244,7 @@ mod tests {
         for seen in quiet {
             run(
                 "quiet",
-                &[(0, seen, Verdict::Leave), (9000, seen, Verdict::Leave)],
+                &[(0, seen, Action::Leave), (9000, seen, Action::Leave)],
             );
         }
     }

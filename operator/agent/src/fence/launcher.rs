@@ -36,7 +36,6 @@ pub struct Launcher {
 
 impl Launcher {
     /// By the directory that both containers share.
-    #[must_use]
     pub fn new(run_dir: &std::path::Path) -> Self {
         Self {
             socket: run_dir.join(LAUNCHER_SOCKET),

@@ -11,6 +11,6 @@ mod elsewhere;
 mod launcher;
 mod task;
 
-pub use condition::{Condition, Seen, Verdict};
+pub use condition::{Action, Condition, Seen};
 pub use launcher::{Launcher, LauncherError};
 pub use task::{Planned, start};

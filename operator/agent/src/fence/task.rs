@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use kbagent_protocol::{EtcdState, FencingReport, Role};
 use tokio::sync::watch;
 
-use super::condition::{Condition, Seen, Verdict, planned_grace};
+use super::condition::{Action, Condition, Seen, planned_grace};
 use super::elsewhere::{self, Elsewhere};
 use super::launcher::Launcher;
 use crate::config::Config;
@@ -37,7 +37,6 @@ impl Planned {
 }
 
 /// Starts fencing; the receiver holds what it does.
-#[must_use]
 pub fn start(
     config: &Arc<Config>,
     own: &Client,
@@ -83,11 +82,11 @@ impl Fence {
                 self.look_for_launcher().await;
             }
             let planned = self.planned.holds(self.election_timeout);
-            let verdict = self.condition.observe(seen, now, planned);
-            self.set_active(verdict == Verdict::Restart, seen);
-            match verdict {
+            let action = self.condition.observe(seen, now, planned);
+            self.set_active(action == Action::Restart, seen);
+            match action {
                 // Every change that could matter wakes: without one nothing has to be looked at.
-                Verdict::Leave => {
+                Action::Leave => {
                     let over = tokio::select! {
                         known = knowledge.changed() => known.is_err(),
                         // An error means that nothing more is found, and the own knowledge is all there is.
@@ -97,8 +96,8 @@ impl Fence {
                         return;
                     }
                 }
-                Verdict::Wait => tokio::time::sleep(EVERY).await,
-                Verdict::Restart => {
+                Action::Wait => tokio::time::sleep(EVERY).await,
+                Action::Restart => {
                     self.restart(term).await;
                     tokio::time::sleep(AGAIN).await;
                 }

@@ -36,7 +36,6 @@ impl fmt::Display for Demand {
 
 impl Demand {
     /// Reads a line.
-    #[must_use]
     pub fn parse(line: &str) -> Option<Self> {
         match line.trim().split_once(' ') {
             None if line.trim() == "ready" => Some(Demand::Ready),

@@ -21,7 +21,7 @@ use crate::actions::{Actions, Token};
 use crate::config::Config;
 use crate::etcd::{Client, EtcdError};
 use crate::handoff::Handoff;
-use crate::{election, farewell, fence, watch};
+use crate::{election, fence, stopping, watch};
 
 /// What callers may cost: the operator's replicas, the other agents, probes and a few people. An action is a few
 /// hundred bytes.
@@ -106,7 +106,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         () = async {
             terminate.recv().await;
             tracing::info!("the agent stops");
-            farewell::farewell(&config).await;
+            stopping::end_etcd(&config).await;
         } => {}
     }
     Ok(())

@@ -10,7 +10,6 @@ use crate::instanceset::observed::Observed;
 const DEFAULT_QUOTA: u64 = 2 * 1024 * 1024 * 1024;
 
 /// The alarms that stand, the gravest first, as the member says that has applied most.
-#[must_use]
 pub fn alarms(seen: &Observed) -> Vec<Alarm> {
     let statuses = seen.pods.values().filter(|pod| pod.takes_part());
     let statuses = statuses.filter_map(|pod| pod.status());
@@ -22,7 +21,6 @@ pub fn alarms(seen: &Observed) -> Vec<Alarm> {
 
 /// Members whose data etcd found to differ from the others', if the others are a majority: else it cannot be decided
 /// who is right, and none is named.
-#[must_use]
 pub fn corrupt(seen: &Observed, roster: &Roster) -> Vec<Id> {
     let alarms = alarms(seen);
     let named = |id: Id| {
@@ -41,7 +39,6 @@ pub fn corrupt(seen: &Observed, roster: &Roster) -> Vec<Id> {
 }
 
 /// What the alarms are about, with figures, for an owner.
-#[must_use]
 pub fn told(desired: &Desired, seen: &Observed) -> Vec<String> {
     let own = |id: Id| {
         let mut pods = seen.pods.iter();
@@ -81,7 +78,6 @@ fn mib(bytes: u64) -> String {
 }
 
 /// The member's quota; releases before 3.6 do not tell it themselves.
-#[must_use]
 pub fn quota_of(status: &MemberStatus, desired: &Desired) -> u64 {
     status.db_quota_bytes.unwrap_or_else(|| quota(desired))
 }

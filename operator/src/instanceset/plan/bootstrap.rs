@@ -6,9 +6,9 @@ use etcd_operator_api::names;
 use etcd_operator_api::restore::NOT_FILLED;
 
 use super::latch::Latch;
+use super::next_pod::{self, PodTurn};
 use super::pods::{self, Purpose};
 use super::safety::{Gate, PATIENCE};
-use super::slots::{self, PodTurn};
 use super::{Grace, Plan, Step, Waiting, revision, volumes};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{Observed, PodSeen};
@@ -39,7 +39,7 @@ pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) 
     let mut outdated = Vec::new();
     for pod in whole {
         let there = seen.pods.get(pod);
-        match slots::pod_turn(seen, pod, &mut gate, plan) {
+        match next_pod::pod_turn(seen, pod, &mut gate, plan) {
             PodTurn::Absent if seen.no_node.is_some() => {
                 all_there = false;
                 plan.waiting
@@ -78,7 +78,7 @@ pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) 
         && (latch.frozen.len() == 1 || !alone(name))
     {
         let why = "its template has changed before the cluster has formed";
-        slots::remove_pod(name, pod, Grace::Template, why, &mut gate, plan);
+        next_pod::remove_pod(name, pod, Grace::Template, why, &mut gate, plan);
     }
 }
 

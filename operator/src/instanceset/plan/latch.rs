@@ -21,13 +21,11 @@ pub struct Latch {
 
 impl Latch {
     /// True once the cluster has formed: no member bootstraps from then on.
-    #[must_use]
     pub fn bootstrapped(&self) -> bool {
         self.recorded || self.cluster.is_some()
     }
 
     /// The reason to stop everything, when members of two clusters are there (B5).
-    #[must_use]
     pub fn mismatch(&self) -> Option<Waiting> {
         let (pod, found) = self.stray.clone()?;
         let latched = self.cluster.map_or_else(String::new, |id| id.to_string());
@@ -40,7 +38,6 @@ impl Latch {
 }
 
 /// Reads the latch, and sets it on the first sight of a member that has a leader: a quorum has formed then.
-#[must_use]
 pub fn latch(desired: &Desired, seen: &Observed) -> Latch {
     let recorded = desired
         .recorded

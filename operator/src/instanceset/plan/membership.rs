@@ -7,9 +7,9 @@
 
 use kbagent_protocol::Member;
 
+use super::next_pod::MembershipView;
 use super::roster::{self, Roster};
 use super::safety::{Safety, quorum};
-use super::slots::Facts;
 use super::{Plan, Step, Waiting};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{Observed, PodSeen, Reading};
@@ -22,13 +22,13 @@ const IN_SYNC_PERCENT: u64 = 90;
 
 /// What a change is decided on.
 #[derive(Clone, Copy)]
-pub struct World<'a> {
+pub struct Basis<'a> {
     /// The desired state.
     pub desired: &'a Desired,
     /// What is there.
     pub seen: &'a Observed,
-    /// What the slots told.
-    pub facts: &'a Facts,
+    /// What the members need.
+    pub view: &'a MembershipView,
     /// The members.
     pub roster: &'a Roster,
     /// The margin.
@@ -36,8 +36,8 @@ pub struct World<'a> {
 }
 
 /// Plans at most one change. True when nothing is in progress and nothing is due.
-pub fn plan(world: &World<'_>, plan: &mut Plan) -> bool {
-    let list = match &world.roster.members {
+pub fn plan(basis: &Basis<'_>, plan: &mut Plan) -> bool {
+    let list = match &basis.roster.members {
         Reading::Known(list) => list,
         Reading::Unknown(why) => {
             plan.waiting.push(Waiting::MembersUnknown(why.clone()));
@@ -45,11 +45,11 @@ pub fn plan(world: &World<'_>, plan: &mut Plan) -> bool {
         }
     };
     let change = Change {
-        desired: world.desired,
-        seen: world.seen,
-        facts: world.facts,
-        roster: world.roster,
-        safety: world.safety,
+        desired: basis.desired,
+        seen: basis.seen,
+        view: basis.view,
+        roster: basis.roster,
+        safety: basis.safety,
         list,
     };
     change.plan(plan)
@@ -58,7 +58,7 @@ pub fn plan(world: &World<'_>, plan: &mut Plan) -> bool {
 struct Change<'a> {
     desired: &'a Desired,
     seen: &'a Observed,
-    facts: &'a Facts,
+    view: &'a MembershipView,
     roster: &'a Roster,
     safety: &'a Safety,
     list: &'a [(Option<String>, Member)],
@@ -85,7 +85,7 @@ impl Change<'_> {
 
     /// The first change that can be made; what is due before it and cannot be made yet is `held`.
     fn first(&self, held: &mut Vec<Waiting>) -> Option<Step> {
-        let lost = self.facts.lost.iter();
+        let lost = self.view.lost.iter();
         let lost = lost.map(|(pod, member, why)| self.remove(pod, member, why));
         if let Some(step) = first_of(lost, held) {
             return Some(step);
@@ -111,7 +111,7 @@ impl Change<'_> {
             return None;
         }
         // They are alike: what forbids the first forbids all.
-        let missing = self.facts.missing.first().map(|pod| self.add(pod));
+        let missing = self.view.missing.first().map(|pod| self.add(pod));
         if let Some(step) = first_of(missing.into_iter(), held) {
             return Some(step);
         }
@@ -130,7 +130,7 @@ impl Change<'_> {
         };
         let wanted = |(pod, _, _): &&(String, Member, String)| self.desired.wants(pod);
         // The leader last: leadership then moves once, to a member that stays.
-        let mut going: Vec<_> = self.facts.going.iter().filter(wanted).collect();
+        let mut going: Vec<_> = self.view.going.iter().filter(wanted).collect();
         going.sort_by_key(|(pod, _, _)| self.safety.leader.as_ref() == Some(pod));
         if let Some(step) = first_of(going.into_iter().map(replace), held) {
             return Some(step);
@@ -141,7 +141,7 @@ impl Change<'_> {
         if step.is_some() || !held.is_empty() {
             return step;
         }
-        first_of(self.facts.condemned.iter().map(replace), held)
+        first_of(self.view.to_rebuild.iter().map(replace), held)
     }
 
     fn votes(&self, pod: &str) -> bool {
@@ -155,8 +155,8 @@ impl Change<'_> {
             // An unknown member's: reported above, and only its owner knows what it is for.
             return;
         };
-        let given_up = self.facts.lost.iter().chain(&self.facts.going);
-        let mut given_up = given_up.chain(&self.facts.condemned);
+        let given_up = self.view.lost.iter().chain(&self.view.going);
+        let mut given_up = given_up.chain(&self.view.to_rebuild);
         let lost = given_up.find(|(_, lost, _)| lost.id == member.id);
         if let Some((_, _, why)) = lost {
             return self.drop_learner(pod, member, why, plan);
@@ -298,7 +298,7 @@ impl Change<'_> {
 
     fn step_down(&self, from: &str, what: String) -> Result<Step, Waiting> {
         let stays = |pod: &String| {
-            let mut replaced = self.facts.condemned.iter().chain(&self.facts.going);
+            let mut replaced = self.view.to_rebuild.iter().chain(&self.view.going);
             self.desired.wants(pod) && !replaced.any(|(other, _, _)| other == pod)
         };
         let successor = self

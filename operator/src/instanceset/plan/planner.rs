@@ -2,8 +2,8 @@
 
 use super::latch::{Latch, latch};
 use super::{
-    Plan, Step, Waiting, bootstrap, check, membership, recovery, relabel, rollout, roster, safety,
-    services, slots, status, teardown, upkeep, volumes,
+    Plan, Step, Waiting, bootstrap, check, membership, next_pod, recovery, relabel, rollout,
+    roster, safety, services, status, teardown, upkeep, volumes,
 };
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::Observed;
@@ -67,17 +67,17 @@ fn decide(
     let roster = roster::read(desired, seen, latch);
     let safety = safety::Safety::of(desired, seen, &roster);
     let mut gate = safety::Gate::guarded(&safety, seen);
-    let facts = slots::plan(desired, seen, &roster, &mut gate, plan);
-    let world = membership::World {
+    let view = next_pod::plan(desired, seen, &roster, &mut gate, plan);
+    let basis = membership::Basis {
         desired,
         seen,
-        facts: &facts,
+        view: &view,
         roster: &roster,
         safety: &safety,
     };
-    let quiet = membership::plan(&world, plan);
+    let quiet = membership::plan(&basis, plan);
     rollout::plan(desired, seen, &safety, &mut gate, quiet, plan);
-    upkeep::plan(&world, quiet, &mut gate, plan);
+    upkeep::plan(&basis, quiet, &mut gate, plan);
 }
 
 /// What Kubernetes says of pods that it cannot start, told at once.

@@ -12,9 +12,9 @@ use etcd_operator_api::recovery::{Recovery, RecoveryStep, RecoveryWish, Standing
 use kbagent_protocol::Id;
 
 use super::latch::Latch;
+use super::next_pod::{self, PodTurn};
 use super::pods::{self, Purpose};
 use super::safety::{Gate, PATIENCE};
-use super::slots::{self, PodTurn};
 use super::{Grace, Plan, Step, Waiting};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{ClaimSeen, NodeSeen, Observed, PodSeen};
@@ -443,8 +443,8 @@ fn stop_others(seen: &Observed, survivor: &str, plan: &mut Plan) {
     for (name, pod) in seen.pods.iter().filter(|(name, _)| *name != survivor) {
         plan.waiting
             .push(Waiting::Recovery(format!("pod {name} must be gone first")));
-        if slots::pod_turn(seen, name, &mut gate, plan) == PodTurn::Lives {
-            slots::remove_pod(name, pod, Grace::Template, why, &mut gate, plan);
+        if next_pod::pod_turn(seen, name, &mut gate, plan) == PodTurn::Lives {
+            next_pod::remove_pod(name, pod, Grace::Template, why, &mut gate, plan);
         }
     }
 }
@@ -477,14 +477,14 @@ fn force(
     let mark = mark(recovery);
     let mut gate = Gate::open(seen);
     let there = seen.pods.get(survivor);
-    match (slots::pod_turn(seen, survivor, &mut gate, plan), there) {
+    match (next_pod::pod_turn(seen, survivor, &mut gate, plan), there) {
         (PodTurn::Lives, Some(pod)) if pod.force.as_ref() == Some(&mark) => {
             let text = format!("{survivor} is to lead alone (attempt {})", recovery.attempt);
             plan.waiting.push(Waiting::Recovery(text));
         }
         (PodTurn::Lives, Some(pod)) => {
             let why = "it is started as the only member of its cluster";
-            slots::remove_pod(survivor, pod, Grace::Template, why, &mut gate, plan);
+            next_pod::remove_pod(survivor, pod, Grace::Template, why, &mut gate, plan);
         }
         (PodTurn::Absent, _) if !is_whole(desired, seen, survivor) => {
             plan.waiting.push(Waiting::DataLost(survivor.to_owned()));

@@ -36,7 +36,6 @@ pub fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
 }
 
 /// What a pod's labels and annotations lack.
-#[must_use]
 pub fn of_pod(desired: &Desired, name: &str, pod: &PodSeen) -> Option<Changes> {
     if !pod.owned || pod.terminating {
         return None;

@@ -35,7 +35,6 @@ fn amounts(desired: &Desired) -> Vec<(String, ResourceRequirements)> {
 }
 
 /// True when an outdated pod differs from its template in such amounts only, and Kubernetes has not refused them.
-#[must_use]
 pub fn fits(desired: &Desired, pod: &PodSeen) -> bool {
     let says = |key, value: &str| pod.annotations.get(key).is_some_and(|said| said == value);
     let refused = says(keys::RESIZE_REFUSED, &revision(desired));
@@ -44,7 +43,6 @@ pub fn fits(desired: &Desired, pod: &PodSeen) -> bool {
 }
 
 /// True when one of these pods, all of which fit, was given its amounts and does not have them yet.
-#[must_use]
 pub fn is_given(desired: &Desired, pods: &[(&String, &PodSeen)]) -> bool {
     let now = revision(desired);
     pods.iter().any(|(_, pod)| pod.revision == now)

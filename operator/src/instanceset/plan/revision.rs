@@ -11,14 +11,12 @@ use crate::instanceset::desired::Desired;
 pub(super) const IN_PLACE: [&str; 2] = ["cpu", "memory"];
 
 /// Name of the template's state.
-#[must_use]
 pub fn revision(desired: &Desired) -> String {
     digest(desired, desired.template.spec.as_ref())
 }
 
 /// Name of the template's state without the amounts that can be changed in place. An amount that is added or taken
 /// away is another state: Kubernetes changes only those that a pod has.
-#[must_use]
 pub fn base(desired: &Desired) -> String {
     let mut spec = desired.template.spec.clone().unwrap_or_default();
     for container in &mut spec.containers {

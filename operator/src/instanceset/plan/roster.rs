@@ -29,7 +29,6 @@ pub struct Roster {
 
 impl Roster {
     /// The pod's member.
-    #[must_use]
     pub fn member(&self, pod: &str) -> Option<&Member> {
         let mut list = self.members.known().into_iter().flatten();
         list.find(|(name, _)| name.as_deref() == Some(pod))
@@ -37,7 +36,6 @@ impl Roster {
     }
 
     /// True when members are listed under another cluster domain than the operator's.
-    #[must_use]
     pub fn domain_differs(&self) -> bool {
         let differs = |fault: &Waiting| matches!(fault, Waiting::DomainChanged { .. });
         self.faults.iter().any(differs)
@@ -45,7 +43,6 @@ impl Roster {
 }
 
 /// Reads the list. One of another cluster is no list (B5), nor is one that a member which takes part contradicts.
-#[must_use]
 pub fn read(desired: &Desired, seen: &Observed, latch: &Latch) -> Roster {
     let unknown = |why: String, faults: Vec<Waiting>| Roster {
         members: Reading::Unknown(why),
@@ -167,7 +164,6 @@ fn host(url: &str) -> Option<&str> {
 
 /// The host by which an agent may be asked to remove the member: that of the list, which the agent compares again.
 /// `None` when it is no host at the peer port, which an agent would refuse.
-#[must_use]
 pub fn host_of(desired: &Desired, pod: &str, member: &Member) -> Option<String> {
     let own = format!("{pod}.{}", desired.domain());
     let urls = member.peer_urls.iter();

@@ -52,7 +52,6 @@ pub enum Unsafe {
 
 impl Unsafe {
     /// The reason for status; `None` for what the next round sees to.
-    #[must_use]
     pub fn waiting(&self, pod: &str, what: String) -> Option<Waiting> {
         match self {
             Unsafe::MembersUnknown(why) => Some(Waiting::MembersUnknown(why.clone())),
@@ -92,14 +91,12 @@ pub struct Safety {
 }
 
 /// Votes that a decision needs.
-#[must_use]
 pub fn quorum(voters: usize) -> usize {
     voters / 2 + 1
 }
 
 impl Safety {
     /// Weighs the list against what members say.
-    #[must_use]
     pub fn of(desired: &Desired, seen: &Observed, roster: &Roster) -> Self {
         let revision = super::revision::revision(desired);
         let listed = roster.members.known();
@@ -144,25 +141,21 @@ impl Safety {
     }
 
     /// True for the pod of a voter.
-    #[must_use]
     pub fn votes(&self, pod: &str) -> bool {
         self.voting.contains(pod)
     }
 
     /// True when a pod may still become ready without help: in an outage the first ones wait for the last.
-    #[must_use]
     pub fn may_come(&self, pod: &PodSeen) -> bool {
         !self.outage || pod.age_seconds <= PATIENCE
     }
 
     /// Healthy voters that would be left without `pod`.
-    #[must_use]
     pub fn healthy_without(&self, pod: &str) -> usize {
         self.healthy.keys().filter(|name| *name != pod).count()
     }
 
     /// The agent to ask for a change: the leader's, else that of the healthy voter that is furthest (M7, B7).
-    #[must_use]
     pub fn via(&self, except: Option<&str>) -> Option<Via> {
         self.healthy
             .iter()
@@ -176,7 +169,6 @@ impl Safety {
     }
 
     /// The voter that is to lead instead of `from`: ready if one is, of the newest revision if possible, furthest.
-    #[must_use]
     pub fn successor(&self, from: &str) -> Option<&str> {
         self.healthy
             .iter()
@@ -187,7 +179,7 @@ impl Safety {
 
     /// Why a pod must not be stopped when those of `stopped` are stopped too. A pod in which nothing can vote costs
     /// nothing, unless its data goes with it.
-    fn verdict(&self, name: &str, pod: &PodSeen, stopped: &BTreeSet<String>) -> Option<Unsafe> {
+    fn objection(&self, name: &str, pod: &PodSeen, stopped: &BTreeSet<String>) -> Option<Unsafe> {
         if pod.ended || pod.node.is_dead() {
             return None;
         }
@@ -249,19 +241,16 @@ enum Rule<'a> {
 
 impl<'a> Gate<'a> {
     /// The gate of a cluster that must stay available.
-    #[must_use]
     pub fn guarded(safety: &'a Safety, seen: &'a Observed) -> Self {
         Self::of(Rule::Keep(safety), seen)
     }
 
     /// The gate before the cluster has formed.
-    #[must_use]
     pub fn forming(seen: &'a Observed) -> Self {
         Self::of(Rule::Forming, seen)
     }
 
     /// The gate of a cluster that its owner has deleted or stopped.
-    #[must_use]
     pub fn open(seen: &'a Observed) -> Self {
         Self::of(Rule::Nothing, seen)
     }
@@ -287,7 +276,7 @@ impl<'a> Gate<'a> {
         plan: &mut Plan,
     ) -> Result<(), Unsafe> {
         let no = match self.rule {
-            Rule::Keep(safety) => safety.verdict(name, pod, &self.stopped),
+            Rule::Keep(safety) => safety.objection(name, pod, &self.stopped),
             Rule::Forming => pod
                 .takes_part()
                 .then(|| Unsafe::MembersUnknown("the cluster has just formed".to_owned())),
@@ -325,7 +314,7 @@ impl<'a> Gate<'a> {
     /// Why it must not be stopped now.
     pub fn defragment(&mut self, of: &Via, pod: &PodSeen, plan: &mut Plan) -> Result<(), Unsafe> {
         let no = match self.rule {
-            Rule::Keep(safety) => safety.verdict(&of.pod, pod, &self.stopped),
+            Rule::Keep(safety) => safety.objection(&of.pod, pod, &self.stopped),
             Rule::Forming | Rule::Nothing => {
                 Some(Unsafe::MembersUnknown("nothing is formed".to_owned()))
             }
@@ -371,7 +360,6 @@ pub struct Holder<'a> {
 }
 
 /// True when a claim of the pod is gone or going: its data does not outlive the pod.
-#[must_use]
 pub fn data_is_going(desired: &Desired, seen: &Observed, pod: &str) -> bool {
     desired.claims.iter().any(|template| {
         let claim = seen.claims.get(&names::claim(&template.name, pod));

@@ -23,7 +23,6 @@ pub fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
 }
 
 /// The service.
-#[must_use]
 pub fn build(desired: &Desired) -> Service {
     let meta = desired.template.metadata.as_ref();
     let mut own = meta

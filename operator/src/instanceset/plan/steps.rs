@@ -244,7 +244,7 @@ pub enum Waiting {
     NoNode(String),
     /// The API server takes no pod of the template.
     #[error(
-        "the API server takes no pod of the new template, so no pod of the old one is stopped: {0}"
+        "the API server takes no pod of the new template, so no pod of the old one is stopped: {0}; correct the Cluster"
     )]
     TemplateRefused(String),
     /// A claim that another Cluster of this name has left.
@@ -268,7 +268,7 @@ pub enum Waiting {
         why: String,
     },
     /// The containers of a pod cannot run.
-    #[error("pod {pod} cannot run: {why}")]
+    #[error("pod {pod} cannot run: {why}; correct the Cluster, and the pod is replaced at once")]
     CannotRun {
         /// The pod.
         pod: String,
@@ -284,10 +284,15 @@ pub enum Waiting {
     )]
     ClaimLostEarly(String),
     /// The member list is not known.
-    #[error("the member list is not known: {0}")]
+    #[error(
+        "the member list is not known: {0}; bring members back, or let the operator reach port 5001 of their pods"
+    )]
     MembersUnknown(String),
     /// Members report different clusters.
-    #[error("members report cluster {found}, the cluster is {latched}: {pod} holds foreign data")]
+    #[error(
+        "members report cluster {found}, the cluster is {latched}: {pod} holds foreign data; delete its claim if that is \
+         not needed"
+    )]
     ClusterIdMismatch {
         /// The recorded cluster.
         latched: String,
@@ -300,13 +305,16 @@ pub enum Waiting {
     #[error("pod {0} is terminating")]
     PodTerminating(String),
     /// A pod is on a node whose kubelet does not report.
-    #[error("pod {0} is on a node that is not ready: it may still run, so it is not replaced")]
+    #[error(
+        "pod {0} is on a node that is not ready: it may still run, so it is not replaced; repair the node, or taint it \
+         node.kubernetes.io/out-of-service when it is surely off"
+    )]
     NodeNotReady(String),
     /// A claim is going.
     #[error("claim {0} is terminating")]
     ClaimTerminating(String),
     /// An object of the name exists and has another owner, or none.
-    #[error("{kind} {name} exists and has another owner, or none")]
+    #[error("{kind} {name} exists and has another owner, or none: rename or delete it")]
     NotOurs {
         /// Kind.
         kind: &'static str,
@@ -334,7 +342,9 @@ pub enum Waiting {
         message: String,
     },
     /// Too few voters are healthy for the change.
-    #[error("{what} waits for a quorum: {healthy} healthy voters, {needed} are needed")]
+    #[error(
+        "{what} waits for a quorum: {healthy} healthy voters, {needed} are needed; bring members back"
+    )]
     Quorum {
         /// The change.
         what: String,
@@ -371,7 +381,9 @@ pub enum Waiting {
         pod: String,
     },
     /// No agent of a healthy voter can be asked.
-    #[error("{what} waits for a healthy voter whose agent answers")]
+    #[error(
+        "{what} waits for a healthy voter whose agent answers: check that the operator reaches port 5001 of the pods"
+    )]
     NoVoter {
         /// What waits.
         what: String,
@@ -415,7 +427,8 @@ pub enum Waiting {
     },
     /// Two slots lay claim to one member.
     #[error(
-        "pod {pod} and another one hold data of member {member}: the pod and its claims are left alone"
+        "pod {pod} and another one hold data of member {member}, and are left alone: keep the one that runs, delete the \
+         other's claim"
     )]
     Disputed {
         /// The pod that is not its holder by the list.
@@ -440,7 +453,10 @@ pub enum Waiting {
         what: String,
     },
     /// An unknown member is in the list.
-    #[error("member {0} is in the cluster and belongs to no pod of this InstanceSet")]
+    #[error(
+        "member {0} is in the cluster and belongs to no pod of this InstanceSet: remove it if it is not needed \
+         (etcdctl member remove {0})"
+    )]
     Stranger(String),
     /// A member's database has reached its quota.
     #[error(

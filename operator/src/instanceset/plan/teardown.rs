@@ -1,7 +1,7 @@
 //! Taking members down: all permanently with the InstanceSet, or all for a while. Never touches membership (C4, M15).
 
+use super::next_pod::{PodTurn, pod_turn, remove_pod};
 use super::safety::{Gate, Holder, data_is_going, quorum};
-use super::slots::{PodTurn, pod_turn, remove_pod};
 use super::{Grace, Plan, Step, Waiting, volumes};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::Observed;

@@ -20,7 +20,6 @@ pub struct Keys {
 }
 
 /// Labels of all children that belong to a pod.
-#[must_use]
 pub fn labels(desired: &Desired, pod: &str) -> Map {
     let meta = desired.template.metadata.as_ref();
     let mut all = meta
@@ -53,7 +52,6 @@ pub fn record(labels: &Map, annotations: &mut Map) {
 }
 
 /// The keys that are on record in `annotations`.
-#[must_use]
 pub fn recorded(annotations: &Map) -> Keys {
     let text = annotations.get(TEMPLATE_KEYS);
     text.and_then(|text| serde_json::from_str(text).ok())

@@ -557,7 +557,10 @@ fn why_a_pod_cannot_run_is_told_at_once_before_and_after_the_start() {
         pod.broken = Some("unschedulable: Insufficient cpu".to_owned());
         let status = plan(&world.desired, &seen).status.expect("a status");
         let told = status.status.message.unwrap_or_default();
-        assert_eq!(told, "pod a-1 cannot run: unschedulable: Insufficient cpu");
+        assert_eq!(
+            told,
+            "pod a-1 cannot run: unschedulable: Insufficient cpu; correct the Cluster, and the pod is replaced at once"
+        );
         let mut conditions = status.observations.iter();
         let formed = conditions.find(|told| told.kind == ConditionType::Quorate);
         let formed = formed.expect("the condition");

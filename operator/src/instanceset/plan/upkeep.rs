@@ -1,12 +1,12 @@
 //! Care of a database that is too large or wrong: alarms answered, free pages given back (D7, D8, D15). Changes no
-//! membership: a member whose data differs is marked for rebuild by `slots` and replaced by `membership`.
+//! membership: a member whose data differs is marked for rebuild by `next_pod` and replaced by `membership`.
 
 use std::collections::BTreeMap;
 
 use kbagent_protocol::{Alarm, AlarmKind, Care as Cared, Id, Member, MemberStatus};
 
 use super::alarms::{alarms, corrupt, quota_of};
-use super::membership::World;
+use super::membership::Basis;
 use super::safety::{Gate, Unsafe};
 use super::{Plan, Step, Via, Waiting, rollout};
 
@@ -20,30 +20,30 @@ const ROOM_PERCENT: u64 = 90;
 const USED_PERCENT: u64 = 80;
 
 /// Plans what is due; `quiet` is true when no change of membership is due.
-pub fn plan(world: &World<'_>, quiet: bool, gate: &mut Gate<'_>, plan: &mut Plan) {
-    let alarms = alarms(world.seen);
-    let defragments = world.seen.pods.iter().find(|(_, pod)| pod.defragments());
+pub fn plan(basis: &Basis<'_>, quiet: bool, gate: &mut Gate<'_>, plan: &mut Plan) {
+    let alarms = alarms(basis.seen);
+    let defragments = basis.seen.pods.iter().find(|(_, pod)| pod.defragments());
     if let Some((pod, _)) = defragments {
         plan.waiting.push(Waiting::Defragmenting(pod.clone()));
     }
-    let Some(list) = world.roster.members.known() else {
+    let Some(list) = basis.roster.members.known() else {
         return;
     };
-    let safety = world.safety;
+    let safety = basis.safety;
     let mut members: Vec<(&String, &MemberStatus)> = safety
         .healthy
         .keys()
-        .filter_map(|pod| Some((pod, world.seen.pods.get(pod)?.status()?)))
+        .filter_map(|pod| Some((pod, basis.seen.pods.get(pod)?.status()?)))
         .collect();
     // The leader comes last, and by then leadership has moved.
     members.sort_by_key(|(pod, _)| {
         let leads = safety.leader.as_ref() == Some(*pod);
-        (leads, world.desired.name.ordinal(pod))
+        (leads, basis.desired.name.ordinal(pod))
     });
     let updates = |reason: &Waiting| matches!(reason, Waiting::Update { .. });
     let idle = plan.steps.is_empty() && defragments.is_none();
     let mut care = Care {
-        world: *world,
+        basis: *basis,
         list,
         members,
         quiet: quiet && idle && !plan.waiting.iter().any(updates),
@@ -59,7 +59,7 @@ pub fn plan(world: &World<'_>, quiet: bool, gate: &mut Gate<'_>, plan: &mut Plan
 }
 
 struct Care<'a, 's> {
-    world: World<'a>,
+    basis: Basis<'a>,
     list: &'a [(Option<String>, Member)],
     /// Voters that take part.
     members: Vec<(&'a String, &'a MemberStatus)>,
@@ -78,7 +78,7 @@ impl Care<'_, '_> {
             alarm.member == Id(0) || list.any(|(_, member)| member.id == alarm.member)
         };
         if let Some(alarm) = wrong.clone().find(is_member) {
-            let replaced = corrupt(self.world.seen, self.world.roster).contains(&alarm.member);
+            let replaced = corrupt(self.basis.seen, self.basis.roster).contains(&alarm.member);
             plan.waiting.push(if replaced {
                 Waiting::Corrupt(alarm.member)
             } else {
@@ -92,7 +92,7 @@ impl Care<'_, '_> {
     /// Frees space in every database, then disarms: one compaction frees pages in all of them, a defragmentation gives
     /// them back. Each is done once for a revision: what does not help is not repeated.
     fn no_space(&mut self, alarms: &[Alarm], plan: &mut Plan) {
-        let desired = self.world.desired;
+        let desired = self.basis.desired;
         let tight = |(_, status): &&(&String, &MemberStatus)| {
             status.db_size_bytes >= percent(quota_of(status, desired), ROOM_PERCENT)
         };
@@ -108,7 +108,7 @@ impl Care<'_, '_> {
             return self.disarm(*alarm, plan);
         };
         plan.waiting.push(Waiting::NoSpace((*first).clone()));
-        let views = self.world.seen.pods.iter();
+        let views = self.basis.seen.pods.iter();
         let cared: BTreeMap<&String, Cared> = views
             .filter_map(|(pod, there)| Some((pod, there.view.as_ref()?.care)))
             .collect();
@@ -123,7 +123,7 @@ impl Care<'_, '_> {
         if let Some((pod, _)) = full.iter().find(is_worth) {
             self.defragment(pod, plan);
         } else if full.iter().any(|(_, status)| status.revision > compacted)
-            && let Some(via) = self.world.safety.via(None)
+            && let Some(via) = self.basis.safety.via(None)
         {
             plan.steps.push(Step::Compact { via });
         }
@@ -143,10 +143,10 @@ impl Care<'_, '_> {
     /// One at a time, while all are there, none learns and nothing else is in progress; a leader transfers leadership
     /// first (D8). Whether members keep up is the agent's to ask at that moment.
     fn defragment(&mut self, pod: &str, plan: &mut Plan) {
-        let safety = self.world.safety;
+        let safety = self.basis.safety;
         let all = self.are_all_there();
         let what = format!("the defragmentation of {pod}");
-        let there = self.world.seen.pods.get(pod);
+        let there = self.basis.seen.pods.get(pod);
         let ip = safety.healthy.get(pod).and_then(|voter| voter.ip);
         let (Some(there), Some(ip), true) = (there, ip, all && self.quiet) else {
             return plan.waiting.push(Waiting::NotAlone { what });
@@ -162,12 +162,12 @@ impl Care<'_, '_> {
 
     /// True when all members are voters that take part.
     fn are_all_there(&self) -> bool {
-        let voters = self.world.safety.voters;
+        let voters = self.basis.safety.voters;
         self.list.len() == voters && self.members.len() == voters
     }
 
     fn disarm(&self, alarm: Alarm, plan: &mut Plan) {
-        if let Some(via) = self.world.safety.via(None) {
+        if let Some(via) = self.basis.safety.via(None) {
             plan.steps.push(Step::Disarm { via, alarm });
         }
     }

@@ -33,7 +33,6 @@ pub fn keep(desired: &Desired, seen: &Observed, plan: &mut Plan) {
 }
 
 /// Why a claim that stands in the way is left alone.
-#[must_use]
 pub fn left_alone(desired: &Desired, name: &str, claim: &ClaimSeen) -> Waiting {
     let name = name.to_owned();
     match claim.home() {
@@ -46,7 +45,6 @@ pub fn left_alone(desired: &Desired, name: &str, claim: &ClaimSeen) -> Waiting {
 }
 
 /// Labels and annotations of a claim, those of its template and which these are.
-#[must_use]
 pub fn metadata(
     desired: &Desired,
     template: &VolumeClaimTemplate,
@@ -66,7 +64,6 @@ pub fn metadata(
 }
 
 /// A claim for `pod`; `join` is the learner it is made for, `None` at bootstrap.
-#[must_use]
 pub fn build(
     desired: &Desired,
     template: &VolumeClaimTemplate,

@@ -3,7 +3,7 @@
 use super::store::{acknowledged_puts, calls, phantom, pick_end};
 use super::{Mutation, Spoiler};
 use crate::record::{
-    Call, FinalState, KeyValue, Outcome, Record, Request, Response, Return, Route,
+    Call, FinalState, KeyValue, Nanos, Outcome, Record, Request, Response, Return, Route,
 };
 
 pub(super) const MUTATIONS: &[Mutation] = &[
@@ -151,20 +151,34 @@ fn revived_lease(spoiler: &mut Spoiler) -> bool {
         }
     });
     let Some((id, t)) = revoked else { return false };
-    let (op, t) = (900_000, t + 1_000_000_000);
+    let (request, answer) = (
+        Request::LeaseKeepAlive { id },
+        Response::LeaseKeepAlive { ttl: 1 },
+    );
+    add_operation(spoiler, t + 1_000_000_000, request, (1, 3, answer))
+}
+
+/// One more client does this, and is answered with a revision and a term.
+pub(super) fn add_operation(
+    spoiler: &mut Spoiler,
+    t: Nanos,
+    request: Request,
+    (revision, term, response): (i64, u64, Response),
+) -> bool {
+    let op = 900_000;
     spoiler.add(Record::Call(Call {
         t,
         op,
         client: 8_000,
         route: Route::Member,
         scheduled: t,
-        request: Request::LeaseKeepAlive { id },
+        request,
     }));
     let outcome = Outcome::Ok {
-        revision: 1,
-        term: 3,
+        revision,
+        term,
         member: "a".to_owned(),
-        response: Response::LeaseKeepAlive { ttl: 1 },
+        response,
     };
     spoiler.add(Record::Return(Return {
         t: t + 1_000,

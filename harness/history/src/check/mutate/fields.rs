@@ -126,7 +126,7 @@ fn is_seen(rule: &Rule, (plan, history): &(Plan, History), lines: &[Value]) -> b
         spoiled.records[place.line] = record;
         let verdicts = check::all(&spoiled, &expectations(plan.members));
         let own = verdicts.iter().find(|verdict| verdict.check == name);
-        if own.is_some_and(|verdict| owed.paid(&verdict.outcome)) {
+        if own.is_some_and(|verdict| owed.paid(&verdict.finding)) {
             return true;
         }
     }

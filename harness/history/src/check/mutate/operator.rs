@@ -169,6 +169,18 @@ fn endpoint(spoiler: &mut Spoiler, pod: &str) -> bool {
 }
 
 fn two_down(spoiler: &mut Spoiler) -> bool {
+    beside_one_that_goes(spoiler, |going, other| PodRecord {
+        t: going.t + 1_000_000,
+        deleting: true,
+        ..other
+    })
+}
+
+/// While a pod is being deleted, another one is seen to be like this.
+fn beside_one_that_goes(
+    spoiler: &mut Spoiler,
+    seen: impl Fn(&PodRecord, PodRecord) -> PodRecord,
+) -> bool {
     let Some(going) = last_pod(spoiler, |pod| pod.deleting && !pod.deleted) else {
         return false;
     };
@@ -176,10 +188,8 @@ fn two_down(spoiler: &mut Spoiler) -> bool {
         return false;
     };
     spoiler.add(Record::Pod(PodRecord {
-        t: going.t + 1_000_000,
         resource_version: 5_000,
-        deleting: true,
-        ..other
+        ..seen(&going, other)
     }));
     true
 }
@@ -201,19 +211,11 @@ fn unnamed(spoiler: &mut Spoiler) -> bool {
 }
 
 fn quorum_taken(spoiler: &mut Spoiler) -> bool {
-    let Some(going) = last_pod(spoiler, |pod| pod.deleting && !pod.deleted) else {
-        return false;
-    };
-    let Some(other) = last_pod(spoiler, |pod| pod.pod != going.pod) else {
-        return false;
-    };
-    spoiler.add(Record::Pod(PodRecord {
+    beside_one_that_goes(spoiler, |going, other| PodRecord {
         t: going.t - 1_000_000,
-        resource_version: 5_000,
         ready: false,
         ..other
-    }));
-    true
+    })
 }
 
 /// Writes of three seconds have no success; in the window of the fault, or far behind it.

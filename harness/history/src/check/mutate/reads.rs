@@ -1,8 +1,9 @@
 //! Spoiled reads of one member, and of a revision that is over.
 
+use super::ends::add_operation;
 use super::store::{calls, pick_end};
 use super::{Mutation, Spoiler};
-use crate::record::{Call, Outcome, Record, Request, Response, Return, Route};
+use crate::record::{Call, Outcome, Record, Request, Response, Return};
 
 pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
@@ -121,30 +122,11 @@ fn compacted_read(spoiler: &mut Spoiler) -> bool {
     let Request::Range { revision, .. } = read.request else {
         return false;
     };
-    let (op, t) = (900_000, read.t - 2_000);
     let request = Request::Compact {
         revision: revision + 1,
     };
-    spoiler.add(Record::Call(Call {
-        t,
-        op,
-        client: 8_000,
-        route: Route::Member,
-        scheduled: t,
-        request,
-    }));
-    let outcome = Outcome::Ok {
-        revision: header,
-        term: 2,
-        member: "a".to_owned(),
-        response: Response::Compact {},
-    };
-    spoiler.add(Record::Return(Return {
-        t: t + 1_000,
-        op,
-        outcome,
-    }));
-    true
+    let answer = (header, 2, Response::Compact {});
+    add_operation(spoiler, read.t - 2_000, request, answer)
 }
 
 fn refused_read(spoiler: &mut Spoiler) -> bool {

@@ -172,16 +172,7 @@ fn lost_key_in_read(spoiler: &mut Spoiler) -> bool {
 
 /// Changes the answer of a linearizable range at the newest revision.
 fn linear_answer(spoiler: &mut Spoiler, change: impl Fn(&mut Response) -> bool) -> bool {
-    let reads = calls(spoiler, |call| {
-        matches!(
-            call.request,
-            Request::Range {
-                serializable: false,
-                revision: 0,
-                ..
-            }
-        )
-    });
+    let reads = linear_reads(spoiler);
     pick_end(spoiler, reads, |end| match &mut end.outcome {
         Outcome::Ok { response, .. } => change(response),
         _ => false,
@@ -189,7 +180,19 @@ fn linear_answer(spoiler: &mut Spoiler, change: impl Fn(&mut Response) -> bool) 
 }
 
 fn linear_read(spoiler: &mut Spoiler, change: impl Fn(&mut i64)) -> bool {
-    let reads = calls(spoiler, |call| {
+    let reads = linear_reads(spoiler);
+    pick_end(spoiler, reads, |end| match &mut end.outcome {
+        Outcome::Ok { revision, .. } => {
+            change(revision);
+            true
+        }
+        _ => false,
+    })
+}
+
+/// Linearizable ranges at the newest revision.
+fn linear_reads(spoiler: &Spoiler) -> Vec<u64> {
+    calls(spoiler, |call| {
         matches!(
             call.request,
             Request::Range {
@@ -198,13 +201,6 @@ fn linear_read(spoiler: &mut Spoiler, change: impl Fn(&mut i64)) -> bool {
                 ..
             }
         )
-    });
-    pick_end(spoiler, reads, |end| match &mut end.outcome {
-        Outcome::Ok { revision, .. } => {
-            change(revision);
-            true
-        }
-        _ => false,
     })
 }
 
@@ -240,16 +236,7 @@ fn older_revision(spoiler: &mut Spoiler) -> bool {
 }
 
 fn linear_late(spoiler: &mut Spoiler, change: impl Fn(&mut i64)) -> bool {
-    let reads = calls(spoiler, |call| {
-        matches!(
-            call.request,
-            Request::Range {
-                serializable: false,
-                revision: 0,
-                ..
-            }
-        )
-    });
+    let reads = linear_reads(spoiler);
     pick_end(spoiler, reads, |end| match &mut end.outcome {
         Outcome::Ok { revision, .. } if *revision > 150 => {
             change(revision);

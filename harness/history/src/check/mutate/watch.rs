@@ -311,30 +311,23 @@ fn early_progress(spoiler: &mut Spoiler) -> bool {
     };
     let promised = events_of(&mut spoiler.history.records[next])
         .and_then(|events| events.first().map(revision));
-    let (Record::Watch(watch), Some(revision)) = (spoiler.history.records[at].clone(), promised)
-    else {
-        return false;
-    };
-    let event = WatchEvent::Progress { revision };
-    spoiler
-        .history
-        .records
-        .insert(at + 1, Record::Watch(WatchRecord { event, ..watch }));
-    true
+    promised.is_some_and(|revision| then_says(spoiler, at, WatchEvent::Progress { revision }))
 }
 
 fn progress_back(spoiler: &mut Spoiler) -> bool {
     let Some((at, _)) = followed(spoiler) else {
         return false;
     };
-    let Record::Watch(watch) = spoiler.history.records[at].clone() else {
+    then_says(spoiler, at, WatchEvent::Progress { revision: 1 })
+}
+
+/// The stream of the record at `at` says this next.
+fn then_says(spoiler: &mut Spoiler, at: usize, event: WatchEvent) -> bool {
+    let records = &mut spoiler.history.records;
+    let Record::Watch(watch) = records[at].clone() else {
         return false;
     };
-    let event = WatchEvent::Progress { revision: 1 };
-    spoiler
-        .history
-        .records
-        .insert(at + 1, Record::Watch(WatchRecord { event, ..watch }));
+    records.insert(at + 1, Record::Watch(WatchRecord { event, ..watch }));
     true
 }
 
@@ -380,16 +373,9 @@ fn cancelled(spoiler: &mut Spoiler) -> bool {
     let Some((at, _)) = followed(spoiler) else {
         return false;
     };
-    let Record::Watch(watch) = spoiler.history.records[at].clone() else {
-        return false;
-    };
     let event = WatchEvent::Cancelled {
         compact_revision: 1,
         reason: String::new(),
     };
-    spoiler
-        .history
-        .records
-        .insert(at + 1, Record::Watch(WatchRecord { event, ..watch }));
-    true
+    then_says(spoiler, at, event)
 }

@@ -126,7 +126,7 @@ fn a_promise_of_a_revision_that_nobody_can_have_made_is_broken() {
     let verdicts = judge(&history);
     let watch = verdicts.iter().find(|verdict| verdict.check == "watch");
     assert!(
-        watch.is_some_and(|watch| matches!(watch.outcome, Finding::Violation { .. })),
+        watch.is_some_and(|watch| matches!(watch.finding, Finding::Violation { .. })),
         "{watch:?}"
     );
 }

@@ -16,13 +16,13 @@ fn clean_histories_pass_every_check() {
         let plan = Plan::varied(seed);
         whole += u64::from(plan.tells_all());
         for verdict in check::all(&simulate(&plan), &expectations(plan.members)) {
-            let wrong = match verdict.outcome {
+            let wrong = match verdict.finding {
                 Finding::Pass => false,
                 Finding::Violation { .. } => true,
                 _ => plan.tells_all(),
             };
             if wrong {
-                told += &format!("\n{plan:?}: {}: {:?}", verdict.check, verdict.outcome);
+                told += &format!("\n{plan:?}: {}: {:?}", verdict.check, verdict.finding);
             }
         }
     }
@@ -83,7 +83,7 @@ fn a_member_that_diverges_is_seen() {
         let verdicts = check::all(&simulate(&plan), &expectations(plan.members));
         let seen = |check: &str| {
             let verdict = one(verdicts.clone(), check);
-            matches!(verdict.outcome, Finding::Violation { .. })
+            matches!(verdict.finding, Finding::Violation { .. })
         };
         assert!(seen("agreement"), "seed {seed}");
         by_reads += u32::from(seen("reads"));

@@ -117,34 +117,20 @@ fn a_value_that_a_read_shows_tells_what_made_its_revision() {
             .put(1, (1, 2), ("a", "1"), 2)
             .events(0, 3, 2, &[seen(kv("a", "1", 2))])
     };
+    let early = || (3, found(std::slice::from_ref(&new)));
     // The run is cut off in the middle of a write: an old read may have seen it already.
     story()
         .unknown(2, (5, 30), put("a", "2"))
-        .ok(
-            3,
-            (8, 9),
-            local_get("a"),
-            (3, found(std::slice::from_ref(&new))),
-        )
+        .ok(3, (8, 9), local_get("a"), early())
         .passes("linearizable");
     story()
         .unknown(2, (5, 30), txn(vec![put("a", "2"), put("b", "2")]))
-        .ok(
-            3,
-            (8, 9),
-            local_get("a"),
-            (3, found(std::slice::from_ref(&new))),
-        )
+        .ok(3, (8, 9), local_get("a"), early())
         .dump(40, "etcd-0", (3, &[new.clone(), kv("b", "2", 3)]))
         .passes("linearizable");
     story()
         .failed(2, (5, 6), put("a", "2"))
-        .ok(
-            3,
-            (8, 9),
-            local_get("a"),
-            (3, found(std::slice::from_ref(&new))),
-        )
+        .ok(3, (8, 9), local_get("a"), early())
         .violates(
             "linearizable",
             "it failed for certain, yet at revision 3 it was read",
@@ -313,7 +299,7 @@ fn a_stale_read_behind_a_hole_is_seen() {
 
 #[test]
 fn writers_whose_clocks_disagree_prove_nothing_about_time() {
-    let reason = |verdict: &Verdict| match &verdict.outcome {
+    let reason = |verdict: &Verdict| match &verdict.finding {
         Finding::Inconclusive { reason } => reason.clone(),
         other => panic!("{other:?}"),
     };

@@ -1,6 +1,7 @@
 //! The proofs of cuts: what each fault names, and that nothing less counts as seen.
 
 use super::*;
+use crate::cluster::assert_is_shell;
 use crate::faults::member::tests::members;
 use crate::faults::network::plan;
 use crate::faults::{Direction, Fault, Selector, Traffic};
@@ -167,10 +168,7 @@ fn the_script_is_valid_shell_and_names_pod_and_address() {
     let proofs = of(&isolate(Traffic::Peer, Direction::Outgoing), &[0], 3);
     let numbered: Vec<(usize, &Probe)> = proofs.probes.iter().enumerate().collect();
     let script = script(&numbered);
-    let status = std::process::Command::new("sh")
-        .args(["-n", "-c", &script])
-        .status();
-    assert!(status.expect("a shell").success(), "{script}");
+    assert_is_shell(&script);
     assert!(
         script.contains("probe 0 'uid-0' http://10.244.1.5:2380/ &"),
         "{script}"

@@ -400,7 +400,8 @@ fn growing_beside_a_dead_member_waits_with_the_figures_of_etcd() {
     let held = next(&world);
     assert!(held.steps.is_empty(), "{:?}", held.steps);
     let told: Vec<_> = held.waiting.iter().map(ToString::to_string).collect();
-    let why = "joining of a-3 waits for a quorum: 2 healthy voters, 3 are needed";
+    let why =
+        "joining of a-3 waits for a quorum: 2 healthy voters, 3 are needed; bring members back";
     assert!(told.iter().any(|line| line == why), "{told:?}");
     world.thaw();
     settle_until_whole(&mut world);

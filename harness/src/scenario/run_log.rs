@@ -1,27 +1,70 @@
-//! The life of a fault in a run, step by step: each is recorded, and what is wrong with one is a judgement.
+//! What a run has recorded so far: its phases, each step of its faults, and the verdicts of what went wrong on the way.
+
+use std::fmt::Display;
 
 use etcd_history::Record;
 use etcd_history::record::{FaultStep, Nanos};
 
 use crate::faults::{Active, Evidence, Fault, FaultError, in_words};
 use crate::observe;
-use crate::report::{Finding, Judgement};
+use crate::report::{Finding, Verdict};
 use crate::scenario::Live;
 use crate::scenario::notes::fault_record;
 
-/// Where the steps of a run's faults are recorded.
-pub(crate) struct Steps<'a> {
-    /// Where progress is printed.
-    pub(crate) live: &'a Live,
+/// What a run has recorded so far.
+pub(crate) struct RunLog {
+    live: Live,
     /// What must be added to this host's wall clock to get the recording client's.
     pub(crate) offset: Nanos,
     /// Records of the run.
-    pub(crate) told: &'a mut Vec<Record>,
-    /// Judgements of the run.
-    pub(crate) judgements: &'a mut Vec<Judgement>,
+    pub(crate) told: Vec<Record>,
+    /// What the run found by itself.
+    pub(crate) verdicts: Vec<Verdict>,
 }
 
-impl Steps<'_> {
+impl RunLog {
+    pub(crate) fn new(live: &Live) -> Self {
+        Self {
+            live: live.clone(),
+            offset: 0,
+            told: Vec::new(),
+            verdicts: Vec::new(),
+        }
+    }
+
+    pub(crate) fn phase(&mut self, name: &str) {
+        self.live.say(format!("phase {name}"));
+        self.told.push(Record::Phase {
+            t: self.now(),
+            name: name.to_owned(),
+        });
+    }
+
+    /// A step of the run that failed is a violation.
+    pub(crate) fn judge<T>(&mut self, check: &'static str, result: Result<T, &impl Display>) {
+        if let Err(error) = result {
+            self.violation(check, error.to_string());
+        }
+    }
+
+    pub(crate) fn violation(&mut self, check: &'static str, explanation: String) {
+        self.live.say(format!("{check}: {explanation}"));
+        let ops = Vec::new();
+        let finding = Finding::Violation { explanation, ops };
+        self.verdicts.push(Verdict::new(check, finding));
+    }
+
+    /// Something because of which the run proves nothing.
+    pub(crate) fn doubt(&mut self, check: &'static str, reason: String) {
+        self.live.say(format!("{check}: {reason}"));
+        let finding = Finding::Inconclusive { reason };
+        self.verdicts.push(Verdict::new(check, finding));
+    }
+
+    pub(crate) fn now(&self) -> Nanos {
+        observe::now(self.offset)
+    }
+
     /// Records an injection that began then and has just returned.
     ///
     /// # Errors
@@ -61,9 +104,7 @@ impl Steps<'_> {
             Err(error) => {
                 let evidence = Evidence::new().with("error", &error);
                 self.told.push(note(FaultStep::Ineffective, evidence));
-                let reason = error.to_string();
-                self.live.say(&reason);
-                self.doubt(reason);
+                self.doubt("faults", error.to_string());
             }
         }
     }
@@ -87,7 +128,7 @@ impl Steps<'_> {
                 Ok(None) => {
                     let healing = healed.unwrap_or_default();
                     for reason in healing.doubts {
-                        self.doubt(reason);
+                        self.doubt("faults", reason);
                     }
                     self.told
                         .push(note(at, FaultStep::Healed, healing.evidence));
@@ -95,26 +136,16 @@ impl Steps<'_> {
                 Ok(Some(left)) => {
                     let evidence = Evidence::new().with("left", &left);
                     self.told.push(note(at, FaultStep::Residue, evidence));
-                    self.doubt(format!("something of `{fault}` is left: {left}"));
+                    self.doubt("faults", format!("something of `{fault}` is left: {left}"));
                 }
                 Err(error) => {
                     let evidence = Evidence::new().with("error", &error);
                     self.told.push(note(at, FaultStep::Residue, evidence));
-                    self.doubt(format!(
-                        "it is not known what is left of `{fault}`: {error}"
-                    ));
+                    let reason = format!("it is not known what is left of `{fault}`: {error}");
+                    self.doubt("faults", reason);
                 }
             }
         }
         self.live.say("healed");
-    }
-
-    fn doubt(&mut self, reason: String) {
-        let finding = Finding::Inconclusive { reason };
-        self.judgements.push(Judgement::new("faults", finding));
-    }
-
-    fn now(&self) -> Nanos {
-        observe::now(self.offset)
     }
 }

@@ -17,15 +17,15 @@ use super::{Grace, Plan, Step, Waiting, alarms, volumes};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{ClaimSeen, Observed, PodSeen, Reading};
 
-/// What the slots report to the other modules.
+/// What the members need, for the other modules.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Facts {
+pub struct MembershipView {
     /// Members whose data is gone, and why.
     pub lost: Vec<(String, Member, String)>,
     /// Members that run and whose claims are gone or going: the data lasts as long as the pod; and why.
     pub going: Vec<(String, Member, String)>,
     /// Members with data that are to be rebuilt, and why.
-    pub condemned: Vec<(String, Member, String)>,
+    pub to_rebuild: Vec<(String, Member, String)>,
     /// Wanted pods without member, pod and claim.
     pub missing: Vec<String>,
 }
@@ -69,8 +69,8 @@ pub fn plan(
     roster: &Roster,
     gate: &mut Gate<'_>,
     plan: &mut Plan,
-) -> Facts {
-    let mut facts = Facts::default();
+) -> MembershipView {
+    let mut view = MembershipView::default();
     let corrupt = alarms::corrupt(seen, roster);
     let mut rest = Plan::default();
     rest.waiting.extend(roster.faults.iter().cloned());
@@ -96,7 +96,7 @@ pub fn plan(
             roster,
             corrupt: &corrupt,
             gate: &mut *gate,
-            facts: &mut facts,
+            view: &mut view,
         };
         slot.plan(&mut rest);
     }
@@ -108,7 +108,7 @@ pub fn plan(
     plan.steps.extend(first);
     plan.steps.extend(later);
     plan.waiting.append(&mut rest.waiting);
-    facts
+    view
 }
 
 /// All names that anything exists for, lowest ordinal first.
@@ -190,7 +190,7 @@ struct Slot<'a, 's> {
     /// Members whose data etcd found to differ from a majority's.
     corrupt: &'a [Id],
     gate: &'a mut Gate<'s>,
-    facts: &'a mut Facts,
+    view: &'a mut MembershipView,
 }
 
 impl Slot<'_, '_> {
@@ -243,9 +243,9 @@ impl Slot<'_, '_> {
                     let member = (self.pod.to_owned(), (*member).clone(), why);
                     // A member that runs has its data until its pod goes.
                     if pod.takes_part() || pod.ready {
-                        self.facts.going.push(member);
+                        self.view.going.push(member);
                     } else {
-                        self.facts.lost.push(member);
+                        self.view.lost.push(member);
                     }
                 } else {
                     self.condemn();
@@ -287,7 +287,7 @@ impl Slot<'_, '_> {
             (Data::Absent, Place::Member(member)) => self.no_data(member, plan),
             (Data::Absent, Place::Absent) if wanted => match self.seen.no_node.clone() {
                 Some(node) => plan.waiting.push(Waiting::NoNode(node)),
-                None => self.facts.missing.push(self.pod.to_owned()),
+                None => self.view.missing.push(self.pod.to_owned()),
             },
             (Data::Absent, Place::Absent) => {}
             (Data::Absent, Place::Unknown(why)) => {
@@ -348,7 +348,7 @@ impl Slot<'_, '_> {
         if let Place::Member(member) = &self.place {
             let member = (*member).clone();
             let lost = (self.pod.to_owned(), member, why.to_owned());
-            self.facts.lost.push(lost);
+            self.view.lost.push(lost);
         }
     }
 
@@ -363,13 +363,13 @@ impl Slot<'_, '_> {
         };
         let why = if self.corrupt.contains(&member.id) {
             "its data differs from the others' (alarm CORRUPT)"
-        } else if self.has_others() && claims.any(ClaimSeen::condemned) {
+        } else if self.has_others() && claims.any(ClaimSeen::to_rebuild) {
             "a rebuild was requested"
         } else {
             return;
         };
-        let condemned = (self.pod.to_owned(), (*member).clone(), why.to_owned());
-        self.facts.condemned.push(condemned);
+        let to_rebuild = (self.pod.to_owned(), (*member).clone(), why.to_owned());
+        self.view.to_rebuild.push(to_rebuild);
     }
 
     /// True when the slot's member is not the only voter.

@@ -59,7 +59,7 @@ fn view(n: u64, applied: u64) -> MemberView {
 pub(crate) fn seen() -> Seen {
     let claim = json!({ "metadata": { "name": "data-db-etcd-0" },
         "status": { "phase": "Bound", "capacity": { "storage": "1Gi" } } });
-    let slice = json!({ "metadata": { "name": "s", "labels": { "kubernetes.io/service-name": "db-etcd" } },
+    let slice = json!({ "metadata": { "name": "s", "labels": { labels::SERVICE_NAME: "db-etcd" } },
         "addressType": "IPv4", "endpoints": [{ "addresses": ["1"], "targetRef": { "name": "db-etcd-0" } }] });
     let set = json!({ "metadata": { "name": "db-etcd", "labels": { labels::COMPONENT_NAME: "etcd" } },
         "spec": { "replicas": 3, "selector": {}, "template": {} },

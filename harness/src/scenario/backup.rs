@@ -1,0 +1,341 @@
+//! A backup that is made under load and restored into a second Cluster beside the first, asked for as an owner asks.
+//! What the second one holds is compared with what the first one's etcd says it held at the backup's revision.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Resource as _;
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::scenario::RunError;
+use crate::scenario::subject::{CLUSTER, COMPONENT, MANAGER, Subject};
+use crate::timeouts;
+use crate::wait::{Poll, wait_until};
+
+/// Name of the Cluster that is made of the backup.
+const RESTORED: &str = "restored";
+/// By how much a restored cluster's revision is ahead of the backup's at least: no watch of the old one goes back.
+const BUMP: i64 = 1_000_000_000;
+
+/// A backup that was asked for.
+pub(super) struct BackUp {
+    subject: Subject,
+    name: String,
+}
+
+/// What the status of a backup says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Told {
+    phase: String,
+    revision: i64,
+    verified: bool,
+    reason: String,
+}
+
+/// A key as etcd's gateway gives it: numbers as text, bytes in base64.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+struct Entry {
+    key: String,
+    #[serde(default)]
+    value: String,
+    create_revision: String,
+    mod_revision: String,
+    version: String,
+    #[serde(default)]
+    lease: String,
+}
+
+/// All keys of one cluster.
+#[derive(Debug, PartialEq, Eq)]
+struct Held {
+    revision: i64,
+    entries: BTreeMap<String, Entry>,
+}
+
+impl BackUp {
+    /// Makes a repository on a claim and asks for a backup in it.
+    pub(super) async fn ask(subject: &Subject, number: u32) -> Result<Self, RunError> {
+        let name = format!("backup-{number}");
+        let api: Api<Namespace> = Api::all(subject.kube.clone());
+        let owner = api
+            .get(&subject.namespace)
+            .await
+            .map_err(|error| RunError::api("read the run's namespace", &error))?;
+        // A repository belongs to no namespace: it goes with that of the run.
+        let repository = json!({
+            "apiVersion": "dataprotection.kubeblocks.io/v1alpha1", "kind": "BackupRepo",
+            "metadata": { "name": subject.namespace, "ownerReferences": owner.owner_ref(&()).as_slice() },
+            "spec": { "storageProviderRef": "pvc", "accessMethod": "Mount", "volumeCapacity": "1Gi",
+                "pvReclaimPolicy": "Retain" },
+        });
+        let policy = format!("{CLUSTER}-{COMPONENT}-backup-policy");
+        let backup = json!({
+            "apiVersion": "dataprotection.kubeblocks.io/v1alpha1", "kind": "Backup",
+            "metadata": { "name": name, "namespace": subject.namespace },
+            "spec": { "backupPolicyName": policy, "backupMethod": "datafile", "deletionPolicy": "Retain" },
+        });
+        let repositories = Api::all_with(subject.kube.clone(), &resource("BackupRepo"));
+        apply(&repositories, &subject.namespace, &repository).await?;
+        let chosen = json!({ "spec": { "backupRepoName": subject.namespace } });
+        let policies: Api<DynamicObject> = of_run(subject, "BackupPolicy");
+        let params = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        policies
+            .patch(&policy, &params, &Patch::Merge(chosen))
+            .await
+            .map_err(|error| RunError::api(format!("name the repository in {policy}"), &error))?;
+        apply(&of_run(subject, "Backup"), &name, &backup).await?;
+        Ok(Self {
+            subject: subject.clone(),
+            name,
+        })
+    }
+
+    /// Waits until it runs, or has ended already.
+    pub(super) async fn begun(&self) -> Result<String, RunError> {
+        let begun = |told: &Told| told.phase == "Running" || told.has_ended();
+        let told = self.wait("begun", timeouts::EFFECT_SLOW, begun).await?;
+        Ok(told.phase)
+    }
+
+    /// Waits until it has succeeded, restores it, and compares. Tells what was compared.
+    pub(super) async fn ended(&self, limit: Duration) -> Result<String, RunError> {
+        let told = self.wait("ended", limit, Told::has_ended).await?;
+        if told.phase != "Completed" || !told.verified {
+            return Err(RunError::Wait(format!(
+                "Backup {} Completed and verified: it is {told:?}",
+                self.name
+            )));
+        }
+        let was = held(&self.subject, CLUSTER, Some(told.revision)).await?;
+        self.restore(limit).await?;
+        let is = held(&self.subject, RESTORED, None).await?;
+        let clusters = self.subject.clusters();
+        let gone = clusters.delete(RESTORED, &DeleteParams::background()).await;
+        gone.map_err(|error| RunError::api("delete the restored Cluster", &error))?;
+        match difference(&was, &is, told.revision) {
+            None => Ok(format!(
+                "{} keys at revision {} are those of the backup",
+                is.entries.len(),
+                told.revision
+            )),
+            Some(wrong) => Err(RunError::Wait(format!(
+                "the restored Cluster hold what the first held at revision {}: {wrong}",
+                told.revision
+            ))),
+        }
+    }
+
+    async fn restore(&self, limit: Duration) -> Result<(), RunError> {
+        let mut cluster = self.subject.etcd(None).manifest();
+        cluster["metadata"]["name"] = json!(RESTORED);
+        cluster["spec"]["restore"] = json!({ "source": { "kind": "Backup", "name": self.name } });
+        let clusters = self.subject.clusters();
+        apply(&clusters, RESTORED, &cluster).await?;
+        let what = format!("Cluster {RESTORED} run");
+        let runs = wait_until(what, limit, async || match clusters.get(RESTORED).await {
+            Ok(cluster) if cluster.data["status"]["phase"] == "Running" => Poll::Ready(()),
+            Ok(cluster) => Poll::NotYet::<(), String>(cluster.data["status"].to_string()),
+            Err(error) => Poll::NotYet(error.to_string()),
+        });
+        runs.await
+            .map_err(|error| RunError::Wait(error.to_string()))
+    }
+
+    async fn wait(
+        &self,
+        what: &str,
+        limit: Duration,
+        fits: impl Fn(&Told) -> bool,
+    ) -> Result<Told, RunError> {
+        let backups: Api<DynamicObject> = of_run(&self.subject, "Backup");
+        let what = format!("Backup {} has {what}", self.name);
+        let found = wait_until(what, limit, async || match backups.get(&self.name).await {
+            Ok(backup) => match Told::of(&backup.data["status"]) {
+                told if fits(&told) => Poll::Ready(told),
+                told => Poll::NotYet::<_, String>(format!("{told:?}")),
+            },
+            Err(error) => Poll::NotYet(error.to_string()),
+        });
+        found
+            .await
+            .map_err(|error| RunError::Wait(error.to_string()))
+    }
+}
+
+impl Told {
+    fn of(status: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Self {
+            phase: text(&status["phase"]),
+            revision: status["revision"].as_i64().unwrap_or_default(),
+            verified: status["verified"] == true,
+            reason: text(&status["failureReason"]),
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(self.phase.as_str(), "Completed" | "Failed")
+    }
+}
+
+/// What the restored cluster has otherwise than the first had at this revision. Keys of a lease may have ended with it.
+fn difference(was: &Held, is: &Held, revision: i64) -> Option<String> {
+    if was.entries.is_empty() {
+        return Some("there was no key".to_owned());
+    }
+    if is.revision < revision + BUMP {
+        return Some(format!(
+            "its revision is {}, less than {BUMP} above",
+            is.revision
+        ));
+    }
+    let mut lost = was.entries.iter();
+    let lost = lost.find(|(key, entry)| match is.entries.get(*key) {
+        Some(now) => now != *entry,
+        None => entry.lease.is_empty() || entry.lease == "0",
+    });
+    if let Some((key, entry)) = lost {
+        let now = is.entries.get(key);
+        return Some(format!("{} was {entry:?} and is {now:?}", plain(key)));
+    }
+    let more = is
+        .entries
+        .keys()
+        .find(|key| !was.entries.contains_key(*key));
+    more.map(|key| format!("{} was not there", plain(key)))
+}
+
+/// A key as text.
+fn plain(key: &str) -> String {
+    let bytes = STANDARD.decode(key).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// All keys of a Cluster of the run, at a revision or now, read through its quorum.
+async fn held(subject: &Subject, cluster: &str, revision: Option<i64>) -> Result<Held, RunError> {
+    let pod = format!("{cluster}-{COMPONENT}-0");
+    let everything = STANDARD.encode([0]);
+    let at = revision.unwrap_or_default().to_string();
+    let request = json!({ "key": everything, "range_end": everything, "revision": at });
+    let action = || format!("read all keys of {pod}");
+    let answer = subject
+        .etcd_call(&pod, "v3/kv/range", &request.to_string())
+        .await
+        .map_err(|error| RunError::api(action(), &error))?;
+    parse(&answer).map_err(|error| RunError::api(action(), &error))
+}
+
+fn parse(answer: &str) -> Result<Held, String> {
+    let answer: Value = serde_json::from_str(answer).map_err(|error| error.to_string())?;
+    let revision = answer["header"]["revision"].as_str();
+    let revision = revision.and_then(|revision| revision.parse().ok());
+    let entries = match &answer["kvs"] {
+        Value::Null => Vec::new(),
+        entries => Vec::<Entry>::deserialize(entries).map_err(|error| error.to_string())?,
+    };
+    Ok(Held {
+        revision: revision.ok_or("the answer has no revision")?,
+        entries: entries
+            .into_iter()
+            .map(|entry| (entry.key.clone(), entry))
+            .collect(),
+    })
+}
+
+fn of_run(subject: &Subject, kind: &str) -> Api<DynamicObject> {
+    Api::namespaced_with(subject.kube.clone(), &subject.namespace, &resource(kind))
+}
+
+fn resource(kind: &str) -> ApiResource {
+    let gvk = GroupVersionKind::gvk("dataprotection.kubeblocks.io", "v1alpha1", kind);
+    ApiResource::from_gvk(&gvk)
+}
+
+async fn apply(api: &Api<DynamicObject>, name: &str, object: &Value) -> Result<(), RunError> {
+    let params = PatchParams::apply(MANAGER);
+    let applied = api.patch(name, &params, &Patch::Apply(object)).await;
+    let kind = object["kind"].as_str().unwrap_or_default();
+    applied
+        .map(drop)
+        .map_err(|error| RunError::api(format!("apply {kind} {name}"), &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(revision: i64, keys: &[(&str, &str, i64)]) -> Held {
+        let entries = keys.iter().map(|(key, value, lease)| {
+            let entry = Entry {
+                key: STANDARD.encode(key),
+                value: STANDARD.encode(value),
+                create_revision: "2".to_owned(),
+                mod_revision: "7".to_owned(),
+                version: "3".to_owned(),
+                lease: if *lease == 0 {
+                    String::new()
+                } else {
+                    lease.to_string()
+                },
+            };
+            (entry.key.clone(), entry)
+        });
+        Held {
+            revision,
+            entries: entries.collect(),
+        }
+    }
+
+    #[test]
+    fn what_differs_from_the_backup_is_found() {
+        let was = held(9, &[("a", "1", 0), ("b", "2", 0), ("leased", "3", 5)]);
+        let after = 9 + BUMP;
+        let same = [("a", "1", 0), ("b", "2", 0), ("leased", "3", 5)];
+        assert_eq!(difference(&was, &held(after, &same), 9), None);
+        assert_eq!(
+            difference(&was, &held(after, &same[..2]), 9),
+            None,
+            "its lease has ended"
+        );
+        let wrong = [
+            ("b was", vec![same[0], same[2]]),
+            ("a was", vec![("a", "0", 0), same[1], same[2]]),
+            ("leased was", vec![same[0], same[1], ("leased", "0", 5)]),
+            (
+                "c was not there",
+                vec![same[0], same[1], same[2], ("c", "", 0)],
+            ),
+        ];
+        for (told, keys) in wrong {
+            let found = difference(&was, &held(after, &keys), 9).unwrap_or_default();
+            assert!(found.starts_with(told), "{told}: {found}");
+        }
+        let back = difference(&was, &held(after - 1, &same), 9).unwrap_or_default();
+        assert!(back.contains("its revision is"), "{back}");
+        let nothing = held(9, &[]);
+        assert!(difference(&nothing, &held(after, &[]), 9).is_some());
+    }
+
+    #[test]
+    fn an_answer_of_the_gateway_is_read() {
+        let text = r#"{"header":{"revision":"12"},"kvs":[{"key":"YQ==","create_revision":"2","mod_revision":"3",
+            "version":"2","value":"MQ=="}],"count":"1"}"#;
+        let held = parse(text).expect("an answer");
+        assert_eq!(held.revision, 12);
+        assert_eq!(held.entries["YQ=="].value, "MQ==");
+        let empty = parse(r#"{"header":{"revision":"1"}}"#).expect("an answer");
+        assert!(empty.entries.is_empty());
+        assert!(
+            parse(r#"{"error":"etcdserver: mvcc: required revision has been compacted"}"#).is_err()
+        );
+    }
+}
