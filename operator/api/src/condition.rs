@@ -66,6 +66,8 @@ pub enum ConditionType {
     InstancesRebuilding,
     /// One member continues without the others, whose quorum does not come back (OpsRequest).
     QuorumRecovering,
+    /// Volumes grow (OpsRequest).
+    VolumeExpanding,
     /// Kubernetes refuses what came of its edit: the edit is taken back (OpsRequest).
     Reverting,
     /// The effect was seen (OpsRequest).
@@ -112,6 +114,7 @@ impl ConditionType {
             ConditionType::Reconfigure => "Reconfigure",
             ConditionType::InstancesRebuilding => "InstancesRebuilding",
             ConditionType::QuorumRecovering => "QuorumRecovering",
+            ConditionType::VolumeExpanding => "VolumeExpanding",
             ConditionType::Reverting => "Reverting",
             ConditionType::Succeed => "Succeed",
             ConditionType::Failed => "Failed",
@@ -218,6 +221,8 @@ pub enum Reason {
     StartToRebuildInstances,
     /// One member is to continue without the others.
     QuorumRecoveryStarted,
+    /// Volumes are to grow.
+    VolumeExpansionStarted,
     /// The effect was seen.
     OpsRequestProcessedSuccessfully,
     /// It has failed.
@@ -284,6 +289,7 @@ impl Reason {
             Reason::ReconfigureStarted => "ReconfigureStarted",
             Reason::StartToRebuildInstances => "StartToRebuildInstances",
             Reason::QuorumRecoveryStarted => "QuorumRecoveryStarted",
+            Reason::VolumeExpansionStarted => "VolumeExpansionStarted",
             Reason::OpsRequestProcessedSuccessfully => "OpsRequestProcessedSuccessfully",
             Reason::OpsRequestFailed => "OpsRequestFailed",
             Reason::OpsRequestAborted => "OpsRequestAborted",

@@ -57,6 +57,7 @@ pub use status::{
     rules::fixed("expose"),
     rules::fixed("rebuildFrom"),
     rules::fixed("recoverQuorum"),
+    rules::fixed("volumeExpansion"),
     rules::rule(
         "!has(self.cancel) || !self.cancel || self.type in ['HorizontalScaling', 'VerticalScaling']",
         "cancel: only HorizontalScaling and VerticalScaling can be cancelled"
@@ -76,7 +77,7 @@ pub use status::{
     rules::goes_with("Expose", "expose"),
     rules::goes_with("RebuildInstance", "rebuildFrom"),
     rules::goes_with("RecoverQuorum", "recoverQuorum"),
-    rules::unsupported_entries("volumeExpansion"),
+    rules::goes_with("VolumeExpansion", "volumeExpansion"),
     rules::unsupported_field("backup"),
     rules::unsupported_field("restore"),
     rules::unsupported_field("custom"),
@@ -157,10 +158,10 @@ pub struct OpsRequestSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub recover_quorum: Vec<RecoverQuorum>,
-    /// Not supported yet.
+    /// Components whose volumes grow while they are used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
-    pub volume_expansion: Vec<Opaque>,
+    pub volume_expansion: Vec<VolumeExpansion>,
     /// Not supported yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<Opaque>,
@@ -200,6 +201,8 @@ pub enum OpsType {
     RebuildInstance,
     /// One member continues without the others, whose quorum does not come back. Not KubeBlocks'.
     RecoverQuorum,
+    /// Volumes grow while they are used.
+    VolumeExpansion,
 }
 
 /// A component of the Cluster.
@@ -321,6 +324,37 @@ pub struct VerticalScaling {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub instances: Vec<Opaque>,
+}
+
+/// Larger volumes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::unsupported_entries("instances"),
+]))]
+pub struct VolumeExpansion {
+    /// The component's name within the Cluster.
+    #[schemars(length(min = 1, max = 63))]
+    pub component_name: String,
+    /// The claims that grow, in every pod. What is not named stays.
+    #[schemars(length(min = 1, max = 16))]
+    pub volume_claim_templates: Vec<LargerClaim>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub instances: Vec<Opaque>,
+}
+
+/// What a claim grows to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LargerClaim {
+    /// Name of the claim template.
+    #[schemars(length(min = 1, max = 40))]
+    pub name: String,
+    /// Its new size.
+    #[schemars(schema_with = "crate::quantity::quantity")]
+    pub storage: Quantity,
 }
 
 /// The pod that leadership moves away from, and the pod it moves to.

@@ -53,6 +53,7 @@ fn view(n: u64, applied: u64) -> MemberView {
         care: Default::default(),
         campaign: None,
         standing: None,
+        file_system_bytes: None,
     }
 }
 

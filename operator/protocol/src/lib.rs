@@ -191,6 +191,9 @@ pub struct MemberView {
     /// Where the member stands while it serves no client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standing: Option<MemberStanding>,
+    /// Bytes of the file system that holds etcd's data, as the pod sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_system_bytes: Option<u64>,
 }
 
 /// What etcd's metrics say of a member that answers no status: one that was restarted without a quorum.

@@ -7,6 +7,7 @@ mod build;
 mod certificates;
 mod ensure;
 mod fields;
+mod growth;
 mod held;
 mod observe;
 mod phase;

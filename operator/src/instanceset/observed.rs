@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kbagent_protocol::{
     EtcdState, Id, MemberList, MemberStanding, MemberStatus, MemberView, action,
 };
@@ -221,6 +222,19 @@ pub struct ClaimSeen {
     pub owned: bool,
     /// True when it would be deleted with the InstanceSet: it names it as its owner.
     pub bound: bool,
+    /// How large it is.
+    pub size: Size,
+}
+
+/// How large a claim is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Size {
+    /// What it asks for.
+    pub requested: Option<Quantity>,
+    /// What it has; `None` until there is a volume.
+    pub capacity: Option<Quantity>,
+    /// What Kubernetes says of a growth that is under way; empty when it says nothing.
+    pub told: String,
 }
 
 impl ClaimSeen {

@@ -41,6 +41,9 @@ fn base(leaf: &Leaf) -> Value {
         "recoverQuorum" => {
             "{type: RecoverQuorum, recoverQuorum: [{componentName: etcd, acceptDataLoss: true}]}"
         }
+        "volumeExpansion" => {
+            "{type: VolumeExpansion, volumeExpansion: [{componentName: etcd, volumeClaimTemplates: [{name: data, storage: 30Gi}]}]}"
+        }
         // It takes a part of `force` back.
         "enqueueOnForce" => {
             "{type: HorizontalScaling, force: true, horizontalScaling: [{componentName: etcd, scaleOut: {replicaChanges: 2}}]}"

@@ -15,6 +15,7 @@ mod stop;
 mod switchover;
 mod upgrade;
 mod vertical_scaling;
+mod volume_expansion;
 
 pub(super) use expose::objects as services_of;
 pub(super) use rebuild_instance::begun;
@@ -35,5 +36,6 @@ pub(super) fn of(kind: OpsType) -> &'static dyn Kind {
         OpsType::Expose => &expose::Expose,
         OpsType::RebuildInstance => &rebuild_instance::RebuildInstance,
         OpsType::RecoverQuorum => &recover_quorum::RecoverQuorum,
+        OpsType::VolumeExpansion => &volume_expansion::VolumeExpansion,
     }
 }

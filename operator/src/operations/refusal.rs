@@ -70,6 +70,18 @@ pub(super) enum Refused {
     )]
     NoClaim { component: String, name: String },
     #[error(
+        "volumeExpansion[{component}] names claim template {name:?} twice: say which size is meant"
+    )]
+    TemplateTwice { component: String, name: String },
+    #[error(
+        "volumeExpansion[{component}]: {name:?} is no claim template of the component: {known}"
+    )]
+    NoTemplate {
+        component: String,
+        name: String,
+        known: String,
+    },
+    #[error(
         "recoverQuorum[{component}]: say dryRun: true, to see what would be lost, or acceptDataLoss: true, and not both"
     )]
     NotApproved { component: String },

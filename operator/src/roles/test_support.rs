@@ -42,5 +42,6 @@ pub(crate) fn running(
         care: Default::default(),
         campaign: None,
         standing: None,
+        file_system_bytes: None,
     }
 }

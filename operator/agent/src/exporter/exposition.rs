@@ -232,6 +232,7 @@ mod tests {
             care: Default::default(),
             campaign: None,
             standing: None,
+            file_system_bytes: None,
         }
     }
 

@@ -9,6 +9,7 @@ mod names;
 mod removed;
 mod standing;
 mod view;
+mod volume;
 mod watcher;
 
 pub(crate) use hold::{AGAIN, until_it_ends};

@@ -60,6 +60,7 @@ impl Knowledge {
             care: Care::default(),
             campaign: None,
             standing: None,
+            file_system_bytes: None,
         };
         Self {
             view,
@@ -121,6 +122,7 @@ impl Knowledge {
         next.under_way = hints.own.under_way.map(str::to_owned);
         next.care = hints.own.care;
         next.campaign = hints.own.campaign;
+        next.file_system_bytes = hints.file_system_bytes;
         next.standing = hints.standing.filter(|_| poll.is_err()).cloned();
         match poll {
             Ok(status) => {
@@ -195,6 +197,8 @@ pub struct Hints<'a> {
     pub names: &'a Names,
     /// A reason why etcd must not run.
     pub refusal: Option<&'a Refusal>,
+    /// How large the file system of etcd's data is.
+    pub file_system_bytes: Option<u64>,
     /// What the metrics of a silent member say.
     pub standing: Option<&'a MemberStanding>,
     /// What the agent itself does.
@@ -281,6 +285,7 @@ fn matters(old: &MemberView, new: &MemberView) -> bool {
         || (&old.under_way, old.care, old.campaign) != (&new.under_way, new.care, new.campaign)
         || size(new) < size(old)
         || known(old) != known(new)
+        || old.file_system_bytes != new.file_system_bytes
 }
 
 fn same_state(old: &EtcdState, new: &EtcdState) -> bool {

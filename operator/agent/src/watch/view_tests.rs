@@ -62,6 +62,7 @@ impl Bench {
             names: &self.names,
             refusal: None,
             standing: None,
+            file_system_bytes: None,
             own: self.own,
         };
         self.knowledge.fold(poll, &hints, self.now)
@@ -154,6 +155,7 @@ fn silence_is_told_apart() {
         names: &bench.names,
         refusal: Some(&lost),
         standing: None,
+        file_system_bytes: None,
         own: Own::default(),
     };
     assert!(bench.knowledge.fold(refused(), &hints, bench.now));

@@ -12,7 +12,7 @@ use super::hint;
 use super::hold;
 use super::names::{self, Names};
 use super::view::{Hints, Knowledge, Own, Refusal};
-use super::{removed, standing};
+use super::{removed, standing, volume};
 use crate::config::Config;
 use crate::etcd::Client;
 use crate::launch::{ANSWERED_FILE, REFUSED_FILE};
@@ -28,6 +28,7 @@ pub struct Watcher {
     names_wanted: Arc<Notify>,
     removed: watch::Receiver<Option<Refusal>>,
     standing: watch::Receiver<Option<MemberStanding>>,
+    volume: watch::Receiver<Option<u64>>,
     own: watch::Receiver<Own>,
     alarm: Arc<Notify>,
     knowledge: watch::Sender<Knowledge>,
@@ -62,6 +63,8 @@ pub fn start(
     let (names_to, names) = watch::channel(Names::new());
     let (removed_to, removed) = watch::channel(None);
     let (standing_to, standing) = watch::channel(None);
+    let (volume_to, volume) = watch::channel(None);
+    tokio::spawn(volume::look(config.data_dir.clone(), volume_to));
     let names_wanted = Arc::new(Notify::new());
     tokio::spawn(names::keep(
         client.clone(),
@@ -93,6 +96,7 @@ pub fn start(
         names_wanted,
         removed,
         standing,
+        volume,
         own,
         alarm,
         knowledge,
@@ -136,6 +140,7 @@ impl Watcher {
             names: &names,
             refusal: refusal.as_ref(),
             standing: standing.as_ref(),
+            file_system_bytes: *self.volume.borrow(),
             own: *self.own.borrow(),
         };
         let now = Instant::now();

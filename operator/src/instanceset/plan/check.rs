@@ -18,6 +18,7 @@ use crate::instanceset::observed::{NodeSeen, Observed, PodSeen};
 mod lint;
 mod recovery;
 mod upkeep;
+mod volumes;
 
 pub use lint::Violation;
 
@@ -85,6 +86,7 @@ impl Lint<'_> {
             Step::Compact { .. } | Step::Defragment { .. } | Step::Disarm { .. } => {
                 upkeep::check(self, step, found);
             }
+            Step::GrowClaim { name, uid, to } => volumes::check(self, (name, uid), to, found),
             Step::AddFinalizer
             | Step::ApplyService(_)
             | Step::RetireClaim { .. }

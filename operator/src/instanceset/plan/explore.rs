@@ -368,6 +368,8 @@ struct Wish {
     gone: (u32, u32),
     /// It begins with a backup.
     seeded: bool,
+    /// Volumes are to be larger than they are.
+    larger: bool,
 }
 
 impl Wish {
@@ -380,6 +382,7 @@ impl Wish {
             mishaps: 0,
             gone: (0, 0),
             seeded: false,
+            larger: false,
         }
     }
 
@@ -433,6 +436,9 @@ impl Wish {
             from => grown(from),
         };
         world.scale(self.to);
+        if self.larger {
+            world.want_volumes(2);
+        }
         if let Some((image, at_a_time)) = self.update {
             world.desired.update.at_a_time = at_a_time;
             world.change_template(image);
@@ -491,6 +497,19 @@ fn every_order_of_a_beginning_with_a_backup() {
 #[test]
 fn every_order_of_an_alarm() {
     all(&[Wish::size(3, 3).with(ALARMS, 1)]);
+}
+
+#[test]
+fn every_order_of_volumes_that_grow() {
+    let larger = |wish: Wish| Wish {
+        larger: true,
+        ..wish
+    };
+    all(&[
+        Wish::size(3, 3).with(CLAIMS, 1),
+        Wish::size(1, 1).with(FATE, 1),
+    ]
+    .map(larger));
 }
 
 #[test]

@@ -78,6 +78,12 @@ fn decide(
     let quiet = membership::plan(&basis, plan);
     rollout::plan(desired, seen, &safety, &mut gate, quiet, plan);
     upkeep::plan(&basis, quiet, &mut gate, plan);
+    let growth = volumes::grow(desired, seen);
+    // The last thing to do: what the API server refuses of it holds nothing else up.
+    if plan.steps.is_empty() {
+        plan.steps.extend(growth.step);
+    }
+    plan.waiting.extend(growth.waiting);
 }
 
 /// What Kubernetes says of pods that it cannot start, told at once.

@@ -13,7 +13,7 @@ use super::latch::Latch;
 use super::pods;
 use super::safety::quorum;
 use super::steps::StatusDraft;
-use super::{Plan, Waiting, alarms, revision, roster};
+use super::{Plan, Waiting, alarms, revision, roster, volumes};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{NO_CREDENTIALS, Observed, PodSeen, Reading};
 
@@ -77,6 +77,7 @@ pub fn status(desired: &Desired, seen: &Observed, latch: &Latch, plan: &Plan) ->
         members: members(desired, seen, latch),
         message: waiting_on.first().map(|first| first.message.clone()),
         recovery: before.recovery.clone(),
+        volumes: volumes::status(desired, seen),
         waiting_on,
     };
     let first = status.cluster_id != before.cluster_id

@@ -19,6 +19,7 @@ mod mishaps;
 mod recovery;
 mod seeded;
 mod views;
+mod volumes;
 
 pub(super) use guarded::renumbered;
 
@@ -42,6 +43,8 @@ struct Disk {
     member: Option<Id>,
     /// The mark by which that member was made the only one.
     forced: Option<String>,
+    /// Gibibytes that are asked for, and those that it has.
+    size: (u32, u32),
 }
 
 #[derive(Clone, Debug)]
@@ -111,6 +114,7 @@ pub(super) fn desired(replicas: u32) -> Desired {
         template: serde_json::from_value(template).expect("a template"),
         claims: vec![etcd_operator_api::volume::VolumeClaimTemplate {
             name: "data".to_owned(),
+            spec: volumes::of(1),
             ..Default::default()
         }],
         keep_when_scaled: false,
@@ -233,6 +237,7 @@ impl World {
         self.pods
             .retain(|_, pod| !pod.terminating || pod.node_gone || pod.frozen);
         self.fill_first();
+        self.enlarge();
         let pods = &self.pods;
         self.disks.retain(|name, disk| {
             let used = name
@@ -357,6 +362,7 @@ impl World {
                 lost: disk.lost.then(|| "its node is gone".to_owned()),
                 owned: !disk.foreign,
                 bound: disk.bound,
+                size: disk.size_seen(),
             };
             (name.clone(), seen)
         });
@@ -436,6 +442,7 @@ impl World {
                     foreign: false,
                     member: None,
                     forced: None,
+                    size: (volumes::asked(claim), volumes::asked(claim)),
                 };
                 let old = self.disks.insert(meta.name.unwrap_or_default(), disk);
                 assert!(old.is_none(), "a claim of the name exists");
@@ -463,6 +470,7 @@ impl World {
                         .insert(keys::RETIRED.to_owned(), "true".to_owned());
                 }
             }
+            Step::GrowClaim { name, to, .. } => self.ask_for(name, to),
             Step::ReleaseClaim { name, .. } | Step::BindClaim { name, .. } => {
                 if let Some(disk) = self.disks.get_mut(name) {
                     disk.bound = matches!(step, Step::BindClaim { .. });

@@ -90,6 +90,7 @@ impl World {
             foreign: true,
             member: Some(Id(1)),
             forced: None,
+            size: (1, 1),
         };
         self.disks.insert(meta.name.unwrap_or_default(), disk);
         self.disk_of(&pod)
