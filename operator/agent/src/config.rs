@@ -117,6 +117,8 @@ pub struct Config {
     pub tls: Tls,
     /// `KB_TLS_PEER_NAME`: the common name that a peer's certificate must have.
     pub tls_peer_name: Option<String>,
+    /// `KB_ACCOUNTS_DIR`: the users that etcd is given; none when it is not set.
+    pub accounts_dir: Option<PathBuf>,
     /// `KB_FAST_ELECTION`: when a follower is told to campaign.
     pub fast_election: FastElection,
     /// `KB_LISTEN`: where kbagent listens.
@@ -180,6 +182,7 @@ impl Config {
                 .unwrap_or_else(|| own(peer_port)),
             tls,
             tls_peer_name: env.given("KB_TLS_PEER_NAME"),
+            accounts_dir: env.given("KB_ACCOUNTS_DIR").map(PathBuf::from),
             fast_election: env.parsed(
                 "KB_FAST_ELECTION",
                 "word true, suspicion or false",

@@ -3,14 +3,17 @@
 //!
 //! Modules: [`etcd`] speaks to members; [`watch`] knows the own member; [`fence`] has a deposed leader restarted;
 //! [`election`] shortens the election after a leader has died; [`actions`] changes membership and leadership;
+//! [`accounts`] gives etcd its users;
 //! [`handoff`] moves leadership before the pod stops, [`stopping`] ends an etcd that waits for its clients; [`server`]
 //! is the HTTP face; [`launch`] starts etcd and stands over it; [`exporter`] is the other binary. Nothing here speaks
 //! to Kubernetes, and nothing here decides that a membership change is wanted: that is the operator's.
 
+pub mod accounts;
 pub mod actions;
 pub mod config;
 pub mod election;
 pub mod etcd;
+pub mod expiry;
 pub mod exporter;
 pub mod fence;
 pub mod handoff;

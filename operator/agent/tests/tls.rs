@@ -4,10 +4,10 @@
 #[expect(dead_code, reason = "the bench serves other tests too")]
 mod bench;
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use bench::secured::{Ca, MEMBER, hosts, secured, with};
 use bench::{CLIENT_PORT, Pod, output, settled_leader, until};
 use hyper::{Method, StatusCode};
 use kbagent::election::message::{self, Target};
@@ -15,78 +15,8 @@ use kbagent::election::plan::Order;
 use kbagent::election::raft;
 use kbagent::etcd::Client;
 use kbagent::http::Call;
-use kbagent::tls::{FILES, Tls};
+use kbagent::tls::Tls;
 use kbagent_protocol::{AgentReport, PATH_AGENT, Role, SwitchoverOutput, action};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
-};
-
-/// The common name of members' certificates.
-const MEMBER: &str = "member";
-
-struct Ca {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Ca {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        params.distinguished_name.push(DnType::CommonName, "a CA");
-        let key = KeyPair::generate().expect("a key");
-        let pem = params.self_signed(&key).expect("a CA").pem();
-        let issuer = Issuer::new(params, key);
-        Self { pem, issuer }
-    }
-
-    /// CA, certificate and key, for these addresses and both uses.
-    fn signs(&self, name: &str, hosts: &[&str]) -> [String; 3] {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        let address = |host: &&str| SanType::IpAddress(host.parse::<IpAddr>().expect("an address"));
-        params.subject_alt_names = hosts.iter().map(address).collect();
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        let key = KeyPair::generate().expect("a key");
-        let made = params.signed_by(&key, &self.issuer).expect("signed");
-        [self.pem.clone(), made.pem(), key.serialize_pem()]
-    }
-}
-
-fn hosts(net: u8) -> Vec<String> {
-    let mut hosts: Vec<String> = (1..=3).map(|n| format!("127.77.{net}.{n}")).collect();
-    hosts.push("127.0.0.1".to_owned());
-    hosts
-}
-
-/// Three members on one certificate, as the operator gives them.
-fn secured(net: u8, ca: &Ca) -> Vec<Pod> {
-    let hosts = hosts(net);
-    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
-    let files = ca.signs(MEMBER, &hosts);
-    let pod = |n: u8| {
-        let mut pod = Pod::new(net, n, &[0, 1, 2]).bootstraps();
-        pod.certificates(&files);
-        pod.set("KB_TLS_PEER_NAME", MEMBER);
-        pod.start()
-    };
-    (0..3).map(pod).collect()
-}
-
-/// A client's files in a directory, and how it connects with them.
-fn with(files: &[String; 3]) -> (tempfile::TempDir, Tls) {
-    let directory = tempfile::tempdir().expect("tempdir");
-    for (name, text) in FILES.iter().zip(files) {
-        std::fs::write(directory.path().join(name), text).expect("write");
-    }
-    let tls = Tls::new(Some(directory.path()));
-    (directory, tls)
-}
 
 /// Whether a write over HTTP succeeds at this member.
 async fn writes(pod: &Pod, tls: &Tls) -> bool {

@@ -54,6 +54,7 @@ fn view(n: u64, applied: u64) -> MemberView {
         campaign: None,
         standing: None,
         file_system_bytes: None,
+        accounts: None,
     }
 }
 

@@ -3,9 +3,14 @@
 //! Identifiers of etcd (member, cluster) are `u64` in etcd and lower-case hexadecimal text here, as etcd logs them,
 //! because JSON readers lose bits of large integers.
 
+mod accounts;
 mod backup;
 mod election;
 
+pub use accounts::{
+    ACCOUNTS_FILE, Access, Account, Accounts, AccountsReport, LARGEST_ACCOUNTS, Password,
+    Permission, ROLE_PREFIX, ROOT,
+};
 pub use backup::{BackupReport, BackupSummary, LARGEST_REPORT};
 pub use election::{
     Beat, Campaign, ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding, Outcome,
@@ -194,6 +199,9 @@ pub struct MemberView {
     /// Bytes of the file system that holds etcd's data, as the pod sees it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_system_bytes: Option<u64>,
+    /// Users of etcd, while the agent's member leads and has been given some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accounts: Option<AccountsReport>,
 }
 
 /// What etcd's metrics say of a member that answers no status: one that was restarted without a quorum.
@@ -425,6 +433,19 @@ pub struct AgentReport {
     /// What it did when leaders died.
     #[serde(default)]
     pub elections: ElectionReport,
+    /// Until when its certificates are valid; with TLS only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<CertificateReport>,
+}
+
+/// Ends of the certificates that etcd and the agent use, in seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateReport {
+    /// Of the member's certificate.
+    pub certificate_ends: i64,
+    /// Of the CA that it believes.
+    pub ca_ends: i64,
 }
 
 /// Fencing of the own member (design: a deposed leader is fenced).

@@ -29,10 +29,10 @@ pub struct Client {
     tls: Tls,
 }
 
-struct Call {
-    name: &'static str,
-    path: &'static str,
-    deadline: Duration,
+pub(super) struct Call {
+    pub(super) name: &'static str,
+    pub(super) path: &'static str,
+    pub(super) deadline: Duration,
 }
 
 impl Client {
@@ -258,7 +258,7 @@ impl Client {
         self.unary(call, HashKvRequest { revision }).await
     }
 
-    async fn unary<Q, A>(&self, call: Call, request: Q) -> Result<A, EtcdError>
+    pub(super) async fn unary<Q, A>(&self, call: Call, request: Q) -> Result<A, EtcdError>
     where
         Q: prost::Message + Default + 'static,
         A: prost::Message + Default + 'static,

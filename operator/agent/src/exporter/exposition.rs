@@ -71,6 +71,7 @@ pub fn render(sources: &Sources) -> String {
     if let Some(agent) = &sources.agent {
         fencing(&mut text, agent);
         elections(&mut text, agent);
+        certificates(&mut text, agent);
     }
     if let Some(volume) = sources.volume {
         let help = "Size of the data volume in bytes.";
@@ -170,6 +171,21 @@ fn elections(text: &mut Text, agent: &AgentReport) {
     }
 }
 
+fn certificates(text: &mut Text, agent: &AgentReport) {
+    let Some(report) = agent.certificates else {
+        return;
+    };
+    let name = "kb_etcd_certificate_expiry_seconds";
+    text.family(
+        name,
+        "gauge",
+        "When the member's certificate, and the CA that it believes, end: seconds since 1970.",
+    );
+    for (certificate, ends) in [("member", report.certificate_ends), ("ca", report.ca_ends)] {
+        let _ = writeln!(text.0, "{name}{{certificate=\"{certificate}\"}} {ends}");
+    }
+}
+
 /// Names of the families of an exposition text.
 fn families(text: &str) -> impl Iterator<Item = &str> {
     text.lines()
@@ -199,7 +215,7 @@ fn pass_through(text: &mut String, etcd: &str, own: &BTreeSet<String>) {
 
 #[cfg(test)]
 mod tests {
-    use kbagent_protocol::{ElectionReport, FencingReport, Id, MemberStatus};
+    use kbagent_protocol::{CertificateReport, ElectionReport, FencingReport, Id, MemberStatus};
 
     use super::*;
 
@@ -233,6 +249,7 @@ mod tests {
             campaign: None,
             standing: None,
             file_system_bytes: None,
+            accounts: None,
         }
     }
 
@@ -296,6 +313,10 @@ mod tests {
                 won: 1,
                 ..ElectionReport::default()
             },
+            certificates: Some(CertificateReport {
+                certificate_ends: 7,
+                ca_ends: 8,
+            }),
         };
         let text = render(&Sources {
             etcd: Some(etcd.into()),
@@ -318,6 +339,10 @@ mod tests {
         );
         let won = value(&text, "kb_etcd_fast_elections_total{outcome=\"won\"}");
         assert_eq!(won.as_deref(), Some("1"));
+        for (of, end) in [("member", "7"), ("ca", "8")] {
+            let series = format!("kb_etcd_certificate_expiry_seconds{{certificate=\"{of}\"}}");
+            assert_eq!(value(&text, &series).as_deref(), Some(end));
+        }
         let names: Vec<_> = families(&text).collect();
         let once: BTreeSet<_> = names.iter().collect();
         assert_eq!(names.len(), once.len(), "{names:?}");

@@ -19,7 +19,9 @@ use super::stream;
 use crate::actions::{Actions, ROLE_AGE, Token, TokenError};
 use crate::election::Elections;
 use crate::etcd::Client;
+use crate::expiry;
 use crate::handoff::Handoff;
+use crate::tls::Tls;
 use crate::watch::Knowledge;
 
 /// Deadline of the member list.
@@ -37,6 +39,7 @@ pub(super) struct App {
     pub(super) incarnation: u64,
     pub(super) places: Semaphore,
     pub(super) members: SharedRead<Result<MemberList, String>>,
+    pub(super) tls: Tls,
 }
 
 pub(super) type Shared = State<Arc<App>>;
@@ -111,6 +114,7 @@ pub(super) async fn agent(State(app): Shared) -> Json<AgentReport> {
         agent_incarnation: app.incarnation,
         fencing: app.fencing.borrow().clone(),
         elections: app.elections.report(),
+        certificates: app.tls.directory().and_then(expiry::read),
     })
 }
 

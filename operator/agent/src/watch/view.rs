@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use kbagent_protocol::{Campaign, Care, EtcdState, Id, MemberStanding, MemberStatus, MemberView};
+use kbagent_protocol::{
+    AccountsReport, Campaign, Care, EtcdState, Id, MemberStanding, MemberStatus, MemberView,
+};
 use serde::{Deserialize, Serialize};
 
 use super::names::Names;
@@ -61,6 +63,7 @@ impl Knowledge {
             campaign: None,
             standing: None,
             file_system_bytes: None,
+            accounts: None,
         };
         Self {
             view,
@@ -124,6 +127,7 @@ impl Knowledge {
         next.campaign = hints.own.campaign;
         next.file_system_bytes = hints.file_system_bytes;
         next.standing = hints.standing.filter(|_| poll.is_err()).cloned();
+        next.accounts.clone_from(&hints.own.accounts);
         match poll {
             Ok(status) => {
                 let mut status = named(&status, hints.names, &next.instance);
@@ -206,7 +210,7 @@ pub struct Hints<'a> {
 }
 
 /// What the agent does with its member.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Own {
     /// Name of the long action that is in progress.
     pub under_way: Option<&'static str>,
@@ -214,6 +218,8 @@ pub struct Own {
     pub care: Care,
     /// The newest election that was begun and has ended.
     pub campaign: Option<Campaign>,
+    /// What came of users that it was given.
+    pub accounts: Option<AccountsReport>,
 }
 
 fn named(status: &Status, names: &Names, own_name: &str) -> MemberStatus {
@@ -283,6 +289,7 @@ fn matters(old: &MemberView, new: &MemberView) -> bool {
     !same_state(&old.etcd, &new.etcd)
         || essence(old) != essence(new)
         || (&old.under_way, old.care, old.campaign) != (&new.under_way, new.care, new.campaign)
+        || old.accounts != new.accounts
         || size(new) < size(old)
         || known(old) != known(new)
         || old.file_system_bytes != new.file_system_bytes

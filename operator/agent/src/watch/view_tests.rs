@@ -63,7 +63,7 @@ impl Bench {
             refusal: None,
             standing: None,
             file_system_bytes: None,
-            own: self.own,
+            own: self.own.clone(),
         };
         self.knowledge.fold(poll, &hints, self.now)
     }

@@ -141,7 +141,7 @@ impl Watcher {
             refusal: refusal.as_ref(),
             standing: standing.as_ref(),
             file_system_bytes: *self.volume.borrow(),
-            own: *self.own.borrow(),
+            own: self.own.borrow().clone(),
         };
         let now = Instant::now();
         let changed = self

@@ -6,6 +6,8 @@
 )]
 
 pub(crate) mod failover;
+pub(crate) mod keys;
+pub(crate) mod secured;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -81,3 +81,31 @@ fn etcds_quota_follows_when_the_volumes_have_grown_and_not_before() {
     let large = running("30Gi", &["30Gi"; 3], "30Gi", Some(true));
     assert_eq!(quota(&large), ["2147483648"]);
 }
+
+#[test]
+fn claims_of_running_members_keep_what_they_were_made_with() {
+    let its = planned(&component()).instance_set;
+    let observed = Observed {
+        instance_set: Some(its),
+        ..shipped()
+    };
+    assert!(plan(&component(), &observed, "cluster.local").is_ok());
+    let mut smaller = component();
+    let requests = &mut smaller.spec.volume_claim_templates[0]
+        .spec
+        .resources
+        .requests;
+    requests.insert(
+        "storage".into(),
+        serde_json::from_str("\"1Gi\"").expect("quantity"),
+    );
+    let text = refused(&smaller, &observed);
+    assert!(text.contains("storage cannot shrink to \"1Gi\""), "{text}");
+    let mut same = component();
+    let requests = &mut same.spec.volume_claim_templates[0].spec.resources.requests;
+    requests.insert(
+        "storage".into(),
+        serde_json::from_str("\"20480Mi\"").expect("quantity"),
+    );
+    assert!(plan(&same, &observed, "cluster.local").is_ok());
+}

@@ -57,6 +57,7 @@ impl World {
             under_way: under_way.then(|| action::DEFRAGMENT.to_owned()),
             care: self.databases.care_of(name),
             campaign: None,
+            accounts: None,
             file_system_bytes: self.file_system_of(name),
             standing: waiting.map(|status| MemberStanding {
                 member_id: status.member_id,
