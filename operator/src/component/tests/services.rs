@@ -47,5 +47,8 @@ fn services_go_with_their_members() {
     let planned = plan(&with_peers(3), &observed, "cluster.local").expect("a plan");
     let gone = names(&planned.obsolete_services);
     assert_eq!(gone.len(), 2, "{gone:?}");
-    assert!(gone.iter().all(|name| name.ends_with("-peer-3") || name.ends_with("-peer-4")));
+    assert!(
+        gone.iter()
+            .all(|name| name.ends_with("-peer-3") || name.ends_with("-peer-4"))
+    );
 }
