@@ -7,7 +7,7 @@ mod bench;
 use std::path::Path;
 use std::time::Duration;
 
-use bench::secured::{Ca, MEMBER, hosts, secured, with};
+use bench::secured::{Ca, MEMBER, hosts, secured, secured_with, with};
 use bench::{CLIENT_PORT, Pod, output, settled_leader, until};
 use hyper::{Method, StatusCode};
 use kbagent::election::message::{self, Target};
@@ -80,6 +80,31 @@ async fn members_with_tls_elect_move_and_are_watched_as_without() {
     assert!(started > before.0);
     pods[leader].start_etcd();
     settled_leader(&pods).await;
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn a_client_of_a_dead_leader_is_led_on_and_speaks_tls_to_the_next() {
+    let ca = Ca::new();
+    let mut pods = secured_with(57, &ca, Pod::relay);
+    let leader = settled_leader(&pods).await;
+    let stands_by = async |pod: &Pod| {
+        let report = pod.get::<AgentReport>(PATH_AGENT).await?;
+        report.relay.stands_by.then_some(())
+    };
+    until("the agent stands by", 20, async || {
+        stands_by(&pods[leader]).await
+    })
+    .await;
+    let (_kept, client) = with(&ca.signs("application", &[]));
+    let (_kept, foreign) = with(&Ca::new().signs(MEMBER, &[]));
+    comes_to_write(&pods[leader], &client).await;
+    pods[leader].kill_etcd();
+    until("a client is led on", 10, async || {
+        writes(&pods[leader], &client).await.then_some(())
+    })
+    .await;
+    assert!(!writes(&pods[leader], &foreign).await, "etcd decides");
 }
 
 #[tokio::test]

@@ -433,9 +433,29 @@ pub struct AgentReport {
     /// What it did when leaders died.
     #[serde(default)]
     pub elections: ElectionReport,
+    /// What it did for clients of its dead etcd.
+    #[serde(default)]
+    pub relay: RelayReport,
     /// Until when its certificates are valid; with TLS only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificates: Option<CertificateReport>,
+}
+
+/// Clients that came while the own etcd was dead.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayReport {
+    /// False when the setting `relayClients` is `false`.
+    pub enabled: bool,
+    /// True when the agent would accept clients if its etcd died now.
+    pub stands_by: bool,
+    /// Why not, when it is enabled and does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Connections that were led to the leader.
+    pub passed: u64,
+    /// Connections that were closed because there was no leader.
+    pub given_up: u64,
 }
 
 /// Ends of the certificates that etcd and the agent use, in seconds since 1970.

@@ -71,6 +71,7 @@ pub fn render(sources: &Sources) -> String {
     if let Some(agent) = &sources.agent {
         fencing(&mut text, agent);
         elections(&mut text, agent);
+        relay(&mut text, agent);
         certificates(&mut text, agent);
     }
     if let Some(volume) = sources.volume {
@@ -171,6 +172,24 @@ fn elections(text: &mut Text, agent: &AgentReport) {
     }
 }
 
+fn relay(text: &mut Text, agent: &AgentReport) {
+    let relay = &agent.relay;
+    let name = "kb_etcd_relay_ready";
+    let help =
+        "1 when kbagent accepts clients as soon as etcd is dead, and leads them to the leader.";
+    text.gauge(name, help, u8::from(relay.stands_by));
+    let name = "kb_etcd_relayed_connections_total";
+    text.family(
+        name,
+        "counter",
+        "Connections that came while etcd was dead: those that kbagent led to the leader, and those that it closed because there \
+         was none.",
+    );
+    for (outcome, value) in [("passed", relay.passed), ("given_up", relay.given_up)] {
+        let _ = writeln!(text.0, "{name}{{outcome=\"{outcome}\"}} {value}");
+    }
+}
+
 fn certificates(text: &mut Text, agent: &AgentReport) {
     let Some(report) = agent.certificates else {
         return;
@@ -215,7 +234,9 @@ fn pass_through(text: &mut String, etcd: &str, own: &BTreeSet<String>) {
 
 #[cfg(test)]
 mod tests {
-    use kbagent_protocol::{CertificateReport, ElectionReport, FencingReport, Id, MemberStatus};
+    use kbagent_protocol::{
+        CertificateReport, ElectionReport, FencingReport, Id, MemberStatus, RelayReport,
+    };
 
     use super::*;
 
@@ -313,6 +334,10 @@ mod tests {
                 won: 1,
                 ..ElectionReport::default()
             },
+            relay: RelayReport {
+                passed: 4,
+                ..RelayReport::default()
+            },
             certificates: Some(CertificateReport {
                 certificate_ends: 7,
                 ca_ends: 8,
@@ -339,6 +364,11 @@ mod tests {
         );
         let won = value(&text, "kb_etcd_fast_elections_total{outcome=\"won\"}");
         assert_eq!(won.as_deref(), Some("1"));
+        let passed = value(
+            &text,
+            "kb_etcd_relayed_connections_total{outcome=\"passed\"}",
+        );
+        assert_eq!(passed.as_deref(), Some("4"));
         for (of, end) in [("member", "7"), ("ca", "8")] {
             let series = format!("kb_etcd_certificate_expiry_seconds{{certificate=\"{of}\"}}");
             assert_eq!(value(&text, &series).as_deref(), Some(end));

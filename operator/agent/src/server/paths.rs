@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use http_limits::Standing;
 use kbagent_protocol::{
     ActionRequest, AgentReport, ElectionRequest, ErrorAnswer, FencingReport, MemberList,
-    MemberView, RoleAnswer,
+    MemberView, RelayReport, RoleAnswer,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -33,6 +33,7 @@ pub(super) struct App {
     pub(super) knowledge: watch::Receiver<Knowledge>,
     pub(super) fencing: watch::Receiver<FencingReport>,
     pub(super) elections: Arc<Elections>,
+    pub(super) relay: watch::Receiver<RelayReport>,
     pub(super) actions: Actions,
     pub(super) handoff: Arc<Handoff>,
     pub(super) token: Token,
@@ -114,6 +115,7 @@ pub(super) async fn agent(State(app): Shared) -> Json<AgentReport> {
         agent_incarnation: app.incarnation,
         fencing: app.fencing.borrow().clone(),
         elections: app.elections.report(),
+        relay: app.relay.borrow().clone(),
         certificates: app.tls.directory().and_then(expiry::read),
     })
 }

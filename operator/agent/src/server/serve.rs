@@ -21,7 +21,7 @@ use crate::actions::{Actions, Token};
 use crate::config::Config;
 use crate::etcd::{Client, EtcdError};
 use crate::handoff::Handoff;
-use crate::{accounts, election, fence, stopping, watch};
+use crate::{accounts, election, fence, relay, stopping, watch};
 
 /// What callers may cost: the operator's replicas, the other agents, probes and a few people. An action is a few
 /// hundred bytes.
@@ -78,6 +78,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     }
     let moving = handoff.moving();
     let elections = election::start(&config, &own, knowledge.clone(), moving, trouble, shown);
+    let relay = relay::start(&config, &own, knowledge.clone());
     let app = Arc::new(App {
         actions,
         handoff,
@@ -89,6 +90,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         knowledge,
         fencing,
         elections,
+        relay,
         incarnation,
     });
     let router = Router::new()

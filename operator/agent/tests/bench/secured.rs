@@ -49,7 +49,8 @@ impl Ca {
 
 /// Addresses of three members on one loopback network, and the one that agents use.
 pub(crate) fn hosts(net: u8) -> Vec<String> {
-    let mut hosts: Vec<String> = (1..=3).map(|n| format!("127.77.{net}.{n}")).collect();
+    let own = |at: u8| (1..=3).map(move |n| format!("127.{at}.{net}.{n}"));
+    let mut hosts: Vec<String> = own(77).chain(own(78)).collect();
     hosts.push("127.0.0.1".to_owned());
     hosts
 }
