@@ -226,6 +226,7 @@ mod tests {
                 (RELAY_CLIENTS_VARIABLE, "true".to_owned()),
                 (AGENT_ELECTION, "1000".to_owned()),
             ],
+            fitted: None,
         };
         let variable = |name: &str, value: &str| EnvVar {
             name: name.to_owned(),
