@@ -8,6 +8,7 @@
 
 mod front;
 mod lost;
+mod past;
 mod replay;
 mod ring;
 
@@ -286,7 +287,7 @@ impl Stream {
             WatchEvent::Events {
                 events, fragment, ..
             } if !fragment && !self.parts.contains_key(&from) => {
-                return self.replay.see_all(watch.t, events);
+                return self.replay.see_all(events);
             }
             // The events of one revision are looked at together.
             WatchEvent::Events {
@@ -295,7 +296,7 @@ impl Stream {
                 let part = self.parts.entry(from).or_default();
                 part.extend(events);
                 if !fragment && let Some(events) = self.parts.remove(&from) {
-                    return self.replay.see_all(watch.t, events);
+                    return self.replay.see_all(events);
                 }
             }
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::lost::Losses;
+use super::past::{Late, Pasts};
 use super::ring::{Ring, Slot, WAITING_MAX};
 use super::{Done, Stop};
 use crate::check::keyspace::Keys;
@@ -24,6 +25,7 @@ const EARLY_MAX: usize = 1 << 18;
 pub(super) struct Replay {
     store: Model<Text>,
     changes: Vec<Changed<Text>>,
+    past: Pasts,
     ring: Ring,
     pub(super) losses: Losses,
     /// What came before the revision was known at which the run began.
@@ -44,7 +46,7 @@ pub(super) struct Replay {
 #[derive(Debug, Default)]
 struct Early {
     placed: Vec<(Done, Part, i64)>,
-    seen: Vec<(Nanos, KeyEvent)>,
+    seen: Vec<KeyEvent>,
 }
 
 #[derive(Debug, Default)]
@@ -164,34 +166,51 @@ impl Replay {
         Ok(())
     }
 
-    /// What a watcher was told at one time.
-    pub(super) fn see_all(&mut self, t: Nanos, events: Vec<KeyEvent>) -> Result<(), Stop> {
+    /// What a watcher was sent at one time.
+    pub(super) fn see_all(&mut self, events: Vec<KeyEvent>) -> Result<(), Stop> {
         for event in events {
-            self.see(t, event)?;
+            self.see(event)?;
         }
         Ok(())
     }
 
-    fn see(&mut self, t: Nanos, event: KeyEvent) -> Result<(), Stop> {
+    fn see(&mut self, event: KeyEvent) -> Result<(), Stop> {
         if !self.begun {
-            self.early.get_or_insert_default().seen.push((t, event));
+            self.early.get_or_insert_default().seen.push(event);
             return Ok(());
         }
         let revision = log::revision(&event);
         let behind = revision.saturating_sub(self.store.revision);
         if behind <= 0 {
-            self.tally.late_events += 1;
-            return Ok(());
+            return self.see_late(&event, revision, behind.saturating_neg());
         }
         // The key before it may show a write that nothing else shows.
         let shows = log::previous(&event).is_some_and(|kv| kv.mod_revision < revision);
         self.stalled &= behind != 1 && !shows;
         match self.ring.slot(behind) {
             Some(slot) => {
-                slot.see(t, event);
+                slot.see(event);
                 Ok(())
             }
             None => Err(self.too_far(revision)),
+        }
+    }
+
+    /// What a watcher was sent of a revision that is replayed.
+    fn see_late(&mut self, event: &KeyEvent, revision: i64, before: i64) -> Result<(), Stop> {
+        match self.past.compare(event, revision, before) {
+            Late::Agrees => Ok(()),
+            Late::Forgotten => {
+                self.tally.late_events += 1;
+                Ok(())
+            }
+            Late::Doubtful(why) => Err(Stop::Unsure(format!(
+                "a watcher saw otherwise what was taken for the end of a lease or a delete: {why}"
+            ))),
+            Late::Differs(why) => Err(Stop::Violation {
+                explanation: format!("a watcher saw otherwise what was acknowledged: {why}"),
+                ops: Vec::new(),
+            }),
         }
     }
 
@@ -230,8 +249,8 @@ impl Replay {
             self.tally.placed -= 1;
             self.place(done, part, revision)?;
         }
-        for (t, event) in early.seen {
-            self.see(t, event)?;
+        for event in early.seen {
+            self.see(event)?;
         }
         Ok(())
     }
@@ -285,15 +304,20 @@ impl Replay {
         };
         let revision = self.store.revision.saturating_add(1);
         let revoke = |done: &Done| self.revoked(done, &slot.events);
+        let mut sure = true;
         if let Some(maker) = slot.maker.take() {
             self.made(&maker, revision, &slot.events)?;
         } else if let Some(at) = slot.readers.iter().position(revoke) {
             let maker = slot.readers.remove(at);
             self.made(&maker, revision, &slot.events)?;
-        } else if !self.unclaimed(revision, &slot)? {
-            self.ring.put_back(slot);
-            return Ok(false);
+        } else {
+            sure = false;
+            if !self.unclaimed(revision, &slot)? {
+                self.ring.put_back(slot);
+                return Ok(false);
+            }
         }
+        self.past.keep(&mut self.changes, sure);
         for reader in &slot.readers {
             self.observe(reader)?;
         }

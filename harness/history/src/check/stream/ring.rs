@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::Done;
 use crate::check::log;
-use crate::record::{KeyEvent, Nanos};
+use crate::record::KeyEvent;
 
 /// Revisions that may wait to be explained: what bounds memory.
 pub(super) const WAITING_MAX: i64 = 1 << 18;
@@ -18,8 +18,6 @@ pub(super) struct Slot {
     pub(super) readers: Vec<Done>,
     /// What watchers saw of it.
     pub(super) events: Vec<KeyEvent>,
-    /// When the first of them did.
-    pub(super) seen: Nanos,
 }
 
 /// The slots behind the revision that the replay has reached.
@@ -60,13 +58,13 @@ impl Ring {
 }
 
 impl Slot {
-    /// Adds what a watcher saw. Of what another one saw otherwise the first is kept; the check of watches tells.
-    pub(super) fn see(&mut self, t: Nanos, event: KeyEvent) {
-        if self.events.is_empty() {
-            self.seen = t;
-        }
-        let key = log::key(&event);
-        if !self.events.iter().any(|known| log::key(known) == key) {
+    /// Adds what a watcher saw, unless another one saw the same.
+    pub(super) fn see(&mut self, event: KeyEvent) {
+        if !self
+            .events
+            .iter()
+            .any(|known| log::same_after(known, &event))
+        {
             self.events.push(event);
         }
     }
