@@ -38,6 +38,8 @@ pub enum ConditionType {
     UpdateHeld,
     /// The certificates are in order (Component, Cluster; with TLS only).
     CertificatesValid,
+    /// etcd has its users, and asks who calls (Component, Cluster; with `systemAccounts` only).
+    AccountsReady,
     /// Admission policies are missing: others may edit what the operator owns (Cluster, while it is so).
     Unprotected,
     /// It waits for its turn or for the Cluster (OpsRequest).
@@ -64,6 +66,10 @@ pub enum ConditionType {
     Reconfigure,
     /// Members are replaced by new ones of the same name (OpsRequest).
     InstancesRebuilding,
+    /// One member continues without the others, whose quorum does not come back (OpsRequest).
+    QuorumRecovering,
+    /// Volumes grow (OpsRequest).
+    VolumeExpanding,
     /// Kubernetes refuses what came of its edit: the edit is taken back (OpsRequest).
     Reverting,
     /// The effect was seen (OpsRequest).
@@ -96,6 +102,7 @@ impl ConditionType {
             ConditionType::AlarmRaised => "AlarmRaised",
             ConditionType::UpdateHeld => "UpdateHeld",
             ConditionType::CertificatesValid => "CertificatesValid",
+            ConditionType::AccountsReady => "AccountsReady",
             ConditionType::Unprotected => "Unprotected",
             ConditionType::WaitForProgressing => "WaitForProgressing",
             ConditionType::Validated => "Validated",
@@ -109,6 +116,8 @@ impl ConditionType {
             ConditionType::Exposing => "Exposing",
             ConditionType::Reconfigure => "Reconfigure",
             ConditionType::InstancesRebuilding => "InstancesRebuilding",
+            ConditionType::QuorumRecovering => "QuorumRecovering",
+            ConditionType::VolumeExpanding => "VolumeExpanding",
             ConditionType::Reverting => "Reverting",
             ConditionType::Succeed => "Succeed",
             ConditionType::Failed => "Failed",
@@ -183,6 +192,12 @@ pub enum Reason {
     Certified,
     /// A certificate, its key or its Secret is not as it must be; the message names it.
     CertificateFault,
+    /// etcd has its users.
+    AccountsApplied,
+    /// Users are on their way to etcd.
+    AccountsPending,
+    /// A user's Secret is not as it must be, or etcd does not take the users; the message names it.
+    AccountFault,
     /// It has not begun (OpsRequest).
     WaitForProgressing,
     /// It can be carried out.
@@ -213,6 +228,10 @@ pub enum Reason {
     ReconfigureStarted,
     /// Members are replaced by new ones of the same name.
     StartToRebuildInstances,
+    /// One member is to continue without the others.
+    QuorumRecoveryStarted,
+    /// Volumes are to grow.
+    VolumeExpansionStarted,
     /// The effect was seen.
     OpsRequestProcessedSuccessfully,
     /// It has failed.
@@ -263,6 +282,9 @@ impl Reason {
             Reason::OperatorChanged => "OperatorChanged",
             Reason::Certified => "Certified",
             Reason::CertificateFault => "CertificateFault",
+            Reason::AccountsApplied => "AccountsApplied",
+            Reason::AccountsPending => "AccountsPending",
+            Reason::AccountFault => "AccountFault",
             Reason::WaitForProgressing => "WaitForProgressing",
             Reason::ValidateOpsRequestPassed => "ValidateOpsRequestPassed",
             Reason::ValidateFailed => "ValidateFailed",
@@ -278,6 +300,8 @@ impl Reason {
             Reason::ExposeStarted => "ExposeStarted",
             Reason::ReconfigureStarted => "ReconfigureStarted",
             Reason::StartToRebuildInstances => "StartToRebuildInstances",
+            Reason::QuorumRecoveryStarted => "QuorumRecoveryStarted",
+            Reason::VolumeExpansionStarted => "VolumeExpansionStarted",
             Reason::OpsRequestProcessedSuccessfully => "OpsRequestProcessedSuccessfully",
             Reason::OpsRequestFailed => "OpsRequestFailed",
             Reason::OpsRequestAborted => "OpsRequestAborted",
@@ -422,6 +446,26 @@ pub fn certificates_of(conditions: &[Condition]) -> Option<Observation> {
         Reason::CertificateFault
     };
     Some(Observation::new(kind, fine, reason, known.message.clone()))
+}
+
+/// What conditions say of users, to be told on; `None` without any.
+#[must_use]
+pub fn accounts_of(conditions: &[Condition]) -> Option<Observation> {
+    let kind = ConditionType::AccountsReady;
+    let known = find(conditions, kind)?;
+    let known_reasons = [
+        Reason::AccountsApplied,
+        Reason::AccountsPending,
+        Reason::AccountFault,
+    ];
+    let mut reasons = known_reasons.into_iter();
+    let reason = reasons.find(|reason| reason.as_str() == known.reason)?;
+    let truth = match reason {
+        Reason::AccountsApplied => Truth::True,
+        Reason::AccountsPending => Truth::Unknown,
+        _ => Truth::False,
+    };
+    Some(Observation::new(kind, truth, reason, known.message.clone()))
 }
 
 #[cfg(test)]

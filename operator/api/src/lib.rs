@@ -30,6 +30,7 @@
 //! # }
 //! ```
 
+pub mod account;
 pub mod backup;
 pub mod backup_policy;
 pub mod backup_repo;
@@ -47,6 +48,7 @@ pub mod names;
 pub mod opaque;
 pub mod ops_request;
 pub mod quantity;
+pub mod recovery;
 pub mod restore;
 pub mod rules;
 pub mod scheduling;

@@ -3,9 +3,14 @@
 //! Identifiers of etcd (member, cluster) are `u64` in etcd and lower-case hexadecimal text here, as etcd logs them,
 //! because JSON readers lose bits of large integers.
 
+mod accounts;
 mod backup;
 mod election;
 
+pub use accounts::{
+    ACCOUNTS_FILE, Access, Account, Accounts, AccountsReport, LARGEST_ACCOUNTS, Password,
+    Permission, ROLE_PREFIX, ROOT,
+};
 pub use backup::{BackupReport, BackupSummary, LARGEST_REPORT};
 pub use election::{
     Beat, Campaign, ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding, Outcome,
@@ -188,6 +193,31 @@ pub struct MemberView {
     /// The newest election that the agent began and saw the end of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub campaign: Option<Campaign>,
+    /// Where the member stands while it serves no client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<MemberStanding>,
+    /// Bytes of the file system that holds etcd's data, as the pod sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_system_bytes: Option<u64>,
+    /// Users of etcd, while the agent's member leads and has been given some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accounts: Option<AccountsReport>,
+}
+
+/// What etcd's metrics say of a member that answers no status: one that was restarted without a quorum.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberStanding {
+    /// Identifier of the member.
+    pub member_id: Id,
+    /// True when it follows, or is, a leader.
+    pub has_leader: bool,
+    /// Raft index that it has applied: all that it knows to be committed.
+    pub index: u64,
+    /// Revision of its key space.
+    pub revision: i64,
+    /// Seconds for which it has had no leader, as far as the agent has looked.
+    pub leaderless_seconds: u64,
 }
 
 /// What was done to free space, each by etcd's revision just before it; 0 for never. Sizes do not show it: etcd counts
@@ -403,6 +433,39 @@ pub struct AgentReport {
     /// What it did when leaders died.
     #[serde(default)]
     pub elections: ElectionReport,
+    /// What it did for clients of its dead etcd.
+    #[serde(default)]
+    pub relay: RelayReport,
+    /// Until when its certificates are valid; with TLS only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<CertificateReport>,
+}
+
+/// Clients that came while the own etcd was dead.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayReport {
+    /// False when the setting `relayClients` is `false`.
+    pub enabled: bool,
+    /// True when the agent would accept clients if its etcd died now.
+    pub stands_by: bool,
+    /// Why not, when it is enabled and does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Connections that were led to the leader.
+    pub passed: u64,
+    /// Connections that were closed because there was no leader.
+    pub given_up: u64,
+}
+
+/// Ends of the certificates that etcd and the agent use, in seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateReport {
+    /// Of the member's certificate.
+    pub certificate_ends: i64,
+    /// Of the CA that it believes.
+    pub ca_ends: i64,
 }
 
 /// Fencing of the own member (design: a deposed leader is fenced).

@@ -70,6 +70,16 @@ fn inputs(valid: &Valid<'_>) -> String {
     if let (Some(tls), Some(all)) = (&valid.tls, all.as_array_mut()) {
         all.push(json!(tls.record()));
     }
+    // It follows the volumes, which grow.
+    if let (Some(quota), Some(all)) = (valid.flags.fitted, all.as_array_mut()) {
+        all.push(json!({ "quota": quota }));
+    }
+    if let (Some(trust), Some(all)) = (&valid.trust, all.as_array_mut()) {
+        all.push(json!(trust));
+    }
+    if let (true, Some(all)) = (valid.accounts, all.as_array_mut()) {
+        all.push(json!("accounts"));
+    }
     let digest = Sha256::digest(all.to_string().as_bytes());
     let bytes = digest.iter().take(8);
     bytes.map(|byte| format!("{byte:02x}")).collect()

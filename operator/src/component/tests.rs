@@ -16,16 +16,20 @@ use kube::ResourceExt;
 
 use super::observe::Observed;
 use super::plan::{Plan, plan};
-use super::status::{Outcome, status};
+use super::status::{Outcome, Secured, status};
 use crate::instanceset::desired::Desired;
 
+mod accounts;
 mod certificates;
 mod fields;
 mod held;
+mod network;
 pub(crate) mod objects;
 mod restricted;
 mod running;
+mod services;
 mod tls;
+mod volumes;
 
 const DEFINITION: &str = include_str!("../../../deploy/40-componentdefinition.yaml");
 const VERSION: &str = include_str!("../../../deploy/41-componentversion.yaml");
@@ -378,34 +382,6 @@ fn settings_take_the_place_of_the_definitions_flags() {
 }
 
 #[test]
-fn claims_of_running_members_keep_what_they_were_made_with() {
-    let its = planned(&component()).instance_set;
-    let observed = Observed {
-        instance_set: Some(its),
-        ..shipped()
-    };
-    assert!(plan(&component(), &observed, "cluster.local").is_ok());
-    let mut smaller = component();
-    let requests = &mut smaller.spec.volume_claim_templates[0]
-        .spec
-        .resources
-        .requests;
-    requests.insert(
-        "storage".into(),
-        serde_json::from_str("\"1Gi\"").expect("quantity"),
-    );
-    let text = refused(&smaller, &observed);
-    assert!(text.contains("resources.requests.storage cannot change from \"20Gi\" to \"1Gi\""));
-    let mut same = component();
-    let requests = &mut same.spec.volume_claim_templates[0].spec.resources.requests;
-    requests.insert(
-        "storage".into(),
-        serde_json::from_str("\"20480Mi\"").expect("quantity"),
-    );
-    assert!(plan(&same, &observed, "cluster.local").is_ok());
-}
-
-#[test]
 fn an_even_count_is_refused_where_admission_let_it_through() {
     let mut even = component();
     even.spec.replicas = 4;
@@ -498,9 +474,16 @@ fn phase_after(before: Option<ComponentPhase>, its: &InstanceSet, second: i64) -
         phase: Some(phase),
         ..Default::default()
     });
-    status(&component, Some(its), &Outcome::Applied, None, &at(second))
-        .phase
-        .expect("phase")
+    applied(&component, its, second).phase.expect("phase")
+}
+
+fn applied(
+    component: &Component,
+    its: &InstanceSet,
+    second: i64,
+) -> etcd_operator_api::ComponentStatus {
+    let (applied, secured) = (Outcome::Applied, Secured::default());
+    status(component, Some(its), &applied, &secured, &at(second))
 }
 
 #[test]
@@ -537,7 +520,7 @@ fn an_alarm_is_told_while_it_stands_and_outweighs_what_is_waited_for() {
         );
         let waiting = "waitingOn: [{reason: NotAlone, message: wait}]";
         let its = instance_set(3, 3, &format!("conditions: [{alarm}]\n{waiting}\n"));
-        status(&component(), Some(&its), &Outcome::Applied, None, &at(20))
+        applied(&component(), &its, 20)
     };
     let seen = raised("True");
     let told = condition::find(&seen.conditions, ConditionType::AlarmRaised).expect("told");
@@ -565,7 +548,7 @@ fn an_instance_set_of_an_older_spec_is_not_running() {
 #[test]
 fn availability_needs_a_leader_and_a_quorum() {
     let available = |its: &InstanceSet| {
-        let seen = status(&component(), Some(its), &Outcome::Applied, None, &at(20));
+        let seen = applied(&component(), its, 20);
         condition::holds(&seen.conditions, ConditionType::Available)
     };
     assert!(available(&instance_set(2, 2, "")));

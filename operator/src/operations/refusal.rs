@@ -70,9 +70,46 @@ pub(super) enum Refused {
     )]
     NoClaim { component: String, name: String },
     #[error(
+        "volumeExpansion[{component}] names claim template {name:?} twice: say which size is meant"
+    )]
+    TemplateTwice { component: String, name: String },
+    #[error(
+        "volumeExpansion[{component}]: {name:?} is no claim template of the component: {known}"
+    )]
+    NoTemplate {
+        component: String,
+        name: String,
+        known: String,
+    },
+    #[error(
+        "recoverQuorum[{component}]: say dryRun: true, to see what would be lost, or acceptDataLoss: true, and not both"
+    )]
+    NotApproved { component: String },
+    #[error(
+        "recoverQuorum[{component}]: the component has no InstanceSet, so no member is on record"
+    )]
+    NothingToRecover { component: String },
+    #[error(
+        "recoverQuorum[{component}]: survivor {name:?} is not a member on record: {known}; or say furthest"
+    )]
+    NoSurvivor {
+        component: String,
+        name: String,
+        known: String,
+    },
+    #[error(
         "expose: spec.services has another {name:?} already: give yours another name, or disable that one first"
     )]
     ServiceThere { name: String },
+    #[error(
+        "expose: service {name:?} of type {kind} leads to {component} from outside, and that component has no tls: passwords and \
+         keys would travel in clear, and every client would have all rights. Make a Cluster with tls: true, or set force: true"
+    )]
+    InClear {
+        name: String,
+        kind: &'static str,
+        component: String,
+    },
     #[error("expose names service {name:?} twice")]
     ServiceTwice { name: String },
     #[error("expose: {suffix:?} is longer than 25 characters: give the service a shorter name")]

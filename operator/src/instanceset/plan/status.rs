@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use etcd_operator_api::component_definition::ReplicaRole;
 use etcd_operator_api::condition::{ConditionType, Observation, Reason, Truth};
-use etcd_operator_api::instance_set::{InstanceSetStatus, KnownMember, MemberStatus, WaitingOn};
+use etcd_operator_api::instance_set::{
+    AccountsStatus, InstanceSetStatus, KnownMember, MemberStatus, WaitingOn,
+};
+use etcd_operator_api::recovery::Recovery;
 use etcd_operator_api::{labels, names};
 use kbagent_protocol::AlarmKind;
 
@@ -12,12 +15,14 @@ use super::latch::Latch;
 use super::pods;
 use super::safety::quorum;
 use super::steps::StatusDraft;
-use super::{Plan, Waiting, alarms, revision, roster};
+use super::{Plan, Waiting, alarms, revision, roster, volumes};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{NO_CREDENTIALS, Observed, PodSeen, Reading};
 
 /// Most reasons that are recorded; the rest is more of the same.
 const MOST_REASONS: usize = 16;
+/// Longest text of an agent that is recorded, in characters.
+const LONGEST_TEXT: usize = 512;
 /// Seconds that a container may be unable to run before it counts as a failure: images are pulled meanwhile.
 const FAILURE_AFTER: i64 = 60;
 
@@ -74,7 +79,10 @@ pub fn status(desired: &Desired, seen: &Observed, latch: &Latch, plan: &Plan) ->
         cluster_id: cluster_id(desired, latch),
         bootstrap_members: bootstrap,
         members: members(desired, seen, latch),
+        accounts: accounts(desired, seen),
         message: waiting_on.first().map(|first| first.message.clone()),
+        recovery: before.recovery.clone(),
+        volumes: volumes::status(desired, seen),
         waiting_on,
     };
     let first = status.cluster_id != before.cluster_id
@@ -92,6 +100,14 @@ fn cluster_id(desired: &Desired, latch: &Latch) -> Option<String> {
         .cluster
         .map(|id| id.to_string())
         .or_else(|| desired.recorded.cluster_id.clone())
+}
+
+/// Puts the next step of a recovery on record, before it is taken.
+pub fn recover(plan: &mut Plan, desired: &Desired, recovery: Option<Recovery>) {
+    if let Some(draft) = &mut plan.status {
+        draft.first |= recovery != desired.recorded.recovery;
+        draft.status.recovery = recovery;
+    }
 }
 
 fn reasons(waiting: &[Waiting]) -> Vec<WaitingOn> {
@@ -146,6 +162,20 @@ fn roles(desired: &Desired, seen: &Observed) -> Vec<MemberStatus> {
         (std::cmp::Reverse(member.role.update_priority), ordinal)
     });
     all
+}
+
+/// What the leader's agent says of users; kept while none leads or the leader's agent is not asked.
+fn accounts(desired: &Desired, seen: &Observed) -> Option<AccountsStatus> {
+    let views = seen.pods.values().filter(|pod| pod.owned && pod.heard);
+    let mut told = views.filter_map(|pod| pod.view.as_ref()?.accounts.as_ref());
+    let bounded = |text: &String| text.chars().take(LONGEST_TEXT).collect();
+    match told.next() {
+        None => desired.recorded.accounts.clone(),
+        Some(told) => Some(AccountsStatus {
+            applied: told.applied.as_ref().map(bounded),
+            fault: told.fault.as_ref().map(bounded),
+        }),
+    }
 }
 
 /// Members with their identifiers. Kept as they were while the list is not known.
@@ -303,7 +333,10 @@ fn quorate(desired: &Desired, seen: &Observed, latch: &Latch, plan: &Plan) -> Ob
         .filter(|member| is_dataless(desired, seen, &member.pod_name))
         .count();
     if gone > 0 && known - gone < quorum(known) {
-        let text = format!("the data of {gone} of {known} voters is gone: restore a backup");
+        let text = format!(
+            "the data of {gone} of {known} voters is gone: restore a backup, or continue with one member (OpsRequest \
+             RecoverQuorum)"
+        );
         return told(Truth::False, Reason::DataLost, &text);
     }
     if seen.pods.values().any(|pod| pod.denied().is_some()) {
