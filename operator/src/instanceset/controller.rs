@@ -137,6 +137,7 @@ impl Reconciler {
     async fn advance(&self, set: &InstanceSet, desired: &Desired) -> Result<Action, Error> {
         let sources = Sources {
             client: &self.client,
+            agents: &self.frame.agents,
             views: &self.views,
             nodes: &self.nodes,
             rehearsals: &self.rehearsals,
@@ -179,7 +180,7 @@ impl Reconciler {
     }
 
     async fn apply(&self, set: &InstanceSet, desired: &Desired, plan: &Plan) -> Result<(), Error> {
-        let applier = Applier::new(&self.client, desired);
+        let applier = Applier::new(&self.client, &self.frame.agents, desired);
         for step in &plan.steps {
             // Decided before this process was stopped for a while, say: another replica decides by now.
             if !self.tenure.holds() {
