@@ -3,9 +3,11 @@
 //! Identifiers of etcd (member, cluster) are `u64` in etcd and lower-case hexadecimal text here, as etcd logs them,
 //! because JSON readers lose bits of large integers.
 
+mod archive;
 mod backup;
 mod election;
 
+pub use archive::{ARCHIVE_PORT, ArchiveReport, PATH_ARCHIVE};
 pub use backup::{BackupReport, BackupSummary, LARGEST_REPORT};
 pub use election::{
     Beat, Campaign, ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding, Outcome,
