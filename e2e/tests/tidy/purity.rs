@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::tree::{production, report, root};
 
-/// Words of what is not given to a module but fetched by it.
+/// What is not given to a module but fetched by it.
 const FETCHED: &[&str] = &[
     "tokio",
     "kube::",
@@ -76,6 +76,20 @@ const PURE: &[(&str, &[&str], &str)] = &[
             "std::net",
         ],
         "the planner of elections sees no clock and no network",
+    ),
+    (
+        "operator/agent/src/accounts/plan.rs",
+        &[
+            "tokio",
+            "async fn",
+            ".await",
+            "SystemTime",
+            "Instant::now",
+            "rand::",
+            "std::env",
+            "std::net",
+        ],
+        "changes of users follow from what is wanted and what is there",
     ),
     (
         "operator/src/page/view.rs",

@@ -92,7 +92,7 @@ impl Kind {
     }
 }
 
-/// The setting `fastElection` of the clusters that are measured.
+/// What agents do about a dead leader in the clusters that are measured: the setting `fastElection`, or `relayClients`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum FastElection {
     /// As the definition has it.
@@ -103,6 +103,8 @@ pub(crate) enum FastElection {
     Suspicion,
     /// `false`.
     Off,
+    /// As the definition has it, and `relayClients` is `true`.
+    Relay,
 }
 
 impl FastElection {
@@ -113,6 +115,7 @@ impl FastElection {
             Self::On => "true",
             Self::Suspicion => "suspicion",
             Self::Off => "false",
+            Self::Relay => return Some((settings::RELAY_CLIENTS, "true")),
         };
         Some((settings::FAST_ELECTION, value))
     }
@@ -124,6 +127,7 @@ impl FastElection {
             Self::On => ", fastElection true",
             Self::Suspicion => ", fastElection suspicion",
             Self::Off => ", fastElection false",
+            Self::Relay => ", relayClients true",
         }
     }
 }

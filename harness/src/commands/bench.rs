@@ -76,7 +76,8 @@ struct FailoverArgs {
     /// What is done to the leader.
     #[arg(long, value_enum, default_value = "sigkill")]
     kind: Kind,
-    /// Values of the clusters' setting fastElection that are measured in turn, e.g. off,on: one table for each.
+    /// Values of the clusters' setting fastElection that are measured in turn, e.g. off,on: one table for each. `relay`
+    /// sets relayClients instead.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "shipped")]
     fast_election: Vec<FastElection>,
     /// Seed of the first run; the others count on from it.

@@ -140,7 +140,8 @@ impl Operation {
 
 fn exposing(switch: &str) -> Value {
     let service = json!({ "name": EXPOSED, "serviceType": "NodePort" });
-    json!({ "type": "Expose",
+    // Members of a run have no TLS: that takes `force`, which would not wait for its turn.
+    json!({ "type": "Expose", "force": true, "enqueueOnForce": true,
         "expose": [{ "componentName": COMPONENT, "switch": switch, "services": [service] }] })
 }
 

@@ -1,7 +1,7 @@
 //! What the pod's environment tells kbagent. Read once at the start, from a function, so that tests need no process
 //! environment. docs: every variable is named here and nowhere else.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -113,8 +113,12 @@ pub struct Config {
     pub tls: Tls,
     /// `KB_TLS_PEER_NAME`: the common name that a peer's certificate must have.
     pub tls_peer_name: Option<String>,
+    /// `KB_ACCOUNTS_DIR`: the users that etcd is given; none when it is not set.
+    pub accounts_dir: Option<PathBuf>,
     /// `KB_FAST_ELECTION`: when a follower is told to campaign.
     pub fast_election: FastElection,
+    /// `KB_RELAY_CLIENTS`: the agent accepts clients while its etcd is dead, and leads them to the leader.
+    pub relay_clients: bool,
     /// `KB_LISTEN`: where kbagent listens.
     pub listen: SocketAddr,
     /// `KB_ELECTION_TIMEOUT_MS`: etcd's election timeout; an etcd that hangs longer is fenced.
@@ -172,11 +176,13 @@ impl Config {
                 .unwrap_or_else(|| own(peer_port)),
             tls,
             tls_peer_name: env.given("KB_TLS_PEER_NAME"),
+            accounts_dir: env.given("KB_ACCOUNTS_DIR").map(PathBuf::from),
             fast_election: env.parsed(
                 "KB_FAST_ELECTION",
                 "word true, suspicion or false",
                 FastElection::News,
             )?,
+            relay_clients: env.parsed("KB_RELAY_CLIENTS", "word true or false", false)?,
             listen: env.parsed(
                 "KB_LISTEN",
                 "address with port",
@@ -225,6 +231,16 @@ impl Config {
         without_scheme(&self.peer_endpoint)
     }
 
+    /// The address that clients of the service come to, where it can be shared with the agent: etcd listens on it
+    /// apart from the address at which the agent asks its own member, which must stay etcd's alone.
+    #[must_use]
+    pub fn shared_ip(&self) -> Option<Ipv4Addr> {
+        let ip: Ipv4Addr = self.pod_ip.as_ref()?.parse().ok()?;
+        let own: SocketAddr = self.etcd_address().parse().ok()?;
+        let apart = own.port() == self.client_port && own.ip() != IpAddr::V4(ip);
+        (apart && !ip.is_unspecified()).then_some(ip)
+    }
+
     /// The own peer URL, by which the member is known (M4).
     #[must_use]
     pub fn own_peer_url(&self) -> String {
@@ -239,7 +255,9 @@ impl Config {
     }
 }
 
-fn without_scheme(url: &str) -> String {
+/// `host:port` of a URL.
+#[must_use]
+pub fn without_scheme(url: &str) -> String {
     let address = url.split_once("://").map_or(url, |(_, address)| address);
     address.trim_end_matches('/').to_owned()
 }
@@ -348,11 +366,46 @@ mod tests {
         assert_eq!(with("").expect("config"), FastElection::News);
         assert_eq!(with("false").expect("config"), FastElection::Off);
         assert_eq!(with("suspicion").expect("config"), FastElection::Suspicion);
+        let relays = |value: &'static str| {
+            let given = move |name: &str| match name {
+                "KB_RELAY_CLIENTS" => Some(value.to_owned()),
+                _ => lookup(name),
+            };
+            Config::from_lookup(&given).map(|config| config.relay_clients)
+        };
+        assert_eq!(relays("").ok(), Some(false), "old definitions have none");
+        assert_eq!(relays("true").ok(), Some(true));
+        assert!(relays("on").is_err());
         let error = with("no").expect_err("neither");
         assert_eq!(
             error.to_string(),
             "failed to read the environment: KB_FAST_ELECTION is \"no\", which is no word true, suspicion or false"
         );
+    }
+
+    #[test]
+    fn an_address_is_shared_only_beside_one_that_is_etcds_alone() {
+        let shared = |ip: &'static str, own: &'static str| {
+            let given = move |name: &str| match name {
+                "POD_IP" => Some(ip.to_owned()),
+                "KB_ETCD_ENDPOINT" => Some(own.to_owned()),
+                _ => lookup(name),
+            };
+            let config = Config::from_lookup(&given).expect("config");
+            config.shared_ip().map(|ip| ip.to_string())
+        };
+        assert_eq!(shared("10.0.0.1", "").as_deref(), Some("10.0.0.1"));
+        for (ip, own) in [
+            ("", ""),
+            ("fd00::1", ""),
+            ("0.0.0.0", ""),
+            ("127.0.0.1", ""),
+            ("10.0.0.1", "http://10.0.0.1:2379"),
+            ("10.0.0.1", "http://127.0.0.1:2377"),
+            ("10.0.0.1", "http://localhost:2379"),
+        ] {
+            assert_eq!(shared(ip, own), None, "{ip} {own}");
+        }
     }
 
     #[test]

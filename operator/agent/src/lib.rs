@@ -2,21 +2,25 @@
 //! carries out membership changes and moves of leadership, fences a deposed leader and exports metrics.
 //!
 //! Modules: [`etcd`] speaks to members; [`watch`] knows the own member; [`fence`] has a deposed leader restarted;
-//! [`election`] shortens the election after a leader has died; [`actions`] changes membership and leadership;
-//! [`handoff`] moves leadership before the pod stops, [`stopping`] ends an etcd that waits for its clients; [`server`]
-//! is the HTTP face; [`launch`] starts etcd and stands over it; [`exporter`] is the other binary. Nothing here speaks
-//! to Kubernetes, and nothing here decides that a membership change is wanted: that is the operator's.
+//! [`election`] shortens the election after a leader has died; [`relay`] leads clients of a dead etcd to the leader;
+//! [`actions`] changes membership and leadership; [`accounts`] gives etcd its users; [`handoff`] moves leadership
+//! before the pod stops, [`stopping`] ends an etcd that waits for its clients; [`server`] is the HTTP face; [`launch`]
+//! starts etcd and stands over it; [`exporter`] is the other binary. Nothing here speaks to Kubernetes, and nothing
+//! here decides that a membership change is wanted: that is the operator's.
 
+pub mod accounts;
 pub mod actions;
 pub mod config;
 pub mod election;
 pub mod etcd;
+pub mod expiry;
 pub mod exporter;
 pub mod fence;
 pub mod handoff;
 pub mod http;
 pub mod install;
 pub mod launch;
+pub mod relay;
 pub mod server;
 pub mod stopping;
 pub mod telemetry;

@@ -4,10 +4,10 @@
 #[expect(dead_code, reason = "the bench serves other tests too")]
 mod bench;
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use bench::secured::{Ca, MEMBER, hosts, secured, secured_with, with};
 use bench::{CLIENT_PORT, Pod, output, settled_leader, until};
 use hyper::{Method, StatusCode};
 use kbagent::election::message::{self, Target};
@@ -15,78 +15,8 @@ use kbagent::election::plan::Order;
 use kbagent::election::raft;
 use kbagent::etcd::Client;
 use kbagent::http::Call;
-use kbagent::tls::{FILES, Tls};
+use kbagent::tls::Tls;
 use kbagent_protocol::{AgentReport, PATH_AGENT, Role, SwitchoverOutput, action};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
-};
-
-/// The common name of members' certificates.
-const MEMBER: &str = "member";
-
-struct Ca {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Ca {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        params.distinguished_name.push(DnType::CommonName, "a CA");
-        let key = KeyPair::generate().expect("a key");
-        let pem = params.self_signed(&key).expect("a CA").pem();
-        let issuer = Issuer::new(params, key);
-        Self { pem, issuer }
-    }
-
-    /// CA, certificate and key, for these addresses and both uses.
-    fn signs(&self, name: &str, hosts: &[&str]) -> [String; 3] {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        let address = |host: &&str| SanType::IpAddress(host.parse::<IpAddr>().expect("an address"));
-        params.subject_alt_names = hosts.iter().map(address).collect();
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        let key = KeyPair::generate().expect("a key");
-        let made = params.signed_by(&key, &self.issuer).expect("signed");
-        [self.pem.clone(), made.pem(), key.serialize_pem()]
-    }
-}
-
-fn hosts(net: u8) -> Vec<String> {
-    let mut hosts: Vec<String> = (1..=3).map(|n| format!("127.77.{net}.{n}")).collect();
-    hosts.push("127.0.0.1".to_owned());
-    hosts
-}
-
-/// Three members on one certificate, as the operator gives them.
-fn secured(net: u8, ca: &Ca) -> Vec<Pod> {
-    let hosts = hosts(net);
-    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
-    let files = ca.signs(MEMBER, &hosts);
-    let pod = |n: u8| {
-        let mut pod = Pod::new(net, n, &[0, 1, 2]).bootstraps();
-        pod.certificates(&files);
-        pod.set("KB_TLS_PEER_NAME", MEMBER);
-        pod.start()
-    };
-    (0..3).map(pod).collect()
-}
-
-/// A client's files in a directory, and how it connects with them.
-fn with(files: &[String; 3]) -> (tempfile::TempDir, Tls) {
-    let directory = tempfile::tempdir().expect("tempdir");
-    for (name, text) in FILES.iter().zip(files) {
-        std::fs::write(directory.path().join(name), text).expect("write");
-    }
-    let tls = Tls::new(Some(directory.path()));
-    (directory, tls)
-}
 
 /// Whether a write over HTTP succeeds at this member.
 async fn writes(pod: &Pod, tls: &Tls) -> bool {
@@ -150,6 +80,31 @@ async fn members_with_tls_elect_move_and_are_watched_as_without() {
     assert!(started > before.0);
     pods[leader].start_etcd();
     settled_leader(&pods).await;
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn a_client_of_a_dead_leader_is_led_on_and_speaks_tls_to_the_next() {
+    let ca = Ca::new();
+    let mut pods = secured_with(57, &ca, Pod::relay);
+    let leader = settled_leader(&pods).await;
+    let stands_by = async |pod: &Pod| {
+        let report = pod.get::<AgentReport>(PATH_AGENT).await?;
+        report.relay.stands_by.then_some(())
+    };
+    until("the agent stands by", 20, async || {
+        stands_by(&pods[leader]).await
+    })
+    .await;
+    let (_kept, client) = with(&ca.signs("application", &[]));
+    let (_kept, foreign) = with(&Ca::new().signs(MEMBER, &[]));
+    comes_to_write(&pods[leader], &client).await;
+    pods[leader].kill_etcd();
+    until("a client is led on", 10, async || {
+        writes(&pods[leader], &client).await.then_some(())
+    })
+    .await;
+    assert!(!writes(&pods[leader], &foreign).await, "etcd decides");
 }
 
 #[tokio::test]

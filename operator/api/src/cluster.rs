@@ -8,6 +8,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::account::SystemAccount;
 use crate::bounds;
 use crate::component::{ComponentPhase, TerminationPolicy};
 use crate::opaque::Opaque;
@@ -115,12 +116,15 @@ pub struct ClusterBackup {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     rules::unsupported_entries("serviceRefs"),
-    rules::unsupported_entries("systemAccounts"),
     rules::unsupported_entries("volumes"),
     rules::unsupported_entries("instances"),
     rules::rule(
         "(has(self.tls) && self.tls) == has(self.issuer)",
         "tls: true needs an issuer, e.g. issuer: {name: KubeBlocks}, and an issuer needs tls: true"
+    ),
+    rules::rule(
+        "!has(self.systemAccounts) || size(self.systemAccounts) == 0 || (has(self.tls) && self.tls && has(self.issuer) && (!has(self.issuer.name) || self.issuer.name == 'KubeBlocks'))",
+        "systemAccounts need tls: true with issuer: {name: KubeBlocks}: passwords would travel in clear, and members are known by certificates of the operator"
     ),
     rules::unsupported_field("parallelPodManagementConcurrency"),
     rules::pod_update_policy(),
@@ -181,10 +185,13 @@ pub struct ClusterComponentSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub services: Vec<ComponentServiceOverride>,
-    /// Not supported yet.
+    /// Users of etcd. With the first one etcd's authentication is switched on, and stays on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
-    pub system_accounts: Vec<Opaque>,
+    #[schemars(
+        length(max = 32),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub system_accounts: Vec<SystemAccount>,
     /// Settings of etcd: one entry, named `etcd`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(

@@ -8,6 +8,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::account::SystemAccount;
 use crate::quantity::Resources;
 use crate::rules;
 use crate::scheduling::SchedulingPolicy;
@@ -100,6 +101,13 @@ pub struct ComponentSpec {
     /// TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_config: Option<TlsConfig>,
+    /// Users of etcd.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 32),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub system_accounts: Vec<SystemAccount>,
     /// ServiceAccount of the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]

@@ -38,6 +38,8 @@ pub enum ConditionType {
     UpdateHeld,
     /// The certificates are in order (Component, Cluster; with TLS only).
     CertificatesValid,
+    /// etcd has its users, and asks who calls (Component, Cluster; with `systemAccounts` only).
+    AccountsReady,
     /// Admission policies are missing: others may edit what the operator owns (Cluster, while it is so).
     Unprotected,
     /// It waits for its turn or for the Cluster (OpsRequest).
@@ -96,6 +98,7 @@ impl ConditionType {
             ConditionType::AlarmRaised => "AlarmRaised",
             ConditionType::UpdateHeld => "UpdateHeld",
             ConditionType::CertificatesValid => "CertificatesValid",
+            ConditionType::AccountsReady => "AccountsReady",
             ConditionType::Unprotected => "Unprotected",
             ConditionType::WaitForProgressing => "WaitForProgressing",
             ConditionType::Validated => "Validated",
@@ -183,6 +186,12 @@ pub enum Reason {
     Certified,
     /// A certificate, its key or its Secret is not as it must be; the message names it.
     CertificateFault,
+    /// etcd has its users.
+    AccountsApplied,
+    /// Users are on their way to etcd.
+    AccountsPending,
+    /// A user's Secret is not as it must be, or etcd does not take the users; the message names it.
+    AccountFault,
     /// It has not begun (OpsRequest).
     WaitForProgressing,
     /// It can be carried out.
@@ -263,6 +272,9 @@ impl Reason {
             Reason::OperatorChanged => "OperatorChanged",
             Reason::Certified => "Certified",
             Reason::CertificateFault => "CertificateFault",
+            Reason::AccountsApplied => "AccountsApplied",
+            Reason::AccountsPending => "AccountsPending",
+            Reason::AccountFault => "AccountFault",
             Reason::WaitForProgressing => "WaitForProgressing",
             Reason::ValidateOpsRequestPassed => "ValidateOpsRequestPassed",
             Reason::ValidateFailed => "ValidateFailed",
@@ -422,6 +434,26 @@ pub fn certificates_of(conditions: &[Condition]) -> Option<Observation> {
         Reason::CertificateFault
     };
     Some(Observation::new(kind, fine, reason, known.message.clone()))
+}
+
+/// What conditions say of users, to be told on; `None` without any.
+#[must_use]
+pub fn accounts_of(conditions: &[Condition]) -> Option<Observation> {
+    let kind = ConditionType::AccountsReady;
+    let known = find(conditions, kind)?;
+    let known_reasons = [
+        Reason::AccountsApplied,
+        Reason::AccountsPending,
+        Reason::AccountFault,
+    ];
+    let mut reasons = known_reasons.into_iter();
+    let reason = reasons.find(|reason| reason.as_str() == known.reason)?;
+    let truth = match reason {
+        Reason::AccountsApplied => Truth::True,
+        Reason::AccountsPending => Truth::Unknown,
+        _ => Truth::False,
+    };
+    Some(Observation::new(kind, truth, reason, known.message.clone()))
 }
 
 #[cfg(test)]

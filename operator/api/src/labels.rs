@@ -67,6 +67,21 @@ pub const RESTART: &str = "kubeblocks.io/restart";
 pub const TEMPLATE_INPUTS: &str = "apps.kubeblocks.io/template-inputs";
 /// Annotation of an InstanceSet whose members speak TLS: who issues their certificates.
 pub const TLS_ISSUER: &str = "apps.kubeblocks.io/tls-issuer";
+/// Annotation of an InstanceSet whose etcd has users: `on`.
+pub const ACCOUNTS: &str = "apps.kubeblocks.io/accounts";
+/// Annotation of a Cluster, and of its Components: who may reach the members. `open` (the default), `members` or
+/// `none`.
+pub const NETWORK_POLICY: &str = "apps.kubeblocks.io/network-policy";
+/// Label of the pods of a backup's Jobs: UID of the Backup.
+pub const BACKUP_UID: &str = "dataprotection.kubeblocks.io/backup-uid";
+/// Annotation that people write on the Secret of a component's CA: a new value asks for another CA.
+pub const CA_ROTATE: &str = "apps.kubeblocks.io/rotate-ca";
+/// Annotation of that Secret: the value of [`CA_ROTATE`] that was last obeyed.
+pub const CA_ROTATED: &str = "apps.kubeblocks.io/rotated-ca";
+/// Annotation of that Secret while the CA is replaced: the step, and since when it has its effect.
+pub const CA_STEP: &str = "apps.kubeblocks.io/ca-step";
+/// Annotation of that Secret: which CAs members are to be started with; absent until the CA is replaced once.
+pub const CA_TRUST: &str = "apps.kubeblocks.io/ca-trust";
 /// Annotation of a claim whose member is to be rebuilt with an empty disk; UID of the OpsRequest that asked for it.
 pub const REBUILD: &str = "workloads.kubeblocks.io/rebuild";
 /// Prefix of the annotations of the headless service that tell Prometheus what to scrape.

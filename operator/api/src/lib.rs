@@ -30,6 +30,7 @@
 //! # }
 //! ```
 
+pub mod account;
 pub mod backup;
 pub mod backup_policy;
 pub mod backup_repo;

@@ -150,6 +150,18 @@ impl ComponentName {
         format!("{}-client", self.0)
     }
 
+    /// Name of the Secret with the password of one user of etcd, where the operator has drawn it.
+    #[must_use]
+    pub fn account_secret(&self, account: &str) -> String {
+        format!("{}-account-{account}", self.0)
+    }
+
+    /// Name of the Secret with all users of etcd, which the members' agents read.
+    #[must_use]
+    pub fn accounts_secret(&self) -> String {
+        format!("{}-accounts", self.0)
+    }
+
     /// Name of the PodDisruptionBudget.
     #[must_use]
     pub fn disruption_budget(&self) -> String {

@@ -1,8 +1,8 @@
 //! Settings of etcd that a user may change: their names, values, and what versions call them. Data and pure checks.
 //!
-//! Every setting but [`FAST_ELECTION`] is a flag of etcd; all are read when the pod starts, so that a change recreates
-//! pods, one by one. Flags that are not here belong to the operator (identity, addresses, bootstrap) or to the
-//! definition.
+//! Every setting but [`FAST_ELECTION`] and [`RELAY_CLIENTS`] is a flag of etcd; all are read when the pod starts, so
+//! that a change recreates pods, one by one. Flags that are not here belong to the operator (identity, addresses,
+//! bootstrap) or to the definition.
 
 use std::collections::BTreeMap;
 
@@ -31,6 +31,15 @@ pub const COMPACTION_RETENTION: &str = "auto-compaction-retention";
 pub const FAST_ELECTION: &str = "fastElection";
 /// The agent's variable for it.
 pub const FAST_ELECTION_VARIABLE: &str = "KB_FAST_ELECTION";
+/// Whether agents accept clients while their etcd is dead, and lead them to the leader. Theirs and the launcher's.
+pub const RELAY_CLIENTS: &str = "relayClients";
+/// The variable for it, of the agent and of etcd's container.
+pub const RELAY_CLIENTS_VARIABLE: &str = "KB_RELAY_CLIENTS";
+/// Settings that are variables of the agent.
+pub const OF_THE_AGENT: [(&str, &str); 2] = [
+    (FAST_ELECTION, FAST_ELECTION_VARIABLE),
+    (RELAY_CLIENTS, RELAY_CLIENTS_VARIABLE),
+];
 
 /// Settings of etcd.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -45,7 +54,7 @@ pub struct ComponentConfig {
     /// Its name: `etcd`.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// Settings of etcd by the names of its flags, and `fastElection`.
+    /// Settings of etcd by the names of its flags, `fastElection` and `relayClients`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "self::schema")]
     pub variables: BTreeMap<String, String>,
@@ -104,7 +113,7 @@ const fn setting(name: &'static str, values: Values, flag: Flag) -> Setting {
 }
 
 /// All settings. Ranges are etcd's own where it has any (`embed/config.go`), else what a cluster survives.
-pub const SETTINGS: [Setting; 22] = [
+pub const SETTINGS: [Setting; 23] = [
     setting(HEARTBEAT, Values::Number(10, 10_000, "ms"), Flag::Plain),
     setting(ELECTION, Values::Number(50, 50_000, "ms"), Flag::Plain),
     setting(
@@ -189,6 +198,11 @@ pub const SETTINGS: [Setting; 22] = [
     setting(
         FAST_ELECTION,
         Values::Words(&["true", "suspicion", "false"]),
+        Flag::Agent,
+    ),
+    setting(
+        RELAY_CLIENTS,
+        Values::Words(&["true", "false"]),
         Flag::Agent,
     ),
 ];
@@ -395,6 +409,7 @@ mod tests {
             ("backend-batch-interval", "100ms"),
             (FAST_ELECTION, "false"),
             (FAST_ELECTION, "suspicion"),
+            (RELAY_CLIENTS, "true"),
         ] {
             assert!(check(name, value).is_ok(), "{name} {value}");
         }
@@ -410,6 +425,7 @@ mod tests {
             ("backend-batch-interval", "ms"),
             ("backend-batch-interval", "1d"),
             (FAST_ELECTION, "no"),
+            (RELAY_CLIENTS, "suspicion"),
             ("name", "etcd-0"),
             ("initial-cluster", "x"),
             ("--heartbeat-interval", "100"),

@@ -7,7 +7,7 @@
 mod places;
 mod serve;
 
-pub use places::Standing;
+pub use places::{Places, Standing};
 pub use serve::serve;
 
 use std::time::Duration;

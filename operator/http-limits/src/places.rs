@@ -84,12 +84,14 @@ impl Table {
     }
 }
 
-/// The table, shared.
+/// Who has a place. For servers of other protocols, too.
 #[derive(Clone, Debug)]
-pub(crate) struct Places(Arc<Mutex<Table>>);
+pub struct Places(Arc<Mutex<Table>>);
 
 impl Places {
-    pub(crate) fn new(limits: Limits) -> Self {
+    /// None is taken yet.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
         Self(Arc::new(Mutex::new(Table {
             limits,
             next: 0,
@@ -98,7 +100,8 @@ impl Places {
     }
 
     /// A place for a new connection, and what tells when it is lost.
-    pub(crate) fn enter(&self, address: IpAddr) -> (Standing, Arc<Notify>) {
+    #[must_use]
+    pub fn enter(&self, address: IpAddr) -> (Standing, Arc<Notify>) {
         let (id, lost) = self.table().enter(address.to_canonical());
         let places = self.clone();
         (Standing(Arc::new(Held { id, places })), lost)

@@ -101,6 +101,7 @@ mod tests {
             T::AlarmRaised,
             T::UpdateHeld,
             T::CertificatesValid,
+            T::AccountsReady,
             T::Unprotected,
         ];
         let missing = all

@@ -52,6 +52,7 @@ fn view(n: u64, applied: u64) -> MemberView {
         under_way: None,
         care: Default::default(),
         campaign: None,
+        accounts: None,
     }
 }
 

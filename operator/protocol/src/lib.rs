@@ -3,10 +3,15 @@
 //! Identifiers of etcd (member, cluster) are `u64` in etcd and lower-case hexadecimal text here, as etcd logs them,
 //! because JSON readers lose bits of large integers.
 
+mod accounts;
 mod archive;
 mod backup;
 mod election;
 
+pub use accounts::{
+    ACCOUNTS_FILE, Access, Account, Accounts, AccountsReport, LARGEST_ACCOUNTS, Password,
+    Permission, ROLE_PREFIX, ROOT,
+};
 pub use archive::{ARCHIVE_PORT, ArchiveReport, PATH_ARCHIVE};
 pub use backup::{BackupReport, BackupSummary, LARGEST_REPORT};
 pub use election::{
@@ -190,6 +195,9 @@ pub struct MemberView {
     /// The newest election that the agent began and saw the end of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub campaign: Option<Campaign>,
+    /// Users of etcd, while the agent's member leads and has been given some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accounts: Option<AccountsReport>,
 }
 
 /// What was done to free space, each by etcd's revision just before it; 0 for never. Sizes do not show it: etcd counts
@@ -405,6 +413,39 @@ pub struct AgentReport {
     /// What it did when leaders died.
     #[serde(default)]
     pub elections: ElectionReport,
+    /// What it did for clients of its dead etcd.
+    #[serde(default)]
+    pub relay: RelayReport,
+    /// Until when its certificates are valid; with TLS only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<CertificateReport>,
+}
+
+/// Clients that came while the own etcd was dead.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayReport {
+    /// False when the setting `relayClients` is `false`.
+    pub enabled: bool,
+    /// True when the agent would accept clients if its etcd died now.
+    pub stands_by: bool,
+    /// Why not, when it is enabled and does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Connections that were led to the leader.
+    pub passed: u64,
+    /// Connections that were closed because there was no leader.
+    pub given_up: u64,
+}
+
+/// Ends of the certificates that etcd and the agent use, in seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateReport {
+    /// Of the member's certificate.
+    pub certificate_ends: i64,
+    /// Of the CA that it believes.
+    pub ca_ends: i64,
 }
 
 /// Fencing of the own member (design: a deposed leader is fenced).

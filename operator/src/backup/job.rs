@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use super::place::Place;
 
 /// Label of Jobs and their pods: UID of the Backup they work for.
-pub(super) const BACKUP_UID: &str = "dataprotection.kubeblocks.io/backup-uid";
+pub(super) const BACKUP_UID: &str = labels::BACKUP_UID;
 /// Container of a Job that does the work and leaves the report.
 pub(super) const WORK: &str = "backup";
 /// A Job is ended after so many seconds: a snapshot of 8 GiB at 5 MiB/s takes half an hour, twice.

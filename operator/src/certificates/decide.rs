@@ -63,6 +63,17 @@ pub fn renewal(certificate: &Certificate) -> Timestamp {
         .unwrap_or(certificate.not_before)
 }
 
+/// From when on its owner is warned that a certificate ends: two weeks before, or when a twelfth of its life is left.
+#[must_use]
+pub fn urgent(certificate: &Certificate) -> Timestamp {
+    let life = certificate.not_after.duration_since(certificate.not_before);
+    let left = (life / 12).min(SignedDuration::from_hours(14 * 24));
+    certificate
+        .not_after
+        .checked_sub(left)
+        .unwrap_or(certificate.not_before)
+}
+
 /// Looks at a certificate of the operator's own.
 #[must_use]
 pub fn leaf(

@@ -6,12 +6,13 @@ mod fault;
 mod issue;
 mod names;
 mod read;
+pub mod rotate;
 mod subject;
 
 #[cfg(test)]
 mod tests;
 
-pub use decide::{Authority, Leaf, Wanted, authority, leaf, renewal};
+pub use decide::{Authority, Leaf, Wanted, authority, leaf, renewal, urgent};
 pub use fault::{Fault, Place};
 pub use issue::{Ca, IssueError, Made, Material, new_ca, sign};
 pub use names::{Names, member_names, needed};

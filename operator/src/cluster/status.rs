@@ -226,6 +226,7 @@ fn component_conditions(cluster: &Cluster, components: &[Component]) -> Vec<Obse
     all.extend(alarm(components));
     all.extend(held(components));
     all.extend(certificates(components));
+    all.extend(accounts(components));
     all
 }
 
@@ -247,16 +248,28 @@ fn certificates(components: &[Component]) -> Option<Observation> {
         let told = condition::certificates_of(&component.status.as_ref()?.conditions)?;
         Some((component_name(component), told))
     });
-    let told: Vec<_> = told.collect();
+    worst(told.collect())
+}
+
+/// What its components say of etcd's users; one that is at fault before those that are not.
+fn accounts(components: &[Component]) -> Option<Observation> {
+    let told = components.iter().filter_map(|component| {
+        let told = condition::accounts_of(&component.status.as_ref()?.conditions)?;
+        Some((component_name(component), told))
+    });
+    worst(told.collect())
+}
+
+/// What is at fault before what is not, each text with its component.
+fn worst(told: Vec<(String, Observation)>) -> Option<Observation> {
     let fault = told.iter().find(|(_, told)| told.status != Truth::True);
     let first = &fault.or(told.first())?.1;
     let texts = told.iter().filter(|(_, told)| told.status == first.status);
     let texts: Vec<_> = texts
         .map(|(name, told)| format!("{name}: {}", told.message))
         .collect();
-    let kind = ConditionType::CertificatesValid;
     Some(Observation::new(
-        kind,
+        first.kind,
         first.status,
         first.reason,
         texts.join("; "),

@@ -1,24 +1,23 @@
 //! IO: the Secrets with certificates, read and written by name. What must be issued is decided in
 //! [`crate::certificates`]; here are keys and serial numbers. Nothing of a Secret is logged.
 
-use std::collections::BTreeMap;
-
 use etcd_operator_api::names::{CA_KEY, CERTIFICATE_KEY, ComponentName, PRIVATE_KEY};
 use etcd_operator_api::tls::TlsSecretRef;
 use etcd_operator_api::{Component, labels};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, ObjectMeta, PostParams};
 use kube::{Client, ResourceExt};
 
 use super::plan::Certificates;
+use super::secrets::Secrets;
 use super::tls::Tls;
+use crate::certificates::rotate::{self, Facts, Move, Stage};
 use crate::certificates::{
     self, Authority, Ca, Certificate, Data, Fault, IssueError, Leaf, Made, Material, Names, Place,
     Read, Subject, Wanted,
 };
-use crate::controller::{ApplyError, own, refuse_foreign};
+use crate::controller::ApplyError;
 
 /// Type of our Secrets: the API server checks that certificate and key are there.
 const SECRET_TYPE: &str = "kubernetes.io/tls";
@@ -51,10 +50,8 @@ pub(super) async fn certify(
     wanted: &Certificates,
     now: Timestamp,
 ) -> Result<Certified, CertificateError> {
-    let namespace = component.namespace().unwrap_or_default();
     let round = Round {
-        api: Api::namespaced(client.clone(), &namespace),
-        component,
+        secrets: Secrets::of(client, component),
         name: ComponentName::existing(&component.name_any()),
         wanted,
         now,
@@ -65,9 +62,15 @@ pub(super) async fn certify(
     }
 }
 
+/// The CA that signs, and what is believed.
+struct Authorities {
+    ca: Read,
+    bundle: Vec<u8>,
+    stage: Stage,
+}
+
 struct Round<'a> {
-    api: Api<Secret>,
-    component: &'a Component,
+    secrets: Secrets<'a>,
     name: ComponentName,
     wanted: &'a Certificates,
     now: Timestamp,
@@ -76,97 +79,171 @@ struct Round<'a> {
 impl Round<'_> {
     /// The operator is the issuer.
     async fn issued(&self) -> Result<Certified, CertificateError> {
-        let place = own_place(self.name.tls_secret());
-        let member = self.ours(&place.secret).await?;
-        let ca = match self.ca().await {
+        let member = self.secrets.ours(&self.name.tls_secret()).await?;
+        let client = self.secrets.ours(&self.name.client_secret()).await?;
+        let found = [member.as_ref(), client.as_ref()];
+        let authority = match Box::pin(self.authority(found)).await {
             // Members keep what they have: they run on, and a copy of the CA can be put back.
             Err(CertificateError::Fault(fault)) if member.is_some() => {
                 return Ok(Certified::Kept(fault.to_string()));
             }
-            ca => ca?,
+            authority => authority?,
         };
-        let signs = Ca::new(&ca)?;
-        let members = self.leaf(
-            member.as_ref(),
-            &place,
-            (&ca, &signs),
-            (Subject::Member, &self.wanted.names),
-        );
+        let signs = Ca::new(&authority.ca)?;
+        let members = (Subject::Member, &self.wanted.names);
+        let members = self.leaf(member.as_ref(), (&authority, &signs), members);
         let certificate = Box::pin(members).await?;
-        let place = own_place(self.name.client_secret());
-        let client = self.ours(&place.secret).await?;
         let none = Names::default();
-        let clients = self.leaf(
-            client.as_ref(),
-            &place,
-            (&ca, &signs),
-            (Subject::Client, &none),
-        );
-        Box::pin(clients).await?;
-        let (until, renewed) = (certificate.not_after, certificates::renewal(&certificate));
-        let ca = ca.not_after;
-        if self.now >= renewed {
-            return Ok(Certified::Kept(format!(
-                "the CA in Secret {} ends on {ca}, and the members' certificate with it: make a new Cluster and copy the \
-                 data before",
-                self.name.ca_secret()
-            )));
-        }
-        Ok(Certified::Good(format!(
-            "the members' certificate is valid until {until} and is renewed from {renewed} on; the CA is valid until {ca}"
-        )))
+        let clients = (Subject::Client, &none);
+        Box::pin(self.leaf(client.as_ref(), (&authority, &signs), clients)).await?;
+        Ok(self.told(&certificate, &authority))
     }
 
-    async fn ca(&self) -> Result<Read, CertificateError> {
-        let place = Place {
-            ca: CERTIFICATE_KEY.to_owned(),
-            ..own_place(self.name.ca_secret())
-        };
-        let found = self.ours(&place.secret).await?;
+    fn told(&self, certificate: &Certificate, authority: &Authorities) -> Certified {
+        let (until, renewed) = (certificate.not_after, certificates::renewal(certificate));
+        let (ca, stage) = (authority.ca.not_after, authority.stage);
+        if self.now >= renewed {
+            return Certified::Kept(format!(
+                "the CA in Secret {} ends on {ca}, and the members' certificate with it; its replacement is at {stage}: members \
+                 must be restarted for it",
+                self.name.ca_secret()
+            ));
+        }
+        let text = format!(
+            "the members' certificate is valid until {until} and is renewed from {renewed} on; the CA is valid until {ca}"
+        );
+        Certified::Good(match stage {
+            Stage::Steady => text,
+            stage => format!("{text}; it is being replaced ({stage})"),
+        })
+    }
+
+    /// The CA that signs, made or replaced when it must be: one step a round.
+    async fn authority(
+        &self,
+        found: [Option<&Secret>; 2],
+    ) -> Result<Authorities, CertificateError> {
+        let place = self.ca_place();
+        let live = self.secrets.ours(&place.secret).await?;
         let members_made = self.wanted.members_made;
-        let data = match certificates::authority(found.is_some(), members_made, &place.secret)? {
-            Authority::Keep => found.and_then(|secret| secret.data).unwrap_or_default(),
+        let live = match certificates::authority(live.is_some(), members_made, &place.secret)? {
+            Authority::Keep => live.unwrap_or_default(),
             Authority::Make => {
-                let made = certificates::new_ca(self.name.as_str(), &material()?, self.now)?;
-                let mut data = data(made);
-                data.remove(CA_KEY);
-                self.write(None, &place.secret, data.clone()).await?;
-                data
+                let data = ca_data(certificates::new_ca(
+                    self.name.as_str(),
+                    &material()?,
+                    self.now,
+                )?);
+                let kind = (place.secret.as_str(), SECRET_TYPE);
+                self.secrets.write(None, kind, data.clone()).await?;
+                return self.read(&data, Stage::Steady);
             }
         };
-        Ok(certificates::read_ca(&place, &data, self.now)?)
+        let data = live.data.clone().unwrap_or_default();
+        let step = live.annotations().get(labels::CA_STEP);
+        let stage = Stage::read(step.map(String::as_str));
+        let authority = self.read(&data, stage)?;
+        let trust = live.annotations().get(labels::CA_TRUST);
+        let facts = Facts {
+            stage,
+            wanted: rotate::wanted(live.annotations(), authority.ca.not_after, self.now),
+            settled: found.iter().all(|leaf| self.is_settled(*leaf, &authority)),
+            restarted: trust.is_some() && self.wanted.started_with.as_ref() == trust,
+            now: self.now,
+        };
+        let Some(step) = rotate::next(&facts) else {
+            return Ok(authority);
+        };
+        let made = match step {
+            Move::Begin => Some(certificates::new_ca(
+                self.name.as_str(),
+                &material()?,
+                self.now,
+            )?),
+            _ => None,
+        };
+        let before = (&data, live.annotations());
+        let (data, annotations) = rotate::after(step, before, made.as_ref(), self.now);
+        let stage = Stage::read(annotations.get(labels::CA_STEP).map(String::as_str));
+        let authority = self.read(&data, stage)?;
+        let mut changed = live;
+        changed.metadata.annotations = Some(annotations);
+        let kind = (place.secret.as_str(), SECRET_TYPE);
+        self.secrets.write(Some(&changed), kind, data).await?;
+        tracing::info!(secret = place.secret, ?step, %stage, "the CA is being replaced");
+        Ok(authority)
     }
 
-    /// One certificate of the operator's own, issued when it must be.
+    fn ca_place(&self) -> Place {
+        Place {
+            ca: CERTIFICATE_KEY.to_owned(),
+            ..own_place(self.name.ca_secret())
+        }
+    }
+
+    fn read(&self, data: &Data, stage: Stage) -> Result<Authorities, CertificateError> {
+        Ok(Authorities {
+            ca: certificates::read_ca(&self.ca_place(), data, self.now)?,
+            bundle: rotate::bundle(data),
+            stage,
+        })
+    }
+
+    /// Whether a Secret holds the CAs to believe, and a certificate of the one that signs.
+    fn is_settled(&self, leaf: Option<&Secret>, authority: &Authorities) -> bool {
+        let Some(data) = leaf.and_then(|leaf| leaf.data.as_ref()) else {
+            return false;
+        };
+        let place = own_place(String::new());
+        let judged = beside(data, &authority.ca);
+        let signed = certificates::read(&place, &judged, Subject::Client, &[], self.now);
+        signed.is_ok() && believed(data) == Some(&authority.bundle)
+    }
+
+    /// One certificate of the operator's own, issued when it must be, with the CAs to believe beside it.
     async fn leaf(
         &self,
         live: Option<&Secret>,
-        place: &Place,
-        (ca, signs): (&Read, &Ca),
+        (authority, signs): (&Authorities, &Ca),
         (subject, names): (Subject, &Names),
     ) -> Result<Certificate, CertificateError> {
-        let read = |data: &Data| certificates::read(place, data, subject, &[], self.now);
+        let place = own_place(match subject {
+            Subject::Member => self.name.tls_secret(),
+            Subject::Client => self.name.client_secret(),
+        });
+        let ca = &authority.ca;
+        let read =
+            |data: &Data| certificates::read(&place, &beside(data, ca), subject, &[], self.now);
         let empty = Data::new();
-        let found = live.map(|secret| read(secret.data.as_ref().unwrap_or(&empty)));
+        let held = live.map(|secret| secret.data.as_ref().unwrap_or(&empty));
+        let found = held.map(read);
         let wanted = Wanted {
             names,
             ca: &ca.der,
             ca_ends: ca.not_after,
         };
-        match (certificates::leaf(found.as_ref(), wanted, self.now), found) {
-            (Leaf::Keep, Some(Ok(certificate))) => Ok(certificate),
-            (verdict, _) => {
-                let made = certificates::sign(signs, subject, names, &material()?, self.now)?;
-                let data = data(made);
-                let certificate = read(&data)?;
-                self.write(live, &place.secret, data).await?;
-                if let Leaf::Issue(why) = verdict {
-                    let (secret, until) = (&place.secret, certificate.not_after);
-                    tracing::info!(%secret, why, %until, "issued a certificate");
-                }
-                Ok(certificate)
+        let kind = (place.secret.as_str(), SECRET_TYPE);
+        let with_all = |mut data: Data| {
+            data.insert(CA_KEY.to_owned(), ByteString(authority.bundle.clone()));
+            data
+        };
+        let verdict = certificates::leaf(found.as_ref(), wanted, self.now);
+        if let (Leaf::Keep, Some(Ok(certificate)), Some(held)) = (&verdict, found, held) {
+            if believed(held) != Some(&authority.bundle) {
+                let data = with_all(held.clone());
+                self.secrets.write(live, kind, data).await?;
             }
+            return Ok(certificate);
         }
+        let made = certificates::sign(signs, subject, names, &material()?, self.now)?;
+        let data = with_all(data(made));
+        let certificate = read(&data)?;
+        self.secrets.write(live, kind, data).await?;
+        if let Leaf::Issue(why) = verdict {
+            let (secret, until) = (&place.secret, certificate.not_after);
+            tracing::info!(%secret, why, %until, "issued a certificate");
+        }
+        Ok(certificate)
     }
 
     /// The user is the issuer: what he gives is copied when it is sound, so that pods do not depend on his Secret.
@@ -178,8 +255,8 @@ impl Round<'_> {
             key: secret.key.clone(),
         };
         let own = own_place(self.name.tls_secret());
-        let copy = self.ours(&own.secret).await?;
-        let given = self.get(&place.secret).await?;
+        let copy = self.secrets.ours(&own.secret).await?;
+        let given = self.secrets.get(&place.secret).await?;
         let given = given.map(|given| given.data.unwrap_or_default());
         let needed = &self.wanted.needed;
         let read = |place: &Place, data: &Data| {
@@ -209,9 +286,16 @@ impl Round<'_> {
                 let parts = [&place.ca, &place.cert, &place.key].map(part);
                 let data: Data = names().into_iter().zip(parts).collect();
                 if kept != Some(&data) {
-                    self.write(copy.as_ref(), &own.secret, data).await?;
+                    self.secrets
+                        .write(copy.as_ref(), (&own.secret, SECRET_TYPE), data)
+                        .await?;
                 }
                 let (until, secret) = (certificate.not_after, &place.secret);
+                if self.now >= certificates::urgent(&certificate) {
+                    return Ok(Certified::Kept(format!(
+                        "the certificate of Secret {secret} ends on {until}: put a new one there now, signed by the same CA"
+                    )));
+                }
                 let due = self.now >= certificates::renewal(&certificate);
                 let due = if due { ": renew it now" } else { "" };
                 Ok(Certified::Good(format!(
@@ -226,65 +310,6 @@ impl Round<'_> {
                 ))),
             },
             (Err(fault), None) => Err(fault.into()),
-        }
-    }
-
-    async fn get(&self, name: &str) -> Result<Option<Secret>, ApplyError> {
-        let found = self.api.get_opt(name).await;
-        found.map_err(|source| ApplyError::Read {
-            kind: "Secret".to_owned(),
-            name: name.to_owned(),
-            source,
-        })
-    }
-
-    /// A Secret of the operator's own; one that another made is an error.
-    async fn ours(&self, name: &str) -> Result<Option<Secret>, ApplyError> {
-        let found = self.get(name).await?;
-        if let Some(live) = &found {
-            refuse_foreign(&self.empty(name), live)?;
-        }
-        Ok(found)
-    }
-
-    fn empty(&self, name: &str) -> Secret {
-        let own_labels = self.component.labels();
-        let three = [labels::MANAGED_BY, labels::INSTANCE, labels::COMPONENT_NAME];
-        let copied = three.iter().filter_map(|l| own_labels.get_key_value(*l));
-        let copied: BTreeMap<_, _> = copied.map(|(k, v)| (k.clone(), v.clone())).collect();
-        let mut secret = Secret {
-            metadata: ObjectMeta {
-                name: Some(name.to_owned()),
-                namespace: self.component.namespace(),
-                labels: Some(copied),
-                ..ObjectMeta::default()
-            },
-            type_: Some(SECRET_TYPE.to_owned()),
-            ..Secret::default()
-        };
-        own(&mut secret, self.component);
-        secret
-    }
-
-    /// Makes the Secret, or writes into exactly the one that was read.
-    async fn write(&self, live: Option<&Secret>, name: &str, data: Data) -> Result<(), ApplyError> {
-        let parameters = PostParams::default();
-        let mut secret = live.cloned().unwrap_or_else(|| self.empty(name));
-        secret.data = Some(data);
-        let written = match live {
-            Some(_) => self.api.replace(name, &parameters, &secret).await,
-            None => self.api.create(&parameters, &secret).await,
-        };
-        match written {
-            Ok(_) => {
-                tracing::info!(kind = "Secret", name, "written");
-                Ok(())
-            }
-            Err(source) => Err(ApplyError::Write {
-                kind: "Secret".to_owned(),
-                name: name.to_owned(),
-                source,
-            }),
         }
     }
 }
@@ -307,6 +332,25 @@ fn data(made: Made) -> Data {
     let parts = [made.ca, made.cert, made.key];
     let parts = parts.map(|part| ByteString(part.into_bytes()));
     names().into_iter().zip(parts).collect()
+}
+
+/// A CA's Secret holds the certificate once.
+fn ca_data(made: Made) -> Data {
+    let mut data = data(made);
+    data.remove(CA_KEY);
+    data
+}
+
+/// The same, with this CA alone: whether that one has signed.
+fn beside(data: &Data, ca: &Read) -> Data {
+    let mut data = data.clone();
+    let alone = ByteString(ca.cert.clone().into_bytes());
+    data.insert(CA_KEY.to_owned(), alone);
+    data
+}
+
+fn believed(data: &Data) -> Option<&Vec<u8>> {
+    data.get(CA_KEY).map(|bundle| &bundle.0)
 }
 
 fn material() -> Result<Material, IssueError> {

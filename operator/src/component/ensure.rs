@@ -115,7 +115,8 @@ fn encoded(token: &str) -> ByteString {
     ByteString(token.as_bytes().to_vec())
 }
 
-fn token() -> String {
+/// 64 hexadecimal digits that no other knows.
+pub(super) fn token() -> String {
     let bytes: [u8; TOKEN_BYTES] = rand::random();
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a string cannot fail.

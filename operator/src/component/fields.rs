@@ -1,9 +1,9 @@
 //! PURE: fields of a Component that Kubernetes would take and that mean nothing here, or too much. Each is refused by
 //! name.
 
-use etcd_operator_api::Component;
 use etcd_operator_api::names::ComponentName;
 use etcd_operator_api::volume::VolumeClaimTemplate;
+use etcd_operator_api::{Component, labels};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 
@@ -23,6 +23,12 @@ pub(super) enum BadField {
         "offlineInstances[{name}] is no pod of {component}, whose pods are {component}-0, {component}-1 and so on"
     )]
     Offline { name: String, component: String },
+    #[error(
+        "metadata.annotations[{}] {value:?} is none of open (clients from everywhere, the default), members (clients by \
+         policies of your own) and none",
+        labels::NETWORK_POLICY
+    )]
+    NetworkPolicy { value: String },
 }
 
 pub(super) fn check(component: &Component) -> Result<(), BadField> {

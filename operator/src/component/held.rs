@@ -70,6 +70,12 @@ fn inputs(valid: &Valid<'_>) -> String {
     if let (Some(tls), Some(all)) = (&valid.tls, all.as_array_mut()) {
         all.push(json!(tls.record()));
     }
+    if let (Some(trust), Some(all)) = (&valid.trust, all.as_array_mut()) {
+        all.push(json!(trust));
+    }
+    if let (true, Some(all)) = (valid.accounts, all.as_array_mut()) {
+        all.push(json!("accounts"));
+    }
     let digest = Sha256::digest(all.to_string().as_bytes());
     let bytes = digest.iter().take(8);
     bytes.map(|byte| format!("{byte:02x}")).collect()

@@ -3,17 +3,21 @@
 //! `observe` reads, `validate` and `plan` (pure, with the builders in `build`) decide, `reconcile` writes in a
 //! visible order, `status` and `phase` (pure) tell. Pods and members belong to the InstanceSet.
 
+mod accounts;
 mod build;
 mod certificates;
+mod credentials;
 mod ensure;
 mod fields;
 mod held;
+mod network;
 mod observe;
 mod phase;
 mod plan;
 mod reconcile;
 mod rehearse;
 mod rotation;
+mod secrets;
 mod settings;
 mod status;
 mod tls;

@@ -2,7 +2,7 @@
 
 use etcd_operator_api::names::ComponentName;
 use etcd_operator_api::{Component, ComponentDefinition, ComponentVersion, InstanceSet, labels};
-use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
@@ -25,6 +25,8 @@ pub(super) struct Observed {
     pub(super) leading: Vec<Service>,
     /// The containers' environment as it was written last.
     pub(super) environment: Option<ConfigMap>,
+    /// Which CAs members are to be started with, as the CA's Secret has it.
+    pub(super) trust: Option<String>,
     /// All storage classes.
     pub(super) storage_classes: Vec<StorageClass>,
 }
@@ -62,6 +64,7 @@ pub(super) async fn observe(
         config_maps.get_opt(&environment),
     );
     let uid = component.uid().unwrap_or_default();
+    let trust = trust(client, component).await;
     let ours = |service: &Service| service.owner_references().iter().any(|o| o.uid == uid);
     let services = services.map_err(failed("Services"))?.items;
     // Another one of that name says nothing about this Component.
@@ -76,8 +79,24 @@ pub(super) async fn observe(
         instance_set: instance_set.map_err(failed("InstanceSet"))?,
         services: services.into_iter().filter(ours).collect(),
         environment: environment.filter(written),
+        trust: trust.map_err(failed("the CA's Secret"))?,
         storage_classes: storage_classes.map_err(failed("StorageClasses"))?.items,
     })
+}
+
+/// Read without what is in it.
+async fn trust(client: &Client, component: &Component) -> Result<Option<String>, kube::Error> {
+    let tls = component.spec.tls_config.as_ref();
+    if !tls.is_some_and(|tls| tls.enable) {
+        return Ok(None);
+    }
+    let namespace = component.namespace().unwrap_or_default();
+    let api: Api<Secret> = Api::namespaced(client.clone(), &namespace);
+    let name = ComponentName::existing(&component.name_any()).ca_secret();
+    let found = api.get_metadata_opt(&name).await?;
+    let uid = component.uid().unwrap_or_default();
+    let ours = found.filter(|secret| secret.owner_references().iter().any(|o| o.uid == uid));
+    Ok(ours.and_then(|secret| secret.annotations().get(labels::CA_TRUST).cloned()))
 }
 
 /// Whether it selects the Component's pods.

@@ -6,10 +6,12 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
+use super::accounts::{self, Planned};
 use super::build;
 use super::held::hold;
+use super::network::{self, Reach};
 use super::observe::Observed;
-use super::tls::Tls;
+use super::tls::{Tls, started_with};
 use super::validate::{SpecError, Valid, check_domain, validate};
 use crate::certificates::{Names, member_names, needed};
 use crate::instanceset::names::ENV_LEADER_SERVICE;
@@ -25,6 +27,8 @@ pub(super) struct Certificates {
     pub(super) needed: Vec<String>,
     /// Whether members may have been started with a CA.
     pub(super) members_made: bool,
+    /// The CAs that all members were started with, where that is on record.
+    pub(super) started_with: Option<String>,
 }
 
 /// The desired objects.
@@ -44,6 +48,10 @@ pub(super) struct Plan {
     pub(super) instance_set: InstanceSet,
     /// What the certificates must be; `None` without TLS.
     pub(super) certificates: Option<Certificates>,
+    /// Users of etcd; `None` without any.
+    pub(super) accounts: Option<Vec<Planned>>,
+    /// Who may reach the members.
+    pub(super) reach: Reach,
     /// What the operator would change in the pods on its own, and does not.
     pub(super) held: Option<String>,
 }
@@ -69,6 +77,7 @@ pub(super) fn plan(
     cluster_domain: &str,
 ) -> Result<Plan, SpecError> {
     let valid = validate(component, observed)?;
+    let reach = network::reach(component)?;
     let environment = build::environment(&valid, cluster_domain);
     check_domain(observed, &environment)?;
     let services = build::services(&valid)?;
@@ -89,12 +98,14 @@ pub(super) fn plan(
     let certificates = certificates(&valid, observed, named, cluster_domain);
     Ok(Plan {
         certificates,
+        accounts: valid.accounts.then(|| accounts::planned(component)),
         service_account: own_account.then(|| build::service_account_name(&valid)),
         environment,
         obsolete_services,
         disruption_budget: build::disruption_budget(&valid, observed.instance_set.as_ref()),
         instance_set,
         services,
+        reach,
         held,
     })
 }
@@ -117,5 +128,6 @@ fn certificates(
         names: member_names(&valid.name, &namespace, cluster_domain, (&pods, &services)),
         needed: needed(&valid.name, &namespace, cluster_domain, &pods, leader),
         members_made: observed.instance_set.is_some(),
+        started_with: observed.instance_set.as_ref().and_then(started_with),
     })
 }

@@ -8,19 +8,23 @@ use etcd_operator_api::{
     Component, ComponentDefinition, ComponentVersion, InstanceSet, TerminationPolicy, labels,
 };
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
+use kube::api::Api;
 use kube::runtime::controller::Action;
 use kube::runtime::{PredicateConfig, WatchStreamExt, predicates, watcher};
+use kube::{Client, ResourceExt};
 
 use super::certificates::{CertificateError, Certified, certify};
+use super::credentials::{CredentialError, provide};
 use super::ensure;
+use super::network;
 use super::observe::{ObserveError, Observed, observe};
 use super::phase::{ROLE_TIMEOUT, roles_missing_for};
 use super::plan::{Plan, last_word, plan};
-use super::status::{Outcome, status};
+use super::status::{Outcome, Secured, status};
 use crate::certificates::IssueError;
 use crate::client::message;
 use crate::controller::{
@@ -34,10 +38,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(300);
 const AT_FAULT: Duration = Duration::from_secs(15);
 
 /// Conditions of which an event tells when they are false.
-const FAILING: [ConditionType; 3] = [
+const FAILING: [ConditionType; 4] = [
     ConditionType::ProvisioningStarted,
     ConditionType::ApplyResources,
     ConditionType::CertificatesValid,
+    ConditionType::AccountsReady,
 ];
 
 /// A step of the reconcile failed.
@@ -85,6 +90,7 @@ pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         .owns_stream(touched::<Service>(&context, ours()))
         .owns_stream(touched::<ConfigMap>(&context, ours()))
         .owns_stream(touched::<PodDisruptionBudget>(&context, ours()))
+        .owns_stream(touched::<NetworkPolicy>(&context, ours()))
         .watches_stream(definitions, move |_| all(&by_definition.state()))
         .watches_stream(versions, move |_| all(&by_version.state()));
     let blame = Blame::Condition(ConditionType::ProvisioningStarted, Reason::PreCheckFailed);
@@ -102,56 +108,74 @@ async fn reconcile(component: &Component, context: &Context) -> Result<Action, E
         return tear_down(component, &observed, context).await;
     }
     let planned = plan(component, &observed, &context.config.cluster_domain);
-    let (outcome, certified, failure) = match planned {
-        Err(refused) => (Outcome::Refused(refused.to_string()), None, None),
-        Ok(plan) => Box::pin(carry_out_certified(component, plan, context)).await?,
+    let mut secured = Secured::default();
+    let (outcome, failure) = match planned {
+        Err(refused) => (Outcome::Refused(refused.to_string()), None),
+        Ok(plan) => {
+            Box::pin(carry_out_with_secrets(
+                component,
+                plan,
+                &mut secured,
+                context,
+            ))
+            .await?
+        }
     };
     let its = observed.instance_set.as_ref();
-    tell(component, its, (&outcome, certified.as_ref()), context).await?;
+    tell(component, its, (&outcome, &secured), context).await?;
     match failure {
         Some(error) => Err(error.into()),
-        None if at_fault(component, &outcome, certified.as_ref()) => Ok(Action::requeue(AT_FAULT)),
+        None if at_fault(component, &outcome, &secured) => Ok(Action::requeue(AT_FAULT)),
         None => Ok(next_look(&observed)),
     }
 }
 
 /// Whether a Secret may be what has to change.
-fn at_fault(component: &Component, outcome: &Outcome, certified: Option<&Certified>) -> bool {
+fn at_fault(component: &Component, outcome: &Outcome, secured: &Secured) -> bool {
     let refused = matches!(outcome, Outcome::Refused(_)) && component.spec.tls_config.is_some();
-    refused || matches!(certified, Some(Certified::Kept(_)))
+    let kept = secured
+        .provided
+        .as_ref()
+        .is_some_and(|of| of.kept.is_some());
+    refused || kept || matches!(secured.certified, Some(Certified::Kept(_)))
 }
 
-/// Pods mount their certificate, so it comes before all else: without one nothing is made.
-async fn carry_out_certified(
+/// Pods mount their certificate and etcd's users, so these come before all else: without them nothing is made.
+async fn carry_out_with_secrets(
     component: &Component,
     mut plan: Plan,
+    secured: &mut Secured,
     context: &Context,
-) -> Result<(Outcome, Option<Certified>, Option<ApplyError>), Error> {
-    let certified = match plan.certificates.take() {
-        None => None,
-        Some(wanted) => {
-            let now = Timestamp::now();
-            match Box::pin(certify(&context.client, component, &wanted, now)).await {
-                Ok(certified) => Some(certified),
-                Err(CertificateError::Fault(fault)) => {
-                    return Ok((Outcome::Refused(format!("issuer: {fault}")), None, None));
-                }
-                Err(CertificateError::Apply(error)) => {
-                    let (outcome, error) = failed(error);
-                    return Ok((outcome, None, Some(error)));
-                }
-                Err(CertificateError::Issue(error)) => return Err(error.into()),
-            }
-        }
+) -> Result<(Outcome, Option<ApplyError>), Error> {
+    let stopped = |error: ApplyError| {
+        let (outcome, error) = failed(error);
+        Ok((outcome, Some(error)))
     };
-    let applied = plan.held.take().map_or(Outcome::Applied, Outcome::Held);
-    Ok(match Box::pin(carry_out(component, plan, context)).await {
-        Ok(()) => (applied, certified, None),
-        Err(error) => {
-            let (outcome, error) = failed(error);
-            (outcome, certified, Some(error))
+    if let Some(wanted) = plan.certificates.take() {
+        let now = Timestamp::now();
+        match Box::pin(certify(&context.client, component, &wanted, now)).await {
+            Ok(certified) => secured.certified = Some(certified),
+            Err(CertificateError::Fault(fault)) => {
+                return Ok((Outcome::Refused(format!("issuer: {fault}")), None));
+            }
+            Err(CertificateError::Apply(error)) => return stopped(error),
+            Err(CertificateError::Issue(error)) => return Err(error.into()),
         }
-    })
+    }
+    if let Some(planned) = plan.accounts.take() {
+        match Box::pin(provide(&context.client, component, &planned)).await {
+            Ok(provided) => secured.provided = Some(provided),
+            Err(CredentialError::Fault(fault)) => {
+                return Ok((Outcome::Refused(fault.to_string()), None));
+            }
+            Err(CredentialError::Apply(error)) => return stopped(error),
+        }
+    }
+    let applied = plan.held.take().map_or(Outcome::Applied, Outcome::Held);
+    match Box::pin(carry_out(component, plan, context)).await {
+        Ok(()) => Ok((applied, None)),
+        Err(error) => stopped(error),
+    }
 }
 
 fn failed(error: ApplyError) -> (Outcome, ApplyError) {
@@ -182,6 +206,8 @@ async fn carry_out(component: &Component, plan: Plan, context: &Context) -> Resu
         disruption_budget,
         instance_set,
         certificates: _,
+        accounts: _,
+        reach,
         held: _,
     } = plan;
     let account = async {
@@ -204,11 +230,39 @@ async fn carry_out(component: &Component, plan: Plan, context: &Context) -> Resu
         service_objects,
     )
     .await?;
+    let policy = network::policy(component, reach, &context.config.namespace);
+    bound(client, component, policy).await?;
     apply_if_different(client, &instance_set).await?;
     for service in &obsolete_services {
         delete(client, service).await?;
     }
     Ok(())
+}
+
+/// The policy as it is wanted; our own goes where none is.
+async fn bound(
+    client: &Client,
+    component: &Component,
+    policy: Option<NetworkPolicy>,
+) -> Result<(), ApplyError> {
+    if let Some(policy) = policy {
+        return apply_if_different(client, &policy).await.map(|_| ());
+    }
+    let name = component.name_any();
+    let namespace = component.namespace().unwrap_or_default();
+    let api: Api<NetworkPolicy> = Api::namespaced(client.clone(), &namespace);
+    let found = api.get_opt(&name).await;
+    let found = found.map_err(|source| ApplyError::Read {
+        kind: "NetworkPolicy".to_owned(),
+        name,
+        source,
+    })?;
+    let uid = component.uid().unwrap_or_default();
+    let ours = |policy: &NetworkPolicy| policy.owner_references().iter().any(|o| o.uid == uid);
+    match found.filter(ours) {
+        Some(policy) => delete(client, &policy).await,
+        None => Ok(()),
+    }
 }
 
 /// Deletion: the InstanceSet (it takes members and claims along), then the Component; the rest, being owned, follows.
@@ -228,7 +282,7 @@ async fn tear_down(
         let text = "deletion is blocked by terminationPolicy DoNotTerminate".to_owned();
         let outcome = Outcome::Refused(text);
         let its = observed.instance_set.as_ref();
-        tell(component, its, (&outcome, None), context).await?;
+        tell(component, its, (&outcome, &Secured::default()), context).await?;
         return Ok(Action::await_change());
     }
     let uid = component.uid().unwrap_or_default();
@@ -240,7 +294,8 @@ async fn tear_down(
         if its.metadata.deletion_timestamp.is_none() {
             delete(&context.client, its).await?;
         }
-        tell(component, Some(its), (&Outcome::Applied, None), context).await?;
+        let told = (&Outcome::Applied, &Secured::default());
+        tell(component, Some(its), told, context).await?;
         return Ok(Action::await_change());
     }
     release(&context.client, component, labels::COMPONENT_FINALIZER)
@@ -253,11 +308,11 @@ async fn tear_down(
 async fn tell(
     component: &Component,
     instance_set: Option<&InstanceSet>,
-    (outcome, certified): (&Outcome, Option<&Certified>),
+    (outcome, secured): (&Outcome, &Secured),
     context: &Context,
 ) -> Result<(), ApplyError> {
     let now = Time(Timestamp::now());
-    let next = status(component, instance_set, outcome, certified, &now);
+    let next = status(component, instance_set, outcome, secured, &now);
     let before = component.status.clone().unwrap_or_default();
     if write_status(&context.client, component, next.clone()).await? {
         let phases = (before.phase, next.phase);

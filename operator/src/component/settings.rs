@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use etcd_operator_api::quantity::amount;
 use etcd_operator_api::settings::{
-    self, BadSetting, COMPACTION_MODE, COMPACTION_RETENTION, ELECTION, FAST_ELECTION,
-    FAST_ELECTION_VARIABLE, Flag, HEARTBEAT, QUOTA,
+    self, BadSetting, COMPACTION_MODE, COMPACTION_RETENTION, ELECTION, Flag, HEARTBEAT,
+    OF_THE_AGENT, QUOTA, RELAY_CLIENTS_VARIABLE,
 };
 use etcd_operator_api::{Component, names};
 use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec};
@@ -93,12 +93,8 @@ pub(super) fn flags(
     {
         flags.insert(QUOTA.to_owned(), fits.to_string());
     }
-    let told = [
-        (ELECTION, AGENT_ELECTION),
-        (FAST_ELECTION, FAST_ELECTION_VARIABLE),
-    ];
+    let told = OF_THE_AGENT.into_iter().chain([(ELECTION, AGENT_ELECTION)]);
     let agent = told
-        .into_iter()
         .filter_map(|(setting, variable)| Some((variable, wanted.get(setting)?.clone())))
         .collect();
     Ok(Flags { flags, agent })
@@ -164,6 +160,12 @@ fn declared<'a>(args: &'a [String], name: &str) -> Option<&'a str> {
 impl Flags {
     /// Puts the flags in the place of the definition's.
     pub(super) fn put_into_etcd(&self, container: &mut Container) {
+        // The launcher has etcd share its port.
+        for (variable, value) in &self.agent {
+            if *variable == RELAY_CLIENTS_VARIABLE {
+                set(container, variable, value);
+            }
+        }
         if self.flags.is_empty() {
             return;
         }
@@ -182,13 +184,49 @@ impl Flags {
     /// Tells the agent what concerns it, in the place of the definition's.
     pub(super) fn tell_agent(&self, container: &mut Container) {
         for (variable, value) in &self.agent {
-            let env: &mut Vec<EnvVar> = container.env.get_or_insert_default();
-            env.retain(|known| known.name != *variable);
-            env.push(EnvVar {
-                name: (*variable).to_owned(),
-                value: Some(value.clone()),
-                value_from: None,
-            });
+            set(container, variable, value);
         }
+    }
+}
+
+fn set(container: &mut Container, variable: &str, value: &str) {
+    let env: &mut Vec<EnvVar> = container.env.get_or_insert_default();
+    env.retain(|known| known.name != variable);
+    env.push(EnvVar {
+        name: variable.to_owned(),
+        value: Some(value.to_owned()),
+        value_from: None,
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_launcher_is_told_with_the_agent_what_concerns_both() {
+        let flags = Flags {
+            flags: BTreeMap::new(),
+            agent: vec![
+                (RELAY_CLIENTS_VARIABLE, "true".to_owned()),
+                (AGENT_ELECTION, "1000".to_owned()),
+            ],
+        };
+        let variable = |name: &str, value: &str| EnvVar {
+            name: name.to_owned(),
+            value: Some(value.to_owned()),
+            value_from: None,
+        };
+        let shipped = Container {
+            env: Some(vec![variable(RELAY_CLIENTS_VARIABLE, "false")]),
+            ..Container::default()
+        };
+        let (mut etcd, mut agent) = (shipped.clone(), shipped);
+        flags.put_into_etcd(&mut etcd);
+        flags.tell_agent(&mut agent);
+        let relays = variable(RELAY_CLIENTS_VARIABLE, "true");
+        assert_eq!(etcd.env, Some(vec![relays.clone()]));
+        let told = vec![relays, variable(AGENT_ELECTION, "1000")];
+        assert_eq!(agent.env, Some(told));
     }
 }

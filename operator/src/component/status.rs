@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::certificates::Certified;
+use super::credentials::Provided;
 use super::phase::{Facts, is_available, phase, roles_missing_for};
 
 /// How the reconcile went.
@@ -24,12 +25,21 @@ pub(super) enum Outcome {
     Failed(String, BTreeMap<String, String>),
 }
 
+/// What came of Secrets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Secured {
+    /// Of the certificates; `None` without TLS, or when nothing was looked at.
+    pub(super) certified: Option<Certified>,
+    /// Of etcd's users; `None` without any, or when nothing was looked at.
+    pub(super) provided: Option<Provided>,
+}
+
 /// The status that follows.
 pub(super) fn status(
     component: &Component,
     instance_set: Option<&InstanceSet>,
     outcome: &Outcome,
-    certified: Option<&Certified>,
+    secured: &Secured,
     now: &Time,
 ) -> ComponentStatus {
     let facts = Facts {
@@ -47,7 +57,9 @@ pub(super) fn status(
     let mut observations = outcome_conditions(component, outcome);
     observations.push(available(component, instance_set));
     observations.extend(instance_set.and_then(alarm));
-    observations.extend(certified.map(certificates));
+    observations.extend(secured.certified.as_ref().map(certificates));
+    let provided = secured.provided.as_ref();
+    observations.extend(provided.map(|provided| accounts(provided, instance_set)));
     let mut conditions = component
         .status
         .as_ref()
@@ -64,7 +76,7 @@ pub(super) fn status(
         observed_generation: component.metadata.generation,
         conditions,
         phase: Some(phase),
-        message: messages(&facts, outcome, certified),
+        message: messages(&facts, outcome, secured),
         refused_objects: match outcome {
             Outcome::Failed(_, refused) => refused.clone(),
             Outcome::Applied | Outcome::Held(_) | Outcome::Refused(_) => BTreeMap::new(),
@@ -136,11 +148,29 @@ fn certificates(certified: &Certified) -> Observation {
     }
 }
 
-fn messages(
-    facts: &Facts<'_>,
-    outcome: &Outcome,
-    certified: Option<&Certified>,
-) -> BTreeMap<String, String> {
+fn accounts(provided: &Provided, instance_set: Option<&InstanceSet>) -> Observation {
+    let kind = ConditionType::AccountsReady;
+    let told = instance_set.and_then(|its| its.status.as_ref()?.accounts.as_ref());
+    let users = provided.users;
+    if let Some(text) = &provided.kept {
+        return Observation::new(kind, false, Reason::AccountFault, text);
+    }
+    if told.is_some_and(|told| told.applied.as_ref() == Some(&provided.generation)) {
+        let text = format!("etcd has its {users} users, and asks who calls");
+        return Observation::new(kind, true, Reason::AccountsApplied, text);
+    }
+    match told.and_then(|told| told.fault.as_ref()) {
+        Some(text) => Observation::new(kind, false, Reason::AccountFault, text),
+        None => Observation::new(
+            kind,
+            Truth::Unknown,
+            Reason::AccountsPending,
+            "the leader's agent has not given etcd the newest users yet: a mounted Secret takes a minute or two to arrive",
+        ),
+    }
+}
+
+fn messages(facts: &Facts<'_>, outcome: &Outcome, secured: &Secured) -> BTreeMap<String, String> {
     let mut messages = BTreeMap::new();
     if let Outcome::Refused(text) | Outcome::Failed(text, _) | Outcome::Held(text) = outcome {
         messages.insert(
@@ -148,12 +178,15 @@ fn messages(
             text.clone(),
         );
     }
-    if let Some(Certified::Kept(text)) = certified {
-        let name = facts.component.name_any();
-        messages.insert(
-            format!("Secret/{}", ComponentName::existing(&name).tls_secret()),
-            text.clone(),
-        );
+    let name = ComponentName::existing(&facts.component.name_any());
+    if let Some(Certified::Kept(text)) = &secured.certified {
+        messages.insert(format!("Secret/{}", name.tls_secret()), text.clone());
+    }
+    if let Some(Provided {
+        kept: Some(text), ..
+    }) = &secured.provided
+    {
+        messages.insert(format!("Secret/{}", name.accounts_secret()), text.clone());
     }
     let Some(its) = facts.instance_set else {
         return messages;

@@ -16,12 +16,14 @@ use kube::ResourceExt;
 
 use super::observe::Observed;
 use super::plan::{Plan, plan};
-use super::status::{Outcome, status};
+use super::status::{Outcome, Secured, status};
 use crate::instanceset::desired::Desired;
 
+mod accounts;
 mod certificates;
 mod fields;
 mod held;
+mod network;
 pub(crate) mod objects;
 mod restricted;
 mod running;
@@ -498,9 +500,16 @@ fn phase_after(before: Option<ComponentPhase>, its: &InstanceSet, second: i64) -
         phase: Some(phase),
         ..Default::default()
     });
-    status(&component, Some(its), &Outcome::Applied, None, &at(second))
-        .phase
-        .expect("phase")
+    applied(&component, its, second).phase.expect("phase")
+}
+
+fn applied(
+    component: &Component,
+    its: &InstanceSet,
+    second: i64,
+) -> etcd_operator_api::ComponentStatus {
+    let (applied, secured) = (Outcome::Applied, Secured::default());
+    status(component, Some(its), &applied, &secured, &at(second))
 }
 
 #[test]
@@ -537,7 +546,7 @@ fn an_alarm_is_told_while_it_stands_and_outweighs_what_is_waited_for() {
         );
         let waiting = "waitingOn: [{reason: NotAlone, message: wait}]";
         let its = instance_set(3, 3, &format!("conditions: [{alarm}]\n{waiting}\n"));
-        status(&component(), Some(&its), &Outcome::Applied, None, &at(20))
+        applied(&component(), &its, 20)
     };
     let seen = raised("True");
     let told = condition::find(&seen.conditions, ConditionType::AlarmRaised).expect("told");
@@ -565,7 +574,7 @@ fn an_instance_set_of_an_older_spec_is_not_running() {
 #[test]
 fn availability_needs_a_leader_and_a_quorum() {
     let available = |its: &InstanceSet| {
-        let seen = status(&component(), Some(its), &Outcome::Applied, None, &at(20));
+        let seen = applied(&component(), its, 20);
         condition::holds(&seen.conditions, ConditionType::Available)
     };
     assert!(available(&instance_set(2, 2, "")));

@@ -23,6 +23,8 @@ const FILES: [(&str, &str); 3] = [
 const DIRECTORY_VARIABLE: &str = "KB_TLS_DIR";
 /// Tells the launcher which common name peers have.
 const PEER_NAME_VARIABLE: &str = "KB_TLS_PEER_NAME";
+/// Changes with the CAs that etcd is to believe, which it reads at its start.
+const TRUST_VARIABLE: &str = "KB_TRUSTED_CAS";
 /// What the launcher is called by.
 const LAUNCH: &str = "launch";
 
@@ -197,7 +199,34 @@ pub(super) fn put_into(pod: &mut PodSpec, tls: &Tls, secret: String, agent: &str
     }
 }
 
-fn set(container: &mut Container, name: &str, value: &str) {
+/// Has etcd started again when the CAs change that it is to believe.
+pub(super) fn start_with(pod: &mut PodSpec, trust: &str) {
+    if let Some(etcd) = pod.containers.first_mut() {
+        set(etcd, TRUST_VARIABLE, trust);
+    }
+}
+
+/// The CAs that all members were started with; `None` while one was not, or where no CA was ever replaced.
+pub(super) fn started_with(its: &InstanceSet) -> Option<String> {
+    let (spec, status) = (&its.spec, its.status.as_ref()?);
+    let wanted = if spec.stop { 0 } else { spec.replicas };
+    let counts = [
+        status.replicas,
+        status.ready_replicas,
+        status.updated_replicas,
+    ];
+    let all = status.observed_generation == its.metadata.generation
+        && counts.iter().all(|count| *count == wanted);
+    let containers = spec.template.0.get("spec")?.get("containers")?.as_array()?;
+    let mut env = containers.iter().filter_map(|c| c.get("env")?.as_array());
+    let named = |variable: &&serde_json::Value| variable["name"] == TRUST_VARIABLE;
+    let found = env.find_map(|env| env.iter().find(named))?;
+    let trust = found["value"].as_str()?.to_owned();
+    all.then_some(trust)
+}
+
+/// Gives a container a variable.
+pub(super) fn set(container: &mut Container, name: &str, value: &str) {
     let env: &mut Vec<EnvVar> = container.env.get_or_insert_default();
     env.retain(|known| known.name != name);
     env.push(EnvVar {

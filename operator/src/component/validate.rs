@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, PodSpec};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
 
+use super::accounts::{self, AccountsError};
 use super::fields::{self, BadField};
 use super::observe::Observed;
 use super::settings::{self, Flags, SettingError};
@@ -45,6 +46,8 @@ pub(super) enum SpecError {
     Field(#[from] BadField),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error(transparent)]
+    Accounts(#[from] AccountsError),
     #[error("replicas must be odd: {} or {}, not {replicas}", replicas - 1, replicas + 1)]
     EvenReplicas { replicas: i32 },
     #[error("replicas {replicas} is outside the {min} to {max} that compDef {definition:?} allows")]
@@ -131,6 +134,10 @@ pub(super) struct Valid<'a> {
     pub(super) runtime: PodSpec,
     pub(super) flags: Flags,
     pub(super) tls: Option<Tls>,
+    /// Which CAs members are to be started with.
+    pub(super) trust: Option<String>,
+    /// Whether etcd has users.
+    pub(super) accounts: bool,
     /// The last restart that was asked for.
     pub(super) restarted: Option<String>,
 }
@@ -167,6 +174,7 @@ pub(super) fn validate<'a>(
     check_services(component, definition)?;
     fields::check(component)?;
     let tls = tls::check(component, observed, &runtime)?;
+    let accounts = accounts::check(component, tls.as_ref(), observed.instance_set.as_ref())?;
     let running = observed.instance_set.as_ref();
     let bound = running.is_some_and(|its| its.spec.replicas >= component.spec.replicas);
     for template in &component.spec.volume_claim_templates {
@@ -188,7 +196,9 @@ pub(super) fn validate<'a>(
         release,
         runtime,
         flags,
+        trust: observed.trust.clone().filter(|_| tls == Some(Tls::Own)),
         tls,
+        accounts,
         restarted: restarted(observed),
     })
 }

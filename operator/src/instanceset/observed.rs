@@ -176,8 +176,10 @@ impl PodSeen {
 }
 
 /// What to say where etcd refuses the agents.
-pub const NO_CREDENTIALS: &str = "etcd's authentication is on, and the operator has no credentials: roles are not \
-     reported, members are neither added nor removed until `etcdctl auth disable`";
+pub const NO_CREDENTIALS: &str = "etcd's authentication is on, and its members' agents are no users of it: members are \
+     neither added, removed nor moved, and without tls no role is reported. With tls give etcd the agents' user: \
+     `etcdctl user add etcd-member --no-password`, then `etcdctl user grant-role etcd-member root`; without tls: \
+     `etcdctl auth disable`";
 
 /// True for an answer of an etcd whose authentication is on.
 #[must_use]

@@ -73,6 +73,15 @@ pub(super) enum Refused {
         "expose: spec.services has another {name:?} already: give yours another name, or disable that one first"
     )]
     ServiceThere { name: String },
+    #[error(
+        "expose: service {name:?} of type {kind} leads to {component} from outside, and that component has no tls: passwords and \
+         keys would travel in clear, and every client would have all rights. Make a Cluster with tls: true, or set force: true"
+    )]
+    InClear {
+        name: String,
+        kind: &'static str,
+        component: String,
+    },
     #[error("expose names service {name:?} twice")]
     ServiceTwice { name: String },
     #[error("expose: {suffix:?} is longer than 25 characters: give the service a shorter name")]

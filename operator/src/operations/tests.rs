@@ -48,7 +48,7 @@ fn cluster(members: i32, phase: &str, generation: i64) -> Cluster {
     let object = json!({
         "metadata": { "name": "db", "namespace": "ns", "uid": "c", "generation": generation, "resourceVersion": "7" },
         "spec": { "terminationPolicy": "Delete", "componentSpecs": [
-            { "name": "etcd", "replicas": members, "serviceVersion": "3.6.1", "resources": { "limits": { "cpu": "1", "memory": "1Gi" } } },
+            { "name": "etcd", "replicas": members, "serviceVersion": "3.6.1", "tls": true, "issuer": {}, "resources": { "limits": { "cpu": "1", "memory": "1Gi" } } },
         ] },
         "status": { "phase": phase, "observedGeneration": generation, "conditions": [
             { "type": "ProvisioningStarted", "status": "True", "reason": "r", "message": "", "lastTransitionTime": "1970-01-01T00:00:00Z" },

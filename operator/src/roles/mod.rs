@@ -25,7 +25,7 @@ mod trace;
 mod write;
 
 #[cfg(test)]
-pub(crate) mod test_support;
+mod test_support;
 #[cfg(test)]
 mod tests;
 

@@ -223,6 +223,7 @@ fn differs(before: &MemberView, now: &MemberView) -> bool {
     let shrunk = |view: &MemberView| view.status.as_ref().map(|status| status.db_size_bytes);
     before.pod_uid != now.pod_uid
         || (&before.under_way, before.care) != (&now.under_way, now.care)
+        || before.accounts != now.accounts
         || shrunk(now) < shrunk(before)
         || word(before) != word(now)
         || identity(before) != identity(now)

@@ -4,7 +4,8 @@ use kbagent_protocol::{EtcdState, Id, MemberStatus, MemberView};
 
 /// Member identifier of the pod `a-{n}`.
 pub(crate) fn member(pod: &str) -> Id {
-    Id(pod.bytes().fold(7, |id, byte| id * 31 + u64::from(byte)))
+    let next = |id: u64, byte| id.wrapping_mul(31).wrapping_add(u64::from(byte));
+    Id(pod.bytes().fold(7, next))
 }
 
 /// A view of a member that runs.
@@ -41,5 +42,6 @@ pub(crate) fn running(
         under_way: None,
         care: Default::default(),
         campaign: None,
+        accounts: None,
     }
 }

@@ -1,5 +1,7 @@
 //! The leader or a follower dies, is deleted or hangs.
 
+use etcd_operator_api::settings;
+
 use super::counts::THREE_AND_FIVE;
 use crate::faults::{Container, Deletion, Fault, Selector};
 use crate::scenario::promise::Continuity::{LeaderSilent, LeaderStays, Planned, ProcessKilled};
@@ -76,6 +78,14 @@ fn others() -> Vec<Scenario> {
             [Fault::Elect { of: Selector::AnyFollower }],
         )
         .and_long([5])
+        .promise(Promise::continuity(ProcessKilled)),
+        Scenario::faults(
+            "failover::leader_etcd_killed_clients_led",
+            "The leader's etcd is killed, and its agent leads clients to the next leader: none is refused.",
+            [Fault::KillProcess { container: Container::Etcd, of: Selector::Leader }],
+        )
+        .and_long([5])
+        .setting(settings::RELAY_CLIENTS, "true")
         .promise(Promise::continuity(ProcessKilled)),
         Scenario::faults(
             "failover::leader_frozen",

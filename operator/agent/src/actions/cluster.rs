@@ -81,7 +81,7 @@ impl Cluster {
                 member.id
             ))
         })?;
-        Ok(self.own.of(url)?)
+        Ok(self.own.of(url, member.id)?)
     }
 
     /// Where the leader stands, asked of the leader itself. To be read before [`Cluster::standings`].

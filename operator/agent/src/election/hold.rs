@@ -1,5 +1,6 @@
 //! Knows who leads and where, and notices its end: by a connection to the leader's etcd, which the kernel resets when
-//! the process dies. Asks once more before anything is believed.
+//! the process dies. Asks once more before anything is believed, at the port of peers: at the clients' port the
+//! agent of the dead leader accepts in its place.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -29,6 +30,7 @@ const LOOK_UP: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
     pub(super) led: Died,
+    /// Of its etcd, for peers.
     pub(super) address: SocketAddr,
 }
 
@@ -53,12 +55,15 @@ pub(super) async fn keep(
         };
         let hold = async {
             let host = config.host_of(name);
-            let found = lookup_host((host.as_str(), config.client_port)).await;
+            let found = lookup_host((host.as_str(), config.peer_port)).await;
             if let Some(address) = found.ok().and_then(|mut addresses| addresses.next()) {
                 held.send_replace(Some(Held { led: *led, address }));
                 let tls = config.tls.named(&host);
-                let ended = until_it_ends(&address.to_string(), &tls).await;
-                if ended.is_ok() || evidence(address).await == Evidence::Gone {
+                let clients = SocketAddr::new(address.ip(), config.client_port);
+                // Who is gone is not asked for its clients' port, where its agent would answer.
+                let gone = connect(address).await == Evidence::Gone;
+                let ended = gone || until_it_ends(&clients.to_string(), &tls).await.is_ok();
+                if ended || evidence(address).await == Evidence::Gone {
                     trouble.news.notify_one();
                     trouble.alarm.notify_one();
                 }

@@ -13,8 +13,9 @@ use tonic_prost::ProstCodec;
 
 use super::error::EtcdError;
 use super::messages::{
-    AlarmRequest, CompactionRequest, Done, Empty, HashKv, HashKvRequest, IdRequest, Member,
-    MemberAddRequest, MemberAddResponse, MemberList, MemberListRequest, Status,
+    AlarmRequest, CompactionRequest, Done, Empty, HashKv, HashKvRequest, HashKvResponse, IdRequest,
+    Member, MemberAddRequest, MemberAddResponse, MemberList, MemberListRequest, ResponseHeader,
+    Status,
 };
 use crate::tls::{Speaks, Stream, Tls};
 
@@ -27,12 +28,13 @@ pub struct Client {
     channel: Channel,
     endpoint: String,
     tls: Tls,
+    member: Option<u64>,
 }
 
-struct Call {
-    name: &'static str,
-    path: &'static str,
-    deadline: Duration,
+pub(super) struct Call {
+    pub(super) name: &'static str,
+    pub(super) path: &'static str,
+    pub(super) deadline: Duration,
 }
 
 impl Client {
@@ -63,15 +65,30 @@ impl Client {
             channel,
             endpoint: endpoint.to_owned(),
             tls: tls.clone(),
+            member: None,
         })
     }
 
-    /// A client of another member, with the same certificates.
+    /// A client of the member `id`, with the same certificates. What it says of itself must come from that member:
+    /// while its etcd is dead its agent leads clients to the leader.
     ///
     /// # Errors
     /// When the address is no URL.
-    pub fn of(&self, endpoint: &str) -> Result<Self, EtcdError> {
-        Self::new(endpoint, &self.tls)
+    pub fn of(&self, endpoint: &str, id: u64) -> Result<Self, EtcdError> {
+        let client = Self::new(endpoint, &self.tls)?;
+        Ok(Self {
+            member: Some(id),
+            ..client
+        })
+    }
+
+    fn is_of(&self, header: Option<ResponseHeader>) -> Result<(), EtcdError> {
+        match self.member {
+            Some(id) if header.unwrap_or_default().member_id != id => Err(EtcdError::Another {
+                endpoint: self.endpoint.clone(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The address.
@@ -86,15 +103,14 @@ impl Client {
     /// See [`EtcdError`].
     pub async fn status(&self, deadline: Duration) -> Result<Status, EtcdError> {
         let path = "/etcdserverpb.Maintenance/Status";
-        self.unary(
-            Call {
-                name: "read the status",
-                path,
-                deadline,
-            },
-            Empty {},
-        )
-        .await
+        let call = Call {
+            name: "read the status",
+            path,
+            deadline,
+        };
+        let status: Status = self.unary(call, Empty {}).await?;
+        self.is_of(status.header)?;
+        Ok(status)
     }
 
     /// The member list; linearizable: agreed by a quorum just now (3.5 and newer; 3.4 ignores the flag).
@@ -255,10 +271,15 @@ impl Client {
             path,
             deadline,
         };
-        self.unary(call, HashKvRequest { revision }).await
+        let answer: HashKvResponse = self.unary(call, HashKvRequest { revision }).await?;
+        self.is_of(answer.header)?;
+        Ok(HashKv {
+            hash: answer.hash,
+            compact_revision: answer.compact_revision,
+        })
     }
 
-    async fn unary<Q, A>(&self, call: Call, request: Q) -> Result<A, EtcdError>
+    pub(super) async fn unary<Q, A>(&self, call: Call, request: Q) -> Result<A, EtcdError>
     where
         Q: prost::Message + Default + 'static,
         A: prost::Message + Default + 'static,

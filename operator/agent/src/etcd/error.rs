@@ -12,6 +12,12 @@ pub enum EtcdError {
         /// The address.
         endpoint: String,
     },
+    /// Another member answers there: that of the address is not running, and its agent leads clients elsewhere.
+    #[error("failed to reach the member of {endpoint}: another one answers in its place")]
+    Another {
+        /// The address.
+        endpoint: String,
+    },
     /// No answer within the deadline.
     #[error("failed to get an answer from {endpoint} within {deadline_ms} ms")]
     TimedOut {

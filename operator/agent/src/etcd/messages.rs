@@ -174,13 +174,22 @@ pub(super) struct HashKvRequest {
 }
 
 /// `HashKVResponse`, as far as it matters.
-#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(super) struct HashKvResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(super) header: Option<ResponseHeader>,
+    #[prost(uint32, tag = "2")]
+    pub(super) hash: u32,
+    #[prost(int64, tag = "3")]
+    pub(super) compact_revision: i64,
+}
+
+/// What one member's key space is, to be compared with that of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HashKv {
     /// The hash.
-    #[prost(uint32, tag = "2")]
     pub hash: u32,
     /// The revision that the member was compacted at.
-    #[prost(int64, tag = "3")]
     pub compact_revision: i64,
 }
 

@@ -71,6 +71,8 @@ pub fn render(sources: &Sources) -> String {
     if let Some(agent) = &sources.agent {
         fencing(&mut text, agent);
         elections(&mut text, agent);
+        relay(&mut text, agent);
+        certificates(&mut text, agent);
     }
     if let Some(volume) = sources.volume {
         let help = "Size of the data volume in bytes.";
@@ -170,6 +172,39 @@ fn elections(text: &mut Text, agent: &AgentReport) {
     }
 }
 
+fn relay(text: &mut Text, agent: &AgentReport) {
+    let relay = &agent.relay;
+    let name = "kb_etcd_relay_ready";
+    let help =
+        "1 when kbagent accepts clients as soon as etcd is dead, and leads them to the leader.";
+    text.gauge(name, help, u8::from(relay.stands_by));
+    let name = "kb_etcd_relayed_connections_total";
+    text.family(
+        name,
+        "counter",
+        "Connections that came while etcd was dead: those that kbagent led to the leader, and those that it closed because there \
+         was none.",
+    );
+    for (outcome, value) in [("passed", relay.passed), ("given_up", relay.given_up)] {
+        let _ = writeln!(text.0, "{name}{{outcome=\"{outcome}\"}} {value}");
+    }
+}
+
+fn certificates(text: &mut Text, agent: &AgentReport) {
+    let Some(report) = agent.certificates else {
+        return;
+    };
+    let name = "kb_etcd_certificate_expiry_seconds";
+    text.family(
+        name,
+        "gauge",
+        "When the member's certificate, and the CA that it believes, end: seconds since 1970.",
+    );
+    for (certificate, ends) in [("member", report.certificate_ends), ("ca", report.ca_ends)] {
+        let _ = writeln!(text.0, "{name}{{certificate=\"{certificate}\"}} {ends}");
+    }
+}
+
 /// Names of the families of an exposition text.
 fn families(text: &str) -> impl Iterator<Item = &str> {
     text.lines()
@@ -199,7 +234,9 @@ fn pass_through(text: &mut String, etcd: &str, own: &BTreeSet<String>) {
 
 #[cfg(test)]
 mod tests {
-    use kbagent_protocol::{ElectionReport, FencingReport, Id, MemberStatus};
+    use kbagent_protocol::{
+        CertificateReport, ElectionReport, FencingReport, Id, MemberStatus, RelayReport,
+    };
 
     use super::*;
 
@@ -231,6 +268,7 @@ mod tests {
             under_way: None,
             care: Default::default(),
             campaign: None,
+            accounts: None,
         }
     }
 
@@ -294,6 +332,14 @@ mod tests {
                 won: 1,
                 ..ElectionReport::default()
             },
+            relay: RelayReport {
+                passed: 4,
+                ..RelayReport::default()
+            },
+            certificates: Some(CertificateReport {
+                certificate_ends: 7,
+                ca_ends: 8,
+            }),
         };
         let text = render(&Sources {
             etcd: Some(etcd.into()),
@@ -316,6 +362,15 @@ mod tests {
         );
         let won = value(&text, "kb_etcd_fast_elections_total{outcome=\"won\"}");
         assert_eq!(won.as_deref(), Some("1"));
+        let passed = value(
+            &text,
+            "kb_etcd_relayed_connections_total{outcome=\"passed\"}",
+        );
+        assert_eq!(passed.as_deref(), Some("4"));
+        for (of, end) in [("member", "7"), ("ca", "8")] {
+            let series = format!("kb_etcd_certificate_expiry_seconds{{certificate=\"{of}\"}}");
+            assert_eq!(value(&text, &series).as_deref(), Some(end));
+        }
         let names: Vec<_> = families(&text).collect();
         let once: BTreeSet<_> = names.iter().collect();
         assert_eq!(names.len(), once.len(), "{names:?}");

@@ -6,13 +6,17 @@
 //! enough.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use kbagent_protocol::{EtcdState, MemberStatus, Role};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
+use crate::config::without_scheme;
 use crate::etcd::{Client, EtcdError, Member, Status};
 use crate::watch::Knowledge;
 
@@ -22,6 +26,8 @@ const EVERY: Duration = Duration::from_millis(500);
 const EVERY_IN_TROUBLE: Duration = Duration::from_millis(50);
 /// Deadline of a question.
 const DEADLINE: Duration = Duration::from_millis(400);
+/// Longest wait for a port to refuse.
+const QUICK: Duration = Duration::from_millis(100);
 /// How old the list of voters may become while the own member answers.
 const LIST_FOR: Duration = Duration::from_secs(10);
 /// Voters that are asked: etcd itself advises against more than seven.
@@ -149,6 +155,8 @@ struct Others {
     voters: usize,
     /// By identifier.
     urls: BTreeMap<u64, String>,
+    /// `host:port` for peers, by identifier.
+    peers: BTreeMap<u64, String>,
     /// Connections that answered last time.
     clients: BTreeMap<u64, Client>,
     listed: Option<Instant>,
@@ -176,6 +184,12 @@ impl Others {
             .filter_map(|member| Some((member.id, member.client_urls.first()?.clone())))
             .take(MOST)
             .collect();
+        self.peers = voters()
+            .filter_map(|member| {
+                let url = member.peer_urls.first()?;
+                Some((member.id, without_scheme(url)))
+            })
+            .collect();
         let urls = &self.urls;
         self.clients
             .retain(|id, client| urls.get(id).is_some_and(|url| url == client.endpoint()));
@@ -184,7 +198,7 @@ impl Others {
     async fn ask(&mut self, client: &Client, own: &MemberStatus) -> Vec<Answer> {
         for (id, url) in &self.urls {
             if !self.clients.contains_key(id)
-                && let Ok(client) = client.of(url)
+                && let Ok(client) = client.of(url, *id)
             {
                 self.clients.insert(*id, client);
             }
@@ -192,7 +206,10 @@ impl Others {
         let mut questions: FuturesUnordered<_> = self
             .clients
             .iter()
-            .map(|(id, client)| async move { (*id, client.status(DEADLINE).await) })
+            .map(|(id, client)| {
+                let peer = self.peers.get(id);
+                async move { (*id, says(client, peer).await) }
+            })
             .collect();
         let mut answers = Vec::new();
         let mut lost = Vec::new();
@@ -211,10 +228,30 @@ impl Others {
     }
 }
 
+/// What a member says of itself. Who is dead refuses at the peers' port; at the clients' port its agent would hold the
+/// question for a while.
+async fn says(client: &Client, peer: Option<&String>) -> Result<Status, EtcdError> {
+    if let Some(peer) = peer
+        && timeout(QUICK, refuses(peer)).await.unwrap_or(false)
+    {
+        let endpoint = client.endpoint().to_owned();
+        return Err(EtcdError::Refused { endpoint });
+    }
+    client.status(DEADLINE).await
+}
+
+async fn refuses(address: &str) -> bool {
+    let refused = TcpStream::connect(address).await;
+    refused.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+}
+
 fn meaning(own: &MemberStatus, answer: &Result<Status, EtcdError>) -> Answer {
     match answer {
         Ok(other) if moved_on(own, other) => Answer::Another,
-        Ok(_) | Err(EtcdError::Refused { .. } | EtcdError::Rejected { .. }) => Answer::Other,
+        Ok(_)
+        | Err(EtcdError::Refused { .. } | EtcdError::Another { .. } | EtcdError::Rejected { .. }) => {
+            Answer::Other
+        }
         Err(EtcdError::TimedOut { .. } | EtcdError::Transport { .. }) => Answer::Silent,
     }
 }
@@ -302,6 +339,20 @@ mod tests {
         });
         assert_eq!(meaning(&own(None), &refused), Answer::Other);
         assert_eq!(meaning(&own(None), &silent), Answer::Silent);
+    }
+
+    #[tokio::test]
+    async fn a_member_in_whose_place_clients_are_held_is_gone_too() {
+        let bind = || tokio::net::TcpListener::bind(("127.0.0.1", 0));
+        let (clients, peers) = (bind().await.expect("bind"), bind().await.expect("bind"));
+        let peer = peers.local_addr().expect("address").to_string();
+        let url = format!("http://{}", clients.local_addr().expect("address"));
+        let client = Client::new(&url, &crate::tls::Tls::default()).expect("a client");
+        let silent = says(&client, Some(&peer)).await;
+        assert_eq!(meaning(&own(None), &silent), Answer::Silent);
+        drop(peers);
+        let gone = says(&client, Some(&peer)).await;
+        assert_eq!(meaning(&own(None), &gone), Answer::Other);
     }
 
     #[test]

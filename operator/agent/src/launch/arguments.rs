@@ -1,17 +1,29 @@
 //! Pure: etcd's command line. Flags that decide identity and membership are the launcher's and come last, where they
 //! win; listen addresses are added only when the user's flags name none.
 
-use crate::config::{Config, Peer};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::config::{Config, Peer, without_scheme};
 use crate::etcd::Member;
 use crate::tls::FILES;
 
 use super::decide::Decision;
 
+/// etcd's flag for where clients come.
+const CLIENTS: &str = "listen-client-urls";
+/// etcd's flag by which another process of the same user may listen on the same port.
+const REUSE_PORT: &str = "socket-reuse-port";
+
 /// The arguments for `decision` after the user's own.
 pub(super) fn arguments(config: &Config, decision: &Decision, user: &[String]) -> Vec<String> {
-    let mut all: Vec<String> = user.iter().map(|flag| encrypted(config, flag)).collect();
+    let shared = shared(config, user);
+    let own = |flag: &String| encrypted(config, &with_shared(config, shared, flag));
+    let mut all: Vec<String> = user.iter().map(own).collect();
+    if shared.is_some() {
+        all.push(format!("--{REUSE_PORT}=true"));
+    }
     let listens = [
-        ("listen-client-urls", config.client_url("0.0.0.0")),
+        (CLIENTS, config.client_url("0.0.0.0")),
         ("listen-peer-urls", config.peer_url("0.0.0.0")),
         ("listen-metrics-urls", "http://0.0.0.0:2381".to_owned()),
     ];
@@ -51,9 +63,46 @@ pub(super) fn arguments(config: &Config, decision: &Decision, user: &[String]) -
     all
 }
 
+/// The address that etcd listens on once more, so that the agent may stand by there: see [`crate::relay`]. Only where
+/// the user's flags let etcd listen where the agent asks it, too, and do not say otherwise.
+pub(super) fn shared(config: &Config, user: &[String]) -> Option<Ipv4Addr> {
+    let ip = config.shared_ip().filter(|_| config.relay_clients)?;
+    let own: SocketAddr = config.etcd_address().parse().ok()?;
+    let urls = user.iter().find_map(|flag| value_of(flag, CLIENTS))?;
+    let listens = |url: &str| {
+        let address: Option<SocketAddr> = without_scheme(url).parse().ok();
+        address.filter(|address| address.port() == config.client_port)
+    };
+    let all: Vec<SocketAddr> = urls.split(',').filter_map(listens).collect();
+    let there = all
+        .iter()
+        .any(|address| *address == own || address.ip().is_unspecified());
+    let once = user
+        .iter()
+        .filter(|flag| names(&[(*flag).clone()], CLIENTS))
+        .count()
+        == 1;
+    let twice = all.iter().any(|address| address.ip() == IpAddr::V4(ip));
+    (there && once && !twice && !names(user, REUSE_PORT)).then_some(ip)
+}
+
+fn with_shared(config: &Config, shared: Option<Ipv4Addr>, argument: &str) -> String {
+    match (shared, value_of(argument, CLIENTS)) {
+        // The last one: that one is closed last when the process dies.
+        (Some(ip), Some(_)) => format!("{argument},{}", config.client_url(&ip.to_string())),
+        _ => argument.to_owned(),
+    }
+}
+
+/// Value of `--flag=value`.
+fn value_of<'a>(argument: &'a str, flag: &str) -> Option<&'a str> {
+    let (name, value) = argument.strip_prefix('-')?.split_once('=')?;
+    (name.trim_start_matches('-') == flag).then_some(value)
+}
+
 /// With TLS no port of etcd's API stays open to plain text: a definition's listen addresses keep host and port.
 fn encrypted(config: &Config, argument: &str) -> String {
-    let listens = ["listen-client-urls", "listen-peer-urls"];
+    let listens = [CLIENTS, "listen-peer-urls"];
     if config.tls.is_on()
         && listens
             .iter()
@@ -217,6 +266,54 @@ mod tests {
         }
         let flags = arguments(&super::tests::config(), &Decision::Start, &user);
         assert!(!flags.iter().any(|flag| flag.contains("cert")), "{flags:?}");
+    }
+
+    #[test]
+    fn etcd_listens_once_more_where_the_agent_stands_by() {
+        let config = |tls: Option<&Path>| Config {
+            pod_ip: Some("10.0.0.1".to_owned()),
+            relay_clients: true,
+            tls: Tls::new(tls),
+            ..config()
+        };
+        let listens = |config: &Config, user: &[&str]| {
+            let user: Vec<String> = user.iter().map(ToString::to_string).collect();
+            let flags = arguments(config, &Decision::Start, &user);
+            let shares = flags.contains(&"--socket-reuse-port=true".to_owned());
+            assert_eq!(shares, shared(config, &user).is_some(), "{flags:?}");
+            let urls = flags.iter().find_map(|flag| value_of(flag, CLIENTS));
+            (shares, urls.map(str::to_owned).expect("an address"))
+        };
+        let plain = config(None);
+        for user in [
+            "--listen-client-urls=http://0.0.0.0:2379",
+            "-listen-client-urls=http://127.0.0.1:2379",
+            "--listen-client-urls=http://10.0.0.9:99,http://[::]:2379",
+        ] {
+            let (shares, urls) = listens(&plain, &[user]);
+            assert!(shares && urls.ends_with(",http://10.0.0.1:2379"), "{urls}");
+        }
+        let urls = "--listen-client-urls=http://0.0.0.0:2379";
+        let (_, encrypted) = listens(&config(Some(Path::new("/tls"))), &[urls]);
+        assert_eq!(encrypted, "https://0.0.0.0:2379,https://10.0.0.1:2379");
+        let kept: [&[&str]; 6] = [
+            &["--listen-client-urls=http://10.0.0.1:2379"],
+            &["--listen-client-urls=http://10.0.0.1:2379,http://127.0.0.1:2379"],
+            &["--listen-client-urls=http://127.0.0.1:99"],
+            &["--listen-client-urls=unix:///x"],
+            &[urls, "--socket-reuse-port=false"],
+            &[urls, urls],
+        ];
+        for user in kept {
+            let (shares, urls) = listens(&plain, user);
+            assert!(!shares, "{user:?}");
+            assert_eq!(Some(urls.as_str()), value_of(user[0], CLIENTS));
+        }
+        let off = Config {
+            relay_clients: false,
+            ..config(None)
+        };
+        assert!(!listens(&off, &[urls]).0, "switched off");
     }
 
     #[test]

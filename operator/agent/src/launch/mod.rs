@@ -26,6 +26,8 @@ pub const ANSWERED_FILE: &str = "etcd-answered";
 pub const REFUSED_FILE: &str = "refused.json";
 /// In the run directory: the socket at which the launcher takes demands of the agent.
 pub const LAUNCHER_SOCKET: &str = "launcher.sock";
+/// In the run directory: the etcd of this start shares the clients' port with the agent.
+pub const SHARED_FILE: &str = "clients-port-shared";
 /// What the launcher answers when it does what was demanded; anything else says why not.
 pub const YES: &str = "yes";
 /// Longest answer of the launcher.

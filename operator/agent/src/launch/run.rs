@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
-use super::arguments::arguments;
+use super::arguments::{arguments, shared};
 use super::decide::{Decision, decide};
 use super::demand::Gate;
 use super::evidence::{self, expected, identity_path};
 use super::supervise::{End, Signals, listen, supervise};
-use super::{BEGUN_FILE, REFUSED_FILE};
+use super::{BEGUN_FILE, REFUSED_FILE, SHARED_FILE};
 use crate::config::Config;
 use crate::etcd::Client;
 use crate::watch::Refusal;
@@ -84,7 +84,7 @@ pub async fn run(config: &Config, command: &[String]) -> Result<u8, LaunchError>
             decision = ready(config) => decision,
             _ = signals.stop() => return Ok(0),
         };
-        prepare(config)?;
+        prepare(config, user)?;
         let flags = arguments(config, &decision, user);
         tracing::info!(?flags, "etcd starts");
         let etcd = start(program, &flags)?;
@@ -238,17 +238,21 @@ async fn own_name(config: &Config) {
 }
 
 /// Writes whose volume this is, then that etcd was begun: in this order, see [`decide`].
-fn prepare(config: &Config) -> Result<(), LaunchError> {
+fn prepare(config: &Config, user: &[String]) -> Result<(), LaunchError> {
+    let marked = |path: &Path| {
+        let path = path.display().to_string();
+        move |source| LaunchError::Mark { path, source }
+    };
     let identity = identity_path(config);
-    write_identity(config, &identity).map_err(|source| LaunchError::Mark {
-        path: identity.display().to_string(),
-        source,
-    })?;
+    write_identity(config, &identity).map_err(marked(&identity))?;
     let begun = config.run_dir.join(BEGUN_FILE);
-    fs::write(&begun, "").map_err(|source| LaunchError::Mark {
-        path: begun.display().to_string(),
-        source,
-    })
+    fs::write(&begun, "").map_err(marked(&begun))?;
+    let mark = config.run_dir.join(SHARED_FILE);
+    match shared(config, user) {
+        Some(_) => fs::write(&mark, ""),
+        None => retract(&mark),
+    }
+    .map_err(marked(&mark))
 }
 
 fn write_identity(config: &Config, path: &Path) -> io::Result<()> {

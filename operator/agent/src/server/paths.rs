@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use http_limits::Standing;
 use kbagent_protocol::{
     ActionRequest, AgentReport, ElectionRequest, ErrorAnswer, FencingReport, MemberList,
-    MemberView, RoleAnswer,
+    MemberView, RelayReport, RoleAnswer,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -19,7 +19,9 @@ use super::stream;
 use crate::actions::{Actions, ROLE_AGE, Token, TokenError};
 use crate::election::Elections;
 use crate::etcd::Client;
+use crate::expiry;
 use crate::handoff::Handoff;
+use crate::tls::Tls;
 use crate::watch::Knowledge;
 
 /// Deadline of the member list.
@@ -31,12 +33,14 @@ pub(super) struct App {
     pub(super) knowledge: watch::Receiver<Knowledge>,
     pub(super) fencing: watch::Receiver<FencingReport>,
     pub(super) elections: Arc<Elections>,
+    pub(super) relay: watch::Receiver<RelayReport>,
     pub(super) actions: Actions,
     pub(super) handoff: Arc<Handoff>,
     pub(super) token: Token,
     pub(super) incarnation: u64,
     pub(super) places: Semaphore,
     pub(super) members: SharedRead<Result<MemberList, String>>,
+    pub(super) tls: Tls,
 }
 
 pub(super) type Shared = State<Arc<App>>;
@@ -111,6 +115,8 @@ pub(super) async fn agent(State(app): Shared) -> Json<AgentReport> {
         agent_incarnation: app.incarnation,
         fencing: app.fencing.borrow().clone(),
         elections: app.elections.report(),
+        relay: app.relay.borrow().clone(),
+        certificates: app.tls.directory().and_then(expiry::read),
     })
 }
 

@@ -21,7 +21,7 @@ use crate::actions::{Actions, Token};
 use crate::config::Config;
 use crate::etcd::{Client, EtcdError};
 use crate::handoff::Handoff;
-use crate::{election, fence, stopping, watch};
+use crate::{accounts, election, fence, relay, stopping, watch};
 
 /// What callers may cost: the operator's replicas, the other agents, probes and a few people. An action is a few
 /// hundred bytes.
@@ -73,18 +73,24 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         moved_at: actions.moved_at(),
     };
     let fencing = fence::start(&config, &own, knowledge.clone(), planned);
+    if let Some(directory) = config.accounts_dir.clone() {
+        accounts::start(directory, own.clone(), knowledge.clone(), shown.clone());
+    }
     let moving = handoff.moving();
     let elections = election::start(&config, &own, knowledge.clone(), moving, trouble, shown);
+    let relay = relay::start(&config, &own, knowledge.clone());
     let app = Arc::new(App {
         actions,
         handoff,
         token: Token::new(config.token_file.clone()),
         places: Semaphore::new(ACTIONS),
         members: SharedRead::default(),
+        tls: config.tls.clone(),
         own,
         knowledge,
         fencing,
         elections,
+        relay,
         incarnation,
     });
     let router = Router::new()

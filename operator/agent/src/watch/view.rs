@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kbagent_protocol::{Campaign, Care, EtcdState, Id, MemberStatus, MemberView};
+use kbagent_protocol::{AccountsReport, Campaign, Care, EtcdState, Id, MemberStatus, MemberView};
 use serde::{Deserialize, Serialize};
 
 use super::names::Names;
@@ -59,6 +59,7 @@ impl Knowledge {
             under_way: None,
             care: Care::default(),
             campaign: None,
+            accounts: None,
         };
         Self {
             view,
@@ -120,6 +121,7 @@ impl Knowledge {
         next.under_way = hints.own.under_way.map(str::to_owned);
         next.care = hints.own.care;
         next.campaign = hints.own.campaign;
+        next.accounts.clone_from(&hints.own.accounts);
         match poll {
             Ok(status) => {
                 let mut status = named(&status, hints.names, &next.instance);
@@ -198,7 +200,7 @@ pub struct Hints<'a> {
 }
 
 /// What the agent does with its member.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Own {
     /// Name of the long action that is in progress.
     pub under_way: Option<&'static str>,
@@ -206,6 +208,8 @@ pub struct Own {
     pub care: Care,
     /// The newest election that was begun and has ended.
     pub campaign: Option<Campaign>,
+    /// What came of users that it was given.
+    pub accounts: Option<AccountsReport>,
 }
 
 fn named(status: &Status, names: &Names, own_name: &str) -> MemberStatus {
@@ -267,6 +271,7 @@ fn matters(old: &MemberView, new: &MemberView) -> bool {
     !same_state(&old.etcd, &new.etcd)
         || essence(old) != essence(new)
         || (&old.under_way, old.care, old.campaign) != (&new.under_way, new.care, new.campaign)
+        || old.accounts != new.accounts
         || size(new) < size(old)
 }
 

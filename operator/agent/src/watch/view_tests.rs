@@ -61,7 +61,7 @@ impl Bench {
         let hints = Hints {
             names: &self.names,
             refusal: None,
-            own: self.own,
+            own: self.own.clone(),
         };
         self.knowledge.fold(poll, &hints, self.now)
     }

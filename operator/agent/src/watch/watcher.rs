@@ -126,7 +126,7 @@ impl Watcher {
         let hints = Hints {
             names: &names,
             refusal: refusal.as_ref(),
-            own: *self.own.borrow(),
+            own: self.own.borrow().clone(),
         };
         let now = Instant::now();
         let changed = self

@@ -6,6 +6,8 @@
 )]
 
 pub(crate) mod failover;
+pub(crate) mod keys;
+pub(crate) mod secured;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -93,6 +95,16 @@ impl Pod {
         self
     }
 
+    /// The agent accepts clients of its dead etcd, which has an address of its own, as it has within a pod.
+    pub(crate) fn relay(&mut self) {
+        let own = self.host.replacen("127.77.", "127.78.", 1);
+        let host = self.host.clone();
+        self.set("POD_IP", &host);
+        let endpoint = self.env["KB_ETCD_ENDPOINT"].replace(&host, &own);
+        self.set("KB_ETCD_ENDPOINT", &endpoint);
+        self.set("KB_RELAY_CLIENTS", "true");
+    }
+
     /// The files by which etcd speaks TLS, in a directory of their own: CA, certificate, key.
     pub(crate) fn certificates(&mut self, texts: &[String; 3]) {
         let directory = self.path("tls");
@@ -134,7 +146,9 @@ impl Pod {
         command
             .args(["launch", "--"])
             .arg(std::env::var_os("ETCD_BIN").unwrap());
-        for (flag, port) in [("client", CLIENT_PORT), ("peer", 22380), ("metrics", 22381)] {
+        let clients = self.env["KB_ETCD_ENDPOINT"].replace("https://", "http://");
+        command.arg(format!("--listen-client-urls={clients}"));
+        for (flag, port) in [("peer", 22380), ("metrics", 22381)] {
             command.arg(format!("--listen-{flag}-urls=http://{}:{port}", self.host));
         }
         self.etcd = Some(command.spawn().unwrap());

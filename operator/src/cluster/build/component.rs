@@ -54,7 +54,9 @@ fn component_labels(cluster: &Cluster, resolution: &Resolution) -> BTreeMap<Stri
 
 fn annotations(cluster: &Cluster) -> BTreeMap<String, String> {
     let generation = cluster.metadata.generation.unwrap_or_default();
-    BTreeMap::from([
+    let policy = cluster.annotations().get_key_value(labels::NETWORK_POLICY);
+    let policy = policy.map(|(name, value)| (name.clone(), value.clone()));
+    let always = BTreeMap::from([
         (labels::GENERATION.to_owned(), generation.to_string()),
         (
             labels::CRD_API_VERSION.to_owned(),
@@ -64,7 +66,8 @@ fn annotations(cluster: &Cluster) -> BTreeMap<String, String> {
             labels::CLUSTER_UID.to_owned(),
             cluster.uid().unwrap_or_default(),
         ),
-    ])
+    ]);
+    always.into_iter().chain(policy).collect()
 }
 
 /// Every field of the desired spec is named, so that a new one cannot be forgotten. Those without an effect are refused
@@ -89,7 +92,7 @@ fn component_spec(
         persistent_volume_claim_retention_policy,
         volumes: _,
         services,
-        system_accounts: _,
+        system_accounts,
         configs,
         tls,
         issuer,
@@ -120,6 +123,7 @@ fn component_spec(
         services,
         configs,
         tls_config: tls_config(tls, issuer),
+        system_accounts,
         service_account_name,
         pod_update_policy,
         instance_update_strategy,

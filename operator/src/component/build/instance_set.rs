@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use kube::ResourceExt;
 
+use super::super::accounts;
 use super::super::tls::Tls;
 use super::super::validate::{SpecError, Valid};
 use super::metadata::{child, child_labels};
@@ -62,11 +63,13 @@ fn annotations(valid: &Valid<'_>) -> BTreeMap<String, String> {
     let seed = valid.component.annotations().get(SEED).cloned();
     let seed = seed.map(|seed| (SEED.to_owned(), seed));
     let tls = valid.tls.as_ref().map(Tls::record);
+    let accounts = valid.accounts.then(accounts::record);
     always
         .into_iter()
         .chain(held)
         .chain(seed)
         .chain(tls)
+        .chain(accounts)
         .collect()
 }
 

@@ -17,8 +17,8 @@ use kube::api::ObjectMeta;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::super::tls;
 use super::super::validate::{SpecError, Valid};
+use super::super::{accounts, tls};
 use super::metadata::{child_labels, pod_selector};
 use super::service_account::service_account_name;
 
@@ -57,6 +57,12 @@ pub(super) fn template(valid: &Valid<'_>) -> Result<PodTemplateSpec, SpecError> 
     }
     if let Some(wish) = &valid.tls {
         tls::put_into(&mut pod, wish, valid.name.tls_secret(), AGENT_CONTAINER);
+        if let Some(trust) = &valid.trust {
+            tls::start_with(&mut pod, trust);
+        }
+    }
+    if valid.accounts {
+        accounts::put_into(&mut pod, valid.name.accounts_secret(), AGENT_CONTAINER);
     }
     agent_first(&mut pod);
     pod.volumes

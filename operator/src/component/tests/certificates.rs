@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use etcd_operator_api::tls::TlsSecretRef;
 use jiff::SignedDuration;
+use k8s_openapi::ByteString;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -239,13 +240,82 @@ async fn secrets_of_others_are_neither_read_nor_written() {
 async fn a_ca_whose_life_ends_is_told_in_time() {
     let secrets = made().await;
     let last = 20 * 365;
-    let (_, secrets, _) = round(&secrets, &wanted(Tls::Own, true), after(last - 300)).await;
-    let (result, _, written) = round(&secrets, &wanted(Tls::Own, true), after(last - 50)).await;
+    let (result, early, _) = round(&secrets, &wanted(Tls::Own, true), after(last - 750)).await;
+    assert!(!good(&result).contains("replaced"), "{result:?}");
+    let (result, secrets, _) = round(&early, &wanted(Tls::Own, true), after(last - 700)).await;
     assert!(
-        kept(&result).contains("Secret ledger-store-ca ends on 2046-02-24"),
+        good(&result).contains("it is being replaced (trusting)"),
         "{result:?}"
     );
-    assert!(written.is_empty(), "{written:?}");
+    // Members that are never restarted hold it up.
+    let (_, secrets, _) = round(&secrets, &wanted(Tls::Own, true), after(last - 300)).await;
+    let (_, secrets, _) = round(&secrets, &wanted(Tls::Own, true), after(last - 299)).await;
+    let (result, _, _) = round(&secrets, &wanted(Tls::Own, true), after(last - 50)).await;
+    let text = kept(&result);
+    assert!(
+        text.contains("Secret ledger-store-ca ends on 2046-02-24"),
+        "{text}"
+    );
+    assert!(text.contains("members must be restarted"), "{text}");
+}
+
+/// CAs in a Secret.
+fn believed(secrets: &Secrets, name: &str) -> usize {
+    let bytes: ByteString =
+        serde_json::from_value(secrets[name]["data"]["ca.crt"].clone()).expect("bytes");
+    String::from_utf8(bytes.0)
+        .expect("PEM")
+        .matches("BEGIN")
+        .count()
+}
+
+fn step(secrets: &Secrets) -> String {
+    let step = &secrets[OWN[0]]["metadata"]["annotations"][labels::CA_STEP];
+    let step = step.as_str().unwrap_or_default();
+    step.split(' ').next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn a_ca_is_replaced_in_steps_that_each_wait_for_the_members() {
+    let mut secrets = made().await;
+    let first = secrets[OWN[0]]["data"].clone();
+    secrets.get_mut(OWN[0]).expect("there")["metadata"]["annotations"] =
+        json!({ labels::CA_ROTATE: "monday" });
+    let (mut minute, mut wanted) = (0, wanted(Tls::Own, true));
+    let mut walk = Vec::new();
+    for _ in 0..14 {
+        let at = now() + SignedDuration::from_mins(minute);
+        let (result, next, _) = round(&secrets, &wanted, at).await;
+        good(&result);
+        let told = (
+            step(&next),
+            believed(&next, OWN[1]),
+            believed(&next, OWN[2]),
+        );
+        if walk.last() != Some(&told) {
+            walk.push(told);
+        }
+        // Members are restarted later than they must be.
+        let trust = &next[OWN[0]]["metadata"]["annotations"][labels::CA_TRUST];
+        if minute >= 240 {
+            wanted.started_with = trust.as_str().map(str::to_owned);
+        }
+        secrets = next;
+        minute += 60;
+    }
+    let told = |step: &str, cas| (step.to_owned(), cas, cas);
+    let wanted_walk = [
+        told("trusting", 2),
+        told("restarting", 2),
+        told("reissuing", 2),
+        told("dropping", 1),
+        told("", 1),
+    ];
+    assert_eq!(walk, wanted_walk);
+    let data = secrets[OWN[0]]["data"].as_object().expect("data");
+    assert_eq!(data.len(), 2);
+    assert_ne!(data["tls.crt"], first["tls.crt"]);
+    assert_ne!(data["tls.key"], first["tls.key"]);
 }
 
 /// A user's Secret that is sound, and the copy of it.
@@ -269,6 +339,11 @@ async fn a_users_certificate_is_copied_and_followed() {
     assert!(written.is_empty(), "{written:?}");
     let (result, _, _) = round(&secrets, &wanted(user(), true), after(300)).await;
     assert!(good(&result).contains("renew it now"), "{result:?}");
+    let (result, _, _) = round(&secrets, &wanted(user(), true), after(355)).await;
+    assert!(
+        kept(&result).contains("put a new one there now"),
+        "{result:?}"
+    );
     // The same CA signs a new one: as the operator does when it renews.
     let ca = made().await;
     let (_, renewed, _) = round(&ca, &wanted(Tls::Own, true), after(250)).await;

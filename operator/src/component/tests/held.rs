@@ -102,7 +102,7 @@ fn an_update_that_is_held_shows_in_the_status_until_it_is_not() {
     let now = Time(Timestamp::from_second(1_000).expect("in range"));
     let mut component = component();
     let held = Outcome::Held("it would change x".to_owned());
-    let told = status(&component, None, &held, None, &now);
+    let told = status(&component, None, &held, &Secured::default(), &now);
     let known = condition::find(&told.conditions, ConditionType::UpdateHeld).expect("told");
     assert_eq!(known.reason, Reason::OperatorChanged.as_str());
     assert!(condition::holds(
@@ -112,6 +112,12 @@ fn an_update_that_is_held_shows_in_the_status_until_it_is_not() {
     let message = &told.message["Component/ledger-store"];
     assert_eq!(message, "it would change x");
     component.status = Some(told);
-    let told = status(&component, None, &Outcome::Applied, None, &now);
+    let told = status(
+        &component,
+        None,
+        &Outcome::Applied,
+        &Secured::default(),
+        &now,
+    );
     assert!(condition::find(&told.conditions, ConditionType::UpdateHeld).is_none());
 }

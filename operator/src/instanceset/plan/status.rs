@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use etcd_operator_api::component_definition::ReplicaRole;
 use etcd_operator_api::condition::{ConditionType, Observation, Reason, Truth};
-use etcd_operator_api::instance_set::{InstanceSetStatus, KnownMember, MemberStatus, WaitingOn};
+use etcd_operator_api::instance_set::{
+    AccountsStatus, InstanceSetStatus, KnownMember, MemberStatus, WaitingOn,
+};
 use etcd_operator_api::{labels, names};
 use kbagent_protocol::AlarmKind;
 
@@ -18,6 +20,8 @@ use crate::instanceset::observed::{NO_CREDENTIALS, Observed, PodSeen, Reading};
 
 /// Most reasons that are recorded; the rest is more of the same.
 const MOST_REASONS: usize = 16;
+/// Longest text of an agent that is recorded, in characters.
+const LONGEST_TEXT: usize = 512;
 /// Seconds that a container may be unable to run before it counts as a failure: images are pulled meanwhile.
 const FAILURE_AFTER: i64 = 60;
 
@@ -74,6 +78,7 @@ pub fn status(desired: &Desired, seen: &Observed, latch: &Latch, plan: &Plan) ->
         cluster_id: cluster_id(desired, latch),
         bootstrap_members: bootstrap,
         members: members(desired, seen, latch),
+        accounts: accounts(desired, seen),
         message: waiting_on.first().map(|first| first.message.clone()),
         waiting_on,
     };
@@ -146,6 +151,20 @@ fn roles(desired: &Desired, seen: &Observed) -> Vec<MemberStatus> {
         (std::cmp::Reverse(member.role.update_priority), ordinal)
     });
     all
+}
+
+/// What the leader's agent says of users; kept while none leads or the leader's agent is not asked.
+fn accounts(desired: &Desired, seen: &Observed) -> Option<AccountsStatus> {
+    let views = seen.pods.values().filter(|pod| pod.owned && pod.heard);
+    let mut told = views.filter_map(|pod| pod.view.as_ref()?.accounts.as_ref());
+    let bounded = |text: &String| text.chars().take(LONGEST_TEXT).collect();
+    match told.next() {
+        None => desired.recorded.accounts.clone(),
+        Some(told) => Some(AccountsStatus {
+            applied: told.applied.as_ref().map(bounded),
+            fault: told.fault.as_ref().map(bounded),
+        }),
+    }
 }
 
 /// Members with their identifiers. Kept as they were while the list is not known.

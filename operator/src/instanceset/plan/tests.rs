@@ -12,6 +12,7 @@ use crate::instanceset::desired::Desired;
 use crate::instanceset::events::summary;
 use crate::instanceset::observed::{Observed, PodSeen, Reading};
 
+mod accounts;
 mod by_hand;
 mod claims;
 mod labels;

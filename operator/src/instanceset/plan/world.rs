@@ -441,6 +441,7 @@ impl World {
                 under_way: under_way.then(|| action::DEFRAGMENT.to_owned()),
                 care: self.databases.care_of(name),
                 campaign: None,
+                accounts: None,
             }),
             heard: self.silent.as_deref() != Some(name) && !pod.node_gone && !pod.frozen,
         }

@@ -9,8 +9,8 @@ use etcd_operator_api::ops_request::{
     Expose as Asked, ExposeService, ExposeSwitch, LastConfiguration, OpsComponentStatus,
     OpsRequestSpec, ProgressDetail, ProgressStatus,
 };
-use etcd_operator_api::service::ClusterService;
-use etcd_operator_api::{Opaque, OpsRequest};
+use etcd_operator_api::service::{ClusterService, ServiceType};
+use etcd_operator_api::{Cluster, Opaque, OpsRequest};
 use k8s_openapi::api::core::v1::ServiceSpec;
 use serde_json::json;
 
@@ -69,6 +69,7 @@ impl Kind for Expose {
             if !names.insert(name.clone()) {
                 return Err(Refused::ServiceTwice { name });
             }
+            in_clear(request, cluster, asked, service)?;
             let suffix = suffix(asked, service);
             let known = edit::service(cluster, &name);
             let object = match (asked.switch, known) {
@@ -145,6 +146,28 @@ impl Kind for Expose {
         }
         Some(progress)
     }
+}
+
+/// Outside of the Kubernetes cluster anyone may listen: that takes TLS, or `force`.
+fn in_clear(
+    request: &OpsRequest,
+    cluster: &Cluster,
+    asked: &Asked,
+    service: &ExposeService,
+) -> Result<(), Refused> {
+    let outside = service.service_type != ServiceType::ClusterIP;
+    let components = cluster.spec.component_specs.iter();
+    let mut named = components.filter(|component| component.name == asked.component_name);
+    let encrypted = named.any(|component| component.tls == Some(true));
+    let forced = request.spec.force == Some(true);
+    if asked.switch == ExposeSwitch::Disable || !outside || encrypted || forced {
+        return Ok(());
+    }
+    Err(Refused::InClear {
+        name: service.name.clone(),
+        kind: service.service_type.as_str(),
+        component: asked.component_name.clone(),
+    })
 }
 
 /// Names of the services' objects.

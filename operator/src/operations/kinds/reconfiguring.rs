@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::ops_request::{LastConfiguration, OpsRequestSpec, Parameter};
-use etcd_operator_api::settings::{FAST_ELECTION, FAST_ELECTION_VARIABLE};
+use etcd_operator_api::settings::OF_THE_AGENT;
 use etcd_operator_api::{ClusterPhase, OpsRequest};
 use k8s_openapi::api::core::v1::PodSpec;
 
@@ -87,7 +87,7 @@ impl Kind for Reconfiguring {
     }
 }
 
-/// Flags of etcd and the agent's setting, by name.
+/// Flags of etcd and the agent's settings, by name.
 struct Flags<'a>(BTreeMap<&'a str, &'a str>);
 
 impl<'a> Flags<'a> {
@@ -97,13 +97,17 @@ impl<'a> Flags<'a> {
         let args = args.into_iter().flatten();
         let flags = args.filter_map(|arg| arg.strip_prefix("--")?.split_once('='));
         let agent = pod.containers.iter().find(|c| c.name == AGENT);
-        let mut variables = agent
+        let variables = agent
             .and_then(|agent| agent.env.as_ref())
             .into_iter()
             .flatten();
-        let fast = variables.find(|variable| variable.name == FAST_ELECTION_VARIABLE);
-        let fast = fast.and_then(|variable| Some((FAST_ELECTION, variable.value.as_deref()?)));
-        Flags(flags.chain(fast).collect())
+        let settings = variables.filter_map(|variable| {
+            let own = OF_THE_AGENT
+                .iter()
+                .find(|(_, name)| *name == variable.name)?;
+            Some((own.0, variable.value.as_deref()?))
+        });
+        Flags(flags.chain(settings).collect())
     }
 
     /// Versions before 3.6 call some of them experimental.

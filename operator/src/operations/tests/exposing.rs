@@ -33,6 +33,32 @@ fn what_is_named_twice_is_refused() {
 }
 
 #[test]
+fn what_leads_outside_without_tls_takes_the_owners_word() {
+    let mut plain = cluster(3, "Running", 4);
+    plain.spec.component_specs[0].tls = None;
+    plain.spec.component_specs[0].issuer = None;
+    let told = |kind: &str, more: &str, of: &etcd_operator_api::Cluster| {
+        let spec = format!(
+            "{{type: Expose, {more}expose: [{{componentName: etcd, switch: Enable, services: [{{name: door, serviceType: {kind}}}]}}]}}"
+        );
+        let decision = decide(
+            &request("a", 0, &spec),
+            &seen(of.clone(), set(3, 3, 0)),
+            &at(1),
+        );
+        let failed = phase(&decision) == Some(OpsPhase::Failed);
+        failed.then(|| message(&decision, ConditionType::Validated))
+    };
+    for kind in ["NodePort", "LoadBalancer"] {
+        let why = told(kind, "", &plain).expect("refused");
+        assert!(why.contains(kind) && why.contains("force: true"), "{why}");
+        assert_eq!(told(kind, "force: true, ", &plain), None);
+        assert_eq!(told(kind, "", &cluster(3, "Running", 4)), None);
+    }
+    assert_eq!(told("ClusterIP", "", &plain), None);
+}
+
+#[test]
 fn a_service_that_goes_is_known_by_the_name_that_its_owner_gave_it() {
     let mut before = cluster(3, "Running", 4);
     let services = json!([{ "name": "outside", "serviceName": "door" }]);

@@ -158,11 +158,19 @@ fn settings_are_changed_when_every_etcd_runs_with_them() {
 }
 
 #[test]
-fn the_agents_setting_is_changed_when_every_agent_has_it() {
-    let spec = "{type: Reconfiguring, reconfigures: [{componentName: etcd, parameters: [{key: fastElection, value: 'false'}]}]}";
-    let (request, seen) = settled(spec);
+fn an_agents_setting_is_changed_when_every_agent_has_it() {
+    for (key, name) in etcd_operator_api::settings::OF_THE_AGENT {
+        an_agents_setting_is_changed(key, name);
+    }
+}
+
+fn an_agents_setting_is_changed(key: &str, name: &str) {
+    let spec = format!(
+        "{{type: Reconfiguring, reconfigures: [{{componentName: etcd, parameters: [{{key: {key}, value: 'false'}}]}}]}}"
+    );
+    let (request, seen) = settled(&spec);
     let etcd = json!({ "name": "etcd", "args": ["--snapshot-count=1"] });
-    let variable = |value: &str| json!([{ "name": "KB_FAST_ELECTION", "value": value }]);
+    let variable = |value: &str| json!([{ "name": name, "value": value }]);
     let with = |agents: [Option<&str>; 3]| {
         let mut seen = with_pods(seen.clone(), "p", &etcd);
         let told_agent = |spec: &mut k8s_openapi::api::core::v1::PodSpec, value: &str| {
@@ -180,10 +188,10 @@ fn the_agents_setting_is_changed_when_every_agent_has_it() {
         told(&request, &seen)
     };
     let off = Some("false");
-    lacks(with([off, None, off]), "fastElection unset, not false");
+    lacks(with([off, None, off]), &format!("{key} unset, not false"));
     lacks(
         with([off, off, Some("true")]),
-        "fastElection true, not false",
+        &format!("{key} true, not false"),
     );
     assert_eq!(with([off; 3]).0, OpsPhase::Succeed);
 }

@@ -1,24 +1,42 @@
 //! States, bounds and hostile names of the view.
 
+use kbagent_protocol::Id;
+
 use super::*;
-use crate::roles::test_support::running;
 
 fn key(namespace: &str, name: &str) -> Key {
     (namespace.to_owned(), name.to_owned())
 }
 
 fn running_view(pod: &str, leads: bool, applied: u64) -> MemberView {
-    let leader = if leads { pod } else { "another" };
-    let view = running(pod, "u", 1, Some(leader), 3);
-    let status = view.status.map(|status| MemberStatus {
-        raft_index: 120,
-        applied_index: applied,
-        db_size_bytes: 25_000,
-        db_size_in_use_bytes: 9_000,
-        db_quota_bytes: Some(2 << 30),
-        ..status
-    });
-    MemberView { status, ..view }
+    MemberView {
+        instance: pod.to_owned(),
+        pod_uid: "u".into(),
+        agent_incarnation: 1,
+        sequence: 1,
+        etcd: EtcdState::Running,
+        status: Some(MemberStatus {
+            member_id: Id(if leads { 1 } else { 2 }),
+            cluster_id: Id(7),
+            leader_id: Some(Id(1)),
+            leader: None,
+            term: 3,
+            revision: 0,
+            raft_index: 120,
+            applied_index: applied,
+            is_learner: false,
+            version: "3.6.16".into(),
+            db_size_bytes: 25_000,
+            db_size_in_use_bytes: 9_000,
+            db_quota_bytes: Some(2 << 30),
+            alarms: Vec::new(),
+        }),
+        status_age_ms: Some(1),
+        under_way: None,
+        care: Default::default(),
+        campaign: None,
+        accounts: None,
+    }
 }
 
 fn add(facts: &mut Facts, namespace: &str, name: &str, phase: &str) {
