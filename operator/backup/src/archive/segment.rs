@@ -1,7 +1,7 @@
 //! Pure: a segment of the archive, its bytes, and how it is linked to the one before it.
 //!
-//! Bytes: [`MAGIC`], length of the header (4 bytes, big endian), header (JSON), body ([`Event`]s in protobuf, each after
-//! its length), SHA-256 of all that.
+//! Bytes: [`MAGIC`], length of the header (4 bytes, big endian), header (JSON), body ([`Event`]s in protobuf, each
+//! after its length), SHA-256 of all that.
 
 use prost::Message;
 use serde::{Deserialize, Serialize};
