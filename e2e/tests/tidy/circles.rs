@@ -59,7 +59,16 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "harness/history/src",
         &[
-            "hash", "record", "parts", "history", "index", "check", "simulate",
+            "hash",
+            "record",
+            "parts",
+            "error",
+            "binary",
+            "history",
+            "index",
+            "check",
+            "registers",
+            "simulate",
         ],
     ),
 ];

@@ -95,6 +95,8 @@ pub struct Config {
     pub bootstrap: Option<Vec<Peer>>,
     /// `KB_JOIN_MEMBER_ID`: the learner this pod was made for.
     pub join_member_id: Option<Id>,
+    /// `KB_FORCE_NEW_CLUSTER`: by this mark etcd is started once as the only member of its cluster (D11).
+    pub force: Option<String>,
     /// `KB_DATA_DIR`: etcd's data directory; the identity file lies beside it.
     pub data_dir: PathBuf,
     /// `KB_RUN_DIR`: what etcd's and kbagent's containers tell each other, gone with the pod.
@@ -107,6 +109,8 @@ pub struct Config {
     pub peer_port: u16,
     /// `KB_ETCD_ENDPOINT`: the own member.
     pub etcd_endpoint: String,
+    /// `KB_ETCD_METRICS`: `host:port` of the own member's metrics.
+    pub metrics_address: String,
     /// `KB_PEER_ENDPOINT`: the own member's peer endpoint.
     pub peer_endpoint: String,
     /// `KB_TLS_DIR`: etcd speaks TLS, with the files of this directory; plain when it is not set.
@@ -163,6 +167,7 @@ impl Config {
                     wanted: "hexadecimal member identifier",
                 })?),
             },
+            force: env.given("KB_FORCE_NEW_CLUSTER"),
             data_dir: env.path("KB_DATA_DIR", "/var/lib/etcd/data/etcd"),
             run_dir: env.path("KB_RUN_DIR", "/run/kbagent"),
             token_file: env.path("KB_TOKEN_FILE", "/etc/kbagent/token"),
@@ -171,6 +176,9 @@ impl Config {
             etcd_endpoint: env
                 .given("KB_ETCD_ENDPOINT")
                 .unwrap_or_else(|| own(client_port)),
+            metrics_address: env
+                .given("KB_ETCD_METRICS")
+                .unwrap_or_else(|| "127.0.0.1:2381".to_owned()),
             peer_endpoint: env
                 .given("KB_PEER_ENDPOINT")
                 .unwrap_or_else(|| own(peer_port)),

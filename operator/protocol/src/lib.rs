@@ -195,9 +195,31 @@ pub struct MemberView {
     /// The newest election that the agent began and saw the end of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub campaign: Option<Campaign>,
+    /// Where the member stands while it serves no client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<MemberStanding>,
+    /// Bytes of the file system that holds etcd's data, as the pod sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_system_bytes: Option<u64>,
     /// Users of etcd, while the agent's member leads and has been given some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accounts: Option<AccountsReport>,
+}
+
+/// What etcd's metrics say of a member that answers no status: one that was restarted without a quorum.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberStanding {
+    /// Identifier of the member.
+    pub member_id: Id,
+    /// True when it follows, or is, a leader.
+    pub has_leader: bool,
+    /// Raft index that it has applied: all that it knows to be committed.
+    pub index: u64,
+    /// Revision of its key space.
+    pub revision: i64,
+    /// Seconds for which it has had no leader, as far as the agent has looked.
+    pub leaderless_seconds: u64,
 }
 
 /// What was done to free space, each by etcd's revision just before it; 0 for never. Sizes do not show it: etcd counts

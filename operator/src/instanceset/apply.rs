@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use etcd_operator_api::{FIELD_MANAGER, InstanceSet, labels};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kbagent_protocol::{ActionRequest, PORT, action, parameter};
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt};
@@ -63,6 +64,7 @@ impl<'a> Applier<'a> {
                 let mark = json!({ "annotations": { keys::RETIRED: "true" } });
                 self.edit_claim(name, uid, mark).await
             }
+            Step::GrowClaim { name, uid, to } => self.grow_claim(name, uid, to).await,
             Step::ReleaseClaim { name, uid } => self.own_claim(name, uid, false).await,
             Step::BindClaim { name, uid } => self.own_claim(name, uid, true).await,
             Step::CreatePod(pod) => {
@@ -274,6 +276,18 @@ impl<'a> Applier<'a> {
             "annotations": { labels::CLUSTER_UID: self.desired.cluster_uid },
         });
         self.edit_claim(name, uid, metadata).await
+    }
+
+    async fn grow_claim(&self, name: &str, uid: &str, to: &Quantity) -> Result<(), Error> {
+        let claims: Api<PersistentVolumeClaim> = self.api();
+        let patch = Patch::Merge(json!({
+            "metadata": { "uid": uid },
+            "spec": { "resources": { "requests": { "storage": to } } },
+        }));
+        let patched = claims.patch(name, &PatchParams::default(), &patch).await;
+        tolerate_absent(patched.map(drop), || {
+            format!("let claim {name} grow to {}", to.0)
+        })
     }
 
     async fn edit_claim(&self, name: &str, uid: &str, metadata: Value) -> Result<(), Error> {

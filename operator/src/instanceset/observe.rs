@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use etcd_operator_api::labels;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kbagent_protocol::{MemberList, PORT};
@@ -19,7 +20,7 @@ use kube::{Client, ResourceExt};
 use super::desired::Desired;
 use super::error::Error;
 use super::names as keys;
-use super::observed::{ClaimSeen, NO_CREDENTIALS, NodeSeen, Observed, PodSeen, Reading};
+use super::observed::{ClaimSeen, NO_CREDENTIALS, NodeSeen, Observed, PodSeen, Reading, Size};
 use super::rehearse::Rehearsals;
 use super::resize;
 use crate::agent::AgentClient;
@@ -151,6 +152,7 @@ impl Sources<'_> {
                 .filter(|ip| !ip.is_empty()),
             owned,
             join: variable(pod, keys::ENV_JOIN).and_then(|id| id.parse().ok()),
+            force: variable(pod, keys::ENV_FORCE),
             heard: seen
                 .as_ref()
                 .is_some_and(|seen| !seen.silent && seen.age() < FRESH),
@@ -292,6 +294,38 @@ fn claim_seen(desired: &Desired, claim: &PersistentVolumeClaim, lost: Option<Str
             .owner_references()
             .iter()
             .any(|owner| owner.uid == desired.owner.uid),
+        size: size(claim),
+    }
+}
+
+fn size(claim: &PersistentVolumeClaim) -> Size {
+    /// Conditions of a claim that are about its size.
+    const ABOUT_SIZE: [&str; 4] = [
+        "Resizing",
+        "FileSystemResizePending",
+        "ControllerResizeError",
+        "NodeResizeError",
+    ];
+    let storage = |amounts: Option<&BTreeMap<String, Quantity>>| amounts?.get("storage").cloned();
+    let resources = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+    let status = claim.status.as_ref();
+    let states = status.and_then(|status| status.allocated_resource_statuses.as_ref());
+    let state = states.and_then(|states| states.get("storage").cloned());
+    let conditions = status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    let about = conditions.filter(|c| c.status == "True" && ABOUT_SIZE.contains(&c.type_.as_str()));
+    let told = about.map(
+        |c| match c.message.as_deref().filter(|text| !text.is_empty()) {
+            Some(message) => format!("{}: {message}", c.type_),
+            None => c.type_.clone(),
+        },
+    );
+    let told: Vec<String> = state.into_iter().chain(told).collect();
+    Size {
+        requested: storage(resources.and_then(|resources| resources.requests.as_ref())),
+        capacity: storage(status.and_then(|status| status.capacity.as_ref())),
+        told: told.join("; "),
     }
 }
 

@@ -83,6 +83,7 @@ mod tests {
             under_way: None,
             care: Care::default(),
             campaign: None,
+            accounts: None,
         };
         (format!("p{id}"), view)
     }

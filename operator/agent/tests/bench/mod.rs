@@ -67,6 +67,7 @@ impl Pod {
             ("KB_CLIENT_PORT", CLIENT_PORT.to_string()),
             ("KB_PEER_PORT", "22380".to_owned()),
             ("KB_ETCD_ENDPOINT", format!("http://{host}:{CLIENT_PORT}")),
+            ("KB_ETCD_METRICS", format!("{host}:22381")),
             ("KB_PEER_ENDPOINT", format!("http://{host}:22380")),
             ("KB_LISTEN", format!("{host}:5001")),
         ];
