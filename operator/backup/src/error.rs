@@ -4,6 +4,7 @@ use std::io;
 
 use object_store::path::Path;
 
+use crate::archive::search::Refusal;
 use crate::manifest::NotAManifest;
 use crate::path::NotAPath;
 
@@ -50,6 +51,28 @@ pub enum Error {
         #[source]
         source: NotAManifest,
     },
+    /// What the archive holds cannot be used.
+    #[error("the archive cannot be used at {object}: {why}")]
+    Archive {
+        /// The object.
+        object: Path,
+        /// What is wrong.
+        why: String,
+    },
+    /// Another writer continues the archive.
+    #[error(
+        "{object} was written by {by}: another writer continues this archive, and this one ends; if that is no pod of \
+         the same Backup, give the BackupRepo another pathPrefix"
+    )]
+    Fenced {
+        /// The object.
+        object: Path,
+        /// Who wrote it.
+        by: String,
+    },
+    /// The archive does not lead to what a restore asks for.
+    #[error("the restore cannot be: {0}")]
+    Refused(#[from] Refusal),
     /// There is no such backup.
     #[error(
         "there is no backup at {0}: it has no manifest, so it was never completed, or it was deleted"

@@ -2,8 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use etcd_backup::archive::replay::Replay;
+use etcd_backup::archive::search::Target;
+use etcd_backup::archive::serve::serve;
+use etcd_backup::archive::standing::Standing;
+use etcd_backup::archive::store::Archive;
+use etcd_backup::archive::write::{Write, write};
 use etcd_backup::error::Error;
 use etcd_backup::manifest::Source;
 use etcd_backup::member::Member;
@@ -17,8 +24,14 @@ use etcd_backup::s3::Bucket;
 use etcd_backup::save::{Save, save};
 use etcd_backup::utility::{NewMember, Ports, Programs};
 use etcd_backup::verify::Bench;
-use kbagent_protocol::BackupReport;
+use kbagent_protocol::{ARCHIVE_PORT, BackupReport};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Of a private etcd, on loopback: they are the pod's alone.
+const PORTS: Ports = Ports {
+    client: 2379,
+    peer: 2380,
+};
 
 /// Backs etcd up and restores it.
 #[derive(Parser)]
@@ -50,6 +63,8 @@ enum Command {
         #[arg(long)]
         backup_uid: String,
     },
+    /// Keep the continuous archive of a cluster, until another one does.
+    Archive(ArchiveArgs),
     /// Fill an empty volume with a backup.
     Restore(RestoreArgs),
 }
@@ -124,6 +139,27 @@ struct ProgramArgs {
 }
 
 #[derive(Args)]
+struct ArchiveArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Client URL of a member, or one that leads to any of them; may be repeated.
+    #[arg(long, required = true)]
+    member: Vec<String>,
+    /// An archive without a segment begins after this revision, that of a full backup.
+    #[arg(long)]
+    after: i64,
+    /// Name that no other writer has: the pod's.
+    #[arg(long, env = "POD_NAME")]
+    attempt: String,
+    /// What is older than so many seconds is deleted.
+    #[arg(long)]
+    keep: Option<u64>,
+    /// Port that tells where it stands.
+    #[arg(long, default_value_t = ARCHIVE_PORT)]
+    port: u16,
+}
+
+#[derive(Args)]
 struct RestoreArgs {
     #[command(flatten)]
     place: Place,
@@ -151,6 +187,15 @@ struct RestoreArgs {
     /// SHA-256 that the backup must have.
     #[arg(long, default_value = "")]
     sha256: String,
+    /// Path of an archive in the same repository that is replayed over the backup.
+    #[arg(long)]
+    archive_path: Option<String>,
+    /// Up to this revision; without it and --to-time up to the archive's end.
+    #[arg(long, requires = "archive_path", conflicts_with = "to_time")]
+    to_revision: Option<i64>,
+    /// Up to this time (RFC 3339).
+    #[arg(long, requires = "archive_path")]
+    to_time: Option<jiff::Timestamp>,
     #[command(flatten)]
     programs: ProgramArgs,
 }
@@ -214,9 +259,21 @@ async fn run(command: Command) -> Result<BackupReport, Error> {
                 .await
                 .map(|()| BackupReport::default())
         }
+        Command::Archive(args) => {
+            let (repository, folder) = open(&args.place)?;
+            let (sender, standing) = tokio::sync::watch::channel(Standing::default());
+            let (archive, port) = (Archive::new(repository, folder), args.port);
+            let settings = args.into_write();
+            let ended = tokio::select! {
+                ended = Box::pin(write(&archive, &settings, &sender)) => ended?,
+                ended = serve(port, standing) => ended?,
+            };
+            match ended {}
+        }
         Command::Restore(args) => {
             let (repository, folder) = open(&args.place)?;
-            let manifest = restore(&repository, &args.into_restore(folder)).await?;
+            let restoration = args.into_restore(&repository, folder)?;
+            let manifest = Box::pin(restore(&repository, &restoration)).await?;
             Ok(report(&manifest))
         }
     }
@@ -269,19 +326,38 @@ impl SaveArgs {
             bench: self.scratch.map(|scratch| Bench {
                 programs,
                 scratch,
-                // Of the pod alone.
-                ports: Ports {
-                    client: 2379,
-                    peer: 2380,
-                },
+                ports: PORTS,
             }),
         }
     }
 }
 
+impl ArchiveArgs {
+    fn into_write(self) -> Write {
+        Write {
+            members: self.member,
+            after: self.after,
+            writer: self.attempt,
+            keep: self.keep.map(Duration::from_secs),
+        }
+    }
+}
+
 impl RestoreArgs {
-    fn into_restore(self, folder: Folder) -> Restore {
-        Restore {
+    fn into_restore(self, repository: &Repository, folder: Folder) -> Result<Restore, Error> {
+        let target = match (self.to_revision, self.to_time) {
+            (Some(revision), _) => Target::Revision(revision),
+            (None, Some(time)) => Target::Time(time.as_millisecond()),
+            (None, None) => Target::Latest,
+        };
+        let archive = self.archive_path.as_deref().map(Folder::read).transpose()?;
+        let replay = archive.map(|archive| Replay {
+            archive: Archive::new(repository.clone(), archive),
+            target,
+            ports: PORTS,
+        });
+        Ok(Restore {
+            replay,
             folder,
             volume: self.volume,
             data: self.data,
@@ -294,7 +370,7 @@ impl RestoreArgs {
             identity: (self.identity_file, self.identity),
             programs: self.programs.into_programs(),
             sha256: self.sha256,
-        }
+        })
     }
 }
 

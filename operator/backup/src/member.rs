@@ -10,7 +10,7 @@ use crate::error::Error;
 /// Longest time to wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Deadline of a short call.
-const SHORT: Duration = Duration::from_secs(10);
+pub(crate) const SHORT: Duration = Duration::from_secs(10);
 /// Deadline of a hash over all keys: it reads the whole database.
 const HASH: Duration = Duration::from_secs(300);
 /// Longest silence within a stream.
@@ -55,7 +55,19 @@ impl Member {
     /// # Errors
     /// When it does not answer.
     pub async fn connect(endpoint: &str) -> Result<Self, Error> {
-        let options = ConnectOptions::new()
+        Self::connect_with(endpoint, ConnectOptions::new()).await
+    }
+
+    /// As `connect`; calls fail, and watches end, while the member has no leader: it may be cut off.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn connect_led(endpoint: &str) -> Result<Self, Error> {
+        Self::connect_with(endpoint, ConnectOptions::new().with_require_leader(true)).await
+    }
+
+    async fn connect_with(endpoint: &str, options: ConnectOptions) -> Result<Self, Error> {
+        let options = options
             .with_connect_timeout(CONNECT)
             .with_tcp_keepalive(SHORT);
         let client = timeout(CONNECT, Client::connect([endpoint], Some(options)));
@@ -64,6 +76,10 @@ impl Member {
             client,
             endpoint: endpoint.to_owned(),
         })
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
     }
 
     /// Its address.
@@ -160,7 +176,7 @@ impl Stream {
     }
 }
 
-fn answer<T>(
+pub(crate) fn answer<T>(
     what: &'static str,
     endpoint: &str,
     answer: Result<Result<T, etcd_client::Error>, tokio::time::error::Elapsed>,

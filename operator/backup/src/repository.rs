@@ -24,6 +24,9 @@ const PARTS: usize = 2;
 /// Most objects of one backup that are looked at.
 const OBJECTS: usize = 1000;
 
+/// Most objects of one archive.
+const NAMES: usize = 300_000;
+
 /// Where backups lie.
 #[derive(Clone, Debug)]
 pub struct Repository {
@@ -158,6 +161,88 @@ impl Repository {
                     .map_err(|source| failed("write", object, source))
             }
             Err(source) => Err(failed("write", object, source)),
+        }
+    }
+
+    /// Writes an object that must not be there yet, and reads it back. One with the very same content is as good: the
+    /// answer to an earlier write of it was lost.
+    ///
+    /// # Errors
+    /// [`Error::Taken`] when it is there with another content.
+    pub async fn append(&self, object: &Path, bytes: Bytes) -> Result<(), Error> {
+        let options = PutOptions::from(PutMode::Create);
+        let payload = PutPayload::from(bytes.clone());
+        match self.store.put_opts(object, payload, options).await {
+            Ok(_) | Err(Answer::AlreadyExists { .. } | Answer::Precondition { .. }) => {}
+            Err(source) => return Err(failed("write", object, source)),
+        }
+        match self.whole(object, bytes.len() as u64).await {
+            Ok(read) if read == bytes => Ok(()),
+            Ok(_) | Err(Error::Lying { .. }) => Err(Error::Taken(object.clone())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// An object of no more than `limit` bytes.
+    ///
+    /// # Errors
+    /// When it is not there, longer, or cannot be read.
+    pub async fn whole(&self, object: &Path, limit: u64) -> Result<Bytes, Error> {
+        let answer = self.store.get(object).await;
+        let answer = answer.map_err(|source| failed("read", object, source))?;
+        if answer.meta.size > limit {
+            let found = format!("it has {} bytes, {limit} are expected", answer.meta.size);
+            return Err(Error::Lying {
+                object: object.clone(),
+                found,
+            });
+        }
+        let bytes = answer.bytes().await;
+        bytes.map_err(|source| failed("read", object, source))
+    }
+
+    /// Names and lengths of the objects right in a folder.
+    ///
+    /// # Errors
+    /// When they cannot be listed, or are too many.
+    pub async fn names(&self, folder: &Folder) -> Result<Vec<(String, u64)>, Error> {
+        let mut all = self.store.list(Some(folder.path()));
+        let mut names = Vec::new();
+        while let Some(meta) = all.next().await {
+            let meta = meta.map_err(|source| failed("list", folder.path(), source))?;
+            if names.len() == NAMES {
+                let why = format!(
+                    "{} holds more than {NAMES} objects: give the archive's Backup a shorter retentionPeriod, or make \
+                     another one",
+                    folder.path()
+                );
+                return Err(Error::Settings(why));
+            }
+            if let Some(name) = meta.location.filename() {
+                names.push((name.to_owned(), meta.size));
+            }
+        }
+        Ok(names)
+    }
+
+    /// Whether of two writers of an object the second is refused, which a continuous archive relies on.
+    ///
+    /// # Errors
+    /// When it is not, or the repository does not answer.
+    pub async fn fences(&self, folder: &Folder, attempt: &str) -> Result<(), Error> {
+        let object = folder.path().clone().join(format!("fence-{attempt}"));
+        self.delete(&object).await?;
+        self.append(&object, Bytes::from_static(b"first")).await?;
+        let second = self.append(&object, Bytes::from_static(b"second")).await;
+        self.delete(&object).await?;
+        match second {
+            Err(Error::Taken(_)) => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => Err(Error::Settings(
+                "it lets a second writer overwrite what the first has created (no conditional writes, If-None-Match), so \
+                 an archive could not be kept to one writer: use another server"
+                    .to_owned(),
+            )),
         }
     }
 

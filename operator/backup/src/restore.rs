@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::archive::replay::{Replay, plan};
 use crate::error::Error;
 use crate::manifest::Manifest;
 use crate::path::Folder;
@@ -25,6 +26,8 @@ pub struct Restore {
     pub programs: Programs,
     /// SHA-256 that the backup must have; empty when it is not known.
     pub sha256: String,
+    /// What is put over it.
+    pub replay: Option<Replay>,
 }
 
 /// Restores; repeatable: what an attempt left that was killed is cleared, and what is done is left alone.
@@ -55,6 +58,18 @@ pub async fn restore(repository: &Repository, restore: &Restore) -> Result<Manif
             Err(Error::NotEmpty(data.display().to_string()))
         };
     }
+    let plan = match &restore.replay {
+        None => None,
+        Some(replay) => {
+            let base = manifest.revision.ok_or_else(|| {
+                Error::Settings(
+                    "its revision is not known, because it was never verified: use another backup"
+                        .to_owned(),
+                )
+            })?;
+            Some(plan(replay, base).await?)
+        }
+    };
     let scratch = restore.volume.join(".restore");
     clear(&scratch).await?;
     tokio::fs::create_dir(&scratch)
@@ -65,6 +80,9 @@ pub async fn restore(repository: &Repository, restore: &Restore) -> Result<Manif
     repository
         .fetch_snapshot(&restore.folder, &snapshot, &file)
         .await?;
+    if let Some(plan) = &plan {
+        Box::pin(plan.run(&restore.programs, &file, &scratch)).await?;
+    }
     restore
         .programs
         .restore(&file, &made, &restore.member)

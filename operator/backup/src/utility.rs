@@ -111,6 +111,20 @@ impl Programs {
     /// # Errors
     /// When it does not come up.
     pub async fn start(&self, data: &Path, name: &str, ports: Ports) -> Result<Server, Error> {
+        self.start_with(data, name, ports, &[]).await
+    }
+
+    /// As `start`, with more arguments.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start_with(
+        &self,
+        data: &Path,
+        name: &str,
+        ports: Ports,
+        more: &[&str],
+    ) -> Result<Server, Error> {
         let client = format!("http://127.0.0.1:{}", ports.client);
         let peer = format!("http://127.0.0.1:{}", ports.peer);
         let mut command = Command::new(&self.etcd);
@@ -121,6 +135,7 @@ impl Programs {
             format!("--listen-peer-urls={peer}"),
             "--log-level=error".to_owned(),
         ]);
+        command.args(more);
         command
             .env_clear()
             .stdin(Stdio::null())

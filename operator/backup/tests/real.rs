@@ -24,6 +24,7 @@ fn plan(volume: &std::path::Path, sha256: &str) -> Restore {
         identity: ("identity.json".into(), "{\"cluster\":\"new\"}".into()),
         programs: programs(),
         sha256: sha256.into(),
+        replay: None,
     }
 }
 

@@ -6,6 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use etcd_backup::archive::collect::{Collector, Tail};
+use etcd_backup::archive::segment::Event;
+use etcd_backup::archive::store::Archive;
 use etcd_backup::digest::Digests;
 use etcd_backup::error::Error;
 use etcd_backup::path::Folder;
@@ -185,4 +188,41 @@ async fn a_probe_leaves_nothing_and_a_wrong_credential_says_what_to_do() {
     );
     assert!(!error.contains("wrong-secret"), "{error}");
     assert!(server.connections.load(Ordering::Relaxed) > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_in_a_bucket_has_one_writer() {
+    let server = Server::start().await;
+    let archive = || Archive::new(server.open(), folder());
+    archive().fences("w").await.unwrap();
+    let mut collector = Collector::new(
+        "first",
+        Tail::New {
+            after: 1,
+            cluster_id: "c".into(),
+            since: 0,
+        },
+    );
+    for revision in 2..5 {
+        let event = Event {
+            revision,
+            ..Event::default()
+        };
+        collector.event(event, 1000 * revision).unwrap();
+        collector.confirm(revision, 1000 * revision).unwrap();
+        let (segment, bytes) = collector.close(1000 * revision).unwrap();
+        let sequence = segment.header.sequence;
+        // Twice, as after an answer that was lost.
+        for _ in 0..2 {
+            let stored = archive().append(sequence, bytes.clone().into()).await;
+            stored.unwrap();
+        }
+        let other = archive().append(sequence, vec![1, 2, 3].into()).await;
+        let error = other.unwrap_err();
+        assert!(matches!(error, Error::Fenced { .. }), "{error}");
+        assert!(error.to_string().contains("written by first"), "{error}");
+    }
+    let inventory = archive().inventory().await.unwrap();
+    let link = archive().tail(&inventory).await.unwrap().unwrap();
+    assert_eq!((link.sequence, link.through, link.until), (2, 4, 4000));
 }

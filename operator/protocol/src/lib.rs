@@ -6,6 +6,7 @@
 //! Paths "with authority" want an `Authorization` header: see [`Authorization`].
 
 mod accounts;
+mod archive;
 mod backup;
 mod election;
 mod seen;
@@ -15,6 +16,7 @@ pub use accounts::{
     ACCOUNTS_FILE, Access, Account, Accounts, AccountsReport, LARGEST_ACCOUNTS, Password,
     Permission, ROLE_PREFIX, ROOT,
 };
+pub use archive::{ARCHIVE_PORT, ArchiveReport, PATH_ARCHIVE};
 pub use backup::{BackupReport, BackupSummary, LARGEST_REPORT};
 pub use election::{
     Beat, Campaign, ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding, Outcome,

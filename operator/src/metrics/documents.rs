@@ -10,11 +10,12 @@ use crate::roles::RoleMetrics;
 const PAGE: &str = include_str!("../../../docs/metrics.md");
 const RULES: &str = include_str!("../../../deploy/monitoring/prometheus-rule.yaml");
 const DASHBOARD: &str = include_str!("../../../deploy/monitoring/grafana-dashboard.json");
-const SOURCES: [&str; 4] = [
+const SOURCES: [&str; 5] = [
     include_str!("../metrics.rs"),
     include_str!("../roles/metrics.rs"),
     include_str!("../watches.rs"),
     include_str!("../../agent/src/exporter/exposition.rs"),
+    include_str!("../../backup/src/archive/serve.rs"),
 ];
 
 /// The words in a text; some are names of metrics.

@@ -1,0 +1,187 @@
+//! Serves where the archive stands: for the operator as JSON, for Prometheus as text.
+
+use std::fmt::Write;
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use http_limits::Limits;
+use kbagent_protocol::{ArchiveReport, PATH_ARCHIVE, PATH_HEALTHZ};
+use tokio::net::TcpListener;
+use tokio::sync::watch::Receiver;
+
+use super::standing::Standing;
+use super::write::now;
+use crate::error::Error;
+
+/// Longest text of a failure that is told, in characters.
+const TEXT: usize = 900;
+
+/// Serves until it is dropped.
+///
+/// # Errors
+/// When the port cannot be had.
+pub async fn serve(
+    port: u16,
+    standing: Receiver<Standing>,
+) -> Result<std::convert::Infallible, Error> {
+    let listener = TcpListener::bind(("0.0.0.0", port)).await;
+    let listener =
+        listener.map_err(|error| Error::Settings(format!("port {port} cannot be had: {error}")))?;
+    let router = Router::new()
+        .route(PATH_ARCHIVE, get(json))
+        .route("/metrics", get(metrics))
+        .route(PATH_HEALTHZ, get(async || "ok\n"))
+        .with_state(standing);
+    Ok(http_limits::serve(listener, router, Limits::default()).await)
+}
+
+async fn json(State(standing): State<Receiver<Standing>>) -> Json<ArchiveReport> {
+    Json(report(&standing.borrow(), now()))
+}
+
+async fn metrics(State(standing): State<Receiver<Standing>>) -> impl IntoResponse {
+    let text = text(&standing.borrow(), now());
+    (
+        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        text,
+    )
+}
+
+/// Pure: what the operator is told.
+fn report(standing: &Standing, now: i64) -> ArchiveReport {
+    let short = |text: String| text.chars().take(TEXT).collect();
+    let gap = standing.gap.as_ref();
+    ArchiveReport {
+        after: standing.begins.map(|(after, _)| after),
+        since: standing.begins.map(|(_, since)| since),
+        through: standing.through,
+        until: standing.until,
+        lag: standing.lag(now),
+        gap: gap.map(|gap| {
+            short(format!(
+                "revisions {} to {}: {}",
+                gap.after + 1,
+                gap.until,
+                gap.why
+            ))
+        }),
+        gap_until: gap.map(|gap| gap.until),
+        failure: standing.failure.clone().map(short),
+    }
+}
+
+/// Pure: the same for Prometheus.
+fn text(standing: &Standing, now: i64) -> String {
+    let all = [
+        (
+            "kb_etcd_archive_lag_seconds",
+            "gauge",
+            "Seconds since the repository had all that the member had.",
+            standing.lag(now) as f64 / 1000.0,
+        ),
+        (
+            "kb_etcd_archive_revision",
+            "gauge",
+            "Last revision in the repository.",
+            standing.through as f64,
+        ),
+        (
+            "kb_etcd_archive_segments_total",
+            "counter",
+            "Segments that this process has stored.",
+            standing.segments as f64,
+        ),
+        (
+            "kb_etcd_archive_bytes_total",
+            "counter",
+            "Bytes of them.",
+            standing.bytes as f64,
+        ),
+        (
+            "kb_etcd_archive_gap_revision",
+            "gauge",
+            "Last revision of the last gap that this process has met; a full backup of a later one closes it.",
+            standing.gap.as_ref().map_or(0, |gap| gap.until) as f64,
+        ),
+    ];
+    let mut text = String::new();
+    for (name, kind, help, value) in all {
+        let _never = write!(
+            text,
+            "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::segment::Gap;
+
+    #[test]
+    fn lag_revision_gap_and_failure_are_told() {
+        let standing = Standing {
+            begins: Some((5, 100)),
+            through: 9,
+            until: 2000,
+            in_step: 2000,
+            gap: Some(Gap {
+                after: 6,
+                until: 8,
+                why: "compacted".into(),
+            }),
+            failure: Some("x".repeat(2000)),
+            ..Standing::default()
+        };
+        let told = report(&standing, 3500);
+        assert_eq!((told.lag, told.through, told.gap_until), (1500, 9, Some(8)));
+        assert_eq!(told.gap.as_deref(), Some("revisions 7 to 8: compacted"));
+        assert_eq!(told.failure.map(|text| text.len()), Some(TEXT));
+        let text = text(&standing, 3500);
+        assert!(
+            text.contains("\nkb_etcd_archive_lag_seconds 1.5\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\nkb_etcd_archive_gap_revision 8\n"),
+            "{text}"
+        );
+    }
+
+    #[tokio::test]
+    async fn it_is_served_as_json() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .expect("a port")
+            .local_addr()
+            .expect("one")
+            .port();
+        let (sender, receiver) = tokio::sync::watch::channel(Standing::default());
+        let asked = async {
+            let mut stream = loop {
+                match tokio::net::TcpStream::connect(("127.0.0.1", port)).await {
+                    Ok(stream) => break stream,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            };
+            let request =
+                format!("GET {PATH_ARCHIVE} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.expect("written");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("an answer");
+            answer
+        };
+        sender.send_modify(|standing| standing.through = 77);
+        let answer = tokio::select! {
+            answer = asked => answer,
+            _ = serve(port, receiver) => unreachable!(),
+        };
+        let body = answer.split("\r\n\r\n").nth(1).expect("a body");
+        let told: ArchiveReport = serde_json::from_str(body).expect("a report");
+        assert_eq!(told.through, 77);
+    }
+}

@@ -1,0 +1,35 @@
+//! What the writer of a continuous archive says of itself. Data only.
+
+use serde::{Deserialize, Serialize};
+
+/// Port that it listens on.
+pub const ARCHIVE_PORT: u16 = 9188;
+/// `GET`: an [`ArchiveReport`].
+pub const PATH_ARCHIVE: &str = "/v1.0/archive";
+
+/// Where an archive stands. Times are milliseconds since 1970.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArchiveReport {
+    /// It begins after this revision; absent before its first segment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<i64>,
+    /// And at this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<i64>,
+    /// Last revision in the repository.
+    pub through: i64,
+    /// Its time.
+    pub until: i64,
+    /// Milliseconds since the repository had all that the member had.
+    pub lag: i64,
+    /// The last gap, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<String>,
+    /// Its last revision: what comes later is restored over a full backup of that revision or a later one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap_until: Option<i64>,
+    /// Why it does not proceed, if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
