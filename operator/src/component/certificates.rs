@@ -209,7 +209,8 @@ impl Round<'_> {
     ) -> Result<Certificate, CertificateError> {
         let place = own_place(match subject {
             Subject::Member => self.name.tls_secret(),
-            Subject::Client => self.name.client_secret(),
+            // The operator's own is in no Secret.
+            Subject::Client | Subject::Operator => self.name.client_secret(),
         });
         let ca = &authority.ca;
         let read =

@@ -84,6 +84,8 @@ mod tests {
             care: Care::default(),
             campaign: None,
             accounts: None,
+            file_system_bytes: None,
+            standing: None,
         };
         (format!("p{id}"), view)
     }

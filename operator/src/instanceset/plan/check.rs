@@ -303,7 +303,8 @@ impl Lint<'_> {
             .filter(|m| m.id != id && self.takes_part(m))
             .count();
         let deciding = healthy + usize::from(self.takes_part(victim));
-        if rest == 0 || healthy < rest / 2 + 1 || deciding < voters.len() / 2 + 1 {
+        let margin = rest > 0 && healthy > rest / 2 && deciding > voters.len() / 2;
+        if !margin && !recovery::gave_up(self, id) {
             found.push(format!(
                 "M13: {id} is removed and {healthy} of {rest} others are healthy"
             ));

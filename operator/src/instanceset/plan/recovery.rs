@@ -14,7 +14,7 @@ use kbagent_protocol::Id;
 use super::latch::Latch;
 use super::next_pod::{self, PodTurn};
 use super::pods::{self, Purpose};
-use super::safety::{Gate, PATIENCE};
+use super::safety::{Gate, PATIENCE, Safety};
 use super::{Grace, Plan, Step, Waiting};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{ClaimSeen, NodeSeen, Observed, PodSeen};
@@ -60,6 +60,21 @@ pub fn record(desired: &Desired, seen: &Observed, latch: &Latch) -> Reading {
             undecided: Some(why),
         },
     }
+}
+
+/// True for a member that was given up and is still listed: an etcd that was started alone may list what is no longer in
+/// its raft group (#20339), so the one that is left decides its removal alone.
+pub fn was_given_up(desired: &Desired, safety: &Safety, member: Id) -> bool {
+    let recovery = desired.recorded.recovery.as_ref();
+    let forced = recovery.filter(|recovery| recovery.step == RecoveryStep::Forced);
+    forced.is_some_and(|recovery| {
+        let mut others = recovery
+            .standings
+            .iter()
+            .filter(|standing| recovery.survivor.as_ref() != Some(&standing.pod_name));
+        safety.leader == recovery.survivor
+            && others.any(|standing| standing.member_id == member.to_string())
+    })
 }
 
 fn is_under_way(step: RecoveryStep) -> bool {

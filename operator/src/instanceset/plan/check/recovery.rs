@@ -3,6 +3,7 @@
 use etcd_operator_api::labels;
 use etcd_operator_api::recovery::{Recovery, RecoveryStep};
 use k8s_openapi::api::core::v1::Pod;
+use kbagent_protocol::Id;
 
 use super::{Lint, Violation};
 use crate::instanceset::names as keys;
@@ -22,6 +23,22 @@ fn recorded<'a>(lint: &'a Lint<'_>) -> Option<&'a Recovery> {
 pub(super) fn gives_up(lint: &Lint<'_>) -> bool {
     use RecoveryStep::{Chosen, Isolated};
     recorded(lint).is_some_and(|recovery| matches!(recovery.step, Chosen | Isolated))
+}
+
+/// True when this member was given up for a survivor, which leads: only a list that etcd did not clean still has it.
+pub(super) fn gave_up(lint: &Lint<'_>, id: Id) -> bool {
+    let record = recorded(lint).filter(|recovery| recovery.step == RecoveryStep::Forced);
+    let Some(record) = record else { return false };
+    let survivor = record.survivor.as_deref().unwrap_or_default();
+    let status = lint.seen.pods.get(survivor).and_then(PodSeen::status);
+    let leads = status.is_some_and(|status| status.leader_id == Some(status.member_id));
+    let on_record = |id: &Id| id.to_string();
+    let of_survivor = record.member_id == Some(on_record(&id));
+    let listed = record
+        .standings
+        .iter()
+        .any(|other| other.member_id == on_record(&id));
+    leads && listed && !of_survivor
 }
 
 pub(super) fn check(lint: &Lint<'_>, found: &mut Vec<Violation>) {
