@@ -1,7 +1,8 @@
 //! Judges the logs of Jepsen's register tests: a line a log with its name, the verdict and microseconds, then the
 //! peak memory in KiB. `hack/porcupine` runs it beside porcupine on the same logs.
 //!
-//! `cargo run --release -p etcd-history --example registers -- LOG...`; with `-v` in front the cause of each broken one.
+//! `cargo run --release -p etcd-history --example registers -- LOG...`;
+//! with `-v` in front the cause of each broken one.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -3,8 +3,8 @@
 //! Eight bytes of magic, the version, then a frame a record: its length and its body. Numbers are varints, times the
 //! difference to the record before; a string that was written a short while ago is a distance back. What comes often
 //! (calls, returns, watch responses, status) has a form of its own, all else is JSON in a frame. A last frame that was
-//! cut off is dropped, as the last line of a JSON file is; anything else that does not fit is an error with the record's
-//! number.
+//! cut off is dropped, as the last line of a JSON file is; anything else that does not fit is an error with the
+//! record's number.
 //!
 //! [`History::read`](crate::History::read) takes either form.
 

@@ -1,5 +1,5 @@
 //! TLS towards etcd and among agents: the files are looked at for every connection, so that a renewed certificate
-//! needs no restart. What cannot be read leaves the last good one in use: a Secret that disappears takes no agent along.
+//! needs no restart. What cannot be read leaves the last good one in use: a Secret that disappears stops no agent.
 
 use std::fmt;
 use std::fs;

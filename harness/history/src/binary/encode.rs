@@ -16,7 +16,6 @@ pub(super) struct Body<'b> {
 /// Seven bits a byte, the lowest first.
 pub(super) fn varint(to: &mut Vec<u8>, mut value: u64) {
     loop {
-        #[expect(clippy::cast_possible_truncation, reason = "seven bits are left")]
         let low = (value & 0x7f) as u8;
         value >>= 7;
         if value == 0 {

@@ -6,6 +6,7 @@
 //! without its search: where that would search, or clocks disagree, this one says that it cannot tell. What it calls a
 //! violation is one. Reads of old revisions and serializable reads are not compared.
 
+mod done;
 mod front;
 mod lost;
 mod past;
@@ -14,11 +15,11 @@ mod ring;
 
 use std::collections::VecDeque;
 
+use self::done::{Done, Stop};
 use self::front::{Front, Teller};
 use self::replay::Replay;
 use super::placement::{self, Part};
 use super::verdict::{Findings, Verdict};
-use super::words;
 use crate::hash::FastMap;
 use crate::index::{Index, Op};
 use crate::record::{
@@ -57,56 +58,6 @@ struct Waiting {
     t: Nanos,
     /// The highest revision that was proved before its line.
     highest: i64,
-}
-
-/// An operation that is waited for no longer.
-#[derive(Debug)]
-struct Done {
-    call: Call,
-    end: Option<Return>,
-    floor: i64,
-}
-
-/// Why nothing more is judged.
-#[derive(Debug)]
-enum Stop {
-    Violation {
-        explanation: String,
-        ops: Vec<OpId>,
-    },
-    Unsure(String),
-    /// A watcher saw a value that none of the operations without an acknowledgement wrote.
-    Foreign {
-        value: String,
-        explanation: String,
-    },
-}
-
-impl Done {
-    fn op(&self) -> Op<'_> {
-        Op {
-            call: &self.call,
-            end: self.end.as_ref(),
-            called_at: 0,
-            ended_at: 0,
-        }
-    }
-
-    /// The operation in words, and why it is wrong.
-    fn violation(&self, start: Nanos, why: &str) -> Stop {
-        Stop::Violation {
-            explanation: format!("{}: {why}", self.words(start)),
-            ops: vec![self.call.op],
-        }
-    }
-
-    fn words(&self, start: Nanos) -> String {
-        let since = Index {
-            start,
-            ..Index::default()
-        };
-        words::op(&since, &self.op())
-    }
 }
 
 impl Stream {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Answer, Event};
+use super::events::{Action, Answer, Event};
 use crate::record::OpId;
 
 /// A line that does not fit.

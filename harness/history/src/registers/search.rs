@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Answer, Op, Register};
+use super::events::{Action, Answer, Op, Register};
 use crate::check::Finding;
 use crate::hash::FastSet;
 use crate::record::OpId;

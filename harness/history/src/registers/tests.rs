@@ -166,7 +166,7 @@ fn some_order(register: &Register, value: Option<i64>, done: &mut [bool]) -> boo
     if (0..done.len()).all(|at| !left(done, at)) {
         return true;
     }
-    let line = |wanted: Line| register.lines.iter().position(|line| *line == wanted);
+    let line = |wanted: (usize, bool)| register.lines.iter().position(|line| *line == wanted);
     for at in 0..done.len() {
         let called = line((at, false));
         let late = (0..done.len()).any(|other| {

@@ -1,6 +1,6 @@
 //! One port, two languages. A TLS handshake begins with a byte with which no HTTP request does, so the agent's port
-//! speaks TLS to who begins one, and plain HTTP to the rest: the kubelet has no certificate, and getrole in plain text is
-//! KubeBlocks' contract. Who wants more than that where TLS is on shows a certificate of the component's CA.
+//! speaks TLS to who begins one, and plain HTTP to the rest: the kubelet has no certificate, and getrole in plain text
+//! is KubeBlocks' contract. Who wants more than that where TLS is on shows a certificate of the component's CA.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -139,7 +139,7 @@ mod tests {
         let none = parse(SCRAPE).expect("a standing");
         let some = MemberStanding {
             has_leader: true,
-            ..none.clone()
+            ..none
         };
         let seen = [
             (0, &none, 0),

@@ -62,8 +62,8 @@ pub fn record(desired: &Desired, seen: &Observed, latch: &Latch) -> Reading {
     }
 }
 
-/// True for a member that was given up and is still listed: an etcd that was started alone may list what is no longer in
-/// its raft group (#20339), so the one that is left decides its removal alone.
+/// True for a member that was given up and is still listed: an etcd that was started alone may list what is no longer
+/// in its raft group (#20339), so the one that is left decides its removal alone.
 pub fn was_given_up(desired: &Desired, safety: &Safety, member: Id) -> bool {
     let recovery = desired.recorded.recovery.as_ref();
     let forced = recovery.filter(|recovery| recovery.step == RecoveryStep::Forced);

@@ -1,6 +1,6 @@
 //! Operations without an acknowledgement: they may have happened, or may not have and did.
 
-use super::Done;
+use super::done::Done;
 use crate::check::placement;
 use crate::hash::FastMap;
 use crate::record::Request;

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use super::done::{Done, Stop};
 use super::lost::Losses;
 use super::past::{Late, Pasts};
 use super::ring::{Ring, Slot, WAITING_MAX};
-use super::{Done, Stop};
+
 use crate::check::keyspace::Keys;
 use crate::check::log;
 use crate::check::placement::Part;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::Done;
+use super::done::Done;
 use crate::check::log;
 use crate::record::KeyEvent;
 

@@ -89,7 +89,8 @@ fn a_quorum_that_is_there_or_comes_back_is_not_given_up() {
 
     let mut world = grown(3);
     let before = world.members.clone();
-    (world.freeze("a-0"), world.freeze("a-1"));
+    world.freeze("a-0");
+    world.freeze("a-1");
     world.approve("t", None);
     let next = plan(&world.desired, &world.observe());
     world.take(&next, 0);
@@ -100,7 +101,8 @@ fn a_quorum_that_is_there_or_comes_back_is_not_given_up() {
     assert_eq!((is_whole(&world), &world.members), (Ok(()), &before));
 
     let mut world = grown(3);
-    (world.freeze("a-0"), world.freeze("a-1"));
+    world.freeze("a-0");
+    world.freeze("a-1");
     world.approve("t", Some("a-2"));
     settle(&mut world);
     assert_eq!(
@@ -149,7 +151,8 @@ fn what_stands_where_is_told_and_nothing_is_done_in_a_dry_run() {
 #[test]
 fn a_request_that_is_withdrawn_in_time_costs_nothing() {
     let mut world = grown(3);
-    (world.freeze("a-0"), world.freeze("a-1"));
+    world.freeze("a-0");
+    world.freeze("a-1");
     world.approve("t", None);
     settle(&mut world);
     world.desired.recovery = None;
@@ -175,7 +178,8 @@ fn a_start_in_vain_is_tried_again_under_another_mark_and_not_for_ever() {
 #[test]
 fn the_furthest_is_who_has_committed_most_not_who_campaigned_last() {
     let mut world = grown(3);
-    (world.freeze("a-0"), world.freeze("a-1"));
+    world.freeze("a-0");
+    world.freeze("a-1");
     world.approve("t", None);
     let mut seen = world.observe();
     let mut standing = |pod: &str, term, index| {
@@ -271,7 +275,8 @@ fn a_survivor_that_was_restarted_without_a_quorum_is_read_by_its_metrics() {
 /// Two of three are frozen, and their pods are to go so that the third can continue.
 fn given_up() -> World {
     let mut world = grown(3);
-    (world.freeze("a-0"), world.freeze("a-1"));
+    world.freeze("a-0");
+    world.freeze("a-1");
     world.approve("t", Some("a-2"));
     settle(&mut world);
     assert_eq!(recovery(&world).step, RecoveryStep::Chosen);
