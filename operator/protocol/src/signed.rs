@@ -1,9 +1,9 @@
 //! Requests that only who knows the token can make, each good for one agent and one time.
 //!
 //! The token is not sent. A caller asks the agent for its clock ([`PATH_CLOCK`]), with a nonce of its own, and signs
-//! what it asks for together with that time and that nonce. The agent compares the time with its own clock, so no clock
-//! of a caller or a node counts; and it signs its answer, so that a caller is not led to sign for a later time or another
-//! agent. HMAC-SHA256, keyed by the token; every part is preceded by its length.
+//! what it asks for together with that time and that nonce. The agent compares the time with its own clock, so no
+//! clock of a caller or a node counts; and it signs its answer, so that a caller is not led to sign for a later time or
+//! another agent. HMAC-SHA256, keyed by the token; every part is preceded by its length.
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
