@@ -249,6 +249,14 @@ fn members_that_an_etcd_forgot_to_remove_are_removed_and_not_taken_for_new_ones(
             next.steps
         );
     }
+    let mut seen = world.observe();
+    seen.members = old;
+    let view = seen.pods.get_mut("a-2").and_then(|pod| pod.view.as_mut());
+    let status = view.and_then(|view| view.status.as_mut());
+    status.expect("a status").leader_id = None;
+    let next = plan(&world.desired, &seen);
+    let removes = |step: &Step| matches!(step, Step::RemoveMember { .. });
+    assert!(!next.steps.iter().any(removes), "no leader: {next:?}");
 }
 
 #[test]
