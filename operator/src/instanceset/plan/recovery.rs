@@ -24,7 +24,7 @@ const MOST_ATTEMPTS: i32 = 3;
 
 /// What is to be on record, and what is not decided yet.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Reading {
+pub(crate) struct Reading {
     /// The recovery as it is to be recorded.
     pub record: Option<Recovery>,
     /// Why a request is not decided yet.
@@ -33,7 +33,7 @@ pub struct Reading {
 
 /// Reads the next step off the world.
 #[must_use]
-pub fn record(desired: &Desired, seen: &Observed, latch: &Latch) -> Reading {
+pub(crate) fn record(desired: &Desired, seen: &Observed, latch: &Latch) -> Reading {
     let before = desired.recorded.recovery.clone();
     let known = |record| Reading {
         record,
@@ -64,7 +64,7 @@ pub fn record(desired: &Desired, seen: &Observed, latch: &Latch) -> Reading {
 
 /// True for a member that was given up and is still listed: an etcd that was started alone may list what is no longer
 /// in its raft group (#20339), so the one that is left decides its removal alone.
-pub fn was_given_up(desired: &Desired, safety: &Safety, member: Id) -> bool {
+pub(crate) fn was_given_up(desired: &Desired, safety: &Safety, member: Id) -> bool {
     let recovery = desired.recorded.recovery.as_ref();
     let forced = recovery.filter(|recovery| recovery.step == RecoveryStep::Forced);
     forced.is_some_and(|recovery| {
@@ -420,7 +420,7 @@ fn mark(recovery: &Recovery) -> String {
 }
 
 /// Plans the steps of a recovery; false when the usual rules apply.
-pub fn plan(desired: &Desired, seen: &Observed, reading: &Reading, plan: &mut Plan) -> bool {
+pub(crate) fn plan(desired: &Desired, seen: &Observed, reading: &Reading, plan: &mut Plan) -> bool {
     let undecided = reading.undecided.clone();
     plan.waiting.extend(undecided.map(Waiting::Recovery));
     let Some(recovery) = &reading.record else {
