@@ -277,7 +277,8 @@ fn told(best: &Standing, all: &[Standing]) -> String {
         "{} stays (member {}, term {}, index {index}, revision {})",
         best.pod_name,
         best.member_id,
-        best.term.unwrap_or_default(),
+        best.term
+            .map_or_else(|| "not known".to_owned(), |term| term.to_string()),
         best.revision.unwrap_or_default(),
     );
     for other in all.iter().filter(|other| other.pod_name != best.pod_name) {
@@ -324,7 +325,8 @@ fn chosen(recovery: Recovery, desired: &Desired, seen: &Observed) -> Recovery {
         "the request was withdrawn".to_owned()
     } else if let Some(why) = quorum_is_there(seen) {
         format!("a quorum came back ({why})")
-    } else if term.is_some_and(|term| i64::try_from(term) != Ok(recovery.term)) {
+    } else if recovery.term > 0 && term.is_some_and(|term| i64::try_from(term) != Ok(recovery.term))
+    {
         format!("{survivor} has seen an election since it was chosen")
     } else if !is_whole(desired, seen, &survivor) {
         format!("the volume of {survivor} is gone or going")
