@@ -36,24 +36,57 @@ pub struct Seed {
     pub sha256: String,
     /// Its revision.
     pub revision: i64,
+    /// The archive that is put over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<SeedArchive>,
+}
+
+/// An archive and how far it is put over a backup: to a revision, a time, or its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SeedArchive {
+    /// Its folder, in the repository of the backup.
+    pub path: String,
+    /// The revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<i64>,
+    /// The time (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
 }
 
 /// From what a new Cluster begins.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    rules::unsupported_field("pitr"),
     rules::unsupported_entries("parameters"),
 ]))]
 pub struct ClusterRestore {
     /// The backup.
     pub source: RestoreSource,
-    /// Not supported yet: a restore is to the backup's revision.
+    /// Up to where, when the source is a Backup of method `archive`; its end when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pitr: Option<Opaque>,
+    pub pitr: Option<PointInTime>,
     /// Not supported: a restore has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parameters: Vec<Opaque>,
+}
+
+/// Up to where an archive is restored: a time or a revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::rule("has(self.restoreTime) != has(self.revision)", "pitr: restoreTime or revision"),
+]))]
+pub struct PointInTime {
+    /// A time, RFC 3339: `2026-11-28T12:00:00Z`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub restore_time: Option<String>,
+    /// A revision of etcd. Not KubeBlocks'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub revision: Option<i64>,
 }
 
 /// A Backup.

@@ -66,6 +66,7 @@ fn start(repository: &Repository, source: &Etcd, after: i64, name: &str) -> Runn
         archive(repository),
         Write {
             members: vec![source.server.client_url().to_owned()],
+            tls: None,
             after,
             writer: name.to_owned(),
             keep: None,
@@ -309,28 +310,44 @@ async fn a_time_is_restored_and_one_that_the_archive_does_not_know_is_refused() 
         matches!(before, Error::Refused(Refusal::Before { .. })),
         "{before}"
     );
+}
 
-    // The writer is away for longer than times may be guessed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs ETCD_BIN"]
+async fn a_time_at_which_nothing_was_archived_is_refused_and_its_revisions_are_not() {
+    let (mut source, repository, _folder, base) = source().await;
+    let mut running = start(&repository, &source, base, "w");
+    let answer = source.client.put("clock", "before", None).await.unwrap();
+    running.reaches(answer.header().unwrap().revision()).await;
+    running.kill().await;
+    // Longer than times may be guessed.
     sleep(Duration::from_millis(LAPSE as u64 / 2)).await;
-    let away = now();
-    source.client.put("clock", "away", None).await.unwrap();
+    let missed = now();
+    source.client.put("clock", "missed", None).await.unwrap();
     sleep(Duration::from_millis(LAPSE as u64)).await;
     let mut running = start(&repository, &source, base, "w2");
     let last = source.member.status().await.unwrap().revision;
     running.reaches(last).await;
     running.kill().await;
-    let unknown = refused(Target::Time(away)).await;
+    let replay = |target| Replay {
+        archive: archive(&repository),
+        target,
+        ports: ports(),
+    };
+    let unknown = plan(&replay(Target::Time(missed)), base)
+        .await
+        .map(|plan| plan.target);
+    let unknown = unknown.unwrap_err();
     assert!(
         matches!(unknown, Error::Refused(Refusal::Uncertain { .. })),
         "{unknown}"
     );
-    assert_eq!(
-        plan(&replay(Target::Revision(last)), base)
-            .await
-            .unwrap()
-            .target,
-        last
+    assert!(
+        unknown.to_string().contains(&format!("to {last}")),
+        "{unknown}"
     );
+    let known = plan(&replay(Target::Revision(last)), base).await.unwrap();
+    assert_eq!(known.target, last);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,8 +9,8 @@ use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use kbagent_protocol::{
-    ActionAnswer, ActionRequest, ErrorAnswer, HandoffAnswer, MemberList, PATH_ACTION, PATH_GETROLE,
-    PATH_HANDOFF, PATH_MEMBERS, RoleAnswer,
+    ActionAnswer, ActionRequest, ArchiveReport, ErrorAnswer, HandoffAnswer, MemberList,
+    PATH_ACTION, PATH_ARCHIVE, PATH_GETROLE, PATH_HANDOFF, PATH_MEMBERS, RoleAnswer,
 };
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
@@ -98,6 +98,14 @@ impl AgentClient {
     /// When the agent or its etcd does not answer.
     pub async fn role(&self, address: SocketAddr) -> Result<RoleAnswer, Error> {
         self.read(address, PATH_GETROLE).await
+    }
+
+    /// Where an archive stands.
+    ///
+    /// # Errors
+    /// When its writer does not answer.
+    pub async fn archive(&self, address: SocketAddr) -> Result<ArchiveReport, Error> {
+        self.read(address, PATH_ARCHIVE).await
     }
 
     /// Runs an action with the bearer `token`.

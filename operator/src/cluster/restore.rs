@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 
 use etcd_operator_api::backup::BackupPhase;
+use etcd_operator_api::backup_policy::ARCHIVE;
 use etcd_operator_api::restore::{ALLOW_UNVERIFIED, Seed};
 use etcd_operator_api::{Backup, Cluster, labels};
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Deserialize;
+
+mod archive;
 
 /// The first etcd whose tools raise the revision of restored data, by minor version (D1).
 const FLOOR: [(u32, u32, u32); 2] = [(3, 5, 10), (3, 6, 0)];
@@ -18,8 +22,37 @@ pub(super) struct Source {
     pub(super) component: String,
     /// The Backup.
     pub(super) backup: String,
+    /// Up to where, of an archive.
+    pub(super) until: Until,
     /// The field that says so.
     field: String,
+}
+
+/// Up to where an archive is restored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Until {
+    /// Its end.
+    #[default]
+    End,
+    /// A revision.
+    Revision(i64),
+    /// A time.
+    Time(Timestamp),
+}
+
+impl Until {
+    fn read(field: &str, time: Option<&str>, revision: Option<i64>) -> Result<Self, String> {
+        match (time.filter(|time| !time.is_empty()), revision) {
+            (None, None) => Ok(Until::End),
+            (None, Some(revision)) if revision > 0 => Ok(Until::Revision(revision)),
+            (Some(time), None) => time.parse().map(Until::Time).map_err(|error| {
+                format!("{field} {time:?} is no time such as 2026-11-28T12:00:00Z: {error}")
+            }),
+            _ => Err(format!(
+                "{field}: give a time or a revision that is at least 1"
+            )),
+        }
+    }
 }
 
 /// One component's entry of KubeBlocks' annotation.
@@ -29,6 +62,12 @@ struct Entry {
     name: String,
     #[serde(default)]
     namespace: Option<String>,
+    /// Of an archive.
+    #[serde(default)]
+    restore_time: Option<String>,
+    /// Of an archive. Not KubeBlocks'.
+    #[serde(default)]
+    restore_revision: Option<i64>,
     /// One member's volume is filled: whether that is parallel makes no difference.
     #[serde(default)]
     volume_restore_policy: Option<String>,
@@ -52,10 +91,12 @@ pub(super) fn requested(cluster: &Cluster) -> Result<Vec<Source>, String> {
             let [component] = cluster.spec.component_specs.as_slice() else {
                 return Err("spec.restore is for a Cluster with one component".to_owned());
             };
-            let source = &restore.source;
+            let (source, pitr) = (&restore.source, restore.pitr.clone().unwrap_or_default());
+            let time = pitr.restore_time.as_deref();
             let source = Source {
                 component: component.name.clone(),
                 backup: source.name.clone(),
+                until: Until::read("spec.restore.pitr", time, pitr.revision)?,
                 field: "spec.restore.source".to_owned(),
             };
             vec![(source, restore.source.namespace.clone())]
@@ -108,9 +149,12 @@ fn annotated(text: &str) -> Result<Vec<(Source, Option<String>)>, String> {
                 "{field}.doReadyRestoreAfterClusterRunning is not supported: nothing is left to do then"
             ));
         }
+        let time = entry.restore_time.as_deref();
+        let until = format!("{field}.restoreTime or .restoreRevision");
         let source = Source {
             component,
             backup: entry.name,
+            until: Until::read(&until, time, entry.restore_revision)?,
             field,
         };
         Ok((source, entry.namespace))
@@ -131,8 +175,35 @@ pub(super) fn text(seed: &Seed) -> String {
     serde_json::to_string(seed).unwrap_or_default()
 }
 
-/// What the component begins with; `version` is the etcd that it gets.
+/// What the component begins with; `version` is the etcd that it gets, `all` are the Backups that were read.
 pub(super) fn seed(
+    cluster: &Cluster,
+    source: &Source,
+    all: &BTreeMap<String, Backup>,
+    version: &str,
+) -> Result<Seed, String> {
+    let named = all.get(&source.backup);
+    let Some(archive) = named.filter(|named| named.spec.backup_method == ARCHIVE) else {
+        if source.until != Until::End {
+            return Err(format!(
+                "{}: Backup {:?} is no archive (backupMethod: archive): only one has a restoreTime or a revision",
+                source.field, source.backup
+            ));
+        }
+        return full(cluster, source, named, version);
+    };
+    let (over, base) = archive::base(source, archive, all)?;
+    let base_source = Source {
+        backup: base.name_any(),
+        ..source.clone()
+    };
+    let mut seed = full(cluster, &base_source, Some(base), version)?;
+    seed.archive = Some(over);
+    Ok(seed)
+}
+
+/// A full backup as the component's beginning.
+fn full(
     cluster: &Cluster,
     source: &Source,
     backup: Option<&Backup>,
@@ -195,6 +266,7 @@ pub(super) fn seed(
         path,
         sha256,
         revision: status.revision.unwrap_or_default(),
+        archive: None,
     })
 }
 
@@ -288,7 +360,7 @@ mod tests {
         let cluster = cluster(Some(json!({ "etcd": { "name": "b" } })), &Value::Null);
         let source = requested(&cluster).expect("a source").remove(0);
         let of =
-            |status: Value, version: &str| seed(&cluster, &source, Some(&backup(&status)), version);
+            |status: Value, version: &str| full(&cluster, &source, Some(&backup(&status)), version);
         let good = of(json!({}), "3.6.1").expect("a seed");
         assert_eq!(
             (good.backup_uid.as_str(), good.path.as_str(), good.revision),
@@ -310,14 +382,14 @@ mod tests {
             assert!(why.contains(told), "{why}");
         }
         assert!(
-            seed(&cluster, &source, None, "3.6.1").is_err_and(|why| why.contains("is not there"))
+            full(&cluster, &source, None, "3.6.1").is_err_and(|why| why.contains("is not there"))
         );
         let mut trusting = cluster.clone();
         trusting
             .annotations_mut()
             .insert(ALLOW_UNVERIFIED.into(), "true".into());
         assert!(
-            seed(
+            full(
                 &trusting,
                 &source,
                 Some(&backup(&json!({ "verified": false }))),

@@ -18,7 +18,7 @@ use crate::member::{Member, SHORT, answer};
 use crate::utility::{NewMember, Ports, Programs};
 
 /// How a private etcd is started: one transaction holds what one revision held, leases last for twelve seconds at
-/// least, and nothing is forced to the disk, because what comes of it is a snapshot and the whole is repeated otherwise.
+/// least, and nothing is forced to the disk: what comes of it is a snapshot, and after a crash all is repeated.
 const PRIVATE: [&str; 5] = [
     "--max-txn-ops=10000000",
     "--max-request-bytes=1073741824",
