@@ -22,6 +22,7 @@ use_crates() {
     touch "$CRATES_SINCE"
 }
 
+# What cannot be copied costs time and no more: it is dropped, here and there.
 fill_target() {
     local profile from to
     for profile in "${CRATES_PROFILES[@]}"; do
@@ -29,10 +30,13 @@ fill_target() {
         to=$CRATES_TARGET/$profile
         if [ ! -d "$from/.fingerprint" ] || [ -e "$to/.fingerprint" ]; then continue; fi
         say "  compiled dependencies for $profile from $STATE_DIR/crates"
-        mkdir -p "$to"
-        copy "$from" "$to" deps build
-        # Last, for it is by these that cargo knows the rest.
-        copy "$from" "$to" .fingerprint
+        # A cache without a build script has no `build`.
+        # Fingerprints last, for it is by these that cargo knows the rest.
+        if mkdir -p "$to" "$from/deps" "$from/build" && copy "$from" "$to" deps build && copy "$from" "$to" .fingerprint; then
+            continue
+        fi
+        say "  not used: $from could not be copied; it is removed"
+        rm -rf "$from" "$to/deps" "$to/build" "$to/.fingerprint"
     done
 }
 
@@ -53,18 +57,25 @@ forget_crates() {
 keep_crates() {
     local profile
     for profile in "${CRATES_PROFILES[@]}"; do
-        if [ -d "$CRATES_TARGET/$profile/.fingerprint" ]; then (lock crates; keep_profile "$profile"); fi
+        if [ -d "$CRATES_TARGET/$profile/.fingerprint" ]; then (lock crates; keep_or_drop "$profile"); fi
     done
     rm -f "$CRATES_SINCE"
 }
 
+keep_or_drop() {
+    if keep_profile "$1"; then return; fi
+    say "  compiled dependencies for $1 could not be kept; $CRATES/$1 is removed"
+    rm -rf "${CRATES:?}/$1"
+}
+
 keep_profile() {
-    local from=$CRATES_TARGET/$1 to=$CRATES/$1 units=$CRATES_SINCE.units files=$CRATES_SINCE.files own
+    local from=$CRATES_TARGET/$1 to=$CRATES/$1 units=$CRATES_SINCE.units files=$CRATES_SINCE.files own code=0
     # Packages without a source are the workspace's.
     own=$(awk -F'"' '/^\[\[package/ {name = ""; registry = 0} /^name = / {name = $2} /^source = / {registry = 1}
         /^$/ && name != "" {if (!registry) print name; name = ""}' "$REPO/Cargo.lock" | tr '\n' ' ')
-    # A unit is PACKAGE-HASH; the hash is also in the names of its files.
-    (cd "$from/.fingerprint" && find . -type f -newer "$CRATES_SINCE" | cut -d/ -f2 | sort -u) |
+    # A unit is PACKAGE-HASH; the hash is also in the names of its files. It is finished once its description is there:
+    # cargo may have been stopped, or another be at work in the same folder.
+    (cd "$from/.fingerprint" && find . -name '*.json' -newer "$CRATES_SINCE" | cut -d/ -f2 | sort -u) |
         awk -v own=" $own" '{package = $0; sub(/-[^-]*$/, "", package)} !index(own, " " package " ")' >"$units"
     if [ -s "$units" ]; then
         (cd "$from" && ls deps build) | awk '
@@ -73,11 +84,13 @@ keep_profile() {
             folder == "build" && $0 in unit {print "build/" $0}
             folder == "deps" {hash = $0; sub(/\..*/, "", hash); sub(/.*-/, "", hash); if (hash in of) print "deps/" $0}
         ' "$units" - >"$files"
-        mkdir -p "$to/.fingerprint"
-        (cd "$to/.fingerprint" && xargs rm -rf <"$units")
-        copy "$from" "$to" -T "$files"
-        sed 's#^#.fingerprint/#' "$units" >"$files"
-        copy "$from" "$to" -T "$files"
+        # Each with `&&`: errexit does not hold below an `if`.
+        mkdir -p "$to/.fingerprint" &&
+            (cd "$to/.fingerprint" && xargs rm -rf <"$units") &&
+            copy "$from" "$to" -T "$files" &&
+            sed 's#^#.fingerprint/#' "$units" >"$files" &&
+            copy "$from" "$to" -T "$files" || code=1
     fi
     rm -f "$units" "$files"
+    return $code
 }

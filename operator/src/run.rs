@@ -46,6 +46,7 @@ pub async fn run(
     let role_paths = context.each().into_iter().map(|one| {
         let path = roles::run(Arc::new(roles::Context {
             client: one.client,
+            agents: one.agents,
             store: Arc::clone(&store),
             board: Arc::clone(&board),
             metrics: role_metrics.clone(),

@@ -65,7 +65,8 @@ pub async fn read(
 }
 
 /// Whether the Component of that name controls the Secret.
-fn is_ours(secret: &Secret, component: &ComponentName) -> bool {
+#[must_use]
+pub fn is_ours(secret: &Secret, component: &ComponentName) -> bool {
     let mut owners = secret.owner_references().iter();
     let controller = owners.find(|owner| owner.controller == Some(true));
     controller

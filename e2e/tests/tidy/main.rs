@@ -4,6 +4,7 @@
 
 mod chart;
 mod circles;
+mod clones;
 mod documents;
 mod lexer;
 mod modules;

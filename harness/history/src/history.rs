@@ -5,12 +5,10 @@ use std::io::{self, BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
+use crate::binary::{BinaryReader, MAGIC};
+use crate::error::believed;
+pub use crate::error::{ReadError, VERSION};
 use crate::record::{Nanos, Record};
-
-/// Version of the format that is written. One without a header is version 0: it was written before there was one, and
-/// its records are those of version 1. Version 2 tells the revisions that a fault itself made, and calls a `road` a
-/// `route`.
-pub const VERSION: u64 = 2;
 
 /// The first line of a file.
 #[derive(Serialize, Deserialize)]
@@ -26,83 +24,104 @@ pub struct History {
     pub records: Vec<Record>,
 }
 
-/// What can be wrong with a history file.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// The file could not be read.
-    #[error("failed to read line {line}: {source}")]
-    Read {
-        /// Line, from 1.
-        line: usize,
-        /// Cause.
-        source: std::io::Error,
-    },
-    /// A line is not a record.
-    #[error("failed to parse line {line}: {source}")]
-    Parse {
-        /// Line, from 1.
-        line: usize,
-        /// Cause.
-        source: serde_json::Error,
-    },
-    /// The file is of a version that is not known here.
-    #[error(
-        "line 1: the history has format version {version}, this harness reads versions 0 (without a header) to {VERSION}; \
-         judge it with the harness that wrote it"
-    )]
-    Version {
-        /// Its version.
-        version: u64,
-    },
-    /// A time is not one of this world, so that nothing can be said about it.
-    #[error("line {line}: {t} ns is no time since 1970")]
-    Time {
-        /// Line, from 1.
-        line: usize,
-        /// The time.
-        t: Nanos,
-    },
+/// The records of a file, one after the other, in memory that does not grow with it. Takes lines of JSON and the
+/// [binary form](crate::binary), which its first byte tells. A last record that was cut off by a crash of its writer is
+/// dropped.
+#[derive(Debug)]
+pub enum Records<R> {
+    /// Of lines of JSON.
+    Lines(Lines<R>),
+    /// Of the binary form.
+    Binary(BinaryReader<R>),
 }
 
-/// Latest time that is believed: the sum of two still fits.
-const TIME_MAX: Nanos = Nanos::MAX / 2;
+/// The records of lines of JSON.
+#[derive(Debug)]
+pub struct Lines<R> {
+    from: R,
+    text: String,
+    line: usize,
+    ended: bool,
+}
 
-impl History {
-    /// Reads lines of JSON. A last line that was cut off by a crash of its writer (no newline at its end) is dropped.
+impl<R: BufRead> Records<R> {
+    /// Reads as much as tells the form.
     ///
     /// # Errors
-    /// Names the line that cannot be read or parsed.
-    pub fn read(mut reader: impl BufRead) -> Result<Self, ReadError> {
-        let mut records = Vec::new();
-        let mut text = String::new();
-        for line in 1.. {
-            text.clear();
-            let read = reader
-                .read_line(&mut text)
-                .map_err(|source| ReadError::Read { line, source })?;
-            if read == 0 {
-                break;
+    /// The reader's, and a version of the binary form that is not known here.
+    pub fn new(mut from: R) -> Result<Self, ReadError> {
+        let first = from.fill_buf();
+        let first = first.map_err(|source| ReadError::Read { line: 1, source })?;
+        if first.first() == MAGIC.first() {
+            return BinaryReader::new(from).map(Self::Binary);
+        }
+        Ok(Self::Lines(Lines {
+            from,
+            text: String::new(),
+            line: 0,
+            ended: false,
+        }))
+    }
+}
+
+impl<R: BufRead> Iterator for Records<R> {
+    type Item = Result<Record, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Lines(lines) => lines.next(),
+            Self::Binary(frames) => frames.next(),
+        }
+    }
+}
+
+impl<R: BufRead> Iterator for Lines<R> {
+    type Item = Result<Record, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let read = self.record().transpose();
+        self.ended = !matches!(read, Some(Ok(_)));
+        read
+    }
+}
+
+impl<R: BufRead> Lines<R> {
+    fn record(&mut self) -> Result<Option<Record>, ReadError> {
+        loop {
+            self.line += 1;
+            let line = self.line;
+            self.text.clear();
+            let read = self.from.read_line(&mut self.text);
+            if read.map_err(|source| ReadError::Read { line, source })? == 0 {
+                return Ok(None);
             }
             if line == 1
-                && let Ok(Header::Format { version }) = serde_json::from_str(&text)
+                && let Ok(Header::Format { version }) = serde_json::from_str(&self.text)
             {
                 if version == 0 || version > VERSION {
                     return Err(ReadError::Version { version });
                 }
                 continue;
             }
-            match serde_json::from_str::<Record>(&text) {
-                Ok(record) => {
-                    let times = [record.time(), record.scheduled()];
-                    if let Some(t) = times.into_iter().find(|t| !(0..=TIME_MAX).contains(t)) {
-                        return Err(ReadError::Time { line, t });
-                    }
-                    records.push(record);
-                }
-                Err(_) if !text.ends_with('\n') => break,
-                Err(source) => return Err(ReadError::Parse { line, source }),
-            }
+            return match serde_json::from_str::<Record>(&self.text) {
+                Ok(record) => believed(&record, line).map(|()| Some(record)),
+                Err(_) if !self.text.ends_with('\n') => Ok(None),
+                Err(source) => Err(ReadError::Parse { line, source }),
+            };
         }
+    }
+}
+
+impl History {
+    /// Reads a whole file of [either form](Records).
+    ///
+    /// # Errors
+    /// Names the line or the record that cannot be read or parsed.
+    pub fn read(reader: impl BufRead) -> Result<Self, ReadError> {
+        let records = Records::new(reader)?.collect::<Result<_, _>>()?;
         Ok(Self { records })
     }
 
@@ -128,7 +147,7 @@ impl History {
         Self { records }
     }
 
-    /// Writes the header and all records.
+    /// Writes lines of JSON: the header and all records.
     ///
     /// # Errors
     /// The writer's.

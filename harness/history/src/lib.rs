@@ -3,9 +3,9 @@
 //! Pure: nothing here has a client, a clock, an unseeded random number or a file handle beyond `std::io` traits. A
 //! check reads a [`History`] and returns a verdict; the same history always gives the same verdict.
 //!
-//! Modules: [`record`] is the file format, [`history`] a whole run in memory, [`index`] the joined view over it,
-//! [`check`] one file per property, [`simulate`] a correct etcd that writes histories from a seed: what the checks are
-//! tested with and measured on.
+//! Modules: [`record`] is the file format, [`binary`] its binary form, [`history`] a whole run in memory, [`index`] the
+//! joined view over it, [`check`] one file per property, [`registers`] for histories without revisions, [`simulate`] a
+//! correct etcd that writes histories from a seed: what the checks are tested with and measured on.
 //!
 //! ```
 //! use etcd_history::check::{self, Expectations, Finding};
@@ -33,12 +33,15 @@
 //! # }
 //! ```
 
+pub mod binary;
 pub mod check;
+mod error;
 mod hash;
 pub mod history;
 pub mod index;
 mod parts;
 pub mod record;
+pub mod registers;
 pub mod simulate;
 
 pub use check::{Expectations, Finding, Severity, Verdict};

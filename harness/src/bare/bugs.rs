@@ -29,7 +29,12 @@ pub struct Bug {
 
 /// All that there is a plan for.
 pub fn all() -> Vec<Bug> {
-    vec![compacted_txn(), early_progress(), watch_after_snapshot()]
+    vec![
+        compacted_txn(),
+        early_progress(),
+        watch_after_snapshot(),
+        future_watch(),
+    ]
 }
 
 /// The bug with this number.
@@ -131,6 +136,35 @@ fn watch_after_snapshot() -> Bug {
         .operations_s(2000)
         .pinned()
         .setting("snapshot-count", "100")
+        .promise(Promise::default()),
+    }
+}
+
+fn future_watch() -> Bug {
+    Bug {
+        number: 20221,
+        how: "300 operations a second, each client at one member, watches that begin 1500 revisions ahead; a follower \
+              loses the other members, not its clients, until it is 60 entries behind and needs a snapshot",
+        affected: "v3.6.1",
+        fixed: "v3.6.16",
+        budget: Duration::from_secs(180),
+        checks: &["watch"],
+        behind: Some(60),
+        scenario: Scenario::faults(
+            "bug::20221",
+            "A watch that begins at a revision that is not there yet is sent older ones by a member that got a snapshot.",
+            [Fault::Split {
+                side: Selector::AnyFollower,
+                direction: Direction::Both,
+            }],
+        )
+        .once()
+        .lasts(30)
+        .operations_s(300)
+        .pinned()
+        .watches_ahead(1500)
+        .setting("snapshot-count", "10")
+        .setting("snapshot-catchup-entries", "10")
         .promise(Promise::default()),
     }
 }

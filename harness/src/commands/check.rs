@@ -1,24 +1,29 @@
-//! `harness check DIR...`: judges saved histories with today's checks.
+//! `harness check PATH...`: judges saved histories with today's checks.
 //!
-//! What a run found by itself, not from its history (a cluster that did not come up, say), is kept as it was saved.
+//! What a run found by itself, not from its history (a cluster that did not come up, say), is kept as it was saved. The
+//! file of a history, in lines of JSON or in the binary form, is judged without expectations of a scenario.
 
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use etcd_history::check;
 
-use super::{CommandResult, Exit, TargetArgs};
+use super::{CommandResult, Exit, TargetArgs, history_file};
 use crate::report::Severity;
 use crate::report::{RunDir, RunDirError, Verdict, prose, worst};
 
 /// Arguments of `harness check`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Run directories.
-    #[arg(required = true, value_name = "DIR")]
-    dirs: Vec<PathBuf>,
-    /// Replaces the saved verdicts and reports by the new ones.
+    /// Run directories, or files of histories in lines of JSON or in the binary form.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Replaces the saved verdicts and reports of run directories by the new ones.
     #[arg(long)]
     save: bool,
+    /// Judges linearizability alone, record by record, in memory that does not grow with the history.
+    #[arg(long, conflicts_with = "save")]
+    stream: bool,
     /// Prints every verdict, not only the cause.
     #[arg(long, short)]
     verbose: bool,
@@ -27,11 +32,26 @@ pub struct Args {
 pub(super) async fn run(args: Args, _target: &TargetArgs) -> CommandResult {
     let mut worst_seen = Severity::Pass;
     let mut unreadable = false;
-    for dir in &args.dirs {
-        match check_one(dir, &args) {
+    if args.save
+        && let Some(file) = args.paths.iter().find(|path| path.is_file())
+    {
+        bail!(
+            "failed to save verdicts of {}: --save is for run directories; leave it out for files",
+            file.display()
+        );
+    }
+    for path in &args.paths {
+        let checked = if args.stream {
+            stream(path, args.verbose)
+        } else if path.is_file() {
+            history_file::check(path, args.verbose)
+        } else {
+            check_one(path, &args).map_err(anyhow::Error::from)
+        };
+        match checked {
             Ok(severity) => worst_seen = worst_seen.max(severity),
             Err(error) => {
-                eprintln!("{}: {error}", dir.display());
+                eprintln!("{}: {error:#}", path.display());
                 unreadable = true;
             }
         }
@@ -41,6 +61,14 @@ pub(super) async fn run(args: Args, _target: &TargetArgs) -> CommandResult {
     } else {
         worst_seen.into()
     })
+}
+
+/// Judges the history of a run directory, or a file, as it is read.
+fn stream(path: &Path, verbose: bool) -> anyhow::Result<Severity> {
+    if path.is_file() {
+        return history_file::stream(path, verbose);
+    }
+    history_file::stream(&RunDir::open(path)?.history_path(), verbose)
 }
 
 fn check_one(dir: &Path, args: &Args) -> Result<Severity, RunDirError> {

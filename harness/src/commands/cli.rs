@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use super::{
-    CommandResult, Exit, TargetArgs, bare, bench, bug, check, doctor, down, fault, list, logs,
-    report, run, status, up,
+    CommandResult, Exit, TargetArgs, bare, bench, bug, check, convert, doctor, down, fault, list,
+    logs, report, run, status, up,
 };
 
 /// Real kind clusters, etcd in them, faults, and verdicts with evidence.
@@ -40,6 +40,8 @@ pub enum Command {
     Fault(fault::Args),
     /// Judges saved runs again with today's checks.
     Check(check::Args),
+    /// Writes the file of a history in its other form: lines of JSON or binary.
+    Convert(convert::Args),
     /// Writes the reports of saved runs again: page, text, JUnit.
     Report(report::Args),
     /// Measures failovers as a distribution.
@@ -85,6 +87,7 @@ async fn dispatch(cli: Cli) -> CommandResult {
         Command::List(args) => Box::pin(list::run(args, &target)).await,
         Command::Fault(args) => Box::pin(fault::run(args, &target)).await,
         Command::Check(args) => Box::pin(check::run(args, &target)).await,
+        Command::Convert(args) => convert::run(&args),
         Command::Report(args) => Box::pin(report::run(args, &target)).await,
         Command::Bench(args) => Box::pin(bench::run(args, &target)).await,
         Command::Bare(args) => Box::pin(bare::run(args)).await,

@@ -63,7 +63,7 @@ pub(crate) fn headline(verdicts: &[Verdict]) -> String {
 }
 
 /// A figure as people read it: no endless fractions.
-pub(super) fn figure(value: &f64) -> String {
+pub(crate) fn figure(value: &f64) -> String {
     if value.fract() == 0.0 {
         format!("{value:.0}")
     } else {

@@ -244,6 +244,7 @@ pub(crate) fn rates(load: Load) -> Value {
         "compacted_txns": load.compacted_txns,
         "pinned": load.pinned,
         "progress_ms": load.progress_ms,
+        "future": load.future,
     });
     if load.operations_s > 0 {
         let clients = (load.operations_s / EACH).clamp(1, MOST_CLIENTS);

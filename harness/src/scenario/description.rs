@@ -95,6 +95,8 @@ pub struct Load {
     pub pinned: bool,
     /// Milliseconds between two questions for the progress of each watch under load, 5 to 10000; 0: only in silence.
     pub progress_ms: u32,
+    /// So many revisions ahead of what is there a further watch begins on each member, again and again; 0: none.
+    pub future: u32,
     /// Operations a second of the mixed clients together, 1 to 5000; 0: the recording client's default, 48.
     pub operations_s: u32,
 }
@@ -109,6 +111,7 @@ impl Default for Load {
             compacted_txns: false,
             pinned: false,
             progress_ms: 0,
+            future: 0,
             operations_s: 0,
         }
     }
@@ -300,6 +303,12 @@ impl Scenario {
     #[must_use]
     pub fn progress_every_ms(self, milliseconds: u32) -> Self {
         self.with(|trial| trial.load.progress_ms = milliseconds)
+    }
+
+    /// A further watch on each member begins so many revisions ahead of what is there.
+    #[must_use]
+    pub fn watches_ahead(self, revisions: u32) -> Self {
+        self.with(|trial| trial.load.future = revisions)
     }
 
     /// The mixed clients send so many operations a second together.

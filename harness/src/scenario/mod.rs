@@ -12,6 +12,7 @@ pub(crate) mod client;
 mod conformance;
 pub(crate) mod creation;
 mod description;
+mod disaster;
 mod error;
 pub mod interrupt;
 mod lab;

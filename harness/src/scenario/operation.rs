@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::scenario::RunError;
+use crate::scenario::disaster;
 use crate::scenario::state::State;
 use crate::scenario::subject::{CLUSTER, COMPONENT, Subject};
 use crate::timeouts;
@@ -42,6 +43,8 @@ pub enum Operation {
     Conceal,
     /// A follower's member is replaced by a new one of its name, with an empty disk.
     RebuildFollower,
+    /// A majority is lost with its data; the leader continues alone, and others join it.
+    RecoverQuorum,
     /// A backup is made, and restored into a second Cluster beside the first.
     BackUpAndRestore,
 }
@@ -79,6 +82,14 @@ impl Operation {
             .cloned()
     }
 
+    /// The pods that are lost before it is asked for.
+    pub(super) fn loses(self, pods: &[String], leader: &str) -> Vec<String> {
+        match self {
+            Operation::RecoverQuorum => disaster::lost(pods, leader),
+            _ => Vec::new(),
+        }
+    }
+
     /// The requests' specs in their order, for a cluster of `members` whose leader is in the pod `leader`; `replaced`
     /// is the pod whose member is rebuilt.
     fn specs(self, members: u32, leader: &str, replaced: Option<&str>) -> Vec<Value> {
@@ -107,6 +118,7 @@ impl Operation {
             Operation::Conceal => vec![exposing("Disable")],
             Operation::RebuildFollower => vec![json!({ "type": "RebuildInstance", "force": true,
                 "rebuildFrom": [{ "componentName": COMPONENT, "inPlace": true, "instances": [{ "name": replaced }] }] })],
+            Operation::RecoverQuorum => vec![recovering("dryRun"), recovering("acceptDataLoss")],
             // No OpsRequest: an object of its own (`scenario::backup`).
             Operation::BackUpAndRestore => vec![],
             Operation::StopAndStart => vec![
@@ -133,6 +145,7 @@ impl Operation {
             Operation::Expose => "expose".to_owned(),
             Operation::Conceal => "conceal".to_owned(),
             Operation::RebuildFollower => "rebuild-follower".to_owned(),
+            Operation::RecoverQuorum => "recover-quorum".to_owned(),
             Operation::BackUpAndRestore => "back-up-and-restore".to_owned(),
         }
     }
@@ -143,6 +156,11 @@ fn exposing(switch: &str) -> Value {
     // Members of a run have no TLS: that takes `force`, which would not wait for its turn.
     json!({ "type": "Expose", "force": true, "enqueueOnForce": true,
         "expose": [{ "componentName": COMPONENT, "switch": switch, "services": [service] }] })
+}
+
+fn recovering(how: &str) -> Value {
+    json!({ "type": "RecoverQuorum", "force": true,
+        "recoverQuorum": [{ "componentName": COMPONENT, "survivor": "furthest", how: true }] })
 }
 
 /// Requests that are made one after the other; the first of them was.
@@ -198,6 +216,10 @@ pub(super) async fn ask(
 ) -> Result<Asked, RunError> {
     let replaced = operation.replaces(&subject.pod_names(), leader);
     let before = State::of(subject).await?;
+    let lost = operation.loses(&subject.pod_names(), leader);
+    if !lost.is_empty() {
+        disaster::strike(subject, &lost).await?;
+    }
     let mut rest = operation.specs(subject.members, leader, replaced.as_deref());
     rest.reverse();
     let mut asked = Asked {

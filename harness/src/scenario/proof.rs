@@ -54,7 +54,7 @@ fn lacking(
         return Some("no pod was there before".to_owned());
     }
     // What does not scale keeps every pod's member, but for the one that it is to replace.
-    if !matches!(operation, Operation::Scale(_))
+    if !matches!(operation, Operation::Scale(_) | Operation::RecoverQuorum)
         && let Some(lost) = other_members(before, after, replaced)
     {
         return Some(lost);
@@ -99,9 +99,24 @@ fn lacking(
                 _ => None,
             }
         }
+        Operation::RecoverQuorum => not_recovered(before, after),
         // A backup is proved by what is restored from it.
         Operation::Expose | Operation::Conceal | Operation::BackUpAndRestore => None,
     }
+}
+
+/// One member is the one that was there, all others are new, and there are as many as before.
+fn not_recovered(before: &State, after: &State) -> Option<String> {
+    let members = u32::try_from(before.pods.len()).unwrap_or(u32::MAX);
+    if let Some(wrong) = not_scaled(members, after) {
+        return Some(wrong);
+    }
+    let kept = before.pods.iter().filter(|(name, was)| {
+        let is = after.pods.get(*name);
+        is.is_some_and(|is| is.member == was.member)
+    });
+    let kept: Vec<&str> = kept.map(|(name, _)| name.as_str()).collect();
+    (kept.len() != 1).then(|| format!("{kept:?} kept their members, and not one of them"))
 }
 
 /// So many pods, each with a voter of the list, and no other member.
@@ -195,6 +210,12 @@ mod tests {
         scaled.members.truncate(1);
         let mut rebuilt = state();
         rebuilt.pods.get_mut("q-2").expect("a pod").member.push('0');
+        let mut regrown = state();
+        for at in [1, 2] {
+            let pod = regrown.pods.get_mut(&format!("q-{at}")).expect("a pod");
+            pod.member.push('0');
+            regrown.members[at].id.push('0');
+        }
         #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
         let quota = QUOTA as f64;
         let restarted = changed(|pod| pod.uid.push('b'));
@@ -237,6 +258,11 @@ mod tests {
                 Operation::Reconfigure,
                 changed(|pod| pod.quota = Some(quota)),
                 "has the quota",
+            ),
+            (
+                Operation::RecoverQuorum,
+                regrown,
+                "kept their members, and not one",
             ),
             (
                 Operation::RebuildFollower,

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// How often the progress of a watch may be asked for under load, in milliseconds.
 const PROGRESS_MS: std::ops::RangeInclusive<u64> = 5..=10_000;
+/// How many revisions ahead a watch may begin.
+const FUTURE: std::ops::RangeInclusive<i64> = 0..=1_000_000;
 /// Most closed-loop clients: the numbers from 1000 on are those of the open-loop writers.
 const CLIENTS_MAX: u32 = 900;
 
@@ -88,6 +90,9 @@ pub(crate) struct Rates {
     pub(crate) pinned: bool,
     /// Milliseconds between two questions for the progress of every watch while events come; 0 asks only in silence.
     pub(crate) progress_ms: u64,
+    /// So many revisions ahead of what a member has begins a further watch on it, which is followed by another one soon
+    /// after it has begun; 0 for none.
+    pub(crate) future: i64,
     /// Milliseconds between two status questions to a member.
     pub(crate) status_ms: u64,
     /// Watches on every member and through the service.
@@ -111,6 +116,7 @@ impl Default for Rates {
             compacted_txns: false,
             pinned: false,
             progress_ms: 0,
+            future: 0,
             status_ms: 100,
             watch: true,
         }
@@ -159,6 +165,11 @@ impl Config {
         if !(rates.progress_ms == 0 || PROGRESS_MS.contains(&rates.progress_ms)) {
             return Err(ConfigError::Reject(
                 "progress_ms must be 0 (only in silence) or between 5 and 10000",
+            ));
+        }
+        if !FUTURE.contains(&rates.future) {
+            return Err(ConfigError::Reject(
+                "future must be 0 (no such watch) or at most 1000000 revisions",
             ));
         }
         if rates.pinned && config.service.is_some() {
@@ -255,6 +266,7 @@ mod tests {
             (r#""seed":7,"rates":{"held":-1}"#, "rate"),
             (r#""seed":7,"rates":{"lease_s":0}"#, "lease_s"),
             (r#""seed":7,"rates":{"progress_ms":4}"#, "progress_ms"),
+            (r#""seed":7,"rates":{"future":-1}"#, "future"),
             (r#""seed":7,"rates":{"clients":901}"#, "clients"),
         ] {
             let text = SMALLEST.replace("\"seed\":7", bad);

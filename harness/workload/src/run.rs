@@ -31,6 +31,9 @@ use crate::{
 /// Spacing of looks for the stop file.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// Number of the first watcher of the future.
+const FUTURE_WATCHERS: u32 = 500;
+
 /// The file that starts everything where the configuration says so.
 pub(crate) fn start_file(dir: &Path) -> PathBuf {
     dir.join("start")
@@ -127,14 +130,24 @@ fn background(shared: &Arc<Shared>) -> JoinSet<()> {
         tasks.spawn(async move { names.keep(&name).await });
         if config.rates.watch {
             let number = u32::try_from(number).unwrap_or(u32::MAX);
-            tasks.spawn(
-                Watcher {
-                    number,
-                    target,
-                    address,
-                }
-                .run(Arc::clone(shared)),
-            );
+            let watcher = Watcher {
+                number,
+                target,
+                address,
+                ahead: 0,
+            };
+            tasks.spawn(watcher.run(Arc::clone(shared)));
+        }
+    }
+    for (number, member) in (FUTURE_WATCHERS..).zip(&config.members) {
+        if config.rates.future > 0 {
+            let watcher = Watcher {
+                number,
+                target: member.pod.clone(),
+                address: member.address.clone(),
+                ahead: config.rates.future,
+            };
+            tasks.spawn(watcher.run(Arc::clone(shared)));
         }
     }
     for member in &config.members {

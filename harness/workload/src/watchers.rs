@@ -2,7 +2,8 @@
 //!
 //! What they see is the log against which everything else is judged, so they continue after the traffic has stopped. A
 //! stream that ends, or says nothing although it was asked for its progress, is followed by a new one from the
-//! revision after the last event.
+//! revision after the last event. Watches of the future begin at a revision that is not there yet; what they are told
+//! before it is wrong.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,6 +28,9 @@ const PATIENCE: u32 = 3;
 /// Pause before a new stream.
 const REDIAL: Duration = Duration::from_millis(200);
 
+/// Responses after which a watch of the future ends, so that the next one begins.
+const FUTURE_RESPONSES: u32 = 50;
+
 /// One watcher.
 #[derive(Clone, Debug)]
 pub(crate) struct Watcher {
@@ -36,6 +40,8 @@ pub(crate) struct Watcher {
     pub(crate) target: String,
     /// `host:port`.
     pub(crate) address: String,
+    /// So many revisions ahead of what is there each stream begins; 0 for one that continues where the last one ended.
+    pub(crate) ahead: i64,
 }
 
 struct Streams<'a> {
@@ -106,7 +112,9 @@ impl Watcher {
         };
         loop {
             let until = Instant::now() + shared.config.deadline();
-            if let Ok(client) = dial(&shared.names, &self.address, until).await {
+            if let Ok(client) = dial(&shared.names, &self.address, until).await
+                && streams.aim(&client).await
+            {
                 let reason = streams.watch(client).await;
                 streams.record(WatchEvent::Broken { message: reason });
                 streams.stream += 1;
@@ -117,6 +125,23 @@ impl Watcher {
 }
 
 impl Streams<'_> {
+    /// Chooses where the next stream begins; false when the member does not say which revision it has.
+    async fn aim(&mut self, client: &Client) -> bool {
+        if self.watcher.ahead == 0 {
+            return true;
+        }
+        let mut maintenance = client.maintenance_client();
+        let asked = timeout(self.shared.config.deadline(), maintenance.status()).await;
+        let Ok(Ok(status)) = asked else {
+            return false;
+        };
+        let Some(header) = status.header() else {
+            return false;
+        };
+        self.next = header.revision().saturating_add(self.watcher.ahead);
+        true
+    }
+
     /// One stream to its end; says why it ended.
     async fn watch(&mut self, client: Client) -> String {
         let config = &self.shared.config;
@@ -143,6 +168,7 @@ impl Streams<'_> {
     }
 
     async fn follow(&mut self, mut stream: WatchStream) -> String {
+        let mut responses = 0;
         let mut questions = Questions::new(Instant::now(), self.shared.config.rates.progress_ms);
         loop {
             match timeout_at(questions.due(), stream.message()).await {
@@ -150,6 +176,10 @@ impl Streams<'_> {
                     questions.answered(Instant::now());
                     if self.said(&response) {
                         return "cancelled".to_owned();
+                    }
+                    responses += u32::from(!response.events().is_empty());
+                    if self.watcher.ahead > 0 && responses >= FUTURE_RESPONSES {
+                        return "its client has seen it begin".to_owned();
                     }
                 }
                 Ok(Ok(None)) => return "the stream ended".to_owned(),

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kbagent_protocol::Id;
+use kbagent_protocol::{Authorization, Id, OPERATOR_NAME_VARIABLE, TLS_DIRECTORY_VARIABLE};
 
+use crate::http::Opens;
 use crate::tls::Tls;
 
 /// A variable that is missing or cannot be read.
@@ -95,24 +96,32 @@ pub struct Config {
     pub bootstrap: Option<Vec<Peer>>,
     /// `KB_JOIN_MEMBER_ID`: the learner this pod was made for.
     pub join_member_id: Option<Id>,
+    /// `KB_FORCE_NEW_CLUSTER`: by this mark etcd is started once as the only member of its cluster (D11).
+    pub force: Option<String>,
     /// `KB_DATA_DIR`: etcd's data directory; the identity file lies beside it.
     pub data_dir: PathBuf,
     /// `KB_RUN_DIR`: what etcd's and kbagent's containers tell each other, gone with the pod.
     pub run_dir: PathBuf,
-    /// `KB_TOKEN_FILE`: the bearer token of actions.
+    /// `KB_TOKEN_FILE`: the token of changes.
     pub token_file: PathBuf,
+    /// `KB_AUTHORIZATION`: how callers show that they know it.
+    pub authorization: Authorization,
     /// `KB_CLIENT_PORT` of every member.
     pub client_port: u16,
     /// `KB_PEER_PORT` of every member.
     pub peer_port: u16,
     /// `KB_ETCD_ENDPOINT`: the own member.
     pub etcd_endpoint: String,
+    /// `KB_ETCD_METRICS`: `host:port` of the own member's metrics.
+    pub metrics_address: String,
     /// `KB_PEER_ENDPOINT`: the own member's peer endpoint.
     pub peer_endpoint: String,
     /// `KB_TLS_DIR`: etcd speaks TLS, with the files of this directory; plain when it is not set.
     pub tls: Tls,
     /// `KB_TLS_PEER_NAME`: the common name that a peer's certificate must have.
     pub tls_peer_name: Option<String>,
+    /// `KB_TLS_OPERATOR_NAME`: the name by which the operator's certificate is known; any of the CA is as good without.
+    pub tls_operator_name: Option<String>,
     /// `KB_ACCOUNTS_DIR`: the users that etcd is given; none when it is not set.
     pub accounts_dir: Option<PathBuf>,
     /// `KB_FAST_ELECTION`: when a follower is told to campaign.
@@ -144,7 +153,7 @@ impl Config {
         let peers = |text: String| parse_peers(&text, &headless_domain);
         let client_port = env.parsed("KB_CLIENT_PORT", "port", 2379)?;
         let peer_port = env.parsed("KB_PEER_PORT", "port", 2380)?;
-        let tls_dir = env.given("KB_TLS_DIR").map(PathBuf::from);
+        let tls_dir = env.given(TLS_DIRECTORY_VARIABLE).map(PathBuf::from);
         let tls = Tls::new(tls_dir.as_deref());
         let own = |port| format!("{}://127.0.0.1:{port}", tls.scheme());
         Ok(Self {
@@ -163,19 +172,29 @@ impl Config {
                     wanted: "hexadecimal member identifier",
                 })?),
             },
+            force: env.given("KB_FORCE_NEW_CLUSTER"),
             data_dir: env.path("KB_DATA_DIR", "/var/lib/etcd/data/etcd"),
             run_dir: env.path("KB_RUN_DIR", "/run/kbagent"),
             token_file: env.path("KB_TOKEN_FILE", "/etc/kbagent/token"),
+            authorization: env.parsed(
+                Authorization::VARIABLE,
+                "word bearer or signed",
+                Authorization::default(),
+            )?,
             client_port,
             peer_port,
             etcd_endpoint: env
                 .given("KB_ETCD_ENDPOINT")
                 .unwrap_or_else(|| own(client_port)),
+            metrics_address: env
+                .given("KB_ETCD_METRICS")
+                .unwrap_or_else(|| "127.0.0.1:2381".to_owned()),
             peer_endpoint: env
                 .given("KB_PEER_ENDPOINT")
                 .unwrap_or_else(|| own(peer_port)),
             tls,
             tls_peer_name: env.given("KB_TLS_PEER_NAME"),
+            tls_operator_name: env.given(OPERATOR_NAME_VARIABLE),
             accounts_dir: env.given("KB_ACCOUNTS_DIR").map(PathBuf::from),
             fast_election: env.parsed(
                 "KB_FAST_ELECTION",
@@ -204,6 +223,25 @@ impl Config {
         match known.into_iter().find(|peer| peer.name == pod) {
             Some(peer) => peer.host.clone(),
             None => format!("{pod}.{}", self.headless_domain),
+        }
+    }
+
+    /// What opens the agent of `pod`, another of this component or the own one.
+    #[must_use]
+    pub fn opens<'a>(&self, token: &'a str, pod: &'a str) -> Opens<'a> {
+        Opens {
+            token,
+            sends: self.authorization,
+            pod,
+        }
+    }
+
+    /// How the agent of `pod` is reached: agents that take signed requests speak TLS where etcd does.
+    #[must_use]
+    pub fn agents_tls(&self, pod: &str) -> Tls {
+        match self.authorization {
+            Authorization::Signed => self.tls.named(&self.host_of(pod)),
+            Authorization::Bearer => Tls::default(),
         }
     }
 

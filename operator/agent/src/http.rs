@@ -1,16 +1,17 @@
 //! A small HTTP client for this pod's own neighbours and other agents: one request a connection, a [`Session`] of
 //! several, or a stream of [`Lines`]. No redirects; TLS for one request, where the caller has it.
 
+use std::fmt;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Full, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::SendRequest;
 use hyper::header::{AUTHORIZATION, HOST};
 use hyper::http::request::Builder;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use kbagent_protocol::{Asked, Authorization, Clock, LONGEST_CLOCK, Nonce, PATH_CLOCK};
 use tokio::task::JoinHandle;
 
 use crate::tls::{Speaks, Tls};
@@ -27,6 +28,23 @@ pub struct HttpError {
     why: String,
 }
 
+/// What opens an agent for who knows the token.
+#[derive(Clone, Copy)]
+pub struct Opens<'a> {
+    /// The token.
+    pub token: &'a str,
+    /// Whether the token itself is sent.
+    pub sends: Authorization,
+    /// The pod whose agent is meant: nothing is signed for another.
+    pub pod: &'a str,
+}
+
+impl fmt::Debug for Opens<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Opens({}, {})", self.sends.as_str(), self.pod)
+    }
+}
+
 /// One request.
 #[derive(Debug)]
 pub struct Call<'a> {
@@ -36,11 +54,11 @@ pub struct Call<'a> {
     pub path: &'a str,
     /// Method.
     pub method: Method,
-    /// Bearer token.
-    pub token: Option<&'a str>,
+    /// What opens the agent that is called.
+    pub opens: Option<Opens<'a>>,
     /// Other headers, the content's type among them.
     pub headers: &'a [(&'a str, &'a str)],
-    /// How an etcd with TLS is reached; agents and metrics have none.
+    /// How a server with TLS is reached.
     pub tls: Option<&'a Tls>,
     /// Time for all of it.
     pub deadline: Duration,
@@ -54,7 +72,7 @@ impl<'a> Call<'a> {
             address,
             path,
             method: Method::GET,
-            token: None,
+            opens: None,
             headers: &[("content-type", "application/json")],
             tls: None,
             deadline: Duration::from_secs(1),
@@ -81,16 +99,10 @@ impl<'a> Call<'a> {
         }
     }
 
-    async fn exchange(
-        &self,
-        body: Bytes,
-    ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
+    async fn exchange(&self, body: Bytes) -> Result<(StatusCode, Bytes), Failure> {
         let plain = Tls::default();
         let tls = self.tls.unwrap_or(&plain);
-        let stream = tls.connect(self.address, Speaks::Http1).await?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let driver = tokio::spawn(connection);
+        let mut session = Session::open(self.address, tls).await?;
         let mut request = Request::builder()
             .method(self.method.clone())
             .uri(self.path)
@@ -98,17 +110,16 @@ impl<'a> Call<'a> {
         for (name, value) in self.headers {
             request = request.header(*name, *value);
         }
-        if let Some(token) = self.token {
-            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        if let Some(opens) = self.opens {
+            let asked = Asked {
+                method: self.method.as_str(),
+                target: self.path,
+                body: &body,
+            };
+            let authority = session.authority(self.address, opens, &asked).await?;
+            request = request.header(AUTHORIZATION, authority);
         }
-        let answer = sender.send_request(request.body(Full::new(body))?).await?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), LARGEST)
-            .collect()
-            .await?
-            .to_bytes();
-        driver.abort();
-        Ok((status, body))
+        session.whole(request, body, LARGEST).await
     }
 }
 
@@ -116,7 +127,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// A connection that is kept.
 pub(crate) struct Session {
-    sender: SendRequest<Empty<Bytes>>,
+    sender: SendRequest<Full<Bytes>>,
     driver: JoinHandle<()>,
 }
 
@@ -127,9 +138,8 @@ impl Drop for Session {
 }
 
 impl Session {
-    pub(crate) async fn open(address: &str) -> Result<Self, Failure> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
+    pub(crate) async fn open(address: &str, tls: &Tls) -> Result<Self, Failure> {
+        let stream = tls.connect(address, Speaks::Http1).await?;
         let (sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(async move {
@@ -139,22 +149,52 @@ impl Session {
         Ok(Self { sender, driver })
     }
 
-    async fn send(&mut self, request: Builder) -> Result<Incoming, Failure> {
-        let answer = self
-            .sender
-            .send_request(request.body(Empty::new())?)
-            .await?;
-        if !answer.status().is_success() {
-            return Err(format!("the answer is {}", answer.status()).into());
+    async fn send(&mut self, request: Builder, body: Bytes) -> Result<Response<Incoming>, Failure> {
+        self.sender.ready().await?;
+        let request = request.body(Full::new(body))?;
+        Ok(self.sender.send_request(request).await?)
+    }
+
+    async fn whole(
+        &mut self,
+        request: Builder,
+        body: Bytes,
+        largest: usize,
+    ) -> Result<(StatusCode, Bytes), Failure> {
+        let answer = self.send(request, body).await?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), largest).collect().await?;
+        Ok((status, body.to_bytes()))
+    }
+
+    /// The value of the header that lets the next request of this session in.
+    async fn authority(
+        &mut self,
+        host: &str,
+        opens: Opens<'_>,
+        asked: &Asked<'_>,
+    ) -> Result<String, Failure> {
+        let Opens { token, sends, pod } = opens;
+        if sends == Authorization::Bearer {
+            return Ok(format!("Bearer {token}"));
         }
-        Ok(answer.into_body())
+        let nonce = Nonce(rand::random());
+        let request = Request::get(format!("{PATH_CLOCK}?nonce={nonce}")).header(HOST, host);
+        let (status, body) = self.whole(request, Bytes::new(), LONGEST_CLOCK).await?;
+        if !status.is_success() {
+            return Err(format!("it gives no clock to sign by: {status}").into());
+        }
+        let clock: Clock = serde_json::from_slice(&body)?;
+        clock.check(token, nonce, pod, None)?;
+        Ok(clock.sign(token, nonce, asked))
     }
 
     /// One request; its answer is read and dropped.
     pub(crate) async fn ask(&mut self, request: Builder) -> Result<(), Failure> {
-        let body = self.send(request).await?;
-        Limited::new(body, LARGEST).collect().await?;
-        self.sender.ready().await?;
+        let (status, _) = self.whole(request, Bytes::new(), LARGEST).await?;
+        if !status.is_success() {
+            return Err(format!("the answer is {status}").into());
+        }
         Ok(())
     }
 }
@@ -168,20 +208,30 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// Opens the stream with the token, if there is one.
+    /// Opens the stream, with authority if there is any.
     pub(crate) async fn open(
-        address: &str,
+        (address, tls): (&str, &Tls),
         path: &str,
-        token: Option<&str>,
+        opens: Option<Opens<'_>>,
         longest: usize,
     ) -> Result<Self, Failure> {
-        let mut session = Session::open(address).await?;
+        let mut session = Session::open(address, tls).await?;
         let mut request = Request::get(path).header(HOST, address);
-        if let Some(token) = token {
-            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        if let Some(opens) = opens {
+            let asked = Asked {
+                method: Method::GET.as_str(),
+                target: path,
+                body: &[],
+            };
+            let authority = session.authority(address, opens, &asked).await?;
+            request = request.header(AUTHORIZATION, authority);
+        }
+        let answer = session.send(request, Bytes::new()).await?;
+        if !answer.status().is_success() {
+            return Err(format!("the answer is {}", answer.status()).into());
         }
         Ok(Self {
-            body: session.send(request).await?,
+            body: answer.into_body(),
             rest: vec![],
             longest,
             _session: session,

@@ -1,5 +1,5 @@
-//! TLS towards etcd: the files are looked at for every connection, so that a renewed certificate needs no restart. What
-//! cannot be read leaves the last good one in use: a Secret that disappears takes no agent along.
+//! TLS towards etcd and among agents: the files are looked at for every connection, so that a renewed certificate
+//! needs no restart. What cannot be read leaves the last good one in use: a Secret that disappears stops no agent.
 
 use std::fmt;
 use std::fs;
@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// File names within the directory, as KubeBlocks' etcd images know them: CA, certificate, key.
 pub const FILES: [&str; 3] = ["ca.pem", "cert.pem", "key.pem"];
@@ -51,6 +52,7 @@ struct Loaded {
     texts: [Vec<u8>; 3],
     plain: Arc<ClientConfig>,
     grpc: Arc<ClientConfig>,
+    server: Arc<ServerConfig>,
 }
 
 impl fmt::Debug for Tls {
@@ -127,6 +129,26 @@ impl Tls {
     }
 }
 
+impl Tls {
+    /// Answers a handshake, for who has a certificate of the same CA; that certificate.
+    ///
+    /// # Errors
+    /// When there is no TLS, the files were never readable, or either side refuses the other's certificate.
+    pub async fn accept(
+        &self,
+        stream: TcpStream,
+    ) -> io::Result<(Box<dyn Stream>, CertificateDer<'static>)> {
+        let files = self.files.as_ref();
+        let files = files.ok_or_else(|| io::Error::other("there is no TLS here"))?;
+        let acceptor = TlsAcceptor::from(files.load()?.server);
+        let stream = acceptor.accept(stream).await?;
+        let shown = stream.get_ref().1.peer_certificates();
+        let shown = shown.and_then(|chain| chain.first().cloned());
+        let shown = shown.ok_or_else(|| io::Error::other("no certificate was shown"))?;
+        Ok((Box::new(stream), shown.into_owned()))
+    }
+}
+
 impl Files {
     /// What the files hold now; what they held last, when that is no usable set.
     fn load(&self) -> io::Result<Loaded> {
@@ -182,19 +204,33 @@ fn usable(texts: [Vec<u8>; 3]) -> io::Result<Loaded> {
         roots.add(root.map_err(invalid)?).map_err(invalid)?;
     }
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(cert).collect();
+    let chain = chain.map_err(invalid)?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(invalid)?;
-    let plain = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let provider = Arc::new(ring::default_provider());
+    let roots = Arc::new(roots);
+    let plain = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(invalid)?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain.map_err(invalid)?, key)
+        .with_root_certificates(Arc::clone(&roots))
+        .with_client_auth_cert(chain.clone(), key.clone_key())
         .map_err(invalid)?;
     let mut grpc = plain.clone();
     grpc.alpn_protocols = vec![b"h2".to_vec()];
+    let clients = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider));
+    let mut server = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(invalid)?
+        .with_client_cert_verifier(clients.build().map_err(invalid)?)
+        .with_single_cert(chain, key)
+        .map_err(invalid)?;
+    // Every connection shows a certificate that is good now: none is taken up again.
+    server.session_storage = Arc::new(NoServerSessionStorage {});
+    server.send_tls13_tickets = 0;
     Ok(Loaded {
         texts,
         plain: Arc::new(plain),
         grpc: Arc::new(grpc),
+        server: Arc::new(server),
     })
 }
 

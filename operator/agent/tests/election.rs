@@ -237,14 +237,14 @@ async fn an_agent_that_lies_about_the_leader_gets_no_consent() {
     };
     let body = serde_json::to_string(&request).expect("a body");
     let address = victim.agent_address();
-    let call = |token| Call {
+    let call = |opens| Call {
         method: Method::POST,
-        token,
+        opens,
         ..Call::get(&address, PATH_ELECTION)
     };
     let (status, _) = call(None).send(body.clone()).await.expect("an answer");
     assert_eq!(status, StatusCode::UNAUTHORIZED);
-    let (status, answer) = call(Some(bench::TOKEN))
+    let (status, answer) = call(Some(victim.opens(bench::TOKEN)))
         .send(body)
         .await
         .expect("an answer");

@@ -60,8 +60,8 @@ pub struct BackupPolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10))]
     pub backoff_limit: Option<i32>,
-    /// Bytes a second at most that a full backup reads from its member, e.g. `50Mi`; an archive reads what is written. Not
-    /// KubeBlocks'.
+    /// Bytes a second at most that a full backup reads from its member, e.g. `50Mi`; an archive reads what is written.
+    /// Not KubeBlocks'.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<Quantity>,
     /// `retainLatestBackup`: the newest verified backup of the cluster stays although its time is over. `none` when

@@ -66,6 +66,10 @@ pub enum ConditionType {
     Reconfigure,
     /// Members are replaced by new ones of the same name (OpsRequest).
     InstancesRebuilding,
+    /// One member continues without the others, whose quorum does not come back (OpsRequest).
+    QuorumRecovering,
+    /// Volumes grow (OpsRequest).
+    VolumeExpanding,
     /// Kubernetes refuses what came of its edit: the edit is taken back (OpsRequest).
     Reverting,
     /// The effect was seen (OpsRequest).
@@ -112,6 +116,8 @@ impl ConditionType {
             ConditionType::Exposing => "Exposing",
             ConditionType::Reconfigure => "Reconfigure",
             ConditionType::InstancesRebuilding => "InstancesRebuilding",
+            ConditionType::QuorumRecovering => "QuorumRecovering",
+            ConditionType::VolumeExpanding => "VolumeExpanding",
             ConditionType::Reverting => "Reverting",
             ConditionType::Succeed => "Succeed",
             ConditionType::Failed => "Failed",
@@ -222,6 +228,10 @@ pub enum Reason {
     ReconfigureStarted,
     /// Members are replaced by new ones of the same name.
     StartToRebuildInstances,
+    /// One member is to continue without the others.
+    QuorumRecoveryStarted,
+    /// Volumes are to grow.
+    VolumeExpansionStarted,
     /// The effect was seen.
     OpsRequestProcessedSuccessfully,
     /// It has failed.
@@ -290,6 +300,8 @@ impl Reason {
             Reason::ExposeStarted => "ExposeStarted",
             Reason::ReconfigureStarted => "ReconfigureStarted",
             Reason::StartToRebuildInstances => "StartToRebuildInstances",
+            Reason::QuorumRecoveryStarted => "QuorumRecoveryStarted",
+            Reason::VolumeExpansionStarted => "VolumeExpansionStarted",
             Reason::OpsRequestProcessedSuccessfully => "OpsRequestProcessedSuccessfully",
             Reason::OpsRequestFailed => "OpsRequestFailed",
             Reason::OpsRequestAborted => "OpsRequestAborted",

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::component_definition::ReplicaRole;
 use crate::lifecycle::{Action, LifecycleActions};
 use crate::opaque::Opaque;
+use crate::recovery::Recovery;
 use crate::rules;
 use crate::update::{
     InstanceUpdateStrategy, MemberUpdateStrategy, PodManagementPolicy, PodUpdatePolicy,
@@ -179,6 +180,12 @@ pub struct InstanceSetStatus {
     /// Member identifiers (hexadecimal) last seen, by pod. Rule M11: a pod without its data is not this member.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<KnownMember>,
+    /// How a quorum that did not come back is recovered (rule D11); the last one stays on record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
+    /// The volumes of members.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeStatus>,
     /// What is being waited for; empty when nothing is to do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting_on: Vec<WaitingOn>,
@@ -227,6 +234,25 @@ pub struct KnownMember {
     /// The version of etcd that it runs, as it says itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+}
+
+/// How large a member's volume is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeStatus {
+    /// Name of the claim template.
+    pub name: String,
+    /// The pod.
+    pub pod_name: String,
+    /// What its claim asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested: Option<String>,
+    /// What its claim has, as Kubernetes says; absent until there is a volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<String>,
+    /// Bytes of the file system that holds etcd's data, as the pod itself sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_system_bytes: Option<i64>,
 }
 
 /// A step that is not taken, and why.

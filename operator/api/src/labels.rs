@@ -84,6 +84,8 @@ pub const CA_STEP: &str = "apps.kubeblocks.io/ca-step";
 pub const CA_TRUST: &str = "apps.kubeblocks.io/ca-trust";
 /// Annotation of a claim whose member is to be rebuilt with an empty disk; UID of the OpsRequest that asked for it.
 pub const REBUILD: &str = "workloads.kubeblocks.io/rebuild";
+/// Annotation of an InstanceSet whose quorum is given up: a [`crate::recovery::RecoveryWish`] as JSON.
+pub const RECOVER: &str = "workloads.kubeblocks.io/recover-quorum";
 /// Prefix of the annotations of the headless service that tell Prometheus what to scrape.
 pub const MONITOR_PREFIX: &str = "monitor.kubeblocks.io/";
 /// Annotation of a Cluster: the backup that each component begins with, as KubeBlocks writes it (JSON).

@@ -48,6 +48,7 @@ pub mod names;
 pub mod opaque;
 pub mod ops_request;
 pub mod quantity;
+pub mod recovery;
 pub mod restore;
 pub mod rules;
 pub mod scheduling;

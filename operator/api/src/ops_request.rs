@@ -56,6 +56,8 @@ pub use status::{
     rules::fixed("reconfigures"),
     rules::fixed("expose"),
     rules::fixed("rebuildFrom"),
+    rules::fixed("recoverQuorum"),
+    rules::fixed("volumeExpansion"),
     rules::rule(
         "!has(self.cancel) || !self.cancel || self.type in ['HorizontalScaling', 'VerticalScaling']",
         "cancel: only HorizontalScaling and VerticalScaling can be cancelled"
@@ -74,7 +76,8 @@ pub use status::{
     rules::goes_with("Reconfiguring", "reconfigures"),
     rules::goes_with("Expose", "expose"),
     rules::goes_with("RebuildInstance", "rebuildFrom"),
-    rules::unsupported_entries("volumeExpansion"),
+    rules::goes_with("RecoverQuorum", "recoverQuorum"),
+    rules::goes_with("VolumeExpansion", "volumeExpansion"),
     rules::unsupported_field("backup"),
     rules::unsupported_field("restore"),
     rules::unsupported_field("custom"),
@@ -151,10 +154,14 @@ pub struct OpsRequestSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub rebuild_from: Vec<Rebuild>,
-    /// Not supported yet.
+    /// Components whose quorum does not come back, and which continue with one member. Not KubeBlocks'.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
-    pub volume_expansion: Vec<Opaque>,
+    pub recover_quorum: Vec<RecoverQuorum>,
+    /// Components whose volumes grow while they are used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub volume_expansion: Vec<VolumeExpansion>,
     /// Not supported yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<Opaque>,
@@ -192,6 +199,10 @@ pub enum OpsType {
     Expose,
     /// Members are replaced by new ones of the same name, which fetch all data from the others.
     RebuildInstance,
+    /// One member continues without the others, whose quorum does not come back. Not KubeBlocks'.
+    RecoverQuorum,
+    /// Volumes grow while they are used.
+    VolumeExpansion,
 }
 
 /// A component of the Cluster.
@@ -313,6 +324,37 @@ pub struct VerticalScaling {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub instances: Vec<Opaque>,
+}
+
+/// Larger volumes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::unsupported_entries("instances"),
+]))]
+pub struct VolumeExpansion {
+    /// The component's name within the Cluster.
+    #[schemars(length(min = 1, max = 63))]
+    pub component_name: String,
+    /// The claims that grow, in every pod. What is not named stays.
+    #[schemars(length(min = 1, max = 16))]
+    pub volume_claim_templates: Vec<LargerClaim>,
+    /// Not supported yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub instances: Vec<Opaque>,
+}
+
+/// What a claim grows to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LargerClaim {
+    /// Name of the claim template.
+    #[schemars(length(min = 1, max = 40))]
+    pub name: String,
+    /// Its new size.
+    #[schemars(schema_with = "crate::quantity::quantity")]
+    pub storage: Quantity,
 }
 
 /// The pod that leadership moves away from, and the pod it moves to.
@@ -508,4 +550,38 @@ pub struct RebuildInstance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub target_node_name: Option<String>,
+}
+
+/// A component that continues with one member. What only the others know is lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::rule(
+        "(has(self.acceptDataLoss) && self.acceptDataLoss) != (has(self.dryRun) && self.dryRun)",
+        "recoverQuorum: say either dryRun: true, to see what would be lost, or acceptDataLoss: true"
+    ),
+]))]
+pub struct RecoverQuorum {
+    /// The component's name within the Cluster.
+    #[schemars(length(min = 1, max = 63))]
+    pub component_name: String,
+    /// Name of the pod whose member stays; absent or `furthest`: that of the highest committed index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub survivor: Option<String>,
+    /// True when what only other members know may be lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accept_data_loss: bool,
+    /// True to see what would be lost, and to change nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+impl RecoverQuorum {
+    /// The pod that is named, if any.
+    #[must_use]
+    pub fn named_survivor(&self) -> Option<&str> {
+        let named = self.survivor.as_deref();
+        named.filter(|pod| !pod.is_empty() && *pod != "furthest")
+    }
 }

@@ -26,16 +26,21 @@ pub struct Resources {
 }
 
 /// Schema of a map of quantities.
-pub fn quantities(_: &mut SchemaGenerator) -> Schema {
+pub fn quantities(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
         "maxProperties": 16,
-        "additionalProperties": {
-            "anyOf": [{ "type": "integer" }, { "type": "string" }],
-            "pattern": PATTERN,
-            "maxLength": 32,
-            "x-kubernetes-int-or-string": true,
-        },
+        "additionalProperties": quantity(generator),
+    })
+}
+
+/// Schema of a quantity.
+pub fn quantity(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "anyOf": [{ "type": "integer" }, { "type": "string" }],
+        "pattern": PATTERN,
+        "maxLength": 32,
+        "x-kubernetes-int-or-string": true,
     })
 }
 

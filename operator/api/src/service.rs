@@ -6,7 +6,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::opaque::Opaque;
-use crate::rules;
 
 /// Kind of a service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -62,7 +61,6 @@ pub struct ClusterService {
 /// A component's change to a service that its definition declares.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [rules::unsupported_true("podService")]))]
 pub struct ComponentServiceOverride {
     /// Name of the service in the definition.
     #[schemars(length(max = 25))]
@@ -73,7 +71,7 @@ pub struct ComponentServiceOverride {
     /// Further annotations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// One service for each pod; not supported yet.
+    /// True for one service for each pod, named with the pod's ordinal at its end. Roles do not matter to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_service: Option<bool>,
 }
@@ -81,7 +79,6 @@ pub struct ComponentServiceOverride {
 /// A service that a ComponentDefinition declares, named `{cluster}-{comp}` or `{cluster}-{comp}-{serviceName}`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [rules::unsupported_true("podService")]))]
 pub struct ComponentService {
     /// Name within the definition.
     #[schemars(length(max = 25))]
@@ -100,7 +97,7 @@ pub struct ComponentService {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub role_selector: Option<String>,
-    /// One service for each pod; not supported yet.
+    /// True for one service for each pod, named with the pod's ordinal at its end. Roles do not matter to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_service: Option<bool>,
     /// Made only for components that name it in their `services`.

@@ -236,6 +236,7 @@ fn hint(error: &etcd_client::Error) -> Option<&'static str> {
         "user name is empty",
         "permission denied",
         "invalid auth token",
+        "user name not found",
     ];
     denied.iter().any(|denial| text.contains(denial)).then_some(
         "etcd's authentication is on, and backups have no credentials: `etcdctl auth disable`",

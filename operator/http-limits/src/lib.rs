@@ -4,11 +4,13 @@
 //! gets one: when all are taken, the address that holds most of them loses its oldest. Callers that have shown the
 //! token keep places of their own, which strangers cannot take. A head and a body have a size and a time.
 
+mod door;
 mod places;
 mod serve;
 
+pub use door::{Door, Open};
 pub use places::{Places, Standing};
-pub use serve::serve;
+pub use serve::{serve, serve_behind};
 
 use std::time::Duration;
 

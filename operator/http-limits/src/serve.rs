@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -17,10 +16,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use crate::Limits;
+use crate::door::{Door, Open};
 use crate::places::{Places, Standing};
 
 /// How long sent bytes may stay unacknowledged: a reader that is gone, or does not read, goes.
@@ -32,6 +31,16 @@ const HEADERS: usize = 64;
 
 /// Serves until it is dropped. [`Standing`] is an extension of every request.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits) -> Infallible {
+    serve_behind(listener, Open, router, limits).await
+}
+
+/// As [`serve`], for connections that `door` lets in; its [`Door::Link`] is an extension of every request.
+pub async fn serve_behind<D: Door>(
+    listener: TcpListener,
+    door: D,
+    router: Router,
+    limits: Limits,
+) -> Infallible {
     let places = Places::new(limits);
     let router = router.layer(from_fn(move |request, next| whole(request, next, limits)));
     loop {
@@ -45,7 +54,14 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits) -> Inf
             }
         };
         let (standing, lost) = places.enter(address.ip());
-        tokio::spawn(connection(stream, router.clone(), standing, lost, limits));
+        let (door, router) = (door.clone(), router.clone());
+        tokio::spawn(async move {
+            let closed = lost.notified();
+            tokio::select! {
+                () = connection(stream, door, router, standing, limits) => {}
+                () = closed => tracing::debug!("closed a connection: the limit of connections is reached"),
+            }
+        });
     }
 }
 
@@ -58,11 +74,11 @@ fn is_callers(error: &io::Error) -> bool {
     )
 }
 
-async fn connection(
+async fn connection<D: Door>(
     stream: TcpStream,
+    door: D,
     router: Router,
     standing: Standing,
-    lost: Arc<Notify>,
     limits: Limits,
 ) {
     let set = stream
@@ -71,9 +87,15 @@ async fn connection(
     if let Err(error) = set {
         tracing::debug!(%error, "failed to set up a connection");
     }
+    let (stream, link) = match timeout(limits.head_time, door.enter(stream)).await {
+        Ok(Ok(entered)) => entered,
+        Ok(Err(error)) => return tracing::debug!(%error, "a connection was not let in"),
+        Err(_) => return tracing::debug!("a connection did not come in within its time"),
+    };
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(standing.clone());
+        request.extensions_mut().insert(link.clone());
         hyper::service::Service::call(&TowerToHyperService::new(router.clone()), request)
     });
     let served = http1::Builder::new()
@@ -82,13 +104,8 @@ async fn connection(
         .max_buf_size(limits.head_bytes)
         .max_headers(HEADERS)
         .serve_connection(TokioIo::new(stream), service);
-    tokio::select! {
-        ended = served => {
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection ended");
-            }
-        }
-        () = lost.notified() => tracing::debug!("closed a connection: the limit of connections is reached"),
+    if let Err(error) = served.await {
+        tracing::debug!(%error, "a connection ended");
     }
 }
 

@@ -52,6 +52,8 @@ fn view(n: u64, applied: u64) -> MemberView {
         under_way: None,
         care: Default::default(),
         campaign: None,
+        standing: None,
+        file_system_bytes: None,
         accounts: None,
     }
 }

@@ -2,11 +2,15 @@
 //!
 //! Identifiers of etcd (member, cluster) are `u64` in etcd and lower-case hexadecimal text here, as etcd logs them,
 //! because JSON readers lose bits of large integers.
+//!
+//! Paths "with authority" want an `Authorization` header: see [`Authorization`].
 
 mod accounts;
 mod archive;
 mod backup;
 mod election;
+mod seen;
+mod signed;
 
 pub use accounts::{
     ACCOUNTS_FILE, Access, Account, Accounts, AccountsReport, LARGEST_ACCOUNTS, Password,
@@ -16,6 +20,12 @@ pub use archive::{ARCHIVE_PORT, ArchiveReport, PATH_ARCHIVE};
 pub use backup::{BackupReport, BackupSummary, LARGEST_REPORT};
 pub use election::{
     Beat, Campaign, ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding, Outcome,
+};
+
+pub use seen::{SEEN, Seen, Unseen, WINDOW_MS};
+pub use signed::{
+    Asked, Authorization, Clock, ClockError, Identity, LONGEST_CLOCK, Nonce, PATH_CLOCK, SCHEME,
+    Signed,
 };
 
 use std::collections::BTreeMap;
@@ -28,6 +38,14 @@ use serde::{Deserialize, Serialize};
 pub const PORT: u16 = 5001;
 /// Beside etcd's data directory: whose data it is, as JSON (`clusterUid`, `podName`).
 pub const IDENTITY_FILE: &str = "kbagent-identity.json";
+/// A name in the operator's own certificate, and in no other: no object of Kubernetes can be called so.
+pub const OPERATOR_NAME: &str = "_operator.kbagent";
+/// Variable of the agent's container: [`OPERATOR_NAME`] where the operator's certificate holds it.
+pub const OPERATOR_NAME_VARIABLE: &str = "KB_TLS_OPERATOR_NAME";
+/// Variable of the agent's container: the directory with the files for TLS.
+pub const TLS_DIRECTORY_VARIABLE: &str = "KB_TLS_DIR";
+/// Name of the agent's container in every pod.
+pub const CONTAINER: &str = "kbagent";
 /// Port the metrics exporter listens on in every pod.
 pub const EXPORTER_PORT: u16 = 9187;
 
@@ -41,17 +59,18 @@ pub const PATH_WATCH: &str = "/v1.0/watch";
 /// `GET`: the member list as a [`MemberList`], read through the leader (linearizable); 503 with an [`ErrorAnswer`]
 /// when no quorum answers in time. An error is never an empty list (M5).
 pub const PATH_MEMBERS: &str = "/v1.0/members";
-/// `POST`, bearer token: runs an [`ActionRequest`], answers 200 with an [`ActionAnswer`] as KubeBlocks does.
+/// `POST`, with authority: runs an [`ActionRequest`], answers 200 with an [`ActionAnswer`] as KubeBlocks does.
 pub const PATH_ACTION: &str = "/v1.0/action";
 /// `GET`: answers when a hand-over of leadership that the pod's termination asked for has ended, or when none is due.
 pub const PATH_DRAINED: &str = "/v1.0/drained";
-/// `POST`, bearer token: moves leadership away because the pod is about to stop, and answers a [`HandoffAnswer`] when
+/// `POST`, with authority: moves leadership away because the pod is about to stop, and answers a [`HandoffAnswer`] when
 /// the leader service points to the new leader. Repeatable: a call while one is under way joins it.
 pub const PATH_HANDOFF: &str = "/v1.0/handoff";
-/// `POST`, bearer token: an [`ElectionRequest`] of another agent whose leader has died; answers an [`ElectionAnswer`].
+/// `POST`, with authority: an [`ElectionRequest`] of another agent whose leader has died; answers an
+/// [`ElectionAnswer`].
 pub const PATH_ELECTION: &str = "/v1.0/election";
-/// `GET`, bearer token: a stream of [`Beat`], one JSON document a line, some thirty a second: the agent's own life and
-/// its etcd's. Read by the agents of the other members while this one's leads.
+/// `GET`, with authority: a stream of [`Beat`], one JSON document a line, some thirty a second: the agent's own life
+/// and its etcd's. Read by the agents of the other members while this one's leads.
 pub const PATH_BEATS: &str = "/v1.0/beats";
 /// `GET`: what the agent says of itself, as an [`AgentReport`].
 pub const PATH_AGENT: &str = "/v1.0/agent";
@@ -195,9 +214,31 @@ pub struct MemberView {
     /// The newest election that the agent began and saw the end of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub campaign: Option<Campaign>,
+    /// Where the member stands while it serves no client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<MemberStanding>,
+    /// Bytes of the file system that holds etcd's data, as the pod sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_system_bytes: Option<u64>,
     /// Users of etcd, while the agent's member leads and has been given some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accounts: Option<AccountsReport>,
+}
+
+/// What etcd's metrics say of a member that answers no status: one that was restarted without a quorum.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberStanding {
+    /// Identifier of the member.
+    pub member_id: Id,
+    /// True when it follows, or is, a leader.
+    pub has_leader: bool,
+    /// Raft index that it has applied: all that it knows to be committed.
+    pub index: u64,
+    /// Revision of its key space.
+    pub revision: i64,
+    /// Seconds for which it has had no leader, as far as the agent has looked.
+    pub leaderless_seconds: u64,
 }
 
 /// What was done to free space, each by etcd's revision just before it; 0 for never. Sizes do not show it: etcd counts

@@ -5,20 +5,31 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::client::conn::http1;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::http::request::Builder;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use kbagent_protocol::{
-    ActionAnswer, ActionRequest, ArchiveReport, ErrorAnswer, HandoffAnswer, MemberList,
-    PATH_ACTION, PATH_ARCHIVE, PATH_GETROLE, PATH_HANDOFF, PATH_MEMBERS, RoleAnswer,
+    ActionAnswer, ActionRequest, ArchiveReport, Asked, Authorization, Clock, ErrorAnswer,
+    HandoffAnswer, MemberList, Nonce, PATH_ACTION, PATH_ARCHIVE, PATH_CLOCK, PATH_GETROLE,
+    PATH_HANDOFF, PATH_MEMBERS, PATH_WATCH, RoleAnswer,
 };
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::error::Error;
+use super::peer::Peer;
+use super::trust::Trust;
+use super::watch::Watch;
 
 /// Time to open a connection to an agent. Pods of one cluster answer in a millisecond; a pod that does not
 /// is gone or cut off, and the next one is asked instead.
 const CONNECT: Duration = Duration::from_millis(300);
+/// Time for a handshake on it: an agent that is short of processor time takes tens of milliseconds.
+const HANDSHAKE: Duration = Duration::from_secs(1);
 /// Time for a read that etcd answers through its leader.
 const READ: Duration = Duration::from_secs(3);
 /// Time for an action; kbagent's own limit is shorter.
@@ -26,107 +37,80 @@ const ACT: Duration = Duration::from_secs(8);
 /// Largest answer that is read, in bytes: a member list of seven is about 2 KiB.
 const LARGEST_ANSWER: usize = 256 * 1024;
 
-/// Why an agent returned nothing usable.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// No connection.
-    #[error("failed to connect to the agent at {address}: {reason}")]
-    Connect {
-        /// Where.
-        address: SocketAddr,
-        /// Why.
-        reason: String,
-    },
-    /// The connection broke or the time was up. An action may have happened (M6).
-    #[error("failed to hear from the agent at {address}: {reason}")]
-    Exchange {
-        /// Where.
-        address: SocketAddr,
-        /// Why.
-        reason: String,
-    },
-    /// The agent answered with an error of its own.
-    #[error("failed to get an answer of the agent at {address} ({code}): {message}")]
-    Refused {
-        /// Where.
-        address: SocketAddr,
-        /// The agent's word for it.
-        code: String,
-        /// The agent's explanation.
-        message: String,
-    },
-    /// The answer is not what the protocol says.
-    #[error("failed to read the answer of the agent at {address}: {reason}")]
-    Answer {
-        /// Where.
-        address: SocketAddr,
-        /// Why.
-        reason: String,
-    },
-}
-
-impl Error {
-    /// True when the agent or its etcd said "not now" and has done nothing: it says otherwise by itself before long.
-    #[must_use]
-    pub fn is_not_now(&self) -> bool {
-        matches!(self, Error::Refused { code, .. } if matches!(code.as_str(), "preconditionFailed" | "busy"))
-    }
-
-    /// True when the requested action has begun and is in progress.
-    #[must_use]
-    pub fn is_in_progress(&self) -> bool {
-        matches!(self, Error::Refused { code, .. } if code == "inProgress")
-    }
-}
-
 /// Speaks to agents. Holds no connection.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct AgentClient;
+#[derive(Clone)]
+pub struct AgentClient {
+    trust: Trust,
+}
 
 impl AgentClient {
+    /// Calls agents with TLS by these certificates.
+    #[must_use]
+    pub fn new(trust: Trust) -> Self {
+        Self { trust }
+    }
+
     /// The member list, linearizable.
     ///
     /// # Errors
     /// When there is no such answer: the list is unknown then, not empty (M5).
-    pub async fn members(&self, address: SocketAddr) -> Result<MemberList, Error> {
-        self.read(address, PATH_MEMBERS).await
+    pub async fn members(&self, peer: &Peer) -> Result<MemberList, Error> {
+        self.read(peer, PATH_MEMBERS).await
     }
 
     /// The role of the agent's own member.
     ///
     /// # Errors
     /// When the agent or its etcd does not answer.
-    pub async fn role(&self, address: SocketAddr) -> Result<RoleAnswer, Error> {
-        self.read(address, PATH_GETROLE).await
+    pub async fn role(&self, peer: &Peer) -> Result<RoleAnswer, Error> {
+        self.read(peer, PATH_GETROLE).await
     }
 
-    /// Where an archive stands.
+    /// Where an archive stands, asked of the pod that writes it.
     ///
     /// # Errors
-    /// When its writer does not answer.
-    pub async fn archive(&self, address: SocketAddr) -> Result<ArchiveReport, Error> {
-        self.read(address, PATH_ARCHIVE).await
+    /// When it does not answer.
+    pub async fn archive(&self, writer: &Peer) -> Result<ArchiveReport, Error> {
+        self.read(writer, PATH_ARCHIVE).await
     }
 
-    /// Runs an action with the bearer `token`.
+    /// The stream of the agent's views.
+    ///
+    /// # Errors
+    /// When the agent does not take the request.
+    pub async fn watch(&self, peer: &Peer) -> Result<Watch, Error> {
+        let address = peer.address;
+        let mut connection = self.connect(peer).await?;
+        let request = request(address, Method::GET, PATH_WATCH);
+        let response = connection.send(request, Bytes::new()).await;
+        let response = response.inspect_err(|error| self.note(peer, error))?;
+        if !response.status().is_success() {
+            let code = response.status().as_str().to_owned();
+            return Err(Error::Refused {
+                address,
+                code,
+                message: "no stream".to_owned(),
+            });
+        }
+        Ok(Watch::new(address, response.into_body()))
+    }
+
+    /// Runs an action, with the authority of `token`.
     ///
     /// # Errors
     /// When the action failed, or when it is not known whether it happened (M6): compare before trying again.
     pub async fn act(
         &self,
-        address: SocketAddr,
+        peer: &Peer,
         token: &str,
         action: &ActionRequest,
     ) -> Result<ActionAnswer, Error> {
+        let address = peer.address;
         let body = serde_json::to_vec(action).map_err(|error| Error::Answer {
             address,
             reason: error.to_string(),
         })?;
-        let request = request(address, Method::POST, PATH_ACTION)
-            .header("content-type", "application/json")
-            .header("authorization", bearer(token))
-            .body(Full::new(Bytes::from(body)));
-        let answer: ActionAnswer = exchange(address, ACT, request).await?;
+        let answer: ActionAnswer = self.change(peer, token, PATH_ACTION, body.into()).await?;
         match answer.error {
             None => Ok(answer),
             Some(code) => Err(Error::Refused {
@@ -137,98 +121,185 @@ impl AgentClient {
         }
     }
 
-    /// Asks the agent to transfer leadership, with the bearer `token`. The agent continues when this call is dropped.
+    /// Asks the agent to transfer leadership, with the authority of `token`. The agent continues when this call is
+    /// dropped.
     ///
     /// # Errors
     /// When the agent cannot be asked, or does not tell in time what came of it.
-    pub async fn hand_over(
-        &self,
-        address: SocketAddr,
-        token: &str,
-    ) -> Result<HandoffAnswer, Error> {
-        let request = request(address, Method::POST, PATH_HANDOFF)
-            .header("authorization", bearer(token))
-            .body(Full::default());
-        exchange(address, ACT, request).await
+    pub async fn hand_over(&self, peer: &Peer, token: &str) -> Result<HandoffAnswer, Error> {
+        self.change(peer, token, PATH_HANDOFF, Bytes::new()).await
     }
 
-    async fn read<T: DeserializeOwned>(&self, address: SocketAddr, path: &str) -> Result<T, Error> {
-        exchange(
-            address,
-            READ,
-            request(address, Method::GET, path).body(Full::default()),
-        )
-        .await
+    async fn read<T: DeserializeOwned>(&self, peer: &Peer, path: &str) -> Result<T, Error> {
+        let address = peer.address;
+        let request = request(address, Method::GET, path);
+        let whole = async {
+            let mut connection = self.connect(peer).await?;
+            connection.whole(request, Bytes::new()).await
+        };
+        let answer = within(address, READ, whole).await;
+        let (status, body) = answer.inspect_err(|error| self.note(peer, error))?;
+        decode(address, status, &body)
+    }
+
+    /// Asks for a change.
+    async fn change<T: DeserializeOwned>(
+        &self,
+        peer: &Peer,
+        token: &str,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, Error> {
+        let address = peer.address;
+        let whole = async {
+            let mut connection = self.connect(peer).await?;
+            let asked = Asked {
+                method: Method::POST.as_str(),
+                target: path,
+                body: &body,
+            };
+            let authority = connection.authority(peer, token, &asked).await?;
+            let request = request(address, Method::POST, path)
+                .header("content-type", "application/json")
+                .header("authorization", authority);
+            connection.whole(request, body).await
+        };
+        let answer = within(address, ACT, whole).await;
+        let (status, body) = answer.inspect_err(|error| self.note(peer, error))?;
+        decode(address, status, &body)
+    }
+
+    /// In TLS 1.3 an agent refuses the operator's certificate after the handshake: it may be out of time.
+    fn note(&self, peer: &Peer, error: &Error) {
+        if let (Some(issuer), Error::Exchange { .. }) = (peer.tls, error) {
+            self.trust.failed(peer, issuer);
+        }
+    }
+
+    /// A connection, with TLS where the pod's specification says that its agent speaks it: whatever answers there.
+    async fn connect(&self, peer: &Peer) -> Result<Connection, Error> {
+        let address = peer.address;
+        let connect = |reason: String| Error::Connect { address, reason };
+        let secured = match peer.tls {
+            Some(issuer) => Some((issuer, self.trust.of(peer, issuer).await.map_err(connect)?)),
+            None => None,
+        };
+        let socket = timeout(CONNECT, TcpStream::connect(address))
+            .await
+            .map_err(|_| connect(format!("no answer in {} ms", CONNECT.as_millis())))?
+            .map_err(|error| connect(error.to_string()))?;
+        socket
+            .set_nodelay(true)
+            .map_err(|error| connect(error.to_string()))?;
+        let Some((issuer, (config, name))) = secured else {
+            return Connection::over(address, socket).await;
+        };
+        let handshake = TlsConnector::from(config).connect(name, socket);
+        match timeout(HANDSHAKE, handshake).await {
+            Ok(Ok(stream)) => Connection::over(address, stream).await,
+            Ok(Err(error)) => {
+                self.trust.failed(peer, issuer);
+                Err(connect(format!("no TLS: {error}")))
+            }
+            Err(_) => Err(connect(format!("no TLS in {} ms", HANDSHAKE.as_millis()))),
+        }
     }
 }
 
-fn bearer(token: &str) -> String {
-    format!("Bearer {token}")
+async fn within<T>(
+    address: SocketAddr,
+    limit: Duration,
+    whole: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    timeout(limit, whole).await.map_err(|_| Error::Exchange {
+        address,
+        reason: format!("no answer in {} ms", limit.as_millis()),
+    })?
 }
 
 /// Begins a request to `path` of the agent at `address`.
-pub(super) fn request(
-    address: SocketAddr,
-    method: Method,
-    path: &str,
-) -> hyper::http::request::Builder {
+fn request(address: SocketAddr, method: Method, path: &str) -> Builder {
     Request::builder()
         .method(method)
         .uri(path)
         .header("host", address.to_string())
 }
 
-/// Opens a connection and sends the request; the connection lives until the body is read.
-pub(super) async fn open(
+/// A connection to one agent; it lives until the last body is read.
+struct Connection {
     address: SocketAddr,
-    request: hyper::http::Result<Request<Full<Bytes>>>,
-) -> Result<Response<Incoming>, Error> {
-    let connect = |reason: String| Error::Connect { address, reason };
-    let failed = |reason: String| Error::Exchange { address, reason };
-    let request = request.map_err(|error| failed(error.to_string()))?;
-    let socket = timeout(CONNECT, TcpStream::connect(address))
-        .await
-        .map_err(|_| connect(format!("no answer in {} ms", CONNECT.as_millis())))?
-        .map_err(|error| connect(error.to_string()))?;
-    socket
-        .set_nodelay(true)
-        .map_err(|error| connect(error.to_string()))?;
-    // The smallest buffer that hyper allows: there is one such connection for every pod.
-    let (mut sender, connection) = http1::Builder::new()
-        .max_buf_size(8 * 1024)
-        .handshake(TokioIo::new(socket))
-        .await
-        .map_err(|error| connect(error.to_string()))?;
-    tokio::spawn(async move {
-        // An error of the connection also ends the body, where it is reported.
-        let _ended = connection.await;
-    });
-    sender
-        .send_request(request)
-        .await
-        .map_err(|error| failed(error.to_string()))
+    sender: SendRequest<Full<Bytes>>,
 }
 
-async fn exchange<T: DeserializeOwned>(
-    address: SocketAddr,
-    limit: Duration,
-    request: hyper::http::Result<Request<Full<Bytes>>>,
-) -> Result<T, Error> {
-    let failed = |reason: String| Error::Exchange { address, reason };
-    let whole = async {
-        let response = open(address, request).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), LARGEST_ANSWER)
-            .collect()
+impl Connection {
+    async fn over(
+        address: SocketAddr,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ) -> Result<Self, Error> {
+        // The smallest buffer that hyper allows: there is one such connection for every pod.
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(8 * 1024)
+            .handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| failed(error.to_string()))?
-            .to_bytes();
-        Ok((status, body))
-    };
-    let (status, body) = timeout(limit, whole)
-        .await
-        .map_err(|_| failed(format!("no answer in {} ms", limit.as_millis())))??;
-    decode(address, status, &body)
+            .map_err(|error| Error::Connect {
+                address,
+                reason: error.to_string(),
+            })?;
+        tokio::spawn(async move {
+            // An error of the connection also ends the body, where it is reported.
+            let _ended = connection.await;
+        });
+        Ok(Self { address, sender })
+    }
+
+    /// Sends a request; its answer may be read while the connection is kept.
+    async fn send(&mut self, request: Builder, body: Bytes) -> Result<Response<Incoming>, Error> {
+        let address = self.address;
+        let failed = |reason: String| Error::Exchange { address, reason };
+        let request = request.body(Full::new(body));
+        let request = request.map_err(|error| failed(error.to_string()))?;
+        let sent = async {
+            self.sender.ready().await?;
+            self.sender.send_request(request).await
+        };
+        sent.await.map_err(|error| failed(error.to_string()))
+    }
+
+    async fn whole(&mut self, request: Builder, body: Bytes) -> Result<(StatusCode, Bytes), Error> {
+        let response = self.send(request, body).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect();
+        let body = body.await.map_err(|error| Error::Exchange {
+            address: self.address,
+            reason: error.to_string(),
+        })?;
+        Ok((status, body.to_bytes()))
+    }
+
+    /// The header that lets a request in. Where the agent takes signed requests the token is never sent, whatever it
+    /// answers.
+    async fn authority(
+        &mut self,
+        peer: &Peer,
+        token: &str,
+        asked: &Asked<'_>,
+    ) -> Result<String, Error> {
+        if peer.takes == Authorization::Bearer {
+            return Ok(format!("Bearer {token}"));
+        }
+        let address = self.address;
+        let nonce = Nonce(rand::random());
+        let path = format!("{PATH_CLOCK}?nonce={nonce}");
+        let request = request(address, Method::GET, &path);
+        let (status, body) = self.whole(request, Bytes::new()).await?;
+        let clock: Clock = decode(address, status, &body)?;
+        let known = clock.check(token, nonce, &peer.pod, Some(&peer.uid));
+        known.map_err(|error| Error::Answer {
+            address,
+            reason: error.to_string(),
+        })?;
+        Ok(clock.sign(token, nonce, asked))
+    }
 }
 
 fn decode<T: DeserializeOwned>(

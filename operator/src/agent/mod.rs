@@ -1,10 +1,19 @@
 //! Client of kbagent's HTTP API: the only way from the operator to etcd.
 //!
-//! Speaks to a pod's address, never through a service. Knows no Kubernetes and takes no decision: it
-//! returns what the agent said or why nothing came, and never turns a failure into "nothing" (M5).
+//! Speaks to a pod's address, never through a service. Knows of Kubernetes what a pod's object says, and takes no
+//! decision: it returns what the agent said or why nothing came, and never turns a failure into "nothing" (M5).
 
 mod client;
+mod error;
+mod peer;
+mod trust;
 mod watch;
 
-pub use client::{AgentClient, Error};
+#[cfg(test)]
+mod tests;
+
+pub use client::AgentClient;
+pub use error::Error;
+pub use peer::{Issuer, Peer};
+pub use trust::Trust;
 pub use watch::Watch;

@@ -4,12 +4,11 @@
 
 use std::net::SocketAddr;
 
-use http_body_util::{BodyExt, Full};
-use hyper::Method;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use kbagent_protocol::{MemberView, PATH_WATCH};
+use kbagent_protocol::MemberView;
 
-use super::client::{Error, open, request};
+use super::error::Error;
 
 /// Longest line that is read, in bytes. A view is about 1 KiB.
 const LONGEST_LINE: usize = 64 * 1024;
@@ -23,26 +22,13 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Connects to the agent at `address` and asks for its views.
-    ///
-    /// # Errors
-    /// When the agent does not take the request.
-    pub async fn open(address: SocketAddr) -> Result<Self, Error> {
-        let request = request(address, Method::GET, PATH_WATCH).body(Full::default());
-        let response = open(address, request).await?;
-        if !response.status().is_success() {
-            let code = response.status().as_str().to_owned();
-            return Err(Error::Refused {
-                address,
-                code,
-                message: "no stream".to_owned(),
-            });
-        }
-        Ok(Self {
+    /// Reads views from the body of an answer.
+    pub(super) fn new(address: SocketAddr, body: Incoming) -> Self {
+        Self {
             address,
-            body: response.into_body(),
+            body,
             pending: Vec::new(),
-        })
+        }
     }
 
     /// The next view. May be dropped and called again without losing one.

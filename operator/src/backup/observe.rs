@@ -17,7 +17,7 @@ use super::context::Context;
 use super::job::{AFTER, ARCHIVE_OF, BACKUP_UID, MADE_OF, WORK};
 use super::observed::{ClusterSeen, JobSeen, JobState, KeeperSeen, MemberSeen, Seen};
 use super::{place, plan};
-use crate::agent::AgentClient;
+use crate::agent::Peer;
 use crate::client::message;
 use crate::controller::list;
 use crate::roles::facts::PodKey;
@@ -235,7 +235,11 @@ async fn keeper(context: &Context, backup: &Backup) -> Result<Option<KeeperSeen>
         let status = pod.status.as_ref();
         let address = status.and_then(|status| status.pod_ip.as_deref()?.parse::<IpAddr>().ok());
         if let Some(address) = address.filter(|_| pod.metadata.deletion_timestamp.is_none()) {
-            let asked = AgentClient.archive((address, ARCHIVE_PORT).into()).await;
+            let writer = Peer {
+                address: (address, ARCHIVE_PORT).into(),
+                ..Peer::at(pod, address)
+            };
+            let asked = context.frame.agents.archive(&writer).await;
             report = report.or(asked.ok());
         }
     }

@@ -6,8 +6,8 @@ use kube::ResourceExt;
 
 use super::observed::Seen;
 
-/// The cluster of a Backup, and when its newest verified full backup was completed; `None` for the time when the cluster
-/// is gone or nothing was ever verified. Nothing of a Backup that never began.
+/// The cluster of a Backup, and when its newest verified full backup was completed; `None` for the time when the
+/// cluster is gone or nothing was ever verified. Nothing of a Backup that never began.
 pub(super) fn newest(backup: &Backup, seen: &Seen) -> Option<(String, Option<i64>)> {
     let own = of(backup)?;
     let others = seen

@@ -16,6 +16,8 @@ use super::subject::Subject;
 const CA_LIFE: SignedDuration = SignedDuration::from_hours(24 * 365 * 20);
 /// Life of a certificate.
 const LIFE: SignedDuration = SignedDuration::from_hours(24 * 365);
+/// Life of the operator's own, which it keeps in memory and renews each hour.
+const OPERATORS_LIFE: SignedDuration = SignedDuration::from_hours(24);
 /// Clocks of nodes may be behind the operator's by so much.
 const BEHIND: SignedDuration = SignedDuration::from_hours(2);
 
@@ -100,7 +102,11 @@ pub fn sign(
     material: &Material,
     now: Timestamp,
 ) -> Result<Made, IssueError> {
-    let until = now.checked_add(LIFE)?.min(ca.not_after);
+    let life = match subject {
+        Subject::Member | Subject::Client => LIFE,
+        Subject::Operator => OPERATORS_LIFE,
+    };
+    let until = now.checked_add(life)?.min(ca.not_after);
     let from = now.checked_sub(BEHIND)?;
     let mut params = params(subject.common_name(), from, until, material.serial);
     params.use_authority_key_identifier_extension = true;
@@ -111,7 +117,7 @@ pub fn sign(
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
         ],
-        Subject::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
+        Subject::Client | Subject::Operator => vec![ExtendedKeyUsagePurpose::ClientAuth],
     };
     for name in &names.dns {
         let name = name.as_str().try_into()?;

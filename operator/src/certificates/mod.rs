@@ -15,6 +15,6 @@ mod tests;
 pub use decide::{Authority, Leaf, Wanted, authority, leaf, renewal, urgent};
 pub use fault::{Fault, Place};
 pub use issue::{Ca, IssueError, Made, Material, new_ca, sign};
-pub use names::{Names, member_names, needed};
+pub use names::{Names, member_names, needed, operator_names};
 pub use read::{Certificate, Data, Read, authorities, read, read_ca};
 pub use subject::Subject;

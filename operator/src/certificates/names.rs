@@ -18,6 +18,15 @@ pub struct Names {
     pub addresses: BTreeSet<IpAddr>,
 }
 
+/// What the operator's own certificate holds, by which agents know it.
+#[must_use]
+pub fn operator_names() -> Names {
+    Names {
+        dns: [kbagent_protocol::OPERATOR_NAME.to_owned()].into(),
+        addresses: BTreeSet::new(),
+    }
+}
+
 /// The names of a component's members: its services, those of the Cluster that lead to it, and each pod.
 #[must_use]
 pub fn member_names(

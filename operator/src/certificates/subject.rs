@@ -7,6 +7,8 @@ pub enum Subject {
     Member,
     /// Applications: clients, and no peers.
     Client,
+    /// The operator, as a client of the members' agents.
+    Operator,
 }
 
 impl Subject {
@@ -16,6 +18,7 @@ impl Subject {
         match self {
             Subject::Member => "etcd-member",
             Subject::Client => "etcd-client",
+            Subject::Operator => "etcd-operator",
         }
     }
 }

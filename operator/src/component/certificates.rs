@@ -90,11 +90,11 @@ impl Round<'_> {
             authority => authority?,
         };
         let signs = Ca::new(&authority.ca)?;
-        let members = (Subject::Member, &self.wanted.names);
+        let members = (self.name.tls_secret(), Subject::Member, &self.wanted.names);
         let members = self.leaf(member.as_ref(), (&authority, &signs), members);
         let certificate = Box::pin(members).await?;
         let none = Names::default();
-        let clients = (Subject::Client, &none);
+        let clients = (self.name.client_secret(), Subject::Client, &none);
         Box::pin(self.leaf(client.as_ref(), (&authority, &signs), clients)).await?;
         Ok(self.told(&certificate, &authority))
     }
@@ -205,12 +205,9 @@ impl Round<'_> {
         &self,
         live: Option<&Secret>,
         (authority, signs): (&Authorities, &Ca),
-        (subject, names): (Subject, &Names),
+        (secret, subject, names): (String, Subject, &Names),
     ) -> Result<Certificate, CertificateError> {
-        let place = own_place(match subject {
-            Subject::Member => self.name.tls_secret(),
-            Subject::Client => self.name.client_secret(),
-        });
+        let place = own_place(secret);
         let ca = &authority.ca;
         let read =
             |data: &Data| certificates::read(&place, &beside(data, ca), subject, &[], self.now);

@@ -70,6 +70,10 @@ fn inputs(valid: &Valid<'_>) -> String {
     if let (Some(tls), Some(all)) = (&valid.tls, all.as_array_mut()) {
         all.push(json!(tls.record()));
     }
+    // It follows the volumes, which grow.
+    if let (Some(quota), Some(all)) = (valid.flags.fitted, all.as_array_mut()) {
+        all.push(json!({ "quota": quota }));
+    }
     if let (Some(trust), Some(all)) = (&valid.trust, all.as_array_mut()) {
         all.push(json!(trust));
     }

@@ -9,6 +9,7 @@ mod certificates;
 mod credentials;
 mod ensure;
 mod fields;
+mod growth;
 mod held;
 mod network;
 mod observe;

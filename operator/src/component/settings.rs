@@ -8,8 +8,9 @@ use etcd_operator_api::settings::{
     self, BadSetting, COMPACTION_MODE, COMPACTION_RETENTION, ELECTION, Flag, HEARTBEAT,
     OF_THE_AGENT, QUOTA, RELAY_CLIENTS_VARIABLE,
 };
-use etcd_operator_api::{Component, names};
+use etcd_operator_api::{Component, InstanceSet, names};
 use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::definition::minor_of;
 
@@ -50,11 +51,14 @@ pub(super) struct Flags {
     flags: BTreeMap<String, String>,
     /// Values of the agent's variables.
     agent: Vec<(&'static str, String)>,
+    /// The quota that volumes leave, where they do not hold the definition's.
+    pub(super) fitted: Option<u64>,
 }
 
 /// The component's settings, checked.
 pub(super) fn flags(
     component: &Component,
+    its: Option<&InstanceSet>,
     version: &str,
     runtime: &PodSpec,
 ) -> Result<Flags, SettingError> {
@@ -88,24 +92,35 @@ pub(super) fn flags(
     if let Some(quota) = wanted.get(QUOTA).and_then(|quota| quota.parse().ok()) {
         check_quota(component, quota)?;
     }
-    if let (None, Some(quota)) = (wanted.get(QUOTA), number(QUOTA))
-        && let Some(fits) = fitting_quota(component, quota)
-    {
+    let fitted = match (wanted.get(QUOTA), number(QUOTA)) {
+        (None, Some(quota)) => fitting_quota(component, its, quota),
+        _ => None,
+    };
+    if let Some(fits) = fitted {
         flags.insert(QUOTA.to_owned(), fits.to_string());
     }
     let told = OF_THE_AGENT.into_iter().chain([(ELECTION, AGENT_ELECTION)]);
     let agent = told
         .filter_map(|(setting, variable)| Some((variable, wanted.get(setting)?.clone())))
         .collect();
-    Ok(Flags { flags, agent })
+    Ok(Flags {
+        flags,
+        agent,
+        fitted,
+    })
 }
 
 /// The definition's quota does for claims that hold it. Where one does not, half of it is left for the database: its
 /// log and a copy while it is defragmented need space too.
-fn fitting_quota(component: &Component, quota: u64) -> Option<u64> {
+fn fitting_quota(component: &Component, its: Option<&InstanceSet>, quota: u64) -> Option<u64> {
     let templates = component.spec.volume_claim_templates.iter();
     let sizes = templates.filter_map(|t| amount(t.spec.resources.requests.get("storage")?));
-    let least = sizes.fold(f64::INFINITY, f64::min);
+    // While volumes grow, the smallest one counts.
+    let volumes = its
+        .iter()
+        .flat_map(|its| its.status.iter().flat_map(|status| &status.volumes));
+    let there = volumes.filter_map(|volume| amount(&Quantity(volume.capacity.clone()?)));
+    let least = sizes.chain(there).fold(f64::INFINITY, f64::min);
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -211,6 +226,7 @@ mod tests {
                 (RELAY_CLIENTS_VARIABLE, "true".to_owned()),
                 (AGENT_ELECTION, "1000".to_owned()),
             ],
+            fitted: None,
         };
         let variable = |name: &str, value: &str| EnvVar {
             name: name.to_owned(),

@@ -27,7 +27,9 @@ mod network;
 pub(crate) mod objects;
 mod restricted;
 mod running;
+mod services;
 mod tls;
+mod volumes;
 
 const DEFINITION: &str = include_str!("../../../deploy/40-componentdefinition.yaml");
 const VERSION: &str = include_str!("../../../deploy/41-componentversion.yaml");
@@ -377,34 +379,6 @@ fn settings_take_the_place_of_the_definitions_flags() {
     let size = serde_json::from_str("\"5Gi\"").expect("quantity");
     claim.resources.requests.insert("storage".into(), size);
     assert!(refused(&small, &shipped()).contains("more than the claim data-* holds, 5Gi"));
-}
-
-#[test]
-fn claims_of_running_members_keep_what_they_were_made_with() {
-    let its = planned(&component()).instance_set;
-    let observed = Observed {
-        instance_set: Some(its),
-        ..shipped()
-    };
-    assert!(plan(&component(), &observed, "cluster.local").is_ok());
-    let mut smaller = component();
-    let requests = &mut smaller.spec.volume_claim_templates[0]
-        .spec
-        .resources
-        .requests;
-    requests.insert(
-        "storage".into(),
-        serde_json::from_str("\"1Gi\"").expect("quantity"),
-    );
-    let text = refused(&smaller, &observed);
-    assert!(text.contains("resources.requests.storage cannot change from \"20Gi\" to \"1Gi\""));
-    let mut same = component();
-    let requests = &mut same.spec.volume_claim_templates[0].spec.resources.requests;
-    requests.insert(
-        "storage".into(),
-        serde_json::from_str("\"20480Mi\"").expect("quantity"),
-    );
-    assert!(plan(&same, &observed, "cluster.local").is_ok());
 }
 
 #[test]

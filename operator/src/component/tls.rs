@@ -5,6 +5,7 @@ use etcd_operator_api::{Component, InstanceSet, labels, names};
 use k8s_openapi::api::core::v1::{
     Container, EnvVar, KeyToPath, PodSpec, SecretVolumeSource, Volume, VolumeMount,
 };
+use kbagent_protocol::{OPERATOR_NAME, OPERATOR_NAME_VARIABLE, TLS_DIRECTORY_VARIABLE};
 use kube::ResourceExt;
 
 use super::observe::Observed;
@@ -19,8 +20,6 @@ const FILES: [(&str, &str); 3] = [
     (names::CERTIFICATE_KEY, "cert.pem"),
     (names::PRIVATE_KEY, "key.pem"),
 ];
-/// Tells launcher and agent where the files are.
-const DIRECTORY_VARIABLE: &str = "KB_TLS_DIR";
 /// Tells the launcher which common name peers have.
 const PEER_NAME_VARIABLE: &str = "KB_TLS_PEER_NAME";
 /// Changes with the CAs that etcd is to believe, which it reads at its start.
@@ -191,10 +190,12 @@ pub(super) fn put_into(pod: &mut PodSpec, tls: &Tls, secret: String, agent: &str
                 read_only: Some(true),
                 ..VolumeMount::default()
             });
-        set(container, DIRECTORY_VARIABLE, DIRECTORY);
-        // A user's CA may have signed members under any name.
-        if is_etcd && *tls == Tls::Own {
-            set(container, PEER_NAME_VARIABLE, Subject::Member.common_name());
+        set(container, TLS_DIRECTORY_VARIABLE, DIRECTORY);
+        // A user's CA may have signed members under any name, and signs nothing for the operator.
+        match (tls, is_etcd) {
+            (Tls::Own, true) => set(container, PEER_NAME_VARIABLE, Subject::Member.common_name()),
+            (Tls::Own, false) => set(container, OPERATOR_NAME_VARIABLE, OPERATOR_NAME),
+            (Tls::User(_), _) => {}
         }
     }
 }

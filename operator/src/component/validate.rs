@@ -13,6 +13,7 @@ use kube::ResourceExt;
 
 use super::accounts::{self, AccountsError};
 use super::fields::{self, BadField};
+use super::growth::{self, BadSize, DEFAULT_CLASS};
 use super::observe::Observed;
 use super::settings::{self, Flags, SettingError};
 use super::tls::{self, Tls, TlsError};
@@ -21,9 +22,6 @@ use crate::definition::{
     check_upgrade, minor_of, release_for,
 };
 use crate::instanceset::names::ENV_HEADLESS_DOMAIN as HEADLESS_DOMAIN;
-
-/// Annotation that marks the default storage class.
-const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 
 /// The spec cannot be carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,6 +93,8 @@ pub(super) enum SpecError {
         from: String,
         to: String,
     },
+    #[error(transparent)]
+    Size(#[from] BadSize),
     #[error("volumeClaimTemplates cannot gain or lose {name:?}: running members keep their claims")]
     ClaimsChanged { name: String },
     #[error("resources.{field}: request {request} of {resource} is above limit {limit}")]
@@ -164,7 +164,12 @@ pub(super) fn validate<'a>(
     check_version(&release, observed)?;
     let runtime = definition.spec.runtime.parse("spec.runtime");
     let runtime: PodSpec = runtime.map_err(|error| SpecError::NotOfType(error.to_string()))?;
-    let flags = settings::flags(component, &release.service_version, &runtime)?;
+    let flags = settings::flags(
+        component,
+        observed.instance_set.as_ref(),
+        &release.service_version,
+        &runtime,
+    )?;
     check_replicas(component, definition, observed)?;
     check_variables(component)?;
     check_metadata(Metadata::Labels, &component.spec.labels)?;
@@ -470,20 +475,9 @@ fn check_unchanged(component: &Component, observed: &Observed) -> Result<(), Spe
         .iter()
         .flat_map(|o| new.iter().filter(|n| n.name == o.name).map(move |n| (o, n)))
     {
-        let size = |t: &VolumeClaimTemplate| t.spec.resources.requests.get("storage").cloned();
-        let text = |t: &VolumeClaimTemplate| size(t).map(|size| size.0).unwrap_or_default();
-        let same_size = size(old).as_ref().and_then(amount) == size(new).as_ref().and_then(amount);
-        let sizes = (
-            "resources.requests.storage",
-            text(old),
-            text(new),
-            same_size,
-        );
         let parts = fields::fixed(old).into_iter().zip(fields::fixed(new));
-        let parts =
-            parts.map(|((field, old), (_, new))| (field, old.clone(), new.clone(), old == new));
-        let mut changes = parts.chain([sizes]);
-        if let Some((field, from, to, _)) = changes.find(|(_, _, _, same)| !same) {
+        let mut parts = parts.map(|((field, old), (_, new))| (field, old, new));
+        if let Some((field, from, to)) = parts.find(|(_, old, new)| old != new) {
             return Err(SpecError::ClaimChanged {
                 name: new.name.clone(),
                 field,
@@ -491,6 +485,7 @@ fn check_unchanged(component: &Component, observed: &Observed) -> Result<(), Spe
                 to,
             });
         }
+        growth::check(its, old, new, &observed.storage_classes)?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
 
 use super::apply::namespace_ends;
+use crate::agent::{AgentClient, Trust};
 use crate::config::Config;
 use crate::lease::Tenure;
 use crate::metrics::Metrics;
@@ -13,6 +14,8 @@ use crate::metrics::Metrics;
 pub struct Context {
     /// Speaks to the API server.
     pub client: Client,
+    /// Speaks to agents.
+    pub agents: AgentClient,
     /// Settings.
     pub config: Config,
     /// Figures for /metrics.
@@ -35,8 +38,10 @@ impl Context {
             instance: Some(config.identity.clone()),
         };
         let recorder = Recorder::new(client.clone(), reporter);
+        let trust = Trust::new(client.clone(), config.cluster_domain.clone());
         Context {
             client,
+            agents: AgentClient::new(trust),
             config,
             metrics,
             tenure: Tenure::default(),

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use etcd_operator_api::{FIELD_MANAGER, InstanceSet, labels};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kbagent_protocol::{ActionRequest, PORT, action, parameter};
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt};
@@ -21,21 +22,26 @@ use super::names as keys;
 use super::plan::steps::{Changes, Labelled};
 use super::plan::{Grace, Removal, Step, Via};
 use super::resize::resize;
-use crate::agent::AgentClient;
+use crate::agent::{AgentClient, Peer};
 use crate::controller::refuse_foreign;
 use crate::token;
 
 /// Carries out steps for one InstanceSet.
 pub struct Applier<'a> {
     client: &'a Client,
+    agents: &'a AgentClient,
     desired: &'a Desired,
 }
 
 impl<'a> Applier<'a> {
     /// An applier for the children of `desired`.
     #[must_use]
-    pub fn new(client: &'a Client, desired: &'a Desired) -> Self {
-        Self { client, desired }
+    pub fn new(client: &'a Client, agents: &'a AgentClient, desired: &'a Desired) -> Self {
+        Self {
+            client,
+            agents,
+            desired,
+        }
     }
 
     /// Carries out one step.
@@ -63,6 +69,7 @@ impl<'a> Applier<'a> {
                 let mark = json!({ "annotations": { keys::RETIRED: "true" } });
                 self.edit_claim(name, uid, mark).await
             }
+            Step::GrowClaim { name, uid, to } => self.grow_claim(name, uid, to).await,
             Step::ReleaseClaim { name, uid } => self.own_claim(name, uid, false).await,
             Step::BindClaim { name, uid } => self.own_claim(name, uid, true).await,
             Step::CreatePod(pod) => {
@@ -276,6 +283,18 @@ impl<'a> Applier<'a> {
         self.edit_claim(name, uid, metadata).await
     }
 
+    async fn grow_claim(&self, name: &str, uid: &str, to: &Quantity) -> Result<(), Error> {
+        let claims: Api<PersistentVolumeClaim> = self.api();
+        let patch = Patch::Merge(json!({
+            "metadata": { "uid": uid },
+            "spec": { "resources": { "requests": { "storage": to } } },
+        }));
+        let patched = claims.patch(name, &PatchParams::default(), &patch).await;
+        tolerate_absent(patched.map(drop), || {
+            format!("let claim {name} grow to {}", to.0)
+        })
+    }
+
     async fn edit_claim(&self, name: &str, uid: &str, metadata: Value) -> Result<(), Error> {
         let claims: Api<PersistentVolumeClaim> = self.api();
         let mut metadata = metadata;
@@ -294,6 +313,8 @@ impl<'a> Applier<'a> {
         action: &str,
         parameters: BTreeMap<&str, String>,
     ) -> Result<(), Error> {
+        let what = format!("carry out {action} through {}", via.pod);
+        let peer = self.peer(via, &what).await?;
         let token = token::read(self.client, &self.desired.namespace, &self.desired.name).await?;
         let request = ActionRequest {
             action: action.to_owned(),
@@ -303,16 +324,30 @@ impl<'a> Applier<'a> {
                 .collect(),
             timeout_seconds: limit(&self.desired.limits, action),
         };
-        let address = SocketAddr::new(via.ip, PORT);
-        let answer = AgentClient.act(address, &token, &request).await;
+        let answer = self.agents.act(&peer, &token, &request).await;
         let goes_on = |error: &crate::agent::Error| error.is_in_progress();
         // What takes long shows in the member's view until it ends, and the next request tells how.
         if answer.as_ref().err().is_some_and(goes_on) {
             return Ok(());
         }
-        answer.map(drop).map_err(|source| Error::Act {
-            what: format!("carry out {action} through {}", via.pod),
-            source,
+        answer
+            .map(drop)
+            .map_err(|source| Error::Act { what, source })
+    }
+
+    /// The agent of the pod that was chosen, if it is still there.
+    async fn peer(&self, via: &Via, what: &str) -> Result<Peer, Error> {
+        let pods: Api<Pod> = self.api();
+        let found = pods.get(&via.pod).await;
+        let found = found.map_err(|source| Error::read("the pod of an agent", source))?;
+        let address = SocketAddr::new(via.ip, PORT);
+        let peer = Peer::of(&found).filter(|peer| peer.address == address);
+        peer.ok_or_else(|| Error::Act {
+            what: what.to_owned(),
+            source: crate::agent::Error::Connect {
+                address,
+                reason: format!("pod {} has another address by now", via.pod),
+            },
         })
     }
 }

@@ -21,6 +21,7 @@ use tracing::{debug, info, warn};
 use etcd_operator_api::FIELD_MANAGER;
 
 use super::apply::Applier;
+use super::approval;
 use super::desired::Desired;
 use super::error::Error;
 use super::events;
@@ -113,7 +114,7 @@ impl Reconciler {
             self.rehearsals.forget(&key(head));
             return Ok(Action::requeue(UNREADABLE));
         };
-        let desired = match Desired::read(&set, &self.cluster_domain) {
+        let mut desired = match Desired::read(&set, &self.cluster_domain) {
             Ok(desired) => desired,
             Err(error) => {
                 let error = Error::Spec(error);
@@ -121,7 +122,10 @@ impl Reconciler {
                 return Err(error);
             }
         };
-        let result = self.advance(&set, &desired).await;
+        let result = match approval::confirm(&self.client, &mut desired).await {
+            Ok(()) => self.advance(&set, &desired).await,
+            Err(error) => Err(error),
+        };
         if let Err(error) = &result
             && !error.is_conflict()
         {
@@ -133,6 +137,7 @@ impl Reconciler {
     async fn advance(&self, set: &InstanceSet, desired: &Desired) -> Result<Action, Error> {
         let sources = Sources {
             client: &self.client,
+            agents: &self.frame.agents,
             views: &self.views,
             nodes: &self.nodes,
             rehearsals: &self.rehearsals,
@@ -175,7 +180,7 @@ impl Reconciler {
     }
 
     async fn apply(&self, set: &InstanceSet, desired: &Desired, plan: &Plan) -> Result<(), Error> {
-        let applier = Applier::new(&self.client, desired);
+        let applier = Applier::new(&self.client, &self.frame.agents, desired);
         for step in &plan.steps {
             // Decided before this process was stopped for a while, say: another replica decides by now.
             if !self.tenure.holds() {

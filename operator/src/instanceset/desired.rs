@@ -9,6 +9,7 @@ use etcd_operator_api::labels;
 use etcd_operator_api::lifecycle::Action;
 use etcd_operator_api::names::{self, ComponentName};
 use etcd_operator_api::opaque::NotOfType;
+use etcd_operator_api::recovery::RecoveryWish;
 use etcd_operator_api::restore::{SEED, Seed};
 use etcd_operator_api::rules::MAX_REPLICAS;
 use etcd_operator_api::update::{
@@ -69,6 +70,8 @@ pub struct Desired {
     pub vars: BTreeMap<String, String>,
     /// Annotations of the headless service.
     pub service_annotations: BTreeMap<String, String>,
+    /// The request to give up a quorum, when there is one.
+    pub recovery: Option<RecoveryWish>,
     /// Roles that are declared, by name.
     pub roles: Vec<etcd_operator_api::component_definition::ReplicaRole>,
     /// UID of the Backup that the first member's data comes from, instead of none.
@@ -157,6 +160,7 @@ impl Desired {
             limits: limits(its),
             vars: spec.template_vars.clone(),
             service_annotations: spec.headless_service_annotations.clone(),
+            recovery: wish(its)?,
             roles: spec.roles.clone(),
             seed: seed(its)?,
             recorded: its.status.clone().unwrap_or_default(),
@@ -201,6 +205,18 @@ fn odd(replicas: i32) -> Result<(), NotOfType> {
         field: "spec.replicas".to_owned(),
         reason: format!("it is {replicas} and must be odd: {below} or {above}"),
     })
+}
+
+/// The request to give up the quorum.
+fn wish(its: &InstanceSet) -> Result<Option<RecoveryWish>, NotOfType> {
+    let Some(text) = its.annotations().get(labels::RECOVER) else {
+        return Ok(None);
+    };
+    let wish = serde_json::from_str(text).map_err(|error| NotOfType {
+        field: format!("metadata.annotations[{}]", labels::RECOVER),
+        reason: format!("{error}; remove it, and ask for it by an OpsRequest RecoverQuorum"),
+    })?;
+    Ok(Some(wish))
 }
 
 /// The backup to begin with. One that cannot be read is an error: without it an empty cluster would be made.

@@ -5,6 +5,7 @@
 //! to etcd through agents only.
 
 pub mod apply;
+mod approval;
 mod calls;
 mod controller;
 pub mod desired;

@@ -30,5 +30,7 @@ pub const ENV_LEADER_SERVICE: &str = "KB_LEADER_SERVICE";
 pub const ENV_BOOTSTRAP: &str = "KB_BOOTSTRAP_MEMBERS";
 /// Identifier of the learner that the pod was made for.
 pub const ENV_JOIN: &str = "KB_JOIN_MEMBER_ID";
+/// The mark by which the pod's member becomes the only one of its cluster, once (D11).
+pub const ENV_FORCE: &str = "KB_FORCE_NEW_CLUSTER";
 /// Pods to ask for the member list.
 pub const ENV_PEERS: &str = "KB_PEERS";

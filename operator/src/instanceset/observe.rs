@@ -2,16 +2,17 @@
 //!
 //! Pods and claims are listed from the API server each time: steps that delete are decided on them (C2).
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_operator_api::labels;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kbagent_protocol::{MemberList, PORT};
+use kbagent_protocol::MemberList;
 use kube::api::{Api, ListParams};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, ResourceExt};
@@ -19,10 +20,10 @@ use kube::{Client, ResourceExt};
 use super::desired::Desired;
 use super::error::Error;
 use super::names as keys;
-use super::observed::{ClaimSeen, NO_CREDENTIALS, NodeSeen, Observed, PodSeen, Reading};
+use super::observed::{ClaimSeen, NO_CREDENTIALS, NodeSeen, Observed, PodSeen, Reading, Size};
 use super::rehearse::Rehearsals;
 use super::resize;
-use crate::agent::AgentClient;
+use crate::agent::{AgentClient, Peer};
 use crate::roles::MemberStore;
 use crate::roles::facts::PodKey;
 
@@ -50,6 +51,8 @@ const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 pub struct Sources<'a> {
     /// The API server.
     pub client: &'a Client,
+    /// Agents.
+    pub agents: &'a AgentClient,
     /// Agents' views.
     pub views: &'a MemberStore,
     /// Nodes, from a watch.
@@ -99,7 +102,7 @@ impl Sources<'_> {
         let service = service.map_err(|source| Error::read("the headless service", source))?;
         let no_node = self.absent_node(desired).await?;
         let refused_template = self.rehearsals.refusal(self.client, desired, &pods).await;
-        let members = members(&pods).await;
+        let members = self.members(&listed, &pods).await;
         Ok(Observed {
             no_node,
             refused_template,
@@ -151,12 +154,42 @@ impl Sources<'_> {
                 .filter(|ip| !ip.is_empty()),
             owned,
             join: variable(pod, keys::ENV_JOIN).and_then(|id| id.parse().ok()),
+            force: variable(pod, keys::ENV_FORCE),
             heard: seen
                 .as_ref()
                 .is_some_and(|seen| !seen.silent && seen.age() < FRESH),
             view: seen.map(|seen| seen.view),
             uid,
         })
+    }
+
+    /// Asks the agents of members that take part, leader first, for the list (M5, B7).
+    async fn members(
+        &self,
+        listed: &[Pod],
+        pods: &BTreeMap<String, PodSeen>,
+    ) -> Reading<MemberList> {
+        let mut asked: Vec<(bool, u64, Peer)> = listed
+            .iter()
+            .filter_map(|pod| {
+                let seen = pods.get(&pod.name_any()).filter(|seen| seen.takes_part())?;
+                let (status, peer) = (seen.status()?, Peer::of(pod)?);
+                let leads = status.leader_id == Some(status.member_id);
+                (!status.is_learner).then_some((leads, status.term, peer))
+            })
+            .collect();
+        asked.sort_by_key(|(leads, term, peer)| Reverse((*leads, *term, peer.address)));
+        let denied = pods.values().find_map(PodSeen::denied);
+        let mut why = denied.map_or("no member has a leader".to_owned(), |answer| {
+            format!("{answer} ({NO_CREDENTIALS})")
+        });
+        for (_, _, peer) in asked.iter().take(2) {
+            match self.agents.members(peer).await {
+                Ok(list) => return Reading::Known(list),
+                Err(error) => why = error.to_string(),
+            }
+        }
+        Reading::Unknown(why)
     }
 
     async fn node(&self, pod: &Pod) -> Result<NodeSeen, Error> {
@@ -292,6 +325,38 @@ fn claim_seen(desired: &Desired, claim: &PersistentVolumeClaim, lost: Option<Str
             .owner_references()
             .iter()
             .any(|owner| owner.uid == desired.owner.uid),
+        size: size(claim),
+    }
+}
+
+fn size(claim: &PersistentVolumeClaim) -> Size {
+    /// Conditions of a claim that are about its size.
+    const ABOUT_SIZE: [&str; 4] = [
+        "Resizing",
+        "FileSystemResizePending",
+        "ControllerResizeError",
+        "NodeResizeError",
+    ];
+    let storage = |amounts: Option<&BTreeMap<String, Quantity>>| amounts?.get("storage").cloned();
+    let resources = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+    let status = claim.status.as_ref();
+    let states = status.and_then(|status| status.allocated_resource_statuses.as_ref());
+    let state = states.and_then(|states| states.get("storage").cloned());
+    let conditions = status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    let about = conditions.filter(|c| c.status == "True" && ABOUT_SIZE.contains(&c.type_.as_str()));
+    let told = about.map(
+        |c| match c.message.as_deref().filter(|text| !text.is_empty()) {
+            Some(message) => format!("{}: {message}", c.type_),
+            None => c.type_.clone(),
+        },
+    );
+    let told: Vec<String> = state.into_iter().chain(told).collect();
+    Size {
+        requested: storage(resources.and_then(|resources| resources.requests.as_ref())),
+        capacity: storage(status.and_then(|status| status.capacity.as_ref())),
+        told: told.join("; "),
     }
 }
 
@@ -323,31 +388,6 @@ fn hosts(volume: &PersistentVolume) -> Option<Vec<String>> {
         hosts.extend(named.values.clone().unwrap_or_default());
     }
     Some(hosts).filter(|hosts| !hosts.is_empty())
-}
-
-/// Asks the agents of members that take part, leader first, for the list (M5, B7).
-async fn members(pods: &BTreeMap<String, PodSeen>) -> Reading<MemberList> {
-    let mut asked: Vec<(bool, u64, SocketAddr)> = pods
-        .values()
-        .filter(|pod| pod.takes_part())
-        .filter_map(|pod| {
-            let (status, ip) = (pod.status()?, pod.ip.as_ref()?.parse::<IpAddr>().ok()?);
-            let leads = status.leader_id == Some(status.member_id);
-            (!status.is_learner).then_some((leads, status.term, SocketAddr::new(ip, PORT)))
-        })
-        .collect();
-    asked.sort_by(|one, other| other.cmp(one));
-    let denied = pods.values().find_map(PodSeen::denied);
-    let mut why = denied.map_or("no member has a leader".to_owned(), |answer| {
-        format!("{answer} ({NO_CREDENTIALS})")
-    });
-    for (_, _, address) in asked.into_iter().take(2) {
-        match AgentClient.members(address).await {
-            Ok(list) => return Reading::Known(list),
-            Err(error) => why = error.to_string(),
-        }
-    }
-    Reading::Unknown(why)
 }
 
 /// Why the containers of a pod cannot run, if so.

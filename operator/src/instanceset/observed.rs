@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Service;
-use kbagent_protocol::{EtcdState, Id, MemberList, MemberStatus, MemberView, action};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kbagent_protocol::{
+    EtcdState, Id, MemberList, MemberStanding, MemberStatus, MemberView, action,
+};
 
 /// Something read, or the reason why it is not known. Unknown is never absent (M5).
 #[derive(Clone, Debug, PartialEq)]
@@ -111,6 +114,8 @@ pub struct PodSeen {
     pub owned: bool,
     /// The member it was made for, when it joins as a learner.
     pub join: Option<Id>,
+    /// The mark by which it is started as the only member of its cluster, when it was made for that.
+    pub force: Option<String>,
     /// What its agent said last.
     pub view: Option<MemberView>,
     /// True when the agent reports now.
@@ -125,6 +130,16 @@ impl PodSeen {
         match view.etcd {
             EtcdState::Running => view.status.as_ref(),
             _ => None,
+        }
+    }
+
+    /// Where the member stands while etcd answers no status: it was restarted and has had no leader since.
+    #[must_use]
+    pub fn standing(&self) -> Option<&MemberStanding> {
+        let view = self.view.as_ref().filter(|_| self.heard)?;
+        match view.etcd {
+            EtcdState::Starting { .. } | EtcdState::Unreachable { .. } => view.standing.as_ref(),
+            EtcdState::Running | EtcdState::Refused { .. } => None,
         }
     }
 
@@ -188,6 +203,8 @@ pub fn is_denied(answer: &str) -> bool {
         "user name is empty",
         "permission denied",
         "invalid auth token",
+        // The common name of a certificate, with tls.
+        "user name not found",
     ];
     denials.iter().any(|denial| answer.contains(denial))
 }
@@ -209,6 +226,19 @@ pub struct ClaimSeen {
     pub owned: bool,
     /// True when it would be deleted with the InstanceSet: it names it as its owner.
     pub bound: bool,
+    /// How large it is.
+    pub size: Size,
+}
+
+/// How large a claim is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Size {
+    /// What it asks for.
+    pub requested: Option<Quantity>,
+    /// What it has; `None` until there is a volume.
+    pub capacity: Option<Quantity>,
+    /// What Kubernetes says of a growth that is under way; empty when it says nothing.
+    pub told: String,
 }
 
 impl ClaimSeen {

@@ -38,6 +38,12 @@ fn base(leaf: &Leaf) -> Value {
         "rebuildFrom" => {
             "{type: RebuildInstance, force: true, rebuildFrom: [{componentName: etcd, inPlace: true, instances: [{name: db-etcd-1}]}]}"
         }
+        "recoverQuorum" => {
+            "{type: RecoverQuorum, recoverQuorum: [{componentName: etcd, acceptDataLoss: true}]}"
+        }
+        "volumeExpansion" => {
+            "{type: VolumeExpansion, volumeExpansion: [{componentName: etcd, volumeClaimTemplates: [{name: data, storage: 30Gi}]}]}"
+        }
         // It takes a part of `force` back.
         "enqueueOnForce" => {
             "{type: HorizontalScaling, force: true, horizontalScaling: [{componentName: etcd, scaleOut: {replicaChanges: 2}}]}"

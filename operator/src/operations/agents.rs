@@ -1,7 +1,5 @@
 //! Asks an agent to move leadership. The agent chooses who is fit, moves, and answers when it has seen the new leader.
 
-use std::net::{IpAddr, SocketAddr};
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use etcd_operator_api::labels;
@@ -9,12 +7,12 @@ use etcd_operator_api::names::ComponentName;
 use etcd_operator_api::ops_request::Switchover;
 use etcd_operator_api::{InstanceSet, OpsRequest};
 use k8s_openapi::api::core::v1::Pod;
-use kbagent_protocol::{ActionRequest, PORT, SwitchoverOutput, action, parameter};
+use kbagent_protocol::{ActionRequest, SwitchoverOutput, action, parameter};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
 use super::observed::{Moved, NotMoved};
-use crate::agent::{AgentClient, Error};
+use crate::agent::{Error, Peer};
 use crate::controller::Context;
 use crate::token;
 
@@ -69,8 +67,8 @@ async fn one(
             .is_some_and(|role| role == "leader")
     };
     let leader = pods.items.iter().find(|pod| leads(pod));
-    let via = leader.or_else(|| pods.items.iter().find(|pod| address(pod).is_some()));
-    let Some(address) = via.and_then(address) else {
+    let via = leader.or_else(|| pods.items.iter().find(|pod| agent(pod).is_some()));
+    let Some(peer) = via.and_then(agent) else {
         return Err(unknown(format!(
             "no agent of {} has an address",
             name.as_str()
@@ -92,7 +90,7 @@ async fn one(
         parameters: parameters.into_iter().collect(),
         timeout_seconds: None,
     };
-    let answer = AgentClient.act(address, &token, &action).await;
+    let answer = context.agents.act(&peer, &token, &action).await;
     let answer = answer.map_err(|error| match error {
         Error::Refused { code, message, .. } if FINAL.contains(&code.as_str()) => {
             NotMoved::Refused(message)
@@ -136,13 +134,9 @@ fn is_member(set: Option<&str>, pod: &Pod) -> bool {
     set.is_some() && controller.map(|owner| owner.uid.as_str()) == set
 }
 
-fn address(pod: &Pod) -> Option<SocketAddr> {
-    let ip = pod.status.as_ref()?.pod_ip.as_ref()?;
-    let ip: IpAddr = ip.parse().ok()?;
-    pod.metadata
-        .deletion_timestamp
-        .is_none()
-        .then(|| SocketAddr::new(ip, PORT))
+/// The agent of a pod that stays.
+fn agent(pod: &Pod) -> Option<Peer> {
+    Peer::of(pod).filter(|_| pod.metadata.deletion_timestamp.is_none())
 }
 
 #[cfg(test)]

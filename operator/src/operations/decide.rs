@@ -3,10 +3,12 @@
 //! The order of things: a decision is on record before it is acted on (`Creating` holds what was there before), and
 //! an end is told only of what was seen.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use etcd_operator_api::condition::{self, ConditionType, Observation, Reason};
 use etcd_operator_api::ops_request::{LastConfiguration, OpsRequestStatus};
+use etcd_operator_api::recovery::RecoveryWish;
 use etcd_operator_api::{Cluster, OpsPhase, OpsRequest, OpsType};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -39,6 +41,8 @@ pub(super) enum Act {
     Rebuild,
     /// Take the request's marks off claims, then decide again.
     Unmark,
+    /// Ask InstanceSets to give up their quorum, by name; `None` takes that back.
+    Recover(BTreeMap<String, Option<RecoveryWish>>),
     /// Delete the request: its time is over.
     Delete,
 }
@@ -184,6 +188,10 @@ impl Story<'_> {
         match self.request.spec.kind {
             OpsType::Switchover => return (Act::Record, None),
             OpsType::RebuildInstance => return (Act::Rebuild, Some(LOOK_AGAIN)),
+            OpsType::RecoverQuorum => {
+                let wishes = kinds::wishes(self.request, &self.seen.sets);
+                return (Act::Recover(wishes), Some(LOOK_AGAIN));
+            }
             _ => {}
         }
         match self.changes() {
@@ -228,9 +236,9 @@ impl Story<'_> {
             return (Act::Record, Some(LOOK_AGAIN));
         }
         let progress = self.look(cluster, false);
-        if progress.complete {
-            let text = format!("{:?} is done: {}", self.request.spec.kind, progress.text());
-            return self.succeed(&text);
+        let outcome = self.kind().outcome(&self.view(cluster, false));
+        if progress.complete || outcome.is_err() {
+            return self.conclude(&progress, outcome);
         }
         let obstacle = self.obstacle(cluster, &self.status.last_configuration);
         if let Some(obstacle) = obstacle.filter(|obstacle| !obstacle.passes()) {
@@ -245,6 +253,24 @@ impl Story<'_> {
             return self.give_up(Reason::OpsRequestTimeout, &text);
         }
         (Act::Record, Some(LOOK_AGAIN))
+    }
+
+    /// Ends an operation whose effect was seen, or that will have none. What still asks for it is taken off first.
+    fn conclude(&mut self, progress: &Progress, outcome: Result<String, String>) -> Next {
+        let asking = kinds::withdrawn(self.request, &self.seen.sets);
+        if !asking.is_empty() {
+            return (Act::Recover(asking), Some(LOOK_AGAIN));
+        }
+        match outcome {
+            Err(text) => self.fail(&text),
+            Ok(told) => {
+                let mut text = format!("{:?} is done: {}", self.request.spec.kind, progress.text());
+                if !told.is_empty() {
+                    text += &format!("; {told}");
+                }
+                self.succeed(&text)
+            }
+        }
     }
 
     /// Takes back what was edited and would never come true; the request ends when the Cluster is rid of it.
@@ -378,15 +404,18 @@ impl Story<'_> {
             && cluster.is_some_and(|cluster| edit::missing(cluster, &changes).is_empty())
     }
 
-    fn look(&mut self, cluster: &Cluster, undone: bool) -> Progress {
-        let view = View {
+    fn view<'v>(&'v self, cluster: &'v Cluster, undone: bool) -> View<'v> {
+        View {
             request: self.request,
             recorded: &self.status,
             cluster,
             seen: self.seen,
             undone,
-        };
-        let progress = progress::of(self.kind(), &view);
+        }
+    }
+
+    fn look(&mut self, cluster: &Cluster, undone: bool) -> Progress {
+        let progress = progress::of(self.kind(), &self.view(cluster, undone));
         self.status.progress = Some(progress.text());
         self.status.components.clone_from(&progress.components);
         progress
@@ -462,7 +491,12 @@ impl Story<'_> {
         if !self.seen.marks.is_empty() {
             return (Act::Unmark, Some(LOOK_AGAIN));
         }
-        let begun = kinds::begun(&self.status.last_configuration, &self.seen.sets);
+        let asking = kinds::withdrawn(self.request, &self.seen.sets);
+        if !asking.is_empty() {
+            return (Act::Recover(asking), Some(LOOK_AGAIN));
+        }
+        let last = &self.status.last_configuration;
+        let begun = kinds::begun(last, &self.seen.sets) + &kinds::under_way(last, &self.seen.sets);
         self.abort(reason, &format!("{text}{begun}"))
     }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use etcd_operator_api::ops_request::{LastComponentConfiguration, LastConfiguration};
-use etcd_operator_api::quantity::Resources;
+use etcd_operator_api::quantity::{Resources, amount};
 use etcd_operator_api::service::ClusterService;
 use etcd_operator_api::settings::ComponentConfig;
+use etcd_operator_api::volume::VolumeClaimTemplate;
 use etcd_operator_api::{Cluster, ClusterComponentSpec, labels, settings};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Value, json};
@@ -29,6 +30,8 @@ pub(super) enum Field {
     ComponentDef(Option<String>),
     /// A setting of etcd; the definition's when there is no value.
     Setting(String, Option<String>),
+    /// Size of a claim template, by its name.
+    Storage(String, Quantity),
 }
 
 /// One change of a Cluster's spec.
@@ -66,6 +69,9 @@ impl Field {
             },
             Field::ServiceVersion(version) => spec.service_version == *version,
             Field::Setting(name, value) => settings::of(&spec.configs).get(name) == value.as_ref(),
+            Field::Storage(name, size) => storage(spec)
+                .get(name)
+                .is_some_and(|has| amount(has) == amount(size)),
         }
     }
 
@@ -79,6 +85,7 @@ impl Field {
             Field::ServiceVersion(version) => spec.service_version = version,
             Field::ComponentDef(definition) => spec.component_def = definition,
             Field::Setting(name, value) => spec.configs = configs(spec, &name, value),
+            Field::Storage(name, size) => spec.volume_claim_templates = claims(spec, &name, size),
         }
     }
 
@@ -116,6 +123,10 @@ impl Field {
                 let all = configs(spec, name, value.clone());
                 ("configs", Some(json!(all)))
             }
+            Field::Storage(name, size) => {
+                let all = claims(spec, name, size.clone());
+                ("volumeClaimTemplates", Some(json!(all)))
+            }
         }
     }
 
@@ -140,6 +151,9 @@ impl Field {
             Field::ComponentDef(_) => Field::ComponentDef(former?.component_def.clone()),
             Field::Setting(name, _) => {
                 Field::Setting(name.clone(), last.settings.get(name).cloned())
+            }
+            Field::Storage(name, _) => {
+                Field::Storage(name.clone(), last.storage.get(name)?.clone())
             }
         })
     }
@@ -170,8 +184,29 @@ impl Field {
             Field::ServiceVersion(version) => or_none("serviceVersion", version.as_deref()),
             Field::ComponentDef(name) => or_none("componentDef", name.as_deref()),
             Field::Setting(name, value) => or_none(&format!("setting {name}"), value.as_deref()),
+            Field::Storage(name, size) => format!("volumeClaimTemplates[{name}] of {}", size.0),
         }
     }
+}
+
+/// Sizes of the claim templates, by name.
+pub(super) fn storage(spec: &ClusterComponentSpec) -> BTreeMap<String, Quantity> {
+    let templates = spec.volume_claim_templates.iter();
+    let sizes = templates.filter_map(|template| {
+        let size = template.spec.resources.requests.get("storage")?;
+        Some((template.name.clone(), size.clone()))
+    });
+    sizes.collect()
+}
+
+/// The claim templates, the one of this name with another size.
+fn claims(spec: &ClusterComponentSpec, name: &str, size: Quantity) -> Vec<VolumeClaimTemplate> {
+    let mut all = spec.volume_claim_templates.clone();
+    if let Some(template) = all.iter_mut().find(|template| template.name == name) {
+        let requests = &mut template.spec.resources.requests;
+        requests.insert("storage".to_owned(), size);
+    }
+    all
 }
 
 fn limit<'a>(spec: &'a ClusterComponentSpec, name: &str) -> Option<&'a Quantity> {

@@ -84,6 +84,11 @@ pub(super) trait Kind: Sync {
         rows_of_all(facts)
     }
 
+    /// What came of it, for the message of its end; an error when nothing more will.
+    fn outcome(&self, _view: &View<'_>) -> Result<String, String> {
+        Ok(String::new())
+    }
+
     /// How far it is, for a type that is not about pods.
     fn progress(&self, _view: &View<'_>) -> Option<Progress> {
         None

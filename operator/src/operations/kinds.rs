@@ -8,15 +8,18 @@ mod expose;
 mod horizontal_scaling;
 mod rebuild_instance;
 mod reconfiguring;
+mod recover_quorum;
 mod restart;
 mod start;
 mod stop;
 mod switchover;
 mod upgrade;
 mod vertical_scaling;
+mod volume_expansion;
 
 pub(super) use expose::objects as services_of;
 pub(super) use rebuild_instance::begun;
+pub(super) use recover_quorum::{under_way, wishes, withdrawn};
 pub(super) use switchover::leaders;
 
 /// The type's own file.
@@ -32,5 +35,7 @@ pub(super) fn of(kind: OpsType) -> &'static dyn Kind {
         OpsType::Reconfiguring => &reconfiguring::Reconfiguring,
         OpsType::Expose => &expose::Expose,
         OpsType::RebuildInstance => &rebuild_instance::RebuildInstance,
+        OpsType::RecoverQuorum => &recover_quorum::RecoverQuorum,
+        OpsType::VolumeExpansion => &volume_expansion::VolumeExpansion,
     }
 }

@@ -19,6 +19,7 @@ mod obstacle;
 mod progress;
 mod queue;
 mod reconcile;
+mod recovery;
 mod refusal;
 mod refused;
 mod request;

@@ -22,7 +22,7 @@ use super::decide::{Act, Decision, decide};
 use super::edit::{self, Change};
 use super::observe::{ObserveError, observe};
 use super::observed::Seen;
-use super::{agents, claims, queue};
+use super::{agents, claims, queue, recovery};
 use crate::client::message;
 use crate::cluster;
 use crate::component::RehearseError;
@@ -58,6 +58,8 @@ enum Error {
     Outdated,
     #[error("failed to mark a claim: {}", message(.0))]
     Mark(kube::Error),
+    #[error("failed to ask an InstanceSet to give up its quorum: {}", message(.0))]
+    Recover(kube::Error),
 }
 
 impl Error {
@@ -216,6 +218,9 @@ async fn carry_out(
         (Act::Unmark, _) => claims::unmark(context, request, &seen.marks)
             .await
             .map_err(Error::Mark)?,
+        (Act::Recover(wishes), _) => recovery::ask(context, request, &wishes)
+            .await
+            .map_err(Error::Recover)?,
         (Act::Record | Act::Switchover | Act::Rehearse(_) | Act::Edit(_), _) => {}
     }
     record(request, status, context).await?;

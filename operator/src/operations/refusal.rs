@@ -70,6 +70,34 @@ pub(super) enum Refused {
     )]
     NoClaim { component: String, name: String },
     #[error(
+        "volumeExpansion[{component}] names claim template {name:?} twice: say which size is meant"
+    )]
+    TemplateTwice { component: String, name: String },
+    #[error(
+        "volumeExpansion[{component}]: {name:?} is no claim template of the component: {known}"
+    )]
+    NoTemplate {
+        component: String,
+        name: String,
+        known: String,
+    },
+    #[error(
+        "recoverQuorum[{component}]: say dryRun: true, to see what would be lost, or acceptDataLoss: true, and not both"
+    )]
+    NotApproved { component: String },
+    #[error(
+        "recoverQuorum[{component}]: the component has no InstanceSet, so no member is on record"
+    )]
+    NothingToRecover { component: String },
+    #[error(
+        "recoverQuorum[{component}]: survivor {name:?} is not a member on record: {known}; or say furthest"
+    )]
+    NoSurvivor {
+        component: String,
+        name: String,
+        known: String,
+    },
+    #[error(
         "expose: spec.services has another {name:?} already: give yours another name, or disable that one first"
     )]
     ServiceThere { name: String },

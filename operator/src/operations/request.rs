@@ -64,6 +64,7 @@ fn before(cluster: &Cluster, seen: &Seen, components: &[String]) -> LastConfigur
                 .and_then(|now| now.component_def.clone())
                 .or_else(|| spec.component_def.clone()),
             settings: settings::of(&spec.configs),
+            storage: edit::storage(spec),
             former: Some(FormerSpec {
                 stop: spec.stop,
                 restart: spec.annotations.get(labels::RESTART).cloned(),

@@ -7,8 +7,10 @@ mod exposing;
 pub(crate) mod lives;
 mod proof;
 mod queueing;
+mod recovering;
 mod refused;
 mod undo;
+mod volumes;
 
 use std::collections::BTreeMap;
 
@@ -48,7 +50,8 @@ fn cluster(members: i32, phase: &str, generation: i64) -> Cluster {
     let object = json!({
         "metadata": { "name": "db", "namespace": "ns", "uid": "c", "generation": generation, "resourceVersion": "7" },
         "spec": { "terminationPolicy": "Delete", "componentSpecs": [
-            { "name": "etcd", "replicas": members, "serviceVersion": "3.6.1", "tls": true, "issuer": {}, "resources": { "limits": { "cpu": "1", "memory": "1Gi" } } },
+            { "name": "etcd", "replicas": members, "serviceVersion": "3.6.1", "tls": true, "issuer": {}, "resources": { "limits": { "cpu": "1", "memory": "1Gi" } },
+              "volumeClaimTemplates": [{ "name": "data", "spec": { "resources": { "requests": { "storage": "20Gi" } } } }] },
         ] },
         "status": { "phase": phase, "observedGeneration": generation, "conditions": [
             { "type": "ProvisioningStarted", "status": "True", "reason": "r", "message": "", "lastTransitionTime": "1970-01-01T00:00:00Z" },

@@ -4,18 +4,15 @@
 //!
 //! Only a request: no label waits for the answer, and the election that follows is noticed like any other.
 
-use std::net::{IpAddr, SocketAddr};
-
 use etcd_operator_api::names::ComponentName;
 use k8s_openapi::api::core::v1::Pod;
-use kbagent_protocol::PORT;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 use tracing::{debug, info};
 
 use super::facts::PodKey;
 use super::store::Seen;
-use crate::agent::AgentClient;
+use crate::agent::{AgentClient, Peer};
 use crate::token;
 
 /// True when the last view of a member says that it leads.
@@ -28,12 +25,10 @@ pub(super) fn led(last: &Seen) -> bool {
 pub(super) struct Departed {
     /// What it was called.
     pub(super) pod: PodKey,
-    /// Its UID.
-    pub(super) uid: String,
     /// Its InstanceSet.
     pub(super) instance_set: String,
-    /// Its address, which another pod may have by now.
-    pub(super) address: IpAddr,
+    /// Its agent, whose address another pod may have by now.
+    pub(super) agent: Peer,
 }
 
 /// Whether the address is another pod's by now, as far as the operator may see: the token is not for that one.
@@ -46,16 +41,21 @@ async fn is_taken(
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
-    let there = ListParams::default().fields(&format!("status.podIP={}", departed.address));
+    let there =
+        ListParams::default().fields(&format!("status.podIP={}", departed.agent.address.ip()));
     let found = pods.list_metadata(&there).await?;
     Ok(found
         .items
         .iter()
-        .any(|pod| pod.uid().as_ref() != Some(&departed.uid)))
+        .any(|pod| pod.uid().as_ref() != Some(&departed.agent.uid)))
 }
 
 /// Asks the agent that was the pod's. Two operators may do so: the second request joins the first one's hand-over.
-pub(super) async fn ask_to_hand_over(client: Client, served: Option<String>, departed: Departed) {
+pub(super) async fn ask_to_hand_over(
+    (client, agents): (Client, AgentClient),
+    served: Option<String>,
+    departed: Departed,
+) {
     match is_taken(&client, served.as_deref(), &departed).await {
         Ok(false) => {}
         Ok(true) => {
@@ -68,8 +68,7 @@ pub(super) async fn ask_to_hand_over(client: Client, served: Option<String>, dep
     let Departed {
         pod,
         instance_set,
-        address,
-        ..
+        agent,
     } = departed;
     let component = ComponentName::existing(&instance_set);
     let token = match token::read(&client, &pod.namespace, &component).await {
@@ -79,8 +78,7 @@ pub(super) async fn ask_to_hand_over(client: Client, served: Option<String>, dep
             return debug!(pod = %pod.name, %error, "skipped the switchover of a leader without a pod: no token");
         }
     };
-    let address = SocketAddr::new(address, PORT);
-    match AgentClient.hand_over(address, &token).await {
+    match agents.hand_over(&agent, &token).await {
         Ok(answer) => info!(pod = %pod.name, moved = answer.moved, to = answer.leader,
             "asked a leader without a pod to transfer leadership"),
         // It is stopped meanwhile, or was long ago.
@@ -94,6 +92,7 @@ pub(super) async fn ask_to_hand_over(client: Client, served: Option<String>, dep
 mod tests {
     use std::time::Instant;
 
+    use kbagent_protocol::Authorization;
     use serde_json::json;
 
     use super::super::test_support::running;
@@ -120,11 +119,23 @@ mod tests {
                     namespace: "n".into(),
                     name: "a-0".into(),
                 },
-                uid: "u0".into(),
                 instance_set: "a".into(),
-                address: [10, 0, 0, 9].into(),
+                agent: Peer {
+                    address: ([10, 0, 0, 9], 5001).into(),
+                    namespace: "n".into(),
+                    component: ComponentName::existing("a"),
+                    tls: None,
+                    pod: "a-0".into(),
+                    uid: "u0".into(),
+                    takes: Authorization::Signed,
+                },
             };
-            ask_to_hand_over(context.client.clone(), None, departed).await;
+            ask_to_hand_over(
+                (context.client.clone(), context.agents.clone()),
+                None,
+                departed,
+            )
+            .await;
             let asked = asked.lock().expect("no panic");
             assert!(
                 asked[0].0.contains("status.podIP%3D10.0.0.9"),

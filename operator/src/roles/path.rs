@@ -25,6 +25,7 @@ use super::metrics::RoleMetrics;
 use super::store::MemberStore;
 use super::streams::{Stream, Target};
 use super::write::Labeller;
+use crate::agent::{AgentClient, Peer};
 use crate::controller::events;
 use crate::watches::Watches;
 
@@ -32,6 +33,8 @@ use crate::watches::Watches;
 pub struct Context {
     /// The API server.
     pub client: Client,
+    /// Speaks to agents.
+    pub agents: AgentClient,
     /// Where views are put for the reconciler.
     pub store: Arc<MemberStore>,
     /// Where labels and failovers are shown.
@@ -174,23 +177,26 @@ impl Path {
         };
         self.context.board.put(key.clone(), labelled);
         let ip = place.ip.and_then(|ip| ip.parse().ok());
+        let agent = ip.map(|ip| Peer::at(pod, ip));
         if let Some(member) = self.pods.get_mut(&key) {
-            let due = match (ip, &member.stream) {
-                (Some(ip), Some(stream)) if stream.ip == ip && stream.uid == facts.uid => None,
-                (ip, _) => ip,
-            };
-            if let Some(ip) = due {
-                let (uid, instance_set) = (facts.uid.clone(), place.instance_set);
+            let followed = member.stream.as_ref().map(|stream| &stream.agent);
+            if let Some(agent) = agent.filter(|agent| followed != Some(agent)) {
                 let target = Target {
                     pod: key,
-                    uid,
-                    instance_set,
-                    ip,
+                    instance_set: place.instance_set,
+                    agent,
                     probe: place.probe,
                 };
                 let store = Arc::clone(&self.context.store);
-                let elections = &self.elections;
-                member.stream = Some(Stream::start(target, store, inputs.clone(), elections));
+                let agents = self.context.agents.clone();
+                let inputs = inputs.clone();
+                member.stream = Some(Stream::start(
+                    target,
+                    agents,
+                    store,
+                    inputs,
+                    &self.elections,
+                ));
             }
         }
         let _ended = inputs.send(Input::Pod(facts));
@@ -212,15 +218,14 @@ impl Path {
             .of(key, uid)
             .is_some_and(|last| departed::led(&last))
         {
-            let client = self.context.client.clone();
+            let clients = (self.context.client.clone(), self.context.agents.clone());
             let departed = Departed {
                 pod: key.clone(),
-                uid: uid.clone(),
                 instance_set: group.1.clone(),
-                address: stream.ip,
+                agent: stream.agent.clone(),
             };
             let served = self.context.namespace.clone();
-            tokio::spawn(departed::ask_to_hand_over(client, served, departed));
+            tokio::spawn(departed::ask_to_hand_over(clients, served, departed));
         }
     }
 

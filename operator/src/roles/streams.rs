@@ -2,11 +2,10 @@
 //!
 //! Passes on what arrives, and when nothing does; draws no conclusion. Ends when its handle is dropped.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kbagent_protocol::{EtcdState, MemberStatus, MemberView, PORT, Role};
+use kbagent_protocol::{EtcdState, MemberStatus, MemberView, Role};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -16,7 +15,7 @@ use super::announce::{Announcer, Elections};
 use super::facts::PodKey;
 use super::group::{Input, Mailbox};
 use super::store::MemberStore;
-use crate::agent::{AgentClient, Watch};
+use crate::agent::{AgentClient, Peer, Watch};
 
 /// An agent repeats its view every second; after this long without one it counts as silent.
 const SILENCE: Duration = Duration::from_millis(2500);
@@ -31,9 +30,8 @@ const PAUSE_LONGEST: Duration = Duration::from_millis(250);
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     pub(super) pod: PodKey,
-    pub(super) uid: String,
     pub(super) instance_set: String,
-    pub(super) ip: IpAddr,
+    pub(super) agent: Peer,
     /// How often an agent without a stream is asked for its role by a plain request: the safety net.
     pub(super) probe: Duration,
 }
@@ -41,8 +39,7 @@ pub(super) struct Target {
 /// A running stream; dropping it ends it.
 #[derive(Debug)]
 pub(super) struct Stream {
-    pub(super) uid: String,
-    pub(super) ip: IpAddr,
+    pub(super) agent: Peer,
     task: JoinHandle<()>,
 }
 
@@ -56,14 +53,16 @@ impl Stream {
     /// Starts listening to the agent at `target`.
     pub(super) fn start(
         target: Target,
+        agents: AgentClient,
         store: Arc<MemberStore>,
         group: mpsc::UnboundedSender<Input>,
         elections: &Elections,
     ) -> Self {
-        let announcer = elections.of(&target.pod, &target.uid);
-        let (uid, ip) = (target.uid.clone(), target.ip);
+        let announcer = elections.of(&target.pod, &target.agent.uid);
+        let agent = target.agent.clone();
         let listener = Listener {
             target,
+            agents,
             store,
             group,
             heard: Instant::now(),
@@ -73,8 +72,7 @@ impl Stream {
             second: (Instant::now(), 0),
         };
         Self {
-            uid,
-            ip,
+            agent,
             task: tokio::spawn(listener.listen()),
         }
     }
@@ -82,6 +80,7 @@ impl Stream {
 
 struct Listener {
     target: Target,
+    agents: AgentClient,
     store: Arc<MemberStore>,
     group: mpsc::UnboundedSender<Input>,
     heard: Instant,
@@ -94,12 +93,11 @@ struct Listener {
 
 impl Listener {
     async fn listen(mut self) {
-        let address = SocketAddr::new(self.target.ip, PORT);
         let mut pause = PAUSE_FIRST;
         let mut probe = Instant::now() + self.target.probe;
         loop {
             // A node that dies after the connection leaves the request without an answer for a quarter of an hour.
-            let opened = timeout(SILENCE, Watch::open(address)).await;
+            let opened = timeout(SILENCE, self.agents.watch(&self.target.agent)).await;
             match opened {
                 Ok(Ok(mut watch)) => {
                     if self.follow(&mut watch).await {
@@ -114,7 +112,7 @@ impl Listener {
             self.note_silence();
             if Instant::now() >= probe {
                 probe = Instant::now() + self.target.probe;
-                self.probe(address).await;
+                self.probe().await;
             }
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE_LONGEST);
@@ -152,7 +150,7 @@ impl Listener {
     }
 
     fn take(&mut self, view: MemberView) {
-        if view.pod_uid != self.target.uid || view.instance != self.target.pod.name {
+        if view.pod_uid != self.target.agent.uid || view.instance != self.target.pod.name {
             // An address that was given to another pod: its view belongs to another stream.
             return;
         }
@@ -171,17 +169,17 @@ impl Listener {
             self.silent = true;
             self.store
                 .silence(&self.target.pod, &self.target.instance_set);
-            let (pod, uid) = (self.target.pod.name.clone(), self.target.uid.clone());
+            let (pod, uid) = (self.target.pod.name.clone(), self.target.agent.uid.clone());
             self.send(Input::Silent { pod, uid });
         }
     }
 
     /// The safety net: the role by a plain request, laid over the last view, because it has no identifiers.
-    async fn probe(&mut self, address: SocketAddr) {
-        let Some(seen) = self.store.of(&self.target.pod, &self.target.uid) else {
+    async fn probe(&mut self) {
+        let Some(seen) = self.store.of(&self.target.pod, &self.target.agent.uid) else {
             return;
         };
-        if let Ok(answer) = AgentClient.role(address).await
+        if let Ok(answer) = self.agents.role(&self.target.agent).await
             && let Some(status) = seen.view.status.clone()
         {
             self.take(MemberView {

@@ -42,6 +42,8 @@ pub(crate) fn running(
         under_way: None,
         care: Default::default(),
         campaign: None,
+        standing: None,
+        file_system_bytes: None,
         accounts: None,
     }
 }

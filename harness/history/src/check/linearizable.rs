@@ -8,7 +8,7 @@ use super::verdict::{Findings, Verdict};
 use super::witness::Stop;
 
 /// Name of the check.
-const CHECK: &str = "linearizable";
+pub(crate) const CHECK: &str = "linearizable";
 
 /// Judges linearizability.
 pub(super) fn check(case: &Case<'_>) -> Verdict {

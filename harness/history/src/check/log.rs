@@ -254,14 +254,18 @@ pub(crate) fn previous(event: &KeyEvent) -> Option<&crate::record::KeyValue> {
     }
 }
 
+/// The same key with the same left behind.
+pub(crate) fn same_after(a: &KeyEvent, b: &KeyEvent) -> bool {
+    match (a, b) {
+        (KeyEvent::Put { kv: a, .. }, KeyEvent::Put { kv: b, .. }) => a == b,
+        (KeyEvent::Delete { key: a, .. }, KeyEvent::Delete { key: b, .. }) => a == b,
+        _ => false,
+    }
+}
+
 /// The same event but for a previous key that one of the two was not told.
 fn same(a: &KeyEvent, b: &KeyEvent) -> bool {
-    let after = match (a, b) {
-        (KeyEvent::Put { kv: a, .. }, KeyEvent::Put { kv: b, .. }) => a == b,
-        (KeyEvent::Delete { .. }, KeyEvent::Delete { .. }) => true,
-        _ => false,
-    };
-    after && previous(a).zip(previous(b)).is_none_or(|(a, b)| a == b)
+    same_after(a, b) && previous(a).zip(previous(b)).is_none_or(|(a, b)| a == b)
 }
 
 fn length(len: usize) -> u32 {

@@ -13,7 +13,7 @@
 //!
 //! Claims about time ([`continuity`], [`planned`], [`in_time`], the late end of [`leases`]) ask [`machine`] first:
 //! where it was too busy they are not judged. All other claims are judged on every machine. [`shown`] asks all checks
-//! whether and when a history shows a violation.
+//! whether and when a history shows a violation. [`stream`](mod@stream) judges linearizability record by record.
 
 mod agreement;
 mod all;
@@ -47,6 +47,7 @@ mod sample;
 mod search;
 mod shown;
 mod store;
+mod stream;
 mod verdict;
 mod watch;
 mod witness;
@@ -66,4 +67,5 @@ pub use expectations::{Expectations, GapBudget, InTime, OperationKind, Traffic};
 pub use in_time::CHECK as IN_TIME;
 pub use planned::HAND_OVER;
 pub use shown::{first_shown, shows};
+pub use stream::{Stream, stream};
 pub use verdict::{Finding, Severity, Verdict, worst};

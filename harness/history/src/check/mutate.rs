@@ -133,7 +133,7 @@ fn catch(mutations: &[Mutation], owed: Owed) {
 }
 
 /// The plan of a history that is spoiled.
-pub(super) fn plan(seed: u64) -> Plan {
+pub(crate) fn plan(seed: u64) -> Plan {
     Plan {
         seed: 1_000 + seed,
         variety: Variety {
@@ -155,7 +155,7 @@ fn every_check_has_a_mutation() {
     }
 }
 
-fn all() -> impl Iterator<Item = &'static Mutation> {
+pub(crate) fn all() -> impl Iterator<Item = &'static Mutation> {
     [
         store::MUTATIONS,
         reads::MUTATIONS,

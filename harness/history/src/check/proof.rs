@@ -125,6 +125,11 @@ impl Known {
     }
 }
 
+/// The revision that a record proves, and when it was there.
+pub(crate) fn told(record: &Record) -> Option<(Nanos, i64)> {
+    proof(record).map(|proof| (proof.t, proof.revision))
+}
+
 /// What a record proves.
 fn proof(record: &Record) -> Option<Proof<'_>> {
     let revision = match record {

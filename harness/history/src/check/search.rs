@@ -471,7 +471,8 @@ impl<'c, 'a> Search<'c, 'a> {
     fn keep(&self, next: Configuration<'a>, revision: i64, ways: &mut Vec<Configuration<'a>>) {
         let seen = self.case.log.entry(revision);
         let agrees = seen.is_none_or(|entry| {
-            witness::agree(&self.scratch, entry, revision, self.case.log.scope).is_ok()
+            let scope = self.case.log.scope;
+            witness::agree(&self.scratch, entry.events, revision, scope).is_ok()
         });
         if next.store.revision == revision && agrees {
             ways.push(next);

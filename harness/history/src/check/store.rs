@@ -2,8 +2,9 @@
 //!
 //! One revision for every request that changes something, whatever it changes; `create_revision`, `mod_revision`,
 //! `version` and lease per key; reads inside a transaction see the writes before them. Borrows all text from the
-//! history.
+//! history, or owns it where the history is not kept.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
@@ -11,20 +12,39 @@ use super::keyspace::Keys;
 use super::words;
 use crate::record::{Compare, KeyValue, Request, Response};
 
+/// Text that a store holds.
+pub(crate) trait Text: Borrow<str> + Ord + Clone {
+    fn text(&self) -> &str {
+        self.borrow()
+    }
+}
+
+impl<S: Borrow<str> + Ord + Clone> Text for S {}
+
+/// A store that borrows from the history.
+pub(crate) type Store<'a> = Model<&'a str>;
+/// A key of it.
+pub(crate) type Item<'a> = Value<&'a str>;
+/// A change of it.
+pub(crate) type Change<'a> = Changed<&'a str>;
+
 /// A key as the model has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Item<'a> {
-    pub(crate) value: &'a str,
+pub(crate) struct Value<S> {
+    pub(crate) value: S,
     pub(crate) create: i64,
     pub(crate) modified: i64,
     pub(crate) version: i64,
     pub(crate) lease: i64,
 }
 
-impl<'a> Item<'a> {
-    pub(crate) fn of(kv: &'a KeyValue) -> Self {
+impl<S: Text> Value<S> {
+    pub(crate) fn of<'r>(kv: &'r KeyValue) -> Self
+    where
+        S: From<&'r str>,
+    {
         Self {
-            value: &kv.value,
+            value: S::from(&kv.value),
             create: kv.create_revision,
             modified: kv.mod_revision,
             version: kv.version,
@@ -32,10 +52,19 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// True when an answer says the same of its key.
+    pub(crate) fn is(&self, kv: &KeyValue) -> bool {
+        self.modified == kv.mod_revision
+            && self.create == kv.create_revision
+            && self.version == kv.version
+            && self.lease == kv.lease
+            && self.value.text() == kv.value
+    }
+
     fn words(&self) -> String {
         format!(
             "{} (created at {}, modified at {}, version {}, lease {:x})",
-            words::shown(self.value),
+            words::shown(self.value.text()),
             self.create,
             self.modified,
             self.version,
@@ -46,9 +75,9 @@ impl<'a> Item<'a> {
 
 /// One key changed by one revision; `after` absent for a delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Change<'a> {
-    pub(crate) key: &'a str,
-    pub(crate) after: Option<Item<'a>>,
+pub(crate) struct Changed<S> {
+    pub(crate) key: S,
+    pub(crate) after: Option<Value<S>>,
 }
 
 /// The model and an answer disagree: what the model says, in words.
@@ -56,27 +85,40 @@ pub(crate) struct Change<'a> {
 pub(crate) struct Mismatch(pub(crate) String);
 
 /// The whole store.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Store<'a> {
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Model<S> {
     pub(crate) revision: i64,
-    items: BTreeMap<&'a str, Item<'a>>,
-    leased: BTreeMap<i64, BTreeSet<&'a str>>,
+    items: BTreeMap<S, Value<S>>,
+    leased: BTreeMap<i64, BTreeSet<S>>,
 }
 
-impl<'a> Store<'a> {
+impl<S> Default for Model<S> {
+    fn default() -> Self {
+        Self {
+            revision: 0,
+            items: BTreeMap::new(),
+            leased: BTreeMap::new(),
+        }
+    }
+}
+
+impl<S: Text> Model<S> {
     /// A store that holds these keys at this revision.
-    pub(crate) fn at(revision: i64, kvs: &'a [KeyValue]) -> Self {
+    pub(crate) fn at<'r>(revision: i64, kvs: &'r [KeyValue]) -> Self
+    where
+        S: From<&'r str>,
+    {
         let mut store = Self {
             revision,
             ..Self::default()
         };
         for kv in kvs {
-            store.set(&kv.key, Some(Item::of(kv)));
+            store.set(S::from(&kv.key), Some(Value::of(kv)));
         }
         store
     }
 
-    pub(crate) fn get(&self, key: &str) -> Option<&Item<'a>> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Value<S>> {
         self.items.get(key)
     }
 
@@ -102,9 +144,9 @@ impl<'a> Store<'a> {
     }
 
     /// What the end of a lease would change.
-    pub(crate) fn leased(&self, lease: i64) -> impl Iterator<Item = Change<'a>> {
+    pub(crate) fn leased(&self, lease: i64) -> impl Iterator<Item = Changed<S>> {
         let keys = self.leased.get(&lease).into_iter().flatten();
-        keys.map(|key| Change { key, after: None })
+        keys.map(|key| gone(key.clone()))
     }
 
     /// Keys attached to a lease.
@@ -119,12 +161,15 @@ impl<'a> Store<'a> {
 
     /// Steps the store. Compares with the answer when there is one. `changes` is what was changed, in order, and the
     /// revision has grown by one exactly when it is not empty. After a mismatch the store is of no more use.
-    pub(crate) fn execute(
+    pub(crate) fn execute<'r>(
         &mut self,
-        request: &'a Request,
-        answer: Option<&'a Response>,
-        changes: &mut Vec<Change<'a>>,
-    ) -> Result<(), Mismatch> {
+        request: &'r Request,
+        answer: Option<&Response>,
+        changes: &mut Vec<Changed<S>>,
+    ) -> Result<(), Mismatch>
+    where
+        S: From<&'r str>,
+    {
         changes.clear();
         if let Request::LeaseRevoke { id } = request {
             self.drop_lease(*id, changes);
@@ -138,33 +183,36 @@ impl<'a> Store<'a> {
     }
 
     /// A revision that changed only keys which no client of the run uses.
-    pub(crate) fn skip(&mut self, changes: &mut Vec<Change<'a>>) {
+    pub(crate) fn skip(&mut self, changes: &mut Vec<Changed<S>>) {
         changes.clear();
         self.revision = self.revision.saturating_add(1);
     }
 
     /// Deletes the keys of a lease in one revision, as a revoke or an expiry does.
-    pub(crate) fn drop_lease(&mut self, lease: i64, changes: &mut Vec<Change<'a>>) {
+    pub(crate) fn drop_lease(&mut self, lease: i64, changes: &mut Vec<Changed<S>>) {
         changes.clear();
         let keys = self.leased.remove(&lease).unwrap_or_default();
         for key in keys {
-            self.items.remove(key);
-            changes.push(Change { key, after: None });
+            self.items.remove(key.text());
+            changes.push(gone(key));
         }
         if !changes.is_empty() {
             self.revision = self.revision.saturating_add(1);
         }
     }
 
-    fn step(
+    fn step<'r>(
         &mut self,
-        request: &'a Request,
-        answer: Option<&'a Response>,
-        changes: &mut Vec<Change<'a>>,
-    ) -> Result<(), Mismatch> {
+        request: &'r Request,
+        answer: Option<&Response>,
+        changes: &mut Vec<Changed<S>>,
+    ) -> Result<(), Mismatch>
+    where
+        S: From<&'r str>,
+    {
         match (request, answer) {
             (Request::Put { key, value, lease }, None | Some(Response::Put {})) => {
-                self.put(key, value, *lease, changes);
+                self.put(S::from(key), S::from(value), *lease, changes);
                 Ok(())
             }
             (Request::Delete { key, range_end }, answer) => {
@@ -212,12 +260,15 @@ impl<'a> Store<'a> {
         }
     }
 
-    fn txn(
+    fn txn<'r>(
         &mut self,
-        (holds, branch): (bool, &'a [Request]),
-        answer: Option<&'a Response>,
-        changes: &mut Vec<Change<'a>>,
-    ) -> Result<(), Mismatch> {
+        (holds, branch): (bool, &'r [Request]),
+        answer: Option<&Response>,
+        changes: &mut Vec<Changed<S>>,
+    ) -> Result<(), Mismatch>
+    where
+        S: From<&'r str>,
+    {
         let responses = match answer {
             None => None,
             Some(Response::Txn {
@@ -281,7 +332,7 @@ impl<'a> Store<'a> {
         for (key, item) in self.scan(keys) {
             if total < limit {
                 match kvs.get(total) {
-                    Some(kv) if kv.key == key && Item::of(kv) == *item => {}
+                    Some(kv) if kv.key == key && item.is(kv) => {}
                     Some(kv) => {
                         return Err(Mismatch(format!(
                             "the store has {key} = {} there, the answer {} = {}",
@@ -315,55 +366,60 @@ impl<'a> Store<'a> {
         Ok(())
     }
 
-    fn scan(&self, keys: Keys<'_>) -> impl Iterator<Item = (&'a str, &Item<'a>)> {
-        self.items
-            .range::<str, _>((Bound::Included(keys.key), Bound::Unbounded))
+    fn scan(&self, keys: Keys<'_>) -> impl Iterator<Item = (&str, &Value<S>)> {
+        let from = (Bound::Included(keys.key), Bound::Unbounded);
+        let all = self.items.range::<str, _>(from);
+        all.map(|(key, item)| (key.text(), item))
             .take_while(move |(key, _)| !keys.ends_before(key))
-            .map(|(key, item)| (*key, item))
     }
 
-    fn put(&mut self, key: &'a str, value: &'a str, lease: i64, changes: &mut Vec<Change<'a>>) {
+    fn put(&mut self, key: S, value: S, lease: i64, changes: &mut Vec<Changed<S>>) {
         let revision = self.revision.saturating_add(1);
-        let before = self.items.get(key);
-        let after = Item {
+        let before = self.items.get(key.text());
+        let after = Value {
             value,
             create: before.map_or(revision, |item| item.create),
             modified: revision,
             version: before.map_or(0, |item| item.version).saturating_add(1),
             lease,
         };
-        self.set(key, Some(after));
-        changes.push(Change {
+        self.set(key.clone(), Some(after.clone()));
+        changes.push(Changed {
             key,
             after: Some(after),
         });
     }
 
-    fn delete(&mut self, keys: Keys<'_>, changes: &mut Vec<Change<'a>>) -> i64 {
+    fn delete(&mut self, keys: Keys<'_>, changes: &mut Vec<Changed<S>>) -> i64 {
         let first = changes.len();
-        changes.extend(self.scan(keys).map(|(key, _)| Change { key, after: None }));
+        let from = (Bound::Included(keys.key), Bound::Unbounded);
+        let found = self.items.range::<str, _>(from).map(|(key, _)| key);
+        let found = found.take_while(|key| !keys.ends_before((*key).text()));
+        changes.extend(found.map(|key| gone(key.clone())));
         for change in &changes[first..] {
-            self.set(change.key, None);
+            self.set(change.key.clone(), None);
         }
         i64::try_from(changes.len() - first).unwrap_or(i64::MAX)
     }
 
-    fn set(&mut self, key: &'a str, after: Option<Item<'a>>) {
-        let before = match after {
-            Some(item) => self.items.insert(key, item),
-            None => self.items.remove(key),
+    fn set(&mut self, key: S, after: Option<Value<S>>) {
+        let new = after.as_ref().map_or(0, |item| item.lease);
+        let old = match after {
+            None => self.items.remove(key.text()),
+            Some(item) if new == 0 => match self.items.get_mut(key.text()) {
+                Some(held) => Some(std::mem::replace(held, item)),
+                None => self.items.insert(key.clone(), item),
+            },
+            Some(item) => self.items.insert(key.clone(), item),
         };
-        let (old, new) = (
-            before.map_or(0, |item| item.lease),
-            after.map_or(0, |item| item.lease),
-        );
+        let old = old.map_or(0, |item| item.lease);
         if old == new {
             return;
         }
         if old != 0
             && let Some(keys) = self.leased.get_mut(&old)
         {
-            keys.remove(key);
+            keys.remove(key.text());
             if keys.is_empty() {
                 self.leased.remove(&old);
             }
@@ -378,12 +434,19 @@ impl<'a> Store<'a> {
             Compare::ModRevision { key, revision } => {
                 self.get(key).map_or(0, |item| item.modified) == *revision
             }
-            Compare::Value { key, value } => self.get(key).is_some_and(|item| item.value == value),
+            Compare::Value { key, value } => {
+                let held = self.get(key).map(|item| item.value.text());
+                held == Some(value.as_str())
+            }
             Compare::Version { key, version } => {
                 self.get(key).map_or(0, |item| item.version) == *version
             }
         }
     }
+}
+
+fn gone<S>(key: S) -> Changed<S> {
+    Changed { key, after: None }
 }
 
 fn kind_mismatch(request: &Request) -> Mismatch {

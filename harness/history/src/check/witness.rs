@@ -6,11 +6,13 @@
 //! unknown outcome are found by their unique values in the log and in answers. A revision that none of these explains
 //! is a hole: then the bounded search takes over, from the store as it was there.
 
+use std::borrow::Borrow;
+
 use super::keyspace::Keys;
 use super::log::{self, Entry, Log};
 use super::placement::{self, Part, Past, Placed};
 use super::proof::{self, Known, Order};
-use super::store::{Change, Item, Mismatch, Store};
+use super::store::{Change, Changed, Mismatch, Store, Text};
 use super::words;
 use crate::hash::{FastMap, FastSet};
 use crate::index::{Index, Op};
@@ -385,7 +387,7 @@ impl<'a> Replay<'_, 'a> {
             .map_or(0, |item| item.lease);
         self.changes.clear();
         self.changes.extend(self.store.leased(lease));
-        if lease == 0 || agree(&self.changes, entry, revision, self.log.scope).is_err() {
+        if lease == 0 || agree(&self.changes, entry.events, revision, self.log.scope).is_err() {
             return self.loose_delete(revision, entry);
         }
         self.store.drop_lease(lease, &mut self.changes);
@@ -489,7 +491,8 @@ impl<'a> Replay<'_, 'a> {
     }
 
     fn compare_log(&self, op: u32, entry: Entry<'_, 'a>) -> Result<(), Stop> {
-        agree(&self.changes, entry, self.store.revision, self.log.scope)
+        let (events, scope) = (entry.events, self.log.scope);
+        agree(&self.changes, events, self.store.revision, scope)
             .map_err(|why| self.violation(op, &format!("the watches disagree: {why}")))
     }
 
@@ -543,19 +546,20 @@ impl<'a> Replay<'_, 'a> {
 
 /// Compares what the model changed with what the watches saw. `scope`: the keys that every watcher was asked for,
 /// of which nothing may be missing, when they were all asked for the same.
-pub(crate) fn agree(
-    changes: &[Change<'_>],
-    entry: Entry<'_, '_>,
+pub(crate) fn agree<S: Text, E: Borrow<KeyEvent>>(
+    changes: &[Changed<S>],
+    events: &[E],
     revision: i64,
     scope: Option<Keys<'_>>,
 ) -> Result<(), String> {
-    for event in entry.events {
+    for event in events {
+        let event: &KeyEvent = event.borrow();
         let key = log::key(event);
-        let Some(change) = changes.iter().find(|change| change.key == key) else {
+        let Some(change) = changes.iter().find(|change| change.key.text() == key) else {
             return Err(format!("revision {revision} changed {key} as well"));
         };
-        let same = match (event, change.after) {
-            (KeyEvent::Put { kv, .. }, Some(item)) => Item::of(kv) == item,
+        let same = match (event, &change.after) {
+            (KeyEvent::Put { kv, .. }, Some(item)) => item.is(kv),
             (KeyEvent::Delete { .. }, None) => true,
             _ => false,
         };
@@ -564,8 +568,10 @@ pub(crate) fn agree(
         }
     }
     if let Some(scope) = scope {
-        let asked = changes.iter().filter(|change| scope.hold(change.key));
-        let (wanted, came) = (asked.count(), entry.events.len());
+        let asked = changes
+            .iter()
+            .filter(|change| scope.hold(change.key.text()));
+        let (wanted, came) = (asked.count(), events.len());
         if wanted != came {
             return Err(format!(
                 "revision {revision} changed {wanted} keys that they were asked for, they saw {came}"

@@ -3,7 +3,7 @@
 use super::counts::THREE_AND_FIVE;
 use crate::faults::{Container, Direction, Fault, Selector, Traffic};
 use crate::scenario::promise::Continuity::{LeaderStays, ProcessKilled};
-use crate::scenario::{Promise, Scenario};
+use crate::scenario::{Operation, Promise, Scenario};
 
 pub(super) fn all() -> Vec<Scenario> {
     let keep_killing = |of| Fault::KeepKilling {
@@ -44,5 +44,13 @@ pub(super) fn all() -> Vec<Scenario> {
         .members(THREE_AND_FIVE)
         .lasts(6)
         .promise(Promise::default().loses_quorum()),
+        Scenario::operations(
+            "disaster::quorum_lost_for_good",
+            "A majority is lost with its data, and the owner accepts that: the leader continues alone with all that was \
+             acknowledged, and others join it.",
+            [Operation::RecoverQuorum],
+        )
+        .members(THREE_AND_FIVE)
+        .promise(Promise::default().loses_quorum().replaces_member().whole_again_within(120)),
     ]
 }

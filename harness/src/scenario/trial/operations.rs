@@ -63,7 +63,10 @@ impl TrialRun<'_> {
     async fn ask(&mut self, operation: Operation, number: u32) -> Result<Request, RunError> {
         let word = operation.word();
         self.lab.live.say(format!("operation {number}: {word}"));
-        if operation == Operation::StopAndStart {
+        if matches!(
+            operation,
+            Operation::StopAndStart | Operation::RecoverQuorum
+        ) {
             let seats = self.subject.seats().await.into_iter();
             let uids = seats.map(|seat| seat.uid);
             self.expectations.deleted_by_faults.extend(uids);
@@ -81,6 +84,8 @@ impl TrialRun<'_> {
         self.expectations
             .replaced_members
             .extend(operation.replaces(&self.subject.pod_names(), &leader));
+        let lost = operation.loses(&self.subject.pod_names(), &leader);
+        self.expectations.replaced_members.extend(lost);
         let asked = operation::ask(&self.subject, operation, number, &leader).await?;
         self.note(operation, number, FaultStep::Injected, "");
         let told = asked.begun().await?;

@@ -18,4 +18,4 @@ pub use cluster::Cluster;
 pub use dispatch::{Actions, ROLE_AGE};
 pub use outcome::Failure;
 pub use switchover::{Moved, move_away};
-pub use token::{Token, TokenError};
+pub use token::{NoToken, Token};

@@ -52,7 +52,7 @@ async fn handoff() -> anyhow::Result<()> {
     let address = format!("{ip}:{}", config.listen.port());
     let call = Call {
         method: Method::POST,
-        token: Some(&token),
+        opens: Some(config.opens(&token, &config.pod_name)),
         deadline: HANDOFF,
         ..Call::get(&address, PATH_HANDOFF)
     };

@@ -20,6 +20,7 @@ use super::suspicion::{BEAT, Judge, Opinion, Punctuality};
 use crate::actions::Token;
 use crate::config::Config;
 use crate::http::{Lines, Session};
+use crate::tls::Tls;
 use crate::watch::Trouble;
 
 /// Agents that may read beats at the same time: those of all other members, and some that are about to go.
@@ -120,7 +121,7 @@ async fn pulse(address: String, beats: Arc<Beats>, answered: watch::Sender<Optio
     loop {
         if beats.read() {
             if session.is_none() {
-                session = timeout(ANSWER, Session::open(&address))
+                session = timeout(ANSWER, Session::open(&address, &Tls::default()))
                     .await
                     .ok()
                     .and_then(Result::ok);
@@ -155,7 +156,9 @@ async fn answers(session: &mut Session, within: Duration) -> bool {
 /// Whether the etcd at `address` answers a new connection.
 pub(super) async fn lives(address: SocketAddr, within: Duration) -> bool {
     let exchange = async {
-        let mut session = Session::open(&address.to_string()).await.ok()?;
+        let mut session = Session::open(&address.to_string(), &Tls::default())
+            .await
+            .ok()?;
         answers(&mut session, within).await.then_some(())
     };
     timeout(within, exchange)
@@ -171,7 +174,7 @@ async fn listen(
 ) {
     let token = Token::new(config.token_file.clone());
     loop {
-        let Some(leader) = *held.borrow_and_update() else {
+        let Some(leader) = held.borrow_and_update().clone() else {
             if held.changed().await.is_err() {
                 return;
             }
@@ -179,7 +182,7 @@ async fn listen(
         };
         let address = SocketAddr::new(leader.address.ip(), config.listen.port());
         tokio::select! {
-            () = follow(address, &token, leader.led, &signs) => sleep(OPEN).await,
+            () = follow(address, &config, &token, &leader, &signs) => sleep(OPEN).await,
             changed = held.changed() => {
                 if changed.is_err() {
                     return;
@@ -189,10 +192,20 @@ async fn listen(
     }
 }
 
-async fn follow(address: SocketAddr, token: &Token, led: Died, signs: &mpsc::Sender<Sign>) {
+async fn follow(
+    address: SocketAddr,
+    config: &Config,
+    token: &Token,
+    leader: &Held,
+    signs: &mpsc::Sender<Sign>,
+) {
     let address = address.to_string();
-    let token = token.read().ok();
-    let open = Lines::open(&address, PATH_BEATS, token.as_deref(), LINE);
+    let Ok(token) = token.read() else {
+        return;
+    };
+    let opens = config.opens(&token, &leader.pod);
+    let tls = config.agents_tls(&leader.pod);
+    let open = Lines::open((&address, &tls), PATH_BEATS, Some(opens), LINE);
     let Ok(Ok(mut lines)) = timeout(OPEN, open).await else {
         return;
     };
@@ -207,7 +220,7 @@ async fn follow(address: SocketAddr, token: &Token, led: Died, signs: &mpsc::Sen
         };
         if let Some(at) = silent.and_then(|silent| now.checked_sub(silent)) {
             // A judge that does not keep up is starved, and knows it.
-            let _lost = signs.try_send((led, at));
+            let _lost = signs.try_send((leader.led, at));
         }
     }
 }
@@ -236,8 +249,8 @@ impl Watch {
             }
             let now = Instant::now();
             self.send(&answered, &own, now);
-            let held = *self.held.borrow();
-            judge.watch(held.map(|held| held.led));
+            let held = self.held.borrow().clone();
+            judge.watch(held.as_ref().map(|held| held.led));
             let idle = asking.as_ref().is_none_or(JoinHandle::is_finished);
             if let Some(held) = held.filter(|_| idle && judge.asks(now)) {
                 let signs = signs_to.clone();

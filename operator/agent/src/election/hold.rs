@@ -27,9 +27,10 @@ const EVERY: Duration = Duration::from_millis(10);
 const LOOK_UP: Duration = Duration::from_secs(10);
 
 /// The last leader that was another member than the own.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Held {
     pub(super) led: Died,
+    pub(super) pod: Arc<str>,
     /// Of its etcd, for peers.
     pub(super) address: SocketAddr,
 }
@@ -57,7 +58,8 @@ pub(super) async fn keep(
             let host = config.host_of(name);
             let found = lookup_host((host.as_str(), config.peer_port)).await;
             if let Some(address) = found.ok().and_then(|mut addresses| addresses.next()) {
-                held.send_replace(Some(Held { led: *led, address }));
+                let (led, pod) = (*led, Arc::from(name.as_str()));
+                held.send_replace(Some(Held { led, pod, address }));
                 let tls = config.tls.named(&host);
                 let clients = SocketAddr::new(address.ip(), config.client_port);
                 // Who is gone is not asked for its clients' port, where its agent would answer.

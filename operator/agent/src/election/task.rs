@@ -170,7 +170,7 @@ impl Elections {
 
     /// After consent to a campaign against a leader that was silent, this agent too rests when there was no need.
     fn consented(self: &Arc<Self>, witness: &Witness) {
-        let held = *self.held.borrow();
+        let held = self.held.borrow().clone();
         let held = held.filter(|held| Some(held.led) == witness.died);
         let Some(held) = held.filter(|_| witness.evidence == Evidence::Suspected) else {
             return;
@@ -179,7 +179,7 @@ impl Elections {
         tokio::spawn(async move {
             let another = elections.another_leads(held.led);
             let elected = timeout(elections.config.election_timeout, another).await;
-            if elected.is_ok() && was_there(held, true).await {
+            if elected.is_ok() && was_there(&held, true).await {
                 elections
                     .planner
                     .lock()
@@ -194,7 +194,7 @@ impl Elections {
         let mut suspected = None;
         loop {
             trouble.news.notified().await;
-            let died = self.held.borrow().map(|held| held.led);
+            let died = self.held.borrow().as_ref().map(|held| held.led);
             let now = *self.suspected.borrow();
             if now.is_some() && now != suspected {
                 self.report.send_modify(|report| report.suspected += 1);
@@ -214,7 +214,7 @@ impl Elections {
     async fn case(self: &Arc<Self>) -> Option<Reason> {
         let began = Instant::now();
         loop {
-            let held = (*self.held.borrow())?;
+            let held = self.held.borrow().clone()?;
             let (look, peers) = self.look(&held).await;
             let step = self.planner.lock().await.step(&look, Instant::now());
             let rest = match step {
@@ -234,7 +234,11 @@ impl Elections {
                 Step::GiveWay(reason) => return Some(reason),
                 Step::Wait(rest) => rest,
                 Step::Ask(ask) => {
-                    if self.campaign(&ask, &peers, held, began).await.is_err() {
+                    if self
+                        .campaign(&ask, &peers, held.clone(), began)
+                        .await
+                        .is_err()
+                    {
                         return None;
                     }
                     ASK_AGAIN
@@ -270,13 +274,13 @@ impl Elections {
     }
 
     async fn witness(&self) -> Witness {
-        let held = *self.held.borrow();
+        let held = self.held.borrow().clone();
         let own = self.standing().await;
         let leader = own.as_ref().and_then(|own| own.leader_id);
-        let evidence = match held {
+        let evidence = match &held {
             // A planned move: the old leader is not asked.
             Some(held) if leader.is_some_and(|id| id != held.led.leader) => Evidence::Silent,
-            Some(held) => self.evidence(&held).await,
+            Some(held) => self.evidence(held).await,
             None => Evidence::Silent,
         };
         Witness {
@@ -362,26 +366,31 @@ impl Elections {
     async fn answer_of(&self, pod: &str, body: String) -> Option<ElectionAnswer> {
         let known = self.addresses.borrow().get(pod).copied();
         if let Some(address) = known {
-            let answer = self.call(&address.to_string(), body.clone(), KNOWN).await;
+            let answer = self
+                .call(pod, &address.to_string(), body.clone(), KNOWN)
+                .await;
             if answer.is_some() {
                 return answer;
             }
         }
         let port = self.config.listen.port();
         let address = format!("{}:{port}", self.config.host_of(pod));
-        self.call(&address, body, ANSWER - KNOWN).await
+        self.call(pod, &address, body, ANSWER - KNOWN).await
     }
 
     async fn call(
         &self,
+        pod: &str,
         address: &str,
         body: String,
         deadline: Duration,
     ) -> Option<ElectionAnswer> {
         let token = self.token.read().ok()?;
+        let tls = self.config.agents_tls(pod);
         let call = Call {
             method: Method::POST,
-            token: Some(&token),
+            opens: Some(self.config.opens(&token, pod)),
+            tls: Some(&tls),
             deadline,
             ..Call::get(address, PATH_ELECTION)
         };
@@ -480,7 +489,7 @@ impl Elections {
             tracing::info!(term = order.term, ?leader, "the campaign was not won");
             return;
         }
-        let needless = was_there(held, suspected).await;
+        let needless = was_there(&held, suspected).await;
         self.report.send_modify(|report| {
             report.won += 1;
             report.needless += u64::from(needless);
@@ -522,7 +531,7 @@ impl Elections {
 }
 
 /// Whether the old leader's etcd is there. One that hangs accepts, and does not answer.
-async fn was_there(held: Held, suspected: bool) -> bool {
+async fn was_there(held: &Held, suspected: bool) -> bool {
     if suspected {
         beat::lives(held.address, beat::QUICK).await
     } else {

@@ -268,6 +268,8 @@ mod tests {
             under_way: None,
             care: Default::default(),
             campaign: None,
+            standing: None,
+            file_system_bytes: None,
             accounts: None,
         }
     }

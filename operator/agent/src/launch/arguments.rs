@@ -38,7 +38,7 @@ pub(super) fn arguments(config: &Config, decision: &Decision, user: &[String]) -
         Decision::Bootstrap => ("new", frozen(config)),
         Decision::Join(members) => ("existing", live(members, &config.pod_name, &own_peer_url)),
         // With a log present etcd reads the member set from it; these only have to agree with the name.
-        Decision::Start | Decision::Ask | Decision::Refuse(_) => {
+        Decision::Start | Decision::Force(_) | Decision::Ask | Decision::Refuse(_) => {
             ("existing", format!("{}={own_peer_url}", config.pod_name))
         }
     };
@@ -59,6 +59,9 @@ pub(super) fn arguments(config: &Config, decision: &Decision, user: &[String]) -
             .into_iter()
             .map(|(flag, value)| format!("--{flag}={value}")),
     );
+    if matches!(decision, Decision::Force(_)) {
+        all.push("--force-new-cluster=true".to_owned());
+    }
     all.extend(certificates(config));
     all
 }
@@ -225,6 +228,18 @@ mod tests {
                 .iter()
                 .any(|flag| flag == "--initial-cluster-state=existing")
         );
+    }
+
+    #[test]
+    fn only_a_forced_start_has_the_flag() {
+        let has = |decision: &Decision| {
+            let flags = arguments(&config(), decision, &[]);
+            flags
+                .iter()
+                .any(|flag| flag.starts_with("--force-new-cluster"))
+        };
+        assert!(has(&Decision::Force("m".into())));
+        assert!(!has(&Decision::Start) && !has(&Decision::Bootstrap));
     }
 
     #[test]

@@ -53,6 +53,10 @@ pub struct Evidence {
     pub bootstrap: bool,
     /// The learner that the pod was made for.
     pub join_member_id: Option<Id>,
+    /// The mark by which the member is to become the only one of its cluster.
+    pub force: Option<String>,
+    /// The mark by which that was last tried on this volume.
+    pub forced: Option<String>,
     /// The own peer URL.
     pub own_peer_url: String,
     /// The member list that a quorum agreed on just now; `None` when no member returned one.
@@ -64,6 +68,8 @@ pub struct Evidence {
 pub enum Decision {
     /// The data is ours: start on it.
     Start,
+    /// The data is ours: start on it as the only member, this time.
+    Force(String),
     /// First start of the frozen set.
     Bootstrap,
     /// First start of a learner that the live list holds.
@@ -81,7 +87,16 @@ pub fn decide(evidence: &Evidence) -> Decision {
         return Decision::Refuse(refusal);
     }
     if evidence.wal {
-        return Decision::Start;
+        // Once for a mark: a write that etcd acknowledged since then may be one that a second time would discard.
+        return match &evidence.force {
+            Some(mark) if evidence.forced.as_ref() != Some(mark) => Decision::Force(mark.clone()),
+            _ => Decision::Start,
+        };
+    }
+    if evidence.force.is_some() {
+        return lost(
+            "the member is to become the only one of its cluster, and its data directory holds no log",
+        );
     }
     if evidence.trace == Trace::Answered {
         return lost("etcd has answered in this pod, and now its data directory holds no log");
@@ -185,6 +200,8 @@ mod tests {
             trace: Trace::None,
             bootstrap: false,
             join_member_id: None,
+            force: None,
+            forced: None,
             own_peer_url: URL.into(),
             members: None,
         }
@@ -202,6 +219,7 @@ mod tests {
     fn word(decision: &Decision) -> &str {
         match decision {
             Decision::Start => "start",
+            Decision::Force(_) => "force",
             Decision::Bootstrap => "bootstrap",
             Decision::Join(_) => "join",
             Decision::Ask => "ask",
@@ -261,6 +279,39 @@ mod tests {
             Decision::Start,
             "with a log, flags of the first start mean nothing (B3)"
         );
+    }
+
+    #[test]
+    fn a_member_becomes_the_only_one_once_for_a_mark_and_only_on_its_own_data() {
+        let own = IdentityFile::Present(identity("c", "p1"));
+        let other = IdentityFile::Present(identity("c", "p2"));
+        let mark = |text: &str| Some(text.to_owned());
+        let cases = [
+            ("first time", true, own.clone(), mark("a"), None, "force"),
+            ("again", true, own.clone(), mark("a"), mark("a"), "start"),
+            (
+                "another mark",
+                true,
+                own.clone(),
+                mark("b"),
+                mark("a"),
+                "force",
+            ),
+            ("none", true, own.clone(), None, mark("a"), "start"),
+            ("foreign", true, other, mark("a"), None, "ForeignData"),
+            ("no log", false, own, mark("a"), None, "DataLost"),
+        ];
+        for (name, wal, identity, force, forced, expected) in cases {
+            let decision = decide(&Evidence {
+                wal,
+                identity,
+                force,
+                forced,
+                bootstrap: true,
+                ..evidence()
+            });
+            assert_eq!(word(&decision), expected, "{name}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
 use super::decide::{Evidence, Identity, IdentityFile, Trace};
-use super::{ANSWERED_FILE, BEGUN_FILE, IDENTITY_FILE};
+use super::{ANSWERED_FILE, BEGUN_FILE, FORCED_FILE, IDENTITY_FILE};
 use crate::config::Config;
 use crate::etcd::{Client, Member};
 
@@ -43,6 +43,8 @@ pub(super) fn local(config: &Config) -> io::Result<Evidence> {
         trace: trace(&config.run_dir)?,
         bootstrap: config.bootstrap.is_some(),
         join_member_id: config.join_member_id,
+        force: config.force.clone(),
+        forced: forced(&beside(config, FORCED_FILE))?,
         own_peer_url: config.own_peer_url(),
         members: None,
     })
@@ -58,11 +60,20 @@ pub(super) fn expected(config: &Config) -> Identity {
 
 /// The identity file, beside the data directory on the same volume.
 pub(super) fn identity_path(config: &Config) -> std::path::PathBuf {
-    config
-        .data_dir
-        .parent()
-        .unwrap_or(&config.data_dir)
-        .join(IDENTITY_FILE)
+    beside(config, IDENTITY_FILE)
+}
+
+/// A file beside the data directory on the same volume.
+pub(super) fn beside(config: &Config, file: &str) -> std::path::PathBuf {
+    let parent = config.data_dir.parent();
+    parent.unwrap_or(&config.data_dir).join(file)
+}
+
+fn forced(path: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => Ok(Some(other?)),
+    }
 }
 
 fn identity(path: &Path) -> io::Result<IdentityFile> {

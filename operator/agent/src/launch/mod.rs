@@ -24,6 +24,8 @@ pub const BEGUN_FILE: &str = "etcd-begun";
 pub const ANSWERED_FILE: &str = "etcd-answered";
 /// In the run directory: why etcd is not started, as JSON.
 pub const REFUSED_FILE: &str = "refused.json";
+/// Beside the data directory: the mark by which etcd was last started as the only member of its cluster.
+pub const FORCED_FILE: &str = "kbagent-forced";
 /// In the run directory: the socket at which the launcher takes demands of the agent.
 pub const LAUNCHER_SOCKET: &str = "launcher.sock";
 /// In the run directory: the etcd of this start shares the clients' port with the agent.

@@ -12,9 +12,9 @@ use rustix::process::Pid;
 use super::arguments::{arguments, shared};
 use super::decide::{Decision, decide};
 use super::demand::Gate;
-use super::evidence::{self, expected, identity_path};
+use super::evidence::{self, beside, expected, identity_path};
 use super::supervise::{End, Signals, listen, supervise};
-use super::{BEGUN_FILE, REFUSED_FILE, SHARED_FILE};
+use super::{BEGUN_FILE, FORCED_FILE, REFUSED_FILE, SHARED_FILE};
 use crate::config::Config;
 use crate::etcd::Client;
 use crate::watch::Refusal;
@@ -84,7 +84,7 @@ pub async fn run(config: &Config, command: &[String]) -> Result<u8, LaunchError>
             decision = ready(config) => decision,
             _ = signals.stop() => return Ok(0),
         };
-        prepare(config, user)?;
+        prepare(config, &decision, user)?;
         let flags = arguments(config, &decision, user);
         tracing::info!(?flags, "etcd starts");
         let etcd = start(program, &flags)?;
@@ -157,7 +157,9 @@ async fn settle(config: &Config) -> Decision {
             told = Some(decision.clone());
         }
         match decision {
-            Decision::Start | Decision::Bootstrap | Decision::Join(_) => return decision,
+            Decision::Start | Decision::Force(_) | Decision::Bootstrap | Decision::Join(_) => {
+                return decision;
+            }
             Decision::Ask => tokio::time::sleep(ASK_EVERY).await,
             Decision::Refuse(_) => tokio::time::sleep(REFUSED_EVERY).await,
         }
@@ -237,14 +239,19 @@ async fn own_name(config: &Config) {
     }
 }
 
-/// Writes whose volume this is, then that etcd was begun: in this order, see [`decide`].
-fn prepare(config: &Config, user: &[String]) -> Result<(), LaunchError> {
+/// Writes whose volume this is, then that etcd was begun: in this order, see [`decide`]. A forced start is on record
+/// before it begins.
+fn prepare(config: &Config, decision: &Decision, user: &[String]) -> Result<(), LaunchError> {
     let marked = |path: &Path| {
         let path = path.display().to_string();
         move |source| LaunchError::Mark { path, source }
     };
     let identity = identity_path(config);
     write_identity(config, &identity).map_err(marked(&identity))?;
+    if let Decision::Force(mark) = decision {
+        let forced = beside(config, FORCED_FILE);
+        write_whole(&forced, mark.as_bytes()).map_err(marked(&forced))?;
+    }
     let begun = config.run_dir.join(BEGUN_FILE);
     fs::write(&begun, "").map_err(marked(&begun))?;
     let mark = config.run_dir.join(SHARED_FILE);
@@ -259,9 +266,14 @@ fn write_identity(config: &Config, path: &Path) -> io::Result<()> {
     if path.try_exists()? {
         return Ok(());
     }
+    write_whole(path, &serde_json::to_vec(&expected(config))?)
+}
+
+/// Writes a file that outlives a loss of power, whole or not at all.
+fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
     let partial = path.with_extension("partial");
     let mut file = fs::File::create(&partial)?;
-    file.write_all(&serde_json::to_vec(&expected(config))?)?;
+    file.write_all(text)?;
     file.sync_all()?;
     fs::rename(&partial, path)?;
     if let Some(directory) = path.parent() {

@@ -83,6 +83,9 @@ mod tests {
             under_way: None,
             care: Care::default(),
             campaign: None,
+            accounts: None,
+            file_system_bytes: None,
+            standing: None,
         };
         (format!("p{id}"), view)
     }

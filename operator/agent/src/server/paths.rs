@@ -4,19 +4,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::extract::{Extension, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::body::{Bytes, to_bytes};
+use axum::extract::{FromRequest, Query, Request, State};
+use axum::http::request::Parts;
+use axum::http::uri::PathAndQuery;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_limits::Standing;
 use kbagent_protocol::{
-    ActionRequest, AgentReport, ElectionRequest, ErrorAnswer, FencingReport, MemberList,
+    ActionRequest, AgentReport, Asked, ElectionRequest, ErrorAnswer, FencingReport, MemberList,
     MemberView, RelayReport, RoleAnswer,
 };
 use tokio::sync::{Semaphore, watch};
 
+use super::gate::{Gate, Refusal};
 use super::shared_read::SharedRead;
 use super::stream;
-use crate::actions::{Actions, ROLE_AGE, Token, TokenError};
+use crate::actions::{Actions, ROLE_AGE};
 use crate::election::Elections;
 use crate::etcd::Client;
 use crate::expiry;
@@ -24,6 +28,8 @@ use crate::handoff::Handoff;
 use crate::tls::Tls;
 use crate::watch::Knowledge;
 
+/// Largest body in bytes: an action is a few hundred.
+pub(super) const BODY: usize = 16 * 1024;
 /// Deadline of the member list.
 const LIST: Duration = Duration::from_secs(2);
 
@@ -36,7 +42,7 @@ pub(super) struct App {
     pub(super) relay: watch::Receiver<RelayReport>,
     pub(super) actions: Actions,
     pub(super) handoff: Arc<Handoff>,
-    pub(super) token: Token,
+    pub(super) gate: Gate,
     pub(super) incarnation: u64,
     pub(super) places: Semaphore,
     pub(super) members: SharedRead<Result<MemberList, String>>,
@@ -80,14 +86,10 @@ pub(super) async fn member(State(app): Shared) -> Json<MemberView> {
     Json(app.knowledge.borrow().at(Instant::now()))
 }
 
-/// Every client may read the stream. The token only keeps the reader's place, so a wrong one is as good as none.
-pub(super) async fn watch(
-    State(app): Shared,
-    Extension(standing): Extension<Standing>,
-    headers: HeaderMap,
-) -> Response {
-    if let Err(error) = authorize(&app, &headers, &standing) {
-        tracing::debug!(%error, "a reader without the token");
+/// Every client may read the stream. Authority only keeps the reader's place, so that none is as good as a wrong one.
+pub(super) async fn watch(State(app): Shared, came: Came) -> Response {
+    if let Err(error) = came.authorize(&app) {
+        tracing::debug!(%error, "a reader without authority");
     }
     let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
     (kind, stream::body(app.knowledge.clone())).into_response()
@@ -129,31 +131,34 @@ pub(super) async fn drained(State(app): Shared) -> &'static str {
     "drained\n"
 }
 
-pub(super) async fn handoff(
-    State(app): Shared,
-    Extension(standing): Extension<Standing>,
-    headers: HeaderMap,
-) -> Response {
-    match authorize(&app, &headers, &standing) {
-        Ok(()) => Json(app.handoff.hand_over().await).into_response(),
-        Err(error) => turned_away(error),
+/// What a caller signs by. It costs no memory.
+pub(super) async fn clock(State(app): Shared, Query(question): Query<Question>) -> Response {
+    let Ok(nonce) = question.nonce.parse() else {
+        let message = "give ?nonce= with 32 hexadecimal digits, in lower case".to_owned();
+        return failure(StatusCode::BAD_REQUEST, "ERR_BAD_REQUEST", message);
+    };
+    match app.gate.clock(nonce) {
+        Ok(clock) => Json(clock).into_response(),
+        Err(error) => turned_away(error.into()),
     }
 }
 
-pub(super) async fn action(
-    State(app): Shared,
-    Extension(standing): Extension<Standing>,
-    headers: HeaderMap,
-    body: String,
-) -> Response {
-    if let Err(error) = authorize(&app, &headers, &standing) {
-        return turned_away(error);
+pub(super) async fn handoff(State(app): Shared, came: Came) -> Response {
+    match came.demand(&app) {
+        Ok(()) => Json(app.handoff.hand_over().await).into_response(),
+        Err(answer) => *answer,
+    }
+}
+
+pub(super) async fn action(State(app): Shared, came: Came) -> Response {
+    if let Err(answer) = came.demand(&app) {
+        return *answer;
     }
     let Ok(_place) = app.places.try_acquire() else {
         let message = "too many actions at once: try again".to_owned();
         return failure(StatusCode::SERVICE_UNAVAILABLE, "ERR_BUSY", message);
     };
-    match serde_json::from_str::<ActionRequest>(&body) {
+    match serde_json::from_slice::<ActionRequest>(&came.body) {
         Ok(request) => Json(app.actions.run(&request).await).into_response(),
         Err(error) => failure(
             StatusCode::BAD_REQUEST,
@@ -164,16 +169,11 @@ pub(super) async fn action(
 }
 
 /// Of another agent. What it says of the leader is not believed: see [`crate::election`].
-pub(super) async fn election(
-    State(app): Shared,
-    Extension(standing): Extension<Standing>,
-    headers: HeaderMap,
-    body: String,
-) -> Response {
-    if let Err(error) = authorize(&app, &headers, &standing) {
-        return turned_away(error);
+pub(super) async fn election(State(app): Shared, came: Came) -> Response {
+    if let Err(answer) = came.demand(&app) {
+        return *answer;
     }
-    let Ok(request) = serde_json::from_str::<ElectionRequest>(&body) else {
+    let Ok(request) = serde_json::from_slice::<ElectionRequest>(&came.body) else {
         let message = "the body is no election request".to_owned();
         return failure(StatusCode::BAD_REQUEST, "ERR_BAD_REQUEST", message);
     };
@@ -187,13 +187,9 @@ pub(super) async fn election(
 }
 
 /// Signs of life, for agents of other members.
-pub(super) async fn beats(
-    State(app): Shared,
-    Extension(standing): Extension<Standing>,
-    headers: HeaderMap,
-) -> Response {
-    if let Err(error) = authorize(&app, &headers, &standing) {
-        return turned_away(error);
+pub(super) async fn beats(State(app): Shared, came: Came) -> Response {
+    if let Err(answer) = came.demand(&app) {
+        return *answer;
     }
     match app.elections.beats() {
         Some(body) => ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response(),
@@ -205,18 +201,63 @@ pub(super) async fn beats(
     }
 }
 
-fn authorize(app: &App, headers: &HeaderMap, standing: &Standing) -> Result<(), TokenError> {
-    let shown = headers.get(header::AUTHORIZATION);
-    app.token
-        .check(shown.and_then(|value| value.to_str().ok()))?;
-    standing.trust();
-    Ok(())
+/// The query of the clock.
+#[derive(serde::Deserialize)]
+pub(super) struct Question {
+    #[serde(default)]
+    nonce: String,
 }
 
-fn turned_away(error: TokenError) -> Response {
+/// A request as it came, which is what a signature is about.
+pub(super) struct Came {
+    standing: Standing,
+    head: Parts,
+    body: Bytes,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Came {
+    type Rejection = StatusCode;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, StatusCode> {
+        let (head, body) = request.into_parts();
+        let body = to_bytes(body, BODY).await;
+        let body = body.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
+        let standing = head.extensions.get::<Standing>().cloned();
+        let standing = standing.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
+        Ok(Self {
+            standing,
+            head,
+            body,
+        })
+    }
+}
+
+impl Came {
+    fn authorize(&self, app: &App) -> Result<(), Refusal> {
+        let target = self.head.uri.path_and_query();
+        let asked = Asked {
+            method: self.head.method.as_str(),
+            target: target.map_or("", PathAndQuery::as_str),
+            body: &self.body,
+        };
+        app.gate.check(&self.head.headers, &asked)?;
+        self.standing.trust();
+        Ok(())
+    }
+
+    /// As [`Came::authorize`], for what is refused without: the answer, then.
+    fn demand(&self, app: &App) -> Result<(), Box<Response>> {
+        self.authorize(app).map_err(|error| {
+            app.gate.tell(self.head.uri.path(), &error);
+            Box::new(turned_away(error))
+        })
+    }
+}
+
+fn turned_away(error: Refusal) -> Response {
     let status = match error {
-        TokenError::Absent => StatusCode::UNAUTHORIZED,
-        TokenError::Wrong | TokenError::Unknown => StatusCode::FORBIDDEN,
+        Refusal::Absent | Refusal::Unseen(_) => StatusCode::UNAUTHORIZED,
+        Refusal::Bearer | Refusal::Wrong | Refusal::Unknown(_) => StatusCode::FORBIDDEN,
     };
     failure(status, "ERR_UNAUTHORIZED", error.to_string())
 }

@@ -5,33 +5,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use http_limits::Limits;
 use kbagent_protocol::{
-    PATH_ACTION, PATH_AGENT, PATH_BEATS, PATH_DRAINED, PATH_ELECTION, PATH_GETROLE, PATH_HANDOFF,
-    PATH_HEALTHZ, PATH_MEMBER, PATH_MEMBERS, PATH_WATCH,
+    PATH_ACTION, PATH_AGENT, PATH_BEATS, PATH_CLOCK, PATH_DRAINED, PATH_ELECTION, PATH_GETROLE,
+    PATH_HANDOFF, PATH_HEALTHZ, PATH_MEMBER, PATH_MEMBERS, PATH_WATCH,
 };
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
-use super::paths::{self, App};
+use super::entrance::{self, Entrance};
+use super::gate::Gate;
+use super::paths::{self, App, BODY};
 use super::shared_read::SharedRead;
-use crate::actions::{Actions, Token};
+use crate::actions::Actions;
 use crate::config::Config;
 use crate::etcd::{Client, EtcdError};
 use crate::handoff::Handoff;
 use crate::{accounts, election, fence, relay, stopping, watch};
 
-/// What callers may cost: the operator's replicas, the other agents, probes and a few people. An action is a few
-/// hundred bytes.
+/// What callers may cost: the operator's replicas, the other agents, probes and a few people.
 const LIMITS: Limits = Limits {
     connections: 128,
     per_address: 16,
     trusted: 64,
     head_bytes: 16 * 1024,
     head_time: Duration::from_secs(5),
-    body_bytes: 16 * 1024,
+    body_bytes: BODY,
     body_time: Duration::from_secs(5),
 };
 /// Actions that may run at the same time.
@@ -43,7 +45,7 @@ pub enum ServeError {
     /// The own member's address is no URL.
     #[error("failed to make a client of the own member")]
     Client(#[from] EtcdError),
-    /// The port is taken, or signals cannot be received.
+    /// The port is taken, signals cannot be received, or the operator's name is none.
     #[error("failed to listen")]
     Listen(#[from] io::Error),
 }
@@ -57,6 +59,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let own = Client::new(&config.etcd_endpoint, &config.tls)?;
     let incarnation = rand::random();
     let listener = TcpListener::bind(config.listen).await?;
+    let entrance = Entrance::new(&config)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let (shown, does) = tokio::sync::watch::channel(watch::Own::default());
     let trouble = watch::Trouble::default();
@@ -82,7 +85,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let app = Arc::new(App {
         actions,
         handoff,
-        token: Token::new(config.token_file.clone()),
+        gate: Gate::new(&config, incarnation),
         places: Semaphore::new(ACTIONS),
         members: SharedRead::default(),
         tls: config.tls.clone(),
@@ -99,16 +102,18 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         .route(PATH_WATCH, get(paths::watch))
         .route(PATH_MEMBERS, get(paths::members))
         .route(PATH_AGENT, get(paths::agent))
+        .route(PATH_CLOCK, get(paths::clock))
         .route(PATH_DRAINED, get(paths::drained))
         .route(PATH_HEALTHZ, get(paths::healthz))
         .route(PATH_HANDOFF, post(paths::handoff))
         .route(PATH_ACTION, post(paths::action))
         .route(PATH_BEATS, get(paths::beats))
         .route(PATH_ELECTION, post(paths::election))
-        .with_state(app);
+        .with_state(app)
+        .layer(from_fn_with_state(entrance.clone(), entrance::guard));
     tracing::info!(listen = %config.listen, pod = config.pod_name, "the agent serves");
     tokio::select! {
-        never = http_limits::serve(listener, router, LIMITS) => match never {},
+        never = http_limits::serve_behind(listener, entrance, router, LIMITS) => match never {},
         () = async {
             terminate.recv().await;
             tracing::info!("the agent stops");

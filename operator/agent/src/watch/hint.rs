@@ -40,7 +40,7 @@ pub(super) async fn listen(
         };
         let address = format!("{}:{}", config.host_of(&leader), config.listen.port());
         tokio::select! {
-            heard = follow(&address, &token) => {
+            heard = follow(&config, &address, &leader, &token) => {
                 if heard {
                     news.notify_one();
                     alarm.notify_one();
@@ -66,11 +66,8 @@ async fn another(knowledge: &mut watch::Receiver<Knowledge>, own: &str, leader: 
 }
 
 /// Reads the leader's stream until it tells trouble or breaks; false when it could not be read at all.
-async fn follow(address: &str, token: &Token) -> bool {
-    // A reader with the token keeps its place when there are too many. The stream is open without one, too.
-    let token = token.read().ok();
-    let open = Lines::open(address, PATH_WATCH, token.as_deref(), LINE);
-    let Ok(Ok(mut lines)) = timeout(SILENT, open).await else {
+async fn follow(config: &Config, address: &str, leader: &str, token: &Token) -> bool {
+    let Ok(Some(mut lines)) = timeout(SILENT, open(config, address, leader, token)).await else {
         return false;
     };
     while let Ok(Some(line)) = timeout(SILENT, lines.next()).await {
@@ -80,6 +77,20 @@ async fn follow(address: &str, token: &Token) -> bool {
         }
     }
     true
+}
+
+/// A reader with authority keeps its place when there are too many. The stream is open without, too.
+async fn open(config: &Config, address: &str, leader: &str, token: &Token) -> Option<Lines> {
+    let tls = config.agents_tls(leader);
+    let place = (address, &tls);
+    if let Ok(token) = token.read() {
+        let opens = config.opens(&token, leader);
+        let lines = Lines::open(place, PATH_WATCH, Some(opens), LINE).await;
+        if let Ok(lines) = lines {
+            return Some(lines);
+        }
+    }
+    Lines::open(place, PATH_WATCH, None, LINE).await.ok()
 }
 
 fn in_trouble(view: &MemberView) -> bool {

@@ -7,7 +7,9 @@ mod hint;
 mod hold;
 mod names;
 mod removed;
+mod standing;
 mod view;
+mod volume;
 mod watcher;
 
 pub(crate) use hold::{AGAIN, until_it_ends};

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use kbagent_protocol::{AccountsReport, Campaign, Care, EtcdState, Id, MemberStatus, MemberView};
+use kbagent_protocol::{
+    AccountsReport, Campaign, Care, EtcdState, Id, MemberStanding, MemberStatus, MemberView,
+};
 use serde::{Deserialize, Serialize};
 
 use super::names::Names;
@@ -59,6 +61,8 @@ impl Knowledge {
             under_way: None,
             care: Care::default(),
             campaign: None,
+            standing: None,
+            file_system_bytes: None,
             accounts: None,
         };
         Self {
@@ -121,6 +125,8 @@ impl Knowledge {
         next.under_way = hints.own.under_way.map(str::to_owned);
         next.care = hints.own.care;
         next.campaign = hints.own.campaign;
+        next.file_system_bytes = hints.file_system_bytes;
+        next.standing = hints.standing.filter(|_| poll.is_err()).cloned();
         next.accounts.clone_from(&hints.own.accounts);
         match poll {
             Ok(status) => {
@@ -195,6 +201,10 @@ pub struct Hints<'a> {
     pub names: &'a Names,
     /// A reason why etcd must not run.
     pub refusal: Option<&'a Refusal>,
+    /// How large the file system of etcd's data is.
+    pub file_system_bytes: Option<u64>,
+    /// What the metrics of a silent member say.
+    pub standing: Option<&'a MemberStanding>,
     /// What the agent itself does.
     pub own: Own,
 }
@@ -268,11 +278,21 @@ fn matters(old: &MemberView, new: &MemberView) -> bool {
             .as_ref()
             .map_or(0, |status| status.db_size_bytes)
     };
+    // How long it has had no leader rides on other lines.
+    let known = |view: &MemberView| {
+        let standing = view.standing.clone();
+        standing.map(|standing| MemberStanding {
+            leaderless_seconds: 0,
+            ..standing
+        })
+    };
     !same_state(&old.etcd, &new.etcd)
         || essence(old) != essence(new)
         || (&old.under_way, old.care, old.campaign) != (&new.under_way, new.care, new.campaign)
         || old.accounts != new.accounts
         || size(new) < size(old)
+        || known(old) != known(new)
+        || old.file_system_bytes != new.file_system_bytes
 }
 
 fn same_state(old: &EtcdState, new: &EtcdState) -> bool {

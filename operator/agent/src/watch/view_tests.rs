@@ -61,6 +61,8 @@ impl Bench {
         let hints = Hints {
             names: &self.names,
             refusal: None,
+            standing: None,
+            file_system_bytes: None,
             own: self.own.clone(),
         };
         self.knowledge.fold(poll, &hints, self.now)
@@ -152,6 +154,8 @@ fn silence_is_told_apart() {
     let hints = Hints {
         names: &bench.names,
         refusal: Some(&lost),
+        standing: None,
+        file_system_bytes: None,
         own: Own::default(),
     };
     assert!(bench.knowledge.fold(refused(), &hints, bench.now));

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kbagent_protocol::MemberView;
+use kbagent_protocol::{MemberStanding, MemberView};
 use tokio::sync::{Notify, watch};
 
 use super::hint;
 use super::hold;
 use super::names::{self, Names};
-use super::removed;
 use super::view::{Hints, Knowledge, Own, Refusal};
+use super::{removed, standing, volume};
 use crate::config::Config;
 use crate::etcd::Client;
 use crate::launch::{ANSWERED_FILE, REFUSED_FILE};
@@ -27,6 +27,8 @@ pub struct Watcher {
     names: watch::Receiver<Names>,
     names_wanted: Arc<Notify>,
     removed: watch::Receiver<Option<Refusal>>,
+    standing: watch::Receiver<Option<MemberStanding>>,
+    volume: watch::Receiver<Option<u64>>,
     own: watch::Receiver<Own>,
     alarm: Arc<Notify>,
     knowledge: watch::Sender<Knowledge>,
@@ -60,6 +62,9 @@ pub fn start(
     let (knowledge, seen) = watch::channel(first);
     let (names_to, names) = watch::channel(Names::new());
     let (removed_to, removed) = watch::channel(None);
+    let (standing_to, standing) = watch::channel(None);
+    let (volume_to, volume) = watch::channel(None);
+    tokio::spawn(volume::look(config.data_dir.clone(), volume_to));
     let names_wanted = Arc::new(Notify::new());
     tokio::spawn(names::keep(
         client.clone(),
@@ -67,6 +72,11 @@ pub fn start(
         names_to,
     ));
     tokio::spawn(removed::look(Arc::clone(config), seen.clone(), removed_to));
+    tokio::spawn(standing::look(
+        Arc::clone(config),
+        seen.clone(),
+        standing_to,
+    ));
     let alarm = Arc::clone(&trouble.alarm);
     tokio::spawn(hold::own(
         config.etcd_address(),
@@ -85,6 +95,8 @@ pub fn start(
         names,
         names_wanted,
         removed,
+        standing,
+        volume,
         own,
         alarm,
         knowledge,
@@ -123,9 +135,12 @@ impl Watcher {
         };
         let answered = poll.is_ok();
         let names = self.names.borrow_and_update().clone();
+        let standing = self.standing.borrow().clone();
         let hints = Hints {
             names: &names,
             refusal: refusal.as_ref(),
+            standing: standing.as_ref(),
+            file_system_bytes: *self.volume.borrow(),
             own: self.own.borrow().clone(),
         };
         let now = Instant::now();

@@ -21,11 +21,11 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hyper::{Method, StatusCode};
-use kbagent::http::Call;
+use kbagent::http::{Call, Opens};
 use kbagent::tls::FILES;
 use kbagent_protocol::{
-    ActionAnswer, ActionRequest, MemberView, PATH_ACTION, PATH_GETROLE, PATH_MEMBER, PATH_WATCH,
-    Role, RoleAnswer,
+    ActionAnswer, ActionRequest, Authorization, MemberView, PATH_ACTION, PATH_GETROLE, PATH_MEMBER,
+    PATH_WATCH, Role, RoleAnswer,
 };
 use serde::de::DeserializeOwned;
 
@@ -64,9 +64,11 @@ impl Pod {
             ("KB_DATA_DIR", at("data/etcd")),
             ("KB_RUN_DIR", at("run")),
             ("KB_TOKEN_FILE", at("token")),
+            (Authorization::VARIABLE, "signed".to_owned()),
             ("KB_CLIENT_PORT", CLIENT_PORT.to_string()),
             ("KB_PEER_PORT", "22380".to_owned()),
             ("KB_ETCD_ENDPOINT", format!("http://{host}:{CLIENT_PORT}")),
+            ("KB_ETCD_METRICS", format!("{host}:22381")),
             ("KB_PEER_ENDPOINT", format!("http://{host}:22380")),
             ("KB_LISTEN", format!("{host}:5001")),
         ];
@@ -244,6 +246,15 @@ impl Pod {
         .await
     }
 
+    /// What `token` opens this pod's agent by.
+    pub(crate) fn opens<'a>(&'a self, token: &'a str) -> Opens<'a> {
+        Opens {
+            token,
+            sends: Authorization::Signed,
+            pod: &self.name,
+        }
+    }
+
     /// Runs an action with the token.
     pub(crate) async fn action(&self, action: &str, parameters: &[(&str, &str)]) -> ActionAnswer {
         let parameters = parameters
@@ -258,7 +269,7 @@ impl Pod {
         let address = self.agent_address();
         let call = Call {
             method: Method::POST,
-            token: Some(TOKEN),
+            opens: Some(self.opens(TOKEN)),
             deadline: Duration::from_secs(20),
             ..Call::get(&address, PATH_ACTION)
         };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -128,6 +129,13 @@ pub struct LastComponentConfiguration {
     /// Members that are rebuilt: their identifiers (hexadecimal) by pod.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rebuilt_members: BTreeMap<String, String>,
+    /// Token of the recovery of its quorum, as it is on record in the InstanceSet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<String>,
+    /// Sizes of its claim templates, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::quantity::quantities")]
+    pub storage: BTreeMap<String, Quantity>,
     /// Claims of those members: their UIDs by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rebuilt_claims: BTreeMap<String, String>,

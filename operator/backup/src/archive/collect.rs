@@ -341,7 +341,7 @@ mod tests {
             match step {
                 Step::Events(count) => {
                     let end = (self.delivered + count).min(self.history.len());
-                    for event in self.history[self.delivered..end].to_vec() {
+                    for event in self.history[self.delivered..end].iter().cloned() {
                         self.collector
                             .event(event, self.now)
                             .expect("nothing is lost");

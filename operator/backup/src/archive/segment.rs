@@ -1,7 +1,7 @@
 //! Pure: a segment of the archive, its bytes, and how it is linked to the one before it.
 //!
-//! Bytes: [`MAGIC`], length of the header (4 bytes, big endian), header (JSON), body ([`Event`]s in protobuf, each after
-//! its length), SHA-256 of all that.
+//! Bytes: [`MAGIC`], length of the header (4 bytes, big endian), header (JSON), body ([`Event`]s in protobuf, each
+//! after its length), SHA-256 of all that.
 
 use prost::Message;
 use serde::{Deserialize, Serialize};
@@ -420,7 +420,8 @@ pub(crate) mod tests {
             vec![event(5, 1, 0), event(5, 1, 1), event(6, 2, 0)],
         );
         assert!(good.encode().is_ok());
-        let spoil: [(&str, fn(&mut Segment)); 8] = [
+        type Spoil = fn(&mut Segment);
+        let spoil: [(&str, Spoil); 8] = [
             ("a hole in revisions", |s| s.events[2].revision = 7),
             ("a revision of before", |s| s.events[0].revision = 4),
             ("a time that goes back", |s| s.events[2].at = 0),

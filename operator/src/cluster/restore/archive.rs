@@ -8,7 +8,7 @@ use etcd_operator_api::restore::SeedArchive;
 use etcd_operator_api::{Backup, labels};
 use kube::ResourceExt;
 
-use super::{Source, Until};
+use super::source::{Source, Until};
 
 /// The newest full backup that is not past the target, and what is put over it.
 pub(super) fn base<'a>(

@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{
     WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kbagent_protocol::CONTAINER;
 use kube::api::ObjectMeta;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,8 +23,6 @@ use super::super::{accounts, tls};
 use super::metadata::{child_labels, pod_selector};
 use super::service_account::service_account_name;
 
-/// Name of the container that runs the agent.
-const AGENT_CONTAINER: &str = "kbagent";
 /// Volume with the agents' token; the definition's containers mount it by this name.
 const TOKEN_VOLUME: &str = "kbagent-token";
 /// The container that `kubectl logs` and `kubectl exec` use when none is named.
@@ -56,13 +55,13 @@ pub(super) fn template(valid: &Valid<'_>) -> Result<PodTemplateSpec, SpecError> 
         });
     }
     if let Some(wish) = &valid.tls {
-        tls::put_into(&mut pod, wish, valid.name.tls_secret(), AGENT_CONTAINER);
+        tls::put_into(&mut pod, wish, valid.name.tls_secret(), CONTAINER);
         if let Some(trust) = &valid.trust {
             tls::start_with(&mut pod, trust);
         }
     }
     if valid.accounts {
-        accounts::put_into(&mut pod, valid.name.accounts_secret(), AGENT_CONTAINER);
+        accounts::put_into(&mut pod, valid.name.accounts_secret(), CONTAINER);
     }
     agent_first(&mut pod);
     pod.volumes
@@ -83,7 +82,7 @@ pub(super) fn template(valid: &Valid<'_>) -> Result<PodTemplateSpec, SpecError> 
 /// brings etcd's launcher. Were it ever otherwise, etcd's container would fail to start and be started again.
 fn agent_first(pod: &mut PodSpec) {
     pod.containers
-        .sort_by_key(|container| container.name != AGENT_CONTAINER);
+        .sort_by_key(|container| container.name != CONTAINER);
 }
 
 fn metadata(valid: &Valid<'_>) -> ObjectMeta {
@@ -137,7 +136,7 @@ fn set_flags(pod: &mut PodSpec, valid: &Valid<'_>) {
         valid.flags.put_into_etcd(first);
     }
     let mut containers = pod.containers.iter_mut();
-    if let Some(agent) = containers.find(|container| container.name == AGENT_CONTAINER) {
+    if let Some(agent) = containers.find(|container| container.name == CONTAINER) {
         valid.flags.tell_agent(agent);
     }
 }

@@ -58,7 +58,11 @@ fn etcd_and_its_agent_get_the_certificate_and_no_other_container_does() {
         ("tls.key", "key.pem"),
     ];
     assert_eq!(items, files);
-    for (name, peer_name) in [("etcd", Some("etcd-member")), ("kbagent", None)] {
+    let operator = Some("_operator.kbagent");
+    for (name, peer_name, operator) in [
+        ("etcd", Some("etcd-member"), None),
+        ("kbagent", None, operator),
+    ] {
         let container = container(&spec, name);
         let mut mounts = container.volume_mounts.iter().flatten();
         let mount = mounts.find(|mount| mount.name == "tls").expect("a mount");
@@ -68,6 +72,7 @@ fn etcd_and_its_agent_get_the_certificate_and_no_other_container_does() {
         );
         assert_eq!(variable(container, "KB_TLS_DIR"), Some("/etc/pki/tls"));
         assert_eq!(variable(container, "KB_TLS_PEER_NAME"), peer_name, "{name}");
+        assert_eq!(variable(container, "KB_TLS_OPERATOR_NAME"), operator);
     }
     let exporter = container(&spec, "metrics-exporter");
     assert!(
@@ -100,6 +105,9 @@ fn a_users_certificate_must_be_for_the_pods_and_the_leader() {
     let etcd = container(&spec, "etcd");
     // His CA may have signed members under any name.
     assert_eq!(variable(etcd, "KB_TLS_PEER_NAME"), None);
+    // And has signed none for the operator.
+    let agent = container(&spec, "kbagent");
+    assert_eq!(variable(agent, "KB_TLS_OPERATOR_NAME"), None);
     let domain = "ledger-store-headless.books.svc.cluster.local";
     let wanted = [
         format!("ledger-store-0.{domain}"),

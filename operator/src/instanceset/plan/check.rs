@@ -16,7 +16,9 @@ use crate::instanceset::names as keys;
 use crate::instanceset::observed::{NodeSeen, Observed, PodSeen};
 
 mod lint;
+mod recovery;
 mod upkeep;
+mod volumes;
 
 pub use lint::Violation;
 
@@ -37,6 +39,7 @@ pub fn lint(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Violation> {
     }
     lint.margin(&mut found);
     lint.contradicted(&mut found);
+    recovery::check(&lint, &mut found);
     found
 }
 
@@ -83,6 +86,7 @@ impl Lint<'_> {
             Step::Compact { .. } | Step::Defragment { .. } | Step::Disarm { .. } => {
                 upkeep::check(self, step, found);
             }
+            Step::GrowClaim { name, uid, to } => volumes::check(self, (name, uid), to, found),
             Step::AddFinalizer
             | Step::ApplyService(_)
             | Step::RetireClaim { .. }
@@ -299,7 +303,8 @@ impl Lint<'_> {
             .filter(|m| m.id != id && self.takes_part(m))
             .count();
         let deciding = healthy + usize::from(self.takes_part(victim));
-        if rest == 0 || healthy < rest / 2 + 1 || deciding < voters.len() / 2 + 1 {
+        let margin = rest > 0 && healthy > rest / 2 && deciding > voters.len() / 2;
+        if !margin && !recovery::gave_up(self, id) {
             found.push(format!(
                 "M13: {id} is removed and {healthy} of {rest} others are healthy"
             ));
@@ -429,7 +434,7 @@ impl Lint<'_> {
 
     /// Members that may vote and are stopped by this plan leave a quorum, and no data goes that is needed.
     fn margin(&self, found: &mut Vec<Violation>) {
-        if self.all_go() {
+        if self.all_go() || recovery::gives_up(self) {
             return;
         }
         let deleted = self.plan.steps.iter().filter_map(|step| match step {

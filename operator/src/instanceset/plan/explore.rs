@@ -67,6 +67,10 @@ enum Mishap {
     Corrupt,
     /// Clients write until the member's database is full.
     Fill,
+    /// The owner gives up the quorum.
+    Approve,
+    /// The owner takes that back.
+    Withdraw,
 }
 
 /// What befalls a cluster without an owner's hand.
@@ -80,6 +84,8 @@ const FATE: &[Mishap] = &[
 const HAND: &[Mishap] = &[Mishap::MoveUrl, Mishap::ChangeDomain, Mishap::Freeze];
 /// What etcd finds in its databases.
 const ALARMS: &[Mishap] = &[Mishap::Corrupt, Mishap::Fill];
+/// What an owner does whose quorum does not come back, and a pod that is deleted meanwhile.
+const GIVEN_UP: &[Mishap] = &[Mishap::Approve, Mishap::Withdraw, Mishap::DeletePod];
 const CLAIMS: &[Mishap] = &[Mishap::DeleteClaim];
 const FREEZE: &[Mishap] = &[Mishap::Freeze];
 /// The template with which everything comes up, and the one that an owner writes when another one does not.
@@ -166,7 +172,8 @@ impl Explorer {
     fn converges(&mut self, state: &State) -> Result<(), String> {
         // Before it has formed, it can unless something was taken away.
         let unformed = state.world.members.is_empty() && state.menu.is_empty();
-        if !can_recover(&state.world) && !unformed {
+        let given_up = state.world.desired.recovery.is_some() && state.world.has_a_survivor();
+        if !can_recover(&state.world) && !unformed && !given_up {
             return Ok(());
         }
         let mut world = state.world.clone();
@@ -258,7 +265,8 @@ impl State {
         if self.mishaps > 0 {
             let pods = self.world.pod_names();
             let all = self.menu.iter().flat_map(|mishap| {
-                let once = *mishap == Mishap::ChangeDomain;
+                use Mishap::{Approve, ChangeDomain, Withdraw};
+                let once = matches!(mishap, ChangeDomain | Approve | Withdraw);
                 let pods = pods.iter().take(if once { 1 } else { pods.len() });
                 pods.map(|pod| Action::Mishap(*mishap, pod.clone()))
             });
@@ -299,6 +307,8 @@ impl State {
                     Mishap::MoveUrl => world.move_url(pod),
                     Mishap::Corrupt => world.raise(AlarmKind::Corrupt, pod),
                     Mishap::Fill => world.fill(pod),
+                    Mishap::Approve => world.approve("t", None),
+                    Mishap::Withdraw => world.desired.recovery = None,
                     Mishap::ChangeDomain => world.desired.cluster_domain.push('.'),
                 }
             }
@@ -354,8 +364,12 @@ struct Wish {
     update: Option<(&'static str, usize)>,
     menu: &'static [Mishap],
     mishaps: usize,
+    /// Members whose nodes are lost, and others whose nodes freeze, before anything else happens.
+    gone: (u32, u32),
     /// It begins with a backup.
     seeded: bool,
+    /// Volumes are to be larger than they are.
+    larger: bool,
 }
 
 impl Wish {
@@ -366,7 +380,9 @@ impl Wish {
             update: None,
             menu: &[],
             mishaps: 0,
+            gone: (0, 0),
             seeded: false,
+            larger: false,
         }
     }
 
@@ -406,6 +422,13 @@ impl Wish {
         }
     }
 
+    const fn bereft(members: u32, lost: u32, frozen: u32, mishaps: usize) -> Self {
+        Self {
+            gone: (lost, frozen),
+            ..Self::size(members, members).with(GIVEN_UP, mishaps)
+        }
+    }
+
     fn state(self, planner: Planner) -> State {
         let mut world = match self.from {
             0 if self.seeded => World::seeded(self.to),
@@ -413,10 +436,16 @@ impl Wish {
             from => grown(from),
         };
         world.scale(self.to);
+        if self.larger {
+            world.want_volumes(2);
+        }
         if let Some((image, at_a_time)) = self.update {
             world.desired.update.at_a_time = at_a_time;
             world.change_template(image);
         }
+        let (lost, frozen) = self.gone;
+        (0..lost).for_each(|at| world.lose_node(&format!("a-{at}")));
+        (lost..lost + frozen).for_each(|at| world.freeze(&format!("a-{at}")));
         State {
             world,
             look: None,
@@ -468,6 +497,36 @@ fn every_order_of_a_beginning_with_a_backup() {
 #[test]
 fn every_order_of_an_alarm() {
     all(&[Wish::size(3, 3).with(ALARMS, 1)]);
+}
+
+#[test]
+fn every_order_of_volumes_that_grow() {
+    let larger = |wish: Wish| Wish {
+        larger: true,
+        ..wish
+    };
+    all(&[
+        Wish::size(3, 3).with(CLAIMS, 1),
+        Wish::size(1, 1).with(FATE, 1),
+    ]
+    .map(larger));
+}
+
+#[test]
+fn every_order_of_a_quorum_that_is_given_up() {
+    all(&[Wish::bereft(3, 2, 0, 1), Wish::bereft(3, 0, 2, 1)]);
+}
+
+#[test]
+#[ignore = "takes minutes: cargo test --release -p operator every_order -- --ignored --nocapture"]
+fn every_order_of_a_quorum_that_is_given_up_and_more() {
+    all(&[
+        Wish::bereft(3, 2, 0, 2),
+        Wish::bereft(3, 1, 1, 2),
+        Wish::bereft(3, 0, 2, 2),
+        Wish::bereft(5, 3, 0, 1),
+        Wish::bereft(5, 2, 1, 1),
+    ]);
 }
 
 #[test]

@@ -8,6 +8,7 @@
 use kbagent_protocol::Member;
 
 use super::next_pod::MembershipView;
+use super::recovery;
 use super::roster::{self, Roster};
 use super::safety::{Safety, quorum};
 use super::{Plan, Step, Waiting};
@@ -225,7 +226,8 @@ impl Change<'_> {
     fn remove(&self, pod: &str, member: &Member, why: &str) -> Result<Step, Waiting> {
         let what = format!("removal of member {pod} ({why})");
         if !member.is_learner {
-            if self.safety.voters <= 1 {
+            let given_up = recovery::was_given_up(self.desired, self.safety, member.id);
+            if self.safety.voters <= 1 && !given_up {
                 return Err(Waiting::DataLost(pod.to_owned()));
             }
             // The old set decides the removal, the victim's own vote included; the new one must live after it.
@@ -234,7 +236,7 @@ impl Change<'_> {
                 (all, quorum(self.safety.voters)),
                 (left, quorum(self.safety.voters - 1)),
             ] {
-                if healthy < needed {
+                if healthy < needed && !given_up {
                     return Err(Waiting::Quorum {
                         what,
                         healthy,

@@ -11,6 +11,7 @@ pub mod membership;
 pub mod next_pod;
 mod planner;
 pub mod pods;
+pub mod recovery;
 pub mod relabel;
 pub mod resize;
 pub mod revision;

@@ -257,6 +257,10 @@ impl Slot<'_, '_> {
     fn absent(&mut self, plan: &mut Plan) {
         let wanted = self.desired.wants(self.pod);
         match (self.data(), &self.place) {
+            (Data::Whole(claims), Place::Member(_)) if claims.iter().any(|(_, c)| c.retired()) => {
+                // An etcd that forgot to remove it when the quorum was given up (#20339, #20896).
+                self.lose("its volume is never used again: its member was given up");
+            }
             (Data::Whole(claims), Place::Member(member)) => {
                 let made_for = claims.iter().find_map(|(_, claim)| claim.join());
                 let fresh = member.name.is_empty();
@@ -332,6 +336,7 @@ impl Slot<'_, '_> {
             .filter_map(|pod| Some(pod.status()?.raft_index));
         let purpose = Purpose {
             bootstrap: None,
+            force: None,
             join,
             catch_up: indexes.max().unwrap_or_default(),
         };

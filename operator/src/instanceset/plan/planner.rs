@@ -2,8 +2,8 @@
 
 use super::latch::{Latch, latch};
 use super::{
-    Plan, Step, Waiting, bootstrap, check, membership, next_pod, relabel, rollout, roster, safety,
-    services, status, teardown, upkeep, volumes,
+    Plan, Step, Waiting, bootstrap, check, membership, next_pod, recovery, relabel, rollout,
+    roster, safety, services, status, teardown, upkeep, volumes,
 };
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::Observed;
@@ -17,8 +17,10 @@ pub fn plan(desired: &Desired, seen: &Observed) -> Plan {
         return plan;
     }
     let latch = latch(desired, seen);
-    decide(desired, seen, &latch, &mut plan);
+    let recovery = recovery::record(desired, seen, &latch);
+    decide(desired, seen, (&latch, &recovery), &mut plan);
     plan.status = Some(status::status(desired, seen, &latch, &plan));
+    status::recover(&mut plan, desired, recovery.record);
     debug_assert!(
         check::lint(desired, seen, &plan).is_empty(),
         "the plan breaks a rule: {:?}",
@@ -27,7 +29,12 @@ pub fn plan(desired: &Desired, seen: &Observed) -> Plan {
     plan
 }
 
-fn decide(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) {
+fn decide(
+    desired: &Desired,
+    seen: &Observed,
+    (latch, recovery): (&Latch, &recovery::Reading),
+    plan: &mut Plan,
+) {
     if desired.paused {
         plan.waiting.push(Waiting::Paused);
         return;
@@ -54,6 +61,9 @@ fn decide(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) {
         bootstrap::plan(desired, seen, latch, plan);
         return;
     }
+    if recovery::plan(desired, seen, recovery, plan) {
+        return;
+    }
     let roster = roster::read(desired, seen, latch);
     let safety = safety::Safety::of(desired, seen, &roster);
     let mut gate = safety::Gate::guarded(&safety, seen);
@@ -68,6 +78,12 @@ fn decide(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) {
     let quiet = membership::plan(&basis, plan);
     rollout::plan(desired, seen, &safety, &mut gate, quiet, plan);
     upkeep::plan(&basis, quiet, &mut gate, plan);
+    let growth = volumes::grow(desired, seen);
+    // The last thing to do: what the API server refuses of it holds nothing else up.
+    if plan.steps.is_empty() {
+        plan.steps.extend(growth.step);
+    }
+    plan.waiting.extend(growth.waiting);
 }
 
 /// What Kubernetes says of pods that it cannot start, told at once.

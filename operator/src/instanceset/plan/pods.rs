@@ -19,6 +19,8 @@ pub struct Purpose<'a> {
     pub bootstrap: Option<&'a [String]>,
     /// The learner it starts as; only for a claim made for that learner (M11).
     pub join: Option<Id>,
+    /// The mark by which it becomes the only member, once (D11).
+    pub force: Option<&'a str>,
     /// Raft index that its member must have applied to count as caught up (P9).
     pub catch_up: u64,
 }
@@ -95,6 +97,9 @@ fn environment(desired: &Desired, purpose: &Purpose<'_>) -> Vec<(String, String)
     }
     if let Some(member) = purpose.join {
         all.push((keys::ENV_JOIN.to_owned(), member.to_string()));
+    }
+    if let Some(mark) = purpose.force {
+        all.push((keys::ENV_FORCE.to_owned(), mark.to_owned()));
     }
     all
 }

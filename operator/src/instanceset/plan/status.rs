@@ -7,6 +7,7 @@ use etcd_operator_api::condition::{ConditionType, Observation, Reason, Truth};
 use etcd_operator_api::instance_set::{
     AccountsStatus, InstanceSetStatus, KnownMember, MemberStatus, WaitingOn,
 };
+use etcd_operator_api::recovery::Recovery;
 use etcd_operator_api::{labels, names};
 use kbagent_protocol::AlarmKind;
 
@@ -14,7 +15,7 @@ use super::latch::Latch;
 use super::pods;
 use super::safety::quorum;
 use super::steps::StatusDraft;
-use super::{Plan, Waiting, alarms, revision, roster};
+use super::{Plan, Waiting, alarms, revision, roster, volumes};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{NO_CREDENTIALS, Observed, PodSeen, Reading};
 
@@ -80,6 +81,8 @@ pub fn status(desired: &Desired, seen: &Observed, latch: &Latch, plan: &Plan) ->
         members: members(desired, seen, latch),
         accounts: accounts(desired, seen),
         message: waiting_on.first().map(|first| first.message.clone()),
+        recovery: before.recovery.clone(),
+        volumes: volumes::status(desired, seen),
         waiting_on,
     };
     let first = status.cluster_id != before.cluster_id
@@ -97,6 +100,14 @@ fn cluster_id(desired: &Desired, latch: &Latch) -> Option<String> {
         .cluster
         .map(|id| id.to_string())
         .or_else(|| desired.recorded.cluster_id.clone())
+}
+
+/// Puts the next step of a recovery on record, before it is taken.
+pub fn recover(plan: &mut Plan, desired: &Desired, recovery: Option<Recovery>) {
+    if let Some(draft) = &mut plan.status {
+        draft.first |= recovery != desired.recorded.recovery;
+        draft.status.recovery = recovery;
+    }
 }
 
 fn reasons(waiting: &[Waiting]) -> Vec<WaitingOn> {
@@ -322,7 +333,10 @@ fn quorate(desired: &Desired, seen: &Observed, latch: &Latch, plan: &Plan) -> Ob
         .filter(|member| is_dataless(desired, seen, &member.pod_name))
         .count();
     if gone > 0 && known - gone < quorum(known) {
-        let text = format!("the data of {gone} of {known} voters is gone: restore a backup");
+        let text = format!(
+            "the data of {gone} of {known} voters is gone: restore a backup, or continue with one member (OpsRequest \
+             RecoverQuorum)"
+        );
         return told(Truth::False, Reason::DataLost, &text);
     }
     if seen.pods.values().any(|pod| pod.denied().is_some()) {

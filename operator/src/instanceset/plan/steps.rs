@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use etcd_operator_api::condition::Observation;
 use etcd_operator_api::instance_set::InstanceSetStatus;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceRequirements, Service};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kbagent_protocol::{Alarm, Id};
 
 /// What to do, in order, and what is being waited for.
@@ -102,6 +103,15 @@ pub enum Step {
         name: String,
         /// Incarnation.
         uid: String,
+    },
+    /// Asks for a larger volume.
+    GrowClaim {
+        /// Name.
+        name: String,
+        /// Incarnation.
+        uid: String,
+        /// What it is to ask for.
+        to: Quantity,
     },
     /// Makes a claim outlive the InstanceSet.
     ReleaseClaim {
@@ -353,6 +363,19 @@ pub enum Waiting {
         /// Voters that are needed.
         needed: usize,
     },
+    /// A volume grows.
+    #[error("claim {claim} grows to {to}{told}")]
+    Growing {
+        /// The claim.
+        claim: String,
+        /// What it is to have.
+        to: String,
+        /// What Kubernetes says, after a colon.
+        told: String,
+    },
+    /// A quorum is given up, or is to be.
+    #[error("recovery of the quorum: {0}")]
+    Recovery(String),
     /// The only member's data is gone.
     #[error("the data of {0} is gone and no member is left that has it: restore a backup")]
     DataLost(String),
@@ -534,6 +557,8 @@ impl Waiting {
             Waiting::ForeignData { .. } => "ForeignData",
             Waiting::Refused { .. } => "Refused",
             Waiting::Quorum { .. } => "Quorum",
+            Waiting::Recovery(_) => "Recovery",
+            Waiting::Growing { .. } => "Growing",
             Waiting::DataLost(_) => "DataLost",
             Waiting::MemberStarting(_) => "MemberStarting",
             Waiting::CatchingUp { .. } => "CatchingUp",

@@ -16,8 +16,10 @@ mod accounts;
 mod by_hand;
 mod claims;
 mod labels;
+mod recovery;
 mod resize;
 mod seeded;
+mod volumes;
 
 /// Plans and acts until nothing more happens; the steps taken, in words.
 pub(super) fn settle(world: &mut World) -> Vec<String> {

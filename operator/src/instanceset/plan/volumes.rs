@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use etcd_operator_api::instance_set::VolumeStatus;
+use etcd_operator_api::quantity::amount;
 use etcd_operator_api::volume::VolumeClaimTemplate;
 use etcd_operator_api::{labels, names};
 use k8s_openapi::api::core::v1::{
     PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kbagent_protocol::Id;
 use kube::api::ObjectMeta;
 
@@ -14,6 +17,9 @@ use super::{Plan, Step, Waiting, template};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
 use crate::instanceset::observed::{ClaimSeen, Observed};
+
+/// The resource that a volume is made of.
+const STORAGE: &str = "storage";
 
 /// Claims go with the InstanceSet or outlive it as the policy says now: what deletes the InstanceSet may take them
 /// before the operator notices.
@@ -30,6 +36,100 @@ pub fn keep(desired: &Desired, seen: &Observed, plan: &mut Plan) {
             plan.steps.push(Step::BindClaim { name, uid });
         }
     }
+}
+
+/// What is to be done for larger volumes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Growth {
+    /// The next one to ask for.
+    pub step: Option<Step>,
+    /// What is being waited for.
+    pub waiting: Vec<Waiting>,
+}
+
+/// Lets claims grow to what their templates ask for, one after the other: what goes wrong with one spares the others.
+/// A claim that asks for more than its template is left alone, for no volume shrinks.
+#[must_use]
+pub fn grow(desired: &Desired, seen: &Observed) -> Growth {
+    let mut growth = Growth::default();
+    for template in &desired.claims {
+        let Some(wanted) = template.spec.resources.requests.get(STORAGE) else {
+            continue;
+        };
+        for pod in &desired.members {
+            let name = names::claim(&template.name, pod);
+            if let Some(claim) = seen.claims.get(&name).filter(|claim| can_grow(claim)) {
+                grow_one(&name, claim, wanted, &mut growth);
+            }
+        }
+    }
+    if !growth.waiting.is_empty() {
+        growth.step = None;
+    }
+    growth
+}
+
+fn can_grow(claim: &ClaimSeen) -> bool {
+    claim.owned && !claim.terminating && claim.lost.is_none() && !claim.retired()
+}
+
+fn grow_one(name: &str, claim: &ClaimSeen, wanted: &Quantity, growth: &mut Growth) {
+    let size = &claim.size;
+    // Without a volume there is nothing that could grow.
+    let (Some(requested), Some(capacity)) = (&size.requested, &size.capacity) else {
+        return;
+    };
+    let less = |one: &Quantity, other: &Quantity| match (amount(one), amount(other)) {
+        (Some(one), Some(other)) => one < other,
+        _ => false,
+    };
+    if less(capacity, requested) {
+        let told = match size.told.as_str() {
+            "" => String::new(),
+            told => format!(": {told}"),
+        };
+        growth.waiting.push(Waiting::Growing {
+            claim: name.to_owned(),
+            to: requested.0.clone(),
+            told,
+        });
+    } else if less(requested, wanted) && growth.step.is_none() {
+        growth.step = Some(Step::GrowClaim {
+            name: name.to_owned(),
+            uid: claim.uid.clone(),
+            to: wanted.clone(),
+        });
+    }
+}
+
+/// What is on record of the volumes: no figure that moves by itself (C6).
+#[must_use]
+pub fn status(desired: &Desired, seen: &Observed) -> Vec<VolumeStatus> {
+    // The agent looks at the file system of etcd's data.
+    let only = desired.claims.len() == 1;
+    let mut all = Vec::new();
+    for template in &desired.claims {
+        for pod in &desired.members {
+            let claim = seen.claims.get(&names::claim(&template.name, pod));
+            let Some(claim) = claim.filter(|claim| claim.owned && claim.size.requested.is_some())
+            else {
+                continue;
+            };
+            let text = |size: &Option<Quantity>| size.as_ref().map(|size| size.0.clone());
+            let view = seen.pods.get(pod).and_then(|pod| pod.view.as_ref());
+            let bytes = view
+                .and_then(|view| view.file_system_bytes)
+                .filter(|_| only);
+            all.push(VolumeStatus {
+                name: template.name.clone(),
+                pod_name: pod.clone(),
+                requested: text(&claim.size.requested),
+                capacity: text(&claim.size.capacity),
+                file_system_bytes: bytes.and_then(|bytes| i64::try_from(bytes).ok()),
+            });
+        }
+    }
+    all
 }
 
 /// Why a claim that stands in the way is left alone.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use etcd_operator_api::{labels, names};
-use kbagent_protocol::{EtcdState, Id, Member, MemberList, MemberStatus, MemberView, action};
+use kbagent_protocol::{Id, Member, MemberList};
 
 use super::super::desired::{Desired, Limits, Update};
 use super::super::names as keys;
@@ -16,7 +16,10 @@ use super::{Grace, Plan, Step};
 mod databases;
 mod guarded;
 mod mishaps;
+mod recovery;
 mod seeded;
+mod views;
+mod volumes;
 
 pub(super) use guarded::renumbered;
 
@@ -38,6 +41,10 @@ struct Disk {
     foreign: bool,
     /// The member whose log it holds.
     member: Option<Id>,
+    /// The mark by which that member was made the only one.
+    forced: Option<String>,
+    /// Gibibytes that are asked for, and those that it has.
+    size: (u32, u32),
 }
 
 #[derive(Clone, Debug)]
@@ -50,6 +57,10 @@ struct Machine {
     image: String,
     bootstrap: bool,
     join: Option<Id>,
+    /// The mark by which its member becomes the only one, once.
+    force: Option<String>,
+    /// Its etcd has had a leader since it was started.
+    served: bool,
     terminating: bool,
     node_gone: bool,
     /// It is frozen and its node does not report; the disk is intact.
@@ -76,6 +87,8 @@ pub(super) struct World {
     pub(super) refused_template: Option<String>,
     /// Seconds since pods were made.
     pub(super) age: i64,
+    /// An etcd that is to be the only member dies before it has written that.
+    pub(super) barren: bool,
     pub(super) databases: databases::Databases,
 }
 
@@ -101,6 +114,7 @@ pub(super) fn desired(replicas: u32) -> Desired {
         template: serde_json::from_value(template).expect("a template"),
         claims: vec![etcd_operator_api::volume::VolumeClaimTemplate {
             name: "data".to_owned(),
+            spec: volumes::of(1),
             ..Default::default()
         }],
         keep_when_scaled: false,
@@ -114,6 +128,7 @@ pub(super) fn desired(replicas: u32) -> Desired {
         recreate: false,
         limits: Limits::default(),
         vars: BTreeMap::new(),
+        recovery: None,
         service_annotations: BTreeMap::new(),
         roles: Vec::new(),
         seed: None,
@@ -137,6 +152,7 @@ impl World {
             no_node: None,
             refused_template: None,
             age: 1,
+            barren: false,
             databases: Default::default(),
         }
     }
@@ -197,12 +213,6 @@ impl World {
         self.pods.keys().cloned().collect()
     }
 
-    pub(super) fn disk_of(&self, pod: &str) -> Option<(u64, Option<Id>)> {
-        self.disks
-            .get(&names::claim("data", pod))
-            .map(|disk| (disk.uid, disk.member))
-    }
-
     fn lead(&mut self) {
         let runs = |pod: &String| {
             let voter = |id| self.members.iter().any(|m| m.id == id && !m.is_learner);
@@ -216,6 +226,10 @@ impl World {
         } else if !self.leader.as_ref().is_some_and(runs) {
             self.leader = self.pods.keys().find(|pod| runs(pod)).cloned();
         }
+        let led = self.leader.is_some();
+        for pod in self.pods.values_mut() {
+            pod.served = pod.running.is_some() && (pod.served || led);
+        }
     }
 
     /// Time passes: what is going goes, what can start starts.
@@ -223,6 +237,7 @@ impl World {
         self.pods
             .retain(|_, pod| !pod.terminating || pod.node_gone || pod.frozen);
         self.fill_first();
+        self.enlarge();
         let pods = &self.pods;
         self.disks.retain(|name, disk| {
             let used = name
@@ -250,6 +265,7 @@ impl World {
             return;
         };
         let claim = names::claim("data", name);
+        self.force(name, &pod);
         let disk = self.disks.get(&claim).cloned();
         let still = pod.terminating || pod.node_gone || pod.frozen;
         let (Some(disk), false) = (disk, still || pod.is("hang") || pod.is("mute")) else {
@@ -346,6 +362,7 @@ impl World {
                 lost: disk.lost.then(|| "its node is gone".to_owned()),
                 owned: !disk.foreign,
                 bound: disk.bound,
+                size: disk.size_seen(),
             };
             (name.clone(), seen)
         });
@@ -360,49 +377,12 @@ impl World {
         }
     }
 
-    /// What the member in a pod says of itself, if it runs.
-    fn status_of(&self, name: &str, pod: &Machine, leader: Option<Id>) -> Option<MemberStatus> {
-        let learner = |id| self.members.iter().any(|m| m.id == id && m.is_learner);
-        let mut status = pod.running.map(|id| MemberStatus {
-            member_id: id,
-            cluster_id: Id(7),
-            leader_id: leader,
-            leader: self.leader.clone(),
-            revision: 0,
-            term: 3,
-            raft_index: 50,
-            applied_index: 50,
-            is_learner: learner(id),
-            version: String::new(),
-            db_size_bytes: 0,
-            db_size_in_use_bytes: 0,
-            db_quota_bytes: None,
-            alarms: Vec::new(),
-        });
-        if let Some(status) = status.as_mut() {
-            self.databases.show(name, status);
-        }
-        status
-    }
-
     fn pod_seen(&self, name: &str, pod: &Machine) -> PodSeen {
         let leader = self
             .leader
             .as_ref()
             .and_then(|leader| self.pods.get(leader)?.running);
         let learner = |id| self.members.iter().any(|m| m.id == id && m.is_learner);
-        let status = self.status_of(name, pod, leader);
-        let under_way = self.databases.under_way.as_deref() == Some(name);
-        let etcd = match (pod.refused, &status) {
-            (Some(code), _) => EtcdState::Refused {
-                code: code.to_owned(),
-                message: String::new(),
-            },
-            (None, Some(_)) => EtcdState::Running,
-            (None, None) => EtcdState::Starting {
-                reason: String::new(),
-            },
-        };
         let serves = leader.is_some() && pod.running.is_some_and(|id| !learner(id));
         let ready = serves && !pod.is("ill") && !self.databases.are_corrupt();
         PodSeen {
@@ -430,19 +410,8 @@ impl World {
             ip: Some("10.0.0.1".to_owned()),
             owned: true,
             join: pod.join,
-            view: Some(MemberView {
-                instance: name.to_owned(),
-                pod_uid: pod.uid.to_string(),
-                agent_incarnation: 1,
-                sequence: 1,
-                etcd,
-                status,
-                status_age_ms: Some(0),
-                under_way: under_way.then(|| action::DEFRAGMENT.to_owned()),
-                care: self.databases.care_of(name),
-                campaign: None,
-                accounts: None,
-            }),
+            force: pod.force.clone(),
+            view: Some(self.view_of(name, pod, leader)),
             heard: self.silent.as_deref() != Some(name) && !pod.node_gone && !pod.frozen,
         }
     }
@@ -450,6 +419,7 @@ impl World {
     /// Records the status and takes up to `upto` steps: a crash may come between any two.
     pub(super) fn take(&mut self, plan: &Plan, upto: usize) {
         if let Some(draft) = &plan.status {
+            self.approves(&draft.status);
             self.desired.recorded = draft.status.clone();
         }
         for step in plan.steps.iter().take(upto) {
@@ -471,6 +441,8 @@ impl World {
                     bound: meta.owner_references.is_some(),
                     foreign: false,
                     member: None,
+                    forced: None,
+                    size: (volumes::asked(claim), volumes::asked(claim)),
                 };
                 let old = self.disks.insert(meta.name.unwrap_or_default(), disk);
                 assert!(old.is_none(), "a claim of the name exists");
@@ -498,6 +470,7 @@ impl World {
                         .insert(keys::RETIRED.to_owned(), "true".to_owned());
                 }
             }
+            Step::GrowClaim { name, to, .. } => self.ask_for(name, to),
             Step::ReleaseClaim { name, .. } | Step::BindClaim { name, .. } => {
                 if let Some(disk) = self.disks.get_mut(name) {
                     disk.bound = matches!(step, Step::BindClaim { .. });
@@ -542,6 +515,8 @@ impl World {
             annotations: meta.annotations.unwrap_or_default(),
             bootstrap: env.contains_key(keys::ENV_BOOTSTRAP),
             join: env.get(keys::ENV_JOIN).and_then(|id| id.parse().ok()),
+            force: env.get(keys::ENV_FORCE).cloned(),
+            served: false,
             terminating: false,
             node_gone: false,
             frozen: false,

@@ -36,6 +36,8 @@ fn running_view(pod: &str, leads: bool, applied: u64) -> MemberView {
         care: Default::default(),
         campaign: None,
         accounts: None,
+        standing: None,
+        file_system_bytes: None,
     }
 }
 

@@ -1,12 +1,13 @@
 //! Planners with a fault that was there once: the explorer finds each of them, or it is no judge of the planner.
 
 use etcd_operator_api::names;
+use etcd_operator_api::recovery::RecoveryStep;
 
 use super::super::super::desired::Desired;
-use super::super::super::observed::{Observed, PodSeen};
+use super::super::super::observed::{NodeSeen, Observed, PodSeen, Reading};
 use super::super::steps::{Grace, Plan, Removal, Step, Via};
 use super::super::{alarms, plan, revision};
-use super::{ALARMS, CLAIMS, FREEZE, HAND, Planner, Wish, explore};
+use super::{ALARMS, CLAIMS, FREEZE, GIVEN_UP, HAND, Planner, Wish, explore};
 
 /// What the explorer says of the planner.
 fn verdict(wish: Wish, planner: Planner) -> String {
@@ -167,7 +168,47 @@ fn leader_is_stopped(desired: &Desired, seen: &Observed) -> Plan {
     plan
 }
 
-/// A fault that was there once.
+/// True while a quorum is to be given up, and no member is the only one yet.
+fn gives_up(desired: &Desired) -> bool {
+    let step = desired.recorded.recovery.as_ref().map(|own| own.step);
+    let begins = matches!(
+        step,
+        None | Some(RecoveryStep::Chosen | RecoveryStep::Isolated)
+    );
+    desired.recovery.is_some() && begins
+}
+
+/// A quorum is given up on demand, whether it is there or not.
+fn quorum_is_overlooked(desired: &Desired, seen: &Observed) -> Plan {
+    let mut seen = seen.clone();
+    if gives_up(desired) {
+        seen.members = Reading::Unknown("it was not asked".to_owned());
+        let views = seen.pods.values_mut().filter_map(|pod| pod.view.as_mut());
+        for status in views.filter_map(|view| view.status.as_mut()) {
+            status.leader_id = None;
+        }
+    }
+    plan(desired, &seen)
+}
+
+/// A pod whose node does not report is taken for gone when a quorum is given up.
+fn silent_is_gone(desired: &Desired, seen: &Observed) -> Plan {
+    let mut seen = seen.clone();
+    if gives_up(desired) {
+        seen.pods.retain(|_, pod| pod.node != NodeSeen::NotReady);
+    }
+    plan(desired, &seen)
+}
+
+/// The volumes of members that are given up are not marked.
+fn old_volumes_stay(desired: &Desired, seen: &Observed) -> Plan {
+    let mut plan = plan(desired, seen);
+    plan.steps
+        .retain(|step| !matches!(step, Step::RetireClaim { .. }));
+    plan
+}
+
+/// A fault that was there once, or must never be.
 struct Case {
     fault: &'static str,
     wish: fn() -> Wish,
@@ -232,6 +273,24 @@ const CASES: &[Case] = &[
         wish: || Wish::size(3, 3).with(ALARMS, 1),
         planner: disarms_at_once,
         says: "D15",
+    },
+    Case {
+        fault: "a quorum is given up while it is there",
+        wish: || Wish::size(3, 3).with(GIVEN_UP, 1),
+        planner: quorum_is_overlooked,
+        says: "D11: a quorum is there",
+    },
+    Case {
+        fault: "a member is forced while others may run where nothing reports",
+        wish: || Wish::bereft(3, 0, 2, 1),
+        planner: silent_is_gone,
+        says: "D11",
+    },
+    Case {
+        fault: "a member is forced and the others' volumes can come back",
+        wish: || Wish::bereft(3, 2, 0, 1),
+        planner: old_volumes_stay,
+        says: "of another one is not marked",
     },
 ];
 

@@ -47,7 +47,9 @@ impl World {
                 let name = pod.metadata.name.as_deref().unwrap_or_default();
                 !self.pods.contains_key(name)
             }
-            Step::DeleteClaim { name, uid } | Step::RetireClaim { name, uid } => {
+            Step::DeleteClaim { name, uid }
+            | Step::RetireClaim { name, uid }
+            | Step::GrowClaim { name, uid, .. } => {
                 same(self.disks.get(name).map(|disk| disk.uid), uid)
             }
             Step::DeletePod { name, uid, .. } => same(self.pods.get(name).map(|pod| pod.uid), uid),
@@ -109,7 +111,8 @@ impl World {
                 (
                     &self.desired.members,
                     self.desired.stop,
-                    (image, &self.desired.cluster_domain),
+                    (image, &self.desired.cluster_domain, &self.desired.recovery),
+                    &self.desired.claims,
                     &self.desired.recorded
                 ),
             )

@@ -25,6 +25,11 @@ fn put(into: &mut BTreeMap<String, String>, changes: &BTreeMap<String, Option<St
 }
 
 impl World {
+    pub(in super::super) fn disk_of(&self, pod: &str) -> Option<(u64, Option<Id>)> {
+        let disk = self.disks.get(&names::claim("data", pod));
+        disk.map(|disk| (disk.uid, disk.member))
+    }
+
     pub(super) fn relabel(&mut self, kind: Labelled, name: &str, changes: &Changes) {
         let found = match kind {
             Labelled::Pod => self
@@ -84,6 +89,8 @@ impl World {
             bound: false,
             foreign: true,
             member: Some(Id(1)),
+            forced: None,
+            size: (1, 1),
         };
         self.disks.insert(meta.name.unwrap_or_default(), disk);
         self.disk_of(&pod)

@@ -1,0 +1,73 @@
+//! `images/crates.sh`, which passes compiled dependencies from clone to clone: a cache that is partial or broken costs
+//! time, never the build.
+
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::tree::root;
+
+/// Runs `script` with the functions of `images/crates.sh`, a state folder of its own and `$here/target` to fill.
+fn crates(here: &Path, script: &str) -> String {
+    let prelude = format!(
+        "set -euo pipefail; . {0}/images/lib.sh; . {0}/images/crates.sh; cd '{1}';
+         use() {{ use_crates dev target debug; }}; cache() {{ printf '%s\\n' $STATE_DIR/crates/*/dev/debug; }};
+         unit() {{ mkdir -p target/debug/{{deps,build,.fingerprint/$1}}; touch target/debug/deps/lib$1.rlib target/debug/.fingerprint/$1/invoked.timestamp; }};",
+        root().display(),
+        here.display()
+    );
+    let output = Command::new("bash")
+        .arg("-c")
+        .arg(prelude + script)
+        .env("ETCD_HARNESS_STATE", here.join("state"))
+        .output()
+        .expect("bash starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success(),
+        "{script}: {}: {said}",
+        output.status
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned() + &said
+}
+
+const KEEP_ONE: &str = "use; sleep 0.01; unit serde-0a; echo > target/debug/.fingerprint/serde-0a/lib.json; unit half-0b; keep_crates;";
+
+#[test]
+fn finished_dependencies_come_into_the_next_clone_and_others_do_not() {
+    let here = TempDir::new().expect("a temporary folder");
+    crates(here.path(), KEEP_ONE);
+    crates(here.path(), "rm -r target; use");
+    let debug = here.path().join("target/debug");
+    assert!(debug.join("deps/libserde-0a.rlib").exists());
+    assert!(debug.join(".fingerprint/serde-0a/lib.json").exists());
+    assert!(
+        !debug.join(".fingerprint/half-0b").exists(),
+        "a unit that was not finished was kept"
+    );
+}
+
+#[test]
+fn a_partial_cache_is_used_as_far_as_it_goes() {
+    let here = TempDir::new().expect("a temporary folder");
+    crates(here.path(), KEEP_ONE);
+    crates(here.path(), "rm -rf target $(cache)/build; use");
+    assert!(
+        here.path()
+            .join("target/debug/.fingerprint/serde-0a/lib.json")
+            .exists()
+    );
+}
+
+#[test]
+fn a_broken_cache_is_dropped_and_the_build_goes_on() {
+    let here = TempDir::new().expect("a temporary folder");
+    crates(here.path(), KEEP_ONE);
+    let said = crates(
+        here.path(),
+        "rm -rf target $(cache)/deps; touch $(cache)/deps; use; [ ! -e $(cache) ]",
+    );
+    assert!(said.contains("not used"), "{said}");
+    assert!(!here.path().join("target/debug/.fingerprint").exists());
+}

@@ -1,0 +1,100 @@
+//! Operations without an acknowledgement: they may have happened, or may not have and did.
+
+use super::done::Done;
+use crate::check::placement;
+use crate::hash::FastMap;
+use crate::record::Request;
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Lost {
+    pub(super) done: Done,
+    /// The revision that it was found to have made.
+    pub(super) made: Option<i64>,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    all: Vec<Lost>,
+    by_value: FastMap<Box<str>, usize>,
+    /// Deletes of unknown outcome without a mark, in the order in which they were given up.
+    loose: Vec<usize>,
+    /// Transactions of unknown outcome that may delete and put.
+    deleters: Vec<usize>,
+    /// Those that may delete and put nothing.
+    unmarked: Vec<usize>,
+}
+
+impl Losses {
+    pub(super) fn add(&mut self, done: Done) {
+        let at = self.all.len();
+        for value in placement::values_of(&done.call.request) {
+            self.by_value.insert(Box::from(value), at);
+        }
+        if done.op().unknown() {
+            match &done.call.request {
+                Request::Delete { .. } => self.loose.push(at),
+                Request::Txn {
+                    then, otherwise, ..
+                } if then.iter().chain(otherwise).any(deletes) => {
+                    let marked = [then, otherwise]
+                        .map(|branch| !branch.iter().any(deletes) || branch.iter().any(puts));
+                    if marked == [true; 2] {
+                        self.deleters.push(at);
+                    } else {
+                        self.unmarked.push(at);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.all.push(Lost { done, made: None });
+    }
+
+    pub(super) fn extend(&mut self, done: impl IntoIterator<Item = Done>) {
+        done.into_iter().for_each(|done| self.add(done));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// The one that would have written this value.
+    pub(super) fn of_value(&self, value: &str) -> Option<usize> {
+        self.by_value.get(value).copied()
+    }
+
+    pub(super) fn get(&self, at: usize) -> &Lost {
+        &self.all[at]
+    }
+
+    /// It made this revision.
+    pub(super) fn found(&mut self, at: usize, revision: i64) {
+        self.all[at].made = Some(revision);
+        self.loose.retain(|loose| *loose != at);
+        self.deleters.retain(|deleter| *deleter != at);
+        self.unmarked.retain(|deleter| *deleter != at);
+    }
+
+    /// Lone deletes that may have made a revision, the earliest called first.
+    pub(super) fn loose(&self) -> Vec<usize> {
+        let mut loose = self.loose.clone();
+        loose.sort_by_key(|at| self.all[*at].done.call.t);
+        loose
+    }
+
+    /// True when a transaction of unknown outcome may have made a revision of which only deletes were seen; `narrow`
+    /// when not every watcher watches the same keys.
+    pub(super) fn may_delete(&self, narrow: bool) -> bool {
+        !self.unmarked.is_empty() || narrow && !self.deleters.is_empty()
+    }
+}
+
+fn deletes(request: &Request) -> bool {
+    matches!(request, Request::Delete { .. })
+}
+
+fn puts(request: &Request) -> bool {
+    matches!(request, Request::Put { .. })
+}

@@ -1,0 +1,75 @@
+//! What can be wrong with the file of a history, in either form.
+
+use crate::record::{Nanos, Record};
+
+/// Version of the format that is written. One without a header is version 0: it was written before there was one, and
+/// its records are those of version 1. Version 2 tells the revisions that a fault itself made, and calls a `road` a
+/// `route`.
+pub const VERSION: u64 = 2;
+
+/// What can be wrong with a history file.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file could not be read.
+    #[error("failed to read line {line}: {source}")]
+    Read {
+        /// Line, from 1.
+        line: usize,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// A line is not a record.
+    #[error("failed to parse line {line}: {source}")]
+    Parse {
+        /// Line, from 1.
+        line: usize,
+        /// Cause.
+        source: serde_json::Error,
+    },
+    /// The file is of a version that is not known here.
+    #[error(
+        "line 1: the history has format version {version}, this harness reads versions 0 (without a header) to {VERSION}; \
+         judge it with the harness that wrote it"
+    )]
+    Version {
+        /// Its version.
+        version: u64,
+    },
+    /// A binary file is of a version that is not known here.
+    #[error(
+        "the binary history has version {version}, this harness reads version 1; \
+         judge it with the harness that wrote it"
+    )]
+    BinaryVersion {
+        /// Its version.
+        version: u64,
+    },
+    /// The bytes of a binary file do not fit together.
+    #[error("failed to read record {line} of the binary history: {reason}")]
+    Misfit {
+        /// Record, from 1; 0 for the head.
+        line: usize,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A time is not one of this world, so that nothing can be said about it.
+    #[error("line {line}: {t} ns is no time since 1970")]
+    Time {
+        /// Line, from 1.
+        line: usize,
+        /// The time.
+        t: Nanos,
+    },
+}
+
+/// Latest time that is believed: the sum of two still fits.
+const TIME_MAX: Nanos = Nanos::MAX / 2;
+
+/// Refuses a record whose time is not one of this world.
+pub(crate) fn believed(record: &Record, line: usize) -> Result<(), ReadError> {
+    let times = [record.time(), record.scheduled()];
+    let mut wrong = times.into_iter().filter(|t| !(0..=TIME_MAX).contains(t));
+    wrong
+        .next()
+        .map_or(Ok(()), |t| Err(ReadError::Time { line, t }))
+}

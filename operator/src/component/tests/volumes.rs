@@ -1,0 +1,111 @@
+//! Volumes that grow, or cannot.
+
+use etcd_operator_api::Component;
+use etcd_operator_api::instance_set::VolumeStatus;
+use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use super::*;
+
+fn sized(size: &str) -> Component {
+    let mut component = component();
+    let claim = &mut component.spec.volume_claim_templates[0].spec;
+    let size = Quantity(size.to_owned());
+    claim.resources.requests.insert("storage".into(), size);
+    component
+}
+
+/// Members whose claims ask for so much and have so much, in a cluster whose default class can grow volumes, or cannot.
+fn running(spec: &str, asked: &[&str], has: &str, can: Option<bool>) -> Observed {
+    let mut observed = shipped();
+    let mut its = planned(&sized(spec)).instance_set;
+    let volume = |(at, asked): (usize, &&str)| VolumeStatus {
+        name: "data".to_owned(),
+        pod_name: format!("three-etcd-{at}"),
+        requested: Some((*asked).to_owned()),
+        capacity: Some(has.to_owned()),
+        file_system_bytes: None,
+    };
+    its.status.get_or_insert_default().volumes = asked.iter().enumerate().map(volume).collect();
+    observed.instance_set = Some(its);
+    let grows = |class: &mut StorageClass| class.allow_volume_expansion = can;
+    observed.storage_classes.iter_mut().for_each(grows);
+    observed
+}
+
+#[test]
+fn claims_grow_where_their_class_can_and_never_shrink() {
+    let can = running("20Gi", &["20Gi"; 3], "20Gi", Some(true));
+    let grown = plan(&sized("30Gi"), &can, "cluster.local").expect("a plan");
+    let template = &grown.instance_set.spec.volume_claim_templates[0];
+    assert_eq!(template.spec.resources.requests["storage"].0, "30Gi");
+    for cannot in [Some(false), None] {
+        let observed = running("20Gi", &["20Gi"; 3], "20Gi", cannot);
+        let text = refused(&sized("30Gi"), &observed);
+        assert!(
+            text.contains("does not have allowVolumeExpansion"),
+            "{text}"
+        );
+        // What it has needs no class that can.
+        assert!(plan(&sized("20Gi"), &observed, "cluster.local").is_ok());
+    }
+    let text = refused(&sized("19Gi"), &can);
+    assert!(text.contains("claims ask for \"20Gi\""), "{text}");
+    let mut gone = running("20Gi", &["20Gi"; 3], "20Gi", Some(true));
+    gone.storage_classes.clear();
+    let text = refused(&sized("30Gi"), &gone);
+    assert!(text.contains("does not exist"), "{text}");
+}
+
+#[test]
+fn a_size_that_no_claim_asked_for_yet_can_be_taken_back() {
+    let stuck = running("30Gi", &["20Gi"; 3], "20Gi", None);
+    assert!(plan(&sized("20Gi"), &stuck, "cluster.local").is_ok());
+    let one = running("30Gi", &["30Gi", "20Gi", "20Gi"], "20Gi", None);
+    let text = refused(&sized("20Gi"), &one);
+    assert!(text.contains("claims ask for \"30Gi\""), "{text}");
+    assert!(plan(&sized("30Gi"), &one, "cluster.local").is_ok());
+}
+
+#[test]
+fn etcds_quota_follows_when_the_volumes_have_grown_and_not_before() {
+    let quota = |observed: &Observed| {
+        let planned = plan(&sized("30Gi"), observed, "cluster.local").expect("a plan");
+        let (_, pod) = pod(&planned);
+        let args = pod.containers.iter().flat_map(|c| c.args.iter().flatten());
+        let found = args.filter_map(|arg| arg.strip_prefix("--quota-backend-bytes="));
+        found.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let small = running("30Gi", &["30Gi"; 3], "1Gi", Some(true));
+    assert_eq!(quota(&small), ["536870912"]);
+    let large = running("30Gi", &["30Gi"; 3], "30Gi", Some(true));
+    assert_eq!(quota(&large), ["2147483648"]);
+}
+
+#[test]
+fn claims_of_running_members_keep_what_they_were_made_with() {
+    let its = planned(&component()).instance_set;
+    let observed = Observed {
+        instance_set: Some(its),
+        ..shipped()
+    };
+    assert!(plan(&component(), &observed, "cluster.local").is_ok());
+    let mut smaller = component();
+    let requests = &mut smaller.spec.volume_claim_templates[0]
+        .spec
+        .resources
+        .requests;
+    requests.insert(
+        "storage".into(),
+        serde_json::from_str("\"1Gi\"").expect("quantity"),
+    );
+    let text = refused(&smaller, &observed);
+    assert!(text.contains("storage cannot shrink to \"1Gi\""), "{text}");
+    let mut same = component();
+    let requests = &mut same.spec.volume_claim_templates[0].spec.resources.requests;
+    requests.insert(
+        "storage".into(),
+        serde_json::from_str("\"20480Mi\"").expect("quantity"),
+    );
+    assert!(plan(&same, &observed, "cluster.local").is_ok());
+}

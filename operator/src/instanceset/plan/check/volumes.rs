@@ -1,0 +1,42 @@
+//! Rules for volumes that grow.
+
+use etcd_operator_api::quantity::amount;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use super::lint::{Lint, Violation};
+use crate::instanceset::plan::Step;
+
+/// Finds rules that the growth of this incarnation of a claim breaks.
+pub(super) fn check(
+    lint: &Lint<'_>,
+    (name, uid): (&str, &str),
+    to: &Quantity,
+    found: &mut Vec<Violation>,
+) {
+    let claims = &lint.seen.claims;
+    let Some(claim) = claims.get(name).filter(|claim| claim.uid == uid) else {
+        found.push(format!("C2: {name} grows in an incarnation not seen"));
+        return;
+    };
+    if !claim.owned || claim.terminating {
+        found.push(format!("V1: {name} grows, and is going or not ours"));
+    }
+    let has = [&claim.size.requested, &claim.size.capacity];
+    let most = has.into_iter().flatten().filter_map(amount);
+    if most.fold(0.0, f64::max) >= amount(to).unwrap_or_default() {
+        found.push(format!(
+            "V1: {name} is asked to shrink, or to stay as it is"
+        ));
+    }
+    let grows = |step: &&Step| matches!(step, Step::GrowClaim { .. });
+    let under_way = claims.values().any(|other| {
+        let size = &other.size;
+        let (Some(wants), Some(has)) = (&size.requested, &size.capacity) else {
+            return false;
+        };
+        other.owned && !other.terminating && amount(has) < amount(wants)
+    });
+    if under_way || lint.plan.steps.iter().filter(grows).count() > 1 {
+        found.push(format!("V2: {name} grows while another one does"));
+    }
+}
