@@ -27,7 +27,7 @@ struct Reconcile {
 
 /// Handles of all figures; a clone shares them.
 #[derive(Clone, Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Arc<Mutex<Registry>>,
     reconciles: Family<Reconcile, Counter>,
     seconds: Histogram,
@@ -86,12 +86,12 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Lets another module register its figures.
-    pub fn register(&self, register: impl FnOnce(&mut Registry)) {
+    pub(crate) fn register(&self, register: impl FnOnce(&mut Registry)) {
         register(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Counts a reconcile of a kind.
-    pub fn reconciled(&self, kind: &'static str, ok: bool, took: Duration) {
+    pub(crate) fn reconciled(&self, kind: &'static str, ok: bool, took: Duration) {
         let result = if ok { "ok" } else { "error" };
         self.reconciles
             .get_or_create(&Reconcile { kind, result })
@@ -100,12 +100,12 @@ impl Metrics {
     }
 
     /// Tells whether this replica holds the lease.
-    pub fn lease_held(&self, held: bool) {
+    pub(crate) fn lease_held(&self, held: bool) {
         self.lease.set(i64::from(held));
     }
 
     /// Tells how many admission policies and bindings are not as they should be.
-    pub fn admission_missing(&self, count: usize) {
+    pub(crate) fn admission_missing(&self, count: usize) {
         self.admission.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
@@ -124,7 +124,7 @@ impl Metrics {
     ///
     /// # Errors
     /// Never in practice: only when a figure cannot be written into a string.
-    pub fn text(&self) -> Result<String, std::fmt::Error> {
+    pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
         self.watches.refresh();
         let mut text = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);

@@ -29,6 +29,6 @@ mod seed;
 #[cfg(test)]
 mod tests;
 
-pub use context::Context;
-pub use repo::run as repositories;
-pub use run::run;
+pub(crate) use context::Context;
+pub(crate) use repo::run as repositories;
+pub(crate) use run::run;

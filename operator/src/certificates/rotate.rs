@@ -32,7 +32,7 @@ type Since = Option<Timestamp>;
 
 /// How far the replacement is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// None is in progress.
     #[default]
     Steady,
@@ -49,7 +49,7 @@ pub enum Stage {
 impl Stage {
     /// What is on record; what cannot be read is the beginning.
     #[must_use]
-    pub fn read(text: Option<&str>) -> Self {
+    pub(crate) fn read(text: Option<&str>) -> Self {
         let text = text.unwrap_or_default();
         let (word, since) = text.split_once(' ').unwrap_or((text, ""));
         let since = since.parse().ok();
@@ -85,7 +85,7 @@ impl fmt::Display for Stage {
 
 /// What the next step depends on.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// How far it is.
     pub stage: Stage,
     /// Whether another CA is asked for, or due.
@@ -100,7 +100,7 @@ pub struct Facts {
 
 /// What is written into the CA's Secret next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Move {
+pub(crate) enum Move {
     /// A new CA stands beside.
     Begin,
     /// Secrets were seen to be as they must: the time begins.
@@ -117,7 +117,7 @@ pub enum Move {
 
 /// The step that is due.
 #[must_use]
-pub fn next(facts: &Facts) -> Option<Move> {
+pub(crate) fn next(facts: &Facts) -> Option<Move> {
     let after = |done: Move, wait: SignedDuration| match facts.stage.since() {
         // A time that is ahead is as good as now: nothing may be hurried.
         Some(since) if since > facts.now => facts.settled.then_some(Move::Settle),
@@ -135,7 +135,11 @@ pub fn next(facts: &Facts) -> Option<Move> {
 
 /// Whether another CA is wanted: a value that was not obeyed yet, or a life that ends.
 #[must_use]
-pub fn wanted(annotations: &BTreeMap<String, String>, ends: Timestamp, now: Timestamp) -> bool {
+pub(crate) fn wanted(
+    annotations: &BTreeMap<String, String>,
+    ends: Timestamp,
+    now: Timestamp,
+) -> bool {
     let read = |key| annotations.get(key);
     let asked = read(labels::CA_ROTATE);
     let asked = asked.is_some() && asked != read(labels::CA_ROTATED);
@@ -144,7 +148,7 @@ pub fn wanted(annotations: &BTreeMap<String, String>, ends: Timestamp, now: Time
 
 /// All CAs that are to be believed, as PEM.
 #[must_use]
-pub fn bundle(data: &Data) -> Vec<u8> {
+pub(crate) fn bundle(data: &Data) -> Vec<u8> {
     let parts = [CERTIFICATE_KEY, NEXT_CERT, PREVIOUS];
     let parts = parts.iter().filter_map(|key| data.get(*key));
     parts.flat_map(|part| part.0.iter().copied()).collect()
@@ -152,7 +156,7 @@ pub fn bundle(data: &Data) -> Vec<u8> {
 
 /// A short text that changes with what is believed.
 #[must_use]
-pub fn digest(bundle: &[u8]) -> String {
+pub(crate) fn digest(bundle: &[u8]) -> String {
     let digest = Sha256::digest(bundle);
     let bytes = digest.iter().take(8);
     bytes.map(|byte| format!("{byte:02x}")).collect()
@@ -160,7 +164,7 @@ pub fn digest(bundle: &[u8]) -> String {
 
 /// Data and annotations of the CA's Secret after a step; `made` is the CA that a beginning brings.
 #[must_use]
-pub fn after(
+pub(crate) fn after(
     step: Move,
     (data, annotations): (&Data, &BTreeMap<String, String>),
     made: Option<&Made>,

@@ -23,7 +23,7 @@ use serde::Deserialize;
 
 /// The desired state, parsed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Desired {
+pub(crate) struct Desired {
     /// Name of the InstanceSet, the root of its children's names.
     pub name: ComponentName,
     /// Its namespace.
@@ -82,7 +82,7 @@ pub struct Desired {
 
 /// Time limits in seconds; `None` leaves it to the agent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Of a join and of the vote that follows.
     pub join: Option<u32>,
     /// Of a removal.
@@ -93,7 +93,7 @@ pub struct Limits {
 
 /// How pods are updated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Update {
+pub(crate) struct Update {
     /// False when the user deletes pods to update them.
     pub rolling: bool,
     /// How many pods may have the new revision.
@@ -107,7 +107,7 @@ impl Desired {
     ///
     /// # Errors
     /// When a field does not have the type it needs.
-    pub fn read(its: &InstanceSet, cluster_domain: &str) -> Result<Self, NotOfType> {
+    pub(crate) fn read(its: &InstanceSet, cluster_domain: &str) -> Result<Self, NotOfType> {
         let spec = &its.spec;
         let name = ComponentName::existing(&its.name_any());
         let replicas = if spec.stop {
@@ -171,14 +171,14 @@ impl Desired {
 
     /// Domain of the pods' host names.
     #[must_use]
-    pub fn domain(&self) -> String {
+    pub(crate) fn domain(&self) -> String {
         let (name, namespace) = (&self.name, &self.namespace);
         etcd_operator_api::names::headless_domain(name, namespace, &self.cluster_domain)
     }
 
     /// Name of the claim template that etcd's data is on.
     #[must_use]
-    pub fn data_claim(&self) -> &str {
+    pub(crate) fn data_claim(&self) -> &str {
         let named = self
             .claims
             .iter()
@@ -190,7 +190,7 @@ impl Desired {
 
     /// True when `pod` is to be a member.
     #[must_use]
-    pub fn wants(&self, pod: &str) -> bool {
+    pub(crate) fn wants(&self, pod: &str) -> bool {
         self.members.iter().any(|name| name == pod)
     }
 }

@@ -48,7 +48,7 @@ const HOSTNAME: &str = "kubernetes.io/hostname";
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 /// Where things are read from.
-pub struct Sources<'a> {
+pub(crate) struct Sources<'a> {
     /// The API server.
     pub client: &'a Client,
     /// Agents.
@@ -66,7 +66,7 @@ impl Sources<'_> {
     ///
     /// # Errors
     /// When the API server does not answer. A member list that cannot be read is no error but unknown.
-    pub async fn observe(&self, desired: &Desired) -> Result<Observed, Error> {
+    pub(crate) async fn observe(&self, desired: &Desired) -> Result<Observed, Error> {
         let (namespace, name) = (desired.namespace.as_str(), desired.name.as_str());
         let selector = format!("{}={name}", labels::WORKLOAD_INSTANCE);
         let params = ListParams::default().labels(&selector);

@@ -19,7 +19,7 @@ use crate::instanceset::observed::{ClaimSeen, Observed, PodSeen, Reading};
 
 /// What the members need, for the other modules.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct MembershipView {
+pub(crate) struct MembershipView {
     /// Members whose data is gone, and why.
     pub lost: Vec<(String, Member, String)>,
     /// Members that run and whose claims are gone or going: the data lasts as long as the pod; and why.
@@ -32,7 +32,7 @@ pub struct MembershipView {
 
 /// State of a pod in this plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PodTurn {
+pub(crate) enum PodTurn {
     /// There is none.
     Absent,
     /// It is there to stay.
@@ -63,7 +63,7 @@ enum Place<'a> {
 }
 
 /// Plans pods and claims of all slots.
-pub fn plan(
+pub(crate) fn plan(
     desired: &Desired,
     seen: &Observed,
     roster: &Roster,
@@ -134,7 +134,12 @@ fn names_of(desired: &Desired, seen: &Observed, roster: &Roster) -> Vec<String> 
 }
 
 /// Deals with a pod that has ended or whose node is dead, and tells whose turn it is.
-pub fn pod_turn(seen: &Observed, name: &str, gate: &mut Gate<'_>, plan: &mut Plan) -> PodTurn {
+pub(crate) fn pod_turn(
+    seen: &Observed,
+    name: &str,
+    gate: &mut Gate<'_>,
+    plan: &mut Plan,
+) -> PodTurn {
     let Some(pod) = seen.pods.get(name) else {
         return PodTurn::Absent;
     };
@@ -167,7 +172,7 @@ pub fn pod_turn(seen: &Observed, name: &str, gate: &mut Gate<'_>, plan: &mut Pla
 }
 
 /// Deletes a pod, or says why it is not deleted.
-pub fn remove_pod(
+pub(crate) fn remove_pod(
     name: &str,
     pod: &PodSeen,
     grace: Grace,
