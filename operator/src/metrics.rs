@@ -110,7 +110,7 @@ impl Metrics {
     }
 
     /// Tells when the newest verified backup of a cluster was completed; `None` of one that has no backups, or is gone.
-    pub fn backup_proven(&self, cluster: String, at: Option<i64>) {
+    pub(crate) fn backup_proven(&self, cluster: String, at: Option<i64>) {
         let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
         match at {
             Some(at) => proven.insert(cluster, at),

@@ -70,7 +70,7 @@ impl AgentClient {
     ///
     /// # Errors
     /// When it does not answer.
-    pub async fn archive(&self, writer: &Peer) -> Result<ArchiveReport, Error> {
+    pub(crate) async fn archive(&self, writer: &Peer) -> Result<ArchiveReport, Error> {
         self.read(writer, PATH_ARCHIVE).await
     }
 
