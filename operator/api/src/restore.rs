@@ -1,9 +1,10 @@
 //! How a new Cluster begins with the data of a backup. Data and admission rules only.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::opaque::Opaque;
 use crate::rules;
 
 /// Annotation of a Component and its InstanceSet: the backup that their data comes from, as a [`Seed`] in JSON. Written
@@ -59,34 +60,25 @@ pub struct SeedArchive {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    rules::unsupported_entries("parameters"),
+    rules::rule("!has(self.pitr) || !has(self.revision)", "pitr and revision: keep one"),
 ]))]
 pub struct ClusterRestore {
     /// The backup.
     pub source: RestoreSource,
-    /// Up to where, when the source is a Backup of method `archive`; its end when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pitr: Option<PointInTime>,
-    /// Not supported: a restore has none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub parameters: Vec<Opaque>,
-}
-
-/// Up to where an archive is restored: a time or a revision.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
-    rules::rule("has(self.restoreTime) != has(self.revision)", "pitr: restoreTime or revision"),
-]))]
-pub struct PointInTime {
-    /// A time, RFC 3339: `2026-11-28T12:00:00Z`.
+    /// Up to which time (RFC 3339: `2026-11-28T12:00:00Z`), when the source is a Backup of method `archive`; its end
+    /// when neither this nor `revision` is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
-    pub restore_time: Option<String>,
-    /// A revision of etcd. Not KubeBlocks'.
+    pub pitr: Option<String>,
+    /// Up to which revision of etcd, when the source is a Backup of method `archive`. Not KubeBlocks'.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub revision: Option<i64>,
+    /// `dataprotection.kubeblocks.io/source-target-name`, the component that the backup is of, and
+    /// `dataprotection.kubeblocks.io/volume-restore-policy`, which makes no difference: one volume is filled.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    pub parameters: BTreeMap<String, String>,
 }
 
 /// A Backup.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use etcd_operator_api::backup::BackupPhase;
 use etcd_operator_api::backup_policy::ARCHIVE;
 use etcd_operator_api::restore::{ALLOW_UNVERIFIED, Seed};
-use etcd_operator_api::{Backup, Cluster};
+use etcd_operator_api::{Backup, Cluster, labels};
 use kube::ResourceExt;
 
 mod archive;
@@ -38,10 +38,19 @@ pub(super) fn seed(
     version: &str,
 ) -> Result<Seed, String> {
     let named = all.get(&source.backup);
+    let label = |backup: &Backup| backup.labels().get(labels::COMPONENT_NAME).cloned();
+    if let (Some(wanted), Some(of)) = (&source.of, named.and_then(label))
+        && *wanted != of
+    {
+        return Err(format!(
+            "{}: Backup {:?} is of component {of:?}, and spec.restore.parameters name {wanted:?}",
+            source.field, source.backup
+        ));
+    }
     let Some(archive) = named.filter(|named| named.spec.backup_method == ARCHIVE) else {
         if source.until != Until::End {
             return Err(format!(
-                "{}: Backup {:?} is no archive (backupMethod: archive): only one has a restoreTime or a revision",
+                "{}: Backup {:?} is no archive (backupMethod: archive): only one has a time or a revision to go to",
                 source.field, source.backup
             ));
         }
@@ -132,7 +141,6 @@ fn parse(version: &str) -> Option<(u32, u32, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use etcd_operator_api::labels;
     use serde_json::{Value, json};
 
     use super::*;
@@ -182,6 +190,68 @@ mod tests {
         assert_eq!(requested(&cluster(None, &Value::Null)), Ok(Vec::new()));
         let both = requested(&cluster(Some(json!({ "etcd": { "name": "b" } })), &source));
         assert!(both.is_err_and(|why| why.contains("keep one")));
+    }
+
+    /// The shape of KubeBlocks' restore.yaml, as its main branch has it.
+    const RESTORE: &str = r#"
+apiVersion: apps.kubeblocks.io/v1
+kind: Cluster
+metadata: {name: etcd-cluster-restore, namespace: demo}
+spec:
+  restore:
+    source: {apiGroup: dataprotection.kubeblocks.io, kind: Backup, name: b, namespace: demo}
+    parameters:
+      dataprotection.kubeblocks.io/source-target-name: etcd
+      dataprotection.kubeblocks.io/volume-restore-policy: Parallel
+  terminationPolicy: Delete
+  componentSpecs:
+    - name: etcd
+      componentDef: etcd
+      serviceVersion: 3.6.12
+      disableExporter: false
+      replicas: 3
+      resources:
+        limits: {cpu: "0.5", memory: "0.5Gi"}
+        requests: {cpu: "0.5", memory: "0.5Gi"}
+      volumeClaimTemplates:
+        - name: data
+          spec:
+            storageClassName: ""
+            accessModes: [ReadWriteOnce]
+            resources: {requests: {storage: 20Gi}}
+"#;
+
+    #[test]
+    fn kubeblocks_own_restore_is_read_with_its_parameters_and_time() {
+        let read: Value = serde_saphyr::from_str(RESTORE).expect("YAML");
+        let asked = |change: &dyn Fn(&mut Value)| {
+            let mut changed = read.clone();
+            change(&mut changed["spec"]["restore"]);
+            let cluster: Cluster = serde_json::from_value(changed).map_err(|e| e.to_string())?;
+            let source = requested(&cluster)?.remove(0);
+            let mut of = backup(&json!({}));
+            of.labels_mut()
+                .insert(labels::COMPONENT_NAME.into(), "etcd".into());
+            seed(&cluster, &source, &[("b".into(), of)].into(), "3.6.12")
+        };
+        let good = asked(&|_| {}).expect("a seed");
+        assert_eq!(good.backup, "b");
+        let key = |name: &str| format!("dataprotection.kubeblocks.io/{name}");
+        let set = |name: &'static str, value: &'static str| {
+            move |restore: &mut Value| restore["parameters"][key(name)] = json!(value)
+        };
+        for (why, told) in [
+            (asked(&set("source-target-name", "other")), "component \"etcd\""),
+            (asked(&set("volume-restore-policy", "Never")), "Parallel or Serial"),
+            (asked(&set("restore-env", "[]")), "restore-env] is not supported"),
+            (
+                asked(&|restore| restore["pitr"] = json!("2026-07-10T08:00:00Z")),
+                "is no archive",
+            ),
+        ] {
+            let why = why.expect_err("refused");
+            assert!(why.contains(told), "{why}");
+        }
     }
 
     #[test]

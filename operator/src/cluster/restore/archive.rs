@@ -128,9 +128,13 @@ mod tests {
         backups.map(|backup| (backup.name_any(), backup)).into()
     }
 
-    fn found(pitr: &Value, name: &str) -> Result<(String, SeedArchive), String> {
+    fn found(until: &Value, name: &str) -> Result<(String, SeedArchive), String> {
+        let mut asked = json!({ "source": { "name": name } });
+        for (field, value) in until.as_object().into_iter().flatten() {
+            asked[field] = value.clone();
+        }
         let cluster: Cluster = serde_json::from_value(json!({ "metadata": { "name": "new", "namespace": "demo" },
-            "spec": { "terminationPolicy": "Delete", "restore": { "source": { "name": name }, "pitr": pitr },
+            "spec": { "terminationPolicy": "Delete", "restore": asked,
                 "componentSpecs": [{ "name": "etcd", "replicas": 3 }] } }))
         .expect("a Cluster");
         let source = requested(&cluster)?.remove(0);
@@ -148,7 +152,7 @@ mod tests {
         );
         assert_eq!(over.path, "demo/shop-u/etcd/pitr");
         assert_eq!(base(json!({ "revision": 800 })).0, "third");
-        let (full, over) = base(json!({ "restoreTime": "2026-01-02T12:00:00+01:00" }));
+        let (full, over) = base(json!({ "pitr": "2026-01-02T12:00:00+01:00" }));
         assert_eq!(
             (full.as_str(), over.time.as_deref()),
             ("second", Some("2026-01-02T11:00:00Z"))
@@ -165,12 +169,12 @@ mod tests {
         for (pitr, name, told) in [
             (json!({ "revision": 99 }), "pitr", "no full backup"),
             (
-                json!({ "restoreTime": "2026-01-01T08:59:59Z" }),
+                json!({ "pitr": "2026-01-01T08:59:59Z" }),
                 "pitr",
                 "begins at 2026-01-01T09:00:00Z",
             ),
             (
-                json!({ "restoreTime": "noon" }),
+                json!({ "pitr": "noon" }),
                 "pitr",
                 "spec.restore.pitr",
             ),

@@ -7,6 +7,11 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Deserialize;
 
+/// What the names of parameters begin with.
+const PARAMETER: &str = "dataprotection.kubeblocks.io/";
+/// How volumes may be filled: one member's is, so it makes no difference.
+const ANY_POLICY: [&str; 2] = ["Parallel", "Serial"];
+
 /// What a component is to begin with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cluster) struct Source {
@@ -14,6 +19,8 @@ pub(in crate::cluster) struct Source {
     pub(in crate::cluster) component: String,
     /// The Backup.
     pub(in crate::cluster) backup: String,
+    /// The component that the backup must be of, where that is asked for.
+    pub(super) of: Option<String>,
     /// Up to where, of an archive.
     pub(super) until: Until,
     /// The field that says so.
@@ -83,12 +90,12 @@ pub(in crate::cluster) fn requested(cluster: &Cluster) -> Result<Vec<Source>, St
             let [component] = cluster.spec.component_specs.as_slice() else {
                 return Err("spec.restore is for a Cluster with one component".to_owned());
             };
-            let (source, pitr) = (&restore.source, restore.pitr.clone().unwrap_or_default());
-            let time = pitr.restore_time.as_deref();
+            let until = "spec.restore.pitr or .revision";
             let source = Source {
                 component: component.name.clone(),
-                backup: source.name.clone(),
-                until: Until::read("spec.restore.pitr", time, pitr.revision)?,
+                backup: restore.source.name.clone(),
+                of: parameters(&restore.parameters)?,
+                until: Until::read(until, restore.pitr.as_deref(), restore.revision)?,
                 field: "spec.restore.source".to_owned(),
             };
             vec![(source, restore.source.namespace.clone())]
@@ -122,16 +129,41 @@ pub(in crate::cluster) fn requested(cluster: &Cluster) -> Result<Vec<Source>, St
     Ok(sources.into_iter().map(|(source, _)| source).collect())
 }
 
+/// The component that the backup must be of.
+fn parameters(given: &BTreeMap<String, String>) -> Result<Option<String>, String> {
+    let mut of = None;
+    for (name, value) in given {
+        match name.strip_prefix(PARAMETER) {
+            Some("source-target-name") => of = Some(value.clone()),
+            Some("volume-restore-policy") if ANY_POLICY.contains(&value.as_str()) => {}
+            Some("volume-restore-policy") => {
+                return Err(format!(
+                    "spec.restore.parameters[{name}] {value:?} must be {}",
+                    ANY_POLICY.join(" or ")
+                ));
+            }
+            _ => {
+                return Err(format!(
+                    "spec.restore.parameters[{name}] is not supported: {PARAMETER}source-target-name and \
+                     {PARAMETER}volume-restore-policy are"
+                ));
+            }
+        }
+    }
+    Ok(of)
+}
+
 fn annotated(text: &str) -> Result<Vec<(Source, Option<String>)>, String> {
     let field = format!("metadata.annotations[{}]", labels::RESTORE);
     let entries: BTreeMap<String, Entry> =
         serde_json::from_str(text).map_err(|error| format!("{field} cannot be read: {error}"))?;
     let read = |(component, entry): (String, Entry)| {
         let field = format!("{field}.{component}");
-        let policy = entry.volume_restore_policy.as_deref();
-        if !matches!(policy, None | Some("" | "Parallel" | "Serial")) {
+        let policy = entry.volume_restore_policy.filter(|policy| !policy.is_empty());
+        if policy.is_some_and(|policy| !ANY_POLICY.contains(&policy.as_str())) {
             return Err(format!(
-                "{field}.volumeRestorePolicy must be Parallel or Serial"
+                "{field}.volumeRestorePolicy must be {}",
+                ANY_POLICY.join(" or ")
             ));
         }
         let after = entry.do_ready_restore_after_cluster_running;
@@ -146,6 +178,7 @@ fn annotated(text: &str) -> Result<Vec<(Source, Option<String>)>, String> {
         let source = Source {
             component,
             backup: entry.name,
+            of: None,
             until: Until::read(&until, time, entry.restore_revision)?,
             field,
         };
