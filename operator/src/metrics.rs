@@ -2,6 +2,7 @@
 //!
 //! Labels are fixed words only (kind, result): never names of objects, whose number has no bound.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +33,9 @@ pub(crate) struct Metrics {
     seconds: Histogram,
     lease: Gauge,
     admission: Gauge,
+    /// Of each cluster that has backups when the newest verified one was completed, in seconds since 1970.
+    proven: Arc<Mutex<BTreeMap<String, i64>>>,
+    oldest: Gauge,
     /// What is seen of the API server.
     pub watches: Watches,
 }
@@ -47,6 +51,12 @@ impl Default for Metrics {
             "etcd_operator_admission_missing",
             "Admission policies and bindings that are not installed as they should be; the log names them",
             admission.clone(),
+        );
+        let oldest = Gauge::default();
+        registry.register(
+            "etcd_operator_backup_last_proven_timestamp_seconds",
+            "When the newest verified backup was completed, of the cluster for which that is longest ago; 0 without any",
+            oldest.clone(),
         );
         let watches = Watches::default();
         watches.register(&mut registry);
@@ -67,6 +77,8 @@ impl Default for Metrics {
             seconds,
             lease,
             admission,
+            proven: Arc::default(),
+            oldest,
             watches,
         }
     }
@@ -97,6 +109,17 @@ impl Metrics {
         self.admission.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
+    /// Tells when the newest verified backup of a cluster was completed; `None` of one that has no backups, or is gone.
+    pub(crate) fn backup_proven(&self, cluster: String, at: Option<i64>) {
+        let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+        match at {
+            Some(at) => proven.insert(cluster, at),
+            None => proven.remove(&cluster),
+        };
+        self.oldest
+            .set(proven.values().min().copied().unwrap_or_default());
+    }
+
     /// The text for /metrics.
     ///
     /// # Errors
@@ -116,6 +139,25 @@ mod documents;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cluster_whose_proven_backup_is_oldest_counts() {
+        let metrics = Metrics::default();
+        let told = || {
+            let text = metrics.text().expect("text");
+            let name = "etcd_operator_backup_last_proven_timestamp_seconds ";
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.expect("a figure").to_owned()
+        };
+        assert_eq!(told(), "0");
+        metrics.backup_proven("n/a".into(), Some(200));
+        metrics.backup_proven("n/b".into(), Some(100));
+        assert_eq!(told(), "100");
+        metrics.backup_proven("n/b".into(), Some(300));
+        assert_eq!(told(), "200");
+        metrics.backup_proven("n/a".into(), None);
+        assert_eq!(told(), "300");
+    }
 
     #[test]
     fn a_reconcile_is_counted_by_kind_and_result() {

@@ -38,7 +38,10 @@ use crate::rules;
 #[schemars(extend("x-kubernetes-validations" = [
     rules::rule("self.backupPolicyName == oldSelf.backupPolicyName", "backupPolicyName cannot be changed: make another Backup"),
     rules::rule("self.backupMethod == oldSelf.backupMethod", "backupMethod cannot be changed: make another Backup"),
-    rules::rule("self.backupMethod == 'datafile'", "backupMethod: datafile, a snapshot of etcd; there is no other"),
+    rules::rule(
+        "self.backupMethod in ['datafile', 'archive']",
+        "backupMethod: datafile (a snapshot of etcd) or archive (every change, continuously)"
+    ),
     rules::unsupported_text("parentBackupName"),
     rules::unsupported_entries("parameters"),
 ]), transform = bounds::fill)]
@@ -46,13 +49,13 @@ pub struct BackupSpec {
     /// The BackupPolicy, in the same namespace.
     #[schemars(length(min = 1, max = 253))]
     pub backup_policy_name: String,
-    /// `datafile`.
+    /// `datafile`, a snapshot of etcd, or `archive`, every change from the last snapshot on, continuously.
     #[schemars(length(min = 1, max = 63))]
     pub backup_method: String,
     /// Whether the data in the repository goes with this object.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
-    /// How long it is kept after it was made, e.g. `7d`; for ever when absent.
+    /// How long it is kept after it was made, e.g. `7d`; for ever when absent. Of an archive: how far back it reaches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,6}[ymwdhs]){1,6}$"))]
     pub retention_period: Option<String>,
@@ -112,7 +115,7 @@ pub struct BackupStatus {
     /// The pod whose member it is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<BackupStatusTarget>,
-    /// Revision of etcd that it holds.
+    /// Revision of etcd that it holds; of an archive the last one, written once a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<i64>,
     /// etcd's hash of all keys at that revision, hexadecimal.
@@ -127,12 +130,40 @@ pub struct BackupStatus {
     /// True when it was read back, restored, and its hash was that of the member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<bool>,
-    /// The Job that makes it.
+    /// The times that an archive can be restored to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_range: Option<TimeRange>,
+    /// The last gap of an archive, until there is a full backup that is newer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<ArchiveGap>,
+    /// The Job that makes it; of an archive the Deployment that keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
     /// Conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+}
+
+/// The times that an archive can be restored to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TimeRange {
+    /// The first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Time>,
+    /// The last, written once a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<Time>,
+}
+
+/// Revisions that an archive does not have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ArchiveGap {
+    /// The last of them: what comes later is restored over a full backup of this revision or a later one.
+    pub revision: i64,
+    /// Which they are, and why.
+    pub reason: String,
 }
 
 /// The pod whose member is backed up.
@@ -148,7 +179,7 @@ pub struct BackupStatusTarget {
 pub enum BackupPhase {
     /// It waits.
     New,
-    /// Its Job runs.
+    /// Its Job runs; an archive is kept.
     Running,
     /// It is in the repository.
     Completed,

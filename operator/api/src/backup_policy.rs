@@ -11,8 +11,10 @@ use crate::bounds;
 use crate::opaque::Opaque;
 use crate::rules;
 
-/// Name of the one method: a snapshot of etcd.
+/// Name of the method that takes a snapshot of etcd.
 pub const DATAFILE: &str = "datafile";
+/// Name of the method that keeps every change, continuously.
+pub const ARCHIVE: &str = "archive";
 
 /// What is backed up, how, and where to.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -38,8 +40,8 @@ pub const DATAFILE: &str = "datafile";
     rules::unsupported_field("encryptionConfig"),
     rules::unsupported_entries("targets"),
     rules::rule(
-        "self.backupMethods.all(m, m.name == 'datafile')",
-        "backupMethods: there is one, its name is datafile (a snapshot of etcd)"
+        "self.backupMethods.all(m, m.name in ['datafile', 'archive'] && self.backupMethods.exists_one(n, n.name == m.name))",
+        "backupMethods: there are two, datafile (a snapshot of etcd) and archive (every change, continuously)"
     ),
 ]), transform = bounds::fill)]
 pub struct BackupPolicySpec {
@@ -58,13 +60,18 @@ pub struct BackupPolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10))]
     pub backoff_limit: Option<i32>,
-    /// Bytes a second at most that a backup reads from its member, e.g. `50Mi`. Not KubeBlocks'.
+    /// Bytes a second at most that a full backup reads from its member, e.g. `50Mi`; an archive reads what is written.
+    /// Not KubeBlocks'.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<Quantity>,
+    /// `retainLatestBackup`: the newest verified backup of the cluster stays although its time is over. `none` when
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_policy: Option<RetentionPolicy>,
     /// What is backed up.
     pub target: BackupTarget,
-    /// The methods: `datafile`.
-    #[schemars(length(min = 1, max = 1))]
+    /// The methods: `datafile`, `archive`.
+    #[schemars(length(min = 1, max = 2))]
     pub backup_methods: Vec<BackupMethod>,
     /// Not supported yet, except false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,6 +82,17 @@ pub struct BackupPolicySpec {
     /// Not supported: `target` is one component.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<Opaque>,
+}
+
+/// Whether the newest backup of a cluster expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RetentionPolicy {
+    /// It stays.
+    #[serde(rename = "retainLatestBackup")]
+    RetainLatestBackup,
+    /// It expires as any other.
+    #[serde(rename = "none")]
+    None,
 }
 
 /// A component, by the labels of its pods.
@@ -134,7 +152,7 @@ pub struct TargetSelector {
     rules::unsupported_field("runtimeSettings"),
 ]))]
 pub struct BackupMethod {
-    /// `datafile`.
+    /// `datafile` or `archive`.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
     /// Not supported yet, except false.

@@ -102,6 +102,9 @@ struct SaveArgs {
     /// Client URL of the member.
     #[arg(long)]
     member: String,
+    /// Folder with ca.crt, tls.crt and tls.key that it is spoken to with.
+    #[arg(long)]
+    tls: Option<PathBuf>,
     /// UID of the Backup object.
     #[arg(long)]
     backup_uid: String,
@@ -145,6 +148,9 @@ struct ArchiveArgs {
     /// Client URL of a member, or one that leads to any of them; may be repeated.
     #[arg(long, required = true)]
     member: Vec<String>,
+    /// Folder with ca.crt, tls.crt and tls.key that it is spoken to with.
+    #[arg(long)]
+    tls: Option<PathBuf>,
     /// An archive without a segment begins after this revision, that of a full backup.
     #[arg(long)]
     after: i64,
@@ -249,7 +255,7 @@ async fn run(command: Command) -> Result<BackupReport, Error> {
         }
         Command::Save(args) => {
             let (repository, folder) = open(&args.place)?;
-            let member = Member::connect(&args.member).await?;
+            let member = Member::connect_by(&args.member, args.tls.as_deref()).await?;
             let manifest = save(&repository, &member, &args.into_save(folder)).await?;
             Ok(report(&manifest))
         }
@@ -336,6 +342,7 @@ impl ArchiveArgs {
     fn into_write(self) -> Write {
         Write {
             members: self.member,
+            tls: self.tls,
             after: self.after,
             writer: self.attempt,
             keep: self.keep.map(Duration::from_secs),

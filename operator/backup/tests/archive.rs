@@ -68,6 +68,7 @@ fn start(repository: &Repository, source: &Etcd, after: i64, name: &str) -> Runn
         archive(repository),
         Write {
             members: vec![source.server.client_url().to_owned()],
+            tls: None,
             after,
             writer: name.to_owned(),
             keep: None,

@@ -10,9 +10,9 @@ use hyper::http::request::Builder;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use kbagent_protocol::{
-    ActionAnswer, ActionRequest, Asked, Authorization, Clock, ErrorAnswer, HandoffAnswer,
-    MemberList, Nonce, PATH_ACTION, PATH_CLOCK, PATH_GETROLE, PATH_HANDOFF, PATH_MEMBERS,
-    PATH_WATCH, RoleAnswer,
+    ActionAnswer, ActionRequest, ArchiveReport, Asked, Authorization, Clock, ErrorAnswer,
+    HandoffAnswer, MemberList, Nonce, PATH_ACTION, PATH_ARCHIVE, PATH_CLOCK, PATH_GETROLE,
+    PATH_HANDOFF, PATH_MEMBERS, PATH_WATCH, RoleAnswer,
 };
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -64,6 +64,14 @@ impl AgentClient {
     /// When the agent or its etcd does not answer.
     pub(crate) async fn role(&self, peer: &Peer) -> Result<RoleAnswer, Error> {
         self.read(peer, PATH_GETROLE).await
+    }
+
+    /// Where an archive stands, asked of the pod that writes it.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub(crate) async fn archive(&self, writer: &Peer) -> Result<ArchiveReport, Error> {
+        self.read(writer, PATH_ARCHIVE).await
     }
 
     /// The stream of the agent's views.

@@ -3,16 +3,20 @@
 use std::collections::BTreeMap;
 
 use etcd_operator_api::labels;
+use etcd_operator_api::restore::SeedArchive;
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, ObjectFieldSelector,
-    PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimVolumeSource,
-    PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements, SeccompProfile, Secret,
-    SecretVolumeSource, SecurityContext, Volume, VolumeMount, VolumeResourceRequirements,
+    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource,
+    HTTPGetAction, ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+    PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+    ResourceRequirements, SeccompProfile, Secret, SecretVolumeSource, SecurityContext, Volume,
+    VolumeMount, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kbagent_protocol::IDENTITY_FILE;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kbagent_protocol::{ARCHIVE_PORT, IDENTITY_FILE, PATH_HEALTHZ};
 use kube::api::ObjectMeta;
 use sha2::{Digest, Sha256};
 
@@ -20,6 +24,12 @@ use super::place::Place;
 
 /// Label of Jobs and their pods: UID of the Backup they work for.
 pub(super) const BACKUP_UID: &str = labels::BACKUP_UID;
+/// Label of an archive's Deployment and its pod: the Cluster.
+pub(super) const ARCHIVE_OF: &str = "dataprotection.kubeblocks.io/archive-of";
+/// Annotation of that Deployment: of what it was made.
+pub(super) const MADE_OF: &str = "dataprotection.kubeblocks.io/made-of";
+/// Annotation of that Deployment: the revision that the archive began after.
+pub(super) const AFTER: &str = "dataprotection.kubeblocks.io/after";
 /// Container of a Job that does the work and leaves the report.
 pub(super) const WORK: &str = "backup";
 /// A Job is ended after so many seconds: a snapshot of 8 GiB at 5 MiB/s takes half an hour, twice.
@@ -36,6 +46,8 @@ const SCRATCH: &str = "/scratch";
 const VOLUME: &str = "/volume";
 /// Name of etcd's data directory on it.
 const DATA_FOLDER: &str = "etcd";
+/// Where the certificate for etcd is mounted.
+const TLS: &str = "/etc/etcd";
 const MEBI: u64 = 1024 * 1024;
 
 /// What all Jobs of one Backup share.
@@ -70,10 +82,45 @@ pub(super) struct Save {
     pub(super) component: String,
     /// Client URL of the member.
     pub(super) member: String,
+    /// Secret with the certificate that it wants of clients.
+    pub(super) tls: Option<String>,
     /// Bytes of the member's database.
     pub(super) database: u64,
     /// Bytes a second at most.
     pub(super) rate: Option<u64>,
+}
+
+/// How an archive is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Keep {
+    /// Name of the Deployment.
+    pub(super) name: String,
+    /// The Cluster.
+    pub(super) cluster: String,
+    /// Its component.
+    pub(super) component: String,
+    /// Client URL that leads to any of its members.
+    pub(super) members: String,
+    /// Secret with the certificate that they want of clients.
+    pub(super) tls: Option<String>,
+    /// An archive without a segment begins after this revision.
+    pub(super) after: i64,
+    /// What is older is deleted.
+    pub(super) seconds: Option<i64>,
+}
+
+impl Keep {
+    /// What the Deployment is made of, in short: it is changed when this differs. Not of the credential, whose copy has
+    /// another name each time that it is made.
+    pub(super) fn made_of(&self, frame: &Frame) -> String {
+        let job = archiver(frame, None, self);
+        let text = serde_json::to_string(&job.spec).unwrap_or_default();
+        let hash = Sha256::digest(text);
+        hash.iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
 }
 
 /// Name of a Job, or of something else that goes with a Backup.
@@ -115,9 +162,11 @@ pub(super) fn save(frame: &Frame, job: &str, credential: Option<&str>, save: &Sa
         format!("--scratch={SCRATCH}"),
     ];
     arguments.extend(save.rate.map(|rate| format!("--rate={rate}")));
+    arguments.extend(save.tls.as_ref().map(|_| format!("--tls={TLS}")));
     let memory = 512 * MEBI + 2 * save.database;
     let mut job = skeleton(frame, job, credential, arguments, memory);
     add_volume(&mut job, empty("scratch", scratch), SCRATCH);
+    add_certificate(&mut job, save.tls.as_deref());
     job
 }
 
@@ -125,6 +174,79 @@ pub(super) fn save(frame: &Frame, job: &str, credential: Option<&str>, save: &Sa
 pub(super) fn erase(frame: &Frame, job: &str, credential: Option<&str>) -> Job {
     let arguments = vec!["delete".to_owned(), format!("--backup-uid={}", frame.uid)];
     skeleton(frame, job, credential, arguments, 128 * MEBI)
+}
+
+/// A Job that would write an archive: its pod is that of the Deployment.
+fn archiver(frame: &Frame, credential: Option<&str>, keep: &Keep) -> Job {
+    let mut arguments = vec![
+        "archive".to_owned(),
+        format!("--member={}", keep.members),
+        format!("--after={}", keep.after),
+    ];
+    arguments.extend(keep.seconds.map(|seconds| format!("--keep={seconds}")));
+    arguments.extend(keep.tls.as_ref().map(|_| format!("--tls={TLS}")));
+    let mut job = skeleton(frame, &keep.name, credential, arguments, 1024 * MEBI);
+    add_certificate(&mut job, keep.tls.as_deref());
+    job
+}
+
+/// The Deployment that keeps an archive: one pod, and never two of it by our doing.
+pub(super) fn keep(frame: &Frame, credential: Option<&str>, keep: &Keep) -> Deployment {
+    let job = archiver(frame, credential, keep);
+    let mut template = job.spec.map(|spec| spec.template).unwrap_or_default();
+    let own = BTreeMap::from([
+        (BACKUP_UID.to_owned(), frame.uid.clone()),
+        (ARCHIVE_OF.to_owned(), keep.cluster.clone()),
+    ]);
+    template.metadata.get_or_insert_default().labels = Some(own.clone());
+    if let Some(pod) = &mut template.spec {
+        pod.restart_policy = None;
+        for container in &mut pod.containers {
+            container.ports = Some(vec![ContainerPort {
+                name: Some("archive".to_owned()),
+                container_port: i32::from(ARCHIVE_PORT),
+                ..ContainerPort::default()
+            }]);
+            container.liveness_probe = Some(Probe {
+                http_get: Some(HTTPGetAction {
+                    path: Some(PATH_HEALTHZ.to_owned()),
+                    port: IntOrString::Int(i32::from(ARCHIVE_PORT)),
+                    ..HTTPGetAction::default()
+                }),
+                period_seconds: Some(10),
+                timeout_seconds: Some(5),
+                failure_threshold: Some(6),
+                ..Probe::default()
+            });
+        }
+    }
+    let noted = [
+        (MADE_OF.to_owned(), keep.made_of(frame)),
+        (AFTER.to_owned(), keep.after.to_string()),
+    ];
+    Deployment {
+        metadata: ObjectMeta {
+            name: Some(keep.name.clone()),
+            labels: Some(own.clone()),
+            annotations: Some(noted.into()),
+            ..job.metadata
+        },
+        spec: Some(DeploymentSpec {
+            replicas: Some(1),
+            revision_history_limit: Some(1),
+            selector: LabelSelector {
+                match_labels: Some(own),
+                ..LabelSelector::default()
+            },
+            strategy: Some(DeploymentStrategy {
+                type_: Some("Recreate".to_owned()),
+                rolling_update: None,
+            }),
+            template,
+            ..DeploymentSpec::default()
+        }),
+        status: None,
+    }
 }
 
 /// What is filled with a backup.
@@ -140,12 +262,14 @@ pub(super) struct Fill {
     pub(super) cluster_uid: String,
     /// SHA-256 that the backup must have.
     pub(super) sha256: String,
+    /// The archive that is put over it.
+    pub(super) archive: Option<SeedArchive>,
 }
 
 /// The Job that fills a claim. As what data and identity are written is what the member's launcher expects.
 pub(super) fn fill(frame: &Frame, job: &str, credential: Option<&str>, fill: &Fill) -> Job {
     let identity = serde_json::json!({ "clusterUid": fill.cluster_uid, "podName": fill.member });
-    let arguments = vec![
+    let mut arguments = vec![
         "restore".to_owned(),
         format!("--volume={VOLUME}"),
         format!("--data={DATA_FOLDER}"),
@@ -156,6 +280,20 @@ pub(super) fn fill(frame: &Frame, job: &str, credential: Option<&str>, fill: &Fi
         format!("--identity={identity}"),
         format!("--sha256={}", fill.sha256),
     ];
+    if let Some(archive) = &fill.archive {
+        arguments.push(format!("--archive-path={}", archive.path));
+        arguments.extend(
+            archive
+                .revision
+                .map(|revision| format!("--to-revision={revision}")),
+        );
+        arguments.extend(
+            archive
+                .time
+                .as_ref()
+                .map(|time| format!("--to-time={time}")),
+        );
+    }
     let mut job = skeleton(frame, job, credential, arguments, 1024 * MEBI);
     add_volume(&mut job, claim_volume("data", &fill.claim), VOLUME);
     job
@@ -186,15 +324,7 @@ fn skeleton(
         } => {
             arguments.extend(bucket.clone());
             arguments.push(format!("--credentials={CREDENTIAL}"));
-            volumes.push(Volume {
-                name: "credential".to_owned(),
-                secret: Some(SecretVolumeSource {
-                    secret_name: credential.map(str::to_owned),
-                    default_mode: Some(0o440),
-                    ..SecretVolumeSource::default()
-                }),
-                ..Volume::default()
-            });
+            volumes.push(secret_volume("credential", credential.unwrap_or_default()));
             mounts.push(mount("credential", CREDENTIAL, true));
         }
     }
@@ -371,6 +501,25 @@ fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
     }
 }
 
+/// The Secret of the cluster itself, so that a renewed certificate arrives.
+fn add_certificate(job: &mut Job, secret: Option<&str>) {
+    if let Some(secret) = secret {
+        add_volume(job, secret_volume("etcd", secret), TLS);
+    }
+}
+
+fn secret_volume(name: &str, secret: &str) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(secret.to_owned()),
+            default_mode: Some(0o440),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
 fn add_volume(job: &mut Job, volume: Volume, path: &str) {
     let Some(spec) = job
         .spec
@@ -380,9 +529,11 @@ fn add_volume(job: &mut Job, volume: Volume, path: &str) {
         return;
     };
     if let Some(work) = spec.containers.first_mut() {
-        work.volume_mounts
-            .get_or_insert_default()
-            .push(mount(&volume.name, path, false));
+        work.volume_mounts.get_or_insert_default().push(mount(
+            &volume.name,
+            path,
+            volume.secret.is_some(),
+        ));
     }
     spec.volumes.get_or_insert_default().push(volume);
 }

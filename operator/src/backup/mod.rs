@@ -1,20 +1,25 @@
 //! Backups: BackupRepo, BackupPolicy, BackupSchedule and Backup -> Jobs that run `etcd-backup`, and what they report.
 //!
-//! `place`, `choose`, `period`, `calendar`, `job` and `plan` are pure; `observe` reads; `credential` copies a Secret;
+//! `place`, `choose`, `period`, `calendar`, `job`, `decision`, `leave`, `plan` and
+//! `continuous` (archives) are pure; `observe` reads; `credential` copies a Secret;
 //! `reconcile` does what `plan` decides for Backups; `repo`, `policy` and `schedule` keep the other kinds; `seed` fills
 //! the first disk of a Cluster that begins with a backup. No data of etcd passes through the operator.
 
 mod calendar;
 mod choose;
 mod context;
+mod continuous;
 mod credential;
+mod decision;
 mod job;
+mod leave;
 mod observe;
 mod observed;
 mod period;
 mod place;
 mod plan;
 mod policy;
+mod proven;
 mod reconcile;
 mod repo;
 mod run;

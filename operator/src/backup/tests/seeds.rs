@@ -17,6 +17,7 @@ fn set(cluster_id: Option<&str>) -> InstanceSet {
         path: "p/b".into(),
         sha256: "ab".into(),
         revision: 7,
+        archive: None,
     };
     let seed = serde_json::to_string(&seed).expect("json");
     serde_json::from_value(json!({

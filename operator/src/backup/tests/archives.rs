@@ -1,0 +1,342 @@
+//! Archives: when one begins, what keeps it, and what its Backup says.
+
+use kbagent_protocol::ArchiveReport;
+
+use super::*;
+use crate::backup::continuous;
+use crate::backup::job::Keep;
+use crate::backup::observed::KeeperSeen;
+
+fn archive() -> Backup {
+    let mut backup = held();
+    backup.spec.backup_method = "archive".into();
+    backup.spec.retention_period = Some("7d".into());
+    backup.metadata.name = Some("pitr".into());
+    backup.metadata.uid = Some("87654321-bbbb".into());
+    backup
+}
+
+/// A full backup of the same Cluster, of this revision.
+fn full(name: &str, revision: i64) -> Backup {
+    let mut full = backup();
+    full.metadata.name = Some(name.into());
+    full.metadata.uid = Some(name.into());
+    full.metadata.labels = Some(
+        [
+            (labels::INSTANCE, "etcd-cluster"),
+            (labels::COMPONENT_NAME, "etcd"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into(),
+    );
+    let status = json!({ "phase": "Completed", "verified": true, "revision": revision, "backupRepoName": "s3-repo" });
+    full.status = serde_json::from_value(status).expect("a status");
+    full
+}
+
+fn with(others: Vec<Backup>, keeper: Option<KeeperSeen>) -> Seen {
+    Seen {
+        others,
+        keeper,
+        ..seen()
+    }
+}
+
+fn decided_of(backup: &Backup, seen: &Seen, now: i64) -> Decision {
+    let settings = Settings {
+        tool: "etcd-backup:1".into(),
+    };
+    continuous::decide(backup, seen, &settings, &at(now))
+}
+
+fn kept(decision: &Decision) -> (&job::Frame, &Keep) {
+    let Act::Keep(parts) = &decision.act else {
+        panic!("nothing is kept: {decision:?}");
+    };
+    (&parts.0, &parts.1)
+}
+
+/// A Deployment as it was made, whose pod says this.
+fn keeper(report: Option<ArchiveReport>) -> KeeperSeen {
+    let decision = decided_of(&archive(), &with(vec![full("f", 7)], None), 1);
+    let (frame, keep) = kept(&decision);
+    KeeperSeen {
+        made_of: keep.made_of(frame),
+        after: Some(7),
+        stuck: None,
+        report,
+    }
+}
+
+fn report(through: i64, until: i64, lag: i64) -> ArchiveReport {
+    ArchiveReport {
+        after: Some(7),
+        since: Some(1_767_225_600_001),
+        through,
+        until: (1_767_225_600 + until) * 1000 + 999,
+        lag,
+        ..ArchiveReport::default()
+    }
+}
+
+#[test]
+fn an_archive_begins_after_the_newest_full_backup_that_is_verified() {
+    let none = decided_of(&archive(), &with(Vec::new(), None), 1);
+    assert_eq!(none.act, Act::Record);
+    let text = none.status.failure_reason.expect("a reason");
+    assert!(
+        text.contains("no full backup") && text.contains("datafile"),
+        "{text}"
+    );
+    let late = decided_of(&archive(), &with(Vec::new(), None), 100_000);
+    assert_eq!(
+        late.status.phase,
+        Some(BackupPhase::New),
+        "it waits for as long as it takes"
+    );
+
+    let mut others = vec![
+        full("a", 5),
+        full("b", 7),
+        full("c", 9),
+        full("d", 11),
+        full("e", 13),
+    ];
+    let spoil = |backup: &mut Backup, key: &str, value: Value| {
+        let mut status = serde_json::to_value(&backup.status).expect("json");
+        status[key] = value;
+        backup.status = serde_json::from_value(status).expect("a status");
+    };
+    spoil(&mut others[2], "verified", json!(false));
+    spoil(&mut others[3], "backupRepoName", json!("other"));
+    others[4].metadata.labels = None;
+    let begun = decided_of(&archive(), &with(others, None), 1);
+    let keep = kept(&begun).1;
+    assert_eq!((keep.after, keep.seconds), (7, Some(7 * 86_400)));
+    assert_eq!(begun.status.job.as_deref(), Some("archive-pitr-87654321"));
+    assert_eq!(
+        begun.status.path.as_deref(),
+        Some("all/demo/etcd-cluster-cu/etcd/pitr")
+    );
+}
+
+#[test]
+fn an_archive_is_kept_by_one_pod_without_rights() {
+    let begun = decided_of(&archive(), &with(vec![full("f", 7)], None), 1);
+    let (frame, keep) = kept(&begun);
+    let deployment = job::keep(frame, Some("copy"), keep);
+    let spec = deployment.spec.expect("a spec");
+    assert_eq!(spec.replicas, Some(1));
+    assert_eq!(
+        spec.strategy.and_then(|strategy| strategy.type_).as_deref(),
+        Some("Recreate")
+    );
+    let pod = spec.template.spec.expect("a pod");
+    assert_eq!(
+        (pod.restart_policy, pod.automount_service_account_token),
+        (None, Some(false))
+    );
+    let work = &pod.containers[0];
+    assert_eq!(work.image.as_deref(), Some("etcd-backup:1"));
+    let arguments = work.args.as_ref().expect("arguments");
+    for wanted in [
+        "archive",
+        "--member=http://h.demo.svc.cluster.local:2379",
+        "--after=7",
+        "--keep=604800",
+        "--path=all/demo/etcd-cluster-cu/etcd/pitr",
+    ] {
+        assert!(
+            arguments.iter().any(|argument| argument == wanted),
+            "{wanted}: {arguments:?}"
+        );
+    }
+    let selected = spec.selector.match_labels.expect("labels");
+    let labelled = spec
+        .template
+        .metadata
+        .and_then(|meta| meta.labels)
+        .expect("labels");
+    assert_eq!(selected, labelled);
+    assert!(
+        !labelled.contains_key(labels::INSTANCE),
+        "no service of the cluster selects the pod"
+    );
+}
+
+#[test]
+fn what_grows_is_written_once_a_minute_and_what_is_wrong_at_once() {
+    let mut backup = archive();
+    let newer = || vec![full("f", 7), full("g", 5000)];
+    let first = decided_of(
+        &backup,
+        &with(newer(), Some(keeper(Some(report(20, 100, 300))))),
+        100,
+    );
+    assert_eq!(
+        first.act,
+        Act::Record,
+        "a newer full backup changes nothing"
+    );
+    assert_eq!(first.status.phase, Some(BackupPhase::Running));
+    assert_eq!((first.status.revision, first.again), (Some(20), Some(10)));
+    let range = first.status.time_range.clone().expect("a range");
+    assert_eq!(
+        (range.start, range.end),
+        (Some(at(1)), Some(at(100))),
+        "whole seconds inside of it"
+    );
+    backup.status = Some(first.status.clone());
+    let same = decided_of(
+        &backup,
+        &with(newer(), Some(keeper(Some(report(30, 130, 300))))),
+        130,
+    );
+    assert_eq!(same.status, first.status, "nothing is written");
+    let minute = decided_of(
+        &backup,
+        &with(newer(), Some(keeper(Some(report(40, 161, 300))))),
+        161,
+    );
+    assert_eq!(minute.status.revision, Some(40));
+
+    let mut behind = report(40, 161, 20_000);
+    behind.failure = Some("the repository is full".into());
+    let told = decided_of(
+        &backup,
+        &with(newer(), Some(keeper(Some(behind.clone())))),
+        165,
+    )
+    .status;
+    let text = told.failure_reason.expect("a reason");
+    assert!(text.contains("behind") && text.contains("full"), "{text}");
+    behind.lag = 200_000;
+    let renewed = decided_of(&backup, &with(newer(), Some(keeper(Some(behind)))), 165);
+    assert_eq!(
+        kept(&renewed).1.after,
+        7,
+        "with its credential as it is now"
+    );
+
+    let silent = decided_of(&backup, &with(newer(), Some(keeper(None))), 170).status;
+    assert!(
+        silent
+            .failure_reason
+            .expect("a reason")
+            .contains("does not answer")
+    );
+}
+
+#[test]
+fn a_gap_is_shown_until_there_is_a_newer_full_backup() {
+    let mut gapped = report(40, 161, 300);
+    (gapped.gap, gapped.gap_until) = (Some("revisions 21 to 29: compacted".into()), Some(29));
+    let seen = |full_at: i64, report: &ArchiveReport| {
+        with(vec![full("f", full_at)], Some(keeper(Some(report.clone()))))
+    };
+    let mut backup = archive();
+    backup.status = Some(decided_of(&backup, &seen(28, &gapped), 161).status);
+    let shown = |decision: Decision| decision.status.gap.map(|gap| gap.revision);
+    // Its process was restarted and knows of no gap any more.
+    let restarted = report(50, 200, 300);
+    assert_eq!(
+        shown(decided_of(&backup, &seen(28, &restarted), 200)),
+        Some(29)
+    );
+    assert_eq!(shown(decided_of(&backup, &seen(29, &restarted), 200)), None);
+    assert_eq!(shown(decided_of(&backup, &seen(29, &gapped), 200)), None);
+}
+
+#[test]
+fn another_image_changes_the_deployment_and_a_lost_repository_does_not() {
+    let running = with(vec![full("f", 7)], Some(keeper(Some(report(20, 100, 300)))));
+    let other = Settings {
+        tool: "etcd-backup:2".into(),
+    };
+    let upgraded = continuous::decide(&archive(), &running, &other, &at(100));
+    assert_eq!(kept(&upgraded).0.tool, "etcd-backup:2");
+    let mut lost = running;
+    lost.repo = Some(Err("BackupRepo \"s3-repo\" is not there".into()));
+    let decision = decided_of(&archive(), &lost, 100);
+    assert_eq!(
+        (decision.act, decision.status.phase),
+        (Act::Record, Some(BackupPhase::Running))
+    );
+    assert!(
+        decision
+            .status
+            .failure_reason
+            .expect("a reason")
+            .contains("s3-repo")
+    );
+}
+
+#[test]
+fn an_archive_that_runs_holds_back_no_full_backup() {
+    let mut running = archive();
+    running.metadata.labels = full("f", 1).metadata.labels;
+    let begun = decided_of(&archive(), &with(vec![full("f", 7)], None), 1);
+    running.status = Some(begun.status);
+    let decision = decided(&held(), &with(vec![running], None), 5);
+    assert!(matches!(decision.act, Act::Begin(_)), "{decision:?}");
+}
+
+#[test]
+fn the_newest_verified_backup_of_a_cluster_is_told_while_the_cluster_is_there() {
+    let at = |name: &str, at: i64, verified: bool| {
+        let mut backup = full(name, 7);
+        let status = backup.status.as_mut().expect("a status");
+        status.completion_timestamp = Some(super::at(at));
+        status.verified = Some(verified);
+        backup
+    };
+    let told =
+        |seen: &Seen| crate::backup::proven::newest(&at("a", 10, true), seen).expect("a cluster");
+    let mut other = at("d", 99, true);
+    other
+        .labels_mut()
+        .insert(labels::INSTANCE.into(), "another".into());
+    let mut seen = with(vec![at("b", 20, true), at("c", 30, false), other], None);
+    let newest = Some(super::at(20).0.as_second());
+    assert_eq!(told(&seen), ("demo/etcd-cluster-etcd".to_owned(), newest));
+    seen.cluster = None;
+    assert_eq!(told(&seen).1, None);
+    assert_eq!(
+        crate::backup::proven::newest(&held(), &seen),
+        None,
+        "of no cluster yet"
+    );
+}
+
+#[test]
+fn a_method_that_the_policy_does_not_have_is_refused() {
+    let mut seen = with(vec![full("f", 7)], None);
+    if let Some(policy) = &mut seen.policy {
+        policy.spec.backup_methods.truncate(1);
+    }
+    let refused = decided_of(&archive(), &seen, 100).status;
+    assert_eq!(refused.phase, Some(BackupPhase::Failed));
+    assert!(
+        refused
+            .failure_reason
+            .expect("a reason")
+            .contains("backupMethods")
+    );
+}
+
+#[test]
+fn what_keeps_an_archive_is_gone_before_its_data() {
+    let mut backup = archive();
+    let begun = decided_of(&backup, &with(vec![full("f", 7)], None), 1);
+    backup.status = Some(begun.status);
+    backup.metadata.deletion_timestamp = Some(at(50));
+    let there = decided_of(&backup, &with(Vec::new(), Some(keeper(None))), 50);
+    assert_eq!((there.act, there.again), (Act::Cancel, Some(2)));
+    let gone = decided_of(&backup, &with(Vec::new(), None), 60);
+    assert!(matches!(gone.act, Act::Erase(_)), "{gone:?}");
+    backup.spec.deletion_policy = DeletionPolicy::Retain;
+    assert_eq!(
+        decided_of(&backup, &with(Vec::new(), None), 60).act,
+        Act::Release
+    );
+}
