@@ -23,7 +23,7 @@ use super::names as keys;
 use super::observed::{ClaimSeen, NO_CREDENTIALS, NodeSeen, Observed, PodSeen, Reading, Size};
 use super::rehearse::Rehearsals;
 use super::resize;
-use super::unreachable::{self, Candidate, GivenUp};
+use super::unreachable::{self, Candidate, GivenUp, HOSTNAME};
 use crate::agent::{AgentClient, Peer};
 use crate::roles::MemberStore;
 use crate::roles::facts::PodKey;
@@ -43,8 +43,6 @@ const BROKEN: [&str; 8] = [
 ];
 /// Annotation of a claim whose volume was provisioned for a node.
 const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
-/// Label of a node that volumes name it by; not always the node's name.
-const HOSTNAME: &str = "kubernetes.io/hostname";
 /// Taint by which an administrator declares a node dead.
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
@@ -246,7 +244,9 @@ impl Sources<'_> {
         (after, now): (i64, Timestamp),
     ) -> Result<Option<GivenUp>, Error> {
         let nodes = self.nodes.state();
-        let late = nodes.iter().filter_map(|node| not_ready(node, now));
+        let late = nodes
+            .iter()
+            .filter_map(|node| unreachable::not_ready(node, now));
         let late: BTreeMap<String, i64> = late.filter(|(_, seconds)| *seconds >= after).collect();
         if late.is_empty() {
             return Ok(None);
@@ -365,18 +365,6 @@ impl Sources<'_> {
         let found = found.map_err(|source| Error::read("nodes", source))?;
         Ok(!found.items.is_empty())
     }
-}
-
-/// The host name of a node that is not ready, and for how many seconds.
-fn not_ready(node: &Node, now: Timestamp) -> Option<(String, i64)> {
-    let host = node.labels().get(HOSTNAME)?.clone();
-    let mut conditions = node
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    let ready = conditions.find(|condition| condition.type_ == "Ready")?;
-    let since = ready.last_transition_time.as_ref()?;
-    (ready.status != "True").then(|| (host, now.as_second() - since.0.as_second()))
 }
 
 /// Names of the claims that a pod mounts.

@@ -6,6 +6,13 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+
+/// Label of a node that volumes name it by; not always the node's name.
+pub(super) const HOSTNAME: &str = "kubernetes.io/hostname";
+
 /// A pod that may be given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
@@ -66,6 +73,18 @@ pub(super) fn choose(
     candidates.iter().find_map(find)
 }
 
+/// The host name of a node that is not ready, and for how many seconds.
+pub(super) fn not_ready(node: &Node, now: Timestamp) -> Option<(String, i64)> {
+    let host = node.labels().get(HOSTNAME)?.clone();
+    let mut conditions = node
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    let ready = conditions.find(|condition| condition.type_ == "Ready")?;
+    let since = ready.last_transition_time.as_ref()?;
+    (ready.status != "True").then(|| (host, now.as_second() - since.0.as_second()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +127,26 @@ mod tests {
         ] {
             assert_eq!(of(kept.clone()), None, "{}", kept.pod);
         }
+    }
+
+    #[test]
+    fn a_node_that_is_not_ready_says_since_when() {
+        let of = |status: &str| {
+            let node = serde_json::json!({
+                "metadata": { "name": "n", "labels": { HOSTNAME: "h" } },
+                "status": { "conditions": [
+                    { "type": "MemoryPressure", "status": "Unknown" },
+                    { "type": "Ready", "status": status, "lastTransitionTime": "1970-01-01T00:01:00Z" },
+                ] },
+            });
+            let node = serde_json::from_value(node).expect("a node");
+            not_ready(&node, Timestamp::from_second(90).expect("a time"))
+        };
+        assert_eq!(of("True"), None);
+        for status in ["False", "Unknown"] {
+            assert_eq!(of(status), Some(("h".to_owned(), 30)));
+        }
+        assert_eq!(not_ready(&Node::default(), Timestamp::UNIX_EPOCH), None);
     }
 
     #[test]
