@@ -37,6 +37,9 @@ pub struct Seed {
     pub sha256: String,
     /// Its revision.
     pub revision: i64,
+    /// Its length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
     /// The archive that is put over it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<SeedArchive>,

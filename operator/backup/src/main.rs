@@ -16,7 +16,7 @@ use etcd_backup::manifest::Source;
 use etcd_backup::member::Member;
 use etcd_backup::pace::Pace;
 use etcd_backup::path::Folder;
-use etcd_backup::remove::remove;
+use etcd_backup::remove::{What, remove};
 use etcd_backup::report::report;
 use etcd_backup::repository::Repository;
 use etcd_backup::restore::{Restore, restore};
@@ -62,6 +62,9 @@ enum Command {
         /// UID of the Backup object.
         #[arg(long)]
         backup_uid: String,
+        /// It is a continuous archive.
+        #[arg(long)]
+        archive: bool,
     },
     /// Keep the continuous archive of a cluster, until another one does.
     Archive(ArchiveArgs),
@@ -259,9 +262,18 @@ async fn run(command: Command) -> Result<BackupReport, Error> {
             let manifest = save(&repository, &member, &args.into_save(folder)).await?;
             Ok(report(&manifest))
         }
-        Command::Delete { place, backup_uid } => {
+        Command::Delete {
+            place,
+            backup_uid,
+            archive,
+        } => {
             let (repository, folder) = open(&place)?;
-            remove(&repository, &folder, &backup_uid)
+            let what = if archive {
+                What::Archive
+            } else {
+                What::Snapshot
+            };
+            remove(&repository, &folder, &backup_uid, what)
                 .await
                 .map(|()| BackupReport::default())
         }

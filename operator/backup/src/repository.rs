@@ -277,13 +277,22 @@ impl Repository {
             .map_err(|source| Error::Manifest { object, source })
     }
 
-    /// All objects of a backup.
+    /// Objects of a folder whose names are wanted, 1000 at most.
     ///
     /// # Errors
     /// When they cannot be listed.
-    pub async fn list(&self, folder: &Folder) -> Result<Vec<Path>, Error> {
-        let all = self.store.list(Some(folder.path())).take(OBJECTS);
+    pub async fn list(
+        &self,
+        folder: &Folder,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<Path>, Error> {
+        let all = self.store.list(Some(folder.path()));
+        let all = all.try_filter(|meta| {
+            let name = meta.location.filename();
+            std::future::ready(name.is_some_and(&wanted))
+        });
         let all: Vec<_> = all
+            .take(OBJECTS)
             .try_collect()
             .await
             .map_err(|source| failed("list", folder.path(), source))?;

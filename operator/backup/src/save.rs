@@ -74,7 +74,8 @@ async fn earlier(repository: &Repository, save: &Save) -> Result<Option<Manifest
 /// yet write one that names its own object.
 async fn sweep(repository: &Repository, save: &Save) -> Result<(), Error> {
     let kept = [save.folder.manifest(), save.folder.snapshot(&save.attempt)];
-    for object in repository.list(&save.folder).await? {
+    let attempts = |name: &str| name.starts_with("snapshot-");
+    for object in repository.list(&save.folder, attempts).await? {
         if !kept.contains(&object) {
             repository.delete(&object).await?;
         }

@@ -20,6 +20,7 @@ use etcd_backup::archive::store::{Archive, MERGED};
 use etcd_backup::archive::write::{Write, now, write};
 use etcd_backup::error::Error;
 use etcd_backup::path::Folder;
+use etcd_backup::remove::{What, remove};
 use etcd_backup::repository::Repository;
 use etcd_backup::restore::{Restore, restore};
 use etcd_backup::save::save as make;
@@ -49,10 +50,12 @@ fn dice() -> Dice {
     Dice(TestRng::deterministic_rng(RngAlgorithm::ChaCha))
 }
 
+const PATH: &str = "pre/demo/shop-u/etcd/archive";
+
 fn archive(repository: &Repository) -> Archive {
     Archive::new(
         repository.clone(),
-        Folder::read("pre/demo/shop-u/etcd/archive").unwrap(),
+        Folder::read(PATH).unwrap(),
     )
 }
 
@@ -510,6 +513,33 @@ async fn fill(archive: &Archive, count: i64) {
 }
 
 #[tokio::test]
+async fn an_archive_and_a_full_backup_of_one_name_are_deleted_each_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = Repository::folder(folder.path()).unwrap();
+    let archive = archive(&repository);
+    fill(&archive, 3).await;
+    let place = Folder::read(PATH).unwrap();
+    let others = [place.manifest(), place.snapshot("a")];
+    for object in &others {
+        repository.create(object, b"{}".to_vec()).await.unwrap();
+    }
+    remove(&repository, &place, "uid", What::Snapshot)
+        .await
+        .unwrap();
+    let left = repository.list(&place, |_| true).await.unwrap();
+    assert_eq!(left.len(), 3, "{left:?}");
+    for object in &others {
+        repository.create(object, b"{}".to_vec()).await.unwrap();
+    }
+    remove(&repository, &place, "uid", What::Archive)
+        .await
+        .unwrap();
+    let mut left = repository.list(&place, |_| true).await.unwrap();
+    left.sort();
+    assert_eq!(left, others);
+}
+
+#[tokio::test]
 async fn segments_are_merged_whenever_that_is_interrupted_and_old_ones_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let repository = Repository::folder(folder.path()).unwrap();
@@ -549,15 +579,18 @@ async fn segments_are_merged_whenever_that_is_interrupted_and_old_ones_deleted()
         "three merged, the newest by themselves"
     );
     // The first merged object ended before the second began.
-    archive
+    let begins = archive
         .prune(&mut inventory, MERGED as i64 * 1000)
         .await
         .unwrap();
+    assert_eq!(begins, None);
     assert_eq!(all(&archive).await.1, before, "exactly then is not before");
-    archive
+    let begins = archive
         .prune(&mut inventory, MERGED as i64 * 1000 + 1)
         .await
         .unwrap();
+    let first = &before[MERGED].header;
+    assert_eq!(begins, Some((first.after, first.since)));
     assert_eq!(all(&archive).await.1, before[MERGED..]);
     archive.prune(&mut inventory, i64::MAX).await.unwrap();
     let (_, left) = all(&archive).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bench::{Etcd, new_member, programs, save};
 use etcd_backup::error::Error;
-use etcd_backup::remove::remove;
+use etcd_backup::remove::{What, remove};
 use etcd_backup::repository::Repository;
 use etcd_backup::restore::{Restore, restore};
 use etcd_backup::save::save as make;
@@ -170,7 +170,7 @@ async fn a_stream_that_is_torn_leaves_nothing_behind() {
     assert!(matches!(error, Error::Torn { .. }), "{error}");
     assert!(error.to_string().contains("torn after"), "{error}");
     assert!(repository.manifest(&plan.folder).await.unwrap().is_none());
-    assert_eq!(repository.list(&plan.folder).await.unwrap(), []);
+    assert_eq!(repository.list(&plan.folder, |_| true).await.unwrap(), []);
     // The next attempt over a sound wire succeeds.
     let made = make(&repository, &source.member, &save(scratch.path(), "b"))
         .await
@@ -248,7 +248,7 @@ async fn another_backups_path_is_refused_and_left_alone() {
         .await
         .unwrap_err();
     assert!(matches!(error, Error::Taken(_)), "{error}");
-    let error = remove(&repository, &second.folder, "other")
+    let error = remove(&repository, &second.folder, "other", What::Snapshot)
         .await
         .unwrap_err();
     assert!(matches!(error, Error::Taken(_)), "{error}");
@@ -256,9 +256,9 @@ async fn another_backups_path_is_refused_and_left_alone() {
         repository.manifest(&second.folder).await.unwrap(),
         Some(first)
     );
-    remove(&repository, &second.folder, "uid").await.unwrap();
-    assert_eq!(repository.list(&second.folder).await.unwrap(), []);
-    remove(&repository, &second.folder, "uid").await.unwrap();
+    remove(&repository, &second.folder, "uid", What::Snapshot).await.unwrap();
+    assert_eq!(repository.list(&second.folder, |_| true).await.unwrap(), []);
+    remove(&repository, &second.folder, "uid", What::Snapshot).await.unwrap();
 }
 
 #[tokio::test]

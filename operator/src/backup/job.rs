@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use etcd_operator_api::backup_policy::ARCHIVE;
 use etcd_operator_api::labels;
 use etcd_operator_api::restore::SeedArchive;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
@@ -170,9 +171,12 @@ pub(super) fn save(frame: &Frame, job: &str, credential: Option<&str>, save: &Sa
     job
 }
 
-/// The Job that deletes a backup.
-pub(super) fn erase(frame: &Frame, job: &str, credential: Option<&str>) -> Job {
-    let arguments = vec!["delete".to_owned(), format!("--backup-uid={}", frame.uid)];
+/// The Job that deletes a backup, of this method.
+pub(super) fn erase(frame: &Frame, job: &str, credential: Option<&str>, method: &str) -> Job {
+    let mut arguments = vec!["delete".to_owned(), format!("--backup-uid={}", frame.uid)];
+    if method == ARCHIVE {
+        arguments.push("--archive".to_owned());
+    }
     skeleton(frame, job, credential, arguments, 128 * MEBI)
 }
 
@@ -262,6 +266,8 @@ pub(super) struct Fill {
     pub(super) cluster_uid: String,
     /// SHA-256 that the backup must have.
     pub(super) sha256: String,
+    /// Its length.
+    pub(super) bytes: u64,
     /// The archive that is put over it.
     pub(super) archive: Option<SeedArchive>,
 }
@@ -294,7 +300,12 @@ pub(super) fn fill(frame: &Frame, job: &str, credential: Option<&str>, fill: &Fi
                 .map(|time| format!("--to-time={time}")),
         );
     }
-    let mut job = skeleton(frame, job, credential, arguments, 1024 * MEBI);
+    let mut memory = 1024 * MEBI;
+    if fill.archive.is_some() {
+        // An etcd runs on it.
+        memory += 2 * fill.bytes;
+    }
+    let mut job = skeleton(frame, job, credential, arguments, memory);
     add_volume(&mut job, claim_volume("data", &fill.claim), VOLUME);
     job
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use etcd_operator_api::backup_policy::ARCHIVE;
 use etcd_operator_api::names::{ComponentName, headless_domain};
 use etcd_operator_api::tls::IssuerName;
-use etcd_operator_api::{Backup, BackupPolicy, BackupRepo, InstanceSet, labels};
+use etcd_operator_api::{Backup, BackupPolicy, BackupRepo, Cluster, InstanceSet, labels};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodTemplateSpec};
@@ -64,6 +64,12 @@ pub(super) async fn observe(context: &Context, backup: &Backup) -> Result<Seen, 
     };
     if backup.spec.backup_method == ARCHIVE {
         seen.keeper = keeper(context, backup).await?;
+        let status = backup.status.as_ref();
+        if let Some((cluster, _)) = status.and_then(|status| status.cluster()) {
+            let clusters: Api<Cluster> = Api::namespaced(client.clone(), &namespace);
+            let found = clusters.get_metadata_opt(cluster).await;
+            seen.owner = Some(found.map_err(failed("the Cluster"))?.and_then(|c| c.uid()));
+        }
     }
     if backup.metadata.deletion_timestamp.is_some() {
         seen.eraser = job(context, &namespace, &plan::eraser_name(backup)).await?;

@@ -23,6 +23,8 @@ pub(super) struct Seen {
     pub(super) eraser: Option<JobSeen>,
     /// What keeps an archive.
     pub(super) keeper: Option<KeeperSeen>,
+    /// Of an archive that has begun: UID of the Cluster that has its Cluster's name now; `Some(None)` when none has.
+    pub(super) owner: Option<Option<String>>,
 }
 
 /// The Deployment that keeps an archive.

@@ -48,8 +48,11 @@ pub(super) fn decide(backup: &Backup, seen: &Seen, settings: &Settings, now: &Ti
 }
 
 /// A backup that has ended: nothing, until it expires.
-fn keep(backup: &Backup, seen: &Seen, status: BackupStatus, now: &Time) -> Decision {
+pub(super) fn keep(backup: &Backup, seen: &Seen, status: BackupStatus, now: &Time) -> Decision {
     let retained = || {
+        if proven::carried(backup, &seen.others).is_some() {
+            return true;
+        }
         let policy = seen
             .policy
             .as_ref()
@@ -384,14 +387,7 @@ fn complete(backup: &Backup, job: &JobSeen, mut status: BackupStatus, now: &Time
         .as_ref()
         .map_or(now.0, |began| began.0);
     status.duration = Some(period::shown(now.0.duration_since(began).as_secs().max(0)));
-    let kept = backup.spec.retention_period.as_deref().map(period::seconds);
-    if let Some(Ok(seconds)) = kept {
-        let end = now.0.as_second().saturating_add(seconds);
-        // A period that no calendar holds never ends.
-        status.expiration = k8s_openapi::jiff::Timestamp::from_second(end)
-            .ok()
-            .map(Time);
-    }
+    status.expiration = period::end(backup.spec.retention_period.as_deref(), now);
     act(status, Act::Record)
 }
 

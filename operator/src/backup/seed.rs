@@ -185,6 +185,7 @@ async fn begin(
             .cloned()
             .unwrap_or_default(),
         sha256: seed.sha256.clone(),
+        bytes: seed.bytes.unwrap_or_default(),
         archive: seed.archive.clone(),
     };
     let jobs: Api<Job> = Api::namespaced(client.clone(), &namespace);

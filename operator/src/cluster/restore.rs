@@ -130,6 +130,7 @@ fn full(
         path,
         sha256,
         revision: status.revision.unwrap_or_default(),
+        bytes: status.total_size.and_then(|size| size.parse().ok()),
         archive: None,
     })
 }

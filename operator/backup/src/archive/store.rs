@@ -193,23 +193,30 @@ impl Archive {
         Ok(())
     }
 
-    /// Deletes what ended before a time (milliseconds since 1970), the oldest first. The last objects always stay.
+    /// Deletes what ended before a time (milliseconds since 1970), the oldest first. The last objects always stay. The
+    /// revision and the time that the archive begins after now, when anything was deleted.
     ///
     /// # Errors
     /// When the repository fails.
-    pub async fn prune(&self, inventory: &mut Inventory, before: i64) -> Result<(), Error> {
+    pub async fn prune(
+        &self,
+        inventory: &mut Inventory,
+        before: i64,
+    ) -> Result<Option<(i64, i64)>, Error> {
+        let mut begins = None;
         let ended = |inventory: &Inventory| {
             let next = inventory.chain.get(1).and_then(|(object, _)| object.begins);
             next.is_some_and(|(_, since)| since < before)
         };
         while ended(inventory) {
             let Some((object, _)) = inventory.chain.front() else {
-                return Ok(());
+                break;
             };
             self.repository.delete(&self.path(object)).await?;
             inventory.chain.pop_front();
+            begins = inventory.chain.front().and_then(|(object, _)| object.begins);
         }
-        Ok(())
+        Ok(begins)
     }
 
     /// All segments in order, from one that begins no later than after `revision`.

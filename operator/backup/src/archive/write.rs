@@ -327,6 +327,10 @@ impl<'a> Writer<'a> {
         };
         let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
         let before = now().saturating_sub(keep);
-        self.archive.prune(&mut self.inventory, before).await
+        if let Some(begins) = self.archive.prune(&mut self.inventory, before).await? {
+            self.standing
+                .send_modify(|standing| standing.begins = Some(begins));
+        }
+        Ok(())
     }
 }

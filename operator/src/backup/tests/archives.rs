@@ -1,11 +1,15 @@
 //! Archives: when one begins, what keeps it, and what its Backup says.
 
+use etcd_operator_api::backup::BackupStatus;
 use kbagent_protocol::ArchiveReport;
 
 use super::*;
 use crate::backup::continuous;
 use crate::backup::job::Keep;
 use crate::backup::observed::KeeperSeen;
+
+/// Where backups of the Cluster lie.
+const PLACE: &str = "all/demo/etcd-cluster-cu/etcd";
 
 fn archive() -> Backup {
     let mut backup = held();
@@ -29,9 +33,18 @@ fn full(name: &str, revision: i64) -> Backup {
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .into(),
     );
-    let status = json!({ "phase": "Completed", "verified": true, "revision": revision, "backupRepoName": "s3-repo" });
+    let status = json!({ "phase": "Completed", "verified": true, "revision": revision, "backupRepoName": "s3-repo",
+        "completionTimestamp": at(0), "path": format!("{PLACE}/{name}") });
     full.status = serde_json::from_value(status).expect("a status");
     full
+}
+
+/// An archive that has begun.
+fn begun() -> Backup {
+    let mut archive = archive();
+    archive.metadata.labels = full("f", 7).metadata.labels;
+    archive.status = Some(decided_of(&archive, &with(vec![full("f", 7)], None), 1).status);
+    archive
 }
 
 fn with(others: Vec<Backup>, keeper: Option<KeeperSeen>) -> Seen {
@@ -109,7 +122,11 @@ fn an_archive_begins_after_the_newest_full_backup_that_is_verified() {
     };
     spoil(&mut others[2], "verified", json!(false));
     spoil(&mut others[3], "backupRepoName", json!("other"));
-    others[4].metadata.labels = None;
+    spoil(
+        &mut others[4],
+        "path",
+        json!("all/demo/etcd-cluster-earlier/etcd/e"),
+    );
     let begun = decided_of(&archive(), &with(others, None), 1);
     let keep = kept(&begun).1;
     assert_eq!((keep.after, keep.seconds), (7, Some(7 * 86_400)));
@@ -166,7 +183,7 @@ fn an_archive_is_kept_by_one_pod_without_rights() {
 
 #[test]
 fn what_grows_is_written_once_a_minute_and_what_is_wrong_at_once() {
-    let mut backup = archive();
+    let mut backup = begun();
     let newer = || vec![full("f", 7), full("g", 5000)];
     let first = decided_of(
         &backup,
@@ -234,7 +251,7 @@ fn a_gap_is_shown_until_there_is_a_newer_full_backup() {
     let seen = |full_at: i64, report: &ArchiveReport| {
         with(vec![full("f", full_at)], Some(keeper(Some(report.clone()))))
     };
-    let mut backup = archive();
+    let mut backup = begun();
     backup.status = Some(decided_of(&backup, &seen(28, &gapped), 161).status);
     let shown = |decision: Decision| decision.status.gap.map(|gap| gap.revision);
     // Its process was restarted and knows of no gap any more.
@@ -273,11 +290,7 @@ fn another_image_changes_the_deployment_and_a_lost_repository_does_not() {
 
 #[test]
 fn an_archive_that_runs_holds_back_no_full_backup() {
-    let mut running = archive();
-    running.metadata.labels = full("f", 1).metadata.labels;
-    let begun = decided_of(&archive(), &with(vec![full("f", 7)], None), 1);
-    running.status = Some(begun.status);
-    let decision = decided(&held(), &with(vec![running], None), 5);
+    let decision = decided(&held(), &with(vec![begun()], None), 5);
     assert!(matches!(decision.act, Act::Begin(_)), "{decision:?}");
 }
 
@@ -305,6 +318,14 @@ fn the_newest_verified_backup_of_a_cluster_is_told_while_the_cluster_is_there() 
         crate::backup::proven::newest(&held(), &seen),
         None,
         "of no cluster yet"
+    );
+    let never = at("a", 10, false);
+    let seen = with(vec![never.clone()], None);
+    let (_, since) = crate::backup::proven::newest(&never, &seen).expect("a cluster");
+    assert_eq!(
+        since,
+        Some(super::at(0).0.as_second()),
+        "none is verified since the first was made"
     );
 }
 
@@ -339,4 +360,100 @@ fn what_keeps_an_archive_is_gone_before_its_data() {
         decided_of(&backup, &with(Vec::new(), None), 60).act,
         Act::Release
     );
+}
+
+#[test]
+fn what_an_archive_can_be_restored_to_depends_on_the_full_backups_that_are_there() {
+    let backup = begun();
+    let mut late = full("g", 5000);
+    late.status.as_mut().expect("a status").completion_timestamp = Some(at(60));
+    let told = |others: Vec<Backup>| {
+        let running = Some(keeper(Some(report(20, 100, 300))));
+        decided_of(&backup, &with(others, running), 100).status
+    };
+    let start = |status: &BackupStatus| status.time_range.clone().and_then(|range| range.start);
+    assert_eq!(start(&told(vec![full("f", 7), late.clone()])), Some(at(1)));
+    assert_eq!(
+        start(&told(vec![late])),
+        Some(at(60)),
+        "nothing leads to what is older"
+    );
+    // It begins after revision 7.
+    for none in [Vec::new(), vec![full("e", 6)]] {
+        let status = told(none);
+        assert_eq!(start(&status), None);
+        let why = status.failure_reason.expect("a reason");
+        assert!(why.contains("no full backup"), "{why}");
+    }
+}
+
+#[test]
+fn the_last_full_backup_below_an_archive_does_not_expire() {
+    let expired = |name: &str, completed: i64| {
+        let mut full = full(name, 7 + completed);
+        full.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+        let status = full.status.as_mut().expect("a status");
+        status.completion_timestamp = Some(at(completed));
+        status.expiration = Some(at(50));
+        full
+    };
+    let (old, new) = (expired("old", 10), expired("new", 20));
+    let done = |backup: &Backup, others: Vec<Backup>| decided(backup, &with(others, None), 60).act;
+    let all = || vec![old.clone(), new.clone(), begun()];
+    assert_eq!(done(&old, all()), Act::Expire);
+    assert_eq!(done(&new, all()), Act::Record, "the archive would lead nowhere");
+    assert_eq!(done(&new, vec![old.clone(), new.clone()]), Act::Expire);
+    let mut elsewhere = begun();
+    let status = elsewhere.status.as_mut().expect("a status");
+    status.path = Some("all/demo/etcd-cluster-earlier/etcd/pitr".into());
+    assert_eq!(done(&new, vec![new.clone(), elsewhere]), Act::Expire);
+    let mut leaving = begun();
+    leaving.metadata.deletion_timestamp = Some(at(55));
+    assert_eq!(done(&new, vec![new.clone(), leaving]), Act::Expire);
+}
+
+#[test]
+fn an_archive_ends_with_its_cluster_and_never_continues_as_that_of_another() {
+    let (uid, other) = ("00000000-1111-2222-3333-444444444444", "00000000-1111-2222-3333-444444444445");
+    let mut backup = begun();
+    let status = backup.status.as_mut().expect("a status");
+    status.path = Some(format!("all/demo/etcd-cluster-{uid}/etcd/pitr"));
+    let mut base = full("f", 7);
+    base.status.as_mut().expect("a status").path = Some(format!("all/demo/etcd-cluster-{uid}/etcd/f"));
+    let seen = |owner: Option<&str>, keeper: Option<KeeperSeen>| Seen {
+        owner: Some(owner.map(str::to_owned)),
+        ..with(vec![base.clone()], keeper)
+    };
+    let running = || Some(keeper(Some(report(20, 100, 300))));
+    let there = decided_of(&backup, &seen(Some(uid), running()), 100);
+    assert_eq!(there.status.phase, Some(BackupPhase::Running));
+    assert_eq!(
+        kept(&there).0.path,
+        format!("all/demo/etcd-cluster-{uid}/etcd/pitr"),
+        "it stays where it began"
+    );
+    for owner in [None, Some(other)] {
+        let ended = decided_of(&backup, &seen(owner, running()), 100);
+        assert_eq!(ended.act, Act::Cancel);
+        let status = &ended.status;
+        assert_eq!((status.phase, status.revision), (Some(BackupPhase::Completed), Some(20)));
+        assert_eq!(status.expiration, Some(at(100 + 7 * 86_400)));
+        let mut after = backup.clone();
+        after.status = Some(ended.status);
+        let again = |owner, keeper, now| decided_of(&after, &seen(owner, keeper), now).act;
+        assert_eq!(again(Some(uid), running(), 110), Act::Cancel, "it was killed in between");
+        assert_eq!(again(Some(uid), None, 120), Act::Record);
+        assert_eq!(again(None, None, 200 + 7 * 86_400), Act::Expire);
+    }
+}
+
+#[test]
+fn an_archive_that_has_begun_waits_for_what_is_in_its_way() {
+    let mut lost = with(vec![full("f", 7)], None);
+    lost.repo = Some(Err("BackupRepo \"s3-repo\" is not there".into()));
+    let waits = decided_of(&begun(), &lost, 100);
+    assert_eq!(waits.status.phase, Some(BackupPhase::New));
+    assert!(waits.again.is_some());
+    let never = decided_of(&archive(), &lost, 100);
+    assert_eq!(never.status.phase, Some(BackupPhase::Failed));
 }

@@ -3,13 +3,17 @@
 use std::sync::Mutex;
 
 use etcd_operator_api::InstanceSet;
-use etcd_operator_api::restore::{FILLED, NOT_FILLED, RESTORE_DONE, SEED, Seed};
+use etcd_operator_api::restore::{FILLED, NOT_FILLED, RESTORE_DONE, SEED, Seed, SeedArchive};
 
 use super::jobs::context;
 use super::*;
 use crate::backup::seed::round;
 
 fn set(cluster_id: Option<&str>) -> InstanceSet {
+    set_of(cluster_id, None)
+}
+
+fn set_of(cluster_id: Option<&str>, archive: Option<SeedArchive>) -> InstanceSet {
     let seed = Seed {
         backup: "b".into(),
         backup_uid: "bu".into(),
@@ -17,7 +21,8 @@ fn set(cluster_id: Option<&str>) -> InstanceSet {
         path: "p/b".into(),
         sha256: "ab".into(),
         revision: 7,
-        archive: None,
+        bytes: Some(5 << 30),
+        archive,
     };
     let seed = serde_json::to_string(&seed).expect("json");
     serde_json::from_value(json!({
@@ -99,6 +104,33 @@ async fn a_claim_that_is_there_is_filled_by_a_job_of_the_members_identity() {
         .filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str())
         .collect();
     assert_eq!(claims, ["data-new-etcd-0"]);
+}
+
+#[tokio::test]
+async fn a_claim_that_an_archive_is_put_over_has_memory_for_the_etcd_that_does_it() {
+    let over = SeedArchive {
+        path: "p/pitr".into(),
+        revision: Some(70),
+        time: None,
+    };
+    let with = written(json!({}), None, &set_of(None, Some(over))).await;
+    let without = written(json!({}), None, &set(None)).await;
+    let job = |written: Vec<(String, Value)>| {
+        let found = written.into_iter().find(|(line, _)| line.contains("/jobs"));
+        let (_, mut job) = found.expect("a Job");
+        job["spec"]["template"]["spec"]["containers"][0].take()
+    };
+    let (with, without) = (job(with), job(without));
+    let limit = |container: &Value| {
+        let limit = container["resources"]["limits"]["memory"].as_str();
+        limit.and_then(|limit| limit.parse::<u64>().ok())
+    };
+    assert_eq!(limit(&without), Some(1 << 30));
+    assert_eq!(limit(&with), Some(11 << 30));
+    let arguments = with["args"].to_string();
+    for wanted in ["--archive-path=p/pitr", "--to-revision=70"] {
+        assert!(arguments.contains(wanted), "{wanted}: {arguments}");
+    }
 }
 
 #[tokio::test]
