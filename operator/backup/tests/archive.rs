@@ -56,6 +56,7 @@ fn archive(repository: &Repository) -> Archive {
     Archive::new(
         repository.clone(),
         Folder::read(PATH).unwrap(),
+        None,
     )
 }
 
@@ -166,6 +167,7 @@ fn restoration(volume: &Path, repository: &Repository, target: Target) -> Restor
         member: new_member(),
         identity: ("identity.json".into(), "{\"cluster\":\"new\"}".into()),
         programs: programs(),
+        keys: None,
         sha256: String::new(),
         replay: Some(Replay {
             archive: archive(repository),

@@ -23,6 +23,7 @@ fn plan(volume: &std::path::Path, sha256: &str) -> Restore {
         member: new_member(),
         identity: ("identity.json".into(), "{\"cluster\":\"new\"}".into()),
         programs: programs(),
+        keys: None,
         sha256: sha256.into(),
         replay: None,
     }
@@ -272,7 +273,7 @@ async fn a_member_that_is_compacted_meanwhile_is_followed_or_said_to_be_unproven
     plan.bench = None;
     let made = make(&repository, &source.member, &plan).await.unwrap();
     assert!(!made.verification.verified && made.revision.is_none());
-    let snapshot = etcd_backup::repository::Snapshot::from(&made);
+    let snapshot = etcd_backup::repository::Snapshot::of(&made, None).unwrap();
     let bench = save(scratch.path(), "a").bench.unwrap();
     let prove = || {
         etcd_backup::verify::verify(&repository, &plan.folder, &snapshot, &source.member, &bench)

@@ -108,6 +108,7 @@ async fn an_object_of_many_parts_is_read_back_as_it_was_written() {
         object: "snapshot-a.db",
         bytes: sum.bytes,
         sha256: &sum.sha256,
+        keys: None,
     };
     repository
         .fetch_snapshot(&folder(), &expected, &file)
@@ -193,7 +194,7 @@ async fn a_probe_leaves_nothing_and_a_wrong_credential_says_what_to_do() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_archive_in_a_bucket_has_one_writer() {
     let server = Server::start().await;
-    let archive = || Archive::new(server.open(), folder());
+    let archive = || Archive::new(server.open(), folder(), None);
     archive().fences("w").await.unwrap();
     let mut collector = Collector::new(
         "first",

@@ -25,12 +25,6 @@ use super::place::Place;
 
 /// Label of Jobs and their pods: UID of the Backup they work for.
 pub(super) const BACKUP_UID: &str = labels::BACKUP_UID;
-/// Label of an archive's Deployment and its pod: the Cluster.
-pub(super) const ARCHIVE_OF: &str = "dataprotection.kubeblocks.io/archive-of";
-/// Annotation of that Deployment: of what it was made.
-pub(super) const MADE_OF: &str = "dataprotection.kubeblocks.io/made-of";
-/// Annotation of that Deployment: the revision that the archive began after.
-pub(super) const AFTER: &str = "dataprotection.kubeblocks.io/after";
 /// Container of a Job that does the work and leaves the report.
 pub(super) const WORK: &str = "backup";
 /// A Job is ended after so many seconds: a snapshot of 8 GiB at 5 MiB/s takes half an hour, twice.
@@ -48,8 +42,7 @@ const VOLUME: &str = "/volume";
 /// Name of etcd's data directory on it.
 const DATA_FOLDER: &str = "etcd";
 /// Where the certificate for etcd is mounted.
-const TLS: &str = "/etc/etcd";
-const MEBI: u64 = 1024 * 1024;
+pub(super) const TLS: &str = "/etc/etcd";
 
 /// What all Jobs of one Backup share.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,39 +82,6 @@ pub(super) struct Save {
     pub(super) database: u64,
     /// Bytes a second at most.
     pub(super) rate: Option<u64>,
-}
-
-/// How an archive is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Keep {
-    /// Name of the Deployment.
-    pub(super) name: String,
-    /// The Cluster.
-    pub(super) cluster: String,
-    /// Its component.
-    pub(super) component: String,
-    /// Client URL that leads to any of its members.
-    pub(super) members: String,
-    /// Secret with the certificate that they want of clients.
-    pub(super) tls: Option<String>,
-    /// An archive without a segment begins after this revision.
-    pub(super) after: i64,
-    /// What is older is deleted.
-    pub(super) seconds: Option<i64>,
-}
-
-impl Keep {
-    /// What the Deployment is made of, in short: it is changed when this differs. Not of the credential, whose copy has
-    /// another name each time that it is made.
-    pub(super) fn made_of(&self, frame: &Frame) -> String {
-        let job = archiver(frame, None, self);
-        let text = serde_json::to_string(&job.spec).unwrap_or_default();
-        let hash = Sha256::digest(text);
-        hash.iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
-    }
 }
 
 /// Name of a Job, or of something else that goes with a Backup.
@@ -178,79 +138,6 @@ pub(super) fn erase(frame: &Frame, job: &str, credential: Option<&str>, method: 
         arguments.push("--archive".to_owned());
     }
     skeleton(frame, job, credential, arguments, 128 * MEBI)
-}
-
-/// A Job that would write an archive: its pod is that of the Deployment.
-fn archiver(frame: &Frame, credential: Option<&str>, keep: &Keep) -> Job {
-    let mut arguments = vec![
-        "archive".to_owned(),
-        format!("--member={}", keep.members),
-        format!("--after={}", keep.after),
-    ];
-    arguments.extend(keep.seconds.map(|seconds| format!("--keep={seconds}")));
-    arguments.extend(keep.tls.as_ref().map(|_| format!("--tls={TLS}")));
-    let mut job = skeleton(frame, &keep.name, credential, arguments, 1024 * MEBI);
-    add_certificate(&mut job, keep.tls.as_deref());
-    job
-}
-
-/// The Deployment that keeps an archive: one pod, and never two of it by our doing.
-pub(super) fn keep(frame: &Frame, credential: Option<&str>, keep: &Keep) -> Deployment {
-    let job = archiver(frame, credential, keep);
-    let mut template = job.spec.map(|spec| spec.template).unwrap_or_default();
-    let own = BTreeMap::from([
-        (BACKUP_UID.to_owned(), frame.uid.clone()),
-        (ARCHIVE_OF.to_owned(), keep.cluster.clone()),
-    ]);
-    template.metadata.get_or_insert_default().labels = Some(own.clone());
-    if let Some(pod) = &mut template.spec {
-        pod.restart_policy = None;
-        for container in &mut pod.containers {
-            container.ports = Some(vec![ContainerPort {
-                name: Some("archive".to_owned()),
-                container_port: i32::from(ARCHIVE_PORT),
-                ..ContainerPort::default()
-            }]);
-            container.liveness_probe = Some(Probe {
-                http_get: Some(HTTPGetAction {
-                    path: Some(PATH_HEALTHZ.to_owned()),
-                    port: IntOrString::Int(i32::from(ARCHIVE_PORT)),
-                    ..HTTPGetAction::default()
-                }),
-                period_seconds: Some(10),
-                timeout_seconds: Some(5),
-                failure_threshold: Some(6),
-                ..Probe::default()
-            });
-        }
-    }
-    let noted = [
-        (MADE_OF.to_owned(), keep.made_of(frame)),
-        (AFTER.to_owned(), keep.after.to_string()),
-    ];
-    Deployment {
-        metadata: ObjectMeta {
-            name: Some(keep.name.clone()),
-            labels: Some(own.clone()),
-            annotations: Some(noted.into()),
-            ..job.metadata
-        },
-        spec: Some(DeploymentSpec {
-            replicas: Some(1),
-            revision_history_limit: Some(1),
-            selector: LabelSelector {
-                match_labels: Some(own),
-                ..LabelSelector::default()
-            },
-            strategy: Some(DeploymentStrategy {
-                type_: Some("Recreate".to_owned()),
-                rolling_update: None,
-            }),
-            template,
-            ..DeploymentSpec::default()
-        }),
-        status: None,
-    }
 }
 
 /// What is filled with a backup.
@@ -315,7 +202,7 @@ pub(super) fn scratch_bytes(database: u64) -> u64 {
     512 * MEBI + database * 5 / 2
 }
 
-fn skeleton(
+pub(super) fn skeleton(
     frame: &Frame,
     job: &str,
     credential: Option<&str>,
@@ -436,117 +323,11 @@ fn pod(
     }
 }
 
-fn container(memory: u64) -> Container {
-    let limits = [("cpu", "1".to_owned()), ("memory", memory.to_string())];
-    let requests = [
-        ("cpu", "50m".to_owned()),
-        ("memory", (64 * MEBI).to_string()),
-    ];
-    let quantities = |all: [(&str, String); 2]| {
-        let all = all
-            .into_iter()
-            .map(|(name, amount)| (name.to_owned(), Quantity(amount)));
-        Some(all.collect())
-    };
-    Container {
-        resources: Some(ResourceRequirements {
-            limits: quantities(limits),
-            requests: quantities(requests),
-            ..ResourceRequirements::default()
-        }),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities {
-                drop: Some(vec!["ALL".to_owned()]),
-                add: None,
-            }),
-            ..SecurityContext::default()
-        }),
-        ..Container::default()
-    }
-}
-
-fn pod_name() -> EnvVar {
-    EnvVar {
-        name: "POD_NAME".to_owned(),
-        value: None,
-        value_from: Some(EnvVarSource {
-            field_ref: Some(ObjectFieldSelector {
-                api_version: None,
-                field_path: "metadata.name".to_owned(),
-            }),
-            ..EnvVarSource::default()
-        }),
-    }
-}
-
-fn empty(name: &str, bytes: u64) -> Volume {
-    Volume {
-        name: name.to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource {
-            medium: None,
-            size_limit: Some(Quantity(bytes.to_string())),
-        }),
-        ..Volume::default()
-    }
-}
-
-fn claim_volume(name: &str, claim: &str) -> Volume {
-    Volume {
-        name: name.to_owned(),
-        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-            claim_name: claim.to_owned(),
-            read_only: None,
-        }),
-        ..Volume::default()
-    }
-}
-
-fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
-    VolumeMount {
-        name: name.to_owned(),
-        mount_path: path.to_owned(),
-        read_only: Some(read_only),
-        ..VolumeMount::default()
-    }
-}
-
 /// The Secret of the cluster itself, so that a renewed certificate arrives.
-fn add_certificate(job: &mut Job, secret: Option<&str>) {
+pub(super) fn add_certificate(job: &mut Job, secret: Option<&str>) {
     if let Some(secret) = secret {
         add_volume(job, secret_volume("etcd", secret), TLS);
     }
-}
-
-fn secret_volume(name: &str, secret: &str) -> Volume {
-    Volume {
-        name: name.to_owned(),
-        secret: Some(SecretVolumeSource {
-            secret_name: Some(secret.to_owned()),
-            default_mode: Some(0o440),
-            ..SecretVolumeSource::default()
-        }),
-        ..Volume::default()
-    }
-}
-
-fn add_volume(job: &mut Job, volume: Volume, path: &str) {
-    let Some(spec) = job
-        .spec
-        .as_mut()
-        .and_then(|spec| spec.template.spec.as_mut())
-    else {
-        return;
-    };
-    if let Some(work) = spec.containers.first_mut() {
-        work.volume_mounts.get_or_insert_default().push(mount(
-            &volume.name,
-            path,
-            volume.secret.is_some(),
-        ));
-    }
-    spec.volumes.get_or_insert_default().push(volume);
 }
 
 /// The claim of a repository in a namespace; `None` for a bucket. No object owns it: backups outlive what made them.

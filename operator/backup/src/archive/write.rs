@@ -275,7 +275,10 @@ impl<'a> Writer<'a> {
         let (segment, bytes) = self.collector.close(now()).map_err(|error| {
             Error::Settings(format!("the next segment cannot be written: {error}"))
         })?;
-        let (sequence, size, bytes) = (segment.header.sequence, bytes.len(), Bytes::from(bytes));
+        let sequence = segment.header.sequence;
+        // Once: what is tried again must be the same bytes.
+        let bytes = self.archive.sealed(sequence, bytes)?;
+        let size = bytes.len();
         let mut wait = RETRY.0;
         while let Err(error) = self.append(sequence, &bytes).await {
             if matches!(error, Error::Fenced { .. } | Error::Archive { .. }) {

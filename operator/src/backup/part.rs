@@ -1,0 +1,118 @@
+//! Pure builders: parts of the pods of Jobs.
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, ObjectFieldSelector,
+    PersistentVolumeClaimVolumeSource, ResourceRequirements, SecretVolumeSource, SecurityContext,
+    Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+/// Bytes.
+pub(super) const MEBI: u64 = 1024 * 1024;
+
+pub(super) fn container(memory: u64) -> Container {
+    let limits = [("cpu", "1".to_owned()), ("memory", memory.to_string())];
+    let requests = [
+        ("cpu", "50m".to_owned()),
+        ("memory", (64 * MEBI).to_string()),
+    ];
+    let quantities = |all: [(&str, String); 2]| {
+        let all = all
+            .into_iter()
+            .map(|(name, amount)| (name.to_owned(), Quantity(amount)));
+        Some(all.collect())
+    };
+    Container {
+        resources: Some(ResourceRequirements {
+            limits: quantities(limits),
+            requests: quantities(requests),
+            ..ResourceRequirements::default()
+        }),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            capabilities: Some(Capabilities {
+                drop: Some(vec!["ALL".to_owned()]),
+                add: None,
+            }),
+            ..SecurityContext::default()
+        }),
+        ..Container::default()
+    }
+}
+
+pub(super) fn pod_name() -> EnvVar {
+    EnvVar {
+        name: "POD_NAME".to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                api_version: None,
+                field_path: "metadata.name".to_owned(),
+            }),
+            ..EnvVarSource::default()
+        }),
+    }
+}
+
+pub(super) fn empty(name: &str, bytes: u64) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource {
+            medium: None,
+            size_limit: Some(Quantity(bytes.to_string())),
+        }),
+        ..Volume::default()
+    }
+}
+
+pub(super) fn claim_volume(name: &str, claim: &str) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+            claim_name: claim.to_owned(),
+            read_only: None,
+        }),
+        ..Volume::default()
+    }
+}
+
+pub(super) fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
+    VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
+        read_only: Some(read_only),
+        ..VolumeMount::default()
+    }
+}
+
+pub(super) fn secret_volume(name: &str, secret: &str) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(secret.to_owned()),
+            default_mode: Some(0o440),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
+pub(super) fn add_volume(job: &mut Job, volume: Volume, path: &str) {
+    let Some(spec) = job
+        .spec
+        .as_mut()
+        .and_then(|spec| spec.template.spec.as_mut())
+    else {
+        return;
+    };
+    if let Some(work) = spec.containers.first_mut() {
+        work.volume_mounts.get_or_insert_default().push(mount(
+            &volume.name,
+            path,
+            volume.secret.is_some(),
+        ));
+    }
+    spec.volumes.get_or_insert_default().push(volume);
+}
