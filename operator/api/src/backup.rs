@@ -7,6 +7,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::backup_policy::EncryptionConfig;
 use crate::bounds;
 use crate::rules;
 
@@ -130,6 +131,9 @@ pub struct BackupStatus {
     /// True when it was read back, restored, and its hash was that of the member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<bool>,
+    /// How it is encrypted: as its BackupPolicy said when it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption_config: Option<EncryptionConfig>,
     /// The times that an archive can be restored to, with the full backups that are there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_range: Option<TimeRange>,

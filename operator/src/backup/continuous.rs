@@ -8,12 +8,12 @@ use kbagent_protocol::ArchiveReport;
 use kube::ResourceExt;
 
 use super::decision::{Act, Decision, FINALIZER, FORMAT, Obstacle, Settings, act, hindered, wait};
-use super::job::Keep;
+use super::keeper::Keep;
 use super::leave::leave;
 use super::observed::{KeeperSeen, Seen};
 use super::period;
 use super::place::Place;
-use super::plan::{Ground, ground, keep, keeper_name, scheme};
+use super::plan::{Ground, encryption, ground, keep, keeper_name, scheme};
 use super::proven::bases;
 
 /// How often it is looked at, in seconds.
@@ -64,7 +64,9 @@ pub(super) fn decide(backup: &Backup, seen: &Seen, settings: &Settings, now: &Ti
         }
     };
     let Some(keeper) = &seen.keeper else {
+        let policy = seen.policy.as_ref();
         let status = BackupStatus {
+            encryption_config: policy.and_then(|policy| encryption(backup, policy).cloned()),
             phase: Some(BackupPhase::New),
             failure_reason: None,
             format_version: Some(FORMAT.to_owned()),

@@ -2,25 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use etcd_operator_api::backup_policy::ARCHIVE;
+use etcd_operator_api::backup_policy::{ARCHIVE, SecretKey};
 use etcd_operator_api::labels;
 use etcd_operator_api::restore::SeedArchive;
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource,
-    HTTPGetAction, ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec,
-    PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-    ResourceRequirements, SeccompProfile, Secret, SecretVolumeSource, SecurityContext, Volume,
-    VolumeMount, VolumeResourceRequirements,
+    Container, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec,
+    PodTemplateSpec, SeccompProfile, Secret, Volume, VolumeResourceRequirements,
 };
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kbagent_protocol::{ARCHIVE_PORT, IDENTITY_FILE, PATH_HEALTHZ};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kbagent_protocol::IDENTITY_FILE;
 use kube::api::ObjectMeta;
 use sha2::{Digest, Sha256};
 
+use super::part::{
+    MEBI, PHRASE_FILE, add_volume, claim_volume, container, empty, key_volume, mount, pod_name,
+    secret_volume,
+};
 use super::place::Place;
 
 /// Label of Jobs and their pods: UID of the Backup they work for.
@@ -41,6 +39,9 @@ const SCRATCH: &str = "/scratch";
 const VOLUME: &str = "/volume";
 /// Name of etcd's data directory on it.
 const DATA_FOLDER: &str = "etcd";
+/// Where the pass phrase of a backup is mounted, and that of the archive over it.
+const PHRASE: &str = "/etc/pass-phrase";
+const ARCHIVE_PHRASE: &str = "/etc/archive-pass-phrase";
 /// Where the certificate for etcd is mounted.
 pub(super) const TLS: &str = "/etc/etcd";
 
@@ -65,6 +66,8 @@ pub(super) struct Frame {
     pub(super) path: String,
     /// How often the Job is repeated.
     pub(super) retries: i32,
+    /// With what the backup is encrypted.
+    pub(super) pass_phrase: Option<SecretKey>,
 }
 
 /// What a backup is made of.
@@ -186,6 +189,9 @@ pub(super) fn fill(frame: &Frame, job: &str, credential: Option<&str>, fill: &Fi
                 .as_ref()
                 .map(|time| format!("--to-time={time}")),
         );
+        if archive.encryption.is_some() {
+            arguments.push(format!("--archive-pass-phrase={ARCHIVE_PHRASE}/{PHRASE_FILE}"));
+        }
     }
     let mut memory = 1024 * MEBI;
     if fill.archive.is_some() {
@@ -193,6 +199,10 @@ pub(super) fn fill(frame: &Frame, job: &str, credential: Option<&str>, fill: &Fi
         memory += 2 * fill.bytes;
     }
     let mut job = skeleton(frame, job, credential, arguments, memory);
+    let over = fill.archive.as_ref();
+    if let Some(key) = over.and_then(|archive| archive.encryption.as_ref()) {
+        add_volume(&mut job, key_volume("archive-pass-phrase", key), ARCHIVE_PHRASE);
+    }
     add_volume(&mut job, claim_volume("data", &fill.claim), VOLUME);
     job
 }
@@ -225,6 +235,11 @@ pub(super) fn skeleton(
             volumes.push(secret_volume("credential", credential.unwrap_or_default()));
             mounts.push(mount("credential", CREDENTIAL, true));
         }
+    }
+    if let Some(key) = &frame.pass_phrase {
+        arguments.push(format!("--pass-phrase={PHRASE}/{PHRASE_FILE}"));
+        volumes.push(key_volume("pass-phrase", key));
+        mounts.push(mount("pass-phrase", PHRASE, true));
     }
     // etcd's image has etcd's programs and not ours.
     let install = frame.etcd.is_some().then(|| Container {

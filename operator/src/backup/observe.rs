@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use etcd_operator_api::backup::BackupPhase;
 use etcd_operator_api::backup_policy::ARCHIVE;
 use etcd_operator_api::names::{ComponentName, headless_domain};
 use etcd_operator_api::tls::IssuerName;
@@ -14,9 +15,10 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
 use super::context::Context;
-use super::job::{AFTER, ARCHIVE_OF, BACKUP_UID, MADE_OF, WORK};
+use super::job::{BACKUP_UID, WORK};
+use super::keeper::{AFTER, ARCHIVE_OF, MADE_OF};
 use super::observed::{ClusterSeen, JobSeen, JobState, KeeperSeen, MemberSeen, Seen};
-use super::{place, plan};
+use super::{credential, place, plan};
 use crate::agent::Peer;
 use crate::client::message;
 use crate::controller::list;
@@ -73,6 +75,14 @@ pub(super) async fn observe(context: &Context, backup: &Backup) -> Result<Seen, 
     }
     if backup.metadata.deletion_timestamp.is_some() {
         seen.eraser = job(context, &namespace, &plan::eraser_name(backup)).await?;
+    }
+    let ended = backup.status.as_ref().and_then(|status| status.phase);
+    if let Some(policy) = &policy
+        && !ended.is_some_and(BackupPhase::is_ended)
+        && let Some(config) = plan::encryption(backup, policy)
+    {
+        let key = &config.pass_phrase_secret_key_ref;
+        seen.pass_phrase = Some(credential::pass_phrase(client, &namespace, key).await);
     }
     let target = policy.as_ref().and_then(|policy| plan::target(policy).ok());
     seen.policy = policy;

@@ -1,13 +1,16 @@
 //! Pure builders: parts of the pods of Jobs.
 
+use etcd_operator_api::backup_policy::SecretKey;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, ObjectFieldSelector,
-    PersistentVolumeClaimVolumeSource, ResourceRequirements, SecretVolumeSource, SecurityContext,
+    Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, KeyToPath,
+    ObjectFieldSelector, PersistentVolumeClaimVolumeSource, ResourceRequirements, SecretVolumeSource, SecurityContext,
     Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+/// Name of the file with a pass phrase.
+pub(super) const PHRASE_FILE: &str = "passPhrase";
 /// Bytes.
 pub(super) const MEBI: u64 = 1024 * 1024;
 
@@ -97,6 +100,19 @@ pub(super) fn secret_volume(name: &str, secret: &str) -> Volume {
         }),
         ..Volume::default()
     }
+}
+
+/// One key of a Secret, by another name.
+pub(super) fn key_volume(name: &str, of: &SecretKey) -> Volume {
+    let mut volume = secret_volume(name, &of.name);
+    if let Some(secret) = &mut volume.secret {
+        secret.items = Some(vec![KeyToPath {
+            key: of.key.clone(),
+            path: PHRASE_FILE.to_owned(),
+            mode: None,
+        }]);
+    }
+    volume
 }
 
 pub(super) fn add_volume(job: &mut Job, volume: Volume, path: &str) {

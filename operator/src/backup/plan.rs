@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use etcd_operator_api::backup::{BackupPhase, BackupStatus, BackupStatusTarget};
-use etcd_operator_api::backup_policy::{ARCHIVE, RetentionPolicy};
+use etcd_operator_api::backup_policy::{ARCHIVE, EncryptionConfig, RetentionPolicy};
 use etcd_operator_api::quantity::amount;
 use etcd_operator_api::{Backup, BackupPolicy, BackupRepo, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -99,6 +99,10 @@ fn begin(
     status.format_version = Some(FORMAT.to_owned());
     status.start_timestamp = Some(now.clone());
     status.backup_repo_name = Some(repo);
+    status.encryption_config = seen
+        .policy
+        .as_ref()
+        .and_then(|policy| encryption(backup, policy).cloned());
     status.path = Some(frame.path.clone());
     status.target = Some(BackupStatusTarget { name: pod });
     status.job = Some(job_name(backup));
@@ -192,6 +196,10 @@ pub(super) fn ground(
     let etcd = etcd.and_then(|container| container.image.clone());
     let etcd =
         etcd.ok_or_else(|| Obstacle::Refused("the members have no container etcd".to_owned()))?;
+    if let Some(Err(why)) = &seen.pass_phrase {
+        return Err(Obstacle::Later(why.clone()));
+    }
+    let encryption = encryption(backup, policy);
     let namespace = backup.namespace().unwrap_or_default();
     let folder = format!(
         "{namespace}/{cluster}-{}/{component}/{}",
@@ -206,6 +214,7 @@ pub(super) fn ground(
         like: of.pod.clone(),
         path: below(&[&repo.spec.path_prefix, &policy.spec.path_prefix], &folder),
         retries: policy.spec.backoff_limit.unwrap_or(2),
+        pass_phrase: encryption.map(|config| config.pass_phrase_secret_key_ref.clone()),
         place,
         namespace,
     };
@@ -218,6 +227,22 @@ pub(super) fn ground(
         repo: repo.name_any(),
         rate: rate(policy).map_err(Obstacle::Refused)?,
     })
+}
+
+/// How a backup is encrypted: an archive as it began.
+pub(super) fn encryption<'a>(
+    backup: &'a Backup,
+    policy: &'a BackupPolicy,
+) -> Option<&'a EncryptionConfig> {
+    let begun = backup
+        .status
+        .as_ref()
+        .filter(|status| backup.spec.backup_method == ARCHIVE && status.path.is_some());
+    let config = match begun {
+        Some(status) => &status.encryption_config,
+        None => &policy.spec.encryption_config,
+    };
+    config.as_ref()
 }
 
 /// Bytes a second, where the policy limits them.

@@ -22,7 +22,8 @@ use serde_json::json;
 use super::context::Context;
 use super::credential;
 use super::decision::{Act, Decision, FINALIZER, Settings};
-use super::job::{self, Frame, Keep, Save};
+use super::job::{self, Frame, Save};
+use super::keeper::{self, Keep};
 use super::observe::{ObserveError, observe};
 use super::{continuous, plan, proven};
 use crate::client::message;
@@ -181,7 +182,7 @@ async fn keep(
         return Ok(Action::requeue(CONFLICT));
     };
     record(context, &newest, status).await?;
-    apply_if_different(client, &job::keep(frame, credential.as_deref(), keep)).await?;
+    apply_if_different(client, &keeper::keep(frame, credential.as_deref(), keep)).await?;
     Ok(Action::requeue(BLOCKED))
 }
 

@@ -22,6 +22,7 @@ use crate::fake_api::{failure, server};
 use crate::roles::MemberStore;
 
 mod archives;
+mod encrypted;
 mod jobs;
 mod seeds;
 

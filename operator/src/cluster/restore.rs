@@ -131,6 +131,9 @@ fn full(
         sha256,
         revision: status.revision.unwrap_or_default(),
         bytes: status.total_size.and_then(|size| size.parse().ok()),
+        encryption: status
+            .encryption_config
+            .map(|config| config.pass_phrase_secret_key_ref),
         archive: None,
     })
 }

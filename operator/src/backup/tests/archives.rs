@@ -5,13 +5,13 @@ use kbagent_protocol::ArchiveReport;
 
 use super::*;
 use crate::backup::continuous;
-use crate::backup::job::Keep;
+use crate::backup::keeper::{self, Keep};
 use crate::backup::observed::KeeperSeen;
 
 /// Where backups of the Cluster lie.
 const PLACE: &str = "all/demo/etcd-cluster-cu/etcd";
 
-fn archive() -> Backup {
+pub(super) fn archive() -> Backup {
     let mut backup = held();
     backup.spec.backup_method = "archive".into();
     backup.spec.retention_period = Some("7d".into());
@@ -21,7 +21,7 @@ fn archive() -> Backup {
 }
 
 /// A full backup of the same Cluster, of this revision.
-fn full(name: &str, revision: i64) -> Backup {
+pub(super) fn full(name: &str, revision: i64) -> Backup {
     let mut full = backup();
     full.metadata.name = Some(name.into());
     full.metadata.uid = Some(name.into());
@@ -47,7 +47,7 @@ fn begun() -> Backup {
     archive
 }
 
-fn with(others: Vec<Backup>, keeper: Option<KeeperSeen>) -> Seen {
+pub(super) fn with(others: Vec<Backup>, keeper: Option<KeeperSeen>) -> Seen {
     Seen {
         others,
         keeper,
@@ -55,14 +55,14 @@ fn with(others: Vec<Backup>, keeper: Option<KeeperSeen>) -> Seen {
     }
 }
 
-fn decided_of(backup: &Backup, seen: &Seen, now: i64) -> Decision {
+pub(super) fn decided_of(backup: &Backup, seen: &Seen, now: i64) -> Decision {
     let settings = Settings {
         tool: "etcd-backup:1".into(),
     };
     continuous::decide(backup, seen, &settings, &at(now))
 }
 
-fn kept(decision: &Decision) -> (&job::Frame, &Keep) {
+pub(super) fn kept(decision: &Decision) -> (&job::Frame, &Keep) {
     let Act::Keep(parts) = &decision.act else {
         panic!("nothing is kept: {decision:?}");
     };
@@ -141,7 +141,7 @@ fn an_archive_begins_after_the_newest_full_backup_that_is_verified() {
 fn an_archive_is_kept_by_one_pod_without_rights() {
     let begun = decided_of(&archive(), &with(vec![full("f", 7)], None), 1);
     let (frame, keep) = kept(&begun);
-    let deployment = job::keep(frame, Some("copy"), keep);
+    let deployment = keeper::keep(frame, Some("copy"), keep);
     let spec = deployment.spec.expect("a spec");
     assert_eq!(spec.replicas, Some(1));
     assert_eq!(

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use etcd_operator_api::InstanceSet;
+use etcd_operator_api::backup_policy::SecretKey;
 use etcd_operator_api::restore::{FILLED, NOT_FILLED, RESTORE_DONE, SEED, Seed, SeedArchive};
 
 use super::jobs::context;
@@ -10,10 +11,14 @@ use super::*;
 use crate::backup::seed::round;
 
 fn set(cluster_id: Option<&str>) -> InstanceSet {
-    set_of(cluster_id, None)
+    set_of(cluster_id, None, None)
 }
 
-fn set_of(cluster_id: Option<&str>, archive: Option<SeedArchive>) -> InstanceSet {
+fn set_of(
+    cluster_id: Option<&str>,
+    encryption: Option<SecretKey>,
+    archive: Option<SeedArchive>,
+) -> InstanceSet {
     let seed = Seed {
         backup: "b".into(),
         backup_uid: "bu".into(),
@@ -22,6 +27,7 @@ fn set_of(cluster_id: Option<&str>, archive: Option<SeedArchive>) -> InstanceSet
         sha256: "ab".into(),
         revision: 7,
         bytes: Some(5 << 30),
+        encryption,
         archive,
     };
     let seed = serde_json::to_string(&seed).expect("json");
@@ -53,6 +59,10 @@ async fn written(
             (_, "s3-credential-for-backuprepo", _) => (
                 200,
                 json!({ "metadata": { "name": "s" }, "data": { "accessKeyId": "YQ==" } }),
+            ),
+            (_, "phrase-a" | "phrase-b", _) => (
+                200,
+                json!({ "metadata": { "name": name }, "data": { "secretKey": "YWJj" } }),
             ),
             (_, "pods", _) => (200, json!({ "metadata": {}, "items": [] })),
             (_, "new-etcd", _) => (
@@ -111,9 +121,9 @@ async fn a_claim_that_an_archive_is_put_over_has_memory_for_the_etcd_that_does_i
     let over = SeedArchive {
         path: "p/pitr".into(),
         revision: Some(70),
-        time: None,
+        ..SeedArchive::default()
     };
-    let with = written(json!({}), None, &set_of(None, Some(over))).await;
+    let with = written(json!({}), None, &set_of(None, None, Some(over))).await;
     let without = written(json!({}), None, &set(None)).await;
     let job = |written: Vec<(String, Value)>| {
         let found = written.into_iter().find(|(line, _)| line.contains("/jobs"));
@@ -131,6 +141,46 @@ async fn a_claim_that_an_archive_is_put_over_has_memory_for_the_etcd_that_does_i
     for wanted in ["--archive-path=p/pitr", "--to-revision=70"] {
         assert!(arguments.contains(wanted), "{wanted}: {arguments}");
     }
+}
+
+#[tokio::test]
+async fn an_encrypted_backup_and_its_archive_have_a_pass_phrase_each_and_wait_for_it() {
+    let key = |name: &str| SecretKey {
+        name: name.into(),
+        key: "secretKey".into(),
+        optional: None,
+    };
+    let over = |name: &str| SeedArchive {
+        path: "p/pitr".into(),
+        encryption: Some(key(name)),
+        ..SeedArchive::default()
+    };
+    let both = set_of(None, Some(key("phrase-a")), Some(over("phrase-b")));
+    let made = written(json!({}), None, &both).await;
+    let (_, job) = made
+        .iter()
+        .find(|(line, _)| line.contains("/jobs"))
+        .expect("a Job");
+    let pod = &job["spec"]["template"]["spec"];
+    let arguments = pod["containers"][0]["args"].to_string();
+    let volumes = pod["volumes"].as_array().expect("volumes");
+    for (volume, secret, argument) in [
+        ("pass-phrase", "phrase-a", "--pass-phrase=/etc/pass-phrase/passPhrase"),
+        (
+            "archive-pass-phrase",
+            "phrase-b",
+            "--archive-pass-phrase=/etc/archive-pass-phrase/passPhrase",
+        ),
+    ] {
+        assert!(arguments.contains(argument), "{arguments}");
+        let found = volumes.iter().find(|found| found["name"] == volume);
+        assert_eq!(found.expect("a volume")["secret"]["secretName"], secret);
+    }
+    let lost = set_of(None, Some(key("phrase-a")), Some(over("lost")));
+    let told = written(json!({}), None, &lost).await;
+    assert_eq!(told.len(), 1, "no Job: {told:?}");
+    let why = told[0].1["metadata"]["annotations"][NOT_FILLED].to_string();
+    assert!(why.contains("demo/lost is not there"), "{why}");
 }
 
 #[tokio::test]

@@ -29,8 +29,10 @@ pub(super) fn base<'a>(
     let (Some(path), Some(range)) = (status.path.clone(), status.time_range.clone()) else {
         return refuse("has no status.timeRange: wait for it, or see its status.failureReason".to_owned());
     };
+    let encryption = status.encryption_config.clone();
     let mut over = SeedArchive {
         path,
+        encryption: encryption.map(|config| config.pass_phrase_secret_key_ref),
         ..SeedArchive::default()
     };
     match &source.until {
