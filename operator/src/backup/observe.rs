@@ -10,7 +10,7 @@ use etcd_operator_api::{Backup, BackupPolicy, BackupRepo, Cluster, InstanceSet, 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodTemplateSpec};
-use kbagent_protocol::{ARCHIVE_PORT, BackupReport, EtcdState};
+use kbagent_protocol::{ARCHIVE_PORT, ArchiveReport, BackupReport, EtcdState};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
@@ -28,6 +28,8 @@ use crate::roles::facts::PodKey;
 const FRESH: std::time::Duration = std::time::Duration::from_secs(3);
 /// Label of a Job's pods.
 const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+/// Longest text of an archive, in characters.
+const TEXT: usize = 900;
 /// Most BackupRepos that are searched for the default one.
 const REPOS: u32 = 200;
 
@@ -263,9 +265,33 @@ async fn keeper(context: &Context, backup: &Backup) -> Result<Option<KeeperSeen>
     Ok(Some(KeeperSeen {
         made_of: noted(MADE_OF).cloned().unwrap_or_default(),
         after: noted(AFTER).and_then(|after| after.parse().ok()),
-        stuck: pods.items.iter().find_map(stuck),
-        report,
+        stuck: pods
+            .items
+            .iter()
+            .find_map(|pod| fallen(pod).or_else(|| stuck(pod))),
+        report: report.map(bounded),
     }))
+}
+
+/// Pure: whatever answered there, its texts fit into a status.
+pub(super) fn bounded(mut report: ArchiveReport) -> ArchiveReport {
+    for text in [&mut report.failure, &mut report.gap] {
+        *text = text.take().map(|text| text.chars().take(TEXT).collect());
+    }
+    report
+}
+
+/// Pure: what a pod's work has said before it ended, while it does not run again.
+pub(super) fn fallen(pod: &Pod) -> Option<String> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    let work = statuses.iter().find(|container| container.name == WORK)?;
+    let state = work.state.as_ref()?;
+    if state.running.is_some() {
+        return None;
+    }
+    let last = || work.last_state.as_ref()?.terminated.as_ref();
+    let ended = state.terminated.as_ref().or_else(last)?;
+    BackupReport::read(ended.message.as_deref()?)?.failure
 }
 
 /// Pure: a Job as it stands.

@@ -6,6 +6,7 @@ use kbagent_protocol::ArchiveReport;
 use super::*;
 use crate::backup::continuous;
 use crate::backup::keeper::{self, Keep};
+use crate::backup::observe::{bounded, fallen};
 use crate::backup::observed::KeeperSeen;
 
 /// Where backups of the Cluster lie.
@@ -456,4 +457,27 @@ fn an_archive_that_has_begun_waits_for_what_is_in_its_way() {
     assert!(waits.again.is_some());
     let never = decided_of(&archive(), &lost, 100);
     assert_eq!(never.status.phase, Some(BackupPhase::Failed));
+}
+
+#[test]
+fn why_a_writer_has_ended_is_told_until_it_runs_again_and_texts_are_bounded() {
+    let said = serde_json::to_string(&BackupReport::failed("another writer continues")).expect("json");
+    let pod = |state: Value| -> Pod {
+        let status = json!({ "name": "backup", "image": "", "imageID": "", "ready": false, "restartCount": 3,
+            "state": state, "lastState": { "terminated": { "exitCode": 1, "message": said } } });
+        serde_json::from_value(json!({ "metadata": { "name": "p" }, "status": { "containerStatuses": [status] } }))
+            .expect("a pod")
+    };
+    let waits = pod(json!({ "waiting": { "reason": "CrashLoopBackOff" } }));
+    assert_eq!(fallen(&waits).as_deref(), Some("another writer continues"));
+    let runs = pod(json!({ "running": {} }));
+    assert_eq!(fallen(&runs), None);
+    let long = ArchiveReport {
+        failure: Some("ü".repeat(5000)),
+        gap: Some("x".repeat(5000)),
+        ..ArchiveReport::default()
+    };
+    let told = bounded(long);
+    let length = |text: Option<String>| text.map(|text| text.chars().count());
+    assert_eq!((length(told.failure), length(told.gap)), (Some(900), Some(900)));
 }
