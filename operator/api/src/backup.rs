@@ -7,7 +7,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::backup_policy::EncryptionConfig;
+use crate::backup_policy::{EncryptionConfig, RetentionPolicy};
 use crate::bounds;
 use crate::rules;
 
@@ -131,6 +131,9 @@ pub struct BackupStatus {
     /// True when it was read back, restored, and its hash was that of the member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<bool>,
+    /// Whether it stays as the newest: as its BackupPolicy said when it began. Counts when that is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_policy: Option<RetentionPolicy>,
     /// How it is encrypted: as its BackupPolicy said when it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption_config: Option<EncryptionConfig>,

@@ -16,8 +16,8 @@ use kube::api::ObjectMeta;
 use sha2::{Digest, Sha256};
 
 use super::part::{
-    MEBI, PHRASE_FILE, add_volume, claim_volume, container, empty, key_volume, mount, pod_name,
-    secret_volume,
+    MEBI, PHRASE_FILE, REPOSITORY_CLAIM, add_volume, claim_volume, container, empty, key_volume,
+    mount, pod_name, secret_volume, together,
 };
 use super::place::Place;
 
@@ -271,8 +271,9 @@ pub(super) fn skeleton(
 
 /// The Job around its pod. Only one label is on the pod: no service and no budget selects it.
 fn made(frame: &Frame, job: &str, pod: PodSpec) -> Job {
-    let own = BTreeMap::from([(BACKUP_UID.to_owned(), frame.uid.clone())]);
+    let mut own = BTreeMap::from([(BACKUP_UID.to_owned(), frame.uid.clone())]);
     let mut all = own.clone();
+    own.extend(shared(frame).map(|claim| (REPOSITORY_CLAIM.to_owned(), claim)));
     all.insert(
         labels::MANAGED_BY.to_owned(),
         labels::MANAGED_BY_VALUE.to_owned(),
@@ -331,10 +332,22 @@ fn pod(
         tolerations: like.tolerations.clone(),
         runtime_class_name: like.runtime_class_name.clone(),
         scheduler_name: like.scheduler_name.clone(),
+        affinity: shared(frame).map(together),
         init_containers: install.map(|install| vec![install]),
         containers: vec![work],
         volumes: Some(volumes),
         ..PodSpec::default()
+    }
+}
+
+/// Label of pods that use a claim which one node mounts at a time.
+fn shared(frame: &Frame) -> Option<String> {
+    match &frame.place {
+        Place::Claim { name, mode, .. } if mode == "ReadWriteOnce" => {
+            let value: String = name.chars().take(63).collect();
+            Some(value.trim_end_matches(['-', '.']).to_owned())
+        }
+        _ => None,
     }
 }
 

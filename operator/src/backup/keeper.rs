@@ -75,7 +75,8 @@ pub(super) fn keep(frame: &Frame, credential: Option<&str>, keep: &Keep) -> Depl
         (BACKUP_UID.to_owned(), frame.uid.clone()),
         (ARCHIVE_OF.to_owned(), keep.cluster.clone()),
     ]);
-    template.metadata.get_or_insert_default().labels = Some(own.clone());
+    let labelled = template.metadata.get_or_insert_default();
+    labelled.labels.get_or_insert_default().extend(own.clone());
     if let Some(pod) = &mut template.spec {
         pod.restart_policy = None;
         for container in &mut pod.containers {

@@ -3,12 +3,15 @@
 use etcd_operator_api::backup_policy::SecretKey;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, KeyToPath,
-    ObjectFieldSelector, PersistentVolumeClaimVolumeSource, ResourceRequirements, SecretVolumeSource, SecurityContext,
-    Volume, VolumeMount,
+    Affinity, Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, KeyToPath,
+    ObjectFieldSelector, PersistentVolumeClaimVolumeSource, PodAffinity, PodAffinityTerm, ResourceRequirements, SecretVolumeSource, SecurityContext,
+    Volume, VolumeMount, WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
+/// Label of pods that use a repository's claim: its name.
+pub(super) const REPOSITORY_CLAIM: &str = "dataprotection.kubeblocks.io/repository-claim";
 /// Name of the file with a pass phrase.
 pub(super) const PHRASE_FILE: &str = "passPhrase";
 /// Bytes.
@@ -42,6 +45,29 @@ pub(super) fn container(memory: u64) -> Container {
             ..SecurityContext::default()
         }),
         ..Container::default()
+    }
+}
+
+/// On the node of others that use the same claim, where that is possible: an archive's pod uses it all the time.
+pub(super) fn together(claim: String) -> Affinity {
+    let term = PodAffinityTerm {
+        label_selector: Some(LabelSelector {
+            match_labels: Some([(REPOSITORY_CLAIM.to_owned(), claim)].into()),
+            ..LabelSelector::default()
+        }),
+        topology_key: "kubernetes.io/hostname".to_owned(),
+        ..PodAffinityTerm::default()
+    };
+    let preferred = vec![WeightedPodAffinityTerm {
+        pod_affinity_term: term,
+        weight: 100,
+    }];
+    Affinity {
+        pod_affinity: Some(PodAffinity {
+            preferred_during_scheduling_ignored_during_execution: Some(preferred),
+            ..PodAffinity::default()
+        }),
+        ..Affinity::default()
     }
 }
 

@@ -53,10 +53,11 @@ pub(super) fn keep(backup: &Backup, seen: &Seen, status: BackupStatus, now: &Tim
         if proven::carried(backup, &seen.others).is_some() {
             return true;
         }
-        let policy = seen
-            .policy
-            .as_ref()
-            .and_then(|policy| policy.spec.retention_policy);
+        // The policy goes with its component, and what it said of this backup stays.
+        let policy = match &seen.policy {
+            Some(policy) => policy.spec.retention_policy,
+            None => status.retention_policy,
+        };
         policy == Some(RetentionPolicy::RetainLatestBackup)
             && proven::is_newest(backup, &seen.others)
     };
@@ -98,6 +99,8 @@ fn begin(
     status.failure_reason = None;
     status.format_version = Some(FORMAT.to_owned());
     status.start_timestamp = Some(now.clone());
+    let policy = seen.policy.as_ref();
+    status.retention_policy = policy.and_then(|policy| policy.spec.retention_policy);
     status.backup_repo_name = Some(repo);
     status.encryption_config = seen
         .policy

@@ -8,6 +8,7 @@ use crate::backup::continuous;
 use crate::backup::keeper::{self, Keep};
 use crate::backup::observe::{bounded, fallen};
 use crate::backup::observed::KeeperSeen;
+use crate::backup::part::REPOSITORY_CLAIM;
 
 /// Where backups of the Cluster lie.
 const PLACE: &str = "all/demo/etcd-cluster-cu/etcd";
@@ -480,4 +481,38 @@ fn why_a_writer_has_ended_is_told_until_it_runs_again_and_texts_are_bounded() {
     let told = bounded(long);
     let length = |text: Option<String>| text.map(|text| text.chars().count());
     assert_eq!((length(told.failure), length(told.gap)), (Some(900), Some(900)));
+}
+
+#[test]
+fn pods_that_share_a_claim_of_one_node_are_placed_together() {
+    let labelled = |mode: &str| {
+        let mut seen = with(vec![full("f", 7)], None);
+        let spec = json!({ "storageProviderRef": "pvc", "pvReclaimPolicy": "Retain", "volumeCapacity": "1Gi",
+            "config": { "accessMode": mode } });
+        let repo = json!({ "metadata": { "name": "s3-repo" }, "spec": spec });
+        seen.repo = Some(Ok(serde_json::from_value(repo).expect("a repository")));
+        let mut base = full("f", 7);
+        base.status.as_mut().expect("a status").path = Some("demo/etcd-cluster-cu/etcd/f".into());
+        seen.others = vec![base];
+        let archive = decided_of(&archive(), &seen, 1);
+        let (frame, keep) = kept(&archive);
+        let deployment = keeper::keep(frame, None, keep).spec.expect("a spec");
+        let decision = decided(&held(), &seen, 5);
+        let Act::Begin(begun) = &decision.act else {
+            panic!("{decision:?}");
+        };
+        let job = job::save(&begun.0, "j", None, &begun.1).spec.expect("a spec");
+        let selected = deployment.selector.match_labels.expect("labels");
+        assert!(!selected.contains_key(REPOSITORY_CLAIM));
+        [deployment.template, job.template].map(|template| {
+            let labels = template.metadata.and_then(|meta| meta.labels);
+            let affinity = template.spec.and_then(|pod| pod.affinity);
+            let wanted = serde_json::to_string(&affinity).expect("json");
+            let label = labels.and_then(|labels| labels.get(REPOSITORY_CLAIM).cloned());
+            label.filter(|label| wanted.contains(label))
+        })
+    };
+    let claim = Some("backup-repo-s3-repo".to_owned());
+    assert_eq!(labelled("ReadWriteOnce"), [claim.clone(), claim]);
+    assert_eq!(labelled("ReadWriteMany"), [None, None]);
 }
