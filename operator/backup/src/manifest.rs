@@ -23,7 +23,9 @@ pub enum NotAManifest {
     )]
     Version(u64),
     /// It does not say how it is encrypted, or says it of one that is not.
-    #[error("its formatVersion {0} does not fit its encryption {1:?}: {SEALED} is that of {ALGORITHM}")]
+    #[error(
+        "its formatVersion {0} does not fit its encryption {1:?}: {SEALED} is that of {ALGORITHM}"
+    )]
     Encryption(u32, Option<String>),
     /// It names an object outside its folder.
     #[error("its object {0:?} is no plain name")]
@@ -117,7 +119,8 @@ impl Manifest {
         }
         let manifest: Manifest = serde_json::from_value(any).map_err(shape)?;
         let sealed = manifest.encryption.as_deref() == Some(ALGORITHM);
-        if sealed != (manifest.format_version == SEALED) || sealed != manifest.encryption.is_some() {
+        if sealed != (manifest.format_version == SEALED) || sealed != manifest.encryption.is_some()
+        {
             return Err(NotAManifest::Encryption(
                 manifest.format_version,
                 manifest.encryption,

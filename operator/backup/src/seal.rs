@@ -130,7 +130,13 @@ impl Keys {
         }
         let mut master = [0; 32];
         let phrase = &self.0.phrase;
-        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, ROUNDS, &salt, phrase, &mut master);
+        pbkdf2::derive(
+            pbkdf2::PBKDF2_HMAC_SHA256,
+            ROUNDS,
+            &salt,
+            phrase,
+            &mut master,
+        );
         if known.len() == KNOWN {
             known.remove(0);
         }

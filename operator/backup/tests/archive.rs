@@ -53,11 +53,7 @@ fn dice() -> Dice {
 const PATH: &str = "pre/demo/shop-u/etcd/archive";
 
 fn archive(repository: &Repository) -> Archive {
-    Archive::new(
-        repository.clone(),
-        Folder::read(PATH).unwrap(),
-        None,
-    )
+    Archive::new(repository.clone(), Folder::read(PATH).unwrap(), None)
 }
 
 /// A writer that can be killed at any moment.

@@ -257,9 +257,13 @@ async fn another_backups_path_is_refused_and_left_alone() {
         repository.manifest(&second.folder).await.unwrap(),
         Some(first)
     );
-    remove(&repository, &second.folder, "uid", What::Snapshot).await.unwrap();
+    remove(&repository, &second.folder, "uid", What::Snapshot)
+        .await
+        .unwrap();
     assert_eq!(repository.list(&second.folder, |_| true).await.unwrap(), []);
-    remove(&repository, &second.folder, "uid", What::Snapshot).await.unwrap();
+    remove(&repository, &second.folder, "uid", What::Snapshot)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

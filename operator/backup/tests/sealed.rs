@@ -84,7 +84,13 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap();
     let paths = entries.map(|entry| entry.unwrap().path());
     paths
-        .flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] })
+        .flat_map(|path| {
+            if path.is_dir() {
+                files(&path)
+            } else {
+                vec![path]
+            }
+        })
         .collect()
 }
 
@@ -139,7 +145,9 @@ async fn an_encrypted_segment_that_is_exchanged_cut_or_changed_is_seen() {
         let path = sealed.path(&Object::segment(number));
         folder.path().join(path.to_string())
     };
-    let all: Vec<Vec<u8>> = (0..4).map(|number| std::fs::read(file(number)).unwrap()).collect();
+    let all: Vec<Vec<u8>> = (0..4)
+        .map(|number| std::fs::read(file(number)).unwrap())
+        .collect();
     let spoil = async |number: u64, bytes: &[u8]| {
         std::fs::write(file(number), bytes).unwrap();
         let told = read(&sealed).await;
@@ -198,22 +206,36 @@ async fn restored(volume: &Path, key: &str) -> Vec<u8> {
 async fn an_encrypted_backup_is_proven_and_restored_and_another_pass_phrase_is_refused_first() {
     let mut source = Etcd::start().await;
     source.fill(300).await;
-    source.client.put("who", "a secret value", None).await.unwrap();
+    source
+        .client
+        .put("who", "a secret value", None)
+        .await
+        .unwrap();
     let [folder, scratch, volume] = [(); 3].map(|()| tempfile::tempdir().unwrap());
     let repository = Repository::folder(folder.path()).unwrap();
     let made = make(&repository, &source.member, &sealed_save(scratch.path()))
         .await
         .unwrap();
     assert!(made.verification.verified, "{:?}", made.verification);
-    assert_eq!((made.format_version, made.encryption.as_deref()), (2, Some("AES-256-GCM")));
+    assert_eq!(
+        (made.format_version, made.encryption.as_deref()),
+        (2, Some("AES-256-GCM"))
+    );
     assert!(!shows(folder.path(), b"a secret value"));
 
-    for (keys, told) in [(None, "is encrypted"), (Some(other()), "another pass phrase")] {
+    for (keys, told) in [
+        (None, "is encrypted"),
+        (Some(other()), "another pass phrase"),
+    ] {
         let error = restore(&repository, &restoration(volume.path(), keys, None))
             .await
             .unwrap_err();
         assert!(error.to_string().contains(told), "{error}");
-        assert_eq!(files(volume.path()), Vec::<PathBuf>::new(), "nothing is touched");
+        assert_eq!(
+            files(volume.path()),
+            Vec::<PathBuf>::new(),
+            "nothing is touched"
+        );
         assert!(!volume.path().join(".restore").exists());
     }
     let right = restoration(volume.path(), Some(KEYS.clone()), None);
@@ -254,7 +276,11 @@ async fn an_encrypted_archive_is_put_over_an_encrypted_backup() {
         writer: "w".into(),
         keep: None,
     };
-    let answer = source.client.put("who", "a secret value", None).await.unwrap();
+    let answer = source
+        .client
+        .put("who", "a secret value", None)
+        .await
+        .unwrap();
     let revision = answer.header().unwrap().revision();
     let archived = timeout(
         Duration::from_secs(30),
@@ -271,7 +297,12 @@ async fn an_encrypted_archive_is_put_over_an_encrypted_backup() {
         ports: ports(),
     };
     let wrong = plan(&replay(&KEYS), base).await.map(|plan| plan.target);
-    assert!(wrong.unwrap_err().to_string().contains("another pass phrase"));
+    assert!(
+        wrong
+            .unwrap_err()
+            .to_string()
+            .contains("another pass phrase")
+    );
     let right = restoration(volume.path(), Some(KEYS.clone()), Some(replay(&own)));
     restore(&repository, &right).await.unwrap();
     assert_eq!(restored(volume.path(), "who").await, b"a secret value");

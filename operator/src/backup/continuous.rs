@@ -54,7 +54,9 @@ pub(super) fn decide(backup: &Backup, seen: &Seen, settings: &Settings, now: &Ti
     let (ground, keep) = match (wanted, &seen.keeper) {
         (Ok(wanted), _) => wanted,
         // What is in the repository is worth a wait.
-        (Err(obstacle), None) if status.path.is_some() => return wait(status, obstacle.text(), LOOK),
+        (Err(obstacle), None) if status.path.is_some() => {
+            return wait(status, obstacle.text(), LOOK);
+        }
         (Err(obstacle), None) => return hindered(backup, status, obstacle, now),
         // What runs runs on, as long as it can.
         (Err(obstacle), Some(keeper)) => {
@@ -118,7 +120,11 @@ fn end(
     why: String,
     now: &Time,
 ) -> Decision {
-    if let Some(report) = seen.keeper.as_ref().and_then(|keeper| keeper.report.as_ref()) {
+    if let Some(report) = seen
+        .keeper
+        .as_ref()
+        .and_then(|keeper| keeper.report.as_ref())
+    {
         reach(&mut status, report, seen);
     }
     status.phase = Some(BackupPhase::Completed);
@@ -141,7 +147,10 @@ fn wanted(backup: &Backup, seen: &Seen, mut ground: Ground) -> Result<(Ground, K
         )));
     }
     // It stays where it has begun, whatever becomes of the policy's pathPrefix.
-    let begun = backup.status.as_ref().and_then(|status| status.path.clone());
+    let begun = backup
+        .status
+        .as_ref()
+        .and_then(|status| status.path.clone());
     if let Some(path) = begun {
         ground.frame.path = path;
     }

@@ -190,7 +190,9 @@ pub(super) fn fill(frame: &Frame, job: &str, credential: Option<&str>, fill: &Fi
                 .map(|time| format!("--to-time={time}")),
         );
         if archive.encryption.is_some() {
-            arguments.push(format!("--archive-pass-phrase={ARCHIVE_PHRASE}/{PHRASE_FILE}"));
+            arguments.push(format!(
+                "--archive-pass-phrase={ARCHIVE_PHRASE}/{PHRASE_FILE}"
+            ));
         }
     }
     let mut memory = 1024 * MEBI;
@@ -201,7 +203,11 @@ pub(super) fn fill(frame: &Frame, job: &str, credential: Option<&str>, fill: &Fi
     let mut job = skeleton(frame, job, credential, arguments, memory);
     let over = fill.archive.as_ref();
     if let Some(key) = over.and_then(|archive| archive.encryption.as_ref()) {
-        add_volume(&mut job, key_volume("archive-pass-phrase", key), ARCHIVE_PHRASE);
+        add_volume(
+            &mut job,
+            key_volume("archive-pass-phrase", key),
+            ARCHIVE_PHRASE,
+        );
     }
     add_volume(&mut job, claim_volume("data", &fill.claim), VOLUME);
     job

@@ -20,6 +20,7 @@ pub(super) const ARCHIVE_OF: &str = "dataprotection.kubeblocks.io/archive-of";
 pub(super) const MADE_OF: &str = "dataprotection.kubeblocks.io/made-of";
 /// Annotation of that Deployment: the revision that the archive began after.
 pub(super) const AFTER: &str = "dataprotection.kubeblocks.io/after";
+
 /// How an archive is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Keep {

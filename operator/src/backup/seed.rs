@@ -161,7 +161,10 @@ async fn begin(
     let ready = async {
         let frame = frame?;
         let archive = seed.archive.as_ref();
-        let keys = [&seed.encryption, &archive.and_then(|archive| archive.encryption.clone())];
+        let keys = [
+            &seed.encryption,
+            &archive.and_then(|archive| archive.encryption.clone()),
+        ];
         for key in keys.into_iter().flatten() {
             credential::pass_phrase(client, &namespace, key).await?;
         }

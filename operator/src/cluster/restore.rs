@@ -245,9 +245,18 @@ spec:
             move |restore: &mut Value| restore["parameters"][key(name)] = json!(value)
         };
         for (why, told) in [
-            (asked(&set("source-target-name", "other")), "component \"etcd\""),
-            (asked(&set("volume-restore-policy", "Never")), "Parallel or Serial"),
-            (asked(&set("restore-env", "[]")), "restore-env] is not supported"),
+            (
+                asked(&set("source-target-name", "other")),
+                "component \"etcd\"",
+            ),
+            (
+                asked(&set("volume-restore-policy", "Never")),
+                "Parallel or Serial",
+            ),
+            (
+                asked(&set("restore-env", "[]")),
+                "restore-env] is not supported",
+            ),
             (
                 asked(&|restore| restore["pitr"] = json!("2026-07-10T08:00:00Z")),
                 "is no archive",

@@ -241,7 +241,10 @@ impl Archive {
             };
             self.repository.delete(&self.path(object)).await?;
             inventory.chain.pop_front();
-            begins = inventory.chain.front().and_then(|(object, _)| object.begins);
+            begins = inventory
+                .chain
+                .front()
+                .and_then(|(object, _)| object.begins);
         }
         Ok(begins)
     }

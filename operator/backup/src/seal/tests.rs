@@ -83,7 +83,9 @@ fn chunks_in_another_order_left_out_repeated_or_of_another_object_are_seen() {
     let (_, other) = chunks();
     let joined = |order: &[&Vec<u8>]| {
         let mut bytes = header.clone();
-        order.iter().for_each(|chunk| bytes.extend_from_slice(chunk));
+        order
+            .iter()
+            .for_each(|chunk| bytes.extend_from_slice(chunk));
         open(&KEYS, &bytes)
     };
     let [a, b, c, d] = all.as_slice() else {
@@ -126,7 +128,14 @@ fn two_objects_of_the_same_content_have_nothing_in_common() {
     let [one, two] = [(); 2].map(|()| seal(&KEYS, &plain(100)).expect("sealed"));
     let salts = HEADER - CHECK - OBJECT_SALT;
     assert_eq!(one[..salts], two[..salts], "one pass phrase, one slow key");
-    assert!(one[salts..].iter().zip(&two[salts..]).filter(|(a, b)| a == b).count() < 20);
+    assert!(
+        one[salts..]
+            .iter()
+            .zip(&two[salts..])
+            .filter(|(a, b)| a == b)
+            .count()
+            < 20
+    );
 }
 
 #[test]

@@ -403,7 +403,11 @@ fn the_last_full_backup_below_an_archive_does_not_expire() {
     let done = |backup: &Backup, others: Vec<Backup>| decided(backup, &with(others, None), 60).act;
     let all = || vec![old.clone(), new.clone(), begun()];
     assert_eq!(done(&old, all()), Act::Expire);
-    assert_eq!(done(&new, all()), Act::Record, "the archive would lead nowhere");
+    assert_eq!(
+        done(&new, all()),
+        Act::Record,
+        "the archive would lead nowhere"
+    );
     assert_eq!(done(&new, vec![old.clone(), new.clone()]), Act::Expire);
     let mut elsewhere = begun();
     let status = elsewhere.status.as_mut().expect("a status");
@@ -416,12 +420,16 @@ fn the_last_full_backup_below_an_archive_does_not_expire() {
 
 #[test]
 fn an_archive_ends_with_its_cluster_and_never_continues_as_that_of_another() {
-    let (uid, other) = ("00000000-1111-2222-3333-444444444444", "00000000-1111-2222-3333-444444444445");
+    let (uid, other) = (
+        "00000000-1111-2222-3333-444444444444",
+        "00000000-1111-2222-3333-444444444445",
+    );
     let mut backup = begun();
     let status = backup.status.as_mut().expect("a status");
     status.path = Some(format!("all/demo/etcd-cluster-{uid}/etcd/pitr"));
     let mut base = full("f", 7);
-    base.status.as_mut().expect("a status").path = Some(format!("all/demo/etcd-cluster-{uid}/etcd/f"));
+    base.status.as_mut().expect("a status").path =
+        Some(format!("all/demo/etcd-cluster-{uid}/etcd/f"));
     let seen = |owner: Option<&str>, keeper: Option<KeeperSeen>| Seen {
         owner: Some(owner.map(str::to_owned)),
         ..with(vec![base.clone()], keeper)
@@ -438,12 +446,19 @@ fn an_archive_ends_with_its_cluster_and_never_continues_as_that_of_another() {
         let ended = decided_of(&backup, &seen(owner, running()), 100);
         assert_eq!(ended.act, Act::Cancel);
         let status = &ended.status;
-        assert_eq!((status.phase, status.revision), (Some(BackupPhase::Completed), Some(20)));
+        assert_eq!(
+            (status.phase, status.revision),
+            (Some(BackupPhase::Completed), Some(20))
+        );
         assert_eq!(status.expiration, Some(at(100 + 7 * 86_400)));
         let mut after = backup.clone();
         after.status = Some(ended.status);
         let again = |owner, keeper, now| decided_of(&after, &seen(owner, keeper), now).act;
-        assert_eq!(again(Some(uid), running(), 110), Act::Cancel, "it was killed in between");
+        assert_eq!(
+            again(Some(uid), running(), 110),
+            Act::Cancel,
+            "it was killed in between"
+        );
         assert_eq!(again(Some(uid), None, 120), Act::Record);
         assert_eq!(again(None, None, 200 + 7 * 86_400), Act::Expire);
     }
@@ -462,12 +477,15 @@ fn an_archive_that_has_begun_waits_for_what_is_in_its_way() {
 
 #[test]
 fn why_a_writer_has_ended_is_told_until_it_runs_again_and_texts_are_bounded() {
-    let said = serde_json::to_string(&BackupReport::failed("another writer continues")).expect("json");
+    let said =
+        serde_json::to_string(&BackupReport::failed("another writer continues")).expect("json");
     let pod = |state: Value| -> Pod {
         let status = json!({ "name": "backup", "image": "", "imageID": "", "ready": false, "restartCount": 3,
             "state": state, "lastState": { "terminated": { "exitCode": 1, "message": said } } });
-        serde_json::from_value(json!({ "metadata": { "name": "p" }, "status": { "containerStatuses": [status] } }))
-            .expect("a pod")
+        serde_json::from_value(
+            json!({ "metadata": { "name": "p" }, "status": { "containerStatuses": [status] } }),
+        )
+        .expect("a pod")
     };
     let waits = pod(json!({ "waiting": { "reason": "CrashLoopBackOff" } }));
     assert_eq!(fallen(&waits).as_deref(), Some("another writer continues"));
@@ -480,7 +498,10 @@ fn why_a_writer_has_ended_is_told_until_it_runs_again_and_texts_are_bounded() {
     };
     let told = bounded(long);
     let length = |text: Option<String>| text.map(|text| text.chars().count());
-    assert_eq!((length(told.failure), length(told.gap)), (Some(900), Some(900)));
+    assert_eq!(
+        (length(told.failure), length(told.gap)),
+        (Some(900), Some(900))
+    );
 }
 
 #[test]
@@ -501,7 +522,9 @@ fn pods_that_share_a_claim_of_one_node_are_placed_together() {
         let Act::Begin(begun) = &decision.act else {
             panic!("{decision:?}");
         };
-        let job = job::save(&begun.0, "j", None, &begun.1).spec.expect("a spec");
+        let job = job::save(&begun.0, "j", None, &begun.1)
+            .spec
+            .expect("a spec");
         let selected = deployment.selector.match_labels.expect("labels");
         assert!(!selected.contains_key(REPOSITORY_CLAIM));
         [deployment.template, job.template].map(|template| {

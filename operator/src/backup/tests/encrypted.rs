@@ -26,7 +26,10 @@ fn parts(pod: &PodSpec, volume: &str) -> (String, Option<(String, String)>) {
     let secret = found.and_then(|volume| volume.secret.clone());
     let mounted = secret.and_then(|secret| {
         let item = secret.items?.into_iter().next()?;
-        assert_eq!((item.path.as_str(), secret.default_mode), ("passPhrase", Some(0o440)));
+        assert_eq!(
+            (item.path.as_str(), secret.default_mode),
+            ("passPhrase", Some(0o440))
+        );
         Some((secret.secret_name?, item.key))
     });
     (arguments, mounted)
@@ -45,32 +48,60 @@ fn a_backup_is_encrypted_as_its_policy_says_and_its_status_keeps_that() {
     };
     let recorded = serde_json::to_value(&decision.status.encryption_config).expect("json");
     assert_eq!(recorded, secret("mine"));
-    let (arguments, mounted) = parts(&pod(job::save(&begun.0, "j", Some("c"), &begun.1)), "pass-phrase");
-    assert!(arguments.contains("--pass-phrase=/etc/pass-phrase/passPhrase"), "{arguments}");
+    let (arguments, mounted) = parts(
+        &pod(job::save(&begun.0, "j", Some("c"), &begun.1)),
+        "pass-phrase",
+    );
+    assert!(
+        arguments.contains("--pass-phrase=/etc/pass-phrase/passPhrase"),
+        "{arguments}"
+    );
     assert_eq!(mounted, Some(("mine".into(), "secretKey".into())));
     let plain = decided(&held(), &seen(), 5);
     let Act::Begin(begun) = &plain.act else {
         panic!("{plain:?}");
     };
-    let (arguments, mounted) = parts(&pod(job::save(&begun.0, "j", Some("c"), &begun.1)), "pass-phrase");
-    assert!(!arguments.contains("pass-phrase") && mounted.is_none(), "{arguments}");
+    let (arguments, mounted) = parts(
+        &pod(job::save(&begun.0, "j", Some("c"), &begun.1)),
+        "pass-phrase",
+    );
+    assert!(
+        !arguments.contains("pass-phrase") && mounted.is_none(),
+        "{arguments}"
+    );
 }
 
 #[test]
 fn without_its_secret_nothing_begins_and_what_runs_runs_on() {
     let missing = || Err("Secret demo/mine is not there".to_owned());
     let waits = decided(&held(), &encrypting(seen(), "mine", missing()), 5);
-    assert_eq!((waits.act, waits.status.phase), (Act::Record, Some(BackupPhase::New)));
-    assert!(waits.status.failure_reason.expect("a reason").contains("demo/mine"));
+    assert_eq!(
+        (waits.act, waits.status.phase),
+        (Act::Record, Some(BackupPhase::New))
+    );
+    assert!(
+        waits
+            .status
+            .failure_reason
+            .expect("a reason")
+            .contains("demo/mine")
+    );
 }
 
 #[test]
 fn an_archive_keeps_the_pass_phrase_that_it_began_with() {
     let others = || vec![full("f", 7)];
-    let first = decided_of(&archive(), &encrypting(with(others(), None), "mine", Ok(())), 1);
+    let first = decided_of(
+        &archive(),
+        &encrypting(with(others(), None), "mine", Ok(())),
+        1,
+    );
     let mut backup = archive();
     backup.status = Some(first.status.clone());
-    for seen in [with(others(), None), encrypting(with(others(), None), "other", Ok(()))] {
+    for seen in [
+        with(others(), None),
+        encrypting(with(others(), None), "other", Ok(())),
+    ] {
         let later = decided_of(&backup, &seen, 50);
         let (frame, keep) = kept(&later);
         let deployment = keeper::keep(frame, Some("copy"), keep);
@@ -78,12 +109,23 @@ fn an_archive_keeps_the_pass_phrase_that_it_began_with() {
         let (arguments, mounted) = parts(&spec.template.spec.expect("a pod"), "pass-phrase");
         assert!(arguments.contains("--pass-phrase="), "{arguments}");
         assert_eq!(mounted, Some(("mine".into(), "secretKey".into())));
-        assert_eq!(later.status.encryption_config, first.status.encryption_config);
+        assert_eq!(
+            later.status.encryption_config,
+            first.status.encryption_config
+        );
     }
     let plain = decided_of(&archive(), &with(others(), None), 1);
     backup.status = Some(plain.status);
-    let later = decided_of(&backup, &encrypting(with(others(), None), "mine", Ok(())), 50);
-    assert_eq!(kept(&later).0.pass_phrase, None, "nothing of it was encrypted");
+    let later = decided_of(
+        &backup,
+        &encrypting(with(others(), None), "mine", Ok(())),
+        50,
+    );
+    assert_eq!(
+        kept(&later).0.pass_phrase,
+        None,
+        "nothing of it was encrypted"
+    );
 }
 
 #[tokio::test]

@@ -165,7 +165,11 @@ async fn an_encrypted_backup_and_its_archive_have_a_pass_phrase_each_and_wait_fo
     let arguments = pod["containers"][0]["args"].to_string();
     let volumes = pod["volumes"].as_array().expect("volumes");
     for (volume, secret, argument) in [
-        ("pass-phrase", "phrase-a", "--pass-phrase=/etc/pass-phrase/passPhrase"),
+        (
+            "pass-phrase",
+            "phrase-a",
+            "--pass-phrase=/etc/pass-phrase/passPhrase",
+        ),
         (
             "archive-pass-phrase",
             "phrase-b",

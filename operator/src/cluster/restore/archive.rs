@@ -27,7 +27,9 @@ pub(super) fn base<'a>(
     }
     let status = archive.status.clone().unwrap_or_default();
     let (Some(path), Some(range)) = (status.path.clone(), status.time_range.clone()) else {
-        return refuse("has no status.timeRange: wait for it, or see its status.failureReason".to_owned());
+        return refuse(
+            "has no status.timeRange: wait for it, or see its status.failureReason".to_owned(),
+        );
     };
     let encryption = status.encryption_config.clone();
     let mut over = SeedArchive {
@@ -129,10 +131,11 @@ mod tests {
         for (field, value) in until.as_object().into_iter().flatten() {
             asked[field] = value.clone();
         }
-        let cluster: Cluster = serde_json::from_value(json!({ "metadata": { "name": "new", "namespace": "demo" },
+        let cluster: Cluster =
+            serde_json::from_value(json!({ "metadata": { "name": "new", "namespace": "demo" },
             "spec": { "terminationPolicy": "Delete", "restore": asked,
                 "componentSpecs": [{ "name": "etcd", "replicas": 3 }] } }))
-        .expect("a Cluster");
+            .expect("a Cluster");
         let source = requested(&cluster)?.remove(0);
         let seed = seed(&cluster, &source, &all(), "3.6.1")?;
         Ok((seed.backup, seed.archive.expect("an archive")))
@@ -169,11 +172,7 @@ mod tests {
                 "pitr",
                 "begins at 2026-01-01T09:00:00Z",
             ),
-            (
-                json!({ "pitr": "noon" }),
-                "pitr",
-                "spec.restore.pitr",
-            ),
+            (json!({ "pitr": "noon" }), "pitr", "spec.restore.pitr"),
             (json!({ "revision": 0 }), "pitr", "at least 1"),
             (json!({ "revision": 500 }), "second", "is no archive"),
             (Value::Null, "missing", "is not there"),

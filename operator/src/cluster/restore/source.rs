@@ -159,7 +159,9 @@ fn annotated(text: &str) -> Result<Vec<(Source, Option<String>)>, String> {
         serde_json::from_str(text).map_err(|error| format!("{field} cannot be read: {error}"))?;
     let read = |(component, entry): (String, Entry)| {
         let field = format!("{field}.{component}");
-        let policy = entry.volume_restore_policy.filter(|policy| !policy.is_empty());
+        let policy = entry
+            .volume_restore_policy
+            .filter(|policy| !policy.is_empty());
         if policy.is_some_and(|policy| !ANY_POLICY.contains(&policy.as_str())) {
             return Err(format!(
                 "{field}.volumeRestorePolicy must be {}",
