@@ -328,7 +328,8 @@ fn open(place: &Place) -> Result<(Repository, Folder), Error> {
 }
 
 fn keys(file: Option<&Path>) -> Result<Option<Keys>, Error> {
-    file.map(Keys::read).transpose()
+    let keys = file.map(Keys::read).transpose();
+    keys.map_err(Error::Settings)
 }
 
 /// Copies this program; a name that appears is the whole of it.

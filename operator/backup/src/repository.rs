@@ -106,7 +106,7 @@ impl Repository {
                     found,
                 });
             }
-            let opened = match &mut opener {
+            let opened: Bytes = match &mut opener {
                 Some(opener) => opener.push(&bytes).map_err(sealed)?.into(),
                 None => bytes,
             };

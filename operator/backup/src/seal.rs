@@ -15,8 +15,6 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::{hkdf, pbkdf2};
 
-use crate::error::Error;
-
 /// The first bytes of what is encrypted.
 pub const MAGIC: &[u8; 8] = b"etcd-enc";
 /// The algorithm, as it is named in Kubernetes objects and manifests.
@@ -106,11 +104,11 @@ impl Keys {
     ///
     /// # Errors
     /// When it cannot be read or used.
-    pub fn read(file: &Path) -> Result<Self, Error> {
-        let phrase = std::fs::read(file).map_err(|error| {
-            Error::Settings(format!("{} cannot be read: {error}", file.display()))
-        })?;
-        Self::new(&phrase).map_err(Error::Settings)
+    pub fn read(file: &Path) -> Result<Self, String> {
+        let phrase = std::fs::read(file);
+        let phrase =
+            phrase.map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
+        Self::new(&phrase)
     }
 
     /// Whether an object of which this is the beginning was encrypted with this pass phrase.
@@ -211,7 +209,6 @@ fn nonce(chunk: u32, last: bool) -> Nonce {
 }
 
 /// Encrypts one object.
-#[derive(Debug)]
 pub struct Sealer {
     key: LessSafeKey,
     header: [u8; HEADER],
@@ -292,7 +289,6 @@ impl Sealer {
 }
 
 /// Decrypts one object.
-#[derive(Debug)]
 pub struct Opener {
     keys: Keys,
     begun: Option<(LessSafeKey, [u8; HEADER])>,

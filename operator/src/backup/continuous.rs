@@ -248,5 +248,5 @@ fn base(report: &ArchiveReport, bases: &[(i64, Time)]) -> Option<Time> {
     let fits = bases
         .iter()
         .filter(|(revision, _)| report.after.is_none_or(|after| *revision >= after));
-    fits.map(|(_, at)| at.clone()).min()
+    fits.map(|(_, at)| at.clone()).min_by_key(|at| at.0)
 }

@@ -169,9 +169,9 @@ async fn begin(
             credential::pass_phrase(client, &namespace, key).await?;
         }
         let secret = credential::provide(client, &frame, &set.name_any()).await?;
-        Ok((frame, secret))
+        Ok::<_, String>((frame, secret))
     };
-    let ready: Result<_, String> = ready.await;
+    let ready = ready.await;
     let (frame, secret) = match ready {
         Ok(ready) => ready,
         Err(why) => {

@@ -72,7 +72,7 @@ pub(super) fn kept(decision: &Decision) -> (&job::Frame, &Keep) {
 }
 
 /// A Deployment as it was made, whose pod says this.
-fn keeper(report: Option<ArchiveReport>) -> KeeperSeen {
+pub(super) fn keeper(report: Option<ArchiveReport>) -> KeeperSeen {
     let decision = decided_of(&archive(), &with(vec![full("f", 7)], None), 1);
     let (frame, keep) = kept(&decision);
     KeeperSeen {
@@ -83,7 +83,7 @@ fn keeper(report: Option<ArchiveReport>) -> KeeperSeen {
     }
 }
 
-fn report(through: i64, until: i64, lag: i64) -> ArchiveReport {
+pub(super) fn report(through: i64, until: i64, lag: i64) -> ArchiveReport {
     ArchiveReport {
         after: Some(7),
         since: Some(1_767_225_600_001),

@@ -1,6 +1,6 @@
 //! Backups that are encrypted: where the pass phrase comes from, and that none is written in plain without it.
 
-use super::archives::{archive, decided_of, full, kept, with};
+use super::archives::{archive, decided_of, full, keeper as running, kept, report, with};
 use super::*;
 use crate::backup::credential::pass_phrase;
 use crate::backup::keeper;
@@ -86,6 +86,17 @@ fn without_its_secret_nothing_begins_and_what_runs_runs_on() {
             .expect("a reason")
             .contains("demo/mine")
     );
+    let running = with(
+        vec![full("f", 7)],
+        Some(running(Some(report(20, 100, 300)))),
+    );
+    let archived = decided_of(&archive(), &encrypting(running, "mine", missing()), 100);
+    assert_eq!(
+        (archived.act, archived.status.phase),
+        (Act::Record, Some(BackupPhase::Running))
+    );
+    let why = archived.status.failure_reason.expect("a reason");
+    assert!(why.contains("demo/mine"), "{why}");
 }
 
 #[test]
