@@ -33,7 +33,7 @@ use crate::rules;
     printcolumn = r#"{"name":"DELETION-POLICY","type":"string","jsonPath":".spec.deletionPolicy"}"#,
     printcolumn = r#"{"name":"CREATION-TIME","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
     printcolumn = r#"{"name":"COMPLETION-TIME","type":"date","jsonPath":".status.completionTimestamp"}"#,
-    printcolumn = r#"{"name":"EXPIRATION-TIME","type":"date","jsonPath":".status.expiration"}"#
+    printcolumn = r#"{"name":"EXPIRATION-TIME","type":"string","jsonPath":".status.expiration"}"#
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [

@@ -76,6 +76,13 @@ pub const NETWORK_POLICY: &str = "apps.kubeblocks.io/network-policy";
 pub const BACKUP_UID: &str = "dataprotection.kubeblocks.io/backup-uid";
 /// Annotation that people write on the Secret of a component's CA: a new value asks for another CA.
 pub const CA_ROTATE: &str = "apps.kubeblocks.io/rotate-ca";
+/// Annotation that people write on that Secret: minutes after which all applications have read their Secrets again,
+/// [`CA_MINUTES_LEAST`] to [`CA_MINUTES_MOST`]; absent: 120.
+pub const CA_MINUTES: &str = "apps.kubeblocks.io/rotate-ca-minutes";
+/// Least of [`CA_MINUTES`]: what a mounted Secret needs to reach all pods.
+pub const CA_MINUTES_LEAST: u16 = 5;
+/// Most of [`CA_MINUTES`]: a day.
+pub const CA_MINUTES_MOST: u16 = 1_440;
 /// Annotation of that Secret: the value of [`CA_ROTATE`] that was last obeyed.
 pub const CA_ROTATED: &str = "apps.kubeblocks.io/rotated-ca";
 /// Annotation of that Secret while the CA is replaced: the step, and since when it has its effect.

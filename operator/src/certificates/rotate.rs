@@ -21,8 +21,9 @@ const NEXT_CERT: &str = "next.crt";
 const NEXT_KEY: &str = "next.key";
 const PREVIOUS: &str = "previous.crt";
 /// Time that a Secret takes to reach all pods: more than a kubelet's period of a minute and its cache.
-const SPREAD: SignedDuration = SignedDuration::from_mins(5);
-/// Time after which no operator or application uses a CA or certificate that it has read before.
+const SPREAD: SignedDuration = SignedDuration::from_mins(labels::CA_MINUTES_LEAST as i64);
+/// Time after which no operator or application uses a CA or certificate that it has read before, unless its owner says
+/// another one.
 const HELD: SignedDuration = SignedDuration::from_hours(2);
 /// A CA is replaced so long before its end: certificates of a year are never cut short.
 const EARLY: SignedDuration = SignedDuration::from_hours(24 * 365 * 2);
@@ -94,8 +95,34 @@ pub(crate) struct Facts {
     pub settled: bool,
     /// Whether all members were started with the CAs that they are to believe.
     pub restarted: bool,
+    /// Time after which applications have read their Secrets again.
+    pub held: SignedDuration,
     /// The time.
     pub now: Timestamp,
+}
+
+/// How long applications may hold what they have read, and what is wrong with what their owner says of it.
+#[must_use]
+pub(crate) fn held(annotations: &BTreeMap<String, String>) -> (SignedDuration, Option<String>) {
+    let Some(said) = annotations.get(labels::CA_MINUTES) else {
+        return (HELD, None);
+    };
+    let accepted = labels::CA_MINUTES_LEAST..=labels::CA_MINUTES_MOST;
+    match said.parse::<u16>() {
+        Ok(minutes) if accepted.contains(&minutes) => {
+            (SignedDuration::from_mins(minutes.into()), None)
+        }
+        _ => {
+            let wrong = format!(
+                "annotation {} of the CA's Secret must be {} to {} minutes as a whole number, not {said:?}: {} are taken",
+                labels::CA_MINUTES,
+                accepted.start(),
+                accepted.end(),
+                HELD.as_mins()
+            );
+            (HELD, Some(wrong))
+        }
+    }
 }
 
 /// What is written into the CA's Secret next.
@@ -126,9 +153,9 @@ pub(crate) fn next(facts: &Facts) -> Option<Move> {
     };
     match facts.stage {
         Stage::Steady => facts.wanted.then_some(Move::Begin),
-        Stage::Trusting(_) => after(Move::Restart, HELD),
+        Stage::Trusting(_) => after(Move::Restart, facts.held),
         Stage::Restarting => facts.restarted.then_some(Move::Reissue),
-        Stage::Reissuing(_) => after(Move::Drop, HELD),
+        Stage::Reissuing(_) => after(Move::Drop, facts.held),
         Stage::Dropping(_) => after(Move::End, SPREAD),
     }
 }
