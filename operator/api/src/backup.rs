@@ -155,7 +155,7 @@ pub struct BackupStatus {
 const UID: usize = 36;
 
 impl BackupStatus {
-    /// Where the backups of the same component lie: repository and folder. Another Cluster of the same name has another.
+    /// Where the backups of the same component lie: repository and folder. Another Cluster of its name has another.
     #[must_use]
     pub fn place(&self) -> Option<(&str, &str)> {
         let (folder, _) = self.path.as_deref()?.rsplit_once('/')?;

@@ -97,7 +97,7 @@ pub struct EncryptionConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub algorithm: Option<String>,
-    /// The pass phrase: 12 bytes at least. Whoever loses it loses the backups.
+    /// The pass phrase: 12 bytes at least. Without it the backups are lost.
     pub pass_phrase_secret_key_ref: SecretKey,
 }
 

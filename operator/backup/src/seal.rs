@@ -1,10 +1,10 @@
 //! Encrypts what goes into a repository, in pieces of any size: AES-256-GCM by the STREAM construction.
 //!
 //! Bytes: [`MAGIC`], version (1), salt of the pass phrase (16), salt of the object (32), check of the key (16); then
-//! chunks of [`CHUNK`] bytes, each with its tag (16). The last may be shorter, and is marked as the last. A nonce is the
-//! chunk's number and that mark, the header is authenticated with each chunk: what is cut, exchanged, repeated or added
-//! is seen. The key is of one object only: HKDF-SHA256, with the object's salt, of what PBKDF2-HMAC-SHA256 makes of the
-//! pass phrase and its salt.
+//! chunks of [`CHUNK`] bytes, each with its tag (16). The last may be shorter, and is marked as the last. A nonce is
+//! the chunk's number and that mark, the header is authenticated with each chunk: what is cut, exchanged, repeated or
+//! added is seen. The key is of one object only: HKDF-SHA256, with the object's salt, of what PBKDF2-HMAC-SHA256 makes
+//! of the pass phrase and its salt.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -160,7 +160,7 @@ impl Keys {
         let (salt, rest) = rest.split_first_chunk().ok_or(NotOpened::Magic)?;
         let (object, check) = rest.split_first_chunk().ok_or(NotOpened::Magic)?;
         let (key, own) = object_key(self.master(*salt), object)?;
-        // No secret: whoever tries pass phrases has it, and the tags, anyway.
+        // No secret: who tries pass phrases has it, and the tags, anyway.
         if own.as_slice() == check {
             Ok(key)
         } else {
