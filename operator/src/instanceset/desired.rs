@@ -70,6 +70,8 @@ pub(crate) struct Desired {
     pub vars: BTreeMap<String, String>,
     /// Annotations of the headless service.
     pub service_annotations: BTreeMap<String, String>,
+    /// Seconds after which a member is replaced whose node is not ready; `None` for never.
+    pub replace_after: Option<i64>,
     /// The request to give up a quorum, when there is one.
     pub recovery: Option<RecoveryWish>,
     /// Roles that are declared, by name.
@@ -160,6 +162,7 @@ impl Desired {
             limits: limits(its),
             vars: spec.template_vars.clone(),
             service_annotations: spec.headless_service_annotations.clone(),
+            replace_after: replace_after(its),
             recovery: wish(its)?,
             roles: spec.roles.clone(),
             seed: seed(its)?,
@@ -205,6 +208,13 @@ fn odd(replicas: i32) -> Result<(), NotOfType> {
         field: "spec.replicas".to_owned(),
         reason: format!("it is {replicas} and must be odd: {below} or {above}"),
     })
+}
+
+/// What is not a number of minutes was refused when the Component was read.
+fn replace_after(its: &InstanceSet) -> Option<i64> {
+    let minutes = its.annotations().get(labels::REPLACE_UNREACHABLE)?;
+    let minutes = labels::minutes_unreachable(minutes)?;
+    Some(i64::from(minutes) * 60)
 }
 
 /// The request to give up the quorum.

@@ -20,5 +20,6 @@ pub(crate) mod plan;
 mod rehearse;
 mod resize;
 mod run;
+mod unreachable;
 
 pub(crate) use run::{Context, run};

@@ -53,6 +53,8 @@ pub(crate) enum NodeSeen {
     Ready,
     /// The node's kubelet does not report; its pods may still run (P5).
     NotReady,
+    /// Its kubelet has not reported for longer than the owner allows, nor has the pod's agent.
+    Unreachable,
     /// An administrator has declared that nothing runs on the node any more.
     OutOfService,
     /// There is no such node.
@@ -60,10 +62,11 @@ pub(crate) enum NodeSeen {
 }
 
 impl NodeSeen {
-    /// True when no process of the pod can still run.
+    /// True when no process of the pod can still run, or its owner has it replaced whether one does or not.
     #[must_use]
     pub(crate) fn is_dead(self) -> bool {
-        matches!(self, NodeSeen::OutOfService | NodeSeen::Gone)
+        use NodeSeen::{Gone, OutOfService, Unreachable};
+        matches!(self, OutOfService | Gone | Unreachable)
     }
 }
 

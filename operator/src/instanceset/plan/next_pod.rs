@@ -15,7 +15,7 @@ use super::roster::Roster;
 use super::safety::{Gate, Holder};
 use super::{Grace, Plan, Step, Waiting, alarms, volumes};
 use crate::instanceset::desired::Desired;
-use crate::instanceset::observed::{ClaimSeen, Observed, PodSeen, Reading};
+use crate::instanceset::observed::{ClaimSeen, NodeSeen, Observed, PodSeen, Reading};
 
 /// What the members need, for the other modules.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -151,14 +151,16 @@ pub(crate) fn pod_turn(
         return PodTurn::Busy;
     }
     if pod.node.is_dead() {
-        remove_pod(name, pod, Grace::Dead, "its node is gone", gate, plan);
+        let why = match pod.node {
+            NodeSeen::Unreachable => "its node has not been ready for longer than the owner allows",
+            _ => "its node is gone",
+        };
+        remove_pod(name, pod, Grace::Dead, why, gate, plan);
         return PodTurn::Busy;
     }
     if pod.terminating {
         plan.waiting.push(match pod.node {
-            crate::instanceset::observed::NodeSeen::NotReady => {
-                Waiting::NodeNotReady(name.to_owned())
-            }
+            NodeSeen::NotReady => Waiting::NodeNotReady(name.to_owned()),
             _ => Waiting::PodTerminating(name.to_owned()),
         });
         return PodTurn::Busy;
