@@ -2,7 +2,7 @@
 //!
 //! Labels are fixed words only (kind, result): never names of objects, whose number has no bound.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +36,9 @@ pub(crate) struct Metrics {
     /// Of each cluster that has backups when the newest verified one was completed, in seconds since 1970.
     proven: Arc<Mutex<BTreeMap<String, i64>>>,
     oldest: Gauge,
+    /// Archives with a gap.
+    gaps: Arc<Mutex<BTreeSet<String>>>,
+    gapped: Gauge,
     /// What is seen of the API server.
     pub watches: Watches,
 }
@@ -58,6 +61,12 @@ impl Default for Metrics {
             "When the newest verified backup was completed, of the cluster for which that is longest ago; 0 without any",
             oldest.clone(),
         );
+        let gapped = Gauge::default();
+        registry.register(
+            "etcd_operator_archives_with_gap",
+            "Continuous archives that have lost revisions, with no newer full backup yet",
+            gapped.clone(),
+        );
         let watches = Watches::default();
         watches.register(&mut registry);
         registry.register("etcd_operator_reconciles", "Reconciles", reconciles.clone());
@@ -79,6 +88,8 @@ impl Default for Metrics {
             admission,
             proven: Arc::default(),
             oldest,
+            gaps: Arc::default(),
+            gapped,
             watches,
         }
     }
@@ -120,6 +131,18 @@ impl Metrics {
             .set(proven.values().min().copied().unwrap_or_default());
     }
 
+    /// Tells whether an archive has a gap.
+    pub(crate) fn archive_gap(&self, archive: String, gap: bool) {
+        let mut gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        if gap {
+            gaps.insert(archive);
+        } else {
+            gaps.remove(&archive);
+        }
+        self.gapped
+            .set(i64::try_from(gaps.len()).unwrap_or(i64::MAX));
+    }
+
     /// The text for /metrics.
     ///
     /// # Errors
@@ -157,6 +180,23 @@ mod tests {
         assert_eq!(told(), "200");
         metrics.backup_proven("n/a".into(), None);
         assert_eq!(told(), "300");
+    }
+
+    #[test]
+    fn each_archive_with_a_gap_counts_once_until_it_has_none() {
+        let metrics = Metrics::default();
+        let told = || {
+            let text = metrics.text().expect("text");
+            let mut lines = text.lines();
+            let line = lines.find_map(|line| line.strip_prefix("etcd_operator_archives_with_gap "));
+            line.expect("a figure").to_owned()
+        };
+        metrics.archive_gap("n/a".into(), true);
+        metrics.archive_gap("n/a".into(), true);
+        metrics.archive_gap("n/b".into(), true);
+        assert_eq!(told(), "2");
+        metrics.archive_gap("n/a".into(), false);
+        assert_eq!(told(), "1");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::backup_policy::{EncryptionConfig, RetentionPolicy};
 use crate::bounds;
 use crate::rules;
 
@@ -130,7 +131,13 @@ pub struct BackupStatus {
     /// True when it was read back, restored, and its hash was that of the member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<bool>,
-    /// The times that an archive can be restored to.
+    /// Whether it stays as the newest: as its BackupPolicy said when it began. Counts when that is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_policy: Option<RetentionPolicy>,
+    /// How it is encrypted: as its BackupPolicy said when it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption_config: Option<EncryptionConfig>,
+    /// The times that an archive can be restored to, with the full backups that are there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_range: Option<TimeRange>,
     /// The last gap of an archive, until there is a full backup that is newer.
@@ -142,6 +149,26 @@ pub struct BackupStatus {
     /// Conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+}
+
+/// Characters of a UID.
+const UID: usize = 36;
+
+impl BackupStatus {
+    /// Where the backups of the same component lie: repository and folder. Another Cluster of its name has another.
+    #[must_use]
+    pub fn place(&self) -> Option<(&str, &str)> {
+        let (folder, _) = self.path.as_deref()?.rsplit_once('/')?;
+        Some((self.backup_repo_name.as_deref()?, folder))
+    }
+
+    /// Name and UID of the Cluster, as its path has them.
+    #[must_use]
+    pub fn cluster(&self) -> Option<(&str, &str)> {
+        let folder = self.path.as_deref()?.rsplit('/').nth(2)?;
+        let (name, uid) = folder.split_at_checked(folder.len().checked_sub(UID)?)?;
+        Some((name.strip_suffix('-')?, uid))
+    }
 }
 
 /// The times that an archive can be restored to.

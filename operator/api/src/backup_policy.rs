@@ -37,7 +37,6 @@ pub const ARCHIVE: &str = "archive";
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     rules::unsupported_true("useKopia"),
-    rules::unsupported_field("encryptionConfig"),
     rules::unsupported_entries("targets"),
     rules::rule(
         "self.backupMethods.all(m, m.name in ['datafile', 'archive'] && self.backupMethods.exists_one(n, n.name == m.name))",
@@ -76,12 +75,48 @@ pub struct BackupPolicySpec {
     /// Not supported yet, except false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub use_kopia: Option<bool>,
-    /// Not supported yet.
+    /// With what backups and archives that begin from now on are encrypted; not at all when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub encryption_config: Option<Opaque>,
+    pub encryption_config: Option<EncryptionConfig>,
     /// Not supported: `target` is one component.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<Opaque>,
+}
+
+/// How a backup is encrypted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::rule(
+        "!has(self.algorithm) || self.algorithm == 'AES-256-GCM'",
+        "algorithm: AES-256-GCM, which sees what was changed; the CFB algorithms do not"
+    ),
+]))]
+pub struct EncryptionConfig {
+    /// `AES-256-GCM`, also when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub algorithm: Option<String>,
+    /// The pass phrase: 12 bytes at least. Without it the backups are lost.
+    pub pass_phrase_secret_key_ref: SecretKey,
+}
+
+/// A key of a Secret in the same namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::unsupported_true("optional"),
+]))]
+pub struct SecretKey {
+    /// The Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Its key.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
+    /// Not supported, except false: what is to be encrypted is never written in plain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optional: Option<bool>,
 }
 
 /// Whether the newest backup of a cluster expires.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::backup_policy::SecretKey;
 use crate::rules;
 
 /// Annotation of a Component and its InstanceSet: the backup that their data comes from, as a [`Seed`] in JSON. Written
@@ -37,6 +38,12 @@ pub struct Seed {
     pub sha256: String,
     /// Its revision.
     pub revision: i64,
+    /// Its length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Its pass phrase, when it is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<SecretKey>,
     /// The archive that is put over it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<SeedArchive>,
@@ -54,6 +61,9 @@ pub struct SeedArchive {
     /// The time (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<String>,
+    /// Its pass phrase, when it is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<SecretKey>,
 }
 
 /// From what a new Cluster begins.

@@ -111,6 +111,7 @@ async fn a_member_with_tls_is_backed_up_and_archived_with_a_certificate_and_not_
     let archive = Archive::new(
         repository,
         Folder::read("pre/demo/shop-u/etcd/archive").unwrap(),
+        None,
     );
     let settings = Write {
         members: vec![url.clone()],

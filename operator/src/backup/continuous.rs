@@ -1,20 +1,20 @@
 //! PURE: the Backup of an archive and what was seen -> its next status, and one act.
 
+use etcd_operator_api::Backup;
 use etcd_operator_api::backup::{ArchiveGap, BackupPhase, BackupStatus, TimeRange};
-use etcd_operator_api::backup_policy::DATAFILE;
-use etcd_operator_api::{Backup, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kbagent_protocol::ArchiveReport;
 use kube::ResourceExt;
 
-use super::decision::{Act, Decision, FINALIZER, FORMAT, Obstacle, Settings, act, hindered};
-use super::job::Keep;
+use super::decision::{Act, Decision, FINALIZER, FORMAT, Obstacle, Settings, act, hindered, wait};
+use super::keeper::Keep;
 use super::leave::leave;
 use super::observed::{KeeperSeen, Seen};
 use super::period;
 use super::place::Place;
-use super::plan::{Ground, ground, keeper_name, scheme};
+use super::plan::{Ground, encryption, ground, keep, keeper_name, scheme};
+use super::proven::bases;
 
 /// How often it is looked at, in seconds.
 const LOOK: i64 = 10;
@@ -22,6 +22,9 @@ const LOOK: i64 = 10;
 const WRITE: i64 = 60;
 /// An archive that is further behind says why, in milliseconds.
 const BEHIND: i64 = 10_000;
+/// What it says without a full backup.
+const NO_BASE: &str = "there is no full backup that it could be put over: make a Backup of this Cluster with \
+                       backupMethod: datafile, into the same BackupRepo";
 /// One that is as far behind is given its credential again, which may have been replaced.
 const RENEW: i64 = 120_000;
 
@@ -31,8 +34,11 @@ pub(super) fn decide(backup: &Backup, seen: &Seen, settings: &Settings, now: &Ti
     if backup.metadata.deletion_timestamp.is_some() {
         return leave(backup, seen, settings, status);
     }
-    if status.phase == Some(BackupPhase::Failed) {
-        return act(status, Act::Record);
+    match status.phase {
+        Some(BackupPhase::Failed) => return act(status, Act::Record),
+        Some(BackupPhase::Completed) if seen.keeper.is_some() => return again(status, Act::Cancel),
+        Some(BackupPhase::Completed) => return keep(backup, seen, status, now),
+        _ => {}
     }
     let held = backup
         .finalizers()
@@ -41,19 +47,28 @@ pub(super) fn decide(backup: &Backup, seen: &Seen, settings: &Settings, now: &Ti
     if !held {
         return act(status, Act::Hold);
     }
+    if let Some(why) = gone(&status, seen) {
+        return end(backup, seen, status, why, now);
+    }
     let wanted = ground(backup, seen, settings).and_then(|ground| wanted(backup, seen, ground));
     let (ground, keep) = match (wanted, &seen.keeper) {
         (Ok(wanted), _) => wanted,
+        // What is in the repository is worth a wait.
+        (Err(obstacle), None) if status.path.is_some() => {
+            return wait(status, obstacle.text(), LOOK);
+        }
         (Err(obstacle), None) => return hindered(backup, status, obstacle, now),
         // What runs runs on, as long as it can.
         (Err(obstacle), Some(keeper)) => {
-            let mut status = follow(status, keeper, None, now);
+            let mut status = follow(status, keeper, seen, now);
             status.failure_reason = Some(obstacle.text());
             return again(status, Act::Record);
         }
     };
     let Some(keeper) = &seen.keeper else {
+        let policy = seen.policy.as_ref();
         let status = BackupStatus {
+            encryption_config: policy.and_then(|policy| encryption(backup, policy).cloned()),
             phase: Some(BackupPhase::New),
             failure_reason: None,
             format_version: Some(FORMAT.to_owned()),
@@ -65,7 +80,7 @@ pub(super) fn decide(backup: &Backup, seen: &Seen, settings: &Settings, now: &Ti
         };
         return again(status, Act::Keep(Box::new((ground.frame, keep))));
     };
-    let status = follow(status, keeper, newest(seen, &ground), now);
+    let status = follow(status, keeper, seen, now);
     let stale = keeper
         .report
         .as_ref()
@@ -84,6 +99,42 @@ fn again(status: BackupStatus, act: Act) -> Decision {
     }
 }
 
+/// Why nothing more can come: the Cluster is gone, or another one has its name.
+fn gone(status: &BackupStatus, seen: &Seen) -> Option<String> {
+    let (name, uid) = status.cluster()?;
+    let told = match seen.owner.as_ref()? {
+        Some(there) if there == uid => return None,
+        Some(_) => format!("Cluster {name:?} is another one now: make another Backup for it"),
+        None => format!("Cluster {name:?} is gone"),
+    };
+    Some(format!(
+        "{told}; what was archived of it can be restored until this Backup is deleted"
+    ))
+}
+
+/// The archive has ended; it expires when all in it is older than it was to be kept.
+fn end(
+    backup: &Backup,
+    seen: &Seen,
+    mut status: BackupStatus,
+    why: String,
+    now: &Time,
+) -> Decision {
+    if let Some(report) = seen
+        .keeper
+        .as_ref()
+        .and_then(|keeper| keeper.report.as_ref())
+    {
+        reach(&mut status, report, seen);
+    }
+    status.phase = Some(BackupPhase::Completed);
+    status.completion_timestamp = Some(now.clone());
+    status.expiration = period::end(backup.spec.retention_period.as_deref(), now);
+    status.failure_reason = Some(why);
+    let next = seen.keeper.as_ref().map_or(Act::Record, |_| Act::Cancel);
+    again(status, next)
+}
+
 /// What must run: over the newest full backup, when nothing ran before.
 fn wanted(backup: &Backup, seen: &Seen, mut ground: Ground) -> Result<(Ground, Keep), Obstacle> {
     if let Place::Claim { mode, .. } = &ground.frame.place
@@ -95,16 +146,18 @@ fn wanted(backup: &Backup, seen: &Seen, mut ground: Ground) -> Result<(Ground, K
             ground.repo
         )));
     }
+    // It stays where it has begun, whatever becomes of the policy's pathPrefix.
+    let begun = backup
+        .status
+        .as_ref()
+        .and_then(|status| status.path.clone());
+    if let Some(path) = begun {
+        ground.frame.path = path;
+    }
     let kept = seen.keeper.as_ref().and_then(|keeper| keeper.after);
     let after = match kept {
         Some(after) => after,
-        None => newest(seen, &ground).ok_or_else(|| {
-            Obstacle::Later(
-                "there is no full backup that it could be put over: make a Backup of this Cluster with backupMethod: \
-                 datafile first, into the same BackupRepo"
-                    .to_owned(),
-            )
-        })?,
+        None => newest(seen, &ground).ok_or_else(|| Obstacle::Later(NO_BASE.to_owned()))?,
     };
     let keep = backup.spec.retention_period.as_deref().map(period::seconds);
     let keep = Keep {
@@ -123,29 +176,13 @@ fn wanted(backup: &Backup, seen: &Seen, mut ground: Ground) -> Result<(Ground, K
 
 /// The revision of the newest full backup that is verified.
 fn newest(seen: &Seen, ground: &Ground) -> Option<i64> {
-    let fits = |other: &&Backup| {
-        let of = |label: &str| other.labels().get(label).map(String::as_str);
-        let status = other.status.clone().unwrap_or_default();
-        other.spec.backup_method == DATAFILE
-            && of(labels::INSTANCE) == Some(ground.cluster.as_str())
-            && of(labels::COMPONENT_NAME) == Some(ground.component.as_str())
-            && status.phase == Some(BackupPhase::Completed)
-            && status.verified == Some(true)
-            && status.backup_repo_name.as_deref() == Some(ground.repo.as_str())
-    };
-    let found = seen.others.iter().filter(fits);
-    found
-        .filter_map(|other| other.status.as_ref()?.revision)
-        .max()
+    let (folder, _) = ground.frame.path.rsplit_once('/')?;
+    let bases = bases((&ground.repo, folder), &seen.others);
+    bases.into_iter().map(|(revision, _)| revision).max()
 }
 
 /// The status after what was seen of the Deployment; what only grows is written once a minute.
-fn follow(
-    mut status: BackupStatus,
-    keeper: &KeeperSeen,
-    full: Option<i64>,
-    now: &Time,
-) -> BackupStatus {
+fn follow(mut status: BackupStatus, keeper: &KeeperSeen, seen: &Seen, now: &Time) -> BackupStatus {
     let Some(report) = &keeper.report else {
         let silent = "its pod does not answer";
         status.failure_reason = Some(keeper.stuck.clone().unwrap_or_else(|| silent.to_owned()));
@@ -164,31 +201,52 @@ fn follow(
     if let (Some(revision), Some(reason)) = (report.gap_until, report.gap.clone()) {
         status.gap = Some(ArchiveGap { revision, reason });
     }
+    let bases = status
+        .place()
+        .map_or_else(Vec::new, |place| bases(place, &seen.others));
     // Over a newer full backup all that follows can be restored.
     status.gap = status
         .gap
-        .filter(|gap| full.is_none_or(|full| full < gap.revision));
-    let Some(range) = range(report) else {
+        .filter(|gap| bases.iter().all(|(revision, _)| *revision < gap.revision));
+    if base(report, &bases).is_none() {
+        status.time_range = None;
+        status
+            .failure_reason
+            .get_or_insert_with(|| NO_BASE.to_owned());
         return status;
-    };
+    }
     let written = status
         .time_range
         .as_ref()
         .and_then(|range| range.end.as_ref());
     if written.is_none_or(|written| now.0.duration_since(written.0).as_secs() >= WRITE) {
-        status.revision = Some(report.through);
-        status.time_range = Some(range);
+        reach(&mut status, report, seen);
     }
     status
 }
 
-/// The times that can be restored; of an archive that has a segment.
-fn range(report: &ArchiveReport) -> Option<TimeRange> {
+/// Records what can be restored: nothing of an archive without a segment, or without a full backup below it.
+fn reach(status: &mut BackupStatus, report: &ArchiveReport, seen: &Seen) {
+    let bases = status
+        .place()
+        .map_or_else(Vec::new, |place| bases(place, &seen.others));
+    let Some((since, base)) = report.since.zip(base(report, &bases)) else {
+        return;
+    };
     let time = |at: i64| Timestamp::from_millisecond(at).ok();
     // Whole seconds, as Kubernetes writes times: the first is rounded up.
-    let start = report.since?.saturating_add(999) / 1000 * 1000;
-    Some(TimeRange {
-        start: time(start).map(Time),
+    let start = time(since.saturating_add(999) / 1000 * 1000);
+    status.revision = Some(report.through);
+    status.time_range = Some(TimeRange {
+        start: start.map(|start| Time(start.max(base.0))),
         end: time(report.until / 1000 * 1000).map(Time),
-    })
+    });
+}
+
+/// When the first of the full backups was completed that the archive can be put over.
+fn base(report: &ArchiveReport, bases: &[(i64, Time)]) -> Option<Time> {
+    let fits = bases
+        .iter()
+        .filter(|(revision, _)| report.after.is_none_or(|after| *revision >= after));
+    fits.map(|(_, at)| at.clone()).min_by_key(|at| at.0)
 }

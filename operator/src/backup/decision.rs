@@ -4,7 +4,8 @@ use etcd_operator_api::Backup;
 use etcd_operator_api::backup::{BackupPhase, BackupStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::job::{Frame, Keep, Save};
+use super::job::{Frame, Save};
+use super::keeper::Keep;
 
 /// Finalizer of a Backup: its data in the repository goes before it.
 pub(super) const FINALIZER: &str = "dataprotection.kubeblocks.io/finalizer";

@@ -2,34 +2,27 @@
 
 use std::collections::BTreeMap;
 
+use etcd_operator_api::backup_policy::{ARCHIVE, SecretKey};
 use etcd_operator_api::labels;
 use etcd_operator_api::restore::SeedArchive;
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource,
-    HTTPGetAction, ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec,
-    PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-    ResourceRequirements, SeccompProfile, Secret, SecretVolumeSource, SecurityContext, Volume,
-    VolumeMount, VolumeResourceRequirements,
+    Container, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec,
+    PodTemplateSpec, SeccompProfile, Secret, Volume, VolumeResourceRequirements,
 };
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kbagent_protocol::{ARCHIVE_PORT, IDENTITY_FILE, PATH_HEALTHZ};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kbagent_protocol::IDENTITY_FILE;
 use kube::api::ObjectMeta;
 use sha2::{Digest, Sha256};
 
+use super::part::{
+    MEBI, PHRASE_FILE, REPOSITORY_CLAIM, add_volume, claim_volume, container, empty, key_volume,
+    mount, pod_name, secret_volume, together,
+};
 use super::place::Place;
 
 /// Label of Jobs and their pods: UID of the Backup they work for.
 pub(super) const BACKUP_UID: &str = labels::BACKUP_UID;
-/// Label of an archive's Deployment and its pod: the Cluster.
-pub(super) const ARCHIVE_OF: &str = "dataprotection.kubeblocks.io/archive-of";
-/// Annotation of that Deployment: of what it was made.
-pub(super) const MADE_OF: &str = "dataprotection.kubeblocks.io/made-of";
-/// Annotation of that Deployment: the revision that the archive began after.
-pub(super) const AFTER: &str = "dataprotection.kubeblocks.io/after";
 /// Container of a Job that does the work and leaves the report.
 pub(super) const WORK: &str = "backup";
 /// A Job is ended after so many seconds: a snapshot of 8 GiB at 5 MiB/s takes half an hour, twice.
@@ -46,9 +39,11 @@ const SCRATCH: &str = "/scratch";
 const VOLUME: &str = "/volume";
 /// Name of etcd's data directory on it.
 const DATA_FOLDER: &str = "etcd";
+/// Where the pass phrase of a backup is mounted, and that of the archive over it.
+const PHRASE: &str = "/etc/pass-phrase";
+const ARCHIVE_PHRASE: &str = "/etc/archive-pass-phrase";
 /// Where the certificate for etcd is mounted.
-const TLS: &str = "/etc/etcd";
-const MEBI: u64 = 1024 * 1024;
+pub(super) const TLS: &str = "/etc/etcd";
 
 /// What all Jobs of one Backup share.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +66,8 @@ pub(super) struct Frame {
     pub(super) path: String,
     /// How often the Job is repeated.
     pub(super) retries: i32,
+    /// With what the backup is encrypted.
+    pub(super) pass_phrase: Option<SecretKey>,
 }
 
 /// What a backup is made of.
@@ -88,39 +85,6 @@ pub(super) struct Save {
     pub(super) database: u64,
     /// Bytes a second at most.
     pub(super) rate: Option<u64>,
-}
-
-/// How an archive is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Keep {
-    /// Name of the Deployment.
-    pub(super) name: String,
-    /// The Cluster.
-    pub(super) cluster: String,
-    /// Its component.
-    pub(super) component: String,
-    /// Client URL that leads to any of its members.
-    pub(super) members: String,
-    /// Secret with the certificate that they want of clients.
-    pub(super) tls: Option<String>,
-    /// An archive without a segment begins after this revision.
-    pub(super) after: i64,
-    /// What is older is deleted.
-    pub(super) seconds: Option<i64>,
-}
-
-impl Keep {
-    /// What the Deployment is made of, in short: it is changed when this differs. Not of the credential, whose copy has
-    /// another name each time that it is made.
-    pub(super) fn made_of(&self, frame: &Frame) -> String {
-        let job = archiver(frame, None, self);
-        let text = serde_json::to_string(&job.spec).unwrap_or_default();
-        let hash = Sha256::digest(text);
-        hash.iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
-    }
 }
 
 /// Name of a Job, or of something else that goes with a Backup.
@@ -170,83 +134,13 @@ pub(super) fn save(frame: &Frame, job: &str, credential: Option<&str>, save: &Sa
     job
 }
 
-/// The Job that deletes a backup.
-pub(super) fn erase(frame: &Frame, job: &str, credential: Option<&str>) -> Job {
-    let arguments = vec!["delete".to_owned(), format!("--backup-uid={}", frame.uid)];
+/// The Job that deletes a backup, of this method.
+pub(super) fn erase(frame: &Frame, job: &str, credential: Option<&str>, method: &str) -> Job {
+    let mut arguments = vec!["delete".to_owned(), format!("--backup-uid={}", frame.uid)];
+    if method == ARCHIVE {
+        arguments.push("--archive".to_owned());
+    }
     skeleton(frame, job, credential, arguments, 128 * MEBI)
-}
-
-/// A Job that would write an archive: its pod is that of the Deployment.
-fn archiver(frame: &Frame, credential: Option<&str>, keep: &Keep) -> Job {
-    let mut arguments = vec![
-        "archive".to_owned(),
-        format!("--member={}", keep.members),
-        format!("--after={}", keep.after),
-    ];
-    arguments.extend(keep.seconds.map(|seconds| format!("--keep={seconds}")));
-    arguments.extend(keep.tls.as_ref().map(|_| format!("--tls={TLS}")));
-    let mut job = skeleton(frame, &keep.name, credential, arguments, 1024 * MEBI);
-    add_certificate(&mut job, keep.tls.as_deref());
-    job
-}
-
-/// The Deployment that keeps an archive: one pod, and never two of it by our doing.
-pub(super) fn keep(frame: &Frame, credential: Option<&str>, keep: &Keep) -> Deployment {
-    let job = archiver(frame, credential, keep);
-    let mut template = job.spec.map(|spec| spec.template).unwrap_or_default();
-    let own = BTreeMap::from([
-        (BACKUP_UID.to_owned(), frame.uid.clone()),
-        (ARCHIVE_OF.to_owned(), keep.cluster.clone()),
-    ]);
-    template.metadata.get_or_insert_default().labels = Some(own.clone());
-    if let Some(pod) = &mut template.spec {
-        pod.restart_policy = None;
-        for container in &mut pod.containers {
-            container.ports = Some(vec![ContainerPort {
-                name: Some("archive".to_owned()),
-                container_port: i32::from(ARCHIVE_PORT),
-                ..ContainerPort::default()
-            }]);
-            container.liveness_probe = Some(Probe {
-                http_get: Some(HTTPGetAction {
-                    path: Some(PATH_HEALTHZ.to_owned()),
-                    port: IntOrString::Int(i32::from(ARCHIVE_PORT)),
-                    ..HTTPGetAction::default()
-                }),
-                period_seconds: Some(10),
-                timeout_seconds: Some(5),
-                failure_threshold: Some(6),
-                ..Probe::default()
-            });
-        }
-    }
-    let noted = [
-        (MADE_OF.to_owned(), keep.made_of(frame)),
-        (AFTER.to_owned(), keep.after.to_string()),
-    ];
-    Deployment {
-        metadata: ObjectMeta {
-            name: Some(keep.name.clone()),
-            labels: Some(own.clone()),
-            annotations: Some(noted.into()),
-            ..job.metadata
-        },
-        spec: Some(DeploymentSpec {
-            replicas: Some(1),
-            revision_history_limit: Some(1),
-            selector: LabelSelector {
-                match_labels: Some(own),
-                ..LabelSelector::default()
-            },
-            strategy: Some(DeploymentStrategy {
-                type_: Some("Recreate".to_owned()),
-                rolling_update: None,
-            }),
-            template,
-            ..DeploymentSpec::default()
-        }),
-        status: None,
-    }
 }
 
 /// What is filled with a backup.
@@ -262,6 +156,8 @@ pub(super) struct Fill {
     pub(super) cluster_uid: String,
     /// SHA-256 that the backup must have.
     pub(super) sha256: String,
+    /// Its length.
+    pub(super) bytes: u64,
     /// The archive that is put over it.
     pub(super) archive: Option<SeedArchive>,
 }
@@ -293,8 +189,26 @@ pub(super) fn fill(frame: &Frame, job: &str, credential: Option<&str>, fill: &Fi
                 .as_ref()
                 .map(|time| format!("--to-time={time}")),
         );
+        if archive.encryption.is_some() {
+            arguments.push(format!(
+                "--archive-pass-phrase={ARCHIVE_PHRASE}/{PHRASE_FILE}"
+            ));
+        }
     }
-    let mut job = skeleton(frame, job, credential, arguments, 1024 * MEBI);
+    let mut memory = 1024 * MEBI;
+    if fill.archive.is_some() {
+        // An etcd runs on it.
+        memory += 2 * fill.bytes;
+    }
+    let mut job = skeleton(frame, job, credential, arguments, memory);
+    let over = fill.archive.as_ref();
+    if let Some(key) = over.and_then(|archive| archive.encryption.as_ref()) {
+        add_volume(
+            &mut job,
+            key_volume("archive-pass-phrase", key),
+            ARCHIVE_PHRASE,
+        );
+    }
     add_volume(&mut job, claim_volume("data", &fill.claim), VOLUME);
     job
 }
@@ -304,7 +218,7 @@ pub(super) fn scratch_bytes(database: u64) -> u64 {
     512 * MEBI + database * 5 / 2
 }
 
-fn skeleton(
+pub(super) fn skeleton(
     frame: &Frame,
     job: &str,
     credential: Option<&str>,
@@ -327,6 +241,11 @@ fn skeleton(
             volumes.push(secret_volume("credential", credential.unwrap_or_default()));
             mounts.push(mount("credential", CREDENTIAL, true));
         }
+    }
+    if let Some(key) = &frame.pass_phrase {
+        arguments.push(format!("--pass-phrase={PHRASE}/{PHRASE_FILE}"));
+        volumes.push(key_volume("pass-phrase", key));
+        mounts.push(mount("pass-phrase", PHRASE, true));
     }
     // etcd's image has etcd's programs and not ours.
     let install = frame.etcd.is_some().then(|| Container {
@@ -358,8 +277,9 @@ fn skeleton(
 
 /// The Job around its pod. Only one label is on the pod: no service and no budget selects it.
 fn made(frame: &Frame, job: &str, pod: PodSpec) -> Job {
-    let own = BTreeMap::from([(BACKUP_UID.to_owned(), frame.uid.clone())]);
+    let mut own = BTreeMap::from([(BACKUP_UID.to_owned(), frame.uid.clone())]);
     let mut all = own.clone();
+    own.extend(shared(frame).map(|claim| (REPOSITORY_CLAIM.to_owned(), claim)));
     all.insert(
         labels::MANAGED_BY.to_owned(),
         labels::MANAGED_BY_VALUE.to_owned(),
@@ -418,6 +338,7 @@ fn pod(
         tolerations: like.tolerations.clone(),
         runtime_class_name: like.runtime_class_name.clone(),
         scheduler_name: like.scheduler_name.clone(),
+        affinity: shared(frame).map(together),
         init_containers: install.map(|install| vec![install]),
         containers: vec![work],
         volumes: Some(volumes),
@@ -425,117 +346,22 @@ fn pod(
     }
 }
 
-fn container(memory: u64) -> Container {
-    let limits = [("cpu", "1".to_owned()), ("memory", memory.to_string())];
-    let requests = [
-        ("cpu", "50m".to_owned()),
-        ("memory", (64 * MEBI).to_string()),
-    ];
-    let quantities = |all: [(&str, String); 2]| {
-        let all = all
-            .into_iter()
-            .map(|(name, amount)| (name.to_owned(), Quantity(amount)));
-        Some(all.collect())
-    };
-    Container {
-        resources: Some(ResourceRequirements {
-            limits: quantities(limits),
-            requests: quantities(requests),
-            ..ResourceRequirements::default()
-        }),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities {
-                drop: Some(vec!["ALL".to_owned()]),
-                add: None,
-            }),
-            ..SecurityContext::default()
-        }),
-        ..Container::default()
-    }
-}
-
-fn pod_name() -> EnvVar {
-    EnvVar {
-        name: "POD_NAME".to_owned(),
-        value: None,
-        value_from: Some(EnvVarSource {
-            field_ref: Some(ObjectFieldSelector {
-                api_version: None,
-                field_path: "metadata.name".to_owned(),
-            }),
-            ..EnvVarSource::default()
-        }),
-    }
-}
-
-fn empty(name: &str, bytes: u64) -> Volume {
-    Volume {
-        name: name.to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource {
-            medium: None,
-            size_limit: Some(Quantity(bytes.to_string())),
-        }),
-        ..Volume::default()
-    }
-}
-
-fn claim_volume(name: &str, claim: &str) -> Volume {
-    Volume {
-        name: name.to_owned(),
-        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-            claim_name: claim.to_owned(),
-            read_only: None,
-        }),
-        ..Volume::default()
-    }
-}
-
-fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
-    VolumeMount {
-        name: name.to_owned(),
-        mount_path: path.to_owned(),
-        read_only: Some(read_only),
-        ..VolumeMount::default()
+/// Label of pods that use a claim which one node mounts at a time.
+fn shared(frame: &Frame) -> Option<String> {
+    match &frame.place {
+        Place::Claim { name, mode, .. } if mode == "ReadWriteOnce" => {
+            let value: String = name.chars().take(63).collect();
+            Some(value.trim_end_matches(['-', '.']).to_owned())
+        }
+        _ => None,
     }
 }
 
 /// The Secret of the cluster itself, so that a renewed certificate arrives.
-fn add_certificate(job: &mut Job, secret: Option<&str>) {
+pub(super) fn add_certificate(job: &mut Job, secret: Option<&str>) {
     if let Some(secret) = secret {
         add_volume(job, secret_volume("etcd", secret), TLS);
     }
-}
-
-fn secret_volume(name: &str, secret: &str) -> Volume {
-    Volume {
-        name: name.to_owned(),
-        secret: Some(SecretVolumeSource {
-            secret_name: Some(secret.to_owned()),
-            default_mode: Some(0o440),
-            ..SecretVolumeSource::default()
-        }),
-        ..Volume::default()
-    }
-}
-
-fn add_volume(job: &mut Job, volume: Volume, path: &str) {
-    let Some(spec) = job
-        .spec
-        .as_mut()
-        .and_then(|spec| spec.template.spec.as_mut())
-    else {
-        return;
-    };
-    if let Some(work) = spec.containers.first_mut() {
-        work.volume_mounts.get_or_insert_default().push(mount(
-            &volume.name,
-            path,
-            volume.secret.is_some(),
-        ));
-    }
-    spec.volumes.get_or_insert_default().push(volume);
 }
 
 /// The claim of a repository in a namespace; `None` for a bucket. No object owns it: backups outlive what made them.

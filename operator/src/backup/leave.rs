@@ -113,5 +113,6 @@ fn eraser(
         place: place::read(repo)?,
         path: status.path.clone().unwrap_or_default(),
         retries: 3,
+        pass_phrase: None,
     })
 }

@@ -23,6 +23,10 @@ pub(super) struct Seen {
     pub(super) eraser: Option<JobSeen>,
     /// What keeps an archive.
     pub(super) keeper: Option<KeeperSeen>,
+    /// The pass phrase that it is to be encrypted with: why it cannot be had.
+    pub(super) pass_phrase: Option<Result<(), String>>,
+    /// Of an archive that has begun: UID of the Cluster that has its Cluster's name now; `Some(None)` when none has.
+    pub(super) owner: Option<Option<String>>,
 }
 
 /// The Deployment that keeps an archive.

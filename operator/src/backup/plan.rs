@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use etcd_operator_api::backup::{BackupPhase, BackupStatus, BackupStatusTarget};
-use etcd_operator_api::backup_policy::{ARCHIVE, RetentionPolicy};
+use etcd_operator_api::backup_policy::{ARCHIVE, EncryptionConfig, RetentionPolicy};
 use etcd_operator_api::quantity::amount;
 use etcd_operator_api::{Backup, BackupPolicy, BackupRepo, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -48,12 +48,16 @@ pub(super) fn decide(backup: &Backup, seen: &Seen, settings: &Settings, now: &Ti
 }
 
 /// A backup that has ended: nothing, until it expires.
-fn keep(backup: &Backup, seen: &Seen, status: BackupStatus, now: &Time) -> Decision {
+pub(super) fn keep(backup: &Backup, seen: &Seen, status: BackupStatus, now: &Time) -> Decision {
     let retained = || {
-        let policy = seen
-            .policy
-            .as_ref()
-            .and_then(|policy| policy.spec.retention_policy);
+        if proven::carried(backup, &seen.others).is_some() {
+            return true;
+        }
+        // The policy goes with its component, and what it said of this backup stays.
+        let policy = match &seen.policy {
+            Some(policy) => policy.spec.retention_policy,
+            None => status.retention_policy,
+        };
         policy == Some(RetentionPolicy::RetainLatestBackup)
             && proven::is_newest(backup, &seen.others)
     };
@@ -95,7 +99,13 @@ fn begin(
     status.failure_reason = None;
     status.format_version = Some(FORMAT.to_owned());
     status.start_timestamp = Some(now.clone());
+    let policy = seen.policy.as_ref();
+    status.retention_policy = policy.and_then(|policy| policy.spec.retention_policy);
     status.backup_repo_name = Some(repo);
+    status.encryption_config = seen
+        .policy
+        .as_ref()
+        .and_then(|policy| encryption(backup, policy).cloned());
     status.path = Some(frame.path.clone());
     status.target = Some(BackupStatusTarget { name: pod });
     status.job = Some(job_name(backup));
@@ -189,6 +199,10 @@ pub(super) fn ground(
     let etcd = etcd.and_then(|container| container.image.clone());
     let etcd =
         etcd.ok_or_else(|| Obstacle::Refused("the members have no container etcd".to_owned()))?;
+    if let Some(Err(why)) = &seen.pass_phrase {
+        return Err(Obstacle::Later(why.clone()));
+    }
+    let encryption = encryption(backup, policy);
     let namespace = backup.namespace().unwrap_or_default();
     let folder = format!(
         "{namespace}/{cluster}-{}/{component}/{}",
@@ -203,6 +217,7 @@ pub(super) fn ground(
         like: of.pod.clone(),
         path: below(&[&repo.spec.path_prefix, &policy.spec.path_prefix], &folder),
         retries: policy.spec.backoff_limit.unwrap_or(2),
+        pass_phrase: encryption.map(|config| config.pass_phrase_secret_key_ref.clone()),
         place,
         namespace,
     };
@@ -215,6 +230,22 @@ pub(super) fn ground(
         repo: repo.name_any(),
         rate: rate(policy).map_err(Obstacle::Refused)?,
     })
+}
+
+/// How a backup is encrypted: an archive as it began.
+pub(super) fn encryption<'a>(
+    backup: &'a Backup,
+    policy: &'a BackupPolicy,
+) -> Option<&'a EncryptionConfig> {
+    let begun = backup
+        .status
+        .as_ref()
+        .filter(|status| backup.spec.backup_method == ARCHIVE && status.path.is_some());
+    let config = match begun {
+        Some(status) => &status.encryption_config,
+        None => &policy.spec.encryption_config,
+    };
+    config.as_ref()
 }
 
 /// Bytes a second, where the policy limits them.
@@ -384,14 +415,7 @@ fn complete(backup: &Backup, job: &JobSeen, mut status: BackupStatus, now: &Time
         .as_ref()
         .map_or(now.0, |began| began.0);
     status.duration = Some(period::shown(now.0.duration_since(began).as_secs().max(0)));
-    let kept = backup.spec.retention_period.as_deref().map(period::seconds);
-    if let Some(Ok(seconds)) = kept {
-        let end = now.0.as_second().saturating_add(seconds);
-        // A period that no calendar holds never ends.
-        status.expiration = k8s_openapi::jiff::Timestamp::from_second(end)
-            .ok()
-            .map(Time);
-    }
+    status.expiration = period::end(backup.spec.retention_period.as_deref(), now);
     act(status, Act::Record)
 }
 

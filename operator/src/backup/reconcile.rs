@@ -22,7 +22,8 @@ use serde_json::json;
 use super::context::Context;
 use super::credential;
 use super::decision::{Act, Decision, FINALIZER, Settings};
-use super::job::{self, Frame, Keep, Save};
+use super::job::{self, Frame, Save};
+use super::keeper::{self, Keep};
 use super::observe::{ObserveError, observe};
 use super::{continuous, plan, proven};
 use crate::client::message;
@@ -90,6 +91,14 @@ pub(super) async fn round(backup: &Backup, context: &Context) -> Result<Action, 
         plan::decide(backup, &seen, &settings, &now)
     };
     let Decision { status, act, again } = decision;
+    if backup.spec.backup_method == ARCHIVE {
+        let open = status.phase != Some(BackupPhase::Completed) && act != Act::Release;
+        let name = key(backup);
+        context
+            .frame
+            .metrics
+            .archive_gap(name, open && status.gap.is_some());
+    }
     let client = &context.frame.client;
     let again = again.map_or(BACKSTOP, |seconds| {
         Duration::from_secs(u64::try_from(seconds).unwrap_or(1)).min(BACKSTOP)
@@ -173,7 +182,7 @@ async fn keep(
         return Ok(Action::requeue(CONFLICT));
     };
     record(context, &newest, status).await?;
-    apply_if_different(client, &job::keep(frame, credential.as_deref(), keep)).await?;
+    apply_if_different(client, &keeper::keep(frame, credential.as_deref(), keep)).await?;
     Ok(Action::requeue(BLOCKED))
 }
 
@@ -218,7 +227,8 @@ async fn erase(
         }
     };
     let jobs: Api<Job> = Api::namespaced(client.clone(), &frame.namespace);
-    let wanted = job::erase(frame, &plan::eraser_name(backup), credential.as_deref());
+    let (name, method) = (plan::eraser_name(backup), &backup.spec.backup_method);
+    let wanted = job::erase(frame, &name, credential.as_deref(), method);
     match jobs.create(&PostParams::default(), &wanted).await {
         // No Job can run in a namespace that ends: its data stays, and nothing holds the namespace back.
         Err(kube::Error::Api(answer)) if credential::ends(&answer) => {
@@ -334,6 +344,7 @@ async fn record(context: &Context, backup: &Backup, status: BackupStatus) -> Res
                 "Completed",
                 "restored and compared with the member".to_owned(),
             ),
+            (Some(BackupPhase::Completed), None) => (EventType::Normal, "Ended", why),
             (Some(BackupPhase::Completed), _) => (EventType::Warning, "NotVerified", why),
             _ => return Ok(()),
         };

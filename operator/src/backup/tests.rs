@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use etcd_operator_api::backup::{BackupPhase, DeletionPolicy};
+use etcd_operator_api::backup_policy::RetentionPolicy;
 use etcd_operator_api::{Backup, BackupPolicy, BackupRepo, labels};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
@@ -22,6 +23,7 @@ use crate::fake_api::{failure, server};
 use crate::roles::MemberStore;
 
 mod archives;
+mod encrypted;
 mod jobs;
 mod seeds;
 
@@ -458,4 +460,14 @@ fn the_newest_verified_backup_stays_where_the_policy_says_so() {
         Act::Expire,
         "without that it goes"
     );
+    // The policy goes with the Cluster.
+    retaining.policy = None;
+    assert_eq!(decided(&new, &retaining, 60).act, Act::Expire);
+    let recorded = |mut backup: Backup| {
+        let status = backup.status.as_mut().expect("a status");
+        status.retention_policy = Some(RetentionPolicy::RetainLatestBackup);
+        backup
+    };
+    assert_eq!(decided(&recorded(new), &retaining, 60).act, Act::Record);
+    assert_eq!(decided(&recorded(old), &retaining, 60).act, Act::Expire);
 }

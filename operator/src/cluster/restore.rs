@@ -130,6 +130,10 @@ fn full(
         path,
         sha256,
         revision: status.revision.unwrap_or_default(),
+        bytes: status.total_size.and_then(|size| size.parse().ok()),
+        encryption: status
+            .encryption_config
+            .map(|config| config.pass_phrase_secret_key_ref),
         archive: None,
     })
 }

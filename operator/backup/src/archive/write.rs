@@ -275,7 +275,10 @@ impl<'a> Writer<'a> {
         let (segment, bytes) = self.collector.close(now()).map_err(|error| {
             Error::Settings(format!("the next segment cannot be written: {error}"))
         })?;
-        let (sequence, size, bytes) = (segment.header.sequence, bytes.len(), Bytes::from(bytes));
+        let sequence = segment.header.sequence;
+        // Once: what is tried again must be the same bytes.
+        let bytes = self.archive.sealed(sequence, bytes)?;
+        let size = bytes.len();
         let mut wait = RETRY.0;
         while let Err(error) = self.append(sequence, &bytes).await {
             if matches!(error, Error::Fenced { .. } | Error::Archive { .. }) {
@@ -327,6 +330,10 @@ impl<'a> Writer<'a> {
         };
         let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
         let before = now().saturating_sub(keep);
-        self.archive.prune(&mut self.inventory, before).await
+        if let Some(begins) = self.archive.prune(&mut self.inventory, before).await? {
+            self.standing
+                .send_modify(|standing| standing.begins = Some(begins));
+        }
+        Ok(())
     }
 }

@@ -27,10 +27,14 @@ pub(super) fn base<'a>(
     }
     let status = archive.status.clone().unwrap_or_default();
     let (Some(path), Some(range)) = (status.path.clone(), status.time_range.clone()) else {
-        return refuse("has nothing yet: wait for its status.timeRange".to_owned());
+        return refuse(
+            "has no status.timeRange: wait for it, or see its status.failureReason".to_owned(),
+        );
     };
+    let encryption = status.encryption_config.clone();
     let mut over = SeedArchive {
         path,
+        encryption: encryption.map(|config| config.pass_phrase_secret_key_ref),
         ..SeedArchive::default()
     };
     match &source.until {
@@ -52,8 +56,7 @@ pub(super) fn base<'a>(
         let revision = found.revision.unwrap_or(i64::MAX);
         let ready = found.phase == Some(BackupPhase::Completed)
             && found.verified == Some(true)
-            && found.backup_repo_name == status.backup_repo_name
-            && parent(found.path.as_deref()) == parent(status.path.as_deref())
+            && found.place() == status.place()
             && backup.metadata.deletion_timestamp.is_none();
         let early = match &source.until {
             // One that is newer than the archive's end needs no archive.
@@ -74,11 +77,6 @@ pub(super) fn base<'a>(
                 .to_owned(),
         ),
     }
-}
-
-/// The folder of a cluster's component: another Cluster of the same name has another one.
-fn parent(path: Option<&str>) -> Option<&str> {
-    path?.rsplit_once('/').map(|(parent, _)| parent)
 }
 
 #[cfg(test)]
