@@ -5,6 +5,7 @@ use std::time::Duration;
 use etcd_history::check::{InTime, OperationKind};
 use serde::Serialize;
 
+use crate::bench::Probe;
 use crate::faults::Fault;
 use crate::scenario::{Operation, Promise};
 use crate::timeouts;
@@ -75,6 +76,9 @@ pub struct Trial {
     pub small_volumes: bool,
     /// Settings of etcd that the cluster begins with, by name.
     pub settings: Vec<(&'static str, &'static str)>,
+    /// Clients that are not ours and write beside the recording one. What they write is in no history, so that the
+    /// history cannot be judged: only times are measured.
+    pub(crate) probes: Vec<Probe>,
 }
 
 /// What the recording client does differently from its defaults.
@@ -174,6 +178,7 @@ impl Scenario {
             settle: Duration::from_secs(1),
             small_volumes: false,
             settings: Vec::new(),
+            probes: Vec::new(),
         };
         Self::new(name, story, Act::Faults(trial))
     }
@@ -333,6 +338,12 @@ impl Scenario {
     #[must_use]
     pub fn setting(self, name: &'static str, value: &'static str) -> Self {
         self.with(|trial| trial.settings.push((name, value)))
+    }
+
+    /// With these clients beside the recording one.
+    #[must_use]
+    pub(crate) fn probes(self, probes: &[Probe]) -> Self {
+        self.with(|trial| trial.probes = probes.to_vec())
     }
 
     /// With this promise.
