@@ -5,6 +5,7 @@ use std::time::Duration;
 use etcd_history::check::{InTime, OperationKind};
 use serde::Serialize;
 
+use crate::bench::Probe;
 use crate::deploy::Guard;
 use crate::faults::Fault;
 use crate::scenario::{Operation, Promise};
@@ -78,6 +79,9 @@ pub struct Trial {
     pub guard: Guard,
     /// Settings of etcd that the cluster begins with, by name.
     pub settings: Vec<(&'static str, &'static str)>,
+    /// Clients that are not ours and write beside the recording one. What they write is in no history, so that the
+    /// history cannot be judged: only times are measured.
+    pub(crate) probes: Vec<Probe>,
 }
 
 /// What the recording client does differently from its defaults.
@@ -178,6 +182,7 @@ impl Scenario {
             small_volumes: false,
             guard: Guard::Open,
             settings: Vec::new(),
+            probes: Vec::new(),
         };
         Self::new(name, story, Act::Faults(trial))
     }
@@ -351,6 +356,12 @@ impl Scenario {
             Act::Faults(trial) => trial.guard,
             _ => Guard::Open,
         }
+    }
+
+    /// With these clients beside the recording one.
+    #[must_use]
+    pub(crate) fn probes(self, probes: &[Probe]) -> Self {
+        self.with(|trial| trial.probes = probes.to_vec())
     }
 
     /// With this promise.

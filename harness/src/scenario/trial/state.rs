@@ -79,7 +79,7 @@ impl<'a> TrialRun<'a> {
     }
 
     pub(super) fn found(self, history: History) -> Found {
-        let judged = !history.records.is_empty();
+        let judged = !history.records.is_empty() && self.trial.probes.is_empty();
         let expectations = judged.then_some(self.expectations);
         Found {
             history,
