@@ -5,6 +5,8 @@ use std::time::Duration;
 use etcd_history::check::{InTime, OperationKind};
 use serde::Serialize;
 
+use crate::bench::Probe;
+use crate::deploy::Guard;
 use crate::faults::Fault;
 use crate::scenario::{Operation, Promise};
 use crate::timeouts;
@@ -76,8 +78,13 @@ pub struct Trial {
     pub settle: Duration,
     /// True when every member's data is on a small file system of its own.
     pub small_volumes: bool,
+    /// What the cluster is closed with.
+    pub guard: Guard,
     /// Settings of etcd that the cluster begins with, by name.
     pub settings: Vec<(&'static str, &'static str)>,
+    /// Clients that are not ours and write beside the recording one. What they write is in no history, so that the
+    /// history cannot be judged: only times are measured.
+    pub(crate) probes: Vec<Probe>,
 }
 
 /// What the recording client does differently from its defaults.
@@ -177,7 +184,9 @@ impl Scenario {
             recovers_under_fault: false,
             settle: Duration::from_secs(1),
             small_volumes: false,
+            guard: Guard::Open,
             settings: Vec::new(),
+            probes: Vec::new(),
         };
         Self::new(name, story, Act::Faults(trial))
     }
@@ -343,6 +352,26 @@ impl Scenario {
     #[must_use]
     pub fn setting(self, name: &'static str, value: &'static str) -> Self {
         self.with(|trial| trial.settings.push((name, value)))
+    }
+
+    /// The cluster is closed with this.
+    #[must_use]
+    pub fn guarded(self, guard: Guard) -> Self {
+        self.with(|trial| trial.guard = guard)
+    }
+
+    /// What its cluster is closed with.
+    pub fn guard(&self) -> Guard {
+        match &self.act {
+            Act::Faults(trial) => trial.guard,
+            _ => Guard::Open,
+        }
+    }
+
+    /// With these clients beside the recording one.
+    #[must_use]
+    pub(crate) fn probes(self, probes: &[Probe]) -> Self {
+        self.with(|trial| trial.probes = probes.to_vec())
     }
 
     /// With this promise.

@@ -3,6 +3,7 @@
 //! One process for all clients, so that there is one clock. It judges nothing: what it writes is checked elsewhere, by
 //! code that sees only the history. It never retries a request that may have left.
 
+mod ask;
 mod attempt;
 mod classify;
 mod clients;
@@ -12,14 +13,19 @@ mod connection;
 mod dial_all;
 mod execute;
 mod finish;
+mod login;
 mod mix;
 mod names;
 mod progress;
 mod proxy;
+mod reach;
 mod recorder;
 mod run;
 mod samples;
 mod schedule;
+#[cfg(test)]
+mod test_support;
+mod tls;
 mod watchers;
 mod writers;
 
@@ -72,6 +78,22 @@ enum Command {
         #[arg(long, default_value_t = 30)]
         seconds: u64,
         /// A member that is read, as `POD=HOST:PORT`; those of the beginning when none is given.
+        #[arg(long = "member", value_parser = member)]
+        members: Vec<config::Member>,
+    },
+    /// Prints the status of members and their list, as JSON.
+    State {
+        #[command(flatten)]
+        place: Place,
+        /// A member that is asked, as `POD=HOST:PORT`.
+        #[arg(long = "member", value_parser = member)]
+        members: Vec<config::Member>,
+    },
+    /// Prints the member list, as a line of JSON, a few times a second until it is ended.
+    Lists {
+        #[command(flatten)]
+        place: Place,
+        /// A member that is asked, as `POD=HOST:PORT`.
         #[arg(long = "member", value_parser = member)]
         members: Vec<config::Member>,
     },
@@ -152,6 +174,12 @@ fn start(command: Command) -> anyhow::Result<()> {
             println!("{}", serde_json::to_string(&summary)?);
             Ok(())
         }
+        Command::State { place, members } => {
+            let state = runtime.block_on(ask::state(&place.dir, &members))?;
+            println!("{state}");
+            Ok(())
+        }
+        Command::Lists { place, members } => runtime.block_on(ask::lists(&place.dir, &members)),
         Command::Lookup { address } => runtime.block_on(async {
             for found in tokio::net::lookup_host(&address)
                 .await

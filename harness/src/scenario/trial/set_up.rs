@@ -1,17 +1,31 @@
 //! The set-up of a run: cluster and client come up side by side, in this run's turn or before it; the traffic only
 //! starts in its turn.
 
+use futures::stream::BoxStream;
+
 use crate::cluster::volumes::{self, Pool};
 use crate::deploy::wait_quiet;
 use crate::observe::{self, Observer};
 use crate::scenario::RunError;
 use crate::scenario::client::{ClientPlan, RecordingClient};
+use crate::scenario::inside::Inside;
 use crate::scenario::notes::figure;
+use crate::scenario::probes;
 use crate::scenario::sizes::sizes;
 use crate::scenario::subject::{self, Subject};
 use crate::timeouts;
 
 use super::state::TrialRun;
+
+/// Member lists of etcd, as text: asked through the API server, or from the client's pod where that cannot ask.
+fn member_lists(all: &Subject, watched: observe::Subject) -> BoxStream<'static, String> {
+    if all.guard.has_tls() {
+        let members = all.member_arguments(&all.pod_names());
+        let command = [&["lists".to_owned()], &members[..]].concat();
+        return Inside::of(&all.kube, &all.namespace).lines(command);
+    }
+    observe::member_lists(all.kube.clone(), watched.namespace, all.pod_names())
+}
 
 /// What runs beside the trial.
 pub(super) struct Stage {
@@ -77,7 +91,8 @@ impl TrialRun<'_> {
             let settings = &self.trial.settings;
             subject.apply(pool.as_ref(), version, settings).await?;
             let limit = timeouts::patient(timeouts::CLUSTER_RUNNING);
-            subject.wait_whole(limit).await
+            subject.wait_whole(limit).await?;
+            subject.wait_closed(limit).await
         };
         let (client, cluster) = tokio::join!(client, cluster);
         cluster?;
@@ -107,14 +122,15 @@ impl TrialRun<'_> {
         if let Err(error) = wait_quiet(&lab.cluster.kube).await {
             lab.live.say(error.to_string());
         }
+        probes::start(&self.subject, &self.trial.probes).await?;
         self.log.offset = client.start().await?;
         if !self.trial.operations.is_empty() {
             let most = sizes(self.plan.members, &self.trial.operations)
                 .into_iter()
                 .max();
             let all = self.subject.with_members(most.unwrap_or(self.plan.members));
-            let kube = &lab.cluster.kube;
-            observer.follow_membership(kube, &watched, all.pod_names(), self.log.offset);
+            let lists = member_lists(&all, watched);
+            observer.follow_membership(lists, self.log.offset);
         }
         let lines = tokio::spawn(client.clone().tell(lab.live.clone()));
         Ok(Stage {
