@@ -477,6 +477,9 @@ pub struct RelayReport {
     pub passed: u64,
     /// Connections that were closed because there was no leader.
     pub given_up: u64,
+    /// Deaths of etcd that the agent learned of before its sockets were closed.
+    #[serde(default)]
+    pub foreseen: u64,
 }
 
 /// Ends of the certificates that etcd and the agent use, in seconds since 1970.
