@@ -20,5 +20,6 @@ pub mod plan;
 mod rehearse;
 mod resize;
 mod run;
+mod sequence;
 
 pub use run::{Context, run};
