@@ -7,7 +7,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use crate::deploy::{DeployError, apply};
+use crate::deploy::{DeployError, Guard, apply};
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
@@ -34,6 +34,8 @@ pub(crate) struct EtcdCluster {
     pub storage: String,
     /// Settings of etcd by name.
     pub settings: Vec<(String, String)>,
+    /// What it is closed with.
+    pub guard: Guard,
 }
 
 /// What the API server shows of an etcd cluster.
@@ -61,6 +63,7 @@ impl EtcdCluster {
             storage_class: None,
             storage: "1Gi".into(),
             settings: Vec::new(),
+            guard: Guard::Open,
         }
     }
 
@@ -103,6 +106,7 @@ impl EtcdCluster {
             let variables: Value = self.settings.iter().cloned().collect();
             component["configs"] = json!([{ "name": "etcd", "variables": variables }]);
         }
+        self.guard.write(&mut component);
         json!({
             "apiVersion": "apps.kubeblocks.io/v1",
             "kind": "Cluster",

@@ -7,6 +7,7 @@ mod apply;
 mod collect;
 mod error;
 mod etcd;
+mod guard;
 mod namespace;
 pub(crate) mod operator;
 pub(crate) mod owner;
@@ -15,6 +16,8 @@ pub(crate) use apply::{apply, parse};
 pub(crate) use collect::{collect_cluster, collect_namespace};
 pub(crate) use error::DeployError;
 pub(crate) use etcd::{EtcdCluster, cluster_resource};
+pub use guard::Guard;
+pub(crate) use guard::Keys;
 pub(crate) use namespace::{
     TempNamespace, left as namespaces_left, orphaned as namespaces_orphaned, wait_quiet,
 };

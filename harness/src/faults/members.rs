@@ -118,12 +118,13 @@ async fn ask_agents(context: &FaultContext, members: &[Member]) -> BTreeMap<Stri
     }
 }
 
-/// One line a member: its pod, a tab, the agent's JSON.
+/// One line a member: its pod, a tab, the agent's JSON. With TLS an agent tells who has no certificate its role only.
 fn ask_script(members: &[(&str, &str)]) -> String {
     let calls: Vec<String> = members
         .iter()
         .map(|(pod, ip)| {
-            format!("(v=$(curl -s -m 0.5 --local-port {PROBE_PORTS} http://{ip}:5001/v1.0/member) && printf '%s\\t%s\\n' {pod} \"$v\") &\n")
+            let ask = format!("curl -sf -m 0.5 --local-port {PROBE_PORTS} http://{ip}:5001/v1.0");
+            format!("(v=$({ask}/member || {ask}/getrole) && printf '%s\\t%s\\n' {pod} \"$v\") &\n")
         })
         .collect();
     format!("{}wait", calls.concat())
@@ -134,6 +135,15 @@ fn parse_views(text: &str) -> BTreeMap<String, View> {
         .filter_map(|line| {
             let (pod, json) = line.split_once('\t')?;
             let view: serde_json::Value = serde_json::from_str(json).ok()?;
+            if view["operation"] == "getRole" {
+                let role = view["role"].as_str()?;
+                let view = View {
+                    term: view["term"].as_u64()?,
+                    leader: (role == "leader").then(|| pod.to_owned()),
+                    learner: role == "learner",
+                };
+                return Some((pod.to_owned(), view));
+            }
             // What an agent knew before its etcd went away is no evidence of now.
             (view["etcd"]["state"] == "running").then_some(())?;
             let status = view.get("status")?;
@@ -210,6 +220,22 @@ mod tests {
     }
 
     #[test]
+    fn agents_that_tell_their_roles_only_name_the_leader_of_the_highest_term() {
+        let mut all = members(3, 0);
+        let role = |pod: &str, role: &str, term: u64| {
+            format!(r#"{pod}	{{"operation":"getRole","role":"{role}","term":{term}}}"#)
+        };
+        let text = [
+            role("m-0", "leader", 4),
+            role("m-1", "follower", 5),
+            role("m-2", "leader", 5),
+        ];
+        assert!(apply_views(&mut all, &parse_views(&text.join("\n"))));
+        let roles: Vec<_> = all.iter().map(|member| member.role.as_deref()).collect();
+        assert_eq!(roles, [Some("follower"), Some("follower"), Some("leader")]);
+    }
+
+    #[test]
     fn without_an_agent_that_knows_a_leader_labels_stand() {
         let mut all = members(3, 0);
         let text = [
@@ -227,5 +253,9 @@ mod tests {
         let script = ask_script(&[("m-0", "10.0.0.1"), ("m-1", "10.0.0.2")]);
         assert_eq!(script.matches("&\n").count(), 2);
         assert!(script.contains("http://10.0.0.2:5001/v1.0/member") && script.ends_with("wait"));
+        assert!(
+            script.contains("|| curl"),
+            "an agent with TLS tells its role only"
+        );
     }
 }

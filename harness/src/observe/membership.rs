@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use etcd_history::Record;
 use etcd_history::record::{ListedMember, MembershipRecord, Nanos};
+use futures::stream::{self, BoxStream, StreamExt};
 use kube::Client;
 use serde_json::Value;
 
@@ -18,34 +19,51 @@ const EVERY: Duration = Duration::from_millis(250);
 /// Where etcd serves clients, and the JSON gateway.
 const ETCD: u16 = 2379;
 
-/// Asks for ever. `pods` are all that may ever have a member.
-pub(super) async fn follow(
+/// Lists as etcd's JSON gateway has them, asked through the API server for ever. `pods` are all that may ever have a
+/// member.
+pub(crate) fn lists(
     kube: Client,
     namespace: String,
-    mut pods: Vec<String>,
+    pods: Vec<String>,
+) -> BoxStream<'static, String> {
+    stream::unfold(
+        (kube, namespace, pods),
+        |(kube, namespace, mut pods)| async {
+            loop {
+                pause(EVERY).await;
+                for at in 0..pods.len() {
+                    let target = Endpoint {
+                        namespace: &namespace,
+                        kind: "pods",
+                        name: &pods[at],
+                        port: ETCD,
+                    };
+                    let list = "v3/cluster/member/list";
+                    let answer = proxy::post(&kube, target, list, r#"{"linearizable":true}"#).await;
+                    if let Ok(text) = answer {
+                        // Who has answered is asked first the next time.
+                        pods.swap(0, at);
+                        return Some((text, (kube, namespace, pods)));
+                    }
+                }
+            }
+        },
+    )
+    .boxed()
+}
+
+/// Writes down what these lists say, for ever.
+pub(super) async fn follow(
+    mut lists: BoxStream<'static, String>,
     seen: Arc<Mutex<Vec<Record>>>,
     offset: Nanos,
 ) {
-    loop {
-        for at in 0..pods.len() {
-            let target = Endpoint {
-                namespace: &namespace,
-                kind: "pods",
-                name: &pods[at],
-                port: ETCD,
-            };
-            let list = "v3/cluster/member/list";
-            let answer = proxy::post(&kube, target, list, r#"{"linearizable":true}"#).await;
-            if let Some(list) = answer.ok().and_then(|text| read(&text, now(offset))) {
-                seen.lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(Record::Membership(list));
-                // Who has answered is asked first the next time.
-                pods.swap(0, at);
-                break;
-            }
+    while let Some(text) = lists.next().await {
+        if let Some(list) = read(&text, now(offset)) {
+            seen.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(Record::Membership(list));
         }
-        pause(EVERY).await;
     }
 }
 

@@ -14,4 +14,5 @@ mod watch;
 
 pub(crate) use clock::now;
 pub(crate) use machine::MachineLog;
+pub(crate) use membership::lists as member_lists;
 pub(crate) use watch::{Observer, Subject};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use etcd_history::Record;
 use etcd_history::record::Nanos;
 use etcd_operator_api::labels;
+use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, pin_mut};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -68,23 +69,10 @@ impl Observer {
         Self { seen, tasks }
     }
 
-    /// Asks for the member list, too. `pods` are all that may ever have a member.
-    pub(crate) fn follow_membership(
-        &mut self,
-        kube: &Client,
-        subject: &Subject,
-        pods: Vec<String>,
-        offset: Nanos,
-    ) {
+    /// Writes down these member lists, too.
+    pub(crate) fn follow_membership(&mut self, lists: BoxStream<'static, String>, offset: Nanos) {
         let seen = Arc::clone(&self.seen);
-        let namespace = subject.namespace.clone();
-        self.tasks.spawn(membership::follow(
-            kube.clone(),
-            namespace,
-            pods,
-            seen,
-            offset,
-        ));
+        self.tasks.spawn(membership::follow(lists, seen, offset));
     }
 
     /// Stops watching and returns what was seen, in the order in which it was delivered.

@@ -1,24 +1,30 @@
 //! The recording client's pod: made beside the etcd cluster, started when that is ready, asked for its history at the
 //! end.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use etcd_history::History;
 use etcd_history::record::Nanos;
 use futures::{AsyncBufReadExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, AttachParams, LogParams, PostParams};
+use kube::api::{LogParams, PostParams};
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt;
 
+use crate::deploy::Keys;
 use crate::observe;
 use crate::scenario::description::Load;
+use crate::scenario::inside::{Inside, POD};
 use crate::scenario::subject::Subject;
 use crate::scenario::{Live, RunError};
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
-const POD: &str = "workload";
+/// Volumes with what opens the cluster: certificate, and two users.
+const TLS: &str = "tls";
+const USER: &str = "user";
+const ADMIN: &str = "admin";
+/// Group of the client's process, as its image has it: it may read the Secrets.
+const GROUP: u32 = 65532;
 /// Operations a second of one of many mixed clients: each waits for an answer before it asks again.
 const EACH: u32 = 50;
 /// Most mixed clients.
@@ -33,20 +39,20 @@ const FINAL: Duration = Duration::from_secs(60);
 /// The recording client's pod.
 #[derive(Clone)]
 pub(super) struct RecordingClient {
-    pods: Api<Pod>,
+    inside: Inside,
 }
 
 impl RecordingClient {
     /// Makes the pod; it waits for [`Self::start`].
     pub(super) async fn create(subject: &Subject, plan: &ClientPlan<'_>) -> Result<Self, RunError> {
-        let pods: Api<Pod> = Api::namespaced(subject.kube.clone(), &subject.namespace);
+        let inside = Inside::of(&subject.kube, &subject.namespace);
         let object = serde_json::from_value(pod(subject, plan))
             .map_err(|error| RunError::api("build the client's pod", &error))?;
         // The namespace's service account is made by a controller, which may itself be coming back from a run before.
         wait_until(
             "the client's pod to be accepted",
             timeouts::API_SERVER_BACK,
-            async || match pods.create(&PostParams::default(), &object).await {
+            async || match inside.pods.create(&PostParams::default(), &object).await {
                 Ok(_) => Poll::Ready(()),
                 Err(kube::Error::Api(status)) if status.code == 409 => Poll::Ready(()),
                 Err(error) => Poll::NotYet::<(), String>(error.to_string()),
@@ -54,13 +60,13 @@ impl RecordingClient {
         )
         .await
         .map_err(|error| RunError::Wait(error.to_string()))?;
-        Ok(Self { pods })
+        Ok(Self { inside })
     }
 
     /// Waits until its process runs.
     pub(super) async fn wait_running(&self, limit: Duration) -> Result<(), RunError> {
         wait_until("the recording client to run", limit, async || {
-            match self.pods.get(POD).await {
+            match self.inside.pods.get(POD).await {
                 Ok(pod) => match running(&pod) {
                     Ok(()) => Poll::Ready(()),
                     Err(status) => Poll::NotYet::<(), String>(status),
@@ -75,7 +81,7 @@ impl RecordingClient {
     /// Starts the traffic; returns what must be added to this host's wall clock to get the client's.
     pub(super) async fn start(&self) -> Result<Nanos, RunError> {
         let before = observe::now(0);
-        let printed = self.exec(&["start"], timeouts::NODE_COMMAND).await?;
+        let printed = self.inside.exec(&["start"], timeouts::NODE_COMMAND).await?;
         let after = observe::now(0);
         let clock = String::from_utf8_lossy(&printed)
             .trim()
@@ -86,16 +92,15 @@ impl RecordingClient {
 
     /// Ends the traffic.
     pub(super) async fn stop(&self) -> Result<(), RunError> {
-        self.exec(&["stop"], STOP).await.map(drop)
+        self.inside.exec(&["stop"], STOP).await.map(drop)
     }
 
     /// The final phase, with the members that the cluster has now; returns its summary.
     pub(super) async fn finish(&self, subject: &Subject) -> Result<Value, RunError> {
-        let member = |pod: &String| format!("--member={pod}={}", subject.member_address(pod));
-        let members: Vec<String> = subject.pod_names().iter().map(member).collect();
+        let members = subject.member_arguments(&subject.pod_names());
         let mut arguments = vec!["final", "--seconds", "30"];
         arguments.extend(members.iter().map(String::as_str));
-        let text = self.exec(&arguments, FINAL).await?;
+        let text = self.inside.exec(&arguments, FINAL).await?;
         serde_json::from_slice(&text).map_err(|error| RunError::Client {
             command: "final".to_owned(),
             message: format!("{error}: {}", String::from_utf8_lossy(&text)),
@@ -105,6 +110,7 @@ impl RecordingClient {
     /// Asks the cluster's DNS for `host:port`, as a client there does.
     pub(super) async fn lookup(&self, address: &str) -> Result<String, RunError> {
         let text = self
+            .inside
             .exec(&["lookup", address], timeouts::NODE_COMMAND)
             .await?;
         Ok(String::from_utf8_lossy(&text).trim().to_owned())
@@ -112,7 +118,7 @@ impl RecordingClient {
 
     /// The history so far.
     pub(super) async fn history(&self) -> Result<History, RunError> {
-        let text = self.exec(&["dump"], FINAL).await?;
+        let text = self.inside.exec(&["dump"], FINAL).await?;
         Ok(History::read(text.as_slice())?)
     }
 
@@ -123,7 +129,7 @@ impl RecordingClient {
             tail_lines: Some(0),
             ..LogParams::default()
         };
-        let Ok(stream) = self.pods.log_stream(POD, &params).await else {
+        let Ok(stream) = self.inside.pods.log_stream(POD, &params).await else {
             return;
         };
         let mut lines = stream.lines();
@@ -131,77 +137,6 @@ impl RecordingClient {
             live.say(format!("   {line}"));
         }
     }
-
-    /// Runs a command in the pod until it has succeeded or the limit has passed: an exec that could not even begin
-    /// (the node is just coming back) is tried again, one that ran and failed is not.
-    async fn exec(&self, arguments: &[&str], limit: Duration) -> Result<Vec<u8>, RunError> {
-        let command = arguments.join(" ");
-        let begin = Instant::now();
-        loop {
-            let left = limit
-                .saturating_sub(begin.elapsed())
-                .max(timeouts::POLL_CALL_MIN);
-            let failed = |message: String| RunError::Client {
-                command: command.clone(),
-                message,
-            };
-            let message = match tokio::time::timeout(left, self.attempt(arguments)).await {
-                Ok(Ok(text)) => return Ok(text),
-                Ok(Err(Attempted::Ran(message))) => return Err(failed(message)),
-                Ok(Err(Attempted::NotBegun(message))) => message,
-                Err(_) => "no end in time".to_owned(),
-            };
-            if begin.elapsed() + timeouts::POLL_SLOW > limit {
-                return Err(failed(message));
-            }
-            crate::wait::pause(timeouts::POLL).await;
-        }
-    }
-
-    async fn attempt(&self, arguments: &[&str]) -> Result<Vec<u8>, Attempted> {
-        let command: Vec<&str> = std::iter::once("/workload")
-            .chain(arguments.iter().copied())
-            .collect();
-        let params = AttachParams::default()
-            .stdin(false)
-            .stdout(true)
-            .stderr(true);
-        let mut process = self
-            .pods
-            .exec(POD, command, &params)
-            .await
-            .map_err(|error| Attempted::NotBegun(error.to_string()))?;
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let (stdout, stderr) = (process.stdout(), process.stderr());
-        let status = process.take_status();
-        let read_out = async {
-            if let Some(mut stream) = stdout {
-                let _ = stream.read_to_end(&mut out).await;
-            }
-        };
-        let read_err = async {
-            if let Some(mut stream) = stderr {
-                let _ = stream.read_to_end(&mut err).await;
-            }
-        };
-        tokio::join!(read_out, read_err);
-        let status = match status {
-            Some(status) => status.await,
-            None => None,
-        };
-        match status.and_then(|status| status.status).as_deref() {
-            Some("Success") => Ok(out),
-            Some(_) => Err(Attempted::Ran(
-                String::from_utf8_lossy(&err).trim().to_owned(),
-            )),
-            None => Err(Attempted::NotBegun("the connection broke".to_owned())),
-        }
-    }
-}
-
-enum Attempted {
-    NotBegun(String),
-    Ran(String),
 }
 
 /// What must be added to this host's wall clock to get a clock that was read between these two times of it.
@@ -233,7 +168,31 @@ fn config(subject: &Subject, plan: &ClientPlan<'_>) -> Value {
         "gated": true,
         "held_redials_on_deadline": plan.load.held_redials_on_deadline,
         "rates": rates(plan.load),
+        "access": subject.keys().map_or(json!({}), |keys| access(&keys)),
     })
+}
+
+/// Where the client finds what opens the cluster: folders, one a Secret.
+fn access(keys: &Keys) -> Value {
+    let mut access = json!({ "tls": folder(TLS) });
+    if keys.users.is_some() {
+        access["user"] = json!(folder(USER));
+        access["admin"] = json!(folder(ADMIN));
+    }
+    access
+}
+
+fn folder(volume: &str) -> String {
+    format!("/access/{volume}")
+}
+
+/// Volumes of the Secrets, each with the Secret's name.
+fn secrets(keys: &Keys) -> Vec<(&'static str, String)> {
+    let mut secrets = vec![(TLS, keys.tls.clone())];
+    if let Some([user, admin]) = &keys.users {
+        secrets.extend([(USER, user.clone()), (ADMIN, admin.clone())]);
+    }
+    secrets
 }
 
 /// Where the load differs from the client's defaults.
@@ -269,6 +228,14 @@ fn pod(subject: &Subject, plan: &ClientPlan<'_>) -> Value {
     } else {
         json!({})
     };
+    let keys = subject.keys();
+    let secrets = keys.as_ref().map(secrets).unwrap_or_default();
+    let mut mounts = vec![json!({"name": "history", "mountPath": "/history"})];
+    let mut volumes = vec![json!({"name": "history", "emptyDir": volume})];
+    for (name, secret) in secrets {
+        mounts.push(json!({"name": name, "mountPath": folder(name), "readOnly": true}));
+        volumes.push(json!({"name": name, "secret": {"secretName": secret, "defaultMode": 0o440}}));
+    }
     json!({
         "metadata": {"name": POD, "namespace": subject.namespace, "labels": {"etcd-harness/part": "workload"}},
         "spec": {
@@ -278,6 +245,7 @@ fn pod(subject: &Subject, plan: &ClientPlan<'_>) -> Value {
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
             "restartPolicy": "Always",
+            "securityContext": {"fsGroup": GROUP},
             "containers": [{
                 "name": POD,
                 "image": plan.image,
@@ -287,10 +255,10 @@ fn pod(subject: &Subject, plan: &ClientPlan<'_>) -> Value {
                     {"name": "WORKLOAD_CONFIG", "value": config(subject, plan).to_string()},
                     {"name": "WORKLOAD_DIR", "value": "/history"},
                 ],
-                "volumeMounts": [{"name": "history", "mountPath": "/history"}],
+                "volumeMounts": mounts,
                 "resources": {"requests": {"cpu": "200m", "memory": "64Mi"}},
             }],
-            "volumes": [{"name": "history", "emptyDir": volume}],
+            "volumes": volumes,
         },
     })
 }

@@ -6,6 +6,7 @@ use etcd_history::check::{InTime, OperationKind};
 use serde::Serialize;
 
 use crate::bench::Probe;
+use crate::deploy::Guard;
 use crate::faults::Fault;
 use crate::scenario::{Operation, Promise};
 use crate::timeouts;
@@ -74,6 +75,8 @@ pub struct Trial {
     pub settle: Duration,
     /// True when every member's data is on a small file system of its own.
     pub small_volumes: bool,
+    /// What the cluster is closed with.
+    pub guard: Guard,
     /// Settings of etcd that the cluster begins with, by name.
     pub settings: Vec<(&'static str, &'static str)>,
     /// Clients that are not ours and write beside the recording one. What they write is in no history, so that the
@@ -177,6 +180,7 @@ impl Scenario {
             recovers_under_fault: false,
             settle: Duration::from_secs(1),
             small_volumes: false,
+            guard: Guard::Open,
             settings: Vec::new(),
             probes: Vec::new(),
         };
@@ -338,6 +342,20 @@ impl Scenario {
     #[must_use]
     pub fn setting(self, name: &'static str, value: &'static str) -> Self {
         self.with(|trial| trial.settings.push((name, value)))
+    }
+
+    /// The cluster is closed with this.
+    #[must_use]
+    pub fn guarded(self, guard: Guard) -> Self {
+        self.with(|trial| trial.guard = guard)
+    }
+
+    /// What its cluster is closed with.
+    pub fn guard(&self) -> Guard {
+        match &self.act {
+            Act::Faults(trial) => trial.guard,
+            _ => Guard::Open,
+        }
     }
 
     /// With these clients beside the recording one.

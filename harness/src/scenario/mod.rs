@@ -14,6 +14,7 @@ pub(crate) mod creation;
 mod description;
 mod disaster;
 mod error;
+mod inside;
 pub mod interrupt;
 mod lab;
 mod leftovers;
@@ -37,6 +38,7 @@ mod turn;
 #[cfg(test)]
 mod turn_tests;
 
+pub use crate::deploy::Guard;
 pub use description::{Act, Load, Scenario, Trial};
 pub use error::RunError;
 pub use interrupt::Interrupt;

@@ -71,6 +71,7 @@ async fn measure_in(lab: Lab, plan: Plan) -> Result<Measured, RunError> {
         Some(leftovers) => (None, not_made(leftovers)),
         None => {
             let subject = Subject::create(&lab.cluster, &plan.trial(), plan.members).await?;
+            let subject = subject.guarded(plan.scenario.guard());
             lab.live.say(format!("namespace {}", subject.namespace));
             let found = act(&lab, &plan, &subject).await;
             (Some(subject), found)

@@ -66,19 +66,19 @@ impl State {
         let mut listed = subject.pods().await?;
         listed.retain(|pod| pod.metadata.deletion_timestamp.is_none());
         let names: Vec<String> = listed.iter().map(ResourceExt::name_any).collect();
-        let asked = listed
-            .iter()
-            .map(|pod| async { Ok::<_, String>((pod.name_any(), look_at(subject, pod).await?)) });
-        let pods = try_join_all(asked).await?.into_iter().collect();
-        let Some(first) = names.first() else {
+        if names.is_empty() {
             return Ok(Self::default());
-        };
-        let text = subject
-            .etcd_call(first, "v3/cluster/member/list", "{\"linearizable\":true}")
-            .await?;
-        let mut answer: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-        let members = serde_json::from_value(answer["members"].take());
-        let members = members.map_err(|error| format!("{first}: {error}"))?;
+        }
+        let mut told = subject.etcd_state(&names).await?;
+        let status = &told["pods"];
+        let asked = listed.iter().map(|pod| async {
+            let name = pod.name_any();
+            let state = look_at(subject, pod, &status[&name]).await?;
+            Ok::<_, String>((name, state))
+        });
+        let pods = try_join_all(asked).await?.into_iter().collect();
+        let members = serde_json::from_value(told["members"].take());
+        let members = members.map_err(|error| format!("the member list: {error}"))?;
         Ok(Self { pods, members })
     }
 
@@ -91,12 +91,8 @@ impl State {
     }
 }
 
-async fn look_at(subject: &Subject, pod: &Pod) -> Result<PodState, String> {
+async fn look_at(subject: &Subject, pod: &Pod, status: &Value) -> Result<PodState, String> {
     let name = pod.name_any();
-    let text = subject
-        .etcd_call(&name, "v3/maintenance/status", "{}")
-        .await?;
-    let status: Value = serde_json::from_str(&text).map_err(|error| format!("{name}: {error}"))?;
     let metrics = subject.http(&name, 2381, "metrics").await?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     Ok(PodState {

@@ -8,12 +8,14 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::cluster::proxy;
 use crate::cluster::volumes::Pool;
-use crate::deploy::{EtcdCluster, TempNamespace};
+use crate::deploy::{EtcdCluster, Guard, Keys, TempNamespace};
 use crate::scenario::RunError;
+use crate::scenario::inside::Inside;
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
@@ -30,6 +32,7 @@ pub(super) struct Subject {
     pub(super) kube: Client,
     pub(super) namespace: String,
     pub(super) members: u32,
+    pub(super) guard: Guard,
     temporary: TempNamespace,
 }
 
@@ -62,13 +65,25 @@ impl Subject {
             kube: cluster.kube.clone(),
             namespace: temporary.name.clone(),
             members,
+            guard: Guard::Open,
             temporary,
         })
     }
 
+    /// The same, closed with this.
+    pub(super) fn guarded(self, guard: Guard) -> Self {
+        Self { guard, ..self }
+    }
+
+    /// What opens it; nothing where it is open.
+    pub(super) fn keys(&self) -> Option<Keys> {
+        self.guard.keys(&Self::leader_service())
+    }
+
     /// The Cluster as the run writes it, on volumes of this pool or of the cluster's default class.
     pub(super) fn etcd(&self, pool: Option<&Pool>) -> EtcdCluster {
-        let etcd = EtcdCluster::new(&self.namespace, CLUSTER, self.members);
+        let mut etcd = EtcdCluster::new(&self.namespace, CLUSTER, self.members);
+        etcd.guard = self.guard;
         match pool {
             Some(pool) => etcd.storage(pool.class, &pool.size()),
             None => etcd,
@@ -187,12 +202,29 @@ impl Subject {
         .map_err(|error| RunError::Wait(error.to_string()))
     }
 
+    /// Waits until it is closed with all that it is to be closed with.
+    pub(super) async fn wait_closed(&self, limit: Duration) -> Result<(), RunError> {
+        let wanted = self.guard.conditions();
+        let what = format!("conditions {wanted:?} of the Cluster are true");
+        wait_until(what, limit, async || {
+            match self.clusters().get(CLUSTER).await {
+                Ok(cluster) => match untrue(&cluster.data["status"], wanted) {
+                    None => Poll::Ready(()),
+                    Some(text) => Poll::NotYet::<(), String>(text),
+                },
+                Err(error) => Poll::NotYet(error.to_string()),
+            }
+        })
+        .await
+        .map_err(|error| RunError::Wait(error.to_string()))
+    }
+
     /// What the agents of these pods say, asked side by side.
     async fn claims(&self, pods: &[Pod]) -> Result<Vec<Claim>, String> {
         let asked = pods.iter().map(|pod| async {
             let pod = pod.name_any();
             let text = self.http(&pod, 5001, "v1.0/getrole").await?;
-            let told: serde_json::Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+            let told: Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
             let term = told["term"].as_u64().unwrap_or_default();
             Ok(Claim {
                 leads: told["role"] == "leader",
@@ -218,7 +250,7 @@ impl Subject {
         self.get("pods", pod, port, path).await
     }
 
-    /// What a pod's etcd answers to a request of its JSON gateway, through the API server.
+    /// What a pod's etcd answers to a request of its JSON gateway, through the API server; only where it is open.
     pub(super) async fn etcd_call(
         &self,
         pod: &str,
@@ -232,6 +264,43 @@ impl Subject {
             port: 2379,
         };
         proxy::post(&self.kube, target, path, request).await
+    }
+
+    /// The status of each of these pods' members, and the member list as a quorum has it, as etcd's JSON gateway has
+    /// them. A guarded cluster is asked from the recording client's pod.
+    pub(super) async fn etcd_state(&self, pods: &[String]) -> Result<Value, String> {
+        if self.guard.has_tls() {
+            let members = self.member_arguments(pods);
+            let arguments = [&["state".to_owned()], &members[..]].concat();
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let inside = Inside::of(&self.kube, &self.namespace);
+            let text = inside.exec(&arguments, timeouts::NODE_COMMAND).await;
+            let text = text.map_err(|error| error.to_string())?;
+            return serde_json::from_slice(&text).map_err(|error| error.to_string());
+        }
+        let status = pods.iter().map(|pod| async {
+            let text = self.etcd_call(pod, "v3/maintenance/status", "{}").await?;
+            Ok::<_, String>((pod.clone(), parse(pod, &text)?))
+        });
+        let status = futures::future::try_join_all(status).await?;
+        let list = match pods.first() {
+            Some(first) => {
+                let list = "v3/cluster/member/list";
+                let text = self
+                    .etcd_call(first, list, "{\"linearizable\":true}")
+                    .await?;
+                parse(first, &text)?["members"].take()
+            }
+            None => Value::Null,
+        };
+        let status: serde_json::Map<String, Value> = status.into_iter().collect();
+        Ok(json!({"pods": status, "members": list}))
+    }
+
+    /// Where these pods' members are, as the recording client's commands take it.
+    pub(super) fn member_arguments(&self, pods: &[String]) -> Vec<String> {
+        let argument = |pod: &String| format!("--member={pod}={}", self.member_address(pod));
+        pods.iter().map(argument).collect()
     }
 
     /// What a service answers to `GET /{path}`, through the API server.
@@ -307,6 +376,24 @@ impl Subject {
             self.namespace
         )
     }
+}
+
+/// An answer of a pod's etcd.
+fn parse(pod: &str, text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("{pod}: {error}"))
+}
+
+/// The first of these conditions that a status does not have as true, and why.
+fn untrue(status: &Value, wanted: &[&str]) -> Option<String> {
+    let conditions = status["conditions"].as_array();
+    wanted.iter().find_map(|kind| {
+        let mut found = conditions.into_iter().flatten();
+        match found.find(|condition| condition["type"] == *kind) {
+            Some(condition) if condition["status"] == "True" => None,
+            Some(condition) => Some(format!("{kind}: {}", condition["message"])),
+            None => Some(format!("{kind} is not there")),
+        }
+    })
 }
 
 /// Label selector of the members' pods.
@@ -394,8 +481,6 @@ fn whole(pods: &[Pod], members: u32) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn pod(name: &str, role: Option<&str>, ready: bool) -> Pod {
@@ -425,6 +510,19 @@ mod tests {
         assert!(true_label(&label, &two).is_err());
         let deposed = [claim("a", true, 3), claim("b", false, 4)];
         assert!(true_label(&label, &deposed).is_err());
+    }
+
+    #[test]
+    fn a_cluster_is_closed_when_every_condition_is_true() {
+        let status = json!({"conditions": [
+            {"type": "CertificatesValid", "status": "True"},
+            {"type": "AccountsReady", "status": "Unknown", "message": "not yet"},
+        ]});
+        assert_eq!(untrue(&status, Guard::Open.conditions()), None);
+        assert_eq!(untrue(&status, Guard::Tls.conditions()), None);
+        let told = untrue(&status, Guard::TlsAndUsers.conditions()).expect("users are not there");
+        assert!(told.contains("not yet"), "{told}");
+        assert!(untrue(&json!({}), Guard::Tls.conditions()).is_some());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! One recorded attempt of an operation over one route.
 //!
 //! Exactly one attempt an operation: a request that may have left is never sent again. A request that certainly has
-//! not left - the held connection was closed when it came to it - may go out on a new connection within its deadline.
+//! not left - the held connection was closed when it came to it - may go out on a new connection within its deadline,
+//! and so may one that etcd has refused because of who asked, as etcd's own client does.
 
 use std::{
     collections::BTreeSet,
@@ -16,11 +17,11 @@ use tokio::{
 };
 
 use crate::{
-    classify::{BeforeSend, Meaning},
+    classify::{BeforeSend, LOG_IN_AGAIN, Meaning},
     config::Config,
     connection::{DIAL, Held, dial},
     execute,
-    names::Names,
+    reach::Reach,
     recorder::{Attempt, Recorder},
 };
 
@@ -33,8 +34,10 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     /// The history.
     pub(crate) recorder: Recorder,
-    /// The addresses.
-    pub(crate) names: Arc<Names>,
+    /// How clients reach the cluster.
+    pub(crate) reach: Arc<Reach>,
+    /// How members are asked what only an administrator is told.
+    pub(crate) admin: Arc<Reach>,
     /// True once the traffic is to end.
     pub(crate) stopping: watch::Receiver<bool>,
 }
@@ -48,7 +51,7 @@ impl Shared {
     /// A connection through the leader service, held as the configuration says; none where there is no service.
     pub(crate) fn held_service(&self) -> Option<Held> {
         let service = self.config.service.as_deref()?;
-        let mut held = Held::new(Arc::clone(&self.names), service);
+        let mut held = Held::new(Arc::clone(&self.reach), service);
         held.redials_on_deadline = self.config.held_redials_on_deadline;
         Some(held)
     }
@@ -65,10 +68,10 @@ pub(crate) async fn fresh(shared: &Shared, name: &str, attempt: &Attempt) -> Out
     let deadline = shared.deadline();
     let outcome = loop {
         let started = Instant::now();
-        match dial(&shared.names, name, deadline.min(started + DIAL)).await {
+        match dial(&shared.reach, name, deadline.min(started + DIAL)).await {
             Ok(mut client) => {
                 let outcome = sent(&mut client, &attempt.request, deadline).await;
-                if !unsent(&outcome) {
+                if !repeats_nothing(&outcome) || Instant::now() >= deadline {
                     break outcome;
                 }
             }
@@ -95,12 +98,14 @@ pub(crate) async fn held(shared: &Shared, held: &Held, attempt: &Attempt) -> Out
             }
         };
         let outcome = sent(&mut client, &attempt.request, deadline).await;
-        let unsent = unsent(&outcome);
-        if unsent || useless(&outcome, held.redials_on_deadline) {
+        if unsent(&outcome) || useless(&outcome, held.redials_on_deadline) {
             held.give_up(number).await;
         }
-        if !unsent || Instant::now() >= deadline {
+        if !repeats_nothing(&outcome) || Instant::now() >= deadline {
             break outcome;
+        }
+        if refused_for_login(&outcome) {
+            sleep_until(deadline.min(Instant::now() + DIAL_PAUSE)).await;
         }
     };
     shared.recorder.returned(attempt, &outcome);
@@ -119,6 +124,16 @@ fn unsent(outcome: &Outcome) -> bool {
         return false;
     };
     matches!(outcome, Outcome::Failed { class, .. } if class == closed)
+}
+
+/// True when it may be sent once more within its deadline.
+fn repeats_nothing(outcome: &Outcome) -> bool {
+    unsent(outcome) || refused_for_login(outcome)
+}
+
+/// True when etcd has refused who asked, and not what: a token that it does not know, or users that have just changed.
+fn refused_for_login(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Failed { class, .. } if LOG_IN_AGAIN.contains(&class.as_str()))
 }
 
 /// True when the connection and not etcd has failed.
@@ -193,5 +208,13 @@ mod tests {
         assert!(!useless(&outcome("etcd_timeout"), true));
         assert!(unsent(&BeforeSend::Closed.meaning().outcome("")));
         assert!(!unsent(&BeforeSend::Refused.meaning().outcome("")));
+        for class in LOG_IN_AGAIN {
+            let refused = Meaning::Definite(class).outcome("");
+            assert!(repeats_nothing(&refused) && !unsent(&refused), "{class}");
+        }
+        assert!(!repeats_nothing(
+            &Meaning::Definite("no_leader").outcome("")
+        ));
+        assert!(!repeats_nothing(&outcome("unauthenticated")));
     }
 }

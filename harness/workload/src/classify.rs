@@ -46,6 +46,8 @@ pub(crate) enum BeforeSend {
     Handshake,
     /// The held connection was already closed when the request came to it.
     Closed,
+    /// etcd let the user not log in.
+    LogIn,
     /// Any other error of the new connection (no route, ...).
     Other,
 }
@@ -59,6 +61,7 @@ impl BeforeSend {
             Self::Timeout => "connect_timeout_before_send",
             Self::Handshake => "handshake_failed_before_send",
             Self::Closed => "connection_closed_before_send",
+            Self::LogIn => "login_failed_before_send",
             Self::Other => "connect_failed_before_send",
         })
     }
@@ -74,6 +77,9 @@ impl BeforeSend {
         }
     }
 }
+
+/// Refusals of who asked, before or instead of anything else: they say nothing of the same request under a new token.
+pub(crate) const LOG_IN_AGAIN: [&str; 2] = ["unauthenticated", "auth_store_changed"];
 
 /// etcd's own messages (api/v3rpc/rpctypes/error.go and go.etcd.io/raft), by their exact text.
 ///
@@ -144,6 +150,15 @@ const MESSAGES: &[(&str, Meaning)] = &[
     (
         "etcdserver: invalid auth token",
         Meaning::Definite("unauthenticated"),
+    ),
+    // When it is applied, and then nothing of it is.
+    (
+        "etcdserver: revision of auth store is old",
+        Meaning::Definite("auth_store_changed"),
+    ),
+    (
+        "etcdserver: user name is empty",
+        Meaning::Definite("no_user"),
     ),
     ("etcdserver: no leader", Meaning::Definite("no_leader")),
     ("etcdserver: not leader", Meaning::Definite("not_leader")),

@@ -43,7 +43,7 @@ pub(crate) async fn run(shared: Arc<Shared>, local: u32) {
     let members: Vec<Held> = config
         .members
         .iter()
-        .map(|m| Held::new(Arc::clone(&shared.names), &m.address))
+        .map(|m| Held::new(Arc::clone(&shared.reach), &m.address))
         .collect();
     if config.rates.client_rate <= 0.0 {
         return;

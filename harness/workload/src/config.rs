@@ -7,6 +7,8 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::reach::Access;
+
 /// How often the progress of a watch may be asked for under load, in milliseconds.
 const PROGRESS_MS: std::ops::RangeInclusive<u64> = 5..=10_000;
 /// How many revisions ahead a watch may begin.
@@ -26,6 +28,9 @@ pub(crate) struct Config {
     pub(crate) service: Option<String>,
     /// The members, by pod name.
     pub(crate) members: Vec<Member>,
+    /// What opens it, where it is not open to all.
+    #[serde(default)]
+    pub(crate) access: Access,
     /// First characters of every key of the run.
     #[serde(default = "default_prefix")]
     pub(crate) prefix: String,
@@ -140,6 +145,9 @@ impl Config {
         let rates = &config.rates;
         if config.members.is_empty() {
             return Err(ConfigError::Reject("members is empty"));
+        }
+        if let Some(fault) = config.access.fault() {
+            return Err(ConfigError::Reject(fault));
         }
         if config.prefix.is_empty() {
             return Err(ConfigError::Reject(
@@ -268,6 +276,8 @@ mod tests {
             (r#""seed":7,"rates":{"progress_ms":4}"#, "progress_ms"),
             (r#""seed":7,"rates":{"future":-1}"#, "future"),
             (r#""seed":7,"rates":{"clients":901}"#, "clients"),
+            (r#""seed":7,"access":{"password":"x"}"#, "password"),
+            (r#""seed":7,"access":{"user":"/account"}"#, "access.tls"),
         ] {
             let text = SMALLEST.replace("\"seed\":7", bad);
             let error = Config::parse(&text).unwrap_err().to_string();

@@ -22,11 +22,17 @@ use tokio::{
     time::{Instant, interval},
 };
 use tonic::{
-    codegen::{Context, Poll, Service, http::Uri},
+    codegen::{
+        Context, Poll, Service,
+        http::{Uri, uri::InvalidUri},
+    },
     transport::Endpoint,
 };
 
-use crate::{classify::BeforeSend, names::Names};
+use crate::{
+    classify::BeforeSend,
+    reach::{Reach, Wire},
+};
 
 /// A dial is given up after this, since the service may have moved in between.
 pub(crate) const DIAL: Duration = Duration::from_millis(150);
@@ -68,8 +74,8 @@ impl DialError {
 pub(crate) struct Closed;
 
 /// Opens a connection of its own.
-pub(crate) async fn dial(names: &Names, name: &str, until: Instant) -> Result<Client, DialError> {
-    match tokio::time::timeout_at(until, connect(names, name)).await {
+pub(crate) async fn dial(reach: &Reach, name: &str, until: Instant) -> Result<Client, DialError> {
+    match tokio::time::timeout_at(until, connect(reach, name)).await {
         Ok(result) => result,
         Err(elapsed) => Err(DialError::new(BeforeSend::Timeout, &elapsed)),
     }
@@ -89,8 +95,9 @@ async fn stream(address: SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
-async fn connect(names: &Names, name: &str) -> Result<Client, DialError> {
-    let address = names
+async fn connect(reach: &Reach, name: &str) -> Result<Client, DialError> {
+    let address = reach
+        .names
         .address(name)
         .await
         .map_err(|e| DialError::new(BeforeSend::Name, &e))?;
@@ -100,30 +107,50 @@ async fn connect(names: &Names, name: &str) -> Result<Client, DialError> {
     stream
         .set_nodelay(true)
         .map_err(|e| DialError::new(BeforeSend::Other, &e))?;
+    let wire = reach.wire(name, stream).await;
+    let wire = wire.map_err(|error| DialError::new(BeforeSend::Handshake, &error))?;
     let handshake = |error: &dyn std::error::Error| {
         DialError::new(
             BeforeSend::Handshake,
             &format!("{error}: {:?}", error.source()),
         )
     };
-    let channel = Endpoint::from_shared(format!("http://{}", name.replace(".:", ":")))
+    let origin: Uri = url(reach.scheme(), name)
+        .parse()
+        .map_err(|error: InvalidUri| handshake(&error))?;
+    // TLS is spoken already: tonic refuses to connect to an https URI by a connector, where its own TLS is built in.
+    let channel = Endpoint::from_shared(url("http", name))
         .map_err(|error| handshake(&error))?
+        .origin(origin)
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_ANSWER)
         .keep_alive_while_idle(true)
-        .connect_with_connector(OneStream(Some(TokioIo::new(stream))))
+        .connect_with_connector(OneStream(Some(TokioIo::new(wire))))
         .await
         .map_err(|error| handshake(&error))?;
-    Client::from_channel(Channel::Tonic(channel), Some(ConnectOptions::new()))
+    let channel = match &reach.login {
+        Some(login) => {
+            let logged_in = login.ready(&channel).await;
+            logged_in.map_err(|error| DialError::new(BeforeSend::LogIn, &error))?;
+            login.over(channel)
+        }
+        None => Channel::Tonic(channel),
+    };
+    Client::from_channel(channel, Some(ConnectOptions::new()))
         .await
         .map_err(|error| handshake(&error))
 }
 
+/// Of `host:port`, whose name may end with the root's dot. The connector ignores it, requests carry it.
+fn url(scheme: &str, name: &str) -> String {
+    format!("{scheme}://{}", name.replace(".:", ":"))
+}
+
 /// A connector with one connection to give.
-struct OneStream(Option<TokioIo<TcpStream>>);
+struct OneStream(Option<TokioIo<Box<dyn Wire>>>);
 
 impl Service<Uri> for OneStream {
-    type Response = TokioIo<TcpStream>;
+    type Response = TokioIo<Box<dyn Wire>>;
     type Error = Closed;
     type Future = Ready<Result<Self::Response, Closed>>;
 
@@ -138,7 +165,7 @@ impl Service<Uri> for OneStream {
 
 /// A connection that is kept and shared, and dialled again only when it has been given up.
 pub(crate) struct Held {
-    names: Arc<Names>,
+    reach: Arc<Reach>,
     name: String,
     /// True when an operation that runs into its deadline condemns the connection.
     pub(crate) redials_on_deadline: bool,
@@ -147,10 +174,10 @@ pub(crate) struct Held {
 
 impl Held {
     /// A connection to `host:port` that is not yet dialled.
-    pub(crate) fn new(names: Arc<Names>, name: &str) -> Self {
+    pub(crate) fn new(reach: Arc<Reach>, name: &str) -> Self {
         let name = name.to_owned();
         Self {
-            names,
+            reach,
             name,
             redials_on_deadline: true,
             current: Mutex::new((0, None)),
@@ -165,7 +192,7 @@ impl Held {
         if let (number, Some(client)) = &*current {
             return Ok((*number, client.clone()));
         }
-        let client = dial(&self.names, &self.name, deadline.min(Instant::now() + DIAL)).await?;
+        let client = dial(&self.reach, &self.name, deadline.min(Instant::now() + DIAL)).await?;
         current.0 += 1;
         current.1 = Some(client.clone());
         Ok((current.0, client))

@@ -41,7 +41,8 @@ struct ReferenceClient {
 
 /// Writes until the traffic ends; every write that left is waited for.
 pub(crate) async fn run(shared: Arc<Shared>) {
-    let held = |member: &crate::config::Member| Held::new(shared.names.clone(), &member.address);
+    let held =
+        |member: &crate::config::Member| Held::new(Arc::clone(&shared.reach), &member.address);
     let client = Arc::new(ReferenceClient {
         members: shared.config.members.iter().map(held).collect(),
         good: AtomicUsize::new(0),

@@ -24,7 +24,7 @@ use crate::{
     config::{Config, Member},
     connection::{Held, dial},
     execute::{ANSWER_LIMIT, key_value},
-    names::Names,
+    reach::Reach,
     recorder::{Attempt, Recorder},
     run::config_file,
     schedule::pause,
@@ -60,11 +60,13 @@ pub(crate) async fn run(
     let config = Config::parse(&text)?;
     let recorder = Recorder::join(&config.history()).context("failed to open the history")?;
     let begin = std::fs::metadata(config.history())?.len();
+    let [reach, admin] = Reach::both(&config.access);
     let (_, stopping) = watch::channel(false);
     let shared = Shared {
         config,
         recorder,
-        names: Arc::new(Names::default()),
+        reach,
+        admin,
         stopping,
     };
     let now = if members.is_empty() {
@@ -104,6 +106,8 @@ pub(crate) async fn run(
 struct Entry {
     route: Route,
     held: Held,
+    /// As who may list all leases.
+    admin: Held,
 }
 
 impl Entry {
@@ -113,8 +117,9 @@ impl Entry {
             (None, Some(member)) => (Route::Member, &member.address),
             (None, None) => bail!("there is neither a service nor a member to send to"),
         };
-        let held = Held::new(Arc::clone(&shared.names), address);
-        Ok(Self { route, held })
+        let held = Held::new(Arc::clone(&shared.reach), address);
+        let admin = Held::new(Arc::clone(&shared.admin), address);
+        Ok(Self { route, held, admin })
     }
 }
 
@@ -153,11 +158,11 @@ async fn insist(
 
 async fn end_leases(shared: &Shared, entry: &Entry, until: Instant) -> anyhow::Result<()> {
     let leases = loop {
-        match entry.held.get(until).await {
+        match entry.admin.get(until).await {
             Ok((number, mut client)) => match timeout_at(until, client.leases()).await {
                 Ok(Ok(answer)) => break answer,
                 other if Instant::now() >= until => bail!("failed to list the leases: {other:?}"),
-                _ => entry.held.give_up(number).await,
+                _ => entry.admin.give_up(number).await,
             },
             Err(error) if Instant::now() >= until => {
                 return Err(error).context("failed to reach the cluster to list its leases");
@@ -199,7 +204,7 @@ async fn read_member(
     until: Instant,
 ) -> anyhow::Result<()> {
     let (key, end) = (shared.config.prefix.clone(), shared.config.range_end());
-    let held = Held::new(Arc::clone(&shared.names), &member.address);
+    let held = Held::new(Arc::clone(&shared.reach), &member.address);
     let client = shared.recorder.client(CLIENT + 1);
     loop {
         let request = Request::Range {
@@ -227,7 +232,7 @@ async fn read_member(
         }
         pause(AGAIN).await;
     }
-    let mut client = dial(&shared.names, &member.address, until).await?;
+    let mut client = dial(&shared.admin, &member.address, until).await?;
     final_state(shared, member, &mut client, (revision, until)).await?;
     let hash = timeout_at(until, client.maintenance_client().hash_kv(revision))
         .await

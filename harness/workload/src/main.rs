@@ -3,6 +3,7 @@
 //! One process for all clients, so that there is one clock. It judges nothing: what it writes is checked elsewhere, by
 //! code that sees only the history. It never retries a request that may have left.
 
+mod ask;
 mod attempt;
 mod classify;
 mod clients;
@@ -12,13 +13,19 @@ mod connection;
 mod dial_all;
 mod execute;
 mod finish;
+mod login;
 mod mix;
 mod names;
 mod progress;
+mod proxy;
+mod reach;
 mod recorder;
 mod run;
 mod samples;
 mod schedule;
+#[cfg(test)]
+mod test_support;
+mod tls;
 mod watchers;
 mod writers;
 
@@ -74,10 +81,42 @@ enum Command {
         #[arg(long = "member", value_parser = member)]
         members: Vec<config::Member>,
     },
+    /// Prints the status of members and their list, as JSON.
+    State {
+        #[command(flatten)]
+        place: Place,
+        /// A member that is asked, as `POD=HOST:PORT`.
+        #[arg(long = "member", value_parser = member)]
+        members: Vec<config::Member>,
+    },
+    /// Prints the member list, as a line of JSON, a few times a second until it is ended.
+    Lists {
+        #[command(flatten)]
+        place: Place,
+        /// A member that is asked, as `POD=HOST:PORT`.
+        #[arg(long = "member", value_parser = member)]
+        members: Vec<config::Member>,
+    },
     /// Asks for the addresses of `host:port` and prints them.
     Lookup {
         /// What to ask for.
         address: String,
+    },
+    /// Carries what members that are plain containers send each other, by rules that can be changed.
+    Proxy {
+        /// The members, one JSON document.
+        #[arg(long, env = "PROXY_CONFIG")]
+        config: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Sets rules of the proxy in this container; prints what its links have done.
+    Rules {
+        #[command(flatten)]
+        place: Place,
+        /// The rules, one JSON document; asks only when not given.
+        #[arg(long, default_value = r#"{"set":[]}"#)]
+        set: String,
     },
     /// Prints the history.
     Dump {
@@ -135,6 +174,12 @@ fn start(command: Command) -> anyhow::Result<()> {
             println!("{}", serde_json::to_string(&summary)?);
             Ok(())
         }
+        Command::State { place, members } => {
+            let state = runtime.block_on(ask::state(&place.dir, &members))?;
+            println!("{state}");
+            Ok(())
+        }
+        Command::Lists { place, members } => runtime.block_on(ask::lists(&place.dir, &members)),
         Command::Lookup { address } => runtime.block_on(async {
             for found in tokio::net::lookup_host(&address)
                 .await
@@ -144,6 +189,17 @@ fn start(command: Command) -> anyhow::Result<()> {
             }
             Ok(())
         }),
+        Command::Proxy { config, place } => runtime.block_on(async {
+            tokio::select! {
+                end = proxy::run(&config, &place.dir) => end,
+                end = terminated() => end,
+            }
+        }),
+        Command::Rules { place, set } => {
+            let told = runtime.block_on(proxy::ask(&place.dir, &set))?;
+            println!("{told}");
+            Ok(())
+        }
         Command::Dump { place } => dump(&place),
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     clients,
     config::Config,
     dial_all,
-    names::Names,
+    reach::Reach,
     recorder::Recorder,
     samples,
     schedule::{Schedule, pause, until},
@@ -69,11 +69,13 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     while config.gated && !start_file(&dir).exists() {
         pause(LOOK).await;
     }
+    let [reach, admin] = Reach::both(&config.access);
     let (stop, stopping) = watch::channel(stop_file(&dir).exists());
     let shared = Arc::new(Shared {
         config,
         recorder,
-        names: Arc::new(Names::default()),
+        reach,
+        admin,
         stopping,
     });
 
@@ -125,7 +127,7 @@ fn background(shared: &Arc<Shared>) -> JoinSet<()> {
         .iter()
         .map(|m| (m.pod.clone(), m.address.clone()));
     for (number, (target, address)) in service.into_iter().chain(members).enumerate() {
-        let names = Arc::clone(&shared.names);
+        let names = Arc::clone(&shared.reach.names);
         let name = address.clone();
         tasks.spawn(async move { names.keep(&name).await });
         if config.rates.watch {

@@ -24,7 +24,7 @@ const ANSWER: Duration = Duration::from_millis(300);
 
 /// Asks one member for ever.
 pub(crate) async fn run(shared: Arc<Shared>, member: Member) {
-    let held = Held::new(Arc::clone(&shared.names), &member.address);
+    let held = Held::new(Arc::clone(&shared.admin), &member.address);
     #[expect(
         clippy::cast_precision_loss,
         reason = "milliseconds of a sampling period"

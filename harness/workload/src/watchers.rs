@@ -31,6 +31,12 @@ const REDIAL: Duration = Duration::from_millis(200);
 /// Responses after which a watch of the future ends, so that the next one begins.
 const FUTURE_RESPONSES: u32 = 50;
 
+/// Ends of a watch that a new log-in mends.
+const LOG_IN_AGAIN: [&str; 2] = [
+    "etcdserver: invalid auth token",
+    "etcdserver: revision of auth store is old",
+];
+
 /// One watcher.
 #[derive(Clone, Debug)]
 pub(crate) struct Watcher {
@@ -112,7 +118,7 @@ impl Watcher {
         };
         loop {
             let until = Instant::now() + shared.config.deadline();
-            if let Ok(client) = dial(&shared.names, &self.address, until).await
+            if let Ok(client) = dial(&shared.reach, &self.address, until).await
                 && streams.aim(&client).await
             {
                 let reason = streams.watch(client).await;
@@ -174,6 +180,10 @@ impl Streams<'_> {
             match timeout_at(questions.due(), stream.message()).await {
                 Ok(Ok(Some(response))) => {
                     questions.answered(Instant::now());
+                    if response.canceled() && not_known(response.cancel_reason()) {
+                        self.shared.reach.forget_token();
+                        return format!("refused: {}", response.cancel_reason());
+                    }
                     if self.said(&response) {
                         return "cancelled".to_owned();
                     }
@@ -239,6 +249,11 @@ impl Streams<'_> {
             event,
         }));
     }
+}
+
+/// True when etcd does not know the token of a watch, which it says in the stream.
+fn not_known(reason: &str) -> bool {
+    LOG_IN_AGAIN.iter().any(|text| reason.contains(text))
 }
 
 fn key_event(event: &etcd_client::Event) -> Option<KeyEvent> {

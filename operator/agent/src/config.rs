@@ -236,6 +236,12 @@ impl Config {
         }
     }
 
+    /// How the etcd of a pod is reached, whatever its address.
+    #[must_use]
+    pub fn etcd_tls(&self, pod: &str) -> Tls {
+        self.tls.named(&self.host_of(pod))
+    }
+
     /// How the agent of `pod` is reached: agents that take signed requests speak TLS where etcd does.
     #[must_use]
     pub fn agents_tls(&self, pod: &str) -> Tls {

@@ -9,6 +9,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use bench::failover::{GROWN, RAFTS_OWN, client, gaps, in_time, members, raft_of, reports, told};
+use bench::secured::{Ca, secured_with};
 use bench::{Pod, settled_leader};
 
 /// Duty cycles of a starved machine: so long without processors, and so long with.
@@ -41,6 +42,29 @@ async fn writes_are_accepted_long_before_rafts_own_timeout_when_the_leaders_etcd
     in_time(hung[2] < RAFTS_OWN / 2, &format!("{hung:?}"));
     in_time(frozen[2] < RAFTS_OWN / 2, &format!("{frozen:?}"));
     in_time(reports.won >= 5, &format!("{reports:?}"));
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn a_leader_that_stops_is_suspected_by_members_that_speak_tls() {
+    let ca = Ca::new();
+    let pods = secured_with(55, &ca, |pod| pod.set("KB_FAST_ELECTION", "suspicion"));
+    // A machine whose processors are busy leaves a leader to raft: one of some is enough.
+    for _ in 0..6 {
+        let leader = settled_leader(&pods).await;
+        tokio::time::sleep(GROWN).await;
+        pods[leader].signal("STOP");
+        tokio::time::sleep(RAFTS_OWN * 2).await;
+        pods[leader].signal("CONT");
+        settled_leader(&pods).await;
+        if reports(&pods).await.suspected > 0 {
+            break;
+        }
+    }
+    print!("{}", told(&pods));
+    let reports = reports(&pods).await;
+    assert!(reports.suspected > 0, "{reports:?}");
+    assert_eq!(reports.needless, 0, "{reports:?}");
 }
 
 /// Drops what comes to or from `host`. The member still reaches itself, as on a node whose network is gone.

@@ -3,14 +3,14 @@
 use crate::scenario::Scenario;
 
 use super::{
-    agent, control_plane, failover, hostile, lossy, node, operation, operator, owner, partition,
-    provision, quorum, restart, storage, store,
+    agent, control_plane, failover, guarded, hostile, lossy, node, operation, operator, owner,
+    partition, provision, quorum, restart, storage, store,
 };
 
 /// All scenarios, in the order in which they are run: what everything else rests on first, what shakes the whole
 /// cluster last.
 pub fn all() -> Vec<Scenario> {
-    [
+    let mut all: Vec<Scenario> = [
         provision::all(),
         failover::all(),
         partition::all(),
@@ -29,5 +29,7 @@ pub fn all() -> Vec<Scenario> {
     ]
     .into_iter()
     .flatten()
-    .collect()
+    .collect();
+    all.extend(guarded::all(&all));
+    all
 }

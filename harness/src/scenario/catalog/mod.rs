@@ -11,6 +11,7 @@ mod all;
 mod control_plane;
 mod counts;
 mod failover;
+mod guarded;
 mod hostile;
 mod lossy;
 mod node;

@@ -1,11 +1,14 @@
 //! The set-up of a run: cluster and client come up side by side, in this run's turn or before it; the traffic only
 //! starts in its turn.
 
+use futures::stream::BoxStream;
+
 use crate::cluster::volumes::{self, Pool};
 use crate::deploy::wait_quiet;
 use crate::observe::{self, Observer};
 use crate::scenario::RunError;
 use crate::scenario::client::{ClientPlan, RecordingClient};
+use crate::scenario::inside::Inside;
 use crate::scenario::notes::figure;
 use crate::scenario::probes;
 use crate::scenario::sizes::sizes;
@@ -13,6 +16,16 @@ use crate::scenario::subject::{self, Subject};
 use crate::timeouts;
 
 use super::state::TrialRun;
+
+/// Member lists of etcd, as text: asked through the API server, or from the client's pod where that cannot ask.
+fn member_lists(all: &Subject, watched: observe::Subject) -> BoxStream<'static, String> {
+    if all.guard.has_tls() {
+        let members = all.member_arguments(&all.pod_names());
+        let command = [&["lists".to_owned()], &members[..]].concat();
+        return Inside::of(&all.kube, &all.namespace).lines(command);
+    }
+    observe::member_lists(all.kube.clone(), watched.namespace, all.pod_names())
+}
 
 /// What runs beside the trial.
 pub(super) struct Stage {
@@ -78,7 +91,8 @@ impl TrialRun<'_> {
             let settings = &self.trial.settings;
             subject.apply(pool.as_ref(), version, settings).await?;
             let limit = timeouts::patient(timeouts::CLUSTER_RUNNING);
-            subject.wait_whole(limit).await
+            subject.wait_whole(limit).await?;
+            subject.wait_closed(limit).await
         };
         let (client, cluster) = tokio::join!(client, cluster);
         cluster?;
@@ -115,8 +129,8 @@ impl TrialRun<'_> {
                 .into_iter()
                 .max();
             let all = self.subject.with_members(most.unwrap_or(self.plan.members));
-            let kube = &lab.cluster.kube;
-            observer.follow_membership(kube, &watched, all.pod_names(), self.log.offset);
+            let lists = member_lists(&all, watched);
+            observer.follow_membership(lists, self.log.offset);
         }
         let lines = tokio::spawn(client.clone().tell(lab.live.clone()));
         Ok(Stage {

@@ -102,7 +102,7 @@ type Sign = (Died, Instant);
 pub(super) fn start(watch: Watch) {
     let (answered_to, answered) = watch::channel(None);
     tokio::spawn(pulse(
-        watch.config.etcd_address(),
+        (watch.config.etcd_address(), watch.config.tls.clone()),
         Arc::clone(&watch.beats),
         answered_to,
     ));
@@ -116,12 +116,16 @@ pub(super) fn start(watch: Watch) {
 }
 
 /// Asks the own etcd whether it lives, on one connection, while beats are read.
-async fn pulse(address: String, beats: Arc<Beats>, answered: watch::Sender<Option<Instant>>) {
+async fn pulse(
+    (address, tls): (String, Tls),
+    beats: Arc<Beats>,
+    answered: watch::Sender<Option<Instant>>,
+) {
     let mut session = None;
     loop {
         if beats.read() {
             if session.is_none() {
-                session = timeout(ANSWER, Session::open(&address, &Tls::default()))
+                session = timeout(ANSWER, Session::open(&address, &tls))
                     .await
                     .ok()
                     .and_then(Result::ok);
@@ -154,11 +158,9 @@ async fn answers(session: &mut Session, within: Duration) -> bool {
 }
 
 /// Whether the etcd at `address` answers a new connection.
-pub(super) async fn lives(address: SocketAddr, within: Duration) -> bool {
+pub(super) async fn lives(address: SocketAddr, tls: &Tls, within: Duration) -> bool {
     let exchange = async {
-        let mut session = Session::open(&address.to_string(), &Tls::default())
-            .await
-            .ok()?;
+        let mut session = Session::open(&address.to_string(), tls).await.ok()?;
         answers(&mut session, within).await.then_some(())
     };
     timeout(within, exchange)
@@ -254,8 +256,9 @@ impl Watch {
             let idle = asking.as_ref().is_none_or(JoinHandle::is_finished);
             if let Some(held) = held.filter(|_| idle && judge.asks(now)) {
                 let signs = signs_to.clone();
+                let tls = self.config.etcd_tls(&held.pod);
                 asking = Some(tokio::spawn(async move {
-                    if lives(held.address, QUICK).await {
+                    if lives(held.address, &tls, QUICK).await {
                         let _lost = signs.try_send((held.led, Instant::now()));
                     }
                 }));
@@ -354,7 +357,7 @@ mod tests {
     async fn who_accepts_and_says_nothing_does_not_live() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind");
         let address = listener.local_addr().expect("address");
-        assert!(!lives(address, Duration::from_millis(50)).await);
+        assert!(!lives(address, &Tls::default(), Duration::from_millis(50)).await);
     }
 
     /// Answers every request, as etcd does.
@@ -374,7 +377,11 @@ mod tests {
         let etcd = tokio::spawn(etcd(listener));
         let beats = Arc::new(Beats::default());
         let (answered_to, mut answered) = watch::channel(None);
-        let pulse = tokio::spawn(pulse(address, Arc::clone(&beats), answered_to));
+        let pulse = tokio::spawn(pulse(
+            (address, Tls::default()),
+            Arc::clone(&beats),
+            answered_to,
+        ));
         let reader = beats.body().expect("a place");
         let seen = answered.wait_for(Option::is_some).await;
         assert!(seen.is_ok());

@@ -60,7 +60,7 @@ pub(super) async fn keep(
             if let Some(address) = found.ok().and_then(|mut addresses| addresses.next()) {
                 let (led, pod) = (*led, Arc::from(name.as_str()));
                 held.send_replace(Some(Held { led, pod, address }));
-                let tls = config.tls.named(&host);
+                let tls = config.etcd_tls(name);
                 let clients = SocketAddr::new(address.ip(), config.client_port);
                 // Who is gone is not asked for its clients' port, where its agent would answer.
                 let gone = connect(address).await == Evidence::Gone;

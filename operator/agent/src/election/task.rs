@@ -179,7 +179,7 @@ impl Elections {
         tokio::spawn(async move {
             let another = elections.another_leads(held.led);
             let elected = timeout(elections.config.election_timeout, another).await;
-            if elected.is_ok() && was_there(&held, true).await {
+            if elected.is_ok() && was_there(&elections.config, &held, true).await {
                 elections
                     .planner
                     .lock()
@@ -489,7 +489,7 @@ impl Elections {
             tracing::info!(term = order.term, ?leader, "the campaign was not won");
             return;
         }
-        let needless = was_there(&held, suspected).await;
+        let needless = was_there(&self.config, &held, suspected).await;
         self.report.send_modify(|report| {
             report.won += 1;
             report.needless += u64::from(needless);
@@ -531,9 +531,9 @@ impl Elections {
 }
 
 /// Whether the old leader's etcd is there. One that hangs accepts, and does not answer.
-async fn was_there(held: &Held, suspected: bool) -> bool {
+async fn was_there(config: &Config, held: &Held, suspected: bool) -> bool {
     if suspected {
-        beat::lives(held.address, beat::QUICK).await
+        beat::lives(held.address, &config.etcd_tls(&held.pod), beat::QUICK).await
     } else {
         evidence(held.address).await == Evidence::Alive
     }

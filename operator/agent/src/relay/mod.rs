@@ -24,4 +24,4 @@ mod listen;
 mod others;
 mod task;
 
-pub use task::start;
+pub(crate) use task::start;

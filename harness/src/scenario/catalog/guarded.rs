@@ -1,0 +1,103 @@
+//! Scenarios of other families once more, on clusters with TLS and users. What is sampled of each family stands in the
+//! table; what a guarded cluster adds of its own follows.
+
+use crate::deploy::Guard;
+use crate::scenario::Scenario;
+
+/// A scenario, and its name when it is run guarded. Of `failover`: the leader dies, and is moved by plan. Of
+/// `partition`: the leader loses its peers, the fence and the relabelling without its own agent. Of `operation`: what
+/// moves leadership and what recreates every member. Of `restart`: everything at once.
+const SAMPLED: [(&str, &str); 6] = [
+    (
+        "failover::leader_etcd_killed",
+        "guarded::leader_etcd_killed",
+    ),
+    (
+        "failover::leader_pod_deleted",
+        "guarded::leader_pod_deleted",
+    ),
+    (
+        "partition::leader_cut_off_from_peers",
+        "guarded::leader_cut_off_from_peers",
+    ),
+    (
+        "operation::switchover_and_resize",
+        "guarded::switchover_and_resize",
+    ),
+    ("operation::rolling_restart", "guarded::rolling_restart"),
+    ("restart::all_pods_deleted", "guarded::all_pods_deleted"),
+];
+
+/// What is sampled of these.
+pub(super) fn all(open: &[Scenario]) -> Vec<Scenario> {
+    let sampled = SAMPLED.iter().filter_map(|(of, name)| {
+        let scenario = open.iter().find(|scenario| scenario.name == *of)?;
+        let mut scenario = scenario.clone().guarded(Guard::TlsAndUsers).members([3]);
+        scenario.name = name;
+        scenario.smoke = false;
+        scenario.long_members = Vec::new();
+        Some(scenario)
+    });
+    sampled.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::{Fault, Selector};
+    use crate::scenario::catalog;
+    use crate::scenario::{Act, Operation};
+
+    /// What goes to etcd by ways that know no certificates.
+    fn is_for_open_clusters(fault: &Fault) -> bool {
+        matches!(
+            fault,
+            Fault::Elect { .. } | Fault::FillQuota | Fault::CorruptData { .. }
+        )
+    }
+
+    #[test]
+    fn every_sampled_scenario_is_there_once_more_and_differs_by_its_cluster_alone() {
+        let all = catalog::all();
+        let named = |name: &str| all.iter().find(|scenario| scenario.name == name);
+        for (of, name) in SAMPLED {
+            let (open, guarded) = (named(of).expect(of), named(name).expect(name));
+            assert_eq!(open.guard(), Guard::Open);
+            assert_eq!(guarded.guard(), Guard::TlsAndUsers);
+            assert_eq!(guarded.promise, open.promise, "{name}");
+            let (Act::Faults(open), Act::Faults(guarded)) = (&open.act, &guarded.act) else {
+                panic!("{name} has no load");
+            };
+            let mut opened = guarded.clone();
+            opened.guard = Guard::Open;
+            assert_eq!(&opened, open, "{name}");
+        }
+    }
+
+    #[test]
+    fn no_guarded_scenario_needs_what_only_an_open_cluster_gives() {
+        for scenario in catalog::all() {
+            if scenario.guard() == Guard::Open {
+                continue;
+            }
+            assert!(
+                !scenario.all_faults().iter().any(is_for_open_clusters),
+                "{}",
+                scenario.name
+            );
+            let Act::Faults(trial) = &scenario.act else {
+                continue;
+            };
+            let open = |operation: &Operation| {
+                matches!(
+                    operation,
+                    Operation::Expose | Operation::Conceal | Operation::BackUpAndRestore
+                )
+            };
+            assert!(!trial.operations.iter().any(open), "{}", scenario.name);
+        }
+        assert!(is_for_open_clusters(&Fault::Elect {
+            of: Selector::AnyFollower
+        }));
+    }
+}

@@ -1,0 +1,103 @@
+//! Questions about members, for who has no way of its own to a cluster that is not open to all. The answers are in the
+//! text of etcd's JSON gateway: numbers are decimal text, and what is empty or false may be left out.
+
+use std::{collections::BTreeMap, io::Write as _, path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, bail};
+use etcd_client::Client;
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    config::{Config, Member},
+    connection::Held,
+    reach::Reach,
+    run::config_file,
+    schedule::pause,
+};
+
+/// Longest time for one answer.
+const ANSWER: Duration = Duration::from_secs(3);
+/// Time between two member lists.
+const EVERY: Duration = Duration::from_millis(250);
+
+/// The status of each of these members, and the member list as a quorum has it.
+pub(crate) async fn state(dir: &Path, members: &[Member]) -> anyhow::Result<Value> {
+    let admin = admin(dir)?;
+    let mut pods = BTreeMap::new();
+    let mut list = Value::Null;
+    for member in members {
+        let held = Held::new(Arc::clone(&admin), &member.address);
+        let until = Instant::now() + ANSWER;
+        let (_, client) = held
+            .get(until)
+            .await
+            .with_context(|| format!("failed to reach {} of pod {}", member.address, member.pod))?;
+        let status = timeout_at(until, status(&client)).await;
+        let status = status.with_context(|| format!("pod {}: no status in time", member.pod))?;
+        pods.insert(&member.pod, status?);
+        if list.is_null() {
+            let answer = timeout_at(until, members_of(&client)).await;
+            let answer = answer.context("no member list in time")?;
+            list = answer?["members"].take();
+        }
+    }
+    Ok(json!({"pods": pods, "members": list}))
+}
+
+/// A line with the member list, of the first of these members that answers, again and again until nothing reads it.
+pub(crate) async fn lists(dir: &Path, members: &[Member]) -> anyhow::Result<()> {
+    let admin = admin(dir)?;
+    if members.is_empty() {
+        bail!("failed to ask for member lists: no --member is given");
+    }
+    let mut all: Vec<Held> = members
+        .iter()
+        .map(|member| Held::new(Arc::clone(&admin), &member.address))
+        .collect();
+    loop {
+        for at in 0..all.len() {
+            let until = Instant::now() + EVERY;
+            let Ok((number, client)) = all[at].get(until).await else {
+                continue;
+            };
+            match timeout_at(until, members_of(&client)).await {
+                Ok(Ok(list)) => {
+                    let mut out = std::io::stdout().lock();
+                    writeln!(out, "{list}").and_then(|()| out.flush())?;
+                    drop(out);
+                    // Who has answered is asked first the next time.
+                    all.swap(0, at);
+                    break;
+                }
+                _ => all[at].give_up(number).await,
+            }
+        }
+        pause(EVERY).await;
+    }
+}
+
+fn admin(dir: &Path) -> anyhow::Result<Arc<Reach>> {
+    let text = std::fs::read_to_string(config_file(dir))
+        .context("failed to read the configuration of the run: is `workload run` up?")?;
+    let [_, admin] = Reach::both(&Config::parse(&text)?.access);
+    Ok(admin)
+}
+
+async fn status(client: &Client) -> anyhow::Result<Value> {
+    let status = client.maintenance_client().status().await?;
+    let header = status.header().context("a status without a header")?;
+    Ok(json!({
+        "header": {"member_id": header.member_id().to_string()},
+        "leader": status.leader().to_string(),
+        "version": status.version(),
+    }))
+}
+
+async fn members_of(client: &Client) -> anyhow::Result<Value> {
+    let answer = client.cluster_client().member_list().await?;
+    let header = answer.header().context("a member list without a header")?;
+    let member = |member: &etcd_client::Member| json!({"ID": member.id().to_string(), "name": member.name(), "isLearner": member.is_learner()});
+    let members: Vec<Value> = answer.members().iter().map(member).collect();
+    Ok(json!({"header": {"cluster_id": header.cluster_id().to_string()}, "members": members}))
+}

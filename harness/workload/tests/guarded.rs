@@ -1,0 +1,276 @@
+//! A real etcd with TLS and users, loaded as in a run. Needs the path of an `etcd` in `ETCD_BIN`, with `etcdctl` beside
+//! it.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    SanType,
+};
+use serde_json::{Value, json};
+
+/// Longest wait for what takes a moment.
+const SOON: Duration = Duration::from_secs(20);
+/// In no file that a run leaves, and in no argument.
+const PASSWORD: &str = "a-password-of-this-test";
+
+/// Ended with the test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Certificates and users in folders, as Secrets are mounted.
+struct Folders {
+    root: tempfile::TempDir,
+}
+
+impl Folders {
+    fn new() -> Self {
+        let root = tempfile::tempdir().expect("a folder");
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "a CA");
+        let key = KeyPair::generate().expect("a key");
+        let ca = params.self_signed(&key).expect("a CA").pem();
+        let issuer = Issuer::new(params, key);
+        let folders = Self { root };
+        for name in ["member", "client"] {
+            let mut params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+            let own = "127.0.0.1".parse().expect("an address");
+            params.subject_alt_names.push(SanType::IpAddress(own));
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.extended_key_usages = vec![
+                ExtendedKeyUsagePurpose::ServerAuth,
+                ExtendedKeyUsagePurpose::ClientAuth,
+            ];
+            let key = KeyPair::generate().expect("a key");
+            let made = params.signed_by(&key, &issuer).expect("signed");
+            folders.write(name, "ca.crt", &ca);
+            folders.write(name, "tls.crt", &made.pem());
+            folders.write(name, "tls.key", &key.serialize_pem());
+        }
+        for user in ["root", "harness"] {
+            folders.write(user, "username", user);
+            folders.write(user, "password", PASSWORD);
+        }
+        folders
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    fn write(&self, folder: &str, name: &str, text: &str) {
+        fs::create_dir_all(self.path(folder)).expect("made");
+        fs::write(self.path(folder).join(name), text).expect("written");
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begin.elapsed() < SOON, "failed to see {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// An etcd of one member, and how it is asked by hand.
+struct Etcd {
+    port: u16,
+    peers: u16,
+    data: PathBuf,
+    member: PathBuf,
+    binary: PathBuf,
+}
+
+impl Etcd {
+    fn new(folders: &Folders, binary: &Path) -> Self {
+        Self {
+            port: free_port(),
+            peers: free_port(),
+            data: folders.path("data"),
+            member: folders.path("member"),
+            binary: binary.to_owned(),
+        }
+    }
+
+    fn start(&self) -> Process {
+        let own = format!("https://localhost:{}", self.port);
+        let peer = format!("http://127.0.0.1:{}", self.peers);
+        let file = |name: &str| self.member.join(name).display().to_string();
+        let listen = format!("https://127.0.0.1:{}", self.port);
+        let child = Command::new(&self.binary)
+            .arg(format!("--data-dir={}", self.data.display()))
+            .args(["--name=one", "--client-cert-auth", "--log-level=error"])
+            .args(["--listen-client-urls", &listen])
+            .args(["--advertise-client-urls", &own])
+            .args(["--listen-peer-urls", &peer])
+            .args(["--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("one={peer}")])
+            .args(["--trusted-ca-file", &file("ca.crt")])
+            .args(["--cert-file", &file("tls.crt")])
+            .args(["--key-file", &file("tls.key")])
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("etcd starts");
+        Process(child)
+    }
+
+    fn control(&self, arguments: &[&str]) -> Output {
+        let file = |name: &str| self.member.join(name).display().to_string();
+        Command::new(self.binary.with_file_name("etcdctl"))
+            .arg(format!("--endpoints=https://localhost:{}", self.port))
+            .args(["--cacert", &file("ca.crt"), "--cert", &file("tls.crt")])
+            .args(["--key", &file("tls.key"), "--command-timeout=5s"])
+            .args(arguments)
+            .output()
+            .expect("etcdctl runs")
+    }
+
+    fn told(&self, arguments: &[&str]) {
+        let output = self.control(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {errors}");
+    }
+
+    fn lock(&self) {
+        until("etcd to answer", || {
+            let output = self.control(&["endpoint", "health"]);
+            output.status.success().then_some(())
+        });
+        let password = format!("harness:{PASSWORD}");
+        let root = format!("root:{PASSWORD}");
+        self.told(&["user", "add", &root]);
+        self.told(&["user", "grant-role", "root", "root"]);
+        self.told(&["role", "add", "keys"]);
+        self.told(&[
+            "role",
+            "grant-permission",
+            "keys",
+            "--prefix=true",
+            "readwrite",
+            "run/",
+        ]);
+        self.told(&["user", "add", &password]);
+        self.told(&["user", "grant-role", "harness", "keys"]);
+        self.told(&["auth", "enable"]);
+    }
+}
+
+fn workload(folders: &Folders, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_workload"));
+    command
+        .args(arguments)
+        .env("WORKLOAD_DIR", folders.path("history"));
+    command
+}
+
+fn run(folders: &Folders, arguments: &[&str]) -> String {
+    let output = workload(folders, arguments).output().expect("it runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Records of the history so far.
+fn history(folders: &Folders) -> Vec<Value> {
+    let text = fs::read_to_string(folders.path("history").join("history.jsonl"));
+    let text = text.unwrap_or_default();
+    let lines = text.lines().skip(1);
+    lines
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
+}
+
+fn acknowledged(folders: &Folders) -> usize {
+    let text = history(folders);
+    let done = |record: &&Value| record.to_string().contains(r#""result":"ok""#);
+    text.iter().filter(done).count()
+}
+
+#[test]
+#[ignore = "needs ETCD_BIN"]
+fn a_run_on_a_guarded_cluster_outlives_a_restart_and_a_change_of_users_and_tells_no_password() {
+    let binary = PathBuf::from(std::env::var_os("ETCD_BIN").expect("ETCD_BIN"));
+    let folders = Folders::new();
+    let etcd = Etcd::new(&folders, &binary);
+    let mut process = etcd.start();
+    etcd.lock();
+    let address = format!("localhost:{}", etcd.port);
+    let config = json!({
+        "seed": 7,
+        "service": address,
+        "members": [{"pod": "one", "address": address}],
+        "dir": folders.path("history"),
+        "access": {
+            "tls": folders.path("client"),
+            "user": folders.path("harness"),
+            "admin": folders.path("root"),
+        },
+    });
+    let mut running = workload(&folders, &["run"]);
+    running.env("WORKLOAD_CONFIG", config.to_string());
+    let running = running.stdout(Stdio::null()).spawn().expect("it runs");
+    let _running = Process(running);
+    let member = format!("--member=one={address}");
+    let grows = |what: &str| {
+        let before = acknowledged(&folders);
+        until(what, || {
+            (acknowledged(&folders) > before + 50).then_some(())
+        });
+    };
+    grows("answers to who has logged in");
+
+    // Its tokens are gone with it.
+    drop(process);
+    process = etcd.start();
+    until("etcd to be back", || {
+        let user = format!("--user=root:{PASSWORD}");
+        let output = etcd.control(&["endpoint", "health", &user]);
+        output.status.success().then_some(())
+    });
+    grows("answers after a restart");
+
+    let root = format!("--user=root:{PASSWORD}");
+    etcd.told(&["user", "add", "other:x", &root]);
+    grows("answers after a change of users");
+
+    let state: Value = serde_json::from_str(&run(&folders, &["state", &member])).expect("JSON");
+    assert_eq!(state["members"][0]["name"], "one", "{state}");
+    let status = &state["pods"]["one"];
+    assert_eq!(status["leader"], status["header"]["member_id"], "{state}");
+
+    run(&folders, &["stop"]);
+    let summary: Value = serde_json::from_str(&run(&folders, &["final", &member])).expect("JSON");
+    assert_eq!(summary["unread"], json!([]), "{summary}");
+    assert_eq!(summary["watchers"], json!([2, 2]), "{summary}");
+    let records = history(&folders);
+    let text = records.iter().map(Value::to_string).collect::<String>();
+    for kind in ["hash", "final_state", "member"] {
+        let seen = records
+            .iter()
+            .any(|record| record.to_string().contains(kind));
+        assert!(seen, "no record of {kind}");
+    }
+    assert!(!text.contains(PASSWORD));
+    drop(process);
+}
