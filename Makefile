@@ -25,6 +25,14 @@ bare: ## every scenario with etcd members as plain containers
 	ETCD_HARNESS_BARE=1 $(CARGO) test --locked -p harness --test bare -- --nocapture
 	$(HARNESS) bare all
 
+.PHONY: bugs-smoke
+bugs-smoke: ## two known bugs of etcd are found in the versions that the suite has anyway
+	images/docker.sh
+	images/rust.sh workload
+	images/etcd.sh
+	$(HARNESS) bug 18667 --seeds 1 --clean 0
+	$(HARNESS) bug 20221 --seeds 1 --clean 0
+
 .PHONY: e2e
 e2e: up ## every scenario on a real kind cluster; PART=2/6: a sixth of those that are not in the smoke subset
 	ETCD_HARNESS_RUNS=$(CURDIR)/runs E2E_REQUIRED=1 E2E_PART=$(PART) $(CARGO) test --locked -p e2e --test e2e -- --nocapture $(FILTER)

@@ -22,8 +22,6 @@ pub struct Bug {
     pub budget: Duration,
     /// The checks that show it.
     pub checks: &'static [&'static str],
-    /// Entries that a member must be behind before it is let back.
-    behind: Option<u64>,
     scenario: Scenario,
 }
 
@@ -62,7 +60,6 @@ impl Bug {
                 bug: self.number,
                 budget: self.budget,
                 checks: self.checks,
-                behind: self.behind,
             }),
         }
     }
@@ -76,7 +73,6 @@ fn compacted_txn() -> Bug {
         fixed: "v3.7.3",
         budget: Duration::from_secs(1),
         checks: &["linearizable", "watch", "durability", "agreement", "raft"],
-        behind: None,
         scenario: Scenario::faults(
             "bug::18667",
             "A transaction that is refused because it reads what is compacted is applied by the other members.",
@@ -98,7 +94,6 @@ fn early_progress() -> Bug {
         fixed: "v3.5.9",
         budget: Duration::from_secs(60),
         checks: &["watch"],
-        behind: None,
         scenario: Scenario::faults(
             "bug::15220",
             "A watch that is asked for its progress promises a revision whose events are still to come.",
@@ -121,8 +116,6 @@ fn watch_after_snapshot() -> Bug {
         fixed: "v3.5.9",
         budget: Duration::from_secs(60),
         checks: &["watch"],
-        // etcd keeps 5000 entries behind a snapshot; these versions have no flag for that.
-        behind: Some(5_200),
         scenario: Scenario::faults(
             "bug::15271",
             "A watch on a member that was sent a snapshot goes back to what it has delivered, or passes over events.",
@@ -133,6 +126,8 @@ fn watch_after_snapshot() -> Bug {
         )
         .once()
         .lasts(45)
+        // etcd keeps 5000 entries behind a snapshot; these versions have no flag for that.
+        .until_behind(5_200)
         .operations_s(2000)
         .pinned()
         .setting("snapshot-count", "100")
@@ -149,7 +144,6 @@ fn future_watch() -> Bug {
         fixed: "v3.6.16",
         budget: Duration::from_secs(180),
         checks: &["watch"],
-        behind: Some(60),
         scenario: Scenario::faults(
             "bug::20221",
             "A watch that begins at a revision that is not there yet is sent older ones by a member that got a snapshot.",
@@ -160,6 +154,7 @@ fn future_watch() -> Bug {
         )
         .once()
         .lasts(30)
+        .until_behind(60)
         .operations_s(300)
         .pinned()
         .watches_ahead(1500)

@@ -1,11 +1,24 @@
 //! The scenarios of bare members.
 
-use crate::faults::{Container, Direction, Fault, Selector, Traffic};
+use crate::faults::{Container, Direction, Disturbance, Fault, Selector, Traffic};
 use crate::scenario::promise::Continuity::LeaderStays;
 use crate::scenario::{Promise, Scenario};
 
 /// All of them. What they promise about the leader service has no meaning here and is left out ([`super::plan`]).
 pub fn all() -> Vec<Scenario> {
+    // Another seed shows more than another round, and a new cluster is cheap.
+    let sized = |scenario: Scenario| scenario.once().members([3, 5]);
+    let scenarios = [
+        of_containers(),
+        of_leaders(),
+        of_late_links(),
+        of_closed_links(),
+    ];
+    scenarios.into_iter().flatten().map(sized).collect()
+}
+
+/// Containers that are killed, frozen and cut off.
+fn of_containers() -> Vec<Scenario> {
     let kill = |of| Fault::KillProcess {
         container: Container::Etcd,
         of,
@@ -14,7 +27,7 @@ pub fn all() -> Vec<Scenario> {
         side,
         direction: Direction::Both,
     };
-    let scenarios = vec![
+    vec![
         Scenario::faults(
             "bare::leader_killed",
             "The leader is killed and starts again: the others elect, and nothing acknowledged is lost.",
@@ -62,8 +75,122 @@ pub fn all() -> Vec<Scenario> {
             [kill(Selector::All)],
         )
         .promise(Promise::default().loses_quorum()),
-    ];
-    // Another seed shows more than another round, and a new cluster is cheap.
-    let sized = |scenario: Scenario| scenario.once().members([3, 5]);
-    scenarios.into_iter().map(sized).collect()
+    ]
+}
+
+/// Leaders that hesitate, and that others succeed.
+fn of_leaders() -> Vec<Scenario> {
+    vec![
+        Scenario::faults(
+            "bare::leader_stutters",
+            "The leader is frozen for 300 ms and runs for 200 in turn: near the time of an election, again and again.",
+            [Fault::FreezeInTurns {
+                of: Selector::Leader,
+                frozen_ms: 300,
+                runs_ms: 200,
+            }],
+        )
+        .lasts(5),
+        Scenario::faults(
+            "bare::follower_elected",
+            "The leader transfers leadership to a follower.",
+            [Fault::Elect { of: Selector::AnyFollower }],
+        ),
+    ]
+}
+
+/// Links between members that pass everything, late or in spurts.
+fn of_late_links() -> Vec<Scenario> {
+    let disturb = |of, how| Fault::DisturbPeers {
+        of,
+        how,
+        direction: Direction::Both,
+    };
+    let delay = |ms, jitter_ms| Disturbance::Delay { ms, jitter_ms };
+    vec![
+        Scenario::faults(
+            "bare::late_follower",
+            "All between a follower and the others arrives 60 to 100 ms late: the leader stays, and so do writes.",
+            [disturb(Selector::AnyFollower, delay(60, 40))],
+        )
+        .lasts(4)
+        .promise(Promise::continuity(LeaderStays)),
+        Scenario::faults(
+            "bare::late_leader",
+            "All between the leader and the others arrives 100 to 400 ms late, near the time of an election: nothing is \
+             stale and nothing lost, whichever member leads.",
+            [disturb(Selector::Leader, delay(100, 300))],
+        )
+        .lasts(5),
+        Scenario::faults(
+            "bare::slow_follower",
+            "A follower gets 6 KiB a second of what the leader has for it and falls behind: the leader stays.",
+            [Fault::DisturbPeers {
+                of: Selector::AnyFollower,
+                how: Disturbance::Throttle { bytes_s: 6 * 1024 },
+                direction: Direction::Incoming,
+            }],
+        )
+        .lasts(5)
+        .operations_s(300)
+        .promise(Promise::continuity(LeaderStays)),
+        Scenario::faults(
+            "bare::flapping_leader",
+            "The leader's links are down for 700 ms and up for 500 in turn: leadership may move each time.",
+            [disturb(Selector::Leader, Disturbance::Flap { down_ms: 700, up_ms: 500 })],
+        )
+        .lasts(6),
+        Scenario::faults(
+            "bare::reset_leader",
+            "Every connection between the leader and the others is reset every 150 ms.",
+            [disturb(Selector::Leader, Disturbance::Reset { every_ms: 150 })],
+        )
+        .lasts(5),
+    ]
+}
+
+/// Links between members that pass nothing, mostly one way.
+fn of_closed_links() -> Vec<Scenario> {
+    let one_way = |side, direction| Fault::Split { side, direction };
+    vec![
+        Scenario::faults(
+            "bare::deaf_leader",
+            "The leader reaches the others and gets nothing of them: it steps down, and what it still answers is neither \
+             stale nor lost.",
+            [one_way(Selector::Leader, Direction::Incoming)],
+        )
+        .lasts(4),
+        Scenario::faults(
+            "bare::mute_leader",
+            "The leader gets what the others send and reaches none of them: they elect.",
+            [one_way(Selector::Leader, Direction::Outgoing)],
+        )
+        .lasts(4),
+        Scenario::faults(
+            "bare::mute_follower",
+            "A follower follows and is not received: the leader stays.",
+            [one_way(Selector::AnyFollower, Direction::Outgoing)],
+        )
+        .lasts(4)
+        .promise(Promise::continuity(LeaderStays)),
+        Scenario::faults(
+            "bare::bridge",
+            "Two halves reach each other only through one member.",
+            [Fault::Bridge { through: Selector::AnyFollower }],
+        )
+        .lasts(4),
+        Scenario::faults(
+            "bare::snapshot_after_split",
+            "A follower gets nothing of the others until it is so far behind that the leader must send it a snapshot.",
+            [one_way(Selector::AnyFollower, Direction::Incoming)],
+        )
+        .lasts(40)
+        // Connections live for five seconds without a byte, and what waits on them arrives at the end.
+        .until_behind(2_000)
+        .operations_s(600)
+        .pinned()
+        .setting("snapshot-count", "50")
+        .setting("snapshot-catchup-entries", "50")
+        .promise(Promise::continuity(LeaderStays)),
+    ]
 }

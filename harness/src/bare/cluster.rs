@@ -16,6 +16,7 @@ use futures::StreamExt;
 use futures::future::{join_all, try_join_all};
 
 use crate::bare::BareError;
+use crate::bare::health::Health;
 use crate::bare::leftovers;
 use crate::bare::member::{Layout, address};
 use crate::bare::status::Status;
@@ -231,6 +232,35 @@ impl BareCluster {
             ));
         }
         Status::parse(&output.stdout.replace("127.0.0.1:2379", &address(from)))
+    }
+
+    /// Asks one member for a read that needs the others.
+    pub(crate) async fn health(
+        &self,
+        member: &str,
+        limit: std::time::Duration,
+    ) -> Result<Health, String> {
+        self.health_from(member, member, limit).await
+    }
+
+    /// The same, asked in the container of another.
+    pub(crate) async fn health_from(
+        &self,
+        from: &str,
+        member: &str,
+        limit: std::time::Duration,
+    ) -> Result<Health, String> {
+        let limit = format!("--command-timeout={}ms", limit.as_millis());
+        let endpoint = if from == member {
+            "--endpoints=127.0.0.1:2379".to_owned()
+        } else {
+            format!("--endpoints={}", address(member))
+        };
+        let etcdctl = ["/usr/local/bin/etcdctl", &endpoint, &limit];
+        let command = [&etcdctl[..], &["endpoint", "health", "-w=json"]].concat();
+        let output = self.run(from, &command).await;
+        let output = output.map_err(|error| error.to_string())?;
+        Health::parse(&output.stdout).map_err(|error| format!("{member}: {error}"))
     }
 
     /// Runs a command in a container.

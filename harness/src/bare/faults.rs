@@ -4,12 +4,16 @@
 //! No dead man's switch: the members belong to this run alone and disturb no other one. What a killed harness leaves is
 //! removed before the next run.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 
 use crate::bare::BareError;
 use crate::bare::cluster::BareCluster;
+use crate::bare::links::LinkFault;
+use crate::bare::member::Layout;
+use crate::bare::turns::Cycle;
+use crate::bare::{disturbed, election, links, turns};
 use crate::faults::{
     Active, Container, Direction, Evidence, Fault, FaultError, Healing, Injected, Running,
     Selector, Target, Traffic,
@@ -36,6 +40,19 @@ struct Harmed {
     witness: Option<String>,
 }
 
+/// By which means bare members have a fault, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Means {
+    /// Docker's API, on containers.
+    Docker(Harm, Selector),
+    /// The same, in turns.
+    Turns(Cycle, Selector),
+    /// The proxy between members.
+    Links(LinkFault),
+    /// etcd itself.
+    Election(Selector),
+}
+
 /// Injects a fault: chooses its targets now, does it.
 ///
 /// # Errors
@@ -47,28 +64,49 @@ pub(crate) async fn inject(
     seed: u64,
 ) -> Result<Active, FaultError> {
     let begun = Instant::now();
-    let (harm, of) = harm(fault).ok_or_else(|| FaultError::Unavailable {
+    let unavailable = |reason| FaultError::Unavailable {
         fault: fault.to_string(),
-        reason: "members that are plain containers are only killed, frozen, cut off and split"
-            .to_owned(),
-    })?;
-    if harm == Harm::Split && cluster.layout().peers().is_none() {
-        return Err(FaultError::Unavailable {
-            fault: fault.to_string(),
-            reason: "these members have no network of their own".to_owned(),
-        });
-    }
+        reason,
+    };
+    let means = means(fault, cluster.layout()).map_err(unavailable)?;
     let names = cluster.layout().names();
     let status = cluster.look().await;
     let status = status.map_err(|error| FaultError::find("the members", error))?;
-    let chosen = of.select(&status.members(&names), seed)?;
-    let members: Vec<String> = chosen.into_iter().map(|member| member.pod).collect();
+    let all = status.members(&names);
+    let of = match &means {
+        Means::Docker(_, of) | Means::Turns(_, of) | Means::Election(of) => of,
+        Means::Links(of) => of.selector(),
+    };
+    let chosen = of.select(&all, seed)?;
     let leader = status.leader().unwrap_or("unknown");
+    let evidence = Evidence::new().with("leader", leader);
+    let injected = match means {
+        Means::Docker(harm, _) => {
+            let members = chosen.into_iter().map(|member| member.pod).collect();
+            harmed(cluster, fault, (harm, members), evidence).await?
+        }
+        Means::Turns(cycle, _) => turns::inject(cluster, (fault, cycle), chosen, evidence),
+        Means::Links(of) => {
+            disturbed::inject(cluster, (fault, of), (chosen, all), evidence).await?
+        }
+        Means::Election(_) => election::inject(cluster, fault, chosen, &status).await?,
+    };
+    Ok(Active::of(fault, begun, injected))
+}
+
+/// Harms the containers of these members.
+async fn harmed(
+    cluster: &BareCluster,
+    fault: &Fault,
+    (harm, members): (Harm, Vec<String>),
+    evidence: Evidence,
+) -> Result<Injected, FaultError> {
+    let mut names = cluster.layout().names().into_iter();
     let mut harmed = Harmed {
         cluster: cluster.clone(),
         fault: fault.to_string(),
         harm,
-        witness: names.into_iter().find(|name| !members.contains(name)),
+        witness: names.find(|name| !members.contains(name)),
         members,
     };
     if let Err(error) = harmed.begin().await {
@@ -76,16 +114,51 @@ pub(crate) async fn inject(
         let _ = Running::heal(&mut harmed).await;
         return Err(FaultError::docker(format!("inject {fault}"), error));
     }
-    let injected = Injected {
+    Ok(Injected {
         targets: harmed
             .members
             .iter()
             .map(|name| Target::member(name))
             .collect(),
-        evidence: Evidence::new().with("leader", leader),
+        evidence,
         running: Box::new(harmed),
-    };
-    Ok(Active::of(fault, begun, injected))
+    })
+}
+
+/// The means for a fault. A split of two sides is one of the network where members have one of their own.
+///
+/// # Errors
+/// Why there is none.
+fn means(fault: &Fault, layout: &Layout) -> Result<Means, String> {
+    let needs_proxy = links::needs_proxy(fault);
+    match links::of(fault) {
+        Some(of) if layout.proxy().is_some() => return Ok(Means::Links(of)),
+        Some(_) if needs_proxy => {
+            return Err("these members have no proxy between them".to_owned());
+        }
+        _ => {}
+    }
+    let ms = |ms: &u32| Duration::from_millis(u64::from(*ms));
+    match fault {
+        Fault::Elect { of } => return Ok(Means::Election(of.clone())),
+        Fault::FreezeInTurns {
+            of,
+            frozen_ms,
+            runs_ms,
+        } => {
+            let (frozen, runs) = (ms(frozen_ms), ms(runs_ms));
+            return Ok(Means::Turns(Cycle { frozen, runs }, of.clone()));
+        }
+        _ => {}
+    }
+    let (harm, of) = harm(fault).ok_or_else(|| {
+        "members that are plain containers are killed, frozen, cut off and elected, and the links between them disturbed"
+            .to_owned()
+    })?;
+    if harm == Harm::Split && layout.peers().is_none() {
+        return Err("these members have no network of their own".to_owned());
+    }
+    Ok(Means::Docker(harm, of.clone()))
 }
 
 /// What a fault does to containers, and to which; nothing for those that need more than Docker's API.
@@ -280,26 +353,47 @@ async fn all(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bare::catalog;
+    use crate::bare::{BarePlan, VERSION, catalog};
 
     #[test]
     fn every_fault_of_the_catalogue_can_be_injected() {
         for scenario in catalog::all() {
+            let plan = BarePlan::named(scenario.name, None, VERSION, 7).expect("a plan");
             for fault in scenario.all_faults() {
-                assert!(harm(fault).is_some(), "{}: {fault}", scenario.name);
+                let means = means(fault, &plan.layout("7"));
+                assert!(means.is_ok(), "{}: {fault}: {means:?}", scenario.name);
             }
         }
     }
 
     #[test]
     fn what_would_only_be_done_in_part_is_not_done() {
-        let of = Selector::Leader;
-        let peers_only = Fault::Isolate {
-            of: of.clone(),
-            traffic: Traffic::Peer,
+        let isolate = |traffic| Fault::Isolate {
+            of: Selector::Leader,
+            traffic,
             direction: Direction::Both,
         };
-        assert_eq!(harm(&peers_only), None, "clients would be cut off too");
-        assert_eq!(harm(&Fault::FillDisk { of }), None);
+        let layout = Layout::new("7", 3, &[]);
+        assert!(means(&isolate(Traffic::All), &layout).is_ok());
+        let clients = means(&isolate(Traffic::Client), &layout.clone().with_proxy(true));
+        assert!(clients.is_err(), "peers would be cut off too");
+        let of = Selector::Leader;
+        assert!(means(&Fault::FillDisk { of }, &layout).is_err());
+    }
+
+    #[test]
+    fn a_fault_of_links_needs_the_proxy_and_a_split_takes_what_there_is() {
+        let split = |direction| Fault::Split {
+            side: Selector::Leader,
+            direction,
+        };
+        let layout = Layout::new("7", 3, &[]);
+        let one_way = means(&split(Direction::Incoming), &layout);
+        assert!(one_way.is_err_and(|reason| reason.contains("no proxy")));
+        assert!(means(&split(Direction::Both), &layout).is_err());
+        let both = |layout: Layout| means(&split(Direction::Both), &layout).expect("a means");
+        let apart = both(layout.clone().with_peers_apart(true));
+        assert!(matches!(apart, Means::Docker(Harm::Split, _)));
+        assert!(matches!(both(layout.with_proxy(true)), Means::Links(_)));
     }
 }

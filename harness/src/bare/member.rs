@@ -5,6 +5,9 @@ const HEARTBEAT_MS: u32 = 50;
 /// Milliseconds without one until a follower asks for an election.
 const ELECTION_MS: u32 = 500;
 
+/// Port at which a member receives the others.
+pub(crate) const PEER_PORT: u16 = 2380;
+
 /// The members of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
@@ -13,6 +16,8 @@ pub(crate) struct Layout {
     settings: Vec<(String, String)>,
     /// True when members talk to each other on a network of their own.
     peers_apart: bool,
+    /// True when members reach each other through a proxy.
+    proxied: bool,
 }
 
 impl Layout {
@@ -24,6 +29,32 @@ impl Layout {
             members,
             settings: settings.iter().map(owned).collect(),
             peers_apart: false,
+            proxied: false,
+        }
+    }
+
+    /// Members reach each other through a proxy, so that each link between two can be disturbed by itself.
+    pub(crate) fn with_proxy(mut self, proxied: bool) -> Self {
+        self.proxied = proxied;
+        self
+    }
+
+    /// Name of the proxy's container, where there is one.
+    pub(crate) fn proxy(&self) -> Option<String> {
+        self.proxied.then(|| format!("bare-{}-proxy", self.run))
+    }
+
+    /// The members, and the port of the proxy at which the others reach each.
+    pub(crate) fn proxied_ports(&self) -> Vec<(String, u16)> {
+        self.names().into_iter().zip(PEER_PORT + 1..).collect()
+    }
+
+    /// Where the others reach a member.
+    fn peer_url(&self, member: &str) -> String {
+        let mut ports = self.proxied_ports().into_iter();
+        match (self.proxy(), ports.find(|(name, _)| name == member)) {
+            (Some(proxy), Some((_, port))) => format!("http://{proxy}:{port}"),
+            _ => format!("http://{}:{PEER_PORT}", self.peer(member)),
         }
     }
 
@@ -71,7 +102,7 @@ impl Layout {
 
     /// Flags of the etcd of this member.
     pub(crate) fn flags(&self, member: &str) -> Vec<String> {
-        let peer = |name: &str| format!("http://{}:2380", self.peer(name));
+        let peer = |name: &str| self.peer_url(name);
         let initial: Vec<String> = self
             .names()
             .iter()
@@ -81,7 +112,7 @@ impl Layout {
             ("name", member.to_owned()),
             ("data-dir", "/var/lib/etcd/data".to_owned()),
             ("listen-client-urls", "http://0.0.0.0:2379".to_owned()),
-            ("listen-peer-urls", "http://0.0.0.0:2380".to_owned()),
+            ("listen-peer-urls", format!("http://0.0.0.0:{PEER_PORT}")),
             (
                 "advertise-client-urls",
                 format!("http://{}", address(member)),
@@ -163,6 +194,19 @@ mod tests {
             value(&flags, "advertise-client-urls"),
             ["http://bare-7-1:2379"]
         );
+    }
+
+    #[test]
+    fn members_behind_a_proxy_reach_each_other_nowhere_else() {
+        let layout = Layout::new("7", 3, &[]);
+        assert_eq!(layout.proxy(), None);
+        let flags = layout.with_proxy(true).flags("bare-7-1");
+        let own = "http://bare-7-proxy:2382";
+        assert_eq!(value(&flags, "initial-advertise-peer-urls"), [own]);
+        let all = value(&flags, "initial-cluster")[0];
+        assert!(all.contains(&format!("bare-7-1={own},")), "{all}");
+        assert!(!all.contains(":2380"), "{all}");
+        assert_eq!(value(&flags, "listen-peer-urls"), ["http://0.0.0.0:2380"]);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use etcd_history::check::{Expectations, InTime};
 use etcd_history::record::Route;
 
-use crate::bare::catalog;
+use crate::bare::member::Layout;
+use crate::bare::{catalog, links};
 use crate::faults::Fault;
 use crate::scenario::{Act, Plan, PlanError, Trial};
 use crate::timeouts;
@@ -33,9 +34,6 @@ pub struct Hunt {
     pub budget: Duration,
     /// Checks that show it.
     pub checks: &'static [&'static str],
-    /// Entries of the raft log that a member must be behind before the faults of a round are healed; they last as long
-    /// as the scenario says at most.
-    pub behind: Option<u64>,
 }
 
 impl BarePlan {
@@ -82,12 +80,16 @@ impl BarePlan {
         format!("etcd-harness/etcd:{}", self.version)
     }
 
-    /// True when members need a network of their own, because a fault takes them from each other alone.
-    pub(crate) fn peers_apart(&self) -> bool {
+    /// Its members in a run with this name: behind a proxy where a fault needs one, else with a network of their own
+    /// where one takes them from each other alone.
+    pub(crate) fn layout(&self, run: &str) -> Layout {
         let faults = self.plan.scenario.all_faults();
-        faults
-            .iter()
-            .any(|fault| matches!(fault, Fault::Split { .. }))
+        let proxied = faults.iter().any(links::needs_proxy);
+        let split = |fault: &Fault| matches!(fault, Fault::Split { .. });
+        let settings = self.trial().map(|trial| trial.settings.clone());
+        Layout::new(run, self.plan.members, &settings.unwrap_or_default())
+            .with_proxy(proxied)
+            .with_peers_apart(!proxied && faults.iter().any(split))
     }
 
     /// Its faults under load; none for a scenario that has none.

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use etcd_history::check;
 use etcd_history::{Expectations, History};
+use futures::future::join_all;
 use jiff::Timestamp;
 
 use crate::bare::client::BareClient;
 use crate::bare::cluster::BareCluster;
 use crate::bare::faults::inject;
 use crate::bare::leftovers;
-use crate::bare::member::Layout;
 use crate::bare::plan::Hunt;
 use crate::bare::{BareError, BareLab, BarePlan};
 use crate::faults::Active;
@@ -28,6 +28,9 @@ use crate::wait::{Poll, pause, wait_until};
 
 /// Time under load between two rounds.
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(1);
+
+/// What etcd logs when it has taken a leader's snapshot in place of its store, in every version from 3.5 on.
+const APPLIED: &str = "\"applied snapshot\"";
 
 /// Runs a plan.
 ///
@@ -59,10 +62,8 @@ async fn run_in(lab: &BareLab, plan: &BarePlan) -> Result<TrialResult, BareError
         ));
     }
 
-    let settings = plan.trial().map(|trial| trial.settings.clone());
     let name = format!("{:08x}", rand::random::<u32>());
-    let layout = Layout::new(&name, whole.members, &settings.unwrap_or_default())
-        .with_peers_apart(plan.peers_apart());
+    let layout = plan.layout(&name);
     let cluster = BareCluster::new(lab.docker.clone(), layout);
     let begin = lab.live.seconds();
     let mut found = Box::pin(BareRun::new(lab, plan, &cluster).run()).await;
@@ -115,6 +116,7 @@ async fn conclude(
 async fn save_logs(cluster: &BareCluster, dir: &RunDir) -> Result<(), BareError> {
     let mut names = cluster.layout().names();
     names.push(cluster.layout().client());
+    names.extend(cluster.layout().proxy());
     for name in names {
         let text = cluster.log(&name, "all").await;
         dir.write_log(&format!("{name}.log"), text.as_bytes())?;
@@ -233,6 +235,7 @@ impl<'a> BareRun<'a> {
         let image = self.plan.image();
         let load = (self.plan.plan.seed, trial.load);
         let members = async {
+            cluster.make_proxy(&lab.client_image, load.0).await?;
             cluster.start_members(&image).await?;
             cluster
                 .wait_whole(timeouts::patient(timeouts::BARE_WHOLE))
@@ -255,6 +258,9 @@ impl<'a> BareRun<'a> {
 
     /// The faults once; false when one did not come, or the members did not recover.
     async fn round(&mut self, trial: &Trial, round: u32) -> bool {
+        // A hunt looks for what comes of a snapshot, and has many rounds.
+        let sends = trial.until_behind.is_some() && self.plan.hunt.is_none();
+        let snapshots = if sends { self.snapshots().await } else { 0 };
         self.log.phase("fault");
         let each = u32::try_from(trial.faults.len()).unwrap_or_default();
         // Another seed, so that it is not the same follower each time.
@@ -275,14 +281,42 @@ impl<'a> BareRun<'a> {
                 }
             }
         }
-        match self.plan.hunt.and_then(|hunt| hunt.behind) {
+        match trial.until_behind {
             Some(entries) => self.until_behind(entries, trial.lasts).await,
             None => self.rest(trial.lasts).await,
         }
         self.log.phase("heal");
         let all = on.len() == trial.faults.len();
         self.log.heal(on).await;
-        self.recover().await && all
+        let whole = self.recover().await;
+        if sends && whole {
+            self.until_sent(snapshots).await;
+        }
+        whole && all
+    }
+
+    /// Snapshots that members have got from a leader, by their logs.
+    async fn snapshots(&self) -> usize {
+        let names = self.cluster.layout().names();
+        let logs = names.iter().map(|name| self.cluster.log(name, "all"));
+        let count = |log: String| log.matches(APPLIED).count();
+        join_all(logs).await.into_iter().map(count).sum()
+    }
+
+    /// Waits until a member has got a snapshot more than so many; without one the run proves nothing.
+    async fn until_sent(&mut self, before: usize) {
+        let what = "the leader send a snapshot";
+        let seen = wait_until(what, timeouts::BARE_WHOLE, async || {
+            match self.snapshots().await.saturating_sub(before) {
+                0 => Poll::NotYet::<_, String>("no member has applied one".to_owned()),
+                sent => Poll::Ready(sent),
+            }
+        });
+        match self.lab.interrupt.or(seen).await {
+            Ok(Ok(sent)) => self.lab.live.say(format!("{sent} snapshots were sent")),
+            Ok(Err(error)) => self.log.doubt("faults", error.to_string()),
+            Err(_) => {}
+        }
     }
 
     /// Waits until a member is so far behind that the leader must send it a snapshot.

@@ -93,6 +93,17 @@ impl Status {
         Some(name)
     }
 
+    /// The identifier of a member that answered.
+    pub(crate) fn id(&self, member: &str) -> Option<u64> {
+        self.answers.get(member).map(|answer| answer.member)
+    }
+
+    /// The highest term that a member knows.
+    pub(crate) fn term(&self) -> u64 {
+        let terms = self.answers.values().map(|answer| answer.term);
+        terms.max().unwrap_or_default()
+    }
+
     /// How many entries of the raft log the one that has applied least is behind the one that has applied most.
     pub(crate) fn behind(&self) -> u64 {
         let applied = || self.answers.values().map(|answer| answer.applied);
@@ -184,6 +195,7 @@ mod tests {
         let whole = status(&[a.clone(), b.clone(), line("c", 3, big, 4)]);
         assert_eq!(whole.agreed(&names()), Ok("b"));
         assert_eq!(whole.versions(), ["3.6.16"]);
+        assert_eq!((whole.id("b"), whole.term()), (Some(big), 4));
         let roles: Vec<_> = whole
             .members(&names())
             .into_iter()

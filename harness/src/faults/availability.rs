@@ -32,6 +32,10 @@ pub enum Need {
     NodePower,
     /// File systems in a file.
     LoopMount,
+    /// A proxy between the members.
+    PeerProxy,
+    /// Containers that can be paused from here.
+    BareContainers,
 }
 
 /// What nodes of a cluster can do.
@@ -119,8 +123,18 @@ impl Capabilities {
     }
 
     fn lacks(&self, need: Need) -> Option<String> {
-        if need == Need::Api {
-            return None;
+        match need {
+            Need::Api => return None,
+            Need::PeerProxy => {
+                let reason = "members in a cluster have no proxy between them; `harness bare` runs members that have";
+                return Some(reason.to_owned());
+            }
+            Need::BareContainers => {
+                let reason =
+                    "etcd in a pod is frozen once, and not in turns; `harness bare` does that";
+                return Some(reason.to_owned());
+            }
+            _ => {}
         }
         if let Some(reason) = &self.node_shells {
             return Some(reason.clone());
@@ -224,6 +238,8 @@ pub fn need(fault: &Fault) -> Need {
             Need::NodePower
         }
         Fault::FillDisk { .. } => Need::LoopMount,
+        Fault::DisturbPeers { .. } => Need::PeerProxy,
+        Fault::FreezeInTurns { .. } => Need::BareContainers,
     }
 }
 
@@ -288,6 +304,31 @@ mod tests {
         }
         let cut = Fault::DropDns { of: Selector::All };
         assert_eq!(impossible(&[cut], &weak), None);
+    }
+
+    #[test]
+    fn what_only_bare_members_have_is_refused_with_where_there_is_one() {
+        let strong = Capabilities {
+            nft: true,
+            nft_random: true,
+            sigstop: true,
+            loop_mount: true,
+            ..Default::default()
+        };
+        let late = Fault::DisturbPeers {
+            of: Selector::Leader,
+            how: crate::faults::Disturbance::Throttle { bytes_s: 1000 },
+            direction: crate::faults::Direction::Both,
+        };
+        let turns = Fault::FreezeInTurns {
+            of: Selector::Leader,
+            frozen_ms: 100,
+            runs_ms: 100,
+        };
+        for fault in [late, turns] {
+            let reason = impossible(&[fault], &strong).expect("a reason");
+            assert!(reason.contains("harness bare"), "{reason}");
+        }
     }
 
     #[test]

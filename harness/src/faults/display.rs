@@ -3,7 +3,8 @@
 use std::fmt;
 
 use crate::faults::{
-    Absence, DataLoss, Deletion, Direction, Fault, NodeSelector, OperatorFault, Replicas, Traffic,
+    Absence, DataLoss, Deletion, Direction, Disturbance, Fault, NodeSelector, OperatorFault,
+    Replicas, Traffic,
 };
 
 impl fmt::Display for Fault {
@@ -19,35 +20,24 @@ impl fmt::Display for Fault {
             Fault::ExhaustMemory { container, of } => {
                 write!(f, "exhaust the memory of {} of {of}", container.name())
             }
+            Fault::FreezeInTurns {
+                of,
+                frozen_ms,
+                runs_ms,
+            } => write!(
+                f,
+                "freeze etcd of {of} for {frozen_ms} ms and let it run for {runs_ms} ms in turn"
+            ),
             Fault::Elect { of } => write!(f, "let {of} campaign"),
             Fault::DeletePod { of, how } => {
                 let (verb, manner) = how.words();
                 write!(f, "{verb} the pod of {of}{manner}")
             }
-            Fault::Isolate {
-                of,
-                traffic,
-                direction,
-            } => {
-                write!(f, "cut {of} off from {}{direction}", traffic.others())
-            }
-            Fault::Split { side, direction } => {
-                write!(f, "cut {side} off from the other members{direction}")
-            }
-            Fault::Bridge { through } => {
-                write!(f, "leave {through} the only bridge between two halves")
-            }
-            Fault::LosePackets {
-                of,
-                traffic,
-                percent,
-            } => {
-                write!(
-                    f,
-                    "lose {percent} % of the packets between {of} and {}",
-                    traffic.others()
-                )
-            }
+            Fault::Isolate { .. }
+            | Fault::Split { .. }
+            | Fault::Bridge { .. }
+            | Fault::LosePackets { .. }
+            | Fault::DisturbPeers { .. } => self.fmt_network(f),
             Fault::PauseNode { of } => write!(f, "pause {of}"),
             Fault::RestartNode { of } => write!(f, "restart {of}"),
             Fault::KillNode {
@@ -73,6 +63,42 @@ impl fmt::Display for Fault {
             Fault::FillDisk { of } => write!(f, "fill the disk of {of}"),
             Fault::FillQuota => write!(f, "write until etcd's quota is full"),
             Fault::CorruptData { of } => write!(f, "corrupt bytes of the database of {of}"),
+        }
+    }
+}
+
+impl Fault {
+    /// The faults of the network.
+    fn fmt_network(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Isolate {
+                of,
+                traffic,
+                direction,
+            } => {
+                write!(f, "cut {of} off from {}{direction}", traffic.others())
+            }
+            Fault::Split { side, direction } => {
+                write!(f, "cut {side} off from the other members{direction}")
+            }
+            Fault::Bridge { through } => {
+                write!(f, "leave {through} the only bridge between two halves")
+            }
+            Fault::LosePackets {
+                of,
+                traffic,
+                percent,
+            } => {
+                write!(
+                    f,
+                    "lose {percent} % of the packets between {of} and {}",
+                    traffic.others()
+                )
+            }
+            Fault::DisturbPeers { of, how, direction } => {
+                write!(f, "{how} between {of} and its peers{direction}")
+            }
+            other => write!(f, "{}", other.name()),
         }
     }
 }
@@ -115,6 +141,26 @@ impl fmt::Display for Direction {
             Direction::Outgoing => " (what it sends)",
             Direction::Incoming => " (what is sent to it)",
         })
+    }
+}
+
+impl fmt::Display for Disturbance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Disturbance::Delay { ms, jitter_ms: 0 } => write!(f, "{ms} ms of delay"),
+            Disturbance::Delay { ms, jitter_ms } => {
+                write!(
+                    f,
+                    "{ms} to {} ms of delay",
+                    u64::from(*ms) + u64::from(*jitter_ms)
+                )
+            }
+            Disturbance::Throttle { bytes_s } => write!(f, "{bytes_s} bytes a second"),
+            Disturbance::Flap { down_ms, up_ms } => {
+                write!(f, "nothing for {down_ms} ms and all for {up_ms} ms in turn")
+            }
+            Disturbance::Reset { every_ms } => write!(f, "resets every {every_ms} ms"),
+        }
     }
 }
 
@@ -170,6 +216,18 @@ mod tests {
         assert_eq!(
             cut.to_string(),
             "cut the leader off from its peers (what it sends)"
+        );
+        let late = Fault::DisturbPeers {
+            of: Selector::AnyFollower,
+            how: Disturbance::Delay {
+                ms: 50,
+                jitter_ms: 20,
+            },
+            direction: Direction::Incoming,
+        };
+        assert_eq!(
+            late.to_string(),
+            "50 to 70 ms of delay between a follower and its peers (what is sent to it)"
         );
         let node = Fault::PauseNode {
             of: NodeSelector::Of(Selector::Ordinal(2)),

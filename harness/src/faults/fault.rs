@@ -36,6 +36,15 @@ pub enum Fault {
         /// Whose.
         of: Selector,
     },
+    /// etcd is frozen and runs in turns. Of bare members only.
+    FreezeInTurns {
+        /// Whose.
+        of: Selector,
+        /// For so many milliseconds it is frozen.
+        frozen_ms: u32,
+        /// For so many it runs.
+        runs_ms: u32,
+    },
     /// A follower is told to campaign, as by a leader that transfers leadership: an election, and nothing is killed.
     Elect {
         /// Whose member: one.
@@ -77,6 +86,16 @@ pub enum Fault {
         traffic: Traffic,
         /// Packets lost in a hundred, 1 to 99.
         percent: u8,
+    },
+    /// What members and their peers send each other arrives late, slowly or in spurts, and none of it is lost. Only
+    /// where there is a proxy between members, as bare ones have it.
+    DisturbPeers {
+        /// Whose.
+        of: Selector,
+        /// How.
+        how: Disturbance,
+        /// Which way.
+        direction: Direction,
     },
     /// The whole node is frozen: nothing in it runs, its kernel still acknowledges packets.
     PauseNode {
@@ -209,6 +228,36 @@ pub enum Direction {
     Incoming,
 }
 
+/// How a link between two members is disturbed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Disturbance {
+    /// Everything arrives later.
+    Delay {
+        /// By so many milliseconds.
+        ms: u32,
+        /// And by so many more at most.
+        jitter_ms: u32,
+    },
+    /// It is slow.
+    Throttle {
+        /// So many bytes a second pass.
+        bytes_s: u32,
+    },
+    /// Nothing passes for a time, then everything, again and again.
+    Flap {
+        /// For so many milliseconds nothing.
+        down_ms: u32,
+        /// For so many everything.
+        up_ms: u32,
+    },
+    /// Every connection is reset again and again.
+    Reset {
+        /// Every so many milliseconds.
+        every_ms: u32,
+    },
+}
+
 /// Which nodes are meant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -302,12 +351,14 @@ impl Fault {
             Fault::KeepKilling { .. } => "keep_killing",
             Fault::ExhaustMemory { .. } => "exhaust_memory",
             Fault::FreezeProcess { .. } => "freeze_process",
+            Fault::FreezeInTurns { .. } => "freeze_in_turns",
             Fault::Elect { .. } => "elect",
             Fault::DeletePod { .. } => "delete_pod",
             Fault::Isolate { .. } => "isolate",
             Fault::Split { .. } => "split",
             Fault::Bridge { .. } => "bridge",
             Fault::LosePackets { .. } => "lose_packets",
+            Fault::DisturbPeers { .. } => "disturb_peers",
             Fault::PauseNode { .. } => "pause_node",
             Fault::RestartNode { .. } => "restart_node",
             Fault::KillNode { .. } => "kill_node",

@@ -78,6 +78,10 @@ pub async fn inject(context: &FaultContext, fault: &Fault) -> Result<Active, Fau
         Fault::FillDisk { of } => full_disk::inject(context, fault, of).await,
         Fault::FillQuota => database::fill(context).await,
         Fault::CorruptData { of } => database::corrupt(context, fault, of).await,
+        // Refused above, on every cluster.
+        Fault::DisturbPeers { .. } | Fault::FreezeInTurns { .. } => {
+            Err(FaultError::find("bare members", fault))
+        }
     }?;
     Ok(Active::of(fault, begun, injected))
 }

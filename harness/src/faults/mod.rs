@@ -43,12 +43,13 @@ pub use context::FaultContext;
 pub use error::{FaultError, SelectError};
 pub use evidence::Evidence;
 pub use fault::{
-    Absence, Container, ControlPlanePart, DataLoss, Deletion, Direction, Fault, NodeSelector,
-    OperatorFault, Replicas, Traffic,
+    Absence, Container, ControlPlanePart, DataLoss, Deletion, Direction, Disturbance, Fault,
+    NodeSelector, OperatorFault, Replicas, Traffic,
 };
 pub use healing::Healing;
 pub use inject::{Active, inject};
 pub use member::Member;
+pub(crate) use network::{Cut, parties};
 pub(crate) use running::{Injected, Running};
 pub use selector::Selector;
 pub use target::{Target, in_words};

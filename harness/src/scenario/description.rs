@@ -69,6 +69,9 @@ pub struct Trial {
     pub rounds: u32,
     /// How long the last one is on.
     pub lasts: Duration,
+    /// So many entries of the raft log must a member be behind before the faults are healed, which last for `lasts` at
+    /// most, and the leader must then send it a snapshot; for bare members.
+    pub until_behind: Option<u64>,
     /// True when the cluster must recover while the faults are still on.
     pub recovers_under_fault: bool,
     /// Time under load after the cluster has recovered.
@@ -177,6 +180,7 @@ impl Scenario {
             faults: faults.into(),
             rounds: ROUNDS,
             lasts: Duration::from_secs(2),
+            until_behind: None,
             recovers_under_fault: false,
             settle: Duration::from_secs(1),
             small_volumes: false,
@@ -264,6 +268,12 @@ impl Scenario {
     #[must_use]
     pub fn lasts(self, seconds: u64) -> Self {
         self.with(|trial| trial.lasts = Duration::from_secs(seconds))
+    }
+
+    /// The faults last until a member is so many entries behind that the leader must send it a snapshot.
+    #[must_use]
+    pub fn until_behind(self, entries: u64) -> Self {
+        self.with(|trial| trial.until_behind = Some(entries))
     }
 
     /// The cluster must recover while the faults are on.

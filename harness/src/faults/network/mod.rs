@@ -10,3 +10,5 @@ pub(super) mod nft;
 pub(super) mod plan;
 mod probe;
 pub(super) mod rules;
+
+pub(crate) use plan::{Cut, parties};

@@ -26,6 +26,27 @@ fn names_are_unique_and_have_a_room() {
 }
 
 #[test]
+fn none_asks_for_what_only_bare_members_have() {
+    for scenario in all() {
+        if let Act::Faults(trial) = &scenario.act {
+            let bare = trial.until_behind.is_some() || trial.load.pinned;
+            assert!(!bare, "{}", scenario.name);
+        }
+        let disturbs = |fault: &Fault| {
+            matches!(
+                fault,
+                Fault::DisturbPeers { .. } | Fault::FreezeInTurns { .. }
+            )
+        };
+        assert!(
+            !scenario.all_faults().iter().any(disturbs),
+            "{}",
+            scenario.name
+        );
+    }
+}
+
+#[test]
 fn every_kind_of_fault_is_used() {
     let used: BTreeSet<&str> = all()
         .iter()
