@@ -100,8 +100,8 @@ impl Net {
             .collect()
     }
 
-    /// The member that has an address now: it may get another one when it was cut off. All are asked at once, because the
-    /// name of one that does not run may take a while to be none.
+    /// The member that has an address now: it may get another one when it was cut off. All are asked at once, because
+    /// the name of one that does not run may take a while to be none.
     pub(crate) async fn at(&self, address: SocketAddr) -> Option<usize> {
         let wanted = address.ip().to_canonical();
         let mut lookups = JoinSet::new();
