@@ -11,6 +11,8 @@ use super::table::table;
 
 /// Most seconds that the median creation may take: the design's figures, for volumes that are there already.
 const AIMS: [(u32, f64); 2] = [(3, 6.0), (5, 9.0)];
+/// How many times as long as bare pods it may take.
+const TIMES: f64 = 1.4;
 
 /// All creations of a measurement, in seconds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -66,6 +68,11 @@ impl CreationReport {
         aim.map(|(_, seconds)| *seconds)
     }
 
+    /// How many times as long as the bare pods, by the medians.
+    pub(crate) fn times(&self) -> Option<f64> {
+        Some(self.cluster.as_ref()?.median / self.bare.as_ref()?.median)
+    }
+
     /// The table.
     pub(crate) fn text(&self) -> String {
         let mut text = format!(
@@ -105,6 +112,12 @@ impl CreationReport {
             text.push_str("\nSeconds after the request at which this held of all, medians:\n\n");
             text.push_str(&table(&["", "Cluster", "StatefulSet"], &rows));
         }
+        if let Some(times) = self.times() {
+            let _ = writeln!(
+                text,
+                "\nThe Cluster takes {times:.2} times as long as the StatefulSet; the design reaches for {TIMES} at most."
+            );
+        }
         if let Some(aim) = self.aim_s() {
             // Writing to a string cannot fail.
             let _ = writeln!(
@@ -132,6 +145,7 @@ mod tests {
         let text = report.text();
         assert!(text.contains("Cluster over StatefulSet"), "{text}");
         assert!(text.contains("reaches for 6 s"), "{text}");
+        assert!(text.contains("takes 1.38 times as long"), "{text}");
         let ready = text.lines().find(|line| line.contains("pods ready"));
         assert!(
             ready.is_some_and(|line| line.contains("4.5") && line.contains("3.5")),

@@ -8,7 +8,7 @@ use etcd_history::record::{FaultStep, Nanos, Record, Route};
 use serde::Serialize;
 
 use super::probes::{self, Probe, ProbeReport, Toll, Writes};
-use super::statistics::{Summary, above_all_seen};
+use super::statistics::{Summary, above_all_seen, milliseconds};
 use crate::report::continuity::{Acknowledgements, Signs, Stage};
 
 /// The routes that are compared; the last one is the reference client.
@@ -144,14 +144,6 @@ fn faults(history: &History) -> Vec<Injected> {
     faults
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a run lasts minutes: microseconds are exact"
-)]
-pub(super) fn milliseconds(nanos: Nanos) -> f64 {
-    nanos as f64 / 1e6
-}
-
 impl Failover {
     /// True when it says something: it took effect, and every route had writes and came back.
     pub(crate) fn usable(&self) -> bool {
@@ -198,6 +190,10 @@ impl FailoverReport {
             };
             stages_ms.insert(route, stages.into_iter().filter_map(of_stage).collect());
         }
+        let tolls: Vec<_> = failovers
+            .iter()
+            .map(|failover| (failover.effective, &failover.probes))
+            .collect();
         let count = usable().count();
         let unusable = failovers.len() - count;
         Self {
@@ -206,7 +202,7 @@ impl FailoverReport {
             gap_ms,
             over_dial_all_ms,
             stages_ms,
-            probes: probes::reports(&failovers, asked),
+            probes: probes::reports(&tolls, asked),
             unusable,
             above_all_seen: above_all_seen(count),
             failovers,

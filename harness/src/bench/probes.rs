@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use etcd_history::record::Nanos;
 use serde::Serialize;
 
-use super::failover::{Failover, milliseconds};
-use super::statistics::Summary;
+use super::statistics::{Summary, milliseconds};
 use crate::report::continuity::Acknowledgements;
 
 /// A client that writes through the service every 10 ms.
@@ -165,16 +164,19 @@ pub(crate) struct ProbeReport {
     pub unusable: usize,
 }
 
-/// Of each probe that was asked for or that has written.
-pub(crate) fn reports(failovers: &[Failover], asked: &[Probe]) -> BTreeMap<Probe, ProbeReport> {
-    let wrote = failovers.iter().flat_map(|failover| failover.probes.keys());
+/// Of each probe that was asked for or that has written, from what each failover cost and whether it took effect.
+pub(crate) fn reports(
+    failovers: &[(bool, &BTreeMap<Probe, Toll>)],
+    asked: &[Probe],
+) -> BTreeMap<Probe, ProbeReport> {
+    let wrote = failovers.iter().flat_map(|(_, tolls)| tolls.keys());
     let mut all: Vec<Probe> = wrote.chain(asked).copied().collect();
     all.sort_unstable();
     all.dedup();
     let report = |probe: Probe| {
         let tolls = || {
-            let effective = failovers.iter().filter(|failover| failover.effective);
-            let tolls = effective.filter_map(|failover| failover.probes.get(&probe));
+            let effective = failovers.iter().filter(|(effective, _)| *effective);
+            let tolls = effective.filter_map(|(_, tolls)| tolls.get(&probe));
             tolls.filter(|toll| toll.closed)
         };
         let report = ProbeReport {
@@ -270,14 +272,8 @@ mod tests {
     fn a_probe_that_was_asked_for_and_wrote_nothing_is_reported() {
         let report = &reports(&[], &[Probe::Go])[&Probe::Go];
         assert_eq!((report.gap_ms, report.unusable), (None, 0));
-        let failover = Failover {
-            run: "1".into(),
-            fault: "kill_process".into(),
-            target: "e-0".into(),
-            effective: true,
-            routes: BTreeMap::new(),
-            probes: BTreeMap::new(),
-        };
-        assert_eq!(reports(&[failover], &[Probe::Go])[&Probe::Go].unusable, 1);
+        let none = BTreeMap::new();
+        let silent = &reports(&[(true, &none)], &[Probe::Go])[&Probe::Go];
+        assert_eq!(silent.unusable, 1);
     }
 }

@@ -23,17 +23,20 @@ pub(crate) enum Stage {
     Ready,
     /// One is labelled leader, where labels are given.
     Labelled,
+    /// The Cluster's phase is Running. Pods do not tell it: it is noted by who looks at the Cluster.
+    Running,
 }
 
 impl Stage {
     /// All of them.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Created,
         Self::Scheduled,
         Self::FirstContainer,
         Self::EtcdContainer,
         Self::Ready,
         Self::Labelled,
+        Self::Running,
     ];
 
     /// For the table.
@@ -45,6 +48,7 @@ impl Stage {
             Self::EtcdContainer => "etcd's container started in each",
             Self::Ready => "pods ready",
             Self::Labelled => "leader labelled",
+            Self::Running => "phase Running",
         }
     }
 
@@ -71,6 +75,7 @@ impl Stage {
         };
         match self {
             Self::Created => true,
+            Self::Running => false,
             Self::Scheduled => pods.iter().all(|pod| condition(pod, "PodScheduled")),
             Self::FirstContainer => pods.iter().all(|pod| started(pod, None)),
             Self::EtcdContainer => pods.iter().all(|pod| started(pod, Some("etcd"))),
@@ -147,5 +152,6 @@ mod tests {
         assert_eq!(seen[&Stage::FirstContainer], 0.2);
         let later = [Stage::EtcdContainer, Stage::Ready, Stage::Labelled];
         assert!(later.iter().all(|stage| seen[stage] == 0.3), "{seen:?}");
+        assert!(!seen.contains_key(&Stage::Running), "no pod tells it");
     }
 }

@@ -1,5 +1,6 @@
 //! A handful of samples in few numbers, honest about how few they are.
 
+use etcd_history::record::Nanos;
 use serde::Serialize;
 
 /// Samples in few numbers, in the unit of the samples.
@@ -35,6 +36,15 @@ impl Summary {
             max,
         })
     }
+}
+
+/// A time in milliseconds.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a run lasts minutes: microseconds are exact"
+)]
+pub(crate) fn milliseconds(nanos: Nanos) -> f64 {
+    nanos as f64 / 1e6
 }
 
 /// With how much probability at most the next sample is above all those seen, with 95 % confidence: `1 - 0.05^(1/n)`.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::bench::stages::{self, Stage, Stages};
 use crate::cluster::volumes::{self, Pool};
 use crate::deploy::{apply, wait_quiet};
-use crate::scenario::subject::Subject;
+use crate::scenario::subject::{CLUSTER, Subject};
 use crate::scenario::{Lab, RunError};
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};
@@ -101,8 +101,10 @@ async fn cluster(
     };
     let pods = Api::namespaced(subject.kube.clone(), &subject.namespace);
     let stages = watch(pods, members, Stage::Labelled);
+    let runs = running(&subject, begin);
     // The first error is reported.
-    let (made, stages) = tokio::join!(made, stages);
+    let (made, mut stages, runs) = tokio::join!(made, stages, runs);
+    stages.extend(runs.map(|seconds| (Stage::Running, seconds)));
     let deleted = subject.delete().await;
     let (took, image) = made?;
     deleted.map(|()| (took, image, stages))
@@ -147,6 +149,21 @@ async fn ground(
         volumes::prepare(&lab.cluster, pool).await?;
     }
     Subject::create(&lab.cluster, name, members).await
+}
+
+/// Seconds until the Cluster's phase is Running, if it comes to that.
+async fn running(subject: &Subject, begin: Instant) -> Option<f64> {
+    let look = async || match subject.clusters().get(CLUSTER).await {
+        Ok(cluster) if cluster.data["status"]["phase"] == "Running" => Poll::Ready(begin.elapsed()),
+        Ok(cluster) => Poll::NotYet::<_, String>(cluster.data["status"]["phase"].to_string()),
+        Err(error) => Poll::NotYet(error.to_string()),
+    };
+    let words = Stage::Running.words();
+    let runs = wait_until(words, timeouts::CLUSTER_RUNNING, look).await;
+    // The creation itself says why not.
+    runs.inspect_err(|error| tracing::debug!(%error, "a stage is missing"))
+        .ok()
+        .map(seconds)
 }
 
 /// Looks at the pods of a namespace until they have come as far as `last`, or for as long as a creation may take.

@@ -31,6 +31,7 @@ use tonic::{
 
 use crate::{
     classify::BeforeSend,
+    login,
     reach::{Reach, Wire},
 };
 
@@ -186,16 +187,35 @@ impl Held {
 
     /// The connection, dialled when there is none; the number is for [`Held::give_up`].
     pub(crate) async fn get(&self, deadline: Instant) -> Result<(u64, Client), DialError> {
+        self.take(deadline.min(Instant::now() + DIAL), deadline)
+            .await
+    }
+
+    /// The same, for who must have an answer of this very member: a log-in may take its time, too.
+    pub(crate) async fn get_logged_in(&self) -> Result<(u64, Client), DialError> {
+        let deadline = Instant::now() + DIAL + self.log_in();
+        self.take(deadline, deadline).await
+    }
+
+    async fn take(&self, dialled: Instant, deadline: Instant) -> Result<(u64, Client), DialError> {
         let locked = tokio::time::timeout_at(deadline, self.current.lock()).await;
         let mut current =
             locked.map_err(|elapsed| DialError::new(BeforeSend::Timeout, &elapsed))?;
         if let (number, Some(client)) = &*current {
             return Ok((*number, client.clone()));
         }
-        let client = dial(&self.reach, &self.name, deadline.min(Instant::now() + DIAL)).await?;
+        let client = dial(&self.reach, &self.name, dialled).await?;
         current.0 += 1;
         current.1 = Some(client.clone());
         Ok((current.0, client))
+    }
+
+    /// How long a log-in may take before there is a connection: none where it has no user.
+    fn log_in(&self) -> Duration {
+        match self.reach.login {
+            Some(_) => login::ANSWER,
+            None => Duration::ZERO,
+        }
     }
 
     /// Drops a connection, unless it has been replaced already.

@@ -34,7 +34,7 @@ const TOKEN: &str = "token";
 /// gRPC's number of "unauthenticated".
 const UNAUTHENTICATED: &str = "16";
 /// Longest wait for an answer: a password costs etcd some processor time, and a quorum.
-const ANSWER: Duration = Duration::from_secs(1);
+pub(crate) const ANSWER: Duration = Duration::from_secs(1);
 /// A member that is behind does not know a token yet that is younger than this: no reason to get another one.
 const YOUNG: Duration = Duration::from_millis(300);
 /// Spacing of looks for a token that another task gets.

@@ -56,8 +56,8 @@ pub(crate) async fn run(shared: Arc<Shared>, member: Member) {
 }
 
 async fn ask(held: &Held) -> Option<RaftStatus> {
+    let (number, client) = held.get_logged_in().await.ok()?;
     let deadline = tokio::time::Instant::now() + ANSWER;
-    let (number, client) = held.get(deadline).await.ok()?;
     let mut maintenance = client.maintenance_client();
     match timeout_at(deadline, maintenance.status()).await {
         Ok(Ok(response)) => raft_status(&response),

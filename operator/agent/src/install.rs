@@ -19,7 +19,7 @@ fn copy(source: &Path, destination: &Path) -> io::Result<()> {
     partial.push(".partial");
     fs::copy(source, &partial)?;
     fs::set_permissions(&partial, fs::Permissions::from_mode(0o755))?;
-    fs::File::open(&partial)?.sync_all()?;
+    // Not synced, which may take a second: after a loss of power the containers start again, and with them this.
     fs::rename(&partial, destination)
 }
 

@@ -16,6 +16,63 @@ use kbagent_protocol::{
     EtcdState, Member, MemberList, PATH_MEMBERS, Role, SwitchoverOutput, action, parameter,
 };
 
+/// Asks whether etcd has started: the answer's status, and how long it took.
+async fn started(pod: &Pod) -> (hyper::StatusCode, Duration) {
+    let address = pod.agent_address();
+    let call = kbagent::http::Call {
+        deadline: Duration::from_secs(10),
+        ..kbagent::http::Call::get(&address, kbagent_protocol::PATH_STARTED)
+    };
+    let began = Instant::now();
+    let (status, _) = call.send(String::new()).await.expect("an answer");
+    (status, began.elapsed())
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn who_asks_whether_etcd_has_started_is_answered_when_it_has() {
+    let mut pods: Vec<Pod> = (0..3)
+        .map(|n| Pod::new(67, n, &[0, 1, 2]).bootstraps())
+        .collect();
+    for pod in &mut pods {
+        pod.start_agent();
+    }
+    until("an agent serves", 10, async || {
+        TcpStream::connect(pods[0].agent_address()).ok()
+    })
+    .await;
+    let (status, took) = started(&pods[0]).await;
+    assert_eq!(status, hyper::StatusCode::SERVICE_UNAVAILABLE);
+    assert!(took >= Duration::from_secs(2), "{took:?}");
+    // One of three serves no clients, and is not to be restarted for that.
+    pods[0].start_etcd();
+    let took = until("it has started", 20, async || {
+        let (status, took) = started(&pods[0]).await;
+        (status == hyper::StatusCode::OK).then_some(took)
+    })
+    .await;
+    assert!(took >= Duration::from_secs(2), "{took:?}");
+    pods[1].start_etcd();
+    until("it knows a leader", 20, async || {
+        let (status, took) = started(&pods[0]).await;
+        (status == hyper::StatusCode::OK && took < Duration::from_secs(1)).then_some(())
+    })
+    .await;
+    let (status, took) = started(&pods[0]).await;
+    assert_eq!(status, hyper::StatusCode::OK);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    // It knows no leader, and is not to be restarted for that.
+    pods[1].kill_etcd();
+    until("it knows no leader", 20, async || {
+        let view: kbagent_protocol::MemberView = pods[0].get(kbagent_protocol::PATH_MEMBER).await?;
+        view.status?.leader_id.is_none().then_some(())
+    })
+    .await;
+    let (status, took) = started(&pods[0]).await;
+    assert_eq!(status, hyper::StatusCode::OK);
+    assert!(took >= Duration::from_secs(2), "{took:?}");
+}
+
 #[tokio::test]
 #[ignore = "needs ETCD_BIN"]
 async fn roles_are_right_and_a_killed_leader_is_followed_at_once() {

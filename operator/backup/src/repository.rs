@@ -24,7 +24,8 @@ const PART: usize = 8 * 1024 * 1024;
 const PARTS: usize = 2;
 /// Most objects of one backup that are looked at.
 const OBJECTS: usize = 1000;
-
+/// Most folders beside one that are looked at.
+const FOLDERS: usize = 10_000;
 /// Most objects of one archive.
 const NAMES: usize = 300_000;
 
@@ -312,6 +313,29 @@ impl Repository {
         let read = Manifest::read(&bytes);
         read.map(Some)
             .map_err(|source| Error::Manifest { object, source })
+    }
+
+    /// Manifests of the backups in the folders beside one; one that cannot be read by this program is none.
+    ///
+    /// # Errors
+    /// When the repository does not answer: there may be more.
+    pub async fn beside(&self, folder: &Folder) -> Result<Vec<Manifest>, Error> {
+        let path = folder.path().to_string();
+        let parent = path.rsplit_once('/').map(|(parent, _)| Path::from(parent));
+        let listed = self.store.list_with_delimiter(parent.as_ref()).await;
+        let listed = listed.map_err(|source| failed("list", folder.path(), source))?;
+        let mut manifests = Vec::new();
+        for prefix in listed.common_prefixes.iter().take(FOLDERS) {
+            let Ok(other) = Folder::read(prefix.as_ref()) else {
+                continue;
+            };
+            match self.manifest(&other).await {
+                Ok(manifest) => manifests.extend(manifest),
+                Err(Error::Manifest { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(manifests)
     }
 
     /// Objects of a folder whose names are wanted, 1000 at most.

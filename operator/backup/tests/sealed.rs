@@ -240,7 +240,10 @@ async fn an_encrypted_backup_is_proven_and_restored_and_another_pass_phrase_is_r
     }
     let right = restoration(volume.path(), Some(KEYS.clone()), None);
     restore(&repository, &right).await.unwrap();
-    assert_eq!(restored(volume.path(), "who").await, b"a secret value");
+    assert_eq!(
+        Box::pin(restored(volume.path(), "who")).await,
+        b"a secret value"
+    );
 
     // One that is not encrypted in its place, with a manifest that says so.
     let exchanged = tempfile::tempdir().unwrap();
@@ -305,7 +308,10 @@ async fn an_encrypted_archive_is_put_over_an_encrypted_backup() {
     );
     let right = restoration(volume.path(), Some(KEYS.clone()), Some(replay(&own)));
     restore(&repository, &right).await.unwrap();
-    assert_eq!(restored(volume.path(), "who").await, b"a secret value");
+    assert_eq!(
+        Box::pin(restored(volume.path(), "who")).await,
+        b"a secret value"
+    );
 }
 
 #[test]

@@ -9,6 +9,7 @@ use etcd_backup::archive::store::{Archive, MERGED};
 use etcd_backup::path::Folder;
 use etcd_backup::remove::{What, remove};
 use etcd_backup::repository::Repository;
+use serde_json::{Value, json};
 
 const PATH: &str = "pre/demo/shop-u/etcd/archive";
 
@@ -109,19 +110,80 @@ async fn segments_are_merged_whenever_that_is_interrupted_and_old_ones_deleted()
     );
     // The first merged object ended before the second began.
     let begins = archive
-        .prune(&mut inventory, MERGED as i64 * 1000)
+        .prune(&mut inventory, MERGED as i64 * 1000, i64::MAX)
         .await
         .unwrap();
     assert_eq!(begins, None);
     assert_eq!(all(&archive).await.1, before, "exactly then is not before");
     let begins = archive
-        .prune(&mut inventory, MERGED as i64 * 1000 + 1)
+        .prune(&mut inventory, MERGED as i64 * 1000 + 1, i64::MAX)
         .await
         .unwrap();
     let first = &before[MERGED].header;
     assert_eq!(begins, Some((first.after, first.since)));
     assert_eq!(all(&archive).await.1, before[MERGED..]);
-    archive.prune(&mut inventory, i64::MAX).await.unwrap();
+    archive
+        .prune(&mut inventory, i64::MAX, i64::MAX)
+        .await
+        .unwrap();
     let (_, left) = all(&archive).await;
     assert_eq!(left, before[2 * MERGED..], "the newest always stay");
+}
+
+/// A full backup beside the archive.
+async fn back_up(repository: &Repository, name: &str, change: Value) {
+    let mut manifest = json!({
+        "formatVersion": 1, "object": "snapshot-a.db", "bytes": 7, "sha256": "00", "etcdVersion": "3.6.16",
+        "source": { "backupUid": name, "namespace": "demo", "cluster": "shop", "component": "etcd" },
+        "startedAt": "2026-01-01T00:00:00Z", "endedAt": "2026-01-01T00:00:01Z", "clusterId": "c", "memberId": "b",
+        "revisionBefore": 1, "revisionAfter": 9, "verification": { "verified": true } });
+    for (field, value) in change.as_object().unwrap() {
+        manifest[field] = value.clone();
+    }
+    let place = Folder::read(&format!("pre/demo/shop-u/etcd/{name}")).unwrap();
+    let bytes = manifest.to_string().into_bytes();
+    repository.create(&place.manifest(), bytes).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_the_newest_full_backup_needs_is_never_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = Repository::folder(folder.path()).unwrap();
+    let archive = archive(&repository);
+    fill(&archive, 3 * MERGED as i64 + 100).await;
+    let mut inventory = archive.inventory().await.unwrap();
+    for _ in 0..9 {
+        archive.merge(&mut inventory).await.unwrap();
+    }
+    assert_eq!(archive.base("c").await.unwrap(), None);
+    let second = 1 + MERGED as i64;
+    for (name, change) in [
+        ("old", json!({ "revision": second })),
+        (
+            "unproven",
+            json!({ "revision": 9000, "verification": { "verified": false } }),
+        ),
+        ("another", json!({ "revision": 9000, "clusterId": "d" })),
+        ("later", json!({ "revision": 9000, "formatVersion": 9 })),
+    ] {
+        back_up(&repository, name, change).await;
+    }
+    let base = archive.base("c").await.unwrap();
+    assert_eq!(
+        base,
+        Some(second),
+        "the only one that is verified, and of this cluster"
+    );
+    assert!(Archive::is_prunable(&inventory, i64::MAX));
+    let none = archive.prune(&mut inventory, i64::MAX, second - 1).await;
+    assert_eq!(none.unwrap(), None, "its changes are in the first object");
+    let begins = archive
+        .prune(&mut inventory, i64::MAX, second)
+        .await
+        .unwrap();
+    assert_eq!(
+        begins.map(|(after, _)| after),
+        Some(second),
+        "and not further"
+    );
 }

@@ -63,6 +63,9 @@ pub const PATH_MEMBERS: &str = "/v1.0/members";
 pub const PATH_ACTION: &str = "/v1.0/action";
 /// `GET`: answers when a hand-over of leadership that the pod's termination asked for has ended, or when none is due.
 pub const PATH_DRAINED: &str = "/v1.0/drained";
+/// `GET`: answers 200 as soon as the member runs and knows a leader, or after a while if it runs without; 503 when it
+/// does not run. For the kubelet's startup probe.
+pub const PATH_STARTED: &str = "/v1.0/started";
 /// `POST`, with authority: moves leadership away because the pod is about to stop, and answers a [`HandoffAnswer`] when
 /// the leader service points to the new leader. Repeatable: a call while one is under way joins it.
 pub const PATH_HANDOFF: &str = "/v1.0/handoff";
@@ -477,6 +480,9 @@ pub struct RelayReport {
     pub passed: u64,
     /// Connections that were closed because there was no leader.
     pub given_up: u64,
+    /// Deaths of etcd that the agent learned of before its sockets were closed.
+    #[serde(default)]
+    pub foreseen: u64,
 }
 
 /// Ends of the certificates that etcd and the agent use, in seconds since 1970.

@@ -6,6 +6,7 @@ use etcd_operator_api::backup::{BackupPhase, BackupStatus, BackupStatusTarget};
 use etcd_operator_api::backup_policy::{ARCHIVE, EncryptionConfig, RetentionPolicy};
 use etcd_operator_api::quantity::amount;
 use etcd_operator_api::{Backup, BackupPolicy, BackupRepo, labels};
+use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kbagent_protocol::BackupSummary;
 use kube::{Resource, ResourceExt};
@@ -191,14 +192,7 @@ pub(super) fn ground(
             "Cluster {cluster:?} has no component {component:?} in this namespace"
         ))
     })?;
-    let etcd = of
-        .pod
-        .containers
-        .iter()
-        .find(|container| container.name == "etcd");
-    let etcd = etcd.and_then(|container| container.image.clone());
-    let etcd =
-        etcd.ok_or_else(|| Obstacle::Refused("the members have no container etcd".to_owned()))?;
+    let etcd = image(&of.pod)?;
     if let Some(Err(why)) = &seen.pass_phrase {
         return Err(Obstacle::Later(why.clone()));
     }
@@ -230,6 +224,14 @@ pub(super) fn ground(
         repo: repo.name_any(),
         rate: rate(policy).map_err(Obstacle::Refused)?,
     })
+}
+
+/// The image that members run etcd from.
+fn image(pod: &PodSpec) -> Result<String, Obstacle> {
+    let mut containers = pod.containers.iter();
+    let etcd = containers.find(|container| container.name == "etcd");
+    etcd.and_then(|container| container.image.clone())
+        .ok_or_else(|| Obstacle::Refused("the members have no container etcd".to_owned()))
 }
 
 /// How a backup is encrypted: an archive as it began.

@@ -30,6 +30,7 @@ use super::pace::Pace;
 use super::plan::steps::StatusDraft;
 use super::plan::{Plan, Step, Waiting, plan, status};
 use super::rehearse::Rehearsals;
+use super::sequence::in_order;
 use crate::controller::{Backoff, Blame, Calm, Head, UNREADABLE, current, key};
 use crate::lease::Tenure;
 use crate::roles::MemberStore;
@@ -181,7 +182,8 @@ impl Reconciler {
 
     async fn apply(&self, set: &InstanceSet, desired: &Desired, plan: &Plan) -> Result<(), Error> {
         let applier = Applier::new(&self.client, &self.frame.agents, desired);
-        for step in &plan.steps {
+        let applier = &applier;
+        let take = |step| async move {
             // Decided before this process was stopped for a while, say: another replica decides by now.
             if !self.tenure.holds() {
                 return Err(Error::LeaseEnded);
@@ -189,8 +191,9 @@ impl Reconciler {
             info!(instance_set = %desired.name, step = %events::summary(step), "step");
             applier.take(step).await?;
             events::taken(&self.recorder, set, step).await;
-        }
-        Ok(())
+            Ok(())
+        };
+        in_order(&plan.steps, take).await
     }
 
     /// Writes the status if it differs from what is recorded; returns the object's newest version.

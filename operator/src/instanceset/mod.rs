@@ -20,6 +20,7 @@ pub(crate) mod plan;
 mod rehearse;
 mod resize;
 mod run;
+mod sequence;
 mod unreachable;
 
 pub(crate) use run::{Context, run};

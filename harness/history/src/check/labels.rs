@@ -43,17 +43,13 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     if reigns.is_empty() {
         findings.doubt("no member ever named a leader that is a pod".to_owned());
     }
-    lag(case, &labelled(&ordered), &reigns, &mut findings);
+    let states = labelled(&ordered);
+    lag(case, &states, &reigns, &mut findings);
     endpoints(case, &ordered, &mut findings);
     if case.expectations.ends_healthy && !came_to_its_end(case.index) {
         findings.doubt("the recording was cut off, how the labels settled is not in it".to_owned());
     } else if case.expectations.ends_healthy {
-        settled(
-            case,
-            &ordered,
-            reigns.last().map(|reign| reign.pod),
-            &mut findings,
-        );
+        settled(case, &states, reigns.last(), &mut findings);
     }
     findings.verdict(CHECK)
 }
@@ -144,11 +140,10 @@ fn reigns<'a>(case: &Case<'a>) -> Vec<Reign<'a>> {
             });
         }
     }
-    // The last report of the members is the end of what is known.
-    let last_sample = case
-        .index
-        .members
-        .last()
+    // The last answer of a member is the end of what is known.
+    let mut answers = case.index.members.iter().rev();
+    let last_sample = answers
+        .find(|sample| sample.status.is_some())
         .map_or(Nanos::MIN, |sample| sample.t);
     for reign in &mut reigns {
         reign.to = reign.to.min(last_sample);
@@ -241,17 +236,27 @@ fn endpoints(case: &Case<'_>, ordered: &[&PodRecord], findings: &mut Findings) {
     }
 }
 
-fn settled(case: &Case<'_>, ordered: &[&PodRecord], leader: Option<&str>, findings: &mut Findings) {
-    let mut leaders = BTreeSet::new();
-    for record in ordered {
-        play(&mut leaders, record);
-    }
-    let names: Vec<_> = leaders.iter().map(|(pod, _)| *pod).collect();
-    if names.len() != 1 || leader.is_some_and(|leader| leader != names[0]) {
+fn settled(
+    case: &Case<'_>,
+    states: &[Labelled<'_>],
+    reign: Option<&Reign<'_>>,
+    findings: &mut Findings,
+) {
+    let none = (Nanos::MIN, BTreeSet::new());
+    let (since, leaders) = states.last().unwrap_or(&none);
+    let names: Vec<_> = leaders.iter().copied().collect();
+    let differs = reign.filter(|reign| names != [reign.pod]);
+    if names.len() == 1 && differs.is_some_and(|reign| reign.to < *since) {
+        // What was true before the label was written says nothing about it.
+        findings.doubt(format!(
+            "no member answered after {names:?} was labelled leader at {:.6} s",
+            case.index.seconds(*since)
+        ));
+    } else if names.len() != 1 || differs.is_some() {
         findings.violation(
             format!(
                 "in the end {names:?} are labelled leader, raft's leader is {}",
-                leader.unwrap_or("unknown")
+                reign.map_or("unknown", |reign| reign.pod)
             ),
             Vec::new(),
         );

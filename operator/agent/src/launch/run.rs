@@ -19,6 +19,8 @@ use crate::config::Config;
 use crate::etcd::Client;
 use crate::watch::Refusal;
 
+/// This program, also where its file has been replaced.
+const OWN: &str = "/proc/self/exe";
 /// Pause between two attempts while no member returns a member list.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 /// Pause between two looks while etcd must not start.
@@ -87,7 +89,8 @@ pub async fn run(config: &Config, command: &[String]) -> Result<u8, LaunchError>
         prepare(config, &decision, user)?;
         let flags = arguments(config, &decision, user);
         tracing::info!(?flags, "etcd starts");
-        let etcd = start(program, &flags)?;
+        let mark = shared(config, user).map(|_| config.run_dir.join(SHARED_FILE));
+        let etcd = start(program, &flags, mark.as_deref())?;
         match supervise(etcd, listener.as_ref(), &mut gate, &mut signals).await {
             End::Exited(status) => return Ok(status),
             End::Restart => tokio::select! {
@@ -104,9 +107,16 @@ async fn ready(config: &Config) -> Decision {
     decision
 }
 
-/// Starts etcd with this process's input and outputs.
-fn start(program: &str, flags: &[String]) -> Result<Pid, LaunchError> {
-    let mut etcd = Command::new(program);
+/// Starts etcd with this process's input and outputs; by way of [`super::hold`] where there is a mark to hold.
+fn start(program: &str, flags: &[String], mark: Option<&Path>) -> Result<Pid, LaunchError> {
+    let mut etcd = match mark {
+        Some(mark) => {
+            let mut own = Command::new(OWN);
+            own.arg("hold").arg(mark).arg("--").arg(program);
+            own
+        }
+        None => Command::new(program),
+    };
     etcd.args(flags);
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(name)) {
         etcd.env_remove(name);

@@ -1,8 +1,10 @@
-//! Stands by at etcd's address, behind etcd.
+//! Stands by at etcd's address, behind etcd; and beside it when it dies.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
+use nix::libc::{BPF_K, BPF_RET, sock_filter, sock_fprog};
+use nix::sys::socket::{setsockopt, sockopt::AttachReusePortCbpf};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that wait to be accepted.
@@ -15,13 +17,44 @@ const TRIES: usize = 8;
 /// # Errors
 /// When a process of another user has the port or does not share it, or the kernel has no IPv6.
 pub(super) fn listen(ip: Ipv4Addr, port: u16) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
+    let socket = sharing(Domain::IPV6)?;
     socket.set_only_v6(false)?;
+    socket.bind(&SocketAddr::from((ip.to_ipv6_mapped(), port)).into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn sharing(domain: Domain) -> io::Result<Socket> {
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&SocketAddr::from((ip.to_ipv6_mapped(), port)).into())?;
+    Ok(socket)
+}
+
+/// Listens as IPv4 beside an etcd that is dying, and has the kernel give all connections to the second of the group of
+/// sockets that share the port: to this one while the dying one is the first. A number that does not exist is as if
+/// nothing was said: when the dying one is gone this is the only one. The next etcd's is the second again, and gets all
+/// that comes from then on.
+///
+/// # Errors
+/// When the socket cannot be had, or the kernel takes no such choice.
+pub(super) fn listen_beside(ip: Ipv4Addr, port: u16) -> io::Result<TcpListener> {
+    let socket = sharing(Domain::IPV4)?;
+    socket.bind(&SocketAddr::from((ip, port)).into())?;
+    // The choice is the group's, which there is only now.
     socket.listen(BACKLOG)?;
+    let mut second = sock_filter {
+        code: u16::try_from(BPF_RET | BPF_K).map_err(io::Error::other)?,
+        jt: 0,
+        jf: 0,
+        k: 1,
+    };
+    let choice = sock_fprog {
+        len: 1,
+        filter: &raw mut second,
+    };
+    setsockopt(&socket, AttachReusePortCbpf, &choice)?;
     Ok(socket.into())
 }
 
@@ -105,6 +138,46 @@ mod tests {
                 assert!(!behind(&ours, address).await.expect("tried").behind);
             }
         }
+    }
+
+    #[test]
+    fn who_listens_beside_a_dying_etcd_gets_all_until_the_next_one_listens() {
+        let ip = Ipv4Addr::new(127, 77, 90, 3);
+        let mut serving = etcd(ip, 0);
+        let address = serving.local_addr().expect("address");
+        let standby = listen(ip, address.port()).expect("listen");
+        for _ in 0..20 {
+            let before = connections(address);
+            assert_eq!((taken(&serving), taken(&standby)), (50, 0));
+            let ours = listen_beside(ip, address.port()).expect("listen");
+            let while_it_dies = connections(address);
+            assert_eq!((taken(&serving), taken(&ours)), (0, 50));
+            drop(serving);
+            let while_it_is_dead = connections(address);
+            assert_eq!((taken(&ours), taken(&standby)), (50, 0));
+            serving = etcd(ip, address.port());
+            let after = connections(address);
+            assert_eq!((taken(&serving), taken(&ours)), (50, 0));
+            drop(ours);
+            let last = connections(address);
+            assert_eq!((taken(&serving), taken(&standby)), (50, 0));
+            drop((before, while_it_dies, while_it_is_dead, after, last));
+        }
+    }
+
+    #[test]
+    fn who_comes_when_etcd_is_dead_already_leaves_all_to_the_next_one() {
+        let ip = Ipv4Addr::new(127, 77, 90, 4);
+        let first = etcd(ip, 0);
+        let address = first.local_addr().expect("address");
+        drop(first);
+        let ours = listen_beside(ip, address.port()).expect("listen");
+        let held = connections(address);
+        assert_eq!(taken(&ours), 50);
+        let next = etcd(ip, address.port());
+        let later = connections(address);
+        assert_eq!((taken(&next), taken(&ours)), (50, 0));
+        drop((held, later));
     }
 
     #[test]

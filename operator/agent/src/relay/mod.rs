@@ -9,10 +9,17 @@
 //! ([`crate::launch::SHARED_FILE`]); at that other address only etcd answers, so that the agent never takes another
 //! member for its own.
 //!
+//! A process that dies closes its sockets one by one, those of clients before the one that listens. A client that dials
+//! again at once would be taken by a listener that is about to die, and reset. But before it closes any of them, the
+//! kernel gives up the process's record locks: etcd holds one of the mark, `dying` waits for it, and listens beside
+//! etcd's socket, as IPv4, and before it, until the next etcd listens.
+//!
 //! Bytes are passed on unread, TLS or not, and only to members of the own cluster: names from the own member's list,
-//! addresses by their names. [`aim`] is pure; `others` knows the members, `listen` stands by, `task` does.
+//! addresses by their names. [`aim`] is pure; `others` knows the members, `listen` stands by, `dying` waits, `task`
+//! does.
 
 mod aim;
+mod dying;
 mod listen;
 mod others;
 mod task;

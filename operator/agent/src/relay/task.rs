@@ -14,10 +14,11 @@ use kbagent_protocol::{EtcdState, MemberView, PATH_MEMBER, RelayReport};
 use socket2::SockRef;
 use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use super::aim::{Aim, aim};
+use super::dying::{self, Beside, Mark};
 use super::listen::{behind, listen};
 use super::others::{self, Others};
 use crate::config::Config;
@@ -55,8 +56,12 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Pause after a failed accept that is no client's fault.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long no client must have come before the listener beside a dead etcd is closed; its successor listens then.
+const QUIET: Duration = Duration::from_secs(1);
+
 struct Relay {
     config: Arc<Config>,
+    mark: Arc<Mark>,
     knowledge: watch::Receiver<Knowledge>,
     others: watch::Receiver<Others>,
     places: Places,
@@ -97,6 +102,7 @@ pub(crate) fn start(
     let (others_to, others) = watch::channel(Others::default());
     let relay = Arc::new(Relay {
         config: Arc::clone(config),
+        mark: Arc::new(Mark::new(config.run_dir.join(SHARED_FILE))),
         knowledge,
         others,
         places: Places::new(Limits {
@@ -110,11 +116,53 @@ pub(crate) fn start(
     });
     tokio::spawn(others::keep(Arc::clone(config), own.clone(), others_to));
     tokio::spawn(Arc::clone(&relay).scout());
+    Arc::clone(&relay).foresee(ip);
     tokio::spawn(relay.run(ip));
     reports
 }
 
 impl Relay {
+    /// From now on the agent listens beside each etcd that dies, unless it does not stand by.
+    fn foresee(self: Arc<Self>, ip: Ipv4Addr) {
+        let may = {
+            let reports = self.report.subscribe();
+            move || reports.borrow().stands_by
+        };
+        match dying::watch(&self.mark, (ip, self.config.client_port), may) {
+            Ok(deaths) => drop(tokio::spawn(self.serve_beside(deaths))),
+            Err(error) => {
+                tracing::warn!(%error, "clients that come while etcd dies are reset");
+            }
+        }
+    }
+
+    async fn serve_beside(self: Arc<Self>, mut deaths: mpsc::Receiver<Beside>) {
+        while let Some(Beside { listener, open }) = deaths.recv().await {
+            self.report.send_modify(|report| report.foreseen += 1);
+            tracing::info!("etcd dies: the agent listens beside it");
+            match TcpListener::from_std(listener) {
+                Ok(listener) => self.accept_until_quiet(&listener).await,
+                Err(error) => tracing::warn!(%error, "failed to accept beside a dying etcd"),
+            }
+            drop(open);
+        }
+    }
+
+    /// Until the next etcd listens, which gets all that comes from then on.
+    async fn accept_until_quiet(self: &Arc<Self>, listener: &TcpListener) {
+        loop {
+            match timeout(QUIET, listener.accept()).await {
+                Ok(Ok((stream, from))) => self.take(stream, from),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "failed to accept a client of the dead etcd");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+                Err(_) if *self.knowledge.borrow().etcd() == EtcdState::Running => return,
+                Err(_) => {}
+            }
+        }
+    }
+
     /// Stands by as soon as etcd runs and shares its port: who came first then is known, and that etcd comes first can
     /// be tried.
     async fn run(self: Arc<Self>, ip: Ipv4Addr) {
@@ -178,7 +226,7 @@ impl Relay {
     }
 
     fn take(self: &Arc<Self>, stream: TcpStream, from: SocketAddr) {
-        let (standing, lost) = self.places.enter(from.ip());
+        let (standing, lost) = self.places.enter(from.ip().to_canonical());
         let relay = Arc::clone(self);
         tokio::spawn(async move {
             tokio::select! {
@@ -291,6 +339,9 @@ impl Relay {
 
     /// The own etcd's address, if it listens there and continues to do so.
     async fn own_accepts(&self) -> Option<SocketAddr> {
+        if self.mark.is_dead() {
+            return None;
+        }
         let own: SocketAddr = self.config.etcd_address().parse().ok()?;
         for pause in [DYING, Duration::ZERO] {
             timeout(ANSWER, TcpStream::connect(own)).await.ok()?.ok()?;

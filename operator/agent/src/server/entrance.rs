@@ -13,7 +13,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_limits::Door;
 use kbagent_protocol::{
-    Authorization, ErrorAnswer, PATH_ACTION, PATH_DRAINED, PATH_GETROLE, PATH_HANDOFF, PATH_HEALTHZ,
+    Authorization, ErrorAnswer, PATH_ACTION, PATH_DRAINED, PATH_GETROLE, PATH_HANDOFF,
+    PATH_HEALTHZ, PATH_STARTED,
 };
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
@@ -26,7 +27,7 @@ use crate::tls::{Stream, Tls};
 /// Type of the record in which a handshake begins.
 const HANDSHAKE: u8 = 0x16;
 /// What everyone may ask in plain text.
-const OPEN: [&str; 3] = [PATH_GETROLE, PATH_HEALTHZ, PATH_DRAINED];
+const OPEN: [&str; 4] = [PATH_GETROLE, PATH_HEALTHZ, PATH_STARTED, PATH_DRAINED];
 /// What only the operator asks from outside of the pod.
 const OPERATORS: [&str; 2] = [PATH_ACTION, PATH_HANDOFF];
 

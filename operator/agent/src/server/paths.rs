@@ -12,10 +12,11 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_limits::Standing;
 use kbagent_protocol::{
-    ActionRequest, AgentReport, Asked, ElectionRequest, ErrorAnswer, FencingReport, MemberList,
-    MemberView, RelayReport, RoleAnswer,
+    ActionRequest, AgentReport, Asked, ElectionRequest, ErrorAnswer, EtcdState, FencingReport,
+    MemberList, MemberView, RelayReport, RoleAnswer,
 };
 use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
 use super::gate::{Gate, Refusal};
 use super::shared_read::SharedRead;
@@ -25,17 +26,25 @@ use crate::election::Elections;
 use crate::etcd::Client;
 use crate::expiry;
 use crate::handoff::Handoff;
+use crate::http::Call;
 use crate::tls::Tls;
 use crate::watch::Knowledge;
 
 /// Largest body in bytes: an action is a few hundred.
 pub(super) const BODY: usize = 16 * 1024;
+/// How long who asks whether etcd has started is kept waiting. The probe's own limit is longer.
+const STARTED: Duration = Duration::from_secs(2);
+/// What etcd says of itself without a quorum, and without alarms that a restart cannot heal.
+const HEALTH: &str = "/health?serializable=true&exclude=NOSPACE&exclude=CORRUPT";
+const HEALTH_LIMIT: Duration = Duration::from_secs(1);
 /// Deadline of the member list.
 const LIST: Duration = Duration::from_secs(2);
 
 /// What the paths share.
 pub(super) struct App {
     pub(super) own: Client,
+    /// `host:port` of the own member's metrics.
+    pub(super) metrics: String,
     pub(super) knowledge: watch::Receiver<Knowledge>,
     pub(super) fencing: watch::Receiver<FencingReport>,
     pub(super) elections: Arc<Elections>,
@@ -124,6 +133,36 @@ pub(super) async fn agent(State(app): Shared) -> Json<AgentReport> {
 
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
+}
+
+/// Ends as soon as the member runs and knows a leader, so that the kubelet need not come again a second later. One that
+/// knows none has started, too, and is not to be restarted for that (P1); it may not even serve clients yet.
+pub(super) async fn started(State(app): Shared) -> Response {
+    let runs = |known: &Knowledge| *known.etcd() == EtcdState::Running;
+    let follows = |known: &Knowledge| {
+        let status = known.status();
+        runs(known) && status.is_some_and(|status| status.leader_id.is_some())
+    };
+    let mut knowledge = app.knowledge.clone();
+    // An error means that it has not come to that.
+    let _ = timeout(STARTED, knowledge.wait_for(follows)).await;
+    if runs(&knowledge.borrow()) {
+        return "started\n".into_response();
+    }
+    let health = Call {
+        deadline: HEALTH_LIMIT,
+        ..Call::get(&app.metrics, HEALTH)
+    };
+    match health.send(String::new()).await {
+        Ok((StatusCode::OK, _)) => "started\n".into_response(),
+        Ok((status, _)) => not_started(&format!("its health is answered with {status}")),
+        Err(error) => not_started(&error.to_string()),
+    }
+}
+
+fn not_started(why: &str) -> Response {
+    let message = format!("etcd has not started: {why}");
+    failure(StatusCode::SERVICE_UNAVAILABLE, "ERR_NOT_STARTED", message)
 }
 
 pub(super) async fn drained(State(app): Shared) -> &'static str {

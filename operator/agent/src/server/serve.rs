@@ -10,7 +10,7 @@ use axum::routing::{get, post};
 use http_limits::Limits;
 use kbagent_protocol::{
     PATH_ACTION, PATH_AGENT, PATH_BEATS, PATH_CLOCK, PATH_DRAINED, PATH_ELECTION, PATH_GETROLE,
-    PATH_HANDOFF, PATH_HEALTHZ, PATH_MEMBER, PATH_MEMBERS, PATH_WATCH,
+    PATH_HANDOFF, PATH_HEALTHZ, PATH_MEMBER, PATH_MEMBERS, PATH_STARTED, PATH_WATCH,
 };
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -89,6 +89,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         places: Semaphore::new(ACTIONS),
         members: SharedRead::default(),
         tls: config.tls.clone(),
+        metrics: config.metrics_address.clone(),
         own,
         knowledge,
         fencing,
@@ -103,6 +104,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         .route(PATH_MEMBERS, get(paths::members))
         .route(PATH_AGENT, get(paths::agent))
         .route(PATH_CLOCK, get(paths::clock))
+        .route(PATH_STARTED, get(paths::started))
         .route(PATH_DRAINED, get(paths::drained))
         .route(PATH_HEALTHZ, get(paths::healthz))
         .route(PATH_HANDOFF, post(paths::handoff))

@@ -11,7 +11,7 @@ use kbagent::tls::{FILES, Tls};
 use kbagent_protocol::{
     Authorization, ErrorAnswer, OPERATOR_NAME, OPERATOR_NAME_VARIABLE, PATH_ACTION, PATH_AGENT,
     PATH_BEATS, PATH_CLOCK, PATH_DRAINED, PATH_ELECTION, PATH_GETROLE, PATH_HANDOFF, PATH_HEALTHZ,
-    PATH_MEMBER, PATH_MEMBERS, PATH_WATCH, TLS_DIRECTORY_VARIABLE,
+    PATH_MEMBER, PATH_MEMBERS, PATH_STARTED, PATH_WATCH, TLS_DIRECTORY_VARIABLE,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -177,7 +177,7 @@ const READS: [&str; 5] = [
 async fn in_plain_text_there_is_the_role_and_no_more() {
     let ca = Ca::new();
     let (agent, _dir) = secured(10, &ca, "signed", true).await;
-    for path in OPEN.iter().chain(&[PATH_DRAINED]) {
+    for path in OPEN.iter().chain(&[PATH_STARTED, PATH_DRAINED]) {
         let answer = agent.in_plain_text("GET", path, "").await;
         assert!(
             !answer.contains("403") && answer.starts_with("HTTP/1.1 "),

@@ -220,8 +220,27 @@ impl Archive {
         Ok(())
     }
 
-    /// Deletes what ended before a time (milliseconds since 1970), the oldest first. The last objects always stay. The
-    /// revision and the time that the archive begins after now, when anything was deleted.
+    /// Revision of the newest verified full backup beside the archive, of the same etcd cluster.
+    ///
+    /// # Errors
+    /// When the repository does not answer.
+    pub async fn base(&self, cluster_id: &str) -> Result<Option<i64>, Error> {
+        let manifests = self.repository.beside(&self.folder).await?;
+        let proven = manifests
+            .into_iter()
+            .filter(|found| found.cluster_id == cluster_id && found.verification.verified);
+        Ok(proven.filter_map(|found| found.revision).max())
+    }
+
+    /// Whether anything ended before a time (milliseconds since 1970) that could be deleted.
+    #[must_use]
+    pub fn is_prunable(inventory: &Inventory, before: i64) -> bool {
+        second(inventory).is_some_and(|(_, since)| since < before)
+    }
+
+    /// Deletes what ended before a time, the oldest first, and never what is put over the full backup of revision
+    /// `base`. The last objects always stay. The revision and the time that the archive begins after now, when anything
+    /// was deleted.
     ///
     /// # Errors
     /// When the repository fails.
@@ -229,22 +248,18 @@ impl Archive {
         &self,
         inventory: &mut Inventory,
         before: i64,
+        base: i64,
     ) -> Result<Option<(i64, i64)>, Error> {
         let mut begins = None;
-        let ended = |inventory: &Inventory| {
-            let next = inventory.chain.get(1).and_then(|(object, _)| object.begins);
-            next.is_some_and(|(_, since)| since < before)
-        };
-        while ended(inventory) {
+        while let Some(next) =
+            second(inventory).filter(|(after, since)| *since < before && *after <= base)
+        {
             let Some((object, _)) = inventory.chain.front() else {
                 break;
             };
             self.repository.delete(&self.path(object)).await?;
             inventory.chain.pop_front();
-            begins = inventory
-                .chain
-                .front()
-                .and_then(|(object, _)| object.begins);
+            begins = Some(next);
         }
         Ok(begins)
     }
@@ -267,6 +282,11 @@ impl Archive {
             link: None,
         }
     }
+}
+
+/// What an archive without its first object begins after; only merged objects go.
+fn second(inventory: &Inventory) -> Option<(i64, i64)> {
+    inventory.chain.get(1).and_then(|(object, _)| object.begins)
 }
 
 /// The segments that are merged next: at the first place where there are enough.

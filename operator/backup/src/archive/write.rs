@@ -25,6 +25,8 @@ const SILENCE: Duration = Duration::from_secs(5);
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// So often a member may leave out revisions until they count as lost.
 const HOLES: u32 = 4;
+/// How long the revision of the newest full backup is believed.
+const BELIEVED: Duration = Duration::from_secs(600);
 /// After so long without a write another writer may have taken over: the repository is asked first.
 const STALE: Duration = Duration::from_secs(5);
 
@@ -65,6 +67,7 @@ struct Writer<'a> {
     leases: Leases,
     standing: &'a Sender<Standing>,
     keep: Option<Duration>,
+    base: Option<(i64, Instant)>,
     wrote: Instant,
     holes: u32,
 }
@@ -200,6 +203,7 @@ impl<'a> Writer<'a> {
             leases: Leases::default(),
             standing,
             keep: settings.keep,
+            base: None,
             wrote: Instant::now(),
             holes: 0,
         })
@@ -330,10 +334,31 @@ impl<'a> Writer<'a> {
         };
         let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
         let before = now().saturating_sub(keep);
-        if let Some(begins) = self.archive.prune(&mut self.inventory, before).await? {
+        if !Archive::is_prunable(&self.inventory, before) {
+            return Ok(());
+        }
+        let base = self.base().await?;
+        let pruned = self
+            .archive
+            .prune(&mut self.inventory, before, base)
+            .await?;
+        if let Some(begins) = pruned {
             self.standing
                 .send_modify(|standing| standing.begins = Some(begins));
         }
         Ok(())
+    }
+
+    /// Revision of the newest full backup. Without one nothing is deleted: what is there may yet be all there is.
+    async fn base(&mut self) -> Result<i64, Error> {
+        if let Some((base, at)) = self.base
+            && at.elapsed() < BELIEVED
+        {
+            return Ok(base);
+        }
+        let base = self.archive.base(self.collector.cluster_id()).await?;
+        let base = base.unwrap_or(i64::MIN);
+        self.base = Some((base, Instant::now()));
+        Ok(base)
     }
 }

@@ -117,7 +117,7 @@ fn another_pass_phrase_and_another_version_are_named() {
     let mut later = sealed.clone();
     later[MAGIC.len()] = 2;
     assert_eq!(KEYS.check(&later), Err(NotOpened::Version(2)));
-    let mut salted = sealed.clone();
+    let mut salted = sealed;
     salted[MAGIC.len() + 1] ^= 1;
     assert_eq!(KEYS.check(&salted), Err(NotOpened::Key));
     assert_eq!(KEYS.check(b"SQLite"), Err(NotOpened::Magic));

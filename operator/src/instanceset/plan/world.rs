@@ -366,7 +366,7 @@ impl World {
                 labels: disk.labels.clone(),
                 annotations: disk.annotations.clone(),
                 terminating: disk.terminating,
-                lost: (disk.lost || self.gives_up(&name)).then(|| "its node is gone".to_owned()),
+                lost: (disk.lost || self.gives_up(name)).then(|| "its node is gone".to_owned()),
                 owned: !disk.foreign,
                 bound: disk.bound,
                 size: disk.size_seen(),

@@ -97,6 +97,24 @@ fn in_the_end_label_and_endpoints_are_on_the_leader() {
         &story("leader", &["etcd-2"]),
         "which was never labelled leader before",
     );
+    let silent = failover()
+        .pod(120, "etcd-0", 4, "follower")
+        .pod(121, "etcd-2", 5, "leader")
+        .endpoints(140, 7, &["etcd-2"]);
+    let expected = Expectations {
+        label_lag_ms: None,
+        ..healthy()
+    };
+    let verdict = format!("{:?}", silent.verdict("labels", &expected));
+    assert!(verdict.contains("no member answered after"), "{verdict}");
+    assert!(!verdict.contains("raft's leader is"), "{verdict}");
+    let answered = failover()
+        .pod(120, "etcd-0", 4, "follower")
+        .pod(121, "etcd-2", 5, "leader")
+        .endpoints(140, 7, &["etcd-2"])
+        .sample(150, B, Some("b"), 3);
+    let verdict = answered.verdict("labels", &expected);
+    violates(&verdict, "in the end [\"etcd-2\"] are labelled leader");
     Story::new().proves_nothing("labels", "no pod was seen");
 }
 
