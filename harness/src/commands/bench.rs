@@ -77,7 +77,7 @@ struct FailoverArgs {
     #[arg(long, value_enum, default_value = "sigkill")]
     kind: Kind,
     /// Values of the clusters' setting fastElection that are measured in turn, e.g. off,on: one table for each. `relay`
-    /// sets relayClients instead.
+    /// sets relayClients instead, `tls` and `users` close the clusters.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "shipped")]
     fast_election: Vec<FastElection>,
     /// Seed of the first run; the others count on from it.
@@ -229,6 +229,7 @@ async fn make_runs(
             let seed = args.seed.wrapping_add(u64::from(made));
             let mut plan = Plan::named(args.kind.scenario(), Some(args.members), seed)?;
             plan.scenario = plan.scenario.at_most(args.kills - made);
+            plan.scenario = plan.scenario.guarded(series.fast.guard());
             if let Some((name, value)) = series.fast.setting() {
                 plan.scenario = plan.scenario.setting(name, value);
             }

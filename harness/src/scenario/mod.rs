@@ -26,6 +26,7 @@ pub(crate) mod outcome;
 mod plan;
 pub(crate) mod promise;
 mod proof;
+mod rotation;
 pub(crate) mod run_log;
 pub(crate) mod runner;
 mod sizes;
