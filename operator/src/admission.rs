@@ -27,10 +27,10 @@ const AGAIN: Duration = Duration::from_secs(55 * 60);
 /// The policies are no YAML of objects; a bug.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to read the admission policies of this program: {0}")]
-pub struct NotRead(String);
+pub(crate) struct NotRead(String);
 
 /// The policies as YAML, for an operator of this service account.
-pub fn policies(namespace: &str, account: &str) -> String {
+pub(crate) fn policies(namespace: &str, account: &str) -> String {
     let account = format!("system:serviceaccount:{namespace}:{account}");
     POLICIES.replace(SHIPPED, &account)
 }
@@ -40,7 +40,7 @@ pub fn policies(namespace: &str, account: &str) -> String {
 ///
 /// # Errors
 /// When this program's own policies cannot be read.
-pub async fn watch(context: &Context) -> anyhow::Result<()> {
+pub(crate) async fn watch(context: &Context) -> anyhow::Result<()> {
     let (namespace, account) = (&context.config.namespace, &context.config.service_account);
     let wanted = parse(&policies(namespace, account))?;
     let mut ticks = interval(EVERY);

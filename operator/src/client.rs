@@ -24,7 +24,7 @@ const IDLE: usize = 8;
 const IDLE_FOR: Duration = Duration::from_secs(30);
 
 /// What an error says to people: the API server's own words, without the object that kube appends to them.
-pub fn message(error: &kube::Error) -> String {
+pub(crate) fn message(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
         other => other.to_string(),
@@ -35,7 +35,7 @@ pub fn message(error: &kube::Error) -> String {
 ///
 /// # Errors
 /// When neither is there, or its credentials cannot be used.
-pub async fn client() -> anyhow::Result<Client> {
+pub(crate) async fn client() -> anyhow::Result<Client> {
     let config = Config::infer().await?;
     let mut connector = TimeoutConnector::new(config.rustls_https_connector()?);
     connector.set_connect_timeout(config.connect_timeout);

@@ -2,7 +2,7 @@
 
 /// Settings of this process; never change while it runs.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub(crate) struct Config {
     /// DNS domain of the Kubernetes cluster, e.g. `cluster.local`.
     pub cluster_domain: String,
     /// Namespace the operator runs in.

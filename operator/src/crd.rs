@@ -1,6 +1,6 @@
 //! The CustomResourceDefinitions as files: what `operator crd` prints and deploy/crds holds.
 
-pub mod reference;
+pub(crate) mod reference;
 
 use etcd_operator_api::{
     Backup, BackupPolicy, BackupRepo, BackupSchedule, Cluster, Component, ComponentDefinition,
@@ -16,13 +16,13 @@ const HEADER: &str =
 /// A definition could not be written as YAML; a bug.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to write the definition of {name} as YAML: {reason}")]
-pub struct NotWritten {
+pub(crate) struct NotWritten {
     name: String,
     reason: String,
 }
 
 /// All definitions, in the order in which they are printed.
-pub fn all() -> Vec<CustomResourceDefinition> {
+pub(crate) fn all() -> Vec<CustomResourceDefinition> {
     vec![
         Cluster::crd(),
         Component::crd(),
@@ -41,7 +41,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
 ///
 /// # Errors
 /// When a definition cannot be written as YAML.
-pub fn files() -> Result<Vec<(String, String)>, NotWritten> {
+pub(crate) fn files() -> Result<Vec<(String, String)>, NotWritten> {
     all()
         .iter()
         .map(|crd| {
@@ -60,7 +60,7 @@ pub fn files() -> Result<Vec<(String, String)>, NotWritten> {
 ///
 /// # Errors
 /// When a definition cannot be written as YAML.
-pub fn stream() -> Result<String, NotWritten> {
+pub(crate) fn stream() -> Result<String, NotWritten> {
     let files = files()?;
     Ok(files
         .iter()

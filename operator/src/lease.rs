@@ -37,11 +37,11 @@ struct LeaseError {
 /// How long the lease is held yet. It counts from the moment at which the last renewal was asked for: it may have been
 /// written then, and its answer have come much later.
 #[derive(Clone, Debug, Default)]
-pub struct Tenure(Arc<Mutex<Option<Instant>>>);
+pub(crate) struct Tenure(Arc<Mutex<Option<Instant>>>);
 
 impl Tenure {
     /// True while no other replica can have taken over.
-    pub fn holds(&self) -> bool {
+    pub(crate) fn holds(&self) -> bool {
         self.left() > Duration::ZERO
     }
 
@@ -58,7 +58,7 @@ impl Tenure {
 }
 
 /// One replica's hand on the lease.
-pub struct Candidate {
+pub(crate) struct Candidate {
     api: Api<Lease>,
     identity: String,
     tenure: Tenure,
@@ -68,7 +68,7 @@ pub struct Candidate {
 
 impl Candidate {
     /// A candidate under this replica's name.
-    pub fn new(client: Client, config: &Config, tenure: Tenure) -> Self {
+    pub(crate) fn new(client: Client, config: &Config, tenure: Tenure) -> Self {
         // A restarted process of the same pod must not mistake the old one's lease for its own.
         let identity = format!("{}_{:08x}", config.identity, rand::random::<u32>());
         Candidate {
@@ -81,7 +81,7 @@ impl Candidate {
 
     /// Runs `work` each time the lease is held, and drops it when the lease is lost, until `stop` is ready; then
     /// releases the lease so that another replica starts at once.
-    pub async fn hold<W, F>(&mut self, stop: impl Future<Output = ()>, mut work: W)
+    pub(crate) async fn hold<W, F>(&mut self, stop: impl Future<Output = ()>, mut work: W)
     where
         W: FnMut() -> F,
         F: Future<Output = ()>,

@@ -1,4 +1,58 @@
-//! The operator's command line: `run` it, or print its CustomResourceDefinitions. Wiring only.
+//! Runs etcd clusters on Kubernetes: Cluster -> Component -> InstanceSet -> Pod.
+//!
+//! Modules, in the order in which a change of a spec passes through them:
+//! - [`cluster`]: Cluster -> Components and its own services.
+//! - [`component`]: Component -> InstanceSet, services, secret, budget.
+//! - [`instanceset`]: InstanceSet -> pods, claims, membership.
+//! - [`backup`]: Backup -> a Job that makes it, and what came of it; policies and repositories.
+//! - [`operations`]: OpsRequest -> an edit of its Cluster, and what came of it.
+//! - [`roles`]: which pod carries which role label; a data path, runs in every replica without the lease.
+//! - [`page`]: one look at all clusters, for people; off by default.
+//! - [`definition`]: ComponentDefinitions and ComponentVersions: matching, resolution, their status.
+//! - [`agent`]: client of kbagent, the only way to etcd.
+//! - [`certificates`]: names, issuing and checks of certificates: pure.
+//! - [`admission`]: the policies that keep others from the operator's objects.
+//! - [`token`]: what opens an agent for changes.
+//! - [`controller`]: what the reconcilers share: context, backoff, events, apply.
+//! - [`run`], [`config`], [`client`], [`lease`], [`server`], [`metrics`], [`namespaces`], [`watches`], [`telemetry`],
+//!   [`crd`]: the frame around them.
+//!
+//! Rule of dependency: `plan` modules see no client and no clock; nothing depends on the reconcilers.
+//!
+//! This file is the command line: `run` it, or print its CustomResourceDefinitions. Wiring only.
+
+mod admission;
+#[cfg(test)]
+mod admitted;
+mod agent;
+mod backup;
+#[cfg(test)]
+mod broken;
+mod certificates;
+mod client;
+mod cluster;
+mod component;
+mod config;
+mod controller;
+mod crd;
+mod definition;
+#[cfg(test)]
+mod fake_api;
+mod instanceset;
+mod lease;
+mod metrics;
+#[cfg(test)]
+mod mutation;
+mod namespaces;
+mod operations;
+mod page;
+mod roles;
+mod run;
+mod server;
+mod shallow;
+mod telemetry;
+mod token;
+mod watches;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -6,12 +60,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::config::Config;
+use crate::controller::Context;
+use crate::metrics::Metrics;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use operator::config::Config;
-use operator::controller::Context;
-use operator::metrics::Metrics;
-use operator::{admission, client, crd, page, run, server, telemetry};
 use tokio::sync::watch;
 
 /// A reconcile makes thousands of small JSON nodes beside objects that stay: glibc's heap keeps the pages of all of
@@ -69,8 +122,8 @@ struct RunArgs {
     #[command(flatten)]
     account: Account,
     /// Namespaces whose Clusters are served, with commas between them; all when it is empty.
-    #[arg(long, env = "OPERATOR_NAMESPACES", default_value = "", value_parser = operator::namespaces::parse)]
-    namespaces: operator::namespaces::Namespaces,
+    #[arg(long, env = "OPERATOR_NAMESPACES", default_value = "", value_parser = namespaces::parse)]
+    namespaces: namespaces::Namespaces,
     /// Days after which the token of a component's agents is replaced; 0 for never.
     #[arg(long, env = "OPERATOR_TOKEN_DAYS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(0..=3650))]
     token_days: u16,

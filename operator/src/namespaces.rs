@@ -5,11 +5,11 @@ const MOST: usize = 32;
 
 /// Names of namespaces, each once; none means all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Namespaces(pub Vec<String>);
+pub(crate) struct Namespaces(pub Vec<String>);
 
 /// A list that names no namespaces.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ParseError {
+pub(crate) enum ParseError {
     /// Not a name.
     #[error("{0:?} is no name of a namespace: write names with commas between them")]
     NoName(String),
@@ -22,7 +22,7 @@ pub enum ParseError {
 ///
 /// # Errors
 /// When one is no name of a namespace, or there are too many.
-pub fn parse(text: &str) -> Result<Namespaces, ParseError> {
+pub(crate) fn parse(text: &str) -> Result<Namespaces, ParseError> {
     let mut names: Vec<String> = Vec::new();
     let words = text.split(',').map(str::trim);
     for word in words.filter(|word| !word.is_empty()) {

@@ -21,7 +21,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// When the role path or the page ends, which it only does with the process.
-pub async fn run(
+pub(crate) async fn run(
     context: Arc<Context>,
     ready: Arc<AtomicBool>,
     listener: Option<TcpListener>,

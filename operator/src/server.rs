@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 
 /// What the pages show.
 #[derive(Clone, Default)]
-pub struct Pages {
+pub(crate) struct Pages {
     /// Figures.
     pub metrics: Metrics,
     /// Set once the API server has answered.
@@ -29,7 +29,7 @@ pub struct Pages {
 ///
 /// # Errors
 /// When the address cannot be bound.
-pub async fn run(
+pub(crate) async fn run(
     listen: SocketAddr,
     pages: Pages,
     stop: impl Future<Output = ()> + Send + 'static,

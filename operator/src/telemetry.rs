@@ -5,7 +5,7 @@
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging. Call once.
-pub fn start() {
+pub(crate) fn start() {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("info,kube_runtime=warn,kube_client=error"));
     tracing_subscriber::fmt()

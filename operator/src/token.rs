@@ -9,7 +9,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
-pub enum TokenError {
+pub(crate) enum TokenError {
     /// The Secret could not be read.
     #[error("failed to read the agents' token from secret {secret}: {}", message(.source))]
     Read {
@@ -38,7 +38,7 @@ pub enum TokenError {
 ///
 /// # Errors
 /// When the Secret cannot be read or has no token.
-pub async fn read(
+pub(crate) async fn read(
     client: &Client,
     namespace: &str,
     component: &ComponentName,
@@ -66,7 +66,7 @@ pub async fn read(
 
 /// Whether the Component of that name controls the Secret.
 #[must_use]
-pub fn is_ours(secret: &Secret, component: &ComponentName) -> bool {
+pub(crate) fn is_ours(secret: &Secret, component: &ComponentName) -> bool {
     let mut owners = secret.owner_references().iter();
     let controller = owners.find(|owner| owner.controller == Some(true));
     controller

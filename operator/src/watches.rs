@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 /// A watch that has had no list for so long is blind, and the replica not ready.
-pub const BLIND: Duration = Duration::from_secs(120);
+pub(crate) const BLIND: Duration = Duration::from_secs(120);
 /// An unreadable object that was not looked at for so long is gone: its reconciler looks every five minutes.
 const FORGOTTEN: Duration = Duration::from_secs(660);
 
@@ -40,11 +40,11 @@ struct Seen {
 
 /// Handles of the figures; a clone shares them.
 #[derive(Clone, Debug, Default)]
-pub struct Watches(Arc<Seen>);
+pub(crate) struct Watches(Arc<Seen>);
 
 impl Watches {
     /// Makes the figures visible.
-    pub fn register(&self, registry: &mut Registry) {
+    pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register(
             "etcd_operator_watch_errors",
             "Times that a watch or its list failed",
@@ -64,7 +64,7 @@ impl Watches {
 
     /// A watch that begins.
     #[must_use]
-    pub fn begin(&self, kind: &str) -> Watch {
+    pub(crate) fn begin(&self, kind: &str) -> Watch {
         let watch = Watch {
             all: self.clone(),
             id: self.0.next.fetch_add(1, Ordering::Relaxed),
@@ -75,7 +75,7 @@ impl Watches {
     }
 
     /// Brings those figures up to date that depend on time.
-    pub fn refresh(&self) {
+    pub(crate) fn refresh(&self) {
         self.0.without_list.clear();
         for (kind, since) in lock(&self.0.waiting).values() {
             let gauge = self
@@ -95,7 +95,7 @@ impl Watches {
     }
 
     /// The kind of a watch that has been without a list for [`BLIND`], and for how long.
-    pub fn blind(&self) -> Option<(String, Duration)> {
+    pub(crate) fn blind(&self) -> Option<(String, Duration)> {
         let waiting = lock(&self.0.waiting);
         let longest = waiting.values().min_by_key(|(_, since)| *since)?;
         let elapsed = longest.1.elapsed();
@@ -103,13 +103,13 @@ impl Watches {
     }
 
     /// Notes that an object cannot be read. True when that is new.
-    pub fn unreadable(&self, kind: &str, name: &str) -> bool {
+    pub(crate) fn unreadable(&self, kind: &str, name: &str) -> bool {
         let key = (kind.to_owned(), name.to_owned());
         lock(&self.0.bad).insert(key, Instant::now()).is_none()
     }
 
     /// Notes that an object can be read, or is gone.
-    pub fn readable(&self, kind: &str, name: &str) {
+    pub(crate) fn readable(&self, kind: &str, name: &str) {
         let mut bad = lock(&self.0.bad);
         if !bad.is_empty() {
             bad.remove(&(kind.to_owned(), name.to_owned()));
@@ -119,7 +119,7 @@ impl Watches {
 
 /// One watch; it counts until it is dropped.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     all: Watches,
     id: u64,
     kind: String,
@@ -127,7 +127,7 @@ pub struct Watch {
 
 impl Watch {
     /// Counts what the watch has come up with. Nothing of the objects reaches the log.
-    pub fn saw<K>(&self, event: &watcher::Result<Event<K>>) {
+    pub(crate) fn saw<K>(&self, event: &watcher::Result<Event<K>>) {
         let error = match event {
             Ok(Event::Init) => return,
             Ok(_) => {

@@ -8,6 +8,7 @@ mod clones;
 mod documents;
 mod lexer;
 mod modules;
+mod porcupine;
 mod purity;
 mod release;
 mod sizes;

@@ -320,14 +320,16 @@ impl<'a> Index<'a> {
         })
     }
 
-    /// Pod of each member identifier, from the members' own samples.
+    /// Pod of each member identifier: the first in which it was sampled.
     pub fn pods_by_member(&self) -> BTreeMap<&'a str, &'a str> {
-        self.members
-            .iter()
-            .filter_map(|sample| {
-                Some((sample.status.as_ref()?.member.as_str(), sample.pod.as_str()))
-            })
-            .collect()
+        let mut pods = BTreeMap::new();
+        for sample in &self.members {
+            if let Some(status) = &sample.status {
+                pods.entry(status.member.as_str())
+                    .or_insert(sample.pod.as_str());
+            }
+        }
+        pods
     }
 }
 

@@ -7,6 +7,7 @@ use etcd_history::History;
 use etcd_history::record::{FaultStep, Nanos, Record, Route};
 use serde::Serialize;
 
+use super::probes::{self, Probe, ProbeReport, Toll, Writes};
 use super::statistics::{Summary, above_all_seen};
 use crate::report::continuity::{Acknowledgements, Signs, Stage};
 
@@ -26,6 +27,8 @@ pub(crate) struct Failover {
     pub effective: bool,
     /// What each route lost.
     pub routes: BTreeMap<Route, Cost>,
+    /// What each client that is not ours lost.
+    pub probes: BTreeMap<Probe, Toll>,
 }
 
 /// What a route lost in one failover.
@@ -54,14 +57,21 @@ pub(crate) struct FailoverReport {
     pub over_dial_all_ms: BTreeMap<Route, Summary>,
     /// Each stage on each route, in milliseconds.
     pub stages_ms: BTreeMap<Route, BTreeMap<Stage, Summary>>,
+    /// Clients that are not ours.
+    pub probes: BTreeMap<Probe, ProbeReport>,
     /// Failovers that are no samples: no effect, no writes, or a gap that never ended.
     pub unusable: usize,
     /// With how much probability at most the next one is worse than all of these, with 95 % confidence.
     pub above_all_seen: f64,
 }
 
-/// Measures every fault of a history. A fault's window ends where the next one begins.
-pub(crate) fn measure(run: &str, history: &History) -> Vec<Failover> {
+/// Measures every fault of a history, also on what probes wrote meanwhile. A fault's window ends where the next one
+/// begins.
+pub(crate) fn measure(
+    run: &str,
+    history: &History,
+    probes: &BTreeMap<Probe, Writes>,
+) -> Vec<Failover> {
     let signs = Signs::of(history);
     let routes = ROUTES.map(|route| (route, Acknowledgements::of(history, route)));
     let faults = faults(history);
@@ -87,12 +97,15 @@ pub(crate) fn measure(run: &str, history: &History) -> Vec<Failover> {
                 },
             );
         }
+        let toll =
+            |(probe, writes): (&Probe, &Writes)| Some((*probe, writes.toll(fault.from, until)?));
         failovers.push(Failover {
             run: run.to_owned(),
             fault: fault.name.clone(),
             target: fault.target.clone(),
             effective: fault.effective,
             routes: costs,
+            probes: probes.iter().filter_map(toll).collect(),
         });
     }
     failovers
@@ -135,7 +148,7 @@ fn faults(history: &History) -> Vec<Injected> {
     clippy::cast_precision_loss,
     reason = "a run lasts minutes: microseconds are exact"
 )]
-fn milliseconds(nanos: Nanos) -> f64 {
+pub(super) fn milliseconds(nanos: Nanos) -> f64 {
     nanos as f64 / 1e6
 }
 
@@ -156,8 +169,9 @@ impl Failover {
 }
 
 impl FailoverReport {
-    /// Of all failovers of a measurement. Those that are no samples are kept and counted, and are in no distribution.
-    pub(crate) fn of(kind: &str, members: u32, failovers: Vec<Failover>) -> Self {
+    /// Of all failovers of a measurement, with these probes. Those that are no samples are kept and counted, and are in
+    /// no distribution.
+    pub(crate) fn of(kind: &str, members: u32, failovers: Vec<Failover>, asked: &[Probe]) -> Self {
         let usable = || failovers.iter().filter(|failover| failover.usable());
         let mut gap_ms = BTreeMap::new();
         let mut over_dial_all_ms = BTreeMap::new();
@@ -192,6 +206,7 @@ impl FailoverReport {
             gap_ms,
             over_dial_all_ms,
             stages_ms,
+            probes: probes::reports(&failovers, asked),
             unusable,
             above_all_seen: above_all_seen(count),
             failovers,
@@ -279,7 +294,7 @@ mod tests {
             (Route::ServiceHeld, [400, 800]),
             (Route::DialAll, [250, 480]),
         ];
-        measure("run", &history(&lost, step))
+        measure("run", &history(&lost, step), &BTreeMap::new())
     }
 
     #[test]
@@ -291,15 +306,36 @@ mod tests {
             .collect();
         assert_eq!(gaps, [300.0, 500.0]);
         assert_eq!(failovers[1].over_dial_all(Route::ServiceHeld), Some(320.0));
-        let report = FailoverReport::of("sigkill", 3, failovers);
+        let report = FailoverReport::of("sigkill", 3, failovers, &[]);
         assert_eq!(report.unusable, 0);
         assert_eq!(report.gap_ms[&Route::ServiceFresh].median, 400.0);
         assert_eq!(report.over_dial_all_ms[&Route::ServiceFresh].max, 50.0);
     }
 
     #[test]
+    fn a_probe_is_measured_between_the_same_faults() {
+        let line = |ms: Nanos| format!("- write {} ok\n", ms * MS);
+        let lost = |ms: &Nanos| !(1010..1700).contains(ms) && !(2010..2300).contains(ms);
+        let times = (0..300).map(|t| t * 10).filter(lost);
+        let log: String = std::iter::once("- begin 0\n".to_owned())
+            .chain(times.map(line))
+            .collect();
+        let writes = Writes::read(&[log]).unwrap();
+        let history = history(&[], FaultStep::Effective);
+        let failovers = measure("run", &history, &BTreeMap::from([(Probe::Go, writes)]));
+        let gaps: Vec<_> = failovers
+            .iter()
+            .map(|f| f.probes[&Probe::Go].gap_ms)
+            .collect();
+        assert_eq!(gaps, [700.0, 300.0]);
+        let report = FailoverReport::of("sigkill", 3, failovers, &[Probe::Etcdctl]);
+        assert_eq!(report.probes[&Probe::Go].gap_ms.unwrap().median, 500.0);
+        assert_eq!(report.probes[&Probe::Etcdctl].unusable, 2);
+    }
+
+    #[test]
     fn a_fault_without_effect_is_no_sample() {
-        let report = FailoverReport::of("sigkill", 3, sample(FaultStep::Ineffective));
+        let report = FailoverReport::of("sigkill", 3, sample(FaultStep::Ineffective), &[]);
         assert_eq!(report.unusable, 2);
         assert!(report.gap_ms.is_empty());
     }
@@ -310,6 +346,6 @@ mod tests {
         if let Some(cost) = failovers[0].routes.get_mut(&Route::ServiceFresh) {
             cost.closed = false;
         }
-        assert_eq!(FailoverReport::of("sigkill", 3, failovers).unusable, 1);
+        assert_eq!(FailoverReport::of("sigkill", 3, failovers, &[]).unusable, 1);
     }
 }

@@ -1,13 +1,15 @@
 //! Measurements that are repeated until they are a distribution: failover and creation.
 //!
-//! [`statistics`] is arithmetic, [`failover`] measures histories, [`creation`] pairs of times, [`stages`] where those
-//! go, [`power`] says what limits find, [`budget`] is what they are held against, [`table`] words them; nothing here
-//! touches a cluster. The commands make the runs and pass on what they found.
+//! [`statistics`] is arithmetic, [`failover`] measures histories, [`probes`] clients that are not ours beside them,
+//! [`creation`] pairs of times, [`stages`] where those go, [`power`] says what limits find, [`budget`] is what they are
+//! held against, [`table`] words them; nothing here touches a cluster. The commands make the runs and pass on what they
+//! found.
 
 pub(crate) mod budget;
 pub(crate) mod creation;
 pub(crate) mod failover;
 pub(crate) mod power;
+pub(crate) mod probes;
 pub(crate) mod stages;
 pub(crate) mod statistics;
 pub(crate) mod table;
@@ -15,3 +17,4 @@ pub(crate) mod table;
 pub(crate) use budget::{FastElection, Kind};
 pub(crate) use creation::CreationReport;
 pub(crate) use failover::{Failover, FailoverReport};
+pub(crate) use probes::{Probe, Writes};

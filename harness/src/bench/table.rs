@@ -1,11 +1,13 @@
 //! The tables of `harness bench`, for a terminal of a hundred columns.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use etcd_history::record::Route;
 
 use super::failover::{Failover, FailoverReport, ROUTES};
 use super::power::Found;
+use super::probes::{Probe, ProbeReport};
 use super::statistics::Summary;
 use crate::report::continuity::Stage;
 
@@ -96,8 +98,12 @@ pub(crate) fn failover(report: &FailoverReport) -> String {
         }
     }
     text.push_str(&table(&head, &rows));
+    if !report.probes.is_empty() {
+        text.push_str(&probes(&report.probes));
+    }
     text.push_str("\nEach:\n\n");
-    text.push_str(&each(failovers));
+    let columns: Vec<Probe> = report.probes.keys().copied().collect();
+    text.push_str(&each(failovers, &columns));
     if report.unusable > 0 {
         let _ = writeln!(
             text,
@@ -137,30 +143,67 @@ pub(crate) fn power(trials: usize, suites: u32, found: &[Found]) -> String {
     )
 }
 
-fn each(failovers: &[Failover]) -> String {
+/// Clients that are not ours.
+fn probes(reports: &BTreeMap<Probe, ProbeReport>) -> String {
+    let row = |(probe, report): (&Probe, &ProbeReport)| {
+        let word = probe.word().to_owned();
+        let none = || vec![word.clone(), "none".into(), "none".into(), "none".into()];
+        let mut row = report
+            .gap_ms
+            .as_ref()
+            .map_or_else(none, |gap| cells(word.clone(), gap));
+        let counts = [report.failed, report.writes, report.unusable];
+        row.extend(counts.map(|count| count.to_string()));
+        row
+    };
+    let rows: Vec<_> = reports.iter().map(row).collect();
+    let head = [
+        "",
+        "median",
+        "p95",
+        "max",
+        "failed",
+        "of writes",
+        "no samples",
+    ];
+    format!(
+        "\nOther clients through the service, longest time without an acknowledged write, ms:\n\n{}",
+        table(&head, &rows)
+    )
+}
+
+fn each(failovers: &[Failover], probes: &[Probe]) -> String {
     let row = |failover: &Failover| {
-        let gap = |route| match failover.routes.get(&route) {
-            Some(cost) if cost.closed => format!("{:.0}", cost.gap_ms),
-            Some(cost) => format!("> {:.0}", cost.gap_ms),
+        let cell = |gap: Option<(f64, bool)>| match gap {
+            Some((gap_ms, true)) => format!("{gap_ms:.0}"),
+            Some((gap_ms, false)) => format!("> {gap_ms:.0}"),
             None => "none".to_owned(),
         };
+        let of_route = |route| {
+            let cost = failover.routes.get(&route);
+            cell(cost.map(|cost| (cost.gap_ms, cost.closed)))
+        };
+        let of_probe = |probe: &Probe| {
+            let toll = failover.probes.get(probe);
+            cell(toll.map(|toll| (toll.gap_ms, toll.closed)))
+        };
         let mut row = vec![failover.target.clone()];
-        row.extend(ROUTES.map(gap));
+        row.extend(ROUTES.map(of_route));
+        row.extend(probes.iter().map(of_probe));
         row.push(failover.run.clone());
         row
     };
-    table(
-        &["hit", "new", "held", "dial-all", "run"],
-        &failovers.iter().map(row).collect::<Vec<_>>(),
-    )
+    let mut head = vec!["hit", "new", "held", "dial-all"];
+    head.extend(probes.iter().map(|probe| probe.word()));
+    head.push("run");
+    table(&head, &failovers.iter().map(row).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::bench::failover::Cost;
+    use crate::bench::probes::Toll;
 
     fn failover_of(fresh: f64, dial_all: f64) -> Failover {
         let cost = |gap_ms, stages: &[(Stage, f64)]| {
@@ -185,13 +228,14 @@ mod tests {
                 (Route::ServiceHeld, cost(fresh, &stages)),
                 (Route::DialAll, cost(dial_all, &stages[..1])),
             ]),
+            probes: BTreeMap::new(),
         }
     }
 
     #[test]
     fn the_table_shows_the_service_beside_the_yardstick() {
         let failovers = vec![failover_of(900.0, 800.0), failover_of(1000.0, 850.0)];
-        let text = failover(&FailoverReport::of("sigkill", 3, failovers));
+        let text = failover(&FailoverReport::of("sigkill", 3, failovers, &[]));
         let line = |name: &str| {
             let line = text.lines().find(|line| line.starts_with(name)).unwrap();
             line[name.len()..]
@@ -210,12 +254,37 @@ mod tests {
     }
 
     #[test]
+    fn a_probe_has_a_row_and_a_column() {
+        let mut one = failover_of(900.0, 800.0);
+        let toll = Toll {
+            gap_ms: 1020.0,
+            closed: true,
+            failed: 3,
+            writes: 500,
+        };
+        one.probes.insert(Probe::Go, toll);
+        let text = failover(&FailoverReport::of(
+            "sigkill",
+            3,
+            vec![one],
+            &[Probe::Etcdctl],
+        ));
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let lines: Vec<_> = text.lines().map(words).collect();
+        let has = |line: &str| assert!(lines.iter().any(|other| other == line), "{text}");
+        has("go 1020 1020 1020 3 500 0");
+        has("etcdctl none none none 0 0 1");
+        has("hit new held dial-all go etcdctl run");
+        has("e-0 900 900 800 1020 none 1");
+    }
+
+    #[test]
     fn an_open_gap_is_shown_as_a_lower_bound_and_spoils_the_measurement() {
         let mut bad = failover_of(900.0, 800.0);
         if let Some(cost) = bad.routes.get_mut(&Route::ServiceHeld) {
             cost.closed = false;
         }
-        let text = failover(&FailoverReport::of("freeze", 3, vec![bad]));
+        let text = failover(&FailoverReport::of("freeze", 3, vec![bad], &[]));
         assert!(text.contains("> 900"), "{text}");
         assert!(text.contains("1 of 1 are no samples"), "{text}");
     }

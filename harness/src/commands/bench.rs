@@ -8,9 +8,11 @@ use clap::Subcommand;
 use etcd_history::check::GapSamples;
 use serde::Serialize;
 
-use super::{CommandResult, Exit, TargetArgs, killed};
+use super::{CommandResult, Exit, TargetArgs, killed, probes};
 use crate::bench::power::power;
-use crate::bench::{CreationReport, Failover, FailoverReport, FastElection, Kind, failover, table};
+use crate::bench::{
+    CreationReport, Failover, FailoverReport, FastElection, Kind, Probe, failover, table,
+};
 use crate::report::RunDir;
 use crate::report::Severity;
 use crate::scenario::creation::{self, Storage};
@@ -80,6 +82,10 @@ struct FailoverArgs {
     /// sets relayClients instead, `tls` and `users` close the clusters.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "shipped")]
     fast_election: Vec<FastElection>,
+    /// Clients that write through the service beside the recording one, each of another library. Their images are built
+    /// and loaded. What they write is in no history: of these runs only times are judged.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND")]
+    client: Vec<Probe>,
     /// Seed of the first run; the others count on from it.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -113,16 +119,18 @@ async fn bench_failover(args: FailoverArgs, target: &TargetArgs) -> CommandResul
     for Series { fast, dirs, broken } in &series {
         let (failovers, members) = measure(dirs)?;
         let kind = format!("{}{}", args.kind.word(), fast.suffix());
-        let report = FailoverReport::of(&kind, members.unwrap_or(args.members), failovers);
+        let members = members.unwrap_or(args.members);
+        let report = FailoverReport::of(&kind, members, failovers, &args.client);
         println!("{}", table::failover(&report));
         let budgets = args.kind.judge(&report);
         for line in budgets.iter().map(|(_, line)| line).chain(broken) {
             println!("{line}");
         }
+        let silent = report.probes.values().any(|probe| probe.unusable > 0);
         exit = match exit {
             Exit::Violation => exit,
             _ if !broken.is_empty() || budgets.iter().any(|(kept, _)| !kept) => Exit::Violation,
-            _ if report.unusable > 0 || budgets.is_empty() => Exit::Inconclusive,
+            _ if report.unusable > 0 || budgets.is_empty() || silent => Exit::Inconclusive,
             _ => exit,
         };
         reports.push(report);
@@ -216,6 +224,14 @@ async fn make_runs(
     args: &FailoverArgs,
     target: &TargetArgs,
 ) -> anyhow::Result<(Vec<Series>, Option<PathBuf>)> {
+    if !args.client.is_empty() {
+        probes::prepare(&args.client, &target.choice()).await?;
+    }
+    if !args.client.is_empty() && args.fast_election.iter().any(|fast| fast.guard().has_tls()) {
+        bail!(
+            "--client measures open clusters: leave it out, or `tls` and `users` of --fast-election"
+        );
+    }
     let lab = Lab::attach(&target.choice(), Live::loud()).await?;
     let mut all: Vec<Series> = args
         .fast_election
@@ -228,7 +244,8 @@ async fn make_runs(
         for series in &mut all {
             let seed = args.seed.wrapping_add(u64::from(made));
             let mut plan = Plan::named(args.kind.scenario(), Some(args.members), seed)?;
-            plan.scenario = plan.scenario.at_most(args.kills - made);
+            let rounds = args.kills - made;
+            plan.scenario = plan.scenario.at_most(rounds).probes(&args.client);
             plan.scenario = plan.scenario.guarded(series.fast.guard());
             if let Some((name, value)) = series.fast.setting() {
                 plan.scenario = plan.scenario.setting(name, value);
@@ -269,7 +286,8 @@ fn measure(dirs: &[PathBuf]) -> anyhow::Result<(Vec<Failover>, Option<u32>)> {
         let run = RunDir::open(dir)?;
         members.insert(run.header()?.members);
         let name = dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy();
-        failovers.extend(failover::measure(&name, &run.history()?));
+        let written = probes::written(dir)?;
+        failovers.extend(failover::measure(&name, &run.history()?, &written));
     }
     if members.len() > 1 {
         bail!("failed to put runs with {members:?} members in one table: give those of one count");

@@ -14,6 +14,7 @@ mod history_file;
 mod killed;
 mod list;
 mod logs;
+mod probes;
 mod report;
 mod run;
 mod status;

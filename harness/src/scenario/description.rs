@@ -5,6 +5,7 @@ use std::time::Duration;
 use etcd_history::check::{InTime, OperationKind};
 use serde::Serialize;
 
+use crate::bench::Probe;
 use crate::deploy::Guard;
 use crate::faults::Fault;
 use crate::scenario::{Operation, Promise};
@@ -80,6 +81,9 @@ pub struct Trial {
     pub guard: Guard,
     /// Settings of etcd that the cluster begins with, by name.
     pub settings: Vec<(&'static str, &'static str)>,
+    /// Clients that are not ours and write beside the recording one. What they write is in no history, so that the
+    /// history cannot be judged: only times are measured.
+    pub(crate) probes: Vec<Probe>,
 }
 
 /// What the recording client does differently from its defaults.
@@ -180,6 +184,7 @@ impl Scenario {
             small_volumes: false,
             guard: Guard::Open,
             settings: Vec::new(),
+            probes: Vec::new(),
         };
         Self::new(name, story, Act::Faults(trial))
     }
@@ -354,6 +359,12 @@ impl Scenario {
             Act::BreakIns => Guard::TlsAndUsers,
             _ => Guard::Open,
         }
+    }
+
+    /// With these clients beside the recording one.
+    #[must_use]
+    pub(crate) fn probes(self, probes: &[Probe]) -> Self {
+        self.with(|trial| trial.probes = probes.to_vec())
     }
 
     /// With this promise.

@@ -24,6 +24,7 @@ pub(crate) mod notes;
 mod operation;
 pub(crate) mod outcome;
 mod plan;
+mod probes;
 pub(crate) mod promise;
 mod proof;
 mod rotation;

@@ -43,7 +43,7 @@ pub enum Operation {
     Conceal,
     /// A follower's member is replaced by a new one of its name, with an empty disk.
     RebuildFollower,
-    /// A majority is lost with its data; the leader continues alone, and others join it.
+    /// A majority is lost with its data; one survivor continues alone, and others join it.
     RecoverQuorum,
     /// A backup is made, and restored into a second Cluster beside the first.
     BackUpAndRestore,
@@ -94,7 +94,7 @@ impl Operation {
     }
 
     /// The pod whose member it replaces, of these, when the leader is in the pod `leader`.
-    pub(super) fn replaces(self, pods: &[String], leader: &str) -> Option<String> {
+    fn replaces(self, pods: &[String], leader: &str) -> Option<String> {
         let mut followers = pods.iter().filter(|pod| *pod != leader);
         followers
             .next_back()
@@ -103,10 +103,19 @@ impl Operation {
     }
 
     /// The pods that are lost before it is asked for.
-    pub(super) fn loses(self, pods: &[String], leader: &str) -> Vec<String> {
+    fn loses(self, pods: &[String], leader: &str) -> Vec<String> {
         match self {
             Operation::RecoverQuorum => disaster::lost(pods, leader),
             _ => Vec::new(),
+        }
+    }
+
+    /// The pods whose members may be others afterwards. One member is left of a quorum that was recovered; which one is
+    /// the operator's choice, and [`proof`](super::proof) says that it is one.
+    pub(super) fn renews(self, pods: &[String], leader: &str) -> Vec<String> {
+        match self {
+            Operation::RecoverQuorum => pods.to_vec(),
+            _ => self.replaces(pods, leader).into_iter().collect(),
         }
     }
 
@@ -339,6 +348,14 @@ mod tests {
             2
         );
         assert_eq!(wish(Operation::Scale(1), 3)["scaleIn"]["replicaChanges"], 2);
+    }
+
+    #[test]
+    fn members_are_renewed_where_it_is_asked_for() {
+        let pods: Vec<String> = (0..5).map(|n| format!("q-{n}")).collect();
+        assert_eq!(Operation::RecoverQuorum.renews(&pods, "q-1"), pods);
+        assert_eq!(Operation::RebuildFollower.renews(&pods, "q-4"), ["q-3"]);
+        assert!(Operation::Switchover.renews(&pods, "q-1").is_empty());
     }
 
     #[test]

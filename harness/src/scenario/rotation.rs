@@ -1,8 +1,7 @@
 //! What opens a guarded cluster is replaced under load: the CA, or a user's password, by the edits of an owner.
 //!
-//! The operator gives each stage of another CA two hours, so that applications have read their Secrets again. Here that
-//! time is cut short as soon as it is seen to be enough: the client's pod has the files, and every member shows its
-//! certificate. Then the stage's beginning is written further back; what else a stage waits for it waits for.
+//! The owner says that applications read their Secrets within five minutes, the least that there is: the recording
+//! client reads its files for every connection.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use etcd_operator_api::labels;
 use etcd_operator_api::names::{CA_KEY, CERTIFICATE_KEY, ComponentName};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -26,10 +25,8 @@ use crate::wait::{Poll, wait_every};
 
 /// A Secret with the password of before, and the volume that it is mounted as.
 pub(super) const STALE: &str = "stale";
-/// How far back a stage's beginning is written: more than a stage takes.
-const CUT: SignedDuration = SignedDuration::from_hours(3);
-/// Spacing of looks: each costs a command in the client's pod.
-const LOOK: Duration = Duration::from_secs(3);
+/// Spacing of looks: each makes the operator look, and at the end costs a command in the client's pod.
+const LOOK: Duration = Duration::from_secs(5);
 /// Annotation by which the operator is made to look before its five minutes are over.
 const NUDGE: &str = "etcd-harness/look";
 
@@ -67,7 +64,9 @@ impl Rotation {
                 let name = rotation.name.ca_secret();
                 rotation.before = value(&rotation.read(&name).await?, CERTIFICATE_KEY);
                 let asked = Timestamp::now().to_string();
-                let edit = json!({"metadata": {"annotations": {labels::CA_ROTATE: asked}}});
+                let minutes = labels::CA_MINUTES_LEAST.to_string();
+                let edit = json!({"metadata": {"annotations": {
+                    labels::CA_ROTATE: asked, labels::CA_MINUTES: minutes }}});
                 rotation.edit(&name, edit).await?;
             }
             What::Password => rotation.change_password().await?,
@@ -138,8 +137,7 @@ impl Rotation {
 
     async fn ca_is_new(&self) -> Result<String, String> {
         let stage = self.stage().await.map_err(|error| error.to_string())?;
-        let (word, since) = stage.split_once(' ').unwrap_or((&stage, ""));
-        if word == "steady" {
+        if stage == "steady" {
             let now = self.read(&self.name.ca_secret()).await;
             let now = now.map_err(|error| error.to_string())?;
             if value(&now, CERTIFICATE_KEY) == self.before {
@@ -147,17 +145,6 @@ impl Rotation {
             }
             self.has_reached_all().await?;
             return Ok("every member shows a certificate of another CA".to_owned());
-        }
-        let Ok(since) = since.parse::<Timestamp>() else {
-            return Err(stage);
-        };
-        if Timestamp::now().duration_since(since) < CUT {
-            self.has_reached_all()
-                .await
-                .map_err(|error| format!("{stage}: {error}"))?;
-            self.cut_short(word, since)
-                .await
-                .map_err(|error| error.to_string())?;
         }
         Err(stage)
     }
@@ -208,15 +195,6 @@ impl Rotation {
         let annotations = secret.metadata.annotations.unwrap_or_default();
         let stage = annotations.get(labels::CA_STEP).cloned();
         Ok(stage.unwrap_or_else(|| "steady".to_owned()))
-    }
-
-    async fn cut_short(&self, word: &str, since: Timestamp) -> Result<(), RunError> {
-        let name = self.name.ca_secret();
-        let earlier = since.saturating_sub(CUT);
-        let earlier = earlier.map_err(|error| RunError::Wait(error.to_string()))?;
-        let stage = format!("{word} {earlier}");
-        let edit = json!({"metadata": {"annotations": {labels::CA_STEP: stage}}});
-        self.edit(&name, edit).await
     }
 
     async fn read(&self, name: &str) -> Result<Secret, RunError> {
@@ -297,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_is_cut_short_when_pod_and_members_have_what_the_secrets_hold() {
+    fn another_ca_has_reached_all_when_pod_and_members_have_what_the_secrets_hold() {
         let pem = "-----BEGIN CERTIFICATE-----\nMAo=\n-----END CERTIFICATE-----\n";
         let client = secret(&[(CA_KEY, "both"), (CERTIFICATE_KEY, "mine")]);
         let member = secret(&[(CERTIFICATE_KEY, pem)]);

@@ -1,5 +1,5 @@
 //! Questions about members, for who has no way of its own to a cluster that is not open to all. The answers are in the
-//! words of etcd's JSON gateway: numbers are decimal text, and what is empty or false may be left out.
+//! text of etcd's JSON gateway: numbers are decimal text, and what is empty or false may be left out.
 
 use std::{collections::BTreeMap, io::Write as _, path::Path, sync::Arc, time::Duration};
 

@@ -22,7 +22,10 @@ use tokio::{
     time::{Instant, interval},
 };
 use tonic::{
-    codegen::{Context, Poll, Service, http::Uri},
+    codegen::{
+        Context, Poll, Service,
+        http::{Uri, uri::InvalidUri},
+    },
     transport::Endpoint,
 };
 
@@ -112,8 +115,13 @@ async fn connect(reach: &Reach, name: &str) -> Result<Client, DialError> {
             &format!("{error}: {:?}", error.source()),
         )
     };
-    let channel = Endpoint::from_shared(url(reach, name))
+    let origin: Uri = url(reach.scheme(), name)
+        .parse()
+        .map_err(|error: InvalidUri| handshake(&error))?;
+    // TLS is spoken already: tonic refuses to connect to an https URI by a connector, where its own TLS is built in.
+    let channel = Endpoint::from_shared(url("http", name))
         .map_err(|error| handshake(&error))?
+        .origin(origin)
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_ANSWER)
         .keep_alive_while_idle(true)
@@ -134,8 +142,8 @@ async fn connect(reach: &Reach, name: &str) -> Result<Client, DialError> {
 }
 
 /// Of `host:port`, whose name may end with the root's dot. The connector ignores it, requests carry it.
-fn url(reach: &Reach, name: &str) -> String {
-    format!("{}://{}", reach.scheme(), name.replace(".:", ":"))
+fn url(scheme: &str, name: &str) -> String {
+    format!("{scheme}://{}", name.replace(".:", ":"))
 }
 
 /// A connector with one connection to give.

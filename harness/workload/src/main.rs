@@ -18,6 +18,7 @@ mod login;
 mod mix;
 mod names;
 mod progress;
+mod proxy;
 mod reach;
 mod recorder;
 mod run;
@@ -115,6 +116,22 @@ enum Command {
         /// What to ask for.
         address: String,
     },
+    /// Carries what members that are plain containers send each other, by rules that can be changed.
+    Proxy {
+        /// The members, one JSON document.
+        #[arg(long, env = "PROXY_CONFIG")]
+        config: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Sets rules of the proxy in this container; prints what its links have done.
+    Rules {
+        #[command(flatten)]
+        place: Place,
+        /// The rules, one JSON document; asks only when not given.
+        #[arg(long, default_value = r#"{"set":[]}"#)]
+        set: String,
+    },
     /// Prints the history.
     Dump {
         #[command(flatten)]
@@ -195,6 +212,17 @@ fn start(command: Command) -> anyhow::Result<()> {
             }
             Ok(())
         }),
+        Command::Proxy { config, place } => runtime.block_on(async {
+            tokio::select! {
+                end = proxy::run(&config, &place.dir) => end,
+                end = terminated() => end,
+            }
+        }),
+        Command::Rules { place, set } => {
+            let told = runtime.block_on(proxy::ask(&place.dir, &set))?;
+            println!("{told}");
+            Ok(())
+        }
         Command::Dump { place } => dump(&place),
     }
 }

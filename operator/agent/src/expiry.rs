@@ -16,7 +16,7 @@ const MOST: usize = 16;
 /// The end of the member's certificate, and of the CA that lives longest; `None` without TLS, or while a file cannot be
 /// read.
 #[must_use]
-pub fn read(directory: &Path) -> Option<CertificateReport> {
+pub(crate) fn read(directory: &Path) -> Option<CertificateReport> {
     let [ca, certificate, _] = FILES.map(|name| directory.join(name));
     Some(CertificateReport {
         // What is sent first is the member's own.

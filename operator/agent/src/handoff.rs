@@ -36,7 +36,7 @@ enum Phase {
 }
 
 /// Moves leadership away from the own member.
-pub struct Handoff {
+pub(crate) struct Handoff {
     config: Arc<Config>,
     own: Client,
     phase: watch::Sender<Phase>,
@@ -45,7 +45,7 @@ pub struct Handoff {
 
 impl Handoff {
     /// Through the own member.
-    pub fn new(config: Arc<Config>, own: Client) -> Arc<Self> {
+    pub(crate) fn new(config: Arc<Config>, own: Client) -> Arc<Self> {
         Arc::new(Self {
             config,
             own,
@@ -55,12 +55,12 @@ impl Handoff {
     }
 
     /// True from the begin of a hand-over on, unless leadership stays.
-    pub fn moving(&self) -> watch::Receiver<bool> {
+    pub(crate) fn moving(&self) -> watch::Receiver<bool> {
         self.moving.subscribe()
     }
 
     /// Transfers leadership, or joins a transfer in progress. Continues when the caller disconnects.
-    pub async fn hand_over(self: &Arc<Self>) -> HandoffAnswer {
+    pub(crate) async fn hand_over(self: &Arc<Self>) -> HandoffAnswer {
         let mut phase = self.phase.subscribe();
         let begun = self.phase.send_if_modified(|phase| {
             let idle = !matches!(phase, Phase::Running);
@@ -92,7 +92,7 @@ impl Handoff {
     }
 
     /// Waits until a hand-over has ended, or shortly for one to begin.
-    pub async fn drained(&self) {
+    pub(crate) async fn drained(&self) {
         let mut phase = self.phase.subscribe();
         let begun = phase.wait_for(|phase| !matches!(phase, Phase::None));
         if tokio::time::timeout(BEGIN, begun).await.is_ok() {

@@ -8,21 +8,21 @@
 //! starts etcd and stands over it; [`exporter`] is the other binary. Nothing here speaks to Kubernetes, and nothing
 //! here decides that a membership change is wanted: that is the operator's.
 
-pub mod accounts;
+mod accounts;
 pub mod actions;
 pub mod config;
 pub mod election;
 pub mod etcd;
-pub mod expiry;
+mod expiry;
 pub mod exporter;
 pub mod fence;
-pub mod handoff;
+mod handoff;
 pub mod http;
 pub mod install;
 pub mod launch;
-pub mod relay;
+mod relay;
 pub mod server;
-pub mod stopping;
+mod stopping;
 pub mod telemetry;
 pub mod tls;
-pub mod watch;
+mod watch;

@@ -26,7 +26,7 @@ const EVERY: Duration = Duration::from_millis(50);
 
 /// Waits for etcd to stop listening, and has it killed soon after. The launcher refuses when etcd was not told to stop,
 /// and has ended itself when etcd has.
-pub async fn end_etcd(config: &Arc<Config>) {
+pub(crate) async fn end_etcd(config: &Arc<Config>) {
     let Ok(found) = tokio::net::lookup_host(config.etcd_address()).await else {
         return;
     };

@@ -7,6 +7,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::backup_policy::{EncryptionConfig, RetentionPolicy};
 use crate::bounds;
 use crate::rules;
 
@@ -32,13 +33,16 @@ use crate::rules;
     printcolumn = r#"{"name":"DELETION-POLICY","type":"string","jsonPath":".spec.deletionPolicy"}"#,
     printcolumn = r#"{"name":"CREATION-TIME","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
     printcolumn = r#"{"name":"COMPLETION-TIME","type":"date","jsonPath":".status.completionTimestamp"}"#,
-    printcolumn = r#"{"name":"EXPIRATION-TIME","type":"date","jsonPath":".status.expiration"}"#
+    printcolumn = r#"{"name":"EXPIRATION-TIME","type":"string","jsonPath":".status.expiration"}"#
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     rules::rule("self.backupPolicyName == oldSelf.backupPolicyName", "backupPolicyName cannot be changed: make another Backup"),
     rules::rule("self.backupMethod == oldSelf.backupMethod", "backupMethod cannot be changed: make another Backup"),
-    rules::rule("self.backupMethod == 'datafile'", "backupMethod: datafile, a snapshot of etcd; there is no other"),
+    rules::rule(
+        "self.backupMethod in ['datafile', 'archive']",
+        "backupMethod: datafile (a snapshot of etcd) or archive (every change, continuously)"
+    ),
     rules::unsupported_text("parentBackupName"),
     rules::unsupported_entries("parameters"),
 ]), transform = bounds::fill)]
@@ -46,13 +50,13 @@ pub struct BackupSpec {
     /// The BackupPolicy, in the same namespace.
     #[schemars(length(min = 1, max = 253))]
     pub backup_policy_name: String,
-    /// `datafile`.
+    /// `datafile`, a snapshot of etcd, or `archive`, every change from the last snapshot on, continuously.
     #[schemars(length(min = 1, max = 63))]
     pub backup_method: String,
     /// Whether the data in the repository goes with this object.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
-    /// How long it is kept after it was made, e.g. `7d`; for ever when absent.
+    /// How long it is kept after it was made, e.g. `7d`; for ever when absent. Of an archive: how far back it reaches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,6}[ymwdhs]){1,6}$"))]
     pub retention_period: Option<String>,
@@ -112,7 +116,7 @@ pub struct BackupStatus {
     /// The pod whose member it is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<BackupStatusTarget>,
-    /// Revision of etcd that it holds.
+    /// Revision of etcd that it holds; of an archive the last one, written once a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<i64>,
     /// etcd's hash of all keys at that revision, hexadecimal.
@@ -127,12 +131,66 @@ pub struct BackupStatus {
     /// True when it was read back, restored, and its hash was that of the member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<bool>,
-    /// The Job that makes it.
+    /// Whether it stays as the newest: as its BackupPolicy said when it began. Counts when that is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_policy: Option<RetentionPolicy>,
+    /// How it is encrypted: as its BackupPolicy said when it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption_config: Option<EncryptionConfig>,
+    /// The times that an archive can be restored to, with the full backups that are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_range: Option<TimeRange>,
+    /// The last gap of an archive, until there is a full backup that is newer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<ArchiveGap>,
+    /// The Job that makes it; of an archive the Deployment that keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
     /// Conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+}
+
+/// Characters of a UID.
+const UID: usize = 36;
+
+impl BackupStatus {
+    /// Where the backups of the same component lie: repository and folder. Another Cluster of its name has another.
+    #[must_use]
+    pub fn place(&self) -> Option<(&str, &str)> {
+        let (folder, _) = self.path.as_deref()?.rsplit_once('/')?;
+        Some((self.backup_repo_name.as_deref()?, folder))
+    }
+
+    /// Name and UID of the Cluster, as its path has them.
+    #[must_use]
+    pub fn cluster(&self) -> Option<(&str, &str)> {
+        let folder = self.path.as_deref()?.rsplit('/').nth(2)?;
+        let (name, uid) = folder.split_at_checked(folder.len().checked_sub(UID)?)?;
+        Some((name.strip_suffix('-')?, uid))
+    }
+}
+
+/// The times that an archive can be restored to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TimeRange {
+    /// The first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Time>,
+    /// The last, written once a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<Time>,
+}
+
+/// Revisions that an archive does not have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ArchiveGap {
+    /// The last of them: what comes later is restored over a full backup of this revision or a later one.
+    pub revision: i64,
+    /// Which they are, and why.
+    pub reason: String,
 }
 
 /// The pod whose member is backed up.
@@ -148,7 +206,7 @@ pub struct BackupStatusTarget {
 pub enum BackupPhase {
     /// It waits.
     New,
-    /// Its Job runs.
+    /// Its Job runs; an archive is kept.
     Running,
     /// It is in the repository.
     Completed,

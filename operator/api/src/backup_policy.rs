@@ -11,8 +11,10 @@ use crate::bounds;
 use crate::opaque::Opaque;
 use crate::rules;
 
-/// Name of the one method: a snapshot of etcd.
+/// Name of the method that takes a snapshot of etcd.
 pub const DATAFILE: &str = "datafile";
+/// Name of the method that keeps every change, continuously.
+pub const ARCHIVE: &str = "archive";
 
 /// What is backed up, how, and where to.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -35,11 +37,10 @@ pub const DATAFILE: &str = "datafile";
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     rules::unsupported_true("useKopia"),
-    rules::unsupported_field("encryptionConfig"),
     rules::unsupported_entries("targets"),
     rules::rule(
-        "self.backupMethods.all(m, m.name == 'datafile')",
-        "backupMethods: there is one, its name is datafile (a snapshot of etcd)"
+        "self.backupMethods.all(m, m.name in ['datafile', 'archive'] && self.backupMethods.exists_one(n, n.name == m.name))",
+        "backupMethods: there are two, datafile (a snapshot of etcd) and archive (every change, continuously)"
     ),
 ]), transform = bounds::fill)]
 pub struct BackupPolicySpec {
@@ -58,23 +59,75 @@ pub struct BackupPolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10))]
     pub backoff_limit: Option<i32>,
-    /// Bytes a second at most that a backup reads from its member, e.g. `50Mi`. Not KubeBlocks'.
+    /// Bytes a second at most that a full backup reads from its member, e.g. `50Mi`; an archive reads what is written.
+    /// Not KubeBlocks'.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<Quantity>,
+    /// `retainLatestBackup`: the newest verified backup of the cluster stays although its time is over. `none` when
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_policy: Option<RetentionPolicy>,
     /// What is backed up.
     pub target: BackupTarget,
-    /// The methods: `datafile`.
-    #[schemars(length(min = 1, max = 1))]
+    /// The methods: `datafile`, `archive`.
+    #[schemars(length(min = 1, max = 2))]
     pub backup_methods: Vec<BackupMethod>,
     /// Not supported yet, except false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub use_kopia: Option<bool>,
-    /// Not supported yet.
+    /// With what backups and archives that begin from now on are encrypted; not at all when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub encryption_config: Option<Opaque>,
+    pub encryption_config: Option<EncryptionConfig>,
     /// Not supported: `target` is one component.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<Opaque>,
+}
+
+/// How a backup is encrypted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::rule(
+        "!has(self.algorithm) || self.algorithm == 'AES-256-GCM'",
+        "algorithm: AES-256-GCM, which sees what was changed; the CFB algorithms do not"
+    ),
+]))]
+pub struct EncryptionConfig {
+    /// `AES-256-GCM`, also when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub algorithm: Option<String>,
+    /// The pass phrase: 12 bytes at least. Without it the backups are lost.
+    pub pass_phrase_secret_key_ref: SecretKey,
+}
+
+/// A key of a Secret in the same namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::unsupported_true("optional"),
+]))]
+pub struct SecretKey {
+    /// The Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Its key.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
+    /// Not supported, except false: what is to be encrypted is never written in plain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optional: Option<bool>,
+}
+
+/// Whether the newest backup of a cluster expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RetentionPolicy {
+    /// It stays.
+    #[serde(rename = "retainLatestBackup")]
+    RetainLatestBackup,
+    /// It expires as any other.
+    #[serde(rename = "none")]
+    None,
 }
 
 /// A component, by the labels of its pods.
@@ -134,7 +187,7 @@ pub struct TargetSelector {
     rules::unsupported_field("runtimeSettings"),
 ]))]
 pub struct BackupMethod {
-    /// `datafile`.
+    /// `datafile` or `archive`.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
     /// Not supported yet, except false.

@@ -52,7 +52,7 @@ pub struct BackupScheduleSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    rules::rule("self.backupMethod == 'datafile'", "backupMethod: datafile, a snapshot of etcd; there is no other"),
+    rules::rule("self.backupMethod == 'datafile'", "backupMethod: datafile, a snapshot of etcd; an archive is a Backup that runs continuously, without a schedule"),
     rules::unsupported_entries("parameters"),
 ]))]
 pub struct SchedulePolicy {
@@ -79,6 +79,10 @@ pub struct SchedulePolicy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,6}[ymwdhs]){1,6}$"))]
     pub retention_period: Option<String>,
+    /// How many verified backups of it are kept: when there are more, what is older goes. Not KubeBlocks'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub retention_count: Option<u32>,
     /// Not supported: the method has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parameters: Vec<Opaque>,

@@ -72,10 +72,32 @@ pub const ACCOUNTS: &str = "apps.kubeblocks.io/accounts";
 /// Annotation of a Cluster, and of its Components: who may reach the members. `open` (the default), `members` or
 /// `none`.
 pub const NETWORK_POLICY: &str = "apps.kubeblocks.io/network-policy";
+/// Annotation of a Cluster, its Components and InstanceSets: minutes ([`UNREACHABLE_LEAST`] to [`UNREACHABLE_MOST`])
+/// after which a member is replaced whose node is not ready and holds its volume; absent: never.
+pub const REPLACE_UNREACHABLE: &str = "apps.kubeblocks.io/replace-unreachable-minutes";
+/// Least of [`REPLACE_UNREACHABLE`]: Kubernetes itself evicts pods of such a node after as long.
+pub const UNREACHABLE_LEAST: u16 = 5;
+/// Most of [`REPLACE_UNREACHABLE`]: a week.
+pub const UNREACHABLE_MOST: u16 = 10_080;
+/// The minutes that [`REPLACE_UNREACHABLE`] says; `None` when it is none that is accepted.
+#[must_use]
+pub fn minutes_unreachable(text: &str) -> Option<u16> {
+    let minutes = text.parse().ok()?;
+    (UNREACHABLE_LEAST..=UNREACHABLE_MOST)
+        .contains(&minutes)
+        .then_some(minutes)
+}
 /// Label of the pods of a backup's Jobs: UID of the Backup.
 pub const BACKUP_UID: &str = "dataprotection.kubeblocks.io/backup-uid";
 /// Annotation that people write on the Secret of a component's CA: a new value asks for another CA.
 pub const CA_ROTATE: &str = "apps.kubeblocks.io/rotate-ca";
+/// Annotation that people write on that Secret: minutes after which all applications have read their Secrets again,
+/// [`CA_MINUTES_LEAST`] to [`CA_MINUTES_MOST`]; absent: 120.
+pub const CA_MINUTES: &str = "apps.kubeblocks.io/rotate-ca-minutes";
+/// Least of [`CA_MINUTES`]: what a mounted Secret needs to reach all pods.
+pub const CA_MINUTES_LEAST: u16 = 5;
+/// Most of [`CA_MINUTES`]: a day.
+pub const CA_MINUTES_MOST: u16 = 1_440;
 /// Annotation of that Secret: the value of [`CA_ROTATE`] that was last obeyed.
 pub const CA_ROTATED: &str = "apps.kubeblocks.io/rotated-ca";
 /// Annotation of that Secret while the CA is replaced: the step, and since when it has its effect.

@@ -37,7 +37,7 @@ pub struct Recovery {
     /// Its identifier, hexadecimal.
     #[serde(default, rename = "memberID", skip_serializing_if = "Option::is_none")]
     pub member_id: Option<String>,
-    /// The raft term that it was in when it was chosen.
+    /// The raft term that it was in when it was chosen; 0 when that could not be read.
     #[serde(default)]
     pub term: i64,
     /// The raft index that it had committed then.

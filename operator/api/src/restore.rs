@@ -1,9 +1,11 @@
 //! How a new Cluster begins with the data of a backup. Data and admission rules only.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::opaque::Opaque;
+use crate::backup_policy::SecretKey;
 use crate::rules;
 
 /// Annotation of a Component and its InstanceSet: the backup that their data comes from, as a [`Seed`] in JSON. Written
@@ -36,24 +38,57 @@ pub struct Seed {
     pub sha256: String,
     /// Its revision.
     pub revision: i64,
+    /// Its length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Its pass phrase, when it is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<SecretKey>,
+    /// The archive that is put over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<SeedArchive>,
+}
+
+/// An archive and how far it is put over a backup: to a revision, a time, or its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SeedArchive {
+    /// Its folder, in the repository of the backup.
+    pub path: String,
+    /// The revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<i64>,
+    /// The time (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// Its pass phrase, when it is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<SecretKey>,
 }
 
 /// From what a new Cluster begins.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    rules::unsupported_field("pitr"),
-    rules::unsupported_entries("parameters"),
+    rules::rule("!has(self.pitr) || !has(self.revision)", "pitr and revision: keep one"),
 ]))]
 pub struct ClusterRestore {
     /// The backup.
     pub source: RestoreSource,
-    /// Not supported yet: a restore is to the backup's revision.
+    /// Up to which time (RFC 3339: `2026-11-28T12:00:00Z`), when the source is a Backup of method `archive`; its end
+    /// when neither this nor `revision` is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pitr: Option<Opaque>,
-    /// Not supported: a restore has none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub parameters: Vec<Opaque>,
+    #[schemars(length(max = 64))]
+    pub pitr: Option<String>,
+    /// Up to which revision of etcd, when the source is a Backup of method `archive`. Not KubeBlocks'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub revision: Option<i64>,
+    /// `dataprotection.kubeblocks.io/source-target-name`, the component that the backup is of, and
+    /// `dataprotection.kubeblocks.io/volume-restore-policy`, which makes no difference: one volume is filled.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    pub parameters: BTreeMap<String, String>,
 }
 
 /// A Backup.

@@ -7,6 +7,7 @@ use object_store::path::Path;
 use crate::archive::search::Refusal;
 use crate::manifest::NotAManifest;
 use crate::path::NotAPath;
+use crate::seal::NotOpened;
 
 /// A failure of a Job.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +51,15 @@ pub enum Error {
         /// Why.
         #[source]
         source: NotAManifest,
+    },
+    /// An object cannot be encrypted or decrypted.
+    #[error("{object} cannot be used: {source}")]
+    Sealed {
+        /// The object.
+        object: Path,
+        /// Why.
+        #[source]
+        source: NotOpened,
     },
     /// What the archive holds cannot be used.
     #[error("the archive cannot be used at {object}: {why}")]

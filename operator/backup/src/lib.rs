@@ -1,8 +1,8 @@
 //! Backups of etcd that are proven: a snapshot streamed into a repository, restored from there, and compared.
 //!
-//! `manifest`, `digest`, `pace`, `report`, `path` are pure, and `archive` says which of its modules are. `repository`
-//! reads and writes objects, `member` asks etcd, `utility` runs etcdutl and a throw-away etcd; `save`, `verify`,
-//! `restore`, `remove` are what a Job does with them.
+//! `manifest`, `digest`, `pace`, `report`, `path` are pure, and `archive` says which of its modules are. `seal`
+//! encrypts, `repository` reads and writes objects, `member` asks etcd, `utility` runs etcdutl and a throw-away etcd;
+//! `save`, `verify`, `restore`, `remove` are what a Job does with them.
 
 pub mod archive;
 pub mod digest;
@@ -17,6 +17,7 @@ pub mod repository;
 pub mod restore;
 pub mod s3;
 pub mod save;
+pub mod seal;
 pub mod utility;
 pub mod verify;
 

@@ -16,12 +16,13 @@ use etcd_backup::manifest::Source;
 use etcd_backup::member::Member;
 use etcd_backup::pace::Pace;
 use etcd_backup::path::Folder;
-use etcd_backup::remove::remove;
+use etcd_backup::remove::{What, remove};
 use etcd_backup::report::report;
 use etcd_backup::repository::Repository;
 use etcd_backup::restore::{Restore, restore};
 use etcd_backup::s3::Bucket;
 use etcd_backup::save::{Save, save};
+use etcd_backup::seal::Keys;
 use etcd_backup::utility::{NewMember, Ports, Programs};
 use etcd_backup::verify::Bench;
 use kbagent_protocol::{ARCHIVE_PORT, BackupReport};
@@ -62,6 +63,9 @@ enum Command {
         /// UID of the Backup object.
         #[arg(long)]
         backup_uid: String,
+        /// It is a continuous archive.
+        #[arg(long)]
+        archive: bool,
     },
     /// Keep the continuous archive of a cluster, until another one does.
     Archive(ArchiveArgs),
@@ -102,6 +106,9 @@ struct SaveArgs {
     /// Client URL of the member.
     #[arg(long)]
     member: String,
+    /// Folder with ca.crt, tls.crt and tls.key that it is spoken to with.
+    #[arg(long)]
+    tls: Option<PathBuf>,
     /// UID of the Backup object.
     #[arg(long)]
     backup_uid: String,
@@ -120,6 +127,9 @@ struct SaveArgs {
     /// Bytes a second at most.
     #[arg(long)]
     rate: Option<u64>,
+    /// File with the pass phrase that it is encrypted with.
+    #[arg(long)]
+    pass_phrase: Option<PathBuf>,
     /// Empty folder that holds the snapshot twice and 200 MiB: the backup is restored there. Without it the backup is
     /// not verified.
     #[arg(long)]
@@ -145,6 +155,9 @@ struct ArchiveArgs {
     /// Client URL of a member, or one that leads to any of them; may be repeated.
     #[arg(long, required = true)]
     member: Vec<String>,
+    /// Folder with ca.crt, tls.crt and tls.key that it is spoken to with.
+    #[arg(long)]
+    tls: Option<PathBuf>,
     /// An archive without a segment begins after this revision, that of a full backup.
     #[arg(long)]
     after: i64,
@@ -154,6 +167,9 @@ struct ArchiveArgs {
     /// What is older than so many seconds is deleted.
     #[arg(long)]
     keep: Option<u64>,
+    /// File with the pass phrase that it is encrypted with.
+    #[arg(long)]
+    pass_phrase: Option<PathBuf>,
     /// Port that tells where it stands.
     #[arg(long, default_value_t = ARCHIVE_PORT)]
     port: u16,
@@ -187,9 +203,15 @@ struct RestoreArgs {
     /// SHA-256 that the backup must have.
     #[arg(long, default_value = "")]
     sha256: String,
+    /// File with the pass phrase that it is encrypted with.
+    #[arg(long)]
+    pass_phrase: Option<PathBuf>,
     /// Path of an archive in the same repository that is replayed over the backup.
     #[arg(long)]
     archive_path: Option<String>,
+    /// File with the pass phrase that the archive is encrypted with.
+    #[arg(long, requires = "archive_path")]
+    archive_pass_phrase: Option<PathBuf>,
     /// Up to this revision; without it and --to-time up to the archive's end.
     #[arg(long, requires = "archive_path", conflicts_with = "to_time")]
     to_revision: Option<i64>,
@@ -249,20 +271,30 @@ async fn run(command: Command) -> Result<BackupReport, Error> {
         }
         Command::Save(args) => {
             let (repository, folder) = open(&args.place)?;
-            let member = Member::connect(&args.member).await?;
-            let manifest = save(&repository, &member, &args.into_save(folder)).await?;
+            let member = Member::connect_by(&args.member, args.tls.as_deref()).await?;
+            let manifest = save(&repository, &member, &args.into_save(folder)?).await?;
             Ok(report(&manifest))
         }
-        Command::Delete { place, backup_uid } => {
+        Command::Delete {
+            place,
+            backup_uid,
+            archive,
+        } => {
             let (repository, folder) = open(&place)?;
-            remove(&repository, &folder, &backup_uid)
+            let what = if archive {
+                What::Archive
+            } else {
+                What::Snapshot
+            };
+            remove(&repository, &folder, &backup_uid, what)
                 .await
                 .map(|()| BackupReport::default())
         }
         Command::Archive(args) => {
             let (repository, folder) = open(&args.place)?;
             let (sender, standing) = tokio::sync::watch::channel(Standing::default());
-            let (archive, port) = (Archive::new(repository, folder), args.port);
+            let keys = keys(args.pass_phrase.as_deref())?;
+            let (archive, port) = (Archive::new(repository, folder, keys), args.port);
             let settings = args.into_write();
             let ended = tokio::select! {
                 ended = Box::pin(write(&archive, &settings, &sender)) => ended?,
@@ -295,6 +327,11 @@ fn open(place: &Place) -> Result<(Repository, Folder), Error> {
     Ok((repository, folder))
 }
 
+fn keys(file: Option<&Path>) -> Result<Option<Keys>, Error> {
+    let keys = file.map(Keys::read).transpose();
+    keys.map_err(Error::Settings)
+}
+
 /// Copies this program; a name that appears is the whole of it.
 async fn install(to: &Path) -> Result<(), Error> {
     let copy = || -> std::io::Result<()> {
@@ -311,9 +348,10 @@ async fn install(to: &Path) -> Result<(), Error> {
 }
 
 impl SaveArgs {
-    fn into_save(self, folder: Folder) -> Save {
+    fn into_save(self, folder: Folder) -> Result<Save, Error> {
         let programs = self.programs.into_programs();
-        Save {
+        Ok(Save {
+            keys: keys(self.pass_phrase.as_deref())?,
             source: Source {
                 backup_uid: self.backup_uid,
                 namespace: self.namespace,
@@ -328,7 +366,7 @@ impl SaveArgs {
                 scratch,
                 ports: PORTS,
             }),
-        }
+        })
     }
 }
 
@@ -336,6 +374,7 @@ impl ArchiveArgs {
     fn into_write(self) -> Write {
         Write {
             members: self.member,
+            tls: self.tls,
             after: self.after,
             writer: self.attempt,
             keep: self.keep.map(Duration::from_secs),
@@ -351,13 +390,15 @@ impl RestoreArgs {
             (None, None) => Target::Latest,
         };
         let archive = self.archive_path.as_deref().map(Folder::read).transpose()?;
+        let archive_keys = keys(self.archive_pass_phrase.as_deref())?;
         let replay = archive.map(|archive| Replay {
-            archive: Archive::new(repository.clone(), archive),
+            archive: Archive::new(repository.clone(), archive, archive_keys),
             target,
             ports: PORTS,
         });
         Ok(Restore {
             replay,
+            keys: keys(self.pass_phrase.as_deref())?,
             folder,
             volume: self.volume,
             data: self.data,

@@ -2,8 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Version of the format that this program writes, and the only one that it reads.
+use crate::seal::ALGORITHM;
+
+/// Version of the format of a backup that is not encrypted.
 pub const FORMAT: u32 = 1;
+/// Version of one that is.
+pub const SEALED: u32 = 2;
 /// Largest manifest that is read, in bytes.
 pub const LARGEST: u64 = 64 * 1024;
 
@@ -15,9 +19,14 @@ pub enum NotAManifest {
     Shape(String),
     /// Written by a program of another version.
     #[error(
-        "its formatVersion is {0}, this program reads {FORMAT}: use the operator that wrote it, or a newer one"
+        "its formatVersion is {0}, this program reads {FORMAT} and {SEALED}: use the operator that wrote it, or a newer one"
     )]
     Version(u64),
+    /// It does not say how it is encrypted, or says it of one that is not.
+    #[error(
+        "its formatVersion {0} does not fit its encryption {1:?}: {SEALED} is that of {ALGORITHM}"
+    )]
+    Encryption(u32, Option<String>),
     /// It names an object outside its folder.
     #[error("its object {0:?} is no plain name")]
     Object(String),
@@ -49,8 +58,11 @@ pub struct Manifest {
     pub object: String,
     /// Its length in bytes.
     pub bytes: u64,
-    /// Hexadecimal SHA-256 of it.
+    /// Hexadecimal SHA-256 of it, as it lies in the repository.
     pub sha256: String,
+    /// The algorithm that it is encrypted by; absent when it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<String>,
     /// When the stream began (RFC 3339).
     pub started_at: String,
     /// When it ended.
@@ -102,10 +114,18 @@ impl Manifest {
         // The version first: a later format may have any other shape.
         let any: serde_json::Value = serde_json::from_slice(bytes).map_err(shape)?;
         let version = any["formatVersion"].as_u64().unwrap_or_default();
-        if version != u64::from(FORMAT) {
+        if ![FORMAT, SEALED].map(u64::from).contains(&version) {
             return Err(NotAManifest::Version(version));
         }
         let manifest: Manifest = serde_json::from_value(any).map_err(shape)?;
+        let sealed = manifest.encryption.as_deref() == Some(ALGORITHM);
+        if sealed != (manifest.format_version == SEALED) || sealed != manifest.encryption.is_some()
+        {
+            return Err(NotAManifest::Encryption(
+                manifest.format_version,
+                manifest.encryption,
+            ));
+        }
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
         let object = &manifest.object;
         if object.is_empty() || object.starts_with('.') || !object.chars().all(plain) {
@@ -141,6 +161,7 @@ pub(crate) mod tests {
             object: "snapshot-a.db".into(),
             bytes: 7,
             sha256: "00".into(),
+            encryption: None,
             started_at: "2026-01-01T00:00:00Z".into(),
             ended_at: "2026-01-01T00:00:01Z".into(),
             etcd_version: "3.6.16".into(),
@@ -174,7 +195,10 @@ pub(crate) mod tests {
             let read = Manifest::read(json.to_string().as_bytes());
             read.expect_err("refused").to_string()
         };
-        assert!(told(&|json| json["formatVersion"] = 2.into()).contains("formatVersion is 2"));
+        assert!(told(&|json| json["formatVersion"] = 3.into()).contains("formatVersion is 3"));
+        assert!(told(&|json| json["formatVersion"] = 2.into()).contains("does not fit"));
+        assert!(told(&|json| json["encryption"] = "AES-256-GCM".into()).contains("does not fit"));
+        assert!(told(&|json| json["encryption"] = "none".into()).contains("does not fit"));
         assert!(told(&|json| json["later"] = 2.into()).contains("unknown field `later`"));
         for object in ["../a", "a/b", "", ".hidden"] {
             assert!(told(&|json| json["object"] = object.into()).contains("no plain name"));

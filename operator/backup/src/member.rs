@@ -1,8 +1,11 @@
 //! Asks one named member of etcd. Every call has a deadline.
 
+use std::path::Path;
 use std::time::Duration;
 
-use etcd_client::{Client, CompactionOptions, ConnectOptions, SnapshotStreaming};
+use etcd_client::{
+    Certificate, Client, CompactionOptions, ConnectOptions, Identity, SnapshotStreaming, TlsOptions,
+};
 use tokio::time::timeout;
 
 use crate::error::Error;
@@ -55,18 +58,34 @@ impl Member {
     /// # Errors
     /// When it does not answer.
     pub async fn connect(endpoint: &str) -> Result<Self, Error> {
-        Self::connect_with(endpoint, ConnectOptions::new()).await
+        Self::connect_with(endpoint, None, ConnectOptions::new()).await
     }
 
-    /// As `connect`; calls fail, and watches end, while the member has no leader: it may be cut off.
+    /// As `connect`, with the certificates in a folder: `ca.crt`, `tls.crt` and `tls.key`, read now.
     ///
     /// # Errors
-    /// When it does not answer.
-    pub async fn connect_led(endpoint: &str) -> Result<Self, Error> {
-        Self::connect_with(endpoint, ConnectOptions::new().with_require_leader(true)).await
+    /// When they cannot be read, or it does not answer.
+    pub async fn connect_by(endpoint: &str, tls: Option<&Path>) -> Result<Self, Error> {
+        Self::connect_with(endpoint, tls, ConnectOptions::new()).await
     }
 
-    async fn connect_with(endpoint: &str, options: ConnectOptions) -> Result<Self, Error> {
+    /// As `connect_by`; calls fail, and watches end, while the member has no leader: it may be cut off.
+    ///
+    /// # Errors
+    /// When they cannot be read, or it does not answer.
+    pub async fn connect_led(endpoint: &str, tls: Option<&Path>) -> Result<Self, Error> {
+        let options = ConnectOptions::new().with_require_leader(true);
+        Self::connect_with(endpoint, tls, options).await
+    }
+
+    async fn connect_with(
+        endpoint: &str,
+        tls: Option<&Path>,
+        mut options: ConnectOptions,
+    ) -> Result<Self, Error> {
+        if let Some(folder) = tls {
+            options = options.with_tls(certificates(folder)?);
+        }
         let options = options
             .with_connect_timeout(CONNECT)
             .with_tcp_keepalive(SHORT);
@@ -174,6 +193,19 @@ impl Stream {
             remaining: piece.remaining_bytes(),
         }))
     }
+}
+
+fn certificates(folder: &Path) -> Result<TlsOptions, Error> {
+    let read = |name: &str| {
+        let path = folder.join(name);
+        std::fs::read(&path).map_err(|source| Error::Settings(format!(
+            "{} cannot be read ({source}): the Secret with the cluster's client certificate needs ca.crt, tls.crt and tls.key",
+            path.display()
+        )))
+    };
+    let ca = Certificate::from_pem(read("ca.crt")?);
+    let own = Identity::from_pem(read("tls.crt")?, read("tls.key")?);
+    Ok(TlsOptions::new().ca_certificate(ca).identity(own))
 }
 
 pub(crate) fn answer<T>(

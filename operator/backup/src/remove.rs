@@ -1,8 +1,25 @@
 //! Deletes a backup: the manifest first, so that what is half deleted is no backup.
 
+use crate::archive::name::Object;
 use crate::error::Error;
 use crate::path::Folder;
 use crate::repository::Repository;
+
+/// Which objects of a folder are a backup's: an archive and a snapshot of the same name have one folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Of a full backup.
+    Snapshot,
+    /// Of an archive.
+    Archive,
+}
+
+impl What {
+    fn owns(self, name: &str) -> bool {
+        let archived = Object::read(name).is_some() || name.starts_with("fence-");
+        archived == (self == What::Archive)
+    }
+}
 
 /// Deletes all objects of a backup. What belongs to another Backup is left alone.
 ///
@@ -12,16 +29,19 @@ pub async fn remove(
     repository: &Repository,
     folder: &Folder,
     backup_uid: &str,
+    what: What,
 ) -> Result<(), Error> {
-    // A manifest that cannot be read belongs to what is in its folder: the path is this Backup's alone.
-    if let Ok(Some(manifest)) = repository.manifest(folder).await
-        && manifest.source.backup_uid != backup_uid
-    {
-        return Err(Error::Taken(folder.manifest()));
+    if what == What::Snapshot {
+        // A manifest that cannot be read belongs to what is in its folder: the path is this Backup's alone.
+        if let Ok(Some(manifest)) = repository.manifest(folder).await
+            && manifest.source.backup_uid != backup_uid
+        {
+            return Err(Error::Taken(folder.manifest()));
+        }
+        repository.delete(&folder.manifest()).await?;
     }
-    repository.delete(&folder.manifest()).await?;
     loop {
-        let left = repository.list(folder).await?;
+        let left = repository.list(folder, |name| what.owns(name)).await?;
         if left.is_empty() {
             return Ok(());
         }

@@ -16,6 +16,7 @@ use crate::digest::{Digests, Sum};
 use crate::error::Error;
 use crate::manifest::{self, Manifest};
 use crate::path::Folder;
+use crate::seal::{HEADER, Keys, Opener};
 
 /// Bytes of a part: S3 takes 10,000 of them, so 80 GiB.
 const PART: usize = 8 * 1024 * 1024;
@@ -68,11 +69,22 @@ impl Repository {
         })
     }
 
-    /// Streams an object into a file, no further than `limit` bytes.
+    /// Streams an object into a file, no further than `limit` bytes, decrypted by keys. The sum is that of the object.
     ///
     /// # Errors
-    /// When either side fails, or the object is longer.
-    pub async fn fetch(&self, object: &Path, limit: u64, to: &File) -> Result<Sum, Error> {
+    /// When either side fails, or the object is longer or cannot be decrypted.
+    async fn fetch(
+        &self,
+        object: &Path,
+        limit: u64,
+        keys: Option<&Keys>,
+        to: &File,
+    ) -> Result<Sum, Error> {
+        let sealed = |source| Error::Sealed {
+            object: object.clone(),
+            source,
+        };
+        let mut opener = keys.map(Opener::new);
         let answer = self.store.get(object).await;
         let answer = answer.map_err(|source| failed("read", object, source))?;
         let written = |source| Error::Disk {
@@ -94,7 +106,15 @@ impl Repository {
                     found,
                 });
             }
-            file.write_all(&bytes).await.map_err(written)?;
+            let opened: Bytes = match &mut opener {
+                Some(opener) => opener.push(&bytes).map_err(sealed)?.into(),
+                None => bytes,
+            };
+            file.write_all(&opened).await.map_err(written)?;
+        }
+        if let Some(opener) = opener {
+            let last = opener.finish().map_err(sealed)?;
+            file.write_all(&last).await.map_err(written)?;
         }
         file.sync_all().await.map_err(written)?;
         Ok(digests.sum())
@@ -111,7 +131,9 @@ impl Repository {
         to: &File,
     ) -> Result<(), Error> {
         let object = folder.path().clone().join(expected.object);
-        let sum = self.fetch(&object, expected.bytes, to).await?;
+        let sum = self
+            .fetch(&object, expected.bytes, expected.keys, to)
+            .await?;
         let found = if sum.bytes < expected.bytes {
             format!("{} bytes of {}", sum.bytes, expected.bytes)
         } else if sum.sha256 != expected.sha256 {
@@ -120,6 +142,21 @@ impl Repository {
             return Ok(());
         };
         Err(Error::Lying { object, found })
+    }
+
+    /// Whether a snapshot was encrypted with the pass phrase that is there now. Only its beginning is read.
+    ///
+    /// # Errors
+    /// When it was not, or cannot be read.
+    pub async fn check(&self, folder: &Folder, expected: &Snapshot<'_>) -> Result<(), Error> {
+        let Some(keys) = expected.keys else {
+            return Ok(());
+        };
+        let object = folder.path().clone().join(expected.object);
+        let beginning = self.small(&object, HEADER as u64).await?;
+        let beginning = beginning.unwrap_or_default();
+        keys.check(&beginning)
+            .map_err(|source| Error::Sealed { object, source })
     }
 
     /// Writes a small object that must not be there yet, and reads it back: of two writers one wins, also where the
@@ -277,13 +314,22 @@ impl Repository {
             .map_err(|source| Error::Manifest { object, source })
     }
 
-    /// All objects of a backup.
+    /// Objects of a folder whose names are wanted, 1000 at most.
     ///
     /// # Errors
     /// When they cannot be listed.
-    pub async fn list(&self, folder: &Folder) -> Result<Vec<Path>, Error> {
-        let all = self.store.list(Some(folder.path())).take(OBJECTS);
+    pub async fn list(
+        &self,
+        folder: &Folder,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<Path>, Error> {
+        let all = self.store.list(Some(folder.path()));
+        let all = all.try_filter(|meta| {
+            let name = meta.location.filename();
+            std::future::ready(name.is_some_and(&wanted))
+        });
         let all: Vec<_> = all
+            .take(OBJECTS)
             .try_collect()
             .await
             .map_err(|source| failed("list", folder.path(), source))?;
@@ -329,14 +375,29 @@ pub struct Snapshot<'a> {
     pub bytes: u64,
     /// Hexadecimal SHA-256 of it.
     pub sha256: &'a str,
+    /// Keys of what it is encrypted with.
+    pub keys: Option<&'a Keys>,
 }
 
-impl<'a> From<&'a Manifest> for Snapshot<'a> {
-    fn from(manifest: &'a Manifest) -> Self {
-        Snapshot {
-            object: &manifest.object,
-            bytes: manifest.bytes,
-            sha256: &manifest.sha256,
+impl<'a> Snapshot<'a> {
+    /// That of a manifest.
+    ///
+    /// # Errors
+    /// When it is encrypted and there are no keys, or is not and there are.
+    pub fn of(manifest: &'a Manifest, keys: Option<&'a Keys>) -> Result<Self, Error> {
+        match (&manifest.encryption, keys) {
+            (Some(_), None) => Err(Error::Settings(
+                "the backup is encrypted: name its pass phrase".to_owned(),
+            )),
+            (None, Some(_)) => Err(Error::Settings(
+                "the backup is not encrypted, although it was made with a pass phrase: it was exchanged".to_owned(),
+            )),
+            _ => Ok(Snapshot {
+                object: &manifest.object,
+                bytes: manifest.bytes,
+                sha256: &manifest.sha256,
+                keys,
+            }),
         }
     }
 }

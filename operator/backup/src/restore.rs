@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::manifest::Manifest;
 use crate::path::Folder;
 use crate::repository::{Repository, Snapshot};
+use crate::seal::Keys;
 use crate::utility::{NewMember, Programs};
 
 /// What is restored where.
@@ -24,6 +25,8 @@ pub struct Restore {
     pub identity: (String, String),
     /// etcd's programs.
     pub programs: Programs,
+    /// Keys of what it is encrypted with.
+    pub keys: Option<Keys>,
     /// SHA-256 that the backup must have; empty when it is not known.
     pub sha256: String,
     /// What is put over it.
@@ -58,6 +61,8 @@ pub async fn restore(repository: &Repository, restore: &Restore) -> Result<Manif
             Err(Error::NotEmpty(data.display().to_string()))
         };
     }
+    let snapshot = Snapshot::of(&manifest, restore.keys.as_ref())?;
+    repository.check(&restore.folder, &snapshot).await?;
     let plan = match &restore.replay {
         None => None,
         Some(replay) => {
@@ -76,7 +81,6 @@ pub async fn restore(repository: &Repository, restore: &Restore) -> Result<Manif
         .await
         .map_err(|source| disk("make", &scratch, source))?;
     let (file, made) = (scratch.join("snapshot.db"), scratch.join("restored"));
-    let snapshot = Snapshot::from(&manifest);
     repository
         .fetch_snapshot(&restore.folder, &snapshot, &file)
         .await?;

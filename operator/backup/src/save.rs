@@ -5,11 +5,12 @@ use tokio::time::{Instant, sleep};
 
 use crate::digest::{Digests, Sum};
 use crate::error::Error;
-use crate::manifest::{FORMAT, Manifest, Source, Verification};
+use crate::manifest::{FORMAT, Manifest, SEALED, Source, Verification};
 use crate::member::{Member, Status};
 use crate::pace::Pace;
 use crate::path::Folder;
 use crate::repository::{Repository, Snapshot};
+use crate::seal::{ALGORITHM, Keys, NotOpened, Sealer};
 use crate::verify::{Bench, verify};
 
 /// What a backup is made of and with.
@@ -23,6 +24,8 @@ pub struct Save {
     pub attempt: String,
     /// Bytes a second at most.
     pub pace: Pace,
+    /// What it is encrypted with.
+    pub keys: Option<Keys>,
     /// Where it is proven; `None` leaves it unproven, and says so.
     pub bench: Option<Bench>,
 }
@@ -74,7 +77,8 @@ async fn earlier(repository: &Repository, save: &Save) -> Result<Option<Manifest
 /// yet write one that names its own object.
 async fn sweep(repository: &Repository, save: &Save) -> Result<(), Error> {
     let kept = [save.folder.manifest(), save.folder.snapshot(&save.attempt)];
-    for object in repository.list(&save.folder).await? {
+    let attempts = |name: &str| name.starts_with("snapshot-");
+    for object in repository.list(&save.folder, attempts).await? {
         if !kept.contains(&object) {
             repository.delete(&object).await?;
         }
@@ -102,11 +106,12 @@ async fn attempt(repository: &Repository, member: &Member, save: &Save) -> Resul
     let after = member.status().await?;
     let object = format!("snapshot-{}.db", save.attempt);
     let mut manifest = Manifest {
-        format_version: FORMAT,
+        format_version: save.keys.as_ref().map_or(FORMAT, |_| SEALED),
         source: save.source.clone(),
         object,
         bytes: sum.bytes,
         sha256: sum.sha256,
+        encryption: save.keys.as_ref().map(|_| ALGORITHM.to_owned()),
         started_at: started_at.to_string(),
         ended_at: ended_at.to_string(),
         etcd_version: before.version.clone(),
@@ -124,7 +129,7 @@ async fn attempt(repository: &Repository, member: &Member, save: &Save) -> Resul
         },
     };
     if let Some(bench) = &save.bench {
-        let snapshot = Snapshot::from(&manifest);
+        let snapshot = Snapshot::of(&manifest, save.keys.as_ref())?;
         let proof = Box::pin(verify(repository, &save.folder, &snapshot, member, bench)).await?;
         manifest.revision = Some(proof.file.revision);
         manifest.hash = Some(format!("{:x}", proof.file.hash));
@@ -150,11 +155,19 @@ fn within(revision: i64, before: &Status, after: &Status) -> Result<(), Error> {
     )))
 }
 
+/// Streams the snapshot into the repository; the sum is that of the object.
 async fn stream(repository: &Repository, member: &Member, save: &Save) -> Result<Sum, Error> {
+    let object = save.folder.snapshot(&save.attempt);
+    let sealed = |source: NotOpened| Error::Sealed {
+        object: object.clone(),
+        source,
+    };
+    let mut sealer = match &save.keys {
+        Some(keys) => Some((Sealer::new(keys).map_err(sealed)?, Digests::default())),
+        None => None,
+    };
     let mut pieces = member.snapshot().await?;
-    let mut upload = repository
-        .begin(&save.folder.snapshot(&save.attempt))
-        .await?;
+    let mut upload = repository.begin(&object).await?;
     let mut digests = Digests::default();
     let began = Instant::now();
     let torn = |bytes, why| Error::Torn {
@@ -169,11 +182,25 @@ async fn stream(repository: &Repository, member: &Member, save: &Save) -> Result
             .map_err(|error| torn(digests.bytes(), error.to_string()))?
         {
             digests.update(&piece.bytes);
-            upload.write(&piece.bytes).await?;
+            match &mut sealer {
+                None => upload.write(&piece.bytes).await?,
+                Some((sealer, stored)) => {
+                    let bytes = sealer.push(&piece.bytes).map_err(sealed)?;
+                    stored.update(&bytes);
+                    upload.write(&bytes).await?;
+                }
+            }
             sleep(save.pace.wait(digests.bytes(), began.elapsed())).await;
         }
         let bytes = digests.bytes();
-        digests.snapshot().map_err(|why| torn(bytes, why))
+        let plain = digests.snapshot().map_err(|why| torn(bytes, why))?;
+        let Some((sealer, mut stored)) = sealer else {
+            return Ok(plain);
+        };
+        let last = sealer.finish().map_err(sealed)?;
+        stored.update(&last);
+        upload.write(&last).await?;
+        Ok(stored.sum())
     };
     let streamed = streamed.await;
     match streamed {

@@ -14,9 +14,8 @@ use etcd_backup::archive::collect::LAPSE;
 use etcd_backup::archive::name::Object;
 use etcd_backup::archive::replay::{Replay, plan};
 use etcd_backup::archive::search::{Refusal, Target};
-use etcd_backup::archive::segment::{Event, Segment};
 use etcd_backup::archive::standing::Standing;
-use etcd_backup::archive::store::{Archive, MERGED};
+use etcd_backup::archive::store::Archive;
 use etcd_backup::archive::write::{Write, now, write};
 use etcd_backup::error::Error;
 use etcd_backup::path::Folder;
@@ -49,11 +48,10 @@ fn dice() -> Dice {
     Dice(TestRng::deterministic_rng(RngAlgorithm::ChaCha))
 }
 
+const PATH: &str = "pre/demo/shop-u/etcd/archive";
+
 fn archive(repository: &Repository) -> Archive {
-    Archive::new(
-        repository.clone(),
-        Folder::read("pre/demo/shop-u/etcd/archive").unwrap(),
-    )
+    Archive::new(repository.clone(), Folder::read(PATH).unwrap(), None)
 }
 
 /// A writer that can be killed at any moment.
@@ -68,6 +66,7 @@ fn start(repository: &Repository, source: &Etcd, after: i64, name: &str) -> Runn
         archive(repository),
         Write {
             members: vec![source.server.client_url().to_owned()],
+            tls: None,
             after,
             writer: name.to_owned(),
             keep: None,
@@ -162,6 +161,7 @@ fn restoration(volume: &Path, repository: &Repository, target: Target) -> Restor
         member: new_member(),
         identity: ("identity.json".into(), "{\"cluster\":\"new\"}".into()),
         programs: programs(),
+        keys: None,
         sha256: String::new(),
         replay: Some(Replay {
             archive: archive(repository),
@@ -480,87 +480,6 @@ async fn what_was_spoiled_in_the_repository_is_found_before_anything_is_restored
     );
     std::fs::write(&path, good).unwrap();
     assert_eq!(plan(&replay, base).await.unwrap().target, last);
-}
-
-/// Segments of one revision each, as a writer stores them; no etcd takes part.
-async fn fill(archive: &Archive, count: i64) {
-    use etcd_backup::archive::collect::{Collector, Tail};
-    let tail = Tail::New {
-        after: 1,
-        cluster_id: "c".into(),
-        since: 0,
-    };
-    let mut collector = Collector::new("w", tail);
-    for number in 1..=count {
-        let event = Event {
-            revision: number + 1,
-            key: b"k".to_vec(),
-            version: number,
-            ..Event::default()
-        };
-        collector.event(event, number * 1000).unwrap();
-        collector.confirm(number + 1, number * 1000).unwrap();
-        let (segment, bytes) = collector.close(number * 1000).unwrap();
-        archive
-            .append(segment.header.sequence, bytes.into())
-            .await
-            .unwrap();
-    }
-}
-
-#[tokio::test]
-async fn segments_are_merged_whenever_that_is_interrupted_and_old_ones_deleted() {
-    let folder = tempfile::tempdir().unwrap();
-    let repository = Repository::folder(folder.path()).unwrap();
-    let archive = archive(&repository);
-    let count = 3 * MERGED as i64 + 100;
-    fill(&archive, count).await;
-    let all = async |archive: &Archive| {
-        let inventory = archive.inventory().await.unwrap();
-        let (mut walk, mut all) = (archive.walk(&inventory, 0), Vec::<Segment>::new());
-        while let Some(segment) = walk.next().await.unwrap() {
-            all.push(segment);
-        }
-        (inventory.chain.len(), all)
-    };
-    let (objects, before) = all(&archive).await;
-    assert_eq!((objects, before.len()), (count as usize, count as usize));
-    // A merge that was killed after its object was written and half of the old ones were deleted.
-    let mut inventory = archive.inventory().await.unwrap();
-    let saved = folder
-        .path()
-        .join(archive.path(&Object::segment(7)).to_string());
-    let kept = std::fs::read(&saved).unwrap();
-    archive.merge(&mut inventory).await.unwrap();
-    std::fs::write(&saved, kept).unwrap();
-    assert_eq!(all(&archive).await.1, before);
-    let mut inventory = archive.inventory().await.unwrap();
-    assert_eq!(inventory.covered, [Object::segment(7)]);
-    for _ in 0..9 {
-        archive.merge(&mut inventory).await.unwrap();
-    }
-    assert!(!saved.exists());
-    let (objects, merged) = all(&archive).await;
-    assert_eq!(merged, before);
-    assert_eq!(
-        objects,
-        count as usize - 3 * MERGED + 3,
-        "three merged, the newest by themselves"
-    );
-    // The first merged object ended before the second began.
-    archive
-        .prune(&mut inventory, MERGED as i64 * 1000)
-        .await
-        .unwrap();
-    assert_eq!(all(&archive).await.1, before, "exactly then is not before");
-    archive
-        .prune(&mut inventory, MERGED as i64 * 1000 + 1)
-        .await
-        .unwrap();
-    assert_eq!(all(&archive).await.1, before[MERGED..]);
-    archive.prune(&mut inventory, i64::MAX).await.unwrap();
-    let (_, left) = all(&archive).await;
-    assert_eq!(left, before[2 * MERGED..], "the newest always stay");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bench::{Etcd, new_member, programs, save};
 use etcd_backup::error::Error;
-use etcd_backup::remove::remove;
+use etcd_backup::remove::{What, remove};
 use etcd_backup::repository::Repository;
 use etcd_backup::restore::{Restore, restore};
 use etcd_backup::save::save as make;
@@ -23,6 +23,7 @@ fn plan(volume: &std::path::Path, sha256: &str) -> Restore {
         member: new_member(),
         identity: ("identity.json".into(), "{\"cluster\":\"new\"}".into()),
         programs: programs(),
+        keys: None,
         sha256: sha256.into(),
         replay: None,
     }
@@ -170,7 +171,7 @@ async fn a_stream_that_is_torn_leaves_nothing_behind() {
     assert!(matches!(error, Error::Torn { .. }), "{error}");
     assert!(error.to_string().contains("torn after"), "{error}");
     assert!(repository.manifest(&plan.folder).await.unwrap().is_none());
-    assert_eq!(repository.list(&plan.folder).await.unwrap(), []);
+    assert_eq!(repository.list(&plan.folder, |_| true).await.unwrap(), []);
     // The next attempt over a sound wire succeeds.
     let made = make(&repository, &source.member, &save(scratch.path(), "b"))
         .await
@@ -248,7 +249,7 @@ async fn another_backups_path_is_refused_and_left_alone() {
         .await
         .unwrap_err();
     assert!(matches!(error, Error::Taken(_)), "{error}");
-    let error = remove(&repository, &second.folder, "other")
+    let error = remove(&repository, &second.folder, "other", What::Snapshot)
         .await
         .unwrap_err();
     assert!(matches!(error, Error::Taken(_)), "{error}");
@@ -256,9 +257,13 @@ async fn another_backups_path_is_refused_and_left_alone() {
         repository.manifest(&second.folder).await.unwrap(),
         Some(first)
     );
-    remove(&repository, &second.folder, "uid").await.unwrap();
-    assert_eq!(repository.list(&second.folder).await.unwrap(), []);
-    remove(&repository, &second.folder, "uid").await.unwrap();
+    remove(&repository, &second.folder, "uid", What::Snapshot)
+        .await
+        .unwrap();
+    assert_eq!(repository.list(&second.folder, |_| true).await.unwrap(), []);
+    remove(&repository, &second.folder, "uid", What::Snapshot)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -272,7 +277,7 @@ async fn a_member_that_is_compacted_meanwhile_is_followed_or_said_to_be_unproven
     plan.bench = None;
     let made = make(&repository, &source.member, &plan).await.unwrap();
     assert!(!made.verification.verified && made.revision.is_none());
-    let snapshot = etcd_backup::repository::Snapshot::from(&made);
+    let snapshot = etcd_backup::repository::Snapshot::of(&made, None).unwrap();
     let bench = save(scratch.path(), "a").bench.unwrap();
     let prove = || {
         etcd_backup::verify::verify(&repository, &plan.folder, &snapshot, &source.member, &bench)

@@ -99,7 +99,7 @@ async fn an_object_of_many_parts_is_read_back_as_it_was_written() {
         upload.write(&piece).await.unwrap();
     }
     // Nothing is there until all of it is.
-    assert_eq!(repository.list(&folder()).await.unwrap(), []);
+    assert_eq!(repository.list(&folder(), |_| true).await.unwrap(), []);
     upload.finish().await.unwrap();
     let sum = digests.sum();
     assert_eq!(sum.bytes, 20 * 1024 * 1024);
@@ -108,6 +108,7 @@ async fn an_object_of_many_parts_is_read_back_as_it_was_written() {
         object: "snapshot-a.db",
         bytes: sum.bytes,
         sha256: &sum.sha256,
+        keys: None,
     };
     repository
         .fetch_snapshot(&folder(), &expected, &file)
@@ -133,7 +134,7 @@ async fn an_upload_that_is_given_up_leaves_no_object() {
     let mut upload = repository.begin(&folder().snapshot("a")).await.unwrap();
     upload.write(&vec![1; 10 * 1024 * 1024]).await.unwrap();
     upload.abort().await;
-    assert_eq!(repository.list(&folder()).await.unwrap(), []);
+    assert_eq!(repository.list(&folder(), |_| true).await.unwrap(), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,7 +175,7 @@ async fn of_two_writers_of_a_manifest_one_wins() {
 async fn a_probe_leaves_nothing_and_a_wrong_credential_says_what_to_do() {
     let server = Server::start().await;
     server.open().probe(&folder()).await.unwrap();
-    assert_eq!(server.open().list(&folder()).await.unwrap(), []);
+    assert_eq!(server.open().list(&folder(), |_| true).await.unwrap(), []);
     secrets(server.credentials.path(), "me", "wrong-secret");
     let error = server
         .open()
@@ -193,7 +194,7 @@ async fn a_probe_leaves_nothing_and_a_wrong_credential_says_what_to_do() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_archive_in_a_bucket_has_one_writer() {
     let server = Server::start().await;
-    let archive = || Archive::new(server.open(), folder());
+    let archive = || Archive::new(server.open(), folder(), None);
     archive().fences("w").await.unwrap();
     let mut collector = Collector::new(
         "first",

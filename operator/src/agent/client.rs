@@ -10,9 +10,9 @@ use hyper::http::request::Builder;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use kbagent_protocol::{
-    ActionAnswer, ActionRequest, Asked, Authorization, Clock, ErrorAnswer, HandoffAnswer,
-    MemberList, Nonce, PATH_ACTION, PATH_CLOCK, PATH_GETROLE, PATH_HANDOFF, PATH_MEMBERS,
-    PATH_WATCH, RoleAnswer,
+    ActionAnswer, ActionRequest, ArchiveReport, Asked, Authorization, Clock, ErrorAnswer,
+    HandoffAnswer, MemberList, Nonce, PATH_ACTION, PATH_ARCHIVE, PATH_CLOCK, PATH_GETROLE,
+    PATH_HANDOFF, PATH_MEMBERS, PATH_WATCH, RoleAnswer,
 };
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -39,14 +39,14 @@ const LARGEST_ANSWER: usize = 256 * 1024;
 
 /// Speaks to agents. Holds no connection.
 #[derive(Clone)]
-pub struct AgentClient {
+pub(crate) struct AgentClient {
     trust: Trust,
 }
 
 impl AgentClient {
     /// Calls agents with TLS by these certificates.
     #[must_use]
-    pub fn new(trust: Trust) -> Self {
+    pub(crate) fn new(trust: Trust) -> Self {
         Self { trust }
     }
 
@@ -54,7 +54,7 @@ impl AgentClient {
     ///
     /// # Errors
     /// When there is no such answer: the list is unknown then, not empty (M5).
-    pub async fn members(&self, peer: &Peer) -> Result<MemberList, Error> {
+    pub(crate) async fn members(&self, peer: &Peer) -> Result<MemberList, Error> {
         self.read(peer, PATH_MEMBERS).await
     }
 
@@ -62,15 +62,23 @@ impl AgentClient {
     ///
     /// # Errors
     /// When the agent or its etcd does not answer.
-    pub async fn role(&self, peer: &Peer) -> Result<RoleAnswer, Error> {
+    pub(crate) async fn role(&self, peer: &Peer) -> Result<RoleAnswer, Error> {
         self.read(peer, PATH_GETROLE).await
+    }
+
+    /// Where an archive stands, asked of the pod that writes it.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub(crate) async fn archive(&self, writer: &Peer) -> Result<ArchiveReport, Error> {
+        self.read(writer, PATH_ARCHIVE).await
     }
 
     /// The stream of the agent's views.
     ///
     /// # Errors
     /// When the agent does not take the request.
-    pub async fn watch(&self, peer: &Peer) -> Result<Watch, Error> {
+    pub(crate) async fn watch(&self, peer: &Peer) -> Result<Watch, Error> {
         let address = peer.address;
         let mut connection = self.connect(peer).await?;
         let request = request(address, Method::GET, PATH_WATCH);
@@ -91,7 +99,7 @@ impl AgentClient {
     ///
     /// # Errors
     /// When the action failed, or when it is not known whether it happened (M6): compare before trying again.
-    pub async fn act(
+    pub(crate) async fn act(
         &self,
         peer: &Peer,
         token: &str,
@@ -118,7 +126,7 @@ impl AgentClient {
     ///
     /// # Errors
     /// When the agent cannot be asked, or does not tell in time what came of it.
-    pub async fn hand_over(&self, peer: &Peer, token: &str) -> Result<HandoffAnswer, Error> {
+    pub(crate) async fn hand_over(&self, peer: &Peer, token: &str) -> Result<HandoffAnswer, Error> {
         self.change(peer, token, PATH_HANDOFF, Bytes::new()).await
     }
 

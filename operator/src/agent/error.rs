@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 /// Why an agent returned nothing usable.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// No connection.
     #[error("failed to connect to the agent at {address}: {reason}")]
     Connect {
@@ -44,13 +44,13 @@ pub enum Error {
 impl Error {
     /// True when the agent or its etcd said "not now" and has done nothing: it says otherwise by itself before long.
     #[must_use]
-    pub fn is_not_now(&self) -> bool {
+    pub(crate) fn is_not_now(&self) -> bool {
         matches!(self, Error::Refused { code, .. } if matches!(code.as_str(), "preconditionFailed" | "busy"))
     }
 
     /// True when the requested action has begun and is in progress.
     #[must_use]
-    pub fn is_in_progress(&self) -> bool {
+    pub(crate) fn is_in_progress(&self) -> bool {
         matches!(self, Error::Refused { code, .. } if code == "inProgress")
     }
 }

@@ -12,8 +12,8 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-pub use client::AgentClient;
-pub use error::Error;
-pub use peer::{Issuer, Peer};
-pub use trust::Trust;
-pub use watch::Watch;
+pub(crate) use client::AgentClient;
+pub(crate) use error::Error;
+pub(crate) use peer::Peer;
+pub(crate) use trust::Trust;
+pub(crate) use watch::Watch;

@@ -13,7 +13,7 @@ use kube::ResourceExt;
 
 /// Who is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// Where.
     pub address: SocketAddr,
     /// Namespace of the pod.
@@ -32,7 +32,7 @@ pub struct Peer {
 
 /// Who issues the certificates of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Issuer {
+pub(crate) enum Issuer {
     /// The operator, for itself too.
     Own,
     /// The user: the members' certificate is the only one.
@@ -42,14 +42,14 @@ pub enum Issuer {
 impl Peer {
     /// The agent of a pod that has an address.
     #[must_use]
-    pub fn of(pod: &Pod) -> Option<Self> {
+    pub(crate) fn of(pod: &Pod) -> Option<Self> {
         let ip = pod.status.as_ref()?.pod_ip.as_ref()?;
         Some(Self::at(pod, ip.parse().ok()?))
     }
 
     /// The agent of a pod, at this address.
     #[must_use]
-    pub fn at(pod: &Pod, ip: IpAddr) -> Self {
+    pub(crate) fn at(pod: &Pod, ip: IpAddr) -> Self {
         let component = pod.labels().get(labels::WORKLOAD_INSTANCE);
         let takes = told(pod, Authorization::VARIABLE).and_then(|value| value.parse().ok());
         let takes: Authorization = takes.unwrap_or_default();

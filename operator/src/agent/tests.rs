@@ -27,7 +27,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use webpki::EndEntityCert;
 
-use super::{AgentClient, Error, Issuer, Peer};
+use super::{AgentClient, Error, Peer};
+use crate::agent::peer::Issuer;
 use crate::certificates::{self, Ca, Made, Material, Names, Place, Subject};
 use crate::fake_api::{failure, server};
 

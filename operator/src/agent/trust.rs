@@ -31,7 +31,7 @@ type Key = (String, String, Issuer);
 
 /// Certificates by component. Cloning shares them.
 #[derive(Clone)]
-pub struct Trust(Arc<Shared>);
+pub(crate) struct Trust(Arc<Shared>);
 
 struct Shared {
     client: Client,
@@ -62,7 +62,7 @@ impl Known {
 impl Trust {
     /// Reads through this client.
     #[must_use]
-    pub fn new(client: Client, cluster_domain: String) -> Self {
+    pub(crate) fn new(client: Client, cluster_domain: String) -> Self {
         Self(Arc::new(Shared {
             client,
             cluster_domain,

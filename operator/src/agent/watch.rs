@@ -15,7 +15,7 @@ const LONGEST_LINE: usize = 64 * 1024;
 
 /// An open stream of views.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     address: SocketAddr,
     body: Incoming,
     pending: Vec<u8>,
@@ -35,7 +35,7 @@ impl Watch {
     ///
     /// # Errors
     /// When the stream has ended, is broken or says what is no view.
-    pub async fn next(&mut self) -> Result<MemberView, Error> {
+    pub(crate) async fn next(&mut self) -> Result<MemberView, Error> {
         loop {
             if let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.pending.drain(..=end).collect();

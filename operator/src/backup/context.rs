@@ -7,7 +7,7 @@ use crate::roles::MemberStore;
 
 /// What the controllers of backups are given.
 #[derive(Clone)]
-pub struct Context {
+pub(crate) struct Context {
     /// What every reconciler has.
     pub frame: Arc<controller::Context>,
     /// Agents' views: which member is in sync.

@@ -1,5 +1,6 @@
 //! IO: a repository's credential where a Job can mount it.
 
+use etcd_operator_api::backup_policy::SecretKey;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::{Api, PostParams};
@@ -57,6 +58,35 @@ pub(super) async fn provide(
             message(&error)
         )),
     }
+}
+
+/// Whether the Secret with a pass phrase is there, and its key. A Job mounts it.
+///
+/// # Errors
+/// Why it cannot be used, for the status.
+pub(super) async fn pass_phrase(
+    client: &Client,
+    namespace: &str,
+    of: &SecretKey,
+) -> Result<(), String> {
+    let SecretKey { name, key, .. } = of;
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let found = secrets.get_opt(name).await.map_err(|error| {
+        format!(
+            "Secret {namespace}/{name} cannot be read: {}",
+            message(&error)
+        )
+    })?;
+    let found = found.ok_or_else(|| {
+        format!("the pass phrase's Secret {namespace}/{name} is not there: create it")
+    })?;
+    let value = found.data.as_ref().and_then(|data| data.get(key));
+    if value.is_some_and(|value| !value.0.is_empty()) {
+        return Ok(());
+    }
+    Err(format!(
+        "Secret {namespace}/{name} has no key {key:?} with a pass phrase in it: add it"
+    ))
 }
 
 /// Whether the API server refused because the namespace is being deleted.

@@ -2,20 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use etcd_operator_api::backup_policy::{ARCHIVE, SecretKey};
 use etcd_operator_api::labels;
+use etcd_operator_api::restore::SeedArchive;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, ObjectFieldSelector,
-    PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimVolumeSource,
-    PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements, SeccompProfile, Secret,
-    SecretVolumeSource, SecurityContext, Volume, VolumeMount, VolumeResourceRequirements,
+    Container, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec,
+    PodTemplateSpec, SeccompProfile, Secret, Volume, VolumeResourceRequirements,
 };
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kbagent_protocol::IDENTITY_FILE;
 use kube::api::ObjectMeta;
 use sha2::{Digest, Sha256};
 
+use super::part::{
+    MEBI, PHRASE_FILE, REPOSITORY_CLAIM, add_volume, claim_volume, container, empty, key_volume,
+    mount, pod_name, secret_volume, together,
+};
 use super::place::Place;
 
 /// Label of Jobs and their pods: UID of the Backup they work for.
@@ -36,7 +39,11 @@ const SCRATCH: &str = "/scratch";
 const VOLUME: &str = "/volume";
 /// Name of etcd's data directory on it.
 const DATA_FOLDER: &str = "etcd";
-const MEBI: u64 = 1024 * 1024;
+/// Where the pass phrase of a backup is mounted, and that of the archive over it.
+const PHRASE: &str = "/etc/pass-phrase";
+const ARCHIVE_PHRASE: &str = "/etc/archive-pass-phrase";
+/// Where the certificate for etcd is mounted.
+pub(super) const TLS: &str = "/etc/etcd";
 
 /// What all Jobs of one Backup share.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +66,8 @@ pub(super) struct Frame {
     pub(super) path: String,
     /// How often the Job is repeated.
     pub(super) retries: i32,
+    /// With what the backup is encrypted.
+    pub(super) pass_phrase: Option<SecretKey>,
 }
 
 /// What a backup is made of.
@@ -70,6 +79,8 @@ pub(super) struct Save {
     pub(super) component: String,
     /// Client URL of the member.
     pub(super) member: String,
+    /// Secret with the certificate that it wants of clients.
+    pub(super) tls: Option<String>,
     /// Bytes of the member's database.
     pub(super) database: u64,
     /// Bytes a second at most.
@@ -115,15 +126,20 @@ pub(super) fn save(frame: &Frame, job: &str, credential: Option<&str>, save: &Sa
         format!("--scratch={SCRATCH}"),
     ];
     arguments.extend(save.rate.map(|rate| format!("--rate={rate}")));
+    arguments.extend(save.tls.as_ref().map(|_| format!("--tls={TLS}")));
     let memory = 512 * MEBI + 2 * save.database;
     let mut job = skeleton(frame, job, credential, arguments, memory);
     add_volume(&mut job, empty("scratch", scratch), SCRATCH);
+    add_certificate(&mut job, save.tls.as_deref());
     job
 }
 
-/// The Job that deletes a backup.
-pub(super) fn erase(frame: &Frame, job: &str, credential: Option<&str>) -> Job {
-    let arguments = vec!["delete".to_owned(), format!("--backup-uid={}", frame.uid)];
+/// The Job that deletes a backup, of this method.
+pub(super) fn erase(frame: &Frame, job: &str, credential: Option<&str>, method: &str) -> Job {
+    let mut arguments = vec!["delete".to_owned(), format!("--backup-uid={}", frame.uid)];
+    if method == ARCHIVE {
+        arguments.push("--archive".to_owned());
+    }
     skeleton(frame, job, credential, arguments, 128 * MEBI)
 }
 
@@ -140,12 +156,16 @@ pub(super) struct Fill {
     pub(super) cluster_uid: String,
     /// SHA-256 that the backup must have.
     pub(super) sha256: String,
+    /// Its length.
+    pub(super) bytes: u64,
+    /// The archive that is put over it.
+    pub(super) archive: Option<SeedArchive>,
 }
 
 /// The Job that fills a claim. As what data and identity are written is what the member's launcher expects.
 pub(super) fn fill(frame: &Frame, job: &str, credential: Option<&str>, fill: &Fill) -> Job {
     let identity = serde_json::json!({ "clusterUid": fill.cluster_uid, "podName": fill.member });
-    let arguments = vec![
+    let mut arguments = vec![
         "restore".to_owned(),
         format!("--volume={VOLUME}"),
         format!("--data={DATA_FOLDER}"),
@@ -156,7 +176,39 @@ pub(super) fn fill(frame: &Frame, job: &str, credential: Option<&str>, fill: &Fi
         format!("--identity={identity}"),
         format!("--sha256={}", fill.sha256),
     ];
-    let mut job = skeleton(frame, job, credential, arguments, 1024 * MEBI);
+    if let Some(archive) = &fill.archive {
+        arguments.push(format!("--archive-path={}", archive.path));
+        arguments.extend(
+            archive
+                .revision
+                .map(|revision| format!("--to-revision={revision}")),
+        );
+        arguments.extend(
+            archive
+                .time
+                .as_ref()
+                .map(|time| format!("--to-time={time}")),
+        );
+        if archive.encryption.is_some() {
+            arguments.push(format!(
+                "--archive-pass-phrase={ARCHIVE_PHRASE}/{PHRASE_FILE}"
+            ));
+        }
+    }
+    let mut memory = 1024 * MEBI;
+    if fill.archive.is_some() {
+        // An etcd runs on it.
+        memory += 2 * fill.bytes;
+    }
+    let mut job = skeleton(frame, job, credential, arguments, memory);
+    let over = fill.archive.as_ref();
+    if let Some(key) = over.and_then(|archive| archive.encryption.as_ref()) {
+        add_volume(
+            &mut job,
+            key_volume("archive-pass-phrase", key),
+            ARCHIVE_PHRASE,
+        );
+    }
     add_volume(&mut job, claim_volume("data", &fill.claim), VOLUME);
     job
 }
@@ -166,7 +218,7 @@ pub(super) fn scratch_bytes(database: u64) -> u64 {
     512 * MEBI + database * 5 / 2
 }
 
-fn skeleton(
+pub(super) fn skeleton(
     frame: &Frame,
     job: &str,
     credential: Option<&str>,
@@ -186,17 +238,14 @@ fn skeleton(
         } => {
             arguments.extend(bucket.clone());
             arguments.push(format!("--credentials={CREDENTIAL}"));
-            volumes.push(Volume {
-                name: "credential".to_owned(),
-                secret: Some(SecretVolumeSource {
-                    secret_name: credential.map(str::to_owned),
-                    default_mode: Some(0o440),
-                    ..SecretVolumeSource::default()
-                }),
-                ..Volume::default()
-            });
+            volumes.push(secret_volume("credential", credential.unwrap_or_default()));
             mounts.push(mount("credential", CREDENTIAL, true));
         }
+    }
+    if let Some(key) = &frame.pass_phrase {
+        arguments.push(format!("--pass-phrase={PHRASE}/{PHRASE_FILE}"));
+        volumes.push(key_volume("pass-phrase", key));
+        mounts.push(mount("pass-phrase", PHRASE, true));
     }
     // etcd's image has etcd's programs and not ours.
     let install = frame.etcd.is_some().then(|| Container {
@@ -228,8 +277,9 @@ fn skeleton(
 
 /// The Job around its pod. Only one label is on the pod: no service and no budget selects it.
 fn made(frame: &Frame, job: &str, pod: PodSpec) -> Job {
-    let own = BTreeMap::from([(BACKUP_UID.to_owned(), frame.uid.clone())]);
+    let mut own = BTreeMap::from([(BACKUP_UID.to_owned(), frame.uid.clone())]);
     let mut all = own.clone();
+    own.extend(shared(frame).map(|claim| (REPOSITORY_CLAIM.to_owned(), claim)));
     all.insert(
         labels::MANAGED_BY.to_owned(),
         labels::MANAGED_BY_VALUE.to_owned(),
@@ -288,6 +338,7 @@ fn pod(
         tolerations: like.tolerations.clone(),
         runtime_class_name: like.runtime_class_name.clone(),
         scheduler_name: like.scheduler_name.clone(),
+        affinity: shared(frame).map(together),
         init_containers: install.map(|install| vec![install]),
         containers: vec![work],
         volumes: Some(volumes),
@@ -295,96 +346,22 @@ fn pod(
     }
 }
 
-fn container(memory: u64) -> Container {
-    let limits = [("cpu", "1".to_owned()), ("memory", memory.to_string())];
-    let requests = [
-        ("cpu", "50m".to_owned()),
-        ("memory", (64 * MEBI).to_string()),
-    ];
-    let quantities = |all: [(&str, String); 2]| {
-        let all = all
-            .into_iter()
-            .map(|(name, amount)| (name.to_owned(), Quantity(amount)));
-        Some(all.collect())
-    };
-    Container {
-        resources: Some(ResourceRequirements {
-            limits: quantities(limits),
-            requests: quantities(requests),
-            ..ResourceRequirements::default()
-        }),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities {
-                drop: Some(vec!["ALL".to_owned()]),
-                add: None,
-            }),
-            ..SecurityContext::default()
-        }),
-        ..Container::default()
+/// Label of pods that use a claim which one node mounts at a time.
+fn shared(frame: &Frame) -> Option<String> {
+    match &frame.place {
+        Place::Claim { name, mode, .. } if mode == "ReadWriteOnce" => {
+            let value: String = name.chars().take(63).collect();
+            Some(value.trim_end_matches(['-', '.']).to_owned())
+        }
+        _ => None,
     }
 }
 
-fn pod_name() -> EnvVar {
-    EnvVar {
-        name: "POD_NAME".to_owned(),
-        value: None,
-        value_from: Some(EnvVarSource {
-            field_ref: Some(ObjectFieldSelector {
-                api_version: None,
-                field_path: "metadata.name".to_owned(),
-            }),
-            ..EnvVarSource::default()
-        }),
+/// The Secret of the cluster itself, so that a renewed certificate arrives.
+pub(super) fn add_certificate(job: &mut Job, secret: Option<&str>) {
+    if let Some(secret) = secret {
+        add_volume(job, secret_volume("etcd", secret), TLS);
     }
-}
-
-fn empty(name: &str, bytes: u64) -> Volume {
-    Volume {
-        name: name.to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource {
-            medium: None,
-            size_limit: Some(Quantity(bytes.to_string())),
-        }),
-        ..Volume::default()
-    }
-}
-
-fn claim_volume(name: &str, claim: &str) -> Volume {
-    Volume {
-        name: name.to_owned(),
-        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-            claim_name: claim.to_owned(),
-            read_only: None,
-        }),
-        ..Volume::default()
-    }
-}
-
-fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
-    VolumeMount {
-        name: name.to_owned(),
-        mount_path: path.to_owned(),
-        read_only: Some(read_only),
-        ..VolumeMount::default()
-    }
-}
-
-fn add_volume(job: &mut Job, volume: Volume, path: &str) {
-    let Some(spec) = job
-        .spec
-        .as_mut()
-        .and_then(|spec| spec.template.spec.as_mut())
-    else {
-        return;
-    };
-    if let Some(work) = spec.containers.first_mut() {
-        work.volume_mounts
-            .get_or_insert_default()
-            .push(mount(&volume.name, path, false));
-    }
-    spec.volumes.get_or_insert_default().push(volume);
 }
 
 /// The claim of a repository in a namespace; `None` for a bucket. No object owns it: backups outlive what made them.

@@ -1,20 +1,27 @@
 //! Backups: BackupRepo, BackupPolicy, BackupSchedule and Backup -> Jobs that run `etcd-backup`, and what they report.
 //!
-//! `place`, `choose`, `period`, `calendar`, `job` and `plan` are pure; `observe` reads; `credential` copies a Secret;
+//! `place`, `choose`, `period`, `calendar`, `job`, `keeper`, `part`, `proven`, `decision`, `leave`, `plan` and
+//! `continuous` (archives) are pure; `observe` reads; `credential` copies a Secret;
 //! `reconcile` does what `plan` decides for Backups; `repo`, `policy` and `schedule` keep the other kinds; `seed` fills
 //! the first disk of a Cluster that begins with a backup. No data of etcd passes through the operator.
 
 mod calendar;
 mod choose;
 mod context;
+mod continuous;
 mod credential;
+mod decision;
 mod job;
+mod keeper;
+mod leave;
 mod observe;
 mod observed;
+mod part;
 mod period;
 mod place;
 mod plan;
 mod policy;
+mod proven;
 mod reconcile;
 mod repo;
 mod run;
@@ -24,6 +31,6 @@ mod seed;
 #[cfg(test)]
 mod tests;
 
-pub use context::Context;
-pub use repo::run as repositories;
-pub use run::run;
+pub(crate) use context::Context;
+pub(crate) use repo::run as repositories;
+pub(crate) use run::run;

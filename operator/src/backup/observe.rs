@@ -1,17 +1,25 @@
 //! IO in: what a decision about a Backup depends on, read from the API server (C2: not from a cache).
 
+use std::net::IpAddr;
+
+use etcd_operator_api::backup::BackupPhase;
+use etcd_operator_api::backup_policy::ARCHIVE;
 use etcd_operator_api::names::{ComponentName, headless_domain};
-use etcd_operator_api::{Backup, BackupPolicy, BackupRepo, InstanceSet, labels};
+use etcd_operator_api::tls::IssuerName;
+use etcd_operator_api::{Backup, BackupPolicy, BackupRepo, Cluster, InstanceSet, labels};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodTemplateSpec};
-use kbagent_protocol::{BackupReport, EtcdState};
+use kbagent_protocol::{ARCHIVE_PORT, ArchiveReport, BackupReport, EtcdState};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
 use super::context::Context;
-use super::job::WORK;
-use super::observed::{ClusterSeen, JobSeen, JobState, MemberSeen, Seen};
-use super::{place, plan};
+use super::job::{BACKUP_UID, WORK};
+use super::keeper::{AFTER, ARCHIVE_OF, MADE_OF};
+use super::observed::{ClusterSeen, JobSeen, JobState, KeeperSeen, MemberSeen, Seen};
+use super::{credential, place, plan};
+use crate::agent::Peer;
 use crate::client::message;
 use crate::controller::list;
 use crate::roles::facts::PodKey;
@@ -20,6 +28,8 @@ use crate::roles::facts::PodKey;
 const FRESH: std::time::Duration = std::time::Duration::from_secs(3);
 /// Label of a Job's pods.
 const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+/// Longest text of an archive, in characters.
+const TEXT: usize = 900;
 /// Most BackupRepos that are searched for the default one.
 const REPOS: u32 = 200;
 
@@ -56,8 +66,25 @@ pub(super) async fn observe(context: &Context, backup: &Backup) -> Result<Seen, 
         job: job(context, &namespace, &plan::job_name(backup)).await?,
         ..Seen::default()
     };
+    if backup.spec.backup_method == ARCHIVE {
+        seen.keeper = keeper(context, backup).await?;
+        let status = backup.status.as_ref();
+        if let Some((cluster, _)) = status.and_then(|status| status.cluster()) {
+            let clusters: Api<Cluster> = Api::namespaced(client.clone(), &namespace);
+            let found = clusters.get_metadata_opt(cluster).await;
+            seen.owner = Some(found.map_err(failed("the Cluster"))?.and_then(|c| c.uid()));
+        }
+    }
     if backup.metadata.deletion_timestamp.is_some() {
         seen.eraser = job(context, &namespace, &plan::eraser_name(backup)).await?;
+    }
+    let ended = backup.status.as_ref().and_then(|status| status.phase);
+    if let Some(policy) = &policy
+        && !ended.is_some_and(BackupPhase::is_ended)
+        && let Some(config) = plan::encryption(backup, policy)
+    {
+        let key = &config.pass_phrase_secret_key_ref;
+        seen.pass_phrase = Some(credential::pass_phrase(client, &namespace, key).await);
     }
     let target = policy.as_ref().and_then(|policy| plan::target(policy).ok());
     seen.policy = policy;
@@ -119,7 +146,14 @@ async fn cluster_of(
         Some(ClusterSeen {
             uid: set.annotations().get(labels::CLUSTER_UID)?.clone(),
             pod: template.spec?,
-            tls: set.annotations().contains_key(labels::TLS_ISSUER),
+            tls: set.annotations().get(labels::TLS_ISSUER).map(|issuer| {
+                // A user's own authority has signed no certificate for applications that the operator would know of.
+                if issuer == IssuerName::KubeBlocks.as_str() {
+                    name.client_secret()
+                } else {
+                    name.tls_secret()
+                }
+            }),
             domain: headless_domain(name, namespace, &context.frame.config.cluster_domain),
         })
     }))
@@ -194,6 +228,70 @@ pub(super) async fn job(
         })
         .collect();
     Ok(Some(job_seen(&job, &own)))
+}
+
+/// The Deployment that keeps an archive, and what its pod says.
+async fn keeper(context: &Context, backup: &Backup) -> Result<Option<KeeperSeen>, ObserveError> {
+    let client = &context.frame.client;
+    let namespace = backup.namespace().unwrap_or_default();
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
+    let found = deployments
+        .get_metadata_opt(&plan::keeper_name(backup))
+        .await;
+    let Some(deployment) = found.map_err(failed("the Deployment"))? else {
+        return Ok(None);
+    };
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
+    let uid = backup.uid().unwrap_or_default();
+    let params = ListParams::default().labels(&format!("{ARCHIVE_OF},{BACKUP_UID}={uid}"));
+    let pods = pods
+        .list(&params)
+        .await
+        .map_err(failed("the archive's pods"))?;
+    let mut report = None;
+    for pod in &pods.items {
+        let status = pod.status.as_ref();
+        let address = status.and_then(|status| status.pod_ip.as_deref()?.parse::<IpAddr>().ok());
+        if let Some(address) = address.filter(|_| pod.metadata.deletion_timestamp.is_none()) {
+            let writer = Peer {
+                address: (address, ARCHIVE_PORT).into(),
+                ..Peer::at(pod, address)
+            };
+            let asked = context.frame.agents.archive(&writer).await;
+            report = report.or(asked.ok());
+        }
+    }
+    let noted = |key: &str| deployment.annotations().get(key);
+    Ok(Some(KeeperSeen {
+        made_of: noted(MADE_OF).cloned().unwrap_or_default(),
+        after: noted(AFTER).and_then(|after| after.parse().ok()),
+        stuck: pods
+            .items
+            .iter()
+            .find_map(|pod| fallen(pod).or_else(|| stuck(pod))),
+        report: report.map(bounded),
+    }))
+}
+
+/// Pure: whatever answered there, its texts fit into a status.
+pub(super) fn bounded(mut report: ArchiveReport) -> ArchiveReport {
+    for text in [&mut report.failure, &mut report.gap] {
+        *text = text.take().map(|text| text.chars().take(TEXT).collect());
+    }
+    report
+}
+
+/// Pure: what a pod's work has said before it ended, while it does not run again.
+pub(super) fn fallen(pod: &Pod) -> Option<String> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    let work = statuses.iter().find(|container| container.name == WORK)?;
+    let state = work.state.as_ref()?;
+    if state.running.is_some() {
+        return None;
+    }
+    let last = || work.last_state.as_ref()?.terminated.as_ref();
+    let ended = state.terminated.as_ref().or_else(last)?;
+    BackupReport::read(ended.message.as_deref()?)?.failure
 }
 
 /// Pure: a Job as it stands.

@@ -2,7 +2,7 @@
 
 use etcd_operator_api::{Backup, BackupPolicy, BackupRepo};
 use k8s_openapi::api::core::v1::PodSpec;
-use kbagent_protocol::{BackupReport, MemberStatus};
+use kbagent_protocol::{ArchiveReport, BackupReport, MemberStatus};
 
 /// All that was seen.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +21,25 @@ pub(super) struct Seen {
     pub(super) job: Option<JobSeen>,
     /// The Job that deletes it.
     pub(super) eraser: Option<JobSeen>,
+    /// What keeps an archive.
+    pub(super) keeper: Option<KeeperSeen>,
+    /// The pass phrase that it is to be encrypted with: why it cannot be had.
+    pub(super) pass_phrase: Option<Result<(), String>>,
+    /// Of an archive that has begun: UID of the Cluster that has its Cluster's name now; `Some(None)` when none has.
+    pub(super) owner: Option<Option<String>>,
+}
+
+/// The Deployment that keeps an archive.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct KeeperSeen {
+    /// Of what it was made.
+    pub(super) made_of: String,
+    /// Revision that the archive begins after.
+    pub(super) after: Option<i64>,
+    /// Why its pod does not run, if it does not.
+    pub(super) stuck: Option<String>,
+    /// What its pod says.
+    pub(super) report: Option<ArchiveReport>,
 }
 
 /// The cluster that is backed up.
@@ -30,8 +49,8 @@ pub(super) struct ClusterSeen {
     pub(super) uid: String,
     /// Pod spec of the members.
     pub(super) pod: PodSpec,
-    /// True when they serve clients by TLS only.
-    pub(super) tls: bool,
+    /// Secret with a certificate for clients, when they serve by TLS only.
+    pub(super) tls: Option<String>,
     /// Domain of their host names.
     pub(super) domain: String,
 }

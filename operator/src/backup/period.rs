@@ -1,5 +1,15 @@
 //! Pure: periods as KubeBlocks writes them, `7d` or `1w12h`, and durations as it shows them.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+
+/// When a period ends that begins now; never without one, and of one that no calendar holds.
+pub(super) fn end(period: Option<&str>, now: &Time) -> Option<Time> {
+    let seconds = seconds(period?).ok()?;
+    let end = now.0.as_second().saturating_add(seconds);
+    Timestamp::from_second(end).ok().map(Time)
+}
+
 /// Seconds of a period; why it is none.
 pub(super) fn seconds(text: &str) -> Result<i64, String> {
     let wrong = || {

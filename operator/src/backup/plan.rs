@@ -1,8 +1,9 @@
-//! PURE: a Backup and what was seen -> its next status, and one act.
+//! PURE: the Backup of a snapshot and what was seen -> its next status, and one act.
 
 use std::cmp::Ordering;
 
-use etcd_operator_api::backup::{BackupPhase, BackupStatus, BackupStatusTarget, DeletionPolicy};
+use etcd_operator_api::backup::{BackupPhase, BackupStatus, BackupStatusTarget};
+use etcd_operator_api::backup_policy::{ARCHIVE, EncryptionConfig, RetentionPolicy};
 use etcd_operator_api::quantity::amount;
 use etcd_operator_api::{Backup, BackupPolicy, BackupRepo, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -10,55 +11,19 @@ use kbagent_protocol::BackupSummary;
 use kube::{Resource, ResourceExt};
 
 use super::choose::choose;
+use super::decision::{
+    Act, Decision, FINALIZER, FORMAT, Obstacle, Settings, act, age, fail, hindered,
+};
 use super::job::{self, Frame, Save};
+use super::leave::leave;
 use super::observed::{JobSeen, JobState, Seen};
-use super::{period, place};
+use super::{period, place, proven};
 
-/// Finalizer of a Backup: its data in the repository goes before it.
-pub(super) const FINALIZER: &str = "dataprotection.kubeblocks.io/finalizer";
-/// The version of the format in the repository, for the status.
-const FORMAT: &str = "1";
-/// How long a Backup waits for a policy that is not there: that of a new Cluster is being made.
-const PATIENCE: i64 = 60;
 /// How long it waits for a member that can be backed up.
 const WAIT: i64 = 3600;
 
-/// What is done, once.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Act {
-    /// Nothing but the status.
-    Record,
-    /// The finalizer is added.
-    Hold,
-    /// The Job is created.
-    Begin(Box<(Frame, Save)>),
-    /// The Job that deletes the data is created.
-    Erase(Box<Frame>),
-    /// The Job that makes the backup is deleted.
-    Cancel,
-    /// The finalizer is removed.
-    Release,
-    /// The Backup has expired: it is deleted.
-    Expire,
-}
-
-/// A decision.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Decision {
-    /// The status from now on.
-    pub(super) status: BackupStatus,
-    /// What is done.
-    pub(super) act: Act,
-    /// Seconds until it is looked at again, when no event is sure to come.
-    pub(super) again: Option<i64>,
-}
-
-/// What never changes while the operator runs.
-#[derive(Clone, Debug)]
-pub(super) struct Settings {
-    /// Image with `etcd-backup`.
-    pub(super) tool: String,
-}
+/// How often a backup is looked at that stays as the newest, in seconds.
+const RETAINED: i64 = 300;
 
 /// Decides.
 pub(super) fn decide(backup: &Backup, seen: &Seen, settings: &Settings, now: &Time) -> Decision {
@@ -68,7 +33,7 @@ pub(super) fn decide(backup: &Backup, seen: &Seen, settings: &Settings, now: &Ti
     }
     match status.phase {
         Some(BackupPhase::Completed | BackupPhase::Failed | BackupPhase::Deleting) => {
-            keep(status, now)
+            keep(backup, seen, status, now)
         }
         _ if !backup
             .finalizers()
@@ -82,17 +47,26 @@ pub(super) fn decide(backup: &Backup, seen: &Seen, settings: &Settings, now: &Ti
     }
 }
 
-fn act(status: BackupStatus, act: Act) -> Decision {
-    Decision {
-        status,
-        act,
-        again: None,
-    }
-}
-
 /// A backup that has ended: nothing, until it expires.
-fn keep(status: BackupStatus, now: &Time) -> Decision {
+pub(super) fn keep(backup: &Backup, seen: &Seen, status: BackupStatus, now: &Time) -> Decision {
+    let retained = || {
+        if proven::carried(backup, &seen.others).is_some() {
+            return true;
+        }
+        // The policy goes with its component, and what it said of this backup stays.
+        let policy = match &seen.policy {
+            Some(policy) => policy.spec.retention_policy,
+            None => status.retention_policy,
+        };
+        policy == Some(RetentionPolicy::RetainLatestBackup)
+            && proven::is_newest(backup, &seen.others)
+    };
     match &status.expiration {
+        Some(at) if at.0 <= now.0 && retained() => Decision {
+            status,
+            act: Act::Record,
+            again: Some(RETAINED),
+        },
         Some(at) if at.0 <= now.0 => act(status, Act::Expire),
         Some(at) => {
             let again = Some(at.0.duration_since(now.0).as_secs().max(1));
@@ -106,29 +80,6 @@ fn keep(status: BackupStatus, now: &Time) -> Decision {
     }
 }
 
-fn fail(mut status: BackupStatus, now: &Time, why: String) -> Decision {
-    status.phase = Some(BackupPhase::Failed);
-    status.completion_timestamp = Some(now.clone());
-    status.failure_reason = Some(why);
-    act(status, Act::Record)
-}
-
-/// It waits, and says for what.
-fn wait(mut status: BackupStatus, why: String, again: i64) -> Decision {
-    status.phase = Some(BackupPhase::New);
-    status.failure_reason = Some(why);
-    Decision {
-        status,
-        act: Act::Record,
-        again: Some(again),
-    }
-}
-
-fn age(backup: &Backup, now: &Time) -> i64 {
-    let made = backup.metadata.creation_timestamp.as_ref();
-    made.map_or(0, |made| now.0.duration_since(made.0).as_secs())
-}
-
 fn begin(
     backup: &Backup,
     seen: &Seen,
@@ -138,46 +89,94 @@ fn begin(
 ) -> Decision {
     let ready = match prepare(backup, seen, settings) {
         Ok(ready) => ready,
-        Err(Obstacle::Refused(why)) => return fail(status, now, why),
-        Err(Obstacle::Soon(why)) if age(backup, now) > PATIENCE => return fail(status, now, why),
         Err(Obstacle::Later(why)) if age(backup, now) > WAIT => {
             return fail(status, now, format!("{why}; it was waited for {WAIT} s"));
         }
-        Err(Obstacle::Soon(why)) => return wait(status, why, 2),
-        Err(Obstacle::Later(why)) => return wait(status, why, 5),
-        Err(Obstacle::Turn(why)) => return wait(status, why, 10),
+        Err(obstacle) => return hindered(backup, status, obstacle, now),
     };
     let (frame, save, pod, repo) = ready;
     status.phase = Some(BackupPhase::New);
     status.failure_reason = None;
     status.format_version = Some(FORMAT.to_owned());
     status.start_timestamp = Some(now.clone());
+    let policy = seen.policy.as_ref();
+    status.retention_policy = policy.and_then(|policy| policy.spec.retention_policy);
     status.backup_repo_name = Some(repo);
+    status.encryption_config = seen
+        .policy
+        .as_ref()
+        .and_then(|policy| encryption(backup, policy).cloned());
     status.path = Some(frame.path.clone());
     status.target = Some(BackupStatusTarget { name: pod });
     status.job = Some(job_name(backup));
     act(status, Act::Begin(Box::new((frame, save))))
 }
 
-/// Why a backup does not begin.
-enum Obstacle {
-    /// It never will.
-    Refused(String),
-    /// What is missing should be there by now.
-    Soon(String),
-    /// The members are not fit yet.
-    Later(String),
-    /// Another backup is first.
-    Turn(String),
-}
-
 type Ready = (Frame, Save, String, String);
 
 fn prepare(backup: &Backup, seen: &Seen, settings: &Settings) -> Result<Ready, Obstacle> {
+    let ground = ground(backup, seen, settings)?;
+    if let Some(first) = before(backup, &ground.cluster, &seen.others) {
+        return Err(Obstacle::Turn(format!(
+            "backup {first:?} of this Cluster is first: one is made at a time"
+        )));
+    }
+    let (member, status) = choose(&seen.members).map_err(Obstacle::Later)?;
+    let save = Save {
+        member: format!(
+            "{}://{}.{}:2379",
+            scheme(&ground.tls),
+            member.pod,
+            ground.domain
+        ),
+        tls: ground.tls,
+        database: status.db_size_bytes,
+        rate: ground.rate,
+        cluster: ground.cluster,
+        component: ground.component,
+    };
+    Ok((ground.frame, save, member.pod.clone(), ground.repo))
+}
+
+/// How members are spoken to.
+pub(super) fn scheme(tls: &Option<String>) -> &'static str {
+    if tls.is_some() { "https" } else { "http" }
+}
+
+/// What backups of any method are made of.
+pub(super) struct Ground {
+    pub(super) frame: Frame,
+    pub(super) cluster: String,
+    pub(super) component: String,
+    /// Domain of the members.
+    pub(super) domain: String,
+    /// Secret with the certificate that members want of clients.
+    pub(super) tls: Option<String>,
+    /// The BackupRepo.
+    pub(super) repo: String,
+    rate: Option<u64>,
+}
+
+pub(super) fn ground(
+    backup: &Backup,
+    seen: &Seen,
+    settings: &Settings,
+) -> Result<Ground, Obstacle> {
     let name = &backup.spec.backup_policy_name;
     let policy = seen.policy.as_ref().ok_or_else(|| {
         Obstacle::Soon(format!("BackupPolicy {name:?} is not there: it is named {{cluster}}-{{component}}-backup-policy"))
     })?;
+    let method = &backup.spec.backup_method;
+    if !policy
+        .spec
+        .backup_methods
+        .iter()
+        .any(|known| known.name == *method)
+    {
+        return Err(Obstacle::Soon(format!(
+            "spec.backupMethods of BackupPolicy {name:?} has no {method:?}: add it there"
+        )));
+    }
     if let Some(period) = &backup.spec.retention_period {
         period::seconds(period)
             .map_err(|why| Obstacle::Refused(format!("spec.retentionPeriod {why}")))?;
@@ -192,16 +191,6 @@ fn prepare(backup: &Backup, seen: &Seen, settings: &Settings) -> Result<Ready, O
             "Cluster {cluster:?} has no component {component:?} in this namespace"
         ))
     })?;
-    if of.tls {
-        let why = "the Cluster has tls, and a Job has no client certificate: not supported yet, use etcdctl snapshot save";
-        return Err(Obstacle::Refused(why.to_owned()));
-    }
-    if let Some(first) = before(backup, &cluster, &seen.others) {
-        return Err(Obstacle::Turn(format!(
-            "backup {first:?} of this Cluster is first: one is made at a time"
-        )));
-    }
-    let (member, status) = choose(&seen.members).map_err(Obstacle::Later)?;
     let etcd = of
         .pod
         .containers
@@ -210,6 +199,10 @@ fn prepare(backup: &Backup, seen: &Seen, settings: &Settings) -> Result<Ready, O
     let etcd = etcd.and_then(|container| container.image.clone());
     let etcd =
         etcd.ok_or_else(|| Obstacle::Refused("the members have no container etcd".to_owned()))?;
+    if let Some(Err(why)) = &seen.pass_phrase {
+        return Err(Obstacle::Later(why.clone()));
+    }
+    let encryption = encryption(backup, policy);
     let namespace = backup.namespace().unwrap_or_default();
     let folder = format!(
         "{namespace}/{cluster}-{}/{component}/{}",
@@ -224,18 +217,35 @@ fn prepare(backup: &Backup, seen: &Seen, settings: &Settings) -> Result<Ready, O
         like: of.pod.clone(),
         path: below(&[&repo.spec.path_prefix, &policy.spec.path_prefix], &folder),
         retries: policy.spec.backoff_limit.unwrap_or(2),
+        pass_phrase: encryption.map(|config| config.pass_phrase_secret_key_ref.clone()),
         place,
         namespace,
     };
-    let rate = rate(policy).map_err(Obstacle::Refused)?;
-    let save = Save {
-        member: format!("http://{}.{}:2379", member.pod, of.domain),
-        database: status.db_size_bytes,
-        rate,
+    Ok(Ground {
+        frame,
         cluster,
         component,
+        domain: of.domain.clone(),
+        tls: of.tls.clone(),
+        repo: repo.name_any(),
+        rate: rate(policy).map_err(Obstacle::Refused)?,
+    })
+}
+
+/// How a backup is encrypted: an archive as it began.
+pub(super) fn encryption<'a>(
+    backup: &'a Backup,
+    policy: &'a BackupPolicy,
+) -> Option<&'a EncryptionConfig> {
+    let begun = backup
+        .status
+        .as_ref()
+        .filter(|status| backup.spec.backup_method == ARCHIVE && status.path.is_some());
+    let config = match begun {
+        Some(status) => &status.encryption_config,
+        None => &policy.spec.encryption_config,
     };
-    Ok((frame, save, member.pod.clone(), repo.name_any()))
+    config.as_ref()
 }
 
 /// Bytes a second, where the policy limits them.
@@ -292,7 +302,8 @@ fn before(backup: &Backup, cluster: &str, others: &[Backup]) -> Option<String> {
     let open = |other: &&Backup| {
         let phase = other.status.as_ref().and_then(|status| status.phase);
         let same = other.labels().get(labels::INSTANCE).map(String::as_str) == Some(cluster);
-        same && other.uid() != backup.uid() && !phase.is_some_and(BackupPhase::is_ended)
+        let once = other.spec.backup_method != ARCHIVE;
+        once && same && other.uid() != backup.uid() && !phase.is_some_and(BackupPhase::is_ended)
     };
     let begun = |other: &Backup| {
         other
@@ -320,6 +331,15 @@ fn order(backup: &Backup) -> (Option<k8s_openapi::jiff::Timestamp>, String) {
 pub(super) fn job_name(backup: &Backup) -> String {
     job::name(
         "backup",
+        &backup.name_any(),
+        &backup.uid().unwrap_or_default(),
+    )
+}
+
+/// Name of the Deployment that keeps an archive.
+pub(super) fn keeper_name(backup: &Backup) -> String {
+    job::name(
+        "archive",
         &backup.name_any(),
         &backup.uid().unwrap_or_default(),
     )
@@ -395,14 +415,7 @@ fn complete(backup: &Backup, job: &JobSeen, mut status: BackupStatus, now: &Time
         .as_ref()
         .map_or(now.0, |began| began.0);
     status.duration = Some(period::shown(now.0.duration_since(began).as_secs().max(0)));
-    let kept = backup.spec.retention_period.as_deref().map(period::seconds);
-    if let Some(Ok(seconds)) = kept {
-        let end = now.0.as_second().saturating_add(seconds);
-        // A period that no calendar holds never ends.
-        status.expiration = k8s_openapi::jiff::Timestamp::from_second(end)
-            .ok()
-            .map(Time);
-    }
+    status.expiration = period::end(backup.spec.retention_period.as_deref(), now);
     act(status, Act::Record)
 }
 
@@ -414,109 +427,4 @@ fn record(status: &mut BackupStatus, summary: &BackupSummary) {
     status.etcd_version = Some(summary.etcd_version.clone());
     status.verified = Some(summary.verified);
     status.failure_reason = summary.reason.clone();
-}
-
-/// A Backup that is being deleted: its Job first, then its data, then itself.
-fn leave(backup: &Backup, seen: &Seen, settings: &Settings, mut status: BackupStatus) -> Decision {
-    if !backup
-        .finalizers()
-        .iter()
-        .any(|finalizer| finalizer == FINALIZER)
-    {
-        return act(status, Act::Record);
-    }
-    let ended = status.phase.is_some_and(BackupPhase::is_ended);
-    if !ended && status.phase != Some(BackupPhase::Deleting) {
-        status.phase = Some(BackupPhase::Deleting);
-        status.failure_reason = None;
-    }
-    if seen
-        .job
-        .as_ref()
-        .is_some_and(|job| job.state == JobState::Running)
-    {
-        return Decision {
-            status,
-            act: Act::Cancel,
-            again: Some(2),
-        };
-    }
-    if status.path.is_none() || backup.spec.deletion_policy == DeletionPolicy::Retain {
-        return act(status, Act::Release);
-    }
-    erase(backup, seen, settings, status)
-}
-
-/// The data of a Backup that is being deleted, by a Job.
-fn erase(backup: &Backup, seen: &Seen, settings: &Settings, mut status: BackupStatus) -> Decision {
-    status.phase = Some(BackupPhase::Deleting);
-    let keep = "or set spec.deletionPolicy to Retain to keep the data";
-    match &seen.eraser {
-        Some(JobSeen {
-            state: JobState::Succeeded,
-            ..
-        }) => act(status, Act::Release),
-        Some(JobSeen {
-            state: JobState::Failed(why),
-            report,
-            ..
-        }) => {
-            let told = report.as_ref().and_then(|report| report.failure.clone());
-            let why = told.unwrap_or_else(|| why.clone());
-            status.failure_reason = Some(format!(
-                "its data is not deleted: {why}; delete the Job to try again, {keep}"
-            ));
-            Decision {
-                status,
-                act: Act::Record,
-                again: None,
-            }
-        }
-        Some(job) => {
-            status.failure_reason = job.stuck.clone();
-            Decision {
-                status,
-                act: Act::Record,
-                again: Some(10),
-            }
-        }
-        None => match eraser(backup, seen, settings, &status) {
-            Ok(frame) => act(status, Act::Erase(Box::new(frame))),
-            Err(why) => {
-                status.failure_reason = Some(format!(
-                    "its data cannot be deleted: {why}; correct that, {keep}"
-                ));
-                Decision {
-                    status,
-                    act: Act::Record,
-                    again: Some(30),
-                }
-            }
-        },
-    }
-}
-
-fn eraser(
-    backup: &Backup,
-    seen: &Seen,
-    settings: &Settings,
-    status: &BackupStatus,
-) -> Result<Frame, String> {
-    let repo = match &seen.repo {
-        Some(Ok(repo)) => repo,
-        Some(Err(why)) => return Err(why.clone()),
-        None => return Err("its BackupRepo is gone".to_owned()),
-    };
-    Ok(Frame {
-        namespace: backup.namespace().unwrap_or_default(),
-        owner: backup.controller_owner_ref(&()).unwrap_or_default(),
-        uid: backup.uid().unwrap_or_default(),
-        tool: settings.tool.clone(),
-        // The Cluster may be gone: the program needs no etcd to delete.
-        etcd: None,
-        like: seen.cluster.clone().unwrap_or_default().pod,
-        place: place::read(repo)?,
-        path: status.path.clone().unwrap_or_default(),
-        retries: 3,
-    })
 }

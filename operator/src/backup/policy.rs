@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use etcd_operator_api::backup_policy::{
-    BackupMethod, BackupPolicyPhase, BackupPolicyStatus, BackupTarget, DATAFILE, TargetSelector,
+    ARCHIVE, BackupMethod, BackupPolicyPhase, BackupPolicyStatus, BackupTarget, DATAFILE,
+    TargetSelector,
 };
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::{BackupPolicy, BackupPolicySpec, Component, labels};
@@ -114,10 +115,12 @@ fn policy(component: &Component) -> Option<BackupPolicy> {
                 },
                 ..BackupTarget::default()
             },
-            backup_methods: vec![BackupMethod {
-                name: DATAFILE.to_owned(),
-                ..BackupMethod::default()
-            }],
+            backup_methods: [DATAFILE, ARCHIVE]
+                .map(|name| BackupMethod {
+                    name: name.to_owned(),
+                    ..BackupMethod::default()
+                })
+                .to_vec(),
             ..BackupPolicySpec::default()
         },
         status: None,

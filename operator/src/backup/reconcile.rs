@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_operator_api::backup::{BackupPhase, BackupStatus};
+use etcd_operator_api::backup_policy::ARCHIVE;
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::{Backup, labels};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -19,13 +21,15 @@ use serde_json::json;
 
 use super::context::Context;
 use super::credential;
+use super::decision::{Act, Decision, FINALIZER, Settings};
 use super::job::{self, Frame, Save};
+use super::keeper::{self, Keep};
 use super::observe::{ObserveError, observe};
-use super::plan::{self, Act, Decision, FINALIZER, Settings, decide};
+use super::{continuous, plan, proven};
 use crate::client::message;
 use crate::controller::{
-    ApplyError, Blame, Driver, Late, Unread, delete, finalize, heads, key, ours, release, touched,
-    write_status,
+    ApplyError, Blame, Driver, Late, Unread, apply_if_different, delete, finalize, heads, key,
+    ours, release, touched, write_status,
 };
 
 /// Look again although nothing has told to.
@@ -74,11 +78,27 @@ pub(super) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
 /// One round of one Backup, read just now.
 pub(super) async fn round(backup: &Backup, context: &Context) -> Result<Action, Error> {
     let seen = Box::pin(observe(context, backup)).await?;
+    if let Some((cluster, at)) = proven::newest(backup, &seen) {
+        context.frame.metrics.backup_proven(cluster, at);
+    }
     let settings = Settings {
         tool: context.image.clone(),
     };
-    let decision = decide(backup, &seen, &settings, &Time(Timestamp::now()));
+    let now = Time(Timestamp::now());
+    let decision = if backup.spec.backup_method == ARCHIVE {
+        continuous::decide(backup, &seen, &settings, &now)
+    } else {
+        plan::decide(backup, &seen, &settings, &now)
+    };
     let Decision { status, act, again } = decision;
+    if backup.spec.backup_method == ARCHIVE {
+        let open = status.phase != Some(BackupPhase::Completed) && act != Act::Release;
+        let name = key(backup);
+        context
+            .frame
+            .metrics
+            .archive_gap(name, open && status.gap.is_some());
+    }
     let client = &context.frame.client;
     let again = again.map_or(BACKSTOP, |seconds| {
         Duration::from_secs(u64::try_from(seconds).unwrap_or(1)).min(BACKSTOP)
@@ -102,6 +122,9 @@ pub(super) async fn round(backup: &Backup, context: &Context) -> Result<Action, 
         Act::Begin(parts) => {
             return Box::pin(begin(context, backup, status, &parts.0, &parts.1)).await;
         }
+        Act::Keep(parts) => {
+            return Box::pin(keep(context, backup, status, &parts.0, &parts.1)).await;
+        }
         Act::Erase(frame) => return Box::pin(erase(context, backup, status, &frame)).await,
         Act::Cancel => cancel(context, backup).await?,
         Act::Record => {}
@@ -119,27 +142,15 @@ async fn begin(
     save: &Save,
 ) -> Result<Action, Error> {
     let client = &context.frame.client;
-    label(context, backup, save).await?;
+    label(context, backup, (&save.cluster, &save.component)).await?;
     let credential = match credential::provide(client, frame, &backup.name_any()).await {
         Ok(credential) => credential,
         Err(why) => return blocked(context, backup, why).await,
     };
-    if let Some(claim) = job::repository_claim(&frame.place, &frame.namespace) {
-        let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &frame.namespace);
-        created(
-            "create the repository's claim",
-            claims.create(&PostParams::default(), &claim).await,
-        )?;
-    }
+    claim(context, frame).await?;
     let name = plan::job_name(backup);
     status.job = Some(name.clone());
-    // The labels have changed the object: only the status of the newest is replaced.
-    let api: Api<Backup> = Api::namespaced(client.clone(), &frame.namespace);
-    let newest = api.get_opt(&backup.name_any()).await;
-    let newest = newest.map_err(failed("read the Backup"))?;
-    let Some(newest) =
-        newest.filter(|newest| newest.uid() == backup.uid() && newest.status == backup.status)
-    else {
+    let Some(newest) = newest(context, backup).await? else {
         return Ok(Action::requeue(CONFLICT));
     };
     record(context, &newest, status).await?;
@@ -150,6 +161,50 @@ async fn begin(
         jobs.create(&PostParams::default(), &wanted).await,
     )?;
     Ok(Action::requeue(BLOCKED))
+}
+
+/// As `begin`: the status first, then the Deployment.
+async fn keep(
+    context: &Context,
+    backup: &Backup,
+    status: BackupStatus,
+    frame: &Frame,
+    keep: &Keep,
+) -> Result<Action, Error> {
+    let client = &context.frame.client;
+    label(context, backup, (&keep.cluster, &keep.component)).await?;
+    let credential = match credential::provide(client, frame, &backup.name_any()).await {
+        Ok(credential) => credential,
+        Err(why) => return blocked(context, backup, why).await,
+    };
+    claim(context, frame).await?;
+    let Some(newest) = newest(context, backup).await? else {
+        return Ok(Action::requeue(CONFLICT));
+    };
+    record(context, &newest, status).await?;
+    apply_if_different(client, &keeper::keep(frame, credential.as_deref(), keep)).await?;
+    Ok(Action::requeue(BLOCKED))
+}
+
+async fn claim(context: &Context, frame: &Frame) -> Result<(), Error> {
+    let Some(claim) = job::repository_claim(&frame.place, &frame.namespace) else {
+        return Ok(());
+    };
+    let claims: Api<PersistentVolumeClaim> =
+        Api::namespaced(context.frame.client.clone(), &frame.namespace);
+    created(
+        "create the repository's claim",
+        claims.create(&PostParams::default(), &claim).await,
+    )
+}
+
+/// The labels have changed the object: only the status of the newest is replaced, when nothing else has changed it.
+async fn newest(context: &Context, backup: &Backup) -> Result<Option<Backup>, Error> {
+    let namespace = backup.namespace().unwrap_or_default();
+    let api: Api<Backup> = Api::namespaced(context.frame.client.clone(), &namespace);
+    let newest = api.get_opt(&backup.name_any()).await;
+    let newest = newest.map_err(failed("read the Backup"))?;
+    Ok(newest.filter(|newest| newest.uid() == backup.uid() && newest.status == backup.status))
 }
 
 async fn erase(
@@ -172,7 +227,8 @@ async fn erase(
         }
     };
     let jobs: Api<Job> = Api::namespaced(client.clone(), &frame.namespace);
-    let wanted = job::erase(frame, &plan::eraser_name(backup), credential.as_deref());
+    let (name, method) = (plan::eraser_name(backup), &backup.spec.backup_method);
+    let wanted = job::erase(frame, &name, credential.as_deref(), method);
     match jobs.create(&PostParams::default(), &wanted).await {
         // No Job can run in a namespace that ends: its data stays, and nothing holds the namespace back.
         Err(kube::Error::Api(answer)) if credential::ends(&answer) => {
@@ -193,16 +249,26 @@ async fn erase(
 }
 
 async fn cancel(context: &Context, backup: &Backup) -> Result<(), Error> {
+    let client = &context.frame.client;
     let namespace = backup.namespace().unwrap_or_default();
-    let jobs: Api<Job> = Api::namespaced(context.frame.client.clone(), &namespace);
-    // Foreground: the Job is gone when its pods are, so that nothing writes any more when the data is deleted.
-    match jobs
-        .delete(&plan::job_name(backup), &DeleteParams::foreground())
-        .await
-    {
-        Ok(_) => Ok(()),
+    // Foreground: it is gone when its pods are, so that nothing writes any more when the data is deleted.
+    let gently = DeleteParams::foreground();
+    let gone = if backup.spec.backup_method == ARCHIVE {
+        let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
+        let deleted = deployments
+            .delete(&plan::keeper_name(backup), &gently)
+            .await;
+        deleted.map(drop)
+    } else {
+        let jobs: Api<Job> = Api::namespaced(client.clone(), &namespace);
+        jobs.delete(&plan::job_name(backup), &gently)
+            .await
+            .map(drop)
+    };
+    match gone {
+        Ok(()) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(error) => Err(failed("delete the Job")(error)),
+        Err(error) => Err(failed("delete what makes the backup")(error)),
     }
 }
 
@@ -225,10 +291,14 @@ fn created<K>(what: &'static str, answer: kube::Result<K>) -> Result<(), Error> 
 }
 
 /// The Cluster's labels: by them Backups of one Cluster know each other.
-async fn label(context: &Context, backup: &Backup, save: &Save) -> Result<(), Error> {
+async fn label(
+    context: &Context,
+    backup: &Backup,
+    (cluster, component): (&String, &String),
+) -> Result<(), Error> {
     let wanted = [
-        (labels::INSTANCE, &save.cluster),
-        (labels::COMPONENT_NAME, &save.component),
+        (labels::INSTANCE, cluster),
+        (labels::COMPONENT_NAME, component),
     ];
     if wanted
         .iter()
@@ -274,6 +344,7 @@ async fn record(context: &Context, backup: &Backup, status: BackupStatus) -> Res
                 "Completed",
                 "restored and compared with the member".to_owned(),
             ),
+            (Some(BackupPhase::Completed), None) => (EventType::Normal, "Ended", why),
             (Some(BackupPhase::Completed), _) => (EventType::Warning, "NotVerified", why),
             _ => return Ok(()),
         };

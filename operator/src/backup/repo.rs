@@ -30,7 +30,7 @@ enum Error {
 ///
 /// # Errors
 /// Never: it runs until it is dropped.
-pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
+pub(crate) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let driver = Driver::new("BackupRepo", &context);
     let controller = heads::<BackupRepo>(&context, watcher::Config::default());
     let blame = Blame::Condition(ConditionType::Validated, Reason::ValidateFailed);

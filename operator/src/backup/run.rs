@@ -9,7 +9,7 @@ use super::{policy, reconcile, schedule, seed};
 ///
 /// # Errors
 /// Never: it runs until it is dropped.
-pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
+pub(crate) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     futures::future::try_join4(
         Box::pin(policy::run(Arc::clone(&context.frame))),
         Box::pin(reconcile::run(Arc::clone(&context))),

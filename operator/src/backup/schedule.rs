@@ -17,10 +17,10 @@ use kube::runtime::controller::Action;
 use kube::runtime::watcher;
 
 use super::calendar::Calendar;
-use super::period;
+use super::{period, proven};
 use crate::client::message;
 use crate::controller::{
-    ApplyError, Blame, Context, Driver, Late, Unread, heads, list, write_status,
+    ApplyError, Blame, Context, Driver, Late, Unread, delete, heads, list, write_status,
 };
 
 /// Label of Backups: the schedule that made them, as `{BackupSchedule}.{schedule}`.
@@ -70,6 +70,7 @@ pub(super) async fn round(
     let Decision {
         status,
         backups,
+        surplus,
         again,
     } = decide(schedule, &made, now);
     let api: Api<Backup> = Api::namespaced(
@@ -84,6 +85,16 @@ pub(super) async fn round(
             Err(error) => return Err(error.into()),
         }
     }
+    for backup in made
+        .iter()
+        .filter(|backup| surplus.contains(&backup.name_any()))
+    {
+        tracing::info!(
+            backup = backup.name_any(),
+            "newer verified backups are enough"
+        );
+        delete(&context.client, backup).await?;
+    }
     write_status(&context.client, schedule, status).await?;
     Ok(Action::requeue(Duration::from_secs(
         u64::try_from(again.clamp(1, LONGEST)).unwrap_or(1),
@@ -95,6 +106,8 @@ pub(super) async fn round(
 pub(super) struct Decision {
     status: BackupScheduleStatus,
     pub(super) backups: Vec<Backup>,
+    /// Names of those that go, because enough newer ones are verified.
+    surplus: Vec<String>,
     /// Seconds until it is looked at again.
     again: i64,
 }
@@ -109,10 +122,12 @@ pub(super) fn decide(schedule: &BackupSchedule, made: &[Backup], now: &Time) -> 
             ..BackupScheduleStatus::default()
         },
         backups: Vec::new(),
+        surplus: Vec::new(),
         again: LONGEST,
     };
     for policy in &schedule.spec.schedules {
         let known = before.schedules.get(&policy.name);
+        decision.surplus.extend(surplus(schedule, policy, made));
         if policy.enabled == Some(false) {
             let last_schedule_time = known.and_then(|known| known.last_schedule_time.clone());
             let off = ScheduleStatus {
@@ -187,6 +202,38 @@ fn turn(
     Ok((next, backup))
 }
 
+/// What ended before the last of the verified backups that are kept was made.
+fn surplus(schedule: &BackupSchedule, policy: &SchedulePolicy, made: &[Backup]) -> Vec<String> {
+    let mark = mark(schedule, policy);
+    let own = made
+        .iter()
+        .filter(|backup| backup.labels().get(SCHEDULE) == Some(&mark));
+    let own: Vec<&Backup> = own
+        .filter(|backup| backup.metadata.deletion_timestamp.is_none())
+        .collect();
+    // Their names end with the time that they were due at.
+    let mut kept: Vec<String> = own
+        .iter()
+        .filter(|backup| proven::proven(backup).is_some())
+        .map(|backup| backup.name_any())
+        .collect();
+    kept.sort_unstable_by(|a, b| b.cmp(a));
+    let count = policy
+        .retention_count
+        .and_then(|count| usize::try_from(count).ok());
+    let Some(last) = count.and_then(|count| kept.get(count.saturating_sub(1))) else {
+        return Vec::new();
+    };
+    let ended = |backup: &&Backup| {
+        let phase = backup.status.as_ref().and_then(|status| status.phase);
+        phase.is_some_and(BackupPhase::is_ended) && backup.name_any() < *last
+    };
+    own.into_iter()
+        .filter(ended)
+        .map(|backup| backup.name_any())
+        .collect()
+}
+
 fn mark(schedule: &BackupSchedule, policy: &SchedulePolicy) -> String {
     let name: String = schedule.name_any().chars().take(42).collect();
     format!("{}.{}", name.trim_end_matches(['-', '.']), policy.name)
@@ -238,6 +285,44 @@ mod tests {
     fn after(mut schedule: BackupSchedule, decision: &Decision) -> BackupSchedule {
         schedule.status = Some(decision.status.clone());
         schedule
+    }
+
+    #[test]
+    fn older_backups_go_when_enough_newer_ones_are_verified_and_never_before() {
+        let of = |day: u32, phase: &str, verified: bool, mark: &str| -> Backup {
+            serde_json::from_value(json!({
+                "metadata": { "name": format!("daily-full-202601{day:02}180000"), "labels": { SCHEDULE: mark } },
+                "spec": { "backupPolicyName": "p", "backupMethod": "datafile" },
+                "status": { "phase": phase, "verified": verified, "completionTimestamp": "2026-01-01T00:00:00Z" } }))
+            .expect("a Backup")
+        };
+        let mut made = vec![
+            of(1, "Completed", true, "daily.full"),
+            of(2, "Failed", false, "daily.full"),
+            of(3, "Completed", true, "daily.full"),
+            of(4, "Completed", false, "daily.full"),
+            of(5, "Running", false, "daily.full"),
+            of(6, "Completed", true, "daily.other"),
+        ];
+        let surplus = |count: Option<u32>, made: &[Backup]| {
+            let mut schedule = schedule(None, true);
+            schedule.spec.schedules[0].retention_count = count;
+            decide(&schedule, made, &at("2026-01-06T19:00:00Z")).surplus
+        };
+        let day = |day: u32| format!("daily-full-202601{day:02}180000");
+        assert_eq!(surplus(None, &made), Vec::<String>::new());
+        assert_eq!(
+            surplus(Some(3), &made),
+            Vec::<String>::new(),
+            "there are two"
+        );
+        assert_eq!(surplus(Some(2), &made), Vec::<String>::new());
+        assert_eq!(surplus(Some(1), &made), [day(1), day(2)]);
+        // What is not verified makes none superfluous, and what runs stays.
+        made[2].status.as_mut().expect("a status").verified = Some(false);
+        assert_eq!(surplus(Some(1), &made), Vec::<String>::new());
+        made.push(of(7, "Completed", true, "daily.full"));
+        assert_eq!(surplus(Some(1), &made), [day(1), day(2), day(3), day(4)]);
     }
 
     #[test]

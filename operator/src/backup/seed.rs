@@ -158,12 +158,20 @@ async fn begin(
         .await
         .map_err(failed("read the BackupRepo"))?;
     let frame = frame(set, context, seed, repo.as_ref());
-    let ready = match frame {
-        Ok(frame) => credential::provide(client, &frame, &set.name_any())
-            .await
-            .map(|secret| (frame, secret)),
-        Err(why) => Err(why),
+    let ready = async {
+        let frame = frame?;
+        let archive = seed.archive.as_ref();
+        let keys = [
+            &seed.encryption,
+            &archive.and_then(|archive| archive.encryption.clone()),
+        ];
+        for key in keys.into_iter().flatten() {
+            credential::pass_phrase(client, &namespace, key).await?;
+        }
+        let secret = credential::provide(client, &frame, &set.name_any()).await?;
+        Ok::<_, String>((frame, secret))
     };
+    let ready = ready.await;
     let (frame, secret) = match ready {
         Ok(ready) => ready,
         Err(why) => {
@@ -185,6 +193,8 @@ async fn begin(
             .cloned()
             .unwrap_or_default(),
         sha256: seed.sha256.clone(),
+        bytes: seed.bytes.unwrap_or_default(),
+        archive: seed.archive.clone(),
     };
     let jobs: Api<Job> = Api::namespaced(client.clone(), &namespace);
     let wanted = job::fill(&frame, job, secret.as_deref(), &fill);
@@ -232,6 +242,7 @@ fn frame(
         place: place::read(repo).map_err(|why| format!("BackupRepo {:?}: {why}", seed.repo))?,
         path: seed.path.clone(),
         retries: 2,
+        pass_phrase: seed.encryption.clone(),
         like: pod,
     })
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use etcd_operator_api::backup::{BackupPhase, DeletionPolicy};
+use etcd_operator_api::backup_policy::RetentionPolicy;
 use etcd_operator_api::{Backup, BackupPolicy, BackupRepo, labels};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
@@ -13,13 +14,16 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::choose::tests::member;
+use super::decision::{Act, Decision, FINALIZER, Settings};
 use super::job;
 use super::observe::job_seen;
 use super::observed::{ClusterSeen, JobSeen, JobState, Seen};
-use super::plan::{Act, Decision, FINALIZER, Settings, decide};
+use super::plan::decide;
 use crate::fake_api::{failure, server};
 use crate::roles::MemberStore;
 
+mod archives;
+mod encrypted;
 mod jobs;
 mod seeds;
 
@@ -68,7 +72,7 @@ fn policy() -> BackupPolicy {
     let labelled = json!({ labels::INSTANCE: "etcd-cluster", labels::COMPONENT_NAME: "etcd" });
     serde_json::from_value(json!({
         "metadata": { "name": "etcd-cluster-etcd-backup-policy", "namespace": "demo" },
-        "spec": { "target": { "podSelector": { "matchLabels": labelled } }, "backupMethods": [{ "name": "datafile" }],
+        "spec": { "target": { "podSelector": { "matchLabels": labelled } }, "backupMethods": [{ "name": "datafile" }, { "name": "archive" }],
             "rateLimit": "10Mi" } }))
     .expect("a policy")
 }
@@ -99,7 +103,7 @@ fn seen() -> Seen {
         cluster: Some(ClusterSeen {
             uid: "cu".into(),
             pod: pod_spec(),
-            tls: false,
+            tls: None,
             domain: "h.demo.svc.cluster.local".into(),
         }),
         ..Seen::default()
@@ -335,13 +339,6 @@ fn what_cannot_be_says_so_and_what_may_come_is_waited_for() {
     };
     assert_eq!(told(unfit.clone(), 100).0, Some(BackupPhase::New));
     assert_eq!(told(unfit, 4000).0, Some(BackupPhase::Failed));
-    let mut encrypted = seen();
-    encrypted.cluster.as_mut().expect("a cluster").tls = true;
-    let (phase, why) = told(encrypted, 1);
-    assert!(
-        phase == Some(BackupPhase::Failed) && why.contains("has tls"),
-        "{why}"
-    );
     let mut slow = policy();
     slow.spec.rate_limit = Some(k8s_openapi::apimachinery::pkg::api::resource::Quantity(
         "0".into(),
@@ -431,4 +428,46 @@ fn the_examples_are_read_with_nothing_left_over() {
     assert_eq!(repo().spec.path_prefix.as_deref(), Some("/all"));
     assert_eq!(backup().spec.deletion_policy, DeletionPolicy::Delete);
     assert_eq!(backup().name_any(), "etcd-cluster-backup");
+}
+
+#[test]
+fn the_newest_verified_backup_stays_where_the_policy_says_so() {
+    let done = |name: &str, at_: i64| {
+        let mut backup = held();
+        backup.metadata.uid = Some(name.into());
+        backup.metadata.labels = Some(
+            [
+                (labels::INSTANCE, "etcd-cluster"),
+                (labels::COMPONENT_NAME, "etcd"),
+            ]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
+        );
+        let status = json!({ "phase": "Completed", "verified": true, "completionTimestamp": at(at_), "expiration": at(50) });
+        backup.status = serde_json::from_value(status).expect("a status");
+        backup
+    };
+    let mut retaining = seen();
+    let policy = retaining.policy.as_mut().expect("a policy");
+    policy.spec.retention_policy =
+        serde_json::from_value(json!("retainLatestBackup")).expect("one");
+    let (old, new) = (done("old", 10), done("new", 20));
+    retaining.others = vec![old.clone(), new.clone()];
+    assert_eq!(decided(&new, &retaining, 60).act, Act::Record);
+    assert_eq!(decided(&old, &retaining, 60).act, Act::Expire);
+    assert_eq!(
+        decided(&new, &seen(), 60).act,
+        Act::Expire,
+        "without that it goes"
+    );
+    // The policy goes with the Cluster.
+    retaining.policy = None;
+    assert_eq!(decided(&new, &retaining, 60).act, Act::Expire);
+    let recorded = |mut backup: Backup| {
+        let status = backup.status.as_mut().expect("a status");
+        status.retention_policy = Some(RetentionPolicy::RetainLatestBackup);
+        backup
+    };
+    assert_eq!(decided(&recorded(new), &retaining, 60).act, Act::Record);
+    assert_eq!(decided(&recorded(old), &retaining, 60).act, Act::Expire);
 }

@@ -11,7 +11,7 @@ const GAIN: SignedDuration = SignedDuration::from_hours(1);
 
 /// What is to be done about the CA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Authority {
+pub(crate) enum Authority {
     /// It is there.
     Keep,
     /// There is none, and no member needs an earlier one.
@@ -20,7 +20,7 @@ pub enum Authority {
 
 /// What is to be done about a certificate, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Leaf {
+pub(crate) enum Leaf {
     /// It is sound.
     Keep,
     /// It must be issued.
@@ -29,7 +29,7 @@ pub enum Leaf {
 
 /// What a certificate must be.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub(crate) struct Wanted<'a> {
     /// The names it must hold.
     pub names: &'a Names,
     /// The CA that must stand beside it, as it is encoded.
@@ -42,7 +42,7 @@ pub struct Wanted<'a> {
 ///
 /// # Errors
 /// When it was lost.
-pub fn authority(there: bool, members_made: bool, secret: &str) -> Result<Authority, Fault> {
+pub(crate) fn authority(there: bool, members_made: bool, secret: &str) -> Result<Authority, Fault> {
     match (there, members_made) {
         (true, _) => Ok(Authority::Keep),
         (false, false) => Ok(Authority::Make),
@@ -54,7 +54,7 @@ pub fn authority(there: bool, members_made: bool, secret: &str) -> Result<Author
 
 /// When a certificate is renewed: when a third of its life is left.
 #[must_use]
-pub fn renewal(certificate: &Certificate) -> Timestamp {
+pub(crate) fn renewal(certificate: &Certificate) -> Timestamp {
     let life = certificate.not_after.duration_since(certificate.not_before);
     let third = life / 3;
     certificate
@@ -65,7 +65,7 @@ pub fn renewal(certificate: &Certificate) -> Timestamp {
 
 /// From when on its owner is warned that a certificate ends: two weeks before, or when a twelfth of its life is left.
 #[must_use]
-pub fn urgent(certificate: &Certificate) -> Timestamp {
+pub(crate) fn urgent(certificate: &Certificate) -> Timestamp {
     let life = certificate.not_after.duration_since(certificate.not_before);
     let left = (life / 12).min(SignedDuration::from_hours(14 * 24));
     certificate
@@ -76,7 +76,7 @@ pub fn urgent(certificate: &Certificate) -> Timestamp {
 
 /// Looks at a certificate of the operator's own.
 #[must_use]
-pub fn leaf(
+pub(crate) fn leaf(
     found: Option<&Result<Certificate, Fault>>,
     wanted: Wanted<'_>,
     now: Timestamp,

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 /// A Secret, and under which keys it has what.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     /// Its name.
     pub secret: String,
     /// Key of the CA.
@@ -17,7 +17,7 @@ pub struct Place {
 
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The Secret is not there.
     #[error("Secret {secret} is not there: make it, with the CA, the certificate and its key")]
     NoSecret {

@@ -22,7 +22,7 @@ const OPERATORS_LIFE: SignedDuration = SignedDuration::from_hours(24);
 const BEHIND: SignedDuration = SignedDuration::from_hours(2);
 
 /// What only randomness gives.
-pub struct Material {
+pub(crate) struct Material {
     /// A new key.
     pub key: KeyPair,
     /// A serial number.
@@ -31,7 +31,7 @@ pub struct Material {
 
 /// A certificate and its key, in PEM.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Made {
+pub(crate) struct Made {
     /// The CA.
     pub ca: String,
     /// The certificate.
@@ -41,7 +41,7 @@ pub struct Made {
 }
 
 /// What the operator signs with.
-pub struct Ca {
+pub(crate) struct Ca {
     cert: String,
     not_after: Timestamp,
     issuer: Issuer<'static, KeyPair>,
@@ -49,7 +49,7 @@ pub struct Ca {
 
 /// A certificate could not be made.
 #[derive(Debug, thiserror::Error)]
-pub enum IssueError {
+pub(crate) enum IssueError {
     /// Something in it cannot be encoded, or the key cannot sign.
     #[error("failed to issue a certificate: {0}")]
     Encode(#[from] rcgen::Error),
@@ -62,7 +62,11 @@ pub enum IssueError {
 ///
 /// # Errors
 /// When it cannot be made.
-pub fn new_ca(component: &str, material: &Material, now: Timestamp) -> Result<Made, IssueError> {
+pub(crate) fn new_ca(
+    component: &str,
+    material: &Material,
+    now: Timestamp,
+) -> Result<Made, IssueError> {
     let (from, until) = (now.checked_sub(BEHIND)?, now.checked_add(CA_LIFE)?);
     let mut params = params(&format!("{component} CA"), from, until, material.serial);
     // It signs members and clients, and no further CA.
@@ -81,7 +85,7 @@ impl Ca {
     ///
     /// # Errors
     /// When its key cannot sign.
-    pub fn new(read: &Read) -> Result<Self, IssueError> {
+    pub(crate) fn new(read: &Read) -> Result<Self, IssueError> {
         let key = KeyPair::from_pem(&read.key)?;
         Ok(Self {
             cert: read.cert.clone(),
@@ -95,7 +99,7 @@ impl Ca {
 ///
 /// # Errors
 /// When it cannot be made.
-pub fn sign(
+pub(crate) fn sign(
     ca: &Ca,
     subject: Subject,
     names: &Names,

@@ -6,15 +6,15 @@ mod fault;
 mod issue;
 mod names;
 mod read;
-pub mod rotate;
+pub(crate) mod rotate;
 mod subject;
 
 #[cfg(test)]
 mod tests;
 
-pub use decide::{Authority, Leaf, Wanted, authority, leaf, renewal, urgent};
-pub use fault::{Fault, Place};
-pub use issue::{Ca, IssueError, Made, Material, new_ca, sign};
-pub use names::{Names, member_names, needed, operator_names};
-pub use read::{Certificate, Data, Read, authorities, read, read_ca};
-pub use subject::Subject;
+pub(crate) use decide::{Authority, Leaf, Wanted, authority, leaf, renewal, urgent};
+pub(crate) use fault::{Fault, Place};
+pub(crate) use issue::{Ca, IssueError, Made, Material, new_ca, sign};
+pub(crate) use names::{Names, member_names, needed, operator_names};
+pub(crate) use read::{Certificate, Data, Read, authorities, read, read_ca};
+pub(crate) use subject::Subject;

@@ -11,7 +11,7 @@ const MOST: usize = 64;
 
 /// Names and addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Names {
+pub(crate) struct Names {
     /// DNS names, wildcards among them.
     pub dns: BTreeSet<String>,
     /// Addresses.
@@ -20,7 +20,7 @@ pub struct Names {
 
 /// What the operator's own certificate holds, by which agents know it.
 #[must_use]
-pub fn operator_names() -> Names {
+pub(crate) fn operator_names() -> Names {
     Names {
         dns: [kbagent_protocol::OPERATOR_NAME.to_owned()].into(),
         addresses: BTreeSet::new(),
@@ -29,7 +29,7 @@ pub fn operator_names() -> Names {
 
 /// The names of a component's members: its services, those of the Cluster that lead to it, and each pod.
 #[must_use]
-pub fn member_names(
+pub(crate) fn member_names(
     name: &ComponentName,
     namespace: &str,
     cluster_domain: &str,
@@ -94,7 +94,7 @@ fn is_name(host: &str) -> bool {
 /// The names without which members, agents and clients of the leader's service `leader` do not get by: what a user's
 /// certificate must hold, in whatever form.
 #[must_use]
-pub fn needed(
+pub(crate) fn needed(
     name: &ComponentName,
     namespace: &str,
     cluster_domain: &str,

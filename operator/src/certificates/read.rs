@@ -23,11 +23,11 @@ use super::subject::Subject;
 const MOST: usize = 16;
 
 /// What a Secret holds.
-pub type Data = BTreeMap<String, ByteString>;
+pub(crate) type Data = BTreeMap<String, ByteString>;
 
 /// A sound certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Certificate {
+pub(crate) struct Certificate {
     /// Valid from.
     pub not_before: Timestamp,
     /// Valid until.
@@ -39,7 +39,7 @@ pub struct Certificate {
 }
 
 /// A CA of the operator's own: its certificate and key as PEM.
-pub struct Read {
+pub(crate) struct Read {
     /// The certificate.
     pub cert: String,
     /// The certificate as it is encoded.
@@ -54,7 +54,7 @@ pub struct Read {
 ///
 /// # Errors
 /// When it cannot sign.
-pub fn read_ca(place: &Place, data: &Data, now: Timestamp) -> Result<Read, Fault> {
+pub(crate) fn read_ca(place: &Place, data: &Data, now: Timestamp) -> Result<Read, Fault> {
     let cert = part(place, data, &place.cert)?;
     let key = part(place, data, &place.key)?;
     let bundle = bundle(place, &place.cert, cert)?;
@@ -83,7 +83,7 @@ pub fn read_ca(place: &Place, data: &Data, now: Timestamp) -> Result<Read, Fault
 ///
 /// # Errors
 /// When it cannot be used.
-pub fn read(
+pub(crate) fn read(
     place: &Place,
     data: &Data,
     subject: Subject,
@@ -126,7 +126,7 @@ pub fn read(
 ///
 /// # Errors
 /// When they cannot be read.
-pub fn authorities(place: &Place, data: &Data) -> Result<BTreeSet<Vec<u8>>, Fault> {
+pub(crate) fn authorities(place: &Place, data: &Data) -> Result<BTreeSet<Vec<u8>>, Fault> {
     let read = bundle(place, &place.ca, part(place, data, &place.ca)?)?;
     Ok(read.iter().map(|ca| ca.to_vec()).collect())
 }

@@ -21,8 +21,9 @@ const NEXT_CERT: &str = "next.crt";
 const NEXT_KEY: &str = "next.key";
 const PREVIOUS: &str = "previous.crt";
 /// Time that a Secret takes to reach all pods: more than a kubelet's period of a minute and its cache.
-const SPREAD: SignedDuration = SignedDuration::from_mins(5);
-/// Time after which no operator or application uses a CA or certificate that it has read before.
+const SPREAD: SignedDuration = SignedDuration::from_mins(labels::CA_MINUTES_LEAST as i64);
+/// Time after which no operator or application uses a CA or certificate that it has read before, unless its owner says
+/// another one.
 const HELD: SignedDuration = SignedDuration::from_hours(2);
 /// A CA is replaced so long before its end: certificates of a year are never cut short.
 const EARLY: SignedDuration = SignedDuration::from_hours(24 * 365 * 2);
@@ -32,7 +33,7 @@ type Since = Option<Timestamp>;
 
 /// How far the replacement is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// None is in progress.
     #[default]
     Steady,
@@ -49,7 +50,7 @@ pub enum Stage {
 impl Stage {
     /// What is on record; what cannot be read is the beginning.
     #[must_use]
-    pub fn read(text: Option<&str>) -> Self {
+    pub(crate) fn read(text: Option<&str>) -> Self {
         let text = text.unwrap_or_default();
         let (word, since) = text.split_once(' ').unwrap_or((text, ""));
         let since = since.parse().ok();
@@ -85,7 +86,7 @@ impl fmt::Display for Stage {
 
 /// What the next step depends on.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// How far it is.
     pub stage: Stage,
     /// Whether another CA is asked for, or due.
@@ -94,13 +95,39 @@ pub struct Facts {
     pub settled: bool,
     /// Whether all members were started with the CAs that they are to believe.
     pub restarted: bool,
+    /// Time after which applications have read their Secrets again.
+    pub held: SignedDuration,
     /// The time.
     pub now: Timestamp,
 }
 
+/// How long applications may hold what they have read, and what is wrong with what their owner says of it.
+#[must_use]
+pub(crate) fn held(annotations: &BTreeMap<String, String>) -> (SignedDuration, Option<String>) {
+    let Some(said) = annotations.get(labels::CA_MINUTES) else {
+        return (HELD, None);
+    };
+    let accepted = labels::CA_MINUTES_LEAST..=labels::CA_MINUTES_MOST;
+    match said.parse::<u16>() {
+        Ok(minutes) if accepted.contains(&minutes) => {
+            (SignedDuration::from_mins(minutes.into()), None)
+        }
+        _ => {
+            let wrong = format!(
+                "annotation {} of the CA's Secret must be {} to {} minutes as a whole number, not {said:?}: {} are taken",
+                labels::CA_MINUTES,
+                accepted.start(),
+                accepted.end(),
+                HELD.as_mins()
+            );
+            (HELD, Some(wrong))
+        }
+    }
+}
+
 /// What is written into the CA's Secret next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Move {
+pub(crate) enum Move {
     /// A new CA stands beside.
     Begin,
     /// Secrets were seen to be as they must: the time begins.
@@ -117,7 +144,7 @@ pub enum Move {
 
 /// The step that is due.
 #[must_use]
-pub fn next(facts: &Facts) -> Option<Move> {
+pub(crate) fn next(facts: &Facts) -> Option<Move> {
     let after = |done: Move, wait: SignedDuration| match facts.stage.since() {
         // A time that is ahead is as good as now: nothing may be hurried.
         Some(since) if since > facts.now => facts.settled.then_some(Move::Settle),
@@ -126,16 +153,20 @@ pub fn next(facts: &Facts) -> Option<Move> {
     };
     match facts.stage {
         Stage::Steady => facts.wanted.then_some(Move::Begin),
-        Stage::Trusting(_) => after(Move::Restart, HELD),
+        Stage::Trusting(_) => after(Move::Restart, facts.held),
         Stage::Restarting => facts.restarted.then_some(Move::Reissue),
-        Stage::Reissuing(_) => after(Move::Drop, HELD),
+        Stage::Reissuing(_) => after(Move::Drop, facts.held),
         Stage::Dropping(_) => after(Move::End, SPREAD),
     }
 }
 
 /// Whether another CA is wanted: a value that was not obeyed yet, or a life that ends.
 #[must_use]
-pub fn wanted(annotations: &BTreeMap<String, String>, ends: Timestamp, now: Timestamp) -> bool {
+pub(crate) fn wanted(
+    annotations: &BTreeMap<String, String>,
+    ends: Timestamp,
+    now: Timestamp,
+) -> bool {
     let read = |key| annotations.get(key);
     let asked = read(labels::CA_ROTATE);
     let asked = asked.is_some() && asked != read(labels::CA_ROTATED);
@@ -144,7 +175,7 @@ pub fn wanted(annotations: &BTreeMap<String, String>, ends: Timestamp, now: Time
 
 /// All CAs that are to be believed, as PEM.
 #[must_use]
-pub fn bundle(data: &Data) -> Vec<u8> {
+pub(crate) fn bundle(data: &Data) -> Vec<u8> {
     let parts = [CERTIFICATE_KEY, NEXT_CERT, PREVIOUS];
     let parts = parts.iter().filter_map(|key| data.get(*key));
     parts.flat_map(|part| part.0.iter().copied()).collect()
@@ -152,7 +183,7 @@ pub fn bundle(data: &Data) -> Vec<u8> {
 
 /// A short text that changes with what is believed.
 #[must_use]
-pub fn digest(bundle: &[u8]) -> String {
+pub(crate) fn digest(bundle: &[u8]) -> String {
     let digest = Sha256::digest(bundle);
     let bytes = digest.iter().take(8);
     bytes.map(|byte| format!("{byte:02x}")).collect()
@@ -160,7 +191,7 @@ pub fn digest(bundle: &[u8]) -> String {
 
 /// Data and annotations of the CA's Secret after a step; `made` is the CA that a beginning brings.
 #[must_use]
-pub fn after(
+pub(crate) fn after(
     step: Move,
     (data, annotations): (&Data, &BTreeMap<String, String>),
     made: Option<&Made>,

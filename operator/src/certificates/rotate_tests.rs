@@ -123,6 +123,7 @@ impl World {
             wanted: wanted(&self.annotations, ends, self.now()),
             settled,
             restarted,
+            held: held(&self.annotations).0,
             now: self.now(),
         };
         if let Some(step) = next(&facts) {
@@ -234,6 +235,10 @@ fn any_order_of_deaths_late_kubelets_and_restarts_refuses_no_one() {
     for seed in 0..60 {
         let mut world = World::new(seed);
         world.ask("monday");
+        if seed % 2 == 1 {
+            let minutes = (labels::CA_MINUTES.to_owned(), "5".to_owned());
+            world.annotations.extend([minutes]);
+        }
         let mut done = None;
         for step in 0..4000 {
             world.something_happens();
@@ -289,6 +294,27 @@ fn a_planner_that_does_not_wait_is_found_out() {
 }
 
 #[test]
+fn an_owner_says_how_soon_applications_read_again() {
+    let of = |said: Option<&str>| {
+        let said = said.map(|said| (labels::CA_MINUTES.to_owned(), said.to_owned()));
+        let (held, wrong) = held(&said.into_iter().collect());
+        (held.as_mins(), wrong)
+    };
+    assert_eq!(of(None), (120, None));
+    assert_eq!(of(Some("5")), (5, None));
+    assert_eq!(of(Some("1440")), (1_440, None));
+    for said in ["4", "1441", "5m", "", "-5", "5.5"] {
+        let (minutes, wrong) = of(Some(said));
+        assert_eq!(minutes, 120, "{said}");
+        let wrong = wrong.expect("what is wrong");
+        assert!(
+            wrong.contains("5 to 1440") && wrong.contains(&format!("{said:?}")),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
 fn a_step_waits_for_what_it_is_for() {
     let at = |minutes| Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minutes);
     let ask = |stage, settled, restarted, minute| {
@@ -297,6 +323,7 @@ fn a_step_waits_for_what_it_is_for() {
             wanted: true,
             settled,
             restarted,
+            held: HELD,
             now: at(minute),
         })
     };

@@ -2,7 +2,7 @@
 
 /// Who has the certificate, and what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subject {
+pub(crate) enum Subject {
     /// Members: servers and clients of each other, and their agents.
     Member,
     /// Applications: clients, and no peers.
@@ -14,7 +14,7 @@ pub enum Subject {
 impl Subject {
     /// The common name. etcd takes only members' for peers.
     #[must_use]
-    pub const fn common_name(self) -> &'static str {
+    pub(crate) const fn common_name(self) -> &'static str {
         match self {
             Subject::Member => "etcd-member",
             Subject::Client => "etcd-client",

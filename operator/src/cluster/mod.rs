@@ -16,5 +16,5 @@ mod status;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use reconcile::run;
-pub use rehearse::rehearse;
+pub(crate) use reconcile::run;
+pub(crate) use rehearse::rehearse;

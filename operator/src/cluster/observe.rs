@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use etcd_operator_api::backup_policy::ARCHIVE;
 use etcd_operator_api::{
     Backup, Cluster, Component, ComponentDefinition, ComponentVersion, labels,
 };
@@ -100,6 +101,24 @@ async fn backups(
             what: "the Backup",
             source,
         })?;
+        // An archive is put over one of the others.
+        if backup
+            .as_ref()
+            .is_some_and(|backup| backup.spec.backup_method == ARCHIVE)
+        {
+            let all = Api::namespaced(client.clone(), &cluster.namespace().unwrap_or_default());
+            let others = list(&all, &ListParams::default()).await;
+            let others = others.map_err(|source| ObserveError::List {
+                what: "the Backups",
+                source,
+            })?;
+            let others = others.0;
+            found.extend(
+                others
+                    .into_iter()
+                    .map(|other: Backup| (other.name_any(), other)),
+            );
+        }
         found.extend(backup.map(|backup| (source.backup, backup)));
     }
     Ok(found)

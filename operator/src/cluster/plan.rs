@@ -106,8 +106,12 @@ fn begin_with(
         },
         (None, None) => None,
         (None, Some(source)) => {
-            let backup = observed.backups.get(&source.backup);
-            let seed = restore::seed(cluster, source, backup, &resolution.service_version);
+            let seed = restore::seed(
+                cluster,
+                source,
+                &observed.backups,
+                &resolution.service_version,
+            );
             Some(restore::text(&seed.map_err(SpecError::Restore)?))
         }
     };

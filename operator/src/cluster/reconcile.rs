@@ -80,7 +80,7 @@ fn together(errors: &[ApplyError]) -> String {
 ///
 /// # Errors
 /// Never: it runs until it is dropped.
-pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
+pub(crate) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let all_of = watcher::Config::default;
     let controller = heads::<Cluster>(&context, all_of());
     // A new definition or version may resolve what could not be resolved before; their status does not matter.

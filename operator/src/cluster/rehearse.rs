@@ -14,7 +14,7 @@ use crate::controller::{Context, rehearse as ask};
 ///
 /// # Errors
 /// When something that this depends on cannot be read.
-pub async fn rehearse(
+pub(crate) async fn rehearse(
     context: &Context,
     now: &Cluster,
     next: &Cluster,

@@ -3,120 +3,19 @@
 use std::collections::BTreeMap;
 
 use etcd_operator_api::backup::BackupPhase;
+use etcd_operator_api::backup_policy::ARCHIVE;
 use etcd_operator_api::restore::{ALLOW_UNVERIFIED, Seed};
 use etcd_operator_api::{Backup, Cluster, labels};
 use kube::ResourceExt;
-use serde::Deserialize;
+
+mod archive;
+mod source;
+
+use source::Until;
+pub(super) use source::{Source, requested};
 
 /// The first etcd whose tools raise the revision of restored data, by minor version (D1).
 const FLOOR: [(u32, u32, u32); 2] = [(3, 5, 10), (3, 6, 0)];
-
-/// What a component is to begin with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Source {
-    /// The component.
-    pub(super) component: String,
-    /// The Backup.
-    pub(super) backup: String,
-    /// The field that says so.
-    field: String,
-}
-
-/// One component's entry of KubeBlocks' annotation.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Entry {
-    name: String,
-    #[serde(default)]
-    namespace: Option<String>,
-    /// One member's volume is filled: whether that is parallel makes no difference.
-    #[serde(default)]
-    volume_restore_policy: Option<String>,
-    #[serde(default)]
-    do_ready_restore_after_cluster_running: Option<serde_json::Value>,
-}
-
-/// The backups that a Cluster asks for.
-pub(super) fn requested(cluster: &Cluster) -> Result<Vec<Source>, String> {
-    let annotation = cluster.annotations().get(labels::RESTORE);
-    let sources = match (annotation, &cluster.spec.restore) {
-        (None, None) => return Ok(Vec::new()),
-        (Some(_), Some(_)) => {
-            return Err(format!(
-                "spec.restore and metadata.annotations[{}] are both there: keep one",
-                labels::RESTORE
-            ));
-        }
-        (Some(text), None) => annotated(text)?,
-        (None, Some(restore)) => {
-            let [component] = cluster.spec.component_specs.as_slice() else {
-                return Err("spec.restore is for a Cluster with one component".to_owned());
-            };
-            let source = &restore.source;
-            let source = Source {
-                component: component.name.clone(),
-                backup: source.name.clone(),
-                field: "spec.restore.source".to_owned(),
-            };
-            vec![(source, restore.source.namespace.clone())]
-        }
-    };
-    let own = cluster.namespace().unwrap_or_default();
-    let there = |name: &String| {
-        cluster
-            .spec
-            .component_specs
-            .iter()
-            .any(|spec| spec.name == *name)
-    };
-    for (source, namespace) in &sources {
-        if let Some(other) = namespace
-            .as_ref()
-            .filter(|other| !other.is_empty() && **other != own)
-        {
-            return Err(format!(
-                "{}.namespace {other:?} is not this Cluster's: a backup is restored in its own namespace",
-                source.field
-            ));
-        }
-        if !there(&source.component) {
-            return Err(format!(
-                "{} names no component of spec.componentSpecs",
-                source.field
-            ));
-        }
-    }
-    Ok(sources.into_iter().map(|(source, _)| source).collect())
-}
-
-fn annotated(text: &str) -> Result<Vec<(Source, Option<String>)>, String> {
-    let field = format!("metadata.annotations[{}]", labels::RESTORE);
-    let entries: BTreeMap<String, Entry> =
-        serde_json::from_str(text).map_err(|error| format!("{field} cannot be read: {error}"))?;
-    let read = |(component, entry): (String, Entry)| {
-        let field = format!("{field}.{component}");
-        let policy = entry.volume_restore_policy.as_deref();
-        if !matches!(policy, None | Some("" | "Parallel" | "Serial")) {
-            return Err(format!(
-                "{field}.volumeRestorePolicy must be Parallel or Serial"
-            ));
-        }
-        let after = entry.do_ready_restore_after_cluster_running;
-        let off = after.is_none_or(|after| after == false || after == "false");
-        if !off {
-            return Err(format!(
-                "{field}.doReadyRestoreAfterClusterRunning is not supported: nothing is left to do then"
-            ));
-        }
-        let source = Source {
-            component,
-            backup: entry.name,
-            field,
-        };
-        Ok((source, entry.namespace))
-    };
-    entries.into_iter().map(read).collect()
-}
 
 /// Why a component that is there does not begin again.
 pub(super) fn in_place(component: &str) -> String {
@@ -131,8 +30,44 @@ pub(super) fn text(seed: &Seed) -> String {
     serde_json::to_string(seed).unwrap_or_default()
 }
 
-/// What the component begins with; `version` is the etcd that it gets.
+/// What the component begins with; `version` is the etcd that it gets, `all` are the Backups that were read.
 pub(super) fn seed(
+    cluster: &Cluster,
+    source: &Source,
+    all: &BTreeMap<String, Backup>,
+    version: &str,
+) -> Result<Seed, String> {
+    let named = all.get(&source.backup);
+    let label = |backup: &Backup| backup.labels().get(labels::COMPONENT_NAME).cloned();
+    if let (Some(wanted), Some(of)) = (&source.of, named.and_then(label))
+        && *wanted != of
+    {
+        return Err(format!(
+            "{}: Backup {:?} is of component {of:?}, and spec.restore.parameters name {wanted:?}",
+            source.field, source.backup
+        ));
+    }
+    let Some(archive) = named.filter(|named| named.spec.backup_method == ARCHIVE) else {
+        if source.until != Until::End {
+            return Err(format!(
+                "{}: Backup {:?} is no archive (backupMethod: archive): only one has a time or a revision to go to",
+                source.field, source.backup
+            ));
+        }
+        return full(cluster, source, named, version);
+    };
+    let (over, base) = archive::base(source, archive, all)?;
+    let base_source = Source {
+        backup: base.name_any(),
+        ..source.clone()
+    };
+    let mut seed = full(cluster, &base_source, Some(base), version)?;
+    seed.archive = Some(over);
+    Ok(seed)
+}
+
+/// A full backup as the component's beginning.
+fn full(
     cluster: &Cluster,
     source: &Source,
     backup: Option<&Backup>,
@@ -195,6 +130,11 @@ pub(super) fn seed(
         path,
         sha256,
         revision: status.revision.unwrap_or_default(),
+        bytes: status.total_size.and_then(|size| size.parse().ok()),
+        encryption: status
+            .encryption_config
+            .map(|config| config.pass_phrase_secret_key_ref),
+        archive: None,
     })
 }
 
@@ -256,6 +196,77 @@ mod tests {
         assert!(both.is_err_and(|why| why.contains("keep one")));
     }
 
+    /// The shape of KubeBlocks' restore.yaml, as its main branch has it.
+    const RESTORE: &str = r#"
+apiVersion: apps.kubeblocks.io/v1
+kind: Cluster
+metadata: {name: etcd-cluster-restore, namespace: demo}
+spec:
+  restore:
+    source: {apiGroup: dataprotection.kubeblocks.io, kind: Backup, name: b, namespace: demo}
+    parameters:
+      dataprotection.kubeblocks.io/source-target-name: etcd
+      dataprotection.kubeblocks.io/volume-restore-policy: Parallel
+  terminationPolicy: Delete
+  componentSpecs:
+    - name: etcd
+      componentDef: etcd
+      serviceVersion: 3.6.12
+      disableExporter: false
+      replicas: 3
+      resources:
+        limits: {cpu: "0.5", memory: "0.5Gi"}
+        requests: {cpu: "0.5", memory: "0.5Gi"}
+      volumeClaimTemplates:
+        - name: data
+          spec:
+            storageClassName: ""
+            accessModes: [ReadWriteOnce]
+            resources: {requests: {storage: 20Gi}}
+"#;
+
+    #[test]
+    fn kubeblocks_own_restore_is_read_with_its_parameters_and_time() {
+        let read: Value = serde_saphyr::from_str(RESTORE).expect("YAML");
+        let asked = |change: &dyn Fn(&mut Value)| {
+            let mut changed = read.clone();
+            change(&mut changed["spec"]["restore"]);
+            let cluster: Cluster = serde_json::from_value(changed).map_err(|e| e.to_string())?;
+            let source = requested(&cluster)?.remove(0);
+            let mut of = backup(&json!({}));
+            of.labels_mut()
+                .insert(labels::COMPONENT_NAME.into(), "etcd".into());
+            seed(&cluster, &source, &[("b".into(), of)].into(), "3.6.12")
+        };
+        let good = asked(&|_| {}).expect("a seed");
+        assert_eq!(good.backup, "b");
+        let key = |name: &str| format!("dataprotection.kubeblocks.io/{name}");
+        let set = |name: &'static str, value: &'static str| {
+            move |restore: &mut Value| restore["parameters"][key(name)] = json!(value)
+        };
+        for (why, told) in [
+            (
+                asked(&set("source-target-name", "other")),
+                "component \"etcd\"",
+            ),
+            (
+                asked(&set("volume-restore-policy", "Never")),
+                "Parallel or Serial",
+            ),
+            (
+                asked(&set("restore-env", "[]")),
+                "restore-env] is not supported",
+            ),
+            (
+                asked(&|restore| restore["pitr"] = json!("2026-07-10T08:00:00Z")),
+                "is no archive",
+            ),
+        ] {
+            let why = why.expect_err("refused");
+            assert!(why.contains(told), "{why}");
+        }
+    }
+
     #[test]
     fn what_is_not_understood_is_refused_by_name() {
         for (annotation, told) in [
@@ -288,7 +299,7 @@ mod tests {
         let cluster = cluster(Some(json!({ "etcd": { "name": "b" } })), &Value::Null);
         let source = requested(&cluster).expect("a source").remove(0);
         let of =
-            |status: Value, version: &str| seed(&cluster, &source, Some(&backup(&status)), version);
+            |status: Value, version: &str| full(&cluster, &source, Some(&backup(&status)), version);
         let good = of(json!({}), "3.6.1").expect("a seed");
         assert_eq!(
             (good.backup_uid.as_str(), good.path.as_str(), good.revision),
@@ -310,14 +321,14 @@ mod tests {
             assert!(why.contains(told), "{why}");
         }
         assert!(
-            seed(&cluster, &source, None, "3.6.1").is_err_and(|why| why.contains("is not there"))
+            full(&cluster, &source, None, "3.6.1").is_err_and(|why| why.contains("is not there"))
         );
         let mut trusting = cluster.clone();
         trusting
             .annotations_mut()
             .insert(ALLOW_UNVERIFIED.into(), "true".into());
         assert!(
-            seed(
+            full(
                 &trusting,
                 &source,
                 Some(&backup(&json!({ "verified": false }))),

@@ -67,6 +67,8 @@ struct Authorities {
     ca: Read,
     bundle: Vec<u8>,
     stage: Stage,
+    /// What is wrong with what its owner says of its replacement.
+    unread: Option<String>,
 }
 
 struct Round<'a> {
@@ -112,10 +114,12 @@ impl Round<'_> {
         let text = format!(
             "the members' certificate is valid until {until} and is renewed from {renewed} on; the CA is valid until {ca}"
         );
-        Certified::Good(match stage {
+        let text = match stage {
             Stage::Steady => text,
             stage => format!("{text}; it is being replaced ({stage})"),
-        })
+        };
+        let unread = authority.unread.iter();
+        Certified::Good(unread.fold(text, |text, wrong| format!("{text}; {wrong}")))
     }
 
     /// The CA that signs, made or replaced when it must be: one step a round.
@@ -142,13 +146,18 @@ impl Round<'_> {
         let data = live.data.clone().unwrap_or_default();
         let step = live.annotations().get(labels::CA_STEP);
         let stage = Stage::read(step.map(String::as_str));
-        let authority = self.read(&data, stage)?;
+        let (held, unread) = rotate::held(live.annotations());
+        let authority = Authorities {
+            unread: unread.clone(),
+            ..self.read(&data, stage)?
+        };
         let trust = live.annotations().get(labels::CA_TRUST);
         let facts = Facts {
             stage,
             wanted: rotate::wanted(live.annotations(), authority.ca.not_after, self.now),
             settled: found.iter().all(|leaf| self.is_settled(*leaf, &authority)),
             restarted: trust.is_some() && self.wanted.started_with.as_ref() == trust,
+            held,
             now: self.now,
         };
         let Some(step) = rotate::next(&facts) else {
@@ -165,7 +174,10 @@ impl Round<'_> {
         let before = (&data, live.annotations());
         let (data, annotations) = rotate::after(step, before, made.as_ref(), self.now);
         let stage = Stage::read(annotations.get(labels::CA_STEP).map(String::as_str));
-        let authority = self.read(&data, stage)?;
+        let authority = Authorities {
+            unread,
+            ..self.read(&data, stage)?
+        };
         let mut changed = live;
         changed.metadata.annotations = Some(annotations);
         let kind = (place.secret.as_str(), SECRET_TYPE);
@@ -186,6 +198,7 @@ impl Round<'_> {
             ca: certificates::read_ca(&self.ca_place(), data, self.now)?,
             bundle: rotate::bundle(data),
             stage,
+            unread: None,
         })
     }
 

@@ -29,6 +29,13 @@ pub(super) enum BadField {
         labels::NETWORK_POLICY
     )]
     NetworkPolicy { value: String },
+    #[error(
+        "metadata.annotations[{}] {value:?} is no whole number of minutes from {} to {}",
+        labels::REPLACE_UNREACHABLE,
+        labels::UNREACHABLE_LEAST,
+        labels::UNREACHABLE_MOST
+    )]
+    ReplaceUnreachable { value: String },
 }
 
 pub(super) fn check(component: &Component) -> Result<(), BadField> {
@@ -47,6 +54,11 @@ pub(super) fn check(component: &Component) -> Result<(), BadField> {
         .is_some_and(is_none)
     {
         return Err(BadField::NoneUnavailable);
+    }
+    let minutes = component.annotations().get(labels::REPLACE_UNREACHABLE);
+    if let Some(value) = minutes.filter(|text| labels::minutes_unreachable(text).is_none()) {
+        let value = value.clone();
+        return Err(BadField::ReplaceUnreachable { value });
     }
     let name = ComponentName::existing(&component.name_any());
     let mut offline = spec.offline_instances.iter();

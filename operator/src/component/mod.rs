@@ -27,5 +27,5 @@ mod validate;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use reconcile::run;
-pub use rehearse::{RehearseError, rehearse};
+pub(crate) use reconcile::run;
+pub(crate) use rehearse::{RehearseError, rehearse};

@@ -77,7 +77,7 @@ impl Error {
 ///
 /// # Errors
 /// Never: it runs until it is dropped.
-pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
+pub(crate) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let controller = heads::<Component>(&context, ours());
     let (by_definition, by_version) = (controller.store(), controller.store());
     let definitions = touched::<ComponentDefinition>(&context, watcher::Config::default())

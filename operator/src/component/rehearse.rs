@@ -12,13 +12,13 @@ use crate::controller::Context;
 /// Something could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct RehearseError(pub(crate) String);
+pub(crate) struct RehearseError(pub(crate) String);
 
 /// Why the Component could not be carried out; `None` when it could.
 ///
 /// # Errors
 /// When something that this depends on cannot be read.
-pub async fn rehearse(
+pub(crate) async fn rehearse(
     context: &Context,
     component: &Component,
 ) -> Result<Option<String>, RehearseError> {

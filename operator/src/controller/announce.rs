@@ -11,7 +11,7 @@ use super::Context;
 
 /// Publishes that the phase is another one, and each condition of these kinds that has become false or says something
 /// else. Pairs are before and after.
-pub async fn announce<K, P>(
+pub(crate) async fn announce<K, P>(
     context: &Context,
     about: &K,
     (before, next): (Option<P>, Option<P>),

@@ -18,7 +18,7 @@ use etcd_operator_api::FIELD_MANAGER;
 
 /// A write or read of an object failed.
 #[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
+pub(crate) enum ApplyError {
     /// The object is not valid JSON; a bug.
     #[error("failed to serialize {kind} {name:?}")]
     Serialize {
@@ -73,7 +73,7 @@ pub enum ApplyError {
 
 impl ApplyError {
     /// Whether the object's namespace is being deleted: nothing can be made there, and nothing needs to.
-    pub fn namespace_ends(&self) -> bool {
+    pub(crate) fn namespace_ends(&self) -> bool {
         match self {
             ApplyError::Write { source, .. } => namespace_ends(source),
             ApplyError::Serialize { .. }
@@ -84,7 +84,7 @@ impl ApplyError {
     }
 
     /// The object (`Kind/name`) and why Kubernetes refuses it, when it would refuse it again.
-    pub fn refusal(&self) -> Option<(String, String)> {
+    pub(crate) fn refusal(&self) -> Option<(String, String)> {
         match self {
             ApplyError::Write {
                 kind,
@@ -101,7 +101,7 @@ impl ApplyError {
     }
 
     /// Whether the object has changed since it was read.
-    pub fn is_conflict(&self) -> bool {
+    pub(crate) fn is_conflict(&self) -> bool {
         let conflict = |source: &kube::Error| matches!(source, kube::Error::Api(status) if status.is_conflict());
         matches!(self, ApplyError::Write { source, .. } if conflict(source))
     }
@@ -119,7 +119,7 @@ pub(super) fn namespace_ends(error: &kube::Error) -> bool {
 }
 
 /// Makes `child` owned by `owner`: deleted with it, and its changes wake its reconciler.
-pub fn own<K, O>(child: &mut K, owner: &O)
+pub(crate) fn own<K, O>(child: &mut K, owner: &O)
 where
     K: Resource<DynamicType = ()>,
     O: Resource<DynamicType = ()>,
@@ -130,7 +130,7 @@ where
 }
 
 /// A namespaced object that is read and written whole.
-pub trait Object:
+pub(crate) trait Object:
     Resource<Scope = NamespaceResourceScope, DynamicType = ()>
     + Clone
     + Debug
@@ -152,7 +152,7 @@ impl<K> Object for K where
 ///
 /// # Errors
 /// When reading or writing fails, or another owner controls an object of that name.
-pub async fn apply_if_different<K: Object>(
+pub(crate) async fn apply_if_different<K: Object>(
     client: &Client,
     wanted: &K,
 ) -> Result<bool, ApplyError> {
@@ -188,7 +188,7 @@ pub async fn apply_if_different<K: Object>(
 ///
 /// # Errors
 /// When it cannot be asked.
-pub async fn rehearse<K: Object>(
+pub(crate) async fn rehearse<K: Object>(
     client: &Client,
     wanted: &K,
 ) -> Result<Option<String>, ApplyError> {
@@ -214,12 +214,12 @@ pub async fn rehearse<K: Object>(
 }
 
 /// Whether asking the same again would be answered the same: invalid, or denied by an admission plugin.
-pub fn is_refusal(status: &Status) -> bool {
+pub(crate) fn is_refusal(status: &Status) -> bool {
     matches!(status.code, 400 | 403 | 422)
 }
 
 /// Whether a webhook that has side effects stands in the way of a dry run: nothing is known then.
-pub fn cannot_rehearse(status: &Status) -> bool {
+pub(crate) fn cannot_rehearse(status: &Status) -> bool {
     status.code == 400 && status.message.contains("does not support dry run")
 }
 
@@ -227,15 +227,6 @@ fn controller_of<K: Resource>(object: &K) -> Option<String> {
     let mut owners = object.owner_references().iter();
     let owner = owners.find(|owner| owner.controller == Some(true));
     owner.map(|owner| owner.uid.clone())
-}
-
-/// Writes the object without looking first.
-///
-/// # Errors
-/// When writing fails.
-pub async fn apply<K: Object>(client: &Client, wanted: &K) -> Result<(), ApplyError> {
-    let api: Api<K> = Api::namespaced(client.clone(), &wanted.namespace().unwrap_or_default());
-    write(&api, &wanted.name_any(), &document(wanted)?).await
 }
 
 async fn write<K>(api: &Api<K>, name: &str, body: &Value) -> Result<(), ApplyError>
@@ -279,7 +270,7 @@ where
 ///
 /// # Errors
 /// When it is such an object.
-pub fn refuse_foreign<K: Resource<DynamicType = ()>>(
+pub(crate) fn refuse_foreign<K: Resource<DynamicType = ()>>(
     wanted: &K,
     live: &impl Resource,
 ) -> Result<(), ApplyError> {
@@ -296,7 +287,11 @@ pub fn refuse_foreign<K: Resource<DynamicType = ()>>(
 ///
 /// # Errors
 /// When the API server refuses.
-pub async fn patch<K: Object>(client: &Client, object: &K, body: &Value) -> Result<(), ApplyError> {
+pub(crate) async fn patch<K: Object>(
+    client: &Client,
+    object: &K,
+    body: &Value,
+) -> Result<(), ApplyError> {
     let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
     let name = object.name_any();
     let mut body = body.clone();
@@ -320,7 +315,7 @@ pub async fn patch<K: Object>(client: &Client, object: &K, body: &Value) -> Resu
 ///
 /// # Errors
 /// When the API server refuses.
-pub async fn delete<K: Object>(client: &Client, object: &K) -> Result<(), ApplyError> {
+pub(crate) async fn delete<K: Object>(client: &Client, object: &K) -> Result<(), ApplyError> {
     let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
     let name = object.name_any();
     let parameters = DeleteParams::background().preconditions(Preconditions {

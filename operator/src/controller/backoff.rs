@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 /// Events of one object that follow each other within this time lead to one reconcile. A failover makes a dozen of them
 /// in a second, when the role path needs the API server more than a status does.
-pub const STORM: Duration = Duration::from_millis(40);
+pub(crate) const STORM: Duration = Duration::from_millis(40);
 /// First wait after a failure.
 const FIRST: Duration = Duration::from_millis(200);
 /// Longest wait. A spec mended by the user wakes the reconciler at once, so this bounds only outside causes.
@@ -21,11 +21,11 @@ const GONE: Duration = Duration::from_secs(120);
 
 /// Counts failures in a row by object.
 #[derive(Debug, Default)]
-pub struct Backoff(Mutex<HashMap<String, (u32, Instant)>>);
+pub(crate) struct Backoff(Mutex<HashMap<String, (u32, Instant)>>);
 
 impl Backoff {
     /// The object failed: when to try again.
-    pub fn failed(&self, object: &str) -> Action {
+    pub(crate) fn failed(&self, object: &str) -> Action {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         failures.retain(|_, (_, last)| last.elapsed() < GONE);
         let fresh = (0, Instant::now());
@@ -36,7 +36,7 @@ impl Backoff {
     }
 
     /// The object succeeded, or is gone.
-    pub fn succeeded(&self, object: &str) {
+    pub(crate) fn succeeded(&self, object: &str) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

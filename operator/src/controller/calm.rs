@@ -17,11 +17,11 @@ const OLD: Duration = Duration::from_secs(60);
 
 /// When each object that was touched is due.
 #[derive(Debug, Default)]
-pub struct Calm(Mutex<HashMap<String, Instant>>);
+pub(crate) struct Calm(Mutex<HashMap<String, Instant>>);
 
 impl Calm {
     /// When to come back to the object; `None` when its turn has come.
-    pub fn rest(&self, object: &str) -> Option<Action> {
+    pub(crate) fn rest(&self, object: &str) -> Option<Action> {
         let mut due = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         if due.len() > MANY {

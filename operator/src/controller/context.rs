@@ -11,7 +11,7 @@ use crate::metrics::Metrics;
 
 /// Shared by all reconcilers; cheap to clone inside an `Arc`.
 #[derive(Clone)]
-pub struct Context {
+pub(crate) struct Context {
     /// Speaks to the API server.
     pub client: Client,
     /// Speaks to agents.
@@ -32,7 +32,7 @@ pub struct Context {
 
 impl Context {
     /// A context over a client.
-    pub fn new(client: Client, config: Config, metrics: Metrics) -> Self {
+    pub(crate) fn new(client: Client, config: Config, metrics: Metrics) -> Self {
         let reporter = Reporter {
             controller: "etcd-operator".into(),
             instance: Some(config.identity.clone()),
@@ -52,7 +52,7 @@ impl Context {
     }
 
     /// The same for each namespace that is served: once, for all of them, when none is named.
-    pub fn each(&self) -> Vec<Self> {
+    pub(crate) fn each(&self) -> Vec<Self> {
         if self.config.namespaces.is_empty() {
             return vec![self.clone()];
         }
@@ -65,7 +65,7 @@ impl Context {
 
     /// Publishes an event about an object. An event that cannot be written is logged, never an error: events
     /// inform, they must not stop the work.
-    pub async fn event<K>(&self, about: &K, kind: EventType, reason: &str, note: String)
+    pub(crate) async fn event<K>(&self, about: &K, kind: EventType, reason: &str, note: String)
     where
         K: Resource<DynamicType = ()>,
     {

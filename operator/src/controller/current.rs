@@ -18,11 +18,11 @@ use k8s_openapi::jiff::Timestamp;
 use super::{Context, Head};
 
 /// When an unreadable object is looked at again although it has not changed: this operator may be newer by then.
-pub const UNREADABLE: Duration = Duration::from_secs(300);
+pub(crate) const UNREADABLE: Duration = Duration::from_secs(300);
 
 /// Where a status says that the object cannot be read. The reconciler writes the same place once it can.
 #[derive(Clone, Copy, Debug)]
-pub enum Blame {
+pub(crate) enum Blame {
     /// A condition that is false for this reason.
     Condition(ConditionType, Reason),
     /// `phase: Unavailable` and `message`.
@@ -33,7 +33,11 @@ pub enum Blame {
 ///
 /// # Errors
 /// When the API server does not answer.
-pub async fn current<K>(context: &Context, head: &Head<K>, blame: Blame) -> kube::Result<Option<K>>
+pub(crate) async fn current<K>(
+    context: &Context,
+    head: &Head<K>,
+    blame: Blame,
+) -> kube::Result<Option<K>>
 where
     K: Resource<DynamicType = ()> + DeserializeOwned,
 {
@@ -63,7 +67,7 @@ where
 ///
 /// # Errors
 /// When the API server does not answer.
-pub async fn list<K>(
+pub(crate) async fn list<K>(
     api: &Api<DeserializeGuard<K>>,
     params: &ListParams,
 ) -> kube::Result<(Vec<K>, Vec<ObjectMeta>)>

@@ -7,16 +7,16 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// Annotation with the fingerprint of the wanted object that was last written.
-pub const APPLIED: &str = "apps.kubeblocks.io/applied-fingerprint";
+pub(crate) const APPLIED: &str = "apps.kubeblocks.io/applied-fingerprint";
 
 /// The wanted object with its fingerprint in it.
-pub fn with_fingerprint(mut wanted: Value) -> Value {
+pub(crate) fn with_fingerprint(mut wanted: Value) -> Value {
     wanted["metadata"]["annotations"][APPLIED] = Value::String(fingerprint(&wanted));
     wanted
 }
 
 /// The fingerprint of a wanted object.
-pub fn fingerprint(wanted: &Value) -> String {
+pub(crate) fn fingerprint(wanted: &Value) -> String {
     let digest = Sha256::digest(wanted.to_string());
     let bytes = digest.iter().take(8);
     bytes.map(|byte| format!("{byte:02x}")).collect()
@@ -24,7 +24,7 @@ pub fn fingerprint(wanted: &Value) -> String {
 
 /// Whether every wanted field holds in the live object. Lists must agree in length and order; fields that
 /// only the live object has (defaults, status, other managers) do not matter.
-pub fn holds(wanted: &Value, live: &Value) -> bool {
+pub(crate) fn holds(wanted: &Value, live: &Value) -> bool {
     match (wanted, live) {
         (Value::Object(wanted), Value::Object(live)) => wanted.iter().all(|(key, value)| {
             let empty = is_empty(value);

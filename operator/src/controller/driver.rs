@@ -25,13 +25,13 @@ use crate::client::message;
 /// The object of a round could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to read the {kind}: {}", message(.source))]
-pub struct Unread {
+pub(crate) struct Unread {
     kind: String,
     source: kube::Error,
 }
 
 /// What the rounds of one controller share.
-pub struct Driver {
+pub(crate) struct Driver {
     /// What every reconciler is given.
     pub context: Arc<Context>,
     kind: &'static str,
@@ -41,7 +41,7 @@ pub struct Driver {
 
 impl Driver {
     /// The driver of a controller of objects of this kind.
-    pub fn new(kind: &'static str, context: &Arc<Context>) -> Arc<Self> {
+    pub(crate) fn new(kind: &'static str, context: &Arc<Context>) -> Arc<Self> {
         Arc::new(Self {
             context: Arc::clone(context),
             kind,
@@ -55,7 +55,7 @@ impl Driver {
     ///
     /// # Errors
     /// Never.
-    pub async fn run<K, E, F>(
+    pub(crate) async fn run<K, E, F>(
         self: Arc<Self>,
         controller: Controller<Head<K>>,
         blame: Blame,
@@ -118,7 +118,7 @@ impl Driver {
     ///
     /// # Errors
     /// Those of the round, or that it took too long.
-    pub async fn round<E: From<Late>>(
+    pub(crate) async fn round<E: From<Late>>(
         &self,
         object: &impl ResourceExt,
         limit: Duration,
@@ -135,7 +135,7 @@ impl Driver {
     }
 
     /// When to try again after a failure. One that is `expected` happens in the normal course of things.
-    pub fn failed(
+    pub(crate) fn failed(
         &self,
         object: &impl ResourceExt,
         error: &impl Display,
@@ -152,19 +152,19 @@ impl Driver {
 }
 
 /// Namespace and name, for logs and maps.
-pub fn key(object: &impl ResourceExt) -> String {
+pub(crate) fn key(object: &impl ResourceExt) -> String {
     let namespace = object.namespace().unwrap_or_default();
     format!("{namespace}/{}", object.name_any())
 }
 
 /// A watch of objects that the operator made.
-pub fn ours() -> watcher::Config {
+pub(crate) fn ours() -> watcher::Config {
     let (label, value) = (labels::MANAGED_BY, labels::MANAGED_BY_VALUE);
     watcher::Config::default().labels(&format!("{label}={value}"))
 }
 
 /// All objects of a store, to be reconciled.
-pub fn all<K: Resource<DynamicType = ()>>(objects: &[Arc<K>]) -> Vec<ObjectRef<K>> {
+pub(crate) fn all<K: Resource<DynamicType = ()>>(objects: &[Arc<K>]) -> Vec<ObjectRef<K>> {
     let objects = objects.iter();
     objects
         .map(|object| ObjectRef::from_obj(object.as_ref()))

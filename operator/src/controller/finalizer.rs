@@ -11,7 +11,11 @@ use super::Object;
 ///
 /// # Errors
 /// When the API server refuses, also because `object` is no longer the newest.
-pub async fn finalize<K: Object>(client: &Client, object: &K, finalizer: &str) -> kube::Result<K> {
+pub(crate) async fn finalize<K: Object>(
+    client: &Client,
+    object: &K,
+    finalizer: &str,
+) -> kube::Result<K> {
     write(client, object, finalizer, true).await
 }
 
@@ -19,7 +23,11 @@ pub async fn finalize<K: Object>(client: &Client, object: &K, finalizer: &str) -
 ///
 /// # Errors
 /// When the API server refuses, also because `object` is no longer the newest.
-pub async fn release<K: Object>(client: &Client, object: &K, finalizer: &str) -> kube::Result<()> {
+pub(crate) async fn release<K: Object>(
+    client: &Client,
+    object: &K,
+    finalizer: &str,
+) -> kube::Result<()> {
     match write(client, object, finalizer, false).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),

@@ -3,4 +3,4 @@
 use kube::api::PartialObjectMeta;
 
 /// The metadata of an object.
-pub type Head<K> = PartialObjectMeta<K>;
+pub(crate) type Head<K> = PartialObjectMeta<K>;

@@ -16,19 +16,19 @@ mod round;
 mod status;
 mod watched;
 
-pub use announce::announce;
-pub use apply::{
-    ApplyError, Object, apply, apply_if_different, cannot_rehearse, delete, is_refusal, own, patch,
+pub(crate) use announce::announce;
+pub(crate) use apply::{
+    ApplyError, Object, apply_if_different, cannot_rehearse, delete, is_refusal, own, patch,
     refuse_foreign, rehearse,
 };
-pub use backoff::{Backoff, STORM};
-pub use calm::Calm;
-pub use context::Context;
-pub use current::{Blame, UNREADABLE, current, list};
-pub use difference::{APPLIED, fingerprint, holds, with_fingerprint};
-pub use driver::{Driver, Unread, all, key, ours};
-pub use finalizer::{finalize, release};
-pub use head::Head;
-pub use round::Late;
-pub use status::write_status;
-pub use watched::{events, heads, readable, touched};
+pub(crate) use backoff::{Backoff, STORM};
+pub(crate) use calm::Calm;
+pub(crate) use context::Context;
+pub(crate) use current::{Blame, UNREADABLE, current, list};
+pub(crate) use difference::{APPLIED, fingerprint, holds};
+pub(crate) use driver::{Driver, Unread, all, key, ours};
+pub(crate) use finalizer::{finalize, release};
+pub(crate) use head::Head;
+pub(crate) use round::Late;
+pub(crate) use status::write_status;
+pub(crate) use watched::{events, heads, readable, touched};

@@ -10,7 +10,7 @@ pub(super) const ROUND: Duration = Duration::from_secs(30);
 /// A round took too long.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to finish in {0} s")]
-pub struct Late(u64);
+pub(crate) struct Late(u64);
 
 /// What the round comes to, within `limit`.
 ///

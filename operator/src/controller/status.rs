@@ -11,7 +11,7 @@ use super::{ApplyError, Object};
 ///
 /// # Errors
 /// When the API server refuses, also because `object` is no longer the newest.
-pub async fn write_status<K>(
+pub(crate) async fn write_status<K>(
     client: &Client,
     object: &K,
     status: K::Status,

@@ -20,7 +20,7 @@ use crate::watches::Watches;
 const PAGE: u32 = 50;
 
 /// Where objects of a kind are looked for: those in namespaces where the operator serves, others everywhere.
-pub trait Reach<K> {
+pub(crate) trait Reach<K> {
     /// The way to them.
     fn api(context: &Context) -> Api<K>;
 }
@@ -47,7 +47,7 @@ where
 }
 
 /// Events of a watch that is counted. Reconnects with a backoff for ever.
-pub fn events<K>(
+pub(crate) fn events<K>(
     api: Api<K>,
     config: watcher::Config,
     watches: &Watches,
@@ -62,7 +62,7 @@ where
 }
 
 /// Objects of kind `K` as they are made, changed or deleted.
-pub fn touched<K>(
+pub(crate) fn touched<K>(
     context: &Context,
     config: watcher::Config,
 ) -> impl Stream<Item = watcher::Result<Head<K>>> + Send + use<K>
@@ -75,7 +75,7 @@ where
 }
 
 /// A controller that knows the metadata of its objects only: each is read when it is reconciled.
-pub fn heads<K>(context: &Context, config: watcher::Config) -> Controller<Head<K>>
+pub(crate) fn heads<K>(context: &Context, config: watcher::Config) -> Controller<Head<K>>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
     K::Scope: Reach<Head<K>>,
@@ -90,7 +90,7 @@ where
 }
 
 /// Whole objects, for callers that must look at all of them. One that cannot be read is reported and left out.
-pub fn readable<K>(
+pub(crate) fn readable<K>(
     context: &Arc<Context>,
     config: watcher::Config,
     blame: Blame,

@@ -22,7 +22,7 @@ const COLUMNS: &str =
     "\n| Field | Type | Required | Default | Accepts | Description |\n|---|---|---|---|---|---|\n";
 
 /// The page.
-pub fn page(definitions: &[CustomResourceDefinition]) -> String {
+pub(crate) fn page(definitions: &[CustomResourceDefinition]) -> String {
     let mut page = HEADER.to_owned();
     page.push('\n');
     for definition in definitions {

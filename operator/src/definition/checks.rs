@@ -14,7 +14,7 @@ use super::metadata::{Metadata, check_metadata};
 use super::release::{VERSION, newest_first, rule};
 
 /// The status of a definition: available, or why not.
-pub fn check_definition(definition: &ComponentDefinition) -> ComponentDefinitionStatus {
+pub(crate) fn check_definition(definition: &ComponentDefinition) -> ComponentDefinitionStatus {
     let wrong = definition_error(definition);
     ComponentDefinitionStatus {
         observed_generation: definition.metadata.generation,
@@ -24,7 +24,7 @@ pub fn check_definition(definition: &ComponentDefinition) -> ComponentDefinition
 }
 
 /// The status of a version: available, or why not.
-pub fn check_version(version: &ComponentVersion) -> ComponentVersionStatus {
+pub(crate) fn check_version(version: &ComponentVersion) -> ComponentVersionStatus {
     let mut offered: Vec<&str> = version
         .spec
         .releases

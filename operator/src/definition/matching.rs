@@ -12,7 +12,7 @@ use super::unresolved::Unresolved;
 
 /// What a component asks for.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub(crate) struct Wanted<'a> {
     /// Its `componentDef`.
     pub definition: &'a str,
     /// Its `serviceVersion`, when it has one.
@@ -26,7 +26,7 @@ pub struct Wanted<'a> {
 ///
 /// # Errors
 /// When none matches, or none of those that match offers the version.
-pub fn resolve<'a>(
+pub(crate) fn resolve<'a>(
     wanted: Wanted<'_>,
     definitions: &'a [ComponentDefinition],
     versions: &[ComponentVersion],

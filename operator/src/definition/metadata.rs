@@ -11,7 +11,7 @@ const LONGEST_PREFIX: usize = 253;
 
 /// What labels and annotations are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Metadata {
+pub(crate) enum Metadata {
     /// Values are names.
     Labels,
     /// Values are any text.
@@ -21,7 +21,7 @@ pub enum Metadata {
 /// A label or annotation that cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}[{key}] {why}")]
-pub struct BadMetadata {
+pub(crate) struct BadMetadata {
     field: &'static str,
     key: String,
     why: &'static str,
@@ -31,7 +31,10 @@ pub struct BadMetadata {
 ///
 /// # Errors
 /// With the first that cannot be had.
-pub fn check_metadata(kind: Metadata, given: &BTreeMap<String, String>) -> Result<(), BadMetadata> {
+pub(crate) fn check_metadata(
+    kind: Metadata,
+    given: &BTreeMap<String, String>,
+) -> Result<(), BadMetadata> {
     let field = match kind {
         Metadata::Labels => "labels",
         Metadata::Annotations => "annotations",

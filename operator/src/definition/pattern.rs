@@ -1,7 +1,7 @@
 //! How a tenant names definitions: by a prefix, or by a regular expression of bounded size.
 
 /// Whether `pattern` means `name`.
-pub fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     name.starts_with(pattern) || matches_expression(pattern, name)
 }
 

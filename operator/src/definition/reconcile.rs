@@ -33,7 +33,7 @@ enum Error {
 ///
 /// # Errors
 /// Never: it runs until it is dropped.
-pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
+pub(crate) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     futures::future::try_join(
         keep::<ComponentDefinition>(&context, "ComponentDefinition", check_definition),
         keep::<ComponentVersion>(&context, "ComponentVersion", check_version),

@@ -17,7 +17,7 @@ pub(super) const VERSION: &str = "$(SERVICE_VERSION)";
 
 /// A version and its images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Release {
+pub(crate) struct Release {
     /// The version, e.g. `3.6.5`.
     pub service_version: String,
     /// Images by container name; empty when the definition's own images are meant.
@@ -48,7 +48,7 @@ impl Release {
 ///
 /// # Errors
 /// When the version is not offered for the definition.
-pub fn release_for(
+pub(crate) fn release_for(
     definition: &ComponentDefinition,
     version: Option<&str>,
     versions: &[ComponentVersion],
@@ -82,7 +82,10 @@ pub(super) fn not_offered(
 }
 
 /// The versions on offer, newest first; a rule as it is written, e.g. `3.6.x`.
-pub fn offered(definition: &ComponentDefinition, versions: &[ComponentVersion]) -> Vec<String> {
+pub(crate) fn offered(
+    definition: &ComponentDefinition,
+    versions: &[ComponentVersion],
+) -> Vec<String> {
     releases(definition, versions)
         .into_iter()
         .map(|release| release.service_version)
@@ -195,7 +198,7 @@ fn number(text: &str) -> Option<u64> {
 }
 
 /// Orders versions, the newest first: by their numbers, then by their text.
-pub fn newest_first(a: &str, b: &str) -> Ordering {
+pub(crate) fn newest_first(a: &str, b: &str) -> Ordering {
     numbers(b).cmp(&numbers(a)).then_with(|| b.cmp(a))
 }
 

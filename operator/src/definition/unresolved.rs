@@ -2,7 +2,7 @@
 
 /// A component cannot be resolved. Every message names the field of the component to correct.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unresolved {
+pub(crate) enum Unresolved {
     /// No definition has such a name.
     #[error("componentDef {wanted:?} matches no ComponentDefinition, there are: {known}")]
     Definition {

@@ -6,7 +6,7 @@ const FLOORS: [((u64, u64), u64); 2] = [((3, 5), 26), ((3, 6), 11)];
 
 /// Why a version may not follow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoRoad {
+pub(crate) enum NoRoad {
     /// More than one minor at a time.
     #[error(
         "serviceVersion cannot go from {from} to {to}: etcd is upgraded one minor at a time, go to {major}.{minor} first"
@@ -48,7 +48,7 @@ pub enum NoRoad {
 ///
 /// # Errors
 /// With the reason and what to do first.
-pub fn check_upgrade(running: &[&str], to: &str) -> Result<(), NoRoad> {
+pub(crate) fn check_upgrade(running: &[&str], to: &str) -> Result<(), NoRoad> {
     let held_back = running.iter().any(|from| minor_of(from) == minor_of(to));
     running
         .iter()
@@ -94,7 +94,7 @@ fn check_one(from: &str, to: &str, held_back: bool) -> Result<(), NoRoad> {
 }
 
 /// The minor that a version belongs to; none when it is not written as a version.
-pub fn minor_of(version: &str) -> Option<(u64, u64)> {
+pub(crate) fn minor_of(version: &str) -> Option<(u64, u64)> {
     numbers(version).map(|(major, minor, _)| (major, minor))
 }
 

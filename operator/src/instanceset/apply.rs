@@ -27,7 +27,7 @@ use crate::controller::refuse_foreign;
 use crate::token;
 
 /// Carries out steps for one InstanceSet.
-pub struct Applier<'a> {
+pub(crate) struct Applier<'a> {
     client: &'a Client,
     agents: &'a AgentClient,
     desired: &'a Desired,
@@ -36,7 +36,7 @@ pub struct Applier<'a> {
 impl<'a> Applier<'a> {
     /// An applier for the children of `desired`.
     #[must_use]
-    pub fn new(client: &'a Client, agents: &'a AgentClient, desired: &'a Desired) -> Self {
+    pub(crate) fn new(client: &'a Client, agents: &'a AgentClient, desired: &'a Desired) -> Self {
         Self {
             client,
             agents,
@@ -48,7 +48,7 @@ impl<'a> Applier<'a> {
     ///
     /// # Errors
     /// When the step failed, or when it is not known whether it happened.
-    pub async fn take(&self, step: &Step) -> Result<(), Error> {
+    pub(crate) async fn take(&self, step: &Step) -> Result<(), Error> {
         match step {
             Step::AddFinalizer => self.finalizers(true).await,
             Step::RemoveFinalizer => self.finalizers(false).await,

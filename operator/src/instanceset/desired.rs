@@ -23,7 +23,7 @@ use serde::Deserialize;
 
 /// The desired state, parsed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Desired {
+pub(crate) struct Desired {
     /// Name of the InstanceSet, the root of its children's names.
     pub name: ComponentName,
     /// Its namespace.
@@ -70,6 +70,8 @@ pub struct Desired {
     pub vars: BTreeMap<String, String>,
     /// Annotations of the headless service.
     pub service_annotations: BTreeMap<String, String>,
+    /// Seconds after which a member is replaced whose node is not ready; `None` for never.
+    pub replace_after: Option<i64>,
     /// The request to give up a quorum, when there is one.
     pub recovery: Option<RecoveryWish>,
     /// Roles that are declared, by name.
@@ -82,7 +84,7 @@ pub struct Desired {
 
 /// Time limits in seconds; `None` leaves it to the agent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Of a join and of the vote that follows.
     pub join: Option<u32>,
     /// Of a removal.
@@ -93,7 +95,7 @@ pub struct Limits {
 
 /// How pods are updated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Update {
+pub(crate) struct Update {
     /// False when the user deletes pods to update them.
     pub rolling: bool,
     /// How many pods may have the new revision.
@@ -107,7 +109,7 @@ impl Desired {
     ///
     /// # Errors
     /// When a field does not have the type it needs.
-    pub fn read(its: &InstanceSet, cluster_domain: &str) -> Result<Self, NotOfType> {
+    pub(crate) fn read(its: &InstanceSet, cluster_domain: &str) -> Result<Self, NotOfType> {
         let spec = &its.spec;
         let name = ComponentName::existing(&its.name_any());
         let replicas = if spec.stop {
@@ -160,6 +162,7 @@ impl Desired {
             limits: limits(its),
             vars: spec.template_vars.clone(),
             service_annotations: spec.headless_service_annotations.clone(),
+            replace_after: replace_after(its),
             recovery: wish(its)?,
             roles: spec.roles.clone(),
             seed: seed(its)?,
@@ -171,14 +174,14 @@ impl Desired {
 
     /// Domain of the pods' host names.
     #[must_use]
-    pub fn domain(&self) -> String {
+    pub(crate) fn domain(&self) -> String {
         let (name, namespace) = (&self.name, &self.namespace);
         etcd_operator_api::names::headless_domain(name, namespace, &self.cluster_domain)
     }
 
     /// Name of the claim template that etcd's data is on.
     #[must_use]
-    pub fn data_claim(&self) -> &str {
+    pub(crate) fn data_claim(&self) -> &str {
         let named = self
             .claims
             .iter()
@@ -190,7 +193,7 @@ impl Desired {
 
     /// True when `pod` is to be a member.
     #[must_use]
-    pub fn wants(&self, pod: &str) -> bool {
+    pub(crate) fn wants(&self, pod: &str) -> bool {
         self.members.iter().any(|name| name == pod)
     }
 }
@@ -205,6 +208,13 @@ fn odd(replicas: i32) -> Result<(), NotOfType> {
         field: "spec.replicas".to_owned(),
         reason: format!("it is {replicas} and must be odd: {below} or {above}"),
     })
+}
+
+/// What is not a number of minutes was refused when the Component was read.
+fn replace_after(its: &InstanceSet) -> Option<i64> {
+    let minutes = its.annotations().get(labels::REPLACE_UNREACHABLE)?;
+    let minutes = labels::minutes_unreachable(minutes)?;
+    Some(i64::from(minutes) * 60)
 }
 
 /// The request to give up the quorum.

@@ -6,7 +6,7 @@ use etcd_operator_api::opaque::NotOfType;
 
 /// A failed action.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The spec cannot be read; only a new one helps.
     #[error(transparent)]
     Spec(#[from] NotOfType),
@@ -83,13 +83,13 @@ impl Error {
     }
 
     /// True when etcd is not ready for a change, as for some seconds after one of its members was unavailable.
-    pub fn is_not_now(&self) -> bool {
+    pub(crate) fn is_not_now(&self) -> bool {
         matches!(self, Error::Act { source, .. } if source.is_not_now())
     }
 
     /// True when another client wrote in between: looking again at once is right. An object of that name that is there
     /// already has the same code and stays there.
-    pub fn is_conflict(&self) -> bool {
+    pub(crate) fn is_conflict(&self) -> bool {
         match self {
             Error::Write { source, .. } => {
                 matches!(source.as_ref(), kube::Error::Api(status) if status.is_conflict())

@@ -10,7 +10,7 @@ use super::plan::steps::Labelled;
 use super::plan::{Grace, Removal, Step};
 
 /// One line about a step, for logs and events.
-pub fn summary(step: &Step) -> String {
+pub(crate) fn summary(step: &Step) -> String {
     let name = |meta: &kube::api::ObjectMeta| meta.name.clone().unwrap_or_default();
     match step {
         Step::AddFinalizer => "add the finalizer".to_owned(),

@@ -4,21 +4,22 @@
 //! together, `run` tells what wakes it. Must not write role labels (that is [`crate::roles`]' work) and speaks
 //! to etcd through agents only.
 
-pub mod apply;
+pub(crate) mod apply;
 mod approval;
 mod calls;
 mod controller;
-pub mod desired;
-pub mod error;
-pub mod events;
+pub(crate) mod desired;
+pub(crate) mod error;
+pub(crate) mod events;
 mod evict;
-pub mod names;
-pub mod observe;
-pub mod observed;
+pub(crate) mod names;
+pub(crate) mod observe;
+pub(crate) mod observed;
 mod pace;
-pub mod plan;
+pub(crate) mod plan;
 mod rehearse;
 mod resize;
 mod run;
+mod unreachable;
 
-pub use run::{Context, run};
+pub(crate) use run::{Context, run};

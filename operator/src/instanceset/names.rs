@@ -1,36 +1,36 @@
 //! Keys that this module writes on its children, and the environment it gives to containers. Constants only.
 
 /// Annotation of claims: identifier (hexadecimal) of the member that the claim was made for by a join.
-pub const JOIN: &str = "workloads.kubeblocks.io/join-member-id";
+pub(crate) const JOIN: &str = "workloads.kubeblocks.io/join-member-id";
 /// Annotation of claims that were kept when their member left; never used again by a member as it is (M10).
-pub const RETIRED: &str = "workloads.kubeblocks.io/retired";
+pub(crate) const RETIRED: &str = "workloads.kubeblocks.io/retired";
 /// Annotation of pods: the raft index (decimal) that its member must have applied to count as caught up (P9).
-pub const CATCH_UP: &str = "workloads.kubeblocks.io/catch-up-index";
+pub(crate) const CATCH_UP: &str = "workloads.kubeblocks.io/catch-up-index";
 /// Annotation of pods: the template's state without the amounts of cpu and memory, which can be changed in place.
-pub const BASE: &str = "workloads.kubeblocks.io/template-base";
+pub(crate) const BASE: &str = "workloads.kubeblocks.io/template-base";
 /// Annotation of pods: the revision whose amounts of cpu and memory were given to the pod in place.
-pub const RESIZED: &str = "workloads.kubeblocks.io/resized-to";
+pub(crate) const RESIZED: &str = "workloads.kubeblocks.io/resized-to";
 /// Annotation of pods: the revision whose amounts of cpu and memory Kubernetes refuses to give in place.
-pub const RESIZE_REFUSED: &str = "workloads.kubeblocks.io/resize-refused";
+pub(crate) const RESIZE_REFUSED: &str = "workloads.kubeblocks.io/resize-refused";
 
 /// Annotation of pods and claims: keys of the labels and annotations that their template gave them, as JSON. One that
 /// the template has no longer is taken away.
-pub const TEMPLATE_KEYS: &str = "workloads.kubeblocks.io/template-keys";
+pub(crate) const TEMPLATE_KEYS: &str = "workloads.kubeblocks.io/template-keys";
 
 /// Name of the container that etcd runs in.
-pub const ETCD: &str = "etcd";
+pub(crate) const ETCD: &str = "etcd";
 
 /// UID of the Cluster.
-pub const ENV_CLUSTER_UID: &str = "KB_CLUSTER_UID";
+pub(crate) const ENV_CLUSTER_UID: &str = "KB_CLUSTER_UID";
 /// Domain of the pods' host names.
-pub const ENV_HEADLESS_DOMAIN: &str = "KB_HEADLESS_DOMAIN";
+pub(crate) const ENV_HEADLESS_DOMAIN: &str = "KB_HEADLESS_DOMAIN";
 /// DNS name of the leader's service.
-pub const ENV_LEADER_SERVICE: &str = "KB_LEADER_SERVICE";
+pub(crate) const ENV_LEADER_SERVICE: &str = "KB_LEADER_SERVICE";
 /// Pods that bootstrap the cluster.
-pub const ENV_BOOTSTRAP: &str = "KB_BOOTSTRAP_MEMBERS";
+pub(crate) const ENV_BOOTSTRAP: &str = "KB_BOOTSTRAP_MEMBERS";
 /// Identifier of the learner that the pod was made for.
-pub const ENV_JOIN: &str = "KB_JOIN_MEMBER_ID";
+pub(crate) const ENV_JOIN: &str = "KB_JOIN_MEMBER_ID";
 /// The mark by which the pod's member becomes the only one of its cluster, once (D11).
-pub const ENV_FORCE: &str = "KB_FORCE_NEW_CLUSTER";
+pub(crate) const ENV_FORCE: &str = "KB_FORCE_NEW_CLUSTER";
 /// Pods to ask for the member list.
-pub const ENV_PEERS: &str = "KB_PEERS";
+pub(crate) const ENV_PEERS: &str = "KB_PEERS";

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_operator_api::labels;
+use etcd_operator_api::{labels, names};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -23,6 +23,7 @@ use super::names as keys;
 use super::observed::{ClaimSeen, NO_CREDENTIALS, NodeSeen, Observed, PodSeen, Reading, Size};
 use super::rehearse::Rehearsals;
 use super::resize;
+use super::unreachable::{self, Candidate, GivenUp, HOSTNAME};
 use crate::agent::{AgentClient, Peer};
 use crate::roles::MemberStore;
 use crate::roles::facts::PodKey;
@@ -42,13 +43,11 @@ const BROKEN: [&str; 8] = [
 ];
 /// Annotation of a claim whose volume was provisioned for a node.
 const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
-/// Label of a node that volumes name it by; not always the node's name.
-const HOSTNAME: &str = "kubernetes.io/hostname";
 /// Taint by which an administrator declares a node dead.
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 /// Where things are read from.
-pub struct Sources<'a> {
+pub(crate) struct Sources<'a> {
     /// The API server.
     pub client: &'a Client,
     /// Agents.
@@ -66,7 +65,7 @@ impl Sources<'_> {
     ///
     /// # Errors
     /// When the API server does not answer. A member list that cannot be read is no error but unknown.
-    pub async fn observe(&self, desired: &Desired) -> Result<Observed, Error> {
+    pub(crate) async fn observe(&self, desired: &Desired) -> Result<Observed, Error> {
         let (namespace, name) = (desired.namespace.as_str(), desired.name.as_str());
         let selector = format!("{}={name}", labels::WORKLOAD_INSTANCE);
         let params = ListParams::default().labels(&selector);
@@ -90,19 +89,37 @@ impl Sources<'_> {
             }
             pods.insert(pod.name_any(), seen);
         }
-        let mut seen = BTreeMap::new();
-        for claim in &claims
+        let members = self.members(&listed, &pods).await;
+        let claims = claims
             .map_err(|source| Error::read("claims", source))?
-            .items
-        {
+            .items;
+        let known = members.known().is_some();
+        let given_up = match desired.replace_after.filter(|_| known) {
+            Some(after) => {
+                self.given_up(desired, (&claims, &pods), (after, now))
+                    .await?
+            }
+            None => None,
+        };
+        let mut seen = BTreeMap::new();
+        for claim in &claims {
             let name = claim.name_any();
-            let lost = self.lost(claim, in_use.contains(name.as_str())).await?;
+            let given_up = given_up.iter().find(|of| of.claims.contains(&name));
+            let lost = match given_up {
+                Some(given_up) => Some(format!(
+                    "the volume of claim {name} is there: {}",
+                    given_up.why
+                )),
+                None => self.lost(claim, in_use.contains(name.as_str())).await?,
+            };
             seen.insert(name, claim_seen(desired, claim, lost));
+        }
+        if let Some(pod) = given_up.and_then(|given_up| pods.get_mut(&given_up.pod)) {
+            pod.node = NodeSeen::Unreachable;
         }
         let service = service.map_err(|source| Error::read("the headless service", source))?;
         let no_node = self.absent_node(desired).await?;
         let refused_template = self.rehearsals.refusal(self.client, desired, &pods).await;
-        let members = self.members(&listed, &pods).await;
         Ok(Observed {
             no_node,
             refused_template,
@@ -217,6 +234,52 @@ impl Sources<'_> {
         } else {
             NodeSeen::NotReady
         })
+    }
+
+    /// The pod whose owner has it replaced, because its node does not report.
+    async fn given_up(
+        &self,
+        desired: &Desired,
+        (claims, pods): (&[PersistentVolumeClaim], &BTreeMap<String, PodSeen>),
+        (after, now): (i64, Timestamp),
+    ) -> Result<Option<GivenUp>, Error> {
+        let nodes = self.nodes.state();
+        let late = nodes
+            .iter()
+            .filter_map(|node| unreachable::not_ready(node, now));
+        let late: BTreeMap<String, i64> = late.filter(|(_, seconds)| *seconds >= after).collect();
+        if late.is_empty() {
+            return Ok(None);
+        }
+        let mut candidates = Vec::new();
+        for pod in &desired.members {
+            let mut of_pod = Vec::new();
+            for template in &desired.claims {
+                let name = names::claim(&template.name, pod);
+                if let Some(claim) = claims.iter().find(|claim| claim.name_any() == name) {
+                    of_pod.push((name, self.hosts(claim).await?));
+                }
+            }
+            let alive = |pod: &PodSeen| pod.heard || !pod.owned || pod.node == NodeSeen::Ready;
+            candidates.push(Candidate {
+                pod: pod.clone(),
+                claims: of_pod,
+                alive: pods.get(pod).is_some_and(alive),
+            });
+        }
+        Ok(unreachable::choose(&candidates, &late, after))
+    }
+
+    /// The nodes that the volume of a claim can be mounted on; `None` for any.
+    async fn hosts(&self, claim: &PersistentVolumeClaim) -> Result<Option<Vec<String>>, Error> {
+        let spec = claim.spec.as_ref();
+        let Some(name) = spec.and_then(|spec| spec.volume_name.as_deref()) else {
+            return Ok(None);
+        };
+        let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
+        let volume = volumes.get_opt(name).await;
+        let volume = volume.map_err(|source| Error::read("a volume", source))?;
+        Ok(volume.as_ref().and_then(hosts))
     }
 
     async fn absent_node(&self, desired: &Desired) -> Result<Option<String>, Error> {

@@ -10,7 +10,7 @@ use kbagent_protocol::{
 
 /// Something read, or the reason why it is not known. Unknown is never absent (M5).
 #[derive(Clone, Debug, PartialEq)]
-pub enum Reading<T> {
+pub(crate) enum Reading<T> {
     /// Read just now.
     Known(T),
     /// Not read, and why.
@@ -19,7 +19,7 @@ pub enum Reading<T> {
 
 impl<T> Reading<T> {
     /// The value, if it is known.
-    pub fn known(&self) -> Option<&T> {
+    pub(crate) fn known(&self) -> Option<&T> {
         match self {
             Reading::Known(value) => Some(value),
             Reading::Unknown(_) => None,
@@ -29,7 +29,7 @@ impl<T> Reading<T> {
 
 /// All that a plan is made of, beside the desired state.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Observed {
+pub(crate) struct Observed {
     /// Pods by name.
     pub pods: BTreeMap<String, PodSeen>,
     /// Claims by name.
@@ -46,13 +46,15 @@ pub struct Observed {
 
 /// State of the node that a pod was given to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NodeSeen {
+pub(crate) enum NodeSeen {
     /// No node yet.
     Unassigned,
     /// The node is ready.
     Ready,
     /// The node's kubelet does not report; its pods may still run (P5).
     NotReady,
+    /// Its kubelet has not reported for longer than the owner allows, nor has the pod's agent.
+    Unreachable,
     /// An administrator has declared that nothing runs on the node any more.
     OutOfService,
     /// There is no such node.
@@ -60,16 +62,17 @@ pub enum NodeSeen {
 }
 
 impl NodeSeen {
-    /// True when no process of the pod can still run.
+    /// True when no process of the pod can still run, or its owner has it replaced whether one does or not.
     #[must_use]
-    pub fn is_dead(self) -> bool {
-        matches!(self, NodeSeen::OutOfService | NodeSeen::Gone)
+    pub(crate) fn is_dead(self) -> bool {
+        use NodeSeen::{Gone, OutOfService, Unreachable};
+        matches!(self, OutOfService | Gone | Unreachable)
     }
 }
 
 /// What has become of amounts of cpu and memory that a pod was given while it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Resize {
+pub(crate) enum Resize {
     /// It has them, or was never given others.
     #[default]
     Settled,
@@ -81,7 +84,7 @@ pub enum Resize {
 
 /// A pod.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PodSeen {
+pub(crate) struct PodSeen {
     /// Identity of this incarnation.
     pub uid: String,
     /// Revision of the template it was made of.
@@ -125,7 +128,7 @@ pub struct PodSeen {
 impl PodSeen {
     /// What etcd says, if it answers now.
     #[must_use]
-    pub fn status(&self) -> Option<&MemberStatus> {
+    pub(crate) fn status(&self) -> Option<&MemberStatus> {
         let view = self.view.as_ref().filter(|_| self.heard)?;
         match view.etcd {
             EtcdState::Running => view.status.as_ref(),
@@ -135,7 +138,7 @@ impl PodSeen {
 
     /// Where the member stands while etcd answers no status: it was restarted and has had no leader since.
     #[must_use]
-    pub fn standing(&self) -> Option<&MemberStanding> {
+    pub(crate) fn standing(&self) -> Option<&MemberStanding> {
         let view = self.view.as_ref().filter(|_| self.heard)?;
         match view.etcd {
             EtcdState::Starting { .. } | EtcdState::Unreachable { .. } => view.standing.as_ref(),
@@ -145,7 +148,7 @@ impl PodSeen {
 
     /// What etcd answers when it refuses the agent for want of credentials.
     #[must_use]
-    pub fn denied(&self) -> Option<&str> {
+    pub(crate) fn denied(&self) -> Option<&str> {
         match &self.view.as_ref().filter(|_| self.heard)?.etcd {
             EtcdState::Starting { reason } | EtcdState::Unreachable { reason, .. } => {
                 is_denied(reason).then_some(reason.as_str())
@@ -156,7 +159,7 @@ impl PodSeen {
 
     /// Why the agent does not let etcd start, if so.
     #[must_use]
-    pub fn refused(&self) -> Option<(&str, &str)> {
+    pub(crate) fn refused(&self) -> Option<(&str, &str)> {
         match &self.view.as_ref().filter(|_| self.heard)?.etcd {
             EtcdState::Refused { code, message } => Some((code, message)),
             _ => None,
@@ -165,7 +168,7 @@ impl PodSeen {
 
     /// True when no process of etcd can be running in it: its end takes no vote away. Doubt is no proof (P5).
     #[must_use]
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         let never_placed = self.node == NodeSeen::Unassigned;
         if self.ended || never_placed || self.node.is_dead() || self.refused().is_some() {
             return true;
@@ -175,14 +178,14 @@ impl PodSeen {
 
     /// True while its agent defragments the database: the member serves no client, whatever its status says.
     #[must_use]
-    pub fn defragments(&self) -> bool {
+    pub(crate) fn defragments(&self) -> bool {
         let view = self.view.as_ref().filter(|_| self.heard);
         view.is_some_and(|view| view.under_way.as_deref() == Some(action::DEFRAGMENT))
     }
 
     /// True when the member takes part: it answers and follows, or is, a leader.
     #[must_use]
-    pub fn takes_part(&self) -> bool {
+    pub(crate) fn takes_part(&self) -> bool {
         !self.terminating
             && self
                 .status()
@@ -191,14 +194,14 @@ impl PodSeen {
 }
 
 /// What to say where etcd refuses the agents.
-pub const NO_CREDENTIALS: &str = "etcd's authentication is on, and its members' agents are no users of it: members are \
+pub(crate) const NO_CREDENTIALS: &str = "etcd's authentication is on, and its members' agents are no users of it: members are \
      neither added, removed nor moved, and without tls no role is reported. With tls give etcd the agents' user: \
      `etcdctl user add etcd-member --no-password`, then `etcdctl user grant-role etcd-member root`; without tls: \
      `etcdctl auth disable`";
 
 /// True for an answer of an etcd whose authentication is on.
 #[must_use]
-pub fn is_denied(answer: &str) -> bool {
+pub(crate) fn is_denied(answer: &str) -> bool {
     let denials = [
         "user name is empty",
         "permission denied",
@@ -211,7 +214,7 @@ pub fn is_denied(answer: &str) -> bool {
 
 /// A claim.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ClaimSeen {
+pub(crate) struct ClaimSeen {
     /// Identity of this incarnation.
     pub uid: String,
     /// Labels.
@@ -232,7 +235,7 @@ pub struct ClaimSeen {
 
 /// How large a claim is.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Size {
+pub(crate) struct Size {
     /// What it asks for.
     pub requested: Option<Quantity>,
     /// What it has; `None` until there is a volume.
@@ -244,27 +247,27 @@ pub struct Size {
 impl ClaimSeen {
     /// The member that the claim was made for, when it was made for a learner.
     #[must_use]
-    pub fn join(&self) -> Option<Id> {
+    pub(crate) fn join(&self) -> Option<Id> {
         self.annotations.get(super::names::JOIN)?.parse().ok()
     }
 
     /// True when a user has requested the rebuild of its member. Its data is good until then.
     #[must_use]
-    pub fn to_rebuild(&self) -> bool {
+    pub(crate) fn to_rebuild(&self) -> bool {
         self.annotations
             .contains_key(etcd_operator_api::labels::REBUILD)
     }
 
     /// UID of the Backup that it was filled with.
     #[must_use]
-    pub fn filled(&self) -> Option<&str> {
+    pub(crate) fn filled(&self) -> Option<&str> {
         let filled = self.annotations.get(etcd_operator_api::restore::FILLED)?;
         Some(filled)
     }
 
     /// UID of the Cluster that the claim was made for, where that is on record.
     #[must_use]
-    pub fn home(&self) -> Option<&str> {
+    pub(crate) fn home(&self) -> Option<&str> {
         let home = self
             .annotations
             .get(etcd_operator_api::labels::CLUSTER_UID)?;
@@ -273,7 +276,7 @@ impl ClaimSeen {
 
     /// True for a claim that was kept when its member left.
     #[must_use]
-    pub fn retired(&self) -> bool {
+    pub(crate) fn retired(&self) -> bool {
         self.annotations.contains_key(super::names::RETIRED)
     }
 }

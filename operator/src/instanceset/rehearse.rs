@@ -17,7 +17,7 @@ use crate::client::message;
 /// Revisions that the API server takes, by InstanceSet. One that is refused is asked about again: a webhook or a policy
 /// may have changed.
 #[derive(Debug, Default)]
-pub struct Rehearsals(Mutex<HashMap<String, String>>);
+pub(crate) struct Rehearsals(Mutex<HashMap<String, String>>);
 
 impl Rehearsals {
     /// Why the API server takes no pod of the template, when pods of another one are there. When it cannot say, that is

@@ -21,7 +21,7 @@ use crate::controller::{Backoff, Calm, Head, events, heads, touched};
 use crate::roles::MemberStore;
 
 /// What the InstanceSet controller works with.
-pub struct Context {
+pub(crate) struct Context {
     /// What all reconcilers work with.
     pub frame: Arc<crate::controller::Context>,
     /// Agents' views, kept by the role path.
@@ -32,7 +32,7 @@ pub struct Context {
 ///
 /// # Errors
 /// When nodes cannot be watched, or the controller ends.
-pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
+pub(crate) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let (nodes, writer) = reflector::store();
     let (changed, changes) = mpsc::unbounded_channel();
     let frame = &context.frame;

@@ -27,4 +27,4 @@ mod request;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use reconcile::run;
+pub(crate) use reconcile::run;

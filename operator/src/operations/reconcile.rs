@@ -76,7 +76,7 @@ impl Error {
 ///
 /// # Errors
 /// Never: it runs until it is dropped.
-pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
+pub(crate) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let all = watcher::Config::default;
     let (store, writer) = reflector::store();
     // The store knows of a change before it is told here: whose turn it is now is read from it.

@@ -9,4 +9,4 @@ mod serve;
 mod text;
 mod view;
 
-pub use serve::{Address, bind, run};
+pub(crate) use serve::{Address, bind, run};

@@ -31,7 +31,7 @@ const HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 /// An address of the page: loopback, so that only who may forward a port to the pod reaches it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Address(SocketAddr);
+pub(crate) struct Address(SocketAddr);
 
 impl std::str::FromStr for Address {
     type Err = String;
@@ -49,7 +49,7 @@ impl std::str::FromStr for Address {
 ///
 /// # Errors
 /// When it cannot be bound.
-pub async fn bind(address: Address) -> anyhow::Result<TcpListener> {
+pub(crate) async fn bind(address: Address) -> anyhow::Result<TcpListener> {
     use anyhow::Context as _;
     TcpListener::bind(address.0).await.with_context(|| {
         format!(
@@ -63,7 +63,7 @@ pub async fn bind(address: Address) -> anyhow::Result<TcpListener> {
 ///
 /// # Errors
 /// When a watch ends, which it only does with the process.
-pub async fn run(
+pub(crate) async fn run(
     context: &Context,
     store: Arc<MemberStore>,
     board: Arc<Board>,

@@ -12,11 +12,11 @@ use super::failover::Failover;
 use super::trace::Election;
 
 /// Failovers that are kept of each InstanceSet.
-pub const KEPT: usize = 5;
+pub(crate) const KEPT: usize = 5;
 
 /// A pod that is followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Labelled {
+pub(crate) struct Labelled {
     /// Name of the InstanceSet.
     pub instance_set: String,
     /// Identity of this incarnation of the name.
@@ -26,11 +26,11 @@ pub struct Labelled {
 }
 
 /// Namespace and name of an InstanceSet.
-pub type SetKey = (String, String);
+pub(crate) type SetKey = (String, String);
 
 /// All of it, for as long as the pods exist and this replica runs.
 #[derive(Debug, Default)]
-pub struct Board {
+pub(crate) struct Board {
     pods: Mutex<HashMap<PodKey, Labelled>>,
     failovers: Mutex<HashMap<SetKey, VecDeque<Failover>>>,
     /// The newest campaign that was reported of each InstanceSet.
@@ -39,7 +39,7 @@ pub struct Board {
 
 impl Board {
     /// All pods that are followed.
-    pub fn pods(&self) -> Vec<(PodKey, Labelled)> {
+    pub(crate) fn pods(&self) -> Vec<(PodKey, Labelled)> {
         let pods = lock(&self.pods);
         pods.iter()
             .map(|(key, pod)| (key.clone(), pod.clone()))
@@ -47,7 +47,7 @@ impl Board {
     }
 
     /// The last failovers of every InstanceSet that had one, newest first.
-    pub fn failovers(&self) -> HashMap<SetKey, Vec<Failover>> {
+    pub(crate) fn failovers(&self) -> HashMap<SetKey, Vec<Failover>> {
         let failovers = lock(&self.failovers);
         let newest_first = failovers.iter();
         newest_first

@@ -25,7 +25,7 @@ use super::knowledge::{AgentReports, Leader};
 
 /// A new role and term for one version of one pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Write {
+pub(crate) struct Write {
     /// The pod and the version that the write is valid for.
     pub pod: PodFacts,
     /// The label; `None` takes it away.
@@ -45,7 +45,7 @@ impl Write {
 
 /// Writes in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Decision {
+pub(crate) struct Decision {
     /// Writes that take a leader label away or stamp a term, in any order among themselves.
     pub first: Vec<Write>,
     /// The one write that makes a leader; void unless all of `first` have succeeded.
@@ -56,13 +56,13 @@ pub struct Decision {
 
 impl Decision {
     /// True when the labels are as they should be.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.first.is_empty() && self.then.is_none()
     }
 }
 
 /// Compares what is labelled with what is known.
-pub fn decide(pods: &[PodFacts], knowledge: &AgentReports) -> Decision {
+pub(crate) fn decide(pods: &[PodFacts], knowledge: &AgentReports) -> Decision {
     let lost = pods.iter().filter(|pod| has_lost_label(pod, knowledge));
     let over = lost.filter_map(|pod| pod.term).max();
     let fences = pods.iter().filter_map(|pod| pod.fence);

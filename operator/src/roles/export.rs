@@ -34,14 +34,14 @@ pub(super) struct Trace {
 
 /// Takes traces; none are kept when no collector is named.
 #[derive(Clone, Debug, Default)]
-pub struct Traces(Option<mpsc::Sender<Trace>>);
+pub(crate) struct Traces(Option<mpsc::Sender<Trace>>);
 
 impl Traces {
     /// Starts the sender to a collector: `http://HOST:4318`, to which `/v1/traces` is added.
     ///
     /// # Errors
     /// When that is no URL of that form.
-    pub fn start(collector: &str, identity: &str) -> anyhow::Result<Self> {
+    pub(crate) fn start(collector: &str, identity: &str) -> anyhow::Result<Self> {
         let url = collector.trim_end_matches('/');
         if !url.starts_with("http://") || url.len() == "http://".len() {
             anyhow::bail!(

@@ -10,7 +10,7 @@ use etcd_operator_api::{InstanceSet, labels};
 
 /// Name of a pod in its namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PodKey {
+pub(crate) struct PodKey {
     /// Namespace.
     pub namespace: String,
     /// Name.
@@ -19,7 +19,7 @@ pub struct PodKey {
 
 /// One version of one pod, as far as roles are concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodFacts {
+pub(crate) struct PodFacts {
     /// Name, which is the member's name.
     pub name: String,
     /// Identity of this incarnation of the name.
@@ -36,7 +36,7 @@ pub struct PodFacts {
 
 impl PodFacts {
     /// Reads them from any object that has a pod's metadata.
-    pub fn of(pod: &impl ResourceExt) -> Self {
+    pub(crate) fn of(pod: &impl ResourceExt) -> Self {
         let number = |key: &str| {
             let written = pod.annotations().get(key);
             written.and_then(|term| term.parse().ok())
@@ -52,18 +52,18 @@ impl PodFacts {
     }
 
     /// True when the label says leader.
-    pub fn is_labelled_leader(&self) -> bool {
+    pub(crate) fn is_labelled_leader(&self) -> bool {
         self.role.as_deref() == Some(Role::Leader.as_str())
     }
 
     /// No leader of a lower term than this may be labelled, whichever pod it is.
-    pub fn floor(&self) -> u64 {
+    pub(crate) fn floor(&self) -> u64 {
         self.term.max(self.fence).unwrap_or(0)
     }
 
     /// True when `self` is a later version of the same pod. Versions are numbers that grow (Kubernetes 1.35
     /// promises it, every earlier release did it).
-    pub fn is_newer_than(&self, other: &Self) -> bool {
+    pub(crate) fn is_newer_than(&self, other: &Self) -> bool {
         let number = |facts: &Self| facts.resource_version.parse::<u64>().unwrap_or(0);
         self.uid == other.uid && number(self) > number(other)
     }
@@ -71,7 +71,7 @@ impl PodFacts {
 
 /// What the pod watch knows of a pod beyond [`PodFacts`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Whereabouts {
+pub(crate) struct Whereabouts {
     /// Name of the InstanceSet.
     pub instance_set: String,
     /// Name of the Cluster.
@@ -84,7 +84,7 @@ pub struct Whereabouts {
 
 /// Reads where a pod belongs and lives; `None` for a pod that no InstanceSet of its label's name controls, and for one
 /// whose definition has no `roleProbe`.
-pub fn whereabouts(pod: &Pod) -> Option<Whereabouts> {
+pub(crate) fn whereabouts(pod: &Pod) -> Option<Whereabouts> {
     let instance_set = pod.labels().get(labels::WORKLOAD_INSTANCE)?.clone();
     let mut owners = pod.owner_references().iter();
     let owner = owners.find(|owner| owner.controller == Some(true))?;

@@ -10,7 +10,7 @@ use super::knowledge::{AgentReports, Heard};
 
 /// What was seen first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
+pub(crate) enum News {
     /// The old leader's agent said that it leads no longer or that its etcd is gone, or its pod is gone.
     Lost,
     /// A member reported the leader of a later term.
@@ -21,7 +21,7 @@ pub enum News {
 
 /// A leader that was replaced, or elected again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failover {
+pub(crate) struct Failover {
     /// The pod that was labelled leader.
     pub from: String,
     /// The pod that is.

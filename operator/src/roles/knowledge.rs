@@ -14,7 +14,7 @@ const LEAP: u64 = 1000;
 
 /// The newest view of one pod's agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heard {
+pub(crate) struct Heard {
     /// The view.
     pub view: MemberView,
     /// True when the agent has been silent for longer than its heartbeat takes. Says nothing about etcd.
@@ -23,7 +23,7 @@ pub struct Heard {
 
 impl Heard {
     /// True when the agent itself said that etcd does not run.
-    pub fn etcd_is_gone(&self) -> bool {
+    pub(crate) fn etcd_is_gone(&self) -> bool {
         matches!(
             self.view.etcd,
             EtcdState::Refused { .. } | EtcdState::Unreachable { refused: true, .. }
@@ -32,13 +32,13 @@ impl Heard {
 
     /// True when an etcd that had seen `term` or a later one is gone: whatever starts in its place leads no such term.
     /// An older report proves nothing: the member may have restarted and been elected while the report was in flight.
-    pub fn went_at(&self, term: u64) -> bool {
+    pub(crate) fn went_at(&self, term: u64) -> bool {
         let seen = self.view.status.as_ref().map(|status| status.term);
         self.etcd_is_gone() && seen >= Some(term)
     }
 
     /// The term and role facts of a member that answers now.
-    pub fn running(&self) -> Option<&kbagent_protocol::MemberStatus> {
+    pub(crate) fn running(&self) -> Option<&kbagent_protocol::MemberStatus> {
         match self.view.etcd {
             EtcdState::Running => self.view.status.as_ref(),
             _ => None,
@@ -54,7 +54,7 @@ impl Heard {
 
 /// Who leads, in the highest term that was reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leader {
+pub(crate) struct Leader {
     /// The term.
     pub term: u64,
     /// The pod.
@@ -63,7 +63,7 @@ pub struct Leader {
 
 /// All that the agents of one InstanceSet have reported.
 #[derive(Clone, Debug, Default)]
-pub struct AgentReports {
+pub(crate) struct AgentReports {
     heard: BTreeMap<String, Heard>,
     /// By pod UID: the highest term whose leadership the pod is known to have had and lost.
     lost: BTreeMap<String, u64>,
@@ -71,7 +71,7 @@ pub struct AgentReports {
 
 impl AgentReports {
     /// Takes in a view. Returns false for one that is older than what is known.
-    pub fn hear(&mut self, view: MemberView) -> bool {
+    pub(crate) fn hear(&mut self, view: MemberView) -> bool {
         let before = self.heard.get(&view.instance);
         if let Some(before) = before
             && before.view.pod_uid == view.pod_uid
@@ -98,7 +98,7 @@ impl AgentReports {
     }
 
     /// Notes that the agent of the pod has become silent.
-    pub fn silence(&mut self, pod: &str, uid: &str) {
+    pub(crate) fn silence(&mut self, pod: &str, uid: &str) {
         if let Some(heard) = self.heard.get_mut(pod)
             && heard.view.pod_uid == uid
         {
@@ -107,28 +107,28 @@ impl AgentReports {
     }
 
     /// Forgets a pod that is gone. What it said of terms and leaders is said by the others too.
-    pub fn forget(&mut self, pod: &str, uid: &str) {
+    pub(crate) fn forget(&mut self, pod: &str, uid: &str) {
         self.heard
             .retain(|name, heard| name != pod || heard.view.pod_uid != uid);
         self.lost.remove(uid);
     }
 
     /// What the agent in this incarnation of the pod said last.
-    pub fn of(&self, pod: &str, uid: &str) -> Option<&Heard> {
+    pub(crate) fn of(&self, pod: &str, uid: &str) -> Option<&Heard> {
         self.heard
             .get(pod)
             .filter(|heard| heard.view.pod_uid == uid)
     }
 
     /// True when the pod is known to have led `term` and to lead it no longer.
-    pub fn has_lost(&self, uid: &str, term: u64) -> bool {
+    pub(crate) fn has_lost(&self, uid: &str, term: u64) -> bool {
         self.lost.get(uid).is_some_and(|lost| *lost >= term)
     }
 
     /// The leader of the highest term for which a member named one. A term far beyond `recorded`, the highest that was
     /// written before, needs the report of a second member, unless the group has one pod only: terms grow by elections,
     /// and one agent that lies would shut out every later leader.
-    pub fn leader(&self, recorded: u64, alone: bool) -> Option<Leader> {
+    pub(crate) fn leader(&self, recorded: u64, alone: bool) -> Option<Leader> {
         let cluster = self.cluster()?;
         let statuses = || {
             let all = self.heard.values();

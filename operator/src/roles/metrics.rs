@@ -26,7 +26,7 @@ fn part() -> Histogram {
 
 /// Handles of the figures; a clone shares them.
 #[derive(Clone, Debug)]
-pub struct RoleMetrics(Arc<Figures>);
+pub(crate) struct RoleMetrics(Arc<Figures>);
 
 #[derive(Debug)]
 struct Figures {
@@ -47,7 +47,7 @@ impl Default for RoleMetrics {
 
 impl RoleMetrics {
     /// Makes the figures visible.
-    pub fn register(&self, registry: &mut Registry) {
+    pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register(
             "etcd_operator_role_change_seconds",
             "Time from hearing of a new leader until its pod is labelled",

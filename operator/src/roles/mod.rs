@@ -7,18 +7,18 @@
 //! else, and no label may wait for the old leader's pod.
 
 mod announce;
-pub mod board;
-pub mod decide;
+pub(crate) mod board;
+pub(crate) mod decide;
 mod departed;
 mod endpoints;
 mod export;
-pub mod facts;
-pub mod failover;
+pub(crate) mod facts;
+pub(crate) mod failover;
 mod group;
-pub mod knowledge;
+pub(crate) mod knowledge;
 mod metrics;
 mod path;
-pub mod store;
+pub(crate) mod store;
 mod streams;
 mod timing;
 mod trace;
@@ -29,8 +29,8 @@ mod test_support;
 #[cfg(test)]
 mod tests;
 
-pub use board::Board;
-pub use export::Traces;
-pub use metrics::RoleMetrics;
-pub use path::{Context, run};
-pub use store::MemberStore;
+pub(crate) use board::Board;
+pub(crate) use export::Traces;
+pub(crate) use metrics::RoleMetrics;
+pub(crate) use path::{Context, run};
+pub(crate) use store::MemberStore;

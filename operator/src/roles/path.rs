@@ -30,7 +30,7 @@ use crate::controller::events;
 use crate::watches::Watches;
 
 /// What the role path works with.
-pub struct Context {
+pub(crate) struct Context {
     /// The API server.
     pub client: Client,
     /// Speaks to agents.
@@ -55,7 +55,7 @@ pub struct Context {
 ///
 /// # Errors
 /// When the watch of pods ends, which it only does with the process.
-pub async fn run(context: Arc<Context>) -> anyhow::Result<()> {
+pub(crate) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let pods: Api<Pod> = match &context.namespace {
         Some(namespace) => Api::namespaced(context.client.clone(), namespace),
         None => Api::all(context.client.clone()),

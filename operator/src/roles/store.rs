@@ -14,7 +14,7 @@ use super::facts::PodKey;
 
 /// An InstanceSet whose members' state has changed in a way that its reconciler cares for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Changed {
+pub(crate) struct Changed {
     /// Namespace.
     pub namespace: String,
     /// Name of the InstanceSet.
@@ -23,7 +23,7 @@ pub struct Changed {
 
 /// A view and when it came.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// The view.
     pub view: MemberView,
     /// When the operator got it.
@@ -34,7 +34,7 @@ pub struct Seen {
 
 impl Seen {
     /// Time since the agent's last report.
-    pub fn age(&self) -> Duration {
+    pub(crate) fn age(&self) -> Duration {
         self.at.elapsed()
     }
 }
@@ -75,7 +75,7 @@ impl Elections {
 
 /// All views by pod.
 #[derive(Debug)]
-pub struct MemberStore {
+pub(crate) struct MemberStore {
     seen: Mutex<HashMap<PodKey, Seen>>,
     elections: Mutex<HashMap<(String, String), Elections>>,
     changed: broadcast::Sender<Changed>,
@@ -95,18 +95,13 @@ impl Default for MemberStore {
 }
 
 impl MemberStore {
-    /// An empty store.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// The changes from now on.
-    pub fn changes(&self) -> broadcast::Receiver<Changed> {
+    pub(crate) fn changes(&self) -> broadcast::Receiver<Changed> {
         self.changed.subscribe()
     }
 
     /// The newest view of the pod with this UID.
-    pub fn of(&self, pod: &PodKey, uid: &str) -> Option<Seen> {
+    pub(crate) fn of(&self, pod: &PodKey, uid: &str) -> Option<Seen> {
         self.lock()
             .get(pod)
             .filter(|seen| seen.view.pod_uid == uid)
@@ -114,18 +109,11 @@ impl MemberStore {
     }
 
     /// Time until an InstanceSet has settled after an election; none when it has.
-    pub fn settling(&self, namespace: &str, instance_set: &str) -> Option<Duration> {
+    pub(crate) fn settling(&self, namespace: &str, instance_set: &str) -> Option<Duration> {
         let key = (namespace.to_owned(), instance_set.to_owned());
         let settled_at = self.elections().get(&key)?.settled_at()?;
         let rest = settled_at.saturating_duration_since(Instant::now());
         (!rest.is_zero()).then_some(rest)
-    }
-
-    /// How many agents report and how many are silent.
-    pub fn count(&self) -> (usize, usize) {
-        let seen = self.lock();
-        let silent = seen.values().filter(|seen| seen.silent).count();
-        (seen.len() - silent, silent)
     }
 
     pub(super) fn put(&self, pod: &PodKey, instance_set: &str, view: &MemberView) {
@@ -243,7 +231,7 @@ mod tests {
 
     #[test]
     fn an_index_that_moves_wakes_nobody_and_a_new_term_does() {
-        let store = MemberStore::new();
+        let store = MemberStore::default();
         let mut changes = store.changes();
         let mut view = running("a-0", "u0", 1, Some("a-0"), 3);
         store.put(&key(), "a", &view);
@@ -265,7 +253,7 @@ mod tests {
 
     #[test]
     fn after_an_election_others_wait_but_not_for_ever() {
-        let store = MemberStore::new();
+        let store = MemberStore::default();
         store.put(&key(), "a", &running("a-0", "u0", 1, Some("a-0"), 3));
         assert_eq!(store.settling("demo", "a"), None, "a first view is none");
         store.put(&key(), "a", &running("a-0", "u0", 1, Some("a-0"), 4));
@@ -296,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_view_of_another_incarnation_is_not_given_out() {
-        let store = MemberStore::new();
+        let store = MemberStore::default();
         store.put(&key(), "a", &running("a-0", "u0", 1, Some("a-0"), 3));
         assert!(store.of(&key(), "u0").is_some());
         assert!(store.of(&key(), "u1").is_none());

@@ -1,5 +1,7 @@
 //! Everything that a check may look at: the joined history and what was worked out of it once for all checks.
 
+use std::collections::BTreeMap;
+
 use super::expectations::Expectations;
 use super::log::Log;
 use super::machine::Machine;
@@ -23,9 +25,17 @@ pub(crate) struct Case<'a> {
 impl<'a> Case<'a> {
     /// The samples in which a member answered, in order of time.
     pub(crate) fn statuses(&self) -> impl Iterator<Item = (&'a MemberSample, &'a RaftStatus)> {
-        self.index.members.iter().filter_map(|sample| {
+        let pods = match self.expectations.members_relay {
+            true => self.index.pods_by_member(),
+            false => BTreeMap::new(),
+        };
+        self.index.members.iter().filter_map(move |sample| {
             let sample: &'a MemberSample = sample;
-            Some((sample, sample.status.as_ref()?))
+            let status = sample.status.as_ref()?;
+            let relayed = pods
+                .get(status.member.as_str())
+                .is_some_and(|pod| *pod != sample.pod);
+            (!relayed).then_some((sample, status))
         })
     }
 }

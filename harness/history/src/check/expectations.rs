@@ -44,6 +44,9 @@ pub struct Expectations {
     pub leaving: BTreeSet<String>,
     /// Pods whose member may come back with another identity (its disk was taken).
     pub replaced_members: BTreeSet<String>,
+    /// True when a pod whose etcd is dead passes connections on (`relayClients`): a sample of a member that was seen in
+    /// another pod first is then that pod's. Two pods that run one member are not told from that.
+    pub members_relay: bool,
     /// Fewest member lists that must have been read, where the run changes the membership.
     pub member_lists: u32,
     /// How long the leader label may differ from raft's truth, in milliseconds; absent: only reported.
@@ -241,6 +244,7 @@ impl Default for Expectations {
             deleted_by_faults: BTreeSet::new(),
             leaving: BTreeSet::new(),
             replaced_members: BTreeSet::new(),
+            members_relay: false,
             member_lists: 0,
             label_lag_ms: None,
             ends_healthy: true,

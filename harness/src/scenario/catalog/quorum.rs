@@ -46,7 +46,7 @@ pub(super) fn all() -> Vec<Scenario> {
         .promise(Promise::default().loses_quorum()),
         Scenario::operations(
             "disaster::quorum_lost_for_good",
-            "A majority is lost with its data, and the owner accepts that: the leader continues alone with all that was \
+            "A majority is lost with its data, and the owner accepts that: one of the others continues alone with all that was \
              acknowledged, and others join it.",
             [Operation::RecoverQuorum],
         )

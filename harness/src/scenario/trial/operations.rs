@@ -97,9 +97,7 @@ impl TrialRun<'_> {
         let leader = self.subject.leader().await.unwrap_or_default();
         self.expectations
             .replaced_members
-            .extend(operation.replaces(&self.subject.pod_names(), &leader));
-        let lost = operation.loses(&self.subject.pod_names(), &leader);
-        self.expectations.replaced_members.extend(lost);
+            .extend(operation.renews(&self.subject.pod_names(), &leader));
         let asked = operation::ask(&self.subject, operation, number, &leader).await?;
         self.note(operation, number, FaultStep::Injected, "");
         let told = asked.begun().await?;

@@ -10,6 +10,7 @@ use crate::scenario::RunError;
 use crate::scenario::client::{ClientPlan, RecordingClient};
 use crate::scenario::inside::Inside;
 use crate::scenario::notes::figure;
+use crate::scenario::probes;
 use crate::scenario::rotation;
 use crate::scenario::sizes::sizes;
 use crate::scenario::subject::{self, Subject};
@@ -123,6 +124,7 @@ impl TrialRun<'_> {
         if let Err(error) = wait_quiet(&lab.cluster.kube).await {
             lab.live.say(error.to_string());
         }
+        probes::start(&self.subject, &self.trial.probes).await?;
         self.log.offset = client.start().await?;
         if !self.trial.operations.is_empty() {
             let most = sizes(self.plan.members, &self.trial.operations)

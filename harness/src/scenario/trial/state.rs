@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use etcd_history::History;
 use etcd_history::check::Expectations;
+use etcd_operator_api::settings;
 
 use crate::faults::Fault;
 use crate::observe::MachineLog;
@@ -43,6 +44,7 @@ impl<'a> TrialRun<'a> {
         let mut expectations = plan.scenario.promise.expectations(most, trial.events());
         expectations.operations.extend(trial.load.kinds());
         expectations.members = least;
+        expectations.members_relay = trial.settings.contains(&(settings::RELAY_CLIENTS, "true"));
         if !trial.operations.is_empty() {
             let moves = |fault: &&Fault| matches!(fault, Fault::DeletePod { .. });
             let more = trial.faults.iter().filter(moves).count() as u64;
@@ -79,7 +81,7 @@ impl<'a> TrialRun<'a> {
     }
 
     pub(super) fn found(self, history: History) -> Found {
-        let judged = !history.records.is_empty();
+        let judged = !history.records.is_empty() && self.trial.probes.is_empty();
         let expectations = judged.then_some(self.expectations);
         Found {
             history,

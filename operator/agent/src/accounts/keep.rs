@@ -50,7 +50,7 @@ enum KeepError {
 }
 
 /// Keeps users as `directory` has them.
-pub fn start(
+pub(crate) fn start(
     directory: PathBuf,
     own: Client,
     knowledge: watch::Receiver<Knowledge>,

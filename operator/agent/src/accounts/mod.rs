@@ -6,5 +6,4 @@
 mod keep;
 mod plan;
 
-pub use keep::start;
-pub use plan::{Change, Found, Unfit, plan, role_of};
+pub(crate) use keep::start;

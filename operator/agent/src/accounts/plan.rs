@@ -12,7 +12,7 @@ use crate::etcd::{Grant, Tried};
 
 /// What etcd has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub(crate) struct Found {
     /// Whether it asks who calls.
     pub enabled: bool,
     /// Users with their roles.
@@ -25,7 +25,7 @@ pub struct Found {
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// Makes a role.
     AddRole(String),
     /// Lets a role do something.
@@ -50,7 +50,7 @@ pub enum Change {
 
 /// Users that would shut their own keeper out, or that etcd cannot have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub(crate) enum Unfit {
     /// Authentication needs it.
     #[error(
         "the accounts hold no administrator named {ROOT}, without which etcd's authentication cannot be on"
@@ -71,7 +71,7 @@ pub enum Unfit {
 
 /// The role of an account's own.
 #[must_use]
-pub fn role_of(account: &str) -> String {
+pub(crate) fn role_of(account: &str) -> String {
     format!("{ROLE_PREFIX}{account}")
 }
 
@@ -79,7 +79,7 @@ pub fn role_of(account: &str) -> String {
 ///
 /// # Errors
 /// When it must not or cannot be done.
-pub fn plan(wanted: &Accounts, found: &Found) -> Result<Vec<Change>, Unfit> {
+pub(crate) fn plan(wanted: &Accounts, found: &Found) -> Result<Vec<Change>, Unfit> {
     let accounts = &wanted.accounts;
     if !accounts.iter().any(|of| of.name == ROOT && of.admin) {
         return Err(Unfit::NoRoot);

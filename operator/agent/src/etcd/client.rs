@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hyper::Uri;
-use hyper::http::uri::PathAndQuery;
+use hyper::http::uri::{InvalidUri, PathAndQuery};
 use hyper_util::rt::TokioIo;
 use kbagent_protocol::{Alarm, AlarmKind};
 use tonic::client::Grpc;
@@ -44,11 +44,18 @@ impl Client {
     /// # Errors
     /// When the address is no URL.
     pub fn new(endpoint: &str, tls: &Tls) -> Result<Self, EtcdError> {
-        let built =
-            Endpoint::from_shared(endpoint.to_owned()).map_err(|error| EtcdError::Transport {
-                endpoint: endpoint.to_owned(),
-                message: error.to_string(),
-            })?;
+        let unfit = |message: String| EtcdError::Transport {
+            endpoint: endpoint.to_owned(),
+            message,
+        };
+        let origin: Uri = endpoint
+            .parse()
+            .map_err(|error: InvalidUri| unfit(error.to_string()))?;
+        // The connector speaks TLS. Where another crate of the same build has tonic speak it, tonic refuses to connect
+        // to an https URI by a connector.
+        let dialled = endpoint.replacen("https:", "http:", 1);
+        let built = Endpoint::from_shared(dialled).map_err(|error| unfit(error.to_string()))?;
+        let built = built.origin(origin);
         // Small windows: answers are a few hundred bytes, and kbagent's memory counts in every pod.
         let built = built
             .connect_timeout(CONNECT)

@@ -17,4 +17,4 @@ mod listen;
 mod others;
 mod task;
 
-pub use task::start;
+pub(crate) use task::start;

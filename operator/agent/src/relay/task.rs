@@ -76,7 +76,7 @@ enum Found {
 
 /// Stands by for the own etcd, unless it is switched off; the receiver holds what was done.
 #[must_use]
-pub fn start(
+pub(crate) fn start(
     config: &Arc<Config>,
     own: &Client,
     knowledge: watch::Receiver<Knowledge>,

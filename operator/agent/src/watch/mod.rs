@@ -13,6 +13,5 @@ mod volume;
 mod watcher;
 
 pub(crate) use hold::{AGAIN, until_it_ends};
-pub use names::Names;
-pub use view::{Knowledge, Own, Refusal};
-pub use watcher::{Trouble, Watcher, start};
+pub(crate) use view::{Knowledge, Own, Refusal};
+pub(crate) use watcher::{Trouble, start};

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use crate::etcd::Client;
 
 /// Names by member identifier.
-pub type Names = BTreeMap<u64, String>;
+pub(crate) type Names = BTreeMap<u64, String>;
 
 /// How often names are read again without being asked.
 const EVERY: Duration = Duration::from_secs(2);

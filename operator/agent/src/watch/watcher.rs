@@ -21,7 +21,7 @@ use crate::launch::{ANSWERED_FILE, REFUSED_FILE};
 const DEADLINE: Duration = Duration::from_millis(300);
 
 /// The poll loop's parts.
-pub struct Watcher {
+pub(crate) struct Watcher {
     client: Client,
     run_dir: PathBuf,
     names: watch::Receiver<Names>,
@@ -46,7 +46,7 @@ pub struct Trouble {
 
 /// Starts watching the own member; the receiver always holds the newest knowledge, and wakes on changes that matter.
 #[must_use]
-pub fn start(
+pub(crate) fn start(
     config: &Arc<Config>,
     client: &Client,
     incarnation: u64,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
+use kbagent::etcd::Client;
 use kbagent::http::Call;
 use kbagent::tls::{FILES, Tls};
 use kbagent_protocol::{
@@ -20,7 +21,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -364,4 +365,30 @@ async fn half_a_handshake_takes_no_place_for_long_and_shuts_no_caller_out() {
         let end = timeout(Duration::from_secs(10), stream.read(&mut [0; 64])).await;
         assert!(end.is_ok(), "it is closed when its time is up");
     }
+}
+
+/// This build of tonic has TLS of its own (see the dev-dependencies), as it has in the images' build.
+#[tokio::test]
+async fn etcd_is_spoken_to_by_the_agents_own_certificates_whatever_tonic_was_built_with() {
+    let ca = Ca::new();
+    let member = files(&ca, &ca.member("127.0.0.1"));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+    let address = listener.local_addr().expect("an address");
+    let client = Client::new(&format!("https://{address}"), &member.tls).expect("a client");
+    let status = tokio::spawn(async move { client.status(Duration::from_secs(5)).await });
+    let (stream, _) = timeout(Duration::from_secs(5), listener.accept())
+        .await
+        .expect("it dials")
+        .expect("a connection");
+    let (mut stream, _) = member.tls.accept(stream).await.expect("a handshake");
+    let mut preface = [0; 24];
+    let read = stream.read_exact(&mut preface);
+    let read = timeout(Duration::from_secs(5), read)
+        .await
+        .expect("it speaks");
+    read.expect("bytes");
+    assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    drop((stream, listener));
+    let error = status.await.expect("it ends").expect_err("no etcd answers");
+    assert!(!error.to_string().contains("without TLS"), "{error}");
 }

@@ -10,9 +10,12 @@ use super::segment::{BODY, Link, Segment};
 use crate::error::Error;
 use crate::path::Folder;
 use crate::repository::Repository;
+use crate::seal::{Keys, NotOpened, open, seal};
 
-/// Largest segment that is read: its body, header and hash.
-const SEGMENT: u64 = BODY + 64 * 1024;
+/// Largest segment that is read: its body, header and hash, and what encryption adds.
+const SEGMENT: u64 = BODY + 256 * 1024;
+/// The first bytes of a segment that is encrypted; its length (4 bytes, big endian) and itself follow.
+const SEALED: &[u8; 8] = b"etcd-ars";
 /// So many segments become one object.
 pub const MERGED: usize = 256;
 /// The newest of them stay by themselves, so that a writer that was stopped for a while still meets them.
@@ -25,6 +28,7 @@ const LARGEST: u64 = 32 * 1024 * 1024;
 pub struct Archive {
     repository: Repository,
     folder: Folder,
+    keys: Option<Keys>,
 }
 
 /// What an archive consists of.
@@ -37,10 +41,33 @@ pub struct Inventory {
 }
 
 impl Archive {
-    /// The archive in a folder.
+    /// The archive in a folder. All of it is encrypted with the keys, or none of it when there are none.
     #[must_use]
-    pub fn new(repository: Repository, folder: Folder) -> Self {
-        Archive { repository, folder }
+    pub fn new(repository: Repository, folder: Folder, keys: Option<Keys>) -> Self {
+        Archive {
+            repository,
+            folder,
+            keys,
+        }
+    }
+
+    /// The bytes of a segment as they are stored: other ones each time that it is encrypted.
+    ///
+    /// # Errors
+    /// When it cannot be encrypted.
+    pub fn sealed(&self, sequence: u64, bytes: Vec<u8>) -> Result<Bytes, Error> {
+        let Some(keys) = &self.keys else {
+            return Ok(bytes.into());
+        };
+        let object = self.path(&Object::segment(sequence));
+        let sealed = seal(keys, &bytes).and_then(|sealed| {
+            let length = u32::try_from(sealed.len());
+            let length = length.map_err(|_| NotOpened::Limit("a segment has more than 4 GiB"))?;
+            Ok([SEALED.as_slice(), &length.to_be_bytes(), &sealed].concat())
+        });
+        sealed
+            .map(Bytes::from)
+            .map_err(|source| Error::Sealed { object, source })
     }
 
     /// Where an object lies.
@@ -99,7 +126,7 @@ impl Archive {
             object: self.path(object),
             why,
         };
-        decode(object, bytes).map_err(unusable)
+        decode(object, self.keys.as_ref(), bytes).map_err(unusable)
     }
 
     /// The end of the chain; `None` of an archive without a segment.
@@ -193,23 +220,33 @@ impl Archive {
         Ok(())
     }
 
-    /// Deletes what ended before a time (milliseconds since 1970), the oldest first. The last objects always stay.
+    /// Deletes what ended before a time (milliseconds since 1970), the oldest first. The last objects always stay. The
+    /// revision and the time that the archive begins after now, when anything was deleted.
     ///
     /// # Errors
     /// When the repository fails.
-    pub async fn prune(&self, inventory: &mut Inventory, before: i64) -> Result<(), Error> {
+    pub async fn prune(
+        &self,
+        inventory: &mut Inventory,
+        before: i64,
+    ) -> Result<Option<(i64, i64)>, Error> {
+        let mut begins = None;
         let ended = |inventory: &Inventory| {
             let next = inventory.chain.get(1).and_then(|(object, _)| object.begins);
             next.is_some_and(|(_, since)| since < before)
         };
         while ended(inventory) {
             let Some((object, _)) = inventory.chain.front() else {
-                return Ok(());
+                break;
             };
             self.repository.delete(&self.path(object)).await?;
             inventory.chain.pop_front();
+            begins = inventory
+                .chain
+                .front()
+                .and_then(|(object, _)| object.begins);
         }
-        Ok(())
+        Ok(begins)
     }
 
     /// All segments in order, from one that begins no later than after `revision`.
@@ -252,11 +289,39 @@ fn ripe(inventory: &Inventory) -> Option<std::ops::Range<usize>> {
     (end > begin + 1).then_some(begin..end)
 }
 
-fn decode(object: &Object, bytes: &[u8]) -> Result<Vec<(Segment, String)>, String> {
+/// The segment at the beginning of `bytes`, how long it is, and its hash.
+fn first(keys: Option<&Keys>, bytes: &[u8]) -> Result<(Segment, usize, String), String> {
+    let (keys, sealed) = match (keys, bytes.strip_prefix(SEALED)) {
+        (None, None) => return Segment::decode(bytes).map_err(|error| error.to_string()),
+        (None, Some(_)) => return Err("it is encrypted: name its pass phrase".to_owned()),
+        (Some(_), None) => {
+            return Err(
+                "it is not encrypted, although the archive is: something other than the operator has written it".to_owned(),
+            );
+        }
+        (Some(keys), Some(sealed)) => (keys, sealed),
+    };
+    let cut = || format!("it is cut after {} bytes", bytes.len());
+    let (length, rest) = sealed.split_first_chunk().ok_or_else(cut)?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|error| error.to_string())?;
+    let sealed = rest.get(..length).ok_or_else(cut)?;
+    let plain = open(keys, sealed).map_err(|error| error.to_string())?;
+    let (segment, read, hash) = Segment::decode(&plain).map_err(|error| error.to_string())?;
+    if read != plain.len() {
+        return Err("it holds more than a segment".to_owned());
+    }
+    Ok((segment, SEALED.len() + 4 + length, hash))
+}
+
+fn decode(
+    object: &Object,
+    keys: Option<&Keys>,
+    bytes: &[u8],
+) -> Result<Vec<(Segment, String)>, String> {
     let (mut rest, mut segments) = (bytes, Vec::new());
     let mut expected = object.first;
     while !rest.is_empty() {
-        let (segment, length, hash) = Segment::decode(rest).map_err(|error| error.to_string())?;
+        let (segment, length, hash) = first(keys, rest)?;
         if segment.header.sequence != expected {
             return Err(format!(
                 "it holds segment {} where {expected} must be",

@@ -1,6 +1,7 @@
 //! Writes the archive: watches a member, closes segments, stores them. Resumes from the repository alone.
 
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +33,8 @@ const STALE: Duration = Duration::from_secs(5);
 pub struct Write {
     /// Client URLs of members, or one that leads to any of them.
     pub members: Vec<String>,
+    /// Folder with the certificates that they are spoken to with; read for each connection.
+    pub tls: Option<PathBuf>,
     /// An archive without a segment begins after this revision: that of a full backup.
     pub after: i64,
     /// Name of this writer: the pod's.
@@ -116,7 +119,7 @@ async fn session<'a>(
     slot: &mut Option<Writer<'a>>,
     member: &str,
 ) -> Result<Infallible, End> {
-    let member = Member::connect_led(member).await?;
+    let member = Member::connect_led(member, settings.tls.as_deref()).await?;
     let status = member.status().await?;
     let cluster = format!("{:x}", status.cluster);
     let writer = match slot {
@@ -272,7 +275,10 @@ impl<'a> Writer<'a> {
         let (segment, bytes) = self.collector.close(now()).map_err(|error| {
             Error::Settings(format!("the next segment cannot be written: {error}"))
         })?;
-        let (sequence, size, bytes) = (segment.header.sequence, bytes.len(), Bytes::from(bytes));
+        let sequence = segment.header.sequence;
+        // Once: what is tried again must be the same bytes.
+        let bytes = self.archive.sealed(sequence, bytes)?;
+        let size = bytes.len();
         let mut wait = RETRY.0;
         while let Err(error) = self.append(sequence, &bytes).await {
             if matches!(error, Error::Fenced { .. } | Error::Archive { .. }) {
@@ -324,6 +330,10 @@ impl<'a> Writer<'a> {
         };
         let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
         let before = now().saturating_sub(keep);
-        self.archive.prune(&mut self.inventory, before).await
+        if let Some(begins) = self.archive.prune(&mut self.inventory, before).await? {
+            self.standing
+                .send_modify(|standing| standing.begins = Some(begins));
+        }
+        Ok(())
     }
 }

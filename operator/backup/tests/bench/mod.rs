@@ -80,6 +80,7 @@ pub(crate) fn save(scratch: &Path, attempt: &str) -> Save {
         folder: Folder::read("pre/demo/shop-u/etcd/b").unwrap(),
         attempt: attempt.into(),
         pace: Pace::new(None),
+        keys: None,
         bench: Some(Bench {
             programs: programs(),
             scratch: scratch.to_owned(),

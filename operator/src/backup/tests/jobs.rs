@@ -12,6 +12,41 @@ fn made_job() -> Job {
 }
 
 #[test]
+fn a_member_with_tls_is_spoken_to_with_the_clusters_certificate() {
+    let mut seen = seen();
+    seen.cluster.as_mut().expect("a cluster").tls = Some("c-client".into());
+    let Act::Begin(parts) = decided(&held(), &seen, 1).act else {
+        panic!("no job");
+    };
+    let job = job::save(&parts.0, "j", Some("copy"), &parts.1);
+    let pod = job.spec.and_then(|spec| spec.template.spec).expect("a pod");
+    let arguments = pod.containers[0].args.as_ref().expect("arguments");
+    for wanted in [
+        "--member=https://c-1.h.demo.svc.cluster.local:2379",
+        "--tls=/etc/etcd",
+    ] {
+        assert!(
+            arguments.iter().any(|argument| argument == wanted),
+            "{arguments:?}"
+        );
+    }
+    let mut volumes = pod.volumes.into_iter().flatten();
+    let secret = volumes
+        .find(|volume| volume.name == "etcd")
+        .and_then(|volume| volume.secret);
+    assert_eq!(
+        secret.and_then(|secret| secret.secret_name).as_deref(),
+        Some("c-client")
+    );
+    let mut mounts = pod.containers[0].volume_mounts.iter().flatten();
+    let mounted = mounts.find(|mount| mount.name == "etcd").expect("mounted");
+    assert_eq!(
+        (mounted.mount_path.as_str(), mounted.read_only),
+        ("/etc/etcd", Some(true))
+    );
+}
+
+#[test]
 fn a_job_has_no_rights_and_bounds_for_everything() {
     let job = made_job();
     let spec = job.spec.expect("spec");

@@ -3,13 +3,22 @@
 use std::sync::Mutex;
 
 use etcd_operator_api::InstanceSet;
-use etcd_operator_api::restore::{FILLED, NOT_FILLED, RESTORE_DONE, SEED, Seed};
+use etcd_operator_api::backup_policy::SecretKey;
+use etcd_operator_api::restore::{FILLED, NOT_FILLED, RESTORE_DONE, SEED, Seed, SeedArchive};
 
 use super::jobs::context;
 use super::*;
 use crate::backup::seed::round;
 
 fn set(cluster_id: Option<&str>) -> InstanceSet {
+    set_of(cluster_id, None, None)
+}
+
+fn set_of(
+    cluster_id: Option<&str>,
+    encryption: Option<SecretKey>,
+    archive: Option<SeedArchive>,
+) -> InstanceSet {
     let seed = Seed {
         backup: "b".into(),
         backup_uid: "bu".into(),
@@ -17,6 +26,9 @@ fn set(cluster_id: Option<&str>) -> InstanceSet {
         path: "p/b".into(),
         sha256: "ab".into(),
         revision: 7,
+        bytes: Some(5 << 30),
+        encryption,
+        archive,
     };
     let seed = serde_json::to_string(&seed).expect("json");
     serde_json::from_value(json!({
@@ -47,6 +59,10 @@ async fn written(
             (_, "s3-credential-for-backuprepo", _) => (
                 200,
                 json!({ "metadata": { "name": "s" }, "data": { "accessKeyId": "YQ==" } }),
+            ),
+            (_, "phrase-a" | "phrase-b", _) => (
+                200,
+                json!({ "metadata": { "name": name }, "data": { "secretKey": "YWJj" } }),
             ),
             (_, "pods", _) => (200, json!({ "metadata": {}, "items": [] })),
             (_, "new-etcd", _) => (
@@ -98,6 +114,77 @@ async fn a_claim_that_is_there_is_filled_by_a_job_of_the_members_identity() {
         .filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str())
         .collect();
     assert_eq!(claims, ["data-new-etcd-0"]);
+}
+
+#[tokio::test]
+async fn a_claim_that_an_archive_is_put_over_has_memory_for_the_etcd_that_does_it() {
+    let over = SeedArchive {
+        path: "p/pitr".into(),
+        revision: Some(70),
+        ..SeedArchive::default()
+    };
+    let with = written(json!({}), None, &set_of(None, None, Some(over))).await;
+    let without = written(json!({}), None, &set(None)).await;
+    let job = |written: Vec<(String, Value)>| {
+        let found = written.into_iter().find(|(line, _)| line.contains("/jobs"));
+        let (_, mut job) = found.expect("a Job");
+        job["spec"]["template"]["spec"]["containers"][0].take()
+    };
+    let (with, without) = (job(with), job(without));
+    let limit = |container: &Value| {
+        let limit = container["resources"]["limits"]["memory"].as_str();
+        limit.and_then(|limit| limit.parse::<u64>().ok())
+    };
+    assert_eq!(limit(&without), Some(1 << 30));
+    assert_eq!(limit(&with), Some(11 << 30));
+    let arguments = with["args"].to_string();
+    for wanted in ["--archive-path=p/pitr", "--to-revision=70"] {
+        assert!(arguments.contains(wanted), "{wanted}: {arguments}");
+    }
+}
+
+#[tokio::test]
+async fn an_encrypted_backup_and_its_archive_have_a_pass_phrase_each_and_wait_for_it() {
+    let key = |name: &str| SecretKey {
+        name: name.into(),
+        key: "secretKey".into(),
+        optional: None,
+    };
+    let over = |name: &str| SeedArchive {
+        path: "p/pitr".into(),
+        encryption: Some(key(name)),
+        ..SeedArchive::default()
+    };
+    let both = set_of(None, Some(key("phrase-a")), Some(over("phrase-b")));
+    let made = written(json!({}), None, &both).await;
+    let (_, job) = made
+        .iter()
+        .find(|(line, _)| line.contains("/jobs"))
+        .expect("a Job");
+    let pod = &job["spec"]["template"]["spec"];
+    let arguments = pod["containers"][0]["args"].to_string();
+    let volumes = pod["volumes"].as_array().expect("volumes");
+    for (volume, secret, argument) in [
+        (
+            "pass-phrase",
+            "phrase-a",
+            "--pass-phrase=/etc/pass-phrase/passPhrase",
+        ),
+        (
+            "archive-pass-phrase",
+            "phrase-b",
+            "--archive-pass-phrase=/etc/archive-pass-phrase/passPhrase",
+        ),
+    ] {
+        assert!(arguments.contains(argument), "{arguments}");
+        let found = volumes.iter().find(|found| found["name"] == volume);
+        assert_eq!(found.expect("a volume")["secret"]["secretName"], secret);
+    }
+    let lost = set_of(None, Some(key("phrase-a")), Some(over("lost")));
+    let told = written(json!({}), None, &lost).await;
+    assert_eq!(told.len(), 1, "no Job: {told:?}");
+    let why = told[0].1["metadata"]["annotations"][NOT_FILLED].to_string();
+    assert!(why.contains("demo/lost is not there"), "{why}");
 }
 
 #[tokio::test]

@@ -54,8 +54,12 @@ fn component_labels(cluster: &Cluster, resolution: &Resolution) -> BTreeMap<Stri
 
 fn annotations(cluster: &Cluster) -> BTreeMap<String, String> {
     let generation = cluster.metadata.generation.unwrap_or_default();
-    let policy = cluster.annotations().get_key_value(labels::NETWORK_POLICY);
-    let policy = policy.map(|(name, value)| (name.clone(), value.clone()));
+    let own = cluster.annotations();
+    let passed = [labels::NETWORK_POLICY, labels::REPLACE_UNREACHABLE];
+    let passed = passed
+        .into_iter()
+        .filter_map(|name| own.get_key_value(name));
+    let passed = passed.map(|(name, value)| (name.clone(), value.clone()));
     let always = BTreeMap::from([
         (labels::GENERATION.to_owned(), generation.to_string()),
         (
@@ -67,7 +71,7 @@ fn annotations(cluster: &Cluster) -> BTreeMap<String, String> {
             cluster.uid().unwrap_or_default(),
         ),
     ]);
-    always.into_iter().chain(policy).collect()
+    always.into_iter().chain(passed).collect()
 }
 
 /// Every field of the desired spec is named, so that a new one cannot be forgotten. Those without an effect are refused

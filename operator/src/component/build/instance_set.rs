@@ -38,6 +38,9 @@ pub(in super::super) fn instance_set(valid: &Valid<'_>) -> Result<InstanceSet, S
 fn annotations(valid: &Valid<'_>) -> BTreeMap<String, String> {
     let generation = valid.component.metadata.generation.unwrap_or_default();
     let held = valid.component.spec.termination_policy == TerminationPolicy::DoNotTerminate;
+    let replace = valid.component.annotations();
+    let replace = replace.get_key_value(labels::REPLACE_UNREACHABLE);
+    let replace = replace.map(|(name, value)| (name.clone(), value.clone()));
     let held = held.then(|| {
         (
             labels::TERMINATION_POLICY.to_owned(),
@@ -67,6 +70,7 @@ fn annotations(valid: &Valid<'_>) -> BTreeMap<String, String> {
     always
         .into_iter()
         .chain(held)
+        .chain(replace)
         .chain(seed)
         .chain(tls)
         .chain(accounts)

@@ -318,6 +318,15 @@ async fn a_ca_is_replaced_in_steps_that_each_wait_for_the_members() {
     assert_ne!(data["tls.key"], first["tls.key"]);
 }
 
+#[tokio::test]
+async fn a_wish_about_a_ca_that_cannot_be_read_is_told() {
+    let mut secrets = made().await;
+    let annotations = json!({ labels::CA_MINUTES: "1h" });
+    secrets.get_mut(OWN[0]).expect("there")["metadata"]["annotations"] = annotations;
+    let (result, _, _) = round(&secrets, &wanted(Tls::Own, true), now()).await;
+    assert!(good(&result).contains("5 to 1440 minutes"), "{result:?}");
+}
+
 /// A user's Secret that is sound, and the copy of it.
 async fn given() -> Secrets {
     let data = made().await["ledger-store-tls-certs"]["data"].clone();

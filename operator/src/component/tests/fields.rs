@@ -133,3 +133,26 @@ fn time_limits_of_actions_reach_the_agents() {
     let limits = read(&its).limits;
     assert_eq!((limits.join, limits.leave), (None, None));
 }
+
+#[test]
+fn minutes_until_a_member_is_replaced_reach_the_instance_set_or_are_refused() {
+    let with = |text: &str| {
+        let mut component = component();
+        let minutes = (labels::REPLACE_UNREACHABLE.to_owned(), text.to_owned());
+        component.annotations_mut().extend([minutes]);
+        component
+    };
+    for text in ["5", "10080"] {
+        let set = planned(&with(text)).instance_set;
+        assert_eq!(set.annotations()[labels::REPLACE_UNREACHABLE], text);
+    }
+    let none = planned(&component()).instance_set;
+    assert!(!none.annotations().contains_key(labels::REPLACE_UNREACHABLE));
+    for text in ["4", "10081", "30m", "", "-30"] {
+        let told = refused(&with(text), &shipped());
+        assert!(
+            told.contains("from 5 to 10080") && told.contains(&format!("{text:?}")),
+            "{told}"
+        );
+    }
+}

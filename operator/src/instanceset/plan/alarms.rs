@@ -10,7 +10,7 @@ use crate::instanceset::observed::Observed;
 const DEFAULT_QUOTA: u64 = 2 * 1024 * 1024 * 1024;
 
 /// The alarms that stand, the gravest first, as the member says that has applied most.
-pub fn alarms(seen: &Observed) -> Vec<Alarm> {
+pub(crate) fn alarms(seen: &Observed) -> Vec<Alarm> {
     let statuses = seen.pods.values().filter(|pod| pod.takes_part());
     let statuses = statuses.filter_map(|pod| pod.status());
     let newest = statuses.max_by_key(|status| status.applied_index);
@@ -21,7 +21,7 @@ pub fn alarms(seen: &Observed) -> Vec<Alarm> {
 
 /// Members whose data etcd found to differ from the others', if the others are a majority: else it cannot be decided
 /// who is right, and none is named.
-pub fn corrupt(seen: &Observed, roster: &Roster) -> Vec<Id> {
+pub(crate) fn corrupt(seen: &Observed, roster: &Roster) -> Vec<Id> {
     let alarms = alarms(seen);
     let named = |id: Id| {
         let mut all = alarms.iter();
@@ -39,7 +39,7 @@ pub fn corrupt(seen: &Observed, roster: &Roster) -> Vec<Id> {
 }
 
 /// What the alarms are about, with figures, for an owner.
-pub fn told(desired: &Desired, seen: &Observed) -> Vec<String> {
+pub(crate) fn told(desired: &Desired, seen: &Observed) -> Vec<String> {
     let own = |id: Id| {
         let mut pods = seen.pods.iter();
         pods.find_map(|(pod, there)| {
@@ -78,7 +78,7 @@ fn mib(bytes: u64) -> String {
 }
 
 /// The member's quota; releases before 3.6 do not tell it themselves.
-pub fn quota_of(status: &MemberStatus, desired: &Desired) -> u64 {
+pub(crate) fn quota_of(status: &MemberStatus, desired: &Desired) -> u64 {
     status.db_quota_bytes.unwrap_or_else(|| quota(desired))
 }
 

@@ -14,7 +14,7 @@ use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{Observed, PodSeen};
 
 /// Makes the claims and pods of the frozen set.
-pub fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) {
+pub(crate) fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) {
     let unfilled = latch
         .frozen
         .iter()

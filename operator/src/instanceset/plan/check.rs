@@ -20,13 +20,13 @@ mod recovery;
 mod upkeep;
 mod volumes;
 
-pub use lint::Violation;
+pub(crate) use lint::Violation;
 
 use lint::Lint;
 
 /// Finds broken rules.
 #[must_use]
-pub fn lint(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Violation> {
+pub(crate) fn lint(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Violation> {
     let lint = Lint {
         desired,
         seen,

@@ -8,7 +8,7 @@ use crate::instanceset::observed::Observed;
 
 /// What is known about the cluster's birth.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Latch {
+pub(crate) struct Latch {
     /// The cluster's identifier, recorded or seen now.
     pub cluster: Option<Id>,
     /// True when it was on record, in whatever shape.
@@ -21,12 +21,12 @@ pub struct Latch {
 
 impl Latch {
     /// True once the cluster has formed: no member bootstraps from then on.
-    pub fn bootstrapped(&self) -> bool {
+    pub(crate) fn bootstrapped(&self) -> bool {
         self.recorded || self.cluster.is_some()
     }
 
     /// The reason to stop everything, when members of two clusters are there (B5).
-    pub fn mismatch(&self) -> Option<Waiting> {
+    pub(crate) fn mismatch(&self) -> Option<Waiting> {
         let (pod, found) = self.stray.clone()?;
         let latched = self.cluster.map_or_else(String::new, |id| id.to_string());
         Some(Waiting::ClusterIdMismatch {
@@ -38,7 +38,7 @@ impl Latch {
 }
 
 /// Reads the latch, and sets it on the first sight of a member that has a leader: a quorum has formed then.
-pub fn latch(desired: &Desired, seen: &Observed) -> Latch {
+pub(crate) fn latch(desired: &Desired, seen: &Observed) -> Latch {
     let recorded = desired
         .recorded
         .cluster_id

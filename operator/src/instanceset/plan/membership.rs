@@ -23,7 +23,7 @@ const IN_SYNC_PERCENT: u64 = 90;
 
 /// What a change is decided on.
 #[derive(Clone, Copy)]
-pub struct Basis<'a> {
+pub(crate) struct Basis<'a> {
     /// The desired state.
     pub desired: &'a Desired,
     /// What is there.
@@ -37,7 +37,7 @@ pub struct Basis<'a> {
 }
 
 /// Plans at most one change. True when nothing is in progress and nothing is due.
-pub fn plan(basis: &Basis<'_>, plan: &mut Plan) -> bool {
+pub(crate) fn plan(basis: &Basis<'_>, plan: &mut Plan) -> bool {
     let list = match &basis.roster.members {
         Reading::Known(list) => list,
         Reading::Unknown(why) => {

@@ -3,28 +3,28 @@
 //! No client, no clock, no randomness, no environment. A plan leaves nothing to decide to `apply`; whatever is
 //! not done carries a reason. Every rule of docs/hazards.md that concerns members has its home here.
 
-pub mod alarms;
-pub mod bootstrap;
-pub mod check;
-pub mod latch;
-pub mod membership;
-pub mod next_pod;
+pub(crate) mod alarms;
+pub(crate) mod bootstrap;
+pub(crate) mod check;
+pub(crate) mod latch;
+pub(crate) mod membership;
+pub(crate) mod next_pod;
 mod planner;
-pub mod pods;
-pub mod recovery;
-pub mod relabel;
-pub mod resize;
-pub mod revision;
-pub mod rollout;
-pub mod roster;
-pub mod safety;
-pub mod services;
-pub mod status;
-pub mod steps;
-pub mod teardown;
-pub mod template;
-pub mod upkeep;
-pub mod volumes;
+pub(crate) mod pods;
+pub(crate) mod recovery;
+pub(crate) mod relabel;
+pub(crate) mod resize;
+pub(crate) mod revision;
+pub(crate) mod rollout;
+pub(crate) mod roster;
+pub(crate) mod safety;
+pub(crate) mod services;
+pub(crate) mod status;
+pub(crate) mod steps;
+pub(crate) mod teardown;
+pub(crate) mod template;
+pub(crate) mod upkeep;
+pub(crate) mod volumes;
 
 #[cfg(test)]
 mod explore;
@@ -35,5 +35,5 @@ mod upkeep_tests;
 #[cfg(test)]
 mod world;
 
-pub use planner::plan;
-pub use steps::{Grace, Plan, Removal, Step, Via, Waiting};
+pub(crate) use planner::plan;
+pub(crate) use steps::{Grace, Plan, Removal, Step, Via, Waiting};

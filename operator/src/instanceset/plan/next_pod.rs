@@ -15,11 +15,11 @@ use super::roster::Roster;
 use super::safety::{Gate, Holder};
 use super::{Grace, Plan, Step, Waiting, alarms, volumes};
 use crate::instanceset::desired::Desired;
-use crate::instanceset::observed::{ClaimSeen, Observed, PodSeen, Reading};
+use crate::instanceset::observed::{ClaimSeen, NodeSeen, Observed, PodSeen, Reading};
 
 /// What the members need, for the other modules.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct MembershipView {
+pub(crate) struct MembershipView {
     /// Members whose data is gone, and why.
     pub lost: Vec<(String, Member, String)>,
     /// Members that run and whose claims are gone or going: the data lasts as long as the pod; and why.
@@ -32,7 +32,7 @@ pub struct MembershipView {
 
 /// State of a pod in this plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PodTurn {
+pub(crate) enum PodTurn {
     /// There is none.
     Absent,
     /// It is there to stay.
@@ -63,7 +63,7 @@ enum Place<'a> {
 }
 
 /// Plans pods and claims of all slots.
-pub fn plan(
+pub(crate) fn plan(
     desired: &Desired,
     seen: &Observed,
     roster: &Roster,
@@ -134,7 +134,12 @@ fn names_of(desired: &Desired, seen: &Observed, roster: &Roster) -> Vec<String> 
 }
 
 /// Deals with a pod that has ended or whose node is dead, and tells whose turn it is.
-pub fn pod_turn(seen: &Observed, name: &str, gate: &mut Gate<'_>, plan: &mut Plan) -> PodTurn {
+pub(crate) fn pod_turn(
+    seen: &Observed,
+    name: &str,
+    gate: &mut Gate<'_>,
+    plan: &mut Plan,
+) -> PodTurn {
     let Some(pod) = seen.pods.get(name) else {
         return PodTurn::Absent;
     };
@@ -146,14 +151,16 @@ pub fn pod_turn(seen: &Observed, name: &str, gate: &mut Gate<'_>, plan: &mut Pla
         return PodTurn::Busy;
     }
     if pod.node.is_dead() {
-        remove_pod(name, pod, Grace::Dead, "its node is gone", gate, plan);
+        let why = match pod.node {
+            NodeSeen::Unreachable => "its node has not been ready for longer than the owner allows",
+            _ => "its node is gone",
+        };
+        remove_pod(name, pod, Grace::Dead, why, gate, plan);
         return PodTurn::Busy;
     }
     if pod.terminating {
         plan.waiting.push(match pod.node {
-            crate::instanceset::observed::NodeSeen::NotReady => {
-                Waiting::NodeNotReady(name.to_owned())
-            }
+            NodeSeen::NotReady => Waiting::NodeNotReady(name.to_owned()),
             _ => Waiting::PodTerminating(name.to_owned()),
         });
         return PodTurn::Busy;
@@ -167,7 +174,7 @@ pub fn pod_turn(seen: &Observed, name: &str, gate: &mut Gate<'_>, plan: &mut Pla
 }
 
 /// Deletes a pod, or says why it is not deleted.
-pub fn remove_pod(
+pub(crate) fn remove_pod(
     name: &str,
     pod: &PodSeen,
     grace: Grace,

@@ -10,7 +10,7 @@ use crate::instanceset::observed::Observed;
 
 /// Decides.
 #[must_use]
-pub fn plan(desired: &Desired, seen: &Observed) -> Plan {
+pub(crate) fn plan(desired: &Desired, seen: &Observed) -> Plan {
     let mut plan = Plan::default();
     if desired.deleting {
         teardown::plan(desired, seen, &mut plan);

@@ -14,7 +14,7 @@ use crate::instanceset::observed::{PodSeen, Resize};
 
 /// What a pod is made for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Purpose<'a> {
+pub(crate) struct Purpose<'a> {
     /// The set it bootstraps with; only before the cluster's identifier is latched (B2).
     pub bootstrap: Option<&'a [String]>,
     /// The learner it starts as; only for a claim made for that learner (M11).
@@ -27,7 +27,7 @@ pub struct Purpose<'a> {
 
 /// True when the pod is what its template says now.
 #[must_use]
-pub fn is_current(desired: &Desired, name: &str, pod: &PodSeen) -> bool {
+pub(crate) fn is_current(desired: &Desired, name: &str, pod: &PodSeen) -> bool {
     let lacks = || desired.recreate && relabel::of_pod(desired, name, pod).is_some();
     let current = pod.revision == revision::revision(desired) && pod.resize == Resize::Settled;
     current && !lacks()
@@ -35,7 +35,7 @@ pub fn is_current(desired: &Desired, name: &str, pod: &PodSeen) -> bool {
 
 /// The pod of the member `name`.
 #[must_use]
-pub fn build(desired: &Desired, name: &str, purpose: &Purpose<'_>) -> Pod {
+pub(crate) fn build(desired: &Desired, name: &str, purpose: &Purpose<'_>) -> Pod {
     let mut own = template::labels(desired, name);
     let meta = desired.template.metadata.as_ref();
     let mut annotations = meta

@@ -24,7 +24,7 @@ const MOST_ATTEMPTS: i32 = 3;
 
 /// What is to be on record, and what is not decided yet.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Reading {
+pub(crate) struct Reading {
     /// The recovery as it is to be recorded.
     pub record: Option<Recovery>,
     /// Why a request is not decided yet.
@@ -33,7 +33,7 @@ pub struct Reading {
 
 /// Reads the next step off the world.
 #[must_use]
-pub fn record(desired: &Desired, seen: &Observed, latch: &Latch) -> Reading {
+pub(crate) fn record(desired: &Desired, seen: &Observed, latch: &Latch) -> Reading {
     let before = desired.recorded.recovery.clone();
     let known = |record| Reading {
         record,
@@ -64,7 +64,7 @@ pub fn record(desired: &Desired, seen: &Observed, latch: &Latch) -> Reading {
 
 /// True for a member that was given up and is still listed: an etcd that was started alone may list what is no longer
 /// in its raft group (#20339), so the one that is left decides its removal alone.
-pub fn was_given_up(desired: &Desired, safety: &Safety, member: Id) -> bool {
+pub(crate) fn was_given_up(desired: &Desired, safety: &Safety, member: Id) -> bool {
     let recovery = desired.recorded.recovery.as_ref();
     let forced = recovery.filter(|recovery| recovery.step == RecoveryStep::Forced);
     forced.is_some_and(|recovery| {
@@ -277,7 +277,8 @@ fn told(best: &Standing, all: &[Standing]) -> String {
         "{} stays (member {}, term {}, index {index}, revision {})",
         best.pod_name,
         best.member_id,
-        best.term.unwrap_or_default(),
+        best.term
+            .map_or_else(|| "not known".to_owned(), |term| term.to_string()),
         best.revision.unwrap_or_default(),
     );
     for other in all.iter().filter(|other| other.pod_name != best.pod_name) {
@@ -324,7 +325,8 @@ fn chosen(recovery: Recovery, desired: &Desired, seen: &Observed) -> Recovery {
         "the request was withdrawn".to_owned()
     } else if let Some(why) = quorum_is_there(seen) {
         format!("a quorum came back ({why})")
-    } else if term.is_some_and(|term| i64::try_from(term) != Ok(recovery.term)) {
+    } else if recovery.term > 0 && term.is_some_and(|term| i64::try_from(term) != Ok(recovery.term))
+    {
         format!("{survivor} has seen an election since it was chosen")
     } else if !is_whole(desired, seen, &survivor) {
         format!("the volume of {survivor} is gone or going")
@@ -420,7 +422,7 @@ fn mark(recovery: &Recovery) -> String {
 }
 
 /// Plans the steps of a recovery; false when the usual rules apply.
-pub fn plan(desired: &Desired, seen: &Observed, reading: &Reading, plan: &mut Plan) -> bool {
+pub(crate) fn plan(desired: &Desired, seen: &Observed, reading: &Reading, plan: &mut Plan) -> bool {
     let undecided = reading.undecided.clone();
     plan.waiting.extend(undecided.map(Waiting::Recovery));
     let Some(recovery) = &reading.record else {

@@ -13,7 +13,7 @@ use crate::instanceset::observed::{ClaimSeen, Observed, PodSeen};
 type Map = BTreeMap<String, String>;
 
 /// Plans what differs.
-pub fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
+pub(crate) fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
     let step = |kind, name: &String, uid: &String, changes| Step::Relabel {
         kind,
         name: name.clone(),
@@ -36,7 +36,7 @@ pub fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
 }
 
 /// What a pod's labels and annotations lack.
-pub fn of_pod(desired: &Desired, name: &str, pod: &PodSeen) -> Option<Changes> {
+pub(crate) fn of_pod(desired: &Desired, name: &str, pod: &PodSeen) -> Option<Changes> {
     if !pod.owned || pod.terminating {
         return None;
     }

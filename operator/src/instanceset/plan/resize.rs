@@ -35,7 +35,7 @@ fn amounts(desired: &Desired) -> Vec<(String, ResourceRequirements)> {
 }
 
 /// True when an outdated pod differs from its template in such amounts only, and Kubernetes has not refused them.
-pub fn fits(desired: &Desired, pod: &PodSeen) -> bool {
+pub(crate) fn fits(desired: &Desired, pod: &PodSeen) -> bool {
     let says = |key, value: &str| pod.annotations.get(key).is_some_and(|said| said == value);
     let refused = says(keys::RESIZE_REFUSED, &revision(desired));
     let possible = !matches!(pod.resize, Resize::Impossible(_));
@@ -43,13 +43,13 @@ pub fn fits(desired: &Desired, pod: &PodSeen) -> bool {
 }
 
 /// True when one of these pods, all of which fit, was given its amounts and does not have them yet.
-pub fn is_given(desired: &Desired, pods: &[(&String, &PodSeen)]) -> bool {
+pub(crate) fn is_given(desired: &Desired, pods: &[(&String, &PodSeen)]) -> bool {
     let now = revision(desired);
     pods.iter().any(|(_, pod)| pod.revision == now)
 }
 
 /// Changes the first of these pods, all of which fit; the next follows when the kubelet has applied that change.
-pub fn plan(desired: &Desired, pods: &[(&String, &PodSeen)], plan: &mut Plan) {
+pub(crate) fn plan(desired: &Desired, pods: &[(&String, &PodSeen)], plan: &mut Plan) {
     let now = revision(desired);
     let is_given = |pod: &PodSeen| pod.revision == now;
     if let Some((name, pod)) = pods.iter().find(|(_, pod)| is_given(pod)) {

@@ -11,13 +11,13 @@ use crate::instanceset::desired::Desired;
 pub(super) const IN_PLACE: [&str; 2] = ["cpu", "memory"];
 
 /// Name of the template's state.
-pub fn revision(desired: &Desired) -> String {
+pub(crate) fn revision(desired: &Desired) -> String {
     digest(desired, desired.template.spec.as_ref())
 }
 
 /// Name of the template's state without the amounts that can be changed in place. An amount that is added or taken
 /// away is another state: Kubernetes changes only those that a pod has.
-pub fn base(desired: &Desired) -> String {
+pub(crate) fn base(desired: &Desired) -> String {
     let mut spec = desired.template.spec.clone().unwrap_or_default();
     for container in &mut spec.containers {
         let resources = container.resources.get_or_insert_default();

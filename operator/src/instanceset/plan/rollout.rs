@@ -14,7 +14,7 @@ use crate::instanceset::names::CATCH_UP;
 use crate::instanceset::observed::{Observed, PodSeen};
 
 /// Plans the next part of an update; `quiet` is true when no change of membership is due.
-pub fn plan(
+pub(crate) fn plan(
     desired: &Desired,
     seen: &Observed,
     safety: &Safety,

@@ -16,7 +16,7 @@ const PEER_PORT: &str = ":2380";
 
 /// The member list, with pods.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Roster {
+pub(crate) struct Roster {
     /// Members with their pods' names; `None` for one without a pod here.
     pub members: Reading<Vec<(Option<String>, Member)>>,
     /// Slots whose identifier is in the list as another slot's.
@@ -29,21 +29,21 @@ pub struct Roster {
 
 impl Roster {
     /// The pod's member.
-    pub fn member(&self, pod: &str) -> Option<&Member> {
+    pub(crate) fn member(&self, pod: &str) -> Option<&Member> {
         let mut list = self.members.known().into_iter().flatten();
         list.find(|(name, _)| name.as_deref() == Some(pod))
             .map(|(_, member)| member)
     }
 
     /// True when members are listed under another cluster domain than the operator's.
-    pub fn domain_differs(&self) -> bool {
+    pub(crate) fn domain_differs(&self) -> bool {
         let differs = |fault: &Waiting| matches!(fault, Waiting::DomainChanged { .. });
         self.faults.iter().any(differs)
     }
 }
 
 /// Reads the list. One of another cluster is no list (B5), nor is one that a member which takes part contradicts.
-pub fn read(desired: &Desired, seen: &Observed, latch: &Latch) -> Roster {
+pub(crate) fn read(desired: &Desired, seen: &Observed, latch: &Latch) -> Roster {
     let unknown = |why: String, faults: Vec<Waiting>| Roster {
         members: Reading::Unknown(why),
         disputed: BTreeMap::new(),
@@ -164,7 +164,7 @@ fn host(url: &str) -> Option<&str> {
 
 /// The host by which an agent may be asked to remove the member: that of the list, which the agent compares again.
 /// `None` when it is no host at the peer port, which an agent would refuse.
-pub fn host_of(desired: &Desired, pod: &str, member: &Member) -> Option<String> {
+pub(crate) fn host_of(desired: &Desired, pod: &str, member: &Member) -> Option<String> {
     let own = format!("{pod}.{}", desired.domain());
     let urls = member.peer_urls.iter();
     let at_port = urls.filter(|url| url.ends_with(PEER_PORT));

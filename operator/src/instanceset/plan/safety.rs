@@ -13,11 +13,11 @@ use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{ClaimSeen, Observed, PodSeen, Reading};
 
 /// Seconds after which a pod that has brought about nothing may be replaced although no member can be asked.
-pub const PATIENCE: i64 = 30;
+pub(crate) const PATIENCE: i64 = 30;
 
 /// A voter that takes part now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Voter {
+pub(crate) struct Voter {
     /// Raft index it has applied.
     pub applied: u64,
     /// Where its agent is.
@@ -30,7 +30,7 @@ pub struct Voter {
 
 /// Why a pod must not be stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unsafe {
+pub(crate) enum Unsafe {
     /// The member list is not known.
     MembersUnknown(String),
     /// Too few voters would be left.
@@ -52,7 +52,7 @@ pub enum Unsafe {
 
 impl Unsafe {
     /// The reason for status; `None` for what the next round sees to.
-    pub fn waiting(&self, pod: &str, what: String) -> Option<Waiting> {
+    pub(crate) fn waiting(&self, pod: &str, what: String) -> Option<Waiting> {
         match self {
             Unsafe::MembersUnknown(why) => Some(Waiting::MembersUnknown(why.clone())),
             Unsafe::Quorum { left, needed } => Some(Waiting::Quorum {
@@ -69,7 +69,7 @@ impl Unsafe {
 
 /// The cluster's margin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Safety {
+pub(crate) struct Safety {
     /// Voters on the list.
     pub voters: usize,
     /// Voters that take part, by pod.
@@ -91,13 +91,13 @@ pub struct Safety {
 }
 
 /// Votes that a decision needs.
-pub fn quorum(voters: usize) -> usize {
+pub(crate) fn quorum(voters: usize) -> usize {
     voters / 2 + 1
 }
 
 impl Safety {
     /// Weighs the list against what members say.
-    pub fn of(desired: &Desired, seen: &Observed, roster: &Roster) -> Self {
+    pub(crate) fn of(desired: &Desired, seen: &Observed, roster: &Roster) -> Self {
         let revision = super::revision::revision(desired);
         let listed = roster.members.known();
         let voters = listed
@@ -141,22 +141,22 @@ impl Safety {
     }
 
     /// True for the pod of a voter.
-    pub fn votes(&self, pod: &str) -> bool {
+    pub(crate) fn votes(&self, pod: &str) -> bool {
         self.voting.contains(pod)
     }
 
     /// True when a pod may still become ready without help: in an outage the first ones wait for the last.
-    pub fn may_come(&self, pod: &PodSeen) -> bool {
+    pub(crate) fn may_come(&self, pod: &PodSeen) -> bool {
         !self.outage || pod.age_seconds <= PATIENCE
     }
 
     /// Healthy voters that would be left without `pod`.
-    pub fn healthy_without(&self, pod: &str) -> usize {
+    pub(crate) fn healthy_without(&self, pod: &str) -> usize {
         self.healthy.keys().filter(|name| *name != pod).count()
     }
 
     /// The agent to ask for a change: the leader's, else that of the healthy voter that is furthest (M7, B7).
-    pub fn via(&self, except: Option<&str>) -> Option<Via> {
+    pub(crate) fn via(&self, except: Option<&str>) -> Option<Via> {
         self.healthy
             .iter()
             .filter(|(pod, _)| Some(pod.as_str()) != except)
@@ -169,7 +169,7 @@ impl Safety {
     }
 
     /// The voter that is to lead instead of `from`: ready if one is, of the newest revision if possible, furthest.
-    pub fn successor(&self, from: &str) -> Option<&str> {
+    pub(crate) fn successor(&self, from: &str) -> Option<&str> {
         self.healthy
             .iter()
             .filter(|(pod, _)| *pod != from)
@@ -223,7 +223,7 @@ impl Safety {
 }
 
 /// Lets steps that delete pods and claims into a plan, or says why not.
-pub struct Gate<'a> {
+pub(crate) struct Gate<'a> {
     rule: Rule<'a>,
     seen: &'a Observed,
     stopped: BTreeSet<String>,
@@ -241,17 +241,17 @@ enum Rule<'a> {
 
 impl<'a> Gate<'a> {
     /// The gate of a cluster that must stay available.
-    pub fn guarded(safety: &'a Safety, seen: &'a Observed) -> Self {
+    pub(crate) fn guarded(safety: &'a Safety, seen: &'a Observed) -> Self {
         Self::of(Rule::Keep(safety), seen)
     }
 
     /// The gate before the cluster has formed.
-    pub fn forming(seen: &'a Observed) -> Self {
+    pub(crate) fn forming(seen: &'a Observed) -> Self {
         Self::of(Rule::Forming, seen)
     }
 
     /// The gate of a cluster that its owner has deleted or stopped.
-    pub fn open(seen: &'a Observed) -> Self {
+    pub(crate) fn open(seen: &'a Observed) -> Self {
         Self::of(Rule::Nothing, seen)
     }
 
@@ -267,7 +267,7 @@ impl<'a> Gate<'a> {
     ///
     /// # Errors
     /// Why it must not be stopped now.
-    pub fn delete_pod(
+    pub(crate) fn delete_pod(
         &mut self,
         name: &str,
         pod: &PodSeen,
@@ -312,7 +312,12 @@ impl<'a> Gate<'a> {
     ///
     /// # Errors
     /// Why it must not be stopped now.
-    pub fn defragment(&mut self, of: &Via, pod: &PodSeen, plan: &mut Plan) -> Result<(), Unsafe> {
+    pub(crate) fn defragment(
+        &mut self,
+        of: &Via,
+        pod: &PodSeen,
+        plan: &mut Plan,
+    ) -> Result<(), Unsafe> {
         let no = match self.rule {
             Rule::Keep(safety) => safety.objection(&of.pod, pod, &self.stopped),
             Rule::Forming | Rule::Nothing => {
@@ -328,7 +333,7 @@ impl<'a> Gate<'a> {
     }
 
     /// Deletes this incarnation of a claim, once no pod and no member that was started needs it. False when one does.
-    pub fn delete_claim(
+    pub(crate) fn delete_claim(
         &self,
         of: &Holder<'_>,
         name: &str,
@@ -352,7 +357,7 @@ impl<'a> Gate<'a> {
 
 /// Whose a claim is.
 #[derive(Clone, Copy, Debug)]
-pub struct Holder<'a> {
+pub(crate) struct Holder<'a> {
     /// The pod.
     pub pod: &'a str,
     /// True when the list holds its member, and it was started.
@@ -360,7 +365,7 @@ pub struct Holder<'a> {
 }
 
 /// True when a claim of the pod is gone or going: its data does not outlive the pod.
-pub fn data_is_going(desired: &Desired, seen: &Observed, pod: &str) -> bool {
+pub(crate) fn data_is_going(desired: &Desired, seen: &Observed, pod: &str) -> bool {
     desired.claims.iter().any(|template| {
         let claim = seen.claims.get(&names::claim(&template.name, pod));
         claim.is_none_or(|claim| claim.terminating)

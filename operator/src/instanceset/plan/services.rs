@@ -14,7 +14,7 @@ use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::Observed;
 
 /// Applies the service where it is missing or was edited.
-pub fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
+pub(crate) fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
     let wanted = build(desired);
     let live = seen.service.as_ref();
     if !live.is_some_and(|live| has(live, &wanted)) {
@@ -23,7 +23,7 @@ pub fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
 }
 
 /// The service.
-pub fn build(desired: &Desired) -> Service {
+pub(crate) fn build(desired: &Desired) -> Service {
     let meta = desired.template.metadata.as_ref();
     let mut own = meta
         .and_then(|meta| meta.labels.clone())

@@ -28,7 +28,12 @@ const FAILURE_AFTER: i64 = 60;
 
 /// The status.
 #[must_use]
-pub fn status(desired: &Desired, seen: &Observed, latch: &Latch, plan: &Plan) -> StatusDraft {
+pub(crate) fn status(
+    desired: &Desired,
+    seen: &Observed,
+    latch: &Latch,
+    plan: &Plan,
+) -> StatusDraft {
     let before = &desired.recorded;
     let revision = revision::revision(desired);
     let owned = || seen.pods.values().filter(|pod| pod.owned);
@@ -103,7 +108,7 @@ fn cluster_id(desired: &Desired, latch: &Latch) -> Option<String> {
 }
 
 /// Puts the next step of a recovery on record, before it is taken.
-pub fn recover(plan: &mut Plan, desired: &Desired, recovery: Option<Recovery>) {
+pub(crate) fn recover(plan: &mut Plan, desired: &Desired, recovery: Option<Recovery>) {
     if let Some(draft) = &mut plan.status {
         draft.first |= recovery != desired.recorded.recovery;
         draft.status.recovery = recovery;
@@ -125,7 +130,7 @@ fn reasons(waiting: &[Waiting]) -> Vec<WaitingOn> {
 }
 
 /// Notes a reason that came up while the plan was carried out, before those that the plan has.
-pub fn hold(plan: &mut Plan, reason: Waiting) {
+pub(crate) fn hold(plan: &mut Plan, reason: Waiting) {
     plan.waiting.insert(0, reason);
     if let Some(draft) = &mut plan.status {
         let waiting_on = reasons(&plan.waiting);

@@ -11,7 +11,7 @@ use kbagent_protocol::{Alarm, Id};
 
 /// What to do, in order, and what is being waited for.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The status to record, without conditions' times.
     pub status: Option<StatusDraft>,
     /// Steps, to be taken in order; a failed one ends the round.
@@ -22,7 +22,7 @@ pub struct Plan {
 
 /// A status whose conditions have no times yet.
 #[derive(Clone, Debug, PartialEq)]
-pub struct StatusDraft {
+pub(crate) struct StatusDraft {
     /// All but the conditions, which are those of the recorded status.
     pub status: InstanceSetStatus,
     /// The conditions.
@@ -33,7 +33,7 @@ pub struct StatusDraft {
 
 /// The agent that carries out a change of membership: a healthy voter, the leader when there is one (M7).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Via {
+pub(crate) struct Via {
     /// Its pod.
     pub pod: String,
     /// Its address.
@@ -42,7 +42,7 @@ pub struct Via {
 
 /// How long a pod's containers may take to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grace {
+pub(crate) enum Grace {
     /// As long as its template says: leadership is transferred meanwhile.
     Template,
     /// A moment: it is no member, so it has no leadership to transfer and its data is not used again.
@@ -53,7 +53,7 @@ pub enum Grace {
 
 /// How a pod is asked away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Removal {
+pub(crate) enum Removal {
     /// By an eviction, which takes the vote off the disruption budget in the same moment: a drain that comes at the
     /// same time is refused (P4).
     Evict,
@@ -63,7 +63,7 @@ pub enum Removal {
 
 /// What has labels and annotations of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Labelled {
+pub(crate) enum Labelled {
     /// A pod.
     Pod,
     /// A claim.
@@ -72,7 +72,7 @@ pub enum Labelled {
 
 /// Labels and annotations that are set, or taken away where the value is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// Labels.
     pub labels: BTreeMap<String, Option<String>>,
     /// Annotations.
@@ -81,7 +81,7 @@ pub struct Changes {
 
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Puts the finalizer on the InstanceSet.
     AddFinalizer,
     /// Takes it off.
@@ -226,7 +226,7 @@ pub enum Step {
 impl Step {
     /// True for a step that changes etcd's membership.
     #[must_use]
-    pub fn changes_membership(&self) -> bool {
+    pub(crate) fn changes_membership(&self) -> bool {
         matches!(
             self,
             Step::AddLearner { .. } | Step::Promote { .. } | Step::RemoveMember { .. }
@@ -236,7 +236,7 @@ impl Step {
 
 /// Why a step is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Waiting {
+pub(crate) enum Waiting {
     /// The user paused the InstanceSet.
     #[error("the InstanceSet is paused (spec.paused)")]
     Paused,
@@ -536,7 +536,7 @@ pub enum Waiting {
 impl Waiting {
     /// The reason in one word.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
+    pub(crate) fn reason(&self) -> &'static str {
         match self {
             Waiting::Paused => "Paused",
             Waiting::Held => "DeletionHeld",
@@ -586,7 +586,7 @@ impl Waiting {
 
     /// True when something moves without any object changing, so that looking again soon pays.
     #[must_use]
-    pub fn moves_by_itself(&self) -> bool {
+    pub(crate) fn moves_by_itself(&self) -> bool {
         matches!(
             self,
             Waiting::CatchingUp { .. }

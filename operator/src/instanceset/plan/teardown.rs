@@ -7,7 +7,7 @@ use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::Observed;
 
 /// The InstanceSet is being deleted: pods, then claims by policy, then the finalizer.
-pub fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
+pub(crate) fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
     if !desired.has_finalizer {
         return;
     }
@@ -41,7 +41,7 @@ pub fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
 
 /// Stops the members: deletes pods, keeps claims and membership (B3). They stay up while claims are being deleted
 /// without which no majority would come back.
-pub fn stop(desired: &Desired, seen: &Observed, plan: &mut Plan) {
+pub(crate) fn stop(desired: &Desired, seen: &Observed, plan: &mut Plan) {
     let voters = desired.recorded.members.iter().filter(|m| !m.is_learner);
     let (going, staying): (Vec<_>, Vec<_>) = voters
         .map(|member| &member.pod_name)

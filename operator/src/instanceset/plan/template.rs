@@ -12,7 +12,7 @@ type Map = BTreeMap<String, String>;
 
 /// Keys that a template gave.
 #[derive(Default, Serialize, Deserialize)]
-pub struct Keys {
+pub(crate) struct Keys {
     /// Of labels.
     pub labels: Vec<String>,
     /// Of annotations.
@@ -20,7 +20,7 @@ pub struct Keys {
 }
 
 /// Labels of all children that belong to a pod.
-pub fn labels(desired: &Desired, pod: &str) -> Map {
+pub(crate) fn labels(desired: &Desired, pod: &str) -> Map {
     let meta = desired.template.metadata.as_ref();
     let mut all = meta
         .and_then(|meta| meta.labels.clone())
@@ -42,7 +42,7 @@ pub fn labels(desired: &Desired, pod: &str) -> Map {
 }
 
 /// Puts on record, in `annotations`, which keys the template gave.
-pub fn record(labels: &Map, annotations: &mut Map) {
+pub(crate) fn record(labels: &Map, annotations: &mut Map) {
     let keys = Keys {
         labels: labels.keys().cloned().collect(),
         annotations: annotations.keys().cloned().collect(),
@@ -52,7 +52,7 @@ pub fn record(labels: &Map, annotations: &mut Map) {
 }
 
 /// The keys that are on record in `annotations`.
-pub fn recorded(annotations: &Map) -> Keys {
+pub(crate) fn recorded(annotations: &Map) -> Keys {
     let text = annotations.get(TEMPLATE_KEYS);
     text.and_then(|text| serde_json::from_str(text).ok())
         .unwrap_or_default()

@@ -19,6 +19,7 @@ mod labels;
 mod recovery;
 mod resize;
 mod seeded;
+mod unreachable;
 mod volumes;
 
 /// Plans and acts until nothing more happens; the steps taken, in words.

@@ -20,7 +20,7 @@ const ROOM_PERCENT: u64 = 90;
 const USED_PERCENT: u64 = 80;
 
 /// Plans what is due; `quiet` is true when no change of membership is due.
-pub fn plan(basis: &Basis<'_>, quiet: bool, gate: &mut Gate<'_>, plan: &mut Plan) {
+pub(crate) fn plan(basis: &Basis<'_>, quiet: bool, gate: &mut Gate<'_>, plan: &mut Plan) {
     let alarms = alarms(basis.seen);
     let defragments = basis.seen.pods.iter().find(|(_, pod)| pod.defragments());
     if let Some((pod, _)) = defragments {

@@ -23,7 +23,7 @@ const STORAGE: &str = "storage";
 
 /// Claims go with the InstanceSet or outlive it as the policy says now: what deletes the InstanceSet may take them
 /// before the operator notices.
-pub fn keep(desired: &Desired, seen: &Observed, plan: &mut Plan) {
+pub(crate) fn keep(desired: &Desired, seen: &Observed, plan: &mut Plan) {
     for (name, claim) in &seen.claims {
         let (name, uid) = (name.clone(), claim.uid.clone());
         let is_own = claim.home() == Some(desired.cluster_uid.as_str());
@@ -40,7 +40,7 @@ pub fn keep(desired: &Desired, seen: &Observed, plan: &mut Plan) {
 
 /// What is to be done for larger volumes.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Growth {
+pub(crate) struct Growth {
     /// The next one to ask for.
     pub step: Option<Step>,
     /// What is being waited for.
@@ -50,7 +50,7 @@ pub struct Growth {
 /// Lets claims grow to what their templates ask for, one after the other: what goes wrong with one spares the others.
 /// A claim that asks for more than its template is left alone, for no volume shrinks.
 #[must_use]
-pub fn grow(desired: &Desired, seen: &Observed) -> Growth {
+pub(crate) fn grow(desired: &Desired, seen: &Observed) -> Growth {
     let mut growth = Growth::default();
     for template in &desired.claims {
         let Some(wanted) = template.spec.resources.requests.get(STORAGE) else {
@@ -104,7 +104,7 @@ fn grow_one(name: &str, claim: &ClaimSeen, wanted: &Quantity, growth: &mut Growt
 
 /// What is on record of the volumes: no figure that moves by itself (C6).
 #[must_use]
-pub fn status(desired: &Desired, seen: &Observed) -> Vec<VolumeStatus> {
+pub(crate) fn status(desired: &Desired, seen: &Observed) -> Vec<VolumeStatus> {
     // The agent looks at the file system of etcd's data.
     let only = desired.claims.len() == 1;
     let mut all = Vec::new();
@@ -133,7 +133,7 @@ pub fn status(desired: &Desired, seen: &Observed) -> Vec<VolumeStatus> {
 }
 
 /// Why a claim that stands in the way is left alone.
-pub fn left_alone(desired: &Desired, name: &str, claim: &ClaimSeen) -> Waiting {
+pub(crate) fn left_alone(desired: &Desired, name: &str, claim: &ClaimSeen) -> Waiting {
     let name = name.to_owned();
     match claim.home() {
         Some(home) if home != desired.cluster_uid => Waiting::LeftBehind(name),
@@ -145,7 +145,7 @@ pub fn left_alone(desired: &Desired, name: &str, claim: &ClaimSeen) -> Waiting {
 }
 
 /// Labels and annotations of a claim, those of its template and which these are.
-pub fn metadata(
+pub(crate) fn metadata(
     desired: &Desired,
     template: &VolumeClaimTemplate,
     pod: &str,
@@ -164,7 +164,7 @@ pub fn metadata(
 }
 
 /// A claim for `pod`; `join` is the learner it is made for, `None` at bootstrap.
-pub fn build(
+pub(crate) fn build(
     desired: &Desired,
     template: &VolumeClaimTemplate,
     pod: &str,

@@ -90,6 +90,10 @@ pub(super) struct World {
     /// An etcd that is to be the only member dies before it has written that.
     pub(super) barren: bool,
     pub(super) databases: databases::Databases,
+    /// The pod whose owner has it replaced, because its node does not report.
+    pub(super) unreachable: Option<String>,
+    /// The disk on that node.
+    pub(super) given_up: Option<u64>,
 }
 
 pub(super) fn desired(replicas: u32) -> Desired {
@@ -128,6 +132,7 @@ pub(super) fn desired(replicas: u32) -> Desired {
         recreate: false,
         limits: Limits::default(),
         vars: BTreeMap::new(),
+        replace_after: None,
         recovery: None,
         service_annotations: BTreeMap::new(),
         roles: Vec::new(),
@@ -154,6 +159,8 @@ impl World {
             age: 1,
             barren: false,
             databases: Default::default(),
+            unreachable: None,
+            given_up: None,
         }
     }
 
@@ -359,7 +366,7 @@ impl World {
                 labels: disk.labels.clone(),
                 annotations: disk.annotations.clone(),
                 terminating: disk.terminating,
-                lost: disk.lost.then(|| "its node is gone".to_owned()),
+                lost: (disk.lost || self.gives_up(&name)).then(|| "its node is gone".to_owned()),
                 owned: !disk.foreign,
                 bound: disk.bound,
                 size: disk.size_seen(),
@@ -404,6 +411,9 @@ impl World {
             runs: pod.running.is_some() || pod.frozen || pod.is("mute"),
             node: match (pod.node_gone, pod.frozen) {
                 (true, _) => NodeSeen::Gone,
+                (_, true) if self.quorate() && self.unreachable.as_deref() == Some(name) => {
+                    NodeSeen::Unreachable
+                }
                 (_, true) => NodeSeen::NotReady,
                 _ => NodeSeen::Ready,
             },

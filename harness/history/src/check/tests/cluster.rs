@@ -103,6 +103,28 @@ fn a_member_keeps_its_identity_unless_its_disk_was_taken() {
 }
 
 #[test]
+fn a_member_that_is_seen_through_another_pod_is_told_from_a_new_one() {
+    let relay = Expectations {
+        members_relay: true,
+        ..small()
+    };
+    let relayed = || {
+        Story::new()
+            .sample(1, A, Some("a"), 2)
+            .sample(1, ("etcd-1", "b"), Some("a"), 2)
+            .sample(2, ("etcd-0", "b"), Some("b"), 3)
+    };
+    relayed().violates("raft", "etcd-0 became member b");
+    assert!(relayed().verdict("raft", &relay).passed());
+    let replaced = relayed().sample(3, ("etcd-0", "z"), Some("b"), 3);
+    let told = replaced.verdict("raft", &relay);
+    assert!(
+        format!("{told:?}").contains("etcd-0 became member z"),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn a_fault_without_effect_or_heal_proves_nothing() {
     let story = || Story::new().put(1, (0, 1), ("a", "1"), 2);
     story().fault(5, 6).passes("assumptions");

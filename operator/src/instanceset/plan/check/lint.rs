@@ -8,7 +8,7 @@ use crate::instanceset::observed::{Observed, PodSeen, Reading};
 use crate::instanceset::plan::Plan;
 
 /// A rule that a plan breaks.
-pub type Violation = String;
+pub(crate) type Violation = String;
 
 /// A plan, and what it was made from.
 pub(super) struct Lint<'a> {

@@ -280,6 +280,28 @@ fn a_survivor_that_was_restarted_without_a_quorum_is_read_by_its_metrics() {
     assert_eq!((is_whole(&world), world.disk_of("a-2")), (Ok(()), id));
 }
 
+#[test]
+fn a_survivor_whose_term_was_not_known_at_first_is_not_one_that_has_seen_an_election() {
+    let mut world = bereft(3, 2);
+    let answered = world.observe().pods["a-2"].view.clone();
+    world.delete_pod("a-2");
+    settle(&mut world);
+    world.approve("t", None);
+    let next = plan(&world.desired, &world.observe()).status;
+    let chosen = next.expect("a status").status.recovery.expect("a recovery");
+    assert_eq!(chosen.step, RecoveryStep::Chosen);
+    assert!(chosen.message.contains("term not known"), "{chosen:?}");
+    world.desired.recorded.recovery = Some(chosen);
+    let mut seen = world.observe();
+    let view = seen.pods.get_mut("a-2").expect("the survivor's pod");
+    view.view = answered;
+    let status = view.view.as_mut().and_then(|view| view.status.as_mut());
+    status.expect("a status").leader_id = None;
+    let next = plan(&world.desired, &seen).status.expect("a status");
+    let recovery = next.status.recovery.expect("a recovery");
+    assert_eq!(recovery.step, RecoveryStep::Isolated, "{recovery:?}");
+}
+
 /// Two of three are frozen, and their pods are to go so that the third can continue.
 fn given_up() -> World {
     let mut world = grown(3);

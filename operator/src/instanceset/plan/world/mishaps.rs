@@ -124,6 +124,20 @@ impl World {
         self.lead();
     }
 
+    /// The node of a pod has not reported for longer than the owner allows.
+    pub(in super::super) fn give_up(&mut self, pod: &str) {
+        self.freeze(pod);
+        self.unreachable = Some(pod.to_owned());
+        let disk = self.disks.get(&names::claim("data", pod));
+        self.given_up = disk.map(|disk| disk.uid);
+    }
+
+    /// True for the claim whose volume is on that node, while there is a quorum.
+    pub(in super::super) fn gives_up(&self, claim: &str) -> bool {
+        let disk = self.disks.get(claim).map(|disk| disk.uid);
+        self.quorate() && self.given_up.is_some() && disk == self.given_up
+    }
+
     /// All nodes move again.
     pub(in super::super) fn thaw(&mut self) {
         for pod in self.pods.values_mut() {

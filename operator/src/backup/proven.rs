@@ -1,0 +1,95 @@
+//! Pure: when the newest verified backup of a cluster was completed.
+
+use etcd_operator_api::backup::BackupPhase;
+use etcd_operator_api::backup_policy::ARCHIVE;
+use etcd_operator_api::{Backup, labels};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+
+use super::observed::Seen;
+
+/// The cluster of a Backup, and when its newest verified full backup was completed, or the first Backup made while none
+/// is verified; `None` for the time when the cluster is gone. Nothing of a Backup that never began.
+pub(super) fn newest(backup: &Backup, seen: &Seen) -> Option<(String, Option<i64>)> {
+    let own = of(backup)?;
+    let others = seen
+        .others
+        .iter()
+        .filter(|other| of(other).as_ref() == Some(&own));
+    let own_ones: Vec<&Backup> = others.chain([backup]).collect();
+    let newest = own_ones.iter().filter_map(|backup| proven(backup)).max();
+    // Where nothing is verified, that is so since the first was to be made.
+    let newest = newest.or_else(|| own_ones.iter().filter_map(|backup| asked(backup)).min());
+    let name = format!(
+        "{}/{}-{}",
+        backup.namespace().unwrap_or_default(),
+        own.0,
+        own.1
+    );
+    Some((name, newest.filter(|_| seen.cluster.is_some())))
+}
+
+/// When a full backup was asked for.
+fn asked(backup: &Backup) -> Option<i64> {
+    let full = backup.spec.backup_method != ARCHIVE && backup.metadata.deletion_timestamp.is_none();
+    let made = backup.metadata.creation_timestamp.as_ref()?;
+    full.then(|| made.0.as_second())
+}
+
+/// Whether a Backup is verified and no other of its cluster is newer.
+pub(super) fn is_newest(backup: &Backup, others: &[Backup]) -> bool {
+    let Some(own) = proven(backup) else {
+        return false;
+    };
+    let mut same = others
+        .iter()
+        .filter(|other| of(other) == of(backup) && other.uid() != backup.uid());
+    !same.any(|other| proven(other).is_some_and(|at| at > own))
+}
+
+/// The archive that is put over a backup and has no newer one: the backup stays although its time is over.
+pub(super) fn carried(backup: &Backup, others: &[Backup]) -> Option<String> {
+    let status = backup.status.as_ref()?;
+    let (place, own) = (status.place()?, (proven(backup)?, status.revision));
+    let newer = |other: &&Backup| {
+        let revision = other.status.as_ref().and_then(|status| status.revision);
+        proven(other).is_some_and(|at| (at, revision) > own) && is_at(other, place)
+    };
+    let archive = |other: &&Backup| {
+        let stays = other.metadata.deletion_timestamp.is_none();
+        stays && other.spec.backup_method == ARCHIVE && is_at(other, place)
+    };
+    let archive = others.iter().find(archive)?;
+    let replaced = others.iter().any(|other| newer(&other));
+    (!replaced).then(|| archive.name_any())
+}
+
+/// Revision and time of each verified full backup at a place.
+pub(super) fn bases(place: (&str, &str), others: &[Backup]) -> Vec<(i64, Time)> {
+    let base = |other: &Backup| {
+        let status = other.status.as_ref()?;
+        proven(other).filter(|_| is_at(other, place))?;
+        Some((status.revision?, status.completion_timestamp.clone()?))
+    };
+    others.iter().filter_map(base).collect()
+}
+
+fn is_at(backup: &Backup, place: (&str, &str)) -> bool {
+    let status = backup.status.as_ref();
+    status.and_then(|status| status.place()) == Some(place)
+}
+
+/// The Cluster and the component.
+fn of(backup: &Backup) -> Option<(String, String)> {
+    let label = |label: &str| backup.labels().get(label).cloned();
+    Some((label(labels::INSTANCE)?, label(labels::COMPONENT_NAME)?))
+}
+
+/// When a verified backup that stays was completed, in seconds since 1970.
+pub(super) fn proven(backup: &Backup) -> Option<i64> {
+    let status = backup.status.as_ref()?;
+    let counts = status.phase == Some(BackupPhase::Completed) && status.verified == Some(true);
+    let stays = backup.metadata.deletion_timestamp.is_none();
+    let at = status.completion_timestamp.as_ref()?;
+    (counts && stays).then(|| at.0.as_second())
+}
