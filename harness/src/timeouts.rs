@@ -34,6 +34,9 @@ pub(crate) const EFFECT_SLOW: Duration = Duration::from_secs(60);
 pub(crate) const BARE_WHOLE: Duration = Duration::from_secs(20);
 /// An operation on an etcd cluster has ended, with a fault in its middle (aim: 12 s for two more members).
 pub(crate) const OPERATION: Duration = Duration::from_secs(180);
+/// A CA or a password is replaced: another CA takes three stages of five minutes, a kubelet's two before each of them,
+/// and all members are restarted twice.
+pub(crate) const ROTATION: Duration = Duration::from_secs(30 * 60);
 /// What a fault did is undone.
 pub(crate) const HEAL: Duration = Duration::from_secs(60);
 /// How long a fault lives at most when nothing heals it: the dead-man's default.

@@ -7,6 +7,7 @@ use etcd_history::record::Route;
 use etcd_operator_api::settings;
 
 use super::failover::FailoverReport;
+use crate::deploy::Guard;
 
 /// What is done to the leader again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -105,19 +106,32 @@ pub(crate) enum FastElection {
     Off,
     /// As the definition has it, and `relayClients` is `true`.
     Relay,
+    /// As the definition has it, with TLS.
+    Tls,
+    /// As the definition has it, with TLS and users.
+    Users,
 }
 
 impl FastElection {
     /// The setting and its value; `None` where the definition's is kept.
     pub(crate) fn setting(self) -> Option<(&'static str, &'static str)> {
         let value = match self {
-            Self::Shipped => return None,
+            Self::Shipped | Self::Tls | Self::Users => return None,
             Self::On => "true",
             Self::Suspicion => "suspicion",
             Self::Off => "false",
             Self::Relay => return Some((settings::RELAY_CLIENTS, "true")),
         };
         Some((settings::FAST_ELECTION, value))
+    }
+
+    /// What its clusters are closed with.
+    pub(crate) fn guard(self) -> Guard {
+        match self {
+            Self::Tls => Guard::Tls,
+            Self::Users => Guard::TlsAndUsers,
+            _ => Guard::Open,
+        }
     }
 
     /// What it adds to the name of a series.
@@ -128,6 +142,8 @@ impl FastElection {
             Self::Suspicion => ", fastElection suspicion",
             Self::Off => ", fastElection false",
             Self::Relay => ", relayClients true",
+            Self::Tls => ", TLS",
+            Self::Users => ", TLS and users",
         }
     }
 }

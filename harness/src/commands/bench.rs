@@ -79,7 +79,7 @@ struct FailoverArgs {
     #[arg(long, value_enum, default_value = "sigkill")]
     kind: Kind,
     /// Values of the clusters' setting fastElection that are measured in turn, e.g. off,on: one table for each. `relay`
-    /// sets relayClients instead.
+    /// sets relayClients instead, `tls` and `users` close the clusters.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "shipped")]
     fast_election: Vec<FastElection>,
     /// Clients that write through the service beside the recording one, each of another library. Their images are built
@@ -227,6 +227,11 @@ async fn make_runs(
     if !args.client.is_empty() {
         probes::prepare(&args.client, &target.choice()).await?;
     }
+    if !args.client.is_empty() && args.fast_election.iter().any(|fast| fast.guard().has_tls()) {
+        bail!(
+            "--client measures open clusters: leave it out, or `tls` and `users` of --fast-election"
+        );
+    }
     let lab = Lab::attach(&target.choice(), Live::loud()).await?;
     let mut all: Vec<Series> = args
         .fast_election
@@ -241,6 +246,7 @@ async fn make_runs(
             let mut plan = Plan::named(args.kind.scenario(), Some(args.members), seed)?;
             let rounds = args.kills - made;
             plan.scenario = plan.scenario.at_most(rounds).probes(&args.client);
+            plan.scenario = plan.scenario.guarded(series.fast.guard());
             if let Some((name, value)) = series.fast.setting() {
                 plan.scenario = plan.scenario.setting(name, value);
             }

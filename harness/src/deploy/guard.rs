@@ -2,11 +2,14 @@
 //! and are never read here.
 
 use etcd_operator_api::account::ROOT;
+use etcd_operator_api::names::ComponentName;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 /// The user that may read and write the keys of a run, and nothing else.
 const USER: &str = "harness";
+/// A user whose password is changed, and whom no traffic needs.
+const AUDITOR: &str = "auditor";
 /// First characters of the keys of a run, as the recording client has them by default.
 const KEYS: &str = "run/";
 
@@ -28,8 +31,8 @@ pub enum Guard {
 pub(crate) struct Keys {
     /// CA, certificate and key of applications.
     pub tls: String,
-    /// Users of who reads and writes, and of who asks members.
-    pub users: Option<[String; 2]>,
+    /// Users of who reads and writes, of who asks members, and of whom no traffic needs.
+    pub users: Option<[String; 3]>,
 }
 
 impl Guard {
@@ -50,18 +53,22 @@ impl Guard {
             component["issuer"] = json!({ "name": "KubeBlocks" });
         }
         if self.has_users() {
-            let permissions = json!([{ "prefix": KEYS, "access": "ReadWrite" }]);
-            component["systemAccounts"] =
-                json!([{ "name": ROOT }, { "name": USER, "permissions": permissions }]);
+            let may = |access: &str| json!([{ "prefix": KEYS, "access": access }]);
+            component["systemAccounts"] = json!([
+                { "name": ROOT },
+                { "name": USER, "permissions": may("ReadWrite") },
+                { "name": AUDITOR, "permissions": may("Read") },
+            ]);
         }
     }
 
     /// What opens a component of this name; nothing where it is open.
     pub(crate) fn keys(self, component: &str) -> Option<Keys> {
-        let user = |name: &str| format!("{component}-account-{name}");
+        let component = ComponentName::existing(component);
+        let user = |name: &str| component.account_secret(name);
         self.has_tls().then(|| Keys {
-            tls: format!("{component}-client"),
-            users: self.has_users().then(|| [user(USER), user(ROOT)]),
+            tls: component.client_secret(),
+            users: self.has_users().then(|| [USER, ROOT, AUDITOR].map(user)),
         })
     }
 
@@ -96,6 +103,13 @@ mod tests {
         let keys = Guard::TlsAndUsers.keys("q-etcd").expect("keys");
         assert_eq!(keys.tls, "q-etcd-client");
         let users = keys.users.expect("users");
-        assert_eq!(users, ["q-etcd-account-harness", "q-etcd-account-root"]);
+        assert_eq!(
+            users,
+            [
+                "q-etcd-account-harness",
+                "q-etcd-account-root",
+                "q-etcd-account-auditor"
+            ]
+        );
     }
 }

@@ -19,10 +19,11 @@ use crate::scenario::{Live, RunError};
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
-/// Volumes with what opens the cluster: certificate, and two users.
-const TLS: &str = "tls";
-const USER: &str = "user";
-const ADMIN: &str = "admin";
+/// Volumes with what opens the cluster: certificate, and users.
+pub(super) const TLS: &str = "tls";
+pub(super) const USER: &str = "user";
+pub(super) const ADMIN: &str = "admin";
+pub(super) const AUDITOR: &str = "auditor";
 /// Group of the client's process, as its image has it: it may read the Secrets.
 const GROUP: u32 = 65532;
 /// Operations a second of one of many mixed clients: each waits for an answer before it asks again.
@@ -154,6 +155,8 @@ pub(super) struct ClientPlan<'a> {
     pub(super) image: &'a str,
     pub(super) seed: u64,
     pub(super) load: Load,
+    /// Secrets that are mounted beside those that open the cluster, when they come, each at [`folder`] of its name.
+    pub(super) others: &'a [&'static str],
     /// True when there are control-plane nodes that it can run on, where no fault hits it.
     pub(super) on_control_plane: bool,
 }
@@ -182,15 +185,20 @@ fn access(keys: &Keys) -> Value {
     access
 }
 
-fn folder(volume: &str) -> String {
+/// Where the Secret of a volume is mounted.
+pub(super) fn folder(volume: &str) -> String {
     format!("/access/{volume}")
 }
 
 /// Volumes of the Secrets, each with the Secret's name.
 fn secrets(keys: &Keys) -> Vec<(&'static str, String)> {
     let mut secrets = vec![(TLS, keys.tls.clone())];
-    if let Some([user, admin]) = &keys.users {
-        secrets.extend([(USER, user.clone()), (ADMIN, admin.clone())]);
+    if let Some([user, admin, auditor]) = &keys.users {
+        secrets.extend([
+            (USER, user.clone()),
+            (ADMIN, admin.clone()),
+            (AUDITOR, auditor.clone()),
+        ]);
     }
     secrets
 }
@@ -229,12 +237,19 @@ fn pod(subject: &Subject, plan: &ClientPlan<'_>) -> Value {
         json!({})
     };
     let keys = subject.keys();
-    let secrets = keys.as_ref().map(secrets).unwrap_or_default();
+    let own = keys.as_ref().map(secrets).unwrap_or_default().into_iter();
+    let own = own.map(|(name, secret)| (name, secret, false));
+    let others = plan
+        .others
+        .iter()
+        .map(|name| (*name, (*name).to_owned(), true));
+    let secrets: Vec<_> = own.chain(others).collect();
     let mut mounts = vec![json!({"name": "history", "mountPath": "/history"})];
     let mut volumes = vec![json!({"name": "history", "emptyDir": volume})];
-    for (name, secret) in secrets {
+    for (name, secret, optional) in secrets {
         mounts.push(json!({"name": name, "mountPath": folder(name), "readOnly": true}));
-        volumes.push(json!({"name": name, "secret": {"secretName": secret, "defaultMode": 0o440}}));
+        volumes.push(json!({"name": name,
+            "secret": {"secretName": secret, "defaultMode": 0o440, "optional": optional}}));
     }
     json!({
         "metadata": {"name": POD, "namespace": subject.namespace, "labels": {"etcd-harness/part": "workload"}},

@@ -51,6 +51,8 @@ pub enum Act {
     Manifests,
     /// The commands of the documents are run as they stand.
     Documents,
+    /// Strangers try to get into a cluster with TLS and users.
+    BreakIns,
 }
 
 /// Operations and faults under load.
@@ -153,10 +155,10 @@ impl Trial {
             let (from, to) = ("recover_under_fault", "recovered_under_fault");
             limits.push(limit(from, to, recovers_within));
         }
-        let numbers = self.faults.len()..self.faults.len() + self.operations.len();
-        limits.extend(numbers.map(|number| {
+        let operations = (self.faults.len()..).zip(&self.operations);
+        limits.extend(operations.map(|(number, operation)| {
             let begun = format!("operation_{number}");
-            limit(&begun, &format!("{begun}_done"), timeouts::OPERATION)
+            limit(&begun, &format!("{begun}_done"), operation.limit())
         }));
         limits
     }
@@ -364,6 +366,7 @@ impl Scenario {
     pub fn guard(&self) -> Guard {
         match &self.act {
             Act::Faults(trial) => trial.guard,
+            Act::BreakIns => Guard::TlsAndUsers,
             _ => Guard::Open,
         }
     }

@@ -27,6 +27,7 @@ mod plan;
 mod probes;
 pub(crate) mod promise;
 mod proof;
+mod rotation;
 pub(crate) mod run_log;
 pub(crate) mod runner;
 mod sizes;

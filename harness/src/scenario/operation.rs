@@ -47,6 +47,10 @@ pub enum Operation {
     RecoverQuorum,
     /// A backup is made, and restored into a second Cluster beside the first.
     BackUpAndRestore,
+    /// The CA is replaced by another one.
+    RotateCa,
+    /// A user's password is replaced by another one.
+    RotatePassword,
 }
 
 /// Largest database after [`Operation::Reconfigure`], in bytes.
@@ -62,6 +66,22 @@ impl Operation {
         match self {
             Operation::Scale(to) => to,
             _ => before,
+        }
+    }
+
+    /// How long it may take.
+    pub(super) const fn limit(self) -> Duration {
+        match self {
+            Operation::RotateCa | Operation::RotatePassword => timeouts::ROTATION,
+            _ => timeouts::OPERATION,
+        }
+    }
+
+    /// How often it recreates every member beyond the first time.
+    pub(super) const fn more_restarts(self) -> u64 {
+        match self {
+            Operation::RotateCa => 1,
+            _ => 0,
         }
     }
 
@@ -128,8 +148,8 @@ impl Operation {
             Operation::RebuildFollower => vec![json!({ "type": "RebuildInstance", "force": true,
                 "rebuildFrom": [{ "componentName": COMPONENT, "inPlace": true, "instances": [{ "name": replaced }] }] })],
             Operation::RecoverQuorum => vec![recovering("dryRun"), recovering("acceptDataLoss")],
-            // No OpsRequest: an object of its own (`scenario::backup`).
-            Operation::BackUpAndRestore => vec![],
+            // No OpsRequest: an object of its own (`scenario::backup`), or an edit (`scenario::rotation`).
+            Operation::BackUpAndRestore | Operation::RotateCa | Operation::RotatePassword => vec![],
             Operation::StopAndStart => vec![
                 json!({ "type": "Stop", "stop": component }),
                 json!({ "type": "Start", "start": component }),
@@ -156,6 +176,8 @@ impl Operation {
             Operation::RebuildFollower => "rebuild-follower".to_owned(),
             Operation::RecoverQuorum => "recover-quorum".to_owned(),
             Operation::BackUpAndRestore => "back-up-and-restore".to_owned(),
+            Operation::RotateCa => "rotate-ca".to_owned(),
+            Operation::RotatePassword => "rotate-password".to_owned(),
         }
     }
 }

@@ -100,8 +100,12 @@ fn lacking(
             }
         }
         Operation::RecoverQuorum => not_recovered(before, after),
-        // A backup is proved by what is restored from it.
-        Operation::Expose | Operation::Conceal | Operation::BackUpAndRestore => None,
+        // A backup is proved by what is restored from it, what is replaced by what lets in.
+        Operation::Expose
+        | Operation::Conceal
+        | Operation::BackUpAndRestore
+        | Operation::RotateCa
+        | Operation::RotatePassword => None,
     }
 }
 

@@ -6,14 +6,18 @@ use std::{collections::BTreeMap, io::Write as _, path::Path, sync::Arc, time::Du
 use anyhow::{Context as _, bail};
 use etcd_client::Client;
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout, timeout_at},
+};
 
 use crate::{
     config::{Config, Member},
-    connection::Held,
+    connection::{Held, dial},
     reach::Reach,
     run::config_file,
     schedule::pause,
+    tls::{FILES, Tls},
 };
 
 /// Longest time for one answer.
@@ -27,11 +31,9 @@ pub(crate) async fn state(dir: &Path, members: &[Member]) -> anyhow::Result<Valu
     let mut pods = BTreeMap::new();
     let mut list = Value::Null;
     for member in members {
-        let held = Held::new(Arc::clone(&admin), &member.address);
         let until = Instant::now() + ANSWER;
-        let (_, client) = held
-            .get(until)
-            .await
+        let client = dial(&admin, &member.address, until).await;
+        let client = client
             .with_context(|| format!("failed to reach {} of pod {}", member.address, member.pod))?;
         let status = timeout_at(until, status(&client)).await;
         let status = status.with_context(|| format!("pod {}: no status in time", member.pod))?;
@@ -77,10 +79,44 @@ pub(crate) async fn lists(dir: &Path, members: &[Member]) -> anyhow::Result<()> 
     }
 }
 
-fn admin(dir: &Path) -> anyhow::Result<Arc<Reach>> {
+/// The CA and certificate that are mounted here now, and the certificate that each of these members shows, in
+/// hexadecimal.
+pub(crate) async fn certificates(dir: &Path, members: &[Member]) -> anyhow::Result<Value> {
+    let folder = config(dir)?.access.tls;
+    let folder = folder.context("failed to look at certificates: the cluster has no TLS")?;
+    let [ca, certificate, _] = FILES;
+    let read = |name: &str| {
+        let path = folder.join(name);
+        std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
+    };
+    let tls = Tls::of(&folder);
+    let mut served = BTreeMap::new();
+    for member in members {
+        let shown = timeout(ANSWER, shown(&tls, &member.address)).await;
+        let shown = shown.with_context(|| format!("pod {}: no handshake in time", member.pod))?;
+        let shown = shown.with_context(|| format!("pod {}: no handshake", member.pod))?;
+        served.insert(&member.pod, shown);
+    }
+    Ok(json!({"ca": read(ca)?, "certificate": read(certificate)?, "served": served}))
+}
+
+async fn shown(tls: &Tls, address: &str) -> anyhow::Result<String> {
+    let stream = tls
+        .shake(address, TcpStream::connect(address).await?)
+        .await?;
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let first = chain.first().context("it shows none")?;
+    Ok(first.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn config(dir: &Path) -> anyhow::Result<Config> {
     let text = std::fs::read_to_string(config_file(dir))
         .context("failed to read the configuration of the run: is `workload run` up?")?;
-    let [_, admin] = Reach::both(&Config::parse(&text)?.access);
+    Ok(Config::parse(&text)?)
+}
+
+fn admin(dir: &Path) -> anyhow::Result<Arc<Reach>> {
+    let [_, admin] = Reach::both(&config(dir)?.access);
     Ok(admin)
 }
 

@@ -5,6 +5,7 @@
 
 mod ask;
 mod attempt;
+mod break_in;
 mod classify;
 mod clients;
 mod clock;
@@ -97,6 +98,19 @@ enum Command {
         #[arg(long = "member", value_parser = member)]
         members: Vec<config::Member>,
     },
+    /// Prints the CA and certificate that are mounted, and those that members show, as JSON.
+    Certificates {
+        #[command(flatten)]
+        place: Place,
+        /// A member that is asked, as `POD=HOST:PORT`.
+        #[arg(long = "member", value_parser = member)]
+        members: Vec<config::Member>,
+    },
+    /// Tries to get in, and prints whether it was let in and what it was told, as JSON.
+    BreakIn {
+        #[command(flatten)]
+        attempt: break_in::Attempt,
+    },
     /// Asks for the addresses of `host:port` and prints them.
     Lookup {
         /// What to ask for.
@@ -180,6 +194,15 @@ fn start(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Lists { place, members } => runtime.block_on(ask::lists(&place.dir, &members)),
+        Command::Certificates { place, members } => {
+            let told = runtime.block_on(ask::certificates(&place.dir, &members))?;
+            println!("{told}");
+            Ok(())
+        }
+        Command::BreakIn { attempt } => {
+            println!("{}", runtime.block_on(break_in::run(&attempt)));
+            Ok(())
+        }
         Command::Lookup { address } => runtime.block_on(async {
             for found in tokio::net::lookup_host(&address)
                 .await

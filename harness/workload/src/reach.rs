@@ -1,6 +1,10 @@
 //! How a cluster is reached: addresses, TLS and a user. Whatever here connects to etcd does it by this.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -65,6 +69,15 @@ impl Reach {
                 login: user.as_deref().map(Login::of),
             })
         })
+    }
+
+    /// With this TLS, or none, as the user of this folder, or no user.
+    pub(crate) fn with(tls: Option<Tls>, user: Option<&Path>) -> Self {
+        Self {
+            names: Arc::default(),
+            tls: tls.map(Arc::new),
+            login: user.map(Login::of),
+        }
     }
 
     /// The scheme of its URLs.

@@ -22,9 +22,10 @@ pub(crate) const FILES: [&str; 3] = ["ca.crt", "tls.crt", "tls.key"];
 /// What the files of a folder say.
 #[derive(Debug)]
 pub(crate) struct Tls {
-    folder: PathBuf,
-    /// False shows no certificate.
-    certified: bool,
+    /// With the CA that the server must have a certificate of.
+    trusts: PathBuf,
+    /// With what is shown to the server; nothing is when absent.
+    shows: Option<PathBuf>,
     last: Mutex<Option<Loaded>>,
 }
 
@@ -37,18 +38,15 @@ struct Loaded {
 impl Tls {
     /// With CA, certificate and key of this folder.
     pub(crate) fn of(folder: &Path) -> Self {
-        Self {
-            folder: folder.to_owned(),
-            certified: true,
-            last: Mutex::new(None),
-        }
+        Self::showing(folder, Some(folder))
     }
 
-    /// With the CA of this folder and no certificate of its own.
-    pub(crate) fn anonymous(folder: &Path) -> Self {
+    /// With the CA of one folder, and certificate and key of another, or none.
+    pub(crate) fn showing(trusts: &Path, shows: Option<&Path>) -> Self {
         Self {
-            certified: false,
-            ..Self::of(folder)
+            trusts: trusts.to_owned(),
+            shows: shows.map(Path::to_owned),
+            last: Mutex::new(None),
         }
     }
 
@@ -85,19 +83,18 @@ impl Tls {
     }
 
     fn texts(&self) -> io::Result<Vec<Vec<u8>>> {
-        let files = if self.certified {
-            &FILES[..]
-        } else {
-            &FILES[..1]
-        };
-        let text = |name: &&str| {
-            let path = self.folder.join(name);
-            fs::read(&path).map_err(|error| {
+        let [ca, chain, key] = FILES;
+        let mut paths = vec![self.trusts.join(ca)];
+        if let Some(folder) = &self.shows {
+            paths.extend([folder.join(chain), folder.join(key)]);
+        }
+        let text = |path: &PathBuf| {
+            fs::read(path).map_err(|error| {
                 let told = format!("failed to read {}: {error}", path.display());
                 io::Error::new(error.kind(), told)
             })
         };
-        files.iter().map(text).collect()
+        paths.iter().map(text).collect()
     }
 }
 
@@ -162,7 +159,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let ca = Ca::new();
         fs::write(folder.path().join(FILES[0]), ca.pem()).expect("written");
-        assert!(Tls::anonymous(folder.path()).config().is_ok());
+        assert!(Tls::showing(folder.path(), None).config().is_ok());
         let error = Tls::of(folder.path()).config().expect_err("no certificate");
         assert!(error.to_string().contains("tls.crt"), "{error}");
     }

@@ -2,7 +2,9 @@
 //! table; what a guarded cluster adds of its own follows.
 
 use crate::deploy::Guard;
-use crate::scenario::Scenario;
+use crate::faults::{Fault, OperatorFault, Replicas};
+use crate::scenario::promise::Continuity::Planned;
+use crate::scenario::{Act, Operation, Promise, Scenario};
 
 /// A scenario, and its name when it is run guarded. Of `failover`: the leader dies, and is moved by plan. Of
 /// `partition`: the leader loses its peers, the fence and the relabelling without its own agent. Of `operation`: what
@@ -28,7 +30,42 @@ const SAMPLED: [(&str, &str); 6] = [
     ("restart::all_pods_deleted", "guarded::all_pods_deleted"),
 ];
 
-/// What is sampled of these.
+/// What strangers try, and what is replaced while clients write and all operators die in the middle.
+fn own() -> Vec<Scenario> {
+    let operators_die = || {
+        [Fault::Operator {
+            how: OperatorFault::Killed,
+            replicas: Replicas::All,
+        }]
+    };
+    let rotates = |name, story, operation| {
+        Scenario::operations(name, story, [operation])
+            .and_meanwhile(operators_die())
+            .guarded(Guard::TlsAndUsers)
+            .promise(Promise::continuity(Planned).no_failed_write())
+            .long()
+    };
+    vec![
+        Scenario::new(
+            "guarded::break_ins",
+            "From another pod, with no certificate, a foreign one, one that is over, one of another cluster, an \
+             application's as a member's, a member's as the operator's, and in plain text: all are refused.",
+            Act::BreakIns,
+        ),
+        rotates(
+            "guarded::ca_rotated",
+            "The CA is replaced under load, in the steps of the operator, all of whose replicas die in the middle.",
+            Operation::RotateCa,
+        ),
+        rotates(
+            "guarded::password_rotated",
+            "A user's password is replaced under load: the new one lets in, the one of before no longer.",
+            Operation::RotatePassword,
+        ),
+    ]
+}
+
+/// What is sampled of these, and what only a guarded cluster has.
 pub(super) fn all(open: &[Scenario]) -> Vec<Scenario> {
     let sampled = SAMPLED.iter().filter_map(|(of, name)| {
         let scenario = open.iter().find(|scenario| scenario.name == *of)?;
@@ -38,15 +75,14 @@ pub(super) fn all(open: &[Scenario]) -> Vec<Scenario> {
         scenario.long_members = Vec::new();
         Some(scenario)
     });
-    sampled.collect()
+    sampled.chain(own()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::faults::{Fault, Selector};
+    use crate::faults::Selector;
     use crate::scenario::catalog;
-    use crate::scenario::{Act, Operation};
 
     /// What goes to etcd by ways that know no certificates.
     fn is_for_open_clusters(fault: &Fault) -> bool {

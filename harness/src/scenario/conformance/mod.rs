@@ -4,11 +4,13 @@
 //! Everything is looked at before anything is judged: one run names all that is wrong.
 
 mod admission;
+mod break_ins;
 mod bring_up;
 mod checklist;
 mod conform;
 mod documents;
 mod first_template;
+mod forged;
 mod manifests;
 mod objects;
 mod outcome;
@@ -18,6 +20,7 @@ mod strangers;
 mod termination;
 
 pub(super) use admission::admission;
+pub(super) use break_ins::break_ins;
 pub(super) use conform::conform;
 pub(super) use documents::documents;
 pub(super) use manifests::manifests;

@@ -60,6 +60,7 @@ async fn names(lab: &Lab, subject: &Subject, list: &mut Checklist) {
         image: &lab.client_image,
         seed: 1,
         load: Load::default(),
+        others: &[],
         on_control_plane: !lab.cluster.control_planes().is_empty(),
     };
     let client = match RecordingClient::create(subject, &plan).await {

@@ -9,6 +9,7 @@ use crate::scenario::RunError;
 use crate::scenario::backup::BackUp;
 use crate::scenario::notes::figure;
 use crate::scenario::operation::{self, Asked, Operation};
+use crate::scenario::rotation::{Rotation, What};
 use crate::scenario::subject;
 use crate::timeouts;
 
@@ -16,6 +17,7 @@ use crate::timeouts;
 enum Request {
     Ops(Asked),
     BackUp(BackUp),
+    Rotation(Rotation),
 }
 
 impl TrialRun<'_> {
@@ -80,6 +82,18 @@ impl TrialRun<'_> {
             self.note(operation, number, FaultStep::Effective, &told);
             return Ok(Request::BackUp(backup));
         }
+        let rotates = match operation {
+            Operation::RotateCa => Some(What::Ca),
+            Operation::RotatePassword => Some(What::Password),
+            _ => None,
+        };
+        if let Some(what) = rotates {
+            let rotation = Rotation::ask(&self.subject, what).await?;
+            self.note(operation, number, FaultStep::Injected, "");
+            let told = rotation.begun().await?;
+            self.note(operation, number, FaultStep::Effective, &told);
+            return Ok(Request::Rotation(rotation));
+        }
         let leader = self.subject.leader().await.unwrap_or_default();
         self.expectations
             .replaced_members
@@ -104,9 +118,13 @@ impl TrialRun<'_> {
             Request::BackUp(backup) => {
                 self.note(operation, number, FaultStep::Healing, "");
                 let compared = backup.ended(limit).await?;
-                self.lab.live.say(compared.clone());
-                self.note(operation, number, FaultStep::Healed, &compared);
-                self.log.phase(&format!("operation_{number}_done"));
+                self.proved(operation, number, &compared);
+                return Ok(());
+            }
+            Request::Rotation(rotation) => {
+                self.note(operation, number, FaultStep::Healing, "");
+                let seen = rotation.ended(operation.limit()).await?;
+                self.proved(operation, number, &seen);
                 return Ok(());
             }
         };
@@ -122,6 +140,13 @@ impl TrialRun<'_> {
         let subject = self.subject.with_members(after);
         let replaced = asked.replaced.as_deref();
         operation.proof(&subject, &asked.before, replaced).await
+    }
+
+    /// What was asked for has been seen to be done.
+    fn proved(&mut self, operation: Operation, number: u32, seen: &str) {
+        self.lab.live.say(seen);
+        self.note(operation, number, FaultStep::Healed, seen);
+        self.log.phase(&format!("operation_{number}_done"));
     }
 
     fn note(&mut self, operation: Operation, number: u32, step: FaultStep, text: &str) {

@@ -11,6 +11,7 @@ use crate::scenario::client::{ClientPlan, RecordingClient};
 use crate::scenario::inside::Inside;
 use crate::scenario::notes::figure;
 use crate::scenario::probes;
+use crate::scenario::rotation;
 use crate::scenario::sizes::sizes;
 use crate::scenario::subject::{self, Subject};
 use crate::timeouts;
@@ -65,6 +66,7 @@ impl TrialRun<'_> {
             image: &lab.client_image,
             seed: self.plan.seed,
             load: self.trial.load,
+            others: &[rotation::STALE],
             on_control_plane: !lab.cluster.control_planes().is_empty(),
         };
         let pool = self.pool();

@@ -49,6 +49,8 @@ impl<'a> TrialRun<'a> {
             let moves = |fault: &&Fault| matches!(fault, Fault::DeletePod { .. });
             let more = trial.faults.iter().filter(moves).count() as u64;
             let terms = &mut expectations.terms_per_round;
+            let restarts = trial.operations.iter().map(|asked| asked.more_restarts());
+            let more = more + restarts.max().unwrap_or_default();
             *terms = terms.map(|terms| terms + more);
         }
         expectations.leaving = leaving(subject, &trial.operations);
