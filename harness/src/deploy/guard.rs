@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 /// The user that may read and write the keys of a run, and nothing else.
 const USER: &str = "harness";
-/// A user whose password is changed, and whom no traffic needs.
+/// A user whose password is changed: no traffic needs it.
 const AUDITOR: &str = "auditor";
 /// First characters of the keys of a run, as the recording client has them by default.
 const KEYS: &str = "run/";
@@ -31,7 +31,7 @@ pub enum Guard {
 pub(crate) struct Keys {
     /// CA, certificate and key of applications.
     pub tls: String,
-    /// Users of who reads and writes, of who asks members, and of whom no traffic needs.
+    /// Users: the one that reads and writes, the one that asks members, and one that no traffic needs.
     pub users: Option<[String; 3]>,
 }
 

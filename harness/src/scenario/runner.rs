@@ -73,7 +73,7 @@ async fn measure_in(lab: Lab, plan: Plan) -> Result<Measured, RunError> {
             let subject = Subject::create(&lab.cluster, &plan.trial(), plan.members).await?;
             let subject = subject.guarded(plan.scenario.guard());
             lab.live.say(format!("namespace {}", subject.namespace));
-            let found = act(&lab, &plan, &subject).await;
+            let found = Box::pin(act(&lab, &plan, &subject)).await;
             (Some(subject), found)
         }
     };
@@ -194,7 +194,7 @@ async fn act(lab: &Lab, plan: &Plan, subject: &Subject) -> Found {
         Act::Conform => until_asked(lab, conformance::conform(lab, subject)).await,
         Act::Admission => until_asked(lab, conformance::admission(lab, subject)).await,
         Act::Manifests => until_asked(lab, conformance::manifests(lab, subject)).await,
-        Act::BreakIns => until_asked(lab, conformance::break_ins(lab, subject)).await,
+        Act::BreakIns => Box::pin(until_asked(lab, conformance::break_ins(lab, subject))).await,
         Act::Documents => until_asked(lab, conformance::documents(lab, subject)).await,
     }
 }

@@ -17,7 +17,7 @@ use crate::timeouts;
 enum Request {
     Ops(Asked),
     BackUp(BackUp),
-    Rotation(Rotation),
+    Rotation(Box<Rotation>),
 }
 
 impl TrialRun<'_> {
@@ -92,7 +92,7 @@ impl TrialRun<'_> {
             self.note(operation, number, FaultStep::Injected, "");
             let told = rotation.begun().await?;
             self.note(operation, number, FaultStep::Effective, &told);
-            return Ok(Request::Rotation(rotation));
+            return Ok(Request::Rotation(Box::new(rotation)));
         }
         let leader = self.subject.leader().await.unwrap_or_default();
         self.expectations
