@@ -53,6 +53,13 @@ pub(crate) async fn run(attempt: &Attempt) -> Value {
 async fn tried(attempt: &Attempt) -> Result<String, String> {
     let tls = attempt.trusts.as_ref();
     let tls = tls.map(|trusts| Tls::showing(trusts, attempt.shows.as_deref()));
+    let tls = tls.map(|tls| {
+        if attempt.method.is_some() {
+            tls.http()
+        } else {
+            tls
+        }
+    });
     let reach = Reach::with(tls, attempt.user.as_deref());
     if attempt.method.is_some() {
         let line = request(attempt, &reach).await;

@@ -26,6 +26,8 @@ pub(crate) struct Tls {
     trusts: PathBuf,
     /// With what is shown to the server; nothing is when absent.
     shows: Option<PathBuf>,
+    /// False leaves the protocol open: then a server of HTTP speaks 1.1.
+    grpc: bool,
     last: Mutex<Option<Loaded>>,
 }
 
@@ -46,7 +48,16 @@ impl Tls {
         Self {
             trusts: trusts.to_owned(),
             shows: shows.map(Path::to_owned),
+            grpc: true,
             last: Mutex::new(None),
+        }
+    }
+
+    /// The same, for requests in HTTP/1.1.
+    pub(crate) fn http(self) -> Self {
+        Self {
+            grpc: false,
+            ..self
         }
     }
 
@@ -68,7 +79,7 @@ impl Tls {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = self.texts().and_then(|texts| match last.as_ref() {
             Some(known) if known.texts == texts => Ok(known.clone()),
-            _ => config(&texts).map(|config| Loaded { texts, config }),
+            _ => config(&texts, self.grpc).map(|config| Loaded { texts, config }),
         });
         match (fresh, last.as_ref()) {
             (Ok(loaded), _) => {
@@ -99,7 +110,7 @@ impl Tls {
 }
 
 /// Of a CA and, when there are three texts, a certificate and its key.
-fn config(texts: &[Vec<u8>]) -> io::Result<Arc<ClientConfig>> {
+fn config(texts: &[Vec<u8>], grpc: bool) -> io::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     for root in texts.iter().take(1) {
         for root in CertificateDer::pem_slice_iter(root) {
@@ -119,7 +130,9 @@ fn config(texts: &[Vec<u8>]) -> io::Result<Arc<ClientConfig>> {
         }
         _ => builder.with_no_client_auth(),
     };
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    if grpc {
+        config.alpn_protocols = vec![b"h2".to_vec()];
+    }
     // Every connection shows its certificate, as those of etcd's own client do.
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))

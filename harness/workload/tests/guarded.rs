@@ -221,6 +221,12 @@ fn break_in(folders: &Folders, address: &str) {
     let known = ["run/", "--trusts", &ca, "--shows", &ca, "--user", &root];
     let (let_in, told) = tried(&known);
     assert!(let_in, "{told}");
+    // etcd's port for clients speaks gRPC and HTTP/1.1, as that for peers does.
+    let version = [
+        "/version", "--method", "GET", "--trusts", &ca, "--shows", &ca,
+    ];
+    let (let_in, told) = tried(&version);
+    assert!(let_in, "{told}");
     folders.write("stale", "username", "root");
     folders.write("stale", "password", "another");
     let stale = path(folders, "stale");
