@@ -302,12 +302,26 @@ fn a_run_on_a_guarded_cluster_outlives_a_restart_and_a_change_of_users_and_tells
     etcd.told(&["user", "add", "other:x", &root]);
     grows("answers after a change of users");
 
-    let state: Value = serde_json::from_str(&run(&folders, &["state", &member])).expect("JSON");
+    tells_of_members(&folders, &member);
+    break_in(&folders, &address);
+
+    run(&folders, &["stop"]);
+    let summary: Value = serde_json::from_str(&run(&folders, &["final", &member])).expect("JSON");
+    assert_eq!(summary["unread"], json!([]), "{summary}");
+    assert_eq!(summary["watchers"], json!([2, 2]), "{summary}");
+    let text = recorded(&folders);
+    assert!(!text.contains(PASSWORD));
+    drop(process);
+}
+
+/// What is asked of members beside the run.
+fn tells_of_members(folders: &Folders, member: &str) {
+    let state: Value = serde_json::from_str(&run(folders, &["state", member])).expect("JSON");
     assert_eq!(state["members"][0]["name"], "one", "{state}");
     let status = &state["pods"]["one"];
     assert_eq!(status["leader"], status["header"]["member_id"], "{state}");
 
-    let told = run(&folders, &["certificates", &member]);
+    let told = run(folders, &["certificates", member]);
     let told: Value = serde_json::from_str(&told).expect("JSON");
     assert!(
         told["served"]["one"]
@@ -315,13 +329,11 @@ fn a_run_on_a_guarded_cluster_outlives_a_restart_and_a_change_of_users_and_tells
             .expect("shown")
             .starts_with("30")
     );
-    break_in(&folders, &address);
+}
 
-    run(&folders, &["stop"]);
-    let summary: Value = serde_json::from_str(&run(&folders, &["final", &member])).expect("JSON");
-    assert_eq!(summary["unread"], json!([]), "{summary}");
-    assert_eq!(summary["watchers"], json!([2, 2]), "{summary}");
-    let records = history(&folders);
+/// The history, which has a record of each kind.
+fn recorded(folders: &Folders) -> String {
+    let records = history(folders);
     let text = records.iter().map(Value::to_string).collect::<String>();
     for kind in ["hash", "final_state", "member"] {
         let seen = records
@@ -329,6 +341,5 @@ fn a_run_on_a_guarded_cluster_outlives_a_restart_and_a_change_of_users_and_tells
             .any(|record| record.to_string().contains(kind));
         assert!(seen, "no record of {kind}");
     }
-    assert!(!text.contains(PASSWORD));
-    drop(process);
+    text
 }
