@@ -8,14 +8,14 @@ use crate::tree::{production, report};
 /// Crates whose modules form no circle.
 const CRATES: &[&str] = &[
     "harness/src",
-    "harness/history/src",
+    "harness/etcd-history/src",
     "harness/workload/src",
     "harness/machine/src",
     "operator/src",
-    "operator/agent/src",
-    "operator/api/src",
+    "operator/kbagent/src",
+    "operator/etcd-operator-api/src",
     "operator/kubectl-kbetcd/src",
-    "operator/backup/src",
+    "operator/etcd-backup/src",
 ];
 
 /// Folders of a crate, from the bottom to the top: a folder may use those that stand before it in this table.
@@ -57,7 +57,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "harness/history/src",
+        "harness/etcd-history/src",
         &[
             "hash",
             "record",

@@ -61,7 +61,7 @@ const PURE: &[(&str, &[&str], &str)] = &[
         "certificates are given their keys, serial numbers and time",
     ),
     (
-        "harness/history/src",
+        "harness/etcd-history/src",
         &[
             "tokio",
             "kube::",
@@ -75,7 +75,7 @@ const PURE: &[(&str, &[&str], &str)] = &[
         "a check sees nothing but a history",
     ),
     (
-        "operator/agent/src/election/plan.rs",
+        "operator/kbagent/src/election/plan.rs",
         &[
             "tokio",
             "async fn",
@@ -89,7 +89,7 @@ const PURE: &[(&str, &[&str], &str)] = &[
         "the planner of elections sees no clock and no network",
     ),
     (
-        "operator/agent/src/accounts/plan.rs",
+        "operator/kbagent/src/accounts/plan.rs",
         &[
             "tokio",
             "async fn",
@@ -133,7 +133,7 @@ const PURE: &[(&str, &[&str], &str)] = &[
         "how a Backup goes is decided without a client and a clock",
     ),
     (
-        "operator/backup/src/archive/collect.rs",
+        "operator/etcd-backup/src/archive/collect.rs",
         &[
             "tokio",
             "async fn",
@@ -147,7 +147,7 @@ const PURE: &[(&str, &[&str], &str)] = &[
         "what an archive writes is decided without a clock and a client",
     ),
     (
-        "operator/backup/src/archive/segment.rs",
+        "operator/etcd-backup/src/archive/segment.rs",
         &[
             "tokio",
             "async fn",
@@ -161,7 +161,7 @@ const PURE: &[(&str, &[&str], &str)] = &[
         "a segment is data",
     ),
     (
-        "operator/backup/src/archive/search.rs",
+        "operator/etcd-backup/src/archive/search.rs",
         &[
             "tokio",
             "async fn",
@@ -175,12 +175,12 @@ const PURE: &[(&str, &[&str], &str)] = &[
         "what an archive leads to is decided without reading",
     ),
     (
-        "operator/api/src",
+        "operator/etcd-operator-api/src",
         &["kube::Client", "tokio", "async fn"],
         "the API is data",
     ),
     (
-        "operator/protocol/src",
+        "operator/kbagent-protocol/src",
         &["tokio", "kube::", "async fn"],
         "the protocol is data",
     ),
@@ -194,12 +194,12 @@ const DIRECTION: &[(&str, &[&str], &str)] = &[
         "nothing in the harness knows the operator's insides",
     ),
     (
-        "harness/history",
+        "harness/etcd-history",
         &["kube", "tokio", "k8s-openapi", "harness"],
         "the history is pure",
     ),
     (
-        "operator/api",
+        "operator/etcd-operator-api",
         &["tokio", "kbagent", "operator"],
         "the API depends on nothing of ours",
     ),

@@ -14,8 +14,8 @@ const SOURCES: [&str; 5] = [
     include_str!("../metrics.rs"),
     include_str!("../roles/metrics.rs"),
     include_str!("../watches.rs"),
-    include_str!("../../agent/src/exporter/exposition.rs"),
-    include_str!("../../backup/src/archive/serve.rs"),
+    include_str!("../../kbagent/src/exporter/exposition.rs"),
+    include_str!("../../etcd-backup/src/archive/serve.rs"),
 ];
 
 /// The words in a text; some are names of metrics.
