@@ -8,26 +8,39 @@ use crate::scenario::{Act, Operation, Promise, Scenario};
 
 /// A scenario, and its name when it is run guarded. Of `failover`: the leader dies, and is moved by plan. Of
 /// `partition`: the leader loses its peers, the fence and the relabelling without its own agent. Of `operation`: what
-/// moves leadership and what recreates every member. Of `restart`: everything at once.
-const SAMPLED: [(&str, &str); 6] = [
+/// moves leadership and what recreates every member, without users: a member that was restarted knows no token, and the
+/// log-in is no part of a planned move's gap. Of `restart`: everything at once.
+const SAMPLED: [(&str, &str, Guard); 6] = [
     (
         "failover::leader_etcd_killed",
         "guarded::leader_etcd_killed",
+        Guard::TlsAndUsers,
     ),
     (
         "failover::leader_pod_deleted",
         "guarded::leader_pod_deleted",
+        Guard::TlsAndUsers,
     ),
     (
         "partition::leader_cut_off_from_peers",
         "guarded::leader_cut_off_from_peers",
+        Guard::TlsAndUsers,
     ),
     (
         "operation::switchover_and_resize",
         "guarded::switchover_and_resize",
+        Guard::TlsAndUsers,
     ),
-    ("operation::rolling_restart", "guarded::rolling_restart"),
-    ("restart::all_pods_deleted", "guarded::all_pods_deleted"),
+    (
+        "operation::rolling_restart",
+        "guarded::rolling_restart",
+        Guard::Tls,
+    ),
+    (
+        "restart::all_pods_deleted",
+        "guarded::all_pods_deleted",
+        Guard::TlsAndUsers,
+    ),
 ];
 
 /// What strangers try, and what is replaced while clients write and all operators die in the middle.
@@ -67,9 +80,9 @@ fn own() -> Vec<Scenario> {
 
 /// What is sampled of these, and what only a guarded cluster has.
 pub(super) fn all(open: &[Scenario]) -> Vec<Scenario> {
-    let sampled = SAMPLED.iter().filter_map(|(of, name)| {
+    let sampled = SAMPLED.iter().filter_map(|(of, name, guard)| {
         let scenario = open.iter().find(|scenario| scenario.name == *of)?;
-        let mut scenario = scenario.clone().guarded(Guard::TlsAndUsers).members([3]);
+        let mut scenario = scenario.clone().guarded(*guard).members([3]);
         scenario.name = name;
         scenario.smoke = false;
         scenario.long_members = Vec::new();
@@ -96,10 +109,10 @@ mod tests {
     fn every_sampled_scenario_is_there_once_more_and_differs_by_its_cluster_alone() {
         let all = catalog::all();
         let named = |name: &str| all.iter().find(|scenario| scenario.name == name);
-        for (of, name) in SAMPLED {
+        for (of, name, guard) in SAMPLED {
             let (open, guarded) = (named(of).expect(of), named(name).expect(name));
             assert_eq!(open.guard(), Guard::Open);
-            assert_eq!(guarded.guard(), Guard::TlsAndUsers);
+            assert_eq!(guarded.guard(), guard);
             assert_eq!(guarded.promise, open.promise, "{name}");
             let (Act::Faults(open), Act::Faults(guarded)) = (&open.act, &guarded.act) else {
                 panic!("{name} has no load");
