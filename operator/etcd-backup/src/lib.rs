@@ -1,9 +1,11 @@
 //! Backups of etcd that are proven: a snapshot streamed into a repository, restored from there, and compared.
 //!
 //! `manifest`, `digest`, `pace`, `report`, `path` are pure, and `archive` says which of its modules are. `seal`
-//! encrypts, `repository` reads and writes objects, `member` asks etcd, `utility` runs etcdutl and a throw-away etcd;
+//! encrypts, `repository` reads and writes objects, `member` asks etcd, `utility` runs etcdutl and a private etcd, to
+//! which `private` gives certificates and which `alter` has change a snapshot;
 //! `save`, `verify`, `restore`, `remove` are what a Job does with them.
 
+mod alter;
 pub mod archive;
 pub mod digest;
 pub mod error;
@@ -11,6 +13,7 @@ pub mod manifest;
 pub mod member;
 pub mod pace;
 pub mod path;
+mod private;
 pub mod remove;
 pub mod report;
 pub mod repository;

@@ -218,6 +218,9 @@ struct RestoreArgs {
     /// Up to this time (RFC 3339).
     #[arg(long, requires = "archive_path")]
     to_time: Option<jiff::Timestamp>,
+    /// User that the new members' agents are by their certificate: it is an administrator of what is restored.
+    #[arg(long)]
+    admin: Option<String>,
     #[command(flatten)]
     programs: ProgramArgs,
 }
@@ -394,10 +397,11 @@ impl RestoreArgs {
         let replay = archive.map(|archive| Replay {
             archive: Archive::new(repository.clone(), archive, archive_keys),
             target,
-            ports: PORTS,
         });
         Ok(Restore {
             replay,
+            admin: self.admin,
+            ports: PORTS,
             keys: keys(self.pass_phrase.as_deref())?,
             folder,
             volume: self.volume,

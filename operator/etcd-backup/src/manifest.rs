@@ -86,6 +86,10 @@ pub struct Manifest {
     /// Keys in all revisions, as etcdutl counts them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_keys: Option<u64>,
+    /// True when etcd's authentication is on in it: who restores it needs its users. Absent when it is off, or was not
+    /// looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<bool>,
     /// What came of restoring it.
     pub verification: Verification,
 }
@@ -172,6 +176,7 @@ pub(crate) mod tests {
             revision: Some(2),
             hash: Some("c".into()),
             total_keys: Some(4),
+            authentication: Some(true),
             verification: Verification {
                 verified: true,
                 hash_kv: Some("d".into()),

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use etcd_client::{
-    Certificate, Client, CompactionOptions, ConnectOptions, Identity, SnapshotStreaming, TlsOptions,
+    Certificate, Client, CompactionOptions, ConnectOptions, Identity, SnapshotStreaming,
+    TlsOptions, UserAddOptions,
 };
 use tokio::time::timeout;
 
@@ -18,6 +19,12 @@ pub(crate) const SHORT: Duration = Duration::from_secs(10);
 const HASH: Duration = Duration::from_secs(300);
 /// Longest silence within a stream.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// etcd's administrator, and the role with all rights.
+const ROOT: &str = "root";
+/// What etcd says to who logs in without authentication, and with a password that is wrong.
+const OFF: &str = "authentication is not enabled";
+const REFUSED: &str = "authentication failed";
 
 /// A member.
 #[derive(Clone)]
@@ -97,7 +104,9 @@ impl Member {
         })
     }
 
-    pub(crate) fn client(&self) -> Client {
+    /// A client of it.
+    #[must_use]
+    pub fn client(&self) -> Client {
         self.client.clone()
     }
 
@@ -162,6 +171,51 @@ impl Member {
         let options = CompactionOptions::new().with_physical();
         let done = timeout(HASH, client.compact(revision, Some(options))).await;
         answer("compact", &self.endpoint, done).map(|_| ())
+    }
+}
+
+impl Member {
+    /// Whether etcd's authentication is on. etcd says so to who logs in, whatever the password.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn authenticates(&self) -> Result<bool, Error> {
+        let mut client = self.client.auth_client();
+        match timeout(SHORT, client.authenticate(ROOT.to_owned(), "-".to_owned())).await {
+            Ok(Err(etcd_client::Error::GRpcStatus(status))) if status.message().contains(OFF) => {
+                Ok(false)
+            }
+            Ok(Err(etcd_client::Error::GRpcStatus(status)))
+                if status.message().contains(REFUSED) =>
+            {
+                Ok(true)
+            }
+            other => answer("ask for authentication", &self.endpoint, other).map(|_logged_in| true),
+        }
+    }
+
+    /// Makes a user an administrator that is known by its certificate; whether anything was to be done.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses.
+    pub async fn admit(&self, user: &str) -> Result<bool, Error> {
+        let mut client = self.client.clone();
+        let users = timeout(SHORT, client.user_list()).await;
+        let users = answer("list the users", &self.endpoint, users)?;
+        let there = users.users().iter().any(|known| known == user);
+        if there {
+            let of = timeout(SHORT, client.user_get(user)).await;
+            let of = answer("read a user", &self.endpoint, of)?;
+            if of.roles().iter().any(|role| role == ROOT) {
+                return Ok(false);
+            }
+        } else {
+            let options = UserAddOptions::new().with_no_pwd();
+            let added = timeout(SHORT, client.user_add(user, "", Some(options))).await;
+            answer("make a user", &self.endpoint, added)?;
+        }
+        let given = timeout(SHORT, client.user_grant_role(user, ROOT)).await;
+        answer("make a user an administrator", &self.endpoint, given).map(|_| true)
     }
 }
 
@@ -239,6 +293,7 @@ fn hint(error: &etcd_client::Error) -> Option<&'static str> {
         "user name not found",
     ];
     denied.iter().any(|denial| text.contains(denial)).then_some(
-        "etcd's authentication is on, and backups have no credentials: `etcdctl auth disable`",
+        "etcd's authentication is on and does not know this client for an administrator: Jobs are `etcd-backup` by their \
+         certificate, a user that systemAccounts of the Cluster brings; switched on by hand, `etcdctl auth disable`",
     )
 }

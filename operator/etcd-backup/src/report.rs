@@ -13,6 +13,7 @@ pub fn report(manifest: &Manifest) -> BackupReport {
         sha256: manifest.sha256.clone(),
         hash_kv: verification.hash_kv.clone().unwrap_or_default(),
         etcd_version: manifest.etcd_version.clone(),
+        authentication: manifest.authentication == Some(true),
         verified: verification.verified,
         reason: verification.reason.clone(),
     })
@@ -31,5 +32,6 @@ mod tests {
             (7, 2, true)
         );
         assert_eq!(summary.hash_kv, "d");
+        assert!(summary.authentication);
     }
 }

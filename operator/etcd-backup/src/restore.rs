@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::archive::replay::{Replay, plan};
+use crate::alter::{Changes, alter};
+use crate::archive::replay::{Plan, Replay, plan};
 use crate::error::Error;
 use crate::manifest::Manifest;
 use crate::path::Folder;
 use crate::repository::{Repository, Snapshot};
 use crate::seal::Keys;
-use crate::utility::{NewMember, Programs};
+use crate::utility::{NewMember, Ports, Programs};
 
 /// What is restored where.
 #[derive(Clone, Debug)]
@@ -31,6 +32,11 @@ pub struct Restore {
     pub sha256: String,
     /// What is put over it.
     pub replay: Option<Replay>,
+    /// The user that the new members' agents are: made an administrator where the backup's authentication is on, or
+    /// they would be refused.
+    pub admin: Option<String>,
+    /// Ports of a private etcd, on loopback.
+    pub ports: Ports,
 }
 
 /// Restores; repeatable: what an attempt left that was killed is cleared, and what is done is left alone.
@@ -63,18 +69,7 @@ pub async fn restore(repository: &Repository, restore: &Restore) -> Result<Manif
     }
     let snapshot = Snapshot::of(&manifest, restore.keys.as_ref())?;
     repository.check(&restore.folder, &snapshot).await?;
-    let plan = match &restore.replay {
-        None => None,
-        Some(replay) => {
-            let base = manifest.revision.ok_or_else(|| {
-                Error::Settings(
-                    "its revision is not known, because it was never verified: use another backup"
-                        .to_owned(),
-                )
-            })?;
-            Some(plan(replay, base).await?)
-        }
-    };
+    let plan = replayed(restore, &manifest).await?;
     let scratch = restore.volume.join(".restore");
     clear(&scratch).await?;
     tokio::fs::create_dir(&scratch)
@@ -84,9 +79,12 @@ pub async fn restore(repository: &Repository, restore: &Restore) -> Result<Manif
     repository
         .fetch_snapshot(&restore.folder, &snapshot, &file)
         .await?;
-    if let Some(plan) = &plan {
-        Box::pin(plan.run(&restore.programs, &file, &scratch)).await?;
-    }
+    let changes = Changes {
+        plan,
+        admin: restore.admin.as_deref(),
+    };
+    let by = (&restore.programs, restore.ports);
+    Box::pin(alter(&changes, by, &file, &scratch)).await?;
     restore
         .programs
         .restore(&file, &made, &restore.member)
@@ -104,6 +102,23 @@ pub async fn restore(repository: &Repository, restore: &Restore) -> Result<Manif
     clear(&scratch).await?;
     synced(&restore.volume).await?;
     Ok(manifest)
+}
+
+/// What is put over the backup.
+async fn replayed<'a>(
+    restore: &'a Restore,
+    manifest: &Manifest,
+) -> Result<Option<Plan<'a>>, Error> {
+    let Some(replay) = &restore.replay else {
+        return Ok(None);
+    };
+    let base = manifest.revision.ok_or_else(|| {
+        Error::Settings(
+            "its revision is not known, because it was never verified: use another backup"
+                .to_owned(),
+        )
+    })?;
+    plan(replay, base).await.map(Some)
 }
 
 async fn exists(path: &Path) -> Result<bool, Error> {

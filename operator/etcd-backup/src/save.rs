@@ -122,6 +122,7 @@ async fn attempt(repository: &Repository, member: &Member, save: &Save) -> Resul
         revision: None,
         hash: None,
         total_keys: None,
+        authentication: None,
         verification: Verification {
             verified: false,
             hash_kv: None,
@@ -134,6 +135,7 @@ async fn attempt(repository: &Repository, member: &Member, save: &Save) -> Resul
         manifest.revision = Some(proof.file.revision);
         manifest.hash = Some(format!("{:x}", proof.file.hash));
         manifest.total_keys = Some(proof.file.total_key);
+        manifest.authentication = proof.authentication.then_some(true);
         manifest.verification = proof.verification;
         within(proof.file.revision, &before, &after)?;
     }

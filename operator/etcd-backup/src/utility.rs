@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::error::Error;
 use crate::member::Member;
+use crate::private::certify;
 
 /// Most that is kept of what a program prints, in bytes.
 const OUTPUT: usize = 64 * 1024;
@@ -106,7 +107,7 @@ impl Programs {
         run("etcdutl snapshot restore", command).await.map(|_| ())
     }
 
-    /// Starts an etcd on restored data, on loopback only, and waits until it leads itself.
+    /// Starts an etcd on restored data, on loopback only, and waits until it leads itself. Its only client is `root`.
     ///
     /// # Errors
     /// When it does not come up.
@@ -125,7 +126,11 @@ impl Programs {
         ports: Ports,
         more: &[&str],
     ) -> Result<Server, Error> {
-        let client = format!("http://127.0.0.1:{}", ports.client);
+        let client = format!("https://127.0.0.1:{}", ports.client);
+        // Beside etcd's own folder in its data directory, which takes it for nothing of its own: it is deleted with it.
+        let certificates = data.join("private-certificates");
+        certify(&certificates)?;
+        let file = |name: &str| certificates.join(name).display().to_string();
         let peer = format!("http://127.0.0.1:{}", ports.peer);
         let mut command = Command::new(&self.etcd);
         command.arg("--data-dir").arg(data).args([
@@ -133,6 +138,10 @@ impl Programs {
             format!("--listen-client-urls={client}"),
             format!("--advertise-client-urls={client}"),
             format!("--listen-peer-urls={peer}"),
+            format!("--trusted-ca-file={}", file("ca.crt")),
+            format!("--cert-file={}", file("tls.crt")),
+            format!("--key-file={}", file("tls.key")),
+            "--client-cert-auth".to_owned(),
             "--log-level=error".to_owned(),
         ]);
         command.args(more);
@@ -144,7 +153,11 @@ impl Programs {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| spawn("etcd", &error))?;
-        let mut server = Server { child, client };
+        let mut server = Server {
+            child,
+            client,
+            certificates,
+        };
         let began = Instant::now();
         loop {
             if let Ok(Some(status)) = server.child.try_wait() {
@@ -153,7 +166,7 @@ impl Programs {
                     output: format!("it ended with {status} on the restored data"),
                 });
             }
-            if let Ok(member) = Member::connect(&server.client).await
+            if let Ok(member) = server.member().await
                 && member.status().await.is_ok_and(|status| status.led)
             {
                 return Ok(server);
@@ -186,6 +199,7 @@ pub struct Ports {
 pub struct Server {
     child: Child,
     client: String,
+    certificates: PathBuf,
 }
 
 impl Server {
@@ -193,6 +207,20 @@ impl Server {
     #[must_use]
     pub fn client_url(&self) -> &str {
         &self.client
+    }
+
+    /// Folder with the certificates that it wants of a client: `root`'s.
+    #[must_use]
+    pub fn certificates(&self) -> &Path {
+        &self.certificates
+    }
+
+    /// It, asked by `root`.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn member(&self) -> Result<Member, Error> {
+        Member::connect_by(&self.client, Some(&self.certificates)).await
     }
 
     /// Ends it.

@@ -27,6 +27,8 @@ pub struct Proof {
     pub file: FileStatus,
     /// Whether it is the member's data.
     pub verification: Verification,
+    /// Whether etcd's authentication is on in it.
+    pub authentication: bool,
 }
 
 /// Proves a backup. What cannot be compared is not verified, what differs is an error.
@@ -72,12 +74,18 @@ async fn prove(
     };
     bench.programs.restore(file, data, &new).await?;
     let server = bench.programs.start(data, &new.name, bench.ports).await?;
-    let restored = Member::connect(server.client_url()).await?;
-    let verification = compare(&restored, member, status.revision).await;
+    let restored = server.member().await?;
+    let compared = async {
+        let verification = compare(&restored, member, status.revision).await?;
+        Ok((verification, restored.authenticates().await?))
+    };
+    let compared = compared.await;
     server.stop().await;
+    let (verification, authentication) = compared?;
     Ok(Proof {
         file: status,
-        verification: verification?,
+        verification,
+        authentication,
     })
 }
 

@@ -66,7 +66,7 @@ fn start(repository: &Repository, source: &Etcd, after: i64, name: &str) -> Runn
         archive(repository),
         Write {
             members: vec![source.server.client_url().to_owned()],
-            tls: None,
+            tls: Some(source.server.certificates().to_owned()),
             after,
             writer: name.to_owned(),
             keep: None,
@@ -166,8 +166,9 @@ fn restoration(volume: &Path, repository: &Repository, target: Target) -> Restor
         replay: Some(Replay {
             archive: archive(repository),
             target,
-            ports: ports(),
         }),
+        admin: None,
+        ports: ports(),
     }
 }
 
@@ -333,7 +334,6 @@ async fn a_time_at_which_nothing_was_archived_is_refused_and_its_revisions_are_n
     let replay = |target| Replay {
         archive: archive(&repository),
         target,
-        ports: ports(),
     };
     let unknown = plan(&replay(Target::Time(missed)), base)
         .await
@@ -389,7 +389,6 @@ async fn a_compaction_that_passes_the_archive_is_a_gap_until_there_is_a_newer_ba
     let replay = Replay {
         archive: archive(&repository),
         target: Target::Latest,
-        ports: ports(),
     };
     assert_eq!(plan(&replay, compacted).await.unwrap().target, after);
 }
@@ -471,7 +470,6 @@ async fn what_was_spoiled_in_the_repository_is_found_before_anything_is_restored
     let replay = Replay {
         archive: archive(&repository),
         target: Target::Latest,
-        ports: ports(),
     };
     let error = plan(&replay, base).await.unwrap_err();
     assert!(

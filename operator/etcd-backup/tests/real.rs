@@ -6,7 +6,7 @@ mod bench;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bench::{Etcd, new_member, programs, save};
+use bench::{Etcd, new_member, ports, programs, save};
 use etcd_backup::error::Error;
 use etcd_backup::remove::{What, remove};
 use etcd_backup::repository::Repository;
@@ -26,6 +26,8 @@ fn plan(volume: &std::path::Path, sha256: &str) -> Restore {
         keys: None,
         sha256: sha256.into(),
         replay: None,
+        admin: None,
+        ports: ports(),
     }
 }
 
@@ -135,7 +137,7 @@ async fn a_stream_that_is_torn_leaves_nothing_behind() {
     let target = source
         .server
         .client_url()
-        .trim_start_matches("http://")
+        .trim_start_matches("https://")
         .to_owned();
     // A wire that breaks after a megabyte.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -163,9 +165,9 @@ async fn a_stream_that_is_torn_leaves_nothing_behind() {
     });
     let (folder, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let repository = Repository::folder(folder.path()).unwrap();
-    let member = etcd_backup::member::Member::connect(&format!("http://{address}"))
-        .await
-        .unwrap();
+    let (url, tls) = (format!("https://{address}"), source.server.certificates());
+    let member = etcd_backup::member::Member::connect_by(&url, Some(tls)).await;
+    let member = member.unwrap();
     let plan = save(scratch.path(), "a");
     let error = make(&repository, &member, &plan).await.unwrap_err();
     assert!(matches!(error, Error::Torn { .. }), "{error}");

@@ -183,6 +183,8 @@ fn restoration(volume: &Path, keys: Option<Keys>, replay: Option<Replay>) -> Res
         keys,
         sha256: String::new(),
         replay,
+        admin: None,
+        ports: ports(),
     }
 }
 
@@ -192,9 +194,7 @@ async fn restored(volume: &Path, key: &str) -> Vec<u8> {
         .start(&volume.join("data"), &new_member().name, ports())
         .await
         .unwrap();
-    let mut client = etcd_client::Client::connect([server.client_url()], None)
-        .await
-        .unwrap();
+    let mut client = server.member().await.unwrap().client();
     let found = client.get(key, None).await.unwrap();
     let value = found.kvs()[0].value().to_vec();
     server.stop().await;
@@ -274,7 +274,7 @@ async fn an_encrypted_archive_is_put_over_an_encrypted_backup() {
     let (sender, mut standing) = tokio::sync::watch::channel(Standing::default());
     let settings = Write {
         members: vec![source.server.client_url().to_owned()],
-        tls: None,
+        tls: Some(source.server.certificates().to_owned()),
         after: base,
         writer: "w".into(),
         keep: None,
@@ -297,7 +297,6 @@ async fn an_encrypted_archive_is_put_over_an_encrypted_backup() {
     let replay = |keys: &Keys| Replay {
         archive: archive(&repository, Some(keys)),
         target: Target::Revision(revision),
-        ports: ports(),
     };
     let wrong = plan(&replay(&KEYS), base).await.map(|plan| plan.target);
     assert!(

@@ -10,7 +10,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use bench::{ports, programs, save};
+use bench::{Etcd, new_member, ports, programs, save};
+use etcd_backup::archive::replay::Replay;
+use etcd_backup::archive::search::Target;
 use etcd_backup::archive::standing::Standing;
 use etcd_backup::archive::store::Archive;
 use etcd_backup::archive::write::{Write, write};
@@ -18,9 +20,13 @@ use etcd_backup::error::Error;
 use etcd_backup::member::Member;
 use etcd_backup::path::Folder;
 use etcd_backup::repository::Repository;
+use etcd_backup::restore::{Restore, restore};
 use etcd_backup::save::save as make;
-use etcd_client::{Certificate, Client, ConnectOptions, Identity, TlsOptions};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use etcd_client::{
+    Certificate, Client, ConnectOptions, Identity, Permission, TlsOptions, UserAddOptions,
+};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 struct Killed(Child);
@@ -32,19 +38,41 @@ impl Drop for Killed {
     }
 }
 
-/// An authority, and one certificate of it for member and client.
-fn certificates(folder: &Path) {
-    let mut authority = CertificateParams::default();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority_key = KeyPair::generate().unwrap();
-    let pem = authority.self_signed(&authority_key).unwrap().pem();
-    let authority = Issuer::new(authority, authority_key);
-    let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
-    let leaf = leaf.signed_by(&key, &authority).unwrap();
-    std::fs::write(folder.join("ca.crt"), pem).unwrap();
-    std::fs::write(folder.join("tls.crt"), leaf.pem()).unwrap();
-    std::fs::write(folder.join("tls.key"), key.serialize_pem()).unwrap();
+/// An authority.
+struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        Self {
+            pem: params.self_signed(&key).unwrap().pem(),
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    /// A certificate with this common name, for member and client, in a folder.
+    fn issue(&self, name: &str) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let key = KeyPair::generate().unwrap();
+        let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+        let mut leaf = CertificateParams::new(names).unwrap();
+        leaf.distinguished_name.push(DnType::CommonName, name);
+        let leaf = leaf.signed_by(&key, &self.issuer).unwrap();
+        let key = key.serialize_pem();
+        for (file, text) in [
+            ("ca.crt", &self.pem),
+            ("tls.crt", &leaf.pem()),
+            ("tls.key", &key),
+        ] {
+            std::fs::write(folder.path().join(file), text).unwrap();
+        }
+        folder
+    }
 }
 
 fn start(tls: &Path, data: &Path) -> (Killed, String) {
@@ -80,16 +108,11 @@ async fn client(url: &str, tls: &Path) -> Client {
     Client::connect([url], Some(options)).await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs ETCD_BIN"]
-async fn a_member_with_tls_is_backed_up_and_archived_with_a_certificate_and_not_without() {
-    let _installed = rustls::crypto::ring::default_provider().install_default();
-    let [tls, data, folder, scratch] = [(); 4].map(|()| tempfile::tempdir().unwrap());
-    certificates(tls.path());
-    let (_etcd, url) = start(tls.path(), &data.path().join("data"));
+/// The member, when it leads itself.
+async fn up(url: &str, tls: &Path) -> Member {
     let up = async {
         loop {
-            let member = Member::connect_by(&url, Some(tls.path())).await;
+            let member = Member::connect_by(url, Some(tls)).await;
             if let Ok(member) = member
                 && member.status().await.is_ok_and(|status| status.led)
             {
@@ -98,7 +121,40 @@ async fn a_member_with_tls_is_backed_up_and_archived_with_a_certificate_and_not_
             sleep(Duration::from_millis(100)).await;
         }
     };
-    let member = timeout(Duration::from_secs(60), up).await.unwrap();
+    timeout(Duration::from_secs(60), up).await.unwrap()
+}
+
+fn archive(repository: &Repository) -> Archive {
+    let folder = Folder::read("pre/demo/shop-u/etcd/archive").unwrap();
+    Archive::new(repository.clone(), folder, None)
+}
+
+/// Archives what comes after a revision, until another one is there.
+async fn archived(repository: &Repository, (url, tls): (&str, &Path), after: i64, until: i64) {
+    let (sender, mut standing) = tokio::sync::watch::channel(Standing::default());
+    let settings = Write {
+        members: vec![url.to_owned()],
+        tls: Some(tls.to_owned()),
+        after,
+        writer: "w".into(),
+        keep: None,
+    };
+    let archive = archive(repository);
+    let archived = standing.wait_for(|now| now.through >= until);
+    tokio::select! {
+        archived = timeout(Duration::from_secs(30), archived) => drop(archived.unwrap().unwrap()),
+        ended = write(&archive, &settings, &sender) => panic!("{}", ended.unwrap_err()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs ETCD_BIN"]
+async fn a_member_with_tls_is_backed_up_and_archived_with_a_certificate_and_not_without() {
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    let [data, folder, scratch] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let tls = Authority::new().issue("etcd-member");
+    let (_etcd, url) = start(tls.path(), &data.path().join("data"));
+    let member = up(&url, tls.path()).await;
     let mut client = client(&url, tls.path()).await;
     client.put("key", "value", None).await.unwrap();
     let repository = Repository::folder(folder.path()).unwrap();
@@ -107,32 +163,12 @@ async fn a_member_with_tls_is_backed_up_and_archived_with_a_certificate_and_not_
         .unwrap();
     assert!(made.verification.verified, "{:?}", made.verification);
 
-    let (sender, mut standing) = tokio::sync::watch::channel(Standing::default());
-    let archive = Archive::new(
-        repository,
-        Folder::read("pre/demo/shop-u/etcd/archive").unwrap(),
-        None,
-    );
-    let settings = Write {
-        members: vec![url.clone()],
-        tls: Some(tls.path().to_owned()),
-        after: made.revision.unwrap(),
-        writer: "w".into(),
-        keep: None,
-    };
     let answer = client.put("key", "later", None).await.unwrap();
     let revision = answer.header().unwrap().revision();
-    let archived = timeout(
-        Duration::from_secs(30),
-        standing.wait_for(|now| now.through >= revision),
-    );
-    tokio::select! {
-        archived = archived => drop(archived.unwrap().unwrap()),
-        ended = write(&archive, &settings, &sender) => panic!("{}", ended.unwrap_err()),
-    }
+    let base = made.revision.unwrap();
+    archived(&repository, (&url, tls.path()), base, revision).await;
 
-    let other = tempfile::tempdir().unwrap();
-    certificates(other.path());
+    let other = Authority::new().issue("etcd-member");
     let stranger = Member::connect_by(&url, Some(other.path())).await;
     let refused = async {
         match stranger {
@@ -148,4 +184,99 @@ async fn a_member_with_tls_is_backed_up_and_archived_with_a_certificate_and_not_
         .unwrap();
     assert!(matches!(missing, Error::Settings(_)), "{missing}");
     assert!(missing.to_string().contains("tls.key"), "{missing}");
+}
+
+/// Gives etcd users as the operator does, and switches authentication on.
+async fn lock(client: &mut Client) {
+    client.role_add("keys").await.unwrap();
+    let all = Permission::read_write("").with_all_keys();
+    client.role_grant_permission("keys", all).await.unwrap();
+    for (user, password, role) in [
+        ("root", "r00t", "root"),
+        ("etcd-member", "", "root"),
+        ("etcd-backup", "", "root"),
+        ("etcd-client", "", "keys"),
+    ] {
+        let none = password.is_empty();
+        let options = none.then(|| UserAddOptions::new().with_no_pwd());
+        client.user_add(user, password, options).await.unwrap();
+        if role == "root" && client.role_get(role).await.is_err() {
+            client.role_add(role).await.unwrap();
+        }
+        client.user_grant_role(user, role).await.unwrap();
+    }
+    client.auth_enable().await.unwrap();
+}
+
+fn restoration(volume: &Path, repository: &Repository, replayed: bool, admin: &str) -> Restore {
+    let replay = || Replay {
+        archive: archive(repository),
+        target: Target::Latest,
+    };
+    Restore {
+        folder: save(volume, "a").folder,
+        volume: volume.to_owned(),
+        data: "data".into(),
+        member: new_member(),
+        identity: ("identity.json".into(), "{}".into()),
+        programs: programs(),
+        keys: None,
+        sha256: String::new(),
+        replay: replayed.then(replay),
+        admin: Some(admin.to_owned()),
+        ports: ports(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs ETCD_BIN"]
+async fn a_cluster_with_users_is_backed_up_by_its_own_user_and_restored_with_them_for_new_members()
+{
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    let [data, folder, scratch] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let authority = Authority::new();
+    let [members, clients, backups] =
+        ["etcd-member", "etcd-client", "etcd-backup"].map(|name| authority.issue(name));
+    let (_etcd, url) = start(members.path(), &data.path().join("data"));
+    let member = up(&url, members.path()).await;
+    assert!(!member.authenticates().await.unwrap());
+    let mut client = client(&url, clients.path()).await;
+    lock(&mut member.client()).await;
+    assert!(member.authenticates().await.unwrap());
+    client.put("key", "value", None).await.unwrap();
+
+    let repository = Repository::folder(folder.path()).unwrap();
+    let application = up(&url, clients.path()).await;
+    let refused = make(&repository, &application, &save(scratch.path(), "a")).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("etcd-backup"), "{refused}");
+    let backup = up(&url, backups.path()).await;
+    let made = make(&repository, &backup, &save(scratch.path(), "a"))
+        .await
+        .unwrap();
+    assert!(made.verification.verified, "{:?}", made.verification);
+    assert_eq!(made.authentication, Some(true));
+    let answer = client.put("key", "later", None).await.unwrap();
+    let revision = answer.header().unwrap().revision();
+    let base = made.revision.unwrap();
+    archived(&repository, (&url, backups.path()), base, revision).await;
+
+    for (replayed, admin, value) in [(false, "etcd-member", "value"), (true, "theirs", "later")] {
+        let volume = tempfile::tempdir().unwrap();
+        let wanted = restoration(volume.path(), &repository, replayed, admin);
+        Box::pin(restore(&repository, &wanted)).await.unwrap();
+        let data = volume.path().join("data");
+        let restored = Etcd::over(volume, &data, "seed-0").await;
+        let mut client = restored.client.clone();
+        assert!(restored.member.authenticates().await.unwrap());
+        let users = client.user_list().await.unwrap().users().to_vec();
+        assert!(users.contains(&"etcd-client".to_owned()), "{users:?}");
+        let of = client.user_get(admin).await.unwrap();
+        assert!(of.roles().contains(&"root".to_owned()), "{admin}");
+        let password = ("root".to_owned(), "r00t".to_owned());
+        let mut login = client.auth_client();
+        login.authenticate(password.0, password.1).await.unwrap();
+        let found = client.get("key", None).await.unwrap();
+        assert_eq!(found.kvs()[0].value(), value.as_bytes());
+    }
 }

@@ -128,6 +128,9 @@ pub struct BackupStatus {
     /// Version of etcd that it is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etcd_version: Option<String>,
+    /// True when etcd's authentication is on in it: it is restored into a Cluster with `systemAccounts` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<bool>,
     /// True when it was read back, restored, and its hash was that of the member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<bool>,

@@ -34,6 +34,9 @@ pub struct BackupSummary {
     pub hash_kv: String,
     /// Version of etcd.
     pub etcd_version: String,
+    /// True when etcd's authentication is on in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub authentication: bool,
     /// True when it was restored and compared.
     pub verified: bool,
     /// Why not.

@@ -427,6 +427,7 @@ fn record(status: &mut BackupStatus, summary: &BackupSummary) {
     status.sha256 = Some(summary.sha256.clone());
     status.hash = (!summary.hash_kv.is_empty()).then(|| summary.hash_kv.clone());
     status.etcd_version = Some(summary.etcd_version.clone());
+    status.authentication = summary.authentication.then_some(true);
     status.verified = Some(summary.verified);
     status.failure_reason = summary.reason.clone();
 }

@@ -149,6 +149,7 @@ fn summary() -> BackupSummary {
         sha256: "ab".into(),
         hash_kv: "cd".into(),
         etcd_version: "3.6.16".into(),
+        authentication: true,
         verified: true,
         reason: None,
     }
@@ -210,6 +211,7 @@ fn what_the_job_says_becomes_the_status() {
     let status = &done.status;
     assert_eq!(status.phase, Some(BackupPhase::Completed));
     assert_eq!((status.revision, status.verified), (Some(77), Some(true)));
+    assert_eq!(status.authentication, Some(true));
     assert_eq!(status.total_size.as_deref(), Some("4096"));
     assert_eq!(status.duration.as_deref(), Some("1m5s"));
     assert_eq!(status.expiration, Some(at(66 + 7 * 86400)));

@@ -1,33 +1,17 @@
 //! Puts an archive over a backup: each revision by one transaction into a private etcd, then compared change by change.
 
-use std::path::Path;
 use std::time::Duration;
 
 use etcd_client::{LeaseGrantOptions, PutOptions, Txn, TxnOp};
-use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 
-use super::lease::keep_alive;
 use super::search::{Search, Target};
 use super::segment::{Event, Segment};
 use super::store::{Archive, Inventory};
 use super::watch::{Message, Watch};
-use crate::digest::Digests;
 use crate::error::Error;
 use crate::member::{Member, SHORT, answer};
-use crate::utility::{NewMember, Ports, Programs};
 
-/// How a private etcd is started: one transaction holds what one revision held, leases last for twelve seconds at
-/// least, and nothing is forced to the disk: what comes of it is a snapshot, and after a crash all is repeated.
-const PRIVATE: [&str; 5] = [
-    "--max-txn-ops=10000000",
-    "--max-request-bytes=1073741824",
-    "--quota-backend-bytes=107374182400",
-    "--election-timeout=8000",
-    "--unsafe-no-fsync",
-];
-/// How often leases are kept alive.
-const KEEP: Duration = Duration::from_secs(3);
 /// Seconds of a lease whose grant was not known any more when the archive asked.
 const UNKNOWN: i64 = 600;
 /// Longest silence of the watch that compares.
@@ -42,8 +26,6 @@ pub struct Replay {
     pub archive: Archive,
     /// How far.
     pub target: Target,
-    /// Ports of the private etcd, on loopback.
-    pub ports: Ports,
 }
 
 /// What is replayed over which backup.
@@ -51,7 +33,6 @@ pub struct Replay {
 pub struct Plan<'a> {
     archive: &'a Archive,
     inventory: Inventory,
-    ports: Ports,
     base: i64,
     /// The revision that is restored.
     pub target: i64,
@@ -77,54 +58,24 @@ pub async fn plan(replay: &Replay, base: i64) -> Result<Plan<'_>, Error> {
     Ok(Plan {
         archive,
         inventory,
-        ports: replay.ports,
         base,
         target,
     })
 }
 
 impl Plan<'_> {
-    /// Replaces a snapshot by that of the target; `scratch` is a folder that is empty.
+    /// Whether the archive has anything that the backup has not.
+    pub(crate) fn any(&self) -> bool {
+        self.target != self.base
+    }
+
+    /// Puts the archive over a private etcd that has the backup.
     ///
     /// # Errors
     /// When any part fails, or what comes of it is not what is archived.
-    pub async fn run(
-        &self,
-        programs: &Programs,
-        snapshot: &Path,
-        scratch: &Path,
-    ) -> Result<(), Error> {
-        if self.target == self.base {
-            return Ok(());
-        }
-        let (data, made) = (scratch.join("private"), scratch.join("replayed.db"));
-        let new = NewMember {
-            name: "private".to_owned(),
-            peer_url: format!("http://127.0.0.1:{}", self.ports.peer),
-            token: "private".to_owned(),
-            bump: false,
-        };
-        programs.restore(snapshot, &data, &new).await?;
-        let server = programs
-            .start_with(&data, &new.name, self.ports, &PRIVATE)
-            .await?;
-        let member = Member::connect(server.client_url()).await?;
-        let filled = async {
-            self.fill(&member).await?;
-            self.compare(&member).await?;
-            take(&member, &made).await
-        };
-        let filled = tokio::select! {
-            filled = Box::pin(filled) => filled,
-            error = Box::pin(keep_alive(&member, KEEP)) => Err(error),
-        };
-        server.stop().await;
-        filled?;
-        let moved = async {
-            tokio::fs::remove_dir_all(&data).await?;
-            tokio::fs::rename(&made, snapshot).await
-        };
-        moved.await.map_err(|source| disk(snapshot, source))
+    pub(crate) async fn replay(&self, member: &Member) -> Result<(), Error> {
+        self.fill(member).await?;
+        self.compare(member).await
     }
 
     async fn fill(&self, member: &Member) -> Result<(), Error> {
@@ -269,35 +220,4 @@ async fn transact(member: &Member, events: &[Event]) -> Result<(), Error> {
         wanted.unwrap_or_default()
     );
     Err(Error::Differs(text))
-}
-
-/// The snapshot of the private etcd.
-async fn take(member: &Member, to: &Path) -> Result<(), Error> {
-    let mut pieces = member.snapshot().await?;
-    let mut file = tokio::fs::File::create(to)
-        .await
-        .map_err(|source| disk(to, source))?;
-    let mut digests = Digests::default();
-    while let Some(piece) = pieces.next().await? {
-        digests.update(&piece.bytes);
-        file.write_all(&piece.bytes)
-            .await
-            .map_err(|source| disk(to, source))?;
-    }
-    file.flush().await.map_err(|source| disk(to, source))?;
-    let bytes = digests.bytes();
-    digests.snapshot().map(drop).map_err(|why| Error::Torn {
-        endpoint: member.endpoint().to_owned(),
-        bytes,
-        why,
-    })
-}
-
-fn disk(path: &Path, source: std::io::Error) -> Error {
-    Error::Disk {
-        what: "write",
-        path: path.display().to_string(),
-        needed: "the restored data three times and 500 MiB",
-        source,
-    }
 }

@@ -49,11 +49,12 @@ impl Etcd {
     }
 
     pub(crate) async fn over(dir: TempDir, data: &Path, name: &str) -> Self {
+        let _installed = rustls::crypto::ring::default_provider().install_default();
         let server = programs().start(data, name, ports()).await.unwrap();
-        let url = server.client_url().to_owned();
+        let member = server.member().await.unwrap();
         Etcd {
-            member: Member::connect(&url).await.unwrap(),
-            client: etcd_client::Client::connect([&url], None).await.unwrap(),
+            client: member.client(),
+            member,
             server,
             _dir: dir,
         }
