@@ -93,6 +93,18 @@ impl Tls {
         self.files.as_ref().map(|files| files.directory.as_path())
     }
 
+    /// The common name of the certificate of the moment, by which etcd knows who has it: the last one, as for etcd.
+    #[must_use]
+    pub fn common_name(&self) -> Option<String> {
+        let [_, certificate, _] = FILES;
+        let bytes = fs::read(self.directory()?.join(certificate)).ok()?;
+        // What is sent first is the member's own.
+        let der = CertificateDer::pem_slice_iter(&bytes).next()?.ok()?;
+        let (_, parsed) = x509_parser::parse_x509_certificate(&der).ok()?;
+        let name = parsed.subject().iter_common_name().last()?;
+        name.as_str().ok().map(str::to_owned)
+    }
+
     /// Whether connections are encrypted.
     #[must_use]
     pub fn is_on(&self) -> bool {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use bench::keys::Keys;
-use bench::secured::{Ca, MEMBER, secured_with, with};
+use bench::secured::{Ca, MEMBER, secured_as, with};
 use bench::{CLIENT_PORT, Pod, output, settled_leader, until};
 use kbagent::etcd::Client;
 use kbagent_protocol::{
@@ -49,7 +49,11 @@ fn accounts(generation: &str, password: &str) -> Accounts {
 }
 
 fn three(net: u8, ca: &Ca) -> Vec<Pod> {
-    secured_with(net, ca, |pod| {
+    three_as(MEMBER, net, ca)
+}
+
+fn three_as(name: &str, net: u8, ca: &Ca) -> Vec<Pod> {
+    secured_as(name, net, ca, |pod| {
         let directory = pod.path("accounts");
         fs::create_dir_all(&directory).expect("a directory");
         pod.set("KB_ACCOUNTS_DIR", &directory.display().to_string());
@@ -244,4 +248,29 @@ async fn authentication_that_was_switched_on_by_hand_takes_one_user_to_let_the_a
     gives(&pods, &accounts("one", "first"));
     let fault = until("the reason", 30, async || pod.view().await.accounts?.fault).await;
     assert!(fault.contains("etcdctl auth disable"), "{fault}");
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn members_are_whom_a_users_certificates_name_and_are_never_shut_out() {
+    let ca = Ca::new();
+    let pods = three_as("ledger.example", 64, &ca);
+    let leader = settled_leader(&pods).await;
+    let (_kept, application) = with(&ca.signs("unknown", &["127.0.0.1"]));
+    let keys = Keys::new(&address(&pods[leader]), &application);
+    // Members of another name than their certificate's: authentication would shut the agents out, and stays off.
+    gives(&pods, &accounts("one", "first"));
+    let fault = until("the reason", 60, async || {
+        pods[leader].view().await.accounts?.fault
+    })
+    .await;
+    assert!(fault.contains("ledger.example"), "{fault}");
+    keys.put("/a").await.expect("authentication is off");
+    let mut named = accounts("two", "first");
+    named.accounts[1].name = "ledger.example".to_owned();
+    gives(&pods, &named);
+    applied(&pods, "two").await;
+    keys.put("/a").await.expect_err("authentication is on");
+    let answer = pods[leader].action(action::SWITCHOVER, &[]).await;
+    let _moved: SwitchoverOutput = output(&answer);
 }

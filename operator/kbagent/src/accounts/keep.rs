@@ -11,7 +11,9 @@ use kbagent_protocol::{
 use tokio::sync::watch;
 
 use super::plan::{Change, Found, Unfit, plan, role_of};
+use crate::config::Config;
 use crate::etcd::{Client, EtcdError, Tried};
+use crate::tls::Tls;
 use crate::watch::{Knowledge, Own};
 
 /// How often the file is read.
@@ -49,16 +51,20 @@ enum KeepError {
     Restless,
 }
 
-/// Keeps users as `directory` has them.
+/// Keeps users as the mounted Secret has them, where there is one. etcd knows the agent by the member's certificate.
 pub(crate) fn start(
-    directory: PathBuf,
-    own: Client,
+    config: &Config,
+    own: &Client,
     knowledge: watch::Receiver<Knowledge>,
     shown: watch::Sender<Own>,
 ) {
+    let Some(directory) = &config.accounts_dir else {
+        return;
+    };
     let keeper = Keeper {
         path: directory.join(ACCOUNTS_FILE),
-        own,
+        tls: config.tls.clone(),
+        own: own.clone(),
         knowledge,
         shown,
         passwords: Passwords::default(),
@@ -71,6 +77,7 @@ pub(crate) fn start(
 
 struct Keeper {
     path: PathBuf,
+    tls: Tls,
     own: Client,
     knowledge: watch::Receiver<Knowledge>,
     shown: watch::Sender<Own>,
@@ -130,7 +137,8 @@ impl Keeper {
                 known: BTreeMap::new(),
             };
         }
-        match converge(&self.own, &wanted, &mut self.passwords).await {
+        let by = (&self.own, self.tls.common_name());
+        match converge(&by, &wanted, &mut self.passwords).await {
             Ok(()) => {
                 if !known {
                     tracing::info!(accounts = wanted.accounts.len(), "etcd has its users");
@@ -185,13 +193,16 @@ fn read(path: &Path) -> Result<Accounts, KeepError> {
 
 /// Until etcd has what is wanted.
 async fn converge(
-    own: &Client,
+    (own, name): &(&Client, Option<String>),
     wanted: &Accounts,
     passwords: &mut Passwords,
 ) -> Result<(), KeepError> {
     let mut changed = None;
     for _ in 0..ROUNDS {
-        let found = found(own, wanted, passwords).await?;
+        let found = Found {
+            own: name.clone(),
+            ..found(own, wanted, passwords).await?
+        };
         let changes = plan(wanted, &found)?;
         if changes.is_empty() {
             return Ok(());

@@ -13,6 +13,8 @@ use crate::etcd::{Grant, Tried};
 /// What etcd has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Found {
+    /// The common name of the member's own certificate, by which etcd knows the agent.
+    pub own: Option<String>,
     /// Whether it asks who calls.
     pub enabled: bool,
     /// Users with their roles.
@@ -61,6 +63,12 @@ pub(crate) enum Unfit {
         "the accounts hold no administrator that is known by its certificate: the members' agents would be refused"
     )]
     NoKeeper,
+    /// This agent would be refused.
+    #[error(
+        "the accounts hold no administrator {0:?} that is known by its certificate, and that is the common name of this \
+         member's: its agent would be refused"
+    )]
+    Unlisted(String),
     /// etcd neither sets a password for such a user nor deletes this one.
     #[error(
         "etcd's user {ROOT} was made without a password and cannot be given one while authentication is on: \
@@ -86,6 +94,14 @@ pub(crate) fn plan(wanted: &Accounts, found: &Found) -> Result<Vec<Change>, Unfi
     }
     if !accounts.iter().any(|of| of.admin && of.password.is_none()) {
         return Err(Unfit::NoKeeper);
+    }
+    let mut keepers = accounts
+        .iter()
+        .filter(|of| of.admin && of.password.is_none());
+    if let Some(own) = found.own.as_ref()
+        && !keepers.any(|of| of.name == *own)
+    {
+        return Err(Unfit::Unlisted(own.clone()));
     }
     let (mut gives, mut takes) = (Vec::new(), Vec::new());
     for account in accounts {

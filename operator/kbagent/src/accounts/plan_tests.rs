@@ -61,6 +61,7 @@ impl Etcd {
         };
         let users = self.users.iter();
         Found {
+            own: Some("etcd-member".to_owned()),
             enabled: self.enabled,
             users: users
                 .map(|(name, (roles, _))| (name.clone(), roles.clone()))
@@ -258,6 +259,17 @@ fn nothing_is_done_that_would_shut_the_agents_out() {
     let mut without = wanted(&[]);
     without.accounts.retain(|account| account.name == ROOT);
     assert_eq!(plan(&without, &Found::default()), Err(Unfit::NoKeeper));
+    let renamed = Found {
+        own: Some("theirs".to_owned()),
+        ..Found::default()
+    };
+    let unlisted = Unfit::Unlisted("theirs".to_owned());
+    assert_eq!(plan(&wanted(&[]), &renamed), Err(unlisted));
+    // A password may be another's.
+    let mut with = wanted(&[admin("theirs", true)]);
+    assert!(matches!(plan(&with, &renamed), Err(Unfit::Unlisted(_))));
+    with = wanted(&[admin("theirs", false)]);
+    assert!(plan(&with, &renamed).is_ok());
 }
 
 #[test]

@@ -76,9 +76,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         moved_at: actions.moved_at(),
     };
     let fencing = fence::start(&config, &own, knowledge.clone(), planned);
-    if let Some(directory) = config.accounts_dir.clone() {
-        accounts::start(directory, own.clone(), knowledge.clone(), shown.clone());
-    }
+    accounts::start(&config, &own, knowledge.clone(), shown.clone());
     let moving = handoff.moving();
     let elections = election::start(&config, &own, knowledge.clone(), moving, trouble, shown);
     let relay = relay::start(&config, &own, knowledge.clone());

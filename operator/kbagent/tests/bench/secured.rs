@@ -62,13 +62,18 @@ pub(crate) fn secured(net: u8, ca: &Ca) -> Vec<Pod> {
 
 /// The same, each changed before it starts.
 pub(crate) fn secured_with(net: u8, ca: &Ca, change: impl Fn(&mut Pod)) -> Vec<Pod> {
+    secured_as(MEMBER, net, ca, change)
+}
+
+/// The same, with certificates of this common name, as a user's own CA may give them.
+pub(crate) fn secured_as(name: &str, net: u8, ca: &Ca, change: impl Fn(&mut Pod)) -> Vec<Pod> {
     let hosts = hosts(net);
     let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
-    let files = ca.signs(MEMBER, &hosts);
+    let files = ca.signs(name, &hosts);
     let pod = |n: u8| {
         let mut pod = Pod::new(net, n, &[0, 1, 2]).bootstraps();
         pod.certificates(&files);
-        pod.set("KB_TLS_PEER_NAME", MEMBER);
+        pod.set("KB_TLS_PEER_NAME", name);
         change(&mut pod);
         pod.start()
     };
