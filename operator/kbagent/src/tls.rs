@@ -4,6 +4,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,6 +19,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// File names within the directory, as KubeBlocks' etcd images know them: CA, certificate, key.
 pub const FILES: [&str; 3] = ["ca.pem", "cert.pem", "key.pem"];
+/// Type of the record in which a handshake begins: no HTTP request begins with it.
+const HANDSHAKE: u8 = 0x16;
 /// Largest file that is read: a bundle of a few certificates.
 const LARGEST: u64 = 1 << 20;
 
@@ -53,6 +56,19 @@ struct Loaded {
     plain: Arc<ClientConfig>,
     grpc: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
+    open: Arc<ServerConfig>,
+}
+
+/// Whether a caller is of the own pod: one of its containers, or `kubectl port-forward`.
+pub(crate) fn is_own(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    address == Ipv4Addr::LOCALHOST || address == Ipv6Addr::LOCALHOST
+}
+
+/// Whether a caller begins with a handshake. It is waited for.
+pub(crate) async fn begins_handshake(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0];
+    Ok(stream.peek(&mut first).await? == 1 && first == [HANDSHAKE])
 }
 
 impl fmt::Debug for Tls {
@@ -161,6 +177,19 @@ impl Tls {
     }
 }
 
+impl Tls {
+    /// Answers a handshake, and asks for no certificate.
+    ///
+    /// # Errors
+    /// When there is no TLS, the files were never readable, or the caller refuses the certificate.
+    pub async fn accept_any(&self, stream: TcpStream) -> io::Result<Box<dyn Stream>> {
+        let files = self.files.as_ref();
+        let files = files.ok_or_else(|| io::Error::other("there is no TLS here"))?;
+        let acceptor = TlsAcceptor::from(files.load()?.open);
+        Ok(Box::new(acceptor.accept(stream).await?))
+    }
+}
+
 impl Files {
     /// What the files hold now; what they held last, when that is no usable set.
     fn load(&self) -> io::Result<Loaded> {
@@ -229,10 +258,18 @@ fn usable(texts: [Vec<u8>; 3]) -> io::Result<Loaded> {
     let mut grpc = plain.clone();
     grpc.alpn_protocols = vec![b"h2".to_vec()];
     let clients = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider));
-    let mut server = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(invalid)?
+    let versions = || {
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
+        builder
+            .with_safe_default_protocol_versions()
+            .map_err(invalid)
+    };
+    let mut server = versions()?
         .with_client_cert_verifier(clients.build().map_err(invalid)?)
+        .with_single_cert(chain.clone(), key.clone_key())
+        .map_err(invalid)?;
+    let open = versions()?
+        .with_no_client_auth()
         .with_single_cert(chain, key)
         .map_err(invalid)?;
     // Every connection shows a certificate that is good now: none is taken up again.
@@ -243,6 +280,7 @@ fn usable(texts: [Vec<u8>; 3]) -> io::Result<Loaded> {
         plain: Arc::new(plain),
         grpc: Arc::new(grpc),
         server: Arc::new(server),
+        open: Arc::new(open),
     })
 }
 

@@ -5,6 +5,7 @@ use etcd_operator_api::{Component, InstanceSet, labels, names};
 use k8s_openapi::api::core::v1::{
     Container, EnvVar, KeyToPath, PodSpec, SecretVolumeSource, Volume, VolumeMount,
 };
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kbagent_protocol::{OPERATOR_NAME, OPERATOR_NAME_VARIABLE, TLS_DIRECTORY_VARIABLE};
 use kube::ResourceExt;
 
@@ -24,6 +25,10 @@ const FILES: [(&str, &str); 3] = [
 const PEER_NAME_VARIABLE: &str = "KB_TLS_PEER_NAME";
 /// Changes with the CAs that etcd is to believe, which it reads at its start.
 const TRUST_VARIABLE: &str = "KB_TRUSTED_CAS";
+/// Says in a definition that its exporter serves TLS when it is given a certificate.
+const EXPORTER_VARIABLE: &str = "KB_EXPORTER_TLS";
+/// Name of the exporter's port in plain text, and with TLS.
+const FIGURES: (&str, &str) = ("http-metrics", "https-metrics");
 /// What the launcher is called by.
 const LAUNCH: &str = "launch";
 
@@ -181,16 +186,7 @@ pub(super) fn put_into(pod: &mut PodSpec, tls: &Tls, secret: String, agent: &str
         if !is_etcd && container.name != agent {
             continue;
         }
-        container
-            .volume_mounts
-            .get_or_insert_default()
-            .push(VolumeMount {
-                name: VOLUME.to_owned(),
-                mount_path: DIRECTORY.to_owned(),
-                read_only: Some(true),
-                ..VolumeMount::default()
-            });
-        set(container, TLS_DIRECTORY_VARIABLE, DIRECTORY);
+        mount(container);
         // A user's CA may have signed members under any name, and signs nothing for the operator.
         match (tls, is_etcd) {
             (Tls::Own, true) => set(container, PEER_NAME_VARIABLE, Subject::Member.common_name()),
@@ -198,6 +194,54 @@ pub(super) fn put_into(pod: &mut PodSpec, tls: &Tls, secret: String, agent: &str
             (Tls::User(_), _) => {}
         }
     }
+}
+
+/// Whether the exporter of this name can serve TLS: its definition says so.
+pub(super) fn exporter_can(pod: &PodSpec, exporter: &str) -> bool {
+    let mut containers = pod.containers.iter();
+    let container = containers.find(|container| container.name == exporter);
+    let mut env = container
+        .into_iter()
+        .flat_map(|container| container.env.iter().flatten());
+    env.any(|known| known.name == EXPORTER_VARIABLE && known.value.as_deref() == Some("true"))
+}
+
+/// Has the exporter serve by the members' certificate. Its port is called by what is spoken there, so that scrapers
+/// know each pod's, also of one that was made before.
+pub(super) fn put_into_exporter(pod: &mut PodSpec, exporter: &str) {
+    let mut containers = pod.containers.iter_mut();
+    let Some(container) = containers.find(|container| container.name == exporter) else {
+        return;
+    };
+    mount(container);
+    let (plain, secure) = FIGURES;
+    for port in container.ports.iter_mut().flatten() {
+        if port.name.as_deref() == Some(plain) {
+            port.name = Some(secure.to_owned());
+        }
+    }
+    let probes = [
+        &mut container.startup_probe,
+        &mut container.liveness_probe,
+        &mut container.readiness_probe,
+    ];
+    let asked = probes.into_iter().flatten();
+    for asked in asked.filter_map(|probe| probe.http_get.as_mut()) {
+        if asked.port == IntOrString::String(plain.to_owned()) {
+            asked.port = IntOrString::String(secure.to_owned());
+        }
+    }
+}
+
+fn mount(container: &mut Container) {
+    let mounts = container.volume_mounts.get_or_insert_default();
+    mounts.push(VolumeMount {
+        name: VOLUME.to_owned(),
+        mount_path: DIRECTORY.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    });
+    set(container, TLS_DIRECTORY_VARIABLE, DIRECTORY);
 }
 
 /// Has etcd started again when the CAs change that it is to believe.

@@ -142,6 +142,16 @@ pub(super) struct Valid<'a> {
     pub(super) restarted: Option<String>,
 }
 
+impl Valid<'_> {
+    /// The exporter, where it serves TLS.
+    pub(super) fn secure_exporter(&self) -> Option<&str> {
+        self.tls.as_ref()?;
+        let exporter = self.definition.spec.exporter.as_ref()?;
+        let name = exporter.container_name.as_deref()?;
+        tls::exporter_can(&self.runtime, name).then_some(name)
+    }
+}
+
 pub(super) fn validate<'a>(
     component: &'a Component,
     observed: &'a Observed,

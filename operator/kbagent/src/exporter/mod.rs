@@ -1,8 +1,9 @@
 //! The metrics exporter: etcd's own metrics passed through, and what kbagent and the volume add.
 //!
-//! [`exposition`] is pure text; `sources` asks the neighbours; `serve` answers scrapes. A source that fails is a value
-//! (`kb_etcd_up 0`), never a failed scrape.
+//! [`exposition`] is pure text; `sources` asks the neighbours; `serve` answers scrapes, which `entrance` lets in. A
+//! source that fails is a value (`kb_etcd_up 0`), never a failed scrape.
 
+mod entrance;
 mod exposition;
 mod serve;
 mod settings;

@@ -1,9 +1,11 @@
 //! Settings of the exporter, from its environment.
 
 use std::net::{AddrParseError, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use kbagent_protocol::{EXPORTER_PORT, PORT};
+use kbagent_protocol::{EXPORTER_PORT, PORT, TLS_DIRECTORY_VARIABLE};
+
+use crate::tls::Tls;
 
 /// Where things are.
 #[derive(Clone, Debug)]
@@ -16,6 +18,8 @@ pub struct Settings {
     pub agent: String,
     /// `KB_VOLUME`: where the data volume is mounted.
     pub volume: PathBuf,
+    /// `KB_TLS_DIR`: folder with the member's certificate. Figures are served by TLS then.
+    pub tls: Tls,
 }
 
 impl Settings {
@@ -30,11 +34,13 @@ impl Settings {
                 .filter(|value| !value.is_empty())
                 .unwrap_or(default)
         };
+        let directory = given(TLS_DIRECTORY_VARIABLE, String::new());
         Ok(Self {
             listen: given("KB_EXPORTER_LISTEN", format!("0.0.0.0:{EXPORTER_PORT}")).parse()?,
             etcd_metrics: given("KB_ETCD_METRICS", "127.0.0.1:2381".into()),
             agent: given("KB_AGENT", format!("127.0.0.1:{PORT}")),
             volume: given("KB_VOLUME", "/var/lib/etcd/data".into()).into(),
+            tls: Tls::new((!directory.is_empty()).then_some(Path::new(&directory))),
         })
     }
 }

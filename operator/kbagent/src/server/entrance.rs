@@ -3,7 +3,6 @@
 //! is KubeBlocks' contract. Who wants more than that where TLS is on shows a certificate of the component's CA.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use axum::Json;
@@ -22,10 +21,8 @@ use webpki::EndEntityCert;
 
 use super::sparing::Sparing;
 use crate::config::Config;
-use crate::tls::{Stream, Tls};
+use crate::tls::{Stream, Tls, begins_handshake, is_own};
 
-/// Type of the record in which a handshake begins.
-const HANDSHAKE: u8 = 0x16;
 /// What everyone may ask in plain text.
 const OPEN: [&str; 4] = [PATH_GETROLE, PATH_HEALTHZ, PATH_STARTED, PATH_DRAINED];
 /// What only the operator asks from outside of the pod.
@@ -93,11 +90,6 @@ impl Rules {
     }
 }
 
-fn is_own(address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    address == Ipv4Addr::LOCALHOST || address == Ipv6Addr::LOCALHOST
-}
-
 impl Door for Entrance {
     type Stream = Box<dyn Stream>;
     type Link = Link;
@@ -105,8 +97,7 @@ impl Door for Entrance {
     async fn enter(&self, stream: TcpStream) -> io::Result<(Box<dyn Stream>, Link)> {
         let rules = &self.0;
         let caller = stream.peer_addr()?.ip();
-        let mut first = [0];
-        if rules.tls.is_on() && stream.peek(&mut first).await? == 1 && first == [HANDSHAKE] {
+        if rules.tls.is_on() && begins_handshake(&stream).await? {
             let accepted = rules.tls.accept(stream).await;
             let (stream, shown) = accepted.inspect_err(|error| {
                 rules.sparing.tell("a TLS handshake", error);

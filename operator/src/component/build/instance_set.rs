@@ -165,7 +165,13 @@ fn monitoring(valid: &Valid<'_>) -> BTreeMap<String, String> {
             name("port"),
             scrape_port(valid, &text(&exporter.scrape_port, "http")),
         ),
-        (name("scheme"), text(&exporter.scrape_scheme, "http")),
+        (
+            name("scheme"),
+            match valid.secure_exporter() {
+                Some(_) => "https".to_owned(),
+                None => text(&exporter.scrape_scheme, "http"),
+            },
+        ),
         (name("scrape"), "true".to_owned()),
     ])
 }

@@ -59,6 +59,9 @@ pub(super) fn template(valid: &Valid<'_>) -> Result<PodTemplateSpec, SpecError> 
         if let Some(trust) = &valid.trust {
             tls::start_with(&mut pod, trust);
         }
+        if let Some(exporter) = valid.secure_exporter() {
+            tls::put_into_exporter(&mut pod, exporter);
+        }
     }
     if valid.accounts {
         accounts::put_into(&mut pod, valid.name.accounts_secret(), CONTAINER);

@@ -40,7 +40,7 @@ fn variable<'a>(container: &'a Container, name: &str) -> Option<&'a str> {
 }
 
 #[test]
-fn etcd_and_its_agent_get_the_certificate_and_no_other_container_does() {
+fn etcd_agent_and_exporter_get_the_certificate() {
     let plan = planned(&with_tls(issued()));
     let (_, spec) = pod(&plan);
     let volume = spec.volumes.iter().flatten().find(|v| v.name == "tls");
@@ -74,15 +74,6 @@ fn etcd_and_its_agent_get_the_certificate_and_no_other_container_does() {
         assert_eq!(variable(container, "KB_TLS_PEER_NAME"), peer_name, "{name}");
         assert_eq!(variable(container, "KB_TLS_OPERATOR_NAME"), operator);
     }
-    let exporter = container(&spec, "metrics-exporter");
-    assert!(
-        exporter
-            .volume_mounts
-            .iter()
-            .flatten()
-            .all(|m| m.name != "tls")
-    );
-    assert_eq!(variable(exporter, "KB_TLS_DIR"), None);
     let all = serde_json::to_string(&plan.instance_set.spec.template.0).expect("JSON");
     assert!(
         !all.contains("ledger-store-ca"),
@@ -96,6 +87,44 @@ fn etcd_and_its_agent_get_the_certificate_and_no_other_container_does() {
             .contains("*.ledger-store-headless.books.svc.cluster.local")
     );
     assert!(!wanted.members_made);
+}
+
+#[test]
+fn the_exporter_serves_tls_where_its_definition_says_that_it_can() {
+    let scraped = |component: &Component, observed: &Observed| {
+        let plan = super::super::plan::plan(component, observed, "cluster.local").expect("a plan");
+        let (_, spec) = pod(&plan);
+        let exporter = container(&spec, "metrics-exporter").clone();
+        let annotations = plan.instance_set.spec.headless_service_annotations;
+        let scheme = annotations["monitor.kubeblocks.io/scheme"].clone();
+        assert_eq!(annotations["monitor.kubeblocks.io/port"], "9187");
+        let ports = exporter.ports.iter().flatten();
+        let ports: Vec<_> = ports.filter_map(|port| port.name.clone()).collect();
+        let probe = exporter
+            .liveness_probe
+            .as_ref()
+            .and_then(|p| p.http_get.as_ref());
+        assert_eq!(
+            probe.map(|get| get.port.clone()),
+            Some(IntOrString::String(ports[0].clone())),
+        );
+        let mounted = exporter.volume_mounts.iter().flatten();
+        let mounted = mounted.filter(|mount| mount.name == "tls").count();
+        let directory = variable(&exporter, "KB_TLS_DIR").is_some();
+        (scheme, ports[0].clone(), mounted, directory)
+    };
+    let text = str::to_owned;
+    let plain = (text("http"), text("http-metrics"), 0, false);
+    assert_eq!(scraped(&component(), &shipped()), plain);
+    let secured = (text("https"), text("https-metrics"), 1, true);
+    assert_eq!(scraped(&with_tls(issued()), &shipped()), secured);
+    // One of another make is given no key.
+    let mut other = shipped();
+    let definition = other.definition.as_mut().expect("a definition");
+    let runtime = serde_json::to_string(&definition.spec.runtime.0).expect("JSON");
+    let runtime = runtime.replace("KB_EXPORTER_TLS", "OTHER");
+    definition.spec.runtime.0 = serde_json::from_str(&runtime).expect("JSON");
+    assert_eq!(scraped(&with_tls(issued()), &other), plain);
 }
 
 #[test]
