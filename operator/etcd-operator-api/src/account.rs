@@ -12,6 +12,8 @@ pub const ROOT: &str = "root";
 pub const CLIENT: &str = "etcd-client";
 /// The user that members and their agents are. It cannot be had.
 pub const MEMBER: &str = "etcd-member";
+/// The user that the Jobs of backups are. It cannot be had.
+pub const BACKUP: &str = "etcd-backup";
 
 /// A user of etcd.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -21,6 +23,10 @@ pub const MEMBER: &str = "etcd-member";
     rules::rule(
         "self.name != 'etcd-member'",
         "systemAccounts: etcd-member is the members' own user: take another name"
+    ),
+    rules::rule(
+        "self.name != 'etcd-backup'",
+        "systemAccounts: etcd-backup is the user of backups' Jobs: take another name"
     ),
     rules::rule(
         "self.name != 'root' || !has(self.permissions) || size(self.permissions) == 0",

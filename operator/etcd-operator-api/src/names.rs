@@ -150,6 +150,12 @@ impl ComponentName {
         format!("{}-client", self.0)
     }
 
+    /// Name of the Secret with the certificate of backups' Jobs, where etcd has users.
+    #[must_use]
+    pub fn backup_secret(&self) -> String {
+        format!("{}-backup", self.0)
+    }
+
     /// Name of the Secret with the password of one user of etcd, where the operator has drawn it.
     #[must_use]
     pub fn account_secret(&self, account: &str) -> String {

@@ -158,6 +158,8 @@ pub(super) struct Fill {
     pub(super) sha256: String,
     /// Its length.
     pub(super) bytes: u64,
+    /// The user that the members' agents are, in a Cluster with users.
+    pub(super) admin: Option<String>,
     /// The archive that is put over it.
     pub(super) archive: Option<SeedArchive>,
 }
@@ -195,8 +197,9 @@ pub(super) fn fill(frame: &Frame, job: &str, credential: Option<&str>, fill: &Fi
             ));
         }
     }
+    arguments.extend(fill.admin.as_ref().map(|user| format!("--admin={user}")));
     let mut memory = 1024 * MEBI;
-    if fill.archive.is_some() {
+    if fill.archive.is_some() || fill.admin.is_some() {
         // An etcd runs on it.
         memory += 2 * fill.bytes;
     }

@@ -146,17 +146,23 @@ async fn cluster_of(
         Some(ClusterSeen {
             uid: set.annotations().get(labels::CLUSTER_UID)?.clone(),
             pod: template.spec?,
-            tls: set.annotations().get(labels::TLS_ISSUER).map(|issuer| {
-                // A user's own authority has signed no certificate for applications that the operator would know of.
-                if issuer == IssuerName::KubeBlocks.as_str() {
-                    name.client_secret()
-                } else {
-                    name.tls_secret()
-                }
-            }),
+            tls: certificate(&set, name),
             domain: headless_domain(name, namespace, &context.frame.config.cluster_domain),
         })
     }))
+}
+
+/// Pure: the Secret with the certificate that a Job shows to members.
+pub(super) fn certificate(set: &InstanceSet, name: &ComponentName) -> Option<String> {
+    let issuer = set.annotations().get(labels::TLS_ISSUER)?;
+    Some(if issuer != IssuerName::KubeBlocks.as_str() {
+        // A user's own authority has signed no certificate for applications that the operator would know of.
+        name.tls_secret()
+    } else if set.annotations().contains_key(labels::ACCOUNTS) {
+        name.backup_secret()
+    } else {
+        name.client_secret()
+    })
 }
 
 async fn members(

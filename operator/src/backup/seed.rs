@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use etcd_operator_api::account;
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::names::{self, ComponentName, headless_domain};
 use etcd_operator_api::restore::{FILLED, NOT_FILLED, RESTORE_DONE, SEED, SEEDED_LABEL, Seed};
@@ -179,23 +180,8 @@ async fn begin(
             return Ok(Action::requeue(BLOCKED));
         }
     };
-    let component = ComponentName::existing(&set.name_any());
-    let domain = headless_domain(&component, &namespace, &context.frame.config.cluster_domain);
-    let tls = set.annotations().contains_key(labels::TLS_ISSUER);
-    let scheme = if tls { "https" } else { "http" };
-    let fill = Fill {
-        claim: claim.name_any(),
-        member: member.to_owned(),
-        peer_url: format!("{scheme}://{member}.{domain}:2380"),
-        cluster_uid: set
-            .annotations()
-            .get(labels::CLUSTER_UID)
-            .cloned()
-            .unwrap_or_default(),
-        sha256: seed.sha256.clone(),
-        bytes: seed.bytes.unwrap_or_default(),
-        archive: seed.archive.clone(),
-    };
+    let domain = &context.frame.config.cluster_domain;
+    let fill = fill(set, seed, (member, &claim.name_any()), domain);
     let jobs: Api<Job> = Api::namespaced(client.clone(), &namespace);
     let wanted = job::fill(&frame, job, secret.as_deref(), &fill);
     match jobs.create(&PostParams::default(), &wanted).await {
@@ -210,6 +196,42 @@ async fn begin(
     }
     tell(&claims, claim, &json!({ NOT_FILLED: null })).await?;
     Ok(Action::requeue(SOON))
+}
+
+/// Pure: what the claim is filled with.
+fn fill(
+    set: &InstanceSet,
+    seed: &Seed,
+    (member, claim): (&str, &str),
+    cluster_domain: &str,
+) -> Fill {
+    let namespace = set.namespace().unwrap_or_default();
+    let component = ComponentName::existing(&set.name_any());
+    let domain = headless_domain(&component, &namespace, cluster_domain);
+    let tls = set.annotations().contains_key(labels::TLS_ISSUER);
+    let scheme = if tls { "https" } else { "http" };
+    Fill {
+        claim: claim.to_owned(),
+        member: member.to_owned(),
+        peer_url: format!("{scheme}://{member}.{domain}:2380"),
+        cluster_uid: set
+            .annotations()
+            .get(labels::CLUSTER_UID)
+            .cloned()
+            .unwrap_or_default(),
+        sha256: seed.sha256.clone(),
+        bytes: seed.bytes.unwrap_or_default(),
+        admin: member_user(set),
+        archive: seed.archive.clone(),
+    }
+}
+
+/// Pure: the user of etcd that the members are, where it has users.
+fn member_user(set: &InstanceSet) -> Option<String> {
+    let all = set.annotations();
+    let named = all.get(labels::MEMBER_USER).map(String::as_str);
+    let user = named.unwrap_or(account::MEMBER);
+    all.contains_key(labels::ACCOUNTS).then(|| user.to_owned())
 }
 
 /// Pure: what the Job is made of, or why it cannot be.

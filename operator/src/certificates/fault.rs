@@ -141,6 +141,34 @@ pub(crate) enum Fault {
         /// The key.
         field: String,
     },
+    /// etcd knows members by it.
+    #[error(
+        "Secret {secret}, key {field:?}: the certificate has no common name, or several: with systemAccounts etcd knows the \
+         members by it, as an administrator. Put one there that has one, e.g. {component}-member, which no application has"
+    )]
+    NoCommonName {
+        /// The Secret.
+        secret: String,
+        /// The key.
+        field: String,
+        /// The component.
+        component: String,
+    },
+    /// etcd knows members by another one.
+    #[error(
+        "Secret {secret}, key {field:?}: the common name of the certificate is {found:?}, and etcd knows the members as its \
+         user {known:?}: put a certificate with that common name there"
+    )]
+    CommonNameChanged {
+        /// The Secret.
+        secret: String,
+        /// The key.
+        field: String,
+        /// What it has.
+        found: String,
+        /// What etcd knows.
+        known: String,
+    },
     /// The own CA was lost.
     #[error(
         "Secret {secret} with the CA is not there and members run with its certificates: put it back from a copy. Nothing \

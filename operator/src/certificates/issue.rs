@@ -107,7 +107,7 @@ pub(crate) fn sign(
     now: Timestamp,
 ) -> Result<Made, IssueError> {
     let life = match subject {
-        Subject::Member | Subject::Client => LIFE,
+        Subject::Member | Subject::Client | Subject::Backup => LIFE,
         Subject::Operator => OPERATORS_LIFE,
     };
     let until = now.checked_add(life)?.min(ca.not_after);
@@ -121,7 +121,9 @@ pub(crate) fn sign(
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
         ],
-        Subject::Client | Subject::Operator => vec![ExtendedKeyUsagePurpose::ClientAuth],
+        Subject::Client | Subject::Backup | Subject::Operator => {
+            vec![ExtendedKeyUsagePurpose::ClientAuth]
+        }
     };
     for name in &names.dns {
         let name = name.as_str().try_into()?;

@@ -34,6 +34,8 @@ pub(crate) struct Certificate {
     pub not_after: Timestamp,
     /// What it is for.
     pub names: Names,
+    /// Its one common name; `None` without one, or with several, of which readers take different ones.
+    pub common_name: Option<String>,
     /// The CAs beside it, as they are encoded.
     pub authorities: BTreeSet<Vec<u8>>,
 }
@@ -118,6 +120,7 @@ pub(crate) fn read(
         not_before,
         not_after,
         names: names(&parsed),
+        common_name: common_name(&parsed),
         authorities: ca.iter().map(|ca| ca.to_vec()).collect(),
     })
 }
@@ -303,6 +306,15 @@ fn names(parsed: &X509Certificate<'_>) -> Names {
         }
     }
     names
+}
+
+fn common_name(parsed: &X509Certificate<'_>) -> Option<String> {
+    let mut all = parsed.subject().iter_common_name();
+    let (first, None) = (all.next()?.as_str().ok()?, all.next()) else {
+        return None;
+    };
+    let plain = !first.is_empty() && !first.chars().any(char::is_control);
+    plain.then(|| first.to_owned())
 }
 
 fn text(place: &Place, field: &str, bytes: &[u8]) -> Result<String, Fault> {

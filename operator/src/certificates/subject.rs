@@ -1,5 +1,7 @@
 //! Who has a certificate.
 
+use etcd_operator_api::account;
+
 /// Who has the certificate, and what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
@@ -7,6 +9,8 @@ pub(crate) enum Subject {
     Member,
     /// Applications: clients, and no peers.
     Client,
+    /// Jobs of backups, where etcd has users: a client that is an administrator, and no peer.
+    Backup,
     /// The operator, as a client of the members' agents.
     Operator,
 }
@@ -16,8 +20,9 @@ impl Subject {
     #[must_use]
     pub(crate) const fn common_name(self) -> &'static str {
         match self {
-            Subject::Member => "etcd-member",
-            Subject::Client => "etcd-client",
+            Subject::Member => account::MEMBER,
+            Subject::Client => account::CLIENT,
+            Subject::Backup => account::BACKUP,
             Subject::Operator => "etcd-operator",
         }
     }

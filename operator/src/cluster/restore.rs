@@ -98,30 +98,21 @@ fn full(
             "was never verified: choose another, or set the annotation {ALLOW_UNVERIFIED}: \"true\" on this Cluster"
         ));
     }
+    if status.authentication == Some(true) && !has_users(cluster, source) {
+        return refuse(
+            "has users, and etcd's authentication is on in it: without users the members' agents would be refused. Give the \
+             component systemAccounts, e.g. [{name: root}], with tls: true"
+                .to_owned(),
+        );
+    }
     let (Some(repo), Some(path), Some(sha256)) =
         (status.backup_repo_name, status.path, status.sha256)
     else {
         return refuse("does not say where its data is".to_owned());
     };
     let of = status.etcd_version.unwrap_or_default();
-    let (Some(old), Some(new)) = (parse(&of), parse(version)) else {
-        return refuse(format!(
-            "is of etcd {of:?}, and this Cluster's is {version:?}: one is no version"
-        ));
-    };
-    if (old.0, old.1) != (new.0, new.1) {
-        return refuse(format!(
-            "is of etcd {of}: set serviceVersion to one of {}.{} and upgrade when it runs, not {version}",
-            old.0, old.1
-        ));
-    }
-    let floor = FLOOR
-        .iter()
-        .find(|floor| (floor.0, floor.1) == (new.0, new.1));
-    if floor.is_some_and(|floor| new < *floor) || (new.0, new.1) < (3, 5) {
-        return refuse(format!(
-            "needs etcd 3.5.10 or later, which raises the revision of what it restores; serviceVersion is {version}"
-        ));
+    if let Err(why) = fits(&of, version) {
+        return refuse(why);
     }
     Ok(Seed {
         backup: name.clone(),
@@ -136,6 +127,35 @@ fn full(
             .map(|config| config.pass_phrase_secret_key_ref),
         archive: None,
     })
+}
+
+/// Whether a backup of one version can be restored by another.
+fn fits(of: &str, version: &str) -> Result<(), String> {
+    let (Some(old), Some(new)) = (parse(of), parse(version)) else {
+        return Err(format!(
+            "is of etcd {of:?}, and this Cluster's is {version:?}: one is no version"
+        ));
+    };
+    if (old.0, old.1) != (new.0, new.1) {
+        return Err(format!(
+            "is of etcd {of}: set serviceVersion to one of {}.{} and upgrade when it runs, not {version}",
+            old.0, old.1
+        ));
+    }
+    let mut floors = FLOOR.iter();
+    let floor = floors.find(|floor| (floor.0, floor.1) == (new.0, new.1));
+    if floor.is_some_and(|floor| new < *floor) || (new.0, new.1) < (3, 5) {
+        return Err(format!(
+            "needs etcd 3.5.10 or later, which raises the revision of what it restores; serviceVersion is {version}"
+        ));
+    }
+    Ok(())
+}
+
+fn has_users(cluster: &Cluster, source: &Source) -> bool {
+    let mut specs = cluster.spec.component_specs.iter();
+    let spec = specs.find(|spec| spec.name == source.component);
+    spec.is_some_and(|spec| !spec.system_accounts.is_empty())
 }
 
 fn parse(version: &str) -> Option<(u32, u32, u32)> {
@@ -292,6 +312,19 @@ spec:
             let why = requested(&cluster(Some(annotation), &Value::Null)).expect_err("refused");
             assert!(why.contains(told), "{why}");
         }
+    }
+
+    #[test]
+    fn a_backup_with_users_is_restored_into_a_cluster_with_users_only() {
+        let mut cluster = cluster(Some(json!({ "etcd": { "name": "b" } })), &Value::Null);
+        let source = requested(&cluster).expect("a source").remove(0);
+        let users = backup(&json!({ "authentication": true }));
+        let why = full(&cluster, &source, Some(&users), "3.6.1").expect_err("refused");
+        assert!(why.contains("systemAccounts"), "{why}");
+        assert!(full(&cluster, &source, Some(&backup(&json!({}))), "3.6.1").is_ok());
+        let root = serde_json::from_value(json!({ "name": "root" })).expect("an account");
+        cluster.spec.component_specs[0].system_accounts = vec![root];
+        assert!(full(&cluster, &source, Some(&users), "3.6.1").is_ok());
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! PURE: users of etcd: what is refused, who etcd is given, and what the pods get. Passwords are added by
 //! [`super::credentials`].
 
-use etcd_operator_api::account::{CLIENT, KeyAccess, KeyPermission, MEMBER, ROOT, SystemAccount};
+use etcd_operator_api::account::{
+    BACKUP, CLIENT, KeyAccess, KeyPermission, MEMBER, ROOT, SystemAccount,
+};
 use etcd_operator_api::names::ComponentName;
 use etcd_operator_api::{Component, InstanceSet, labels};
 use k8s_openapi::api::core::v1::{PodSpec, SecretVolumeSource, Volume, VolumeMount};
@@ -22,8 +24,8 @@ const ON: &str = "on";
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AccountsError {
     #[error(
-        "systemAccounts need tls: true with issuer: {{name: KubeBlocks}}: passwords would travel in clear, and members are \
-         known by certificates of the operator"
+        "systemAccounts need tls: true, e.g. with issuer: {{name: KubeBlocks}}: passwords would travel in clear, and members \
+         are known by their certificates"
     )]
     NoTls,
     #[error(
@@ -31,8 +33,15 @@ pub(super) enum AccountsError {
          Put an account back, e.g. {{name: root}}"
     )]
     Emptied,
-    #[error("systemAccounts[{name}]: etcd-member is the members' own user: take another name")]
+    #[error(
+        "systemAccounts[{name}]: etcd-member and etcd-backup are users of the operator's own: take another name"
+    )]
     Reserved { name: String },
+    #[error(
+        "systemAccounts[{name}]: that is the common name of the members' certificate, by which etcd knows them as an \
+         administrator: name the account otherwise, or put another common name into the certificate"
+    )]
+    MembersOwn { name: String },
     #[error(
         "systemAccounts[{name}].secretRef.namespace {namespace:?} is another namespace than the Cluster's, from which nothing \
          is read: copy the Secret, and leave the field out"
@@ -73,12 +82,12 @@ pub(super) fn check(
             Ok(false)
         };
     }
-    if tls != Some(&Tls::Own) {
+    if tls.is_none() {
         return Err(AccountsError::NoTls);
     }
     for account in accounts {
         let name = account.name.clone();
-        if name == MEMBER {
+        if [MEMBER, BACKUP].contains(&name.as_str()) {
             return Err(AccountsError::Reserved { name });
         }
         let other = account
@@ -100,20 +109,18 @@ pub(super) fn record() -> (String, String) {
 }
 
 /// Everyone etcd is to have. Members and root are needed; who has the applications' certificate keeps its keys until
-/// the owner says otherwise, so that authentication takes no client's rights by being switched on.
-pub(super) fn planned(component: &Component) -> Vec<Planned> {
+/// the owner says otherwise, so that authentication takes no client's rights by being switched on. Where the operator
+/// signs no certificates, members are added by [`as_user`], and what else the user's CA signs is not known.
+pub(super) fn planned(component: &Component, tls: Option<&Tls>) -> Vec<Planned> {
     let name = ComponentName::existing(&component.name_any());
     let accounts = &component.spec.system_accounts;
-    let by_certificate = |name: &str, admin, permissions| Planned {
-        account: Account {
-            name: name.to_owned(),
-            admin,
-            permissions,
-            password: None,
-        },
-        source: Source::Certificate,
-    };
-    let mut all = vec![by_certificate(MEMBER, true, Vec::new())];
+    let own = tls == Some(&Tls::Own);
+    let mut all = Vec::new();
+    if own {
+        all.push(by_certificate(MEMBER, true, Vec::new()));
+        // Snapshots and their hashes are for administrators.
+        all.push(by_certificate(BACKUP, true, Vec::new()));
+    }
     let declared = |name: &str| accounts.iter().any(|account| account.name == name);
     if !declared(ROOT) {
         let root = SystemAccount {
@@ -122,7 +129,7 @@ pub(super) fn planned(component: &Component) -> Vec<Planned> {
         };
         all.push(of(&root, &name));
     }
-    if !declared(CLIENT) {
+    if own && !declared(CLIENT) {
         let everything = Permission {
             key: String::new(),
             prefix: true,
@@ -133,6 +140,28 @@ pub(super) fn planned(component: &Component) -> Vec<Planned> {
     let wanted = accounts.iter().filter(|account| account.is_wanted());
     all.extend(wanted.map(|account| of(account, &name)));
     all
+}
+
+fn by_certificate(name: &str, admin: bool, permissions: Vec<Permission>) -> Planned {
+    Planned {
+        account: Account {
+            name: name.to_owned(),
+            admin,
+            permissions,
+            password: None,
+        },
+        source: Source::Certificate,
+    }
+}
+
+/// Makes members the user that their certificate names. One that has a password would have it tried by others.
+pub(super) fn as_user(planned: &mut Vec<Planned>, member: &str) -> Result<(), AccountsError> {
+    if planned.iter().any(|known| known.account.name == member) {
+        let name = member.to_owned();
+        return Err(AccountsError::MembersOwn { name });
+    }
+    planned.insert(0, by_certificate(member, true, Vec::new()));
+    Ok(())
 }
 
 fn of(account: &SystemAccount, name: &ComponentName) -> Planned {

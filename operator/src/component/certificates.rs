@@ -83,8 +83,14 @@ impl Round<'_> {
     async fn issued(&self) -> Result<Certified, CertificateError> {
         let member = self.secrets.ours(&self.name.tls_secret()).await?;
         let client = self.secrets.ours(&self.name.client_secret()).await?;
-        let found = [member.as_ref(), client.as_ref()];
-        let authority = match Box::pin(self.authority(found)).await {
+        let backup = if self.wanted.users {
+            Some(self.secrets.ours(&self.name.backup_secret()).await?)
+        } else {
+            None
+        };
+        let mut found = vec![member.as_ref(), client.as_ref()];
+        found.extend(backup.as_ref().map(Option::as_ref));
+        let authority = match Box::pin(self.authority(&found)).await {
             // Members keep what they have: they run on, and a copy of the CA can be put back.
             Err(CertificateError::Fault(fault)) if member.is_some() => {
                 return Ok(Certified::Kept(fault.to_string()));
@@ -98,6 +104,10 @@ impl Round<'_> {
         let none = Names::default();
         let clients = (self.name.client_secret(), Subject::Client, &none);
         Box::pin(self.leaf(client.as_ref(), (&authority, &signs), clients)).await?;
+        if let Some(backup) = &backup {
+            let backups = (self.name.backup_secret(), Subject::Backup, &none);
+            Box::pin(self.leaf(backup.as_ref(), (&authority, &signs), backups)).await?;
+        }
         Ok(self.told(&certificate, &authority))
     }
 
@@ -123,10 +133,7 @@ impl Round<'_> {
     }
 
     /// The CA that signs, made or replaced when it must be: one step a round.
-    async fn authority(
-        &self,
-        found: [Option<&Secret>; 2],
-    ) -> Result<Authorities, CertificateError> {
+    async fn authority(&self, found: &[Option<&Secret>]) -> Result<Authorities, CertificateError> {
         let place = self.ca_place();
         let live = self.secrets.ours(&place.secret).await?;
         let members_made = self.wanted.members_made;
@@ -256,6 +263,20 @@ impl Round<'_> {
         Ok(certificate)
     }
 
+    /// A certificate by which etcd would not know the members is not taken, once it has users.
+    fn known(&self, place: &Place, certificate: Certificate) -> Result<Certificate, Fault> {
+        let known = self.wanted.member_user.as_ref();
+        match known.filter(|known| certificate.common_name.as_ref() != Some(*known)) {
+            None => Ok(certificate),
+            Some(known) => Err(Fault::CommonNameChanged {
+                secret: place.secret.clone(),
+                field: place.cert.clone(),
+                found: certificate.common_name.unwrap_or_default(),
+                known: known.clone(),
+            }),
+        }
+    }
+
     /// The user is the issuer: what he gives is copied when it is sound, so that pods do not depend on his Secret.
     async fn copied(&self, secret: &TlsSecretRef) -> Result<Certified, CertificateError> {
         let place = Place {
@@ -286,7 +307,7 @@ impl Round<'_> {
                     secret: place.secret.clone(),
                     field: place.ca.clone(),
                 }),
-                _ => Ok(certificate),
+                _ => self.known(&place, certificate),
             }
         });
         match (checked, kept) {
@@ -322,6 +343,25 @@ impl Round<'_> {
             (Err(fault), None) => Err(fault.into()),
         }
     }
+}
+
+/// The user that etcd knows the members as: the common name of the certificate that their pods mount.
+pub(super) async fn member_user(
+    client: &Client,
+    component: &Component,
+    now: Timestamp,
+) -> Result<String, CertificateError> {
+    let name = ComponentName::existing(&component.name_any());
+    let place = own_place(name.tls_secret());
+    let copy = Secrets::of(client, component).ours(&place.secret).await?;
+    let data = copy.and_then(|copy| copy.data).unwrap_or_default();
+    let found = certificates::read(&place, &data, Subject::Client, &[], now)?;
+    let missing = || Fault::NoCommonName {
+        secret: place.secret.clone(),
+        field: place.cert.clone(),
+        component: name.to_string(),
+    };
+    Ok(found.common_name.ok_or_else(missing)?)
 }
 
 fn own_place(secret: String) -> Place {

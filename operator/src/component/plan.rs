@@ -25,6 +25,10 @@ pub(super) struct Certificates {
     pub(super) names: Names,
     /// Names that a user's must be for.
     pub(super) needed: Vec<String>,
+    /// Whether etcd has users, of which the Jobs of backups are one.
+    pub(super) users: bool,
+    /// The user that etcd knows the members as, where that is on record.
+    pub(super) member_user: Option<String>,
     /// Whether members may have been started with a CA.
     pub(super) members_made: bool,
     /// The CAs that all members were started with, where that is on record.
@@ -98,7 +102,9 @@ pub(super) fn plan(
     let certificates = certificates(&valid, observed, named, cluster_domain);
     Ok(Plan {
         certificates,
-        accounts: valid.accounts.then(|| accounts::planned(component)),
+        accounts: valid
+            .accounts
+            .then(|| accounts::planned(component, valid.tls.as_ref())),
         service_account: own_account.then(|| build::service_account_name(&valid)),
         environment,
         obsolete_services,
@@ -127,6 +133,11 @@ fn certificates(
         tls,
         names: member_names(&valid.name, &namespace, cluster_domain, (&pods, &services)),
         needed: needed(&valid.name, &namespace, cluster_domain, &pods, leader),
+        users: valid.accounts,
+        member_user: observed
+            .instance_set
+            .as_ref()
+            .and_then(|its| its.annotations().get(labels::MEMBER_USER).cloned()),
         members_made: observed.instance_set.is_some(),
         started_with: observed.instance_set.as_ref().and_then(started_with),
     })

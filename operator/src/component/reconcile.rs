@@ -17,14 +17,16 @@ use kube::runtime::controller::Action;
 use kube::runtime::{PredicateConfig, WatchStreamExt, predicates, watcher};
 use kube::{Client, ResourceExt};
 
-use super::certificates::{CertificateError, Certified, certify};
+use super::accounts::{self, Planned};
+use super::certificates::{CertificateError, Certified, certify, member_user};
 use super::credentials::{CredentialError, provide};
 use super::ensure;
 use super::network;
 use super::observe::{ObserveError, Observed, observe};
 use super::phase::{ROLE_TIMEOUT, roles_missing_for};
-use super::plan::{Plan, last_word, plan};
+use super::plan::{Certificates, Plan, last_word, plan};
 use super::status::{Outcome, Secured, status};
+use super::tls::Tls;
 use crate::certificates::IssueError;
 use crate::client::message;
 use crate::controller::{
@@ -151,10 +153,14 @@ async fn carry_out_with_secrets(
         let (outcome, error) = failed(error);
         Ok((outcome, Some(error)))
     };
+    let mut certificates = None;
     if let Some(wanted) = plan.certificates.take() {
         let now = Timestamp::now();
         match Box::pin(certify(&context.client, component, &wanted, now)).await {
-            Ok(certified) => secured.certified = Some(certified),
+            Ok(certified) => {
+                secured.certified = Some(certified);
+                certificates = Some(wanted);
+            }
             Err(CertificateError::Fault(fault)) => {
                 return Ok((Outcome::Refused(format!("issuer: {fault}")), None));
             }
@@ -162,7 +168,11 @@ async fn carry_out_with_secrets(
             Err(CertificateError::Issue(error)) => return Err(error.into()),
         }
     }
-    if let Some(planned) = plan.accounts.take() {
+    if let Some(mut planned) = plan.accounts.take() {
+        let known = members_known(component, &mut plan, &mut planned, certificates, context);
+        if let Err(outcome) = Box::pin(known).await? {
+            return Ok((outcome, None));
+        }
         match Box::pin(provide(&context.client, component, &planned)).await {
             Ok(provided) => secured.provided = Some(provided),
             Err(CredentialError::Fault(fault)) => {
@@ -176,6 +186,43 @@ async fn carry_out_with_secrets(
         Ok(()) => Ok((applied, None)),
         Err(error) => stopped(error),
     }
+}
+
+/// With certificates of the user's, members are the user of etcd that those name; that is put on record.
+async fn members_known(
+    component: &Component,
+    plan: &mut Plan,
+    planned: &mut Vec<Planned>,
+    certificates: Option<Certificates>,
+    context: &Context,
+) -> Result<Result<(), Outcome>, Error> {
+    let wanted = certificates.filter(|wanted| matches!(wanted.tls, Tls::User(_)));
+    let Some(Certificates {
+        member_user: known, ..
+    }) = wanted
+    else {
+        return Ok(Ok(()));
+    };
+    let now = Timestamp::now();
+    // What is on record stays, also while the certificate itself is at fault.
+    let found = match known {
+        Some(known) => Ok(known),
+        None => Box::pin(member_user(&context.client, component, now)).await,
+    };
+    let user = match found {
+        Ok(user) => user,
+        Err(CertificateError::Fault(fault)) => {
+            return Ok(Err(Outcome::Refused(format!("issuer: {fault}"))));
+        }
+        Err(CertificateError::Apply(error)) => return Err(error.into()),
+        Err(CertificateError::Issue(error)) => return Err(error.into()),
+    };
+    if let Err(refused) = accounts::as_user(planned, &user) {
+        return Ok(Err(Outcome::Refused(refused.to_string())));
+    }
+    let annotations = plan.instance_set.annotations_mut();
+    annotations.insert(labels::MEMBER_USER.to_owned(), user);
+    Ok(Ok(()))
 }
 
 fn failed(error: ApplyError) -> (Outcome, ApplyError) {

@@ -1,6 +1,10 @@
 //! Jobs as they are made and read, and what is written beside them.
 
+use etcd_operator_api::InstanceSet;
+use etcd_operator_api::names::ComponentName;
+
 use super::*;
+use crate::backup::observe::certificate;
 use crate::backup::{Context, credential, reconcile};
 
 fn made_job() -> Job {
@@ -44,6 +48,32 @@ fn a_member_with_tls_is_spoken_to_with_the_clusters_certificate() {
         (mounted.mount_path.as_str(), mounted.read_only),
         ("/etc/etcd", Some(true))
     );
+}
+
+#[test]
+fn where_etcd_has_users_a_job_shows_a_certificate_of_its_own() {
+    let name = ComponentName::existing("c-etcd");
+    let shown = |annotations: Value| {
+        let set = json!({ "metadata": { "name": "c-etcd", "annotations": annotations },
+            "spec": { "replicas": 1, "selector": {}, "template": {} } });
+        let set: InstanceSet = serde_json::from_value(set).expect("an InstanceSet");
+        certificate(&set, &name)
+    };
+    let (issuer, users) = (labels::TLS_ISSUER, labels::ACCOUNTS);
+    assert_eq!(shown(json!({})), None);
+    for (annotations, secret) in [
+        (json!({ issuer: "KubeBlocks" }), "c-etcd-client"),
+        (
+            json!({ issuer: "KubeBlocks", users: "on" }),
+            "c-etcd-backup",
+        ),
+        (
+            json!({ issuer: "UserProvided", users: "on" }),
+            "c-etcd-tls-certs",
+        ),
+    ] {
+        assert_eq!(shown(annotations).as_deref(), Some(secret));
+    }
 }
 
 #[test]

@@ -117,6 +117,29 @@ async fn a_claim_that_is_there_is_filled_by_a_job_of_the_members_identity() {
 }
 
 #[tokio::test]
+async fn in_a_cluster_with_users_the_members_agents_are_an_administrator_of_what_is_restored() {
+    let mut set = set(None);
+    let annotations = set.metadata.annotations.get_or_insert_default();
+    annotations.insert(labels::ACCOUNTS.into(), "on".into());
+    let written = written(json!({}), None, &set).await;
+    let mut jobs = written.iter().filter(|(line, _)| line.contains("/jobs"));
+    let (_, job) = jobs.next().expect("a Job");
+    let work = &job["spec"]["template"]["spec"]["containers"][0];
+    let arguments = work["args"].to_string();
+    assert!(arguments.contains("\"--admin=etcd-member\""), "{arguments}");
+    let annotations = set.metadata.annotations.get_or_insert_default();
+    annotations.insert(labels::MEMBER_USER.into(), "ledger.example".into());
+    let again = self::written(json!({}), None, &set).await;
+    let again = json!(again.iter().map(|(_, body)| body).collect::<Vec<_>>()).to_string();
+    assert!(again.contains("--admin=ledger.example"), "{again}");
+    // An etcd runs on it.
+    assert_eq!(
+        work["resources"]["limits"]["memory"],
+        (11_u64 << 30).to_string()
+    );
+}
+
+#[tokio::test]
 async fn a_claim_that_an_archive_is_put_over_has_memory_for_the_etcd_that_does_it() {
     let over = SeedArchive {
         path: "p/pitr".into(),

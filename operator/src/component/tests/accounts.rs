@@ -10,7 +10,8 @@ use kbagent_protocol::{ACCOUNTS_FILE, Accounts};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::component::accounts::{Planned, Source};
+use crate::component::accounts::{Planned, Source, as_user};
+use crate::component::certificates::member_user;
 use crate::component::credentials::{CredentialError, Provided, provide};
 use crate::controller::ApplyError;
 use crate::fake_api::{failure, server};
@@ -119,6 +120,7 @@ fn members_root_and_the_applications_certificate_are_users_without_being_named()
     let text = str::to_owned;
     let wanted = [
         (text("etcd-member"), true, 0, false),
+        (text("etcd-backup"), true, 0, false),
         (text("root"), true, 0, true),
         (text("etcd-client"), false, 1, false),
         (text("billing"), false, 1, true),
@@ -131,7 +133,92 @@ fn members_root_and_the_applications_certificate_are_users_without_being_named()
     };
     let names = users(vec![given("root", "mine"), off]);
     let names: Vec<_> = names.iter().map(|of| of.account.name.as_str()).collect();
-    assert_eq!(names, ["etcd-member", "root"]);
+    assert_eq!(names, ["etcd-member", "etcd-backup", "root"]);
+}
+
+fn with_users_ca(accounts: Vec<SystemAccount>) -> Component {
+    let mut component = with(accounts);
+    let tls = json!({ "enable": true, "issuer": { "name": "UserProvided",
+        "secretRef": { "name": "mine", "ca": "ca.crt", "cert": "tls.crt", "key": "tls.key" } } });
+    component.spec.tls_config = serde_json::from_value(tls).expect("an issuer");
+    component
+}
+
+#[test]
+fn with_a_users_ca_members_are_whom_their_certificate_names() {
+    let accounts = vec![account("billing", Some("/billing/"))];
+    let mut all = planned(&with_users_ca(accounts)).accounts.expect("users");
+    let names = |all: &[Planned]| {
+        let names = all.iter().map(|of| of.account.name.clone());
+        names.collect::<Vec<_>>()
+    };
+    // What his CA has signed is not known: no one has rights that were not named.
+    assert_eq!(names(&all), ["root", "billing"]);
+    as_user(&mut all, "ledger.example").expect("a user");
+    assert_eq!(names(&all), ["ledger.example", "root", "billing"]);
+    assert!(all[0].account.admin && all[0].source == Source::Certificate);
+    for name in ["root", "billing"] {
+        let refused = as_user(&mut all, name).expect_err("refused").to_string();
+        assert!(refused.contains("put another common name"), "{refused}");
+    }
+    let refused = |component: &Component| {
+        let plan = super::super::plan::plan(component, &shipped(), "cluster.local");
+        plan.err()
+            .map(|error| error.to_string())
+            .unwrap_or_default()
+    };
+    let mut plain = with(vec![account("root", None)]);
+    plain.spec.tls_config = None;
+    assert!(refused(&plain).contains("tls: true"), "in plain text");
+}
+
+/// A Secret with a certificate of these common names.
+fn named(names: &[&str]) -> Value {
+    use rcgen::{
+        BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+    };
+    let mut ca = CertificateParams::default();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_key = KeyPair::generate().expect("a key");
+    let ca_pem = ca.self_signed(&ca_key).expect("a CA").pem();
+    let ca = Issuer::new(ca, ca_key);
+    let mut leaf = CertificateParams::default();
+    leaf.distinguished_name = DistinguishedName::new();
+    for name in names {
+        leaf.distinguished_name.push(DnType::CommonName, *name);
+    }
+    let key = KeyPair::generate().expect("a key");
+    let cert = leaf.signed_by(&key, &ca).expect("signed").pem();
+    let key = key.serialize_pem();
+    let files = [
+        ("ca.crt", ca_pem.as_str()),
+        ("tls.crt", cert.as_str()),
+        ("tls.key", key.as_str()),
+    ];
+    let mut copy = secret(&files);
+    copy["metadata"]["ownerReferences"] = json!([{ "apiVersion": "apps.kubeblocks.io/v1", "kind": "Component",
+        "name": "ledger-store", "uid": "u-2", "controller": true }]);
+    copy
+}
+
+#[tokio::test]
+async fn a_certificate_without_a_common_name_is_refused_where_etcd_has_users() {
+    let user = async |names: &[&str]| {
+        let copy = named(names);
+        let (context, _) = server(move |_| (200, copy.clone()));
+        let now = "2026-03-01T12:00:00Z".parse().expect("a moment");
+        member_user(&context.client, &component(), now).await
+    };
+    assert_eq!(
+        user(&["ledger.example"]).await.ok().as_deref(),
+        Some("ledger.example")
+    );
+    let refused = user(&[]).await.expect_err("refused").to_string();
+    assert!(refused.contains("no common name"), "{refused}");
+    assert!(
+        refused.contains("Secret ledger-store-tls-certs"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -208,7 +295,7 @@ async fn passwords_are_drawn_once_and_kept() {
     let planned = users(vec![account("billing", Some("/billing/"))]);
     let (result, secrets, written) = round(&Secrets::new(), &planned).await;
     let first = provided(result);
-    assert_eq!((first.users, &first.kept), (4, &None));
+    assert_eq!((first.users, &first.kept), (5, &None));
     assert_eq!(
         written,
         [

@@ -9,7 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::certificates::Fault;
+use crate::certificates::{Data, Fault};
 use crate::component::certificates::{CertificateError, Certified, certify};
 use crate::component::plan::Certificates;
 use crate::component::tls::Tls;
@@ -149,6 +149,29 @@ async fn three_secrets_are_made_once_and_the_ca_s_key_is_in_none_that_is_mounted
     let (result, _, written) = round(&secrets, &wanted(Tls::Own, true), after(1)).await;
     good(&result);
     assert!(written.is_empty(), "nothing is written twice: {written:?}");
+}
+
+#[tokio::test]
+async fn where_etcd_has_users_the_jobs_of_backups_have_a_certificate_of_their_own() {
+    let with_users = Certificates {
+        users: true,
+        ..wanted(Tls::Own, true)
+    };
+    let (result, secrets, written) = round(&made().await, &with_users, now()).await;
+    good(&result);
+    assert_eq!(written, ["POST ledger-store-backup"]);
+    let data: Data = serde_json::from_value(secrets["ledger-store-backup"]["data"].clone())
+        .expect("data of a Secret");
+    let (_, pem) = x509_parser::pem::parse_x509_pem(&data["tls.crt"].0).expect("PEM");
+    let read = pem.parse_x509().expect("a certificate");
+    let mut names = read.subject().iter_common_name();
+    let name = names.next().and_then(|name| name.as_str().ok());
+    assert_eq!(name, Some("etcd-backup"));
+    let usage = read.extended_key_usage().expect("read").expect("one");
+    assert!(usage.value.client_auth && !usage.value.server_auth);
+    let (result, _, written) = round(&secrets, &with_users, now()).await;
+    good(&result);
+    assert!(written.is_empty(), "{written:?}");
 }
 
 #[tokio::test]
@@ -373,6 +396,26 @@ async fn a_users_certificate_is_copied_and_followed() {
         after["ledger-store-tls-certs"]["data"],
         renewed["ledger-store-tls-certs"]["data"]
     );
+}
+
+#[tokio::test]
+async fn a_users_certificate_of_another_common_name_is_not_taken_once_etcd_has_users() {
+    let secrets = given().await;
+    let knows = |user: &str| Certificates {
+        users: true,
+        member_user: Some(user.to_owned()),
+        ..wanted(super::certificates::user(), true)
+    };
+    let (result, _, written) = round(&secrets, &knows("etcd-member"), after(1)).await;
+    good(&result);
+    assert!(written.is_empty(), "{written:?}");
+    let (result, _, written) = round(&secrets, &knows("ledger.example"), after(1)).await;
+    let text = kept(&result);
+    assert!(
+        text.contains("\"etcd-member\"") && text.contains("\"ledger.example\""),
+        "{text}"
+    );
+    assert!(written.is_empty(), "{written:?}");
 }
 
 #[tokio::test]
