@@ -93,7 +93,8 @@ impl Round<'_> {
         let authority = match Box::pin(self.authority(&found)).await {
             // Members keep what they have: they run on, and a copy of the CA can be put back.
             Err(CertificateError::Fault(fault)) if member.is_some() => {
-                return Ok(Certified::Kept(fault.to_string()));
+                let unread = self.unread().await?;
+                return Ok(Certified::Kept(with(fault.to_string(), unread.as_ref())));
             }
             authority => authority?,
         };
@@ -115,11 +116,12 @@ impl Round<'_> {
         let (until, renewed) = (certificate.not_after, certificates::renewal(certificate));
         let (ca, stage) = (authority.ca.not_after, authority.stage);
         if self.now >= renewed {
-            return Certified::Kept(format!(
+            let text = format!(
                 "the CA in Secret {} ends on {ca}, and the members' certificate with it; its replacement is at {stage}: members \
                  must be restarted for it",
                 self.name.ca_secret()
-            ));
+            );
+            return Certified::Kept(with(text, authority.unread.as_ref()));
         }
         let text = format!(
             "the members' certificate is valid until {until} and is renewed from {renewed} on; the CA is valid until {ca}"
@@ -128,8 +130,13 @@ impl Round<'_> {
             Stage::Steady => text,
             stage => format!("{text}; it is being replaced ({stage})"),
         };
-        let unread = authority.unread.iter();
-        Certified::Good(unread.fold(text, |text, wrong| format!("{text}; {wrong}")))
+        Certified::Good(with(text, authority.unread.as_ref()))
+    }
+
+    /// What is wrong with what the CA's owner says of its replacement, whatever is wrong with the CA.
+    async fn unread(&self) -> Result<Option<String>, CertificateError> {
+        let live = self.secrets.ours(&self.name.ca_secret()).await?;
+        Ok(live.and_then(|live| rotate::held(live.annotations()).1))
     }
 
     /// The CA that signs, made or replaced when it must be: one step a round.
@@ -362,6 +369,12 @@ pub(super) async fn member_user(
         component: name.to_string(),
     };
     Ok(found.common_name.ok_or_else(missing)?)
+}
+
+/// A text, and what else must be told.
+fn with(text: String, unread: Option<&String>) -> String {
+    let unread = unread.into_iter();
+    unread.fold(text, |text, wrong| format!("{text}; {wrong}"))
 }
 
 fn own_place(secret: String) -> Place {

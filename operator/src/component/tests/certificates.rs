@@ -272,7 +272,9 @@ async fn a_ca_whose_life_ends_is_told_in_time() {
     );
     // Members that are never restarted hold it up.
     let (_, secrets, _) = round(&secrets, &wanted(Tls::Own, true), after(last - 300)).await;
-    let (_, secrets, _) = round(&secrets, &wanted(Tls::Own, true), after(last - 299)).await;
+    let (_, mut secrets, _) = round(&secrets, &wanted(Tls::Own, true), after(last - 299)).await;
+    secrets.get_mut(OWN[0]).expect("there")["metadata"]["annotations"][labels::CA_MINUTES] =
+        json!("1h");
     let (result, _, _) = round(&secrets, &wanted(Tls::Own, true), after(last - 50)).await;
     let text = kept(&result);
     assert!(
@@ -280,6 +282,7 @@ async fn a_ca_whose_life_ends_is_told_in_time() {
         "{text}"
     );
     assert!(text.contains("members must be restarted"), "{text}");
+    assert!(text.contains("5 to 1440 minutes"), "{text}");
 }
 
 /// CAs in a Secret.
@@ -348,6 +351,15 @@ async fn a_wish_about_a_ca_that_cannot_be_read_is_told() {
     secrets.get_mut(OWN[0]).expect("there")["metadata"]["annotations"] = annotations;
     let (result, _, _) = round(&secrets, &wanted(Tls::Own, true), now()).await;
     assert!(good(&result).contains("5 to 1440 minutes"), "{result:?}");
+    // So it is while the CA cannot be used.
+    let mut unsound = secrets.clone();
+    unsound.get_mut(OWN[0]).expect("there")["data"] = json!({});
+    let (result, _, _) = round(&unsound, &wanted(Tls::Own, true), now()).await;
+    let text = kept(&result);
+    assert!(
+        text.contains("has no key") && text.contains("5 to 1440 minutes"),
+        "{text}"
+    );
 }
 
 /// A user's Secret that is sound, and the copy of it.
