@@ -72,6 +72,9 @@ pub const ACCOUNTS: &str = "apps.kubeblocks.io/accounts";
 /// Annotation of an InstanceSet whose etcd has users, where members' certificates are not of the operator's issuing:
 /// their common name, which is the user that members and agents are. Certificates of another one are not taken.
 pub const MEMBER_USER: &str = "apps.kubeblocks.io/member-user";
+/// Annotation of a Cluster, and of its Components: the issuer of cert-manager that issues the Secret of its issuer
+/// UserProvided, `Issuer/NAME` or `ClusterIssuer/NAME`.
+pub const CERT_MANAGER_ISSUER: &str = "apps.kubeblocks.io/cert-manager-issuer";
 /// Annotation of a Cluster, and of its Components: who may reach the members. `open` (the default), `members` or
 /// `none`.
 pub const NETWORK_POLICY: &str = "apps.kubeblocks.io/network-policy";

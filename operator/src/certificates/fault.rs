@@ -169,6 +169,16 @@ pub(crate) enum Fault {
         /// What etcd knows.
         known: String,
     },
+    /// cert-manager was asked for it.
+    #[error("{fault} It is asked of cert-manager: Certificate {certificate} {said}")]
+    Asked {
+        /// What is wrong with the Secret.
+        fault: String,
+        /// The Certificate.
+        certificate: String,
+        /// What cert-manager says.
+        said: String,
+    },
     /// The own CA was lost.
     #[error(
         "Secret {secret} with the CA is not there and members run with its certificates: put it back from a copy. Nothing \

@@ -9,6 +9,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Client, ResourceExt};
 
+use super::manager;
 use super::plan::Certificates;
 use super::secrets::Secrets;
 use super::tls::Tls;
@@ -58,7 +59,10 @@ pub(super) async fn certify(
     };
     match &wanted.tls {
         Tls::Own => Box::pin(round.issued()).await,
-        Tls::User(secret) => Box::pin(round.copied(secret)).await,
+        Tls::User(secret) => {
+            let asked = manager::ask(client, component, wanted.request.as_ref()).await?;
+            Box::pin(round.copied(secret, asked)).await
+        }
     }
 }
 
@@ -270,6 +274,34 @@ impl Round<'_> {
         Ok(certificate)
     }
 
+    /// What the condition says about a user's certificate that is sound.
+    fn words(&self, certificate: &Certificate, secret: &str, asked: Option<String>) -> Certified {
+        let until = certificate.not_after;
+        let said = asked.map(|said| format!("cert-manager: {said}"));
+        if self.now >= certificates::urgent(certificate) {
+            let text = format!(
+                "the certificate of Secret {secret} ends on {until}: put a new one there now, signed by the same CA"
+            );
+            return Certified::Kept(with(text, said.as_ref()));
+        }
+        let due = self.now >= certificates::renewal(certificate);
+        let due = if due { ": renew it now" } else { "" };
+        let text = format!("the certificate of Secret {secret} is valid until {until}{due}");
+        Certified::Good(with(text, said.as_ref()))
+    }
+
+    /// A fault of a Secret that cert-manager writes, with what it says.
+    fn asked(&self, fault: Fault, said: Option<&String>) -> Fault {
+        match (&self.wanted.request, said) {
+            (None, _) => fault,
+            (Some(_), said) => Fault::Asked {
+                fault: format!("{fault}."),
+                certificate: self.name.to_string(),
+                said: said.map_or("is ready", String::as_str).to_owned(),
+            },
+        }
+    }
+
     /// A certificate by which etcd would not know the members is not taken, once it has users.
     fn known(&self, place: &Place, certificate: Certificate) -> Result<Certificate, Fault> {
         let known = self.wanted.member_user.as_ref();
@@ -285,7 +317,11 @@ impl Round<'_> {
     }
 
     /// The user is the issuer: what he gives is copied when it is sound, so that pods do not depend on his Secret.
-    async fn copied(&self, secret: &TlsSecretRef) -> Result<Certified, CertificateError> {
+    async fn copied(
+        &self,
+        secret: &TlsSecretRef,
+        asked: Option<String>,
+    ) -> Result<Certified, CertificateError> {
         let place = Place {
             secret: secret.name.clone(),
             ca: secret.ca.clone(),
@@ -317,6 +353,7 @@ impl Round<'_> {
                 _ => self.known(&place, certificate),
             }
         });
+        let checked = checked.map_err(|fault| self.asked(fault, asked.as_ref()));
         match (checked, kept) {
             (Ok(certificate), _) => {
                 let given = given.unwrap_or_default();
@@ -328,17 +365,7 @@ impl Round<'_> {
                         .write(copy.as_ref(), (&own.secret, SECRET_TYPE), data)
                         .await?;
                 }
-                let (until, secret) = (certificate.not_after, &place.secret);
-                if self.now >= certificates::urgent(&certificate) {
-                    return Ok(Certified::Kept(format!(
-                        "the certificate of Secret {secret} ends on {until}: put a new one there now, signed by the same CA"
-                    )));
-                }
-                let due = self.now >= certificates::renewal(&certificate);
-                let due = if due { ": renew it now" } else { "" };
-                Ok(Certified::Good(format!(
-                    "the certificate of Secret {secret} is valid until {until}{due}"
-                )))
+                Ok(self.words(&certificate, &place.secret, asked))
             }
             // A member that the others cannot call must not be made.
             (Err(fault), Some(kept)) => match read(&own, kept) {

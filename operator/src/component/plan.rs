@@ -11,7 +11,8 @@ use super::build;
 use super::held::hold;
 use super::network::{self, Reach};
 use super::observe::Observed;
-use super::tls::{Tls, started_with};
+use super::request::{self, RequestSpec};
+use super::tls::{self, Tls, TlsError, started_with};
 use super::validate::{SpecError, Valid, check_domain, validate};
 use crate::certificates::{Names, member_names, needed};
 use crate::instanceset::names::ENV_LEADER_SERVICE;
@@ -23,6 +24,8 @@ pub(super) struct Certificates {
     pub(super) tls: Tls,
     /// Names that the operator puts into the members'.
     pub(super) names: Names,
+    /// What cert-manager is asked for.
+    pub(super) request: Option<RequestSpec>,
     /// Names that a user's must be for.
     pub(super) needed: Vec<String>,
     /// Whether etcd has users, of which the Jobs of backups are one.
@@ -99,7 +102,12 @@ pub(super) fn plan(
     let leader = environment.data.as_ref();
     let leader = leader.and_then(|data| data.get(ENV_LEADER_SERVICE));
     let named = (services.as_slice(), leader.map(String::as_str));
-    let certificates = certificates(&valid, observed, named, cluster_domain);
+    let mut certificates = certificates(&valid, observed, named, cluster_domain);
+    let named = [services.as_slice(), &observed.leading].concat();
+    let request = request(&valid, &named, cluster_domain)?;
+    if let Some(certificates) = &mut certificates {
+        certificates.request = request;
+    }
     Ok(Plan {
         certificates,
         accounts: valid
@@ -114,6 +122,29 @@ pub(super) fn plan(
         reach,
         held,
     })
+}
+
+/// What cert-manager is asked for. No name or address from outside is among it: the issuer may be the company's, and
+/// who may edit Clusters has no other right over it.
+fn request(
+    valid: &Valid<'_>,
+    services: &[Service],
+    cluster_domain: &str,
+) -> Result<Option<RequestSpec>, TlsError> {
+    let component = valid.component;
+    let Some((issuer, secret)) = tls::manager(component, valid.tls.as_ref())? else {
+        return Ok(None);
+    };
+    let namespace = component.namespace().unwrap_or_default();
+    let plain = |service: &Service| {
+        let mut plain = Service::default();
+        plain.metadata.name.clone_from(&service.metadata.name);
+        plain
+    };
+    let services: Vec<_> = services.iter().map(plain).collect();
+    let names = member_names(&valid.name, &namespace, cluster_domain, (&[], &services));
+    let member = format!("etcd-member-{}", component.uid().unwrap_or_default());
+    Ok(Some(request::request(&secret, &member, &names, issuer)))
 }
 
 fn certificates(
@@ -133,6 +164,7 @@ fn certificates(
         tls,
         names: member_names(&valid.name, &namespace, cluster_domain, (&pods, &services)),
         needed: needed(&valid.name, &namespace, cluster_domain, &pods, leader),
+        request: None,
         users: valid.accounts,
         member_user: observed
             .instance_set

@@ -13,6 +13,19 @@ use crate::controller::{ApplyError, own, refuse_foreign};
 /// What is in a Secret.
 pub(super) type Data = BTreeMap<String, ByteString>;
 
+/// Metadata of an object beside the Component.
+pub(super) fn labelled(component: &Component, name: &str) -> ObjectMeta {
+    let own_labels = component.labels();
+    let three = [labels::MANAGED_BY, labels::INSTANCE, labels::COMPONENT_NAME];
+    let copied = three.iter().filter_map(|l| own_labels.get_key_value(*l));
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: component.namespace(),
+        labels: Some(copied.map(|(k, v)| (k.clone(), v.clone())).collect()),
+        ..ObjectMeta::default()
+    }
+}
+
 /// The Secrets of one Component.
 pub(super) struct Secrets<'a> {
     api: Api<Secret>,
@@ -48,17 +61,8 @@ impl<'a> Secrets<'a> {
     }
 
     fn empty(&self, name: &str) -> Secret {
-        let own_labels = self.component.labels();
-        let three = [labels::MANAGED_BY, labels::INSTANCE, labels::COMPONENT_NAME];
-        let copied = three.iter().filter_map(|l| own_labels.get_key_value(*l));
-        let copied: BTreeMap<_, _> = copied.map(|(k, v)| (k.clone(), v.clone())).collect();
         let mut secret = Secret {
-            metadata: ObjectMeta {
-                name: Some(name.to_owned()),
-                namespace: self.component.namespace(),
-                labels: Some(copied),
-                ..ObjectMeta::default()
-            },
+            metadata: labelled(self.component, name),
             ..Secret::default()
         };
         own(&mut secret, self.component);

@@ -23,6 +23,7 @@ mod accounts;
 mod certificates;
 mod fields;
 mod held;
+mod manager;
 mod network;
 pub(crate) mod objects;
 mod restricted;

@@ -10,6 +10,7 @@ use kbagent_protocol::{OPERATOR_NAME, OPERATOR_NAME_VARIABLE, TLS_DIRECTORY_VARI
 use kube::ResourceExt;
 
 use super::observe::Observed;
+use super::request::{IssuerRef, NoIssuer};
 use crate::certificates::Subject;
 
 /// Volume of the members' certificate, and where KubeBlocks' etcd has it.
@@ -46,6 +47,15 @@ pub(super) enum TlsError {
          the Secret, and leave the field out"
     )]
     Namespace { namespace: String },
+    #[error(transparent)]
+    NoManager(#[from] NoIssuer),
+    #[error(
+        "metadata.annotations[{}] has cert-manager issue the Secret of issuer UserProvided: set tls: true and issuer: {{name: \
+         UserProvided, secretRef: {{name: NAME, ca: ca.crt, cert: tls.crt, key: tls.key}}}}, which are the keys that it \
+         writes, or take the annotation away",
+        labels::CERT_MANAGER_ISSUER
+    )]
+    ManagerKeys,
     #[error(
         "tls cannot be switched {} while there are members: their peer URLs would change under them. Set it back, or make \
          a new Cluster and copy the data",
@@ -85,6 +95,24 @@ impl Tls {
     pub(super) fn record(&self) -> (String, String) {
         let issuer = self.issuer().as_str().to_owned();
         (labels::TLS_ISSUER.to_owned(), issuer)
+    }
+}
+
+/// The issuer of cert-manager that issues the user's Secret, and that Secret.
+pub(super) fn manager(
+    component: &Component,
+    tls: Option<&Tls>,
+) -> Result<Option<(IssuerRef, String)>, TlsError> {
+    let Some(text) = component.annotations().get(labels::CERT_MANAGER_ISSUER) else {
+        return Ok(None);
+    };
+    let issuer = IssuerRef::read(text)?;
+    let keys = [names::CA_KEY, names::CERTIFICATE_KEY, names::PRIVATE_KEY];
+    match tls {
+        Some(Tls::User(secret)) if [&secret.ca, &secret.cert, &secret.key] == keys => {
+            Ok(Some((issuer, secret.name.clone())))
+        }
+        _ => Err(TlsError::ManagerKeys),
     }
 }
 
