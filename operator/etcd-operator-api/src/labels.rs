@@ -75,9 +75,18 @@ pub const MEMBER_USER: &str = "apps.kubeblocks.io/member-user";
 /// Annotation of a Cluster, and of its Components: the issuer of cert-manager that issues the Secret of its issuer
 /// UserProvided, `Issuer/NAME` or `ClusterIssuer/NAME`.
 pub const CERT_MANAGER_ISSUER: &str = "apps.kubeblocks.io/cert-manager-issuer";
-/// Annotation of a Cluster, and of its Components: who may reach the members. `open` (the default), `members` or
-/// `none`.
+/// Annotation of a Cluster, and of its Components: who may reach the members. [`REACH_OPEN`] (the default with `tls`,
+/// or with a service that leads outside), [`REACH_NAMESPACE`] (the default otherwise), [`REACH_MEMBERS`] or
+/// [`REACH_ALL`].
 pub const NETWORK_POLICY: &str = "apps.kubeblocks.io/network-policy";
+/// Clients from everywhere.
+pub const REACH_OPEN: &str = "open";
+/// Clients of the Cluster's own namespace.
+pub const REACH_NAMESPACE: &str = "namespace";
+/// No clients: the owner's own policies let them in.
+pub const REACH_MEMBERS: &str = "members";
+/// Everything: there is no policy of ours.
+pub const REACH_ALL: &str = "none";
 /// Annotation of a Cluster, its Components and InstanceSets: minutes ([`UNREACHABLE_LEAST`] to [`UNREACHABLE_MOST`])
 /// after which a member is replaced whose node is not ready and holds its volume; absent: never.
 pub const REPLACE_UNREACHABLE: &str = "apps.kubeblocks.io/replace-unreachable-minutes";
