@@ -83,7 +83,7 @@ pub(crate) async fn alter(
         if changed {
             take(&member, &made).await?;
         }
-        Ok(changed)
+        Ok::<_, Error>(changed)
     };
     let altered = tokio::select! {
         altered = Box::pin(altered) => altered,

@@ -77,7 +77,7 @@ async fn prove(
     let restored = server.member().await?;
     let compared = async {
         let verification = compare(&restored, member, status.revision).await?;
-        Ok((verification, restored.authenticates().await?))
+        Ok::<_, Error>((verification, restored.authenticates().await?))
     };
     let compared = compared.await;
     server.stop().await;

@@ -18,10 +18,12 @@ const TEXT: usize = 600;
 /// The annotation names no issuer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "metadata.annotations[{}] {0:?} names no issuer: it is Issuer/NAME, of the Cluster's namespace, or ClusterIssuer/NAME",
+    "metadata.annotations[{}] {text:?} names no issuer: it is Issuer/NAME, of the Cluster's namespace, or ClusterIssuer/NAME",
     labels::CERT_MANAGER_ISSUER
 )]
-pub(super) struct NoIssuer(String);
+pub(super) struct NoIssuer {
+    text: String,
+}
 
 /// An issuer of cert-manager.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +47,9 @@ impl IssuerRef {
                 kind: kind.to_owned(),
                 name: name.to_owned(),
             }),
-            _ => Err(NoIssuer(text.to_owned())),
+            _ => Err(NoIssuer {
+                text: text.to_owned(),
+            }),
         }
     }
 }
