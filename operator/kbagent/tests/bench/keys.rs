@@ -57,7 +57,10 @@ impl Keys {
                 tls.connect(&address, Speaks::Http2).await.map(TokioIo::new)
             }
         });
-        let endpoint = Endpoint::from_shared(format!("https://{address}")).unwrap();
+        // The connector speaks TLS: tonic would refuse `https` without settings of its own.
+        let origin: Uri = format!("https://{address}").parse().unwrap();
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        let endpoint = endpoint.origin(origin);
         Self {
             channel: endpoint.connect_with_connector_lazy(connector),
             token: None,
