@@ -270,11 +270,10 @@ async fn a_time_is_restored_and_one_that_the_archive_does_not_know_is_refused() 
     assert!(lag < 2000, "the archive is {lag} ms behind");
     running.kill().await;
 
-    let (archive, ports) = (archive(&repository), ports());
+    let archive = archive(&repository);
     let replay = |target| Replay {
         archive: archive.clone(),
         target,
-        ports,
     };
     for (revision, at) in &noted {
         assert_eq!(
