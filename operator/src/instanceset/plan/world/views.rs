@@ -22,6 +22,7 @@ impl World {
             db_size_bytes: 0,
             db_size_in_use_bytes: 0,
             db_quota_bytes: None,
+            format: Default::default(),
             alarms: Vec::new(),
         });
         if let Some(status) = status.as_mut() {
