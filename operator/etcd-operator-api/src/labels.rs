@@ -108,6 +108,8 @@ pub const CA_TRUST: &str = "apps.kubeblocks.io/ca-trust";
 pub const REBUILD: &str = "workloads.kubeblocks.io/rebuild";
 /// Annotation of an InstanceSet whose quorum is given up: a [`crate::recovery::RecoveryWish`] as JSON.
 pub const RECOVER: &str = "workloads.kubeblocks.io/recover-quorum";
+/// Annotation of an InstanceSet whose members are to go back by a minor: that minor, e.g. `3.5`.
+pub const DOWNGRADE: &str = "workloads.kubeblocks.io/downgrade-to";
 /// Prefix of the annotations of the headless service that tell Prometheus what to scrape.
 pub const MONITOR_PREFIX: &str = "monitor.kubeblocks.io/";
 /// Annotation of a Cluster: the backup that each component begins with, as KubeBlocks writes it (JSON).

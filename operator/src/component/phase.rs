@@ -7,6 +7,8 @@ use etcd_operator_api::{Component, ComponentPhase, InstanceSet, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
+use crate::definition::Minor;
+
 /// All members ready, but not all with a role, for so long: the role path does not see them.
 pub(super) const ROLE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -26,7 +28,7 @@ pub(super) fn phase(facts: &Facts<'_>) -> ComponentPhase {
     let Some(its) = facts.instance_set else {
         return ComponentPhase::Creating;
     };
-    let (reflected, ready) = (reflects(its, component), is_ready(its));
+    let (reflected, ready) = (reflects(its, component), is_ready(its) && !goes_back(its));
     if component.spec.stop == Some(true) {
         let empty = its
             .status
@@ -67,6 +69,13 @@ fn reflects(its: &InstanceSet, component: &Component) -> bool {
         .unwrap_or_default()
         .to_string();
     its.annotations().get(labels::GENERATION) == Some(&generation)
+}
+
+/// Whether pods are still made for a later minor than the one that members are to go back to.
+fn goes_back(its: &InstanceSet) -> bool {
+    let minor = |name| Minor::of(its.annotations().get(name)?);
+    let target = minor(labels::DOWNGRADE);
+    target.is_some() && minor(labels::SERVICE_VERSION) != target
 }
 
 /// Whether the InstanceSet's status describes its newest spec.

@@ -27,6 +27,7 @@ impl World {
         });
         if let Some(status) = status.as_mut() {
             self.databases.show(name, status);
+            self.show_version(name, pod, status);
         }
         status
     }
