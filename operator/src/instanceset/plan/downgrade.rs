@@ -70,51 +70,70 @@ pub(crate) fn readable_by(desired: &Desired, seen: &Observed, latch: &Latch) -> 
 }
 
 fn stage(to: Minor, seen: &Observed, roster: &Roster) -> Stage {
+    let owned = || seen.pods.values().filter(|pod| pod.owned);
+    let told: Vec<&MemberStatus> = owned().filter_map(PodSeen::status).collect();
+    if told.iter().any(|status| begun(status, to) == Some(false)) {
+        return Stage::Astray;
+    }
+    // The first of the older minor was made when the data of all had its format, or has held the cluster at it ever
+    // since: one that does not answer does not read less.
+    if owned().any(|pod| is_of(pod, to)) {
+        let newer = told.iter().find(|status| is_newer(status, to));
+        return newer.map_or(Stage::Ready, |status| waits_for(status, to));
+    }
     let Some(list) = roster.members.known() else {
         return Stage::Waits("the member list is not known".to_owned());
     };
-    let mut newer = Vec::new();
-    let mut any_older = false;
+    let mut all = Vec::new();
     for (pod, member) in list {
-        let name = pod.as_deref().unwrap_or(&member.name);
         let there = pod.as_ref().and_then(|pod| seen.pods.get(pod));
-        match there.and_then(|there| told(there, member)) {
-            Some(status) if Minor::of(&status.version).is_some_and(|runs| runs <= to) => {
-                any_older = true;
-            }
-            Some(status) => newer.push((name, status)),
-            // Its data was of the older minor before its pod was made.
-            None if there.is_some_and(|there| of_template(&there.labels) == Some(to)) => {
-                any_older = true;
-            }
+        match there.and_then(|there| own_status(there, member)) {
+            Some(status) => all.push(status),
             None => {
+                let name = pod.as_deref().unwrap_or(&member.name);
                 return Stage::Waits(format!("member {} ({name}) does not answer", member.id));
             }
         }
     }
-    // etcd may end it when most members are back: one of the older minor holds the cluster's version as well.
-    let begun = |status: &MemberStatus| {
-        let target = status.format.downgrade_to.as_deref();
-        target.map(|target| Minor::of(target) == Some(to))
-    };
-    if newer.iter().any(|(_, status)| begun(status) == Some(false)) {
-        return Stage::Astray;
-    }
-    if !any_older && newer.iter().all(|(_, status)| begun(status).is_none()) {
+    if all.iter().all(|status| begun(status, to).is_none()) {
         return Stage::Due;
     }
-    let lacks = |(_, status): &&(&str, &MemberStatus)| {
-        let format = status.format.storage_version.as_deref().and_then(Minor::of);
-        format.is_none_or(|format| format > to) || (!any_older && begun(status).is_none())
-    };
-    match newer.iter().find(lacks) {
-        Some((pod, _)) => Stage::Waits(format!("the data of {pod} is not of {to} yet")),
-        None => Stage::Ready,
+    let late = |status: &&&MemberStatus| is_newer(status, to) || begun(status, to).is_none();
+    all.iter()
+        .find(late)
+        .map_or(Stage::Ready, |status| waits_for(status, to))
+}
+
+/// Whether a pod's member runs the older minor, or its pod was made for it.
+fn is_of(pod: &PodSeen, to: Minor) -> bool {
+    match pod.status() {
+        Some(status) => Minor::of(&status.version).is_some_and(|runs| runs <= to),
+        None => of_template(&pod.labels) == Some(to),
     }
 }
 
+/// Whether a member's data is not known to be read by servers of the older minor.
+fn is_newer(status: &MemberStatus, to: Minor) -> bool {
+    let runs_older = Minor::of(&status.version).is_some_and(|runs| runs <= to);
+    let format = status.format.storage_version.as_deref();
+    !runs_older && format.and_then(Minor::of).is_none_or(|format| format > to)
+}
+
+/// Whether a downgrade is in progress, and leads there.
+fn begun(status: &MemberStatus, to: Minor) -> Option<bool> {
+    let target = status.format.downgrade_to.as_deref()?;
+    Some(Minor::of(target) == Some(to))
+}
+
+fn waits_for(status: &MemberStatus, to: Minor) -> Stage {
+    Stage::Waits(format!(
+        "the data of member {} is not of {to} yet",
+        status.member_id
+    ))
+}
+
 /// What a member says of itself now.
-fn told<'a>(pod: &'a PodSeen, member: &Member) -> Option<&'a MemberStatus> {
+fn own_status<'a>(pod: &'a PodSeen, member: &Member) -> Option<&'a MemberStatus> {
     let status = pod
         .status()
         .filter(|status| status.member_id == member.id)?;
