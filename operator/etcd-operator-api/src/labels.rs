@@ -75,6 +75,11 @@ pub const NETWORK_POLICY: &str = "apps.kubeblocks.io/network-policy";
 /// Annotation of a Cluster, its Components and InstanceSets: minutes ([`UNREACHABLE_LEAST`] to [`UNREACHABLE_MOST`])
 /// after which a member is replaced whose node is not ready and holds its volume; absent: never.
 pub const REPLACE_UNREACHABLE: &str = "apps.kubeblocks.io/replace-unreachable-minutes";
+/// Annotation of a Cluster, and of its Components: `true` lets etcd change its minor without a backup before; `false`,
+/// or absent: not.
+pub const WITHOUT_BACKUP: &str = "apps.kubeblocks.io/upgrade-without-backup";
+/// Label of the Backup that is made before etcd changes its minor: that minor.
+pub const BEFORE_UPGRADE: &str = "apps.kubeblocks.io/before-upgrade-to";
 /// Least of [`REPLACE_UNREACHABLE`]: Kubernetes itself evicts pods of such a node after as long.
 pub const UNREACHABLE_LEAST: u16 = 5;
 /// Most of [`REPLACE_UNREACHABLE`]: a week.

@@ -6,6 +6,7 @@
 mod accounts;
 mod build;
 mod certificates;
+mod change;
 mod credentials;
 mod ensure;
 mod fields;
@@ -20,6 +21,7 @@ mod rehearse;
 mod rotation;
 mod secrets;
 mod settings;
+mod snapshot;
 mod status;
 mod tls;
 mod validate;

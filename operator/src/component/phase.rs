@@ -28,7 +28,10 @@ pub(super) fn phase(facts: &Facts<'_>) -> ComponentPhase {
     let Some(its) = facts.instance_set else {
         return ComponentPhase::Creating;
     };
-    let (reflected, ready) = (reflects(its, component), is_ready(its) && !goes_back(its));
+    let (reflected, ready) = (
+        reflects(its, component),
+        is_ready(its) && !changes_minor(its, component),
+    );
     if component.spec.stop == Some(true) {
         let empty = its
             .status
@@ -71,11 +74,16 @@ fn reflects(its: &InstanceSet, component: &Component) -> bool {
     its.annotations().get(labels::GENERATION) == Some(&generation)
 }
 
-/// Whether pods are still made for a later minor than the one that members are to go back to.
-fn goes_back(its: &InstanceSet) -> bool {
-    let minor = |name| Minor::of(its.annotations().get(name)?);
-    let target = minor(labels::DOWNGRADE);
-    target.is_some() && minor(labels::SERVICE_VERSION) != target
+/// Whether pods are still made for another minor than the one that is asked for.
+fn changes_minor(its: &InstanceSet, component: &Component) -> bool {
+    let asked = component
+        .spec
+        .service_version
+        .as_deref()
+        .and_then(Minor::of);
+    let made_for = its.annotations().get(labels::SERVICE_VERSION);
+    let made_for = made_for.and_then(|version| Minor::of(version));
+    asked.is_some() && made_for.is_some() && asked != made_for
 }
 
 /// Whether the InstanceSet's status describes its newest spec.

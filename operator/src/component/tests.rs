@@ -28,6 +28,7 @@ pub(crate) mod objects;
 mod restricted;
 mod running;
 mod services;
+mod snapshot;
 mod tls;
 mod volumes;
 
@@ -504,8 +505,7 @@ fn phases_follow_the_instance_set() {
     ];
     let mut goes_back = instance_set(3, 3, latched);
     let annotations = goes_back.annotations_mut();
-    annotations.insert(labels::DOWNGRADE.to_owned(), "3.5".to_owned());
-    annotations.insert(labels::SERVICE_VERSION.to_owned(), "3.6.16".to_owned());
+    annotations.insert(labels::SERVICE_VERSION.to_owned(), "3.7.3".to_owned());
     let table = table
         .into_iter()
         .chain([(Some(Running), goes_back, 20, Updating)]);

@@ -55,7 +55,11 @@ fn component_labels(cluster: &Cluster, resolution: &Resolution) -> BTreeMap<Stri
 fn annotations(cluster: &Cluster) -> BTreeMap<String, String> {
     let generation = cluster.metadata.generation.unwrap_or_default();
     let own = cluster.annotations();
-    let passed = [labels::NETWORK_POLICY, labels::REPLACE_UNREACHABLE];
+    let passed = [
+        labels::NETWORK_POLICY,
+        labels::REPLACE_UNREACHABLE,
+        labels::WITHOUT_BACKUP,
+    ];
     let passed = passed
         .into_iter()
         .filter_map(|name| own.get_key_value(name));

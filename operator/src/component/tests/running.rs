@@ -10,7 +10,7 @@ use super::super::plan::last_word;
 use super::*;
 
 /// As [`shipped`], with members that run these versions; `None` is one whose version is not known.
-fn running(wished: &str, versions: &[Option<&str>]) -> Observed {
+pub(super) fn running(wished: &str, versions: &[Option<&str>]) -> Observed {
     let plan = planned(&component());
     let mut its = plan.instance_set;
     its.annotations_mut()
@@ -95,6 +95,8 @@ fn versions_are_compared_with_what_members_run() {
 fn pods_stay_as_they_are_until_the_older_minor_can_read_every_members_data() {
     let mut wish = component();
     wish.spec.service_version = Some("3.5.35".into());
+    let without = (labels::WITHOUT_BACKUP.to_owned(), "true".to_owned());
+    wish.annotations_mut().extend([without]);
     let mut observed = running("3.6.16", &[Some("3.6.16"); 3]);
     let its = |observed: &Observed| {
         let plan = plan(&wish, observed, "cluster.local").expect("plan");
