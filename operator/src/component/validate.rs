@@ -156,6 +156,7 @@ pub(super) fn validate<'a>(
     };
     let (cluster, component_name) = (label(labels::INSTANCE)?, label(labels::COMPONENT_NAME)?);
     let definition = definition(component, observed)?;
+    fields::check(component)?;
     let version = component
         .spec
         .service_version
@@ -180,7 +181,6 @@ pub(super) fn validate<'a>(
     check_resources(component)?;
     check_volumes(component, definition, &runtime)?;
     check_services(component, definition)?;
-    fields::check(component)?;
     let tls = tls::check(component, observed, &runtime)?;
     let accounts = accounts::check(component, tls.as_ref(), observed.instance_set.as_ref())?;
     let running = observed.instance_set.as_ref();
