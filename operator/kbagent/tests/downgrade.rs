@@ -1,5 +1,5 @@
-//! kbagent with real members: etcd's downgrade by one minor. Needs the paths of an `etcd` of 3.6 or newer in `ETCD_BIN`,
-//! and of one of the minor before in `ETCD_OLDER_BIN`.
+//! kbagent with real members: etcd's downgrade by one minor. Needs the path of an `etcd` of 3.6 or newer in
+//! `ETCD_BIN`, and of one of the minor before in `ETCD_OLDER_BIN`.
 
 #[expect(dead_code, reason = "the bench serves other tests too")]
 mod bench;

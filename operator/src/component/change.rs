@@ -1,5 +1,5 @@
-//! PURE: whether etcd may go to the version that is asked for, and what comes before pods of another minor: a backup, and
-//! on the way back etcd's own downgrade. What members run counts, not what was asked for last (V5).
+//! PURE: whether etcd may go to the version that is asked for, and what comes before pods of another minor: a backup,
+//! and on the way back etcd's own downgrade. What members run counts, not what was asked for last (V5).
 
 use etcd_operator_api::{Backup, Component, InstanceSet, labels};
 use kube::ResourceExt;

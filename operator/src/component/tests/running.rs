@@ -121,7 +121,7 @@ fn pods_stay_as_they_are_until_the_older_minor_can_read_every_members_data() {
     );
     assert!(image.ends_with("3.5.35"), "{image}");
 
-    // Once pods are made for it that stays so, whatever a member that is away does not say.
+    // Once pods are made for it that stays so, whatever a member that is unavailable does not say.
     let mixed = [Some("3.5.35"), Some("3.6.16"), Some("3.6.16")];
     let (version, _, target) = its(&running("3.5.35", &mixed));
     assert_eq!(

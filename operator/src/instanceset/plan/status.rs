@@ -50,10 +50,9 @@ pub(crate) fn status(
         Some(current) if !all_updated => current.clone(),
         _ => revision.clone(),
     };
-    let bootstrap = if latch.bootstrapped() || desired.stop {
-        before.bootstrap_members.clone()
-    } else {
-        latch.frozen.clone()
+    let bootstrap = match latch.bootstrapped() || desired.stop {
+        true => before.bootstrap_members.clone(),
+        false => latch.frozen.clone(),
     };
     let waiting_on = reasons(&plan.waiting);
     let status = InstanceSetStatus {
