@@ -543,7 +543,7 @@ pub struct Rebuild {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [rules::rule(
     "!has(self.targetNodeName) || self.targetNodeName == ''",
-    "targetNodeName is not supported: leave it out; the scheduler places the new member by schedulingPolicy, and on no \
+    "targetNodeName is not supported yet: leave it out; the scheduler places the new member by schedulingPolicy, and on no \
      node that is cordoned"
 )]))]
 pub struct RebuildInstance {
