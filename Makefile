@@ -42,6 +42,7 @@ e2e-smoke: up ## the smoke subset
 	ETCD_HARNESS_RUNS=$(CURDIR)/runs E2E_REQUIRED=1 E2E_SMOKE=1 $(CARGO) test --locked -p e2e --test e2e -- --nocapture
 
 .PHONY: e2e-long
+e2e-long: override ETCD += 3.5.35 3.7.3
 e2e-long: up ## churn, slow faults and more scenarios with five members
 	ETCD_HARNESS_RUNS=$(CURDIR)/runs E2E_REQUIRED=1 E2E_LONG=1 $(CARGO) test --locked -p e2e --test e2e -- --nocapture $(FILTER)
 

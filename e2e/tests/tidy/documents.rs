@@ -141,7 +141,7 @@ fn two_types_of_one_word_are_found() {
 fn every_reason_to_wait_is_explained() {
     let read = |name: &str| fs::read_to_string(root().join(name)).expect("a file of the tree");
     let explained = read("docs/troubleshooting.md");
-    let source = read("operator/src/instanceset/plan/steps.rs");
+    let source = read("operator/src/instanceset/plan/waiting.rs");
     let reasons: Vec<&str> = source
         .lines()
         .filter(|line| line.trim_start().starts_with("Waiting::"))

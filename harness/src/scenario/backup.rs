@@ -62,36 +62,12 @@ impl BackUp {
     /// Makes a repository on a claim and asks for a backup in it.
     pub(super) async fn ask(subject: &Subject, number: u32) -> Result<Self, RunError> {
         let name = format!("backup-{number}");
-        let api: Api<Namespace> = Api::all(subject.kube.clone());
-        let owner = api
-            .get(&subject.namespace)
-            .await
-            .map_err(|error| RunError::api("read the run's namespace", &error))?;
-        // A repository belongs to no namespace: it goes with that of the run.
-        let repository = json!({
-            "apiVersion": "dataprotection.kubeblocks.io/v1alpha1", "kind": "BackupRepo",
-            "metadata": { "name": subject.namespace, "ownerReferences": owner.owner_ref(&()).as_slice() },
-            "spec": { "storageProviderRef": "pvc", "accessMethod": "Mount", "volumeCapacity": "1Gi",
-                "pvReclaimPolicy": "Retain" },
-        });
-        let policy = format!("{CLUSTER}-{COMPONENT}-backup-policy");
+        let policy = repository(subject).await?;
         let backup = json!({
             "apiVersion": "dataprotection.kubeblocks.io/v1alpha1", "kind": "Backup",
             "metadata": { "name": name, "namespace": subject.namespace },
             "spec": { "backupPolicyName": policy, "backupMethod": "datafile", "deletionPolicy": "Retain" },
         });
-        let repositories = Api::all_with(subject.kube.clone(), &resource("BackupRepo"));
-        apply(&repositories, &subject.namespace, &repository).await?;
-        let chosen = json!({ "spec": { "backupRepoName": subject.namespace } });
-        let policies: Api<DynamicObject> = of_run(subject, "BackupPolicy");
-        let params = PatchParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        policies
-            .patch(&policy, &params, &Patch::Merge(chosen))
-            .await
-            .map_err(|error| RunError::api(format!("name the repository in {policy}"), &error))?;
         apply(&of_run(subject, "Backup"), &name, &backup).await?;
         Ok(Self {
             subject: subject.clone(),
@@ -169,6 +145,36 @@ impl BackUp {
             .await
             .map_err(|error| RunError::Wait(error.to_string()))
     }
+}
+
+/// Makes a repository on a claim, for the backups of the run's Cluster; name of the policy that names it.
+pub(super) async fn repository(subject: &Subject) -> Result<String, RunError> {
+    let api: Api<Namespace> = Api::all(subject.kube.clone());
+    let owner = api
+        .get(&subject.namespace)
+        .await
+        .map_err(|error| RunError::api("read the run's namespace", &error))?;
+    // A repository belongs to no namespace: it goes with that of the run.
+    let repository = json!({
+        "apiVersion": "dataprotection.kubeblocks.io/v1alpha1", "kind": "BackupRepo",
+        "metadata": { "name": subject.namespace, "ownerReferences": owner.owner_ref(&()).as_slice() },
+        "spec": { "storageProviderRef": "pvc", "accessMethod": "Mount", "volumeCapacity": "1Gi",
+            "pvReclaimPolicy": "Retain" },
+    });
+    let policy = format!("{CLUSTER}-{COMPONENT}-backup-policy");
+    let repositories = Api::all_with(subject.kube.clone(), &resource("BackupRepo"));
+    apply(&repositories, &subject.namespace, &repository).await?;
+    let chosen = json!({ "spec": { "backupRepoName": subject.namespace } });
+    let policies: Api<DynamicObject> = of_run(subject, "BackupPolicy");
+    let params = PatchParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    policies
+        .patch(&policy, &params, &Patch::Merge(chosen))
+        .await
+        .map_err(|error| RunError::api(format!("name the repository in {policy}"), &error))?;
+    Ok(policy)
 }
 
 impl Told {

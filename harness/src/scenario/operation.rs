@@ -8,9 +8,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::scenario::RunError;
-use crate::scenario::disaster;
 use crate::scenario::state::State;
 use crate::scenario::subject::{CLUSTER, COMPONENT, Subject};
+use crate::scenario::{backup, disaster};
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
@@ -90,6 +90,15 @@ impl Operation {
         match self {
             Operation::Upgrade { from, .. } => Some(from),
             _ => None,
+        }
+    }
+
+    /// True when etcd gets another minor: then the operator makes a backup first.
+    fn changes_minor(self) -> bool {
+        let minor = |version: &'static str| version.rsplit_once('.').map(|(minor, _patch)| minor);
+        match self {
+            Operation::Upgrade { from, to } => minor(from) != minor(to),
+            _ => false,
         }
     }
 
@@ -246,6 +255,9 @@ pub(super) async fn ask(
     leader: &str,
 ) -> Result<Asked, RunError> {
     let replaced = operation.replaces(&subject.pod_names(), leader);
+    if operation.changes_minor() {
+        backup::repository(subject).await?;
+    }
     let before = State::of(subject).await?;
     let lost = operation.loses(&subject.pod_names(), leader);
     if !lost.is_empty() {
@@ -356,6 +368,15 @@ mod tests {
         assert_eq!(Operation::RecoverQuorum.renews(&pods, "q-1"), pods);
         assert_eq!(Operation::RebuildFollower.renews(&pods, "q-4"), ["q-3"]);
         assert!(Operation::Switchover.renews(&pods, "q-1").is_empty());
+    }
+
+    #[test]
+    fn another_minor_takes_a_repository_and_another_patch_does_not() {
+        let upgrade = |from, to| Operation::Upgrade { from, to };
+        assert!(upgrade("3.5.35", "3.6.16").changes_minor());
+        assert!(upgrade("3.6.16", "3.5.35").changes_minor());
+        assert!(!upgrade("3.6.1", "3.6.16").changes_minor());
+        assert!(!Operation::Restart.changes_minor());
     }
 
     #[test]

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::bounds;
 use crate::rules;
 
+/// Annotation of the BackupRepo that policies use which name none: `true`.
+pub const DEFAULT: &str = "dataprotection.kubeblocks.io/is-default-repo";
+
 /// Where backups are kept.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(

@@ -33,8 +33,8 @@ pub enum ConditionType {
     ClusterIdConsistent,
     /// etcd has raised an alarm and serves less than it should (InstanceSet; Component and Cluster while it stands).
     AlarmRaised,
-    /// Pods would be recreated for no other reason than a new release of the operator, and are not (Component,
-    /// Cluster).
+    /// Pods would be recreated for no other reason than a new release of the operator, and are not; or not before a
+    /// backup is made (Component, Cluster).
     UpdateHeld,
     /// The certificates are in order (Component, Cluster; with TLS only).
     CertificatesValid,
@@ -188,6 +188,8 @@ pub enum Reason {
     Corrupt,
     /// The operator makes other pods from the same spec than its release before.
     OperatorChanged,
+    /// A backup is made before etcd changes its minor.
+    BackupFirst,
     /// The certificates are in order.
     Certified,
     /// A certificate, its key or its Secret is not as it must be; the message names it.
@@ -280,6 +282,7 @@ impl Reason {
             Reason::NoSpace => "NoSpace",
             Reason::Corrupt => "Corrupt",
             Reason::OperatorChanged => "OperatorChanged",
+            Reason::BackupFirst => "BackupFirst",
             Reason::Certified => "Certified",
             Reason::CertificateFault => "CertificateFault",
             Reason::AccountsApplied => "AccountsApplied",
@@ -430,8 +433,11 @@ pub fn alarm_of(conditions: &[Condition]) -> Option<Observation> {
 pub fn held_of(conditions: &[Condition]) -> Option<Observation> {
     let kind = ConditionType::UpdateHeld;
     let known = find(conditions, kind).filter(|_| holds(conditions, kind))?;
-    let (reason, text) = (Reason::OperatorChanged, known.message.clone());
-    Some(Observation::new(kind, true, reason, text))
+    let reason = match known.reason == Reason::BackupFirst.as_str() {
+        true => Reason::BackupFirst,
+        false => Reason::OperatorChanged,
+    };
+    Some(Observation::new(kind, true, reason, known.message.clone()))
 }
 
 /// What conditions say of certificates, to be told on; `None` without TLS.

@@ -183,6 +183,9 @@ pub struct InstanceSetStatus {
     /// How a quorum that did not come back is recovered (rule D11); the last one stays on record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Recovery>,
+    /// The minor that reads the data of all members, during a downgrade.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readable_by: Option<String>,
     /// The volumes of members.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<VolumeStatus>,

@@ -90,6 +90,11 @@ pub const REACH_ALL: &str = "none";
 /// Annotation of a Cluster, its Components and InstanceSets: minutes ([`UNREACHABLE_LEAST`] to [`UNREACHABLE_MOST`])
 /// after which a member is replaced whose node is not ready and holds its volume; absent: never.
 pub const REPLACE_UNREACHABLE: &str = "apps.kubeblocks.io/replace-unreachable-minutes";
+/// Annotation of a Cluster, and of its Components: `true` lets etcd change its minor without a backup before; `false`,
+/// or absent: not.
+pub const WITHOUT_BACKUP: &str = "apps.kubeblocks.io/upgrade-without-backup";
+/// Label of the Backup that is made before etcd changes its minor: that minor.
+pub const BEFORE_UPGRADE: &str = "apps.kubeblocks.io/before-upgrade-to";
 /// Least of [`REPLACE_UNREACHABLE`]: Kubernetes itself evicts pods of such a node after as long.
 pub const UNREACHABLE_LEAST: u16 = 5;
 /// Most of [`REPLACE_UNREACHABLE`]: a week.
@@ -123,6 +128,8 @@ pub const CA_TRUST: &str = "apps.kubeblocks.io/ca-trust";
 pub const REBUILD: &str = "workloads.kubeblocks.io/rebuild";
 /// Annotation of an InstanceSet whose quorum is given up: a [`crate::recovery::RecoveryWish`] as JSON.
 pub const RECOVER: &str = "workloads.kubeblocks.io/recover-quorum";
+/// Annotation of an InstanceSet whose members are to go back by a minor: that minor, e.g. `3.5`.
+pub const DOWNGRADE: &str = "workloads.kubeblocks.io/downgrade-to";
 /// Prefix of the annotations of the headless service that tell Prometheus what to scrape.
 pub const MONITOR_PREFIX: &str = "monitor.kubeblocks.io/";
 /// Annotation of a Cluster: the backup that each component begins with, as KubeBlocks writes it (JSON).

@@ -168,6 +168,12 @@ impl ComponentName {
         format!("{}-accounts", self.0)
     }
 
+    /// Name of the BackupPolicy that is made for the component.
+    #[must_use]
+    pub fn backup_policy(&self) -> String {
+        format!("{}-backup-policy", self.0)
+    }
+
     /// Name of the PodDisruptionBudget.
     #[must_use]
     pub fn disruption_budget(&self) -> String {

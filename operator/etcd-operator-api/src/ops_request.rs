@@ -541,12 +541,16 @@ pub struct Rebuild {
 /// A member that is rebuilt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [rules::unsupported_text("targetNodeName")]))]
+#[schemars(extend("x-kubernetes-validations" = [rules::rule(
+    "!has(self.targetNodeName) || self.targetNodeName == ''",
+    "targetNodeName is not supported yet: leave it out; the scheduler places the new member by schedulingPolicy, and on no \
+     node that is cordoned"
+)]))]
 pub struct RebuildInstance {
     /// Name of its pod.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Not supported yet.
+    /// Not supported: the scheduler places the new member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub target_node_name: Option<String>,

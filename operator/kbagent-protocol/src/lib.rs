@@ -6,9 +6,12 @@
 //! Paths "with authority" want an `Authorization` header: see [`Authorization`].
 
 mod accounts;
+pub mod action;
 mod archive;
 mod backup;
 mod election;
+mod format;
+pub mod parameter;
 mod seen;
 mod signed;
 
@@ -21,7 +24,7 @@ pub use backup::{BackupReport, BackupSummary, LARGEST_REPORT};
 pub use election::{
     Beat, Campaign, ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding, Outcome,
 };
-
+pub use format::Format;
 pub use seen::{SEEN, Seen, Unseen, WINDOW_MS};
 pub use signed::{
     Asked, Authorization, Clock, ClockError, Identity, LONGEST_CLOCK, Nonce, PATH_CLOCK, SCHEME,
@@ -286,6 +289,9 @@ pub struct MemberStatus {
     pub db_size_in_use_bytes: u64,
     /// Quota of the backend in bytes; `None` where the version does not report it (before 3.6).
     pub db_quota_bytes: Option<u64>,
+    /// The format of its data, and a downgrade of it.
+    #[serde(default)]
+    pub format: Format,
     /// Alarms and errors this member reports, e.g. `NOSPACE`, `CORRUPT`, `etcdserver: no leader`.
     pub alarms: Vec<String>,
 }
@@ -505,51 +511,6 @@ pub struct FencingReport {
     /// Restarts of etcd since the agent came up.
     #[serde(default)]
     pub restarts: u64,
-}
-
-/// Names of the actions.
-pub mod action {
-    /// The role as plain text.
-    pub const ROLE_PROBE: &str = "roleProbe";
-    /// Moves leadership away from `KB_SWITCHOVER_CURRENT_NAME` to `KB_SWITCHOVER_CANDIDATE_NAME`, or to the most
-    /// caught-up voter; output: JSON of the new leader and term. Succeeds only when the new leader was seen.
-    pub const SWITCHOVER: &str = "switchover";
-    /// Adds the pod as a learner by its peer URL, or finds it there; output: JSON of its [`super::Member`].
-    pub const MEMBER_JOIN: &str = "memberJoin";
-    /// Promotes the learner `KB_MEMBER_ID`; output: JSON of its [`super::Member`].
-    pub const MEMBER_PROMOTE: &str = "udf-memberPromote";
-    /// Removes the member `KB_MEMBER_ID`, whose peer URL must be that of the named pod (M4); output: JSON
-    /// [`super::MemberList`] that no longer holds it.
-    pub const MEMBER_LEAVE: &str = "memberLeave";
-    /// Compacts the key space to the newest revision; output: that revision as text.
-    pub const COMPACT: &str = "udf-compact";
-    /// Defragments the database of the agent's own member, which must not lead others, while all members are voters
-    /// that keep up. Answers `inProgress` when it takes longer than the agent waits: it continues, the view says so,
-    /// and the next request returns how it ended.
-    pub const DEFRAGMENT: &str = "udf-defragment";
-    /// Disarms the alarm `KB_ALARM` of the member `KB_MEMBER_ID`; CORRUPT only when that is no member any more and
-    /// the hashes of all voters agree. `inProgress` as for [`DEFRAGMENT`].
-    pub const DISARM: &str = "udf-disarm";
-}
-
-/// Names of the parameters of actions.
-pub mod parameter {
-    /// Pod that is to lead.
-    pub const SWITCHOVER_CANDIDATE_NAME: &str = "KB_SWITCHOVER_CANDIDATE_NAME";
-    /// Pod that leadership moves away from.
-    pub const SWITCHOVER_CURRENT_NAME: &str = "KB_SWITCHOVER_CURRENT_NAME";
-    /// Pod that joins.
-    pub const JOIN_MEMBER_POD_NAME: &str = "KB_JOIN_MEMBER_POD_NAME";
-    /// Its full DNS name.
-    pub const JOIN_MEMBER_POD_FQDN: &str = "KB_JOIN_MEMBER_POD_FQDN";
-    /// Pod that leaves.
-    pub const LEAVE_MEMBER_POD_NAME: &str = "KB_LEAVE_MEMBER_POD_NAME";
-    /// Its full DNS name.
-    pub const LEAVE_MEMBER_POD_FQDN: &str = "KB_LEAVE_MEMBER_POD_FQDN";
-    /// Identifier of the member the action is about, hexadecimal.
-    pub const MEMBER_ID: &str = "KB_MEMBER_ID";
-    /// The alarm the action is about, in etcd's word.
-    pub const ALARM: &str = "KB_ALARM";
 }
 
 #[cfg(test)]

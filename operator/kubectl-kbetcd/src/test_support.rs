@@ -32,6 +32,7 @@ fn status(n: u64, applied: u64) -> MemberStatus {
         db_size_bytes: 25_000,
         db_size_in_use_bytes: 9_000,
         db_quota_bytes: Some(50_000),
+        format: Default::default(),
         alarms: if n == 1 {
             vec!["NOSPACE".into()]
         } else {

@@ -65,6 +65,7 @@ pub(super) mod tests {
                 db_size_bytes: 4 << 20,
                 db_size_in_use_bytes: 1 << 20,
                 db_quota_bytes: None,
+                format: Default::default(),
                 alarms: Vec::new(),
             }),
         }

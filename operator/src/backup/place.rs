@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 
 use etcd_operator_api::BackupRepo;
+pub(super) use etcd_operator_api::backup_repo::DEFAULT;
 use etcd_operator_api::backup_repo::SecretReference;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
-
-/// Annotation of the BackupRepo that policies use which name none.
-pub(super) const DEFAULT: &str = "dataprotection.kubeblocks.io/is-default-repo";
 
 /// Settings of a bucket that are read.
 const BUCKET: [&str; 5] = ["bucket", "endpoint", "region", "pathStyle", "mountOptions"];

@@ -8,6 +8,7 @@ use etcd_operator_api::backup_policy::{
     TargetSelector,
 };
 use etcd_operator_api::condition::{ConditionType, Reason};
+use etcd_operator_api::names::ComponentName;
 use etcd_operator_api::{BackupPolicy, BackupPolicySpec, Component, labels};
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
@@ -101,7 +102,7 @@ fn policy(component: &Component) -> Option<BackupPolicy> {
     ]);
     let mut policy = BackupPolicy {
         metadata: ObjectMeta {
-            name: Some(format!("{}-backup-policy", component.name_any())),
+            name: Some(ComponentName::existing(&component.name_any()).backup_policy()),
             namespace: component.namespace(),
             labels: Some(selected.clone()),
             annotations: Some(BTreeMap::from([(DEFAULT.to_owned(), "true".to_owned())])),

@@ -234,12 +234,18 @@ fn component_conditions(cluster: &Cluster, components: &[Component]) -> Vec<Obse
 fn held(components: &[Component]) -> Option<Observation> {
     let told = components.iter().filter_map(|component| {
         let held = condition::held_of(&component.status.as_ref()?.conditions)?;
-        Some(format!("{}: {}", component_name(component), held.message))
+        let text = format!("{}: {}", component_name(component), held.message);
+        Some((held.reason, text))
     });
-    let told: Vec<_> = told.collect();
+    let (reasons, told): (Vec<_>, Vec<_>) = told.unzip();
+    // What ends by itself first.
+    let waits = reasons.contains(&Reason::BackupFirst);
+    let reason = match waits {
+        true => Reason::BackupFirst,
+        false => Reason::OperatorChanged,
+    };
     let kind = ConditionType::UpdateHeld;
-    (!told.is_empty())
-        .then(|| Observation::new(kind, true, Reason::OperatorChanged, told.join("; ")))
+    (!told.is_empty()).then(|| Observation::new(kind, true, reason, told.join("; ")))
 }
 
 /// What its components say of their certificates; one that is at fault before those that are not.

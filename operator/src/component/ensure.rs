@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use etcd_operator_api::names::{ComponentName, TOKEN_ALSO_KEY, TOKEN_KEY};
-use etcd_operator_api::{Component, labels};
+use etcd_operator_api::{Backup, Component, labels};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -66,6 +66,13 @@ pub(super) async fn secret(
         "Secret",
         &name,
     )
+}
+
+/// Makes the backup that comes before a change of etcd's minor; its name says of which.
+pub(super) async fn backup(client: &Client, backup: &Backup) -> Result<(), ApplyError> {
+    let api: Api<Backup> = Api::namespaced(client.clone(), &backup.namespace().unwrap_or_default());
+    let made = api.create(&PostParams::default(), backup).await;
+    created(made, "Backup", &backup.name_any())
 }
 
 /// Writes the step that is due, if any.

@@ -36,6 +36,11 @@ pub(super) enum BadField {
         labels::UNREACHABLE_MOST
     )]
     ReplaceUnreachable { value: String },
+    #[error(
+        "metadata.annotations[{}] {value:?} is neither true (etcd changes its minor without a backup before) nor false",
+        labels::WITHOUT_BACKUP
+    )]
+    WithoutBackup { value: String },
 }
 
 pub(super) fn check(component: &Component) -> Result<(), BadField> {
@@ -59,6 +64,11 @@ pub(super) fn check(component: &Component) -> Result<(), BadField> {
     if let Some(value) = minutes.filter(|text| labels::minutes_unreachable(text).is_none()) {
         let value = value.clone();
         return Err(BadField::ReplaceUnreachable { value });
+    }
+    let without = component.annotations().get(labels::WITHOUT_BACKUP);
+    if let Some(value) = without.filter(|text| !matches!(text.as_str(), "true" | "false")) {
+        let value = value.clone();
+        return Err(BadField::WithoutBackup { value });
     }
     let name = ComponentName::existing(&component.name_any());
     let mut offline = spec.offline_instances.iter();

@@ -6,6 +6,7 @@
 mod accounts;
 mod build;
 mod certificates;
+mod change;
 mod credentials;
 mod ensure;
 mod fields;
@@ -22,6 +23,7 @@ mod request;
 mod rotation;
 mod secrets;
 mod settings;
+mod snapshot;
 mod status;
 mod tls;
 mod validate;

@@ -1,14 +1,21 @@
 //! IO in: everything the plan of a Component depends on, read from the API server (C2: not from a cache).
 
 use etcd_operator_api::names::ComponentName;
-use etcd_operator_api::{Component, ComponentDefinition, ComponentVersion, InstanceSet, labels};
+use etcd_operator_api::{
+    Backup, BackupPolicy, BackupRepo, Component, ComponentDefinition, ComponentVersion,
+    InstanceSet, backup_repo, labels,
+};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 
+use super::snapshot::{self, BackupSeen};
 use crate::client::message;
 use crate::controller::list;
+
+/// Most BackupRepos that are searched for the default one.
+const REPOS: u32 = 200;
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +34,8 @@ pub(super) struct Observed {
     pub(super) environment: Option<ConfigMap>,
     /// Which CAs members are to be started with, as the CA's Secret has it.
     pub(super) trust: Option<String>,
+    /// What there is of the backup that is due before etcd changes its minor.
+    pub(super) backup: Option<BackupSeen>,
     /// All storage classes.
     pub(super) storage_classes: Vec<StorageClass>,
 }
@@ -72,16 +81,80 @@ pub(super) async fn observe(
     let environment = environment.map_err(failed("the environment ConfigMap"))?;
     let leading = services.iter().filter(|service| leads(service, component));
     let leading = leading.cloned().collect();
+    let instance_set = instance_set.map_err(failed("InstanceSet"))?;
+    let backup = backup(client, component, instance_set.as_ref()).await?;
     Ok(Observed {
         leading,
+        backup,
         definition: definition.map_err(failed("ComponentDefinition"))?,
         versions: versions.map_err(failed("ComponentVersions"))?.0,
-        instance_set: instance_set.map_err(failed("InstanceSet"))?,
+        instance_set,
         services: services.into_iter().filter(ours).collect(),
         environment: environment.filter(written),
         trust: trust.map_err(failed("the CA's Secret"))?,
         storage_classes: storage_classes.map_err(failed("StorageClasses"))?.items,
     })
+}
+
+/// Read while it is due.
+async fn backup(
+    client: &Client,
+    component: &Component,
+    its: Option<&InstanceSet>,
+) -> Result<Option<BackupSeen>, ObserveError> {
+    let Some(due) = snapshot::due(component, its) else {
+        return Ok(None);
+    };
+    let failed = |what| move |source| ObserveError { what, source };
+    let namespace = component.namespace().unwrap_or_default();
+    let backups: Api<Backup> = Api::namespaced(client.clone(), &namespace);
+    let found = backups
+        .get_opt(&due.name)
+        .await
+        .map_err(failed("the Backup"))?;
+    if found.is_some() {
+        return Ok(Some(BackupSeen {
+            backup: found,
+            obstacle: None,
+        }));
+    }
+    let name = ComponentName::existing(&component.name_any()).backup_policy();
+    let policies: Api<BackupPolicy> = Api::namespaced(client.clone(), &namespace);
+    let policy = policies.get_opt(&name).await;
+    let obstacle = match policy.map_err(failed("the BackupPolicy"))? {
+        None => Some(format!("BackupPolicy {name} is not there")),
+        Some(policy) => no_repository(client, &policy)
+            .await
+            .map_err(failed("the BackupRepos"))?,
+    };
+    Ok(Some(BackupSeen {
+        backup: None,
+        obstacle,
+    }))
+}
+
+/// Why a policy has no repository, if so.
+async fn no_repository(client: &Client, policy: &BackupPolicy) -> kube::Result<Option<String>> {
+    let name = policy.name_any();
+    let named = policy.spec.backup_repo_name.as_deref();
+    if let Some(repo) = named.filter(|repo| !repo.is_empty()) {
+        let repos: Api<BackupRepo> = Api::all(client.clone());
+        let found = repos.get_metadata_opt(repo).await?;
+        let why = format!("BackupRepo {repo}, which BackupPolicy {name} names, is not there");
+        return Ok(found.is_none().then_some(why));
+    }
+    let repos: Api<_> = Api::all(client.clone());
+    let all: Vec<BackupRepo> = list(&repos, &ListParams::default().limit(REPOS)).await?.0;
+    let is_default = |repo: &BackupRepo| {
+        let default = repo.annotations().get(backup_repo::DEFAULT);
+        default.map(String::as_str) == Some("true")
+    };
+    Ok((!all.iter().any(is_default)).then(|| {
+        format!(
+            "BackupPolicy {name} names no backupRepoName, and no BackupRepo has the annotation {}: true",
+            backup_repo::DEFAULT
+        )
+    }))
 }
 
 /// Read without what is in it.

@@ -7,6 +7,8 @@ use etcd_operator_api::{Component, ComponentPhase, InstanceSet, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
+use crate::definition::Minor;
+
 /// All members ready, but not all with a role, for so long: the role path does not see them.
 pub(super) const ROLE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -26,7 +28,10 @@ pub(super) fn phase(facts: &Facts<'_>) -> ComponentPhase {
     let Some(its) = facts.instance_set else {
         return ComponentPhase::Creating;
     };
-    let (reflected, ready) = (reflects(its, component), is_ready(its));
+    let (reflected, ready) = (
+        reflects(its, component),
+        is_ready(its) && !changes_minor(its, component),
+    );
     if component.spec.stop == Some(true) {
         let empty = its
             .status
@@ -67,6 +72,18 @@ fn reflects(its: &InstanceSet, component: &Component) -> bool {
         .unwrap_or_default()
         .to_string();
     its.annotations().get(labels::GENERATION) == Some(&generation)
+}
+
+/// Whether pods are still made for another minor than the one that is asked for.
+fn changes_minor(its: &InstanceSet, component: &Component) -> bool {
+    let asked = component
+        .spec
+        .service_version
+        .as_deref()
+        .and_then(Minor::of);
+    let made_for = its.annotations().get(labels::SERVICE_VERSION);
+    let made_for = made_for.and_then(|version| Minor::of(version));
+    asked.is_some() && made_for.is_some() && asked != made_for
 }
 
 /// Whether the InstanceSet's status describes its newest spec.

@@ -1,6 +1,6 @@
 //! PURE: a valid Component -> every object that is wanted, and the services to delete.
 
-use etcd_operator_api::{Component, InstanceSet, labels};
+use etcd_operator_api::{Backup, Component, InstanceSet, labels};
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
@@ -61,6 +61,10 @@ pub(super) struct Plan {
     pub(super) reach: Reach,
     /// What the operator would change in the pods on its own, and does not.
     pub(super) held: Option<String>,
+    /// The backup to make before etcd changes its minor.
+    pub(super) backup: Option<Box<Backup>>,
+    /// Why pods are not made of that minor yet.
+    pub(super) waits: Option<String>,
 }
 
 /// What an InstanceSet that is about to be deleted must be told first, as a merge patch: claims live by the policy that
@@ -121,6 +125,8 @@ pub(super) fn plan(
         services,
         reach,
         held,
+        backup: valid.change.backup.clone(),
+        waits: valid.change.waits.clone(),
     })
 }
 

@@ -39,6 +39,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(300);
 /// So are Secrets with certificates while one of them is at fault: its owner waits for the effect of his edit.
 const AT_FAULT: Duration = Duration::from_secs(15);
 
+/// So is a backup that an update waits for.
+const BACKUP: Duration = Duration::from_secs(3);
+
 /// Conditions of which an event tells when they are false.
 const FAILING: [ConditionType; 4] = [
     ConditionType::ProvisioningStarted,
@@ -128,6 +131,7 @@ async fn reconcile(component: &Component, context: &Context) -> Result<Action, E
     match failure {
         Some(error) => Err(error.into()),
         None if at_fault(component, &outcome, &secured) => Ok(Action::requeue(AT_FAULT)),
+        None if matches!(outcome, Outcome::Waits(_)) => Ok(Action::requeue(BACKUP)),
         None => Ok(next_look(&observed)),
     }
 }
@@ -181,7 +185,8 @@ async fn carry_out_with_secrets(
             Err(CredentialError::Apply(error)) => return stopped(error),
         }
     }
-    let applied = plan.held.take().map_or(Outcome::Applied, Outcome::Held);
+    let held = plan.held.take().map_or(Outcome::Applied, Outcome::Held);
+    let applied = plan.waits.take().map_or(held, Outcome::Waits);
     match Box::pin(carry_out(component, plan, context)).await {
         Ok(()) => Ok((applied, None)),
         Err(error) => stopped(error),
@@ -255,8 +260,13 @@ async fn carry_out(component: &Component, plan: Plan, context: &Context) -> Resu
         certificates: _,
         accounts: _,
         reach,
+        backup,
         held: _,
+        waits: _,
     } = plan;
+    if let Some(backup) = backup {
+        ensure::backup(client, &backup).await?;
+    }
     let account = async {
         match &service_account {
             Some(name) => ensure::account(client, component, name).await,

@@ -19,6 +19,8 @@ pub(super) enum Outcome {
     Applied,
     /// So they are, but for what the operator would change in the pods on its own.
     Held(String),
+    /// So they are, but that a backup is made before etcd changes its minor.
+    Waits(String),
     /// The spec cannot be carried out.
     Refused(String),
     /// A child could not be read or written; what Kubernetes refuses and would refuse again, by object.
@@ -79,7 +81,9 @@ pub(super) fn status(
         message: messages(&facts, outcome, secured),
         refused_objects: match outcome {
             Outcome::Failed(_, refused) => refused.clone(),
-            Outcome::Applied | Outcome::Held(_) | Outcome::Refused(_) => BTreeMap::new(),
+            Outcome::Applied | Outcome::Held(_) | Outcome::Waits(_) | Outcome::Refused(_) => {
+                BTreeMap::new()
+            }
         },
     }
 }
@@ -93,16 +97,20 @@ fn outcome_conditions(component: &Component, outcome: &Outcome) -> Vec<Observati
     let began = format!("the operator provisions component {name}");
     let fine = Observation::new(started, true, Reason::PreCheckSucceed, began);
     match outcome {
-        Outcome::Applied | Outcome::Held(_) => {
+        Outcome::Applied | Outcome::Held(_) | Outcome::Waits(_) => {
             let text = "all objects are applied";
             let written = Observation::new(applied, true, Reason::ApplyResourcesSucceed, text);
-            let held = match outcome {
-                Outcome::Held(text) => Some(Observation::new(
+            let held = |reason, text| {
+                Some(Observation::new(
                     ConditionType::UpdateHeld,
                     true,
-                    Reason::OperatorChanged,
+                    reason,
                     text,
-                )),
+                ))
+            };
+            let held = match outcome {
+                Outcome::Held(text) => held(Reason::OperatorChanged, text),
+                Outcome::Waits(text) => held(Reason::BackupFirst, text),
                 _ => None,
             };
             [fine, written].into_iter().chain(held).collect()
@@ -172,7 +180,11 @@ fn accounts(provided: &Provided, instance_set: Option<&InstanceSet>) -> Observat
 
 fn messages(facts: &Facts<'_>, outcome: &Outcome, secured: &Secured) -> BTreeMap<String, String> {
     let mut messages = BTreeMap::new();
-    if let Outcome::Refused(text) | Outcome::Failed(text, _) | Outcome::Held(text) = outcome {
+    if let Outcome::Refused(text)
+    | Outcome::Failed(text, _)
+    | Outcome::Held(text)
+    | Outcome::Waits(text) = outcome
+    {
         messages.insert(
             format!("Component/{}", facts.component.name_any()),
             text.clone(),

@@ -29,6 +29,7 @@ pub(crate) mod objects;
 mod restricted;
 mod running;
 mod services;
+mod snapshot;
 mod tls;
 mod volumes;
 
@@ -503,6 +504,12 @@ fn phases_follow_the_instance_set() {
         (Some(Running), instance_set(3, 2, ready_since), 69, Updating),
         (Some(Running), instance_set(3, 2, ready_since), 71, Failed),
     ];
+    let mut goes_back = instance_set(3, 3, latched);
+    let annotations = goes_back.annotations_mut();
+    annotations.insert(labels::SERVICE_VERSION.to_owned(), "3.7.3".to_owned());
+    let table = table
+        .into_iter()
+        .chain([(Some(Running), goes_back, 20, Updating)]);
     for (before, its, second, expected) in table {
         assert_eq!(
             phase_after(before, &its, second),

@@ -12,14 +12,14 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
 
 use super::accounts::{self, AccountsError};
+use super::change::{Change, ChangeError, change};
 use super::fields::{self, BadField};
 use super::growth::{self, BadSize, DEFAULT_CLASS};
 use super::observe::Observed;
 use super::settings::{self, Flags, SettingError};
 use super::tls::{self, Tls, TlsError};
 use crate::definition::{
-    BadMetadata, Metadata, NoRoad, Release, Unresolved, check_definition, check_metadata,
-    check_upgrade, minor_of, release_for,
+    BadMetadata, Metadata, Release, Unresolved, check_definition, check_metadata, release_for,
 };
 use crate::instanceset::names::ENV_HEADLESS_DOMAIN as HEADLESS_DOMAIN;
 
@@ -35,7 +35,7 @@ pub(super) enum SpecError {
     #[error(transparent)]
     Version(#[from] Unresolved),
     #[error(transparent)]
-    Upgrade(#[from] NoRoad),
+    Change(#[from] ChangeError),
     #[error(transparent)]
     Setting(#[from] SettingError),
     #[error(transparent)]
@@ -113,8 +113,6 @@ pub(super) enum SpecError {
         "the cluster's members have peer URLs under {from}, and the operator's CLUSTER_DOMAIN makes it {to}: set it back"
     )]
     DomainChanged { from: String, to: String },
-    #[error("serviceVersion cannot go to {to} yet: the version that {pod} runs is not known")]
-    VersionUnknown { to: String, pod: String },
     #[error("services[{name}] is not a service of compDef {definition:?}")]
     UnknownService { name: String, definition: String },
     #[error("{0}")]
@@ -130,7 +128,10 @@ pub(super) struct Valid<'a> {
     pub(super) cluster: String,
     pub(super) component_name: String,
     pub(super) cluster_uid: String,
+    /// What pods are made from: before a downgrade, the release that runs.
     pub(super) release: Release,
+    /// What comes before pods of another minor.
+    pub(super) change: Change,
     pub(super) runtime: PodSpec,
     pub(super) flags: Flags,
     pub(super) tls: Option<Tls>,
@@ -165,21 +166,24 @@ pub(super) fn validate<'a>(
     };
     let (cluster, component_name) = (label(labels::INSTANCE)?, label(labels::COMPONENT_NAME)?);
     let definition = definition(component, observed)?;
+    fields::check(component)?;
     let version = component
         .spec
         .service_version
         .as_deref()
         .filter(|v| !v.is_empty());
     let release = release_for(definition, version, &observed.versions)?;
-    check_version(&release, observed)?;
+    let change = change(component, &release.service_version, observed)?;
     let runtime = definition.spec.runtime.parse("spec.runtime");
     let runtime: PodSpec = runtime.map_err(|error| SpecError::NotOfType(error.to_string()))?;
-    let flags = settings::flags(
-        component,
-        observed.instance_set.as_ref(),
-        &release.service_version,
-        &runtime,
-    )?;
+    let its = observed.instance_set.as_ref();
+    let flags_of =
+        |release: &Release| settings::flags(component, its, &release.service_version, &runtime);
+    let (mut flags, mut release) = (flags_of(&release)?, release);
+    if let Some(until) = &change.until {
+        release = release_for(definition, Some(until.as_str()), &observed.versions)?;
+        flags = flags_of(&release)?;
+    }
     check_replicas(component, definition, observed)?;
     check_variables(component)?;
     check_metadata(Metadata::Labels, &component.spec.labels)?;
@@ -187,7 +191,6 @@ pub(super) fn validate<'a>(
     check_resources(component)?;
     check_volumes(component, definition, &runtime)?;
     check_services(component, definition)?;
-    fields::check(component)?;
     let tls = tls::check(component, observed, &runtime)?;
     let accounts = accounts::check(component, tls.as_ref(), observed.instance_set.as_ref())?;
     let running = observed.instance_set.as_ref();
@@ -209,6 +212,7 @@ pub(super) fn validate<'a>(
         component_name,
         cluster_uid: cluster_uid.unwrap_or_default(),
         release,
+        change,
         runtime,
         flags,
         trust: observed.trust.clone().filter(|_| tls == Some(Tls::Own)),
@@ -238,38 +242,6 @@ fn definition<'a>(
         Some(reason) => Err(SpecError::DefinitionUnavailable { name, reason }),
         None => Ok(definition),
     }
-}
-
-/// The versions that members run are compared, not what was wished for last (V5). Those of a stopped component are as
-/// they were seen last.
-fn check_version(release: &Release, observed: &Observed) -> Result<(), SpecError> {
-    let Some(its) = &observed.instance_set else {
-        return Ok(());
-    };
-    // Before the cluster has formed no member has written what another version could not read.
-    let status = its.status.as_ref();
-    if status.is_none_or(|status| status.cluster_id.is_none()) {
-        return Ok(());
-    }
-    let to = release.service_version.as_str();
-    let members = its.status.iter().flat_map(|status| &status.members);
-    let members: Vec<_> = members.filter(|m| !m.pod_name.is_empty()).collect();
-    let wished = its.annotations().get(labels::SERVICE_VERSION);
-    let unknown = members.iter().find(|member| member.version.is_none());
-    let running: Vec<&str> = members
-        .iter()
-        .filter_map(|m| m.version.as_deref())
-        .collect();
-    let wished = wished.map_or(to, String::as_str);
-    if running.is_empty() {
-        return Ok(check_upgrade(&[wished], to)?);
-    }
-    // Within a minor any order is fine, so that what is unknown holds up nothing but a change of minor.
-    if let Some(unknown) = unknown.filter(|_| minor_of(wished) != minor_of(to)) {
-        let (to, pod) = (to.to_owned(), unknown.pod_name.clone());
-        return Err(SpecError::VersionUnknown { to, pod });
-    }
-    Ok(check_upgrade(&running, to)?)
 }
 
 /// Variables that etcd would take for flags, and the operator's own.

@@ -6,6 +6,7 @@
 mod checks;
 mod matching;
 mod metadata;
+mod minor;
 mod pattern;
 mod reconcile;
 mod release;
@@ -15,8 +16,9 @@ mod upgrade;
 pub(crate) use checks::check_definition;
 pub(crate) use matching::{Wanted, resolve};
 pub(crate) use metadata::{BadMetadata, Metadata, check_metadata};
+pub(crate) use minor::Minor;
 pub(crate) use pattern::matches;
 pub(crate) use reconcile::run;
 pub(crate) use release::{Release, release_for};
 pub(crate) use unresolved::Unresolved;
-pub(crate) use upgrade::{NoRoad, check_upgrade, minor_of};
+pub(crate) use upgrade::{NoRoad, check_upgrade, leads_down, minor_of};

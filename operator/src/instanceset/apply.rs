@@ -104,7 +104,9 @@ impl<'a> Applier<'a> {
             | Step::RemoveMember { .. }
             | Step::Compact { .. }
             | Step::Defragment { .. }
-            | Step::Disarm { .. } => self.ask(step).await,
+            | Step::Disarm { .. }
+            | Step::Downgrade { .. }
+            | Step::CancelDowngrade { .. } => self.ask(step).await,
         }
     }
 
@@ -201,6 +203,14 @@ impl<'a> Applier<'a> {
                     (parameter::ALARM, alarm.kind.as_str().to_owned()),
                 ];
                 self.act(via, action::DISARM, parameters.into()).await
+            }
+            Step::Downgrade { via, to } => {
+                let parameters = [(parameter::DOWNGRADE_TARGET, to.to_string())];
+                self.act(via, action::DOWNGRADE, parameters.into()).await
+            }
+            Step::CancelDowngrade { via } => {
+                self.act(via, action::CANCEL_DOWNGRADE, BTreeMap::new())
+                    .await
             }
             // Every other step is an object's, and `take` has it.
             _ => Ok(()),

@@ -21,6 +21,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
 use serde::Deserialize;
 
+use crate::definition::Minor;
+
 /// The desired state, parsed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Desired {
@@ -74,6 +76,8 @@ pub(crate) struct Desired {
     pub replace_after: Option<i64>,
     /// The request to give up a quorum, when there is one.
     pub recovery: Option<RecoveryWish>,
+    /// The minor that etcd's data is to be led back to.
+    pub downgrade: Option<Minor>,
     /// Roles that are declared, by name.
     pub roles: Vec<etcd_operator_api::component_definition::ReplicaRole>,
     /// UID of the Backup that the first member's data comes from, instead of none.
@@ -164,6 +168,7 @@ impl Desired {
             service_annotations: spec.headless_service_annotations.clone(),
             replace_after: replace_after(its),
             recovery: wish(its)?,
+            downgrade: downgrade(its)?,
             roles: spec.roles.clone(),
             seed: seed(its)?,
             recorded: its.status.clone().unwrap_or_default(),
@@ -227,6 +232,18 @@ fn wish(its: &InstanceSet) -> Result<Option<RecoveryWish>, NotOfType> {
         reason: format!("{error}; remove it, and ask for it by an OpsRequest RecoverQuorum"),
     })?;
     Ok(Some(wish))
+}
+
+/// The minor to go back to.
+fn downgrade(its: &InstanceSet) -> Result<Option<Minor>, NotOfType> {
+    let Some(text) = its.annotations().get(labels::DOWNGRADE) else {
+        return Ok(None);
+    };
+    let minor = Minor::of(text).ok_or_else(|| NotOfType {
+        field: format!("metadata.annotations[{}]", labels::DOWNGRADE),
+        reason: format!("it is {text:?}, no minor such as 3.5; set serviceVersion in the Cluster"),
+    })?;
+    Ok(Some(minor))
 }
 
 /// The backup to begin with. One that cannot be read is an error: without it an empty cluster would be made.

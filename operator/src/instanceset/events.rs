@@ -60,6 +60,15 @@ pub(crate) fn summary(step: &Step) -> String {
             let kind = alarm.kind.as_str();
             format!("disarm {kind} of member {}", alarm.member)
         }
+        Step::Downgrade { via, to } => {
+            format!("begin etcd's downgrade to {to} through {}", via.pod)
+        }
+        Step::CancelDowngrade { via } => {
+            format!(
+                "cancel etcd's downgrade, which is not wanted, through {}",
+                via.pod
+            )
+        }
     }
 }
 
@@ -70,6 +79,8 @@ pub(super) async fn taken(recorder: &Recorder, set: &InstanceSet, step: &Step) {
         Step::Compact { .. } => "Compact",
         Step::Defragment { .. } => "Defragment",
         Step::Disarm { .. } => "Disarm",
+        Step::Downgrade { .. } => "Downgrade",
+        Step::CancelDowngrade { .. } => "CancelDowngrade",
         Step::ApplyService(_) => "ApplyService",
         Step::CreateClaim(_) => "CreateClaim",
         Step::DeleteClaim { .. } => "DeleteClaim",

@@ -36,6 +36,7 @@ pub(crate) fn running(
             db_size_bytes: 0,
             db_size_in_use_bytes: 0,
             db_quota_bytes: None,
+            format: Default::default(),
             alarms: Vec::new(),
         }),
         status_age_ms: Some(0),

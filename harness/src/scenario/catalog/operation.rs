@@ -12,6 +12,7 @@ pub(super) fn all() -> Vec<Scenario> {
     let mut all = usual();
     all.extend(disturbed());
     all.extend(long());
+    all.extend(versions());
     all.push(switchovers());
     all
 }
@@ -84,6 +85,41 @@ fn long() -> Vec<Scenario> {
             replicas: Replicas::All,
         }])
         .promise(planned())
+        .long(),
+    ]
+}
+
+/// Changes of minor. `make e2e-long` brings the images.
+fn versions() -> Vec<Scenario> {
+    const FIRST: &str = "3.5.35";
+    const SECOND: &str = "3.6.16";
+    const THIRD: &str = "3.7.3";
+    let change = |from, to| Operation::Upgrade { from, to };
+    vec![
+        Scenario::operations(
+            "operation::upgrade_two_minors",
+            "Every member goes from 3.5 to 3.6, then to 3.7, one at a time, the leader last.",
+            [change(FIRST, SECOND), change(SECOND, THIRD)],
+        )
+        .promise(Promise::continuity(Planned).no_failed_write())
+        .long(),
+        Scenario::operations(
+            "operation::downgrade",
+            "etcd leads the data of all members back from 3.6 to 3.5, then each is replaced, the leader last.",
+            [change(SECOND, FIRST)],
+        )
+        .promise(Promise::continuity(Planned).no_failed_write())
+        .long(),
+        Scenario::operations(
+            "operation::downgrade_leader_killed",
+            "The leader's etcd is killed while members go back by a minor: they all do.",
+            [change(SECOND, FIRST)],
+        )
+        .and_meanwhile([Fault::KillProcess {
+            container: Container::Etcd,
+            of: Selector::Leader,
+        }])
+        .promise(Promise::continuity(ProcessKilled))
         .long(),
     ]
 }

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, watch};
 
 use super::outcome::{Failure, Success, answer};
 use super::upkeep::Upkeep;
-use super::{membership, switchover};
+use super::{downgrade, membership, switchover};
 use crate::config::Config;
 use crate::etcd::Client;
 use crate::watch::{Knowledge, Own};
@@ -19,6 +19,19 @@ const DEFAULT: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(60);
 /// How old a status may be to answer for the role.
 pub const ROLE_AGE: Duration = Duration::from_secs(1);
+
+/// Actions that change something: one at a time.
+const CHANGES: [&str; 9] = [
+    action::SWITCHOVER,
+    action::MEMBER_JOIN,
+    action::MEMBER_PROMOTE,
+    action::MEMBER_LEAVE,
+    action::COMPACT,
+    action::DEFRAGMENT,
+    action::DISARM,
+    action::DOWNGRADE,
+    action::CANCEL_DOWNGRADE,
+];
 
 /// Runs actions.
 pub struct Actions {
@@ -82,16 +95,7 @@ impl Actions {
         if name == action::ROLE_PROBE {
             return self.role();
         }
-        let known = [
-            action::SWITCHOVER,
-            action::MEMBER_JOIN,
-            action::MEMBER_PROMOTE,
-            action::MEMBER_LEAVE,
-            action::COMPACT,
-            action::DEFRAGMENT,
-            action::DISARM,
-        ];
-        if !known.contains(&name) {
+        if !CHANGES.contains(&name) {
             return Err(Failure::NotDefined(format!("etcd has no action {name:?}")));
         }
         let Ok(_alone) = self.change.try_lock() else {
@@ -117,6 +121,12 @@ impl Actions {
             action::MEMBER_PROMOTE => {
                 membership::promote(&self.own, id(given(parameter::MEMBER_ID))?).await
             }
+            action::DOWNGRADE => {
+                let to = given(parameter::DOWNGRADE_TARGET);
+                let to = to.ok_or_else(|| missing(parameter::DOWNGRADE_TARGET))?;
+                downgrade::begin(&self.own, to).await
+            }
+            action::CANCEL_DOWNGRADE => downgrade::cancel(&self.own).await,
             action::COMPACT => self.upkeep.compact().await,
             action::DEFRAGMENT => self.upkeep.defragment().await,
             action::DISARM => {

@@ -6,6 +6,7 @@
 mod candidate;
 mod cluster;
 mod dispatch;
+mod downgrade;
 mod long;
 mod membership;
 mod outcome;

@@ -13,14 +13,25 @@ use tonic_prost::ProstCodec;
 
 use super::error::EtcdError;
 use super::messages::{
-    AlarmRequest, CompactionRequest, Done, Empty, HashKv, HashKvRequest, HashKvResponse, IdRequest,
-    Member, MemberAddRequest, MemberAddResponse, MemberList, MemberListRequest, ResponseHeader,
-    Status,
+    AlarmRequest, CompactionRequest, Done, DowngradeRequest, Empty, HashKv, HashKvRequest,
+    HashKvResponse, IdRequest, Member, MemberAddRequest, MemberAddResponse, MemberList,
+    MemberListRequest, ResponseHeader, Status,
 };
 use crate::tls::{Speaks, Stream, Tls};
 
 /// Longest time to wait for a TCP connection.
 const CONNECT: Duration = Duration::from_secs(1);
+
+/// What is asked of etcd's downgrade: `DowngradeRequest.DowngradeAction`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Downgrade {
+    /// Whether it could begin.
+    Validate = 0,
+    /// It begins.
+    Enable = 1,
+    /// It ends where it is.
+    Cancel = 2,
+}
 
 /// A client of one member.
 #[derive(Clone, Debug)]
@@ -261,6 +272,34 @@ impl Client {
                 AlarmKind::NoSpace => 1,
                 AlarmKind::Corrupt => 2,
             },
+        };
+        let _: Done = self.unary(call, request).await?;
+        Ok(())
+    }
+
+    /// Asks of the downgrade to a minor, e.g. `3.5`; no minor is needed to cancel it.
+    ///
+    /// # Errors
+    /// See [`EtcdError`]; it may have happened anyway (M6).
+    pub async fn downgrade(
+        &self,
+        what: Downgrade,
+        to: &str,
+        deadline: Duration,
+    ) -> Result<(), EtcdError> {
+        let path = "/etcdserverpb.Maintenance/Downgrade";
+        let call = Call {
+            name: match what {
+                Downgrade::Validate => "validate the downgrade",
+                Downgrade::Enable => "enable the downgrade",
+                Downgrade::Cancel => "cancel the downgrade",
+            },
+            path,
+            deadline,
+        };
+        let request = DowngradeRequest {
+            action: what as i32,
+            version: to.to_owned(),
         };
         let _: Done = self.unary(call, request).await?;
         Ok(())

@@ -60,6 +60,32 @@ pub struct Status {
     /// Quota of the backend in bytes; 0 before 3.6.
     #[prost(int64, tag = "12")]
     pub db_size_quota: i64,
+    /// The minor whose servers read its data; empty before 3.6.
+    #[prost(string, tag = "11")]
+    pub storage_version: String,
+    /// The downgrade that is in progress; never before 3.6.
+    #[prost(message, optional, tag = "13")]
+    pub downgrade: Option<DowngradeInfo>,
+}
+
+/// `DowngradeInfo`.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct DowngradeInfo {
+    /// True until it has ended or is cancelled.
+    #[prost(bool, tag = "1")]
+    pub enabled: bool,
+    /// Where it leads, e.g. `3.5.0`.
+    #[prost(string, tag = "2")]
+    pub target_version: String,
+}
+
+/// `DowngradeRequest`; the actions are etcd's numbers.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct DowngradeRequest {
+    #[prost(int32, tag = "1")]
+    pub(super) action: i32,
+    #[prost(string, tag = "2")]
+    pub(super) version: String,
 }
 
 /// One member.
@@ -215,8 +241,8 @@ mod tests {
             ..Status::default()
         };
         let mut bytes = status.encode_to_vec();
-        // field 13 (downgradeInfo), a message of 2 bytes that this reader does not know
-        bytes.extend_from_slice(&[13 << 3 | 2, 2, 8, 1]);
+        // field 14, a message of 2 bytes that this reader does not know
+        bytes.extend_from_slice(&[14 << 3 | 2, 2, 8, 1]);
         assert_eq!(Status::decode(bytes.as_slice()).expect("decode"), status);
     }
 }

@@ -9,6 +9,6 @@ mod error;
 mod messages;
 
 pub use auth::{Grant, Tried};
-pub use client::Client;
+pub use client::{Client, Downgrade};
 pub use error::EtcdError;
 pub use messages::{HashKv, Member, MemberList, ResponseHeader, Status};

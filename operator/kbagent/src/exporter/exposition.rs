@@ -254,6 +254,7 @@ mod tests {
             db_size_bytes: 1,
             db_size_in_use_bytes: 1,
             db_quota_bytes: None,
+            format: Default::default(),
             alarms: vec![],
         };
         MemberView {

@@ -70,6 +70,7 @@ mod tests {
             db_size_bytes: 0,
             db_size_in_use_bytes: 0,
             db_quota_bytes: None,
+            format: Default::default(),
             alarms: vec![],
         };
         let view = MemberView {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use kbagent_protocol::{
-    AccountsReport, Campaign, Care, EtcdState, Id, MemberStanding, MemberStatus, MemberView,
+    AccountsReport, Campaign, Care, EtcdState, Format, Id, MemberStanding, MemberStatus, MemberView,
 };
 use serde::{Deserialize, Serialize};
 
@@ -245,7 +245,17 @@ fn named(status: &Status, names: &Names, own_name: &str) -> MemberStatus {
         db_quota_bytes: u64::try_from(status.db_size_quota)
             .ok()
             .filter(|quota| *quota > 0),
+        format: format(status),
         alarms: status.errors.clone(),
+    }
+}
+
+fn format(status: &Status) -> Format {
+    let storage = Some(&status.storage_version).filter(|version| !version.is_empty());
+    let downgrade = status.downgrade.as_ref().filter(|info| info.enabled);
+    Format {
+        storage_version: storage.cloned(),
+        downgrade_to: downgrade.map(|info| info.target_version.clone()),
     }
 }
 

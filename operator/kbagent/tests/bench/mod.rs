@@ -144,10 +144,15 @@ impl Pod {
     }
 
     pub(crate) fn start_etcd(&mut self) {
+        self.start_etcd_of("ETCD_BIN");
+    }
+
+    /// Starts the etcd whose path is in a variable of the test's environment.
+    pub(crate) fn start_etcd_of(&mut self, variable: &str) {
         let mut command = self.command("etcd.log");
         command
             .args(["launch", "--"])
-            .arg(std::env::var_os("ETCD_BIN").unwrap());
+            .arg(std::env::var_os(variable).unwrap());
         // Where the agent accepts clients the launcher says where etcd listens.
         if !self.env.contains_key("KB_RELAY_CLIENTS") {
             let clients = self.env["KB_ETCD_ENDPOINT"].replace("https://", "http://");

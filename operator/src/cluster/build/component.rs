@@ -61,6 +61,7 @@ fn annotations(cluster: &Cluster, reach: &str) -> BTreeMap<String, String> {
         labels::NETWORK_POLICY,
         labels::REPLACE_UNREACHABLE,
         labels::CERT_MANAGER_ISSUER,
+        labels::WITHOUT_BACKUP,
     ];
     let passed = passed
         .into_iter()

@@ -67,6 +67,8 @@ fn annotations(valid: &Valid<'_>) -> BTreeMap<String, String> {
     let seed = seed.map(|seed| (SEED.to_owned(), seed));
     let tls = valid.tls.as_ref().map(Tls::record);
     let accounts = valid.accounts.then(accounts::record);
+    let downgrade = valid.change.downgrade;
+    let downgrade = downgrade.map(|to| (labels::DOWNGRADE.to_owned(), to.to_string()));
     always
         .into_iter()
         .chain(held)
@@ -74,6 +76,7 @@ fn annotations(valid: &Valid<'_>) -> BTreeMap<String, String> {
         .chain(seed)
         .chain(tls)
         .chain(accounts)
+        .chain(downgrade)
         .collect()
 }
 

@@ -10,7 +10,7 @@ use super::super::plan::last_word;
 use super::*;
 
 /// As [`shipped`], with members that run these versions; `None` is one whose version is not known.
-fn running(wished: &str, versions: &[Option<&str>]) -> Observed {
+pub(super) fn running(wished: &str, versions: &[Option<&str>]) -> Observed {
     let plan = planned(&component());
     let mut its = plan.instance_set;
     its.annotations_mut()
@@ -57,15 +57,17 @@ fn versions_are_compared_with_what_members_run() {
             Some("3.6.11 first"),
         ),
         ("3.5.35", &all("3.5.15"), "3.6.16", Some("3.5.26 first")),
-        // A restart is no upgrade that could be taken back; a member of the older minor holds the way open.
-        ("3.6.16", &all("3.6.16"), "3.5.35", Some("cannot go back")),
+        // etcd is asked first; a member of the older minor holds the way open without that.
+        ("3.6.16", &all("3.6.16"), "3.5.35", None),
+        ("3.6.16", &all("3.6.16"), "3.5.16", Some("name 3.5.26")),
+        ("3.7.3", &all("3.7.3"), "3.5.35", Some("cannot go back")),
         (
             "3.7.3",
             &[Some("3.7.3"), Some("3.6.16"), Some("3.6.16")],
             "3.6.16",
             None,
         ),
-        ("3.7.3", &all("3.7.3"), "3.6.16", Some("cannot go back")),
+        ("3.7.3", &all("3.7.3"), "3.6.16", None),
         (
             "3.6.16",
             &[Some("3.6.16"), Some("3.6.16"), None],
@@ -87,6 +89,47 @@ fn versions_are_compared_with_what_members_run() {
             _ => panic!("{wished} {versions:?} to {to}: {told:?}"),
         }
     }
+}
+
+#[test]
+fn pods_stay_as_they_are_until_the_older_minor_can_read_every_members_data() {
+    let mut wish = component();
+    wish.spec.service_version = Some("3.5.35".into());
+    let without = (labels::WITHOUT_BACKUP.to_owned(), "true".to_owned());
+    wish.annotations_mut().extend([without]);
+    let mut observed = running("3.6.16", &[Some("3.6.16"); 3]);
+    let its = |observed: &Observed| {
+        let plan = plan(&wish, observed, "cluster.local").expect("plan");
+        let of = |name: &str| plan.instance_set.annotations().get(name).cloned();
+        let image = container(&pod(&plan).1, "etcd").image.clone();
+        let version = of(labels::SERVICE_VERSION).expect("a version");
+        (version, image.expect("an image"), of(labels::DOWNGRADE))
+    };
+    let (version, image, target) = its(&observed);
+    assert_eq!(
+        (version.as_str(), target.as_deref()),
+        ("3.6.16", Some("3.5"))
+    );
+    assert!(image.ends_with("3.6.16"), "{image}");
+
+    let live = observed.instance_set.as_mut().expect("an InstanceSet");
+    live.status.get_or_insert_default().readable_by = Some("3.5".into());
+    let (version, image, target) = its(&observed);
+    assert_eq!(
+        (version.as_str(), target.as_deref()),
+        ("3.5.35", Some("3.5"))
+    );
+    assert!(image.ends_with("3.5.35"), "{image}");
+
+    // Once pods are made for it that stays so, whatever a member that is unavailable does not say.
+    let mixed = [Some("3.5.35"), Some("3.6.16"), Some("3.6.16")];
+    let (version, _, target) = its(&running("3.5.35", &mixed));
+    assert_eq!(
+        (version.as_str(), target.as_deref()),
+        ("3.5.35", Some("3.5"))
+    );
+    let (version, _, target) = its(&running("3.5.35", &[Some("3.5.35"); 3]));
+    assert_eq!((version.as_str(), target), ("3.5.35", None));
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::instanceset::observed::{NodeSeen, Observed, PodSeen};
 mod lint;
 mod recovery;
 mod upkeep;
+mod versions;
 mod volumes;
 
 pub(crate) use lint::Violation;
@@ -75,6 +76,7 @@ impl Lint<'_> {
                     self.delete_pod(name, pod, *grace, found);
                     self.ask_budget(name, pod, (*grace, *how), found);
                     self.move_first(name, pod, *grace, found);
+                    versions::replace(self, (name, pod), *grace, found);
                 }
                 _ => found.push(format!("C2: {name} is deleted in an incarnation not seen")),
             },
@@ -86,6 +88,7 @@ impl Lint<'_> {
             Step::Compact { .. } | Step::Defragment { .. } | Step::Disarm { .. } => {
                 upkeep::check(self, step, found);
             }
+            Step::Downgrade { to, .. } => versions::begin(self, *to, found),
             Step::GrowClaim { name, uid, to } => volumes::check(self, (name, uid), to, found),
             Step::AddFinalizer
             | Step::ApplyService(_)
@@ -94,6 +97,7 @@ impl Lint<'_> {
             | Step::BindClaim { .. }
             | Step::Relabel { .. }
             | Step::Resize { .. }
+            | Step::CancelDowngrade { .. }
             | Step::Switchover { .. } => {}
         }
     }

@@ -6,6 +6,7 @@
 pub(crate) mod alarms;
 pub(crate) mod bootstrap;
 pub(crate) mod check;
+pub(crate) mod downgrade;
 pub(crate) mod latch;
 pub(crate) mod membership;
 pub(crate) mod next_pod;
@@ -25,6 +26,7 @@ pub(crate) mod teardown;
 pub(crate) mod template;
 pub(crate) mod upkeep;
 pub(crate) mod volumes;
+mod waiting;
 
 #[cfg(test)]
 mod explore;
@@ -36,4 +38,5 @@ mod upkeep_tests;
 mod world;
 
 pub(crate) use planner::plan;
-pub(crate) use steps::{Grace, Plan, Removal, Step, Via, Waiting};
+pub(crate) use steps::{Grace, Plan, Removal, Step, Via};
+pub(crate) use waiting::Waiting;

@@ -2,8 +2,8 @@
 
 use super::latch::{Latch, latch};
 use super::{
-    Plan, Step, Waiting, bootstrap, check, membership, next_pod, recovery, relabel, rollout,
-    roster, safety, services, status, teardown, upkeep, volumes,
+    Plan, Step, Waiting, bootstrap, check, downgrade, membership, next_pod, recovery, relabel,
+    rollout, roster, safety, services, status, teardown, upkeep, volumes,
 };
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::Observed;
@@ -76,7 +76,9 @@ fn decide(
         safety: &safety,
     };
     let quiet = membership::plan(&basis, plan);
-    rollout::plan(desired, seen, &safety, &mut gate, quiet, plan);
+    if downgrade::plan(&basis, quiet, plan) {
+        rollout::plan(desired, seen, &safety, &mut gate, quiet, plan);
+    }
     upkeep::plan(&basis, quiet, &mut gate, plan);
     let growth = volumes::grow(desired, seen);
     // The last thing to do: what the API server refuses of it holds nothing else up.

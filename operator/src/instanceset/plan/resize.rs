@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::revision::{IN_PLACE, base, revision};
-use super::steps::{Plan, Step, Waiting};
+use super::{Plan, Step, Waiting};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
 use crate::instanceset::observed::{PodSeen, Resize};

@@ -15,7 +15,7 @@ use super::latch::Latch;
 use super::pods;
 use super::safety::quorum;
 use super::steps::StatusDraft;
-use super::{Plan, Waiting, alarms, revision, roster, volumes};
+use super::{Plan, Waiting, alarms, downgrade, revision, roster, volumes};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{NO_CREDENTIALS, Observed, PodSeen, Reading};
 
@@ -50,10 +50,9 @@ pub(crate) fn status(
         Some(current) if !all_updated => current.clone(),
         _ => revision.clone(),
     };
-    let bootstrap = if latch.bootstrapped() || desired.stop {
-        before.bootstrap_members.clone()
-    } else {
-        latch.frozen.clone()
+    let bootstrap = match latch.bootstrapped() || desired.stop {
+        true => before.bootstrap_members.clone(),
+        false => latch.frozen.clone(),
     };
     let waiting_on = reasons(&plan.waiting);
     let status = InstanceSetStatus {
@@ -87,6 +86,7 @@ pub(crate) fn status(
         accounts: accounts(desired, seen),
         message: waiting_on.first().map(|first| first.message.clone()),
         recovery: before.recovery.clone(),
+        readable_by: downgrade::readable_by(desired, seen, latch),
         volumes: volumes::status(desired, seen),
         waiting_on,
     };

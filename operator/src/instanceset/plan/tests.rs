@@ -20,6 +20,7 @@ mod recovery;
 mod resize;
 mod seeded;
 mod unreachable;
+mod versions;
 mod volumes;
 
 /// Plans and acts until nothing more happens; the steps taken, in words.

@@ -18,6 +18,7 @@ mod guarded;
 mod mishaps;
 mod recovery;
 mod seeded;
+mod versions;
 mod views;
 mod volumes;
 
@@ -90,6 +91,7 @@ pub(super) struct World {
     /// An etcd that is to be the only member dies before it has written that.
     pub(super) barren: bool,
     pub(super) databases: databases::Databases,
+    pub(super) versions: versions::Versions,
     /// The pod whose owner has it replaced, because its node does not report.
     pub(super) unreachable: Option<String>,
     /// The disk on that node.
@@ -135,6 +137,7 @@ pub(super) fn desired(replicas: u32) -> Desired {
         replace_after: None,
         recovery: None,
         service_annotations: BTreeMap::new(),
+        downgrade: None,
         roles: Vec::new(),
         seed: None,
         recorded: Default::default(),
@@ -159,6 +162,7 @@ impl World {
             age: 1,
             barren: false,
             databases: Default::default(),
+            versions: Default::default(),
             unreachable: None,
             given_up: None,
         }
@@ -258,6 +262,7 @@ impl World {
         self.form();
         self.lead();
         self.databases.tick();
+        self.versions_tick();
     }
 
     /// The member listed at the pod's address.
@@ -306,6 +311,7 @@ impl World {
         };
         let started = member.is_some_and(|at| !self.members[at].name.is_empty());
         if let Ok(id) = verdict {
+            self.can_read(name, &pod, disk.uid);
             assert!(
                 disk.member == Some(id) || !started,
                 "{name} forgets what it promised as {id}"
@@ -474,6 +480,8 @@ impl World {
             }
             Step::Switchover { to, .. } => self.leader = Some(to.clone()),
             Step::Compact { .. } | Step::Defragment { .. } | Step::Disarm { .. } => self.care(step),
+            Step::Downgrade { to, .. } => self.versions.begin(*to),
+            Step::CancelDowngrade { .. } => self.versions.job = None,
             Step::RetireClaim { name, .. } => {
                 if let Some(disk) = self.disks.get_mut(name) {
                     disk.annotations

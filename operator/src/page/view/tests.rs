@@ -29,6 +29,7 @@ fn running_view(pod: &str, leads: bool, applied: u64) -> MemberView {
             db_size_bytes: 25_000,
             db_size_in_use_bytes: 9_000,
             db_quota_bytes: Some(2 << 30),
+            format: Default::default(),
             alarms: Vec::new(),
         }),
         status_age_ms: Some(1),

@@ -22,10 +22,12 @@ impl World {
             db_size_bytes: 0,
             db_size_in_use_bytes: 0,
             db_quota_bytes: None,
+            format: Default::default(),
             alarms: Vec::new(),
         });
         if let Some(status) = status.as_mut() {
             self.databases.show(name, status);
+            self.show_version(name, pod, status);
         }
         status
     }
