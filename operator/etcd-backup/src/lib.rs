@@ -1,7 +1,7 @@
 //! Backups of etcd that are proven: a snapshot streamed into a repository, restored from there, and compared.
 //!
 //! `manifest`, `digest`, `pace`, `report`, `path` are pure, and `archive` says which of its modules are. `seal`
-//! encrypts, `repository` reads and writes objects, `member` asks etcd, `utility` runs etcdutl and a throw-away etcd;
+//! encrypts, `progress` tells how far a backup is, `repository` reads and writes objects, `member` asks etcd, `utility` runs etcdutl and a throw-away etcd;
 //! `save`, `verify`, `restore`, `remove` are what a Job does with them.
 
 pub mod archive;
@@ -11,6 +11,7 @@ pub mod manifest;
 pub mod member;
 pub mod pace;
 pub mod path;
+pub mod progress;
 pub mod remove;
 pub mod report;
 pub mod repository;
