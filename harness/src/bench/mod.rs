@@ -1,7 +1,7 @@
 //! Measurements that are repeated until they are a distribution: failover and creation.
 //!
 //! [`statistics`] is arithmetic, [`failover`] measures histories, [`probes`] clients that are not ours beside them,
-//! [`creation`] pairs of times, [`stages`] where those go, [`power`] says what limits find, [`budget`] is what they are
+//! [`creation`] pairs of times, [`restore`] what losing everything costs, [`stages`] where those go, [`power`] says what limits find, [`budget`] is what they are
 //! held against, [`table`] words them; nothing here touches a cluster. The commands make the runs and pass on what they
 //! found.
 
@@ -10,6 +10,7 @@ pub(crate) mod creation;
 pub(crate) mod failover;
 pub(crate) mod power;
 pub(crate) mod probes;
+pub(crate) mod restore;
 pub(crate) mod stages;
 pub(crate) mod statistics;
 pub(crate) mod table;
@@ -18,3 +19,4 @@ pub(crate) use budget::{FastElection, Kind};
 pub(crate) use creation::CreationReport;
 pub(crate) use failover::{Failover, FailoverReport};
 pub(crate) use probes::{Probe, Writes};
+pub(crate) use restore::RestoreReport;

@@ -115,6 +115,24 @@ fn usual() -> Vec<Scenario> {
         )
         .promise(planned()),
         Scenario::operations(
+            "operation::archive",
+            "Every change is archived in an S3 server, encrypted; its pod is deleted by force. It is restored to revisions \
+             and to a time, each time with the keys of then.",
+            [Operation::ArchiveAndRestore],
+        )
+        .promise(planned()),
+        Scenario::operations(
+            "operation::archive_operator_killed",
+            "Both operators are killed beside the archive's pod: nothing of the archive is missing afterwards.",
+            [Operation::ArchiveAndRestore],
+        )
+        .and_meanwhile([Fault::Operator {
+            how: OperatorFault::Killed,
+            replicas: Replicas::All,
+        }])
+        .promise(planned())
+        .long(),
+        Scenario::operations(
             "operation::backup_leader_pod_deleted",
             "The leader's pod is deleted by force while a backup is made: it ends verified, and holds what it must.",
             [Operation::BackUpAndRestore],
