@@ -105,7 +105,7 @@ async fn measured(lab: &Lab, subject: &Subject, amount: Amount) -> Result<Restor
     })
 }
 
-/// The Cluster, with room for a large database.
+/// The Cluster, with space for a large database.
 fn large(subject: &Subject) -> Value {
     let mut etcd = subject.etcd(None);
     "8Gi".clone_into(&mut etcd.storage);

@@ -329,7 +329,7 @@ async fn run(command: Command) -> Result<BackupReport, Error> {
     }
 }
 
-/// A backup is worth more than what is told of it: without the port it is made all the same.
+/// A backup is worth more than its progress: without the port it is made nevertheless.
 async fn tell(port: u16, progress: Progress) -> Infallible {
     let Err(error) = progress::serve(port, progress).await;
     eprintln!("how far the backup is cannot be told: {error}");
