@@ -128,6 +128,11 @@ const PURE: &[(&str, &[&str], &str)] = &[
         "what becomes of an archive is decided without a client and a clock",
     ),
     (
+        "operator/src/backup/probe.rs",
+        FETCHED_OR_READ,
+        "whether a repository can be reached is decided without a client and a clock",
+    ),
+    (
         "operator/src/backup/leave.rs",
         FETCHED_OR_READ,
         "how a Backup goes is decided without a client and a clock",

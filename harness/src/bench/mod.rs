@@ -1,15 +1,16 @@
 //! Measurements that are repeated until they are a distribution: failover and creation.
 //!
 //! [`statistics`] is arithmetic, [`failover`] measures histories, [`probes`] clients that are not ours beside them,
-//! [`creation`] pairs of times, [`stages`] where those go, [`power`] says what limits find, [`suspicion`] what that
-//! costs, [`budget`] is what they are held against, [`table`] words them; nothing here touches a cluster. The commands
-//! make the runs and pass on what they found.
+//! [`creation`] pairs of times, [`restore`] what losing everything costs, [`stages`] where times go, [`power`] says what
+//! limits find, [`suspicion`] what that costs, [`budget`] is what they are held against, [`table`] words them; nothing
+//! here touches a cluster. The commands make the runs and pass on what they found.
 
 pub(crate) mod budget;
 pub(crate) mod creation;
 pub(crate) mod failover;
 pub(crate) mod power;
 pub(crate) mod probes;
+pub(crate) mod restore;
 pub(crate) mod stages;
 pub(crate) mod statistics;
 pub(crate) mod suspicion;
@@ -19,3 +20,4 @@ pub(crate) use budget::{FastElection, Kind};
 pub(crate) use creation::CreationReport;
 pub(crate) use failover::{Failover, FailoverReport};
 pub(crate) use probes::{Probe, Writes};
+pub(crate) use restore::RestoreReport;

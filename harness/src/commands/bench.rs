@@ -1,4 +1,4 @@
-//! `harness bench`: failovers and creations again and again, as a distribution beside a peer of the same moment.
+//! `harness bench`: failovers, creations and restores again and again, as a distribution beside a peer of the same moment.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use crate::bench::{
 use crate::report::RunDir;
 use crate::report::Severity;
 use crate::scenario::creation::{self, Storage};
+use crate::scenario::recovery::{self, Amount};
 use crate::scenario::{Lab, Live, Plan, run as run_plan};
 
 /// The scenario in which nothing dies and processors are too few.
@@ -35,6 +36,8 @@ enum What {
     Failover(FailoverArgs),
     /// A cluster is created N times, each time beside a StatefulSet of as many bare etcd pods.
     Creation(CreationArgs),
+    /// What an archive would lose at moments of a load, and how long restores of a large backup take.
+    Restore(RestoreArgs),
     /// The gap when the leader is frozen, beside elections on starved members, for each value of fastElection.
     Suspicion(SuspicionArgs),
     /// What the limits find: delays are added to the failovers of saved healthy runs, and the outcome is judged.
@@ -67,6 +70,25 @@ struct CreationArgs {
     /// Where the data is.
     #[arg(long, value_enum, default_value = "ready")]
     storage: Storage,
+    /// Where the JSON goes; beside the runs unless said otherwise.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct RestoreArgs {
+    /// Members of the etcd cluster.
+    #[arg(long, default_value_t = 3)]
+    members: u32,
+    /// Mebibytes of values that are backed up and restored.
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=3072))]
+    mebibytes: u32,
+    /// Moments at which the archive is looked at.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    moments: u32,
+    /// Restores.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    times: u32,
     /// Where the JSON goes; beside the runs unless said otherwise.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -134,6 +156,7 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
     match args.what {
         What::Failover(args) => bench_failover(args, target).await,
         What::Creation(args) => bench_creation(args, target).await,
+        What::Restore(args) => bench_restore(args, target).await,
         What::Suspicion(args) => Box::pin(bench_suspicion(args, target)).await,
         What::Power(args) => bench_power(&args),
         What::Killed(args) => Box::pin(killed::run(args, target)).await,
@@ -245,6 +268,23 @@ async fn bench_creation(args: CreationArgs, target: &TargetArgs) -> CommandResul
         args.storage.word(),
         args.members
     );
+    let path = args.json.unwrap_or_else(|| lab.runs.join(name));
+    write_json(&path, &report)?;
+    println!("{}", path.display());
+    Ok(Exit::Pass)
+}
+
+async fn bench_restore(args: RestoreArgs, target: &TargetArgs) -> CommandResult {
+    let lab = Lab::attach(&target.choice(), Live::loud()).await?;
+    let amount = Amount {
+        members: args.members,
+        mebibytes: args.mebibytes as usize,
+        moments: args.moments,
+        times: args.times,
+    };
+    let report = Box::pin(recovery::measure(&lab, amount)).await?;
+    print!("{}", report.text());
+    let name = format!("bench-restore-{}-{}.json", args.members, args.mebibytes);
     let path = args.json.unwrap_or_else(|| lab.runs.join(name));
     write_json(&path, &report)?;
     println!("{}", path.display());

@@ -21,7 +21,7 @@ use crate::wait::{Poll, wait_until};
 /// Name of the Cluster that is made of the backup.
 const RESTORED: &str = "restored";
 /// By how much a restored cluster's revision is ahead of the backup's at least: no watch of the old one goes back.
-const BUMP: i64 = 1_000_000_000;
+pub(super) const BUMP: i64 = 1_000_000_000;
 
 /// A backup that was asked for.
 pub(super) struct BackUp {
@@ -31,16 +31,16 @@ pub(super) struct BackUp {
 
 /// What the status of a backup says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Told {
-    phase: String,
-    revision: i64,
-    verified: bool,
-    reason: String,
+pub(super) struct Told {
+    pub(super) phase: String,
+    pub(super) revision: i64,
+    pub(super) verified: bool,
+    pub(super) reason: String,
 }
 
 /// A key as etcd's gateway gives it: numbers as text, bytes in base64.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-struct Entry {
+pub(super) struct Entry {
     key: String,
     #[serde(default)]
     value: String,
@@ -53,22 +53,17 @@ struct Entry {
 
 /// All keys of one cluster.
 #[derive(Debug, PartialEq, Eq)]
-struct Held {
-    revision: i64,
-    entries: BTreeMap<String, Entry>,
+pub(super) struct Held {
+    pub(super) revision: i64,
+    pub(super) entries: BTreeMap<String, Entry>,
 }
 
 impl BackUp {
     /// Makes a repository on a claim and asks for a backup in it.
     pub(super) async fn ask(subject: &Subject, number: u32) -> Result<Self, RunError> {
         let name = format!("backup-{number}");
-        let policy = repository(subject).await?;
-        let backup = json!({
-            "apiVersion": "dataprotection.kubeblocks.io/v1alpha1", "kind": "Backup",
-            "metadata": { "name": name, "namespace": subject.namespace },
-            "spec": { "backupPolicyName": policy, "backupMethod": "datafile", "deletionPolicy": "Retain" },
-        });
-        apply(&of_run(subject, "Backup"), &name, &backup).await?;
+        on_a_claim(subject).await?;
+        make(subject, &name, "datafile", "Retain").await?;
         Ok(Self {
             subject: subject.clone(),
             name,
@@ -78,21 +73,19 @@ impl BackUp {
     /// Waits until it runs, or has ended already.
     pub(super) async fn begun(&self) -> Result<String, RunError> {
         let begun = |told: &Told| told.phase == "Running" || told.has_ended();
-        let told = self.wait("begun", timeouts::EFFECT_SLOW, begun).await?;
+        let limit = timeouts::EFFECT_SLOW;
+        let told = wait(&self.subject, &self.name, "begun", limit, begun).await?;
         Ok(told.phase)
     }
 
     /// Waits until it has succeeded, restores it, and compares. Tells what was compared.
     pub(super) async fn ended(&self, limit: Duration) -> Result<String, RunError> {
-        let told = self.wait("ended", limit, Told::has_ended).await?;
-        if told.phase != "Completed" || !told.verified {
-            return Err(RunError::Wait(format!(
-                "Backup {} Completed and verified: it is {told:?}",
-                self.name
-            )));
-        }
+        let told = wait(&self.subject, &self.name, "ended", limit, Told::has_ended).await?;
+        told.must_be_verified(&self.name)?;
         let was = held(&self.subject, CLUSTER, Some(told.revision)).await?;
-        self.restore(limit).await?;
+        let mut cluster = self.subject.etcd(None).manifest();
+        cluster["spec"]["restore"] = json!({ "source": { "kind": "Backup", "name": self.name } });
+        begin(&self.subject, RESTORED, cluster, limit).await?;
         let is = held(&self.subject, RESTORED, None).await?;
         let clusters = self.subject.clusters();
         let gone = clusters.delete(RESTORED, &DeleteParams::background()).await;
@@ -109,72 +102,147 @@ impl BackUp {
             ))),
         }
     }
-
-    async fn restore(&self, limit: Duration) -> Result<(), RunError> {
-        let mut cluster = self.subject.etcd(None).manifest();
-        cluster["metadata"]["name"] = json!(RESTORED);
-        cluster["spec"]["restore"] = json!({ "source": { "kind": "Backup", "name": self.name } });
-        let clusters = self.subject.clusters();
-        apply(&clusters, RESTORED, &cluster).await?;
-        let what = format!("Cluster {RESTORED} run");
-        let runs = wait_until(what, limit, async || match clusters.get(RESTORED).await {
-            Ok(cluster) if cluster.data["status"]["phase"] == "Running" => Poll::Ready(()),
-            Ok(cluster) => Poll::NotYet::<(), String>(cluster.data["status"].to_string()),
-            Err(error) => Poll::NotYet(error.to_string()),
-        });
-        runs.await
-            .map_err(|error| RunError::Wait(error.to_string()))
-    }
-
-    async fn wait(
-        &self,
-        what: &str,
-        limit: Duration,
-        fits: impl Fn(&Told) -> bool,
-    ) -> Result<Told, RunError> {
-        let backups: Api<DynamicObject> = of_run(&self.subject, "Backup");
-        let what = format!("Backup {} has {what}", self.name);
-        let found = wait_until(what, limit, async || match backups.get(&self.name).await {
-            Ok(backup) => match Told::of(&backup.data["status"]) {
-                told if fits(&told) => Poll::Ready(told),
-                told => Poll::NotYet::<_, String>(format!("{told:?}")),
-            },
-            Err(error) => Poll::NotYet(error.to_string()),
-        });
-        found
-            .await
-            .map_err(|error| RunError::Wait(error.to_string()))
-    }
 }
 
-/// Makes a repository on a claim, for the backups of the run's Cluster; name of the policy that names it.
-pub(super) async fn repository(subject: &Subject) -> Result<String, RunError> {
+/// Makes a repository. It belongs to no namespace: it goes with that of the run.
+pub(super) async fn repository(
+    subject: &Subject,
+    name: &str,
+    spec: &Value,
+) -> Result<(), RunError> {
     let api: Api<Namespace> = Api::all(subject.kube.clone());
     let owner = api
         .get(&subject.namespace)
         .await
         .map_err(|error| RunError::api("read the run's namespace", &error))?;
-    // A repository belongs to no namespace: it goes with that of the run.
-    let repository = json!({
+    let object = json!({
         "apiVersion": "dataprotection.kubeblocks.io/v1alpha1", "kind": "BackupRepo",
-        "metadata": { "name": subject.namespace, "ownerReferences": owner.owner_ref(&()).as_slice() },
-        "spec": { "storageProviderRef": "pvc", "accessMethod": "Mount", "volumeCapacity": "1Gi",
-            "pvReclaimPolicy": "Retain" },
+        "metadata": { "name": name, "ownerReferences": owner.owner_ref(&()).as_slice() },
+        "spec": spec,
     });
-    let policy = format!("{CLUSTER}-{COMPONENT}-backup-policy");
     let repositories = Api::all_with(subject.kube.clone(), &resource("BackupRepo"));
-    apply(&repositories, &subject.namespace, &repository).await?;
-    let chosen = json!({ "spec": { "backupRepoName": subject.namespace } });
+    apply(&repositories, name, &object).await
+}
+
+/// Makes a repository on a claim, for the backups of the run's Cluster.
+pub(super) async fn on_a_claim(subject: &Subject) -> Result<(), RunError> {
+    let spec = json!({ "storageProviderRef": "pvc", "accessMethod": "Mount", "volumeCapacity": "1Gi",
+        "pvReclaimPolicy": "Retain" });
+    repository(subject, &subject.namespace, &spec).await?;
+    choose(subject, &json!({ "backupRepoName": subject.namespace })).await
+}
+
+/// Waits until a repository says whether it can be reached; tells what it says.
+pub(super) async fn reachable(
+    subject: &Subject,
+    name: &str,
+    phase: &str,
+) -> Result<String, RunError> {
+    let api: Api<DynamicObject> = Api::all_with(subject.kube.clone(), &resource("BackupRepo"));
+    let what = format!("BackupRepo {name} say {phase}");
+    let limit = timeouts::patient(timeouts::EFFECT_SLOW);
+    let found = wait_until(what, limit, async || match api.get(name).await {
+        Ok(repo) => {
+            let status = &repo.data["status"];
+            match status["phase"].as_str() {
+                Some(now) if now == phase => Poll::Ready(status["conditions"].to_string()),
+                _ => Poll::NotYet::<_, String>(status.to_string()),
+            }
+        }
+        Err(error) => Poll::NotYet(error.to_string()),
+    });
+    found
+        .await
+        .map_err(|error| RunError::Wait(error.to_string()))
+}
+
+/// Changes the BackupPolicy of the run's cluster.
+pub(super) async fn choose(subject: &Subject, spec: &Value) -> Result<(), RunError> {
+    let policy = format!("{CLUSTER}-{COMPONENT}-backup-policy");
     let policies: Api<DynamicObject> = of_run(subject, "BackupPolicy");
     let params = PatchParams {
         field_manager: Some(MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    policies
-        .patch(&policy, &params, &Patch::Merge(chosen))
+    let patch = Patch::Merge(json!({ "spec": spec }));
+    let patched = policies.patch(&policy, &params, &patch).await;
+    patched
+        .map(drop)
+        .map_err(|error| RunError::api(format!("change {policy}"), &error))
+}
+
+/// Asks for a Backup.
+pub(super) async fn make(
+    subject: &Subject,
+    name: &str,
+    method: &str,
+    deletion: &str,
+) -> Result<(), RunError> {
+    let backup = json!({
+        "apiVersion": "dataprotection.kubeblocks.io/v1alpha1", "kind": "Backup",
+        "metadata": { "name": name, "namespace": subject.namespace },
+        "spec": { "backupPolicyName": format!("{CLUSTER}-{COMPONENT}-backup-policy"), "backupMethod": method,
+            "deletionPolicy": deletion },
+    });
+    apply(&of_run(subject, "Backup"), name, &backup).await
+}
+
+/// Makes a Cluster of this manifest and waits until it runs.
+pub(super) async fn begin(
+    subject: &Subject,
+    name: &str,
+    mut cluster: Value,
+    limit: Duration,
+) -> Result<(), RunError> {
+    cluster["metadata"]["name"] = json!(name);
+    let clusters = subject.clusters();
+    apply(&clusters, name, &cluster).await?;
+    let what = format!("Cluster {name} run");
+    let runs = wait_until(what, limit, async || match clusters.get(name).await {
+        Ok(cluster) if cluster.data["status"]["phase"] == "Running" => Poll::Ready(()),
+        Ok(cluster) => Poll::NotYet::<(), String>(cluster.data["status"].to_string()),
+        Err(error) => Poll::NotYet(error.to_string()),
+    });
+    runs.await
+        .map_err(|error| RunError::Wait(error.to_string()))
+}
+
+/// Deletes an object and waits until it is gone.
+pub(super) async fn remove(api: &Api<DynamicObject>, name: &str) -> Result<(), RunError> {
+    let gone = api.delete(name, &DeleteParams::background()).await;
+    gone.map_err(|error| RunError::api(format!("delete {name}"), &error))?;
+    let limit = timeouts::patient(timeouts::EFFECT_SLOW);
+    let gone = wait_until(format!("{name} to be gone"), limit, async || {
+        match api.get_opt(name).await {
+            Ok(None) => Poll::Ready(()),
+            Ok(Some(object)) => Poll::NotYet::<(), String>(object.data["status"].to_string()),
+            Err(error) => Poll::NotYet(error.to_string()),
+        }
+    });
+    gone.await
+        .map_err(|error| RunError::Wait(error.to_string()))
+}
+
+/// Waits until a Backup's status fits.
+pub(super) async fn wait(
+    subject: &Subject,
+    name: &str,
+    what: &str,
+    limit: Duration,
+    fits: impl Fn(&Told) -> bool,
+) -> Result<Told, RunError> {
+    let backups: Api<DynamicObject> = of_run(subject, "Backup");
+    let what = format!("Backup {name} has {what}");
+    let found = wait_until(what, limit, async || match backups.get(name).await {
+        Ok(backup) => match Told::of(&backup.data["status"]) {
+            told if fits(&told) => Poll::Ready(told),
+            told => Poll::NotYet::<_, String>(format!("{told:?}")),
+        },
+        Err(error) => Poll::NotYet(error.to_string()),
+    });
+    found
         .await
-        .map_err(|error| RunError::api(format!("name the repository in {policy}"), &error))?;
-    Ok(policy)
+        .map_err(|error| RunError::Wait(error.to_string()))
 }
 
 impl Told {
@@ -188,13 +256,23 @@ impl Told {
         }
     }
 
-    fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         matches!(self.phase.as_str(), "Completed" | "Failed")
+    }
+
+    /// Whether it is there and was proved.
+    pub(super) fn must_be_verified(&self, name: &str) -> Result<(), RunError> {
+        if self.phase == "Completed" && self.verified {
+            return Ok(());
+        }
+        Err(RunError::Wait(format!(
+            "Backup {name} Completed and verified: it is {self:?}"
+        )))
     }
 }
 
 /// What the restored cluster has otherwise than the first had at this revision. Keys of a lease may have ended with it.
-fn difference(was: &Held, is: &Held, revision: i64) -> Option<String> {
+pub(super) fn difference(was: &Held, is: &Held, revision: i64) -> Option<String> {
     if was.entries.is_empty() {
         return Some("there was no key".to_owned());
     }
@@ -227,7 +305,11 @@ fn plain(key: &str) -> String {
 }
 
 /// All keys of a Cluster of the run, at a revision or now, read through its quorum.
-async fn held(subject: &Subject, cluster: &str, revision: Option<i64>) -> Result<Held, RunError> {
+pub(super) async fn held(
+    subject: &Subject,
+    cluster: &str,
+    revision: Option<i64>,
+) -> Result<Held, RunError> {
     let pod = format!("{cluster}-{COMPONENT}-0");
     let everything = STANDARD.encode([0]);
     let at = revision.unwrap_or_default().to_string();
@@ -257,7 +339,7 @@ fn parse(answer: &str) -> Result<Held, String> {
     })
 }
 
-fn of_run(subject: &Subject, kind: &str) -> Api<DynamicObject> {
+pub(super) fn of_run(subject: &Subject, kind: &str) -> Api<DynamicObject> {
     Api::namespaced_with(subject.kube.clone(), &subject.namespace, &resource(kind))
 }
 

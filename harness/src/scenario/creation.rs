@@ -282,7 +282,7 @@ fn stateful_set(subject: &Subject, pool: Option<&Pool>, image: &str) -> Value {
 }
 
 /// The image of a pod's etcd.
-fn etcd_image(pod: &Pod) -> Option<String> {
+pub(super) fn etcd_image(pod: &Pod) -> Option<String> {
     let containers = &pod.spec.as_ref()?.containers;
     let etcd = containers
         .iter()

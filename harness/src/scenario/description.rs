@@ -51,6 +51,8 @@ pub enum Act {
     Manifests,
     /// The commands of the documents are run as they stand.
     Documents,
+    /// Repositories, backups and an archive are made, deleted and restored.
+    Backups,
     /// Strangers try to get into a cluster with TLS and users.
     BreakIns,
 }

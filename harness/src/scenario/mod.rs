@@ -5,8 +5,10 @@
 //! they write a Cluster object, as a user does, and look at what comes of it.
 
 pub mod ahead;
+mod archive;
 pub mod attempts;
 mod backup;
+mod bucket;
 pub mod catalog;
 pub(crate) mod client;
 mod conformance;
@@ -27,6 +29,7 @@ mod plan;
 mod probes;
 pub(crate) mod promise;
 mod proof;
+pub(crate) mod recovery;
 mod rotation;
 pub(crate) mod run_log;
 pub(crate) mod runner;

@@ -47,6 +47,8 @@ pub enum Operation {
     RecoverQuorum,
     /// A backup is made, and restored into a second Cluster beside the first.
     BackUpAndRestore,
+    /// An archive is kept, its pod is deleted, and it is restored to revisions and to a time.
+    ArchiveAndRestore,
     /// The CA is replaced by another one.
     RotateCa,
     /// A user's password is replaced by another one.
@@ -157,8 +159,11 @@ impl Operation {
             Operation::RebuildFollower => vec![json!({ "type": "RebuildInstance", "force": true,
                 "rebuildFrom": [{ "componentName": COMPONENT, "inPlace": true, "instances": [{ "name": replaced }] }] })],
             Operation::RecoverQuorum => vec![recovering("dryRun"), recovering("acceptDataLoss")],
-            // No OpsRequest: an object of its own (`scenario::backup`), or an edit (`scenario::rotation`).
-            Operation::BackUpAndRestore | Operation::RotateCa | Operation::RotatePassword => vec![],
+            // No OpsRequest: an object of its own (`scenario::backup`, `scenario::archive`), or an edit (`scenario::rotation`).
+            Operation::BackUpAndRestore
+            | Operation::ArchiveAndRestore
+            | Operation::RotateCa
+            | Operation::RotatePassword => vec![],
             Operation::StopAndStart => vec![
                 json!({ "type": "Stop", "stop": component }),
                 json!({ "type": "Start", "start": component }),
@@ -185,6 +190,7 @@ impl Operation {
             Operation::RebuildFollower => "rebuild-follower".to_owned(),
             Operation::RecoverQuorum => "recover-quorum".to_owned(),
             Operation::BackUpAndRestore => "back-up-and-restore".to_owned(),
+            Operation::ArchiveAndRestore => "archive-and-restore".to_owned(),
             Operation::RotateCa => "rotate-ca".to_owned(),
             Operation::RotatePassword => "rotate-password".to_owned(),
         }

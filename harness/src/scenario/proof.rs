@@ -104,6 +104,7 @@ fn lacking(
         Operation::Expose
         | Operation::Conceal
         | Operation::BackUpAndRestore
+        | Operation::ArchiveAndRestore
         | Operation::RotateCa
         | Operation::RotatePassword => None,
     }

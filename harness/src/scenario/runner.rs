@@ -195,6 +195,7 @@ async fn act(lab: &Lab, plan: &Plan, subject: &Subject) -> Found {
         Act::Admission => until_asked(lab, conformance::admission(lab, subject)).await,
         Act::Manifests => until_asked(lab, conformance::manifests(lab, subject)).await,
         Act::BreakIns => Box::pin(until_asked(lab, conformance::break_ins(lab, subject))).await,
+        Act::Backups => Box::pin(until_asked(lab, conformance::backups(lab, subject))).await,
         Act::Documents => until_asked(lab, conformance::documents(lab, subject)).await,
     }
 }

@@ -6,6 +6,7 @@
 mod ask;
 mod attempt;
 mod break_in;
+mod bucket;
 mod classify;
 mod clients;
 mod clock;
@@ -132,6 +133,11 @@ enum Command {
         #[arg(long, default_value = r#"{"set":[]}"#)]
         set: String,
     },
+    /// Serves a folder as an S3 bucket, by TLS.
+    Bucket {
+        #[command(flatten)]
+        bucket: bucket::Bucket,
+    },
     /// Prints the history.
     Dump {
         #[command(flatten)]
@@ -223,6 +229,12 @@ fn start(command: Command) -> anyhow::Result<()> {
             println!("{told}");
             Ok(())
         }
+        Command::Bucket { bucket } => runtime.block_on(async {
+            tokio::select! {
+                end = bucket::run(&bucket) => end,
+                end = terminated() => end,
+            }
+        }),
         Command::Dump { place } => dump(&place),
     }
 }

@@ -1,8 +1,8 @@
 //! Backups of etcd that are proven: a snapshot streamed into a repository, restored from there, and compared.
 //!
 //! `manifest`, `digest`, `pace`, `report`, `path` are pure, and `archive` says which of its modules are. `seal`
-//! encrypts, `repository` reads and writes objects, `member` asks etcd, `utility` runs etcdutl and a private etcd, to
-//! which `private` gives certificates and which `alter` has change a snapshot;
+//! encrypts, `progress` tells how far a backup is, `repository` reads and writes objects, `member` asks etcd, `utility`
+//! runs etcdutl and a private etcd, to which `private` gives certificates and which `alter` has change a snapshot;
 //! `save`, `verify`, `restore`, `remove` are what a Job does with them.
 
 mod alter;
@@ -14,6 +14,7 @@ pub mod member;
 pub mod pace;
 pub mod path;
 mod private;
+pub mod progress;
 pub mod remove;
 pub mod report;
 pub mod repository;

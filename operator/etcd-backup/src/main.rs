@@ -1,5 +1,6 @@
 //! The command line of a backup's Job. Wiring only: what is done is in the library.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use etcd_backup::manifest::Source;
 use etcd_backup::member::Member;
 use etcd_backup::pace::Pace;
 use etcd_backup::path::Folder;
+use etcd_backup::progress::{self, Progress};
 use etcd_backup::remove::{What, remove};
 use etcd_backup::report::report;
 use etcd_backup::repository::Repository;
@@ -27,12 +29,18 @@ use etcd_backup::utility::{NewMember, Ports, Programs};
 use etcd_backup::verify::Bench;
 use kbagent_protocol::{ARCHIVE_PORT, BackupReport};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
 
 /// Of a private etcd, on loopback: they are the pod's alone.
 const PORTS: Ports = Ports {
     client: 2379,
     peer: 2380,
 };
+
+/// A repository that has not answered for so long is not reached.
+const PROBE: Duration = Duration::from_secs(20);
+/// How long a probe's single request is repeated.
+const PROBE_RETRY: Duration = Duration::from_secs(5);
 
 /// Backs etcd up and restores it.
 #[derive(Parser)]
@@ -134,6 +142,9 @@ struct SaveArgs {
     /// not verified.
     #[arg(long)]
     scratch: Option<PathBuf>,
+    /// Port that tells how far it is.
+    #[arg(long, default_value_t = ARCHIVE_PORT)]
+    port: u16,
     #[command(flatten)]
     programs: ProgramArgs,
 }
@@ -266,16 +277,23 @@ async fn run(command: Command) -> Result<BackupReport, Error> {
     match command {
         Command::Install { to } => install(&to).await.map(|()| BackupReport::default()),
         Command::Probe(place) => {
-            let (repository, folder) = open(&place)?;
-            repository
-                .probe(&folder)
-                .await
-                .map(|()| BackupReport::default())
+            let (repository, folder) = open_within(&place, Some(PROBE_RETRY))?;
+            let reached = timeout(PROBE, repository.probe(&folder)).await;
+            let silent = format!(
+                "it has not answered for {} s: check its endpoint",
+                PROBE.as_secs()
+            );
+            let reached = reached.unwrap_or(Err(Error::Settings(silent)));
+            reached.map(|()| BackupReport::default())
         }
         Command::Save(args) => {
             let (repository, folder) = open(&args.place)?;
             let member = Member::connect_by(&args.member, args.tls.as_deref()).await?;
-            let manifest = save(&repository, &member, &args.into_save(folder)?).await?;
+            let (port, wanted) = (args.port, args.into_save(folder)?);
+            let manifest = tokio::select! {
+                made = Box::pin(save(&repository, &member, &wanted)) => made?,
+                never = tell(port, wanted.progress.clone()) => match never {},
+            };
             Ok(report(&manifest))
         }
         Command::Delete {
@@ -314,18 +332,35 @@ async fn run(command: Command) -> Result<BackupReport, Error> {
     }
 }
 
+/// A backup is worth more than its progress: without the port it is made nevertheless.
+async fn tell(port: u16, progress: Progress) -> Infallible {
+    let Err(error) = progress::serve(port, progress).await;
+    eprintln!("how far the backup is cannot be told: {error}");
+    std::future::pending().await
+}
+
 fn open(place: &Place) -> Result<(Repository, Folder), Error> {
+    open_within(place, None)
+}
+
+/// A repository; a bucket's requests are repeated for so long at most.
+fn open_within(place: &Place, retry: Option<Duration>) -> Result<(Repository, Folder), Error> {
     let folder = Folder::read(&place.path)?;
     let repository = match (&place.folder, &place.bucket) {
         (Some(folder), _) => Repository::folder(folder)?,
-        (None, bucket) => Bucket {
-            bucket: bucket.clone().unwrap_or_default(),
-            endpoint: place.endpoint_url.clone(),
-            region: place.region.clone(),
-            virtual_hosted: place.virtual_hosted,
-            credentials: place.credentials.clone().unwrap_or_default(),
+        (None, bucket) => {
+            let bucket = Bucket {
+                bucket: bucket.clone().unwrap_or_default(),
+                endpoint: place.endpoint_url.clone(),
+                region: place.region.clone(),
+                virtual_hosted: place.virtual_hosted,
+                credentials: place.credentials.clone().unwrap_or_default(),
+            };
+            match retry {
+                Some(retry) => bucket.open_within(retry)?,
+                None => bucket.open()?,
+            }
         }
-        .open()?,
     };
     Ok((repository, folder))
 }
@@ -364,6 +399,7 @@ impl SaveArgs {
             folder,
             attempt: self.attempt,
             pace: Pace::new(self.rate),
+            progress: Progress::default(),
             bench: self.scratch.map(|scratch| Bench {
                 programs,
                 scratch,

@@ -42,13 +42,21 @@ impl Bucket {
     /// # Errors
     /// When settings or credentials cannot be used.
     pub fn open(&self) -> Result<Repository, Error> {
+        self.open_within(RETRY)
+    }
+
+    /// The repository in it; a request is repeated for so long at most.
+    ///
+    /// # Errors
+    /// As [`Bucket::open`].
+    pub fn open_within(&self, retry: Duration) -> Result<Repository, Error> {
         let plain = self
             .endpoint
             .as_deref()
             .is_some_and(|url| url.starts_with("http://"));
         let mut options = ClientOptions::new()
             .with_allow_http(plain)
-            .with_connect_timeout(CONNECT)
+            .with_connect_timeout(CONNECT.min(retry))
             .with_read_timeout(SILENCE)
             // The whole request: a part on a slow line.
             .with_timeout(RETRY)
@@ -69,7 +77,7 @@ impl Bucket {
             .with_retry(RetryConfig {
                 backoff: BackoffConfig::default(),
                 max_retries: 8,
-                retry_timeout: RETRY,
+                retry_timeout: retry,
             });
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_endpoint(endpoint.trim_end_matches('/'));

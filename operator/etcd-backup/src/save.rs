@@ -9,6 +9,7 @@ use crate::manifest::{FORMAT, Manifest, SEALED, Source, Verification};
 use crate::member::{Member, Status};
 use crate::pace::Pace;
 use crate::path::Folder;
+use crate::progress::Progress;
 use crate::repository::{Repository, Snapshot};
 use crate::seal::{ALGORITHM, Keys, NotOpened, Sealer};
 use crate::verify::{Bench, verify};
@@ -26,6 +27,8 @@ pub struct Save {
     pub pace: Pace,
     /// What it is encrypted with.
     pub keys: Option<Keys>,
+    /// Where how far it is gets noted.
+    pub progress: Progress,
     /// Where it is proven; `None` leaves it unproven, and says so.
     pub bench: Option<Bench>,
 }
@@ -130,6 +133,7 @@ async fn attempt(repository: &Repository, member: &Member, save: &Save) -> Resul
         },
     };
     if let Some(bench) = &save.bench {
+        save.progress.verifying();
         let snapshot = Snapshot::of(&manifest, save.keys.as_ref())?;
         let proof = Box::pin(verify(repository, &save.folder, &snapshot, member, bench)).await?;
         manifest.revision = Some(proof.file.revision);
@@ -192,6 +196,7 @@ async fn stream(repository: &Repository, member: &Member, save: &Save) -> Result
                     upload.write(&bytes).await?;
                 }
             }
+            save.progress.sent(digests.bytes(), piece.remaining);
             sleep(save.pace.wait(digests.bytes(), began.elapsed())).await;
         }
         let bytes = digests.bytes();

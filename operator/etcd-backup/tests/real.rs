@@ -13,6 +13,7 @@ use etcd_backup::repository::Repository;
 use etcd_backup::restore::{Restore, restore};
 use etcd_backup::save::save as make;
 use etcd_client::{GetOptions, WatchOptions};
+use kbagent_protocol::BackupStage;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn plan(volume: &std::path::Path, sha256: &str) -> Restore {
@@ -44,10 +45,15 @@ async fn a_backup_under_load_is_proven_and_restores_to_its_revision() {
     });
     let (folder, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let repository = Repository::folder(folder.path()).unwrap();
-    let made = make(&repository, &source.member, &save(scratch.path(), "a"))
-        .await
-        .unwrap();
+    let wanted = save(scratch.path(), "a");
+    let made = make(&repository, &source.member, &wanted).await.unwrap();
     load.abort();
+    let told = wanted.progress.now();
+    assert_eq!(
+        (told.stage, told.written),
+        (BackupStage::Verifying, made.bytes)
+    );
+    assert_eq!(told.total, Some(made.bytes), "the member has told");
     assert!(made.verification.verified, "{:?}", made.verification);
     let revision = made.revision.unwrap();
     assert!((made.revision_before..=made.revision_after).contains(&revision));

@@ -30,6 +30,9 @@ use crate::rules;
     printcolumn = r#"{"name":"VERIFIED","type":"boolean","jsonPath":".status.verified"}"#,
     printcolumn = r#"{"name":"TOTAL-SIZE","type":"string","jsonPath":".status.totalSize"}"#,
     printcolumn = r#"{"name":"DURATION","type":"string","jsonPath":".status.duration"}"#,
+    printcolumn = r#"{"name":"STAGE","type":"string","jsonPath":".status.progress.stage","priority":1}"#,
+    printcolumn = r#"{"name":"WRITTEN","type":"integer","jsonPath":".status.progress.writtenBytes","priority":1}"#,
+    printcolumn = r#"{"name":"OF","type":"integer","jsonPath":".status.progress.totalBytes","priority":1}"#,
     printcolumn = r#"{"name":"DELETION-POLICY","type":"string","jsonPath":".spec.deletionPolicy"}"#,
     printcolumn = r#"{"name":"CREATION-TIME","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
     printcolumn = r#"{"name":"COMPLETION-TIME","type":"date","jsonPath":".status.completionTimestamp"}"#,
@@ -98,9 +101,12 @@ pub struct BackupStatus {
     /// When it is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiration: Option<Time>,
-    /// How long it took, e.g. `12s`.
+    /// How long it took, or takes so far, e.g. `12s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<String>,
+    /// How far its Job is, or was when it failed; gone when it is `Completed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<BackupProgress>,
     /// Bytes in the repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_size: Option<String>,
@@ -194,6 +200,29 @@ pub struct ArchiveGap {
     pub revision: i64,
     /// Which they are, and why.
     pub reason: String,
+}
+
+/// How far a backup is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupProgress {
+    /// What is being done.
+    pub stage: BackupStage,
+    /// Bytes of the snapshot that were sent to the repository.
+    pub written_bytes: i64,
+    /// Its bytes, when the member has told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_bytes: Option<i64>,
+}
+
+/// What is being done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum BackupStage {
+    /// The snapshot is written.
+    #[default]
+    Writing,
+    /// It is read back, restored and compared.
+    Verifying,
 }
 
 /// The pod whose member is backed up.

@@ -134,7 +134,8 @@ pub struct SecretReference {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupRepoStatus {
-    /// `Ready` when its settings can be used, else `Failed`. Whether it can be reached, each backup proves.
+    /// `Ready` when a small object was written to it, read back and deleted, or its claims can be made; `PreChecking`
+    /// until that is known; else `Failed`, and the condition `Reachable` or `Validated` says why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<BackupRepoPhase>,
     /// True for the one that policies use which name none.
@@ -151,8 +152,10 @@ pub struct BackupRepoStatus {
 /// State of a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum BackupRepoPhase {
-    /// Its settings cannot be used.
+    /// It is being tried.
+    PreChecking,
+    /// It cannot be used.
     Failed,
-    /// Its settings can be used.
+    /// It can be used.
     Ready,
 }

@@ -46,6 +46,8 @@ pub enum ConditionType {
     WaitForProgressing,
     /// It can be carried out (OpsRequest).
     Validated,
+    /// A small object was written, read and deleted there, or the storage class of its claims is there (BackupRepo).
+    Reachable,
     /// Pods are being recreated (OpsRequest).
     Restarting,
     /// Members are stopped (OpsRequest).
@@ -106,6 +108,7 @@ impl ConditionType {
             ConditionType::Unprotected => "Unprotected",
             ConditionType::WaitForProgressing => "WaitForProgressing",
             ConditionType::Validated => "Validated",
+            ConditionType::Reachable => "Reachable",
             ConditionType::Restarting => "Restarting",
             ConditionType::Stopping => "Stopping",
             ConditionType::Starting => "Starting",
@@ -134,6 +137,8 @@ pub enum Reason {
     PreCheckSucceed,
     /// The spec is not sound; the message names the field.
     PreCheckFailed,
+    /// It is being tried.
+    PreChecking,
     /// All children were written.
     ApplyResourcesSucceed,
     /// A child could not be written.
@@ -255,6 +260,7 @@ impl Reason {
         match self {
             Reason::PreCheckSucceed => "PreCheckSucceed",
             Reason::PreCheckFailed => "PreCheckFailed",
+            Reason::PreChecking => "PreChecking",
             Reason::ApplyResourcesSucceed => "ApplyResourcesSucceed",
             Reason::ApplyResourcesFailed => "ApplyResourcesFailed",
             Reason::ImmutableFieldChanged => "ImmutableFieldChanged",

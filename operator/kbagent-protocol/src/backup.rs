@@ -1,4 +1,4 @@
-//! What a backup's Job says when it ends, in its container's termination message. Data only.
+//! What a backup's Job says while it works, and when it ends, in its container's termination message. Data only.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,6 +6,32 @@ use serde::{Deserialize, Serialize};
 pub const LARGEST_REPORT: usize = 4096;
 /// Longest text in it in characters, so that a report stays below that.
 const TEXT: usize = 900;
+
+/// `GET` at [`ARCHIVE_PORT`](crate::ARCHIVE_PORT) of a Job that makes a backup: a [`BackupProgress`].
+pub const PATH_PROGRESS: &str = "/v1.0/backup";
+
+/// How far a backup is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupProgress {
+    /// What is being done.
+    pub stage: BackupStage,
+    /// Bytes of the snapshot that were sent to the repository.
+    pub written: u64,
+    /// Its bytes, when the member has told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+}
+
+/// What is being done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BackupStage {
+    /// The snapshot is written.
+    #[default]
+    Writing,
+    /// It is read back, restored and compared.
+    Verifying,
+}
 
 /// What a Job says when it ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

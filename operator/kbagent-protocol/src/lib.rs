@@ -20,7 +20,9 @@ pub use accounts::{
     Permission, ROLE_PREFIX, ROOT,
 };
 pub use archive::{ARCHIVE_PORT, ArchiveReport, PATH_ARCHIVE};
-pub use backup::{BackupReport, BackupSummary, LARGEST_REPORT};
+pub use backup::{
+    BackupProgress, BackupReport, BackupStage, BackupSummary, LARGEST_REPORT, PATH_PROGRESS,
+};
 pub use election::{
     Beat, Campaign, ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding, Outcome,
 };

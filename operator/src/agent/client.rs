@@ -10,9 +10,9 @@ use hyper::http::request::Builder;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use kbagent_protocol::{
-    ActionAnswer, ActionRequest, ArchiveReport, Asked, Authorization, Clock, ErrorAnswer,
-    HandoffAnswer, MemberList, Nonce, PATH_ACTION, PATH_ARCHIVE, PATH_CLOCK, PATH_GETROLE,
-    PATH_HANDOFF, PATH_MEMBERS, PATH_WATCH, RoleAnswer,
+    ActionAnswer, ActionRequest, ArchiveReport, Asked, Authorization, BackupProgress, Clock,
+    ErrorAnswer, HandoffAnswer, MemberList, Nonce, PATH_ACTION, PATH_ARCHIVE, PATH_CLOCK,
+    PATH_GETROLE, PATH_HANDOFF, PATH_MEMBERS, PATH_PROGRESS, PATH_WATCH, RoleAnswer,
 };
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -72,6 +72,14 @@ impl AgentClient {
     /// When it does not answer.
     pub(crate) async fn archive(&self, writer: &Peer) -> Result<ArchiveReport, Error> {
         self.read(writer, PATH_ARCHIVE).await
+    }
+
+    /// How far a backup is, asked of the pod that makes it.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub(crate) async fn progress(&self, maker: &Peer) -> Result<BackupProgress, Error> {
+        self.read(maker, PATH_PROGRESS).await
     }
 
     /// The stream of the agent's views.

@@ -1,6 +1,6 @@
 //! Backups: BackupRepo, BackupPolicy, BackupSchedule and Backup -> Jobs that run `etcd-backup`, and what they report.
 //!
-//! `place`, `choose`, `period`, `calendar`, `job`, `keeper`, `part`, `proven`, `decision`, `leave`, `plan` and
+//! `place`, `choose`, `period`, `calendar`, `job`, `keeper`, `part`, `proven`, `probe`, `decision`, `leave`, `plan` and
 //! `continuous` (archives) are pure; `observe` reads; `credential` copies a Secret;
 //! `reconcile` does what `plan` decides for Backups; `repo`, `policy` and `schedule` keep the other kinds; `seed` fills
 //! the first disk of a Cluster that begins with a backup. No data of etcd passes through the operator.
@@ -21,6 +21,7 @@ mod period;
 mod place;
 mod plan;
 mod policy;
+mod probe;
 mod proven;
 mod reconcile;
 mod repo;

@@ -10,9 +10,9 @@ use etcd_operator_api::{Backup, BackupPolicy, BackupRepo, Cluster, InstanceSet, 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodTemplateSpec};
-use kbagent_protocol::{ARCHIVE_PORT, ArchiveReport, BackupReport, EtcdState};
-use kube::ResourceExt;
+use kbagent_protocol::{ARCHIVE_PORT, ArchiveReport, BackupProgress, BackupReport, EtcdState};
 use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt};
 
 use super::context::Context;
 use super::job::{BACKUP_UID, WORK};
@@ -63,9 +63,14 @@ pub(super) async fn observe(context: &Context, backup: &Backup) -> Result<Seen, 
     });
     let mut seen = Seen {
         repo: Some(repository(context, named).await?),
-        job: job(context, &namespace, &plan::job_name(backup)).await?,
         ..Seen::default()
     };
+    if let Some((job, pods)) = job_and_pods(client, &namespace, &plan::job_name(backup)).await? {
+        if job.state == JobState::Running {
+            seen.progress = progress(context, &pods).await;
+        }
+        seen.job = Some(job);
+    }
     if backup.spec.backup_method == ARCHIVE {
         seen.keeper = keeper(context, backup).await?;
         let status = backup.status.as_ref();
@@ -76,7 +81,7 @@ pub(super) async fn observe(context: &Context, backup: &Backup) -> Result<Seen, 
         }
     }
     if backup.metadata.deletion_timestamp.is_some() {
-        seen.eraser = job(context, &namespace, &plan::eraser_name(backup)).await?;
+        seen.eraser = job(client, &namespace, &plan::eraser_name(backup)).await?;
     }
     let ended = backup.status.as_ref().and_then(|status| status.phase);
     if let Some(policy) = &policy
@@ -208,15 +213,32 @@ fn member(context: &Context, namespace: &str, pod: &Pod) -> MemberSeen {
 
 /// A Job of this name, and what its pods say.
 pub(super) async fn job(
-    context: &Context,
+    client: &Client,
     namespace: &str,
     name: &str,
 ) -> Result<Option<JobSeen>, ObserveError> {
-    let jobs: Api<Job> = Api::namespaced(context.frame.client.clone(), namespace);
+    let found = job_and_pods(client, namespace, name).await?;
+    Ok(found.map(|(job, _)| job))
+}
+
+/// A Job as it stands, and its pods.
+async fn job_and_pods(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<(JobSeen, Vec<Pod>)>, ObserveError> {
+    let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
     let Some(job) = jobs.get_opt(name).await.map_err(failed("the Job"))? else {
         return Ok(None);
     };
-    let pods: Api<Pod> = Api::namespaced(context.frame.client.clone(), namespace);
+    let pods = pods_of(client, &job).await?;
+    Ok(Some((job_seen(&job, &pods), pods)))
+}
+
+/// The pods that a Job controls.
+pub(super) async fn pods_of(client: &Client, job: &Job) -> Result<Vec<Pod>, ObserveError> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &job.namespace().unwrap_or_default());
+    let name = job.name_any();
     let params = ListParams::default().labels(&format!("{JOB_NAME}={name}"));
     let pods = pods
         .list(&params)
@@ -225,15 +247,35 @@ pub(super) async fn job(
         .items;
     let uid = job.uid().unwrap_or_default();
     // Labels are anyone's to write: a report counts from a pod that the Job controls.
-    let own: Vec<Pod> = pods
-        .into_iter()
-        .filter(|pod| {
-            pod.owner_references()
-                .iter()
-                .any(|owner| owner.uid == uid && owner.controller == Some(true))
-        })
-        .collect();
-    Ok(Some(job_seen(&job, &own)))
+    let own = |pod: &Pod| {
+        let mut owners = pod.owner_references().iter();
+        owners.any(|owner| owner.uid == uid && owner.controller == Some(true))
+    };
+    Ok(pods.into_iter().filter(own).collect())
+}
+
+/// How far a backup is, as the pod says that makes it.
+async fn progress(context: &Context, pods: &[Pod]) -> Option<BackupProgress> {
+    let running = |pod: &&Pod| {
+        let phase = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.phase.as_deref());
+        phase == Some("Running") && pod.metadata.deletion_timestamp.is_none()
+    };
+    let pod = pods.iter().find(running)?;
+    let asked = context.frame.agents.progress(&served(pod)?).await;
+    asked.ok()
+}
+
+/// What a pod of ours serves beside its work.
+fn served(pod: &Pod) -> Option<Peer> {
+    let address = pod.status.as_ref()?.pod_ip.as_deref()?;
+    let address: IpAddr = address.parse().ok()?;
+    Some(Peer {
+        address: (address, ARCHIVE_PORT).into(),
+        ..Peer::at(pod, address)
+    })
 }
 
 /// The Deployment that keeps an archive, and what its pod says.
@@ -256,13 +298,8 @@ async fn keeper(context: &Context, backup: &Backup) -> Result<Option<KeeperSeen>
         .map_err(failed("the archive's pods"))?;
     let mut report = None;
     for pod in &pods.items {
-        let status = pod.status.as_ref();
-        let address = status.and_then(|status| status.pod_ip.as_deref()?.parse::<IpAddr>().ok());
-        if let Some(address) = address.filter(|_| pod.metadata.deletion_timestamp.is_none()) {
-            let writer = Peer {
-                address: (address, ARCHIVE_PORT).into(),
-                ..Peer::at(pod, address)
-            };
+        let stays = pod.metadata.deletion_timestamp.is_none();
+        if let Some(writer) = served(pod).filter(|_| stays) {
             let asked = context.frame.agents.archive(&writer).await;
             report = report.or(asked.ok());
         }

@@ -2,7 +2,7 @@
 
 use etcd_operator_api::{Backup, BackupPolicy, BackupRepo};
 use k8s_openapi::api::core::v1::PodSpec;
-use kbagent_protocol::{ArchiveReport, BackupReport, MemberStatus};
+use kbagent_protocol::{ArchiveReport, BackupProgress, BackupReport, MemberStatus};
 
 /// All that was seen.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +19,8 @@ pub(super) struct Seen {
     pub(super) others: Vec<Backup>,
     /// The Job that makes the backup.
     pub(super) job: Option<JobSeen>,
+    /// How far that is, when its pod tells.
+    pub(super) progress: Option<BackupProgress>,
     /// The Job that deletes it.
     pub(super) eraser: Option<JobSeen>,
     /// What keeps an archive.

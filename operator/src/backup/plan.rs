@@ -2,7 +2,9 @@
 
 use std::cmp::Ordering;
 
-use etcd_operator_api::backup::{BackupPhase, BackupStatus, BackupStatusTarget};
+use etcd_operator_api::backup::{
+    BackupPhase, BackupProgress, BackupStage, BackupStatus, BackupStatusTarget,
+};
 use etcd_operator_api::backup_policy::{ARCHIVE, EncryptionConfig, RetentionPolicy};
 use etcd_operator_api::quantity::amount;
 use etcd_operator_api::{Backup, BackupPolicy, BackupRepo, labels};
@@ -23,6 +25,8 @@ use super::{period, place, proven};
 /// How long it waits for a member that can be backed up.
 const WAIT: i64 = 3600;
 
+/// How often the Job of a backup is looked at, in seconds.
+const FOLLOW: i64 = 5;
 /// How often a backup is looked at that stays as the newest, in seconds.
 const RETAINED: i64 = 300;
 
@@ -291,7 +295,7 @@ fn repository(seen: &Seen) -> Result<&BackupRepo, Obstacle> {
 }
 
 /// A folder below prefixes that may be empty.
-fn below(prefixes: &[&Option<String>], folder: &str) -> String {
+pub(super) fn below(prefixes: &[&Option<String>], folder: &str) -> String {
     let prefixes = prefixes.iter().filter_map(|prefix| prefix.as_deref());
     let parts = prefixes
         .map(|prefix| prefix.trim_matches('/'))
@@ -378,10 +382,12 @@ fn follow(
         JobState::Running => {
             status.phase = Some(BackupPhase::Running);
             status.failure_reason = job.stuck.clone();
+            status.duration = Some(took(&status, now));
+            status.progress = seen.progress.map(shown).or(status.progress);
             Decision {
                 status,
                 act: Act::Record,
-                again: Some(10),
+                again: Some(FOLLOW),
             }
         }
         JobState::Succeeded => complete(backup, job, status, now),
@@ -400,6 +406,26 @@ fn follow(
     }
 }
 
+/// How long it takes, or took.
+fn took(status: &BackupStatus, now: &Time) -> String {
+    let began = status.start_timestamp.as_ref();
+    let began = began.map_or(now.0, |began| began.0);
+    period::shown(now.0.duration_since(began).as_secs().max(0))
+}
+
+/// As the status has it.
+fn shown(told: kbagent_protocol::BackupProgress) -> BackupProgress {
+    let number = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    BackupProgress {
+        stage: match told.stage {
+            kbagent_protocol::BackupStage::Writing => BackupStage::Writing,
+            kbagent_protocol::BackupStage::Verifying => BackupStage::Verifying,
+        },
+        written_bytes: number(told.written),
+        total_bytes: told.total.map(number),
+    }
+}
+
 fn complete(backup: &Backup, job: &JobSeen, mut status: BackupStatus, now: &Time) -> Decision {
     let Some(summary) = job
         .report
@@ -412,11 +438,8 @@ fn complete(backup: &Backup, job: &JobSeen, mut status: BackupStatus, now: &Time
     record(&mut status, summary);
     status.phase = Some(BackupPhase::Completed);
     status.completion_timestamp = Some(now.clone());
-    let began = status
-        .start_timestamp
-        .as_ref()
-        .map_or(now.0, |began| began.0);
-    status.duration = Some(period::shown(now.0.duration_since(began).as_secs().max(0)));
+    status.duration = Some(took(&status, now));
+    status.progress = None;
     status.expiration = period::end(backup.spec.retention_period.as_deref(), now);
     act(status, Act::Record)
 }

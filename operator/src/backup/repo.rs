@@ -1,29 +1,49 @@
-//! IO: writes into BackupRepos whether their settings can be used.
+//! IO: writes into BackupRepos whether they can be used, and has a Job try it. What opens a bucket stays in that Job.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use etcd_operator_api::BackupRepo;
-use etcd_operator_api::backup_repo::{BackupRepoPhase, BackupRepoStatus};
-use etcd_operator_api::condition::{self, ConditionType, Observation, Reason};
+use etcd_operator_api::backup_repo::SecretReference;
+use etcd_operator_api::condition::{ConditionType, Reason};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, ListParams, PostParams};
 use kube::runtime::controller::Action;
 use kube::runtime::watcher;
 
-use super::place;
+use super::observe::{ObserveError, job_seen, pods_of};
+use super::place::{self, Place};
+use super::probe::{self, Act, MADE_OF, ProbeSeen, Sight, Verdict};
 use crate::client::message;
-use crate::controller::{Blame, Context, Driver, Late, Unread, heads};
+use crate::controller::{ApplyError, Blame, Context, Driver, Late, Unread, delete, heads};
+
+/// Annotation of the class of claims that name none.
+const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 
 #[derive(Debug, thiserror::Error)]
-enum Error {
+pub(super) enum Error {
     #[error(transparent)]
     Read(#[from] Unread),
-    #[error("failed to write the status of a BackupRepo: {}", message(.0))]
-    Write(#[from] kube::Error),
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    #[error("failed to {what}: {}", message(.source))]
+    Api {
+        what: &'static str,
+        source: kube::Error,
+    },
+    #[error(transparent)]
+    Delete(#[from] ApplyError),
     #[error(transparent)]
     Late(#[from] Late),
+}
+
+fn failed(what: &'static str) -> impl FnOnce(kube::Error) -> Error {
+    move |source| Error::Api { what, source }
 }
 
 /// Reconciles BackupRepos, which belong to no namespace.
@@ -36,73 +56,115 @@ pub(crate) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let blame = Blame::Condition(ConditionType::Validated, Reason::ValidateFailed);
     let round = move |repo| {
         let context = Arc::clone(&context);
-        async move { Box::pin(reconcile(repo, &context)).await }
+        async move { Box::pin(round(repo, &context)).await }
     };
     Box::pin(driver.run(controller, blame, |_: &Error| false, round)).await
 }
 
-async fn reconcile(mut repo: BackupRepo, context: &Context) -> Result<Action, Error> {
-    let status = status(&repo, &Time(Timestamp::now()));
+/// One round of one BackupRepo, read just now.
+pub(super) async fn round(mut repo: BackupRepo, context: &Context) -> Result<Action, Error> {
+    if repo.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let (sight, job) = match place::read(&repo) {
+        Err(_) => (None, None),
+        Ok(Place::Claim { class, .. }) => {
+            (Some(Sight::Class(classed(context, class).await?)), None)
+        }
+        Ok(Place::Bucket { credential, .. }) => {
+            let job = found(&repo, context, &credential).await?;
+            let secret = secret(context, &credential).await;
+            let seen = match &job {
+                Some(job) => Some(seen(context, job).await?),
+                None => None,
+            };
+            (Some(Sight::Bucket { secret, job: seen }), job)
+        }
+    };
+    let tool = &context.config.backup_image;
+    let verdict = probe::decide(&repo, sight.as_ref(), tool, &Time(Timestamp::now()));
+    let Verdict { status, act, again } = verdict;
     if repo.status.as_ref() != Some(&status) {
         let api: Api<BackupRepo> = Api::all(context.client.clone());
         let name = repo.name_any();
         repo.status = Some(status);
         // Over the version that it was computed from: a conflict is tried again.
-        api.replace_status(&name, &PostParams::default(), &repo)
-            .await?;
+        let params = PostParams::default();
+        let written = api.replace_status(&name, &params, &repo).await;
+        written.map_err(failed("write the status of a BackupRepo"))?;
     }
-    Ok(Action::await_change())
+    match (act, job) {
+        (Act::Record, _) | (Act::Clear, None) => {}
+        (Act::Clear, Some(job)) => delete(&context.client, &job).await?,
+        (Act::Try(job), _) => create(context, &job).await?,
+    }
+    Ok(again.map_or_else(Action::await_change, |seconds| {
+        Action::requeue(Duration::from_secs(u64::try_from(seconds).unwrap_or(1)))
+    }))
 }
 
-/// Pure: the status of a repository.
-fn status(repo: &BackupRepo, now: &Time) -> BackupRepoStatus {
-    let mut status = repo.status.clone().unwrap_or_default();
-    let read = place::read(repo);
-    let (phase, reason, text) = match &read {
-        Ok(_) => (
-            BackupRepoPhase::Ready,
-            Reason::PreCheckSucceed,
-            "the settings can be used; whether the repository can be reached, each backup proves"
+async fn create(context: &Context, job: &Job) -> Result<(), Error> {
+    let namespace = job.namespace().unwrap_or_default();
+    let jobs: Api<Job> = Api::namespaced(context.client.clone(), &namespace);
+    match jobs.create(&PostParams::default(), job).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        Err(error) => Err(failed("create the Job that tries the repository")(error)),
+    }
+}
+
+/// The Job that tries it, of this very BackupRepo.
+async fn found(
+    repo: &BackupRepo,
+    context: &Context,
+    credential: &SecretReference,
+) -> Result<Option<Job>, Error> {
+    let jobs: Api<Job> = Api::namespaced(context.client.clone(), &credential.namespace);
+    let found = jobs.get_opt(&probe::name(repo)).await;
+    found.map_err(failed("read the Job that tries the repository"))
+}
+
+async fn seen(context: &Context, job: &Job) -> Result<ProbeSeen, Error> {
+    let pods = pods_of(&context.client, job).await?;
+    Ok(ProbeSeen {
+        made_of: job.annotations().get(MADE_OF).cloned().unwrap_or_default(),
+        made: job.metadata.creation_timestamp.clone(),
+        seen: job_seen(job, &pods),
+    })
+}
+
+/// The version of the credential's Secret, of which only the metadata is read.
+async fn secret(context: &Context, credential: &SecretReference) -> Result<String, String> {
+    let SecretReference { name, namespace } = credential;
+    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
+    let found = secrets.get_metadata_opt(name).await.map_err(|error| {
+        let why = message(&error);
+        format!("spec.credential: Secret {namespace}/{name} cannot be read: {why}")
+    })?;
+    let found = found.ok_or_else(|| {
+        format!("spec.credential: Secret {namespace}/{name} is not there: create it")
+    })?;
+    let version = found.resource_version().unwrap_or_default();
+    Ok(format!("{} {version}", found.uid().unwrap_or_default()))
+}
+
+/// Whether the storage class of a claim is there.
+async fn classed(context: &Context, class: Option<String>) -> Result<Result<(), String>, Error> {
+    let classes: Api<StorageClass> = Api::all(context.client.clone());
+    let all = classes.list(&ListParams::default()).await;
+    let all = all.map_err(failed("read the StorageClasses"))?.items;
+    let is_default = |class: &StorageClass| {
+        class.annotations().get(DEFAULT_CLASS).map(String::as_str) == Some("true")
+    };
+    Ok(match class {
+        Some(name) if all.iter().any(|class| class.name_any() == name) => Ok(()),
+        Some(name) => Err(format!(
+            "spec.config.storageClassName: there is no StorageClass {name:?}"
+        )),
+        None if all.iter().any(is_default) => Ok(()),
+        None => Err(
+            "spec.config.storageClassName is missing, and no StorageClass is the default one: name one"
                 .to_owned(),
         ),
-        Err(why) => (BackupRepoPhase::Failed, Reason::PreCheckFailed, why.clone()),
-    };
-    status.phase = Some(phase);
-    status.is_default = place::is_default(repo);
-    status.observed_generation = repo.metadata.generation;
-    let seen = Observation::new(ConditionType::Validated, read.is_ok(), reason, text);
-    condition::record(
-        &mut status.conditions,
-        &[seen],
-        repo.metadata.generation,
-        now,
-    );
-    status
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_repository_says_which_field_is_wrong() {
-        let repo = |config: serde_json::Value| -> BackupRepo {
-            serde_json::from_value(
-                json!({ "metadata": { "name": "r" }, "spec": { "storageProviderRef": "pvc",
-                "pvReclaimPolicy": "Retain", "volumeCapacity": "1Gi", "config": config } }),
-            )
-            .expect("a repository")
-        };
-        let now = Time(Timestamp::UNIX_EPOCH);
-        let good = status(&repo(json!({})), &now);
-        assert_eq!(good.phase, Some(BackupRepoPhase::Ready));
-        let bad = status(&repo(json!({ "size": "1" })), &now);
-        assert_eq!(bad.phase, Some(BackupRepoPhase::Failed));
-        assert!(
-            bad.conditions[0].message.contains("spec.config.size"),
-            "{bad:?}"
-        );
-    }
+    })
 }

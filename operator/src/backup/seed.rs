@@ -105,7 +105,7 @@ pub(super) async fn round(set: &InstanceSet, context: &Context) -> Result<Action
         return Ok(Action::await_change());
     }
     let job = job::name("restore", &set.name_any(), &claim.uid().unwrap_or_default());
-    match read_job(context, &namespace, &job).await? {
+    match read_job(&context.frame.client, &namespace, &job).await? {
         None => Box::pin(begin(set, context, &seed, &member, &claim, &job)).await,
         Some(seen) => follow(&claims, &claim, &seed, seen).await,
     }

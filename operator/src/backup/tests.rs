@@ -9,7 +9,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kbagent_protocol::{BackupReport, BackupSummary};
+use kbagent_protocol::{BackupProgress, BackupReport, BackupStage, BackupSummary};
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
@@ -25,6 +25,7 @@ use crate::roles::MemberStore;
 mod archives;
 mod encrypted;
 mod jobs;
+mod probes;
 mod seeds;
 
 /// The shapes of KubeBlocks' backuprepo.yaml and backup.yaml.
@@ -242,6 +243,37 @@ fn what_the_job_says_becomes_the_status() {
     assert_eq!(
         (failed.phase, failed.failure_reason),
         (Some(BackupPhase::Failed), Some("torn after 5".into()))
+    );
+}
+
+#[test]
+fn how_far_it_is_and_how_long_it_takes_is_told_until_it_is_done() {
+    let mut backup = begun();
+    let mut working = running(JobState::Running, None);
+    working.progress = Some(BackupProgress {
+        stage: BackupStage::Writing,
+        written: 1024,
+        total: Some(u64::MAX),
+    });
+    let decision = decided(&backup, &working, 31);
+    let told = decision.status.progress.expect("progress");
+    assert_eq!(
+        (told.written_bytes, told.total_bytes),
+        (1024, Some(i64::MAX))
+    );
+    assert_eq!(decision.status.duration.as_deref(), Some("30s"));
+    assert!(decision.again.is_some_and(|again| again <= 5));
+    backup.status = Some(decision.status);
+    // A pod that does not answer takes nothing back.
+    let silent = decided(&backup, &running(JobState::Running, None), 32);
+    assert_eq!(silent.status.progress, Some(told));
+    let failed = running(JobState::Failed("x".into()), None);
+    assert_eq!(decided(&backup, &failed, 33).status.progress, Some(told));
+    let report = Some(BackupReport::of(summary()));
+    let done = decided(&backup, &running(JobState::Succeeded, report), 41).status;
+    assert_eq!(
+        (done.progress, done.duration.as_deref()),
+        (None, Some("40s"))
     );
 }
 

@@ -140,7 +140,10 @@ mod tests {
             let open = |operation: &Operation| {
                 matches!(
                     operation,
-                    Operation::Expose | Operation::Conceal | Operation::BackUpAndRestore
+                    Operation::Expose
+                        | Operation::Conceal
+                        | Operation::BackUpAndRestore
+                        | Operation::ArchiveAndRestore
                 )
             };
             assert!(!trial.operations.iter().any(open), "{}", scenario.name);

@@ -10,6 +10,7 @@ use crate::scenario::{Operation, Promise, Scenario};
 
 pub(super) fn all() -> Vec<Scenario> {
     let mut all = usual();
+    all.extend(backups());
     all.extend(disturbed());
     all.extend(long());
     all.extend(versions());
@@ -145,23 +146,6 @@ fn usual() -> Vec<Scenario> {
         )
         .promise(planned()),
         Scenario::operations(
-            "operation::backup",
-            "A backup under load is restored into a second cluster, which holds the keys of that revision.",
-            [Operation::BackUpAndRestore],
-        )
-        .promise(planned()),
-        Scenario::operations(
-            "operation::backup_leader_pod_deleted",
-            "The leader's pod is deleted by force while a backup is made: it ends verified, and holds what it must.",
-            [Operation::BackUpAndRestore],
-        )
-        .and_meanwhile([Fault::DeletePod {
-            of: Selector::Leader,
-            how: Deletion::Forced,
-        }])
-        .promise(Promise::continuity(LeaderSilent))
-        .long(),
-        Scenario::operations(
             "operation::rolling_restart",
             "Every pod is recreated, followers first, the leader last and after it has transferred leadership.",
             [Operation::Restart],
@@ -201,6 +185,48 @@ fn usual() -> Vec<Scenario> {
             [Operation::RebuildFollower],
         )
         .promise(planned()),
+    ]
+}
+
+/// What is backed up and archived, and restored.
+fn backups() -> Vec<Scenario> {
+    let planned = || Promise::continuity(Planned).no_failed_write();
+    vec![
+        Scenario::operations(
+            "operation::backup",
+            "A backup under load is restored into a second cluster, which holds the keys of that revision.",
+            [Operation::BackUpAndRestore],
+        )
+        .promise(planned()),
+        Scenario::operations(
+            "operation::archive",
+            "Every change is archived in an S3 server, encrypted; its pod is deleted by force. It is restored to revisions \
+             and to a time, each time with the keys of then.",
+            [Operation::ArchiveAndRestore],
+        )
+        .promise(planned()),
+        Scenario::operations(
+            "operation::archive_operator_killed",
+            "Both operators are killed beside the archive's pod: nothing of the archive is missing afterwards.",
+            [Operation::ArchiveAndRestore],
+        )
+        .and_meanwhile([Fault::Operator {
+            how: OperatorFault::Killed,
+            replicas: Replicas::All,
+        }])
+        .promise(planned())
+        .long(),
+        Scenario::operations(
+            "operation::backup_leader_pod_deleted",
+            "The leader's pod is deleted by force while a backup is made: it ends verified, and holds what it must.",
+            [Operation::BackUpAndRestore],
+        )
+        .and_meanwhile([Fault::DeletePod {
+            of: Selector::Leader,
+            how: Deletion::Forced,
+        }])
+        .promise(Promise::continuity(LeaderSilent))
+        .long(),
     ]
 }
 

@@ -25,6 +25,13 @@ pub(super) fn all() -> Vec<Scenario> {
             Act::Manifests,
         ),
         Scenario::new(
+            "provision::backups",
+            "A repository says whether it can be reached; data goes or stays with its Backup as asked; an archive ends with \
+             its Cluster and is restored afterwards.",
+            Act::Backups,
+        )
+        .long(),
+        Scenario::new(
             "provision::documented_commands",
             "The commands of README and docs do what they say, as they stand there.",
             Act::Documents,

@@ -4,6 +4,7 @@
 //! Everything is looked at before anything is judged: one run names all that is wrong.
 
 mod admission;
+mod backups;
 mod break_ins;
 mod bring_up;
 mod checklist;
@@ -20,6 +21,7 @@ mod strangers;
 mod termination;
 
 pub(super) use admission::admission;
+pub(super) use backups::backups;
 pub(super) use break_ins::break_ins;
 pub(super) use conform::conform;
 pub(super) use documents::documents;

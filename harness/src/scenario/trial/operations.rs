@@ -6,6 +6,7 @@ use etcd_history::record::{FaultRecord, FaultStep};
 use super::state::TrialRun;
 use crate::faults::{Evidence, FaultContext};
 use crate::scenario::RunError;
+use crate::scenario::archive::Archived;
 use crate::scenario::backup::BackUp;
 use crate::scenario::notes::figure;
 use crate::scenario::operation::{self, Asked, Operation};
@@ -17,6 +18,7 @@ use crate::timeouts;
 enum Request {
     Ops(Asked),
     BackUp(BackUp),
+    Archive(Box<Archived>),
     Rotation(Box<Rotation>),
 }
 
@@ -82,6 +84,14 @@ impl TrialRun<'_> {
             self.note(operation, number, FaultStep::Effective, &told);
             return Ok(Request::BackUp(backup));
         }
+        if operation == Operation::ArchiveAndRestore {
+            let (image, seed) = (&self.lab.client_image, self.plan.seed);
+            let mut archive = Archived::ask(&self.subject, number, image, seed).await?;
+            self.note(operation, number, FaultStep::Injected, "");
+            let told = archive.begun().await?;
+            self.note(operation, number, FaultStep::Effective, &told);
+            return Ok(Request::Archive(Box::new(archive)));
+        }
         let rotates = match operation {
             Operation::RotateCa => Some(What::Ca),
             Operation::RotatePassword => Some(What::Password),
@@ -118,6 +128,12 @@ impl TrialRun<'_> {
             Request::BackUp(backup) => {
                 self.note(operation, number, FaultStep::Healing, "");
                 let compared = backup.ended(limit).await?;
+                self.proved(operation, number, &compared);
+                return Ok(());
+            }
+            Request::Archive(archive) => {
+                self.note(operation, number, FaultStep::Healing, "");
+                let compared = archive.ended(limit).await?;
                 self.proved(operation, number, &compared);
                 return Ok(());
             }

@@ -7,14 +7,13 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
-use http_limits::Limits;
 use kbagent_protocol::{ArchiveReport, PATH_ARCHIVE, PATH_HEALTHZ};
-use tokio::net::TcpListener;
 use tokio::sync::watch::Receiver;
 
 use super::standing::Standing;
 use super::write::now;
 use crate::error::Error;
+use crate::progress::listen;
 
 /// Longest text of a failure that is told, in characters.
 const TEXT: usize = 900;
@@ -27,15 +26,12 @@ pub async fn serve(
     port: u16,
     standing: Receiver<Standing>,
 ) -> Result<std::convert::Infallible, Error> {
-    let listener = TcpListener::bind(("0.0.0.0", port)).await;
-    let listener =
-        listener.map_err(|error| Error::Settings(format!("port {port} cannot be had: {error}")))?;
     let router = Router::new()
         .route(PATH_ARCHIVE, get(json))
         .route("/metrics", get(metrics))
         .route(PATH_HEALTHZ, get(async || "ok\n"))
         .with_state(standing);
-    Ok(http_limits::serve(listener, router, Limits::default()).await)
+    listen(port, router).await
 }
 
 async fn json(State(standing): State<Receiver<Standing>>) -> Json<ArchiveReport> {

@@ -13,6 +13,7 @@ use etcd_backup::manifest::Source;
 use etcd_backup::member::Member;
 use etcd_backup::pace::Pace;
 use etcd_backup::path::Folder;
+use etcd_backup::progress::Progress;
 use etcd_backup::save::Save;
 use etcd_backup::utility::{NewMember, Ports, Programs, Server};
 use etcd_backup::verify::Bench;
@@ -82,6 +83,7 @@ pub(crate) fn save(scratch: &Path, attempt: &str) -> Save {
         attempt: attempt.into(),
         pace: Pace::new(None),
         keys: None,
+        progress: Progress::default(),
         bench: Some(Bench {
             programs: programs(),
             scratch: scratch.to_owned(),
