@@ -19,7 +19,7 @@ use crate::report::{RunDir, RunDirError, Verdict, worst};
 use crate::scenario::outcome::{Found, Gaps, TrialResult, cut_short, only_the_gap, time};
 use crate::scenario::subject::Subject;
 use crate::scenario::trial::TrialRun;
-use crate::scenario::{Act, Lab, Live, Plan, RunError, conformance, interrupt, leftovers};
+use crate::scenario::{Act, Lab, Live, Plan, RunError, conformance, goals, interrupt, leftovers};
 
 /// A run of which nothing more is measured: what was seen is fetched, and waits to be saved and judged.
 pub struct Measured {
@@ -270,6 +270,7 @@ pub(crate) fn ended(
         seconds: live.seconds(),
         ahead_s: live.ahead_seconds(),
         phases,
+        took: goals::took(plan, &found.history),
         dir: dir.path().to_owned(),
     }
 }

@@ -10,6 +10,7 @@ use crate::scenario::{Operation, Promise, Scenario};
 
 pub(super) fn all() -> Vec<Scenario> {
     let mut all = usual();
+    all.extend(upgrades());
     all.extend(disturbed());
     all.extend(long());
     all.push(switchovers());
@@ -139,15 +140,6 @@ fn usual() -> Vec<Scenario> {
         )
         .promise(planned()),
         Scenario::operations(
-            "operation::upgrade",
-            "Every member gets a newer patch of etcd, one at a time, the leader last.",
-            [Operation::Upgrade {
-                from: "3.6.1",
-                to: "3.6.16",
-            }],
-        )
-        .promise(planned()),
-        Scenario::operations(
             "operation::stop_and_start",
             "All members are stopped and started again: the same members, with their data.",
             [Operation::StopAndStart],
@@ -165,6 +157,29 @@ fn usual() -> Vec<Scenario> {
             [Operation::RebuildFollower],
         )
         .promise(planned()),
+    ]
+}
+
+fn upgrades() -> Vec<Scenario> {
+    vec![
+        Scenario::operations(
+            "operation::upgrade",
+            "Every member gets a newer patch of etcd, one at a time, the leader last.",
+            [Operation::Upgrade {
+                from: "3.6.1",
+                to: "3.6.16",
+            }],
+        )
+        .promise(Promise::continuity(Planned).no_failed_write()),
+        Scenario::operations(
+            "operation::upgrade_minor",
+            "Every member gets the next minor of etcd, one at a time, the leader last.",
+            [Operation::Upgrade {
+                from: "3.5.35",
+                to: "3.6.16",
+            }],
+        )
+        .promise(Promise::continuity(Planned).no_failed_write()),
     ]
 }
 
