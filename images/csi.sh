@@ -21,7 +21,7 @@ if ! have_image "$image:$hash"; then
             github.com/kubernetes-csi/external-resizer/v2/cmd/csi-resizer
         mkdir "$WORK/root/host"
         tar -C "$WORK/root" --format=ustar --owner=0 --group=0 -cf - . | docker import --platform "linux/$(arch)" \
-            --change 'USER 65532:65532' --change 'ENTRYPOINT ["/csi-loop"]' - "$image:$hash"
+            --change 'USER 65532:65532' --change 'ENTRYPOINT ["/csi-memory"]' - "$image:$hash"
     }
     have_image "$image:$hash" || stage "build $image" build
 fi

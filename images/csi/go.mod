@@ -1,4 +1,4 @@
-module csi-loop
+module csi-memory
 
 go 1.26.0
 

@@ -1,5 +1,6 @@
-// A CSI driver whose volumes grow: each is an ext4 file system in a file on one node, behind a loop device. For test
-// clusters whose nodes are containers; what it runs, it runs in the node's own mount namespace.
+// A CSI driver whose volumes grow: each is a file system in the memory of one node (tmpfs), which a node that restarts
+// loses. A file system on a disk would need CAP_SYS_RESOURCE to grow, which nodes that are containers may not have.
+// What it runs, it runs in the node's own mount namespace.
 //
 // On a node it makes, mounts, grows and deletes that node's volumes, and registers itself with the kubelet. With
 // --controller it has no node: it then only says that a larger size is the node's to give.
@@ -25,7 +26,7 @@ import (
 )
 
 const (
-	name    = "loop.etcd-harness"
+	name    = "memory.etcd-harness"
 	version = "1"
 	// Key of a node's name in topologies.
 	topology = name + "/node"
@@ -57,7 +58,7 @@ func main() {
 	flag.Parse()
 	d := &driver{node: *node, endpoint: *kubelet, run: inNode}
 	if err := d.serve(*controller, *socket, *register); err != nil {
-		fmt.Fprintln(os.Stderr, "csi-loop:", err)
+		fmt.Fprintln(os.Stderr, "csi-memory:", err)
 		os.Exit(1)
 	}
 }
@@ -135,7 +136,7 @@ func (d *driver) NotifyRegistrationStatus(
 	_ context.Context, status *registration.RegistrationStatus,
 ) (*registration.RegistrationStatusResponse, error) {
 	if !status.PluginRegistered {
-		fmt.Fprintln(os.Stderr, "csi-loop: the kubelet refuses to register it:", status.Error)
+		fmt.Fprintln(os.Stderr, "csi-memory: the kubelet refuses to register it:", status.Error)
 	}
 	return &registration.RegistrationStatusResponse{}, nil
 }

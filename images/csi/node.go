@@ -24,15 +24,13 @@ func (d *driver) NodeGetCapabilities(
 	return &csi.NodeGetCapabilitiesResponse{Capabilities: []*csi.NodeServiceCapability{expand}}, nil
 }
 
-// A node's /dev shows the loop devices that there were when it was started: a newer one needs its file made. Another
-// node may take the free one first: then the next is tried.
 func (d *driver) NodePublishVolume(
 	ctx context.Context, request *csi.NodePublishVolumeRequest,
 ) (*csi.NodePublishVolumeResponse, error) {
 	if err := supported([]*csi.VolumeCapability{request.VolumeCapability}); err != nil {
 		return nil, err
 	}
-	file, err := image(request.VolumeId)
+	from, err := place(request.VolumeId)
 	if err != nil {
 		return nil, err
 	}
@@ -40,15 +38,10 @@ func (d *driver) NodePublishVolume(
 	if err != nil {
 		return nil, err
 	}
-	options := "loop"
+	script := fmt.Sprintf("mountpoint -q %[1]s || { echo 'it was lost when its node restarted'; exit 1; }\n"+
+		"mkdir -p %[2]s\nmountpoint -q %[2]s || mount --bind %[1]s %[2]s\n", from, at)
 	if request.Readonly {
-		options = "loop,ro"
-	}
-	script := fmt.Sprintf("mkdir -p %[1]s\nif ! mountpoint -q %[1]s; then\n"+
-		"n=0; until l=$(losetup -f); [ -e $l ] || mknod $l b 7 ${l#/dev/loop}; mount -o %[3]s %[2]s %[1]s; do\n"+
-		"n=$((n+1)); [ $n -lt 10 ]\ndone\nfi\n", at, file, options)
-	if !request.Readonly {
-		script += fmt.Sprintf("rm -rf %[1]s/lost+found; chmod 777 %[1]s\n", at)
+		script += fmt.Sprintf("mount -o remount,bind,ro %s\n", at)
 	}
 	if _, err := d.run(ctx, script); err != nil {
 		return nil, status.Errorf(codes.Internal, "failed to mount volume %s: %v", request.VolumeId, err)
@@ -70,11 +63,11 @@ func (d *driver) NodeUnpublishVolume(
 	return &csi.NodeUnpublishVolumeResponse{}, nil
 }
 
-// File, device, file system, in this order, under the pod that uses it. None becomes smaller.
+// Under the pod that uses it. None becomes smaller.
 func (d *driver) NodeExpandVolume(
 	ctx context.Context, request *csi.NodeExpandVolumeRequest,
 ) (*csi.NodeExpandVolumeResponse, error) {
-	file, err := image(request.VolumeId)
+	at, err := place(request.VolumeId)
 	if err != nil {
 		return nil, err
 	}
@@ -82,8 +75,8 @@ func (d *driver) NodeExpandVolume(
 	if err != nil {
 		return nil, err
 	}
-	script := fmt.Sprintf("[ $(stat -c %%s %[1]s) -ge %[2]d ] || truncate -s %[2]d %[1]s\n"+
-		"l=$(losetup -n -O NAME -j %[1]s); [ -n \"$l\" ]\nlosetup -c $l; resize2fs $l", file, bytes)
+	script := fmt.Sprintf("mountpoint -q %[1]s\n[ $(%[3]s) -ge %[2]d ] || mount -o remount,size=%[2]d %[1]s",
+		at, bytes, measure(at))
 	if _, err := d.run(ctx, script); err != nil {
 		return nil, status.Errorf(codes.Internal, "failed to grow volume %s: %v", request.VolumeId, err)
 	}

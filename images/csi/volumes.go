@@ -14,10 +14,9 @@ import (
 
 const (
 	// Folder of all volumes in a node.
-	folder   = "/var/etcd-harness/csi"
-	mebibyte = 1 << 20
-	// What mkfs.ext4 makes a journal of, and more than a node's disk is likely to have.
-	least, most = 16 * mebibyte, 64 << 30
+	folder      = "/var/etcd-harness/csi"
+	mebibyte    = 1 << 20
+	least, most = 1 * mebibyte, 4 << 30
 )
 
 // Names as the provisioner gives them; nothing else becomes part of a path or a script.
@@ -36,11 +35,16 @@ func size(asked *csi.CapacityRange) (int64, error) {
 	return bytes, nil
 }
 
-func image(id string) (string, error) {
+func place(id string) (string, error) {
 	if !identifier.MatchString(id) {
 		return "", status.Errorf(codes.InvalidArgument, "%q is no volume of this driver", id)
 	}
 	return filepath.Join(folder, id), nil
+}
+
+// Prints the bytes of a file system.
+func measure(at string) string {
+	return fmt.Sprintf("echo $(($(stat -f -c '%%S * %%b' %s)))", at)
 }
 
 // A path of the kubelet's that can stand in a script.
@@ -59,8 +63,8 @@ func supported(capabilities []*csi.VolumeCapability) error {
 	for _, asked := range capabilities {
 		kind := asked.GetMount().GetFsType()
 		switch {
-		case asked.GetMount() == nil || kind != "" && kind != "ext4":
-			return status.Error(codes.InvalidArgument, "volumes are ext4 file systems")
+		case asked.GetMount() == nil || kind != "" && kind != "tmpfs":
+			return status.Error(codes.InvalidArgument, "volumes are file systems in memory: leave the type out")
 		case strings.HasPrefix(asked.GetAccessMode().GetMode().String(), "MULTI_NODE"):
 			return status.Error(codes.InvalidArgument, "volumes are on one node: give ReadWriteOnce or ReadWriteOncePod")
 		}
@@ -85,7 +89,7 @@ func (d *driver) ControllerGetCapabilities(
 func (d *driver) ValidateVolumeCapabilities(
 	_ context.Context, request *csi.ValidateVolumeCapabilitiesRequest,
 ) (*csi.ValidateVolumeCapabilitiesResponse, error) {
-	if _, err := image(request.VolumeId); err != nil {
+	if _, err := place(request.VolumeId); err != nil {
 		return nil, err
 	}
 	if err := supported(request.VolumeCapabilities); err != nil {
@@ -96,7 +100,6 @@ func (d *driver) ValidateVolumeCapabilities(
 	}, nil
 }
 
-// Complete under another name first: what is cut off in the middle is made again.
 func (d *driver) CreateVolume(ctx context.Context, request *csi.CreateVolumeRequest) (*csi.CreateVolumeResponse, error) {
 	if d.node == "" {
 		return nil, status.Error(codes.FailedPrecondition, "this driver has no node to make a volume on")
@@ -107,7 +110,7 @@ func (d *driver) CreateVolume(ctx context.Context, request *csi.CreateVolumeRequ
 	if request.VolumeContentSource != nil || len(request.Parameters) > 0 {
 		return nil, status.Error(codes.InvalidArgument, "neither parameters nor a source are supported: leave them out")
 	}
-	file, err := image(request.Name)
+	at, err := place(request.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -116,8 +119,7 @@ func (d *driver) CreateVolume(ctx context.Context, request *csi.CreateVolumeRequ
 		return nil, err
 	}
 	script := fmt.Sprintf("mkdir -p %[1]s\n"+
-		"[ -e %[2]s ] || { truncate -s %[3]d %[2]s.new; mkfs.ext4 -q -m 0 -F %[2]s.new; mv %[2]s.new %[2]s; }\n"+
-		"stat -c %%s %[2]s", folder, file, bytes)
+		"mountpoint -q %[1]s || mount -t tmpfs -o mode=0777,size=%[2]d tmpfs %[1]s\n%[3]s", at, bytes, measure(at))
 	told, err := d.run(ctx, script)
 	if err != nil {
 		return nil, status.Errorf(codes.Internal, "failed to make volume %s: %v", request.Name, err)
@@ -132,24 +134,24 @@ func (d *driver) CreateVolume(ctx context.Context, request *csi.CreateVolumeRequ
 }
 
 func (d *driver) DeleteVolume(ctx context.Context, request *csi.DeleteVolumeRequest) (*csi.DeleteVolumeResponse, error) {
-	file, err := image(request.VolumeId)
+	at, err := place(request.VolumeId)
 	if err != nil {
 		return nil, err
 	}
 	if d.node == "" {
 		return nil, status.Error(codes.FailedPrecondition, "this driver has no node to delete a volume on")
 	}
-	if _, err := d.run(ctx, fmt.Sprintf("rm -f %[1]s %[1]s.new", file)); err != nil {
+	if _, err := d.run(ctx, fmt.Sprintf("! mountpoint -q %[1]s || umount %[1]s\n[ ! -d %[1]s ] || rmdir %[1]s", at)); err != nil {
 		return nil, status.Errorf(codes.Internal, "failed to delete volume %s: %v", request.VolumeId, err)
 	}
 	return &csi.DeleteVolumeResponse{}, nil
 }
 
-// The file is on a node: what grows, grows there.
+// The volume is on a node: what grows, grows there.
 func (d *driver) ControllerExpandVolume(
 	_ context.Context, request *csi.ControllerExpandVolumeRequest,
 ) (*csi.ControllerExpandVolumeResponse, error) {
-	if _, err := image(request.VolumeId); err != nil {
+	if _, err := place(request.VolumeId); err != nil {
 		return nil, err
 	}
 	bytes, err := size(request.CapacityRange)
