@@ -72,6 +72,7 @@ async fn measure_in(lab: Lab, plan: Plan) -> Result<Measured, RunError> {
         None => {
             let subject = Subject::create(&lab.cluster, &plan.trial(), plan.members).await?;
             let subject = subject.guarded(plan.scenario.guard());
+            let subject = subject.balanced(plan.scenario.is_outside());
             lab.live.say(format!("namespace {}", subject.namespace));
             let found = Box::pin(act(&lab, &plan, &subject)).await;
             (Some(subject), found)

@@ -5,7 +5,7 @@ use crate::faults::{
     Absence, Container, ControlPlanePart, Deletion, Direction, Fault, OperatorFault, Replicas,
     Selector, Traffic,
 };
-use crate::scenario::promise::Continuity::{LeaderSilent, Planned, ProcessKilled};
+use crate::scenario::promise::Continuity::{LeaderSilent, LeaderStays, Planned, ProcessKilled};
 use crate::scenario::{Operation, Promise, Scenario};
 
 pub(super) fn all() -> Vec<Scenario> {
@@ -14,6 +14,7 @@ pub(super) fn all() -> Vec<Scenario> {
     all.extend(disturbed());
     all.extend(long());
     all.push(switchovers());
+    all.push(volumes_grow());
     all
 }
 
@@ -97,6 +98,20 @@ fn switchovers() -> Scenario {
         [Operation::Switchover; 5],
     )
     .promise(Promise::continuity(Planned).no_failed_write())
+    .long()
+}
+
+/// Its driver is built from source, which takes minutes once.
+fn volumes_grow() -> Scenario {
+    Scenario::operations(
+        "operation::volumes_grow",
+        "Every volume is doubled by request: etcd sees the larger file system, and nothing is restarted.",
+        [Operation::Grow(512)],
+    )
+    .growing_volumes()
+    // What is half of a small volume else, and would restart members when it follows.
+    .setting("quota-backend-bytes", "104857600")
+    .promise(Promise::continuity(LeaderStays).no_failed_write())
     .long()
 }
 
