@@ -128,7 +128,8 @@ impl Wish {
     }
 }
 
-/// Which of those that want one get which address, and all that are in use then. A Service keeps what it has of the pool.
+/// Which of those that want one get which address, and all that are in use then. A Service keeps what it has of the
+/// pool.
 fn give<'a>(
     wanting: &'a [Wish],
     pool: &[Ipv4Addr],

@@ -77,6 +77,7 @@ impl Operation {
     pub(super) const fn limit(self) -> Duration {
         match self {
             Operation::RotateCa | Operation::RotatePassword => timeouts::ROTATION,
+            Operation::Grow(_) => timeouts::GROWTH,
             _ => timeouts::OPERATION,
         }
     }
