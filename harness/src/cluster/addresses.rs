@@ -245,7 +245,7 @@ impl Giver {
         let listed = listed.map_err(|error| error.to_string())?;
         let wanting: Vec<Wish> = listed.items.iter().filter_map(Wish::of).collect();
         let (given, used) = give(&wanting, &self.pool);
-        if used != self.on || self.looks % AGAIN == 0 {
+        if used != self.on || self.looks.is_multiple_of(AGAIN) {
             let script = script(self.node, &used);
             let done = self.shell.check("add addresses", &script).await;
             done.map_err(|error| error.to_string())?;

@@ -194,7 +194,7 @@ async fn act(lab: &Lab, plan: &Plan, subject: &Subject) -> Found {
         Act::Faults(trial) => Box::pin(TrialRun::new(lab, plan, subject, trial).run()).await,
         Act::Conform => until_asked(lab, conformance::conform(lab, subject)).await,
         Act::Admission => until_asked(lab, conformance::admission(lab, subject)).await,
-        Act::Manifests => until_asked(lab, conformance::manifests(lab, subject)).await,
+        Act::Manifests => Box::pin(until_asked(lab, conformance::manifests(lab, subject))).await,
         Act::BreakIns => Box::pin(until_asked(lab, conformance::break_ins(lab, subject))).await,
         Act::Documents => until_asked(lab, conformance::documents(lab, subject)).await,
     }

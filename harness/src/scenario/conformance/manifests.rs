@@ -64,7 +64,7 @@ pub(crate) async fn manifests(lab: &Lab, subject: &Subject) -> Found {
             list.came_about(format!("Cluster {name} goes"), cleared);
         }
     }
-    balanced(lab, subject, &folder.join(BALANCED), &mut list).await;
+    Box::pin(balanced(lab, subject, &folder.join(BALANCED), &mut list)).await;
     found(list)
 }
 
@@ -360,7 +360,7 @@ mod tests {
         let plain = service("ClusterIP", json!([]));
         assert!(unaddressed(std::slice::from_ref(&plain)).is_some());
         let has = service("LoadBalancer", json!([{ "ip": "10.0.0.1" }]));
-        assert_eq!(unaddressed(&[plain.clone(), has.clone()]), None);
+        assert_eq!(unaddressed(&[plain, has.clone()]), None);
         let lacks = service("LoadBalancer", json!([]));
         assert!(unaddressed(&[has, lacks]).is_some());
     }

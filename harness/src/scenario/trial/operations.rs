@@ -143,9 +143,9 @@ impl TrialRun<'_> {
         operation.proof(&subject, &asked.before, replaced).await?;
         match (operation, &self.outside) {
             (Operation::Balance, Some(outside)) => {
-                outside.reach(&subject, &operation::exposed()).await
+                Box::pin(outside.reach(&subject, &operation::exposed())).await
             }
-            (Operation::Grow(mebibytes), _) => self.grown(&subject, mebibytes).await,
+            (Operation::Grow(mebibytes), _) => Box::pin(self.grown(&subject, mebibytes)).await,
             _ => Ok(()),
         }
     }

@@ -76,7 +76,7 @@ impl TrialRun<'_> {
         let addresses = self.serve_addresses().await?;
         let pool = self.pool();
         if self.trial.growing {
-            growing::prepare(&lab.cluster).await?;
+            Box::pin(growing::prepare(&lab.cluster)).await?;
         }
         if let Some(pool) = &pool {
             volumes::prepare(&lab.cluster, pool).await?;
@@ -112,7 +112,7 @@ impl TrialRun<'_> {
         self.log.phase("ready");
         let client = match client? {
             Some(client) => client,
-            None => self.go_outside(&client_plan).await?,
+            None => Box::pin(self.go_outside(&client_plan)).await?,
         };
         let took = lab.live.seconds() - begin;
         lab.live.say(format!(
