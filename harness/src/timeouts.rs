@@ -34,6 +34,9 @@ pub(crate) const EFFECT_SLOW: Duration = Duration::from_secs(60);
 pub(crate) const BARE_WHOLE: Duration = Duration::from_secs(20);
 /// An operation on an etcd cluster has ended, with a fault in its middle (aim: 12 s for two more members).
 pub(crate) const OPERATION: Duration = Duration::from_secs(180);
+/// All volumes have grown, one after the other: a kubelet looks at a volume when it synchronises its pod, once in 60 to
+/// 90 s.
+pub(crate) const GROWTH: Duration = Duration::from_secs(10 * 60);
 /// A CA or a password is replaced: another CA takes three stages of five minutes, a kubelet's two before each of them,
 /// and all members are restarted twice.
 pub(crate) const ROTATION: Duration = Duration::from_secs(30 * 60);

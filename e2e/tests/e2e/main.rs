@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use e2e::part::Part;
 use e2e::relay::Relay;
 use harness::cluster::{Choice, Cluster};
-use harness::faults::{Capabilities, Need, impossible, need};
+use harness::faults::{Capabilities, Need, need};
 use harness::report::Severity;
 use harness::scenario::attempts::verdict;
 use harness::scenario::interrupt::EXIT_CODE;
@@ -166,7 +166,7 @@ fn lacks(plan: &Plan, capabilities: Option<&Capabilities>) -> Option<String> {
         Act::Manifests if !given => {
             Some("no folder of KubeBlocks' manifests: ETCD_HARNESS_KUBEBLOCKS_EXAMPLES".to_owned())
         }
-        _ => impossible(plan.scenario.all_faults(), capabilities?),
+        _ => plan.scenario.impossible(capabilities?),
     }?;
     eprintln!("{} is ignored: {reason}", plan.trial());
     Some(reason)

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use e2e::spent::{self, Spent};
 use harness::report::Severity;
-use harness::scenario::{Gaps, Plan, Time, TrialResult};
+use harness::scenario::{Gaps, Plan, Time, Took, TrialResult, seen_table};
 
 /// Lines in the order in which trials ended.
 #[derive(Debug, Default)]
@@ -19,6 +19,7 @@ struct Row {
     cells: [String; COLUMNS],
     time: Option<Time>,
     spent: Spent,
+    took: Vec<Took>,
 }
 
 const COLUMNS: usize = 8;
@@ -67,6 +68,7 @@ impl Table {
                 spent: ended
                     .map(|ended| Spent::new(&ended.phases, ended.seconds, ended.ahead_s))
                     .unwrap_or_default(),
+                took: ended.map(|ended| ended.took.clone()).unwrap_or_default(),
             });
     }
 
@@ -89,6 +91,10 @@ impl Table {
         println!("\n\n{}", line(HEAD));
         for row in rows.iter() {
             println!("{}", line(row.cells.each_ref().map(String::as_str)));
+        }
+        let seen = rows.iter().map(|row| (&*row.cells[0], &*row.took));
+        if let Some(seen) = seen_table(seen) {
+            println!("\n{seen}");
         }
         // Of a trial that was made again the last run counts.
         let trials: BTreeMap<_, _> = rows

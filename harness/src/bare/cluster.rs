@@ -21,6 +21,7 @@ use crate::bare::leftovers;
 use crate::bare::member::{Layout, address};
 use crate::bare::status::Status;
 use crate::cluster::{ShellOutput, exec};
+use crate::deploy::owner;
 use crate::timeouts;
 use crate::wait::{Poll, wait_every};
 
@@ -82,7 +83,7 @@ impl BareCluster {
         let request = NetworkCreateRequest {
             name: name.clone(),
             driver: Some("bridge".to_owned()),
-            labels: Some(leftovers::labels(self.layout.run())),
+            labels: Some(owner::labels(self.layout.run())),
             ..Default::default()
         };
         let made = self.docker.create_network(request).await;
@@ -131,7 +132,7 @@ impl BareCluster {
             entrypoint: Some(recipe.command),
             cmd: Some(Vec::new()),
             env: Some(recipe.environment),
-            labels: Some(leftovers::labels(self.layout.run())),
+            labels: Some(owner::labels(self.layout.run())),
             host_config: Some(HostConfig {
                 network_mode: Some(self.layout.network()),
                 tmpfs: Some(recipe.memory),

@@ -10,20 +10,7 @@ use bollard::query_parameters::{
 use futures::future::join_all;
 
 use crate::bare::BareError;
-use crate::deploy::owner;
-
-/// Label of everything that a bare run makes; its value is the run.
-const LABEL: &str = "etcd-harness.bare";
-/// Label with the process that made it.
-const LABEL_OWNER: &str = "etcd-harness.bare.owner";
-
-/// Labels of what this process makes for a run.
-pub(crate) fn labels(run: &str) -> HashMap<String, String> {
-    HashMap::from([
-        (LABEL.to_owned(), run.to_owned()),
-        (LABEL_OWNER.to_owned(), owner::own()),
-    ])
-}
+use crate::deploy::owner::{self, LABEL, LABEL_OWNER};
 
 /// Runs whose process has died and left containers or a network.
 ///
@@ -189,7 +176,7 @@ mod tests {
 
     #[test]
     fn only_what_a_dead_process_left_is_an_orphan() {
-        let own = labels("7");
+        let own = owner::labels("7");
         assert_eq!(own.get(LABEL).map(String::as_str), Some("7"));
         assert_eq!(orphan(&thing(&own[LABEL_OWNER])), None, "we are alive");
         let (rest, _) = own[LABEL_OWNER].rsplit_once('.').expect("a start");

@@ -55,6 +55,17 @@ pub enum ClusterError {
         /// Why.
         reason: String,
     },
+    /// There is no network to give addresses of.
+    #[error(
+        "failed to find the network of node {node:?}: {reason}; load balancers are imitated only where nodes are \
+         containers of the Docker that answers here"
+    )]
+    NoNetwork {
+        /// The node.
+        node: String,
+        /// Why.
+        reason: String,
+    },
     /// A command in a node failed.
     #[error(transparent)]
     Shell(#[from] ShellError),

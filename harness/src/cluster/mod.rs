@@ -4,6 +4,7 @@
 //! kubeconfig. Docker is reached through its API only, so it may run in a virtual machine; a cluster whose nodes are
 //! no containers of that Docker simply has no node shells.
 
+pub(crate) mod addresses;
 mod attach;
 mod creation;
 mod docker;

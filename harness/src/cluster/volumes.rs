@@ -50,6 +50,8 @@ impl Pool {
 enum Backing {
     /// A folder of the node's disk: it ends where the disk ends, whatever was asked for.
     Folder,
+    /// Whatever a provisioner makes.
+    Provisioned,
     /// An ext4 file system of the size that was asked for. A node that restarts loses its mount, not its file.
     FileSystem,
 }
@@ -72,12 +74,23 @@ pub(crate) const SMALL: Pool = Pool {
     backing: Backing::FileSystem,
 };
 
+/// Small volumes of a class that lets them grow, made by its own provisioner.
+pub(crate) const GROWING: Pool = Pool {
+    class: "etcd-harness-growing",
+    per_node: 0,
+    mebibytes: 256,
+    backing: Backing::Provisioned,
+};
+
 /// Offers all volumes of a pool: creates those that are missing, empties those that a claim has released, and mounts
 /// file systems again whose nodes were restarted. Volumes that a claim holds keep what they have.
 ///
 /// # Errors
 /// When a node cannot make one (for file systems doctor's line `loop mount` says so) or the API server refuses.
 pub(crate) async fn prepare(cluster: &Cluster, pool: &Pool) -> Result<(), ClusterError> {
+    if pool.backing == Backing::Provisioned {
+        return Ok(());
+    }
     // Between listing and emptying no other process may offer.
     let _lock = ClusterLock::volumes(&cluster.name).await?;
     let api = Offers::of(cluster);

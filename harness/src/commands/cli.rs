@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use super::{
-    CommandResult, Exit, TargetArgs, bare, bench, bug, check, convert, doctor, down, fault, list,
-    logs, report, run, status, up,
+    CommandResult, Exit, TargetArgs, addresses, bare, bench, bug, check, convert, doctor, down,
+    fault, list, logs, report, run, status, up,
 };
 
 /// Real kind clusters, etcd in them, faults, and verdicts with evidence.
@@ -48,6 +48,8 @@ pub enum Command {
     Bench(bench::Args),
     /// Runs scenarios with etcd members as plain containers, without Kubernetes.
     Bare(bare::Args),
+    /// Gives addresses to Services of type LoadBalancer in a kind cluster, until it is interrupted.
+    Addresses(addresses::Args),
     /// Looks for a known bug of etcd in a version that has it, and in one that does not.
     Bug(bug::Args),
 }
@@ -91,6 +93,7 @@ async fn dispatch(cli: Cli) -> CommandResult {
         Command::Report(args) => Box::pin(report::run(args, &target)).await,
         Command::Bench(args) => Box::pin(bench::run(args, &target)).await,
         Command::Bare(args) => Box::pin(bare::run(args)).await,
+        Command::Addresses(args) => Box::pin(addresses::run(args, &target)).await,
         Command::Bug(args) => Box::pin(bug::run(args)).await,
     }
 }

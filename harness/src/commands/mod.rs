@@ -1,5 +1,6 @@
 //! The command line, one file a command.
 
+mod addresses;
 mod bare;
 mod bench;
 mod bug;

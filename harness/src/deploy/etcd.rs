@@ -36,6 +36,8 @@ pub(crate) struct EtcdCluster {
     pub settings: Vec<(String, String)>,
     /// What it is closed with.
     pub guard: Guard,
+    /// True when load balancers lead to its leader, and to each member's port for peers.
+    pub balanced: bool,
 }
 
 /// What the API server shows of an etcd cluster.
@@ -64,6 +66,7 @@ impl EtcdCluster {
             storage: "1Gi".into(),
             settings: Vec::new(),
             guard: Guard::Open,
+            balanced: false,
         }
     }
 
@@ -107,11 +110,34 @@ impl EtcdCluster {
             component["configs"] = json!([{ "name": "etcd", "variables": variables }]);
         }
         self.guard.write(&mut component);
+        if self.balanced {
+            component["services"] =
+                json!([{ "name": "peer", "serviceType": "LoadBalancer", "podService": true }]);
+        }
+        let mut spec = json!({ "terminationPolicy": "WipeOut", "componentSpecs": [component] });
+        if self.balanced {
+            let ports = json!([{ "name": "client", "port": 2379, "targetPort": 2379 }]);
+            spec["services"] = json!([{
+                "name": "client",
+                "componentSelector": "etcd",
+                "roleSelector": "leader",
+                "spec": {
+                    "type": "LoadBalancer",
+                    "publishNotReadyAddresses": true,
+                    "ports": ports,
+                },
+            }]);
+        }
+        let mut metadata = json!({ "name": self.name, "namespace": self.namespace });
+        if self.balanced {
+            // Where policies are enforced, the port for peers is open to members only.
+            metadata["annotations"] = json!({ labels::NETWORK_POLICY: "none" });
+        }
         json!({
             "apiVersion": "apps.kubeblocks.io/v1",
             "kind": "Cluster",
-            "metadata": { "name": self.name, "namespace": self.namespace },
-            "spec": { "terminationPolicy": "WipeOut", "componentSpecs": [component] },
+            "metadata": metadata,
+            "spec": spec,
         })
     }
 

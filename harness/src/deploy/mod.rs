@@ -7,6 +7,7 @@ mod apply;
 mod collect;
 mod error;
 mod etcd;
+pub(crate) mod growing;
 mod guard;
 mod namespace;
 pub(crate) mod operator;

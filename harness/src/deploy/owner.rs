@@ -1,8 +1,22 @@
 //! Which process made something, in a form that a label takes: so that another process sees that it has died.
 
+use std::collections::HashMap;
 use std::fs;
 
 use sha2::{Digest, Sha256};
+
+/// Label of containers and networks that a run makes beside the nodes; its value is the run.
+pub(crate) const LABEL: &str = "etcd-harness.bare";
+/// Label with the process that made them.
+pub(crate) const LABEL_OWNER: &str = "etcd-harness.bare.owner";
+
+/// Labels of what this process makes for a run.
+pub(crate) fn labels(run: &str) -> HashMap<String, String> {
+    HashMap::from([
+        (LABEL.to_owned(), run.to_owned()),
+        (LABEL_OWNER.to_owned(), own()),
+    ])
+}
 
 /// This process: its machine, the machine's start, its number and its own start.
 pub(crate) fn own() -> String {

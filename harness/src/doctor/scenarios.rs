@@ -1,7 +1,7 @@
 //! Which scenarios this machine cannot run, and why: those that the suite skips.
 
 use crate::doctor::{Standing, Symptom};
-use crate::faults::{Capabilities, impossible};
+use crate::faults::Capabilities;
 use crate::scenario::catalog;
 
 /// A line for each, or one that says that there is none.
@@ -10,7 +10,7 @@ pub(crate) fn findings(capabilities: &Capabilities) -> Vec<Symptom> {
     let skipped: Vec<Symptom> = all
         .iter()
         .filter_map(|scenario| {
-            let reason = impossible(scenario.all_faults(), capabilities)?;
+            let reason = scenario.impossible(capabilities)?;
             let finding = Symptom::new(scenario.name, Standing::Unavailable, &reason);
             Some(finding.remedy("the suite skips it and says so"))
         })
@@ -41,6 +41,21 @@ mod tests {
         let findings = findings(&able());
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].standing, Standing::Available);
+    }
+
+    #[test]
+    fn what_needs_nodes_that_are_containers_is_named_where_there_are_none() {
+        let findings = findings(&Capabilities {
+            node_shells: Some("no Docker answers here".to_owned()),
+            ..able()
+        });
+        let balanced = |one: &&Symptom| one.subject == "outside::load_balancer_exposed";
+        let found = findings.iter().find(balanced).expect("it cannot be run");
+        assert!(
+            found.detail.contains("no Docker answers"),
+            "{}",
+            found.detail
+        );
     }
 
     #[test]

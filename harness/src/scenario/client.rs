@@ -10,10 +10,12 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{LogParams, PostParams};
 use serde_json::{Value, json};
 
+use crate::cluster::Cluster;
 use crate::deploy::Keys;
 use crate::observe;
 use crate::scenario::description::Load;
 use crate::scenario::inside::{Inside, POD};
+use crate::scenario::outside::{Outside, Routes};
 use crate::scenario::subject::Subject;
 use crate::scenario::{Live, RunError};
 use crate::timeouts;
@@ -40,7 +42,15 @@ const FINAL: Duration = Duration::from_secs(60);
 /// The recording client's pod.
 #[derive(Clone)]
 pub(super) struct RecordingClient {
-    inside: Inside,
+    place: Place,
+}
+
+/// Where it runs.
+#[derive(Clone)]
+enum Place {
+    Pod(Inside),
+    /// With the addresses that it knows the members by.
+    Container(Outside, Routes),
 }
 
 impl RecordingClient {
@@ -61,20 +71,63 @@ impl RecordingClient {
         )
         .await
         .map_err(|error| RunError::Wait(error.to_string()))?;
-        Ok(Self { inside })
+        Ok(Self {
+            place: Place::Pod(inside),
+        })
+    }
+
+    /// Makes a container outside of the Kubernetes cluster; its client waits for [`Self::start`].
+    pub(super) async fn outside(
+        cluster: &Cluster,
+        subject: &Subject,
+        plan: &ClientPlan<'_>,
+        routes: Routes,
+    ) -> Result<Self, RunError> {
+        let mut config = config(subject, plan);
+        let members = routes.members.iter();
+        config["service"] = json!(routes.leader);
+        config["members"] = members
+            .map(|(pod, address)| json!({"pod": pod, "address": address}))
+            .collect();
+        let outside = Outside::create(cluster, &subject.namespace, plan.image, &config).await?;
+        outside.prove(subject, &routes).await?;
+        Ok(Self {
+            place: Place::Container(outside, routes),
+        })
+    }
+
+    /// The container outside; none for a client in a pod.
+    pub(super) fn container(&self) -> Option<&Outside> {
+        match &self.place {
+            Place::Pod(_) => None,
+            Place::Container(outside, _) => Some(outside),
+        }
+    }
+
+    async fn exec(&self, arguments: &[&str], limit: Duration) -> Result<Vec<u8>, RunError> {
+        match &self.place {
+            Place::Pod(inside) => inside.exec(arguments, limit).await,
+            Place::Container(outside, _) => outside.exec(arguments, limit).await,
+        }
     }
 
     /// Waits until its process runs.
     pub(super) async fn wait_running(&self, limit: Duration) -> Result<(), RunError> {
-        wait_until("the recording client to run", limit, async || {
-            match self.inside.pods.get(POD).await {
+        // A container runs when it was made.
+        let Place::Pod(inside) = &self.place else {
+            return Ok(());
+        };
+        wait_until(
+            "the recording client to run",
+            limit,
+            async || match inside.pods.get(POD).await {
                 Ok(pod) => match running(&pod) {
                     Ok(()) => Poll::Ready(()),
                     Err(status) => Poll::NotYet::<(), String>(status),
                 },
                 Err(error) => Poll::NotYet(error.to_string()),
-            }
-        })
+            },
+        )
         .await
         .map_err(|error| RunError::Wait(error.to_string()))
     }
@@ -82,7 +135,7 @@ impl RecordingClient {
     /// Starts the traffic; returns what must be added to this host's wall clock to get the client's.
     pub(super) async fn start(&self) -> Result<Nanos, RunError> {
         let before = observe::now(0);
-        let printed = self.inside.exec(&["start"], timeouts::NODE_COMMAND).await?;
+        let printed = self.exec(&["start"], timeouts::NODE_COMMAND).await?;
         let after = observe::now(0);
         let clock = String::from_utf8_lossy(&printed)
             .trim()
@@ -93,15 +146,18 @@ impl RecordingClient {
 
     /// Ends the traffic.
     pub(super) async fn stop(&self) -> Result<(), RunError> {
-        self.inside.exec(&["stop"], STOP).await.map(drop)
+        self.exec(&["stop"], STOP).await.map(drop)
     }
 
     /// The final phase, with the members that the cluster has now; returns its summary.
     pub(super) async fn finish(&self, subject: &Subject) -> Result<Value, RunError> {
-        let members = subject.member_arguments(&subject.pod_names());
+        let members = match &self.place {
+            Place::Pod(_) => subject.member_arguments(&subject.pod_names()),
+            Place::Container(_, routes) => routes.arguments(),
+        };
         let mut arguments = vec!["final", "--seconds", "30"];
         arguments.extend(members.iter().map(String::as_str));
-        let text = self.inside.exec(&arguments, FINAL).await?;
+        let text = self.exec(&arguments, FINAL).await?;
         serde_json::from_slice(&text).map_err(|error| RunError::Client {
             command: "final".to_owned(),
             message: format!("{error}: {}", String::from_utf8_lossy(&text)),
@@ -111,7 +167,6 @@ impl RecordingClient {
     /// Asks the cluster's DNS for `host:port`, as a client there does.
     pub(super) async fn lookup(&self, address: &str) -> Result<String, RunError> {
         let text = self
-            .inside
             .exec(&["lookup", address], timeouts::NODE_COMMAND)
             .await?;
         Ok(String::from_utf8_lossy(&text).trim().to_owned())
@@ -119,7 +174,7 @@ impl RecordingClient {
 
     /// The history so far.
     pub(super) async fn history(&self) -> Result<History, RunError> {
-        let text = self.inside.exec(&["dump"], FINAL).await?;
+        let text = self.exec(&["dump"], FINAL).await?;
         Ok(History::read(text.as_slice())?)
     }
 
@@ -130,7 +185,10 @@ impl RecordingClient {
             tail_lines: Some(0),
             ..LogParams::default()
         };
-        let Ok(stream) = self.inside.pods.log_stream(POD, &params).await else {
+        let Place::Pod(inside) = &self.place else {
+            return;
+        };
+        let Ok(stream) = inside.pods.log_stream(POD, &params).await else {
             return;
         };
         let mut lines = stream.lines();

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::bench::Probe;
 use crate::deploy::Guard;
-use crate::faults::Fault;
+use crate::faults::{Capabilities, Fault, impossible};
 use crate::scenario::{Operation, Promise};
 use crate::timeouts;
 
@@ -82,6 +82,10 @@ pub struct Trial {
     pub settle: Duration,
     /// True when every member's data is on a small file system of its own.
     pub small_volumes: bool,
+    /// True when volumes are of a class that lets them grow; they are small before.
+    pub growing: bool,
+    /// True when the recording client is outside of the Kubernetes cluster, and reaches it by load balancers.
+    pub outside: bool,
     /// What the cluster is closed with.
     pub guard: Guard,
     /// Settings of etcd that the cluster begins with, by name.
@@ -188,6 +192,8 @@ impl Scenario {
             recovers_under_fault: false,
             settle: Duration::from_secs(1),
             small_volumes: false,
+            growing: false,
+            outside: false,
             guard: Guard::Open,
             settings: Vec::new(),
             probes: Vec::new(),
@@ -352,6 +358,28 @@ impl Scenario {
         self.with(|trial| trial.small_volumes = true)
     }
 
+    /// Every member's data is on a small volume that can grow.
+    #[must_use]
+    pub fn growing_volumes(self) -> Self {
+        self.with(|trial| trial.growing = true)
+    }
+
+    /// True when its volumes are of a class that lets them grow.
+    pub fn is_growing(&self) -> bool {
+        matches!(&self.act, Act::Faults(trial) if trial.growing)
+    }
+
+    /// The client is outside of the Kubernetes cluster, and reaches leader and members by load balancers.
+    #[must_use]
+    pub fn from_outside(self) -> Self {
+        self.with(|trial| trial.outside = true)
+    }
+
+    /// True when its client is outside of the Kubernetes cluster.
+    pub fn is_outside(&self) -> bool {
+        matches!(&self.act, Act::Faults(trial) if trial.outside)
+    }
+
     /// The cluster begins with this setting of etcd.
     #[must_use]
     pub fn setting(self, name: &'static str, value: &'static str) -> Self {
@@ -413,6 +441,19 @@ impl Scenario {
             Act::Faults(trial) => &trial.faults,
             _ => &[],
         }
+    }
+
+    /// What of it cannot be done here, and why.
+    pub fn impossible(&self, capabilities: &Capabilities) -> Option<String> {
+        impossible(self.all_faults(), capabilities).or_else(|| {
+            let word = match (self.is_outside(), self.is_growing()) {
+                (true, _) => "an address of a load balancer",
+                (_, true) => "volumes that grow",
+                _ => return None,
+            };
+            let reason = capabilities.node_shells.as_ref()?;
+            Some(format!("{word}: {reason}"))
+        })
     }
 
     fn with(mut self, change: impl FnOnce(&mut Trial)) -> Self {

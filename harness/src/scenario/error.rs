@@ -34,7 +34,7 @@ pub enum RunError {
     #[error("given up before its turn; its namespace is deleted")]
     GivenUp,
     /// A command of the recording client failed.
-    #[error("failed to run `workload {command}` in the client's pod: {message}")]
+    #[error("failed to run `workload {command}` where the client runs: {message}")]
     Client {
         /// Its arguments.
         command: String,

@@ -37,9 +37,13 @@ pub enum Operation {
     },
     /// A setting of etcd changes.
     Reconfigure,
+    /// Every volume grows to so many MiB.
+    Grow(u32),
     /// A service on a port of every node comes.
     Expose,
-    /// That service goes.
+    /// A service of a load balancer comes.
+    Balance,
+    /// The service of either kind goes.
     Conceal,
     /// A follower's member is replaced by a new one of its name, with an empty disk.
     RebuildFollower,
@@ -59,8 +63,8 @@ pub enum Operation {
 pub(super) const QUOTA: u64 = 256 * 1024 * 1024;
 /// Limit of processor time of etcd's container after [`Operation::Resize`].
 pub(super) const CPU_LIMIT: &str = "1500m";
-/// Last part of the name of the service of [`Operation::Expose`].
-pub(super) const EXPOSED: &str = "outside";
+/// Last part of the name of the service of [`Operation::Expose`] and [`Operation::Balance`].
+const EXPOSED: &str = "outside";
 
 impl Operation {
     /// Members afterwards, of so many before.
@@ -75,6 +79,7 @@ impl Operation {
     pub(super) const fn limit(self) -> Duration {
         match self {
             Operation::RotateCa | Operation::RotatePassword => timeouts::ROTATION,
+            Operation::Grow(_) => timeouts::GROWTH,
             _ => timeouts::OPERATION,
         }
     }
@@ -154,8 +159,10 @@ impl Operation {
             Operation::Reconfigure => vec![json!({ "type": "Reconfiguring",
                 "reconfigures": [{ "componentName": COMPONENT,
                     "parameters": [{ "key": "quota-backend-bytes", "value": QUOTA.to_string() }] }] })],
-            Operation::Expose => vec![exposing("Enable")],
-            Operation::Conceal => vec![exposing("Disable")],
+            Operation::Grow(mebibytes) => vec![growing(mebibytes)],
+            Operation::Expose => vec![exposing("Enable", "NodePort")],
+            Operation::Balance => vec![exposing("Enable", "LoadBalancer")],
+            Operation::Conceal => vec![exposing("Disable", "NodePort")],
             Operation::RebuildFollower => vec![json!({ "type": "RebuildInstance", "force": true,
                 "rebuildFrom": [{ "componentName": COMPONENT, "inPlace": true, "instances": [{ "name": replaced }] }] })],
             Operation::RecoverQuorum => vec![recovering("dryRun"), recovering("acceptDataLoss")],
@@ -185,7 +192,9 @@ impl Operation {
             Operation::StopAndStart => "stop-and-start".to_owned(),
             Operation::Upgrade { .. } => "upgrade".to_owned(),
             Operation::Reconfigure => "reconfigure".to_owned(),
+            Operation::Grow(_) => "grow".to_owned(),
             Operation::Expose => "expose".to_owned(),
+            Operation::Balance => "expose-load-balancer".to_owned(),
             Operation::Conceal => "conceal".to_owned(),
             Operation::RebuildFollower => "rebuild-follower".to_owned(),
             Operation::RecoverQuorum => "recover-quorum".to_owned(),
@@ -197,8 +206,19 @@ impl Operation {
     }
 }
 
-fn exposing(switch: &str) -> Value {
-    let service = json!({ "name": EXPOSED, "serviceType": "NodePort" });
+fn growing(mebibytes: u32) -> Value {
+    let claim = json!({ "name": "data", "storage": format!("{mebibytes}Mi") });
+    json!({ "type": "VolumeExpansion",
+        "volumeExpansion": [{ "componentName": COMPONENT, "volumeClaimTemplates": [claim] }] })
+}
+
+/// Name of the service that is exposed.
+pub(super) fn exposed() -> String {
+    format!("{}-{EXPOSED}", Subject::leader_service())
+}
+
+fn exposing(switch: &str, kind: &str) -> Value {
+    let service = json!({ "name": EXPOSED, "serviceType": kind });
     // Members of a run have no TLS: that takes `force`, which would not wait for its turn.
     json!({ "type": "Expose", "force": true, "enqueueOnForce": true,
         "expose": [{ "componentName": COMPONENT, "switch": switch, "services": [service] }] })

@@ -8,7 +8,7 @@ use etcd_history::check::{self, Expectations};
 
 use crate::report::Severity;
 use crate::report::{Finding, Verdict};
-use crate::scenario::{interrupt, leftovers};
+use crate::scenario::{Took, interrupt, leftovers};
 
 /// How a run ended.
 #[derive(Clone, Debug)]
@@ -37,6 +37,8 @@ pub struct TrialResult {
     pub ahead_s: f64,
     /// Seconds of each of its phases; those that came more than once are added up.
     pub phases: BTreeMap<String, f64>,
+    /// How long its operations and repairs took, beside what is to be reached.
+    pub took: Vec<Took>,
     /// The run directory.
     pub dir: PathBuf,
 }

@@ -1,7 +1,7 @@
 //! What an operation has done, asked of etcd and Kubernetes instead of the operator: `Succeed` alone proves nothing.
 
 use super::Operation;
-use super::operation::{CPU_LIMIT, EXPOSED, QUOTA};
+use super::operation::{CPU_LIMIT, QUOTA, exposed};
 use super::state::{PodState, State};
 use super::subject::Subject;
 use crate::scenario::RunError;
@@ -14,10 +14,10 @@ impl Operation {
         before: &State,
         replaced: Option<&str>,
     ) -> Result<(), RunError> {
-        let service = format!("{}-{EXPOSED}", Subject::leader_service());
+        let service = exposed();
         let answers = || subject.http_service(&service, 2379, "health");
         let wrong = match self {
-            Operation::Expose => answers()
+            Operation::Expose | Operation::Balance => answers()
                 .await
                 .err()
                 .map(|error| format!("service {service} does not answer: {error}")),
@@ -100,8 +100,10 @@ fn lacking(
             }
         }
         Operation::RecoverQuorum => not_recovered(before, after),
+        Operation::Grow(_) => restarted(before, after),
         // A backup is proved by what is restored from it, what is replaced by what lets in.
         Operation::Expose
+        | Operation::Balance
         | Operation::Conceal
         | Operation::BackUpAndRestore
         | Operation::ArchiveAndRestore
@@ -153,6 +155,17 @@ fn not_restarted(before: &State, after: &State) -> Option<String> {
         .map(|(name, _)| format!("pod {name} is the one that was there before"))
 }
 
+/// A pod that is another one than before, or has a container that was started again.
+fn restarted(before: &State, after: &State) -> Option<String> {
+    let same = |name: &String, was: &PodState| {
+        let is = after.pods.get(name);
+        is.is_some_and(|is| (&is.uid, is.restarts) == (&was.uid, was.restarts))
+    };
+    let mut pods = before.pods.iter();
+    pods.find(|(name, was)| !same(name, was))
+        .map(|(name, _)| format!("pod {name} was restarted"))
+}
+
 /// A pod, other than `but`, that has another member than before, or is not there.
 fn other_members(before: &State, after: &State, but: Option<&str>) -> Option<String> {
     let kept = |name: &String, was: &PodState| {
@@ -182,6 +195,7 @@ mod tests {
         let pod = |n: u32| {
             let state = PodState {
                 uid: format!("uid-{n}"),
+                restarts: 0,
                 cpu_limit: Some("1".to_owned()),
                 member: format!("{n}"),
                 leader: "0".to_owned(),
@@ -286,6 +300,20 @@ mod tests {
             let nothing = lacking(&state()).unwrap_or_default();
             assert!(nothing.contains(told), "{operation:?}: {nothing}");
         }
+    }
+
+    #[test]
+    fn a_volume_grows_under_pods_that_are_not_restarted() {
+        let lacking = |after: &State| lacking(Operation::Grow(512), &state(), after, None);
+        assert_eq!(lacking(&state()), None);
+        for other in [
+            changed(|pod| pod.uid.push('b')),
+            changed(|pod| pod.restarts += 1),
+        ] {
+            let told = lacking(&other).expect("it was restarted");
+            assert!(told.contains("pod q-0 was restarted"), "{told}");
+        }
+        assert!(lacking(&State::default()).is_some());
     }
 
     #[test]

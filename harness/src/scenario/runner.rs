@@ -19,7 +19,7 @@ use crate::report::{RunDir, RunDirError, Verdict, worst};
 use crate::scenario::outcome::{Found, Gaps, TrialResult, cut_short, only_the_gap, time};
 use crate::scenario::subject::Subject;
 use crate::scenario::trial::TrialRun;
-use crate::scenario::{Act, Lab, Live, Plan, RunError, conformance, interrupt, leftovers};
+use crate::scenario::{Act, Lab, Live, Plan, RunError, conformance, goals, interrupt, leftovers};
 
 /// A run of which nothing more is measured: what was seen is fetched, and waits to be saved and judged.
 pub struct Measured {
@@ -72,6 +72,7 @@ async fn measure_in(lab: Lab, plan: Plan) -> Result<Measured, RunError> {
         None => {
             let subject = Subject::create(&lab.cluster, &plan.trial(), plan.members).await?;
             let subject = subject.guarded(plan.scenario.guard());
+            let subject = subject.balanced(plan.scenario.is_outside());
             lab.live.say(format!("namespace {}", subject.namespace));
             let found = Box::pin(act(&lab, &plan, &subject)).await;
             (Some(subject), found)
@@ -193,7 +194,7 @@ async fn act(lab: &Lab, plan: &Plan, subject: &Subject) -> Found {
         Act::Faults(trial) => Box::pin(TrialRun::new(lab, plan, subject, trial).run()).await,
         Act::Conform => until_asked(lab, conformance::conform(lab, subject)).await,
         Act::Admission => until_asked(lab, conformance::admission(lab, subject)).await,
-        Act::Manifests => until_asked(lab, conformance::manifests(lab, subject)).await,
+        Act::Manifests => Box::pin(until_asked(lab, conformance::manifests(lab, subject))).await,
         Act::BreakIns => Box::pin(until_asked(lab, conformance::break_ins(lab, subject))).await,
         Act::Backups => Box::pin(until_asked(lab, conformance::backups(lab, subject))).await,
         Act::Documents => until_asked(lab, conformance::documents(lab, subject)).await,
@@ -271,6 +272,7 @@ pub(crate) fn ended(
         seconds: live.seconds(),
         ahead_s: live.ahead_seconds(),
         phases,
+        took: goals::took(plan, &found.history),
         dir: dir.path().to_owned(),
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct State {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct PodState {
     pub(super) uid: String,
+    /// How often its containers were started again.
+    pub(super) restarts: i32,
     /// Limit of processor time of etcd's container, as the kubelet has applied it.
     pub(super) cpu_limit: Option<String>,
     /// Identifier of the member.
@@ -97,6 +99,7 @@ async fn look_at(subject: &Subject, pod: &Pod, status: &Value) -> Result<PodStat
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     Ok(PodState {
         uid: pod.uid().unwrap_or_default(),
+        restarts: restarts(pod),
         cpu_limit: cpu_limit(pod),
         member: text(&status["header"]["member_id"]),
         leader: text(&status["leader"]),
@@ -106,6 +109,13 @@ async fn look_at(subject: &Subject, pod: &Pod, status: &Value) -> Result<PodStat
             value.parse().ok()
         }),
     })
+}
+
+fn restarts(pod: &Pod) -> i32 {
+    let status = pod.status.as_ref();
+    let statuses = status.and_then(|status| status.container_statuses.as_deref());
+    let all = statuses.unwrap_or_default().iter();
+    all.map(|status| status.restart_count).sum()
 }
 
 fn cpu_limit(pod: &Pod) -> Option<String> {

@@ -33,6 +33,8 @@ pub(super) struct Subject {
     pub(super) namespace: String,
     pub(super) members: u32,
     pub(super) guard: Guard,
+    /// True when it has services of type LoadBalancer.
+    balanced: bool,
     temporary: TempNamespace,
 }
 
@@ -66,6 +68,7 @@ impl Subject {
             namespace: temporary.name.clone(),
             members,
             guard: Guard::Open,
+            balanced: false,
             temporary,
         })
     }
@@ -73,6 +76,11 @@ impl Subject {
     /// The same, closed with this.
     pub(super) fn guarded(self, guard: Guard) -> Self {
         Self { guard, ..self }
+    }
+
+    /// The same, reached by load balancers too.
+    pub(super) fn balanced(self, balanced: bool) -> Self {
+        Self { balanced, ..self }
     }
 
     /// What opens it; nothing where it is open.
@@ -84,6 +92,7 @@ impl Subject {
     pub(super) fn etcd(&self, pool: Option<&Pool>) -> EtcdCluster {
         let mut etcd = EtcdCluster::new(&self.namespace, CLUSTER, self.members);
         etcd.guard = self.guard;
+        etcd.balanced = self.balanced;
         match pool {
             Some(pool) => etcd.storage(pool.class, &pool.size()),
             None => etcd,
@@ -179,7 +188,7 @@ impl Subject {
             if let Err(alarm) = self.healthy(&pods).await {
                 return Poll::NotYet(alarm);
             }
-            let endpoints = match self.endpoints().await {
+            let endpoints = match self.endpoints(&Self::leader_service()).await {
                 Ok(endpoints) => endpoints,
                 Err(error) => return Poll::NotYet(error),
             };
@@ -324,10 +333,10 @@ impl Subject {
         proxy::get(&self.kube, target, path).await
     }
 
-    /// Names of the pods that the leader service leads to.
-    async fn endpoints(&self) -> Result<Vec<String>, String> {
+    /// Names of the pods that a service leads to.
+    pub(super) async fn endpoints(&self, service: &str) -> Result<Vec<String>, String> {
         let slices: Api<EndpointSlice> = Api::namespaced(self.kube.clone(), &self.namespace);
-        let selector = format!("{}={}", labels::SERVICE_NAME, Self::leader_service());
+        let selector = format!("{}={service}", labels::SERVICE_NAME);
         let params = ListParams::default().labels(&selector);
         let listed = slices.list(&params).await.map_err(|e| e.to_string())?;
         let endpoints = listed.items.into_iter().flat_map(|slice| slice.endpoints);

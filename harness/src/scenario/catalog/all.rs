@@ -3,8 +3,8 @@
 use crate::scenario::Scenario;
 
 use super::{
-    agent, control_plane, failover, guarded, hostile, lossy, node, operation, operator, owner,
-    partition, provision, quorum, restart, storage, store,
+    agent, control_plane, failover, guarded, hostile, lossy, node, operation, operator, outside,
+    owner, partition, provision, quorum, restart, storage, store,
 };
 
 /// All scenarios, in the order in which they are run: what everything else rests on first, what shakes the whole
@@ -25,6 +25,7 @@ pub fn all() -> Vec<Scenario> {
         control_plane::all(),
         node::all(),
         operation::all(),
+        outside::all(),
         restart::all(),
     ]
     .into_iter()

@@ -17,6 +17,7 @@ mod lossy;
 mod node;
 mod operation;
 mod operator;
+mod outside;
 mod owner;
 mod partition;
 mod provision;

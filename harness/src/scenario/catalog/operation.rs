@@ -5,16 +5,18 @@ use crate::faults::{
     Absence, Container, ControlPlanePart, Deletion, Direction, Fault, OperatorFault, Replicas,
     Selector, Traffic,
 };
-use crate::scenario::promise::Continuity::{LeaderSilent, Planned, ProcessKilled};
+use crate::scenario::promise::Continuity::{LeaderSilent, LeaderStays, Planned, ProcessKilled};
 use crate::scenario::{Operation, Promise, Scenario};
 
 pub(super) fn all() -> Vec<Scenario> {
     let mut all = usual();
+    all.extend(upgrades());
     all.extend(backups());
     all.extend(disturbed());
     all.extend(long());
     all.extend(versions());
     all.push(switchovers());
+    all.push(volumes_grow());
     all
 }
 
@@ -136,6 +138,20 @@ fn switchovers() -> Scenario {
     .long()
 }
 
+/// Its driver is built from source, which takes minutes once.
+fn volumes_grow() -> Scenario {
+    Scenario::operations(
+        "operation::volumes_grow",
+        "Every volume is doubled by request: etcd sees the larger file system, and nothing is restarted.",
+        [Operation::Grow(512)],
+    )
+    .growing_volumes()
+    // What is half of a small volume else, and would restart members when it follows.
+    .setting("quota-backend-bytes", "104857600")
+    .promise(Promise::continuity(LeaderStays).no_failed_write())
+    .long()
+}
+
 fn usual() -> Vec<Scenario> {
     let planned = || Promise::continuity(Planned).no_failed_write();
     vec![
@@ -159,15 +175,6 @@ fn usual() -> Vec<Scenario> {
         )
         .promise(planned()),
         Scenario::operations(
-            "operation::upgrade",
-            "Every member gets a newer patch of etcd, one at a time, the leader last.",
-            [Operation::Upgrade {
-                from: "3.6.1",
-                to: "3.6.16",
-            }],
-        )
-        .promise(planned()),
-        Scenario::operations(
             "operation::stop_and_start",
             "All members are stopped and started again: the same members, with their data.",
             [Operation::StopAndStart],
@@ -185,6 +192,29 @@ fn usual() -> Vec<Scenario> {
             [Operation::RebuildFollower],
         )
         .promise(planned()),
+    ]
+}
+
+fn upgrades() -> Vec<Scenario> {
+    vec![
+        Scenario::operations(
+            "operation::upgrade",
+            "Every member gets a newer patch of etcd, one at a time, the leader last.",
+            [Operation::Upgrade {
+                from: "3.6.1",
+                to: "3.6.16",
+            }],
+        )
+        .promise(Promise::continuity(Planned).no_failed_write()),
+        Scenario::operations(
+            "operation::upgrade_minor",
+            "Every member gets the next minor of etcd, one at a time, the leader last.",
+            [Operation::Upgrade {
+                from: "3.5.35",
+                to: "3.6.16",
+            }],
+        )
+        .promise(Promise::continuity(Planned).no_failed_write()),
     ]
 }
 

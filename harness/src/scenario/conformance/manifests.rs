@@ -1,16 +1,21 @@
 //! KubeBlocks' own manifests, applied unchanged: every Cluster in the folder's `cluster.yaml` comes up, and what the
-//! other files ask of it is done, or refused where it would leave an even number of members.
+//! other files ask of it is done, or refused where it would leave an even number of members, or where volumes cannot
+//! grow. Where the folder has `cluster-with-lb.yaml`, its services get addresses.
 
 use std::path::Path;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use etcd_operator_api::labels;
+use k8s_openapi::api::core::v1::{Namespace, Service};
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use serde_json::Value;
 
 use super::checklist::Checklist;
 use super::outcome::{found, not_there};
 use super::requests;
+use crate::cluster::addresses::Addresses;
 use crate::scenario::Lab;
 use crate::scenario::outcome::Found;
 use crate::scenario::subject::{MANAGER, Subject, cluster_resource};
@@ -22,12 +27,15 @@ const UP: Duration = Duration::from_secs(120);
 
 /// The file of the folder that makes a cluster.
 const FILE: &str = "cluster.yaml";
-/// Those that ask something of it.
-const REQUESTS: [&str; 4] = [
+/// The file that makes one with load balancers; a folder may be without.
+const BALANCED: &str = "cluster-with-lb.yaml";
+/// Those that ask something of the first.
+const REQUESTS: [&str; 5] = [
     "switchover.yaml",
     "restart.yaml",
     "scale-out.yaml",
     "scale-in.yaml",
+    "volumeexpand.yaml",
 ];
 
 pub(crate) async fn manifests(lab: &Lab, subject: &Subject) -> Found {
@@ -43,19 +51,115 @@ pub(crate) async fn manifests(lab: &Lab, subject: &Subject) -> Found {
         Err(error) => return not_there("manifests", &error),
     };
     let mut list = Checklist::new("manifests", lab.live.clone());
+    let grows = grows(subject).await;
     for cluster in clusters {
         let name = cluster["metadata"]["name"].to_string();
         let outcome = apply(subject, &cluster).await;
         let up = list.came_about(format!("Cluster {name} comes up"), outcome);
         if let Some(place) = up {
             for file in REQUESTS.map(|file| folder.join(file)) {
-                ask(&place, &cluster, &file, &mut list).await;
+                ask(&place, (&cluster, grows), &file, &mut list).await;
             }
             let cleared = clean_up(subject, &place).await;
             list.came_about(format!("Cluster {name} goes"), cleared);
         }
     }
+    Box::pin(balanced(lab, subject, &folder.join(BALANCED), &mut list)).await;
     found(list)
+}
+
+/// The Clusters of the file with load balancers come up, and each of their services gets an address.
+async fn balanced(lab: &Lab, subject: &Subject, file: &Path, list: &mut Checklist) {
+    if !file.exists() {
+        return;
+    }
+    let clusters = read(file, "Cluster");
+    let Some(clusters) = list.came_about("the file with load balancers is read", clusters) else {
+        return;
+    };
+    let live = lab.live.clone();
+    let serving = Addresses::serve(&lab.cluster, move |text| live.say(text)).await;
+    let serving = serving.map_err(|error| error.to_string());
+    let Some(serving) = list.came_about("addresses are given", serving) else {
+        return;
+    };
+    for cluster in clusters {
+        let name = cluster["metadata"]["name"].to_string();
+        let up = apply(subject, &cluster).await;
+        let Some(place) = list.came_about(format!("Cluster {name} comes up"), up) else {
+            continue;
+        };
+        let given = addressed(&place).await;
+        list.came_about(format!("services of {name} get addresses"), given);
+        let cleared = clean_up(subject, &place).await;
+        list.came_about(format!("Cluster {name} goes"), cleared);
+    }
+    let ended = serving.end().await.map_err(|error| error.to_string());
+    list.came_about("addresses are taken back", ended);
+}
+
+/// Every service of type LoadBalancer that belongs to the Cluster has an address, and there is one.
+async fn addressed(place: &Place) -> Result<(), String> {
+    let services: Api<Service> = Api::namespaced(place.api.clone().into_client(), &place.namespace);
+    let of = ListParams::default().labels(&format!("{}={}", labels::INSTANCE, place.name));
+    wait_until(
+        "addresses of services",
+        timeouts::EFFECT_SLOW,
+        async || match services.list(&of).await {
+            Ok(listed) => match unaddressed(&listed.items) {
+                Some(lacks) => Poll::NotYet::<(), String>(lacks),
+                None => Poll::Ready(()),
+            },
+            Err(error) => Poll::NotYet(error.to_string()),
+        },
+    )
+    .await
+    .map_err(|error| error.to_string())
+}
+
+/// The first service of type LoadBalancer without an address.
+fn unaddressed(services: &[Service]) -> Option<String> {
+    let balanced = |service: &&Service| {
+        let spec = service.spec.as_ref();
+        spec.is_some_and(|spec| spec.type_.as_deref() == Some("LoadBalancer"))
+    };
+    let has = |service: &Service| {
+        let status = service.status.as_ref();
+        let balancer = status.and_then(|status| status.load_balancer.as_ref());
+        balancer
+            .is_some_and(|balancer| balancer.ingress.as_ref().is_some_and(|all| !all.is_empty()))
+    };
+    let all: Vec<&Service> = services.iter().filter(balanced).collect();
+    if all.is_empty() {
+        return Some("there is no service of type LoadBalancer".to_owned());
+    }
+    let lacks = all.into_iter().find(|service| !has(service))?;
+    let name = lacks.metadata.name.clone().unwrap_or_default();
+    Some(format!("service {name} has none"))
+}
+
+/// Whether volumes of the Kubernetes cluster's default class grow.
+async fn grows(subject: &Subject) -> bool {
+    let classes: Api<StorageClass> = Api::all(subject.kube.clone());
+    let listed = classes.list(&ListParams::default()).await;
+    let listed = listed.map(|listed| listed.items).unwrap_or_default();
+    let default = |class: &&StorageClass| {
+        let mark = class
+            .annotations()
+            .get("storageclass.kubernetes.io/is-default-class");
+        mark.is_some_and(|mark| mark == "true")
+    };
+    let class = listed.iter().find(default);
+    class.is_some_and(|class| class.allow_volume_expansion == Some(true))
+}
+
+/// What a request must be refused with, if it must.
+fn refusal(cluster: &Value, request: &Value, grows: bool) -> Option<String> {
+    if request["spec"]["type"] == "VolumeExpansion" && !grows {
+        return Some("allowVolumeExpansion: true".to_owned());
+    }
+    let target = even_target(cluster, request)?;
+    Some(format!("make it {} or {}", target - 1, target + 1))
 }
 
 /// Where a Cluster was put.
@@ -67,7 +171,7 @@ struct Place {
 }
 
 /// Applies the requests of a file, if it is there, and waits for their ends.
-async fn ask(place: &Place, cluster: &Value, file: &Path, list: &mut Checklist) {
+async fn ask(place: &Place, (cluster, grows): (&Value, bool), file: &Path, list: &mut Checklist) {
     let requests = match read(file, "OpsRequest") {
         Ok(requests) => requests,
         Err(_) if !file.exists() => return,
@@ -91,17 +195,16 @@ async fn ask(place: &Place, cluster: &Value, file: &Path, list: &mut Checklist) 
         let Some((phase, said)) = list.came_about(format!("request {name} ends"), ended) else {
             continue;
         };
-        match even_target(cluster, request) {
+        match refusal(cluster, request, grows) {
             None => list.equals(
                 format!("end of {name} ({said})"),
                 &phase.as_str(),
                 &"Succeed",
             ),
-            Some(target) => {
-                let neighbours = format!("make it {} or {}", target - 1, target + 1);
-                let refused = phase == "Failed" && said.contains(&neighbours);
+            Some(words) => {
+                let refused = phase == "Failed" && said.contains(&words);
                 list.holds(
-                    format!("{name} is refused with {neighbours:?}: {phase}: {said}"),
+                    format!("{name} is refused with {words:?}: {phase}: {said}"),
                     refused,
                 );
             }
@@ -229,7 +332,38 @@ async fn clear(subject: &Subject, name: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_request_that_cannot_be_done_is_refused_with_the_reason() {
+        let cluster = json!({ "spec": { "componentSpecs": [{ "replicas": 3 }] } });
+        let of = |spec: Value, grows| refusal(&cluster, &json!({ "spec": spec }), grows);
+        let grow = json!({ "type": "VolumeExpansion" });
+        assert_eq!(of(grow.clone(), true), None);
+        let words = of(grow, false).expect("it is refused");
+        assert!(words.contains("allowVolumeExpansion"), "{words}");
+        let out = |n| json!({ "horizontalScaling": [{ "scaleOut": { "replicaChanges": n } }] });
+        assert_eq!(of(out(2), false), None);
+        assert_eq!(of(out(1), false).as_deref(), Some("make it 3 or 5"));
+    }
+
+    #[test]
+    fn every_load_balancer_needs_an_address_and_there_must_be_one() {
+        let service = |kind: &str, ingress: Value| -> Service {
+            let status = json!({ "loadBalancer": { "ingress": ingress } });
+            let object =
+                json!({ "metadata": { "name": kind }, "spec": { "type": kind }, "status": status });
+            serde_json::from_value(object).expect("a service")
+        };
+        let plain = service("ClusterIP", json!([]));
+        assert!(unaddressed(std::slice::from_ref(&plain)).is_some());
+        let has = service("LoadBalancer", json!([{ "ip": "10.0.0.1" }]));
+        assert_eq!(unaddressed(&[plain, has.clone()]), None);
+        let lacks = service("LoadBalancer", json!([]));
+        assert!(unaddressed(&[has, lacks]).is_some());
+    }
 
     #[test]
     fn only_what_is_meant_is_taken_from_a_file() {

@@ -19,6 +19,10 @@ impl TrialRun<'_> {
         stage.lines.abort();
         let client = stage.client.history().await;
         self.log.judge("history", client.as_ref().map(|_| ()));
+        self.outside = None;
+        if let Some(addresses) = stage.addresses {
+            self.log.judge("addresses", addresses.end().await.as_ref());
+        }
         let mut seen = stage.observer.finish().await;
         let machine = self.machine.take();
         seen.extend(

@@ -8,10 +8,11 @@ use crate::faults::{Evidence, FaultContext};
 use crate::scenario::RunError;
 use crate::scenario::archive::Archived;
 use crate::scenario::backup::BackUp;
+use crate::scenario::growth;
 use crate::scenario::notes::figure;
 use crate::scenario::operation::{self, Asked, Operation};
 use crate::scenario::rotation::{Rotation, What};
-use crate::scenario::subject;
+use crate::scenario::subject::{self, Subject};
 use crate::timeouts;
 
 /// What was asked for: an OpsRequest, or a backup.
@@ -155,7 +156,29 @@ impl TrialRun<'_> {
         let after = operation.members_after(self.subject.members);
         let subject = self.subject.with_members(after);
         let replaced = asked.replaced.as_deref();
-        operation.proof(&subject, &asked.before, replaced).await
+        operation.proof(&subject, &asked.before, replaced).await?;
+        match (operation, &self.outside) {
+            (Operation::Balance, Some(outside)) => {
+                Box::pin(outside.reach(&subject, &operation::exposed())).await
+            }
+            (Operation::Grow(mebibytes), _) => Box::pin(self.grown(&subject, mebibytes)).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether etcd of each pod sees the larger file system.
+    async fn grown(&self, subject: &Subject, mebibytes: u32) -> Result<(), RunError> {
+        let found = growth::look(&self.lab.cluster, subject).await?;
+        let told: Vec<String> = found.iter().map(|(pod, n)| format!("{pod} {n}")).collect();
+        self.lab
+            .live
+            .say(format!("bytes of file systems: {}", told.join(", ")));
+        match growth::lacking(&found, subject.members, mebibytes) {
+            None => Ok(()),
+            Some(wrong) => Err(RunError::Wait(format!(
+                "volumes of {mebibytes}Mi, which the request says that there are: {wrong}"
+            ))),
+        }
     }
 
     /// What was asked for has been seen to be done.

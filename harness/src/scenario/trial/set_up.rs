@@ -3,13 +3,15 @@
 
 use futures::stream::BoxStream;
 
+use crate::cluster::addresses::Addresses;
 use crate::cluster::volumes::{self, Pool};
-use crate::deploy::wait_quiet;
+use crate::deploy::{growing, wait_quiet};
 use crate::observe::{self, Observer};
 use crate::scenario::RunError;
 use crate::scenario::client::{ClientPlan, RecordingClient};
 use crate::scenario::inside::Inside;
 use crate::scenario::notes::figure;
+use crate::scenario::outside::Routes;
 use crate::scenario::probes;
 use crate::scenario::rotation;
 use crate::scenario::sizes::sizes;
@@ -33,6 +35,7 @@ pub(super) struct Stage {
     pub(super) client: RecordingClient,
     pub(super) observer: Observer,
     pub(super) lines: tokio::task::JoinHandle<()>,
+    pub(super) addresses: Option<Addresses>,
 }
 
 /// A cluster that is ready, and a client that waits to be started.
@@ -40,6 +43,7 @@ struct Ready {
     client: RecordingClient,
     observer: Observer,
     watched: observe::Subject,
+    addresses: Option<Addresses>,
 }
 
 impl TrialRun<'_> {
@@ -69,7 +73,11 @@ impl TrialRun<'_> {
             others: &[rotation::STALE],
             on_control_plane: !lab.cluster.control_planes().is_empty(),
         };
+        let addresses = self.serve_addresses().await?;
         let pool = self.pool();
+        if self.trial.growing {
+            Box::pin(growing::prepare(&lab.cluster)).await?;
+        }
         if let Some(pool) = &pool {
             volumes::prepare(&lab.cluster, pool).await?;
         }
@@ -81,11 +89,14 @@ impl TrialRun<'_> {
         let observer = Observer::start(&lab.cluster.kube, &watched, self.log.offset);
         let begin = lab.live.seconds();
         let client = async {
+            if self.trial.outside {
+                return Ok(None);
+            }
             let client = RecordingClient::create(subject, &client_plan).await?;
             client
                 .wait_running(timeouts::patient(timeouts::CLUSTER_RUNNING))
                 .await?;
-            Ok::<_, RunError>(client)
+            Ok::<_, RunError>(Some(client))
         };
         let cluster = async {
             let first = self.trial.operations.first();
@@ -99,7 +110,10 @@ impl TrialRun<'_> {
         let (client, cluster) = tokio::join!(client, cluster);
         cluster?;
         self.log.phase("ready");
-        let client = client?;
+        let client = match client? {
+            Some(client) => client,
+            None => Box::pin(self.go_outside(&client_plan)).await?,
+        };
         let took = lab.live.seconds() - begin;
         lab.live.say(format!(
             "{} members ready after {took:.1} s",
@@ -110,7 +124,27 @@ impl TrialRun<'_> {
             client,
             observer,
             watched,
+            addresses,
         })
+    }
+
+    /// Gives addresses to load balancers, where the run has some.
+    async fn serve_addresses(&self) -> Result<Option<Addresses>, RunError> {
+        if !self.trial.outside {
+            return Ok(None);
+        }
+        let live = self.lab.live.clone();
+        let tell = move |text| live.say(format!("address: {text}"));
+        Ok(Some(Addresses::serve(&self.lab.cluster, tell).await?))
+    }
+
+    /// A client outside of the Kubernetes cluster, once every address leads where it must.
+    async fn go_outside(&mut self, plan: &ClientPlan<'_>) -> Result<RecordingClient, RunError> {
+        let routes = Routes::open(&self.subject).await?;
+        let cluster = &self.lab.cluster;
+        let client = RecordingClient::outside(cluster, &self.subject, plan, routes).await?;
+        self.outside = client.container().cloned();
+        Ok(client)
     }
 
     /// Traffic flows, once nothing else is in progress in the cluster.
@@ -120,6 +154,7 @@ impl TrialRun<'_> {
             client,
             mut observer,
             watched,
+            addresses,
         } = ready;
         if let Err(error) = wait_quiet(&lab.cluster.kube).await {
             lab.live.say(error.to_string());
@@ -139,18 +174,19 @@ impl TrialRun<'_> {
             client,
             observer,
             lines,
+            addresses,
         })
     }
 
     /// Volumes of the nodes' own in a cluster of our own; the default class in any other.
     fn pool(&self) -> Option<Pool> {
-        let fits = if self.trial.small_volumes {
-            volumes::SMALL
-        } else {
-            volumes::LOCAL
+        let fits = match (self.trial.growing, self.trial.small_volumes) {
+            (true, _) => volumes::GROWING,
+            (_, true) => volumes::SMALL,
+            _ => volumes::LOCAL,
         };
-        let needed = self.trial.small_volumes
-            || (self.lab.cluster.own && self.lab.cluster.has_node_shells());
+        let needed =
+            fits != volumes::LOCAL || (self.lab.cluster.own && self.lab.cluster.has_node_shells());
         needed.then_some(fits)
     }
 }

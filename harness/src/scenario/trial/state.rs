@@ -10,6 +10,7 @@ use crate::faults::Fault;
 use crate::observe::MachineLog;
 use crate::scenario::description::Trial;
 use crate::scenario::outcome::Found;
+use crate::scenario::outside::Outside;
 use crate::scenario::run_log::RunLog;
 use crate::scenario::sizes::{leaving, sizes};
 use crate::scenario::subject::Subject;
@@ -28,6 +29,8 @@ pub(in crate::scenario) struct TrialRun<'a> {
     pub(super) log: RunLog,
     pub(super) expectations: Expectations,
     pub(super) machine: Option<MachineLog>,
+    /// Where the client runs, if that is outside of the Kubernetes cluster.
+    pub(super) outside: Option<Outside>,
 }
 
 impl<'a> TrialRun<'a> {
@@ -67,6 +70,7 @@ impl<'a> TrialRun<'a> {
             log: RunLog::new(&lab.live),
             expectations,
             machine: None,
+            outside: None,
         }
     }
 
