@@ -112,14 +112,14 @@ fn heal_script(dir: &str, trace: &str) -> String {
     )
 }
 
-/// Prints the fewest times that the kernel has stopped one of the containers, and how many are the same as at the
-/// start.
+/// Prints how often the kernel has stopped the one that it has stopped most, and how many of the containers are the
+/// same as at the start: one that has nothing to do is never stopped.
 fn look_script(dir: &str, trace: &str) -> String {
     format!(
-        "{FUNCTIONS}all=0 same=0 least=\n\
+        "{FUNCTIONS}all=0 same=0 most=0\n\
          while read -r d n old; do all=$((all+1)); [ -d $d ] || continue; same=$((same+1))\n\
-         t=$(($(throttled $d) - n)); [ -n \"$least\" ] && [ $least -le $t ] || least=$t\n\
-         done <{dir}/{trace}.shares\necho \"$all $same ${{least:-0}}\""
+         t=$(($(throttled $d) - n)); [ $most -ge $t ] || most=$t\n\
+         done <{dir}/{trace}.shares\necho \"$all $same $most\""
     )
 }
 
@@ -134,7 +134,7 @@ struct Starved {
 struct Seen {
     all: u64,
     same: u64,
-    least: u64,
+    most: u64,
 }
 
 impl Seen {
@@ -144,13 +144,13 @@ impl Seen {
         Some(Self {
             all: next()?,
             same: next()?,
-            least: next()?,
+            most: next()?,
         })
     }
 
     fn words(self) -> String {
-        let Self { all, same, least } = self;
-        format!("each of {same} of {all} containers stopped {least} times or more")
+        let Self { all, same, most } = self;
+        format!("{same} of {all} containers starved, one of them stopped {most} times")
     }
 }
 
@@ -177,7 +177,7 @@ impl Running for Starving {
             let name = one.target.to_string();
             let seen = wait_until(name.clone(), timeouts::EFFECT, async || {
                 match one.look().await {
-                    Ok(seen) if seen.least > 0 => Poll::Ready(seen.words()),
+                    Ok(seen) if seen.most > 0 => Poll::Ready(seen.words()),
                     Ok(seen) => Poll::NotYet(seen.words()),
                     Err(error) => Poll::Failed(error),
                 }
@@ -269,7 +269,7 @@ mod tests {
             "{FUNCTIONS}give {two} '20000 100000'; give {one} 10000"
         ));
         let seen = Seen::read(&sh(&look_script(&place, "t"))).expect("numbers");
-        assert_eq!((seen.all, seen.same, seen.least), (3, 2, 0));
+        assert_eq!((seen.all, seen.same, seen.most), (3, 2, 3));
         sh(&heal_script(&place, "t"));
         let text = |path: &str| fs::read_to_string(path).expect("a file");
         assert_eq!(text(&format!("{two}/cpu.max")), "max 100000\n");

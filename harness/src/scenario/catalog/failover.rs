@@ -81,8 +81,8 @@ fn others() -> Vec<Scenario> {
         .promise(Promise::continuity(ProcessKilled)),
         Scenario::faults(
             "failover::processors_starved",
-            "Each container of every member gets a fifth of a processor: whatever is elected, no write is lost.",
-            [Fault::Starve { of: Selector::All, percent: 20 }],
+            "Each container of every member gets a twentieth of a processor: whatever is elected, no write is lost.",
+            [Fault::Starve { of: Selector::All, percent: 5 }],
         )
         .lasts(30)
         .at_most(1)
