@@ -177,7 +177,7 @@ fn outward_a_peer_is_where_it_goes_to_and_a_ports_name_is_the_peers() {
 }
 
 #[test]
-fn a_port_that_nobody_has_by_this_name_lets_no_one_in() {
+fn a_port_that_no_pod_has_by_this_name_lets_no_one_in() {
     let unknown = policy(json!({
         "podSelector": {}, "ingress": [{ "ports": [{ "port": "nothing", "protocol": "TCP" }] }],
     }));

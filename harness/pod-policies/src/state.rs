@@ -65,7 +65,7 @@ pub(crate) struct Pod {
 }
 
 impl Pod {
-    /// None while it has no address, when it is the node's, and when it has ended: its address may be another's by then.
+    /// None while it has no address, when it is the node's, and when it has ended: its address may be another's then.
     fn of(read: ReadPod) -> Option<Self> {
         let status = read.status.unwrap_or_default();
         if read.spec.host_network || ["Succeeded", "Failed"].contains(&status.phase.as_str()) {
