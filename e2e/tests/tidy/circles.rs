@@ -11,6 +11,7 @@ const CRATES: &[&str] = &[
     "harness/etcd-history/src",
     "harness/workload/src",
     "harness/machine/src",
+    "harness/pod-policies/src",
     "operator/src",
     "operator/kbagent/src",
     "operator/etcd-operator-api/src",

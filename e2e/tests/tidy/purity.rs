@@ -185,6 +185,11 @@ const PURE: &[(&str, &[&str], &str)] = &[
         "the API is data",
     ),
     (
+        "harness/pod-policies/src/plan.rs",
+        FETCHED_OR_READ,
+        "a node's rules follow from what the API server has",
+    ),
+    (
         "operator/kbagent-protocol/src",
         &["tokio", "kube::", "async fn"],
         "the protocol is data",

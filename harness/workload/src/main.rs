@@ -12,6 +12,7 @@ mod clients;
 mod clock;
 mod config;
 mod connection;
+mod dial;
 mod dial_all;
 mod execute;
 mod finish;
@@ -112,6 +113,8 @@ enum Command {
         #[command(flatten)]
         attempt: break_in::Attempt,
     },
+    #[command(flatten)]
+    Plain(dial::Command),
     /// Asks for the addresses of `host:port` and prints them.
     Lookup {
         /// What to ask for.
@@ -209,6 +212,12 @@ fn start(command: Command) -> anyhow::Result<()> {
             println!("{}", runtime.block_on(break_in::run(&attempt)));
             Ok(())
         }
+        Command::Plain(command) => runtime.block_on(async {
+            tokio::select! {
+                end = command.run() => end,
+                end = terminated() => end,
+            }
+        }),
         Command::Lookup { address } => runtime.block_on(async {
             for found in tokio::net::lookup_host(&address)
                 .await
