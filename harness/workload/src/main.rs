@@ -12,6 +12,7 @@ mod clock;
 mod config;
 mod connection;
 mod dial_all;
+mod disk;
 mod execute;
 mod finish;
 mod login;
@@ -132,6 +133,11 @@ enum Command {
         #[arg(long, default_value = r#"{"set":[]}"#)]
         set: String,
     },
+    /// Limits what another container of this host writes to its disk; prints its limits.
+    Throttle {
+        #[command(flatten)]
+        order: disk::Order,
+    },
     /// Prints the history.
     Dump {
         #[command(flatten)]
@@ -221,6 +227,10 @@ fn start(command: Command) -> anyhow::Result<()> {
         Command::Rules { place, set } => {
             let told = runtime.block_on(proxy::ask(&place.dir, &set))?;
             println!("{told}");
+            Ok(())
+        }
+        Command::Throttle { order } => {
+            println!("{}", disk::limit(&order)?.trim());
             Ok(())
         }
         Command::Dump { place } => dump(&place),
