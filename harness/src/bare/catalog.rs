@@ -14,6 +14,7 @@ pub fn all() -> Vec<Scenario> {
         of_late_links(),
         of_closed_links(),
         of_disks(),
+        of_locks(),
     ];
     scenarios.into_iter().flatten().map(sized).collect()
 }
@@ -114,6 +115,31 @@ fn of_disks() -> Vec<Scenario> {
             [damage(LogDamage::Torn)],
         )
         .promise(Promise::continuity(LeaderStays)),
+    ]
+}
+
+/// Clients that hold locks under leases of a second or two.
+fn of_locks() -> Vec<Scenario> {
+    let locked = |scenario: Scenario| scenario.lasts(6).holders(6).leases_expire();
+    vec![
+        locked(Scenario::faults(
+            "bare::locks_leader_killed",
+            "Clients take a lock and stand in an election in turn, and let leases end that they still believe in, while the \
+             leader is killed: two holders never both write.",
+            [Fault::KillProcess {
+                container: Container::Etcd,
+                of: Selector::Leader,
+            }],
+        )),
+        locked(Scenario::faults(
+            "bare::locks_leader_frozen",
+            "The same, while the leader is frozen for longer than any lease: what it still answers when it continues lets no \
+             one write whose lock is gone.",
+            [Fault::FreezeProcess {
+                container: Container::Etcd,
+                of: Selector::Leader,
+            }],
+        )),
     ]
 }
 

@@ -15,6 +15,7 @@ mod dial_all;
 mod disk;
 mod execute;
 mod finish;
+mod locks;
 mod login;
 mod mix;
 mod names;
