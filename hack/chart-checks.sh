@@ -130,6 +130,10 @@ check_values() {
     times 1 'replicas: 3'
     times 1 'cpu: 200m'
     times 1 'memory: 320Mi'
+    times 1 'priorityClassName: system-cluster-critical'
+    times 1 'pool: control'
+    times 1 'weight: 7'
+    times 1 'key: dedicated'
     times 1 'value: example.internal'
     times 1 'value: debug,'
     times 1 '- --page-address'
@@ -149,7 +153,7 @@ check_values() {
 # The schema refuses what would only be noticed later, or never.
 check_schema() {
     local wrong
-    for wrong in namespaces={Shop} namespaces={a,a} replicas=0 replica=3 logLevel=verbose images.operator.tag= images.pullPolicy=Sometimes admission.enabled=false page.enabled=maybe traces.collector=collector:4318; do
+    for wrong in namespaces={Shop} namespaces={a,a} replicas=0 replica=3 logLevel=verbose images.operator.tag= images.pullPolicy=Sometimes admission.enabled=false page.enabled=maybe placement.tolerations=x placement.nodeselector.a=b traces.collector=collector:4318; do
         if render kb-system --set "$wrong" >/dev/null 2>&1; then
             die "values.schema.json lets $wrong pass"
         fi

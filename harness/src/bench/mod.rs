@@ -1,9 +1,9 @@
 //! Measurements that are repeated until they are a distribution: failover and creation.
 //!
 //! [`statistics`] is arithmetic, [`failover`] measures histories, [`probes`] clients that are not ours beside them,
-//! [`creation`] pairs of times, [`stages`] where those go, [`power`] says what limits find, [`budget`] is what they are
-//! held against, [`table`] words them; nothing here touches a cluster. The commands make the runs and pass on what they
-//! found.
+//! [`creation`] pairs of times, [`stages`] where those go, [`power`] says what limits find, [`suspicion`] what that
+//! costs, [`budget`] is what they are held against, [`table`] words them; nothing here touches a cluster. The commands
+//! make the runs and pass on what they found.
 
 pub(crate) mod budget;
 pub(crate) mod creation;
@@ -12,6 +12,7 @@ pub(crate) mod power;
 pub(crate) mod probes;
 pub(crate) mod stages;
 pub(crate) mod statistics;
+pub(crate) mod suspicion;
 pub(crate) mod table;
 
 pub(crate) use budget::{FastElection, Kind};

@@ -11,12 +11,15 @@ use serde::Serialize;
 use super::{CommandResult, Exit, TargetArgs, killed, probes};
 use crate::bench::power::power;
 use crate::bench::{
-    CreationReport, Failover, FailoverReport, FastElection, Kind, Probe, failover, table,
+    CreationReport, Failover, FailoverReport, FastElection, Kind, Probe, failover, suspicion, table,
 };
 use crate::report::RunDir;
 use crate::report::Severity;
 use crate::scenario::creation::{self, Storage};
 use crate::scenario::{Lab, Live, Plan, run as run_plan};
+
+/// The scenario in which nothing dies and processors are too few.
+const STARVED: &str = "failover::processors_starved";
 
 /// Arguments of `harness bench`.
 #[derive(Debug, clap::Args)]
@@ -32,6 +35,8 @@ enum What {
     Failover(FailoverArgs),
     /// A cluster is created N times, each time beside a StatefulSet of as many bare etcd pods.
     Creation(CreationArgs),
+    /// The gap when the leader is frozen, beside elections on starved members, for each value of fastElection.
+    Suspicion(SuspicionArgs),
     /// What the limits find: delays are added to the failovers of saved healthy runs, and the outcome is judged.
     Power(PowerArgs),
     /// Every kind of fault, N times, with the harness killed at a random moment: its timer must end it.
@@ -62,6 +67,33 @@ struct CreationArgs {
     /// Where the data is.
     #[arg(long, value_enum, default_value = "ready")]
     storage: Storage,
+    /// Where the JSON goes; beside the runs unless said otherwise.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct SuspicionArgs {
+    /// How often the leader is frozen for each value.
+    #[arg(long, default_value_t = 5)]
+    freezes: u32,
+    /// How long all members are starved for each value, in seconds.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    starved_s: u64,
+    /// Members of the etcd clusters.
+    #[arg(long, default_value_t = 3)]
+    members: u32,
+    /// The values.
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "off,on,suspicion"
+    )]
+    fast_election: Vec<FastElection>,
+    /// Seed of the first run; the others count on from it.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     /// Where the JSON goes; beside the runs unless said otherwise.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -102,6 +134,7 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
     match args.what {
         What::Failover(args) => bench_failover(args, target).await,
         What::Creation(args) => bench_creation(args, target).await,
+        What::Suspicion(args) => Box::pin(bench_suspicion(args, target)).await,
         What::Power(args) => bench_power(&args),
         What::Killed(args) => Box::pin(killed::run(args, target)).await,
     }
@@ -139,6 +172,57 @@ async fn bench_failover(args: FailoverArgs, target: &TargetArgs) -> CommandResul
         write_json(&path, &reports)?;
         println!("{}", path.display());
     }
+    Ok(exit)
+}
+
+async fn bench_suspicion(args: SuspicionArgs, target: &TargetArgs) -> CommandResult {
+    let freezes = FailoverArgs {
+        kills: args.freezes,
+        members: args.members,
+        kind: Kind::Freeze,
+        fast_election: args.fast_election,
+        client: Vec::new(),
+        seed: args.seed,
+        json: None,
+        from: Vec::new(),
+    };
+    let (series, _) = make_runs(&freezes, target).await?;
+    let lab = Lab::attach(&target.choice(), Live::loud()).await?;
+    let (mut points, mut exit) = (Vec::new(), Exit::Pass);
+    for Series { fast, dirs, broken } in series {
+        let (failovers, _) = measure(&dirs)?;
+        let mut plan = Plan::named(STARVED, Some(args.members), args.seed)?;
+        plan.scenario = plan.scenario.lasts(args.starved_s);
+        if let Some((name, value)) = fast.setting() {
+            plan.scenario = plan.scenario.setting(name, value);
+        }
+        let ended = Box::pin(run_plan(&lab, &plan)).await?;
+        let starved = suspicion::starved(&RunDir::open(&ended.dir)?.history()?);
+        for line in &broken {
+            println!("{line}");
+        }
+        if ended.severity == Severity::Violation {
+            println!("{}: {}", ended.dir.display(), ended.cause);
+        }
+        exit = match exit {
+            _ if ended.severity == Severity::Violation || !broken.is_empty() => Exit::Violation,
+            Exit::Pass if starved.is_none() => Exit::Inconclusive,
+            other => other,
+        };
+        points.push(suspicion::Point {
+            setting: fast
+                .setting()
+                .map_or("as shipped", |(_, value)| value)
+                .to_owned(),
+            frozen: FailoverReport::of(Kind::Freeze.word(), args.members, failovers, &[]),
+            starved: starved.into_iter().collect(),
+        });
+    }
+    print!("{}", suspicion::text(&points));
+    let name = format!("bench-suspicion-{}-{}.json", args.members, args.seed);
+    let path = args.json.unwrap_or_else(|| lab.runs.join(name));
+    write_json(&path, &points)?;
+    println!("{}", path.display());
     Ok(exit)
 }
 
@@ -316,6 +400,7 @@ mod tests {
     #[test]
     fn every_kind_has_a_scenario_and_a_word_of_its_own() {
         let mut words = BTreeSet::new();
+        assert!(Plan::named(STARVED, Some(3), 1).is_ok());
         for kind in Kind::value_variants() {
             assert!(Plan::named(kind.scenario(), Some(3), 1).is_ok(), "{kind:?}");
             assert!(words.insert(kind.word()), "{kind:?}");

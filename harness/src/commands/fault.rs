@@ -64,6 +64,12 @@ enum What {
     KillExporter { of: Selector },
     /// SIGSTOP to the metrics exporter.
     FreezeExporter { of: Selector },
+    /// Leaves a part of one processor to each container.
+    Starve {
+        of: Selector,
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u8).range(1..=99))]
+        percent: u8,
+    },
     /// Lets a follower campaign: an election, and nothing is killed.
     Elect { of: Selector },
     /// Deletes the pod.
@@ -184,6 +190,7 @@ impl What {
         let kill = |container, of| Fault::KillProcess { container, of };
         let freeze = |container, of| Fault::FreezeProcess { container, of };
         let keep = |container, of| Fault::KeepKilling { container, of };
+        let exhaust = |container, of| Fault::ExhaustMemory { container, of };
         let lose = |of, how| Fault::LoseData { of, how };
         let part = |part, how| Fault::ControlPlane { part, how };
         let operator = |how, active: bool| Fault::Operator {
@@ -196,13 +203,11 @@ impl What {
             What::KillExporter { of } => kill(Container::Exporter, of),
             What::KeepEtcdDead { of } => keep(Container::Etcd, of),
             What::KeepAgentDead { of } => keep(Container::Kbagent, of),
-            What::ExhaustEtcd { of } => Fault::ExhaustMemory {
-                container: Container::Etcd,
-                of,
-            },
+            What::ExhaustEtcd { of } => exhaust(Container::Etcd, of),
             What::FreezeEtcd { of } => freeze(Container::Etcd, of),
             What::FreezeAgent { of } => freeze(Container::Kbagent, of),
             What::FreezeExporter { of } => freeze(Container::Exporter, of),
+            What::Starve { of, percent } => Fault::Starve { of, percent },
             What::Elect { of } => Fault::Elect { of },
             What::DeletePod { of, force, evict } => Fault::DeletePod {
                 of,

@@ -22,6 +22,7 @@ pub(super) const FAULTS: &[&str] = &[
     "keep-etcd-dead follower",
     "exhaust-etcd leader",
     "freeze-etcd leader",
+    "starve follower",
     "elect follower",
     "delete-pod leader",
     "isolate leader --traffic peer",

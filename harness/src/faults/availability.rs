@@ -198,6 +198,7 @@ pub fn need(fault: &Fault) -> Need {
         Fault::KillProcess { .. }
         | Fault::KeepKilling { .. }
         | Fault::ExhaustMemory { .. }
+        | Fault::Starve { .. }
         | Fault::Elect { .. }
         | Fault::FillQuota
         | Fault::WrongTemplate

@@ -28,6 +28,12 @@ impl fmt::Display for Fault {
                 f,
                 "freeze etcd of {of} for {frozen_ms} ms and let it run for {runs_ms} ms in turn"
             ),
+            Fault::Starve { of, percent } => {
+                write!(
+                    f,
+                    "leave {percent} % of a processor to each container of {of}"
+                )
+            }
             Fault::Elect { of } => write!(f, "let {of} campaign"),
             Fault::DeletePod { of, how } => {
                 let (verb, manner) = how.words();

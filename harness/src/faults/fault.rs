@@ -45,6 +45,13 @@ pub enum Fault {
         /// For so many it runs.
         runs_ms: u32,
     },
+    /// All containers of a member get a part of one processor each: they run for that part of each tenth of a second.
+    Starve {
+        /// Whose.
+        of: Selector,
+        /// The part, in percent: 1 to 99.
+        percent: u8,
+    },
     /// A follower is told to campaign, as by a leader that transfers leadership: an election, and nothing is killed.
     Elect {
         /// Whose member: one.
@@ -376,6 +383,7 @@ impl Fault {
             Fault::ExhaustMemory { .. } => "exhaust_memory",
             Fault::FreezeProcess { .. } => "freeze_process",
             Fault::FreezeInTurns { .. } => "freeze_in_turns",
+            Fault::Starve { .. } => "starve",
             Fault::Elect { .. } => "elect",
             Fault::DeletePod { .. } => "delete_pod",
             Fault::Isolate { .. } => "isolate",

@@ -6,7 +6,7 @@ use crate::faults::data::{database, full_disk, loss};
 use crate::faults::network::{cut, plan};
 use crate::faults::node::harm as node;
 use crate::faults::pods;
-use crate::faults::process::{control_plane, dns, election, harm as process, operator};
+use crate::faults::process::{control_plane, dns, election, harm as process, operator, starve};
 use crate::faults::running::{AnyRunning, Injected};
 use crate::faults::{
     Availability, Evidence, Fault, FaultContext, FaultError, Healing, Target, availability,
@@ -54,6 +54,7 @@ pub async fn inject(context: &FaultContext, fault: &Fault) -> Result<Active, Fau
         | Fault::KeepKilling { .. }
         | Fault::ExhaustMemory { .. }
         | Fault::FreezeProcess { .. } => process::inject(context, fault).await,
+        Fault::Starve { of, percent } => starve::inject(context, fault, of, *percent).await,
         Fault::Elect { of } => election::inject(context, fault, of).await,
         Fault::DeletePod { of, how } => pods::inject(context, fault, of, *how).await,
         Fault::Isolate { .. }

@@ -69,9 +69,18 @@ pub const TEMPLATE_INPUTS: &str = "apps.kubeblocks.io/template-inputs";
 pub const TLS_ISSUER: &str = "apps.kubeblocks.io/tls-issuer";
 /// Annotation of an InstanceSet whose etcd has users: `on`.
 pub const ACCOUNTS: &str = "apps.kubeblocks.io/accounts";
-/// Annotation of a Cluster, and of its Components: who may reach the members. `open` (the default), `members` or
-/// `none`.
+/// Annotation of a Cluster, and of its Components: who may reach the members. [`REACH_OPEN`] (the default with `tls`,
+/// or with a service that leads outside), [`REACH_NAMESPACE`] (the default otherwise), [`REACH_MEMBERS`] or
+/// [`REACH_ALL`].
 pub const NETWORK_POLICY: &str = "apps.kubeblocks.io/network-policy";
+/// Clients from everywhere.
+pub const REACH_OPEN: &str = "open";
+/// Clients of the Cluster's own namespace.
+pub const REACH_NAMESPACE: &str = "namespace";
+/// No clients: the owner's own policies let them in.
+pub const REACH_MEMBERS: &str = "members";
+/// Everything: there is no policy of ours.
+pub const REACH_ALL: &str = "none";
 /// Annotation of a Cluster, its Components and InstanceSets: minutes ([`UNREACHABLE_LEAST`] to [`UNREACHABLE_MOST`])
 /// after which a member is replaced whose node is not ready and holds its volume; absent: never.
 pub const REPLACE_UNREACHABLE: &str = "apps.kubeblocks.io/replace-unreachable-minutes";

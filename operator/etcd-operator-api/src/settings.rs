@@ -31,7 +31,8 @@ pub const COMPACTION_RETENTION: &str = "auto-compaction-retention";
 pub const FAST_ELECTION: &str = "fastElection";
 /// The agent's variable for it.
 pub const FAST_ELECTION_VARIABLE: &str = "KB_FAST_ELECTION";
-/// Whether agents accept clients while their etcd is dead, and lead them to the leader. Theirs and the launcher's.
+/// Whether agents accept clients in front of etcd, and lead them to the leader while it is dead. Theirs and the
+/// launcher's.
 pub const RELAY_CLIENTS: &str = "relayClients";
 /// The variable for it, of the agent and of etcd's container.
 pub const RELAY_CLIENTS_VARIABLE: &str = "KB_RELAY_CLIENTS";

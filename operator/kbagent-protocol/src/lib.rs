@@ -465,24 +465,21 @@ pub struct AgentReport {
     pub certificates: Option<CertificateReport>,
 }
 
-/// Clients that came while the own etcd was dead.
+/// Clients that the agent accepts in front of its etcd.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RelayReport {
     /// False when the setting `relayClients` is `false`.
     pub enabled: bool,
-    /// True when the agent would accept clients if its etcd died now.
-    pub stands_by: bool,
+    /// True when the agent accepts clients at the pod's address.
+    pub listens: bool,
     /// Why not, when it is enabled and does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Connections that were led to the leader.
+    /// Connections that were held until a member could answer, and then passed on to it.
     pub passed: u64,
     /// Connections that were closed because there was no leader.
     pub given_up: u64,
-    /// Deaths of etcd that the agent learned of before its sockets were closed.
-    #[serde(default)]
-    pub foreseen: u64,
 }
 
 /// Ends of the certificates that etcd and the agent use, in seconds since 1970.

@@ -1,7 +1,7 @@
 //! What the pod's environment tells kbagent. Read once at the start, from a function, so that tests need no process
 //! environment. docs: every variable is named here and nowhere else.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -275,13 +275,13 @@ impl Config {
         without_scheme(&self.peer_endpoint)
     }
 
-    /// The address that clients of the service come to, where it can be shared with the agent: etcd listens on it
-    /// apart from the address at which the agent asks its own member, which must stay etcd's alone.
+    /// The address that clients of the service come to, where the agent may have it: apart from the one at which it
+    /// asks its own member, which stays etcd's alone.
     #[must_use]
-    pub fn shared_ip(&self) -> Option<Ipv4Addr> {
-        let ip: Ipv4Addr = self.pod_ip.as_ref()?.parse().ok()?;
+    pub fn front_ip(&self) -> Option<IpAddr> {
+        let ip: IpAddr = self.pod_ip.as_ref()?.parse().ok()?;
         let own: SocketAddr = self.etcd_address().parse().ok()?;
-        let apart = own.port() == self.client_port && own.ip() != IpAddr::V4(ip);
+        let apart = own.port() == self.client_port && own.ip() != ip;
         (apart && !ip.is_unspecified()).then_some(ip)
     }
 
@@ -428,27 +428,29 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_shared_only_beside_one_that_is_etcds_alone() {
-        let shared = |ip: &'static str, own: &'static str| {
+    fn the_agent_has_an_address_for_clients_only_beside_one_that_is_etcds_alone() {
+        let front = |ip: &'static str, own: &'static str| {
             let given = move |name: &str| match name {
                 "POD_IP" => Some(ip.to_owned()),
                 "KB_ETCD_ENDPOINT" => Some(own.to_owned()),
                 _ => lookup(name),
             };
             let config = Config::from_lookup(&given).expect("config");
-            config.shared_ip().map(|ip| ip.to_string())
+            config.front_ip().map(|ip| ip.to_string())
         };
-        assert_eq!(shared("10.0.0.1", "").as_deref(), Some("10.0.0.1"));
+        for ip in ["10.0.0.1", "fd00::1"] {
+            assert_eq!(front(ip, "").as_deref(), Some(ip));
+        }
         for (ip, own) in [
             ("", ""),
-            ("fd00::1", ""),
             ("0.0.0.0", ""),
+            ("::", ""),
             ("127.0.0.1", ""),
             ("10.0.0.1", "http://10.0.0.1:2379"),
             ("10.0.0.1", "http://127.0.0.1:2377"),
             ("10.0.0.1", "http://localhost:2379"),
         ] {
-            assert_eq!(shared(ip, own), None, "{ip} {own}");
+            assert_eq!(front(ip, own), None, "{ip} {own}");
         }
     }
 

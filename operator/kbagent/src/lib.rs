@@ -2,7 +2,7 @@
 //! carries out membership changes and moves of leadership, fences a deposed leader and exports metrics.
 //!
 //! Modules: [`etcd`] speaks to members; [`watch`] knows the own member; [`fence`] has a deposed leader restarted;
-//! [`election`] shortens the election after a leader has died; [`relay`] leads clients of a dead etcd to the leader;
+//! [`election`] shortens the election after a leader has died; [`relay`] accepts clients in front of etcd;
 //! [`actions`] changes membership and leadership; [`accounts`] gives etcd its users; [`handoff`] moves leadership
 //! before the pod stops, [`stopping`] ends an etcd that waits for its clients; [`server`] is the HTTP face; [`launch`]
 //! starts etcd and stands over it; [`exporter`] is the other binary. Nothing here speaks to Kubernetes, and nothing

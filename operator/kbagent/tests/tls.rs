@@ -92,12 +92,9 @@ async fn a_client_of_a_dead_leader_is_led_on_and_speaks_tls_to_the_next() {
     let ca = Ca::new();
     let mut pods = secured_with(57, &ca, Pod::relay);
     let leader = settled_leader(&pods).await;
-    let stands_by = async |pod: &Pod| {
-        let report = pod.get::<AgentReport>(PATH_AGENT).await?;
-        report.relay.stands_by.then_some(())
-    };
-    until("the agent stands by", 20, async || {
-        stands_by(&pods[leader]).await
+    until("the agent accepts clients", 20, async || {
+        let report = pods[leader].get::<AgentReport>(PATH_AGENT).await?;
+        report.relay.listens.then_some(())
     })
     .await;
     let (_kept, client) = with(&ca.signs("application", &[]));

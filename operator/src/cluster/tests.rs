@@ -19,6 +19,7 @@ use super::plan::{Plan, last_word, plan};
 use super::status::{self, Outcome};
 
 pub(crate) mod objects;
+mod reach;
 
 const DEFINITION: &str = include_str!("../../../deploy/40-componentdefinition.yaml");
 const VERSION: &str = include_str!("../../../deploy/41-componentversion.yaml");

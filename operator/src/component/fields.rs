@@ -24,8 +24,8 @@ pub(super) enum BadField {
     )]
     Offline { name: String, component: String },
     #[error(
-        "metadata.annotations[{}] {value:?} is none of open (clients from everywhere, the default), members (clients by \
-         policies of your own) and none",
+        "metadata.annotations[{}] {value:?} is none of open (clients from everywhere), namespace (clients of this namespace), members \
+         (clients by policies of your own) and none",
         labels::NETWORK_POLICY
     )]
     NetworkPolicy { value: String },

@@ -26,8 +26,10 @@ const NAMESPACE: &str = "kubernetes.io/metadata.name";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Reach {
     /// Clients and scrapers from everywhere; peers and agents from members and the operator.
-    #[default]
     Open,
+    /// The same, but clients of the own namespace only.
+    #[default]
+    Namespace,
     /// Members, the operator and backups: the owner's own policies let clients in.
     Members,
     /// As Kubernetes does without a policy.
@@ -35,13 +37,19 @@ pub(super) enum Reach {
 }
 
 impl Reach {
-    const ALL: [Reach; 3] = [Reach::Open, Reach::Members, Reach::Unbound];
+    const ALL: [Reach; 4] = [
+        Reach::Open,
+        Reach::Namespace,
+        Reach::Members,
+        Reach::Unbound,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
-            Reach::Open => "open",
-            Reach::Members => "members",
-            Reach::Unbound => "none",
+            Reach::Open => labels::REACH_OPEN,
+            Reach::Namespace => labels::REACH_NAMESPACE,
+            Reach::Members => labels::REACH_MEMBERS,
+            Reach::Unbound => labels::REACH_ALL,
         }
     }
 }
@@ -73,6 +81,14 @@ pub(super) fn policy(component: &Component, reach: Reach, operator: &str) -> Opt
         Reach::Unbound => return None,
         Reach::Open => vec![
             rule(None, &[CLIENT, EXPORTER_PORT]),
+            rule(Some(vec![of_members]), &[PEER, PORT]),
+        ],
+        Reach::Namespace => vec![
+            rule(
+                Some(vec![peer(Some(LabelSelector::default()), None)]),
+                &[CLIENT],
+            ),
+            rule(None, &[EXPORTER_PORT]),
             rule(Some(vec![of_members]), &[PEER, PORT]),
         ],
         Reach::Members => vec![

@@ -7,12 +7,16 @@ use std::sync::{Mutex, PoisonError};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, PostParams};
+use kube::core::Status;
 
 use super::desired::Desired;
 use super::observed::PodSeen;
 use super::plan::pods::{self, Purpose};
 use super::plan::revision;
 use crate::client::message;
+
+/// What Kubernetes' quota says when there is no more; it has no code of its own.
+const USED_UP: &str = "exceeded quota";
 
 /// Revisions that the API server takes, by InstanceSet. One that is refused is asked about again: a webhook or a policy
 /// may have changed.
@@ -46,11 +50,11 @@ impl Rehearsals {
         };
         match all.create(&dry_run, &pod).await {
             Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 422 => {
+            Err(kube::Error::Api(status)) if refuses(&status) => {
                 return Some(status.message.clone());
             }
-            // A quota may be used up by the pods that are there, a webhook may not know dry runs, and a user may have a
-            // pod of that name, which is looked at last: none is a reason.
+            // A webhook may not know dry runs, and a user may have a pod of that name, which is looked at last: none is
+            // a reason.
             Err(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 409) => {}
             Err(error) => {
                 return Some(format!("it was asked and did not say: {}", message(&error)));
@@ -70,6 +74,16 @@ impl Rehearsals {
     }
 }
 
+/// True when the next pod will not be taken either. A quota that is used up may be so by the pods that are there.
+fn refuses(status: &Status) -> bool {
+    match status.code {
+        422 => true,
+        // An account or a runtime class that is not there, Pod Security, a policy, a quota that asks for more words.
+        403 => !status.message.contains(USED_UP),
+        _ => false,
+    }
+}
+
 fn key(desired: &Desired) -> String {
     format!("{}/{}", desired.namespace, desired.name.as_str())
 }
@@ -86,8 +100,10 @@ mod tests {
     async fn a_template_is_asked_about_once_before_its_first_pod_and_again_while_it_is_refused() {
         let text = "Pod \"a-dry-run\" is invalid: spec.containers[0].image: Required value";
         let taken = (201, json!({ "metadata": {}, "spec": { "containers": [] } }));
-        let busy = failure(403, "Forbidden", "exceeded quota");
+        let busy = failure(403, "Forbidden", "exceeded quota: small, requested: pods=1");
+        let account = "error looking up service account demo/clerk: serviceaccount not found";
         let table = [
+            (failure(403, "Forbidden", account), Some(account), 2),
             (failure(422, "Invalid", text), Some(text), 2),
             (
                 failure(500, "InternalError", "failed calling webhook"),

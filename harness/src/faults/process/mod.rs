@@ -1,5 +1,5 @@
 //! Faults of processes: members', the operator's, the control plane's, the DNS servers'. [`harm`] does it wherever they
-//! are, by [`scripts`] that run in a node.
+//! are, by [`scripts`] that run in a node; [`starve`] takes members' processors.
 
 pub(super) mod control_plane;
 pub(super) mod dns;
@@ -9,3 +9,4 @@ pub(super) mod operator;
 pub(super) mod replicas;
 pub(super) mod rollout;
 pub(super) mod scripts;
+pub(super) mod starve;

@@ -6,7 +6,7 @@
 //! In etcd's container that is the launcher, etcd's parent: what is harmed there is etcd alone, by its name.
 
 /// Shell functions that the scripts below begin with.
-const FUNCTIONS: &str = r#"
+pub(crate) const CONTAINERS: &str = r#"
 B=/run/containerd/io.containerd.runtime.v2.task/k8s.io
 # ids UID NAME: containers NAME of pod UID (of any pod when UID is empty) that have a process
 ids() {
@@ -76,7 +76,7 @@ impl Which<'_> {
 /// Lists every process of the containers.
 pub(crate) fn list(which: Which<'_>) -> String {
     format!(
-        "{FUNCTIONS}for i in {}; do for p in $(pids $i); do show $i $p; done; done",
+        "{CONTAINERS}for i in {}; do for p in $(pids $i); do show $i $p; done; done",
         which.ids()
     )
 }
@@ -84,7 +84,7 @@ pub(crate) fn list(which: Which<'_>) -> String {
 /// Kills the first process of each container and lists it as it was.
 pub(crate) fn kill(which: Which<'_>) -> String {
     format!(
-        "{FUNCTIONS}n=0\nfor i in {}; do p=$(main $i {1}); show $i $p; kill -KILL $p && n=$((n+1)); done\n\
+        "{CONTAINERS}n=0\nfor i in {}; do p=$(main $i {1}); show $i $p; kill -KILL $p && n=$((n+1)); done\n\
          [ $n -gt 0 ] || {{ echo 'no process of container {1} runs in the pod' >&2; exit 1; }}",
         which.ids(),
         which.container,
@@ -99,7 +99,7 @@ pub(crate) fn kill(which: Which<'_>) -> String {
 /// kernel's own count of such kills is the proof.
 pub(crate) fn exhaust(which: Which<'_>) -> String {
     format!(
-        "{FUNCTIONS}{EXHAUST}n=0\nfor i in {}; do p=$(main $i {1}); show $i $p; exhaust $i $p || exit 1; n=$((n+1)); done\n\
+        "{CONTAINERS}{EXHAUST}n=0\nfor i in {}; do p=$(main $i {1}); show $i $p; exhaust $i $p || exit 1; n=$((n+1)); done\n\
          [ $n -gt 0 ] || {{ echo 'no process of container {1} runs in the pod' >&2; exit 1; }}",
         which.ids(),
         which.container,
@@ -136,7 +136,7 @@ exhaust() {
 /// Stops every process of the containers but etcd's launcher. Twice, for one may have forked in between.
 pub(crate) fn stop(which: Which<'_>) -> String {
     format!(
-        "{FUNCTIONS}n=0\nfor i in {}; do for r in 1 2; do for p in $(harmed $i {1}); do kill -STOP $p && n=$((n+1)); done; done; done\n\
+        "{CONTAINERS}n=0\nfor i in {}; do for r in 1 2; do for p in $(harmed $i {1}); do kill -STOP $p && n=$((n+1)); done; done; done\n\
          [ $n -gt 0 ] || {{ echo 'no process of container {1} runs in the pod' >&2; exit 1; }}\n\
          for i in {0}; do for p in $(harmed $i {1}); do show $i $p; done; done",
         which.ids(),
@@ -147,7 +147,7 @@ pub(crate) fn stop(which: Which<'_>) -> String {
 /// Continues every process of the containers. Fails while one of them is still stopped.
 pub(crate) fn go_on(which: Which<'_>) -> String {
     format!(
-        "{FUNCTIONS}for i in {0}; do for p in $(pids $i); do kill -CONT $p; done; done\n\
+        "{CONTAINERS}for i in {0}; do for p in $(pids $i); do kill -CONT $p; done; done\n\
          for i in {0}; do for p in $(pids $i); do show $i $p; done; done | grep -q ' T ' && exit 1\ntrue",
         which.ids()
     )
@@ -157,7 +157,7 @@ pub(crate) fn go_on(which: Which<'_>) -> String {
 /// file.
 pub(crate) fn keep_killing(which: Which<'_>, dir: &str, trace: &str) -> String {
     format!(
-        "cat >{dir}/{trace}.loop <<'END-OF-LOOP'\n{FUNCTIONS}while [ -e {dir}/{trace}.loop ]; do\n\
+        "cat >{dir}/{trace}.loop <<'END-OF-LOOP'\n{CONTAINERS}while [ -e {dir}/{trace}.loop ]; do\n\
          for i in {}; do p=$(main $i {}); kill -KILL $p && show $i $p >>{dir}/{trace}.kills; done\nsleep 0.1\ndone\nrm -f {dir}/{trace}.killing\nEND-OF-LOOP\n\
          : >{dir}/{trace}.kills\n: >{dir}/{trace}.killing\nsetsid -f sh {dir}/{trace}.loop </dev/null >/dev/null 2>&1",
         which.ids(),
@@ -169,7 +169,7 @@ pub(crate) fn keep_killing(which: Which<'_>, dir: &str, trace: &str) -> String {
 /// kills a frozen etcd and starts another, and what made the first one hang does so to the next.
 pub(crate) fn keep_stopping(which: Which<'_>, dir: &str, trace: &str) -> String {
     format!(
-        "{}\ncat >{dir}/{trace}.loop <<'END-OF-LOOP'\n{FUNCTIONS}while [ -e {dir}/{trace}.loop ]; do\n\
+        "{}\ncat >{dir}/{trace}.loop <<'END-OF-LOOP'\n{CONTAINERS}while [ -e {dir}/{trace}.loop ]; do\n\
          for i in {}; do for p in $(harmed $i {}); do kill -STOP $p; done; done\nsleep 0.1\ndone\n\
          rm -f {dir}/{trace}.killing\nEND-OF-LOOP\n\
          : >{dir}/{trace}.killing\nsetsid -f sh {dir}/{trace}.loop </dev/null >/dev/null 2>&1",
@@ -215,7 +215,7 @@ pub(crate) fn oldest_s(text: &str, counts: impl Fn(&Process) -> bool) -> f64 {
 /// Sends a packet to the DNS server that the containers are told to ask, from their own network.
 pub(crate) fn ask_dns(which: Which<'_>) -> String {
     format!(
-        "{FUNCTIONS}for i in {}; do p=$(main $i {}); s=$(awk '/^nameserver/ {{print $2; exit}}' /proc/$p/root/etc/resolv.conf)\n\
+        "{CONTAINERS}for i in {}; do p=$(main $i {}); s=$(awk '/^nameserver/ {{print $2; exit}}' /proc/$p/root/etc/resolv.conf)\n\
          nsenter -t $p -n bash -c \"echo > /dev/udp/$s/53\"; done; true",
         which.ids(),
         which.container

@@ -80,6 +80,14 @@ fn others() -> Vec<Scenario> {
         .and_long([5])
         .promise(Promise::continuity(ProcessKilled)),
         Scenario::faults(
+            "failover::processors_starved",
+            "Each container of every member gets a twentieth of a processor: whatever is elected, no write is lost.",
+            [Fault::Starve { of: Selector::All, percent: 5 }],
+        )
+        .lasts(30)
+        .at_most(1)
+        .long(),
+        Scenario::faults(
             "failover::leader_etcd_killed_clients_led",
             "The leader's etcd is killed, and its agent leads clients to the next leader: none is refused.",
             [Fault::KillProcess { container: Container::Etcd, of: Selector::Leader }],

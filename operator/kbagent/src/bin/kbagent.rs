@@ -1,5 +1,4 @@
-//! kbagent's command line: `serve` (default), `install DEST`, `launch -- etcd ARGS...`, `handoff`; the
-//! launcher starts etcd by `hold MARK -- etcd ARGS...`. Wiring only.
+//! kbagent's command line: `serve` (default), `install DEST`, `launch -- etcd ARGS...`, `handoff`. Wiring only.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -27,12 +26,6 @@ fn main() -> anyhow::Result<ExitCode> {
         ["launch", "--", ..] => {
             let status = runtime()?.block_on(launch::run(&Config::from_env()?, &arguments[2..]))?;
             return Ok(ExitCode::from(status));
-        }
-        ["hold", mark, "--", program, ..] => {
-            let mark = Path::new(mark);
-            launch::hold(mark, &arguments[3..])
-                .map(|never| match never {})
-                .with_context(|| format!("failed to start {program}"))?;
         }
         ["handoff"] => runtime()?.block_on(handoff())?,
         _ => bail!("usage: kbagent [serve | install DEST | launch -- ETCD ARGS... | handoff]"),

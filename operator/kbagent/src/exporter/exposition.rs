@@ -175,15 +175,14 @@ fn elections(text: &mut Text, agent: &AgentReport) {
 fn relay(text: &mut Text, agent: &AgentReport) {
     let relay = &agent.relay;
     let name = "kb_etcd_relay_ready";
-    let help =
-        "1 when kbagent accepts clients as soon as etcd is dead, and leads them to the leader.";
-    text.gauge(name, help, u8::from(relay.stands_by));
+    let help = "1 when kbagent accepts clients in front of etcd, and leads them to the leader while etcd is dead.";
+    text.gauge(name, help, u8::from(relay.listens));
     let name = "kb_etcd_relayed_connections_total";
     text.family(
         name,
         "counter",
-        "Connections that came while etcd was dead: those that kbagent led to the leader, and those that it closed because there \
-         was none.",
+        "Connections that came while etcd was dead: those that kbagent passed on to the leader, and those that it closed because \
+         there was none.",
     );
     for (outcome, value) in [("passed", relay.passed), ("given_up", relay.given_up)] {
         let _ = writeln!(text.0, "{name}{{outcome=\"{outcome}\"}} {value}");

@@ -1,7 +1,7 @@
 //! Pure: etcd's command line. Flags that decide identity and membership are the launcher's and come last, where they
 //! win; listen addresses are added only when the user's flags name none.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use crate::config::{Config, Peer, without_scheme};
 use crate::etcd::Member;
@@ -11,19 +11,21 @@ use super::decide::Decision;
 
 /// etcd's flag for where clients come.
 const CLIENTS: &str = "listen-client-urls";
-/// etcd's flag by which another process of the same user may listen on the same port.
-const REUSE_PORT: &str = "socket-reuse-port";
 
 /// The arguments for `decision` after the user's own.
 pub(super) fn arguments(config: &Config, decision: &Decision, user: &[String]) -> Vec<String> {
-    let shared = shared(config, user);
-    let own = |flag: &String| encrypted(config, &with_shared(config, shared, flag));
+    let front = front(config, user);
+    let own = |flag: &String| match front {
+        true => encrypted(config, &behind(config, flag)),
+        false => encrypted(config, flag),
+    };
     let mut all: Vec<String> = user.iter().map(own).collect();
-    if shared.is_some() {
-        all.push(format!("--{REUSE_PORT}=true"));
-    }
+    let clients = match front {
+        true => format!("{}://{}", config.tls.scheme(), config.etcd_address()),
+        false => config.client_url("0.0.0.0"),
+    };
     let listens = [
-        (CLIENTS, config.client_url("0.0.0.0")),
+        (CLIENTS, clients),
         ("listen-peer-urls", config.peer_url("0.0.0.0")),
         ("listen-metrics-urls", "http://0.0.0.0:2381".to_owned()),
     ];
@@ -66,35 +68,42 @@ pub(super) fn arguments(config: &Config, decision: &Decision, user: &[String]) -
     all
 }
 
-/// The address that etcd listens on once more, so that the agent may stand by there: see [`crate::relay`]. Only where
-/// the user's flags let etcd listen where the agent asks it, too, and do not say otherwise.
-pub(super) fn shared(config: &Config, user: &[String]) -> Option<Ipv4Addr> {
-    let ip = config.shared_ip().filter(|_| config.relay_clients)?;
-    let own: SocketAddr = config.etcd_address().parse().ok()?;
-    let urls = user.iter().find_map(|flag| value_of(flag, CLIENTS))?;
-    let listens = |url: &str| {
-        let address: Option<SocketAddr> = without_scheme(url).parse().ok();
-        address.filter(|address| address.port() == config.client_port)
-    };
-    let all: Vec<SocketAddr> = urls.split(',').filter_map(listens).collect();
-    let there = all
+/// True when clients come to the agent and etcd listens where that asks it: see [`crate::relay`]. Only where the user's
+/// flags have etcd listen at all addresses, and at no other of that port.
+pub(super) fn front(config: &Config, user: &[String]) -> bool {
+    if !config.relay_clients || config.front_ip().is_none() {
+        return false;
+    }
+    let mut flags = user
         .iter()
-        .any(|address| *address == own || address.ip().is_unspecified());
-    let once = user
-        .iter()
-        .filter(|flag| names(&[(*flag).clone()], CLIENTS))
-        .count()
-        == 1;
-    let twice = all.iter().any(|address| address.ip() == IpAddr::V4(ip));
-    (there && once && !twice && !names(user, REUSE_PORT)).then_some(ip)
+        .filter(|flag| names(std::slice::from_ref(flag), CLIENTS));
+    match (flags.next(), flags.next()) {
+        (None, _) => true,
+        (Some(flag), None) => value_of(flag, CLIENTS).is_some_and(|urls| {
+            let mut there = urls.split(',').filter_map(|url| of_clients(config, url));
+            there.next().is_some_and(|ip| ip.is_unspecified()) && there.next().is_none()
+        }),
+        (Some(_), Some(_)) => false,
+    }
 }
 
-fn with_shared(config: &Config, shared: Option<Ipv4Addr>, argument: &str) -> String {
-    match (shared, value_of(argument, CLIENTS)) {
-        // The last one: that one is closed last when the process dies.
-        (Some(ip), Some(_)) => format!("{argument},{}", config.client_url(&ip.to_string())),
-        _ => argument.to_owned(),
-    }
+/// The address of a URL, if its port is the clients'.
+fn of_clients(config: &Config, url: &str) -> Option<IpAddr> {
+    let address: SocketAddr = without_scheme(url).parse().ok()?;
+    (address.port() == config.client_port).then(|| address.ip())
+}
+
+/// The argument, with the agent's way to etcd in the place of all addresses.
+fn behind(config: &Config, argument: &str) -> String {
+    let Some(urls) = value_of(argument, CLIENTS) else {
+        return argument.to_owned();
+    };
+    let moved = |url: &str| match of_clients(config, url) {
+        Some(_) => format!("{}://{}", config.tls.scheme(), config.etcd_address()),
+        None => url.to_owned(),
+    };
+    let urls: Vec<String> = urls.split(',').map(moved).collect();
+    format!("--{CLIENTS}={}", urls.join(","))
 }
 
 /// Value of `--flag=value`.
@@ -284,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn etcd_listens_once_more_where_the_agent_stands_by() {
+    fn etcd_leaves_the_pods_address_to_the_agent_where_it_listened_at_all() {
         let config = |tls: Option<&Path>| Config {
             pod_ip: Some("10.0.0.1".to_owned()),
             relay_clients: true,
@@ -294,41 +303,52 @@ mod tests {
         let listens = |config: &Config, user: &[&str]| {
             let user: Vec<String> = user.iter().map(ToString::to_string).collect();
             let flags = arguments(config, &Decision::Start, &user);
-            let shares = flags.contains(&"--socket-reuse-port=true".to_owned());
-            assert_eq!(shares, shared(config, &user).is_some(), "{flags:?}");
             let urls = flags.iter().find_map(|flag| value_of(flag, CLIENTS));
-            (shares, urls.map(str::to_owned).expect("an address"))
+            (
+                front(config, &user),
+                urls.map(str::to_owned).expect("an address"),
+            )
         };
-        let plain = config(None);
-        for user in [
-            "--listen-client-urls=http://0.0.0.0:2379",
-            "-listen-client-urls=http://127.0.0.1:2379",
-            "--listen-client-urls=http://10.0.0.9:99,http://[::]:2379",
-        ] {
-            let (shares, urls) = listens(&plain, &[user]);
-            assert!(shares && urls.ends_with(",http://10.0.0.1:2379"), "{urls}");
+        let (plain, own) = (config(None), "http://127.0.0.1:2379");
+        let moved = [
+            (&[][..], own.to_owned()),
+            (
+                &["--listen-client-urls=http://0.0.0.0:2379"],
+                own.to_owned(),
+            ),
+            (&["-listen-client-urls=http://[::]:2379"], own.to_owned()),
+            (
+                &["--listen-client-urls=http://10.0.0.9:99,http://0.0.0.0:2379"],
+                format!("http://10.0.0.9:99,{own}"),
+            ),
+        ];
+        for (user, wanted) in moved {
+            assert_eq!(listens(&plain, user), (true, wanted), "{user:?}");
         }
         let urls = "--listen-client-urls=http://0.0.0.0:2379";
-        let (_, encrypted) = listens(&config(Some(Path::new("/tls"))), &[urls]);
-        assert_eq!(encrypted, "https://0.0.0.0:2379,https://10.0.0.1:2379");
+        let encrypted = listens(&config(Some(Path::new("/tls"))), &[urls]);
+        assert_eq!(encrypted, (true, "https://127.0.0.1:2379".to_owned()));
         let kept: [&[&str]; 6] = [
             &["--listen-client-urls=http://10.0.0.1:2379"],
-            &["--listen-client-urls=http://10.0.0.1:2379,http://127.0.0.1:2379"],
+            &["--listen-client-urls=http://127.0.0.1:2379"],
+            &["--listen-client-urls=http://0.0.0.0:2379,http://10.0.0.1:2379"],
             &["--listen-client-urls=http://127.0.0.1:99"],
             &["--listen-client-urls=unix:///x"],
-            &[urls, "--socket-reuse-port=false"],
             &[urls, urls],
         ];
         for user in kept {
-            let (shares, urls) = listens(&plain, user);
-            assert!(!shares, "{user:?}");
+            let (front, urls) = listens(&plain, user);
+            assert!(!front, "{user:?}");
             assert_eq!(Some(urls.as_str()), value_of(user[0], CLIENTS));
         }
         let off = Config {
             relay_clients: false,
             ..config(None)
         };
-        assert!(!listens(&off, &[urls]).0, "switched off");
+        assert_eq!(
+            listens(&off, &[urls]),
+            (false, "http://0.0.0.0:2379".to_owned())
+        );
     }
 
     #[test]

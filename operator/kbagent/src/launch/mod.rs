@@ -1,15 +1,14 @@
 //! The launcher: runs as process 1 of etcd's container, finds out whether and how etcd may start, starts it, and stands
 //! over it: when the agent finds that the member was deposed and has no leader, etcd is killed and started again.
 //!
-//! [`decide`] and `demand` are pure; `evidence` reads, `arguments` writes etcd's flags, `run`, `hold` and `supervise`
-//! do. Must not change membership, and must never start etcd when it does not know (M5): a member that starts wrongly
-//! can lose data, one that waits can not.
+//! [`decide`] and `demand` are pure; `evidence` reads, `arguments` writes etcd's flags, `run` and `supervise` do.
+//! Must not change membership, and must never start etcd when it does not know (M5): a member that starts wrongly can
+//! lose data, one that waits can not.
 
 mod arguments;
 mod decide;
 mod demand;
 mod evidence;
-mod hold;
 mod run;
 mod supervise;
 
@@ -17,7 +16,6 @@ pub use kbagent_protocol::IDENTITY_FILE;
 
 pub use decide::{Decision, Evidence, Identity, IdentityFile, Trace, decide};
 pub use demand::Demand;
-pub use hold::hold;
 pub use run::{LaunchError, run};
 
 /// In the run directory: etcd was started in this pod.
@@ -30,9 +28,8 @@ pub const REFUSED_FILE: &str = "refused.json";
 pub const FORCED_FILE: &str = "kbagent-forced";
 /// In the run directory: the socket at which the launcher takes demands of the agent.
 pub const LAUNCHER_SOCKET: &str = "launcher.sock";
-/// In the run directory: the etcd of this start shares the clients' port with the agent, and holds a record lock of
-/// this file until it dies.
-pub const SHARED_FILE: &str = "clients-port-shared";
+/// In the run directory: clients come to the agent, and etcd was started where that asks it.
+pub const FRONT_FILE: &str = "agent-accepts-clients";
 /// What the launcher answers when it does what was demanded; anything else says why not.
 pub const YES: &str = "yes";
 /// Longest answer of the launcher.

@@ -9,18 +9,16 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
-use super::arguments::{arguments, shared};
+use super::arguments::{arguments, front};
 use super::decide::{Decision, decide};
 use super::demand::Gate;
 use super::evidence::{self, beside, expected, identity_path};
 use super::supervise::{End, Signals, listen, supervise};
-use super::{BEGUN_FILE, FORCED_FILE, REFUSED_FILE, SHARED_FILE};
+use super::{BEGUN_FILE, FORCED_FILE, FRONT_FILE, REFUSED_FILE};
 use crate::config::Config;
 use crate::etcd::Client;
 use crate::watch::Refusal;
 
-/// This program, also where its file has been replaced.
-const OWN: &str = "/proc/self/exe";
 /// Pause between two attempts while no member returns a member list.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 /// Pause between two looks while etcd must not start.
@@ -89,8 +87,7 @@ pub async fn run(config: &Config, command: &[String]) -> Result<u8, LaunchError>
         prepare(config, &decision, user)?;
         let flags = arguments(config, &decision, user);
         tracing::info!(?flags, "etcd starts");
-        let mark = shared(config, user).map(|_| config.run_dir.join(SHARED_FILE));
-        let etcd = start(program, &flags, mark.as_deref())?;
+        let etcd = start(program, &flags)?;
         match supervise(etcd, listener.as_ref(), &mut gate, &mut signals).await {
             End::Exited(status) => return Ok(status),
             End::Restart => tokio::select! {
@@ -107,16 +104,9 @@ async fn ready(config: &Config) -> Decision {
     decision
 }
 
-/// Starts etcd with this process's input and outputs; by way of [`super::hold`] where there is a mark to hold.
-fn start(program: &str, flags: &[String], mark: Option<&Path>) -> Result<Pid, LaunchError> {
-    let mut etcd = match mark {
-        Some(mark) => {
-            let mut own = Command::new(OWN);
-            own.arg("hold").arg(mark).arg("--").arg(program);
-            own
-        }
-        None => Command::new(program),
-    };
+/// Starts etcd with this process's input and outputs.
+fn start(program: &str, flags: &[String]) -> Result<Pid, LaunchError> {
+    let mut etcd = Command::new(program);
     etcd.args(flags);
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(name)) {
         etcd.env_remove(name);
@@ -264,10 +254,10 @@ fn prepare(config: &Config, decision: &Decision, user: &[String]) -> Result<(), 
     }
     let begun = config.run_dir.join(BEGUN_FILE);
     fs::write(&begun, "").map_err(marked(&begun))?;
-    let mark = config.run_dir.join(SHARED_FILE);
-    match shared(config, user) {
-        Some(_) => fs::write(&mark, ""),
-        None => retract(&mark),
+    let mark = config.run_dir.join(FRONT_FILE);
+    match front(config, user) {
+        true => fs::write(&mark, ""),
+        false => retract(&mark),
     }
     .map_err(marked(&mark))
 }

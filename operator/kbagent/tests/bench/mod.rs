@@ -97,7 +97,7 @@ impl Pod {
         self
     }
 
-    /// The agent accepts clients of its dead etcd, which has an address of its own, as it has within a pod.
+    /// The agent accepts clients at the pod's address, and etcd has one of its own, as it has within a pod.
     pub(crate) fn relay(&mut self) {
         let own = self.host.replacen("127.77.", "127.78.", 1);
         let host = self.host.clone();
@@ -148,8 +148,11 @@ impl Pod {
         command
             .args(["launch", "--"])
             .arg(std::env::var_os("ETCD_BIN").unwrap());
-        let clients = self.env["KB_ETCD_ENDPOINT"].replace("https://", "http://");
-        command.arg(format!("--listen-client-urls={clients}"));
+        // Where the agent accepts clients the launcher says where etcd listens.
+        if !self.env.contains_key("KB_RELAY_CLIENTS") {
+            let clients = self.env["KB_ETCD_ENDPOINT"].replace("https://", "http://");
+            command.arg(format!("--listen-client-urls={clients}"));
+        }
         for (flag, port) in [("peer", 22380), ("metrics", 22381)] {
             command.arg(format!("--listen-{flag}-urls=http://{}:{port}", self.host));
         }

@@ -9,6 +9,7 @@ use kube::ResourceExt;
 use kube::api::ObjectMeta;
 
 use super::super::resolution::{Resolution, SpecError};
+use super::reach::reach;
 use crate::controller::own;
 
 pub(in super::super) fn component(
@@ -22,7 +23,7 @@ pub(in super::super) fn component(
             name: Some(name.to_string()),
             namespace: cluster.namespace(),
             labels: Some(component_labels(cluster, resolution)),
-            annotations: Some(annotations(cluster)),
+            annotations: Some(annotations(cluster, reach(cluster, spec)?)),
             finalizers: Some(vec![labels::COMPONENT_FINALIZER.to_owned()]),
             ..ObjectMeta::default()
         },
@@ -52,7 +53,8 @@ fn component_labels(cluster: &Cluster, resolution: &Resolution) -> BTreeMap<Stri
     ])
 }
 
-fn annotations(cluster: &Cluster) -> BTreeMap<String, String> {
+/// `reach` is who may reach the members when the Cluster does not say.
+fn annotations(cluster: &Cluster, reach: &str) -> BTreeMap<String, String> {
     let generation = cluster.metadata.generation.unwrap_or_default();
     let own = cluster.annotations();
     let passed = [labels::NETWORK_POLICY, labels::REPLACE_UNREACHABLE];
@@ -61,6 +63,7 @@ fn annotations(cluster: &Cluster) -> BTreeMap<String, String> {
         .filter_map(|name| own.get_key_value(name));
     let passed = passed.map(|(name, value)| (name.clone(), value.clone()));
     let always = BTreeMap::from([
+        (labels::NETWORK_POLICY.to_owned(), reach.to_owned()),
         (labels::GENERATION.to_owned(), generation.to_string()),
         (
             labels::CRD_API_VERSION.to_owned(),

@@ -25,7 +25,7 @@ fn ports(rule: &Value) -> Vec<u64> {
 
 #[test]
 fn peers_and_agents_are_reached_by_members_and_the_operator_alone() {
-    for asked in [None, Some("open")] {
+    for asked in [None, Some("namespace"), Some("open")] {
         let policy = bound(asked).expect("a policy");
         let members = json!({ "matchLabels": {
             "app.kubernetes.io/managed-by": "kubeblocks",
@@ -37,16 +37,26 @@ fn peers_and_agents_are_reached_by_members_and_the_operator_alone() {
         assert_eq!(policy["spec"]["podSelector"], members);
         assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress"]));
         let rules = policy["spec"]["ingress"].as_array().expect("rules");
-        assert_eq!(rules.len(), 3);
-        assert_eq!(
-            (ports(&rules[0]), &rules[0]["from"]),
-            (vec![2379, 9187], &Value::Null)
-        );
-        assert_eq!(ports(&rules[1]), [2380, 5001]);
-        assert_eq!(rules[1]["from"], json!([{ "podSelector": members }]));
-        assert_eq!(ports(&rules[2]), [5001]);
+        let from = |port| {
+            let mut of_port = rules.iter().filter(|rule| ports(rule).contains(&port));
+            let rule = of_port.next().expect("a rule");
+            (
+                rule["from"].clone(),
+                of_port.next().map(|next| next["from"].clone()),
+            )
+        };
+        let everywhere = Value::Null;
+        let clients = match asked {
+            Some("open") => everywhere.clone(),
+            _ => json!([{ "podSelector": {} }]),
+        };
+        assert_eq!(from(2379), (clients, None));
+        assert_eq!(from(9187), (everywhere, None));
+        let members = json!([{ "podSelector": members }]);
+        assert_eq!(from(2380), (members.clone(), None));
         let operator = json!({ "matchLabels": { "kubernetes.io/metadata.name": "kb-system" } });
-        assert_eq!(rules[2]["from"], json!([{ "namespaceSelector": operator }]));
+        let operator = json!([{ "namespaceSelector": operator }]);
+        assert_eq!(from(5001), (members, Some(operator)));
     }
 }
 

@@ -1,0 +1,62 @@
+//! Who may reach the members when the Cluster does not say.
+
+use super::*;
+
+fn told(change: impl FnOnce(&mut Cluster)) -> String {
+    let mut cluster = manifest();
+    change(&mut cluster);
+    let plan = planned(&cluster);
+    plan.components[0].annotations()[labels::NETWORK_POLICY].clone()
+}
+
+fn inside(cluster: &mut Cluster) {
+    cluster.spec.services.clear();
+}
+
+#[test]
+fn a_component_in_plain_text_is_its_namespaces_own() {
+    assert_eq!(told(inside), "namespace");
+    let other = |cluster: &mut Cluster| {
+        cluster.spec.services[0].component_selector = Some("another".to_owned());
+    };
+    let plan = |change: fn(&mut Cluster)| {
+        let mut cluster = manifest();
+        change(&mut cluster);
+        plan(&cluster, &shipped())
+            .map(drop)
+            .map_err(|error| error.to_string())
+    };
+    assert!(
+        plan(other).is_err(),
+        "a service of no component is refused elsewhere"
+    );
+}
+
+#[test]
+fn certificates_and_services_that_lead_outside_open_it() {
+    assert_eq!(told(|_| ()), "open", "a NodePort");
+    let balanced = |cluster: &mut Cluster| {
+        inside(cluster);
+        let peer = serde_json::json!([{ "name": "peer", "serviceType": "LoadBalancer", "podService": true }]);
+        let peer = serde_json::from_value(peer).expect("an override");
+        cluster.spec.component_specs[0].services = peer;
+    };
+    assert_eq!(told(balanced), "open");
+    let encrypted = |cluster: &mut Cluster| {
+        inside(cluster);
+        let component = &mut cluster.spec.component_specs[0];
+        component.tls = Some(true);
+        let issuer = serde_json::json!({ "name": "KubeBlocks" });
+        component.issuer = Some(serde_json::from_value(issuer).expect("an issuer"));
+    };
+    assert_eq!(told(encrypted), "open");
+}
+
+#[test]
+fn what_the_cluster_says_is_kept() {
+    let asked = |cluster: &mut Cluster| {
+        let asked = (labels::NETWORK_POLICY.to_owned(), "members".to_owned());
+        cluster.annotations_mut().extend([asked]);
+    };
+    assert_eq!(told(asked), "members");
+}
