@@ -43,6 +43,10 @@ impl Hasher for FastHasher {
         self.add(value);
     }
 
+    fn write_usize(&mut self, value: usize) {
+        self.add(value as u64);
+    }
+
     fn finish(&self) -> u64 {
         self.0
     }

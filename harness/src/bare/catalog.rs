@@ -1,6 +1,6 @@
 //! The scenarios of bare members.
 
-use crate::faults::{Container, Direction, Disturbance, Fault, Selector, Traffic};
+use crate::faults::{Container, Direction, Disturbance, Fault, LogDamage, Selector, Traffic};
 use crate::scenario::promise::Continuity::LeaderStays;
 use crate::scenario::{Promise, Scenario};
 
@@ -13,6 +13,8 @@ pub fn all() -> Vec<Scenario> {
         of_leaders(),
         of_late_links(),
         of_closed_links(),
+        of_disks(),
+        of_locks(),
     ];
     scenarios.into_iter().flatten().map(sized).collect()
 }
@@ -75,6 +77,69 @@ fn of_containers() -> Vec<Scenario> {
             [kill(Selector::All)],
         )
         .promise(Promise::default().loses_quorum()),
+    ]
+}
+
+/// Members whose disk is slow, or has damaged what they wrote.
+fn of_disks() -> Vec<Scenario> {
+    let slow = |of| Fault::SlowDisk { of, writes_s: 2 };
+    let damage = |how| Fault::DamageLog {
+        of: Selector::AnyFollower,
+        how,
+    };
+    vec![
+        Scenario::faults(
+            "bare::slow_disk_follower",
+            "The disk of a follower takes two writes a second: it falls behind, and the leader stays.",
+            [slow(Selector::AnyFollower)],
+        )
+        .lasts(4)
+        .promise(Promise::continuity(LeaderStays)),
+        Scenario::faults(
+            "bare::slow_disk_leader",
+            "The disk of the leader takes two writes a second: nothing is stale and nothing lost, whichever member leads.",
+            [slow(Selector::Leader)],
+        )
+        .lasts(4),
+        Scenario::faults(
+            "bare::log_flipped",
+            "A follower is killed and one bit of its log is another when it starts: it refuses to serve, the leader stays, \
+             and it follows when its disk has what it wrote.",
+            [damage(LogDamage::Flipped)],
+        )
+        .promise(Promise::continuity(LeaderStays)),
+        Scenario::faults(
+            "bare::log_torn",
+            "A follower is killed in the middle of a write to its log: it cuts off what was torn and follows, the leader \
+             stays, and nothing acknowledged is lost.",
+            [damage(LogDamage::Torn)],
+        )
+        .promise(Promise::continuity(LeaderStays)),
+    ]
+}
+
+/// Clients that hold locks under leases of a second or two.
+fn of_locks() -> Vec<Scenario> {
+    let locked = |scenario: Scenario| scenario.lasts(6).holders(6).leases_expire();
+    vec![
+        locked(Scenario::faults(
+            "bare::locks_leader_killed",
+            "Clients take a lock and stand in an election in turn, and let leases end that they still believe in, while the \
+             leader is killed: two holders never both write.",
+            [Fault::KillProcess {
+                container: Container::Etcd,
+                of: Selector::Leader,
+            }],
+        )),
+        locked(Scenario::faults(
+            "bare::locks_leader_frozen",
+            "The same, while the leader is frozen for longer than any lease: what it still answers when it continues lets no \
+             one write whose lock is gone.",
+            [Fault::FreezeProcess {
+                container: Container::Etcd,
+                of: Selector::Leader,
+            }],
+        )),
     ]
 }
 

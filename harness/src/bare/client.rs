@@ -42,6 +42,7 @@ impl<'a> BareClient<'a> {
                     format!("WORKLOAD_DIR={DIR}"),
                 ],
                 memory: HashMap::from([memory]),
+                binds: cluster.layout().client_binds(),
             })
             .await?;
         Ok(Self { cluster, name })

@@ -57,12 +57,18 @@ pub(crate) struct Recipe<'a> {
     pub(crate) environment: Vec<String>,
     /// Folders in memory, with their mount options.
     pub(crate) memory: HashMap<String, String>,
+    /// Folders of the host, as `HOST:CONTAINER`.
+    pub(crate) binds: Vec<String>,
 }
 
 impl BareCluster {
     /// The containers of a run, none of which is there yet.
     pub(crate) fn new(docker: Docker, layout: Layout) -> Self {
         Self { docker, layout }
+    }
+
+    pub(crate) fn docker(&self) -> &Docker {
+        &self.docker
     }
 
     /// The members' names and addresses.
@@ -105,6 +111,7 @@ impl BareCluster {
                 .concat(),
                 environment: Vec::new(),
                 memory: HashMap::new(),
+                binds: Vec::new(),
             };
             self.create(recipe).await?;
             if self.layout.peers().is_some() {
@@ -136,6 +143,7 @@ impl BareCluster {
             host_config: Some(HostConfig {
                 network_mode: Some(self.layout.network()),
                 tmpfs: Some(recipe.memory),
+                binds: Some(recipe.binds),
                 ..Default::default()
             }),
             ..Default::default()
@@ -301,6 +309,14 @@ impl BareCluster {
             started_at: state.started_at.unwrap_or_default(),
             networks: networks.unwrap_or_default().into_keys().collect(),
         })
+    }
+
+    /// Docker's ID of a container.
+    pub(crate) async fn id(&self, name: &str) -> Result<String, BareError> {
+        let found = self.docker.inspect_container(name, None).await;
+        let found =
+            found.map_err(|error| BareError::docker(format!("inspect container {name}"), error))?;
+        Ok(found.id.unwrap_or_default())
     }
 
     /// Starts a container.

@@ -7,6 +7,7 @@ use futures::future::join_all;
 
 use crate::bare::BareError;
 use crate::bare::cluster::BareCluster;
+use crate::bare::effect::until_shown;
 use crate::bare::health::Health;
 use crate::bare::links::{Line, LinkFault, Pair, Rule, shown};
 use crate::faults::{Cut, Evidence, Fault, FaultError, Healing, Injected, Member, Running, Target};
@@ -168,13 +169,7 @@ impl Disturbed {
 
 impl Running for Disturbed {
     async fn effect(&mut self) -> Result<Evidence, FaultError> {
-        let what = "the links show it";
-        let seen = wait_until(what, timeouts::EFFECT, async || match self.shown().await {
-            Ok(evidence) => Poll::Ready(evidence),
-            Err(status) => Poll::NotYet::<_, FaultError>(status),
-        });
-        seen.await
-            .map_err(|error| FaultError::unseen(&self.fault, error))
+        until_shown(&self.fault, "the links show it", || self.shown()).await
     }
 
     async fn heal(&mut self) -> Result<Healing, FaultError> {

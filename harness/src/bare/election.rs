@@ -2,10 +2,9 @@
 //! nothing is left.
 
 use crate::bare::cluster::BareCluster;
+use crate::bare::effect::until_shown;
 use crate::bare::status::Status;
 use crate::faults::{Evidence, Fault, FaultError, Healing, Injected, Member, Running, Target};
-use crate::timeouts;
-use crate::wait::{Poll, wait_until};
 
 /// A member that is to lead.
 struct Chosen {
@@ -68,22 +67,20 @@ pub(crate) async fn inject(
     })
 }
 
+impl Chosen {
+    async fn shown(&self) -> Result<Evidence, String> {
+        let now = self.cluster.look().await?;
+        if now.leader() == Some(&self.member) && now.term() > self.term_before {
+            return Ok(Evidence::new().with("term", now.term()));
+        }
+        Err(format!("term {}, leader {:?}", now.term(), now.leader()))
+    }
+}
+
 impl Running for Chosen {
     async fn effect(&mut self) -> Result<Evidence, FaultError> {
         let what = format!("{} leads in a later term", self.member);
-        let seen = wait_until(what, timeouts::EFFECT, async || {
-            match self.cluster.look().await {
-                Ok(now) if now.leader() == Some(&self.member) && now.term() > self.term_before => {
-                    Poll::Ready(now.term())
-                }
-                Ok(now) => Poll::NotYet(format!("term {}, leader {:?}", now.term(), now.leader())),
-                Err(error) => Poll::NotYet::<_, FaultError>(error),
-            }
-        });
-        let term = seen
-            .await
-            .map_err(|error| FaultError::unseen(&self.fault, error))?;
-        Ok(Evidence::new().with("term", term))
+        until_shown(&self.fault, &what, || self.shown()).await
     }
 
     async fn heal(&mut self) -> Result<Healing, FaultError> {

@@ -10,16 +10,15 @@ use futures::future::join_all;
 
 use crate::bare::BareError;
 use crate::bare::cluster::BareCluster;
+use crate::bare::effect::{until_answered, until_shown};
 use crate::bare::links::LinkFault;
 use crate::bare::member::Layout;
 use crate::bare::turns::Cycle;
-use crate::bare::{disturbed, election, links, turns};
+use crate::bare::{damage, disk, disturbed, election, links, turns};
 use crate::faults::{
-    Active, Container, Direction, Evidence, Fault, FaultError, Healing, Injected, Running,
-    Selector, Target, Traffic,
+    Active, Container, Direction, Evidence, Fault, FaultError, Healing, Injected, LogDamage,
+    Running, Selector, Target, Traffic,
 };
-use crate::timeouts;
-use crate::wait::{Poll, wait_until};
 
 /// What is done to a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +50,10 @@ enum Means {
     Links(LinkFault),
     /// etcd itself.
     Election(Selector),
+    /// The files of a member that was killed.
+    Log(LogDamage, Selector),
+    /// The control groups of containers: so many writes a second.
+    Disk(u32, Selector),
 }
 
 /// Injects a fault: chooses its targets now, does it.
@@ -74,7 +77,11 @@ pub(crate) async fn inject(
     let status = status.map_err(|error| FaultError::find("the members", error))?;
     let all = status.members(&names);
     let of = match &means {
-        Means::Docker(_, of) | Means::Turns(_, of) | Means::Election(of) => of,
+        Means::Docker(_, of)
+        | Means::Turns(_, of)
+        | Means::Election(of)
+        | Means::Log(_, of)
+        | Means::Disk(_, of) => of,
         Means::Links(of) => of.selector(),
     };
     let chosen = of.select(&all, seed)?;
@@ -90,6 +97,10 @@ pub(crate) async fn inject(
             disturbed::inject(cluster, (fault, of), (chosen, all), evidence).await?
         }
         Means::Election(_) => election::inject(cluster, fault, chosen, &status).await?,
+        Means::Disk(writes_s, _) => {
+            disk::inject(cluster, (fault, writes_s), chosen, evidence).await?
+        }
+        Means::Log(how, _) => damage::inject(cluster, (fault, how), chosen, evidence).await?,
     };
     Ok(Active::of(fault, begun, injected))
 }
@@ -141,6 +152,8 @@ fn means(fault: &Fault, layout: &Layout) -> Result<Means, String> {
     let ms = |ms: &u32| Duration::from_millis(u64::from(*ms));
     match fault {
         Fault::Elect { of } => return Ok(Means::Election(of.clone())),
+        Fault::SlowDisk { of, writes_s } => return Ok(Means::Disk(*writes_s, of.clone())),
+        Fault::DamageLog { of, how } => return Ok(Means::Log(*how, of.clone())),
         Fault::FreezeInTurns {
             of,
             frozen_ms,
@@ -152,7 +165,8 @@ fn means(fault: &Fault, layout: &Layout) -> Result<Means, String> {
         _ => {}
     }
     let (harm, of) = harm(fault).ok_or_else(|| {
-        "members that are plain containers are killed, frozen, cut off and elected, and the links between them disturbed"
+        "members that are plain containers are killed, frozen, cut off and elected, the links between them disturbed, \
+         their logs damaged and their disks slowed"
             .to_owned()
     })?;
     if harm == Harm::Split && layout.peers().is_none() {
@@ -270,6 +284,14 @@ impl Harmed {
         }
         Ok(evidence)
     }
+
+    async fn all_shown(&self) -> Result<Evidence, String> {
+        let mut evidence = Evidence::new();
+        for shown in join_all(self.members.iter().map(|name| self.shown(name))).await {
+            evidence.extend(shown?);
+        }
+        Ok(evidence)
+    }
 }
 
 /// Exit code of a process that was ended by SIGKILL: 128 and the signal's number.
@@ -278,18 +300,7 @@ const KILLED: i64 = 128 + 9;
 impl Running for Harmed {
     async fn effect(&mut self) -> Result<Evidence, FaultError> {
         let what = "every target stop answering";
-        let seen = wait_until(what, timeouts::EFFECT, async || {
-            let mut evidence = Evidence::new();
-            for shown in join_all(self.members.iter().map(|name| self.shown(name))).await {
-                match shown {
-                    Ok(more) => evidence.extend(more),
-                    Err(status) => return Poll::NotYet::<_, FaultError>(status),
-                }
-            }
-            Poll::Ready(evidence)
-        });
-        seen.await
-            .map_err(|error| FaultError::unseen(&self.fault, error))
+        until_shown(&self.fault, what, || self.all_shown()).await
     }
 
     async fn heal(&mut self) -> Result<Healing, FaultError> {
@@ -307,26 +318,10 @@ impl Running for Harmed {
         self.end()
             .await
             .map_err(|error| failed(error.to_string()))?;
-        let what = "every target answer again";
-        let begun = Instant::now();
-        let answered = wait_until(what, timeouts::HEAL, async || {
-            for member in &self.members {
-                let from = self.witness.as_ref().unwrap_or(member);
-                match self
-                    .cluster
-                    .look_from(from, std::slice::from_ref(member))
-                    .await
-                {
-                    Ok(status) if status.answers(member) => {}
-                    Ok(_) => return Poll::NotYet::<(), String>(format!("no answer of {member}")),
-                    Err(error) => return Poll::NotYet(error),
-                }
-            }
-            Poll::Ready(())
-        });
-        answered.await.map_err(|error| failed(error.to_string()))?;
-        let after = format!("{} ms", begun.elapsed().as_millis());
-        healing.evidence.add("answers_after", after);
+        let after = until_answered(&self.cluster, &self.members, self.witness.as_ref()).await;
+        healing
+            .evidence
+            .add("answers_after", after.map_err(failed)?);
         Ok(healing)
     }
 

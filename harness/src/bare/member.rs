@@ -18,6 +18,8 @@ pub(crate) struct Layout {
     peers_apart: bool,
     /// True when members reach each other through a proxy.
     proxied: bool,
+    /// True when disks are slowed.
+    slow_disks: bool,
 }
 
 impl Layout {
@@ -30,7 +32,20 @@ impl Layout {
             settings: settings.iter().map(owned).collect(),
             peers_apart: false,
             proxied: false,
+            slow_disks: false,
         }
+    }
+
+    /// The client's container can slow the members' disks.
+    pub(crate) fn with_slow_disks(mut self, slow: bool) -> Self {
+        self.slow_disks = slow;
+        self
+    }
+
+    /// Folders of the host that the recording client has: none, but for a run that slows disks.
+    pub(crate) fn client_binds(&self) -> Vec<String> {
+        let groups = self.slow_disks.then(|| "/sys/fs/cgroup:/cgroup".to_owned());
+        groups.into_iter().collect()
     }
 
     /// Members reach each other through a proxy, so that each link between two can be disturbed by itself.
@@ -207,6 +222,14 @@ mod tests {
         assert!(all.contains(&format!("bare-7-1={own},")), "{all}");
         assert!(!all.contains(":2380"), "{all}");
         assert_eq!(value(&flags, "listen-peer-urls"), ["http://0.0.0.0:2380"]);
+    }
+
+    #[test]
+    fn only_a_run_that_slows_disks_has_something_of_the_host() {
+        let layout = Layout::new("7", 3, &[]);
+        assert!(layout.client_binds().is_empty());
+        let slow = layout.with_slow_disks(true);
+        assert_eq!(slow.client_binds(), ["/sys/fs/cgroup:/cgroup"]);
     }
 
     #[test]

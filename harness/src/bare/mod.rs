@@ -7,11 +7,15 @@
 //! Everything that is made carries a label with the process that made it; what a killed process left is removed before
 //! the next run ([`leftovers`]).
 
+mod archive;
 pub mod bugs;
 pub mod catalog;
 mod client;
 mod cluster;
+mod damage;
+mod disk;
 mod disturbed;
+mod effect;
 mod election;
 mod error;
 mod faults;
@@ -27,6 +31,7 @@ mod proxy;
 mod run;
 mod status;
 mod turns;
+mod wal;
 
 pub use error::BareError;
 pub use hunt::{Sighting, hunt};

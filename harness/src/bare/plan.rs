@@ -89,6 +89,11 @@ impl BarePlan {
         let settings = self.trial().map(|trial| trial.settings.clone());
         Layout::new(run, self.plan.members, &settings.unwrap_or_default())
             .with_proxy(proxied)
+            .with_slow_disks(
+                faults
+                    .iter()
+                    .any(|fault| matches!(fault, Fault::SlowDisk { .. })),
+            )
             .with_peers_apart(!proxied && faults.iter().any(split))
     }
 

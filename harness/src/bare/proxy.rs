@@ -32,6 +32,7 @@ impl BareCluster {
                 format!("WORKLOAD_DIR={DIR}"),
             ],
             memory: HashMap::from([memory]),
+            binds: Vec::new(),
         })
         .await?;
         let what = "the proxy between the members answer";

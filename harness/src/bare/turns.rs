@@ -10,10 +10,11 @@ use tokio::task::JoinHandle;
 
 use crate::bare::BareError;
 use crate::bare::cluster::BareCluster;
+use crate::bare::effect::until_shown;
 use crate::bare::health::Health;
 use crate::faults::{Evidence, Fault, FaultError, Healing, Injected, Member, Running, Target};
 use crate::timeouts;
-use crate::wait::{Poll, pause, wait_until};
+use crate::wait::pause;
 
 /// Freezes before there is an effect.
 const LEAST: u32 = 3;
@@ -128,13 +129,7 @@ impl Turns {
 
 impl Running for Turns {
     async fn effect(&mut self) -> Result<Evidence, FaultError> {
-        let what = "every target answer late";
-        let seen = wait_until(what, timeouts::EFFECT, async || match self.shown().await {
-            Ok(evidence) => Poll::Ready(evidence),
-            Err(status) => Poll::NotYet::<_, FaultError>(status),
-        });
-        seen.await
-            .map_err(|error| FaultError::unseen(&self.fault, error))
+        until_shown(&self.fault, "every target answer late", || self.shown()).await
     }
 
     async fn heal(&mut self) -> Result<Healing, FaultError> {

@@ -34,7 +34,7 @@ pub enum Need {
     LoopMount,
     /// A proxy between the members.
     PeerProxy,
-    /// Containers that can be paused from here.
+    /// Containers that can be paused from here, and their files written.
     BareContainers,
 }
 
@@ -130,8 +130,7 @@ impl Capabilities {
                 return Some(reason.to_owned());
             }
             Need::BareContainers => {
-                let reason =
-                    "etcd in a pod is frozen once, and not in turns; `harness bare` does that";
+                let reason = "etcd in a pod is not frozen in turns, its disk not slowed and its log not damaged; `harness bare` does that";
                 return Some(reason.to_owned());
             }
             _ => {}
@@ -240,7 +239,9 @@ pub fn need(fault: &Fault) -> Need {
         }
         Fault::FillDisk { .. } => Need::LoopMount,
         Fault::DisturbPeers { .. } => Need::PeerProxy,
-        Fault::FreezeInTurns { .. } => Need::BareContainers,
+        Fault::FreezeInTurns { .. } | Fault::SlowDisk { .. } | Fault::DamageLog { .. } => {
+            Need::BareContainers
+        }
     }
 }
 
@@ -326,7 +327,15 @@ mod tests {
             frozen_ms: 100,
             runs_ms: 100,
         };
-        for fault in [late, turns] {
+        let torn = Fault::DamageLog {
+            of: Selector::Leader,
+            how: crate::faults::LogDamage::Torn,
+        };
+        let slow = Fault::SlowDisk {
+            of: Selector::Leader,
+            writes_s: 1,
+        };
+        for fault in [late, turns, torn, slow] {
             let reason = impossible(&[fault], &strong).expect("a reason");
             assert!(reason.contains("harness bare"), "{reason}");
         }

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::faults::{
-    Absence, DataLoss, Deletion, Direction, Disturbance, Fault, NodeSelector, OperatorFault,
-    Replicas, Traffic,
+    Absence, DataLoss, Deletion, Direction, Disturbance, Fault, LogDamage, NodeSelector,
+    OperatorFault, Replicas, Traffic,
 };
 
 impl fmt::Display for Fault {
@@ -69,6 +69,13 @@ impl fmt::Display for Fault {
             Fault::FillDisk { of } => write!(f, "fill the disk of {of}"),
             Fault::FillQuota => write!(f, "write until etcd's quota is full"),
             Fault::CorruptData { of } => write!(f, "corrupt bytes of the database of {of}"),
+            Fault::SlowDisk { of, writes_s } => {
+                write!(
+                    f,
+                    "let {writes_s} writes a second through to the disk of {of}"
+                )
+            }
+            Fault::DamageLog { of, how } => write!(f, "kill {of} and {} its log", how.words()),
         }
     }
 }
@@ -125,6 +132,15 @@ impl DataLoss {
             DataLoss::Wiped => "wipe the data",
             DataLoss::ClaimDeleted => "delete the volume claim and the pod",
             DataLoss::ClaimAlone => "delete the volume claim under the running pod",
+        }
+    }
+}
+
+impl LogDamage {
+    const fn words(self) -> &'static str {
+        match self {
+            LogDamage::Flipped => "flip a bit of",
+            LogDamage::Torn => "tear a write at the end of",
         }
     }
 }
@@ -234,6 +250,14 @@ mod tests {
         assert_eq!(
             late.to_string(),
             "50 to 70 ms of delay between a follower and its peers (what is sent to it)"
+        );
+        let torn = Fault::DamageLog {
+            of: Selector::AnyFollower,
+            how: LogDamage::Torn,
+        };
+        assert_eq!(
+            torn.to_string(),
+            "kill a follower and tear a write at the end of its log"
         );
         let node = Fault::PauseNode {
             of: NodeSelector::Of(Selector::Ordinal(2)),

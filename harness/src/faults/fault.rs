@@ -172,6 +172,20 @@ pub enum Fault {
         /// Whose.
         of: Selector,
     },
+    /// A member's disk takes only so many writes a second. Of bare members only.
+    SlowDisk {
+        /// Whose.
+        of: Selector,
+        /// How many.
+        writes_s: u32,
+    },
+    /// A member is killed, and starts again with a write-ahead log that its disk has damaged. Of bare members only.
+    DamageLog {
+        /// Whose: one member.
+        of: Selector,
+        /// How.
+        how: LogDamage,
+    },
 }
 
 /// A container of a member's pod.
@@ -350,6 +364,16 @@ pub enum DataLoss {
     ClaimAlone,
 }
 
+/// How a write-ahead log is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogDamage {
+    /// A bit in the middle of it is another: etcd must refuse it.
+    Flipped,
+    /// The write at its end, which was not synced, is there in part: etcd must cut it off.
+    Torn,
+}
+
 impl Fault {
     /// A fixed word for it, the same as in its JSON.
     pub const fn name(&self) -> &'static str {
@@ -381,6 +405,8 @@ impl Fault {
             Fault::FillDisk { .. } => "fill_disk",
             Fault::FillQuota => "fill_quota",
             Fault::CorruptData { .. } => "corrupt_data",
+            Fault::SlowDisk { .. } => "slow_disk",
+            Fault::DamageLog { .. } => "damage_log",
         }
     }
 }

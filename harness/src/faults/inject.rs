@@ -80,9 +80,10 @@ pub async fn inject(context: &FaultContext, fault: &Fault) -> Result<Active, Fau
         Fault::FillQuota => database::fill(context).await,
         Fault::CorruptData { of } => database::corrupt(context, fault, of).await,
         // Refused above, on every cluster.
-        Fault::DisturbPeers { .. } | Fault::FreezeInTurns { .. } => {
-            Err(FaultError::find("bare members", fault))
-        }
+        Fault::DisturbPeers { .. }
+        | Fault::FreezeInTurns { .. }
+        | Fault::SlowDisk { .. }
+        | Fault::DamageLog { .. } => Err(FaultError::find("bare members", fault)),
     }?;
     Ok(Active::of(fault, begun, injected))
 }

@@ -44,7 +44,7 @@ pub use error::{FaultError, SelectError};
 pub use evidence::Evidence;
 pub use fault::{
     Absence, Container, ControlPlanePart, DataLoss, Deletion, Direction, Disturbance, Fault,
-    NodeSelector, OperatorFault, Replicas, Traffic,
+    LogDamage, NodeSelector, OperatorFault, Replicas, Traffic,
 };
 pub use healing::Healing;
 pub use inject::{Active, inject};

@@ -270,6 +270,7 @@ pub(crate) fn rates(load: Load) -> Value {
         "pinned": load.pinned,
         "progress_ms": load.progress_ms,
         "future": load.future,
+        "holders": load.holders,
     });
     if load.operations_s > 0 {
         let clients = (load.operations_s / EACH).clamp(1, MOST_CLIENTS);

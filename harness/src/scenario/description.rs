@@ -115,6 +115,8 @@ pub struct Load {
     pub progress_ms: u32,
     /// So many revisions ahead of what is there a further watch begins on each member, again and again; 0: none.
     pub future: u32,
+    /// Clients that take locks and stand in elections in turn, each write guarded by its lock: up to 100.
+    pub holders: u32,
     /// Operations a second of the mixed clients together, 1 to 5000; 0: the recording client's default, 48.
     pub operations_s: u32,
 }
@@ -130,6 +132,7 @@ impl Default for Load {
             pinned: false,
             progress_ms: 0,
             future: 0,
+            holders: 0,
             operations_s: 0,
         }
     }
@@ -141,7 +144,9 @@ impl Load {
         let expire = self.leases_expire.then_some(OperationKind::LeaseEnd);
         let compacts = self.compacts || self.compacted_txns;
         let compact = compacts.then_some(OperationKind::Compact);
-        expire.into_iter().chain(compact).collect()
+        let guarded = [OperationKind::GuardedWrite, OperationKind::RefusedHolder];
+        let locks = guarded.into_iter().filter(|_| self.holders > 0);
+        expire.into_iter().chain(compact).chain(locks).collect()
     }
 }
 
@@ -338,6 +343,12 @@ impl Scenario {
     #[must_use]
     pub fn watches_ahead(self, revisions: u32) -> Self {
         self.with(|trial| trial.load.future = revisions)
+    }
+
+    /// So many clients take locks and stand in elections.
+    #[must_use]
+    pub fn holders(self, holders: u32) -> Self {
+        self.with(|trial| trial.load.holders = holders)
     }
 
     /// The mixed clients send so many operations a second together.

@@ -5,12 +5,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use etcd_history::{Outcome, record::Route};
+use etcd_history::{
+    Outcome, Request,
+    record::{OpId, Route},
+};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
     attempt::{self, Shared},
     connection::Held,
+    locks::{Holder, Prize},
     mix::{Mix, Step},
     recorder::Attempt,
     schedule::until,
@@ -33,11 +37,60 @@ fn choose(pinned: bool, local: u32, members: usize, rng: &mut StdRng) -> usize {
     rng.random_range(0..members)
 }
 
-/// Runs one client until the traffic ends. Even ones hold their connection, odd ones dial for every operation.
+/// Number of the first client that takes locks.
+const FIRST_HOLDER: u32 = 5000;
+
+/// What decides on the next request, from the answers so far.
+trait Asks {
+    fn next(&mut self, op: OpId) -> Step;
+    fn learn(&mut self, request: &Request, outcome: &Outcome);
+}
+
+impl Asks for Mix {
+    fn next(&mut self, op: OpId) -> Step {
+        self.next(op)
+    }
+
+    fn learn(&mut self, request: &Request, outcome: &Outcome) {
+        self.learn(request, outcome);
+    }
+}
+
+impl Asks for Holder {
+    fn next(&mut self, op: OpId) -> Step {
+        self.next(op)
+    }
+
+    fn learn(&mut self, request: &Request, outcome: &Outcome) {
+        self.learn(request, outcome);
+    }
+}
+
+/// Runs one client of the mix until the traffic ends.
 pub(crate) async fn run(shared: Arc<Shared>, local: u32) {
     let client = shared.recorder.client(local);
     let config = &shared.config;
-    let mut mix = Mix::new(config.seed, client, &config.prefix, &config.rates);
+    let mix = Mix::new(config.seed, client, &config.prefix, &config.rates);
+    ask(&shared, local, mix).await;
+}
+
+/// Runs one client that takes locks, or stands in elections.
+pub(crate) async fn hold(shared: Arc<Shared>, number: u32) {
+    let client = shared.recorder.client(FIRST_HOLDER + number);
+    let config = &shared.config;
+    let prize = if number.is_multiple_of(2) {
+        Prize::Lock
+    } else {
+        Prize::Election
+    };
+    let holder = Holder::new(config.seed, client, &config.prefix, prize);
+    ask(&shared, FIRST_HOLDER + number, holder).await;
+}
+
+/// Asks until the traffic ends. Even clients hold their connection, odd ones dial for every operation.
+async fn ask(shared: &Arc<Shared>, local: u32, mut asks: impl Asks) {
+    let client = shared.recorder.client(local);
+    let config = &shared.config;
     let mut rng = StdRng::seed_from_u64(config.seed ^ u64::from(client));
     let service = shared.held_service();
     let members: Vec<Held> = config
@@ -52,7 +105,7 @@ pub(crate) async fn run(shared: Arc<Shared>, local: u32) {
     while !shared.stopping() {
         let next = Instant::now() + spacing;
         let op = shared.recorder.op();
-        let Step { request, at_member } = mix.next(op);
+        let Step { request, at_member } = asks.next(op);
         let route = route(config.service.is_some() && !at_member, local);
         let attempt = Attempt {
             op,
@@ -62,17 +115,17 @@ pub(crate) async fn run(shared: Arc<Shared>, local: u32) {
             request,
         };
         let outcome = match (route, &config.service, &service) {
-            (Route::ServiceFresh, Some(name), _) => attempt::fresh(&shared, name, &attempt).await,
+            (Route::ServiceFresh, Some(name), _) => attempt::fresh(shared, name, &attempt).await,
             (Route::ServiceHeld, _, Some(service)) => {
-                attempt::held(&shared, service, &attempt).await
+                attempt::held(shared, service, &attempt).await
             }
             _ => {
                 let number = choose(config.rates.pinned, local, members.len(), &mut rng);
                 let member = &members[number];
-                attempt::held(&shared, member, &attempt).await
+                attempt::held(shared, member, &attempt).await
             }
         };
-        mix.learn(&attempt.request, &outcome);
+        asks.learn(&attempt.request, &outcome);
         // A refused connection is refused again at once: without the pause a gap would be a busy loop.
         let idle = !matches!(outcome, Outcome::Ok { .. });
         until(if idle {

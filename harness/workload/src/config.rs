@@ -15,6 +15,8 @@ const PROGRESS_MS: std::ops::RangeInclusive<u64> = 5..=10_000;
 const FUTURE: std::ops::RangeInclusive<i64> = 0..=1_000_000;
 /// Most closed-loop clients: the numbers from 1000 on are those of the open-loop writers.
 const CLIENTS_MAX: u32 = 900;
+/// Most clients that take locks.
+const HOLDERS_MAX: u32 = 100;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,6 +100,9 @@ pub(crate) struct Rates {
     /// So many revisions ahead of what a member has begins a further watch on it, which is followed by another one soon
     /// after it has begun; 0 for none.
     pub(crate) future: i64,
+    /// Clients that take a lock or stand in an election in turn, under leases of a second or two, and write what it
+    /// guards.
+    pub(crate) holders: u32,
     /// Milliseconds between two status questions to a member.
     pub(crate) status_ms: u64,
     /// Watches on every member and through the service.
@@ -122,6 +127,7 @@ impl Default for Rates {
             pinned: false,
             progress_ms: 0,
             future: 0,
+            holders: 0,
             status_ms: 100,
             watch: true,
         }
@@ -187,6 +193,9 @@ impl Config {
         }
         if rates.clients > CLIENTS_MAX {
             return Err(ConfigError::Reject("clients must be at most 900"));
+        }
+        if rates.holders > HOLDERS_MAX {
+            return Err(ConfigError::Reject("holders must be at most 100"));
         }
         Ok(config)
     }
@@ -276,6 +285,7 @@ mod tests {
             (r#""seed":7,"rates":{"progress_ms":4}"#, "progress_ms"),
             (r#""seed":7,"rates":{"future":-1}"#, "future"),
             (r#""seed":7,"rates":{"clients":901}"#, "clients"),
+            (r#""seed":7,"rates":{"holders":101}"#, "holders"),
             (r#""seed":7,"access":{"password":"x"}"#, "password"),
             (r#""seed":7,"access":{"user":"/account"}"#, "access.tls"),
         ] {

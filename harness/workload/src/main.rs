@@ -14,8 +14,10 @@ mod config;
 mod connection;
 mod dial;
 mod dial_all;
+mod disk;
 mod execute;
 mod finish;
+mod locks;
 mod login;
 mod mix;
 mod names;
@@ -141,6 +143,11 @@ enum Command {
         #[command(flatten)]
         bucket: bucket::Bucket,
     },
+    /// Limits what another container of this host writes to its disk; prints its limits.
+    Throttle {
+        #[command(flatten)]
+        order: disk::Order,
+    },
     /// Prints the history.
     Dump {
         #[command(flatten)]
@@ -244,6 +251,10 @@ fn start(command: Command) -> anyhow::Result<()> {
                 end = terminated() => end,
             }
         }),
+        Command::Throttle { order } => {
+            println!("{}", disk::limit(&order)?.trim());
+            Ok(())
+        }
         Command::Dump { place } => dump(&place),
     }
 }

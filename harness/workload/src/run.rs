@@ -165,6 +165,9 @@ fn traffic(shared: &Arc<Shared>) -> JoinSet<()> {
     for client in 0..rates.clients {
         tasks.spawn(clients::run(Arc::clone(shared), client));
     }
+    for number in 0..rates.holders {
+        tasks.spawn(clients::hold(Arc::clone(shared), number));
+    }
     let writers = [
         Writer {
             route: Route::ServiceFresh,

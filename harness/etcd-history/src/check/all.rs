@@ -8,7 +8,7 @@ use super::proof::{self, Known};
 use super::verdict::Verdict;
 use super::{
     agreement, assumptions, continuity, durability, elections, in_time, labels, leases,
-    linearizable as order, load, membership, planned, quorum, raft, reads, watch, witness,
+    linearizable as order, load, locks, membership, planned, quorum, raft, reads, watch, witness,
 };
 use crate::history::History;
 use crate::index::Index;
@@ -44,6 +44,7 @@ pub fn all(history: &History, expectations: &Expectations) -> Vec<Verdict> {
         membership::check(&case),
         continuity::check(&case),
     ];
+    verdicts.extend(locks::check(&case));
     if expectations.kubernetes {
         verdicts.push(labels::check(&case));
         verdicts.push(quorum::check(&case));

@@ -10,6 +10,7 @@ use std::hash::{BuildHasher, BuildHasherDefault};
 use super::Case;
 use super::expectations::OperationKind;
 use super::lives;
+use super::locks;
 use super::placement;
 use super::verdict::{Findings, Verdict};
 use crate::hash::{FastHasher, FastMap};
@@ -231,6 +232,9 @@ fn kinds(case: &Case<'_>, findings: &mut Findings) {
         });
         succeeded.insert(OperationKind::LeaseEnd, ends.sum());
     }
+    let (guarded, refused) = locks::guarded_writes(case.index);
+    succeeded.insert(OperationKind::GuardedWrite, guarded);
+    succeeded.insert(OperationKind::RefusedHolder, refused);
     for kind in &case.expectations.operations {
         if succeeded.get(kind).is_none_or(|count| *count == 0) {
             findings.doubt(format!("no {kind:?} succeeded"));

@@ -207,6 +207,10 @@ pub enum OperationKind {
     Watch,
     /// A lease that ended and was not revoked.
     LeaseEnd,
+    /// A write that the holder of a lock made, guarded by the revision of the lock.
+    GuardedWrite,
+    /// Such a write that was refused, since the lock was gone.
+    RefusedHolder,
 }
 
 impl OperationKind {

@@ -5,9 +5,9 @@
 //! operations.
 //!
 //! Modules: [`assumptions`] is the history fit to be judged at all; [`linearizable`] with its parts `store` (what etcd
-//! must answer), `log` (revision by revision from the watches), `placement` (where each operation belongs), `proof`
+//! must answer; `items`, `brief`: how keys are held), `log` (revision by revision from the watches), `placement` (where each operation belongs), `proof`
 //! (what proves that a revision existed), `witness` (order by revision) and `search` (for what has no revision);
-//! [`reads`], [`leases`] (with the table `lives`), [`durability`], [`watch`] for the clients;
+//! [`reads`], [`leases`] (with the table `lives`), [`locks`], [`durability`], [`watch`] for the clients;
 //! [`agreement`], [`raft`] (with `applied`), [`membership`], [`elections`] for the members; [`labels`], [`quorum`],
 //! [`continuity`], [`planned`], [`in_time`] for the operator.
 //!
@@ -19,6 +19,7 @@ mod agreement;
 mod all;
 mod applied;
 mod assumptions;
+mod brief;
 mod case;
 mod compaction;
 mod continuity;
@@ -27,12 +28,14 @@ mod elections;
 mod expectations;
 mod gaps;
 mod in_time;
+mod items;
 mod keyspace;
 mod labels;
 mod leases;
 mod linearizable;
 mod lives;
 mod load;
+mod locks;
 mod log;
 mod machine;
 mod membership;

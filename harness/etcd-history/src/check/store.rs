@@ -4,25 +4,43 @@
 //! `version` and lease per key; reads inside a transaction see the writes before them. Borrows all text from the
 //! history, or owns it where the history is not kept.
 
-use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 
+use super::brief::Brief;
+use super::items::Items;
 use super::keyspace::Keys;
 use super::words;
 use crate::record::{Compare, KeyValue, Request, Response};
 
 /// Text that a store holds.
-pub(crate) trait Text: Borrow<str> + Ord + Clone {
+pub(crate) trait Text: Ord + Clone {
+    fn text(&self) -> &str;
+
+    fn is(&self, text: &str) -> bool;
+}
+
+impl Text for &str {
     fn text(&self) -> &str {
-        self.borrow()
+        self
+    }
+
+    fn is(&self, text: &str) -> bool {
+        *self == text
     }
 }
 
-impl<S: Borrow<str> + Ord + Clone> Text for S {}
+impl Text for Brief {
+    fn text(&self) -> &str {
+        self.text()
+    }
+
+    fn is(&self, text: &str) -> bool {
+        self.bytes() == text.as_bytes()
+    }
+}
 
 /// A store that borrows from the history.
-pub(crate) type Store<'a> = Model<&'a str>;
+pub(crate) type Store<'a> = Model<&'a str, BTreeMap<&'a str, Item<'a>>>;
 /// A key of it.
 pub(crate) type Item<'a> = Value<&'a str>;
 /// A change of it.
@@ -58,7 +76,7 @@ impl<S: Text> Value<S> {
             && self.create == kv.create_revision
             && self.version == kv.version
             && self.lease == kv.lease
-            && self.value.text() == kv.value
+            && self.value.is(&kv.value)
     }
 
     fn words(&self) -> String {
@@ -86,23 +104,23 @@ pub(crate) struct Mismatch(pub(crate) String);
 
 /// The whole store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Model<S> {
+pub(crate) struct Model<S, M> {
     pub(crate) revision: i64,
-    items: BTreeMap<S, Value<S>>,
+    items: M,
     leased: BTreeMap<i64, BTreeSet<S>>,
 }
 
-impl<S> Default for Model<S> {
+impl<S, M: Default> Default for Model<S, M> {
     fn default() -> Self {
         Self {
             revision: 0,
-            items: BTreeMap::new(),
+            items: M::default(),
             leased: BTreeMap::new(),
         }
     }
 }
 
-impl<S: Text> Model<S> {
+impl<S: Text, M: Items<S, Value<S>>> Model<S, M> {
     /// A store that holds these keys at this revision.
     pub(crate) fn at<'r>(revision: i64, kvs: &'r [KeyValue]) -> Self
     where
@@ -113,7 +131,9 @@ impl<S: Text> Model<S> {
             ..Self::default()
         };
         for kv in kvs {
-            store.set(S::from(&kv.key), Some(Value::of(kv)));
+            let key = S::from(&kv.key);
+            reattach(&mut store.leased, &key, (0, kv.lease));
+            store.items.insert(key, Value::of(kv));
         }
         store
     }
@@ -124,13 +144,13 @@ impl<S: Text> Model<S> {
 
     /// True when these and no others are the keys of the set that are there.
     pub(crate) fn holds_exactly<'k>(
-        &self,
+        &mut self,
         keys: Keys<'_>,
         mut wanted: impl Iterator<Item = &'k str>,
         count: usize,
     ) -> bool {
-        self.scan(keys).count() == count
-            && wanted.all(|key| keys.hold(key) && self.items.contains_key(key))
+        self.items.scan(keys).count() == count
+            && wanted.all(|key| keys.hold(key) && self.items.get(key).is_some())
     }
 
     /// Number of keys.
@@ -307,7 +327,7 @@ impl<S: Text> Model<S> {
 
     /// Compares the answer to a range with the keys that the store has now.
     pub(crate) fn compare_range(
-        &self,
+        &mut self,
         request: &Request,
         answer: &Response,
     ) -> Result<(), Mismatch> {
@@ -329,27 +349,16 @@ impl<S: Text> Model<S> {
             .filter(|limit| *limit > 0)
             .unwrap_or(usize::MAX);
         let mut total = 0;
-        for (key, item) in self.scan(keys) {
-            if total < limit {
-                match kvs.get(total) {
-                    Some(kv) if kv.key == key && item.is(kv) => {}
-                    Some(kv) => {
-                        return Err(Mismatch(format!(
-                            "the store has {key} = {} there, the answer {} = {}",
-                            item.words(),
-                            kv.key,
-                            Item::of(kv).words()
-                        )));
-                    }
-                    None => {
-                        return Err(Mismatch(format!(
-                            "the store has {key} = {} there, the answer does not",
-                            item.words()
-                        )));
-                    }
+        if keys.is_range() {
+            for (key, item) in self.items.scan(keys) {
+                if total < limit {
+                    same(key.text(), item, kvs.get(total))?;
                 }
+                total += 1;
             }
-            total += 1;
+        } else if let Some(item) = self.items.get(key) {
+            same(key, item, kvs.first())?;
+            total = 1;
         }
         if let Some(kv) = kvs.get(total.min(limit)) {
             return Err(Mismatch(format!(
@@ -366,24 +375,27 @@ impl<S: Text> Model<S> {
         Ok(())
     }
 
-    fn scan(&self, keys: Keys<'_>) -> impl Iterator<Item = (&str, &Value<S>)> {
-        let from = (Bound::Included(keys.key), Bound::Unbounded);
-        let all = self.items.range::<str, _>(from);
-        all.map(|(key, item)| (key.text(), item))
-            .take_while(move |(key, _)| !keys.ends_before(key))
-    }
-
     fn put(&mut self, key: S, value: S, lease: i64, changes: &mut Vec<Changed<S>>) {
         let revision = self.revision.saturating_add(1);
-        let before = self.items.get(key.text());
-        let after = Value {
+        let mut after = Value {
             value,
-            create: before.map_or(revision, |item| item.create),
+            create: revision,
             modified: revision,
-            version: before.map_or(0, |item| item.version).saturating_add(1),
+            version: 1,
             lease,
         };
-        self.set(key.clone(), Some(after.clone()));
+        let held = match self.items.get_mut(key.text()) {
+            Some(item) => {
+                after.create = item.create;
+                after.version = item.version.saturating_add(1);
+                std::mem::replace(item, after.clone()).lease
+            }
+            None => {
+                self.items.insert(key.clone(), after.clone());
+                0
+            }
+        };
+        reattach(&mut self.leased, &key, (held, lease));
         changes.push(Changed {
             key,
             after: Some(after),
@@ -392,41 +404,21 @@ impl<S: Text> Model<S> {
 
     fn delete(&mut self, keys: Keys<'_>, changes: &mut Vec<Changed<S>>) -> i64 {
         let first = changes.len();
-        let from = (Bound::Included(keys.key), Bound::Unbounded);
-        let found = self.items.range::<str, _>(from).map(|(key, _)| key);
-        let found = found.take_while(|key| !keys.ends_before((*key).text()));
-        changes.extend(found.map(|key| gone(key.clone())));
+        if keys.is_range() {
+            changes.extend(self.items.scan(keys).map(|(key, _)| gone(key.clone())));
+        }
         for change in &changes[first..] {
-            self.set(change.key.clone(), None);
-        }
-        i64::try_from(changes.len() - first).unwrap_or(i64::MAX)
-    }
-
-    fn set(&mut self, key: S, after: Option<Value<S>>) {
-        let new = after.as_ref().map_or(0, |item| item.lease);
-        let old = match after {
-            None => self.items.remove(key.text()),
-            Some(item) if new == 0 => match self.items.get_mut(key.text()) {
-                Some(held) => Some(std::mem::replace(held, item)),
-                None => self.items.insert(key.clone(), item),
-            },
-            Some(item) => self.items.insert(key.clone(), item),
-        };
-        let old = old.map_or(0, |item| item.lease);
-        if old == new {
-            return;
-        }
-        if old != 0
-            && let Some(keys) = self.leased.get_mut(&old)
-        {
-            keys.remove(key.text());
-            if keys.is_empty() {
-                self.leased.remove(&old);
+            if let Some((key, held)) = self.items.remove(change.key.text()) {
+                reattach(&mut self.leased, &key, (held.lease, 0));
             }
         }
-        if new != 0 {
-            self.leased.entry(new).or_default().insert(key);
+        if !keys.is_range()
+            && let Some((key, held)) = self.items.remove(keys.key)
+        {
+            reattach(&mut self.leased, &key, (held.lease, 0));
+            changes.push(gone(key));
         }
+        i64::try_from(changes.len() - first).unwrap_or(i64::MAX)
     }
 
     fn holds(&self, compare: &Compare) -> bool {
@@ -434,14 +426,46 @@ impl<S: Text> Model<S> {
             Compare::ModRevision { key, revision } => {
                 self.get(key).map_or(0, |item| item.modified) == *revision
             }
-            Compare::Value { key, value } => {
-                let held = self.get(key).map(|item| item.value.text());
-                held == Some(value.as_str())
-            }
+            Compare::Value { key, value } => self.get(key).is_some_and(|item| item.value.is(value)),
             Compare::Version { key, version } => {
                 self.get(key).map_or(0, |item| item.version) == *version
             }
         }
+    }
+}
+
+/// Moves a key from one lease to another; 0 for none.
+fn reattach<S: Text>(leased: &mut BTreeMap<i64, BTreeSet<S>>, key: &S, (old, new): (i64, i64)) {
+    if old == new {
+        return;
+    }
+    if old != 0
+        && let Some(keys) = leased.get_mut(&old)
+    {
+        keys.remove(key);
+        if keys.is_empty() {
+            leased.remove(&old);
+        }
+    }
+    if new != 0 {
+        leased.entry(new).or_default().insert(key.clone());
+    }
+}
+
+/// An answer says of a key what the store has.
+fn same<S: Text>(key: &str, item: &Value<S>, said: Option<&KeyValue>) -> Result<(), Mismatch> {
+    match said {
+        Some(kv) if kv.key == key && item.is(kv) => Ok(()),
+        Some(kv) => Err(Mismatch(format!(
+            "the store has {key} = {} there, the answer {} = {}",
+            item.words(),
+            kv.key,
+            Item::of(kv).words()
+        ))),
+        None => Err(Mismatch(format!(
+            "the store has {key} = {} there, the answer does not",
+            item.words()
+        ))),
     }
 }
 

@@ -6,6 +6,7 @@ mod clean;
 mod cluster;
 mod holes;
 mod leases;
+mod locks;
 mod operator;
 mod store;
 mod streams;

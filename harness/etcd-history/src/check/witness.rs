@@ -404,23 +404,25 @@ impl<'a> Replay<'_, 'a> {
     /// taken, since it leaves most to the others.
     fn loose_delete(&mut self, revision: i64, entry: Entry<'_, 'a>) -> Result<(), Stop> {
         let known = self.known.since(revision);
-        let fits = |op: &u32| match &self.op(*op).call.request {
-            Request::Delete { key, range_end } if !self.used.contains_key(op) => {
-                let keys = Keys::new(key, range_end.as_deref());
-                self.op(*op).call.t <= known
-                    && self.store.holds_exactly(
-                        keys,
-                        entry.events.iter().map(|event| log::key(event)),
-                        entry.events.len(),
-                    )
+        let mut fitting = Vec::new();
+        for op in self.loose.clone() {
+            let call = self.op(op).call;
+            if let Request::Delete { key, range_end } = &call.request
+                && !self.used.contains_key(&op)
+                && call.t <= known
+                && self.store.holds_exactly(
+                    Keys::new(key, range_end.as_deref()),
+                    entry.events.iter().map(|event| log::key(event)),
+                    entry.events.len(),
+                )
+            {
+                fitting.push(op);
             }
-            _ => false,
-        };
-        let mut fitting = self.loose.iter().copied().filter(fits);
-        let Some(owner) = fitting.next() else {
+        }
+        let Some(owner) = fitting.first().copied() else {
             return Err(Stop::Hole { revision });
         };
-        self.guessed |= fitting.next().is_some();
+        self.guessed |= fitting.len() > 1;
         self.used.insert(owner, revision);
         self.execute(owner)?;
         self.tally.found += 1;
@@ -555,7 +557,7 @@ pub(crate) fn agree<S: Text, E: Borrow<KeyEvent>>(
     for event in events {
         let event: &KeyEvent = event.borrow();
         let key = log::key(event);
-        let Some(change) = changes.iter().find(|change| change.key.text() == key) else {
+        let Some(change) = changes.iter().find(|change| change.key.is(key)) else {
             return Err(format!("revision {revision} changed {key} as well"));
         };
         let same = match (event, &change.after) {

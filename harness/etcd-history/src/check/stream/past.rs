@@ -1,8 +1,8 @@
 //! What the newest revisions changed, for watchers that come after them.
 
 use std::collections::VecDeque;
-use std::rc::Rc;
 
+use crate::check::brief::Brief;
 use crate::check::store::Changed;
 use crate::check::witness;
 use crate::record::KeyEvent;
@@ -10,7 +10,7 @@ use crate::record::KeyEvent;
 /// Revisions that are kept.
 const PAST_MAX: usize = 4096;
 
-type Changes = Vec<Changed<Rc<str>>>;
+type Changes = Vec<Changed<Brief>>;
 
 /// The changes of one revision.
 #[derive(Debug, Default)]

@@ -1,22 +1,23 @@
 //! The store, revision by revision, as far as nothing open can change it.
 
 use std::collections::BTreeSet;
-use std::rc::Rc;
 
 use super::done::{Done, Stop};
 use super::lost::Losses;
 use super::past::{Late, Pasts};
 use super::ring::{Ring, Slot, WAITING_MAX};
 
+use crate::check::brief::Brief;
+use crate::check::items::Hashed;
 use crate::check::keyspace::Keys;
 use crate::check::log;
 use crate::check::placement::Part;
-use crate::check::store::{Changed, Mismatch, Model};
+use crate::check::store::{Changed, Mismatch, Model, Value};
 use crate::check::verdict::Findings;
 use crate::check::{witness, words};
 use crate::record::{KeyEvent, Nanos, Outcome, Request, Response};
 
-type Text = Rc<str>;
+type Store = Model<Brief, Hashed<Value<Brief>>>;
 
 /// Operations that may wait for the revision at which the run began.
 const EARLY_MAX: usize = 1 << 18;
@@ -24,8 +25,8 @@ const EARLY_MAX: usize = 1 << 18;
 /// The store and what is not in it yet.
 #[derive(Debug, Default)]
 pub(super) struct Replay {
-    store: Model<Text>,
-    changes: Vec<Changed<Text>>,
+    store: Store,
+    changes: Vec<Changed<Brief>>,
     past: Pasts,
     ring: Ring,
     pub(super) losses: Losses,
@@ -223,7 +224,7 @@ impl Replay {
     }
 
     /// The store at the beginning, where a read of a range before the first write tells it.
-    fn beginning(&self, done: &Done, revision: i64) -> Option<Model<Text>> {
+    fn beginning(&self, done: &Done, revision: i64) -> Option<Store> {
         let whole = matches!(
             done.call.request,
             Request::Range {
@@ -236,13 +237,13 @@ impl Replay {
         );
         match done.op().acked()?.response {
             Response::Range { kvs, .. } if whole && self.writers == 0 => {
-                Some(Model::at(revision, kvs))
+                Some(Store::at(revision, kvs))
             }
             _ => None,
         }
     }
 
-    fn begin(&mut self, store: Model<Text>) -> Result<(), Stop> {
+    fn begin(&mut self, store: Store) -> Result<(), Stop> {
         self.store = store;
         self.begun = true;
         let early = self.early.take().unwrap_or_default();
@@ -268,7 +269,7 @@ impl Replay {
             return Ok(());
         };
         let new = lowest.saturating_sub(1) <= self.writers;
-        self.begin(Model::at(if new { 1 } else { lowest }, &[]))
+        self.begin(Store::at(if new { 1 } else { lowest }, &[]))
     }
 
     /// Replays up to this revision.
@@ -471,19 +472,22 @@ impl Replay {
             self.tally.ended += 1;
             return Ok(true);
         }
-        let mut fitting = self.losses.loose().into_iter().filter(|at| {
-            let done = &self.losses.get(*at).done;
-            let Request::Delete { key, range_end } = &done.call.request else {
-                return false;
-            };
-            let keys = Keys::new(key, range_end.as_deref());
-            let gone = events.iter().map(log::key);
-            done.floor < revision && self.store.holds_exactly(keys, gone, events.len())
-        });
-        match (fitting.next(), fitting.next()) {
-            (None, _) => Ok(false),
-            (Some(owner), None) => self.found(owner, revision, events),
-            (Some(_), Some(_)) => Err(Stop::Unsure(format!(
+        let mut fitting = Vec::new();
+        for at in self.losses.loose() {
+            let done = &self.losses.get(at).done;
+            if let Request::Delete { key, range_end } = &done.call.request
+                && done.floor < revision
+            {
+                let keys = Keys::new(key, range_end.as_deref());
+                let gone = events.iter().map(log::key);
+                let fits = self.store.holds_exactly(keys, gone, events.len());
+                fitting.extend(fits.then_some(at));
+            }
+        }
+        match fitting.as_slice() {
+            [] => Ok(false),
+            [owner] => self.found(*owner, revision, events),
+            [..] => Err(Stop::Unsure(format!(
                 "several deletes of unknown outcome may have made revision {revision}"
             ))),
         }
