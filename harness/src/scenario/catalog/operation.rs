@@ -214,7 +214,8 @@ fn upgrades() -> Vec<Scenario> {
                 to: "3.6.16",
             }],
         )
-        .promise(Promise::continuity(Planned).no_failed_write()),
+        .promise(Promise::continuity(Planned).no_failed_write())
+        .long(),
     ]
 }
 
@@ -234,7 +235,8 @@ fn backups() -> Vec<Scenario> {
              and to a time, each time with the keys of then.",
             [Operation::ArchiveAndRestore],
         )
-        .promise(planned()),
+        .promise(planned())
+        .long(),
         Scenario::operations(
             "operation::archive_operator_killed",
             "Both operators are killed beside the archive's pod: nothing of the archive is missing afterwards.",
