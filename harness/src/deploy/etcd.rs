@@ -7,7 +7,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use crate::deploy::{DeployError, Guard, apply};
+use crate::deploy::{DeployError, Guard, Reach, apply};
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
@@ -36,6 +36,8 @@ pub(crate) struct EtcdCluster {
     pub settings: Vec<(String, String)>,
     /// What it is closed with.
     pub guard: Guard,
+    /// What stands between pods and it.
+    pub reach: Reach,
 }
 
 /// What the API server shows of an etcd cluster.
@@ -64,6 +66,7 @@ impl EtcdCluster {
             storage: "1Gi".into(),
             settings: Vec::new(),
             guard: Guard::Open,
+            reach: Reach::Usual,
         }
     }
 
@@ -107,10 +110,14 @@ impl EtcdCluster {
             component["configs"] = json!([{ "name": "etcd", "variables": variables }]);
         }
         self.guard.write(&mut component);
+        let mut annotations = json!({});
+        if let Some(policy) = self.reach.chosen() {
+            annotations[labels::NETWORK_POLICY] = json!(policy);
+        }
         json!({
             "apiVersion": "apps.kubeblocks.io/v1",
             "kind": "Cluster",
-            "metadata": { "name": self.name, "namespace": self.namespace },
+            "metadata": { "name": self.name, "namespace": self.namespace, "annotations": annotations },
             "spec": { "terminationPolicy": "WipeOut", "componentSpecs": [component] },
         })
     }

@@ -29,7 +29,12 @@ fn fits(next: &Plan, judged: &Plan, workers: usize) -> bool {
 fn has_small_volumes(plan: &Plan) -> bool {
     match &plan.scenario.act {
         Act::Faults(trial) => trial.small_volumes,
-        Act::Conform | Act::Admission | Act::Manifests | Act::Documents | Act::BreakIns => false,
+        Act::Conform
+        | Act::Admission
+        | Act::Manifests
+        | Act::Documents
+        | Act::BreakIns
+        | Act::NetworkPolicies => false,
     }
 }
 
@@ -37,9 +42,12 @@ fn has_small_volumes(plan: &Plan) -> bool {
 fn most(plan: &Plan) -> u32 {
     let all = match &plan.scenario.act {
         Act::Faults(trial) => sizes(plan.members, &trial.operations),
-        Act::Conform | Act::Admission | Act::Manifests | Act::Documents | Act::BreakIns => {
-            Vec::new()
-        }
+        Act::Conform
+        | Act::Admission
+        | Act::Manifests
+        | Act::Documents
+        | Act::BreakIns
+        | Act::NetworkPolicies => Vec::new(),
     };
     all.into_iter().max().unwrap_or(plan.members)
 }

@@ -70,7 +70,8 @@ async fn measure_in(lab: Lab, plan: Plan) -> Result<Measured, RunError> {
     let (subject, mut found) = match leftovers {
         Some(leftovers) => (None, not_made(leftovers)),
         None => {
-            let subject = Subject::create(&lab.cluster, &plan.trial(), plan.members).await?;
+            let reach = plan.scenario.reach();
+            let subject = Subject::create(&lab.cluster, &plan.trial(), plan.members, reach).await?;
             let subject = subject.guarded(plan.scenario.guard());
             lab.live.say(format!("namespace {}", subject.namespace));
             let found = Box::pin(act(&lab, &plan, &subject)).await;
@@ -195,6 +196,10 @@ async fn act(lab: &Lab, plan: &Plan, subject: &Subject) -> Found {
         Act::Admission => until_asked(lab, conformance::admission(lab, subject)).await,
         Act::Manifests => until_asked(lab, conformance::manifests(lab, subject)).await,
         Act::BreakIns => Box::pin(until_asked(lab, conformance::break_ins(lab, subject))).await,
+        Act::NetworkPolicies => {
+            let seen = conformance::network_policies(lab, subject);
+            Box::pin(until_asked(lab, seen)).await
+        }
         Act::Documents => until_asked(lab, conformance::documents(lab, subject)).await,
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::cluster::Cluster;
 use crate::cluster::proxy;
 use crate::cluster::volumes::Pool;
-use crate::deploy::{EtcdCluster, Guard, Keys, TempNamespace};
+use crate::deploy::{EtcdCluster, Guard, Keys, Reach, TempNamespace};
 use crate::scenario::RunError;
 use crate::scenario::inside::Inside;
 use crate::timeouts;
@@ -33,6 +33,7 @@ pub(super) struct Subject {
     pub(super) namespace: String,
     pub(super) members: u32,
     pub(super) guard: Guard,
+    reach: Reach,
     temporary: TempNamespace,
 }
 
@@ -53,19 +54,25 @@ struct Claim {
 }
 
 impl Subject {
-    /// Makes the namespace.
+    /// Makes the namespace, with its policies.
     pub(super) async fn create(
         cluster: &Cluster,
         trial: &str,
         members: u32,
+        reach: Reach,
     ) -> Result<Self, RunError> {
         let words = trial.split("::").skip(1).collect::<Vec<_>>().join("-");
         let temporary = TempNamespace::create(&cluster.kube, &words).await?;
+        if let Err(error) = reach.prepare(&cluster.kube, &temporary.name).await {
+            temporary.delete().await?;
+            return Err(error.into());
+        }
         Ok(Self {
             kube: cluster.kube.clone(),
             namespace: temporary.name.clone(),
             members,
             guard: Guard::Open,
+            reach,
             temporary,
         })
     }
@@ -84,6 +91,7 @@ impl Subject {
     pub(super) fn etcd(&self, pool: Option<&Pool>) -> EtcdCluster {
         let mut etcd = EtcdCluster::new(&self.namespace, CLUSTER, self.members);
         etcd.guard = self.guard;
+        etcd.reach = self.reach;
         match pool {
             Some(pool) => etcd.storage(pool.class, &pool.size()),
             None => etcd,
