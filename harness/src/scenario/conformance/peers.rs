@@ -67,7 +67,7 @@ async fn ask(
     Err(format!("{}{}", told.stdout, told.stderr))
 }
 
-/// First word of what the script says once it has found the member.
+/// What the script begins with once it has found the member.
 const FOUND: &str = "found";
 
 /// Asks from the network of a process of the pod, with the files that are mounted there.

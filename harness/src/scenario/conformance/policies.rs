@@ -1,6 +1,6 @@
 //! Who reaches the members' ports from another pod, of the same namespace and of another one, while the component's
-//! NetworkPolicy is each of those that its Cluster can choose. What one of them forbids another one must let through, or
-//! nothing was shown.
+//! NetworkPolicy is each of those that its Cluster can choose. What one of them forbids another one must let through,
+//! or nothing was shown.
 
 use etcd_operator_api::labels;
 use futures::stream::{self, StreamExt};
