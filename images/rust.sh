@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # rust.sh [NAME...]: static Linux binaries of this repository's own programs, each as an
-# image etcd-harness/NAME:dev from scratch, run by an ordinary user (default: all five).
+# image etcd-harness/NAME:dev from scratch, run by an ordinary user (default: all six).
 # Also tagged by content: what did not change keeps its image ID, so it is not loaded
 # into nodes again. Builds in a target folder of its own, and never changes the lock file.
 set -euo pipefail
@@ -12,7 +12,7 @@ set -euo pipefail
 repo=$(dirname "$IMAGES_DIR")
 target=$(uname -m | sed 's/^arm64$/aarch64/')-unknown-linux-gnu
 out=$repo/target/images
-[ $# -gt 0 ] || set -- operator kbagent metrics-exporter etcd-backup workload
+[ $# -gt 0 ] || set -- operator kbagent metrics-exporter etcd-backup workload pod-policies
 names=("$@")
 
 # glibc's static form, since another target's libraries may not be installable. A

@@ -24,6 +24,9 @@ pub(crate) const OPERATOR_AVAILABLE: Duration = Duration::from_secs(120);
 pub(crate) const CRD_ESTABLISHED: Duration = Duration::from_secs(30);
 /// A new etcd cluster is Running (aim: 6 s for three members, 9 s for five, with images present).
 pub(crate) const CLUSTER_RUNNING: Duration = Duration::from_secs(120);
+/// A policy has its effect on new connections: plugins follow the API server within a second or two, and an attempt
+/// that is dropped is given up after three.
+pub(crate) const POLICY: Duration = Duration::from_secs(20);
 /// A namespace with its pods and volumes is gone.
 pub(crate) const NAMESPACE_GONE: Duration = Duration::from_secs(120);
 /// The effect of a fault that acts at once (a signal, a packet rule under heartbeats) is seen.

@@ -161,6 +161,7 @@ fn images(etcd: &[String]) -> Vec<String> {
         "metrics-exporter",
         "etcd-backup",
         "workload",
+        "pod-policies",
     ];
     let own = own
         .into_iter()
@@ -318,7 +319,7 @@ mod tests {
         let versions = etcd_versions("A=1\nETCD_E2E_VERSIONS=\"v3.6.16 v3.6.1\"\n", &asked);
         assert_eq!(versions, ["v3.6.16", "v3.6.1", "v3.6.12"]);
         let images = images(&versions);
-        assert_eq!(images.len(), 8);
+        assert_eq!(images.len(), 9);
         assert!(images.contains(&"etcd-harness/etcd:v3.6.12".to_owned()));
         assert!(images.contains(&"etcd-harness/operator:dev".to_owned()));
     }

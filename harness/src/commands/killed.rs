@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use super::{CommandResult, Exit, TargetArgs};
 use crate::cluster::Cluster;
 use crate::cluster::volumes::{self, Pool};
-use crate::deploy::{EtcdCluster, TempNamespace};
+use crate::deploy::{EtcdCluster, Reach, TempNamespace};
 use crate::faults::residue::{self, Site};
 use crate::wait::pause;
 
@@ -155,6 +155,7 @@ impl Victim {
                     there.delete(cluster).await?;
                 }
                 let namespace = TempNamespace::create(&cluster.kube, "killed").await?;
+                Reach::Usual.prepare(&cluster.kube, &namespace.name).await?;
                 let etcd = EtcdCluster::new(&namespace.name, ETCD, 3);
                 Self {
                     pool,

@@ -2,7 +2,7 @@
 
 use super::{CommandResult, Exit, TargetArgs};
 use crate::cluster::{ClusterLock, Progress, Repository, kind, volumes};
-use crate::deploy::operator;
+use crate::deploy::{operator, policies};
 
 /// Arguments of `harness up`.
 #[derive(Debug, clap::Args)]
@@ -27,6 +27,13 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
     let _in_use = ClusterLock::using(&choice.name)?;
     let mut progress = Progress::new();
     let cluster = kind::up(&choice, &args.etcd, &mut progress).await?;
+    if choice.is_own() {
+        let repository = Repository::find()?;
+        let image = policies::client_image();
+        let ensure = Box::pin(policies::ensure(&cluster, &repository, &image));
+        let enforcement = progress.phase("network policies", ensure).await?;
+        progress.say(&enforcement.to_string());
+    }
     if !args.no_operator {
         let repository = Repository::find()?;
         let install = operator::install(&cluster, &repository);

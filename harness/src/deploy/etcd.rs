@@ -7,7 +7,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use crate::deploy::{DeployError, Guard, apply};
+use crate::deploy::{DeployError, Guard, Reach, apply};
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
@@ -38,6 +38,8 @@ pub(crate) struct EtcdCluster {
     pub guard: Guard,
     /// True when load balancers lead to its leader, and to each member's port for peers.
     pub balanced: bool,
+    /// What stands between pods and it.
+    pub reach: Reach,
 }
 
 /// What the API server shows of an etcd cluster.
@@ -67,6 +69,7 @@ impl EtcdCluster {
             settings: Vec::new(),
             guard: Guard::Open,
             balanced: false,
+            reach: Reach::Usual,
         }
     }
 
@@ -128,15 +131,16 @@ impl EtcdCluster {
                 },
             }]);
         }
-        let mut metadata = json!({ "name": self.name, "namespace": self.namespace });
-        if self.balanced {
-            // Where policies are enforced, the port for peers is open to members only.
-            metadata["annotations"] = json!({ labels::NETWORK_POLICY: "none" });
+        let mut annotations = json!({});
+        // Where policies are enforced, the port for peers is open to members only.
+        let chosen = self.balanced.then_some(labels::REACH_ALL);
+        if let Some(policy) = self.reach.chosen().or(chosen) {
+            annotations[labels::NETWORK_POLICY] = json!(policy);
         }
         json!({
             "apiVersion": "apps.kubeblocks.io/v1",
             "kind": "Cluster",
-            "metadata": metadata,
+            "metadata": { "name": self.name, "namespace": self.namespace, "annotations": annotations },
             "spec": spec,
         })
     }

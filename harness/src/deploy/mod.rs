@@ -12,6 +12,7 @@ mod guard;
 mod namespace;
 pub(crate) mod operator;
 pub(crate) mod owner;
+pub(crate) mod policies;
 
 pub(crate) use apply::{apply, parse};
 pub(crate) use collect::{collect_cluster, collect_namespace};
@@ -22,3 +23,4 @@ pub(crate) use guard::Keys;
 pub(crate) use namespace::{
     TempNamespace, left as namespaces_left, orphaned as namespaces_orphaned, wait_quiet,
 };
+pub use policies::Reach;

@@ -32,13 +32,18 @@ pub(crate) async fn install(
         objects.extend(parse(&file, &repository.read(&format!("deploy/{file}"))?)?);
     }
     objects.sort_by_key(rank);
+    name_builds(&mut objects, cluster).await;
+    apply(&cluster.kube, NAMESPACE, &objects).await?;
+    Ok(objects.len())
+}
+
+/// Says in each template which build of its image is meant, where images were built here.
+pub(super) async fn name_builds(objects: &mut [DynamicObject], cluster: &Cluster) {
     if let Some(docker) = cluster.docker.as_ref().filter(|_| cluster.own) {
-        for object in &mut objects {
+        for object in objects {
             name_build(object, docker).await;
         }
     }
-    apply(&cluster.kube, NAMESPACE, &objects).await?;
-    Ok(objects.len())
 }
 
 /// Annotation of the operator's pods: identifier of the image that was loaded into the nodes.

@@ -3,6 +3,7 @@
 use super::report::{Checkup, Standing, Symptom};
 use super::{docker, host, scenarios};
 use crate::cluster::{Choice, Cluster, connect_docker};
+use crate::deploy::policies::{self, Enforcement};
 
 /// A line for each thing.
 pub(crate) async fn examine(choice: &Choice) -> Checkup {
@@ -23,7 +24,24 @@ pub(crate) async fn examine(choice: &Choice) -> Checkup {
         }
     }
     findings.push(cluster_finding(choice).await);
+    findings.extend(policies_finding(choice).await);
     Checkup { findings }
+}
+
+/// Whether the cluster enforces network policies; nothing where there is none.
+async fn policies_finding(choice: &Choice) -> Option<Symptom> {
+    let cluster = Cluster::attach(choice).await.ok()?;
+    let subject = "network policies";
+    Some(match policies::look(&cluster.kube, &policies::client_image()).await {
+        Ok(Enforcement::None) => {
+            Symptom::new(subject, Standing::Unavailable, &Enforcement::None.to_string()).remedy(
+                "`harness up` brings what enforces them in its own cluster; scenarios of policies prove nothing in this one",
+            )
+        }
+        Ok(enforcement) => Symptom::new(subject, Standing::Available, &enforcement.to_string()),
+        Err(error) => Symptom::new(subject, Standing::Unavailable, &format!("not tried: {error}"))
+            .remedy("a pod of the recording client's image must be able to run"),
+    })
 }
 
 async fn cluster_finding(choice: &Choice) -> Symptom {

@@ -34,7 +34,8 @@ fn has_small_volumes(plan: &Plan) -> bool {
         | Act::Manifests
         | Act::Documents
         | Act::Backups
-        | Act::BreakIns => false,
+        | Act::BreakIns
+        | Act::NetworkPolicies => false,
     }
 }
 
@@ -47,7 +48,8 @@ fn most(plan: &Plan) -> u32 {
         | Act::Manifests
         | Act::Documents
         | Act::Backups
-        | Act::BreakIns => Vec::new(),
+        | Act::BreakIns
+        | Act::NetworkPolicies => Vec::new(),
     };
     all.into_iter().max().unwrap_or(plan.members)
 }

@@ -311,7 +311,7 @@ fn pod(subject: &Subject, plan: &ClientPlan<'_>) -> Value {
             "secret": {"secretName": secret, "defaultMode": 0o440, "optional": optional}}));
     }
     json!({
-        "metadata": {"name": POD, "namespace": subject.namespace, "labels": {"etcd-harness/part": "workload"}},
+        "metadata": {"name": POD, "namespace": subject.namespace, "labels": {"etcd-harness/part": "workload", "etcd-client": "true"}},
         "spec": {
             "nodeSelector": node,
             "tolerations": [{"operator": "Exists"}],

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::bench::stages::{self, Stage, Stages};
 use crate::cluster::volumes::{self, Pool};
-use crate::deploy::{apply, wait_quiet};
+use crate::deploy::{Reach, apply, wait_quiet};
 use crate::scenario::subject::{CLUSTER, Subject};
 use crate::scenario::{Lab, RunError};
 use crate::timeouts;
@@ -148,7 +148,7 @@ async fn ground(
     if let Some(pool) = pool {
         volumes::prepare(&lab.cluster, pool).await?;
     }
-    Subject::create(&lab.cluster, name, members).await
+    Subject::create(&lab.cluster, name, members, Reach::Usual).await
 }
 
 /// Seconds until the Cluster's phase is Running, if it comes to that.

@@ -6,7 +6,7 @@ use etcd_history::check::{InTime, OperationKind};
 use serde::Serialize;
 
 use crate::bench::Probe;
-use crate::deploy::Guard;
+use crate::deploy::{Guard, Reach};
 use crate::faults::{Capabilities, Fault, impossible};
 use crate::scenario::{Operation, Promise};
 use crate::timeouts;
@@ -55,6 +55,8 @@ pub enum Act {
     Backups,
     /// Strangers try to get into a cluster with TLS and users.
     BreakIns,
+    /// Pods dial the members' ports under each network policy that a Cluster can choose.
+    NetworkPolicies,
 }
 
 /// Operations and faults under load.
@@ -88,6 +90,8 @@ pub struct Trial {
     pub outside: bool,
     /// What the cluster is closed with.
     pub guard: Guard,
+    /// What stands between pods and the members.
+    pub reach: Reach,
     /// Settings of etcd that the cluster begins with, by name.
     pub settings: Vec<(&'static str, &'static str)>,
     /// Clients that are not ours and write beside the recording one. What they write is in no history, so that the
@@ -200,6 +204,7 @@ impl Scenario {
             growing: false,
             outside: false,
             guard: Guard::Open,
+            reach: Reach::Usual,
             settings: Vec::new(),
             probes: Vec::new(),
         };
@@ -409,6 +414,21 @@ impl Scenario {
             Act::Faults(trial) => trial.guard,
             Act::BreakIns => Guard::TlsAndUsers,
             _ => Guard::Open,
+        }
+    }
+
+    /// With this between pods and the members.
+    #[must_use]
+    pub fn reached(self, reach: Reach) -> Self {
+        self.with(|trial| trial.reach = reach)
+    }
+
+    /// What stands between pods and its members.
+    pub fn reach(&self) -> Reach {
+        match &self.act {
+            Act::Faults(trial) => trial.reach,
+            Act::BreakIns => Reach::Unbound,
+            _ => Reach::Usual,
         }
     }
 

@@ -13,7 +13,7 @@ use crate::scenario::RunError;
 use crate::timeouts;
 use crate::wait::pause;
 
-/// Name of the pod and of its container.
+/// Name of the recording client's pod and of its container.
 pub(super) const POD: &str = "workload";
 /// Longest line that is read.
 const LINE: u64 = 1 << 16;
@@ -22,6 +22,8 @@ const LINE: u64 = 1 << 16;
 #[derive(Clone)]
 pub(super) struct Inside {
     pub(super) pods: Api<Pod>,
+    /// Name of the pod and of its container.
+    pub(super) pod: &'static str,
 }
 
 enum Attempted {
@@ -49,6 +51,7 @@ impl Inside {
     pub(super) fn of(kube: &Client, namespace: &str) -> Self {
         Self {
             pods: Api::namespaced(kube.clone(), namespace),
+            pod: POD,
         }
     }
 
@@ -119,7 +122,7 @@ impl Inside {
             .stdin(false)
             .stdout(true)
             .stderr(errors);
-        self.pods.exec(POD, command, &params).await
+        self.pods.exec(self.pod, command, &params).await
     }
 
     async fn attempt(&self, arguments: &[&str]) -> Result<Vec<u8>, Attempted> {

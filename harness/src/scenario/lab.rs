@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::cluster::{Choice, Cluster, ClusterError};
+use crate::deploy::policies;
 use crate::scenario::{Interrupt, Live, Turn};
 
 /// Where runs happen.
@@ -41,8 +42,7 @@ impl Lab {
             live,
             interrupt: Interrupt::never(),
             turn: Turn::now(),
-            client_image: var("ETCD_HARNESS_WORKLOAD_IMAGE")
-                .unwrap_or_else(|| "etcd-harness/workload:dev".to_owned()),
+            client_image: policies::client_image(),
             manifests: var("ETCD_HARNESS_KUBEBLOCKS_EXAMPLES").map(PathBuf::from),
         })
     }

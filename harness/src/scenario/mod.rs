@@ -45,7 +45,7 @@ mod turn;
 #[cfg(test)]
 mod turn_tests;
 
-pub use crate::deploy::Guard;
+pub use crate::deploy::{Guard, Reach};
 pub use description::{Act, Load, Scenario, Trial};
 pub use error::RunError;
 pub use goals::{Took, seen_table};

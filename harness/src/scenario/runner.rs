@@ -70,7 +70,8 @@ async fn measure_in(lab: Lab, plan: Plan) -> Result<Measured, RunError> {
     let (subject, mut found) = match leftovers {
         Some(leftovers) => (None, not_made(leftovers)),
         None => {
-            let subject = Subject::create(&lab.cluster, &plan.trial(), plan.members).await?;
+            let reach = plan.scenario.reach();
+            let subject = Subject::create(&lab.cluster, &plan.trial(), plan.members, reach).await?;
             let subject = subject.guarded(plan.scenario.guard());
             let subject = subject.balanced(plan.scenario.is_outside());
             lab.live.say(format!("namespace {}", subject.namespace));
@@ -197,6 +198,10 @@ async fn act(lab: &Lab, plan: &Plan, subject: &Subject) -> Found {
         Act::Manifests => Box::pin(until_asked(lab, conformance::manifests(lab, subject))).await,
         Act::BreakIns => Box::pin(until_asked(lab, conformance::break_ins(lab, subject))).await,
         Act::Backups => Box::pin(until_asked(lab, conformance::backups(lab, subject))).await,
+        Act::NetworkPolicies => {
+            let seen = conformance::network_policies(lab, subject);
+            Box::pin(until_asked(lab, seen)).await
+        }
         Act::Documents => until_asked(lab, conformance::documents(lab, subject)).await,
     }
 }

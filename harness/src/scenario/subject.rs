@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::cluster::Cluster;
 use crate::cluster::proxy;
 use crate::cluster::volumes::Pool;
-use crate::deploy::{EtcdCluster, Guard, Keys, TempNamespace};
+use crate::deploy::{EtcdCluster, Guard, Keys, Reach, TempNamespace};
 use crate::scenario::RunError;
 use crate::scenario::inside::Inside;
 use crate::timeouts;
@@ -35,6 +35,7 @@ pub(super) struct Subject {
     pub(super) guard: Guard,
     /// True when it has services of type LoadBalancer.
     balanced: bool,
+    reach: Reach,
     temporary: TempNamespace,
 }
 
@@ -55,20 +56,26 @@ struct Claim {
 }
 
 impl Subject {
-    /// Makes the namespace.
+    /// Makes the namespace, with its policies.
     pub(super) async fn create(
         cluster: &Cluster,
         trial: &str,
         members: u32,
+        reach: Reach,
     ) -> Result<Self, RunError> {
         let words = trial.split("::").skip(1).collect::<Vec<_>>().join("-");
         let temporary = TempNamespace::create(&cluster.kube, &words).await?;
+        if let Err(error) = reach.prepare(&cluster.kube, &temporary.name).await {
+            temporary.delete().await?;
+            return Err(error.into());
+        }
         Ok(Self {
             kube: cluster.kube.clone(),
             namespace: temporary.name.clone(),
             members,
             guard: Guard::Open,
             balanced: false,
+            reach,
             temporary,
         })
     }
@@ -93,6 +100,7 @@ impl Subject {
         let mut etcd = EtcdCluster::new(&self.namespace, CLUSTER, self.members);
         etcd.guard = self.guard;
         etcd.balanced = self.balanced;
+        etcd.reach = self.reach;
         match pool {
             Some(pool) => etcd.storage(pool.class, &pool.size()),
             None => etcd,

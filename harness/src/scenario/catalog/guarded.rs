@@ -1,7 +1,7 @@
 //! Scenarios of other families once more, on clusters with TLS and users. What is sampled of each family stands in the
 //! table; what a guarded cluster adds of its own follows.
 
-use crate::deploy::Guard;
+use crate::deploy::{Guard, Reach};
 use crate::faults::{Fault, OperatorFault, Replicas};
 use crate::scenario::promise::Continuity::Planned;
 use crate::scenario::{Act, Operation, Promise, Scenario};
@@ -43,6 +43,14 @@ const SAMPLED: [(&str, &str, Guard); 6] = [
     ),
 ];
 
+/// A scenario, its name in a namespace that denies by default, and its story there.
+const DENIED: (&str, &str, &str) = (
+    "failover::leader_etcd_killed",
+    "guarded::default_deny",
+    "In a namespace that denies by default and lets the documented flows alone, a cluster comes up; the leader's etcd \
+     is killed, and the service follows the election.",
+);
+
 /// What strangers try, and what is replaced while clients write and all operators die in the middle.
 fn own() -> Vec<Scenario> {
     let operators_die = || {
@@ -64,6 +72,12 @@ fn own() -> Vec<Scenario> {
             "From another pod, with no certificate, a foreign one, one that is over, one of another cluster, an \
              application's as a member's, a member's as the operator's, and in plain text: all are refused.",
             Act::BreakIns,
+        ),
+        Scenario::new(
+            "guarded::network_policies",
+            "Pods of the same and of another namespace dial the members' ports under each policy that a Cluster can \
+             choose: what it forbids gets no answer, and what it lets in gets through.",
+            Act::NetworkPolicies,
         ),
         rotates(
             "guarded::ca_rotated",
@@ -88,7 +102,19 @@ pub(super) fn all(open: &[Scenario]) -> Vec<Scenario> {
         scenario.long_members = Vec::new();
         Some(scenario)
     });
-    sampled.chain(own()).collect()
+    let denied = open
+        .iter()
+        .filter(|scenario| scenario.name == DENIED.0)
+        .map(|scenario| {
+            let mut denied = scenario
+                .clone()
+                .reached(Reach::DeniedByDefault)
+                .members([3]);
+            (denied.name, denied.story) = (DENIED.1, DENIED.2);
+            denied.smoke = false;
+            denied
+        });
+    sampled.chain(denied).chain(own()).collect()
 }
 
 #[cfg(test)]
@@ -120,6 +146,35 @@ mod tests {
             let mut opened = guarded.clone();
             opened.guard = Guard::Open;
             assert_eq!(&opened, open, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_denied_by_default_differs_by_its_namespace_alone() {
+        let all = catalog::all();
+        let named = |name: &str| all.iter().find(|scenario| scenario.name == name);
+        let (open, denied) = (named(DENIED.0).expect("it"), named(DENIED.1).expect("it"));
+        assert_eq!(denied.reach(), Reach::DeniedByDefault);
+        assert_eq!(denied.promise, open.promise);
+        let (Act::Faults(open), Act::Faults(denied)) = (&open.act, &denied.act) else {
+            panic!("no load");
+        };
+        let mut opened = denied.clone();
+        opened.reach = Reach::Usual;
+        assert_eq!(&opened, open);
+    }
+
+    #[test]
+    fn what_strangers_try_meets_the_members_and_no_policy() {
+        for scenario in catalog::all() {
+            let floods = scenario.all_faults().contains(&Fault::FloodAgents);
+            let unbound = floods || scenario.act == Act::BreakIns;
+            assert_eq!(
+                scenario.reach() == Reach::Unbound,
+                unbound,
+                "{}",
+                scenario.name
+            );
         }
     }
 

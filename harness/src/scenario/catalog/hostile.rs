@@ -1,6 +1,7 @@
 //! A failover while others do what they can without credentials: the same promise as without them.
 
 use super::counts::THREE_AND_FIVE;
+use crate::deploy::Reach;
 use crate::faults::{Container, Fault, Selector};
 use crate::scenario::promise::Continuity::ProcessKilled;
 use crate::scenario::{Promise, Scenario};
@@ -20,6 +21,8 @@ pub(super) fn all() -> Vec<Scenario> {
             ],
         )
         .members(THREE_AND_FIVE)
+        // A flood that a policy drops would meet no agent.
+        .reached(Reach::Unbound)
         .promise(Promise::continuity(ProcessKilled)),
     ]
 }
