@@ -282,7 +282,7 @@ pub(super) async fn ask(
 ) -> Result<Asked, RunError> {
     let replaced = operation.replaces(&subject.pod_names(), leader);
     if operation.changes_minor() {
-        backup::repository(subject).await?;
+        backup::on_a_claim(subject).await?;
     }
     let before = State::of(subject).await?;
     let lost = operation.loses(&subject.pod_names(), leader);

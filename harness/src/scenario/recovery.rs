@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::bench::RestoreReport;
 use crate::bench::restore::{Restored, lost};
 use crate::bench::statistics::Summary;
-use crate::deploy::wait_quiet;
+use crate::deploy::{Reach, wait_quiet};
 use crate::scenario::backup::{self, Told};
 use crate::scenario::subject::{CLUSTER, COMPONENT, Subject};
 use crate::scenario::{Lab, RunError, archive};
@@ -56,7 +56,8 @@ pub(crate) struct Amount {
 /// When something does not come up, or a backup is not verified.
 pub(crate) async fn measure(lab: &Lab, amount: Amount) -> Result<RestoreReport, RunError> {
     wait_quiet(&lab.cluster.kube).await?;
-    let subject = Subject::create(&lab.cluster, "bench::restore", amount.members).await?;
+    let subject =
+        Subject::create(&lab.cluster, "bench::restore", amount.members, Reach::Usual).await?;
     let measured = Box::pin(measured(lab, &subject, amount)).await;
     let deleted = subject.delete().await;
     let report = measured?;
