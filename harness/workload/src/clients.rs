@@ -71,7 +71,7 @@ pub(crate) async fn run(shared: Arc<Shared>, local: u32) {
     let client = shared.recorder.client(local);
     let config = &shared.config;
     let mix = Mix::new(config.seed, client, &config.prefix, &config.rates);
-    ask(&shared, local, mix).await;
+    Box::pin(ask(&shared, local, mix)).await;
 }
 
 /// Runs one client that takes locks, or stands in elections.
@@ -84,7 +84,7 @@ pub(crate) async fn hold(shared: Arc<Shared>, number: u32) {
         Prize::Election
     };
     let holder = Holder::new(config.seed, client, &config.prefix, prize);
-    ask(&shared, FIRST_HOLDER + number, holder).await;
+    Box::pin(ask(&shared, FIRST_HOLDER + number, holder)).await;
 }
 
 /// Asks until the traffic ends. Even clients hold their connection, odd ones dial for every operation.

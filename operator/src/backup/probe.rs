@@ -39,7 +39,7 @@ pub(super) enum Sight {
         /// UID and resource version of the Secret.
         secret: Result<String, String>,
         /// The Job that tries it.
-        job: Option<ProbeSeen>,
+        job: Option<Box<ProbeSeen>>,
     },
 }
 
@@ -102,7 +102,7 @@ pub(super) fn decide(repo: &BackupRepo, sight: Option<&Sight>, tool: &str, now: 
         }
         (Ok(_), Some(Sight::Class(Err(why)))) => Found::no(why.clone(), Some(MISSING)),
         (Ok(place @ Place::Bucket { .. }), Some(Sight::Bucket { secret, job })) => {
-            bucket(repo, &place, (secret, job.as_ref()), tool, now)
+            bucket(repo, &place, (secret, job.as_deref()), tool, now)
         }
         (Ok(_), _) => Found {
             phase: Some(BackupRepoPhase::PreChecking),

@@ -75,7 +75,7 @@ pub(super) async fn round(mut repo: BackupRepo, context: &Context) -> Result<Act
             let job = found(&repo, context, &credential).await?;
             let secret = secret(context, &credential).await;
             let seen = match &job {
-                Some(job) => Some(seen(context, job).await?),
+                Some(job) => Some(Box::new(seen(context, job).await?)),
                 None => None,
             };
             (Some(Sight::Bucket { secret, job: seen }), job)

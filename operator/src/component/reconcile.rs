@@ -108,7 +108,7 @@ pub(crate) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
 }
 
 async fn reconcile(component: &Component, context: &Context) -> Result<Action, Error> {
-    let observed = observe(&context.client, component).await?;
+    let observed = Box::pin(observe(&context.client, component)).await?;
     if component.metadata.deletion_timestamp.is_some() {
         return tear_down(component, &observed, context).await;
     }

@@ -23,7 +23,7 @@ pub(crate) async fn rehearse(
     component: &Component,
 ) -> Result<Option<String>, RehearseError> {
     let failed = |error: &dyn std::error::Error| RehearseError(error.to_string());
-    let observed = observe(&context.client, component).await;
+    let observed = Box::pin(observe(&context.client, component)).await;
     let observed = observed.map_err(|error| failed(&error))?;
     let planned = match plan(component, &observed, &context.config.cluster_domain) {
         Err(refused) => return Ok(Some(refused.to_string())),

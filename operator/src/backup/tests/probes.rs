@@ -19,7 +19,7 @@ fn bucket() -> BackupRepo {
 fn sight(secret: &str, job: Option<ProbeSeen>) -> Sight {
     Sight::Bucket {
         secret: Ok(secret.into()),
-        job,
+        job: job.map(Box::new),
     }
 }
 
