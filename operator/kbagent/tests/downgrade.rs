@@ -81,13 +81,12 @@ async fn members_go_back_by_a_minor_one_by_one_and_come_again() {
     assert_eq!(begun.error, None, "{:?}", begun.message);
     all_say(&pods, "the data of the older minor", ready).await;
     for (variable, minor) in [("ETCD_OLDER_BIN", &older), ("ETCD_BIN", &newer)] {
-        for n in 0..pods.len() {
-            let pod = &mut pods[n];
+        for pod in &mut pods {
             pod.signal("TERM");
             pod.ended();
             pod.start_etcd_of(variable);
             until("the other version", 20, async || {
-                let status = pods[n].view().await.status?;
+                let status = pod.view().await.status?;
                 (status.version.starts_with(minor.as_str()) && status.leader_id.is_some())
                     .then_some(())
             })
