@@ -86,6 +86,7 @@ fn others() -> Vec<Scenario> {
         )
         .lasts(30)
         .at_most(1)
+        .and_long([5])
         .long(),
         Scenario::faults(
             "failover::leader_etcd_killed_clients_led",

@@ -58,6 +58,7 @@ fn every_kind_of_fault_is_used() {
         "keep_killing",
         "freeze_process",
         "exhaust_memory",
+        "starve",
         "elect",
         "delete_pod",
         "isolate",
@@ -110,6 +111,8 @@ fn every_scenario_can_be_judged() {
                 Some(
                     // etcd itself refuses until the alarm is disarmed: how long is bounded by the time to recover.
                     Fault::FillQuota
+                        // Raft elects as often as it likes where no member has time.
+                        | Fault::Starve { .. }
                         | Fault::CorruptData { .. }
                         | Fault::ControlPlane { .. }
                         | Fault::Isolate {
