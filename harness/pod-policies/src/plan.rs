@@ -180,7 +180,7 @@ fn selects(selector: Option<&LabelSelector>, labels: &Labels) -> bool {
     Selector::try_from(selector).is_ok_and(|selector| selector.matches(labels))
 }
 
-/// Whom a rule lets through, and where to.
+/// Who a rule lets through, and where to.
 struct Opened<'a> {
     peers: &'a [NetworkPolicyPeer],
     ports: &'a [NetworkPolicyPort],

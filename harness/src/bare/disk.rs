@@ -1,6 +1,6 @@
 //! A slow disk: a member's control group lets only so many writes a second through, which delays what etcd must sync
-//! before it goes further. The recording client's container sets it, which has the host's control groups mounted in such
-//! a run and in no other. The group goes with its container, so that nothing is left of it.
+//! before it goes further. The recording client's container sets it, which has the host's control groups mounted in
+//! such a run and in no other. The group goes with its container, so that nothing is left of it.
 
 use futures::future::join_all;
 

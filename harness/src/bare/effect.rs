@@ -28,7 +28,8 @@ pub(crate) async fn until_shown<F: Future<Output = Result<Evidence, String>>>(
     seen.await.map_err(|error| FaultError::unseen(fault, error))
 }
 
-/// Waits until these members answer, each asked by the witness, or by itself where there is none; says how long it took.
+/// Waits until these members answer, each asked by the witness, or by itself where there is none; says how long it
+/// took.
 ///
 /// # Errors
 /// What was seen instead, in words.

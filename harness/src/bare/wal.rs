@@ -1,8 +1,8 @@
 //! etcd's write-ahead log as bytes: frames of records, damaged as a disk and a crash would. Pure.
 //!
-//! A frame is a length of eight bytes and a record. The length's lower seven bytes are those of the record; when its top
-//! bit is set the lowest three bits of its top byte say how many bytes fill up to a multiple of eight. A length of 0
-//! begins what is not written yet. A record ends with its data, which its checksum is of.
+//! A frame is a length of eight bytes and a record. The length's lower seven bytes are those of the record; when its
+//! top bit is set the lowest three bits of its top byte say how many bytes fill up to a multiple of eight. A length of
+//! 0 begins what is not written yet. A record ends with its data, which its checksum is of.
 
 /// Bytes of a length.
 const LENGTH: usize = 8;
@@ -56,7 +56,7 @@ pub(crate) fn tear(log: &mut [u8]) -> Result<String, String> {
     let begun = SECTOR - (from + LENGTH) % SECTOR;
     let length = begun + 2 * SECTOR;
     let place = log.get_mut(from..from + LENGTH + length);
-    let place = place.ok_or("there is no room behind its last record")?;
+    let place = place.ok_or("there is no space behind its last record")?;
     if place.iter().any(|byte| *byte != 0) {
         return Err("what is behind its last record is not empty".to_owned());
     }
@@ -112,7 +112,7 @@ fn frames(log: &[u8]) -> Result<Vec<Frame>, String> {
 mod tests {
     use super::*;
 
-    /// A log of records of these lengths, and room behind them.
+    /// A log of records of these lengths, and space behind them.
     fn log(lengths: &[usize]) -> Vec<u8> {
         let mut log = Vec::new();
         for (number, length) in lengths.iter().enumerate() {

@@ -1,9 +1,9 @@
 //! Measurements that are repeated until they are a distribution: failover and creation.
 //!
 //! [`statistics`] is arithmetic, [`failover`] measures histories, [`probes`] clients that are not ours beside them,
-//! [`creation`] pairs of times, [`restore`] what losing everything costs, [`stages`] where times go, [`power`] says what
-//! limits find, [`suspicion`] what that costs, [`budget`] is what they are held against, [`table`] words them; nothing
-//! here touches a cluster. The commands make the runs and pass on what they found.
+//! [`creation`] pairs of times, [`restore`] what losing everything costs, [`stages`] where times go, [`power`] says
+//! what limits find, [`suspicion`] what that costs, [`budget`] is what they are held against, [`table`] words them;
+//! nothing here touches a cluster. The commands make the runs and pass on what they found.
 
 pub(crate) mod budget;
 pub(crate) mod creation;

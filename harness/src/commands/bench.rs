@@ -1,4 +1,5 @@
-//! `harness bench`: failovers, creations and restores again and again, as a distribution beside a peer of the same moment.
+//! `harness bench`: failovers, creations and restores again and again, as a distribution beside a peer of the same
+//! moment.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

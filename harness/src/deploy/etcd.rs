@@ -132,9 +132,7 @@ impl EtcdCluster {
             }]);
         }
         let mut annotations = json!({});
-        // Where policies are enforced, the port for peers is open to members only.
-        let chosen = self.balanced.then_some(labels::REACH_ALL);
-        if let Some(policy) = self.reach.chosen().or(chosen) {
+        if let Some(policy) = self.reach.chosen() {
             annotations[labels::NETWORK_POLICY] = json!(policy);
         }
         json!({

@@ -341,7 +341,7 @@ fn looks(nodes: &[Node]) -> Value {
             json!({ "ipBlock": { "cidr": format!("{}/{length}", address.address) } })
         })
         .collect();
-    // Without an address no one is let in: an empty list would be everybody.
+    // Without an address no one is let in: an empty list would be all clients.
     let ingress = if from.is_empty() {
         json!([])
     } else {

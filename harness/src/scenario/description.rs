@@ -388,7 +388,11 @@ impl Scenario {
     /// The client is outside of the Kubernetes cluster, and reaches leader and members by load balancers.
     #[must_use]
     pub fn from_outside(self) -> Self {
-        self.with(|trial| trial.outside = true)
+        self.with(|trial| {
+            trial.outside = true;
+            // Policies open the port for peers to members only, and this client asks each of them there.
+            trial.reach = Reach::Unbound;
+        })
     }
 
     /// True when its client is outside of the Kubernetes cluster.

@@ -166,7 +166,8 @@ impl Operation {
             Operation::RebuildFollower => vec![json!({ "type": "RebuildInstance", "force": true,
                 "rebuildFrom": [{ "componentName": COMPONENT, "inPlace": true, "instances": [{ "name": replaced }] }] })],
             Operation::RecoverQuorum => vec![recovering("dryRun"), recovering("acceptDataLoss")],
-            // No OpsRequest: an object of its own (`scenario::backup`, `scenario::archive`), or an edit (`scenario::rotation`).
+            // No OpsRequest: an object of its own (`scenario::backup`, `scenario::archive`), or an edit
+            // (`scenario::rotation`).
             Operation::BackUpAndRestore
             | Operation::ArchiveAndRestore
             | Operation::RotateCa

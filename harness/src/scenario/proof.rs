@@ -67,14 +67,7 @@ fn lacking(
             (millicores(is) != millicores(CPU_LIMIT))
                 .then(|| format!("has the processor limit {is}, not {CPU_LIMIT}"))
         }),
-        Operation::Switchover => match (before.leader(), after.leader()) {
-            (Some(old), Some(new)) if old != new => None,
-            (old, new) => Some(format!(
-                "the leader was {} and is {}",
-                old.unwrap_or("unknown"),
-                new.unwrap_or("unknown")
-            )),
-        },
+        Operation::Switchover => not_moved(before, after),
         Operation::Upgrade { to, .. } => {
             each(&|pod| (pod.version != to).then(|| format!("runs etcd {}, not {to}", pod.version)))
         }
@@ -109,6 +102,17 @@ fn lacking(
         | Operation::ArchiveAndRestore
         | Operation::RotateCa
         | Operation::RotatePassword => None,
+    }
+}
+
+fn not_moved(before: &State, after: &State) -> Option<String> {
+    match (before.leader(), after.leader()) {
+        (Some(old), Some(new)) if old != new => None,
+        (old, new) => Some(format!(
+            "the leader was {} and is {}",
+            old.unwrap_or("unknown"),
+            new.unwrap_or("unknown")
+        )),
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) struct Order {
     /// Where the host's control groups are mounted.
     #[arg(long, default_value = "/cgroup")]
     groups: PathBuf,
-    /// Where the kernel tells of its devices.
+    /// Where the kernel shows its devices.
     #[arg(long, default_value = "/sys")]
     sys: PathBuf,
     /// A file on the disk that is meant: Docker keeps this one beside the files of all containers.

@@ -94,7 +94,7 @@ impl Holder {
         };
         self.state = match (self.state, request, answer) {
             (State::Idle, Request::LeaseGrant { id, .. }, Some(_)) => State::Leased { lease: *id },
-            // Released, or the lease is gone: whoever is silent does not look.
+            // Released, or the lease is gone: a client that is silent does not look.
             (
                 State::Holds { silent: false, .. } | State::Leased { .. },
                 Request::LeaseRevoke { .. },

@@ -185,12 +185,7 @@ fn start(command: Command) -> anyhow::Result<()> {
                 end = terminated() => end,
             }
         }),
-        Command::Start { place } => {
-            std::fs::write(run::start_file(&place.dir), b"")
-                .context("failed to write the start file")?;
-            println!("{}", Clock::anchored().now());
-            Ok(())
-        }
+        Command::Start { place } => begin(&place),
         Command::Stop { place, seconds } => {
             runtime.block_on(stop(&place, Duration::from_secs(seconds)))
         }
@@ -205,15 +200,11 @@ fn start(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::State { place, members } => {
-            let state = runtime.block_on(ask::state(&place.dir, &members))?;
-            println!("{state}");
-            Ok(())
+            told(runtime.block_on(ask::state(&place.dir, &members))?)
         }
         Command::Lists { place, members } => runtime.block_on(ask::lists(&place.dir, &members)),
         Command::Certificates { place, members } => {
-            let told = runtime.block_on(ask::certificates(&place.dir, &members))?;
-            println!("{told}");
-            Ok(())
+            told(runtime.block_on(ask::certificates(&place.dir, &members))?)
         }
         Command::BreakIn { attempt } => {
             println!("{}", runtime.block_on(break_in::run(&attempt)));
@@ -225,26 +216,14 @@ fn start(command: Command) -> anyhow::Result<()> {
                 end = terminated() => end,
             }
         }),
-        Command::Lookup { address } => runtime.block_on(async {
-            for found in tokio::net::lookup_host(&address)
-                .await
-                .context("failed to resolve it")?
-            {
-                println!("{found}");
-            }
-            Ok(())
-        }),
+        Command::Lookup { address } => runtime.block_on(lookup(&address)),
         Command::Proxy { config, place } => runtime.block_on(async {
             tokio::select! {
                 end = proxy::run(&config, &place.dir) => end,
                 end = terminated() => end,
             }
         }),
-        Command::Rules { place, set } => {
-            let told = runtime.block_on(proxy::ask(&place.dir, &set))?;
-            println!("{told}");
-            Ok(())
-        }
+        Command::Rules { place, set } => told(runtime.block_on(proxy::ask(&place.dir, &set))?),
         Command::Bucket { bucket } => runtime.block_on(async {
             tokio::select! {
                 end = bucket::run(&bucket) => end,
@@ -257,6 +236,25 @@ fn start(command: Command) -> anyhow::Result<()> {
         }
         Command::Dump { place } => dump(&place),
     }
+}
+
+fn told(text: impl std::fmt::Display) -> anyhow::Result<()> {
+    println!("{text}");
+    Ok(())
+}
+
+fn begin(place: &Place) -> anyhow::Result<()> {
+    std::fs::write(run::start_file(&place.dir), b"").context("failed to write the start file")?;
+    println!("{}", Clock::anchored().now());
+    Ok(())
+}
+
+async fn lookup(address: &str) -> anyhow::Result<()> {
+    let found = tokio::net::lookup_host(address).await;
+    for found in found.context("failed to resolve it")? {
+        println!("{found}");
+    }
+    Ok(())
 }
 
 fn member(text: &str) -> Result<config::Member, String> {

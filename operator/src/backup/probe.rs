@@ -67,7 +67,7 @@ pub(super) enum Act {
 
 /// A decision.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Verdict {
+pub(super) struct Probed {
     /// The status from now on.
     pub(super) status: BackupRepoStatus,
     /// What is done.
@@ -82,7 +82,7 @@ pub(super) fn name(repo: &BackupRepo) -> String {
 }
 
 /// Decides; `sight` is `None` when the settings cannot be used.
-pub(super) fn decide(repo: &BackupRepo, sight: Option<&Sight>, tool: &str, now: &Time) -> Verdict {
+pub(super) fn decide(repo: &BackupRepo, sight: Option<&Sight>, tool: &str, now: &Time) -> Probed {
     let mut status = repo.status.clone().unwrap_or_default();
     let changed = status.observed_generation != repo.metadata.generation;
     status.is_default = place::is_default(repo);
@@ -129,7 +129,7 @@ pub(super) fn decide(repo: &BackupRepo, sight: Option<&Sight>, tool: &str, now: 
     });
     let seen: Vec<Observation> = [validated].into_iter().chain(reached).collect();
     condition::record(&mut status.conditions, &seen, repo.metadata.generation, now);
-    Verdict {
+    Probed {
         status,
         act: found.act,
         again: found.again,

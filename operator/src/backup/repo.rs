@@ -18,7 +18,7 @@ use kube::runtime::watcher;
 
 use super::observe::{ObserveError, job_seen, pods_of};
 use super::place::{self, Place};
-use super::probe::{self, Act, MADE_OF, ProbeSeen, Sight, Verdict};
+use super::probe::{self, Act, MADE_OF, ProbeSeen, Probed, Sight};
 use crate::client::message;
 use crate::controller::{ApplyError, Blame, Context, Driver, Late, Unread, delete, heads};
 
@@ -83,7 +83,7 @@ pub(super) async fn round(mut repo: BackupRepo, context: &Context) -> Result<Act
     };
     let tool = &context.config.backup_image;
     let verdict = probe::decide(&repo, sight.as_ref(), tool, &Time(Timestamp::now()));
-    let Verdict { status, act, again } = verdict;
+    let Probed { status, act, again } = verdict;
     if repo.status.as_ref() != Some(&status) {
         let api: Api<BackupRepo> = Api::all(context.client.clone());
         let name = repo.name_any();

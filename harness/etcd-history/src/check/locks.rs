@@ -1,10 +1,10 @@
 //! Locks and elections: two holders never both write.
 //!
 //! A holder writes in a transaction that compares the revision at which it took its lock (the fence), so that etcd
-//! refuses it as soon as the lock is gone, whatever the holder believes. What is held against the answers alone, without
-//! the replay: fences of one key never go back, a fence that was found gone never holds again, and none holds when its
-//! lock was taken by another one in between. That two believe at one time that they hold a lock is no violation, but what
-//! the fence is for; such writes are counted.
+//! refuses it as soon as the lock is gone, whatever the holder believes. What is held against the answers alone,
+//! without the replay: fences of one key never go back, a fence that was found gone never holds again, and none holds
+//! when its lock was taken by another one in between. That two believe at one time that they hold a lock is no
+//! violation, but what the fence is for; such writes are counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -5,11 +5,11 @@
 //! operations.
 //!
 //! Modules: [`assumptions`] is the history fit to be judged at all; [`linearizable`] with its parts `store` (what etcd
-//! must answer; `items`, `brief`: how keys are held), `log` (revision by revision from the watches), `placement` (where each operation belongs), `proof`
-//! (what proves that a revision existed), `witness` (order by revision) and `search` (for what has no revision);
-//! [`reads`], [`leases`] (with the table `lives`), [`locks`], [`durability`], [`watch`] for the clients;
-//! [`agreement`], [`raft`] (with `applied`), [`membership`], [`elections`] for the members; [`labels`], [`quorum`],
-//! [`continuity`], [`planned`], [`in_time`] for the operator.
+//! must answer; `items`, `brief`: how keys are held), `log` (revision by revision from the watches), `placement`
+//! (where each operation belongs), `proof` (what proves that a revision existed), `witness` (order by revision) and
+//! `search` (for what has no revision); [`reads`], [`leases`] (with the table `lives`), [`locks`], [`durability`],
+//! [`watch`] for the clients; [`agreement`], [`raft`] (with `applied`), [`membership`], [`elections`] for the members;
+//! [`labels`], [`quorum`], [`continuity`], [`planned`], [`in_time`] for the operator.
 //!
 //! Claims about time ([`continuity`], [`planned`], [`in_time`], the late end of [`leases`]) ask [`machine`] first:
 //! where it was too busy they are not judged. All other claims are judged on every machine. [`shown`] asks all checks

@@ -17,6 +17,7 @@ pub(super) fn all() -> Vec<Scenario> {
         )
         .from_outside()
         .and_long([5])
+        .long()
         .promise(Promise::continuity(ProcessKilled)),
         Scenario::operations(
             "outside::load_balancer_exposed",

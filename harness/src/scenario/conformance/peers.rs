@@ -1,5 +1,5 @@
 //! The peer port, dialled from a member's own address: with a member's certificate it answers, so that it is the
-//! address for which it refuses the same certificate from a stranger's pod.
+//! address for which it refuses the same certificate from the pod of an unknown client.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;

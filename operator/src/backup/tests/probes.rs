@@ -4,7 +4,7 @@ use etcd_operator_api::backup_repo::BackupRepoPhase;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::*;
-use crate::backup::probe::{self, Act as Done, MADE_OF, ProbeSeen, Sight, Verdict};
+use crate::backup::probe::{self, Act as Done, MADE_OF, ProbeSeen, Probed, Sight};
 use crate::backup::repo::round;
 
 const TOOL: &str = "etcd-backup:1";
@@ -23,7 +23,7 @@ fn sight(secret: &str, job: Option<ProbeSeen>) -> Sight {
     }
 }
 
-fn told(repo: &BackupRepo, sight: &Sight, now: i64) -> Verdict {
+fn told(repo: &BackupRepo, sight: &Sight, now: i64) -> Probed {
     probe::decide(repo, Some(sight), TOOL, &at(now))
 }
 
@@ -47,7 +47,7 @@ fn ended(job: &Job, state: JobState, report: Option<BackupReport>) -> Option<Pro
     })
 }
 
-fn reachable(verdict: &Verdict) -> Condition {
+fn reachable(verdict: &Probed) -> Condition {
     let conditions = verdict.status.conditions.iter();
     let mut found = conditions.filter(|condition| condition.type_ == "Reachable");
     found.next().expect("the condition").clone()
