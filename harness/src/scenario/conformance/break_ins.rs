@@ -10,7 +10,6 @@ use super::bring_up::bring_up;
 use super::checklist::Checklist;
 use super::forged;
 use super::outcome::found;
-use super::peers;
 use crate::deploy::{EtcdCluster, Guard, apply};
 use crate::scenario::client::{ADMIN, ClientPlan, RecordingClient, TLS, USER, folder};
 use crate::scenario::description::Load;
@@ -133,7 +132,6 @@ pub(crate) async fn break_ins(lab: &Lab, subject: &Subject) -> Found {
             for attempt in attempts() {
                 try_one(subject, &attempt, &mut list).await;
             }
-            peers::check(lab, subject, &mut list).await;
         }
         Err(error) => list.wrong(error.to_string()),
     }

@@ -15,7 +15,6 @@ mod forged;
 mod manifests;
 mod objects;
 mod outcome;
-mod peers;
 mod policies;
 mod probes;
 mod requests;
