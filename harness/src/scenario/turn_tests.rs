@@ -65,6 +65,13 @@ async fn answer(stream: TcpStream, asked: &Asked) -> std::io::Result<()> {
             (201, serde_json::from_slice(&body).unwrap_or(Value::Null))
         }
         // What every run's namespace has of the harness's own.
+        ("GET", "/apis/networking.k8s.io/v1") => {
+            let policies = json!({"name": "networkpolicies", "singularName": "networkpolicy",
+                "namespaced": true, "kind": "NetworkPolicy", "verbs": ["patch"]});
+            let all = json!({"kind": "APIResourceList", "apiVersion": "v1",
+                "groupVersion": "networking.k8s.io/v1", "resources": [policies]});
+            (200, all)
+        }
         ("PATCH", path) if path.contains("/networkpolicies/") => {
             (200, serde_json::from_slice(&body).unwrap_or(Value::Null))
         }

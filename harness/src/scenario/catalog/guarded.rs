@@ -168,7 +168,7 @@ mod tests {
     fn what_strangers_try_meets_the_members_and_no_policy() {
         for scenario in catalog::all() {
             let floods = scenario.all_faults().contains(&Fault::FloodAgents);
-            let unbound = floods || scenario.act == Act::BreakIns;
+            let unbound = floods || scenario.act == Act::BreakIns || scenario.is_outside();
             assert_eq!(
                 scenario.reach() == Reach::Unbound,
                 unbound,
