@@ -38,6 +38,9 @@ pub(crate) async fn send(client: &mut Client, request: &Request) -> Outcome {
 /// hyper's words for a request that no connection has taken out of its queue (`Error::is_canceled`: "a pending item was
 /// dropped before ever being processed").
 const NEVER_TAKEN: &str = "operation was canceled: connection closed";
+/// How the error of a request ends that was beyond the last stream of the other end's GOAWAY, or was still to be sent
+/// when that came: none of it was processed (RFC 9113, 6.8). A stream below it ends with a broken pipe instead.
+const BEYOND_GOAWAY: &str = "connection error received: not a result of an error";
 
 /// What an error of the client library means.
 pub(crate) fn failure(error: &Error) -> Outcome {
@@ -51,7 +54,7 @@ pub(crate) fn failure(error: &Error) -> Outcome {
                 source = cause.source();
             }
             let told = describe(status);
-            if status.code() == Code::Cancelled && told.ends_with(NEVER_TAKEN) {
+            if never_processed(status.code(), &told) {
                 return BeforeSend::Closed.meaning().outcome(told);
             }
             classify(status.code(), status.message()).outcome(told)
@@ -273,5 +276,24 @@ pub(crate) fn key_value(kv: &etcd_client::KeyValue) -> KeyValue {
         mod_revision: kv.mod_revision(),
         version: kv.version(),
         lease: kv.lease(),
+    }
+}
+
+/// True when etcd has seen nothing of a request.
+fn never_processed(code: Code, told: &str) -> bool {
+    (code == Code::Cancelled && told.ends_with(NEVER_TAKEN)) || told.ends_with(BEYOND_GOAWAY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_stopping_member_has_not_processed_is_known() {
+        let lost = "h2 protocol error: http2 error: transport error: http2 error: ";
+        let of = |end: &str| never_processed(Code::Internal, &format!("{lost}{end}"));
+        assert!(of("connection error received: not a result of an error"));
+        assert!(!of("stream closed because of a broken pipe"));
+        assert!(!of("connection error received: unexpected internal error"));
     }
 }
