@@ -39,7 +39,7 @@ pub(crate) async fn inject(
         members,
     };
     for member in &slow.members {
-        match cluster.throttle(member, writes_s).await {
+        match cluster.throttle(member, Some(writes_s)).await {
             Ok(limits) => evidence.add("limits", limits),
             Err(error) => {
                 // The error of the injection is the one to report; the run removes the containers in any case.
@@ -70,13 +70,16 @@ async fn slow_syncs(cluster: &BareCluster, members: &[String]) -> Vec<usize> {
 }
 
 impl BareCluster {
-    /// Lets so many writes a second of a member through, 0 for all; returns the limits that it then has.
-    async fn throttle(&self, member: &str, writes_s: u32) -> Result<String, BareError> {
+    /// Lets so many writes a second of a member through, 0 for all; without a number nothing is set. Returns the limits
+    /// that it then has.
+    async fn throttle(&self, member: &str, writes_s: Option<u32>) -> Result<String, BareError> {
         let client = self.layout().client();
         let id = self.id(member).await?;
-        let writes = writes_s.to_string();
-        let order = ["--container", &id, "--writes-s", &writes];
-        let command = [&["/workload", "throttle"], &order[..]].concat();
+        let mut command = vec!["/workload", "throttle", "--container", &id];
+        let writes = writes_s.map(|writes| writes.to_string());
+        if let Some(writes) = &writes {
+            command.extend(["--writes-s", writes]);
+        }
         let output = self.run(&client, &command).await?;
         if output.success() {
             return Ok(output.stdout.trim().to_owned());
@@ -119,7 +122,7 @@ impl Running for Slow {
         let total = now.saturating_sub(self.before.iter().sum());
         healing.evidence.add("slow_syncs", total);
         for member in &self.members {
-            let freed = self.cluster.throttle(member, 0).await;
+            let freed = self.cluster.throttle(member, Some(0)).await;
             freed.map_err(|error| FaultError::Heal {
                 fault: self.fault.clone(),
                 reason: error.to_string(),
@@ -130,8 +133,7 @@ impl Running for Slow {
 
     async fn residue(&self) -> Result<Option<String>, FaultError> {
         for member in &self.members {
-            // To ask is to set: what is there after the heal is no limit, or it is named.
-            let limits = self.cluster.throttle(member, 0).await;
+            let limits = self.cluster.throttle(member, None).await;
             let limits = limits.map_err(|error| FaultError::find(member.as_str(), error))?;
             if !limits.is_empty() && !limits.contains("wiops=max") {
                 return Ok(Some(format!("{member}: {limits}")));

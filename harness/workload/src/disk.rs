@@ -13,9 +13,9 @@ pub(crate) struct Order {
     /// Docker's ID of the container.
     #[arg(long)]
     container: String,
-    /// Writes a second at most; 0: no limit.
+    /// Writes a second at most; 0: no limit. Left out: nothing is set.
     #[arg(long)]
-    writes_s: u32,
+    writes_s: Option<u32>,
     /// Where the host's control groups are mounted.
     #[arg(long, default_value = "/cgroup")]
     groups: PathBuf,
@@ -27,12 +27,14 @@ pub(crate) struct Order {
     file: PathBuf,
 }
 
-/// Sets the limit; returns the limits that this container then has.
+/// Sets the limit, if there is one to set; returns the limits that this container then has.
 pub(crate) fn limit(order: &Order) -> anyhow::Result<String> {
     let device = device(order)?;
     let (file, line) = group(order, &device)?;
-    fs::write(&file, &line)
-        .with_context(|| format!("failed to write {line:?} to {}", file.display()))?;
+    if let Some(line) = line {
+        fs::write(&file, &line)
+            .with_context(|| format!("failed to write {line:?} to {}", file.display()))?;
+    }
     fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))
 }
 
@@ -65,7 +67,7 @@ fn numbers(device: u64) -> String {
 }
 
 /// The file that takes the limit, and what is written to it: of both versions of control groups.
-fn group(order: &Order, device: &str) -> anyhow::Result<(PathBuf, String)> {
+fn group(order: &Order, device: &str) -> anyhow::Result<(PathBuf, Option<String>)> {
     let id = &order.container;
     if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         bail!("{id:?} is no ID of a container");
@@ -74,7 +76,7 @@ fn group(order: &Order, device: &str) -> anyhow::Result<(PathBuf, String)> {
         format!("docker/{id}"),
         format!("system.slice/docker-{id}.scope"),
     ];
-    let most = match order.writes_s {
+    let most = |writes| match writes {
         0 => "max".to_owned(),
         writes => writes.to_string(),
     };
@@ -82,9 +84,15 @@ fn group(order: &Order, device: &str) -> anyhow::Result<(PathBuf, String)> {
         (
             Path::new("blkio"),
             "blkio.throttle.write_iops_device",
-            format!("{device} {}", order.writes_s),
+            order.writes_s.map(|writes| format!("{device} {writes}")),
         ),
-        (Path::new(""), "io.max", format!("{device} wiops={most}")),
+        (
+            Path::new(""),
+            "io.max",
+            order
+                .writes_s
+                .map(|writes| format!("{device} wiops={}", most(writes))),
+        ),
     ];
     for (kind, file, line) in kinds {
         for place in &places {
@@ -107,7 +115,7 @@ mod tests {
     fn order(root: &Path) -> Order {
         Order {
             container: "c0ffee".to_owned(),
-            writes_s: 2,
+            writes_s: Some(2),
             groups: root.join("groups"),
             sys: root.join("sys"),
             file: root.to_owned(),
@@ -140,7 +148,7 @@ mod tests {
             fs::create_dir_all(order.sys.join("dev/block").join(&device)).expect("made");
             make(&order.groups.join(file));
             assert_eq!(limit(&order).expect("set"), format!("{device} {limited}"));
-            order.writes_s = 0;
+            order.writes_s = Some(0);
             assert_eq!(limit(&order).expect("set"), format!("{device} {free}"));
         }
     }
