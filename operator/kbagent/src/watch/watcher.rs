@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kbagent_protocol::{MemberStanding, MemberView};
+use kbagent_protocol::{LogSeen, MemberStanding, MemberView};
 use tokio::sync::{Notify, watch};
 
 use super::hint;
 use super::hold;
 use super::names::{self, Names};
 use super::view::{Hints, Knowledge, Own, Refusal};
-use super::{removed, standing, volume};
+use super::{log, removed, standing, volume};
 use crate::config::Config;
 use crate::etcd::Client;
 use crate::launch::{ANSWERED_FILE, REFUSED_FILE};
@@ -29,6 +29,7 @@ pub(crate) struct Watcher {
     removed: watch::Receiver<Option<Refusal>>,
     standing: watch::Receiver<Option<MemberStanding>>,
     volume: watch::Receiver<Option<u64>>,
+    log: watch::Receiver<Option<LogSeen>>,
     own: watch::Receiver<Own>,
     alarm: Arc<Notify>,
     knowledge: watch::Sender<Knowledge>,
@@ -65,6 +66,8 @@ pub(crate) fn start(
     let (standing_to, standing) = watch::channel(None);
     let (volume_to, volume) = watch::channel(None);
     tokio::spawn(volume::look(config.data_dir.clone(), volume_to));
+    let (log_to, log) = watch::channel(None);
+    tokio::spawn(log::look(config.data_dir.clone(), seen.clone(), log_to));
     let names_wanted = Arc::new(Notify::new());
     tokio::spawn(names::keep(
         client.clone(),
@@ -97,6 +100,7 @@ pub(crate) fn start(
         removed,
         standing,
         volume,
+        log,
         own,
         alarm,
         knowledge,
@@ -141,6 +145,7 @@ impl Watcher {
             refusal: refusal.as_ref(),
             standing: standing.as_ref(),
             file_system_bytes: *self.volume.borrow(),
+            log: *self.log.borrow(),
             own: self.own.borrow().clone(),
         };
         let now = Instant::now();
