@@ -14,7 +14,7 @@ mod supervise;
 
 pub use kbagent_protocol::IDENTITY_FILE;
 
-pub use decide::{Decision, Evidence, Identity, IdentityFile, Trace, decide};
+pub use decide::{Decision, Evidence, Identity, IdentityFile, OldLog, Trace, decide};
 pub use demand::Demand;
 pub use run::{LaunchError, run};
 
