@@ -86,7 +86,7 @@ async fn becomes(pod: &mut Pod, variable: &str, minor: &str) {
         .await;
     }
     pod.start_etcd_of(variable);
-    until("the other version", 30, async || {
+    until("the other version", 60, async || {
         let view = pod.view().await;
         let status = view.status.filter(|_| view.etcd == EtcdState::Running)?;
         (status.version.starts_with(minor) && status.leader_id.is_some()).then_some(())
@@ -96,7 +96,7 @@ async fn becomes(pod: &mut Pod, variable: &str, minor: &str) {
 
 /// What the agent has read of its member's log.
 async fn log_of(pod: &Pod, wanted: impl Fn(&LogSeen) -> bool) -> LogSeen {
-    until("what the log holds", 15, async || {
+    until("what the log holds", 30, async || {
         pod.view().await.status?.format.log.filter(&wanted)
     })
     .await
