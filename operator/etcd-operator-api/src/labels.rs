@@ -76,8 +76,8 @@ pub const MEMBER_USER: &str = "apps.kubeblocks.io/member-user";
 /// UserProvided, `Issuer/NAME` or `ClusterIssuer/NAME`.
 pub const CERT_MANAGER_ISSUER: &str = "apps.kubeblocks.io/cert-manager-issuer";
 /// Annotation of a Cluster, and of its Components: who may reach the members. [`REACH_OPEN`] (the default with `tls`,
-/// or with a service that leads outside), [`REACH_NAMESPACE`] (the default otherwise), [`REACH_MEMBERS`] or
-/// [`REACH_ALL`].
+/// or with a service of the Cluster's that leads outside), [`REACH_NAMESPACE`], [`REACH_MEMBERS`] or [`REACH_ALL`].
+/// Otherwise absent: as [`REACH_NAMESPACE`], and the ports of the definition's services that lead outside.
 pub const NETWORK_POLICY: &str = "apps.kubeblocks.io/network-policy";
 /// Clients from everywhere.
 pub const REACH_OPEN: &str = "open";

@@ -15,6 +15,7 @@ mod held;
 mod manager;
 mod network;
 mod observe;
+mod outside;
 mod phase;
 mod plan;
 mod reconcile;
