@@ -78,6 +78,10 @@ chart: ## checks the Helm chart: lint, rendered objects against deploy/*.yaml; n
 chart-kind: up ## installs, upgrades and removes the chart on the kind cluster, below a Cluster that must not notice
 	hack/chart kind
 
+.PHONY: upgrade-kind
+upgrade-kind: up ## replaces the operator of FORMER (a commit) by this tree's under load, on the kind cluster
+	hack/upgrade-kind $(FORMER)
+
 .PHONY: alerts
 alerts: ## checks and tests the alerts with promtool (which takes minutes to build, once); no cluster
 	hack/alerts
