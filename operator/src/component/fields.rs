@@ -4,6 +4,7 @@
 use etcd_operator_api::names::ComponentName;
 use etcd_operator_api::volume::VolumeClaimTemplate;
 use etcd_operator_api::{Component, labels};
+use failover_traces::{COLLECTOR_VARIABLE, endpoint};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 
@@ -41,6 +42,8 @@ pub(super) enum BadField {
         labels::WITHOUT_BACKUP
     )]
     WithoutBackup { value: String },
+    #[error("env {COLLECTOR_VARIABLE}: {0}")]
+    Collector(String),
 }
 
 pub(super) fn check(component: &Component) -> Result<(), BadField> {
@@ -69,6 +72,14 @@ pub(super) fn check(component: &Component) -> Result<(), BadField> {
     if let Some(value) = without.filter(|text| !matches!(text.as_str(), "true" | "false")) {
         let value = value.clone();
         return Err(BadField::WithoutBackup { value });
+    }
+    let mut told = spec.env.iter().filter(|env| env.name == COLLECTOR_VARIABLE);
+    let bad = told.find_map(|env| {
+        let collector = env.value.as_deref().filter(|text| !text.is_empty())?;
+        endpoint(collector).err()
+    });
+    if let Some(error) = bad {
+        return Err(BadField::Collector(error.to_string()));
     }
     let name = ComponentName::existing(&component.name_any());
     let mut offline = spec.offline_instances.iter();

@@ -75,6 +75,14 @@ impl Knowledge {
         }
     }
 
+    /// With this view.
+    #[cfg(test)]
+    pub(crate) fn of(view: MemberView) -> Self {
+        let now = Instant::now();
+        let first = Self::new(String::new(), String::new(), 1, now);
+        Self { view, ..first }
+    }
+
     /// The view as it is sent at `now`.
     #[must_use]
     pub fn at(&self, now: Instant) -> MemberView {
