@@ -93,6 +93,9 @@ pub const REPLACE_UNREACHABLE: &str = "apps.kubeblocks.io/replace-unreachable-mi
 /// Annotation of a Cluster, and of its Components: `true` lets etcd change its minor without a backup before; `false`,
 /// or absent: not.
 pub const WITHOUT_BACKUP: &str = "apps.kubeblocks.io/upgrade-without-backup";
+/// Annotation of a Cluster, and of its Components: `true` lets etcd go from 3.5 to 3.6 although it is not known whether
+/// its store of API v2 is clean, or it is not; `false`, or absent: not.
+pub const WITHOUT_V2_CHECK: &str = "apps.kubeblocks.io/upgrade-without-v2-check";
 /// Label of the Backup that is made before etcd changes its minor: that minor.
 pub const BEFORE_UPGRADE: &str = "apps.kubeblocks.io/before-upgrade-to";
 /// Least of [`REPLACE_UNREACHABLE`]: Kubernetes itself evicts pods of such a node after as long.

@@ -27,6 +27,7 @@ mod settings;
 mod snapshot;
 mod status;
 mod tls;
+mod v2store;
 mod validate;
 
 #[cfg(test)]

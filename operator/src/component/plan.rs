@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::accounts::{self, Planned};
 use super::build;
+use super::change::Wait;
 use super::held::hold;
 use super::network::{self, Reach};
 use super::observe::Observed;
@@ -68,7 +69,7 @@ pub(super) struct Plan {
     /// The backup to make before etcd changes its minor.
     pub(super) backup: Option<Box<Backup>>,
     /// Why pods are not made of that minor yet.
-    pub(super) waits: Option<String>,
+    pub(super) waits: Option<Wait>,
 }
 
 /// What an InstanceSet that is about to be deleted must be told first, as a merge patch: claims live by the policy that

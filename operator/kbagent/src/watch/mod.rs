@@ -8,6 +8,7 @@ mod hold;
 mod names;
 mod removed;
 mod standing;
+mod v2store;
 mod view;
 mod volume;
 mod watcher;

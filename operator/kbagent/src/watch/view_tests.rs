@@ -63,6 +63,7 @@ impl Bench {
             refusal: None,
             standing: None,
             file_system_bytes: None,
+            v2_store: None,
             own: self.own.clone(),
         };
         self.knowledge.fold(poll, &hints, self.now)
@@ -156,6 +157,7 @@ fn silence_is_told_apart() {
         refusal: Some(&lost),
         standing: None,
         file_system_bytes: None,
+        v2_store: None,
         own: Own::default(),
     };
     assert!(bench.knowledge.fold(refused(), &hints, bench.now));

@@ -62,6 +62,7 @@ fn annotations(cluster: &Cluster, reach: Option<&str>) -> BTreeMap<String, Strin
         labels::REPLACE_UNREACHABLE,
         labels::CERT_MANAGER_ISSUER,
         labels::WITHOUT_BACKUP,
+        labels::WITHOUT_V2_CHECK,
     ];
     let passed = passed
         .into_iter()
