@@ -7,7 +7,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use crate::deploy::{DeployError, Guard, Reach, apply};
+use crate::deploy::{DeployError, Guard, Reach, apply, own_ca};
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
@@ -143,11 +143,14 @@ impl EtcdCluster {
         })
     }
 
-    /// Applies it.
+    /// Applies it, and what it is closed with.
     ///
     /// # Errors
     /// With the API server's words when it is refused.
     pub(crate) async fn apply(&self, kube: &Client) -> Result<(), DeployError> {
+        if self.guard == Guard::OwnCa {
+            own_ca::prepare(kube, &self.namespace, &self.name).await?;
+        }
         let object: DynamicObject = serde_json::from_value(self.manifest())
             .map_err(|error| DeployError::call("build", format!("Cluster {}", self.name), error))?;
         apply(kube, &self.namespace, &[object]).await.map(drop)

@@ -2,9 +2,11 @@
 //! and are never read here.
 
 use etcd_operator_api::account::ROOT;
-use etcd_operator_api::names::ComponentName;
+use etcd_operator_api::names::{CA_KEY, CERTIFICATE_KEY, ComponentName, PRIVATE_KEY};
 use serde::Serialize;
 use serde_json::{Value, json};
+
+use crate::deploy::own_ca;
 
 /// The user that may read and write the keys of a run, and nothing else.
 const USER: &str = "harness";
@@ -24,6 +26,8 @@ pub enum Guard {
     Tls,
     /// And clients log in as users with rights by prefix.
     TlsAndUsers,
+    /// The same with certificates of a user's own CA (issuer UserProvided).
+    OwnCa,
 }
 
 /// Names of the Secrets that a client mounts.
@@ -43,14 +47,20 @@ impl Guard {
 
     /// True where clients log in.
     pub fn has_users(self) -> bool {
-        self == Self::TlsAndUsers
+        matches!(self, Self::TlsAndUsers | Self::OwnCa)
     }
 
     /// Writes it into a component of a Cluster's spec.
     pub(crate) fn write(self, component: &mut Value) {
         if self.has_tls() {
             component["tls"] = json!(true);
-            component["issuer"] = json!({ "name": "KubeBlocks" });
+            component["issuer"] = match self {
+                Self::OwnCa => {
+                    json!({ "name": "UserProvided", "secretRef": { "name": own_ca::MEMBERS,
+                    "ca": CA_KEY, "cert": CERTIFICATE_KEY, "key": PRIVATE_KEY } })
+                }
+                _ => json!({ "name": "KubeBlocks" }),
+            };
         }
         if self.has_users() {
             let may = |access: &str| json!([{ "prefix": KEYS, "access": access }]);
@@ -67,7 +77,10 @@ impl Guard {
         let component = ComponentName::existing(component);
         let user = |name: &str| component.account_secret(name);
         self.has_tls().then(|| Keys {
-            tls: component.client_secret(),
+            tls: match self {
+                Self::OwnCa => own_ca::CLIENTS.to_owned(),
+                _ => component.client_secret(),
+            },
             users: self.has_users().then(|| [USER, ROOT, AUDITOR].map(user)),
         })
     }
@@ -77,7 +90,7 @@ impl Guard {
         match self {
             Self::Open => &[],
             Self::Tls => &["CertificatesValid"],
-            Self::TlsAndUsers => &["CertificatesValid", "AccountsReady"],
+            Self::TlsAndUsers | Self::OwnCa => &["CertificatesValid", "AccountsReady"],
         }
     }
 }
@@ -97,8 +110,13 @@ mod tests {
         let tls = written(Guard::Tls);
         assert_eq!(tls["tls"], true);
         assert_eq!(tls["systemAccounts"], Value::Null);
-        let accounts = &written(Guard::TlsAndUsers)["systemAccounts"];
+        let accounts = written(Guard::TlsAndUsers)["systemAccounts"].take();
         assert_eq!(accounts[1]["permissions"][0]["prefix"], "run/");
+        let own = written(Guard::OwnCa);
+        assert_eq!(own["issuer"]["secretRef"]["name"], own_ca::MEMBERS);
+        assert_eq!(own["systemAccounts"], accounts);
+        let keys = Guard::OwnCa.keys("q-etcd").expect("keys");
+        assert_eq!(keys.tls, own_ca::CLIENTS);
         assert_eq!(Guard::Open.keys("q-etcd"), None);
         let keys = Guard::TlsAndUsers.keys("q-etcd").expect("keys");
         assert_eq!(keys.tls, "q-etcd-client");

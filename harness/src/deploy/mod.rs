@@ -11,6 +11,7 @@ pub(crate) mod growing;
 mod guard;
 mod namespace;
 pub(crate) mod operator;
+mod own_ca;
 pub(crate) mod owner;
 pub(crate) mod policies;
 

@@ -29,6 +29,10 @@ impl std::fmt::Debug for TempNamespace {
     }
 }
 
+/// Most characters of a namespace that tell the test. Paths of backups hold a namespace twice, and the S3 server of the
+/// tests makes a file's name, of 255 bytes at most, of such a path in base64.
+const MOST: usize = 24;
+
 impl TempNamespace {
     /// Creates one for the test `test`.
     ///
@@ -38,7 +42,7 @@ impl TempNamespace {
         let word = label_value(test);
         let name = format!(
             "{}-{:05x}",
-            &word[..word.len().min(40)],
+            word[..word.len().min(MOST)].trim_end_matches('-'),
             rand::random::<u32>() & 0xf_ffff
         );
         let namespace = Namespace {

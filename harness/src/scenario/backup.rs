@@ -10,10 +10,13 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::Resource as _;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
+use crate::deploy::Guard;
 use crate::scenario::RunError;
+use crate::scenario::inside::Inside;
 use crate::scenario::subject::{CLUSTER, COMPONENT, MANAGER, Subject};
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};
@@ -22,6 +25,13 @@ use crate::wait::{Poll, wait_until};
 const RESTORED: &str = "restored";
 /// By how much a restored cluster's revision is ahead of the backup's at least: no watch of the old one goes back.
 pub(super) const BUMP: i64 = 1_000_000_000;
+/// How etcdctl in a member's pod gets in where certificates are asked for: as the member, which may read all keys.
+const MEMBERS_ACCESS: [&str; 4] = [
+    "--endpoints=https://127.0.0.1:2379",
+    "--cacert=/etc/pki/tls/ca.pem",
+    "--cert=/etc/pki/tls/cert.pem",
+    "--key=/etc/pki/tls/key.pem",
+];
 
 /// A backup that was asked for.
 pub(super) struct BackUp {
@@ -38,17 +48,33 @@ pub(super) struct Told {
     pub(super) reason: String,
 }
 
-/// A key as etcd's gateway gives it: numbers as text, bytes in base64.
+/// A key as etcd's gateway and etcdctl give it, bytes in base64.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Entry {
     key: String,
     #[serde(default)]
     value: String,
-    create_revision: String,
-    mod_revision: String,
-    version: String,
-    #[serde(default)]
-    lease: String,
+    #[serde(deserialize_with = "number")]
+    create_revision: i64,
+    #[serde(deserialize_with = "number")]
+    mod_revision: i64,
+    #[serde(deserialize_with = "number")]
+    version: i64,
+    /// 0: none.
+    #[serde(default, deserialize_with = "number")]
+    lease: i64,
+}
+
+/// A number, which the gateway writes as text.
+fn number<'de, D: Deserializer<'de>>(from: D) -> Result<i64, D::Error> {
+    read_number(&Value::deserialize(from)?).ok_or_else(|| D::Error::custom("no number"))
+}
+
+fn read_number(value: &Value) -> Option<i64> {
+    match value {
+        Value::String(text) => text.parse().ok(),
+        value => value.as_i64(),
+    }
 }
 
 /// All keys of one cluster.
@@ -87,9 +113,7 @@ impl BackUp {
         cluster["spec"]["restore"] = json!({ "source": { "kind": "Backup", "name": self.name } });
         begin(&self.subject, RESTORED, cluster, limit).await?;
         let is = held(&self.subject, RESTORED, None).await?;
-        let clusters = self.subject.clusters();
-        let gone = clusters.delete(RESTORED, &DeleteParams::background()).await;
-        gone.map_err(|error| RunError::api("delete the restored Cluster", &error))?;
+        remove(&self.subject.clusters(), RESTORED).await?;
         match difference(&was, &is, told.revision) {
             None => Ok(format!(
                 "{} keys at revision {} are those of the backup",
@@ -285,7 +309,7 @@ pub(super) fn difference(was: &Held, is: &Held, revision: i64) -> Option<String>
     let mut lost = was.entries.iter();
     let lost = lost.find(|(key, entry)| match is.entries.get(*key) {
         Some(now) => now != *entry,
-        None => entry.lease.is_empty() || entry.lease == "0",
+        None => entry.lease == 0,
     });
     if let Some((key, entry)) = lost {
         let now = is.entries.get(key);
@@ -304,28 +328,48 @@ fn plain(key: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// All keys of a Cluster of the run, at a revision or now, read through its quorum.
+/// All keys of a Cluster of the run that is closed like the first, at a revision or now, read through its quorum.
 pub(super) async fn held(
     subject: &Subject,
     cluster: &str,
     revision: Option<i64>,
 ) -> Result<Held, RunError> {
+    held_by(subject, cluster, subject.guard, revision).await
+}
+
+/// The same of one that is closed with this.
+pub(super) async fn held_by(
+    subject: &Subject,
+    cluster: &str,
+    guard: Guard,
+    revision: Option<i64>,
+) -> Result<Held, RunError> {
     let pod = format!("{cluster}-{COMPONENT}-0");
-    let everything = STANDARD.encode([0]);
     let at = revision.unwrap_or_default().to_string();
-    let request = json!({ "key": everything, "range_end": everything, "revision": at });
     let action = || format!("read all keys of {pod}");
-    let answer = subject
-        .etcd_call(&pod, "v3/kv/range", &request.to_string())
-        .await
-        .map_err(|error| RunError::api(action(), &error))?;
+    let answer = if guard.has_tls() {
+        let inside = Inside::member(&subject.kube, &subject.namespace, &pod);
+        let rev = format!("--rev={at}");
+        let arguments = [
+            &MEMBERS_ACCESS[..],
+            &["get", "", "--from-key", "-w=json", &rev],
+        ]
+        .concat();
+        let answer = inside.exec(&arguments, timeouts::NODE_COMMAND).await;
+        answer.map(|answer| String::from_utf8_lossy(&answer).into_owned())
+    } else {
+        let everything = STANDARD.encode([0]);
+        let request = json!({ "key": everything, "range_end": everything, "revision": at });
+        let request = request.to_string();
+        let answer = subject.etcd_call(&pod, "v3/kv/range", &request).await;
+        answer.map_err(|error| RunError::api(action(), &error))
+    }?;
     parse(&answer).map_err(|error| RunError::api(action(), &error))
 }
 
 fn parse(answer: &str) -> Result<Held, String> {
     let answer: Value = serde_json::from_str(answer).map_err(|error| error.to_string())?;
-    let revision = answer["header"]["revision"].as_str();
-    let revision = revision.and_then(|revision| revision.parse().ok());
+    let revision = read_number(&answer["header"]["revision"]);
     let entries = match &answer["kvs"] {
         Value::Null => Vec::new(),
         entries => Vec::<Entry>::deserialize(entries).map_err(|error| error.to_string())?,
@@ -366,14 +410,10 @@ mod tests {
             let entry = Entry {
                 key: STANDARD.encode(key),
                 value: STANDARD.encode(value),
-                create_revision: "2".to_owned(),
-                mod_revision: "7".to_owned(),
-                version: "3".to_owned(),
-                lease: if *lease == 0 {
-                    String::new()
-                } else {
-                    lease.to_string()
-                },
+                create_revision: 2,
+                mod_revision: 7,
+                version: 3,
+                lease: *lease,
             };
             (entry.key.clone(), entry)
         });
@@ -420,6 +460,9 @@ mod tests {
         let held = parse(text).expect("an answer");
         assert_eq!(held.revision, 12);
         assert_eq!(held.entries["YQ=="].value, "MQ==");
+        let etcdctl = r#"{"header":{"revision":12},"kvs":[{"key":"YQ==","create_revision":2,"mod_revision":3,
+            "version":2,"value":"MQ=="}],"count":1}"#;
+        assert_eq!(parse(etcdctl).expect("an answer"), held);
         let empty = parse(r#"{"header":{"revision":"1"}}"#).expect("an answer");
         assert!(empty.entries.is_empty());
         assert!(

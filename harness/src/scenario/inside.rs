@@ -15,6 +15,8 @@ use crate::wait::pause;
 
 /// Name of the recording client's pod and of its container.
 pub(super) const POD: &str = "workload";
+/// The recording client's program in its image.
+const PROGRAM: &str = "/workload";
 /// Longest line that is read.
 const LINE: u64 = 1 << 16;
 
@@ -22,8 +24,12 @@ const LINE: u64 = 1 << 16;
 #[derive(Clone)]
 pub(super) struct Inside {
     pub(super) pods: Api<Pod>,
-    /// Name of the pod and of its container.
-    pub(super) pod: &'static str,
+    /// Name of the pod.
+    pub(super) pod: String,
+    /// Its container.
+    container: &'static str,
+    /// What is run there.
+    program: &'static str,
 }
 
 enum Attempted {
@@ -51,7 +57,29 @@ impl Inside {
     pub(super) fn of(kube: &Client, namespace: &str) -> Self {
         Self {
             pods: Api::namespaced(kube.clone(), namespace),
-            pod: POD,
+            pod: POD.to_owned(),
+            container: POD,
+            program: PROGRAM,
+        }
+    }
+
+    /// The same program in another pod, whose container is called like it.
+    pub(super) fn other(pods: Api<Pod>, pod: &'static str) -> Self {
+        Self {
+            pods,
+            pod: pod.to_owned(),
+            container: pod,
+            program: PROGRAM,
+        }
+    }
+
+    /// etcdctl in a member's pod.
+    pub(super) fn member(kube: &Client, namespace: &str, pod: &str) -> Self {
+        Self {
+            pods: Api::namespaced(kube.clone(), namespace),
+            pod: pod.to_owned(),
+            container: "etcd",
+            program: "etcdctl",
         }
     }
 
@@ -115,14 +143,15 @@ impl Inside {
         arguments: &[&str],
         errors: bool,
     ) -> Result<AttachedProcess, kube::Error> {
-        let command: Vec<&str> = std::iter::once("/workload")
+        let command: Vec<&str> = std::iter::once(self.program)
             .chain(arguments.iter().copied())
             .collect();
         let params = AttachParams::default()
             .stdin(false)
             .stdout(true)
-            .stderr(errors);
-        self.pods.exec(self.pod, command, &params).await
+            .stderr(errors)
+            .container(self.container);
+        self.pods.exec(&self.pod, command, &params).await
     }
 
     async fn attempt(&self, arguments: &[&str]) -> Result<Vec<u8>, Attempted> {

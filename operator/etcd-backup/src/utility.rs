@@ -33,6 +33,9 @@ pub struct Programs {
     pub etcdutl: PathBuf,
 }
 
+/// Revision of a member into which no key was ever written.
+const FIRST: i64 = 1;
+
 /// What `etcdutl snapshot status` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -69,9 +72,14 @@ impl Programs {
             .args(["snapshot", "status", "--write-out", "json"])
             .arg(snapshot);
         let output = run("etcdutl snapshot status", command).await?;
-        serde_json::from_str(&output).map_err(|error| Error::Program {
+        let status: FileStatus = serde_json::from_str(&output).map_err(|error| Error::Program {
             program: "etcdutl snapshot status".to_owned(),
             output: format!("its answer cannot be read ({error}): {}", tail(&output)),
+        })?;
+        // It reads the last key's; a member into which no key was ever written is at 1.
+        Ok(FileStatus {
+            revision: status.revision.max(FIRST),
+            ..status
         })
     }
 

@@ -96,6 +96,29 @@ async fn a_backup_under_load_is_proven_and_restores_to_its_revision() {
 
 #[tokio::test]
 #[ignore = "needs ETCD_BIN"]
+async fn what_no_key_was_ever_written_into_can_be_backed_up_and_restored() {
+    let source = Etcd::start().await;
+    let (folder, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let repository = Repository::folder(folder.path()).unwrap();
+    let made = make(&repository, &source.member, &save(scratch.path(), "a"))
+        .await
+        .unwrap();
+    assert!(made.verification.verified, "{:?}", made.verification);
+    assert_eq!((made.revision, made.total_keys), (Some(1), Some(0)));
+    let volume = tempfile::tempdir().unwrap();
+    restore(&repository, &plan(volume.path(), &made.sha256))
+        .await
+        .unwrap();
+    let data = volume.path().join("data");
+    let mut restored = Etcd::over(volume, &data, "seed-0").await;
+    restored.client.put("first", "1", None).await.unwrap();
+    let all = GetOptions::new().with_prefix();
+    let got = restored.client.get("", Some(all)).await.unwrap();
+    assert_eq!(got.kvs().len(), 1);
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
 async fn a_watcher_of_the_old_cluster_never_sees_an_older_state_after_a_restore() {
     let mut source = Etcd::start().await;
     source.fill(20).await;

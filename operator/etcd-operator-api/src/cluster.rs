@@ -123,8 +123,8 @@ pub struct ClusterBackup {
         "tls: true needs an issuer, e.g. issuer: {name: KubeBlocks}, and an issuer needs tls: true"
     ),
     rules::rule(
-        "!has(self.systemAccounts) || size(self.systemAccounts) == 0 || (has(self.tls) && self.tls && has(self.issuer) && (!has(self.issuer.name) || self.issuer.name == 'KubeBlocks'))",
-        "systemAccounts need tls: true with issuer: {name: KubeBlocks}: passwords would travel in clear, and members are known by certificates of the operator"
+        "!has(self.systemAccounts) || size(self.systemAccounts) == 0 || (has(self.tls) && self.tls)",
+        "systemAccounts need tls: true, e.g. with issuer: {name: KubeBlocks}: passwords would travel in clear"
     ),
     rules::unsupported_field("parallelPodManagementConcurrency"),
     rules::pod_update_policy(),

@@ -123,10 +123,12 @@ async fn client(target: &ClusterArgs) -> anyhow::Result<(Client, String)> {
         context: target.context.clone(),
         ..KubeConfigOptions::default()
     };
-    let config = Config::from_kubeconfig(&options).await.map_err(|error| {
+    let mut config = Config::from_kubeconfig(&options).await.map_err(|error| {
         let hint = "KUBECONFIG names the file; kubectl config get-contexts lists contexts";
         anyhow::anyhow!("failed to read the kubeconfig: {error}: {hint}")
     })?;
+    // An agent that policies keep the API server from is a 503, which would be tried again for minutes.
+    config.default_retry = false;
     let namespace = target
         .namespace
         .clone()

@@ -45,6 +45,8 @@ pub(crate) struct ComponentReport {
 pub(crate) struct MemberReport {
     pub(crate) pod: String,
     pub(crate) ready: bool,
+    /// Its label `kubeblocks.io/role`, by which services find it.
+    pub(crate) label: Option<String>,
     /// What etcd says of itself; `None` while it does not answer, and `silence` says why.
     pub(crate) etcd: Option<EtcdReport>,
     pub(crate) silence: Option<String>,
@@ -180,9 +182,16 @@ pub(crate) fn running<'a>(seen: &'a Seen, pod: &Pod) -> Option<&'a MemberStatus>
         .filter(|_| view.etcd == EtcdState::Running)
 }
 
+/// With what an API server tells that it does not reach a pod, and how that is told here.
+const PROXY_FAILED: &str = "error trying to reach service";
+pub(crate) const NOT_REACHED: &str = "the API server does not reach its agent";
+
 fn silence(seen: &Seen, pod: &Pod) -> Option<String> {
     match seen.views.get(&pod.name_any())? {
-        Err(error) => Some(format!("its agent does not answer: {error}")),
+        Err(error) => Some(match error.split_once(PROXY_FAILED) {
+            Some((_, why)) => format!("{NOT_REACHED}{why}"),
+            None => format!("its agent does not answer: {error}"),
+        }),
         Ok(view) => match &view.etcd {
             EtcdState::Running => None,
             EtcdState::Starting { reason } => Some(format!("etcd is starting: {reason}")),
@@ -203,6 +212,7 @@ fn member(seen: &Seen, pod: &Pod, newest: u64) -> MemberReport {
     MemberReport {
         pod: pod.name_any(),
         ready: conditions.any(|c| c.type_ == "Ready" && c.status == "True"),
+        label: pod.labels().get(labels::ROLE).cloned(),
         etcd: running(seen, pod).map(|status| etcd(status, newest, under_way)),
         silence: silence(seen, pod),
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),

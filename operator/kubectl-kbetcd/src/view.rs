@@ -1,13 +1,17 @@
 //! PURE: a report -> text for `status`, as the owner reads it from top to bottom: how it is, who serves, each member,
 //! what is in progress.
 
-use crate::model::{ClaimReport, ComponentReport, MemberReport, Report};
+use crate::model::{ClaimReport, ComponentReport, MemberReport, NOT_REACHED, Report};
 use crate::table::{NONE, bytes, table};
 
 const HEAD: [&str; 12] = [
     "POD", "READY", "ROLE", "MEMBER", "TERM", "LAG", "DB", "QUOTA", "VERSION", "ALARMS", "NODE",
     "CLAIM",
 ];
+
+/// What to do where policies keep the API server from agents.
+const LET_IN: &str = "roles are those of labels; where NetworkPolicies are enforced, let the API server's nodes in to \
+     see the rest: docs/tasks.md, \"Who may reach the members\"";
 
 /// Everything.
 pub(crate) fn view(report: &Report) -> String {
@@ -57,6 +61,13 @@ fn component(part: &ComponentReport, lines: &mut Vec<String>) {
         let silence = member.silence.iter();
         lines.extend(silence.map(|why| format!("  {}: {why}", member.pod)));
     }
+    let not_reached = |member: &MemberReport| {
+        let why = member.silence.as_deref();
+        why.is_some_and(|why| why.starts_with(NOT_REACHED))
+    };
+    if part.members.iter().any(not_reached) {
+        lines.push(format!("  {LET_IN}"));
+    }
     for gone in &part.members_without_pod {
         lines.push(format!(
             "  member {} ({}) has no pod",
@@ -81,7 +92,11 @@ fn row(member: &MemberReport) -> [String; 12] {
     [
         member.pod.clone(),
         if member.ready { "yes" } else { "no" }.to_owned(),
-        of(&|e| e.role.clone()),
+        match (etcd, &member.label) {
+            (Some(etcd), _) => etcd.role.clone(),
+            (None, Some(label)) => label.clone(),
+            (None, None) => none(),
+        },
         of(&|e| e.member_id.clone()),
         of(&|e| e.term.to_string()),
         of(&|e| e.index_lag.to_string()),
@@ -116,6 +131,8 @@ fn claim(claim: &ClaimReport) -> String {
 
 #[cfg(test)]
 mod tests {
+    use etcd_operator_api::labels;
+    use kube::ResourceExt;
     use serde_json::json;
 
     use super::*;
@@ -137,6 +154,26 @@ db-etcd-1  yes    follower  11      3     20   24 KiB  48 KiB  3.6.16   NOSPACE 
 waiting on: CatchingUp: db-etcd-1 has applied 100 of 120
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn agents_that_policies_close_off_are_known_by_their_labels_and_the_way_in_is_told_once() {
+        let mut seen = seen();
+        for (pod, role) in [("db-etcd-0", "leader"), ("db-etcd-1", "follower")] {
+            let refused = "error trying to reach service: dial tcp 10.0.0.1:5001: connect: connection refused";
+            seen.views.insert(pod.into(), Err(refused.into()));
+            let of = seen.pods.iter_mut().find(|of| of.name_any() == pod);
+            of.expect("a pod")
+                .labels_mut()
+                .insert(labels::ROLE.into(), role.into());
+        }
+        let text = view(&report(&seen));
+        assert!(text.contains("db-etcd-0  yes    leader "), "{text}");
+        assert!(
+            text.contains("db-etcd-1: the API server does not reach its agent: dial tcp"),
+            "{text}"
+        );
+        assert_eq!(text.matches(LET_IN).count(), 1, "{text}");
     }
 
     #[test]

@@ -161,7 +161,7 @@ fn wanted(backup: &Backup, seen: &Seen, mut ground: Ground) -> Result<(Ground, K
     };
     let keep = backup.spec.retention_period.as_deref().map(period::seconds);
     let keep = Keep {
-        members: format!("{}://{}:2379", scheme(&ground.tls), ground.domain),
+        members: members(&ground),
         tls: ground.tls.clone(),
         after,
         seconds: keep.and_then(Result::ok),
@@ -172,6 +172,14 @@ fn wanted(backup: &Backup, seen: &Seen, mut ground: Ground) -> Result<(Ground, K
     // It needs no program of etcd.
     ground.frame.etcd = None;
     Ok((ground, keep))
+}
+
+/// One by one: a certificate of the user's must have the pods' names, and needs none for all of them.
+fn members(ground: &Ground) -> Vec<String> {
+    let scheme = scheme(&ground.tls);
+    let pods = ground.pods.iter();
+    pods.map(|pod| format!("{scheme}://{pod}.{}:2379", ground.domain))
+        .collect()
 }
 
 /// The revision of the newest full backup that is verified.

@@ -30,8 +30,8 @@ pub(super) struct Keep {
     pub(super) cluster: String,
     /// Its component.
     pub(super) component: String,
-    /// Client URL that leads to any of its members.
-    pub(super) members: String,
+    /// Client URLs of its members, by the names that their certificate must have.
+    pub(super) members: Vec<String>,
     /// Secret with the certificate that they want of clients.
     pub(super) tls: Option<String>,
     /// An archive without a segment begins after this revision.
@@ -56,11 +56,10 @@ impl Keep {
 
 /// A Job that would write an archive: its pod is that of the Deployment.
 fn archiver(frame: &Frame, credential: Option<&str>, keep: &Keep) -> Job {
-    let mut arguments = vec![
-        "archive".to_owned(),
-        format!("--member={}", keep.members),
-        format!("--after={}", keep.after),
-    ];
+    let mut arguments = vec!["archive".to_owned()];
+    let members = keep.members.iter();
+    arguments.extend(members.map(|member| format!("--member={member}")));
+    arguments.push(format!("--after={}", keep.after));
     arguments.extend(keep.seconds.map(|seconds| format!("--keep={seconds}")));
     arguments.extend(keep.tls.as_ref().map(|_| format!("--tls={TLS}")));
     let mut job = skeleton(frame, &keep.name, credential, arguments, 1024 * MEBI);

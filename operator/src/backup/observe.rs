@@ -148,11 +148,13 @@ async fn cluster_of(
         .map_err(failed("the InstanceSet"))?;
     Ok(set.and_then(|set| {
         let template: PodTemplateSpec = set.spec.template.parse("spec.template").ok()?;
+        let replicas = u32::try_from(set.spec.replicas).unwrap_or(0);
         Some(ClusterSeen {
             uid: set.annotations().get(labels::CLUSTER_UID)?.clone(),
             pod: template.spec?,
             tls: certificate(&set, name),
             domain: headless_domain(name, namespace, &context.frame.config.cluster_domain),
+            pods: name.pods(replicas, &set.spec.offline_instances),
         })
     }))
 }

@@ -55,6 +55,8 @@ pub(super) struct ClusterSeen {
     pub(super) tls: Option<String>,
     /// Domain of their host names.
     pub(super) domain: String,
+    /// Their names, as they are wanted.
+    pub(super) pods: Vec<String>,
 }
 
 /// A member's pod.

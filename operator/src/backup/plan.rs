@@ -155,6 +155,8 @@ pub(super) struct Ground {
     pub(super) component: String,
     /// Domain of the members.
     pub(super) domain: String,
+    /// Names of the members.
+    pub(super) pods: Vec<String>,
     /// Secret with the certificate that members want of clients.
     pub(super) tls: Option<String>,
     /// The BackupRepo.
@@ -224,6 +226,7 @@ pub(super) fn ground(
         cluster,
         component,
         domain: of.domain.clone(),
+        pods: of.pods.clone(),
         tls: of.tls.clone(),
         repo: repo.name_any(),
         rate: rate(policy).map_err(Obstacle::Refused)?,

@@ -1,4 +1,5 @@
-//! The first disk of a Cluster that begins with a backup: a Job fills it, and the claim says so or why not.
+//! The first disk of a Cluster that begins with a backup: a Job fills it, and the claim says so or why not. The Job is
+//! deleted when its work is done, or the claim could not be.
 //!
 //! The InstanceSet's planner makes the claim, waits for its annotation, and makes the pod. Nothing here touches a claim
 //! that a pod uses or a cluster that has formed (D13).
@@ -13,7 +14,7 @@ use etcd_operator_api::restore::{FILLED, NOT_FILLED, RESTORE_DONE, SEED, SEEDED_
 use etcd_operator_api::{BackupRepo, Component, InstanceSet, labels};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PodTemplateSpec};
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::controller::Action;
 use kube::runtime::watcher;
 use kube::{Resource, ResourceExt};
@@ -71,16 +72,22 @@ pub(super) async fn round(set: &InstanceSet, context: &Context) -> Result<Action
         .get(SEED)
         .and_then(|text| serde_json::from_str::<Seed>(text).ok());
     // One that cannot be read is reported by the InstanceSet's own controller.
-    let Some(seed) = seed.filter(|_| set.metadata.deletion_timestamp.is_none()) else {
+    let Some(seed) = seed else {
         return Ok(Action::await_change());
     };
+    let deleted = set.metadata.deletion_timestamp.is_some();
     let status = set.status.clone().unwrap_or_default();
-    if status.cluster_id.is_some() {
+    let formed = status.cluster_id.is_some();
+    let again = if deleted || formed {
+        Action::await_change()
+    } else {
+        Action::requeue(SOON)
+    };
+    if formed && !deleted {
         done(set, context).await?;
-        return Ok(Action::await_change());
     }
     let Some(member) = status.bootstrap_members.first().cloned() else {
-        return Ok(Action::requeue(SOON));
+        return Ok(again);
     };
     let namespace = set.namespace().unwrap_or_default();
     let templates = &set.spec.volume_claim_templates;
@@ -98,16 +105,52 @@ pub(super) async fn round(set: &InstanceSet, context: &Context) -> Result<Action
         .get_opt(&name)
         .await
         .map_err(failed("read the claim"))?;
-    let Some(claim) = claim.filter(|claim| claim.metadata.deletion_timestamp.is_none()) else {
-        return Ok(Action::requeue(SOON));
+    let Some(claim) = claim else {
+        return Ok(again);
     };
-    if claim.annotations().get(FILLED) == Some(&seed.backup_uid) {
-        return Ok(Action::await_change());
-    }
     let job = job::name("restore", &set.name_any(), &claim.uid().unwrap_or_default());
+    let filled = claim.annotations().get(FILLED) == Some(&seed.backup_uid);
+    let leaves = claim.metadata.deletion_timestamp.is_some();
+    if deleted || formed || filled || leaves {
+        clear(set, context, &job).await?;
+        return Ok(if filled {
+            Action::await_change()
+        } else {
+            again
+        });
+    }
     match read_job(&context.frame.client, &namespace, &job).await? {
         None => Box::pin(begin(set, context, &seed, &member, &claim, &job)).await,
         Some(seen) => follow(&claims, &claim, &seed, seen).await,
+    }
+}
+
+/// Deletes the Job that is needed no more: Kubernetes keeps a claim as long as there is a pod that names it, also one
+/// that has ended.
+async fn clear(set: &InstanceSet, context: &Context, job: &str) -> Result<(), Error> {
+    let namespace = set.namespace().unwrap_or_default();
+    let jobs: Api<Job> = Api::namespaced(context.frame.client.clone(), &namespace);
+    let found = jobs.get_metadata_opt(job).await;
+    let Some(found) = found.map_err(failed("read the Job"))? else {
+        return Ok(());
+    };
+    let mut owners = found.owner_references().iter();
+    let own = owners.any(|owner| Some(&owner.uid) == set.metadata.uid.as_ref());
+    if !own || found.metadata.deletion_timestamp.is_some() {
+        return Ok(());
+    }
+    let exactly = Preconditions {
+        uid: found.uid(),
+        resource_version: None,
+    };
+    let params = DeleteParams::background().preconditions(exactly);
+    match jobs.delete(job, &params).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(source) => Err(Error::Api {
+            what: "delete the Job",
+            source,
+        }),
     }
 }
 

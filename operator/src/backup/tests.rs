@@ -106,6 +106,7 @@ fn seen() -> Seen {
             pod: pod_spec(),
             tls: None,
             domain: "h.demo.svc.cluster.local".into(),
+            pods: ["c-0", "c-1", "c-2"].map(str::to_owned).to_vec(),
         }),
         ..Seen::default()
     }

@@ -27,7 +27,9 @@ pub(super) async fn ask(
     own(&mut request, component);
     match apply_if_different(client, &request).await {
         Ok(_) => {}
-        Err(ApplyError::Write { source, .. }) if is_not_found(&source) => {
+        Err(ApplyError::Read { source, .. } | ApplyError::Write { source, .. })
+            if is_not_found(&source) =>
+        {
             return Ok(Some(
                 "certificates.cert-manager.io is not there: install cert-manager, or take the annotation away and make the \
                  Secret yourself"
@@ -55,6 +57,7 @@ async fn withdraw(
     let found = match api.get_opt(&name).await {
         Ok(found) => found,
         Err(kube::Error::Api(status)) if status.is_forbidden() => None,
+        Err(error) if is_not_found(&error) => None,
         Err(source) => {
             return Err(ApplyError::Read {
                 kind: "Certificate".to_owned(),
@@ -71,6 +74,7 @@ async fn withdraw(
     }
 }
 
+/// Where a whole API is not there the server answers in plain text, which has a code and no reason.
 fn is_not_found(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.is_not_found())
+    matches!(error, kube::Error::Api(status) if status.code == 404)
 }

@@ -9,8 +9,9 @@ use crate::scenario::{Act, Operation, Promise, Scenario};
 /// A scenario, and its name when it is run guarded. Of `failover`: the leader dies, and is moved by plan. Of
 /// `partition`: the leader loses its peers, the fence and the relabelling without its own agent. Of `operation`: what
 /// moves leadership and what recreates every member, without users: a member that was restarted knows no token, and the
-/// log-in is no part of a planned move's gap. Of `restart`: everything at once.
-const SAMPLED: [(&str, &str, Guard); 6] = [
+/// log-in is no part of a planned move's gap. Of `restart`: everything at once. With a user's own CA: who members are is
+/// then what their certificate says.
+const SAMPLED: [(&str, &str, Guard); 9] = [
     (
         "failover::leader_etcd_killed",
         "guarded::leader_etcd_killed",
@@ -40,6 +41,17 @@ const SAMPLED: [(&str, &str, Guard); 6] = [
         "restart::all_pods_deleted",
         "guarded::all_pods_deleted",
         Guard::TlsAndUsers,
+    ),
+    (
+        "failover::leader_etcd_killed",
+        "guarded::own_ca_leader_etcd_killed",
+        Guard::OwnCa,
+    ),
+    ("operation::backup", "guarded::backup", Guard::TlsAndUsers),
+    (
+        "operation::archive",
+        "guarded::own_ca_archive",
+        Guard::OwnCa,
     ),
 ];
 
@@ -192,15 +204,8 @@ mod tests {
             let Act::Faults(trial) = &scenario.act else {
                 continue;
             };
-            let open = |operation: &Operation| {
-                matches!(
-                    operation,
-                    Operation::Expose
-                        | Operation::Conceal
-                        | Operation::BackUpAndRestore
-                        | Operation::ArchiveAndRestore
-                )
-            };
+            let open =
+                |operation: &Operation| matches!(operation, Operation::Expose | Operation::Conceal);
             assert!(!trial.operations.iter().any(open), "{}", scenario.name);
         }
         assert!(is_for_open_clusters(&Fault::Elect {

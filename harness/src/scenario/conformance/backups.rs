@@ -25,8 +25,6 @@ const KEYS: usize = 30;
 /// Names of Clusters that are restored.
 const WITH_TLS: &str = "restored-tls";
 const LATE: &str = "restored-late";
-/// Port of etcd's metrics, which is open without a certificate.
-const METRICS: u16 = 2381;
 
 /// What a repository is, and what its status must come to.
 struct Expected {
@@ -150,9 +148,11 @@ async fn lives(subject: &Subject, list: &mut Checklist) -> Result<(), RunError> 
     let mut manifest = other.manifest();
     manifest["spec"]["restore"] = json!({ "source": { "kind": "Backup", "name": "gone" } });
     backup::begin(subject, WITH_TLS, manifest, limit).await?;
-    let keys = figure(subject, WITH_TLS, "etcd_debugging_mvcc_keys_total").await?;
-    let all = was.entries.len();
-    list.equals("keys of the Cluster with TLS", &(keys as usize), &all);
+    let is = backup::held_by(subject, WITH_TLS, Guard::Tls, None).await?;
+    let at = is.revision - backup::BUMP;
+    let was_then = backup::held(subject, CLUSTER, Some(at)).await?;
+    let wrong = backup::difference(&was_then, &is, at);
+    list.equals("what differs in the Cluster with TLS", &wrong, &None);
     remove_cluster(subject, WITH_TLS).await?;
 
     // The Cluster goes below its archive: what is there stays, can be restored, and says so.
@@ -214,16 +214,6 @@ async fn fill(subject: &Subject, from: usize) -> Result<(), RunError> {
         done.map_err(|error| RunError::api("write a key", &error))?;
     }
     Ok(())
-}
-
-/// A figure of a Cluster's first member.
-async fn figure(subject: &Subject, cluster: &str, name: &str) -> Result<f64, RunError> {
-    let pod = format!("{cluster}-{COMPONENT}-0");
-    let text = subject.http(&pod, METRICS, "metrics").await;
-    let text = text.map_err(|error| RunError::api(format!("read metrics of {pod}"), &error))?;
-    let mut values = text.lines().filter_map(|line| line.strip_prefix(name));
-    let value = values.find_map(|value| value.trim().parse().ok());
-    value.ok_or_else(|| RunError::Wait(format!("{pod} tell {name}")))
 }
 
 async fn remove_cluster(subject: &Subject, name: &str) -> Result<(), RunError> {

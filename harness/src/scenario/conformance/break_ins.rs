@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::bring_up::bring_up;
 use super::checklist::Checklist;
-use super::forged;
 use super::outcome::found;
+use super::{forged, peers};
 use crate::deploy::{EtcdCluster, Guard, apply};
 use crate::scenario::client::{ADMIN, ClientPlan, RecordingClient, TLS, USER, folder};
 use crate::scenario::description::Load;
@@ -132,6 +132,7 @@ pub(crate) async fn break_ins(lab: &Lab, subject: &Subject) -> Found {
             for attempt in attempts() {
                 try_one(subject, &attempt, &mut list).await;
             }
+            Box::pin(peers::check(lab, subject, &mut list)).await;
         }
         Err(error) => list.wrong(error.to_string()),
     }

@@ -15,6 +15,7 @@ mod forged;
 mod manifests;
 mod objects;
 mod outcome;
+mod peers;
 mod policies;
 mod probes;
 mod requests;

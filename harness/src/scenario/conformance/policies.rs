@@ -190,7 +190,7 @@ async fn dialler(lab: &Lab, namespace: &str, name: &'static str) -> Result<Insid
     policies::make(kube, namespace, &pod).await?;
     let pods: Api<Pod> = Api::namespaced(kube.clone(), namespace);
     policies::address(&pods, name).await?;
-    Ok(Inside { pods, pod: name })
+    Ok(Inside::other(pods, name))
 }
 
 /// Name and address of every member.

@@ -160,7 +160,8 @@ fn an_archive_is_kept_by_one_pod_without_rights() {
     let arguments = work.args.as_ref().expect("arguments");
     for wanted in [
         "archive",
-        "--member=http://h.demo.svc.cluster.local:2379",
+        "--member=http://c-0.h.demo.svc.cluster.local:2379",
+        "--member=http://c-2.h.demo.svc.cluster.local:2379",
         "--after=7",
         "--keep=604800",
         "--path=all/demo/etcd-cluster-cu/etcd/pitr",

@@ -47,6 +47,15 @@ async fn written(
     set: &InstanceSet,
 ) -> Vec<(String, Value)> {
     let claim = json!({ "metadata": { "name": "data-new-etcd-0", "uid": "pvcuid00-1", "annotations": annotations } });
+    of_claim(claim, job, set).await
+}
+
+/// What is written when the claim is this one and the Job has this condition.
+async fn of_claim(
+    claim: Value,
+    job: Option<&'static str>,
+    set: &InstanceSet,
+) -> Vec<(String, Value)> {
     let made = Mutex::new(());
     let (frame, asked) = server(move |line| {
         let _one = made.lock();
@@ -71,7 +80,8 @@ async fn written(
             ),
             (_, "restore-new-etcd-pvcuid00", Some(condition)) => (
                 200,
-                json!({ "metadata": { "name": name, "uid": "ju" }, "status": { "conditions": [
+                json!({ "metadata": { "name": name, "uid": "ju", "ownerReferences": [
+                    { "apiVersion": "v1", "kind": "InstanceSet", "name": "new-etcd", "uid": "iu" }] }, "status": { "conditions": [
                     { "type": condition, "status": "True", "reason": "Why", "message": "told" }] } }),
             ),
             _ => failure(404, "NotFound", "none"),
@@ -242,4 +252,34 @@ async fn a_cluster_that_has_formed_is_never_touched_and_its_component_says_so() 
         written[0].1["metadata"]["annotations"][RESTORE_DONE],
         "true"
     );
+}
+
+#[tokio::test]
+async fn the_job_goes_before_its_claim_must_and_never_earlier() {
+    let filled = json!({ FILLED: "bu" });
+    let leaving = json!({ "metadata": { "name": "data-new-etcd-0", "uid": "pvcuid00-1",
+        "deletionTimestamp": "2026-11-29T00:00:00Z" } });
+    let mut deleted = set(None);
+    deleted.metadata.deletion_timestamp =
+        serde_json::from_value(json!("2026-11-29T00:00:00Z")).expect("a time");
+    let cases = [
+        written(filled, Some("Complete"), &set(None)).await,
+        of_claim(leaving, Some("Failed"), &set(None)).await,
+        written(json!({}), Some("Suspended"), &deleted).await,
+        written(json!({}), Some("Complete"), &set(Some("7"))).await,
+    ];
+    for case in cases {
+        let (line, body) = case.last().expect("a deletion");
+        assert!(line.starts_with("DELETE") && line.contains("/jobs/restore-new-etcd-pvcuid00"));
+        assert_eq!(body["propagationPolicy"], "Background", "its pods go too");
+        assert_eq!(body["preconditions"]["uid"], "ju");
+    }
+    // Its report is read before, and what has failed stays to be looked at.
+    for condition in ["Complete", "Failed", "Suspended"] {
+        let case = written(json!({}), Some(condition), &set(None)).await;
+        assert!(
+            case.iter().all(|(line, _)| !line.starts_with("DELETE")),
+            "{case:?}"
+        );
+    }
 }

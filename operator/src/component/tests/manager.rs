@@ -135,14 +135,17 @@ async fn cert_manager_is_asked_and_its_words_are_told_until_it_has_issued() {
 
 #[tokio::test]
 async fn without_cert_manager_its_absence_is_told() {
-    let (context, _) = server(|_| failure(404, "NotFound", "404 page not found"));
-    let told = ask(&context.client, &component(), Some(&request())).await;
-    let told = told.expect("told").unwrap_or_default();
-    assert!(told.contains("install cert-manager"), "{told}");
-    assert_eq!(
-        ask(&context.client, &component(), None).await.ok(),
-        Some(None)
-    );
+    // So an API server answers whose API group it is not: in plain text.
+    let plain = || (404, json!("404 page not found"));
+    let named = || failure(404, "NotFound", "certificates.cert-manager.io not found");
+    for answer in [plain(), named()] {
+        let (context, _) = server(move |_| answer.clone());
+        let told = ask(&context.client, &component(), Some(&request())).await;
+        let told = told.expect("told").unwrap_or_default();
+        assert!(told.contains("install cert-manager"), "{told}");
+        let nothing = ask(&context.client, &component(), None).await;
+        assert_eq!(nothing.expect("nothing to take back"), None);
+    }
 }
 
 #[tokio::test]
