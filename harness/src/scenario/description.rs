@@ -79,7 +79,7 @@ pub struct Trial {
     pub when: Vec<(usize, Event)>,
     /// What must happen before the faults are healed, which last for `lasts` at most; for bare members.
     pub until: Option<Event>,
-    /// True when a leader must have sent a snapshot by the time that all are whole again; for bare members.
+    /// True when a leader must have sent a snapshot by the time that all have recovered; for bare members.
     pub sends_snapshot: bool,
     /// True when the cluster must recover while the faults are still on.
     pub recovers_under_fault: bool,

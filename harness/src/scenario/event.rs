@@ -4,8 +4,8 @@ use std::fmt::{self, Display, Formatter};
 
 use serde::Serialize;
 
-/// What happens in the cluster, counted from the beginning of a round: nothing that a fault of the round causes comes too
-/// early to be seen.
+/// What happens in the cluster, counted from the beginning of a round: nothing that a fault of the round causes comes
+/// too early to be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {

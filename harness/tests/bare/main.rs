@@ -1,5 +1,5 @@
-//! Real etcd in containers: one scenario from nothing to a verdict, and nothing left afterwards, also of a harness that was
-//! killed.
+//! Real etcd in containers: one scenario from nothing to a verdict, and nothing left afterwards, also of a harness that
+//! was killed.
 //!
 //! Only with `ETCD_HARNESS_BARE=1`, as `make bare` sets it: with an image of the recording client that is older than
 //! this tree the run would be red although nothing is wrong.
