@@ -162,9 +162,7 @@ fn hash(key: &[u8]) -> u32 {
     let mut hasher = FastHasher::default();
     hasher.write_usize(key.len());
     hasher.write(key);
-    #[expect(clippy::cast_possible_truncation, reason = "one half of it")]
-    let upper = (hasher.finish() >> 32) as u32;
-    upper
+    (hasher.finish() >> 32) as u32
 }
 
 #[cfg(test)]
