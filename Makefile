@@ -18,12 +18,12 @@ test: ## unit, property, model and drift tests: no cluster, no Docker
 	$(CARGO) test --locked -p e2e --lib --test tidy
 
 .PHONY: bare
-bare: ## every scenario with etcd members as plain containers
+bare: ## every scenario with etcd members as plain containers; FILTER=locks: those whose names contain it
 	images/docker.sh
 	images/rust.sh workload
 	images/etcd.sh
 	ETCD_HARNESS_BARE=1 $(CARGO) test --locked -p harness --test bare -- --nocapture
-	$(HARNESS) bare all
+	$(HARNESS) bare all $(FILTER:%=--filter %)
 
 .PHONY: bugs-smoke
 bugs-smoke: ## two known bugs of etcd are found in the versions that the suite has anyway
