@@ -103,6 +103,16 @@ const PURE: &[(&str, &[&str], &str)] = &[
         "changes of users follow from what is wanted and what is there",
     ),
     (
+        "operator/kbagent/src/wal/scan.rs",
+        FETCHED,
+        "what a log holds follows from its records",
+    ),
+    (
+        "operator/kbagent/src/wal/wire.rs",
+        FETCHED,
+        "fields follow from bytes",
+    ),
+    (
         "operator/src/page/view.rs",
         FETCHED,
         "the status page is made of facts alone",

@@ -183,7 +183,7 @@ pub struct InstanceSetStatus {
     /// How a quorum that did not come back is recovered (rule D11); the last one stays on record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Recovery>,
-    /// The minor that reads the data of all members, during a downgrade.
+    /// The minor that reads the data of all members, during a downgrade, or their logs, before an upgrade to 3.7.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readable_by: Option<String>,
     /// The volumes of members.

@@ -133,6 +133,8 @@ pub const REBUILD: &str = "workloads.kubeblocks.io/rebuild";
 pub const RECOVER: &str = "workloads.kubeblocks.io/recover-quorum";
 /// Annotation of an InstanceSet whose members are to go back by a minor: that minor, e.g. `3.5`.
 pub const DOWNGRADE: &str = "workloads.kubeblocks.io/downgrade-to";
+/// Annotation of an InstanceSet: the minor for whose servers the members' logs are prepared.
+pub const UPGRADE: &str = "workloads.kubeblocks.io/upgrade-to";
 /// Prefix of the annotations of the headless service that tell Prometheus what to scrape.
 pub const MONITOR_PREFIX: &str = "monitor.kubeblocks.io/";
 /// Annotation of a Cluster: the backup that each component begins with, as KubeBlocks writes it (JSON).

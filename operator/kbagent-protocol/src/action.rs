@@ -27,3 +27,6 @@ pub const DISARM: &str = "udf-disarm";
 pub const DOWNGRADE: &str = "udf-downgrade";
 /// Ends a downgrade that has not come to its end, or finds none.
 pub const CANCEL_DOWNGRADE: &str = "udf-cancelDowngrade";
+/// Appends entries without effect to etcd's log for some seconds: members make a snapshot each `--snapshot-count`
+/// entries, and what is before a snapshot is not replayed. Output: how many were appended.
+pub const APPEND: &str = "udf-append";

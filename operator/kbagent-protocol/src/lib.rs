@@ -27,7 +27,7 @@ pub use backup::{
 pub use election::{
     Beat, Campaign, ElectionAnswer, ElectionReport, ElectionRequest, ElectionStanding, Outcome,
 };
-pub use format::Format;
+pub use format::{Format, LogSeen};
 pub use seen::{SEEN, Seen, Unseen, WINDOW_MS};
 pub use signed::{
     Asked, Authorization, Clock, ClockError, Identity, LONGEST_CLOCK, Nonce, PATH_CLOCK, SCHEME,
@@ -45,6 +45,8 @@ use serde::{Deserialize, Serialize};
 pub const PORT: u16 = 5001;
 /// Beside etcd's data directory: whose data it is, as JSON (`clusterUid`, `podName`).
 pub const IDENTITY_FILE: &str = "kbagent-identity.json";
+/// Code of a refusal: the member's log holds what its etcd does not read. Its data is whole.
+pub const OLD_LOG: &str = "OldLog";
 /// A name in the operator's own certificate, and in no other: no object of Kubernetes can be called so.
 pub const OPERATOR_NAME: &str = "_operator.kbagent";
 /// Variable of the agent's container: [`OPERATOR_NAME`] where the operator's certificate holds it.

@@ -1,5 +1,6 @@
-//! PURE: whether etcd may go to the version that is asked for, and what comes before pods of another minor: a backup,
-//! and on the way back etcd's own downgrade. What members run counts, not what was asked for last (V5).
+//! PURE: whether etcd may go to the version that is asked for, and what comes before pods of another minor: a backup, on
+//! the way back etcd's own downgrade, and before 3.7 logs that it reads. What members run counts, not what was asked
+//! for last (V5).
 
 use etcd_operator_api::condition::Reason;
 use etcd_operator_api::instance_set::KnownMember;
@@ -9,7 +10,9 @@ use kube::ResourceExt;
 use super::observe::Observed;
 use super::snapshot::{self, Stage};
 use super::v2store::{Store, store};
-use crate::definition::{Minor, NoRoad, check_upgrade, leads_down, minor_of};
+use crate::definition::{
+    Minor, NoRoad, check_upgrade, leads_down, leads_past_old_requests, minor_of,
+};
 
 /// etcd cannot go there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +47,8 @@ pub(super) struct Change {
     pub(super) until: Option<String>,
     /// The minor that etcd's data is to be led back to.
     pub(super) downgrade: Option<Minor>,
+    /// The minor for whose servers the members' logs are prepared.
+    pub(super) upgrade: Option<Minor>,
     /// The backup to make.
     pub(super) backup: Option<Box<Backup>>,
     /// What is waited for, where no other object tells it.
@@ -99,7 +104,7 @@ pub(super) fn change(
             until: Some(wished.to_owned()),
             ..change
         },
-        None => back(&running, to, its),
+        None => prepared(&running, to, its),
     })
 }
 
@@ -156,23 +161,25 @@ fn waits(reason: Reason, text: String) -> Change {
     }
 }
 
-/// The way back: pods stay of the version that they are made for until servers of the older minor can read the data of
-/// every member. They can where one runs already: it holds the cluster's version.
-fn back(running: &[&str], to: &str, its: &InstanceSet) -> Change {
+/// Pods stay of the version that they are made for until servers of the other minor can read what every member has: its
+/// data on the way back, where one that runs already holds the cluster's version; its log on the way to 3.7.
+fn prepared(running: &[&str], to: &str, its: &InstanceSet) -> Change {
     let downgrade = leads_down(running, to);
+    let upgrade = leads_past_old_requests(running, to);
     let wished = its.annotations().get(labels::SERVICE_VERSION);
+    let made_for = wished.and_then(|wished| Minor::of(wished));
     let readable = its.status.as_ref().and_then(|s| s.readable_by.as_deref());
-    let waits = |to: Minor| {
+    let readable = |to: Minor| readable.and_then(Minor::of) == Some(to);
+    let back = |to: Minor| {
         let runs = running.iter().any(|version| Minor::of(version) == Some(to));
-        let ready = runs || readable.and_then(Minor::of) == Some(to);
-        let made_for = wished.and_then(|wished| Minor::of(wished));
-        !ready && made_for.is_some_and(|made_for| made_for > to)
+        !runs && !readable(to) && made_for.is_some_and(|made_for| made_for > to)
     };
+    let up = |to: Minor| !readable(to) && made_for.is_some_and(|made_for| made_for < to);
+    let waits = downgrade.is_some_and(back) || upgrade.is_some_and(up);
     Change {
-        until: downgrade
-            .filter(|to| waits(*to))
-            .and_then(|_| wished.cloned()),
+        until: wished.filter(|_| waits).cloned(),
         downgrade,
+        upgrade,
         ..Change::default()
     }
 }

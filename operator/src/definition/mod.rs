@@ -21,4 +21,6 @@ pub(crate) use pattern::matches;
 pub(crate) use reconcile::run;
 pub(crate) use release::{Release, release_for};
 pub(crate) use unresolved::Unresolved;
-pub(crate) use upgrade::{NoRoad, check_upgrade, leads_down, minor_of};
+pub(crate) use upgrade::{
+    NoRoad, READS_OLD, check_upgrade, leads_down, leads_past_old_requests, minor_of,
+};

@@ -9,6 +9,9 @@ const FLOORS: [((u64, u64), u64); 2] = [((3, 5), 26), ((3, 6), 11)];
 /// The lowest minor that etcd's own downgrade leads to.
 const LOWEST: (u64, u64) = (3, 5);
 
+/// The last minor whose servers read requests of the API v2 in their log.
+pub(crate) const READS_OLD: &str = "3.6";
+
 /// Why a version may not follow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoRoad {
@@ -145,6 +148,14 @@ pub(crate) fn leads_down(running: &[&str], to: &str) -> Option<Minor> {
     let target = Minor::of(to)?;
     let mut versions = running.iter().filter_map(|version| Minor::of(version));
     versions.any(|minor| minor > target).then_some(target)
+}
+
+/// The minor of `to`, when its servers do not read all that members of `running` may have in their logs (V7).
+pub(crate) fn leads_past_old_requests(running: &[&str], to: &str) -> Option<Minor> {
+    let reads = |minor: &Minor| Minor::of(READS_OLD).is_some_and(|last| *minor <= last);
+    let target = Minor::of(to).filter(|to| !reads(to))?;
+    let mut versions = running.iter().filter_map(|version| Minor::of(version));
+    versions.any(|minor| reads(&minor)).then_some(target)
 }
 
 /// The minor that a version belongs to; none when it is not written as a version.

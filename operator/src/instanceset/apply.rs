@@ -106,7 +106,8 @@ impl<'a> Applier<'a> {
             | Step::Defragment { .. }
             | Step::Disarm { .. }
             | Step::Downgrade { .. }
-            | Step::CancelDowngrade { .. } => self.ask(step).await,
+            | Step::CancelDowngrade { .. }
+            | Step::AppendToLog { .. } => self.ask(step).await,
         }
     }
 
@@ -212,6 +213,7 @@ impl<'a> Applier<'a> {
                 self.act(via, action::CANCEL_DOWNGRADE, BTreeMap::new())
                     .await
             }
+            Step::AppendToLog { via } => self.act(via, action::APPEND, BTreeMap::new()).await,
             // Every other step is an object's, and `take` has it.
             _ => Ok(()),
         }

@@ -78,6 +78,8 @@ pub(crate) struct Desired {
     pub recovery: Option<RecoveryWish>,
     /// The minor that etcd's data is to be led back to.
     pub downgrade: Option<Minor>,
+    /// The minor for whose servers the members' logs are prepared.
+    pub upgrade: Option<Minor>,
     /// Roles that are declared, by name.
     pub roles: Vec<etcd_operator_api::component_definition::ReplicaRole>,
     /// UID of the Backup that the first member's data comes from, instead of none.
@@ -168,7 +170,8 @@ impl Desired {
             service_annotations: spec.headless_service_annotations.clone(),
             replace_after: replace_after(its),
             recovery: wish(its)?,
-            downgrade: downgrade(its)?,
+            downgrade: minor(its, labels::DOWNGRADE)?,
+            upgrade: minor(its, labels::UPGRADE)?,
             roles: spec.roles.clone(),
             seed: seed(its)?,
             recorded: its.status.clone().unwrap_or_default(),
@@ -234,13 +237,13 @@ fn wish(its: &InstanceSet) -> Result<Option<RecoveryWish>, NotOfType> {
     Ok(Some(wish))
 }
 
-/// The minor to go back to.
-fn downgrade(its: &InstanceSet) -> Result<Option<Minor>, NotOfType> {
-    let Some(text) = its.annotations().get(labels::DOWNGRADE) else {
+/// The minor to go to.
+fn minor(its: &InstanceSet, annotation: &str) -> Result<Option<Minor>, NotOfType> {
+    let Some(text) = its.annotations().get(annotation) else {
         return Ok(None);
     };
     let minor = Minor::of(text).ok_or_else(|| NotOfType {
-        field: format!("metadata.annotations[{}]", labels::DOWNGRADE),
+        field: format!("metadata.annotations[{annotation}]"),
         reason: format!("it is {text:?}, no minor such as 3.5; set serviceVersion in the Cluster"),
     })?;
     Ok(Some(minor))

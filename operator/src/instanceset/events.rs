@@ -69,6 +69,12 @@ pub(crate) fn summary(step: &Step) -> String {
                 via.pod
             )
         }
+        Step::AppendToLog { via } => {
+            format!(
+                "append entries without effect to etcd's log through {}, until members make a snapshot",
+                via.pod
+            )
+        }
     }
 }
 
@@ -81,6 +87,7 @@ pub(super) async fn taken(recorder: &Recorder, set: &InstanceSet, step: &Step) {
         Step::Disarm { .. } => "Disarm",
         Step::Downgrade { .. } => "Downgrade",
         Step::CancelDowngrade { .. } => "CancelDowngrade",
+        Step::AppendToLog { .. } => "AppendToLog",
         Step::ApplyService(_) => "ApplyService",
         Step::CreateClaim(_) => "CreateClaim",
         Step::DeleteClaim { .. } => "DeleteClaim",

@@ -21,7 +21,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub const ROLE_AGE: Duration = Duration::from_secs(1);
 
 /// Actions that change something: one at a time.
-const CHANGES: [&str; 9] = [
+const CHANGES: [&str; 10] = [
     action::SWITCHOVER,
     action::MEMBER_JOIN,
     action::MEMBER_PROMOTE,
@@ -31,6 +31,7 @@ const CHANGES: [&str; 9] = [
     action::DISARM,
     action::DOWNGRADE,
     action::CANCEL_DOWNGRADE,
+    action::APPEND,
 ];
 
 /// Runs actions.
@@ -127,6 +128,7 @@ impl Actions {
                 downgrade::begin(&self.own, to).await
             }
             action::CANCEL_DOWNGRADE => downgrade::cancel(&self.own).await,
+            action::APPEND => self.upkeep.append().await,
             action::COMPACT => self.upkeep.compact().await,
             action::DEFRAGMENT => self.upkeep.defragment().await,
             action::DISARM => {

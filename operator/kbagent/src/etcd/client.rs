@@ -277,6 +277,22 @@ impl Client {
         Ok(())
     }
 
+    /// Appends an entry without effect to the log: a question for alarms, which etcd answers by raft.
+    ///
+    /// # Errors
+    /// See [`EtcdError`]; it may have happened anyway (M6).
+    pub async fn append_nothing(&self, deadline: Duration) -> Result<(), EtcdError> {
+        let path = "/etcdserverpb.Maintenance/Alarm";
+        let call = Call {
+            name: "append to the log",
+            path,
+            deadline,
+        };
+        // `AlarmRequest.AlarmAction`: 0 gets them.
+        let _: Done = self.unary(call, AlarmRequest::default()).await?;
+        Ok(())
+    }
+
     /// Asks of the downgrade to a minor, e.g. `3.5`; no minor is needed to cancel it.
     ///
     /// # Errors

@@ -11,6 +11,8 @@ use super::decide::Decision;
 
 /// etcd's flag for where clients come.
 const CLIENTS: &str = "listen-client-urls";
+/// etcd's flag for the entries between two snapshots; 0 is its default of ten thousand.
+const SNAPSHOT_COUNT: &str = "snapshot-count";
 
 /// etcd's flag, before 3.6, that lets clients use its API v2.
 const OPEN: &str = "enable-v2";
@@ -43,9 +45,11 @@ pub(super) fn arguments(config: &Config, decision: &Decision, user: &[String]) -
         Decision::Bootstrap => ("new", frozen(config)),
         Decision::Join(members) => ("existing", live(members, &config.pod_name, &own_peer_url)),
         // With a log present etcd reads the member set from it; these only have to agree with the name.
-        Decision::Start | Decision::Force(_) | Decision::Ask | Decision::Refuse(_) => {
-            ("existing", format!("{}={own_peer_url}", config.pod_name))
-        }
+        Decision::Start
+        | Decision::Shorten(_)
+        | Decision::Force(_)
+        | Decision::Ask
+        | Decision::Refuse(_) => ("existing", format!("{}={own_peer_url}", config.pod_name)),
     };
     let owned = [
         ("name", config.pod_name.clone()),
@@ -64,6 +68,12 @@ pub(super) fn arguments(config: &Config, decision: &Decision, user: &[String]) -
             .into_iter()
             .map(|(flag, value)| format!("--{flag}={value}")),
     );
+    match decision {
+        Decision::Shorten(count) if snapshot_count(user).is_none_or(|own| own > *count) => {
+            all.push(format!("--{SNAPSHOT_COUNT}={count}"));
+        }
+        _ => {}
+    }
     if matches!(decision, Decision::Force(_)) {
         all.push("--force-new-cluster=true".to_owned());
     }
@@ -117,6 +127,17 @@ fn behind(config: &Config, argument: &str) -> String {
     };
     let urls: Vec<String> = urls.split(',').map(moved).collect();
     format!("--{CLIENTS}={}", urls.join(","))
+}
+
+/// The user's entries between two snapshots. etcd takes the last of a flag that is there more than once.
+fn snapshot_count(user: &[String]) -> Option<u64> {
+    let values = (0..user.len()).filter_map(|at| {
+        let is = names(&user[at..=at], SNAPSHOT_COUNT);
+        let next = user.get(at + 1).map(String::as_str).filter(|_| is);
+        value_of(&user[at], SNAPSHOT_COUNT).or(next)
+    });
+    let count = values.last().and_then(|value| value.parse().ok());
+    count.filter(|count| *count > 0)
 }
 
 /// Value of `--flag=value`.
@@ -377,6 +398,38 @@ mod tests {
             listens(&off, &[urls]),
             (false, "http://0.0.0.0:2379".to_owned())
         );
+    }
+
+    #[test]
+    fn a_snapshot_is_made_sooner_unless_the_user_has_it_sooner_still() {
+        let cases: [(&[&str], Option<&str>); 7] = [
+            (&[], Some("--snapshot-count=1000")),
+            (&["--snapshot-count=0"], Some("--snapshot-count=1000")),
+            (&["--snapshot-count=100000"], Some("--snapshot-count=1000")),
+            (
+                &["--snapshot-count", "100000"],
+                Some("--snapshot-count=1000"),
+            ),
+            (&["--snapshot-count=500"], None),
+            (&["-snapshot-count", "500"], None),
+            (
+                &["--snapshot-count=5", "--snapshot-count=5000"],
+                Some("--snapshot-count=1000"),
+            ),
+        ];
+        for (user, wanted) in cases {
+            let user: Vec<String> = user.iter().map(ToString::to_string).collect();
+            let flags = arguments(&config(), &Decision::Shorten(1000), &user);
+            let own = flags[user.len()..].iter();
+            let mut added = own.filter(|flag| flag.starts_with("--snapshot-count"));
+            assert_eq!(added.next().map(String::as_str), wanted, "{user:?}");
+            let plain = arguments(&config(), &Decision::Start, &user);
+            assert!(
+                !plain[user.len()..]
+                    .iter()
+                    .any(|flag| flag.contains("snapshot"))
+            );
+        }
     }
 
     #[test]

@@ -1,10 +1,17 @@
 //! Pure: may etcd start on this data, and as what? (M9-M11, B1-B6)
 
-use kbagent_protocol::Id;
+use kbagent_protocol::{Id, OLD_LOG};
 use serde::{Deserialize, Serialize};
 
 use crate::etcd::Member;
+use crate::wal::Content;
 use crate::watch::Refusal;
+
+/// Fewest entries between two snapshots of a member that was started for one: at some ten thousand writes a second that
+/// commits the database no more often than etcd does anyway, every 100 ms.
+const FEWEST: u64 = 1000;
+/// The last minor that reads requests of the API v2 in its log.
+const READS_OLD: (u64, u64) = (3, 6);
 
 /// Whose data a volume holds (B4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,11 +45,24 @@ pub enum Trace {
     Answered,
 }
 
+/// A log with requests of the API v2 that a start replays, and who is to read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OldLog {
+    /// What it holds.
+    pub content: Content,
+    /// Index of the last such request.
+    pub request: u64,
+    /// The minor of the etcd that is to be started.
+    pub minor: (u64, u64),
+}
+
 /// All that the decision rests on.
 #[derive(Clone, Debug)]
 pub struct Evidence {
     /// The data directory holds a write-ahead log.
     pub wal: bool,
+    /// That log, when it holds requests of the API v2.
+    pub old_log: Option<OldLog>,
     /// The identity file.
     pub identity: IdentityFile,
     /// What it has to say.
@@ -68,6 +88,8 @@ pub struct Evidence {
 pub enum Decision {
     /// The data is ours: start on it.
     Start,
+    /// The data is ours: start on it, and have a snapshot made after so many entries, behind requests of the API v2.
+    Shorten(u64),
     /// The data is ours: start on it as the only member, this time.
     Force(String),
     /// First start of the frozen set.
@@ -87,10 +109,13 @@ pub fn decide(evidence: &Evidence) -> Decision {
         return Decision::Refuse(refusal);
     }
     if evidence.wal {
+        if let Some(refusal) = evidence.old_log.and_then(unreadable) {
+            return Decision::Refuse(refusal);
+        }
         // Once for a mark: a write that etcd acknowledged since then may be one that a second time would discard.
         return match &evidence.force {
             Some(mark) if evidence.forced.as_ref() != Some(mark) => Decision::Force(mark.clone()),
-            _ => Decision::Start,
+            _ => shorten(evidence),
         };
     }
     if evidence.force.is_some() {
@@ -112,6 +137,33 @@ pub fn decide(evidence: &Evidence) -> Decision {
         (true, _) => Decision::Bootstrap,
         (false, _) => join(evidence),
     }
+}
+
+/// A start on the log. etcd makes a snapshot when more entries than its `--snapshot-count` were applied since the last
+/// one, replayed ones too: with this count the first is made behind the last old request.
+fn shorten(evidence: &Evidence) -> Decision {
+    match evidence.old_log.filter(|old| old.minor == READS_OLD) {
+        Some(old) => {
+            let before = old.request.saturating_sub(old.content.snapshot);
+            Decision::Shorten(before.saturating_sub(1).max(FEWEST))
+        }
+        None => Decision::Start,
+    }
+}
+
+/// Why this etcd would panic at each start: it replays a request that it does not read.
+fn unreadable(old: OldLog) -> Option<Refusal> {
+    let (major, minor) = old.minor;
+    let (reads_major, reads_minor) = READS_OLD;
+    (old.minor > READS_OLD).then(|| Refusal {
+        code: OLD_LOG.into(),
+        message: format!(
+            "etcd {major}.{minor} would panic at entry {} of its log, a request of the API v2 behind the last \
+             snapshot (entry {}): set serviceVersion back to {reads_major}.{reads_minor}, whose members make a snapshot \
+             behind it, and then upgrade",
+            old.request, old.content.snapshot
+        ),
+    })
 }
 
 fn foreign(evidence: &Evidence) -> Option<Refusal> {
@@ -195,6 +247,7 @@ mod tests {
     fn evidence() -> Evidence {
         Evidence {
             wal: false,
+            old_log: None,
             identity: IdentityFile::Absent,
             expected: identity("c", "p1"),
             trace: Trace::None,
@@ -219,6 +272,7 @@ mod tests {
     fn word(decision: &Decision) -> &str {
         match decision {
             Decision::Start => "start",
+            Decision::Shorten(_) => "shorten",
             Decision::Force(_) => "force",
             Decision::Bootstrap => "bootstrap",
             Decision::Join(_) => "join",
@@ -311,6 +365,53 @@ mod tests {
                 ..evidence()
             });
             assert_eq!(word(&decision), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_log_with_old_requests_is_left_to_those_who_read_it() {
+        let start = |minor, (snapshot, request, last), force: Option<&str>| {
+            decide(&Evidence {
+                wal: true,
+                identity: IdentityFile::Present(identity("c", "p1")),
+                force: force.map(str::to_owned),
+                old_log: Some(OldLog {
+                    content: Content {
+                        snapshot,
+                        last,
+                        old_request: Some(request),
+                    },
+                    request,
+                    minor,
+                }),
+                ..evidence()
+            })
+        };
+        assert_eq!(start((3, 5), (0, 9, 4000), None), Decision::Start);
+        let counts = [
+            ((0, 9, 4000), FEWEST),
+            ((0, 9, 12), FEWEST),
+            ((0, 3921, 3927), 3920),
+            ((10_001, 13_922, 14_000), 3920),
+        ];
+        for (log, count) in counts {
+            assert_eq!(
+                start((3, 6), log, None),
+                Decision::Shorten(count),
+                "{log:?}"
+            );
+        }
+        assert_eq!(word(&start((3, 6), (0, 9, 12), Some("a"))), "force");
+        for minor in [(3, 7), (3, 8), (4, 0)] {
+            for force in [None, Some("a")] {
+                let Decision::Refuse(refusal) = start(minor, (0, 3921, 3927), force) else {
+                    panic!("{minor:?} started");
+                };
+                assert_eq!(refusal.code, OLD_LOG);
+                for told in ["entry 3921", "back to 3.6"] {
+                    assert!(refusal.message.contains(told), "{}", refusal.message);
+                }
+            }
         }
     }
 

@@ -1,20 +1,25 @@
 //! Reads what the decision rests on: the volume, the run directory, the other members.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
-use super::decide::{Evidence, Identity, IdentityFile, Trace};
+use super::decide::{Evidence, Identity, IdentityFile, OldLog, Trace};
 use super::{ANSWERED_FILE, BEGUN_FILE, FORCED_FILE, IDENTITY_FILE};
 use crate::config::Config;
 use crate::etcd::{Client, Member};
+use crate::wal::{Content, Reader};
 
 /// Deadline of a linearizable list.
 const DEADLINE: Duration = Duration::from_secs(2);
+/// Longest time in which etcd says its version.
+const VERSION: Duration = Duration::from_secs(5);
 
 /// True when etcd's data directory holds a write-ahead log, which is etcd's own test for "has run before". An error
 /// when the directory exists but cannot be read: unknown is not absent.
@@ -38,6 +43,7 @@ fn has_wal(data_dir: &Path) -> io::Result<bool> {
 pub(super) fn local(config: &Config) -> io::Result<Evidence> {
     Ok(Evidence {
         wal: has_wal(&config.data_dir)?,
+        old_log: None,
         identity: identity(&identity_path(config))?,
         expected: expected(config),
         trace: trace(&config.run_dir)?,
@@ -48,6 +54,64 @@ pub(super) fn local(config: &Config) -> io::Result<Evidence> {
         own_peer_url: config.own_peer_url(),
         members: None,
     })
+}
+
+/// The log when it holds requests of the API v2 (V7). What cannot be read is left to etcd, which says what is wrong.
+pub(super) async fn old_log(config: &Config, program: &str) -> Option<OldLog> {
+    let data_dir = config.data_dir.clone();
+    let read = move || Reader::default().read(&data_dir);
+    let read = tokio::task::spawn_blocking(read).await;
+    let content = match read.map_err(io::Error::other).and_then(|read| read) {
+        Ok(content) => content?,
+        Err(error) => {
+            tracing::warn!(%error, "failed to read etcd's log: it is not known whether it holds requests of the API v2");
+            return None;
+        }
+    };
+    let Content { old_request, .. } = content;
+    let request = old_request?;
+    let minor = minor(program).await;
+    if minor.is_none() {
+        tracing::warn!(
+            program,
+            request,
+            "the log holds requests of the API v2, and etcd does not say its version"
+        );
+    }
+    Some(OldLog {
+        content,
+        request,
+        minor: minor?,
+    })
+}
+
+/// The minor of an etcd, as it says itself.
+async fn minor(program: &str) -> Option<(u64, u64)> {
+    let mut etcd = tokio::process::Command::new(program);
+    etcd.arg("--version")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(name)) {
+        etcd.env_remove(name);
+    }
+    let told = tokio::time::timeout(VERSION, etcd.output())
+        .await
+        .ok()?
+        .ok()?;
+    of_version(&String::from_utf8_lossy(&told.stdout))
+}
+
+/// From the line `etcd Version: 3.6.16`.
+fn of_version(told: &str) -> Option<(u64, u64)> {
+    let mut lines = told.lines();
+    let version = lines.find_map(|line| line.strip_prefix("etcd Version:"))?;
+    let mut parts = version.trim().split('.').map(|part| part.parse().ok());
+    Some((parts.next()??, parts.next()??))
+}
+
+/// True for a variable that etcd would take for a flag, beside those that were judged (V4).
+pub(super) fn is_setting(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b"ETCD_")
 }
 
 /// Whose volume this has to be.
@@ -116,6 +180,31 @@ pub(super) async fn members(config: &Config) -> Option<Vec<Member>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_that_etcd_would_take_for_flags_do_not_reach_it() {
+        for name in [
+            "ETCD_FORCE_NEW_CLUSTER",
+            "ETCD_UNSAFE_NO_FSYNC",
+            "ETCD_NAME",
+        ] {
+            assert!(is_setting(OsStr::new(name)), "{name}");
+        }
+        for name in ["GOMAXPROCS", "PATH", "etcd_name", "MY_ETCD_NAME"] {
+            assert!(!is_setting(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_minor_is_read_from_what_etcd_says() {
+        let told =
+            "etcd Version: 3.6.16\nGit SHA: 1\nGo Version: go1.24.1\nGo OS/Arch: linux/amd64\n";
+        assert_eq!(of_version(told), Some((3, 6)));
+        assert_eq!(of_version("etcd Version: 3.7.0-rc.1"), Some((3, 7)));
+        for told in ["", "etcd Version: main", "Go Version: 1.24"] {
+            assert_eq!(of_version(told), None, "{told}");
+        }
+    }
 
     #[test]
     fn a_log_is_a_wal_file_and_nothing_less() {

@@ -16,7 +16,7 @@ mod v2store;
 
 pub use kbagent_protocol::IDENTITY_FILE;
 
-pub use decide::{Decision, Evidence, Identity, IdentityFile, Trace, decide};
+pub use decide::{Decision, Evidence, Identity, IdentityFile, OldLog, Trace, decide};
 pub use demand::Demand;
 pub use run::{LaunchError, run};
 pub use v2store::check_v2;

@@ -1,6 +1,5 @@
 //! Does what was decided: waits, refuses out loud, or starts etcd and stands over it.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
@@ -13,7 +12,7 @@ use serde::Serialize;
 use super::arguments::{arguments, front, opens_v2};
 use super::decide::{Decision, decide};
 use super::demand::Gate;
-use super::evidence::{self, beside, expected, identity_path};
+use super::evidence::{self, beside, expected, identity_path, is_setting};
 use super::supervise::{End, Signals, listen, supervise};
 use super::{BEGUN_FILE, FORCED_FILE, FRONT_FILE, REFUSED_FILE};
 use crate::config::Config;
@@ -82,7 +81,7 @@ pub async fn run(config: &Config, command: &[String]) -> Result<u8, LaunchError>
     loop {
         // Each time: a volume that was lost meanwhile must not be taken for a new one (M11).
         let decision = tokio::select! {
-            decision = ready(config) => decision,
+            decision = ready(config, program) => decision,
             _ = signals.stop() => return Ok(0),
         };
         prepare(config, &decision, user)?;
@@ -102,8 +101,8 @@ pub async fn run(config: &Config, command: &[String]) -> Result<u8, LaunchError>
     }
 }
 
-async fn ready(config: &Config) -> Decision {
-    let decision = settle(config).await;
+async fn ready(config: &Config, program: &str) -> Decision {
+    let decision = settle(config, program).await;
     own_name(config).await;
     decision
 }
@@ -159,31 +158,28 @@ async fn led(config: &Config) -> bool {
     answers.iter().flatten().any(|status| status.leader != 0)
 }
 
-/// True for a variable that etcd would take for a flag, beside those that were judged (V4).
-fn is_setting(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(b"ETCD_")
-}
-
 /// Looks again and again until etcd may start.
-async fn settle(config: &Config) -> Decision {
+async fn settle(config: &Config, program: &str) -> Decision {
     let mut told: Option<Decision> = None;
     loop {
-        let decision = look(config).await;
+        let decision = look(config, program).await;
         if told.as_ref() != Some(&decision) {
             tell(config, &decision);
             told = Some(decision.clone());
         }
         match decision {
-            Decision::Start | Decision::Force(_) | Decision::Bootstrap | Decision::Join(_) => {
-                return decision;
-            }
+            Decision::Start
+            | Decision::Shorten(_)
+            | Decision::Force(_)
+            | Decision::Bootstrap
+            | Decision::Join(_) => return decision,
             Decision::Ask => tokio::time::sleep(ASK_EVERY).await,
             Decision::Refuse(_) => tokio::time::sleep(REFUSED_EVERY).await,
         }
     }
 }
 
-async fn look(config: &Config) -> Decision {
+async fn look(config: &Config, program: &str) -> Decision {
     let mut evidence = match evidence::local(config) {
         Ok(evidence) => evidence,
         Err(error) => {
@@ -191,6 +187,9 @@ async fn look(config: &Config) -> Decision {
             return Decision::Ask;
         }
     };
+    if evidence.wal {
+        evidence.old_log = evidence::old_log(config, program).await;
+    }
     let decision = decide(&evidence);
     if decision != Decision::Ask {
         return decision;
@@ -211,6 +210,12 @@ fn tell(config: &Config, decision: &Decision) {
             publish(&path, refusal)
         }
         other => {
+            if let Decision::Shorten(count) = other {
+                tracing::warn!(
+                    snapshot_count = count,
+                    "the log holds requests of the API v2, which etcd 3.7 does not read: a snapshot is made behind them"
+                );
+            }
             tracing::info!(decision = ?other, "checked the volume and the members");
             retract(&path)
         }
@@ -298,23 +303,4 @@ fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
         fs::File::open(directory)?.sync_all()?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn variables_that_etcd_would_take_for_flags_do_not_reach_it() {
-        for name in [
-            "ETCD_FORCE_NEW_CLUSTER",
-            "ETCD_UNSAFE_NO_FSYNC",
-            "ETCD_NAME",
-        ] {
-            assert!(is_setting(OsStr::new(name)), "{name}");
-        }
-        for name in ["GOMAXPROCS", "PATH", "etcd_name", "MY_ETCD_NAME"] {
-            assert!(!is_setting(OsStr::new(name)), "{name}");
-        }
-    }
 }

@@ -5,6 +5,7 @@
 
 mod hint;
 mod hold;
+mod log;
 mod names;
 mod removed;
 mod standing;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use kbagent_protocol::{
-    AccountsReport, Campaign, Care, EtcdState, Format, Id, MemberStanding, MemberStatus,
+    AccountsReport, Campaign, Care, EtcdState, Format, Id, LogSeen, MemberStanding, MemberStatus,
     MemberView, V2Store,
 };
 use serde::{Deserialize, Serialize};
@@ -142,6 +142,7 @@ impl Knowledge {
         match poll {
             Ok(status) => {
                 let mut status = named(&status, hints.names, &next.instance);
+                status.format.log = hints.log;
                 self.distrust(&mut status, now);
                 next.status = Some(status);
                 next.etcd = EtcdState::Running;
@@ -214,6 +215,8 @@ pub struct Hints<'a> {
     pub refusal: Option<&'a Refusal>,
     /// How large the file system of etcd's data is.
     pub file_system_bytes: Option<u64>,
+    /// What was read of etcd's log.
+    pub log: Option<LogSeen>,
     /// What the metrics of a silent member say.
     pub standing: Option<&'a MemberStanding>,
     /// What the launcher's check of the store of API v2 has found.
@@ -269,6 +272,7 @@ fn format(status: &Status) -> Format {
     Format {
         storage_version: storage.cloned(),
         downgrade_to: downgrade.map(|info| info.target_version.clone()),
+        log: None,
     }
 }
 
@@ -331,7 +335,11 @@ fn same_state(old: &EtcdState, new: &EtcdState) -> bool {
 }
 
 fn essence(view: &MemberView) -> Option<MemberStatus> {
-    let status = view.status.clone()?;
+    let mut status = view.status.clone()?;
+    // How far the log was read is among what moves all the time.
+    if let Some(log) = &mut status.format.log {
+        log.read_to = 0;
+    }
     Some(MemberStatus {
         revision: 0,
         raft_index: 0,

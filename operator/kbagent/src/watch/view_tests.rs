@@ -41,6 +41,7 @@ struct Bench {
     knowledge: Knowledge,
     names: Names,
     own: Own,
+    log: Option<LogSeen>,
     now: Instant,
 }
 
@@ -53,6 +54,7 @@ impl Bench {
             knowledge,
             names,
             own: Own::default(),
+            log: None,
             now,
         }
     }
@@ -64,6 +66,7 @@ impl Bench {
             standing: None,
             file_system_bytes: None,
             v2_store: None,
+            log: self.log,
             own: self.own.clone(),
         };
         self.knowledge.fold(poll, &hints, self.now)
@@ -158,6 +161,7 @@ fn silence_is_told_apart() {
         standing: None,
         file_system_bytes: None,
         v2_store: None,
+        log: None,
         own: Own::default(),
     };
     assert!(bench.knowledge.fold(refused(), &hints, bench.now));
@@ -250,4 +254,26 @@ fn a_second_leader_of_one_term_is_not_believed() {
         status.raft_term = 4;
     }));
     assert_eq!(seen(&bench), (4, Some(Id(10)), Some("p0".into())));
+}
+
+#[test]
+fn what_the_log_holds_is_told_at_once_and_how_far_it_was_read_later() {
+    let mut bench = Bench::new();
+    bench.fold(answer(|_| {}));
+    let log = |read_to, old_request| LogSeen {
+        read_to,
+        old_request,
+    };
+    for (seen, matters) in [
+        (Some(log(7, Some(4))), true),
+        (Some(log(9, Some(4))), false),
+        (Some(log(9, None)), true),
+        (Some(log(12, None)), false),
+        (None, true),
+    ] {
+        bench.log = seen;
+        assert_eq!(bench.fold(answer(|_| {})), matters, "{seen:?}");
+        let told = bench.knowledge.status().expect("a status").format.log;
+        assert_eq!(told, seen);
+    }
 }

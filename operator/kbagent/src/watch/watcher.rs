@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kbagent_protocol::{MemberStanding, MemberView, V2Store};
+use kbagent_protocol::{LogSeen, MemberStanding, MemberView, V2Store};
 use tokio::sync::{Notify, watch};
 
 use super::hint;
 use super::hold;
 use super::names::{self, Names};
 use super::view::{Hints, Knowledge, Own, Refusal};
-use super::{removed, standing, v2store, volume};
+use super::{log, removed, standing, v2store, volume};
 use crate::config::Config;
 use crate::etcd::Client;
 use crate::launch::{ANSWERED_FILE, REFUSED_FILE};
@@ -30,6 +30,7 @@ pub(crate) struct Watcher {
     standing: watch::Receiver<Option<MemberStanding>>,
     volume: watch::Receiver<Option<u64>>,
     v2_store: watch::Receiver<Option<V2Store>>,
+    log: watch::Receiver<Option<LogSeen>>,
     own: watch::Receiver<Own>,
     alarm: Arc<Notify>,
     knowledge: watch::Sender<Knowledge>,
@@ -68,6 +69,8 @@ pub(crate) fn start(
     tokio::spawn(volume::look(config.data_dir.clone(), volume_to));
     let (v2_to, v2_store) = watch::channel(None);
     tokio::spawn(v2store::look(config.run_dir.clone(), v2_to));
+    let (log_to, log) = watch::channel(None);
+    tokio::spawn(log::look(config.data_dir.clone(), seen.clone(), log_to));
     let names_wanted = Arc::new(Notify::new());
     tokio::spawn(names::keep(
         client.clone(),
@@ -101,6 +104,7 @@ pub(crate) fn start(
         standing,
         volume,
         v2_store,
+        log,
         own,
         alarm,
         knowledge,
@@ -147,6 +151,7 @@ impl Watcher {
             standing: standing.as_ref(),
             file_system_bytes: *self.volume.borrow(),
             v2_store: v2_store.as_ref(),
+            log: *self.log.borrow(),
             own: self.own.borrow().clone(),
         };
         let now = Instant::now();

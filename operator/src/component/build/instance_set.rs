@@ -69,6 +69,8 @@ fn annotations(valid: &Valid<'_>) -> BTreeMap<String, String> {
     let accounts = valid.accounts.then(accounts::record);
     let downgrade = valid.change.downgrade;
     let downgrade = downgrade.map(|to| (labels::DOWNGRADE.to_owned(), to.to_string()));
+    let upgrade = valid.change.upgrade;
+    let upgrade = upgrade.map(|to| (labels::UPGRADE.to_owned(), to.to_string()));
     always
         .into_iter()
         .chain(held)
@@ -77,6 +79,7 @@ fn annotations(valid: &Valid<'_>) -> BTreeMap<String, String> {
         .chain(tls)
         .chain(accounts)
         .chain(downgrade)
+        .chain(upgrade)
         .collect()
 }
 

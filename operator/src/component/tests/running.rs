@@ -92,6 +92,36 @@ fn versions_are_compared_with_what_members_run() {
 }
 
 #[test]
+fn pods_stay_as_they_are_until_3_7_can_read_every_members_log() {
+    let its = |to: &str, observed: &Observed| {
+        let mut wish = component();
+        wish.spec.service_version = Some(to.into());
+        let without = (labels::WITHOUT_BACKUP.to_owned(), "true".to_owned());
+        wish.annotations_mut().extend([without]);
+        let plan = plan(&wish, observed, "cluster.local").expect("plan");
+        let of = |name: &str| plan.instance_set.annotations().get(name).cloned();
+        let version = of(labels::SERVICE_VERSION).expect("a version");
+        (version, of(labels::UPGRADE))
+    };
+    let told = |version: &str, to: Option<&str>| (version.to_owned(), to.map(str::to_owned));
+    let mut observed = running("3.6.16", &[Some("3.6.16"); 3]);
+    assert_eq!(its("3.7.3", &observed), told("3.6.16", Some("3.7")));
+    let live = observed.instance_set.as_mut().expect("an InstanceSet");
+    live.status.get_or_insert_default().readable_by = Some("3.7".into());
+    assert_eq!(its("3.7.3", &observed), told("3.7.3", Some("3.7")));
+    // Once pods are made for it that stays so, and nothing else waits for logs.
+    let mixed = [Some("3.7.3"), Some("3.6.16"), Some("3.6.16")];
+    assert_eq!(
+        its("3.7.3", &running("3.7.3", &mixed)),
+        told("3.7.3", Some("3.7"))
+    );
+    let all = running("3.7.0", &[Some("3.7.0"); 3]);
+    assert_eq!(its("3.7.3", &all), told("3.7.3", None));
+    let older = running("3.5.35", &[Some("3.5.35"); 3]);
+    assert_eq!(its("3.6.16", &older), told("3.6.16", None));
+}
+
+#[test]
 fn pods_stay_as_they_are_until_the_older_minor_can_read_every_members_data() {
     let mut wish = component();
     wish.spec.service_version = Some("3.5.35".into());

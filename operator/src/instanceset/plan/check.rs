@@ -98,6 +98,7 @@ impl Lint<'_> {
             | Step::Relabel { .. }
             | Step::Resize { .. }
             | Step::CancelDowngrade { .. }
+            | Step::AppendToLog { .. }
             | Step::Switchover { .. } => {}
         }
     }

@@ -133,7 +133,7 @@ fn waits_for(status: &MemberStatus, to: Minor) -> Stage {
 }
 
 /// What a member says of itself now.
-fn own_status<'a>(pod: &'a PodSeen, member: &Member) -> Option<&'a MemberStatus> {
+pub(super) fn own_status<'a>(pod: &'a PodSeen, member: &Member) -> Option<&'a MemberStatus> {
     let status = pod
         .status()
         .filter(|status| status.member_id == member.id)?;

@@ -24,6 +24,7 @@ pub(crate) mod status;
 pub(crate) mod steps;
 pub(crate) mod teardown;
 pub(crate) mod template;
+pub(crate) mod upgrade;
 pub(crate) mod upkeep;
 pub(crate) mod volumes;
 mod waiting;

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use etcd_operator_api::{labels, names};
-use kbagent_protocol::{Id, Member};
+use kbagent_protocol::{Id, Member, OLD_LOG};
 
 use super::pods::{self, Purpose};
 use super::roster::Roster;
@@ -224,6 +224,12 @@ impl Slot<'_, '_> {
         if let Some(("ForeignData", message)) = pod.refused() {
             let (pod, message) = (self.pod.to_owned(), message.to_owned());
             plan.waiting.push(Waiting::ForeignData { pod, message });
+            return;
+        }
+        // Its member is whole, and starts with the version of before.
+        if let Some((OLD_LOG, message)) = pod.refused() {
+            let (pod, message) = (self.pod.to_owned(), message.to_owned());
+            plan.waiting.push(Waiting::OldLog { pod, message });
             return;
         }
         match &self.place {

@@ -3,7 +3,7 @@
 use super::latch::{Latch, latch};
 use super::{
     Plan, Step, Waiting, bootstrap, check, downgrade, membership, next_pod, recovery, relabel,
-    rollout, roster, safety, services, status, teardown, upkeep, volumes,
+    rollout, roster, safety, services, status, teardown, upgrade, upkeep, volumes,
 };
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::Observed;
@@ -79,6 +79,7 @@ fn decide(
     if downgrade::plan(&basis, quiet, plan) {
         rollout::plan(desired, seen, &safety, &mut gate, quiet, plan);
     }
+    upgrade::plan(&basis, quiet, plan);
     upkeep::plan(&basis, quiet, &mut gate, plan);
     let growth = volumes::grow(desired, seen);
     // The last thing to do: what the API server refuses of it holds nothing else up.

@@ -15,7 +15,7 @@ use super::latch::Latch;
 use super::pods;
 use super::safety::quorum;
 use super::steps::StatusDraft;
-use super::{Plan, Waiting, alarms, downgrade, revision, roster, volumes};
+use super::{Plan, Waiting, alarms, revision, roster, upgrade, volumes};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{NO_CREDENTIALS, Observed, PodSeen, Reading};
 
@@ -86,7 +86,7 @@ pub(crate) fn status(
         accounts: accounts(desired, seen),
         message: waiting_on.first().map(|first| first.message.clone()),
         recovery: before.recovery.clone(),
-        readable_by: downgrade::readable_by(desired, seen, latch),
+        readable_by: upgrade::readable_by(desired, seen, latch),
         volumes: volumes::status(desired, seen),
         waiting_on,
     };

@@ -236,6 +236,11 @@ pub(crate) enum Step {
         /// Who carries it out.
         via: Via,
     },
+    /// Appends entries without effect to etcd's log, until members make a snapshot.
+    AppendToLog {
+        /// Who carries it out.
+        via: Via,
+    },
 }
 
 impl Step {

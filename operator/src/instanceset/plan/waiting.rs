@@ -306,6 +306,22 @@ pub(crate) enum Waiting {
         /// What is missing.
         why: String,
     },
+    /// A member's log holds what servers of a newer minor do not read, or what it holds is not known.
+    #[error("the upgrade to {to} waits: {why}")]
+    Upgrade {
+        /// The minor.
+        to: Minor,
+        /// What is missing.
+        why: String,
+    },
+    /// A member's log holds what its own server does not read.
+    #[error("pod {pod} does not start etcd, and its data is left alone: {message}")]
+    OldLog {
+        /// The pod.
+        pod: String,
+        /// What the launcher found, and what to do.
+        message: String,
+    },
     /// The strategy leaves the update to the user.
     #[error("{0} pods have an old revision and are updated when the user deletes them")]
     OnDelete(usize),
@@ -359,6 +375,8 @@ impl Waiting {
             Waiting::Resizing { .. } => "Resizing",
             Waiting::Budget { .. } => "DisruptionBudget",
             Waiting::Downgrade { .. } => "Downgrade",
+            Waiting::Upgrade { .. } => "Upgrade",
+            Waiting::OldLog { .. } => "OldLog",
             Waiting::OnDelete(_) => "OnDelete",
         }
     }
@@ -374,6 +392,7 @@ impl Waiting {
                 | Waiting::Budget { .. }
                 | Waiting::NotListed { .. }
                 | Waiting::Downgrade { .. }
+                | Waiting::Upgrade { .. }
         )
     }
 }

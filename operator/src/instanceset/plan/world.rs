@@ -138,6 +138,7 @@ pub(super) fn desired(replicas: u32) -> Desired {
         recovery: None,
         service_annotations: BTreeMap::new(),
         downgrade: None,
+        upgrade: None,
         roles: Vec::new(),
         seed: None,
         recorded: Default::default(),
@@ -482,6 +483,7 @@ impl World {
             Step::Compact { .. } | Step::Defragment { .. } | Step::Disarm { .. } => self.care(step),
             Step::Downgrade { to, .. } => self.versions.begin(*to),
             Step::CancelDowngrade { .. } => self.versions.job = None,
+            Step::AppendToLog { .. } => self.appended(),
             Step::RetireClaim { name, .. } => {
                 if let Some(disk) = self.disks.get_mut(name) {
                     disk.annotations

@@ -1,10 +1,10 @@
-//! Rules for versions (V1).
+//! Rules for versions (V1, V7).
 
 use etcd_operator_api::labels;
 use kbagent_protocol::MemberStatus;
 
 use super::lint::{Lint, Violation};
-use crate::definition::Minor;
+use crate::definition::{Minor, READS_OLD};
 use crate::instanceset::observed::PodSeen;
 use crate::instanceset::plan::Grace;
 
@@ -38,11 +38,30 @@ pub(super) fn replace(
     let (Some(next), Some(status), false) = (next, pod.status(), gone) else {
         return;
     };
+    log(next, (name, status), found);
     let format = status.format.storage_version.as_deref();
     let runs_older = Minor::of(&status.version).is_none_or(|runs| runs <= next);
     if !runs_older && format.and_then(Minor::of).is_none_or(|of| of > next) {
         found.push(format!(
             "V1: {name} is stopped for {next}, which does not read its data of {format:?}"
+        ));
+    }
+}
+
+/// A pod is not stopped for a minor that does not read what its member's log holds, or may hold.
+fn log(to: Minor, (name, status): (&str, &MemberStatus), found: &mut Vec<Violation>) {
+    let reads = Minor::of(READS_OLD);
+    let runs = Minor::of(&status.version);
+    let passes = runs.is_some() && runs <= reads && Some(to) > reads;
+    if passes
+        && status
+            .format
+            .log
+            .is_none_or(|log| log.old_request.is_some())
+    {
+        let log = status.format.log;
+        found.push(format!(
+            "V7: {name} is stopped for {to}, and its log is {log:?}"
         ));
     }
 }

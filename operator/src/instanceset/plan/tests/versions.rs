@@ -1,8 +1,10 @@
-//! Members that go back by a minor, over the model world, in which an etcd that cannot read its data ends the test.
+//! Members that change their minor, over the model world, in which an etcd that cannot read its data or its log ends
+//! the test.
 
 use super::*;
 use crate::definition::Minor;
-use crate::instanceset::plan::Waiting;
+use crate::instanceset::names::CATCH_UP;
+use crate::instanceset::plan::{Waiting, latch, revision, upgrade};
 
 /// Three members of 3.6 that are led by `a-0`.
 fn of_3_6() -> World {
@@ -19,12 +21,14 @@ fn reasons(world: &World) -> Vec<String> {
     next.waiting.iter().map(ToString::to_string).collect()
 }
 
-/// What the Component does when the members' data can be read.
+/// What the Component does when the members' data, or their logs, can be read.
 fn follow(world: &mut World) {
-    let readable = world.desired.recorded.readable_by.as_deref();
-    if let Some(to) = world.desired.downgrade
-        && readable == Some(to.to_string().as_str())
-    {
+    let recorded = world.desired.recorded.readable_by.clone();
+    let readable = |to: &Minor| recorded.as_deref() == Some(to.to_string().as_str());
+    if world.desired.upgrade.take_if(|to| readable(to)).is_some() {
+        world.release("3.7.3");
+    }
+    if let Some(to) = world.desired.downgrade.filter(readable) {
         let older = if Some(to) == Minor::of("3.5") {
             "3.5.35"
         } else {
@@ -185,4 +189,138 @@ fn one_that_was_begun_by_hand_to_elsewhere_is_cancelled_first() {
     );
     let waits = |why: &Waiting| matches!(why, Waiting::Downgrade { .. });
     assert!(next.waiting.iter().any(waits));
+}
+
+/// What stands in the way of an upgrade.
+fn waits(world: &World) -> Option<String> {
+    let next = plan(&world.desired, &world.observe());
+    next.waiting.into_iter().find_map(|why| match why {
+        Waiting::Upgrade { why, .. } => Some(why),
+        _ => None,
+    })
+}
+
+#[test]
+fn logs_are_made_free_of_old_requests_before_a_pod_of_3_7_is_made() {
+    for (rounds, upto) in [(1, usize::MAX), (4, 1)] {
+        let mut world = of_3_6();
+        world.versions.rounds = rounds;
+        world.write_old_request("a-1");
+        world.desired.upgrade = Minor::of("3.7");
+        let why = waits(&world).expect("it waits");
+        assert!(why.contains("the log of a-1 holds a request"), "{why}");
+        let told = go(&mut world, 40, upto);
+        let appended = "append entries without effect to etcd's log through a-0, until members make a snapshot";
+        let first = told.iter().take_while(|line| *line == appended).count();
+        assert_eq!(first, rounds, "{told:?}");
+        let count = |start: &str| told.iter().filter(|line| line.starts_with(start)).count();
+        let all = (count("append"), count("evict pod"), count("create pod"));
+        assert_eq!(all, (rounds, 3, 3), "{told:?}");
+        assert_eq!(is_whole(&world), Ok(()));
+    }
+}
+
+#[test]
+fn members_that_came_from_3_5_reach_3_7_although_each_start_of_3_5_wrote_old_requests() {
+    let mut world = World::new(3);
+    world.release("3.5.35");
+    settle(&mut world);
+    assert_eq!(world.versions.old_requests.len(), 3);
+    world.set_leader("a-0");
+    world.release("3.6.16");
+    go(&mut world, 30, usize::MAX);
+    assert_eq!(
+        world.versions.old_requests.len(),
+        0,
+        "each start of 3.6 made a snapshot"
+    );
+    world.desired.upgrade = Minor::of("3.7");
+    let told = go(&mut world, 30, usize::MAX);
+    assert!(
+        !told.iter().any(|line| line.starts_with("append")),
+        "{told:?}"
+    );
+    assert_eq!(is_whole(&world), Ok(()));
+    assert!(
+        world
+            .observe()
+            .pods
+            .values()
+            .all(|pod| { pod.status().is_some_and(|status| status.version == "3.7.3") })
+    );
+}
+
+#[test]
+fn an_upgrade_waits_while_the_log_of_a_member_is_not_known() {
+    let held = |world: &mut World, told: &str| {
+        world.desired.upgrade = Minor::of("3.7");
+        assert_eq!(go(world, 5, usize::MAX), Vec::<String>::new(), "{told}");
+        assert_eq!(world.desired.recorded.readable_by, None);
+        let why = waits(world).expect("it waits");
+        assert!(why.contains(told), "{why}");
+    };
+    let mut world = of_3_6();
+    world.silent = Some("a-1".to_owned());
+    held(&mut world, "(a-1) does not answer");
+    world.silent = None;
+    world.versions.tells_nothing = Some("a-2".to_owned());
+    held(&mut world, "the agent of a-2 does not say");
+    world.versions.tells_nothing = None;
+    go(&mut world, 30, usize::MAX);
+    assert_eq!(is_whole(&world), Ok(()));
+    let mut world = World::new(3);
+    world.release("3.5.35");
+    settle(&mut world);
+    held(&mut world, "go to 3.6 first");
+}
+
+#[test]
+fn what_an_agent_has_not_read_yet_is_not_taken_for_free_of_old_requests() {
+    let mut world = of_3_6();
+    world.desired.upgrade = Minor::of("3.7");
+    let mut seen = world.observe();
+    let readable = |seen: &Observed| {
+        let latch = latch::latch(&world.desired, seen);
+        upgrade::readable_by(&world.desired, seen, &latch)
+    };
+    assert_eq!(readable(&seen).as_deref(), Some("3.7"));
+    let youngest = seen.pods.get_mut("a-0").expect("a pod");
+    youngest
+        .annotations
+        .insert(CATCH_UP.to_owned(), "50".to_owned());
+    assert_eq!(readable(&seen).as_deref(), Some("3.7"));
+    let view = seen.pods.get_mut("a-1").and_then(|pod| pod.view.as_mut());
+    let status = view
+        .and_then(|view| view.status.as_mut())
+        .expect("a status");
+    status.format.log.as_mut().expect("a log").read_to = 49;
+    assert_eq!(readable(&seen), None);
+}
+
+#[test]
+fn a_member_whose_etcd_does_not_read_its_log_keeps_its_data_and_goes_back() {
+    let mut world = of_3_6();
+    world.release("3.7.3");
+    let mut seen = world.observe();
+    let pod = seen.pods.get_mut("a-2").expect("a pod");
+    pod.revision = revision::revision(&world.desired);
+    pod.ready = false;
+    let view = pod.view.as_mut().expect("a view");
+    view.etcd = EtcdState::Refused {
+        code: kbagent_protocol::OLD_LOG.to_owned(),
+        message: "set serviceVersion back".to_owned(),
+    };
+    let next = plan(&world.desired, &seen);
+    let refused = |why: &Waiting| matches!(why, Waiting::OldLog { .. });
+    assert!(next.waiting.iter().any(refused), "{:?}", next.waiting);
+    assert_eq!(
+        next.steps,
+        Vec::new(),
+        "no member is removed, no claim deleted"
+    );
+    world.release("3.6.16");
+    let next = plan(&world.desired, &seen);
+    let told: Vec<String> = next.steps.iter().map(summary).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("pod a-2"), "{told:?}");
 }
