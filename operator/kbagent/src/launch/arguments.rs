@@ -102,11 +102,11 @@ pub(super) fn front(config: &Config, user: &[String]) -> bool {
 
 /// Whether the user's flags let clients write to the store of API v2.
 pub(super) fn opens_v2(user: &[String]) -> bool {
-    let flags = user
+    let mut flags = user
         .iter()
         .filter(|flag| names(std::slice::from_ref(flag), OPEN));
     flags
-        .last()
+        .next_back()
         .is_some_and(|flag| value_of(flag, OPEN) != Some("false"))
 }
 
@@ -131,12 +131,12 @@ fn behind(config: &Config, argument: &str) -> String {
 
 /// The user's entries between two snapshots. etcd takes the last of a flag that is there more than once.
 fn snapshot_count(user: &[String]) -> Option<u64> {
-    let values = (0..user.len()).filter_map(|at| {
+    let mut values = (0..user.len()).filter_map(|at| {
         let is = names(&user[at..=at], SNAPSHOT_COUNT);
         let next = user.get(at + 1).map(String::as_str).filter(|_| is);
         value_of(&user[at], SNAPSHOT_COUNT).or(next)
     });
-    let count = values.last().and_then(|value| value.parse().ok());
+    let count = values.next_back().and_then(|value| value.parse().ok());
     count.filter(|count| *count > 0)
 }
 
