@@ -17,6 +17,12 @@ fn asked(version: &str, backup: BackupSeen) -> (Component, Observed) {
     (wish, observed)
 }
 
+/// Every agent has read its member's log, and 3.7 reads it.
+fn logs_are_read(observed: &mut Observed) {
+    let live = observed.instance_set.as_mut().expect("an InstanceSet");
+    live.status.get_or_insert_default().readable_by = Some("3.7".into());
+}
+
 fn planned_from((wish, observed): &(Component, Observed)) -> Plan {
     plan(wish, observed, "cluster.local").expect("plan")
 }
@@ -67,7 +73,10 @@ fn a_verified_backup_comes_before_another_minor_either_way() {
         }
     }
     let done = with(BackupPhase::Completed, true);
-    let plan = planned_from(&asked("3.7.3", done.clone()));
+    let mut up = asked("3.7.3", done.clone());
+    assert_eq!(made_for(&planned_from(&up)), "3.6.16");
+    logs_are_read(&mut up.1);
+    let plan = planned_from(&up);
     assert_eq!((made_for(&plan), plan.waits.as_ref()), ("3.7.3", None));
     let plan = planned_from(&asked("3.5.35", done));
     assert_eq!((made_for(&plan), plan.waits.as_ref()), ("3.6.16", None));
@@ -80,7 +89,8 @@ fn without_a_place_for_it_the_change_is_refused_unless_the_owner_wants_none() {
         backup: None,
         obstacle: Some("no BackupRepo is there".into()),
     };
-    let (mut wish, observed) = asked("3.7.3", nowhere);
+    let (mut wish, mut observed) = asked("3.7.3", nowhere);
+    logs_are_read(&mut observed);
     let told = refused(&wish, &observed);
     for part in ["3.7.3", "no BackupRepo is there", labels::WITHOUT_BACKUP] {
         assert!(told.contains(part), "{told}");

@@ -56,7 +56,7 @@ impl World {
     /// etcd panics at the start where its data is of a later minor, and 3.7 where it replays requests of the API v2.
     /// One of 3.5 writes such a one to the log of all; one of 3.6 makes a snapshot when it starts.
     pub(super) fn can_read(&mut self, name: &str, pod: &Machine, disk: u64) {
-        if let Some(minor) = pod.minor() {
+        if let Some(minor) = pod.minor().filter(|_| pod.running.is_none()) {
             let old = &mut self.versions.old_requests;
             if Some(minor) < Minor::of("3.6") {
                 old.extend(self.disks.values().map(|disk| (disk.uid, 40)));
