@@ -42,7 +42,7 @@ pub struct Scenario {
 #[serde(rename_all = "snake_case")]
 pub enum Act {
     /// Operations and faults under load.
-    Faults(Trial),
+    Faults(Box<Trial>),
     /// Every object, name, port and label that the design names is looked at.
     Conform,
     /// Good and bad specs are sent to the API server.
@@ -240,7 +240,7 @@ impl Scenario {
             settings: Vec::new(),
             probes: Vec::new(),
         };
-        Self::new(name, story, Act::Faults(trial))
+        Self::new(name, story, Act::Faults(Box::new(trial)))
     }
 
     /// Operations under load, on three members unless said otherwise.

@@ -56,7 +56,10 @@ mod tests {
     fn another_change_of_the_last_revision_is_another_history() {
         let (first, second) = (event(12, 0, 0), event(12, 0, 1));
         let mut last = Last::default();
-        assert!(!last.contradicts(&[first.clone()]), "nothing is known");
+        assert!(
+            !last.contradicts(std::slice::from_ref(&first)),
+            "nothing is known"
+        );
         last.remember(&[event(11, 0, 0), first.clone(), second.clone()]);
         last.remember(&[]);
         // In any order and in pieces; times are the archive's own.
