@@ -18,12 +18,12 @@ test: ## unit, property, model and drift tests: no cluster, no Docker
 	$(CARGO) test --locked -p e2e --lib --test tidy
 
 .PHONY: bare
-bare: ## every scenario with etcd members as plain containers
+bare: ## every scenario with etcd members as plain containers; FILTER=locks: those whose names contain it
 	images/docker.sh
 	images/rust.sh workload
 	images/etcd.sh
 	ETCD_HARNESS_BARE=1 $(CARGO) test --locked -p harness --test bare -- --nocapture
-	$(HARNESS) bare all
+	$(HARNESS) bare all $(FILTER:%=--filter %)
 
 .PHONY: bugs-smoke
 bugs-smoke: ## two known bugs of etcd are found in the versions that the suite has anyway
@@ -77,6 +77,10 @@ chart: ## checks the Helm chart: lint, rendered objects against deploy/*.yaml; n
 .PHONY: chart-kind
 chart-kind: up ## installs, upgrades and removes the chart on the kind cluster, below a Cluster that must not notice
 	hack/chart kind
+
+.PHONY: upgrade-kind
+upgrade-kind: up ## replaces the operator of FORMER (a commit) by this tree's under load, on the kind cluster
+	hack/upgrade-kind $(FORMER)
 
 .PHONY: alerts
 alerts: ## checks and tests the alerts with promtool (which takes minutes to build, once); no cluster

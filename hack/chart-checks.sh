@@ -100,6 +100,14 @@ check_objects() {
     quiet_helm package "$CHART" --destination "$WORK" >/dev/null
     PACKAGE=$(echo "$WORK"/etcd-operator-*.tgz) render kb-system >"$WORK/rendered"
     same "packaged" "$WORK/shipped" "$WORK/rendered"
+    # As a release has it: its own images, each with its tag.
+    local version package
+    version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+    sed -E "s#etcd-harness/([a-z-]+):dev#etcd-harness/\1:$version#g; s#etcd-harness/#registry.example/etcd-harness/#g" \
+        "$WORK/shipped" >"$WORK/released"
+    package=$(hack/package-chart registry.example "$WORK/release" 2>"$WORK/log") || { cat "$WORK/log" >&2; die "hack/package-chart failed"; }
+    PACKAGE=$package render kb-system >"$WORK/rendered"
+    same "packaged for a release" "$WORK/released" "$WORK/rendered"
 }
 
 # times COUNT TEXT: how often a line must hold TEXT.

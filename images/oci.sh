@@ -39,6 +39,7 @@ about() {
         operator) text="Runs etcd clusters on Kubernetes" ;;
         kbagent) text="Runs beside etcd in every pod: watches its member, starts etcd, transfers leadership" ;;
         metrics-exporter) text="Figures of an etcd member for Prometheus" ;;
+        etcd-backup) text="Saves, proves and restores backups of etcd" ;;
         workload) text="The recording client of the test harness" ;;
     esac
     local key=org.opencontainers.image

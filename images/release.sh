@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # release.sh [OPTION...] [NAME...]: everything of a release, in dist/VERSION (default: all names):
-#   images/NAME                      OCI layout: operator, kbagent, metrics-exporter, workload, for each architecture
+#   images/NAME                      OCI layout: operator, kbagent, metrics-exporter, etcd-backup, workload, for each architecture
 #   kubectl-kbetcd-linux-ARCH.tar.gz the kubectl plugin
 #   NAME.cdx.json                    SBOM of each program, by hack/sbom
 #   SHA256SUMS                       of all files; images count by the digest of their index
@@ -35,7 +35,7 @@ while [ $# -gt 0 ]; do
         *) break ;;
     esac
 done
-all=(operator kbagent metrics-exporter workload kubectl-kbetcd)
+all=(operator kbagent metrics-exporter etcd-backup workload kubectl-kbetcd)
 names=("$@")
 [ $# -gt 0 ] || names=("${all[@]}")
 for name in "${names[@]}"; do

@@ -109,6 +109,44 @@ fn an_image_is_a_valid_layout_for_each_architecture() {
     assert_eq!(architectures, ["amd64", "arm64"]);
 }
 
+/// What the chart installs of ours: `NAME` of each `etcd-harness/NAME`, but etcd's own.
+fn of_the_chart() -> Vec<String> {
+    let values = fs::read_to_string(root().join("deploy/chart/values.yaml")).expect("values");
+    let named = values.lines().filter_map(|line| {
+        let (_, after) = line.split_once("repository: etcd-harness/")?;
+        let end = after.find([',', '}'])?;
+        Some(after[..end].to_owned())
+    });
+    named.filter(|name| name != "etcd").collect()
+}
+
+#[test]
+fn a_release_has_every_image_that_the_chart_names_and_its_parts() {
+    let names = of_the_chart();
+    assert!(names.len() > 3, "{names:?}");
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect(path);
+    let release = read("images/release.sh");
+    let all = release.lines().find(|line| line.starts_with("all=("));
+    let all = all.expect("the names of a release");
+    let (oci, sbom, guide) = (
+        read("images/oci.sh"),
+        read("hack/sbom"),
+        read("docs/quick-start.md"),
+    );
+    for name in &names {
+        let listed = all.trim_start_matches("all=(").trim_end_matches(')');
+        assert!(listed.split(' ').any(|word| word == name), "{name}: {all}");
+        assert!(oci.contains(&format!(" {name}) text=")), "{name}: oci.sh");
+        let mut takes = sbom.lines().filter(|line| line.starts_with("take "));
+        let taken = takes.any(|line| line.split(' ').skip(2).any(|word| word == name));
+        assert!(taken, "{name}: hack/sbom");
+        assert!(
+            guide.contains(&format!("{name}:dev")),
+            "{name}: quick start"
+        );
+    }
+}
+
 #[test]
 fn the_same_program_makes_the_same_image() {
     let scratch = Scratch::new("same");

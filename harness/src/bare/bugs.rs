@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::bare::plan::{BarePlan, Hunt};
 use crate::faults::{Direction, Fault, Selector};
-use crate::scenario::{Plan, Promise, Scenario};
+use crate::scenario::{Event, Plan, Promise, Scenario};
 
 /// A known bug.
 #[derive(Clone, Debug)]
@@ -127,7 +127,7 @@ fn watch_after_snapshot() -> Bug {
         .once()
         .lasts(45)
         // etcd keeps 5000 entries behind a snapshot; these versions have no flag for that.
-        .until_behind(5_200)
+        .until(Event::Behind(5_200))
         .operations_s(2000)
         .pinned()
         .setting("snapshot-count", "100")
@@ -154,7 +154,7 @@ fn future_watch() -> Bug {
         )
         .once()
         .lasts(30)
-        .until_behind(60)
+        .until(Event::Behind(60))
         .operations_s(300)
         .pinned()
         .watches_ahead(1500)

@@ -2,7 +2,7 @@
 
 use crate::faults::{Container, Direction, Disturbance, Fault, LogDamage, Selector, Traffic};
 use crate::scenario::promise::Continuity::LeaderStays;
-use crate::scenario::{Promise, Scenario};
+use crate::scenario::{Event, Promise, Scenario};
 
 /// All of them. What they promise about the leader service has no meaning here and is left out ([`super::plan`]).
 pub fn all() -> Vec<Scenario> {
@@ -15,6 +15,7 @@ pub fn all() -> Vec<Scenario> {
         of_closed_links(),
         of_disks(),
         of_locks(),
+        of_events(),
     ];
     scenarios.into_iter().flatten().map(sized).collect()
 }
@@ -251,10 +252,41 @@ fn of_closed_links() -> Vec<Scenario> {
         )
         .lasts(120)
         // Connections live for five seconds without a byte, and what waits on them arrives at the end.
-        .until_behind(2_000)
+        .until(Event::Behind(2_000))
+        .sends_snapshot()
         .operations_s(600)
         .pinned()
         .setting("snapshot-count", "50")
         .setting("snapshot-catchup-entries", "50"),
+    ]
+}
+
+/// Faults that wait for what happens in the cluster.
+fn of_events() -> Vec<Scenario> {
+    let kill = |of| Fault::KillProcess {
+        container: Container::Etcd,
+        of,
+    };
+    let freeze = Fault::FreezeProcess {
+        container: Container::Etcd,
+        of: Selector::Leader,
+    };
+    vec![
+        Scenario::faults(
+            "bare::successor_frozen",
+            "The leader is killed, and its successor is frozen as soon as it leads: what was acknowledged in between is kept.",
+            [kill(Selector::Leader)],
+        )
+        .when(Event::LeaderChanged, [freeze])
+        .promise(Promise::default().loses_quorum()),
+        Scenario::faults(
+            "bare::killed_at_revision",
+            "All members are killed at once when the store is 200 revisions further, with a snapshot every 50 entries.",
+            [],
+        )
+        .when(Event::Revisions(200), [kill(Selector::All)])
+        .operations_s(300)
+        .setting("snapshot-count", "50")
+        .promise(Promise::default().loses_quorum()),
     ]
 }

@@ -20,7 +20,7 @@ use crate::bare::health::Health;
 use crate::bare::leftovers;
 use crate::bare::member::{Layout, address};
 use crate::bare::status::Status;
-use crate::cluster::{ShellOutput, exec};
+use crate::cluster::{ShellOutput, exec_as};
 use crate::deploy::owner;
 use crate::timeouts;
 use crate::wait::{Poll, wait_every};
@@ -278,12 +278,21 @@ impl BareCluster {
         container: &str,
         command: &[&str],
     ) -> Result<ShellOutput, BareError> {
+        self.run_as((container, None), command).await
+    }
+
+    /// Runs a command in a container as another user than its own.
+    pub(crate) async fn run_as(
+        &self,
+        (container, user): (&str, Option<&str>),
+        command: &[&str],
+    ) -> Result<ShellOutput, BareError> {
         let failed = |message: String| BareError::Command {
             command: command.join(" "),
             container: container.to_owned(),
             message,
         };
-        let ran = exec(&self.docker, container, command);
+        let ran = exec_as(&self.docker, (container, user), command);
         match tokio::time::timeout(timeouts::NODE_COMMAND, ran).await {
             Ok(ran) => ran.map_err(|error| failed(error.to_string())),
             Err(_) => Err(failed(format!(

@@ -11,6 +11,8 @@ use crate::faults::{Evidence, Fault, FaultError, Healing, Injected, Member, Runn
 
 /// What etcd logs, in every version from 3.5 on, when a sync of its log took longer than a second.
 const SLOW: &str = "slow fdatasync";
+/// Who may write to control groups. The client itself stays an ordinary user: this command alone is root's.
+const ROOT: &str = "0";
 
 /// Members whose disks are slow.
 struct Slow {
@@ -80,7 +82,7 @@ impl BareCluster {
         if let Some(writes) = &writes {
             command.extend(["--writes-s", writes]);
         }
-        let output = self.run(&client, &command).await?;
+        let output = self.run_as((client.as_str(), Some(ROOT)), &command).await?;
         if output.success() {
             return Ok(output.stdout.trim().to_owned());
         }

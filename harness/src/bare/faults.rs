@@ -13,6 +13,7 @@ use crate::bare::cluster::BareCluster;
 use crate::bare::effect::{until_answered, until_shown};
 use crate::bare::links::LinkFault;
 use crate::bare::member::Layout;
+use crate::bare::status::Status;
 use crate::bare::turns::Cycle;
 use crate::bare::{damage, disk, disturbed, election, links, turns};
 use crate::faults::{
@@ -89,8 +90,9 @@ pub(crate) async fn inject(
     let evidence = Evidence::new().with("leader", leader);
     let injected = match means {
         Means::Docker(harm, _) => {
-            let members = chosen.into_iter().map(|member| member.pod).collect();
-            harmed(cluster, fault, (harm, members), evidence).await?
+            let members: Vec<String> = chosen.into_iter().map(|member| member.pod).collect();
+            let witness = witness(&status, &names, &members);
+            harmed(cluster, fault, (harm, members, witness), evidence).await?
         }
         Means::Turns(cycle, _) => turns::inject(cluster, (fault, cycle), chosen, evidence),
         Means::Links(of) => {
@@ -105,19 +107,24 @@ pub(crate) async fn inject(
     Ok(Active::of(fault, begun, injected))
 }
 
+/// A member that is not harmed and can ask the others: one that an earlier fault has killed or frozen cannot.
+fn witness(status: &Status, names: &[String], harmed: &[String]) -> Option<String> {
+    let mut able = names.iter().filter(|name| status.answers(name));
+    able.find(|name| !harmed.contains(name)).cloned()
+}
+
 /// Harms the containers of these members.
 async fn harmed(
     cluster: &BareCluster,
     fault: &Fault,
-    (harm, members): (Harm, Vec<String>),
+    (harm, members, witness): (Harm, Vec<String>, Option<String>),
     evidence: Evidence,
 ) -> Result<Injected, FaultError> {
-    let mut names = cluster.layout().names().into_iter();
     let mut harmed = Harmed {
         cluster: cluster.clone(),
         fault: fault.to_string(),
         harm,
-        witness: names.find(|name| !members.contains(name)),
+        witness,
         members,
     };
     if let Err(error) = harmed.begin().await {

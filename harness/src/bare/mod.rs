@@ -26,6 +26,7 @@ mod ledger;
 pub(crate) mod leftovers;
 mod links;
 mod member;
+mod moment;
 mod plan;
 mod proxy;
 mod run;

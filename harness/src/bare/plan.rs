@@ -110,12 +110,12 @@ impl BarePlan {
     pub(crate) fn expectations(&self) -> Expectations {
         let members = self.plan.members;
         let promise = &self.plan.scenario.promise;
-        let (events, kinds) = match self.trial() {
-            Some(trial) => (trial.events(), trial.load.kinds()),
-            None => (0, Vec::new()),
-        };
+        let events = self.trial().map_or(0, Trial::events);
         let mut expectations = promise.expectations(members, events);
-        expectations.operations.extend(kinds);
+        if let Some(trial) = self.trial() {
+            expectations.operations.extend(trial.load.kinds());
+            expectations.contested_locks = trial.load.contested();
+        }
         expectations.kubernetes = false;
         expectations.planned = false;
         let through_service = |route| matches!(route, Route::ServiceFresh | Route::ServiceHeld);
@@ -138,6 +138,7 @@ impl BarePlan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::{Event, Load};
 
     fn plan(name: &str) -> BarePlan {
         BarePlan::named(name, None, VERSION, 7).expect("a plan")
@@ -149,9 +150,41 @@ mod tests {
             let expectations = plan(scenario.name).expectations();
             assert!(!expectations.kubernetes, "{}", scenario.name);
             assert!(expectations.gaps.is_empty(), "{}", scenario.name);
-            assert_eq!(expectations.faults, 1, "{}", scenario.name);
+            let faults = scenario.all_faults().len();
+            assert_eq!(expectations.faults as usize, faults, "{}", scenario.name);
             assert_eq!(expectations.members, 3, "{}", scenario.name);
         }
+    }
+
+    #[test]
+    fn a_fault_waits_for_what_stands_before_it_and_no_other_does() {
+        let later = plan("bare::successor_frozen");
+        let trial = later.trial().expect("faults");
+        assert_eq!(trial.trigger(0), None);
+        assert_eq!(trial.trigger(1), Some(Event::LeaderChanged));
+        assert!(trial.waits_for_events() && !trial.counts_snapshots());
+        let first = plan("bare::killed_at_revision");
+        let trial = first.trial().expect("faults");
+        assert_eq!(trial.trigger(0), Some(Event::Revisions(200)));
+        let sent = plan("bare::snapshot_after_split");
+        let trial = sent.trial().expect("faults");
+        assert!(trial.waits_for_events() && trial.counts_snapshots());
+    }
+
+    #[test]
+    fn locks_and_elections_must_be_contested_where_there_are_some() {
+        let contested = |name| plan(name).expectations().contested_locks;
+        assert_eq!(contested("bare::locks_leader_killed"), 2);
+        assert_eq!(contested("bare::locks_leader_frozen"), 2);
+        assert_eq!(contested("bare::leader_killed"), 0);
+        let of = |holders| {
+            Load {
+                holders,
+                ..Load::default()
+            }
+            .contested()
+        };
+        assert_eq!([0, 1, 2, 3, 4].map(of), [0, 0, 0, 1, 2]);
     }
 
     #[test]

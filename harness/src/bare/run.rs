@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use etcd_history::check;
 use etcd_history::{Expectations, History};
-use futures::future::join_all;
 use jiff::Timestamp;
 
 use crate::bare::client::BareClient;
@@ -17,20 +16,18 @@ use crate::bare::{BareError, BareLab, BarePlan};
 use crate::faults::Active;
 use crate::observe::MachineLog;
 use crate::report::{Finding, RunDir, Verdict};
+use crate::scenario::event::Moment;
 use crate::scenario::merge::merge;
 use crate::scenario::notes::figure;
 use crate::scenario::outcome::{Found, cut_short};
 use crate::scenario::run_log::RunLog;
 use crate::scenario::runner::{ended, judge, phases, save_plan, tell};
-use crate::scenario::{Trial, TrialResult};
+use crate::scenario::{Event, Trial, TrialResult};
 use crate::timeouts;
 use crate::wait::{Poll, pause, wait_until};
 
 /// Time under load between two rounds.
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(1);
-
-/// What etcd logs when it has taken a leader's snapshot in place of its store, in every version from 3.5 on.
-const APPLIED: &str = "\"applied snapshot\"";
 
 /// Runs a plan.
 ///
@@ -258,15 +255,54 @@ impl<'a> BareRun<'a> {
 
     /// The faults once; false when one did not come, or the members did not recover.
     async fn round(&mut self, trial: &Trial, round: u32) -> bool {
-        // A hunt looks for what comes of a snapshot, and has many rounds.
-        let sends = trial.until_behind.is_some() && self.plan.hunt.is_none();
-        let snapshots = if sends { self.snapshots().await } else { 0 };
+        let before = if trial.waits_for_events() {
+            match self.cluster.moment(trial.counts_snapshots()).await {
+                Ok(before) => before,
+                Err(error) => {
+                    self.log.doubt("faults", error);
+                    return false;
+                }
+            }
+        } else {
+            Moment::default()
+        };
         self.log.phase("fault");
+        let (on, came) = self.inject_all(trial, round, &before).await;
+        match trial.until {
+            // Without the faults there is nothing to wait for.
+            Some(event) if came => {
+                self.await_event(event, &before, trial.lasts).await;
+            }
+            _ => self.rest(trial.lasts).await,
+        }
+        self.log.phase("heal");
+        self.log.heal(on).await;
+        let whole = self.recover().await;
+        // A hunt looks for what comes of a snapshot, and has many rounds.
+        if trial.sends_snapshot && self.plan.hunt.is_none() && whole && came {
+            self.await_event(Event::SnapshotSent, &before, timeouts::BARE_WHOLE)
+                .await;
+        }
+        whole && came
+    }
+
+    /// Injects the faults, each when what it waits for is seen; false when one did not come.
+    async fn inject_all(
+        &mut self,
+        trial: &Trial,
+        round: u32,
+        before: &Moment,
+    ) -> (Vec<(u32, Active)>, bool) {
         let each = u32::try_from(trial.faults.len()).unwrap_or_default();
         // Another seed, so that it is not the same follower each time.
         let seed = self.plan.plan.seed.wrapping_add(u64::from(round));
         let mut on: Vec<(u32, Active)> = Vec::new();
-        for (number, fault) in (round * each..).zip(&trial.faults) {
+        for ((number, place), fault) in (round * each..).zip(0..).zip(&trial.faults) {
+            if let Some(event) = trial.trigger(place)
+                && !self.await_event(event, before, timeouts::EVENT).await
+            {
+                break;
+            }
             self.lab.live.say(format!("fault {number}: {fault}"));
             let begun = self.log.now();
             let active = inject(self.cluster, fault, seed).await;
@@ -281,59 +317,30 @@ impl<'a> BareRun<'a> {
                 }
             }
         }
-        match trial.until_behind {
-            Some(entries) => self.until_behind(entries, trial.lasts).await,
-            None => self.rest(trial.lasts).await,
-        }
-        self.log.phase("heal");
-        let all = on.len() == trial.faults.len();
-        self.log.heal(on).await;
-        let whole = self.recover().await;
-        if sends && whole {
-            self.until_sent(snapshots).await;
-        }
-        whole && all
+        let came = on.len() == trial.faults.len();
+        (on, came)
     }
 
-    /// Snapshots that members have got from a leader, by their logs.
-    async fn snapshots(&self) -> usize {
-        let names = self.cluster.layout().names();
-        let logs = names.iter().map(|name| self.cluster.log(name, "all"));
-        let count = |log: String| log.matches(APPLIED).count();
-        join_all(logs).await.into_iter().map(count).sum()
-    }
-
-    /// Waits until a member has got a snapshot more than so many; without one the run proves nothing.
-    async fn until_sent(&mut self, before: usize) {
-        let what = "the leader send a snapshot";
-        let seen = wait_until(what, timeouts::BARE_WHOLE, async || {
-            match self.snapshots().await.saturating_sub(before) {
-                0 => Poll::NotYet::<_, String>("no member has applied one".to_owned()),
-                sent => Poll::Ready(sent),
+    /// Waits until this has happened since that moment; without it the run proves nothing.
+    async fn await_event(&mut self, event: Event, before: &Moment, limit: Duration) -> bool {
+        let cluster = self.cluster;
+        let seen = wait_until(event.to_string(), limit, async || {
+            let now = cluster.moment(event == Event::SnapshotSent).await;
+            match now.and_then(|now| event.between(before, &now)) {
+                Ok(seen) => Poll::Ready(seen),
+                Err(status) => Poll::NotYet::<_, String>(status),
             }
         });
         match self.lab.interrupt.or(seen).await {
-            Ok(Ok(sent)) => self.lab.live.say(format!("{sent} snapshots were sent")),
-            Ok(Err(error)) => self.log.doubt("faults", error.to_string()),
-            Err(_) => {}
-        }
-    }
-
-    /// Waits until a member is so far behind that the leader must send it a snapshot.
-    async fn until_behind(&mut self, entries: u64, limit: Duration) {
-        let what = "a member be far enough behind";
-        let seen = wait_until(what, limit, async || match self.cluster.look().await {
-            Ok(status) if status.behind() >= entries => Poll::Ready(status.behind()),
-            Ok(status) => Poll::NotYet(format!("{} of {entries} entries", status.behind())),
-            Err(error) => Poll::NotYet::<_, String>(error),
-        });
-        match self.lab.interrupt.or(seen).await {
-            Ok(Ok(behind)) => self
-                .lab
-                .live
-                .say(format!("a member is {behind} entries behind")),
-            Ok(Err(error)) => self.log.doubt("faults", error.to_string()),
-            Err(_) => {}
+            Ok(Ok(seen)) => {
+                self.lab.live.say(seen);
+                true
+            }
+            Ok(Err(error)) => {
+                self.log.doubt("faults", error.to_string());
+                false
+            }
+            Err(_) => false,
         }
     }
 

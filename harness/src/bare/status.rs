@@ -17,6 +17,7 @@ struct Answer {
     member: u64,
     leader: u64,
     term: u64,
+    revision: u64,
     applied: u64,
     version: String,
 }
@@ -45,6 +46,8 @@ struct Told {
 struct Header {
     member_id: u64,
     #[serde(default)]
+    revision: u64,
+    #[serde(default)]
     raft_term: u64,
 }
 
@@ -63,6 +66,7 @@ impl Status {
                 member: line.status.header.member_id,
                 leader: line.status.leader,
                 term: line.status.header.raft_term,
+                revision: line.status.header.revision,
                 applied: line.status.applied,
                 version: line.status.version,
             };
@@ -102,6 +106,12 @@ impl Status {
     pub(crate) fn term(&self) -> u64 {
         let terms = self.answers.values().map(|answer| answer.term);
         terms.max().unwrap_or_default()
+    }
+
+    /// The newest revision that a member has.
+    pub(crate) fn revision(&self) -> u64 {
+        let revisions = self.answers.values().map(|answer| answer.revision);
+        revisions.max().unwrap_or_default()
     }
 
     /// How many entries of the raft log the one that has applied least is behind the one that has applied most.
@@ -232,6 +242,8 @@ mod tests {
         };
         let members = [at("a", 1, 5_200), at("b", 2, 5_190), at("c", 3, 90)];
         assert_eq!(status(&members).behind(), 5_110);
+        let further = members[1].replace("\"raft_term\"", "\"revision\":812,\"raft_term\"");
+        assert_eq!(status(&[members[0].clone(), further]).revision(), 812);
         assert_eq!(Status::default().behind(), 0);
     }
 

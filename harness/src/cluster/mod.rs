@@ -31,7 +31,7 @@ pub use progress::Progress;
 pub use repository::{Repository, RepositoryError};
 #[cfg(test)]
 pub(crate) use shell::assert_is_shell;
-pub(crate) use shell::exec;
 pub use shell::{NodeShell, ShellError, ShellOutput};
+pub(crate) use shell::{exec, exec_as};
 pub(crate) use state::KUBELET_ANSWERS;
 pub use state::{NodeState, node_states, wait_nodes_back, wait_nodes_ready};

@@ -143,7 +143,20 @@ pub(crate) async fn exec(
     container: &str,
     command: &[&str],
 ) -> Result<ShellOutput, bollard::errors::Error> {
+    exec_as(docker, (container, None), command).await
+}
+
+/// The same, as another user than the container's own.
+///
+/// # Errors
+/// When Docker does not run it.
+pub(crate) async fn exec_as(
+    docker: &Docker,
+    (container, user): (&str, Option<&str>),
+    command: &[&str],
+) -> Result<ShellOutput, bollard::errors::Error> {
     let config = ExecConfig {
+        user: user.map(str::to_owned),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
         cmd: Some(command.iter().map(|word| (*word).to_owned()).collect()),

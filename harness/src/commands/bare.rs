@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
+
 use super::{CommandResult, Exit};
 use crate::bare::{BareLab, BarePlan, VERSION, catalog, run as run_plan};
 use crate::report::Severity;
-use crate::scenario::{Interrupt, Live};
+use crate::scenario::{Interrupt, Live, Scenario};
 
 /// Arguments of `harness bare`.
 #[derive(Debug, clap::Args)]
@@ -21,7 +23,7 @@ enum Command {
     // Its `--version` is that of etcd.
     #[command(disable_version_flag = true)]
     Run(RunArgs),
-    /// Runs every scenario once, and says how many that is in an hour.
+    /// Runs every scenario once, or those whose names contain something, and says how many that is in an hour.
     #[command(disable_version_flag = true)]
     All(AllArgs),
     /// Lists the scenarios.
@@ -31,6 +33,9 @@ enum Command {
 /// Arguments of `harness bare all`.
 #[derive(Debug, clap::Args)]
 struct AllArgs {
+    /// Only scenarios whose names contain this.
+    #[arg(long, default_value = "")]
+    filter: String,
     /// Version of etcd, the tag of an image `etcd-harness/etcd`.
     #[arg(long, default_value = VERSION)]
     version: String,
@@ -91,11 +96,26 @@ async fn run_times(args: RunArgs) -> CommandResult {
     run_plans(args.runs, plans).await
 }
 
+/// Scenarios whose names contain this.
+///
+/// # Errors
+/// When there is none.
+fn chosen(filter: &str) -> anyhow::Result<Vec<Scenario>> {
+    let mut all = catalog::all();
+    all.retain(|scenario| scenario.name.contains(filter));
+    if all.is_empty() {
+        bail!(
+            "failed to find a scenario with {filter:?} in its name; `harness bare list` names them"
+        );
+    }
+    Ok(all)
+}
+
 /// Every scenario with its first member count.
 async fn run_all(args: AllArgs) -> CommandResult {
     let seed = args.seed.unwrap_or_else(any_seed);
     let mut plans = Vec::new();
-    for scenario in catalog::all() {
+    for scenario in chosen(&args.filter)? {
         plans.push(BarePlan::named(scenario.name, None, &args.version, seed)?);
     }
     let (count, begin) = (plans.len(), Instant::now());
@@ -147,6 +167,18 @@ async fn run_plans(runs: PathBuf, plans: impl IntoIterator<Item = BarePlan>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_chooses_by_name_and_one_that_fits_none_is_refused() {
+        let names = |filter| chosen(filter).map(|all| all.len());
+        assert_eq!(names("").ok(), Some(catalog::all().len()));
+        assert_eq!(names("slow_disk").ok(), Some(2));
+        let error = chosen("no_such").expect_err("nothing fits").to_string();
+        assert!(
+            error.contains("no_such") && error.contains("bare list"),
+            "{error}"
+        );
+    }
 
     #[test]
     fn the_pace_is_that_of_an_hour() {

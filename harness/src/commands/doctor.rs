@@ -1,9 +1,12 @@
 //! `harness doctor`: what this machine can do; `--residue`: what faults left behind.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bollard::Docker;
+
 use super::{CommandResult, Exit, TargetArgs};
-use crate::bare::leftovers;
+use crate::bare::{BareError, leftovers};
 use crate::doctor::examine;
 use crate::faults::residue::{self, Leftover, Site};
 
@@ -23,6 +26,9 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 }
+
+/// Times that bare runs are removed: Docker may still make what a process had asked for before it died.
+const REMOVALS: usize = 3;
 
 pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
     if args.residue {
@@ -47,18 +53,13 @@ async fn look_for_residue(args: &Args, target: &TargetArgs) -> CommandResult {
         for line in residue::remove(&site).await.map_err(anyhow::Error::msg)? {
             println!("{line}");
         }
-        if let Ok(Some(docker)) = &site.docker {
-            for run in leftovers::remove_orphaned(docker).await? {
-                println!("bare run {run} removed");
-            }
-        }
     }
     let limit = Duration::from_secs(args.wait);
     let mut residue = residue::settle(&site, limit, |_| {}).await;
     // No timer removes these, so that they are not waited for.
     if let Ok(Some(docker)) = &site.docker {
         let left = |run| Leftover::new("Docker", format!("bare run {run} of a process that died"));
-        match leftovers::orphaned(docker).await {
+        match bare_runs(docker, args.fix).await {
             Ok(runs) => residue.left.extend(runs.into_iter().map(left)),
             Err(error) => residue
                 .unknown
@@ -80,4 +81,15 @@ async fn look_for_residue(args: &Args, target: &TargetArgs) -> CommandResult {
     } else {
         Exit::Violation
     })
+}
+
+/// Bare runs that dead processes left, after they were removed where that is asked for.
+async fn bare_runs(docker: &Docker, fix: bool) -> Result<BTreeSet<String>, BareError> {
+    let removals = if fix { REMOVALS } else { 0 };
+    for _ in 0..removals {
+        for run in leftovers::remove_orphaned(docker).await? {
+            println!("bare run {run} removed");
+        }
+    }
+    leftovers::orphaned(docker).await
 }

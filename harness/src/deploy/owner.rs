@@ -58,12 +58,21 @@ fn machine() -> String {
     format!("{host}.{boot}")
 }
 
-/// When a process was started, in ticks since the machine was; `None` when there is none of this number.
+/// When a process was started, in ticks since the machine was; `None` when none of this number runs.
 fn started(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Its name, in brackets, may hold anything; 20 fields after it comes the start.
+    start(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The same, from what the kernel says of it.
+fn start(stat: &str) -> Option<u64> {
+    // Its name, in brackets, may hold anything; then comes its state, and 19 fields after that the start.
     let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(19)?.parse().ok()
+    let mut fields = rest.split_whitespace();
+    // One that has ended stays in the table until its parent asks for it.
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -84,6 +93,20 @@ mod tests {
         );
         assert!(!has_died("0badcafe.0badcafe.1.1"), "of another machine");
         assert!(!has_died("me"), "not written by us");
+    }
+
+    #[test]
+    fn a_process_that_ended_has_no_start_although_its_parent_did_not_ask_for_it() {
+        let stat = |state: &str| {
+            format!(
+                "42 (har) ness) {state} 1 2 3 0 -1 4194560 80 0 0 0 1 2 0 0 20 0 1 0 8401 9 12\n"
+            )
+        };
+        assert_eq!(start(&stat("S")), Some(8401));
+        assert_eq!(start(&stat("R")), Some(8401));
+        assert_eq!(start(&stat("Z")), None);
+        assert_eq!(start(&stat("X")), None);
+        assert_eq!(start(""), None);
     }
 
     #[test]

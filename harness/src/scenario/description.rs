@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::bench::Probe;
 use crate::deploy::{Guard, Reach};
 use crate::faults::{Capabilities, Fault, impossible};
-use crate::scenario::{Operation, Promise};
+use crate::scenario::{Event, Operation, Promise};
 use crate::timeouts;
 
 /// How often a scenario repeats its faults where it says nothing: enough for a median that one late round does not
@@ -42,7 +42,7 @@ pub struct Scenario {
 #[serde(rename_all = "snake_case")]
 pub enum Act {
     /// Operations and faults under load.
-    Faults(Trial),
+    Faults(Box<Trial>),
     /// Every object, name, port and label that the design names is looked at.
     Conform,
     /// Good and bad specs are sent to the API server.
@@ -75,9 +75,12 @@ pub struct Trial {
     pub rounds: u32,
     /// How long the last one is on.
     pub lasts: Duration,
-    /// So many entries of the raft log must a member be behind before the faults are healed, which last for `lasts` at
-    /// most, and the leader must then send it a snapshot; for bare members.
-    pub until_behind: Option<u64>,
+    /// What must happen before a fault is injected, by the fault's place among them; for bare members.
+    pub when: Vec<(usize, Event)>,
+    /// What must happen before the faults are healed, which last for `lasts` at most; for bare members.
+    pub until: Option<Event>,
+    /// True when a leader must have sent a snapshot by the time that all have recovered; for bare members.
+    pub sends_snapshot: bool,
     /// True when the cluster must recover while the faults are still on.
     pub recovers_under_fault: bool,
     /// Time under load after the cluster has recovered.
@@ -152,6 +155,13 @@ impl Load {
         let locks = guarded.into_iter().filter(|_| self.holders > 0);
         expire.into_iter().chain(compact).chain(locks).collect()
     }
+
+    /// Locks and elections that two clients at least compete for.
+    pub fn contested(&self) -> u32 {
+        let locks = self.holders.div_ceil(2);
+        let elections = self.holders / 2;
+        u32::from(locks > 1) + u32::from(elections > 1)
+    }
 }
 
 impl Trial {
@@ -178,6 +188,26 @@ impl Trial {
         limits
     }
 
+    /// What must happen before the fault at this place is injected.
+    pub(crate) fn trigger(&self, place: usize) -> Option<Event> {
+        let mut triggers = self.when.iter();
+        triggers
+            .find(|(of, _)| *of == place)
+            .map(|(_, event)| *event)
+    }
+
+    /// True when it waits for something that only bare members are asked for.
+    pub(crate) fn waits_for_events(&self) -> bool {
+        !self.when.is_empty() || self.until.is_some() || self.sends_snapshot
+    }
+
+    /// True when it must know how many snapshots were sent.
+    pub(crate) fn counts_snapshots(&self) -> bool {
+        let waited = self.when.iter().map(|(_, event)| event);
+        let mut waited = waited.chain(&self.until);
+        self.sends_snapshot || waited.any(|event| *event == Event::SnapshotSent)
+    }
+
     /// How many faults and operations there are in a run.
     pub fn events(&self) -> usize {
         match self.operations.len() {
@@ -197,7 +227,9 @@ impl Scenario {
             faults: faults.into(),
             rounds: ROUNDS,
             lasts: Duration::from_secs(2),
-            until_behind: None,
+            when: Vec::new(),
+            until: None,
+            sends_snapshot: false,
             recovers_under_fault: false,
             settle: Duration::from_secs(1),
             small_volumes: false,
@@ -208,7 +240,7 @@ impl Scenario {
             settings: Vec::new(),
             probes: Vec::new(),
         };
-        Self::new(name, story, Act::Faults(trial))
+        Self::new(name, story, Act::Faults(Box::new(trial)))
     }
 
     /// Operations under load, on three members unless said otherwise.
@@ -290,10 +322,25 @@ impl Scenario {
         self.with(|trial| trial.lasts = Duration::from_secs(seconds))
     }
 
-    /// The faults last until a member is so many entries behind that the leader must send it a snapshot.
+    /// And these faults, as soon as this is seen.
     #[must_use]
-    pub fn until_behind(self, entries: u64) -> Self {
-        self.with(|trial| trial.until_behind = Some(entries))
+    pub fn when(self, event: Event, faults: impl Into<Vec<Fault>>) -> Self {
+        self.with(|trial| {
+            trial.when.push((trial.faults.len(), event));
+            trial.faults.extend(faults.into());
+        })
+    }
+
+    /// The faults last until this is seen.
+    #[must_use]
+    pub fn until(self, event: Event) -> Self {
+        self.with(|trial| trial.until = Some(event))
+    }
+
+    /// A leader must send a snapshot because of the faults.
+    #[must_use]
+    pub fn sends_snapshot(self) -> Self {
+        self.with(|trial| trial.sends_snapshot = true)
     }
 
     /// The cluster must recover while the faults are on.

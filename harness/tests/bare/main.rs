@@ -1,7 +1,10 @@
-//! Real etcd in containers: one scenario from nothing to a verdict, and nothing left afterwards.
+//! Real etcd in containers: one scenario from nothing to a verdict, and nothing left afterwards, also of a harness that
+//! was killed.
 //!
 //! Only with `ETCD_HARNESS_BARE=1`, as `make bare` sets it: with an image of the recording client that is older than
 //! this tree the run would be red although nothing is wrong.
+
+mod killed;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,10 +20,13 @@ fn main() -> ExitCode {
     if !wanted {
         eprintln!("bare/* are ignored: `make bare` builds the images and runs them");
     }
+    let trial = |name: &str, test: fn() -> Result<(), Failed>| {
+        let trial = Trial::test(name, test).with_kind("docker");
+        trial.with_ignored_flag(!wanted)
+    };
     let trials = vec![
-        Trial::test("bare/leader_killed", leader_killed)
-            .with_kind("docker")
-            .with_ignored_flag(!wanted),
+        trial("bare/leader_killed", leader_killed),
+        trial("bare/killed", killed::killed),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }

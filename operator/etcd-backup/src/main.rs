@@ -163,7 +163,8 @@ struct ProgramArgs {
 struct ArchiveArgs {
     #[command(flatten)]
     place: Place,
-    /// Client URL of a member, or one that leads to any of them; may be repeated, and the next one is tried when one ends.
+    /// Client URL of a member, or one that leads to any of them; may be repeated, and the next one is tried when one
+    /// ends.
     #[arg(long, required = true)]
     member: Vec<String>,
     /// Folder with ca.crt, tls.crt and tls.key that it is spoken to with.

@@ -118,7 +118,7 @@ async fn replayed<'a>(
                 .to_owned(),
         )
     })?;
-    plan(replay, base).await.map(Some)
+    plan(replay, (base, &manifest.cluster_id)).await.map(Some)
 }
 
 async fn exists(path: &Path) -> Result<bool, Error> {

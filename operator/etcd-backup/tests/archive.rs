@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+#[expect(dead_code, reason = "other tests use more of it")]
 mod bench;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use bench::{Etcd, new_member, ports, programs, save};
 use etcd_backup::archive::collect::LAPSE;
 use etcd_backup::archive::name::Object;
-use etcd_backup::archive::replay::{Replay, plan};
+use etcd_backup::archive::replay::{Plan, Replay};
 use etcd_backup::archive::search::{Refusal, Target};
 use etcd_backup::archive::standing::Standing;
 use etcd_backup::archive::store::Archive;
@@ -182,6 +183,14 @@ async fn restored(repository: &Repository, target: Target) -> (Etcd, i64) {
     let restored = Etcd::over(volume, &data, "seed-0").await;
     let revision = restored.member.status().await.unwrap().revision;
     (restored, revision)
+}
+
+/// As `plan`, over a backup of the archive's own cluster.
+async fn plan(replay: &Replay, base: i64) -> Result<Plan<'_>, Error> {
+    let inventory = replay.archive.inventory().await?;
+    let first = replay.archive.read(&inventory.chain[0].0).await?;
+    let cluster = &first[0].0.header.cluster_id;
+    etcd_backup::archive::replay::plan(replay, (base, cluster)).await
 }
 
 /// A source with a full backup, and its repository.

@@ -1,4 +1,5 @@
-//! Hard days of a backup: a repository that is full, and a Job that is killed, at every single write.
+//! Hard days of a backup: a repository that is full, and a Job that is killed, at every single write; one that is slow,
+//! and one that is full or lets everyone write under an archive.
 //! Needs `ETCD_BIN`, with `etcdutl` beside it; run with `-- --ignored`.
 
 #![expect(clippy::unwrap_used, reason = "a test that breaks has to stop")]
@@ -7,9 +8,15 @@
 mod bench;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bench::{Etcd, save};
+use etcd_backup::archive::standing::Standing;
+use etcd_backup::archive::store::Archive;
+use etcd_backup::archive::write::{Write, now, write};
 use etcd_backup::error::Error;
+use etcd_backup::path::Folder;
 use etcd_backup::repository::Repository;
 use etcd_backup::save::save as make;
 use object_store::local::LocalFileSystem;
@@ -99,11 +106,112 @@ async fn a_job_that_is_killed_at_any_write_is_made_good_by_the_next() {
     assert!(killed >= 6, "{killed}");
 }
 
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn a_slow_repository_holds_the_stream_back_and_not_the_snapshot_in_memory() {
+    let mut source = Etcd::start().await;
+    for number in 0..48 {
+        let value = vec![b'a' + number % 26; 1 << 20];
+        let key = format!("large-{number}");
+        source.client.put(key, value, None).await.unwrap();
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let (repository, troubles, _folder) = repository(Trouble::Slow(Duration::from_millis(400)));
+    let made = make(&repository, &source.member, &save(scratch.path(), "a")).await;
+    let made = made.unwrap();
+    assert!(made.verification.verified && made.bytes > 48 << 20);
+    let most = troubles.most.load(Ordering::SeqCst);
+    assert!((1..=16 << 20).contains(&most), "{most} bytes on their way");
+}
+
+/// The archive of a source in a repository.
+fn archive(
+    repository: &Repository,
+    source: &Etcd,
+    after: i64,
+) -> (
+    tokio::task::JoinHandle<Error>,
+    tokio::sync::watch::Receiver<Standing>,
+) {
+    let (sender, standing) = tokio::sync::watch::channel(Standing::default());
+    let folder = Folder::read("pre/demo/shop-u/etcd/archive").unwrap();
+    let archive = Archive::new(repository.clone(), folder, None);
+    let settings = Write {
+        members: vec![source.server.client_url().to_owned()],
+        tls: Some(source.server.certificates().to_owned()),
+        after,
+        writer: "w".into(),
+        keep: None,
+    };
+    let task = tokio::spawn(async move {
+        let Err(error) = write(&archive, &settings, &sender).await;
+        error
+    });
+    (task, standing)
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn an_archive_waits_for_a_repository_that_is_full_and_loses_nothing() {
+    let mut source = Etcd::start().await;
+    let base = source.member.status().await.unwrap().revision;
+    let (repository, troubles, _folder) = repository(Trouble::None);
+    let (task, mut standing) = archive(&repository, &source, base);
+    source.fill(5).await;
+    let before = source.member.status().await.unwrap().revision;
+    let long = Duration::from_secs(30);
+    let reaches = |known: &Standing| known.through == before;
+    let reached = tokio::time::timeout(long, standing.wait_for(reaches)).await;
+    drop(reached.expect("it is archived").unwrap());
+    troubles.are(Trouble::FullFrom(0));
+    let full = now();
+    source.fill(5).await;
+    let last = source.member.status().await.unwrap().revision;
+    let says = |known: &Standing| {
+        let why = known.failure.as_deref().unwrap_or_default();
+        why.contains("no space") && known.lag(now()) > 2500
+    };
+    // How far it is behind is not told by itself.
+    let end = tokio::time::Instant::now() + long;
+    while !says(&standing.borrow()) {
+        assert!(
+            tokio::time::Instant::now() < end,
+            "{:?}",
+            *standing.borrow()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(now() - full > 2500);
+    assert_eq!(standing.borrow().through, before);
+    troubles.over();
+    let reaches = |known: &Standing| known.through == last;
+    let reached = tokio::time::timeout(long, standing.wait_for(reaches)).await;
+    let known = reached.expect("it is archived").unwrap().clone();
+    assert_eq!((known.gap, known.failure), (None, None));
+    task.abort();
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn an_archive_is_not_begun_where_a_second_writer_would_not_be_refused() {
+    let mut source = Etcd::start().await;
+    source.fill(1).await;
+    let (repository, _troubles, folder) = repository(Trouble::Overwrites);
+    let (task, _standing) = archive(&repository, &source, 1);
+    let ended = tokio::time::timeout(Duration::from_secs(30), task).await;
+    let ended = ended.expect("it ends").unwrap().to_string();
+    assert!(ended.contains("use another server"), "{ended}");
+    let mut left = std::fs::read_dir(folder.path().join("pre/demo/shop-u/etcd/archive")).unwrap();
+    assert!(left.next().is_none(), "nothing is left");
+}
+
 /// A store in which one write is trouble.
 mod troubled {
     use std::io;
     use std::sync::Arc;
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use futures::FutureExt;
     use futures::stream::BoxStream;
@@ -122,12 +230,19 @@ mod troubled {
             at: usize,
             done: bool,
         },
+        /// Each write takes so long.
+        Slow(Duration),
+        /// What must not be there yet is overwritten.
+        Overwrites,
     }
 
     #[derive(Debug)]
     pub(crate) struct Troubles {
         now: Mutex<(Trouble, usize)>,
         pub(crate) hangs: Notify,
+        flying: AtomicUsize,
+        /// Most bytes of parts that were on their way at a time.
+        pub(crate) most: AtomicUsize,
     }
 
     impl Troubles {
@@ -135,11 +250,18 @@ mod troubled {
             Troubles {
                 now: Mutex::new((trouble, 0)),
                 hangs: Notify::new(),
+                flying: AtomicUsize::new(0),
+                most: AtomicUsize::new(0),
             }
         }
 
         pub(crate) fn over(&self) {
-            self.now.lock().unwrap().0 = Trouble::None;
+            self.are(Trouble::None);
+        }
+
+        /// Other ones from now on, whose writes are counted from 0.
+        pub(crate) fn are(&self, trouble: Trouble) {
+            *self.now.lock().unwrap() = (trouble, 0);
         }
 
         /// A write, if it takes place.
@@ -161,8 +283,16 @@ mod troubled {
                     self.hangs.notify_one();
                     std::future::pending().await
                 }
+                Trouble::Slow(time) => {
+                    tokio::time::sleep(time).await;
+                    write.await
+                }
                 _ => write.await,
             }
+        }
+
+        fn overwrite(&self) -> bool {
+            matches!(self.now.lock().unwrap().0, Trouble::Overwrites)
         }
     }
 
@@ -184,8 +314,16 @@ mod troubled {
     #[async_trait::async_trait]
     impl MultipartUpload for Parts {
         fn put_part(&mut self, data: PutPayload) -> UploadPart {
+            let bytes = data.content_length();
             let (part, troubles) = (self.0.put_part(data), Arc::clone(&self.1));
-            async move { troubles.write(part).await }.boxed()
+            let flying = troubles.flying.fetch_add(bytes, Ordering::SeqCst) + bytes;
+            troubles.most.fetch_max(flying, Ordering::SeqCst);
+            async move {
+                let written = troubles.write(part).await;
+                troubles.flying.fetch_sub(bytes, Ordering::SeqCst);
+                written
+            }
+            .boxed()
         }
         async fn complete(&mut self) -> Result<PutResult> {
             let troubles = Arc::clone(&self.1);
@@ -202,8 +340,11 @@ mod troubled {
             &self,
             at: &Path,
             data: PutPayload,
-            how: PutOptions,
+            mut how: PutOptions,
         ) -> Result<PutResult> {
+            if self.troubles.overwrite() {
+                how.mode = PutMode::Overwrite;
+            }
             self.troubles
                 .write(self.inner.put_opts(at, data, how))
                 .await

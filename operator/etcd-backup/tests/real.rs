@@ -1,6 +1,7 @@
 //! Backups of a real etcd: made, proven, restored; torn, truncated and falsified ones refused.
 //! Needs `ETCD_BIN`, with `etcdutl` beside it; run with `-- --ignored`.
 
+#[expect(dead_code, reason = "other tests use more of it")]
 mod bench;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use bench::{Etcd, new_member, ports, programs, save};
 use etcd_backup::error::Error;
+use etcd_backup::pace::Pace;
 use etcd_backup::remove::{What, remove};
 use etcd_backup::repository::Repository;
 use etcd_backup::restore::{Restore, restore};
@@ -208,6 +210,28 @@ async fn a_stream_that_is_torn_leaves_nothing_behind() {
         .await
         .unwrap();
     assert!(made.verification.verified);
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn a_member_that_dies_while_it_is_read_leaves_nothing_behind() {
+    let mut source = Etcd::start().await;
+    source.fill(3000).await;
+    let (folder, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let repository = Repository::folder(folder.path()).unwrap();
+    let mut plan = save(scratch.path(), "a");
+    plan.pace = Pace::new(Some(512 << 10));
+    let dies = async {
+        while plan.progress.now().written == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        source.server.stop().await;
+    };
+    let (made, ()) = tokio::join!(make(&repository, &source.member, &plan), dies);
+    let error = made.unwrap_err();
+    assert!(matches!(error, Error::Torn { .. }), "{error}");
+    assert!(repository.manifest(&plan.folder).await.unwrap().is_none());
+    assert_eq!(repository.list(&plan.folder, |_| true).await.unwrap(), []);
 }
 
 #[tokio::test]

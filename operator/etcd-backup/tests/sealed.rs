@@ -298,7 +298,9 @@ async fn an_encrypted_archive_is_put_over_an_encrypted_backup() {
         archive: archive(&repository, Some(keys)),
         target: Target::Revision(revision),
     };
-    let wrong = plan(&replay(&KEYS), base).await.map(|plan| plan.target);
+    let wrong = plan(&replay(&KEYS), (base, &made.cluster_id))
+        .await
+        .map(|plan| plan.target);
     assert!(
         wrong
             .unwrap_err()

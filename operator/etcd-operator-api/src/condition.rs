@@ -195,6 +195,8 @@ pub enum Reason {
     OperatorChanged,
     /// A backup is made before etcd changes its minor.
     BackupFirst,
+    /// It is not known whether servers of etcd's next minor would start with the members' data.
+    V2StoreUnchecked,
     /// The certificates are in order.
     Certified,
     /// A certificate, its key or its Secret is not as it must be; the message names it.
@@ -289,6 +291,7 @@ impl Reason {
             Reason::Corrupt => "Corrupt",
             Reason::OperatorChanged => "OperatorChanged",
             Reason::BackupFirst => "BackupFirst",
+            Reason::V2StoreUnchecked => "V2StoreUnchecked",
             Reason::Certified => "Certified",
             Reason::CertificateFault => "CertificateFault",
             Reason::AccountsApplied => "AccountsApplied",
@@ -439,10 +442,9 @@ pub fn alarm_of(conditions: &[Condition]) -> Option<Observation> {
 pub fn held_of(conditions: &[Condition]) -> Option<Observation> {
     let kind = ConditionType::UpdateHeld;
     let known = find(conditions, kind).filter(|_| holds(conditions, kind))?;
-    let reason = match known.reason == Reason::BackupFirst.as_str() {
-        true => Reason::BackupFirst,
-        false => Reason::OperatorChanged,
-    };
+    let mut reasons = [Reason::BackupFirst, Reason::V2StoreUnchecked].into_iter();
+    let reason = reasons.find(|reason| reason.as_str() == known.reason);
+    let reason = reason.unwrap_or(Reason::OperatorChanged);
     Some(Observation::new(kind, true, reason, known.message.clone()))
 }
 

@@ -183,7 +183,7 @@ pub struct InstanceSetStatus {
     /// How a quorum that did not come back is recovered (rule D11); the last one stays on record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Recovery>,
-    /// The minor that can read what all members have, before pods are made of it.
+    /// The minor that reads the data of all members, during a downgrade, or their logs, before an upgrade to 3.7.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readable_by: Option<String>,
     /// The volumes of members.
@@ -237,6 +237,21 @@ pub struct KnownMember {
     /// The version of etcd that it runs, as it says itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// What its store of etcd's API v2 holds, in 3.5: servers of 3.6 do not start with what clients have left there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub v2_store: Option<V2StoreStatus>,
+}
+
+/// What a member's store of etcd's API v2 holds, as etcd's own check says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct V2StoreStatus {
+    /// True when clients have left nothing there, false when they have; absent when it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clean: Option<bool>,
+    /// What was found, or why nothing is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// How large a member's volume is.

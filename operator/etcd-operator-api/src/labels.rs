@@ -76,8 +76,8 @@ pub const MEMBER_USER: &str = "apps.kubeblocks.io/member-user";
 /// UserProvided, `Issuer/NAME` or `ClusterIssuer/NAME`.
 pub const CERT_MANAGER_ISSUER: &str = "apps.kubeblocks.io/cert-manager-issuer";
 /// Annotation of a Cluster, and of its Components: who may reach the members. [`REACH_OPEN`] (the default with `tls`,
-/// or with a service that leads outside), [`REACH_NAMESPACE`] (the default otherwise), [`REACH_MEMBERS`] or
-/// [`REACH_ALL`].
+/// or with a service of the Cluster's that leads outside), [`REACH_NAMESPACE`], [`REACH_MEMBERS`] or [`REACH_ALL`].
+/// Otherwise absent: as [`REACH_NAMESPACE`], and the ports of the definition's services that lead outside.
 pub const NETWORK_POLICY: &str = "apps.kubeblocks.io/network-policy";
 /// Clients from everywhere.
 pub const REACH_OPEN: &str = "open";
@@ -93,6 +93,9 @@ pub const REPLACE_UNREACHABLE: &str = "apps.kubeblocks.io/replace-unreachable-mi
 /// Annotation of a Cluster, and of its Components: `true` lets etcd change its minor without a backup before; `false`,
 /// or absent: not.
 pub const WITHOUT_BACKUP: &str = "apps.kubeblocks.io/upgrade-without-backup";
+/// Annotation of a Cluster, and of its Components: `true` lets etcd go from 3.5 to 3.6 although it is not known whether
+/// its store of API v2 is clean, or it is not; `false`, or absent: not.
+pub const WITHOUT_V2_CHECK: &str = "apps.kubeblocks.io/upgrade-without-v2-check";
 /// Label of the Backup that is made before etcd changes its minor: that minor.
 pub const BEFORE_UPGRADE: &str = "apps.kubeblocks.io/before-upgrade-to";
 /// Least of [`REPLACE_UNREACHABLE`]: Kubernetes itself evicts pods of such a node after as long.

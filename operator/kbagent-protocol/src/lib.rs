@@ -14,6 +14,7 @@ mod format;
 pub mod parameter;
 mod seen;
 mod signed;
+mod v2store;
 
 pub use accounts::{
     ACCOUNTS_FILE, Access, Account, Accounts, AccountsReport, LARGEST_ACCOUNTS, Password,
@@ -32,6 +33,7 @@ pub use signed::{
     Asked, Authorization, Clock, ClockError, Identity, LONGEST_CLOCK, Nonce, PATH_CLOCK, SCHEME,
     Signed,
 };
+pub use v2store::V2Store;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -233,6 +235,9 @@ pub struct MemberView {
     /// Users of etcd, while the agent's member leads and has been given some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accounts: Option<AccountsReport>,
+    /// What etcd's store of its API v2 holds, where etcd has a check of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub v2_store: Option<V2Store>,
 }
 
 /// What etcd's metrics say of a member that answers no status: one that was restarted without a quorum.

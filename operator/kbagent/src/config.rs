@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use failover_traces::COLLECTOR_VARIABLE;
 use kbagent_protocol::{Authorization, Id, OPERATOR_NAME_VARIABLE, TLS_DIRECTORY_VARIABLE};
 
 use crate::http::Opens;
@@ -128,6 +129,8 @@ pub struct Config {
     pub fast_election: FastElection,
     /// `KB_RELAY_CLIENTS`: the agent accepts clients while its etcd is dead, and leads them to the leader.
     pub relay_clients: bool,
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`: the collector of traces of failovers; none when it is not set.
+    pub collector: Option<String>,
     /// `KB_LISTEN`: where kbagent listens.
     pub listen: SocketAddr,
     /// `KB_ELECTION_TIMEOUT_MS`: etcd's election timeout; an etcd that hangs longer is fenced.
@@ -202,6 +205,7 @@ impl Config {
                 FastElection::News,
             )?,
             relay_clients: env.parsed("KB_RELAY_CLIENTS", "word true or false", false)?,
+            collector: env.given(COLLECTOR_VARIABLE),
             listen: env.parsed(
                 "KB_LISTEN",
                 "address with port",

@@ -56,6 +56,7 @@ fn view(n: u64, applied: u64) -> MemberView {
         standing: None,
         file_system_bytes: None,
         accounts: None,
+        v2_store: None,
     }
 }
 

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::job::{Frame, Save};
 use super::keeper::Keep;
+use super::period;
 
 /// Finalizer of a Backup: its data in the repository goes before it.
 pub(super) const FINALIZER: &str = "dataprotection.kubeblocks.io/finalizer";
@@ -61,10 +62,12 @@ pub(super) fn act(status: BackupStatus, act: Act) -> Decision {
     }
 }
 
-pub(super) fn fail(mut status: BackupStatus, now: &Time, why: String) -> Decision {
+/// It has failed, and goes after its retention period like one that has not: a schedule makes one after the other.
+pub(super) fn fail(backup: &Backup, mut status: BackupStatus, now: &Time, why: String) -> Decision {
     status.phase = Some(BackupPhase::Failed);
     status.completion_timestamp = Some(now.clone());
     status.failure_reason = Some(why);
+    status.expiration = period::end(backup.spec.retention_period.as_deref(), now);
     act(status, Act::Record)
 }
 
@@ -92,8 +95,8 @@ pub(super) fn hindered(
     now: &Time,
 ) -> Decision {
     match obstacle {
-        Obstacle::Refused(why) => fail(status, now, why),
-        Obstacle::Soon(why) if age(backup, now) > PATIENCE => fail(status, now, why),
+        Obstacle::Refused(why) => fail(backup, status, now, why),
+        Obstacle::Soon(why) if age(backup, now) > PATIENCE => fail(backup, status, now, why),
         Obstacle::Soon(why) => wait(status, why, 2),
         Obstacle::Later(why) => wait(status, why, 5),
         Obstacle::Turn(why) => wait(status, why, 10),

@@ -95,7 +95,12 @@ fn begin(
     let ready = match prepare(backup, seen, settings) {
         Ok(ready) => ready,
         Err(Obstacle::Later(why)) if age(backup, now) > WAIT => {
-            return fail(status, now, format!("{why}; it was waited for {WAIT} s"));
+            return fail(
+                backup,
+                status,
+                now,
+                format!("{why}; it was waited for {WAIT} s"),
+            );
         }
         Err(obstacle) => return hindered(backup, status, obstacle, now),
     };
@@ -373,6 +378,7 @@ fn follow(
     let Some(job) = &seen.job else {
         if status.phase == Some(BackupPhase::Running) {
             return fail(
+                backup,
                 status,
                 now,
                 "its Job was deleted before its end: make another Backup".to_owned(),
@@ -400,6 +406,7 @@ fn follow(
                 .as_ref()
                 .and_then(|report| report.failure.clone());
             fail(
+                backup,
                 status,
                 now,
                 told.or_else(|| job.stuck.clone())
@@ -436,7 +443,7 @@ fn complete(backup: &Backup, job: &JobSeen, mut status: BackupStatus, now: &Time
         .and_then(|report| report.backup.as_ref())
     else {
         let why = "its Job has succeeded, but its report is gone: make another Backup";
-        return fail(status, now, why.to_owned());
+        return fail(backup, status, now, why.to_owned());
     };
     record(&mut status, summary);
     status.phase = Some(BackupPhase::Completed);

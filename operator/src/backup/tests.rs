@@ -245,6 +245,12 @@ fn what_the_job_says_becomes_the_status() {
         (failed.phase, failed.failure_reason),
         (Some(BackupPhase::Failed), Some("torn after 5".into()))
     );
+    // A schedule whose backups fail does not make objects for ever.
+    backup.status = begun().status;
+    let failed = decided(&backup, &torn, 9).status;
+    assert_eq!(failed.expiration, Some(at(9 + 7 * 86400)));
+    backup.status = Some(failed);
+    assert_eq!(decided(&backup, &seen(), 9 + 7 * 86400).act, Act::Expire);
 }
 
 #[test]

@@ -239,11 +239,9 @@ fn held(components: &[Component]) -> Option<Observation> {
     });
     let (reasons, told): (Vec<_>, Vec<_>) = told.unzip();
     // What ends by itself first.
-    let waits = reasons.contains(&Reason::BackupFirst);
-    let reason = match waits {
-        true => Reason::BackupFirst,
-        false => Reason::OperatorChanged,
-    };
+    let mut first = [Reason::BackupFirst, Reason::V2StoreUnchecked].into_iter();
+    let reason = first.find(|reason| reasons.contains(reason));
+    let reason = reason.unwrap_or(Reason::OperatorChanged);
     let kind = ConditionType::UpdateHeld;
     (!told.is_empty()).then(|| Observation::new(kind, true, reason, told.join("; ")))
 }

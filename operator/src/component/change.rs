@@ -2,11 +2,14 @@
 //! the way back etcd's own downgrade, and before 3.7 logs that it reads. What members run counts, not what was asked
 //! for last (V5).
 
+use etcd_operator_api::condition::Reason;
+use etcd_operator_api::instance_set::KnownMember;
 use etcd_operator_api::{Backup, Component, InstanceSet, labels};
 use kube::ResourceExt;
 
 use super::observe::Observed;
 use super::snapshot::{self, Stage};
+use super::v2store::{Store, store};
 use crate::definition::{
     Minor, NoRoad, check_upgrade, leads_down, leads_past_old_requests, minor_of,
 };
@@ -24,6 +27,17 @@ pub(super) enum ChangeError {
         labels::WITHOUT_BACKUP
     )]
     NoBackup { to: String, why: String },
+    #[error(
+        "serviceVersion cannot go to {to}: clients have left something in the store of etcd's API v2, which {to} does not start \
+         with (etcdutl check v2store in {pod}: {found}); restore a Backup into a new Cluster, which leaves it behind, or set the \
+         Cluster's annotation {}: \"true\"",
+        labels::WITHOUT_V2_CHECK
+    )]
+    V2Content {
+        to: String,
+        pod: String,
+        found: String,
+    },
 }
 
 /// What comes before pods of another minor.
@@ -38,7 +52,16 @@ pub(super) struct Change {
     /// The backup to make.
     pub(super) backup: Option<Box<Backup>>,
     /// What is waited for, where no other object tells it.
-    pub(super) waits: Option<String>,
+    pub(super) waits: Option<Wait>,
+}
+
+/// Something that is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wait {
+    /// In one word.
+    pub(super) reason: Reason,
+    /// What it is.
+    pub(super) text: String,
 }
 
 /// What comes before `to`. Versions of a stopped component are as they were seen last.
@@ -72,27 +95,70 @@ pub(super) fn change(
         return Err(ChangeError::VersionUnknown { to, pod });
     }
     check_upgrade(&running, to)?;
-    if let Some(due) = snapshot::due(component, Some(its)) {
-        let stage = snapshot::stage(&due, component, observed.backup.as_ref());
-        let mut change = Change {
+    let first = match unchecked(component, &members, (wished, to))? {
+        None => backup(component, to, observed)?,
+        some => some,
+    };
+    Ok(match first {
+        Some(change) => Change {
             until: Some(wished.to_owned()),
-            ..Change::default()
-        };
-        match stage {
-            Stage::Passed => return Ok(prepared(&running, to, its)),
-            Stage::Impossible(why) => {
-                let to = to.to_owned();
-                return Err(ChangeError::NoBackup { to, why });
-            }
-            Stage::Make(backup) => {
-                change.waits = Some(format!("Backup {} is made first", due.name));
-                change.backup = Some(backup);
-            }
-            Stage::Waits(why) => change.waits = Some(why),
+            ..change
+        },
+        None => prepared(&running, to, its),
+    })
+}
+
+/// What is waited for until members have said that `to` would start with their data.
+fn unchecked(
+    component: &Component,
+    members: &[&KnownMember],
+    (wished, to): (&str, &str),
+) -> Result<Option<Change>, ChangeError> {
+    match store(component, (members, wished), to) {
+        Store::Clean => Ok(None),
+        Store::Content { pod, found } => {
+            let to = to.to_owned();
+            Err(ChangeError::V2Content { to, pod, found })
         }
-        return Ok(change);
+        Store::Unknown(why) => {
+            let text =
+                format!("whether {to} would start with the data of members is not known: {why}");
+            Ok(Some(waits(Reason::V2StoreUnchecked, text)))
+        }
     }
-    Ok(prepared(&running, to, its))
+}
+
+/// The backup that comes first, or what it waits for.
+fn backup(
+    component: &Component,
+    to: &str,
+    observed: &Observed,
+) -> Result<Option<Change>, ChangeError> {
+    let Some(due) = snapshot::due(component, observed.instance_set.as_ref()) else {
+        return Ok(None);
+    };
+    match snapshot::stage(&due, component, observed.backup.as_ref()) {
+        Stage::Passed => Ok(None),
+        Stage::Impossible(why) => {
+            let to = to.to_owned();
+            Err(ChangeError::NoBackup { to, why })
+        }
+        Stage::Make(backup) => {
+            let text = format!("Backup {} is made first", due.name);
+            Ok(Some(Change {
+                backup: Some(backup),
+                ..waits(Reason::BackupFirst, text)
+            }))
+        }
+        Stage::Waits(why) => Ok(Some(waits(Reason::BackupFirst, why))),
+    }
+}
+
+fn waits(reason: Reason, text: String) -> Change {
+    Change {
+        waits: Some(Wait { reason, text }),
+        ..Change::default()
+    }
 }
 
 /// Pods stay of the version that they are made for until servers of the other minor can read what every member has: its

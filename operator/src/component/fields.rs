@@ -4,6 +4,7 @@
 use etcd_operator_api::names::ComponentName;
 use etcd_operator_api::volume::VolumeClaimTemplate;
 use etcd_operator_api::{Component, labels};
+use failover_traces::{COLLECTOR_VARIABLE, endpoint};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 
@@ -41,6 +42,14 @@ pub(super) enum BadField {
         labels::WITHOUT_BACKUP
     )]
     WithoutBackup { value: String },
+    #[error("env {COLLECTOR_VARIABLE}: {0}")]
+    Collector(String),
+    #[error(
+        "metadata.annotations[{}] {value:?} is neither true (etcd goes from 3.5 to 3.6 whatever its store of API v2 holds) nor \
+         false",
+        labels::WITHOUT_V2_CHECK
+    )]
+    WithoutV2Check { value: String },
 }
 
 pub(super) fn check(component: &Component) -> Result<(), BadField> {
@@ -65,10 +74,25 @@ pub(super) fn check(component: &Component) -> Result<(), BadField> {
         let value = value.clone();
         return Err(BadField::ReplaceUnreachable { value });
     }
-    let without = component.annotations().get(labels::WITHOUT_BACKUP);
-    if let Some(value) = without.filter(|text| !matches!(text.as_str(), "true" | "false")) {
-        let value = value.clone();
+    let neither = |name: &str| {
+        let value = component.annotations().get(name);
+        value
+            .filter(|text| !matches!(text.as_str(), "true" | "false"))
+            .cloned()
+    };
+    if let Some(value) = neither(labels::WITHOUT_BACKUP) {
         return Err(BadField::WithoutBackup { value });
+    }
+    let mut told = spec.env.iter().filter(|env| env.name == COLLECTOR_VARIABLE);
+    let bad = told.find_map(|env| {
+        let collector = env.value.as_deref().filter(|text| !text.is_empty())?;
+        endpoint(collector).err()
+    });
+    if let Some(error) = bad {
+        return Err(BadField::Collector(error.to_string()));
+    }
+    if let Some(value) = neither(labels::WITHOUT_V2_CHECK) {
+        return Err(BadField::WithoutV2Check { value });
     }
     let name = ComponentName::existing(&component.name_any());
     let mut offline = spec.offline_instances.iter();

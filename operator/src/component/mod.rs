@@ -15,6 +15,7 @@ mod held;
 mod manager;
 mod network;
 mod observe;
+mod outside;
 mod phase;
 mod plan;
 mod reconcile;
@@ -26,6 +27,7 @@ mod settings;
 mod snapshot;
 mod status;
 mod tls;
+mod v2store;
 mod validate;
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::controller::own;
 
 /// etcd's ports, for clients and for peers.
 const CLIENT: u16 = 2379;
-const PEER: u16 = 2380;
+pub(super) const PEER: u16 = 2380;
 /// Label that Kubernetes gives each namespace: its name.
 const NAMESPACE: &str = "kubernetes.io/metadata.name";
 
@@ -27,8 +27,10 @@ const NAMESPACE: &str = "kubernetes.io/metadata.name";
 pub(super) enum Reach {
     /// Clients and scrapers from everywhere; peers and agents from members and the operator.
     Open,
-    /// The same, but clients of the own namespace only.
+    /// The owner does not say: as `Namespace`, and the ports of services that lead outside from everywhere.
     #[default]
+    Unsaid,
+    /// As `Open`, but clients of the own namespace only.
     Namespace,
     /// Members, the operator and backups: the owner's own policies let clients in.
     Members,
@@ -37,21 +39,13 @@ pub(super) enum Reach {
 }
 
 impl Reach {
-    const ALL: [Reach; 4] = [
-        Reach::Open,
-        Reach::Namespace,
-        Reach::Members,
-        Reach::Unbound,
+    /// What an owner may say.
+    const SAID: [(&str, Reach); 4] = [
+        (labels::REACH_OPEN, Reach::Open),
+        (labels::REACH_NAMESPACE, Reach::Namespace),
+        (labels::REACH_MEMBERS, Reach::Members),
+        (labels::REACH_ALL, Reach::Unbound),
     ];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Reach::Open => labels::REACH_OPEN,
-            Reach::Namespace => labels::REACH_NAMESPACE,
-            Reach::Members => labels::REACH_MEMBERS,
-            Reach::Unbound => labels::REACH_ALL,
-        }
-    }
 }
 
 /// What the owner asks for.
@@ -59,15 +53,22 @@ pub(super) fn reach(component: &Component) -> Result<Reach, BadField> {
     let Some(asked) = component.annotations().get(labels::NETWORK_POLICY) else {
         return Ok(Reach::default());
     };
-    let mut all = Reach::ALL.into_iter();
-    let found = all.find(|reach| reach.as_str() == asked);
-    found.ok_or_else(|| BadField::NetworkPolicy {
+    let mut said = Reach::SAID.into_iter();
+    let found = said.find(|(name, _)| name == asked);
+    let reach = found.map(|(_, reach)| reach);
+    reach.ok_or_else(|| BadField::NetworkPolicy {
         value: asked.clone(),
     })
 }
 
-/// The policy; `None` where there is to be none. `operator` is the operator's namespace.
-pub(super) fn policy(component: &Component, reach: Reach, operator: &str) -> Option<NetworkPolicy> {
+/// The policy; `None` where there is to be none. `outside` are the ports that services lead to from outside, `operator`
+/// is the operator's namespace.
+pub(super) fn policy(
+    component: &Component,
+    reach: Reach,
+    outside: &[NetworkPolicyPort],
+    operator: &str,
+) -> Option<NetworkPolicy> {
     let own_labels = component.labels();
     let three = [labels::MANAGED_BY, labels::INSTANCE, labels::COMPONENT_NAME];
     let three = three.iter().filter_map(|l| own_labels.get_key_value(*l));
@@ -80,17 +81,18 @@ pub(super) fn policy(component: &Component, reach: Reach, operator: &str) -> Opt
     let ingress = match reach {
         Reach::Unbound => return None,
         Reach::Open => vec![
-            rule(None, &[CLIENT, EXPORTER_PORT]),
+            everyone(&[CLIENT, EXPORTER_PORT], outside),
             rule(Some(vec![of_members]), &[PEER, PORT]),
         ],
-        Reach::Namespace => vec![
-            rule(
-                Some(vec![peer(Some(LabelSelector::default()), None)]),
-                &[CLIENT],
-            ),
-            rule(None, &[EXPORTER_PORT]),
-            rule(Some(vec![of_members]), &[PEER, PORT]),
-        ],
+        Reach::Unsaid | Reach::Namespace => {
+            let own = peer(Some(LabelSelector::default()), None);
+            let known = reach == Reach::Unsaid;
+            vec![
+                rule(Some(vec![own]), &[CLIENT]),
+                everyone(&[EXPORTER_PORT], if known { outside } else { &[] }),
+                rule(Some(vec![of_members]), &[PEER, PORT]),
+            ]
+        }
         Reach::Members => vec![
             rule(Some(vec![of_members]), &[CLIENT, PEER, PORT]),
             backups(),
@@ -131,6 +133,18 @@ fn backups() -> NetworkPolicyIngressRule {
         ..LabelSelector::default()
     };
     rule(Some(vec![peer(Some(jobs), None)]), &[CLIENT])
+}
+
+/// Everyone reaches these ports, and the others.
+fn everyone(own: &[u16], outside: &[NetworkPolicyPort]) -> NetworkPolicyIngressRule {
+    let mut rule = rule(None, own);
+    for port in outside {
+        let open = rule.ports.get_or_insert_default();
+        if !open.contains(port) {
+            open.push(port.clone());
+        }
+    }
+    rule
 }
 
 fn peer(pods: Option<LabelSelector>, namespaces: Option<LabelSelector>) -> NetworkPolicyPeer {

@@ -2,15 +2,18 @@
 
 use etcd_operator_api::{Backup, Component, InstanceSet, labels};
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicyPort;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::accounts::{self, Planned};
 use super::build;
+use super::change::Wait;
 use super::held::hold;
 use super::network::{self, Reach};
 use super::observe::Observed;
+use super::outside;
 use super::request::{self, RequestSpec};
 use super::tls::{self, Tls, TlsError, started_with};
 use super::validate::{SpecError, Valid, check_domain, validate};
@@ -59,12 +62,14 @@ pub(super) struct Plan {
     pub(super) accounts: Option<Vec<Planned>>,
     /// Who may reach the members.
     pub(super) reach: Reach,
+    /// Members' ports to which services lead from outside.
+    pub(super) outside: Vec<NetworkPolicyPort>,
     /// What the operator would change in the pods on its own, and does not.
     pub(super) held: Option<String>,
     /// The backup to make before etcd changes its minor.
     pub(super) backup: Option<Box<Backup>>,
     /// Why pods are not made of that minor yet.
-    pub(super) waits: Option<String>,
+    pub(super) waits: Option<Wait>,
 }
 
 /// What an InstanceSet that is about to be deleted must be told first, as a merge patch: claims live by the policy that
@@ -102,6 +107,8 @@ pub(super) fn plan(
         .collect();
     let own_account = component.spec.service_account_name.is_none();
     let mut instance_set = build::instance_set(&valid)?;
+    let template = instance_set.spec.template.parse("template");
+    let template = template.map_err(|e| SpecError::NotOfType(e.to_string()))?;
     let held = hold(&valid, observed.instance_set.as_ref(), &mut instance_set);
     let leader = environment.data.as_ref();
     let leader = leader.and_then(|data| data.get(ENV_LEADER_SERVICE));
@@ -122,6 +129,7 @@ pub(super) fn plan(
         obsolete_services,
         disruption_budget: build::disruption_budget(&valid, observed.instance_set.as_ref()),
         instance_set,
+        outside: outside::ports(&services, &template),
         services,
         reach,
         held,

@@ -260,6 +260,7 @@ async fn carry_out(component: &Component, plan: Plan, context: &Context) -> Resu
         certificates: _,
         accounts: _,
         reach,
+        outside,
         backup,
         held: _,
         waits: _,
@@ -287,7 +288,7 @@ async fn carry_out(component: &Component, plan: Plan, context: &Context) -> Resu
         service_objects,
     )
     .await?;
-    let policy = network::policy(component, reach, &context.config.namespace);
+    let policy = network::policy(component, reach, &outside, &context.config.namespace);
     bound(client, component, policy).await?;
     apply_if_different(client, &instance_set).await?;
     for service in &obsolete_services {

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::certificates::Certified;
+use super::change::Wait;
 use super::credentials::Provided;
 use super::phase::{Facts, is_available, phase, roles_missing_for};
 
@@ -19,8 +20,8 @@ pub(super) enum Outcome {
     Applied,
     /// So they are, but for what the operator would change in the pods on its own.
     Held(String),
-    /// So they are, but that a backup is made before etcd changes its minor.
-    Waits(String),
+    /// So they are, but that something comes before etcd changes its minor.
+    Waits(Wait),
     /// The spec cannot be carried out.
     Refused(String),
     /// A child could not be read or written; what Kubernetes refuses and would refuse again, by object.
@@ -110,7 +111,7 @@ fn outcome_conditions(component: &Component, outcome: &Outcome) -> Vec<Observati
             };
             let held = match outcome {
                 Outcome::Held(text) => held(Reason::OperatorChanged, text),
-                Outcome::Waits(text) => held(Reason::BackupFirst, text),
+                Outcome::Waits(wait) => held(wait.reason, &wait.text),
                 _ => None,
             };
             [fine, written].into_iter().chain(held).collect()
@@ -183,7 +184,7 @@ fn messages(facts: &Facts<'_>, outcome: &Outcome, secured: &Secured) -> BTreeMap
     if let Outcome::Refused(text)
     | Outcome::Failed(text, _)
     | Outcome::Held(text)
-    | Outcome::Waits(text) = outcome
+    | Outcome::Waits(Wait { text, .. }) = outcome
     {
         messages.insert(
             format!("Component/{}", facts.component.name_any()),

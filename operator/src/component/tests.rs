@@ -31,6 +31,7 @@ mod running;
 mod services;
 mod snapshot;
 mod tls;
+mod v2store;
 mod volumes;
 
 const DEFINITION: &str = include_str!("../../../deploy/40-componentdefinition.yaml");

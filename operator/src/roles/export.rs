@@ -1,88 +1,42 @@
-//! Sends failovers as OpenTelemetry traces, by OTLP over HTTP. Off unless a collector is named. Nothing waits for it.
+//! A failover as this replica saw it, as the spans that it sends.
 
-use std::borrow::Cow;
-use std::time::{Duration, Instant, SystemTime};
-
-use anyhow::Context as _;
-use opentelemetry::trace::{
-    SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
-};
-use opentelemetry::{InstrumentationScope, KeyValue};
-use opentelemetry_http::hyper::HyperClient;
-use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLinks};
-use tokio::sync::mpsc;
-use tracing::{debug, warn};
+use failover_traces::{BadCollector, FailoverId, Sender, Span};
+use kbagent_protocol::Id;
 
 use super::board::SetKey;
 use super::failover::Failover;
 use super::trace::{Election, Part, parts};
 
-/// Traces that wait for the collector; what does not fit is dropped; log and figures still have it.
-const WAITING: usize = 64;
-/// Longest time for one export.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// One failover to be sent.
 #[derive(Debug)]
 pub(super) struct Trace {
     pub(super) set: SetKey,
+    /// etcd's cluster, where it is known: agents send their spans under it.
+    pub(super) cluster: Option<Id>,
     pub(super) failover: Failover,
     pub(super) election: Option<Election>,
 }
 
 /// Takes traces; none are kept when no collector is named.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Traces(Option<mpsc::Sender<Trace>>);
+pub(crate) struct Traces(Sender);
 
 impl Traces {
-    /// Starts the sender to a collector: `http://HOST:4318`, to which `/v1/traces` is added.
+    /// Starts the sender to a collector, `http://HOST:4318`.
     ///
     /// # Errors
-    /// When that is no URL of that form.
-    pub(crate) fn start(collector: &str, identity: &str) -> anyhow::Result<Self> {
-        let url = collector.trim_end_matches('/');
-        if !url.starts_with("http://") || url.len() == "http://".len() {
-            anyhow::bail!(
-                "{collector:?} is no address of a collector: give http://HOST:PORT (OTLP over HTTP; for TLS put a \
-                 collector of your own in between)"
-            );
-        }
-        let mut exporter = SpanExporter::builder()
-            .with_http()
-            .with_http_client(HyperClient::with_default_connector(PATIENCE, None))
-            .with_endpoint(format!("{url}/v1/traces"))
-            .with_timeout(PATIENCE)
-            .build()
-            .with_context(|| format!("failed to make an exporter of traces to {collector}"))?;
-        let resource = Resource::builder_empty()
-            .with_service_name("etcd-operator")
-            .with_attribute(KeyValue::new("service.instance.id", identity.to_owned()))
-            .build();
-        exporter.set_resource(&resource);
-        let (sender, mut receiver) = mpsc::channel::<Trace>(WAITING);
-        tokio::spawn(async move {
-            while let Some(trace) = receiver.recv().await {
-                let spans = spans(&trace, Instant::now(), SystemTime::now());
-                match exporter.export(spans).await {
-                    Ok(()) => debug!(term = trace.failover.term, "trace sent"),
-                    Err(error) => warn!(%error, "failed to send the trace of a failover"),
-                }
-            }
-        });
-        Ok(Self(Some(sender)))
+    /// When that is no address of this form.
+    pub(crate) fn start(collector: &str, identity: &str) -> Result<Self, BadCollector> {
+        let instance = vec![("service.instance.id", identity.to_owned())];
+        Sender::start(collector, "etcd-operator", instance).map(Self)
     }
 
-    pub(super) fn send(&self, trace: Trace) {
-        if let Some(sender) = &self.0 {
-            // Full only when the collector does not answer.
-            let _lost = sender.try_send(trace);
-        }
+    pub(super) fn send(&self, trace: &Trace) {
+        self.0.send(spans(trace));
     }
 }
 
-fn spans(trace: &Trace, now: Instant, wall: SystemTime) -> Vec<SpanData> {
+fn spans(trace: &Trace) -> Vec<Span> {
     let failover = &trace.failover;
     let parts = parts(failover, trace.election.as_ref());
     let began = parts.iter().map(|part| part.from).min();
@@ -92,46 +46,38 @@ fn spans(trace: &Trace, now: Instant, wall: SystemTime) -> Vec<SpanData> {
         from: began.unwrap_or(failover.began),
         to: ended.unwrap_or(failover.began),
     };
-    let id = TraceId::from(rand::random::<u128>());
-    let root = SpanId::from(rand::random::<u64>());
-    let (namespace, instance_set) = &trace.set;
-    let text = |key: &'static str, value: &str| KeyValue::new(key, value.to_owned());
-    let attributes = vec![
-        text("k8s.namespace.name", namespace),
-        text("kubeblocks.instance_set", instance_set),
-        text("etcd.leader.before", &failover.from),
-        text("etcd.leader", &failover.to),
-        text("etcd.term", &failover.term.to_string()),
-        text("etcd.news", &format!("{:?}", failover.news)),
-    ];
-    let at = |instant: Instant| wall - now.saturating_duration_since(instant);
-    let span = |part: &Part, own: SpanId, parent: SpanId, attributes| SpanData {
-        span_context: SpanContext::new(id, own, TraceFlags::SAMPLED, false, TraceState::default()),
-        parent_span_id: parent,
-        parent_span_is_remote: false,
-        span_kind: SpanKind::Internal,
-        name: Cow::Borrowed(part.name),
-        start_time: at(part.from),
-        end_time: at(part.to),
-        attributes,
-        dropped_attributes_count: 0,
-        events: SpanEvents::default(),
-        links: SpanLinks::default(),
-        status: Status::Unset,
-        instrumentation_scope: InstrumentationScope::builder("etcd-operator").build(),
+    let id = match trace.cluster {
+        Some(cluster) => FailoverId::of(cluster.0, failover.term),
+        None => FailoverId::unshared(),
     };
-    let below = parts.iter().map(|part| {
-        let own = SpanId::from(rand::random::<u64>());
-        span(part, own, root, Vec::new())
-    });
-    let mut all = vec![span(&whole, root, SpanId::INVALID, attributes)];
+    let (namespace, instance_set) = &trace.set;
+    let attributes = vec![
+        ("k8s.namespace.name", namespace.clone()),
+        ("kubeblocks.instance_set", instance_set.clone()),
+        ("etcd.leader.before", failover.from.clone()),
+        ("etcd.leader", failover.to.clone()),
+        ("etcd.term", failover.term.to_string()),
+        ("etcd.news", format!("{:?}", failover.news)),
+    ];
+    let span = |part: &Part, whole, attributes| Span {
+        failover: id,
+        whole,
+        name: part.name,
+        from: part.from,
+        to: part.to,
+        attributes,
+    };
+    let below = parts.iter().map(|part| span(part, false, Vec::new()));
+    let mut all = vec![span(&whole, true, attributes)];
     all.extend(below);
     all
 }
 
 #[cfg(test)]
 mod tests {
-    use kbagent_protocol::{Campaign, Id, Outcome};
+    use std::time::{Duration, Instant};
+
+    use kbagent_protocol::{Campaign, Outcome};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
@@ -141,6 +87,7 @@ mod tests {
     fn trace() -> Trace {
         let began = Instant::now();
         Trace {
+            cluster: Some(Id(9)),
             set: ("shop".to_owned(), "db-etcd".to_owned()),
             failover: Failover {
                 from: "db-etcd-0".to_owned(),
@@ -167,32 +114,19 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_parts_of_one_trace_below_one_root_that_spans_them() {
+    fn spans_are_parts_of_one_trace_below_one_that_spans_them() {
         let trace = trace();
-        let later = trace.failover.began + Duration::from_secs(1);
-        let spans = spans(&trace, later, SystemTime::now());
-        let names: Vec<_> = spans.iter().map(|span| span.name.as_ref()).collect();
+        let spans = spans(&trace);
+        let names: Vec<_> = spans.iter().map(|span| span.name).collect();
         let expected = ["failover", "election", "strip", "label", "endpoints"];
         assert_eq!(names, expected);
         let (root, parts) = spans.split_first().expect("a root");
+        assert!(root.whole);
         for part in parts {
-            assert_eq!(part.parent_span_id, root.span_context.span_id());
-            assert_eq!(part.span_context.trace_id(), root.span_context.trace_id());
-            assert!(part.start_time >= root.start_time && part.end_time <= root.end_time);
+            assert!(!part.whole && part.failover == root.failover);
+            assert!(part.from >= root.from && part.to <= root.to);
         }
-        let whole = root
-            .end_time
-            .duration_since(root.start_time)
-            .expect("in order");
-        assert_eq!(whole, Duration::from_millis(60));
-    }
-
-    #[test]
-    fn an_address_that_cannot_be_is_refused_with_what_can() {
-        for wrong in ["collector:4318", "https://collector:4318", "http://", ""] {
-            let error = Traces::start(wrong, "operator-0").expect_err(wrong);
-            assert!(error.to_string().contains("http://HOST:PORT"), "{error}");
-        }
+        assert_eq!(root.to - root.from, Duration::from_millis(60));
     }
 
     #[tokio::test]
@@ -201,7 +135,7 @@ mod tests {
         let url = format!("http://{}", collector.local_addr().expect("its address"));
         Traces::start(&url, "operator-0")
             .expect("traces")
-            .send(trace());
+            .send(&trace());
         let (mut peer, _) = collector.accept().await.expect("a connection");
         let mut request = Vec::new();
         while !contains(&request, b"endpoints") {
@@ -212,6 +146,8 @@ mod tests {
             .await
             .expect("the answer is taken");
         assert!(request.starts_with(b"POST /v1/traces HTTP/1.1\r\n"));
+        let id = FailoverId::of(9, 5).trace();
+        assert!(contains(&request, &id), "the trace that agents send to");
         for part in [
             "failover",
             "election",

@@ -210,6 +210,7 @@ impl Group {
             self.set.clone(),
         );
         let traces = self.traces.clone();
+        let cluster = self.knowledge.cluster();
         let labelled = Instant::now();
         tokio::spawn(async move {
             if endpoints.hurry(winner, term).await {
@@ -219,8 +220,9 @@ impl Group {
                 }
             }
             if let Some((failover, election)) = board.of_term(&set, term) {
-                traces.send(Trace {
+                traces.send(&Trace {
                     set,
+                    cluster,
                     failover,
                     election,
                 });

@@ -160,7 +160,7 @@ impl AgentReports {
 
     /// The cluster that most members report; none when two share the lead, so that a stray member with a
     /// high term of its own never takes the service (B5).
-    fn cluster(&self) -> Option<Id> {
+    pub(super) fn cluster(&self) -> Option<Id> {
         let mut votes: BTreeMap<Id, usize> = BTreeMap::new();
         for status in self
             .heard

@@ -46,5 +46,6 @@ pub(crate) fn running(
         standing: None,
         file_system_bytes: None,
         accounts: None,
+        v2_store: None,
     }
 }

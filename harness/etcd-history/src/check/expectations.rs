@@ -27,6 +27,8 @@ pub struct Expectations {
     pub traffic: Traffic,
     /// Kinds of operation that must have succeeded at least once.
     pub operations: BTreeSet<OperationKind>,
+    /// Fewest keys that locks guard and that two clients at least have written: what one holds alone is not contested.
+    pub contested_locks: u32,
     /// Budgets for gaps; a gap without a budget is only reported.
     pub gaps: Vec<GapBudget>,
     /// Most terms that may begin in a round: none where the leader stays, one where it moves; absent: no limit.
@@ -240,6 +242,7 @@ impl Default for Expectations {
             faults: 0,
             traffic: Traffic::default(),
             operations: BTreeSet::from([OperationKind::Put, OperationKind::Range]),
+            contested_locks: 0,
             gaps: Vec::new(),
             terms_per_round: None,
             planned: false,

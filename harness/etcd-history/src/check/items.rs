@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::brief::Brief;
+use super::dense::Dense;
 use super::keyspace::Keys;
-use crate::hash::FastMap;
 
 /// Keys that are gone or named twice, from which on the order is cleaned.
 const SPARE: usize = 1 << 10;
@@ -58,10 +58,13 @@ impl<'a, V> Items<&'a str, V> for BTreeMap<&'a str, V> {
     }
 }
 
-/// By a hash. The order of the keys is made when a range is asked for, from those that are new since the last one.
+/// By a hash. The order of the keys is made when the first range is asked for, and from then on from those that are new
+/// since the last one.
 #[derive(Clone, Debug)]
 pub(crate) struct Hashed<V> {
-    all: FastMap<Brief, V>,
+    all: Dense<V>,
+    /// True when a range was asked for.
+    scanned: bool,
     /// In order, with some that are gone.
     order: BTreeSet<Brief>,
     /// Not in the order yet, with some that are gone or named twice.
@@ -71,7 +74,8 @@ pub(crate) struct Hashed<V> {
 impl<V> Default for Hashed<V> {
     fn default() -> Self {
         Self {
-            all: FastMap::default(),
+            all: Dense::default(),
+            scanned: false,
             order: BTreeSet::new(),
             new: Vec::new(),
         }
@@ -86,14 +90,14 @@ impl<V> Hashed<V> {
         }
         self.new.sort_unstable();
         self.new.dedup();
-        self.new.retain(|key| self.all.contains_key(key));
-        self.order.retain(|key| self.all.contains_key(key));
+        self.new.retain(|key| self.all.contains(key.bytes()));
+        self.order.retain(|key| self.all.contains(key.bytes()));
     }
 }
 
 impl<V> Items<Brief, V> for Hashed<V> {
     fn get(&self, key: &str) -> Option<&V> {
-        self.all.get(key.as_bytes())
+        self.all.get(key.as_bytes()).map(|(_, value)| value)
     }
 
     fn get_mut(&mut self, key: &str) -> Option<&mut V> {
@@ -101,6 +105,9 @@ impl<V> Items<Brief, V> for Hashed<V> {
     }
 
     fn insert(&mut self, key: Brief, value: V) -> Option<V> {
+        if !self.scanned {
+            return self.all.insert(key, value);
+        }
         let before = self.all.insert(key.clone(), value);
         if before.is_none() {
             self.new.push(key);
@@ -110,7 +117,7 @@ impl<V> Items<Brief, V> for Hashed<V> {
     }
 
     fn remove(&mut self, key: &str) -> Option<(Brief, V)> {
-        self.all.remove_entry(key.as_bytes())
+        self.all.remove(key.as_bytes())
     }
 
     fn len(&self) -> usize {
@@ -122,12 +129,16 @@ impl<V> Items<Brief, V> for Hashed<V> {
         Brief: 's,
         V: 's,
     {
+        if !self.scanned {
+            self.scanned = true;
+            self.new.extend(self.all.keys().cloned());
+        }
         self.order.extend(self.new.drain(..));
         let from = (Bound::Included(keys.key.as_bytes()), Bound::Unbounded);
         let named = self.order.range::<[u8], _>(from);
         let named = named.take_while(move |key| !keys.ends_before(key.text()));
         let all = &self.all;
-        named.filter_map(move |key| all.get_key_value(key))
+        named.filter_map(move |key| all.get(key.bytes()))
     }
 }
 

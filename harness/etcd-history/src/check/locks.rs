@@ -47,7 +47,8 @@ struct Seen<'a> {
 /// Judges locks; nothing where there are none.
 pub(super) fn check(case: &Case<'_>) -> Option<Verdict> {
     let seen = Seen::of(case.index);
-    if seen.asked == 0 {
+    let wanted = case.expectations.contested_locks as usize;
+    if seen.asked == 0 && wanted == 0 {
         return None;
     }
     let mut findings = Findings::default();
@@ -57,8 +58,15 @@ pub(super) fn check(case: &Case<'_>) -> Option<Verdict> {
     findings.count("guarded_writes", written.count());
     findings.count("writes_refused", seen.refusals);
     findings.count("holders", holders.len());
+    let contested = seen.contested();
+    findings.count("contested", contested);
     if holders.is_empty() {
         findings.doubt("no holder of a lock wrote".to_owned());
+    } else if contested < wanted {
+        findings.doubt(format!(
+            "of what locks guard, {contested} of {wanted} keys were written by two holders at least: where one holds \
+             alone nothing shows that it keeps the others out"
+        ));
     }
     for writes in seen.written.values() {
         for write in writes {
@@ -126,6 +134,15 @@ impl<'a> Seen<'a> {
         if first.is_none_or(|first| revision < first.revision) {
             self.refused.insert(fence, answered);
         }
+    }
+
+    /// Keys that more than one client has written under a lock.
+    fn contested(&self) -> usize {
+        let clients = |writes: &[Answered<'_>]| -> BTreeSet<u32> {
+            writes.iter().map(|write| write.op.call.client).collect()
+        };
+        let written = self.written.values();
+        written.filter(|writes| clients(writes).len() > 1).count()
     }
 
     /// Nothing shows that the lock was gone when this was written.

@@ -23,6 +23,7 @@ mod brief;
 mod case;
 mod compaction;
 mod continuity;
+mod dense;
 mod durability;
 mod elections;
 mod expectations;

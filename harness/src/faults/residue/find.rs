@@ -86,7 +86,8 @@ pub(crate) struct Site {
     pub(crate) name: String,
     /// Why there is none, where there is to be one: nodes are containers.
     pub(crate) docker: Result<Option<Docker>, String>,
-    pub(crate) kube: Result<Client, String>,
+    /// Nothing where Docker has no node of the cluster: what is not there has nothing left.
+    pub(crate) kube: Result<Option<Client>, String>,
 }
 
 impl Site {
@@ -109,9 +110,15 @@ impl Site {
             Err(_) if !containers => Ok(None),
             Err(error) => Err(error.to_string()),
         };
-        let kube = attached
-            .map(|cluster| cluster.kube)
-            .map_err(|error| error.to_string());
+        let absent = match (&attached, &docker) {
+            (Err(_), Ok(Some(docker))) if containers => is_absent(docker, &name).await,
+            _ => false,
+        };
+        let kube = match attached {
+            Ok(cluster) => Ok(Some(cluster.kube)),
+            Err(_) if absent => Ok(None),
+            Err(error) => Err(error.to_string()),
+        };
         Self { name, docker, kube }
     }
 
@@ -126,7 +133,7 @@ impl Site {
         Self {
             name: cluster.name.clone(),
             docker,
-            kube: Ok(cluster.kube.clone()),
+            kube: Ok(Some(cluster.kube.clone())),
         }
     }
 
@@ -145,6 +152,12 @@ impl Site {
     }
 }
 
+/// True when Docker answers and has no node of this kind cluster.
+async fn is_absent(docker: &Docker, name: &str) -> bool {
+    let nodes = kind_nodes(docker, name).await;
+    nodes.is_ok_and(|nodes| nodes.is_empty())
+}
+
 /// Everything that is left of faults.
 pub(crate) async fn find(site: &Site) -> Residue {
     let mut residue = Residue::default();
@@ -154,7 +167,8 @@ pub(crate) async fn find(site: &Site) -> Residue {
     let nodes = in_nodes(site, &mut residue).await;
     let reached = !matches!(site.docker, Ok(None));
     match &site.kube {
-        Ok(kube) => {
+        Ok(None) => {}
+        Ok(Some(kube)) => {
             if volumes::offered(kube, &volumes::SMALL).await {
                 // They are there on purpose, for the next deployment.
                 residue

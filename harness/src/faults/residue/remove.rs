@@ -57,7 +57,7 @@ pub(crate) async fn remove(site: &Site) -> Result<Vec<String>, String> {
                 .map(|line| format!("{}: {line}", shell.container())),
         );
     }
-    if let Ok(kube) = &site.kube {
+    if let Ok(Some(kube)) = &site.kube {
         for (node, (runtime, _)) in strayed(kube, &networks(site).await).await? {
             register(kube, &node, &runtime)
                 .await
@@ -65,7 +65,7 @@ pub(crate) async fn remove(site: &Site) -> Result<Vec<String>, String> {
             done.push(format!("{node}: registered again for {runtime}"));
         }
     }
-    if let Ok(kube) = &site.kube {
+    if let Ok(Some(kube)) = &site.kube {
         let orphaned = namespaces_orphaned(kube).await;
         for namespace in orphaned.map_err(|error| error.to_string())? {
             let api: Api<Namespace> = Api::all(kube.clone());

@@ -9,8 +9,8 @@ use crate::scenario::{Act, Operation, Promise, Scenario};
 /// A scenario, and its name when it is run guarded. Of `failover`: the leader dies, and is moved by plan. Of
 /// `partition`: the leader loses its peers, the fence and the relabelling without its own agent. Of `operation`: what
 /// moves leadership and what recreates every member, without users: a member that was restarted knows no token, and the
-/// log-in is no part of a planned move's gap. Of `restart`: everything at once. With a user's own CA: who members are is
-/// then what their certificate says.
+/// log-in is no part of a planned move's gap; and what is backed up and restored. Of `restart`: everything at once.
+/// With a user's own CA members are who their certificate says.
 const SAMPLED: [(&str, &str, Guard); 9] = [
     (
         "failover::leader_etcd_killed",

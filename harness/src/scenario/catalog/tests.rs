@@ -29,7 +29,7 @@ fn names_are_unique_and_have_a_room() {
 fn none_asks_for_what_only_bare_members_have() {
     for scenario in all() {
         if let Act::Faults(trial) = &scenario.act {
-            let bare = trial.until_behind.is_some() || trial.load.pinned;
+            let bare = trial.waits_for_events() || trial.load.pinned;
             assert!(!bare, "{}", scenario.name);
         }
         let disturbs = |fault: &Fault| {

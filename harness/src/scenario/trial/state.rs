@@ -46,6 +46,7 @@ impl<'a> TrialRun<'a> {
         let most = sizes.iter().copied().max().unwrap_or(plan.members);
         let mut expectations = plan.scenario.promise.expectations(most, trial.events());
         expectations.operations.extend(trial.load.kinds());
+        expectations.contested_locks = trial.load.contested();
         expectations.members = least;
         expectations.members_relay = trial.settings.contains(&(settings::RELAY_CLIENTS, "true"));
         if !trial.operations.is_empty() {

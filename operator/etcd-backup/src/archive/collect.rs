@@ -1,5 +1,6 @@
 //! Pure: what a watch delivers -> segments. Times are given, in milliseconds since 1970.
 
+use super::history::Last;
 use super::segment::{BODY, Event, Gap, Header, Link, NotASegment, Segment};
 
 /// A segment is closed at so many bytes.
@@ -63,6 +64,8 @@ pub struct Collector {
     confirmed: Option<i64>,
     continuous: bool,
     newest: i64,
+    /// The last revision that a segment has.
+    last: Last,
 }
 
 impl Collector {
@@ -97,6 +100,7 @@ impl Collector {
             confirmed: None,
             continuous: true,
             newest: since,
+            last: Last::default(),
         }
     }
 
@@ -106,6 +110,29 @@ impl Collector {
         self.pending[..self.whole]
             .last()
             .map_or(self.after, |event| event.revision)
+    }
+
+    /// The last revision that came, whole or not.
+    fn latest(&self) -> i64 {
+        self.pending
+            .last()
+            .map_or(self.after, |event| event.revision)
+    }
+
+    /// Takes the changes at the archive's end.
+    pub fn remember(&mut self, events: &[Event]) {
+        self.last.remember(events);
+    }
+
+    /// Whether etcd tells another change of a revision that is here.
+    #[must_use]
+    pub fn contradicts(&self, told: &[Event]) -> bool {
+        if told.is_empty() {
+            return false;
+        }
+        let mut last = self.last.clone();
+        last.remember(&self.pending[..self.whole]);
+        last.contradicts(told)
     }
 
     /// Identifier of the etcd cluster, hexadecimal.
@@ -124,10 +151,7 @@ impl Collector {
     /// # Errors
     /// When revisions are missing before it.
     pub fn event(&mut self, mut event: Event, now: i64) -> Result<(), Hole> {
-        let last = self
-            .pending
-            .last()
-            .map_or(self.after, |event| event.revision);
+        let last = self.latest();
         let next = event.revision == last + 1;
         let same = event.revision == last && last > self.through();
         if !next && !same {
@@ -150,10 +174,7 @@ impl Collector {
     /// # Errors
     /// When it was not.
     pub fn confirm(&mut self, revision: i64, now: i64) -> Result<(), Hole> {
-        let last = self
-            .pending
-            .last()
-            .map_or(self.after, |event| event.revision);
+        let last = self.latest();
         if revision > last {
             return Err(Hole {
                 last,
@@ -234,6 +255,7 @@ impl Collector {
         };
         let segment = Segment::new(header, events);
         let bytes = segment.encode()?;
+        self.last.remember(&segment.events);
         let hash = &bytes[bytes.len() - 32..];
         self.previous = crate::digest::hexadecimal(hash);
         self.sequence += 1;
@@ -456,6 +478,32 @@ mod tests {
         let times: Vec<i64> = segment.events.iter().map(|event| event.at).collect();
         assert_eq!(times, [5000, 5000, 5001]);
         assert_eq!(segment.header.until, 5001);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_forward_is_a_time_that_is_refused_until_it_is_passed() {
+        use crate::archive::search::{Refusal, Search, Target};
+        let mut collector = Collector::new("w", tail(&[]));
+        let mut stored = Vec::new();
+        // An hour forward after the first, and back after the second.
+        for (revision, now) in [(11, 5000), (12, 3_605_000), (13, 6000)] {
+            collector
+                .event(event(revision, 0, 0), now)
+                .expect("no hole");
+            collector.confirm(revision, now).expect("no hole");
+            stored.push(collector.close(now).expect("a segment").0);
+        }
+        let found = |target| {
+            let mut search = Search::new(10, target).expect("a search");
+            let mut found = stored.iter().map(|segment| search.next(segment));
+            found.find_map(Result::transpose)
+        };
+        let wrong = found(Target::Time(6000));
+        assert!(
+            matches!(wrong, Some(Err(Refusal::Uncertain { .. }))),
+            "{wrong:?}"
+        );
+        assert_eq!(found(Target::Revision(12)), Some(Ok(12)));
     }
 
     #[test]

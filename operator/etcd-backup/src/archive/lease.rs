@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::StreamExt;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::segment::Event;
 use crate::error::Error;
@@ -14,6 +14,9 @@ use crate::member::{Member, SHORT, answer};
 const KNOWN: usize = 100_000;
 /// Requests under way at a time.
 const AT_ONCE: usize = 32;
+/// Pause after leases could not be renewed, and how long that may last.
+const AGAIN: Duration = Duration::from_millis(300);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is known of leases.
 #[derive(Clone, Debug, Default)]
@@ -54,37 +57,84 @@ impl Leases {
     }
 }
 
-/// Keeps all leases of a private etcd alive, which must not end while it is filled. Ends when a call fails.
+/// Keeps all leases of a private etcd alive, which must not end while it is filled. Ends when that fails for too long:
+/// a busy disk holds single calls up, and a lease that has ended meanwhile is found when changes are compared.
 ///
 /// # Errors
 /// Always, when it ends.
 pub async fn keep_alive(member: &Member, every: Duration) -> Error {
+    again_and_again((every, AGAIN, PATIENCE), async || renew(member).await).await
+}
+
+async fn again_and_again(
+    (every, again, patience): (Duration, Duration, Duration),
+    mut renew: impl AsyncFnMut() -> Result<(), Error>,
+) -> Error {
+    let mut failing: Option<Instant> = None;
     loop {
-        let mut client = member.client();
-        let leases = timeout(SHORT, client.leases()).await;
-        let leases = match answer("list the leases", member.endpoint(), leases) {
-            Ok(leases) => leases,
-            Err(error) => return error,
+        let Err(error) = renew().await else {
+            failing = None;
+            sleep(every).await;
+            continue;
         };
-        let ids: Vec<i64> = leases
-            .leases()
-            .iter()
-            .map(etcd_client::LeaseStatus::id)
-            .collect();
-        let mut kept = futures::stream::iter(ids)
-            .map(|id| timeout(SHORT, refresh(member, id)))
-            .buffer_unordered(AT_ONCE);
-        while let Some(kept) = kept.next().await {
-            if let Err(error) = answer("keep a lease alive", member.endpoint(), kept) {
-                return error;
-            }
+        let since = *failing.get_or_insert_with(Instant::now);
+        if since.elapsed() >= patience {
+            return error;
         }
-        sleep(every).await;
+        eprintln!("the leases of the private etcd are renewed again: {error}");
+        sleep(again).await;
     }
+}
+
+/// Renews every lease once; the first error, when all were tried.
+async fn renew(member: &Member) -> Result<(), Error> {
+    let mut client = member.client();
+    let leases = timeout(SHORT, client.leases()).await;
+    let leases = answer("list the leases", member.endpoint(), leases)?;
+    let ids: Vec<i64> = leases
+        .leases()
+        .iter()
+        .map(etcd_client::LeaseStatus::id)
+        .collect();
+    let mut kept = futures::stream::iter(ids)
+        .map(|id| timeout(SHORT, refresh(member, id)))
+        .buffer_unordered(AT_ONCE);
+    let mut all = Ok(());
+    while let Some(kept) = kept.next().await {
+        let kept = answer("keep a lease alive", member.endpoint(), kept);
+        all = all.and(kept);
+    }
+    all
 }
 
 async fn refresh(member: &Member, lease: i64) -> Result<(), etcd_client::Error> {
     let (mut keeper, mut stream) = member.client().lease_keep_alive(lease).await?;
     keeper.keep_alive().await?;
     stream.message().await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_fails_is_repeated_and_only_a_lasting_failure_ends_it() {
+        let short = Duration::from_millis(1);
+        let patience = Duration::from_millis(200);
+        let mut calls = 0;
+        let began = Instant::now();
+        let ended = again_and_again((short, short, patience), async || {
+            calls += 1;
+            match calls {
+                1 | 3 => Ok(()),
+                _ => Err(Error::Settings(format!("call {calls}"))),
+            }
+        });
+        let ended = ended.await.to_string();
+        assert!(began.elapsed() >= patience);
+        assert!(
+            calls > 4 && ended.ends_with(&format!("call {calls}")),
+            "{ended}"
+        );
+    }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use etcd_client::{LeaseGrantOptions, PutOptions, Txn, TxnOp};
 use tokio::time::{Instant, timeout};
 
-use super::search::{Search, Target};
+use super::history::Last;
+use super::search::{Refusal, Search, Target};
 use super::segment::{Event, Segment};
 use super::store::{Archive, Inventory};
 use super::watch::{Message, Watch};
@@ -38,11 +39,12 @@ pub struct Plan<'a> {
     pub target: i64,
 }
 
-/// Reads all that is needed of the archive, and finds the revision: before anything is changed.
+/// Reads all that is needed of the archive, and finds the revision: before anything is changed. `base` is the backup's
+/// revision, `cluster` the identifier of its etcd cluster.
 ///
 /// # Errors
 /// When the restore cannot be.
-pub async fn plan(replay: &Replay, base: i64) -> Result<Plan<'_>, Error> {
+pub async fn plan<'a>(replay: &'a Replay, (base, cluster): (i64, &str)) -> Result<Plan<'a>, Error> {
     let archive = &replay.archive;
     let inventory = archive.inventory().await?;
     let mut search = Search::new(base, replay.target)?;
@@ -51,6 +53,10 @@ pub async fn plan(replay: &Replay, base: i64) -> Result<Plan<'_>, Error> {
         let Some(segment) = walk.next().await? else {
             break search.end()?;
         };
+        let of = &segment.header.cluster_id;
+        if of != cluster {
+            return Err(Refusal::Cluster(of.clone(), cluster.to_owned()).into());
+        }
         if let Some(target) = search.next(&segment)? {
             break target;
         }
@@ -114,8 +120,13 @@ impl Plan<'_> {
     async fn compare(&self, member: &Member) -> Result<(), Error> {
         let mut watch = Watch::begin(member, self.base).await?;
         let mut walk = self.archive.walk(&self.inventory, self.base);
+        let mut last = Last::default();
         let mut got = std::collections::VecDeque::new();
         while let Some(segment) = walk.next().await? {
+            let until = segment
+                .events
+                .partition_point(|event| event.revision <= self.base);
+            last.remember(&segment.events[..until]);
             for wanted in revisions(&segment, self.base, self.target).flatten() {
                 while got.is_empty() {
                     match watch.next(Instant::now() + SILENCE).await? {
@@ -125,6 +136,9 @@ impl Plan<'_> {
                             return Err(Error::Differs(format!("compacted at {at}")));
                         }
                         Message::Delivered(_) | Message::Other => {}
+                    }
+                    if last.contradicts(&watch.before()) {
+                        return Err(Refusal::History(self.base).into());
                     }
                 }
                 let same = got.pop_front().is_some_and(|got: Event| {

@@ -79,6 +79,17 @@ pub enum Refusal {
          or later", .0.after + 1, .0.until, .0.why, .0.after, .0.until
     )]
     Gap(Gap),
+    /// The archive is another etcd cluster's.
+    #[error(
+        "the archive is of etcd cluster {0} and the backup of {1}: use a backup of the cluster that the archive is of"
+    )]
+    Cluster(String, String),
+    /// Backup and archive have different histories.
+    #[error(
+        "revision {0} of the backup is another one than the archive's: in between the cluster was recovered without a quorum, \
+         or its disks were set back. Restore the backup alone, or the archive over a backup from before"
+    )]
+    History(i64),
     /// There is no archive.
     #[error("the archive has no segment yet: wait until its Backup has a status.timeRange")]
     Empty,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use object_store::path::Path;
 
 use super::name::{Object, cover};
-use super::segment::{BODY, Link, Segment};
+use super::segment::{BODY, Event, Link, Segment};
 use crate::error::Error;
 use crate::path::Folder;
 use crate::repository::Repository;
@@ -20,6 +20,8 @@ const SEALED: &[u8; 8] = b"etcd-ars";
 pub const MERGED: usize = 256;
 /// The newest of them stay by themselves, so that a writer that was stopped for a while still meets them.
 const APART: usize = 64;
+/// So many objects are looked at for the last change: a segment without any is written once a minute.
+const LOOKED: usize = 16;
 /// Largest object that segments are merged into, in bytes.
 const LARGEST: u64 = 32 * 1024 * 1024;
 
@@ -139,6 +141,24 @@ impl Archive {
         };
         let mut segments = self.read(object).await?;
         Ok(segments.pop().map(|(segment, hash)| segment.link(hash)))
+    }
+
+    /// The last changes, of the newest segment that has any; it is looked for in few.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub async fn newest(&self, inventory: &Inventory) -> Result<Vec<Event>, Error> {
+        for (object, _) in inventory.chain.iter().rev().take(LOOKED) {
+            let segments = self.read(object).await?;
+            let events = segments
+                .into_iter()
+                .rev()
+                .map(|(segment, _)| segment.events);
+            if let Some(events) = events.into_iter().find(|events| !events.is_empty()) {
+                return Ok(events);
+            }
+        }
+        Ok(Vec::new())
     }
 
     /// Writes the next segment.

@@ -30,6 +30,7 @@ pub struct Watch {
     stream: WatchStream,
     endpoint: String,
     after: i64,
+    before: Vec<Event>,
 }
 
 impl Watch {
@@ -51,6 +52,7 @@ impl Watch {
             stream: answer("watch all keys", member.endpoint(), stream)?,
             endpoint: member.endpoint().to_owned(),
             after,
+            before: Vec::new(),
         })
     }
 
@@ -61,6 +63,11 @@ impl Watch {
     pub async fn ask(&mut self) -> Result<(), Error> {
         let asked = timeout(SHORT, self.stream.request_progress()).await;
         answer("ask for progress", &self.endpoint, asked)
+    }
+
+    /// What the last message had of the revision that the watch begins after, once.
+    pub fn before(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.before)
     }
 
     /// The next message.
@@ -80,9 +87,9 @@ impl Watch {
         }
         if !message.events().is_empty() {
             let events = message.events().iter().filter_map(event);
-            return Ok(Message::Events(
-                events.filter(|event| event.revision > self.after).collect(),
-            ));
+            let (new, before) = events.partition(|event| event.revision > self.after);
+            self.before = before;
+            return Ok(Message::Events(new));
         }
         let revision = message.header().map(etcd_client::ResponseHeader::revision);
         Ok(match revision {

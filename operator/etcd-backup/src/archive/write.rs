@@ -114,6 +114,14 @@ pub async fn write(
     }
 }
 
+fn another_history(revision: i64) -> String {
+    format!(
+        "revision {revision} of etcd is another one than the archive's: the cluster was recovered without a quorum, or its \
+         disks were set back, and writes that are archived are gone in it. Make another full Backup and another archive; \
+         this one restores what was before"
+    )
+}
+
 /// Watches one member for as long as it delivers.
 async fn session<'a>(
     archive: &'a Archive,
@@ -138,6 +146,15 @@ async fn session<'a>(
         return Err(End::Never(Error::Settings(why)));
     }
     writer.collector.interrupted();
+    // etcd would say nothing at all until it has come as far.
+    let through = writer.collector.through();
+    if status.revision < through {
+        let why = format!(
+            "the member has revision {}, the archive {through}: it lags, or the cluster was set back",
+            status.revision
+        );
+        return Err(End::Again(why));
+    }
     let mut watch = Watch::begin(&member, writer.collector.through()).await?;
     let mut ask = interval(ASK);
     ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -153,6 +170,11 @@ async fn session<'a>(
                 Message::Other
             }
         };
+        if writer.collector.contradicts(&watch.before()) {
+            return Err(End::Never(Error::Settings(another_history(
+                writer.collector.through(),
+            ))));
+        }
         writer.take(message).await?;
         if writer.collector.is_due(now()) {
             writer
@@ -196,9 +218,11 @@ impl<'a> Writer<'a> {
             },
             Tail::Link,
         );
+        let mut collector = Collector::new(&settings.writer, tail);
+        collector.remember(&archive.newest(&inventory).await?);
         Ok(Writer {
             archive,
-            collector: Collector::new(&settings.writer, tail),
+            collector,
             inventory,
             leases: Leases::default(),
             standing,

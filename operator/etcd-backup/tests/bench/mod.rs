@@ -49,9 +49,21 @@ impl Etcd {
         Self::over(dir, &data, "source").await
     }
 
+    /// With more flags.
+    pub(crate) async fn start_with(flags: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        Self::over_with(dir, &data, "source", flags).await
+    }
+
     pub(crate) async fn over(dir: TempDir, data: &Path, name: &str) -> Self {
+        Self::over_with(dir, data, name, &[]).await
+    }
+
+    async fn over_with(dir: TempDir, data: &Path, name: &str, flags: &[&str]) -> Self {
         let _installed = rustls::crypto::ring::default_provider().install_default();
-        let server = programs().start(data, name, ports()).await.unwrap();
+        let server = programs().start_with(data, name, ports(), flags).await;
+        let server = server.unwrap();
         let member = server.member().await.unwrap();
         Etcd {
             client: member.client(),

@@ -1,4 +1,5 @@
-//! kbagent's command line: `serve` (default), `install DEST`, `launch -- etcd ARGS...`, `handoff`. Wiring only.
+//! kbagent's command line: `serve` (default), `install DEST`, `launch -- etcd ARGS...`, `handoff`,
+//! `v2store ETCDUTL [open]` (the launcher starts it). Wiring only.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -26,6 +27,10 @@ fn main() -> anyhow::Result<ExitCode> {
         ["launch", "--", ..] => {
             let status = runtime()?.block_on(launch::run(&Config::from_env()?, &arguments[2..]))?;
             return Ok(ExitCode::from(status));
+        }
+        ["v2store", tool, open @ ..] if open.is_empty() || open == ["open"] => {
+            let (config, open) = (Config::from_env()?, open == ["open"]);
+            runtime()?.block_on(launch::check_v2(&config, Path::new(tool), open))?;
         }
         ["handoff"] => runtime()?.block_on(handoff())?,
         _ => bail!("usage: kbagent [serve | install DEST | launch -- ETCD ARGS... | handoff]"),

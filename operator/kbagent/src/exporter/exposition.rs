@@ -271,6 +271,7 @@ mod tests {
             standing: None,
             file_system_bytes: None,
             accounts: None,
+            v2_store: None,
         }
     }
 

@@ -14,6 +14,9 @@ const CLIENTS: &str = "listen-client-urls";
 /// etcd's flag for the entries between two snapshots; 0 is its default of ten thousand.
 const SNAPSHOT_COUNT: &str = "snapshot-count";
 
+/// etcd's flag, before 3.6, that lets clients use its API v2.
+const OPEN: &str = "enable-v2";
+
 /// The arguments for `decision` after the user's own.
 pub(super) fn arguments(config: &Config, decision: &Decision, user: &[String]) -> Vec<String> {
     let front = front(config, user);
@@ -95,6 +98,16 @@ pub(super) fn front(config: &Config, user: &[String]) -> bool {
         }),
         (Some(_), Some(_)) => false,
     }
+}
+
+/// Whether the user's flags let clients write to the store of API v2.
+pub(super) fn opens_v2(user: &[String]) -> bool {
+    let mut flags = user
+        .iter()
+        .filter(|flag| names(std::slice::from_ref(flag), OPEN));
+    flags
+        .next_back()
+        .is_some_and(|flag| value_of(flag, OPEN) != Some("false"))
 }
 
 /// The address of a URL, if its port is the clients'.
@@ -258,6 +271,21 @@ mod tests {
                 .iter()
                 .any(|flag| flag == "--initial-cluster-state=existing")
         );
+    }
+
+    #[test]
+    fn the_flag_of_the_old_api_is_seen_as_etcd_reads_it() {
+        for (flags, open) in [
+            (&[][..], false),
+            (&["--enable-v2"], true),
+            (&["-enable-v2=true"], true),
+            (&["--enable-v2=false"], false),
+            (&["--enable-v2", "--enable-v2=false"], false),
+            (&["--enable-v2v3=x"], false),
+        ] {
+            let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
+            assert_eq!(opens_v2(&flags), open, "{flags:?}");
+        }
     }
 
     #[test]

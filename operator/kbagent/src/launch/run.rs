@@ -3,12 +3,13 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
+use serde::Serialize;
 
-use super::arguments::{arguments, front};
+use super::arguments::{arguments, front, opens_v2};
 use super::decide::{Decision, decide};
 use super::demand::Gate;
 use super::evidence::{self, beside, expected, identity_path, is_setting};
@@ -16,7 +17,6 @@ use super::supervise::{End, Signals, listen, supervise};
 use super::{BEGUN_FILE, FORCED_FILE, FRONT_FILE, REFUSED_FILE};
 use crate::config::Config;
 use crate::etcd::Client;
-use crate::watch::Refusal;
 
 /// Pause between two attempts while no member returns a member list.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -77,6 +77,7 @@ pub async fn run(config: &Config, command: &[String]) -> Result<u8, LaunchError>
         }
     };
     let mut gate = Gate::new(Instant::now());
+    let mut attended = false;
     loop {
         // Each time: a volume that was lost meanwhile must not be taken for a new one (M11).
         let decision = tokio::select! {
@@ -87,6 +88,9 @@ pub async fn run(config: &Config, command: &[String]) -> Result<u8, LaunchError>
         let flags = arguments(config, &decision, user);
         tracing::info!(?flags, "etcd starts");
         let etcd = start(program, &flags)?;
+        if !std::mem::replace(&mut attended, true) {
+            attend(program, opens_v2(user));
+        }
         match supervise(etcd, listener.as_ref(), &mut gate, &mut signals).await {
             End::Exited(status) => return Ok(status),
             End::Restart => tokio::select! {
@@ -117,6 +121,19 @@ fn start(program: &str, flags: &[String]) -> Result<Pid, LaunchError> {
     let child = etcd.spawn().map_err(failed)?;
     let number = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     number.ok_or_else(|| failed(io::Error::other("its process has no number")))
+}
+
+/// Starts the check of the store of API v2 with the tool that lies beside etcd. The supervisor reaps it like any child.
+fn attend(program: &str, open: bool) {
+    let tool = Path::new(program).with_file_name("etcdutl");
+    let begun = std::env::current_exe().and_then(|own| {
+        let mut check = Command::new(own);
+        check.arg("v2store").arg(tool).args(open.then_some("open"));
+        check.stdin(Stdio::null()).spawn()
+    });
+    if let Err(error) = begun {
+        tracing::warn!(%error, "failed to start the check of the store of API v2");
+    }
 }
 
 /// Keeps etcd down until another member with a leader is within reach, within bounds.
@@ -208,13 +225,14 @@ fn tell(config: &Config, decision: &Decision) {
     }
 }
 
-fn publish(path: &Path, refusal: &Refusal) -> io::Result<()> {
+/// Leaves something for the agent, whole or not at all.
+pub(super) fn publish(path: &Path, told: &impl Serialize) -> io::Result<()> {
     let partial = path.with_extension("partial");
-    fs::write(&partial, serde_json::to_vec(refusal)?)?;
+    fs::write(&partial, serde_json::to_vec(told)?)?;
     fs::rename(&partial, path)
 }
 
-fn retract(path: &Path) -> io::Result<()> {
+pub(super) fn retract(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

@@ -85,6 +85,7 @@ mod tests {
             care: Care::default(),
             campaign: None,
             accounts: None,
+            v2_store: None,
             file_system_bytes: None,
             standing: None,
         };

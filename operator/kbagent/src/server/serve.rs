@@ -24,7 +24,7 @@ use crate::actions::Actions;
 use crate::config::Config;
 use crate::etcd::{Client, EtcdError};
 use crate::handoff::Handoff;
-use crate::{accounts, election, fence, relay, stopping, watch};
+use crate::{accounts, election, failovers, fence, relay, stopping, watch};
 
 /// What callers may cost: the operator's replicas, the other agents, probes and a few people.
 const LIMITS: Limits = Limits {
@@ -77,6 +77,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     };
     let fencing = fence::start(&config, &own, knowledge.clone(), planned);
     accounts::start(&config, &own, knowledge.clone(), shown.clone());
+    failovers::start(&config, knowledge.clone());
     let moving = handoff.moving();
     let elections = election::start(&config, &own, knowledge.clone(), moving, trouble, shown);
     let relay = relay::start(&config, &own, knowledge.clone());

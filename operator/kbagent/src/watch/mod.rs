@@ -9,6 +9,7 @@ mod log;
 mod names;
 mod removed;
 mod standing;
+mod v2store;
 mod view;
 mod volume;
 mod watcher;

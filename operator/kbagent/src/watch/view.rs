@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use kbagent_protocol::{
     AccountsReport, Campaign, Care, EtcdState, Format, Id, LogSeen, MemberStanding, MemberStatus,
-    MemberView,
+    MemberView, V2Store,
 };
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +65,7 @@ impl Knowledge {
             standing: None,
             file_system_bytes: None,
             accounts: None,
+            v2_store: None,
         };
         Self {
             view,
@@ -74,6 +75,14 @@ impl Knowledge {
             changed_at: now,
             hinted_at: None,
         }
+    }
+
+    /// With this view.
+    #[cfg(test)]
+    pub(crate) fn of(view: MemberView) -> Self {
+        let now = Instant::now();
+        let first = Self::new(String::new(), String::new(), 1, now);
+        Self { view, ..first }
     }
 
     /// The view as it is sent at `now`.
@@ -129,6 +138,7 @@ impl Knowledge {
         next.file_system_bytes = hints.file_system_bytes;
         next.standing = hints.standing.filter(|_| poll.is_err()).cloned();
         next.accounts.clone_from(&hints.own.accounts);
+        next.v2_store = hints.v2_store.cloned();
         match poll {
             Ok(status) => {
                 let mut status = named(&status, hints.names, &next.instance);
@@ -209,6 +219,8 @@ pub struct Hints<'a> {
     pub log: Option<LogSeen>,
     /// What the metrics of a silent member say.
     pub standing: Option<&'a MemberStanding>,
+    /// What the launcher's check of the store of API v2 has found.
+    pub v2_store: Option<&'a V2Store>,
     /// What the agent itself does.
     pub own: Own,
 }
@@ -308,6 +320,7 @@ fn matters(old: &MemberView, new: &MemberView) -> bool {
         || size(new) < size(old)
         || known(old) != known(new)
         || old.file_system_bytes != new.file_system_bytes
+        || old.v2_store != new.v2_store
 }
 
 fn same_state(old: &EtcdState, new: &EtcdState) -> bool {

@@ -65,6 +65,7 @@ impl Bench {
             refusal: None,
             standing: None,
             file_system_bytes: None,
+            v2_store: None,
             log: self.log,
             own: self.own.clone(),
         };
@@ -159,6 +160,7 @@ fn silence_is_told_apart() {
         refusal: Some(&lost),
         standing: None,
         file_system_bytes: None,
+        v2_store: None,
         log: None,
         own: Own::default(),
     };

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kbagent_protocol::{LogSeen, MemberStanding, MemberView};
+use kbagent_protocol::{LogSeen, MemberStanding, MemberView, V2Store};
 use tokio::sync::{Notify, watch};
 
 use super::hint;
 use super::hold;
 use super::names::{self, Names};
 use super::view::{Hints, Knowledge, Own, Refusal};
-use super::{log, removed, standing, volume};
+use super::{log, removed, standing, v2store, volume};
 use crate::config::Config;
 use crate::etcd::Client;
 use crate::launch::{ANSWERED_FILE, REFUSED_FILE};
@@ -29,6 +29,7 @@ pub(crate) struct Watcher {
     removed: watch::Receiver<Option<Refusal>>,
     standing: watch::Receiver<Option<MemberStanding>>,
     volume: watch::Receiver<Option<u64>>,
+    v2_store: watch::Receiver<Option<V2Store>>,
     log: watch::Receiver<Option<LogSeen>>,
     own: watch::Receiver<Own>,
     alarm: Arc<Notify>,
@@ -66,6 +67,8 @@ pub(crate) fn start(
     let (standing_to, standing) = watch::channel(None);
     let (volume_to, volume) = watch::channel(None);
     tokio::spawn(volume::look(config.data_dir.clone(), volume_to));
+    let (v2_to, v2_store) = watch::channel(None);
+    tokio::spawn(v2store::look(config.run_dir.clone(), v2_to));
     let (log_to, log) = watch::channel(None);
     tokio::spawn(log::look(config.data_dir.clone(), seen.clone(), log_to));
     let names_wanted = Arc::new(Notify::new());
@@ -100,6 +103,7 @@ pub(crate) fn start(
         removed,
         standing,
         volume,
+        v2_store,
         log,
         own,
         alarm,
@@ -140,11 +144,13 @@ impl Watcher {
         let answered = poll.is_ok();
         let names = self.names.borrow_and_update().clone();
         let standing = self.standing.borrow().clone();
+        let v2_store = self.v2_store.borrow().clone();
         let hints = Hints {
             names: &names,
             refusal: refusal.as_ref(),
             standing: standing.as_ref(),
             file_system_bytes: *self.volume.borrow(),
+            v2_store: v2_store.as_ref(),
             log: *self.log.borrow(),
             own: self.own.borrow().clone(),
         };

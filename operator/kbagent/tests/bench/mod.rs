@@ -149,6 +149,11 @@ impl Pod {
 
     /// Starts the etcd whose path is in a variable of the test's environment.
     pub(crate) fn start_etcd_of(&mut self, variable: &str) {
+        self.start_etcd_with(variable, &[]);
+    }
+
+    /// With more flags.
+    pub(crate) fn start_etcd_with(&mut self, variable: &str, flags: &[&str]) {
         let mut command = self.command("etcd.log");
         command
             .args(["launch", "--"])
@@ -161,6 +166,7 @@ impl Pod {
         for (flag, port) in [("peer", 22380), ("metrics", 22381)] {
             command.arg(format!("--listen-{flag}-urls=http://{}:{port}", self.host));
         }
+        command.args(flags);
         self.etcd = Some(command.spawn().unwrap());
     }
 
@@ -191,7 +197,16 @@ impl Pod {
     pub(crate) fn etcd_pid(&self) -> Option<String> {
         let launcher = self.etcd.as_ref()?.id();
         let children = fs::read_to_string(format!("/proc/{launcher}/task/{launcher}/children"));
-        children.ok()?.split_whitespace().next().map(str::to_owned)
+        // The check of the store of API v2 is the launcher's own program.
+        let is_etcd = |pid: &&str| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm"));
+            name.is_ok_and(|name| name.trim() != "kbagent")
+        };
+        children
+            .ok()?
+            .split_whitespace()
+            .find(is_etcd)
+            .map(str::to_owned)
     }
 
     /// Sends a signal to etcd, by its name.

@@ -54,7 +54,7 @@ fn component_labels(cluster: &Cluster, resolution: &Resolution) -> BTreeMap<Stri
 }
 
 /// `reach` is who may reach the members when the Cluster does not say.
-fn annotations(cluster: &Cluster, reach: &str) -> BTreeMap<String, String> {
+fn annotations(cluster: &Cluster, reach: Option<&str>) -> BTreeMap<String, String> {
     let generation = cluster.metadata.generation.unwrap_or_default();
     let own = cluster.annotations();
     let passed = [
@@ -62,13 +62,13 @@ fn annotations(cluster: &Cluster, reach: &str) -> BTreeMap<String, String> {
         labels::REPLACE_UNREACHABLE,
         labels::CERT_MANAGER_ISSUER,
         labels::WITHOUT_BACKUP,
+        labels::WITHOUT_V2_CHECK,
     ];
     let passed = passed
         .into_iter()
         .filter_map(|name| own.get_key_value(name));
     let passed = passed.map(|(name, value)| (name.clone(), value.clone()));
     let always = BTreeMap::from([
-        (labels::NETWORK_POLICY.to_owned(), reach.to_owned()),
         (labels::GENERATION.to_owned(), generation.to_string()),
         (
             labels::CRD_API_VERSION.to_owned(),
@@ -79,7 +79,8 @@ fn annotations(cluster: &Cluster, reach: &str) -> BTreeMap<String, String> {
             cluster.uid().unwrap_or_default(),
         ),
     ]);
-    always.into_iter().chain(passed).collect()
+    let reach = reach.map(|reach| (labels::NETWORK_POLICY.to_owned(), reach.to_owned()));
+    always.into_iter().chain(reach).chain(passed).collect()
 }
 
 /// Every field of the desired spec is named, so that a new one cannot be forgotten. Those without an effect are refused

@@ -6,22 +6,18 @@ use k8s_openapi::api::core::v1::ServiceSpec;
 
 use super::super::resolution::SpecError;
 
-/// What its Component is told: certificates, and services that lead outside, leave the port open to all; a component
-/// without either is its namespace's own.
+/// What its Component is told: certificates, and services that lead outside, leave the port open to all. A component
+/// without either is told nothing: it is its namespace's own, but for services of its definition that lead outside.
 pub(super) fn reach(
     cluster: &Cluster,
     spec: &ClusterComponentSpec,
-) -> Result<&'static str, SpecError> {
+) -> Result<Option<&'static str>, SpecError> {
     let mut outside = spec.services.iter().any(leads_outside);
     for service in selecting(cluster, &spec.name) {
         outside |= is_outside(service)?;
     }
     let encrypted = spec.tls == Some(true);
-    Ok(if encrypted || outside {
-        labels::REACH_OPEN
-    } else {
-        labels::REACH_NAMESPACE
-    })
+    Ok((encrypted || outside).then_some(labels::REACH_OPEN))
 }
 
 /// The Cluster's services that lead to the component.

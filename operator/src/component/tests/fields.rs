@@ -2,6 +2,7 @@
 
 use etcd_operator_api::Opaque;
 use etcd_operator_api::scheduling::SchedulingPolicy;
+use k8s_openapi::api::core::v1::EnvVar;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::json;
 
@@ -154,5 +155,26 @@ fn minutes_until_a_member_is_replaced_reach_the_instance_set_or_are_refused() {
             told.contains("from 5 to 10080") && told.contains(&format!("{text:?}")),
             "{told}"
         );
+    }
+}
+
+#[test]
+fn a_collector_to_which_agents_cannot_send_is_refused() {
+    let asked = |collector: &str| {
+        let mut component = component();
+        component.spec.env = vec![EnvVar {
+            name: "OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(),
+            value: Some(collector.to_owned()),
+            value_from: None,
+        }];
+        plan(&component, &shipped(), "cluster.local").map(|_| ())
+    };
+    for right in ["", "http://collector.observe:4318"] {
+        asked(right).expect(right);
+    }
+    for wrong in ["collector:4318", "https://collector:4318"] {
+        let told = asked(wrong).expect_err(wrong).to_string();
+        assert!(told.contains("env OTEL_EXPORTER_OTLP_ENDPOINT: "), "{told}");
+        assert!(told.contains("give http://HOST:PORT"), "{told}");
     }
 }

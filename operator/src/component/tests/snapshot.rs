@@ -3,6 +3,7 @@
 use etcd_operator_api::Backup;
 use etcd_operator_api::backup::BackupPhase;
 
+use super::super::change::Wait;
 use super::super::snapshot::BackupSeen;
 use super::running::running;
 use super::*;
@@ -56,7 +57,7 @@ fn a_verified_backup_comes_before_another_minor_either_way() {
         assert_eq!(backup.labels()[labels::BEFORE_UPGRADE], minor);
         assert_eq!(backup.spec.backup_policy_name, "ledger-store-backup-policy");
         assert!(backup.name_any().starts_with("ledger-store-u-1-to-3-"));
-        assert!(plan.waits.expect("told").contains(&backup.name_any()));
+        assert!(plan.waits.expect("told").text.contains(&backup.name_any()));
         for (phase, verified, told) in [
             (BackupPhase::New, false, "is New"),
             (BackupPhase::Running, false, "is Running"),
@@ -65,7 +66,8 @@ fn a_verified_backup_comes_before_another_minor_either_way() {
             (BackupPhase::Completed, false, "has failed"),
         ] {
             let plan = planned_from(&asked(version, with(phase, verified)));
-            let waits = plan.waits.as_deref().expect("told");
+            let waits = plan.waits.as_ref().map(|wait| wait.text.as_str());
+            let waits = waits.expect("told");
             assert!(waits.contains(told), "{waits}");
             assert_eq!((made_for(&plan), plan.backup.as_ref()), ("3.6.16", None));
         }
@@ -120,7 +122,10 @@ fn none_is_due_within_a_minor_nor_on_the_way_back_of_a_change_that_is_not_comple
 #[test]
 fn an_update_that_waits_for_its_backup_is_told() {
     let now = at(1_000);
-    let waits = Outcome::Waits("Backup b is Running".into());
+    let waits = Outcome::Waits(Wait {
+        reason: condition::Reason::BackupFirst,
+        text: "Backup b is Running".into(),
+    });
     let told = status(&component(), None, &waits, &Secured::default(), &now);
     let known = condition::find(&told.conditions, ConditionType::UpdateHeld).expect("told");
     assert_eq!(known.reason, "BackupFirst");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use etcd_operator_api::component_definition::ReplicaRole;
 use etcd_operator_api::condition::{ConditionType, Observation, Reason, Truth};
 use etcd_operator_api::instance_set::{
-    AccountsStatus, InstanceSetStatus, KnownMember, MemberStatus, WaitingOn,
+    AccountsStatus, InstanceSetStatus, KnownMember, MemberStatus, V2StoreStatus, WaitingOn,
 };
 use etcd_operator_api::recovery::Recovery;
 use etcd_operator_api::{labels, names};
@@ -207,6 +207,11 @@ fn members(desired: &Desired, seen: &Observed, latch: &Latch) -> Vec<KnownMember
             let member_id = member.id.to_string();
             KnownMember {
                 version: version(pod.as_ref(), &member_id),
+                v2_store: v2_store(
+                    desired,
+                    pod.as_ref().and_then(|pod| seen.pods.get(pod)),
+                    &member_id,
+                ),
                 pod_name: pod.unwrap_or_default(),
                 member_id,
                 is_learner: member.is_learner,
@@ -215,6 +220,25 @@ fn members(desired: &Desired, seen: &Observed, latch: &Latch) -> Vec<KnownMember
         .collect();
     all.sort_by_key(|member| desired.name.ordinal(&member.pod_name));
     all
+}
+
+/// What the member's store of API v2 holds; as it was said last, while its agent is silent.
+fn v2_store(desired: &Desired, pod: Option<&PodSeen>, id: &str) -> Option<V2StoreStatus> {
+    let view = pod
+        .filter(|pod| pod.heard)
+        .and_then(|pod| pod.view.as_ref());
+    let Some(view) = view else {
+        let mut recorded = desired.recorded.members.iter();
+        return recorded
+            .find(|known| known.member_id == id)?
+            .v2_store
+            .clone();
+    };
+    let bounded = |text: &String| text.chars().take(LONGEST_TEXT).collect();
+    view.v2_store.as_ref().map(|told| V2StoreStatus {
+        clean: told.clean,
+        message: told.message.as_ref().map(bounded),
+    })
 }
 
 fn observations(

@@ -20,6 +20,7 @@ mod recovery;
 mod resize;
 mod seeded;
 mod unreachable;
+mod v2store;
 mod versions;
 mod volumes;
 

@@ -37,6 +37,7 @@ fn running_view(pod: &str, leads: bool, applied: u64) -> MemberView {
         care: Default::default(),
         campaign: None,
         accounts: None,
+        v2_store: None,
         standing: None,
         file_system_bytes: None,
     }

@@ -1,6 +1,7 @@
 //! Locks with fencing: holders one after the other, and all ways in which two of them write.
 
 use crate::check::test_support::*;
+use crate::check::{Expectations, Finding};
 use crate::record::{Compare, Request, Response};
 
 fn take(lock: &str, lease: i64) -> Request {
@@ -105,4 +106,26 @@ fn holders_that_never_wrote_prove_nothing() {
         .ok(1, (1, 2), take("lock", 7), (2, done()))
         .ok(1, (3, 4), write(("lock", 2), "b"), (3, refused()))
         .proves_nothing("locks", "no holder");
+}
+
+#[test]
+fn a_lock_that_one_client_holds_alone_proves_nothing_where_it_must_be_contested() {
+    let contested = |least| Expectations {
+        contested_locks: least,
+        ..small()
+    };
+    let alone = || {
+        Story::new()
+            .ok(1, (1, 2), write(("lock", 2), "a"), (3, done()))
+            .ok(1, (3, 4), write(("lock", 5), "b"), (6, done()))
+    };
+    let words = "0 of 1 keys were written by two holders";
+    inconclusive(&alone().verdict("locks", &contested(1)), words);
+    alone().passes("locks");
+    let both = || alone().ok(2, (5, 6), write(("lock", 7), "c"), (8, done()));
+    let verdict = both().verdict("locks", &contested(1));
+    assert_eq!(verdict.finding, Finding::Pass, "{verdict:?}");
+    inconclusive(&both().verdict("locks", &contested(2)), "1 of 2 keys");
+    let nothing = Story::new().put(1, (1, 2), ("a", "1"), 2);
+    inconclusive(&nothing.verdict("locks", &contested(1)), "no holder");
 }

@@ -60,6 +60,7 @@ impl World {
             care: self.databases.care_of(name),
             campaign: None,
             accounts: None,
+            v2_store: None,
             file_system_bytes: self.file_system_of(name),
             standing: waiting.map(|status| MemberStanding {
                 member_id: status.member_id,

@@ -1,0 +1,33 @@
+//! The members at one time, as scenarios wait for them.
+
+use futures::future::join_all;
+
+use crate::bare::cluster::BareCluster;
+use crate::scenario::event::Moment;
+
+/// What etcd logs when it has taken a leader's snapshot in place of its store, in every version from 3.5 on.
+const APPLIED: &str = "\"applied snapshot\"";
+
+impl BareCluster {
+    /// The members now; snapshots are counted in their logs, which takes longer, and only when asked for.
+    ///
+    /// # Errors
+    /// Why no member tells, in words.
+    pub(crate) async fn moment(&self, snapshots: bool) -> Result<Moment, String> {
+        let status = self.look().await?;
+        Ok(Moment {
+            leader: status.leader().map(str::to_owned),
+            revision: status.revision(),
+            behind: status.behind(),
+            snapshots: if snapshots { self.snapshots().await } else { 0 },
+        })
+    }
+
+    /// Snapshots that members have got from a leader, by their logs.
+    async fn snapshots(&self) -> usize {
+        let names = self.layout().names();
+        let logs = names.iter().map(|name| self.log(name, "all"));
+        let count = |log: String| log.matches(APPLIED).count();
+        join_all(logs).await.into_iter().map(count).sum()
+    }
+}
