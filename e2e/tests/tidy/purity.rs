@@ -271,8 +271,9 @@ fn every_pure_folder_is_read() {
             .filter(|(name, _)| name.starts_with(folder))
             .map(|(_, code)| code.lines().filter(|line| !line.trim().is_empty()).count())
             .sum();
+        let least = if folder.ends_with(".rs") { 20 } else { 100 };
         assert!(
-            lines > 100,
+            lines > least,
             "{folder}: only {lines} lines of production code were found"
         );
     }

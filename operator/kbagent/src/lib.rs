@@ -5,9 +5,9 @@
 //! [`election`] shortens the election after a leader has died; [`relay`] accepts clients in front of etcd;
 //! [`actions`] changes membership and leadership; [`accounts`] gives etcd its users; `failovers` sends traces;
 //! [`handoff`] moves leadership before the pod stops, [`stopping`] ends an etcd that waits for its clients;
-//! [`server`] is the HTTP face; [`launch`] starts etcd and stands over it; [`wal`] reads etcd's log; [`exporter`] is the
-//! other binary. Nothing here speaks to Kubernetes, and nothing here decides that a membership change is wanted: that is
-//! the operator's.
+//! [`server`] is the HTTP face; [`launch`] starts etcd and stands over it; [`wal`] reads etcd's log; [`exporter`] is
+//! the other binary. Nothing here speaks to Kubernetes, and nothing here decides that a membership change is wanted:
+//! that is the operator's.
 
 mod accounts;
 pub mod actions;

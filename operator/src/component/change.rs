@@ -1,5 +1,5 @@
-//! PURE: whether etcd may go to the version that is asked for, and what comes before pods of another minor: a backup, on
-//! the way back etcd's own downgrade, and before 3.7 logs that it reads. What members run counts, not what was asked
+//! PURE: whether etcd may go to the version that is asked for, and what comes before pods of another minor: a backup,
+//! on the way back etcd's own downgrade, and before 3.7 logs that it reads. What members run counts, not what was asked
 //! for last (V5).
 
 use etcd_operator_api::condition::Reason;

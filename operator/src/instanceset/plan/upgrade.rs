@@ -1,6 +1,7 @@
 //! An upgrade to 3.7, which does not read requests of the API v2 in a member's log (V7): members of 3.5 have written
 //! such ones. They are replayed until a snapshot is behind them. The Component makes no pod of 3.7 before the log of
-//! every member is known to hold none; where one does, entries without effect are appended until members make a snapshot.
+//! every member is known to hold none; where one does, entries without effect are appended until members make a
+//! snapshot.
 
 use kbagent_protocol::Member;
 
