@@ -32,11 +32,14 @@ pub async fn remove(
     what: What,
 ) -> Result<(), Error> {
     if what == What::Snapshot {
-        // A manifest that cannot be read belongs to what is in its folder: the path is this Backup's alone.
-        if let Ok(Some(manifest)) = repository.manifest(folder).await
-            && manifest.source.backup_uid != backup_uid
-        {
-            return Err(Error::Taken(folder.manifest()));
+        match repository.manifest(folder).await {
+            Ok(Some(manifest)) if manifest.source.backup_uid != backup_uid => {
+                return Err(Error::Taken(folder.manifest()));
+            }
+            // What is there and is no manifest belongs to what is in its folder: the path is this Backup's alone.
+            Ok(_) | Err(Error::Manifest { .. }) => {}
+            // It may be another Backup's: that must be known before anything is deleted.
+            Err(error) => return Err(error),
         }
         repository.delete(&folder.manifest()).await?;
     }

@@ -70,6 +70,24 @@ async fn an_archive_and_a_full_backup_of_one_name_are_deleted_each_by_itself() {
 }
 
 #[tokio::test]
+async fn what_may_be_another_backups_is_not_deleted_while_that_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = Repository::folder(folder.path()).unwrap();
+    let place = Folder::read(PATH).unwrap();
+    let snapshot = place.snapshot("a");
+    repository.create(&snapshot, b"{}".to_vec()).await.unwrap();
+    // A link to itself: any look at it fails, and deleting it does not.
+    let manifest = folder.path().join(place.manifest().to_string());
+    std::os::unix::fs::symlink(&manifest, &manifest).unwrap();
+    let error = remove(&repository, &place, "uid", What::Snapshot)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("failed to read"), "{error}");
+    assert!(std::fs::symlink_metadata(&manifest).is_ok());
+    assert!(folder.path().join(snapshot.to_string()).exists());
+}
+
+#[tokio::test]
 async fn segments_are_merged_whenever_that_is_interrupted_and_old_ones_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let repository = Repository::folder(folder.path()).unwrap();

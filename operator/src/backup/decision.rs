@@ -62,7 +62,7 @@ pub(super) fn act(status: BackupStatus, act: Act) -> Decision {
     }
 }
 
-/// It has failed, and goes after its retention period like one that has not: a schedule makes one after the other.
+/// It has failed. It expires too: a schedule whose backups fail would leave one object each time.
 pub(super) fn fail(backup: &Backup, mut status: BackupStatus, now: &Time, why: String) -> Decision {
     status.phase = Some(BackupPhase::Failed);
     status.completion_timestamp = Some(now.clone());

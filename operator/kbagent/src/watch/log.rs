@@ -22,6 +22,7 @@ pub(super) async fn look(
     found: watch::Sender<Option<LogSeen>>,
 ) {
     let mut reader = Reader::default();
+    let mut told = String::new();
     while !found.is_closed() {
         let counts = {
             let known = knowledge.borrow();
@@ -30,7 +31,7 @@ pub(super) async fn look(
                 && version.is_some_and(|version| version.starts_with(READS_OLD))
         };
         let seen = match counts {
-            true => read(&mut reader, directory.clone()).await,
+            true => read(&mut reader, directory.clone(), &mut told).await,
             false => {
                 // Where etcd starts again it may write over what it had not finished.
                 reader = Reader::default();
@@ -42,7 +43,7 @@ pub(super) async fn look(
     }
 }
 
-async fn read(reader: &mut Reader, directory: PathBuf) -> Option<LogSeen> {
+async fn read(reader: &mut Reader, directory: PathBuf, told: &mut String) -> Option<LogSeen> {
     let mut own = std::mem::take(reader);
     // A volume that hangs holds this thread and nothing else.
     let work = tokio::task::spawn_blocking(move || {
@@ -57,7 +58,12 @@ async fn read(reader: &mut Reader, directory: PathBuf) -> Option<LogSeen> {
             old_request: content.old_request,
         }),
         Err(error) => {
-            tracing::warn!(%error, "failed to read etcd's log");
+            // Once for each reason: it is tried again every other second.
+            let error = error.to_string();
+            if *told != error {
+                tracing::warn!(error, "failed to read etcd's log");
+                *told = error;
+            }
             None
         }
     }
