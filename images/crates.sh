@@ -53,9 +53,17 @@ forget_crates() {
     ls -td "$STATE_DIR"/crates/*/ | tail -n +3 | while read -r old; do rm -rf "$old"; done
 }
 
+# A copy is a convenience: it must not take the space that images need.
+CRATES_WANT_GB=8
+
 # keep_crates: after cargo; keeps what it has compiled since use_crates.
 keep_crates() {
     local profile
+    if [ "$(free_gb "$STATE_DIR")" -lt "$CRATES_WANT_GB" ]; then
+        say "  compiled dependencies are not kept: less than $CRATES_WANT_GB GB of disk are free"
+        rm -f "$CRATES_SINCE"
+        return
+    fi
     for profile in "${CRATES_PROFILES[@]}"; do
         if [ -d "$CRATES_TARGET/$profile/.fingerprint" ]; then (lock crates; keep_or_drop "$profile"); fi
     done

@@ -125,6 +125,9 @@ end_lanes() {
 
 sha() { if command -v sha256sum >/dev/null 2>&1; then sha256sum; else shasum -a 256; fi; }
 
+# free_gb FOLDER: whole gigabytes that can still be written there.
+free_gb() { df -Pk "$1" | awk 'END {print int($4 / 1e6)}'; }
+
 # key PART...: a short content key; a part that is a file or folder counts by its
 # content, any other by its text.
 key() {

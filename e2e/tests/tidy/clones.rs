@@ -12,7 +12,7 @@ use crate::tree::root;
 fn crates(here: &Path, script: &str) -> String {
     let prelude = format!(
         "set -euo pipefail; . {0}/images/lib.sh; . {0}/images/crates.sh; cd '{1}';
-         use() {{ use_crates dev target debug; }}; cache() {{ printf '%s\\n' $STATE_DIR/crates/*/dev/debug; }};
+         free_gb() {{ echo 100; }}; use() {{ use_crates dev target debug; }}; cache() {{ printf '%s\\n' $STATE_DIR/crates/*/dev/debug; }};
          unit() {{ mkdir -p target/debug/{{deps,build,.fingerprint/$1}}; touch target/debug/deps/lib$1.rlib target/debug/.fingerprint/$1/invoked.timestamp; }};",
         root().display(),
         here.display()
@@ -45,6 +45,19 @@ fn finished_dependencies_come_into_the_next_clone_and_others_do_not() {
     assert!(
         !debug.join(".fingerprint/half-0b").exists(),
         "a unit that was not finished was kept"
+    );
+}
+
+#[test]
+fn nothing_is_kept_where_the_disk_is_short() {
+    let here = TempDir::new().expect("a temporary folder");
+    let short = format!("free_gb() {{ echo 7; }}; {KEEP_ONE} [ ! -e $(cache) ]");
+    let said = crates(here.path(), &short);
+    assert!(said.contains("not kept"), "{said}");
+    assert!(
+        here.path()
+            .join("target/debug/deps/libserde-0a.rlib")
+            .exists()
     );
 }
 
