@@ -71,8 +71,12 @@ pub struct Trial {
     /// The faults, each injected when the one before has shown its effect; all of them are on until they are healed.
     pub faults: Vec<Fault>,
     /// How often the faults are injected and healed, one time after the other. Each gives one sample of every time that
-    /// is judged. With operations the faults come once.
+    /// is judged. With operations the faults come once, or at each of its steps.
     pub rounds: u32,
+    /// Steps of the first operation that are waited for, at each of which the faults come; one is its beginning.
+    pub steps: u32,
+    /// True when the other operations are asked for during the first, one at each of its steps.
+    pub overlap: bool,
     /// How long the last one is on.
     pub lasts: Duration,
     /// What must happen before a fault is injected, by the fault's place among them; for bare members.
@@ -180,7 +184,7 @@ impl Trial {
             let (from, to) = ("recover_under_fault", "recovered_under_fault");
             limits.push(limit(from, to, recovers_within));
         }
-        let operations = (self.faults.len()..).zip(&self.operations);
+        let operations = (self.first_operation()..).zip(&self.operations);
         limits.extend(operations.map(|(number, operation)| {
             let begun = format!("operation_{number}");
             limit(&begun, &format!("{begun}_done"), operation.limit())
@@ -208,11 +212,16 @@ impl Trial {
         self.sends_snapshot || waited.any(|event| *event == Event::SnapshotSent)
     }
 
+    /// The number of the first operation: those before it are the faults'.
+    pub(crate) fn first_operation(&self) -> usize {
+        self.faults.len() * self.steps as usize
+    }
+
     /// How many faults and operations there are in a run.
     pub fn events(&self) -> usize {
         match self.operations.len() {
             0 => self.faults.len() * self.rounds as usize,
-            operations => self.faults.len() + operations,
+            operations => self.first_operation() + operations,
         }
     }
 }
@@ -226,6 +235,8 @@ impl Scenario {
             operations: Vec::new(),
             faults: faults.into(),
             rounds: ROUNDS,
+            steps: 1,
+            overlap: false,
             lasts: Duration::from_secs(2),
             when: Vec::new(),
             until: None,
@@ -256,6 +267,18 @@ impl Scenario {
     #[must_use]
     pub fn and_meanwhile(self, faults: impl Into<Vec<Fault>>) -> Self {
         self.with(|trial| trial.faults = faults.into())
+    }
+
+    /// The faults come at each step of the first operation, which has so many.
+    #[must_use]
+    pub fn at_each_of(self, steps: u32) -> Self {
+        self.with(|trial| trial.steps = steps.max(1))
+    }
+
+    /// The other operations are asked for during the first, one at each of its steps.
+    #[must_use]
+    pub fn overlapping(self) -> Self {
+        self.with(|trial| trial.overlap = true)
     }
 
     /// Something else than faults.

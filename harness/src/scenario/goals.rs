@@ -102,7 +102,9 @@ pub(super) fn took(plan: &Plan, history: &History) -> Vec<Took> {
 fn operations(plan: &Plan, trial: &Trial, phases: &[(Nanos, &str)]) -> Vec<Took> {
     let quiet = trial.faults.is_empty() && trial.guard == Guard::Open;
     let sizes = sizes(plan.members, &trial.operations);
-    let numbered = (trial.faults.len()..).zip(&trial.operations).zip(sizes);
+    let numbered = (trial.first_operation()..)
+        .zip(&trial.operations)
+        .zip(sizes);
     let mut all: Vec<Took> = Vec::new();
     for ((number, operation), members) in numbered {
         let begun = format!("operation_{number}");

@@ -27,6 +27,11 @@ use crate::wait::{Poll, wait_every};
 pub(super) const STALE: &str = "stale";
 /// Spacing of looks: each makes the operator look, and at the end costs a command in the client's pod.
 const LOOK: Duration = Duration::from_secs(5);
+/// Steps of another CA, as its Secret tells them: both are believed, members are restarted, certificates are reissued,
+/// the one of before is dropped.
+pub(super) const CA_STEPS: u32 = 4;
+/// What is told when no CA is replaced.
+const STEADY: &str = "steady";
 /// Annotation by which the operator is made to look before its five minutes are over.
 const NUDGE: &str = "etcd-harness/look";
 
@@ -46,6 +51,8 @@ pub(super) struct Rotation {
     name: ComponentName,
     /// The CA's certificate of before.
     before: Vec<u8>,
+    /// The step that was seen last.
+    step: String,
 }
 
 impl Rotation {
@@ -58,6 +65,7 @@ impl Rotation {
             secrets: Api::namespaced(subject.kube.clone(), &subject.namespace),
             name: ComponentName::existing(&Subject::leader_service()),
             before: Vec::new(),
+            step: String::new(),
         };
         match what {
             What::Ca => {
@@ -94,22 +102,46 @@ impl Rotation {
     }
 
     /// Waits until the operator has taken it up.
-    pub(super) async fn begun(&self) -> Result<String, RunError> {
+    pub(super) async fn begun(&mut self) -> Result<String, RunError> {
         let limit = timeouts::EFFECT_SLOW;
-        self.until("is begun", limit, async || match self.what {
+        let told = self.until("is begun", limit, async || match self.what {
             What::Ca => {
                 let stage = self.stage().await.map_err(|error| error.to_string())?;
-                (stage != "steady")
+                (stage != STEADY)
                     .then_some(stage)
-                    .ok_or_else(|| "steady".to_owned())
+                    .ok_or_else(|| STEADY.to_owned())
             }
             What::Password => Ok("the Secret is changed".to_owned()),
-        })
-        .await
+        });
+        let told = told.await?;
+        self.step = step_of(&told);
+        Ok(told)
+    }
+
+    /// Waits until the next step has begun, and says which.
+    pub(super) async fn next_step(&mut self) -> Result<String, RunError> {
+        let what = format!("is beyond its step {:?}", self.step);
+        let next = self.until(&what, timeouts::ROTATION, async || {
+            let stage = self.stage().await.map_err(|error| error.to_string())?;
+            let step = step_of(&stage);
+            (step != self.step).then_some(step).ok_or(stage)
+        });
+        self.step = next.await?;
+        if self.step == STEADY {
+            let early = "the replacement of the CA ended with steps that were not seen";
+            return Err(RunError::Wait(early.to_owned()));
+        }
+        Ok(self.step.clone())
     }
 
     /// Waits until it is complete, and proves it.
-    pub(super) async fn ended(&self, limit: Duration) -> Result<String, RunError> {
+    pub(super) async fn ended(
+        &mut self,
+        subject: &Subject,
+        limit: Duration,
+    ) -> Result<String, RunError> {
+        // An operation in the middle may have added members.
+        self.subject = subject.clone();
         self.until("has ended", limit, async || match self.what {
             What::Ca => self.ca_is_new().await,
             What::Password => self.password_is_new().await,
@@ -137,7 +169,7 @@ impl Rotation {
 
     async fn ca_is_new(&self) -> Result<String, String> {
         let stage = self.stage().await.map_err(|error| error.to_string())?;
-        if stage == "steady" {
+        if stage == STEADY {
             let now = self.read(&self.name.ca_secret()).await;
             let now = now.map_err(|error| error.to_string())?;
             if value(&now, CERTIFICATE_KEY) == self.before {
@@ -194,7 +226,7 @@ impl Rotation {
         let secret = self.read(&self.name.ca_secret()).await?;
         let annotations = secret.metadata.annotations.unwrap_or_default();
         let stage = annotations.get(labels::CA_STEP).cloned();
-        Ok(stage.unwrap_or_else(|| "steady".to_owned()))
+        Ok(stage.unwrap_or_else(|| STEADY.to_owned()))
     }
 
     async fn read(&self, name: &str) -> Result<Secret, RunError> {
@@ -220,6 +252,11 @@ impl Rotation {
             .patch(&name, &PatchParams::default(), &Patch::Merge(edit))
             .await;
     }
+}
+
+/// The step of a stage, which may say since when.
+fn step_of(stage: &str) -> String {
+    stage.split(' ').next().unwrap_or_default().to_owned()
 }
 
 fn value(secret: &Secret, key: &str) -> Vec<u8> {

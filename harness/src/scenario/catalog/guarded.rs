@@ -2,8 +2,9 @@
 //! table; what a guarded cluster adds of its own follows.
 
 use crate::deploy::{Guard, Reach};
-use crate::faults::{Fault, OperatorFault, Replicas};
-use crate::scenario::promise::Continuity::Planned;
+use crate::faults::{Container, Fault, OperatorFault, Replicas, Selector};
+use crate::scenario::promise::Continuity::{Planned, ProcessKilled};
+use crate::scenario::rotation::CA_STEPS;
 use crate::scenario::{Act, Operation, Promise, Scenario};
 
 /// A scenario, and its name when it is run guarded. Of `failover`: the leader dies, and is moved by plan. Of
@@ -93,15 +94,54 @@ fn own() -> Vec<Scenario> {
         ),
         rotates(
             "guarded::ca_rotated",
-            "The CA is replaced under load, in the steps of the operator, all of whose replicas die in the middle.",
+            "The CA is replaced under load, and all replicas of the operator die at each of its steps.",
             Operation::RotateCa,
-        ),
+        )
+        .at_each_of(CA_STEPS),
+        ca_rotated_leader_etcd_killed(),
+        ca_rotated_scaled(),
         rotates(
             "guarded::password_rotated",
             "A user's password is replaced under load: the new one lets in, the one of before no longer.",
             Operation::RotatePassword,
         ),
     ]
+}
+
+/// The leader's etcd is killed at each step of another CA.
+fn ca_rotated_leader_etcd_killed() -> Scenario {
+    Scenario::operations(
+        "guarded::ca_rotated_leader_etcd_killed",
+        "The CA is replaced under load, and the leader's etcd is killed at each step: another member is elected by members \
+         that believe one CA or both.",
+        [Operation::RotateCa],
+    )
+    .and_meanwhile([Fault::KillProcess {
+        container: Container::Etcd,
+        of: Selector::Leader,
+    }])
+    .at_each_of(CA_STEPS)
+    .guarded(Guard::TlsAndUsers)
+    .promise(Promise::continuity(ProcessKilled))
+    .long()
+}
+
+/// Members come and go while the CA is replaced.
+fn ca_rotated_scaled() -> Scenario {
+    Scenario::operations(
+        "guarded::ca_rotated_scaled",
+        "While the CA is replaced two members join, and leave again at the next step; all replicas of the operator die at each.",
+        [Operation::RotateCa, Operation::Scale(5), Operation::Scale(3)],
+    )
+    .overlapping()
+    .and_meanwhile([Fault::Operator {
+        how: OperatorFault::Killed,
+        replicas: Replicas::All,
+    }])
+    .at_each_of(CA_STEPS)
+    .guarded(Guard::TlsAndUsers)
+    .promise(Promise::continuity(Planned).no_failed_write())
+    .long()
 }
 
 /// What is sampled of these, and what only a guarded cluster has.

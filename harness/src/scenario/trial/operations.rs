@@ -24,44 +24,100 @@ enum Request {
 }
 
 impl TrialRun<'_> {
-    /// One operation after the other; the faults come while the first is under way.
+    /// One operation after the other; the faults come while the first is under way, and so do the others of a trial whose
+    /// operations overlap.
     pub(super) async fn operate(&mut self, context: &FaultContext) {
-        let trial = self.trial;
-        let first = u32::try_from(trial.faults.len()).unwrap_or_default();
-        for (number, operation) in (first..).zip(trial.operations.iter().copied()) {
-            let begun = self.lab.live.seconds();
-            let lab = self.lab;
-            let asked = lab.interrupt.or(self.ask(operation, number)).await;
-            let asked = asked.and_then(|asked| asked);
-            if number == first && !trial.faults.is_empty() {
-                let active = self.inject_faults(context, 0).await;
+        let first = u32::try_from(self.trial.first_operation()).unwrap_or_default();
+        let mut rest = (first..).zip(self.trial.operations.iter().copied());
+        let Some((number, operation)) = rest.next() else {
+            return;
+        };
+        let mut done = Box::pin(self.operate_first(operation, number, &mut rest, context)).await;
+        while let (true, Some((number, operation))) = (done, rest.next()) {
+            // Traffic between two operations shows that the first one has left nothing behind.
+            self.rest(self.trial.settle).await;
+            done = self.operate_one(operation, number).await;
+        }
+    }
+
+    /// The first operation, and what comes in the middle of it; false when it was not done.
+    async fn operate_first(
+        &mut self,
+        operation: Operation,
+        number: u32,
+        others: &mut impl Iterator<Item = (u32, Operation)>,
+        context: &FaultContext,
+    ) -> bool {
+        let (begun, lab) = (self.lab.live.seconds(), self.lab);
+        let asked = lab.interrupt.or(self.ask(operation, number)).await;
+        let mut asked = asked.and_then(|asked| asked);
+        for step in 0..self.trial.steps {
+            if step > 0 {
+                let Ok(Request::Rotation(rotation)) = &mut asked else {
+                    break;
+                };
+                let next = lab.interrupt.or(rotation.next_step()).await;
+                match next.and_then(|next| next) {
+                    Ok(word) => lab.live.say(format!("step {}: {word}", step + 1)),
+                    Err(error) => {
+                        asked = Err(error);
+                        break;
+                    }
+                }
+                context.look().await;
+            }
+            if !self.trial.faults.is_empty() {
+                let each = u32::try_from(self.trial.faults.len()).unwrap_or_default();
+                let active = self.inject_faults(context, step * each).await;
                 self.heal(active).await;
             }
-            let done = match asked {
-                Ok(mut asked) => {
-                    let seen = self.see_through(operation, number, &mut asked);
-                    lab.interrupt.or(seen).await.and_then(|seen| seen)
-                }
-                Err(error) => Err(error),
-            };
-            self.log.judge("operation", done.as_ref());
-            if done.is_err() {
-                return;
-            }
-            let took = self.lab.live.seconds() - begun;
-            let word = operation.word();
-            self.lab.live.say(format!("{word} done after {took:.1} s"));
-            let name = format!("{}_s", word.replace('-', "_"));
-            self.log
-                .verdicts
-                .push(figure("operation_time", &name, took));
-            let after = operation.members_after(self.subject.members);
-            self.subject = self.subject.with_members(after);
-            // Traffic between two operations shows that the first one has left nothing behind.
-            if number + 1 < first + u32::try_from(trial.operations.len()).unwrap_or_default() {
-                self.rest(trial.settle).await;
+            let other = self.trial.overlap.then(|| others.next()).flatten();
+            if let Some((number, operation)) = other
+                && !self.operate_one(operation, number).await
+            {
+                return false;
             }
         }
+        self.complete(operation, number, asked, begun).await
+    }
+
+    /// One operation; false when it was not done.
+    async fn operate_one(&mut self, operation: Operation, number: u32) -> bool {
+        let (begun, lab) = (self.lab.live.seconds(), self.lab);
+        let asked = lab.interrupt.or(self.ask(operation, number)).await;
+        self.complete(operation, number, asked.and_then(|asked| asked), begun)
+            .await
+    }
+
+    /// Waits for the end of what was asked for, and judges it; false when it was not done.
+    async fn complete(
+        &mut self,
+        operation: Operation,
+        number: u32,
+        asked: Result<Request, RunError>,
+        begun: f64,
+    ) -> bool {
+        let lab = self.lab;
+        let done = match asked {
+            Ok(mut asked) => {
+                let seen = self.see_through(operation, number, &mut asked);
+                lab.interrupt.or(seen).await.and_then(|seen| seen)
+            }
+            Err(error) => Err(error),
+        };
+        self.log.judge("operation", done.as_ref());
+        if done.is_err() {
+            return false;
+        }
+        let took = lab.live.seconds() - begun;
+        let word = operation.word();
+        lab.live.say(format!("{word} done after {took:.1} s"));
+        let name = format!("{}_s", word.replace('-', "_"));
+        let verdict = figure("operation_time", &name, took);
+        self.log.verdicts.push(verdict);
+        let after = operation.members_after(self.subject.members);
+        self.subject = self.subject.with_members(after);
+        true
     }
 
     /// Makes the request and waits until it has begun.
@@ -99,7 +155,7 @@ impl TrialRun<'_> {
             _ => None,
         };
         if let Some(what) = rotates {
-            let rotation = Rotation::ask(&self.subject, what).await?;
+            let mut rotation = Rotation::ask(&self.subject, what).await?;
             self.note(operation, number, FaultStep::Injected, "");
             let told = rotation.begun().await?;
             self.note(operation, number, FaultStep::Effective, &told);
@@ -140,7 +196,7 @@ impl TrialRun<'_> {
             }
             Request::Rotation(rotation) => {
                 self.note(operation, number, FaultStep::Healing, "");
-                let seen = rotation.ended(operation.limit()).await?;
+                let seen = rotation.ended(&self.subject, operation.limit()).await?;
                 self.proved(operation, number, &seen);
                 return Ok(());
             }
