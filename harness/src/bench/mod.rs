@@ -2,7 +2,7 @@
 //!
 //! [`statistics`] is arithmetic, [`failover`] measures histories, [`probes`] clients that are not ours beside them,
 //! [`creation`] pairs of times, [`restore`] what losing everything costs, [`stages`] where times go, [`power`] says
-//! what limits find, [`suspicion`] what that costs, [`budget`] is what they are held against, [`table`] words them;
+//! what limits find, [`suspicion`] what that costs, [`throughput`] compares rates of writes, [`budget`] is what they are held against, [`table`] words them;
 //! nothing here touches a cluster. The commands make the runs and pass on what they found.
 
 pub(crate) mod budget;
@@ -15,6 +15,7 @@ pub(crate) mod stages;
 pub(crate) mod statistics;
 pub(crate) mod suspicion;
 pub(crate) mod table;
+pub(crate) mod throughput;
 
 pub(crate) use budget::{FastElection, Kind};
 pub(crate) use creation::CreationReport;

@@ -18,6 +18,7 @@ use crate::report::RunDir;
 use crate::report::Severity;
 use crate::scenario::creation::{self, Storage};
 use crate::scenario::recovery::{self, Amount};
+use crate::scenario::throughput::{self, Variant};
 use crate::scenario::{Lab, Live, Plan, run as run_plan};
 
 /// The scenario in which nothing dies and processors are too few.
@@ -41,6 +42,8 @@ enum What {
     Restore(RestoreArgs),
     /// The gap when the leader is frozen, beside elections on starved members, for each value of fastElection.
     Suspicion(SuspicionArgs),
+    /// Writes a second of clusters that differ in one thing, measured in turn.
+    Throughput(ThroughputArgs),
     /// What the limits find: delays are added to the failovers of saved healthy runs, and the outcome is judged.
     Power(PowerArgs),
     /// Every kind of fault, N times, with the harness killed at a random moment: its timer must end it.
@@ -90,6 +93,36 @@ struct RestoreArgs {
     /// Restores.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     times: u32,
+    /// Where the JSON goes; beside the runs unless said otherwise.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct ThroughputArgs {
+    /// The clusters, which are there at the same time; the others are held against the first.
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "shipped,tls,users"
+    )]
+    of: Vec<FastElection>,
+    /// Members of each.
+    #[arg(long, default_value_t = 3)]
+    members: u32,
+    /// Clients, each with a connection of its own through the leader service.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    clients: u32,
+    /// Bytes of a value.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    bytes: u32,
+    /// Seconds of a turn.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Turns of each.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    turns: u32,
     /// Where the JSON goes; beside the runs unless said otherwise.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -159,6 +192,7 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
         What::Creation(args) => bench_creation(args, target).await,
         What::Restore(args) => bench_restore(args, target).await,
         What::Suspicion(args) => Box::pin(bench_suspicion(args, target)).await,
+        What::Throughput(args) => bench_throughput(args, target).await,
         What::Power(args) => bench_power(&args),
         What::Killed(args) => Box::pin(killed::run(args, target)).await,
     }
@@ -290,6 +324,41 @@ async fn bench_restore(args: RestoreArgs, target: &TargetArgs) -> CommandResult 
     write_json(&path, &report)?;
     println!("{}", path.display());
     Ok(Exit::Pass)
+}
+
+async fn bench_throughput(args: ThroughputArgs, target: &TargetArgs) -> CommandResult {
+    let lab = Lab::attach(&target.choice(), Live::loud()).await?;
+    let variant = |of: &FastElection| Variant {
+        name: match of.suffix().trim_start_matches(", ") {
+            "" => "as shipped".to_owned(),
+            words => words.to_owned(),
+        },
+        guard: of.guard(),
+        setting: of.setting(),
+    };
+    let variants: Vec<Variant> = args.of.iter().map(variant).collect();
+    let amount = throughput::Amount {
+        members: args.members,
+        clients: args.clients,
+        bytes: args.bytes,
+        seconds: args.seconds,
+        turns: args.turns,
+    };
+    let report = Box::pin(throughput::measure(&lab, &variants, amount)).await?;
+    print!("{}", report.text());
+    let lacking = report.lacking();
+    for line in lacking.iter().flatten() {
+        println!("{line}");
+    }
+    let name = format!("bench-throughput-{}-{}.json", args.members, args.clients);
+    let path = args.json.unwrap_or_else(|| lab.runs.join(name));
+    write_json(&path, &report)?;
+    println!("{}", path.display());
+    Ok(match lacking {
+        None => Exit::Inconclusive,
+        Some(lacking) if lacking.is_empty() => Exit::Pass,
+        Some(_) => Exit::Violation,
+    })
 }
 
 fn bench_power(args: &PowerArgs) -> CommandResult {

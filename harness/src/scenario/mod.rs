@@ -41,6 +41,7 @@ mod sizes;
 mod state;
 mod subject;
 mod targets;
+pub(crate) mod throughput;
 mod trial;
 mod turn;
 #[cfg(test)]

@@ -109,7 +109,7 @@ async fn shown(tls: &Tls, address: &str) -> anyhow::Result<String> {
     Ok(first.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn config(dir: &Path) -> anyhow::Result<Config> {
+pub(crate) fn config(dir: &Path) -> anyhow::Result<Config> {
     let text = std::fs::read_to_string(config_file(dir))
         .context("failed to read the configuration of the run: is `workload run` up?")?;
     Ok(Config::parse(&text)?)

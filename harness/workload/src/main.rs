@@ -30,6 +30,7 @@ mod samples;
 mod schedule;
 #[cfg(test)]
 mod test_support;
+mod throughput;
 mod tls;
 mod watchers;
 mod writers;
@@ -109,6 +110,13 @@ enum Command {
         /// A member that is asked, as `POD=HOST:PORT`.
         #[arg(long = "member", value_parser = member)]
         members: Vec<config::Member>,
+    },
+    /// Writes as fast as it is answered; prints how many writes that were and how long they took, as JSON.
+    Throughput {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        amount: throughput::Amount,
     },
     /// Tries to get in, and prints whether it was let in and what it was told, as JSON.
     BreakIn {
@@ -205,6 +213,9 @@ fn start(command: Command) -> anyhow::Result<()> {
         Command::Lists { place, members } => runtime.block_on(ask::lists(&place.dir, &members)),
         Command::Certificates { place, members } => {
             told(runtime.block_on(ask::certificates(&place.dir, &members))?)
+        }
+        Command::Throughput { place, amount } => {
+            told(runtime.block_on(throughput::run(&place.dir, amount))?)
         }
         Command::BreakIn { attempt } => {
             println!("{}", runtime.block_on(break_in::run(&attempt)));
