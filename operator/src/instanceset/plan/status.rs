@@ -15,7 +15,7 @@ use super::latch::Latch;
 use super::pods;
 use super::safety::quorum;
 use super::steps::StatusDraft;
-use super::{Plan, Waiting, alarms, revision, roster, upgrade, volumes};
+use super::{Plan, Waiting, alarms, placement, revision, roster, upgrade, volumes};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{NO_CREDENTIALS, Observed, PodSeen, Reading};
 
@@ -87,11 +87,13 @@ pub(crate) fn status(
         message: waiting_on.first().map(|first| first.message.clone()),
         recovery: before.recovery.clone(),
         readable_by: upgrade::readable_by(desired, seen, latch),
+        placements: placement::record(desired, seen, &roster::read(desired, seen, latch)),
         volumes: volumes::status(desired, seen),
         waiting_on,
     };
     let first = status.cluster_id != before.cluster_id
-        || status.bootstrap_members != before.bootstrap_members;
+        || status.bootstrap_members != before.bootstrap_members
+        || status.placements != before.placements;
     StatusDraft {
         observations: observations(desired, seen, latch, plan),
         status,
