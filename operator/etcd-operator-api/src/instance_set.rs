@@ -186,6 +186,10 @@ pub struct InstanceSetStatus {
     /// The minor that reads the data of all members, during a downgrade, or their logs, before an upgrade to 3.7.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readable_by: Option<String>,
+    /// Before an upgrade to 3.7: a raft index that was committed when every member ran 3.6 or later, so that what
+    /// servers of 3.5 wrote to the log is before it (rule V7).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_requests_end: Option<i64>,
     /// Nodes that new members are placed on, as a RebuildInstance asked, until they vote.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub placements: Vec<Placement>,

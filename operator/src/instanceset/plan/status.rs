@@ -55,6 +55,7 @@ pub(crate) fn status(
         false => latch.frozen.clone(),
     };
     let waiting_on = reasons(&plan.waiting);
+    let roster = roster::read(desired, seen, latch);
     let status = InstanceSetStatus {
         observed_generation: desired.generation,
         replicas: i32::try_from(owned().count()).unwrap_or(0),
@@ -87,7 +88,8 @@ pub(crate) fn status(
         message: waiting_on.first().map(|first| first.message.clone()),
         recovery: before.recovery.clone(),
         readable_by: upgrade::readable_by(desired, seen, latch),
-        placements: placement::record(desired, seen, &roster::read(desired, seen, latch)),
+        old_requests_end: upgrade::old_requests_end(desired, seen, &roster),
+        placements: placement::record(desired, seen, &roster),
         volumes: volumes::status(desired, seen),
         waiting_on,
     };
