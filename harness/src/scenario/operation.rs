@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use kube::api::{Api, DynamicObject, PostParams};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::ResourceExt;
+use kube::api::{Api, DynamicObject, ListParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -47,6 +49,8 @@ pub enum Operation {
     Conceal,
     /// A follower's member is replaced by a new one of its name, with an empty disk.
     RebuildFollower,
+    /// The same, and the new member is placed on a node that has no member yet, by its name.
+    MoveFollower,
     /// A majority is lost with its data; one survivor continues alone, and others join it.
     RecoverQuorum,
     /// A backup is made, and restored into a second Cluster beside the first.
@@ -114,7 +118,7 @@ impl Operation {
         let mut followers = pods.iter().filter(|pod| *pod != leader);
         followers
             .next_back()
-            .filter(|_| self == Operation::RebuildFollower)
+            .filter(|_| matches!(self, Operation::RebuildFollower | Operation::MoveFollower))
             .cloned()
     }
 
@@ -137,7 +141,7 @@ impl Operation {
 
     /// The requests' specs in their order, for a cluster of `members` whose leader is in the pod `leader`; `replaced`
     /// is the pod whose member is rebuilt.
-    fn specs(self, members: u32, leader: &str, replaced: Option<&str>) -> Vec<Value> {
+    fn specs(self, members: u32, leader: &str, replaced: Option<&Replaced>) -> Vec<Value> {
         let component = json!([{ "componentName": COMPONENT }]);
         let mut specs = match self {
             Operation::Scale(to) => {
@@ -163,8 +167,7 @@ impl Operation {
             Operation::Expose => vec![exposing("Enable", "NodePort")],
             Operation::Balance => vec![exposing("Enable", "LoadBalancer")],
             Operation::Conceal => vec![exposing("Disable", "NodePort")],
-            Operation::RebuildFollower => vec![json!({ "type": "RebuildInstance", "force": true,
-                "rebuildFrom": [{ "componentName": COMPONENT, "inPlace": true, "instances": [{ "name": replaced }] }] })],
+            Operation::RebuildFollower | Operation::MoveFollower => vec![rebuilding(replaced)],
             Operation::RecoverQuorum => vec![recovering("dryRun"), recovering("acceptDataLoss")],
             // No OpsRequest: an object of its own (`scenario::backup`, `scenario::archive`), or an edit
             // (`scenario::rotation`).
@@ -198,6 +201,7 @@ impl Operation {
             Operation::Balance => "expose-load-balancer".to_owned(),
             Operation::Conceal => "conceal".to_owned(),
             Operation::RebuildFollower => "rebuild-follower".to_owned(),
+            Operation::MoveFollower => "move-follower".to_owned(),
             Operation::RecoverQuorum => "recover-quorum".to_owned(),
             Operation::BackUpAndRestore => "back-up-and-restore".to_owned(),
             Operation::ArchiveAndRestore => "archive-and-restore".to_owned(),
@@ -211,6 +215,15 @@ fn growing(mebibytes: u32) -> Value {
     let claim = json!({ "name": "data", "storage": format!("{mebibytes}Mi") });
     json!({ "type": "VolumeExpansion",
         "volumeExpansion": [{ "componentName": COMPONENT, "volumeClaimTemplates": [claim] }] })
+}
+
+fn rebuilding(replaced: Option<&Replaced>) -> Value {
+    let mut instance = json!({ "name": replaced.map(|replaced| &replaced.pod) });
+    if let Some(node) = replaced.and_then(|replaced| replaced.target.as_ref()) {
+        instance["targetNodeName"] = json!(node);
+    }
+    json!({ "type": "RebuildInstance", "force": true,
+        "rebuildFrom": [{ "componentName": COMPONENT, "inPlace": true, "instances": [instance] }] })
 }
 
 /// Name of the service that is exposed.
@@ -240,7 +253,65 @@ pub(super) struct Asked {
     /// How things were before.
     pub(super) before: State,
     /// The pod whose member is to be replaced.
-    pub(super) replaced: Option<String>,
+    pub(super) replaced: Option<Replaced>,
+}
+
+/// A pod whose member is replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Replaced {
+    pub(super) pod: String,
+    /// The node that the new one is to be on, when it is named.
+    pub(super) target: Option<String>,
+}
+
+impl Replaced {
+    async fn of(
+        subject: &Subject,
+        operation: Operation,
+        leader: &str,
+    ) -> Result<Option<Self>, RunError> {
+        let Some(pod) = operation.replaces(&subject.pod_names(), leader) else {
+            return Ok(None);
+        };
+        let target = match operation {
+            Operation::MoveFollower => Some(free_node(subject).await.map_err(RunError::Wait)?),
+            _ => None,
+        };
+        Ok(Some(Self { pod, target }))
+    }
+}
+
+/// A node that takes pods and has no member.
+async fn free_node(subject: &Subject) -> Result<String, String> {
+    let pods = subject.pods().await?;
+    let node_of = |pod: &Pod| pod.spec.as_ref()?.node_name.clone();
+    let used: Vec<String> = pods.iter().filter_map(node_of).collect();
+    let nodes: Api<Node> = Api::all(subject.kube.clone());
+    let nodes = nodes.list(&ListParams::default()).await;
+    let nodes = nodes.map_err(|error| error.to_string())?.items;
+    choose(&nodes, &used).ok_or_else(|| {
+        format!(
+            "no node is ready, takes pods and has no member: members are on {}",
+            used.join(", ")
+        )
+    })
+}
+
+fn choose(nodes: &[Node], used: &[String]) -> Option<String> {
+    let takes_pods = |node: &Node| {
+        let spec = node.spec.clone().unwrap_or_default();
+        let status = node.status.as_ref();
+        let mut conditions = status
+            .iter()
+            .flat_map(|status| status.conditions.iter().flatten());
+        spec.unschedulable != Some(true)
+            && spec.taints.unwrap_or_default().is_empty()
+            && conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    };
+    let free = nodes.iter().filter(|node| takes_pods(node));
+    let mut names: Vec<String> = free.map(ResourceExt::name_any).collect();
+    names.retain(|name| !used.contains(name));
+    names.into_iter().min()
 }
 
 /// What a request says of itself.
@@ -281,7 +352,7 @@ pub(super) async fn ask(
     number: u32,
     leader: &str,
 ) -> Result<Asked, RunError> {
-    let replaced = operation.replaces(&subject.pod_names(), leader);
+    let replaced = Replaced::of(subject, operation, leader).await?;
     if operation.changes_minor() {
         backup::on_a_claim(subject).await?;
     }
@@ -290,7 +361,7 @@ pub(super) async fn ask(
     if !lost.is_empty() {
         disaster::strike(subject, &lost).await?;
     }
-    let mut rest = operation.specs(subject.members, leader, replaced.as_deref());
+    let mut rest = operation.specs(subject.members, leader, replaced.as_ref());
     rest.reverse();
     let mut asked = Asked {
         api: Api::namespaced_with(subject.kube.clone(), &subject.namespace, &resource()),
@@ -394,7 +465,34 @@ mod tests {
         let pods: Vec<String> = (0..5).map(|n| format!("q-{n}")).collect();
         assert_eq!(Operation::RecoverQuorum.renews(&pods, "q-1"), pods);
         assert_eq!(Operation::RebuildFollower.renews(&pods, "q-4"), ["q-3"]);
+        assert_eq!(Operation::MoveFollower.renews(&pods, "q-4"), ["q-3"]);
         assert!(Operation::Switchover.renews(&pods, "q-1").is_empty());
+    }
+
+    #[test]
+    fn a_follower_moves_to_a_node_that_takes_it_and_has_no_member() {
+        let node = |name: &str, ready: &str, spec: &Value| -> Node {
+            let conditions = json!([{ "type": "Ready", "status": ready }]);
+            let node = json!({ "metadata": { "name": name }, "spec": spec,
+                "status": { "conditions": conditions } });
+            serde_json::from_value(node).expect("a node")
+        };
+        let taint = json!({ "taints": [{ "key": "control-plane", "effect": "NoSchedule" }] });
+        let mut nodes = vec![
+            node("a", "True", &taint),
+            node("b", "False", &json!({})),
+            node("c", "True", &json!({ "unschedulable": true })),
+            node("d", "True", &json!({})),
+        ];
+        let used = ["d".to_owned()];
+        assert_eq!(choose(&nodes, &used), None);
+        nodes.push(node("e", "True", &json!({})));
+        let target = choose(&nodes, &used);
+        assert_eq!(target.as_deref(), Some("e"));
+        let pod = "q-3".to_owned();
+        let spec = &Operation::MoveFollower.specs(5, "q-4", Some(&Replaced { pod, target }))[0];
+        let instance = json!({ "name": "q-3", "targetNodeName": "e" });
+        assert_eq!(spec["rebuildFrom"][0]["instances"], json!([instance]));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What an operation has done, asked of etcd and Kubernetes instead of the operator: `Succeed` alone proves nothing.
 
 use super::Operation;
-use super::operation::{CPU_LIMIT, QUOTA, exposed};
+use super::operation::{CPU_LIMIT, QUOTA, Replaced, exposed};
 use super::state::{PodState, State};
 use super::subject::Subject;
 use crate::scenario::RunError;
@@ -12,7 +12,7 @@ impl Operation {
         self,
         subject: &Subject,
         before: &State,
-        replaced: Option<&str>,
+        replaced: Option<&Replaced>,
     ) -> Result<(), RunError> {
         let service = exposed();
         let answers = || subject.http_service(&service, 2379, "health");
@@ -44,7 +44,7 @@ fn lacking(
     operation: Operation,
     before: &State,
     after: &State,
-    replaced: Option<&str>,
+    replaced: Option<&Replaced>,
 ) -> Option<String> {
     let each = |wrong: &dyn Fn(&PodState) -> Option<String>| {
         let mut pods = after.pods.iter();
@@ -55,7 +55,7 @@ fn lacking(
     }
     // What does not scale keeps every pod's member, but for the one that it is to replace.
     if !matches!(operation, Operation::Scale(_) | Operation::RecoverQuorum)
-        && let Some(lost) = other_members(before, after, replaced)
+        && let Some(lost) = other_members(before, after, replaced.map(|own| own.pod.as_str()))
     {
         return Some(lost);
     }
@@ -79,18 +79,8 @@ fn lacking(
             (pod.quota != Some(QUOTA as f64))
                 .then(|| format!("has the quota {is}, not {QUOTA} bytes"))
         }),
-        Operation::RebuildFollower => {
-            let Some(pod) = replaced else {
-                return Some("no pod was chosen".to_owned());
-            };
-            let member = |state: &State| state.pods.get(pod).map(|pod| pod.member.clone());
-            match (member(before), member(after)) {
-                (_, None) => Some(format!("pod {pod} is not there")),
-                (before, after) if before == after => {
-                    Some(format!("pod {pod} still has the member that it had"))
-                }
-                _ => None,
-            }
+        Operation::RebuildFollower | Operation::MoveFollower => {
+            not_rebuilt(before, after, replaced)
         }
         Operation::RecoverQuorum => not_recovered(before, after),
         Operation::Grow(_) => restarted(before, after),
@@ -103,6 +93,22 @@ fn lacking(
         | Operation::RotateCa
         | Operation::RotatePassword => None,
     }
+}
+
+/// The pod has another member than before, on the node that was named.
+fn not_rebuilt(before: &State, after: &State, replaced: Option<&Replaced>) -> Option<String> {
+    let Some(Replaced { pod, target }) = replaced else {
+        return Some("no pod was chosen".to_owned());
+    };
+    let Some(is) = after.pods.get(pod) else {
+        return Some(format!("pod {pod} is not there"));
+    };
+    let was = before.pods.get(pod);
+    if was.is_some_and(|was| was.member == is.member) {
+        return Some(format!("pod {pod} still has the member that it had"));
+    }
+    let target = target.as_ref().filter(|target| **target != is.node)?;
+    Some(format!("pod {pod} is on node {}, not on {target}", is.node))
 }
 
 fn not_moved(before: &State, after: &State) -> Option<String> {
@@ -205,6 +211,7 @@ mod tests {
                 leader: "0".to_owned(),
                 version: "3.6.1".to_owned(),
                 quota: Some(1.0),
+                node: format!("n-{n}"),
             };
             (format!("q-{n}"), state)
         };
@@ -233,6 +240,8 @@ mod tests {
         scaled.members.truncate(1);
         let mut rebuilt = state();
         rebuilt.pods.get_mut("q-2").expect("a pod").member.push('0');
+        let mut moved = rebuilt.clone();
+        moved.pods.get_mut("q-2").expect("a pod").node = "n-9".to_owned();
         let mut regrown = state();
         for at in [1, 2] {
             let pod = regrown.pods.get_mut(&format!("q-{at}")).expect("a pod");
@@ -292,14 +301,44 @@ mod tests {
                 rebuilt,
                 "still has the member that it had",
             ),
+            (
+                Operation::MoveFollower,
+                moved,
+                "still has the member that it had",
+            ),
         ]
+    }
+
+    /// What the operation of a case replaces.
+    fn replaced(operation: Operation) -> Option<Replaced> {
+        let target = match operation {
+            Operation::RebuildFollower => None,
+            Operation::MoveFollower => Some("n-9".to_owned()),
+            _ => return None,
+        };
+        let pod = "q-2".to_owned();
+        Some(Replaced { pod, target })
+    }
+
+    #[test]
+    fn a_member_that_is_rebuilt_elsewhere_has_not_moved() {
+        let mut rebuilt = state();
+        rebuilt.pods.get_mut("q-2").expect("a pod").member.push('0');
+        let replaced = replaced(Operation::MoveFollower);
+        let told = lacking(
+            Operation::MoveFollower,
+            &state(),
+            &rebuilt,
+            replaced.as_ref(),
+        );
+        assert_eq!(told.as_deref(), Some("pod q-2 is on node n-2, not on n-9"));
     }
 
     #[test]
     fn an_operation_that_did_nothing_lacks_its_effect_and_one_that_did_it_does_not() {
         for (operation, done, told) in cases() {
-            let replaced = (operation == Operation::RebuildFollower).then_some("q-2");
-            let lacking = |after| lacking(operation, &state(), after, replaced);
+            let replaced = replaced(operation);
+            let lacking = |after| lacking(operation, &state(), after, replaced.as_ref());
             assert_eq!(lacking(&done), None, "{operation:?}");
             let nothing = lacking(&state()).unwrap_or_default();
             assert!(nothing.contains(told), "{operation:?}: {nothing}");
@@ -342,11 +381,11 @@ mod tests {
     #[test]
     fn pods_that_are_gone_have_not_had_the_effect() {
         for (operation, _, _) in cases() {
-            let replaced = (operation == Operation::RebuildFollower).then_some("q-2");
-            let told = lacking(operation, &state(), &State::default(), replaced);
+            let replaced = replaced(operation);
+            let told = lacking(operation, &state(), &State::default(), replaced.as_ref());
             assert!(told.is_some(), "{operation:?}");
             let nothing = State::default();
-            assert!(lacking(operation, &nothing, &nothing, replaced).is_some());
+            assert!(lacking(operation, &nothing, &nothing, replaced.as_ref()).is_some());
         }
     }
 

@@ -35,6 +35,8 @@ pub(super) struct PodState {
     /// Identifier of the leader that it follows.
     pub(super) leader: String,
     pub(super) version: String,
+    /// The node that it is on.
+    pub(super) node: String,
     /// Largest size of the database, in bytes.
     pub(super) quota: Option<f64>,
 }
@@ -104,6 +106,11 @@ async fn look_at(subject: &Subject, pod: &Pod, status: &Value) -> Result<PodStat
         member: text(&status["header"]["member_id"]),
         leader: text(&status["leader"]),
         version: text(&status["version"]),
+        node: pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.node_name.clone())
+            .unwrap_or_default(),
         quota: metrics.lines().find_map(|line| {
             let value = line.strip_prefix("etcd_server_quota_backend_bytes ")?;
             value.parse().ok()

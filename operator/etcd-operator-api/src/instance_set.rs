@@ -186,6 +186,13 @@ pub struct InstanceSetStatus {
     /// The minor that reads the data of all members, during a downgrade, or their logs, before an upgrade to 3.7.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readable_by: Option<String>,
+    /// Before an upgrade to 3.7: a raft index that was committed when every member ran 3.6 or later, so that what
+    /// servers of 3.5 wrote to the log is before it (rule V7).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_requests_end: Option<i64>,
+    /// Nodes that new members are placed on, as a RebuildInstance asked, until they vote.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub placements: Vec<Placement>,
     /// The volumes of members.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<VolumeStatus>,
@@ -252,6 +259,19 @@ pub struct V2StoreStatus {
     /// What was found, or why nothing is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// The node that a new member is placed on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Placement {
+    /// The pod.
+    pub pod_name: String,
+    /// Name of the node.
+    pub node_name: String,
+    /// Identifier (hexadecimal) of the member that is replaced: its own pod is not bound to the node.
+    #[serde(rename = "memberID")]
+    pub member_id: String,
 }
 
 /// How large a member's volume is.

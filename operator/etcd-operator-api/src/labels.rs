@@ -129,6 +129,8 @@ pub const CA_STEP: &str = "apps.kubeblocks.io/ca-step";
 pub const CA_TRUST: &str = "apps.kubeblocks.io/ca-trust";
 /// Annotation of a claim whose member is to be rebuilt with an empty disk; UID of the OpsRequest that asked for it.
 pub const REBUILD: &str = "workloads.kubeblocks.io/rebuild";
+/// Annotation beside [`REBUILD`]: name of the node that the new member is placed on.
+pub const REBUILD_NODE: &str = "workloads.kubeblocks.io/rebuild-on-node";
 /// Annotation of an InstanceSet whose quorum is given up: a [`crate::recovery::RecoveryWish`] as JSON.
 pub const RECOVER: &str = "workloads.kubeblocks.io/recover-quorum";
 /// Annotation of an InstanceSet whose members are to go back by a minor: that minor, e.g. `3.5`.

@@ -541,19 +541,25 @@ pub struct Rebuild {
 /// A member that is rebuilt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [rules::rule(
-    "!has(self.targetNodeName) || self.targetNodeName == ''",
-    "targetNodeName is not supported yet: leave it out; the scheduler places the new member by schedulingPolicy, and on no \
-     node that is cordoned"
-)]))]
 pub struct RebuildInstance {
     /// Name of its pod.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Not supported: the scheduler places the new member.
+    /// Name of the node that the new member is placed on; absent: the scheduler chooses by `schedulingPolicy`. It counts
+    /// until the member votes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub target_node_name: Option<String>,
+}
+
+impl RebuildInstance {
+    /// The node that is named; an empty name is none.
+    #[must_use]
+    pub fn target(&self) -> Option<&str> {
+        self.target_node_name
+            .as_deref()
+            .filter(|node| !node.is_empty())
+    }
 }
 
 /// A component that continues with one member. What only the others know is lost.

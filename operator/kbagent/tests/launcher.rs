@@ -37,6 +37,19 @@ async fn report(pod: &Pod) -> AgentReport {
     until("a report", 5, async || pod.get(PATH_AGENT).await).await
 }
 
+/// Waits until the agent has its launcher, and knows all others that it asks when its own member falls silent.
+async fn can_fence(pod: &Pod) {
+    until(
+        "the launcher and the other voters are found",
+        15,
+        async || {
+            let fencing = report(pod).await.fencing;
+            (fencing.supported && fencing.voters_known).then_some(())
+        },
+    )
+    .await;
+}
+
 /// Waits until the client's connection has ended, and says after how long.
 fn disconnected(
     what: &str,
@@ -56,10 +69,7 @@ fn disconnected(
 async fn clients_of_a_frozen_leader_are_disconnected_and_it_comes_back_by_itself() {
     let pods = three(6);
     let leader = settled_leader(&pods).await;
-    until("the launcher is found", 5, async || {
-        report(&pods[leader]).await.fencing.supported.then_some(())
-    })
-    .await;
+    can_fence(&pods[leader]).await;
     let before = pods[leader].etcd_pid().expect("etcd");
     let client = held(&pods[leader]);
     let bystander = held(&pods[(leader + 1) % 3]);
@@ -93,6 +103,7 @@ async fn clients_of_a_frozen_leader_are_disconnected_and_it_comes_back_by_itself
 async fn clients_of_a_lonely_leader_are_disconnected_once() {
     let pods = three(7);
     let leader = settled_leader(&pods).await;
+    can_fence(&pods[leader]).await;
     let client = held(&pods[leader]);
     let alone = Instant::now();
     for other in (0..3).filter(|other| *other != leader) {

@@ -258,6 +258,15 @@ impl ClaimSeen {
             .contains_key(etcd_operator_api::labels::REBUILD)
     }
 
+    /// The node that the rebuilt member is to be placed on, if a user has named one.
+    #[must_use]
+    pub(crate) fn rebuild_on(&self) -> Option<&str> {
+        let node = self
+            .annotations
+            .get(etcd_operator_api::labels::REBUILD_NODE)?;
+        Some(node)
+    }
+
     /// UID of the Backup that it was filled with.
     #[must_use]
     pub(crate) fn filled(&self) -> Option<&str> {

@@ -21,7 +21,7 @@ pub(super) async fn unmark(
     let namespace = request.namespace().unwrap_or_default();
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), &namespace);
     for (name, version) in marks {
-        let none = json!({ labels::REBUILD: null });
+        let none = json!({ labels::REBUILD: null, labels::REBUILD_NODE: null });
         let body = json!({ "metadata": { "resourceVersion": version, "annotations": none } });
         let patched = claims
             .patch_metadata(name, &PatchParams::default(), &Patch::Merge(body))
@@ -42,12 +42,12 @@ pub(super) async fn mark(
 ) -> kube::Result<()> {
     let namespace = request.namespace().unwrap_or_default();
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), &namespace);
-    let all = recorded
-        .components
-        .values()
-        .flat_map(|last| &last.rebuilt_claims);
-    for (name, uid) in all {
-        let mark = json!({ labels::REBUILD: request.uid().unwrap_or_default() });
+    let all = recorded.components.values();
+    let all = all.flat_map(|last| last.rebuilt_claims.iter().map(move |claim| (last, claim)));
+    for (last, (name, uid)) in all {
+        // In one write: a mark without its node would let the scheduler choose.
+        let node = last.rebuilt_nodes.get(name);
+        let mark = json!({ labels::REBUILD: request.uid().unwrap_or_default(), labels::REBUILD_NODE: node });
         let body = json!({ "metadata": { "uid": uid, "annotations": mark } });
         let patched = claims
             .patch_metadata(name, &PatchParams::default(), &Patch::Merge(body))

@@ -1,8 +1,8 @@
 //! OpsRequest -> an edit of its Cluster, or a call of an agent, and the observed result.
 //!
 //! `kinds` holds one file a type of operation, `kind` what each of them says. They and `facts`, `request`, `edit`,
-//! `queue`, `progress`, `refused` and `decide` are pure; `observe` reads; `agents` moves leadership; `claims` marks
-//! disks; `cluster_edit` and `reconcile` write. An operation changes nothing but the Cluster's spec (and who leads, and
+//! `queue`, `progress`, `refused`, `node`, `places` and `decide` are pure; `observe` reads; `agents` moves leadership;
+//! `claims` marks disks; `cluster_edit` and `reconcile` write. An operation changes nothing but the Cluster's spec (and who leads, and
 //! which disk is to be replaced): pods and members belong to the modules below, with all their checks.
 
 mod agents;
@@ -13,9 +13,11 @@ mod edit;
 mod facts;
 mod kind;
 mod kinds;
+mod node;
 mod observe;
 mod observed;
 mod obstacle;
+mod places;
 mod progress;
 mod queue;
 mod reconcile;

@@ -1,15 +1,17 @@
 //! IO in: what a decision about a request depends on, read from the API server (C2: not from a cache).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use etcd_operator_api::names::ComponentName;
 use etcd_operator_api::{Cluster, InstanceSet, OpsPhase, OpsRequest, labels};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
 use super::observed::{Seen, ServiceSeen};
+use super::places::asks_for_volumes;
 use super::{kinds, queue};
 use crate::client::message;
 use crate::controller::{Context, list};
@@ -60,6 +62,7 @@ pub(super) async fn observe(context: &Context, request: &OpsRequest) -> Result<S
         .map_err(failed("the pods"))?;
     if pending {
         claims(context, request, &namespace, &mut seen).await?;
+        places(context, request, &mut seen).await?;
     } else {
         seen.services = services(context, request, &namespace).await?;
     }
@@ -94,6 +97,41 @@ async fn claims(
             seen.marks.insert(name.clone(), version);
         }
         seen.claims.insert(name, claim.uid().unwrap_or_default());
+    }
+    Ok(())
+}
+
+/// Nodes and storage, for a request that names nodes.
+async fn places(
+    context: &Context,
+    request: &OpsRequest,
+    seen: &mut Seen,
+) -> Result<(), ObserveError> {
+    let failed = |what| move |source| ObserveError::Read { what, source };
+    let asked = request.spec.rebuild_from.iter();
+    let asked = asked.flat_map(|asked| &asked.instances);
+    let targets: BTreeSet<&str> = asked.filter_map(|instance| instance.target()).collect();
+    if targets.is_empty() {
+        return Ok(());
+    }
+    let pods = seen.pods.values().filter_map(|pod| pod.spec.as_ref());
+    let homes = pods.filter_map(|spec| spec.node_name.as_deref());
+    let nodes: Api<Node> = Api::all(context.client.clone());
+    let names: BTreeSet<&str> = targets.into_iter().chain(homes).collect();
+    for name in names {
+        let node = nodes.get_opt(name).await.map_err(failed("a node"))?;
+        let node = node.map(|node| (name.to_owned(), node));
+        seen.places.nodes.extend(node);
+    }
+    let classes: Api<StorageClass> = Api::all(context.client.clone());
+    let classes = classes.list(&ListParams::default()).await;
+    seen.places.classes = classes.map_err(failed("storage classes"))?.items;
+    let sets = seen.sets.values();
+    let mut claims = sets.map(|set| set.spec.volume_claim_templates.as_slice());
+    if claims.any(|claims| asks_for_volumes(claims, &seen.places.classes)) {
+        let volumes: Api<PersistentVolume> = Api::all(context.client.clone());
+        let volumes = volumes.list(&ListParams::default()).await;
+        seen.places.volumes = volumes.map_err(failed("volumes"))?.items;
     }
     Ok(())
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use etcd_operator_api::{Cluster, InstanceSet, OpsRequest};
 use k8s_openapi::api::core::v1::{Pod, Service};
 
+use super::places::Places;
+
 /// What was seen.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
@@ -18,6 +20,8 @@ pub(super) struct Seen {
     pub(super) claims: BTreeMap<String, String>,
     /// Claims that carry the request's mark: their resource versions by name.
     pub(super) marks: BTreeMap<String, String>,
+    /// Nodes and storage, for a request that names nodes and has not begun.
+    pub(super) places: Places,
     /// Services that the request is about, by the name of the object, as far as they are there.
     pub(super) services: BTreeMap<String, ServiceSeen>,
     /// All requests of the namespace.

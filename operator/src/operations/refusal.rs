@@ -1,5 +1,7 @@
 //! Why a request is refused before anything is touched, in words that say what to do.
 
+use super::places::NotThere;
+
 /// The request contradicts the Cluster or itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refused {
@@ -69,6 +71,15 @@ pub(super) enum Refused {
         "rebuildFrom[{component}]: {name:?} has no claim: its disk is lost, and it is replaced without being asked"
     )]
     NoClaim { component: String, name: String },
+    #[error("rebuildFrom[{component}].instances[{name}].targetNodeName: node {node:?} {why}")]
+    Node {
+        component: String,
+        name: String,
+        node: String,
+        why: NotThere,
+    },
+    #[error("rebuildFrom[{component}].instances names {name:?} twice: name it once")]
+    InstanceTwice { component: String, name: String },
     #[error(
         "volumeExpansion[{component}] names claim template {name:?} twice: say which size is meant"
     )]

@@ -5,7 +5,9 @@ mod dry_run;
 mod ends;
 mod exposing;
 pub(crate) mod lives;
+mod placing;
 mod proof;
+
 mod queueing;
 mod recovering;
 mod refused;

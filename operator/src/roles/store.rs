@@ -212,6 +212,9 @@ fn differs(before: &MemberView, now: &MemberView) -> bool {
     before.pod_uid != now.pod_uid
         || (&before.under_way, before.care) != (&now.under_way, now.care)
         || before.accounts != now.accounts
+        // They go to status as they are, and an operation may wait for them there.
+        || before.v2_store != now.v2_store
+        || before.file_system_bytes != now.file_system_bytes
         || shrunk(now) < shrunk(before)
         || word(before) != word(now)
         || identity(before) != identity(now)
@@ -219,6 +222,8 @@ fn differs(before: &MemberView, now: &MemberView) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use kbagent_protocol::V2Store;
+
     use super::super::test_support::running;
     use super::*;
 
@@ -249,6 +254,28 @@ mod tests {
         }
         store.put(&key(), "a", &view);
         assert!(changes.try_recv().is_ok(), "a term is news");
+    }
+
+    #[test]
+    fn what_goes_to_status_as_it_is_told_wakes_the_reconciler() {
+        let store = MemberStore::default();
+        let mut changes = store.changes();
+        let mut view = running("a-0", "u0", 1, Some("a-0"), 3);
+        let mut is_news = |view: &MemberView| {
+            store.put(&key(), "a", view);
+            let news = changes.try_recv().is_ok();
+            store.put(&key(), "a", view);
+            assert!(changes.try_recv().is_err(), "it is no news twice");
+            news
+        };
+        assert!(is_news(&view));
+        view.v2_store = Some(V2Store {
+            clean: Some(true),
+            message: None,
+        });
+        assert!(is_news(&view), "an upgrade waits for it");
+        view.file_system_bytes = Some(1 << 30);
+        assert!(is_news(&view), "an expansion waits for it");
     }
 
     #[test]

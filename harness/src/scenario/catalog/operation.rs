@@ -89,6 +89,13 @@ fn long() -> Vec<Scenario> {
         }])
         .promise(planned())
         .long(),
+        Scenario::operations(
+            "operation::move_follower",
+            "A rebuild of a follower names a node without a member: the new member is there, and no client notices.",
+            [Operation::MoveFollower],
+        )
+        .promise(planned())
+        .long(),
     ]
 }
 

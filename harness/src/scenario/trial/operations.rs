@@ -211,7 +211,7 @@ impl TrialRun<'_> {
         self.log.phase(&format!("operation_{number}_done"));
         let after = operation.members_after(self.subject.members);
         let subject = self.subject.with_members(after);
-        let replaced = asked.replaced.as_deref();
+        let replaced = asked.replaced.as_ref();
         operation.proof(&subject, &asked.before, replaced).await?;
         match (operation, &self.outside) {
             (Operation::Balance, Some(outside)) => {

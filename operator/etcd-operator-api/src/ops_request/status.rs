@@ -139,6 +139,9 @@ pub struct LastComponentConfiguration {
     /// Claims of those members: their UIDs by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rebuilt_claims: BTreeMap<String, String>,
+    /// Nodes that their new members are placed on, by claim, where the request names some.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rebuilt_nodes: BTreeMap<String, String>,
 }
 
 /// Fields of a component as the Cluster's spec had them; absent where it had none.

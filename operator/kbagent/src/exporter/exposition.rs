@@ -131,6 +131,12 @@ fn fencing(text: &mut Text, agent: &AgentReport) {
         "1 when the launcher takes demands to restart a deposed leader.",
         u8::from(fencing.supported),
     );
+    let name = "kb_etcd_fencing_voters_known";
+    text.gauge(
+        name,
+        "1 when kbagent knows all other voters, whom it asks whether the majority is elsewhere.",
+        u8::from(fencing.voters_known),
+    );
     let name = "kb_etcd_fencing_active";
     text.gauge(
         name,
@@ -326,6 +332,7 @@ mod tests {
             agent_incarnation: 1,
             fencing: FencingReport {
                 supported: true,
+                voters_known: true,
                 restarts: 3,
                 ..FencingReport::default()
             },
@@ -362,6 +369,10 @@ mod tests {
         assert_eq!(
             value(&text, "kb_etcd_fence_restarts_total").as_deref(),
             Some("3")
+        );
+        assert_eq!(
+            value(&text, "kb_etcd_fencing_voters_known").as_deref(),
+            Some("1")
         );
         let won = value(&text, "kb_etcd_fast_elections_total{outcome=\"won\"}");
         assert_eq!(won.as_deref(), Some("1"));

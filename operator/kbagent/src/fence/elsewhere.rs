@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use kbagent_protocol::{EtcdState, MemberStatus, Role};
+use kbagent_protocol::{EtcdState, FencingReport, MemberStatus, Role};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -91,11 +91,13 @@ impl Elsewhere {
     }
 }
 
-/// Asks the other voters while the own member leads or is in trouble, and publishes what they say.
+/// Asks the other voters while the own member leads or is in trouble, and publishes what they say, and whether all of
+/// them are known.
 pub(super) async fn look(
     own: Client,
     knowledge: watch::Receiver<Knowledge>,
     found: watch::Sender<Option<Elsewhere>>,
+    report: watch::Sender<FencingReport>,
 ) {
     let mut others = Others::default();
     loop {
@@ -107,6 +109,7 @@ pub(super) async fn look(
         let Some(status) = status else { continue };
         if state == EtcdState::Running {
             others.refresh(&own, &status).await;
+            others.tell(&report);
         }
         if matters(&state, &status) && others.voters > 0 {
             let answers = others.ask(&own, &status).await;
@@ -174,6 +177,15 @@ impl Others {
             let whole = self.urls.len() + 1 >= self.voters.min(MOST);
             self.listed = whole.then(Instant::now);
         }
+    }
+
+    fn tell(&self, report: &watch::Sender<FencingReport>) {
+        let known = self.listed.is_some();
+        report.send_if_modified(|report| {
+            let changed = report.voters_known != known;
+            report.voters_known = known;
+            changed
+        });
     }
 
     fn take(&mut self, members: &[Member], own: u64) {
@@ -380,6 +392,20 @@ mod tests {
                 "an old answer counts for nothing"
             );
         }
+    }
+
+    #[test]
+    fn it_is_told_whether_all_voters_are_known() {
+        let (report, told) = watch::channel(FencingReport::default());
+        let mut others = Others::default();
+        others.tell(&report);
+        assert!(!told.borrow().voters_known && !told.has_changed().expect("open"));
+        others.listed = Some(Instant::now());
+        others.tell(&report);
+        assert!(told.borrow().voters_known);
+        others.listed = None;
+        others.tell(&report);
+        assert!(!told.borrow().voters_known, "one has no address yet");
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub fn start(
 ) -> watch::Receiver<FencingReport> {
     let (report, reports) = watch::channel(FencingReport::default());
     let (found, elsewhere) = watch::channel(None);
+    let look = elsewhere::look(own.clone(), knowledge.clone(), found, report.clone());
     let fence = Fence {
         condition: Condition::new(config.election_timeout),
         launcher: Launcher::new(&config.run_dir),
@@ -53,7 +54,7 @@ pub fn start(
         planned,
         election_timeout: config.election_timeout,
     };
-    tokio::spawn(elsewhere::look(own.clone(), knowledge.clone(), found));
+    tokio::spawn(look);
     tokio::spawn(fence.run(knowledge));
     reports
 }

@@ -26,8 +26,10 @@ const FOLDER: &str = ".v2store";
 const FIRST: Duration = Duration::from_secs(5);
 /// Pause after a check that found something or nothing: a client can write there while a member has `--enable-v2`.
 const AGAIN: Duration = Duration::from_secs(3600);
-/// Pause after a check that failed.
-const FAILED: Duration = Duration::from_secs(60);
+/// Pauses after a check that failed: the first ones may have come before etcd had written what the tool reads, and an
+/// upgrade may wait for the answer.
+const FAILED: Duration = Duration::from_secs(5);
+const FAILED_MOST: Duration = Duration::from_secs(60);
 /// Longest time of one check.
 const LONGEST: Duration = Duration::from_secs(120);
 /// Longest text that is kept, in characters.
@@ -52,6 +54,7 @@ pub async fn check_v2(config: &Config, tool: &Path, open: bool) -> io::Result<()
     let _same = rustix::process::nice(10);
     sleep(FIRST).await;
     let told = config.run_dir.join(V2STORE_FILE);
+    let mut failures = 0;
     loop {
         let found = match run(tool, &["version"]).await {
             Ok(output) if !text(&output.stdout).contains(API) => return retract(&told),
@@ -60,7 +63,20 @@ pub async fn check_v2(config: &Config, tool: &Path, open: bool) -> io::Result<()
         };
         tracing::info!(?found, "checked the store of API v2");
         publish(&told, &found)?;
-        sleep(if found.clean.is_some() { AGAIN } else { FAILED }).await;
+        failures = if found.clean.is_some() {
+            0
+        } else {
+            failures + 1
+        };
+        sleep(pause(failures)).await;
+    }
+}
+
+/// Pure: when to check again after so many checks in a row that failed.
+fn pause(failures: u32) -> Duration {
+    match failures.checked_sub(1) {
+        None => AGAIN,
+        Some(more) => FAILED_MOST.min(FAILED * 2_u32.saturating_pow(more.min(8))),
     }
 }
 
@@ -291,6 +307,13 @@ mod tests {
         assert_eq!(lasting(clean(Some(false)), true).clean, Some(false));
         let open = lasting(clean(Some(true)), true);
         assert!(open.clean.is_none() && open.message.expect("why").contains("--enable-v2"));
+    }
+
+    #[test]
+    fn a_check_that_fails_is_soon_tried_again_and_not_often() {
+        let seconds = |failures| pause(failures).as_secs();
+        assert_eq!([1, 2, 3, 4, 5, 99].map(seconds), [5, 10, 20, 40, 60, 60]);
+        assert_eq!(pause(0), AGAIN);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::instanceset::names as keys;
 use crate::instanceset::observed::{NodeSeen, Observed, PodSeen};
 
 mod lint;
+pub(super) mod placement;
 mod recovery;
 mod upkeep;
 mod versions;
@@ -318,6 +319,7 @@ impl Lint<'_> {
 
     fn create_pod(&self, pod: &Pod, found: &mut Vec<Violation>) {
         let name = pod.metadata.name.clone().unwrap_or_default();
+        placement::check(self, (&name, pod), found);
         if self.seen.pods.contains_key(&name) {
             found.push(format!("M11: {name} is made while its old pod is there"));
         }

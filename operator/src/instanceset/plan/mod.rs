@@ -10,6 +10,7 @@ pub(crate) mod downgrade;
 pub(crate) mod latch;
 pub(crate) mod membership;
 pub(crate) mod next_pod;
+pub(crate) mod placement;
 mod planner;
 pub(crate) mod pods;
 pub(crate) mod recovery;

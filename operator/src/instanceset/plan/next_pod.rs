@@ -13,7 +13,7 @@ use kbagent_protocol::{Id, Member, OLD_LOG};
 use super::pods::{self, Purpose};
 use super::roster::Roster;
 use super::safety::{Gate, Holder};
-use super::{Grace, Plan, Step, Waiting, alarms, volumes};
+use super::{Grace, Plan, Step, Waiting, alarms, placement, volumes};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{ClaimSeen, NodeSeen, Observed, PodSeen, Reading};
 
@@ -351,6 +351,7 @@ impl Slot<'_, '_> {
             bootstrap: None,
             force: None,
             join,
+            node: placement::node_of(self.desired, self.pod, join),
             catch_up: indexes.max().unwrap_or_default(),
         };
         let pod = pods::build(self.desired, self.pod, &purpose);

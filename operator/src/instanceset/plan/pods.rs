@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{
 use kbagent_protocol::Id;
 use kube::api::ObjectMeta;
 
-use super::{relabel, revision, template};
+use super::{placement, relabel, revision, template};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
 use crate::instanceset::observed::{PodSeen, Resize};
@@ -21,6 +21,8 @@ pub(crate) struct Purpose<'a> {
     pub join: Option<Id>,
     /// The mark by which it becomes the only member, once (D11).
     pub force: Option<&'a str>,
+    /// The node that it is bound to, by a user's choice.
+    pub node: Option<&'a str>,
     /// Raft index that its member must have applied to count as caught up (P9).
     pub catch_up: u64,
 }
@@ -49,6 +51,9 @@ pub(crate) fn build(desired: &Desired, name: &str, purpose: &Purpose<'_>) -> Pod
     spec.hostname = Some(name.to_owned());
     spec.subdomain = Some(desired.name.headless());
     mount_claims(desired, name, &mut spec);
+    if let Some(node) = purpose.node {
+        placement::bind(&mut spec, node);
+    }
     let variables = environment(desired, purpose);
     for container in spec
         .containers

@@ -15,7 +15,7 @@ use super::latch::Latch;
 use super::pods;
 use super::safety::quorum;
 use super::steps::StatusDraft;
-use super::{Plan, Waiting, alarms, revision, roster, upgrade, volumes};
+use super::{Plan, Waiting, alarms, placement, revision, roster, upgrade, volumes};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{NO_CREDENTIALS, Observed, PodSeen, Reading};
 
@@ -55,6 +55,7 @@ pub(crate) fn status(
         false => latch.frozen.clone(),
     };
     let waiting_on = reasons(&plan.waiting);
+    let roster = roster::read(desired, seen, latch);
     let status = InstanceSetStatus {
         observed_generation: desired.generation,
         replicas: i32::try_from(owned().count()).unwrap_or(0),
@@ -87,11 +88,14 @@ pub(crate) fn status(
         message: waiting_on.first().map(|first| first.message.clone()),
         recovery: before.recovery.clone(),
         readable_by: upgrade::readable_by(desired, seen, latch),
+        old_requests_end: upgrade::old_requests_end(desired, seen, &roster),
+        placements: placement::record(desired, seen, &roster),
         volumes: volumes::status(desired, seen),
         waiting_on,
     };
     let first = status.cluster_id != before.cluster_id
-        || status.bootstrap_members != before.bootstrap_members;
+        || status.bootstrap_members != before.bootstrap_members
+        || status.placements != before.placements;
     StatusDraft {
         observations: observations(desired, seen, latch, plan),
         status,

@@ -16,6 +16,7 @@ mod accounts;
 mod by_hand;
 mod claims;
 mod labels;
+mod placement;
 mod recovery;
 mod resize;
 mod seeded;

@@ -1,19 +1,23 @@
 //! RebuildInstance: members are replaced by new ones of the same name, which copy all data from the others.
 //!
 //! A mark on the claims asks for it: InstanceSet's planner removes the member by its identifier, when the others can
-//! spare it, and lets a new one of that name join as a learner (M3, M10, M13).
+//! spare it, and lets a new one of that name join as a learner (M3, M10, M13). The mark says on which node, where the
+//! request names one.
 
 use std::collections::BTreeMap;
 
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::instance_set::KnownMember;
-use etcd_operator_api::ops_request::{LastConfiguration, OpsRequestSpec};
+use etcd_operator_api::ops_request::{
+    LastConfiguration, OpsRequestSpec, Rebuild, RebuildInstance as RebuiltInstance,
+};
 use etcd_operator_api::{ClusterPhase, InstanceSet, OpsRequest, names};
 
 use crate::operations::facts::{Facts, Row, has_newest_revision};
 use crate::operations::kind::Kind;
 use crate::operations::observed::Seen;
 use crate::operations::obstacle::Needs;
+use crate::operations::places::Asked;
 use crate::operations::refusal::Refused;
 
 pub(super) struct RebuildInstance;
@@ -62,8 +66,11 @@ impl Kind for RebuildInstance {
                 .as_ref()
                 .map(|s| s.members.as_slice())
                 .unwrap_or_default();
-            for instance in &asked.instances {
+            for (at, instance) in asked.instances.iter().enumerate() {
                 let name = instance.name.clone();
+                if asked.instances[..at].iter().any(|other| other.name == name) {
+                    return Err(Refused::InstanceTwice { component, name });
+                }
                 let member = members.iter().find(|member| member.pod_name == name);
                 let Some(member) = member else {
                     let known = last.instances.join(", ");
@@ -84,6 +91,11 @@ impl Kind for RebuildInstance {
                 if found.is_empty() {
                     return Err(Refused::NoClaim { component, name });
                 }
+                if let Some(node) = target(asked, instance, set, seen)? {
+                    let claims = found.keys().cloned();
+                    last.rebuilt_nodes
+                        .extend(claims.map(|claim| (claim, node.clone())));
+                }
                 last.rebuilt_claims.extend(found);
                 last.rebuilt_members.insert(name, member.member_id.clone());
             }
@@ -91,20 +103,67 @@ impl Kind for RebuildInstance {
         Ok(())
     }
 
-    /// There is another member of that name, and it votes.
+    /// There is another member of that name, it votes, and its pod is on the node that was named.
     fn rows(&self, facts: &Facts<'_>) -> Vec<Row> {
+        let target = |pod: &String| {
+            let asked = facts.spec.rebuild_from.iter();
+            let mut asked = asked
+                .filter(|asked| asked.component_name == facts.component)
+                .flat_map(|asked| &asked.instances);
+            asked.find(|instance| instance.name == *pod)?.target()
+        };
+        let elsewhere = |pod: &String| {
+            let target = target(pod)?;
+            let spec = facts.pods.get(pod).and_then(|pod| pod.spec.as_ref());
+            let node = spec.and_then(|spec| spec.node_name.as_deref());
+            (node != Some(target)).then(|| {
+                let node = node.unwrap_or("no node");
+                format!("its pod is on {node}, not on {target}")
+            })
+        };
         let row = |(pod, old): (&String, &String)| {
             let new = |m: &&KnownMember| m.pod_name == *pod && m.member_id != *old;
             let member = facts.status.members.iter().find(new);
             let lacks = match member {
                 None => Some(format!("member {old} is not replaced yet")),
                 Some(member) if member.is_learner => Some("it has no vote yet".to_owned()),
-                Some(_) => has_newest_revision(facts.status, pod).err(),
+                Some(_) => has_newest_revision(facts.status, pod)
+                    .err()
+                    .or_else(|| elsewhere(pod)),
             };
             let pod = pod.clone();
             Row { pod, lacks }
         };
         facts.last.rebuilt_members.iter().map(row).collect()
+    }
+}
+
+/// The node that the new member is placed on, which must be able to take it.
+fn target(
+    asked: &Rebuild,
+    instance: &RebuiltInstance,
+    set: &InstanceSet,
+    seen: &Seen,
+) -> Result<Option<String>, Refused> {
+    let Some(node) = instance.target() else {
+        return Ok(None);
+    };
+    let named = asked.instances.iter();
+    let targets = named.filter_map(|instance| Some((instance.name.as_str(), instance.target()?)));
+    let placed = Asked {
+        set,
+        targets: targets.collect(),
+        pods: &seen.pods,
+        places: &seen.places,
+    };
+    match placed.check(&instance.name) {
+        Ok(()) => Ok(Some(node.to_owned())),
+        Err(why) => Err(Refused::Node {
+            component: asked.component_name.clone(),
+            name: instance.name.clone(),
+            node: node.to_owned(),
+            why,
+        }),
     }
 }
 
@@ -126,9 +185,16 @@ pub(in super::super) fn begun(
             let mut members = status.into_iter().flat_map(|status| &status.members);
             text += &match members.any(|member| member.member_id == *old) {
                 true => format!("; {pod} stays as it is"),
-                false => format!(
-                    "; {pod} had begun: member {old} is removed, and a new one takes its place"
-                ),
+                false => {
+                    let placements = status.into_iter().flat_map(|status| &status.placements);
+                    let mut own = placements.filter(|own| own.pod_name == *pod);
+                    let on = own
+                        .next()
+                        .map_or(String::new(), |own| format!(" on node {}", own.node_name));
+                    format!(
+                        "; {pod} had begun: member {old} is removed, and a new one takes its place{on}"
+                    )
+                }
             };
         }
     }

@@ -270,7 +270,8 @@ async fn only_the_marks_that_were_seen_are_taken_off() {
     unmarked.expect("unmarked");
     let asked = asked.lock().expect("no panic");
     let path = "PATCH /api/v1/namespaces/ns/persistentvolumeclaims/data-db-etcd-1?";
-    let nothing: BTreeMap<&str, Option<String>> = [(labels::REBUILD, None)].into();
+    let nothing: BTreeMap<&str, Option<String>> =
+        [(labels::REBUILD, None), (labels::REBUILD_NODE, None)].into();
     let body = json!({ "metadata": { "resourceVersion": "77", "annotations": nothing } });
     assert_eq!(*asked, [(path.to_owned(), body)]);
 }

@@ -321,6 +321,31 @@ fn births() {
 }
 
 #[test]
+fn nodes_that_users_name() {
+    let mut three = scene(3);
+    let id = three.id("a-1");
+    three.seen.pods.remove("a-1");
+    three.desired.recorded.placements = vec![etcd_operator_api::instance_set::Placement {
+        pod_name: "a-1".to_owned(),
+        node_name: "n7".to_owned(),
+        member_id: "77".to_owned(),
+    }];
+    let create = |join, node| {
+        let purpose = Purpose {
+            join,
+            node,
+            ..Purpose::default()
+        };
+        three.broken(vec![three.create("a-1", &purpose)])
+    };
+    assert_eq!(create(Some(id), Some("n7")), Vec::<String>::new());
+    assert_eq!(create(Some(id), None), ["M20"]);
+    assert_eq!(create(Some(id), Some("n8")), ["M20"]);
+    assert_eq!(create(None, Some("n7")), ["M20"], "no new member");
+    assert_eq!(create(Some(Id(0x77)), Some("n7")), ["M20"], "the old one");
+}
+
+#[test]
 fn care_of_databases() {
     let defragment = |pod: &str| Step::Defragment {
         via: Via {

@@ -1,6 +1,8 @@
 //! Members that change their minor, over the model world, in which an etcd that cannot read its data or its log ends
 //! the test.
 
+use kbagent_protocol::MemberStatus;
+
 use super::*;
 use crate::definition::Minor;
 use crate::instanceset::names::CATCH_UP;
@@ -9,6 +11,7 @@ use crate::instanceset::plan::{Waiting, latch, revision, upgrade};
 /// Three members of 3.6 that are led by `a-0`.
 fn of_3_6() -> World {
     let mut world = World::new(3);
+    world.age = 60;
     world.release("3.6.16");
     settle(&mut world);
     assert_eq!(is_whole(&world), Ok(()));
@@ -223,6 +226,7 @@ fn logs_are_made_free_of_old_requests_before_a_pod_of_3_7_is_made() {
 #[test]
 fn members_that_came_from_3_5_reach_3_7_although_each_start_of_3_5_wrote_old_requests() {
     let mut world = World::new(3);
+    world.age = 60;
     world.release("3.5.35");
     settle(&mut world);
     assert_eq!(world.versions.old_requests.len(), 3);
@@ -276,25 +280,103 @@ fn an_upgrade_waits_while_the_log_of_a_member_is_not_known() {
 
 #[test]
 fn what_an_agent_has_not_read_yet_is_not_taken_for_free_of_old_requests() {
-    let mut world = of_3_6();
-    world.desired.upgrade = Minor::of("3.7");
-    let mut seen = world.observe();
-    let readable = |seen: &Observed| {
-        let latch = latch::latch(&world.desired, seen);
-        upgrade::readable_by(&world.desired, seen, &latch)
-    };
-    assert_eq!(readable(&seen).as_deref(), Some("3.7"));
+    let (world, mut seen) = on_the_way_up();
+    assert_eq!(readable(&world, &seen).as_deref(), Some("3.7"));
     let youngest = seen.pods.get_mut("a-0").expect("a pod");
     youngest
         .annotations
         .insert(CATCH_UP.to_owned(), "50".to_owned());
-    assert_eq!(readable(&seen).as_deref(), Some("3.7"));
-    let view = seen.pods.get_mut("a-1").and_then(|pod| pod.view.as_mut());
-    let status = view
-        .and_then(|view| view.status.as_mut())
-        .expect("a status");
+    assert_eq!(readable(&world, &seen).as_deref(), Some("3.7"));
+    let status = status_of(&mut seen, "a-1");
     status.format.log.as_mut().expect("a log").read_to = 49;
-    assert_eq!(readable(&seen), None);
+    assert_eq!(readable(&world, &seen), None);
+}
+
+/// Three members of 3.6 that go to 3.7, the first of which was replaced last; and how they are seen.
+fn on_the_way_up() -> (World, Observed) {
+    let mut world = of_3_6();
+    world.desired.upgrade = Minor::of("3.7");
+    let seen = world.observe();
+    (world, seen)
+}
+
+fn status_of<'a>(seen: &'a mut Observed, pod: &str) -> &'a mut MemberStatus {
+    let view = seen.pods.get_mut(pod).and_then(|pod| pod.view.as_mut());
+    view.and_then(|view| view.status.as_mut())
+        .expect("a status")
+}
+
+fn readable(world: &World, seen: &Observed) -> Option<String> {
+    let latch = latch::latch(&world.desired, seen);
+    upgrade::readable_by(&world.desired, seen, &latch)
+}
+
+#[test]
+fn a_member_that_is_far_behind_may_yet_get_requests_that_3_5_wrote_last() {
+    let (world, mut seen) = on_the_way_up();
+    // The agents were late when the last pod was made: 3.5 had written more than they said.
+    let last = seen.pods.get_mut("a-0").expect("a pod");
+    last.annotations
+        .insert(CATCH_UP.to_owned(), "40".to_owned());
+    for (pod, index) in [("a-0", 100), ("a-1", 100), ("a-2", 45)] {
+        let status = status_of(&mut seen, pod);
+        status.raft_index = index;
+        status.applied_index = index;
+        status.format.log.as_mut().expect("a log").read_to = index;
+    }
+    assert_eq!(readable(&world, &seen), None, "one of them may be entry 60");
+    // It has got entries, and what it has not applied may be replaced.
+    status_of(&mut seen, "a-2")
+        .format
+        .log
+        .as_mut()
+        .expect("a log")
+        .read_to = 100;
+    assert_eq!(readable(&world, &seen), None);
+    status_of(&mut seen, "a-2").applied_index = 100;
+    assert_eq!(readable(&world, &seen).as_deref(), Some("3.7"));
+}
+
+#[test]
+fn the_end_of_old_requests_is_on_record_and_does_not_move_with_the_log() {
+    let (mut world, mut seen) = on_the_way_up();
+    let record = |world: &mut World, seen: &Observed| {
+        let next = plan(&world.desired, seen);
+        let status = next.status.expect("a status").status;
+        world.desired.recorded.old_requests_end = status.old_requests_end;
+        status.old_requests_end
+    };
+    assert_eq!(record(&mut world, &seen), Some(50));
+    status_of(&mut seen, "a-0").raft_index = 9000;
+    assert_eq!(record(&mut world, &seen), Some(50));
+    assert_eq!(readable(&world, &seen).as_deref(), Some("3.7"));
+    // One that runs 3.5 again may write more.
+    status_of(&mut seen, "a-1").version = "3.5.35".to_owned();
+    assert_eq!(record(&mut world, &seen), None);
+    status_of(&mut seen, "a-1").version = "3.6.16".to_owned();
+    assert_eq!(record(&mut world, &seen), Some(9000));
+    assert_eq!(readable(&world, &seen), None, "a-1 and a-2 are at 50");
+    world.desired.upgrade = None;
+    assert_eq!(record(&mut world, &seen), None);
+}
+
+#[test]
+fn the_end_of_old_requests_is_not_known_before_all_have_run_3_6_for_a_while() {
+    let (mut world, seen) = on_the_way_up();
+    let mut young = seen.clone();
+    young.pods.get_mut("a-2").expect("a pod").age_seconds = 9;
+    let mut silent = seen.clone();
+    silent.pods.get_mut("a-2").expect("a pod").heard = false;
+    for seen in [young, silent] {
+        let next = plan(&world.desired, &seen);
+        let status = next.status.expect("a status").status;
+        assert_eq!((status.old_requests_end, status.readable_by), (None, None));
+        let waits = |why: &Waiting| matches!(why, Waiting::Upgrade { .. });
+        assert!(next.waiting.iter().any(waits), "{:?}", next.waiting);
+    }
+    assert_eq!(readable(&world, &seen).as_deref(), Some("3.7"));
+    world.desired.upgrade = None;
+    assert_eq!(plan(&world.desired, &seen).waiting, []);
 }
 
 #[test]

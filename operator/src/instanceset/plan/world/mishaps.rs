@@ -104,6 +104,23 @@ impl World {
         }
     }
 
+    /// A user requests it, and names the node that the new member is placed on.
+    pub(in super::super) fn condemn_to(&mut self, pod: &str, node: &str) {
+        self.condemn(pod);
+        if let Some(disk) = self.disks.get_mut(&names::claim("data", pod)) {
+            let (mark, node) = (labels::REBUILD_NODE.to_owned(), node.to_owned());
+            disk.annotations.insert(mark, node);
+        }
+    }
+
+    /// The request is given up: its marks are taken off.
+    pub(in super::super) fn pardon(&mut self, pod: &str) {
+        if let Some(disk) = self.disks.get_mut(&names::claim("data", pod)) {
+            disk.annotations.remove(labels::REBUILD);
+            disk.annotations.remove(labels::REBUILD_NODE);
+        }
+    }
+
     pub(in super::super) fn lose_node(&mut self, pod: &str) {
         if let Some(disk) = self.disks.get_mut(&names::claim("data", pod)) {
             disk.lost = true;
