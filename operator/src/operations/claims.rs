@@ -42,19 +42,19 @@ pub(super) async fn mark(
 ) -> kube::Result<()> {
     let namespace = request.namespace().unwrap_or_default();
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), &namespace);
-    let all = recorded.components.values();
-    let all = all.flat_map(|last| last.rebuilt_claims.iter().map(move |claim| (last, claim)));
-    for (last, (name, uid)) in all {
-        // In one write: a mark without its node would let the scheduler choose.
-        let node = last.rebuilt_nodes.get(name);
-        let mark = json!({ labels::REBUILD: request.uid().unwrap_or_default(), labels::REBUILD_NODE: node });
-        let body = json!({ "metadata": { "uid": uid, "annotations": mark } });
-        let patched = claims
-            .patch_metadata(name, &PatchParams::default(), &Patch::Merge(body))
-            .await;
-        match patched {
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409 | 422) => {}
-            other => drop(other?),
+    for last in recorded.components.values() {
+        for (name, uid) in &last.rebuilt_claims {
+            // In one write: a mark without its node would let the scheduler choose.
+            let node = last.rebuilt_nodes.get(name);
+            let mark = json!({ labels::REBUILD: request.uid().unwrap_or_default(), labels::REBUILD_NODE: node });
+            let body = json!({ "metadata": { "uid": uid, "annotations": mark } });
+            let patched = claims
+                .patch_metadata(name, &PatchParams::default(), &Patch::Merge(body))
+                .await;
+            match patched {
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409 | 422) => {}
+                other => drop(other?),
+            }
         }
     }
     Ok(())
