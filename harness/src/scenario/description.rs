@@ -75,7 +75,7 @@ pub struct Trial {
     pub rounds: u32,
     /// Steps of the first operation that are waited for, at each of which the faults come; one is its beginning.
     pub steps: u32,
-    /// True when the other operations are asked for during the first, one at each of its steps.
+    /// True when the other operations are asked for during the first, one at every other of its steps.
     pub overlap: bool,
     /// How long the last one is on.
     pub lasts: Duration,
@@ -275,7 +275,7 @@ impl Scenario {
         self.with(|trial| trial.steps = steps.max(1))
     }
 
-    /// The other operations are asked for during the first, one at each of its steps.
+    /// The other operations are asked for during the first, one at every other of its steps.
     #[must_use]
     pub fn overlapping(self) -> Self {
         self.with(|trial| trial.overlap = true)

@@ -130,7 +130,7 @@ fn ca_rotated_leader_etcd_killed() -> Scenario {
 fn ca_rotated_scaled() -> Scenario {
     Scenario::operations(
         "guarded::ca_rotated_scaled",
-        "While the CA is replaced two members join, and leave again at the next step; all replicas of the operator die at each.",
+        "While the CA is replaced two members join, and leave again two steps later; all replicas of the operator die at each step.",
         [Operation::RotateCa, Operation::Scale(5), Operation::Scale(3)],
     )
     .overlapping()

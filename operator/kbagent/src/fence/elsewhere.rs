@@ -40,9 +40,10 @@ const FRESH: Duration = Duration::from_secs(1);
 enum Answer {
     /// It follows another leader, or is one, and has moved on to that term without the own member.
     Another,
-    /// It neither answers nor refuses: it may be part of a majority that is out of reach.
+    /// Its host accepts no connection and refuses none: it may be part of a majority that is out of reach.
     Silent,
-    /// Anything else: it has no leader, names the own member, is of another cluster, or its process is gone.
+    /// Anything else: it has no leader, names the own member, is of another cluster, its process is gone, or it can be
+    /// reached and is too slow to answer: it may be needed.
     Other,
 }
 
@@ -220,16 +221,16 @@ impl Others {
             .iter()
             .map(|(id, client)| {
                 let peer = self.peers.get(id);
-                async move { (*id, says(client, peer).await) }
+                async move { (*id, says(client, peer.map(String::as_str)).await) }
             })
             .collect();
         let mut answers = Vec::new();
         let mut lost = Vec::new();
-        while let Some((id, answer)) = questions.next().await {
-            if answer.is_err() {
+        while let Some((id, said)) = questions.next().await {
+            if said.answer.is_err() {
                 lost.push(id);
             }
-            answers.push(meaning(own, &answer));
+            answers.push(meaning(own, &said));
         }
         drop(questions);
         // A connection from before a cut stays silent for a while after it: the next question gets a new one.
@@ -240,28 +241,41 @@ impl Others {
     }
 }
 
+/// What was heard of a member.
+struct Said {
+    answer: Result<Status, EtcdError>,
+    /// True when its host accepted a connection at the peers' port: the kernel does so for a process that is starved or
+    /// stopped, and nothing does it beyond a partition.
+    reached: bool,
+}
+
 /// What a member says of itself. Who is dead refuses at the peers' port; at the clients' port its agent would hold the
 /// question for a while.
-async fn says(client: &Client, peer: Option<&String>) -> Result<Status, EtcdError> {
-    if let Some(peer) = peer
-        && timeout(QUICK, refuses(peer)).await.unwrap_or(false)
-    {
-        let endpoint = client.endpoint().to_owned();
-        return Err(EtcdError::Refused { endpoint });
-    }
-    client.status(DEADLINE).await
+async fn says(client: &Client, peer: Option<&str>) -> Said {
+    let dialled = match peer {
+        Some(peer) => timeout(QUICK, TcpStream::connect(peer)).await.ok(),
+        None => None,
+    };
+    let reached = matches!(dialled, Some(Ok(_)));
+    let answer = match dialled {
+        Some(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => {
+            let endpoint = client.endpoint().to_owned();
+            Err(EtcdError::Refused { endpoint })
+        }
+        _ => client.status(DEADLINE).await,
+    };
+    Said { answer, reached }
 }
 
-async fn refuses(address: &str) -> bool {
-    let refused = TcpStream::connect(address).await;
-    refused.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
-}
-
-fn meaning(own: &MemberStatus, answer: &Result<Status, EtcdError>) -> Answer {
-    match answer {
+fn meaning(own: &MemberStatus, said: &Said) -> Answer {
+    match &said.answer {
         Ok(other) if moved_on(own, other) => Answer::Another,
         Ok(_)
         | Err(EtcdError::Refused { .. } | EtcdError::Another { .. } | EtcdError::Rejected { .. }) => {
+            Answer::Other
+        }
+        // That it is slow does not tell what it would vote.
+        Err(EtcdError::TimedOut { .. } | EtcdError::Transport { .. }) if said.reached => {
             Answer::Other
         }
         Err(EtcdError::TimedOut { .. } | EtcdError::Transport { .. }) => Answer::Silent,
@@ -342,16 +356,26 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_is_no_majority_elsewhere() {
-        let endpoint = "http://x".to_owned();
-        let refused = Err(EtcdError::Refused {
-            endpoint: endpoint.clone(),
-        });
-        let silent = Err(EtcdError::TimedOut {
-            endpoint,
+        let endpoint = || "http://x".to_owned();
+        let said = |reached, error| Said {
+            answer: Err(error),
+            reached,
+        };
+        let late = || EtcdError::TimedOut {
+            endpoint: endpoint(),
             deadline_ms: 1,
-        });
-        assert_eq!(meaning(&own(None), &refused), Answer::Other);
-        assert_eq!(meaning(&own(None), &silent), Answer::Silent);
+        };
+        let refused = EtcdError::Refused {
+            endpoint: endpoint(),
+        };
+        let own = own(None);
+        assert_eq!(meaning(&own, &said(false, refused)), Answer::Other);
+        assert_eq!(meaning(&own, &said(false, late())), Answer::Silent);
+        assert_eq!(
+            meaning(&own, &said(true, late())),
+            Answer::Other,
+            "it is slow, not away"
+        );
     }
 
     #[tokio::test]
@@ -361,11 +385,36 @@ mod tests {
         let peer = peers.local_addr().expect("address").to_string();
         let url = format!("http://{}", clients.local_addr().expect("address"));
         let client = Client::new(&url, &crate::tls::Tls::default()).expect("a client");
-        let silent = says(&client, Some(&peer)).await;
-        assert_eq!(meaning(&own(None), &silent), Answer::Silent);
+        let slow = says(&client, Some(&peer)).await;
+        assert!(slow.reached && slow.answer.is_err());
+        assert_eq!(meaning(&own(None), &slow), Answer::Other);
         drop(peers);
         let gone = says(&client, Some(&peer)).await;
+        assert!(matches!(gone.answer, Err(EtcdError::Refused { .. })));
         assert_eq!(meaning(&own(None), &gone), Answer::Other);
+        let unknown = says(&client, None).await;
+        assert_eq!(meaning(&own(None), &unknown), Answer::Silent);
+    }
+
+    #[tokio::test]
+    async fn a_host_that_takes_no_connection_is_out_of_reach() {
+        // With a full queue the kernel drops what asks for a connection, as a partition does.
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        let bind = "127.0.0.1:0".parse().expect("an address");
+        socket.bind(bind).expect("bind");
+        let full = socket.listen(1).expect("listen");
+        let address = full.local_addr().expect("address");
+        let mut waiting = Vec::new();
+        while let Ok(Ok(taken)) = timeout(QUICK, TcpStream::connect(address)).await {
+            waiting.push(taken);
+        }
+        let clients = tokio::net::TcpListener::bind(("127.0.0.1", 0));
+        let clients = clients.await.expect("bind");
+        let url = format!("http://{}", clients.local_addr().expect("address"));
+        let client = Client::new(&url, &crate::tls::Tls::default()).expect("a client");
+        let away = says(&client, Some(&address.to_string())).await;
+        assert!(!away.reached);
+        assert_eq!(meaning(&own(None), &away), Answer::Silent);
     }
 
     #[test]
