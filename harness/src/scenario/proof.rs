@@ -240,8 +240,6 @@ mod tests {
         scaled.members.truncate(1);
         let mut rebuilt = state();
         rebuilt.pods.get_mut("q-2").expect("a pod").member.push('0');
-        let mut moved = rebuilt.clone();
-        moved.pods.get_mut("q-2").expect("a pod").node = "n-9".to_owned();
         let mut regrown = state();
         for at in [1, 2] {
             let pod = regrown.pods.get_mut(&format!("q-{at}")).expect("a pod");
@@ -301,37 +299,36 @@ mod tests {
                 rebuilt,
                 "still has the member that it had",
             ),
-            (
-                Operation::MoveFollower,
-                moved,
-                "still has the member that it had",
-            ),
         ]
     }
 
     /// What the operation of a case replaces.
     fn replaced(operation: Operation) -> Option<Replaced> {
-        let target = match operation {
-            Operation::RebuildFollower => None,
-            Operation::MoveFollower => Some("n-9".to_owned()),
-            _ => return None,
-        };
-        let pod = "q-2".to_owned();
-        Some(Replaced { pod, target })
+        (operation == Operation::RebuildFollower).then(|| Replaced {
+            pod: "q-2".to_owned(),
+            target: None,
+        })
     }
 
     #[test]
-    fn a_member_that_is_rebuilt_elsewhere_has_not_moved() {
-        let mut rebuilt = state();
-        rebuilt.pods.get_mut("q-2").expect("a pod").member.push('0');
-        let replaced = replaced(Operation::MoveFollower);
-        let told = lacking(
-            Operation::MoveFollower,
-            &state(),
-            &rebuilt,
-            replaced.as_ref(),
-        );
+    fn a_member_has_moved_when_another_one_is_on_the_node_that_was_named() {
+        let replaced = Replaced {
+            pod: "q-2".to_owned(),
+            target: Some("n-9".to_owned()),
+        };
+        let move_follower = Operation::MoveFollower;
+        let lacking = |after: &State| lacking(move_follower, &state(), after, Some(&replaced));
+        let told = lacking(&state()).unwrap_or_default();
+        assert!(told.contains("still has the member"), "{told}");
+        assert!(lacking(&State::default()).is_some());
+        let mut moved = state();
+        let pod = moved.pods.get_mut("q-2").expect("a pod");
+        pod.member.push('0');
+        let told = lacking(&moved);
         assert_eq!(told.as_deref(), Some("pod q-2 is on node n-2, not on n-9"));
+        let pod = moved.pods.get_mut("q-2").expect("a pod");
+        pod.node = "n-9".to_owned();
+        assert_eq!(lacking(&moved), None);
     }
 
     #[test]

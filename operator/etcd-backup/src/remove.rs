@@ -21,7 +21,9 @@ impl What {
     }
 }
 
-/// Deletes all objects of a backup. What belongs to another Backup is left alone.
+/// Deletes all objects of a backup. A folder that is another Backup's is left alone, and nothing is left to do: this one
+/// was refused there before it wrote anything that is a backup, and what a killed attempt of it may have left is deleted
+/// by the other.
 ///
 /// # Errors
 /// When the repository refuses.
@@ -34,7 +36,9 @@ pub async fn remove(
     if what == What::Snapshot {
         match repository.manifest(folder).await {
             Ok(Some(manifest)) if manifest.source.backup_uid != backup_uid => {
-                return Err(Error::Taken(folder.manifest()));
+                let (path, other) = (folder.manifest(), manifest.source.backup_uid);
+                eprintln!("nothing is deleted: {path} belongs to the Backup with UID {other}");
+                return Ok(());
             }
             // What is there and is no manifest belongs to what is in its folder: the path is this Backup's alone.
             Ok(_) | Err(Error::Manifest { .. }) => {}

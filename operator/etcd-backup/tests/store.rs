@@ -88,6 +88,38 @@ async fn what_may_be_another_backups_is_not_deleted_while_that_cannot_be_read() 
 }
 
 #[tokio::test]
+async fn a_backup_whose_path_is_another_ones_is_deleted_and_the_others_data_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = Repository::folder(folder.path()).unwrap();
+    let place = Folder::read(PATH).unwrap();
+    let manifest = json!({
+        "formatVersion": 1,
+        "source": { "namespace": "demo", "cluster": "shop", "component": "etcd", "backupUid": "first" },
+        "object": "snapshot-a.db", "bytes": 2, "sha256": "0", "startedAt": "s", "endedAt": "e",
+        "etcdVersion": "3.6.1", "clusterId": "c", "memberId": "m", "revisionBefore": 1, "revisionAfter": 1,
+        "verification": { "verified": false },
+    });
+    let objects = [place.manifest(), place.snapshot("a")];
+    let contents = [manifest.to_string().into_bytes(), b"{}".to_vec()];
+    for (object, content) in objects.iter().zip(contents) {
+        repository.create(object, content).await.unwrap();
+    }
+    let left = async || {
+        let mut left = repository.list(&place, |_| true).await.unwrap();
+        left.sort();
+        left
+    };
+    remove(&repository, &place, "second", What::Snapshot)
+        .await
+        .unwrap();
+    assert_eq!(left().await, objects);
+    remove(&repository, &place, "first", What::Snapshot)
+        .await
+        .unwrap();
+    assert_eq!(left().await, []);
+}
+
+#[tokio::test]
 async fn segments_are_merged_whenever_that_is_interrupted_and_old_ones_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let repository = Repository::folder(folder.path()).unwrap();

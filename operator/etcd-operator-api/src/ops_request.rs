@@ -511,7 +511,7 @@ pub struct ExposeService {
     rules::unsupported_entries("restoreEnv"),
     rules::rule(
         "has(self.inPlace) && self.inPlace",
-        "rebuildFrom: say inPlace: true; a member elsewhere is had by HorizontalScaling"
+        "rebuildFrom: say inPlace: true; targetNodeName places the new member on another node"
     ),
 ]))]
 pub struct Rebuild {

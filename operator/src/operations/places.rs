@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{
     Node, NodeSelectorTerm, PersistentVolume, Pod, PodAffinityTerm, PodSpec, PodTemplateSpec,
 };
 use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use kube::core::{Selector, SelectorExt};
 
@@ -132,7 +133,7 @@ impl Asked<'_> {
         let namespaces = term.namespaces.as_deref().unwrap_or_default();
         let own = self.set.namespace().unwrap_or_default();
         let here = match &term.namespace_selector {
-            Some(selector) if *selector == Default::default() => true,
+            Some(selector) if *selector == LabelSelector::default() => true,
             None if namespaces.is_empty() => true,
             _ => namespaces.contains(&own),
         };

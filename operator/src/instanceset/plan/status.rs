@@ -69,16 +69,12 @@ pub(crate) fn status(
         ready_init_replicas: before.ready_init_replicas,
         current_revision: Some(current),
         update_revision: Some(revision.clone()),
-        current_revisions: seen
-            .pods
-            .iter()
-            .map(|(name, pod)| (name.clone(), pod.revision.clone()))
-            .collect(),
+        current_revisions: revisions(seen),
         update_revisions: desired
             .members
             .iter()
             .map(|name| (name.clone(), revision.clone()))
-            .collect::<BTreeMap<_, _>>(),
+            .collect(),
         conditions: before.conditions.clone(),
         members_status: roles(desired, seen),
         cluster_id: cluster_id(desired, latch),
@@ -101,6 +97,12 @@ pub(crate) fn status(
         status,
         first,
     }
+}
+
+fn revisions(seen: &Observed) -> BTreeMap<String, String> {
+    let pods = seen.pods.iter();
+    pods.map(|(name, pod)| (name.clone(), pod.revision.clone()))
+        .collect()
 }
 
 /// A malformed recorded ID is replaced once members report one; a valid one never changes.
