@@ -100,31 +100,34 @@ async fn clients_of_a_frozen_leader_are_disconnected_and_it_comes_back_by_itself
 
 #[tokio::test]
 #[ignore = "needs ETCD_BIN"]
-async fn clients_of_a_lonely_leader_are_disconnected_once() {
+async fn a_leader_whose_peers_are_slow_is_left_alone() {
     let pods = three(7);
     let leader = settled_leader(&pods).await;
     can_fence(&pods[leader]).await;
+    let before = pods[leader].etcd_pid();
     let client = held(&pods[leader]);
-    let alone = Instant::now();
+    // As a machine without a free core has it: the kernel takes connections, the process does not answer.
     for other in (0..3).filter(|other| *other != leader) {
         pods[other].signal("STOP");
     }
-    let after = disconnected("a lonely leader", client, alone);
-    assert!(after < Duration::from_millis(3500), "{after:?}");
-    let launcher = Launcher::new(&pods[leader].path("run"));
-    let again = until("it is back", 15, async || {
-        let answer = launcher.demand(Demand::Restart { term: 0 }).await;
-        answer
-            .err()
-            .map(|error| error.to_string())
-            .filter(|text| text.contains("term"))
+    let lonely = until("it knows that it lost its leader", 10, async || {
+        let view = pods[leader].view().await;
+        view.status
+            .is_some_and(|status| status.leader_id.is_none())
+            .then_some(())
     });
-    println!("asked again: {}", again.await);
+    lonely.await;
+    // Longer than any grace.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(!client.is_finished(), "there is nowhere else to go");
     for other in (0..3).filter(|other| *other != leader) {
         pods[other].signal("CONT");
     }
     settled_leader(&pods).await;
-    assert_eq!(report(&pods[leader]).await.fencing.restarts, 1);
+    assert_eq!(pods[leader].etcd_pid(), before);
+    for pod in &pods {
+        assert_eq!(report(pod).await.fencing.restarts, 0);
+    }
 }
 
 #[tokio::test]

@@ -18,17 +18,6 @@ const HANGING_ELECTIONS: u32 = 4;
 /// late, and a restart would make it busier; its clients did not come by the leader service.
 const FOLLOWER_ELECTIONS: u32 = 4;
 
-/// Pause after the first restart until the next one; doubled with each that follows, up to the last, and forgotten after
-/// [`FORGOTTEN`] without one. Members that restart each other in turn are worse than any client that waits.
-const AGAIN_FIRST: Duration = Duration::from_secs(5);
-const AGAIN_LAST: Duration = Duration::from_secs(300);
-const FORGOTTEN: Duration = Duration::from_secs(600);
-
-/// Election timeouts without a leader after which a member that transfers leadership is cut. Its clients are forwarded
-/// once it knows the new leader, which it chose itself; one on a busy machine may be silent for longer than
-/// [`GRACE_LED`].
-const PLANNED_ELECTIONS: u32 = 4;
-
 /// What the member is seen to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
@@ -120,55 +109,9 @@ impl Condition {
     }
 }
 
-/// How soon after its last restarts a member may be restarted once more.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct BackOff {
-    last: Option<(Instant, Duration)>,
-}
-
-impl BackOff {
-    /// Whether it may be restarted at `now`.
-    pub fn allows(&self, now: Instant) -> bool {
-        self.last
-            .is_none_or(|(at, pause)| now.saturating_duration_since(at) >= pause)
-    }
-
-    /// It was restarted at `now`.
-    pub fn restarted(&mut self, now: Instant) {
-        let pause = match self.last {
-            Some((at, pause)) if now.saturating_duration_since(at) < FORGOTTEN => {
-                (pause * 2).min(AGAIN_LAST)
-            }
-            _ => AGAIN_FIRST,
-        };
-        self.last = Some((now, pause));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn restarts_of_one_member_become_rarer_until_there_was_none_for_long() {
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let mut back_off = BackOff::default();
-        assert!(back_off.allows(start));
-        for (restart, too_soon) in [(0, 4), (5, 14), (15, 34), (35, 74)] {
-            assert!(back_off.allows(at(restart)), "{restart}");
-            back_off.restarted(at(restart));
-            assert!(!back_off.allows(at(too_soon)), "{too_soon}");
-        }
-        for restart in [1000, 1005] {
-            assert!(back_off.allows(at(restart)), "{restart}");
-            back_off.restarted(at(restart));
-        }
-        for _ in 0..20 {
-            back_off.restarted(at(1100));
-        }
-        assert!(back_off.allows(at(1400)), "five minutes at most");
-    }
 
     const ELECTION: Duration = Duration::from_millis(1000);
     const ALONE: fn(Instant) -> Seen = |_| Seen::Leaderless { outvoted: true };

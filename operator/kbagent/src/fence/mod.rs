@@ -11,6 +11,6 @@ mod elsewhere;
 mod launcher;
 mod task;
 
-pub use condition::{Action, BackOff, Condition, Seen};
+pub use condition::{Action, Condition, Seen};
 pub use launcher::{Launcher, LauncherError};
 pub use task::{Planned, start};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use kbagent_protocol::{EtcdState, FencingReport, Role};
 use tokio::sync::watch;
 
-use super::condition::{Action, BackOff, Condition, Seen, planned_grace};
+use super::condition::{Action, Condition, Seen, planned_grace};
 use super::elsewhere::{self, Elsewhere};
 use super::launcher::Launcher;
 use crate::config::Config;
@@ -48,7 +48,6 @@ pub fn start(
     let look = elsewhere::look(own.clone(), knowledge.clone(), found, report.clone());
     let fence = Fence {
         condition: Condition::new(config.election_timeout),
-        back_off: BackOff::default(),
         launcher: Launcher::new(&config.run_dir),
         report,
         elsewhere,
@@ -62,7 +61,6 @@ pub fn start(
 
 struct Fence {
     condition: Condition,
-    back_off: BackOff,
     launcher: Launcher,
     report: watch::Sender<FencingReport>,
     elsewhere: watch::Receiver<Option<Elsewhere>>,
@@ -100,7 +98,6 @@ impl Fence {
                     }
                 }
                 Action::Wait => tokio::time::sleep(EVERY).await,
-                Action::Restart if !self.back_off.allows(now) => tokio::time::sleep(EVERY).await,
                 Action::Restart => {
                     self.restart(term).await;
                     tokio::time::sleep(AGAIN).await;
@@ -129,14 +126,13 @@ impl Fence {
         });
     }
 
-    async fn restart(&mut self, term: u64) {
+    async fn restart(&self, term: u64) {
         match self.launcher.demand(Demand::Restart { term }).await {
             Ok(()) => {
                 tracing::warn!(
                     term,
                     "etcd is restarted: the majority is elsewhere, and its clients must go there"
                 );
-                self.back_off.restarted(Instant::now());
                 self.report.send_modify(|report| report.restarts += 1);
             }
             Err(error) => {

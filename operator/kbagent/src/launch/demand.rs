@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 /// Shortest time between two restarts.
 const PAUSE: Duration = Duration::from_secs(5);
 /// Restarts that may follow each other; one more is allowed each [`REFILL`].
-const MOST: u32 = 10;
+const MOST: u32 = 4;
 /// Time after which one more restart is allowed.
-const REFILL: Duration = Duration::from_secs(60);
+const REFILL: Duration = Duration::from_secs(30);
 
 /// Something that the agent demands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,8 +173,8 @@ mod tests {
                     .is_ok(),
             );
         }
-        // Ten, and one for each of the minutes that passed.
-        assert!((MOST..=MOST + 5).contains(&allowed), "{allowed}");
+        // Four, and one for each half of the minutes that passed.
+        assert!((MOST..=MOST + 10).contains(&allowed), "{allowed}");
         now += REFILL * MOST;
         for term in 100..100 + u64::from(MOST) {
             now += PAUSE;
