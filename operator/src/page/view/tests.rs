@@ -74,6 +74,10 @@ fn pod<'a>(facts: &'a mut Facts, name: &str) -> &'a mut PodFacts {
     facts.pods.get_mut(&key("shop", name)).expect("a pod")
 }
 
+/// What a Cluster says that names no definition, as `cluster::resolution` words it.
+const REFUSED: &str =
+    "spec.componentSpecs[etcd].componentDef is empty: name a ComponentDefinition, e.g. etcd";
+
 /// One cluster of each state, and one that was refused.
 pub(in crate::page) fn facts() -> Facts {
     let mut facts = Facts::default();
@@ -82,7 +86,7 @@ pub(in crate::page) fn facts() -> Facts {
     add(&mut facts, "shop", "full", "Running");
     let refused = ClusterFacts {
         phase: Some("Failed".into()),
-        message: Some("spec.componentSpecs[0].tls is not supported: leave it out".into()),
+        message: Some(REFUSED.into()),
     };
     facts.clusters.insert(key("archive", "refused"), refused);
     let waiting = (
