@@ -89,6 +89,16 @@ const PURE: &[(&str, &[&str], &str)] = &[
         "the planner of elections sees no clock and no network",
     ),
     (
+        "operator/kbagent/src/election/reach.rs",
+        FETCHED,
+        "who is reached follows from looks at connections",
+    ),
+    (
+        "operator/kbagent/src/election/sockets.rs",
+        FETCHED,
+        "connections follow from the kernel's text",
+    ),
+    (
         "operator/kbagent/src/accounts/plan.rs",
         &[
             "tokio",

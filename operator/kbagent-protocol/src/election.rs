@@ -55,6 +55,10 @@ pub struct Beat {
     pub silent_ms: Option<u64>,
     /// True when the agent itself came late just now, so that the silence of its etcd tells nothing.
     pub starved: bool,
+    /// Milliseconds since the etcd beside the agent, which leads, last reached a majority of voters; `None` while it
+    /// does, when that is not known, and of an older agent. An older agent does not read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_off_ms: Option<u64>,
 }
 
 /// A campaign that an agent began, and what came of it. Part of its [`crate::MemberView`].
@@ -107,4 +111,42 @@ pub struct ElectionReport {
     /// Times at which this agent suspected a leader that was silent, whether or not a campaign came of it.
     #[serde(default)]
     pub suspected: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As agents of a former version read and write it.
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Former {
+        silent_ms: Option<u64>,
+        starved: bool,
+    }
+
+    #[test]
+    fn beats_are_read_by_a_former_version_and_of_one() {
+        let beat = Beat {
+            silent_ms: Some(12),
+            starved: false,
+            cut_off_ms: Some(210),
+        };
+        let text = serde_json::to_string(&beat).expect("serialize");
+        assert_eq!(text, r#"{"silentMs":12,"starved":false,"cutOffMs":210}"#);
+        assert_eq!(serde_json::from_str::<Beat>(&text).expect("parse"), beat);
+        let former = Former {
+            silent_ms: Some(12),
+            starved: false,
+        };
+        let read: Former = serde_json::from_str(&text).expect("a former version reads it");
+        assert_eq!(read, former);
+        let text = serde_json::to_string(&former).expect("serialize");
+        let without = Beat {
+            cut_off_ms: None,
+            ..beat
+        };
+        assert_eq!(serde_json::from_str::<Beat>(&text).expect("parse"), without);
+        assert_eq!(serde_json::to_string(&without).expect("serialize"), text);
+    }
 }

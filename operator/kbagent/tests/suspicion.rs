@@ -15,6 +15,8 @@ use bench::{Pod, settled_leader};
 /// Duty cycles of a starved machine: so long without processors, and so long with.
 const STARVED: Duration = Duration::from_millis(80);
 const FED: Duration = Duration::from_millis(20);
+/// Of the bench's members.
+const PEER_PORT: &str = "22380";
 
 fn print(what: &str, gaps: &[Duration], pods: &[Pod]) {
     println!("{what}: {gaps:?}");
@@ -104,6 +106,70 @@ async fn a_leader_that_is_cut_off_is_replaced_and_a_follower_that_is_replaces_no
     tokio::time::sleep(GROWN).await;
     let after = reports(&pods).await;
     assert_eq!(after.started, before.started, "a minority campaigned");
+    assert_eq!(raft_of(&pods[leader]).await.term, term);
+}
+
+/// Three members, each of which has and uses an address of its own; from etcd 3.6 on.
+fn addressed(net: u8, fast: &str) -> Vec<Pod> {
+    let all = [0, 1, 2];
+    let pod = |n: &u8| {
+        let mut pod = Pod::new(net, *n, &all).bootstraps();
+        pod.set("KB_FAST_ELECTION", fast);
+        pod.addressed();
+        pod.start_etcd_with("ETCD_BIN", &["--feature-gates=SetMemberLocalAddr=true"]);
+        pod.start_agent();
+        pod
+    };
+    all.iter().map(pod).collect()
+}
+
+/// Drops what comes to or from the port of peers of `host`; clients and agents get through.
+fn peers_only(change: &str, host: &str) {
+    for [address, port] in [["-d", "--dport"], ["-s", "--sport"]] {
+        let done = Command::new("iptables")
+            .args(["-w", change, "INPUT", "-p", "tcp", address, host])
+            .args([port, PEER_PORT, "-j", "DROP"])
+            .status();
+        assert!(
+            done.is_ok_and(|status| status.success()),
+            "failed to cut {host} off"
+        );
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN and a network namespace of its own: unshare -Urn"]
+async fn a_leader_that_is_cut_off_at_its_port_of_peers_is_replaced() {
+    let cut = |pod: &mut Pod| peers_only("-A", &pod.host);
+    let joined = |pod: &mut Pod| peers_only("-D", &pod.host);
+    let mut without = addressed(56, "true");
+    let slow = gaps(&mut without, 3, cut, joined).await;
+    assert_eq!(reports(&without).await.started, 0, "silence is no news");
+    drop(without);
+    let mut pods = addressed(57, "suspicion");
+    let gaps = gaps(&mut pods, 5, cut, joined).await;
+    print("cut off at the port of peers", &gaps, &pods);
+    let before = reports(&pods).await;
+    println!("without: {slow:?}\nwith:    {gaps:?}\n{before:?}");
+    in_time(gaps[2] < RAFTS_OWN * 2 / 3, &format!("{gaps:?}"));
+    in_time(before.won >= 3, &format!("{before:?}"));
+    assert_eq!(before.needless, 0, "{before:?}");
+    let leader = settled_leader(&pods).await;
+    let term = raft_of(&pods[leader]).await.term;
+    let follower = (leader + 1) % 3;
+    tokio::time::sleep(GROWN).await;
+    // One of two: its connections are gone, then it is cut off.
+    pods[follower].kill_etcd();
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    pods[follower].start_etcd_with("ETCD_BIN", &["--feature-gates=SetMemberLocalAddr=true"]);
+    settled_leader(&pods).await;
+    tokio::time::sleep(GROWN).await;
+    cut(&mut pods[follower]);
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    joined(&mut pods[follower]);
+    tokio::time::sleep(GROWN).await;
+    let after = reports(&pods).await;
+    assert_eq!(after.started, before.started, "{after:?}");
     assert_eq!(raft_of(&pods[leader]).await.term, term);
 }
 

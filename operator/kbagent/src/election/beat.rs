@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use super::cutoff::{CutOff, Peers};
 use super::hold::Held;
 use super::plan::{Died, Planner};
 use super::suspicion::{BEAT, Judge, Opinion, Punctuality};
@@ -80,7 +81,8 @@ impl Beats {
         Some(Body::from_stream(lines))
     }
 
-    fn read(&self) -> bool {
+    /// Whether any agent reads them.
+    pub(super) fn read(&self) -> bool {
         self.beat.receiver_count() > 0
     }
 }
@@ -95,12 +97,27 @@ pub(super) struct Watch {
     pub(super) trouble: Trouble,
 }
 
-/// When something showed that the leader's etcd lives.
-type Sign = (Died, Instant);
+/// What was received about a leader, and when.
+type Signal = (Died, Sign, Instant);
+
+enum Sign {
+    /// Its agent says this.
+    Beat(Beat),
+    /// Its etcd answered.
+    Answer,
+}
+
+/// What is known of the own etcd.
+struct Seen {
+    answered: watch::Receiver<Option<Instant>>,
+    cut_off: watch::Receiver<Option<CutOff>>,
+}
 
 /// Starts sending, receiving and judging.
-pub(super) fn start(watch: Watch) {
+pub(super) fn start(watch: Watch, peers: Peers) {
     let (answered_to, answered) = watch::channel(None);
+    let (cut_off_to, cut_off) = watch::channel(None);
+    tokio::spawn(peers.watch(Arc::clone(&watch.beats), cut_off_to));
     tokio::spawn(pulse(
         (watch.config.etcd_address(), watch.config.tls.clone()),
         Arc::clone(&watch.beats),
@@ -112,7 +129,8 @@ pub(super) fn start(watch: Watch) {
         watch.held.clone(),
         signs_to.clone(),
     ));
-    tokio::spawn(watch.judge(answered, signs_to, signs));
+    let seen = Seen { answered, cut_off };
+    tokio::spawn(watch.judge(seen, signs_to, signs));
 }
 
 /// Asks the own etcd whether it lives, on one connection, while beats are read.
@@ -172,7 +190,7 @@ pub(super) async fn lives(address: SocketAddr, tls: &Tls, within: Duration) -> b
 async fn listen(
     config: Arc<Config>,
     mut held: watch::Receiver<Option<Held>>,
-    signs: mpsc::Sender<Sign>,
+    signs: mpsc::Sender<Signal>,
 ) {
     let token = Token::new(config.token_file.clone());
     loop {
@@ -199,7 +217,7 @@ async fn follow(
     config: &Config,
     token: &Token,
     leader: &Held,
-    signs: &mpsc::Sender<Sign>,
+    signs: &mpsc::Sender<Signal>,
 ) {
     let address = address.to_string();
     let Ok(token) = token.read() else {
@@ -215,24 +233,17 @@ async fn follow(
         let Ok(beat) = serde_json::from_slice::<Beat>(&line) else {
             return;
         };
-        let now = Instant::now();
-        let silent = match (beat.silent_ms, beat.starved) {
-            (_, true) => Some(Duration::ZERO),
-            (silent, false) => silent.map(Duration::from_millis),
-        };
-        if let Some(at) = silent.and_then(|silent| now.checked_sub(silent)) {
-            // A judge that does not keep up is starved, and knows it.
-            let _lost = signs.try_send((leader.led, at));
-        }
+        // A judge that does not keep up is starved, and knows it.
+        let _lost = signs.try_send((leader.led, Sign::Beat(beat), Instant::now()));
     }
 }
 
 impl Watch {
     async fn judge(
         mut self,
-        answered: watch::Receiver<Option<Instant>>,
-        signs_to: mpsc::Sender<Sign>,
-        mut signs: mpsc::Receiver<Sign>,
+        seen: Seen,
+        signs_to: mpsc::Sender<Signal>,
+        mut signs: mpsc::Receiver<Signal>,
     ) {
         let mut judge = Judge::new(self.config.election_timeout);
         let mut own = Punctuality::default();
@@ -243,14 +254,14 @@ impl Watch {
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                Some((led, at)) = signs.recv() => judge.sign(led, at, Instant::now()),
+                Some(signal) = signs.recv() => learn(&mut judge, &signal),
                 _ = beat.tick() => own.tick(Instant::now(), pressure.share()),
             }
-            while let Ok((led, at)) = signs.try_recv() {
-                judge.sign(led, at, Instant::now());
+            while let Ok(signal) = signs.try_recv() {
+                learn(&mut judge, &signal);
             }
             let now = Instant::now();
-            self.send(&answered, &own, now);
+            self.send(&seen, &own, now);
             let held = self.held.borrow().clone();
             judge.watch(held.as_ref().map(|held| held.led));
             let idle = asking.as_ref().is_none_or(JoinHandle::is_finished);
@@ -259,7 +270,7 @@ impl Watch {
                 let tls = self.config.etcd_tls(&held.pod);
                 asking = Some(tokio::spawn(async move {
                     if lives(held.address, &tls, QUICK).await {
-                        let _lost = signs.try_send((held.led, Instant::now()));
+                        let _lost = signs.try_send((held.led, Sign::Answer, Instant::now()));
                     }
                 }));
             }
@@ -274,16 +285,17 @@ impl Watch {
         }
     }
 
-    fn send(&self, answered: &watch::Receiver<Option<Instant>>, own: &Punctuality, now: Instant) {
+    fn send(&self, seen: &Seen, own: &Punctuality, now: Instant) {
         if !self.beats.read() {
             return;
         }
-        let silent = answered
-            .borrow()
-            .map(|at| now.saturating_duration_since(at));
+        let ms = |silence: Duration| u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
+        let answered = *seen.answered.borrow();
+        let cut_off = *seen.cut_off.borrow();
         self.beats.beat.send_replace(Beat {
-            silent_ms: silent.map(|silent| u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)),
+            silent_ms: answered.map(|at| ms(now.saturating_duration_since(at))),
             starved: own.starved(now),
+            cut_off_ms: cut_off.and_then(|found| found.silence(now)).map(ms),
         });
     }
 
@@ -301,6 +313,13 @@ impl Watch {
             }
             None => self.planner.lock().await.was_there(),
         }
+    }
+}
+
+fn learn(judge: &mut Judge, (led, sign, at): &Signal) {
+    match sign {
+        Sign::Beat(beat) => judge.beat(*led, beat, *at),
+        Sign::Answer => judge.sign(*led, *at, Instant::now()),
     }
 }
 

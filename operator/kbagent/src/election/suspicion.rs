@@ -1,10 +1,13 @@
 //! Pure: has the leader been silent for too long? Time is passed in.
 //!
 //! A sign of life is a beat of the leader's agent that says that its etcd answers, or an answer of that etcd itself.
+//! While beats claim that it reaches no majority, it is silent since then, whatever it answers.
 //! Silence counts when it is far longer than any of the last minutes, and when this judge was on time all along. One
 //! judge only suspects: agents of a majority must, each by itself, before [`super::plan`] lets a member campaign.
 
 use std::time::{Duration, Instant};
+
+use kbagent_protocol::Beat;
 
 use super::plan::Died;
 
@@ -86,6 +89,24 @@ struct Watched {
     led: Died,
     /// First and newest sign of life.
     signs: Option<(Instant, Instant)>,
+    /// The newest beats claim that it reaches no majority.
+    cut_off: Option<CutOff>,
+}
+
+/// A leader's agent claims that its etcd reaches no majority.
+#[derive(Clone, Copy, Debug)]
+struct CutOff {
+    since: Instant,
+    /// Void from then on, unless it is claimed again.
+    until: Instant,
+}
+
+impl Watched {
+    /// Since when the leader claims to be cut off, while that is in force.
+    fn claimed(&self, now: Instant) -> Option<Instant> {
+        let claim = self.cut_off.filter(|claim| now < claim.until);
+        claim.map(|claim| claim.since)
+    }
 }
 
 /// What one judge thinks of its leader.
@@ -134,22 +155,53 @@ impl Judge {
     /// The leader to watch from now on.
     pub fn watch(&mut self, led: Option<Died>) {
         if self.watched.map(|watched| watched.led) != led {
-            self.watched = led.map(|led| Watched { led, signs: None });
+            self.watched = led.map(|led| Watched {
+                led,
+                signs: None,
+                cut_off: None,
+            });
         }
     }
 
-    /// A sign of life of `led` from the moment `at`, received `now`.
-    pub fn sign(&mut self, led: Died, at: Instant, now: Instant) {
+    /// A beat of the agent of `led`, received `now`.
+    pub fn beat(&mut self, led: Died, beat: &Beat, now: Instant) {
+        let ago = |ms: Option<u64>| now.checked_sub(Duration::from_millis(ms?));
         let Some(watched) = self.watched.as_mut().filter(|known| known.led == led) else {
             return;
         };
+        if beat.starved {
+            self.lives(now, now);
+        } else if let Some(since) = ago(beat.cut_off_ms) {
+            let until = now + FLOOR;
+            watched.cut_off = Some(CutOff { since, until });
+        } else if let Some(at) = ago(beat.silent_ms) {
+            self.lives(at, now);
+        }
+    }
+
+    /// An answer of the etcd of `led` from the moment `at`, received `now`. It tells nothing of whether that reaches
+    /// others.
+    pub fn sign(&mut self, led: Died, at: Instant, now: Instant) {
+        let known = self.watched.filter(|known| known.led == led);
+        if known.is_some_and(|known| known.claimed(now).is_none()) {
+            self.lives(at, now);
+        }
+    }
+
+    /// A sign of life, which ends a claim.
+    fn lives(&mut self, at: Instant, now: Instant) {
+        let Some(watched) = self.watched.as_mut() else {
+            return;
+        };
         let at = at.min(now);
+        let claimed = watched.claimed(now);
+        watched.cut_off = None;
         match &mut watched.signs {
             None => watched.signs = Some((at, at)),
             Some((_, newest)) if at > *newest => {
-                let silence = at.saturating_duration_since(*newest);
+                let since = claimed.unwrap_or(*newest);
                 *newest = at;
-                self.silences.add(silence, now);
+                self.silences.add(at.saturating_duration_since(since), now);
             }
             Some(_) => {}
         }
@@ -160,10 +212,12 @@ impl Judge {
         FLOOR.max(self.silences.longest().saturating_mul(TIMES))
     }
 
-    /// True when the leader's etcd is to be asked, because its agent has been silent for a while.
+    /// True when the leader's etcd is to be asked, because its agent has been silent for a while. One that claims
+    /// to be cut off is not: no answer would count.
     pub fn asks(&self, now: Instant) -> bool {
-        self.silence(now)
-            .is_some_and(|(_, silence)| silence >= FLOOR / 2)
+        let claimed = self.watched.and_then(|watched| watched.claimed(now));
+        let silence = self.silence(now).filter(|_| claimed.is_none());
+        silence.is_some_and(|(_, silence)| silence >= FLOOR / 2)
     }
 
     /// The leader, when it is suspected. Never of a judge that is not on time, nor when raft's own timeout is as near.
@@ -199,10 +253,15 @@ impl Judge {
         let watched = self.watched?;
         let (first, newest) = watched.signs?;
         let known = newest.saturating_duration_since(first) >= KNOWN;
-        known.then(|| (watched.led, now.saturating_duration_since(newest)))
+        let since = watched.claimed(now).unwrap_or(newest);
+        known.then(|| (watched.led, now.saturating_duration_since(since)))
     }
 }
 
 #[cfg(test)]
 #[path = "suspicion_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "suspicion_model.rs"]
+mod model;

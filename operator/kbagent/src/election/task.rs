@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::timeout;
 
 use super::beat::{self, Beats};
+use super::cutoff::Peers;
 use super::hold::{self, Held, evidence};
 use super::message::{self, MessageError, Target};
 use super::plan::{Ask, Died, Evidence, Look, Order, Planner, Reason, Step, Witness};
@@ -98,14 +99,21 @@ pub fn start(
         places: Semaphore::new(PLACES),
     });
     if config.fast_election.suspicion() {
-        beat::start(beat::Watch {
+        let peers = Peers {
+            config: Arc::clone(config),
+            own: own.clone(),
+            knowledge: knowledge.clone(),
+            addresses: elections.addresses.clone(),
+        };
+        let watch = beat::Watch {
             config: Arc::clone(config),
             beats: Arc::clone(&elections.beats),
             held: elections.held.clone(),
             suspected: suspected_to,
             planner: Arc::clone(&elections.planner),
             trouble: trouble.clone(),
-        });
+        };
+        beat::start(watch, peers);
     }
     if config.fast_election.news() {
         tokio::spawn(hold::addresses(Arc::clone(config), addresses_to));

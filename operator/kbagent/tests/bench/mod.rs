@@ -107,6 +107,24 @@ impl Pod {
         self.set("KB_RELAY_CLIENTS", "true");
     }
 
+    /// Moves it to an address of its own, which other members see, instead of one of loopback. For a network namespace
+    /// of its own, where `lo` gets that address.
+    pub(crate) fn addressed(&mut self) {
+        let elsewhere = |text: &str| text.replace("127.77.", "10.77.");
+        self.host = elsewhere(&self.host);
+        for value in self.env.values_mut() {
+            *value = elsewhere(value);
+        }
+        let added = Command::new("ip")
+            .args(["address", "add", &format!("{}/32", self.host), "dev", "lo"])
+            .status();
+        assert!(
+            added.is_ok_and(|status| status.success()),
+            "failed to add {}: run this in a network namespace of its own (unshare -Urn, ip link set lo up)",
+            self.host
+        );
+    }
+
     /// The files by which etcd speaks TLS, in a directory of their own: CA, certificate, key.
     pub(crate) fn certificates(&mut self, texts: &[String; 3]) {
         let directory = self.path("tls");
