@@ -18,6 +18,11 @@ const HANGING_ELECTIONS: u32 = 4;
 /// late, and a restart would make it busier; its clients did not come by the leader service.
 const FOLLOWER_ELECTIONS: u32 = 4;
 
+/// Election timeouts without a leader after which a member that transfers leadership is cut. Its clients are forwarded
+/// once it knows the new leader, which it chose itself; one on a busy machine may be silent for longer than
+/// [`GRACE_LED`].
+const PLANNED_ELECTIONS: u32 = 4;
+
 /// What the member is seen to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
