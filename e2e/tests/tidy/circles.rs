@@ -11,6 +11,7 @@ const CRATES: &[&str] = &[
     "harness/etcd-history/src",
     "harness/workload/src",
     "harness/machine/src",
+    "harness/disk-faults/src",
     "harness/pod-policies/src",
     "operator/src",
     "operator/kbagent/src",

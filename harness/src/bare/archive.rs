@@ -12,6 +12,9 @@ use crate::bare::cluster::BareCluster;
 const BLOCK: usize = 512;
 /// Largest file that is read: a segment of etcd's write-ahead log has 64 MB, and may end behind that.
 const LARGEST: usize = 96 << 20;
+/// Who may do what with a file: root alone reads and writes data, and all run a program.
+const DATA: &str = "0000600";
+const PROGRAM: &str = "0000755";
 
 impl BareCluster {
     /// A file of a container.
@@ -45,8 +48,27 @@ impl BareCluster {
     pub(crate) async fn write_file(
         &self,
         container: &str,
-        (folder, name): (&str, &str),
+        place: (&str, &str),
         bytes: &[u8],
+    ) -> Result<(), BareError> {
+        self.put(container, place, (DATA, bytes)).await
+    }
+
+    /// Puts a program into a container.
+    pub(crate) async fn write_program(
+        &self,
+        container: &str,
+        place: (&str, &str),
+        bytes: &[u8],
+    ) -> Result<(), BareError> {
+        self.put(container, place, (PROGRAM, bytes)).await
+    }
+
+    async fn put(
+        &self,
+        container: &str,
+        (folder, name): (&str, &str),
+        (mode, bytes): (&str, &[u8]),
     ) -> Result<(), BareError> {
         let failed = |message: String| BareError::Command {
             command: format!("write {folder}/{name}"),
@@ -56,7 +78,7 @@ impl BareCluster {
         let options = UploadToContainerOptionsBuilder::default()
             .path(folder)
             .build();
-        let body = bollard::body_full(pack(name, bytes).map_err(failed)?.into());
+        let body = bollard::body_full(pack(name, (mode, bytes)).map_err(failed)?.into());
         let written = self
             .docker()
             .upload_to_container(container, Some(options), body);
@@ -101,12 +123,12 @@ fn octal(field: &[u8]) -> Option<usize> {
     usize::from_str_radix(text.trim_matches(['\0', ' ']), 8).ok()
 }
 
-/// An archive of one file, which root owns and no one else reads.
-fn pack(name: &str, bytes: &[u8]) -> Result<Vec<u8>, String> {
+/// An archive of one file, which root owns.
+fn pack(name: &str, (mode, bytes): (&str, &[u8])) -> Result<Vec<u8>, String> {
     let mut header = [0_u8; BLOCK];
     let fields: [(usize, &str); 7] = [
         (0, name),
-        (100, "0000600"),
+        (100, mode),
         (108, "0000000"),
         (116, "0000000"),
         (124, &format!("{:011o}", bytes.len())),
@@ -137,24 +159,24 @@ mod tests {
     fn a_file_that_is_packed_is_unpacked() {
         for length in [0, 1, 511, 512, 513, 70_000] {
             let bytes = vec![7; length];
-            let archive = pack("0.wal", &bytes).expect("an archive");
+            let archive = pack("0.wal", (DATA, &bytes)).expect("an archive");
             assert_eq!(archive.len() % BLOCK, 0);
             assert_eq!(unpack(&archive), Ok(bytes));
         }
-        assert!(pack(&"n".repeat(100), b"x").is_err());
+        assert!(pack(&"n".repeat(100), (DATA, b"x")).is_err());
     }
 
     #[test]
     fn what_is_said_of_a_file_is_passed_over_and_a_cut_archive_refused() {
-        let mut archive = pack("about", b"30 mtime=1.5\n").expect("an archive");
+        let mut archive = pack("about", (DATA, b"30 mtime=1.5\n")).expect("an archive");
         archive[156] = b'x';
         archive.truncate(2 * BLOCK);
-        archive.extend(pack("0.wal", b"bytes").expect("an archive"));
+        archive.extend(pack("0.wal", (DATA, b"bytes")).expect("an archive"));
         assert_eq!(unpack(&archive), Ok(b"bytes".to_vec()));
         for end in [0, 100, 2 * BLOCK, 3 * BLOCK] {
             assert!(unpack(&archive[..end]).is_err());
         }
-        let mut folder = pack("wal", b"").expect("an archive");
+        let mut folder = pack("wal", (DATA, b"")).expect("an archive");
         folder[156] = b'5';
         assert!(unpack(&folder).is_err_and(|why| why.contains('5')));
     }
@@ -163,7 +185,8 @@ mod tests {
     fn the_system_s_own_tar_takes_it() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("a.tar");
-        std::fs::write(&path, pack("0.wal", b"bytes").expect("an archive")).expect("written");
+        std::fs::write(&path, pack("0.wal", (DATA, b"bytes")).expect("an archive"))
+            .expect("written");
         let listed = std::process::Command::new("tar")
             .arg("-tvf")
             .arg(&path)

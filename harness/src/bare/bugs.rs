@@ -4,17 +4,17 @@
 use std::time::Duration;
 
 use crate::bare::plan::{BarePlan, Hunt};
-use crate::faults::{Direction, Fault, Selector};
+use crate::faults::{Direction, Fault, Selector, Unsynced};
 use crate::scenario::{Event, Plan, Promise, Scenario};
 
 /// A known bug.
 #[derive(Clone, Debug)]
 pub struct Bug {
-    /// Number of the issue at github.com/etcd-io/etcd.
-    pub number: u32,
+    /// Number of the issue at github.com/etcd-io/etcd; a word for what is no issue.
+    pub name: &'static str,
     /// How it is provoked, in few words.
     pub how: &'static str,
-    /// A version that has it.
+    /// A version that has it; what is behind a `+` are flags that are switched on.
     pub affected: &'static str,
     /// A version that does not.
     pub fixed: &'static str,
@@ -32,12 +32,29 @@ pub fn all() -> Vec<Bug> {
         early_progress(),
         watch_after_snapshot(),
         future_watch(),
+        no_fsync(),
     ]
 }
 
-/// The bug with this number.
-pub fn find(number: u32) -> Option<Bug> {
-    all().into_iter().find(|bug| bug.number == number)
+/// The bug with this name.
+pub fn find(name: &str) -> Option<Bug> {
+    all().into_iter().find(|bug| bug.name == name)
+}
+
+/// A bug's name as people write it.
+pub fn title(name: &str) -> String {
+    match name.parse::<u32>() {
+        Ok(number) => format!("#{number}"),
+        Err(_) => name.to_owned(),
+    }
+}
+
+/// Where a bug is described, as the documents link it.
+pub(super) fn link(name: &str) -> String {
+    match name.parse::<u32>() {
+        Ok(number) => format!("https://github.com/etcd-io/etcd/issues/{number}"),
+        Err(_) => "#what-is-no-bug".to_owned(),
+    }
 }
 
 impl Bug {
@@ -57,7 +74,7 @@ impl Bug {
             },
             version: version.to_owned(),
             hunt: Some(Hunt {
-                bug: self.number,
+                bug: self.name,
                 budget: self.budget,
                 checks: self.checks,
             }),
@@ -67,7 +84,7 @@ impl Bug {
 
 fn compacted_txn() -> Bug {
     Bug {
-        number: 18667,
+        name: "18667",
         how: "400 operations a second, some a transaction of a put and a read at a compacted revision; no fault",
         affected: "v3.6.16",
         fixed: "v3.7.3",
@@ -88,7 +105,7 @@ fn compacted_txn() -> Bug {
 
 fn early_progress() -> Bug {
     Bug {
-        number: 15220,
+        name: "15220",
         how: "400 operations a second, every watch asked for its progress every 5 ms; no fault",
         affected: "v3.5.7",
         fixed: "v3.5.9",
@@ -109,7 +126,7 @@ fn early_progress() -> Bug {
 
 fn watch_after_snapshot() -> Bug {
     Bug {
-        number: 15271,
+        name: "15271",
         how: "2000 operations a second, each client at one member; a follower loses the other members, not its clients, \
               until it is 5200 entries behind and needs a snapshot",
         affected: "v3.5.7",
@@ -137,7 +154,7 @@ fn watch_after_snapshot() -> Bug {
 
 fn future_watch() -> Bug {
     Bug {
-        number: 20221,
+        name: "20221",
         how: "300 operations a second, each client at one member, watches that begin 1500 revisions ahead; a follower \
               loses the other members, not its clients, until it is 60 entries behind and needs a snapshot",
         affected: "v3.6.1",
@@ -164,6 +181,30 @@ fn future_watch() -> Bug {
     }
 }
 
+/// No bug, but what etcd would be without its syncs: the power loss that finds nothing in etcd finds this.
+fn no_fsync() -> Bug {
+    Bug {
+        name: "unsafe-no-fsync",
+        how: "300 operations a second; all members lose their power, and what they have not synced in the last second",
+        affected: "v3.6.16+unsafe-no-fsync",
+        fixed: "v3.6.16",
+        budget: Duration::from_secs(60),
+        checks: &["linearizable", "watch", "durability", "agreement", "raft"],
+        scenario: Scenario::faults(
+            "bug::unsafe_no_fsync",
+            "Acknowledged writes are lost with the power, because etcd was told not to sync them.",
+            [Fault::LosePower {
+                of: Selector::All,
+                lost: Unsynced::LastSecond,
+            }],
+        )
+        .once()
+        .lasts(1)
+        .operations_s(300)
+        .promise(Promise::default().loses_quorum()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,16 +216,21 @@ mod tests {
             let plan = bug.plan(bug.affected, 4);
             let trial = plan.trial().expect("a load");
             let round = trial.lasts + trial.warm_up;
-            assert!(
-                round <= bug.budget,
-                "#{} has one round at least",
-                bug.number
-            );
+            assert!(round <= bug.budget, "{} has one round at least", bug.name);
             let again = format!(
                 "harness bug {} --version {} --seed 4",
-                bug.number, bug.affected
+                bug.name, bug.affected
             );
             assert_eq!(plan.replay(), again);
+            assert!(find(bug.name).is_some_and(|found| found.name == bug.name));
         }
+        assert!(find("7").is_none());
+    }
+
+    #[test]
+    fn an_issue_is_written_with_its_number_and_all_else_by_its_name() {
+        assert_eq!(title("18667"), "#18667");
+        assert_eq!(title("unsafe-no-fsync"), "unsafe-no-fsync");
+        assert!(link("18667").ends_with("/issues/18667"));
     }
 }

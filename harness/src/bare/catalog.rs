@@ -1,6 +1,8 @@
 //! The scenarios of bare members.
 
-use crate::faults::{Container, Direction, Disturbance, Fault, LogDamage, Selector, Traffic};
+use crate::faults::{
+    Container, Direction, Disturbance, Fault, LogDamage, Selector, Traffic, Unsynced,
+};
 use crate::scenario::promise::Continuity::LeaderStays;
 use crate::scenario::{Event, Promise, Scenario};
 
@@ -14,6 +16,7 @@ pub fn all() -> Vec<Scenario> {
         of_late_links(),
         of_closed_links(),
         of_disks(),
+        of_power(),
         of_locks(),
         of_events(),
     ];
@@ -116,6 +119,41 @@ fn of_disks() -> Vec<Scenario> {
             [damage(LogDamage::Torn)],
         )
         .promise(Promise::continuity(LeaderStays)),
+    ]
+}
+
+/// Members that lose what they did not sync, or whose syncs fail.
+fn of_power() -> Vec<Scenario> {
+    let lose = |of, lost| Fault::LosePower { of, lost };
+    vec![
+        Scenario::faults(
+            "bare::all_power_lost",
+            "All members lose their power, and all that they have not synced: nothing acknowledged is lost.",
+            [lose(Selector::All, Unsynced::All)],
+        )
+        .operations_s(300)
+        .setting("snapshot-count", "100")
+        .promise(Promise::default().loses_quorum()),
+        Scenario::faults(
+            "bare::all_power_lost_in_part",
+            "All members lose their power, and some pages and sectors of what they have not synced: they start, and nothing              acknowledged is lost.",
+            [lose(Selector::All, Unsynced::Some)],
+        )
+        .operations_s(300)
+        .setting("snapshot-count", "100")
+        .promise(Promise::default().loses_quorum()),
+        Scenario::faults(
+            "bare::leader_power_lost",
+            "The leader loses its power, and all that it has not synced: the others elect, and it follows.",
+            [lose(Selector::Leader, Unsynced::All)],
+        )
+        .operations_s(300),
+        Scenario::faults(
+            "bare::failing_disk_leader",
+            "Every sync of the leader fails: it ends, the others elect, and it follows when its disk is whole and has              what was synced.",
+            [Fault::FailDisk { of: Selector::Leader }],
+        )
+        .operations_s(300),
     ]
 }
 

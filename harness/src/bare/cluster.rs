@@ -18,7 +18,7 @@ use futures::future::{join_all, try_join_all};
 use crate::bare::BareError;
 use crate::bare::health::Health;
 use crate::bare::leftovers;
-use crate::bare::member::{Layout, address};
+use crate::bare::member::{Layout, SUPERVISOR, address};
 use crate::bare::status::Status;
 use crate::cluster::{ShellOutput, exec_as};
 use crate::deploy::owner;
@@ -98,22 +98,27 @@ impl BareCluster {
     }
 
     /// Makes and starts all members.
-    pub(crate) async fn start_members(&self, image: &str) -> Result<(), BareError> {
+    /// `client` is the image that has the supervisor's program.
+    pub(crate) async fn start_members(&self, image: &str, client: &str) -> Result<(), BareError> {
         let names = self.layout.names();
+        let supervisor = match self.layout.is_supervised() {
+            true => Some(self.supervisor(client).await?),
+            false => None,
+        };
+        let supervisor = supervisor.as_deref();
         let made = names.iter().map(async |name| {
             let recipe = Recipe {
                 name,
                 image,
-                command: [
-                    vec!["/usr/local/bin/etcd".to_owned()],
-                    self.layout.flags(name),
-                ]
-                .concat(),
+                command: self.layout.command(name),
                 environment: Vec::new(),
                 memory: HashMap::new(),
                 binds: Vec::new(),
             };
             self.create(recipe).await?;
+            if let Some(program) = supervisor {
+                self.write_program(name, SUPERVISOR, program).await?;
+            }
             if self.layout.peers().is_some() {
                 self.join_peers(name).await?;
             }
@@ -122,6 +127,22 @@ impl BareCluster {
         // To the end, also when one fails: what is under way when this returns would escape the removal.
         let made = join_all(made).await;
         made.into_iter().collect()
+    }
+
+    /// The program that stands between members and their disks, from a container that is never started.
+    async fn supervisor(&self, image: &str) -> Result<Vec<u8>, BareError> {
+        let (folder, name) = SUPERVISOR;
+        let tools = self.layout.tools();
+        let recipe = Recipe {
+            name: &tools,
+            image,
+            command: vec![[folder, name].concat()],
+            environment: Vec::new(),
+            memory: HashMap::new(),
+            binds: Vec::new(),
+        };
+        self.create(recipe).await?;
+        self.read_file(&tools, &[folder, name].concat()).await
     }
 
     /// Makes and starts a container on the network.

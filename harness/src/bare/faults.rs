@@ -15,10 +15,10 @@ use crate::bare::links::LinkFault;
 use crate::bare::member::Layout;
 use crate::bare::status::Status;
 use crate::bare::turns::Cycle;
-use crate::bare::{damage, disk, disturbed, election, links, turns};
+use crate::bare::{damage, disk, disturbed, election, failing, links, power, turns};
 use crate::faults::{
     Active, Container, Direction, Evidence, Fault, FaultError, Healing, Injected, LogDamage,
-    Running, Selector, Target, Traffic,
+    Running, Selector, Target, Traffic, Unsynced,
 };
 
 /// What is done to a container.
@@ -55,6 +55,10 @@ enum Means {
     Log(LogDamage, Selector),
     /// The control groups of containers: so many writes a second.
     Disk(u32, Selector),
+    /// The supervisor of a member's disk: what was not synced is lost.
+    Power(Unsynced, Selector),
+    /// The same: syncs fail.
+    Failing(Selector),
 }
 
 /// Injects a fault: chooses its targets now, does it.
@@ -82,7 +86,9 @@ pub(crate) async fn inject(
         | Means::Turns(_, of)
         | Means::Election(of)
         | Means::Log(_, of)
-        | Means::Disk(_, of) => of,
+        | Means::Disk(_, of)
+        | Means::Power(_, of)
+        | Means::Failing(of) => of,
         Means::Links(of) => of.selector(),
     };
     let chosen = of.select(&all, seed)?;
@@ -101,6 +107,19 @@ pub(crate) async fn inject(
         Means::Election(_) => election::inject(cluster, fault, chosen, &status).await?,
         Means::Disk(writes_s, _) => {
             disk::inject(cluster, (fault, writes_s), chosen, evidence).await?
+        }
+        Means::Power(lost, _) => {
+            let members: Vec<String> = chosen.into_iter().map(|member| member.pod).collect();
+            let witness = witness(&status, &names, &members);
+            let loss = power::lose(cluster, fault, (&members, lost, seed)).await?;
+            let killed = (Harm::Kill, members, witness);
+            let killed = harmed(cluster, fault, killed, evidence).await?;
+            loss.of(fault, killed)
+        }
+        Means::Failing(_) => {
+            let members: Vec<String> = chosen.into_iter().map(|member| member.pod).collect();
+            let witness = witness(&status, &names, &members);
+            failing::inject(cluster, fault, (members, witness), evidence).await?
         }
         Means::Log(how, _) => damage::inject(cluster, (fault, how), chosen, evidence).await?,
     };
@@ -161,6 +180,11 @@ fn means(fault: &Fault, layout: &Layout) -> Result<Means, String> {
         Fault::Elect { of } => return Ok(Means::Election(of.clone())),
         Fault::SlowDisk { of, writes_s } => return Ok(Means::Disk(*writes_s, of.clone())),
         Fault::DamageLog { of, how } => return Ok(Means::Log(*how, of.clone())),
+        Fault::LosePower { .. } | Fault::FailDisk { .. } if !layout.is_supervised() => {
+            return Err("nothing stands between these members and their disks".to_owned());
+        }
+        Fault::LosePower { of, lost } => return Ok(Means::Power(*lost, of.clone())),
+        Fault::FailDisk { of } => return Ok(Means::Failing(of.clone())),
         Fault::FreezeInTurns {
             of,
             frozen_ms,
@@ -173,7 +197,7 @@ fn means(fault: &Fault, layout: &Layout) -> Result<Means, String> {
     }
     let (harm, of) = harm(fault).ok_or_else(|| {
         "members that are plain containers are killed, frozen, cut off and elected, the links between them disturbed, \
-         their logs damaged and their disks slowed"
+         their logs damaged, their disks slowed and made to fail, and their power is taken"
             .to_owned()
     })?;
     if harm == Harm::Split && layout.peers().is_none() {

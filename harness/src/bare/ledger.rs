@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::bare::bugs::Bug;
+use crate::bare::bugs::{self, Bug};
 
 /// How the table begins.
 pub(super) const HEAD: &str = "| bug | plan | has it | found | median | worst | budget | does not | there | last reproduced |";
@@ -43,7 +43,7 @@ impl Series {
         };
         format!(
             "{} {} | {} | {} of {} | {} | {} | {} | {} | {there} | {date} |",
-            first(bug.number),
+            first(bug.name),
             bug.how,
             bug.affected,
             self.shown.len(),
@@ -60,7 +60,7 @@ impl Series {
 ///
 /// # Errors
 /// When there is no such table in it.
-pub fn recorded(text: &str, number: u32, row: &str) -> Result<String, String> {
+pub fn recorded(text: &str, name: &str, row: &str) -> Result<String, String> {
     let mut lines: Vec<&str> = text.lines().collect();
     let head = lines.iter().position(|line| *line == HEAD);
     let head = head.ok_or_else(|| format!("there is no line `{HEAD}` in it"))?;
@@ -68,15 +68,15 @@ pub fn recorded(text: &str, number: u32, row: &str) -> Result<String, String> {
         .iter()
         .take_while(|line| line.starts_with('|'));
     let end = head + rows.count();
-    match (head..end).find(|at| lines[*at].starts_with(&first(number))) {
+    match (head..end).find(|at| lines[*at].starts_with(&first(name))) {
         Some(at) => lines[at] = row,
         None => lines.insert(end, row),
     }
     Ok(lines.join("\n") + "\n")
 }
 
-fn first(number: u32) -> String {
-    format!("| [{number}](https://github.com/etcd-io/etcd/issues/{number}) |")
+fn first(name: &str) -> String {
+    format!("| [{name}]({}) |", bugs::link(name))
 }
 
 fn seconds(time: Duration) -> String {
@@ -91,7 +91,6 @@ fn seconds(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bare::bugs;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -106,21 +105,21 @@ mod tests {
 
     #[test]
     fn a_row_replaces_that_of_its_bug_alone() {
-        let bug = bugs::find(18667).expect("a bug");
+        let bug = bugs::find("18667").expect("a bug");
         let of = |shown: &[u32]| series(shown).row(&bug, "2026-11-28");
         let before = format!("# Bugs\n\n{HEAD}\n|---|\n\nafter\n");
-        let one = recorded(&before, 18667, &of(&[300])).expect("a table");
-        let other = recorded(&one, 7, &format!("{} x |", first(7))).expect("a table");
-        let again = recorded(&other, 18667, &of(&[300, 100, 700])).expect("a table");
+        let one = recorded(&before, "18667", &of(&[300])).expect("a table");
+        let other = recorded(&one, "7", &format!("{} x |", first("7"))).expect("a table");
+        let again = recorded(&other, "18667", &of(&[300, 100, 700])).expect("a table");
         assert!(again.contains("| 3 of 3 | 0.30 s | 0.70 s | 1 s | v3.7.3 | 2 runs, 2 s: clean |"));
-        assert!(!again.contains("1 of 3") && again.contains(&first(7)));
+        assert!(!again.contains("1 of 3") && again.contains(&first("7")));
         assert!(again.ends_with("\nafter\n"), "{again}");
-        assert!(recorded("# Bugs\n", 7, "| x |").is_err());
+        assert!(recorded("# Bugs\n", "7", "| x |").is_err());
     }
 
     #[test]
     fn what_was_not_seen_is_not_made_up() {
-        let bug = bugs::find(18667).expect("a bug");
+        let bug = bugs::find("18667").expect("a bug");
         let nothing = Series::default().row(&bug, "2026-11-28");
         assert!(nothing.contains("| 0 of 0 | - | - | 1 s | v3.7.3 | not run |"));
         let unclean = Series {
@@ -140,12 +139,12 @@ mod tests {
             .collect();
         assert_eq!(rows.len(), bugs::all().len());
         for bug in bugs::all() {
-            let start = format!("{} {} | {} |", first(bug.number), bug.how, bug.affected);
-            let row = rows.iter().find(|row| row.starts_with(&first(bug.number)));
+            let start = format!("{} {} | {} |", first(bug.name), bug.how, bug.affected);
+            let row = rows.iter().find(|row| row.starts_with(&first(bug.name)));
             assert!(
                 row.is_some_and(|row| row.starts_with(&start)),
-                "#{}",
-                bug.number
+                "{}",
+                bug.name
             );
         }
     }

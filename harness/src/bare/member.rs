@@ -20,7 +20,22 @@ pub(crate) struct Layout {
     proxied: bool,
     /// True when disks are slowed.
     slow_disks: bool,
+    /// What stands between members and their disks, where something does.
+    supervision: Option<Supervision>,
 }
+
+/// How a supervisor looks after what a member writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Supervision {
+    /// After so many milliseconds what is written is taken as written back; never when absent.
+    pub(crate) written_back_ms: Option<u32>,
+}
+
+/// Folder of a member's data.
+const DATA: &str = "/var/lib/etcd/data";
+
+/// Where a supervisor's program is, in the client's image and in members that have one.
+pub(crate) const SUPERVISOR: (&str, &str) = ("/", "workload");
 
 impl Layout {
     /// So many members of the run with this name. `settings` are flags of etcd by name, in place of the usual ones.
@@ -33,6 +48,7 @@ impl Layout {
             peers_apart: false,
             proxied: false,
             slow_disks: false,
+            supervision: None,
         }
     }
 
@@ -40,6 +56,38 @@ impl Layout {
     pub(crate) fn with_slow_disks(mut self, slow: bool) -> Self {
         self.slow_disks = slow;
         self
+    }
+
+    /// A supervisor stands between each member and its disk.
+    pub(crate) fn with_supervision(mut self, supervision: Option<Supervision>) -> Self {
+        self.supervision = supervision;
+        self
+    }
+
+    /// True when a supervisor stands between members and their disks.
+    pub(crate) fn is_supervised(&self) -> bool {
+        self.supervision.is_some()
+    }
+
+    /// Name of the container that the supervisor's program is taken from.
+    pub(crate) fn tools(&self) -> String {
+        format!("bare-{}-tools", self.run)
+    }
+
+    /// The command of a member's container.
+    pub(crate) fn command(&self, member: &str) -> Vec<String> {
+        let mut command = Vec::new();
+        if let Some(supervision) = self.supervision {
+            command.push([SUPERVISOR.0, SUPERVISOR.1].concat());
+            command.extend(["disk", "run", "--folder", DATA].map(str::to_owned));
+            if let Some(ms) = supervision.written_back_ms {
+                command.extend(["--written-back-ms".to_owned(), ms.to_string()]);
+            }
+            command.push("--".to_owned());
+        }
+        command.push("/usr/local/bin/etcd".to_owned());
+        command.extend(self.flags(member));
+        command
     }
 
     /// Folders of the host that the recording client has: none, but for a run that slows disks.
@@ -125,7 +173,7 @@ impl Layout {
             .collect();
         let mut flags = vec![
             ("name", member.to_owned()),
-            ("data-dir", "/var/lib/etcd/data".to_owned()),
+            ("data-dir", DATA.to_owned()),
             ("listen-client-urls", "http://0.0.0.0:2379".to_owned()),
             ("listen-peer-urls", format!("http://0.0.0.0:{PEER_PORT}")),
             (
@@ -230,6 +278,25 @@ mod tests {
         assert!(layout.client_binds().is_empty());
         let slow = layout.with_slow_disks(true);
         assert_eq!(slow.client_binds(), ["/sys/fs/cgroup:/cgroup"]);
+    }
+
+    #[test]
+    fn a_supervisor_stands_before_etcd_and_changes_none_of_its_flags() {
+        let layout = Layout::new("7", 3, &[]);
+        let plain = layout.command("bare-7-0");
+        assert_eq!(plain[0], "/usr/local/bin/etcd");
+        assert!(!layout.is_supervised());
+        let with = |written_back_ms| {
+            let supervised = layout
+                .clone()
+                .with_supervision(Some(Supervision { written_back_ms }));
+            supervised.command("bare-7-0").join(" ")
+        };
+        let behind = format!("-- {}", plain.join(" "));
+        let first = "/workload disk run --folder /var/lib/etcd/data";
+        assert_eq!(with(None), format!("{first} {behind}"));
+        let timed = format!("{first} --written-back-ms 1000 {behind}");
+        assert_eq!(with(Some(1000)), timed);
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::time::Duration;
 use etcd_history::check::{Expectations, InTime};
 use etcd_history::record::Route;
 
-use crate::bare::member::Layout;
+use crate::bare::member::{Layout, Supervision};
 use crate::bare::{catalog, links};
-use crate::faults::Fault;
+use crate::faults::{Fault, Unsynced};
 use crate::scenario::{Act, Plan, PlanError, Trial};
 use crate::timeouts;
 
@@ -19,7 +19,8 @@ pub const VERSION: &str = "v3.6.16";
 pub struct BarePlan {
     /// Scenario, members, seed.
     pub plan: Plan,
-    /// Version of etcd, which is the tag of its image.
+    /// Version of etcd, which is the tag of its image. What follows behind a `+` are flags that are switched on:
+    /// `v3.6.16+unsafe-no-fsync`.
     pub version: String,
     /// What it looks for, where that is a known bug.
     pub hunt: Option<Hunt>,
@@ -28,8 +29,8 @@ pub struct BarePlan {
 /// A run that looks for one bug: its faults are repeated until a check shows it or the time is over.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hunt {
-    /// Number of etcd's issue.
-    pub bug: u32,
+    /// Its name.
+    pub bug: &'static str,
     /// Longest time under load.
     pub budget: Duration,
     /// Checks that show it.
@@ -77,7 +78,8 @@ impl BarePlan {
 
     /// The image of its members.
     pub fn image(&self) -> String {
-        format!("etcd-harness/etcd:{}", self.version)
+        let version = self.version.split('+').next().unwrap_or_default();
+        format!("etcd-harness/etcd:{version}")
     }
 
     /// Its members in a run with this name: behind a proxy where a fault needs one, else with a network of their own
@@ -87,7 +89,11 @@ impl BarePlan {
         let proxied = faults.iter().any(links::needs_proxy);
         let split = |fault: &Fault| matches!(fault, Fault::Split { .. });
         let settings = self.trial().map(|trial| trial.settings.clone());
-        Layout::new(run, self.plan.members, &settings.unwrap_or_default())
+        let mut settings = settings.unwrap_or_default();
+        let switched = self.version.split('+').skip(1);
+        settings.extend(switched.map(|flag| (flag, "true")));
+        Layout::new(run, self.plan.members, &settings)
+            .with_supervision(supervision(faults))
             .with_proxy(proxied)
             .with_slow_disks(
                 faults
@@ -133,6 +139,23 @@ impl BarePlan {
         expectations.in_time = phases.map(in_time).collect();
         expectations
     }
+}
+
+/// What must stand between members and their disks for these faults.
+fn supervision(faults: &[Fault]) -> Option<Supervision> {
+    let mut found = None;
+    for fault in faults {
+        let written_back_ms = match fault {
+            Fault::LosePower {
+                lost: Unsynced::LastSecond,
+                ..
+            } => Some(1000),
+            Fault::LosePower { .. } | Fault::FailDisk { .. } => None,
+            _ => continue,
+        };
+        found = Some(Supervision { written_back_ms });
+    }
+    found
 }
 
 #[cfg(test)]
@@ -204,6 +227,25 @@ mod tests {
         assert_eq!(plan.image(), "etcd-harness/etcd:v3.6.1");
         let again = BarePlan::named(&plan.plan.trial(), None, "v3.6.1", 9).expect("a plan");
         assert_eq!(again, plan);
+    }
+
+    #[test]
+    fn flags_behind_a_version_are_switched_on_and_no_part_of_the_image() {
+        let mut plan = plan("bare::all_killed");
+        assert!(!plan.layout("7").is_supervised());
+        plan.version = "v3.6.1+unsafe-no-fsync".to_owned();
+        assert_eq!(plan.image(), "etcd-harness/etcd:v3.6.1");
+        let command = plan.layout("7").command("bare-7-0");
+        assert!(command.contains(&"--unsafe-no-fsync=true".to_owned()));
+        assert!(plan.replay().contains("--version v3.6.1+unsafe-no-fsync"));
+    }
+
+    #[test]
+    fn only_members_whose_disk_has_a_fault_are_supervised() {
+        let command = |name| plan(name).layout("7").command("bare-7-0");
+        assert_eq!(command("bare::all_power_lost")[0], "/workload");
+        assert_eq!(command("bare::failing_disk_leader")[0], "/workload");
+        assert_eq!(command("bare::log_torn")[0], "/usr/local/bin/etcd");
     }
 
     #[test]

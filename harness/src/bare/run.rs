@@ -7,6 +7,7 @@ use etcd_history::check;
 use etcd_history::{Expectations, History};
 use jiff::Timestamp;
 
+use crate::bare::bugs;
 use crate::bare::client::BareClient;
 use crate::bare::cluster::BareCluster;
 use crate::bare::faults::inject;
@@ -205,7 +206,9 @@ impl<'a> BareRun<'a> {
             let shown = self.shows(hunt, client).await;
             self.log.judge("history", shown.as_ref().map(drop));
             if shown.unwrap_or_default() {
-                self.lab.live.say(format!("#{} is shown", hunt.bug));
+                self.lab
+                    .live
+                    .say(format!("{} is shown", bugs::title(hunt.bug)));
                 return true;
             }
         }
@@ -233,7 +236,7 @@ impl<'a> BareRun<'a> {
         let load = (self.plan.plan.seed, trial.load);
         let members = async {
             cluster.make_proxy(&lab.client_image, load.0).await?;
-            cluster.start_members(&image).await?;
+            cluster.start_members(&image, &lab.client_image).await?;
             cluster
                 .wait_whole(timeouts::patient(timeouts::BARE_WHOLE))
                 .await

@@ -15,8 +15,8 @@ use crate::scenario::{Interrupt, Live};
 // Its `--version` is that of etcd.
 #[command(disable_version_flag = true)]
 pub struct Args {
-    /// Number of etcd's issue; lists what there is a plan for when not given.
-    number: Option<u32>,
+    /// Number of etcd's issue, or the name of what is none; lists what there is a plan for when not given.
+    bug: Option<String>,
     /// Runs of the version that has it.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     seeds: u32,
@@ -38,17 +38,17 @@ pub struct Args {
 }
 
 pub(super) async fn run(args: Args) -> CommandResult {
-    let Some(number) = args.number else {
+    let Some(name) = &args.bug else {
         for bug in bugs::all() {
             let Bug {
-                number,
+                name,
                 affected,
                 fixed,
                 budget,
                 ..
             } = &bug;
             println!(
-                "{number:<6} {affected} has it, {fixed} does not, {} s: {}",
+                "{name:<6} {affected} has it, {fixed} does not, {} s: {}",
                 budget.as_secs(),
                 bug.story()
             );
@@ -56,8 +56,10 @@ pub(super) async fn run(args: Args) -> CommandResult {
         }
         return Ok(Exit::Pass);
     };
-    let bug = bugs::find(number)
-        .ok_or_else(|| anyhow!("failed to find a plan for #{number}; `harness bug` lists them"))?;
+    let bug = bugs::find(name).ok_or_else(|| {
+        let title = bugs::title(name);
+        anyhow!("failed to find a plan for {title}; `harness bug` lists them")
+    })?;
     let lab = BareLab::connect(args.runs.clone(), Live::loud()).await?;
     let lab = BareLab {
         interrupt: Interrupt::by_signal()?,
@@ -80,8 +82,9 @@ async fn look_in(lab: &BareLab, bug: &Bug, version: &str, args: &Args) -> Comman
         shown += u32::from(seen.shown_after.is_some());
     }
     println!(
-        "#{} was shown by {shown} of {} runs of {version}",
-        bug.number, args.seeds
+        "{} was shown by {shown} of {} runs of {version}",
+        bugs::title(bug.name),
+        args.seeds
     );
     Ok(if shown > 0 {
         Exit::Violation
@@ -122,7 +125,7 @@ async fn compare(lab: &BareLab, bug: &Bug, args: &Args) -> CommandResult {
         println!("{line}");
     }
     if let Some(path) = &args.record {
-        record(path, bug.number, &row)?;
+        record(path, bug.name, &row)?;
     }
     Ok(exit(late, &series))
 }
@@ -149,17 +152,17 @@ async fn one(
         None => format!("not shown in {lasted:.1} s ({})", seen.severity.word()),
     };
     println!(
-        "#{} in {version}, seed {seed}: {told}, {}",
-        bug.number,
+        "{} in {version}, seed {seed}: {told}, {}",
+        bugs::title(bug.name),
         seen.dir.display()
     );
     Ok(seen)
 }
 
-fn record(path: &Path, number: u32, row: &str) -> anyhow::Result<()> {
+fn record(path: &Path, name: &str, row: &str) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(path);
     let text = text.with_context(|| format!("failed to read {}", path.display()))?;
-    let text = recorded(&text, number, row)
+    let text = recorded(&text, name, row)
         .map_err(|error| anyhow!("failed to find the table in {}: {error}", path.display()))?;
     std::fs::write(path, text).with_context(|| format!("failed to write {}", path.display()))
 }

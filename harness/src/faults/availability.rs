@@ -239,9 +239,11 @@ pub fn need(fault: &Fault) -> Need {
         }
         Fault::FillDisk { .. } => Need::LoopMount,
         Fault::DisturbPeers { .. } => Need::PeerProxy,
-        Fault::FreezeInTurns { .. } | Fault::SlowDisk { .. } | Fault::DamageLog { .. } => {
-            Need::BareContainers
-        }
+        Fault::FreezeInTurns { .. }
+        | Fault::SlowDisk { .. }
+        | Fault::LosePower { .. }
+        | Fault::FailDisk { .. }
+        | Fault::DamageLog { .. } => Need::BareContainers,
     }
 }
 
@@ -335,7 +337,14 @@ mod tests {
             of: Selector::Leader,
             writes_s: 1,
         };
-        for fault in [late, turns, torn, slow] {
+        let power = Fault::LosePower {
+            of: Selector::Leader,
+            lost: crate::faults::Unsynced::All,
+        };
+        let failing = Fault::FailDisk {
+            of: Selector::Leader,
+        };
+        for fault in [late, turns, torn, slow, power, failing] {
             let reason = impossible(&[fault], &strong).expect("a reason");
             assert!(reason.contains("harness bare"), "{reason}");
         }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::faults::{
     Absence, DataLoss, Deletion, Direction, Disturbance, Fault, LogDamage, NodeSelector,
-    OperatorFault, Replicas, Traffic,
+    OperatorFault, Replicas, Traffic, Unsynced,
 };
 
 impl fmt::Display for Fault {
@@ -75,6 +75,10 @@ impl fmt::Display for Fault {
                     "let {writes_s} writes a second through to the disk of {of}"
                 )
             }
+            Fault::LosePower { of, lost } => {
+                write!(f, "take the power of {of} with {}", lost.words())
+            }
+            Fault::FailDisk { of } => write!(f, "let every sync of {of} fail"),
             Fault::DamageLog { of, how } => write!(f, "kill {of} and {} its log", how.words()),
         }
     }
@@ -141,6 +145,16 @@ impl LogDamage {
         match self {
             LogDamage::Flipped => "flip a bit of",
             LogDamage::Torn => "tear a write at the end of",
+        }
+    }
+}
+
+impl Unsynced {
+    const fn words(self) -> &'static str {
+        match self {
+            Unsynced::All => "all that they have not synced",
+            Unsynced::Some => "some of what they have not synced",
+            Unsynced::LastSecond => "what they have not synced in the last second",
         }
     }
 }
@@ -258,6 +272,14 @@ mod tests {
         assert_eq!(
             torn.to_string(),
             "kill a follower and tear a write at the end of its log"
+        );
+        let power = Fault::LosePower {
+            of: Selector::All,
+            lost: Unsynced::Some,
+        };
+        assert_eq!(
+            power.to_string(),
+            "take the power of all members with some of what they have not synced"
         );
         let node = Fault::PauseNode {
             of: NodeSelector::Of(Selector::Ordinal(2)),

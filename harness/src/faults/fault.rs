@@ -179,6 +179,19 @@ pub enum Fault {
         /// How many.
         writes_s: u32,
     },
+    /// Members are killed and lose what they had written and not synced, as when their machine loses its power. Of bare
+    /// members only.
+    LosePower {
+        /// Whose.
+        of: Selector,
+        /// What of it.
+        lost: Unsynced,
+    },
+    /// Every sync of a member's files ends with an error (EIO). Of bare members only.
+    FailDisk {
+        /// Whose.
+        of: Selector,
+    },
     /// A member is killed, and starts again with a write-ahead log that its disk has damaged. Of bare members only.
     DamageLog {
         /// Whose: one member.
@@ -374,6 +387,18 @@ pub enum LogDamage {
     Torn,
 }
 
+/// What a power loss takes of what was written and not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unsynced {
+    /// All.
+    All,
+    /// Some pages and sectors of it.
+    Some,
+    /// All of the last second; the kernel has written back what is older.
+    LastSecond,
+}
+
 impl Fault {
     /// A fixed word for it, the same as in its JSON.
     pub const fn name(&self) -> &'static str {
@@ -406,6 +431,8 @@ impl Fault {
             Fault::FillQuota => "fill_quota",
             Fault::CorruptData { .. } => "corrupt_data",
             Fault::SlowDisk { .. } => "slow_disk",
+            Fault::LosePower { .. } => "lose_power",
+            Fault::FailDisk { .. } => "fail_disk",
             Fault::DamageLog { .. } => "damage_log",
         }
     }

@@ -83,6 +83,8 @@ pub async fn inject(context: &FaultContext, fault: &Fault) -> Result<Active, Fau
         Fault::DisturbPeers { .. }
         | Fault::FreezeInTurns { .. }
         | Fault::SlowDisk { .. }
+        | Fault::LosePower { .. }
+        | Fault::FailDisk { .. }
         | Fault::DamageLog { .. } => Err(FaultError::find("bare members", fault)),
     }?;
     Ok(Active::of(fault, begun, injected))

@@ -44,12 +44,12 @@ pub use error::{FaultError, SelectError};
 pub use evidence::Evidence;
 pub use fault::{
     Absence, Container, ControlPlanePart, DataLoss, Deletion, Direction, Disturbance, Fault,
-    LogDamage, NodeSelector, OperatorFault, Replicas, Traffic,
+    LogDamage, NodeSelector, OperatorFault, Replicas, Traffic, Unsynced,
 };
 pub use healing::Healing;
 pub use inject::{Active, inject};
 pub use member::Member;
 pub(crate) use network::{Cut, parties};
-pub(crate) use running::{Injected, Running};
+pub(crate) use running::{AnyRunning, Injected, Running};
 pub use selector::Selector;
 pub use target::{Target, in_words};

@@ -52,7 +52,17 @@ use crate::{clock::Clock, config::Config};
 #[command(version)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    part: Part,
+}
+
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// Stands between a member that is a plain container and its disk.
+    #[cfg(target_os = "linux")]
+    #[command(subcommand)]
+    Disk(disk_faults::Command),
+    #[command(flatten)]
+    Client(Command),
 }
 
 #[derive(Debug, Subcommand)]
@@ -171,8 +181,14 @@ struct Place {
 }
 
 fn main() -> ExitCode {
-    match start(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+    let end = match Cli::parse().part {
+        // Before a runtime has threads.
+        #[cfg(target_os = "linux")]
+        Part::Disk(command) => command.start(),
+        Part::Client(command) => start(command).map(|()| ExitCode::SUCCESS),
+    };
+    match end {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("workload: {error:#}");
             ExitCode::FAILURE

@@ -35,7 +35,11 @@ fn none_asks_for_what_only_bare_members_have() {
         let disturbs = |fault: &Fault| {
             matches!(
                 fault,
-                Fault::DisturbPeers { .. } | Fault::FreezeInTurns { .. } | Fault::DamageLog { .. }
+                Fault::DisturbPeers { .. }
+                    | Fault::FreezeInTurns { .. }
+                    | Fault::LosePower { .. }
+                    | Fault::FailDisk { .. }
+                    | Fault::DamageLog { .. }
             )
         };
         assert!(

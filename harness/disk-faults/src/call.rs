@@ -1,0 +1,142 @@
+//! A system call as it was announced: what it would write or sync. Pure.
+
+use crate::kernel::Notice;
+
+/// What a call is about to do. `file` is the number by which its process has the file open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// Writes so many bytes, at this place or where the file stands.
+    Write {
+        file: i32,
+        at: Option<u64>,
+        bytes: u64,
+    },
+    /// The same, of pieces that a table in its memory names.
+    WriteMany {
+        file: i32,
+        at: Option<u64>,
+        table: u64,
+        pieces: u64,
+    },
+    Resize {
+        file: i32,
+        to: u64,
+    },
+    Allocate {
+        file: i32,
+        mode: i32,
+        at: u64,
+        bytes: u64,
+    },
+    Sync {
+        file: i32,
+    },
+    SyncAll,
+    /// Opens a file and empties it; its path is in its memory.
+    Empty {
+        folder: i32,
+        path: u64,
+    },
+    Other,
+}
+
+impl Call {
+    pub(crate) fn of(notice: &Notice) -> Self {
+        let [first, second, third, fourth, ..] = notice.arguments;
+        let file = number(first);
+        // A place behind the end of the number's positive half is none: pwritev2 writes where the file stands.
+        let place = |at: u64| i64::try_from(at).is_ok().then_some(at);
+        match notice.number {
+            libc::SYS_write => Call::Write {
+                file,
+                at: None,
+                bytes: third,
+            },
+            libc::SYS_pwrite64 => Call::Write {
+                file,
+                at: Some(fourth),
+                bytes: third,
+            },
+            libc::SYS_writev => Call::WriteMany {
+                file,
+                at: None,
+                table: second,
+                pieces: third,
+            },
+            libc::SYS_pwritev | libc::SYS_pwritev2 => Call::WriteMany {
+                file,
+                at: place(fourth),
+                table: second,
+                pieces: third,
+            },
+            libc::SYS_ftruncate => Call::Resize { file, to: second },
+            libc::SYS_fallocate => Call::Allocate {
+                file,
+                mode: number(second),
+                at: third,
+                bytes: fourth,
+            },
+            libc::SYS_fsync | libc::SYS_fdatasync => Call::Sync { file },
+            libc::SYS_sync | libc::SYS_syncfs => Call::SyncAll,
+            libc::SYS_openat => Call::Empty {
+                folder: file,
+                path: second,
+            },
+            _ => Call::Other,
+        }
+    }
+}
+
+/// The lower half, which is all that an `int` has.
+fn number(argument: u64) -> i32 {
+    (argument as u32).cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_those_of_the_call() {
+        let of = |number, arguments| {
+            Call::of(&Notice {
+                id: 1,
+                thread: 2,
+                number,
+                arguments,
+            })
+        };
+        let write = |at| Call::Write {
+            file: 5,
+            at,
+            bytes: 40,
+        };
+        assert_eq!(of(libc::SYS_write, [5, 0xdead, 40, 9, 0, 0]), write(None));
+        assert_eq!(
+            of(libc::SYS_pwrite64, [5, 0xdead, 40, 9, 0, 0]),
+            write(Some(9))
+        );
+        let many = |at| Call::WriteMany {
+            file: 5,
+            at,
+            table: 0xdead,
+            pieces: 2,
+        };
+        assert_eq!(
+            of(libc::SYS_pwritev2, [5, 0xdead, 2, u64::MAX, 0, 0]),
+            many(None)
+        );
+        assert_eq!(
+            of(libc::SYS_pwritev, [5, 0xdead, 2, 8, 0, 0]),
+            many(Some(8))
+        );
+        let here = libc::AT_FDCWD as u64;
+        let empty = Call::Empty {
+            folder: libc::AT_FDCWD,
+            path: 0xbeef,
+        };
+        assert_eq!(of(libc::SYS_openat, [here, 0xbeef, 0, 0, 0, 0]), empty);
+        assert_eq!(of(libc::SYS_fdatasync, [3; 6]), Call::Sync { file: 3 });
+        assert_eq!(of(libc::SYS_read, [3; 6]), Call::Other);
+    }
+}

@@ -1,0 +1,81 @@
+//! The commands, which are part of another program: it calls them `disk`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use crate::supervise::{Options, run};
+use crate::{enter, orders};
+
+/// What a supervisor does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs a program and looks after its files.
+    Run(Run),
+    /// Used by `run`: becomes the program.
+    #[command(hide = true)]
+    Enter {
+        /// The program and its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Gives an order to a supervisor; prints its report.
+    Order {
+        /// Where it is given.
+        #[command(flatten)]
+        place: Place,
+        /// The order, one JSON document.
+        order: String,
+    },
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    place: Place,
+    /// The folder whose files are looked after.
+    #[arg(long)]
+    folder: PathBuf,
+    /// After so many milliseconds everything is taken as written back, as a kernel does by itself.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    written_back_ms: Option<u64>,
+    /// The program and its arguments.
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+/// Where orders are given.
+#[derive(Debug, Args)]
+pub struct Place {
+    /// Name of the supervisor's socket.
+    #[arg(long, default_value = "disk-faults")]
+    name: String,
+}
+
+impl Command {
+    /// Does it. Before any other thread is there: `enter` filters its own alone.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn start(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Command::Run(of) => {
+                let options = Options {
+                    folder: &of.folder,
+                    name: &of.place.name,
+                    written_back: of.written_back_ms.map(Duration::from_millis),
+                };
+                run(&options, &of.command).map(ExitCode::from)
+            }
+            Command::Enter { command } => enter::enter(&command).map(|()| ExitCode::SUCCESS),
+            Command::Order { place, order } => {
+                let report = orders::ask(&place.name, &order)?;
+                println!("{}", serde_json::to_string(&report)?);
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! The disk as the program sees it: what it has not synced yet, and what is refused. Decides what a call is told.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::call::Call;
+use crate::chance::Chance;
+use crate::kernel::Answer;
+use crate::message::{Kept, Loss, Report};
+use crate::target::{Opened, Target};
+use crate::undo::Undo;
+
+/// Modes of fallocate(2): the length stays; a hole; zeros.
+const KEEP_SIZE: i32 = 1;
+const PUNCH_HOLE: i32 = 2;
+const ZERO_RANGE: i32 = 16;
+
+/// The files below one folder.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    folder: PathBuf,
+    /// Files with something that is not synced, by device and number.
+    files: HashMap<(u64, u64), Changed>,
+    /// From now on a sync of something un-synced does not return.
+    pub(crate) holds: bool,
+    pub(crate) syncs: Refusal,
+    pub(crate) writes: Refusal,
+    refused: u64,
+    held: u64,
+    untracked: Option<String>,
+}
+
+/// What of one kind of call is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Nothing.
+    #[default]
+    None,
+    /// The next ones, so many.
+    Next(u64),
+    /// All.
+    All,
+}
+
+impl Refusal {
+    pub(crate) fn of(next: Option<u64>) -> Self {
+        next.map_or(Refusal::All, Refusal::Next)
+    }
+
+    /// True when this one is refused.
+    fn takes(&mut self) -> bool {
+        match self {
+            Refusal::None | Refusal::Next(0) => false,
+            Refusal::Next(left) => {
+                *left -= 1;
+                true
+            }
+            Refusal::All => true,
+        }
+    }
+}
+
+/// A file with something that is not synced. It stays open, so that it is found again under any name and under none.
+#[derive(Debug)]
+struct Changed {
+    path: PathBuf,
+    file: File,
+    undo: Undo,
+}
+
+impl Disk {
+    pub(crate) fn new(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            files: HashMap::new(),
+            holds: false,
+            syncs: Refusal::None,
+            writes: Refusal::None,
+            refused: 0,
+            held: 0,
+            untracked: None,
+        }
+    }
+
+    /// What a call is told; nothing as long as it is to wait.
+    pub(crate) fn decide(&mut self, call: Call, target: Target) -> Option<Answer> {
+        match self.look_at(call, target) {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.untracked.get_or_insert(format!("{call:?}: {error}"));
+                Some(Answer::Continue)
+            }
+        }
+    }
+
+    fn look_at(&mut self, call: Call, target: Target) -> io::Result<Option<Answer>> {
+        let goes_on = Ok(Some(Answer::Continue));
+        let file = match call {
+            Call::Write { file, .. }
+            | Call::WriteMany { file, .. }
+            | Call::Resize { file, .. }
+            | Call::Allocate { file, .. } => file,
+            Call::Sync { file } => {
+                let opened = target.opened(file, &self.folder)?;
+                return Ok(opened.map_or(Some(Answer::Continue), |opened| self.sync(&opened)));
+            }
+            Call::SyncAll => {
+                self.written_back();
+                return goes_on;
+            }
+            Call::Empty { folder, path } => {
+                return match target.at_path((folder, path), &self.folder)? {
+                    Some(opened) => self.change(&opened, |undo, file| undo.before_resize(file, 0)),
+                    None => goes_on,
+                };
+            }
+            Call::Other => return goes_on,
+        };
+        match target.opened(file, &self.folder)? {
+            Some(opened) => self.write(call, target, &opened),
+            None => goes_on,
+        }
+    }
+
+    /// A write is refused, or what is in its way is kept.
+    fn write(&mut self, call: Call, target: Target, opened: &Opened) -> io::Result<Option<Answer>> {
+        match call {
+            Call::Write { file, at, bytes } => self.write_at(target, opened, (file, at, bytes)),
+            Call::WriteMany {
+                file,
+                at,
+                table,
+                pieces,
+            } => {
+                let bytes = target.pieces(table, pieces)?;
+                self.write_at(target, opened, (file, at, bytes))
+            }
+            Call::Resize { to, .. } => {
+                self.change(opened, |undo, file| undo.before_resize(file, to))
+            }
+            Call::Allocate {
+                mode, at, bytes, ..
+            } => self.change(opened, |undo, file| allocate(undo, file, (mode, at, bytes))),
+            _ => Ok(Some(Answer::Continue)),
+        }
+    }
+
+    fn write_at(
+        &mut self,
+        target: Target,
+        opened: &Opened,
+        (number, at, bytes): (i32, Option<u64>, u64),
+    ) -> io::Result<Option<Answer>> {
+        let standing = target.standing(number)?;
+        if standing.synced {
+            return Err(io::Error::other("it is synced as it is written"));
+        }
+        self.change(opened, |undo, file| {
+            let at = match at.or(standing.at) {
+                Some(at) => at,
+                None => file.metadata()?.len(),
+            };
+            undo.before_write(file, at, bytes)
+        })
+    }
+
+    fn change(
+        &mut self,
+        opened: &Opened,
+        keep: impl FnOnce(&mut Undo, &File) -> io::Result<()>,
+    ) -> io::Result<Option<Answer>> {
+        if self.writes.takes() {
+            return Ok(self.refuse());
+        }
+        if !self.files.contains_key(&opened.id) {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(&opened.way)?;
+            let changed = Changed {
+                path: opened.path.clone(),
+                file,
+                undo: Undo::default(),
+            };
+            self.files.insert(opened.id, changed);
+        }
+        if let Some(changed) = self.files.get_mut(&opened.id) {
+            // As it is called last: a new log is renamed when it is made.
+            changed.path.clone_from(&opened.path);
+            keep(&mut changed.undo, &changed.file)?;
+        }
+        Ok(Some(Answer::Continue))
+    }
+
+    /// What was written before a sync is taken as synced when it begins: nothing promises the contrary.
+    fn sync(&mut self, opened: &Opened) -> Option<Answer> {
+        if self.syncs.takes() {
+            return self.refuse();
+        }
+        let changed = self.files.get(&opened.id);
+        if self.holds && changed.is_some_and(|changed| !changed.undo.is_empty()) {
+            self.held += 1;
+            return None;
+        }
+        self.files.remove(&opened.id);
+        Some(Answer::Continue)
+    }
+
+    fn refuse(&mut self) -> Option<Answer> {
+        self.refused += 1;
+        Some(Answer::Fail(libc::EIO))
+    }
+
+    /// All that was written is on the disk: by sync(2), or because the kernel wrote it back by itself.
+    pub(crate) fn written_back(&mut self) {
+        if !self.holds {
+            self.files.clear();
+        }
+    }
+
+    /// Undoes what was not synced. The program must be dead.
+    pub(crate) fn lose(&mut self, kept: Kept) -> Vec<Loss> {
+        let files = std::mem::take(&mut self.files);
+        let mut lost = Vec::new();
+        for mut changed in files.into_values() {
+            let name = changed.path.strip_prefix(&self.folder);
+            let name = name.unwrap_or(&changed.path).display().to_string();
+            let undone = match kept {
+                Kept::Nothing => changed.undo.lose(&mut changed.file, |_| 0),
+                Kept::Some { seed } => {
+                    let chance = Chance::new(seed, &name);
+                    let sectors = |page| chance.sectors(page);
+                    changed.undo.lose(&mut changed.file, sectors)
+                }
+            };
+            match undone {
+                // Opened, emptied and empty before: nothing is lost.
+                Ok(undone) if undone.bytes + undone.cut == 0 => {}
+                Ok(undone) => lost.push(Loss {
+                    file: name,
+                    pages: undone.pages,
+                    bytes: undone.bytes,
+                    cut: undone.cut,
+                }),
+                Err(error) => {
+                    let why = format!("{name} was not undone: {error}");
+                    self.untracked.get_or_insert(why);
+                }
+            }
+        }
+        lost.sort_by(|one, other| one.file.cmp(&other.file));
+        lost
+    }
+
+    /// Syncs that do not return.
+    pub(crate) fn held(&self) -> u64 {
+        self.held
+    }
+
+    /// Syncs and writes that were refused.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// What is known now.
+    pub(crate) fn report(&self) -> Report {
+        let files = self.files.values();
+        Report {
+            lost: Vec::new(),
+            unsynced_pages: files.map(|changed| changed.undo.pages()).sum(),
+            refused: self.refused,
+            held: self.held,
+            died_at_ms: None,
+            untracked: self.untracked.clone(),
+        }
+    }
+}
+
+fn allocate(undo: &mut Undo, file: &File, (mode, at, bytes): (i32, u64, u64)) -> io::Result<()> {
+    let end = at.saturating_add(bytes);
+    let others = mode & !(KEEP_SIZE | PUNCH_HOLE | ZERO_RANGE);
+    if others != 0 {
+        return Err(io::Error::other(format!("fallocate with mode {mode}")));
+    }
+    if mode & KEEP_SIZE == 0 && end > file.metadata()?.len() {
+        undo.before_resize(file, end)?;
+    }
+    if mode & (PUNCH_HOLE | ZERO_RANGE) != 0 {
+        undo.before_write(file, at, bytes)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::fd::AsRawFd as _;
+
+    use super::*;
+
+    /// This process's own files, written behind the disk's back as the kernel would after the answer.
+    fn disk() -> (tempfile::TempDir, Disk, Target) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let disk = Disk::new(&folder.path().canonicalize().expect("a path"));
+        (folder, disk, Target(std::process::id()))
+    }
+
+    fn write(disk: &mut Disk, file: &mut File, bytes: &[u8]) -> Option<Answer> {
+        let call = Call::Write {
+            file: file.as_raw_fd(),
+            at: None,
+            bytes: bytes.len() as u64,
+        };
+        let answer = disk.decide(call, Target(std::process::id()));
+        if answer == Some(Answer::Continue) {
+            file.write_all(bytes).expect("written");
+        }
+        answer
+    }
+
+    #[test]
+    fn a_renamed_file_loses_what_came_after_its_sync() {
+        let (folder, mut disk, own) = disk();
+        let path = folder.path().join("0.tmp");
+        let mut file = File::create(&path).expect("a file");
+        let sync = Call::Sync {
+            file: file.as_raw_fd(),
+        };
+        write(&mut disk, &mut file, b"synced");
+        assert_eq!(disk.decide(sync, own), Some(Answer::Continue));
+        write(&mut disk, &mut file, b" and lost");
+        let renamed = folder.path().join("0.wal");
+        std::fs::rename(&path, &renamed).expect("renamed");
+        write(&mut disk, &mut file, b", too");
+        let lost = disk.lose(Kept::Nothing);
+        assert_eq!(std::fs::read(&renamed).expect("read"), b"synced");
+        let expected = Loss {
+            file: "0.wal".to_owned(),
+            pages: 1,
+            bytes: 14,
+            cut: 14,
+        };
+        assert_eq!(lost, [expected]);
+        assert!(disk.lose(Kept::Nothing).is_empty());
+    }
+
+    #[test]
+    fn a_disk_that_fails_refuses_and_then_holds_what_it_is_told_to() {
+        let (folder, mut disk, own) = disk();
+        let mut file = File::create(folder.path().join("a")).expect("a file");
+        let sync = Call::Sync {
+            file: file.as_raw_fd(),
+        };
+        let eio = Some(Answer::Fail(libc::EIO));
+        disk.writes = Refusal::of(Some(1));
+        assert_eq!(write(&mut disk, &mut file, b"a"), eio);
+        assert_eq!(write(&mut disk, &mut file, b"b"), Some(Answer::Continue));
+        disk.syncs = Refusal::of(None);
+        assert_eq!([disk.decide(sync, own), disk.decide(sync, own)], [eio, eio]);
+        disk.syncs = Refusal::None;
+        disk.holds = true;
+        assert_eq!(disk.decide(sync, own), None);
+        disk.written_back();
+        let report = disk.report();
+        assert_eq!(
+            (report.refused, report.held, report.unsynced_pages),
+            (3, 1, 1)
+        );
+        assert_eq!(disk.lose(Kept::Nothing)[0].cut, 1);
+    }
+
+    #[test]
+    fn other_files_and_other_places_are_left_alone() {
+        let (_folder, mut disk, own) = disk();
+        let mut file = tempfile::tempfile().expect("a file");
+        disk.writes = Refusal::All;
+        assert_eq!(write(&mut disk, &mut file, b"a"), Some(Answer::Continue));
+        let strange = Call::Resize { file: -1, to: 0 };
+        assert_eq!(disk.decide(strange, own), Some(Answer::Continue));
+        assert_eq!(disk.report(), Report::default());
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_said() {
+        let (folder, mut disk, own) = disk();
+        let file = File::create(folder.path().join("a")).expect("a file");
+        let collapse = Call::Allocate {
+            file: file.as_raw_fd(),
+            mode: 8,
+            at: 0,
+            bytes: 4096,
+        };
+        assert_eq!(disk.decide(collapse, own), Some(Answer::Continue));
+        let said = disk.report().untracked.expect("a reason");
+        assert!(said.contains("mode 8"), "{said}");
+    }
+}

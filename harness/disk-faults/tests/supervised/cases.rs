@@ -1,0 +1,328 @@
+//! What is there after a power loss, what a failing disk does, and that a supervisor is not in the way otherwise.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitCode, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use disk_faults::{Kept, Order, Report};
+use libtest_mimic::{Arguments, Failed, Trial};
+use tempfile::TempDir;
+
+/// Bytes of a line of the program's log.
+const LINE: u64 = 16;
+
+pub(crate) fn run() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let lack = lack().err();
+    if let Some(reason) = &lack {
+        eprintln!("ignored: {reason}");
+    }
+    let trial = |name: &str, test: fn() -> Result<(), Failed>| {
+        Trial::test(name, test).with_ignored_flag(lack.is_some())
+    };
+    let trials = vec![
+        trial("what_was_synced_survives_a_power_loss", synced_survives),
+        trial("what_was_never_synced_does_not", never_synced_is_lost),
+        trial("an_emptied_file_has_its_content_again", emptied_comes_back),
+        trial("what_was_written_back_stays", written_back_stays),
+        trial("a_refused_sync_is_eio_and_its_write_is_lost", refused_sync),
+        trial("one_refused_write_is_eio", refused_write),
+        trial("a_disk_that_was_healed_refuses_nothing", healed),
+        trial("the_exit_is_that_of_the_program", exits_alike),
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Why nothing can be looked after here.
+fn lack() -> Result<(), String> {
+    let mut supervised = Supervised::start("lack", "back", &[])?;
+    supervised.told()?;
+    supervised.order(Order::Tell).map(drop)
+}
+
+/// A program behind a supervisor, in a folder of its own; both end with the test.
+struct Supervised {
+    folder: TempDir,
+    name: String,
+    supervisor: Child,
+    out: BufReader<ChildStdout>,
+    errors: ChildStderr,
+}
+
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        // The program ends when its output has no reader, or at its next call that is announced.
+        let _ = self.supervisor.kill();
+        let _ = self.supervisor.wait();
+    }
+}
+
+fn own() -> Command {
+    let own = std::env::current_exe().unwrap_or_default();
+    Command::new(own)
+}
+
+fn words(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+impl Supervised {
+    fn start(test: &str, program: &str, options: &[&str]) -> Result<Self, String> {
+        let folder = tempfile::tempdir().map_err(words)?;
+        fs::write(folder.path().join("old"), b"before").map_err(words)?;
+        let name = format!("disk-faults-{}-{test}", std::process::id());
+        let path = folder.path().canonicalize().map_err(words)?;
+        let own_path = std::env::current_exe().map_err(words)?;
+        let mut supervisor = own()
+            .args(["disk", "run", "--name", &name, "--folder"])
+            .arg(&path)
+            .args(options)
+            .arg("--")
+            .arg(own_path)
+            .args(["program", program])
+            .current_dir(&path)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(words)?;
+        let out = supervisor.stdout.take().ok_or("no output")?;
+        let errors = supervisor.stderr.take().ok_or("no errors")?;
+        Ok(Self {
+            folder,
+            name,
+            supervisor,
+            out: BufReader::new(out),
+            errors,
+        })
+    }
+
+    /// The next number that the program tells.
+    fn told(&mut self) -> Result<u64, String> {
+        let mut line = String::new();
+        self.out.read_line(&mut line).map_err(words)?;
+        line.trim()
+            .parse()
+            .map_err(|error| format!("{line:?}: {error}"))
+    }
+
+    fn tells(&mut self, number: u64) -> Result<(), String> {
+        while self.told()? < number {}
+        Ok(())
+    }
+
+    fn order(&self, order: Order) -> Result<Report, String> {
+        let order = serde_json::to_string(&order).map_err(words)?;
+        let output = own()
+            .args(["disk", "order", "--name", &self.name, &order])
+            .output();
+        let output = output.map_err(words)?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        serde_json::from_slice(&output.stdout).map_err(words)
+    }
+
+    fn lose_power(&self, kept: Kept) -> Result<Report, String> {
+        self.order(Order::LosePower {
+            kept,
+            wait_ms: 2000,
+            hold_ms: 20,
+        })
+    }
+
+    /// Ends a supervisor whose power is gone; the last number that the program has told.
+    fn last_told(&mut self) -> Result<u64, String> {
+        self.supervisor.kill().map_err(words)?;
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).map_err(words)?;
+        let last = rest.lines().last().ok_or("nothing was told since")?;
+        last.parse().map_err(words)
+    }
+
+    /// Waits for its end; exit code, and what was said.
+    fn ends(&mut self) -> Result<(Option<i32>, String), String> {
+        let begun = Instant::now();
+        while self.supervisor.try_wait().map_err(words)?.is_none() {
+            if begun.elapsed() > Duration::from_secs(10) {
+                return Err("it did not end".to_owned());
+            }
+            sleep(Duration::from_millis(5));
+        }
+        let status = self.supervisor.wait().map_err(words)?;
+        let mut said = String::new();
+        self.errors.read_to_string(&mut said).map_err(words)?;
+        Ok((status.code(), said))
+    }
+
+    fn file(&self, name: &str) -> Result<Vec<u8>, String> {
+        fs::read(self.folder.path().join(name)).map_err(words)
+    }
+}
+
+/// Lines of a log from its first on; what follows must be zeros.
+fn lines(log: &[u8]) -> Result<u64, String> {
+    let mut lines = 0_u64;
+    let mut rest = log;
+    while let Some(after) = rest.strip_prefix(format!("{lines:015}\n").as_bytes()) {
+        (rest, lines) = (after, lines + 1);
+    }
+    if rest.iter().any(|byte| *byte != 0) {
+        return Err(format!("something else follows {lines} lines"));
+    }
+    Ok(lines)
+}
+
+fn check(holds: bool, otherwise: impl Into<String>) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(otherwise.into()) }
+}
+
+fn synced_survives() -> Result<(), Failed> {
+    let mut supervised = Supervised::start("synced", "log", &[])?;
+    supervised.tells(40)?;
+    let report = supervised.lose_power(Kept::Nothing)?;
+    let last = supervised.last_told()?;
+    let log = supervised.file("log")?;
+    check(log.len() == 1 << 20, format!("{} bytes", log.len()))?;
+    // One more may have been synced and not been told.
+    let lines = lines(&log)?;
+    check(
+        lines == last + 1 || lines == last + 2,
+        format!("{lines} lines, told up to {last}"),
+    )?;
+    check(
+        report.undone() == LINE && report.held > 0,
+        format!("{report:?}"),
+    )?;
+    check(report.lost[0].file == "log", format!("{report:?}"))?;
+    check(report.untracked.is_none(), format!("{report:?}"))?;
+    Ok(())
+}
+
+fn never_synced_is_lost() -> Result<(), Failed> {
+    let mut supervised = Supervised::start("never", "never", &[])?;
+    supervised.tells(20)?;
+    let report = supervised.order(Order::LosePower {
+        kept: Kept::Nothing,
+        wait_ms: 50,
+        hold_ms: 0,
+    })?;
+    check(supervised.file("log")?.is_empty(), "something was kept")?;
+    check(
+        report.undone() >= 21 * LINE && report.held == 0,
+        format!("{report:?}"),
+    )?;
+    Ok(())
+}
+
+fn emptied_comes_back() -> Result<(), Failed> {
+    let mut supervised = Supervised::start("emptied", "once", &[])?;
+    supervised.tells(0)?;
+    check(supervised.file("old")? == b"emptied", "it was not emptied")?;
+    let report = supervised.lose_power(Kept::Nothing)?;
+    check(report.held == 1, format!("{report:?}"))?;
+    check(supervised.file("old")? == b"before", "it is not as it was")?;
+    check(supervised.file("new")?.is_empty(), "it was kept")?;
+    Ok(())
+}
+
+fn written_back_stays() -> Result<(), Failed> {
+    let mut supervised = Supervised::start("back", "back", &["--written-back-ms", "20"])?;
+    supervised.told()?;
+    let begun = Instant::now();
+    while supervised.order(Order::Tell)?.unsynced_pages > 0 {
+        check(
+            begun.elapsed() < Duration::from_secs(10),
+            "it is not written back",
+        )?;
+    }
+    let report = supervised.order(Order::LosePower {
+        kept: Kept::Nothing,
+        wait_ms: 1,
+        hold_ms: 0,
+    })?;
+    check(report.undone() == 0, format!("{report:?}"))?;
+    check(supervised.file("file")? == b"written back", "it is gone")?;
+    Ok(())
+}
+
+fn refused_sync() -> Result<(), Failed> {
+    let mut supervised = Supervised::start("sync", "log", &[])?;
+    supervised.tells(40)?;
+    supervised.order(Order::RefuseSyncs { next: None })?;
+    let (code, said) = supervised.ends()?;
+    check(
+        code == Some(3) && said.contains("Input/output error"),
+        format!("{code:?}: {said}"),
+    )?;
+    let report = Report::last_in(&said).ok_or("no report")?;
+    check(
+        report.refused == 1 && report.undone() == LINE,
+        format!("{report:?}"),
+    )?;
+    let last = supervised.last_told()?;
+    check(
+        lines(&supervised.file("log")?)? == last + 1,
+        "not what was told",
+    )?;
+    Ok(())
+}
+
+fn refused_write() -> Result<(), Failed> {
+    let mut supervised = Supervised::start("write", "log", &[])?;
+    supervised.tells(10)?;
+    supervised.order(Order::RefuseWrites { next: Some(1) })?;
+    let (code, said) = supervised.ends()?;
+    let report = Report::last_in(&said).ok_or("no report")?;
+    check(
+        code == Some(3) && report.refused == 1,
+        format!("{code:?}: {said}"),
+    )?;
+    Ok(())
+}
+
+fn healed() -> Result<(), Failed> {
+    let mut supervised = Supervised::start("healed", "once", &[])?;
+    supervised.tells(0)?;
+    supervised.order(Order::RefuseSyncs { next: None })?;
+    let report = supervised.order(Order::Heal)?;
+    check(report.refused == 0, "the program was too early")?;
+    supervised.tells(1)?;
+    let report = supervised.order(Order::Tell)?;
+    // The other file was not synced.
+    check(report.unsynced_pages == 1, format!("{report:?}"))?;
+    Ok(())
+}
+
+fn exits_alike() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let run = |name: &str, command: &[&str]| {
+        let name = format!("disk-faults-{}-{name}", std::process::id());
+        let mut supervisor = own();
+        supervisor.args(["disk", "run", "--name", &name, "--folder"]);
+        supervisor
+            .arg(folder.path())
+            .arg("--")
+            .args(command)
+            .output()
+    };
+    let code = run("code", &["/bin/sh", "-c", "exit 7"])?;
+    check(code.status.code() == Some(7), format!("{code:?}"))?;
+    let killed = run("killed", &["/bin/sh", "-c", "kill -9 $$"])?;
+    check(killed.status.code() == Some(137), format!("{killed:?}"))?;
+    let absent = folder.path().join("absent");
+    let absent = run("absent", &[&absent.display().to_string()])?;
+    let said = String::from_utf8_lossy(&absent.stderr).into_owned();
+    check(
+        !absent.status.success() && said.contains("failed to start"),
+        said,
+    )?;
+    let wrong = own().args(["disk", "order", r#""explode""#]).output()?;
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    check(
+        !wrong.status.success() && said.contains("refuse_syncs"),
+        said,
+    )?;
+    Ok(())
+}
