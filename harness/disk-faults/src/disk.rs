@@ -1,6 +1,7 @@
 //! The disk as the program sees it: what it has not synced yet, and what is refused. Decides what a call is told.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -174,23 +175,23 @@ impl Disk {
         if self.writes.takes() {
             return Ok(self.refuse());
         }
-        if !self.files.contains_key(&opened.id) {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .open(&opened.way)?;
-            let changed = Changed {
-                path: opened.path.clone(),
-                file,
-                undo: Undo::default(),
-            };
-            self.files.insert(opened.id, changed);
-        }
-        if let Some(changed) = self.files.get_mut(&opened.id) {
-            // As it is called last: a new log is renamed when it is made.
-            changed.path.clone_from(&opened.path);
-            keep(&mut changed.undo, &changed.file)?;
-        }
+        let changed = match self.files.entry(opened.id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let file = OpenOptions::new()
+                    .read(true)
+                    .write(true)
+                    .open(&opened.way)?;
+                place.insert(Changed {
+                    path: opened.path.clone(),
+                    file,
+                    undo: Undo::default(),
+                })
+            }
+        };
+        // As it is called last: a new log is renamed when it is made.
+        changed.path.clone_from(&opened.path);
+        keep(&mut changed.undo, &changed.file)?;
         Ok(Some(Answer::Continue))
     }
 

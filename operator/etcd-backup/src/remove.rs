@@ -21,9 +21,9 @@ impl What {
     }
 }
 
-/// Deletes all objects of a backup. A folder that is another Backup's is left alone, and nothing is left to do: this one
-/// was refused there before it wrote anything that is a backup, and what a killed attempt of it may have left is deleted
-/// by the other.
+/// Deletes all objects of a backup. A folder that is another Backup's is left alone, and nothing is left to do: this
+/// one was refused there before it wrote anything that is a backup, and what a killed attempt of it may have left is
+/// deleted by the other.
 ///
 /// # Errors
 /// When the repository refuses.

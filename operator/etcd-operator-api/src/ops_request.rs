@@ -545,8 +545,8 @@ pub struct RebuildInstance {
     /// Name of its pod.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Name of the node that the new member is placed on; absent: the scheduler chooses by `schedulingPolicy`. It counts
-    /// until the member votes.
+    /// Name of the node that the new member is placed on; absent: the scheduler chooses by `schedulingPolicy`. It
+    /// counts until the member votes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub target_node_name: Option<String>,

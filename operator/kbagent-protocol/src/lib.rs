@@ -515,7 +515,7 @@ pub struct FencingReport {
     pub supported: bool,
     /// Why not, when it does not.
     pub unsupported_reason: Option<String>,
-    /// True when the agent has the addresses of all other voters, whom it asks whether the majority is elsewhere.
+    /// True when the agent has the addresses of all other voters, which it asks whether the majority is elsewhere.
     #[serde(default)]
     pub voters_known: bool,
     /// True while a restart of etcd is wanted.

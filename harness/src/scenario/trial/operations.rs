@@ -24,8 +24,8 @@ enum Request {
 }
 
 impl TrialRun<'_> {
-    /// One operation after the other; the faults come while the first is under way, and so do the others of a trial whose
-    /// operations overlap.
+    /// One operation after the other; the faults come while the first is under way, and so do the others of a trial
+    /// whose operations overlap.
     pub(super) async fn operate(&mut self, context: &FaultContext) {
         let first = u32::try_from(self.trial.first_operation()).unwrap_or_default();
         let mut rest = (first..).zip(self.trial.operations.iter().copied());

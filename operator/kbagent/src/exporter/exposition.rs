@@ -134,7 +134,7 @@ fn fencing(text: &mut Text, agent: &AgentReport) {
     let name = "kb_etcd_fencing_voters_known";
     text.gauge(
         name,
-        "1 when kbagent knows all other voters, whom it asks whether the majority is elsewhere.",
+        "1 when kbagent knows all other voters, which it asks whether the majority is elsewhere.",
         u8::from(fencing.voters_known),
     );
     let name = "kb_etcd_fencing_active";

@@ -241,7 +241,7 @@ impl Others {
     }
 }
 
-/// What was heard of a member.
+/// What came of asking a member.
 struct Said {
     answer: Result<Status, EtcdError>,
     /// True when its host accepted a connection at the peers' port: the kernel does so for a process that is starved or

@@ -1,9 +1,9 @@
-//! The node that a user has named for a member that is rebuilt: on record before the member goes, because the mark that
-//! says so goes with its claim, and kept until the new member votes.
+//! The node that a user has named for a member that is rebuilt: on record before the member goes, because the mark
+//! that says so goes with its claim, and kept until the new member votes.
 //!
-//! It binds the new member's pod by node affinity, not by `nodeName`: the scheduler still has its say, and a volume that
-//! waits for its first consumer is made on that node. It is the one pod's own, so that the template's revision, and with
-//! it what counts as outdated, knows nothing of it. From the vote on, the pod is placed as the template says.
+//! It binds the new member's pod by node affinity, not by `nodeName`: the scheduler still has its say, and a volume
+//! that waits for its first consumer is made on that node. It is the one pod's own, so that the template's revision,
+//! and with it what counts as outdated, knows nothing of it. From the vote on, the pod is placed as the template says.
 
 use etcd_operator_api::instance_set::Placement;
 use etcd_operator_api::names;
