@@ -15,3 +15,4 @@ mod sizes;
 mod subjects;
 mod tree;
 mod words;
+mod workflows;

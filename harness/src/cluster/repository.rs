@@ -14,9 +14,16 @@ use crate::timeouts;
 pub enum RepositoryError {
     /// Not found.
     #[error(
-        "failed to find the repository (a folder with kind-config.yaml and images/): set ETCD_HARNESS_ROOT or run inside it"
+        "failed to find the repository, a clone with kind-config.yaml and images/: images, manifests and tools come from there, \
+         also for a harness that was installed; run it inside a clone, or name one in ETCD_HARNESS_ROOT"
     )]
     Find,
+    /// Something else is named.
+    #[error(
+        "failed to use ETCD_HARNESS_ROOT {0:?}: it is no clone of the repository, for it has no kind-config.yaml and images/; \
+         name one, or leave the variable out and run inside one"
+    )]
+    Named(PathBuf),
     /// A file in it cannot be read.
     #[error("failed to read {path:?}: {source}")]
     Read {
@@ -56,23 +63,26 @@ impl Repository {
     /// When none of them is one.
     pub fn find() -> Result<Self, RepositoryError> {
         let named = std::env::var_os("ETCD_HARNESS_ROOT").map(PathBuf::from);
+        let working = std::env::current_dir().unwrap_or_default();
+        // Of a harness that was installed: the clone that it was installed from, as long as that is there.
+        let compiled = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+        Self::among(named, &working, compiled)
+    }
+
+    fn among(
+        named: Option<PathBuf>,
+        working: &Path,
+        compiled: Option<&Path>,
+    ) -> Result<Self, RepositoryError> {
         if let Some(root) = named {
-            return if is_root(&root) {
-                Ok(Self { root })
-            } else {
-                Err(RepositoryError::Find)
+            return match is_root(&root) {
+                true => Ok(Self { root }),
+                false => Err(RepositoryError::Named(root)),
             };
         }
-        let working = std::env::current_dir().unwrap_or_default();
-        let compiled = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .map(Path::to_path_buf);
-        let parents = working.ancestors().map(Path::to_path_buf);
-        parents
-            .chain(compiled)
-            .find(|root| is_root(root))
-            .map(|root| Self { root })
-            .ok_or(RepositoryError::Find)
+        let mut places = working.ancestors().chain(compiled);
+        let root = places.find(|root| is_root(root)).map(Path::to_path_buf);
+        root.map(|root| Self { root }).ok_or(RepositoryError::Find)
     }
 
     /// A path in it.
@@ -143,5 +153,32 @@ mod tests {
         std::fs::create_dir(dir.path().join("images")).expect("create");
         std::fs::write(dir.path().join("kind-config.yaml"), "").expect("write");
         assert!(is_root(dir.path()));
+    }
+
+    #[test]
+    fn it_is_the_one_that_is_named_or_worked_in_or_was_compiled_from() {
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        let clone = |name: &str| {
+            let root = dir.path().join(name);
+            std::fs::create_dir_all(root.join("images/etcd")).expect("create");
+            std::fs::write(root.join("kind-config.yaml"), "").expect("write");
+            root
+        };
+        let (mine, other) = (clone("mine"), clone("other"));
+        let found = |named: Option<&PathBuf>, working: &Path, compiled: Option<&Path>| {
+            Repository::among(named.cloned(), working, compiled).map(|found| found.root)
+        };
+        let inside = mine.join("images/etcd");
+        assert_eq!(found(Some(&other), &inside, None).ok(), Some(other.clone()));
+        assert_eq!(found(None, &inside, Some(&other)).ok(), Some(mine));
+        let outside = dir.path();
+        assert_eq!(found(None, outside, Some(&other)).ok(), Some(other.clone()));
+        let gone = found(None, outside, Some(&outside.join("gone")));
+        let text = gone.expect_err("no clone").to_string();
+        assert!(text.contains("name one in ETCD_HARNESS_ROOT"), "{text}");
+        let wrong = outside.join("wrong");
+        let text = found(Some(&wrong), &other, None).expect_err("no clone");
+        let text = text.to_string();
+        assert!(text.contains(&format!("{wrong:?}")), "{text}");
     }
 }

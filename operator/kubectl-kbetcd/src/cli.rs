@@ -5,7 +5,7 @@ use clap_complete::Shell;
 
 /// Exit codes, as `--help` shows them.
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 not done, the error says why; 2 wrong usage; \
-3 the OpsRequest ended, but not with Succeed; 4 the OpsRequest was still under way when --timeout was over.";
+3 what was made (OpsRequest, Backup) ended, but not well; 4 it was still under way when --timeout was over.";
 
 /// Looks at etcd clusters, operates them, and explains what they wait for.
 #[derive(Parser)]
@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Restart(Restart),
     /// Replaces members by new ones of the same name, which copy all data from the others.
     Rebuild(Rebuild),
+    /// Makes a Backup of the cluster, in the repository of its BackupPolicy.
+    Backup(Backup),
     /// Log lines of the members.
     Logs(Logs),
     /// Events of the cluster's objects, the newest last.
@@ -77,13 +79,16 @@ pub(crate) struct Change {
     /// Component of the Cluster; needed when there are several.
     #[arg(long)]
     pub(crate) component: Option<String>,
-    /// Follows the OpsRequest until it ends; false only makes it.
+    /// Follows what was made until it ends; false only makes it.
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = true,
         default_missing_value = "true")]
     pub(crate) wait: bool,
-    /// Seconds to follow the OpsRequest; it continues after that.
+    /// Seconds to follow it; it continues after that.
     #[arg(long, default_value_t = 3900, value_parser = clap::value_parser!(u32).range(1..=86400))]
     pub(crate) timeout: u32,
+    /// Shape of the output; json is the object as it was seen last, and each step goes to standard error.
+    #[arg(long, short, value_enum, default_value = "text")]
+    pub(crate) output: Output,
 }
 
 #[derive(Args)]
@@ -111,6 +116,42 @@ pub(crate) struct Rebuild {
     /// Needed while all members are healthy: does it in every phase of the Cluster.
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Backup {
+    #[command(flatten)]
+    pub(crate) change: Change,
+    /// BackupPolicy of the component; the one that the operator made for it when left out.
+    #[arg(long)]
+    pub(crate) policy: Option<String>,
+    /// What is made: a snapshot, or every change from the last snapshot on, continuously.
+    #[arg(long, value_enum, default_value = "datafile")]
+    pub(crate) method: Method,
+    /// How long the backup is kept, e.g. 7d; for ever when left out. Of an archive: how far back it reaches.
+    #[arg(long)]
+    pub(crate) retention_period: Option<String>,
+    /// Whether the data in the repository goes with the Backup.
+    #[arg(long, value_enum, ignore_case = true, default_value = "delete")]
+    pub(crate) deletion_policy: Deletion,
+}
+
+/// How a backup is made. Every backup is a full one, so none has a parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Method {
+    /// A snapshot.
+    Datafile,
+    /// Every change, until the Backup is deleted.
+    Archive,
+}
+
+/// What becomes of the data when the Backup is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Deletion {
+    /// It goes.
+    Delete,
+    /// It stays.
+    Retain,
 }
 
 #[derive(Args)]
@@ -182,6 +223,44 @@ mod tests {
         }
         assert!(parsed("restart db --wait=maybe").is_err());
         assert!(parsed("restart db --timeout 0").is_err());
+    }
+
+    #[test]
+    fn a_backup_is_a_kept_snapshot_unless_it_is_told_otherwise() {
+        match parsed("backup db") {
+            Ok(Command::Backup(backup)) => {
+                assert_eq!(
+                    (backup.method, backup.deletion_policy),
+                    (Method::Datafile, Deletion::Delete)
+                );
+                assert!(
+                    backup.change.wait
+                        && backup.policy.is_none()
+                        && backup.retention_period.is_none()
+                );
+            }
+            Ok(_) => panic!("another command"),
+            Err(error) => panic!("{error}"),
+        }
+        let all = "backup db --policy p --method archive --retention-period 14d --deletion-policy Retain -o json";
+        match parsed(all) {
+            Ok(Command::Backup(backup)) => {
+                assert_eq!(
+                    (backup.method, backup.deletion_policy),
+                    (Method::Archive, Deletion::Retain)
+                );
+                assert_eq!(backup.change.output, Output::Json);
+            }
+            Ok(_) => panic!("another command"),
+            Err(error) => panic!("{error}"),
+        }
+        for wrong in [
+            "backup db --method volume-snapshot",
+            "backup db --parent b",
+            "backup",
+        ] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,15 +1,20 @@
-//! IO: makes an OpsRequest and follows it until it ends. What is said about it is pure.
+//! IO: makes an object and follows it until it ends. What is said about it is pure.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use anyhow::bail;
 use etcd_operator_api::{OpsPhase, OpsRequest};
 use futures::StreamExt as _;
+use k8s_openapi::NamespaceResourceScope;
 use kube::api::PostParams;
 use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
+use crate::cli::Output;
 use crate::failed::failed;
 use crate::out;
 
@@ -26,24 +31,49 @@ pub(crate) enum End {
     Late,
 }
 
-/// Makes the request; its name.
-pub(crate) async fn make(api: &Api<OpsRequest>, request: &OpsRequest) -> anyhow::Result<String> {
-    let made = api.create(&PostParams::default(), request).await;
-    let made = made.map_err(|error| failed("make the OpsRequest", &error))?;
-    Ok(made.name_any())
+/// What is made and then followed.
+pub(crate) trait Followed:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Serialize
+    + Send
+    + 'static
+{
+    /// kubectl's word for it.
+    const RESOURCE: &'static str;
+
+    /// Whether the operator has begun with it.
+    fn is_taken_up(&self) -> bool;
+
+    /// Where it stands, in one line.
+    fn line(&self) -> String;
+
+    /// How it has ended, if it has.
+    fn end(&self) -> Option<End>;
 }
 
-/// Tells each step of the request until it ends, or for as long as `limit`.
-pub(crate) async fn follow(
-    api: &Api<OpsRequest>,
-    name: &str,
+/// Makes the object, which has its name then.
+pub(crate) async fn make<K: Followed>(api: &Api<K>, object: &K) -> anyhow::Result<K> {
+    let made = api.create(&PostParams::default(), object).await;
+    made.map_err(|error| failed(&format!("make the {}", K::kind(&())), &error))
+}
+
+/// Tells each step of the object until it ends, or for as long as `limit`; the object as it was seen last.
+pub(crate) async fn follow<K: Followed>(
+    api: &Api<K>,
+    made: K,
     limit: Duration,
-) -> anyhow::Result<End> {
+    output: Output,
+) -> anyhow::Result<(End, K)> {
+    let (kind, name) = (K::kind(&()), made.name_any());
     let begin = Instant::now();
     let deadline = begin + limit;
     let mut hint_at = Some(begin + TAKEN_UP);
     let mut told = String::new();
-    let mut changes = std::pin::pin!(watcher::watch_object(api.clone(), name).default_backoff());
+    let mut last = made;
+    let mut changes = std::pin::pin!(watcher::watch_object(api.clone(), &name).default_backoff());
     loop {
         let until = hint_at.map_or(deadline, |hint| hint.min(deadline));
         let next = match timeout_at(until, changes.next()).await {
@@ -55,52 +85,72 @@ pub(crate) async fn follow(
                 );
                 continue;
             }
-            Err(_) => return Ok(End::Late),
+            Err(_) => return Ok((End::Late, last)),
         };
-        let request = match next {
-            Some(Ok(Some(request))) => request,
+        match next {
+            Some(Ok(Some(object))) => last = object,
             Some(Ok(None)) => {
-                bail!("OpsRequest {name} was deleted: what it has begun is not taken back")
+                bail!("{kind} {name} was deleted: what it has begun is not taken back")
             }
             Some(Err(error)) => {
-                refused(&error)?;
+                refused(&kind, &error)?;
                 out::note(&format!("looking again, because: {error}"));
                 continue;
             }
-            None => bail!("the watch of OpsRequest {name} has ended: kubectl describe ops {name}"),
-        };
-        if phase(&request).is_some() {
+            None => bail!(
+                "the watch of {kind} {name} has ended: kubectl describe {} {name}",
+                K::RESOURCE
+            ),
+        }
+        if last.is_taken_up() {
             hint_at = None;
         }
-        let line = line(&request);
+        let line = last.line();
         if line != told {
-            out::say(&format!("{line}\n"))?;
+            out::step(output, &line)?;
             told = line;
         }
-        match phase(&request) {
-            Some(OpsPhase::Succeed) => return Ok(End::Succeeded),
-            Some(phase) if phase.is_ended() => return Ok(End::Otherwise),
-            _ => {}
+        if let Some(end) = last.end() {
+            return Ok((end, last));
         }
     }
 }
 
 /// What will be refused again is not tried again.
-fn refused(error: &watcher::Error) -> anyhow::Result<()> {
+fn refused(kind: &str, error: &watcher::Error) -> anyhow::Result<()> {
     let source = match error {
         watcher::Error::InitialListFailed(source) | watcher::Error::WatchStartFailed(source) => {
             source
         }
         watcher::Error::WatchError(status) if status.code == 403 => {
-            bail!("failed to watch the OpsRequest: {status}")
+            bail!("failed to watch the {kind}: {status}")
         }
         _ => return Ok(()),
     };
     match source {
         kube::Error::Api(status) if [401, 403].contains(&status.code) => {
-            Err(failed("watch the OpsRequest", source))
+            Err(failed(&format!("watch the {kind}"), source))
         }
         _ => Ok(()),
+    }
+}
+
+impl Followed for OpsRequest {
+    const RESOURCE: &'static str = "ops";
+
+    fn is_taken_up(&self) -> bool {
+        phase(self).is_some()
+    }
+
+    fn line(&self) -> String {
+        line(self)
+    }
+
+    fn end(&self) -> Option<End> {
+        match phase(self)? {
+            OpsPhase::Succeed => Some(End::Succeeded),
+            phase => phase.is_ended().then_some(End::Otherwise),
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::bail;
-use etcd_operator_api::{Cluster, Component, InstanceSet, OpsRequest, labels};
+use etcd_operator_api::{
+    BackupPolicy, BackupRepo, Cluster, Component, InstanceSet, OpsRequest, labels,
+};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -137,6 +139,28 @@ pub(crate) async fn requests(
     let mut requests = list(api, &ListParams::default(), "OpsRequests").await?;
     requests.retain(|request| request.spec.cluster_name == name);
     Ok(requests)
+}
+
+/// Where backups of a namespace go.
+#[derive(Clone, Debug)]
+pub(crate) struct Stores {
+    pub(crate) policies: Vec<BackupPolicy>,
+    /// Why they are not known, where the user may not list them: they belong to no namespace.
+    pub(crate) repos: Result<Vec<BackupRepo>, String>,
+}
+
+/// BackupPolicies of the namespace, and the BackupRepos.
+pub(crate) async fn stores(client: &Client, namespace: &str) -> anyhow::Result<Stores> {
+    let policies: Api<BackupPolicy> = Api::namespaced(client.clone(), namespace);
+    let all = ListParams::default();
+    let policies = list(policies, &all, "BackupPolicies").await?;
+    let repos: Api<BackupRepo> = Api::all(client.clone());
+    let repos = match repos.list(&all.limit(PAGE)).await {
+        Ok(found) => Ok(found.items),
+        Err(kube::Error::Api(status)) if status.code == 403 => Err(status.message.clone()),
+        Err(error) => return Err(failed("list BackupRepos", &error)),
+    };
+    Ok(Stores { policies, repos })
 }
 
 /// Events of the namespace.

@@ -1,9 +1,11 @@
 //! `kubectl kbetcd`: looks at a cluster, operates it, and explains what it waits for.
 //!
 //! `look` reads, `model` (pure) says what there is to say, `view`, `top` and `explain` (pure) draw it. A verb that
-//! changes something makes an OpsRequest (`request`, pure) and follows it: the operator does the work, with its checks.
+//! changes something makes an OpsRequest (`request`, pure) or a Backup (`backup`, pure) and follows it: the operator
+//! does the work, with its checks.
 //! Members are asked through the API server, so nothing of the cluster need be reachable.
 
+mod backup;
 mod cli;
 mod complete;
 mod events;
@@ -28,14 +30,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
-use etcd_operator_api::OpsRequest;
+use etcd_operator_api::{Backup, OpsRequest};
 use kube::api::LogParams;
 use kube::config::KubeConfigOptions;
 use kube::{Api, Client, Config, ResourceExt};
 use serde::Serialize;
 
 use crate::cli::{Change, Cli, ClusterArgs, Command, Look, Output};
-use crate::follow::End;
+use crate::follow::{End, Followed};
 use crate::request::Verb;
 
 fn main() -> ExitCode {
@@ -98,6 +100,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             let (pods, force) = (asked.pods, asked.force);
             return Box::pin(change(&asked.change, &Verb::Rebuild { pods, force })).await;
         }
+        Command::Backup(asked) => return Box::pin(back_up(&asked)).await,
         Command::Logs(asked) => logs(asked).await?,
         Command::Events(asked) => events(&asked).await?,
         Command::Completion { shell } => {
@@ -110,11 +113,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 fn show<T: Serialize>(asked: &Look, data: &T, text: impl Fn(&T) -> String) -> anyhow::Result<()> {
-    let shown = match asked.output {
-        Output::Text => text(data),
-        Output::Json => serde_json::to_string_pretty(data).context("failed to write JSON")? + "\n",
-    };
-    Ok(out::say(&shown)?)
+    match asked.output {
+        Output::Text => Ok(out::say(&text(data))?),
+        Output::Json => out::object(asked.output, data),
+    }
 }
 
 /// A client, and the namespace that is meant.
@@ -149,31 +151,66 @@ async fn change(change: &Change, verb: &Verb) -> anyhow::Result<ExitCode> {
     let seen = look::look(&client, &namespace, &target.name).await?;
     let request = request::request(&seen, change.component.as_deref(), verb)?;
     let api: Api<OpsRequest> = Api::namespaced(client, &namespace);
-    let name = follow::make(&api, &request).await?;
+    made(&api, &request, change, &namespace).await
+}
+
+async fn back_up(asked: &cli::Backup) -> anyhow::Result<ExitCode> {
+    let target = &asked.change.target;
+    let (client, namespace) = client(target).await?;
+    let cluster = look::cluster(&client, &namespace, &target.name).await?;
+    let sets = look::sets(&client, &namespace, &target.name).await?;
+    let stores = look::stores(&client, &namespace).await?;
+    let seen = look::Seen {
+        cluster,
+        sets,
+        ..look::Seen::default()
+    };
+    let planned = backup::planned(&seen, &stores, asked)?;
+    for note in &planned.notes {
+        out::note(note);
+    }
+    let api: Api<Backup> = Api::namespaced(client, &namespace);
+    made(&api, &planned.backup, &asked.change, &namespace).await
+}
+
+/// Makes the object, and follows it unless that is not asked for.
+async fn made<K: Followed>(
+    api: &Api<K>,
+    object: &K,
+    change: &Change,
+    namespace: &str,
+) -> anyhow::Result<ExitCode> {
+    let output = change.output;
+    let object = follow::make(api, object).await?;
+    let (kind, name) = (K::kind(&()), object.name_any());
+    let describe = format!("kubectl describe {} {name} -n {namespace}", K::RESOURCE);
     if !change.wait {
-        out::say(&format!(
-            "OpsRequest {name} made; it is not followed: kubectl describe ops {name} -n {namespace}\n"
-        ))?;
+        out::step(
+            output,
+            &format!("{kind} {name} made; it is not followed: {describe}"),
+        )?;
+        out::object(output, &object)?;
         return Ok(ExitCode::SUCCESS);
     }
-    out::say(&format!(
-        "OpsRequest {name} made; it continues when this command is interrupted\n"
-    ))?;
+    out::step(
+        output,
+        &format!("{kind} {name} made; it continues when this command is interrupted"),
+    )?;
     let limit = Duration::from_secs(change.timeout.into());
-    match follow::follow(&api, &name, limit).await? {
+    let (end, last) = follow::follow(api, object, limit, output).await?;
+    out::object(output, &last)?;
+    match end {
         End::Succeeded => Ok(ExitCode::SUCCESS),
         End::Otherwise => {
+            let cluster = &change.target.name;
             out::note(&format!(
-                "why: kubectl kbetcd explain {} -n {namespace}",
-                target.name
+                "why: {describe}; kubectl kbetcd explain {cluster} -n {namespace}"
             ));
             Ok(ExitCode::from(3))
         }
         End::Late => {
             let limit = change.timeout;
-            out::note(&format!(
-                "still under way after {limit} s: kubectl describe ops {name} -n {namespace}"
-            ));
+            out::note(&format!("still under way after {limit} s: {describe}"));
             Ok(ExitCode::from(4))
         }
     }

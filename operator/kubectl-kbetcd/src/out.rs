@@ -2,6 +2,11 @@
 
 use std::io::{self, Write as _};
 
+use anyhow::Context as _;
+use serde::Serialize;
+
+use crate::cli::Output;
+
 /// Text as a terminal may be given it.
 fn printable(text: &str) -> String {
     let safe = |c: char| c == '\n' || c == '\t' || !c.is_control();
@@ -21,6 +26,26 @@ pub(crate) fn say(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(printable(text).as_bytes())?;
     stdout.flush()
+}
+
+/// What has come of something that was made: beside the output where that is for programs.
+pub(crate) fn step(output: Output, text: &str) -> io::Result<()> {
+    match output {
+        Output::Text => say(&format!("{text}\n")),
+        Output::Json => {
+            note(text);
+            Ok(())
+        }
+    }
+}
+
+/// An object, where the output is for programs.
+pub(crate) fn object<T: Serialize>(output: Output, object: &T) -> anyhow::Result<()> {
+    if output == Output::Json {
+        let text = serde_json::to_string_pretty(object).context("failed to write JSON")?;
+        say(&format!("{text}\n"))?;
+    }
+    Ok(())
 }
 
 /// A note beside the output: a line of standard error. Where that is closed there is no place to complain.

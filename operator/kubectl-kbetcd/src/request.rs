@@ -57,12 +57,7 @@ pub(crate) fn request(
             }];
         }
         Verb::Rebuild { pods, force } => {
-            for (at, pod) in pods.iter().enumerate() {
-                fits(seen, set, pod)?;
-                if pods[..at].contains(pod) {
-                    bail!("{pod} is named twice: name each pod once");
-                }
-            }
+            fit(seen, set, pods)?;
             let instance = |name: &String| RebuildInstance {
                 name: name.clone(),
                 target_node_name: None,
@@ -86,7 +81,7 @@ pub(crate) fn request(
 }
 
 /// The component that is meant: the one of that name, or the only one.
-fn set<'a>(seen: &'a Seen, component: Option<&str>) -> anyhow::Result<&'a InstanceSet> {
+pub(crate) fn set<'a>(seen: &'a Seen, component: Option<&str>) -> anyhow::Result<&'a InstanceSet> {
     let cluster = seen.cluster.name_any();
     let known: Vec<String> = seen.sets.iter().map(component_of).collect();
     let listed = known.join(", ");
@@ -107,9 +102,21 @@ fn set<'a>(seen: &'a Seen, component: Option<&str>) -> anyhow::Result<&'a Instan
     }
 }
 
-fn component_of(set: &InstanceSet) -> String {
+/// Name of the component within its Cluster.
+pub(crate) fn component_of(set: &InstanceSet) -> String {
     let label = set.labels().get(labels::COMPONENT_NAME);
     label.cloned().unwrap_or_else(|| set.name_any())
+}
+
+/// Refuses pods that cannot be meant.
+fn fit(seen: &Seen, set: &InstanceSet, pods: &[String]) -> anyhow::Result<()> {
+    for (at, pod) in pods.iter().enumerate() {
+        fits(seen, set, pod)?;
+        if pods[..at].contains(pod) {
+            bail!("{pod} is named twice: name each pod once");
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a pod that holds no member of the component.
