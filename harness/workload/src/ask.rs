@@ -59,10 +59,11 @@ pub(crate) async fn lists(dir: &Path, members: &[Member]) -> anyhow::Result<()> 
         .collect();
     loop {
         for at in 0..all.len() {
-            let until = Instant::now() + EVERY;
-            let Ok((number, client)) = all[at].get(until).await else {
+            // A member that was restarted knows no token: the log-in takes its time.
+            let Ok((number, client)) = all[at].get_logged_in().await else {
                 continue;
             };
+            let until = Instant::now() + EVERY;
             match timeout_at(until, members_of(&client)).await {
                 Ok(Ok(list)) => {
                     let mut out = std::io::stdout().lock();

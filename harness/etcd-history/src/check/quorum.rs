@@ -12,6 +12,8 @@ use crate::record::{ListedMember, MembershipRecord, Nanos, PodRecord};
 
 /// Name of the check.
 const CHECK: &str = "quorum";
+/// Longest time between a deletion and a member list that tells of it: they are read four times a second.
+const NEAR: Nanos = 5_000_000_000;
 /// Phase from which on the scenario itself takes everything down.
 const TEARDOWN: &str = "teardown";
 
@@ -119,11 +121,13 @@ fn judge(
     }
 }
 
-/// The last member list in front of a time and the first one behind it; none when there is none in front.
+/// The last member list in front of a time and the first one behind it; none when there is none in front, or it is so
+/// old that members may have come and gone since.
 fn around<'a>(case: &Case<'a>, t: Nanos) -> Vec<&'a MembershipRecord> {
     let lists = &case.index.lists;
     let behind = lists.partition_point(|list| list.t <= t);
     let before = behind.checked_sub(1).map(|at| lists[at]);
+    let before = before.filter(|list| t - list.t <= NEAR);
     let after = lists.get(behind).copied();
     let both = before.into_iter().chain(after);
     both.filter(|_| before.is_some()).collect()
@@ -180,6 +184,30 @@ mod tests {
         );
         // It has no vote (any more): the quorum does not need it.
         assert_eq!(judged(taken_down(&["m-1", "m-4"]), 3), Finding::Pass);
+    }
+
+    #[test]
+    fn a_list_from_long_before_accuses_of_nothing() {
+        // Two members have left since; nobody has read the list.
+        let mut history = taken_down(&["m-0", "m-1", "m-4"]).history();
+        let long = NEAR + 1_000_000_000;
+        for record in &mut history.records {
+            if let crate::Record::Pod(pod) = record
+                && pod.deleting
+            {
+                pod.t += long;
+            }
+        }
+        history.records.retain(
+            |record| !matches!(record, crate::Record::Membership(list) if list.t > 100_000_000),
+        );
+        let expectations = Expectations {
+            members: 3,
+            ..small()
+        };
+        let verdicts = crate::check::all(&history, &expectations);
+        let quorum = verdicts.iter().find(|verdict| verdict.check == CHECK);
+        assert!(quorum.is_some_and(|verdict| verdict.passed()), "{quorum:?}");
     }
 
     #[test]

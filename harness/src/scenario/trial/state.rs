@@ -55,6 +55,9 @@ impl<'a> TrialRun<'a> {
             let terms = &mut expectations.terms_per_round;
             let restarts = trial.operations.iter().map(|asked| asked.more_restarts());
             let more = more + restarts.max().unwrap_or_default();
+            // Those that come during the first may each move leadership once.
+            let others = trial.operations.len().saturating_sub(1) as u64;
+            let more = more + if trial.overlap { others } else { 0 };
             *terms = terms.map(|terms| terms + more);
         }
         expectations.leaving = leaving(subject, &trial.operations);
