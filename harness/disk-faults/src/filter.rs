@@ -92,7 +92,7 @@ fn argument(number: usize) -> usize {
     offset_of!(seccomp_data, args) + number * size_of::<u64>()
 }
 
-/// Goes on with the next instruction for this call, else behind so many.
+/// Continues with the next instruction for this call, else behind so many.
 fn when(call: i64, past: u8) -> sock_filter {
     jump(EQUAL, u32::try_from(call).unwrap_or(u32::MAX), (0, past))
 }

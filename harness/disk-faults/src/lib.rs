@@ -1,7 +1,7 @@
 //! Stands between a program and its disk, without privileges: the program's writes and syncs are announced by the
 //! kernel (seccomp's user notification) before they happen. What was in the way of each write is kept until the next
-//! sync of that file, so that a power loss can be made: the program is killed, and what it did not sync is undone. Syncs
-//! and writes can be refused, too, as a failing disk does.
+//! sync of that file, so that a power loss can be made: the program is killed, and what it did not sync is undone.
+//! Syncs and writes can be refused, too, as a failing disk does.
 //!
 //! Not covered, and taken as durable at once: what directories hold (made, renamed, removed files). A writable shared
 //! mapping of a file would pass unseen and is refused (bbolt maps its file read-only: `mmap` in its `bolt_unix.go` asks

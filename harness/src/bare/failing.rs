@@ -1,5 +1,5 @@
-//! A failing disk: every sync of a member ends with EIO. etcd must not continue with a log that it cannot sync: it ends,
-//! and what it had not synced is not there when it starts again.
+//! A failing disk: every sync of a member ends with EIO. etcd must not continue with a log that it cannot sync: it
+//! ends, and what it had not synced is not there when it starts again.
 
 use disk_faults::{Order, Report};
 
@@ -7,7 +7,7 @@ use crate::bare::cluster::BareCluster;
 use crate::bare::effect::{until_answered, until_shown};
 use crate::faults::{Evidence, Fault, FaultError, Healing, Injected, Running, Target};
 
-/// What etcd logs of it: the words of the error.
+/// What etcd logs of it: the text of the error.
 const SAID: &str = "input/output error";
 
 /// Members whose disks fail.

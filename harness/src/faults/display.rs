@@ -66,6 +66,21 @@ impl fmt::Display for Fault {
             Fault::LoseData { of, how } => write!(f, "{} of {of}", how.words()),
             Fault::FloodAgents => write!(f, "flood the agents beside Clusters that cannot be read"),
             Fault::WrongTemplate => write!(f, "ask for more processors than any node has"),
+            Fault::FillDisk { .. }
+            | Fault::FillQuota
+            | Fault::CorruptData { .. }
+            | Fault::SlowDisk { .. }
+            | Fault::LosePower { .. }
+            | Fault::FailDisk { .. }
+            | Fault::DamageLog { .. } => self.fmt_disk(f),
+        }
+    }
+}
+
+impl Fault {
+    /// The faults of what is stored.
+    fn fmt_disk(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Fault::FillDisk { of } => write!(f, "fill the disk of {of}"),
             Fault::FillQuota => write!(f, "write until etcd's quota is full"),
             Fault::CorruptData { of } => write!(f, "corrupt bytes of the database of {of}"),
@@ -80,11 +95,10 @@ impl fmt::Display for Fault {
             }
             Fault::FailDisk { of } => write!(f, "let every sync of {of} fail"),
             Fault::DamageLog { of, how } => write!(f, "kill {of} and {} its log", how.words()),
+            other => write!(f, "{}", other.name()),
         }
     }
-}
 
-impl Fault {
     /// The faults of the network.
     fn fmt_network(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

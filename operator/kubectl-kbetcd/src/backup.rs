@@ -191,7 +191,7 @@ impl Followed for Backup {
             return "not taken up yet".to_owned();
         };
         let text = match phase {
-            BackupPhase::New | BackupPhase::Failed => status.failure_reason.clone(),
+            BackupPhase::New | BackupPhase::Failed => status.failure_reason,
             BackupPhase::Running if self.spec.backup_method == ARCHIVE => Some(kept(&status)),
             BackupPhase::Running => progress(&status),
             BackupPhase::Completed => Some(done(&status)),

@@ -12,7 +12,7 @@ use crate::record::{ListedMember, MembershipRecord, Nanos, PodRecord};
 
 /// Name of the check.
 const CHECK: &str = "quorum";
-/// Longest time between a deletion and a member list that tells of it: they are read four times a second.
+/// Longest time between a deletion and a member list that shows it: they are read four times a second.
 const NEAR: Nanos = 5_000_000_000;
 /// Phase from which on the scenario itself takes everything down.
 const TEARDOWN: &str = "teardown";
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_list_from_long_before_accuses_of_nothing() {
-        // Two members have left since; nobody has read the list.
+        // Two members have left since; no client has read the list.
         let mut history = taken_down(&["m-0", "m-1", "m-4"]).history();
         let long = NEAR + 1_000_000_000;
         for record in &mut history.records {

@@ -117,7 +117,8 @@ struct Seen {
 pub(super) fn start(watch: Watch, peers: Peers) {
     let (answered_to, answered) = watch::channel(None);
     let (cut_off_to, cut_off) = watch::channel(None);
-    tokio::spawn(peers.watch(Arc::clone(&watch.beats), cut_off_to));
+    let beats = Arc::clone(&watch.beats);
+    tokio::spawn(peers.watch(move || beats.read(), cut_off_to));
     tokio::spawn(pulse(
         (watch.config.etcd_address(), watch.config.tls.clone()),
         Arc::clone(&watch.beats),

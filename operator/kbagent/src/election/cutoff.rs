@@ -12,7 +12,6 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use super::beat::Beats;
 use super::hold;
 use super::plan::Died;
 use super::reach::{Group, Reach};
@@ -58,10 +57,14 @@ pub(super) struct Peers {
 
 impl Peers {
     /// Looks while the own member leads and beats are read.
-    pub(super) async fn watch(self, beats: Arc<Beats>, found: watch::Sender<Option<CutOff>>) {
+    pub(super) async fn watch(
+        self,
+        read: impl Fn() -> bool + Send + Sync,
+        found: watch::Sender<Option<CutOff>>,
+    ) {
         loop {
-            if let Some(led) = self.leads().filter(|_| beats.read()) {
-                let on = || self.leads() == Some(led) && beats.read();
+            if let Some(led) = self.leads().filter(|_| read()) {
+                let on = || self.leads() == Some(led) && read();
                 let (group_to, group) = watch::channel(None);
                 tokio::select! {
                     () = self.list(&group_to) => {}
