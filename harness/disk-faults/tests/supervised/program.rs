@@ -4,17 +4,19 @@
 use std::fs::File;
 use std::io::{self, IoSlice, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
+use std::os::unix::process::parent_id;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
 
 /// What it does.
 pub(crate) fn run(what: Option<&str>) -> ExitCode {
+    let supervisor = parent_id();
     let done = match what {
         Some("log") => log(),
         Some("never") => never(),
-        Some("once") => once(),
-        Some("back") => back(),
+        Some("once") => once(supervisor),
+        Some("back") => back(supervisor),
         _ => Err(io::Error::other("nothing to do")),
     };
     match done {
@@ -62,7 +64,7 @@ fn never() -> io::Result<()> {
 }
 
 /// Writes and syncs one file, and empties another that was there before.
-fn once() -> io::Result<()> {
+fn once(supervisor: u32) -> io::Result<()> {
     let mut file = File::create("new")?;
     file.write_all(b"written")?;
     File::create("old")?.write_all(b"emptied")?;
@@ -70,17 +72,22 @@ fn once() -> io::Result<()> {
     sleep(Duration::from_millis(300));
     file.sync_all()?;
     told(1)?;
-    loop {
-        sleep(Duration::from_secs(1));
-    }
+    outlive_nothing(supervisor);
+    Ok(())
 }
 
 /// Writes once without a sync and waits.
-fn back() -> io::Result<()> {
+fn back(supervisor: u32) -> io::Result<()> {
     File::create("file")?.write_all(b"written back")?;
     told(0)?;
-    loop {
-        sleep(Duration::from_secs(1));
+    outlive_nothing(supervisor);
+    Ok(())
+}
+
+/// Waits until its supervisor is gone: it must not stay behind a test that has ended.
+fn outlive_nothing(supervisor: u32) {
+    while parent_id() == supervisor {
+        sleep(Duration::from_millis(50));
     }
 }
 
