@@ -76,7 +76,7 @@ pub(super) enum Refused {
         component: String,
         name: String,
         node: String,
-        why: NotThere,
+        why: Box<NotThere>,
     },
     #[error("rebuildFrom[{component}].instances names {name:?} twice: name it once")]
     InstanceTwice { component: String, name: String },

@@ -162,7 +162,7 @@ fn target(
             component: asked.component_name.clone(),
             name: instance.name.clone(),
             node: node.to_owned(),
-            why,
+            why: Box::new(why),
         }),
     }
 }
