@@ -136,7 +136,8 @@ fn of_power() -> Vec<Scenario> {
         .promise(Promise::default().loses_quorum()),
         Scenario::faults(
             "bare::all_power_lost_in_part",
-            "All members lose their power, and some pages and sectors of what they have not synced: they start, and nothing              acknowledged is lost.",
+            "All members lose their power, and some pages and sectors of what they have not synced: they start, and nothing \
+             acknowledged is lost.",
             [lose(Selector::All, Unsynced::Some)],
         )
         .operations_s(300)
@@ -150,7 +151,8 @@ fn of_power() -> Vec<Scenario> {
         .operations_s(300),
         Scenario::faults(
             "bare::failing_disk_leader",
-            "Every sync of the leader fails: it ends, the others elect, and it follows when its disk is whole and has              what was synced.",
+            "Every sync of the leader fails: it ends, the others elect, and it follows when its disk is whole and has \
+             what was synced.",
             [Fault::FailDisk { of: Selector::Leader }],
         )
         .operations_s(300),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::all;
 use crate::deploy::{Guard, Reach};
 use crate::faults::{Absence, ControlPlanePart, Deletion, Fault, NodeSelector, Selector, Traffic};
-use crate::scenario::Act;
+use crate::scenario::{Act, Operation};
 
 #[test]
 fn names_are_unique_and_have_a_room() {
@@ -85,6 +85,20 @@ fn every_kind_of_fault_is_used() {
         "corrupt_data",
     ];
     assert_eq!(used, BTreeSet::from(wanted));
+}
+
+#[test]
+fn only_another_ca_has_steps_and_the_operations_within_it_find_theirs() {
+    for scenario in all() {
+        let Act::Faults(trial) = &scenario.act else {
+            continue;
+        };
+        let rotates = trial.operations.first() == Some(&Operation::RotateCa);
+        assert!(trial.steps == 1 || rotates, "{}", scenario.name);
+        let within = trial.operations.len().saturating_sub(1);
+        let places = trial.steps.div_ceil(2) as usize;
+        assert!(!trial.overlap || within <= places, "{}", scenario.name);
+    }
 }
 
 #[test]
