@@ -10,8 +10,9 @@ use kube::core::GroupVersionKind;
 use kube::runtime::events::EventType;
 use kube::{Client, ResourceExt};
 use serde_json::Value;
-use tokio::time::interval;
+use tokio::time::{interval, timeout};
 
+use crate::client::CALL;
 use crate::config::Config;
 use crate::controller::{Context, holds};
 
@@ -128,20 +129,23 @@ async fn look(client: &Client, wanted: &[DynamicObject]) -> Found {
         let name = object.name_any();
         let live = match resource(&types) {
             Some(resource) => {
-                Api::all_with(client.clone(), &resource)
-                    .get_opt(&name)
-                    .await
+                let policies: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+                timeout(CALL, policies.get_opt(&name)).await
             }
-            None => Ok(None),
+            None => Ok(Ok(None)),
         };
         let kind = types.kind;
         match live {
-            Ok(live) => found
+            Ok(Ok(live)) => found
                 .missing
                 .extend(differs(object, live.as_ref()).map(|why| format!("{kind} {name}: {why}"))),
-            Err(error) => found
+            Ok(Err(error)) => found
                 .unread
                 .push(format!("{kind} {name}: it cannot be read: {error}")),
+            Err(_) => {
+                let text = "the API server does not answer";
+                found.unread.push(format!("{kind} {name}: {text}"));
+            }
         }
     }
     found
@@ -166,7 +170,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::fake_api::{failure, server};
+    use crate::fake_api::{NEVER, failure, server};
 
     #[test]
     fn another_account_is_named_everywhere() {
@@ -220,6 +224,20 @@ mod tests {
         assert_eq!(found.unread.len(), wanted.len() - 1);
         let gone = "ValidatingAdmissionPolicyBinding etcd-operator-roles: it is not there";
         assert_eq!(found.missing, [gone]);
+        assert_eq!(asked.lock().expect("no panic").len(), wanted.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_policy_of_which_nothing_is_heard_does_not_hold_the_look_up() {
+        let wanted = parse(POLICIES).expect("objects");
+        let (context, asked) = server(|line| match line.contains("bindings/etcd-operator-roles") {
+            true => (NEVER, json!(null)),
+            false => failure(404, "NotFound", "gone"),
+        });
+        let found = look(&context.client, &wanted).await;
+        let silent =
+            "ValidatingAdmissionPolicyBinding etcd-operator-roles: the API server does not answer";
+        assert_eq!(found.unread, [silent]);
         assert_eq!(asked.lock().expect("no panic").len(), wanted.len());
     }
 

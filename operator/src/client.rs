@@ -11,8 +11,9 @@ use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::Body;
 use kube::client::ConfigExt;
-use kube::client::retry::RetryPolicy;
+use kube::client::retry::{InvalidBackoff, RetryPolicy};
 use kube::{Client, Config};
+use tokio::time::Instant;
 use tower::retry::{Policy, RetryLayer};
 use tower::{BoxError, ServiceBuilder};
 
@@ -22,6 +23,14 @@ use crate::shallow;
 const IDLE: usize = 8;
 /// How long.
 const IDLE_FOR: Duration = Duration::from_secs(30);
+/// Longest that one request is repeated. What is busy for longer is its caller's to know: watches have a backoff of
+/// their own, which is counted and makes the replica not ready.
+const IN_ALL: Duration = Duration::from_secs(4);
+/// Waits where the API server asks for none.
+const SHORTEST: Duration = Duration::from_millis(5);
+const LONGEST: Duration = Duration::from_secs(1);
+/// Longest for a call that nothing else limits, repetitions included.
+pub(crate) const CALL: Duration = Duration::from_secs(5);
 
 /// What an error says to people: the API server's own words, without the object that kube appends to them.
 pub(crate) fn message(error: &kube::Error) -> String {
@@ -46,7 +55,7 @@ pub(crate) async fn client() -> anyhow::Result<Client> {
         .pool_idle_timeout(IDLE_FOR)
         .pool_max_idle_per_host(IDLE)
         .build(connector);
-    let retry = RetryLayer::new(Retry(RetryPolicy::server_retry()));
+    let retry = RetryLayer::new(Retry::new()?);
     let service = ServiceBuilder::new()
         .map_response(shallow::cut)
         .layer(config.base_uri_layer())
@@ -59,9 +68,22 @@ pub(crate) async fn client() -> anyhow::Result<Client> {
 }
 
 /// kube's policy, but for evictions: 429 is the answer of a disruption budget, and whether a pod may be stopped is
-/// decided from what is there then, not some seconds later from what was there before.
+/// decided from what is there then, not some seconds later from what was there before. One is copied for each request.
 #[derive(Clone)]
-struct Retry(RetryPolicy);
+struct Retry {
+    policy: RetryPolicy,
+    /// When it is over, once a request was refused.
+    until: Option<Instant>,
+}
+
+impl Retry {
+    fn new() -> Result<Self, InvalidBackoff> {
+        Ok(Self {
+            policy: RetryPolicy::new(SHORTEST, LONGEST, u32::MAX, true)?,
+            until: None,
+        })
+    }
+}
 
 impl<R> Policy<Request<Body>, Response<R>, BoxError> for Retry {
     type Future = tokio::time::Sleep;
@@ -71,13 +93,15 @@ impl<R> Policy<Request<Body>, Response<R>, BoxError> for Retry {
         request: &mut Request<Body>,
         answer: &mut Result<Response<R>, BoxError>,
     ) -> Option<Self::Future> {
-        self.0.retry(request, answer)
+        let wait = self.policy.retry(request, answer)?;
+        let until = *self.until.get_or_insert_with(|| Instant::now() + IN_ALL);
+        (wait.deadline() <= until).then_some(wait)
     }
 
     fn clone_request(&mut self, request: &Request<Body>) -> Option<Request<Body>> {
         // What is not cloned is not sent again.
         let once = request.uri().path().ends_with("/eviction");
-        let policy = &mut self.0;
+        let policy = &mut self.policy;
         let cloned = || Policy::<_, Response<R>, BoxError>::clone_request(policy, request);
         (!once).then(cloned).flatten()
     }
@@ -85,35 +109,53 @@ impl<R> Policy<Request<Body>, Response<R>, BoxError> for Retry {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
+    /// How often a POST to this path is sent to a server that is busy, and for how long.
+    async fn sent(path: &str, retry_after: Option<&'static str>) -> (usize, Duration) {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        let busy = tower::service_fn(move |_: Request<Body>| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let busy = Response::builder().status(429);
+            let busy = match retry_after {
+                Some(wait) => busy.header("Retry-After", wait),
+                None => busy,
+            };
+            std::future::ready(busy.body(()).map_err(BoxError::from))
+        });
+        let retry = RetryLayer::new(Retry::new().expect("a policy"));
+        let service = ServiceBuilder::new().layer(retry).service(busy);
+        let request = Request::post(path)
+            .body(Body::from(b"{}".to_vec()))
+            .expect("a request");
+        let begin = Instant::now();
+        let answer = tower::ServiceExt::oneshot(service, request)
+            .await
+            .expect("an answer");
+        assert_eq!(answer.status(), 429);
+        (count.load(Ordering::Relaxed), begin.elapsed())
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn an_eviction_is_sent_once_and_everything_else_again() {
-        for (path, sent) in [
-            ("/api/v1/namespaces/ns/pods/db-1/eviction", 1),
-            ("/api/v1/namespaces/ns/pods", 16),
-        ] {
-            let count = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-            let counted = std::sync::Arc::clone(&count);
-            let busy = tower::service_fn(move |_: Request<Body>| {
-                counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                let busy = Response::builder().status(429).body(());
-                std::future::ready(busy.map_err(BoxError::from))
-            });
-            let retry = RetryLayer::new(Retry(RetryPolicy::server_retry()));
-            let service = ServiceBuilder::new().layer(retry).service(busy);
-            let request = Request::post(path)
-                .body(Body::from(b"{}".to_vec()))
-                .expect("a request");
-            let answer = tower::ServiceExt::oneshot(service, request)
-                .await
-                .expect("an answer");
-            assert_eq!(answer.status(), 429);
-            assert_eq!(
-                count.load(std::sync::atomic::Ordering::Relaxed),
-                sent,
-                "{path}"
-            );
-        }
+    async fn an_eviction_is_sent_once_and_everything_else_again_for_some_seconds() {
+        let (times, took) = sent("/api/v1/namespaces/ns/pods/db-1/eviction", None).await;
+        assert_eq!((times, took), (1, Duration::ZERO));
+        let (times, took) = sent("/api/v1/namespaces/ns/pods", None).await;
+        assert!(times > 5, "{times}");
+        assert!(took <= IN_ALL && took >= IN_ALL - 2 * LONGEST, "{took:?}");
+        assert!(IN_ALL < CALL, "who gives up first knows why");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_server_is_asked_when_it_says_and_not_at_all_when_that_is_late() {
+        let (times, took) = sent("/api/v1/namespaces/ns/pods", Some("1")).await;
+        assert!((4..=5).contains(&times), "{times}");
+        assert!(took >= Duration::from_secs(3), "{took:?}");
+        let (times, took) = sent("/api/v1/namespaces/ns/pods", Some("60")).await;
+        assert_eq!((times, took), (1, Duration::ZERO));
     }
 }

@@ -37,6 +37,8 @@ mod controller;
 mod crd;
 mod definition;
 #[cfg(test)]
+mod fake_agent;
+#[cfg(test)]
 mod fake_api;
 mod instanceset;
 mod lease;
@@ -110,7 +112,7 @@ struct Account {
 
 #[derive(Args)]
 struct RunArgs {
-    /// Address of /metrics, /healthz and /readyz.
+    /// Address of /metrics, /healthz and /readyz; 0.0.0.0 is all, those of IPv6 too.
     #[arg(long, env = "OPERATOR_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
     /// Serve a status page of all clusters, for people. Loopback only; kubectl port-forward reaches it.

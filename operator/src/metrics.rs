@@ -2,7 +2,8 @@
 //!
 //! Labels are fixed words only (kind, result): never names of objects, whose number has no bound.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod backups;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,8 +16,32 @@ use prometheus_client::registry::Registry;
 
 use crate::watches::Watches;
 
+pub(crate) use backups::{ArchiveFaults, BackupFigures, BackupTimes};
+
 /// Bounds in seconds of a reconcile's time.
 const BOUNDS: [f64; 8] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
+
+/// How a round of an object ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RoundEnd {
+    /// Well.
+    Done,
+    /// By what happens in the normal course of things, such as another client's write: it is tried again.
+    Again,
+    /// By an error.
+    Failed,
+}
+
+impl RoundEnd {
+    /// Of a round with this result, by which errors are `expected`.
+    pub(crate) fn of<T, E>(result: &Result<T, E>, expected: impl FnOnce(&E) -> bool) -> Self {
+        match result {
+            Ok(_) => RoundEnd::Done,
+            Err(error) if expected(error) => RoundEnd::Again,
+            Err(_) => RoundEnd::Failed,
+        }
+    }
+}
 
 /// Labels of a reconcile.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -33,12 +58,8 @@ pub(crate) struct Metrics {
     seconds: Histogram,
     lease: Gauge,
     admission: Gauge,
-    /// Of each cluster that has backups when the newest verified one was completed, in seconds since 1970.
-    proven: Arc<Mutex<BTreeMap<String, i64>>>,
-    oldest: Gauge,
-    /// Archives with a gap.
-    gaps: Arc<Mutex<BTreeSet<String>>>,
-    gapped: Gauge,
+    /// What is seen of Backups.
+    pub backups: BackupFigures,
     /// What is seen of the API server.
     pub watches: Watches,
 }
@@ -55,18 +76,8 @@ impl Default for Metrics {
             "Admission policies and bindings that are not installed as they should be; the log names them",
             admission.clone(),
         );
-        let oldest = Gauge::default();
-        registry.register(
-            "etcd_operator_backup_last_proven_timestamp_seconds",
-            "When the newest verified backup was completed, of the cluster for which that is longest ago; 0 without any",
-            oldest.clone(),
-        );
-        let gapped = Gauge::default();
-        registry.register(
-            "etcd_operator_archives_with_gap",
-            "Continuous archives that have lost revisions, with no newer full backup yet",
-            gapped.clone(),
-        );
+        let backups = BackupFigures::default();
+        backups.register(&mut registry);
         let watches = Watches::default();
         watches.register(&mut registry);
         registry.register("etcd_operator_reconciles", "Reconciles", reconciles.clone());
@@ -86,10 +97,7 @@ impl Default for Metrics {
             seconds,
             lease,
             admission,
-            proven: Arc::default(),
-            oldest,
-            gaps: Arc::default(),
-            gapped,
+            backups,
             watches,
         }
     }
@@ -102,45 +110,29 @@ impl Metrics {
     }
 
     /// Counts a reconcile of a kind.
-    pub(crate) fn reconciled(&self, kind: &'static str, ok: bool, took: Duration) {
-        let result = if ok { "ok" } else { "error" };
+    pub(crate) fn reconciled(&self, kind: &'static str, end: RoundEnd, took: Duration) {
+        let result = match end {
+            RoundEnd::Done => "ok",
+            RoundEnd::Again => "again",
+            RoundEnd::Failed => "error",
+        };
         self.reconciles
             .get_or_create(&Reconcile { kind, result })
             .inc();
         self.seconds.observe(took.as_secs_f64());
     }
 
-    /// Tells whether this replica holds the lease.
+    /// Tells whether this replica holds the lease. Without it nothing of Backups is known any more.
     pub(crate) fn lease_held(&self, held: bool) {
         self.lease.set(i64::from(held));
+        if !held {
+            self.backups.clear();
+        }
     }
 
     /// Tells how many admission policies and bindings are not as they should be.
     pub(crate) fn admission_missing(&self, count: usize) {
         self.admission.set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-
-    /// Tells when the newest verified backup of a cluster was completed; `None` of one that has no backups, or is gone.
-    pub(crate) fn backup_proven(&self, cluster: String, at: Option<i64>) {
-        let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
-        match at {
-            Some(at) => proven.insert(cluster, at),
-            None => proven.remove(&cluster),
-        };
-        self.oldest
-            .set(proven.values().min().copied().unwrap_or_default());
-    }
-
-    /// Tells whether an archive has a gap.
-    pub(crate) fn archive_gap(&self, archive: String, gap: bool) {
-        let mut gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
-        if gap {
-            gaps.insert(archive);
-        } else {
-            gaps.remove(&archive);
-        }
-        self.gapped
-            .set(i64::try_from(gaps.len()).unwrap_or(i64::MAX));
     }
 
     /// The text for /metrics.
@@ -164,49 +156,61 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cluster_whose_proven_backup_is_oldest_counts() {
+    fn what_is_known_of_backups_goes_with_the_lease() {
         let metrics = Metrics::default();
+        metrics.lease_held(true);
+        let times = BackupTimes {
+            asked: Some(100),
+            proven: Some(200),
+        };
+        let faults = ArchiveFaults {
+            gap: true,
+            silent: true,
+            waits: true,
+        };
+        metrics
+            .backups
+            .backup("n/db".into(), "n/full".into(), times);
+        metrics.backups.archive("n/pitr", faults);
         let told = || {
             let text = metrics.text().expect("text");
-            let name = "etcd_operator_backup_last_proven_timestamp_seconds ";
-            let line = text.lines().find_map(|line| line.strip_prefix(name));
-            line.expect("a figure").to_owned()
+            [
+                "lease_held",
+                "backup_last_proven_timestamp_seconds",
+                "archives_with_gap",
+                "archives_silent",
+                "archives_waiting",
+            ]
+            .map(|name| {
+                let head = format!("etcd_operator_{name} ");
+                let mut values = text.lines().filter_map(|line| line.strip_prefix(&head));
+                values.next().map(str::to_owned).expect("a figure")
+            })
         };
-        assert_eq!(told(), "0");
-        metrics.backup_proven("n/a".into(), Some(200));
-        metrics.backup_proven("n/b".into(), Some(100));
-        assert_eq!(told(), "100");
-        metrics.backup_proven("n/b".into(), Some(300));
-        assert_eq!(told(), "200");
-        metrics.backup_proven("n/a".into(), None);
-        assert_eq!(told(), "300");
-    }
-
-    #[test]
-    fn each_archive_with_a_gap_counts_once_until_it_has_none() {
-        let metrics = Metrics::default();
-        let told = || {
-            let text = metrics.text().expect("text");
-            let mut lines = text.lines();
-            let line = lines.find_map(|line| line.strip_prefix("etcd_operator_archives_with_gap "));
-            line.expect("a figure").to_owned()
-        };
-        metrics.archive_gap("n/a".into(), true);
-        metrics.archive_gap("n/a".into(), true);
-        metrics.archive_gap("n/b".into(), true);
-        assert_eq!(told(), "2");
-        metrics.archive_gap("n/a".into(), false);
-        assert_eq!(told(), "1");
+        assert_eq!(told(), ["1", "200", "1", "1", "1"]);
+        metrics.lease_held(false);
+        assert_eq!(told(), ["0"; 5]);
+        metrics.lease_held(true);
+        assert_eq!(
+            told(),
+            ["1", "0", "0", "0", "0"],
+            "another tenure begins with nothing"
+        );
     }
 
     #[test]
     fn a_reconcile_is_counted_by_kind_and_result() {
         let metrics = Metrics::default();
-        metrics.reconciled("Cluster", false, Duration::from_millis(3));
+        for result in [Ok(()), Err("conflict"), Err("conflict"), Err("quota")] {
+            let end = RoundEnd::of(&result, |error| *error == "conflict");
+            metrics.reconciled("Cluster", end, Duration::from_millis(3));
+        }
         let text = metrics.text().expect("text");
-        assert!(
-            text.contains(r#"etcd_operator_reconciles_total{kind="Cluster",result="error"} 1"#),
-            "{text}"
-        );
+        for (result, count) in [("ok", 1), ("again", 2), ("error", 1)] {
+            let line = format!(
+                r#"etcd_operator_reconciles_total{{kind="Cluster",result="{result}"}} {count}"#
+            );
+            assert!(text.contains(&line), "{line}: {text}");
+        }
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use etcd_operator_api::Cluster;
 use kube::api::{Api, ListParams, PartialObjectMeta};
 use tokio::net::TcpListener;
-use tokio::time::interval;
+use tokio::time::{interval, timeout};
 
+use crate::client::CALL;
 use crate::controller::Context;
 use crate::lease::Candidate;
 use crate::roles::{self, Board, MemberStore, RoleMetrics, Traces};
@@ -39,10 +40,7 @@ pub(crate) async fn run(
         .metrics
         .register(|registry| role_metrics.register(registry));
     let identity = context.config.identity.clone();
-    let traces = match &context.config.collector {
-        Some(collector) => Traces::start(collector, &identity)?,
-        None => Traces::default(),
-    };
+    let traces = Traces::start(context.config.collector.as_deref(), &identity);
     let role_paths = context.each().into_iter().map(|one| {
         let path = roles::run(Arc::new(roles::Context {
             client: one.client,
@@ -107,6 +105,7 @@ async fn serve(context: Arc<Context>, store: Arc<MemberStore>) -> anyhow::Result
         frame: Arc::clone(&context),
         store: Arc::clone(&store),
         image: context.config.backup_image.clone(),
+        others: Arc::default(),
     });
     let instance_sets = Arc::new(instanceset::Context {
         frame: Arc::clone(&context),
@@ -140,9 +139,13 @@ async fn established(context: &Context) {
     let mut ticks = interval(ASK_AGAIN);
     loop {
         ticks.tick().await;
-        match clusters.list(&ListParams::default().limit(1)).await {
-            Ok(_) => return,
-            Err(error) => tracing::warn!(%error, "waiting for the API server and the definitions"),
+        let params = ListParams::default().limit(1);
+        match timeout(CALL, clusters.list(&params)).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "waiting for the API server and the definitions");
+            }
+            Err(_) => tracing::warn!("waiting for the API server, which does not answer"),
         }
     }
 }
@@ -160,5 +163,32 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.0.metrics.lease_held(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::fake_api::{NEVER, server};
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_does_not_answer_is_asked_again() {
+        let times = AtomicUsize::new(0);
+        let (context, asked) = server(move |_| match times.fetch_add(1, Ordering::Relaxed) {
+            0 => (NEVER, json!(null)),
+            _ => {
+                let list = json!({ "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList",
+                    "metadata": {}, "items": [] });
+                (200, list)
+            }
+        });
+        timeout(CALL * 2, established(&context))
+            .await
+            .expect("an end");
+        assert_eq!(asked.lock().expect("no panic").len(), 2);
     }
 }

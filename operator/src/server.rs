@@ -39,7 +39,7 @@ pub(crate) async fn run(
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .with_state(pages);
-    let listener = tokio::net::TcpListener::bind(listen).await?;
+    let listener = http_limits::listen(listen)?;
     tokio::select! {
         never = http_limits::serve(listener, router, Limits::default()) => match never {},
         () = stop => Ok(()),
@@ -64,7 +64,7 @@ async fn ready(State(pages): State<Pages>) -> impl IntoResponse {
     }
     match pages.metrics.watches.blind() {
         Some((kind, since)) => unready(format!(
-            "no list of {kind} objects for {} s: see the figure etcd_operator_watch_errors and the log",
+            "no list of {kind} objects for {} s: see the metric etcd_operator_watch_errors_total and the log",
             since.as_secs()
         )),
         None => (StatusCode::OK, "ok".to_owned()),

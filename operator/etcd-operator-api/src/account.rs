@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 use crate::opaque::Opaque;
 use crate::rules;
 
-/// etcd's administrator.
+/// Name of etcd's administrator, who has all rights.
 pub const ROOT: &str = "root";
-/// The user that applications with the certificate of `{component}-client` are, when they log in as no other.
+/// The user that an application is when it connects with the certificate of the Secret `{component}-client` and does
+/// not log in as another user.
 pub const CLIENT: &str = "etcd-client";
-/// The user that members and their agents are. It cannot be had.
+/// The user that members and their agents are. No account may have this name.
 pub const MEMBER: &str = "etcd-member";
-/// The user that the Jobs of backups are. It cannot be had.
+/// The user that the Jobs of backups are. No account may have this name.
 pub const BACKUP: &str = "etcd-backup";
 
 /// A user of etcd.
@@ -69,7 +70,7 @@ pub struct SystemAccount {
 }
 
 impl SystemAccount {
-    /// Whether etcd is to have it.
+    /// True when etcd is to have the user: it is not disabled.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
         self.disabled != Some(true)
@@ -131,7 +132,7 @@ fn password_key() -> String {
     PASSWORD_KEY.to_owned()
 }
 
-/// Key of the password in Secrets of KubeBlocks' shape.
+/// Key of the password in a Secret that the operator makes for an account, as KubeBlocks names it.
 pub const PASSWORD_KEY: &str = "password";
-/// Key of the name beside it.
+/// Key of the account's name in the same Secret.
 pub const USERNAME_KEY: &str = "username";

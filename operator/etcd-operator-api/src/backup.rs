@@ -46,6 +46,10 @@ use crate::rules;
         "self.backupMethod in ['datafile', 'archive']",
         "backupMethod: datafile (a snapshot of etcd) or archive (every change, continuously)"
     ),
+    rules::rule(
+        "!has(self.retentionPeriod) || self.retentionPeriod.matches('[1-9]')",
+        "retentionPeriod: more than nothing, e.g. 7d; leave it out to keep the backup for ever"
+    ),
     rules::unsupported_text("parentBackupName"),
     rules::unsupported_entries("parameters"),
 ]), transform = bounds::fill)]
@@ -164,14 +168,15 @@ pub struct BackupStatus {
 const UID: usize = 36;
 
 impl BackupStatus {
-    /// Where the backups of the same component lie: repository and folder. Another Cluster of its name has another.
+    /// Repository and folder in which the backups of the same component lie; `None` while the backup has no path. A
+    /// Cluster that is made again under the same name has another folder.
     #[must_use]
     pub fn place(&self) -> Option<(&str, &str)> {
         let (folder, _) = self.path.as_deref()?.rsplit_once('/')?;
         Some((self.backup_repo_name.as_deref()?, folder))
     }
 
-    /// Name and UID of the Cluster, as its path has them.
+    /// Name and UID of the Cluster, read from the backup's path; `None` while it has none.
     #[must_use]
     pub fn cluster(&self) -> Option<(&str, &str)> {
         let folder = self.path.as_deref()?.rsplit('/').nth(2)?;
@@ -249,7 +254,7 @@ pub enum BackupPhase {
 }
 
 impl BackupPhase {
-    /// Whether nothing more will come of it.
+    /// True when the backup has ended, successfully or not.
     #[must_use]
     pub const fn is_ended(self) -> bool {
         matches!(self, BackupPhase::Completed | BackupPhase::Failed)

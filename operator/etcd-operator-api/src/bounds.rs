@@ -9,7 +9,7 @@ const ENTRIES: u64 = 64;
 /// Characters of a text: a certificate fits.
 const CHARACTERS: u64 = 4096;
 
-/// Bounds everything below a schema.
+/// Gives each text, list and map of a schema that has no upper bound one: 4096 characters, 64 entries.
 pub fn fill(schema: &mut Schema) {
     if let Some(fields) = schema.as_object_mut() {
         let mut whole = Value::Object(std::mem::take(fields));

@@ -258,7 +258,7 @@ pub struct ClusterStatus {
     /// Objects that Kubernetes refuses and would refuse again, with its words, by object (`Kind/name`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refused_objects: BTreeMap<String, String>,
-    /// Conditions, see [`crate::condition`].
+    /// Conditions; docs/troubleshooting.md lists them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }

@@ -135,10 +135,10 @@ pub struct ComponentSpec {
 pub enum TerminationPolicy {
     /// Nothing: the Cluster stays until the policy is changed.
     DoNotTerminate,
-    /// Pods, services and claims go.
+    /// Pods and services go, and claims by their retention policy.
     #[default]
     Delete,
-    /// As `Delete`, and backups go too.
+    /// As `Delete`, and claims go whatever their retention policy says. Backups stay.
     WipeOut,
 }
 
@@ -149,7 +149,7 @@ pub struct ComponentStatus {
     /// Generation of the spec that the rest describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Conditions, see [`crate::condition`].
+    /// Conditions; docs/troubleshooting.md lists them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// The state in one word.

@@ -25,12 +25,15 @@ pub enum ConditionType {
     InstanceFailure,
     /// An update is held back (InstanceSet).
     InstanceUpdateRestricted,
-    /// The last reconcile succeeded (InstanceSet; C7).
+    /// The last reconcile succeeded (InstanceSet).
     Reconciled,
     /// A voting majority answers (InstanceSet).
     Quorate,
-    /// Members report one cluster identifier (InstanceSet; B5 when false).
+    /// All members report the same cluster identifier (InstanceSet).
     ClusterIdConsistent,
+    /// A volume is not of the storage class that its template names, and nothing says which was asked for when it was
+    /// made (InstanceSet, once it was so).
+    StorageClassAssumed,
     /// etcd has raised an alarm and serves less than it should (InstanceSet; Component and Cluster while it stands).
     AlarmRaised,
     /// Pods would be recreated for no other reason than a new release of the operator, and are not; or not before a
@@ -42,9 +45,9 @@ pub enum ConditionType {
     AccountsReady,
     /// Admission policies are missing: others may edit what the operator owns (Cluster, while it is so).
     Unprotected,
-    /// It waits for its turn or for the Cluster (OpsRequest).
+    /// The operation waits for earlier ones or for the Cluster (OpsRequest).
     WaitForProgressing,
-    /// It can be carried out (OpsRequest).
+    /// The operation can be carried out (OpsRequest).
     Validated,
     /// A small object was written, read and deleted there, or the storage class of its claims is there (BackupRepo).
     Reachable,
@@ -72,20 +75,22 @@ pub enum ConditionType {
     QuorumRecovering,
     /// Volumes grow (OpsRequest).
     VolumeExpanding,
+    /// An operation of KubeBlocks' add-on for etcd is carried out (OpsRequest).
+    CustomOperation,
     /// Kubernetes refuses what came of its edit: the edit is taken back (OpsRequest).
     Reverting,
-    /// The effect was seen (OpsRequest).
+    /// The effect of the operation was seen (OpsRequest).
     Succeed,
-    /// It was refused or has failed (OpsRequest).
+    /// The operation was refused or has failed (OpsRequest).
     Failed,
-    /// It was given up (OpsRequest).
+    /// The operation was given up (OpsRequest).
     Aborted,
-    /// It was undone (OpsRequest).
+    /// The operation was undone (OpsRequest).
     Cancelled,
 }
 
 impl ConditionType {
-    /// The text of the type.
+    /// The type as it is written in a condition.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -101,6 +106,7 @@ impl ConditionType {
             ConditionType::Reconciled => "Reconciled",
             ConditionType::Quorate => "Quorate",
             ConditionType::ClusterIdConsistent => "ClusterIDConsistent",
+            ConditionType::StorageClassAssumed => "StorageClassAssumed",
             ConditionType::AlarmRaised => "AlarmRaised",
             ConditionType::UpdateHeld => "UpdateHeld",
             ConditionType::CertificatesValid => "CertificatesValid",
@@ -121,6 +127,7 @@ impl ConditionType {
             ConditionType::InstancesRebuilding => "InstancesRebuilding",
             ConditionType::QuorumRecovering => "QuorumRecovering",
             ConditionType::VolumeExpanding => "VolumeExpanding",
+            ConditionType::CustomOperation => "CustomOperation",
             ConditionType::Reverting => "Reverting",
             ConditionType::Succeed => "Succeed",
             ConditionType::Failed => "Failed",
@@ -133,11 +140,11 @@ impl ConditionType {
 /// Reason of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The spec is sound.
+    /// The spec is valid.
     PreCheckSucceed,
-    /// The spec is not sound; the message names the field.
+    /// The spec is not valid; the message names the field.
     PreCheckFailed,
-    /// It is being tried.
+    /// The repository is being tried (BackupRepo).
     PreChecking,
     /// All children were written.
     ApplyResourcesSucceed,
@@ -145,7 +152,7 @@ pub enum Reason {
     ApplyResourcesFailed,
     /// A field that cannot change was changed; the running members keep the old value.
     ImmutableFieldChanged,
-    /// An admission policy or its binding is not installed, or is another one.
+    /// An admission policy or its binding is not installed, or differs from that of this release.
     AdmissionMissing,
     /// The Cluster is ready.
     ClusterReady,
@@ -181,10 +188,16 @@ pub enum Reason {
     ClusterIdMatches,
     /// The update is held back by its strategy.
     UpdateRestricted,
+    /// No strategy holds an update back.
+    UpdateUnrestricted,
     /// The cluster was never bootstrapped.
     NotBootstrapped,
-    /// Data of a majority is gone; only a restore helps (B6).
+    /// The data of a majority is lost; only a restore helps.
     DataLost,
+    /// Of each volume it is known which storage class was asked for.
+    OnRecord,
+    /// Of a volume that is not known.
+    NotOnRecord,
     /// No alarm stands.
     NoAlarm,
     /// A database has reached its quota.
@@ -207,13 +220,13 @@ pub enum Reason {
     AccountsPending,
     /// A user's Secret is not as it must be, or etcd does not take the users; the message names it.
     AccountFault,
-    /// It has not begun (OpsRequest).
+    /// The operation has not begun (OpsRequest).
     WaitForProgressing,
-    /// It can be carried out.
+    /// The operation can be carried out.
     ValidateOpsRequestPassed,
-    /// It cannot be carried out; the message says why.
+    /// The operation cannot be carried out; the message says why.
     ValidateFailed,
-    /// The Cluster is in a phase in which it may not begin.
+    /// The Cluster is in a phase in which the operation may not begin.
     ClusterPhaseMismatch,
     /// There is no such Cluster.
     ClusterNotFound,
@@ -241,22 +254,24 @@ pub enum Reason {
     QuorumRecoveryStarted,
     /// Volumes are to grow.
     VolumeExpansionStarted,
-    /// The effect was seen.
+    /// Members are to be defragmented.
+    EtcdDefragmentationStarting,
+    /// The effect of the operation was seen.
     OpsRequestProcessedSuccessfully,
-    /// It has failed.
+    /// The operation has failed.
     OpsRequestFailed,
-    /// It was given up.
+    /// The operation was given up.
     OpsRequestAborted,
-    /// It took longer than its timeoutSeconds.
+    /// The operation took longer than its `timeoutSeconds`.
     OpsRequestTimeout,
-    /// It is being undone.
+    /// The operation is being undone.
     CancelStarted,
-    /// It was undone.
+    /// The operation was undone.
     CancelSucceed,
 }
 
 impl Reason {
-    /// The text of the reason.
+    /// The reason as it is written in a condition.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -284,8 +299,11 @@ impl Reason {
             Reason::ClusterIdMismatch => "ClusterIDMismatch",
             Reason::ClusterIdMatches => "ClusterIDMatches",
             Reason::UpdateRestricted => "UpdateRestricted",
+            Reason::UpdateUnrestricted => "UpdateUnrestricted",
             Reason::NotBootstrapped => "NotBootstrapped",
             Reason::DataLost => "DataLost",
+            Reason::OnRecord => "OnRecord",
+            Reason::NotOnRecord => "NotOnRecord",
             Reason::NoAlarm => "NoAlarm",
             Reason::NoSpace => "NoSpace",
             Reason::Corrupt => "Corrupt",
@@ -314,6 +332,7 @@ impl Reason {
             Reason::StartToRebuildInstances => "StartToRebuildInstances",
             Reason::QuorumRecoveryStarted => "QuorumRecoveryStarted",
             Reason::VolumeExpansionStarted => "VolumeExpansionStarted",
+            Reason::EtcdDefragmentationStarting => "EtcdDefragmentationStarting",
             Reason::OpsRequestProcessedSuccessfully => "OpsRequestProcessedSuccessfully",
             Reason::OpsRequestFailed => "OpsRequestFailed",
             Reason::OpsRequestAborted => "OpsRequestAborted",
@@ -336,7 +355,7 @@ pub enum Truth {
 }
 
 impl Truth {
-    /// The text of the status.
+    /// The status as it is written in a condition: `True`, `False` or `Unknown`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -353,12 +372,12 @@ impl From<bool> for Truth {
     }
 }
 
-/// A condition that does not yet know since when it holds.
+/// A condition as it is observed now, without the time since which it has its status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
-    /// What is told.
+    /// Type of the condition.
     pub kind: ConditionType,
-    /// Whether it holds.
+    /// Status of the condition.
     pub status: Truth,
     /// Why, in one word.
     pub reason: Reason,
@@ -367,7 +386,7 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// An observation.
+    /// Makes an observation.
     #[must_use]
     pub fn new(
         kind: ConditionType,
@@ -384,8 +403,8 @@ impl Observation {
     }
 }
 
-/// Writes observations into a list of conditions: the transition time changes with the status only, an
-/// unchanged condition stays byte for byte (no write in a steady state, C6).
+/// Writes observations into a list of conditions. A condition's transition time changes only when its status does; a
+/// condition of which nothing changed stays equal, so that nothing has to be written.
 pub fn record(
     conditions: &mut Vec<Condition>,
     observations: &[Observation],
@@ -415,19 +434,20 @@ pub fn record(
     }
 }
 
-/// The condition of a type.
+/// The condition of a type; `None` when the list has none.
 #[must_use]
 pub fn find(conditions: &[Condition], kind: ConditionType) -> Option<&Condition> {
     conditions.iter().find(|known| known.type_ == kind.as_str())
 }
 
-/// Whether the condition of a type is there and holds.
+/// True when the list has a condition of this type whose status is `True`.
 #[must_use]
 pub fn holds(conditions: &[Condition], kind: ConditionType) -> bool {
     find(conditions, kind).is_some_and(|known| known.status == Truth::True.as_str())
 }
 
-/// The alarm that the conditions report, for an owner's conditions; `None` while there is none.
+/// The alarm that the conditions of an InstanceSet or Component report, for the conditions of its owner; `None` while
+/// there is none.
 #[must_use]
 pub fn alarm_of(conditions: &[Condition]) -> Option<Observation> {
     let kind = ConditionType::AlarmRaised;
@@ -437,7 +457,8 @@ pub fn alarm_of(conditions: &[Condition]) -> Option<Observation> {
     Some(Observation::new(kind, true, reason, known.message.clone()))
 }
 
-/// The update that conditions tell is held back, to be told on.
+/// The update that the conditions of a Component report as held back, for the conditions of its owner; `None` when none
+/// is.
 #[must_use]
 pub fn held_of(conditions: &[Condition]) -> Option<Observation> {
     let kind = ConditionType::UpdateHeld;
@@ -448,7 +469,7 @@ pub fn held_of(conditions: &[Condition]) -> Option<Observation> {
     Some(Observation::new(kind, true, reason, known.message.clone()))
 }
 
-/// What conditions say of certificates, to be told on; `None` without TLS.
+/// What the conditions of a Component say of its certificates, for the conditions of its owner; `None` without TLS.
 #[must_use]
 pub fn certificates_of(conditions: &[Condition]) -> Option<Observation> {
     let kind = ConditionType::CertificatesValid;
@@ -462,7 +483,7 @@ pub fn certificates_of(conditions: &[Condition]) -> Option<Observation> {
     Some(Observation::new(kind, fine, reason, known.message.clone()))
 }
 
-/// What conditions say of users, to be told on; `None` without any.
+/// What the conditions of a Component say of etcd's users, for the conditions of its owner; `None` without users.
 #[must_use]
 pub fn accounts_of(conditions: &[Condition]) -> Option<Observation> {
     let kind = ConditionType::AccountsReady;

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::component_definition::ReplicaRole;
+use crate::defragmentation::Defragmentation;
 use crate::lifecycle::{Action, LifecycleActions};
 use crate::opaque::Opaque;
 use crate::recovery::Recovery;
@@ -164,7 +165,7 @@ pub struct InstanceSetStatus {
     /// Desired revision of each pod.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub update_revisions: BTreeMap<String, String>,
-    /// Conditions, see [`crate::condition`].
+    /// Conditions; docs/troubleshooting.md lists them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// Ready pods with a declared role, leader first.
@@ -183,6 +184,9 @@ pub struct InstanceSetStatus {
     /// How a quorum that did not come back is recovered (rule D11); the last one stays on record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Recovery>,
+    /// Members that are defragmented because their owner asked for it; the last request stays on record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defragmentation: Option<Defragmentation>,
     /// The minor that reads the data of all members, during a downgrade, or their logs, before an upgrade to 3.7.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readable_by: Option<String>,
@@ -190,7 +194,8 @@ pub struct InstanceSetStatus {
     /// servers of 3.5 wrote to the log is before it (rule V7).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_requests_end: Option<i64>,
-    /// Nodes that new members are placed on, as a RebuildInstance asked, until they vote.
+    /// Nodes that new members are placed on, as a RebuildInstance asked, until they vote, or have not started there
+    /// within 15 minutes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub placements: Vec<Placement>,
     /// The volumes of members.
@@ -274,7 +279,7 @@ pub struct Placement {
     pub member_id: String,
 }
 
-/// How large a member's volume is.
+/// How large a member's volume is, and of which class.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VolumeStatus {
@@ -282,6 +287,10 @@ pub struct VolumeStatus {
     pub name: String,
     /// The pod.
     pub pod_name: String,
+    /// Storage class that was asked for when its claim was made, also where a policy of the cluster has put another one
+    /// into the claim; empty for none, absent until it was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class_name: Option<String>,
     /// What its claim asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested: Option<String>,

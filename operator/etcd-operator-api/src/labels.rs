@@ -42,7 +42,7 @@ pub const ROLE_TERM: &str = "apps.kubeblocks.io/last-role-snapshot-version";
 pub const ROLE_PROBE: &str = "apps.kubeblocks.io/role-probe-seconds";
 /// Value of [`ROLE_PROBE`]: the pod gets no role label.
 pub const ROLE_PROBE_OFF: &str = "off";
-/// Period of a `roleProbe` that gives none.
+/// Period of a `roleProbe` that gives none, in seconds.
 pub const ROLE_PROBE_DEFAULT_SECONDS: u32 = 5;
 /// Annotation of a pod: no leader of a lower raft term may be labelled any more, because the leader of the term before
 /// is known to have lost it. Written ahead of an election, so that the label of its winner needs one write.
@@ -56,7 +56,8 @@ pub const GENERATION: &str = "kubeblocks.io/generation";
 pub const CRD_API_VERSION: &str = "kubeblocks.io/crd-api-version";
 /// Annotation of a Component, an InstanceSet and a claim: UID of its Cluster.
 pub const CLUSTER_UID: &str = "apps.kubeblocks.io/cluster-uid";
-/// Annotation of an InstanceSet whose Cluster says so: [`HELD`]. While it is set, nothing is deleted.
+/// Annotation of an InstanceSet whose Cluster has the termination policy `DoNotTerminate`: [`HELD`]. While it is set,
+/// nothing is deleted.
 pub const TERMINATION_POLICY: &str = "apps.kubeblocks.io/termination-policy";
 /// Value of [`TERMINATION_POLICY`].
 pub const HELD: &str = "DoNotTerminate";
@@ -67,6 +68,9 @@ pub const RESTART: &str = "kubeblocks.io/restart";
 pub const TEMPLATE_INPUTS: &str = "apps.kubeblocks.io/template-inputs";
 /// Annotation of an InstanceSet whose members speak TLS: who issues their certificates.
 pub const TLS_ISSUER: &str = "apps.kubeblocks.io/tls-issuer";
+/// Annotation of an InstanceSet whose members speak TLS: fingerprints of the CAs that they believe. No certificate of
+/// another CA is given to them, whatever becomes of Secrets.
+pub const CAS_BELIEVED: &str = "apps.kubeblocks.io/cas-believed";
 /// Annotation of an InstanceSet whose etcd has users: `on`.
 pub const ACCOUNTS: &str = "apps.kubeblocks.io/accounts";
 /// Annotation of an InstanceSet whose etcd has users, where members' certificates are not of the operator's issuing:
@@ -83,9 +87,9 @@ pub const NETWORK_POLICY: &str = "apps.kubeblocks.io/network-policy";
 pub const REACH_OPEN: &str = "open";
 /// Clients of the Cluster's own namespace.
 pub const REACH_NAMESPACE: &str = "namespace";
-/// No clients: the owner's own policies let them in.
+/// No clients: NetworkPolicies of the Cluster's owner let them in.
 pub const REACH_MEMBERS: &str = "members";
-/// Everything: there is no policy of ours.
+/// Everything: the operator makes no NetworkPolicy.
 pub const REACH_ALL: &str = "none";
 /// Annotation of a Cluster, its Components and InstanceSets: minutes ([`UNREACHABLE_LEAST`] to [`UNREACHABLE_MOST`])
 /// after which a member is replaced whose node is not ready and holds its volume; absent: never.
@@ -98,11 +102,11 @@ pub const WITHOUT_BACKUP: &str = "apps.kubeblocks.io/upgrade-without-backup";
 pub const WITHOUT_V2_CHECK: &str = "apps.kubeblocks.io/upgrade-without-v2-check";
 /// Label of the Backup that is made before etcd changes its minor: that minor.
 pub const BEFORE_UPGRADE: &str = "apps.kubeblocks.io/before-upgrade-to";
-/// Least of [`REPLACE_UNREACHABLE`]: Kubernetes itself evicts pods of such a node after as long.
+/// Least value of [`REPLACE_UNREACHABLE`], in minutes: Kubernetes itself evicts pods from such a node after as long.
 pub const UNREACHABLE_LEAST: u16 = 5;
-/// Most of [`REPLACE_UNREACHABLE`]: a week.
+/// Largest value of [`REPLACE_UNREACHABLE`], in minutes: a week.
 pub const UNREACHABLE_MOST: u16 = 10_080;
-/// The minutes that [`REPLACE_UNREACHABLE`] says; `None` when it is none that is accepted.
+/// Reads a value of [`REPLACE_UNREACHABLE`], in minutes; `None` for a value that is not accepted.
 #[must_use]
 pub fn minutes_unreachable(text: &str) -> Option<u16> {
     let minutes = text.parse().ok()?;
@@ -112,20 +116,21 @@ pub fn minutes_unreachable(text: &str) -> Option<u16> {
 }
 /// Label of the pods of a backup's Jobs: UID of the Backup.
 pub const BACKUP_UID: &str = "dataprotection.kubeblocks.io/backup-uid";
-/// Annotation that people write on the Secret of a component's CA: a new value asks for another CA.
+/// Annotation that a user writes on the Secret of a component's CA: a new value asks for another CA.
 pub const CA_ROTATE: &str = "apps.kubeblocks.io/rotate-ca";
-/// Annotation that people write on that Secret: minutes after which all applications have read their Secrets again,
+/// Annotation that a user writes on that Secret: minutes after which all applications have read their Secrets again,
 /// [`CA_MINUTES_LEAST`] to [`CA_MINUTES_MOST`]; absent: 120.
 pub const CA_MINUTES: &str = "apps.kubeblocks.io/rotate-ca-minutes";
-/// Least of [`CA_MINUTES`]: what a mounted Secret needs to reach all pods.
+/// Least value of [`CA_MINUTES`], in minutes: a mounted Secret takes about as long to reach all pods.
 pub const CA_MINUTES_LEAST: u16 = 5;
-/// Most of [`CA_MINUTES`]: a day.
+/// Largest value of [`CA_MINUTES`], in minutes: a day.
 pub const CA_MINUTES_MOST: u16 = 1_440;
-/// Annotation of that Secret: the value of [`CA_ROTATE`] that was last obeyed.
+/// Annotation of that Secret: the value of [`CA_ROTATE`] for which the CA was last replaced.
 pub const CA_ROTATED: &str = "apps.kubeblocks.io/rotated-ca";
-/// Annotation of that Secret while the CA is replaced: the step, and since when it has its effect.
+/// Annotation of that Secret while the CA is replaced: the step, and the time since which it is in effect.
 pub const CA_STEP: &str = "apps.kubeblocks.io/ca-step";
-/// Annotation of that Secret: which CAs members are to be started with; absent until the CA is replaced once.
+/// Annotation of that Secret: which CAs members are to be started with; absent until the CA is replaced once. And of an
+/// InstanceSet: the same, of the last such Secret with a CA that they believe.
 pub const CA_TRUST: &str = "apps.kubeblocks.io/ca-trust";
 /// Annotation of a claim whose member is to be rebuilt with an empty disk; UID of the OpsRequest that asked for it.
 pub const REBUILD: &str = "workloads.kubeblocks.io/rebuild";
@@ -133,22 +138,29 @@ pub const REBUILD: &str = "workloads.kubeblocks.io/rebuild";
 pub const REBUILD_NODE: &str = "workloads.kubeblocks.io/rebuild-on-node";
 /// Annotation of an InstanceSet whose quorum is given up: a [`crate::recovery::RecoveryWish`] as JSON.
 pub const RECOVER: &str = "workloads.kubeblocks.io/recover-quorum";
-/// Annotation of an InstanceSet whose members are to go back by a minor: that minor, e.g. `3.5`.
+/// Annotation of an InstanceSet whose owner has members defragmented: a
+/// [`crate::defragmentation::DefragmentationWish`] as JSON.
+pub const DEFRAGMENT: &str = "workloads.kubeblocks.io/defragment";
+/// Annotation of an InstanceSet whose members are downgraded: the minor version to go back to, e.g. `3.5`.
 pub const DOWNGRADE: &str = "workloads.kubeblocks.io/downgrade-to";
-/// Annotation of an InstanceSet: the minor for whose servers the members' logs are prepared.
+/// Annotation of an InstanceSet: the minor version of etcd that the members' logs are prepared for, before an upgrade
+/// to it.
 pub const UPGRADE: &str = "workloads.kubeblocks.io/upgrade-to";
+/// Annotation of an InstanceSet that waits with an upgrade to another minor version of etcd, e.g. for a backup: the
+/// version that its pods keep until then. Members do not move to another storage class meanwhile.
+pub const MINOR_AWAITED: &str = "workloads.kubeblocks.io/stays-before-minor";
 /// Prefix of the annotations of the headless service that tell Prometheus what to scrape.
 pub const MONITOR_PREFIX: &str = "monitor.kubeblocks.io/";
 /// Annotation of a Cluster: the backup that each component begins with, as KubeBlocks writes it (JSON).
 pub const RESTORE: &str = "kubeblocks.io/restore-from-backup";
 
-/// Annotation that people write on the Secret of the agents' token: a new value asks for another token.
+/// Annotation that a user writes on the Secret of the agents' token: a new value asks for another token.
 pub const TOKEN_ROTATE: &str = "apps.kubeblocks.io/rotate-token";
-/// Annotation of that Secret: the value of [`TOKEN_ROTATE`] that was last obeyed.
+/// Annotation of that Secret: the value of [`TOKEN_ROTATE`] for which the token was last replaced.
 pub const TOKEN_ROTATED: &str = "apps.kubeblocks.io/rotated-token";
 /// Annotation of that Secret: when its token was made, where it is not as old as the Secret.
 pub const TOKEN_SINCE: &str = "apps.kubeblocks.io/token-since";
-/// Annotation of that Secret while its token is replaced: the step, and when it was made.
+/// Annotation of that Secret while its token is replaced: the step, and the time at which it was taken.
 pub const TOKEN_STEP: &str = "apps.kubeblocks.io/token-step";
 
 /// Kubernetes' label of EndpointSlices: their service.

@@ -41,6 +41,7 @@ pub mod component;
 pub mod component_definition;
 pub mod component_version;
 pub mod condition;
+pub mod defragmentation;
 pub mod instance_set;
 pub mod labels;
 pub mod lifecycle;

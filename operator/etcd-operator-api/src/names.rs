@@ -10,7 +10,7 @@ const MAX_LABEL: usize = 63;
 /// Suffix of the headless service's name; longer than any pod's ordinal.
 const HEADLESS_SUFFIX: &str = "-headless";
 
-/// A name that cannot be used.
+/// A name that cannot be used, because names that are made from it would be invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadName {
     /// Names of children would be too long.
@@ -18,13 +18,13 @@ pub enum BadName {
         "metadata.name {cluster:?} is too long: with component {component:?} it may have {max} characters, it has {len}"
     )]
     TooLong {
-        /// The Cluster.
+        /// Name of the Cluster.
         cluster: String,
-        /// The component.
+        /// Name of the component.
         component: String,
-        /// Most characters the Cluster's name may have.
+        /// Largest number of characters that the Cluster's name may have.
         max: usize,
-        /// Characters it has.
+        /// Number of characters that it has.
         len: usize,
     },
     /// The name cannot start the name of a service.
@@ -74,7 +74,7 @@ impl ComponentName {
         ComponentName(name.to_owned())
     }
 
-    /// The text.
+    /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -102,7 +102,7 @@ impl ComponentName {
         format!("{}-{ordinal}", self.0)
     }
 
-    /// The ordinal of one of its pods.
+    /// The ordinal of one of its pods; `None` when the pod is not one of them.
     #[must_use]
     pub fn ordinal(&self, pod: &str) -> Option<u32> {
         let digits = pod.strip_prefix(&self.0)?.strip_prefix('-')?;

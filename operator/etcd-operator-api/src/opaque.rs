@@ -10,12 +10,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// An object of a foreign type, not checked by the schema.
+/// An object of a type of Kubernetes, such as a `PodSpec`, which the schema of the CRD does not check.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Opaque(pub Value);
 
-/// A foreign object does not have the type that its field demands.
+/// The object in a field does not have the type that the field demands.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to read {field}: {reason}")]
 pub struct NotOfType {
@@ -26,7 +26,7 @@ pub struct NotOfType {
 }
 
 impl Opaque {
-    /// Wraps a typed object.
+    /// Makes one of a typed object.
     ///
     /// # Errors
     /// When the object does not serialize to JSON, which types of Kubernetes always do.
@@ -34,7 +34,7 @@ impl Opaque {
         serde_json::to_value(object).map(Opaque)
     }
 
-    /// Reads the object as `T`; `field` is the path to blame.
+    /// Reads the object as a `T`. `field` is the path that an error names.
     ///
     /// # Errors
     /// When the object is not a `T`.

@@ -1,24 +1,41 @@
 //! OpsRequest: one operation on a running Cluster, asked for by an object. Data and admission rules only.
+//!
+//! What an operation is done to is in one file for each field of it; this one has the object and the types of
+//! operations.
 
+mod custom;
+mod expose;
+mod horizontal_scaling;
+mod rebuild;
+mod reconfigure;
+mod recover_quorum;
 mod status;
+mod switchover;
+mod upgrade;
+mod vertical_scaling;
+mod volume_expansion;
 
-use std::collections::BTreeMap;
-
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::bounds;
 use crate::opaque::Opaque;
-use crate::rules;
-use crate::service::ServiceType;
-use crate::settings;
+use crate::{bounds, rules};
 
+pub use custom::{CustomOps, CustomOpsComponent, CustomParameter};
+pub use expose::{Expose, ExposeService, ExposeSwitch};
+pub use horizontal_scaling::{HorizontalScaling, ScaleIn, ScaleOut};
+pub use rebuild::{Rebuild, RebuildInstance};
+pub use reconfigure::{Parameter, Reconfigure};
+pub use recover_quorum::RecoverQuorum;
 pub use status::{
     FormerSpec, LastComponentConfiguration, LastConfiguration, OpsComponentStatus, OpsPhase,
     OpsRequestStatus, ProgressDetail, ProgressStatus,
 };
+pub use switchover::Switchover;
+pub use upgrade::{Upgrade, UpgradeComponent};
+pub use vertical_scaling::VerticalScaling;
+pub use volume_expansion::{LargerClaim, VolumeExpansion};
 
 /// What is to be done, once. Everything but `cancel` is fixed when it is made.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -58,6 +75,7 @@ pub use status::{
     rules::fixed("rebuildFrom"),
     rules::fixed("recoverQuorum"),
     rules::fixed("volumeExpansion"),
+    rules::fixed("custom"),
     rules::rule(
         "!has(self.cancel) || !self.cancel || self.type in ['HorizontalScaling', 'VerticalScaling']",
         "cancel: only HorizontalScaling and VerticalScaling can be cancelled"
@@ -78,9 +96,9 @@ pub use status::{
     rules::goes_with("RebuildInstance", "rebuildFrom"),
     rules::goes_with("RecoverQuorum", "recoverQuorum"),
     rules::goes_with("VolumeExpansion", "volumeExpansion"),
+    rules::goes_with("Custom", "custom"),
     rules::unsupported_field("backup"),
     rules::unsupported_field("restore"),
-    rules::unsupported_field("custom"),
 ]), transform = bounds::fill)]
 pub struct OpsRequestSpec {
     /// The Cluster, in the same namespace.
@@ -168,9 +186,9 @@ pub struct OpsRequestSpec {
     /// Not supported yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore: Option<Opaque>,
-    /// Not supported yet.
+    /// An operation of KubeBlocks' add-on for etcd.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub custom: Option<Opaque>,
+    pub custom: Option<CustomOps>,
 }
 
 /// Kind of an operation. KubeBlocks' others are refused at admission.
@@ -203,6 +221,8 @@ pub enum OpsType {
     RecoverQuorum,
     /// Volumes grow while they are used.
     VolumeExpansion,
+    /// An operation of KubeBlocks' add-on for etcd: members are defragmented.
+    Custom,
 }
 
 /// A component of the Cluster.
@@ -212,386 +232,4 @@ pub struct ComponentOps {
     /// Its name within the Cluster.
     #[schemars(length(min = 1, max = 63))]
     pub component_name: String,
-}
-
-/// How many members a component gets or loses.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
-    rules::unsupported_field("shards"),
-    rules::rule(
-        "has(self.scaleOut) != has(self.scaleIn)",
-        "horizontalScaling: say either scaleOut or scaleIn"
-    ),
-]))]
-pub struct HorizontalScaling {
-    /// The component's name within the Cluster.
-    #[schemars(length(min = 1, max = 63))]
-    pub component_name: String,
-    /// Not supported.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shards: Option<i32>,
-    /// More members.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scale_out: Option<ScaleOut>,
-    /// Fewer members.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scale_in: Option<ScaleIn>,
-}
-
-/// More members.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
-    rules::unsupported_entries("instances"),
-    rules::unsupported_entries("newInstances"),
-    rules::unsupported_field("fromBackup"),
-    rules::rule(
-        "has(self.replicaChanges) || (has(self.offlineInstancesToOnline) && size(self.offlineInstancesToOnline) > 0)",
-        "scaleOut: say replicaChanges or offlineInstancesToOnline"
-    ),
-]))]
-pub struct ScaleOut {
-    /// How many members more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 7))]
-    pub replica_changes: Option<i32>,
-    /// Names of pods in `offlineInstances` that are to be created again.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 128))]
-    pub offline_instances_to_online: Vec<String>,
-    /// Not supported yet.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 128))]
-    pub instances: Vec<Opaque>,
-    /// Not supported yet.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 128))]
-    pub new_instances: Vec<Opaque>,
-    /// Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from_backup: Option<Opaque>,
-}
-
-/// Fewer members.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
-    rules::unsupported_entries("instances"),
-    rules::rule(
-        "has(self.replicaChanges) || (has(self.onlineInstancesToOffline) && size(self.onlineInstancesToOffline) > 0)",
-        "scaleIn: say replicaChanges or onlineInstancesToOffline"
-    ),
-]))]
-pub struct ScaleIn {
-    /// How many members fewer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 7))]
-    pub replica_changes: Option<i32>,
-    /// Names of pods to remove. They are added to `offlineInstances`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 128))]
-    pub online_instances_to_offline: Vec<String>,
-    /// Not supported yet.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 128))]
-    pub instances: Vec<Opaque>,
-}
-
-/// Other resources.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
-    rules::unsupported_entries("instances"),
-    rules::rule(
-        "(has(self.requests) && size(self.requests) > 0) || (has(self.limits) && size(self.limits) > 0)",
-        "verticalScaling: say requests or limits"
-    ),
-]))]
-pub struct VerticalScaling {
-    /// The component's name within the Cluster.
-    #[schemars(length(min = 1, max = 63))]
-    pub component_name: String,
-    /// Upper bounds by resource name. What is not named stays.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "crate::quantity::quantities")]
-    pub limits: BTreeMap<String, Quantity>,
-    /// Reserved amounts by resource name. What is not named stays.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "crate::quantity::quantities")]
-    pub requests: BTreeMap<String, Quantity>,
-    /// Not supported yet.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 128))]
-    pub instances: Vec<Opaque>,
-}
-
-/// Larger volumes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
-    rules::unsupported_entries("instances"),
-]))]
-pub struct VolumeExpansion {
-    /// The component's name within the Cluster.
-    #[schemars(length(min = 1, max = 63))]
-    pub component_name: String,
-    /// The claims that grow, in every pod. What is not named stays.
-    #[schemars(length(min = 1, max = 16))]
-    pub volume_claim_templates: Vec<LargerClaim>,
-    /// Not supported yet.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 128))]
-    pub instances: Vec<Opaque>,
-}
-
-/// What a claim grows to.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LargerClaim {
-    /// Name of the claim template.
-    #[schemars(length(min = 1, max = 40))]
-    pub name: String,
-    /// Its new size.
-    #[schemars(schema_with = "crate::quantity::quantity")]
-    pub storage: Quantity,
-}
-
-/// The pod that leadership moves away from, and the pod it moves to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
-    rules::unsupported_text("componentObjectName"),
-    rules::rule("has(self.componentName) && self.componentName != ''", "switchover: componentName is needed"),
-]))]
-pub struct Switchover {
-    /// The component's name within the Cluster.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 63))]
-    pub component_name: Option<String>,
-    /// Not supported.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub component_object_name: Option<String>,
-    /// The current leader, which leadership moves away from.
-    #[schemars(length(min = 1, max = 253))]
-    pub instance_name: String,
-    /// The pod to lead next; when absent, the follower with the newest log.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub candidate_name: Option<String>,
-}
-
-/// Another version.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Upgrade {
-    /// The components.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(min = 1, max = 128))]
-    pub components: Vec<UpgradeComponent>,
-}
-
-/// Another version of a component.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
-    rules::rule(
-        "has(self.serviceVersion) || has(self.componentDefinitionName)",
-        "upgrade: say serviceVersion or componentDefinitionName"
-    ),
-]))]
-pub struct UpgradeComponent {
-    /// The component's name within the Cluster.
-    #[schemars(length(min = 1, max = 63))]
-    pub component_name: String,
-    /// Name, prefix or regular expression of the ComponentDefinition's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    pub component_definition_name: Option<String>,
-    /// The version of etcd.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32))]
-    pub service_version: Option<String>,
-}
-
-/// Other settings of etcd.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Reconfigure {
-    /// The component's name within the Cluster.
-    #[schemars(length(min = 1, max = 63))]
-    pub component_name: String,
-    /// The settings that change, see [`crate::settings`].
-    #[schemars(length(min = 1, max = 64))]
-    pub parameters: Vec<Parameter>,
-}
-
-/// One setting.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = settings::rules_of_parameter()))]
-pub struct Parameter {
-    /// Its name: etcd's flag without dashes in front.
-    #[schemars(length(min = 1, max = 64))]
-    pub key: String,
-    /// Its value; absent: what the definition says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64))]
-    pub value: Option<String>,
-}
-
-/// Services that a component gets or loses.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Expose {
-    /// The component's name within the Cluster.
-    #[schemars(length(min = 1, max = 63))]
-    pub component_name: String,
-    /// Whether the services come or go.
-    pub switch: ExposeSwitch,
-    /// The services.
-    #[schemars(length(min = 1, max = 64))]
-    pub services: Vec<ExposeService>,
-}
-
-/// Whether services come or go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum ExposeSwitch {
-    /// They come.
-    #[default]
-    Enable,
-    /// They go.
-    Disable,
-}
-
-/// A service, named `{cluster}-{component}-{name}`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
-    rules::unsupported_field("podSelector"),
-    rules::unsupported_entries("ipFamilies"),
-]))]
-pub struct ExposeService {
-    /// Last part of its name.
-    #[schemars(
-        length(min = 1, max = 25),
-        regex(pattern = r"^[a-z]([a-z0-9-]*[a-z0-9])?$")
-    )]
-    pub name: String,
-    /// Its annotations.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
-    /// Its kind.
-    #[serde(default)]
-    pub service_type: ServiceType,
-    /// Its ports, each a `ServicePort` of Kubernetes; 2379 when there are none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    pub ports: Vec<Opaque>,
-    /// Role of the members that it leads to; `leader` when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 63))]
-    pub role_selector: Option<String>,
-    /// Not supported.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pod_selector: Option<Opaque>,
-    /// Not supported.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 2))]
-    pub ip_families: Vec<String>,
-}
-
-/// Members that are rebuilt.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
-    rules::unsupported_text("backupName"),
-    rules::unsupported_text("sourceBackupTargetName"),
-    rules::unsupported_entries("restoreEnv"),
-    rules::rule(
-        "has(self.inPlace) && self.inPlace",
-        "rebuildFrom: say inPlace: true; targetNodeName places the new member on another node"
-    ),
-]))]
-pub struct Rebuild {
-    /// The component's name within the Cluster.
-    #[schemars(length(min = 1, max = 63))]
-    pub component_name: String,
-    /// The members.
-    #[schemars(length(min = 1, max = 7))]
-    pub instances: Vec<RebuildInstance>,
-    /// Must be true: the new member has the old one's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub in_place: Option<bool>,
-    /// Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub backup_name: Option<String>,
-    /// Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub source_backup_target_name: Option<String>,
-    /// Not supported yet.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
-    pub restore_env: Vec<Opaque>,
-}
-
-/// A member that is rebuilt.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RebuildInstance {
-    /// Name of its pod.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// Name of the node that the new member is placed on; absent: the scheduler chooses by `schedulingPolicy`. It
-    /// counts until the member votes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub target_node_name: Option<String>,
-}
-
-impl RebuildInstance {
-    /// The node that is named; an empty name is none.
-    #[must_use]
-    pub fn target(&self) -> Option<&str> {
-        self.target_node_name
-            .as_deref()
-            .filter(|node| !node.is_empty())
-    }
-}
-
-/// A component that continues with one member. What only the others know is lost.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
-    rules::rule(
-        "(has(self.acceptDataLoss) && self.acceptDataLoss) != (has(self.dryRun) && self.dryRun)",
-        "recoverQuorum: say either dryRun: true, to see what would be lost, or acceptDataLoss: true"
-    ),
-]))]
-pub struct RecoverQuorum {
-    /// The component's name within the Cluster.
-    #[schemars(length(min = 1, max = 63))]
-    pub component_name: String,
-    /// Name of the pod whose member stays; absent or `furthest`: that of the highest committed index.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
-    pub survivor: Option<String>,
-    /// True when what only other members know may be lost.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub accept_data_loss: bool,
-    /// True to see what would be lost, and to change nothing.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub dry_run: bool,
-}
-
-impl RecoverQuorum {
-    /// The pod that is named, if any.
-    #[must_use]
-    pub fn named_survivor(&self) -> Option<&str> {
-        let named = self.survivor.as_deref();
-        named.filter(|pod| !pod.is_empty() && *pod != "furthest")
-    }
 }

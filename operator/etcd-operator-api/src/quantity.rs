@@ -44,7 +44,7 @@ pub fn quantity(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// The quantity in units of one (bytes, cores); `None` when it is not a quantity.
+/// The quantity as a number of bytes, cores or the like; `None` when the text is no quantity.
 ///
 /// A float is exact up to 2^53 bytes (8 PiB) and serves comparisons only.
 #[must_use]

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 pub struct RecoveryWish {
     /// UID of the OpsRequest.
     pub token: String,
-    /// Its name: without that request this is void.
+    /// Name of the OpsRequest: without that object nothing is done.
     pub request: String,
-    /// The pod whose member stays; the one that is furthest when absent.
+    /// The pod whose member stays; absent: the one with the highest committed index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub survivor: Option<String>,
-    /// True to look only.
+    /// True to find out what would be lost, and to change nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
 }

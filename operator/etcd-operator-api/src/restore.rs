@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::backup_policy::SecretKey;
 use crate::rules;
 
-/// Annotation of a Component and its InstanceSet: the backup that their data comes from, as a [`Seed`] in JSON. Written
-/// when they are made, never later: a running cluster is not restored in place (D13).
+/// Annotation of a Component and its InstanceSet: the backup that their data comes from, as a [`Seed`] in JSON. It is
+/// written when they are created and never later: a running cluster is not restored in place.
 pub const SEED: &str = "dataprotection.kubeblocks.io/seed";
-/// Label of an InstanceSet that has [`SEED`].
+/// Label of an InstanceSet that has the annotation [`SEED`].
 pub const SEEDED_LABEL: &str = "dataprotection.kubeblocks.io/seeded";
 /// Annotation of the claim of the first member: UID of the Backup that it was filled with.
 pub const FILLED: &str = "dataprotection.kubeblocks.io/filled";
@@ -19,7 +19,7 @@ pub const FILLED: &str = "dataprotection.kubeblocks.io/filled";
 pub const NOT_FILLED: &str = "dataprotection.kubeblocks.io/not-filled";
 /// Annotation of a Component: `"true"` when its data has come from the backup and the cluster has formed.
 pub const RESTORE_DONE: &str = "kubeblocks.io/restore-done";
-/// Annotation of a Cluster: `"true"` restores from a backup that was never verified, too.
+/// Annotation of a Cluster: `"true"` allows a restore from a backup that was never verified.
 pub const ALLOW_UNVERIFIED: &str = "dataprotection.kubeblocks.io/allow-unverified";
 
 /// A backup that a cluster begins with, as it was when the Cluster was made.
@@ -30,26 +30,26 @@ pub struct Seed {
     pub backup: String,
     /// Its UID.
     pub backup_uid: String,
-    /// Its BackupRepo.
+    /// Name of its BackupRepo.
     pub repo: String,
     /// Its folder in the repository.
     pub path: String,
     /// SHA-256 of its snapshot, hexadecimal.
     pub sha256: String,
-    /// Its revision.
+    /// etcd's revision that it holds.
     pub revision: i64,
-    /// Its length.
+    /// Length of its snapshot in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
-    /// Its pass phrase, when it is encrypted.
+    /// Where its pass phrase is, when it is encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<SecretKey>,
-    /// The archive that is put over it.
+    /// The archive whose changes are applied after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<SeedArchive>,
 }
 
-/// An archive and how far it is put over a backup: to a revision, a time, or its end.
+/// An archive, and up to where its changes are applied: to a revision, to a time, or to its end where neither is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SeedArchive {
@@ -61,6 +61,9 @@ pub struct SeedArchive {
     /// The time (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<String>,
+    /// Where its end is asked for: the revision that it had, so that an archive of fewer is not taken for all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<i64>,
     /// Its pass phrase, when it is encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<SecretKey>,

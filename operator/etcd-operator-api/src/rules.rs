@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-/// Largest member count. etcd's own advice is seven at most: each further voter slows every write.
+/// Largest number of members. etcd advises against more than seven: each further voter slows every write.
 pub const MAX_REPLICAS: i32 = 7;
 
 /// Rules of a field `replicas`: odd, 1 to [`MAX_REPLICAS`], or 0 where [`zero_when_stopped`] allows it.
@@ -37,7 +37,7 @@ pub fn odd_replicas_not_zero() -> Value {
     rules
 }
 
-/// No members only while stopped.
+/// The rule that `replicas` may be 0 only while `stop` is true.
 #[must_use]
 pub fn zero_when_stopped() -> Value {
     rule(
@@ -46,7 +46,7 @@ pub fn zero_when_stopped() -> Value {
     )
 }
 
-/// Refuses a list or map that has entries.
+/// The rule that the list or map `field` is empty.
 #[must_use]
 pub fn unsupported_entries(field: &str) -> Value {
     unsupported(
@@ -55,25 +55,25 @@ pub fn unsupported_entries(field: &str) -> Value {
     )
 }
 
-/// Refuses a boolean that is true.
+/// The rule that the boolean `field` is not true.
 #[must_use]
 pub fn unsupported_true(field: &str) -> Value {
     unsupported(field, &format!("!has(self.{field}) || !self.{field}"))
 }
 
-/// Refuses a field that is there at all.
+/// The rule that `field` is absent.
 #[must_use]
 pub fn unsupported_field(field: &str) -> Value {
     unsupported(field, &format!("!has(self.{field})"))
 }
 
-/// Refuses a string that is not empty.
+/// The rule that the string `field` is empty.
 #[must_use]
 pub fn unsupported_text(field: &str) -> Value {
     unsupported(field, &format!("!has(self.{field}) || self.{field} == ''"))
 }
 
-/// Refuses `field` unless `rule` holds.
+/// A rule in CEL whose message says that `field` is not supported.
 #[must_use]
 pub fn unsupported(field: &str, rule: &str) -> Value {
     json!({
@@ -83,7 +83,7 @@ pub fn unsupported(field: &str, rule: &str) -> Value {
     })
 }
 
-/// Refuses the one `podUpdatePolicy` that cannot be kept.
+/// The rule that `podUpdatePolicy` is not `StrictInPlace`.
 #[must_use]
 pub fn pod_update_policy() -> Value {
     json!({
@@ -94,13 +94,14 @@ pub fn pod_update_policy() -> Value {
     })
 }
 
-/// A rule with a fixed message.
+/// A validation rule of a CRD: an expression in CEL, and the message with which the API server refuses an object for
+/// which it is false.
 #[must_use]
 pub fn rule(rule: &str, message: &str) -> Value {
     json!({ "rule": rule, "message": message })
 }
 
-/// Refuses a change of `field`.
+/// The rule that `field` does not change.
 #[must_use]
 pub fn fixed(field: &str) -> Value {
     rule(
@@ -111,7 +112,7 @@ pub fn fixed(field: &str) -> Value {
     )
 }
 
-/// Demands `field` with operations of this type, and refuses it with others.
+/// The rule that operations of type `kind` have `field`, and no others.
 #[must_use]
 pub fn goes_with(kind: &str, field: &str) -> Value {
     rule(

@@ -20,7 +20,7 @@ pub enum ServiceType {
 }
 
 impl ServiceType {
-    /// Kubernetes' word for it.
+    /// The kind as Kubernetes writes it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -13,30 +13,30 @@ use serde_json::Value;
 use crate::opaque::Opaque;
 use crate::rules::{self, rule};
 
-/// Name of the one `configs` entry that a component has.
+/// Name of the only entry that `configs` of a component may have.
 pub const CONFIG: &str = "etcd";
-/// Heartbeats, in milliseconds.
+/// Setting: interval of heartbeats, in milliseconds.
 pub const HEARTBEAT: &str = "heartbeat-interval";
-/// Election timeout, in milliseconds.
+/// Setting: election timeout, in milliseconds.
 pub const ELECTION: &str = "election-timeout";
-/// Largest database, in bytes.
+/// Setting: quota of the database, in bytes.
 pub const QUOTA: &str = "quota-backend-bytes";
-/// How compaction counts.
+/// Setting: whether automatic compaction goes by time (`periodic`) or by revisions (`revision`).
 pub const COMPACTION_MODE: &str = "auto-compaction-mode";
-/// How much compaction keeps.
+/// Setting: how much history automatic compaction keeps, as a duration or a number of hours or revisions.
 pub const COMPACTION_RETENTION: &str = "auto-compaction-retention";
 
-/// When agents let a follower campaign: as soon as the leader's etcd has died (`true`), or also when it has been silent
-/// for too long (`suspicion`), or never. Theirs, no flag of etcd.
+/// Setting of the agents, no flag of etcd: when they let a follower campaign. `true`: as soon as the leader's etcd has
+/// died; `suspicion`: also when it was silent for too long; `false`: never.
 pub const FAST_ELECTION: &str = "fastElection";
-/// The agent's variable for it.
+/// Environment variable by which the agent is given [`FAST_ELECTION`].
 pub const FAST_ELECTION_VARIABLE: &str = "KB_FAST_ELECTION";
-/// Whether agents accept clients in front of etcd, and lead them to the leader while it is dead. Theirs and the
-/// launcher's.
+/// Setting of the agents and the launcher, no flag of etcd: whether agents accept clients in front of etcd, and pass
+/// them on to the leader while their own etcd is dead.
 pub const RELAY_CLIENTS: &str = "relayClients";
-/// The variable for it, of the agent and of etcd's container.
+/// Environment variable by which the agent and etcd's container are given [`RELAY_CLIENTS`].
 pub const RELAY_CLIENTS_VARIABLE: &str = "KB_RELAY_CLIENTS";
-/// Settings that are variables of the agent.
+/// Settings of the agent, each with its environment variable.
 pub const OF_THE_AGENT: [(&str, &str); 2] = [
     (FAST_ELECTION, FAST_ELECTION_VARIABLE),
     (RELAY_CLIENTS, RELAY_CLIENTS_VARIABLE),
@@ -70,40 +70,40 @@ pub struct ComponentConfig {
     pub external_managed: Option<bool>,
 }
 
-/// A setting.
+/// A setting of etcd or of the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// Its name: etcd's flag without dashes in front, or the agent's own.
     pub name: &'static str,
-    /// What values it has.
+    /// The values that it may have.
     pub values: Values,
-    /// What versions of etcd call it.
+    /// How versions of etcd name it.
     pub flag: Flag,
 }
 
-/// Values of a setting.
+/// The values that a setting may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Values {
-    /// A whole number in a range, with its unit.
+    /// A whole number from the first to the second one, both included, with its unit.
     Number(u64, u64, &'static str),
-    /// A length of time as Go writes it: `100ms`, `1h30m`.
+    /// A duration as Go writes it, e.g. `100ms`, `1h30m`.
     Duration,
-    /// A length of time, or a number of hours or revisions.
+    /// A duration as Go writes it, or a whole number of hours or revisions.
     Retention,
     /// One of these words.
     Words(&'static [&'static str]),
 }
 
-/// What versions of etcd call a setting.
+/// How versions of etcd name a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flag {
-    /// The same name in all versions.
+    /// The same flag in all versions.
     Plain,
-    /// `experimental-` in front of it before 3.6.
+    /// Before 3.6 the flag has `experimental-` in front.
     ExperimentalBefore36,
-    /// Not there before 3.6.
+    /// There is no such flag before 3.6.
     Since36,
-    /// The agent's, not etcd's.
+    /// It is a setting of the agent and no flag of etcd.
     Agent,
 }
 
@@ -208,38 +208,38 @@ pub const SETTINGS: [Setting; 23] = [
     ),
 ];
 
-/// A setting cannot be had.
+/// A setting that is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSetting {
-    /// It does not exist, or users cannot set it.
+    /// There is no such setting, or users may not set it.
     #[error("{name:?} is not a setting; settings are: {}", names())]
     Unknown {
         /// Its name.
         name: String,
     },
-    /// Out of its range.
+    /// The value is none that the setting may have.
     #[error("{name} is {}, not {value:?}", wanted(.values))]
     Value {
         /// Its name.
         name: &'static str,
-        /// Its values.
+        /// The values that it may have.
         values: Values,
-        /// What was asked for.
+        /// The value that was refused.
         value: String,
     },
-    /// Not in this version.
+    /// The version of etcd does not have the setting.
     #[error("{name} is there from etcd 3.6 on, not in {major}.{minor}")]
     Version {
         /// Its name.
         name: &'static str,
-        /// The version's first number.
+        /// Major version of etcd.
         major: u64,
-        /// The version's second number.
+        /// Minor version of etcd.
         minor: u64,
     },
 }
 
-/// The setting of this name, if `value` is one of its values.
+/// The setting of this name, when it may have this value.
 ///
 /// # Errors
 /// When there is no such setting, or the value is out of its range.
@@ -258,7 +258,7 @@ pub fn check(name: &str, value: &str) -> Result<Setting, BadSetting> {
 }
 
 impl Setting {
-    /// etcd's flag, without dashes in front, in this version; `None` for one that is not etcd's.
+    /// The flag of etcd, without dashes in front, in this version (major, minor); `None` for a setting of the agent.
     ///
     /// # Errors
     /// When the version does not have it.
@@ -350,7 +350,7 @@ fn quoted(words: &[&str]) -> String {
     words.join(", ")
 }
 
-/// Rules of an object with the fields `key` and `value`.
+/// Validation rules of an object with the fields `key` and `value`, which are name and value of a setting.
 #[must_use]
 pub fn rules_of_parameter() -> Value {
     let known = format!(
@@ -366,7 +366,7 @@ pub fn rules_of_parameter() -> Value {
     Value::Array(rules)
 }
 
-/// Schema of settings by name, with their rules.
+/// Schema of a map of settings by name, with validation rules for each.
 #[must_use]
 pub fn schema(_: &mut SchemaGenerator) -> Schema {
     let known = format!(
@@ -387,7 +387,7 @@ pub fn schema(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// A component's settings by name, as KubeBlocks' `configs` hold them.
+/// The settings of a component by name: the variables of the entry [`CONFIG`] of its `configs`.
 #[must_use]
 pub fn of(configs: &[ComponentConfig]) -> BTreeMap<String, String> {
     let own = configs.iter().find(|config| config.name == CONFIG);

@@ -34,7 +34,7 @@ pub enum IssuerName {
 }
 
 impl IssuerName {
-    /// The word.
+    /// The name as it is written in a spec.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -75,26 +75,62 @@ pub struct RollingUpdate {
     pub max_unavailable: Option<IntOrString>,
 }
 
-/// A number of pods, or a share of `whole` rounded up.
+/// The number of pods that `value` stands for: a percentage is one of `whole`, rounded up.
 #[must_use]
 pub fn amount(value: &IntOrString, whole: usize) -> usize {
     match value {
         IntOrString::Int(number) => usize::try_from(*number).unwrap_or(0),
-        IntOrString::String(text) => {
-            let percent: usize = text.trim_end_matches('%').parse().unwrap_or(100);
-            whole.saturating_mul(percent).div_ceil(100)
-        }
+        IntOrString::String(text) => match text.strip_suffix('%') {
+            Some(percent) => {
+                let percent: usize = percent.parse().unwrap_or(100);
+                whole.saturating_mul(percent).div_ceil(100)
+            }
+            // Definitions of earlier releases let a number through that is written as text.
+            None => text.parse().unwrap_or(whole),
+        },
     }
 }
 
-/// Schema of a number of pods or a share of them. A pattern binds texts only: numbers have bounds of their own.
+/// Schema of a number of pods or a percentage of them, e.g. `50%`. The pattern applies to texts only, the bounds to
+/// numbers only.
 pub fn int_or_percent(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "anyOf": [{ "type": "integer" }, { "type": "string" }],
-        "pattern": "^[0-9]{1,3}%?$",
+        "pattern": "^[0-9]{1,3}%$",
         "maxLength": 4,
         "minimum": 0,
         "maximum": 999,
         "x-kubernetes-int-or-string": true,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_a_share_where_it_says_percent_and_else_a_number() {
+        let text = |text: &str| IntOrString::String(text.to_owned());
+        let table = [
+            (IntOrString::Int(3), 3),
+            (IntOrString::Int(-1), 0),
+            (text("50%"), 3),
+            (text("1%"), 1),
+            (text("0%"), 0),
+            (text("100%"), 5),
+            (text("3"), 3),
+            (text("0"), 0),
+            (text("many"), 5),
+        ];
+        for (value, pods) in table {
+            assert_eq!(amount(&value, 5), pods, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_of_pods_is_not_taken_as_text() {
+        let schema = int_or_percent(&mut SchemaGenerator::default());
+        let pattern = schema.get("pattern").and_then(|pattern| pattern.as_str());
+        assert_eq!(pattern, Some("^[0-9]{1,3}%$"));
+    }
 }

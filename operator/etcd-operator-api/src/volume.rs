@@ -7,7 +7,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::quantity;
-use crate::rules;
 
 /// A claim made once for each pod, named `{name}-{pod}`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,12 +29,6 @@ pub struct VolumeClaimTemplate {
 /// What a claim asks for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
-    rules::rule(
-        "(has(self.storageClassName) ? self.storageClassName : '') == (has(oldSelf.storageClassName) ? oldSelf.storageClassName : '')",
-        "storageClassName is immutable: claims cannot move to another storage class",
-    ),
-]))]
 pub struct VolumeClaimSpec {
     /// How the volume may be mounted; `ReadWriteOnce` when left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -43,7 +36,9 @@ pub struct VolumeClaimSpec {
     /// How much is claimed: `requests.storage`.
     #[serde(default)]
     pub resources: VolumeResources,
-    /// Storage class; empty or left out means the cluster's default class (KubeBlocks' rule).
+    /// Storage class; empty or left out means the cluster's default class (KubeBlocks' rule). Where another one is
+    /// named later, members are replaced one at a time, with claims of that class. Once there are members it cannot be
+    /// taken out again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub storage_class_name: Option<String>,
@@ -55,6 +50,16 @@ pub struct VolumeClaimSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub volume_attributes_class_name: Option<String>,
+}
+
+impl VolumeClaimSpec {
+    /// The storage class that is named; `None` when the name is absent or empty.
+    #[must_use]
+    pub fn class(&self) -> Option<&str> {
+        self.storage_class_name
+            .as_deref()
+            .filter(|class| !class.is_empty())
+    }
 }
 
 /// Amounts of storage.
@@ -77,7 +82,8 @@ pub struct RetentionPolicy {
     /// When the InstanceSet is deleted. KubeBlocks' default is `Delete`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when_deleted: Option<Retention>,
-    /// When a member is removed by scaling in. KubeBlocks' default is `Delete`.
+    /// When a member is removed by scaling in. A claim that is kept goes when a member of its name is added: that one
+    /// starts with an empty claim. KubeBlocks' default is `Delete`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when_scaled: Option<Retention>,
 }
@@ -90,4 +96,17 @@ pub enum Retention {
     /// The claim and its data are deleted.
     #[default]
     Delete,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_can_be_taken_out_as_far_as_the_api_server_is_asked() {
+        // Only the operator knows whether there are claims of it: a mistyped class has none.
+        let schema = schemars::schema_for!(VolumeClaimTemplate);
+        let text = serde_json::to_string(&schema).expect("a schema is JSON");
+        assert!(text.contains("storageClassName") && !text.contains("oldSelf"));
+    }
 }

@@ -5,10 +5,12 @@
 //! token keep places of their own, which strangers cannot take. A head and a body have a size and a time.
 
 mod door;
+mod listen;
 mod places;
 mod serve;
 
 pub use door::{Door, Open};
+pub use listen::listen;
 pub use places::{Places, Standing};
 pub use serve::{serve, serve_behind};
 

@@ -53,7 +53,7 @@ pub async fn serve_behind<D: Door>(
                 continue;
             }
         };
-        let (standing, lost) = places.enter(address.ip());
+        let (standing, lost) = places.enter(address.ip().to_canonical());
         let (door, router) = (door.clone(), router.clone());
         tokio::spawn(async move {
             let closed = lost.notified();

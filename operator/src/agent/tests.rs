@@ -1,7 +1,10 @@
 //! What agents are sent, and which of them the operator calls, against servers on loopback.
 
 use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -14,8 +17,8 @@ use etcd_operator_api::names::ComponentName;
 use http_limits::{Door, Limits, serve, serve_behind};
 use jiff::{SignedDuration, Timestamp};
 use kbagent_protocol::{
-    ActionRequest, Asked, Authorization, Clock, Id, Identity, Nonce, OPERATOR_NAME, PATH_ACTION,
-    PATH_CLOCK, Signed, action,
+    ActionRequest, Asked, Authorization, Clock, ErrorAnswer, Id, Identity, Nonce, OPERATOR_NAME,
+    PATH_ACTION, PATH_CLOCK, Signed, action,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -27,10 +30,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use webpki::EndEntityCert;
 
-use super::{AgentClient, Error, Peer};
+use super::{AgentClient, Error, Peer, Trust};
 use crate::agent::peer::Issuer;
 use crate::certificates::{self, Ca, Made, Material, Names, Place, Subject};
-use crate::fake_api::{failure, server};
+use crate::fake_api::{NEVER, failure, server};
 
 const TOKEN: &str = "the-token";
 const POD: Identity<'_> = Identity {
@@ -88,7 +91,7 @@ fn router(says: Says) -> (Router, Sent) {
     (Router::new().fallback(answer).with_state(state), sent)
 }
 
-fn peer(address: std::net::SocketAddr, takes: Authorization, tls: Option<Issuer>) -> Peer {
+fn peer(address: SocketAddr, takes: Authorization, tls: Option<Issuer>) -> Peer {
     Peer {
         address,
         namespace: "n".into(),
@@ -359,4 +362,119 @@ async fn a_secret_of_others_is_not_used() {
         .expect_err("not ours")
         .to_string();
     assert!(error.contains("was not made by the operator"), "{error}");
+}
+
+/// An agent with this certificate of a member: what only the operator asks is closed to others, as in kbagent.
+async fn guarded(served: &Made) -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind");
+    let address = listener.local_addr().expect("address");
+    let router = Router::new().fallback(async |request: Request| {
+        let operator = request.extensions().get::<bool>() == Some(&true);
+        if request.uri().path() != PATH_ACTION || operator {
+            return answer(State((Says::Clock, Sent::default())), request).await;
+        }
+        let closed = ErrorAnswer {
+            error_code: "ERR_CLOSED".to_owned(),
+            message: "not the operator's".to_owned(),
+        };
+        (StatusCode::FORBIDDEN, axum::Json(closed)).into_response()
+    });
+    let served = Members::of(served);
+    tokio::spawn(serve_behind(listener, served, router, Limits::default()));
+    address
+}
+
+/// The Secrets of a component, each as the API server answers for it.
+fn secrets(line: &str, ca: (u16, Value), tls: (u16, Value)) -> (u16, Value) {
+    match line {
+        _ if line.ends_with("/secrets/c-etcd-ca") => ca,
+        _ if line.ends_with("/secrets/c-etcd-tls-certs") => tls,
+        _ => failure(404, "NotFound", "none"),
+    }
+}
+
+#[tokio::test]
+async fn agents_are_read_by_the_members_certificate_where_the_ca_cannot_be_used() {
+    let (ours, other) = (certified(Timestamp::now()), certified(Timestamp::now()));
+    let address = guarded(&ours.member).await;
+    let peer = peer(address, Authorization::Signed, Some(Issuer::Own));
+    let tls = (200, secret("c-etcd-tls-certs", &ours.member));
+    let right = (200, secret("c-etcd-ca", &ours.ca));
+    let mut empty = right.1.clone();
+    empty["data"]["tls.key"] = json!("");
+    for (what, ca) in [
+        ("it is gone", failure(404, "NotFound", "none")),
+        ("it cannot be read", failure(500, "InternalError", "down")),
+        ("it has no key", (200, empty)),
+        ("it is another one", (200, secret("c-etcd-ca", &other.ca))),
+    ] {
+        let tls = tls.clone();
+        let (context, _) = server(move |line| secrets(line, ca.clone(), tls.clone()));
+        let agents = &context.agents;
+        let watched = agents.watch(&peer).await;
+        drop(watched.unwrap_or_else(|error| panic!("{what}: {error}")));
+        let error = agents.act(&peer, TOKEN, &request()).await;
+        let error = error.expect_err("a change");
+        assert!(
+            matches!(&error, Error::Refused { code, .. } if code == "ERR_CLOSED"),
+            "{what}: {error}"
+        );
+    }
+    // With the CA, or where the members' Secret tells nothing of another, the operator is known.
+    for tls in [tls, failure(404, "NotFound", "none")] {
+        let right = right.clone();
+        let (context, _) = server(move |line| secrets(line, right.clone(), tls.clone()));
+        let acted = context.agents.act(&peer, TOKEN, &request()).await;
+        acted.expect("it acts");
+    }
+}
+
+#[tokio::test]
+async fn what_was_good_is_used_until_secrets_can_be_read_again() {
+    let ours = certified(Timestamp::now());
+    let (ca, tls) = (
+        secret("c-etcd-ca", &ours.ca),
+        secret("c-etcd-tls-certs", &ours.member),
+    );
+    for issuer in [Issuer::Own, Issuer::User] {
+        let code = Arc::new(AtomicU16::new(200));
+        let (says, ca, tls) = (Arc::clone(&code), ca.clone(), tls.clone());
+        let (context, _) = server(move |line| match says.load(Ordering::SeqCst) {
+            200 => secrets(line, (200, ca.clone()), (200, tls.clone())),
+            // The one that is wanted is gone, and the members' is there.
+            404 => secrets(line, failure(404, "NotFound", "none"), (200, tls.clone())),
+            code => failure(code, "InternalError", "down"),
+        });
+        let trust = Trust::new(context.client.clone(), "cluster.local".to_owned());
+        let peer = peer(
+            ([127, 0, 0, 1], 9).into(),
+            Authorization::Signed,
+            Some(issuer),
+        );
+        let began = Instant::now();
+        let at = async |seconds| {
+            let now = began + Duration::from_secs(seconds);
+            let known = trust.of_at(&peer, issuer, now).await;
+            known.map(|(config, _)| config)
+        };
+        let first = at(0).await.expect("good");
+        for (minutes, answer) in (60..).zip([500, 404, NEVER]) {
+            if (issuer, answer) == (Issuer::User, 404) {
+                continue;
+            }
+            code.store(answer, Ordering::SeqCst);
+            let known = at(minutes * 60).await.expect("what was good");
+            assert!(Arc::ptr_eq(&known, &first), "{issuer:?}: {answer}");
+        }
+        code.store(200, Ordering::SeqCst);
+        let fresh = at(62 * 60 + 5).await.expect("good");
+        assert!(
+            !Arc::ptr_eq(&fresh, &first),
+            "{issuer:?}: it is read again soon"
+        );
+        // A certificate that lives a day does not do for longer.
+        code.store(500, Ordering::SeqCst);
+        let late = at(30 * 3600).await;
+        assert_eq!(late.is_ok(), issuer == Issuer::User);
+    }
 }

@@ -46,27 +46,19 @@ pub(super) mod tests {
     use kbagent_protocol::Id;
 
     use super::*;
+    use crate::fake_agent;
 
     pub(in super::super) fn member(pod: &str, id: u64, leader: u64, applied: u64) -> MemberSeen {
         MemberSeen {
             pod: pod.to_owned(),
             ready: true,
             status: Some(MemberStatus {
-                member_id: Id(id),
-                cluster_id: Id(9),
                 leader_id: (leader > 0).then_some(Id(leader)),
-                leader: None,
-                revision: 5,
-                term: 2,
                 raft_index: applied,
                 applied_index: applied,
-                is_learner: false,
-                version: "3.6.16".to_owned(),
                 db_size_bytes: 4 << 20,
                 db_size_in_use_bytes: 1 << 20,
-                db_quota_bytes: None,
-                format: Default::default(),
-                alarms: Vec::new(),
+                ..fake_agent::status(Id(id))
             }),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::others::Others;
 use crate::controller;
 use crate::roles::MemberStore;
 
@@ -14,4 +15,6 @@ pub(crate) struct Context {
     pub store: Arc<MemberStore>,
     /// Image with `etcd-backup`.
     pub image: String,
+    /// Reads the Backups of a namespace, once for all rounds that wait.
+    pub others: Arc<Others>,
 }

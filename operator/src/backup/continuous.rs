@@ -15,6 +15,7 @@ use super::period;
 use super::place::Place;
 use super::plan::{Ground, encryption, ground, keep, keeper_name, scheme};
 use super::proven::bases;
+use crate::metrics::ArchiveFaults;
 
 /// How often it is looked at, in seconds.
 const LOOK: i64 = 10;
@@ -22,9 +23,13 @@ const LOOK: i64 = 10;
 const WRITE: i64 = 60;
 /// An archive that is further behind says why, in milliseconds.
 const BEHIND: i64 = 10_000;
+/// Times that are further from the operator's clock are told, in seconds: an idle archive's are a minute old.
+const SKEW: u64 = 300;
 /// What it says without a full backup.
 const NO_BASE: &str = "there is no full backup that it could be put over: make a Backup of this Cluster with \
                        backupMethod: datafile, into the same BackupRepo";
+/// What it says of a Cluster without members.
+const STOPPED: &str = "the Cluster has no members: start it, and what changes then is archived";
 /// One that is as far behind is given its credential again, which may have been replaced.
 const RENEW: i64 = 120_000;
 
@@ -35,9 +40,10 @@ pub(super) fn decide(backup: &Backup, seen: &Seen, settings: &Settings, now: &Ti
         return leave(backup, seen, settings, status);
     }
     match status.phase {
-        Some(BackupPhase::Failed) => return act(status, Act::Record),
         Some(BackupPhase::Completed) if seen.keeper.is_some() => return again(status, Act::Cancel),
-        Some(BackupPhase::Completed) => return keep(backup, seen, status, now),
+        Some(BackupPhase::Completed | BackupPhase::Failed) => {
+            return keep(backup, seen, status, now);
+        }
         _ => {}
     }
     let held = backup
@@ -85,7 +91,9 @@ pub(super) fn decide(backup: &Backup, seen: &Seen, settings: &Settings, now: &Ti
         .report
         .as_ref()
         .is_some_and(|report| report.lag > RENEW && report.failure.is_some());
-    if stale || keeper.made_of != keep.made_of(&ground.frame) {
+    let mut known = keeper.members.iter();
+    let parted = !known.any(|member| keep.members.contains(member));
+    if stale || parted || keeper.made_of != keep.made_of(&ground.frame) {
         return again(status, Act::Keep(Box::new((ground.frame, keep))));
     }
     again(status, Act::Record)
@@ -161,7 +169,7 @@ fn wanted(backup: &Backup, seen: &Seen, mut ground: Ground) -> Result<(Ground, K
     };
     let keep = backup.spec.retention_period.as_deref().map(period::seconds);
     let keep = Keep {
-        members: members(&ground),
+        members: members(&ground)?,
         tls: ground.tls.clone(),
         after,
         seconds: keep.and_then(Result::ok),
@@ -174,12 +182,20 @@ fn wanted(backup: &Backup, seen: &Seen, mut ground: Ground) -> Result<(Ground, K
     Ok((ground, keep))
 }
 
-/// One by one: a certificate of the user's must have the pods' names, and needs none for all of them.
-fn members(ground: &Ground) -> Vec<String> {
-    let scheme = scheme(&ground.tls);
+/// One name for all, whichever they are. One by one where a certificate of the user's must have the pods' names, and
+/// needs none for all of them.
+fn members(ground: &Ground) -> Result<Vec<String>, Obstacle> {
+    let (scheme, domain) = (scheme(&ground.tls), &ground.domain);
+    if !ground.own_ca {
+        return Ok(vec![format!("{scheme}://{domain}:2379")]);
+    }
+    if ground.pods.is_empty() {
+        return Err(Obstacle::Later(STOPPED.to_owned()));
+    }
     let pods = ground.pods.iter();
-    pods.map(|pod| format!("{scheme}://{pod}.{}:2379", ground.domain))
-        .collect()
+    Ok(pods
+        .map(|pod| format!("{scheme}://{pod}.{domain}:2379"))
+        .collect())
 }
 
 /// The revision of the newest full backup that is verified.
@@ -204,8 +220,8 @@ fn follow(mut status: BackupStatus, keeper: &KeeperSeen, seen: &Seen, now: &Time
             .clone()
             .unwrap_or_else(|| "the member has more than the archive".to_owned())
     };
-    status.failure_reason =
-        behind.then(|| format!("more than {} s behind: {}", BEHIND / 1000, why()));
+    let late = || format!("more than {} s behind: {}", BEHIND / 1000, why());
+    status.failure_reason = shrunk(&status, report).or_else(|| behind.then(late));
     if let (Some(revision), Some(reason)) = (report.gap_until, report.gap.clone()) {
         status.gap = Some(ArchiveGap { revision, reason });
     }
@@ -223,14 +239,72 @@ fn follow(mut status: BackupStatus, keeper: &KeeperSeen, seen: &Seen, now: &Time
             .get_or_insert_with(|| NO_BASE.to_owned());
         return status;
     }
+    if status.failure_reason.is_none() {
+        status.failure_reason = skewed(report, now).or_else(|| report.warning.clone());
+    }
     let written = status
         .time_range
         .as_ref()
         .and_then(|range| range.end.as_ref());
-    if written.is_none_or(|written| now.0.duration_since(written.0).as_secs() >= WRITE) {
+    // By its own clock, too, which may be ahead.
+    let clock = now.0.as_second().max(report.until / 1000);
+    if written.is_none_or(|written| clock - written.0.as_second() >= WRITE) {
         reach(&mut status, report, seen);
     }
     status
+}
+
+/// An archive's times are by the clock of its pod's node, and who asks for a time means another one.
+fn skewed(report: &ArchiveReport, now: &Time) -> Option<String> {
+    // What is behind says nothing of the time.
+    if report.since.is_none() || report.lag > BEHIND {
+        return None;
+    }
+    let (until, now) = (report.until / 1000, now.0.as_second());
+    let off = until.abs_diff(now);
+    let word = if until > now { "ahead of" } else { "behind" };
+    // Rounded, so that a status is not written again and again.
+    let minutes = (off + SKEW / 2) / SKEW * (SKEW / 60);
+    (off > SKEW).then(|| {
+        format!(
+            "its times are about {minutes} minutes {word} the operator's clock: set the clocks of the nodes. A restore to a \
+             time leads to another moment, by as much; one to a revision does not"
+        )
+    })
+}
+
+/// The repository had more of the archive than it has now.
+fn shrunk(status: &BackupStatus, report: &ArchiveReport) -> Option<String> {
+    // A writer that has just begun has not looked yet, and says nothing of where the archive begins.
+    let looked = report.since.is_some();
+    let known = status
+        .revision
+        .filter(|known| looked && *known > report.through)?;
+    Some(format!(
+        "the repository has the archive up to revision {}, and it had it up to {known}: something other than the operator \
+         has deleted its newest segments, or has set the repository back. A restore to its end is refused until it has come \
+         as far again",
+        report.through
+    ))
+}
+
+/// What is wrong with an archive of this status, for figures.
+pub(super) fn faults(status: &BackupStatus, seen: &Seen) -> ArchiveFaults {
+    let told = seen.keeper.as_ref().map(|keeper| keeper.report.is_some());
+    let members = seen
+        .cluster
+        .as_ref()
+        .map(|cluster| !cluster.pods.is_empty());
+    // One that never began for want of members has nothing to write.
+    let written = told.unwrap_or(members == Some(false));
+    let missing = !written && matches!(status.phase, Some(BackupPhase::New | BackupPhase::Running));
+    // Neither has one that never began for want of a full backup.
+    let waits = status.path.is_none() && status.failure_reason.as_deref() == Some(NO_BASE);
+    ArchiveFaults {
+        gap: status.phase != Some(BackupPhase::Completed) && status.gap.is_some(),
+        silent: missing && !waits,
+        waits: missing && waits,
+    }
 }
 
 /// Records what can be restored: nothing of an archive without a segment, or without a full backup below it.
@@ -244,7 +318,8 @@ fn reach(status: &mut BackupStatus, report: &ArchiveReport, seen: &Seen) {
     let time = |at: i64| Timestamp::from_millisecond(at).ok();
     // Whole seconds, as Kubernetes writes times: the first is rounded up.
     let start = time(since.saturating_add(999) / 1000 * 1000);
-    status.revision = Some(report.through);
+    // What it had stays known.
+    status.revision = status.revision.max(Some(report.through));
     status.time_range = Some(TimeRange {
         start: start.map(|start| Time(start.max(base.0))),
         end: time(report.until / 1000 * 1000).map(Time),

@@ -27,6 +27,8 @@ pub(super) const BACKUP_UID: &str = labels::BACKUP_UID;
 pub(super) const WORK: &str = "backup";
 /// A Job is ended after so many seconds: a snapshot of 8 GiB at 5 MiB/s takes half an hour, twice.
 pub(super) const DEADLINE: i64 = 7200;
+/// One that replays an archive, after so many: it makes a transaction of each revision since the backup.
+pub(super) const REPLAY: i64 = 7 * 24 * 3600;
 /// User and group of a Job's processes; those of the members, whose volume one of them fills.
 const USER: i64 = 1000;
 /// Where the repository's claim is mounted.
@@ -127,7 +129,7 @@ pub(super) fn save(frame: &Frame, job: &str, credential: Option<&str>, save: &Sa
     ];
     arguments.extend(save.rate.map(|rate| format!("--rate={rate}")));
     arguments.extend(save.tls.as_ref().map(|_| format!("--tls={TLS}")));
-    let memory = 512 * MEBI + 2 * save.database;
+    let memory = twice_and(512, save.database);
     let mut job = skeleton(frame, job, credential, arguments, memory);
     add_volume(&mut job, empty("scratch", scratch), SCRATCH);
     add_certificate(&mut job, save.tls.as_deref());
@@ -191,6 +193,11 @@ pub(super) fn fill(frame: &Frame, job: &str, credential: Option<&str>, fill: &Fi
                 .as_ref()
                 .map(|time| format!("--to-time={time}")),
         );
+        arguments.extend(
+            archive
+                .at_least
+                .map(|revision| format!("--at-least-revision={revision}")),
+        );
         if archive.encryption.is_some() {
             arguments.push(format!(
                 "--archive-pass-phrase={ARCHIVE_PHRASE}/{PHRASE_FILE}"
@@ -198,11 +205,8 @@ pub(super) fn fill(frame: &Frame, job: &str, credential: Option<&str>, fill: &Fi
         }
     }
     arguments.extend(fill.admin.as_ref().map(|user| format!("--admin={user}")));
-    let mut memory = 1024 * MEBI;
-    if fill.archive.is_some() || fill.admin.is_some() {
-        // An etcd runs on it.
-        memory += 2 * fill.bytes;
-    }
+    // An etcd may run on it: for an archive, for an administrator, and to look at what was never looked at.
+    let memory = twice_and(1024, fill.bytes);
     let mut job = skeleton(frame, job, credential, arguments, memory);
     let over = fill.archive.as_ref();
     if let Some(key) = over.and_then(|archive| archive.encryption.as_ref()) {
@@ -213,12 +217,21 @@ pub(super) fn fill(frame: &Frame, job: &str, credential: Option<&str>, fill: &Fi
         );
     }
     add_volume(&mut job, claim_volume("data", &fill.claim), VOLUME);
+    if let (Some(_), Some(spec)) = (over, &mut job.spec) {
+        spec.active_deadline_seconds = Some(REPLAY);
+    }
     job
 }
 
 /// Bytes of the scratch volume: the snapshot, its restored copy and etcd's log. The database may have grown since.
 pub(super) fn scratch_bytes(database: u64) -> u64 {
-    512 * MEBI + database * 5 / 2
+    (512 * MEBI).saturating_add(database.saturating_mul(5) / 2)
+}
+
+/// Bytes of memory: twice what is held, and so many MiB. Members and Jobs say how much that is, and may say anything:
+/// the operator ends at an overflow.
+fn twice_and(mebi: u64, held: u64) -> u64 {
+    (mebi * MEBI).saturating_add(held.saturating_mul(2))
 }
 
 pub(super) fn skeleton(

@@ -18,6 +18,8 @@ use super::part::MEBI;
 pub(super) const ARCHIVE_OF: &str = "dataprotection.kubeblocks.io/archive-of";
 /// Annotation of that Deployment: of what it was made.
 pub(super) const MADE_OF: &str = "dataprotection.kubeblocks.io/made-of";
+/// Annotation of that Deployment: the client URLs that its pod was given.
+pub(super) const MEMBERS: &str = "dataprotection.kubeblocks.io/archive-members";
 /// Annotation of that Deployment: the revision that the archive began after.
 pub(super) const AFTER: &str = "dataprotection.kubeblocks.io/after";
 
@@ -30,7 +32,7 @@ pub(super) struct Keep {
     pub(super) cluster: String,
     /// Its component.
     pub(super) component: String,
-    /// Client URLs of its members, by the names that their certificate must have.
+    /// Client URLs: one that leads to all members, or theirs, by the names that a user's certificate must have.
     pub(super) members: Vec<String>,
     /// Secret with the certificate that they want of clients.
     pub(super) tls: Option<String>,
@@ -42,9 +44,14 @@ pub(super) struct Keep {
 
 impl Keep {
     /// What the Deployment is made of, in short: it is changed when this differs. Not of the credential, whose copy has
-    /// another name each time that it is made.
+    /// another name each time that it is made; nor of members, of which one that is still there is enough: each change
+    /// ends the writer, and what comes meanwhile has no times.
     pub(super) fn made_of(&self, frame: &Frame) -> String {
-        let job = archiver(frame, None, self);
+        let nameless = Keep {
+            members: Vec::new(),
+            ..self.clone()
+        };
+        let job = archiver(frame, None, &nameless);
         let text = serde_json::to_string(&job.spec).unwrap_or_default();
         let hash = Sha256::digest(text);
         hash.iter()
@@ -56,7 +63,7 @@ impl Keep {
 
 /// A Job that would write an archive: its pod is that of the Deployment.
 fn archiver(frame: &Frame, credential: Option<&str>, keep: &Keep) -> Job {
-    let mut arguments = vec!["archive".to_owned()];
+    let mut arguments = vec!["archive".to_owned(), format!("--backup-uid={}", frame.uid)];
     let members = keep.members.iter();
     arguments.extend(members.map(|member| format!("--member={member}")));
     arguments.push(format!("--after={}", keep.after));
@@ -101,6 +108,7 @@ pub(super) fn keep(frame: &Frame, credential: Option<&str>, keep: &Keep) -> Depl
     let noted = [
         (MADE_OF.to_owned(), keep.made_of(frame)),
         (AFTER.to_owned(), keep.after.to_string()),
+        (MEMBERS.to_owned(), keep.members.join(" ")),
     ];
     Deployment {
         metadata: ObjectMeta {

@@ -9,6 +9,9 @@ use super::job::Frame;
 use super::observed::{JobSeen, JobState, Seen};
 use super::place;
 
+/// While what makes it still writes; a pod on a node that is off may never end.
+const STOPS: &str = "waits until its pod has ended; on a node that does not come back, delete that pod with --force";
+
 /// A Backup that is being deleted: its Job first, then its data, then itself.
 pub(super) fn leave(
     backup: &Backup,
@@ -30,6 +33,7 @@ pub(super) fn leave(
     }
     let runs = |job: &JobSeen| job.state == JobState::Running;
     if seen.job.as_ref().is_some_and(runs) || seen.keeper.is_some() {
+        status.failure_reason = Some(STOPS.to_owned());
         return Decision {
             status,
             act: Act::Cancel,
@@ -45,6 +49,8 @@ pub(super) fn leave(
 /// The data of a Backup that is being deleted, by a Job.
 fn erase(backup: &Backup, seen: &Seen, settings: &Settings, mut status: BackupStatus) -> Decision {
     status.phase = Some(BackupPhase::Deleting);
+    // Nothing makes it any more: its data may stay for long, and the next backup does not wait for that.
+    status.job = None;
     let keep = "or set spec.deletionPolicy to Retain to keep the data";
     match &seen.eraser {
         Some(JobSeen {

@@ -1,9 +1,10 @@
 //! Backups: BackupRepo, BackupPolicy, BackupSchedule and Backup -> Jobs that run `etcd-backup`, and what they report.
 //!
-//! `place`, `choose`, `period`, `calendar`, `job`, `keeper`, `part`, `proven`, `probe`, `decision`, `leave`, `plan` and
-//! `continuous` (archives) are pure; `observe` reads; `credential` copies a Secret;
-//! `reconcile` does what `plan` decides for Backups; `repo`, `policy` and `schedule` keep the other kinds; `seed` fills
-//! the first disk of a Cluster that begins with a backup. No data of etcd passes through the operator.
+//! `place`, `choose`, `period`, `calendar`, `job`, `keeper`, `part`, `proven`, `probe`, `stuck`, `decision`, `leave`,
+//! `plan` and `continuous` (archives) are pure; `observe` reads, `others` all Backups of a namespace; `credential`
+//! copies a Secret; `reconcile` does what `plan` decides for Backups; `repo`, `policy` and `schedule` keep the other
+//! kinds; `seed` fills the first disk of a Cluster that begins with a backup. No data of etcd passes through the
+//! operator.
 
 mod calendar;
 mod choose;
@@ -16,6 +17,7 @@ mod keeper;
 mod leave;
 mod observe;
 mod observed;
+mod others;
 mod part;
 mod period;
 mod place;
@@ -28,6 +30,7 @@ mod repo;
 mod run;
 mod schedule;
 mod seed;
+mod stuck;
 
 #[cfg(test)]
 mod tests;

@@ -9,15 +9,18 @@ use etcd_operator_api::tls::IssuerName;
 use etcd_operator_api::{Backup, BackupPolicy, BackupRepo, Cluster, InstanceSet, labels};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 use kbagent_protocol::{ARCHIVE_PORT, ArchiveReport, BackupProgress, BackupReport, EtcdState};
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 
 use super::context::Context;
 use super::job::{BACKUP_UID, WORK};
-use super::keeper::{AFTER, ARCHIVE_OF, MADE_OF};
+use super::keeper::{AFTER, ARCHIVE_OF, MADE_OF, MEMBERS};
 use super::observed::{ClusterSeen, JobSeen, JobState, KeeperSeen, MemberSeen, Seen};
+use super::stuck::stuck;
 use super::{credential, place, plan};
 use crate::agent::Peer;
 use crate::client::message;
@@ -45,8 +48,12 @@ fn failed(what: &'static str) -> impl FnOnce(kube::Error) -> ObserveError {
     move |source| ObserveError { what, source }
 }
 
-/// Sees what a Backup depends on.
-pub(super) async fn observe(context: &Context, backup: &Backup) -> Result<Seen, ObserveError> {
+/// Sees what a Backup depends on at this time.
+pub(super) async fn observe(
+    context: &Context,
+    backup: &Backup,
+    now: &Time,
+) -> Result<Seen, ObserveError> {
     let client = &context.frame.client;
     let namespace = backup.namespace().unwrap_or_default();
     let policies: Api<BackupPolicy> = Api::namespaced(client.clone(), &namespace);
@@ -98,10 +105,10 @@ pub(super) async fn observe(context: &Context, backup: &Backup) -> Result<Seen, 
         seen.cluster = cluster_of(context, &namespace, &name).await?;
         seen.members = members(context, &namespace, &name).await?;
     }
-    let others: Api<_> = Api::namespaced(client.clone(), &namespace);
-    // One that cannot be read does nothing, so nothing waits for it.
-    let others = list(&others, &ListParams::default()).await;
-    seen.others = others.map_err(failed("the Backups"))?.0;
+    if plan::depends_on_others(backup, now) {
+        let others = context.others.of(client, &namespace).await;
+        seen.others = others.map_err(failed("the Backups"))?;
+    }
     Ok(seen)
 }
 
@@ -153,16 +160,23 @@ async fn cluster_of(
             uid: set.annotations().get(labels::CLUSTER_UID)?.clone(),
             pod: template.spec?,
             tls: certificate(&set, name),
+            own_ca: has_own_ca(&set),
             domain: headless_domain(name, namespace, &context.frame.config.cluster_domain),
             pods: name.pods(replicas, &set.spec.offline_instances),
         })
     }))
 }
 
+/// Pure: whether a user's own authority signs the members' certificates.
+pub(super) fn has_own_ca(set: &InstanceSet) -> bool {
+    let issuer = set.annotations().get(labels::TLS_ISSUER);
+    issuer.is_some_and(|issuer| issuer != IssuerName::KubeBlocks.as_str())
+}
+
 /// Pure: the Secret with the certificate that a Job shows to members.
 pub(super) fn certificate(set: &InstanceSet, name: &ComponentName) -> Option<String> {
-    let issuer = set.annotations().get(labels::TLS_ISSUER)?;
-    Some(if issuer != IssuerName::KubeBlocks.as_str() {
+    set.annotations().get(labels::TLS_ISSUER)?;
+    Some(if has_own_ca(set) {
         // A user's own authority has signed no certificate for applications that the operator would know of.
         name.tls_secret()
     } else if set.annotations().contains_key(labels::ACCOUNTS) {
@@ -234,7 +248,7 @@ async fn job_and_pods(
         return Ok(None);
     };
     let pods = pods_of(client, &job).await?;
-    Ok(Some((job_seen(&job, &pods), pods)))
+    Ok(Some((job_seen(&job, &pods, Timestamp::now()), pods)))
 }
 
 /// The pods that a Job controls.
@@ -309,18 +323,21 @@ async fn keeper(context: &Context, backup: &Backup) -> Result<Option<KeeperSeen>
     let noted = |key: &str| deployment.annotations().get(key);
     Ok(Some(KeeperSeen {
         made_of: noted(MADE_OF).cloned().unwrap_or_default(),
+        members: noted(MEMBERS).map_or_else(Vec::new, |all| {
+            all.split_whitespace().map(str::to_owned).collect()
+        }),
         after: noted(AFTER).and_then(|after| after.parse().ok()),
         stuck: pods
             .items
             .iter()
-            .find_map(|pod| fallen(pod).or_else(|| stuck(pod))),
+            .find_map(|pod| fallen(pod).or_else(|| stuck(pod, Timestamp::now()))),
         report: report.map(bounded),
     }))
 }
 
 /// Pure: whatever answered there, its texts fit into a status.
 pub(super) fn bounded(mut report: ArchiveReport) -> ArchiveReport {
-    for text in [&mut report.failure, &mut report.gap] {
+    for text in [&mut report.failure, &mut report.gap, &mut report.warning] {
         *text = text.take().map(|text| text.chars().take(TEXT).collect());
     }
     report
@@ -340,7 +357,7 @@ pub(super) fn fallen(pod: &Pod) -> Option<String> {
 }
 
 /// Pure: a Job as it stands.
-pub(super) fn job_seen(job: &Job, pods: &[Pod]) -> JobSeen {
+pub(super) fn job_seen(job: &Job, pods: &[Pod], now: Timestamp) -> JobSeen {
     let status = job.status.as_ref();
     let conditions = status
         .and_then(|status| status.conditions.as_ref())
@@ -364,7 +381,7 @@ pub(super) fn job_seen(job: &Job, pods: &[Pod]) -> JobSeen {
     JobSeen {
         report: ended.pop().and_then(|(_, _, report)| report),
         stuck: if state == JobState::Running {
-            pods.iter().find_map(stuck)
+            pods.iter().find_map(|pod| stuck(pod, now))
         } else {
             None
         },
@@ -372,11 +389,7 @@ pub(super) fn job_seen(job: &Job, pods: &[Pod]) -> JobSeen {
     }
 }
 
-type Ended = (
-    i32,
-    Option<k8s_openapi::jiff::Timestamp>,
-    Option<BackupReport>,
-);
+type Ended = (i32, Option<Timestamp>, Option<BackupReport>);
 
 /// Exit code, time and report of a pod whose work has ended.
 fn ended(pod: &Pod) -> Option<Ended> {
@@ -389,34 +402,4 @@ fn ended(pod: &Pod) -> Option<Ended> {
         ended.finished_at.as_ref().map(|at| at.0),
         report,
     ))
-}
-
-/// Why a pod does not run, when it is no matter of seconds.
-fn stuck(pod: &Pod) -> Option<String> {
-    let status = pod.status.as_ref()?;
-    let conditions = status.conditions.as_ref().into_iter().flatten();
-    let mut unplaced = conditions.filter(|c| c.type_ == "PodScheduled" && c.status == "False");
-    if let Some(condition) = unplaced.next() {
-        let text = condition.message.clone().unwrap_or_default();
-        return Some(format!("pod {} is not scheduled: {text}", pod.name_any()));
-    }
-    let containers = status
-        .init_container_statuses
-        .iter()
-        .chain(&status.container_statuses)
-        .flatten();
-    let waiting = |container: &ContainerStatus| {
-        let waiting = container.state.as_ref()?.waiting.as_ref()?;
-        let reason = waiting.reason.as_deref().unwrap_or_default();
-        let usual = matches!(reason, "" | "ContainerCreating" | "PodInitializing");
-        let text = waiting.message.as_deref().unwrap_or_default();
-        (!usual).then(|| {
-            format!(
-                "container {} of pod {}: {reason}: {text}",
-                container.name,
-                pod.name_any()
-            )
-        })
-    };
-    containers.filter_map(waiting).next()
 }

@@ -1,5 +1,7 @@
 //! What a decision about a Backup depends on, as plain data.
 
+use std::sync::Arc;
+
 use etcd_operator_api::{Backup, BackupPolicy, BackupRepo};
 use k8s_openapi::api::core::v1::PodSpec;
 use kbagent_protocol::{ArchiveReport, BackupProgress, BackupReport, MemberStatus};
@@ -15,8 +17,8 @@ pub(super) struct Seen {
     pub(super) members: Vec<MemberSeen>,
     /// UID of the Cluster, what its pods are made of, and their headless domain.
     pub(super) cluster: Option<ClusterSeen>,
-    /// Other Backups in the namespace.
-    pub(super) others: Vec<Backup>,
+    /// The Backups in the namespace, this one among them, where what is decided depends on them.
+    pub(super) others: Arc<Vec<Backup>>,
     /// The Job that makes the backup.
     pub(super) job: Option<JobSeen>,
     /// How far that is, when its pod tells.
@@ -38,6 +40,8 @@ pub(super) struct KeeperSeen {
     pub(super) made_of: String,
     /// Revision that the archive begins after.
     pub(super) after: Option<i64>,
+    /// The client URLs that it was given.
+    pub(super) members: Vec<String>,
     /// Why its pod does not run, if it does not.
     pub(super) stuck: Option<String>,
     /// What its pod says.
@@ -53,6 +57,8 @@ pub(super) struct ClusterSeen {
     pub(super) pod: PodSpec,
     /// Secret with a certificate for clients, when they serve by TLS only.
     pub(super) tls: Option<String>,
+    /// True when a user's CA signs their certificates.
+    pub(super) own_ca: bool,
     /// Domain of their host names.
     pub(super) domain: String,
     /// Their names, as they are wanted.

@@ -6,7 +6,6 @@ use k8s_openapi::api::core::v1::{
     Affinity, Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, KeyToPath,
     ObjectFieldSelector, PersistentVolumeClaimVolumeSource, PodAffinity, PodAffinityTerm,
     ResourceRequirements, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
-    WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -49,7 +48,8 @@ pub(super) fn container(memory: u64) -> Container {
     }
 }
 
-/// On the node of others that use the same claim, where that is possible: an archive's pod uses it all the time.
+/// On the node of others that use the same claim, and nowhere else: another node could not mount it, and an archive's
+/// pod has it all the time. Its own label is one of those, so that the first of them may go anywhere.
 pub(super) fn together(claim: String) -> Affinity {
     let term = PodAffinityTerm {
         label_selector: Some(LabelSelector {
@@ -59,13 +59,9 @@ pub(super) fn together(claim: String) -> Affinity {
         topology_key: "kubernetes.io/hostname".to_owned(),
         ..PodAffinityTerm::default()
     };
-    let preferred = vec![WeightedPodAffinityTerm {
-        pod_affinity_term: term,
-        weight: 100,
-    }];
     Affinity {
         pod_affinity: Some(PodAffinity {
-            preferred_during_scheduling_ignored_during_execution: Some(preferred),
+            required_during_scheduling_ignored_during_execution: Some(vec![term]),
             ..PodAffinity::default()
         }),
         ..Affinity::default()

@@ -10,19 +10,20 @@ use etcd_operator_api::quantity::amount;
 use etcd_operator_api::{Backup, BackupPolicy, BackupRepo, labels};
 use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 use kbagent_protocol::BackupSummary;
 use kube::{Resource, ResourceExt};
 
 use super::choose::choose;
 use super::decision::{
-    Act, Decision, FINALIZER, FORMAT, Obstacle, Settings, act, age, fail, hindered,
+    Act, Decision, FINALIZER, FORMAT, Obstacle, Settings, act, age, fail, hindered, wait,
 };
 use super::job::{self, Frame, Save};
 use super::leave::leave;
 use super::observed::{JobSeen, JobState, Seen};
 use super::{period, place, proven};
 
-/// How long it waits for a member that can be backed up.
+/// How long it waits for what it needs to begin: others of the Cluster wait for it.
 const WAIT: i64 = 3600;
 
 /// How often the Job of a backup is looked at, in seconds.
@@ -52,8 +53,23 @@ pub(super) fn decide(backup: &Backup, seen: &Seen, settings: &Settings, now: &Ti
     }
 }
 
+/// Whether what is decided of it depends on the other Backups: while it is made, and when its time is over.
+pub(super) fn depends_on_others(backup: &Backup, now: &Time) -> bool {
+    let status = backup.status.clone().unwrap_or_default();
+    if backup.metadata.deletion_timestamp.is_some() {
+        return false;
+    }
+    match status.phase {
+        Some(BackupPhase::Completed | BackupPhase::Failed | BackupPhase::Deleting) => {
+            expiration(backup, &status).is_some_and(|at| at.0 <= now.0)
+        }
+        _ => true,
+    }
+}
+
 /// A backup that has ended: nothing, until it expires.
-pub(super) fn keep(backup: &Backup, seen: &Seen, status: BackupStatus, now: &Time) -> Decision {
+pub(super) fn keep(backup: &Backup, seen: &Seen, mut status: BackupStatus, now: &Time) -> Decision {
+    status.expiration = expiration(backup, &status);
     let retained = || {
         if proven::carried(backup, &seen.others).is_some() {
             return true;
@@ -85,6 +101,16 @@ pub(super) fn keep(backup: &Backup, seen: &Seen, status: BackupStatus, now: &Tim
     }
 }
 
+/// When it expires: its period may have been changed since it ended. One that cannot be read changes nothing.
+fn expiration(backup: &Backup, status: &BackupStatus) -> Option<Time> {
+    let period = backup.spec.retention_period.as_deref();
+    let unread = period.is_some_and(|period| period::seconds(period).is_err());
+    match &status.completion_timestamp {
+        Some(ended) if !unread => period::end(period, ended),
+        _ => status.expiration.clone(),
+    }
+}
+
 fn begin(
     backup: &Backup,
     seen: &Seen,
@@ -108,7 +134,7 @@ fn begin(
     status.phase = Some(BackupPhase::New);
     status.failure_reason = None;
     status.format_version = Some(FORMAT.to_owned());
-    status.start_timestamp = Some(now.clone());
+    status.start_timestamp.get_or_insert_with(|| now.clone());
     let policy = seen.policy.as_ref();
     status.retention_policy = policy.and_then(|policy| policy.spec.retention_policy);
     status.backup_repo_name = Some(repo);
@@ -162,6 +188,8 @@ pub(super) struct Ground {
     pub(super) domain: String,
     /// Names of the members.
     pub(super) pods: Vec<String>,
+    /// True when a user's CA signs their certificates.
+    pub(super) own_ca: bool,
     /// Secret with the certificate that members want of clients.
     pub(super) tls: Option<String>,
     /// The BackupRepo.
@@ -174,21 +202,7 @@ pub(super) fn ground(
     seen: &Seen,
     settings: &Settings,
 ) -> Result<Ground, Obstacle> {
-    let name = &backup.spec.backup_policy_name;
-    let policy = seen.policy.as_ref().ok_or_else(|| {
-        Obstacle::Soon(format!("BackupPolicy {name:?} is not there: it is named {{cluster}}-{{component}}-backup-policy"))
-    })?;
-    let method = &backup.spec.backup_method;
-    if !policy
-        .spec
-        .backup_methods
-        .iter()
-        .any(|known| known.name == *method)
-    {
-        return Err(Obstacle::Soon(format!(
-            "spec.backupMethods of BackupPolicy {name:?} has no {method:?}: add it there"
-        )));
-    }
+    let policy = policy(backup, seen)?;
     if let Some(period) = &backup.spec.retention_period {
         period::seconds(period)
             .map_err(|why| Obstacle::Refused(format!("spec.retentionPeriod {why}")))?;
@@ -232,10 +246,31 @@ pub(super) fn ground(
         component,
         domain: of.domain.clone(),
         pods: of.pods.clone(),
+        own_ca: of.own_ca,
         tls: of.tls.clone(),
         repo: repo.name_any(),
         rate: rate(policy).map_err(Obstacle::Refused)?,
     })
+}
+
+/// The policy of a Backup, with the method that it asks for.
+fn policy<'a>(backup: &Backup, seen: &'a Seen) -> Result<&'a BackupPolicy, Obstacle> {
+    let name = &backup.spec.backup_policy_name;
+    let policy = seen.policy.as_ref().ok_or_else(|| {
+        Obstacle::Soon(format!("BackupPolicy {name:?} is not there: it is named {{cluster}}-{{component}}-backup-policy"))
+    })?;
+    let method = &backup.spec.backup_method;
+    if !policy
+        .spec
+        .backup_methods
+        .iter()
+        .any(|known| known.name == *method)
+    {
+        return Err(Obstacle::Soon(format!(
+            "spec.backupMethods of BackupPolicy {name:?} has no {method:?}: add it there"
+        )));
+    }
+    Ok(policy)
 }
 
 /// The image that members run etcd from.
@@ -332,7 +367,7 @@ fn before(backup: &Backup, cluster: &str, others: &[Backup]) -> Option<String> {
     first.map(ResourceExt::name_any)
 }
 
-fn order(backup: &Backup) -> (Option<k8s_openapi::jiff::Timestamp>, String) {
+fn order(backup: &Backup) -> (Option<Timestamp>, String) {
     let made = backup
         .metadata
         .creation_timestamp
@@ -385,7 +420,19 @@ fn follow(
             );
         }
         // The status was written and the Job was not: it is made now, of what is there now.
-        return begin(backup, seen, settings, BackupStatus::default(), now);
+        let since = status.start_timestamp;
+        let tried = since.as_ref().map_or(0, |since| seconds(&since.0, now));
+        let status = BackupStatus {
+            start_timestamp: since,
+            ..BackupStatus::default()
+        };
+        if tried > WAIT {
+            let why = format!(
+                "its Job could not be created, for {WAIT} s: the operator's log says why; make another Backup"
+            );
+            return fail(backup, status, now, why);
+        }
+        return begin(backup, seen, settings, status, now);
     };
     match &job.state {
         JobState::Running => {
@@ -416,11 +463,32 @@ fn follow(
     }
 }
 
+/// The status of one whose credential cannot be had. One that is made once holds back the others of its Cluster, and is
+/// given up after a while; an archive waits for as long as it takes.
+pub(super) fn blocked(backup: &Backup, why: String, now: &Time) -> BackupStatus {
+    let status = backup.status.clone().unwrap_or_default();
+    let decision = if backup.spec.backup_method != ARCHIVE && age(backup, now) > WAIT {
+        fail(
+            backup,
+            status,
+            now,
+            format!("{why}; it was waited for {WAIT} s"),
+        )
+    } else {
+        wait(status, why, FOLLOW)
+    };
+    decision.status
+}
+
+fn seconds(since: &Timestamp, now: &Time) -> i64 {
+    now.0.duration_since(*since).as_secs()
+}
+
 /// How long it takes, or took.
 fn took(status: &BackupStatus, now: &Time) -> String {
     let began = status.start_timestamp.as_ref();
     let began = began.map_or(now.0, |began| began.0);
-    period::shown(now.0.duration_since(began).as_secs().max(0))
+    period::shown(seconds(&began, now).max(0))
 }
 
 /// As the status has it.

@@ -1,4 +1,4 @@
-//! Pure: when the newest verified backup of a cluster was completed.
+//! Pure: which backups of a cluster are verified, and since when.
 
 use etcd_operator_api::backup::BackupPhase;
 use etcd_operator_api::backup_policy::ARCHIVE;
@@ -7,26 +7,24 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::observed::Seen;
+use crate::metrics::BackupTimes;
 
-/// The cluster of a Backup, and when its newest verified full backup was completed, or the first Backup made while none
-/// is verified; `None` for the time when the cluster is gone. Nothing of a Backup that never began.
-pub(super) fn newest(backup: &Backup, seen: &Seen) -> Option<(String, Option<i64>)> {
-    let own = of(backup)?;
-    let others = seen
-        .others
-        .iter()
-        .filter(|other| of(other).as_ref() == Some(&own));
-    let own_ones: Vec<&Backup> = others.chain([backup]).collect();
-    let newest = own_ones.iter().filter_map(|backup| proven(backup)).max();
-    // Where nothing is verified, that is so since the first was to be made.
-    let newest = newest.or_else(|| own_ones.iter().filter_map(|backup| asked(backup)).min());
-    let name = format!(
-        "{}/{}-{}",
-        backup.namespace().unwrap_or_default(),
-        own.0,
-        own.1
-    );
-    Some((name, newest.filter(|_| seen.cluster.is_some())))
+/// Cluster and component of a Backup that has begun, for figures.
+pub(super) fn cluster(backup: &Backup) -> Option<String> {
+    let (cluster, component) = of(backup)?;
+    let namespace = backup.namespace().unwrap_or_default();
+    Some(format!("{namespace}/{cluster}-{component}"))
+}
+
+/// What a Backup says of how old its cluster's backups are; nothing when the cluster is gone.
+pub(super) fn told(backup: &Backup, seen: &Seen) -> BackupTimes {
+    if seen.cluster.is_none() {
+        return BackupTimes::default();
+    }
+    BackupTimes {
+        asked: asked(backup),
+        proven: proven(backup),
+    }
 }
 
 /// When a full backup was asked for.
@@ -43,8 +41,15 @@ pub(super) fn is_newest(backup: &Backup, others: &[Backup]) -> bool {
     };
     let mut same = others
         .iter()
-        .filter(|other| of(other) == of(backup) && other.uid() != backup.uid());
+        .filter(|other| of(other) == of(backup) && other.uid() != backup.uid())
+        .filter(|other| whose(other) == whose(backup));
     !same.any(|other| proven(other).is_some_and(|at| at > own))
+}
+
+/// Name and UID of the Cluster that a backup is of, read from its path: one that was made again under the same name is
+/// another one, and its backups make none of the former's superfluous.
+pub(super) fn whose(backup: &Backup) -> Option<(&str, &str)> {
+    backup.status.as_ref()?.cluster()
 }
 
 /// The archive that is put over a backup and has no newer one: the backup stays although its time is over.

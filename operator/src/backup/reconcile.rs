@@ -1,5 +1,6 @@
 //! The driver of Backups: observe, decide, act, record. Decides nothing itself.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
-use kube::runtime::controller::Action;
+use kube::runtime::controller::{Action, Config};
 use kube::runtime::events::EventType;
 use kube::runtime::watcher;
 use serde_json::json;
@@ -31,7 +32,10 @@ use crate::controller::{
     ApplyError, Blame, Driver, Late, Unread, apply_if_different, delete, finalize, heads, key,
     ours, release, touched, write_status,
 };
+use crate::metrics::ArchiveFaults;
 
+/// Rounds at a time: each of a Backup that is made needs all others.
+const ROUNDS: u16 = 16;
 /// Look again although nothing has told to.
 const BACKSTOP: Duration = Duration::from_secs(300);
 /// Retry after another client wrote first, and after the object's own change.
@@ -65,7 +69,8 @@ fn failed(what: &'static str) -> impl FnOnce(kube::Error) -> Error {
 pub(super) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let driver = Driver::new("Backup", &context.frame);
     let controller = heads::<Backup>(&context.frame, watcher::Config::default())
-        .owns_stream(touched::<Job>(&context.frame, ours()));
+        .owns_stream(touched::<Job>(&context.frame, ours()))
+        .with_config(Config::default().concurrency(ROUNDS));
     let blame = Blame::Condition(ConditionType::Validated, Reason::ValidateFailed);
     let expected = |error: &Error| matches!(error, Error::Apply(error) if error.is_conflict());
     let round = move |backup: Backup| {
@@ -77,14 +82,19 @@ pub(super) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
 
 /// One round of one Backup, read just now.
 pub(super) async fn round(backup: &Backup, context: &Context) -> Result<Action, Error> {
-    let seen = Box::pin(observe(context, backup)).await?;
-    if let Some((cluster, at)) = proven::newest(backup, &seen) {
-        context.frame.metrics.backup_proven(cluster, at);
+    let now = Time(Timestamp::now());
+    let seen = Box::pin(observe(context, backup, &now)).await?;
+    let figures = &context.frame.metrics.backups;
+    if let Some(cluster) = proven::cluster(backup) {
+        figures.backup(cluster, key(backup), proven::told(backup, &seen));
+    }
+    if !seen.others.is_empty() {
+        let namespace = backup.namespace().unwrap_or_default();
+        figures.are(&namespace, &seen.others.iter().map(key).collect());
     }
     let settings = Settings {
         tool: context.image.clone(),
     };
-    let now = Time(Timestamp::now());
     let decision = if backup.spec.backup_method == ARCHIVE {
         continuous::decide(backup, &seen, &settings, &now)
     } else {
@@ -92,12 +102,11 @@ pub(super) async fn round(backup: &Backup, context: &Context) -> Result<Action, 
     };
     let Decision { status, act, again } = decision;
     if backup.spec.backup_method == ARCHIVE {
-        let open = status.phase != Some(BackupPhase::Completed) && act != Act::Release;
-        let name = key(backup);
-        context
-            .frame
-            .metrics
-            .archive_gap(name, open && status.gap.is_some());
+        let faults = match act {
+            Act::Release => ArchiveFaults::default(),
+            _ => continuous::faults(&status, &seen),
+        };
+        figures.archive(&key(backup), faults);
     }
     let client = &context.frame.client;
     let again = again.map_or(BACKSTOP, |seconds| {
@@ -112,6 +121,7 @@ pub(super) async fn round(backup: &Backup, context: &Context) -> Result<Action, 
         Act::Release => {
             let released = release(client, backup, FINALIZER).await;
             released.map_err(failed(METADATA))?;
+            figures.gone(&key(backup));
             return Ok(Action::await_change());
         }
         Act::Expire => {
@@ -133,7 +143,30 @@ pub(super) async fn round(backup: &Backup, context: &Context) -> Result<Action, 
     Ok(Action::requeue(again))
 }
 
-/// What is to be made is on record before it is: a crash between the two is repaired by the next round.
+/// Labels, credential and claim of what is to be made, and what is to be made on record before it is: a crash between
+/// the two is repaired by the next round. The credential, unless the round ends here.
+async fn prepare(
+    context: &Context,
+    backup: &Backup,
+    status: BackupStatus,
+    frame: &Frame,
+    of: (&String, &String),
+) -> Result<ControlFlow<Action, Option<String>>, Error> {
+    label(context, backup, of).await?;
+    let client = &context.frame.client;
+    let credential = match credential::provide(client, frame, &backup.name_any()).await {
+        Ok(credential) => credential,
+        Err(why) => return blocked(context, backup, why).await.map(ControlFlow::Break),
+    };
+    claim(context, frame).await?;
+    let Some(newest) = newest(context, backup).await? else {
+        return Ok(ControlFlow::Break(Action::requeue(CONFLICT)));
+    };
+    record(context, &newest, status).await?;
+    Ok(ControlFlow::Continue(credential))
+}
+
+/// Makes the Job of a full backup.
 async fn begin(
     context: &Context,
     backup: &Backup,
@@ -141,20 +174,14 @@ async fn begin(
     frame: &Frame,
     save: &Save,
 ) -> Result<Action, Error> {
-    let client = &context.frame.client;
-    label(context, backup, (&save.cluster, &save.component)).await?;
-    let credential = match credential::provide(client, frame, &backup.name_any()).await {
-        Ok(credential) => credential,
-        Err(why) => return blocked(context, backup, why).await,
-    };
-    claim(context, frame).await?;
     let name = plan::job_name(backup);
     status.job = Some(name.clone());
-    let Some(newest) = newest(context, backup).await? else {
-        return Ok(Action::requeue(CONFLICT));
+    let of = (&save.cluster, &save.component);
+    let credential = match prepare(context, backup, status, frame, of).await? {
+        ControlFlow::Continue(credential) => credential,
+        ControlFlow::Break(action) => return Ok(action),
     };
-    record(context, &newest, status).await?;
-    let jobs: Api<Job> = Api::namespaced(client.clone(), &frame.namespace);
+    let jobs: Api<Job> = Api::namespaced(context.frame.client.clone(), &frame.namespace);
     let wanted = job::save(frame, &name, credential.as_deref(), save);
     created(
         "create the Job",
@@ -163,7 +190,7 @@ async fn begin(
     Ok(Action::requeue(BLOCKED))
 }
 
-/// As `begin`: the status first, then the Deployment.
+/// Makes the Deployment of an archive, or changes it.
 async fn keep(
     context: &Context,
     backup: &Backup,
@@ -171,18 +198,13 @@ async fn keep(
     frame: &Frame,
     keep: &Keep,
 ) -> Result<Action, Error> {
-    let client = &context.frame.client;
-    label(context, backup, (&keep.cluster, &keep.component)).await?;
-    let credential = match credential::provide(client, frame, &backup.name_any()).await {
-        Ok(credential) => credential,
-        Err(why) => return blocked(context, backup, why).await,
+    let of = (&keep.cluster, &keep.component);
+    let credential = match prepare(context, backup, status, frame, of).await? {
+        ControlFlow::Continue(credential) => credential,
+        ControlFlow::Break(action) => return Ok(action),
     };
-    claim(context, frame).await?;
-    let Some(newest) = newest(context, backup).await? else {
-        return Ok(Action::requeue(CONFLICT));
-    };
-    record(context, &newest, status).await?;
-    apply_if_different(client, &keeper::keep(frame, credential.as_deref(), keep)).await?;
+    let wanted = keeper::keep(frame, credential.as_deref(), keep);
+    apply_if_different(&context.frame.client, &wanted).await?;
     Ok(Action::requeue(BLOCKED))
 }
 
@@ -273,11 +295,7 @@ async fn cancel(context: &Context, backup: &Backup) -> Result<(), Error> {
 }
 
 async fn blocked(context: &Context, backup: &Backup, why: String) -> Result<Action, Error> {
-    let status = BackupStatus {
-        phase: Some(BackupPhase::New),
-        failure_reason: Some(why),
-        ..backup.status.clone().unwrap_or_default()
-    };
+    let status = plan::blocked(backup, why, &Time(Timestamp::now()));
     record(context, backup, status).await?;
     Ok(Action::requeue(BLOCKED))
 }

@@ -71,15 +71,7 @@ pub(super) async fn round(mut repo: BackupRepo, context: &Context) -> Result<Act
         Ok(Place::Claim { class, .. }) => {
             (Some(Sight::Class(classed(context, class).await?)), None)
         }
-        Ok(Place::Bucket { credential, .. }) => {
-            let job = found(&repo, context, &credential).await?;
-            let secret = secret(context, &credential).await;
-            let seen = match &job {
-                Some(job) => Some(Box::new(seen(context, job).await?)),
-                None => None,
-            };
-            (Some(Sight::Bucket { secret, job: seen }), job)
-        }
+        Ok(Place::Bucket { credential, .. }) => bucket(&repo, context, &credential).await?,
     };
     let tool = &context.config.backup_image;
     let verdict = probe::decide(&repo, sight.as_ref(), tool, &Time(Timestamp::now()));
@@ -101,6 +93,45 @@ pub(super) async fn round(mut repo: BackupRepo, context: &Context) -> Result<Act
     Ok(again.map_or_else(Action::await_change, |seconds| {
         Action::requeue(Duration::from_secs(u64::try_from(seconds).unwrap_or(1)))
     }))
+}
+
+/// What is seen of a bucket, and the Job that tries it.
+async fn bucket(
+    repo: &BackupRepo,
+    context: &Context,
+    credential: &SecretReference,
+) -> Result<(Option<Sight>, Option<Job>), Error> {
+    let job = match found(repo, context, credential).await {
+        Err(Error::Api { source, .. }) if is_forbidden(&source) => {
+            let secret = Err(no_rights(&context.config.namespaces, credential, &source));
+            return Ok((Some(Sight::Bucket { secret, job: None }), None));
+        }
+        found => found?,
+    };
+    let secret = secret(context, credential).await;
+    let seen = match &job {
+        Some(job) => Some(Box::new(seen(context, job).await?)),
+        None => None,
+    };
+    Ok((Some(Sight::Bucket { secret, job: seen }), job))
+}
+
+fn is_forbidden(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 403)
+}
+
+/// Why a credential's namespace is of no use, and what would be.
+fn no_rights(served: &[String], credential: &SecretReference, error: &kube::Error) -> String {
+    let SecretReference { name, namespace } = credential;
+    if served.is_empty() || served.contains(namespace) {
+        let why = message(error);
+        return format!("spec.credential.namespace: no rights in namespace {namespace}: {why}");
+    }
+    format!(
+        "spec.credential.namespace: the operator has no rights in namespace {namespace}, for it serves only {}: put \
+         Secret {name} into one of them and name that one here",
+        served.join(", ")
+    )
 }
 
 async fn create(context: &Context, job: &Job) -> Result<(), Error> {
@@ -129,7 +160,7 @@ async fn seen(context: &Context, job: &Job) -> Result<ProbeSeen, Error> {
     Ok(ProbeSeen {
         made_of: job.annotations().get(MADE_OF).cloned().unwrap_or_default(),
         made: job.metadata.creation_timestamp.clone(),
-        seen: job_seen(job, &pods),
+        seen: job_seen(job, &pods, Timestamp::now()),
     })
 }
 

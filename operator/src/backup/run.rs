@@ -13,7 +13,7 @@ pub(crate) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     futures::future::try_join4(
         Box::pin(policy::run(Arc::clone(&context.frame))),
         Box::pin(reconcile::run(Arc::clone(&context))),
-        Box::pin(schedule::run(Arc::clone(&context.frame))),
+        Box::pin(schedule::run(Arc::clone(&context))),
         Box::pin(seed::run(context)),
     )
     .await

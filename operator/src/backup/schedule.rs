@@ -12,19 +12,19 @@ use etcd_operator_api::{Backup, BackupPhase, BackupSchedule, BackupSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams, ObjectMeta, PostParams};
+use kube::api::{Api, ObjectMeta, PostParams};
 use kube::runtime::controller::Action;
 use kube::runtime::watcher;
 
 use super::calendar::Calendar;
+use super::context::Context;
+use super::others::SCHEDULE;
 use super::{period, proven};
 use crate::client::message;
-use crate::controller::{
-    ApplyError, Blame, Context, Driver, Late, Unread, delete, heads, list, write_status,
-};
+use crate::controller::{ApplyError, Blame, Driver, Late, Unread, delete, heads, write_status};
 
-/// Label of Backups: the schedule that made them, as `{BackupSchedule}.{schedule}`.
-const SCHEDULE: &str = "dataprotection.kubeblocks.io/schedule";
+/// Digits of the time in a Backup's name: year, month, day, hour, minute and second.
+const TIME: usize = 14;
 /// Longest sleep: clocks step, and a sleep does not.
 const LONGEST: i64 = 300;
 
@@ -41,8 +41,8 @@ pub(super) enum Error {
 }
 
 pub(super) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
-    let driver = Driver::new("BackupSchedule", &context);
-    let controller = heads::<BackupSchedule>(&context, watcher::Config::default());
+    let driver = Driver::new("BackupSchedule", &context.frame);
+    let controller = heads::<BackupSchedule>(&context.frame, watcher::Config::default());
     let blame = Blame::Condition(ConditionType::Validated, Reason::ValidateFailed);
     let round = move |schedule: BackupSchedule| {
         let context = Arc::clone(&context);
@@ -60,23 +60,17 @@ pub(super) async fn round(
     if schedule.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let backups: Api<_> = Api::namespaced(
-        context.client.clone(),
-        &schedule.namespace().unwrap_or_default(),
-    );
-    let made: Vec<Backup> = list(&backups, &ListParams::default().labels(SCHEDULE))
-        .await?
-        .0;
+    let client = &context.frame.client;
+    let namespace = schedule.namespace().unwrap_or_default();
+    // Archives too, which no schedule makes: they need what a schedule has made.
+    let made = context.others.of(client, &namespace).await?;
     let Decision {
         status,
         backups,
         surplus,
         again,
     } = decide(schedule, &made, now);
-    let api: Api<Backup> = Api::namespaced(
-        context.client.clone(),
-        &schedule.namespace().unwrap_or_default(),
-    );
+    let api: Api<Backup> = Api::namespaced(client.clone(), &namespace);
     for backup in &backups {
         match api.create(&PostParams::default(), backup).await {
             Ok(_) => tracing::info!(backup = backup.name_any(), "a backup is due"),
@@ -93,9 +87,9 @@ pub(super) async fn round(
             backup = backup.name_any(),
             "newer verified backups are enough"
         );
-        delete(&context.client, backup).await?;
+        delete(client, backup).await?;
     }
-    write_status(&context.client, schedule, status).await?;
+    write_status(client, schedule, status).await?;
     Ok(Action::requeue(Duration::from_secs(
         u64::try_from(again.clamp(1, LONGEST)).unwrap_or(1),
     )))
@@ -112,7 +106,7 @@ pub(super) struct Decision {
     again: i64,
 }
 
-/// Pure: what is due. `made` are Backups of schedules.
+/// Pure: what is due. `made` are all Backups of the namespace.
 pub(super) fn decide(schedule: &BackupSchedule, made: &[Backup], now: &Time) -> Decision {
     let before = schedule.status.clone().unwrap_or_default();
     let mut decision = Decision {
@@ -178,10 +172,10 @@ fn turn(
         Some(_) => None,
     };
     let begin = begin.map_or(now.0, |begin| begin.0);
-    let turn = calendar.turn(begin, now.0);
+    let turn = calendar.turn(begin, now.0)?;
     let mut next = ScheduleStatus {
         last_schedule_time: Some(Time(begin)),
-        next_schedule_time: turn.next.map(Time),
+        next_schedule_time: Some(Time(turn.next)),
     };
     let Some(due) = turn.due else {
         return Ok((next, None));
@@ -192,46 +186,76 @@ fn turn(
         .spec
         .starting_deadline_minutes
         .map(|minutes| minutes.saturating_mul(60));
-    let mark = mark(schedule, policy);
-    let under_way = made.iter().any(|backup| {
-        let phase = backup.status.as_ref().and_then(|status| status.phase);
-        backup.labels().get(SCHEDULE) == Some(&mark) && !phase.is_some_and(BackupPhase::is_ended)
-    });
+    // One that is being deleted is made no more, however long its data stays.
+    let is_made = |backup: &Backup| !is_ended(backup) && stays(backup);
+    let under_way = own(schedule, policy, made).any(|(_, backup)| is_made(backup));
     let too_late = allowed.is_some_and(|allowed| late > allowed.max(60));
-    let backup = (!too_late && !under_way).then(|| backup(schedule, policy, due, mark));
+    let backup = (!too_late && !under_way).then(|| backup(schedule, policy, due));
     Ok((next, backup))
 }
 
-/// What ended before the last of the verified backups that are kept was made.
+/// What ended before the last of the verified backups that are kept was made; not what an archive still needs. Those of
+/// an earlier Cluster of the same name, or of another one, are not what newer ones replace.
 fn surplus(schedule: &BackupSchedule, policy: &SchedulePolicy, made: &[Backup]) -> Vec<String> {
-    let mark = mark(schedule, policy);
-    let own = made
-        .iter()
-        .filter(|backup| backup.labels().get(SCHEDULE) == Some(&mark));
-    let own: Vec<&Backup> = own
-        .filter(|backup| backup.metadata.deletion_timestamp.is_none())
+    let own: Vec<(String, &Backup)> = own(schedule, policy, made)
+        .filter(|(_, backup)| stays(backup))
         .collect();
-    // Their names end with the time that they were due at.
-    let mut kept: Vec<String> = own
-        .iter()
-        .filter(|backup| proven::proven(backup).is_some())
-        .map(|backup| backup.name_any())
-        .collect();
-    kept.sort_unstable_by(|a, b| b.cmp(a));
     let count = policy
         .retention_count
         .and_then(|count| usize::try_from(count).ok());
-    let Some(last) = count.and_then(|count| kept.get(count.saturating_sub(1))) else {
+    let Some(count) = count else {
         return Vec::new();
     };
-    let ended = |backup: &&Backup| {
-        let phase = backup.status.as_ref().and_then(|status| status.phase);
-        phase.is_some_and(BackupPhase::is_ended) && backup.name_any() < *last
+    let proven = own
+        .iter()
+        .filter(|(_, backup)| proven::proven(backup).is_some());
+    let proven: Vec<_> = proven.map(|(due, backup)| (due, source(backup))).collect();
+    let is_older = |due: &String, backup: &Backup| {
+        let of = source(backup);
+        let newer = proven
+            .iter()
+            .filter(|(other, kept)| *other > due && (of.is_none() || *kept == of));
+        newer.count() >= count.max(1)
     };
-    own.into_iter()
-        .filter(ended)
-        .map(|backup| backup.name_any())
-        .collect()
+    let older = own
+        .iter()
+        .filter(|(due, backup)| is_ended(backup) && is_older(due, backup));
+    let surplus = older.filter(|(_, backup)| proven::carried(backup, made).is_none());
+    surplus.map(|(_, backup)| backup.name_any()).collect()
+}
+
+/// What a Backup is of: the folders of its Cluster, which has the UID in it, and of its component. `None` for one that
+/// has failed before it had any.
+fn source(backup: &Backup) -> Option<(&str, &str)> {
+    let path = backup.status.as_ref()?.path.as_deref()?;
+    let mut folders = path.rsplit('/').skip(1);
+    let component = folders.next()?;
+    Some((folders.next()?, component))
+}
+
+/// The Backups that a schedule has made, each with the time that it was due at: digits that sort as times do.
+fn own<'a>(
+    schedule: &BackupSchedule,
+    policy: &SchedulePolicy,
+    made: &'a [Backup],
+) -> impl Iterator<Item = (String, &'a Backup)> {
+    let (mark, prefix) = (mark(schedule, policy), prefix(schedule, policy));
+    made.iter().filter_map(move |backup| {
+        let name = backup.name_any();
+        let due = name.strip_prefix(&prefix)?;
+        let is_time = due.len() == TIME && due.bytes().all(|byte| byte.is_ascii_digit());
+        let own = is_time && backup.labels().get(SCHEDULE) == Some(&mark);
+        own.then(|| (due.to_owned(), backup))
+    })
+}
+
+fn is_ended(backup: &Backup) -> bool {
+    let phase = backup.status.as_ref().and_then(|status| status.phase);
+    phase.is_some_and(BackupPhase::is_ended)
+}
+
+fn stays(backup: &Backup) -> bool {
+    backup.metadata.deletion_timestamp.is_none()
 }
 
 fn mark(schedule: &BackupSchedule, policy: &SchedulePolicy) -> String {
@@ -239,16 +263,17 @@ fn mark(schedule: &BackupSchedule, policy: &SchedulePolicy) -> String {
     format!("{}.{}", name.trim_end_matches(['-', '.']), policy.name)
 }
 
-fn backup(
-    schedule: &BackupSchedule,
-    policy: &SchedulePolicy,
-    due: Timestamp,
-    mark: String,
-) -> Backup {
-    let time = due.strftime("%Y%m%d%H%M%S");
+/// What the names of a schedule's Backups begin with; the time that each was due at follows.
+fn prefix(schedule: &BackupSchedule, policy: &SchedulePolicy) -> String {
+    format!("{}-{}-", schedule.name_any(), policy.name)
+}
+
+fn backup(schedule: &BackupSchedule, policy: &SchedulePolicy, due: Timestamp) -> Backup {
+    let (prefix, time) = (prefix(schedule, policy), due.strftime("%Y%m%d%H%M%S"));
+    let mark = mark(schedule, policy);
     Backup {
         metadata: ObjectMeta {
-            name: Some(format!("{}-{}-{time}", schedule.name_any(), policy.name)),
+            name: Some(format!("{prefix}{time}")),
             namespace: schedule.namespace(),
             labels: Some(BTreeMap::from([(SCHEDULE.to_owned(), mark)])),
             ..ObjectMeta::default()
@@ -325,6 +350,104 @@ mod tests {
         assert_eq!(surplus(Some(1), &made), [day(1), day(2), day(3), day(4)]);
     }
 
+    /// A Backup that a schedule made on a day of January.
+    fn made_by(schedule: &BackupSchedule, day: u32, phase: &str) -> Backup {
+        let due = format!("2026-01-{day:02}T18:00:00Z");
+        let mut backup = backup(schedule, &schedule.spec.schedules[0], at(&due).0);
+        let status =
+            json!({ "phase": phase, "verified": phase == "Completed", "completionTimestamp": due });
+        backup.status = serde_json::from_value(status).expect("a status");
+        backup
+    }
+
+    #[test]
+    fn newer_backups_of_another_cluster_replace_none() {
+        let mut schedule = schedule(None, true);
+        schedule.spec.schedules[0].retention_count = Some(1);
+        let of = |day: u32, folder: &str| {
+            let mut backup = made_by(&schedule, day, "Completed");
+            let path = format!("all/demo/{folder}/etcd/{}", backup.name_any());
+            backup.status.get_or_insert_default().path = Some(path);
+            backup
+        };
+        let mut made = vec![of(1, "db-u1"), of(2, "db-u1"), of(3, "db-u2")];
+        let surplus =
+            |made: &[Backup]| decide(&schedule, made, &at("2026-01-09T19:00:00Z")).surplus;
+        assert_eq!(surplus(&made), [made[0].name_any()]);
+        made.push(of(4, "db-u2"));
+        assert_eq!(surplus(&made), [made[0].name_any(), made[2].name_any()]);
+        // One that failed before it had a place is of none of them.
+        made.push(made_by(&schedule, 3, "Failed"));
+        made[4].metadata.name = Some("daily-full-20260103190000".to_owned());
+        assert!(surplus(&made).contains(&made[4].name_any()));
+    }
+
+    #[test]
+    fn schedules_whose_names_begin_alike_leave_each_others_backups_alone() {
+        let named = |name: &str| {
+            let mut schedule = schedule(None, true);
+            schedule.metadata.name = Some(name.to_owned());
+            schedule.spec.schedules[0].retention_count = Some(1);
+            schedule
+        };
+        let long = "the-nightly-backups-of-the-orders-database";
+        let pairs = [
+            (format!("{long}-east"), format!("{long}-west")),
+            // Cut after the hyphen, which goes too.
+            (long[..41].to_owned(), format!("{}-east", &long[..41])),
+        ];
+        for (one, other) in pairs {
+            let (one, other) = (named(&one), named(&other));
+            let policy = |schedule: &BackupSchedule| schedule.spec.schedules[0].clone();
+            let marks = [&one, &other].map(|schedule| mark(schedule, &policy(schedule)));
+            assert_eq!(marks[0], marks[1], "the label does not tell them apart");
+            let now = at("2026-01-04T19:00:00Z");
+            let mut made = vec![
+                made_by(&one, 1, "Completed"),
+                made_by(&other, 2, "Completed"),
+            ];
+            let surplus = |schedule, made: &[Backup]| decide(schedule, made, &now).surplus;
+            assert_eq!(surplus(&one, &made), Vec::<String>::new());
+            assert_eq!(surplus(&other, &made), Vec::<String>::new());
+            made.push(made_by(&one, 3, "Completed"));
+            assert_eq!(surplus(&one, &made), [made[0].name_any()]);
+            assert_eq!(surplus(&other, &made), Vec::<String>::new());
+            // One that runs holds up its own schedule alone.
+            made.push(made_by(&one, 4, "Running"));
+            assert!(decide(&one, &made, &now).backups.is_empty());
+            assert_eq!(decide(&other, &made, &now).backups.len(), 1);
+        }
+    }
+
+    #[test]
+    fn the_last_full_backup_below_an_archive_stays_whatever_the_count() {
+        let mut schedule = schedule(None, true);
+        schedule.spec.schedules[0].retention_count = Some(1);
+        let stored = |mut backup: Backup, repo: &str| {
+            let path = format!("demo/db-u/etcd/{}", backup.name_any());
+            let status = backup.status.get_or_insert_default();
+            status.backup_repo_name = Some(repo.to_owned());
+            status.path = Some(path);
+            backup
+        };
+        let made_in = |day: u32, repo: &str| stored(made_by(&schedule, day, "Completed"), repo);
+        let mut made = vec![made_in(1, "a"), made_in(2, "a"), made_in(3, "b")];
+        made.push(made_in(4, "b"));
+        let surplus =
+            |made: &[Backup]| decide(&schedule, made, &at("2026-01-05T17:00:00Z")).surplus;
+        assert_eq!(surplus(&made).len(), 3);
+        // The policy was given another repository, and the archive stays where it began.
+        let archive: Backup = serde_json::from_value(json!({
+            "metadata": { "name": "archive" }, "status": { "phase": "Running" },
+            "spec": { "backupPolicyName": "p", "backupMethod": "archive" } }))
+        .expect("an archive");
+        made.push(stored(archive, "a"));
+        let left = surplus(&made);
+        assert_eq!(left, [made[0].name_any(), made[2].name_any()]);
+        made[4].metadata.deletion_timestamp = Some(at("2026-01-05T17:00:00Z"));
+        assert_eq!(surplus(&made).len(), 3);
+    }
+
     #[test]
     fn a_backup_is_made_when_it_is_due_and_once() {
         let schedule = schedule(None, true);
@@ -381,14 +504,30 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_being_deleted_holds_up_no_other() {
+        let schedule = schedule(None, true);
+        let mut made = vec![made_by(&schedule, 1, "Running")];
+        let now = at("2026-01-04T19:00:00Z");
+        let count = |made: &[Backup]| decide(&schedule, made, &now).backups.len();
+        assert_eq!(count(&made), 0);
+        // Its data cannot be deleted, for days.
+        made[0].metadata.deletion_timestamp = Some(at("2026-01-02T18:00:00Z"));
+        made[0].status.get_or_insert_default().phase = Some(BackupPhase::Deleting);
+        assert_eq!(count(&made), 1);
+    }
+
+    #[test]
     fn a_schedule_that_cannot_be_read_says_which() {
-        let mut bad = schedule(None, true);
-        bad.spec.schedules[0].cron_expression = "daily".into();
-        let told = decide(&bad, &[], &at("2026-01-01T18:00:01Z")).status;
-        assert_eq!(told.phase, Some(BackupSchedulePhase::Failed));
-        assert!(
-            told.failure_reason
-                .is_some_and(|why| why.contains("spec.schedules[full]"))
-        );
+        for (expression, why) in [("daily", "has 1 fields"), ("0 0 30 2 *", "never due")] {
+            let mut bad = schedule(None, true);
+            bad.spec.schedules[0].cron_expression = expression.into();
+            let told = decide(&bad, &[], &at("2026-01-01T18:00:01Z")).status;
+            assert_eq!(told.phase, Some(BackupSchedulePhase::Failed));
+            let told = told.failure_reason.expect("a reason");
+            assert!(
+                told.contains("spec.schedules[full]") && told.contains(why),
+                "{told}"
+            );
+        }
     }
 }

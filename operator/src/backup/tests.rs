@@ -24,9 +24,12 @@ use crate::roles::MemberStore;
 
 mod archives;
 mod encrypted;
+mod figures;
 mod jobs;
+mod members;
 mod probes;
 mod seeds;
+mod told;
 
 /// The shapes of KubeBlocks' backuprepo.yaml and backup.yaml.
 const REPO: &str = r"
@@ -105,10 +108,19 @@ fn seen() -> Seen {
             uid: "cu".into(),
             pod: pod_spec(),
             tls: None,
+            own_ca: false,
             domain: "h.demo.svc.cluster.local".into(),
             pods: ["c-0", "c-1", "c-2"].map(str::to_owned).to_vec(),
         }),
         ..Seen::default()
+    }
+}
+
+/// With these other Backups.
+fn holding(others: Vec<Backup>) -> Seen {
+    Seen {
+        others: others.into(),
+        ..seen()
     }
 }
 
@@ -199,6 +211,19 @@ fn a_backup_is_held_then_begun_on_a_follower_then_followed() {
 fn a_status_without_its_job_makes_the_job_again() {
     let again = decided(&begun(), &seen(), 2);
     assert!(matches!(again.act, Act::Begin(_)), "{again:?}");
+    // The API server refuses the Job: the others of the Cluster do not wait for ever.
+    let mut backup = begun();
+    backup.status = Some(again.status);
+    let before = decided(&backup, &seen(), 3601);
+    assert!(matches!(before.act, Act::Begin(_)), "{before:?}");
+    backup.status = Some(before.status);
+    let refused = decided(&backup, &seen(), 3602).status;
+    assert_eq!(refused.phase, Some(BackupPhase::Failed));
+    assert!(
+        refused
+            .failure_reason
+            .is_some_and(|why| why.contains("could not be created"))
+    );
 }
 
 #[test]
@@ -254,6 +279,32 @@ fn what_the_job_says_becomes_the_status() {
 }
 
 #[test]
+fn a_period_that_is_changed_after_the_end_counts_from_the_end() {
+    const DAY: i64 = 86400;
+    let mut backup = begun();
+    backup.spec.retention_period = Some("7d".into());
+    let report = Some(BackupReport::of(summary()));
+    let done = decided(&backup, &running(JobState::Succeeded, report), 66).status;
+    let failed = decided(&backup, &running(JobState::Failed("x".into()), None), 66).status;
+    for ended in [done, failed] {
+        backup.status = Some(ended);
+        let mut told = |period: Option<&str>, now: i64| {
+            backup.spec.retention_period = period.map(str::to_owned);
+            let decision = decided(&backup, &seen(), now);
+            (decision.act, decision.status.expiration)
+        };
+        let (week, month) = (66 + 7 * DAY, 66 + 30 * DAY);
+        assert_eq!(told(Some("1m"), week), (Act::Record, Some(at(month))));
+        assert_eq!(told(Some("1m"), month), (Act::Expire, Some(at(month))));
+        assert_eq!(told(None, month), (Act::Record, None));
+        let day = 66 + DAY;
+        assert_eq!(told(Some("1d"), day), (Act::Expire, Some(at(day))));
+        // As the API server refuses it.
+        assert_eq!(told(Some("0d"), day), (Act::Record, Some(at(week))));
+    }
+}
+
+#[test]
 fn how_far_it_is_and_how_long_it_takes_is_told_until_it_is_done() {
     let mut backup = begun();
     let mut working = running(JobState::Running, None);
@@ -298,7 +349,7 @@ fn one_backup_of_a_cluster_is_made_at_a_time() {
         });
         other
     };
-    let act = |others: Vec<Backup>| decided(&held(), &Seen { others, ..seen() }, 1).act;
+    let act = |others: Vec<Backup>| decided(&held(), &holding(others), 1).act;
     assert_eq!(
         act(vec![other("later", 50, Some("j"))]),
         Act::Record,
@@ -318,15 +369,7 @@ fn one_backup_of_a_cluster_is_made_at_a_time() {
         matches!(act(vec![foreign]), Act::Begin(_)),
         "of another Cluster"
     );
-    let waits = decided(
-        &held(),
-        &Seen {
-            others: vec![other("older", -50, None)],
-            ..seen()
-        },
-        1,
-    )
-    .status;
+    let waits = decided(&held(), &holding(vec![other("older", -50, None)]), 1).status;
     assert!(
         waits
             .failure_reason
@@ -406,6 +449,8 @@ fn deletion_ends_the_job_then_the_data_then_the_object() {
         (cancel.status.phase, &cancel.act),
         (Some(BackupPhase::Deleting), &Act::Cancel)
     );
+    let told = cancel.status.failure_reason.as_deref().unwrap_or_default();
+    assert!(told.contains("waits until its pod has ended"), "{told}");
     let erase = decided(&leaving, &seen(), 11);
     let Act::Erase(frame) = &erase.act else {
         panic!("{erase:?}");
@@ -475,6 +520,7 @@ fn the_examples_are_read_with_nothing_left_over() {
 fn the_newest_verified_backup_stays_where_the_policy_says_so() {
     let done = |name: &str, at_: i64| {
         let mut backup = held();
+        backup.spec.retention_period = Some("30s".into());
         backup.metadata.uid = Some(name.into());
         backup.metadata.labels = Some(
             [
@@ -484,7 +530,8 @@ fn the_newest_verified_backup_stays_where_the_policy_says_so() {
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .into(),
         );
-        let status = json!({ "phase": "Completed", "verified": true, "completionTimestamp": at(at_), "expiration": at(50) });
+        let status =
+            json!({ "phase": "Completed", "verified": true, "completionTimestamp": at(at_) });
         backup.status = serde_json::from_value(status).expect("a status");
         backup
     };
@@ -493,7 +540,7 @@ fn the_newest_verified_backup_stays_where_the_policy_says_so() {
     policy.spec.retention_policy =
         serde_json::from_value(json!("retainLatestBackup")).expect("one");
     let (old, new) = (done("old", 10), done("new", 20));
-    retaining.others = vec![old.clone(), new.clone()];
+    retaining.others = vec![old.clone(), new.clone()].into();
     assert_eq!(decided(&new, &retaining, 60).act, Act::Record);
     assert_eq!(decided(&old, &retaining, 60).act, Act::Expire);
     assert_eq!(
@@ -501,6 +548,18 @@ fn the_newest_verified_backup_stays_where_the_policy_says_so() {
         Act::Expire,
         "without that it goes"
     );
+    // A Cluster that was made again under the same name is another one.
+    let of = |mut backup: Backup, cluster: u32| {
+        let path = format!("all/demo/etcd-cluster-00000000-1111-2222-3333-{cluster:012}/etcd/b");
+        backup.status.as_mut().expect("a status").path = Some(path);
+        backup
+    };
+    for (next, act) in [(7, Act::Expire), (8, Act::Record)] {
+        let former = of(old.clone(), 7);
+        let mut retaining = retaining.clone();
+        retaining.others = vec![former.clone(), of(new.clone(), next)].into();
+        assert_eq!(decided(&former, &retaining, 60).act, act, "{next}");
+    }
     // The policy goes with the Cluster.
     retaining.policy = None;
     assert_eq!(decided(&new, &retaining, 60).act, Act::Expire);

@@ -1,5 +1,7 @@
 //! What must be issued: the CA once, certificates when they are missing, unsound, due or short of a name.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::fault::Fault;
@@ -50,6 +52,13 @@ pub(crate) fn authority(there: bool, members_made: bool, secret: &str) -> Result
             secret: secret.to_owned(),
         }),
     }
+}
+
+/// Whether the CA may sign under members that run, where nothing is on record of what they believe: what stands beside
+/// their certificates, `held`, of each Secret with one that can be read. None is no leave: then it is not known.
+#[must_use]
+pub(crate) fn may_sign(ca: &[u8], held: &[BTreeSet<Vec<u8>>]) -> bool {
+    held.iter().any(|held| held.contains(ca))
 }
 
 /// When a certificate is renewed: when a third of its life is left.

@@ -188,4 +188,30 @@ pub(crate) enum Fault {
         /// The Secret.
         secret: String,
     },
+    /// The own CA is another one.
+    #[error(
+        "Secret {secret}, key {field:?} holds another CA than members believe ({believed}): put that one back from a copy, \
+         with its key. Until then nothing is issued"
+    )]
+    CaReplaced {
+        /// The Secret.
+        secret: String,
+        /// The key.
+        field: String,
+        /// How that one is known.
+        believed: String,
+    },
+    /// Nothing tells which CA members were started with.
+    #[error(
+        "which CA members believe is not known: Secret {secret} is gone or its key {field:?} cannot be read, and nothing is \
+         on record in InstanceSet {set}. Put that Secret back from a copy. Until then no certificate is written"
+    )]
+    CaUnknown {
+        /// The Secret that members mount.
+        secret: String,
+        /// The CA's key.
+        field: String,
+        /// The InstanceSet.
+        set: String,
+    },
 }

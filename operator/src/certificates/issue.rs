@@ -12,7 +12,7 @@ use super::names::Names;
 use super::read::Read;
 use super::subject::Subject;
 
-/// Life of a CA: it cannot be replaced while members run.
+/// Life of a CA: to be replaced by another one it takes two restarts of each member.
 const CA_LIFE: SignedDuration = SignedDuration::from_hours(24 * 365 * 20);
 /// Life of a certificate.
 const LIFE: SignedDuration = SignedDuration::from_hours(24 * 365);

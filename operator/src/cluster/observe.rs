@@ -12,7 +12,7 @@ use kube::{Client, Resource, ResourceExt};
 
 use super::restore::requested;
 use crate::client::message;
-use crate::controller::list;
+use crate::controller::{is_lasting, list};
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +39,16 @@ pub(super) enum ObserveError {
     },
     #[error("Component {name:?} cannot be read: its event Unreadable says why")]
     Unreadable { name: String },
+}
+
+impl ObserveError {
+    /// Whether it would fail again.
+    pub(super) fn is_lasting(&self) -> bool {
+        match self {
+            ObserveError::List { source, .. } => is_lasting(source),
+            ObserveError::Unreadable { .. } => true,
+        }
+    }
 }
 
 pub(super) async fn observe(client: &Client, cluster: &Cluster) -> Result<Observed, ObserveError> {

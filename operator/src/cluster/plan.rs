@@ -5,8 +5,9 @@
 
 use etcd_operator_api::names::{ComponentName, cluster_service};
 use etcd_operator_api::restore::SEED;
+use etcd_operator_api::service::ClusterService;
 use etcd_operator_api::update::PodUpdatePolicy;
-use etcd_operator_api::{Cluster, ClusterComponentSpec, Component, labels};
+use etcd_operator_api::{Cluster, ClusterComponentSpec, Component, ComponentDefinition, labels};
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use serde_json::{Value, json};
@@ -64,7 +65,7 @@ pub(super) fn plan(cluster: &Cluster, observed: &Observed) -> Result<Plan, SpecE
         plan.components.push(component);
         plan.resolutions.push(resolution);
     }
-    plan.services = services(cluster)?;
+    plan.services = services(cluster, &plan.resolutions, &observed.definitions)?;
     let kept = |name: &str| {
         plan.components
             .iter()
@@ -170,7 +171,11 @@ fn resolve_component(
     })
 }
 
-fn services(cluster: &Cluster) -> Result<Vec<Service>, SpecError> {
+fn services(
+    cluster: &Cluster,
+    resolutions: &[Resolution],
+    definitions: &[ComponentDefinition],
+) -> Result<Vec<Service>, SpecError> {
     let mut services: Vec<Service> = Vec::new();
     for wanted in &cluster.spec.services {
         let service = wanted.name.clone();
@@ -189,6 +194,7 @@ fn services(cluster: &Cluster) -> Result<Vec<Service>, SpecError> {
             let component = component.to_owned();
             return Err(SpecError::UnknownComponent { service, component });
         }
+        check_role(wanted, selected, resolutions, definitions)?;
         let suffix = wanted.service_name.as_deref().unwrap_or(&wanted.name);
         let name = cluster_service(&cluster.name_any(), suffix);
         let of_component = |spec: &ClusterComponentSpec| {
@@ -202,4 +208,37 @@ fn services(cluster: &Cluster) -> Result<Vec<Service>, SpecError> {
         services.push(build::service(cluster, wanted, &name)?);
     }
     Ok(services)
+}
+
+/// A service of a role that no pod ever has would lead nowhere.
+fn check_role(
+    wanted: &ClusterService,
+    selected: Option<&str>,
+    resolutions: &[Resolution],
+    definitions: &[ComponentDefinition],
+) -> Result<(), SpecError> {
+    let Some(role) = wanted.role_selector.as_deref().filter(|r| !r.is_empty()) else {
+        return Ok(());
+    };
+    let behind = |definition: &&ComponentDefinition| {
+        resolutions.iter().any(|resolution| {
+            selected.is_none_or(|selected| selected == resolution.name)
+                && resolution.component_def == definition.name_any()
+        })
+    };
+    let behind = definitions.iter().filter(behind);
+    let mut known: Vec<&str> = behind
+        .flat_map(|definition| &definition.spec.roles)
+        .map(|role| role.name.as_str())
+        .collect();
+    known.sort_unstable();
+    known.dedup();
+    match known.contains(&role) {
+        true => Ok(()),
+        false => Err(SpecError::UnknownRole {
+            service: wanted.name.clone(),
+            role: role.to_owned(),
+            known: known.join(", "),
+        }),
+    }
 }

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
-use kube::runtime::{PredicateConfig, WatchStreamExt, predicates, watcher};
+use kube::runtime::watcher;
 
 use super::observe::{ObserveError, Observed, observe};
 use super::plan::{Plan, last_word, plan};
@@ -20,7 +20,7 @@ use super::status::{Outcome, status};
 use crate::client::message;
 use crate::controller::{
     ApplyError, Blame, Context, Driver, Late, Unread, all, announce, apply_if_different, delete,
-    finalize, heads, ours, patch, release, touched, write_status,
+    finalize, heads, ours, patch, release, specified, stuck, touched, write_status,
 };
 
 /// Conditions of which an event tells when they are false.
@@ -29,6 +29,9 @@ const FAILING: [ConditionType; 3] = [
     ConditionType::ApplyResources,
     ConditionType::Terminating,
 ];
+
+/// Where the status says why nothing is done.
+const BLAME: Blame = Blame::Condition(ConditionType::ProvisioningStarted, Reason::PreCheckFailed);
 
 /// A step of the reconcile failed.
 #[derive(Debug, thiserror::Error)]
@@ -81,14 +84,11 @@ fn together(errors: &[ApplyError]) -> String {
 /// # Errors
 /// Never: it runs until it is dropped.
 pub(crate) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
-    let all_of = watcher::Config::default;
-    let controller = heads::<Cluster>(&context, all_of());
-    // A new definition or version may resolve what could not be resolved before; their status does not matter.
+    let controller = heads::<Cluster>(&context, watcher::Config::default());
+    // A new definition or version may resolve what could not be resolved before.
     let (by_definition, by_version) = (controller.store(), controller.store());
-    let definitions = touched::<ComponentDefinition>(&context, all_of())
-        .predicate_filter(predicates::generation, PredicateConfig::default());
-    let versions = touched::<ComponentVersion>(&context, all_of())
-        .predicate_filter(predicates::generation, PredicateConfig::default());
+    let definitions = specified::<ComponentDefinition>(&context);
+    let versions = specified::<ComponentVersion>(&context);
     let driver = Driver::new("Cluster", &context);
     let controller = controller
         .owns_stream(touched::<Component>(&context, ours()))
@@ -96,12 +96,11 @@ pub(crate) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         .watches_stream(definitions, move |_| all(&by_definition.state()))
         .watches_stream(versions, move |_| all(&by_version.state()))
         .reconcile_all_on(changes(context.unprotected.subscribe()));
-    let blame = Blame::Condition(ConditionType::ProvisioningStarted, Reason::PreCheckFailed);
     let round = move |cluster: Cluster| {
         let context = Arc::clone(&context);
         async move { Box::pin(reconcile(&cluster, &context)).await }
     };
-    let running = driver.run(controller, blame, Error::is_expected, round);
+    let running = driver.run(controller, BLAME, Error::is_expected, round);
     Box::pin(running).await
 }
 
@@ -124,7 +123,7 @@ async fn reconcile(cluster: &Cluster, context: &Context) -> Result<Action, Error
     if deleting && !finalized {
         return Ok(Action::await_change());
     }
-    let observed = observe(&context.client, cluster).await?;
+    let observed = look(cluster, context).await?;
     let held_back = cluster.spec.termination_policy == TerminationPolicy::DoNotTerminate;
     if deleting && !held_back {
         return tear_down(cluster, &observed, context).await;
@@ -143,6 +142,17 @@ async fn reconcile(cluster: &Cluster, context: &Context) -> Result<Action, Error
     };
     tell(&cluster, &observed.components, &outcome, context).await?;
     failure.map_or(Ok(Action::await_change()), Err)
+}
+
+/// What there is. The status says what can never be read.
+async fn look(cluster: &Cluster, context: &Context) -> Result<Observed, ObserveError> {
+    let observed = observe(&context.client, cluster).await;
+    if let Err(error) = &observed
+        && error.is_lasting()
+    {
+        stuck(context, cluster, &error.to_string(), BLAME).await;
+    }
+    observed
 }
 
 /// Writes what is planned. The Cluster itself first (its finalizer must be there before any child), Components
@@ -241,4 +251,38 @@ async fn tell(
         announce(context, cluster, phases, conditions, &FAILING).await;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::fake_api::{failure, server};
+
+    #[tokio::test]
+    async fn what_it_may_not_read_is_told_in_status() {
+        let object = json!({ "metadata": { "name": "ledger", "namespace": "books", "uid": "c", "generation": 1 },
+            "spec": { "terminationPolicy": "Delete", "componentSpecs": [] } });
+        let cluster: Cluster = serde_json::from_value(object.clone()).expect("a Cluster");
+        let (context, asked) = server(move |line| {
+            let path = line.split('?').next().unwrap_or_default();
+            match path.rsplit('/').next() {
+                Some("componentversions") => failure(403, "Forbidden", "it is not permitted"),
+                Some("ledger" | "status") => (200, object.clone()),
+                _ => (200, json!({ "metadata": {}, "items": [] })),
+            }
+        });
+        let error = Box::pin(reconcile(&cluster, &context)).await;
+        let error = error.expect_err("unread");
+        let asked = asked.lock().expect("no panic");
+        let (line, body) = asked.last().expect("a status");
+        assert!(line.contains("/clusters/ledger/status"), "{line}");
+        let told = &body["status"]["conditions"][0];
+        assert_eq!(
+            (&told["type"], &told["status"]),
+            (&json!("ProvisioningStarted"), &json!("False"))
+        );
+        assert_eq!(told["message"], error.to_string());
+    }
 }

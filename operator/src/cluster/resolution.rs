@@ -3,7 +3,7 @@
 use etcd_operator_api::names::BadName;
 use etcd_operator_api::opaque::NotOfType;
 
-use crate::definition::Unresolved;
+use crate::definition::{BadMetadata, Unresolved};
 
 /// The spec cannot be carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +25,9 @@ pub(super) enum SpecError {
     /// A foreign object inside the spec.
     #[error("{0}")]
     NotOfType(String),
+    /// A label or annotation.
+    #[error(transparent)]
+    Metadata(#[from] BadMetadata),
     /// A restore that cannot be.
     #[error("{0}")]
     Restore(String),
@@ -38,6 +41,15 @@ pub(super) enum SpecError {
         "spec.services[{service}].componentSelector {component:?} is not one of spec.componentSpecs"
     )]
     UnknownComponent { service: String, component: String },
+    /// A service of a role that no member has.
+    #[error(
+        "spec.services[{service}].roleSelector {role:?} is no role of the component's definition (spec.roles: {known})"
+    )]
+    UnknownRole {
+        service: String,
+        role: String,
+        known: String,
+    },
     /// A service without ports.
     #[error("spec.services[{service}].spec.ports is empty")]
     NoPorts { service: String },

@@ -170,7 +170,7 @@ fn outcome_conditions(cluster: &Cluster, outcome: &Outcome) -> Vec<Observation> 
             applied(
                 Truth::False,
                 Reason::ApplyResourcesFailed,
-                "the spec cannot be carried out, running members were not touched".into(),
+                "the spec cannot be carried out and nothing of it is applied; what was applied last continues".into(),
             ),
         ],
     }
@@ -302,7 +302,7 @@ fn alarm(components: &[Component]) -> Option<Observation> {
 /// Others may edit what the operator owns: its members can be taken away by an ordinary edit.
 fn unprotected(missing: &[String]) -> Option<Observation> {
     let text = format!(
-        "members are not protected from edits of other accounts, apply what `operator admission` prints: {}",
+        "members are not protected from edits of other accounts, apply what `/operator admission` prints in the pod of the operator: {}",
         missing.join("; ")
     );
     let (kind, reason) = (ConditionType::Unprotected, Reason::AdmissionMissing);

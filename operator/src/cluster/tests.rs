@@ -152,9 +152,35 @@ fn what_cannot_be_carried_out_names_its_field() {
     let misspelt = serde_json::json!({ "ports": [{ "prot": 2379, "port": 2379 }] });
     service.spec.services[0].spec = Some(Opaque(misspelt));
     assert!(refused(&service).contains("spec.services[outside].spec: ports[0].prot is no field"));
+    let mut own = manifest();
+    let annotations = &mut own.spec.services[0].annotations;
+    annotations.insert(labels::LATE_TERM.into(), "9".into());
+    assert!(refused(&own).starts_with("spec.services[outside].annotations[apps.kubeblocks.io/"));
     let mut twice = manifest();
     twice.spec.services[0].service_name = Some("store".into());
     assert!(refused(&twice).contains("would be named \"ledger-store\""));
+}
+
+#[test]
+fn a_service_of_a_role_that_no_member_has_is_refused() {
+    for component in [None, Some("store".to_owned())] {
+        let mut cluster = manifest();
+        cluster.spec.services[0].component_selector = component;
+        for role in ["follower", "learner", ""] {
+            cluster.spec.services[0].role_selector = Some(role.into());
+            assert_eq!(planned(&cluster).services.len(), 1, "{role}");
+        }
+        cluster.spec.services[0].role_selector = Some("primary".into());
+        let told = refused(&cluster);
+        assert!(
+            told.starts_with("spec.services[outside].roleSelector \"primary\""),
+            "{told}"
+        );
+        assert!(
+            told.ends_with("(spec.roles: follower, leader, learner)"),
+            "{told}"
+        );
+    }
 }
 
 #[test]

@@ -6,11 +6,12 @@ use etcd_operator_api::account::{
 };
 use etcd_operator_api::names::ComponentName;
 use etcd_operator_api::{Component, InstanceSet, labels};
-use k8s_openapi::api::core::v1::{PodSpec, SecretVolumeSource, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::PodSpec;
 use kbagent_protocol::{Access, Account, Permission};
 use kube::ResourceExt;
 
-use super::tls::{Tls, set};
+use super::part::{mount, secret_volume};
+use super::tls::Tls;
 
 /// Volume of the users, and where the agent reads them.
 const VOLUME: &str = "kb-accounts";
@@ -202,25 +203,10 @@ fn permission(of: &KeyPermission) -> Permission {
 
 /// Gives the users to the agent, and to no other container.
 pub(super) fn put_into(pod: &mut PodSpec, secret: String, agent: &str) {
-    pod.volumes.get_or_insert_default().push(Volume {
-        name: VOLUME.to_owned(),
-        secret: Some(SecretVolumeSource {
-            secret_name: Some(secret),
-            // Read by the agent's user through the pod's fsGroup, by no other.
-            default_mode: Some(0o440),
-            ..SecretVolumeSource::default()
-        }),
-        ..Volume::default()
-    });
+    let volumes = pod.volumes.get_or_insert_default();
+    volumes.push(secret_volume(VOLUME, secret));
     let mut containers = pod.containers.iter_mut();
     if let Some(agent) = containers.find(|container| container.name == agent) {
-        let mounts = agent.volume_mounts.get_or_insert_default();
-        mounts.push(VolumeMount {
-            name: VOLUME.to_owned(),
-            mount_path: DIRECTORY.to_owned(),
-            read_only: Some(true),
-            ..VolumeMount::default()
-        });
-        set(agent, DIRECTORY_VARIABLE, DIRECTORY);
+        mount(agent, VOLUME, DIRECTORY, DIRECTORY_VARIABLE);
     }
 }

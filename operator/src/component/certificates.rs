@@ -1,6 +1,8 @@
 //! IO: the Secrets with certificates, read and written by name. What must be issued is decided in
 //! [`crate::certificates`]; here are keys and serial numbers. Nothing of a Secret is logged.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use etcd_operator_api::names::{CA_KEY, CERTIFICATE_KEY, ComponentName, PRIVATE_KEY};
 use etcd_operator_api::tls::TlsSecretRef;
 use etcd_operator_api::{Component, labels};
@@ -15,13 +17,17 @@ use super::secrets::Secrets;
 use super::tls::Tls;
 use crate::certificates::rotate::{self, Facts, Move, Stage};
 use crate::certificates::{
-    self, Authority, Ca, Certificate, Data, Fault, IssueError, Leaf, Made, Material, Names, Place,
-    Read, Subject, Wanted,
+    self, Authority, Believed, Ca, Certificate, Data, Fault, IssueError, Leaf, Made, Material,
+    Names, Place, Read, Subject, Wanted,
 };
 use crate::controller::ApplyError;
 
 /// Type of our Secrets: the API server checks that certificate and key are there.
 const SECRET_TYPE: &str = "kubernetes.io/tls";
+
+/// What follows while the CA cannot be used: the operator keeps its own certificate in memory only.
+const CHANGES: &str = "An operator that is started meanwhile reads the members by their own certificate, and agents \
+                       refuse its changes";
 
 /// Members have a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +36,30 @@ pub(super) enum Certified {
     Good(String),
     /// That of before stays, because of this.
     Kept(String),
+}
+
+/// What came of a round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Certification {
+    /// What members have.
+    pub(super) certified: Certified,
+    /// The CAs that they believe, where that is known.
+    pub(super) believed: Option<Believed>,
+    /// Which CAs they are to be started with.
+    pub(super) trust: Option<String>,
+}
+
+impl Certification {
+    /// What is put on record of it in the InstanceSet.
+    pub(super) fn record(&self) -> impl Iterator<Item = (String, String)> {
+        let believed = self.believed.as_ref().map(ToString::to_string);
+        let all = [
+            (labels::CAS_BELIEVED, believed),
+            (labels::CA_TRUST, self.trust.clone()),
+        ];
+        let told = |(name, text): (&str, Option<String>)| Some((name.to_owned(), text?));
+        all.into_iter().filter_map(told)
+    }
 }
 
 /// Members have none, or it could not be read or written.
@@ -50,7 +80,7 @@ pub(super) async fn certify(
     component: &Component,
     wanted: &Certificates,
     now: Timestamp,
-) -> Result<Certified, CertificateError> {
+) -> Result<Certification, CertificateError> {
     let round = Round {
         secrets: Secrets::of(client, component),
         name: ComponentName::existing(&component.name_any()),
@@ -70,7 +100,10 @@ pub(super) async fn certify(
 struct Authorities {
     ca: Read,
     bundle: Vec<u8>,
+    believed: Believed,
     stage: Stage,
+    /// Which CAs members are to be started with.
+    trust: Option<String>,
     /// What is wrong with what its owner says of its replacement.
     unread: Option<String>,
 }
@@ -84,7 +117,7 @@ struct Round<'a> {
 
 impl Round<'_> {
     /// The operator is the issuer.
-    async fn issued(&self) -> Result<Certified, CertificateError> {
+    async fn issued(&self) -> Result<Certification, CertificateError> {
         let member = self.secrets.ours(&self.name.tls_secret()).await?;
         let client = self.secrets.ours(&self.name.client_secret()).await?;
         let backup = if self.wanted.users {
@@ -98,7 +131,12 @@ impl Round<'_> {
             // Members keep what they have: they run on, and a copy of the CA can be put back.
             Err(CertificateError::Fault(fault)) if member.is_some() => {
                 let unread = self.unread().await?;
-                return Ok(Certified::Kept(with(fault.to_string(), unread.as_ref())));
+                let text = format!("{fault}. {CHANGES}");
+                return Ok(Certification {
+                    certified: Certified::Kept(with(text, unread.as_ref())),
+                    believed: self.believed(&found),
+                    trust: self.wanted.trust.clone(),
+                });
             }
             authority => authority?,
         };
@@ -113,7 +151,12 @@ impl Round<'_> {
             let backups = (self.name.backup_secret(), Subject::Backup, &none);
             Box::pin(self.leaf(backup.as_ref(), (&authority, &signs), backups)).await?;
         }
-        Ok(self.told(&certificate, &authority))
+        Ok(Certification {
+            certified: self.told(&certificate, &authority),
+            believed: Some(authority.believed),
+            // A copy of its Secret may have been put back without annotations.
+            trust: authority.trust.or_else(|| self.wanted.trust.clone()),
+        })
     }
 
     fn told(&self, certificate: &Certificate, authority: &Authorities) -> Certified {
@@ -158,24 +201,18 @@ impl Round<'_> {
                 )?);
                 let kind = (place.secret.as_str(), SECRET_TYPE);
                 self.secrets.write(None, kind, data.clone()).await?;
-                return self.read(&data, Stage::Steady);
+                return self.read(&data, &BTreeMap::new());
             }
         };
         let data = live.data.clone().unwrap_or_default();
-        let step = live.annotations().get(labels::CA_STEP);
-        let stage = Stage::read(step.map(String::as_str));
-        let (held, unread) = rotate::held(live.annotations());
-        let authority = Authorities {
-            unread: unread.clone(),
-            ..self.read(&data, stage)?
-        };
-        let trust = live.annotations().get(labels::CA_TRUST);
+        let authority = self.read(&data, live.annotations())?;
+        self.members_believe(&authority.ca, found)?;
         let facts = Facts {
-            stage,
+            stage: authority.stage,
             wanted: rotate::wanted(live.annotations(), authority.ca.not_after, self.now),
             settled: found.iter().all(|leaf| self.is_settled(*leaf, &authority)),
-            restarted: trust.is_some() && self.wanted.started_with.as_ref() == trust,
-            held,
+            restarted: authority.trust.is_some() && self.wanted.started_with == authority.trust,
+            held: rotate::held(live.annotations()).0,
             now: self.now,
         };
         let Some(step) = rotate::next(&facts) else {
@@ -191,17 +228,72 @@ impl Round<'_> {
         };
         let before = (&data, live.annotations());
         let (data, annotations) = rotate::after(step, before, made.as_ref(), self.now);
-        let stage = Stage::read(annotations.get(labels::CA_STEP).map(String::as_str));
-        let authority = Authorities {
-            unread,
-            ..self.read(&data, stage)?
-        };
+        let authority = self.read(&data, &annotations)?;
         let mut changed = live;
         changed.metadata.annotations = Some(annotations);
         let kind = (place.secret.as_str(), SECRET_TYPE);
         self.secrets.write(Some(&changed), kind, data).await?;
+        let stage = authority.stage;
         tracing::info!(secret = place.secret, ?step, %stage, "the CA is being replaced");
         Ok(authority)
+    }
+
+    /// The CAs beside the certificates in these Secrets, of those that can be read. A CA that has not signed the
+    /// certificate beside it was put there by hand.
+    fn held(&self, found: &[Option<&Secret>]) -> Vec<BTreeSet<Vec<u8>>> {
+        let place = own_place(self.name.tls_secret());
+        let data = found.iter().flatten().filter_map(|leaf| leaf.data.as_ref());
+        let fits = |data: &&Data| {
+            let read = certificates::read(&place, data, Subject::Client, &[], self.now);
+            !matches!(read, Err(Fault::NotSigned { .. }))
+        };
+        data.filter(fits)
+            .filter_map(|data| certificates::authorities(&place, data).ok())
+            .collect()
+    }
+
+    /// The CAs that members believe: those on record. Where an operator of before has put none there, those that all
+    /// these Secrets have.
+    fn believed(&self, found: &[Option<&Secret>]) -> Option<Believed> {
+        let held = self.held(found);
+        let same = || {
+            let (first, rest) = held.split_first()?;
+            rest.iter()
+                .all(|other| other == first)
+                .then(|| Believed::of(first))
+        };
+        self.wanted.believed.clone().or_else(same)
+    }
+
+    /// A CA that members do not believe was put there by hand: what it signs, they would refuse.
+    fn members_believe(&self, ca: &Read, found: &[Option<&Secret>]) -> Result<(), Fault> {
+        if !self.wanted.members_made {
+            return Ok(());
+        }
+        let held = self.held(found);
+        let believed = match &self.wanted.believed {
+            Some(believed) if believed.has(&ca.der) => return Ok(()),
+            Some(believed) => format!(
+                "its SHA-256 fingerprint begins with {believed}, by the record in InstanceSet {}",
+                self.name
+            ),
+            None if held.is_empty() => return Err(self.unknown()),
+            None if certificates::may_sign(&ca.der, &held) => return Ok(()),
+            None => format!("it is in Secret {}", self.name.tls_secret()),
+        };
+        Err(Fault::CaReplaced {
+            secret: self.name.ca_secret(),
+            field: CERTIFICATE_KEY.to_owned(),
+            believed,
+        })
+    }
+
+    fn unknown(&self) -> Fault {
+        Fault::CaUnknown {
+            secret: self.name.tls_secret(),
+            field: CA_KEY.to_owned(),
+            set: self.name.to_string(),
+        }
     }
 
     fn ca_place(&self) -> Place {
@@ -211,12 +303,22 @@ impl Round<'_> {
         }
     }
 
-    fn read(&self, data: &Data, stage: Stage) -> Result<Authorities, CertificateError> {
+    fn read(
+        &self,
+        data: &Data,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Authorities, CertificateError> {
+        let place = self.ca_place();
+        let bundle = rotate::bundle(data);
+        let all = Data::from([(place.ca.clone(), ByteString(bundle.clone()))]);
+        let step = annotations.get(labels::CA_STEP);
         Ok(Authorities {
-            ca: certificates::read_ca(&self.ca_place(), data, self.now)?,
-            bundle: rotate::bundle(data),
-            stage,
-            unread: None,
+            ca: certificates::read_ca(&place, data, self.now)?,
+            believed: Believed::of(&certificates::authorities(&place, &all)?),
+            bundle,
+            stage: Stage::read(step.map(String::as_str)),
+            trust: annotations.get(labels::CA_TRUST).cloned(),
+            unread: rotate::held(annotations).1,
         })
     }
 
@@ -316,12 +418,32 @@ impl Round<'_> {
         }
     }
 
+    /// Members that run read their CA once: a certificate of another one is not for them.
+    fn same_ca(
+        &self,
+        place: &Place,
+        certificate: &Certificate,
+        believed: Option<&Believed>,
+    ) -> Result<(), Fault> {
+        if !self.wanted.members_made {
+            return Ok(());
+        }
+        match believed {
+            None => Err(self.unknown()),
+            Some(believed) if *believed == Believed::of(&certificate.authorities) => Ok(()),
+            Some(_) => Err(Fault::CaChanged {
+                secret: place.secret.clone(),
+                field: place.ca.clone(),
+            }),
+        }
+    }
+
     /// The user is the issuer: what he gives is copied when it is sound, so that pods do not depend on his Secret.
     async fn copied(
         &self,
         secret: &TlsSecretRef,
         asked: Option<String>,
-    ) -> Result<Certified, CertificateError> {
+    ) -> Result<Certification, CertificateError> {
         let place = Place {
             secret: secret.name.clone(),
             ca: secret.ca.clone(),
@@ -343,15 +465,10 @@ impl Round<'_> {
             Some(data) => read(&place, data),
         };
         let kept = copy.as_ref().and_then(|copy| copy.data.as_ref());
+        let believed = self.believed(&[copy.as_ref()]);
         let checked = checked.and_then(|certificate| {
-            let before = kept.and_then(|data| certificates::authorities(&own, data).ok());
-            match before.filter(|_| self.wanted.members_made) {
-                Some(before) if before != certificate.authorities => Err(Fault::CaChanged {
-                    secret: place.secret.clone(),
-                    field: place.ca.clone(),
-                }),
-                _ => self.known(&place, certificate),
-            }
+            self.same_ca(&place, &certificate, believed.as_ref())?;
+            self.known(&place, certificate)
         });
         let checked = checked.map_err(|fault| self.asked(fault, asked.as_ref()));
         match (checked, kept) {
@@ -365,14 +482,22 @@ impl Round<'_> {
                         .write(copy.as_ref(), (&own.secret, SECRET_TYPE), data)
                         .await?;
                 }
-                Ok(self.words(&certificate, &place.secret, asked))
+                Ok(Certification {
+                    believed: Some(Believed::of(&certificate.authorities)),
+                    certified: self.words(&certificate, &place.secret, asked),
+                    trust: None,
+                })
             }
             // A member that the others cannot call must not be made.
             (Err(fault), Some(kept)) => match read(&own, kept) {
                 Err(Fault::NameMissing { .. }) => Err(fault.into()),
-                Err(_) | Ok(_) => Ok(Certified::Kept(format!(
-                    "{fault}. Members keep the certificate that they have"
-                ))),
+                Err(_) | Ok(_) => Ok(Certification {
+                    certified: Certified::Kept(format!(
+                        "{fault}. Members keep the certificate that they have"
+                    )),
+                    believed,
+                    trust: None,
+                }),
             },
             (Err(fault), None) => Err(fault.into()),
         }

@@ -6,17 +6,18 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use etcd_operator_api::names::{ComponentName, TOKEN_ALSO_KEY, TOKEN_KEY};
-use etcd_operator_api::{Backup, Component, labels};
+use etcd_operator_api::{Backup, Component};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, ObjectMeta, PartialObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Api, PartialObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, Resource, ResourceExt};
 use serde_json::json;
 
 use super::build::service_account;
 use super::rotation::{self, Step};
+use super::secrets::labelled;
 use crate::controller::{ApplyError, own};
 
 /// Bytes of randomness in a token.
@@ -47,16 +48,8 @@ pub(super) async fn secret(
             _ => Err(foreign("Secret", &name)),
         };
     }
-    let own_labels = component.labels();
-    let three = [labels::MANAGED_BY, labels::INSTANCE, labels::COMPONENT_NAME];
-    let copied = three.iter().filter_map(|l| own_labels.get_key_value(*l));
     let mut secret = Secret {
-        metadata: ObjectMeta {
-            name: Some(name.clone()),
-            namespace: component.namespace(),
-            labels: Some(copied.map(|(k, v)| (k.clone(), v.clone())).collect()),
-            ..ObjectMeta::default()
-        },
+        metadata: labelled(component, &name),
         string_data: Some([(TOKEN_KEY.to_owned(), token())].into()),
         ..Secret::default()
     };
@@ -94,6 +87,7 @@ async fn rotate(
     };
     let (step, data) = match step {
         Step::Prepare => (step, json!({ TOKEN_ALSO_KEY: encoded(&token()) })),
+        Step::Stamp => (step, json!({})),
         Step::Retire => (step, json!({ TOKEN_ALSO_KEY: null })),
         Step::Switch => {
             let secret = api.get(&name).await.map_err(failed)?;
@@ -209,6 +203,7 @@ fn created<K>(result: kube::Result<K>, kind: &str, name: &str) -> Result<(), App
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use etcd_operator_api::labels;
     use serde_json::Value;
 
     use super::*;
@@ -345,5 +340,26 @@ mod tests {
             before + 1,
             "it was obeyed once"
         );
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_goes_back_drops_no_token_that_is_still_sent() {
+        let live = json!({
+            "metadata": { "name": "c-etcd-kbagent", "namespace": "n", "resourceVersion": "1",
+                "annotations": { labels::TOKEN_STEP: "retiring 2999-01-01T00:00:00Z" },
+                "ownerReferences": owner("Component", "ours") },
+            "data": { TOKEN_KEY: "bmV3", TOKEN_ALSO_KEY: "b2xk" },
+        });
+        let (context, asked) = server(move |_| (200, live.clone()));
+        let done = secret(&context.client, &component(), Duration::ZERO).await;
+        done.expect("done");
+        let asked = asked.lock().expect("no panic");
+        let (line, patch) = asked.last().expect("asked");
+        assert!(line.starts_with("PATCH"), "{line}");
+        assert_eq!(patch["data"], json!({}), "tokens stay as they are");
+        let step = patch["metadata"]["annotations"][labels::TOKEN_STEP].as_str();
+        let step = step.expect("a step");
+        assert!(step.starts_with("retiring 20"), "{step}");
+        assert!(!step.contains("2999"), "{step}");
     }
 }

@@ -113,7 +113,7 @@ fn is_none(amount: &IntOrString) -> bool {
 }
 
 /// What claims keep for life, of a template, in words.
-pub(super) fn fixed(template: &VolumeClaimTemplate) -> [(&'static str, String); 5] {
+pub(super) fn fixed(template: &VolumeClaimTemplate) -> [(&'static str, String); 4] {
     let spec = &template.spec;
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let modes = match spec.access_modes.join(",") {
@@ -126,7 +126,6 @@ pub(super) fn fixed(template: &VolumeClaimTemplate) -> [(&'static str, String); 
         .collect();
     let mode = spec.volume_mode.clone();
     [
-        ("storageClassName", text(&spec.storage_class_name)),
         ("accessModes", modes),
         ("resources.limits", limits.join(", ")),
         (

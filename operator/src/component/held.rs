@@ -22,8 +22,11 @@ pub(super) fn hold(
     planned: &mut InstanceSet,
 ) -> Option<String> {
     let inputs = inputs(valid);
-    let known = live.and_then(|live| live.annotations().get(labels::TEMPLATE_INPUTS));
-    let unchanged = known == Some(&inputs);
+    let known = |annotation| live.and_then(|live| live.annotations().get(annotation));
+    // The account of the pods is named after the definition, which another one of the same content is not.
+    let definition = &valid.component.spec.comp_def;
+    let unchanged = known(labels::TEMPLATE_INPUTS) == Some(&inputs)
+        && known(labels::COMPONENT).is_none_or(|known| known == definition);
     let annotations = planned.annotations_mut();
     annotations.insert(labels::TEMPLATE_INPUTS.to_owned(), inputs);
     let runs = live?.spec.template.0.get("spec")?;

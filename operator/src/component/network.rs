@@ -77,7 +77,7 @@ pub(super) fn policy(
         match_labels: Some(three.clone()),
         ..LabelSelector::default()
     };
-    let of_members = peer(Some(members.clone()), None);
+    let of_members = callers(&three);
     let ingress = match reach {
         Reach::Unbound => return None,
         Reach::Open => vec![
@@ -119,6 +119,18 @@ pub(super) fn policy(
     };
     own(&mut policy, component);
     Some(policy)
+}
+
+/// Members, as those who call. Their three labels are anyone's to give a pod; a fourth one is the operator's alone.
+fn callers(three: &BTreeMap<String, String>) -> NetworkPolicyPeer {
+    let mut all = three.clone();
+    let managed = labels::WORKLOAD_MANAGED_BY_VALUE.to_owned();
+    all.insert(labels::WORKLOAD_MANAGED_BY.to_owned(), managed);
+    let selector = LabelSelector {
+        match_labels: Some(all),
+        ..LabelSelector::default()
+    };
+    peer(Some(selector), None)
 }
 
 /// Pods of backup Jobs read from members.

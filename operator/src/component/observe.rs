@@ -8,11 +8,12 @@ use etcd_operator_api::{
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, ListParams};
+use kube::core::DeserializeGuard;
 use kube::{Client, ResourceExt};
 
 use super::snapshot::{self, BackupSeen};
 use crate::client::message;
-use crate::controller::list;
+use crate::controller::{is_lasting, list};
 
 /// Most BackupRepos that are searched for the default one.
 const REPOS: u32 = 200;
@@ -22,6 +23,8 @@ const REPOS: u32 = 200;
 pub(super) struct Observed {
     /// The definition that the Component names, when it is there.
     pub(super) definition: Option<ComponentDefinition>,
+    /// Why the definition cannot be read, when it is there.
+    pub(super) unreadable: Option<String>,
     /// All versions.
     pub(super) versions: Vec<ComponentVersion>,
     /// The Component's InstanceSet.
@@ -32,7 +35,7 @@ pub(super) struct Observed {
     pub(super) leading: Vec<Service>,
     /// The containers' environment as it was written last.
     pub(super) environment: Option<ConfigMap>,
-    /// Which CAs members are to be started with, as the CA's Secret has it.
+    /// Which CAs members are to be started with, as the CA's Secret has it; while there is no InstanceSet.
     pub(super) trust: Option<String>,
     /// What there is of the backup that is due before etcd changes its minor.
     pub(super) backup: Option<BackupSeen>,
@@ -48,6 +51,13 @@ pub(super) struct ObserveError {
     source: kube::Error,
 }
 
+impl ObserveError {
+    /// Whether it would fail again.
+    pub(super) fn is_lasting(&self) -> bool {
+        is_lasting(&self.source)
+    }
+}
+
 pub(super) async fn observe(
     client: &Client,
     component: &Component,
@@ -55,7 +65,7 @@ pub(super) async fn observe(
     let namespace = component.namespace().unwrap_or_default();
     let all = ListParams::default();
     let mine = ListParams::default().labels(&selector(component));
-    let definitions: Api<ComponentDefinition> = Api::all(client.clone());
+    let definitions: Api<DeserializeGuard<ComponentDefinition>> = Api::all(client.clone());
     let versions = Api::all(client.clone());
     let instance_sets: Api<InstanceSet> = Api::namespaced(client.clone(), &namespace);
     let services: Api<Service> = Api::namespaced(client.clone(), &namespace);
@@ -73,7 +83,6 @@ pub(super) async fn observe(
         config_maps.get_opt(&environment),
     );
     let uid = component.uid().unwrap_or_default();
-    let trust = trust(client, component).await;
     let ours = |service: &Service| service.owner_references().iter().any(|o| o.uid == uid);
     let services = services.map_err(failed("Services"))?.items;
     // Another one of that name says nothing about this Component.
@@ -83,10 +92,16 @@ pub(super) async fn observe(
     let leading = leading.cloned().collect();
     let instance_set = instance_set.map_err(failed("InstanceSet"))?;
     let backup = backup(client, component, instance_set.as_ref()).await?;
+    let trust = match &instance_set {
+        Some(_) => Ok(None),
+        None => trust(client, component).await,
+    };
+    let (definition, unreadable) = understood(definition.map_err(failed("ComponentDefinition"))?);
     Ok(Observed {
         leading,
         backup,
-        definition: definition.map_err(failed("ComponentDefinition"))?,
+        definition,
+        unreadable,
         versions: versions.map_err(failed("ComponentVersions"))?.0,
         instance_set,
         services: services.into_iter().filter(ours).collect(),
@@ -94,6 +109,17 @@ pub(super) async fn observe(
         trust: trust.map_err(failed("the CA's Secret"))?,
         storage_classes: storage_classes.map_err(failed("StorageClasses"))?.items,
     })
+}
+
+/// The definition, or why it cannot be read: a Component can be deleted without it.
+fn understood(
+    found: Option<DeserializeGuard<ComponentDefinition>>,
+) -> (Option<ComponentDefinition>, Option<String>) {
+    match found {
+        Some(DeserializeGuard(Err(bad))) => (None, Some(bad.error)),
+        Some(DeserializeGuard(Ok(definition))) => (Some(definition), None),
+        None => (None, None),
+    }
 }
 
 /// Read while it is due.

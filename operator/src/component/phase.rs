@@ -7,6 +7,7 @@ use etcd_operator_api::{Component, ComponentPhase, InstanceSet, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
+use super::class;
 use crate::definition::Minor;
 
 /// All members ready, but not all with a role, for so long: the role path does not see them.
@@ -30,7 +31,7 @@ pub(super) fn phase(facts: &Facts<'_>) -> ComponentPhase {
     };
     let (reflected, ready) = (
         reflects(its, component),
-        is_ready(its) && !changes_minor(its, component),
+        is_ready(its) && !changes_minor(its, component) && !moves(its),
     );
     if component.spec.stop == Some(true) {
         let empty = its
@@ -84,6 +85,12 @@ fn changes_minor(its: &InstanceSet, component: &Component) -> bool {
     let made_for = its.annotations().get(labels::SERVICE_VERSION);
     let made_for = made_for.and_then(|version| Minor::of(version));
     asked.is_some() && made_for.is_some() && asked != made_for
+}
+
+/// Whether members are still to move to another storage class.
+fn moves(its: &InstanceSet) -> bool {
+    let mut templates = its.spec.volume_claim_templates.iter();
+    templates.any(|template| class::moves(its, template))
 }
 
 /// Whether the InstanceSet's status describes its newest spec.

@@ -17,7 +17,7 @@ use super::outside;
 use super::request::{self, RequestSpec};
 use super::tls::{self, Tls, TlsError, started_with};
 use super::validate::{SpecError, Valid, check_domain, validate};
-use crate::certificates::{Names, member_names, needed};
+use crate::certificates::{Believed, Names, member_names, needed};
 use crate::instanceset::names::ENV_LEADER_SERVICE;
 
 /// What the certificates of a component must be.
@@ -35,8 +35,12 @@ pub(super) struct Certificates {
     pub(super) users: bool,
     /// The user that etcd knows the members as, where that is on record.
     pub(super) member_user: Option<String>,
+    /// The CAs that members believe, where that is on record.
+    pub(super) believed: Option<Believed>,
     /// Whether members may have been started with a CA.
     pub(super) members_made: bool,
+    /// Which CAs members are to be started with.
+    pub(super) trust: Option<String>,
     /// The CAs that all members were started with, where that is on record.
     pub(super) started_with: Option<String>,
 }
@@ -105,7 +109,7 @@ pub(super) fn plan(
         .filter(|s| !kept(&s.name_any()))
         .cloned()
         .collect();
-    let own_account = component.spec.service_account_name.is_none();
+    let own_account = build::named_account(component).is_none();
     let mut instance_set = build::instance_set(&valid)?;
     let template = instance_set.spec.template.parse("template");
     let template = template.map_err(|e| SpecError::NotOfType(e.to_string()))?;
@@ -174,17 +178,18 @@ fn certificates(
     let pods = valid.name.pods(replicas, &spec.offline_instances);
     // Those that are planned are named before they are there; those that are there have addresses.
     let services = [services, &observed.leading].concat();
+    let its = observed.instance_set.as_ref();
+    let on_record = |name| its.and_then(|its| its.annotations().get(name));
     Some(Certificates {
         tls,
         names: member_names(&valid.name, &namespace, cluster_domain, (&pods, &services)),
         needed: needed(&valid.name, &namespace, cluster_domain, &pods, leader),
         request: None,
         users: valid.accounts,
-        member_user: observed
-            .instance_set
-            .as_ref()
-            .and_then(|its| its.annotations().get(labels::MEMBER_USER).cloned()),
-        members_made: observed.instance_set.is_some(),
-        started_with: observed.instance_set.as_ref().and_then(started_with),
+        member_user: on_record(labels::MEMBER_USER).cloned(),
+        believed: on_record(labels::CAS_BELIEVED).and_then(|text| Believed::read(text)),
+        members_made: its.is_some(),
+        trust: valid.trust.clone(),
+        started_with: its.and_then(started_with),
     })
 }

@@ -14,7 +14,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::Api;
 use kube::runtime::controller::Action;
-use kube::runtime::{PredicateConfig, WatchStreamExt, predicates, watcher};
 use kube::{Client, ResourceExt};
 
 use super::accounts::{self, Planned};
@@ -31,7 +30,7 @@ use crate::certificates::IssueError;
 use crate::client::message;
 use crate::controller::{
     ApplyError, Blame, Context, Driver, Late, Unread, all, announce, apply_if_different, delete,
-    heads, ours, patch, release, touched, write_status,
+    heads, ours, patch, release, specified, stuck, touched, write_status,
 };
 
 /// Objects that are not watched (Secret, ServiceAccount, StorageClass) are looked at again after so long.
@@ -49,6 +48,9 @@ const FAILING: [ConditionType; 4] = [
     ConditionType::CertificatesValid,
     ConditionType::AccountsReady,
 ];
+
+/// Where the status says why nothing is done.
+const BLAME: Blame = Blame::Condition(ConditionType::ProvisioningStarted, Reason::PreCheckFailed);
 
 /// A step of the reconcile failed.
 #[derive(Debug, thiserror::Error)]
@@ -85,10 +87,8 @@ impl Error {
 pub(crate) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let controller = heads::<Component>(&context, ours());
     let (by_definition, by_version) = (controller.store(), controller.store());
-    let definitions = touched::<ComponentDefinition>(&context, watcher::Config::default())
-        .predicate_filter(predicates::generation, PredicateConfig::default());
-    let versions = touched::<ComponentVersion>(&context, watcher::Config::default())
-        .predicate_filter(predicates::generation, PredicateConfig::default());
+    let definitions = specified::<ComponentDefinition>(&context);
+    let versions = specified::<ComponentVersion>(&context);
     let driver = Driver::new("Component", &context);
     let controller = controller
         .owns_stream(touched::<InstanceSet>(&context, ours()))
@@ -98,17 +98,16 @@ pub(crate) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         .owns_stream(touched::<NetworkPolicy>(&context, ours()))
         .watches_stream(definitions, move |_| all(&by_definition.state()))
         .watches_stream(versions, move |_| all(&by_version.state()));
-    let blame = Blame::Condition(ConditionType::ProvisioningStarted, Reason::PreCheckFailed);
     let round = move |component: Component| {
         let context = Arc::clone(&context);
         async move { Box::pin(reconcile(&component, &context)).await }
     };
-    let running = driver.run(controller, blame, Error::is_expected, round);
+    let running = driver.run(controller, BLAME, Error::is_expected, round);
     Box::pin(running).await
 }
 
 async fn reconcile(component: &Component, context: &Context) -> Result<Action, Error> {
-    let observed = Box::pin(observe(&context.client, component)).await?;
+    let observed = look(component, context).await?;
     if component.metadata.deletion_timestamp.is_some() {
         return tear_down(component, &observed, context).await;
     }
@@ -136,6 +135,17 @@ async fn reconcile(component: &Component, context: &Context) -> Result<Action, E
     }
 }
 
+/// What there is. The status says what can never be read.
+async fn look(component: &Component, context: &Context) -> Result<Observed, ObserveError> {
+    let observed = Box::pin(observe(&context.client, component)).await;
+    if let Err(error) = &observed
+        && error.is_lasting()
+    {
+        stuck(context, component, &error.to_string(), BLAME).await;
+    }
+    observed
+}
+
 /// Whether a Secret may be what has to change.
 fn at_fault(component: &Component, outcome: &Outcome, secured: &Secured) -> bool {
     let refused = matches!(outcome, Outcome::Refused(_)) && component.spec.tls_config.is_some();
@@ -161,8 +171,10 @@ async fn carry_out_with_secrets(
     if let Some(wanted) = plan.certificates.take() {
         let now = Timestamp::now();
         match Box::pin(certify(&context.client, component, &wanted, now)).await {
-            Ok(certified) => {
-                secured.certified = Some(certified);
+            Ok(certification) => {
+                let annotations = plan.instance_set.annotations_mut();
+                annotations.extend(certification.record());
+                secured.certified = Some(certification.certified);
                 certificates = Some(wanted);
             }
             Err(CertificateError::Fault(fault)) => {
@@ -378,4 +390,79 @@ async fn tell(
         announce(context, component, phases, conditions, &FAILING).await;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fake_api::{Asked, failure, server};
+
+    fn component() -> Value {
+        json!({ "metadata": { "name": "ledger-store", "namespace": "books", "uid": "u", "generation": 2,
+                "labels": { labels::INSTANCE: "ledger", labels::COMPONENT_NAME: "store" },
+                "annotations": { labels::CLUSTER_UID: "c" }, "finalizers": [labels::COMPONENT_FINALIZER] },
+            "spec": { "compDef": "etcd", "replicas": 3 } })
+    }
+
+    /// A round for this Component, where lists of `kind` are answered with `code` and its definition is not understood:
+    /// whether it succeeds, and what was written to the Component.
+    async fn round(object: Value, kind: &'static str, code: u16) -> (bool, Vec<Asked>) {
+        let component: Component = serde_json::from_value(object.clone()).expect("a Component");
+        let (context, asked) = server(move |line| {
+            let path = line.split('?').next().unwrap_or_default();
+            if path.ends_with(kind) {
+                failure(code, "Forbidden", "it is not permitted")
+            } else if path.ends_with("/componentdefinitions/etcd") {
+                (200, json!({ "metadata": { "name": "etcd" }, "spec": 5 }))
+            } else if path.contains("/components/ledger-store") || path.ends_with("/events") {
+                (200, object.clone())
+            } else if path.contains("/ledger-store") {
+                failure(404, "NotFound", "none")
+            } else {
+                (200, json!({ "metadata": {}, "items": [] }))
+            }
+        });
+        let result = Box::pin(reconcile(&component, &context)).await;
+        let asked = asked.lock().expect("no panic");
+        let writes = |(line, _): &&Asked| {
+            !line.starts_with("GET") && line.contains("/components/ledger-store")
+        };
+        (
+            result.is_ok(),
+            asked.iter().filter(writes).cloned().collect(),
+        )
+    }
+
+    #[tokio::test]
+    async fn one_whose_definition_cannot_be_read_says_so_and_can_be_deleted() {
+        let (fine, written) = round(component(), "/nothing", 200).await;
+        assert!(fine && written.len() == 1, "{written:?}");
+        let told = &written[0].1["status"]["conditions"];
+        assert!(told.to_string().contains("it cannot be read"), "{told}");
+        let mut deleted = component();
+        deleted["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        let (fine, written) = round(deleted, "/nothing", 200).await;
+        assert!(fine && written.len() == 1, "{written:?}");
+        assert_eq!(written[0].1["metadata"]["finalizers"], json!([]));
+    }
+
+    #[tokio::test]
+    async fn what_it_may_not_read_is_told_in_status_and_what_is_soon_over_is_not() {
+        let (fine, written) = round(component(), "/storageclasses", 403).await;
+        assert!(!fine && written.len() == 1, "{written:?}");
+        assert!(written[0].0.contains("/ledger-store/status"));
+        let told = &written[0].1["status"]["conditions"][0];
+        assert_eq!(
+            (&told["type"], &told["status"], &told["message"]),
+            (
+                &json!("ProvisioningStarted"),
+                &json!("False"),
+                &json!("failed to read StorageClasses: it is not permitted")
+            )
+        );
+        let (fine, written) = round(component(), "/storageclasses", 500).await;
+        assert!(!fine && written.is_empty(), "{written:?}");
+    }
 }

@@ -19,6 +19,8 @@ pub(super) enum Step {
     Prepare,
     /// It is sent from now on, and the old one is taken, too.
     Switch,
+    /// The old one is taken for as long once more: since when it has been cannot be told.
+    Stamp,
     /// The old one opens nothing any more.
     Retire,
 }
@@ -45,6 +47,8 @@ pub(super) fn next(
             PREPARED if spread => Some(Step::Switch),
             RETIRING if spread => Some(Step::Retire),
             PREPARED | RETIRING if at.parse::<Timestamp>().is_ok_and(|at| at <= now) => None,
+            // Agents may still send the old one: another in its place would part them.
+            RETIRING => Some(Step::Stamp),
             _ => Some(Step::Prepare),
         };
     }
@@ -80,6 +84,7 @@ pub(super) fn after(
             (labels::TOKEN_SINCE, Some(now.to_string())),
         ]
         .into(),
+        Step::Stamp => [(labels::TOKEN_STEP, at(RETIRING))].into(),
         Step::Retire => [(labels::TOKEN_STEP, None)].into(),
     }
 }
@@ -146,7 +151,6 @@ mod tests {
             "",
             "prepared",
             "prepared yesterday",
-            "retiring",
             "x 1970-01-01T00:00:00Z",
         ] {
             let known = [(labels::TOKEN_STEP.to_owned(), step.to_owned())].into();
@@ -162,5 +166,18 @@ mod tests {
         )]
         .into();
         assert_eq!(next(&ahead, None, MONTH, at(9)), Some(Step::Prepare));
+    }
+
+    #[test]
+    fn an_old_token_is_kept_for_longer_where_the_time_cannot_be_told() {
+        let ahead = format!("retiring {}", at(100));
+        for step in [ahead.as_str(), "retiring", "retiring soon"] {
+            let mut known = [(labels::TOKEN_STEP.to_owned(), step.to_owned())].into();
+            let asks = |known: &_, minute| next(known, None, MONTH, at(minute));
+            assert_eq!(asks(&known, 9), Some(Step::Stamp), "{step}");
+            write(&mut known, Step::Stamp, at(9));
+            assert_eq!(asks(&known, 13), None, "{step}");
+            assert_eq!(asks(&known, 14), Some(Step::Retire), "{step}");
+        }
     }
 }

@@ -9,13 +9,17 @@ use etcd_operator_api::settings::{
     OF_THE_AGENT, QUOTA, RELAY_CLIENTS_VARIABLE,
 };
 use etcd_operator_api::{Component, InstanceSet, names};
-use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec};
+use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, ObjectFieldSelector, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kbagent_protocol::flags;
 
+use super::part::set;
 use crate::definition::minor_of;
 
 /// Variable by which the agent knows the election timeout.
 const AGENT_ELECTION: &str = "KB_ELECTION_TIMEOUT_MS";
+/// Variable by which agent and launcher know the pod's addresses of both families.
+pub(super) const ADDRESSES: &str = "POD_IPS";
 /// etcd does not start with fewer heartbeats in an election timeout (`embed.Config.Validate`).
 const HEARTBEATS: u64 = 5;
 
@@ -74,9 +78,10 @@ pub(super) fn flags(
             flags.insert(flag, value.clone());
         }
     }
-    let args = runtime.containers.first().and_then(|c| c.args.as_ref());
+    let args = runtime.containers.first().and_then(|c| c.args.as_deref());
+    let args = flags::joined(args.unwrap_or_default());
     let effective = |name: &str| -> Option<&str> {
-        let declared = || args.and_then(|args| declared(args, name));
+        let declared = || flags::last(&args, name);
         wanted.get(name).map(String::as_str).or_else(declared)
     };
     let number = |name: &str| -> Option<u64> { effective(name)?.parse().ok() };
@@ -163,15 +168,6 @@ fn check_quota(component: &Component, quota: u64) -> Result<(), SettingError> {
     Ok(())
 }
 
-/// Value of `--name=value` among a container's arguments.
-fn declared<'a>(args: &'a [String], name: &str) -> Option<&'a str> {
-    args.iter()
-        .filter_map(|arg| arg.strip_prefix("--")?.split_once('='))
-        .filter(|(flag, _)| *flag == name)
-        .map(|(_, value)| value)
-        .next_back()
-}
-
 impl Flags {
     /// Puts the flags in the place of the definition's.
     pub(super) fn put_into_etcd(&self, container: &mut Container) {
@@ -185,10 +181,7 @@ impl Flags {
             return;
         }
         let args: &mut Vec<String> = container.args.get_or_insert_default();
-        args.retain(|arg| {
-            let flag = arg.strip_prefix("--").and_then(|arg| arg.split('=').next());
-            !flag.is_some_and(|flag| self.flags.contains_key(flag))
-        });
+        *args = flags::without(args, |flag| self.flags.contains_key(flag));
         args.extend(
             self.flags
                 .iter()
@@ -204,19 +197,59 @@ impl Flags {
     }
 }
 
-fn set(container: &mut Container, variable: &str, value: &str) {
-    let env: &mut Vec<EnvVar> = container.env.get_or_insert_default();
-    env.retain(|known| known.name != variable);
-    env.push(EnvVar {
-        name: variable.to_owned(),
-        value: Some(value.to_owned()),
-        value_from: None,
+/// Where clients come to the agent, it and the launcher are told all addresses of the pod, at each of which clients may
+/// come. Containers without that stay as they are.
+pub(super) fn tell_addresses(container: &mut Container) {
+    let env = container.env.as_deref().unwrap_or_default();
+    let relays = |variable: &EnvVar| {
+        variable.name == RELAY_CLIENTS_VARIABLE && variable.value.as_deref() == Some("true")
+    };
+    let told = env.iter().any(|variable| variable.name == ADDRESSES);
+    if told || !env.iter().any(relays) {
+        return;
+    }
+    let field = ObjectFieldSelector {
+        api_version: None,
+        field_path: "status.podIPs".to_owned(),
+    };
+    container.env.get_or_insert_default().push(EnvVar {
+        name: ADDRESSES.to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            field_ref: Some(field),
+            ..EnvVarSource::default()
+        }),
     });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_setting_takes_the_place_of_the_definitions_flag_in_every_form() {
+        for declared in [
+            &["--election-timeout=500"][..],
+            &["--election-timeout", "500"],
+            &["-election-timeout", "500"],
+            &["-election-timeout=500"],
+            &["--election-timeout", "-1"],
+        ] {
+            let args = [declared, &["--pre-vote", "--logger", "zap", "-c", "a b"]].concat();
+            let mut etcd = Container {
+                args: Some(args.iter().map(ToString::to_string).collect()),
+                ..Container::default()
+            };
+            let flags = Flags {
+                flags: BTreeMap::from([(ELECTION.to_owned(), "1000".to_owned())]),
+                ..Flags::default()
+            };
+            flags.put_into_etcd(&mut etcd);
+            let wanted = ["--pre-vote", "--logger", "zap", "-c", "a b"];
+            let wanted = [&wanted[..], &["--election-timeout=1000"]].concat();
+            assert_eq!(etcd.args.expect("arguments"), wanted, "{declared:?}");
+        }
+    }
 
     #[test]
     fn the_launcher_is_told_with_the_agent_what_concerns_both() {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use etcd_operator_api::condition::{self, ConditionType, Observation, Reason, Truth, alarm_of};
 use etcd_operator_api::names::ComponentName;
-use etcd_operator_api::{Component, ComponentPhase, ComponentStatus, InstanceSet};
+use etcd_operator_api::{
+    Component, ComponentPhase, ComponentStatus, InstanceSet, TerminationPolicy,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
@@ -123,7 +125,7 @@ fn outcome_conditions(component: &Component, outcome: &Outcome) -> Vec<Observati
             ]
         }
         Outcome::Refused(text) => {
-            let nothing = "the spec cannot be carried out, running members were not touched";
+            let nothing = "the spec cannot be carried out and nothing of it is applied; what was applied last continues";
             vec![
                 Observation::new(started, false, Reason::PreCheckFailed, text),
                 Observation::new(applied, false, Reason::ApplyResourcesFailed, nothing),
@@ -204,7 +206,11 @@ fn messages(facts: &Facts<'_>, outcome: &Outcome, secured: &Secured) -> BTreeMap
     let Some(its) = facts.instance_set else {
         return messages;
     };
-    if let Some(text) = instance_set_message(its, facts.now) {
+    let goes = its.metadata.deletion_timestamp.is_some();
+    let held = facts.component.spec.termination_policy == TerminationPolicy::DoNotTerminate;
+    // What was wrong with one that goes matters no more.
+    let told = waiting_of(its).filter(|_| goes && !held);
+    if let Some(text) = told.or_else(|| instance_set_message(its, facts.now)) {
         messages.insert(format!("InstanceSet/{}", its.name_any()), text);
     }
     messages
@@ -230,9 +236,11 @@ fn instance_set_message(its: &InstanceSet, now: &Time) -> Option<String> {
     if roles_missing_for(its, now).is_some_and(|t| t >= super::phase::ROLE_TIMEOUT) {
         return Some("Role probe timeout, check whether the application is available".to_owned());
     }
-    let waiting = status
-        .waiting_on
-        .first()
-        .map(|w| format!("{}: {}", w.reason, w.message));
-    waiting.or_else(|| status.message.clone())
+    waiting_of(its).or_else(|| status.message.clone())
+}
+
+/// The first thing that it waits for.
+fn waiting_of(its: &InstanceSet) -> Option<String> {
+    let first = its.status.as_ref()?.waiting_on.first()?;
+    Some(format!("{}: {}", first.reason, first.message))
 }

@@ -20,7 +20,9 @@ use super::status::{Outcome, Secured, status};
 use crate::instanceset::desired::Desired;
 
 mod accounts;
+mod believed;
 mod certificates;
+mod classes;
 mod fields;
 mod held;
 mod manager;
@@ -28,6 +30,7 @@ mod network;
 pub(crate) mod objects;
 mod restricted;
 mod running;
+mod secrets;
 mod services;
 mod snapshot;
 mod tls;
@@ -390,6 +393,9 @@ fn an_even_count_is_refused_where_admission_let_it_through() {
     even.spec.replicas = 4;
     let told = refused(&even, &shipped());
     assert_eq!(told, "replicas must be odd: 3 or 5, not 4");
+    even.spec.replicas = i32::MIN;
+    let told = refused(&even, &shipped());
+    assert!(told.contains("must be odd"), "{told}");
     let mut its = planned(&component()).instance_set;
     its.spec.replicas = 4;
     let told = Desired::read(&its, "cluster.local").expect_err("must be refused");
@@ -541,6 +547,17 @@ fn an_alarm_is_told_while_it_stands_and_outweighs_what_is_waited_for() {
     let seen = raised("False");
     assert!(condition::find(&seen.conditions, ConditionType::AlarmRaised).is_none());
     assert!(seen.message.values().any(|text| text == "NotAlone: wait"));
+}
+
+#[test]
+fn of_one_that_goes_what_it_waits_for_is_told_first() {
+    let lost = "conditions: [{type: Quorate, status: \"False\", reason: QuorumLost, message: m, lastTransitionTime: \"1970-01-01T00:00:00Z\"}]";
+    let waiting = "waitingOn: [{reason: NodeNotReady, message: wait}]";
+    let mut its = instance_set(0, 0, &format!("{lost}\n{waiting}\n"));
+    let told = |its: &InstanceSet| applied(&component(), its, 20).message;
+    assert!(told(&its).values().any(|text| text == "QuorumLost: m"));
+    its.metadata.deletion_timestamp = Some(at(1));
+    assert!(told(&its).values().any(|text| text == "NodeNotReady: wait"));
 }
 
 #[test]

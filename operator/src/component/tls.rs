@@ -2,14 +2,13 @@
 
 use etcd_operator_api::tls::{IssuerName, TlsSecretRef};
 use etcd_operator_api::{Component, InstanceSet, labels, names};
-use k8s_openapi::api::core::v1::{
-    Container, EnvVar, KeyToPath, PodSpec, SecretVolumeSource, Volume, VolumeMount,
-};
+use k8s_openapi::api::core::v1::{KeyToPath, PodSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kbagent_protocol::{OPERATOR_NAME, OPERATOR_NAME_VARIABLE, TLS_DIRECTORY_VARIABLE};
 use kube::ResourceExt;
 
 use super::observe::Observed;
+use super::part::{mount, secret_volume, set};
 use super::request::{IssuerRef, NoIssuer};
 use crate::certificates::Subject;
 
@@ -197,24 +196,18 @@ pub(super) fn put_into(pod: &mut PodSpec, tls: &Tls, secret: String, agent: &str
         path: path.to_owned(),
         mode: None,
     };
-    pod.volumes.get_or_insert_default().push(Volume {
-        name: VOLUME.to_owned(),
-        secret: Some(SecretVolumeSource {
-            secret_name: Some(secret),
-            items: Some(FILES.into_iter().map(item).collect()),
-            // Read by the pod's user through its fsGroup, by no other.
-            default_mode: Some(0o440),
-            ..SecretVolumeSource::default()
-        }),
-        ..Volume::default()
-    });
+    let mut volume = secret_volume(VOLUME, secret);
+    if let Some(source) = &mut volume.secret {
+        source.items = Some(FILES.into_iter().map(item).collect());
+    }
+    pod.volumes.get_or_insert_default().push(volume);
     let etcd = pod.containers.first().map(|etcd| etcd.name.clone());
     for container in &mut pod.containers {
         let is_etcd = Some(&container.name) == etcd.as_ref();
         if !is_etcd && container.name != agent {
             continue;
         }
-        mount(container);
+        mount(container, VOLUME, DIRECTORY, TLS_DIRECTORY_VARIABLE);
         // A user's CA may have signed members under any name, and signs nothing for the operator.
         match (tls, is_etcd) {
             (Tls::Own, true) => set(container, PEER_NAME_VARIABLE, Subject::Member.common_name()),
@@ -241,7 +234,7 @@ pub(super) fn put_into_exporter(pod: &mut PodSpec, exporter: &str) {
     let Some(container) = containers.find(|container| container.name == exporter) else {
         return;
     };
-    mount(container);
+    mount(container, VOLUME, DIRECTORY, TLS_DIRECTORY_VARIABLE);
     let (plain, secure) = FIGURES;
     for port in container.ports.iter_mut().flatten() {
         if port.name.as_deref() == Some(plain) {
@@ -261,22 +254,21 @@ pub(super) fn put_into_exporter(pod: &mut PodSpec, exporter: &str) {
     }
 }
 
-fn mount(container: &mut Container) {
-    let mounts = container.volume_mounts.get_or_insert_default();
-    mounts.push(VolumeMount {
-        name: VOLUME.to_owned(),
-        mount_path: DIRECTORY.to_owned(),
-        read_only: Some(true),
-        ..VolumeMount::default()
-    });
-    set(container, TLS_DIRECTORY_VARIABLE, DIRECTORY);
-}
-
 /// Has etcd started again when the CAs change that it is to believe.
 pub(super) fn start_with(pod: &mut PodSpec, trust: &str) {
     if let Some(etcd) = pod.containers.first_mut() {
         set(etcd, TRUST_VARIABLE, trust);
     }
+}
+
+/// Which CAs members are to be started with: as it is on record, else as their template says. The CA's Secret counts
+/// for the first members only: it may be gone, or a copy of another time, for which nothing is restarted.
+pub(super) fn trust(observed: &Observed) -> Option<String> {
+    let Some(its) = &observed.instance_set else {
+        return observed.trust.clone();
+    };
+    let on_record = its.annotations().get(labels::CA_TRUST).cloned();
+    on_record.or_else(|| in_template(its))
 }
 
 /// The CAs that all members were started with; `None` while one was not, or where no CA was ever replaced.
@@ -290,21 +282,15 @@ pub(super) fn started_with(its: &InstanceSet) -> Option<String> {
     ];
     let all = status.observed_generation == its.metadata.generation
         && counts.iter().all(|count| *count == wanted);
-    let containers = spec.template.0.get("spec")?.get("containers")?.as_array()?;
+    in_template(its).filter(|_| all)
+}
+
+/// What the template of members says of the CAs that they are started with.
+fn in_template(its: &InstanceSet) -> Option<String> {
+    let template = &its.spec.template.0;
+    let containers = template.get("spec")?.get("containers")?.as_array()?;
     let mut env = containers.iter().filter_map(|c| c.get("env")?.as_array());
     let named = |variable: &&serde_json::Value| variable["name"] == TRUST_VARIABLE;
     let found = env.find_map(|env| env.iter().find(named))?;
-    let trust = found["value"].as_str()?.to_owned();
-    all.then_some(trust)
-}
-
-/// Gives a container a variable.
-pub(super) fn set(container: &mut Container, name: &str, value: &str) {
-    let env: &mut Vec<EnvVar> = container.env.get_or_insert_default();
-    env.retain(|known| known.name != name);
-    env.push(EnvVar {
-        name: name.to_owned(),
-        value: Some(value.to_owned()),
-        value_from: None,
-    });
+    Some(found["value"].as_str()?.to_owned())
 }

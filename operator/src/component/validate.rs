@@ -13,6 +13,7 @@ use kube::ResourceExt;
 
 use super::accounts::{self, AccountsError};
 use super::change::{Change, ChangeError, change};
+use super::class::{self, BadClass};
 use super::fields::{self, BadField};
 use super::growth::{self, BadSize, DEFAULT_CLASS};
 use super::observe::Observed;
@@ -46,7 +47,7 @@ pub(super) enum SpecError {
     Tls(#[from] TlsError),
     #[error(transparent)]
     Accounts(#[from] AccountsError),
-    #[error("replicas must be odd: {} or {}, not {replicas}", replicas - 1, replicas + 1)]
+    #[error("replicas must be odd: {} or {}, not {replicas}", replicas.saturating_sub(1), replicas.saturating_add(1))]
     EvenReplicas { replicas: i32 },
     #[error("replicas {replicas} is outside the {min} to {max} that compDef {definition:?} allows")]
     ReplicasLimit {
@@ -93,6 +94,8 @@ pub(super) enum SpecError {
         from: String,
         to: String,
     },
+    #[error(transparent)]
+    Class(#[from] BadClass),
     #[error(transparent)]
     Size(#[from] BadSize),
     #[error("volumeClaimTemplates cannot gain or lose {name:?}: running members keep their claims")]
@@ -186,8 +189,7 @@ pub(super) fn validate<'a>(
     }
     check_replicas(component, definition, observed)?;
     check_variables(component)?;
-    check_metadata(Metadata::Labels, &component.spec.labels)?;
-    check_metadata(Metadata::Annotations, &component.spec.annotations)?;
+    check_given(component)?;
     check_resources(component)?;
     check_volumes(component, definition, &runtime)?;
     check_services(component, definition)?;
@@ -215,7 +217,7 @@ pub(super) fn validate<'a>(
         change,
         runtime,
         flags,
-        trust: observed.trust.clone().filter(|_| tls == Some(Tls::Own)),
+        trust: tls::trust(observed).filter(|_| tls == Some(Tls::Own)),
         tls,
         accounts,
         restarted: restarted(observed),
@@ -235,6 +237,10 @@ fn definition<'a>(
     observed: &'a Observed,
 ) -> Result<&'a ComponentDefinition, SpecError> {
     let name = component.spec.comp_def.clone();
+    if let Some(why) = &observed.unreadable {
+        let reason = format!("it cannot be read: {why}");
+        return Err(SpecError::DefinitionUnavailable { name, reason });
+    }
     let Some(definition) = &observed.definition else {
         return Err(SpecError::NoDefinition { name });
     };
@@ -249,7 +255,13 @@ fn check_variables(component: &Component) -> Result<(), SpecError> {
     let names = component.spec.env.iter().map(|variable| &variable.name);
     let reserved = |name: &&String| {
         let prefixes = ["ETCD_", "KB_"];
-        let own = ["POD_NAME", "POD_NAMESPACE", "POD_UID", "POD_IP"];
+        let own = [
+            "POD_NAME",
+            "POD_NAMESPACE",
+            "POD_UID",
+            "POD_IP",
+            settings::ADDRESSES,
+        ];
         prefixes.iter().any(|prefix| name.starts_with(prefix)) || own.contains(&name.as_str())
     };
     match names.into_iter().find(reserved) {
@@ -275,6 +287,27 @@ pub(super) fn check_domain(observed: &Observed, wanted: &ConfigMap) -> Result<()
         (Some(from), Some(to)) if from != to => Err(SpecError::DomainChanged { from, to }),
         _ => Ok(()),
     }
+}
+
+/// Labels and annotations, wherever the owner gives some.
+fn check_given(component: &Component) -> Result<(), BadMetadata> {
+    let spec = &component.spec;
+    check_metadata(Metadata::Labels, "labels", &spec.labels)?;
+    check_metadata(Metadata::Annotations, "annotations", &spec.annotations)?;
+    for template in &spec.volume_claim_templates {
+        let field = |part: &str| format!("volumeClaimTemplates[{}].{part}", template.name);
+        let (labels, annotations) = (&template.labels, &template.annotations);
+        check_metadata(Metadata::ClaimLabels, &field("labels"), labels)?;
+        check_metadata(
+            Metadata::ClaimAnnotations,
+            &field("annotations"),
+            annotations,
+        )?;
+    }
+    spec.services.iter().try_for_each(|service| {
+        let field = format!("services[{}].annotations", service.name);
+        check_metadata(Metadata::ServiceAnnotations, &field, &service.annotations)
+    })
 }
 
 fn check_replicas(
@@ -466,6 +499,9 @@ fn check_unchanged(component: &Component, observed: &Observed) -> Result<(), Spe
                 from,
                 to,
             });
+        }
+        if class::check(its, &component.spec, old, new)? {
+            check_class(new, &observed.storage_classes)?;
         }
         growth::check(its, old, new, &observed.storage_classes)?;
     }

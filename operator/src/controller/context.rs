@@ -1,9 +1,10 @@
 //! What every reconciler is given: a client, immutable settings, figures, the event recorder.
 
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::runtime::events::{Event, EventType, Reporter};
 use kube::{Client, Resource};
 
 use super::apply::namespace_ends;
+use super::event_series::Events;
 use crate::agent::{AgentClient, Trust};
 use crate::config::Config;
 use crate::lease::Tenure;
@@ -23,7 +24,7 @@ pub(crate) struct Context {
     /// How long the lease is held yet.
     pub tenure: Tenure,
     /// Publishes events, repeated ones as one series.
-    pub recorder: Recorder,
+    pub events: Events,
     /// Admission policies that are not installed as they should be; told by those that look.
     pub unprotected: tokio::sync::watch::Sender<Vec<String>>,
     /// The one namespace that these reconcilers serve; all when `None`.
@@ -37,7 +38,7 @@ impl Context {
             controller: "etcd-operator".into(),
             instance: Some(config.identity.clone()),
         };
-        let recorder = Recorder::new(client.clone(), reporter);
+        let events = Events::new(client.clone(), reporter);
         let trust = Trust::new(client.clone(), config.cluster_domain.clone());
         Context {
             client,
@@ -45,7 +46,7 @@ impl Context {
             config,
             metrics,
             tenure: Tenure::default(),
-            recorder,
+            events,
             unprotected: tokio::sync::watch::Sender::default(),
             served: None,
         }
@@ -76,7 +77,7 @@ impl Context {
             action: reason.to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, &about.object_ref(&())).await
+        if let Err(error) = self.events.publish(&event, &about.object_ref(&())).await
             && !namespace_ends(&error)
         {
             tracing::warn!(%error, reason, "failed to publish an event");

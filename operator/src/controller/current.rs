@@ -15,10 +15,13 @@ use etcd_operator_api::condition::{self, ConditionType, Observation, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Context, Head};
+use super::{Context, Head, is_refusal};
 
 /// When an unreadable object is looked at again although it has not changed: this operator may be newer by then.
 pub(crate) const UNREADABLE: Duration = Duration::from_secs(300);
+
+/// Objects of a page of a list: annotations alone may be 256 KiB each.
+pub(super) const PAGE: u32 = 50;
 
 /// Where a status says that the object cannot be read. The reconciler writes the same place once it can.
 #[derive(Clone, Copy, Debug)]
@@ -74,14 +77,43 @@ pub(crate) async fn list<K>(
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
 {
+    list_as(api, params, |object| object).await
+}
+
+/// As [`list`], of each what is needed: all of the others together may be more than there is memory for. Without a
+/// limit all are read, page by page.
+///
+/// # Errors
+/// When the API server does not answer.
+pub(crate) async fn list_as<K, T>(
+    api: &Api<DeserializeGuard<K>>,
+    params: &ListParams,
+    part: impl Fn(K) -> T,
+) -> kube::Result<(Vec<T>, Vec<ObjectMeta>)>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
+{
     let (mut good, mut bad) = (Vec::new(), Vec::new());
-    for object in api.list(params).await?.items {
-        match object.0 {
-            Ok(object) => good.push(object),
-            Err(error) => bad.push(error.metadata),
+    let mut params = params.clone();
+    let all = params.limit.is_none();
+    params.limit.get_or_insert(PAGE);
+    loop {
+        let page = api.list(&params).await?;
+        for object in page.items {
+            match object.0 {
+                Ok(mut object) => {
+                    object.meta_mut().managed_fields = None;
+                    good.push(part(object));
+                }
+                Err(error) => bad.push(error.metadata),
+            }
+        }
+        let next = page.metadata.continue_;
+        params.continue_token = next.filter(|token| all && !token.is_empty());
+        if params.continue_token.is_none() {
+            return Ok((good, bad));
         }
     }
-    Ok((good, bad))
 }
 
 /// Tells on the object itself that it cannot be read: its status and, once, an event. Its content stays out of the log.
@@ -107,6 +139,26 @@ where
     context
         .event(&about, EventType::Warning, "Unreadable", text)
         .await;
+}
+
+/// Whether reading something would fail again: the API server does not permit it, or the answer is not understood.
+pub(crate) fn is_lasting(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => is_refusal(status),
+        kube::Error::SerdeError(_) => true,
+        _ => false,
+    }
+}
+
+/// Tells in the object's status why nothing is done for it.
+pub(crate) async fn stuck<K>(context: &Context, object: &K, text: &str, blame: Blame)
+where
+    K: Resource<DynamicType = ()>,
+{
+    if let Err(error) = mark::<K>(context, object.meta(), text, blame).await {
+        let kind = K::kind(&());
+        tracing::debug!(%kind, object = key(object.meta()), %error, "what stops its rounds is not written");
+    }
 }
 
 /// Writes the text into the status, when it is not there yet.
@@ -278,6 +330,40 @@ mod tests {
             .filter_map(|meta| meta.name.as_deref())
             .collect();
         assert_eq!((read, rest), (vec!["good".to_owned()], vec!["bad"]));
+    }
+
+    #[tokio::test]
+    async fn a_list_is_read_in_pages_and_without_what_writers_note() {
+        let (context, asked) = server(move |line| {
+            let page = |name: &str, next: &str| {
+                let mut object = unreadable(name);
+                object["spec"]["componentSpecs"][0]["replicas"] = json!(3);
+                object["metadata"]["managedFields"] = json!([{ "manager": "x" }]);
+                (
+                    200,
+                    json!({ "metadata": { "continue": next }, "items": [object] }),
+                )
+            };
+            if line.contains("continue=more") {
+                page("second", "")
+            } else {
+                page("first", "more")
+            }
+        });
+        let api = Api::<DeserializeGuard<Cluster>>::all(context.client.clone());
+        let names = |read: &[Cluster]| read.iter().map(ResourceExt::name_any).collect::<Vec<_>>();
+        let (read, _) = list(&api, &ListParams::default()).await.expect("a list");
+        assert_eq!(names(&read), ["first", "second"]);
+        assert!(
+            read.iter()
+                .all(|read| read.metadata.managed_fields.is_none())
+        );
+        let few = ListParams::default().limit(1);
+        let (read, _) = list(&api, &few).await.expect("a list");
+        assert_eq!(names(&read), ["first"]);
+        let asked = asked.lock().expect("no panic");
+        let limits = asked.iter().map(|(line, _)| line.contains("limit=50"));
+        assert_eq!(limits.collect::<Vec<_>>(), [true, true, false]);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use super::current::{Blame, UNREADABLE, current};
 use super::head::Head;
 use super::round::{Late, ROUND, within};
 use crate::client::message;
+use crate::metrics::RoundEnd;
 
 /// The object of a round could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +73,7 @@ impl Driver {
             .run(
                 move |head, driver| {
                     let round = Arc::clone(&round);
-                    async move { driver.one(&head, blame, &*round).await }
+                    async move { driver.one(&head, blame, expected, &*round).await }
                 },
                 move |head, error, driver| driver.failed(&*head, error, expected(error)),
                 self,
@@ -86,6 +87,7 @@ impl Driver {
         &self,
         head: &Head<K>,
         blame: Blame,
+        expected: fn(&E) -> bool,
         round: &impl Fn(K) -> F,
     ) -> Result<Action, E>
     where
@@ -106,7 +108,7 @@ impl Driver {
                 }
             }
         };
-        self.round(head, ROUND, Box::pin(whole)).await
+        self.round(head, ROUND, expected, Box::pin(whole)).await
     }
 
     /// When to come back to an object that was just touched; `None` when its round is due.
@@ -114,7 +116,7 @@ impl Driver {
         self.calm.rest(&key(object))
     }
 
-    /// Runs a round, within `limit`.
+    /// Runs a round, within `limit`, and counts it. Errors that are `expected` happen in the normal course of things.
     ///
     /// # Errors
     /// Those of the round, or that it took too long.
@@ -122,12 +124,14 @@ impl Driver {
         &self,
         object: &impl ResourceExt,
         limit: Duration,
+        expected: impl FnOnce(&E) -> bool,
         round: impl Future<Output = Result<Action, E>>,
     ) -> Result<Action, E> {
         let began = Instant::now();
         let result = within(limit, round).await;
         let metrics = &self.context.metrics;
-        metrics.reconciled(self.kind, result.is_ok(), began.elapsed());
+        let end = RoundEnd::of(&result, expected);
+        metrics.reconciled(self.kind, end, began.elapsed());
         if result.is_ok() {
             self.backoff.succeeded(&key(object));
         }

@@ -9,15 +9,18 @@ use kube::Resource;
 use kube::api::Api;
 use kube::core::{ClusterResourceScope, DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::watcher::Event;
-use kube::runtime::{Controller, WatchStreamExt, reflector, watcher};
+use kube::runtime::{
+    Controller, PredicateConfig, WatchStreamExt, controller, predicates, reflector, watcher,
+};
 use serde::de::DeserializeOwned;
 
-use super::current::{Blame, tell};
+use super::current::{Blame, PAGE, tell};
 use super::{Context, Head};
 use crate::watches::Watches;
 
-/// Objects of a page of a list: annotations alone may be 256 KiB each.
-const PAGE: u32 = 50;
+/// Rounds of a kind of objects at a time: when the lease is taken, all are due at once. A round has a time limit, so
+/// those that hang hold the others up for that long (C3).
+pub(crate) const ROUNDS: u16 = 32;
 
 /// Where objects of a kind are looked for: those in namespaces where the operator serves, others everywhere.
 pub(crate) trait Reach<K> {
@@ -74,6 +77,18 @@ where
     events(api, config, &context.metrics.watches).touched_objects()
 }
 
+/// Objects of kind `K` as they are made or their spec is changed: their status does not matter.
+pub(crate) fn specified<K>(
+    context: &Context,
+) -> impl Stream<Item = watcher::Result<Head<K>>> + Send + use<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+    K::Scope: Reach<Head<K>>,
+{
+    touched::<K>(context, watcher::Config::default())
+        .predicate_filter(predicates::generation, PredicateConfig::default())
+}
+
 /// A controller that knows the metadata of its objects only: each is read when it is reconciled.
 pub(crate) fn heads<K>(context: &Context, config: watcher::Config) -> Controller<Head<K>>
 where
@@ -87,6 +102,7 @@ where
         head.metadata.annotations = None;
     });
     Controller::for_stream(events.reflect(writer).touched_objects(), store)
+        .with_config(controller::Config::default().concurrency(ROUNDS))
 }
 
 /// Whole objects, for callers that must look at all of them. One that cannot be read is reported and left out.

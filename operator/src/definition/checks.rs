@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use etcd_operator_api::component_definition::DefinitionPhase;
+use etcd_operator_api::component_definition::{ComponentDefinitionSpec, DefinitionPhase};
 use etcd_operator_api::component_version::Release;
 use etcd_operator_api::update::{MemberUpdateStrategy, PodUpdatePolicy};
 use etcd_operator_api::{
     ComponentDefinition, ComponentDefinitionStatus, ComponentVersion, ComponentVersionStatus,
 };
 use k8s_openapi::api::core::v1::PodSpec;
+use kbagent_protocol::flags::{self, CONFIG_FILE};
 
-use super::metadata::{Metadata, check_metadata};
+use super::metadata::{BadMetadata, Metadata, check_metadata};
 use super::release::{VERSION, newest_first, rule};
 
 /// The status of a definition: available, or why not.
@@ -59,13 +60,14 @@ fn definition_error(definition: &ComponentDefinition) -> Option<String> {
     if runtime.containers.is_empty() {
         return Some("spec.runtime.containers is empty".to_owned());
     }
+    if let Some(wrong) = config_file(&runtime) {
+        return Some(wrong);
+    }
     if let Some(wrong) = without_effect(definition, &runtime) {
         return Some(wrong);
     }
-    let labels = check_metadata(Metadata::Labels, &spec.labels);
-    let metadata = labels.and_then(|()| check_metadata(Metadata::Annotations, &spec.annotations));
-    if let Err(wrong) = metadata {
-        return Some(format!("spec.{wrong}"));
+    if let Err(wrong) = metadata(&definition.spec) {
+        return Some(wrong.to_string());
     }
     if let Some(name) = twice(spec.roles.iter().map(|role| role.name.as_str())) {
         return Some(format!("spec.roles names {name:?} twice"));
@@ -86,6 +88,33 @@ fn definition_error(definition: &ComponentDefinition) -> Option<String> {
             )
         })
     })
+}
+
+/// Labels and annotations that pods and services would be given.
+fn metadata(spec: &ComponentDefinitionSpec) -> Result<(), BadMetadata> {
+    check_metadata(Metadata::Labels, "spec.labels", &spec.labels)?;
+    check_metadata(Metadata::Annotations, "spec.annotations", &spec.annotations)?;
+    spec.services.iter().try_for_each(|service| {
+        let field = format!("spec.services[{}].annotations", service.name);
+        check_metadata(Metadata::ServiceAnnotations, &field, &service.annotations)
+    })
+}
+
+/// With a file of settings etcd takes no flag: neither its identity nor its certificates would be the operator's. The
+/// first container is the service itself.
+fn config_file(runtime: &PodSpec) -> Option<String> {
+    let first = runtime.containers.first()?;
+    let places = [("command", &first.command), ("args", &first.args)];
+    let names = |words: &Option<Vec<String>>| {
+        let mut flags = words.iter().flatten().filter_map(|word| flags::read(word));
+        flags.any(|(name, _)| name == CONFIG_FILE)
+    };
+    let (field, _) = places.into_iter().find(|(_, words)| names(words))?;
+    Some(format!(
+        "spec.runtime.containers[{}].{field} has --{CONFIG_FILE}, with which etcd takes no other flag, the operator's \
+         neither: write the file's settings as flags",
+        first.name
+    ))
 }
 
 /// Fields of which nothing would come.
@@ -221,6 +250,34 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_settings_is_refused_by_the_field_that_names_it() {
+        let told = |container: &str| {
+            let yaml =
+                format!("metadata: {{name: x}}\nspec: {{runtime: {{containers: [{container}]}}}}");
+            let definition: ComponentDefinition =
+                serde_saphyr::from_str(&yaml).expect("definition");
+            check_definition(&definition).message.unwrap_or_default()
+        };
+        for (container, field) in [
+            ("{name: etcd, args: [--pre-vote, --config-file=/x]}", "args"),
+            ("{name: etcd, args: [-config-file, /x]}", "args"),
+            (
+                "{name: etcd, command: [kbagent, launch, --, etcd, --config-file, /x]}",
+                "command",
+            ),
+        ] {
+            let told = told(container);
+            let begin = format!("spec.runtime.containers[etcd].{field} has --config-file");
+            assert!(told.starts_with(&begin), "{container}: {told}");
+        }
+        // Another program's flag of that name is its own.
+        assert_eq!(
+            told("{name: etcd, args: [--name=x]}, {name: b, args: [--config-file=/x]}"),
+            ""
+        );
+    }
+
+    #[test]
     fn fields_of_which_nothing_would_come_are_named() {
         let table = [
             ("updateStrategy: Parallel", "spec.updateStrategy"),
@@ -243,6 +300,10 @@ mod tests {
             (
                 "labels: {kubeblocks.io/role: leader}",
                 "spec.labels[kubeblocks.io/role]",
+            ),
+            (
+                "services: [{name: s, annotations: {apps.kubeblocks.io/x: y}}]",
+                "spec.services[s].annotations[apps.kubeblocks.io/x]",
             ),
         ];
         for (field, word) in table {

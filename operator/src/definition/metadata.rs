@@ -1,4 +1,4 @@
-//! Labels and annotations that pods may be given: what Kubernetes takes, and what is not the operator's own. Pure.
+//! Labels and annotations that owners give: what Kubernetes takes, and what is not the operator's own. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,37 +8,47 @@ use etcd_operator_api::labels;
 const LONGEST: usize = 63;
 /// Longest prefix of a key.
 const LONGEST_PREFIX: usize = 253;
+/// Prefixes of annotations that Kubernetes' controllers of volumes write on claims, and believe.
+const OF_VOLUMES: [&str; 3] = [
+    "pv.kubernetes.io",
+    "volume.kubernetes.io",
+    "volume.beta.kubernetes.io",
+];
 
 /// What labels and annotations are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Metadata {
-    /// Values are names.
+    /// Of pods, and of what goes with them: values are names.
     Labels,
-    /// Values are any text.
+    /// Of pods: values are any text.
     Annotations,
+    /// Of claims: values are names.
+    ClaimLabels,
+    /// Of claims: values are any text.
+    ClaimAnnotations,
+    /// Of services: values are any text.
+    ServiceAnnotations,
 }
 
 /// A label or annotation that cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}[{key}] {why}")]
 pub(crate) struct BadMetadata {
-    field: &'static str,
+    field: String,
     key: String,
     why: &'static str,
 }
 
-/// Checks all of `given`.
+/// Checks all of `given`, which is the value of `field`.
 ///
 /// # Errors
 /// With the first that cannot be had.
 pub(crate) fn check_metadata(
     kind: Metadata,
+    field: &str,
     given: &BTreeMap<String, String>,
 ) -> Result<(), BadMetadata> {
-    let field = match kind {
-        Metadata::Labels => "labels",
-        Metadata::Annotations => "annotations",
-    };
+    let names = matches!(kind, Metadata::Labels | Metadata::ClaimLabels);
     for (key, value) in given {
         let wrong = if !is_key(key) {
             Some(
@@ -46,7 +56,11 @@ pub(crate) fn check_metadata(
             )
         } else if is_reserved(kind, key) {
             Some("is the operator's own: take it out")
-        } else if kind == Metadata::Labels && !value.is_empty() && !is_name(value) {
+        } else if kind == Metadata::ClaimAnnotations && OF_VOLUMES.contains(&prefix(key)) {
+            Some(
+                "is what Kubernetes itself writes on claims: take it out, and name a class in storageClassName",
+            )
+        } else if names && !value.is_empty() && !is_name(value) {
             Some(
                 "has a value that Kubernetes does not take: up to 63 letters, digits, '-', '_', '.'",
             )
@@ -54,27 +68,43 @@ pub(crate) fn check_metadata(
             None
         };
         if let Some(why) = wrong {
-            let key = key.clone();
+            let (field, key) = (field.to_owned(), key.clone());
             return Err(BadMetadata { field, key, why });
         }
     }
     Ok(())
 }
 
-/// Services, budgets and the role path live by these.
-fn is_reserved(kind: Metadata, key: &str) -> bool {
+/// True for a label that the operator gives, or finds its objects by. Services, budgets and the role path live by it.
+pub(crate) fn is_own_label(key: &str) -> bool {
     let own = [
         labels::MANAGED_BY,
         labels::INSTANCE,
         labels::COMPONENT,
         labels::REVISION,
     ];
-    let prefix = key.split_once('/').map_or("", |(prefix, _)| prefix);
-    let ours = prefix == "kubeblocks.io" || prefix.ends_with(".kubeblocks.io");
+    is_ours(key) || own.contains(&key)
+}
+
+/// True for a key of KubeBlocks and so of the operator.
+pub(crate) fn is_ours(key: &str) -> bool {
+    let prefix = prefix(key);
+    prefix == "kubeblocks.io" || prefix.ends_with(".kubeblocks.io")
+}
+
+fn is_reserved(kind: Metadata, key: &str) -> bool {
     match kind {
-        Metadata::Labels => ours || own.contains(&key),
-        Metadata::Annotations => ours && key != labels::RESTART,
+        Metadata::Labels | Metadata::ClaimLabels => is_own_label(key),
+        // A new value of it restarts pods.
+        Metadata::Annotations => is_ours(key) && key != labels::RESTART,
+        Metadata::ClaimAnnotations => is_ours(key),
+        // They are for Prometheus, and the operator itself puts them on the headless service alone.
+        Metadata::ServiceAnnotations => is_ours(key) && !key.starts_with(labels::MONITOR_PREFIX),
     }
+}
+
+fn prefix(key: &str) -> &str {
+    key.split_once('/').map_or("", |(prefix, _)| prefix)
 }
 
 fn is_key(key: &str) -> bool {
@@ -126,10 +156,39 @@ mod tests {
             (Metadata::Annotations, labels::RESTART, "now", None),
             (Metadata::Annotations, labels::ROLE_FENCE, "9", Some("own")),
             (Metadata::Annotations, "", "", Some("no key")),
+            (Metadata::ClaimLabels, "team", "blue", None),
+            (Metadata::ClaimLabels, "team", "b c", Some("has a value")),
+            (Metadata::ClaimLabels, labels::POD_NAME, "x", Some("own")),
+            (Metadata::ClaimAnnotations, "note", "b c", None),
+            (
+                Metadata::ClaimAnnotations,
+                labels::RESTART,
+                "now",
+                Some("own"),
+            ),
+            (
+                Metadata::ClaimAnnotations,
+                "pv.kubernetes.io/bind-completed",
+                "yes",
+                Some("Kubernetes itself writes"),
+            ),
+            (
+                Metadata::ServiceAnnotations,
+                "monitor.kubeblocks.io/scrape",
+                "true",
+                None,
+            ),
+            (
+                Metadata::ServiceAnnotations,
+                labels::RESTART,
+                "now",
+                Some("own"),
+            ),
         ];
         for (kind, key, value, refused) in table {
             let given = BTreeMap::from([(key.to_owned(), value.to_owned())]);
-            let told = check_metadata(kind, &given).err().map(|e| e.to_string());
+            let told = check_metadata(kind, "labels", &given);
+            let told = told.err().map(|e| e.to_string());
             match (&told, refused) {
                 (None, None) => {}
                 (Some(told), Some(word)) if told.contains(word) => {}

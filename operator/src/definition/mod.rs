@@ -15,7 +15,7 @@ mod upgrade;
 
 pub(crate) use checks::check_definition;
 pub(crate) use matching::{Wanted, resolve};
-pub(crate) use metadata::{BadMetadata, Metadata, check_metadata};
+pub(crate) use metadata::{BadMetadata, Metadata, check_metadata, is_ours, is_own_label};
 pub(crate) use minor::Minor;
 pub(crate) use pattern::matches;
 pub(crate) use reconcile::run;

@@ -1,7 +1,7 @@
 //! IO out: carries out a plan's steps in their order. Knows no policy and decides nothing.
 //!
-//! One field manager; deletes name the incarnation (C2); a failed step ends the round, and the next round
-//! starts from what is there then (M6).
+//! One field manager; deletes name the incarnation (C2); a step of which it is not known whether it happened ends the
+//! round, and the next round starts from what is there then (M6).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use etcd_operator_api::{FIELD_MANAGER, InstanceSet, labels};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use kbagent_protocol::{ActionRequest, PORT, action, parameter};
+use kbagent_protocol::{ActionRequest, Id, PORT, action, parameter};
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
@@ -25,6 +25,9 @@ use super::resize::resize;
 use crate::agent::{AgentClient, Peer};
 use crate::controller::refuse_foreign;
 use crate::token;
+
+#[cfg(test)]
+mod tests;
 
 /// Carries out steps for one InstanceSet.
 pub(crate) struct Applier<'a> {
@@ -158,64 +161,16 @@ impl<'a> Applier<'a> {
 
     /// Carries out a step in etcd, through the agent that the step names.
     async fn ask(&self, step: &Step) -> Result<(), Error> {
-        match step {
-            Step::Switchover { via, from, to } => {
-                let parameters = [
-                    (parameter::SWITCHOVER_CURRENT_NAME, from.clone()),
-                    (parameter::SWITCHOVER_CANDIDATE_NAME, to.clone()),
-                ];
-                self.act(via, action::SWITCHOVER, parameters.into()).await
-            }
-            Step::AddLearner { via, pod, host } => {
-                let parameters = [
-                    (parameter::JOIN_MEMBER_POD_NAME, pod.clone()),
-                    (parameter::JOIN_MEMBER_POD_FQDN, host.clone()),
-                ];
-                self.act(via, action::MEMBER_JOIN, parameters.into()).await
-            }
-            Step::Promote {
-                via,
-                pod: _,
-                member,
-            } => {
-                let parameters = [(parameter::MEMBER_ID, member.to_string())];
-                self.act(via, action::MEMBER_PROMOTE, parameters.into())
-                    .await
-            }
-            Step::RemoveMember {
-                via,
-                pod,
-                host,
-                member,
-                why: _,
-            } => {
-                let parameters = [
-                    (parameter::LEAVE_MEMBER_POD_NAME, pod.clone()),
-                    (parameter::LEAVE_MEMBER_POD_FQDN, host.clone()),
-                    (parameter::MEMBER_ID, member.to_string()),
-                ];
-                self.act(via, action::MEMBER_LEAVE, parameters.into()).await
-            }
-            Step::Compact { via } => self.act(via, action::COMPACT, BTreeMap::new()).await,
-            Step::Defragment { via } => self.act(via, action::DEFRAGMENT, BTreeMap::new()).await,
-            Step::Disarm { via, alarm } => {
-                let parameters = [
-                    (parameter::MEMBER_ID, alarm.member.to_string()),
-                    (parameter::ALARM, alarm.kind.as_str().to_owned()),
-                ];
-                self.act(via, action::DISARM, parameters.into()).await
-            }
-            Step::Downgrade { via, to } => {
-                let parameters = [(parameter::DOWNGRADE_TARGET, to.to_string())];
-                self.act(via, action::DOWNGRADE, parameters.into()).await
-            }
-            Step::CancelDowngrade { via } => {
-                self.act(via, action::CANCEL_DOWNGRADE, BTreeMap::new())
-                    .await
-            }
-            Step::AppendToLog { via } => self.act(via, action::APPEND, BTreeMap::new()).await,
+        if let Step::RemoveMember {
+            drain: Some(own), ..
+        } = step
+        {
+            self.drain(own).await;
+        }
+        match call(step) {
+            Some((via, action, parameters)) => self.act(via, action, parameters).await,
             // Every other step is an object's, and `take` has it.
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 
@@ -319,6 +274,13 @@ impl<'a> Applier<'a> {
         tolerate_absent(patched, || format!("edit claim {name}"))
     }
 
+    /// Has a member's clients leave before it is removed. Agents of earlier releases cannot; it is removed in any case.
+    async fn drain(&self, own: &Via) {
+        if let Err(error) = self.act(own, action::DRAIN, BTreeMap::new()).await {
+            tracing::info!(pod = own.pod, %error, "clients are not asked to leave before the member is removed");
+        }
+    }
+
     async fn act(
         &self,
         via: &Via,
@@ -362,6 +324,61 @@ impl<'a> Applier<'a> {
             },
         })
     }
+}
+
+/// The agent that is asked, its action, and the parameters of that.
+type Call<'a> = (&'a Via, &'static str, BTreeMap<&'static str, String>);
+
+/// What an agent is asked for a step in etcd; `None` for a step of an object.
+fn call(step: &Step) -> Option<Call<'_>> {
+    let none = BTreeMap::new;
+    let member = |id: &Id| (parameter::MEMBER_ID, id.to_string());
+    Some(match step {
+        Step::Switchover { via, from, to } => {
+            let current = (parameter::SWITCHOVER_CURRENT_NAME, from.clone());
+            let candidate = (parameter::SWITCHOVER_CANDIDATE_NAME, to.clone());
+            (via, action::SWITCHOVER, [current, candidate].into())
+        }
+        Step::AddLearner { via, pod, host } => {
+            let name = (parameter::JOIN_MEMBER_POD_NAME, pod.clone());
+            let host = (parameter::JOIN_MEMBER_POD_FQDN, host.clone());
+            (via, action::MEMBER_JOIN, [name, host].into())
+        }
+        Step::Promote {
+            via,
+            pod: _,
+            member: id,
+        } => (via, action::MEMBER_PROMOTE, [member(id)].into()),
+        Step::RemoveMember {
+            via,
+            pod,
+            host,
+            member: id,
+            why: _,
+            drain: _,
+        } => {
+            let name = (parameter::LEAVE_MEMBER_POD_NAME, pod.clone());
+            let host = (parameter::LEAVE_MEMBER_POD_FQDN, host.clone());
+            (via, action::MEMBER_LEAVE, [name, host, member(id)].into())
+        }
+        Step::Compact { via } => (via, action::COMPACT, none()),
+        Step::Defragment { via, request } => {
+            let request = request.iter().cloned();
+            let parameters = request.map(|uid| (parameter::DEFRAGMENTATION_REQUEST, uid));
+            (via, action::DEFRAGMENT, parameters.collect())
+        }
+        Step::Disarm { via, alarm } => {
+            let kind = (parameter::ALARM, alarm.kind.as_str().to_owned());
+            (via, action::DISARM, [member(&alarm.member), kind].into())
+        }
+        Step::Downgrade { via, to } => {
+            let to = (parameter::DOWNGRADE_TARGET, to.to_string());
+            (via, action::DOWNGRADE, [to].into())
+        }
+        Step::CancelDowngrade { via } => (via, action::CANCEL_DOWNGRADE, none()),
+        Step::AppendToLog { via } => (via, action::APPEND, none()),
+        _ => return None,
+    })
 }
 
 fn limit(limits: &Limits, action: &str) -> Option<u32> {

@@ -1,7 +1,7 @@
 //! One reconcile: read, observe, plan, apply, record. And what wakes it. No policy and no waiting here (C3).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use etcd_operator_api::InstanceSet;
 use etcd_operator_api::condition::{self, ConditionType, Observation, Reason};
@@ -11,7 +11,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
-use kube::runtime::events::Recorder;
 use kube::runtime::reflector::Store;
 use kube::{Client, Resource, ResourceExt};
 use serde_json::json;
@@ -30,9 +29,10 @@ use super::pace::Pace;
 use super::plan::steps::StatusDraft;
 use super::plan::{Plan, Step, Waiting, plan, status};
 use super::rehearse::Rehearsals;
-use super::sequence::in_order;
-use crate::controller::{Backoff, Blame, Calm, Head, UNREADABLE, current, key};
+use super::sequence::{Taken, in_order};
+use crate::controller::{Backoff, Blame, Calm, Events, Head, UNREADABLE, current, key};
 use crate::lease::Tenure;
+use crate::metrics::RoundEnd;
 use crate::roles::MemberStore;
 
 /// Longest a reconcile may take: the sum of its calls' limits in the worst case that still makes progress.
@@ -54,7 +54,7 @@ pub(super) struct Reconciler {
     pub(super) client: Client,
     pub(super) views: Arc<MemberStore>,
     pub(super) nodes: Store<Node>,
-    pub(super) recorder: Recorder,
+    pub(super) events: Events,
     pub(super) cluster_domain: String,
     pub(super) backoff: Backoff,
     pub(super) calm: Calm,
@@ -71,10 +71,14 @@ pub(super) async fn reconcile(
     if let Some(later) = reconciler.calm.rest(&key(&*set)) {
         return Ok(later);
     }
+    let began = Instant::now();
     let whole = reconciler.reconcile(&set);
     let result = timeout(LIMIT, Box::pin(whole))
         .await
-        .map_err(|_| Error::Late(LIMIT.as_secs()))?;
+        .unwrap_or_else(|_| Err(Error::Late(LIMIT.as_secs())));
+    let end = RoundEnd::of(&result, |error| error.is_conflict() || is_held_up(error));
+    let metrics = &reconciler.frame.metrics;
+    metrics.reconciled("InstanceSet", end, began.elapsed());
     if result.is_ok() {
         reconciler.backoff.succeeded(&key(&*set));
     }
@@ -91,7 +95,7 @@ pub(super) fn on_error(
         return Action::requeue(CONFLICT);
     }
     warn!(instance_set = %set.name_any(), %error, "reconcile failed");
-    if error.is_not_now() || matches!(error, Error::LeaseEnded) {
+    if is_held_up(error) {
         // Not one of a row of failures: waits that double would last long after etcd is ready.
         return Action::requeue(HELD_UP);
     }
@@ -99,6 +103,11 @@ pub(super) fn on_error(
         Error::Spec(_) => Action::await_change(),
         _ => reconciler.backoff.failed(&key(&*set)),
     }
+}
+
+/// What passes by itself: etcd is not ready for a change, or another replica reconciles.
+fn is_held_up(error: &Error) -> bool {
+    error.is_not_now() || matches!(error, Error::LeaseEnded)
 }
 
 impl Reconciler {
@@ -124,13 +133,16 @@ impl Reconciler {
             }
         };
         let result = match approval::confirm(&self.client, &mut desired).await {
-            Ok(()) => self.advance(&set, &desired).await,
-            Err(error) => Err(error),
+            Ok(()) => Box::pin(self.advance(&set, &desired)).await,
+            Err(error) => {
+                self.record_failure(&set, &error).await?;
+                Err(error)
+            }
         };
         if let Err(error) = &result
             && !error.is_conflict()
         {
-            events::failed(&self.recorder, &set, error).await;
+            events::failed(&self.events, &set, error).await;
         }
         result
     }
@@ -159,14 +171,21 @@ impl Reconciler {
             version = self.record(set, &status, &recorded, version).await?;
             recorded = status;
         }
-        let applied = match self.apply(set, desired, &plan).await {
-            // No failure: it waits for others, and says for what.
-            Err(Error::Budget { pod, why }) => {
-                status::hold(&mut plan, Waiting::Budget { pod, why });
-                Ok(())
+        let taken = self.apply(set, desired, &plan).await;
+        if taken.done.iter().any(|step| in_etcd(step)) {
+            // It gets on, whatever else was refused: no later than that is the next step due.
+            self.backoff.succeeded(&key(set));
+        }
+        let mut applied = Ok(());
+        for error in taken.failed {
+            match error {
+                // No failure: it waits for others, and says for what.
+                Error::Budget { pod, why } => {
+                    status::hold(&mut plan, Waiting::Budget { pod, why });
+                }
+                other => applied = applied.and(Err(other)),
             }
-            other => other,
-        };
+        }
         if plan.steps.contains(&Step::AddFinalizer) || plan.steps.contains(&Step::RemoveFinalizer) {
             // The object has moved on by our own write; its new version triggers the next round.
             applied?;
@@ -180,7 +199,12 @@ impl Reconciler {
         Ok(Action::requeue(next(&plan, &self.pace, &key(set))))
     }
 
-    async fn apply(&self, set: &InstanceSet, desired: &Desired, plan: &Plan) -> Result<(), Error> {
+    async fn apply<'a>(
+        &self,
+        set: &InstanceSet,
+        desired: &Desired,
+        plan: &'a Plan,
+    ) -> Taken<'a, Error> {
         let applier = Applier::new(&self.client, &self.frame.agents, desired);
         let applier = &applier;
         let take = |step| async move {
@@ -190,10 +214,10 @@ impl Reconciler {
             }
             info!(instance_set = %desired.name, step = %events::summary(step), "step");
             applier.take(step).await?;
-            events::taken(&self.recorder, set, step).await;
+            events::taken(&self.events, set, step).await;
             Ok(())
         };
-        in_order(&plan.steps, take).await
+        in_order(&plan.steps, take, Error::is_refusal).await
     }
 
     /// Writes the status if it differs from what is recorded; returns the object's newest version.
@@ -267,10 +291,13 @@ fn reconciled(error: Option<&Error>) -> Observation {
     }
 }
 
+/// True for a step after which the next one is due at once, and which no watch of Kubernetes shows.
+fn in_etcd(step: &Step) -> bool {
+    step.changes_membership() || matches!(step, Step::Switchover { .. })
+}
+
 /// When to look again, if nothing wakes us before.
 pub(super) fn next(plan: &Plan, pace: &Pace, set: &str) -> Duration {
-    let in_etcd =
-        |step: &Step| step.changes_membership() || matches!(step, Step::Switchover { .. });
     if plan.steps.iter().any(in_etcd) {
         pace.forget(set);
         return STEPPED;

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use etcd_operator_api::defragmentation::DefragmentationWish;
 use etcd_operator_api::instance_set::{InstanceSet, InstanceSetStatus};
 use etcd_operator_api::labels;
 use etcd_operator_api::lifecycle::Action;
@@ -20,6 +21,7 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::definition::Minor;
 
@@ -76,10 +78,14 @@ pub(crate) struct Desired {
     pub replace_after: Option<i64>,
     /// The request to give up a quorum, when there is one.
     pub recovery: Option<RecoveryWish>,
+    /// The request to defragment members, when there is one.
+    pub defragmentation: Option<DefragmentationWish>,
     /// The minor that etcd's data is to be led back to.
     pub downgrade: Option<Minor>,
     /// The minor for whose servers the members' logs are prepared.
     pub upgrade: Option<Minor>,
+    /// The version that pods stay of until what comes before another minor is done.
+    pub minor_awaited: Option<String>,
     /// Roles that are declared, by name.
     pub roles: Vec<etcd_operator_api::component_definition::ReplicaRole>,
     /// UID of the Backup that the first member's data comes from, instead of none.
@@ -169,9 +175,11 @@ impl Desired {
             vars: spec.template_vars.clone(),
             service_annotations: spec.headless_service_annotations.clone(),
             replace_after: replace_after(its),
-            recovery: wish(its)?,
+            recovery: wish(its, labels::RECOVER, "RecoverQuorum")?,
+            defragmentation: wish(its, labels::DEFRAGMENT, "Custom")?,
             downgrade: minor(its, labels::DOWNGRADE)?,
             upgrade: minor(its, labels::UPGRADE)?,
+            minor_awaited: its.annotations().get(labels::MINOR_AWAITED).cloned(),
             roles: spec.roles.clone(),
             seed: seed(its)?,
             recorded: its.status.clone().unwrap_or_default(),
@@ -225,14 +233,18 @@ fn replace_after(its: &InstanceSet) -> Option<i64> {
     Some(i64::from(minutes) * 60)
 }
 
-/// The request to give up the quorum.
-fn wish(its: &InstanceSet) -> Result<Option<RecoveryWish>, NotOfType> {
-    let Some(text) = its.annotations().get(labels::RECOVER) else {
+/// What an OpsRequest of this type asks for.
+fn wish<T: DeserializeOwned>(
+    its: &InstanceSet,
+    annotation: &str,
+    kind: &str,
+) -> Result<Option<T>, NotOfType> {
+    let Some(text) = its.annotations().get(annotation) else {
         return Ok(None);
     };
     let wish = serde_json::from_str(text).map_err(|error| NotOfType {
-        field: format!("metadata.annotations[{}]", labels::RECOVER),
-        reason: format!("{error}; remove it, and ask for it by an OpsRequest RecoverQuorum"),
+        field: format!("metadata.annotations[{annotation}]"),
+        reason: format!("{error}; remove it, and ask for it by an OpsRequest {kind}"),
     })?;
     Ok(Some(wish))
 }

@@ -87,6 +87,20 @@ impl Error {
         matches!(self, Error::Act { source, .. } if source.is_not_now())
     }
 
+    /// True when the API server has said no to just this write, because of a quota, a policy or a budget: it is certain
+    /// that nothing has happened. What says nothing of the object (a server that is busy, a webhook that does not
+    /// answer) or that the look was late is no refusal.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Error::Budget { .. } => true,
+            Error::Write { source, .. } => match source.as_ref() {
+                kube::Error::Api(status) => matches!(status.code, 400 | 403 | 422),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
     /// True when another client wrote in between: looking again at once is right. An object of that name that is there
     /// already has the same code and stays there.
     pub(crate) fn is_conflict(&self) -> bool {
@@ -112,6 +126,24 @@ mod tests {
         };
         assert!(error("Conflict").is_conflict());
         assert!(!error("AlreadyExists").is_conflict());
+    }
+
+    #[test]
+    fn what_says_nothing_of_the_object_is_no_refusal() {
+        let refused = |code: u16| {
+            let status = serde_json::json!({ "status": "Failure", "reason": "", "code": code, "message": "" });
+            let status = serde_json::from_value(status).expect("a status");
+            Error::write("create pod a-0", kube::Error::Api(Box::new(status))).is_refusal()
+        };
+        for code in [400, 403, 422] {
+            assert!(refused(code), "{code}");
+        }
+        for code in [401, 404, 409, 429, 500, 503, 504] {
+            assert!(!refused(code), "{code}");
+        }
+        let (pod, why) = ("a-0".to_owned(), String::new());
+        assert!(Error::Budget { pod, why }.is_refusal());
+        assert!(!Error::LeaseEnded.is_refusal());
     }
 
     #[test]

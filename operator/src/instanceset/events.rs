@@ -2,12 +2,14 @@
 
 use etcd_operator_api::InstanceSet;
 use kube::Resource;
-use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::events::{Event, EventType};
 use tracing::debug;
 
 use super::error::Error;
-use super::plan::steps::Labelled;
+use super::names as keys;
+use super::plan::steps::{Changes, Labelled};
 use super::plan::{Grace, Removal, Step};
+use crate::controller::Events;
 
 /// One line about a step, for logs and events.
 pub(crate) fn summary(step: &Step) -> String {
@@ -55,7 +57,10 @@ pub(crate) fn summary(step: &Step) -> String {
             format!("remove {pod} (member {member}): {why}")
         }
         Step::Compact { via } => format!("compact the key space through {}", via.pod),
-        Step::Defragment { via } => format!("defragment {}", via.pod),
+        Step::Defragment { via, request } => match request {
+            Some(request) => format!("defragment {}, as OpsRequest {request} asks", via.pod),
+            None => format!("defragment {}", via.pod),
+        },
         Step::Disarm { alarm, .. } => {
             let kind = alarm.kind.as_str();
             format!("disarm {kind} of member {}", alarm.member)
@@ -79,8 +84,16 @@ pub(crate) fn summary(step: &Step) -> String {
 }
 
 /// Publishes that a step was taken.
-pub(super) async fn taken(recorder: &Recorder, set: &InstanceSet, step: &Step) {
+pub(super) async fn taken(events: &Events, set: &InstanceSet, step: &Step) {
     let action = match step {
+        Step::Relabel { name, changes, .. } if assumes(changes) => {
+            let note = format!(
+                "nothing says which storage class was asked for when claim {name} was made: its member stays \
+                 (condition StorageClassAssumed)"
+            );
+            let reason = "StorageClassAssumed";
+            return publish(events, set, EventType::Warning, reason, note).await;
+        }
         Step::AddFinalizer | Step::RemoveFinalizer | Step::Relabel { .. } => return,
         Step::Compact { .. } => "Compact",
         Step::Defragment { .. } => "Defragment",
@@ -102,13 +115,19 @@ pub(super) async fn taken(recorder: &Recorder, set: &InstanceSet, step: &Step) {
         Step::Promote { .. } => "Promote",
         Step::RemoveMember { .. } => "RemoveMember",
     };
-    publish(recorder, set, EventType::Normal, action, summary(step)).await;
+    publish(events, set, EventType::Normal, action, summary(step)).await;
+}
+
+/// True when the class that a claim was made for is taken for the one that is named.
+fn assumes(changes: &Changes) -> bool {
+    let assumed = changes.annotations.get(keys::ASSUMED);
+    assumed.is_some_and(Option::is_some)
 }
 
 /// Publishes that a reconcile failed.
-pub(super) async fn failed(recorder: &Recorder, set: &InstanceSet, error: &Error) {
+pub(super) async fn failed(events: &Events, set: &InstanceSet, error: &Error) {
     publish(
-        recorder,
+        events,
         set,
         EventType::Warning,
         "ReconcileFailed",
@@ -117,13 +136,7 @@ pub(super) async fn failed(recorder: &Recorder, set: &InstanceSet, error: &Error
     .await;
 }
 
-async fn publish(
-    recorder: &Recorder,
-    set: &InstanceSet,
-    type_: EventType,
-    reason: &str,
-    note: String,
-) {
+async fn publish(events: &Events, set: &InstanceSet, type_: EventType, reason: &str, note: String) {
     let action = reason.to_owned();
     // The API server takes 1024 characters.
     let note: String = note.chars().take(1000).collect();
@@ -134,7 +147,7 @@ async fn publish(
         action,
         secondary: None,
     };
-    if let Err(error) = recorder.publish(&event, &set.object_ref(&())).await {
+    if let Err(error) = events.publish(&event, &set.object_ref(&())).await {
         debug!(%error, "failed to publish an event");
     }
 }

@@ -7,6 +7,7 @@
 pub(crate) mod apply;
 mod approval;
 mod calls;
+mod container;
 mod controller;
 pub(crate) mod desired;
 pub(crate) mod error;
@@ -22,5 +23,6 @@ mod resize;
 mod run;
 mod sequence;
 mod unreachable;
+mod volume_hosts;
 
 pub(crate) use run::{Context, run};

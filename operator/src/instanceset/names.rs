@@ -2,6 +2,12 @@
 
 /// Annotation of claims: identifier (hexadecimal) of the member that the claim was made for by a join.
 pub(crate) const JOIN: &str = "workloads.kubeblocks.io/join-member-id";
+/// Annotation of claims: the storage class that was asked for, empty for the default one. A policy may have put another
+/// one into the claim.
+pub(crate) const CLASS: &str = "workloads.kubeblocks.io/storage-class";
+/// Annotation of claims: the class on record is the one that was named when this operator saw the claim first, and the
+/// claim is of another one. Whether that was asked for is not known.
+pub(crate) const ASSUMED: &str = "workloads.kubeblocks.io/storage-class-assumed";
 /// Annotation of claims that were kept when their member left; never used again by a member as it is (M10).
 pub(crate) const RETIRED: &str = "workloads.kubeblocks.io/retired";
 /// Annotation of pods: the raft index (decimal) that its member must have applied to count as caught up (P9).

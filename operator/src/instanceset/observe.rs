@@ -17,34 +17,26 @@ use kube::api::{Api, ListParams};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, ResourceExt};
 
+use super::container;
 use super::desired::Desired;
 use super::error::Error;
 use super::names as keys;
-use super::observed::{ClaimSeen, NO_CREDENTIALS, NodeSeen, Observed, PodSeen, Reading, Size};
-use super::rehearse::Rehearsals;
+use super::observed::{
+    ClaimSeen, NO_CREDENTIALS, NodeSeen, Observed, PodSeen, Reading, Size, class_of,
+};
+use super::plan::next_to_move;
+use super::rehearse::{self, Rehearsals};
 use super::resize;
 use super::unreachable::{self, Candidate, GivenUp, HOSTNAME};
+use super::volume_hosts::{self, Host, hosts, is_out_of_service};
 use crate::agent::{AgentClient, Peer};
 use crate::roles::MemberStore;
 use crate::roles::facts::PodKey;
 
 /// A view older than this tells nothing about now: agents repeat theirs every second.
 const FRESH: Duration = Duration::from_secs(3);
-/// Why a container does not run, when it is no matter of time.
-const BROKEN: [&str; 8] = [
-    "CrashLoopBackOff",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-    "ErrImageNeverPull",
-    "ErrImagePull",
-    "ImagePullBackOff",
-    "InvalidImageName",
-    "RunContainerError",
-];
 /// Annotation of a claim whose volume was provisioned for a node.
 const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
-/// Taint by which an administrator declares a node dead.
-const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 /// Where things are read from.
 pub(crate) struct Sources<'a> {
@@ -80,15 +72,7 @@ impl Sources<'_> {
         );
         let now = Timestamp::now();
         let listed = pods.map_err(|source| Error::read("pods", source))?.items;
-        let mut pods = BTreeMap::new();
-        let mut in_use = BTreeSet::new();
-        for pod in &listed {
-            let seen = self.pod(desired, pod, now).await?;
-            if !matches!(seen.node, NodeSeen::Unassigned | NodeSeen::Gone) {
-                in_use.extend(claim_names(pod));
-            }
-            pods.insert(pod.name_any(), seen);
-        }
+        let (mut pods, in_use) = self.pods(desired, &listed, now).await?;
         let members = self.members(&listed, &pods).await;
         let claims = claims
             .map_err(|source| Error::read("claims", source))?
@@ -101,33 +85,78 @@ impl Sources<'_> {
             }
             None => None,
         };
-        let mut seen = BTreeMap::new();
-        for claim in &claims {
-            let name = claim.name_any();
-            let given_up = given_up.iter().find(|of| of.claims.contains(&name));
-            let lost = match given_up {
-                Some(given_up) => Some(format!(
-                    "the volume of claim {name} is there: {}",
-                    given_up.why
-                )),
-                None => self.lost(claim, in_use.contains(name.as_str())).await?,
-            };
-            seen.insert(name, claim_seen(desired, claim, lost));
-        }
+        let claims = self
+            .claims(desired, &claims, (&in_use, given_up.as_ref()))
+            .await?;
         if let Some(pod) = given_up.and_then(|given_up| pods.get_mut(&given_up.pod)) {
             pod.node = NodeSeen::Unreachable;
         }
         let service = service.map_err(|source| Error::read("the headless service", source))?;
         let no_node = self.absent_node(desired).await?;
         let refused_template = self.rehearsals.refusal(self.client, desired, &pods).await;
-        Ok(Observed {
+        let seen = Observed {
             no_node,
             refused_template,
+            refused_move: None,
+            made_class: BTreeMap::new(),
             pods,
-            claims: seen,
+            claims,
             service,
             members,
-        })
+        };
+        Ok(self.with_move(desired, seen).await)
+    }
+
+    /// What is seen of each pod, and the claims that pods on a node use.
+    async fn pods(
+        &self,
+        desired: &Desired,
+        listed: &[Pod],
+        now: Timestamp,
+    ) -> Result<(BTreeMap<String, PodSeen>, BTreeSet<String>), Error> {
+        let (mut pods, mut in_use) = (BTreeMap::new(), BTreeSet::new());
+        for pod in listed {
+            let seen = self.pod(desired, pod, now).await?;
+            if !matches!(seen.node, NodeSeen::Unassigned | NodeSeen::Gone) {
+                in_use.extend(claim_names(pod).map(str::to_owned));
+            }
+            pods.insert(pod.name_any(), seen);
+        }
+        Ok((pods, in_use))
+    }
+
+    /// What is seen of each claim. Those of a pod that is given up count as lost.
+    async fn claims(
+        &self,
+        desired: &Desired,
+        listed: &[PersistentVolumeClaim],
+        (in_use, given_up): (&BTreeSet<String>, Option<&GivenUp>),
+    ) -> Result<BTreeMap<String, ClaimSeen>, Error> {
+        let mut claims = BTreeMap::new();
+        for claim in listed {
+            let name = claim.name_any();
+            let lost = match given_up.filter(|of| of.claims.contains(&name)) {
+                Some(given_up) => {
+                    let why = &given_up.why;
+                    Some(format!("the volume of claim {name} is there: {why}"))
+                }
+                None => self.lost(claim, in_use.contains(&name)).await?,
+            };
+            claims.insert(name, claim_seen(desired, claim, lost));
+        }
+        Ok(claims)
+    }
+
+    /// With what the API server says of the claims and the pod that a member would be made of: the next one to move, or
+    /// one of whose claim it is not known what was asked for.
+    async fn with_move(&self, desired: &Desired, mut seen: Observed) -> Observed {
+        if let Some(pod) = next_to_move(desired, &seen) {
+            match Box::pin(rehearse::replacement(self.client, desired, &pod)).await {
+                Ok(classes) => seen.made_class = classes,
+                Err(why) => seen.refused_move = Some(why),
+            }
+        }
+        seen
     }
 
     async fn pod(&self, desired: &Desired, pod: &Pod, now: Timestamp) -> Result<PodSeen, Error> {
@@ -162,9 +191,10 @@ impl Sources<'_> {
             age_seconds: since(pod.metadata.creation_timestamp.as_ref()),
             terminating: pod.metadata.deletion_timestamp.is_some(),
             ended: matches!(phase, Some("Failed" | "Succeeded")),
-            broken: broken(pod),
+            restarts: container::restarts(pod, now),
+            broken: container::broken(pod),
             resize: resize::seen(pod),
-            runs: runs(pod),
+            runs: container::runs(pod),
             node: self.node(pod).await?,
             ip: status
                 .and_then(|status| status.pod_ip.clone())
@@ -216,12 +246,7 @@ impl Sources<'_> {
         let Some(node) = self.find_node(name).await? else {
             return Ok(NodeSeen::Gone);
         };
-        let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
-        if taints
-            .into_iter()
-            .flatten()
-            .any(|taint| taint.key == OUT_OF_SERVICE)
-        {
+        if is_out_of_service(&node) {
             return Ok(NodeSeen::OutOfService);
         }
         let status = node.status.as_ref();
@@ -304,9 +329,10 @@ impl Sources<'_> {
         Ok(node.map(Arc::new))
     }
 
-    /// Why the volume of a claim can never be mounted again: it lives on nodes that are all gone. Its volume is
-    /// only looked up when no pod has it on a node that is there, so that the steady state costs no call. A volume
-    /// that was made beforehand leaves no trace of its node in the claim, one that was provisioned does (D14).
+    /// Why the volume of a claim is not mounted again: it lives on nodes that are all gone or declared out of service.
+    /// Its volume is only looked up when no pod has it on a node that is there, so that the steady state costs no
+    /// call. A volume that was made beforehand leaves no trace of its node in the claim, one that was provisioned
+    /// does (D14). One that can be mounted elsewhere is left to Kubernetes.
     async fn lost(
         &self,
         claim: &PersistentVolumeClaim,
@@ -330,7 +356,8 @@ impl Sources<'_> {
             return Ok(None);
         };
         if let Some(node) = claim.annotations().get(SELECTED_NODE)
-            && self.find_node(node).await?.is_some()
+            && let Some(node) = self.find_node(node).await?
+            && !is_out_of_service(&node)
         {
             return Ok(None);
         }
@@ -340,30 +367,28 @@ impl Sources<'_> {
         let Some(hosts) = volume.as_ref().and_then(hosts) else {
             return Ok(None);
         };
-        for host in &hosts {
-            if self.is_host(host).await? {
-                return Ok(None);
-            }
+        let mut found = Vec::new();
+        for host in hosts {
+            let state = self.host(&host).await?;
+            found.push((host, state));
         }
-        Ok(Some(format!(
-            "the volume of claim {} is on node {}, which is gone",
-            claim.name_any(),
-            hosts.join(" or ")
-        )))
+        Ok(volume_hosts::lost(&claim.name_any(), &found))
     }
 
-    /// Whether a node has this host name. As with [`Self::find_node`], the API server has the last word (P5).
-    async fn is_host(&self, host: &str) -> Result<bool, Error> {
-        let named =
-            |node: &Arc<Node>| node.labels().get(HOSTNAME).map(String::as_str) == Some(host);
-        if self.nodes.state().iter().any(named) {
-            return Ok(true);
+    /// What the nodes of this host name are good for. As with [`Self::find_node`], the API server has the last word:
+    /// data is given up on this answer (P5).
+    async fn host(&self, host: &str) -> Result<Host, Error> {
+        let known = self.nodes.state();
+        let named = |node: &&Node| node.labels().get(HOSTNAME).map(String::as_str) == Some(host);
+        let of_name = known.iter().map(AsRef::as_ref).filter(named);
+        if volume_hosts::state(of_name) == Host::Serves {
+            return Ok(Host::Serves);
         }
         let nodes: Api<Node> = Api::all(self.client.clone());
         let params = ListParams::default().labels(&format!("{HOSTNAME}={host}"));
-        let found = nodes.list_metadata(&params).await;
+        let found = nodes.list(&params).await;
         let found = found.map_err(|source| Error::read("nodes", source))?;
-        Ok(!found.items.is_empty())
+        Ok(volume_hosts::state(found.items.iter()))
     }
 }
 
@@ -377,6 +402,8 @@ fn claim_names(pod: &Pod) -> impl Iterator<Item = &str> {
 }
 
 fn claim_seen(desired: &Desired, claim: &PersistentVolumeClaim, lost: Option<String>) -> ClaimSeen {
+    let spec = claim.spec.as_ref();
+    let class = spec.and_then(|spec| spec.storage_class_name.clone());
     ClaimSeen {
         uid: claim.uid().unwrap_or_default(),
         labels: claim.labels().clone(),
@@ -388,6 +415,8 @@ fn claim_seen(desired: &Desired, claim: &PersistentVolumeClaim, lost: Option<Str
             .owner_references()
             .iter()
             .any(|owner| owner.uid == desired.owner.uid),
+        class: class_of(claim.annotations(), class.as_deref()),
+        class_in_spec: class,
         size: size(claim),
     }
 }
@@ -436,75 +465,6 @@ fn is_of(set: &str, cluster: &str, claim: &PersistentVolumeClaim) -> bool {
     }
 }
 
-/// Host names that a volume is bound to; `None` when it can be mounted elsewhere too. Terms are alternatives: one that
-/// names no host may be met anywhere.
-fn hosts(volume: &PersistentVolume) -> Option<Vec<String>> {
-    let affinity = volume
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.node_affinity.as_ref());
-    let terms = affinity.and_then(|affinity| affinity.required.as_ref())?;
-    let mut hosts = Vec::new();
-    for term in &terms.node_selector_terms {
-        let mut expressions = term.match_expressions.iter().flatten();
-        let named = expressions.find(|term| term.key == HOSTNAME && term.operator == "In")?;
-        hosts.extend(named.values.clone().unwrap_or_default());
-    }
-    Some(hosts).filter(|hosts| !hosts.is_empty())
-}
-
-/// Why the containers of a pod cannot run, if so.
-fn broken(pod: &Pod) -> Option<String> {
-    let status = pod.status.as_ref()?;
-    let containers = status.container_statuses.iter().flatten();
-    let all = containers.chain(status.init_container_statuses.iter().flatten());
-    let mut waiting = all.filter_map(|container| {
-        let state = container.state.as_ref()?;
-        // Between two crashes a container is "terminated": the same failure, seen at another moment.
-        if let Some(ended) = state
-            .terminated
-            .as_ref()
-            .filter(|ended| ended.exit_code != 0)
-            && container.restart_count > 0
-        {
-            let (name, code) = (&container.name, ended.exit_code);
-            return Some(format!(
-                "container {name}: crash-looping, last exit code {code}"
-            ));
-        }
-        let waiting = state.waiting.as_ref()?;
-        let reason = waiting.reason.as_deref()?;
-        BROKEN
-            .contains(&reason)
-            .then(|| format!("container {}: {reason}", container.name))
-    });
-    let unschedulable = || {
-        let mut conditions = status.conditions.iter().flatten();
-        conditions
-            .find(|c| c.type_ == "PodScheduled" && c.reason.as_deref() == Some("Unschedulable"))
-            .map(|c| {
-                format!(
-                    "unschedulable: {}",
-                    c.message.as_deref().unwrap_or_default()
-                )
-            })
-    };
-    waiting.next().or_else(unschedulable)
-}
-
-/// Whether kubelet says that etcd's container runs; any container, when none has that name.
-fn runs(pod: &Pod) -> bool {
-    let statuses = pod.status.iter();
-    let statuses = statuses.flat_map(|status| status.container_statuses.iter().flatten());
-    let mut running = statuses.filter(|container| {
-        let state = container.state.as_ref();
-        state.is_some_and(|state| state.running.is_some())
-    });
-    let mut specified = pod.spec.iter().flat_map(|spec| &spec.containers);
-    let named = specified.any(|container| container.name == keys::ETCD);
-    running.any(|container| !named || container.name == keys::ETCD)
-}
-
 /// True when this InstanceSet, and no earlier one of its name, controls the object.
 fn controls(set: &str, object: &impl ResourceExt) -> bool {
     let mut owners = object.owner_references().iter();
@@ -520,32 +480,68 @@ fn variable(pod: &Pod, name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use kube::runtime::{reflector, watcher};
     use serde_json::json;
 
     use super::*;
+    use crate::fake_api::{failure, server};
 
-    fn volume(terms: &serde_json::Value) -> PersistentVolume {
-        let affinity = json!({ "required": { "nodeSelectorTerms": terms } });
-        let volume = json!({ "metadata": {}, "spec": { "nodeAffinity": affinity } });
-        serde_json::from_value(volume).expect("a volume")
+    const HOST: &str = "kubernetes.io/hostname";
+
+    /// What is said of a claim whose volume was provisioned for node n1 and can be mounted where this label has this
+    /// value, when the watch knows n1 with these taints and the API server has it with those.
+    async fn lost(
+        (label, value): (&str, &str),
+        known: serde_json::Value,
+        there: serde_json::Value,
+    ) -> Option<String> {
+        let node = |taints| {
+            json!({ "apiVersion": "v1", "kind": "Node", "spec": { "taints": taints },
+                "metadata": { "name": "n1", "labels": { HOST: "n1" } } })
+        };
+        let terms = json!([{ "matchExpressions": [{ "key": label, "operator": "In", "values": [value] }] }]);
+        let volume = json!({ "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": "v" },
+            "spec": { "nodeAffinity": { "required": { "nodeSelectorTerms": terms } } } });
+        let (now, list) = (
+            node(there),
+            |items| json!({ "apiVersion": "v1", "kind": "NodeList", "metadata": {}, "items": items }),
+        );
+        let (context, _asked) = server(move |asked| match asked {
+            asked if asked.contains("/persistentvolumes/v") => (200, volume.clone()),
+            asked if asked.contains("/nodes?") => (200, list(json!([now]))),
+            _ => failure(404, "NotFound", "there is none"),
+        });
+        let (nodes, mut writer) = reflector::store();
+        let known = serde_json::from_value(node(known)).expect("a node");
+        writer.apply_watcher_event(&watcher::Event::Apply(known));
+        let sources = Sources {
+            client: &context.client,
+            agents: &context.agents,
+            views: &MemberStore::default(),
+            nodes: &nodes,
+            rehearsals: &Rehearsals::default(),
+        };
+        let claim = json!({ "spec": { "volumeName": "v" },
+            "metadata": { "name": "data-a-1", "annotations": { SELECTED_NODE: "n1" } } });
+        let claim = serde_json::from_value(claim).expect("a claim");
+        sources.lost(&claim, false).await.expect("an answer")
     }
 
-    #[test]
-    fn a_volume_is_bound_to_hosts_only_when_no_term_is_met_elsewhere() {
-        let host = |name: &str| json!({ "key": "kubernetes.io/hostname", "operator": "In", "values": [name] });
-        let zone =
-            json!({ "key": "topology.kubernetes.io/zone", "operator": "In", "values": ["z"] });
-        let of = |terms: serde_json::Value| hosts(&volume(&terms));
-        let local = of(json!([{ "matchExpressions": [host("a")] }]));
-        assert_eq!(local, Some(vec!["a".to_owned()]));
-        let both = of(
-            json!([{ "matchExpressions": [host("a")] }, { "matchExpressions": [zone, host("b")] }]),
-        );
-        assert_eq!(both, Some(vec!["a".to_owned(), "b".to_owned()]));
-        let either =
-            of(json!([{ "matchExpressions": [host("a")] }, { "matchExpressions": [zone] }]));
-        assert_eq!(either, None);
-        assert_eq!(hosts(&PersistentVolume::default()), None);
+    #[tokio::test]
+    async fn a_volume_of_a_node_that_was_declared_out_of_service_is_lost() {
+        let off = || json!([{ "key": "node.kubernetes.io/out-of-service", "effect": "NoExecute" }]);
+        let silent = || json!([{ "key": "node.kubernetes.io/unreachable", "effect": "NoExecute" }]);
+        let local = (HOST, "n1");
+        let told = lost(local, off(), off()).await;
+        let expected =
+            "the volume of claim data-a-1 is on node n1, which was declared out of service";
+        assert_eq!(told.as_deref(), Some(expected));
+        assert_eq!(lost(local, silent(), silent()).await, None);
+        // The taint was taken off, and the watch is behind.
+        assert_eq!(lost(local, off(), silent()).await, None);
+        // It can be mounted elsewhere.
+        let zone = ("topology.kubernetes.io/zone", "z");
+        assert_eq!(lost(zone, off(), off()).await, None);
     }
 
     fn owned(owner: Option<&str>, home: Option<&str>) -> PersistentVolumeClaim {

@@ -42,6 +42,11 @@ pub(crate) struct Observed {
     pub no_node: Option<String>,
     /// Why the API server takes no pod of the template, when pods of another one are there.
     pub refused_template: Option<String>,
+    /// Why a claim or a pod that the next member to move would be made of cannot be had.
+    pub refused_move: Option<String>,
+    /// The storage class that the API server puts into a new claim, by template, when a member would be next to move,
+    /// or it is not known what its claim was made for.
+    pub made_class: BTreeMap<String, String>,
 }
 
 /// State of the node that a pod was given to.
@@ -109,6 +114,8 @@ pub(crate) struct PodSeen {
     pub resize: Resize,
     /// True when kubelet says that the container of etcd runs.
     pub runs: bool,
+    /// True when the container of etcd has just ended, and the kubelet starts it again in this pod.
+    pub restarts: bool,
     /// Its node.
     pub node: NodeSeen,
     /// Its address.
@@ -166,14 +173,15 @@ impl PodSeen {
         }
     }
 
-    /// True when no process of etcd can be running in it: its end takes no vote away. Doubt is no proof (P5).
+    /// True when no process of etcd can be running in it, nor is about to: its end takes no vote away. Doubt is no
+    /// proof (P5).
     #[must_use]
     pub(crate) fn is_idle(&self) -> bool {
         let never_placed = self.node == NodeSeen::Unassigned;
         if self.ended || never_placed || self.node.is_dead() || self.refused().is_some() {
             return true;
         }
-        !self.runs && self.status().is_none() && self.node == NodeSeen::Ready
+        !self.runs && !self.restarts && self.status().is_none() && self.node == NodeSeen::Ready
     }
 
     /// True while its agent defragments the database: the member serves no client, whatever its status says.
@@ -229,6 +237,10 @@ pub(crate) struct ClaimSeen {
     pub owned: bool,
     /// True when it would be deleted with the InstanceSet: it names it as its owner.
     pub bound: bool,
+    /// The storage class that was asked for, as far as it is on record, or else the one in its spec.
+    pub class: Option<String>,
+    /// The one in its spec.
+    pub class_in_spec: Option<String>,
     /// How large it is.
     pub size: Size,
 }
@@ -244,7 +256,24 @@ pub(crate) struct Size {
     pub told: String,
 }
 
+/// The storage class that was asked for by a claim with these annotations and this class in its spec.
+#[must_use]
+pub(crate) fn class_of(
+    annotations: &BTreeMap<String, String>,
+    in_spec: Option<&str>,
+) -> Option<String> {
+    let asked = annotations.get(super::names::CLASS).map(String::as_str);
+    let asked = asked.filter(|class| !class.is_empty());
+    asked.or(in_spec).map(str::to_owned)
+}
+
 impl ClaimSeen {
+    /// True for a claim that a member uses, or is to use.
+    #[must_use]
+    pub(crate) fn is_used(&self) -> bool {
+        self.owned && !self.terminating && self.lost.is_none() && !self.retired()
+    }
+
     /// The member that the claim was made for, when it was made for a learner.
     #[must_use]
     pub(crate) fn join(&self) -> Option<Id> {

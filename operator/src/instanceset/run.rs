@@ -5,7 +5,7 @@ use std::sync::Arc;
 use etcd_operator_api::InstanceSet;
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, Service};
-use kube::runtime::controller::Controller;
+use kube::runtime::controller::{Config, Controller};
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
@@ -19,6 +19,9 @@ use super::pace::Pace;
 use super::rehearse::Rehearsals;
 use crate::controller::{Backoff, Calm, Head, events, heads, touched};
 use crate::roles::MemberStore;
+
+/// Rounds at a time, more than of other kinds: those that hang with their members take the places of others (C3).
+const ROUNDS: u16 = 128;
 
 /// What the InstanceSet controller works with.
 pub(crate) struct Context {
@@ -42,7 +45,7 @@ pub(crate) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         client: frame.client.clone(),
         views: Arc::clone(&context.store),
         nodes: nodes.clone(),
-        recorder: frame.recorder.clone(),
+        events: frame.events.clone(),
         cluster_domain: frame.config.cluster_domain.clone(),
         backoff: Backoff::default(),
         calm: Calm::default(),
@@ -85,7 +88,7 @@ fn controller(
     });
     let claims = touched::<PersistentVolumeClaim>(frame, children());
     heads::<InstanceSet>(frame, watcher::Config::default())
-        // No limit of how many at a time: those that hang would take the places of the others (C3).
+        .with_config(Config::default().concurrency(ROUNDS))
         .owns_stream(touched::<Pod>(frame, children()))
         // A claim that outlives its InstanceSet has no owner, but it has the label.
         .watches_stream(claims, |claim| parent(&claim))

@@ -10,13 +10,17 @@ use crate::roles::RoleMetrics;
 const PAGE: &str = include_str!("../../../docs/metrics.md");
 const RULES: &str = include_str!("../../../deploy/monitoring/prometheus-rule.yaml");
 const DASHBOARD: &str = include_str!("../../../deploy/monitoring/grafana-dashboard.json");
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 6] = [
     include_str!("../metrics.rs"),
+    include_str!("backups.rs"),
     include_str!("../roles/metrics.rs"),
     include_str!("../watches.rs"),
     include_str!("../../kbagent/src/exporter/exposition.rs"),
     include_str!("../../etcd-backup/src/archive/serve.rs"),
 ];
+
+/// The label with a Cluster's name.
+const INSTANCE: &str = "app_kubernetes_io_instance";
 
 /// The words in a text; some are names of metrics.
 fn words(text: &str) -> impl Iterator<Item = &str> {
@@ -57,7 +61,7 @@ fn in_code() -> BTreeSet<String> {
 /// What the registry says of a name; nothing of a family without values.
 fn is_counter(name: &str) -> Option<bool> {
     let metrics = Metrics::default();
-    metrics.reconciled("Cluster", true, Duration::ZERO);
+    metrics.reconciled("Cluster", RoundEnd::Done, Duration::ZERO);
     metrics.register(|registry| RoleMetrics::default().register(registry));
     let text = metrics.text().expect("text");
     let mut types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
@@ -166,7 +170,40 @@ fn every_panel_asks_for_what_is_there() {
     for target in targets {
         let expression = target["expr"].as_str().unwrap_or_default();
         assert_eq!(wrong_with(expression), Vec::<String>::new());
+        let kept = kept(expression);
+        let legend = target["legendFormat"].as_str().unwrap_or_default();
+        assert!(!legend.is_empty(), "no legend: {expression}");
+        for label in legend
+            .split("{{")
+            .skip(1)
+            .filter_map(|rest| rest.split('}').next())
+        {
+            assert!(
+                kept.is_empty() || kept.contains(&label),
+                "{label}: {expression}"
+            );
+        }
+        // Clusters of one name may be in several namespaces, and a Cluster may have several components.
+        let has = |label| kept.contains(&label);
+        assert!(
+            has("namespace") || !(has("pod") || has(INSTANCE)),
+            "{expression}"
+        );
+        assert_eq!(
+            has(INSTANCE),
+            has("apps_kubeblocks_io_component_name"),
+            "{expression}"
+        );
     }
+}
+
+/// The labels that an expression keeps; none when it keeps all.
+fn kept(expression: &str) -> Vec<&str> {
+    let by = expression.split("by (").nth(1);
+    let by = by.and_then(|rest| rest.split(')').next());
+    words(by.unwrap_or_default())
+        .filter(|label| !label.is_empty())
+        .collect()
 }
 
 #[test]

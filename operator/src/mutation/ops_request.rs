@@ -44,6 +44,9 @@ fn base(leaf: &Leaf) -> Value {
         "volumeExpansion" => {
             "{type: VolumeExpansion, volumeExpansion: [{componentName: etcd, volumeClaimTemplates: [{name: data, storage: 30Gi}]}]}"
         }
+        "custom" => {
+            "{type: Custom, custom: {opsDefinitionName: etcd-defragmentation, components: [{componentName: etcd, parameters: [{name: instances, value: db-etcd-1}]}]}}"
+        }
         // It takes a part of `force` back.
         "enqueueOnForce" => {
             "{type: HorizontalScaling, force: true, horizontalScaling: [{componentName: etcd, scaleOut: {replicaChanges: 2}}]}"

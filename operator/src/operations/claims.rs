@@ -8,7 +8,7 @@ use etcd_operator_api::{OpsRequest, labels};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::controller::Context;
 
@@ -23,13 +23,7 @@ pub(super) async fn unmark(
     for (name, version) in marks {
         let none = json!({ labels::REBUILD: null, labels::REBUILD_NODE: null });
         let body = json!({ "metadata": { "resourceVersion": version, "annotations": none } });
-        let patched = claims
-            .patch_metadata(name, &PatchParams::default(), &Patch::Merge(body))
-            .await;
-        match patched {
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-            other => drop(other?),
-        }
+        annotate(&claims, name, body, &[404, 409]).await?;
     }
     Ok(())
 }
@@ -48,14 +42,24 @@ pub(super) async fn mark(
             let node = last.rebuilt_nodes.get(name);
             let mark = json!({ labels::REBUILD: request.uid().unwrap_or_default(), labels::REBUILD_NODE: node });
             let body = json!({ "metadata": { "uid": uid, "annotations": mark } });
-            let patched = claims
-                .patch_metadata(name, &PatchParams::default(), &Patch::Merge(body))
-                .await;
-            match patched {
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409 | 422) => {}
-                other => drop(other?),
-            }
+            annotate(&claims, name, body, &[404, 409, 422]).await?;
         }
     }
     Ok(())
+}
+
+/// Writes metadata of a claim; answers with these codes say that it is not the one that was seen.
+async fn annotate(
+    claims: &Api<PersistentVolumeClaim>,
+    name: &str,
+    body: Value,
+    another: &[u16],
+) -> kube::Result<()> {
+    let patched = claims
+        .patch_metadata(name, &PatchParams::default(), &Patch::Merge(body))
+        .await;
+    match patched {
+        Err(kube::Error::Api(status)) if another.contains(&status.code) => Ok(()),
+        other => other.map(drop),
+    }
 }

@@ -4,6 +4,7 @@ use etcd_operator_api::OpsType;
 
 use super::kind::Kind;
 
+mod custom;
 mod expose;
 mod horizontal_scaling;
 mod rebuild_instance;
@@ -17,6 +18,10 @@ mod upgrade;
 mod vertical_scaling;
 mod volume_expansion;
 
+pub(super) use custom::{
+    lost as defragmentations_lost, wishes as defragmentations,
+    withdrawn as defragmentations_withdrawn,
+};
 pub(super) use expose::objects as services_of;
 pub(super) use rebuild_instance::begun;
 pub(super) use recover_quorum::{under_way, wishes, withdrawn};
@@ -37,5 +42,6 @@ pub(super) fn of(kind: OpsType) -> &'static dyn Kind {
         OpsType::RebuildInstance => &rebuild_instance::RebuildInstance,
         OpsType::RecoverQuorum => &recover_quorum::RecoverQuorum,
         OpsType::VolumeExpansion => &volume_expansion::VolumeExpansion,
+        OpsType::Custom => &custom::Custom,
     }
 }

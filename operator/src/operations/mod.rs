@@ -2,8 +2,9 @@
 //!
 //! `kinds` holds one file a type of operation, `kind` what each of them says. They and `facts`, `request`, `edit`,
 //! `queue`, `progress`, `refused`, `node`, `places` and `decide` are pure; `observe` reads; `agents` moves leadership;
-//! `claims` marks disks; `cluster_edit` and `reconcile` write. An operation changes nothing but the Cluster's spec (and
-//! who leads, and which disk is to be replaced): pods and members belong to the modules below, with all their checks.
+//! `claims` marks disks; `wishes` asks InstanceSets; `cluster_edit` and `reconcile` write. An operation changes nothing
+//! but the Cluster's spec (and who leads, which disk is to be replaced, and which database is to be defragmented): pods
+//! and members belong to the modules below, with all their checks.
 
 mod agents;
 mod claims;
@@ -21,10 +22,10 @@ mod places;
 mod progress;
 mod queue;
 mod reconcile;
-mod recovery;
 mod refusal;
 mod refused;
 mod request;
+mod wishes;
 
 #[cfg(test)]
 pub(crate) mod tests;

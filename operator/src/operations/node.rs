@@ -6,6 +6,8 @@ use k8s_openapi::api::core::v1::{
 };
 use kube::ResourceExt;
 
+/// The taint of a node that is cordoned.
+const CORDON: &str = "node.kubernetes.io/unschedulable";
 /// Field of a node that its name stands in, and the only one that affinity knows.
 const NAME: &str = "metadata.name";
 
@@ -39,11 +41,17 @@ pub(super) fn fits(node: &Node, pod: &PodSpec) -> Result<(), Unfit> {
         return Err(Unfit::NotReady);
     }
     let spec = node.spec.clone().unwrap_or_default();
-    if spec.unschedulable == Some(true) {
-        return Err(Unfit::Cordoned);
-    }
     let tolerations = pod.tolerations.as_deref().unwrap_or_default();
     let tolerated = |taint: &Taint| tolerations.iter().any(|one| tolerates(one, taint));
+    // The scheduler takes it for a taint.
+    let cordon = Taint {
+        key: CORDON.to_owned(),
+        effect: "NoSchedule".to_owned(),
+        ..Taint::default()
+    };
+    if spec.unschedulable == Some(true) && !tolerated(&cordon) {
+        return Err(Unfit::Cordoned);
+    }
     let mut taints = spec.taints.iter().flatten();
     if let Some(taint) = taints.find(|taint| repels(taint) && !tolerated(taint)) {
         return Err(Unfit::Tainted(told(taint)));

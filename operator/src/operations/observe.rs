@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use etcd_operator_api::names::ComponentName;
-use etcd_operator_api::{Cluster, InstanceSet, OpsPhase, OpsRequest, labels};
+use etcd_operator_api::{Cluster, InstanceSet, OpsPhase, OpsRequest, OpsType, labels};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -12,9 +12,10 @@ use kube::api::{Api, ListParams};
 
 use super::observed::{Seen, ServiceSeen};
 use super::places::asks_for_volumes;
+use super::request::is_for_another;
 use super::{kinds, queue};
 use crate::client::message;
-use crate::controller::{Context, list};
+use crate::controller::{Context, is_lasting, list};
 
 /// Something could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -26,14 +27,24 @@ pub(super) enum ObserveError {
     },
 }
 
+impl ObserveError {
+    /// Whether it would fail again.
+    pub(super) fn is_lasting(&self) -> bool {
+        let ObserveError::Read { source, .. } = self;
+        is_lasting(source)
+    }
+}
+
 pub(super) async fn observe(context: &Context, request: &OpsRequest) -> Result<Seen, ObserveError> {
     let namespace = request.namespace().unwrap_or_default();
     let client = &context.client;
     let failed = |what| move |source| ObserveError::Read { what, source };
     let clusters: Api<Cluster> = Api::namespaced(client.clone(), &namespace);
     let cluster = clusters.get_opt(&request.spec.cluster_name).await;
+    let cluster = cluster.map_err(failed("the Cluster"))?;
     let mut seen = Seen {
-        cluster: cluster.map_err(failed("the Cluster"))?,
+        // What was asked of one that is gone is not done to the next of its name.
+        cluster: cluster.filter(|cluster| !is_for_another(request, cluster)),
         ..Seen::default()
     };
     let phase = request.status.as_ref().and_then(|status| status.phase);
@@ -44,13 +55,16 @@ pub(super) async fn observe(context: &Context, request: &OpsRequest) -> Result<S
     let Some(cluster) = &seen.cluster else {
         return Ok(seen);
     };
-    if pending || phase == Some(OpsPhase::Creating) {
+    // While one of this type runs another may be forced past it.
+    let may_be_passed = request.spec.kind == OpsType::Custom && phase == Some(OpsPhase::Running);
+    if pending || phase == Some(OpsPhase::Creating) || may_be_passed {
         let requests = Api::namespaced(client.clone(), &namespace);
         // One that cannot be read does nothing, so nothing waits for it.
         let requests = list(&requests, &ListParams::default()).await;
         seen.requests = requests.map_err(failed("the OpsRequests"))?.0;
     }
-    if pending && queue::before(request, &seen.requests).is_some() {
+    let first = queue::before(request, &seen.requests, cluster);
+    if pending && first.is_some() {
         // Nothing else matters before it is its turn.
         return Ok(seen);
     }

@@ -10,7 +10,7 @@ use super::places::Places;
 /// What was seen.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
-    /// The Cluster, if it is there.
+    /// The Cluster, if it is there and the request was not made for an earlier one of its name.
     pub(super) cluster: Option<Cluster>,
     /// Its components' InstanceSets, by component.
     pub(super) sets: BTreeMap<String, InstanceSet>,
@@ -24,7 +24,7 @@ pub(super) struct Seen {
     pub(super) places: Places,
     /// Services that the request is about, by the name of the object, as far as they are there.
     pub(super) services: BTreeMap<String, ServiceSeen>,
-    /// All requests of the namespace.
+    /// All requests of the namespace, where others matter.
     pub(super) requests: Vec<OpsRequest>,
     /// Whether the Cluster can be carried out with the edit in it; only asked when it is about to be made.
     pub(super) rehearsal: Option<Result<(), String>>,

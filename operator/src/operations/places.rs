@@ -159,10 +159,11 @@ impl Asked<'_> {
         let class_name = class.name_any();
         let mut volumes = self.places.volumes.iter();
         if class.provisioner == BY_HAND {
-            let free = volumes.filter(|volume| is_free(volume, &class_name, template, node));
-            let name = node.name_any();
-            let wanted = self.targets.values().filter(|target| **target == name);
-            return match free.count() >= wanted.count() {
+            let wanted = self.wanted(node, &class_name, template);
+            let free = volumes.filter(|volume| {
+                is_free(volume, &class_name, template, node) && self.is_for(volume, &wanted)
+            });
+            return match free.count() >= wanted.len() {
                 true => Ok(()),
                 false => Err(NotThere::NoVolume {
                     class: class_name,
@@ -173,8 +174,10 @@ impl Asked<'_> {
         let own = |volume: &&PersistentVolume| {
             let spec = volume.spec.as_ref();
             let of = spec.and_then(|spec| spec.claim_ref.as_ref());
+            // One of an earlier claim of the name may still be there, released.
+            let bound = phase(volume) == Some("Bound");
             of.is_some_and(|of| {
-                of.name.as_ref() == Some(&claim) && of.namespace == self.set.namespace()
+                of.name.as_ref() == Some(&claim) && of.namespace == self.set.namespace() && bound
             })
         };
         match volumes.find(own).filter(|_| is_immediate(class)) {
@@ -184,6 +187,36 @@ impl Asked<'_> {
             }),
             _ => Ok(()),
         }
+    }
+}
+
+impl Asked<'_> {
+    /// The claims that want volumes of the class on the node, as large as the template's or larger: what fits a larger
+    /// one fits this one too, so where there are enough for each size there are enough for all.
+    fn wanted(&self, node: &Node, class: &str, template: &VolumeClaimTemplate) -> Vec<String> {
+        let templates = self.set.spec.volume_claim_templates.iter();
+        let rivals = templates.filter(|other| {
+            let of = class_of(other, &self.places.classes);
+            of.is_some_and(|of| of.name_any() == class) && asked(other) >= asked(template)
+        });
+        let name = node.name_any();
+        let pods = self.targets.iter().filter(|(_, target)| **target == name);
+        pods.flat_map(|(pod, _)| {
+            rivals
+                .clone()
+                .map(move |other| names::claim(&other.name, pod))
+        })
+        .collect()
+    }
+
+    /// False for a volume that is kept for another claim.
+    fn is_for(&self, volume: &PersistentVolume, claims: &[String]) -> bool {
+        let spec = volume.spec.as_ref();
+        let kept = spec.and_then(|spec| spec.claim_ref.as_ref());
+        kept.is_none_or(|kept| {
+            let name = kept.name.as_ref();
+            kept.namespace == self.set.namespace() && name.is_some_and(|name| claims.contains(name))
+        })
     }
 }
 
@@ -240,17 +273,22 @@ fn is_free(
     node: &Node,
 ) -> bool {
     let spec = volume.spec.clone().unwrap_or_default();
-    let phase = volume
-        .status
-        .as_ref()
-        .and_then(|status| status.phase.as_deref());
-    let size = |amounts: Option<&BTreeMap<String, _>>| amount(amounts?.get("storage")?);
-    let has = size(spec.capacity.as_ref());
-    let asked = size(Some(&template.spec.resources.requests));
-    phase == Some("Available")
+    let has = spec.capacity.as_ref();
+    let has = has.and_then(|capacity| amount(capacity.get("storage")?));
+    let asked = asked(template);
+    phase(volume) == Some("Available")
         && spec.storage_class_name.as_deref() == Some(class)
         && has.zip(asked).is_none_or(|(has, asked)| has >= asked)
         && reaches(volume, node)
+}
+
+fn asked(template: &VolumeClaimTemplate) -> Option<f64> {
+    amount(template.spec.resources.requests.get("storage")?)
+}
+
+fn phase(volume: &PersistentVolume) -> Option<&str> {
+    let status = volume.status.as_ref();
+    status.and_then(|status| status.phase.as_deref())
 }
 
 fn reaches(volume: &PersistentVolume, node: &Node) -> bool {

@@ -2,18 +2,35 @@
 
 use std::sync::Arc;
 
-use etcd_operator_api::{OpsPhase, OpsRequest, OpsType};
+use etcd_operator_api::condition::{ConditionType, Reason};
+use etcd_operator_api::{Cluster, OpsPhase, OpsRequest, OpsType};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
-/// The last of those that must end before `request` may begin.
+use super::request::fits;
+
+/// The last of those that must end before `request` may begin. One that may begin in the Cluster's phase does not wait
+/// for those that wait for another phase: its end may be what they need.
 pub(super) fn before<'a>(
     request: &OpsRequest,
     others: impl IntoIterator<Item = &'a OpsRequest>,
+    cluster: &Cluster,
+) -> Option<&'a OpsRequest> {
+    let may_begin = fits(request, cluster);
+    last_before(request, others, |other| {
+        may_begin && waits_for_a_phase(other) && !fits(other, cluster)
+    })
+}
+
+fn last_before<'a>(
+    request: &OpsRequest,
+    others: impl IntoIterator<Item = &'a OpsRequest>,
+    is_passed: impl Fn(&OpsRequest) -> bool,
 ) -> Option<&'a OpsRequest> {
     // One that has begun goes first, whenever it was made.
     let earlier = |other: &&OpsRequest| {
         stands_in_the_way(request, other)
+            && !is_passed(other)
             && (has_begun(other), order(request)) > (false, order(other))
     };
     let others = others.into_iter().filter(earlier);
@@ -34,14 +51,34 @@ pub(super) fn overtaken<'a>(
     others.into_iter().find(sooner)
 }
 
-/// Requests to look at when `touched` has changed: when it has ended or is gone, those whose turn it is now, and the
-/// one that was made after it.
+/// A request of the same type that began after `request` did, because it was forced, and is under way: where only one
+/// of them can be, it goes first.
+pub(super) fn forced_past<'a>(
+    request: &OpsRequest,
+    others: impl IntoIterator<Item = &'a OpsRequest>,
+) -> Option<&'a OpsRequest> {
+    let later = |other: &&OpsRequest| {
+        is_beside(request, other)
+            && other.spec.kind == request.spec.kind
+            && other.uid() != request.uid()
+            && has_begun(other)
+            && !is_ended(other)
+            && other.metadata.deletion_timestamp.is_none()
+            && (began(other), order(other)) > (began(request), order(request))
+    };
+    others.into_iter().find(later)
+}
+
+/// Requests to look at when `touched` has changed: when it has ended or is gone, or lets others go first, those whose
+/// turn it is now, and the one that was made after it.
 pub(super) fn followers(touched: &OpsRequest, all: &[Arc<OpsRequest>]) -> Vec<Arc<OpsRequest>> {
     let there = all.iter().any(|known| known.uid() == touched.uid());
-    if there && !is_ended(touched) {
+    if there && !is_ended(touched) && !waits_for_a_phase(touched) {
         return Vec::new();
     }
-    let waits = |other: &&Arc<OpsRequest>| is_beside(touched, other) && is_pending(other);
+    let waits = |other: &&Arc<OpsRequest>| {
+        is_beside(touched, other) && is_pending(other) && other.uid() != touched.uid()
+    };
     let mut after = all.iter().filter(waits).collect::<Vec<_>>();
     after.retain(|other| order(other) > order(touched));
     let next = after.into_iter().min_by_key(|other| order(other));
@@ -64,7 +101,7 @@ pub(super) fn is_awake(request: &OpsRequest, all: &[Arc<OpsRequest>]) -> bool {
 }
 
 fn is_next(request: &OpsRequest, all: &[Arc<OpsRequest>]) -> bool {
-    before(request, all.iter().map(|known| &**known)).is_none()
+    last_before(request, all.iter().map(|known| &**known), waits_for_a_phase).is_none()
 }
 
 fn stands_in_the_way(request: &OpsRequest, other: &OpsRequest) -> bool {
@@ -100,6 +137,17 @@ fn phase(request: &OpsRequest) -> Option<OpsPhase> {
 
 fn is_pending(request: &OpsRequest) -> bool {
     matches!(phase(request), None | Some(OpsPhase::Pending))
+}
+
+/// Whether it has its turn and waits until the Cluster is in a phase in which it may begin.
+fn waits_for_a_phase(request: &OpsRequest) -> bool {
+    let status = request.status.iter();
+    let conditions = status.flat_map(|status| &status.conditions);
+    let mut waiting = conditions.filter(|known| {
+        known.type_ == ConditionType::WaitForProgressing.as_str()
+            && known.reason == Reason::ClusterPhaseMismatch.as_str()
+    });
+    is_pending(request) && waiting.next().is_some()
 }
 
 fn is_ended(request: &OpsRequest) -> bool {

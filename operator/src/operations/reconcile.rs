@@ -22,13 +22,13 @@ use super::decide::{Act, Decision, decide};
 use super::edit::{self, Change};
 use super::observe::{ObserveError, observe};
 use super::observed::Seen;
-use super::{agents, claims, queue, recovery};
+use super::{agents, claims, queue, wishes};
 use crate::client::message;
 use crate::cluster;
 use crate::component::RehearseError;
 use crate::controller::{
-    ApplyError, Blame, Context, Driver, Late, STORM, delete, key, ours, readable, touched,
-    write_status,
+    ApplyError, Blame, Context, Driver, Late, ROUNDS, STORM, delete, key, ours, readable, stuck,
+    touched, write_status,
 };
 
 /// Retry after another client wrote first.
@@ -58,8 +58,8 @@ enum Error {
     Outdated,
     #[error("failed to mark a claim: {}", message(.0))]
     Mark(kube::Error),
-    #[error("failed to ask an InstanceSet to give up its quorum: {}", message(.0))]
-    Recover(kube::Error),
+    #[error("failed to ask an InstanceSet: {}", message(.0))]
+    Ask(kube::Error),
 }
 
 impl Error {
@@ -90,7 +90,7 @@ pub(crate) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let (by_cluster, by_set) = (controller.store(), controller.store());
     let driver = Driver::new("OpsRequest", &context);
     controller
-        .with_config(Config::default().debounce(STORM))
+        .with_config(Config::default().debounce(STORM).concurrency(ROUNDS))
         .watches_stream(touched::<Cluster>(&context, all()), move |cluster| {
             let namespace = cluster.metadata.namespace.as_deref();
             going_on(&by_cluster, namespace, &cluster.name_any())
@@ -150,7 +150,9 @@ fn error_policy(request: &OpsRequest, error: &Error, driver: &Driver) -> Action 
 
 async fn reconcile(request: Arc<OpsRequest>, driver: Arc<Driver>) -> Result<Action, Error> {
     let round = Box::pin(reconcile_request(&request, &driver.context));
-    driver.round(&*request, LIMIT, round).await
+    driver
+        .round(&*request, LIMIT, Error::is_conflict, round)
+        .await
 }
 
 async fn reconcile_request(cached: &OpsRequest, context: &Context) -> Result<Action, Error> {
@@ -167,7 +169,7 @@ async fn reconcile_request(cached: &OpsRequest, context: &Context) -> Result<Act
     let Some(request) = live else {
         return Ok(Action::await_change());
     };
-    let mut seen = observe(context, &request).await?;
+    let mut seen = look(&request, context).await?;
     if let Some(cluster) = &seen.cluster
         && belong(&request, cluster, context).await?
     {
@@ -184,6 +186,24 @@ async fn reconcile_request(cached: &OpsRequest, context: &Context) -> Result<Act
         decision = decide(&request, &seen, &Time(Timestamp::now()));
     }
     carry_out(&request, &seen, decision, context).await
+}
+
+/// What there is. The status of a request that waits says what can never be read: what it waits for is written over
+/// when it begins.
+async fn look(request: &OpsRequest, context: &Context) -> Result<Seen, ObserveError> {
+    let seen = observe(context, request).await;
+    let phase = request.status.as_ref().and_then(|status| status.phase);
+    if let Err(error) = &seen
+        && error.is_lasting()
+        && matches!(phase, None | Some(OpsPhase::Pending))
+    {
+        let blame = Blame::Condition(
+            ConditionType::WaitForProgressing,
+            Reason::WaitForProgressing,
+        );
+        stuck(context, request, &error.to_string(), blame).await;
+    }
+    seen
 }
 
 async fn carry_out(
@@ -218,9 +238,14 @@ async fn carry_out(
         (Act::Unmark, _) => claims::unmark(context, request, &seen.marks)
             .await
             .map_err(Error::Mark)?,
-        (Act::Recover(wishes), _) => recovery::ask(context, request, &wishes)
+        (Act::Recover(asked), _) => wishes::ask(context, request, labels::RECOVER, &asked)
             .await
-            .map_err(Error::Recover)?,
+            .map_err(Error::Ask)?,
+        (Act::Defragment(asked), _) => {
+            wishes::ask(context, request, labels::DEFRAGMENT, &asked)
+                .await
+                .map_err(Error::Ask)?;
+        }
         (Act::Record | Act::Switchover | Act::Rehearse(_) | Act::Edit(_), _) => {}
     }
     record(request, status, context).await?;
@@ -333,4 +358,39 @@ fn api(request: &OpsRequest, context: &Context) -> Api<OpsRequest> {
         context.client.clone(),
         &request.namespace().unwrap_or_default(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake_api::{failure, server};
+
+    #[tokio::test]
+    async fn what_one_that_waits_may_not_read_is_told_in_its_status() {
+        let mut object = json!({ "metadata": { "name": "a", "namespace": "ns", "uid": "a" },
+            "spec": { "clusterName": "db", "type": "Restart", "restart": [{ "componentName": "etcd" }] } });
+        let written = |object: &serde_json::Value| {
+            let request: OpsRequest = serde_json::from_value(object.clone()).expect("a request");
+            let object = object.clone();
+            let (context, asked) = server(move |line| match line.contains("/clusters/db") {
+                true => failure(403, "Forbidden", "it is not permitted"),
+                false => (200, object.clone()),
+            });
+            async move {
+                let result = Box::pin(reconcile_request(&request, &context)).await;
+                assert!(result.is_err());
+                let asked = asked.lock().expect("no panic");
+                let mut written = asked.iter().filter(|(line, _)| line.starts_with("PATCH"));
+                written.next().cloned()
+            }
+        };
+        let (line, body) = written(&object).await.expect("a status");
+        assert!(line.contains("/opsrequests/a/status"), "{line}");
+        let told = &body["status"]["conditions"][0];
+        assert_eq!(told["type"], "WaitForProgressing");
+        let text = told["message"].to_string();
+        assert!(text.contains("it is not permitted"), "{text}");
+        object["status"] = json!({ "phase": "Running" });
+        assert_eq!(written(&object).await, None);
+    }
 }

@@ -24,7 +24,7 @@ pub(super) enum Refused {
     },
     #[error(
         "horizontalScaling[{component}] goes from {from} to {replicas} members, and {replicas} is even: make it {} or {}",
-        replicas - 1, replicas + 1
+        replicas.saturating_sub(1), replicas.saturating_add(1)
     )]
     Even {
         component: String,
@@ -47,6 +47,10 @@ pub(super) enum Refused {
         name: String,
         what: &'static str,
     },
+    #[error(
+        "upgrade.components[{component}]: say serviceVersion, e.g. 3.6.16, or componentDefinitionName: both are empty"
+    )]
+    NoVersion { component: String },
     #[error("reconfigures[{component}].parameters names {key:?} twice: say which value is meant")]
     KeyTwice { component: String, key: String },
     #[error("switchover[{component}]: {name:?} is not an instance of the component: {known}")]
@@ -64,13 +68,35 @@ pub(super) enum Refused {
         known: String,
     },
     #[error(
-        "rebuildFrom[{component}]: {name:?} cannot be rebuilt, no other member has a vote and its data"
+        "rebuildFrom[{component}]: {name:?} cannot be rebuilt, no other member has a vote and its data: scale to 3 first \
+         (HorizontalScaling), or bring the other members back"
     )]
     OnlyMember { component: String, name: String },
     #[error(
         "rebuildFrom[{component}]: {name:?} has no claim: its disk is lost, and it is replaced without being asked"
     )]
     NoClaim { component: String, name: String },
+    #[error("custom.opsDefinitionName is {name:?}: the only one is etcd-defragmentation")]
+    UnknownOperation { name: String },
+    #[error(
+        "custom.components[{component}].parameters names {name:?}: the only one is instances, to be given once, or not at \
+         all to mean all members"
+    )]
+    Parameter { component: String, name: String },
+    #[error(
+        "custom.components[{component}]: instances names {name:?}, which is not a member of the component: {known}"
+    )]
+    NotDefragmented {
+        component: String,
+        name: String,
+        known: String,
+    },
+    #[error("custom.components[{component}]: instances names {name:?} twice")]
+    MemberTwice { component: String, name: String },
+    #[error(
+        "custom.components[{component}]: no member is on record, so there is none to defragment"
+    )]
+    NoMembers { component: String },
     #[error("rebuildFrom[{component}].instances[{name}].targetNodeName: node {node:?} {why}")]
     Node {
         component: String,
@@ -127,4 +153,12 @@ pub(super) enum Refused {
     ServiceName { suffix: String },
     #[error("expose: spec.services has no {name:?} to disable, there are: {known}")]
     NoService { name: String, known: String },
+    #[error(
+        "expose[{component}].services names {name:?}, which leads to component {other:?}: name that one to take it away"
+    )]
+    ServiceOfAnother {
+        component: String,
+        name: String,
+        other: String,
+    },
 }

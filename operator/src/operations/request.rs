@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use etcd_operator_api::ops_request::{FormerSpec, LastComponentConfiguration, LastConfiguration};
 use etcd_operator_api::service::ClusterService;
 use etcd_operator_api::{Cluster, ClusterComponentSpec, OpsRequest, labels, settings};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+use kube::{Resource, ResourceExt};
 
 use super::edit::{self, Change};
 use super::kind::Edited;
@@ -21,6 +22,25 @@ use super::refusal::Refused;
 pub(super) struct Planned {
     pub(super) before: LastConfiguration,
     pub(super) changes: Vec<Change>,
+}
+
+/// Whether the request was made for an earlier Cluster of that name: it has that one as its owner.
+pub(super) fn is_for_another(request: &OpsRequest, cluster: &Cluster) -> bool {
+    let group = Cluster::group(&());
+    let is_named = |owner: &&OwnerReference| {
+        let in_group = owner.api_version.split('/').next() == Some(&*group);
+        in_group && owner.kind == Cluster::kind(&()) && owner.name == cluster.name_any()
+    };
+    let mut owners = request.owner_references().iter().filter(is_named);
+    let known = owners.clone().next().is_some();
+    known && !owners.any(|owner| Some(&owner.uid) == cluster.metadata.uid.as_ref())
+}
+
+/// Whether the request may begin in the phase in which the Cluster is.
+pub(super) fn fits(request: &OpsRequest, cluster: &Cluster) -> bool {
+    let phase = cluster.status.as_ref().and_then(|status| status.phase);
+    let kind = kinds::of(request.spec.kind);
+    request.spec.force == Some(true) || phase.is_some_and(|phase| kind.begins_in(phase))
 }
 
 /// What the request would change now.

@@ -1,6 +1,7 @@
 //! From a user's request to its end, as a table of what is seen and what is decided.
 
 mod conflicts;
+mod defragmenting;
 mod dry_run;
 mod ends;
 mod exposing;
@@ -219,6 +220,10 @@ fn what_contradicts_the_cluster_is_refused_by_name() {
         (
             "{type: Switchover, switchover: [{componentName: etcd, instanceName: db-etcd-1, candidateName: db-etcd-1}]}",
             "both \"db-etcd-1\"",
+        ),
+        (
+            "{type: Upgrade, upgrade: {components: [{componentName: etcd, serviceVersion: ''}]}}",
+            "upgrade.components[etcd]: say serviceVersion",
         ),
     ];
     for (spec, why) in table {

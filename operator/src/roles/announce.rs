@@ -13,10 +13,11 @@ use kbagent_protocol::{Campaign, MemberView, Outcome};
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info};
 
 use super::facts::PodKey;
+use super::timing;
 
 /// Events that wait for the API server; what does not fit is in the agent's log and figures.
 const WAITING: usize = 64;
@@ -46,11 +47,13 @@ impl Elections {
                 info!(pod = %told.pod.name, term = told.campaign.term, "{}", note(&told.campaign));
                 let events: Api<Event> = Api::namespaced(client.clone(), &told.pod.namespace);
                 let event = event(&told, &identity, Timestamp::now());
-                match events.create(&PostParams::default(), &event).await {
-                    Ok(_) => {}
+                let params = PostParams::default();
+                match timeout(timing::API_CALL, events.create(&params, &event)).await {
+                    Ok(Ok(_)) => {}
                     // Another replica was sooner.
-                    Err(kube::Error::Api(status)) if status.code == 409 => {}
-                    Err(error) => debug!(%error, "failed to write the event of an election"),
+                    Ok(Err(kube::Error::Api(status))) if status.code == 409 => {}
+                    Ok(Err(error)) => debug!(%error, "failed to write the event of an election"),
+                    Err(_) => debug!("gave up the event of an election: no answer"),
                 }
             }
         });
@@ -183,8 +186,11 @@ fn event(told: &Told, identity: &str, now: Timestamp) -> Event {
 mod tests {
     use kbagent_protocol::Id;
 
+    use serde_json::{Value, json};
+
     use super::super::test_support::running;
     use super::*;
+    use crate::fake_api::{NEVER, server};
 
     fn campaign(term: u64) -> Campaign {
         Campaign {
@@ -202,6 +208,31 @@ mod tests {
             campaign,
             ..running("a-0", "u0", 1, Some("a-0"), 3)
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_that_is_not_answered_holds_no_other_up() {
+        let (context, asked) = server(|line| match line.contains("namespaces/first/") {
+            true => (NEVER, Value::Null),
+            false => (201, json!({ "metadata": {} })),
+        });
+        let elections = Elections::start(context.client.clone(), "operator-1");
+        for namespace in ["first", "second"] {
+            let key = PodKey {
+                namespace: namespace.into(),
+                name: "a-0".into(),
+            };
+            let mut announcer = elections.of(&key, "u0");
+            announcer.take(&view(1, None));
+            announcer.take(&view(1, Some(campaign(7))));
+        }
+        tokio::time::sleep(timing::API_CALL * 2).await;
+        let asked = asked.lock().expect("no panic");
+        let paths: Vec<bool> = asked
+            .iter()
+            .map(|(line, _)| line.contains("namespaces/second/"))
+            .collect();
+        assert_eq!(paths, [false, true]);
     }
 
     #[test]

@@ -15,8 +15,10 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tracing::{debug, info};
+
+use super::timing;
 
 /// Longest wait. A strip reaches the slice in a few tens of milliseconds; when it takes longer, a leader with a late
 /// endpoint is better than none.
@@ -45,13 +47,23 @@ pub(super) struct Endpoints {
 }
 
 impl Endpoints {
-    /// Waits until no EndpointSlice has a pod of the InstanceSet other than `winner`, at most [`LET_GO`]. Returns at
-    /// once when the API server fails.
+    /// Waits until no EndpointSlice has a pod of the InstanceSet other than `winner`, at most [`LET_GO`] and
+    /// [`READ_BACK`], whether the API server answers or not. Returns at once when it fails.
     pub(super) async fn let_go(&self, winner: &str) {
+        let gone = timeout(LET_GO + READ_BACK, self.gone(winner)).await;
+        if gone.is_err() {
+            debug!(
+                winner,
+                "whether endpoints have dropped the old leader is not known in time"
+            );
+        }
+    }
+
+    async fn gone(&self, winner: &str) {
         let deadline = Instant::now() + LET_GO;
         let mut held = false;
         while Instant::now() < deadline {
-            let Ok(slices) = self.cached().await else {
+            let Some(slices) = self.cached().await else {
                 return;
             };
             if !slices
@@ -77,7 +89,7 @@ impl Endpoints {
         let mut touched = false;
         while labelled.elapsed() < FOLLOWED {
             looks.tick().await;
-            let Ok(slices) = self.cached().await else {
+            let Some(slices) = self.cached().await else {
                 continue;
             };
             if self.follow(&slices, &winner) {
@@ -119,18 +131,19 @@ impl Endpoints {
             let body =
                 json!({ "metadata": { "annotations": { labels::LATE_TERM: term.to_string() } } });
             let patch = Patch::Merge(body);
-            match self
-                .services
-                .patch_metadata(service, &PatchParams::default(), &patch)
-                .await
-            {
-                Ok(_) => info!(service, term, "endpoints are late: touched the service"),
-                Err(error) => debug!(service, %error, "endpoints are late"),
+            let params = PatchParams::default();
+            let call = self.services.patch_metadata(service, &params, &patch);
+            match timeout(timing::API_CALL, call).await {
+                Ok(Ok(_)) => info!(service, term, "endpoints are late: touched the service"),
+                Ok(Err(error)) => debug!(service, %error, "endpoints are late"),
+                Err(_) => debug!(service, "endpoints are late, and so is the API server"),
             }
         }
     }
 
-    async fn cached(&self) -> Result<Vec<EndpointSlice>, kube::Error> {
+    /// `None` when the API server fails or does not answer: a connection to one that has vanished ends by itself only
+    /// after minutes.
+    async fn cached(&self) -> Option<Vec<EndpointSlice>> {
         // Slices that a user made by hand are not waited for.
         let selector = format!(
             "{}={},{MANAGED_BY_KUBERNETES}",
@@ -138,7 +151,8 @@ impl Endpoints {
             self.cluster
         );
         let params = ListParams::default().labels(&selector).match_any();
-        Ok(self.slices.list(&params).await?.items)
+        let listed = timeout(timing::API_CALL, self.slices.list(&params)).await;
+        Some(listed.ok()?.ok()?.items)
     }
 }
 
@@ -199,14 +213,34 @@ mod tests {
             let response = Response::new(Body::from(body.to_string().into_bytes()));
             futures::future::ready(Ok::<_, std::convert::Infallible>(response))
         };
-        let client = Client::new(tower::service_fn(answer), "n");
-        let endpoints = Endpoints {
+        (by(Client::new(tower::service_fn(answer), "n")), seen)
+    }
+
+    fn by(client: Client) -> Endpoints {
+        Endpoints {
             slices: Api::namespaced(client.clone(), "n"),
             services: Api::namespaced(client, "n"),
             cluster: "a".to_owned(),
             instance_set: "a-etcd".to_owned(),
+        }
+    }
+
+    /// An API server that takes requests and answers those of `method` never, others like [`served`].
+    fn silent(method: Method) -> Endpoints {
+        let late = move |request: Request<Body>| {
+            let hangs = request.method() == method;
+            answer_unless(hangs)
         };
-        (endpoints, seen)
+        by(Client::new(tower::service_fn(late), "n"))
+    }
+
+    async fn answer_unless(hangs: bool) -> Result<Response<Body>, std::convert::Infallible> {
+        if hangs {
+            std::future::pending::<()>().await;
+        }
+        let body = json!({ "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList", "metadata": {},
+            "items": [slice(&["a-etcd-0"])] });
+        Ok(Response::new(Body::from(body.to_string().into_bytes())))
     }
 
     #[derive(Default)]
@@ -251,6 +285,21 @@ mod tests {
         let begun = Instant::now();
         served(&[&["a-etcd-0"]]).0.let_go("a-etcd-1").await;
         assert_eq!(begun.elapsed(), LET_GO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_has_vanished_holds_up_no_label() {
+        let begun = Instant::now();
+        silent(Method::GET).let_go("a-etcd-1").await;
+        assert_eq!(begun.elapsed(), LET_GO + READ_BACK);
+        for method in [Method::GET, Method::PATCH] {
+            let begun = Instant::now();
+            let endpoints = silent(method.clone());
+            let followed = endpoints.hurry("a-etcd-1".to_owned(), 7).await;
+            assert!(!followed);
+            let took = begun.elapsed();
+            assert!(took <= FOLLOWED + timing::API_CALL, "{method}: {took:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! A failover as this replica saw it, as the spans that it sends.
 
-use failover_traces::{BadCollector, FailoverId, Sender, Span};
+use failover_traces::{COLLECTOR_VARIABLE, FailoverId, Sender, Span};
 use kbagent_protocol::Id;
 
 use super::board::SetKey;
@@ -22,13 +22,20 @@ pub(super) struct Trace {
 pub(crate) struct Traces(Sender);
 
 impl Traces {
-    /// Starts the sender to a collector, `http://HOST:4318`.
-    ///
-    /// # Errors
-    /// When that is no address of this form.
-    pub(crate) fn start(collector: &str, identity: &str) -> Result<Self, BadCollector> {
+    /// Starts the sender to a collector, `http://HOST:4318`, if one is named. One that cannot be is logged: Clusters
+    /// must not suffer for it.
+    pub(crate) fn start(collector: Option<&str>, identity: &str) -> Self {
+        let Some(collector) = collector else {
+            return Self::default();
+        };
         let instance = vec![("service.instance.id", identity.to_owned())];
-        Sender::start(collector, "etcd-operator", instance).map(Self)
+        match Sender::start(collector, "etcd-operator", instance) {
+            Ok(sender) => Self(sender),
+            Err(error) => {
+                tracing::error!(%error, "no traces of failovers are sent: correct {COLLECTOR_VARIABLE}");
+                Self::default()
+            }
+        }
     }
 
     pub(super) fn send(&self, trace: &Trace) {
@@ -74,14 +81,21 @@ fn spans(trace: &Trace) -> Vec<Span> {
 }
 
 #[cfg(test)]
+#[path = "../../failover-traces/tests/collector/mod.rs"]
+mod collector;
+
+#[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::{Duration, Instant};
 
     use kbagent_protocol::{Campaign, Outcome};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
+    use tokio::time::sleep;
 
     use super::super::failover::News;
+    use super::collector::Collector;
     use super::*;
 
     fn trace() -> Trace {
@@ -130,12 +144,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_collector_that_cannot_be_stops_nothing() {
+        let off = format!("{:?}", Traces::default());
+        for wrong in [
+            "collector:4318",
+            "https://collector:4318",
+            "http://a b",
+            "http://",
+        ] {
+            let traces = Traces::start(Some(wrong), "operator-0");
+            assert_eq!(format!("{traces:?}"), off, "{wrong}");
+            traces.send(&trace());
+        }
+        assert_eq!(format!("{:?}", Traces::start(None, "operator-0")), off);
+        let on = Traces::start(Some("http://collector:4318"), "operator-0");
+        assert_ne!(format!("{on:?}"), off);
+    }
+
+    #[tokio::test]
     async fn a_failover_reaches_the_collector_as_one_request() {
         let collector = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", collector.local_addr().expect("its address"));
-        Traces::start(&url, "operator-0")
-            .expect("traces")
-            .send(&trace());
+        Traces::start(Some(&url), "operator-0").send(&trace());
         let (mut peer, _) = collector.accept().await.expect("a connection");
         let mut request = Vec::new();
         while !contains(&request, b"endpoints") {
@@ -157,6 +187,63 @@ mod tests {
             "shop",
         ] {
             assert!(contains(&request, part.as_bytes()), "{part}");
+        }
+    }
+
+    /// What an agent saw of the same failover.
+    fn of_an_agent(trace: &Trace) -> Span {
+        Span {
+            failover: FailoverId::of(9, 5),
+            whole: false,
+            name: "leaderless",
+            from: trace.failover.began,
+            to: trace.failover.began + Duration::from_millis(30),
+            attributes: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    #[ignore = "needs COLLECTOR_BIN"]
+    async fn a_collector_has_one_trace_of_what_the_operator_and_an_agent_sent() {
+        let collector = Collector::start().await;
+        let trace = trace();
+        // All of it is over when it is sent.
+        sleep(Duration::from_millis(100)).await;
+        let address = collector.address();
+        let traces = Traces::start(Some(&address), "operator-0");
+        traces.send(&trace);
+        let agent = Sender::start(&address, "kbagent", Vec::new()).expect("a sender");
+        agent.send(vec![of_an_agent(&trace)]);
+        let six = collector.received("six spans", |spans| spans.len() >= 6);
+        let spans = six.await;
+        let names: BTreeSet<_> = spans.iter().map(|span| span.name.as_str()).collect();
+        let expected = [
+            "election",
+            "endpoints",
+            "failover",
+            "label",
+            "leaderless",
+            "strip",
+        ];
+        assert_eq!(names, BTreeSet::from(expected));
+        let root = spans.iter().find(|span| span.name == "failover");
+        let root = root.expect("a root");
+        assert_eq!(root.parent, "");
+        assert_eq!(root.to - root.from, 60_000_000);
+        for (key, value) in [
+            ("service.name", "etcd-operator"),
+            ("service.instance.id", "operator-0"),
+            ("k8s.namespace.name", "shop"),
+            ("etcd.leader", "db-etcd-1"),
+            ("etcd.term", "5"),
+        ] {
+            assert_eq!(root.attributes[key], value);
+        }
+        let id = u128::from_be_bytes(FailoverId::of(9, 5).trace());
+        for span in &spans {
+            assert_eq!(span.trace, format!("{id:032x}"), "{span:?}");
+            let below = span.span == root.span || span.parent == root.span;
+            assert!(below, "{span:?}");
         }
     }
 

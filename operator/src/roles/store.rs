@@ -210,7 +210,7 @@ fn differs(before: &MemberView, now: &MemberView) -> bool {
     };
     let shrunk = |view: &MemberView| view.status.as_ref().map(|status| status.db_size_bytes);
     before.pod_uid != now.pod_uid
-        || (&before.under_way, before.care) != (&now.under_way, now.care)
+        || (&before.under_way, &before.care) != (&now.under_way, &now.care)
         || before.accounts != now.accounts
         // They go to status as they are, and an operation may wait for them there.
         || before.v2_store != now.v2_store

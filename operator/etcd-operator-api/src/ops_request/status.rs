@@ -63,7 +63,7 @@ pub enum OpsPhase {
 }
 
 impl OpsPhase {
-    /// Whether nothing more will come of it.
+    /// True when the operation has ended, successfully or not.
     #[must_use]
     pub const fn is_ended(self) -> bool {
         matches!(
@@ -86,7 +86,7 @@ pub struct LastConfiguration {
 }
 
 impl LastConfiguration {
-    /// Whether nothing is recorded.
+    /// True when nothing is recorded.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.components.is_empty() && self.services.is_empty()
@@ -132,6 +132,9 @@ pub struct LastComponentConfiguration {
     /// Token of the recovery of its quorum, as it is on record in the InstanceSet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<String>,
+    /// Token of the defragmentation of its members, as it is on record in the InstanceSet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defragmentation: Option<String>,
     /// Sizes of its claim templates, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "crate::quantity::quantities")]

@@ -42,7 +42,7 @@ pub(super) fn full(name: &str, revision: i64) -> Backup {
 }
 
 /// An archive that has begun.
-fn begun() -> Backup {
+pub(super) fn begun() -> Backup {
     let mut archive = archive();
     archive.metadata.labels = full("f", 7).metadata.labels;
     archive.status = Some(decided_of(&archive, &with(vec![full("f", 7)], None), 1).status);
@@ -51,9 +51,8 @@ fn begun() -> Backup {
 
 pub(super) fn with(others: Vec<Backup>, keeper: Option<KeeperSeen>) -> Seen {
     Seen {
-        others,
         keeper,
-        ..seen()
+        ..holding(others)
     }
 }
 
@@ -78,6 +77,7 @@ pub(super) fn keeper(report: Option<ArchiveReport>) -> KeeperSeen {
     KeeperSeen {
         made_of: keep.made_of(frame),
         after: Some(7),
+        members: keep.members.clone(),
         stuck: None,
         report,
     }
@@ -160,8 +160,8 @@ fn an_archive_is_kept_by_one_pod_without_rights() {
     let arguments = work.args.as_ref().expect("arguments");
     for wanted in [
         "archive",
-        "--member=http://c-0.h.demo.svc.cluster.local:2379",
-        "--member=http://c-2.h.demo.svc.cluster.local:2379",
+        "--backup-uid=87654321-bbbb",
+        "--member=http://h.demo.svc.cluster.local:2379",
         "--after=7",
         "--keep=604800",
         "--path=all/demo/etcd-cluster-cu/etcd/pitr",
@@ -238,6 +238,15 @@ fn what_grows_is_written_once_a_minute_and_what_is_wrong_at_once() {
         "with its credential as it is now"
     );
 
+    // In step, and yet there is something to say.
+    let mut many = report(40, 161, 300);
+    many.warning = Some("it has 250000 objects".into());
+    let warned = decided_of(&backup, &with(newer(), Some(keeper(Some(many)))), 165).status;
+    assert_eq!(
+        warned.failure_reason.as_deref(),
+        Some("it has 250000 objects")
+    );
+
     let silent = decided_of(&backup, &with(newer(), Some(keeper(None))), 170).status;
     assert!(
         silent
@@ -295,41 +304,6 @@ fn another_image_changes_the_deployment_and_a_lost_repository_does_not() {
 fn an_archive_that_runs_holds_back_no_full_backup() {
     let decision = decided(&held(), &with(vec![begun()], None), 5);
     assert!(matches!(decision.act, Act::Begin(_)), "{decision:?}");
-}
-
-#[test]
-fn the_newest_verified_backup_of_a_cluster_is_told_while_the_cluster_is_there() {
-    let at = |name: &str, at: i64, verified: bool| {
-        let mut backup = full(name, 7);
-        let status = backup.status.as_mut().expect("a status");
-        status.completion_timestamp = Some(super::at(at));
-        status.verified = Some(verified);
-        backup
-    };
-    let told =
-        |seen: &Seen| crate::backup::proven::newest(&at("a", 10, true), seen).expect("a cluster");
-    let mut other = at("d", 99, true);
-    other
-        .labels_mut()
-        .insert(labels::INSTANCE.into(), "another".into());
-    let mut seen = with(vec![at("b", 20, true), at("c", 30, false), other], None);
-    let newest = Some(super::at(20).0.as_second());
-    assert_eq!(told(&seen), ("demo/etcd-cluster-etcd".to_owned(), newest));
-    seen.cluster = None;
-    assert_eq!(told(&seen).1, None);
-    assert_eq!(
-        crate::backup::proven::newest(&held(), &seen),
-        None,
-        "of no cluster yet"
-    );
-    let never = at("a", 10, false);
-    let seen = with(vec![never.clone()], None);
-    let (_, since) = crate::backup::proven::newest(&never, &seen).expect("a cluster");
-    assert_eq!(
-        since,
-        Some(super::at(0).0.as_second()),
-        "none is verified since the first was made"
-    );
 }
 
 #[test]
@@ -395,9 +369,9 @@ fn the_last_full_backup_below_an_archive_does_not_expire() {
     let expired = |name: &str, completed: i64| {
         let mut full = full(name, 7 + completed);
         full.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+        full.spec.retention_period = Some("30s".into());
         let status = full.status.as_mut().expect("a status");
         status.completion_timestamp = Some(at(completed));
-        status.expiration = Some(at(50));
         full
     };
     let (old, new) = (expired("old", 10), expired("new", 20));
@@ -462,7 +436,31 @@ fn an_archive_ends_with_its_cluster_and_never_continues_as_that_of_another() {
         );
         assert_eq!(again(Some(uid), None, 120), Act::Record);
         assert_eq!(again(None, None, 200 + 7 * 86_400), Act::Expire);
+        after.spec.retention_period = Some("2w".into());
+        let kept = decided_of(&after, &seen(None, None), 200 + 7 * 86_400);
+        let until = Some(at(100 + 14 * 86_400));
+        assert_eq!((kept.act, kept.status.expiration), (Act::Record, until));
     }
+}
+
+#[test]
+fn an_archive_that_failed_expires_as_one_that_has_ended() {
+    let mut backup = archive();
+    let mut lost = with(vec![full("f", 7)], None);
+    lost.repo = Some(Err("BackupRepo \"s3-repo\" is not there".into()));
+    backup.status = Some(decided_of(&backup, &lost, 100).status);
+    let status = backup.status.as_ref().expect("a status");
+    let week = 100 + 7 * 86_400;
+    assert_eq!(
+        (status.phase, &status.path, status.expiration.clone()),
+        (Some(BackupPhase::Failed), &None, Some(at(week)))
+    );
+    let rests = decided_of(&backup, &lost, week - 60);
+    assert_eq!((rests.act, rests.again), (Act::Record, Some(60)));
+    assert_eq!(decided_of(&backup, &lost, week).act, Act::Expire);
+    backup.spec.retention_period = None;
+    let stays = decided_of(&backup, &lost, week);
+    assert_eq!((stays.act, stays.status.expiration), (Act::Record, None));
 }
 
 #[test]
@@ -495,14 +493,13 @@ fn why_a_writer_has_ended_is_told_until_it_runs_again_and_texts_are_bounded() {
     let long = ArchiveReport {
         failure: Some("ü".repeat(5000)),
         gap: Some("x".repeat(5000)),
+        warning: Some("x".repeat(5000)),
         ..ArchiveReport::default()
     };
     let told = bounded(long);
-    let length = |text: Option<String>| text.map(|text| text.chars().count());
-    assert_eq!(
-        (length(told.failure), length(told.gap)),
-        (Some(900), Some(900))
-    );
+    for text in [told.failure, told.gap, told.warning] {
+        assert_eq!(text.map(|text| text.chars().count()), Some(900));
+    }
 }
 
 #[test]
@@ -515,7 +512,7 @@ fn pods_that_share_a_claim_of_one_node_are_placed_together() {
         seen.repo = Some(Ok(serde_json::from_value(repo).expect("a repository")));
         let mut base = full("f", 7);
         base.status.as_mut().expect("a status").path = Some("demo/etcd-cluster-cu/etcd/f".into());
-        seen.others = vec![base];
+        seen.others = vec![base].into();
         let archive = decided_of(&archive(), &seen, 1);
         let (frame, keep) = kept(&archive);
         let deployment = keeper::keep(frame, None, keep).spec.expect("a spec");
@@ -530,10 +527,23 @@ fn pods_that_share_a_claim_of_one_node_are_placed_together() {
         assert!(!selected.contains_key(REPOSITORY_CLAIM));
         [deployment.template, job.template].map(|template| {
             let labels = template.metadata.and_then(|meta| meta.labels);
-            let affinity = template.spec.and_then(|pod| pod.affinity);
-            let wanted = serde_json::to_string(&affinity).expect("json");
-            let label = labels.and_then(|labels| labels.get(REPOSITORY_CLAIM).cloned());
-            label.filter(|label| wanted.contains(label))
+            let affinity = template.spec.and_then(|pod| pod.affinity?.pod_affinity);
+            let required = affinity?.required_during_scheduling_ignored_during_execution?;
+            let [term] = required.as_slice() else {
+                panic!("{required:?}");
+            };
+            assert_eq!(term.topology_key, "kubernetes.io/hostname");
+            assert_eq!((&term.namespaces, &term.namespace_selector), (&None, &None));
+            let selector = term.label_selector.as_ref().expect("a selector");
+            let selected = selector.match_labels.as_ref().expect("labels");
+            let own = labels.expect("labels");
+            assert!(
+                selected
+                    .iter()
+                    .all(|(key, value)| own.get(key) == Some(value)),
+                "a pod that does not match its own term is never the first"
+            );
+            selected.get(REPOSITORY_CLAIM).cloned()
         })
     };
     let claim = Some("backup-repo-s3-repo".to_owned());

@@ -5,7 +5,7 @@ use etcd_operator_api::names::ComponentName;
 
 use super::*;
 use crate::backup::observe::certificate;
-use crate::backup::{Context, credential, reconcile};
+use crate::backup::{Context, credential, plan, reconcile};
 
 fn made_job() -> Job {
     let decision = decided(&held(), &seen(), 1);
@@ -146,6 +146,39 @@ fn a_job_has_no_rights_and_bounds_for_everything() {
 }
 
 #[test]
+fn a_size_that_is_made_up_makes_a_job_and_ends_no_operator() {
+    let mut lying = seen();
+    for member in &mut lying.members {
+        member.status.as_mut().expect("a status").db_size_bytes = u64::MAX;
+    }
+    let Act::Begin(parts) = decided(&held(), &lying, 1).act else {
+        panic!("no job");
+    };
+    let (frame, save) = *parts;
+    let filled = job::Fill {
+        claim: "data-c-0".into(),
+        member: "c-0".into(),
+        peer_url: "http://c-0.h:2380".into(),
+        cluster_uid: "cu".into(),
+        sha256: "ab".into(),
+        bytes: u64::MAX,
+        admin: None,
+        archive: None,
+    };
+    for job in [
+        job::save(&frame, "j", Some("copy"), &save),
+        job::fill(&frame, "j", Some("copy"), &filled),
+    ] {
+        let pod = job.spec.and_then(|spec| spec.template.spec).expect("a pod");
+        let resources = pod.containers[0].resources.as_ref();
+        let limits = resources.and_then(|resources| resources.limits.as_ref());
+        let memory = limits.and_then(|limits| limits.get("memory"));
+        let most = u64::MAX.to_string();
+        assert_eq!(memory.map(|memory| &memory.0), Some(&most));
+    }
+}
+
+#[test]
 fn names_of_jobs_hold_63_characters_whatever_the_backup_is_called() {
     for name in [
         "a".repeat(253),
@@ -164,7 +197,7 @@ fn a_job_is_read_by_its_conditions_and_its_own_pods_messages() {
         { "type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "too long" }] } }))
     .expect("a job");
     assert_eq!(
-        job_seen(&job, &[]).state,
+        job_seen(&job, &[], at(0).0).state,
         JobState::Failed("its Job has failed: DeadlineExceeded: too long".into())
     );
     let pod = |name: &str, code: i32, message: &str, at: &str| -> Pod {
@@ -178,7 +211,7 @@ fn a_job_is_read_by_its_conditions_and_its_own_pods_messages() {
         pod("b", 1, &report("second"), "2026-01-01T00:00:09Z"),
         pod("a", 1, &report("first"), "2026-01-01T00:00:05Z"),
     ];
-    let seen = job_seen(&job, &pods);
+    let seen = job_seen(&job, &pods, at(0).0);
     assert_eq!(seen.report, Some(BackupReport::failed("second")));
     let good = serde_json::to_string(&BackupReport::of(summary())).expect("json");
     let pods = [
@@ -186,7 +219,7 @@ fn a_job_is_read_by_its_conditions_and_its_own_pods_messages() {
         pod("b", 1, &report("x"), "2026-01-01T00:00:09Z"),
     ];
     assert!(
-        job_seen(&job, &pods)
+        job_seen(&job, &pods, at(0).0)
             .report
             .is_some_and(|report| report.backup.is_some()),
         "success counts"
@@ -197,11 +230,60 @@ fn a_job_is_read_by_its_conditions_and_its_own_pods_messages() {
     .expect("a pod");
     let running: Job =
         serde_json::from_value(json!({ "metadata": { "name": "j" } })).expect("a job");
-    let seen = job_seen(&running, &[stuck]);
+    let seen = job_seen(&running, &[stuck], at(0).0);
     assert!(
         seen.stuck
             .is_some_and(|why| why.contains("ImagePullBackOff"))
     );
+}
+
+#[test]
+fn a_pod_that_does_not_start_is_told_of_after_two_minutes() {
+    let job: Job = serde_json::from_value(json!({ "metadata": { "name": "j" } })).expect("a job");
+    let pod = |phase: &str, containers: Value| -> Pod {
+        let mut status = json!({ "phase": phase, "conditions": [
+            { "type": "PodScheduled", "status": "True", "lastTransitionTime": at(0) }] });
+        for (kind, state) in containers.as_object().expect("containers") {
+            status[kind] = json!([{ "name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": state }]);
+        }
+        serde_json::from_value(
+            json!({ "metadata": { "name": "p" }, "spec": { "nodeName": "n", "containers": [] },
+            "status": status }),
+        )
+        .expect("a pod")
+    };
+    let told = |pod: Pod, seconds: i64| job_seen(&job, &[pod], at(seconds).0).stuck;
+    let waits = |reason: &str| json!({ "waiting": { "reason": reason } });
+    // Kubelet says the second of a pod that has something to do first, and nothing at all while it is unavailable.
+    let creating = || {
+        pod(
+            "Pending",
+            json!({ "containerStatuses": waits("ContainerCreating") }),
+        )
+    };
+    let initializing = || {
+        let waiting = waits("PodInitializing");
+        pod(
+            "Pending",
+            json!({ "initContainerStatuses": waiting, "containerStatuses": waiting }),
+        )
+    };
+    for late in [creating(), initializing(), pod("Pending", json!({}))] {
+        assert_eq!(told(late.clone(), 119), None);
+        let why = told(late, 300).expect("a reason");
+        assert!(
+            why.contains("node n") && why.contains("describe pod p"),
+            "{why}"
+        );
+        assert!(
+            !why.contains("300"),
+            "a status is not written again and again: {why}"
+        );
+    }
+    let installs = json!({ "initContainerStatuses": { "running": {} }, "containerStatuses": waits("PodInitializing") });
+    assert_eq!(told(pod("Pending", installs), 300), None, "it has begun");
+    assert_eq!(told(pod("Failed", json!({})), 300), None, "it was evicted");
 }
 
 /// An API server in which the Backup of KubeBlocks' example can begin, but for its members.
@@ -243,6 +325,7 @@ pub(super) fn context(frame: crate::controller::Context) -> Context {
         frame: Arc::new(frame),
         store: Arc::new(MemberStore::default()),
         image: "etcd-backup:1".into(),
+        others: Arc::default(),
     }
 }
 
@@ -268,6 +351,36 @@ async fn without_a_fit_member_only_the_status_is_written() {
     assert_eq!(written[0].1["status"]["phase"], "New");
 }
 
+#[test]
+fn one_without_its_credential_holds_the_others_back_for_an_hour_at_most() {
+    let labelled = Some([(labels::INSTANCE.to_owned(), "etcd-cluster".to_owned())].into());
+    let mut first = held();
+    first.metadata.labels = labelled;
+    let mut next = held();
+    next.metadata.name = Some("next".into());
+    next.metadata.uid = Some("next".into());
+    next.metadata.creation_timestamp = Some(at(5));
+    let why = || "Secret kb-system/s3 is not there: create it".to_owned();
+    let begins = |first: &Backup| {
+        let others = vec![first.clone()];
+        let decision = decided(&next, &holding(others), 3700);
+        matches!(decision.act, Act::Begin(_))
+    };
+    first.status = Some(plan::blocked(&first, why(), &at(3600)));
+    let status = first.status.clone().expect("a status");
+    assert_eq!(status.phase, Some(BackupPhase::New));
+    assert_eq!(status.failure_reason, Some(why()));
+    assert!(!begins(&first));
+    first.status = Some(plan::blocked(&first, why(), &at(3601)));
+    let status = first.status.clone().expect("a status");
+    assert_eq!(status.phase, Some(BackupPhase::Failed));
+    let told = status.failure_reason.expect("a reason");
+    assert!(told.starts_with(&why()), "{told}");
+    assert!(begins(&first));
+    let patient = plan::blocked(&super::archives::archive(), why(), &at(100_000));
+    assert_eq!(patient.phase, Some(BackupPhase::New));
+}
+
 #[tokio::test]
 async fn a_credential_of_another_namespace_is_copied_with_its_three_keys_and_an_owner() {
     let (frame, asked) = server(answers);
@@ -289,4 +402,47 @@ async fn a_credential_of_another_namespace_is_copied_with_its_three_keys_and_an_
         body["data"],
         json!({ "accessKeyId": "YQ==", "secretAccessKey": "Yg==" })
     );
+}
+
+#[test]
+fn one_whose_data_cannot_be_deleted_holds_back_no_other() {
+    let mut old = begun();
+    old.metadata.name = Some("old".into());
+    old.metadata.uid = Some("old".into());
+    let label = (labels::INSTANCE.to_owned(), "etcd-cluster".to_owned());
+    old.metadata.labels = Some([label].into());
+    old.metadata.deletion_timestamp = Some(at(10));
+    let next = |old: &Backup| {
+        let others = vec![old.clone()];
+        decided(
+            &held(),
+            &Seen {
+                others: others.into(),
+                ..seen()
+            },
+            20,
+        )
+        .act
+    };
+    old.status = Some(decided(&old, &running(JobState::Running, None), 10).status);
+    assert_eq!(next(&old), Act::Record, "its Job still runs");
+    let denied = Seen {
+        eraser: Some(JobSeen {
+            state: JobState::Failed("denied".into()),
+            report: None,
+            stuck: None,
+        }),
+        ..seen()
+    };
+    let without = Seen {
+        repo: Some(Err("BackupRepo is not there".into())),
+        ..seen()
+    };
+    for case in [denied, without] {
+        let kept = decided(&old, &case, 11);
+        assert_eq!(kept.status.phase, Some(BackupPhase::Deleting));
+        let mut left = old.clone();
+        left.status = Some(kept.status);
+        assert!(matches!(next(&left), Act::Begin(_)));
+    }
 }

@@ -197,3 +197,38 @@ async fn a_round_reads_no_credential_and_makes_one_job() {
     assert!(job.0.contains("/namespaces/kb-system/jobs"), "{}", job.0);
     assert!(!job.1.to_string().contains("accessKeyId"), "{}", job.1);
 }
+
+#[tokio::test]
+async fn a_credential_where_the_operator_has_no_rights_is_named_in_the_status() {
+    for (served, expected) in [
+        (
+            vec!["shop".to_owned(), "bank".to_owned()],
+            "serves only shop, bank: put Secret",
+        ),
+        (
+            Vec::new(),
+            "no rights in namespace kb-system: jobs is forbidden",
+        ),
+    ] {
+        let (mut context, asked) = server(|line| match line.starts_with("PUT") {
+            true => (200, serde_json::to_value(bucket()).expect("json")),
+            false => failure(403, "Forbidden", "jobs is forbidden"),
+        });
+        context.config.namespaces = served;
+        round(bucket(), &context).await.expect("a round");
+        let asked = asked.lock().expect("no panic");
+        let mut written = asked.iter().filter(|(line, _)| !line.starts_with("GET"));
+        let (_, body) = written.next().expect("a status");
+        assert!(written.next().is_none(), "no Job is made: {asked:?}");
+        assert_eq!(body["status"]["phase"], "Failed");
+        let conditions = body["status"]["conditions"].as_array().expect("conditions");
+        let reachable = conditions.iter().find(|it| it["type"] == "Reachable");
+        let reachable = reachable.expect("the condition");
+        assert_eq!(reachable["status"], "False");
+        let text = reachable["message"].as_str().unwrap_or_default();
+        assert!(
+            text.contains("spec.credential.namespace") && text.contains(expected),
+            "{text}"
+        );
+    }
+}

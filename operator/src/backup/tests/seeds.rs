@@ -150,25 +150,37 @@ async fn in_a_cluster_with_users_the_members_agents_are_an_administrator_of_what
 }
 
 #[tokio::test]
-async fn a_claim_that_an_archive_is_put_over_has_memory_for_the_etcd_that_does_it() {
+async fn the_job_that_fills_a_claim_has_memory_for_an_etcd_and_time_to_replay_an_archive() {
     let over = SeedArchive {
         path: "p/pitr".into(),
         revision: Some(70),
         ..SeedArchive::default()
     };
+    let whole = SeedArchive {
+        at_least: Some(70),
+        revision: None,
+        ..over.clone()
+    };
+    let whole = written(json!({}), None, &set_of(None, None, Some(whole))).await;
+    let made = json!(whole.iter().map(|(_, body)| body).collect::<Vec<_>>()).to_string();
+    assert!(made.contains("--at-least-revision=70"), "{made}");
     let with = written(json!({}), None, &set_of(None, None, Some(over))).await;
     let without = written(json!({}), None, &set(None)).await;
     let job = |written: Vec<(String, Value)>| {
         let found = written.into_iter().find(|(line, _)| line.contains("/jobs"));
         let (_, mut job) = found.expect("a Job");
-        job["spec"]["template"]["spec"]["containers"][0].take()
+        let deadline = job["spec"]["activeDeadlineSeconds"].as_i64();
+        let container = job["spec"]["template"]["spec"]["containers"][0].take();
+        (container, deadline)
     };
-    let (with, without) = (job(with), job(without));
+    let ((with, long), (without, short)) = (job(with), job(without));
+    assert_eq!((long, short), (Some(7 * 24 * 3600), Some(7200)));
     let limit = |container: &Value| {
         let limit = container["resources"]["limits"]["memory"].as_str();
         limit.and_then(|limit| limit.parse::<u64>().ok())
     };
-    assert_eq!(limit(&without), Some(1 << 30));
+    // One that was never verified is looked at by an etcd.
+    assert_eq!(limit(&without), Some(11 << 30));
     assert_eq!(limit(&with), Some(11 << 30));
     let arguments = with["args"].to_string();
     for wanted in ["--archive-path=p/pitr", "--to-revision=70"] {

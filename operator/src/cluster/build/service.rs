@@ -10,12 +10,15 @@ use kube::api::ObjectMeta;
 
 use super::super::resolution::SpecError;
 use crate::controller::own;
+use crate::definition::{Metadata, check_metadata};
 
 pub(in super::super) fn service(
     cluster: &Cluster,
     wanted: &ClusterService,
     name: &str,
 ) -> Result<Service, SpecError> {
+    let field = format!("spec.services[{}].annotations", wanted.name);
+    check_metadata(Metadata::ServiceAnnotations, &field, &wanted.annotations)?;
     let field = format!("spec.services[{}].spec", wanted.name);
     let mut spec: ServiceSpec = match &wanted.spec {
         Some(spec) => spec.parse(&field)?,

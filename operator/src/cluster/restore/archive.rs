@@ -38,7 +38,8 @@ pub(super) fn base<'a>(
         ..SeedArchive::default()
     };
     match &source.until {
-        Until::End => {}
+        // A repository may list less than it was given.
+        Until::End => over.at_least = status.revision,
         Until::Revision(revision) => over.revision = Some(*revision),
         Until::Time(time) => {
             if let Some(start) = range.start.filter(|start| *time < start.0) {
@@ -153,13 +154,14 @@ mod tests {
         assert_eq!(base(json!({ "revision": 800 })).0, "third");
         let (full, over) = base(json!({ "pitr": "2026-01-02T12:00:00+01:00" }));
         assert_eq!(
-            (full.as_str(), over.time.as_deref()),
-            ("second", Some("2026-01-02T11:00:00Z"))
+            (full.as_str(), over.time.as_deref(), over.at_least),
+            ("second", Some("2026-01-02T11:00:00Z"), None)
         );
         let (full, over) = base(Value::Null);
         assert_eq!(
-            (full.as_str(), over.revision, over.time),
-            ("third", None, None)
+            (full.as_str(), over.revision, over.time, over.at_least),
+            ("third", None, None, Some(900)),
+            "an archive of fewer revisions is not all of it"
         );
     }
 

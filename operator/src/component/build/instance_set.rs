@@ -71,6 +71,8 @@ fn annotations(valid: &Valid<'_>) -> BTreeMap<String, String> {
     let downgrade = downgrade.map(|to| (labels::DOWNGRADE.to_owned(), to.to_string()));
     let upgrade = valid.change.upgrade;
     let upgrade = upgrade.map(|to| (labels::UPGRADE.to_owned(), to.to_string()));
+    let awaited = valid.change.until.clone();
+    let awaited = awaited.map(|version| (labels::MINOR_AWAITED.to_owned(), version));
     always
         .into_iter()
         .chain(held)
@@ -80,6 +82,7 @@ fn annotations(valid: &Valid<'_>) -> BTreeMap<String, String> {
         .chain(accounts)
         .chain(downgrade)
         .chain(upgrade)
+        .chain(awaited)
         .collect()
 }
 

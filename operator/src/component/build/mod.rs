@@ -12,4 +12,4 @@ pub(super) use config_map::environment;
 pub(super) use disruption_budget::{disruption_budget, quorum};
 pub(super) use instance_set::{instance_set, retention};
 pub(super) use service::services;
-pub(super) use service_account::{service_account, service_account_name};
+pub(super) use service_account::{named_account, service_account, service_account_name};

@@ -13,6 +13,12 @@ pub(in super::super) fn service_account_name(valid: &Valid<'_>) -> String {
     names::service_account(&valid.component.spec.comp_def)
 }
 
+/// The account that the owner names instead.
+pub(in super::super) fn named_account(component: &Component) -> Option<&str> {
+    let name = component.spec.service_account_name.as_deref();
+    name.filter(|name| !name.is_empty())
+}
+
 /// Owned, but not controlled, by every Component that uses it: it goes with the last of them.
 pub(in super::super) fn service_account(component: &Component, name: &str) -> ServiceAccount {
     let managed = (

@@ -9,8 +9,7 @@ use etcd_operator_api::scheduling::SchedulingPolicy;
 use etcd_operator_api::{Opaque, labels};
 use k8s_openapi::api::core::v1::{
     Affinity, ConfigMapEnvSource, Container, EnvFromSource, EnvVar, PodAffinityTerm,
-    PodAntiAffinity, PodSpec, PodTemplateSpec, ResourceRequirements, SecretVolumeSource, Volume,
-    WeightedPodAffinityTerm,
+    PodAntiAffinity, PodSpec, PodTemplateSpec, ResourceRequirements, WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kbagent_protocol::CONTAINER;
@@ -18,10 +17,11 @@ use kube::api::ObjectMeta;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::super::part::secret_volume;
 use super::super::validate::{SpecError, Valid};
-use super::super::{accounts, tls};
+use super::super::{accounts, settings, tls};
 use super::metadata::{child_labels, pod_selector};
-use super::service_account::service_account_name;
+use super::service_account::{named_account, service_account_name};
 
 /// Volume with the agents' token; the definition's containers mount it by this name.
 const TOKEN_VOLUME: &str = "kbagent-token";
@@ -69,8 +69,8 @@ pub(super) fn template(valid: &Valid<'_>) -> Result<PodTemplateSpec, SpecError> 
     agent_first(&mut pod);
     pod.volumes
         .get_or_insert_default()
-        .push(token_volume(valid));
-    let account = valid.component.spec.service_account_name.clone();
+        .push(secret_volume(TOKEN_VOLUME, valid.name.agent_secret()));
+    let account = named_account(valid.component).map(str::to_owned);
     pod.service_account_name = Some(account.unwrap_or_else(|| service_account_name(valid)));
     let runtime_class = valid.component.spec.runtime_class_name.clone();
     pod.runtime_class_name = runtime_class.or(pod.runtime_class_name);
@@ -137,10 +137,12 @@ fn role_probe(definition: &ComponentDefinitionSpec) -> String {
 fn set_flags(pod: &mut PodSpec, valid: &Valid<'_>) {
     if let Some(first) = pod.containers.first_mut() {
         valid.flags.put_into_etcd(first);
+        settings::tell_addresses(first);
     }
     let mut containers = pod.containers.iter_mut();
     if let Some(agent) = containers.find(|container| container.name == CONTAINER) {
         valid.flags.tell_agent(agent);
+        settings::tell_addresses(agent);
     }
 }
 
@@ -167,19 +169,6 @@ fn set_environment(container: &mut Container, valid: &Valid<'_>) {
     for wish in &valid.component.spec.env {
         own.retain(|known| known.name != wish.name);
         own.push(wish.clone());
-    }
-}
-
-fn token_volume(valid: &Valid<'_>) -> Volume {
-    Volume {
-        name: TOKEN_VOLUME.to_owned(),
-        secret: Some(SecretVolumeSource {
-            secret_name: Some(valid.name.agent_secret()),
-            // Read by the agent's user through the pod's fsGroup, by no other user.
-            default_mode: Some(0o440),
-            ..SecretVolumeSource::default()
-        }),
-        ..Volume::default()
     }
 }
 

@@ -9,15 +9,13 @@ use k8s_openapi::ByteString;
 use kbagent_protocol::{ACCOUNTS_FILE, Accounts};
 use serde_json::{Value, json};
 
+use super::secrets::{Secrets, serving};
 use super::*;
 use crate::component::accounts::{Planned, Source, as_user};
 use crate::component::certificates::member_user;
 use crate::component::credentials::{CredentialError, Provided, provide};
 use crate::controller::ApplyError;
-use crate::fake_api::{failure, server};
-
-/// Secrets by name.
-type Secrets = BTreeMap<String, Value>;
+use crate::fake_api::server;
 
 const ALL: &str = "ledger-store-accounts";
 
@@ -61,16 +59,7 @@ async fn round(
     secrets: &Secrets,
     planned: &[Planned],
 ) -> (Result<Provided, CredentialError>, Secrets, Vec<String>) {
-    let there = secrets.clone();
-    let (context, asked) = server(move |line| {
-        let path = line.split('?').next().unwrap_or_default();
-        let name = path.rsplit('/').next().unwrap_or_default();
-        match (line.starts_with("GET"), there.get(name)) {
-            (true, Some(secret)) => (200, secret.clone()),
-            (true, None) => failure(404, "NotFound", "none"),
-            (false, _) => (200, json!({ "metadata": { "name": "x" } })),
-        }
-    });
+    let (context, asked) = serving(secrets);
     let result = provide(&context.client, &component(), planned).await;
     let (mut after, mut written) = (secrets.clone(), Vec::new());
     for (line, body) in asked.lock().expect("no panic").iter() {

@@ -6,21 +6,17 @@ use etcd_operator_api::tls::TlsSecretRef;
 use jiff::SignedDuration;
 use k8s_openapi::ByteString;
 use k8s_openapi::jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::manager;
+use super::secrets::{Secrets, serving};
 use super::*;
 use crate::certificates::{Data, Fault};
 use crate::component::certificates::{CertificateError, Certified, certify};
 use crate::component::plan::Certificates;
 use crate::component::tls::Tls;
 use crate::controller::ApplyError;
-use crate::fake_api::{failure, server};
 
-/// Secrets by name.
-pub(super) type Secrets = BTreeMap<String, Value>;
-
-const OWN: [&str; 3] = [
+pub(super) const OWN: [&str; 3] = [
     "ledger-store-ca",
     "ledger-store-client",
     "ledger-store-tls-certs",
@@ -30,7 +26,7 @@ pub(super) fn now() -> Timestamp {
     "2026-03-01T12:00:00Z".parse().expect("a moment")
 }
 
-fn after(days: i64) -> Timestamp {
+pub(super) fn after(days: i64) -> Timestamp {
     let hours = SignedDuration::from_hours(24 * days);
     now().checked_add(hours).expect("a moment")
 }
@@ -59,24 +55,31 @@ pub(super) fn user() -> Tls {
     })
 }
 
+/// What members have, and what is put on record of what they believe.
+pub(super) type Recorded = Result<(Certified, BTreeMap<String, String>), CertificateError>;
+
 /// One round at this time, with these Secrets there; those that are there afterwards, and the requests that wrote.
 pub(super) async fn round(
     secrets: &Secrets,
     wanted: &Certificates,
     at: Timestamp,
 ) -> (Result<Certified, CertificateError>, Secrets, Vec<String>) {
-    let there = secrets.clone();
-    let (context, asked) = server(move |line| {
-        let path = line.split('?').next().unwrap_or_default();
-        let name = path.rsplit('/').next().unwrap_or_default();
-        match (line.starts_with("GET"), there.get(name)) {
-            (true, Some(secret)) => (200, secret.clone()),
-            (true, None) => failure(404, "NotFound", "none"),
-            (false, _) if path.contains("/certificates/") => (200, manager::live("False", "")),
-            (false, _) => (200, json!({ "metadata": { "name": "x" } })),
-        }
-    });
+    let (result, after, written) = recorded_round(secrets, wanted, at).await;
+    (result.map(|(certified, _)| certified), after, written)
+}
+
+/// The same, with what is put on record.
+pub(super) async fn recorded_round(
+    secrets: &Secrets,
+    wanted: &Certificates,
+    at: Timestamp,
+) -> (Recorded, Secrets, Vec<String>) {
+    let (context, asked) = serving(secrets);
     let result = certify(&context.client, &component(), wanted, at).await;
+    let result = result.map(|certification| {
+        let record = certification.record().collect();
+        (certification.certified, record)
+    });
     let mut after = secrets.clone();
     let mut written = Vec::new();
     for (line, body) in asked.lock().expect("no panic").iter() {
@@ -107,7 +110,7 @@ pub(super) fn kept(result: &Result<Certified, CertificateError>) -> &str {
 }
 
 /// The three Secrets, made on the first day.
-async fn made() -> Secrets {
+pub(super) async fn made() -> Secrets {
     let (result, secrets, _) = round(&Secrets::new(), &wanted(Tls::Own, false), now()).await;
     good(&result);
     secrets
@@ -233,6 +236,50 @@ async fn a_lost_ca_is_not_replaced_under_members_that_believe_it() {
         "{result:?}"
     );
     assert!(written.is_empty(), "{written:?}");
+}
+
+#[tokio::test]
+async fn a_ca_that_members_do_not_believe_signs_nothing() {
+    let secrets = made().await;
+    let mut stale = secrets.clone();
+    stale.insert(OWN[0].to_owned(), made().await[OWN[0]].clone());
+    for day in [1, 300] {
+        let (result, _, written) = round(&stale, &wanted(Tls::Own, true), after(day)).await;
+        let text = kept(&result);
+        assert!(
+            text.contains("Secret ledger-store-ca, key \"tls.crt\" holds another CA"),
+            "{text}"
+        );
+        assert!(text.contains("in Secret ledger-store-tls-certs"), "{text}");
+        assert!(written.is_empty(), "{written:?}");
+    }
+    // Nor is it replaced, whatever it says of itself.
+    let asked = json!({ labels::CA_ROTATE: "monday", labels::CA_STEP: "restarting" });
+    stale.get_mut(OWN[0]).expect("there")["metadata"]["annotations"] = asked;
+    let (result, _, written) = round(&stale, &wanted(Tls::Own, true), after(1)).await;
+    kept(&result);
+    assert!(written.is_empty(), "{written:?}");
+    // What members believe is known from any Secret that they have a certificate in.
+    stale.remove("ledger-store-tls-certs");
+    let (result, _, written) = round(&stale, &wanted(Tls::Own, true), after(1)).await;
+    assert!(
+        matches!(
+            result,
+            Err(CertificateError::Fault(Fault::CaReplaced { .. }))
+        ),
+        "{result:?}"
+    );
+    assert!(written.is_empty(), "{written:?}");
+    let mut spoiled = secrets.clone();
+    let ca = &stale[OWN[0]]["data"]["tls.crt"];
+    spoiled.get_mut("ledger-store-tls-certs").expect("there")["data"]["ca.crt"] = ca.clone();
+    let (result, _, written) = round(&spoiled, &wanted(Tls::Own, true), after(1)).await;
+    good(&result);
+    assert_eq!(written, ["PUT ledger-store-tls-certs"]);
+    // Without members any CA will do.
+    let (result, _, written) = round(&stale, &wanted(Tls::Own, false), after(1)).await;
+    good(&result);
+    assert!(written.len() >= 2, "{written:?}");
 }
 
 #[tokio::test]

@@ -1,12 +1,14 @@
 //! Every field has its effect, or is refused by name.
 
 use etcd_operator_api::Opaque;
+use etcd_operator_api::restore::FILLED;
 use etcd_operator_api::scheduling::SchedulingPolicy;
 use k8s_openapi::api::core::v1::EnvVar;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::json;
 
 use super::*;
+use crate::instanceset::names::{JOIN, RETIRED};
 
 fn told(change: &dyn Fn(&mut Component)) -> String {
     let mut component = component();
@@ -79,6 +81,52 @@ fn claims_keep_limits_and_modes_and_take_labels() {
     );
     let labels = change(&|template| template.labels = [("a".into(), "b".into())].into());
     assert_eq!(labels.expect("a plan")["a"], "b");
+}
+
+/// Claims are found by labels of the operator, and members are replaced by annotations of it.
+#[test]
+fn claims_and_services_are_not_given_what_is_the_operator_s_or_kubernetes_own() {
+    let keys = [
+        ("labels", labels::WORKLOAD_INSTANCE, "own"),
+        ("labels", labels::POD_NAME, "own"),
+        ("labels", labels::INSTANCE, "own"),
+        ("labels", labels::VOLUME_CLAIM_TEMPLATE, "own"),
+        ("labels", "a b", "no key"),
+        ("labels", "team", "has a value"),
+        ("annotations", RETIRED, "own"),
+        ("annotations", JOIN, "own"),
+        ("annotations", labels::REBUILD, "own"),
+        ("annotations", labels::CLUSTER_UID, "own"),
+        ("annotations", labels::RESTART, "own"),
+        ("annotations", FILLED, "own"),
+        (
+            "annotations",
+            "volume.beta.kubernetes.io/storage-class",
+            "storageClassName",
+        ),
+        ("annotations", "Example.org/a", "no key"),
+    ];
+    for (field, key, why) in keys {
+        let refused = told(&|component| {
+            let template = &mut component.spec.volume_claim_templates[0];
+            let given = match field {
+                "labels" => &mut template.labels,
+                _ => &mut template.annotations,
+            };
+            given.insert(key.to_owned(), "x y".to_owned());
+        });
+        let named = format!("volumeClaimTemplates[data].{field}[{key}] ");
+        assert!(
+            refused.starts_with(&named) && refused.contains(why),
+            "{refused}"
+        );
+    }
+    let services = json!([{ "name": "peer", "annotations": { "apps.kubeblocks.io/x": "y" } }]);
+    let refused = told(&|component| {
+        component.spec.services = serde_json::from_value(services.clone()).expect("services");
+    });
+    let named = "services[peer].annotations[apps.kubeblocks.io/x] is the operator's own";
+    assert!(refused.starts_with(named), "{refused}");
 }
 
 #[test]
@@ -177,4 +225,19 @@ fn a_collector_to_which_agents_cannot_send_is_refused() {
         assert!(told.contains("env OTEL_EXPORTER_OTLP_ENDPOINT: "), "{told}");
         assert!(told.contains("give http://HOST:PORT"), "{told}");
     }
+}
+
+#[test]
+fn an_empty_account_is_none_and_the_pods_get_their_own() {
+    let accounts = |named: Option<&str>| {
+        let mut component = component();
+        component.spec.service_account_name = named.map(str::to_owned);
+        let plan = planned(&component);
+        (pod(&plan).1.service_account_name, plan.service_account)
+    };
+    let own = Some("kb-etcd-3-0.1.0".to_owned());
+    for named in [None, Some("")] {
+        assert_eq!(accounts(named), (own.clone(), own.clone()), "{named:?}");
+    }
+    assert_eq!(accounts(Some("mine")), (Some("mine".to_owned()), None));
 }

@@ -86,6 +86,28 @@ fn the_owners_next_change_takes_it_along() {
 }
 
 #[test]
+fn another_definition_of_the_same_content_is_not_held_back() {
+    let live = planned(&component()).instance_set;
+    let mut renamed = component();
+    renamed.spec.comp_def = "etcd-3-0.1.1".to_owned();
+    let name = |observed: &mut Observed| {
+        let definition = observed.definition.as_mut().expect("a definition");
+        definition.metadata.name = Some("etcd-3-0.1.1".to_owned());
+    };
+    let plan = replan(&renamed, &live, name);
+    assert_eq!(plan.held, None);
+    assert_eq!(
+        pods(&plan.instance_set)["serviceAccountName"],
+        "kb-etcd-3-0.1.1"
+    );
+    let settled = replan(&renamed, &plan.instance_set, name);
+    assert_eq!(
+        (settled.held, settled.instance_set),
+        (None, plan.instance_set)
+    );
+}
+
+#[test]
 fn without_a_record_nothing_is_held() {
     let mut live = of_another_operator();
     live.annotations_mut().remove(labels::TEMPLATE_INPUTS);
@@ -120,4 +142,52 @@ fn an_update_that_is_held_shows_in_the_status_until_it_is_not() {
         &now,
     );
     assert!(condition::find(&told.conditions, ConditionType::UpdateHeld).is_none());
+}
+
+/// With this value of the setting `relayClients`, if any.
+fn relaying(value: Option<&str>) -> Component {
+    let mut component = component();
+    let variables = value.map(|value| ("relayClients".to_owned(), value.to_owned()));
+    component.spec.configs = vec![ComponentConfig {
+        name: "etcd".into(),
+        variables: variables.into_iter().collect(),
+        ..ComponentConfig::default()
+    }];
+    component
+}
+
+/// Containers that are told all addresses of the pod.
+fn told_addresses(its: &InstanceSet) -> Vec<String> {
+    let containers = pods(its)["containers"].as_array().expect("containers");
+    let told = containers.iter().filter(|container| {
+        let mut env = container["env"].as_array().into_iter().flatten();
+        env.any(|variable| {
+            variable["name"] == "POD_IPS"
+                && variable["valueFrom"]["fieldRef"]["fieldPath"] == "status.podIPs"
+        })
+    });
+    let names = told.map(|container| container["name"].as_str().expect("a name").to_owned());
+    names.collect()
+}
+
+#[test]
+fn pods_are_told_all_their_addresses_where_clients_come_to_the_agent_and_running_ones_stay() {
+    for value in [None, Some("false")] {
+        let its = planned(&relaying(value)).instance_set;
+        assert!(told_addresses(&its).is_empty(), "{value:?}");
+    }
+    let wish = relaying(Some("true"));
+    let made = planned(&wish).instance_set;
+    assert_eq!(told_addresses(&made), ["kbagent", "etcd"]);
+    // An operator of before has told them none.
+    let mut live = made;
+    let containers = live.spec.template.0["spec"]["containers"].as_array_mut();
+    for container in containers.expect("containers") {
+        let env = container["env"].as_array_mut().expect("variables");
+        env.retain(|variable| variable["name"] != "POD_IPS");
+    }
+    let plan = replan(&wish, &live, |_| {});
+    assert_eq!(pods(&plan.instance_set), pods(&live));
+    let told = plan.held.expect("told");
+    assert!(told.contains("containers[kbagent].env"), "{told}");
 }

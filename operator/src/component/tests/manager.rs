@@ -3,7 +3,8 @@
 use etcd_operator_api::tls::TlsConfig;
 use serde_json::{Value, json};
 
-use super::certificates::{Secrets, given, good, now, round, user, wanted};
+use super::certificates::{given, good, now, round, user, wanted};
+use super::secrets::Secrets;
 use super::*;
 use crate::component::manager::ask;
 use crate::component::plan::Certificates;

@@ -85,7 +85,10 @@ fn peers_and_agents_are_reached_by_members_and_the_operator_alone() {
         };
         assert_eq!(from(2379), (clients, None));
         assert_eq!(from(9187), (everywhere, None));
-        let members = json!([{ "podSelector": members }]);
+        // The others are anyone's to give a pod.
+        let mut kept = members;
+        kept["matchLabels"]["workloads.kubeblocks.io/managed-by"] = json!("InstanceSet");
+        let members = json!([{ "podSelector": kept }]);
         assert_eq!(from(2380), (members.clone(), None));
         let operator = json!({ "matchLabels": { "kubernetes.io/metadata.name": "kb-system" } });
         let operator = json!([{ "namespaceSelector": operator }]);

@@ -180,6 +180,7 @@ fn variables_that_etcd_or_the_operator_reads_are_refused() {
         "KB_BOOTSTRAP_MEMBERS",
         "POD_NAME",
         "POD_IP",
+        "POD_IPS",
     ] {
         let mut component = component();
         component.spec.env.push(EnvVar {

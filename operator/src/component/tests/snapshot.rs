@@ -84,6 +84,30 @@ fn a_verified_backup_comes_before_another_minor_either_way() {
 }
 
 #[test]
+fn members_are_told_to_stay_until_what_comes_before_another_minor_is_done() {
+    let stays = |of: &(Component, Observed)| {
+        let plan = planned_from(of);
+        let desired = Desired::read(&plan.instance_set, "cluster.local").expect("it is read");
+        desired.minor_awaited
+    };
+    let until = || Some("3.6.16".to_owned());
+    let same = asked("3.6.16", BackupSeen::default());
+    assert_eq!(stays(&same), None);
+    for backup in [
+        BackupSeen::default(),
+        with(BackupPhase::Running, false),
+        with(BackupPhase::Failed, false),
+    ] {
+        assert_eq!(stays(&asked("3.7.3", backup)), until());
+    }
+    // Its logs are not read yet.
+    let mut up = asked("3.7.3", with(BackupPhase::Completed, true));
+    assert_eq!(stays(&up), until());
+    logs_are_read(&mut up.1);
+    assert_eq!(stays(&up), None);
+}
+
+#[test]
 fn without_a_place_for_it_the_change_is_refused_unless_the_owner_wants_none() {
     let nowhere = BackupSeen {
         backup: None,

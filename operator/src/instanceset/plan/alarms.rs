@@ -1,6 +1,7 @@
 //! What etcd's alarms say: which stand, whose data is wrong, and the figures behind them.
 
-use kbagent_protocol::{Alarm, AlarmKind, Id, Member, MemberStatus};
+use etcd_operator_api::settings::QUOTA;
+use kbagent_protocol::{Alarm, AlarmKind, Id, Member, MemberStatus, flags};
 
 use super::roster::Roster;
 use crate::instanceset::desired::Desired;
@@ -84,12 +85,12 @@ pub(crate) fn quota_of(status: &MemberStatus, desired: &Desired) -> u64 {
 
 /// The quota that the template's flags set.
 fn quota(desired: &Desired) -> u64 {
-    let flag = format!("--{}=", etcd_operator_api::settings::QUOTA);
     let spec = desired.template.spec.iter();
     let containers = spec.flat_map(|spec| &spec.containers);
     let words = containers.flat_map(|one| one.command.iter().chain(&one.args).flatten());
-    let mut set = words.filter_map(|word| word.strip_prefix(&flag)?.parse().ok());
-    let quota: Option<u64> = set.next_back().filter(|quota| *quota > 0);
+    let words: Vec<String> = words.cloned().collect();
+    let set = flags::last(&flags::joined(&words), QUOTA).and_then(|quota| quota.parse().ok());
+    let quota: Option<u64> = set.filter(|quota| *quota > 0);
     quota.unwrap_or(DEFAULT_QUOTA)
 }
 

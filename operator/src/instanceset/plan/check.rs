@@ -16,6 +16,7 @@ use crate::instanceset::names as keys;
 use crate::instanceset::observed::{NodeSeen, Observed, PodSeen};
 
 mod lint;
+mod moving;
 pub(super) mod placement;
 mod recovery;
 mod upkeep;
@@ -62,7 +63,10 @@ impl Lint<'_> {
         match step {
             Step::AddLearner { pod, .. } => self.add(pod, found),
             Step::Promote { member, .. } => self.promote(*member, found),
-            Step::RemoveMember { pod, member, .. } => self.remove(pod, *member, found),
+            Step::RemoveMember { pod, member, .. } => {
+                self.remove(pod, *member, found);
+                moving::check(self, pod, *member, found);
+            }
             Step::CreatePod(pod) => self.create_pod(pod, found),
             Step::CreateClaim(claim) => self.create_claim(claim, found),
             Step::DeleteClaim { name, uid } => self.delete_claim(name, uid, found),

@@ -32,7 +32,7 @@ pub(crate) fn plan(basis: &Basis<'_>, quiet: bool, plan: &mut Plan) -> bool {
     let Some(to) = basis.desired.downgrade else {
         // What nothing asks for any more would hold the cluster at the older minor.
         if job(basis.seen).is_some()
-            && plan.steps.is_empty()
+            && plan.is_idle()
             && let Some(via) = basis.safety.via(None)
         {
             plan.steps.push(Step::CancelDowngrade { via });
@@ -49,10 +49,7 @@ pub(crate) fn plan(basis: &Basis<'_>, quiet: bool, plan: &mut Plan) -> bool {
         Stage::Due | Stage::Astray => wait("etcd has not begun it".to_owned()),
         Stage::Ready => {}
     }
-    let via = basis
-        .safety
-        .via(None)
-        .filter(|_| quiet && plan.steps.is_empty());
+    let via = basis.safety.via(None).filter(|_| quiet && plan.is_idle());
     match (stage, via) {
         (Stage::Due, Some(via)) => plan.steps.push(Step::Downgrade { via, to }),
         (Stage::Astray, Some(via)) => plan.steps.push(Step::CancelDowngrade { via }),

@@ -20,12 +20,17 @@ use kbagent_protocol::AlarmKind;
 
 use super::super::desired::Desired;
 use super::super::observed::Observed;
-use super::tests::{can_recover, grown, is_whole};
+use super::tests::{can_recover, is_whole};
 use super::world::{World, renumbered};
 use super::{Plan, check, plan};
 use crate::instanceset::events::summary;
 
 mod faulty;
+mod out_of_service;
+mod refusals;
+mod wish;
+
+use wish::Wish;
 
 /// What makes plans: the planner, or one with a fault.
 type Planner = fn(&Desired, &Observed) -> Plan;
@@ -60,6 +65,8 @@ enum Mishap {
     /// A user requests a rebuild of the member: no mishap, but counted as one to keep the bound.
     Condemn,
     Freeze,
+    /// The node freezes, and is declared out of service.
+    Declare,
     MoveUrl,
     /// The operator's, not a pod's.
     ChangeDomain,
@@ -71,6 +78,12 @@ enum Mishap {
     Approve,
     /// The owner takes that back.
     Withdraw,
+    /// The owner has all members defragmented.
+    Defragment,
+    /// The API server refuses what is made, and labels.
+    Refuse,
+    /// The owner names another storage class.
+    NameClass,
 }
 
 /// What befalls a cluster without an owner's hand.
@@ -86,6 +99,10 @@ const HAND: &[Mishap] = &[Mishap::MoveUrl, Mishap::ChangeDomain, Mishap::Freeze]
 const ALARMS: &[Mishap] = &[Mishap::Corrupt, Mishap::Fill];
 /// What an owner does whose quorum does not come back, and a pod that is deleted meanwhile.
 const GIVEN_UP: &[Mishap] = &[Mishap::Approve, Mishap::Withdraw, Mishap::DeletePod];
+/// What an owner asks of databases, and a pod that is deleted meanwhile.
+const ASKED: &[Mishap] = &[Mishap::Defragment, Mishap::DeletePod];
+/// What an owner does while members move, and a pod that is deleted meanwhile.
+const MOVED: &[Mishap] = &[Mishap::NameClass, Mishap::DeletePod];
 const CLAIMS: &[Mishap] = &[Mishap::DeleteClaim];
 const FREEZE: &[Mishap] = &[Mishap::Freeze];
 /// The template with which everything comes up, and the one that an owner writes when another one does not.
@@ -182,7 +199,8 @@ impl Explorer {
             self.rounds(&mut world, state.planner, World::has_its_members)?;
         }
         world.thaw();
-        self.rounds(&mut world, state.planner, |world| is_whole(world).is_ok())
+        let done = |world: &World| is_whole(world).is_ok() && world.is_answered();
+        self.rounds(&mut world, state.planner, done)
     }
 
     fn rounds(
@@ -265,8 +283,11 @@ impl State {
         if self.mishaps > 0 {
             let pods = self.world.pod_names();
             let all = self.menu.iter().flat_map(|mishap| {
-                use Mishap::{Approve, ChangeDomain, Withdraw};
-                let once = matches!(mishap, ChangeDomain | Approve | Withdraw);
+                use Mishap::{Approve, ChangeDomain, Defragment, NameClass, Refuse, Withdraw};
+                let once = matches!(
+                    mishap,
+                    ChangeDomain | Approve | Withdraw | Defragment | NameClass | Refuse
+                );
                 let pods = pods.iter().take(if once { 1 } else { pods.len() });
                 pods.map(|pod| Action::Mishap(*mishap, pod.clone()))
             });
@@ -304,12 +325,16 @@ impl State {
                     Mishap::LoseNode => world.lose_node(pod),
                     Mishap::Condemn => world.condemn(pod),
                     Mishap::Freeze => world.freeze(pod),
+                    Mishap::Declare => world.declare(pod),
                     Mishap::MoveUrl => world.move_url(pod),
                     Mishap::Corrupt => world.raise(AlarmKind::Corrupt, pod),
                     Mishap::Fill => world.fill(pod),
                     Mishap::Approve => world.approve("t", None),
                     Mishap::Withdraw => world.desired.recovery = None,
+                    Mishap::Defragment => world.ask("u", &world.pod_names()),
+                    Mishap::NameClass => world.want_class("other"),
                     Mishap::ChangeDomain => world.desired.cluster_domain.push('.'),
+                    Mishap::Refuse => world.refuses = refusals::WHAT,
                 }
             }
         }
@@ -324,6 +349,7 @@ fn look(world: &World, planner: Planner) -> Result<Look, String> {
     if !broken.is_empty() {
         return Err(broken.join("; "));
     }
+    refusals::judge(world, &seen, &next)?;
     Ok(Look {
         desired: world.desired.clone(),
         plan: next,
@@ -353,107 +379,6 @@ fn hash(of: &impl Hash) -> u128 {
         u128::from(hasher.finish())
     };
     half(0) << 64 | half(1)
-}
-
-/// What is asked of a cluster.
-#[derive(Clone, Copy, Debug)]
-struct Wish {
-    from: u32,
-    to: u32,
-    /// The template to come, and how many pods an update may take at a time.
-    update: Option<(&'static str, usize)>,
-    menu: &'static [Mishap],
-    mishaps: usize,
-    /// Members whose nodes are lost, and others whose nodes freeze, before anything else happens.
-    gone: (u32, u32),
-    /// It begins with a backup.
-    seeded: bool,
-    /// Volumes are to be larger than they are.
-    larger: bool,
-}
-
-impl Wish {
-    const fn size(from: u32, to: u32) -> Self {
-        Self {
-            from,
-            to,
-            update: None,
-            menu: &[],
-            mishaps: 0,
-            gone: (0, 0),
-            seeded: false,
-            larger: false,
-        }
-    }
-
-    /// A cluster that begins with a backup.
-    const fn seeded(members: u32) -> Self {
-        Self {
-            from: 0,
-            seeded: true,
-            ..Self::size(members, members)
-        }
-    }
-
-    const fn update(members: u32, at_a_time: usize) -> Self {
-        Self::template(members, "etcd:2", at_a_time)
-    }
-
-    const fn template(members: u32, image: &'static str, at_a_time: usize) -> Self {
-        Self {
-            update: Some((image, at_a_time)),
-            ..Self::size(members, members)
-        }
-    }
-
-    /// A cluster that was never there, made with this template.
-    const fn first(members: u32, image: &'static str) -> Self {
-        Self {
-            from: 0,
-            ..Self::template(members, image, 1)
-        }
-    }
-
-    const fn with(self, menu: &'static [Mishap], mishaps: usize) -> Self {
-        Self {
-            menu,
-            mishaps,
-            ..self
-        }
-    }
-
-    const fn bereft(members: u32, lost: u32, frozen: u32, mishaps: usize) -> Self {
-        Self {
-            gone: (lost, frozen),
-            ..Self::size(members, members).with(GIVEN_UP, mishaps)
-        }
-    }
-
-    fn state(self, planner: Planner) -> State {
-        let mut world = match self.from {
-            0 if self.seeded => World::seeded(self.to),
-            0 => World::new(self.to),
-            from => grown(from),
-        };
-        world.scale(self.to);
-        if self.larger {
-            world.want_volumes(2);
-        }
-        if let Some((image, at_a_time)) = self.update {
-            world.desired.update.at_a_time = at_a_time;
-            world.change_template(image);
-        }
-        let (lost, frozen) = self.gone;
-        (0..lost).for_each(|at| world.lose_node(&format!("a-{at}")));
-        (lost..lost + frozen).for_each(|at| world.freeze(&format!("a-{at}")));
-        State {
-            world,
-            look: None,
-            menu: self.menu,
-            mishaps: self.mishaps,
-            planner,
-        }
-    }
 }
 
 fn all(wishes: &[Wish]) {
@@ -500,6 +425,11 @@ fn every_order_of_an_alarm() {
 }
 
 #[test]
+fn every_order_of_a_defragmentation_that_is_asked_for() {
+    all(&[1, 3].map(|members| Wish::size(members, members).with(ASKED, 1)));
+}
+
+#[test]
 fn every_order_of_volumes_that_grow() {
     let larger = |wish: Wish| Wish {
         larger: true,
@@ -510,6 +440,39 @@ fn every_order_of_volumes_that_grow() {
         Wish::size(1, 1).with(FATE, 1),
     ]
     .map(larger));
+}
+
+/// Members of a cluster of so many move to another class.
+const fn moved(members: u32) -> Wish {
+    Wish {
+        class: Some("named"),
+        ..Wish::size(members, members)
+    }
+}
+
+#[test]
+#[ignore = "takes minutes: cargo test --release -p operator every_order -- --ignored --nocapture"]
+fn every_order_of_members_that_move_to_another_storage_class() {
+    let larger = Wish {
+        larger: true,
+        ..moved(3)
+    };
+    all(&[
+        moved(3),
+        moved(5),
+        moved(3).with(MOVED, 1),
+        moved(3).with(FATE, 1),
+        moved(3).with(HAND, 1),
+        larger.with(MOVED, 1),
+        Wish {
+            class: Some("named"),
+            ..Wish::update(3, 1)
+        },
+        Wish {
+            class: Some("named"),
+            ..Wish::size(3, 5)
+        },
+    ]);
 }
 
 #[test]
@@ -545,6 +508,8 @@ fn every_order_of_mishaps_in_the_middle_of_changes() {
         Wish::size(5, 3).with(FATE, 1),
         Wish::update(5, 2),
         Wish::update(3, 1).with(ALARMS, 1),
+        Wish::size(3, 1).with(ASKED, 1),
+        Wish::update(3, 1).with(ASKED, 2),
         Wish::size(3, 3).with(FATE, 2),
     ]);
 }

@@ -11,13 +11,10 @@ use super::next_pod::MembershipView;
 use super::recovery;
 use super::roster::{self, Roster};
 use super::safety::{Safety, quorum};
-use super::{Plan, Step, Waiting};
+use super::{Plan, Step, Waiting, volumes};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{Observed, PodSeen, Reading};
 
-/// Seconds after which a learner that has never started is dropped and added again (M9). Longer than the startup
-/// probe's budget: a large snapshot may be on its way.
-const LEARNER_DEADLINE: i64 = 900;
 /// Share of the leader's log, in hundredths, that etcd wants a learner to have before it may vote.
 const IN_SYNC_PERCENT: u64 = 90;
 
@@ -38,22 +35,36 @@ pub(crate) struct Basis<'a> {
 
 /// Plans at most one change. True when nothing is in progress and nothing is due.
 pub(crate) fn plan(basis: &Basis<'_>, plan: &mut Plan) -> bool {
-    let list = match &basis.roster.members {
-        Reading::Known(list) => list,
-        Reading::Unknown(why) => {
-            plan.waiting.push(Waiting::MembersUnknown(why.clone()));
-            return false;
+    match Change::of(basis) {
+        Ok(change) => change.plan(plan),
+        Err(unknown) => {
+            plan.waiting.push(unknown);
+            false
         }
-    };
-    let change = Change {
-        desired: basis.desired,
-        seen: basis.seen,
-        view: basis.view,
-        roster: basis.roster,
-        safety: basis.safety,
-        list,
-    };
-    change.plan(plan)
+    }
+}
+
+/// The step that replaces a member which has its data, or transfers leadership first. The caller has seen to it that
+/// nothing else is due.
+///
+/// # Errors
+/// Why the others cannot spare it.
+pub(super) fn replace(basis: &Basis<'_>, pod: &str, why: &str) -> Result<Step, Waiting> {
+    let member = basis.roster.member(pod);
+    let member = member.ok_or_else(|| Waiting::MemberStarting(pod.to_owned()))?;
+    Change::of(basis)?.remove(pod, member, why)
+}
+
+/// The newest entry of the log that any member knows of.
+pub(super) fn newest_index(seen: &Observed) -> u64 {
+    let pods = seen.pods.values();
+    let indexes = pods.filter_map(|pod| Some(pod.status()?.raft_index));
+    indexes.max().unwrap_or_default()
+}
+
+/// True when so much of the log is applied that etcd would let a learner vote.
+pub(super) fn is_in_sync(applied: u64, newest: u64) -> bool {
+    applied.saturating_mul(100) >= newest.saturating_mul(IN_SYNC_PERCENT)
 }
 
 struct Change<'a> {
@@ -63,6 +74,23 @@ struct Change<'a> {
     roster: &'a Roster,
     safety: &'a Safety,
     list: &'a [(Option<String>, Member)],
+}
+
+impl<'a> Change<'a> {
+    fn of(basis: &Basis<'a>) -> Result<Self, Waiting> {
+        let list = match &basis.roster.members {
+            Reading::Known(list) => list,
+            Reading::Unknown(why) => return Err(Waiting::MembersUnknown(why.clone())),
+        };
+        Ok(Self {
+            desired: basis.desired,
+            seen: basis.seen,
+            view: basis.view,
+            roster: basis.roster,
+            safety: basis.safety,
+            list,
+        })
+    }
 }
 
 impl Change<'_> {
@@ -178,29 +206,35 @@ impl Change<'_> {
             if ready && !member.name.is_empty() {
                 return self.vote(pod, member, plan);
             }
-            let late = there.is_some_and(|there| there.age_seconds > LEARNER_DEADLINE);
-            if late && member.name.is_empty() {
+            if there.is_some_and(|there| roster::is_late(there, member)) {
                 return self.drop_learner(pod, member, "it did not start in time", plan);
             }
-            return plan.waiting.push(Waiting::MemberStarting(pod.to_owned()));
+            let waits = match member.name.as_str() {
+                "" => Waiting::MemberStarting(pod.to_owned()),
+                _ => Waiting::LearnerStarting(pod.to_owned()),
+            };
+            return self.wait_for_learner(pod, member, waits, plan);
         };
-        let indexes = self
-            .seen
-            .pods
-            .values()
-            .filter_map(|pod| Some(pod.status()?.raft_index));
-        let leader = indexes.max().unwrap_or_default();
-        let applied = status.applied_index;
-        let in_sync = applied.saturating_mul(100) >= leader.saturating_mul(IN_SYNC_PERCENT);
+        let (applied, leader) = (status.applied_index, newest_index(self.seen));
+        let in_sync = is_in_sync(applied, leader);
         if member.name.is_empty() || status.leader_id.is_none() || !in_sync {
-            let pod = pod.to_owned();
-            return plan.waiting.push(Waiting::CatchingUp {
-                pod,
+            let waits = Waiting::CatchingUp {
+                pod: pod.to_owned(),
                 applied,
                 leader,
-            });
+            };
+            return self.wait_for_learner(pod, member, waits, plan);
         }
         self.vote(pod, member, plan);
+    }
+
+    /// Waits for a learner that cannot vote yet, unless another class has been named since: its volume may never come,
+    /// or may be what keeps it from catching up, and it would have to move once more.
+    fn wait_for_learner(&self, pod: &str, member: &Member, waits: Waiting, plan: &mut Plan) {
+        match volumes::elsewhere(self.desired, self.seen, pod) {
+            Some(why) => self.drop_learner(pod, member, &why, plan),
+            None => plan.waiting.push(waits),
+        }
     }
 
     fn vote(&self, pod: &str, member: &Member, plan: &mut Plan) {
@@ -257,12 +291,21 @@ impl Change<'_> {
             .via(Some(pod))
             .ok_or(Waiting::NoVoter { what })?;
         Ok(Step::RemoveMember {
+            drain: self.drain(pod),
             via,
             pod: pod.to_owned(),
             host,
             member: member.id,
             why: why.to_owned(),
         })
+    }
+
+    /// The agent of a voter whose vote the removal does not need.
+    fn drain(&self, pod: &str) -> Option<super::Via> {
+        let ip = self.safety.healthy.get(pod)?.ip?;
+        let without = self.safety.healthy_without(pod);
+        let pod = pod.to_owned();
+        (without >= quorum(self.safety.voters)).then_some(super::Via { pod, ip })
     }
 
     fn add(&self, pod: &str) -> Result<Step, Waiting> {

@@ -4,16 +4,20 @@
 //! not done carries a reason. Every rule of docs/hazards.md that concerns members has its home here.
 
 pub(crate) mod alarms;
+pub(crate) mod asked_class;
 pub(crate) mod bootstrap;
 pub(crate) mod check;
+pub(crate) mod defragmentation;
 pub(crate) mod downgrade;
 pub(crate) mod latch;
 pub(crate) mod membership;
+pub(crate) mod moving;
 pub(crate) mod next_pod;
 pub(crate) mod placement;
 mod planner;
 pub(crate) mod pods;
 pub(crate) mod recovery;
+pub(crate) mod refused;
 pub(crate) mod relabel;
 pub(crate) mod resize;
 pub(crate) mod revision;
@@ -39,6 +43,6 @@ mod upkeep_tests;
 #[cfg(test)]
 mod world;
 
-pub(crate) use planner::plan;
+pub(crate) use planner::{next_to_move, plan};
 pub(crate) use steps::{Grace, Plan, Removal, Step, Via};
 pub(crate) use waiting::Waiting;

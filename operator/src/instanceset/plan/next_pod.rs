@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use etcd_operator_api::volume::VolumeClaimTemplate;
 use etcd_operator_api::{labels, names};
 use kbagent_protocol::{Id, Member, OLD_LOG};
 
@@ -306,6 +307,12 @@ impl Slot<'_, '_> {
             (Data::Absent, Place::Unknown(why)) => {
                 plan.waiting.push(Waiting::MembersUnknown(why.clone()));
             }
+            (
+                Data::Broken {
+                    left, going: None, ..
+                },
+                Place::Member(member),
+            ) if is_begun(member, &left) => self.no_data(member, plan),
             (Data::Broken { why, left, going }, place) => {
                 if let Some(claim) = going {
                     plan.waiting.push(Waiting::ClaimTerminating(claim));
@@ -321,7 +328,7 @@ impl Slot<'_, '_> {
         }
     }
 
-    /// A member without pod and claim: a learner that was just added, or one that lost its data.
+    /// A member without pod and claims, or some of them: a learner that was just added, or one that lost its data.
     fn no_data(&mut self, member: &Member, plan: &mut Plan) {
         if !(member.is_learner && member.name.is_empty()) {
             self.lose("its claim is gone");
@@ -330,7 +337,11 @@ impl Slot<'_, '_> {
         if !self.desired.wants(self.pod) {
             return;
         }
-        for template in &self.desired.claims {
+        let lacks = |template: &&VolumeClaimTemplate| {
+            let name = names::claim(&template.name, self.pod);
+            !self.seen.claims.contains_key(&name)
+        };
+        for template in self.desired.claims.iter().filter(lacks) {
             let claim = volumes::build(self.desired, template, self.pod, Some(member.id));
             plan.steps.push(Step::CreateClaim(Box::new(claim)));
         }
@@ -420,6 +431,16 @@ impl Slot<'_, '_> {
             plan.steps.push(Step::RetireClaim { name, uid });
         }
     }
+}
+
+/// True for a learner that was just added, when the claims that are there were made for it: others are yet to come.
+fn is_begun(member: &Member, claims: &[(String, &ClaimSeen)]) -> bool {
+    let made_for_it = |claim: &ClaimSeen| {
+        let good = claim.owned && claim.lost.is_none() && !claim.retired();
+        good && claim.join() == Some(member.id)
+    };
+    let is_new = member.is_learner && member.name.is_empty();
+    is_new && claims.iter().all(|(_, claim)| made_for_it(claim))
 }
 
 impl<'a> Slot<'a, '_> {

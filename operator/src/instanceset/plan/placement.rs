@@ -1,5 +1,6 @@
 //! The node that a user has named for a member that is rebuilt: on record before the member goes, because the mark
-//! that says so goes with its claim, and kept until the new member votes.
+//! that says so goes with its claim, and kept until the new member votes or has not started there in time: a node that
+//! has no space would be tried for ever.
 //!
 //! It binds the new member's pod by node affinity, not by `nodeName`: the scheduler still has its say, and a volume
 //! that waits for its first consumer is made on that node. It is the one pod's own, so that the template's revision,
@@ -10,9 +11,10 @@ use etcd_operator_api::names;
 use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, PodSpec};
 use kbagent_protocol::{Id, Member};
 
-use super::roster::Roster;
+use super::Waiting;
+use super::roster::{self, Roster};
 use crate::instanceset::desired::Desired;
-use crate::instanceset::observed::{ClaimSeen, Observed};
+use crate::instanceset::observed::{ClaimSeen, NodeSeen, Observed, PodSeen};
 
 /// Field of a node that its name stands in.
 const NAME: &str = "metadata.name";
@@ -44,7 +46,9 @@ pub(crate) fn record(desired: &Desired, seen: &Observed, roster: &Roster) -> Vec
         // The mark was taken back, unless it went with the claim.
         let taken_back = is_old && !claims.is_empty();
         let votes = !is_old && !member.is_learner && !member.name.is_empty();
-        (!taken_back && !votes).then(|| known.clone())
+        let pod = seen.pods.get(pod);
+        let late = !is_old && pod.is_some_and(|pod| roster::is_late(pod, member));
+        (!taken_back && !votes && !late).then(|| known.clone())
     };
     desired.members.iter().filter_map(of).collect()
 }
@@ -72,6 +76,17 @@ pub(crate) fn node_of<'a>(desired: &'a Desired, pod: &str, join: Option<Id>) -> 
     let mut placements = desired.recorded.placements.iter();
     let own = placements.find(|own| own.pod_name == pod && own.member_id != join)?;
     Some(&own.node_name)
+}
+
+/// What is said of a pod that the named node does not take, and why not.
+#[must_use]
+pub(crate) fn refused(desired: &Desired, name: &str, pod: &PodSeen, why: &str) -> Option<Waiting> {
+    let node = node_of(desired, name, pod.join).filter(|_| pod.node == NodeSeen::Unassigned)?;
+    Some(Waiting::NodeRefuses {
+        pod: name.to_owned(),
+        node: node.to_owned(),
+        why: why.to_owned(),
+    })
 }
 
 /// Binds a pod to a node, beside what the template asks for.

@@ -2,8 +2,9 @@
 
 use super::latch::{Latch, latch};
 use super::{
-    Plan, Step, Waiting, bootstrap, check, downgrade, membership, next_pod, recovery, relabel,
-    rollout, roster, safety, services, status, teardown, upgrade, upkeep, volumes,
+    Plan, Step, Waiting, asked_class, bootstrap, check, downgrade, membership, moving, next_pod,
+    placement, recovery, relabel, rollout, roster, safety, services, status, teardown, upgrade,
+    upkeep, volumes,
 };
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::Observed;
@@ -14,6 +15,9 @@ pub(crate) fn plan(desired: &Desired, seen: &Observed) -> Plan {
     let mut plan = Plan::default();
     if desired.deleting {
         teardown::plan(desired, seen, &mut plan);
+        plan.status = desired
+            .has_finalizer
+            .then(|| status::going(desired, seen, &plan));
         return plan;
     }
     let latch = latch(desired, seen);
@@ -27,6 +31,25 @@ pub(crate) fn plan(desired: &Desired, seen: &Observed) -> Plan {
         check::lint(desired, seen, &plan)
     );
     plan
+}
+
+/// The pod whose member is given up next to move to another storage class, if what replaces it can be had; or one of
+/// whose claim that would say what was asked for.
+#[must_use]
+pub(crate) fn next_to_move(desired: &Desired, seen: &Observed) -> Option<String> {
+    let doubted = asked_class::doubted(desired, seen);
+    if let Some(pod) = doubted.filter(|_| !desired.paused) {
+        return Some(pod);
+    }
+    let is_elsewhere = |pod: &String| volumes::elsewhere(desired, seen, pod).is_some();
+    if !desired.members.iter().any(is_elsewhere) {
+        return None;
+    }
+    let told = plan(desired, seen).waiting;
+    told.into_iter().find_map(|why| match why {
+        Waiting::Moving { next, .. } => next,
+        _ => None,
+    })
 }
 
 fn decide(
@@ -48,7 +71,7 @@ fn decide(
     services::plan(desired, seen, plan);
     volumes::keep(desired, seen, plan);
     relabel::plan(desired, seen, plan);
-    plan.waiting.extend(cannot_run(seen));
+    plan.waiting.extend(cannot_run(desired, seen));
     if let Some(mismatch) = latch.mismatch() {
         plan.waiting.push(mismatch);
         return;
@@ -80,23 +103,26 @@ fn decide(
         rollout::plan(desired, seen, &safety, &mut gate, quiet, plan);
     }
     upgrade::plan(&basis, quiet, plan);
+    let (idle, at) = (plan.is_idle(), plan.steps.len());
     upkeep::plan(&basis, quiet, &mut gate, plan);
     let growth = volumes::grow(desired, seen);
-    // The last thing to do: what the API server refuses of it holds nothing else up.
-    if plan.steps.is_empty() {
-        plan.steps.extend(growth.step);
-    }
+    // Before the care of databases, which may fail for as long as a volume is too small.
+    let step = growth.step.filter(|_| idle);
+    plan.steps.splice(at..at, step);
     plan.waiting.extend(growth.waiting);
+    moving::plan(&basis, quiet, plan);
 }
 
 /// What Kubernetes says of pods that it cannot start, told at once.
-fn cannot_run(seen: &Observed) -> impl Iterator<Item = Waiting> {
+fn cannot_run(desired: &Desired, seen: &Observed) -> impl Iterator<Item = Waiting> {
     let pods = seen.pods.iter();
     let pods = pods.filter(|(_, pod)| pod.owned && !pod.ready && !pod.terminating);
     pods.filter_map(|(name, pod)| {
-        Some(Waiting::CannotRun {
+        let why = pod.broken.clone()?;
+        let refused = placement::refused(desired, name, pod, &why);
+        Some(refused.unwrap_or(Waiting::CannotRun {
             pod: name.clone(),
-            why: pod.broken.clone()?,
-        })
+            why,
+        }))
     })
 }

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 
 use etcd_operator_api::labels;
 
+use super::asked_class::{Asked, asked};
 use super::steps::{Changes, Labelled};
 use super::{Plan, Step, revision, template, volumes};
 use crate::instanceset::desired::Desired;
+use crate::instanceset::names as keys;
 use crate::instanceset::observed::{ClaimSeen, Observed, PodSeen};
 
 type Map = BTreeMap<String, String>;
@@ -28,7 +30,7 @@ pub(crate) fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
         }
     }
     for (name, claim) in &seen.claims {
-        if let Some(changes) = of_claim(desired, claim) {
+        if let Some(changes) = of_claim(desired, seen, claim) {
             let step = step(Labelled::Claim, name, &claim.uid, changes);
             plan.steps.push(step);
         }
@@ -65,7 +67,7 @@ pub(crate) fn of_pod(desired: &Desired, name: &str, pod: &PodSeen) -> Option<Cha
     )
 }
 
-fn of_claim(desired: &Desired, claim: &ClaimSeen) -> Option<Changes> {
+fn of_claim(desired: &Desired, seen: &Observed, claim: &ClaimSeen) -> Option<Changes> {
     if !claim.owned || claim.terminating {
         return None;
     }
@@ -75,8 +77,19 @@ fn of_claim(desired: &Desired, claim: &ClaimSeen) -> Option<Changes> {
     let (wanted, mut annotations) = volumes::metadata(desired, template, pod);
     // Whose it is is on record from when it was made or released, and is no matter of the template.
     annotations.remove(labels::CLUSTER_UID);
+    let asked = asked((desired, seen), template, claim);
+    annotations.insert(keys::CLASS.to_owned(), asked.class().to_owned());
+    let assumed = (keys::ASSUMED.to_owned(), "true".to_owned());
+    let settled = Some(asked.class()) == template.spec.class();
+    annotations.extend(matches!(asked, Asked::Perhaps(_)).then_some(assumed));
     let live = (&claim.labels, &claim.annotations);
-    changes(live, (&wanted, &annotations), &[labels::CLUSTER_UID])
+    let mut found = changes(live, (&wanted, &annotations), &[labels::CLUSTER_UID]);
+    // While another class is named it stays, for that name may be taken back.
+    if matches!(asked, Asked::For(_)) && settled && live.1.contains_key(keys::ASSUMED) {
+        let found = found.get_or_insert_default();
+        found.annotations.insert(keys::ASSUMED.to_owned(), None);
+    }
+    found
 }
 
 /// What must be set, and what was the template's and is no longer; never one of `kept`.

@@ -44,7 +44,8 @@ pub(crate) fn plan(
     }
     let updated = members().filter(|(name, pod)| is_current(name, pod));
     let mut room = Room {
-        open: desired.update.replicas.saturating_sub(updated.count()),
+        most: desired.update.replicas,
+        updated: updated.count(),
         at_a_time: desired.update.at_a_time,
         absent: 0,
     };
@@ -54,6 +55,8 @@ pub(crate) fn plan(
     unwell.sort_by_key(rank);
     well.sort_by_key(rank);
     let lacking = lacking(desired, seen, plan);
+    plan.waiting
+        .extend(room.restricted(unwell.len() + well.len()));
     // Those that are not ready are missed already: they wait for the margin, and for pods that were just recreated.
     let missed = |name: &&&String| {
         let is_unwell = unwell.iter().any(|(pod, _)| pod == *name);
@@ -77,13 +80,13 @@ pub(crate) fn plan(
     let given = resize::is_given(desired, &in_place);
     if quiet && !given && !well.is_empty() {
         room.replace(well, safety, gate, plan);
-    } else if given || (quiet && plan.steps.is_empty() && room.left() > 0) {
+    } else if given || (quiet && plan.is_idle() && room.left() > 0) {
         resize::plan(desired, &in_place, plan);
     }
 }
 
 /// Why no pod of the template can be made: then none of the old one is stopped.
-fn never_made(seen: &Observed) -> Option<Waiting> {
+pub(super) fn never_made(seen: &Observed) -> Option<Waiting> {
     let no_node = seen.no_node.clone().map(Waiting::NoNode);
     no_node.or_else(|| seen.refused_template.clone().map(Waiting::TemplateRefused))
 }
@@ -105,15 +108,32 @@ fn rank(
 
 /// How many pods an update may take now.
 struct Room {
-    /// How many more may get the new revision.
-    open: usize,
+    /// How many may have the new revision.
+    most: usize,
+    /// How many have it.
+    updated: usize,
     at_a_time: usize,
     absent: usize,
 }
 
 impl Room {
+    /// How many more may get the new revision.
+    fn open(&self) -> usize {
+        self.most.saturating_sub(self.updated)
+    }
+
+    /// Why those that are `left` keep their revision, when no more may get the new one.
+    fn restricted(&self, left: usize) -> Option<Waiting> {
+        let (most, updated) = (self.most, self.updated);
+        (self.open() == 0).then_some(Waiting::Restricted {
+            most,
+            updated,
+            left,
+        })
+    }
+
     fn left(&self) -> usize {
-        self.at_a_time.saturating_sub(self.absent).min(self.open)
+        self.at_a_time.saturating_sub(self.absent).min(self.open())
     }
 
     fn replace(
@@ -128,7 +148,7 @@ impl Room {
                 Ok(()) => {}
                 Err(Unsafe::Leads) => {
                     // Others may have been stopped in this very plan: they are no successors.
-                    if plan.steps.is_empty() {
+                    if plan.is_idle() {
                         let what = format!("the update of the leader {name}");
                         hand_over(name, &what, safety, plan);
                     }
@@ -187,7 +207,7 @@ fn lacking<'a>(desired: &'a Desired, seen: &Observed, plan: &mut Plan) -> Vec<&'
 }
 
 /// Why a pod is not back yet: not there, not ready, or behind the log at which it was made.
-fn why_lacking(desired: &Desired, seen: &Observed, name: &str) -> Option<&'static str> {
+pub(super) fn why_lacking(desired: &Desired, seen: &Observed, name: &str) -> Option<&'static str> {
     match seen.pods.get(name) {
         None => Some("it is not there"),
         Some(pod) if pod.terminating => Some("it is terminating"),

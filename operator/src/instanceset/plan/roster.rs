@@ -9,8 +9,11 @@ use kbagent_protocol::{Id, Member, MemberList};
 use super::Waiting;
 use super::latch::Latch;
 use crate::instanceset::desired::Desired;
-use crate::instanceset::observed::{Observed, Reading};
+use crate::instanceset::observed::{Observed, PodSeen, Reading};
 
+/// Seconds after which a learner that has never started is dropped and added again (M9). Longer than the startup
+/// probe's budget: a large snapshot may be on its way.
+const LEARNER_DEADLINE: i64 = 900;
 /// How peer URLs of the members end.
 const PEER_PORT: &str = ":2380";
 
@@ -222,4 +225,13 @@ fn faults(misplaced: &BTreeMap<String, Waiting>) -> Vec<Waiting> {
         }
     }
     all
+}
+
+/// True for a learner that its pod has not started in time.
+#[must_use]
+pub(crate) fn is_late(pod: &PodSeen, member: &Member) -> bool {
+    let status = pod.status();
+    let started = status.is_some_and(|status| status.member_id == member.id);
+    let joins = member.is_learner && member.name.is_empty();
+    joins && !started && pod.age_seconds > LEARNER_DEADLINE
 }

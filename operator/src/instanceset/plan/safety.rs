@@ -316,6 +316,7 @@ impl<'a> Gate<'a> {
         &mut self,
         of: &Via,
         pod: &PodSeen,
+        request: Option<&str>,
         plan: &mut Plan,
     ) -> Result<(), Unsafe> {
         let no = match self.rule {
@@ -328,7 +329,10 @@ impl<'a> Gate<'a> {
             return Err(no);
         }
         self.stopped.insert(of.pod.clone());
-        plan.steps.push(Step::Defragment { via: of.clone() });
+        plan.steps.push(Step::Defragment {
+            via: of.clone(),
+            request: request.map(str::to_owned),
+        });
         Ok(())
     }
 

@@ -15,9 +15,10 @@ use crate::instanceset::observed::Observed;
 
 /// Applies the service where it is missing or was edited.
 pub(crate) fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
-    let wanted = build(desired);
+    let mut wanted = build(desired);
     let live = seen.service.as_ref();
     if !live.is_some_and(|live| has(live, &wanted)) {
+        wanted.metadata.uid = live.and_then(|live| live.metadata.uid.clone());
         plan.steps.push(Step::ApplyService(Box::new(wanted)));
     }
 }

@@ -15,7 +15,10 @@ use super::latch::Latch;
 use super::pods;
 use super::safety::quorum;
 use super::steps::StatusDraft;
-use super::{Plan, Waiting, alarms, placement, revision, roster, upgrade, volumes};
+use super::{
+    Plan, Waiting, alarms, asked_class, defragmentation, placement, revision, roster, upgrade,
+    volumes,
+};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{NO_CREDENTIALS, Observed, PodSeen, Reading};
 
@@ -63,9 +66,7 @@ pub(crate) fn status(
         available_replicas: count(&available),
         current_replicas: count(&|pod| pod.revision == current),
         updated_replicas: updated,
-        init_replicas: i32::try_from(bootstrap.len())
-            .ok()
-            .filter(|members| *members > 0),
+        init_replicas: init_replicas(&bootstrap),
         ready_init_replicas: before.ready_init_replicas,
         current_revision: Some(current),
         update_revision: Some(revision.clone()),
@@ -83,6 +84,7 @@ pub(crate) fn status(
         accounts: accounts(desired, seen),
         message: waiting_on.first().map(|first| first.message.clone()),
         recovery: before.recovery.clone(),
+        defragmentation: defragmentation::record(desired, seen),
         readable_by: upgrade::readable_by(desired, seen, latch),
         old_requests_end: upgrade::old_requests_end(desired, seen, &roster),
         placements: placement::record(desired, seen, &roster),
@@ -97,6 +99,34 @@ pub(crate) fn status(
         status,
         first,
     }
+}
+
+/// The status of one that is being deleted: what is left of it and what that waits for. The rest stays as it was.
+#[must_use]
+pub(crate) fn going(desired: &Desired, seen: &Observed, plan: &Plan) -> StatusDraft {
+    let owned = || seen.pods.values().filter(|pod| pod.owned);
+    let ready = owned().filter(|pod| pod.ready && !pod.terminating);
+    let waiting_on = reasons(&plan.waiting);
+    let status = InstanceSetStatus {
+        observed_generation: desired.generation,
+        replicas: i32::try_from(owned().count()).unwrap_or(0),
+        ready_replicas: i32::try_from(ready.count()).unwrap_or(0),
+        members_status: roles(desired, seen),
+        message: waiting_on.first().map(|first| first.message.clone()),
+        waiting_on,
+        ..desired.recorded.clone()
+    };
+    StatusDraft {
+        status,
+        observations: Vec::new(),
+        first: false,
+    }
+}
+
+/// How many members the cluster begins or has begun with, once that is known.
+fn init_replicas(bootstrap: &[String]) -> Option<i32> {
+    let members = i32::try_from(bootstrap.len()).ok();
+    members.filter(|members| *members > 0)
 }
 
 fn revisions(seen: &Observed) -> BTreeMap<String, String> {
@@ -148,7 +178,10 @@ pub(crate) fn hold(plan: &mut Plan, reason: Waiting) {
 /// The text without figures that move by themselves: a status is not a progress bar (C6).
 fn message(reason: &Waiting) -> String {
     match reason {
-        Waiting::CatchingUp { pod, .. } => format!("learner {pod} is catching up"),
+        Waiting::CatchingUp { pod, .. } => format!(
+            "learner {pod} is catching up; one that never does, on a slow or small disk, is made again by an \
+             OpsRequest RebuildInstance"
+        ),
         other => other.to_string(),
     }
 }
@@ -281,7 +314,7 @@ fn observations(
         Observation::new(kind, lacking.is_empty(), reason, message)
     };
     let available = |pod: &PodSeen| pod.ready && pod.ready_seconds >= desired.min_ready_seconds;
-    vec![
+    let mut all = vec![
         told(
             ConditionType::InstanceReady,
             lacking(&|pod| pod.ready),
@@ -293,10 +326,13 @@ fn observations(
             Reason::Available,
         ),
         failure(seen, plan),
+        restricted(plan),
         quorate(desired, seen, latch, plan),
         consistent(latch),
         alarmed(desired, seen),
-    ]
+    ];
+    all.extend(asked_class::observation(desired, seen));
+    all
 }
 
 fn failure(seen: &Observed, plan: &Plan) -> Observation {
@@ -335,6 +371,16 @@ fn failure(seen: &Observed, plan: &Plan) -> Observation {
     )
 }
 
+/// Whether the owner's strategy holds an update back.
+fn restricted(plan: &Plan) -> Observation {
+    let kind = ConditionType::InstanceUpdateRestricted;
+    let mut waiting = plan.waiting.iter();
+    match waiting.find(|why| matches!(why, Waiting::OnDelete(_) | Waiting::Restricted { .. })) {
+        Some(why) => Observation::new(kind, true, Reason::UpdateRestricted, why.to_string()),
+        None => Observation::new(kind, false, Reason::UpdateUnrestricted, ""),
+    }
+}
+
 fn quorate(desired: &Desired, seen: &Observed, latch: &Latch, plan: &Plan) -> Observation {
     let told = |truth: Truth, reason, text: &str| {
         Observation::new(ConditionType::Quorate, truth, reason, text)
@@ -364,13 +410,15 @@ fn quorate(desired: &Desired, seen: &Observed, latch: &Latch, plan: &Plan) -> Ob
             .filter(|member| !member.is_learner)
     };
     let known = voters().count();
-    let gone = voters()
-        .filter(|member| is_dataless(desired, seen, &member.pod_name))
-        .count();
-    if gone > 0 && known - gone < quorum(known) {
+    let gone: Vec<String> = voters()
+        .filter_map(|member| why_dataless(desired, seen, &member.pod_name))
+        .collect();
+    if !gone.is_empty() && known - gone.len() < quorum(known) {
         let text = format!(
-            "the data of {gone} of {known} voters is gone: restore a backup, or continue with one member (OpsRequest \
-             RecoverQuorum)"
+            "the data of {} of {known} voters is gone ({}): bring back nodes that have some, restore a backup, or continue \
+             with one member (OpsRequest RecoverQuorum)",
+            gone.len(),
+            gone.join("; ")
         );
         return told(Truth::False, Reason::DataLost, &text);
     }
@@ -392,20 +440,21 @@ fn quorate(desired: &Desired, seen: &Observed, latch: &Latch, plan: &Plan) -> Ob
     )
 }
 
-/// True when the data of a recorded voter is known to be gone (B6).
-fn is_dataless(desired: &Desired, seen: &Observed, pod: &str) -> bool {
-    let claims = desired
+/// Why the data of a recorded voter is known to be gone, if it is (B6).
+fn why_dataless(desired: &Desired, seen: &Observed, pod: &str) -> Option<String> {
+    let mut claims = desired
         .claims
         .iter()
         .map(|template| names::claim(&template.name, pod));
-    let gone = |claim: &String| {
-        seen.claims
-            .get(claim)
-            .is_none_or(|claim| claim.lost.is_some())
+    let gone = |claim: String| match seen.claims.get(&claim) {
+        None => Some(format!("claim {claim} is gone")),
+        Some(claim) => claim.lost.clone(),
     };
     let refused = seen.pods.get(pod).and_then(PodSeen::refused);
-    claims.into_iter().any(|claim| gone(&claim))
-        || refused.is_some_and(|(code, _)| code == "DataLost")
+    let refused = refused.filter(|(code, _)| *code == "DataLost");
+    claims
+        .find_map(gone)
+        .or_else(|| refused.map(|(_, message)| format!("pod {pod}: {message}")))
 }
 
 fn alarmed(desired: &Desired, seen: &Observed) -> Observation {

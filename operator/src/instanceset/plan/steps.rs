@@ -17,10 +17,19 @@ use crate::definition::Minor;
 pub(crate) struct Plan {
     /// The status to record, without conditions' times.
     pub status: Option<StatusDraft>,
-    /// Steps, to be taken in order; a failed one ends the round.
+    /// Steps, to be taken in order. A failed one ends the round, but one that the API server refuses stops only those
+    /// that need it ([`super::refused`]).
     pub steps: Vec<Step>,
     /// Steps that are not taken, and why.
     pub waiting: Vec<Waiting>,
+}
+
+impl Plan {
+    /// True while no step is planned that touches a member, or that others stand on.
+    #[must_use]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.steps.iter().all(Step::is_apart)
+    }
 }
 
 /// A status whose conditions have no times yet.
@@ -206,6 +215,8 @@ pub(crate) enum Step {
         member: Id,
         /// Why, for the event.
         why: String,
+        /// Its own agent, when the others decide without its vote: its clients are asked to leave first.
+        drain: Option<Via>,
     },
     /// Compacts the key space to its newest revision.
     Compact {
@@ -216,6 +227,8 @@ pub(crate) enum Step {
     Defragment {
         /// The member's own agent.
         via: Via,
+        /// UID of the OpsRequest that asked for it, if one did.
+        request: Option<String>,
     },
     /// Disarms an alarm.
     Disarm {
@@ -244,6 +257,21 @@ pub(crate) enum Step {
 }
 
 impl Step {
+    /// True for a step that touches no member, and that no other one needs but evictions, which need the service: what
+    /// keeps it from being taken holds nothing else up.
+    #[must_use]
+    pub(crate) fn is_apart(&self) -> bool {
+        match self {
+            // One that is not there gives members their names.
+            Step::ApplyService(service) => service.metadata.uid.is_some(),
+            Step::Relabel { .. }
+            | Step::BindClaim { .. }
+            | Step::ReleaseClaim { .. }
+            | Step::GrowClaim { .. } => true,
+            _ => false,
+        }
+    }
+
     /// True for a step that changes etcd's membership.
     #[must_use]
     pub(crate) fn changes_membership(&self) -> bool {

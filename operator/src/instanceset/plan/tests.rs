@@ -16,10 +16,14 @@ mod accounts;
 mod by_hand;
 mod claims;
 mod labels;
+mod moving;
 mod placement;
 mod recovery;
+mod refused;
 mod resize;
+mod restarts;
 mod seeded;
+mod strategy;
 mod unreachable;
 mod v2store;
 mod versions;
@@ -27,18 +31,21 @@ mod volumes;
 
 /// Plans and acts until nothing more happens; the steps taken, in words.
 pub(super) fn settle(world: &mut World) -> Vec<String> {
-    let mut told = Vec::new();
-    let mut quiet = 0;
-    for _ in 0..120 {
+    rounds(world, usize::MAX, |_| {})
+}
+
+/// The same with rounds of at most `upto` steps, after each of which the operator dies and `each` looks at the world.
+fn rounds(world: &mut World, upto: usize, each: impl Fn(&World)) -> Vec<String> {
+    let (mut told, mut quiet) = (Vec::new(), 0);
+    for _ in 0..400 {
         let seen = world.observe();
         let next = plan(&world.desired, &seen);
-        assert_eq!(
-            check::lint(&world.desired, &seen, &next),
-            Vec::<String>::new()
-        );
-        told.extend(next.steps.iter().map(summary));
+        let broken = check::lint(&world.desired, &seen, &next);
+        assert_eq!(broken, Vec::<String>::new());
+        told.extend(next.steps.iter().take(upto).map(summary));
         quiet = if next.steps.is_empty() { quiet + 1 } else { 0 };
-        world.take(&next, usize::MAX);
+        world.take(&next, upto);
+        each(world);
         world.tick();
         if quiet > 3 {
             return told;
@@ -424,6 +431,7 @@ enum Event {
     Condemn(usize),
     Scale(u32),
     Template(u8),
+    Class(&'static str),
     Blind,
     Silence(usize),
     Crash(usize),
@@ -439,6 +447,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0usize..7).prop_map(Event::Condemn),
         1 => prop::sample::select(vec![0u32, 1, 3, 5]).prop_map(Event::Scale),
         1 => (0u8..3).prop_map(Event::Template),
+        1 => prop::sample::select(vec!["fast", "slow", ""]).prop_map(Event::Class),
         1 => Just(Event::Blind),
         1 => (0usize..7).prop_map(Event::Silence),
         3 => (0usize..4).prop_map(Event::Crash),
@@ -468,6 +477,7 @@ fn happen(world: &mut World, event: &Event) {
         Event::Condemn(pod) => world.condemn(&name(*pod)),
         Event::Scale(replicas) => world.scale(*replicas),
         Event::Template(version) => world.change_template(&format!("etcd:{version}")),
+        Event::Class(class) => world.want_class(class),
         Event::Blind => world.blind = !world.blind,
         Event::Silence(pod) => world.silent = Some(name(*pod)),
         Event::Crash(_) | Event::Round => {
@@ -501,6 +511,10 @@ proptest! {
         world.blind = false;
         world.silent = None;
         world.scale(last);
+        if last == 1 {
+            // The only member does not move.
+            world.want_class("");
+        }
         let recoverable = can_recover(&world);
         settle(&mut world);
         let whole = is_whole(&world);

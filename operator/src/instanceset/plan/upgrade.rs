@@ -45,7 +45,7 @@ pub(crate) fn plan(basis: &Basis<'_>, quiet: bool, plan: &mut Plan) {
         Stage::Unknown(why) => why,
         Stage::Holds(why) => {
             let via = basis.safety.via(None);
-            let via = via.filter(|_| quiet && plan.steps.is_empty());
+            let via = via.filter(|_| quiet && plan.is_idle());
             plan.steps.extend(via.map(|via| Step::AppendToLog { via }));
             why
         }

@@ -1,14 +1,16 @@
-//! Care of a database that is too large or wrong: alarms answered, free pages given back (D7, D8, D15). Changes no
-//! membership: a member whose data differs is marked for rebuild by `next_pod` and replaced by `membership`.
+//! Care of a database that is too large or wrong: alarms answered, free pages given back, also because an owner asked
+//! for it (D7, D8, D15). Changes no membership: a member whose data differs is marked for rebuild by `next_pod` and
+//! replaced by `membership`.
 
 use std::collections::BTreeMap;
 
+use etcd_operator_api::defragmentation::Defragmentation;
 use kbagent_protocol::{Alarm, AlarmKind, Care as Cared, Id, Member, MemberStatus};
 
 use super::alarms::{alarms, corrupt, quota_of};
 use super::membership::Basis;
 use super::safety::{Gate, Unsafe};
-use super::{Plan, Step, Via, Waiting, rollout};
+use super::{Plan, Step, Via, Waiting, defragmentation, rollout};
 
 /// Smallest database, in bytes, and share of free pages in it, in hundredths, that are worth a defragmentation while
 /// nothing is wrong.
@@ -41,11 +43,13 @@ pub(crate) fn plan(basis: &Basis<'_>, quiet: bool, gate: &mut Gate<'_>, plan: &m
         (leads, basis.desired.name.ordinal(pod))
     });
     let updates = |reason: &Waiting| matches!(reason, Waiting::Update { .. });
-    let idle = plan.steps.is_empty() && defragments.is_none();
+    let idle = plan.is_idle() && defragments.is_none();
     let mut care = Care {
         basis: *basis,
         list,
         members,
+        asked: defragmentation::record(basis.desired, basis.seen),
+        under_way: defragments.is_some(),
         quiet: quiet && idle && !plan.waiting.iter().any(updates),
         gate,
     };
@@ -53,6 +57,7 @@ pub(crate) fn plan(basis: &Basis<'_>, quiet: bool, gate: &mut Gate<'_>, plan: &m
     match alarms.first().map(|worst| worst.kind) {
         Some(AlarmKind::Corrupt) => care.corrupt(&alarms, plan),
         Some(AlarmKind::NoSpace) => care.no_space(&alarms, plan),
+        None if care.is_asked_for(plan) => {}
         None if care.quiet => care.fragmented(plan),
         None => {}
     }
@@ -63,6 +68,10 @@ struct Care<'a, 's> {
     list: &'a [(Option<String>, Member)],
     /// Voters that take part.
     members: Vec<(&'a String, &'a MemberStatus)>,
+    /// What the owner has asked for.
+    asked: Option<Defragmentation>,
+    /// A member is being defragmented.
+    under_way: bool,
     quiet: bool,
     gate: &'a mut Gate<'s>,
 }
@@ -109,8 +118,8 @@ impl Care<'_, '_> {
         };
         plan.waiting.push(Waiting::NoSpace((*first).clone()));
         let views = self.basis.seen.pods.iter();
-        let cared: BTreeMap<&String, Cared> = views
-            .filter_map(|(pod, there)| Some((pod, there.view.as_ref()?.care)))
+        let cared: BTreeMap<&String, &Cared> = views
+            .filter_map(|(pod, there)| Some((pod, &there.view.as_ref()?.care)))
             .collect();
         let compacted = cared.values().map(|care| care.compacted).max();
         let compacted = compacted.unwrap_or_default();
@@ -127,6 +136,23 @@ impl Care<'_, '_> {
         {
             plan.steps.push(Step::Compact { via });
         }
+    }
+
+    /// True while members are to be defragmented because their owner asked for it, whatever that frees. They are done
+    /// before those that are worth it.
+    fn is_asked_for(&mut self, plan: &mut Plan) -> bool {
+        let asked = |pod: &str| defragmentation::asked(self.asked.as_ref(), pod).is_some();
+        let ready = self.members.iter().map(|(pod, _)| pod.as_str());
+        let all = self.asked.iter().flat_map(|asked| &asked.members);
+        let all = all.map(|member| member.pod_name.as_str());
+        let next = ready.chain(all).find(|pod| asked(pod)).map(str::to_owned);
+        let Some(pod) = next else {
+            return false;
+        };
+        if !self.under_way {
+            self.defragment(&pod, plan);
+        }
+        true
     }
 
     fn fragmented(&mut self, plan: &mut Plan) {
@@ -153,7 +179,8 @@ impl Care<'_, '_> {
         };
         let pod = pod.to_owned();
         let via = Via { pod, ip };
-        match self.gate.defragment(&via, there, plan) {
+        let request = defragmentation::asked(self.asked.as_ref(), &via.pod);
+        match self.gate.defragment(&via, there, request, plan) {
             Ok(()) => {}
             Err(Unsafe::Leads) => rollout::hand_over(&via.pod, &what, safety, plan),
             Err(no) => plan.waiting.extend(no.waiting(&via.pod, what)),

@@ -1,6 +1,7 @@
 //! Care of databases over the model world.
 
 use etcd_operator_api::condition::Reason;
+use etcd_operator_api::defragmentation::DefragmentationStep;
 use kbagent_protocol::{Alarm, AlarmKind, Id};
 
 use super::plan;
@@ -170,12 +171,160 @@ fn free_pages_are_given_back_when_they_are_worth_it() {
     assert_eq!(is_whole(&world), Ok(()));
 }
 
+/// All volumes grow, and of each round only that step is taken.
+fn only_volumes_grow(world: &mut World) {
+    for at in 0..3 {
+        let next = plan(&world.desired, &world.observe());
+        let grows = format!("let claim data-a-{at} grow to 2Gi");
+        assert_eq!(next.steps.first().map(summary), Some(grows));
+        assert_eq!(next.steps.len(), 2, "{:?}", next.steps);
+        world.take(&next, 1);
+        world.tick();
+    }
+    assert_eq!(world.sizes(), [2; 3]);
+}
+
+#[test]
+fn volumes_grow_beside_care_of_databases_that_never_succeeds() {
+    let mut full = with_databases(16 * MIB, 15 * MIB);
+    full.raise(AlarmKind::NoSpace, "a-1");
+    let mut spacious = with_databases(16 * MIB, 15 * MIB);
+    spacious.databases.quota = Some(64 * MIB);
+    spacious.raise(AlarmKind::NoSpace, "a-1");
+    let mut asked = with_databases(2 * MIB, 2 * MIB);
+    ask(&mut asked, "u", &["a-1", "a-2"]);
+    let mut led = with_databases(2 * MIB, 2 * MIB);
+    ask(&mut led, "u", &["a-0"]);
+    for (mut world, care) in [
+        (full, "compact"),
+        (with_databases(200 * MIB, MIB), "defragment a-1"),
+        (spacious, "disarm NOSPACE"),
+        (asked, "defragment a-1"),
+        (led, "move leadership from a-0"),
+    ] {
+        world.want_volumes(2);
+        only_volumes_grow(&mut world);
+        let steps = next(&world).0;
+        assert!(
+            steps.len() == 1 && steps[0].starts_with(care),
+            "{care}: {steps:?}"
+        );
+        settle(&mut world);
+        assert_eq!(is_whole(&world), Ok(()));
+    }
+}
+
+#[test]
+fn no_volume_grows_beside_a_change_that_members_feel() {
+    let mut world = with_databases(2 * MIB, 2 * MIB);
+    world.want_volumes(2);
+    world.change_template("etcd:2");
+    let steps = next(&world).0;
+    assert!(
+        steps.len() == 1 && steps[0].starts_with("evict pod"),
+        "{steps:?}"
+    );
+}
+
 #[test]
 fn the_only_member_is_defragmented_as_the_leader_it_is() {
     let mut world = grown(1);
     let sizes = &mut world.databases.sizes;
     sizes.insert("a-0".to_owned(), (200 * MIB, MIB));
     assert_eq!(settle(&mut world), ["defragment a-0"]);
+}
+
+/// An owner asks for these members.
+fn ask(world: &mut World, token: &str, pods: &[&str]) {
+    let pods: Vec<String> = pods.iter().map(|pod| (*pod).to_owned()).collect();
+    world.ask(token, &pods);
+}
+
+fn steps_on_record(world: &World) -> Vec<DefragmentationStep> {
+    let record = world.desired.recorded.defragmentation.as_ref();
+    let members = record.into_iter().flat_map(|record| &record.members);
+    members.map(|member| member.step).collect()
+}
+
+#[test]
+fn what_an_owner_asks_for_is_done_once_whatever_it_frees_the_leader_last() {
+    let mut world = with_databases(2 * MIB, 2 * MIB);
+    assert_eq!(settle(&mut world), Vec::<String>::new(), "a small one");
+    ask(&mut world, "u", &["a-0", "a-1", "a-2"]);
+    let asked = |pod: &str| format!("defragment {pod}, as OpsRequest u asks");
+    let leader = "move leadership from a-0 to a-2".to_owned();
+    let expected = [asked("a-1"), asked("a-2"), leader, asked("a-0")];
+    assert_eq!(settle(&mut world), expected);
+    assert_eq!(steps_on_record(&world), [DefragmentationStep::Done; 3]);
+    assert_eq!(is_whole(&world), Ok(()));
+    // The request stays until its OpsRequest takes it off, and an agent forgets when it is restarted.
+    world.databases.forget();
+    assert_eq!(settle(&mut world), Vec::<String>::new());
+    ask(&mut world, "v", &["a-2"]);
+    let told = settle(&mut world);
+    assert_eq!(
+        told.last().map(String::as_str),
+        Some("defragment a-2, as OpsRequest v asks")
+    );
+    assert_eq!(steps_on_record(&world), [DefragmentationStep::Done]);
+    world.desired.defragmentation = None;
+    settle(&mut world);
+    assert_eq!(
+        steps_on_record(&world),
+        [DefragmentationStep::Done],
+        "it stays on record"
+    );
+}
+
+#[test]
+fn what_an_owner_asks_for_waits_like_any_other() {
+    let mut world = with_databases(2 * MIB, 2 * MIB);
+    ask(&mut world, "u", &["a-1"]);
+    world.silent = Some("a-2".to_owned());
+    let (steps, reasons) = next(&world);
+    assert_eq!(steps, Vec::<String>::new());
+    assert!(reasons.contains(&"NotAlone"), "{reasons:?}");
+    world.silent = Some("a-1".to_owned());
+    let (steps, reasons) = next(&world);
+    assert_eq!(steps, Vec::<String>::new());
+    assert!(reasons.contains(&"NotAlone"), "{reasons:?}");
+    world.silent = None;
+    world.change_template("etcd:2");
+    let steps = next(&world).0;
+    assert!(
+        !steps.iter().any(|step| step.starts_with("defragment")),
+        "{steps:?}"
+    );
+    settle(&mut world);
+    assert_eq!(steps_on_record(&world), [DefragmentationStep::Done]);
+}
+
+#[test]
+fn a_request_ends_for_members_that_leave_and_for_agents_that_cannot_report() {
+    let mut world = with_databases(2 * MIB, 2 * MIB);
+    world.databases.unreported = true;
+    ask(&mut world, "u", &["a-1"]);
+    assert_eq!(settle(&mut world), Vec::<String>::new());
+    assert_eq!(steps_on_record(&world), [DefragmentationStep::Refused]);
+    let record = world
+        .desired
+        .recorded
+        .defragmentation
+        .clone()
+        .expect("a record");
+    let why = record.members[0].message.as_deref().unwrap_or_default();
+    assert!(why.contains("of an earlier release"), "{why}");
+
+    let mut world = with_databases(2 * MIB, 2 * MIB);
+    world.silent = Some("a-0".to_owned());
+    ask(&mut world, "u", &["a-2"]);
+    let waits = plan(&world.desired, &world.observe());
+    world.take(&waits, usize::MAX);
+    assert_eq!(steps_on_record(&world), [DefragmentationStep::Asked]);
+    world.silent = None;
+    world.scale(1);
+    settle(&mut world);
+    assert_eq!(steps_on_record(&world), [DefragmentationStep::Left]);
 }
 
 #[test]

@@ -13,7 +13,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kbagent_protocol::Id;
 use kube::api::ObjectMeta;
 
+use super::asked_class::asked;
 use super::{Plan, Step, Waiting, template};
+use crate::definition::{is_ours, is_own_label};
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
 use crate::instanceset::observed::{ClaimSeen, Observed};
@@ -43,12 +45,15 @@ pub(crate) fn keep(desired: &Desired, seen: &Observed, plan: &mut Plan) {
 pub(crate) struct Growth {
     /// The next one to ask for.
     pub step: Option<Step>,
+    /// One that is asked to grow to less than it was.
+    back: Option<Step>,
     /// What is being waited for.
     pub waiting: Vec<Waiting>,
 }
 
 /// Lets claims grow to what their templates ask for, one after the other: what goes wrong with one spares the others.
-/// A claim that asks for more than its template is left alone, for no volume shrinks.
+/// A claim that has more than its template asks for is left alone, for no volume shrinks. One that asked for more than
+/// it has got yet asks for less again, because what was asked for may never come.
 #[must_use]
 pub(crate) fn grow(desired: &Desired, seen: &Observed) -> Growth {
     let mut growth = Growth::default();
@@ -58,7 +63,11 @@ pub(crate) fn grow(desired: &Desired, seen: &Observed) -> Growth {
         };
         for pod in &desired.members {
             let name = names::claim(&template.name, pod);
-            if let Some(claim) = seen.claims.get(&name).filter(|claim| can_grow(claim)) {
+            let claim = seen.claims.get(&name).filter(|claim| claim.is_used());
+            // The claim that takes its place has the size from the start.
+            if let Some(claim) =
+                claim.filter(|claim| !is_elsewhere((desired, seen), template, claim))
+            {
                 grow_one(&name, claim, wanted, &mut growth);
             }
         }
@@ -66,11 +75,32 @@ pub(crate) fn grow(desired: &Desired, seen: &Observed) -> Growth {
     if !growth.waiting.is_empty() {
         growth.step = None;
     }
+    growth.step = growth.back.take().or(growth.step);
     growth
 }
 
-fn can_grow(claim: &ClaimSeen) -> bool {
-    claim.owned && !claim.terminating && claim.lost.is_none() && !claim.retired()
+/// True when the template names a class, and the claim was made for another one and is not of it. The default class is
+/// not compared: it may be another one any day.
+fn is_elsewhere(
+    (desired, seen): (&Desired, &Observed),
+    template: &VolumeClaimTemplate,
+    claim: &ClaimSeen,
+) -> bool {
+    let named = template.spec.class();
+    named.is_some_and(|named| asked((desired, seen), template, claim).class() != named)
+}
+
+/// Why the pod's member is to be replaced by one whose claims are of the class that is named (M21).
+#[must_use]
+pub(crate) fn elsewhere(desired: &Desired, seen: &Observed, pod: &str) -> Option<String> {
+    desired.claims.iter().find_map(|template| {
+        let name = names::claim(&template.name, pod);
+        let claim = seen.claims.get(&name).filter(|claim| claim.is_used())?;
+        let named = template.spec.class()?;
+        let class = claim.class.as_deref().unwrap_or("none");
+        is_elsewhere((desired, seen), template, claim)
+            .then(|| format!("claim {name} is of storage class {class}, not of {named}"))
+    })
 }
 
 fn grow_one(name: &str, claim: &ClaimSeen, wanted: &Quantity, growth: &mut Growth) {
@@ -83,23 +113,50 @@ fn grow_one(name: &str, claim: &ClaimSeen, wanted: &Quantity, growth: &mut Growt
         (Some(one), Some(other)) => one < other,
         _ => false,
     };
+    let step = || Step::GrowClaim {
+        name: name.to_owned(),
+        uid: claim.uid.clone(),
+        to: wanted.clone(),
+    };
     if less(capacity, requested) {
-        let told = match size.told.as_str() {
+        let mut told = match size.told.as_str() {
             "" => String::new(),
             told => format!(": {told}"),
         };
+        // Kubernetes takes no request of what a volume has, or less.
+        if less(capacity, wanted) && less(wanted, requested) {
+            growth.back.get_or_insert_with(step);
+        } else if less(wanted, requested) {
+            told += &format!(
+                "; {} is asked for now, and a claim that has {} takes only more than that: ask for more, or rebuild the member",
+                wanted.0, capacity.0
+            );
+        }
         growth.waiting.push(Waiting::Growing {
             claim: name.to_owned(),
             to: requested.0.clone(),
             told,
         });
-    } else if less(requested, wanted) && growth.step.is_none() {
-        growth.step = Some(Step::GrowClaim {
-            name: name.to_owned(),
-            uid: claim.uid.clone(),
-            to: wanted.clone(),
-        });
+    } else if less(requested, wanted) {
+        growth.step.get_or_insert_with(step);
     }
+}
+
+/// The pods whose volumes are on record. Members that are stopped keep theirs: whether a size or a class can be taken
+/// back, and which quota volumes leave, is asked about them then, too.
+fn holders(desired: &Desired) -> Vec<&String> {
+    let recorded = &desired.recorded;
+    if !desired.stop {
+        return desired.members.iter().collect();
+    }
+    let mut pods: Vec<&String> = recorded.volumes.iter().map(|v| &v.pod_name).collect();
+    if pods.is_empty() {
+        // Releases before this one forgot the volumes of members that were stopped.
+        pods = recorded.members.iter().map(|m| &m.pod_name).collect();
+    }
+    pods.sort_by_key(|pod| desired.name.ordinal(pod));
+    pods.dedup();
+    pods
 }
 
 /// What is on record of the volumes: no figure that moves by itself (C6).
@@ -107,9 +164,10 @@ fn grow_one(name: &str, claim: &ClaimSeen, wanted: &Quantity, growth: &mut Growt
 pub(crate) fn status(desired: &Desired, seen: &Observed) -> Vec<VolumeStatus> {
     // The agent looks at the file system of etcd's data.
     let only = desired.claims.len() == 1;
+    let pods = holders(desired);
     let mut all = Vec::new();
     for template in &desired.claims {
-        for pod in &desired.members {
+        for &pod in &pods {
             let claim = seen.claims.get(&names::claim(&template.name, pod));
             let Some(claim) = claim.filter(|claim| claim.owned && claim.size.requested.is_some())
             else {
@@ -123,6 +181,7 @@ pub(crate) fn status(desired: &Desired, seen: &Observed) -> Vec<VolumeStatus> {
             all.push(VolumeStatus {
                 name: template.name.clone(),
                 pod_name: pod.clone(),
+                storage_class_name: Some(claim.class.clone().unwrap_or_default()),
                 requested: text(&claim.size.requested),
                 capacity: text(&claim.size.capacity),
                 file_system_bytes: bytes.and_then(|bytes| i64::try_from(bytes).ok()),
@@ -144,19 +203,23 @@ pub(crate) fn left_alone(desired: &Desired, name: &str, claim: &ClaimSeen) -> Wa
     }
 }
 
-/// Labels and annotations of a claim, those of its template and which these are.
+/// Labels and annotations of a claim, those of its template and which these are. The template has no say in the
+/// operator's own, by which claims are found and members are replaced: this holds whatever admission let through.
 pub(crate) fn metadata(
     desired: &Desired,
     template: &VolumeClaimTemplate,
     pod: &str,
 ) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
     let mut labels = template::labels(desired, pod);
-    labels.extend(template.labels.clone());
+    let is_free = |key: &String| !is_own_label(key) && !desired.labels.contains_key(key);
+    let given = template.labels.iter().filter(|(key, _)| is_free(key));
+    labels.extend(given.map(|(key, value)| (key.clone(), value.clone())));
     labels.insert(
         labels::VOLUME_CLAIM_TEMPLATE.to_owned(),
         template.name.clone(),
     );
     let mut annotations = template.annotations.clone();
+    annotations.retain(|key, _| !is_ours(key));
     let home = (labels::CLUSTER_UID.to_owned(), desired.cluster_uid.clone());
     annotations.extend([home]);
     template::record(&labels, &mut annotations);
@@ -171,6 +234,8 @@ pub(crate) fn build(
     join: Option<Id>,
 ) -> PersistentVolumeClaim {
     let (labels, mut annotations) = metadata(desired, template, pod);
+    let class = template.spec.class().unwrap_or_default();
+    annotations.insert(keys::CLASS.to_owned(), class.to_owned());
     if let Some(member) = join {
         annotations.insert(keys::JOIN.to_owned(), member.to_string());
     }

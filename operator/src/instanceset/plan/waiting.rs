@@ -4,6 +4,9 @@ use kbagent_protocol::Id;
 
 use crate::definition::Minor;
 
+/// The reason that is on record while members move to another storage class.
+pub(crate) const MOVING: &str = "MovingVolumes";
+
 /// Why a step is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Waiting {
@@ -52,6 +55,20 @@ pub(crate) enum Waiting {
     CannotRun {
         /// The pod.
         pod: String,
+        /// What Kubernetes says.
+        why: String,
+    },
+    /// The node that a user has named does not take the pod.
+    #[error(
+        "pod {pod} is bound to node {node}, which a RebuildInstance has named, and {why}: make space there, or make another \
+         RebuildInstance of {pod} with force: true and another targetNodeName, or none; a member that has not started after \
+         15 minutes is placed as schedulingPolicy says"
+    )]
+    NodeRefuses {
+        /// The pod.
+        pod: String,
+        /// The node.
+        node: String,
         /// What Kubernetes says.
         why: String,
     },
@@ -143,6 +160,16 @@ pub(crate) enum Waiting {
         /// What Kubernetes says, after a colon.
         told: String,
     },
+    /// Members are to have volumes of another storage class.
+    #[error("members move to volumes of another storage class, one at a time: {left}; {told}")]
+    Moving {
+        /// Those that are left, and why.
+        left: String,
+        /// Which is next, or what that waits for.
+        told: String,
+        /// The one that is next, unless that waits.
+        next: Option<String>,
+    },
     /// A quorum is given up, or is to be.
     #[error("recovery of the quorum: {0}")]
     Recovery(String),
@@ -152,6 +179,12 @@ pub(crate) enum Waiting {
     /// A member has not started yet.
     #[error("member of pod {0} has not started yet")]
     MemberStarting(String),
+    /// A learner that was started does not serve now.
+    #[error(
+        "learner {0} has joined and is not ready now: look at its pod; one that stays away is made again by an \
+         OpsRequest RebuildInstance"
+    )]
+    LearnerStarting(String),
     /// A learner copies data.
     #[error("learner {pod} has applied index {applied} of {leader}")]
     CatchingUp {
@@ -325,6 +358,19 @@ pub(crate) enum Waiting {
     /// The strategy leaves the update to the user.
     #[error("{0} pods have an old revision and are updated when the user deletes them")]
     OnDelete(usize),
+    /// The strategy lets no more pods be updated.
+    #[error(
+        "instanceUpdateStrategy.rollingUpdate.replicas lets {most} pods be updated, and {updated} are: raise it or \
+         take it out, and the other {left} follow"
+    )]
+    Restricted {
+        /// How many it lets be updated.
+        most: usize,
+        /// How many are.
+        updated: usize,
+        /// How many have an old revision.
+        left: usize,
+    },
 }
 
 impl Waiting {
@@ -340,6 +386,7 @@ impl Waiting {
             Waiting::Seed(_) => "Restore",
             Waiting::SeedFailed { .. } => "RestoreFailed",
             Waiting::CannotRun { .. } => "CannotRun",
+            Waiting::NodeRefuses { .. } => "NodeRefuses",
             Waiting::Bootstrap(_) => "Bootstrap",
             Waiting::ClaimLostEarly(_) => "ClaimLostEarly",
             Waiting::MembersUnknown(_) => "MembersUnknown",
@@ -353,8 +400,9 @@ impl Waiting {
             Waiting::Quorum { .. } => "Quorum",
             Waiting::Recovery(_) => "Recovery",
             Waiting::Growing { .. } => "Growing",
+            Waiting::Moving { .. } => MOVING,
             Waiting::DataLost(_) => "DataLost",
-            Waiting::MemberStarting(_) => "MemberStarting",
+            Waiting::MemberStarting(_) | Waiting::LearnerStarting(_) => "MemberStarting",
             Waiting::CatchingUp { .. } => "CatchingUp",
             Waiting::ChangeGoingOn { .. } => "ChangeGoingOn",
             Waiting::NoVoter { .. } => "NoVoter",
@@ -378,6 +426,7 @@ impl Waiting {
             Waiting::Upgrade { .. } => "Upgrade",
             Waiting::OldLog { .. } => "OldLog",
             Waiting::OnDelete(_) => "OnDelete",
+            Waiting::Restricted { .. } => "UpdateRestricted",
         }
     }
 
@@ -388,11 +437,13 @@ impl Waiting {
             self,
             Waiting::CatchingUp { .. }
                 | Waiting::MemberStarting(_)
+                | Waiting::LearnerStarting(_)
                 | Waiting::Update { .. }
                 | Waiting::Budget { .. }
                 | Waiting::NotListed { .. }
                 | Waiting::Downgrade { .. }
                 | Waiting::Upgrade { .. }
+                | Waiting::Moving { .. }
         )
     }
 }

@@ -3,18 +3,19 @@
 //! Takes steps, lets time pass, and shows itself as an observation. It panics when a disk forgets what its
 //! member had promised, or when a second cluster is born: what no plan may bring about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use etcd_operator_api::{labels, names};
 use kbagent_protocol::{Id, Member, MemberList};
 
 use super::super::desired::{Desired, Limits, Update};
 use super::super::names as keys;
-use super::super::observed::{ClaimSeen, NodeSeen, Observed, PodSeen, Reading, Resize};
+use super::super::observed::{NodeSeen, Observed, PodSeen, Reading, Resize};
 use super::{Grace, Plan, Step};
 
 mod databases;
 mod guarded;
+mod members;
 mod mishaps;
 mod recovery;
 mod seeded;
@@ -46,6 +47,8 @@ struct Disk {
     forced: Option<String>,
     /// Gibibytes that are asked for, and those that it has.
     size: (u32, u32),
+    /// Its storage class.
+    class: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -68,6 +71,8 @@ struct Machine {
     frozen: bool,
     refused: Option<&'static str>,
     running: Option<Id>,
+    /// No node takes it.
+    unplaced: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -86,6 +91,12 @@ pub(super) struct World {
     pub(super) no_node: Option<String>,
     /// Why the API server takes no pod of the template.
     pub(super) refused_template: Option<String>,
+    /// The storage class that a policy turns into another one.
+    pub(super) rewrites: Option<(&'static str, &'static str)>,
+    /// The node that has no space.
+    pub(super) full: Option<String>,
+    /// How steps begin, in words, that the API server refuses.
+    pub(super) refuses: &'static [&'static str],
     /// Seconds since pods were made.
     pub(super) age: i64,
     /// An etcd that is to be the only member dies before it has written that.
@@ -96,6 +107,8 @@ pub(super) struct World {
     pub(super) unreachable: Option<String>,
     /// The disk on that node.
     pub(super) given_up: Option<u64>,
+    /// Disks on nodes that are declared out of service.
+    off: BTreeSet<u64>,
 }
 
 pub(super) fn desired(replicas: u32) -> Desired {
@@ -136,9 +149,11 @@ pub(super) fn desired(replicas: u32) -> Desired {
         vars: BTreeMap::new(),
         replace_after: None,
         recovery: None,
+        defragmentation: None,
         service_annotations: BTreeMap::new(),
         downgrade: None,
         upgrade: None,
+        minor_awaited: None,
         roles: Vec::new(),
         seed: None,
         recorded: Default::default(),
@@ -160,12 +175,16 @@ impl World {
             silent: None,
             no_node: None,
             refused_template: None,
+            rewrites: None,
+            full: None,
+            refuses: &[],
             age: 1,
             barren: false,
             databases: Default::default(),
             versions: Default::default(),
             unreachable: None,
             given_up: None,
+            off: BTreeSet::new(),
         }
     }
 
@@ -280,7 +299,8 @@ impl World {
         let claim = names::claim("data", name);
         self.force(name, &pod);
         let disk = self.disks.get(&claim).cloned();
-        let still = pod.terminating || pod.node_gone || pod.frozen;
+        let without = disk.as_ref().is_some_and(Disk::never_comes);
+        let still = pod.terminating || pod.node_gone || pod.frozen || pod.unplaced || without;
         let (Some(disk), false) = (disk, still || pod.is("hang") || pod.is("mute")) else {
             return;
         };
@@ -367,19 +387,8 @@ impl World {
             .pods
             .iter()
             .map(|(name, pod)| (name.clone(), self.pod_seen(name, pod)));
-        let claims = self.disks.iter().map(|(name, disk)| {
-            let seen = ClaimSeen {
-                uid: disk.uid.to_string(),
-                labels: disk.labels.clone(),
-                annotations: disk.annotations.clone(),
-                terminating: disk.terminating,
-                lost: (disk.lost || self.gives_up(name)).then(|| "its node is gone".to_owned()),
-                owned: !disk.foreign,
-                bound: disk.bound,
-                size: disk.size_seen(),
-            };
-            (name.clone(), seen)
-        });
+        let disks = self.disks.iter();
+        let claims = disks.map(|(name, disk)| (name.clone(), self.claim_seen(name, disk)));
         let service = Some(super::services::build(&self.desired));
         Observed {
             pods: pods.collect(),
@@ -388,6 +397,8 @@ impl World {
             members,
             no_node: self.no_node.clone(),
             refused_template: self.refused_template.clone(),
+            refused_move: None,
+            made_class: BTreeMap::new(),
         }
     }
 
@@ -413,15 +424,18 @@ impl World {
             age_seconds: self.age,
             terminating: pod.terminating,
             ended: false,
-            broken: None,
+            broken: pod.broken(),
             resize: Resize::Settled,
             runs: pod.running.is_some() || pod.frozen || pod.is("mute"),
+            restarts: false,
             node: match (pod.node_gone, pod.frozen) {
                 (true, _) => NodeSeen::Gone,
+                (_, true) if self.is_off(name) => NodeSeen::OutOfService,
                 (_, true) if self.quorate() && self.unreachable.as_deref() == Some(name) => {
                     NodeSeen::Unreachable
                 }
                 (_, true) => NodeSeen::NotReady,
+                _ if pod.unplaced => NodeSeen::Unassigned,
                 _ => NodeSeen::Ready,
             },
             ip: Some("10.0.0.1".to_owned()),
@@ -446,24 +460,7 @@ impl World {
 
     fn step(&mut self, step: &Step) {
         match step {
-            Step::CreateClaim(claim) => {
-                let meta = claim.metadata.clone();
-                let uid = self.number();
-                let disk = Disk {
-                    uid,
-                    labels: meta.labels.unwrap_or_default(),
-                    annotations: meta.annotations.unwrap_or_default(),
-                    terminating: false,
-                    lost: false,
-                    bound: meta.owner_references.is_some(),
-                    foreign: false,
-                    member: None,
-                    forced: None,
-                    size: (volumes::asked(claim), volumes::asked(claim)),
-                };
-                let old = self.disks.insert(meta.name.unwrap_or_default(), disk);
-                assert!(old.is_none(), "a claim of the name exists");
-            }
+            Step::CreateClaim(claim) => self.create_claim(claim),
             Step::DeleteClaim { name, .. } => {
                 if let Some(disk) = self.disks.get_mut(name) {
                     disk.terminating = true;
@@ -542,47 +539,10 @@ impl World {
             frozen: false,
             refused: None,
             running: None,
+            unplaced: self.is_full_for(pod),
         };
         let old = self.pods.insert(meta.name.unwrap_or_default(), machine);
         assert!(old.is_none(), "a pod of the name exists");
-    }
-
-    /// What etcd does with a change of membership.
-    fn change(&mut self, step: &Step) {
-        match step {
-            Step::AddLearner { pod, .. } => {
-                assert!(
-                    !self.members.iter().any(|m| m.is_learner),
-                    "etcd takes one learner"
-                );
-                let id = Id(self.number());
-                self.members.push(Member {
-                    id,
-                    name: String::new(),
-                    peer_urls: vec![url(pod)],
-                    client_urls: Vec::new(),
-                    is_learner: true,
-                });
-            }
-            Step::Promote { member, .. } => {
-                for known in self.members.iter_mut().filter(|known| known.id == *member) {
-                    known.is_learner = false;
-                }
-            }
-            Step::RemoveMember { member, .. } => {
-                assert!(self.quorate(), "etcd decides with a quorum");
-                self.members.retain(|known| known.id != *member);
-                for pod in self
-                    .pods
-                    .values_mut()
-                    .filter(|pod| pod.running == Some(*member))
-                {
-                    pod.running = None;
-                }
-                self.lead();
-            }
-            _ => {}
-        }
     }
 }
 

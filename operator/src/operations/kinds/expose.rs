@@ -86,6 +86,7 @@ impl Kind for Expose {
                     return Err(Refused::NoService { name, known });
                 }
                 (ExposeSwitch::Disable, Some(known)) => {
+                    of_component(known, asked)?;
                     let own = known.service_name.as_ref();
                     own.unwrap_or(&known.name).clone()
                 }
@@ -235,6 +236,19 @@ fn lacking(wanted: &ClusterService, seen: &ServiceSeen) -> Option<&'static str> 
 fn services(request: &OpsRequest) -> impl Iterator<Item = (&Asked, &ExposeService)> {
     let all = request.spec.expose.iter();
     all.flat_map(|asked| asked.services.iter().map(move |service| (asked, service)))
+}
+
+/// A service that goes leads to the component that the request names, or to all.
+fn of_component(known: &ClusterService, asked: &Asked) -> Result<(), Refused> {
+    let leads_to = known.component_selector.as_deref().unwrap_or_default();
+    if leads_to.is_empty() || leads_to == asked.component_name {
+        return Ok(());
+    }
+    Err(Refused::ServiceOfAnother {
+        component: asked.component_name.clone(),
+        name: known.name.clone(),
+        other: leads_to.to_owned(),
+    })
 }
 
 fn suffix(asked: &Asked, service: &ExposeService) -> String {

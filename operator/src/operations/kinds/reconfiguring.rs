@@ -7,6 +7,7 @@ use etcd_operator_api::ops_request::{LastConfiguration, OpsRequestSpec, Paramete
 use etcd_operator_api::settings::OF_THE_AGENT;
 use etcd_operator_api::{ClusterPhase, OpsRequest};
 use k8s_openapi::api::core::v1::PodSpec;
+use kbagent_protocol::flags;
 
 use crate::operations::edit::Field;
 use crate::operations::facts::{AGENT, Facts, Row};
@@ -88,14 +89,15 @@ impl Kind for Reconfiguring {
 }
 
 /// Flags of etcd and the agent's settings, by name.
-struct Flags<'a>(BTreeMap<&'a str, &'a str>);
+struct Flags(BTreeMap<String, String>);
 
-impl<'a> Flags<'a> {
-    fn of(facts: &Facts<'_>, pod: &'a PodSpec) -> Self {
+impl Flags {
+    fn of(facts: &Facts<'_>, pod: &PodSpec) -> Self {
         let etcd = facts.etcd_of(pod);
-        let args = etcd.and_then(|container| container.args.as_ref());
-        let args = args.into_iter().flatten();
-        let flags = args.filter_map(|arg| arg.strip_prefix("--")?.split_once('='));
+        let args = etcd.and_then(|container| container.args.as_deref());
+        let args = flags::joined(args.unwrap_or_default());
+        let flags = args.iter().filter_map(|arg| flags::read(arg));
+        let flags = flags.filter_map(|(name, value)| Some((name, value?)));
         let agent = pod.containers.iter().find(|c| c.name == AGENT);
         let variables = agent
             .and_then(|agent| agent.env.as_ref())
@@ -107,14 +109,16 @@ impl<'a> Flags<'a> {
                 .find(|(_, name)| *name == variable.name)?;
             Some((own.0, variable.value.as_deref()?))
         });
-        Flags(flags.chain(settings).collect())
+        let all = flags.chain(settings);
+        let owned = all.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Flags(owned.collect())
     }
 
     /// Versions before 3.6 call some of them experimental.
-    fn get(&self, setting: &str) -> Option<&'a str> {
+    fn get(&self, setting: &str) -> Option<&str> {
         let experimental = format!("experimental-{setting}");
-        let found = self.0.get(setting).or_else(|| self.0.get(&*experimental));
-        found.copied()
+        let found = self.0.get(setting).or_else(|| self.0.get(&experimental));
+        found.map(String::as_str)
     }
 }
 

@@ -1,11 +1,13 @@
 //! Upgrade: pods are recreated one by one with another version of etcd.
 
+use etcd_operator_api::OpsRequest;
 use etcd_operator_api::condition::{ConditionType, Reason};
-use etcd_operator_api::ops_request::{OpsRequestSpec, UpgradeComponent};
+use etcd_operator_api::ops_request::{LastConfiguration, OpsRequestSpec, UpgradeComponent};
 
 use crate::operations::edit::Field;
 use crate::operations::facts::{Facts, Row};
 use crate::operations::kind::{Edited, Kind};
+use crate::operations::observed::Seen;
 use crate::operations::obstacle::Needs;
 use crate::operations::refusal::Refused;
 
@@ -28,13 +30,30 @@ impl Kind for Upgrade {
         Needs::ROLLOUT
     }
 
+    fn check(
+        &self,
+        request: &OpsRequest,
+        _seen: &Seen,
+        _before: &mut LastConfiguration,
+    ) -> Result<(), Refused> {
+        let named = |asked: &&UpgradeComponent| {
+            given(&asked.component_definition_name).or_else(|| given(&asked.service_version))
+        };
+        match asked(&request.spec).find(|asked| named(asked).is_none()) {
+            Some(asked) => Err(Refused::NoVersion {
+                component: asked.component_name.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
     fn fields(&self, edited: &Edited<'_>) -> Result<Vec<Field>, Refused> {
         let mut of = asked(edited.spec);
         let Some(asked) = of.find(|asked| asked.component_name == edited.component) else {
             return Ok(Vec::new());
         };
-        let definition = asked.component_definition_name.clone();
-        let version = asked.service_version.clone();
+        let definition = given(&asked.component_definition_name);
+        let version = given(&asked.service_version);
         let definition = definition.map(|name| Field::ComponentDef(Some(name)));
         let fields = definition
             .into_iter()
@@ -47,16 +66,14 @@ impl Kind for Upgrade {
         let mut of = asked(facts.spec);
         let named = of
             .find(|asked| asked.component_name == facts.component)
-            .and_then(|asked| asked.service_version.clone());
-        // Without one it is the newest of the definition, which the operator has written into the spec.
-        let mut specs = facts.cluster.spec.component_specs.iter();
-        let written = || {
-            specs
-                .find(|spec| spec.name == facts.component)?
-                .service_version
-                .clone()
+            .and_then(|asked| given(&asked.service_version));
+        // Without one it is what the operator has resolved: the spec is its owner's, who may leave the version out.
+        let resolved = || {
+            let status = facts.cluster.status.as_ref()?;
+            let component = status.components.get(facts.component)?;
+            component.service_version.clone()
         };
-        let Some(wanted) = named.or_else(written) else {
+        let Some(wanted) = named.or_else(resolved) else {
             return facts
                 .rows_after_rollout(|_| Some("its version is not resolved yet".to_owned()));
         };
@@ -76,4 +93,9 @@ impl Kind for Upgrade {
 
 fn asked(spec: &OpsRequestSpec) -> impl Iterator<Item = &UpgradeComponent> {
     spec.upgrade.iter().flat_map(|upgrade| &upgrade.components)
+}
+
+/// An empty text names nothing, as in a Cluster.
+fn given(text: &Option<String>) -> Option<String> {
+    text.clone().filter(|text| !text.is_empty())
 }

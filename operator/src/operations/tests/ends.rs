@@ -16,6 +16,7 @@ use crate::fake_api::{Asked, server};
 const RESTART: &str = "{type: Restart, restart: [{componentName: etcd}]}";
 const SWITCH: &str =
     "{type: Switchover, switchover: [{componentName: etcd, instanceName: db-etcd-0}]}";
+const DEFRAGMENT: &str = "{type: Custom, custom: {opsDefinitionName: etcd-defragmentation, components: [{componentName: etcd}]}}";
 const DAY: i64 = 86_400;
 
 fn strategy(cluster: &mut Cluster, strategy: Value) {
@@ -217,20 +218,64 @@ fn a_switchover_is_done_when_the_new_leader_has_the_role() {
     assert_eq!(done.status.progress.as_deref(), Some("1/1"));
 }
 
-/// A rebuild that is under way.
+/// A rebuild that is under way, and its claim marked.
 fn rebuilding() -> (OpsRequest, Seen) {
+    let (mut request, mut seen) = admitted(REBUILD);
+    request.status = Some(decide(&request, &seen, &at(2)).status);
+    seen.marks = [("data-db-etcd-1".to_owned(), "77".to_owned())].into();
+    (request, seen)
+}
+
+/// A request that is to begin.
+fn admitted(spec: &str) -> (OpsRequest, Seen) {
     let mut with_claims = set(3, 3, 0);
     let template = json!({ "name": "data", "spec": {} });
     let template = serde_json::from_value(template).expect("a template");
     with_claims.spec.volume_claim_templates = vec![template];
     let mut seen = seen(cluster(3, "Running", 4), with_claims);
     seen.claims = [("data-db-etcd-1".to_owned(), "c1".to_owned())].into();
-    let mut request = request("a", 0, REBUILD);
-    for second in 1..3 {
-        request.status = Some(decide(&request, &seen, &at(second)).status);
-    }
-    seen.marks = [("data-db-etcd-1".to_owned(), "77".to_owned())].into();
+    let mut request = request("a", 0, spec);
+    request.status = Some(decide(&request, &seen, &at(1)).status);
     (request, seen)
+}
+
+#[test]
+fn what_was_asked_for_is_followed_although_its_record_was_lost() {
+    let recover =
+        "{type: RecoverQuorum, recoverQuorum: [{componentName: etcd, acceptDataLoss: true}]}";
+    for spec in [REBUILD, recover, DEFRAGMENT] {
+        let (request, mut seen) = admitted(spec);
+        let act = decide(&request, &seen, &at(2)).act;
+        // The status could not be written, and meanwhile the owner has edited the Cluster.
+        seen.cluster = Some(cluster(3, "Running", 5));
+        let back = decide(&request, &seen, &at(3));
+        assert_eq!(phase(&back), Some(OpsPhase::Pending), "nothing was asked");
+        let asks = match &act {
+            Act::Rebuild => {
+                seen.marks = [("data-db-etcd-1".to_owned(), "77".to_owned())].into();
+                None
+            }
+            Act::Recover(wishes) => Some((labels::RECOVER, json!(wishes["db-etcd"]))),
+            Act::Defragment(wishes) => Some((labels::DEFRAGMENT, json!(wishes["db-etcd"]))),
+            other => panic!("{other:?}"),
+        };
+        let set = seen.sets.get_mut("etcd").expect("a set");
+        let asks = asks.map(|(annotation, wish)| (annotation.to_owned(), wish.to_string()));
+        let annotations = set.metadata.annotations.get_or_insert_default();
+        annotations.extend(asks);
+        let on = decide(&request, &seen, &at(3));
+        assert_eq!((phase(&on), &on.act), (Some(OpsPhase::Running), &act));
+    }
+}
+
+#[test]
+fn one_that_waits_and_has_asked_takes_that_back() {
+    let (mut request, mut seen) = rebuilding();
+    request.status.get_or_insert_default().phase = Some(OpsPhase::Pending);
+    assert_eq!(decide(&request, &seen, &at(9)).act, Act::Unmark);
+    seen.marks.clear();
+    let again = decide(&request, &seen, &at(9));
+    assert_eq!(phase(&again), Some(OpsPhase::Creating));
 }
 
 #[test]

@@ -83,3 +83,22 @@ fn a_service_that_goes_is_known_by_the_name_that_its_owner_gave_it() {
     assert_eq!(told(&["db-door"]), Some(OpsPhase::Running));
     assert_eq!(told(&[]), Some(OpsPhase::Succeed));
 }
+
+#[test]
+fn a_service_of_another_component_is_not_taken_away() {
+    let disable = request("a", 0, &EXPOSE.replace("Enable", "Disable"));
+    let after = |selector: Option<&str>| {
+        let mut before = cluster(3, "Running", 4);
+        let services = json!([{ "name": "outside", "componentSelector": selector }]);
+        before.spec.services = serde_json::from_value(services).expect("services");
+        decide(&disable, &seen(before, set(3, 3, 0)), &at(1))
+    };
+    for selector in [None, Some(""), Some("etcd")] {
+        let begun = phase(&after(selector));
+        assert_eq!(begun, Some(OpsPhase::Creating), "{selector:?}");
+    }
+    let refused = after(Some("other"));
+    assert_eq!(phase(&refused), Some(OpsPhase::Failed));
+    let told = message(&refused, ConditionType::Validated);
+    assert!(told.contains("leads to component \"other\""), "{told}");
+}

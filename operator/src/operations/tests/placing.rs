@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use etcd_operator_api::condition::ConditionType;
 use etcd_operator_api::{InstanceSet, OpsPhase, labels};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, Pod};
 use serde_json::{Value, json};
 
 use super::super::claims;
@@ -119,6 +119,10 @@ fn a_node_that_cannot_take_the_member_is_refused_with_the_field() {
     };
     let cordoned = with(&|node| node.spec.get_or_insert_default().unschedulable = Some(true));
     refused(FREE, &cordoned, &["\"n3\" is cordoned", "kubectl uncordon"]);
+    let toleration = json!([{ "key": "node.kubernetes.io/unschedulable", "operator": "Exists" }]);
+    let mut tolerant = placed(&json!({ "containers": [], "tolerations": toleration }));
+    tolerant.places = cordoned.places;
+    assert_eq!(refusal(FREE, &tolerant), None);
     let down = with(&|node| node.status = None);
     refused(FREE, &down, &["is not ready"]);
     let mut elsewhere = placed(&json!({ "containers": [], "nodeSelector": { "zone": "of-n1" } }));
@@ -166,16 +170,18 @@ fn members_that_must_be_apart_are_not_put_together() {
     refused(FREE, &zone, &["same zone as db-etcd-0"]);
 }
 
+/// A volume of the class on a node, and the claim that it is for.
+fn volume(node: &str, phase: &str, size: &str, claim: Option<&str>) -> PersistentVolume {
+    let hosts = json!({ "key": "kubernetes.io/hostname", "operator": "In", "values": [node] });
+    let volume = json!({ "metadata": {}, "status": { "phase": phase }, "spec": {
+        "storageClassName": "disks", "capacity": { "storage": size },
+        "claimRef": claim.map(|claim| json!({ "name": claim, "namespace": "ns" })),
+        "nodeAffinity": { "required": { "nodeSelectorTerms": [{ "matchExpressions": [hosts] }] } } } });
+    serde_json::from_value(volume).expect("a volume")
+}
+
 #[test]
 fn a_node_without_a_volume_for_the_member_is_refused() {
-    let volume = |node: &str, phase: &str, size: &str, claim: Option<&str>| {
-        let hosts = json!({ "key": "kubernetes.io/hostname", "operator": "In", "values": [node] });
-        let volume = json!({ "metadata": {}, "status": { "phase": phase }, "spec": {
-            "storageClassName": "disks", "capacity": { "storage": size },
-            "claimRef": claim.map(|claim| json!({ "name": claim, "namespace": "ns" })),
-            "nodeAffinity": { "required": { "nodeSelectorTerms": [{ "matchExpressions": [hosts] }] } } } });
-        serde_json::from_value(volume).expect("a volume")
-    };
     let with = |change: &Value, volumes: Vec<_>| {
         let mut seen = placed(&plain());
         seen.places.classes = vec![class(change)];
@@ -211,6 +217,52 @@ fn a_node_without_a_volume_for_the_member_is_refused() {
     );
     assert_eq!(refusal(FREE, &with(&immediate, own("n3"))), None);
     assert_eq!(refusal(FREE, &with(&json!({}), own("n1"))), None);
+}
+
+#[test]
+fn each_claim_of_a_member_wants_a_volume_made_by_hand_of_its_own() {
+    let with = |sizes: &[(&str, &str)], volumes: Vec<PersistentVolume>| {
+        let mut seen = placed(&plain());
+        let by_hand = json!({ "provisioner": "kubernetes.io/no-provisioner" });
+        seen.places.classes = vec![class(&by_hand)];
+        seen.places.volumes = volumes;
+        let templates = sizes.iter().map(|(name, size)| {
+            json!({ "name": name, "spec": { "storageClassName": "disks",
+                "resources": { "requests": { "storage": size } } } })
+        });
+        let templates = json!(templates.collect::<Vec<_>>());
+        let set = seen.sets.get_mut("etcd").expect("a set");
+        set.spec.volume_claim_templates = serde_json::from_value(templates).expect("claims");
+        seen
+    };
+    let two = [("data", "2Gi"), ("log", "1Gi")];
+    let free = |size| volume("n3", "Available", size, None);
+    let claims = &["free volumes"];
+    refused(FREE, &with(&two, vec![free("2Gi")]), claims);
+    refused(FREE, &with(&two, vec![free("1Gi"), free("1Gi")]), claims);
+    let enough = with(&two, vec![free("1Gi"), free("2Gi")]);
+    assert_eq!(refusal(FREE, &enough), None);
+
+    // Kept for a claim: its own, and another one.
+    let kept = |claim| vec![volume("n3", "Available", "2Gi", Some(claim))];
+    let one = [("data", "2Gi")];
+    assert_eq!(refusal(FREE, &with(&one, kept("data-db-etcd-1"))), None);
+    refused(FREE, &with(&one, kept("data-db-etcd-2")), claims);
+}
+
+#[test]
+fn a_volume_of_an_earlier_claim_of_the_name_says_nothing_of_the_present_one() {
+    let with = |volumes: Vec<PersistentVolume>| {
+        let mut seen = placed(&plain());
+        seen.places.classes = vec![class(&json!({ "volumeBindingMode": "Immediate" }))];
+        seen.places.volumes = volumes;
+        seen
+    };
+    let own = |node, phase| volume(node, phase, "2Gi", Some("data-db-etcd-1"));
+    let reached = with(vec![own("n1", "Released"), own("n3", "Bound")]);
+    assert_eq!(refusal(FREE, &reached), None);
+    let not_reached = with(vec![own("n3", "Released"), own("n1", "Bound")]);
+    refused(FREE, &not_reached, &["Immediate", "data-db-etcd-1"]);
 }
 
 #[test]

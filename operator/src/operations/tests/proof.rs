@@ -110,6 +110,29 @@ fn an_upgrade_is_done_when_every_member_says_the_version() {
 }
 
 #[test]
+fn an_upgrade_without_a_version_is_done_when_every_member_says_the_one_that_was_resolved() {
+    let spec = "{type: Upgrade, upgrade: {components: [{componentName: etcd, componentDefinitionName: etcd-9, serviceVersion: ''}]}}";
+    let (request, mut seen) = settled(spec);
+    lacks(told(&request, &seen), "not resolved yet");
+    // The owner's spec names no version.
+    let cluster = seen.cluster.as_mut().expect("a cluster");
+    cluster.spec.component_specs[0].service_version = None;
+    let status = cluster.status.get_or_insert_default();
+    let component = status.components.get_mut("etcd").expect("told");
+    component.service_version = Some("3.6.99".to_owned());
+    lacks(told(&request, &seen), "not said its version");
+    let mut say = |version: &str| {
+        let set = seen.sets.get_mut("etcd").expect("a set");
+        for member in &mut set.status.get_or_insert_default().members {
+            member.version = Some(version.to_owned());
+        }
+        told(&request, &seen)
+    };
+    lacks(say("3.6.1"), "runs etcd 3.6.1, not 3.6.99");
+    assert_eq!(say("3.6.99").0, OpsPhase::Succeed);
+}
+
+#[test]
 fn resources_are_changed_when_every_pod_has_them() {
     let spec =
         "{type: VerticalScaling, verticalScaling: [{componentName: etcd, limits: {cpu: 2000m}}]}";

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use etcd_operator_api::condition::ConditionType;
 use etcd_operator_api::{OpsPhase, OpsRequest};
 use kube::ResourceExt;
 use serde_json::json;
 
-use super::super::decide::{Act, decide};
+use super::super::decide::{Act, Decision, decide};
 use super::super::observe::observe;
 use super::super::queue::{followers, is_awake};
-use super::{EXPOSE, SCALE_OUT, at, begun, cluster, phase, request, seen, set};
+use super::{EXPOSE, SCALE_OUT, at, begun, cluster, message, phase, request, seen, set};
 use crate::fake_api::server;
 
 fn queue(names: &[(&str, i64)]) -> Vec<Arc<OpsRequest>> {
@@ -101,4 +102,52 @@ fn only_one_whose_turn_it_is_is_rehearsed() {
     assert!(matches!(asked.act, Act::Rehearse(_)), "{asked:?}");
     seen.requests = vec![first];
     assert_eq!(decide(&waits, &seen, &at(6)).act, Act::Record);
+}
+
+/// The request that another one waits for.
+fn waits_for(decision: &Decision) -> String {
+    assert_eq!(phase(decision), Some(OpsPhase::Pending));
+    let told = message(decision, ConditionType::WaitForProgressing);
+    told.replace("waits for OpsRequest ", "")
+}
+
+#[test]
+fn one_that_waits_for_a_phase_lets_those_go_first_that_may_begin_now() {
+    let mut stopped = cluster(3, "Stopped", 4);
+    stopped.spec.component_specs[0].stop = Some(true);
+    let mut seen = seen(stopped, set(3, 3, 0));
+    let patient = SCALE_OUT.replace("{type", "{preConditionDeadlineSeconds: 3600, type");
+    let mut patient = request("a", 0, &patient);
+    let start = request("b", 5, "{type: Start}");
+    let scaling = request("c", 6, SCALE_OUT);
+
+    seen.requests = vec![patient.clone(), start.clone(), scaling.clone()];
+    let early = decide(&start, &seen, &at(7));
+    assert_eq!(phase(&early), Some(OpsPhase::Pending), "a is not read yet");
+    patient.status = Some(decide(&patient, &seen, &at(7)).status);
+    let told: Vec<_> = patient.status.iter().flat_map(|s| &s.conditions).collect();
+    assert!(told[0].message.contains("may not begin"), "{told:?}");
+
+    seen.requests[0] = patient.clone();
+    let all: Vec<_> = seen.requests.iter().cloned().map(Arc::new).collect();
+    assert_eq!(names(&followers(&patient, &all)), ["b"]);
+    assert!(is_awake(&all[0], &all) && is_awake(&all[1], &all) && !is_awake(&all[2], &all));
+    let begun = decide(&start, &seen, &at(8));
+    assert_eq!(phase(&begun), Some(OpsPhase::Creating));
+
+    // One that may not begin either keeps its place, also when both may.
+    seen.requests.remove(1);
+    assert_eq!(waits_for(&decide(&scaling, &seen, &at(8))), "a");
+    seen.cluster = Some(cluster(3, "Running", 5));
+    assert_eq!(waits_for(&decide(&scaling, &seen, &at(8))), "a");
+
+    // What went first has begun; the one that let it by goes next.
+    let mut start = start;
+    start.status = Some(begun.status);
+    seen.requests = vec![patient.clone(), start.clone(), scaling];
+    assert_eq!(waits_for(&decide(&patient, &seen, &at(9))), "b");
+    start.status.get_or_insert_default().phase = Some(OpsPhase::Succeed);
+    seen.requests[1] = start;
+    let turn = decide(&patient, &seen, &at(99));
+    assert_eq!(phase(&turn), Some(OpsPhase::Creating));
 }

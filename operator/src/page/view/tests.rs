@@ -3,44 +3,23 @@
 use kbagent_protocol::Id;
 
 use super::*;
+use crate::fake_agent;
 
 fn key(namespace: &str, name: &str) -> Key {
     (namespace.to_owned(), name.to_owned())
 }
 
 fn running_view(pod: &str, leads: bool, applied: u64) -> MemberView {
-    MemberView {
-        instance: pod.to_owned(),
-        pod_uid: "u".into(),
-        agent_incarnation: 1,
-        sequence: 1,
-        etcd: EtcdState::Running,
-        status: Some(MemberStatus {
-            member_id: Id(if leads { 1 } else { 2 }),
-            cluster_id: Id(7),
-            leader_id: Some(Id(1)),
-            leader: None,
-            term: 3,
-            revision: 0,
-            raft_index: 120,
-            applied_index: applied,
-            is_learner: false,
-            version: "3.6.16".into(),
-            db_size_bytes: 25_000,
-            db_size_in_use_bytes: 9_000,
-            db_quota_bytes: Some(2 << 30),
-            format: Default::default(),
-            alarms: Vec::new(),
-        }),
-        status_age_ms: Some(1),
-        under_way: None,
-        care: Default::default(),
-        campaign: None,
-        accounts: None,
-        v2_store: None,
-        standing: None,
-        file_system_bytes: None,
-    }
+    let status = MemberStatus {
+        leader_id: Some(Id(1)),
+        raft_index: 120,
+        applied_index: applied,
+        db_size_bytes: 25_000,
+        db_size_in_use_bytes: 9_000,
+        db_quota_bytes: Some(2 << 30),
+        ..fake_agent::status(Id(if leads { 1 } else { 2 }))
+    };
+    fake_agent::view(pod, "u", status)
 }
 
 fn add(facts: &mut Facts, namespace: &str, name: &str, phase: &str) {

@@ -1,10 +1,12 @@
 //! What the rules look at: the raw observation, read without the planner's code.
 
 use etcd_operator_api::names;
+use etcd_operator_api::volume::VolumeClaimTemplate;
 use kbagent_protocol::{Id, Member};
 
 use crate::instanceset::desired::Desired;
-use crate::instanceset::observed::{Observed, PodSeen, Reading};
+use crate::instanceset::names as keys;
+use crate::instanceset::observed::{ClaimSeen, Observed, PodSeen, Reading};
 use crate::instanceset::plan::Plan;
 
 /// A rule that a plan breaks.
@@ -69,6 +71,21 @@ impl Lint<'_> {
     pub(super) fn bootstrapped(&self) -> bool {
         self.desired.recorded.cluster_id.is_some()
             || self.seen.pods.values().any(PodSeen::takes_part)
+    }
+
+    /// Whether the claim was made for another storage class than its template names, and is not of that. One of an
+    /// earlier operator, without a record of its class, moves only where that operator has begun to.
+    pub(super) fn moves(&self, template: &VolumeClaimTemplate, claim: &ClaimSeen) -> bool {
+        let named = template.spec.class();
+        let (asked, known) = (claim.annotations.get(keys::CLASS), &self.desired.recorded);
+        let mut reasons = known.waiting_on.iter().map(|why| why.reason.as_str());
+        let begun = reasons.any(|why| why == "MovingVolumes");
+        let in_spec = claim.class_in_spec.as_ref();
+        let other = [in_spec, claim.class.as_ref()];
+        let other = other.iter().all(|class| class.map(String::as_str) != named);
+        let made = self.seen.made_class.get(&template.name);
+        let other = other && (made.is_none() || made != in_spec);
+        named.is_some() && other && (asked.is_some() || begun)
     }
 
     /// True when the pod's containers or its volume may still hold data: its node is there, and it has not ended.

@@ -1,5 +1,6 @@
 //! A checker that never fires is none: one bad plan for each rule, each of which is good but for that rule.
 
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kbagent_protocol::{Alarm, AlarmKind, Id, action};
 
 use super::super::pods::{self, Purpose};
@@ -85,6 +86,7 @@ impl Scene {
             host: String::new(),
             member,
             why: String::new(),
+            drain: None,
         }
     }
 
@@ -352,6 +354,7 @@ fn care_of_databases() {
             pod: pod.to_owned(),
             ..via()
         },
+        request: None,
     };
     let mut world = grown(3);
     world.set_leader("a-0");
@@ -360,6 +363,22 @@ fn care_of_databases() {
     assert_eq!(good.broken(vec![defragment("a-0")]), ["D8"], "it leads");
     let two = vec![defragment("a-1"), defragment("a-2")];
     assert!(good.broken(two).contains(&"D8".to_owned()));
+    let grow = Step::GrowClaim {
+        name: "data-a-1".to_owned(),
+        uid: good.seen.claims["data-a-1"].uid.clone(),
+        to: Quantity("2Gi".to_owned()),
+    };
+    assert_eq!(good.broken(vec![grow, defragment("a-1")]), [""; 0]);
+    let replaced = vec![good.delete("a-2", Grace::Template), defragment("a-1")];
+    assert!(good.broken(replaced).contains(&"D8".to_owned()));
+    let asked = Step::Defragment {
+        via: Via {
+            pod: "a-1".to_owned(),
+            ..via()
+        },
+        request: Some("u".to_owned()),
+    };
+    assert_eq!(good.broken(vec![asked]), ["D8"], "nothing was asked for");
     assert_eq!(good.broken(vec![Step::Compact { via: via() }]), ["D7"]);
     let view = good.pod("a-2").view.as_mut().expect("a view");
     view.under_way = Some(action::DEFRAGMENT.to_owned());
@@ -384,4 +403,41 @@ fn care_of_databases() {
     }
     let left = disarm(Id(0xdead), AlarmKind::Corrupt);
     assert_eq!(full.broken(vec![left]), [""; 0]);
+}
+
+#[test]
+fn members_that_move_to_another_class() {
+    let mut world = grown(3);
+    world.set_leader("a-0");
+    world.want_class("fast");
+    let (one, two) = (of(&world).id("a-1"), of(&world).id("a-2"));
+    let move_one = |scene: &Scene| scene.broken(vec![scene.remove("a-1", one)]);
+    assert_eq!(move_one(&of(&world)), [""; 0]);
+    let first = of(&world).id("a-0");
+    let leads = of(&world);
+    assert_eq!(leads.broken(vec![leads.remove("a-0", first)]), ["M21"]);
+    let both = vec![leads.remove("a-1", one), add("a-5")];
+    assert!(leads.broken(both).contains(&"M21".to_owned()));
+
+    let mut unready = of(&world);
+    unready.pod("a-2").ready = false;
+    assert_eq!(move_one(&unready), ["M21"]);
+    let mut silent = scene(5);
+    silent.desired.claims[0].spec.storage_class_name = Some("fast".to_owned());
+    silent.pod("a-2").heard = false;
+    assert_eq!(move_one(&silent), ["M21"], "M13 alone would let it go");
+    let mut larger = of(&world);
+    larger.desired.members.push("a-3".to_owned());
+    assert!(move_one(&larger).contains(&"M21".to_owned()));
+
+    // A member that is removed for another reason does not move.
+    let mut rebuilt = world.clone();
+    rebuilt.condemn("a-1");
+    let mut rebuilt = of(&rebuilt);
+    rebuilt.pod("a-2").ready = false;
+    assert_eq!(move_one(&rebuilt), [""; 0]);
+    let mut smaller = of(&world);
+    smaller.desired.members.truncate(2);
+    smaller.pod("a-1").ready = false;
+    assert_eq!(smaller.broken(vec![smaller.remove("a-2", two)]), [""; 0]);
 }

@@ -2,12 +2,13 @@
 
 use etcd_operator_api::names;
 use etcd_operator_api::recovery::RecoveryStep;
+use kbagent_protocol::Member;
 
 use super::super::super::desired::Desired;
 use super::super::super::observed::{NodeSeen, Observed, PodSeen, Reading};
 use super::super::steps::{Grace, Plan, Removal, Step, Via};
-use super::super::{alarms, plan, revision};
-use super::{ALARMS, CLAIMS, FREEZE, GIVEN_UP, HAND, Planner, Wish, explore};
+use super::super::{alarms, plan, revision, volumes};
+use super::{ALARMS, CLAIMS, FREEZE, GIVEN_UP, HAND, MOVED, Planner, Wish, explore, moved};
 
 /// What the explorer says of the planner.
 fn verdict(wish: Wish, planner: Planner) -> String {
@@ -84,6 +85,43 @@ fn going_is_lost(desired: &Desired, seen: &Observed) -> Plan {
             host: String::new(),
             member: member.id,
             why: "its claim is being deleted".to_owned(),
+            drain: None,
+        });
+    }
+    plan
+}
+
+/// A follower moves to another storage class whatever the other members are at.
+fn moves_beside_others(desired: &Desired, seen: &Observed) -> Plan {
+    let mut plan = plan(desired, seen);
+    let Some(list) = seen.members.known() else {
+        return plan;
+    };
+    let follows = |pod: &PodSeen| {
+        let status = pod.status();
+        status.is_some_and(|status| status.leader_id != Some(status.member_id))
+    };
+    let moves = |member: &&Member| {
+        let pod = seen.pods.get(&member.name);
+        volumes::elsewhere(desired, seen, &member.name).is_some() && pod.is_some_and(follows)
+    };
+    let all_vote = !list.members.iter().any(|member| member.is_learner);
+    let Some(member) = list.members.iter().find(moves).filter(|_| all_vote) else {
+        return plan;
+    };
+    let mut others = seen.pods.iter();
+    if let Some((via, _)) = others.find(|(pod, there)| **pod != member.name && there.takes_part()) {
+        plan.steps.retain(|step| !step.changes_membership());
+        plan.steps.push(Step::RemoveMember {
+            via: Via {
+                pod: via.clone(),
+                ip: std::net::Ipv4Addr::LOCALHOST.into(),
+            },
+            pod: member.name.clone(),
+            host: String::new(),
+            member: member.id,
+            why: "it moves".to_owned(),
+            drain: None,
         });
     }
     plan
@@ -267,6 +305,12 @@ const CASES: &[Case] = &[
         wish: || Wish::update(3, 1),
         planner: leader_is_stopped,
         says: "P9",
+    },
+    Case {
+        fault: "a member moves to another class while another one is unavailable",
+        wish: || moved(3).with(MOVED, 1),
+        planner: moves_beside_others,
+        says: "M21",
     },
     Case {
         fault: "an alarm is disarmed and its cause stays",

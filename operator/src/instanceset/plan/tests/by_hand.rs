@@ -383,6 +383,40 @@ fn scaling_in_takes_dead_members_first() {
 }
 
 #[test]
+fn clients_leave_first_where_the_others_remove_a_member_without_its_vote() {
+    let drains = |world: &World| {
+        let removal = |step: Step| match step {
+            Step::RemoveMember { pod, drain, .. } => Some((pod, drain)),
+            _ => None,
+        };
+        next(world).steps.into_iter().find_map(removal)
+    };
+    let mut world = grown(5);
+    world.set_leader("a-0");
+    world.scale(3);
+    let (pod, drain) = drains(&world).expect("a removal");
+    assert_eq!(drain.expect("four are enough").pod, pod);
+    let mut world = grown(3);
+    world.set_leader("a-0");
+    world.scale(1);
+    let seen = std::cell::Cell::new(0);
+    rounds(&mut world, |world| {
+        if let Some((pod, drain)) = drains(world) {
+            let needed = (world.members.len() > 2).then_some(pod);
+            assert_eq!(drain.map(|via| via.pod), needed, "two decide together");
+            seen.set(seen.get() + 1);
+        }
+    });
+    assert!(seen.get() > 0, "two became one");
+    // A dead member has no clients.
+    let mut world = grown(3);
+    world.set_leader("a-0");
+    world.freeze("a-1");
+    world.scale(1);
+    assert_eq!(drains(&world), Some(("a-1".to_owned(), None)));
+}
+
+#[test]
 fn a_lost_member_that_must_wait_does_not_hide_one_that_need_not() {
     // a-0 runs on a claim that goes, a-1 is dead without data: a-1 goes first and a-0 when it is back.
     let mut world = grown(3);

@@ -47,6 +47,41 @@ fn claims_that_are_kept_outlive_the_instance_set() {
 }
 
 #[test]
+fn what_keeps_a_deletion_from_its_end_is_told_in_status() {
+    let mut world = grown(3);
+    world.desired.deleting = true;
+    world.freeze("a-1");
+    let round = |world: &mut World| {
+        let next = plan(&world.desired, &world.observe());
+        let before = world.desired.recorded.clone();
+        world.take(&next, usize::MAX);
+        world.tick();
+        (before, next)
+    };
+    for _ in 0..3 {
+        round(&mut world);
+    }
+    let (before, next) = round(&mut world);
+    let status = next.status.expect("a status").status;
+    let told: Vec<&str> = status
+        .waiting_on
+        .iter()
+        .map(|w| w.reason.as_str())
+        .collect();
+    assert_eq!((status.replicas, told), (1, vec!["NodeNotReady"]));
+    let message = status.message.clone().unwrap_or_default();
+    assert!(message.starts_with("pod a-1 is on a node"), "{message}");
+    assert_eq!(status, before, "nothing more is written");
+    assert_eq!(status.cluster_id.as_deref(), Some("7"), "latches stay");
+    world.thaw();
+    world.tick();
+    for _ in 0..3 {
+        round(&mut world);
+    }
+    assert_eq!(round(&mut world).1.steps, [Step::RemoveFinalizer]);
+}
+
+#[test]
 fn an_instance_set_that_is_held_goes_on_when_it_is_deleted() {
     let mut world = grown(3);
     world.desired.held = true;

@@ -9,6 +9,7 @@ use super::super::services;
 use super::super::world::World;
 use super::super::{Step, plan};
 use super::{grown, is_whole, settle, settle_until_whole};
+use crate::instanceset::names::{JOIN, RETIRED};
 use crate::instanceset::observed::Observed;
 
 fn metadata(world: &mut World) -> &mut k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
@@ -66,6 +67,43 @@ fn what_others_have_put_on_a_pod_stays_and_an_edit_of_what_is_not_theirs_is_put_
         ("a", "1")
     );
     assert_eq!(pod.labels[labels::ROLE], "leader");
+}
+
+/// What a template says of claims was refused before: this is the second line of defence.
+#[test]
+fn no_template_has_a_say_in_the_operator_s_own_labels_and_annotations_of_claims() {
+    let (mut with, mut without) = (grown(1), grown(1));
+    let template = &mut with.desired.claims[0];
+    let put = |to: &mut BTreeMap<String, String>, keys: &[&str]| {
+        to.extend(keys.iter().map(|key| ((*key).to_owned(), "x".to_owned())));
+    };
+    let own = [
+        labels::WORKLOAD_INSTANCE,
+        labels::POD_NAME,
+        labels::INSTANCE,
+    ];
+    put(&mut template.labels, &own);
+    let marks = [RETIRED, JOIN, labels::REBUILD, labels::CLUSTER_UID];
+    put(&mut template.annotations, &marks);
+    assert_eq!(settle(&mut with), Vec::<String>::new(), "nothing differs");
+    for world in [&mut with, &mut without] {
+        let template = &mut world.desired.claims[0];
+        put(&mut template.labels, &["team", "app"]);
+        put(&mut template.annotations, &["note"]);
+        assert_eq!(settle(world), ["label claim data-a-0"]);
+        world.scale(3);
+        settle_until_whole(world);
+    }
+    assert_eq!(with.observe().claims, without.observe().claims);
+    let claims = with.observe().claims;
+    assert_eq!(claims.len(), 3);
+    for (name, claim) in claims {
+        assert_eq!(claim.labels[labels::WORKLOAD_INSTANCE], "a", "{name}");
+        let pod = claim.labels[labels::POD_NAME].as_str();
+        assert_eq!(name, format!("data-{pod}"));
+        let given = ["team", "app"].map(|key| claim.labels[key].as_str());
+        assert_eq!((given, claim.annotations["note"].as_str()), (["x"; 2], "x"));
+    }
 }
 
 #[test]

@@ -144,6 +144,45 @@ fn another_request_names_another_node_for_a_member_that_does_not_come_up() {
 }
 
 #[test]
+fn a_node_without_space_is_tried_once() {
+    let mut world = grown(3);
+    world.full = Some("n7".to_owned());
+    world.condemn_to("a-1", "n7");
+    assert_eq!(made(&mut world, usize::MAX), [bound("a-1", "n7")]);
+    let waits = plan(&world.desired, &world.observe()).waiting;
+    let told: Vec<String> = waits.iter().map(ToString::to_string).collect();
+    for word in [
+        "a-1",
+        "node n7",
+        "Too many pods",
+        "force: true",
+        "targetNodeName",
+    ] {
+        assert!(told[0].contains(word), "{word}: {told:?}");
+    }
+    assert!(!told.iter().any(|text| text.contains("correct the Cluster")));
+    // A quarter of an hour later it goes where there is space, even if its operator dies after each step.
+    world.age = 901;
+    assert_eq!(made(&mut world, 1), [free("a-1")]);
+    assert_eq!(world.desired.recorded.placements, []);
+    world.age = 60;
+    assert_eq!(is_whole(&world), Ok(()));
+}
+
+#[test]
+fn a_node_that_gets_space_in_time_takes_the_member() {
+    let mut world = grown(3);
+    world.full = Some("n7".to_owned());
+    world.condemn_to("a-1", "n7");
+    assert_eq!(made(&mut world, usize::MAX), [bound("a-1", "n7")]);
+    world.age = 900;
+    world.full = None;
+    world.delete_pod("a-1");
+    assert_eq!(made(&mut world, usize::MAX), [bound("a-1", "n7")]);
+    assert_eq!(is_whole(&world), Ok(()));
+}
+
+#[test]
 fn a_node_is_named_in_each_alternative_of_the_template_s_own_affinity() {
     let zone = |zone: &str| json!({ "matchExpressions": [{ "key": "zone", "operator": "In", "values": [zone] }] });
     let required = json!({ "nodeSelectorTerms": [zone("a"), zone("b")] });

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use kbagent_protocol::{Alarm, AlarmKind, Care, Id, MemberStatus};
+use etcd_operator_api::defragmentation::{DefragmentationStep, DefragmentationWish};
+use kbagent_protocol::{Alarm, AlarmKind, Care, Defragmented, Id, MemberStatus};
 
 use super::World;
 use crate::instanceset::plan::Step;
@@ -26,6 +27,10 @@ pub(in super::super) struct Databases {
     pub(in super::super) alarms: Vec<Alarm>,
     /// The pod whose database is being defragmented.
     pub(in super::super) under_way: Option<String>,
+    /// The request that it answers.
+    asked: Option<String>,
+    /// Agents do not report what they have done, as those of earlier releases.
+    pub(in super::super) unreported: bool,
 }
 
 impl Databases {
@@ -52,11 +57,28 @@ impl Databases {
             *used = left.map_or(*used, |left| left.min(*used));
             *size = *used;
         }
-        self.care.entry(pod).or_default().defragmented = self.revision;
+        let care = self.care.entry(pod).or_default();
+        care.defragmented = self.revision;
+        let before = care.last.take().unwrap_or_default().request;
+        care.last = Some(Defragmented {
+            request: self.asked.take().unwrap_or(before),
+            bytes_before: 2 * MIB,
+            bytes_after: MIB,
+        });
     }
 
     pub(super) fn care_of(&self, pod: &str) -> Care {
-        self.care.get(pod).copied().unwrap_or_default()
+        let mut care = self.care.get(pod).cloned().unwrap_or_default();
+        care.last = match self.unreported {
+            true => None,
+            false => Some(care.last.unwrap_or_default()),
+        };
+        care
+    }
+
+    /// Agents are restarted.
+    pub(in super::super) fn forget(&mut self) {
+        self.care.clear();
     }
 
     /// True while etcd serves no client.
@@ -86,6 +108,27 @@ impl World {
         self.raise(AlarmKind::NoSpace, pod);
     }
 
+    /// The owner has these members defragmented.
+    pub(in super::super) fn ask(&mut self, token: &str, pods: &[String]) {
+        self.desired.defragmentation = Some(DefragmentationWish {
+            token: token.to_owned(),
+            pods: pods.to_vec(),
+        });
+    }
+
+    /// True when no member is still to be defragmented because its owner asked for it.
+    pub(in super::super) fn is_answered(&self) -> bool {
+        let wish = self.desired.defragmentation.as_ref();
+        wish.is_none_or(|wish| {
+            let record = self.desired.recorded.defragmentation.as_ref();
+            record.is_some_and(|record| {
+                let mut members = record.members.iter();
+                let open = members.any(|member| member.step == DefragmentationStep::Asked);
+                record.token == wish.token && !open
+            })
+        })
+    }
+
     /// What agents and etcd do with the step.
     pub(super) fn care(&mut self, step: &Step) {
         match step {
@@ -94,7 +137,10 @@ impl World {
                 let care = self.databases.care.entry(via.pod.clone());
                 care.or_default().compacted = revision;
             }
-            Step::Defragment { via } => self.databases.under_way = Some(via.pod.clone()),
+            Step::Defragment { via, request } => {
+                self.databases.under_way = Some(via.pod.clone());
+                self.databases.asked.clone_from(request);
+            }
             Step::Disarm { alarm, .. } => {
                 self.databases.alarms.retain(|known| known != alarm);
             }
@@ -106,7 +152,7 @@ impl World {
     pub(super) fn cares(&self, step: &Step) -> bool {
         let running = |id: Id| self.pods.values().any(|pod| pod.running == Some(id));
         match step {
-            Step::Defragment { via } => {
+            Step::Defragment { via, .. } => {
                 let own = self.leader.as_ref() == Some(&via.pod);
                 let mut members = self.members.iter();
                 let all = members.all(|member| !member.is_learner && running(member.id));

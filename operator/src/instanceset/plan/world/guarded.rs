@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use kbagent_protocol::{Id, Member};
 
 use super::super::super::desired::Desired;
+use super::super::refused::Refused;
 use super::super::{Plan, Step};
 use super::{NUMBERS, World, url};
+use crate::instanceset::events::summary;
 
 impl World {
     /// Takes a round's plan as the reconciler does: what must be on record first is recorded first, a step that fails
-    /// ends the round, and the record is guarded by what it was when the plan was made. `upto` steps, then a crash,
-    /// unless the round is `finished`.
+    /// ends the round, one that is refused ends what needs it, and the record is guarded by what it was when the plan
+    /// was made. `upto` steps, then a crash, unless the round is `finished`.
     pub(in super::super) fn advance(
         &mut self,
         before: &Desired,
@@ -27,11 +29,27 @@ impl World {
             }
             self.desired.recorded = draft.status.clone();
         }
+        let mut refused = Refused::default();
         let mut steps = plan.steps.iter().take(upto);
-        let taken = steps.all(|step| self.attempt(step));
+        let taken = steps.all(|step| {
+            if !refused.allows(step) {
+                return true;
+            }
+            if self.refuses(step) {
+                refused.note(step);
+                return true;
+            }
+            self.attempt(step)
+        });
         if let (true, true, true, Some(draft)) = (finished, taken, current, draft) {
             self.desired.recorded = draft.status.clone();
         }
+    }
+
+    /// True for a step that the API server refuses, whatever is there.
+    fn refuses(&self, step: &Step) -> bool {
+        let told = summary(step);
+        self.refuses.iter().any(|begin| told.starts_with(begin))
     }
 
     /// Takes a step as the API server and etcd take it. False when its guard forbids it; then nothing has happened.
@@ -106,13 +124,13 @@ impl World {
                     &self.disks,
                     &self.members,
                     self.formed,
-                    (&self.leader, &self.databases)
+                    (&self.leader, &self.databases, self.refuses, &self.off)
                 ),
                 (
                     &self.desired.members,
                     self.desired.stop,
                     (image, &self.desired.cluster_domain, &self.desired.recovery),
-                    &self.desired.claims,
+                    (&self.desired.claims, &self.desired.defragmentation),
                     &self.desired.recorded
                 ),
             )

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use etcd_operator_api::{labels, names};
+use k8s_openapi::api::core::v1::Pod;
 use kbagent_protocol::Id;
 
+use super::super::check::placement::nodes;
 use super::super::steps::{Changes, Labelled};
 use super::{Disk, Machine, World, url};
 
@@ -12,6 +14,12 @@ impl Machine {
     /// True when its template makes it so.
     pub(super) fn is(&self, what: &str) -> bool {
         self.image.split(':').next() == Some(what)
+    }
+
+    /// What the scheduler says of it.
+    pub(super) fn broken(&self) -> Option<String> {
+        let why = "unschedulable: Too many pods";
+        self.unplaced.then(|| why.to_owned())
     }
 }
 
@@ -91,6 +99,7 @@ impl World {
             member: Some(Id(1)),
             forced: None,
             size: (1, 1),
+            class: None,
         };
         self.disks.insert(meta.name.unwrap_or_default(), disk);
         self.disk_of(&pod)
@@ -111,6 +120,17 @@ impl World {
             let (mark, node) = (labels::REBUILD_NODE.to_owned(), node.to_owned());
             disk.annotations.insert(mark, node);
         }
+    }
+
+    /// True for a pod that is bound to the node without space, or by its disk to one that is out of service.
+    pub(super) fn is_full_for(&self, pod: &Pod) -> bool {
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        if self.is_off(name) {
+            return true;
+        }
+        let bound = nodes(pod.spec.as_ref());
+        let full = |full: &String| bound.iter().flatten().any(|node| node == full);
+        self.full.as_ref().is_some_and(full)
     }
 
     /// The request is given up: its marks are taken off.
@@ -141,6 +161,19 @@ impl World {
         self.lead();
     }
 
+    /// The node of a pod is off, and is declared out of service; its disk is intact.
+    pub(in super::super) fn declare(&mut self, pod: &str) {
+        self.freeze(pod);
+        let disk = self.disks.get(&names::claim("data", pod));
+        self.off.extend(disk.map(|disk| disk.uid));
+    }
+
+    /// True when the disk of the pod is on such a node.
+    pub(super) fn is_off(&self, pod: &str) -> bool {
+        let disk = self.disks.get(&names::claim("data", pod));
+        disk.is_some_and(|disk| self.off.contains(&disk.uid))
+    }
+
     /// The node of a pod has not reported for longer than the owner allows.
     pub(in super::super) fn give_up(&mut self, pod: &str) {
         self.freeze(pod);
@@ -149,17 +182,27 @@ impl World {
         self.given_up = disk.map(|disk| disk.uid);
     }
 
-    /// True for the claim whose volume is on that node, while there is a quorum.
+    /// True for the claim whose volume is on that node, while there is a quorum, or on one that is out of service, when
+    /// no pod has it there.
     pub(in super::super) fn gives_up(&self, claim: &str) -> bool {
+        let pod = claim.strip_prefix("data-").unwrap_or_default();
+        if self.is_off(pod) && self.pods.get(pod).is_none_or(|pod| pod.unplaced) {
+            return true;
+        }
         let disk = self.disks.get(claim).map(|disk| disk.uid);
         self.quorate() && self.given_up.is_some() && disk == self.given_up
     }
 
-    /// All nodes move again.
+    /// All nodes move again, and all disks are reached.
     pub(in super::super) fn thaw(&mut self) {
-        for pod in self.pods.values_mut() {
-            pod.frozen = false;
+        for name in self.pod_names() {
+            let off = self.is_off(&name);
+            if let Some(pod) = self.pods.get_mut(&name) {
+                pod.frozen = false;
+                pod.unplaced &= !off;
+            }
         }
+        self.off.clear();
     }
 
     /// A user gives the member of the pod another peer URL.
@@ -169,9 +212,11 @@ impl World {
         }
     }
 
-    /// The owner sets peer URLs, the operator's cluster domain and a template that cannot run back. Time has passed.
+    /// The owner sets peer URLs, the operator's cluster domain and a template that cannot run back, and the API server
+    /// takes what it refused. Time has passed.
     pub(in super::super) fn set_right(&mut self, right: &str) {
         self.set_back();
+        self.refuses = &[];
         self.age = 60;
         if !self.is_right() {
             self.change_template(right);
@@ -185,7 +230,7 @@ impl World {
     }
 
     pub(in super::super) fn has_frozen(&self) -> bool {
-        self.pods.values().any(|pod| pod.frozen)
+        self.pods.values().any(|pod| pod.frozen) || !self.off.is_empty()
     }
 
     /// True when pods are frozen, and those that are wanted and a quorum are not.

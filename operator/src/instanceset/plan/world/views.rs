@@ -3,27 +3,18 @@
 use kbagent_protocol::{EtcdState, Id, MemberStanding, MemberStatus, MemberView, action};
 
 use super::{Machine, World};
+use crate::fake_agent;
 
 impl World {
     /// What the member in a pod says of itself, if it runs.
     fn status_of(&self, name: &str, pod: &Machine, leader: Option<Id>) -> Option<MemberStatus> {
         let learner = |id| self.members.iter().any(|m| m.id == id && m.is_learner);
         let mut status = pod.running.map(|id| MemberStatus {
-            member_id: id,
-            cluster_id: Id(7),
             leader_id: leader,
             leader: self.leader.clone(),
-            revision: 0,
-            term: 3,
-            raft_index: 50,
-            applied_index: 50,
             is_learner: learner(id),
             version: String::new(),
-            db_size_bytes: 0,
-            db_size_in_use_bytes: 0,
-            db_quota_bytes: None,
-            format: Default::default(),
-            alarms: Vec::new(),
+            ..fake_agent::status(id)
         });
         if let Some(status) = status.as_mut() {
             self.databases.show(name, status);

@@ -7,9 +7,12 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::{Disk, World};
-use crate::instanceset::observed::Size;
+use crate::instanceset::names as keys;
+use crate::instanceset::observed::{ClaimSeen, Size, class_of};
 
 const GIB: f64 = 1_073_741_824.0;
+/// The largest volume that the driver can make, in gibibytes.
+const MOST: u32 = 1000;
 
 fn gibibytes(size: u32) -> Quantity {
     Quantity(format!("{size}Gi"))
@@ -33,7 +36,7 @@ fn whole(size: &Quantity) -> u32 {
 }
 
 /// What a claim asks for, in gibibytes.
-pub(super) fn asked(claim: &PersistentVolumeClaim) -> u32 {
+fn asked(claim: &PersistentVolumeClaim) -> u32 {
     let resources = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref());
     let requests = resources.and_then(|resources| resources.requests.as_ref());
     requests
@@ -42,7 +45,12 @@ pub(super) fn asked(claim: &PersistentVolumeClaim) -> u32 {
 }
 
 impl Disk {
-    pub(super) fn size_seen(&self) -> Size {
+    /// True when no volume is ever made for its claim.
+    pub(super) fn never_comes(&self) -> bool {
+        self.class.as_deref() == Some("broken")
+    }
+
+    fn size_seen(&self) -> Size {
         let (requested, capacity) = self.size;
         Size {
             requested: Some(gibibytes(requested)),
@@ -53,9 +61,82 @@ impl Disk {
 }
 
 impl World {
+    pub(super) fn create_claim(&mut self, claim: &PersistentVolumeClaim) {
+        let meta = claim.metadata.clone();
+        let spec = claim.spec.as_ref();
+        let disk = Disk {
+            uid: self.number(),
+            labels: meta.labels.unwrap_or_default(),
+            annotations: meta.annotations.unwrap_or_default(),
+            terminating: false,
+            lost: false,
+            bound: meta.owner_references.is_some(),
+            foreign: false,
+            member: None,
+            forced: None,
+            size: (asked(claim), asked(claim)),
+            class: spec
+                .and_then(|spec| spec.storage_class_name.clone())
+                .map(|class| self.rewritten(class)),
+        };
+        let old = self.disks.insert(meta.name.unwrap_or_default(), disk);
+        assert!(old.is_none(), "a claim of the name exists");
+    }
+
+    pub(super) fn claim_seen(&self, name: &str, disk: &Disk) -> ClaimSeen {
+        ClaimSeen {
+            uid: disk.uid.to_string(),
+            labels: disk.labels.clone(),
+            annotations: disk.annotations.clone(),
+            terminating: disk.terminating,
+            lost: (disk.lost || self.gives_up(name)).then(|| "its node is gone".to_owned()),
+            owned: !disk.foreign,
+            bound: disk.bound,
+            class: class_of(&disk.annotations, disk.class.as_deref()),
+            class_in_spec: disk.class.clone(),
+            size: disk.size_seen(),
+        }
+    }
+
+    /// What a policy of the cluster makes of a class.
+    fn rewritten(&self, class: String) -> String {
+        match self.rewrites {
+            Some((from, to)) if from == class => to.to_owned(),
+            _ => class,
+        }
+    }
+
+    /// Claims are those of an operator that put no class on record.
+    pub(in super::super) fn forget_classes(&mut self) {
+        for disk in self.disks.values_mut() {
+            disk.annotations.remove(keys::CLASS);
+        }
+    }
+
+    /// The owner writes an annotation on all claims, or takes it away.
+    pub(in super::super) fn annotate_claims(&mut self, key: &str, value: Option<&str>) {
+        for disk in self.disks.values_mut() {
+            match value {
+                Some(value) => disk.annotations.insert(key.to_owned(), value.to_owned()),
+                None => disk.annotations.remove(key),
+            };
+        }
+    }
+
     /// The owner asks for volumes of so many gibibytes.
     pub(in super::super) fn want_volumes(&mut self, size: u32) {
-        self.desired.claims[0].spec = of(size);
+        self.desired.claims[0].spec.resources = of(size).resources;
+    }
+
+    /// The owner names a storage class.
+    pub(in super::super) fn want_class(&mut self, class: &str) {
+        self.desired.claims[0].spec.storage_class_name = Some(class.to_owned());
+    }
+
+    /// The class of each disk, by name; none is empty.
+    pub(in super::super) fn classes(&self) -> Vec<&str> {
+        let classes = self.disks.values().map(|disk| disk.class.as_deref());
+        classes.map(Option::unwrap_or_default).collect()
     }
 
     /// What volumes have, in gibibytes, by ordinal.
@@ -69,12 +150,13 @@ impl World {
         }
     }
 
-    /// The driver makes volumes larger that are in use, and their file systems.
+    /// The driver makes volumes larger that are in use, and their file systems, up to what it can.
     pub(super) fn enlarge(&mut self) {
         let pods = &self.pods;
         for (name, disk) in &mut self.disks {
             let pod = name.strip_prefix("data-").and_then(|pod| pods.get(pod));
-            if pod.is_some_and(|pod| pod.running.is_some()) && !disk.lost {
+            let used = pod.is_some_and(|pod| pod.running.is_some());
+            if used && !disk.lost && disk.size.0 <= MOST {
                 disk.size.1 = disk.size.0;
             }
         }
